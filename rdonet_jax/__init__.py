@@ -1,0 +1,1 @@
+"""RDONet: learned image compression with a coding tree, in JAX."""

@@ -1,0 +1,167 @@
+"""What a model, a training run and an evaluation are made of, as frozen dataclasses.
+
+Presets are functions that return a `ModelConfig`. Nothing here imports anything of the package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+LEVELS = 3
+"""Number of LS-Units: levels 0, 1, 2 stand for 16, 32 and 64 pixels per latent position."""
+
+Triple = tuple[int, int, int]
+
+
+class ConfigError(ValueError):
+    """A configuration that no model or run can be made from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes the network and the probabilities of an RDONet.
+
+    Attributes:
+      trunk: channels of g_a at 1/2, 1/4 and 1/8 of the picture's size; g_s mirrors them.
+      features: channels of the encoder and decoder features e and d of each LS-Unit, by level.
+      latents: channels of y, by level.
+      hyper: inner channels of the conditional hyperprior (encoder, decoder first, decoder second),
+        the same for all levels.
+      hyper_latents: channels of z, the same for all levels.
+      prior_hidden: hidden channels per channel of z in the causal prior on z.
+      padding: how the convolutions of the encoder see past the picture: "edge" (replicate, as in
+        the original) or "zero" (half the training time on a CPU).
+      distribution: of y and z given their priors, "laplace" or "gaussian".
+      thresholds: variance, in squared 8-bit grey levels of luma, above which a 64-block and a
+        32-block are split. Known to the encoder alone.
+    """
+
+    trunk: Triple = (192, 192, 192)
+    features: Triple = (192, 192, 192)
+    latents: Triple = (192, 192, 192)
+    hyper: Triple = (192, 192, 384)
+    hyper_latents: int = 96
+    prior_hidden: int = 3
+    padding: str = "edge"
+    distribution: str = "laplace"
+    thresholds: tuple[float, float] = (60.0, 180.0)
+
+    def __post_init__(self) -> None:
+        widths = (*self.trunk, *self.features, *self.latents, *self.hyper)
+        widths += (self.hyper_latents, self.prior_hidden)
+        if any(width < 1 for width in widths):
+            raise ConfigError(f"channel counts must be positive, got {widths}")
+        for name in ("trunk", "features", "latents", "hyper"):
+            if len(getattr(self, name)) != LEVELS:
+                raise ConfigError(f"{name} needs three channel counts, got {getattr(self, name)}")
+        if self.padding not in ("edge", "zero"):
+            raise ConfigError(f"padding must be 'edge' or 'zero', not {self.padding!r}")
+        if self.distribution not in ("laplace", "gaussian"):
+            raise ConfigError(
+                f"distribution must be 'laplace' or 'gaussian', not {self.distribution!r}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """One training run, apart from where its pictures lie.
+
+    Attributes:
+      lmbda, metric: the rate-distortion loss, see `rdonet_jax.objective`.
+      stage1_steps: steps with random masks, so that every level can code everything.
+      stage2_steps: steps with variance-based masks, so that levels specialise.
+      batch_size: crops per step, over all devices.
+      crop: side of the crops in pixels, a multiple of 64.
+      min_scale: crops are reduced by a random factor between this and 1.
+      learning_rate, warmup_steps, final_rate: Adam's step size, how long it takes to get there,
+        and what share of it is left at the end of the cosine decay.
+      clip_norm: bound on the global norm of the gradient.
+      ema_decay: of the averaged parameters that are validated and shipped.
+      start: "linear" (a linear transform coder, see `rdonet_jax.models.linear`) or "random".
+      seed: fixes initialisation, crops, masks and noise.
+    """
+
+    lmbda: float = 0.0067
+    metric: str = "mse"
+    stage1_steps: int = 20_000
+    stage2_steps: int = 6_000
+    batch_size: int = 8
+    crop: int = 256
+    min_scale: float = 0.5
+    learning_rate: float = 3e-4
+    warmup_steps: int = 200
+    final_rate: float = 0.05
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    start: str = "linear"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop % 64 or self.crop < 64:
+            raise ConfigError(f"crops must be a multiple of 64 pixels wide, not {self.crop}")
+        if self.start not in ("linear", "random"):
+            raise ConfigError(f"the start must be 'linear' or 'random', not {self.start!r}")
+        if self.metric not in ("mse", "ms-ssim"):
+            raise ConfigError(f"the metric must be 'mse' or 'ms-ssim', not {self.metric!r}")
+        if not 0 < self.min_scale <= 1:
+            raise ConfigError(f"min_scale must lie in (0, 1], not {self.min_scale}")
+        if min(self.stage1_steps, self.stage2_steps) < 0 or self.batch_size < 1 or not self.steps:
+            raise ConfigError("a run needs at least one step and one crop per step")
+
+    @property
+    def steps(self) -> int:
+        """Length of both stages together."""
+        return self.stage1_steps + self.stage2_steps
+
+
+def paper(**changes: Any) -> ModelConfig:
+    """The network of the papers, channel for channel: about 49 M parameters, 209 kMAC per pixel."""
+    return dataclasses.replace(ModelConfig(), **changes)
+
+
+def small(**changes: Any) -> ModelConfig:
+    """The same structure for CPUs: thin where the resolution is high, 8 M parameters."""
+    config = ModelConfig(
+        trunk=(16, 48, 96),
+        features=(128, 128, 128),
+        latents=(64, 64, 64),
+        hyper=(64, 64, 64),
+        hyper_latents=32,
+        padding="zero",
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def tiny(**changes: Any) -> ModelConfig:
+    """A few channels everywhere: compiles in seconds, for tests and for trying commands out."""
+    config = ModelConfig(
+        trunk=(8, 12, 16),
+        features=(16, 16, 16),
+        latents=(8, 8, 8),
+        hyper=(8, 8, 8),
+        hyper_latents=4,
+        prior_hidden=2,
+        padding="zero",
+    )
+    return dataclasses.replace(config, **changes)
+
+
+PRESETS: Mapping[str, Callable[..., ModelConfig]] = {"paper": paper, "small": small, "tiny": tiny}
+
+
+def preset(name: str, **changes: Any) -> ModelConfig:
+    """The preset `name` with fields changed. Raises `ConfigError` for an unknown name."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name](**changes)
+
+
+def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
+    """A config dataclass from JSON values: lists become tuples, unknown names are refused."""
+    known = {field.name for field in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigError(f"unknown {cls.__name__} fields: {', '.join(unknown)}")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

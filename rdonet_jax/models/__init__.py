@@ -1,0 +1,1 @@
+"""The networks: RDONet, and the linear transform coder that it starts training from."""

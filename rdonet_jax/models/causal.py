@@ -1,0 +1,97 @@
+"""The causal network behind the prior on z: two 3×3 masked convolutions of type A.
+
+Each channel of z is predicted from itself alone, at positions that come earlier in raster order:
+left, above left, above, above right. Two masked layers reach two rows up.
+
+The functions use only +, -, * and abs on their arguments, element by element and in a fixed order.
+So the same code runs on JAX arrays in the training graph and on NumPy arrays inside the entropy
+decoder, where IEEE arithmetic gives the same bits for one position as for a whole grid: an encoder
+may evaluate all positions at once, a decoder wavefront by wavefront.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+OFFSETS = ((-1, -1), (-1, 0), (-1, 1), (0, -1))
+"""Row and column offsets of the taps of a 3×3 type A mask."""
+
+NEGATIVE_SLOPE = 0.01
+
+
+class CausalWeights(NamedTuple):
+    """Weights for C channels with M hidden ones each."""
+
+    hidden: Any  # [4 taps, M, C]
+    hidden_bias: Any  # [M, C]
+    output: Any  # [4 taps, M, 2, C]: mean and raw scale
+    output_bias: Any  # [2, C]
+
+
+def leaky_relu(x: Any) -> Any:
+    """x for x >= 0, else 0.01 x."""
+    return 0.5 * (1 + NEGATIVE_SLOPE) * x + 0.5 * (1 - NEGATIVE_SLOPE) * abs(x)
+
+
+def hidden_units(neighbours: Any, weights: CausalWeights) -> Any:
+    """First layer: four neighbours, each [..., C] of z_hat, to [..., M, C]."""
+    total = weights.hidden_bias
+    for tap, neighbour in enumerate(neighbours):
+        total = total + neighbour[..., None, :] * weights.hidden[tap]
+    return leaky_relu(total)
+
+
+def outputs(neighbours: Any, weights: CausalWeights) -> Any:
+    """Second layer: four neighbours, each [..., M, C] of hidden units, to [..., 2, C].
+
+    The two entries are the mean and the scale before its softplus.
+    """
+    total = weights.output_bias
+    for tap, neighbour in enumerate(neighbours):
+        for unit in range(weights.output.shape[1]):
+            total = total + neighbour[..., unit, None, :] * weights.output[tap, unit]
+    return total
+
+
+def shifted(grid: Any) -> list[Any]:
+    """The four causal neighbours of every position of a grid [B, h, w, ...], zeros outside."""
+    _, rows, columns = grid.shape[:3]
+    padding = ((0, 0), (1, 0), (1, 1)) + ((0, 0),) * (grid.ndim - 3)
+    padded = jnp.pad(grid, padding)
+    return [
+        padded[:, 1 + dy : 1 + dy + rows, 1 + dx : 1 + dx + columns] for dy, dx in OFFSETS
+    ]
+
+
+class CausalPrior(nn.Module):
+    """Holds the weights; called on z_hat [B, h, w, C], gives mean and raw scale of the same shape.
+
+    A position's result depends only on positions before it in raster order.
+    """
+
+    hidden: int
+    initial_scale: float = 2.0  # raw, before softplus
+
+    @nn.compact
+    def __call__(self, z_hat):
+        weights = self.weights(z_hat.shape[-1])
+        units = hidden_units(shifted(z_hat), weights)
+        result = outputs(shifted(units), weights)
+        return result[..., 0, :], result[..., 1, :]
+
+    def weights(self, channels: int) -> CausalWeights:
+        """The parameters, created on first use."""
+        normal = nn.initializers.normal(0.1)
+
+        def start_scale(_, shape):
+            return jnp.zeros(shape).at[1].set(self.initial_scale)
+
+        return CausalWeights(
+            self.param("hidden", normal, (len(OFFSETS), self.hidden, channels)),
+            self.param("hidden_bias", nn.initializers.zeros, (self.hidden, channels)),
+            self.param("output", normal, (len(OFFSETS), self.hidden, 2, channels)),
+            self.param("output_bias", start_scale, (2, channels)),
+        )

@@ -1,0 +1,241 @@
+"""RDONet: the hierarchy of LS-Units with conditional hyperpriors, as the steps of one walk.
+
+The walk goes from the coarsest level to the finest. Training, rate estimation, encoding and
+decoding take the same steps and differ only in where a level's symbols come from: noise, rounding
+or a bitstream. `RDONet.code` is the walk with noise or rounding; `rdonet_jax.codec` is the walk
+with a range coder in hand.
+
+Shapes: a picture x is [B, H, W, 3] in [0, 1], H and W multiples of 64. At level l the latent grid
+is h = H / (16 · 2^l) by w = W / (16 · 2^l), the hyper-latent grid ceil(h / 4) by ceil(w / 4).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rdonet_jax import entropy, layers, ops, partition
+from rdonet_jax.config import LEVELS, ModelConfig
+from rdonet_jax.models.causal import CausalPrior
+
+COARSEST = LEVELS - 1
+COARSE_TO_FINE = tuple(reversed(range(LEVELS)))
+
+
+class Prior(NamedTuple):
+    """A conditional distribution per element, of the shape of what it predicts."""
+
+    mu: jax.Array
+    scale: jax.Array  # Laplace b or Gaussian sigma, within the range of the scale table
+
+
+class Coded(NamedTuple):
+    """What a walk through the levels gives. Tuples are indexed by level."""
+
+    x_hat: jax.Array  # [B, H, W, 3], not clipped
+    y_bits: tuple[jax.Array, ...]  # [B, h, w] bits per position, 0 where not coded
+    z_bits: tuple[jax.Array, ...]  # [B, ceil(h/4), ceil(w/4)]
+
+
+def smallest_scale(distribution: str) -> float:
+    """The lower bound of predicted scales: the first entry of the scale table."""
+    return float(entropy.scale_table(distribution)[0])
+
+
+def select(mask: jax.Array, y_hat: jax.Array, mu: jax.Array) -> jax.Array:
+    """Masked latent selection: y_hat where coded, its prediction mu elsewhere.
+
+    mask is bool [B, h, w], the others [B, h, w, C].
+    """
+    return jnp.where(mask[..., None], y_hat, mu)
+
+
+class HyperEncoder(nn.Module):
+    """h_a: concat(y, d) [B, h, w, ·] to z [B, ceil(h/4), ceil(w/4), C]."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, y: jax.Array, d: jax.Array) -> jax.Array:
+        x = ops.pad_to_multiple(jnp.concatenate([y, d], axis=-1), partition.HYPER_STRIDE)
+        x = layers.Conv(self.config.hyper[0], "down", name="first")(x)
+        x = layers.GDN(name="gdn")(x)
+        return layers.Conv(self.config.hyper_latents, "down", name="second")(x)
+
+
+class HyperDecoder(nn.Module):
+    """h_s: z_hat and d to mean and raw scale of y, conditional on the coarser levels."""
+
+    config: ModelConfig
+    latents: int
+
+    @nn.compact
+    def __call__(self, z_hat: jax.Array, d: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x = layers.Conv(self.config.hyper[1], "up", name="first")(z_hat)
+        x = layers.GDN(inverse=True, name="first_gdn")(x)
+        x = layers.Conv(self.config.hyper[2], "up", name="second")(x)
+        x = layers.GDN(inverse=True, name="second_gdn")(x)
+        x = x[:, : d.shape[1], : d.shape[2]]
+        x = jnp.concatenate([x, d], axis=-1)
+        mu, raw = jnp.split(layers.Conv(2 * self.latents, gain=0.1, name="prior")(x), 2, axis=-1)
+        return mu, raw
+
+
+class LSUnit(nn.Module):
+    """One latent-space unit: the networks of one level. Level and widths are static."""
+
+    config: ModelConfig
+    level: int
+
+    def setup(self) -> None:
+        config, level = self.config, self.level
+        handed_on = config.features[level - 1] if level else config.trunk[2]
+        self.encoder = layers.Conv(config.features[level], "down", config.padding, gain=2.0)
+        self.to_latent = layers.Conv(config.latents[level])
+        self.hyper_encoder = HyperEncoder(config)
+        self.hyper_decoder = HyperDecoder(config, config.latents[level])
+        self.hyper_prior = CausalPrior(config.prior_hidden)
+        self.hand_over = layers.Conv(handed_on, "up", gain=2.0)
+
+
+class RDONet(nn.Module):
+    """The network. Every public method is a step of the walk, to be used through `apply`.
+
+    `state` is what the decoder knows so far: the decoder feature d at the resolution of the level
+    that comes next (after level 0: at 1/8 of the picture's size), [B, ·, ·, C].
+    """
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        first, second, third = self.config.trunk
+        padding = self.config.padding
+        self.g_a = [layers.Conv(n, "down", padding, gain=2.0) for n in (first, second, third)]
+        self.units = [LSUnit(self.config, level) for level in range(LEVELS)]
+        self.g_s = [
+            layers.Conv(second, "up", gain=2.0),
+            layers.Conv(first, "up", gain=2.0),
+            layers.Conv(3, "up"),
+        ]
+
+    def analyse(self, x: jax.Array) -> tuple[jax.Array, ...]:
+        """x [B, H, W, 3] -> encoder features e[l] [B, h, w, C], finest to coarsest."""
+        h = x - 0.5
+        for convolution in self.g_a:
+            h = nn.relu(convolution(h))
+        features = []
+        for unit in self.units:
+            h = nn.relu(unit.encoder(h))
+            features.append(h)
+        return tuple(features)
+
+    def start(self, batch: int, grid: tuple[int, int]) -> jax.Array:
+        """The state before the first level: zeros, for `grid` = (rows, columns) of 64-blocks."""
+        return jnp.zeros((batch, *grid, self.config.features[COARSEST]))
+
+    def latent(self, level: int, e: jax.Array, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Encoder only: y [B, h, w, C] and z [B, ceil(h/4), ceil(w/4), ·] of a level."""
+        unit = self.units[level]
+        y = unit.to_latent(jnp.concatenate([e, state], axis=-1))
+        return y, unit.hyper_encoder(y, state)
+
+    def hyper_prior(self, level: int, z_hat: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean on the integer grid (straight-through) and raw scale of z, given earlier z_hat."""
+        mu, raw = self.units[level].hyper_prior(z_hat)
+        return ops.straight_through_round(mu), raw
+
+    def prior(self, level: int, z_hat: jax.Array, state: jax.Array) -> Prior:
+        """The distribution of y at a level, given z_hat and the coarser levels."""
+        mu, raw = self.units[level].hyper_decoder(z_hat, state)
+        return Prior(mu, self.scale_of(raw))
+
+    def scale_of(self, raw: jax.Array) -> jax.Array:
+        """softplus, bounded below by the smallest scale of the table."""
+        return ops.lower_bound(nn.softplus(raw), smallest_scale(self.config.distribution))
+
+    def merge(self, level: int, y_hat: jax.Array, state: jax.Array) -> jax.Array:
+        """The state for the next finer level; y_hat is mu-filled where the level is not coded."""
+        h = self.units[level].hand_over(jnp.concatenate([state, y_hat], axis=-1))
+        return nn.relu(h)
+
+    def synthesise(self, state: jax.Array) -> jax.Array:
+        """The state after level 0 -> x_hat [B, H, W, 3], not clipped."""
+        first, second, last = self.g_s
+        return last(nn.relu(second(nn.relu(first(state))))) + 0.5
+
+    def code(
+        self,
+        x: jax.Array,
+        masks: tuple[jax.Array, ...],
+        keys: jax.Array | None = None,
+    ) -> Coded:
+        """The walk with noise (keys [B]: one key per picture) or with rounding (keys None).
+
+        With noise the rate is that of the noisy latents while the decoder sees straight-through
+        rounded ones (Minnen and Singh 2020), so that it is trained on what it will be given.
+        masks[l] is bool [B, h, w], True where the level is coded; a hyper-latent is coded when
+        any of its 4×4 latents is.
+        """
+        features = self.analyse(x)
+        grid = features[COARSEST].shape[1:3]
+        state = self.start(x.shape[0], grid)
+        y_bits: list[Any] = [None] * LEVELS
+        z_bits: list[Any] = [None] * LEVELS
+        bits = functools.partial(entropy.bits, distribution=self.config.distribution)
+        for level in COARSE_TO_FINE:
+            y, z = self.latent(level, features[level], state)
+            y_key, z_key = _level_keys(keys, level)
+
+            coded_z = partition.hyper_mask(masks[level])[..., None]
+            z_hat = jnp.where(coded_z, ops.straight_through_round(z), 0.0)
+            mu, raw = self.hyper_prior(level, z_hat)
+            bits_of_z = bits(_observed(z, mu, z_key), self.scale_of(raw))
+            z_bits[level] = jnp.sum(jnp.where(coded_z, bits_of_z, 0.0), axis=-1)
+
+            prior = self.prior(level, z_hat, state)
+            bits_of_y = bits(_observed(y, prior.mu, y_key), prior.scale)
+            y_bits[level] = jnp.sum(jnp.where(masks[level][..., None], bits_of_y, 0.0), axis=-1)
+
+            y_hat = prior.mu + ops.straight_through_round(y - prior.mu)
+            state = self.merge(level, select(masks[level], y_hat, prior.mu), state)
+        return Coded(self.synthesise(state), tuple(y_bits), tuple(z_bits))
+
+
+def _level_keys(keys: jax.Array | None, level: int) -> tuple[jax.Array | None, jax.Array | None]:
+    """Independent keys [B] for the noise on y and on z of a level."""
+    if keys is None:
+        return None, None
+    y_keys, z_keys = (
+        jax.vmap(jax.random.fold_in, (0, None))(keys, 2 * level + part) for part in range(2)
+    )
+    return y_keys, z_keys
+
+
+def _observed(v: jax.Array, mu: jax.Array, keys: jax.Array | None) -> jax.Array:
+    """What the rate is counted for: v - mu with noise, or rounded when there are no keys."""
+    if keys is None:
+        return ops.straight_through_round(v - mu)
+    return v - mu + ops.uniform_noise(keys, v.shape[1:])
+
+
+@functools.cache
+def network(config: ModelConfig) -> RDONet:
+    """The module for a configuration; one object per configuration, so that jit caches hold."""
+    return RDONet(config)
+
+
+def initialise(config: ModelConfig, key: jax.Array) -> Any:
+    """Fresh parameters, drawn from `key`."""
+    x = jnp.zeros((1, partition.BLOCK, partition.BLOCK, 3))
+    masks = partition.level_masks(partition.uniform(0, (1, 1), (1,)))
+    keys = jax.random.split(key, 2)
+    return network(config).init(keys[0], x, masks, keys[1:], method="code")["params"]
+
+
+def parameter_count(params: Any) -> int:
+    """Number of scalars in a tree of parameters."""
+    return sum(leaf.size for leaf in jax.tree_util.tree_leaves(params))

@@ -1,0 +1,70 @@
+"""Small pure tensor functions that know nothing of the codec.
+
+Arrays are NHWC; leading axes other than the documented ones are not needed here.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def straight_through_round(x: jax.Array) -> jax.Array:
+    """round(x) in the forward pass, the identity in the gradient (half to even)."""
+    return x + jax.lax.stop_gradient(jnp.round(x) - x)
+
+
+def uniform_noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Noise in [-1/2, 1/2) of `shape` per key: keys [B] -> float32 [B, *shape].
+
+    One key per example makes an example's noise independent of how a batch is split over devices.
+    """
+    return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-0.5, maxval=0.5))(keys)
+
+
+@jax.custom_vjp
+def lower_bound(x: jax.Array, bound: float) -> jax.Array:
+    """max(x, bound), whose gradient also passes below the bound when it points upwards.
+
+    So a parameter that has fallen below its bound can return (Ballé et al. 2018, TFC's
+    `lower_bound`).
+    """
+    return jnp.maximum(x, bound)
+
+
+def _lower_bound_forward(x, bound):
+    return jnp.maximum(x, bound), (x, bound)
+
+
+def _lower_bound_backward(residual, gradient):
+    x, bound = residual
+    passes = (x >= bound) | (gradient < 0)
+    return jnp.where(passes, gradient, 0.0), None
+
+
+lower_bound.defvjp(_lower_bound_forward, _lower_bound_backward)
+
+
+def pad_to_multiple(x: jax.Array, multiple: int, mode: str = "constant") -> jax.Array:
+    """Pad [B, H, W, C] at the bottom and the right to multiples of `multiple`.
+
+    `mode` is one of `jnp.pad`: "constant" (zeros) or "edge".
+    """
+    bottom, right = (-x.shape[1]) % multiple, (-x.shape[2]) % multiple
+    if not (bottom or right):
+        return x
+    return jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode=mode)
+
+
+def space_to_depth(x: jax.Array) -> jax.Array:
+    """[B, H, W, C] -> [B, H/2, W/2, 4 C]; the channel is (row phase, column phase, C)."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // 2, w // 2, 4 * c)
+
+
+def depth_to_space(x: jax.Array) -> jax.Array:
+    """[B, H, W, 4 C] -> [B, 2 H, 2 W, C]; the inverse of `space_to_depth`."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, 2 * h, 2 * w, c // 4)

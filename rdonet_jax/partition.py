@@ -1,0 +1,255 @@
+"""The quadtree of a picture: which of the three levels codes which part of it.
+
+A 64x64 block is coded at level 2 or split into four 32x32 blocks, each coded at level 1 or
+split into four 16x16 blocks of level 0. Everything here is an array operation over leading
+batch axes and may be traced by jit, except the functions marked "host".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+BLOCK = 64
+STRIDES = (16, 32, 64)
+"""Pixels per latent position and side, by level."""
+
+HYPER_STRIDE = 4
+"""Latent positions per hyper-latent and side."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G, B in the luma of ITU-R BT.601."""
+
+
+class PartitionError(ValueError):
+    """A partition, or what should become one, breaks the rules of the quadtree."""
+
+
+class Partition(NamedTuple):
+    """The split decisions of every 64x64 block, for an image of H x W pixels.
+
+    Every function relies on `split32` being False wherever the parent is not split.
+    """
+
+    split64: jax.Array | np.ndarray  # bool [..., H/64, W/64]: True = four 32x32 blocks
+    split32: jax.Array | np.ndarray  # bool [..., H/32, W/32]: True = four 16x16 blocks
+
+
+def grid_of(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of 64x64 blocks that cover a picture of `height` x `width` pixels.
+
+    Raises PartitionError for an empty picture.
+    """
+    if height < 1 or width < 1:
+        raise PartitionError(f"a picture of {height}x{width} pixels has no blocks")
+    return -(-height // BLOCK), -(-width // BLOCK)
+
+
+def uniform(level: int, grid: tuple[int, int], batch: tuple[int, ...] = ()) -> Partition:
+    """The partition that codes every block at `level`; `grid` = (rows, columns) of blocks.
+
+    Raises PartitionError when the level is not 0, 1 or 2.
+    """
+    if level not in (0, 1, 2):
+        raise PartitionError(f"there is no level {level}: levels are 0, 1 and 2")
+    rows, cols = grid
+    return Partition(
+        jnp.full((*batch, rows, cols), level < 2),
+        jnp.full((*batch, 2 * rows, 2 * cols), level < 1),
+    )
+
+
+def random(
+    key: jax.Array,
+    grid: tuple[int, int],
+    batch: tuple[int, ...] = (),
+    p64: float = 2 / 3,
+    p32: float = 1 / 2,
+) -> Partition:
+    """A partition with independent split decisions, the masks of the first training stage.
+
+    `p64` and `p32` are the probabilities that a 64x64 block and a 32x32 block (of a split
+    parent) are split; with the defaults each level covers a third of the area on average.
+    """
+    rows, cols = grid
+    key64, key32 = jax.random.split(key)
+    split64 = jax.random.bernoulli(key64, p64, (*batch, rows, cols))
+    split32 = jax.random.bernoulli(key32, p32, (*batch, 2 * rows, 2 * cols))
+    return Partition(split64, split32 & _enlarge(split64, 2))
+
+
+def variance(x: jax.Array, thresholds: tuple[float, float]) -> Partition:
+    """The variance-based partition: a block is split when its variance exceeds a threshold.
+
+    `x` is [..., H, W, 3] in [0, 1]; `thresholds` = (for 64x64 blocks, for 32x32 blocks), in
+    squared grey levels of 8 bits. Raises PartitionError when H or W is no multiple of 64.
+    """
+    variance64, variance32 = block_variances(x)
+    threshold64, threshold32 = thresholds
+    split64 = variance64 > threshold64
+    return Partition(split64, (variance32 > threshold32) & _enlarge(split64, 2))
+
+
+def block_variances(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Luma variance of every 64x64 and every 32x32 block, in squared grey levels of 8 bits.
+
+    `x` is [..., H, W, 3] in [0, 1]; returns [..., H/64, W/64] and [..., H/32, W/32].
+    Raises PartitionError when H or W is no multiple of 64.
+    """
+    if x.ndim < 3 or x.shape[-1] != 3 or x.shape[-3] % BLOCK or x.shape[-2] % BLOCK:
+        raise PartitionError(
+            f"pictures must be [..., H, W, 3] with H and W multiples of {BLOCK}, not {x.shape}"
+        )
+    red, green, blue = (255.0 * weight for weight in LUMA)
+    luma = red * x[..., 0] + green * x[..., 1] + blue * x[..., 2]
+    return _variances(luma, 64), _variances(luma, 32)
+
+
+def level_masks(p: Partition) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Where each level codes: bool [..., H/16, W/16], [..., H/32, W/32], [..., H/64, W/64]."""
+    return (
+        _enlarge(p.split32, 2),
+        _enlarge(p.split64, 2) & ~jnp.asarray(p.split32),
+        ~jnp.asarray(p.split64),
+    )
+
+
+def level_map(p: Partition) -> jax.Array:
+    """The level that codes each 16x16 pixels: uint8 [..., H/16, W/16]."""
+    splits = _enlarge(p.split64, 4).astype(jnp.uint8) + _enlarge(p.split32, 2)
+    return (2 - splits).astype(jnp.uint8)
+
+
+def from_level_map(levels: np.ndarray) -> Partition:
+    """The partition (NumPy arrays) whose `level_map` is `levels`, integers [H/16, W/16]. Host.
+
+    Raises PartitionError, naming the block, when `levels` describes no quadtree.
+    """
+    levels = np.asarray(levels)
+    if levels.ndim != 2 or not levels.size or levels.shape[0] % 4 or levels.shape[1] % 4:
+        raise PartitionError(
+            "a level map needs one value per 16x16 pixels and whole 64x64 blocks, that is two"
+            f" axes, both multiples of 4; its shape is {levels.shape}"
+        )
+    if levels.dtype.kind not in "iu":
+        raise PartitionError(f"a level map holds integers, not {levels.dtype}")
+    _refuse(
+        (levels < 0) | (levels > 2),
+        16,
+        lambda row, col: f"has level {levels[row, col]}, but levels are 0, 1 and 2",
+    )
+    split64 = _reduce(levels, 4, np.min) < 2
+    _refuse(
+        split64 & (_reduce(levels, 4, np.max) == 2),
+        64,
+        lambda row, col: "is at level 2 (64x64) in one part and at a finer level in another",
+    )
+    split32 = _reduce(levels, 2, np.min) < 1
+    _refuse(
+        split32 & (_reduce(levels, 2, np.max) == 1),
+        32,
+        lambda row, col: "is at level 1 (32x32) in one part and at level 0 in another",
+    )
+    return Partition(split64, split32)
+
+
+def inside_masks(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which latent positions touch the picture, by level, on the padded grid. Host.
+
+    bool, shaped as `level_masks` for `height` x `width` padded to multiples of 64. Positions
+    that touch only padding are never coded.
+    """
+    rows, cols = grid_of(height, width)
+
+    def touching(stride: int) -> np.ndarray:
+        inside_rows = np.arange(rows * BLOCK // stride) * stride < height
+        inside_cols = np.arange(cols * BLOCK // stride) * stride < width
+        return inside_rows[:, None] & inside_cols[None, :]
+
+    return touching(16), touching(32), touching(64)
+
+
+def trim(p: Partition, height: int, width: int) -> Partition:
+    """`p` without the splits of 32x32 blocks that lie wholly outside the picture.
+
+    Those blocks are not coded, so the choice between their two forms is not sent either.
+    Raises PartitionError when `p` does not belong to a picture of this size.
+    """
+    rows, cols = grid_of(height, width)
+    shapes = p.split64.shape[-2:], p.split32.shape[-2:]
+    if shapes != ((rows, cols), (2 * rows, 2 * cols)):
+        raise PartitionError(
+            f"a picture of {height}x{width} pixels has {rows}x{cols} blocks of 64x64 pixels;"
+            f" the partition has {shapes[0]} and {shapes[1]} split decisions"
+        )
+    return Partition(p.split64, p.split32 & inside_masks(height, width)[1])
+
+
+def hyper_mask(mask: jax.Array) -> jax.Array:
+    """Which hyper-latents are coded: those with a coded position among their 4x4 latents.
+
+    bool [..., h, w] to bool [..., ceil(h/4), ceil(w/4)].
+    """
+    rows, cols = (-(-side // HYPER_STRIDE) for side in mask.shape[-2:])
+    missing = (rows * HYPER_STRIDE - mask.shape[-2], cols * HYPER_STRIDE - mask.shape[-1])
+    padding = [(0, 0)] * (mask.ndim - 2) + [(0, missing[0]), (0, missing[1])]
+    return _reduce(jnp.pad(jnp.asarray(mask), padding), HYPER_STRIDE, jnp.any)
+
+
+def block_sums(values: jax.Array, level: int) -> jax.Array:
+    """Sums over each 64x64 block of a per-position map of `level`.
+
+    [..., H/s, W/s] with s the pixels per position of that level, to [..., H/64, W/64].
+    """
+    return _reduce(jnp.asarray(values), BLOCK // STRIDES[level], jnp.sum)
+
+
+def block_shares(p: Partition, height: int, width: int) -> tuple[float, float, float]:
+    """The share of the picture's area that each level codes; padding does not count. Host.
+
+    `p` has no batch axes. Raises PartitionError when it does not belong to this size.
+    """
+    levels = np.asarray(level_map(trim(p, height, width)))
+    rows, cols = (
+        np.clip(side - 16 * np.arange(count), 0, 16)
+        for side, count in zip((height, width), levels.shape, strict=True)
+    )
+    area = np.bincount(levels.ravel(), weights=np.outer(rows, cols).ravel(), minlength=3)
+    return tuple((area / (height * width)).tolist())
+
+
+def _enlarge(values: jax.Array | np.ndarray, factor: int) -> jax.Array:
+    """Nearest-neighbour enlargement of the last two axes."""
+    return jnp.repeat(jnp.repeat(values, factor, axis=-2), factor, axis=-1)
+
+
+def _tiles(values, size: int):
+    """[..., h, w] to [..., h/size, size, w/size, size]."""
+    *batch, rows, cols = values.shape
+    return values.reshape(*batch, rows // size, size, cols // size, size)
+
+
+def _reduce(values, size: int, function):
+    """`function` over every size x size tile of the last two axes."""
+    return function(_tiles(values, size), axis=(-3, -1))
+
+
+def _variances(luma: jax.Array, size: int) -> jax.Array:
+    """Population variance of every size x size tile of the last two axes."""
+    tiles = _tiles(luma, size)
+    # Relative to one of its own pixels, a flat block is exactly zero in any precision.
+    tiles = tiles - tiles[..., :1, :, :1]
+    return jnp.var(tiles, axis=(-3, -1))
+
+
+def _refuse(bad: np.ndarray, size: int, reason) -> None:
+    """Raise PartitionError for the first True of `bad`, a map with one entry per block."""
+    if bad.any():
+        row, col = np.unravel_index(np.argmax(bad), bad.shape)
+        raise PartitionError(
+            f"the {size}x{size} block in row {row}, column {col} (pixels from row {row * size},"
+            f" column {col * size}) {reason(row, col)}"
+        )
