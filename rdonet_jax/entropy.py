@@ -20,8 +20,10 @@ TOTAL = 1 << PRECISION
 SCALE_COUNT = 64
 BINARY_COUNT = 64
 
-# Below the smallest scale a 16-bit table cannot get narrower: its neighbours of zero already have
-# a count of one. Above the largest, no latent of a trained model was seen to go.
+# Measured for Laplace symbols of continuous scale b: 64 entries over this range cost 0.4 % more
+# than the information content at b = 0.1 (0.0003 bits per symbol), 0.1 % at 0.3, below 0.05 % from
+# 1 on. Below the smallest b, 16 bits cannot express how sure a symbol is (0.00007 bits remain);
+# above the largest, escapes come in and cost 2 % at b = 400.
 _SCALE_RANGE = {"laplace": (0.05, 256.0), "gaussian": (0.11, 256.0)}
 _BINARY_LOGIT = 8.0
 

@@ -1,0 +1,75 @@
+"""Speed of a range coder, and how far its bytes exceed the information content.
+
+    python benchmarks/coder_speed.py [--symbols 300000] [--coder constriction]
+
+Every row codes Laplace symbols whose scales b are continuous, as a network predicts them, and
+compares the bytes with the information content at these scales: the excess holds everything that
+tables, rounding to 16 bits, escapes and the coder cost. The first rows spread the scales by 10 %
+around one b; the last ones mix scales as a picture does, in long and in short runs.
+"""
+
+import argparse
+import time
+
+import numpy as np
+
+from rdonet_jax import coder, entropy
+
+SCALES = (0.06, 0.1, 0.3, 1.0, 3.0, 20.0, 100.0)
+MIXED = (0.25, 4.0)  # median and spread (as a factor) of the scales of the last rows
+RUN_LENGTHS = (1_000_000_000, 10_000, 500)
+REPEATS = 3
+
+
+def sample(count: int, median: float, spread: float, run: int) -> tuple[list[coder.Run], float]:
+    """Runs of at most `run` symbols and the information content of all of them in bits."""
+    rng = np.random.default_rng(0)
+    scale = np.exp(rng.normal(np.log(median), np.log(spread), count)).astype(np.float32)
+    scale = scale.clip(entropy.scale_table("laplace")[0])
+    symbols = np.rint(rng.laplace(0, scale)).astype(np.int32)
+    indices = np.asarray(entropy.scale_index(scale, "laplace"))
+    bits = entropy.laplace_bits(symbols.astype(np.float32), scale)
+    cuts = range(run, count, run)
+    runs = zip(np.split(symbols, cuts), np.split(indices, cuts), strict=True)
+    return list(runs), float(np.asarray(bits, np.float64).sum())
+
+
+def measure(runs: list[coder.Run], name: str) -> tuple[bytes, float, float]:
+    """The bytes, and the best encoding and decoding time in seconds."""
+    tables = entropy.scale_tables("laplace")
+    encoding, decoding = [], []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        data = coder.encode(runs, tables, name)
+        encoded = time.perf_counter()
+        take = coder.decoder(data, tables, name)
+        decoded = [take(indices) for _, indices in runs]
+        encoding.append(encoded - start)
+        decoding.append(time.perf_counter() - encoded)
+    if not all(map(np.array_equal, decoded, (symbols for symbols, _ in runs))):
+        raise SystemExit(f"{name} did not decode what it encoded")
+    return data, min(encoding), min(decoding)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--symbols", type=int, default=300_000, help="symbols per row")
+    parser.add_argument("--coder", choices=coder.CODERS, default="constriction")
+    arguments = parser.parse_args()
+    count = arguments.symbols
+    header = ("scales", "run", "bits/symbol", "bytes", "excess", "encode", "decode")
+    print("{:>12} {:>9} {:>12} {:>9} {:>9} {:>10} {:>10}".format(*header))
+    rows = [(f"b = {b:g}", b, 1.1, count) for b in SCALES]
+    rows += [("mixed", *MIXED, min(run, count)) for run in RUN_LENGTHS]
+    for label, median, spread, run in rows:
+        runs, bits = sample(count, median, spread, run)
+        data, encoding, decoding = measure(runs, arguments.coder)
+        print(
+            f"{label:>12} {run:9d} {bits / count:12.4f} {len(data):9d} "
+            f"{8 * len(data) / bits - 1:9.3%} "
+            f"{encoding / count * 1e9:7.1f} ns {decoding / count * 1e9:7.1f} ns"
+        )
+
+
+if __name__ == "__main__":
+    main()

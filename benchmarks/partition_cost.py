@@ -1,0 +1,95 @@
+"""What the coding tree costs: `python benchmarks/partition_cost.py DIR`.
+
+Codes variance partitions of all pictures in a folder at several pairs of thresholds, and prints
+the mean bits per 64x64 block: raw (1 flag per block, 4 more where it is split) and as coded, in
+whole bytes. Every partition is decoded again and compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rdonet_jax import images, partition, tree_coding
+from rdonet_jax.partition import Partition
+
+THRESHOLDS64 = (30.0, 100.0, 300.0)
+THRESHOLDS32 = (100.0, 200.0, 400.0, 800.0)
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+class Cost(NamedTuple):
+    """One picture's partition: bits per block, raw and coded, and seconds to code and decode."""
+
+    raw: float
+    coded: float
+    encoding: float
+    decoding: float
+
+
+class Variances(NamedTuple):
+    """A picture's size in pixels and the luma variances of its blocks."""
+
+    height: int
+    width: int
+    blocks64: np.ndarray
+    blocks32: np.ndarray
+
+
+def measure(path: Path) -> Variances:
+    picture = images.load(path)
+    height, width, _ = picture.shape
+    padded = np.pad(picture, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
+    variances = partition.block_variances(padded.astype(np.float32) / 255)
+    return Variances(height, width, *map(np.asarray, variances))
+
+
+def split(v: Variances, threshold64: float, threshold32: float) -> Partition:
+    split64 = v.blocks64 > threshold64
+    return Partition(split64, (v.blocks32 > threshold32) & np.kron(split64, np.ones((2, 2), bool)))
+
+
+def cost(v: Variances, p: Partition) -> Cost:
+    start = time.perf_counter()
+    data = tree_coding.encode(p, v.height, v.width)
+    middle = time.perf_counter()
+    decoded = tree_coding.decode(data, v.height, v.width)
+    end = time.perf_counter()
+    if not all(map(np.array_equal, decoded, partition.trim(p, v.height, v.width))):
+        raise SystemExit("a decoded partition differs from the coded one")
+    raw = p.split64.size + 4 * int(p.split64.sum())
+    blocks = p.split64.size
+    return Cost(raw / blocks, 8 * len(data) / blocks, middle - start, end - middle)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="folder of pictures")
+    folder = parser.parse_args().folder
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        parser.error(f"no pictures in {folder}")
+    pictures = [measure(path) for path in paths]
+    print(f"{len(pictures)} pictures; bits per 64x64 block, milliseconds per picture")
+    print(f"{'t64':>5} {'t32':>5} {'raw':>7} {'coded':>7} {'ratio':>7} {'enc ms':>7} {'dec ms':>7}")
+    rows = []
+    for thresholds in itertools.product(THRESHOLDS64, THRESHOLDS32):
+        costs = [cost(v, split(v, *thresholds)) for v in pictures]
+        rows.append(Cost(*np.mean(costs, axis=0)))
+        print_row(*(f"{threshold:.0f}" for threshold in thresholds), rows[-1])
+    print_row("all", "", Cost(*np.mean(rows, axis=0)))
+
+
+def print_row(threshold64: str, threshold32: str, c: Cost) -> None:
+    times = f"{1e3 * c.encoding:7.1f} {1e3 * c.decoding:7.1f}"
+    ratio = c.coded / c.raw
+    print(f"{threshold64:>5} {threshold32:>5} {c.raw:7.3f} {c.coded:7.3f} {ratio:7.1%} {times}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""Range coders behind an interface of two functions: symbols + table indices <-> bytes.
+
+`encode` takes all runs, `decoder` gives them back one by one, so that a decoder can look at what
+it has before it asks for more. Any int32 symbol codes exactly: what a table does not hold is sent
+as its escape entry, followed at the end of the run by how far outside the symbol lies.
+
+A range coder behind this interface (a row of _BACKENDS) sees only entries of integer tables.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+
+import constriction
+import numpy as np
+
+from rdonet_jax.entropy import PRECISION, TOTAL, CdfTables
+
+Run = tuple[np.ndarray, np.ndarray]
+
+# Numbers of the coders in the header of a file.
+CODERS = {"constriction": 1}
+
+# Escapes, an Exp-Golomb code of order m (see _order): the excess e >= 0 over the table's end plus
+# 2**m has 1 + m + n bits. n, in unary where probable, is coded by this table; then come a flag
+# for "below the table" and the m + n bits under the leading one, highest first, all equiprobable.
+_CLASSES = 33
+_CLASS_COUNTS = [1 << (15 - n) for n in range(11)] + [11] + [1] * 21
+_CLASS_CDF = np.concatenate([[0], np.cumsum(_CLASS_COUNTS)]).astype(np.int32)
+_BIT_CDF = np.array([0, TOTAL // 2, TOTAL], np.int32)
+
+
+class CoderError(ValueError):
+    """The bytes are not what `encode` writes."""
+
+
+def encode(runs: Iterable[Run], tables: CdfTables, name: str = "constriction") -> bytes:
+    """Code runs of (symbols, table indices), both 1-D integer arrays of equal length.
+
+    Raises ValueError for anything else, for symbols that are no int32, for symbols outside a table
+    when the tables have no escape, and for a name that is not in CODERS.
+    """
+    encode_entries, _ = _backend(name)
+    return encode_entries(_entry_runs(runs, tables), tables)
+
+
+def decoder(
+    data: bytes, tables: CdfTables, name: str = "constriction"
+) -> Callable[[np.ndarray], np.ndarray]:
+    """take(indices) -> the symbols of the next run, int32, given the run's table indices.
+
+    Never more work than the indices ask for, whatever the bytes are. Bytes past the end count as
+    zeros, so a truncated stream may decode to wrong symbols: the container's checksum is what
+    finds that. Raises CoderError, here or in take, when the bytes cannot come from `encode`.
+    """
+    _, entry_decoder = _backend(name)
+    take_entries = entry_decoder(data, tables)
+
+    def take(indices: np.ndarray) -> np.ndarray:
+        indices = _checked_indices(indices, tables)
+        entries = take_entries(indices)
+        symbols = entries + _offsets(tables)[indices]
+        if tables.has_escape:
+            escaped = np.flatnonzero(entries == _escapes(tables)[indices])
+            if escaped.size:
+                symbols[escaped] = _take_escapes(take_entries, indices[escaped], tables)
+        if symbols.size and (symbols.min() < -(2**31) or symbols.max() >= 2**31):
+            raise CoderError("an escaped symbol does not fit in 32 bits")
+        return symbols.astype(np.int32)
+
+    return take
+
+
+def _backend(name: str) -> tuple[Callable, Callable]:
+    if name not in _BACKENDS:
+        raise ValueError(f"unknown range coder {name!r}, expected one of {tuple(CODERS)}")
+    return _BACKENDS[name]
+
+
+def _entry_runs(runs: Iterable[Run], tables: CdfTables) -> Iterator[Run]:
+    """Runs of symbols as runs of table entries; a run with escapes is followed by two for those."""
+    for symbols, indices in runs:
+        indices = _checked_indices(indices, tables)
+        symbols = _checked_symbols(symbols, indices)
+        entries = symbols - _offsets(tables)[indices]
+        escape = _escapes(tables)[indices]
+        escaped = np.flatnonzero((entries < 0) | (entries >= escape))
+        if escaped.size and not tables.has_escape:
+            raise ValueError("a symbol lies outside its table, and the tables have no escape")
+        entries[escaped] = escape[escaped]
+        yield entries, indices
+        if escaped.size:
+            yield from _escape_runs(symbols[escaped], indices[escaped], tables)
+
+
+def _escape_runs(symbols: np.ndarray, indices: np.ndarray, tables: CdfTables) -> Iterator[Run]:
+    first = _offsets(tables)[indices]
+    below = symbols < first
+    excess = np.where(below, first - 1 - symbols, symbols - first - _escapes(tables)[indices])
+    order = _orders(tables)[indices]
+    value = excess + (1 << order)
+    width = np.frexp(value.astype(np.float64))[1] - 1
+    yield width - order, np.full(len(width), _class_table(tables))
+    shifts, _ = _bit_layout(width + 1)
+    payload = value + (below.astype(np.int64) - 1 << width)
+    bits = np.repeat(payload, width + 1) >> shifts & 1
+    yield bits, np.full(len(bits), _bit_table(tables))
+
+
+def _take_escapes(take_entries, indices: np.ndarray, tables: CdfTables) -> np.ndarray:
+    order = _orders(tables)[indices]
+    width = take_entries(np.full(len(indices), _class_table(tables))) + order
+    shifts, starts = _bit_layout(width + 1)
+    bits = take_entries(np.full(len(shifts), _bit_table(tables)))
+    payload = np.add.reduceat(bits << shifts, starts)
+    below = payload >> width
+    excess = payload - (below << width) + (1 << width) - (1 << order)
+    first = _offsets(tables)[indices]
+    return np.where(below, first - 1 - excess, first + _escapes(tables)[indices] + excess)
+
+
+def _bit_layout(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For numbers of the given bit lengths (>= 1) in a row: each bit's shift, each first bit."""
+    ends = np.cumsum(lengths)
+    return np.repeat(ends, lengths) - 1 - np.arange(ends[-1]), ends - lengths
+
+
+def _checked_indices(indices, tables: CdfTables) -> np.ndarray:
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or indices.dtype.kind not in "iu":
+        raise ValueError("table indices must be a 1-D integer array")
+    if indices.size and (indices.min() < 0 or indices.max() >= len(tables.cdfs)):
+        raise ValueError("a table index is out of range")
+    return indices
+
+
+def _checked_symbols(symbols, indices: np.ndarray) -> np.ndarray:
+    symbols = np.asarray(symbols)
+    if symbols.shape != indices.shape or symbols.dtype.kind not in "iu":
+        raise ValueError("symbols must be an integer array as long as their table indices")
+    if symbols.size and (symbols.min() < -(2**31) or symbols.max() >= 2**31):
+        raise ValueError("a symbol does not fit in 32 bits")
+    return symbols.astype(np.int64)
+
+
+@functools.lru_cache(maxsize=16)
+def _offsets(tables: CdfTables) -> np.ndarray:
+    return np.array(tables.offsets, np.int64)
+
+
+@functools.lru_cache(maxsize=16)
+def _escapes(tables: CdfTables) -> np.ndarray:
+    """Per table: number of the symbols it holds, which is the escape entry if there is one."""
+    return np.array([len(c) - 1 - tables.has_escape for c in tables.cdfs], np.int64)
+
+
+@functools.lru_cache(maxsize=16)
+def _orders(tables: CdfTables) -> np.ndarray:
+    """Order m of the escape code per table: 2**m is near the median excess over a Laplace table."""
+    return np.array([max(0, (len(c) - 1).bit_length() - 5) for c in tables.cdfs], np.int64)
+
+
+def _class_table(tables: CdfTables) -> int:
+    return len(tables.cdfs)
+
+
+def _bit_table(tables: CdfTables) -> int:
+    return len(tables.cdfs) + 1
+
+
+# constriction: RangeEncoder and RangeDecoder with 32-bit words, a 64-bit state and probabilities
+# of 24 bits. Categorical(w, perfect=False) makes the lower cumulative of entry i the integer
+#     trunc((w[0] + ... + w[i-1]) * ((2**24 - len(w)) / sum(w))) + i,
+# in float64. With w = count * 2**8 - 1 the weights sum to 2**24 - len(w): the factor is exactly
+# 1, all numbers are integers below 2**24, and the model is exactly the table's cumulative counts
+# times 2**8. No rounding takes place, so no platform can differ.
+
+
+@functools.lru_cache(maxsize=16)
+def _models(tables: CdfTables) -> tuple:
+    cdfs = (*tables.cdfs, _CLASS_CDF, _BIT_CDF)
+    return tuple(
+        constriction.stream.model.Categorical(constriction_weights(c), perfect=False) for c in cdfs
+    )
+
+
+def constriction_weights(cdf: np.ndarray) -> np.ndarray:
+    """The float64 weights for which constriction's 24-bit model equals the 16-bit table."""
+    return np.diff(cdf).astype(np.float64) * (1 << (24 - PRECISION)) - 1
+
+
+def _groups(indices: np.ndarray, count: int) -> tuple[np.ndarray, list[tuple[int, slice]]]:
+    """Order that sorts a run by table, stably; and for each table in use its slice of that."""
+    lengths = np.bincount(indices, minlength=count)
+    ends = np.cumsum(lengths)
+    used = np.flatnonzero(lengths)
+    order = np.argsort(indices.astype(np.uint16), kind="stable")
+    return order, [(int(t), slice(ends[t] - lengths[t], ends[t])) for t in used]
+
+
+def _constriction_encode(runs: Iterable[Run], tables: CdfTables) -> bytes:
+    models = _models(tables)
+    encoder = constriction.stream.queue.RangeEncoder()
+    for entries, indices in runs:
+        order, groups = _groups(indices, len(models))
+        entries = entries.astype(np.int32)[order]
+        for table, part in groups:
+            encoder.encode(entries[part], models[table])
+    return _shortest(encoder)
+
+
+def _shortest(encoder) -> bytes:
+    """The shortest bytes that, followed by zeros, lie in the encoder's final interval."""
+    words = encoder.get_compressed().astype(">u4").tobytes()
+    if not words:
+        return b""
+    position, (lower, extent) = encoder.pos()
+    bits = 32 * position + 64
+    inside = int.from_bytes(words, "big") << (bits - 8 * len(words))
+    low = inside - (inside - lower) % 2**64
+    shift = 0
+    while shift < 64 and _round_up(low, shift + 8) < low + extent:
+        shift += 8
+    return _round_up(low, shift).to_bytes(bits // 8, "big").rstrip(b"\0")
+
+
+def _round_up(number: int, bits: int) -> int:
+    return -(-number >> bits) << bits
+
+
+def _constriction_decoder(data: bytes, tables: CdfTables) -> Callable[[np.ndarray], np.ndarray]:
+    if data.endswith(b"\0"):
+        raise CoderError("the coded data ends in a needless zero byte")
+    models = _models(tables)
+    words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
+    range_decoder = constriction.stream.queue.RangeDecoder(words)
+
+    def take(indices: np.ndarray) -> np.ndarray:
+        order, groups = _groups(indices, len(models))
+        entries = np.empty(len(indices), np.int64)
+        for table, part in groups:
+            try:
+                entries[order[part]] = range_decoder.decode(models[table], part.stop - part.start)
+            except AssertionError as error:
+                raise CoderError("the coded data is invalid") from error
+        return entries
+
+    return take
+
+
+# Per coder: (runs of entries, tables) -> bytes, and (bytes, tables) -> take(indices) -> entries.
+_BACKENDS = {"constriction": (_constriction_encode, _constriction_decoder)}

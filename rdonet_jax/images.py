@@ -1,0 +1,239 @@
+"""Picture files to arrays and back: what is read without loss of meaning, and what is refused.
+
+A picture is uint8 [H, W, 3] in sRGB. Whatever cannot become that faithfully is refused with one
+sentence that names the file, and a file appears under its name whole or not at all.
+"""
+
+import functools
+import io
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+
+WRITABLE_FORMATS = {
+    ".png": ("PNG", {}),
+    ".bmp": ("BMP", {}),
+    ".ppm": ("PPM", {}),
+    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
+    ".webp": ("WEBP", {"lossless": True}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+}
+"""Suffix to Pillow's format and options; all are lossless but JPEG."""
+
+PROFILE_TOLERANCE = 2
+"""A colour profile that moves no colour by more grey levels than this is taken for sRGB itself."""
+
+
+class ImageError(ValueError):
+    """A file that cannot be read or written as asked; the message is one sentence with its name."""
+
+
+def load(path: str | os.PathLike) -> np.ndarray:
+    """The picture in a file as uint8 [H, W, 3], sRGB, the way a viewer would show it.
+
+    Gray, palette and 1-bit pictures become RGB, the EXIF orientation is applied, another colour
+    space's profile is converted to sRGB, and alpha is dropped where it is opaque everywhere.
+
+    Raises ImageError for missing, unreadable and damaged files, animations, more than 8 bits per
+    channel, colour spaces such as CMYK, and pictures with real transparency.
+    """
+    return np.array(_as_srgb(_without_alpha(_open(path), path)))
+
+
+def load_mask(path: str | os.PathLike) -> np.ndarray:
+    """The level map in a file, uint8 [rows, columns]: the numbers of an .npy array, or the grey
+    values or palette indices of an 8-bit picture. Whether they make a valid tree is not judged.
+
+    Raises ImageError for files that hold no such map.
+    """
+    if Path(path).suffix.lower() == ".npy":
+        return _load_array(path)
+    picture = _open(path)
+    if picture.mode not in ("L", "P"):
+        raise ImageError(
+            f"{path}: a mask must be a gray or palette picture of 8 bits, "
+            f"but this is {picture.mode}"
+        )
+    return np.array(picture)
+
+
+def check_target(path: str | os.PathLike, force: bool = False) -> None:
+    """Raise ImageError if `write_bytes` would refuse the path; for asking before long work."""
+    folder = Path(path).parent
+    if not os.path.isdir(folder):
+        raise ImageError(f"{path}: the folder {folder} does not exist")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ImageError(f"{path}: exists and is not a regular file")
+    if os.path.exists(path) and not force:
+        raise ImageError(f"{path}: exists already and is not overwritten without force")
+
+
+def check_picture_target(path: str | os.PathLike, force: bool = False) -> None:
+    """Raise ImageError if `save` would refuse the path; for asking before long work."""
+    if Path(path).suffix.lower() not in WRITABLE_FORMATS:
+        raise ImageError(
+            f"{path}: the suffix names no format that can be written, "
+            f"which are {' '.join(WRITABLE_FORMATS)}"
+        )
+    check_target(path, force)
+
+
+def save(path: str | os.PathLike, array: np.ndarray, force: bool = False) -> None:
+    """Write a picture, uint8 [H, W, 3], in the format of the suffix (see WRITABLE_FORMATS).
+
+    The file appears whole or not at all. Raises ImageError for a suffix that names no format, an
+    existing file without `force`, and whatever keeps the file from being written.
+    """
+    check_picture_target(path, force)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ImageError(
+            f"{path}: a picture is uint8 [H, W, 3], but this array is {array.dtype} "
+            f"{list(array.shape)}"
+        )
+    picture_format, options = WRITABLE_FORMATS[Path(path).suffix.lower()]
+    picture = Image.fromarray(np.ascontiguousarray(array))
+    _replace(path, lambda file: picture.save(file, picture_format, **options))
+
+
+def write_bytes(path: str | os.PathLike, data: bytes, force: bool = False) -> None:
+    """Write a file that appears whole or not at all.
+
+    Raises ImageError for an existing file without `force` and whatever keeps it from being written.
+    """
+    check_target(path, force)
+    _replace(path, lambda file: file.write(data))
+
+
+def _replace(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
+    """Write a temporary file beside the path, then give it the name in one step."""
+    target = Path(path)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+        os.replace(temporary, target)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be written: {_reason(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _open(path: str | os.PathLike) -> Image.Image:
+    """The file's picture, upright and fully read, if it is still, of 8 bits and a known mode."""
+    try:
+        picture = Image.open(path, formats=READABLE_FORMATS)
+    except Image.UnidentifiedImageError as error:
+        formats = ", ".join(READABLE_FORMATS)
+        raise ImageError(f"{path}: is damaged or no picture in any of {formats}") from error
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
+    except Exception as error:  # Pillow's readers raise almost anything on damaged headers
+        raise ImageError(f"{path}: cannot be read as a picture: {_reason(error)}") from error
+    try:
+        with picture:
+            _require_still_8_bit(picture, path)
+            return ImageOps.exif_transpose(picture)
+    except ImageError:
+        raise
+    except Exception as error:  # likewise on damaged contents
+        raise ImageError(f"{path}: is damaged: {_reason(error)}") from error
+
+
+def _require_still_8_bit(picture: Image.Image, path: str | os.PathLike) -> None:
+    # The further frames of an MPO file are previews and gain maps that cameras add to a JPEG.
+    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+        raise ImageError(f"{path}: has {picture.n_frames} frames, only still pictures are read")
+    if _has_deep_channels(picture):
+        raise ImageError(f"{path}: has more than 8 bits per channel, convert it to 8 bits first")
+    if picture.mode not in READABLE_MODES:
+        raise ImageError(f"{path}: is a {picture.mode} picture, convert it to RGB first")
+
+
+def _has_deep_channels(picture: Image.Image) -> bool:
+    """Whether the file has more than 8 bits per channel, which Pillow may hide by converting."""
+    if picture.mode.startswith(("I", "F")):
+        return True
+    if picture.format == "TIFF":
+        bits_per_sample = picture.tag_v2.get(258, (1,))
+        return max(bits_per_sample) > 8
+    decoder_options = picture.tile[0][3] if picture.tile else None
+    if picture.format == "PNG":
+        return decoder_options.endswith(";16B")
+    if picture.format == "PPM" and isinstance(decoder_options, tuple):
+        return decoder_options[1] > 255
+    return False
+
+
+def _without_alpha(picture: Image.Image, path: str | os.PathLike) -> Image.Image:
+    """The picture as L or RGB, if it is opaque everywhere."""
+    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+        least_alpha, _ = picture.convert("RGBA").getchannel("A").getextrema()
+        if least_alpha < 255:
+            raise ImageError(f"{path}: has transparent pixels, flatten it on a background first")
+    return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+
+
+def _as_srgb(picture: Image.Image) -> Image.Image:
+    """The L or RGB picture as RGB, converted if it carries the profile of another colour space.
+
+    A profile that is unreadable or of the wrong kind is passed over, as viewers do.
+    """
+    profile = picture.info.get("icc_profile")
+    if not profile:
+        return picture.convert("RGB")
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = {"RGB": "RGB", "GRAY": "L"}.get(source.profile.xcolor_space.strip(), "")
+        if mode not in ("RGB", picture.mode):
+            return picture.convert("RGB")
+        to_srgb = ImageCms.buildTransform(source, _srgb_profile(), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture.convert("RGB")
+    if _changes_little(to_srgb, mode):
+        return picture.convert("RGB")
+    return ImageCms.applyTransform(picture.convert(mode), to_srgb)
+
+
+@functools.cache
+def _srgb_profile() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _changes_little(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether a colour transform is the identity but for rounding: many files say sRGB so."""
+    steps = np.arange(0, 256, 15, dtype=np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(len(steps), -1, 3)
+    probe = Image.fromarray(cube).convert(mode)
+    before = np.asarray(probe.convert("RGB")).astype(int)
+    after = np.asarray(ImageCms.applyTransform(probe, transform)).astype(int)
+    return bool(np.abs(after - before).max() <= PROFILE_TOLERANCE)
+
+
+def _load_array(path: str | os.PathLike) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
+    except Exception as error:  # a damaged header may raise almost anything
+        raise ImageError(f"{path}: is no readable .npy file") from error
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "biu":
+        raise ImageError(f"{path}: a mask must be a two-dimensional array of whole numbers")
+    if array.size and (array.min() < 0 or array.max() > 255):
+        raise ImageError(f"{path}: a mask's numbers must lie in 0 ... 255")
+    return array.astype(np.uint8)
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says, on one line and without the file name that the caller adds."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())

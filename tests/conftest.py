@@ -1,0 +1,34 @@
+"""Models and pictures that many tests share: small, made once per session, real where it matters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import skimage.data
+
+from rdonet_jax import config, zoo
+from rdonet_jax.models import linear, rdonet
+
+LMBDA = 0.0067
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory) -> Path:
+    """A weights file of the tiny preset at its linear start: it codes real pictures, if badly."""
+    preset = config.tiny()
+    params = linear.initialise(rdonet.initialise(preset, jax.random.key(0)), preset, LMBDA)
+    return zoo.save(tmp_path_factory.mktemp("zoo"), "tiny", preset, params, {"preset": "tiny"})
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_weights) -> zoo.Model:
+    return zoo.load(str(tiny_weights))
+
+
+@pytest.fixture(scope="session")
+def photograph() -> np.ndarray:
+    """A real picture with flat and busy areas, uint8 [192, 256, 3]."""
+    return np.ascontiguousarray(skimage.data.coffee()[100:292, 150:406])
