@@ -7,10 +7,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rdonet_jax import partition
 
-LEVEL_COLOURS = ((214, 34, 40), (250, 200, 30), (34, 160, 70))
+LEVEL_COLOURS = ((214, 34, 40), (250, 200, 30), (36, 165, 52))
 """Red, yellow and green for the blocks of 16, 32 and 64 pixels."""
 
-TINT_OPACITY = 0.42
+TINT_OPACITY = 0.45
+DARKEST_GREY = 60.0  # below the tint black is lifted to this, so that colours stay apart there
 BORDER_OPACITY = 0.9
 BORDER_SHADE = 0.6  # a border is its block's colour, darkened by this factor
 SMALLEST_BORDERED_BLOCK = 5  # in drawn pixels; smaller blocks would be all border
@@ -22,8 +23,8 @@ LARGEST_ENLARGEMENT = 16
 
 MARGIN = 24
 LINE_GAP = 10
-HEADING_SIZE = 28
-TEXT_SIZE = 24
+HEADING_SIZE = 26
+TEXT_SIZE = 22
 PAPER = (255, 255, 255)
 INK = (24, 24, 24)
 QUIET_INK = (96, 96, 96)
@@ -136,7 +137,7 @@ class _Panel(NamedTuple):
         return max(self.picture.shape[1], heading, self.line.width())
 
     def height(self) -> int:
-        return self.picture.shape[0] + HEADING_SIZE + TEXT_SIZE + 3 * LINE_GAP
+        return self.picture.shape[0] + HEADING_SIZE + TEXT_SIZE + 2 * LINE_GAP
 
 
 def _arrange(panels: tuple[_Panel, ...], one_above_the_other: bool) -> np.ndarray:
@@ -202,9 +203,11 @@ def _tint(
         if stride * drawn_per_pixel >= SMALLEST_BORDERED_BLOCK:
             edges = _starts(rows // stride)[:, None] | _starts(cols // stride)[None, :]
             is_border |= (levels == level) & edges
-    colours = np.array(LEVEL_COLOURS, float)
-    tint = np.where(is_border[..., None], BORDER_SHADE * colours[levels], colours[levels])
-    opacity = np.where(is_border, BORDER_OPACITY, TINT_OPACITY)[..., None]
+    colours = np.array(LEVEL_COLOURS, np.float32)
+    tint = np.where(
+        is_border[..., None], np.float32(BORDER_SHADE) * colours[levels], colours[levels]
+    )
+    opacity = np.where(is_border, BORDER_OPACITY, TINT_OPACITY).astype(np.float32)[..., None]
     return np.round((1 - opacity) * _grey(picture) + opacity * tint).astype(np.uint8)
 
 
@@ -214,8 +217,9 @@ def _starts(indices: np.ndarray) -> np.ndarray:
 
 
 def _grey(picture: np.ndarray) -> np.ndarray:
-    """The picture's luma in all three channels, so that only the blocks have a colour."""
-    return (picture @ np.array(partition.LUMA))[..., None]
+    """The luma [h, w, 1] between DARKEST_GREY and white, so that only the blocks have a colour."""
+    luma = picture @ np.array(partition.LUMA, np.float32)
+    return (DARKEST_GREY + (255.0 - DARKEST_GREY) / 255.0 * luma)[..., None]
 
 
 def _darkened(colour: tuple[int, int, int]) -> tuple[int, int, int]:

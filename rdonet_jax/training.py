@@ -68,7 +68,7 @@ def create_state(model: ModelConfig, config: TrainingConfig) -> TrainState:
     """The state before the first step. Raises `ConfigError` for a start that cannot be made."""
     if config.start == "linear" and config.metric != "mse":
         raise ConfigError("the linear start is made for the MSE; use the random start")
-    params = jax.jit(functools.partial(rdonet.initialise, model))(jax.random.key(config.seed))
+    params = rdonet.initialise(model, jax.random.key(config.seed))
     if config.start == "linear":
         params = linear.initialise(params, model, config.lmbda)
     return state_of(config, params)

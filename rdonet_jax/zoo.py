@@ -21,10 +21,12 @@ import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as serialise
 
-from rdonet_jax.config import ConfigError, ModelConfig, from_dict
+from rdonet_jax.config import ModelConfig, from_dict
 
 SUFFIX = ".safetensors"
 DIGEST_BYTES = 8
+METADATA_KEY = "rdonet_jax"
+"""The one entry of the file's metadata (the format does not keep the order of several): JSON."""
 
 
 class ZooError(ValueError):
@@ -69,12 +71,11 @@ def _read(path: Path) -> Model:
         raise ZooError(f"{path}: damaged or renamed, its hash is {digest.hex()}, not {claimed}")
     try:
         with safetensors.safe_open(path, framework="numpy") as tensors:
-            metadata = tensors.metadata()
+            metadata = json.loads(tensors.metadata()[METADATA_KEY])
             flat = {key: tensors.get_tensor(key).astype(np.float32) for key in tensors.keys()}  # noqa: SIM118
-        config = from_dict(ModelConfig, json.loads(metadata["config"]))
-        record = json.loads(metadata["record"])
-        name = metadata["name"]
-    except (safetensors.SafetensorError, KeyError, TypeError, ConfigError) as error:
+        config = from_dict(ModelConfig, metadata["config"])
+        name, record = metadata["name"], metadata["record"]
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ZooError(f"{path}: is no weights file of rdonet_jax ({error})") from error
     return Model(name, config, unflatten_dict(flat, sep="/"), digest, record)
 
@@ -90,15 +91,12 @@ def save(
     if not name.isidentifier() or not name.isascii():
         raise ZooError(f"a model name is made of letters, digits and underscores, not {name!r}")
     flat = flatten_dict(jax.tree_util.tree_map(np.asarray, params), sep="/")
-    half = {key: value.astype(np.float16) for key, value in sorted(flat.items())}
+    with np.errstate(over="ignore"):
+        half = {key: value.astype(np.float16) for key, value in sorted(flat.items())}
     if not all(np.isfinite(value).all() for value in half.values()):
         raise ZooError(f"{name}: has weights that are not finite in half precision")
-    metadata = {
-        "name": name,
-        "config": json.dumps(dataclasses.asdict(config), sort_keys=True),
-        "record": json.dumps(record, sort_keys=True),
-    }
-    content = serialise(half, metadata)
+    metadata = {"name": name, "config": dataclasses.asdict(config), "record": dict(record)}
+    content = serialise(half, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     digest = hashlib.sha256(content).digest()[:DIGEST_BYTES]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{digest.hex()}{SUFFIX}"

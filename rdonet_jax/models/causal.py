@@ -84,14 +84,16 @@ class CausalPrior(nn.Module):
 
     def weights(self, channels: int) -> CausalWeights:
         """The parameters, created on first use."""
-        normal = nn.initializers.normal(0.1)
+        # Outputs begin at zero: where crops are too small for z to have neighbours (a level's
+        # hyper-latent stands for up to 256 pixels), the prior stays a plain one per channel.
+        normal, zeros = nn.initializers.normal(0.3), nn.initializers.zeros
 
         def start_scale(_, shape):
             return jnp.zeros(shape).at[1].set(self.initial_scale)
 
         return CausalWeights(
             self.param("hidden", normal, (len(OFFSETS), self.hidden, channels)),
-            self.param("hidden_bias", nn.initializers.zeros, (self.hidden, channels)),
-            self.param("output", normal, (len(OFFSETS), self.hidden, 2, channels)),
+            self.param("hidden_bias", zeros, (self.hidden, channels)),
+            self.param("output", zeros, (len(OFFSETS), self.hidden, 2, channels)),
             self.param("output_bias", start_scale, (2, channels)),
         )

@@ -228,6 +228,7 @@ def network(config: ModelConfig) -> RDONet:
     return RDONet(config)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def initialise(config: ModelConfig, key: jax.Array) -> Any:
     """Fresh parameters, drawn from `key`."""
     x = jnp.zeros((1, partition.BLOCK, partition.BLOCK, 3))

@@ -1,0 +1,78 @@
+"""Evaluate a model on folders of pictures: rate, PSNR, MS-SSIM and times of real files.
+
+python eval.py --data DIR [DIR ...] --model NAME|PATH [--mask MASK] [--per-image] [-o OUT.json]
+python eval.py --data DIR [DIR ...] --model NAME|PATH --estimate
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rdonet_jax import codec, data, evaluation, images, zoo
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="eval.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", nargs="+", required=True, help="folders of pictures")
+    parser.add_argument("--model", required=True, help="name of a bundled model, or weights file")
+    parser.add_argument("--mask", default="variance", choices=codec.MASKS)
+    parser.add_argument(
+        "--estimate", action="store_true", help="estimate the rate in batches, write no files"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=evaluation.BATCH_SIZE, help="of the estimate"
+    )
+    parser.add_argument("--per-image", action="store_true", help="show every picture's results")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file in CompressAI's schema")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the compressed files here")
+    parser.add_argument(
+        "--save-decoded", type=Path, metavar="DIR", help="write the decoded pictures here"
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    return parser.parse_args(arguments)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Prints the table and writes the results file."""
+    settings = evaluation.Settings(
+        options.mask,
+        options.estimate,
+        options.batch_size,
+        options.keep,
+        options.save_decoded,
+        options.force,
+    )
+    if options.output:
+        images.check_target(options.output, options.force)
+    model = zoo.load(options.model)
+    rows = evaluation.evaluate(model, options.data, settings)
+    print(f"{model.name}: {evaluation.description(model, rows, settings)}")
+    print(evaluation.table(rows, settings, options.per_image))
+    if options.output:
+        results = evaluation.to_json(model, rows, settings, options.per_image)
+        evaluation.write_json(options.output, results, options.force)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0, or 1 after one line that says what is wrong."""
+    try:
+        evaluate(parse(arguments))
+    except (
+        data.DataError,
+        evaluation.EvaluationError,
+        images.ImageError,
+        zoo.ZooError,
+    ) as error:
+        print(f"eval.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

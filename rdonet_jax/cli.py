@@ -1,0 +1,319 @@
+"""The command `rdonet`: compress, decompress, info, models.
+
+What a user may get wrong ends in one line, `rdonet: FILE: cause`, and exit code 1. Imports of JAX,
+and of the rooms that need it, stand inside the functions: help and usage errors answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rdonet_jax.console import CommandError, coding, explained, failed, quiet_libraries, say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rdonet_jax.bitstream import Header
+    from rdonet_jax.partition import Partition
+    from rdonet_jax.zoo import Model
+
+DISTRIBUTION = "rdonet-jax"
+DEFAULT_MODEL = "small"
+COMPRESSED_SUFFIX = ".rdo"
+PICTURE_SUFFIX = ".png"
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code: 0, 1 for errors, 2 for wrong usage."""
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        with quiet_libraries():
+            options.run(options)
+    except CommandError as error:
+        return failed(str(error))
+    except OSError as error:
+        return failed(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        failed("interrupted")
+        return INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rdonet",
+        description="Learned image compression with a coding tree.",
+        epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    compress = _command(commands, "compress", _compress, "compress a picture")
+    compress.add_argument("input", metavar="IN", help="picture: PNG, JPEG, WebP, TIFF, BMP, ...")
+    compress.add_argument(
+        "output", metavar="OUT", nargs="?", help=f"default: IN{COMPRESSED_SUFFIX}"
+    )
+    compress.add_argument(
+        "--model", metavar="NAME", default=DEFAULT_MODEL,
+        help="bundled model or weights file (default: %(default)s)",
+    )  # fmt: skip
+    compress.add_argument(
+        "--mask", metavar="MASK", default="variance",
+        help="which level codes which block: variance (default), uniform-16, uniform-32, "
+        "uniform-64, or a file, an 8-bit picture or .npy with the level (0, 1, 2 = 16, 32, "
+        "64 pixels) of every 16x16 pixels",
+    )  # fmt: skip
+    _add_output_options(compress)
+
+    decompress = _command(commands, "decompress", _decompress, "restore a picture")
+    decompress.add_argument("input", metavar="IN", help="compressed file")
+    decompress.add_argument(
+        "output", metavar="OUT", nargs="?",
+        help=f"picture, in the format of its suffix; default: IN{PICTURE_SUFFIX}",
+    )  # fmt: skip
+    decompress.add_argument(
+        "--model", metavar="PATH",
+        help="weights file (default: the bundled model that the file names)",
+    )  # fmt: skip
+    _add_output_options(decompress)
+
+    info = _command(commands, "info", _info, "describe a compressed file; needs no weights")
+    info.add_argument("input", metavar="FILE", help="compressed file")
+
+    _command(commands, "models", _models, "list the bundled models")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="overwrite OUT if it exists")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib import metadata
+
+        try:
+            version = metadata.version(DISTRIBUTION)
+        except metadata.PackageNotFoundError:
+            version = "(source checkout)"
+        print(f"{parser.prog} {version}")
+        parser.exit()
+
+
+def _compress(options: argparse.Namespace) -> None:
+    started = time.perf_counter()
+    source, target = options.input, options.output or options.input + COMPRESSED_SUFFIX
+    from rdonet_jax import images
+
+    with explained(images.ImageError):
+        _check_paths(source, target)
+        if Path(target).suffix.lower() in images.WRITABLE_FORMATS:
+            raise CommandError(f"{target}: is the name of a picture, not of a compressed file")
+        images.check_target(target, options.force)
+        image = images.load(source)
+
+    from rdonet_jax import codec, partition
+
+    model = _load_model(options.model)
+    with coding(source, codec.STEPS, options.quiet) as report:
+        p = _partition(model, image, options.mask)
+        with explained(ValueError, about=source):  # says what is wrong with the weights
+            data = codec.encode(model, image, p, report=report).data
+    with explained(images.ImageError):
+        images.write_bytes(target, data, options.force)
+    if not options.quiet:
+        height, width = image.shape[:2]
+        shares = " / ".join(f"{share:.0%}" for share in partition.block_shares(p, height, width))
+        strides = "/".join(map(str, partition.STRIDES))
+        say(
+            f"{target}: {len(data)} bytes, {8 * len(data) / (height * width):.3f} bpp, "
+            f"levels {strides}: {shares}, {time.perf_counter() - started:.1f} s"
+        )
+
+
+def _decompress(options: argparse.Namespace) -> None:
+    started = time.perf_counter()
+    source, target = options.input, options.output or options.input + PICTURE_SUFFIX
+    from rdonet_jax import images
+
+    with explained(images.ImageError):
+        _check_paths(source, target)
+        images.check_picture_target(target, options.force)
+    data = Path(source).read_bytes()
+
+    from rdonet_jax import bitstream, codec
+
+    with explained(bitstream.FormatError, about=source):
+        header, _ = bitstream.parse(data)
+    if options.model is None:
+        weights, state = _find_weights(header)
+        if weights is None:
+            raise CommandError(
+                f"{source}: needs the model {_model_name(header)}, {state}; "
+                "give its weights file with --model"
+            )
+    model = _load_model(options.model or str(weights))
+    wrong = bitstream.FormatError
+    with explained(wrong, about=source), coding(source, codec.STEPS, options.quiet) as report:
+        picture = codec.decode(model, data, report).picture
+    with explained(images.ImageError):
+        images.save(target, picture, options.force)
+    if not options.quiet:
+        seconds = time.perf_counter() - started
+        say(f"{target}: {header.width}x{header.height} pixels, {seconds:.1f} s")
+
+
+def _info(options: argparse.Namespace) -> None:
+    source = options.input
+    data = Path(source).read_bytes()
+
+    # Not `codec`, which would bring the network along.
+    from rdonet_jax import bitstream, coder, partition, tree_coding
+
+    coders = {number: name for name, number in coder.CODERS.items()}
+    wrong = bitstream.FormatError, coder.CoderError, partition.PartitionError
+    with explained(*wrong, about=source):
+        header, sections = bitstream.parse(data)
+        size = header.height, header.width
+        p = tree_coding.decode(sections.partition, *size, coders[header.coder])
+    pixels = header.height * header.width
+    masks = zip(partition.level_masks(p), partition.inside_masks(*size), strict=True)
+    blocks = [int((mask & inside).sum()) for mask, inside in masks]
+    shares = partition.block_shares(p, *size)
+    state = _find_weights(header)[1]
+
+    def row(name: str, count: int, *rest: str) -> str:
+        return f"{name:<10}{count:>9}{8 * count / pixels:>9.4f}" + "".join(rest)
+
+    lines = [
+        f"{source}: {header.width}x{header.height} pixels, {len(data)} bytes, "
+        f"{8 * len(data) / pixels:.4f} bpp",
+        f"format version {bitstream.VERSION}, range coder {coders[header.coder]}",
+        f"model {_model_name(header)}, {state}",
+        f"{'':<10}{'bytes':>9}{'bpp':>9}{'blocks':>9}{'area':>9}",
+        row("container", len(data) - sum(map(len, sections))),
+        row("partition", len(sections.partition)),
+    ]
+    for level in (2, 1, 0):
+        stride, length = partition.STRIDES[level], len(getattr(sections, f"level{level}"))
+        name = f"{stride}x{stride}"
+        lines.append(row(name, length, f"{blocks[level]:>9}", f"{shares[level]:>9.1%}"))
+    say("\n".join(lines))
+
+
+def _models(_: argparse.Namespace) -> None:
+    from rdonet_jax import zoo
+
+    names = zoo.bundled()
+    if not names:
+        say("no models are bundled with this installation")
+        return
+    with explained(zoo.ZooError):
+        say("\n".join(line for name in names for line in _description(zoo.load(name))))
+
+
+def _description(model: Model) -> list[str]:
+    """What `rdonet models` prints about a model: what it is, and the record of its training."""
+    from rdonet_jax.models import rdonet
+
+    default = " (default)" if model.name == DEFAULT_MODEL else ""
+    millions = rdonet.parameter_count(model.params) / 1e6
+    lines = [f"{model.name}{default}: hash {model.digest.hex()}, {millions:.2f} M parameters"]
+    training = model.record.get("training")
+    if training is None:
+        return [*lines, "  its training is not on record"]
+    distortion = {"mse": "255^2 * MSE", "ms-ssim": "(1 - MS-SSIM)"}[training["metric"]]
+    side = training["crop"]
+    lines.append(
+        f"  trained for bpp + {training['lmbda']:g} * {distortion}, {model.record['steps_done']} "
+        f"steps of {training['batch_size']} crops of {side}x{side} pixels"
+    )
+    if validation := model.record.get("validation"):
+        lines.append(
+            f"  validation: {validation['bpp']:.3f} bpp (estimate), {validation['psnr']:.2f} dB"
+        )
+    return lines
+
+
+def _load_model(name: str) -> Model:
+    """The model of a bundled name or a weights file."""
+    from rdonet_jax import zoo
+
+    bundled = zoo.bundled()
+    if name not in bundled and not os.path.isfile(name):
+        there = f"bundled are: {', '.join(bundled)}" if bundled else "no models are bundled"
+        raise CommandError(f"{name}: is neither a bundled model nor a weights file; {there}")
+    with explained(zoo.ZooError):
+        return zoo.load(name)
+
+
+def _find_weights(header: Header) -> tuple[Path | None, str]:
+    """The bundled weights a file was written with, if they are here, and words for the case."""
+    from rdonet_jax import zoo
+
+    path = zoo.bundled().get(header.model)
+    if path is None:
+        return None, "which is not bundled"
+    digest = path.stem.rsplit("-", 1)[-1]
+    if digest != header.weights.hex():
+        return None, f"but the bundled one of that name is {digest}"
+    return path, "which is bundled"
+
+
+def _model_name(header: Header) -> str:
+    return f"{header.model} ({header.weights.hex()})"
+
+
+def _partition(model: Model, image: np.ndarray, mask: str) -> Partition:
+    """The partition of a kind of mask or of a mask file."""
+    from rdonet_jax import codec, images, partition
+
+    if mask in codec.MASKS:
+        return codec.choose_partition(model, image, mask)
+    if not os.path.exists(mask):
+        raise CommandError(f"{mask}: is neither a mask file nor one of {', '.join(codec.MASKS)}")
+    with explained(images.ImageError):
+        levels = images.load_mask(mask)
+    height, width = image.shape[:2]
+    expected = tuple(4 * blocks for blocks in partition.grid_of(height, width))
+    if levels.shape != expected:
+        raise CommandError(
+            f"{mask}: has {levels.shape[0]} rows of {levels.shape[1]} levels; a picture of "
+            f"{width}x{height} pixels needs {expected[0]} rows of {expected[1]}, one level per "
+            "16x16 pixels"
+        )
+    with explained(partition.PartitionError, about=mask):
+        return partition.from_level_map(levels)
+
+
+def _check_paths(source: str, target: str) -> None:
+    """Refuses an input that is not there and an output that is the input."""
+    os.stat(source)
+    if os.path.exists(target) and os.path.samefile(source, target):
+        raise CommandError(f"{target}: is the input, and must not become the output")

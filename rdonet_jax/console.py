@@ -1,0 +1,98 @@
+"""What surrounds a command on a terminal: one-line errors, progress, and libraries kept quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+PROGRESS_DELAY = 2.0
+"""Seconds that a command may take before it shows its progress."""
+
+
+class CommandError(Exception):
+    """Something the user can put right; the message is `FILE: cause`."""
+
+
+@contextlib.contextmanager
+def explained(*kinds: type[Exception], about: str | None = None) -> Iterator[None]:
+    """Errors of these kinds become `CommandError`s; `about` is the file they do not name."""
+    try:
+        yield
+    except kinds as error:
+        raise CommandError(f"{about}: {error}" if about else str(error)) from error
+
+
+@contextlib.contextmanager
+def coding(about: str, steps: Sequence[str], quiet: bool) -> Iterator[Callable[[str], None]]:
+    """For work that takes long and much memory, on the file `about`.
+
+    Gives a function to call at the beginning of each step: on a terminal it moves a bar.
+    """
+    try:
+        with _bar(steps, silent=quiet or not sys.stderr.isatty()) as report:
+            yield report
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise CommandError(f"{about}: there is not enough memory for this picture") from error
+
+
+@contextlib.contextmanager
+def _bar(steps: Sequence[str], silent: bool) -> Iterator[Callable[[str], None]]:
+    from tqdm import tqdm
+
+    bar = tqdm(total=len(steps), delay=PROGRESS_DELAY, mininterval=0, disable=silent, leave=False)
+    # The bar itself looks at the clock between steps only, and a single one may take long.
+    timer = threading.Timer(PROGRESS_DELAY, bar.refresh)
+    timer.daemon = True
+
+    def report(step: str) -> None:
+        bar.set_description_str(step, refresh=False)
+        bar.update(steps.index(step) - bar.n)
+
+    try:
+        timer.start()
+        yield report
+    finally:
+        timer.cancel()
+        bar.close()
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps what JAX, XLA and others have to say from standard error."""
+    # XLA reads this when it is loaded.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # With any handler at all, `logging` prints nothing of its own accord.
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def say(text: str) -> None:
+    """Prints to standard output, whatever its encoding."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:
+        # Else the interpreter complains, when it ends, about what it could not print.
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        raise CommandError(f"standard output: {error.strerror}") from error
+
+
+def failed(message: str) -> int:
+    """Prints the one line of an error; returns its exit code."""
+    print(f"rdonet: {' '.join(message.splitlines())}", file=sys.stderr)
+    return 1

@@ -1,0 +1,396 @@
+"""Rate and quality of a model on a folder of pictures: by real files, or by a fast estimate.
+
+Real files are the default and what is reported: every picture is compressed, written, read back
+and decompressed. The rate is that of the whole file, and the seconds are those from pixels to bytes
+(the choice of the partition included) and from bytes to pixels, reading and writing left out. They
+hold no compilation: the first picture of every padded size is coded and decoded once beforehand,
+untimed.
+
+The estimate takes the walk of training with rounding, in batches of a fixed size, and counts the
+information content of what would be coded. It has no files and no times, and its rate lacks the
+header, the partition and the range coder's own losses; so the two never share a table. Symbols that
+a model holds for all but impossible count for more than the coder's escapes cost: of a model badly
+trained, files may be smaller than the estimate.
+
+In both, quality is that of 8-bit pictures, of the picture's own pixels, and every mean is taken
+over pictures, whatever their sizes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from rdonet_jax import codec, data, images, objective, partition
+from rdonet_jax.config import ModelConfig
+from rdonet_jax.models import rdonet
+from rdonet_jax.partition import Partition
+from rdonet_jax.zoo import Model
+
+BATCH_SIZE = 4
+"""Pictures per batch of the estimate, unless the caller says otherwise."""
+
+MS_SSIM_SIDE = (objective.WINDOW_TAPS - 1) * 2 ** (len(objective.SCALE_WEIGHTS) - 1) + 1
+"""The least pixels on the short side of a picture for its MS-SSIM."""
+
+FILE_SUFFIX, PICTURE_SUFFIX = ".rdo", ".rdo.png"
+"""Appended to a picture's name for its compressed file and for the decoded picture."""
+
+
+class EvaluationError(ValueError):
+    """An evaluation that cannot be made, or whose result cannot be trusted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to evaluate and what to leave behind.
+
+    Attributes:
+      mask: the kind of partition, one of `codec.MASKS`.
+      estimate: estimate the rate instead of writing files.
+      batch_size: of the estimate.
+      keep: folder for the compressed files, which are temporary without it.
+      save_decoded: folder for the decoded pictures, as PNG.
+      force: replace files that exist.
+    """
+
+    mask: str = "variance"
+    estimate: bool = False
+    batch_size: int = BATCH_SIZE
+    keep: Path | None = None
+    save_decoded: Path | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mask not in codec.MASKS:
+            raise EvaluationError(f"unknown mask {self.mask!r}; there are {', '.join(codec.MASKS)}")
+        if self.batch_size < 1:
+            raise EvaluationError(f"a batch has at least one picture, not {self.batch_size}")
+        if self.estimate and self.keep is not None:
+            raise EvaluationError("an estimate writes no files that could be kept")
+
+
+class Picture(NamedTuple):
+    """A picture to evaluate."""
+
+    name: str  # its path below the folder that all pictures share
+    pixels: np.ndarray  # uint8 [H, W, 3]
+
+
+class Row(NamedTuple):
+    """The result of one picture, or a mean."""
+
+    name: str
+    bpp: float
+    psnr: float | None  # dB; None for an exact copy, whose PSNR is infinite
+    ms_ssim: float | None  # None under MS_SSIM_SIDE pixels
+    encoding_time: float | None = None  # seconds; None for an estimate
+    decoding_time: float | None = None
+
+
+class Evaluated(NamedTuple):
+    """A picture's result and what came out of the decoder."""
+
+    row: Row
+    decoded: np.ndarray  # uint8 [H, W, 3]
+
+
+class Estimate(NamedTuple):
+    """What a picture would cost and look like."""
+
+    bits: float  # information content of all symbols that would be coded
+    decoded: np.ndarray  # uint8 [H, W, 3]
+
+
+class Quality(NamedTuple):
+    """Quality of a decoded 8-bit picture; None as in `Row`."""
+
+    psnr: float | None
+    ms_ssim: float | None
+
+
+RESULTS = {
+    "bpp": "bpp",
+    "psnr": "psnr-rgb",
+    "ms_ssim": "ms-ssim-rgb",
+    "encoding_time": "encoding_time",
+    "decoding_time": "decoding_time",
+}
+"""CompressAI's names for the fields of `Row`."""
+
+
+def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
+    """One row per picture below the folders, in the order of their names.
+
+    Raises `DataError` when there are no pictures, `ImageError` for a picture that cannot be read
+    or a file that cannot be written, and `EvaluationError` for one that cannot be coded.
+    """
+    paths = named_pictures(folders)
+    _check_targets(list(paths), settings)
+    pictures = (Picture(name, images.load(path)) for name, path in paths.items())
+    rows: dict[str, Row] = {}
+    with contextlib.ExitStack() as stack:
+        if settings.estimate:
+            results = estimate_all(model, pictures, settings.mask, settings.batch_size)
+        else:
+            folder = settings.keep or stack.enter_context(tempfile.TemporaryDirectory())
+            results = code_all(model, pictures, settings.mask, Path(folder), settings.force)
+        for row, decoded in tqdm(results, total=len(paths), delay=2, leave=False):
+            rows[row.name] = row
+            if settings.save_decoded:
+                target = _target(settings.save_decoded, row.name, PICTURE_SUFFIX)
+                images.save(target, decoded, settings.force)
+    return [rows[name] for name in paths]
+
+
+def named_pictures(folders: Sequence[str | Path]) -> dict[str, Path]:
+    """The pictures below the folders, each once, by their path below what the folders share.
+
+    Raises `DataError` when there are none.
+    """
+    paths = sorted({Path(os.path.abspath(path)) for path in data.find_pictures(folders)})
+    root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
+    return {path.relative_to(root).as_posix(): path for path in paths}
+
+
+def code_all(
+    model: Model, pictures: Iterable[Picture], mask: str, folder: Path, force: bool = False
+) -> Iterator[Evaluated]:
+    """Every picture through a real file in `folder`, timed without compilation.
+
+    Raises `EvaluationError` when a picture cannot be coded, or when the decoder's picture is not
+    the encoder's, and `ImageError` when a file cannot be written.
+    """
+    compiled: set[tuple[int, int]] = set()
+    for picture in pictures:
+        with _naming(picture):
+            grid = partition.grid_of(*picture.pixels.shape[:2])
+            if grid not in compiled:
+                codec.decode(model, _encode(model, picture.pixels, mask).data)
+                compiled.add(grid)
+            began = time.perf_counter()
+            encoded = _encode(model, picture.pixels, mask)
+            encoding_time = time.perf_counter() - began
+        target = _target(folder, picture.name, FILE_SUFFIX)
+        images.write_bytes(target, encoded.data, force)
+        content = target.read_bytes()
+        with _naming(picture):
+            began = time.perf_counter()
+            decoded = codec.decode(model, content).picture
+            decoding_time = time.perf_counter() - began
+        if not np.array_equal(decoded, encoded.picture):
+            raise EvaluationError(f"{picture.name}: the decoder's picture is not the encoder's")
+        bpp = 8 * len(content) / math.prod(picture.pixels.shape[:2])
+        quality = measure(picture.pixels, decoded)
+        yield Evaluated(Row(picture.name, bpp, *quality, encoding_time, decoding_time), decoded)
+
+
+def measure(original: np.ndarray, decoded: np.ndarray) -> Quality:
+    """Quality of uint8 [H, W, 3] against the original; compiled once per exact size."""
+    x, x_hat = (v.astype(np.float32) / 255.0 for v in (original, decoded))
+    psnr = float(objective.psnr(x, x_hat))
+    large_enough = min(original.shape[:2]) >= MS_SSIM_SIDE
+    ms_ssim = float(objective.ms_ssim(x, x_hat)) if large_enough else None
+    return Quality(psnr if math.isfinite(psnr) else None, ms_ssim)
+
+
+def estimate_all(
+    model: Model, pictures: Iterable[Picture], mask: str, batch_size: int = BATCH_SIZE
+) -> Iterator[Evaluated]:
+    """The estimate of every picture, in the order in which batches fill up."""
+    for batch in batches(pictures, batch_size):
+        pixels = [picture.pixels for picture in batch]
+        partitions = [codec.choose_partition(model, image, mask) for image in pixels]
+        estimates = estimate_pictures(model, pixels, partitions, batch_size)
+        for picture, estimate in zip(batch, estimates, strict=True):
+            if not math.isfinite(estimate.bits):
+                raise EvaluationError(f"{picture.name}: its estimated rate is {estimate.bits}")
+            bpp = estimate.bits / math.prod(picture.pixels.shape[:2])
+            quality = measure(picture.pixels, estimate.decoded)
+            yield Evaluated(Row(picture.name, bpp, *quality), estimate.decoded)
+
+
+def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+    """Lists of up to `size` pictures of one padded size; only the last of each size is shorter."""
+    waiting: dict[tuple[int, int], list[Picture]] = {}
+    for picture in pictures:
+        grid = partition.grid_of(*picture.pixels.shape[:2])
+        group = waiting.setdefault(grid, [])
+        group.append(picture)
+        if len(group) == size:
+            yield waiting.pop(grid)
+    yield from waiting.values()
+
+
+def estimate_picture(model: Model, image: np.ndarray, p: Partition) -> Estimate:
+    """The estimate of one picture uint8 [H, W, 3] with the partition p.
+
+    Raises `PartitionError` for a partition of another size.
+    """
+    return estimate_pictures(model, [image], [p], 1)[0]
+
+
+def estimate_pictures(
+    model: Model, pixels: Sequence[np.ndarray], partitions: Sequence[Partition], batch_size: int
+) -> list[Estimate]:
+    """The estimates of up to `batch_size` pictures uint8 [H, W, 3] of one padded size.
+
+    Missing pictures are black ones that code nothing, so that a batch always has the same shape.
+    Raises `PartitionError` for a partition of another size than its picture's.
+    """
+    sizes = [image.shape[:2] for image in pixels]
+    masks = [
+        codec.coded_masks(partition.trim(p, *size), *size)
+        for p, size in zip(partitions, sizes, strict=True)
+    ]
+    padded = np.concatenate([codec.pad_picture(image) for image in pixels])
+    levels = tuple(_fill(np.stack(level), batch_size) for level in zip(*masks, strict=True))
+    bits, decoded = estimate_batch(model.config, model.params, _fill(padded, batch_size), levels)
+    return [
+        Estimate(float(count), picture[:height, :width])
+        for count, picture, (height, width) in zip(
+            np.asarray(bits), np.asarray(decoded), sizes, strict=False
+        )
+    ]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def estimate_batch(
+    config: ModelConfig, params: Any, pixels: jax.Array, masks: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array]:
+    """Bits [B] and decoded pixels uint8 [B, H, W, 3] of padded pictures uint8 [B, H, W, 3].
+
+    masks[l] is bool [B, h, w]: where level l sends symbols, inside the picture. A hyper-latent is
+    counted when any of its latents is, as in the codec.
+    """
+    x = pixels.astype(jnp.float32) / 255.0
+    coded = rdonet.network(config).apply({"params": params}, x, masks, method="code")
+    bits = objective.bpp((coded.y_bits, coded.z_bits), 1)
+    return bits, objective.to_8_bit(coded.x_hat)
+
+
+def mean(rows: Sequence[Row]) -> Row:
+    """The means over pictures, each over those that have the value; None where none has."""
+    columns = zip(*(row[1:] for row in rows), strict=True)
+    known = ([value for value in column if value is not None] for column in columns)
+    return Row("mean", *(math.fsum(values) / len(values) if values else None for values in known))
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """Which pictures the means leave out."""
+    left_out = (
+        ("PSNR", sum(row.psnr is None for row in rows), "exact copies"),
+        ("MS-SSIM", sum(row.ms_ssim is None for row in rows), f"short side under {MS_SSIM_SIDE}"),
+    )
+    return [f"{name} leaves out {n} of {len(rows)}, {why}" for name, n, why in left_out if n]
+
+
+def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
+    """What the numbers are, on one line, for the results file and above the table."""
+    if settings.estimate:
+        kind = "estimated rate, no files"
+    else:
+        kind = f"real files, {codec.DEFAULT_CODER} range coder, times on {jax.default_backend()}"
+    weights = f"{settings.mask} mask, weights {model.digest.hex()}"
+    return "; ".join([kind, weights, f"mean over pictures: {len(rows)}", *notes(rows)])
+
+
+def to_json(
+    model: Model, rows: Sequence[Row], settings: Settings, per_image: bool = False
+) -> dict[str, Any]:
+    """The results in CompressAI's schema: one operating point, the mean over pictures.
+
+    A value that no picture has is null. Estimates have no times. With `per_image`, "images" holds
+    one object per picture under the same names.
+    """
+    fields = [field for field in RESULTS if not (settings.estimate and field.endswith("time"))]
+
+    def named(row: Row) -> dict[str, float | None]:
+        return {RESULTS[field]: getattr(row, field) for field in fields}
+
+    result: dict[str, Any] = {
+        "name": model.name,
+        "description": description(model, rows, settings),
+        "results": {name: [value] for name, value in named(mean(rows)).items()},
+    }
+    if per_image:
+        result["images"] = [{"name": row.name, **named(row)} for row in rows]
+    return result
+
+
+def write_json(path: Path, result: dict[str, Any], force: bool = False) -> None:
+    """Writes the results whole or not at all. Raises `ImageError` when the path cannot be."""
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    images.write_bytes(path, text.encode(), force)
+
+
+def table(rows: Sequence[Row], settings: Settings, per_image: bool = False) -> str:
+    """The rows and their mean for people to read."""
+    columns = [("bpp", ".4f"), ("PSNR dB", ".3f"), ("MS-SSIM", ".5f")]
+    if settings.estimate:
+        columns[0] = ("bpp (est.)", ".4f")
+    else:
+        columns += [("encode s", ".3f"), ("decode s", ".3f")]
+    shown = [*(rows if per_image else []), mean(rows)]
+    width = max(len(row.name) for row in shown)
+    lines = [" ".join([" " * width, *(f"{title:>10}" for title, _ in columns)])]
+    for row in shown:
+        values = (
+            f"{'-':>10}" if value is None else f"{value:>10{form}}"
+            for value, (_, form) in zip(row[1:], columns, strict=False)
+        )
+        lines.append(" ".join([f"{row.name:<{width}}", *values]))
+    return "\n".join(lines)
+
+
+def _check_targets(names: Sequence[str], settings: Settings) -> None:
+    """Raises `ImageError` before any work for files that would not be overwritten."""
+    for folder, suffix in (
+        (settings.keep, FILE_SUFFIX),
+        (settings.save_decoded, PICTURE_SUFFIX),
+    ):
+        for name in names if folder else ():
+            images.check_target(_target(folder, name, suffix), settings.force)
+
+
+def _target(folder: Path, name: str, suffix: str) -> Path:
+    """The path of a file about a picture; makes the folder that it is in."""
+    path = folder / (name + suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvaluationError(f"{path.parent}: cannot be made a folder: {error}") from error
+    return path
+
+
+def _encode(model: Model, pixels: np.ndarray, mask: str) -> codec.Encoded:
+    """All that a user waits for: the choice of the partition and the coding."""
+    return codec.encode(model, pixels, codec.choose_partition(model, pixels, mask))
+
+
+@contextlib.contextmanager
+def _naming(picture: Picture) -> Iterator[None]:
+    """Names the picture in the codec's complaints."""
+    try:
+        yield
+    except ValueError as error:
+        raise EvaluationError(f"{picture.name}: cannot be coded: {error}") from error
+
+
+def _fill(batch: np.ndarray, size: int) -> np.ndarray:
+    """[N, ...] with zeros up to [size, ...]."""
+    return np.pad(batch, [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1))

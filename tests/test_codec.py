@@ -1,0 +1,285 @@
+"""The whole chain: what the encoder saw is what the decoder gives, for every size and mask."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdonet_jax import bitstream, codec, config, entropy, hyper_coding, partition
+from rdonet_jax.bitstream import FormatError
+from rdonet_jax.models import causal
+
+SIZES = [(1, 1), (17, 300), (64, 64), (511, 769)]
+KINDS = [*codec.MASKS, "random"]
+
+
+def picture_of(photograph, height, width):
+    """The photograph repeated to any size, so that even large pictures hold real detail."""
+    rows, columns = np.arange(height) % photograph.shape[0], np.arange(width) % photograph.shape[1]
+    return np.ascontiguousarray(photograph[np.ix_(rows, columns)])
+
+
+def partition_of(model, image, kind, seed=0):
+    if kind != "random":
+        return codec.choose_partition(model, image, kind)
+    rng = np.random.default_rng(seed)
+    rows, columns = partition.grid_of(*image.shape[:2])
+    split64 = rng.random((rows, columns)) < 0.7
+    split32 = rng.random((2 * rows, 2 * columns)) < 0.5
+    return partition.Partition(split64, split32 & np.kron(split64, np.ones((2, 2), bool)))
+
+
+def assert_same_symbols(decoded, encoded):
+    assert len(decoded.symbols) == len(encoded.symbols) == 3
+    for theirs, ours in zip(decoded.symbols, encoded.symbols, strict=True):
+        assert len(theirs) == len(ours)
+        for a, b in zip(theirs, ours, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", SIZES)
+def test_the_decoder_gets_the_encoders_symbols_and_picture_bit_for_bit(
+    tiny_model, photograph, size, kind
+):
+    image = picture_of(photograph, *size)
+    p = partition_of(tiny_model, image, kind)
+    encoded = codec.encode(tiny_model, image, p)
+    decoded = codec.decode(tiny_model, encoded.data)
+    assert_same_symbols(decoded, encoded)
+    np.testing.assert_array_equal(decoded.picture, encoded.picture)
+    assert decoded.picture.shape == image.shape
+    for theirs, ours in zip(decoded.partition, partition.trim(p, *size), strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+
+
+def test_the_gaussian_model_makes_the_same_round_trip(tiny_model, photograph):
+    gaussian = tiny_model._replace(config=config.tiny(distribution="gaussian"))
+    p = partition_of(gaussian, photograph, "random")
+    encoded = codec.encode(gaussian, photograph, p)
+    decoded = codec.decode(gaussian, encoded.data)
+    assert_same_symbols(decoded, encoded)
+    np.testing.assert_array_equal(decoded.picture, encoded.picture)
+
+
+def test_edge_padding_makes_the_same_round_trip(tiny_model, photograph):
+    edged = tiny_model._replace(config=config.tiny(padding="edge"))
+    encoded = codec.encode(edged, photograph, partition_of(edged, photograph, "variance"))
+    np.testing.assert_array_equal(codec.decode(edged, encoded.data).picture, encoded.picture)
+
+
+def test_a_picture_is_compressed_and_still_recognisable(tiny_model, photograph):
+    data = codec.compress(
+        tiny_model, photograph, codec.choose_partition(tiny_model, photograph, "uniform-16")
+    )
+    picture = codec.decompress(tiny_model, data)
+    error = np.mean((picture.astype(float) - photograph) ** 2)
+    assert len(data) < photograph.size / 8
+    assert error < 0.2 * np.var(photograph)
+
+
+def test_no_symbol_is_coded_outside_the_picture(tiny_model, photograph):
+    """A strip of 17 rows has two rows of 16×16 positions, not the four of its padded blocks."""
+    image = picture_of(photograph, 17, 300)
+    encoded = codec.encode(tiny_model, image, codec.choose_partition(tiny_model, image, "uniform-16"))
+    latents = encoded.symbols[0][-1].size // tiny_model.config.latents[0]
+    assert latents == 2 * 19
+    assert [sum(run.size for run in level) for level in encoded.symbols[1:]] == [0, 0]
+
+
+def test_hyper_latents_are_coded_only_where_a_latent_is(tiny_model, photograph):
+    image = picture_of(photograph, 256, 256)
+    levels = np.zeros((16, 16), np.uint8)
+    levels[:, 8:] = 2
+    encoded = codec.encode(tiny_model, image, partition.from_level_map(levels))
+    channels = tiny_model.config.hyper_latents
+    counts = [sum(run.size for run in level[:-1]) // channels for level in encoded.symbols]
+    # Level 0: 4×4 cells of 16×16 latents, half of them; level 1: none; level 2: one cell in all.
+    assert counts == [8, 0, 1]
+
+
+def test_compiled_steps_serve_all_pictures_of_one_padded_size(tiny_model, photograph):
+    def round_trip(height, width, kind):
+        image = picture_of(photograph, height, width)
+        encoded = codec.encode(tiny_model, image, partition_of(tiny_model, image, kind))
+        codec.decode(tiny_model, encoded.data)
+
+    round_trip(70, 130, "random")
+    before = [step._cache_size() for step in codec.jitted_steps()]
+    for height, width, kind in [(128, 192, "random"), (65, 129, "uniform-32"), (100, 190, "random")]:
+        round_trip(height, width, kind)
+    assert [step._cache_size() for step in codec.jitted_steps()] == before
+
+
+def test_an_unknown_mask_is_refused(tiny_model, photograph):
+    with pytest.raises(ValueError, match="uniform-16"):
+        codec.choose_partition(tiny_model, photograph, "uniform-8")
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_an_array_that_is_no_picture_is_refused(tiny_model, image):
+    with pytest.raises(ValueError, match="uint8 array"):
+        codec.compress(tiny_model, image, partition.uniform(0, (1, 1)))
+
+
+def test_a_partition_of_another_size_is_refused(tiny_model, photograph):
+    with pytest.raises(partition.PartitionError):
+        codec.compress(tiny_model, photograph, partition.uniform(0, (1, 1)))
+
+
+@pytest.fixture(scope="module")
+def compressed(tiny_model, photograph):
+    image = photograph[:64, :64]
+    return codec.compress(tiny_model, image, partition_of(tiny_model, image, "uniform-16"))
+
+
+def test_a_file_of_other_weights_is_refused_with_both_names(tiny_model, compressed):
+    other = tiny_model._replace(name="other", digest=bytes(8))
+    with pytest.raises(FormatError, match=r"tiny \([0-9a-f]{16}\).*other"):
+        codec.decode(other, compressed)
+
+
+def test_weights_that_predict_otherwise_are_noticed_not_shown(tiny_model, photograph):
+    """The same file where floats come out differently: garbage must become an error."""
+    image = photograph[:64, :64]
+    data = codec.compress(tiny_model, image, partition_of(tiny_model, image, "uniform-16"))
+    params = dict(tiny_model.params)
+    unit = dict(params["units_0"])
+    decoder = dict(unit["hyper_decoder"])
+    prior = dict(decoder["prior"])
+    prior["bias"] = prior["bias"] + 1.0
+    decoder["prior"], unit["hyper_decoder"], params["units_0"] = prior, decoder, unit
+    with pytest.raises(FormatError):
+        codec.decode(tiny_model._replace(params=params), data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_rewritten_sections_raise_one_type_of_exception_or_decode(tiny_model, compressed, data):
+    """Hostile bytes with valid checksums reach every decoder behind the container."""
+    header, sections = bitstream.parse(compressed)
+    field = data.draw(st.sampled_from(bitstream.Sections._fields))
+    content = data.draw(st.binary(max_size=40))
+    hostile = bitstream.pack(header, sections._replace(**{field: content}))
+    try:
+        picture = codec.decode(tiny_model, hostile).picture
+    except FormatError as error:
+        assert "\n" not in str(error)
+    else:
+        assert picture.shape == (64, 64, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(position=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_a_flipped_byte_anywhere_is_a_format_error(tiny_model, compressed, position, flip):
+    damaged = bytearray(compressed)
+    damaged[int(position * len(damaged))] ^= flip
+    with pytest.raises(FormatError):
+        codec.decode(tiny_model, bytes(damaged))
+
+
+def test_a_larger_picture_than_allowed_is_refused_before_work(tiny_model, compressed):
+    with pytest.raises(FormatError, match="limit"):
+        codec.decode(tiny_model, compressed, max_pixels=64 * 64 - 1)
+
+
+def random_weights(channels, hidden, seed):
+    rng = np.random.default_rng(seed)
+    shapes = [(4, hidden, channels), (hidden, channels), (4, hidden, 2, channels), (2, channels)]
+    return causal.CausalWeights(*(rng.normal(size=s).astype(np.float32) for s in shapes))
+
+
+def replay(runs):
+    """A `take` that gives back recorded runs, and checks that the same tables are asked for."""
+    remaining = iter(runs)
+
+    def take(indices):
+        symbols, expected = next(remaining)
+        np.testing.assert_array_equal(indices, expected)
+        return symbols
+
+    return take
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 9),
+    columns=st.integers(1, 9),
+    seed=st.integers(0, 2**31),
+    size=st.sampled_from([0.0, 1.0, 30.0, 1e5]),
+)
+def test_hyper_latents_come_back_wavefront_by_wavefront(rows, columns, seed, size):
+    rng = np.random.default_rng(seed)
+    coded = rng.random((rows, columns)) < 0.7
+    z_hat = np.rint(size * rng.normal(size=(rows, columns, 5))) * coded[..., None]
+    weights = random_weights(5, 3, seed)
+    runs = hyper_coding.encode_runs(weights, z_hat, coded, "laplace")
+    decoded, symbols = hyper_coding.decode(replay(runs), weights, coded, "laplace")
+    np.testing.assert_array_equal(decoded, z_hat)
+    for ours, (theirs, _) in zip(symbols, runs, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_wavefronts_visit_every_position_once_after_all_that_it_depends_on():
+    for rows, columns in [(1, 1), (1, 7), (7, 1), (4, 6), (6, 4)]:
+        seen = np.full((rows, columns), -1)
+        for number, (row, column) in enumerate(hyper_coding.wavefronts(rows, columns)):
+            assert np.all(seen[row, column] == -1)
+            seen[row, column] = number
+        assert np.all(seen >= 0)
+        for down, right in causal.OFFSETS:
+            for row, column in np.ndindex(rows, columns):
+                if 0 <= row + down and 0 <= column + right < columns:
+                    assert seen[row + down, column + right] < seen[row, column]
+
+
+def test_hyper_latents_that_float32_cannot_hold_are_refused():
+    weights = random_weights(2, 2, 0)
+    coded = np.ones((1, 1), bool)
+    for value in (2.0**25, np.nan, np.inf):
+        with pytest.raises(hyper_coding.HyperLatentError):
+            hyper_coding.encode_runs(weights, np.full((1, 1, 2), value), coded, "laplace")
+
+
+def test_the_raw_thresholds_are_far_from_any_rounding_tie():
+    """So that every libm rounds them to the same float32."""
+    for distribution in entropy.DISTRIBUTIONS:
+        exact = entropy.scale_thresholds(distribution).astype(np.longdouble)
+        exact = exact + np.log(-np.expm1(-exact))
+        rounded = hyper_coding.raw_thresholds(distribution)
+        assert np.all(np.diff(rounded) > 0)
+        step = np.spacing(abs(rounded)).astype(np.longdouble)
+        assert np.all(step / 2 - abs(exact - rounded) > 1e-6 * step)
+
+
+def test_table_indices_follow_the_softplus_of_the_raw_scale():
+    raw = np.linspace(-6, 300, 5000).astype(np.float32)
+    softplus = np.logaddexp(0, raw.astype(np.float64)).astype(np.float32)
+    expected = np.asarray(entropy.scale_index(softplus, "laplace"))
+    result = np.searchsorted(hyper_coding.raw_thresholds("laplace"), raw)
+    assert np.mean(expected != result) < 0.001
+    assert np.abs(expected - result).max() <= 1
+
+
+def test_weights_that_give_no_numbers_are_refused_by_the_encoder(tiny_model, photograph):
+    params = dict(tiny_model.params)
+    unit = dict(params["units_0"])
+    unit["to_latent"] = dict(unit["to_latent"], bias=np.full(8, np.nan, np.float32))
+    params["units_0"] = unit
+    broken = tiny_model._replace(params=params)
+    with pytest.raises(ValueError, match=r"latents"):
+        codec.compress(
+            broken, photograph, codec.choose_partition(broken, photograph, "uniform-16")
+        )
+
+
+def test_a_configuration_with_unknown_names_is_refused():
+    values = dataclasses.asdict(config.tiny())
+    with pytest.raises(config.ConfigError, match="colour"):
+        config.from_dict(config.ModelConfig, {**values, "colour": 1})

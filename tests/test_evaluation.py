@@ -1,0 +1,325 @@
+"""Evaluation: real files against the estimate, fixed shapes, the results file and error lines."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdonet_jax import codec, evaluation, images, partition
+from rdonet_jax.evaluation import EvaluationError, Picture, Row, Settings
+
+_spec = importlib.util.spec_from_file_location(
+    "eval_script", Path(__file__).resolve().parents[1] / "eval.py"
+)
+eval_script = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(eval_script)
+
+
+@pytest.fixture(scope="module")
+def pictures(photograph) -> list[Picture]:
+    """Three real pictures of different sizes that are padded to the same 192x256."""
+    astronaut = skimage.data.astronaut()
+    return [
+        Picture("a.png", photograph),
+        Picture("b.png", np.ascontiguousarray(astronaut[20:190, 130:380])),
+        Picture("deeper/c.png", np.ascontiguousarray(astronaut[200:350, 300:500])),
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(pictures, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "deeper").mkdir()
+    for picture in pictures:
+        images.save(folder / picture.name, picture.pixels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def estimates(tiny_model, pictures) -> list[evaluation.Estimate]:
+    """Each picture with its variance mask, in a batch of its own."""
+    return [
+        evaluation.estimate_picture(
+            tiny_model, pixels, codec.choose_partition(tiny_model, pixels, "variance")
+        )
+        for _, pixels in pictures
+    ]
+
+
+@pytest.fixture(scope="module")
+def real_run(folder, tiny_weights, tmp_path_factory) -> Path:
+    """What a run with real files leaves behind: out.json, files/ and decoded/."""
+    out = tmp_path_factory.mktemp("real")
+    arguments = ["--data", folder, "--model", tiny_weights, "--per-image", "-o", out / "out.json"]
+    arguments += ["--keep", out / "files", "--save-decoded", out / "decoded"]
+    assert eval_script.main([str(a) for a in arguments]) == 0
+    return out
+
+
+@pytest.mark.parametrize("mask", codec.MASKS)
+def test_a_file_is_as_large_as_the_estimate_says(tiny_model, pictures, mask):
+    for name, pixels in pictures:
+        p = codec.choose_partition(tiny_model, pixels, mask)
+        estimated = evaluation.estimate_picture(tiny_model, pixels, p).bits / 8
+        size = len(codec.compress(tiny_model, pixels, p))
+        assert abs(size - estimated) <= 0.005 * estimated + 100, name
+
+
+def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, pictures, estimates):
+    for (_, pixels), estimate in zip(pictures, estimates, strict=True):
+        p = codec.choose_partition(tiny_model, pixels, "variance")
+        decoded = codec.encode(tiny_model, pixels, p).picture
+        difference = np.abs(decoded.astype(int) - estimate.decoded)
+        assert estimate.decoded.shape == pixels.shape
+        assert difference.max() <= 1
+        assert np.mean(difference > 0) < 0.01
+
+
+def test_positions_outside_the_picture_are_not_counted(tiny_model, pictures):
+    pixels = pictures[2].pixels
+    height, width = pixels.shape[:2]
+    padded = codec.pad_picture(pixels)[0]
+    p = partition.uniform(0, partition.grid_of(height, width))
+    own = evaluation.estimate_picture(tiny_model, pixels, p).bits
+    with_padding = evaluation.estimate_picture(tiny_model, padded, p).bits
+    assert own < 0.99 * with_padding
+
+
+def test_a_partition_of_another_size_is_refused(tiny_model, photograph):
+    p = partition.uniform(1, (1, 1))
+    with pytest.raises(partition.PartitionError, match="3x4 blocks"):
+        evaluation.estimate_picture(tiny_model, photograph, p)
+
+
+def test_a_batch_gives_what_its_pictures_give_alone(tiny_model, pictures, estimates):
+    pixels = [picture.pixels for picture in pictures[1:]]
+    partitions = [codec.choose_partition(tiny_model, image, "variance") for image in pixels]
+    together = evaluation.estimate_pictures(tiny_model, pixels, partitions, 2)
+    for alone, batched in zip(estimates[1:], together, strict=True):
+        assert batched.bits == pytest.approx(alone.bits, rel=1e-3)
+        assert np.mean(batched.decoded != alone.decoded) < 0.01
+
+
+def test_filling_up_the_last_batch_changes_nothing(tiny_model, pictures):
+    filled_up = {r.name: (r, d) for r, d in _estimate_all(tiny_model, pictures)}
+    full = {r.name: (r, d) for r, d in _estimate_all(tiny_model, [*pictures, _copy(pictures[0])])}
+    assert len(filled_up) == 3
+    for name, (row, decoded) in filled_up.items():
+        assert row == full[name][0]
+        np.testing.assert_array_equal(decoded, full[name][1])
+
+
+def test_pictures_of_one_padded_size_share_one_compilation(tiny_model, pictures):
+    list(_estimate_all(tiny_model, pictures[:1]))
+    compiled = evaluation.estimate_batch._cache_size()
+    list(_estimate_all(tiny_model, pictures))
+    assert evaluation.estimate_batch._cache_size() == compiled
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), max_size=30), st.integers(1, 5)
+)
+def test_batches_hold_every_picture_once_and_one_padded_size_each(sizes, size):
+    blank = [Picture(str(i), np.empty((*hw, 3), np.uint8)) for i, hw in enumerate(sizes)]
+    found = list(evaluation.batches(blank, size))
+    assert sorted(int(p.name) for batch in found for p in batch) == list(range(len(sizes)))
+    shorter = []
+    for batch in found:
+        grids = {partition.grid_of(*p.pixels.shape[:2]) for p in batch}
+        assert len(grids) == 1
+        assert 1 <= len(batch) <= size
+        shorter += list(grids) if len(batch) < size else []
+    assert len(shorter) == len(set(shorter))
+
+
+def test_the_first_picture_of_each_padded_size_is_coded_untimed_before(
+    tiny_model, pictures, tmp_path, monkeypatch
+):
+    shapes = []
+    encode = codec.encode
+    monkeypatch.setattr(
+        codec, "encode", lambda model, x, p: (shapes.append(x.shape), encode(model, x, p))[1]
+    )
+    rows = [r for r, _ in evaluation.code_all(tiny_model, pictures[:2], "variance", tmp_path)]
+    assert shapes == [(192, 256, 3), (192, 256, 3), (170, 250, 3)]
+    assert all(row.encoding_time > 0 and row.decoding_time > 0 for row in rows)
+
+
+def test_results_have_compressais_schema(real_run, tiny_model):
+    result = json.loads((real_run / "out.json").read_text())
+    assert list(result) == ["name", "description", "results", "images"]
+    assert result["name"] == tiny_model.name
+    assert result["description"].startswith("real files")
+    keys = ["bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time"]
+    assert list(result["results"]) == keys
+    for key in keys:
+        values = [row[key] for row in result["images"] if row[key] is not None]
+        assert result["results"][key] == [pytest.approx(sum(values) / len(values))]
+
+
+def test_bpp_is_that_of_the_whole_file_over_the_pictures_own_pixels(real_run, pictures):
+    rows = json.loads((real_run / "out.json").read_text())["images"]
+    assert [row["name"] for row in rows] == [picture.name for picture in pictures]
+    for row, (name, pixels) in zip(rows, pictures, strict=True):
+        size = (real_run / "files" / f"{name}.rdo").stat().st_size
+        assert row["bpp"] == pytest.approx(8 * size / (pixels.shape[0] * pixels.shape[1]))
+
+
+def test_quality_is_that_of_the_decoded_8_bit_pictures(real_run, pictures):
+    rows = json.loads((real_run / "out.json").read_text())["images"]
+    for row, (name, pixels) in zip(rows, pictures, strict=True):
+        decoded = images.load(real_run / "decoded" / f"{name}.rdo.png")
+        mse = np.mean((pixels.astype(float) - decoded) ** 2)
+        assert row["psnr-rgb"] == pytest.approx(10 * math.log10(255**2 / mse), abs=1e-3)
+
+
+def test_kept_files_decode_to_the_saved_pictures(real_run, tiny_model, pictures):
+    for name, _ in pictures:
+        data = (real_run / "files" / f"{name}.rdo").read_bytes()
+        saved = images.load(real_run / "decoded" / f"{name}.rdo.png")
+        np.testing.assert_array_equal(codec.decompress(tiny_model, data), saved)
+
+
+def test_small_pictures_have_no_ms_ssim_and_a_note_counts_them(real_run):
+    result = json.loads((real_run / "out.json").read_text())
+    first, second, small = [row["ms-ssim-rgb"] for row in result["images"]]
+    assert small is None
+    assert result["results"]["ms-ssim-rgb"] == [pytest.approx((first + second) / 2)]
+    assert "MS-SSIM leaves out 1 of 3, short side under 161" in result["description"]
+
+
+def test_an_estimate_says_so_and_has_no_times(folder, tiny_weights, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    arguments = ["--data", str(folder), "--model", str(tiny_weights), "--estimate", "-o", str(out)]
+    assert eval_script.main([*arguments, "--batch-size", "2"]) == 0
+    result = json.loads(out.read_text())
+    assert result["description"].startswith("estimated rate, no files")
+    assert list(result["results"]) == ["bpp", "psnr-rgb", "ms-ssim-rgb"]
+    assert "images" not in result
+    printed = capsys.readouterr().out
+    assert "bpp (est.)" in printed
+    assert "decode" not in printed
+
+
+def test_the_estimate_of_a_folder_is_close_to_its_real_run(folder, tiny_model, real_run):
+    real = json.loads((real_run / "out.json").read_text())["images"]
+    rows = evaluation.evaluate(tiny_model, [folder], Settings(estimate=True, batch_size=2))
+    for row, values in zip(rows, real, strict=True):
+        assert row.name == values["name"]
+        assert row.bpp < values["bpp"]
+        assert row.psnr == pytest.approx(values["psnr-rgb"], abs=0.01)
+
+
+def test_an_exact_copy_has_no_finite_psnr_and_the_mean_leaves_it_out(photograph, tiny_model):
+    quality = evaluation.measure(photograph, photograph)
+    rows = [Row("copy", 1.0, *quality), Row("other", 2.0, 30.0, None)]
+    assert quality.psnr is None
+    assert evaluation.mean(rows)[:4] == ("mean", 1.5, 30.0, pytest.approx(1.0))
+    result = evaluation.to_json(tiny_model, rows, Settings(estimate=True))
+    assert "PSNR leaves out 1 of 2" in result["description"]
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_the_table_lists_pictures_on_request_and_always_the_mean():
+    rows = [Row("a.png", 0.5, 30.0, 0.9, 0.2, 0.1), Row("long name.png", 0.7, 31.0, None, 0.4, 0.3)]
+    short = evaluation.table(rows, Settings()).splitlines()
+    full = evaluation.table(rows, Settings(), per_image=True).splitlines()
+    assert [line.split()[0] for line in full[1:]] == ["a.png", "long", "mean"]
+    assert short[1].split() == full[3].split()
+    assert full[3].split() == ["mean", "0.6000", "30.500", "0.90000", "0.300", "0.200"]
+    assert full[2].split()[2:] == ["0.7000", "31.000", "-", "0.400", "0.300"]
+
+
+def test_pictures_of_the_same_name_in_two_folders_stay_apart(folder):
+    twice = evaluation.named_pictures([folder, folder / "deeper"])
+    assert list(twice) == ["a.png", "b.png", "deeper/c.png"]
+
+
+def test_a_decoder_that_shows_another_picture_is_an_error(
+    tiny_model, pictures, tmp_path, monkeypatch
+):
+    decode = codec.decode
+    monkeypatch.setattr(
+        codec, "decode", lambda *a: (d := decode(*a))._replace(picture=255 - d.picture)
+    )
+    with pytest.raises(EvaluationError, match="a.png: the decoder's picture is not the encoder's"):
+        list(evaluation.code_all(tiny_model, pictures, "variance", tmp_path))
+
+
+def test_a_picture_that_cannot_be_coded_is_named(tiny_model, pictures, tmp_path):
+    broken = tiny_model._replace(params=_scaled(tiny_model.params, math.nan))
+    with pytest.raises(EvaluationError, match="^a.png: cannot be coded: "):
+        list(evaluation.code_all(broken, pictures, "variance", tmp_path))
+    with pytest.raises(EvaluationError, match="^a.png: its estimated rate is nan"):
+        list(_estimate_all(broken, pictures))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--data": "missing"}, "missing: no such folder"),
+        ({"--data": "empty"}, "no pictures below"),
+        ({"--data": "broken"}, "torn.png"),
+        ({"--model": "nobody"}, "no model 'nobody'"),
+        ({"--keep": "files", "--estimate": None}, "no files that could be kept"),
+        ({"--batch-size": "0"}, "at least one picture, not 0"),
+        ({"-o": "there.json"}, "there.json: exists already"),
+        ({"-o": "nowhere/out.json"}, "does not exist"),
+        ({"--keep": "there.json"}, "there.json: cannot be made a folder"),
+    ],
+)
+def test_a_wrong_call_ends_with_one_line_that_says_why(
+    folder, tiny_weights, tmp_path, monkeypatch, capsys, change, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "there.json").write_text("{}")
+    (tmp_path / "broken").mkdir()
+    whole = (folder / "a.png").read_bytes()
+    (tmp_path / "broken/torn.png").write_bytes(whole[: len(whole) // 2])
+    options = {"--data": str(folder), "--model": str(tiny_weights), **change}
+    arguments = [part for pair in options.items() for part in pair if part is not None]
+    assert eval_script.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("eval.py: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert (tmp_path / "there.json").read_text() == "{}"
+
+
+def test_files_that_exist_are_replaced_only_by_force(tiny_model, pictures, tmp_path):
+    (tmp_path / "in").mkdir()
+    images.save(tmp_path / "in/a.png", pictures[0].pixels)
+    settings = {"keep": tmp_path / "files", "save_decoded": tmp_path / "decoded"}
+    evaluation.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings))
+    with pytest.raises(images.ImageError, match="exists already"):
+        evaluation.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings))
+    evaluation.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings, force=True))
+
+
+def test_an_unknown_mask_is_refused():
+    with pytest.raises(EvaluationError, match="unknown mask 'uniform-8'"):
+        Settings(mask="uniform-8")
+
+
+def _estimate_all(model, pictures):
+    return evaluation.estimate_all(model, pictures, "variance", batch_size=2)
+
+
+def _copy(picture: Picture) -> Picture:
+    return picture._replace(name="copy of " + picture.name)
+
+
+def _scaled(params, factor: float):
+    if isinstance(params, dict):
+        return {key: _scaled(value, factor) for key, value in params.items()}
+    return params * np.float32(factor)

@@ -1,0 +1,133 @@
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdonet_jax import partition, report
+
+HAS_RED_AND_GREEN = {0: (True, False), 1: (True, True), 2: (False, True)}
+
+
+def picture(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def flat(height, width, grey=128):
+    return np.full((height, width, 3), grey, np.uint8)
+
+
+def random_levels(height, width, seed=0):
+    grid = (-(-height // 64), -(-width // 64))
+    return np.asarray(partition.level_map(partition.random(jax.random.PRNGKey(seed), grid)))
+
+
+def uniform_levels(height, width, level):
+    return np.full((-(-height // 64) * 4, -(-width // 64) * 4), level, np.uint8)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_blocks_are_red_yellow_and_green_from_fine_to_coarse(level):
+    for grey in (0, 128, 255):
+        drawn = report.draw_mask(flat(64, 64, grey), uniform_levels(64, 64, level))
+        red, green, blue = drawn[8, 8].astype(int)
+        for channel, is_strong in zip((red, green), HAS_RED_AND_GREEN[level], strict=True):
+            assert (channel > blue + 30) == is_strong
+
+
+@settings(max_examples=10, deadline=None)
+@given(height=st.integers(1, 150), width=st.integers(1, 150), seed=st.integers(0, 99))
+def test_every_block_is_outlined_by_one_line_at_its_top_and_left(height, width, seed):
+    levels = random_levels(height, width, seed)
+    drawn = report.draw_mask(flat(height, width), levels)
+    inside = [report.draw_mask(flat(64, 64), uniform_levels(64, 64, k))[8, 8] for k in range(3)]
+    for y in range(height):
+        for x in range(width):
+            level = levels[y // 16, x // 16]
+            size = 16 * 2**level
+            is_line = y % size == 0 or x % size == 0
+            assert np.array_equal(drawn[y, x], inside[level]) != is_line
+
+
+def test_the_picture_shows_through_the_blocks():
+    image = picture(64, 64)
+    image[20:30, 20:30], image[40:50, 20:30] = 0, 255
+    drawn = report.draw_mask(image, uniform_levels(64, 64, 2)).astype(int)
+    assert drawn[40:50, 20:30].mean() > drawn[20:30, 20:30].mean() + 80
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 300), (64, 64), (65, 63)])
+def test_a_drawn_mask_has_the_size_of_its_picture(size):
+    drawn = report.draw_mask(picture(*size), random_levels(*size))
+    assert drawn.shape == (*size, 3) and drawn.dtype == np.uint8
+
+
+def test_a_level_map_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="64 x 65 pixels has a level map of 4 x 8"):
+        report.draw_mask(picture(64, 65), uniform_levels(64, 64, 0))
+    with pytest.raises(ValueError, match="level map of 4 x 4"):
+        report.comparison(picture(64, 64), picture(64, 64), uniform_levels(64, 65, 0))
+
+
+def test_a_level_map_that_is_no_quadtree_is_refused():
+    levels = uniform_levels(64, 64, 2)
+    levels[0, 0] = 0
+    with pytest.raises(partition.PartitionError):
+        report.draw_mask(picture(64, 64), levels)
+
+
+def test_pictures_of_different_size_are_not_compared():
+    with pytest.raises(ValueError, match=r"\[64, 64, 3\] but the decoded picture \[64, 63, 3\]"):
+        report.comparison(picture(64, 64), picture(64, 63), uniform_levels(64, 64, 0))
+
+
+def test_original_decoded_and_mask_stand_side_by_side_unscaled():
+    original, decoded = picture(400, 500, 1), picture(400, 500, 2)
+    levels = random_levels(400, 500)
+    sheet = report.comparison(original, decoded, levels)
+    mask = report.draw_mask(original, levels)
+    step = 500 + report.MARGIN
+    for i, panel in enumerate((original, decoded, mask)):
+        left = report.MARGIN + i * step
+        shown = sheet[report.MARGIN : report.MARGIN + 400, left : left + 500]
+        np.testing.assert_array_equal(shown, panel)
+
+
+def test_wide_pictures_are_stacked():
+    sheet = report.comparison(picture(64, 640), picture(64, 640), uniform_levels(64, 640, 1))
+    assert sheet.shape[1] < 3 * 640
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 300), (300, 17), (1, 3000), (3000, 1), (1500, 2100)])
+def test_pictures_of_every_size_give_a_sheet_of_moderate_size(size):
+    sheet = report.comparison(picture(*size), picture(*size), random_levels(*size), "name", "text")
+    assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
+    assert 100 < sheet.shape[0] < 4500 and 400 < sheet.shape[1] < 2500
+
+
+def test_the_legend_shows_all_three_colours_whatever_the_mask():
+    sheet = report.comparison(flat(128, 128), flat(128, 128), uniform_levels(128, 128, 2))
+    for colour in report.LEVEL_COLOURS:
+        assert (sheet == np.array(colour)).all(axis=-1).sum() > 100
+
+
+def test_name_caption_and_legend_stand_below_their_pictures():
+    grey, levels = flat(400, 500), uniform_levels(400, 500, 2)
+    half = levels.copy()
+    half[:, :16] = 0
+    sheet = report.comparison(grey, grey, levels, "name", "text")
+    others = (
+        report.comparison(grey, grey, levels, "other", "text"),
+        report.comparison(grey, grey, levels, "name", "more"),
+        report.comparison(grey, grey, half, "name", "text"),
+    )
+    changes = [(sheet != other)[report.MARGIN + 400 :].any(axis=(0, 2)) for other in others]
+    for i, changed in enumerate(changes):
+        columns = np.flatnonzero(changed)
+        left = report.MARGIN + i * (500 + report.MARGIN)
+        assert left <= columns.min() and columns.max() < left + 500
+
+
+def test_a_caption_gives_rate_and_quality_with_their_units():
+    assert report.caption(0.41234, 31.256) == "0.412 bpp · 31.26 dB PSNR"
+    assert report.caption(0.4, 31.0, 0.98765) == "0.400 bpp · 31.00 dB PSNR · 0.9877 MS-SSIM"
