@@ -1,7 +1,7 @@
 """Train an RDONet, or export the weights of a run.
 
-    python train.py --preset small --data DIR [DIR ...] --run RUN
-    python train.py export RUN NAME
+python train.py --preset small --data DIR [DIR ...] --run RUN
+python train.py export RUN NAME
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ def training_config(options: argparse.Namespace) -> config.TrainingConfig:
 
 def train(arguments: Sequence[str]) -> None:
     options = parse(arguments)
-    run = training_run.Run(
-        config.preset(options.preset), training_config(options), options.preset
-    )
+    run = training_run.Run(config.preset(options.preset), training_config(options), options.preset)
     intervals = training_run.Intervals(
         options.log_every, options.validation_every, options.checkpoint_every
     )

@@ -235,16 +235,16 @@ def _models(_: argparse.Namespace) -> None:
         say("no models are bundled with this installation")
         return
     with explained(zoo.ZooError):
-        say("\n".join(line for name in names for line in _description(zoo.load(name))))
+        say("\n".join(line for name in names for line in _description(name, zoo.load(name))))
 
 
-def _description(model: Model) -> list[str]:
+def _description(name: str, model: Model) -> list[str]:
     """What `rdonet models` prints about a model: what it is, and the record of its training."""
     from rdonet_jax.models import rdonet
 
-    default = " (default)" if model.name == DEFAULT_MODEL else ""
+    default = " (default)" if name == DEFAULT_MODEL else ""
     millions = rdonet.parameter_count(model.params) / 1e6
-    lines = [f"{model.name}{default}: hash {model.digest.hex()}, {millions:.2f} M parameters"]
+    lines = [f"{name}{default}: hash {model.digest.hex()}, {millions:.2f} M parameters"]
     training = model.record.get("training")
     if training is None:
         return [*lines, "  its training is not on record"]

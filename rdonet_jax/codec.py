@@ -234,9 +234,7 @@ def read_partition(header: Header, sections: Sections) -> Partition:
         raise FormatError(f"the file's partition is invalid: {error}") from error
 
 
-def _decode_sections(
-    model: Model, header: Header, sections: Sections, report: Report
-) -> Decoded:
+def _decode_sections(model: Model, header: Header, sections: Sections, report: Report) -> Decoded:
     config = model.config
     p = read_partition(header, sections)
     walk = _Walk(model, p, header.height, header.width)
@@ -277,9 +275,7 @@ class _Walk:
 
     def predict(self, level: int, z_hat: np.ndarray) -> tuple[jax.Array, np.ndarray]:
         """mu [1, h, w, C] and, on the host, the table indices [h, w, C]."""
-        mu, index = predict(
-            self.model.config, level, self.model.params, z_hat[None], self.state
-        )
+        mu, index = predict(self.model.config, level, self.model.params, z_hat[None], self.state)
         return mu, np.asarray(index)[0]
 
     def advance(
@@ -289,9 +285,7 @@ class _Walk:
         grid = np.zeros(mu.shape, np.int32)
         mask = self.masks[level]
         grid[0, mask] = symbols.reshape(-1, mu.shape[-1])
-        self.state = advance(
-            self.model.config, level, self.model.params, mu, grid, self.state
-        )
+        self.state = advance(self.model.config, level, self.model.params, mu, grid, self.state)
         for run in runs:
             self.checksum = zlib.crc32(run.astype("<i4").tobytes(), self.checksum)
         self._symbols[level] = tuple(run.astype(np.int32) for run in runs)

@@ -79,7 +79,8 @@ class TrainingConfig:
         and what share of it is left at the end of the cosine decay.
       clip_norm: bound on the global norm of the gradient.
       ema_decay: of the averaged parameters that are validated and shipped.
-      start: "linear" (a linear transform coder, see `rdonet_jax.models.linear`) or "random".
+      start: "linear" (a linear transform coder, see `rdonet_jax.models.linear`), "random", or the
+        name or path of a weights file to go on from.
       seed: fixes initialisation, crops, masks and noise.
     """
 
@@ -101,8 +102,6 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.crop % 64 or self.crop < 64:
             raise ConfigError(f"crops must be a multiple of 64 pixels wide, not {self.crop}")
-        if self.start not in ("linear", "random"):
-            raise ConfigError(f"the start must be 'linear' or 'random', not {self.start!r}")
         if self.metric not in ("mse", "ms-ssim"):
             raise ConfigError(f"the metric must be 'mse' or 'ms-ssim', not {self.metric!r}")
         if not 0 < self.min_scale <= 1:

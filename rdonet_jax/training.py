@@ -7,6 +7,7 @@ same up to rounding. Gradients are averaged over devices before they are clipped
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
-from rdonet_jax import objective, partition
+from rdonet_jax import objective, partition, zoo
 from rdonet_jax.config import ConfigError, ModelConfig, TrainingConfig
 from rdonet_jax.models import linear, rdonet
 
@@ -65,13 +66,26 @@ def make_optimiser(config: TrainingConfig) -> optax.GradientTransformation:
 
 
 def create_state(model: ModelConfig, config: TrainingConfig) -> TrainState:
-    """The state before the first step. Raises `ConfigError` for a start that cannot be made."""
-    if config.start == "linear" and config.metric != "mse":
-        raise ConfigError("the linear start is made for the MSE; use the random start")
+    """The state before the first step.
+
+    Raises `ConfigError` for a start that cannot be made, `ZooError` for weights that are not there.
+    """
+    return state_of(config, starting_params(model, config))
+
+
+def starting_params(model: ModelConfig, config: TrainingConfig) -> Any:
+    """Parameters by `config.start`; raises as `create_state` does."""
+    if config.start not in ("linear", "random"):
+        weights = zoo.load(config.start)
+        if dataclasses.replace(weights.config, thresholds=model.thresholds) != model:
+            raise ConfigError(f"{config.start}: holds a network of another configuration")
+        return jax.tree_util.tree_map(jnp.asarray, weights.params)
     params = rdonet.initialise(model, jax.random.key(config.seed))
-    if config.start == "linear":
-        params = linear.initialise(params, model, config.lmbda)
-    return state_of(config, params)
+    if config.start == "random":
+        return params
+    if config.metric != "mse":
+        raise ConfigError("the linear start is made for the MSE; use the random start")
+    return linear.initialise(params, model, config.lmbda)
 
 
 def state_of(config: TrainingConfig, params: Any) -> TrainState:
@@ -111,9 +125,7 @@ def device_step(
     masks = masks_of_step(model, config, state.step, x, keys[:, 0])
 
     def loss_of(params):
-        coded = rdonet.network(model).apply(
-            {"params": params}, x, masks, keys[:, 1], method="code"
-        )
+        coded = rdonet.network(model).apply({"params": params}, x, masks, keys[:, 1], method="code")
         bpp = objective.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
         loss = objective.rd_loss(bpp, x, coded.x_hat, config.lmbda, config.metric)
         return jnp.mean(loss), (jnp.mean(bpp), jnp.mean(objective.mse(x, coded.x_hat)))

@@ -102,22 +102,22 @@ def train(
     folders: Sequence[str],
     validation: Sequence[str] = (),
     resume: bool = False,
-    intervals: Intervals = Intervals(),  # noqa: B008  (frozen)
+    intervals: Intervals = Intervals(),
 ) -> training.TrainState:
     """Runs the schedule to its end and returns the last state.
 
-    Raises `RunError`, `ConfigError` or `DataError` before anything is written when it cannot
-    start, and `RunError` when the loss stops being a number.
+    Raises `RunError`, `ConfigError`, `DataError` or `ZooError` before anything is written when it
+    cannot start, and `RunError` when the loss stops being a number.
     """
     config = run.training
     training.shard(np.empty(config.batch_size))
     pictures, validation_crops = split_pictures(folders, validation, config.crop)
+    state = None if resume else training.create_state(run.model, config)
     claim(folder, run, resume)
     checkpoints = training.open_checkpoints(folder / CHECKPOINTS)
-    if resume:
+    if state is None:
         state = training.restore_state(checkpoints, run.model, config)
     else:
-        state = training.create_state(run.model, config)
         training.save_state(checkpoints, state)
     batches = data.batches(
         pictures, config.crop, config.min_scale, config.seed, config.batch_size,
@@ -220,6 +220,7 @@ def export(folder: Path, name: str, destination: Path) -> Path:
     log = folder / LOG_FILE
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     validations = [line["validation"] for line in lines if "validation" in line]
+    start = run.training.start
     record = {
         "preset": run.preset,
         "training": dataclasses.asdict(run.training),
@@ -227,5 +228,6 @@ def export(folder: Path, name: str, destination: Path) -> Path:
         "parameters": rdonet.parameter_count(state.ema),
         "validation": validations[-1] if validations else None,
         "jax": jax.__version__,
+        "started_from": None if start in ("linear", "random") else zoo.load(start).record,
     }
     return zoo.save(destination, name, run.model, state.ema, record)

@@ -1,4 +1,4 @@
-"""Models and pictures that many tests share: small, made once per session, real where it matters."""
+"""Models and pictures that many tests share: small, made once per session."""
 
 from __future__ import annotations
 

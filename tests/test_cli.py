@@ -167,7 +167,7 @@ def test_a_file_name_that_no_encoding_holds_is_no_obstacle(rdonet, bundle):
 # Masks
 
 
-@pytest.mark.parametrize("level, stride", enumerate(partition.STRIDES))
+@pytest.mark.parametrize("level, stride", [*enumerate(partition.STRIDES)])
 def test_a_uniform_mask_codes_every_block_at_its_level(
     rdonet, bundle, tiny_model, image, level, stride
 ):
@@ -532,11 +532,13 @@ def test_an_interrupted_command_leaves_everything_as_it_was(
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
 def test_ctrl_c_ends_a_process_with_exit_code_130(folder):
     os.mkfifo("pipe")
-    process = start(
-        "-m", "rdonet_jax", "decompress", "pipe", "c.png", cwd=folder,
-        # Tests may run in the background, where interruptions are ignored and that is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    # Tests may run in the background, where interruptions are ignored, and that is inherited.
+    script = (
+        "import signal, sys; from rdonet_jax.cli import main; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "sys.exit(main(['decompress', 'pipe', 'c.png']))"
+    )
+    process = start("-c", script, cwd=folder)
     with open("pipe", "wb"):  # returns once the process reads from it
         process.send_signal(signal.SIGINT)
         assert finish(process) == (130, "", "rdonet: interrupted\n")

@@ -85,7 +85,9 @@ def test_a_picture_is_compressed_and_still_recognisable(tiny_model, photograph):
 def test_no_symbol_is_coded_outside_the_picture(tiny_model, photograph):
     """A strip of 17 rows has two rows of 16×16 positions, not the four of its padded blocks."""
     image = picture_of(photograph, 17, 300)
-    encoded = codec.encode(tiny_model, image, codec.choose_partition(tiny_model, image, "uniform-16"))
+    encoded = codec.encode(
+        tiny_model, image, codec.choose_partition(tiny_model, image, "uniform-16")
+    )
     latents = encoded.symbols[0][-1].size // tiny_model.config.latents[0]
     assert latents == 2 * 19
     assert [sum(run.size for run in level) for level in encoded.symbols[1:]] == [0, 0]
@@ -110,7 +112,11 @@ def test_compiled_steps_serve_all_pictures_of_one_padded_size(tiny_model, photog
 
     round_trip(70, 130, "random")
     before = [step._cache_size() for step in codec.jitted_steps()]
-    for height, width, kind in [(128, 192, "random"), (65, 129, "uniform-32"), (100, 190, "random")]:
+    for height, width, kind in [
+        (128, 192, "random"),
+        (65, 129, "uniform-32"),
+        (100, 190, "random"),
+    ]:
         round_trip(height, width, kind)
     assert [step._cache_size() for step in codec.jitted_steps()] == before
 
@@ -274,9 +280,7 @@ def test_weights_that_give_no_numbers_are_refused_by_the_encoder(tiny_model, pho
     params["units_0"] = unit
     broken = tiny_model._replace(params=params)
     with pytest.raises(ValueError, match=r"latents"):
-        codec.compress(
-            broken, photograph, codec.choose_partition(broken, photograph, "uniform-16")
-        )
+        codec.compress(broken, photograph, codec.choose_partition(broken, photograph, "uniform-16"))
 
 
 def test_a_configuration_with_unknown_names_is_refused():

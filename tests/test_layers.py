@@ -1,4 +1,4 @@
-"""Convolutions against plain definitions, GDN, the causal network and the small tensor functions."""
+"""Convolutions against plain definitions, GDN, the causal network, small tensor functions."""
 
 from __future__ import annotations
 
@@ -119,9 +119,7 @@ def test_the_prior_on_z_sees_no_later_position_and_no_other_channel(causal_modul
     module, params, z_hat = causal_module
     row, column, channel = 2, 3, 1
     moved = z_hat.at[0, row, column, channel].add(7.0)
-    for before, after in zip(
-        module.apply(params, z_hat), module.apply(params, moved), strict=True
-    ):
+    for before, after in zip(module.apply(params, z_hat), module.apply(params, moved), strict=True):
         changed = np.argwhere(np.asarray(before != after)[0])
         assert len(changed), "later positions must depend on this one"
         assert all((r, c) > (row, column) and k == channel for r, c, k in changed)

@@ -85,7 +85,7 @@ def test_bits_are_counted_exactly_where_a_level_is_coded(network, kind):
 
 
 def test_what_a_masked_level_would_have_coded_does_not_reach_the_picture(network):
-    preset, params, x, code = network
+    _, params, x, code = network
     masks = masks_of("uniform-64")
     changed = jax.tree_util.tree_map(lambda leaf: leaf, params)
     for level in (0, 1):
@@ -93,9 +93,7 @@ def test_what_a_masked_level_would_have_coded_does_not_reach_the_picture(network
         unit = dict(changed[f"units_{level}"])
         unit["to_latent"] = jax.tree_util.tree_map(lambda leaf: leaf + 1.0, unit["to_latent"])
         changed = {**changed, f"units_{level}": unit}
-    np.testing.assert_array_equal(
-        code(params, x, masks).x_hat, code(changed, x, masks).x_hat
-    )
+    np.testing.assert_array_equal(code(params, x, masks).x_hat, code(changed, x, masks).x_hat)
 
 
 def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
@@ -113,9 +111,7 @@ def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
         prior = step("prior", level, z_hat, state)
         y_hat = rdonet.select(masks[level], prior.mu + jnp.round(y - prior.mu), prior.mu)
         state = step("merge", level, y_hat, state)
-    np.testing.assert_allclose(
-        step("synthesise", state), code(params, x, masks).x_hat, atol=1e-5
-    )
+    np.testing.assert_allclose(step("synthesise", state), code(params, x, masks).x_hat, atol=1e-5)
 
 
 def test_encoder_features_and_the_coarsest_latent_do_not_depend_on_the_mask(network):

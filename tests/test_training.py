@@ -115,6 +115,15 @@ def test_exported_weights_are_the_averaged_ones_and_load_by_path(finished, tmp_p
     )
 
 
+def test_a_run_can_go_on_from_a_weights_file(tiny_weights, tiny_model):
+    schedule = config.TrainingConfig(start=str(tiny_weights))
+    state = training.create_state(config.tiny(thresholds=(1.0, 2.0)), schedule)
+    assert int(state.step) == 0
+    jax.tree_util.tree_map(np.testing.assert_array_equal, dict(state.params), tiny_model.params)
+    with pytest.raises(config.ConfigError, match="another configuration"):
+        training.create_state(config.tiny(hyper_latents=5), schedule)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -124,6 +133,7 @@ def test_exported_weights_are_the_averaged_ones_and_load_by_path(finished, tmp_p
         (["--run", "NEW", "--steps", "6", "--crop", "100"], "multiple of 64"),
         (["--run", "NEW", "--steps", "6", "--stage1-steps", "3"], "either --steps"),
         (["--run", "NEW", "--steps", "6", "--data", "MISSING"], "no such folder"),
+        (["--run", "NEW", "--steps", "6", "--start", "nothing"], "no model 'nothing'"),
     ],
 )
 def test_what_cannot_start_says_why_in_one_line_and_writes_nothing(

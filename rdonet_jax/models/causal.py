@@ -61,9 +61,7 @@ def shifted(grid: Any) -> list[Any]:
     _, rows, columns = grid.shape[:3]
     padding = ((0, 0), (1, 0), (1, 1)) + ((0, 0),) * (grid.ndim - 3)
     padded = jnp.pad(grid, padding)
-    return [
-        padded[:, 1 + dy : 1 + dy + rows, 1 + dx : 1 + dx + columns] for dy, dx in OFFSETS
-    ]
+    return [padded[:, 1 + dy : 1 + dy + rows, 1 + dx : 1 + dx + columns] for dy, dx in OFFSETS]
 
 
 class CausalPrior(nn.Module):

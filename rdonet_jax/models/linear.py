@@ -23,9 +23,7 @@ from rdonet_jax.config import LEVELS, ModelConfig
 CORRELATION = 0.97
 """Of neighbouring pixels, in rows and in columns."""
 
-COLOUR_COVARIANCE = np.array(
-    [[0.064, 0.060, 0.054], [0.060, 0.062, 0.058], [0.054, 0.058, 0.065]]
-)
+COLOUR_COVARIANCE = np.array([[0.064, 0.060, 0.054], [0.060, 0.062, 0.058], [0.054, 0.058, 0.065]])
 """Of R, G, B in pictures in [0, 1], typical of photographs."""
 
 RANDOM_SHARE = 0.01

@@ -1,0 +1,96 @@
+"""The two forms of the strided and of the transposed 5×5 convolution, side by side.
+
+    python benchmarks/layers.py [--preset NAME] [--repeats N]
+
+Strided: directly, and as a 3×3 convolution over space-to-depth blocks. Transposed: over the input
+with zeros in between, and as a 3×3 convolution followed by depth-to-space. Milliseconds of the
+forward pass, and of forward and backward together, for the layers of g_a and g_s on 8 crops of
+256×256; every pair is checked to be equal first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax import config, layers, ops
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+BATCH, SIDE = 8, 256
+
+Layer = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel, (2, 2), ((2, 1), (2, 1)), dimension_numbers=LAYOUT
+    )
+
+
+def over_blocks(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    blocks = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
+    blocks = blocks.reshape(3, 2, 3, 2, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
+    blocks = blocks.reshape(3, 3, -1, kernel.shape[-1])
+    return jax.lax.conv_general_dilated(
+        ops.space_to_depth(x), blocks, (1, 1), ((1, 1), (1, 1)), dimension_numbers=LAYOUT
+    )
+
+
+def dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel[::-1, ::-1], (1, 1), ((2, 3), (2, 3)), lhs_dilation=(2, 2),
+        dimension_numbers=LAYOUT,
+    )  # fmt: skip
+
+
+def milliseconds(function: Callable, repeats: int, *arguments: jax.Array) -> float:
+    """Median time of a compiled call."""
+    jax.block_until_ready(function(*arguments))
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        seconds.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(seconds)
+
+
+def compare(title: str, shape: tuple[int, ...], out: int, forms: dict[str, Layer], n: int) -> None:
+    x = jax.random.normal(jax.random.key(0), shape)
+    kernel = jax.random.normal(jax.random.key(1), (5, 5, shape[-1], out)) / shape[-1]
+    results = [jax.jit(form)(x, kernel) for form in forms.values()]
+    np.testing.assert_allclose(results[0], results[1], atol=1e-3)
+    for name, form in forms.items():
+        gradient = jax.jit(jax.grad(lambda x, k, f=form: jnp.sum(f(x, k) ** 2), argnums=(0, 1)))
+        forward = milliseconds(jax.jit(form), n, x, kernel)
+        both = milliseconds(gradient, n, x, kernel)
+        print(f"{title:<36}{name:<18}{forward:>9.1f}{both:>12.1f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="small", choices=list(config.PRESETS))
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    first, second, third = config.preset(options.preset).trunk
+    print(f"jax {jax.__version__} on {jax.local_devices()}, ms, median of {options.repeats}")
+    print(f"{'layer, 8 crops of 256x256':<36}{'form':<18}{'forward':>9}{'+ backward':>12}")
+    down = {"strided": strided, "over blocks": over_blocks}
+    up = {"dilated": dilated, "depth-to-space": layers.convolve_up}
+    for divisor, (inputs, outputs) in zip(
+        (1, 2, 4), ((3, first), (first, second), (second, third)), strict=True
+    ):
+        side = SIDE // divisor
+        title = f"down {inputs} to {outputs} at {side}x{side}"
+        compare(title, (BATCH, side, side, inputs), outputs, down, options.repeats)
+        title = f"up {outputs} to {inputs} to {side}x{side}"
+        compare(title, (BATCH, side // 2, side // 2, outputs), inputs, up, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
