@@ -46,7 +46,14 @@ def coding(about: str, steps: Sequence[str], quiet: bool) -> Iterator[Callable[[
 def _bar(steps: Sequence[str], silent: bool) -> Iterator[Callable[[str], None]]:
     from tqdm import tqdm
 
-    bar = tqdm(total=len(steps), delay=PROGRESS_DELAY, mininterval=0, disable=silent, leave=False)
+    bar = tqdm(
+        total=len(steps),
+        bar_format="{desc:<9} |{bar}| {n_fmt}/{total_fmt} [{elapsed}]",
+        delay=PROGRESS_DELAY,
+        mininterval=0,
+        disable=silent,
+        leave=False,
+    )
     # The bar itself looks at the clock between steps only, and a single one may take long.
     timer = threading.Timer(PROGRESS_DELAY, bar.refresh)
     timer.daemon = True

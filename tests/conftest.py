@@ -15,11 +15,16 @@ from rdonet_jax.models import linear, rdonet
 LMBDA = 0.0067
 
 
+def quick_key(seed: int) -> jax.Array:
+    """A key whose draws compile six times faster than the default generator's."""
+    return jax.random.key(seed, impl="unsafe_rbg")
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory) -> Path:
     """A weights file of the tiny preset at its linear start: it codes real pictures, if badly."""
     preset = config.tiny()
-    params = linear.initialise(rdonet.initialise(preset, jax.random.key(0)), preset, LMBDA)
+    params = linear.initialise(rdonet.initialise(preset, quick_key(0)), preset, LMBDA)
     return zoo.save(tmp_path_factory.mktemp("zoo"), "tiny", preset, params, {"preset": "tiny"})
 
 

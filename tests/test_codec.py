@@ -241,7 +241,7 @@ def test_wavefronts_visit_every_position_once_after_all_that_it_depends_on():
         assert np.all(seen >= 0)
         for down, right in causal.OFFSETS:
             for row, column in np.ndindex(rows, columns):
-                if 0 <= row + down and 0 <= column + right < columns:
+                if row + down >= 0 and 0 <= column + right < columns:
                     assert seen[row + down, column + right] < seen[row, column]
 
 

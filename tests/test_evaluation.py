@@ -250,15 +250,17 @@ def test_a_decoder_that_shows_another_picture_is_an_error(
     monkeypatch.setattr(
         codec, "decode", lambda *a: (d := decode(*a))._replace(picture=255 - d.picture)
     )
-    with pytest.raises(EvaluationError, match="a.png: the decoder's picture is not the encoder's"):
+    with pytest.raises(
+        EvaluationError, match=r"a\.png: the decoder's picture is not the encoder's"
+    ):
         list(evaluation.code_all(tiny_model, pictures, "variance", tmp_path))
 
 
 def test_a_picture_that_cannot_be_coded_is_named(tiny_model, pictures, tmp_path):
     broken = tiny_model._replace(params=_scaled(tiny_model.params, math.nan))
-    with pytest.raises(EvaluationError, match="^a.png: cannot be coded: "):
+    with pytest.raises(EvaluationError, match=r"^a\.png: cannot be coded: "):
         list(evaluation.code_all(broken, pictures, "variance", tmp_path))
-    with pytest.raises(EvaluationError, match="^a.png: its estimated rate is nan"):
+    with pytest.raises(EvaluationError, match=r"^a\.png: its estimated rate is nan"):
         list(_estimate_all(broken, pictures))
 
 

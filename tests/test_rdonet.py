@@ -9,6 +9,7 @@ import pytest
 
 from rdonet_jax import config, objective, partition
 from rdonet_jax.models import linear, rdonet
+from tests.conftest import quick_key
 
 MASK_KINDS = ("uniform-16", "uniform-32", "uniform-64", "random")
 
@@ -23,7 +24,7 @@ def masks_of(kind, grid=(2, 2), batch=1):
 @pytest.fixture(scope="module")
 def network():
     preset = config.tiny()
-    params = rdonet.initialise(preset, jax.random.key(0))
+    params = rdonet.initialise(preset, quick_key(0))
     x = jax.random.uniform(jax.random.key(1), (1, 128, 128, 3))
     code = jax.jit(
         lambda params, x, masks, keys=None: rdonet.network(preset).apply(
@@ -198,7 +199,7 @@ def test_a_complete_linear_transform_keeps_the_pictures_energy():
 
 def test_the_linear_start_is_a_working_coder_at_every_level(photograph):
     preset = config.small()
-    params = linear.initialise(rdonet.initialise(preset, jax.random.key(0)), preset, 0.0067)
+    params = linear.initialise(rdonet.initialise(preset, quick_key(0)), preset, 0.0067)
     x = jnp.asarray(photograph[None, :128, :128], jnp.float32) / 255.0
     code = jax.jit(
         lambda masks: rdonet.network(preset).apply({"params": params}, x, masks, method="code")

@@ -13,7 +13,7 @@ from rdonet_jax.models import rdonet
 
 
 def test_weights_come_back_in_half_precision_with_their_configuration(tiny_weights, tiny_model):
-    params = rdonet.initialise(config.tiny(), jax.random.key(0))
+    params = jax.eval_shape(lambda: rdonet.initialise(config.tiny(), jax.random.key(0)))
     assert jax.tree_util.tree_structure(params) == jax.tree_util.tree_structure(tiny_model.params)
     assert tiny_model.config == config.tiny()
     assert tiny_model.record == {"preset": "tiny"}
