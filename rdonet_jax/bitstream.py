@@ -14,6 +14,8 @@ from rdonet_jax.coder import CODERS
 MAGIC = b"\x92RDO"
 VERSION = 1
 MAX_PIXELS = 2**30
+MAX_SIDE = 2**16 - 1
+"""Bounds what a decoder does per row or column of a file that claims a long, thin picture."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WEIGHTS_BYTES = 8
@@ -120,8 +122,8 @@ def _check(header: Header, max_pixels: int | None) -> None:
     if header.coder not in CODERS.values():
         raise FormatError(f"unknown range coder, number {header.coder}")
     for field in ("height", "width"):
-        if not 1 <= getattr(header, field) < 2**32:
-            raise FormatError(f"illegal {field} {getattr(header, field)}")
+        if not 1 <= getattr(header, field) <= MAX_SIDE:
+            raise FormatError(f"illegal {field} {getattr(header, field)}, not 1 to {MAX_SIDE}")
     if not 0 <= header.symbols_crc < 2**32:
         raise FormatError(f"illegal symbols checksum {header.symbols_crc}")
     if max_pixels is not None and header.height * header.width > max_pixels:

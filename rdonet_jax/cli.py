@@ -143,7 +143,7 @@ def _compress(options: argparse.Namespace) -> None:
     model = _load_model(options.model)
     with coding(source, codec.STEPS, options.quiet) as report:
         p = _partition(model, image, options.mask)
-        with explained(ValueError, about=source):  # says what is wrong with the weights
+        with explained(codec.EncodeError, about=source):
             data = codec.encode(model, image, p, report=report).data
     with explained(images.ImageError):
         images.write_bytes(target, data, options.force)

@@ -37,6 +37,10 @@ MASKS = ("variance", "uniform-16", "uniform-32", "uniform-64")
 """Kinds of masks that need nothing but the picture."""
 
 
+class EncodeError(ValueError):
+    """A picture, or what the network makes of it, that no file can hold."""
+
+
 class Encoded(NamedTuple):
     """A compressed picture and what the encoder knows about it."""
 
@@ -168,32 +172,21 @@ def encode(
 ) -> Encoded:
     """Compresses uint8 [H, W, 3] with the partition p, and says what the decoder will see.
 
-    Raises `ValueError` for an array that is no such picture, `PartitionError` for a partition of
-    another size, and `HyperLatentError` or `ValueError` when the weights give values that no file
-    can hold.
+    Raises `PartitionError` for a partition of another size, and `EncodeError` for an array that is
+    no such picture, for one larger than the format allows, and for values of the network that
+    cannot be coded.
     """
     height, width = _checked_size(image)
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
-    config, params = model.config, model.params
     report("analysis")
-    features = analyse(config, params, pad_picture(image))
+    features = analyse(model.config, model.params, pad_picture(image))
     walk = _Walk(model, p, height, width)
+    tables = entropy.scale_tables(model.config.distribution)
     streams: dict[str, bytes] = {}
     for level in rdonet.COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
-        y, z_hat = propose(config, level, params, features[level], walk.state)
-        coded = walk.hyper_masks[level]
-        z_hat = np.where(coded[..., None], np.asarray(z_hat)[0], np.float32(0))
-        runs = hyper_coding.encode_runs(
-            walk.causal_weights(level), z_hat, coded, config.distribution
-        )
-        mu, index = walk.predict(level, z_hat)
-        mask = walk.masks[level]
-        symbols = _integers(np.asarray(quantise(y, mu))[0][mask])
-        runs.append((symbols.ravel(), index[mask].ravel()))
-        tables = entropy.scale_tables(config.distribution)
+        runs = _encode_level(walk, level, features[level])
         streams[f"level{level}"] = coder.encode(runs, tables, coder_name)
-        walk.advance(level, mu, symbols, [run for run, _ in runs])
     report("synthesis")
     picture = walk.picture()
     sections = Sections(tree_coding.encode(p, height, width, coder_name), **streams)
@@ -201,6 +194,25 @@ def encode(
         model.name, model.digest, coder.CODERS[coder_name], height, width, walk.checksum
     )
     return Encoded(bitstream.pack(header, sections), picture, walk.symbols())
+
+
+def _encode_level(walk: _Walk, level: int, e: jax.Array) -> list[coder.Run]:
+    """The runs of a level: hyper-latents by wavefront, then the latents. Moves the walk on."""
+    config, params = walk.model.config, walk.model.params
+    y, z = propose(config, level, params, e, walk.state)
+    coded = walk.hyper_masks[level]
+    z_hat = np.where(coded[..., None], np.asarray(z)[0], np.float32(0))
+    weights = walk.causal_weights(level)
+    try:
+        runs = hyper_coding.encode_runs(weights, z_hat, coded, config.distribution)
+    except hyper_coding.HyperLatentError as error:
+        raise EncodeError(f"{error}: the weights cannot be right") from error
+    mu, index = walk.predict(level, z_hat)
+    mask = walk.masks[level]
+    symbols = _integers(np.asarray(quantise(y, mu))[0][mask])
+    runs.append((symbols.ravel(), index[mask].ravel()))
+    walk.advance(level, mu, symbols, [run for run, _ in runs])
+    return runs
 
 
 def decode(
@@ -300,9 +312,9 @@ class _Walk:
 
 
 def _integers(values: np.ndarray) -> np.ndarray:
-    """Float symbols as int32. Raises `ValueError` when they do not fit (or are NaN)."""
+    """Float symbols as int32. Raises `EncodeError` when they do not fit (or are NaN)."""
     if not np.all(np.abs(values) < 2.0**31):
-        raise ValueError("the latents are too large to be coded: the weights cannot be right")
+        raise EncodeError("the latents are too large to be coded: the weights cannot be right")
     return values.astype(np.int32)
 
 
@@ -312,7 +324,13 @@ def _coder_name(header: Header) -> str:
 
 def _checked_size(image: np.ndarray) -> tuple[int, int]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(
+        raise EncodeError(
             f"a picture is a uint8 array [height, width, 3], not {image.dtype} {image.shape}"
         )
-    return image.shape[0], image.shape[1]
+    height, width = image.shape[:2]
+    if max(height, width) > bitstream.MAX_SIDE or height * width > bitstream.MAX_PIXELS:
+        raise EncodeError(
+            f"a picture of {width}x{height} pixels is too large: no side may be over "
+            f"{bitstream.MAX_SIDE}, nor the area over {bitstream.MAX_PIXELS} pixels"
+        )
+    return height, width

@@ -72,10 +72,12 @@ def check_target(path: str | os.PathLike, force: bool = False) -> None:
     folder = Path(path).parent
     if not os.path.isdir(folder):
         raise ImageError(f"{path}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ImageError(f"{path}: the folder {folder} cannot be written to")
     if os.path.exists(path) and not os.path.isfile(path):
         raise ImageError(f"{path}: exists and is not a regular file")
     if os.path.exists(path) and not force:
-        raise ImageError(f"{path}: exists already and is not overwritten without force")
+        raise ImageError(f"{path}: exists already and is not overwritten without --force")
 
 
 def check_picture_target(path: str | os.PathLike, force: bool = False) -> None:

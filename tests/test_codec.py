@@ -130,8 +130,14 @@ def test_an_unknown_mask_is_refused(tiny_model, photograph):
     "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
 )
 def test_an_array_that_is_no_picture_is_refused(tiny_model, image):
-    with pytest.raises(ValueError, match="uint8 array"):
+    with pytest.raises(codec.EncodeError, match="uint8 array"):
         codec.compress(tiny_model, image, partition.uniform(0, (1, 1)))
+
+
+def test_a_picture_with_a_side_that_no_file_can_hold_is_refused_before_work(tiny_model):
+    image = np.zeros((1, bitstream.MAX_SIDE + 1, 3), np.uint8)
+    with pytest.raises(codec.EncodeError, match="65536"):
+        codec.encode(tiny_model, image, partition.uniform(0, (1, 1)))
 
 
 def test_a_partition_of_another_size_is_refused(tiny_model, photograph):
@@ -279,7 +285,7 @@ def test_weights_that_give_no_numbers_are_refused_by_the_encoder(tiny_model, pho
     unit["to_latent"] = dict(unit["to_latent"], bias=np.full(8, np.nan, np.float32))
     params["units_0"] = unit
     broken = tiny_model._replace(params=params)
-    with pytest.raises(ValueError, match=r"latents"):
+    with pytest.raises(codec.EncodeError, match="cannot be right"):
         codec.compress(broken, photograph, codec.choose_partition(broken, photograph, "uniform-16"))
 
 
