@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rdonet_jax import codec, data, evaluation, images, zoo
+from rdonet_jax import codec, data, evaluation, images, results, zoo
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -52,11 +52,12 @@ def evaluate(options: argparse.Namespace) -> None:
         images.check_target(options.output, options.force)
     model = zoo.load(options.model)
     rows = evaluation.evaluate(model, options.data, settings)
-    print(f"{model.name}: {evaluation.description(model, rows, settings)}")
-    print(evaluation.table(rows, settings, options.per_image))
+    description = evaluation.description(model, rows, settings)
+    print(f"{model.name}: {description}")
+    print(results.table(rows, options.per_image))
     if options.output:
-        results = evaluation.to_json(model, rows, settings, options.per_image)
-        evaluation.write_json(options.output, results, options.force)
+        values = results.to_json(model.name, description, rows, options.per_image)
+        results.write_json(options.output, values, options.force)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import math
 import os
 import tempfile
@@ -35,17 +34,15 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax import codec, data, images, objective, partition
+from rdonet_jax import codec, data, images, objective, partition, results
 from rdonet_jax.config import ModelConfig
 from rdonet_jax.models import rdonet
 from rdonet_jax.partition import Partition
+from rdonet_jax.results import Row
 from rdonet_jax.zoo import Model
 
 BATCH_SIZE = 4
 """Pictures per batch of the estimate, unless the caller says otherwise."""
-
-MS_SSIM_SIDE = (objective.WINDOW_TAPS - 1) * 2 ** (len(objective.SCALE_WEIGHTS) - 1) + 1
-"""The least pixels on the short side of a picture for its MS-SSIM."""
 
 FILE_SUFFIX, PICTURE_SUFFIX = ".rdo", ".rdo.png"
 """Appended to a picture's name for its compressed file and for the decoded picture."""
@@ -91,17 +88,6 @@ class Picture(NamedTuple):
     pixels: np.ndarray  # uint8 [H, W, 3]
 
 
-class Row(NamedTuple):
-    """The result of one picture, or a mean."""
-
-    name: str
-    bpp: float
-    psnr: float | None  # dB; None for an exact copy, whose PSNR is infinite
-    ms_ssim: float | None  # None under MS_SSIM_SIDE pixels
-    encoding_time: float | None = None  # seconds; None for an estimate
-    decoding_time: float | None = None
-
-
 class Evaluated(NamedTuple):
     """A picture's result and what came out of the decoder."""
 
@@ -123,16 +109,6 @@ class Quality(NamedTuple):
     ms_ssim: float | None
 
 
-RESULTS = {
-    "bpp": "bpp",
-    "psnr": "psnr-rgb",
-    "ms_ssim": "ms-ssim-rgb",
-    "encoding_time": "encoding_time",
-    "decoding_time": "decoding_time",
-}
-"""CompressAI's names for the fields of `Row`."""
-
-
 def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
     """One row per picture below the folders, in the order of their names.
 
@@ -145,11 +121,11 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     rows: dict[str, Row] = {}
     with contextlib.ExitStack() as stack:
         if settings.estimate:
-            results = estimate_all(model, pictures, settings.mask, settings.batch_size)
+            evaluated = estimate_all(model, pictures, settings.mask, settings.batch_size)
         else:
             folder = settings.keep or stack.enter_context(tempfile.TemporaryDirectory())
-            results = code_all(model, pictures, settings.mask, Path(folder), settings.force)
-        for row, decoded in tqdm(results, total=len(paths), delay=2, leave=False):
+            evaluated = code_all(model, pictures, settings.mask, Path(folder), settings.force)
+        for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
             rows[row.name] = row
             if settings.save_decoded:
                 target = _target(settings.save_decoded, row.name, PICTURE_SUFFIX)
@@ -203,7 +179,7 @@ def measure(original: np.ndarray, decoded: np.ndarray) -> Quality:
     """Quality of uint8 [H, W, 3] against the original; compiled once per exact size."""
     x, x_hat = (v.astype(np.float32) / 255.0 for v in (original, decoded))
     psnr = float(objective.psnr(x, x_hat))
-    large_enough = min(original.shape[:2]) >= MS_SSIM_SIDE
+    large_enough = min(original.shape[:2]) >= objective.smallest_side()
     ms_ssim = float(objective.ms_ssim(x, x_hat)) if large_enough else None
     return Quality(psnr if math.isfinite(psnr) else None, ms_ssim)
 
@@ -279,24 +255,8 @@ def estimate_batch(
     """
     x = pixels.astype(jnp.float32) / 255.0
     coded = rdonet.network(config).apply({"params": params}, x, masks, method="code")
-    bits = objective.bpp((coded.y_bits, coded.z_bits), 1)
+    bits = objective.total_bits((coded.y_bits, coded.z_bits))
     return bits, objective.to_8_bit(coded.x_hat)
-
-
-def mean(rows: Sequence[Row]) -> Row:
-    """The means over pictures, each over those that have the value; None where none has."""
-    columns = zip(*(row[1:] for row in rows), strict=True)
-    known = ([value for value in column if value is not None] for column in columns)
-    return Row("mean", *(math.fsum(values) / len(values) if values else None for values in known))
-
-
-def notes(rows: Sequence[Row]) -> list[str]:
-    """Which pictures the means leave out."""
-    left_out = (
-        ("PSNR", sum(row.psnr is None for row in rows), "exact copies"),
-        ("MS-SSIM", sum(row.ms_ssim is None for row in rows), f"short side under {MS_SSIM_SIDE}"),
-    )
-    return [f"{name} leaves out {n} of {len(rows)}, {why}" for name, n, why in left_out if n]
 
 
 def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
@@ -306,55 +266,7 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
     else:
         kind = f"real files, {codec.DEFAULT_CODER} range coder, times on {jax.default_backend()}"
     weights = f"{settings.mask} mask, weights {model.digest.hex()}"
-    return "; ".join([kind, weights, f"mean over pictures: {len(rows)}", *notes(rows)])
-
-
-def to_json(
-    model: Model, rows: Sequence[Row], settings: Settings, per_image: bool = False
-) -> dict[str, Any]:
-    """The results in CompressAI's schema: one operating point, the mean over pictures.
-
-    A value that no picture has is null. Estimates have no times. With `per_image`, "images" holds
-    one object per picture under the same names.
-    """
-    fields = [field for field in RESULTS if not (settings.estimate and field.endswith("time"))]
-
-    def named(row: Row) -> dict[str, float | None]:
-        return {RESULTS[field]: getattr(row, field) for field in fields}
-
-    result: dict[str, Any] = {
-        "name": model.name,
-        "description": description(model, rows, settings),
-        "results": {name: [value] for name, value in named(mean(rows)).items()},
-    }
-    if per_image:
-        result["images"] = [{"name": row.name, **named(row)} for row in rows]
-    return result
-
-
-def write_json(path: Path, result: dict[str, Any], force: bool = False) -> None:
-    """Writes the results whole or not at all. Raises `ImageError` when the path cannot be."""
-    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
-    images.write_bytes(path, text.encode(), force)
-
-
-def table(rows: Sequence[Row], settings: Settings, per_image: bool = False) -> str:
-    """The rows and their mean for people to read."""
-    columns = [("bpp", ".4f"), ("PSNR dB", ".3f"), ("MS-SSIM", ".5f")]
-    if settings.estimate:
-        columns[0] = ("bpp (est.)", ".4f")
-    else:
-        columns += [("encode s", ".3f"), ("decode s", ".3f")]
-    shown = [*(rows if per_image else []), mean(rows)]
-    width = max(len(row.name) for row in shown)
-    lines = [" ".join([" " * width, *(f"{title:>10}" for title, _ in columns)])]
-    for row in shown:
-        values = (
-            f"{'-':>10}" if value is None else f"{value:>10{form}}"
-            for value, (_, form) in zip(row[1:], columns, strict=False)
-        )
-        lines.append(" ".join([f"{row.name:<{width}}", *values]))
-    return "\n".join(lines)
+    return "; ".join([kind, weights, f"mean over pictures: {len(rows)}", *results.notes(rows)])
 
 
 def _check_targets(names: Sequence[str], settings: Settings) -> None:

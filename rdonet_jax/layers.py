@@ -1,4 +1,4 @@
-"""Convolutions, GDN and the causal network: linen shells around pure functions.
+"""Convolutions and GDN: linen shells around pure functions.
 
 All strided convolutions are 5×5 with stride 2. Output i sees inputs 2i-2 ... 2i+2, so it is
 centred on the first of the two input rows that it stands for. The transposed convolution is its

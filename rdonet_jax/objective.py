@@ -28,13 +28,18 @@ C2 = 0.03**2  # stabilises the contrast-structure term, data range 1
 SMALLEST_TERM = 1e-6  # below it a scale's similarity counts as zero, which bounds its gradient
 
 
+def total_bits(bit_maps: Any) -> jax.Array:
+    """Bits [B] of each picture: the sums of a pytree of bit maps [B, ...]."""
+    maps = jax.tree_util.tree_leaves(bit_maps)
+    return sum(jnp.sum(m, axis=tuple(range(1, m.ndim))) for m in maps)
+
+
 def bpp(bit_maps: Any, pixels: Any) -> jax.Array:
     """Bits per pixel [B] of a pytree of bit maps [B, ...], each picture having `pixels` pixels.
 
     `pixels` counts the picture's own pixels (no padding): a number, or [B] when sizes differ.
     """
-    totals = [jnp.sum(m, axis=tuple(range(1, m.ndim))) for m in jax.tree_util.tree_leaves(bit_maps)]
-    return sum(totals) / pixels
+    return total_bits(bit_maps) / pixels
 
 
 def to_8_bit(x: jax.Array) -> jax.Array:
@@ -87,6 +92,11 @@ def ms_ssim(x: jax.Array, x_hat: jax.Array, levels: int = 5) -> jax.Array:
     return jnp.mean(product, axis=-1)
 
 
+def smallest_side(levels: int = len(SCALE_WEIGHTS)) -> int:
+    """The least pixels on the short side of a picture for MS-SSIM with so many scales."""
+    return (WINDOW_TAPS - 1) * 2 ** (levels - 1) + 1
+
+
 def ms_ssim_db(value: jax.Array) -> jax.Array:
     """An MS-SSIM value on the logarithmic scale -10 log10(1 - MS-SSIM), in dB; inf for 1."""
     return -10.0 * jnp.log10(1.0 - value)
@@ -115,7 +125,7 @@ def _scale_weights(levels: int) -> tuple[float, ...]:
 
 def _require_size(shape: tuple[int, ...], levels: int) -> None:
     height, width = shape[-3:-1]
-    smallest = (WINDOW_TAPS - 1) * 2 ** (levels - 1) + 1
+    smallest = smallest_side(levels)
     if min(height, width) < smallest:
         raise ValueError(
             f"MS-SSIM with {levels} levels needs at least {smallest} pixels on the short side, "

@@ -45,15 +45,12 @@ def _lower_bound_backward(residual, gradient):
 lower_bound.defvjp(_lower_bound_forward, _lower_bound_backward)
 
 
-def pad_to_multiple(x: jax.Array, multiple: int, mode: str = "constant") -> jax.Array:
-    """Pad [B, H, W, C] at the bottom and the right to multiples of `multiple`.
-
-    `mode` is one of `jnp.pad`: "constant" (zeros) or "edge".
-    """
+def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
+    """Pad [B, H, W, C] with zeros at the bottom and the right to multiples of `multiple`."""
     bottom, right = (-x.shape[1]) % multiple, (-x.shape[2]) % multiple
     if not (bottom or right):
         return x
-    return jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode=mode)
+    return jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:

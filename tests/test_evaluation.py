@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval as eval_script
-from rdonet_jax import codec, evaluation, images, partition, zoo
-from rdonet_jax.evaluation import EvaluationError, Picture, Row, Settings
+from rdonet_jax import codec, evaluation, images, partition, results, zoo
+from rdonet_jax.evaluation import EvaluationError, Picture, Settings
+from rdonet_jax.results import Row
 
 
 @pytest.fixture(scope="module")
@@ -218,16 +219,17 @@ def test_an_exact_copy_has_no_finite_psnr_and_the_mean_leaves_it_out(photograph,
     quality = evaluation.measure(photograph, photograph)
     rows = [Row("copy", 1.0, *quality), Row("other", 2.0, 30.0, None)]
     assert quality.psnr is None
-    assert evaluation.mean(rows)[:4] == ("mean", 1.5, 30.0, pytest.approx(1.0))
-    result = evaluation.to_json(tiny_model, rows, Settings(estimate=True))
+    assert results.mean(rows)[:4] == ("mean", 1.5, 30.0, pytest.approx(1.0))
+    description = evaluation.description(tiny_model, rows, Settings(estimate=True))
+    result = results.to_json("tiny", description, rows)
     assert "PSNR leaves out 1 of 2" in result["description"]
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
 def test_the_table_lists_pictures_on_request_and_always_the_mean():
     rows = [Row("a.png", 0.5, 30.0, 0.9, 0.2, 0.1), Row("long name.png", 0.7, 31.0, None, 0.4, 0.3)]
-    short = evaluation.table(rows, Settings()).splitlines()
-    full = evaluation.table(rows, Settings(), per_image=True).splitlines()
+    short = results.table(rows).splitlines()
+    full = results.table(rows, per_image=True).splitlines()
     assert [line.split()[0] for line in full[1:]] == ["a.png", "long", "mean"]
     assert short[1].split() == full[3].split()
     assert full[3].split() == ["mean", "0.6000", "30.500", "0.90000", "0.300", "0.200"]

@@ -30,7 +30,7 @@ class Prior(NamedTuple):
     """A conditional distribution per element, of the shape of what it predicts."""
 
     mu: jax.Array
-    scale: jax.Array  # Laplace b or Gaussian sigma, within the range of the scale table
+    scale: jax.Array  # Laplace b or Gaussian sigma, at least the smallest of the scale table
 
 
 class Coded(NamedTuple):
