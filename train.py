@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rdonet_jax import config, data, training_run, zoo
+try:
+    from rdonet_jax import config, data, training_run, zoo
+except ModuleNotFoundError as error:
+    sys.exit(f"train.py: {error.name} is not installed; pip install '.[train]' brings it")
 
 STAGE_SHARE = 2000 / 2600
 """Of all steps, those with random masks: 2000 of 2600 epochs in the original."""
@@ -58,7 +62,10 @@ def train(arguments: Sequence[str]) -> None:
     intervals = training_run.Intervals(
         options.log_every, options.validation_every, options.checkpoint_every
     )
-    training_run.train(options.run, run, options.data, options.valid, options.resume, intervals)
+    training_run.train(
+        options.run, run, options.data, options.valid, options.resume, intervals,
+        command=shlex.join(["train.py", *arguments]),
+    )  # fmt: skip
 
 
 def export(arguments: Sequence[str]) -> None:
@@ -78,9 +85,16 @@ def main(arguments: Sequence[str]) -> int:
         else:
             train(arguments)
     except (config.ConfigError, data.DataError, training_run.RunError, zoo.ZooError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1
+        return failed(str(error))
+    except OSError as error:
+        return failed(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return 0
+
+
+def failed(complaint: str) -> int:
+    """One line on the error stream, and the exit code."""
+    print("train.py:", " ".join(complaint.split()), file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from rdonet_jax import codec, data, evaluation, images, partition, zoo
@@ -23,11 +24,7 @@ def choose(model: zoo.Model, image: np.ndarray, kind: str, seed: int) -> partiti
     """The partition of a kind of mask; random ones hang on the seed."""
     if kind != "random":
         return codec.choose_partition(model, image, kind)
-    rng = np.random.default_rng(seed)
-    rows, columns = partition.grid_of(*image.shape[:2])
-    split64 = rng.random((rows, columns)) < 2 / 3
-    split32 = rng.random((2 * rows, 2 * columns)) < 1 / 2
-    p = partition.Partition(split64, split32 & np.kron(split64, np.ones((2, 2), bool)))
+    p = partition.random(jax.random.key(seed), partition.grid_of(*image.shape[:2]))
     return partition.trim(p, *image.shape[:2])
 
 

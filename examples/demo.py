@@ -10,90 +10,110 @@ it was coded.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax import codec, images, objective, partition, report, zoo
+from rdonet_jax import codec, evaluation, images, partition, report, results, zoo
 
 SAMPLES = ("astronaut", "coffee", "chelsea")
+COLUMNS = ("{:>8.3f}", "{:>9.2f}", "{:>10.4f}", "{:>8.2f} s", "{:>9.2f} s")
 
 
-class Row(NamedTuple):
-    """One picture's line in the table."""
-
-    name: str
-    size: str
-    file_bytes: int
-    bpp: float
-    psnr: float
-    ms_ssim: float
-    compress_seconds: float
-    decompress_seconds: float
+class DemoError(ValueError):
+    """Something the user can put right."""
 
 
 def samples() -> dict[str, np.ndarray]:
     """scikit-image's photographs, uint8 [H, W, 3]."""
-    import skimage.data
-
+    try:
+        import skimage.data
+    except ImportError as error:
+        raise DemoError("without pictures the demo needs scikit-image's") from error
     return {name: np.ascontiguousarray(getattr(skimage.data, name)()) for name in SAMPLES}
 
 
-def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> Row:
-    """Through real files and back; writes the comparison beside them."""
-    compressed = folder / f"{name}.rdo"
+def load(paths: Sequence[Path], folder: Path) -> dict[str, np.ndarray]:
+    """The user's pictures by the names that the results in `folder` will have."""
+    pictures: dict[str, np.ndarray] = {}
+    for path in paths:
+        if path.resolve().parent == folder.resolve():
+            raise DemoError(f"{path}: lies in {folder}, where results could overwrite it")
+        if path.stem in pictures:
+            raise DemoError(f"{path}: a second picture called {path.stem} would overwrite results")
+        pictures[path.stem] = images.load(path)
+    return pictures
+
+
+def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> results.Row:
+    """Through a real file and back, timed from pixels to bytes and from bytes to pixels.
+
+    Writes the restored picture and the comparison beside the file.
+    """
     chosen = codec.choose_partition(model, image, "variance")
     codec.decompress(model, codec.compress(model, image, chosen))  # compiles for this size
 
     start = time.perf_counter()
     data = codec.compress(model, image, codec.choose_partition(model, image, "variance"))
-    images.write_bytes(compressed, data, force=True)
-    written = time.perf_counter()
-    decoded = codec.decode(model, compressed.read_bytes())
-    images.save(folder / f"{name}.png", decoded.picture, force=True)
-    restored = time.perf_counter()
+    compressing = time.perf_counter() - start
+    images.write_bytes(folder / f"{name}.rdo", data, force=True)
 
-    x, x_hat = (v.astype(np.float32) / 255.0 for v in (image, decoded.picture))
-    bpp = 8 * compressed.stat().st_size / (image.shape[0] * image.shape[1])
-    psnr, ms_ssim = float(objective.psnr(x, x_hat)), float(objective.ms_ssim(x, x_hat))
+    data = (folder / f"{name}.rdo").read_bytes()
+    start = time.perf_counter()
+    decoded = codec.decode(model, data)
+    decompressing = time.perf_counter() - start
+    images.save(folder / f"{name}.png", decoded.picture, force=True)
+
+    bpp = 8 * len(data) / (image.shape[0] * image.shape[1])
+    psnr, ms_ssim = evaluation.measure(image, decoded.picture)
+    caption = report.caption(bpp, float("inf") if psnr is None else psnr, ms_ssim)
     levels = np.asarray(partition.level_map(decoded.partition))
-    caption = report.caption(bpp, psnr, ms_ssim)
     comparison = report.comparison(image, decoded.picture, levels, name, caption)
     images.save(folder / f"{name}-comparison.png", comparison, force=True)
-    size = f"{image.shape[1]}x{image.shape[0]}"
-    times = written - start, restored - written
-    return Row(name, size, compressed.stat().st_size, bpp, psnr, ms_ssim, *times)
+    return results.Row(name, bpp, psnr, ms_ssim, compressing, decompressing)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pictures", nargs="*", type=Path, metavar="PICTURE")
-    parser.add_argument("--out", type=Path, default=Path("demo_output"))
-    parser.add_argument("--model", default="small")
-    options = parser.parse_args()
+def line(row: results.Row, size: str = "", file_bytes: int | str = "") -> str:
+    """A line of the table; "-" stands for a value that a picture has not."""
+    cells = (
+        "-".rjust(len(form.format(0))) if value is None else form.format(value)
+        for form, value in zip(COLUMNS, row[1:], strict=True)
+    )
+    return f"{row.name:<13}{size:<9}{file_bytes:>7}" + "".join(cells)
 
+
+def run(options: argparse.Namespace) -> None:
     model = zoo.load(options.model)
+    pictures = load(options.pictures, options.out) or samples()
     options.out.mkdir(parents=True, exist_ok=True)
-    pictures = {path.stem: images.load(path) for path in options.pictures} or samples()
     print(f"Model {model.name}. bpp is of the whole file; times are without compilation.\n")
     print("picture        size      bytes    bpp   PSNR dB  MS-SSIM  compress  decompress")
     rows = []
     for name, image in pictures.items():
         row = show(model, name, image, options.out)
         rows.append(row)
-        print(
-            f"{row.name:<13}{row.size:<9}{row.file_bytes:>7}{row.bpp:>8.3f}{row.psnr:>9.2f}"
-            f"{row.ms_ssim:>10.4f}{row.compress_seconds:>8.2f} s{row.decompress_seconds:>9.2f} s"
-        )
-    means = np.mean([row[3:] for row in rows], axis=0)
-    print(
-        f"{'mean':<29}{means[0]:>8.3f}{means[1]:>9.2f}{means[2]:>10.4f}"
-        f"{means[3]:>8.2f} s{means[4]:>9.2f} s"
-    )
+        size = f"{image.shape[1]}x{image.shape[0]}"
+        print(line(row, size, (options.out / f"{name}.rdo").stat().st_size))
+    print(line(results.mean(rows)))
     print(f"\nCompressed files, restored pictures and comparisons are in {options.out}/.")
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0, or 1 after one line that says what is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pictures", nargs="*", type=Path, metavar="PICTURE")
+    parser.add_argument("--out", type=Path, default=Path("demo_output"))
+    parser.add_argument("--model", default="small")
+    try:
+        run(parser.parse_args(arguments))
+    except (DemoError, OSError, codec.EncodeError, images.ImageError, zoo.ZooError) as error:
+        print(f"demo.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

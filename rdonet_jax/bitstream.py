@@ -1,7 +1,9 @@
 """The container: header, four sections of coded data, checksum. docs/format.md is its description.
 
 Parsing trusts nothing: whatever the bytes are, it returns what `pack` was given or raises
-FormatError, and it allocates no more than the input's own size.
+FormatError, and itself it allocates no more than the input's own size. What decoding allocates
+hangs on the size that the header claims, whatever the file's own size is; the limit on pixels
+bounds that.
 """
 
 import re
@@ -13,7 +15,9 @@ from rdonet_jax.coder import CODERS
 
 MAGIC = b"\x92RDO"
 VERSION = 1
-MAX_PIXELS = 2**30
+MAX_PIXELS = 2**27
+"""Pixels of the largest picture that is written, and that is read unless the caller asks for more.
+"""
 MAX_SIDE = 2**16 - 1
 """Bounds what a decoder does per row or column of a file that claims a long, thin picture."""
 
@@ -25,6 +29,11 @@ _NUMBER_BYTES = 5
 
 class FormatError(ValueError):
     """The bytes are no file of this format, or the header is one that none may have."""
+
+
+def is_legal_name(name: str) -> bool:
+    """Whether a header may hold this name of a model."""
+    return _NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ def _check_start(data: bytes) -> None:
 
 
 def _check(header: Header, max_pixels: int | None) -> None:
-    if not _NAME.fullmatch(header.model):
+    if not is_legal_name(header.model):
         raise FormatError(f"illegal model name {header.model!r}")
     if len(header.weights) != _WEIGHTS_BYTES:
         raise FormatError(f"the weights hash has {len(header.weights)} bytes, not {_WEIGHTS_BYTES}")

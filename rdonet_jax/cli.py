@@ -59,16 +59,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     compress = _command(commands, "compress", _compress, "compress a picture")
-    compress.add_argument("input", metavar="IN", help="picture: PNG, JPEG, WebP, TIFF, BMP, ...")
     compress.add_argument(
-        "output", metavar="OUT", nargs="?", help=f"default: IN{COMPRESSED_SUFFIX}"
+        "input", metavar="IN", type=_name, help="picture: PNG, JPEG, WebP, TIFF, BMP, ..."
     )
     compress.add_argument(
-        "--model", metavar="NAME", default=DEFAULT_MODEL,
+        "output", metavar="OUT", nargs="?", type=_name, help=f"default: IN{COMPRESSED_SUFFIX}"
+    )
+    compress.add_argument(
+        "--model", metavar="NAME", type=_name, default=DEFAULT_MODEL,
         help="bundled model or weights file (default: %(default)s)",
     )  # fmt: skip
     compress.add_argument(
-        "--mask", metavar="MASK", default="variance",
+        "--mask", metavar="MASK", type=_name, default="variance",
         help="which level codes which block: variance (default), uniform-16, uniform-32, "
         "uniform-64, or a file, an 8-bit picture or .npy with the level (0, 1, 2 = 16, 32, "
         "64 pixels) of every 16x16 pixels",
@@ -76,19 +78,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_output_options(compress)
 
     decompress = _command(commands, "decompress", _decompress, "restore a picture")
-    decompress.add_argument("input", metavar="IN", help="compressed file")
+    decompress.add_argument("input", metavar="IN", type=_name, help="compressed file")
     decompress.add_argument(
-        "output", metavar="OUT", nargs="?",
+        "output", metavar="OUT", nargs="?", type=_name,
         help=f"picture, in the format of its suffix; default: IN{PICTURE_SUFFIX}",
     )  # fmt: skip
     decompress.add_argument(
-        "--model", metavar="PATH",
+        "--model", metavar="PATH", type=_name,
         help="weights file (default: the bundled model that the file names)",
+    )  # fmt: skip
+    decompress.add_argument(
+        "--max-pixels", metavar="N", type=_count,
+        help="refuse files that claim more pixels than this (default: 134217728)",
     )  # fmt: skip
     _add_output_options(decompress)
 
     info = _command(commands, "info", _info, "describe a compressed file; needs no weights")
-    info.add_argument("input", metavar="FILE", help="compressed file")
+    info.add_argument("input", metavar="FILE", type=_name, help="compressed file")
 
     _command(commands, "models", _models, "list the bundled models")
     return parser
@@ -107,6 +113,20 @@ def _command(
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite OUT if it exists")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _name(text: str) -> str:
+    """An argument that names something."""
+    if not text:
+        raise argparse.ArgumentTypeError("a name must not be empty")
+    return text
+
+
+def _count(text: str) -> int:
+    """An argument that is a number of pixels."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return int(text)
 
 
 class _Version(argparse.Action):
@@ -128,7 +148,9 @@ class _Version(argparse.Action):
 
 def _compress(options: argparse.Namespace) -> None:
     started = time.perf_counter()
-    source, target = options.input, options.output or options.input + COMPRESSED_SUFFIX
+    source, target = options.input, options.output
+    if target is None:
+        target = source + COMPRESSED_SUFFIX
     from rdonet_jax import images
 
     with explained(images.ImageError):
@@ -141,10 +163,10 @@ def _compress(options: argparse.Namespace) -> None:
     from rdonet_jax import codec, partition
 
     model = _load_model(options.model)
-    with coding(source, codec.STEPS, options.quiet) as report:
+    with coding(source, codec.ENCODING_STEPS, options.quiet) as report:
         p = _partition(model, image, options.mask)
         with explained(codec.EncodeError, about=source):
-            data = codec.encode(model, image, p, report=report).data
+            data = codec.encode(model, image, p, report=report, reconstruct=False).data
     with explained(images.ImageError):
         images.write_bytes(target, data, options.force)
     if not options.quiet:
@@ -159,29 +181,28 @@ def _compress(options: argparse.Namespace) -> None:
 
 def _decompress(options: argparse.Namespace) -> None:
     started = time.perf_counter()
-    source, target = options.input, options.output or options.input + PICTURE_SUFFIX
-    from rdonet_jax import images
-
-    with explained(images.ImageError):
-        _check_paths(source, target)
-        images.check_picture_target(target, options.force)
+    source, target = options.input, options.output
+    if target is None:
+        target = source + PICTURE_SUFFIX
+    _check_paths(source, target)
     data = Path(source).read_bytes()
 
-    from rdonet_jax import bitstream, codec
+    from rdonet_jax import bitstream, images
 
+    limit = bitstream.MAX_PIXELS if options.max_pixels is None else options.max_pixels
     with explained(bitstream.FormatError, about=source):
-        header, _ = bitstream.parse(data)
-    if options.model is None:
-        weights, state = _find_weights(header)
-        if weights is None:
-            raise CommandError(
-                f"{source}: needs the model {_model_name(header)}, {state}; "
-                "give its weights file with --model"
-            )
-    model = _load_model(options.model or str(weights))
-    wrong = bitstream.FormatError
-    with explained(wrong, about=source), coding(source, codec.STEPS, options.quiet) as report:
-        picture = codec.decode(model, data, report).picture
+        header, _ = bitstream.parse(data, limit)
+    with explained(images.ImageError):
+        images.check_picture_target(target, options.force, (header.height, header.width))
+
+    from rdonet_jax import codec
+
+    model = _load_model(options.model or _bundled_weights(source, header))
+    with (
+        explained(bitstream.FormatError, about=source),
+        coding(source, codec.DECODING_STEPS, options.quiet) as report,
+    ):
+        picture = codec.decode(model, data, report, limit).picture
     with explained(images.ImageError):
         images.save(target, picture, options.force)
     if not options.quiet:
@@ -193,15 +214,12 @@ def _info(options: argparse.Namespace) -> None:
     source = options.input
     data = Path(source).read_bytes()
 
-    # Not `codec`, which would bring the network along.
     from rdonet_jax import bitstream, coder, partition, tree_coding
 
-    coders = {number: name for name, number in coder.CODERS.items()}
-    wrong = bitstream.FormatError, coder.CoderError, partition.PartitionError
-    with explained(*wrong, about=source):
+    with explained(bitstream.FormatError, about=source):
         header, sections = bitstream.parse(data)
-        size = header.height, header.width
-        p = tree_coding.decode(sections.partition, *size, coders[header.coder])
+        p = tree_coding.read(header, sections)
+    size = header.height, header.width
     pixels = header.height * header.width
     masks = zip(partition.level_masks(p), partition.inside_masks(*size), strict=True)
     blocks = [int((mask & inside).sum()) for mask, inside in masks]
@@ -214,7 +232,7 @@ def _info(options: argparse.Namespace) -> None:
     lines = [
         f"{source}: {header.width}x{header.height} pixels, {len(data)} bytes, "
         f"{8 * len(data) / pixels:.4f} bpp",
-        f"format version {bitstream.VERSION}, range coder {coders[header.coder]}",
+        f"format version {bitstream.VERSION}, range coder {coder.NAMES[header.coder]}",
         f"model {_model_name(header)}, {state}",
         f"{'':<10}{'bytes':>9}{'bpp':>9}{'blocks':>9}{'area':>9}",
         row("container", len(data) - sum(map(len, sections))),
@@ -230,12 +248,10 @@ def _info(options: argparse.Namespace) -> None:
 def _models(_: argparse.Namespace) -> None:
     from rdonet_jax import zoo
 
-    names = zoo.bundled()
-    if not names:
-        say("no models are bundled with this installation")
-        return
     with explained(zoo.ZooError):
-        say("\n".join(line for name in names for line in _description(name, zoo.load(name))))
+        models = [(name, zoo.load(name)) for name in zoo.bundled()]
+    lines = [line for name, model in models for line in _description(name, model)]
+    say("\n".join(lines) or "no models are bundled with this installation")
 
 
 def _description(name: str, model: Model) -> list[str]:
@@ -265,22 +281,30 @@ def _load_model(name: str) -> Model:
     """The model of a bundled name or a weights file."""
     from rdonet_jax import zoo
 
-    bundled = zoo.bundled()
-    if name not in bundled and not os.path.isfile(name):
-        there = f"bundled are: {', '.join(bundled)}" if bundled else "no models are bundled"
-        raise CommandError(f"{name}: is neither a bundled model nor a weights file; {there}")
     with explained(zoo.ZooError):
         return zoo.load(name)
+
+
+def _bundled_weights(source: str, header: Header) -> str:
+    """The path of the bundled weights that the file `source` was written with."""
+    path, state = _find_weights(header)
+    if path is None:
+        raise CommandError(
+            f"{source}: needs the model {_model_name(header)}, {state}; "
+            "give its weights file with --model"
+        )
+    return str(path)
 
 
 def _find_weights(header: Header) -> tuple[Path | None, str]:
     """The bundled weights a file was written with, if they are here, and words for the case."""
     from rdonet_jax import zoo
 
-    path = zoo.bundled().get(header.model)
+    with explained(zoo.ZooError):
+        path = zoo.bundled().get(header.model)
     if path is None:
         return None, "which is not bundled"
-    digest = path.stem.rsplit("-", 1)[-1]
+    _, digest = zoo.name_and_hash(path)
     if digest != header.weights.hex():
         return None, f"but the bundled one of that name is {digest}"
     return path, "which is bundled"

@@ -2,8 +2,12 @@
 
 The encoder takes the decoder's own compiled steps (`predict`, `advance`, `synthesise`) and adds
 those that only it needs (`analyse`, `propose`, `quantise`). So what it predicts is what the decoder
-will see, bit for bit, on the same machine and version of JAX. Elsewhere floats may differ in the
-last bit; the checksum over all symbols then turns garbage into an error.
+will see, bit for bit, in any process on the same kind of machine with the same version of JAX: on
+CPUs, tests decode in a fresh process and, for JAX 0.10, in one that has a single CPU (for 0.5.3 the
+number of CPUs must be the same). Elsewhere floats may differ in the last bit, as they may between
+two processes on accelerators whose libraries choose their algorithms anew. The checksum over all
+symbols then turns what would be garbage into an error; where only the synthesis differs, some
+values of the picture are off by a grey level.
 """
 
 from __future__ import annotations
@@ -17,7 +21,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import bitstream, coder, entropy, hyper_coding, objective, partition, tree_coding
+from rdonet_jax import (
+    bitstream,
+    coder,
+    entropy,
+    hyper_coding,
+    memory,
+    objective,
+    partition,
+    tree_coding,
+)
 from rdonet_jax.bitstream import FormatError, Header, Sections
 from rdonet_jax.config import ModelConfig
 from rdonet_jax.models import causal, rdonet
@@ -29,9 +42,9 @@ DEFAULT_CODER = "constriction"
 Report = Callable[[str], None]
 """Told what comes next, for progress bars."""
 
-STEPS = ("analysis", "level 64", "level 32", "level 16", "synthesis")
-"""What `Report` is told, in this order; decoding has no analysis."""
-
+ENCODING_STEPS = ("analysis", "level 64", "level 32", "level 16")
+DECODING_STEPS = ("level 64", "level 32", "level 16", "synthesis")
+"""What `Report` is told, in this order; encoding with a reconstruction synthesises too."""
 
 MASKS = ("variance", "uniform-16", "uniform-32", "uniform-64")
 """Kinds of masks that need nothing but the picture."""
@@ -45,7 +58,7 @@ class Encoded(NamedTuple):
     """A compressed picture and what the encoder knows about it."""
 
     data: bytes
-    picture: np.ndarray  # uint8 [H, W, 3], what the decoder will give
+    picture: np.ndarray | None  # uint8 [H, W, 3], what the decoder will give, if asked for
     symbols: tuple[tuple[np.ndarray, ...], ...]  # per level, the symbols of its runs
 
 
@@ -155,7 +168,7 @@ def _silent(_: str) -> None:
 
 def compress(model: Model, image: np.ndarray, p: Partition) -> bytes:
     """The file's bytes for a picture uint8 [H, W, 3], coded with the partition p."""
-    return encode(model, image, p).data
+    return encode(model, image, p, reconstruct=False).data
 
 
 def decompress(model: Model, data: bytes) -> np.ndarray:
@@ -169,14 +182,16 @@ def encode(
     p: Partition,
     coder_name: str = DEFAULT_CODER,
     report: Report = _silent,
+    reconstruct: bool = True,
 ) -> Encoded:
     """Compresses uint8 [H, W, 3] with the partition p, and says what the decoder will see.
 
-    Raises `PartitionError` for a partition of another size, and `EncodeError` for an array that is
-    no such picture, for one larger than the format allows, and for values of the network that
-    cannot be coded.
+    Without `reconstruct` the work ends with the last symbols, and the picture is None; the bytes
+    are the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
+    array that is no such picture, for one larger than is written or than memory allows, and for
+    values of the network that cannot be coded.
     """
-    height, width = _checked_size(image)
+    height, width = _checked_size(model.config, image)
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
     report("analysis")
     features = analyse(model.config, model.params, pad_picture(image))
@@ -185,10 +200,12 @@ def encode(
     streams: dict[str, bytes] = {}
     for level in rdonet.COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
-        runs = _encode_level(walk, level, features[level])
+        goes_on = reconstruct or level != rdonet.COARSE_TO_FINE[-1]
+        runs = _encode_level(walk, level, features[level], goes_on)
         streams[f"level{level}"] = coder.encode(runs, tables, coder_name)
-    report("synthesis")
-    picture = walk.picture()
+    if reconstruct:
+        report("synthesis")
+    picture = walk.picture() if reconstruct else None
     sections = Sections(tree_coding.encode(p, height, width, coder_name), **streams)
     header = Header(
         model.name, model.digest, coder.CODERS[coder_name], height, width, walk.checksum
@@ -196,8 +213,11 @@ def encode(
     return Encoded(bitstream.pack(header, sections), picture, walk.symbols())
 
 
-def _encode_level(walk: _Walk, level: int, e: jax.Array) -> list[coder.Run]:
-    """The runs of a level: hyper-latents by wavefront, then the latents. Moves the walk on."""
+def _encode_level(walk: _Walk, level: int, e: jax.Array, goes_on: bool) -> list[coder.Run]:
+    """The runs of a level: hyper-latents by wavefront, then the latents.
+
+    Moves the walk on to the next level, or the picture, if it `goes_on`.
+    """
     config, params = walk.model.config, walk.model.params
     y, z = propose(config, level, params, e, walk.state)
     coded = walk.hyper_masks[level]
@@ -211,7 +231,9 @@ def _encode_level(walk: _Walk, level: int, e: jax.Array) -> list[coder.Run]:
     mask = walk.masks[level]
     symbols = _integers(np.asarray(quantise(y, mu))[0][mask])
     runs.append((symbols.ravel(), index[mask].ravel()))
-    walk.advance(level, mu, symbols, [run for run, _ in runs])
+    walk.record(level, [run for run, _ in runs])
+    if goes_on:
+        walk.advance(level, mu, symbols)
     return runs
 
 
@@ -223,7 +245,8 @@ def decode(
 ) -> Decoded:
     """Decompresses a file's bytes.
 
-    Raises `FormatError`, and nothing else, for bytes that this model cannot decode.
+    Raises `FormatError`, and nothing else, for bytes that this model cannot decode, among them
+    those that claim a picture of more than `max_pixels`, or one that memory cannot hold.
     """
     header, sections = bitstream.parse(data, max_pixels)
     if header.weights != model.digest:
@@ -231,40 +254,36 @@ def decode(
             f"the file was written with model {header.model} ({header.weights.hex()}), "
             f"not with {model.name} ({model.digest.hex()})"
         )
+    if lack := memory.shortage(model.config, partition.grid_of(header.height, header.width)):
+        raise FormatError(
+            f"the picture of {header.width}x{header.height} pixels is too large: {lack}"
+        )
     try:
         return _decode_sections(model, header, sections, report)
     except (coder.CoderError, partition.PartitionError, hyper_coding.HyperLatentError) as error:
         raise FormatError(f"the file's coded data is invalid: {error}") from error
 
 
-def read_partition(header: Header, sections: Sections) -> Partition:
-    """The partition of a parsed file; needs no weights. Raises `FormatError`."""
-    name = _coder_name(header)
-    try:
-        return tree_coding.decode(sections.partition, header.height, header.width, name)
-    except (coder.CoderError, partition.PartitionError) as error:
-        raise FormatError(f"the file's partition is invalid: {error}") from error
-
-
 def _decode_sections(model: Model, header: Header, sections: Sections, report: Report) -> Decoded:
     config = model.config
-    p = read_partition(header, sections)
+    p = tree_coding.read(header, sections)
     walk = _Walk(model, p, header.height, header.width)
     tables = entropy.scale_tables(config.distribution)
     for level in rdonet.COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
         stream = getattr(sections, f"level{level}")
-        take = coder.decoder(stream, tables, _coder_name(header))
+        take = coder.decoder(stream, tables, coder.NAMES[header.coder])
         z_hat, runs = hyper_coding.decode(
             take, walk.causal_weights(level), walk.hyper_masks[level], config.distribution
         )
         mu, index = walk.predict(level, z_hat)
         symbols = take(index[walk.masks[level]].ravel())
-        walk.advance(level, mu, symbols, [*runs, symbols])
+        walk.record(level, [*runs, symbols])
+        walk.advance(level, mu, symbols)
     if walk.checksum != header.symbols_crc:
         raise FormatError(
-            "the decoded symbols are not those that were encoded: files of this model can be read "
-            "only by the kind of machine and the version of JAX that wrote them"
+            "the decoded symbols are not those that were encoded: a file needs the kind of machine "
+            "and the version of JAX that wrote it, and on some accelerators the same process"
         )
     report("synthesis")
     return Decoded(walk.picture(), p, walk.symbols())
@@ -290,17 +309,18 @@ class _Walk:
         mu, index = predict(self.model.config, level, self.model.params, z_hat[None], self.state)
         return mu, np.asarray(index)[0]
 
-    def advance(
-        self, level: int, mu: jax.Array, symbols: np.ndarray, runs: list[np.ndarray]
-    ) -> None:
-        """Takes the latent symbols of the coded positions; `runs` are all symbols of the level."""
+    def record(self, level: int, runs: list[np.ndarray]) -> None:
+        """Takes note of all symbols of a level."""
+        for run in runs:
+            self.checksum = zlib.crc32(run.astype("<i4").tobytes(), self.checksum)
+        self._symbols[level] = tuple(run.astype(np.int32) for run in runs)
+
+    def advance(self, level: int, mu: jax.Array, symbols: np.ndarray) -> None:
+        """Goes past a level with the latent symbols of its coded positions."""
         grid = np.zeros(mu.shape, np.int32)
         mask = self.masks[level]
         grid[0, mask] = symbols.reshape(-1, mu.shape[-1])
         self.state = advance(self.model.config, level, self.model.params, mu, grid, self.state)
-        for run in runs:
-            self.checksum = zlib.crc32(run.astype("<i4").tobytes(), self.checksum)
-        self._symbols[level] = tuple(run.astype(np.int32) for run in runs)
 
     def picture(self) -> np.ndarray:
         height, width = self.size
@@ -318,11 +338,7 @@ def _integers(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int32)
 
 
-def _coder_name(header: Header) -> str:
-    return next(name for name, number in coder.CODERS.items() if number == header.coder)
-
-
-def _checked_size(image: np.ndarray) -> tuple[int, int]:
+def _checked_size(config: ModelConfig, image: np.ndarray) -> tuple[int, int]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise EncodeError(
             f"a picture is a uint8 array [height, width, 3], not {image.dtype} {image.shape}"
@@ -333,4 +349,6 @@ def _checked_size(image: np.ndarray) -> tuple[int, int]:
             f"a picture of {width}x{height} pixels is too large: no side may be over "
             f"{bitstream.MAX_SIDE}, nor the area over {bitstream.MAX_PIXELS} pixels"
         )
+    if lack := memory.shortage(config, partition.grid_of(height, width)):
+        raise EncodeError(f"a picture of {width}x{height} pixels is too large: {lack}")
     return height, width

@@ -17,8 +17,9 @@ from rdonet_jax.entropy import PRECISION, TOTAL, CdfTables
 
 Run = tuple[np.ndarray, np.ndarray]
 
-# Numbers of the coders in the header of a file.
+# Numbers of the coders in the header of a file, and the way back.
 CODERS = {"constriction": 1}
+NAMES = {number: name for name, number in CODERS.items()}
 
 # Escapes, an Exp-Golomb code of order m (see _order): the excess e >= 0 over the table's end plus
 # 2**m has 1 + m + n bits. n, in unary where probable, is coded by this table; then come a flag

@@ -6,11 +6,15 @@ Presets are functions that return a `ModelConfig`. Nothing here imports anything
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 LEVELS = 3
 """Number of LS-Units: levels 0, 1, 2 stand for 16, 32 and 64 pixels per latent position."""
+
+MS_SSIM_CROP = 192
+"""The first multiple of 64 pixels that all five scales of MS-SSIM fit in."""
 
 Triple = tuple[int, int, int]
 
@@ -100,14 +104,31 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.crop % 64 or self.crop < 64:
-            raise ConfigError(f"crops must be a multiple of 64 pixels wide, not {self.crop}")
-        if self.metric not in ("mse", "ms-ssim"):
-            raise ConfigError(f"the metric must be 'mse' or 'ms-ssim', not {self.metric!r}")
-        if not 0 < self.min_scale <= 1:
-            raise ConfigError(f"min_scale must lie in (0, 1], not {self.min_scale}")
-        if min(self.stage1_steps, self.stage2_steps) < 0 or self.batch_size < 1 or not self.steps:
-            raise ConfigError("a run needs at least one step and one crop per step")
+        for holds, complaint in self._conditions():
+            if not holds:
+                raise ConfigError(complaint)
+
+    def _conditions(self) -> Iterator[tuple[bool, str]]:
+        """What must hold, with what is said if it does not; no comparison holds for NaN."""
+        crop, metric = self.crop, self.metric
+        yield crop >= 64 and not crop % 64, f"crops must be a multiple of 64 pixels, not {crop}"
+        yield metric in ("mse", "ms-ssim"), f"the metric must be 'mse' or 'ms-ssim', not {metric!r}"
+        yield (
+            metric == "mse" or crop >= MS_SSIM_CROP,
+            (f"ms-ssim needs crops of at least {MS_SSIM_CROP} pixels, not {crop}"),
+        )
+        yield (
+            min(self.stage1_steps, self.stage2_steps) >= 0 and self.batch_size >= 1 <= self.steps,
+            "a run needs at least one step and one crop per step",
+        )
+        for name in ("lmbda", "learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            yield 0 < value < math.inf, f"{name} must be positive and finite, not {value}"
+        yield 0 < self.min_scale <= 1, f"min_scale must lie in (0, 1], not {self.min_scale}"
+        yield 0 <= self.final_rate <= 1, f"final_rate must lie in [0, 1], not {self.final_rate}"
+        yield 0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}"
+        yield self.warmup_steps >= 0, f"warmup_steps must not be negative: {self.warmup_steps}"
+        yield 0 <= self.seed < 2**31, f"the seed must lie in 0 ... 2^31 - 1, not {self.seed}"
 
     @property
     def steps(self) -> int:

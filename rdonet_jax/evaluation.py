@@ -161,6 +161,7 @@ def code_all(
             began = time.perf_counter()
             encoded = _encode(model, picture.pixels, mask)
             encoding_time = time.perf_counter() - began
+            expected = _encode(model, picture.pixels, mask, reconstruct=True)
         target = _target(folder, picture.name, FILE_SUFFIX)
         images.write_bytes(target, encoded.data, force)
         content = target.read_bytes()
@@ -168,7 +169,7 @@ def code_all(
             began = time.perf_counter()
             decoded = codec.decode(model, content).picture
             decoding_time = time.perf_counter() - began
-        if not np.array_equal(decoded, encoded.picture):
+        if content != expected.data or not np.array_equal(decoded, expected.picture):
             raise EvaluationError(f"{picture.name}: the decoder's picture is not the encoder's")
         bpp = 8 * len(content) / math.prod(picture.pixels.shape[:2])
         quality = measure(picture.pixels, decoded)
@@ -289,9 +290,13 @@ def _target(folder: Path, name: str, suffix: str) -> Path:
     return path
 
 
-def _encode(model: Model, pixels: np.ndarray, mask: str) -> codec.Encoded:
-    """All that a user waits for: the choice of the partition and the coding."""
-    return codec.encode(model, pixels, codec.choose_partition(model, pixels, mask))
+def _encode(
+    model: Model, pixels: np.ndarray, mask: str, reconstruct: bool = False
+) -> codec.Encoded:
+    """All that a user waits for, the choice of the partition and the coding; and on request what
+    nobody waits for, the picture that the decoder will give."""
+    p = codec.choose_partition(model, pixels, mask)
+    return codec.encode(model, pixels, p, reconstruct=reconstruct)
 
 
 @contextlib.contextmanager

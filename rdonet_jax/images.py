@@ -7,13 +7,14 @@ sentence that names the file, and a file appears under its name whole or not at 
 import functools
 import io
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
+
+from rdonet_jax import files
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
@@ -29,6 +30,9 @@ WRITABLE_FORMATS = {
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
 }
 """Suffix to Pillow's format and options; all are lossless but JPEG."""
+
+LARGEST_SIDES = {"WEBP": 16383, "JPEG": 65500}
+"""Pixels on a side that these formats can hold at most."""
 
 PROFILE_TOLERANCE = 2
 """A colour profile that moves no colour by more grey levels than this is taken for sRGB itself."""
@@ -80,13 +84,20 @@ def check_target(path: str | os.PathLike, force: bool = False) -> None:
         raise ImageError(f"{path}: exists already and is not overwritten without --force")
 
 
-def check_picture_target(path: str | os.PathLike, force: bool = False) -> None:
-    """Raise ImageError if `save` would refuse the path; for asking before long work."""
+def check_picture_target(
+    path: str | os.PathLike, force: bool = False, size: tuple[int, int] | None = None
+) -> None:
+    """Raise ImageError if `save` would refuse the path; for asking before long work.
+
+    `size` = (height, width) of the picture, if it is known, must fit the format as well.
+    """
     if Path(path).suffix.lower() not in WRITABLE_FORMATS:
         raise ImageError(
             f"{path}: the suffix names no format that can be written, "
             f"which are {' '.join(WRITABLE_FORMATS)}"
         )
+    if size is not None:
+        _require_fit(path, size)
     check_target(path, force)
 
 
@@ -96,12 +107,12 @@ def save(path: str | os.PathLike, array: np.ndarray, force: bool = False) -> Non
     The file appears whole or not at all. Raises ImageError for a suffix that names no format, an
     existing file without `force`, and whatever keeps the file from being written.
     """
-    check_picture_target(path, force)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ImageError(
             f"{path}: a picture is uint8 [H, W, 3], but this array is {array.dtype} "
             f"{list(array.shape)}"
         )
+    check_picture_target(path, force, array.shape[:2])
     picture_format, options = WRITABLE_FORMATS[Path(path).suffix.lower()]
     picture = Image.fromarray(np.ascontiguousarray(array))
     _replace(path, lambda file: picture.save(file, picture_format, **options))
@@ -116,18 +127,22 @@ def write_bytes(path: str | os.PathLike, data: bytes, force: bool = False) -> No
     _replace(path, lambda file: file.write(data))
 
 
+def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
+    """Refuses a picture of (height, width) that is larger than the suffix's format can hold."""
+    picture_format, _ = WRITABLE_FORMATS[Path(path).suffix.lower()]
+    largest = LARGEST_SIDES.get(picture_format)
+    if largest is not None and max(size) > largest:
+        raise ImageError(
+            f"{path}: {picture_format} holds no picture of {size[1]}x{size[0]} pixels, "
+            f"its sides are {largest} at most"
+        )
+
+
 def _replace(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
-    """Write a temporary file beside the path, then give it the name in one step."""
-    target = Path(path)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with open(temporary, "xb") as file:
-            write(file)
-        os.replace(temporary, target)
+        files.replace(path, write)
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot be written: {_reason(error)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _open(path: str | os.PathLike) -> Image.Image:

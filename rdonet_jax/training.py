@@ -155,12 +155,15 @@ def make_step(model: ModelConfig, config: TrainingConfig) -> Any:
 
 
 def replicate(state: TrainState) -> TrainState:
-    """The state on every local device, with a leading device axis."""
-    devices = jax.local_devices()
+    """The state on every local device, with a leading device axis.
+
+    The axis has the step's name: the step would be compiled anew for its own output otherwise.
+    """
+    devices = jax.local_device_count()
     stacked = jax.tree_util.tree_map(
-        lambda leaf: np.broadcast_to(np.asarray(leaf), (len(devices), *np.shape(leaf))), state
+        lambda leaf: np.broadcast_to(np.asarray(leaf), (devices, *np.shape(leaf))), state
     )
-    return jax.pmap(lambda leaf: leaf, devices=devices)(stacked)
+    return jax.pmap(lambda leaf: leaf, axis_name=AXIS)(stacked)
 
 
 def unreplicate(state: Any) -> Any:
@@ -204,6 +207,12 @@ def validate(
     return Validation(
         float(loss.mean()), float(bpp.mean()), float(psnr.mean()), tuple(shares.mean(0).tolist())
     )
+
+
+def is_finite(state: TrainState) -> bool:
+    """Whether all numbers of an unreplicated state are finite."""
+    leaves = jax.tree_util.tree_leaves(state)
+    return all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves)
 
 
 def open_checkpoints(directory: Path, keep: int = 2) -> ocp.CheckpointManager:

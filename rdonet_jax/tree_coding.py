@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from rdonet_jax import coder, partition
+from rdonet_jax.bitstream import FormatError, Header, Sections
 from rdonet_jax.entropy import binary_index, binary_tables
 from rdonet_jax.partition import Partition, PartitionError
 
@@ -74,6 +75,15 @@ def decode(data: bytes, height: int, width: int, coder_name: str = "constriction
     if split_again and not split:
         raise coder.CoderError("the coded partition gives the picture a level that does not exist")
     return _uniform(2 - int(split) - int(split_again), height, width)
+
+
+def read(header: Header, sections: Sections) -> Partition:
+    """The partition of a parsed file; needs no weights. Raises FormatError."""
+    name = coder.NAMES[header.coder]
+    try:
+        return decode(sections.partition, header.height, header.width, name)
+    except (coder.CoderError, PartitionError) as error:
+        raise FormatError(f"the file's partition is invalid: {error}") from error
 
 
 def _run(flags, frequencies) -> coder.Run:

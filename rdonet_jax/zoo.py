@@ -8,6 +8,7 @@ eight bytes of the file's SHA-256 identify it in every compressed file.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -16,12 +17,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as serialise
 
+from rdonet_jax import bitstream, files
 from rdonet_jax.config import ModelConfig, from_dict
+from rdonet_jax.models import rdonet
 
 SUFFIX = ".safetensors"
 DIGEST_BYTES = 8
@@ -38,15 +42,30 @@ class Model(NamedTuple):
 
     name: str
     config: ModelConfig
-    params: Any  # float32
+    params: Any  # float32, on the device
     digest: bytes  # first 8 bytes of the weights file's SHA-256
     record: Mapping[str, Any]  # how it was trained
 
 
 def bundled() -> dict[str, Path]:
-    """The weights files that come with the package, by model name."""
+    """The weights files that come with the package, by model name.
+
+    Raises `ZooError` when two of them have one name.
+    """
     folder = Path(str(resources.files("rdonet_jax") / "weights"))
-    return {path.name.rsplit("-", 1)[0]: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        name, _ = name_and_hash(path)
+        if name in found:
+            raise ZooError(f"{folder}: holds both {found[name].name} and {path.name}")
+        found[name] = path
+    return found
+
+
+def name_and_hash(path: Path) -> tuple[str, str]:
+    """What a weights file is called, NAME-HASH, in two: the model's name and the hash in hex."""
+    name, _, digest = path.stem.rpartition("-")
+    return name, digest
 
 
 def load(name: str) -> Model:
@@ -66,30 +85,61 @@ def load(name: str) -> Model:
 def _read(path: Path) -> Model:
     content = path.read_bytes()
     digest = hashlib.sha256(content).digest()[:DIGEST_BYTES]
-    claimed = path.stem.rsplit("-", 1)[-1]
+    _, claimed = name_and_hash(path)
     if claimed != digest.hex():
         raise ZooError(f"{path}: damaged or renamed, its hash is {digest.hex()}, not {claimed}")
     try:
         with safetensors.safe_open(path, framework="numpy") as tensors:
             metadata = json.loads(tensors.metadata()[METADATA_KEY])
-            flat = {key: tensors.get_tensor(key).astype(np.float32) for key in tensors.keys()}  # noqa: SIM118
+            flat = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
         config = from_dict(ModelConfig, metadata["config"])
         name, record = metadata["name"], metadata["record"]
+        expected = _shapes(config)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ZooError(f"{path}: is no weights file of rdonet_jax ({error})") from error
-    return Model(name, config, unflatten_dict(flat, sep="/"), digest, record)
+    if not isinstance(name, str) or not bitstream.is_legal_name(name):
+        raise ZooError(f"{path}: holds a model of the name {name!r}, which no file can carry")
+    if wrong := _difference({key: value.shape for key, value in flat.items()}, expected):
+        raise ZooError(f"{path}: does not hold the network of its configuration: {wrong}")
+    # Placed on the device here, once: every compiled step would do it anew otherwise.
+    params = {key: jnp.asarray(value.astype(np.float32)) for key, value in flat.items()}
+    return Model(name, config, unflatten_dict(params, sep="/"), digest, record)
+
+
+@functools.cache
+def _shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
+    """The shapes of a network's parameters by their path."""
+    tree = jax.eval_shape(functools.partial(rdonet.initialise, config), jax.random.key(0))
+    return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+
+
+def _difference(
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
+) -> str | None:
+    """Words for the first parameter, by name, that is missing, unknown or of another shape."""
+    for name in sorted({*found, *expected}):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in expected:
+            return f"{name} is unknown to it"
+        if found[name] != expected[name]:
+            return f"{name} has the shape {list(found[name])}, not {list(expected[name])}"
+    return None
 
 
 def save(
     folder: Path, name: str, config: ModelConfig, params: Any, record: Mapping[str, Any]
 ) -> Path:
-    """Writes NAME-HASH.safetensors in half precision and returns its path.
+    """Writes NAME-HASH.safetensors in half precision, whole or not at all; returns its path.
 
     Raises `ZooError` for a name that cannot be told from its hash, or weights that half precision
     cannot hold.
     """
-    if not name.isidentifier() or not name.isascii():
-        raise ZooError(f"a model name is made of letters, digits and underscores, not {name!r}")
+    if not name.isidentifier() or not bitstream.is_legal_name(name):
+        raise ZooError(
+            "a model name is made of up to 64 letters, digits and underscores and begins with a "
+            f"letter, not {name!r}"
+        )
     flat = flatten_dict(jax.tree_util.tree_map(np.asarray, params), sep="/")
     with np.errstate(over="ignore"):
         half = {key: value.astype(np.float16) for key, value in sorted(flat.items())}
@@ -100,5 +150,5 @@ def save(
     digest = hashlib.sha256(content).digest()[:DIGEST_BYTES]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{digest.hex()}{SUFFIX}"
-    path.write_bytes(content)
+    files.replace(path, lambda file: file.write(content))
     return path

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import skimage.data
+from PIL import Image
 
 from rdonet_jax import config, zoo
 from rdonet_jax.models import linear, rdonet
@@ -37,3 +38,13 @@ def tiny_model(tiny_weights) -> zoo.Model:
 def photograph() -> np.ndarray:
     """A real picture with flat and busy areas, uint8 [192, 256, 3]."""
     return np.ascontiguousarray(skimage.data.coffee()[100:292, 150:406])
+
+
+@pytest.fixture(scope="session")
+def photograph_folder(tmp_path_factory) -> Path:
+    """Three photographs, one of them only for validation by its place in the list."""
+    path = tmp_path_factory.mktemp("pictures")
+    for name in ("astronaut", "chelsea", "coffee"):
+        picture = Image.fromarray(getattr(skimage.data, name)())
+        picture.resize((picture.width // 2, picture.height // 2)).save(path / f"{name}.png")
+    return path

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax import bitstream, codec, config, entropy, hyper_coding, partition
+from rdonet_jax import bitstream, codec, config, entropy, hyper_coding, memory, partition
 from rdonet_jax.bitstream import FormatError
 from rdonet_jax.models import causal
+from tests.conftest import quick_key
 
 SIZES = [(1, 1), (17, 300), (64, 64), (511, 769)]
 KINDS = [*codec.MASKS, "random"]
@@ -26,11 +27,11 @@ def picture_of(photograph, height, width):
 def partition_of(model, image, kind, seed=0):
     if kind != "random":
         return codec.choose_partition(model, image, kind)
-    rng = np.random.default_rng(seed)
-    rows, columns = partition.grid_of(*image.shape[:2])
-    split64 = rng.random((rows, columns)) < 0.7
-    split32 = rng.random((2 * rows, 2 * columns)) < 0.5
-    return partition.Partition(split64, split32 & np.kron(split64, np.ones((2, 2), bool)))
+    return partition.random(quick_key(seed), partition.grid_of(*image.shape[:2]))
+
+
+def unreachable(*_, **__):
+    raise AssertionError("this work should not have begun")
 
 
 def assert_same_symbols(decoded, encoded):
@@ -171,6 +172,27 @@ def test_weights_that_predict_otherwise_are_noticed_not_shown(tiny_model, photog
         codec.decode(tiny_model._replace(params=params), data)
 
 
+def test_the_bytes_are_the_same_without_a_reconstruction(tiny_model, photograph, monkeypatch):
+    p = partition_of(tiny_model, photograph, "random")
+    encoded = codec.encode(tiny_model, photograph, p)
+    monkeypatch.setattr(codec, "synthesise", unreachable)
+    alone = codec.encode(tiny_model, photograph, p, reconstruct=False)
+    assert alone.picture is None
+    assert alone.data == encoded.data == codec.compress(tiny_model, photograph, p)
+    assert_same_symbols(alone, encoded)
+
+
+def test_the_steps_are_reported_in_their_order(tiny_model, photograph):
+    p = partition_of(tiny_model, photograph, "variance")
+    encoding, reconstructing, decoding = [], [], []
+    data = codec.encode(tiny_model, photograph, p, report=encoding.append, reconstruct=False).data
+    codec.encode(tiny_model, photograph, p, report=reconstructing.append)
+    codec.decode(tiny_model, data, decoding.append)
+    assert tuple(encoding) == codec.ENCODING_STEPS
+    assert (*encoding, "synthesis") == tuple(reconstructing)
+    assert tuple(decoding) == codec.DECODING_STEPS
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_rewritten_sections_raise_one_type_of_exception_or_decode(tiny_model, compressed, data):
@@ -194,6 +216,38 @@ def test_a_flipped_byte_anywhere_is_a_format_error(tiny_model, compressed, posit
     damaged[int(position * len(damaged))] ^= flip
     with pytest.raises(FormatError):
         codec.decode(tiny_model, bytes(damaged))
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """No compiled step may be called, and there is memory for pictures of a million pixels."""
+    for step in ("analyse", "propose", "predict", "quantise", "advance", "synthesise"):
+        monkeypatch.setattr(codec, step, unreachable)
+    enough = memory.working_set_bytes(config.tiny(), (16, 16))
+    monkeypatch.setattr(memory, "available_bytes", lambda: enough)
+
+
+def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(tiny_model, no_work):
+    header = bitstream.Header("tiny", tiny_model.digest, 1, 16384, 65535, 0)
+    hostile = bitstream.pack(header, bitstream.Sections(b"", b"", b"", b""))
+    assert len(hostile) < 40
+    with pytest.raises(FormatError, match=f"more than the limit of {bitstream.MAX_PIXELS}"):
+        codec.decode(tiny_model, hostile)
+    with pytest.raises(FormatError, match=r"65535x16384 pixels is too large: .* GiB of memory"):
+        codec.decode(tiny_model, hostile, max_pixels=2**30)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "cause"),
+    [(2**13 + 1, 2**14, f"area over {2**27} pixels"), (1024, 1025, "GiB of memory")],
+)
+def test_a_picture_too_large_to_be_coded_is_refused_before_work(
+    tiny_model, no_work, height, width, cause
+):
+    image = np.broadcast_to(np.uint8(0), (height, width, 3))
+    p = partition.uniform(2, partition.grid_of(height, width))
+    with pytest.raises(codec.EncodeError, match=cause):
+        codec.compress(tiny_model, image, p)
 
 
 def test_a_larger_picture_than_allowed_is_refused_before_work(tiny_model, compressed):

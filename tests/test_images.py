@@ -298,12 +298,29 @@ def test_arrays_that_are_no_picture_are_refused(tmp_path, array):
         images.save(tmp_path / "a.png", array)
 
 
-def test_a_failed_write_leaves_nothing_behind_and_the_old_file_as_it_was(tmp_path):
-    path = tmp_path / "wide.webp"
+@pytest.mark.parametrize(("suffix", "side"), [("webp", 16383), ("jpg", 65500)])
+def test_a_picture_too_large_for_its_format_is_refused_before_the_work(tmp_path, suffix, side):
+    path = tmp_path / f"a.{suffix}"
+    images.check_picture_target(path, size=(1, side))
+    for size in [(1, side + 1), (side + 1, 1)]:
+        with pytest.raises(ImageError, match=f"{size[1]}x{size[0]} pixels.* {side} at most"):
+            images.check_picture_target(path, size=size)
+    images.save(path, np.zeros((1, side, 3), np.uint8))
+    with pytest.raises(ImageError, match="at most"):
+        images.save(path, np.zeros((1, side + 1, 3), np.uint8), force=True)
+    images.check_picture_target(tmp_path / "a.png", size=(1, side + 1))
+
+
+def test_a_failed_write_leaves_nothing_behind_and_the_old_file_as_it_was(tmp_path, monkeypatch):
+    def fail(file, *_, **__):
+        file.write(b"half of it")
+        raise OSError("encoder error")
+
+    path = tmp_path / "a.webp"
     path.write_bytes(b"precious")
-    too_wide_for_webp = np.zeros((1, 20000, 3), np.uint8)
-    with pytest.raises(ImageError, match=r"wide\.webp: cannot be written"):
-        images.save(path, too_wide_for_webp, force=True)
+    monkeypatch.setattr(Image.Image, "save", lambda _, *rest, **options: fail(*rest, **options))
+    with pytest.raises(ImageError, match=r"a\.webp: cannot be written: encoder error"):
+        images.save(path, picture(), force=True)
     assert path.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -211,3 +211,32 @@ def test_the_linear_start_is_a_working_coder_at_every_level(photograph):
     flat = float(objective.psnr(x, jnp.broadcast_to(x.mean((1, 2)), x.shape))[0])
     assert quality[0] > quality[1] > quality[2] > flat
     assert quality[0] > flat + 8
+
+
+def linear_start(preset):
+    """The linear start without any random share, which predicts zero for all latents."""
+    shapes = jax.eval_shape(lambda: rdonet.initialise(preset, jax.random.key(0)))
+    zeros = jax.tree_util.tree_map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    return linear.initialise(zeros, preset, 0.1)
+
+
+def test_channels_beyond_the_directions_leave_the_linear_start_as_it_is(photograph):
+    """Odd widths, and a stage of more than four times the channels of the one before."""
+    x = jnp.asarray(photograph[None, :128, :128], jnp.float32) / 255.0
+    masks = masks_of("random")
+    pictures = []
+    for preset in (
+        config.tiny(trunk=(8, 12, 16), features=(16, 64, 16)),
+        config.tiny(trunk=(9, 13, 17), features=(17, 81, 17)),
+    ):
+        net = rdonet.network(preset)
+        code = jax.jit(
+            lambda params, net=net: net.apply({"params": params}, x, masks, method="code")
+        )
+        pictures.append(code(linear_start(preset)).x_hat)
+    np.testing.assert_allclose(*pictures, atol=1e-3)
+
+
+def test_the_linear_start_can_be_made_for_a_single_channel():
+    params = linear_start(config.tiny(trunk=(1, 1, 1), features=(1, 1, 1), latents=(1, 2, 1)))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree_util.tree_leaves(params))

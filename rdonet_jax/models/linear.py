@@ -59,9 +59,8 @@ def stages(directions: tuple[int, ...]) -> list[Stage]:
         order = np.argsort(variances)[::-1][:keep]
         weights = vectors[:, order].T
         basis = np.tensordot(weights, children, axes=1)
-        result.append(
-            Stage(weights.reshape(len(order), 2, 2, -1), np.maximum(variances[order], 0.0))
-        )
+        weights = weights.reshape(len(order), 2, 2, len(children) // 4)
+        result.append(Stage(weights, np.maximum(variances[order], 0.0)))
     return result
 
 
@@ -102,30 +101,34 @@ def initialise(params: Any, config: ModelConfig, lmbda: float) -> Any:
         params[mirror] = _blend(params[mirror], kernel.transpose(0, 1, 3, 2))
     for level, stage in enumerate(levels):
         name = f"units_{level}"
-        params[name] = _unit(params[name], stage, config.latents[level], gain)
+        widths = config.features[level], config.latents[level]
+        params[name] = _unit(params[name], stage, *widths, gain)
     return jax.tree_util.tree_map(jnp.asarray, params)
 
 
-def _unit(unit: Any, stage: Stage, latents: int, gain: float) -> Any:
-    """The LS-Unit whose encoder is `stage` and which codes the first `latents` directions."""
+def _unit(unit: Any, stage: Stage, features: int, latents: int, gain: float) -> Any:
+    """The LS-Unit whose encoder is `stage` and which codes the first `latents` directions.
+
+    Its `features` channels may be more than the stage's mirrored directions. What is joined to
+    them, the state in `to_latent` and the latents in `hand_over`, begins behind all of them.
+    """
     down = _kernel(stage)
     count = stage.weights.shape[0]
     select = np.eye(count, latents)
     signed = _mirror(np.eye(count))  # [count, 2 count]
-    read = np.concatenate([signed.T @ select, -signed.T @ select]) * gain
-    to_latent = np.zeros((5, 5, *read.shape))
-    to_latent[CENTRE, CENTRE] = read
+    to_latent = np.zeros((5, 5, 2 * count, latents))
+    to_latent[CENTRE, CENTRE] = signed.T @ select * gain
 
     up = down.transpose(0, 1, 3, 2)
     # The first half of the mirrored channels are the directions themselves.
     from_latent = np.einsum("nm,yxno->yxmo", select / gain, up[:, :, :count])
     unit = dict(unit)
     unit["encoder"] = _blend(unit["encoder"], down)
-    unit["to_latent"] = _blend(unit["to_latent"], to_latent)
+    unit["to_latent"] = _blend(unit["to_latent"], to_latent, (features, -to_latent))
     # Latents are `gain` times larger than features, so their random share is as much smaller.
     hand_over = dict(unit["hand_over"], kernel=unit["hand_over"]["kernel"].copy())
-    hand_over["kernel"][:, :, -latents:] /= gain
-    unit["hand_over"] = _blend(hand_over, np.concatenate([up, from_latent], axis=2))
+    hand_over["kernel"][:, :, features:] /= gain
+    unit["hand_over"] = _blend(hand_over, up, (features, from_latent))
     unit["hyper_decoder"] = dict(unit["hyper_decoder"])
     unit["hyper_decoder"]["prior"] = _with_scales(
         unit["hyper_decoder"]["prior"], gain * np.sqrt(stage.variances[:latents] / 2)
@@ -151,10 +154,14 @@ def _kernel(stage: Stage, colours: bool = False) -> np.ndarray:
     return kernel
 
 
-def _blend(layer: Any, kernel: np.ndarray) -> Any:
-    """A layer with `kernel` in its first channels and a little of its random start everywhere."""
+def _blend(layer: Any, kernel: np.ndarray, *joined: tuple[int, np.ndarray]) -> Any:
+    """A layer with a little of its random start everywhere and `kernel` in its first channels.
+
+    Each of `joined` is another kernel with the input channel where it begins.
+    """
     blended = RANDOM_SHARE * layer["kernel"]
-    blended[:, :, : kernel.shape[2], : kernel.shape[3]] += kernel
+    for first, part in ((0, kernel), *joined):
+        blended[:, :, first : first + part.shape[2], : part.shape[3]] += part
     return {**layer, "kernel": blended.astype(np.float32)}
 
 

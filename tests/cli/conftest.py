@@ -1,0 +1,95 @@
+"""A folder with files to work on, models to work with, and `rdonet` to call on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from rdonet_jax import cli, codec, images, partition, zoo
+
+LEVELS_OF_A_SPLIT_BLOCK = np.kron([[2, 1], [0, 2]], np.ones((4, 4))).astype(np.uint8)
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def contents(folder):
+    """Every file under a folder, hidden ones too, and what is in it."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def image(photograph):
+    return np.ascontiguousarray(photograph[:100, :90])
+
+
+@pytest.fixture(scope="module")
+def compressed(tiny_model, image):
+    """Level by level in three of its blocks, so that every section holds something."""
+    return codec.compress(tiny_model, image, partition.from_level_map(LEVELS_OF_A_SPLIT_BLOCK))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, image, compressed):
+    """The working directory, with a picture and a compressed file."""
+    monkeypatch.chdir(tmp_path)
+    images.save("a.png", image)
+    Path("b.rdo").write_bytes(compressed)
+    return tmp_path
+
+
+@pytest.fixture
+def bundle(monkeypatch, tiny_weights):
+    """Lets the package hold the tiny model, under its own name and the default's."""
+    models = {"small": tiny_weights, "tiny": tiny_weights}
+    monkeypatch.setattr(zoo, "bundled", lambda: models)
+    return models
+
+
+@pytest.fixture
+def empty_bundle(monkeypatch):
+    monkeypatch.setattr(zoo, "bundled", dict)
+
+
+@pytest.fixture
+def rdonet(folder, capsys):
+    def run(*arguments) -> Outcome:
+        capsys.readouterr()
+        return Outcome(cli.main([str(argument) for argument in arguments]), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refusal(rdonet, folder):
+    """Runs what must fail: one line about a file, exit code 1, and nothing else has happened."""
+
+    def run(about, *arguments) -> str:
+        before = contents(folder)
+        code, out, err = rdonet(*arguments)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"rdonet: {about}: ")
+        assert err.endswith("\n")
+        assert err.count("\n") == 1
+        assert contents(folder) == before
+        return err.removeprefix(f"rdonet: {about}: ").rstrip()
+
+    return run
+
+
+@pytest.fixture
+def other_weights(tmp_path_factory, tiny_model):
+    """The tiny model with another record, and so with another hash."""
+    record = {
+        "training": {"metric": "mse", "lmbda": 0.0067, "batch_size": 8, "crop": 256},
+        "steps_done": 26000,
+        "validation": {"bpp": 0.43831, "psnr": 27.2737},
+    }
+    place = tmp_path_factory.mktemp("other")
+    return zoo.save(place, "tiny", tiny_model.config, tiny_model.params, record)

@@ -1,0 +1,201 @@
+"""The command line as its users meet it: what the commands do, print and leave behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rdonet_jax import bitstream, cli, codec, images, partition, zoo
+from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK
+
+ROOT = Path(cli.__file__).parent.parent
+
+
+# Compressing and decompressing
+
+
+def test_compress_writes_the_codecs_bytes_beside_the_picture(rdonet, bundle, tiny_model, image):
+    code, out, err = rdonet("compress", "a.png")
+    data = Path("a.png.rdo").read_bytes()
+    assert data == codec.compress(
+        tiny_model, image, codec.choose_partition(tiny_model, image, "variance")
+    )
+    assert (code, err) == (0, "")
+    line = r"a\.png\.rdo: (\d+) bytes, (\d+\.\d{3}) bpp, levels 16/32/64: \d+% / \d+% / \d+%, .+ s"
+    size, bpp = re.fullmatch(line, out.rstrip("\n")).groups()
+    assert int(size) == len(data)
+    assert float(bpp) == pytest.approx(8 * len(data) / 9000, abs=0.0006)
+
+
+def test_decompress_gives_the_picture_that_the_codec_gives(rdonet, bundle, tiny_model, compressed):
+    code, out, err = rdonet("decompress", "b.rdo")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"b\.rdo\.png: 90x100 pixels, \d+\.\d s\n", out)
+    expected = codec.decompress(tiny_model, compressed)
+    np.testing.assert_array_equal(images.load("b.rdo.png"), expected)
+
+
+def test_a_weights_file_stands_in_for_a_bundled_model(rdonet, empty_bundle, tiny_weights):
+    assert rdonet("compress", "a.png", "c.rdo", "--model", tiny_weights).code == 0
+    assert rdonet("decompress", "c.rdo", "d.bmp", "--model", tiny_weights).code == 0
+    assert images.load("d.bmp").shape == (100, 90, 3)
+
+
+def test_quiet_commands_print_nothing(rdonet, bundle):
+    assert rdonet("compress", "a.png", "--quiet") == (0, "", "")
+    assert rdonet("decompress", "a.png.rdo", "--quiet") == (0, "", "")
+    assert Path("a.png.rdo.png").exists()
+
+
+def test_a_file_name_that_no_encoding_holds_is_no_obstacle(rdonet, bundle):
+    name = os.fsdecode(b"\xff.png")
+    try:
+        os.rename("a.png", name)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    code, out, _ = rdonet("compress", name)
+    assert (code, out[:15]) == (0, "\\udcff.png.rdo:")
+
+
+def test_the_module_is_the_same_command_without_a_word_on_standard_error(
+    folder, tiny_weights, compressed
+):
+    np.save("mask.npy", LEVELS_OF_A_SPLIT_BLOCK)
+    options = ["a.png", "--mask", "mask.npy", "--model", tiny_weights]
+    done = subprocess.run(
+        [sys.executable, "-m", "rdonet_jax", "compress", *options],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"a.png.rdo: {len(compressed)} bytes, ")
+    assert Path("a.png.rdo").read_bytes() == compressed
+
+
+# Masks
+
+
+@pytest.mark.parametrize("level, stride", [*enumerate(partition.STRIDES)])
+def test_a_uniform_mask_codes_every_block_at_its_level(
+    rdonet, bundle, tiny_model, image, level, stride
+):
+    out = rdonet("compress", "a.png", "--mask", f"uniform-{stride}").out
+    shares = ["0%", "0%", "0%"]
+    shares[level] = "100%"
+    assert f"levels 16/32/64: {' / '.join(shares)}, " in out
+    p = partition.uniform(level, (2, 2))
+    assert Path("a.png.rdo").read_bytes() == codec.compress(tiny_model, image, p)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".png"])
+def test_a_mask_file_gives_the_level_of_every_block(rdonet, bundle, compressed, suffix):
+    if suffix == ".npy":
+        np.save("mask.npy", LEVELS_OF_A_SPLIT_BLOCK)
+    else:
+        images.Image.fromarray(LEVELS_OF_A_SPLIT_BLOCK).save("mask.png")
+    assert rdonet("compress", "a.png", "--mask", f"mask{suffix}").code == 0
+    assert Path("a.png.rdo").read_bytes() == compressed
+
+
+# Models
+
+
+def test_models_tells_what_each_was_trained_for_and_how_long(
+    rdonet, bundle, tiny_model, other_weights
+):
+    bundle["tiny"] = other_weights
+    first, second = zoo.load("small").digest.hex(), zoo.load("tiny").digest.hex()
+    size = sum(np.size(leaf) for leaf in codec.jax.tree_util.tree_leaves(tiny_model.params)) / 1e6
+    assert rdonet("models") == (
+        0,
+        f"small (default): hash {first}, {size:.2f} M parameters\n"
+        "  its training is not on record\n"
+        f"tiny: hash {second}, {size:.2f} M parameters\n"
+        "  trained for bpp + 0.0067 * 255^2 * MSE, 26000 steps of 8 crops of 256x256 pixels\n"
+        "  validation: 0.438 bpp (estimate), 27.27 dB\n",
+        "",
+    )
+
+
+# info
+
+
+def test_info_accounts_for_every_byte_and_block_without_weights(
+    rdonet, empty_bundle, compressed, tiny_model
+):
+    code, out, err = rdonet("info", "b.rdo")
+    assert (code, err) == (0, "")
+    heading, version, model, _, *rows = out.splitlines()
+    size = len(compressed)
+    assert heading == f"b.rdo: 90x100 pixels, {size} bytes, {8 * size / 9000:.4f} bpp"
+    assert version == "format version 1, range coder constriction"
+    assert model == f"model tiny ({tiny_model.digest.hex()}), which is not bundled"
+    cells = {name: rest for name, *rest in map(str.split, rows)}
+    assert list(cells) == ["container", "partition", "64x64", "32x32", "16x16"]
+    assert sum(int(row[0]) for row in cells.values()) == size
+    assert all(float(row[1]) == pytest.approx(8 * int(row[0]) / 9000, abs=6e-5) for row in
+               cells.values())  # fmt: skip
+    # 26 x 64 pixels at level 1 hold two blocks' worth of it, 64 x 36 ones at level 0 12 blocks.
+    areas = {"64x64": 64 * 64 + 26 * 36, "32x32": 26 * 64, "16x16": 64 * 36}
+    blocks = {"64x64": 2, "32x32": 2, "16x16": 12}
+    for name, area in areas.items():
+        assert cells[name][2:] == [str(blocks[name]), f"{area / 9000:.1%}"]
+
+
+def test_info_tells_whether_the_weights_are_here(rdonet, bundle, other_weights):
+    assert ", which is bundled\n" in rdonet("info", "b.rdo").out
+    bundle["tiny"] = other_weights
+    assert ", but the bundled one of that name is " in rdonet("info", "b.rdo").out
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["explode"], ["compress"], ["info"], ["info", "a", "b"], ["models", "a"],
+        ["compress", "a.png", "b.rdo", "c.rdo"], ["compress", "a.png", "--forc"],
+        ["compress", "a.png", "--mask"], ["compress", "a.png", ""], ["compress", ""],
+        ["compress", "a.png", "--model", ""], ["decompress", "b.rdo", ""],
+        ["decompress", "b.rdo", "--max-pixels", "0"],
+        ["decompress", "b.rdo", "--max-pixels", "1e9"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_has_exit_code_2_and_says_how_it_should_be(rdonet, arguments):
+    code, out, err = rdonet(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: rdonet")
+
+
+def test_help_names_every_kind_of_mask(rdonet):
+    code, out, err = rdonet("compress", "--help")
+    assert (code, err) == (0, "")
+    assert all(kind in re.sub(r"\s+", " ", out) for kind in codec.MASKS)
+
+
+def test_help_names_the_largest_number_of_pixels(rdonet):
+    assert f"default: {bitstream.MAX_PIXELS})" in re.sub(
+        r"\s+", " ", rdonet("decompress", "--help").out
+    )
+
+
+def test_the_version_is_that_of_the_installed_package(rdonet, monkeypatch):
+    monkeypatch.setattr(metadata, "version", {"rdonet-jax": "1.2.3"}.__getitem__)
+    assert rdonet("--version") == (0, "rdonet 1.2.3\n", "")
+
+
+def test_a_source_checkout_has_no_version_but_says_so(rdonet, monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert rdonet("--version") == (0, "rdonet (source checkout)\n", "")
