@@ -73,8 +73,13 @@ def export(arguments: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("name", help="of the model; the file is called NAME-HASH.safetensors")
     parser.add_argument("--out", type=Path, default=Path(), help="folder to write to")
+    parser.add_argument(
+        "--thresholds", nargs=2, type=float, metavar=("T64", "T32"),
+        help="of the variance mask, in squared grey levels (default: those of the training)",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
-    print(training_run.export(options.run, options.name, options.out))
+    thresholds = tuple(options.thresholds) if options.thresholds else None
+    print(training_run.export(options.run, options.name, options.out, thresholds))
 
 
 def main(arguments: Sequence[str]) -> int:

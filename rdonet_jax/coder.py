@@ -27,6 +27,9 @@ NAMES = {number: name for name, number in CODERS.items()}
 _CLASSES = 33
 _CLASS_COUNTS = [1 << (15 - n) for n in range(11)] + [11] + [1] * 21
 _CLASS_CDF = np.concatenate([[0], np.cumsum(_CLASS_COUNTS)]).astype(np.int32)
+ESCAPE_CLASS_BITS = (PRECISION - np.log2(_CLASS_COUNTS)).astype(np.float32)
+"""What the class of an escape costs, by class."""
+
 _BIT_CDF = np.array([0, TOTAL // 2, TOTAL], np.int32)
 
 
@@ -97,7 +100,7 @@ def _escape_runs(symbols: np.ndarray, indices: np.ndarray, tables: CdfTables) ->
     first = _offsets(tables)[indices]
     below = symbols < first
     excess = np.where(below, first - 1 - symbols, symbols - first - _escapes(tables)[indices])
-    order = _orders(tables)[indices]
+    order = escape_orders(tables)[indices]
     value = excess + (1 << order)
     width = np.frexp(value.astype(np.float64))[1] - 1
     yield width - order, np.full(len(width), _class_table(tables))
@@ -108,7 +111,7 @@ def _escape_runs(symbols: np.ndarray, indices: np.ndarray, tables: CdfTables) ->
 
 
 def _take_escapes(take_entries, indices: np.ndarray, tables: CdfTables) -> np.ndarray:
-    order = _orders(tables)[indices]
+    order = escape_orders(tables)[indices]
     width = take_entries(np.full(len(indices), _class_table(tables))) + order
     shifts, starts = _bit_layout(width + 1)
     bits = take_entries(np.full(len(shifts), _bit_table(tables)))
@@ -155,7 +158,7 @@ def _escapes(tables: CdfTables) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=16)
-def _orders(tables: CdfTables) -> np.ndarray:
+def escape_orders(tables: CdfTables) -> np.ndarray:
     """Order m of the escape code per table: 2**m is near the median excess over a Laplace table."""
     return np.array([max(0, (len(c) - 1).bit_length() - 5) for c in tables.cdfs], np.int64)
 

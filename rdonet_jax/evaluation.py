@@ -6,11 +6,9 @@ and decompressed. The rate is that of the whole file, and the seconds are those 
 hold no compilation: the first picture of every padded size is coded and decoded once beforehand,
 untimed.
 
-The estimate takes the walk of training with rounding, in batches of a fixed size, and counts the
-information content of what would be coded. It has no files and no times, and its rate lacks the
-header, the partition and the range coder's own losses; so the two never share a table. Symbols that
-a model holds for all but impossible count for more than the coder's escapes cost: of a model badly
-trained, files may be smaller than the estimate.
+The estimate takes the walk of training with rounding, in batches of a fixed size, and counts what
+the integer tables charge for every symbol. It has no files and no times, and its rate lacks the
+header, the partition and the range coder's own losses; so the two never share a table.
 
 In both, quality is that of 8-bit pictures, of the picture's own pixels, and every mean is taken
 over pictures, whatever their sizes.

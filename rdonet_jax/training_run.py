@@ -314,11 +314,14 @@ class _Recorder:
             log.write(json.dumps(values) + "\n")
 
 
-def export(folder: Path, name: str, destination: Path) -> Path:
+def export(
+    folder: Path, name: str, destination: Path, thresholds: tuple[float, float] | None = None
+) -> Path:
     """Writes the averaged weights of a run's newest checkpoint as one weights file.
 
     The file is named NAME-HASH.safetensors, and its record says how it was trained and on what.
-    Raises `RunError` when there is no run or no checkpoint.
+    `thresholds` of the variance mask take the place of those of the training; only encoders use
+    them. Raises `RunError` when there is no run or no checkpoint.
     """
     run = Run.load(folder)
     checkpoints = training.open_checkpoints(folder / CHECKPOINTS)
@@ -340,4 +343,5 @@ def export(folder: Path, name: str, destination: Path) -> Path:
         "jax": jax.__version__,
         "origin": dataclasses.asdict(run.origin) if run.origin else None,
     }
-    return zoo.save(destination, name, run.model, state.ema, record)
+    model = dataclasses.replace(run.model, thresholds=thresholds or run.model.thresholds)
+    return zoo.save(destination, name, model, state.ema, record)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval as eval_script
-from rdonet_jax import codec, evaluation, images, partition, results, zoo
+from rdonet_jax import codec, evaluation, images, partition, results
 from rdonet_jax.evaluation import EvaluationError, Picture, Settings
 from rdonet_jax.results import Row
 
@@ -60,13 +60,11 @@ def real_run(folder, tiny_weights, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("mask", codec.MASKS)
-def test_a_file_is_as_large_as_the_estimate_says(pictures, mask):
-    """With trained weights: others hold symbols for impossible that then cost an escape only."""
-    model = zoo.load("small")
+def test_a_file_is_as_large_as_the_estimate_says(tiny_model, pictures, mask):
     for name, pixels in pictures:
-        p = codec.choose_partition(model, pixels, mask)
-        estimated = evaluation.estimate_picture(model, pixels, p).bits / 8
-        size = len(codec.compress(model, pixels, p))
+        p = codec.choose_partition(tiny_model, pixels, mask)
+        estimated = evaluation.estimate_picture(tiny_model, pixels, p).bits / 8
+        size = len(codec.compress(tiny_model, pixels, p))
         assert abs(size - estimated) <= 0.005 * estimated + 100, name
 
 

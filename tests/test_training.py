@@ -113,11 +113,12 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(folder, finished, tmp_
 def test_exported_weights_are_the_averaged_ones_and_load_by_path(
     folder, finished, tmp_path, capsys
 ):
-    assert train.main(["export", str(finished), "trial", "--out", str(tmp_path)]) == 0
+    export = ["export", str(finished), "trial", "--out", str(tmp_path)]
+    assert train.main([*export, "--thresholds", "2", "3.5"]) == 0
     path = Path(capsys.readouterr().out.strip())
     model = zoo.load(str(path))
     state = newest_state(finished)
-    assert model.config == config.tiny()
+    assert model.config == config.tiny(thresholds=(2.0, 3.5))
     assert model.record["steps_done"] == 6 and model.record["training"]["lmbda"] == 0.0067
     origin = model.record["origin"]
     assert origin["command"].startswith("train.py --preset tiny --crop 64")

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax import entropy, layers, ops, partition
+from rdonet_jax import coding_cost, entropy, layers, ops, partition
 from rdonet_jax.config import LEVELS, ModelConfig
 from rdonet_jax.models.causal import CausalPrior
 
@@ -177,6 +177,7 @@ class RDONet(nn.Module):
 
         With noise the rate is that of the noisy latents while the decoder sees straight-through
         rounded ones (Minnen and Singh 2020), so that it is trained on what it will be given.
+        With rounding it is what the symbols cost in the stream, escapes included.
         masks[l] is bool [B, h, w], True where the level is coded; a hyper-latent is coded when
         any of its 4×4 latents is.
         """
@@ -185,7 +186,8 @@ class RDONet(nn.Module):
         state = self.start(x.shape[0], grid)
         y_bits: list[Any] = [None] * LEVELS
         z_bits: list[Any] = [None] * LEVELS
-        bits = functools.partial(entropy.bits, distribution=self.config.distribution)
+        count = coding_cost.symbol_bits if keys is None else entropy.bits
+        bits = functools.partial(count, distribution=self.config.distribution)
         for level in COARSE_TO_FINE:
             y, z = self.latent(level, features[level], state)
             y_key, z_key = _level_keys(keys, level)

@@ -1,0 +1,53 @@
+"""What symbols cost in the stream: their entry in the integer tables, or an escape.
+
+The information content of a symbol that a model holds for all but impossible grows without bound.
+The stream pays for such a symbol by an entry with the least count, or by an escape, whose cost
+grows with the logarithm. Estimates of rate take this into account; training does not, since there
+the growth is what teaches the model.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax import coder, entropy
+
+
+class _Costs(NamedTuple):
+    """Per entry of the scale table: what its integer table charges."""
+
+    last: np.ndarray  # [64] the largest symbol that the table holds
+    bits: np.ndarray  # [64, largest of all + 2] bits of |symbol|; of the escape at last + 1
+    order: np.ndarray  # [64] of the escape's code
+
+
+@functools.cache
+def _costs(distribution: str) -> _Costs:
+    tables = entropy.scale_tables(distribution)
+    last = -np.array(tables.offsets)
+    bits = np.zeros((len(last), last.max() + 2), np.float32)
+    for row, end, cdf in zip(bits, last, tables.cdfs, strict=True):
+        row[: end + 2] = entropy.PRECISION - np.log2(np.diff(cdf)[end:])
+    return _Costs(last, bits, coder.escape_orders(tables))
+
+
+def symbol_bits(v: jax.Array, scale: jax.Array, distribution: str) -> jax.Array:
+    """Bits that integer-valued symbols v cost given their scales; float32, elementwise.
+
+    NaN where v is not finite.
+    """
+    costs = _costs(distribution)
+    index = entropy.scale_index(scale, distribution)
+    last, order = jnp.asarray(costs.last)[index], jnp.asarray(costs.order)[index]
+    size = jnp.abs(v)
+    entry = jnp.minimum(size, last + 1).astype(jnp.int32)
+    value = jnp.maximum(size - last - 1, 0) + jnp.exp2(order.astype(jnp.float32))
+    width = jnp.frexp(value)[1] - 1
+    excess = jnp.asarray(coder.ESCAPE_CLASS_BITS)[width - order] + width + 1
+    bits = jnp.asarray(costs.bits)[index, entry] + jnp.where(size > last, excess, 0)
+    return jnp.where(jnp.isfinite(v), bits, jnp.nan)
