@@ -270,6 +270,9 @@ def _description(name: str, model: Model) -> list[str]:
         f"  trained for bpp + {training['lmbda']:g} * {distortion}, {model.record['steps_done']} "
         f"steps of {training['batch_size']} crops of {side}x{side} pixels"
     )
+    before = (model.record.get("origin") or {}).get("started_from")
+    if before:
+        lines.append(f"  after {before['steps_done']} steps of the weights that it went on from")
     if validation := model.record.get("validation"):
         lines.append(
             f"  validation: {validation['bpp']:.3f} bpp (estimate), {validation['psnr']:.2f} dB"
