@@ -249,7 +249,8 @@ def _models(_: argparse.Namespace) -> None:
     from rdonet_jax import zoo
 
     with explained(zoo.ZooError):
-        models = [(name, zoo.load(name)) for name in zoo.bundled()]
+        names = zoo.bundled()
+    models = [(name, _load_model(name)) for name in names]
     lines = [line for name, model in models for line in _description(name, model)]
     say("\n".join(lines) or "no models are bundled with this installation")
 
@@ -281,9 +282,16 @@ def _description(name: str, model: Model) -> list[str]:
 
 
 def _load_model(name: str) -> Model:
-    """The model of a bundled name or a weights file."""
+    """The model of a bundled name or a weights file, on the device that JAX is to use."""
+    import jax
+
     from rdonet_jax import zoo
 
+    try:
+        jax.default_backend()
+    except RuntimeError as error:  # a platform that is not there
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise CommandError(f"JAX_PLATFORMS={asked}: {error}") from error
     with explained(zoo.ZooError):
         return zoo.load(name)
 

@@ -10,6 +10,7 @@ import pytest
 
 from rdonet_jax import cli, codec, images, partition, zoo
 
+ROOT = Path(cli.__file__).parent.parent
 LEVELS_OF_A_SPLIT_BLOCK = np.kron([[2, 1], [0, 2]], np.ones((4, 4))).astype(np.uint8)
 
 

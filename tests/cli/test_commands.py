@@ -12,11 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax import bitstream, cli, codec, images, partition, zoo
-from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK
-
-ROOT = Path(cli.__file__).parent.parent
-
+from rdonet_jax import bitstream, codec, images, partition, zoo
+from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT
 
 # Compressing and decompressing
 

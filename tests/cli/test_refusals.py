@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rdonet_jax import bitstream, codec, images, memory, zoo
-from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, contents
+from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT, contents
 
 
 def unreachable(*_, **__):
@@ -255,4 +257,18 @@ def test_an_interrupted_command_leaves_everything_as_it_was(
     before = contents(folder)
     monkeypatch.setattr(room, name, interrupt)
     assert rdonet("compress", "a.png", "--force") == (130, "", "rdonet: interrupted\n")
+    assert contents(folder) == before
+
+
+def test_a_platform_that_is_not_there_is_one_line(folder, tiny_weights):
+    before = contents(folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "rdonet_jax", "compress", "a.png", "--model", tiny_weights],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "nonsense"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("rdonet: JAX_PLATFORMS=nonsense: ")
+    assert done.stderr.count("\n") == 1
     assert contents(folder) == before
