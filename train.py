@@ -28,6 +28,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--preset", default="small", choices=list(config.PRESETS))
+    parser.add_argument(
+        "--thresholds", nargs=2, type=float, metavar=("T64", "T32"),
+        help="of the variance masks, in squared grey levels (default: the preset's)",
+    )  # fmt: skip
     parser.add_argument("--data", nargs="+", required=True, help="folders of training pictures")
     parser.add_argument("--valid", nargs="*", default=[], help="folders of validation pictures")
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
@@ -58,7 +62,9 @@ def training_config(options: argparse.Namespace) -> config.TrainingConfig:
 
 def train(arguments: Sequence[str]) -> None:
     options = parse(arguments)
-    run = training_run.Run(config.preset(options.preset), training_config(options), options.preset)
+    changes = {"thresholds": tuple(options.thresholds)} if options.thresholds else {}
+    model = config.preset(options.preset, **changes)
+    run = training_run.Run(model, training_config(options), options.preset)
     intervals = training_run.Intervals(
         options.log_every, options.validation_every, options.checkpoint_every
     )

@@ -76,6 +76,7 @@ class TrainingConfig:
       lmbda, metric: the rate-distortion loss, see `rdonet_jax.objective`.
       stage1_steps: steps with random masks, so that every level can code everything.
       stage2_steps: steps with variance-based masks, so that levels specialise.
+      random_share: share of the crops that keep a random mask in stage 2.
       batch_size: crops per step, over all devices.
       crop: side of the crops in pixels, a multiple of 64.
       min_scale: crops are reduced by a random factor between this and 1.
@@ -92,6 +93,7 @@ class TrainingConfig:
     metric: str = "mse"
     stage1_steps: int = 20_000
     stage2_steps: int = 6_000
+    random_share: float = 0.0
     batch_size: int = 8
     crop: int = 256
     min_scale: float = 0.5
@@ -125,6 +127,7 @@ class TrainingConfig:
             value = getattr(self, name)
             yield 0 < value < math.inf, f"{name} must be positive and finite, not {value}"
         yield 0 < self.min_scale <= 1, f"min_scale must lie in (0, 1], not {self.min_scale}"
+        yield 0 <= self.random_share <= 1, f"random_share must lie in [0, 1], not {self.random_share}"
         yield 0 <= self.final_rate <= 1, f"final_rate must lie in [0, 1], not {self.final_rate}"
         yield 0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}"
         yield self.warmup_steps >= 0, f"warmup_steps must not be negative: {self.warmup_steps}"

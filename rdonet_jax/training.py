@@ -104,12 +104,18 @@ def crop_keys(config: TrainingConfig, step: jax.Array, indices: jax.Array) -> ja
 def masks_of_step(
     model: ModelConfig, config: TrainingConfig, step: jax.Array, x: jax.Array, keys: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """Level masks for a batch: random in stage 1, variance-based in stage 2."""
+    """Level masks for a batch: random in stage 1, in stage 2 for `random_share` of the crops.
+
+    All others are variance-based.
+    """
     grid = partition.grid_of(*x.shape[1:3])
-    drawn = jax.vmap(lambda key: partition.random(key, grid))(keys)
+    keys = jax.vmap(jax.random.split)(keys)
+    drawn = jax.vmap(lambda key: partition.random(key, grid))(keys[:, 0])
     seen = partition.variance(x, model.thresholds)
-    first_stage = step < config.stage1_steps
-    chosen = (jnp.where(first_stage, a, b) for a, b in zip(drawn, seen, strict=True))
+    chance = jax.vmap(jax.random.uniform)(keys[:, 1])
+    by_chance = (step < config.stage1_steps) | (chance < config.random_share)
+    by_chance = by_chance[:, None, None]
+    chosen = (jnp.where(by_chance, a, b) for a, b in zip(drawn, seen, strict=True))
     return partition.level_masks(partition.Partition(*chosen))
 
 

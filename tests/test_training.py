@@ -368,6 +368,19 @@ def test_masks_are_random_in_stage_1_and_follow_the_variance_in_stage_2():
     assert any(np.any(stage1[level] != moved[level]) for level in range(3))
 
 
+def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
+    model = config.tiny()
+    schedule = config.TrainingConfig(stage1_steps=1, stage2_steps=9, random_share=0.25)
+    x = jnp.full((200, 64, 64, 3), 0.5)  # flat: its variance mask is the coarsest level
+    keys = training.crop_keys(schedule, jnp.int32(3), jnp.arange(200))
+    fine, middle, coarse = training.masks_of_step(model, schedule, jnp.int32(3), x, keys)
+    # A random mask is the coarsest level for a third of the blocks.
+    split = 1 - float(jnp.mean(coarse))
+    assert 0.08 < split < 0.26
+    assert float(jnp.mean(fine)) == pytest.approx(split / 2, abs=0.05)
+    assert float(jnp.mean(middle)) == pytest.approx(split / 2, abs=0.05)
+
+
 def test_the_step_size_warms_up_and_decays():
     schedule = config.TrainingConfig(
         stage1_steps=80, stage2_steps=20, warmup_steps=10, learning_rate=1e-2, final_rate=0.1,
