@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rdonet_jax import codec, data, evaluation, images, results, zoo
+from rdonet_jax import codec, evaluation, images, pictures, results, zoo
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -65,9 +65,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         evaluate(parse(arguments))
     except (
-        data.DataError,
         evaluation.EvaluationError,
         images.ImageError,
+        pictures.PictureError,
         zoo.ZooError,
     ) as error:
         print(f"eval.py: {error}", file=sys.stderr)

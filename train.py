@@ -9,17 +9,36 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    from rdonet_jax import config, data, training_run, zoo
+    from rdonet_jax import (
+        config,
+        divergence,
+        hosts,
+        pictures,
+        run_folder,
+        run_log,
+        training_loop,
+        training_run,
+        zoo,
+    )
 except ModuleNotFoundError as error:
     sys.exit(f"train.py: {error.name} is not installed; pip install '.[train]' brings it")
 
-STAGE_SHARE = 2000 / 2600
-"""Of all steps, those with random masks: 2000 of 2600 epochs in the original."""
+EXPECTED = (
+    config.ConfigError,
+    divergence.DivergenceError,
+    pictures.PictureError,
+    run_folder.RunError,
+    run_log.LogError,
+    zoo.ZooError,
+)
+"""Errors that are told in one line."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -36,45 +55,94 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--valid", nargs="*", default=[], help="folders of validation pictures")
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
-    parser.add_argument("--steps", type=int, help="both stages together, in the ratio 2000 : 600")
+    _add_length(parser.add_argument_group("length, if not --stage1-steps and --stage2-steps"))
+    _add_training(parser.add_argument_group("training"))
+    _add_intervals(parser.add_argument_group("how often, in steps"))
+    _add_hosts(parser.add_argument_group("several hosts"))
+    return parser.parse_args(arguments)
+
+
+def _add_length(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--steps", type=int, help="both stages together, in the ratio 2000 : 600")
+    group.add_argument("--epochs", type=float, help="the same, as crops per training picture")
+    group.add_argument("--stage1-epochs", type=float)
+    group.add_argument("--stage2-epochs", type=float)
+
+
+def _add_training(group: argparse._ArgumentGroup) -> None:
     for field in dataclasses.fields(config.TrainingConfig):
-        option = "--" + field.name.replace("_", "-")
-        parser.add_argument(option, type=type(field.default), help=f"default {field.default}")
-    for field in dataclasses.fields(training_run.Intervals):
-        parser.add_argument(
+        option, default = "--" + field.name.replace("_", "-"), field.default
+        if isinstance(default, bool):
+            group.add_argument(option, action=argparse.BooleanOptionalAction, default=None)
+        else:
+            choices = config.CHOICES.get(field.name)
+            group.add_argument(
+                option, type=type(default), choices=choices, help=f"default {default}"
+            )
+
+
+def _add_intervals(group: argparse._ArgumentGroup) -> None:
+    for field in dataclasses.fields(training_loop.Intervals):
+        group.add_argument(
             f"--{field.name}-every", type=int, default=field.default, metavar="STEPS",
             help=f"default {field.default}",
         )  # fmt: skip
-    return parser.parse_args(arguments)
+
+
+def _add_hosts(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--distributed", action="store_true",
+        help="join the hosts that SLURM, Open MPI, Cloud TPU or Kubernetes name",
+    )  # fmt: skip
+    group.add_argument("--coordinator", metavar="ADDRESS:PORT", help="of the first host")
+    group.add_argument("--processes", type=int, help="how many there are in all")
+    group.add_argument("--process", type=int, help="the number of this one, from 0")
 
 
 def training_config(options: argparse.Namespace) -> config.TrainingConfig:
     """The training options that were given, over the defaults."""
     names = [field.name for field in dataclasses.fields(config.TrainingConfig)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if options.steps is not None:
-        if "stage1_steps" in given or "stage2_steps" in given:
-            raise config.ConfigError("give either --steps or the lengths of the stages")
-        given["stage1_steps"] = round(options.steps * STAGE_SHARE)
-        given["stage2_steps"] = options.steps - given["stage1_steps"]
+    lengths = (options.steps, options.epochs, options.stage1_epochs, options.stage2_epochs)
+    if {"stage1_steps", "stage2_steps"} & set(given) and lengths != (None,) * 4:
+        raise config.ConfigError("give the length of the run either in both stages' steps or once")
     return config.TrainingConfig(**given)
 
 
-def train(arguments: Sequence[str]) -> None:
+def join_hosts(options: argparse.Namespace) -> None:
+    """Connects the hosts of a run, if there are several."""
+    cluster = hosts.Cluster(options.coordinator, options.processes, options.process)
+    if cluster != hosts.Cluster() or options.distributed:
+        hosts.join(cluster)
+
+
+def train(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     changes = {"thresholds": tuple(options.thresholds)} if options.thresholds else {}
     model = config.preset(options.preset, **changes)
-    run = training_run.Run(model, training_config(options), options.preset)
-    intervals = training_run.Intervals(
-        options.log_every, options.validation_every, options.checkpoint_every
-    )
-    training_run.train(
-        options.run, run, options.data, options.valid, options.resume, intervals,
-        command=shlex.join(["train.py", *arguments]),
+    run = run_folder.Run(model, training_config(options), options.preset)
+    intervals = training_loop.Intervals(
+        options.log_every, options.validation_every, options.checkpoint_every,
+        options.preview_every,
     )  # fmt: skip
+    length = config.RunLength(
+        options.steps, options.epochs, options.stage1_epochs, options.stage2_epochs
+    )
+    join_hosts(options)
+    outcome = training_run.train(
+        options.run, run, training_run.Sources(options.data, options.valid), options.resume,
+        intervals, length, command=shlex.join(["train.py", *arguments]),
+    )  # fmt: skip
+    if not outcome.stopped_by:
+        return 0
+    step = int(outcome.state.step)
+    print(f"train.py: {outcome.stopped_by}: stopped after step {step}, --resume goes on from there",
+          file=sys.stderr)  # fmt: skip
+    # Being asked to stop by the system is no failure; Ctrl-C is one to whoever called this.
+    return 128 + signal.SIGINT if outcome.stopped_by == "SIGINT" else 0
 
 
-def export(arguments: Sequence[str]) -> None:
+def export(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="train.py export")
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("name", help="of the model; the file is called NAME-HASH.safetensors")
@@ -83,23 +151,31 @@ def export(arguments: Sequence[str]) -> None:
         "--thresholds", nargs=2, type=float, metavar=("T64", "T32"),
         help="of the variance mask, in squared grey levels (default: those of the training)",
     )  # fmt: skip
+    parser.add_argument(
+        "--best", action="store_true", help="the checkpoint that validated best, not the last one"
+    )
     options = parser.parse_args(arguments)
     thresholds = tuple(options.thresholds) if options.thresholds else None
-    print(training_run.export(options.run, options.name, options.out, thresholds))
+    print(training_run.export(options.run, options.name, options.out, thresholds, options.best))
+    return 0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code: 0, or 1 after one line that says what is wrong."""
+    """The exit code: 0, or 1 after one line that says what is wrong; 130 after Ctrl-C."""
+    warnings.showwarning = show_warning
     try:
         if arguments[:1] == ["export"]:
-            export(arguments[1:])
-        else:
-            train(arguments)
-    except (config.ConfigError, data.DataError, training_run.RunError, zoo.ZooError) as error:
+            return export(arguments[1:])
+        return train(arguments)
+    except EXPECTED as error:
         return failed(str(error))
     except OSError as error:
         return failed(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    return 0
+
+
+def show_warning(message: Warning | str, *_: object) -> None:
+    """One line, without the place in the code."""
+    print("train.py: warning:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def failed(complaint: str) -> int:

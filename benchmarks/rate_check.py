@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rdonet_jax import codec, data, evaluation, images, partition, zoo
+from rdonet_jax import codec, evaluation, images, partition, pictures, zoo
 
 KINDS = (*codec.MASKS, "random")
 
@@ -46,11 +46,11 @@ def main() -> None:
     parser.add_argument("--mask", nargs="+", default=list(KINDS), choices=KINDS)
     options = parser.parse_args()
     model = zoo.load(options.model)
-    pictures = [images.load(path) for path in data.find_pictures([options.folder])]
-    print(f"{len(pictures)} pictures, model {model.name}, symbols and pictures bit for bit")
+    originals = [images.load(path) for path in pictures.find([options.folder])]
+    print(f"{len(originals)} pictures, model {model.name}, symbols and pictures bit for bit")
     print(f"{'mask':<12}{'bytes':>9}  {'file - estimate, bytes':^26}{'percent':>18}  worst margin")
     for kind in options.mask:
-        rows = [check(model, x, choose(model, x, kind, n)) for n, x in enumerate(pictures)]
+        rows = [check(model, x, choose(model, x, kind, n)) for n, x in enumerate(originals)]
         size, estimate = np.array(rows).T
         extra = size - estimate
         margin = 0.005 * estimate + 100 - np.abs(extra)

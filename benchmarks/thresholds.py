@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rdonet_jax import codec, data, evaluation, images, objective, partition, zoo
+from rdonet_jax import codec, evaluation, images, objective, partition, pictures, zoo
 
 Choice = Callable[[np.ndarray], partition.Partition]
 
@@ -32,11 +32,11 @@ def by_variance(thresholds: tuple[float, float]) -> Choice:
 
 
 def cost(
-    model: zoo.Model, pictures: Sequence[np.ndarray], choose: Choice, lmbda: float
+    model: zoo.Model, originals: Sequence[np.ndarray], choose: Choice, lmbda: float
 ) -> tuple[float, float, float]:
     """Means over pictures of the cost J, of bpp and of PSNR."""
     rows = []
-    for image in pictures:
+    for image in originals:
         estimate = evaluation.estimate_picture(model, image, choose(image))
         bpp = estimate.bits / (image.shape[0] * image.shape[1])
         x, x_hat = (v.astype(np.float32) / 255.0 for v in (image, estimate.decoded))
@@ -54,8 +54,8 @@ def main() -> None:
     parser.add_argument("--split32", nargs="+", type=float, default=[8, 20, 40, 80, 180])
     options = parser.parse_args()
     model = zoo.load(options.model)
-    pictures = [images.load(path) for path in data.find_pictures([options.folder])]
-    print(f"{len(pictures)} pictures, model {model.name}, lmbda {options.lmbda}")
+    originals = [images.load(path) for path in pictures.find([options.folder])]
+    print(f"{len(originals)} pictures, model {model.name}, lmbda {options.lmbda}")
     print(f"{'mask':<24}{'J':>9}{'bpp (est.)':>12}{'PSNR dB':>9}")
     choices: dict[str, Choice] = {
         mask: lambda image, mask=mask: codec.choose_partition(model, image, mask)
@@ -64,7 +64,7 @@ def main() -> None:
     for pair in itertools.product(options.split64, options.split32):
         choices[f"variance {pair[0]:g} {pair[1]:g}"] = by_variance(pair)
     for name, choose in choices.items():
-        j, bpp, psnr = cost(model, pictures, choose, options.lmbda)
+        j, bpp, psnr = cost(model, originals, choose, options.lmbda)
         print(f"{name:<24}{j:>9.4f}{bpp:>12.4f}{psnr:>9.2f}", flush=True)
 
 

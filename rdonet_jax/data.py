@@ -1,190 +1,140 @@
-"""Training pictures to batches of crops.
+"""Pictures to batches of crops.
 
 Crop number i of a run is a pure function of (seed, i): which picture, where, how much reduced,
 whether mirrored. So a batch depends on its step alone, a run can be resumed anywhere, and any
-number of devices or readers sees the same crops.
+number of devices, hosts and threads sees the same crops. That holds with broken pictures as well:
+a crop that falls on one is drawn again from (seed, i, attempt).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
+import functools
+import itertools
 import math
 import os
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm")
-AREA_POWER = 0.5
-"""Pictures are drawn with probability proportional to their area to this power."""
+from rdonet_jax.config import ConfigError, TrainingConfig
+from rdonet_jax.pictures import Pictures, in_threads
 
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
-"""Pillow's modes that become 8-bit RGB without loss, if any alpha is opaque."""
+if TYPE_CHECKING:
+    import grain
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for damaged files."""
+MOST_THREADS = 16
+"""More threads that read would mostly wait for each other in the interpreter."""
 
-
-class DataError(ValueError):
-    """Training or validation pictures that cannot be used."""
+READY_BATCHES = 2
+"""Batches that lie ready while every thread makes another one."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Pictures:
-    """The usable pictures of a folder tree, decoded once and kept in memory as 8-bit RGB."""
+class Batch(NamedTuple):
+    """One host's part of the crops of a step."""
 
-    paths: tuple[Path, ...]
-    sizes: tuple[tuple[int, int], ...]  # width and height
-    weights: np.ndarray  # cumulative probabilities
-    decoded: dict[Path, Image.Image] = dataclasses.field(default_factory=dict, repr=False)
-    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)
-
-    def picture(self, index: int) -> Image.Image:
-        """The decoded picture. Raises `DataError` naming a file that cannot be decoded."""
-        path = self.paths[index]
-        if path not in self.decoded:
-            try:
-                with Image.open(path) as opened:
-                    picture = opened.convert("RGB")
-            except UNREADABLE as error:
-                raise DataError(f"{path}: cannot be decoded ({error})") from error
-            with self.lock:
-                self.decoded.setdefault(path, picture)
-        return self.decoded[path]
+    numbers: np.ndarray  # int32 [B], of each crop in the whole batch of the step, over all hosts
+    crops: np.ndarray  # uint8 [B, crop, crop, 3]
 
 
-@dataclasses.dataclass(frozen=True)
-class PictureSet:
-    """What tells whether a run is continued with the same pictures."""
+def random_crop(pictures: Pictures, config: TrainingConfig, index: int) -> np.ndarray:
+    """Crop number `index` of the run: uint8 [crop, crop, 3], reduced (Lanczos), mirrored at random.
 
-    count: int
-    sha256: str  # first 16 hex digits; of names below the folders and sizes, in order of use
-
-
-def picture_set(pictures: Pictures, folders: Sequence[str | Path]) -> PictureSet:
-    """The usable pictures that were found below `folders`, wherever these lie."""
-    digest = hashlib.sha256()
-    for path, (width, height) in zip(pictures.paths, pictures.sizes, strict=True):
-        folder = next(folder for folder in folders if path.is_relative_to(folder))
-        digest.update(os.fsencode(path.relative_to(folder).as_posix()))
-        digest.update(f"\0{width}x{height}\n".encode())
-    return PictureSet(len(pictures.paths), digest.hexdigest()[:16])
-
-
-def find_pictures(folders: Sequence[str | Path]) -> list[Path]:
-    """All picture files below the folders, sorted. Raises `DataError` when there are none."""
-    paths: list[Path] = []
-    for folder in map(Path, folders):
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder")
-        paths += [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
-    if not paths:
-        raise DataError(f"no pictures below {', '.join(map(str, folders))}")
-    return sorted(paths)
-
-
-def usable(paths: Sequence[Path], crop: int, purpose: str = "training") -> Pictures:
-    """The pictures that hold a crop and are 8-bit gray or RGB without transparency.
-
-    Others are skipped with a warning that names them. Only pictures with alpha are decoded for
-    this. Raises `DataError` when none is left.
+    Raises `PictureError` when no picture can be decoded.
     """
-    kept: list[Path] = []
-    sizes: list[tuple[int, int]] = []
-    for path in paths:
-        try:
-            with Image.open(path) as picture:
-                size, objection = picture.size, _objection(picture, crop)
-        except UNREADABLE as error:
-            objection = f"not readable ({error})"
-        if objection:
-            warnings.warn(f"{path}: skipped, {objection}", stacklevel=2)
-            continue
-        kept.append(path)
-        sizes.append(size)
-    if not kept:
-        raise DataError(f"none of {len(paths)} {purpose} pictures gives crops of {crop}x{crop}")
-    weights = np.cumsum(np.prod(np.asarray(sizes, float), axis=1) ** AREA_POWER)
-    return Pictures(tuple(kept), tuple(sizes), weights / weights[-1])
+    _, picture, rng = _draw(pictures, config, index)
+    return _cut(picture, config, rng)
 
 
-def _objection(picture: Image.Image, crop: int) -> str:
-    """Why an opened picture cannot be used; empty if it can."""
-    width, height = picture.size
-    if min(width, height) < crop:
-        return f"{width}x{height} is under {crop}"
-    if _is_deep(picture):
-        return "has more than 8 bits per channel"
-    if picture.mode not in MODES:
-        return f"is a {picture.mode} picture"
-    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
-        least_alpha, _ = picture.convert("RGBA").getchannel("A").getextrema()
-        if least_alpha < 255:
-            return "has transparent pixels"
-    return ""
+def source(pictures: Pictures, config: TrainingConfig, index: int) -> Path:
+    """The file that crop number `index` comes from; raises as `random_crop` does."""
+    number, _, _ = _draw(pictures, config, index)
+    return pictures.paths[number]
 
 
-def _is_deep(picture: Image.Image) -> bool:
-    """Whether the file has more than 8 bits per channel, which Pillow hides for colours."""
-    if picture.mode.startswith(("I", "F")):
-        return True
-    layout = picture.tile[0][3] if picture.tile else None
-    if picture.format == "PPM" and isinstance(layout, tuple):
-        return layout[1] > 255
-    return ";16" in str(layout)
+def _draw(
+    pictures: Pictures, config: TrainingConfig, index: int
+) -> tuple[int, Image.Image, np.random.Generator]:
+    """The number of the picture that a crop is cut from, itself, and what to draw the cut with."""
+    for attempt in itertools.count():
+        bits = np.random.Philox(key=[config.seed, index], counter=[0, 0, 0, attempt])
+        rng = np.random.Generator(bits)
+        number = pictures.drawn(rng.random())
+        picture = pictures.picture(number)
+        if picture is not None:
+            return number, picture, rng
 
 
-def random_crop(
-    pictures: Pictures, crop: int, min_scale: float, seed: int, index: int
-) -> np.ndarray:
-    """Crop number `index`: uint8 [crop, crop, 3], reduced (Lanczos) and mirrored at random."""
-    rng = np.random.Generator(np.random.Philox(key=[seed, index]))
-    chosen = int(np.searchsorted(pictures.weights, rng.random(), side="right"))
-    picture = pictures.picture(min(chosen, len(pictures.paths) - 1))
-    smallest = max(min_scale, crop / min(picture.size))
-    side = crop / rng.uniform(smallest, 1.0)
-    side = min(math.floor(side), min(picture.size))
+def _cut(picture: Image.Image, config: TrainingConfig, rng: np.random.Generator) -> np.ndarray:
+    """A square from anywhere in a picture, reduced to the size of a crop."""
+    crop = config.crop
+    smallest = max(config.min_scale, crop / min(picture.size))
+    side = min(math.floor(crop / rng.uniform(smallest, 1.0)), min(picture.size))
     left = int(rng.integers(picture.width - side + 1))
     top = int(rng.integers(picture.height - side + 1))
     box = (left, top, left + side, top + side)
     if side == crop:
-        region = picture.crop(box)
+        square = picture.crop(box)
     else:
-        region = picture.resize((crop, crop), Image.Resampling.LANCZOS, box)
-    pixels = np.asarray(region)
-    return np.ascontiguousarray(pixels[:, ::-1]) if rng.random() < 0.5 else pixels
+        square = picture.resize((crop, crop), Image.Resampling.LANCZOS, box)
+    if rng.random() < 0.5:
+        square = square.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(square)
 
 
 def batches(
     pictures: Pictures,
-    crop: int,
-    min_scale: float,
-    seed: int,
-    batch_size: int,
-    first_step: int,
-    last_step: int,
-    threads: int = 2,
-) -> Iterator[np.ndarray]:
-    """Batches uint8 [batch_size, crop, crop, 3] for the steps first_step ... last_step - 1."""
+    config: TrainingConfig,
+    host: int = 0,
+    hosts: int = 1,
+    threads: int | None = None,
+) -> grain.DatasetIterator[Batch]:
+    """The host's part of the batches of all steps, from step 0 on, read ahead in threads.
+
+    Host h of n has crops h·B/n ... (h+1)·B/n - 1 of every batch of B. The iterator's state is the
+    next step, so it is the same on all hosts and may be set on any number of them. Raises
+    `ConfigError` when the hosts cannot have equal parts; `PictureError` comes from the iterator.
+    """
     import grain  # here, since evaluation lists pictures and has no need of it
 
-    dataset = grain.MapDataset.range(first_step * batch_size, last_step * batch_size)
-    dataset = dataset.map(lambda i: random_crop(pictures, crop, min_scale, seed, int(i)))
-    dataset = dataset.batch(batch_size)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
+    if config.batch_size % hosts:
+        raise ConfigError(f"{hosts} hosts cannot share batches of {config.batch_size} crops")
+    numbers = np.split(np.arange(config.batch_size, dtype=np.int32), hosts)[host]
+    steps = grain.MapDataset.range(config.steps)
+    dataset = steps.map(functools.partial(_batch, pictures, config, numbers))
+    threads = threads or default_threads()
+    # A step is one element to grain: its position then does not depend on the number of hosts.
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + READY_BATCHES)
     return iter(dataset.to_iter_dataset(options))
 
 
+def default_threads() -> int:
+    """As many threads as this process may use CPUs, but for one that is left to the training."""
+    known = hasattr(os, "sched_getaffinity")
+    cpus = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    return min(max(1, cpus - 1), MOST_THREADS)
+
+
+def _batch(pictures: Pictures, config: TrainingConfig, numbers: np.ndarray, step: int) -> Batch:
+    first = int(step) * config.batch_size
+    crops = [random_crop(pictures, config, first + int(number)) for number in numbers]
+    return Batch(numbers, np.stack(crops))
+
+
 def centre_crops(pictures: Pictures, crop: int) -> np.ndarray:
-    """One crop from the middle of each picture, for validation: uint8 [N, crop, crop, 3]."""
-    crops = []
-    for index in range(len(pictures.paths)):
-        picture = pictures.picture(index)
-        left, top = (picture.width - crop) // 2, (picture.height - crop) // 2
-        crops.append(np.asarray(picture.crop((left, top, left + crop, top + crop))))
-    return np.stack(crops)
+    """One crop from the middle of each picture, for validation: uint8 [N, crop, crop, 3].
+
+    Pictures that turn out broken are passed over. Raises `PictureError` when all do.
+    """
+    one = functools.partial(_centre_crop, pictures, crop)
+    crops = in_threads(one, range(len(pictures.paths)), default_threads())
+    return np.stack([pixels for pixels in crops if pixels is not None])
+
+
+def _centre_crop(pictures: Pictures, crop: int, index: int) -> np.ndarray | None:
+    picture = pictures.picture(index, keep=False)
+    if picture is None:
+        return None
+    left, top = (picture.width - crop) // 2, (picture.height - crop) // 2
+    return np.asarray(picture.crop((left, top, left + crop, top + crop)))

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax import codec, data, images, objective, partition, results
+from rdonet_jax import codec, images, objective, partition, pictures, results
 from rdonet_jax.config import ModelConfig
 from rdonet_jax.models import rdonet
 from rdonet_jax.partition import Partition
@@ -110,7 +110,7 @@ class Quality(NamedTuple):
 def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
     """One row per picture below the folders, in the order of their names.
 
-    Raises `DataError` when there are no pictures, `ImageError` for a picture that cannot be read
+    Raises `PictureError` when there are no pictures, `ImageError` for a picture that cannot be read
     or a file that cannot be written, and `EvaluationError` for one that cannot be coded.
     """
     paths = named_pictures(folders)
@@ -134,9 +134,9 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
 def named_pictures(folders: Sequence[str | Path]) -> dict[str, Path]:
     """The pictures below the folders, each once, by their path below what the folders share.
 
-    Raises `DataError` when there are none.
+    Raises `PictureError` when there are none.
     """
-    paths = sorted({Path(os.path.abspath(path)) for path in data.find_pictures(folders)})
+    paths = sorted({Path(os.path.abspath(path)) for path in pictures.find(folders)})
     root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
     return {path.relative_to(root).as_posix(): path for path in paths}
 

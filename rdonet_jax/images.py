@@ -4,20 +4,24 @@ A picture is uint8 [H, W, 3] in sRGB. Whatever cannot become that faithfully is 
 sentence that names the file, and a file appears under its name whole or not at all.
 """
 
+import contextlib
 import functools
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from rdonet_jax import files
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+
+SIDEWAYS = (5, 6, 7, 8)
+"""The EXIF orientations that exchange width and height."""
 
 WRITABLE_FORMATS = {
     ".png": ("PNG", {}),
@@ -51,7 +55,27 @@ def load(path: str | os.PathLike) -> np.ndarray:
     Raises ImageError for missing, unreadable and damaged files, animations, more than 8 bits per
     channel, colour spaces such as CMYK, and pictures with real transparency.
     """
-    return np.array(_as_srgb(_without_alpha(_open(path), path)))
+    return np.array(read(path))
+
+
+def read(path: str | os.PathLike) -> Image.Image:
+    """What `load` gives as Pillow's RGB picture, whose parts can be cut out and reduced cheaply.
+
+    Raises ImageError as `load` does.
+    """
+    return _as_srgb(_without_alpha(_open(path), path))
+
+
+def inspect(path: str | os.PathLike) -> tuple[int, int]:
+    """Width and height of the picture that `read` gives, from no more than the file's header.
+
+    Only pictures with alpha are decoded, to see whether they are opaque. Raises ImageError as
+    `read` does, but for damage behind the header.
+    """
+    with _opened(path) as picture:
+        if not _has_alpha(picture):
+            return _upright_size(picture)
+    return read(path).size
 
 
 def load_mask(path: str | os.PathLike) -> np.ndarray:
@@ -147,6 +171,13 @@ def _replace(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> No
 
 def _open(path: str | os.PathLike) -> Image.Image:
     """The file's picture, upright and fully read, if it is still, of 8 bits and a known mode."""
+    with _opened(path) as picture:
+        return ImageOps.exif_transpose(picture)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
+    """The file's picture before its pixels are read; ImageError for whatever goes wrong inside."""
     try:
         picture = Image.open(path, formats=READABLE_FORMATS)
     except Image.UnidentifiedImageError as error:
@@ -159,11 +190,21 @@ def _open(path: str | os.PathLike) -> Image.Image:
     try:
         with picture:
             _require_still_8_bit(picture, path)
-            return ImageOps.exif_transpose(picture)
+            yield picture
     except ImageError:
         raise
     except Exception as error:  # likewise on damaged contents
         raise ImageError(f"{path}: is damaged: {_reason(error)}") from error
+
+
+def _upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height once the orientation is applied."""
+    size = picture.size
+    if picture.format == "TIFF":  # whose size some versions of Pillow have turned already
+        size = (picture.tag_v2[ExifTags.Base.ImageWidth], picture.tag_v2[ExifTags.Base.ImageLength])
+    # The base class's method, since that of PNG reads the whole file in search of more.
+    orientation = Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
+    return size[::-1] if orientation in SIDEWAYS else size
 
 
 def _require_still_8_bit(picture: Image.Image, path: str | os.PathLike) -> None:
@@ -191,9 +232,13 @@ def _has_deep_channels(picture: Image.Image) -> bool:
     return False
 
 
+def _has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
+
+
 def _without_alpha(picture: Image.Image, path: str | os.PathLike) -> Image.Image:
     """The picture as L or RGB, if it is opaque everywhere."""
-    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+    if _has_alpha(picture):
         least_alpha, _ = picture.convert("RGBA").getchannel("A").getextrema()
         if least_alpha < 255:
             raise ImageError(f"{path}: has transparent pixels, flatten it on a background first")
@@ -201,24 +246,32 @@ def _without_alpha(picture: Image.Image, path: str | os.PathLike) -> Image.Image
 
 
 def _as_srgb(picture: Image.Image) -> Image.Image:
-    """The L or RGB picture as RGB, converted if it carries the profile of another colour space.
+    """The L or RGB picture as RGB, converted if it carries the profile of another colour space."""
+    conversion = _to_srgb(picture.info.get("icc_profile") or b"", picture.mode)
+    if conversion is None:
+        return picture.convert("RGB")
+    mode, transform = conversion
+    return ImageCms.applyTransform(picture.convert(mode), transform)
+
+
+@functools.lru_cache(maxsize=16)
+def _to_srgb(profile: bytes, picture_mode: str) -> tuple[str, ImageCms.ImageCmsTransform] | None:
+    """The mode to bring a picture to and the transform to apply then; None if there is nothing to
+    do. Kept, since finding out takes as long as decoding a small picture.
 
     A profile that is unreadable or of the wrong kind is passed over, as viewers do.
     """
-    profile = picture.info.get("icc_profile")
     if not profile:
-        return picture.convert("RGB")
+        return None
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = {"RGB": "RGB", "GRAY": "L"}.get(source.profile.xcolor_space.strip(), "")
-        if mode not in ("RGB", picture.mode):
-            return picture.convert("RGB")
-        to_srgb = ImageCms.buildTransform(source, _srgb_profile(), mode, "RGB")
+        if mode not in ("RGB", picture_mode):
+            return None
+        transform = ImageCms.buildTransform(source, _srgb_profile(), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return picture.convert("RGB")
-    if _changes_little(to_srgb, mode):
-        return picture.convert("RGB")
-    return ImageCms.applyTransform(picture.convert(mode), to_srgb)
+        return None
+    return None if _changes_little(transform, mode) else (mode, transform)
 
 
 @functools.cache

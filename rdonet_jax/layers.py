@@ -88,12 +88,16 @@ def scaled_normal(gain: float, inputs_per_output: float) -> Initializer:
 
 
 class Conv(nn.Module):
-    """5×5 convolution with bias. `kind` is "same", "down" (stride 2) or "up" (transposed)."""
+    """5×5 convolution with bias. `kind` is "same", "down" (stride 2) or "up" (transposed).
+
+    It is computed in `dtype`, which its result has; parameters are float32.
+    """
 
     features: int
     kind: str = "same"
     padding: str = "zero"
     gain: float = 1.0
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -101,6 +105,7 @@ class Conv(nn.Module):
         shape = (KERNEL, KERNEL, x.shape[-1], self.features)
         kernel = self.param("kernel", scaled_normal(self.gain, taps), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
         if self.kind == "up":
             return convolve_up(x, kernel) + bias
         if self.kind == "down":
@@ -118,7 +123,7 @@ def gdn(x: jax.Array, beta: jax.Array, gamma: jax.Array, inverse: bool = False) 
 
 
 class GDN(nn.Module):
-    """GDN with non-negative parameters kept as square roots above a small bound.
+    """GDN with non-negative parameters kept as square roots above a small bound, in float32.
 
     The square root and its bound follow Ballé et al. 2016: gradients shrink near zero and
     never vanish.
@@ -130,6 +135,7 @@ class GDN(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.astype(jnp.float32)
         channels = x.shape[-1]
         pedestal = self.offset**2
         roots = {

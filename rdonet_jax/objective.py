@@ -4,6 +4,8 @@ The one convention for lambda, defined here and nowhere else:
 
     loss = bpp + lmbda * 255**2 * MSE            metric "mse"
     loss = bpp + lmbda * (1 - MS-SSIM)           metric "ms-ssim"
+    loss = bpp + lmbda * 255**2 * MSE
+               + ms_ssim_lmbda * (1 - MS-SSIM)   metric "both"
 
 with bpp in bits per pixel of the picture and pictures in [0, 1], so that 255**2 * MSE is in squared
 8-bit grey levels. Every function here works per picture: [..., H, W, 3] in, [...] out.
@@ -16,7 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-METRICS = ("mse", "ms-ssim")
+from rdonet_jax.config import CHOICES
+
+METRICS = CHOICES["metric"]
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales of MS-SSIM, finest first (Wang, Simoncelli and Bovik, 2003)."""
@@ -102,16 +106,27 @@ def ms_ssim_db(value: jax.Array) -> jax.Array:
     return -10.0 * jnp.log10(1.0 - value)
 
 
-def rd_loss(bpp: jax.Array, x: jax.Array, x_hat: jax.Array, lmbda: float, metric: str) -> jax.Array:
+def rd_loss(
+    bpp: jax.Array,
+    x: jax.Array,
+    x_hat: jax.Array,
+    lmbda: float,
+    metric: str,
+    ms_ssim_lmbda: float = 0.0,
+) -> jax.Array:
     """Rate plus lambda times distortion per picture, by the module's convention.
 
-    `metric` is one of METRICS; any other raises ValueError.
+    `metric` is one of METRICS; any other raises ValueError. `ms_ssim_lmbda` is for "both" alone.
     """
-    if metric == "mse":
-        return bpp + lmbda * 255.0**2 * mse(x, x_hat)
-    if metric == "ms-ssim":
-        return bpp + lmbda * (1.0 - ms_ssim(x, x_hat))
-    raise ValueError(f"the metric must be one of {', '.join(METRICS)}, not {metric!r}")
+    if metric not in METRICS:
+        raise ValueError(f"the metric must be one of {', '.join(METRICS)}, not {metric!r}")
+    loss = bpp
+    if metric in ("mse", "both"):
+        loss = loss + lmbda * 255.0**2 * mse(x, x_hat)
+    if metric in ("ms-ssim", "both"):
+        weight = lmbda if metric == "ms-ssim" else ms_ssim_lmbda
+        loss = loss + weight * (1.0 - ms_ssim(x, x_hat))
+    return loss
 
 
 def _scale_weights(levels: int) -> tuple[float, ...]:

@@ -1,5 +1,6 @@
 """Pictures for people: what was coded, what came back, and which blocks it was coded in."""
 
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,23 @@ DARKEST_GREY = 60.0  # below the tint black is lifted to this, so that colours s
 BORDER_OPACITY = 0.9
 BORDER_SHADE = 0.6  # a border is its block's colour, darkened by this factor
 SMALLEST_BORDERED_BLOCK = 5  # in drawn pixels; smaller blocks would be all border
+
+BITS_COLOURS = (
+    (6, 6, 28),
+    (50, 18, 110),
+    (115, 33, 130),
+    (180, 55, 110),
+    (225, 92, 72),
+    (243, 137, 45),
+    (250, 188, 45),
+    (250, 232, 90),
+    (255, 254, 205),
+)
+"""1/64, 1/32 ... 4 bits per pixel, from dark to bright in equal steps of luma."""
+
+FEWEST_BITS = 1 / 64  # per pixel; the first of BITS_COLOURS, as is everything below
+SCALE_STEP = 64  # drawn pixels from one of BITS_COLOURS to the next in their legend
+SCALE_HEIGHT = 28
 
 PANEL_SIDE = 640  # longer side of a panel, drawn pixels
 WIDE_PANEL_SIDE = 1280  # the same for wide pictures, whose panels stand one above the other
@@ -39,6 +57,52 @@ def draw_mask(image: np.ndarray, level_map: np.ndarray) -> np.ndarray:
     _require_fit(image.shape, level_map)
     height, width = image.shape[:2]
     return _tint(image, level_map, np.arange(height), np.arange(width))
+
+
+def draw_bits(density: np.ndarray, level_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Where the bits of a picture of `size` = (H, W) went, uint8 [H, W, 3], blocks thinly outlined.
+
+    `density` is the bits per pixel spent in each 16x16 area, on the grid of `level_map` (see
+    `draw_mask`). The colours are those of `bits_colours`, the same for every picture. Raises as
+    `draw_mask` does, and ValueError for a density of another shape.
+    """
+    _require_fit(size, level_map)
+    if density.shape != level_map.shape:
+        raise ValueError(
+            f"the level map is {list(level_map.shape)} but the bits are {list(density.shape)}"
+        )
+    rows, cols = (np.arange(side) for side in size)
+    cells = np.ix_(rows // partition.STRIDES[0], cols // partition.STRIDES[0])
+    colours = bits_colours(density)[cells]
+    shade = np.where(_borders(level_map[cells], rows, cols), BORDER_SHADE, 1.0)
+    return np.round(shade[..., None] * colours).astype(np.uint8)
+
+
+def draw_bits_scale() -> np.ndarray:
+    """The legend of `draw_bits`, uint8 [h, w, 3]: its colours over their bits per pixel."""
+    stops = len(BITS_COLOURS)
+    octaves = np.arange(stops * SCALE_STEP) / SCALE_STEP - 0.5
+    strip = np.round(bits_colours(FEWEST_BITS * np.exp2(octaves))).astype(np.uint8)
+    height = SCALE_HEIGHT + TEXT_SIZE + 2 * LINE_GAP
+    sheet = Image.new("RGB", (len(octaves), height), PAPER)
+    sheet.paste(Image.fromarray(np.repeat(strip[None], SCALE_HEIGHT, axis=0)), (0, 0))
+    canvas = ImageDraw.Draw(sheet)
+    for i in range(stops):
+        label = str(Fraction(FEWEST_BITS) * 2**i) + (" bpp" if i == stops - 1 else "")
+        middle = (i + 0.5) * SCALE_STEP - _text_width(label, TEXT_SIZE) / 2
+        canvas.text((middle, SCALE_HEIGHT + LINE_GAP), label, fill=INK, font=_font(TEXT_SIZE))
+    return np.array(sheet)
+
+
+def bits_colours(density: np.ndarray) -> np.ndarray:
+    """The colours [..., 3], 0 to 255, of bits per pixel [...]: equal steps for equal ratios.
+
+    Linear in between the `BITS_COLOURS`; below the first and above the last nothing changes.
+    """
+    octaves = np.log2(np.maximum(density, FEWEST_BITS) / FEWEST_BITS)
+    stops = np.arange(len(BITS_COLOURS))
+    channels = np.array(BITS_COLOURS, np.float64).T
+    return np.stack([np.interp(octaves, stops, channel) for channel in channels], axis=-1)
 
 
 def caption(bpp: float, psnr: float, ms_ssim: float | None = None) -> str:
@@ -197,18 +261,24 @@ def _tint(
 ) -> np.ndarray:
     """Blocks over a drawn picture [h, w, 3] whose pixels show these rows and columns."""
     levels = level_map[np.ix_(rows // partition.STRIDES[0], cols // partition.STRIDES[0])]
-    is_border = np.zeros(levels.shape, bool)
-    drawn_per_pixel = len(rows) / (rows[-1] + 1)
-    for level, stride in enumerate(partition.STRIDES):
-        if stride * drawn_per_pixel >= SMALLEST_BORDERED_BLOCK:
-            edges = _starts(rows // stride)[:, None] | _starts(cols // stride)[None, :]
-            is_border |= (levels == level) & edges
+    is_border = _borders(levels, rows, cols)
     colours = np.array(LEVEL_COLOURS, np.float32)
     tint = np.where(
         is_border[..., None], np.float32(BORDER_SHADE) * colours[levels], colours[levels]
     )
     opacity = np.where(is_border, BORDER_OPACITY, TINT_OPACITY).astype(np.float32)[..., None]
     return np.round((1 - opacity) * _grey(picture) + opacity * tint).astype(np.uint8)
+
+
+def _borders(levels: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """True on the first row and column of every block, given the level of each drawn pixel."""
+    is_border = np.zeros(levels.shape, bool)
+    drawn_per_pixel = len(rows) / (rows[-1] + 1)
+    for level, stride in enumerate(partition.STRIDES):
+        if stride * drawn_per_pixel >= SMALLEST_BORDERED_BLOCK:
+            edges = _starts(rows // stride)[:, None] | _starts(cols // stride)[None, :]
+            is_border |= (levels == level) & edges
+    return is_border
 
 
 def _starts(indices: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import skimage
 import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from rdonet_jax import images
 from rdonet_jax.images import ImageError
@@ -121,6 +121,22 @@ def test_the_exif_orientation_is_applied(tmp_path, orientation):
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
     np.testing.assert_array_equal(images.load(tmp_path / "a.png"), upright)
+
+
+def test_the_size_is_known_from_the_header_as_the_picture_is_read(tmp_path):
+    for number, suffix in enumerate(("png", "jpg", "tif", "webp") * 2):
+        path = tmp_path / f"a.{suffix}"
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = number + 1
+        Image.fromarray(picture(80, 90)).save(path, exif=exif)
+        size = images.inspect(path)
+        assert size == images.read(path).size == images.load(path).shape[1::-1]
+    path = tmp_path / "a.png"
+    path.write_bytes(path.read_bytes()[:-3000])
+    assert images.inspect(path) == (80, 90)
+    Image.new("RGBA", (5, 5)).save(path)
+    with pytest.raises(ImageError, match="transparent"):
+        images.inspect(path)
 
 
 def test_a_damaged_exif_block_is_refused(tmp_path):

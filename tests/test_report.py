@@ -131,3 +131,53 @@ def test_name_caption_and_legend_stand_below_their_pictures():
 def test_a_caption_gives_rate_and_quality_with_their_units():
     assert report.caption(0.41234, 31.256) == "0.412 bpp · 31.26 dB PSNR"
     assert report.caption(0.4, 31.0, 0.98765) == "0.400 bpp · 31.00 dB PSNR · 0.9877 MS-SSIM"
+
+
+def luma(colours):
+    return colours @ np.array(partition.LUMA)
+
+
+def test_more_bits_are_brighter_and_equal_ratios_are_equal_steps():
+    density = 2.0 ** np.linspace(-6, 2, 200)
+    brightness = luma(report.bits_colours(density))
+    steps = np.diff(brightness)
+    assert steps.min() > 0
+    assert steps.max() < 1.1 * steps.mean()
+
+
+def test_the_scale_of_bits_is_fixed_and_ends_at_a_64th_and_at_4_bits_per_pixel():
+    colours = report.bits_colours(np.array([0, 1 / 1000, 1 / 64, 1 / 8, 1, 4, 100]))
+    expected = [report.BITS_COLOURS[i] for i in (0, 0, 0, 3, 6, 8, 8)]
+    np.testing.assert_allclose(colours, expected, atol=1e-9)
+
+
+@settings(max_examples=10, deadline=None)
+@given(height=st.integers(1, 150), width=st.integers(1, 150), seed=st.integers(0, 99))
+def test_every_16x16_area_has_the_colour_of_its_bits_inside_outlined_blocks(height, width, seed):
+    levels = random_levels(height, width, seed)
+    density = np.random.default_rng(seed).uniform(0, 5, levels.shape).astype(np.float32)
+    drawn = report.draw_bits(density, levels, (height, width))
+    assert drawn.shape == (height, width, 3) and drawn.dtype == np.uint8
+    expected = np.round(report.bits_colours(density)).astype(np.uint8)
+    for y in range(height):
+        for x in range(width):
+            size = 16 * 2 ** levels[y // 16, x // 16]
+            is_line = y % size == 0 or x % size == 0
+            assert np.array_equal(drawn[y, x], expected[y // 16, x // 16]) != is_line
+
+
+def test_bits_that_do_not_fit_their_picture_are_refused():
+    levels = uniform_levels(64, 64, 0)
+    with pytest.raises(ValueError, match="64 x 65 pixels has a level map of 4 x 8"):
+        report.draw_bits(np.ones((4, 4)), levels, (64, 65))
+    with pytest.raises(ValueError, match=r"level map is \[4, 4\] but the bits are \[2, 4\]"):
+        report.draw_bits(np.ones((2, 4)), levels, (64, 64))
+
+
+def test_the_legend_of_bits_shows_each_colour_over_its_label():
+    legend = report.draw_bits_scale()
+    strip, labels = legend[0], legend[report.SCALE_HEIGHT :]
+    for i, colour in enumerate(report.BITS_COLOURS):
+        part = slice(i * report.SCALE_STEP, (i + 1) * report.SCALE_STEP)
+        np.testing.assert_array_equal(strip[part][report.SCALE_STEP // 2], colour)
+        assert (labels[:, part] != report.PAPER).any()

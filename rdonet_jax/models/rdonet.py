@@ -12,6 +12,7 @@ is h = H / (16 · 2^l) by w = W / (16 · 2^l), the hyper-latent grid ceil(h / 4)
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -58,13 +59,14 @@ class HyperEncoder(nn.Module):
     """h_a: concat(y, d) [B, h, w, ·] to z [B, ceil(h/4), ceil(w/4), C]."""
 
     config: ModelConfig
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, y: jax.Array, d: jax.Array) -> jax.Array:
         x = ops.pad_to_multiple(jnp.concatenate([y, d], axis=-1), partition.HYPER_STRIDE)
-        x = layers.Conv(self.config.hyper[0], "down", name="first")(x)
+        x = layers.Conv(self.config.hyper[0], "down", dtype=self.dtype, name="first")(x)
         x = layers.GDN(name="gdn")(x)
-        return layers.Conv(self.config.hyper_latents, "down", name="second")(x)
+        return layers.Conv(self.config.hyper_latents, "down", dtype=self.dtype, name="second")(x)
 
 
 class HyperDecoder(nn.Module):
@@ -72,16 +74,18 @@ class HyperDecoder(nn.Module):
 
     config: ModelConfig
     latents: int
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, z_hat: jax.Array, d: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = layers.Conv(self.config.hyper[1], "up", name="first")(z_hat)
+        x = layers.Conv(self.config.hyper[1], "up", dtype=self.dtype, name="first")(z_hat)
         x = layers.GDN(inverse=True, name="first_gdn")(x)
-        x = layers.Conv(self.config.hyper[2], "up", name="second")(x)
+        x = layers.Conv(self.config.hyper[2], "up", dtype=self.dtype, name="second")(x)
         x = layers.GDN(inverse=True, name="second_gdn")(x)
         x = x[:, : d.shape[1], : d.shape[2]]
         x = jnp.concatenate([x, d], axis=-1)
-        mu, raw = jnp.split(layers.Conv(2 * self.latents, gain=0.1, name="prior")(x), 2, axis=-1)
+        x = layers.Conv(2 * self.latents, gain=0.1, dtype=self.dtype, name="prior")(x)
+        mu, raw = jnp.split(x, 2, axis=-1)
         return mu, raw
 
 
@@ -90,16 +94,18 @@ class LSUnit(nn.Module):
 
     config: ModelConfig
     level: int
+    dtype: Any = jnp.float32
 
     def setup(self) -> None:
         config, level = self.config, self.level
+        conv = functools.partial(layers.Conv, dtype=self.dtype)
         handed_on = config.features[level - 1] if level else config.trunk[2]
-        self.encoder = layers.Conv(config.features[level], "down", config.padding, gain=2.0)
-        self.to_latent = layers.Conv(config.latents[level])
-        self.hyper_encoder = HyperEncoder(config)
-        self.hyper_decoder = HyperDecoder(config, config.latents[level])
+        self.encoder = conv(config.features[level], "down", config.padding, gain=2.0)
+        self.to_latent = conv(config.latents[level])
+        self.hyper_encoder = HyperEncoder(config, self.dtype)
+        self.hyper_decoder = HyperDecoder(config, config.latents[level], self.dtype)
         self.hyper_prior = CausalPrior(config.prior_hidden)
-        self.hand_over = layers.Conv(handed_on, "up", gain=2.0)
+        self.hand_over = conv(handed_on, "up", gain=2.0)
 
 
 class RDONet(nn.Module):
@@ -107,20 +113,22 @@ class RDONet(nn.Module):
 
     `state` is what the decoder knows so far: the decoder feature d at the resolution of the level
     that comes next (after level 0: at 1/8 of the picture's size), [B, ·, ·, C].
+
+    `dtype` and `remat` are for training: the transforms may be computed in bfloat16 (latents,
+    priors and x_hat are float32 all the same), and activations anew in the backward pass.
     """
 
     config: ModelConfig
+    dtype: Any = jnp.float32
+    remat: bool = False
 
     def setup(self) -> None:
         first, second, third = self.config.trunk
         padding = self.config.padding
-        self.g_a = [layers.Conv(n, "down", padding, gain=2.0) for n in (first, second, third)]
-        self.units = [LSUnit(self.config, level) for level in range(LEVELS)]
-        self.g_s = [
-            layers.Conv(second, "up", gain=2.0),
-            layers.Conv(first, "up", gain=2.0),
-            layers.Conv(3, "up"),
-        ]
+        conv = functools.partial(layers.Conv, dtype=self.dtype)
+        self.g_a = [conv(n, "down", padding, gain=2.0) for n in (first, second, third)]
+        self.units = [LSUnit(self.config, level, self.dtype) for level in range(LEVELS)]
+        self.g_s = [conv(second, "up", gain=2.0), conv(first, "up", gain=2.0), conv(3, "up")]
 
     def analyse(self, x: jax.Array) -> tuple[jax.Array, ...]:
         """x [B, H, W, 3] -> encoder features e[l] [B, h, w, C], finest to coarsest."""
@@ -141,7 +149,7 @@ class RDONet(nn.Module):
         """Encoder only: y [B, h, w, C] and z [B, ceil(h/4), ceil(w/4), ·] of a level."""
         unit = self.units[level]
         y = unit.to_latent(jnp.concatenate([e, state], axis=-1))
-        return y, unit.hyper_encoder(y, state)
+        return _float32(y, unit.hyper_encoder(y, state))
 
     def hyper_prior(self, level: int, z_hat: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean on the integer grid (straight-through) and raw scale of z, given earlier z_hat."""
@@ -150,7 +158,7 @@ class RDONet(nn.Module):
 
     def prior(self, level: int, z_hat: jax.Array, state: jax.Array) -> Prior:
         """The distribution of y at a level, given z_hat and the coarser levels."""
-        mu, raw = self.units[level].hyper_decoder(z_hat, state)
+        mu, raw = _float32(*self.units[level].hyper_decoder(z_hat, state))
         return Prior(mu, self.scale_of(raw))
 
     def scale_of(self, raw: jax.Array) -> jax.Array:
@@ -165,7 +173,7 @@ class RDONet(nn.Module):
     def synthesise(self, state: jax.Array) -> jax.Array:
         """The state after level 0 -> x_hat [B, H, W, 3], not clipped."""
         first, second, last = self.g_s
-        return last(nn.relu(second(nn.relu(first(state))))) + 0.5
+        return last(nn.relu(second(nn.relu(first(state))))).astype(jnp.float32) + 0.5
 
     def code(
         self,
@@ -181,30 +189,53 @@ class RDONet(nn.Module):
         masks[l] is bool [B, h, w], True where the level is coded; a hyper-latent is coded when
         any of its 4×4 latents is.
         """
-        features = self.analyse(x)
+        features = self._segment(RDONet.analyse)(self, x)
         grid = features[COARSEST].shape[1:3]
         state = self.start(x.shape[0], grid)
         y_bits: list[Any] = [None] * LEVELS
         z_bits: list[Any] = [None] * LEVELS
-        count = coding_cost.symbol_bits if keys is None else entropy.bits
-        bits = functools.partial(count, distribution=self.config.distribution)
         for level in COARSE_TO_FINE:
-            y, z = self.latent(level, features[level], state)
-            y_key, z_key = _level_keys(keys, level)
+            step = self._segment(functools.partial(RDONet._code_level, level=level))
+            state, y_bits[level], z_bits[level] = step(
+                self, features[level], state, masks[level], _level_keys(keys, level)
+            )
+        x_hat = self._segment(RDONet.synthesise)(self, state)
+        return Coded(x_hat, tuple(y_bits), tuple(z_bits))
 
-            coded_z = partition.hyper_mask(masks[level])[..., None]
-            z_hat = jnp.where(coded_z, ops.straight_through_round(z), 0.0)
-            mu, raw = self.hyper_prior(level, z_hat)
-            bits_of_z = bits(_observed(z, mu, z_key), self.scale_of(raw))
-            z_bits[level] = jnp.sum(jnp.where(coded_z, bits_of_z, 0.0), axis=-1)
+    def _segment(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A part of the walk; with `remat`, only its inputs are kept for the backward pass."""
+        return nn.remat(step) if self.remat else step
 
-            prior = self.prior(level, z_hat, state)
-            bits_of_y = bits(_observed(y, prior.mu, y_key), prior.scale)
-            y_bits[level] = jnp.sum(jnp.where(masks[level][..., None], bits_of_y, 0.0), axis=-1)
+    def _code_level(
+        self,
+        e: jax.Array,
+        state: jax.Array,
+        mask: jax.Array,
+        keys: tuple[jax.Array | None, jax.Array | None],
+        level: int,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """One level of `code`: the state for the next one, and the maps of bits of y and z."""
+        count = coding_cost.symbol_bits if keys[0] is None else entropy.bits
+        bits = functools.partial(count, distribution=self.config.distribution)
+        y, z = self.latent(level, e, state)
+        y_key, z_key = keys
 
-            y_hat = prior.mu + ops.straight_through_round(y - prior.mu)
-            state = self.merge(level, select(masks[level], y_hat, prior.mu), state)
-        return Coded(self.synthesise(state), tuple(y_bits), tuple(z_bits))
+        coded_z = partition.hyper_mask(mask)[..., None]
+        z_hat = jnp.where(coded_z, ops.straight_through_round(z), 0.0)
+        mu, raw = self.hyper_prior(level, z_hat)
+        bits_of_z = bits(_observed(z, mu, z_key), self.scale_of(raw))
+        z_bits = jnp.sum(jnp.where(coded_z, bits_of_z, 0.0), axis=-1)
+
+        prior = self.prior(level, z_hat, state)
+        bits_of_y = bits(_observed(y, prior.mu, y_key), prior.scale)
+        y_bits = jnp.sum(jnp.where(mask[..., None], bits_of_y, 0.0), axis=-1)
+
+        y_hat = prior.mu + ops.straight_through_round(y - prior.mu)
+        return self.merge(level, select(mask, y_hat, prior.mu), state), y_bits, z_bits
+
+
+def _float32(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    return tuple(array.astype(jnp.float32) for array in arrays)
 
 
 def _level_keys(keys: jax.Array | None, level: int) -> tuple[jax.Array | None, jax.Array | None]:
@@ -225,9 +256,9 @@ def _observed(v: jax.Array, mu: jax.Array, keys: jax.Array | None) -> jax.Array:
 
 
 @functools.cache
-def network(config: ModelConfig) -> RDONet:
+def network(config: ModelConfig, dtype: Any = jnp.float32, remat: bool = False) -> RDONet:
     """The module for a configuration; one object per configuration, so that jit caches hold."""
-    return RDONet(config)
+    return RDONet(config, dtype, remat)
 
 
 @functools.partial(jax.jit, static_argnums=0)

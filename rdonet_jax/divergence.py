@@ -1,0 +1,74 @@
+"""What is left behind when the loss of a run stops being finite, to look into it.
+
+`diverged-STEP/` holds `state/` (the state that the step met, an Orbax checkpoint as in
+`checkpoints/`), `batch-HOST.npz` (the crops, uint8, and their numbers) and `crops-HOST.json` (for
+each crop its picture and what it gave).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from rdonet_jax import checkpoints, data, files, hosts, training
+from rdonet_jax.config import ModelConfig, TrainingConfig
+from rdonet_jax.pictures import Pictures
+
+KEPT = "the last checkpoint is kept"
+
+
+class DivergenceError(RuntimeError):
+    """A run whose loss or state is not finite any more."""
+
+
+def examined(
+    folder: Path,
+    model: ModelConfig,
+    config: TrainingConfig,
+    state: training.TrainState,
+    batch: data.Batch,
+    pictures: Pictures,
+) -> DivergenceError:
+    """Writes what the step after `state` met below the run's folder; gives the error to raise."""
+    step = int(state.step) + 1
+    place = folder / f"diverged-{step}"
+    if hosts.is_first():
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+    hosts.wait_for_all("there is a place for what diverged")
+    checkpoints.save_alone(place / "state", state)
+    host = jax.process_index()
+    files.replace(place / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
+    crops = [
+        {"number": int(number), "picture": str(_picture(pictures, config, step, number))}
+        | {name: str(value) for name, value in losses._asdict().items()}
+        for number, losses in zip(batch.numbers, _losses(model, config, state, batch), strict=True)
+    ]
+    files.replace(
+        place / f"crops-{host}.json", lambda file: file.write(json.dumps(crops, indent=1).encode())
+    )
+    return DivergenceError(
+        f"the loss or its gradient is not finite at step {step}; the state before it and the crops "
+        f"are in {place}; {KEPT}"
+    )
+
+
+def _picture(pictures: Pictures, config: TrainingConfig, step: int, number: int) -> Path:
+    return data.source(pictures, config, (step - 1) * config.batch_size + int(number))
+
+
+def _losses(
+    model: ModelConfig, config: TrainingConfig, state: training.TrainState, batch: data.Batch
+) -> list[training.CropLosses]:
+    """The losses of each crop as the step saw them, one crop at a time to save memory."""
+    one = jax.jit(training.crop_losses, static_argnums=(0, 1))
+    found = []
+    for number in range(len(batch.numbers)):
+        crop = jax.tree_util.tree_map(lambda leaf, n=number: leaf[n : n + 1], batch)
+        losses = one(model, config, state.params, state.step, crop)
+        found.append(training.CropLosses(*(value.item() for value in losses)))
+    return found

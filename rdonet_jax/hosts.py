@@ -1,0 +1,101 @@
+"""Several hosts as one run: joining them, who speaks, and stopping together.
+
+Every host runs the same program on its own devices. `jax.distributed` connects them; collectives
+of the step do the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from rdonet_jax.config import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """How a host finds the others.
+
+    With `coordinator` (address:port of the first host's service) the other two are needed as well;
+    without, `jax.distributed` asks the environment: SLURM, Open MPI, Cloud TPU, Kubernetes.
+    """
+
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+
+
+def join(cluster: Cluster) -> None:
+    """Connects this host; to be called before anything touches a device.
+
+    Raises `ConfigError` when the others cannot be found or do not answer.
+    """
+    given = dataclasses.astuple(cluster)
+    if None in given and any(value is not None for value in given):
+        raise ConfigError("name the coordinator, the number of processes and this process's number")
+    # CPUs have no collectives of their own between hosts.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(*given)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"the hosts cannot be joined: {error}") from error
+
+
+def is_first() -> bool:
+    """Whether this host writes logs and descriptions."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every host has come here; `name` tells such places apart."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def require_equal(text: str, what: str) -> None:
+    """Raises `ConfigError` on every host unless all have the same text; `what` names it."""
+    if jax.process_count() == 1:
+        return
+    sums = multihost_utils.process_allgather(np.asarray(zlib.crc32(text.encode()), np.uint32))
+    if np.any(sums != sums[0]):
+        raise ConfigError(f"the hosts of this run differ in their {what}")
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[int], str]]:
+    """Gives a function of the number of steps done: the signal to stop for, or an empty string.
+
+    All hosts hear it at the same step, whichever was told. One host alone also heeds Ctrl-C; the
+    second one kills as usual.
+    """
+    if jax.process_count() > 1:
+        # jax.distributed has its own handler of SIGTERM, and lets the hosts agree on a step.
+        yield lambda step: "SIGTERM" if multihost_utils.reached_preemption_sync_point(step) else ""
+        return
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda step: ""  # signals reach the main thread only
+        return
+    received: list[str] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+        signal.signal(number, held[number])
+
+    heeded = (signal.SIGTERM, signal.SIGINT)
+    held = {number: signal.getsignal(number) for number in heeded}
+    for number in heeded:
+        signal.signal(number, note)
+    try:
+        yield lambda step: received[0] if received else ""
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)

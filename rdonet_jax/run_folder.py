@@ -1,0 +1,162 @@
+"""The folder of a training run: what fixes the run and where it comes from, in `config.json`.
+
+`config.json` is written first and in one piece, then the checkpoint of step 0, and only then the
+loop begins. So a run that was killed before its first checkpoint has a configuration and no log;
+resuming it starts it afresh.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from rdonet_jax import checkpoints, files, run_log
+from rdonet_jax.config import ModelConfig, TrainingConfig, from_dict
+from rdonet_jax.pictures import PictureSet
+
+CONFIG_FILE = "config.json"
+PACKAGES = (
+    "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow",
+)  # fmt: skip
+"""What a run's numbers may hang on."""
+
+
+class RunError(RuntimeError):
+    """A run that cannot be started or continued."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a run comes from, recorded when it starts."""
+
+    command: str
+    folders: tuple[str, ...]  # as given; they may move
+    validation_folders: tuple[str, ...]  # empty when training pictures are held out
+    pictures: PictureSet
+    validation_pictures: PictureSet
+    started_from: Mapping[str, Any] | None  # the record of the weights it goes on from
+    environment: Mapping[str, Any] | None = None  # see the function of that name
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> Origin:
+        sets = ("pictures", "validation_pictures")
+        return from_dict(cls, {**values, **{k: PictureSet(**values[k]) for k in sets}})
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run is made of: the network, the schedule and a name for its preset."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    preset: str
+    origin: Origin | None = None  # None before the start, and for runs that did not record it
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def load(cls, folder: Path) -> Run:
+        """The run of a folder. Raises `RunError` when there is none or its file is damaged."""
+        try:
+            values = json.loads((folder / CONFIG_FILE).read_text())
+            origin = values.get("origin")
+            return cls(
+                from_dict(ModelConfig, values["model"]),
+                from_dict(TrainingConfig, values["training"]),
+                str(values["preset"]),
+                None if origin is None else Origin.of_json(origin),
+            )
+        except KeyError as error:
+            raise RunError(f"{folder}: {CONFIG_FILE} has no entry {error}") from error
+        except (OSError, AttributeError, TypeError, ValueError) as error:
+            raise RunError(f"{folder}: holds no training run ({error})") from error
+
+
+def environment() -> dict[str, Any]:
+    """Versions of what computes, the revision of this package's checkout, and the devices."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "revision": _revision(),
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "hosts": jax.process_count(),
+    }
+
+
+def _revision() -> str | None:
+    """The git commit that this package's files belong to, "+" behind it if they were changed."""
+    place = str(Path(__file__).parent)
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", place, *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        # An installed package may lie inside another project's checkout.
+        if not git("ls-files", "--", __file__):
+            return None
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", place)
+        return git("rev-parse", "HEAD") + ("+" if changes else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def check(folder: Path, run: Run, resume: bool) -> None:
+    """Raises `RunError` if the folder holds another run, or one that is not to be resumed."""
+    described = folder / CONFIG_FILE
+    if resume:
+        if not described.exists():
+            raise RunError(f"{folder}: there is no run to resume")
+        _require_same(folder, Run.load(folder), run)
+        return
+    if described.exists():
+        raise RunError(f"{folder}: there is a run already; continue it with --resume")
+    for name in (checkpoints.LAST, checkpoints.BEST, run_log.LOG_FILE):
+        if (folder / name).exists():
+            raise RunError(f"{folder}: holds {name} of a run without its {CONFIG_FILE}")
+
+
+def claim(folder: Path, run: Run) -> None:
+    """Makes the run's folder, with the description of the run in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files.replace(folder / CONFIG_FILE, lambda file: file.write(run.to_json().encode()))
+
+
+def _require_same(folder: Path, held: Run, run: Run) -> None:
+    if dataclasses.replace(held, origin=None) != dataclasses.replace(run, origin=None):
+        raise RunError(
+            f"{folder}: holds a run with another configuration ({_differences(held, run)}); "
+            "resume it unchanged"
+        )
+    if held.origin is None:
+        raise RunError(f"{folder}: does not say which pictures it had; it can only be exported")
+    for purpose, name in (("training", "pictures"), ("validation", "validation_pictures")):
+        before, now = getattr(held.origin, name), getattr(run.origin, name)
+        if before != now:
+            raise RunError(
+                f"{folder}: the {purpose} pictures are not those that the run began with: "
+                f"{before.count} then, {now.count} now, and their names below the folders, their "
+                "sizes and their order must be the same"
+            )
+
+
+def _differences(held: Run, run: Run) -> str:
+    """Which fields differ, and how."""
+    parts = [("preset", held.preset, run.preset)]
+    for before, now in ((held.model, run.model), (held.training, run.training)):
+        parts += [
+            (field.name, getattr(before, field.name), getattr(now, field.name))
+            for field in dataclasses.fields(before)
+        ]
+    return ", ".join(f"{name}: {old} then, {new} now" for name, old, new in parts if old != new)

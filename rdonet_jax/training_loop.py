@@ -1,0 +1,182 @@
+"""The loop of a training run: steps, what happens between them, and how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rdonet_jax import data, divergence, hosts, run_folder, training, validation
+from rdonet_jax.checkpoints import Checkpoints, Progress
+from rdonet_jax.config import ConfigError, ModelConfig, TrainingConfig
+from rdonet_jax.monitor import Monitor, StepValues
+from rdonet_jax.pictures import Pictures
+
+PREVIEWED = 4
+"""So many validation crops are shown as pictures."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """How often things happen, in steps."""
+
+    log: int = 50
+    validation: int = 1000
+    checkpoint: int = 500
+    preview: int = 5000
+
+    def __post_init__(self) -> None:
+        for name, steps in dataclasses.asdict(self).items():
+            if steps < 1:
+                raise ConfigError(f"the {name} interval must be at least one step, not {steps}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its last state, and the signal that stopped it before its end."""
+
+    state: training.TrainState
+    stopped_by: str  # empty if it came to its end
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sent:
+    """A step that was given to the devices and not yet looked at."""
+
+    number: int
+    batch: data.Batch
+    metrics: training.StepMetrics
+
+
+class Loop:
+    """Takes the steps of a run. The devices are at most one step ahead of what the host has seen.
+
+    What a resumed run needs beside the state is in `Progress`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: ModelConfig,
+        config: TrainingConfig,
+        intervals: Intervals,
+        pictures: Pictures,
+        crops: np.ndarray,
+        kept: Checkpoints,
+    ) -> None:
+        """`crops` are those for validation, `kept` the checkpoints to write."""
+        self.folder, self.model, self.config, self.intervals = folder, model, config, intervals
+        self.pictures, self.crops, self.kept = pictures, crops, kept
+        self.step = training.make_step(model, config)
+        self.validate = validation.make(model, config, crops)
+
+    def run(self, state: training.TrainState, progress: Progress, resumed: bool) -> Outcome:
+        """From a state on the host to the end of the schedule, or to a signal."""
+        config = self.config
+        reader = data.batches(self.pictures, config, jax.process_index(), jax.process_count())
+        reader.set_state(progress.reader)
+        pending = [StepValues(*values) for values in progress.pending]
+        monitor = Monitor(
+            self.folder, config, progress.step, self.intervals.log, pending, hosts.is_first()
+        )
+        with closing(reader), monitor, hosts.stop_requests() as stop_request:
+            if resumed:
+                monitor.event(progress.step, event="resumed", **run_folder.environment())
+            state, stopped_by = self._steps(state, progress, reader, monitor, stop_request)
+        return Outcome(training.unreplicate(state), stopped_by)
+
+    def _steps(
+        self,
+        state: training.TrainState,
+        progress: Progress,
+        reader: Any,
+        monitor: Monitor,
+        stop_request: Callable[[int], str],
+    ) -> tuple[training.TrainState, str]:
+        sent: deque[_Sent] = deque()
+        state = training.replicate(state)
+        number, stopped_by = progress.step, ""
+        while number < self.config.steps and not stopped_by:
+            batch = next(reader)
+            state, metrics = self.step(state, training.shard(batch))
+            number += 1
+            sent.append(_Sent(number, batch, metrics))
+            stopped_by = stop_request(number)
+            pausing = bool(stopped_by) or any(
+                self._is_due(number, steps) for steps in dataclasses.astuple(self.intervals)
+            )
+            while len(sent) > (0 if pausing else 1):
+                self._look_at(sent.popleft(), state, monitor)
+            if pausing:
+                progress = dataclasses.replace(progress, reader=reader.get_state())
+                progress = self._pause(number, state, progress, monitor, bool(stopped_by))
+        if number == self.config.steps:
+            return state, ""
+        monitor.event(number, event="stopped", by=stopped_by)
+        return state, stopped_by
+
+    def _is_due(self, number: int, interval: int) -> bool:
+        return number % interval == 0 or number == self.config.steps
+
+    def _look_at(self, sent: _Sent, state: training.TrainState, monitor: Monitor) -> None:
+        """Reports a step. Raises `DivergenceError` for one that was not finite."""
+        *values, healthy = (value[0].item() for value in sent.metrics)
+        if not healthy:
+            # Steps after a bad one change nothing: this is the state that it met.
+            met = training.unreplicate(state)
+            raise divergence.examined(
+                self.folder, self.model, self.config, met, sent.batch, self.pictures
+            )
+        monitor.step(sent.number, StepValues(*values))
+        if sent.number == self.config.stage1_steps and self.config.stage2_steps:
+            monitor.event(sent.number, event="stage 2 begins", optimiser=self.config.switch)
+
+    def _pause(
+        self,
+        number: int,
+        state: training.TrainState,
+        progress: Progress,
+        monitor: Monitor,
+        stopping: bool,
+    ) -> Progress:
+        """What is due between two steps: validation, pictures, checkpoints."""
+        config, intervals = self.config, self.intervals
+        progress = dataclasses.replace(
+            progress,
+            step=number,
+            stage=int(state.stage[0]),
+            switched_at=config.stage1_steps if number > config.stage1_steps else None,
+            pending=tuple(map(tuple, monitor.pending)),
+        )
+        with monitor.paused():
+            improved = False
+            if self._is_due(number, intervals.validation):
+                result = self.validate(state.ema)
+                improved = progress.improved(result.loss)
+                if improved:
+                    progress = dataclasses.replace(progress, best_loss=result.loss)
+                monitor.validation(number, result, improved)
+            if self._is_due(number, intervals.preview) and hosts.is_first():
+                ema = training.unreplicate(state.ema)
+                shown = validation.preview(self.model, ema, self.crops[:PREVIEWED])
+                monitor.pictures(number, shown)
+            if stopping or improved or self._is_due(number, intervals.checkpoint):
+                self._save(state, progress, improved)
+        return progress
+
+    def _save(self, state: training.TrainState, progress: Progress, improved: bool) -> None:
+        """A checkpoint, unless the state is not finite: the newest one must stay good."""
+        held = training.unreplicate(state)
+        if not training.is_finite(held):
+            raise divergence.DivergenceError(
+                f"the state is not finite after step {progress.step}; {divergence.KEPT}"
+            )
+        self.kept.save(held, progress)
+        if improved:
+            self.kept.save_best(held, progress)

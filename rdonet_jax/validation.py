@@ -1,0 +1,108 @@
+"""Validation during training: rate and quality on crops that are not trained on, over all devices.
+
+The averaged parameters, variance masks and rounded latents; float32, as in use.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax import objective, partition
+from rdonet_jax.config import ModelConfig, TrainingConfig
+from rdonet_jax.models import rdonet
+from rdonet_jax.training import AXIS, shard
+
+
+class Validation(NamedTuple):
+    """Means over the validation crops; the rate is an estimate."""
+
+    loss: float
+    bpp: float
+    psnr: float  # of 8-bit pictures
+    shares: tuple[float, float, float]  # of the area, by level
+
+
+class Preview(NamedTuple):
+    """What validation crops look like: for people."""
+
+    x: np.ndarray  # uint8 [N, H, W, 3]
+    x_hat: np.ndarray  # uint8 [N, H, W, 3]
+    levels: np.ndarray  # uint8 [N, H/16, W/16], the level that codes each 16x16 pixels
+    density: np.ndarray  # float32 [N, H/16, W/16], bits per pixel spent there (estimate)
+
+
+def _coded(model: ModelConfig, params: Any, crops: jax.Array) -> tuple[Any, ...]:
+    x = crops.astype(jnp.float32) / 255.0
+    masks = partition.level_masks(partition.variance(x, model.thresholds))
+    return x, masks, rdonet.network(model).apply({"params": params}, x, masks, method="code")
+
+
+def make(
+    model: ModelConfig, config: TrainingConfig, crops: np.ndarray
+) -> Callable[[Any], Validation]:
+    """A function of the replicated averaged parameters, over crops uint8 [N, ...].
+
+    Every host holds all crops and computes its share of them; the results are the same on all.
+    One shape for all batches, so one compilation; crops that fill the last batch up count nothing.
+    """
+
+    def batch_sums(params: Any, crops: jax.Array, counts: jax.Array) -> jax.Array:
+        x, masks, coded = _coded(model, params, crops)
+        bpp = objective.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
+        x_hat = objective.round_to_8_bit(coded.x_hat)
+        loss = objective.rd_loss(bpp, x, x_hat, config.lmbda, config.metric, config.ms_ssim_lmbda)
+        shares = [jnp.mean(mask, axis=(1, 2)) for mask in masks]
+        values = jnp.stack([loss, bpp, objective.psnr(x, x_hat), *shares])
+        return jax.lax.psum(jnp.sum(jnp.where(counts, values, 0.0), axis=1), AXIS)
+
+    summed = jax.pmap(batch_sums, axis_name=AXIS)
+    batches = [shard(batch) for batch in _batches(crops, config.batch_size)]
+
+    def validate(params: Any) -> Validation:
+        sums = sum(np.asarray(summed(params, *batch)[0], np.float64) for batch in batches)
+        loss, bpp, psnr, *shares = (sums / len(crops)).tolist()
+        return Validation(loss, bpp, psnr, tuple(shares))
+
+    return validate
+
+
+def _batches(crops: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """This host's share of batches of `size` crops, with which of them count."""
+    missing = -len(crops) % size
+    filled = np.concatenate([crops, np.repeat(crops[-1:], missing, axis=0)])
+    counts = np.arange(len(filled)) < len(crops)
+    share = size // jax.process_count()
+    starts = range(jax.process_index() * share, len(filled), size)
+    return [(filled[s : s + share], counts[s : s + share]) for s in starts]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _previewed(model: ModelConfig, params: Any, crops: jax.Array) -> tuple[jax.Array, ...]:
+    x, _, coded = _coded(model, params, crops)
+    levels = partition.level_map(partition.variance(x, model.thresholds))
+    return objective.to_8_bit(coded.x_hat), levels, _density(coded, levels.shape[1:])
+
+
+def _density(coded: rdonet.Coded, grid: tuple[int, ...]) -> jax.Array:
+    """Bits per pixel [B, h, w], those of a position spread evenly over the area it stands for."""
+    total = jnp.zeros(())
+    for level, stride in enumerate(partition.STRIDES):
+        for bits, side in (
+            (coded.y_bits[level], stride),
+            (coded.z_bits[level], stride * partition.HYPER_STRIDE),
+        ):
+            factor = side // partition.STRIDES[0]
+            spread = jnp.repeat(jnp.repeat(bits, factor, axis=1), factor, axis=2)
+            total = total + spread[:, : grid[0], : grid[1]] / side**2
+    return total
+
+
+def preview(model: ModelConfig, params: Any, crops: np.ndarray) -> Preview:
+    """The crops, uint8 [N, H, W, 3], coded with unreplicated parameters."""
+    return Preview(crops, *map(np.asarray, _previewed(model, params, crops)))

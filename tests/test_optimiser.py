@@ -1,0 +1,93 @@
+"""The step size over both stages, and what Adam carries over from one to the other."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rdonet_jax import config, optimiser
+
+
+def rates(schedule: config.TrainingConfig) -> np.ndarray:
+    rate = optimiser.learning_rate(schedule)
+    return np.array([float(rate(step)) for step in range(schedule.steps)])
+
+
+def schedule(**changes) -> config.TrainingConfig:
+    given = {"stage1_steps": 80, "stage2_steps": 20, "warmup_steps": 10, "learning_rate": 1e-2,
+             "final_rate": 0.1, "clip_norm": 1e9}  # fmt: skip
+    return config.TrainingConfig(**(given | changes))
+
+
+@pytest.mark.parametrize("name", config.CHOICES["schedule"])
+def test_the_step_size_warms_up_to_its_peak_and_falls_over_both_stages(name):
+    sizes = rates(schedule(schedule=name))
+    np.testing.assert_allclose(sizes[:10], np.linspace(1e-3, 1e-2, 11)[:10], rtol=1e-5)
+    assert sizes[10] == pytest.approx(1e-2)
+    assert np.all(np.diff(sizes[10:]) <= 1e-9)
+
+
+def test_each_schedule_has_the_shape_of_its_name():
+    at = np.arange(90) / 90  # the share of the decay that is done
+    expected = {
+        "cosine": 0.1 + 0.9 * (1 + np.cos(np.pi * at)) / 2,
+        "linear": 1 - 0.9 * at,
+        "exponential": 0.1**at,
+        "constant": np.ones(90),
+    }
+    for name, shape in expected.items():
+        np.testing.assert_allclose(rates(schedule(schedule=name))[10:], 1e-2 * shape, rtol=1e-4)
+
+
+def test_with_restart_each_stage_has_a_warm_up_and_a_decay():
+    sizes = rates(schedule(switch="restart", stage2_rate=0.5))
+    np.testing.assert_allclose(
+        sizes[:80], rates(schedule(stage1_steps=80, stage2_steps=0)), rtol=1e-6
+    )
+    alone = rates(schedule(stage1_steps=0, stage2_steps=20))
+    np.testing.assert_allclose(sizes[80:], 0.5 * alone, rtol=1e-6)
+
+
+def test_a_warm_up_longer_than_the_run_ends_with_it():
+    sizes = rates(schedule(stage1_steps=3, stage2_steps=1, warmup_steps=100))
+    np.testing.assert_allclose(sizes, 1e-2 * np.arange(1, 5) / 3, atol=0.4e-2)
+    assert np.all(np.isfinite(sizes))
+
+
+def updates(made: optax.GradientTransformation, steps: int) -> np.ndarray:
+    """Sizes of the updates for the gradients 1, 2, 3, ..."""
+    params = {"w": jnp.zeros(())}
+    state = made.init(params)
+    sizes = []
+    for step in range(steps):
+        update, state = made.update({"w": jnp.float32(step + 1)}, state, params)
+        sizes.append(float(update["w"]))
+    return np.array(sizes)
+
+
+def test_the_optimiser_is_optax_adam_with_the_schedule():
+    made = schedule()
+    expected = updates(optax.adam(optimiser.learning_rate(made)), 100)
+    np.testing.assert_allclose(updates(optimiser.make(made), 100), expected, rtol=1e-6)
+
+
+def test_a_restart_begins_adam_anew_and_a_carried_switch_does_not():
+    flat = {"schedule": "constant", "warmup_steps": 0, "stage1_steps": 5, "stage2_steps": 5}
+    carried = updates(optimiser.make(schedule(**flat)), 10)
+    restarted = updates(optimiser.make(schedule(switch="restart", **flat)), 10)
+    np.testing.assert_array_equal(carried[:5], restarted[:5])
+    # The first step of Adam has the size of the step size, whatever the gradient.
+    assert restarted[5] == pytest.approx(-1e-2, rel=1e-4)
+    assert carried[5] != pytest.approx(-1e-2, rel=1e-2)
+
+
+def test_the_gradient_is_clipped_by_its_global_norm():
+    made = optimiser.make(schedule(clip_norm=1.0))
+    params = {"a": jnp.float32(1.0), "b": jnp.float32(-2.0)}
+    state = made.init(params)
+    _, state = made.update({"a": jnp.float32(3.0), "b": jnp.float32(4.0)}, state, params)
+    moments = next(part for part in state if hasattr(part, "mu")).mu
+    assert float(moments["a"]) == pytest.approx(0.1 * 0.6)
+    assert float(moments["b"]) == pytest.approx(0.1 * 0.8)

@@ -1,0 +1,134 @@
+"""Training runs by the script, as its users start them: on one device, on eight, on two hosts."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from rdonet_jax import checkpoints, run_folder, run_log, training
+
+ROOT = Path(__file__).parent.parent.parent
+STEPS = 30
+SHORT = ["--preset", "tiny", "--crop", "64", "--batch-size", "8", "--steps", str(STEPS),
+         "--log-every", "1", "--validation-every", "10", "--checkpoint-every", "4",
+         "--preview-every", "15"]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker takes all of these tests, as they share runs that take long to make."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("training"))
+
+
+def started(
+    arguments: Sequence[object], devices: int = 1, settings: Mapping[str, str] | None = None
+) -> subprocess.Popen:
+    """`train.py` at work, on so many virtual devices."""
+    environment = {
+        **os.environ,
+        **(settings or {}),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
+    return subprocess.Popen(
+        [sys.executable, "train.py", *map(str, arguments)],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen, code: int = 0) -> str:
+    """What a process wrote to its error stream, once it has ended with this exit code."""
+    try:
+        _, errors = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == code, errors
+    return errors
+
+
+def on_two_hosts(
+    arguments: Sequence[object], devices: int, settings: Mapping[str, str]
+) -> list[subprocess.Popen]:
+    """Two processes with so many devices each, as two hosts of one run."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    cluster = ["--coordinator", f"localhost:{port}", "--processes", 2, "--process"]
+    return [started([*arguments, *cluster, number], devices, settings) for number in range(2)]
+
+
+def wait_for_step(run: Path, step: int, processes: Sequence[subprocess.Popen]) -> None:
+    """Returns as soon as a run at work has logged a step."""
+    log = run / run_log.LOG_FILE
+    while not log.exists() or step not in logged(run, "loss"):
+        assert all(process.poll() is None for process in processes), "ended too early"
+        time.sleep(0.01)
+
+
+def logged(run: Path, name: str) -> dict:
+    """What the log says of `name`, by step."""
+    return {e["step"]: e[name] for e in run_log.read(run / run_log.LOG_FILE) if name in e}
+
+
+def curve(run: Path) -> dict:
+    """All that a run's log says of its steps and validations, but for how fast it went."""
+    entries = run_log.read(run / run_log.LOG_FILE)
+    return {
+        (entry["step"], "validation" in entry): {
+            name: value for name, value in entry.items() if name != "crops_per_second"
+        }
+        for entry in entries
+        if "event" not in entry
+    }
+
+
+def newest_state(run: Path) -> training.TrainState:
+    held = run_folder.Run.load(run)
+    with checkpoints.Checkpoints(run) as kept:
+        return kept.restore(held.model, held.training)[0]
+
+
+def assert_close(ours: training.TrainState, theirs: training.TrainState, tolerance: float) -> None:
+    """The parts of two states are equal to rounding, each measured by its norm."""
+    for part, other in zip(ours, theirs, strict=True):
+        flat, other = (
+            np.concatenate([np.ravel(x) for x in jax.tree_util.tree_leaves(tree)]).astype(float)
+            for tree in (part, other)
+        )
+        assert np.linalg.norm(flat - other) <= tolerance * np.linalg.norm(flat)
+
+
+@pytest.fixture(scope="session")
+def start(photograph_folder, tmp_path_factory) -> Callable[..., Any]:
+    """Starts the script on the photographs; runs of equal shape share what they compile."""
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+    }
+
+    def start(run: Path, *more: object, devices: int = 1, hosts: int = 1) -> Any:
+        arguments = [*SHORT, "--data", photograph_folder, "--run", run, *more]
+        if hosts == 2:
+            return on_two_hosts(arguments, devices, cache)
+        return started(arguments, devices, cache)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished(start, tmp_path_factory) -> Path:
+    """A run of both stages on one device, from its first step to its last."""
+    run = tmp_path_factory.mktemp("runs") / "one"
+    ended(start(run))
+    return run

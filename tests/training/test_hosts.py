@@ -1,0 +1,87 @@
+"""One device, eight, and two hosts with four each: the same run to rounding."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+from rdonet_jax import checkpoints, config
+
+from .conftest import STEPS, assert_close, curve, ended, logged, newest_state, wait_for_step
+
+COMPARED = 20
+"""Steps whose losses are compared; rounding grows from step to step."""
+
+
+def losses(run) -> np.ndarray:
+    found = logged(run, "loss")
+    return np.array([found[step] for step in range(1, COMPARED + 1)])
+
+
+@pytest.fixture(scope="module")
+def on_eight_devices(start, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "eight"
+    ended(start(run, devices=8))
+    return run
+
+
+@pytest.fixture(scope="module")
+def on_two_hosts(start, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "hosts"
+    for process in start(run, devices=4, hosts=2):
+        ended(process)
+    return run
+
+
+def test_eight_devices_have_the_loss_curve_of_one(finished, on_eight_devices):
+    np.testing.assert_allclose(losses(on_eight_devices), losses(finished), rtol=2e-4)
+    # Every gradient is clipped. Clipped before it is averaged, it would have another direction.
+    assert min(logged(finished, "gradient_norm").values()) > 10 * config.TrainingConfig().clip_norm
+    assert_close(newest_state(on_eight_devices), newest_state(finished), 1e-3)
+
+
+def test_two_hosts_of_four_devices_have_the_loss_curve_of_one_device(finished, on_two_hosts):
+    np.testing.assert_allclose(losses(on_two_hosts), losses(finished), rtol=2e-4)
+    assert_close(newest_state(on_two_hosts), newest_state(finished), 1e-3)
+    ours, theirs = logged(on_two_hosts, "validation"), logged(finished, "validation")
+    assert ours.keys() == theirs.keys()
+    assert ours[STEPS]["loss"] == pytest.approx(theirs[STEPS]["loss"], rel=1e-3)
+
+
+def test_only_the_first_host_writes_logs(on_two_hosts):
+    assert len(list((on_two_hosts / "tensorboard").iterdir())) == 1
+    steps = [step for step, is_validation in curve(on_two_hosts) if not is_validation]
+    assert steps == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_checkpoint_of_two_hosts_goes_on_with_any_number_of_devices(
+    start, finished, on_two_hosts, tmp_path, devices
+):
+    run = tmp_path / "restored"
+    shutil.copytree(on_two_hosts, run)
+    shutil.rmtree(run / checkpoints.LAST / str(STEPS))
+    ended(start(run, "--resume", devices=devices))
+    assert set(logged(run, "loss")) == set(range(1, STEPS + 1))
+    resumed, whole = logged(run, "loss")[STEPS], logged(on_two_hosts, "loss")[STEPS]
+    assert resumed == pytest.approx(whole, rel=2e-4)
+    assert_close(newest_state(run), newest_state(on_two_hosts), 1e-3)
+
+
+def test_hosts_stop_together_when_one_is_told_and_go_on_as_if_they_had_not(
+    start, on_two_hosts, tmp_path
+):
+    run = tmp_path / "stopped"
+    processes = start(run, devices=4, hosts=2)
+    wait_for_step(run, 3, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    said = [ended(process) for process in processes]
+    stopped_at = int(newest_state(run).step)
+    assert 3 < stopped_at < STEPS
+    assert all(f"stopped after step {stopped_at}" in text for text in said)
+    for process in start(run, "--resume", devices=4, hosts=2):
+        ended(process)
+    assert curve(run) == curve(on_two_hosts)
