@@ -185,4 +185,7 @@ def failed(complaint: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code == 1:
+        hosts.leave_at_once()
+    sys.exit(code)

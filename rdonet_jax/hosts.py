@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from rdonet_jax.config import ConfigError
+
+PATIENCE_MS = 30 * 60 * 1000
+"""How long a host waits for the others, in milliseconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +63,40 @@ def is_first() -> bool:
 
 
 def wait_for_all(name: str) -> None:
-    """Returns when every host has come here; `name` tells such places apart."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+    """Returns when every host has come here; `name` tells such places apart.
+
+    Devices are not involved: their collectives give up on a host that comes much later.
+    """
+    ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=PATIENCE_MS)
+
+
+def compiled_together(function: Any, name: str) -> Any:
+    """`function`, a jit or pmap, whose first call waits until every host has compiled it.
+
+    One host may find it in its cache where another one compiles for minutes, and collectives of
+    the devices do not wait for so long. `name` as in `wait_for_all`.
+    """
+    if jax.process_count() == 1:
+        return function
+    is_compiled = False
+
+    def call(*args: Any) -> Any:
+        nonlocal is_compiled
+        if not is_compiled:
+            # The call below finds the result in JAX's cache.
+            function.lower(*args).compile()
+            wait_for_all(f"compiled {name}")
+            is_compiled = True
+        return function(*args)
+
+    return call
+
+
+def leave_at_once() -> None:
+    """Ends this process if it is one of several: the others then end as well, and do not wait."""
+    if jax.distributed.is_initialized() and jax.process_count() > 1:
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def require_equal(text: str, what: str) -> None:

@@ -73,7 +73,7 @@ class Loop:
         """`crops` are those for validation, `kept` the checkpoints to write."""
         self.folder, self.model, self.config, self.intervals = folder, model, config, intervals
         self.pictures, self.crops, self.kept = pictures, crops, kept
-        self.step = training.make_step(model, config)
+        self.step = hosts.compiled_together(training.make_step(model, config), "step")
         self.validate = validation.make(model, config, crops)
 
     def run(self, state: training.TrainState, progress: Progress, resumed: bool) -> Outcome:
@@ -168,6 +168,7 @@ class Loop:
                 monitor.pictures(number, shown)
             if stopping or improved or self._is_due(number, intervals.checkpoint):
                 self._save(state, progress, improved)
+            hosts.wait_for_all(f"step {number}")
         return progress
 
     def _save(self, state: training.TrainState, progress: Progress, improved: bool) -> None:
