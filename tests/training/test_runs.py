@@ -126,7 +126,8 @@ def test_what_cannot_start_says_why_in_one_line_and_writes_nothing(
     places["FILE"].write_text("")
     given = [str(places.get(argument, argument)) for argument in arguments]
     before = sorted(finished.rglob("*"))
-    assert train.main([*SHORT, "--data", str(photograph_folder), *given]) == 1
+    usual = ["--data", str(photograph_folder), "--start", str(tiny_weights)]
+    assert train.main([*SHORT, *usual, *given]) == 1
     message = capsys.readouterr().err.strip()
     assert complaint in message and "\n" not in message
     assert not (tmp_path / "new").exists()
@@ -165,7 +166,7 @@ def quick_start(photograph_folder, tiny_weights, tmp_path):
 
     def run(*more, data=photograph_folder):
         given = ["--data", data, "--run", tmp_path / "run", "--steps", 6, "--start", tiny_weights,
-                 "--checkpoint-every", 2, "--validation-every", 3]  # fmt: skip
+                 "--checkpoint-every", 2, "--validation-every", 3, "--preview-every", 3]  # fmt: skip
         return train.main([*SHORT, *map(str, given), *map(str, more)])
 
     return run
