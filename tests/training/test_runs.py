@@ -17,6 +17,9 @@ from rdonet_jax import checkpoints, config, run_folder, run_log, training, valid
 
 from .conftest import SHORT, STEPS, logged, newest_state
 
+QUICK = ["--steps", "6", "--checkpoint-every", "2", "--validation-every", "3",
+         "--preview-every", "3"]  # fmt: skip
+
 
 def test_a_run_has_both_stages_in_the_originals_proportion_and_is_validated(finished):
     run = run_folder.Run.load(finished)
@@ -165,8 +168,7 @@ def quick_start(photograph_folder, tiny_weights, tmp_path):
     """`train.main` on a run of six quick steps that goes on from a weights file."""
 
     def run(*more, data=photograph_folder):
-        given = ["--data", data, "--run", tmp_path / "run", "--steps", 6, "--start", tiny_weights,
-                 "--checkpoint-every", 2, "--validation-every", 3, "--preview-every", 3]  # fmt: skip
+        given = ["--data", data, "--run", tmp_path / "run", "--start", tiny_weights, *QUICK]
         return train.main([*SHORT, *map(str, given), *map(str, more)])
 
     return run
