@@ -17,6 +17,7 @@ from pathlib import Path
 
 try:
     from rdonet_jax import (
+        checkpoints,
         config,
         divergence,
         hosts,
@@ -31,6 +32,7 @@ except ModuleNotFoundError as error:
     sys.exit(f"train.py: {error.name} is not installed; pip install '.[train]' brings it")
 
 EXPECTED = (
+    checkpoints.CheckpointError,
     config.ConfigError,
     divergence.DivergenceError,
     pictures.PictureError,
@@ -39,6 +41,9 @@ EXPECTED = (
     zoo.ZooError,
 )
 """Errors that are told in one line."""
+
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit code after Ctrl-C."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -139,7 +144,7 @@ def train(arguments: Sequence[str]) -> int:
     print(f"train.py: {outcome.stopped_by}: stopped after step {step}, --resume goes on from there",
           file=sys.stderr)  # fmt: skip
     # Being asked to stop by the system is no failure; Ctrl-C is one to whoever called this.
-    return 128 + signal.SIGINT if outcome.stopped_by == "SIGINT" else 0
+    return INTERRUPTED if outcome.stopped_by == "SIGINT" else 0
 
 
 def export(arguments: Sequence[str]) -> int:
@@ -169,6 +174,9 @@ def main(arguments: Sequence[str]) -> int:
         return train(arguments)
     except EXPECTED as error:
         return failed(str(error))
+    except KeyboardInterrupt:
+        failed("interrupted")
+        return INTERRUPTED
     except OSError as error:
         return failed(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
@@ -185,7 +193,5 @@ def failed(complaint: str) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    if code == 1:
-        hosts.leave_at_once()
-    sys.exit(code)
+    with hosts.failing_together():
+        sys.exit(main(sys.argv[1:]))

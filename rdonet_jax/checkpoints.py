@@ -7,9 +7,10 @@ restore together, and the folder must be one that all of them see.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,50 +49,64 @@ class Progress:
 
 
 class Checkpoints:
-    """The checkpoints below a run's folder; a context manager that waits for the last write."""
+    """The checkpoints below a run's folder; a context manager that waits for the last write.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._last = _manager(folder / LAST, KEPT)
-        self._best = _manager(folder / BEST, 1)
+    Writes go on in the background, one at a time: two would mix up where several hosts wait for
+    each other. All methods raise `CheckpointError` when one has failed, be it an earlier one.
+    With `read_only`, nothing is made or removed in the folder.
+    """
+
+    def __init__(self, folder: Path, read_only: bool = False) -> None:
+        self._last = _manager(folder / LAST, KEPT, read_only)
+        self._best = _manager(folder / BEST, 1, read_only)
 
     def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._last.close()
-        self._best.close()
+        with contextlib.ExitStack() as stack:
+            for manager in (self._last, self._best):
+                stack.enter_context(_told(manager))
+                stack.callback(manager.close)
 
     def latest_step(self) -> int | None:
         return self._last.latest_step()
 
-    def save(self, state: TrainState, progress: Progress) -> None:
-        """Writes an unreplicated state, in the background."""
-        # Two writes at a time would mix up where the hosts wait for each other.
-        self._best.wait_until_finished()
-        _save(self._last, state, progress)
-
-    def save_best(self, state: TrainState, progress: Progress) -> None:
-        """The same, as the best so far."""
-        self._last.wait_until_finished()
-        _save(self._best, state, progress)
+    def save(self, state: TrainState, progress: Progress, best: bool = False) -> None:
+        """Writes an unreplicated state in the background, if it is the best one in both places."""
+        if best:
+            # First: the newest one says that it is there.
+            self._write(self._best, state, progress)
+        self._write(self._last, state, progress)
 
     def wait(self) -> None:
         """Returns when everything is on disk."""
-        self._last.wait_until_finished()
-        self._best.wait_until_finished()
+        for manager in (self._best, self._last):
+            with _told(manager):
+                manager.wait_until_finished()
+                manager.check_for_errors()
+
+    def _write(self, manager: ocp.CheckpointManager, state: TrainState, progress: Progress) -> None:
+        self.wait()
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(_arrays(state)),
+            progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
+        )
+        with _told(manager):
+            manager.save(progress.step, args=args)
 
     def restore(
         self, model: ModelConfig, config: TrainingConfig, best: bool = False
     ) -> tuple[TrainState, Progress]:
         """The newest checkpoint or the best one, on the host.
 
-        Raises `CheckpointError` when there is none, or none of this form.
+        Raises `CheckpointError` when there is none, or it cannot be read.
         """
         manager = self._best if best else self._last
-        step = manager.latest_step()
-        if step is None:
+        steps = manager.all_steps()
+        if not steps:
             raise CheckpointError(f"{manager.directory}: there is no checkpoint")
+        step = max(steps)
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(_template(model, config)),
             progress=ocp.args.JsonRestore(),
@@ -101,8 +116,11 @@ class Checkpoints:
             values = dict(restored["progress"])
             values["pending"] = tuple(map(tuple, values["pending"]))
             return TrainState(**restored["state"]), Progress(**values)
-        except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
-            raise CheckpointError(f"{manager.directory / str(step)}: cannot be read") from error
+        except Exception as error:  # Orbax and what it stands on raise many kinds
+            complaint = f"{manager.directory / str(step)}: this checkpoint cannot be read"
+            if len(steps) > 1:
+                complaint += f"; without it the run goes on from step {sorted(steps)[-2]}"
+            raise CheckpointError(complaint) from error
 
 
 def save_alone(directory: Path, state: TrainState) -> None:
@@ -111,17 +129,26 @@ def save_alone(directory: Path, state: TrainState) -> None:
         checkpointer.save(directory.absolute(), _arrays(state))
 
 
-def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-    return ocp.CheckpointManager(directory.absolute(), options=options)
+@contextlib.contextmanager
+def _told(manager: ocp.CheckpointManager) -> Iterator[None]:
+    """What goes wrong when a checkpoint is written, as one sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{manager.directory}: a checkpoint could not be written ({cause})"
+        ) from error
 
 
-def _save(manager: ocp.CheckpointManager, state: TrainState, progress: Progress) -> None:
-    args = ocp.args.Composite(
-        state=ocp.args.StandardSave(_arrays(state)),
-        progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
+def _manager(directory: Path, keep: int, read_only: bool) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        create=not read_only,
+        read_only=read_only,
+        cleanup_tmp_directories=not read_only,
     )
-    manager.save(progress.step, args=args)
+    return ocp.CheckpointManager(directory.absolute(), options=options)
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:

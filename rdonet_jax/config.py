@@ -73,6 +73,8 @@ class ModelConfig:
                 raise ConfigError(f"{name} needs three channel counts, got {getattr(self, name)}")
         if self.padding not in ("edge", "zero"):
             raise ConfigError(f"padding must be 'edge' or 'zero', not {self.padding!r}")
+        if len(self.thresholds) != 2 or not all(t >= 0 for t in self.thresholds):
+            raise ConfigError(f"thresholds are two variances from 0 on, not {self.thresholds}")
         if self.distribution not in ("laplace", "gaussian"):
             raise ConfigError(
                 f"distribution must be 'laplace' or 'gaussian', not {self.distribution!r}"
@@ -160,6 +162,18 @@ class TrainingConfig:
         for name in ("random_share", "final_rate"):
             value = getattr(self, name)
             yield 0 <= value <= 1, f"{name} must lie in [0, 1], not {value}"
+        yield (
+            self.metric != "ms-ssim" or self.lmbda >= 0.1,
+            f"lmbda weighs 1 - MS-SSIM: {self.lmbda} is next to nothing, 8.73 a usual value",
+        )
+        yield (
+            self.metric == "both" or self.ms_ssim_lmbda == type(self).ms_ssim_lmbda,
+            "ms_ssim_lmbda is for the metric 'both'; 'ms-ssim' has lmbda",
+        )
+        yield (
+            self.switch == "restart" or self.stage2_rate == 1,
+            "stage2_rate needs the switch 'restart'",
+        )
         yield (
             self.schedule != "exponential" or self.final_rate > 0,
             "final_rate must be positive with the exponential schedule",

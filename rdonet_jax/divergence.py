@@ -51,6 +51,7 @@ def examined(
     files.replace(
         place / f"crops-{host}.json", lambda file: file.write(json.dumps(crops, indent=1).encode())
     )
+    hosts.wait_for_all("what diverged is written")
     return DivergenceError(
         f"the loss or its gradient is not finite at step {step}; the state before it and the crops "
         f"are in {place}; {KEPT}"

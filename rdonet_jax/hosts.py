@@ -10,8 +10,10 @@ import contextlib
 import dataclasses
 import os
 import signal
+import socket
 import sys
 import threading
+import traceback
 import zlib
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -92,11 +94,30 @@ def compiled_together(function: Any, name: str) -> Any:
     return call
 
 
-def leave_at_once() -> None:
-    """Ends this process if it is one of several: the others then end as well, and do not wait."""
-    if jax.distributed.is_initialized() and jax.process_count() > 1:
-        sys.stderr.flush()
-        os._exit(1)
+def processes_here() -> int:
+    """How many of a run's processes share this machine, and so its memory."""
+    if jax.process_count() == 1:
+        return 1
+    name = np.asarray(zlib.crc32(socket.gethostname().encode()), np.uint32)
+    return int(np.sum(multihost_utils.process_allgather(name) == name))
+
+
+@contextlib.contextmanager
+def failing_together() -> Iterator[None]:
+    """Where one of several hosts ends with an error, the others end as well.
+
+    Python would have it wait for the others first, which wait for it.
+    """
+    try:
+        yield
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) else 1
+        if code and jax.distributed.is_initialized() and jax.process_count() > 1:
+            if not isinstance(error, SystemExit):
+                traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(code)
+        raise
 
 
 def require_equal(text: str, what: str) -> None:
@@ -112,8 +133,8 @@ def require_equal(text: str, what: str) -> None:
 def stop_requests() -> Iterator[Callable[[int], str]]:
     """Gives a function of the number of steps done: the signal to stop for, or an empty string.
 
-    All hosts hear it at the same step, whichever was told. One host alone also heeds Ctrl-C; the
-    second one kills as usual.
+    All hosts hear it at the same step, whichever was told. One host alone also heeds Ctrl-C; a
+    second one interrupts as usual. Further SIGTERMs change nothing.
     """
     if jax.process_count() > 1:
         # jax.distributed has its own handler of SIGTERM, and lets the hosts agree on a step.
@@ -126,14 +147,16 @@ def stop_requests() -> Iterator[Callable[[int], str]]:
 
     def note(number: int, _: FrameType | None) -> None:
         received.append(signal.Signals(number).name)
-        signal.signal(number, held[number])
+        if number == signal.SIGINT:
+            signal.signal(number, held[number])
 
-    heeded = (signal.SIGTERM, signal.SIGINT)
-    held = {number: signal.getsignal(number) for number in heeded}
+    held = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    # A job in the background is not to hear Ctrl-C.
+    heeded = [number for number, handler in held.items() if handler != signal.SIG_IGN]
     for number in heeded:
         signal.signal(number, note)
     try:
         yield lambda step: received[0] if received else ""
     finally:
-        for number, handler in held.items():
-            signal.signal(number, handler)
+        for number in heeded:
+            signal.signal(number, held[number])

@@ -26,15 +26,16 @@ class Restarting(NamedTuple):
 
 def learning_rate(config: TrainingConfig) -> optax.Schedule:
     """The step size by number of steps done."""
-    if config.switch == "carry" or not config.stage1_steps or not config.stage2_steps:
-        return _curve(config, config.learning_rate, config.steps)
-    return optax.join_schedules(
-        [
-            _curve(config, config.learning_rate, config.stage1_steps),
-            _curve(config, config.learning_rate * config.stage2_rate, config.stage2_steps),
-        ],
-        [config.stage1_steps],
-    )
+    first, second = config.learning_rate, config.learning_rate * config.stage2_rate
+    if config.switch == "carry" or not config.stage2_steps:
+        return _curve(config, first, config.steps)
+    if not config.stage1_steps:
+        return _curve(config, second, config.steps)
+    curves = [
+        _curve(config, first, config.stage1_steps),
+        _curve(config, second, config.stage2_steps),
+    ]
+    return optax.join_schedules(curves, [config.stage1_steps])
 
 
 def _curve(config: TrainingConfig, peak: float, steps: int) -> optax.Schedule:

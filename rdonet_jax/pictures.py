@@ -177,7 +177,7 @@ def find(folders: Sequence[str | Path]) -> list[Path]:
     left_out = 0
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise PictureError(f"{folder}: no such folder")
+            raise PictureError(f"{folder}: {'not a' if folder.exists() else 'no such'} folder")
         below = dict(_files_below(folder, os.path.realpath(folder)))
         originals = _originals(folder, below)
         left_out += len(below) - len(originals)
@@ -209,7 +209,7 @@ def usable(
     if not kept:
         raise PictureError(f"none of {len(paths)} {purpose} pictures gives crops of {crop}x{crop}")
     weights = np.cumsum(np.prod(np.asarray(sizes, float), axis=1) ** AREA_POWER)
-    budget = _default_cache_bytes() if cache_bytes is None else cache_bytes
+    budget = default_cache_bytes() if cache_bytes is None else cache_bytes
     return Pictures(tuple(kept), tuple(sizes), weights / weights[-1], budget)
 
 
@@ -295,7 +295,7 @@ def _decode(path: Path, size: tuple[int, int]) -> Image.Image:
     return picture
 
 
-def _default_cache_bytes() -> int:
+def default_cache_bytes() -> int:
     """Half of the memory that is available, the other half being for the training itself."""
     available = memory.available_bytes()
     return UNKNOWN_MEMORY_BYTES if available is None else available // 2

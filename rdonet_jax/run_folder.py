@@ -7,22 +7,31 @@ resuming it starts it afresh.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from rdonet_jax import checkpoints, files, run_log
 from rdonet_jax.config import ModelConfig, TrainingConfig, from_dict
 from rdonet_jax.pictures import PictureSet
+from rdonet_jax.training import compute_dtype
+
+try:
+    import fcntl
+except ModuleNotFoundError:
+    fcntl = None
 
 CONFIG_FILE = "config.json"
+LOCK_FILE = ".lock"
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow",
 )  # fmt: skip
@@ -81,16 +90,25 @@ class Run:
             raise RunError(f"{folder}: holds no training run ({error})") from error
 
 
-def environment() -> dict[str, Any]:
+def environment(config: TrainingConfig) -> dict[str, Any]:
     """Versions of what computes, the revision of this package's checkout, and the devices."""
     return {
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
         "revision": _revision(),
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
         "hosts": jax.process_count(),
+        "transforms": jnp.dtype(compute_dtype(config)).name,
     }
+
+
+def _version(package: str) -> str | None:
+    """None for a package that another one stands in for, such as pillow-simd for pillow."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _revision() -> str | None:
@@ -127,20 +145,34 @@ def check(folder: Path, run: Run, resume: bool) -> None:
             raise RunError(f"{folder}: holds {name} of a run without its {CONFIG_FILE}")
 
 
-def claim(folder: Path, run: Run) -> None:
-    """Makes the run's folder, with the description of the run in it."""
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """While it lasts, no other process may train in the folder, which is made if need be.
+
+    Raises `RunError` when one does. Systems other than POSIX have no such locks, and take none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    with open(folder / LOCK_FILE, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"{folder}: another process is training this run") from error
+        yield
+
+
+def claim(folder: Path, run: Run) -> None:
+    """Puts the description of the run into its folder. Raises `RunError` if there is one."""
+    check(folder, run, resume=False)
     files.replace(folder / CONFIG_FILE, lambda file: file.write(run.to_json().encode()))
 
 
 def _require_same(folder: Path, held: Run, run: Run) -> None:
-    if dataclasses.replace(held, origin=None) != dataclasses.replace(run, origin=None):
-        raise RunError(
-            f"{folder}: holds a run with another configuration ({_differences(held, run)}); "
-            "resume it unchanged"
-        )
     if held.origin is None:
         raise RunError(f"{folder}: does not say which pictures it had; it can only be exported")
+    # First, since the number of pictures makes the length of a run in epochs.
     for purpose, name in (("training", "pictures"), ("validation", "validation_pictures")):
         before, now = getattr(held.origin, name), getattr(run.origin, name)
         if before != now:
@@ -149,6 +181,11 @@ def _require_same(folder: Path, held: Run, run: Run) -> None:
                 f"{before.count} then, {now.count} now, and their names below the folders, their "
                 "sizes and their order must be the same"
             )
+    if dataclasses.replace(held, origin=None) != dataclasses.replace(run, origin=None):
+        raise RunError(
+            f"{folder}: holds a run with another configuration ({_differences(held, run)}); "
+            "resume it unchanged"
+        )
 
 
 def _differences(held: Run, run: Run) -> str:

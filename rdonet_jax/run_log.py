@@ -33,8 +33,12 @@ def read(path: Path) -> list[dict[str, Any]]:
 def append(path: Path, entry: Mapping[str, Any]) -> None:
     """Adds a line. Numbers that JSON does not have, such as NaN, become null."""
     line = json.dumps(_strict(entry), allow_nan=False) + "\n"
-    with open(path, "ab", buffering=0) as log:
-        log.write(line.encode())
+    try:
+        with open(path, "ab", buffering=0) as log:
+            log.write(line.encode())
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names no file
+        raise
 
 
 def forget_after(path: Path, step: int) -> None:

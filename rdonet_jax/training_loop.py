@@ -76,8 +76,17 @@ class Loop:
         self.step = hosts.compiled_together(training.make_step(model, config), "step")
         self.validate = validation.make(model, config, crops)
 
-    def run(self, state: training.TrainState, progress: Progress, resumed: bool) -> Outcome:
-        """From a state on the host to the end of the schedule, or to a signal."""
+    def run(
+        self,
+        state: training.TrainState,
+        progress: Progress,
+        resumed: bool,
+        stop_request: Callable[[int], str],
+    ) -> Outcome:
+        """From a state on the host to the end of the schedule, or to a signal.
+
+        `stop_request` is as `hosts.stop_requests` gives it.
+        """
         config = self.config
         reader = data.batches(self.pictures, config, jax.process_index(), jax.process_count())
         reader.set_state(progress.reader)
@@ -85,9 +94,9 @@ class Loop:
         monitor = Monitor(
             self.folder, config, progress.step, self.intervals.log, pending, hosts.is_first()
         )
-        with closing(reader), monitor, hosts.stop_requests() as stop_request:
-            if resumed:
-                monitor.event(progress.step, event="resumed", **run_folder.environment())
+        with closing(reader), monitor:
+            if resumed and progress.step < config.steps:
+                monitor.event(progress.step, event="resumed", **run_folder.environment(config))
             state, stopped_by = self._steps(state, progress, reader, monitor, stop_request)
         return Outcome(training.unreplicate(state), stopped_by)
 
@@ -108,9 +117,7 @@ class Loop:
             number += 1
             sent.append(_Sent(number, batch, metrics))
             stopped_by = stop_request(number)
-            pausing = bool(stopped_by) or any(
-                self._is_due(number, steps) for steps in dataclasses.astuple(self.intervals)
-            )
+            pausing = bool(stopped_by) or self._has_duties(number)
             while len(sent) > (0 if pausing else 1):
                 self._look_at(sent.popleft(), state, monitor)
             if pausing:
@@ -123,6 +130,13 @@ class Loop:
 
     def _is_due(self, number: int, interval: int) -> bool:
         return number % interval == 0 or number == self.config.steps
+
+    def _has_duties(self, number: int) -> bool:
+        """Whether anything is to be done after a step that needs its state."""
+        due = self.intervals
+        return any(
+            self._is_due(number, steps) for steps in (due.validation, due.checkpoint, due.preview)
+        )
 
     def _look_at(self, sent: _Sent, state: training.TrainState, monitor: Monitor) -> None:
         """Reports a step. Raises `DivergenceError` for one that was not finite."""
@@ -157,12 +171,13 @@ class Loop:
         with monitor.paused():
             improved = False
             if self._is_due(number, intervals.validation):
-                result = self.validate(state.ema)
+                with monitor.paused("validation"):
+                    result = self.validate(state.ema)
                 improved = progress.improved(result.loss)
                 if improved:
                     progress = dataclasses.replace(progress, best_loss=result.loss)
                 monitor.validation(number, result, improved)
-            if self._is_due(number, intervals.preview) and hosts.is_first():
+            if self._is_due(number, intervals.preview) and hosts.is_first() and not stopping:
                 ema = training.unreplicate(state.ema)
                 shown = validation.preview(self.model, ema, self.crops[:PREVIEWED])
                 monitor.pictures(number, shown)
@@ -178,6 +193,4 @@ class Loop:
             raise divergence.DivergenceError(
                 f"the state is not finite after step {progress.step}; {divergence.KEPT}"
             )
-        self.kept.save(held, progress)
-        if improved:
-            self.kept.save_best(held, progress)
+        self.kept.save(held, progress, improved)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,22 @@ def split_pictures(sources: Sources, crop: int) -> tuple[pictures.Pictures, pict
     paths = pictures.find(sources.training)
     if sources.validation:
         held_out = pictures.find(sources.validation)
-    elif len(paths) < 2:
-        raise RunError("one picture cannot be for training and validation both; add --valid")
     else:
+        paths = pictures.usable(paths, crop).paths
         held_out = paths[::HELD_OUT]
+        if len(paths) < 2:
+            raise RunError("one picture cannot be for training and validation both; add --valid")
     # Folders for validation may lie inside those for training.
     validating = {path.resolve() for path in held_out}
     paths = [path for path in paths if path.resolve() not in validating]
     if not paths:
         raise RunError("all training pictures are validation pictures as well")
-    return pictures.usable(paths, crop), pictures.usable(held_out, crop, "validation")
+    # Processes of one machine share its memory.
+    budget = pictures.default_cache_bytes() // hosts.processes_here()
+    return (
+        pictures.usable(paths, crop, cache_bytes=budget),
+        pictures.usable(held_out, crop, "validation"),
+    )
 
 
 def train(
@@ -75,18 +82,21 @@ def train(
     run = dataclasses.replace(
         run, training=config, origin=_origin(config, sources, seen, held_out, command, resume)
     )
-    _require_equal_hosts(run)
+    intervals = intervals or Intervals()
+    _require_equal_hosts(run, intervals, resume)
     run_folder.check(folder, run, resume)
     crops = data.centre_crops(held_out, config.crop)
     start = None if resume else training.create_state(run.model, config)
-    hosts.wait_for_all("every host has looked at the folder")
-    if not resume and hosts.is_first():
-        run_folder.claim(folder, run)
-    hosts.wait_for_all("the folder is claimed")
-    with Checkpoints(folder) as kept:
-        state, progress = _first_state(folder, run, seen, kept, start)
-        loop = Loop(folder, run.model, config, intervals or Intervals(), seen, crops, kept)
-        return loop.run(state, progress, resume)
+    with run_folder.locked(folder) if hosts.is_first() else nullcontext():
+        hosts.wait_for_all("every host has looked at the folder")
+        if not resume and hosts.is_first():
+            run_folder.claim(folder, run)
+        hosts.wait_for_all("the folder is claimed")
+        # The checkpoints inside: a signal must not cut the last write short.
+        with hosts.stop_requests() as stop_request, Checkpoints(folder) as kept:
+            state, progress = _first_state(folder, run, seen, kept, start)
+            loop = Loop(folder, run.model, config, intervals, seen, crops, kept)
+            return loop.run(state, progress, resume, stop_request)
 
 
 def _origin(
@@ -104,7 +114,7 @@ def _origin(
         pictures=pictures.picture_set(seen, sources.training),
         validation_pictures=pictures.picture_set(held_out, sources.validation or sources.training),
         started_from=None if resume else _record_of_start(config),
-        environment=run_folder.environment(),
+        environment=run_folder.environment(config),
     )
 
 
@@ -113,8 +123,9 @@ def _record_of_start(config: TrainingConfig) -> Mapping[str, Any] | None:
     return None if config.start in ("linear", "random") else zoo.load(config.start).record
 
 
-def _require_equal_hosts(run: Run) -> None:
-    hosts.require_equal(dataclasses.replace(run, origin=None).to_json(), "configuration")
+def _require_equal_hosts(run: Run, intervals: Intervals, resume: bool) -> None:
+    described = dataclasses.replace(run, origin=None).to_json()
+    hosts.require_equal(f"{described} {intervals} {resume}", "configuration")
     hosts.require_equal(f"{run.origin.pictures} {run.origin.validation_pictures}", "pictures")
 
 
@@ -154,7 +165,7 @@ def export(
     """
     run = Run.load(folder)
     try:
-        with Checkpoints(folder) as kept:
+        with Checkpoints(folder, read_only=True) as kept:
             state, progress = kept.restore(run.model, run.training, best)
     except CheckpointError as error:
         raise RunError(str(error)) from error
