@@ -108,6 +108,11 @@ def test_the_best_checkpoint_can_be_exported(finished, tmp_path, capsys):
         ),
         (["--run", "FILE", "--steps", "30", "--start", "WEIGHTS"], "file"),
         (["--run", "NEW", "--steps", "30", "--metric", "ms-ssim"], "at least 192"),
+        (["--run", "NEW", "--crop", "256", "--metric", "ms-ssim"], "next to nothing"),
+        (["--run", "NEW", "--ms-ssim-lmbda", "5"], "for the metric 'both'"),
+        (["--run", "NEW", "--stage2-rate", "0.5"], "needs the switch 'restart'"),
+        (["--run", "NEW", "--thresholds", "nan", "5"], "thresholds are two variances"),
+        (["--run", "NEW", "--data", "WEIGHTS"], "not a folder"),
         (["--run", "NEW", "--lmbda", "0"], "lmbda must be positive"),
         (["--run", "NEW", "--lmbda", "nan"], "lmbda must be positive"),
         (["--run", "NEW", "--learning-rate", "inf"], "learning_rate must be positive"),
@@ -240,6 +245,52 @@ def test_resuming_asks_for_the_same_pictures_wherever_they_lie(
         picture.resize((100, 90)).save(moved / "coffee.png")
     assert quick_start("--resume", data=moved) == 1
     assert "training pictures are not those" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line(quick_steps, quick_start, tmp_path, capsys):
+    assert quick_start() == 0
+    newest = tmp_path / "run" / checkpoints.LAST / "6"
+    largest = max(newest.rglob("*"), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:100])
+    capsys.readouterr()
+    exporting = ["export", str(tmp_path / "run"), "name"]
+    for attempt in (lambda: quick_start("--resume"), lambda: train.main(exporting)):
+        assert attempt() == 1
+        message = capsys.readouterr().err.strip().splitlines()[-1]
+        assert f"{newest}: this checkpoint cannot be read" in message and "step 4" in message
+    shutil.rmtree(newest)
+    assert quick_start("--resume") == 0
+
+
+def test_two_processes_do_not_train_the_same_run(quick_steps, quick_start, tmp_path, capsys):
+    assert quick_start() == 0
+    capsys.readouterr()
+    with run_folder.locked(tmp_path / "run"):
+        assert quick_start("--resume") == 1
+    assert "another process is training this run" in capsys.readouterr().err
+    assert quick_start("--resume") == 0
+
+
+def test_pictures_are_held_out_from_those_that_can_be_used(
+    quick_steps, quick_start, photograph_folder, tmp_path, capsys
+):
+    folder = shutil.copytree(photograph_folder, tmp_path / "pictures")
+    (folder / "a.png").write_bytes(b"first in the list, and broken")
+    assert quick_start(data=folder) == 0
+    assert f"train.py: warning: {folder / 'a.png'}" in capsys.readouterr().err
+    origin = run_folder.Run.load(tmp_path / "run").origin
+    assert (origin.pictures.count, origin.validation_pictures.count) == (2, 1)
+
+
+def test_validation_pictures_among_the_training_pictures_are_not_trained_on(
+    quick_steps, quick_start, photograph_folder, tmp_path
+):
+    folder = shutil.copytree(photograph_folder, tmp_path / "pictures")
+    (folder / "valid").mkdir()
+    (folder / "coffee.png").rename(folder / "valid" / "coffee.png")
+    assert quick_start("--valid", folder / "valid", data=folder) == 0
+    origin = run_folder.Run.load(tmp_path / "run").origin
+    assert (origin.pictures.count, origin.validation_pictures.count) == (2, 1)
 
 
 def test_export_needs_nothing_but_the_runs_folder(
