@@ -1,11 +1,12 @@
-"""The two forms of the strided and of the transposed 5×5 convolution, side by side.
+"""Forms of the 5×5 convolutions, side by side, with XLA's gradients and with those of `layers.py`.
 
     python benchmarks/layers.py [--preset NAME] [--repeats N]
 
 Strided: directly, and as a 3×3 convolution over space-to-depth blocks. Transposed: over the input
-with zeros in between, and as a 3×3 convolution followed by depth-to-space. Milliseconds of the
-forward pass, and of forward and backward together, for the layers of g_a and g_s on 8 crops of
-256×256; every pair is checked to be equal first.
+with zeros in between, and as a 3×3 convolution followed by depth-to-space. Stride 1: directly.
+Milliseconds of the forward pass, and of forward and backward together, for g_a, g_s and the prior
+of y at the three levels, on 8 crops of 256×256; all forms are checked to be equal first. The
+convolutions of `layers.py` are compiled as a training step is.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import config, layers, ops
+from rdonet_jax import compilation, config, layers, ops, partition
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 BATCH, SIDE = 8, 256
+OURS = "layers.py"
 
 Layer = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -40,6 +42,19 @@ def over_blocks(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(
         ops.space_to_depth(x), blocks, (1, 1), ((1, 1), (1, 1)), dimension_numbers=LAYOUT
     )
+
+
+def to_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    phases = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
+    phases = phases.reshape(3, 2, 3, 2, *kernel.shape[2:])[::-1, :, ::-1]
+    phases = phases.transpose(0, 2, 4, 1, 3, 5).reshape(3, 3, kernel.shape[2], -1)
+    return ops.depth_to_space(
+        jax.lax.conv_general_dilated(x, phases, (1, 1), ((1, 1), (1, 1)), dimension_numbers=LAYOUT)
+    )
+
+
+def direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=LAYOUT)
 
 
 def dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -64,11 +79,17 @@ def compare(title: str, shape: tuple[int, ...], out: int, forms: dict[str, Layer
     x = jax.random.normal(jax.random.key(0), shape)
     kernel = jax.random.normal(jax.random.key(1), (5, 5, shape[-1], out)) / shape[-1]
     results = [jax.jit(form)(x, kernel) for form in forms.values()]
-    np.testing.assert_allclose(results[0], results[1], atol=1e-3)
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], atol=1e-3)
     for name, form in forms.items():
-        gradient = jax.jit(jax.grad(lambda x, k, f=form: jnp.sum(f(x, k) ** 2), argnums=(0, 1)))
-        forward = milliseconds(jax.jit(form), n, x, kernel)
-        both = milliseconds(gradient, n, x, kernel)
+
+        def gradients(x: jax.Array, k: jax.Array, f: Layer = form) -> tuple:
+            y, pull_back = jax.vjp(f, x, k)
+            return y, pull_back(y)
+
+        compiled = compilation.FixedShapes if name == OURS else jax.jit
+        forward = milliseconds(compiled(jax.jit(form)), n, x, kernel)
+        both = milliseconds(compiled(jax.jit(gradients)), n, x, kernel)
         print(f"{title:<36}{name:<18}{forward:>9.1f}{both:>12.1f}", flush=True)
 
 
@@ -77,11 +98,12 @@ def main() -> None:
     parser.add_argument("--preset", default="small", choices=list(config.PRESETS))
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    first, second, third = config.preset(options.preset).trunk
+    preset = config.preset(options.preset)
+    first, second, third = preset.trunk
     print(f"jax {jax.__version__} on {jax.local_devices()}, ms, median of {options.repeats}")
     print(f"{'layer, 8 crops of 256x256':<36}{'form':<18}{'forward':>9}{'+ backward':>12}")
-    down = {"strided": strided, "over blocks": over_blocks}
-    up = {"dilated": dilated, "depth-to-space": layers.convolve_up}
+    down = {"strided": strided, "over blocks": over_blocks, OURS: layers.convolve_down}
+    up = {"dilated": dilated, "depth-to-space": to_phases, OURS: layers.convolve_up}
     for divisor, (inputs, outputs) in zip(
         (1, 2, 4), ((3, first), (first, second), (second, third)), strict=True
     ):
@@ -90,6 +112,13 @@ def main() -> None:
         compare(title, (BATCH, side, side, inputs), outputs, down, options.repeats)
         title = f"up {outputs} to {inputs} to {side}x{side}"
         compare(title, (BATCH, side // 2, side // 2, outputs), inputs, up, options.repeats)
+    for level in range(config.LEVELS):
+        side = SIDE // partition.STRIDES[level]
+        inputs = preset.hyper[2] + preset.features[level]
+        outputs = 2 * preset.latents[level]
+        title = f"same {inputs} to {outputs} at {side}x{side}"
+        forms = {"direct": direct, OURS: layers.convolve}
+        compare(title, (BATCH, side, side, inputs), outputs, forms, options.repeats)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def wait_for_all(name: str) -> None:
 
 
 def compiled_together(function: Any, name: str) -> Any:
-    """`function`, a jit or pmap, whose first call waits until every host has compiled it.
+    """`function`, one of `compilation`, whose first call waits until every host has compiled it.
 
     One host may find it in its cache where another one compiles for minutes, and collectives of
     the devices do not wait for so long. `name` as in `wait_for_all`.
@@ -85,8 +85,7 @@ def compiled_together(function: Any, name: str) -> Any:
     def call(*args: Any) -> Any:
         nonlocal is_compiled
         if not is_compiled:
-            # The call below finds the result in JAX's cache.
-            function.lower(*args).compile()
+            function.compiled(*args)
             wait_for_all(f"compiled {name}")
             is_compiled = True
         return function(*args)

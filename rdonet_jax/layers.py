@@ -4,10 +4,10 @@ All strided convolutions are 5×5 with stride 2. Output i sees inputs 2i-2 ... 2
 centred on the first of the two input rows that it stands for. The transposed convolution is its
 exact adjoint: input i reaches outputs 2i-2 ... 2i+2.
 
-On CPUs XLA runs a 3×3 convolution over space-to-depth blocks much faster than a strided one with
-few input channels, and a 3×3 convolution followed by depth-to-space much faster than an input-
-dilated one (`benchmarks/layers.py` prints both). The parameters stay 5×5; a sixth row and column
-of zeros makes the two forms equal.
+The parameters stay 5×5, but what XLA computes has the form that it is fast in on CPUs
+(`benchmarks/layers.py` measures them). Each convolution brings its own gradient, in which the
+strided and the transposed one are each other's. Where the decoder's convolutions are evaluated
+without a gradient they keep one form for good: the bits of the decoder hang on it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,35 @@ import jax.numpy as jnp
 from rdonet_jax import ops
 
 Initializer = Callable[..., jax.Array]
+Residual = tuple[jax.Array, jax.Array]
 
 KERNEL = 5
 FEW_CHANNELS = 8
-"""Strided convolutions with at most this many input channels run over space-to-depth blocks."""
+"""Up to so many channels, those of the two rows and columns that a stride skips are joined: blocks
+of 2×2 pixels are then what a 3×3 convolution reads or writes."""
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+_SAME = ((2, 2), (2, 2))
+_ONE_BLOCK = ((1, 1), (1, 1))
 
 
-def _pad(x: jax.Array, low: int, high: int, padding: str) -> jax.Array:
-    mode = "edge" if padding == "edge" else "constant"
-    return jnp.pad(x, ((0, 0), (low, high), (low, high), (0, 0)), mode=mode)
+def _convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Any) -> jax.Array:
+    return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_LAYOUT)
+
+
+def _convolve_any(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[tuple[int, int], ...]
+) -> jax.Array:
+    """A convolution of a grid of any size.
+
+    XLA exchanges grid and kernel where the kernel is the larger one, and on CPUs has nothing but a
+    plain loop for the result, 100 times slower. With its padding the grid is large enough; the
+    barrier keeps XLA from taking that off again.
+    """
+    if x.shape[1] * x.shape[2] < kernel.shape[0] * kernel.shape[1]:
+        x = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *padding, (0, 0))))
+        padding = ((0, 0), (0, 0))
+    return _convolve(x, kernel, (stride, stride), padding)
 
 
 def _phases(kernel: jax.Array) -> jax.Array:
@@ -42,39 +60,174 @@ def _phases(kernel: jax.Array) -> jax.Array:
     return kernel.reshape(3, 2, 3, 2, *kernel.shape[2:])
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Any) -> jax.Array:
+def _to_phases(kernel: jax.Array) -> jax.Array:
+    """The 3×3 kernel [3, 3, I, 4 O] of a transposed convolution to blocks of 2×2 outputs."""
+    phases = _phases(kernel)[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
+    return phases.reshape(3, 3, kernel.shape[2], 4 * kernel.shape[3])
+
+
+def _from_phases(kernel: jax.Array) -> jax.Array:
+    """The 3×3 kernel [3, 3, 4 I, O] of a strided convolution from blocks of 2×2 inputs."""
+    phases = _phases(kernel).transpose(0, 2, 1, 3, 4, 5)
+    return phases.reshape(3, 3, 4 * kernel.shape[2], kernel.shape[3])
+
+
+def _strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    if x.shape[-1] <= FEW_CHANNELS:
+        return _convolve_any(ops.space_to_depth(x), _from_phases(kernel), 1, _ONE_BLOCK)
+    return _convolve_any(x, kernel, 2, ((2, 1), (2, 1)))
+
+
+def _transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.platform_dependent(x, kernel, cpu=_phase_by_phase, default=_input_dilated)
+
+
+def _phase_by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Each of the four phases of the outputs from the taps that reach it: no tap is zero."""
+    if kernel.shape[-1] <= FEW_CHANNELS:
+        return ops.depth_to_space(_convolve_any(x, _to_phases(kernel), 1, _ONE_BLOCK))
+    phases = [
+        _convolve_any(x, kernel[row::2, column::2][::-1, ::-1], 1, ((1 - row, 1), (1 - column, 1)))
+        for row in range(2)
+        for column in range(2)
+    ]
+    return ops.depth_to_space(jnp.concatenate(phases, axis=-1))
+
+
+def _input_dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The form that accelerators' libraries know as the backward pass of a strided convolution."""
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=_LAYOUT
+        x,
+        kernel[::-1, ::-1],
+        (1, 1),
+        ((2, 3), (2, 3)),
+        lhs_dilation=(2, 2),
+        dimension_numbers=_LAYOUT,
     )
+
+
+def _adjoint(kernel: jax.Array) -> jax.Array:
+    return kernel.swapaxes(2, 3)
+
+
+def _kernel_gradient(
+    form: Callable[[jax.Array, jax.Array], jax.Array],
+    x: jax.Array,
+    kernel: jax.Array,
+    dy: jax.Array,
+) -> jax.Array:
+    return jax.vjp(lambda k: form(x, k), kernel)[1](dy)[0]
+
+
+def _plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _convolve(x, kernel, (1, 1), _SAME)
+
+
+@jax.custom_vjp
+def _same(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _plain(x, kernel)
+
+
+def _same_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Residual]:
+    return _convolve_any(x, kernel, 1, _SAME), (x, kernel)
+
+
+def _same_backward(residual: Residual, dy: jax.Array) -> Residual:
+    x, kernel = residual
+    dx = _convolve_any(dy, _adjoint(kernel[::-1, ::-1]), 1, _SAME)
+    return dx, _kernel_gradient(_plain, x, kernel, dy)
+
+
+_same.defvjp(_same_forward, _same_backward)
+
+
+@jax.custom_vjp
+def _down(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _strided(x, kernel)
+
+
+def _down_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Residual]:
+    return _strided(x, kernel), (x, kernel)
+
+
+def _down_backward(residual: Residual, dy: jax.Array) -> Residual:
+    x, kernel = residual
+    return _transposed(dy, _adjoint(kernel)), _kernel_gradient(_strided, x, kernel, dy)
+
+
+_down.defvjp(_down_forward, _down_backward)
+
+
+@jax.custom_vjp
+def _up(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return ops.depth_to_space(_convolve(x, _to_phases(kernel), (1, 1), _ONE_BLOCK))
+
+
+def _up_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Residual]:
+    return _transposed(x, kernel), (x, kernel)
+
+
+def _up_backward(residual: Residual, dy: jax.Array) -> Residual:
+    x, kernel = residual
+    dx, pull_back = jax.vjp(lambda k: _strided(dy, _adjoint(k)), kernel)
+    return dx, pull_back(x)[0]
+
+
+_up.defvjp(_up_forward, _up_backward)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: str = "zero") -> jax.Array:
     """5×5 convolution, stride 1: [B, H, W, I] -> [B, H, W, O]."""
     if padding == "zero":
-        return _convolve(x, kernel, 1, ((2, 2), (2, 2)))
-    return _convolve(_pad(x, 2, 2, padding), kernel, 1, "VALID")
+        return _same(x, kernel)
+    return _convolve(_pad_edges(x, *_SAME), kernel, (1, 1), "VALID")
 
 
 def convolve_down(x: jax.Array, kernel: jax.Array, padding: str = "zero") -> jax.Array:
     """5×5 convolution, stride 2: [B, H, W, I] -> [B, H/2, W/2, O], for even H and W."""
-    if x.shape[-1] <= FEW_CHANNELS:
-        _, _, channels, out = kernel.shape
-        blocks = _phases(kernel).transpose(0, 2, 1, 3, 4, 5).reshape(3, 3, 4 * channels, out)
-        return _convolve(ops.space_to_depth(_pad(x, 2, 2, padding)), blocks, 1, "VALID")
     if padding == "zero":
-        return _convolve(x, kernel, 2, ((2, 1), (2, 1)))
-    return _convolve(_pad(x, 2, 1, padding), kernel, 2, "VALID")
+        return _down(x, kernel)
+    if x.shape[-1] <= FEW_CHANNELS:
+        blocks = ops.space_to_depth(_pad_edges(x, *_SAME))
+        return _convolve(blocks, _from_phases(kernel), (1, 1), "VALID")
+    return _add_beyond_edges(_down(x, kernel), x, kernel)
 
 
 def convolve_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """5×5 transposed convolution, stride 2: [B, H, W, I] -> [B, 2 H, 2 W, O].
+    """5×5 transposed convolution, stride 2: [B, H, W, I] -> [B, 2 H, 2 W, O]; kernel [5, 5, I, O].
 
-    As one 3×3 convolution to four phases and depth-to-space; kernel [5, 5, I, O].
+    Its value is that of one 3×3 convolution to four phases and depth-to-space.
     """
-    _, _, channels, out = kernel.shape
-    phases = _phases(kernel)[::-1, :, ::-1]
-    phases = phases.transpose(0, 2, 4, 1, 3, 5).reshape(3, 3, channels, 4 * out)
-    return ops.depth_to_space(_convolve(x, phases, 1, ((1, 1), (1, 1))))
+    return _up(x, kernel)
+
+
+def _pad_edges(x: jax.Array, rows: tuple[int, int], columns: tuple[int, int]) -> jax.Array:
+    return jnp.pad(x, ((0, 0), rows, columns, (0, 0)), mode="edge")
+
+
+def _add_beyond_edges(y: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """To the strided convolution of zero-padded x, what replicated borders add.
+
+    The first output sees two rows (columns) before the first input, the last one sees one behind
+    the last. This is cheaper than to convolve a padded copy of x.
+    """
+    rows, columns = y.shape[1:3]
+    beside = ((0, 0), (2, 1))
+    above = _convolve(
+        _pad_edges(x[:, :1], *beside), jnp.sum(kernel[:2], 0, keepdims=True), (1, 2), "VALID"
+    )
+    below = _convolve(_pad_edges(x[:, -1:], *beside), kernel[4:], (1, 2), "VALID")
+    upright = ((2, 1), (0, 0))
+    left = _convolve(x[:, :, :1], jnp.sum(kernel[:, :2], 1, keepdims=True), (2, 1), upright)
+    right = _convolve(x[:, :, -1:], kernel[:, 4:], (2, 1), upright)
+    for part, place in (
+        (above, ((0, rows - 1), (0, 0))),
+        (below, ((rows - 1, 0), (0, 0))),
+        (left, ((0, 0), (0, columns - 1))),
+        (right, ((0, 0), (columns - 1, 0))),
+    ):
+        y = y + jnp.pad(part, ((0, 0), *place, (0, 0)))
+    return y
 
 
 def scaled_normal(gain: float, inputs_per_output: float) -> Initializer:

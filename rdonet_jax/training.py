@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax import objective, optimiser, partition, zoo
+from rdonet_jax import compilation, objective, optimiser, partition, zoo
 from rdonet_jax.config import ConfigError, ModelConfig, TrainingConfig
 from rdonet_jax.data import Batch
 from rdonet_jax.models import linear, rdonet
@@ -213,7 +213,7 @@ def make_step(model: ModelConfig, config: TrainingConfig) -> Any:
     The state is donated. Each host gives the batch of its own devices, see `shard`.
     """
     step = functools.partial(device_step, model, config)
-    return jax.pmap(step, axis_name=AXIS, donate_argnums=(0,))
+    return compilation.FixedShapes(jax.pmap(step, axis_name=AXIS, donate_argnums=(0,)))
 
 
 def replicate(state: Any) -> Any:

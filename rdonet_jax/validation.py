@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import hosts, objective, partition
+from rdonet_jax import compilation, hosts, objective, partition
 from rdonet_jax.config import ModelConfig, TrainingConfig
 from rdonet_jax.models import rdonet
 from rdonet_jax.training import AXIS, shard
@@ -61,7 +61,9 @@ def make(
         values = jnp.stack([loss, bpp, objective.psnr(x, x_hat), *shares])
         return jax.lax.psum(jnp.sum(jnp.where(counts, values, 0.0), axis=1), AXIS)
 
-    summed = hosts.compiled_together(jax.pmap(batch_sums, axis_name=AXIS), "validation")
+    summed = hosts.compiled_together(
+        compilation.FixedShapes(jax.pmap(batch_sums, axis_name=AXIS)), "validation"
+    )
     batches = [shard(batch) for batch in _batches(crops, config.batch_size)]
 
     def validate(params: Any) -> Validation:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,16 +13,15 @@ from rdonet_jax import layers, ops
 from rdonet_jax.models import causal
 
 
-def strided_reference(x, kernel, padding):
-    """The definition: output i sees inputs 2 i - 2 ... 2 i + 2 of the padded picture."""
+def reference(x, kernel, stride, padding):
+    """The definition: output i sees inputs s i - 2 ... s i + 2 of the padded picture."""
     mode = "edge" if padding == "edge" else "constant"
     padded = np.pad(np.asarray(x, np.float64), ((0, 0), (2, 2), (2, 2), (0, 0)), mode=mode)
     _, rows, columns, _ = x.shape
-    out = np.zeros((x.shape[0], rows // 2, columns // 2, kernel.shape[-1]))
-    for i in range(rows // 2):
-        for j in range(columns // 2):
-            window = padded[:, 2 * i : 2 * i + 5, 2 * j : 2 * j + 5]
-            out[:, i, j] = np.tensordot(window, np.asarray(kernel, np.float64), 3)
+    out = np.zeros((x.shape[0], rows // stride, columns // stride, kernel.shape[-1]))
+    for i, j in np.ndindex(out.shape[1:3]):
+        window = padded[:, stride * i : stride * i + 5, stride * j : stride * j + 5]
+        out[:, i, j] = np.tensordot(window, np.asarray(kernel, np.float64), 3)
     return out
 
 
@@ -28,12 +29,80 @@ def normal(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
+GRIDS = [(2, 2), (2, 6), (8, 12)]
+"""Also smaller than a kernel, as the coarse levels of a crop are."""
+
+CONVOLUTIONS = {
+    "same": layers.convolve,
+    "same, edge": functools.partial(layers.convolve, padding="edge"),
+    "down": layers.convolve_down,
+    "down, edge": functools.partial(layers.convolve_down, padding="edge"),
+    "up": layers.convolve_up,
+}
+
+
 @pytest.mark.parametrize("padding", ["zero", "edge"])
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [3, layers.FEW_CHANNELS + 1])
-def test_a_strided_convolution_is_its_definition_in_both_of_its_forms(channels, padding):
-    x, kernel = normal(0, 2, 8, 12, channels), normal(1, 5, 5, channels, 4)
-    result = layers.convolve_down(jnp.asarray(x), jnp.asarray(kernel), padding)
-    np.testing.assert_allclose(result, strided_reference(x, kernel, padding), atol=1e-4)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_convolution_is_its_definition_in_all_of_its_forms(grid, channels, stride, padding):
+    x, kernel = (
+        jnp.asarray(normal(0, 2, *grid, channels)),
+        jnp.asarray(normal(1, 5, 5, channels, 4)),
+    )
+    convolve = layers.convolve if stride == 1 else layers.convolve_down
+    without = jax.jit(lambda x, k: convolve(x, k, padding))
+    with_gradient = jax.jit(lambda x, k: jax.vjp(without, x, k)[0])
+    expected = reference(x, kernel, stride, padding)
+    np.testing.assert_allclose(without(x, kernel), expected, atol=1e-4)
+    np.testing.assert_allclose(with_gradient(x, kernel), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize(
+    ("grid", "inputs", "outputs"),
+    [((2, 2), 9, 9), ((4, 4), 9, 9), ((8, 12), 9, 9), ((2, 6), 3, 9), ((8, 6), 9, 3)],
+)
+def test_gradients_of_convolutions_are_those_of_a_bilinear_function(name, grid, inputs, outputs):
+    x, other_x = jnp.asarray(normal(0, 2, 2, *grid, inputs))
+    kernel, other_kernel = jnp.asarray(normal(1, 2, 5, 5, inputs, outputs))
+    convolve = jax.jit(CONVOLUTIONS[name])
+    y = convolve(x, kernel)
+    dy = jnp.asarray(normal(2, *y.shape))
+    dx, dk = jax.jit(lambda x, k, dy: jax.vjp(CONVOLUTIONS[name], x, k)[1](dy))(x, kernel, dy)
+    tolerance = 1e-4 * float(jnp.linalg.norm(dy)) * float(jnp.linalg.norm(y))
+    along_x, along_kernel = jnp.vdot(dx, other_x), jnp.vdot(dk, other_kernel)
+    assert abs(along_x - jnp.vdot(dy, convolve(other_x, kernel))) < tolerance
+    assert abs(along_kernel - jnp.vdot(dy, convolve(x, other_kernel))) < tolerance
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_and_their_gradients_keep_the_type_of_what_they_are_given(name):
+    x, kernel = jnp.ones((2, 8, 8, 9), jnp.bfloat16), jnp.ones((5, 5, 9, 9), jnp.bfloat16)
+
+    def both(x, kernel):
+        y, pull_back = jax.vjp(CONVOLUTIONS[name], x, kernel)
+        return y, *pull_back(y)
+
+    assert {a.dtype for a in jax.eval_shape(both, x, kernel)} == {jnp.dtype(jnp.bfloat16)}
+
+
+@pytest.mark.parametrize("name", ["same", "down", "up"])
+@pytest.mark.parametrize("grid", GRIDS[:3])
+def test_no_convolution_of_a_training_step_is_one_that_xla_has_only_a_plain_loop_for(name, grid):
+    def both(x, kernel):
+        y, pull_back = jax.vjp(CONVOLUTIONS[name], x, kernel)
+        return y, pull_back(y)
+
+    x, kernel = jnp.ones((2, *grid, 9)), jnp.ones((5, 5, 9, 9))
+    assert "rhs_reversal" not in jax.jit(both).lower(x, kernel).compile().as_text()
+
+
+def test_the_decoders_convolutions_are_single_ones_where_there_is_no_gradient():
+    x, kernel = jnp.ones((1, 4, 4, 9)), jnp.ones((5, 5, 9, 9))
+    for convolve in (layers.convolve, layers.convolve_up):
+        text = jax.jit(convolve).lower(x, kernel).as_text()
+        assert text.count("stablehlo.convolution") == 1 and "barrier" not in text
 
 
 def test_the_transposed_convolution_is_the_adjoint_of_the_strided_one():
