@@ -25,10 +25,15 @@ SHORT = ["--preset", "tiny", "--crop", "64", "--batch-size", "8", "--steps", str
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker takes all of these tests, as they share runs that take long to make."""
+    """One worker takes all of these tests, as they share runs that take long to make.
+
+    It begins with them, while other workers do the rest.
+    """
+    here = Path(__file__).parent
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if here in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("training"))
+    items.sort(key=lambda item: here not in item.path.parents)
 
 
 def started(
