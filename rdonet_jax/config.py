@@ -47,7 +47,7 @@ class ModelConfig:
       hyper_latents: channels of z, the same for all levels.
       prior_hidden: hidden channels per channel of z in the causal prior on z.
       padding: how the convolutions of the encoder see past the picture: "edge" (replicate, as in
-        the original) or "zero" (half the training time on a CPU).
+        the original) or "zero" (a little cheaper).
       distribution: of y and z given their priors, "laplace" or "gaussian".
       thresholds: variance, in squared 8-bit grey levels of luma, above which a 64-block and a
         32-block are split. Known to the encoder alone.

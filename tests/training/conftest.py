@@ -24,15 +24,10 @@ SHORT = ["--preset", "tiny", "--crop", "64", "--batch-size", "8", "--steps", str
          "--preview-every", "1000"]  # fmt: skip
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker takes all of these tests, as they share runs that take long to make.
-
-    It begins with them, while other workers do the rest.
-    """
+    """Tests that share long runs come first: one worker takes them while others do the rest."""
     here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("training"))
     items.sort(key=lambda item: here not in item.path.parents)
 
 
