@@ -18,8 +18,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from rdonet_jax.config import ModelConfig, TrainingConfig
-from rdonet_jax.models import rdonet
+from rdonet_jax.config import AnyConfig, TrainingConfig
+from rdonet_jax.models import families
 from rdonet_jax.training import TrainState, state_of
 
 LAST = "checkpoints"
@@ -96,7 +96,7 @@ class Checkpoints:
             manager.save(progress.step, args=args)
 
     def restore(
-        self, model: ModelConfig, config: TrainingConfig, best: bool = False
+        self, model: AnyConfig, config: TrainingConfig, best: bool = False
     ) -> tuple[TrainState, Progress]:
         """The newest checkpoint or the best one, on the host.
 
@@ -155,7 +155,7 @@ def _arrays(state: TrainState) -> dict[str, Any]:
     return jax.tree_util.tree_map(np.asarray, state._asdict())
 
 
-def _template(model: ModelConfig, config: TrainingConfig) -> dict[str, Any]:
+def _template(model: AnyConfig, config: TrainingConfig) -> dict[str, Any]:
     """Shapes and types of the state, as NumPy arrays: so it is restored to the host."""
-    shapes = jax.eval_shape(lambda: state_of(config, rdonet.initialise(model, jax.random.key(0))))
+    shapes = jax.eval_shape(lambda: state_of(config, families.initialise(model, jax.random.key(0))))
     return jax.tree_util.tree_map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)._asdict()

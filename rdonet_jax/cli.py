@@ -257,10 +257,10 @@ def _models(_: argparse.Namespace) -> None:
 
 def _description(name: str, model: Model) -> list[str]:
     """What `rdonet models` prints about a model: what it is, and the record of its training."""
-    from rdonet_jax.models import rdonet
+    from rdonet_jax.models import families
 
     default = " (default)" if name == DEFAULT_MODEL else ""
-    millions = rdonet.parameter_count(model.params) / 1e6
+    millions = families.parameter_count(model.params) / 1e6
     lines = [f"{name}{default}: hash {model.digest.hex()}, {millions:.2f} M parameters"]
     training = model.record.get("training")
     if training is None:

@@ -27,6 +27,9 @@ CHOICES = {
 }
 """Fields of a `TrainingConfig` that are one of a few words."""
 
+QUALITY_SEGMENT = 128
+"""Steps of the quality scale between two knots; a power of two."""
+
 Triple = tuple[int, int, int]
 
 
@@ -82,6 +85,87 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PortableConfig:
+    """Everything that fixes a portable RDONet: every quality, and the same symbols on every device.
+
+    Attributes:
+      trunk: channels at 1/8 of the picture's size, in analysis and synthesis.
+      features: channels of the encoder and decoder features e and d of each LS-Unit, by level.
+      latents: channels of y, by level.
+      residual: hidden channels of the residual blocks at 1/8 and at each level.
+      nonlinearity: of the transforms: "residual" blocks, residual "gdn", or "none" (linear).
+      hyper: inner channels of the hyper-encoder.
+      hyper_latents: channels of z, by level.
+      embedding, conditioning, hidden: widths of the integer network of the priors: what a decoded
+        position is turned into, what z and the coarser levels are, and its hidden layers.
+      context: steps in which a level is decoded, 1, 2 (checkerboard) or 4.
+      knots: qualities at which gains and priors of z are given, equally spaced.
+      lmbdas: lambda at quality 0 and at quality 100; geometric in between.
+      distribution: of y and z given their priors, "laplace" or "gaussian".
+      thresholds: at each knot, the variances, in squared 8-bit grey levels of luma, above which a
+        64-block and a 32-block are split; geometric in between. Known to the encoder alone.
+    """
+
+    trunk: int = 96
+    features: Triple = (320, 128, 96)
+    latents: Triple = (320, 128, 96)
+    residual: tuple[int, int, int, int] = (96, 96, 64, 64)
+    nonlinearity: str = "residual"
+    hyper: int = 64
+    hyper_latents: Triple = (16, 16, 16)
+    embedding: int = 96
+    conditioning: int = 32
+    hidden: int = 128
+    context: int = 4
+    knots: int = 6
+    lmbdas: tuple[float, float] = (0.0006, 0.25)
+    distribution: str = "laplace"
+    thresholds: tuple[tuple[float, float], ...] = (
+        (22.0, 450.0),
+        (6.7, 134.0),
+        (2.0, 40.0),
+        (0.6, 12.0),
+        (0.18, 3.6),
+        (0.05, 1.0),
+    )
+
+    def __post_init__(self) -> None:
+        widths = (self.trunk, *self.features, *self.latents, *self.residual, self.hyper)
+        widths += (*self.hyper_latents, self.embedding, self.conditioning, self.hidden)
+        if any(width < 1 for width in widths):
+            raise ConfigError(f"channel counts must be positive, got {widths}")
+        for name, count in (("features", 3), ("latents", 3), ("hyper_latents", 3), ("residual", 4)):
+            if len(getattr(self, name)) != count:
+                raise ConfigError(f"{name} needs {count} counts, got {getattr(self, name)}")
+        if any(y > e for y, e in zip(self.latents, self.features, strict=True)):
+            raise ConfigError(f"more latents {self.latents} than features {self.features}")
+        if self.nonlinearity not in ("residual", "gdn", "none"):
+            raise ConfigError(
+                f"nonlinearity is 'residual', 'gdn' or 'none', not {self.nonlinearity!r}"
+            )
+        if self.context not in (1, 2, 4):
+            raise ConfigError(f"context takes 1, 2 or 4 steps, not {self.context}")
+        if self.knots < 2 or len(self.thresholds) != self.knots:
+            raise ConfigError(f"{self.knots} knots need as many pairs of thresholds, two at least")
+        if not all(len(pair) == 2 and min(pair) > 0 for pair in self.thresholds):
+            raise ConfigError(f"thresholds are pairs of positive variances, not {self.thresholds}")
+        if not 0 < self.lmbdas[0] < self.lmbdas[1] < math.inf:
+            raise ConfigError(f"lmbdas must be positive and rise, not {self.lmbdas}")
+        if self.distribution not in ("laplace", "gaussian"):
+            raise ConfigError(
+                f"distribution must be 'laplace' or 'gaussian', not {self.distribution!r}"
+            )
+
+    @property
+    def steps_of_quality(self) -> int:
+        """The largest number of the quality scale; 0 is the smallest."""
+        return QUALITY_SEGMENT * (self.knots - 1)
+
+
+AnyConfig = ModelConfig | PortableConfig
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """One training run, apart from where its pictures lie.
 
@@ -100,6 +184,8 @@ class TrainingConfig:
         get there, how it falls then, and what share of it is left at the end.
       switch: what happens to Adam at the second stage, see `rdonet_jax.optimiser`.
       stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
+      prior_rate: step size of the networks that probabilities come from, as a multiple of
+        learning_rate; for portable networks, whose transforms begin where they already work.
       clip_norm: bound on the global norm of the gradient.
       ema_decay: of the averaged parameters that are validated and shipped.
       precision: of the transforms in training: "float32", "bfloat16", or "auto" (bfloat16 on
@@ -127,6 +213,7 @@ class TrainingConfig:
     final_rate: float = 0.05
     switch: str = "carry"
     stage2_rate: float = 1.0
+    prior_rate: float = 1.0
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     precision: str = "auto"
@@ -155,7 +242,14 @@ class TrainingConfig:
             "a run needs at least one step and one crop per step",
         )
         yield self.accumulate >= 1, f"accumulate must be at least 1, not {self.accumulate}"
-        for name in ("lmbda", "ms_ssim_lmbda", "learning_rate", "stage2_rate", "clip_norm"):
+        for name in (
+            "lmbda",
+            "ms_ssim_lmbda",
+            "learning_rate",
+            "stage2_rate",
+            "prior_rate",
+            "clip_norm",
+        ):
             value = getattr(self, name)
             yield 0 < value < math.inf, f"{name} must be positive and finite, not {value}"
         yield 0 < self.min_scale <= 1, f"min_scale must lie in (0, 1], not {self.min_scale}"
@@ -259,10 +353,37 @@ def tiny(**changes: Any) -> ModelConfig:
     return dataclasses.replace(config, **changes)
 
 
-PRESETS: Mapping[str, Callable[..., ModelConfig]] = {"paper": paper, "small": small, "tiny": tiny}
+def standard(**changes: Any) -> PortableConfig:
+    """The portable network that people use: every quality, 5.9 M parameters."""
+    return dataclasses.replace(PortableConfig(), **changes)
 
 
-def preset(name: str, **changes: Any) -> ModelConfig:
+def mini(**changes: Any) -> PortableConfig:
+    """A portable network of a few channels, for tests and for trying commands out."""
+    config = PortableConfig(
+        trunk=12,
+        features=(16, 16, 16),
+        latents=(16, 12, 8),
+        residual=(8, 8, 8, 8),
+        hyper=8,
+        hyper_latents=(4, 4, 4),
+        embedding=12,
+        conditioning=4,
+        hidden=12,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+PRESETS: Mapping[str, Callable[..., AnyConfig]] = {
+    "standard": standard,
+    "paper": paper,
+    "small": small,
+    "tiny": tiny,
+    "mini": mini,
+}
+
+
+def preset(name: str, **changes: Any) -> AnyConfig:
     """The preset `name` with fields changed. Raises `ConfigError` for an unknown name."""
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
@@ -275,4 +396,13 @@ def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
     unknown = sorted(set(values) - known)
     if unknown:
         raise ConfigError(f"unknown {cls.__name__} fields: {', '.join(unknown)}")
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return cls(**{name: _tupled(value) for name, value in values.items()})
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
+def model_from_dict(values: Mapping[str, Any]) -> AnyConfig:
+    """A model's configuration from JSON values; the portable ones are known by their knots."""
+    return from_dict(PortableConfig if "knots" in values else ModelConfig, values)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from rdonet_jax import checkpoints, data, files, hosts, training
-from rdonet_jax.config import ModelConfig, TrainingConfig
+from rdonet_jax.config import AnyConfig, TrainingConfig
 from rdonet_jax.pictures import Pictures
 
 KEPT = "the last checkpoint is kept"
@@ -27,7 +27,7 @@ class DivergenceError(RuntimeError):
 
 def examined(
     folder: Path,
-    model: ModelConfig,
+    model: AnyConfig,
     config: TrainingConfig,
     state: training.TrainState,
     batch: data.Batch,
@@ -63,7 +63,7 @@ def _picture(pictures: Pictures, config: TrainingConfig, step: int, number: int)
 
 
 def _losses(
-    model: ModelConfig, config: TrainingConfig, state: training.TrainState, batch: data.Batch
+    model: AnyConfig, config: TrainingConfig, state: training.TrainState, batch: data.Batch
 ) -> list[training.CropLosses]:
     """The losses of each crop as the step saw them, one crop at a time to save memory."""
     one = jax.jit(training.crop_losses, static_argnums=(0, 1))

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.config import CHOICES
+from rdonet_jax.config import CHOICES, PortableConfig
 
 METRICS = CHOICES["metric"]
 
@@ -106,17 +106,37 @@ def ms_ssim_db(value: jax.Array) -> jax.Array:
     return -10.0 * jnp.log10(1.0 - value)
 
 
+def lmbda_of(config: PortableConfig, quality: Any) -> Any:
+    """lambda of the metric "mse" at a quality of a portable model, geometric over its scale."""
+    low, high = config.lmbdas
+    return low * (high / low) ** (quality / config.steps_of_quality)
+
+
+def thresholds_at(config: PortableConfig, quality: Any) -> tuple[jax.Array, jax.Array]:
+    """The two thresholds of the variance mask at qualities [B], geometric between the knots."""
+    places = jnp.linspace(0.0, config.steps_of_quality, config.knots)
+    knots = jnp.log(jnp.asarray(config.thresholds))
+    first, second = (jnp.exp(jnp.interp(quality, places, knots[:, i])) for i in range(2))
+    return first, second
+
+
+def relative_loss(loss: jax.Array) -> jax.Array:
+    """What a network of every quality minimises: log J, so that one percent of J counts the same at
+    every quality and in every picture. J grows a hundredfold over the qualities."""
+    return jnp.log(loss)
+
+
 def rd_loss(
     bpp: jax.Array,
     x: jax.Array,
     x_hat: jax.Array,
-    lmbda: float,
+    lmbda: Any,
     metric: str,
     ms_ssim_lmbda: float = 0.0,
 ) -> jax.Array:
     """Rate plus lambda times distortion per picture, by the module's convention.
 
-    `metric` is one of METRICS; any other raises ValueError. `ms_ssim_lmbda` is for "both" alone.
+    `lmbda` is one number or one per picture. `metric` is one of METRICS; any other raises ValueError. `ms_ssim_lmbda` is for "both" alone.
     """
     if metric not in METRICS:
         raise ValueError(f"the metric must be one of {', '.join(METRICS)}, not {metric!r}")

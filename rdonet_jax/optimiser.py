@@ -72,13 +72,33 @@ def restarted_at(inner: optax.GradientTransformation, step: int) -> optax.Gradie
     return optax.GradientTransformation(init, update)
 
 
+PRIOR = frozenset({"prior", "hyper_encoder", "z_gain"})
+"""Names in the path of a parameter of a portable network that probabilities come from."""
+
+NOT_PRIOR = "gain"
+"""The quantiser's steps lie beside them, but change the picture."""
+
+
+def of_prior(params: Any) -> Any:
+    """Which leaves `TrainingConfig.prior_rate` is for, as a tree of the same structure."""
+
+    def belongs(path: Any, _: Any) -> bool:
+        names = [key.key for key in path]
+        return bool(PRIOR & set(names)) and names[-1] != NOT_PRIOR
+
+    return jax.tree_util.tree_map_with_path(belongs, params)
+
+
 def make(config: TrainingConfig) -> optax.GradientTransformation:
     """Adam behind clipping by the global norm."""
     adam = optax.scale_by_adam()
     if config.switch == "restart":
         adam = restarted_at(adam, config.stage1_steps)
-    return optax.chain(
+    steps = [
         optax.clip_by_global_norm(config.clip_norm),
         adam,
         optax.scale_by_learning_rate(learning_rate(config)),
-    )
+    ]
+    if config.prior_rate != 1:
+        steps.append(optax.masked(optax.scale(config.prior_rate), of_prior))
+    return optax.chain(*steps)

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax import checkpoints, files, run_log
-from rdonet_jax.config import ModelConfig, TrainingConfig, from_dict
+from rdonet_jax.config import AnyConfig, TrainingConfig, from_dict, model_from_dict
 from rdonet_jax.pictures import PictureSet
 from rdonet_jax.training import compute_dtype
 
@@ -64,7 +64,7 @@ class Origin:
 class Run:
     """What a run is made of: the network, the schedule and a name for its preset."""
 
-    model: ModelConfig
+    model: AnyConfig
     training: TrainingConfig
     preset: str
     origin: Origin | None = None  # None before the start, and for runs that did not record it
@@ -79,7 +79,7 @@ class Run:
             values = json.loads((folder / CONFIG_FILE).read_text())
             origin = values.get("origin")
             return cls(
-                from_dict(ModelConfig, values["model"]),
+                model_from_dict(values["model"]),
                 from_dict(TrainingConfig, values["training"]),
                 str(values["preset"]),
                 None if origin is None else Origin.of_json(origin),

@@ -18,9 +18,9 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from rdonet_jax import compilation, objective, optimiser, partition, zoo
-from rdonet_jax.config import ConfigError, ModelConfig, TrainingConfig
+from rdonet_jax.config import AnyConfig, ConfigError, PortableConfig, TrainingConfig
 from rdonet_jax.data import Batch
-from rdonet_jax.models import linear, rdonet
+from rdonet_jax.models import families, linear, orthonormal
 
 AXIS = "devices"
 
@@ -55,7 +55,7 @@ class CropLosses(NamedTuple):
     mse: jax.Array
 
 
-def create_state(model: ModelConfig, config: TrainingConfig) -> TrainState:
+def create_state(model: AnyConfig, config: TrainingConfig) -> TrainState:
     """The state before the first step.
 
     Raises `ConfigError` for a start that cannot be made, `ZooError` for weights that are not there.
@@ -63,18 +63,20 @@ def create_state(model: ModelConfig, config: TrainingConfig) -> TrainState:
     return state_of(config, starting_params(model, config))
 
 
-def starting_params(model: ModelConfig, config: TrainingConfig) -> Any:
+def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     """Parameters by `config.start`; raises as `create_state` does."""
     if config.start not in ("linear", "random"):
         weights = zoo.load(config.start)
         if dataclasses.replace(weights.config, thresholds=model.thresholds) != model:
             raise ConfigError(f"{config.start}: holds a network of another configuration")
         return weights.params
-    params = rdonet.initialise(model, jax.random.key(config.seed))
+    params = families.initialise(model, jax.random.key(config.seed))
     if config.start == "random":
         return params
     if config.metric == "ms-ssim":
         raise ConfigError("the linear start is made for the MSE; use the random start")
+    if isinstance(model, PortableConfig):
+        return orthonormal.initialise(params, model)
     return linear.initialise(params, model, config.lmbda)
 
 
@@ -109,7 +111,12 @@ def crop_keys(config: TrainingConfig, step: jax.Array, numbers: jax.Array) -> ja
 
 
 def masks_of_step(
-    model: ModelConfig, config: TrainingConfig, step: jax.Array, x: jax.Array, keys: jax.Array
+    model: AnyConfig,
+    config: TrainingConfig,
+    step: jax.Array,
+    x: jax.Array,
+    quality: jax.Array | None,
+    keys: jax.Array,
 ) -> tuple[jax.Array, ...]:
     """Level masks for a batch: random in stage 1, in stage 2 for `random_share` of the crops.
 
@@ -118,7 +125,7 @@ def masks_of_step(
     grid = partition.grid_of(*x.shape[1:3])
     keys = jax.vmap(jax.random.split)(keys)
     drawn = jax.vmap(lambda key: partition.random(key, grid))(keys[:, 0])
-    seen = partition.variance(x, model.thresholds)
+    seen = families.variance_partition(model, x, quality)
     chance = jax.vmap(jax.random.uniform)(keys[:, 1])
     by_chance = (stage_of(config, step) == 1) | (chance < config.random_share)
     by_chance = by_chance[:, None, None]
@@ -126,22 +133,47 @@ def masks_of_step(
     return partition.level_masks(partition.Partition(*chosen))
 
 
+def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:
+    """A quality for each crop, drawn evenly over the scale; None for a network of one lambda."""
+    if not isinstance(model, PortableConfig):
+        return None
+    most = model.steps_of_quality
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 0)
+    return jax.vmap(lambda key: jax.random.randint(key, (), 0, most + 1))(keys)
+
+
 def crop_losses(
-    model: ModelConfig, config: TrainingConfig, params: Any, step: jax.Array, batch: Batch
+    model: AnyConfig, config: TrainingConfig, params: Any, step: jax.Array, batch: Batch
 ) -> CropLosses:
     """The loss of every crop of a batch, with the masks and the noise of the step."""
     x = batch.crops.astype(jnp.float32) / 255.0
     keys = jax.vmap(jax.random.split)(crop_keys(config, step, batch.numbers))
-    masks = masks_of_step(model, config, step, x, keys[:, 0])
-    network = rdonet.network(model, compute_dtype(config), config.remat)
-    coded = network.apply({"params": params}, x, masks, keys[:, 1], method="code")
+    quality = qualities_of_step(model, keys[:, 0])
+    masks = masks_of_step(model, config, step, x, quality, keys[:, 0])
+    dtype = compute_dtype(config)
+    coded = families.code(model, params, x, masks, quality, keys[:, 1], dtype, config.remat)
     bpp = objective.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
-    loss = objective.rd_loss(bpp, x, coded.x_hat, config.lmbda, config.metric, config.ms_ssim_lmbda)
+    loss = crop_loss(model, config, bpp, x, coded.x_hat, quality)
     return CropLosses(loss, bpp, objective.mse(x, coded.x_hat))
 
 
+def crop_loss(
+    model: AnyConfig,
+    config: TrainingConfig,
+    bpp: jax.Array,
+    x: jax.Array,
+    x_hat: jax.Array,
+    quality: jax.Array | None,
+) -> jax.Array:
+    """Rate and distortion [B] weighed by the run's lambda, or by that of each crop's quality."""
+    if quality is None:
+        return objective.rd_loss(bpp, x, x_hat, config.lmbda, config.metric, config.ms_ssim_lmbda)
+    lmbda = objective.lmbda_of(model, quality)
+    return objective.relative_loss(objective.rd_loss(bpp, x, x_hat, lmbda, "mse"))
+
+
 def device_step(
-    model: ModelConfig, config: TrainingConfig, state: TrainState, batch: Batch
+    model: AnyConfig, config: TrainingConfig, state: TrainState, batch: Batch
 ) -> tuple[TrainState, StepMetrics]:
     """One step on one device, on its share of the batch.
 
@@ -162,7 +194,7 @@ def device_step(
 
 
 def _mean_gradients(
-    model: ModelConfig, config: TrainingConfig, state: TrainState, batch: Batch
+    model: AnyConfig, config: TrainingConfig, state: TrainState, batch: Batch
 ) -> tuple[CropLosses, Any]:
     """Means over a device's crops and the gradient of the mean loss, part by part."""
 
@@ -207,7 +239,7 @@ def _updated(config: TrainingConfig, state: TrainState, gradients: Any) -> Train
     return TrainState(state.step + 1, stage, state.healthy, params, ema, held)
 
 
-def make_step(model: ModelConfig, config: TrainingConfig) -> Any:
+def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
     """The step over all devices: (replicated state, batch with a device axis) -> (state, metrics).
 
     The state is donated. Each host gives the batch of its own devices, see `shard`.

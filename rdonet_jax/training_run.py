@@ -18,7 +18,7 @@ import jax
 from rdonet_jax import data, hosts, pictures, run_folder, run_log, training, zoo
 from rdonet_jax.checkpoints import CheckpointError, Checkpoints, Progress
 from rdonet_jax.config import RunLength, TrainingConfig
-from rdonet_jax.models import rdonet
+from rdonet_jax.models import families
 from rdonet_jax.run_folder import Origin, Run, RunError
 from rdonet_jax.training_loop import Intervals, Loop, Outcome
 
@@ -173,7 +173,7 @@ def export(
         "preset": run.preset,
         "training": dataclasses.asdict(run.training),
         "steps_done": progress.step,
-        "parameters": rdonet.parameter_count(state.ema),
+        "parameters": families.parameter_count(state.ema),
         "validation": _last_validation(folder / run_log.LOG_FILE, progress.step),
         "jax": jax.__version__,
         "origin": dataclasses.asdict(run.origin) if run.origin else None,

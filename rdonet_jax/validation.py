@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax import compilation, hosts, objective, partition
-from rdonet_jax.config import ModelConfig, TrainingConfig
-from rdonet_jax.models import rdonet
-from rdonet_jax.training import AXIS, shard
+from rdonet_jax.config import QUALITY_SEGMENT, AnyConfig, PortableConfig, TrainingConfig
+from rdonet_jax.models import families, rdonet
+from rdonet_jax.training import AXIS, crop_loss, shard
 
 
 class Validation(NamedTuple):
@@ -37,14 +37,30 @@ class Preview(NamedTuple):
     density: np.ndarray  # float32 [N, H/16, W/16], bits per pixel spent there (estimate)
 
 
-def _coded(model: ModelConfig, params: Any, crops: jax.Array) -> tuple[Any, ...]:
+class _Walked(NamedTuple):
+    x: jax.Array
+    quality: jax.Array | None
+    partition: partition.Partition
+    coded: rdonet.Coded
+
+
+def _walked(model: AnyConfig, params: Any, crops: jax.Array, numbers: jax.Array) -> _Walked:
     x = crops.astype(jnp.float32) / 255.0
-    masks = partition.level_masks(partition.variance(x, model.thresholds))
-    return x, masks, rdonet.network(model).apply({"params": params}, x, masks, method="code")
+    quality = _qualities(model, numbers)
+    chosen = families.variance_partition(model, x, quality)
+    coded = families.code(model, params, x, partition.level_masks(chosen), quality)
+    return _Walked(x, quality, chosen, coded)
+
+
+def _qualities(model: AnyConfig, numbers: jax.Array) -> jax.Array | None:
+    """For a network of every quality, that of crop number n: the knots in turn."""
+    if not isinstance(model, PortableConfig):
+        return None
+    return (numbers % model.knots) * QUALITY_SEGMENT
 
 
 def make(
-    model: ModelConfig, config: TrainingConfig, crops: np.ndarray
+    model: AnyConfig, config: TrainingConfig, crops: np.ndarray
 ) -> Callable[[Any], Validation]:
     """A function of the replicated averaged parameters, over crops uint8 [N, ...].
 
@@ -52,15 +68,16 @@ def make(
     One shape for all batches, so one compilation; crops that fill the last batch up count nothing.
     """
 
-    def batch_sums(params: Any, crops: jax.Array, counts: jax.Array) -> jax.Array:
-        x, masks, coded = _coded(model, params, crops)
+    def batch_sums(params: Any, crops: jax.Array, numbers: jax.Array) -> jax.Array:
+        x, quality, chosen, coded = _walked(model, params, crops, numbers)
         bpp = objective.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
         x_hat = objective.round_to_8_bit(coded.x_hat)
-        loss = objective.rd_loss(bpp, x, x_hat, config.lmbda, config.metric, config.ms_ssim_lmbda)
-        shares = [jnp.mean(mask, axis=(1, 2)) for mask in masks]
+        loss = crop_loss(model, config, bpp, x, x_hat, quality)
+        shares = [jnp.mean(mask, axis=(1, 2)) for mask in partition.level_masks(chosen)]
         values = jnp.stack([loss, bpp, objective.psnr(x, x_hat), *shares])
-        return jax.lax.psum(jnp.sum(jnp.where(counts, values, 0.0), axis=1), AXIS)
+        return jax.lax.psum(jnp.sum(jnp.where(numbers < count, values, 0.0), axis=1), AXIS)
 
+    count = len(crops)
     summed = hosts.compiled_together(
         compilation.FixedShapes(jax.pmap(batch_sums, axis_name=AXIS)), "validation"
     )
@@ -75,19 +92,20 @@ def make(
 
 
 def _batches(crops: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """This host's share of batches of `size` crops, with which of them count."""
+    """This host's share of batches of `size` crops, with their numbers; those that fill up the
+    last batch have numbers from len(crops) on."""
     missing = -len(crops) % size
     filled = np.concatenate([crops, np.repeat(crops[-1:], missing, axis=0)])
-    counts = np.arange(len(filled)) < len(crops)
+    numbers = np.arange(len(filled), dtype=np.int32)
     share = size // jax.process_count()
     starts = range(jax.process_index() * share, len(filled), size)
-    return [(filled[s : s + share], counts[s : s + share]) for s in starts]
+    return [(filled[s : s + share], numbers[s : s + share]) for s in starts]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _previewed(model: ModelConfig, params: Any, crops: jax.Array) -> tuple[jax.Array, ...]:
-    x, _, coded = _coded(model, params, crops)
-    levels = partition.level_map(partition.variance(x, model.thresholds))
+def _previewed(model: AnyConfig, params: Any, crops: jax.Array) -> tuple[jax.Array, ...]:
+    _, _, chosen, coded = _walked(model, params, crops, jnp.arange(len(crops)))
+    levels = partition.level_map(chosen)
     return objective.to_8_bit(coded.x_hat), levels, _density(coded, levels.shape[1:])
 
 
@@ -105,6 +123,6 @@ def _density(coded: rdonet.Coded, grid: tuple[int, ...]) -> jax.Array:
     return total
 
 
-def preview(model: ModelConfig, params: Any, crops: np.ndarray) -> Preview:
+def preview(model: AnyConfig, params: Any, crops: np.ndarray) -> Preview:
     """The crops, uint8 [N, H, W, 3], coded with unreplicated parameters."""
     return Preview(crops, *map(np.asarray, _previewed(model, params, crops)))

@@ -24,8 +24,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as serialise
 
 from rdonet_jax import bitstream, files
-from rdonet_jax.config import ModelConfig, from_dict
-from rdonet_jax.models import rdonet
+from rdonet_jax.config import AnyConfig, model_from_dict
+from rdonet_jax.models import families
 
 SUFFIX = ".safetensors"
 DIGEST_BYTES = 8
@@ -41,7 +41,7 @@ class Model(NamedTuple):
     """A network with its weights."""
 
     name: str
-    config: ModelConfig
+    config: AnyConfig
     params: Any  # float32, on the device
     digest: bytes  # first 8 bytes of the weights file's SHA-256
     record: Mapping[str, Any]  # how it was trained
@@ -92,7 +92,7 @@ def _read(path: Path) -> Model:
         with safetensors.safe_open(path, framework="numpy") as tensors:
             metadata = json.loads(tensors.metadata()[METADATA_KEY])
             flat = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
-        config = from_dict(ModelConfig, metadata["config"])
+        config = model_from_dict(metadata["config"])
         name, record = metadata["name"], metadata["record"]
         expected = _shapes(config)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -107,9 +107,9 @@ def _read(path: Path) -> Model:
 
 
 @functools.cache
-def _shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
+def _shapes(config: AnyConfig) -> Mapping[str, tuple[int, ...]]:
     """The shapes of a network's parameters by their path."""
-    tree = jax.eval_shape(functools.partial(rdonet.initialise, config), jax.random.key(0))
+    tree = jax.eval_shape(functools.partial(families.initialise, config), jax.random.key(0))
     return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
 
 
@@ -128,7 +128,7 @@ def _difference(
 
 
 def save(
-    folder: Path, name: str, config: ModelConfig, params: Any, record: Mapping[str, Any]
+    folder: Path, name: str, config: AnyConfig, params: Any, record: Mapping[str, Any]
 ) -> Path:
     """Writes NAME-HASH.safetensors in half precision, whole or not at all; returns its path.
 

@@ -48,12 +48,17 @@ def step_gain(lmbda: float) -> float:
     return math.sqrt(math.log(2) * lmbda * 255.0**2 / 18)
 
 
-def stages(directions: tuple[int, ...]) -> list[Stage]:
-    """The transform with `directions[k]` kept after stage k, the first from the three colours."""
-    basis = np.eye(3).reshape(3, 1, 1, 3)
+COLOURS = np.eye(3).reshape(3, 1, 1, 3)
+
+
+def stages(directions: tuple[int, ...], basis: np.ndarray = COLOURS) -> list[Stage]:
+    """The transform with `directions[k]` kept after stage k.
+
+    The first stage starts from `basis`, vectors [K, n, n, 3]: the three colours of a pixel.
+    """
     result = []
     for keep in directions:
-        children, side = _join_neighbours(basis)
+        children, side = join_neighbours(basis)
         covariance = _covariance(children, side)
         variances, vectors = np.linalg.eigh(covariance)
         order = np.argsort(variances)[::-1][:keep]
@@ -64,7 +69,7 @@ def stages(directions: tuple[int, ...]) -> list[Stage]:
     return result
 
 
-def _join_neighbours(basis: np.ndarray) -> tuple[np.ndarray, int]:
+def join_neighbours(basis: np.ndarray) -> tuple[np.ndarray, int]:
     """[K, n, n, 3] -> the same vectors at the four places of a 2n × 2n patch, [4 K, 2n, 2n, 3]."""
     count, side = basis.shape[:2]
     children = np.zeros((2, 2, count, 2, side, 2, side, 3))

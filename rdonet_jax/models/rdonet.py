@@ -197,7 +197,7 @@ class RDONet(nn.Module):
         for level in COARSE_TO_FINE:
             step = self._segment(functools.partial(RDONet._code_level, level=level))
             state, y_bits[level], z_bits[level] = step(
-                self, features[level], state, masks[level], _level_keys(keys, level)
+                self, features[level], state, masks[level], level_keys(keys, level)
             )
         x_hat = self._segment(RDONet.synthesise)(self, state)
         return Coded(x_hat, tuple(y_bits), tuple(z_bits))
@@ -238,7 +238,7 @@ def _float32(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(array.astype(jnp.float32) for array in arrays)
 
 
-def _level_keys(keys: jax.Array | None, level: int) -> tuple[jax.Array | None, jax.Array | None]:
+def level_keys(keys: jax.Array | None, level: int) -> tuple[jax.Array | None, jax.Array | None]:
     """Independent keys [B] for the noise on y and on z of a level."""
     if keys is None:
         return None, None
@@ -268,8 +268,3 @@ def initialise(config: ModelConfig, key: jax.Array) -> Any:
     masks = partition.level_masks(partition.uniform(0, (1, 1), (1,)))
     keys = jax.random.split(key, 2)
     return network(config).init(keys[0], x, masks, keys[1:], method="code")["params"]
-
-
-def parameter_count(params: Any) -> int:
-    """Number of scalars in a tree of parameters."""
-    return sum(leaf.size for leaf in jax.tree_util.tree_leaves(params))

@@ -1,0 +1,134 @@
+"""Lapped stages: 4×4 convolutions of stride 2 and their transposes, without a wasted product.
+
+An output of the stage down sees its own 2×2 inputs and one more on each side; an input of the stage
+up is seen by 4×4 outputs. Both are stride-1 2×2 convolutions between the corners of the grid and
+2×2 blocks, which every backend computes well, gradients included. Pictures are continued by
+replication.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rdonet_jax import layers, ops
+
+TAPS = 4
+
+
+def down(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """[B, H, W, I] -> [B, H/2, W/2, O] for even H, W; kernel [4, 4, I, O].
+
+    y[i, j] = sum over a, b of x[2 i - 1 + a, 2 j - 1 + b] kernel[a, b].
+    """
+    blocks = ops.space_to_depth(_continued(x))
+    inputs, outputs = kernel.shape[2:]
+    k = kernel.reshape(2, 2, 2, 2, inputs, outputs).transpose(0, 2, 1, 3, 4, 5)
+    return _convolve(blocks, k.reshape(2, 2, 4 * inputs, outputs))
+
+
+def up(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """[B, H, W, I] -> [B, 2 H, 2 W, O]; kernel [4, 4, I, O]; the transpose of `down` inside.
+
+    x[i, j] kernel[a, b] goes to y[2 i - 1 + a, 2 j - 1 + b].
+    """
+    inputs, outputs = kernel.shape[2:]
+    k = kernel.reshape(2, 2, 2, 2, inputs, outputs)[::-1, :, ::-1]
+    k = k.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, inputs, 4 * outputs)
+    corners = _convolve(_continued(x), k)
+    return ops.depth_to_space(corners)[:, 1:-1, 1:-1]
+
+
+def _continued(x: jax.Array) -> jax.Array:
+    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+
+
+def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+class Stage(nn.Module):
+    """A lapped stage with bias, `kind` "down" or "up", computed in `dtype`."""
+
+    features: int
+    kind: str
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        per_output = TAPS**2 if self.kind == "down" else TAPS
+        shape = (TAPS, TAPS, x.shape[-1], self.features)
+        kernel = self.param("kernel", layers.scaled_normal(1.0, per_output), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
+        return (down if self.kind == "down" else up)(x, kernel) + bias
+
+
+class Pointwise(nn.Module):
+    """A linear map of the channels of every position, with bias, computed in `dtype`."""
+
+    features: int
+    gain: float = 1.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param(
+            "kernel", layers.scaled_normal(self.gain, 1), (x.shape[-1], self.features)
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
+        return x @ kernel + bias
+
+
+class Residual(nn.Module):
+    """x + W ReLU(3×3 convolution of x), W zero at first: the identity that training departs from.
+
+    [B, h, w, C] -> the same shape, `hidden` channels within.
+    """
+
+    hidden: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        kernel = self.param("kernel", layers.scaled_normal(2.0, 9), (3, 3, channels, self.hidden))
+        bias = self.param("bias", nn.initializers.zeros, (self.hidden,))
+        x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
+        h = nn.relu(_convolve(_continued(x), kernel) + bias)
+        return x + Pointwise(channels, 0.0, self.dtype, name="out")(h)
+
+
+class GentleGDN(nn.Module):
+    """GDN in float32 whose divisor is nearly 1 at first: x_i / sqrt(1 + sum_j gamma_ji x_j²).
+
+    gamma is kept as a square root; `inverse` multiplies instead.
+    """
+
+    inverse: bool = False
+    start: float = 0.03
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        root = self.param(
+            "gamma",
+            lambda key: (
+                self.start * jnp.abs(jax.random.normal(key, (channels, channels))) / channels**0.5
+            ),
+        )
+        x = x.astype(jnp.float32)
+        return layers.gdn(x, jnp.ones(channels), jnp.square(root), self.inverse)
+
+
+class Identity(nn.Module):
+    """Nothing."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x

@@ -1,0 +1,224 @@
+"""The prior path of a portable RDONet: from decoded integers to mu and scale index, exactly.
+
+Everything here is computed from symbols that were decoded before, in integer arithmetic that no
+device can get wrong (`rdonet_jax.exact`). One `LevelPrior` serves one level:
+
+    conditioning(z, coarser)  what z and the coarser levels say about every position
+    embedding(v, coded)       a decoded position as 8-bit numbers
+    predict(place, ...)       mu and scale index at a quarter of the positions
+
+A level's positions come in four planes by the parity of row and column. They are decoded in one,
+two (checkerboard) or four steps, each seeing the planes of earlier steps in its 3×3 neighbourhood.
+
+Units: the integers v are y_hat in 1/16 of a quantiser step; mu is too. The networks see y_hat in
+steps of their own, one per channel, that do not depend on the quality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax import entropy, exact, ops, partition
+from rdonet_jax.config import LEVELS, QUALITY_SEGMENT, PortableConfig
+
+GRID = 16
+"""mu lies on multiples of 1/16."""
+
+LARGEST_SYMBOL = 1000
+"""Larger symbols are decoded as they are; the networks see this one."""
+
+Place = tuple[int, int]
+"""Parity of row and of column: which of the four planes."""
+
+STEPS: Mapping[int, tuple[tuple[Place, ...], ...]] = {
+    1: (((0, 0), (0, 1), (1, 0), (1, 1)),),
+    2: (((0, 0), (1, 1)), ((0, 1), (1, 0))),
+    4: (((0, 0),), ((1, 1),), ((0, 1),), ((1, 0),)),
+}
+"""The planes of each step of decoding, by the number of steps."""
+
+PLACES: tuple[Place, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
+
+EMBEDDING_BITS, CONTEXT_BITS, HIDDEN_BITS, Z_BITS = 7, 8, 7, 7
+MU_BITS, SCALE_BITS = 9, 7
+MU_SHIFT = 5  # sums to 1/16 of the network's units
+SCALE_SHIFT = 5  # sums to 1/16 of a table entry
+INDEX_FRACTION = 16
+Z_UNIT = 8  # of the networks, per step of z
+UNIT_RANGE = 8.0
+"""Standard deviations of y, as it is at the start of training, that 8 bits span on each side."""
+
+_RATIO = {
+    name: float(np.log2(scales[-1] / scales[0])) / (entropy.SCALE_COUNT - 1)
+    for name in entropy.DISTRIBUTIONS
+    for scales in (entropy.scale_table(name).astype(np.float64),)
+}
+_INDEX_BITS = 12
+INDEX_PER_OCTAVE = {
+    name: round(2**_INDEX_BITS * INDEX_FRACTION / (exact.OCTAVE * ratio))
+    for name, ratio in _RATIO.items()
+}
+"""Sixteenths of a table entry per 1/256 octave, times 4096: two integers below 2**12 meet."""
+
+
+class Prediction(NamedTuple):
+    """Of a plane's positions, [B, h/2, w/2, L]; integers in float32."""
+
+    mu: jax.Array  # in 1/16 of a quantiser step
+    index: jax.Array  # of the scale table
+
+
+class Conditions(NamedTuple):
+    """What is fixed before the first plane of a level is decoded."""
+
+    known: jax.Array  # [B, h, w, 2 · conditioning], from z and from the coarser levels
+    gains: jax.Array  # [B, L], log2 of steps per unit of y, in 1/256
+    hats: jax.Array  # [B, knots], the quality
+
+
+def planes_of(x: jax.Array) -> dict[Place, jax.Array]:
+    """[B, h, w, C], padded to even sides with zeros, as its four planes [B, h/2, w/2, C]."""
+    x = ops.pad_to_multiple(x, 2)
+    return {(dy, dx): x[:, dy::2, dx::2] for dy, dx in PLACES}
+
+
+def joined(planes: Mapping[Place, jax.Array], grid: tuple[int, int]) -> jax.Array:
+    """The inverse of `planes_of`, cropped to `grid`."""
+    x = ops.depth_to_space(jnp.concatenate([planes[place] for place in PLACES], axis=-1))
+    return x[:, : grid[0], : grid[1]]
+
+
+def known_before(context: int, place: Place) -> tuple[Place, ...]:
+    """The planes that are decoded before the step of `place`."""
+    earlier: list[Place] = []
+    for step in STEPS[context]:
+        if place in step:
+            return tuple(earlier)
+        earlier.extend(step)
+    raise ValueError(f"no plane {place}")
+
+
+class LevelPrior(nn.Module):
+    """The integer networks of one level."""
+
+    config: PortableConfig
+    level: int
+
+    def setup(self) -> None:
+        config, level = self.config, self.level
+        latents, knots = config.latents[level], config.knots
+        wide, e = config.conditioning, config.embedding
+        side = partition.HYPER_STRIDE**2
+        self.from_z = exact.Dense(9 * config.hyper_latents[level] + knots, side * wide, Z_BITS)
+        if level < LEVELS - 1:
+            self.from_coarser = exact.Dense(9 * e + wide, 4 * wide, CONTEXT_BITS)
+        self.embed = exact.Dense(2 * latents, e, EMBEDDING_BITS)
+        self.first = exact.Dense(9 * e + 2 * wide + knots + 4, config.hidden, CONTEXT_BITS)
+        self.second = exact.Dense(config.hidden, config.hidden, HIDDEN_BITS)
+        self.to_mu = exact.Dense(2 * config.hidden, latents, MU_BITS, spread=0.0)
+        self.to_scale = exact.Dense(2 * config.hidden, latents, SCALE_BITS, spread=0.0)
+        zeros = nn.initializers.zeros
+        self.gain = self.param("gain", zeros, (knots, latents))
+        self.unit = self.param("unit", zeros, (latents,))
+        self.z_index = self.param(
+            "z_index", nn.initializers.constant(1.5), (knots, config.hyper_latents[level])
+        )
+
+    def gains(self, quality: jax.Array) -> jax.Array:
+        """log2 of the quantiser steps per unit of y, in 1/256, at qualities [B]: [B, L]."""
+        knots = exact.integers(self.gain, 8, exact.OCTAVES * exact.OCTAVE)
+        return exact.interpolated(knots, quality, QUALITY_SEGMENT)
+
+    def units(self) -> jax.Array:
+        """log2 of the networks' units in units of y, in 1/256; fixed when training starts."""
+        return jax.lax.stop_gradient(exact.integers(self.unit, 8, exact.OCTAVES * exact.OCTAVE))
+
+    def z_prior(self, quality: jax.Array) -> jax.Array:
+        """The scale index of every channel of z, whose mean is 0: [B, ·]."""
+        knots = exact.integers(self.z_index, 7, 2**12)
+        index = exact.shifted_right(exact.interpolated(knots, quality, QUALITY_SEGMENT), 4)
+        return jnp.clip(index, 0, entropy.SCALE_COUNT - 1)
+
+    def conditions(
+        self, z_hat: jax.Array, coarser: jax.Array | None, quality: jax.Array, grid: tuple[int, int]
+    ) -> Conditions:
+        """From integers z_hat [B, ceil(h/4), ceil(w/4), ·], what `hand_over` of the coarser level
+        gave (None at the coarsest) and the quality [B]. `grid` is (h, w)."""
+        config = self.config
+        hats = exact.hats(quality, config.knots, QUALITY_SEGMENT)
+        seen = exact.clipped(z_hat * Z_UNIT)
+        inputs = jnp.concatenate(
+            [exact.neighbourhood(seen), _everywhere(hats, seen.shape[1:3])], axis=-1
+        )
+        from_z = exact.activation(self.from_z(inputs), Z_BITS)
+        from_z = ops.depth_to_space(ops.depth_to_space(from_z))[:, : grid[0], : grid[1]]
+        if coarser is None:
+            coarser = jnp.zeros_like(from_z)
+        else:
+            coarser = exact.activation(self.from_coarser(coarser), CONTEXT_BITS)
+            coarser = ops.depth_to_space(coarser)[:, : grid[0], : grid[1]]
+        return Conditions(jnp.concatenate([from_z, coarser], axis=-1), self.gains(quality), hats)
+
+    def embedding(self, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
+        """Decoded v [B, h, w, L] as 8-bit numbers [B, h, w, ·], zero where not `coded` [B, h, w]."""
+        exponents = -(gains + self.units())[:, None, None]
+        a = exact.clipped(exact.scaled(v, exponents, 4))
+        sums = self.embed(jnp.concatenate([a, jnp.abs(a)], axis=-1))
+        return exact.clipped(exact.shifted_right(sums, EMBEDDING_BITS)) * coded[..., None]
+
+    def predict(
+        self, place: Place, conditions: Conditions, planes: Mapping[Place, jax.Array]
+    ) -> Prediction:
+        """For the positions of a plane, given the embeddings of planes decoded before."""
+        e, wide = self.config.embedding, 2 * self.config.conditioning
+        rows, parts = [], []
+        for tap in range(9):
+            row, column = place[0] + tap // 3 - 1, place[1] + tap % 3 - 1
+            source = planes.get((row % 2, column % 2))
+            if source is not None:
+                parts.append(exact.moved(source, row // 2, column // 2))
+                rows.extend(range(e * tap, e * (tap + 1)))
+        known = planes_of(conditions.known)[place]
+        size = known.shape[1:3]
+        here = jnp.full((known.shape[0], 1), float(exact.LARGEST))
+        parts += [known, _everywhere(conditions.hats, size), _everywhere(here, size)]
+        behind = 9 * e
+        rows += range(behind, behind + wide + self.config.knots)
+        rows.append(behind + wide + self.config.knots + PLACES.index(place))
+        first = exact.activation(self.first(jnp.concatenate(parts, axis=-1), rows), CONTEXT_BITS)
+        second = exact.activation(self.second(first), HIDDEN_BITS)
+        h = jnp.concatenate([first, second], axis=-1)
+        gains = conditions.gains[:, None, None]
+        mu = exact.shifted_right(self.to_mu(h), MU_SHIFT)
+        mu = exact.clipped(exact.scaled(mu, gains + self.units()), exact.LARGEST_WIDE)
+        return Prediction(
+            mu, self._index(exact.shifted_right(self.to_scale(h), SCALE_SHIFT), gains)
+        )
+
+    def _index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
+        """Table entries from sixteenths of one for y itself, moved by the gain."""
+        per_octave = INDEX_PER_OCTAVE[self.config.distribution]
+        moved = exact.shifted_right(gains * per_octave, _INDEX_BITS)
+        index = exact.shifted_right(fraction + moved, 4)
+        return jnp.clip(index, 0, entropy.SCALE_COUNT - 1)
+
+    def hand_over(self, embedded: jax.Array, conditions: Conditions) -> jax.Array:
+        """What the next finer level is told: the embedded neighbourhood and what was known."""
+        known = conditions.known[..., : self.config.conditioning]
+        return jnp.concatenate([exact.neighbourhood(embedded), known], axis=-1)
+
+
+def _everywhere(values: jax.Array, grid: tuple[int, int]) -> jax.Array:
+    """[B, C] at every position of a grid, [B, h, w, C]."""
+    return jnp.broadcast_to(values[:, None, None], (values.shape[0], *grid, values.shape[-1]))
+
+
+def decoded(mu: jax.Array, symbols: jax.Array) -> jax.Array:
+    """The integers v = mu + 16 · symbol that the networks see, from integers in float32."""
+    return exact.clipped(mu + GRID * exact.clipped(symbols, LARGEST_SYMBOL), exact.LARGEST_WIDE)

@@ -1,0 +1,276 @@
+"""The portable RDONet: every quality with one set of weights, the same symbols on every device.
+
+The walk is RDONet's, from the coarsest level to the finest, each position coded at one level. What
+differs from `models.rdonet`:
+
+- every prior comes from decoded integers by exact arithmetic (`models.exact_prior`); floats only
+  make pictures out of symbols and symbols out of pictures, where a last bit does no harm;
+- y is divided into steps of a quantiser of its own per level, channel and quality (gain vectors, Cui
+  et al. 2021), read off log-spaced knots;
+- the transforms are linear lapped ones, at first orthonormal, with small residual networks;
+- within a level, positions are decoded in up to four steps, each seeing the earlier ones.
+
+Shapes: a picture x is [B, H, W, 3] in [0, 1], H and W multiples of 64; quality is int32 [B] from 0
+to `config.steps_of_quality`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax import coding_cost, entropy, exact, lapped, ops, partition
+from rdonet_jax.config import LEVELS, QUALITY_SEGMENT, PortableConfig
+from rdonet_jax.models import exact_prior
+from rdonet_jax.models.exact_prior import Conditions, LevelPrior, Place, Prediction
+from rdonet_jax.models.rdonet import COARSE_TO_FINE, COARSEST, Coded, level_keys
+
+PATCH = 4
+"""Pixels on the side of the blocks that the first stage sees as channels."""
+
+
+class State(NamedTuple):
+    """What the decoder knows before a level."""
+
+    d: jax.Array  # float32 [B, h, w, C], the guess of e from coarser levels
+    coarser: jax.Array | None  # integers for the level's prior; None at the coarsest
+
+
+def nonlinear(config: PortableConfig, hidden: int, dtype: Any, inverse: bool) -> nn.Module:
+    """What stands behind a linear stage; the identity at first."""
+    if config.nonlinearity == "residual":
+        return lapped.Residual(hidden, dtype)
+    if config.nonlinearity == "gdn":
+        return lapped.GentleGDN(inverse)
+    return lapped.Identity()
+
+
+class HyperEncoder(nn.Module):
+    """y in the units of the prior, [B, h, w, L], to z [B, ceil(h/4), ceil(w/4), ·]."""
+
+    config: PortableConfig
+    level: int
+
+    @nn.compact
+    def __call__(self, y: jax.Array) -> jax.Array:
+        config = self.config
+        x = nn.relu(lapped.Pointwise(config.hyper, 2.0, name="first")(y))
+        x = ops.pad_to_multiple(x, partition.HYPER_STRIDE)
+        x = nn.relu(lapped.Stage(config.hyper, "down", name="second")(x))
+        return lapped.Stage(config.hyper_latents[self.level], "down", name="third")(x)
+
+
+class LSUnit(nn.Module):
+    """One latent-space unit: the networks of one level."""
+
+    config: PortableConfig
+    level: int
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        config, level, dtype = self.config, self.level, self.dtype
+        hidden = config.residual[1 + level]
+        self.encoder = lapped.Stage(config.features[level], "down", dtype)
+        self.refine = nonlinear(config, hidden, dtype, inverse=False)
+        self.to_latent = lapped.Pointwise(config.latents[level], dtype=dtype)
+        self.from_latent = lapped.Pointwise(config.features[level], dtype=dtype)
+        self.restore = nonlinear(config, hidden, dtype, inverse=True)
+        self.hyper_encoder = HyperEncoder(config, level)
+        self.z_gain = self.param(
+            "z_gain", nn.initializers.zeros, (config.knots, config.hyper_latents[level])
+        )
+        self.prior = LevelPrior(config, level)
+        handed_on = config.features[level - 1] if level else config.trunk
+        self.hand_over = lapped.Stage(handed_on, "up", dtype)
+
+
+class PortableRDONet(nn.Module):
+    """The network. Every public method is a step of the walk, to be used through `apply`."""
+
+    config: PortableConfig
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    def setup(self) -> None:
+        config, dtype = self.config, self.dtype
+        self.g_a = lapped.Stage(config.trunk, "down", dtype)
+        self.g_a_refine = nonlinear(config, config.residual[0], dtype, inverse=False)
+        self.units = [LSUnit(config, level, dtype) for level in range(LEVELS)]
+        self.g_s_restore = nonlinear(config, config.residual[0], dtype, inverse=True)
+        self.g_s = lapped.Stage(3 * PATCH**2, "up", dtype)
+
+    def analyse(self, x: jax.Array) -> tuple[jax.Array, ...]:
+        """x [B, H, W, 3] -> encoder features e[l] [B, h, w, C], finest to coarsest."""
+        h = ops.space_to_depth(ops.space_to_depth(x - 0.5))
+        h = self.g_a_refine(self.g_a(h))
+        features = []
+        for unit in self.units:
+            h = unit.refine(unit.encoder(h))
+            features.append(h)
+        return tuple(features)
+
+    def start(self, batch: int, grid: tuple[int, int]) -> State:
+        """The state before the first level, for `grid` = (rows, columns) of 64-blocks."""
+        return State(jnp.zeros((batch, *grid, self.config.features[COARSEST])), None)
+
+    def latent(
+        self, level: int, e: jax.Array, d: jax.Array, quality: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Encoder only: y [B, h, w, L], not yet in steps, and z in steps."""
+        unit = self.units[level]
+        y = unit.to_latent(jnp.concatenate([e, d], axis=-1)).astype(jnp.float32)
+        in_units = y * (1 / exact.powers(unit.prior.units())) / 32
+        log_gain = exact.interpolated_smoothly(unit.z_gain, quality, QUALITY_SEGMENT)
+        return y, unit.hyper_encoder(in_units) * jnp.exp2(log_gain)[:, None, None]
+
+    def conditions(
+        self, level: int, z_hat: jax.Array, state: State, quality: jax.Array
+    ) -> Conditions:
+        """What the prior of y knows before the first plane, from integers alone."""
+        grid = state.d.shape[1:3]
+        return self.units[level].prior.conditions(z_hat, state.coarser, quality, grid)
+
+    def z_prior(self, level: int, quality: jax.Array) -> jax.Array:
+        """The scale indices of z's channels [B, ·]; its mean is zero."""
+        return self.units[level].prior.z_prior(quality)
+
+    def gains(self, level: int, quality: jax.Array) -> jax.Array:
+        """log2 of the quantiser steps per unit of y, in 1/256: integers in float32, [B, L]."""
+        return self.units[level].prior.gains(quality)
+
+    def predict(
+        self,
+        level: int,
+        place: Place,
+        conditions: Conditions,
+        planes: Mapping[Place, jax.Array],
+    ) -> Prediction:
+        """mu and scale index of a plane, given the embedded planes that were decoded before."""
+        return self.units[level].prior.predict(place, conditions, planes)
+
+    def embedding(self, level: int, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
+        """A decoded plane as the prior sees it, zero where not coded."""
+        return self.units[level].prior.embedding(v, coded, gains)
+
+    def merge(
+        self,
+        level: int,
+        y_hat: jax.Array,
+        d: jax.Array,
+        embedded: jax.Array,
+        conditions: Conditions,
+    ) -> State:
+        """The state for the next finer level from y_hat in units of y (mu where not coded)."""
+        unit = self.units[level]
+        d = unit.restore(d + unit.from_latent(y_hat))
+        coarser = unit.prior.hand_over(embedded, conditions) if level else None
+        return State(unit.hand_over(d).astype(jnp.float32), coarser)
+
+    def synthesise(self, d: jax.Array) -> jax.Array:
+        """The decoder feature after level 0 -> x_hat [B, H, W, 3], not clipped."""
+        h = self.g_s(self.g_s_restore(d)).astype(jnp.float32)
+        return ops.depth_to_space(ops.depth_to_space(h)) + 0.5
+
+    def code(
+        self,
+        x: jax.Array,
+        masks: tuple[jax.Array, ...],
+        keys: jax.Array | None,
+        quality: jax.Array,
+    ) -> Coded:
+        """The walk with noise (keys [B]: one key per picture) or with rounding (keys None).
+
+        As `RDONet.code`, for pictures of the given quality each.
+        """
+        features = self._segment(PortableRDONet.analyse)(self, x)
+        state = self.start(x.shape[0], features[COARSEST].shape[1:3])
+        y_bits: list[Any] = [None] * LEVELS
+        z_bits: list[Any] = [None] * LEVELS
+        for level in COARSE_TO_FINE:
+            step = self._segment(functools.partial(PortableRDONet._code_level, level=level))
+            state, y_bits[level], z_bits[level] = step(
+                self, features[level], state, masks[level], level_keys(keys, level), quality
+            )
+        x_hat = self._segment(PortableRDONet.synthesise)(self, state.d)
+        return Coded(x_hat, tuple(y_bits), tuple(z_bits))
+
+    def _segment(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        return nn.remat(step) if self.remat else step
+
+    def _code_level(
+        self,
+        e: jax.Array,
+        state: State,
+        mask: jax.Array,
+        keys: tuple[jax.Array | None, jax.Array | None],
+        quality: jax.Array,
+        level: int,
+    ) -> tuple[State, jax.Array, jax.Array]:
+        """One level of `code`: the state for the next one, and the maps of bits of y and z."""
+        y, z = self.latent(level, e, state.d, quality)
+        y_key, z_key = keys
+        coded_z = partition.hyper_mask(mask)[..., None]
+        z_hat = jnp.where(coded_z, exact.round_even(z), 0.0)
+        z_index = self.z_prior(level, quality)[:, None, None]
+        z_bits = jnp.where(coded_z, self._bits(z, z_index, z_key), 0.0)
+
+        conditions = self.conditions(level, z_hat, state, quality)
+        gains = conditions.gains[:, None, None]
+        grid = mask.shape[1:3]
+        targets = exact_prior.planes_of(y * exact.powers(gains))
+        coded = exact_prior.planes_of(mask[..., None].astype(jnp.float32))
+        steps: dict[Place, jax.Array] = {}
+        embedded: dict[Place, jax.Array] = {}
+        offsets: dict[Place, jax.Array] = {}
+        indices: dict[Place, jax.Array] = {}
+        for group in exact_prior.STEPS[self.config.context]:
+            before = dict(embedded)
+            for place in group:
+                mu, indices[place] = self.predict(level, place, conditions, before)
+                offsets[place] = targets[place] - mu / exact_prior.GRID
+                symbols = exact.round_even(offsets[place]) * coded[place]
+                v = exact_prior.decoded(mu, symbols)
+                embedded[place] = self.embedding(level, v, coded[place][..., 0], conditions.gains)
+                steps[place] = mu / exact_prior.GRID + symbols
+        joined = functools.partial(exact_prior.joined, grid=grid)
+        y_bits = self._bits(joined(offsets), joined(indices), y_key)
+        y_bits = jnp.where(mask[..., None], y_bits, 0.0)
+        y_hat = joined(steps) / exact.powers(gains)
+        state = self.merge(level, y_hat, state.d, joined(embedded), conditions)
+        return state, jnp.sum(y_bits, axis=-1), jnp.sum(z_bits, axis=-1)
+
+    def _bits(self, offset: jax.Array, index: jax.Array, keys: jax.Array | None) -> jax.Array:
+        """Bits of symbols by the scale table: with noise, or rounded when there are no keys."""
+        scales = entropy.scale_table(self.config.distribution).astype(np.float64)
+        step = float(np.log(scales[1] / scales[0]))
+        scale = float(scales[0]) * jnp.exp(index * step)
+        if keys is None:
+            symbols = exact.round_even(offset)
+            return coding_cost.symbol_bits(symbols, scale, self.config.distribution)
+        noisy = offset + ops.uniform_noise(keys, offset.shape[1:])
+        return entropy.bits(noisy, scale, self.config.distribution)
+
+
+@functools.cache
+def network(
+    config: PortableConfig, dtype: Any = jnp.float32, remat: bool = False
+) -> PortableRDONet:
+    """The module for a configuration; one object per configuration, so that jit caches hold."""
+    return PortableRDONet(config, dtype, remat)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def initialise(config: PortableConfig, key: jax.Array) -> Any:
+    """Fresh parameters, drawn from `key`."""
+    x = jnp.zeros((1, 2 * partition.BLOCK, 2 * partition.BLOCK, 3))
+    masks = partition.level_masks(partition.uniform(0, (2, 2), (1,)))
+    keys = jax.random.split(key, 2)
+    quality = jnp.zeros(1, jnp.int32)
+    net = network(config)
+    return net.init(keys[0], x, masks, keys[1:], quality, method="code")["params"]
