@@ -23,6 +23,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="name of a bundled model, or weights file")
     parser.add_argument("--mask", default="variance", choices=codec.MASKS)
     parser.add_argument(
+        "--quality", nargs="+", type=float, metavar="Q", default=[None],
+        help="one or more qualities, 0 to 100, of a model that has all (default: 50)",
+    )  # fmt: skip
+    parser.add_argument(
         "--estimate", action="store_true", help="estimate the rate in batches, write no files"
     )
     parser.add_argument(
@@ -39,25 +43,34 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Prints the table and writes the results file."""
-    settings = evaluation.Settings(
-        options.mask,
-        options.estimate,
-        options.batch_size,
-        options.keep,
-        options.save_decoded,
-        options.force,
-    )
+    """Prints a table for each quality and writes the results file."""
     if options.output:
         images.check_target(options.output, options.force)
     model = zoo.load(options.model)
-    rows = evaluation.evaluate(model, options.data, settings)
-    description = evaluation.description(model, rows, settings)
-    print(f"{model.name}: {description}")
-    print(results.table(rows, options.per_image))
+    points = []
+    for quality in options.quality:
+        settings = evaluation.Settings(
+            options.mask,
+            quality,
+            options.estimate,
+            options.batch_size,
+            _of_quality(options.keep, options.quality, quality),
+            _of_quality(options.save_decoded, options.quality, quality),
+            options.force,
+        )
+        rows = evaluation.evaluate(model, options.data, settings)
+        description = evaluation.description(model, rows, settings)
+        print(f"{model.name}: {description}")
+        print(results.table(rows, options.per_image), flush=True)
+        points.append(results.to_json(model.name, description, rows, options.per_image))
     if options.output:
-        values = results.to_json(model.name, description, rows, options.per_image)
+        values = results.joined(points, options.quality)
         results.write_json(options.output, values, options.force)
+
+
+def _of_quality(folder: Path | None, qualities: list[float], quality: float) -> Path | None:
+    """The folder itself, or one inside it for each of several qualities."""
+    return folder / f"{quality:g}" if folder and len(qualities) > 1 else folder
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,6 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         evaluate(parse(arguments))
     except (
+        codec.EncodeError,
         evaluation.EvaluationError,
         images.ImageError,
         pictures.PictureError,

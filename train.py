@@ -51,10 +51,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", default="small", choices=list(config.PRESETS))
+    parser.add_argument("--preset", default="standard", choices=list(config.PRESETS))
     parser.add_argument(
-        "--thresholds", nargs=2, type=float, metavar=("T64", "T32"),
-        help="of the variance masks, in squared grey levels (default: the preset's)",
+        "--thresholds", nargs="+", type=float, metavar="T",
+        help="of the variance masks, in squared grey levels, T64 T32; for a portable network such "
+        "a pair for every knot of its qualities (default: the preset's)",
     )  # fmt: skip
     parser.add_argument("--data", nargs="+", required=True, help="folders of training pictures")
     parser.add_argument("--valid", nargs="*", default=[], help="folders of validation pictures")
@@ -123,8 +124,9 @@ def join_hosts(options: argparse.Namespace) -> None:
 
 def train(arguments: Sequence[str]) -> int:
     options = parse(arguments)
-    changes = {"thresholds": tuple(options.thresholds)} if options.thresholds else {}
-    model = config.preset(options.preset, **changes)
+    model = config.preset(options.preset)
+    if options.thresholds:
+        model = config.with_thresholds(model, options.thresholds)
     run = run_folder.Run(model, training_config(options), options.preset)
     intervals = training_loop.Intervals(
         options.log_every, options.validation_every, options.checkpoint_every,
@@ -153,15 +155,19 @@ def export(arguments: Sequence[str]) -> int:
     parser.add_argument("name", help="of the model; the file is called NAME-HASH.safetensors")
     parser.add_argument("--out", type=Path, default=Path(), help="folder to write to")
     parser.add_argument(
-        "--thresholds", nargs=2, type=float, metavar=("T64", "T32"),
-        help="of the variance mask, in squared grey levels (default: those of the training)",
+        "--thresholds", nargs="+", type=float, metavar="T",
+        help="of the variance mask, in squared grey levels, T64 T32; for a portable network such a "
+        "pair for every knot of its qualities (default: those of the training)",
     )  # fmt: skip
     parser.add_argument(
         "--best", action="store_true", help="the checkpoint that validated best, not the last one"
     )
     options = parser.parse_args(arguments)
-    thresholds = tuple(options.thresholds) if options.thresholds else None
-    print(training_run.export(options.run, options.name, options.out, thresholds, options.best))
+    print(
+        training_run.export(
+            options.run, options.name, options.out, options.thresholds, options.best
+        )
+    )
     return 0
 
 

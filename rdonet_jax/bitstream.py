@@ -6,7 +6,6 @@ hangs on the size that the header claims, whatever the file's own size is; the l
 bounds that.
 """
 
-import re
 import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,15 +13,19 @@ from typing import NamedTuple
 from rdonet_jax.coder import CODERS
 
 MAGIC = b"\x92RDO"
-VERSION = 1
+VERSION = 2
 MAX_PIXELS = 2**27
 """Pixels of the largest picture that is written, and that is read unless the caller asks for more.
 """
 MAX_SIDE = 2**16 - 1
 """Bounds what a decoder does per row or column of a file that claims a long, thin picture."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_WEIGHTS_BYTES = 8
+MAX_QUALITY = 2**16 - 1
+"""The largest number on a model's scale of qualities."""
+MAX_PLATFORM = 64
+"""Characters that name a platform."""
+WEIGHTS_BYTES = 4
+
 _CRC_BYTES = 4
 _NUMBER_BYTES = 5
 
@@ -31,27 +34,23 @@ class FormatError(ValueError):
     """The bytes are no file of this format, or the header is one that none may have."""
 
 
-def is_legal_name(name: str) -> bool:
-    """Whether a header may hold this name of a model."""
-    return _NAME.fullmatch(name) is not None
-
-
 @dataclass(frozen=True)
 class Header:
     """What a decoder must know before the first section.
 
-    model: name of the model; letters, digits, '.', '_', '-', at most 64, the first no sign (so
-        that a name from a file is never a path). weights: first 8 bytes of the SHA-256 of the
-        weights file. coder: number of the range coder in coder.CODERS. height, width: of the
-        picture, in pixels. symbols_crc: CRC-32 of all symbols, by which a decoder notices that
-        its arithmetic has led it to other symbols than the encoder's.
+    coder: number of the range coder in coder.CODERS. height, width: of the picture, in pixels.
+    quality: on the scale of the model, 0 to MAX_QUALITY; None when the model has one quality.
+    weights: first 4 bytes of the SHA-256 of the weights file. platform: what the file is bound to,
+    printable ASCII; empty when it decodes everywhere. symbols_crc: CRC-32 of all symbols, by which
+    a decoder notices that it has arrived at other symbols than the encoder's.
     """
 
-    model: str
-    weights: bytes
     coder: int
     height: int
     width: int
+    quality: int | None
+    weights: bytes
+    platform: str
     symbols_crc: int
 
 
@@ -67,16 +66,17 @@ class Sections(NamedTuple):
 def pack(header: Header, sections: Sections) -> bytes:
     """The file's bytes. Raises FormatError for a header that `parse` would refuse."""
     _check(header, max_pixels=None)
-    name = header.model.encode("ascii")
+    quality = 0 if header.quality is None else 1 + header.quality
     body = b"".join(
         (
             MAGIC,
             bytes([VERSION, header.coder]),
             _number(header.height),
             _number(header.width),
-            bytes([len(name)]),
-            name,
+            _number(quality),
             header.weights,
+            bytes([len(header.platform)]),
+            header.platform.encode("ascii"),
             header.symbols_crc.to_bytes(_CRC_BYTES, "big"),
             *(_number(len(section)) for section in sections),
             *sections,
@@ -96,8 +96,9 @@ def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
     coder = reader.byte("range coder")
     height = reader.number("height")
     width = reader.number("width")
-    name = reader.take(reader.byte("model name"), "model name")
-    weights = reader.take(_WEIGHTS_BYTES, "weights")
+    quality = reader.number("quality")
+    weights = reader.take(WEIGHTS_BYTES, "weights")
+    platform = reader.take(reader.byte("platform"), "platform")
     symbols_crc = int.from_bytes(reader.take(_CRC_BYTES, "symbols checksum"), "big")
     lengths = [reader.number(f"length of section {field}") for field in Sections._fields]
     pairs = zip(lengths, Sections._fields, strict=True)
@@ -107,7 +108,15 @@ def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
     # Damage is told from illegal fields: past this point the fields are what somebody wrote.
     if checksum != zlib.crc32(data[:-_CRC_BYTES]):
         raise FormatError("the file is damaged: its checksum does not match")
-    header = Header(name.decode("latin-1"), weights, coder, height, width, symbols_crc)
+    header = Header(
+        coder,
+        height,
+        width,
+        quality - 1 if quality else None,
+        weights,
+        platform.decode("latin-1"),
+        symbols_crc,
+    )
     _check(header, max_pixels)
     return header, sections
 
@@ -124,15 +133,21 @@ def _check_start(data: bytes) -> None:
 
 
 def _check(header: Header, max_pixels: int | None) -> None:
-    if not is_legal_name(header.model):
-        raise FormatError(f"illegal model name {header.model!r}")
-    if len(header.weights) != _WEIGHTS_BYTES:
-        raise FormatError(f"the weights hash has {len(header.weights)} bytes, not {_WEIGHTS_BYTES}")
     if header.coder not in CODERS.values():
         raise FormatError(f"unknown range coder, number {header.coder}")
     for field in ("height", "width"):
         if not 1 <= getattr(header, field) <= MAX_SIDE:
             raise FormatError(f"illegal {field} {getattr(header, field)}, not 1 to {MAX_SIDE}")
+    if header.quality is not None and not 0 <= header.quality <= MAX_QUALITY:
+        raise FormatError(f"illegal quality {header.quality}, not 0 to {MAX_QUALITY}")
+    if len(header.weights) != WEIGHTS_BYTES:
+        raise FormatError(f"the weights hash has {len(header.weights)} bytes, not {WEIGHTS_BYTES}")
+    if len(header.platform) > MAX_PLATFORM or not (
+        header.platform.isascii() and header.platform.isprintable()
+    ):
+        raise FormatError(
+            f"illegal platform {header.platform!r}, not up to {MAX_PLATFORM} printable characters"
+        )
     if not 0 <= header.symbols_crc < 2**32:
         raise FormatError(f"illegal symbols checksum {header.symbols_crc}")
     if max_pixels is not None and header.height * header.width > max_pixels:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rdonet_jax.zoo import Model
 
 DISTRIBUTION = "rdonet-jax"
-DEFAULT_MODEL = "small"
+DEFAULT_MODEL = "standard"
 COMPRESSED_SUFFIX = ".rdo"
 PICTURE_SUFFIX = ".png"
 INTERRUPTED = 130
@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument(
         "--model", metavar="NAME", type=_name, default=DEFAULT_MODEL,
         help="bundled model or weights file (default: %(default)s)",
+    )  # fmt: skip
+    compress.add_argument(
+        "--quality", metavar="Q", type=_quality,
+        help="0 (smallest file) to 100 (best picture), default 50; fractions count",
     )  # fmt: skip
     compress.add_argument(
         "--mask", metavar="MASK", type=_name, default="variance",
@@ -122,6 +126,17 @@ def _name(text: str) -> str:
     return text
 
 
+def _quality(text: str) -> float:
+    """An argument that is a quality."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 100")
+    return value
+
+
 def _count(text: str) -> int:
     """An argument that is a number of pixels."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):
@@ -164,9 +179,12 @@ def _compress(options: argparse.Namespace) -> None:
 
     model = _load_model(options.model)
     with coding(source, codec.ENCODING_STEPS, options.quiet) as report:
-        p = _partition(model, image, options.mask)
         with explained(codec.EncodeError, about=source):
-            data = codec.encode(model, image, p, report=report, reconstruct=False).data
+            p = _partition(model, image, options.mask, options.quality)
+            encoded = codec.encode(
+                model, image, p, options.quality, report=report, reconstruct=False
+            )
+        data = encoded.data
     with explained(images.ImageError):
         images.write_bytes(target, data, options.force)
     if not options.quiet:
@@ -224,7 +242,7 @@ def _info(options: argparse.Namespace) -> None:
     masks = zip(partition.level_masks(p), partition.inside_masks(*size), strict=True)
     blocks = [int((mask & inside).sum()) for mask, inside in masks]
     shares = partition.block_shares(p, *size)
-    state = _find_weights(header)[1]
+    bound = f"bound to {header.platform}" if header.platform else "decodes everywhere"
 
     def row(name: str, count: int, *rest: str) -> str:
         return f"{name:<10}{count:>9}{8 * count / pixels:>9.4f}" + "".join(rest)
@@ -233,7 +251,8 @@ def _info(options: argparse.Namespace) -> None:
         f"{source}: {header.width}x{header.height} pixels, {len(data)} bytes, "
         f"{8 * len(data) / pixels:.4f} bpp",
         f"format version {bitstream.VERSION}, range coder {coder.NAMES[header.coder]}",
-        f"model {_model_name(header)}, {state}",
+        f"{_model_words(header)}",
+        f"{_quality_words(header)}{bound}",
         f"{'':<10}{'bytes':>9}{'bpp':>9}{'blocks':>9}{'area':>9}",
         row("container", len(data) - sum(map(len, sections))),
         row("partition", len(sections.partition)),
@@ -243,6 +262,17 @@ def _info(options: argparse.Namespace) -> None:
         name = f"{stride}x{stride}"
         lines.append(row(name, length, f"{blocks[level]:>9}", f"{shares[level]:>9.1%}"))
     say("\n".join(lines))
+
+
+def _quality_words(header: Header) -> str:
+    """The quality that a file was written with, on the scale of the command line."""
+    from rdonet_jax import zoo
+
+    path = zoo.find(header.weights) if header.quality is not None else None
+    if path is None:
+        return ""
+    steps = zoo.load(str(path)).config.steps_of_quality
+    return f"quality {100 * header.quality / steps:.4g}, "
 
 
 def _models(_: argparse.Namespace) -> None:
@@ -265,10 +295,9 @@ def _description(name: str, model: Model) -> list[str]:
     training = model.record.get("training")
     if training is None:
         return [*lines, "  its training is not on record"]
-    distortion = {"mse": "255^2 * MSE", "ms-ssim": "(1 - MS-SSIM)"}[training["metric"]]
     side = training["crop"]
     lines.append(
-        f"  trained for bpp + {training['lmbda']:g} * {distortion}, {model.record['steps_done']} "
+        f"  trained for {_objective_words(model)}, {model.record['steps_done']} "
         f"steps of {training['batch_size']} crops of {side}x{side} pixels"
     )
     before = (model.record.get("origin") or {}).get("started_from")
@@ -279,6 +308,18 @@ def _description(name: str, model: Model) -> list[str]:
             f"  validation: {validation['bpp']:.3f} bpp (estimate), {validation['psnr']:.2f} dB"
         )
     return lines
+
+
+def _objective_words(model: Model) -> str:
+    """The loss that a model was trained for."""
+    from rdonet_jax.config import PortableConfig
+
+    training = model.record["training"]
+    if isinstance(model.config, PortableConfig):
+        low, high = model.config.lmbdas
+        return f"bpp + lambda * 255^2 * MSE with every lambda from {low:g} to {high:g}"
+    distortion = {"mse": "255^2 * MSE", "ms-ssim": "(1 - MS-SSIM)"}[training["metric"]]
+    return f"bpp + {training['lmbda']:g} * {distortion}"
 
 
 def _load_model(name: str) -> Model:
@@ -298,39 +339,37 @@ def _load_model(name: str) -> Model:
 
 def _bundled_weights(source: str, header: Header) -> str:
     """The path of the bundled weights that the file `source` was written with."""
-    path, state = _find_weights(header)
+    from rdonet_jax import zoo
+
+    with explained(zoo.ZooError):
+        path = zoo.find(header.weights)
     if path is None:
         raise CommandError(
-            f"{source}: needs the model {_model_name(header)}, {state}; "
-            "give its weights file with --model"
+            f"{source}: needs the weights {header.weights.hex()}, which are not bundled; "
+            "give their file with --model"
         )
     return str(path)
 
 
-def _find_weights(header: Header) -> tuple[Path | None, str]:
-    """The bundled weights a file was written with, if they are here, and words for the case."""
+def _model_words(header: Header) -> str:
+    """What the header says of the model, as words for people."""
     from rdonet_jax import zoo
 
     with explained(zoo.ZooError):
-        path = zoo.bundled().get(header.model)
+        path = zoo.find(header.weights)
     if path is None:
-        return None, "which is not bundled"
-    _, digest = zoo.name_and_hash(path)
-    if digest != header.weights.hex():
-        return None, f"but the bundled one of that name is {digest}"
-    return path, "which is bundled"
+        return f"weights {header.weights.hex()}, which are not bundled"
+    return f"model {zoo.name_and_hash(path)[0]} (weights {header.weights.hex()}), which is bundled"
 
 
-def _model_name(header: Header) -> str:
-    return f"{header.model} ({header.weights.hex()})"
-
-
-def _partition(model: Model, image: np.ndarray, mask: str) -> Partition:
+def _partition(
+    model: Model, image: np.ndarray, mask: str, quality: float | None
+) -> Partition:
     """The partition of a kind of mask or of a mask file."""
     from rdonet_jax import codec, images, partition
 
     if mask in codec.MASKS:
-        return codec.choose_partition(model, image, mask)
+        return codec.choose_partition(model, image, mask, quality)
     if not os.path.exists(mask):
         raise CommandError(f"{mask}: is neither a mask file nor one of {', '.join(codec.MASKS)}")
     with explained(images.ImageError):

@@ -1,19 +1,12 @@
-"""Pictures to bytes and back: the walk through the levels with a range coder in hand.
+"""Pictures to bytes and back: what both families of models have in common.
 
-The encoder takes the decoder's own compiled steps (`predict`, `advance`, `synthesise`) and adds
-those that only it needs (`analyse`, `propose`, `quantise`). So what it predicts is what the decoder
-will see, bit for bit, in any process on the same kind of machine with the same version of JAX: on
-CPUs, tests decode in a fresh process and, for JAX 0.10, in one that has a single CPU (for 0.5.3 the
-number of CPUs must be the same). Elsewhere floats may differ in the last bit, as they may between
-two processes on accelerators whose libraries choose their algorithms anew. The checksum over all
-symbols then turns what would be garbage into an error; where only the synthesis differs, some
-values of the picture are off by a grey level.
+A model's own walk through the levels (`fixed_codec`, `portable_codec`) gives and takes the runs of
+symbols; here they become the sections of a file, under a header that says how to read them.
 """
 
 from __future__ import annotations
 
 import functools
-import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,20 +17,24 @@ import numpy as np
 from rdonet_jax import (
     bitstream,
     coder,
-    entropy,
-    hyper_coding,
+    fixed_codec,
     memory,
-    objective,
     partition,
+    portable_codec,
     tree_coding,
 )
 from rdonet_jax.bitstream import FormatError, Header, Sections
-from rdonet_jax.config import ModelConfig
-from rdonet_jax.models import causal, rdonet
+from rdonet_jax.config import AnyConfig, PortableConfig
+from rdonet_jax.models import families
+from rdonet_jax.models.rdonet import COARSE_TO_FINE
 from rdonet_jax.partition import Partition
+from rdonet_jax.walk import SymbolError, Walk
 from rdonet_jax.zoo import Model
 
 DEFAULT_CODER = "constriction"
+
+DEFAULT_QUALITY = 50.0
+"""Of 0 to 100, for models that have every quality."""
 
 Report = Callable[[str], None]
 """Told what comes next, for progress bars."""
@@ -67,65 +64,31 @@ class Decoded(NamedTuple):
 
     picture: np.ndarray  # uint8 [H, W, 3]
     partition: Partition
+    quality: float | None  # 0 to 100; None from a model that has one quality
     symbols: tuple[tuple[np.ndarray, ...], ...]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def analyse(config: ModelConfig, params: Any, pixels: jax.Array) -> tuple[jax.Array, ...]:
-    """Padded pixels uint8 [1, H, W, 3] -> encoder features by level."""
-    x = pixels.astype(jnp.float32) / 255.0
-    return rdonet.network(config).apply({"params": params}, x, method="analyse")
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def propose(
-    config: ModelConfig, level: int, params: Any, e: jax.Array, state: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """y and rounded z of a level; encoder only."""
-    net = rdonet.network(config)
-    y, z = net.apply({"params": params}, level, e, state, method="latent")
-    return y, jnp.round(z)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def predict(
-    config: ModelConfig, level: int, params: Any, z_hat: jax.Array, state: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """mu of y and the index of its scale's table, [1, h, w, C]."""
-    prior = rdonet.network(config).apply({"params": params}, level, z_hat, state, method="prior")
-    return prior.mu, entropy.scale_index(prior.scale, config.distribution)
-
-
-@jax.jit
-def quantise(y: jax.Array, mu: jax.Array) -> jax.Array:
-    """The symbols round(y - mu), as float32 integers; encoder only."""
-    return jnp.round(y - mu)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def advance(
-    config: ModelConfig,
-    level: int,
-    params: Any,
-    mu: jax.Array,
-    symbols: jax.Array,
-    state: jax.Array,
-) -> jax.Array:
-    """The next state; symbols int32 [1, h, w, C] are 0 where not coded, which leaves mu there."""
-    y_hat = mu + symbols.astype(jnp.float32)
-    return rdonet.network(config).apply({"params": params}, level, y_hat, state, method="merge")
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def synthesise(config: ModelConfig, params: Any, state: jax.Array) -> jax.Array:
-    """The state after level 0 -> padded pixels uint8 [1, H, W, 3]."""
-    x_hat = rdonet.network(config).apply({"params": params}, state, method="synthesise")
-    return objective.to_8_bit(x_hat)
 
 
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions of the codec, for counting their compilations."""
-    return analyse, propose, predict, quantise, advance, synthesise, _variance_partition
+    walks = (*fixed_codec.jitted_steps(), *portable_codec.jitted_steps())
+    return *walks, _variance_partition
+
+
+def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
+    """The number that stands for a quality in a file; None for a model that has one quality.
+
+    A portable model has the qualities 0 to 100, and None means `DEFAULT_QUALITY`; any other model
+    takes None alone. Raises `EncodeError` otherwise.
+    """
+    if not isinstance(config, PortableConfig):
+        if quality is not None:
+            raise EncodeError("the model was trained for one quality: it takes none from outside")
+        return None
+    if quality is None:
+        quality = DEFAULT_QUALITY
+    if not 0 <= quality <= 100:  # nor is NaN
+        raise EncodeError(f"a quality lies between 0 and 100, not at {quality:g}")
+    return round(quality / 100 * config.steps_of_quality)
 
 
 def pad_picture(image: np.ndarray) -> np.ndarray:
@@ -141,20 +104,28 @@ def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]
     return tuple(np.asarray(m) & i for m, i in zip(masks, inside, strict=True))
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _variance_partition(pixels: jax.Array, thresholds: tuple[float, float]) -> Partition:
-    return partition.variance(pixels.astype(jnp.float32) / 255.0, thresholds)
+@functools.partial(jax.jit, static_argnums=0)
+def _variance_partition(
+    config: AnyConfig, pixels: jax.Array, quality: jax.Array | None
+) -> Partition:
+    x = pixels.astype(jnp.float32) / 255.0
+    return families.variance_partition(config, x, quality)
 
 
-def choose_partition(model: Model, image: np.ndarray, mask: str) -> Partition:
+def choose_partition(
+    model: Model, image: np.ndarray, mask: str, quality: float | None = None
+) -> Partition:
     """The partition of a picture uint8 [H, W, 3] by the name of a kind of mask, one of `MASKS`.
 
-    "variance" uses the model's own thresholds. Raises `ValueError` for another name.
+    "variance" uses the model's own thresholds, which follow the quality where there is one to
+    choose. Raises `ValueError` for another name, and `EncodeError` as `stream_quality` does.
     """
     if mask not in MASKS:
         raise ValueError(f"unknown mask {mask!r}; there are {', '.join(MASKS)}")
+    number = stream_quality(model.config, quality)
     if mask == "variance":
-        batched = _variance_partition(pad_picture(image), model.config.thresholds)
+        step = None if number is None else np.array([number], np.int32)
+        batched = _variance_partition(model.config, pad_picture(image), step)
         p = Partition(*(np.asarray(splits)[0] for splits in batched))
     else:
         level = partition.STRIDES.index(int(mask.removeprefix("uniform-")))
@@ -166,9 +137,9 @@ def _silent(_: str) -> None:
     """The `Report` of callers who do not ask for one."""
 
 
-def compress(model: Model, image: np.ndarray, p: Partition) -> bytes:
+def compress(model: Model, image: np.ndarray, p: Partition, quality: float | None = None) -> bytes:
     """The file's bytes for a picture uint8 [H, W, 3], coded with the partition p."""
-    return encode(model, image, p, reconstruct=False).data
+    return encode(model, image, p, quality, reconstruct=False).data
 
 
 def decompress(model: Model, data: bytes) -> np.ndarray:
@@ -180,61 +151,47 @@ def encode(
     model: Model,
     image: np.ndarray,
     p: Partition,
+    quality: float | None = None,
     coder_name: str = DEFAULT_CODER,
     report: Report = _silent,
     reconstruct: bool = True,
 ) -> Encoded:
     """Compresses uint8 [H, W, 3] with the partition p, and says what the decoder will see.
 
+    `quality` is 0 to 100 for a portable model (None: `DEFAULT_QUALITY`), None for any other.
     Without `reconstruct` the work ends with the last symbols, and the picture is None; the bytes
     are the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
-    array that is no such picture, for one larger than is written or than memory allows, and for
-    values of the network that cannot be coded.
+    array that is no such picture, for one larger than is written or than memory allows, for a
+    quality that the model does not have, and for values of the network that cannot be coded.
     """
+    number = stream_quality(model.config, quality)
     height, width = _checked_size(model.config, image)
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
+    walk = _walk(model, p, (height, width), number)
     report("analysis")
-    features = analyse(model.config, model.params, pad_picture(image))
-    walk = _Walk(model, p, height, width)
-    tables = entropy.scale_tables(model.config.distribution)
+    features = walk.analyse(pad_picture(image))
     streams: dict[str, bytes] = {}
-    for level in rdonet.COARSE_TO_FINE:
+    for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
-        goes_on = reconstruct or level != rdonet.COARSE_TO_FINE[-1]
-        runs = _encode_level(walk, level, features[level], goes_on)
-        streams[f"level{level}"] = coder.encode(runs, tables, coder_name)
+        try:
+            runs = walk.send(level, features[level], reconstruct or level != COARSE_TO_FINE[-1])
+        except SymbolError as error:
+            raise EncodeError(f"{error}: the weights cannot be right") from error
+        streams[f"level{level}"] = coder.encode(runs, model.tables, coder_name)
     if reconstruct:
         report("synthesis")
-    picture = walk.picture() if reconstruct else None
+    picture = walk.picture()[:height, :width] if reconstruct else None
     sections = Sections(tree_coding.encode(p, height, width, coder_name), **streams)
     header = Header(
-        model.name, model.digest, coder.CODERS[coder_name], height, width, walk.checksum
+        coder=coder.CODERS[coder_name],
+        height=height,
+        width=width,
+        quality=number,
+        weights=model.digest,
+        platform=_platform(model.config),
+        symbols_crc=walk.checksum,
     )
-    return Encoded(bitstream.pack(header, sections), picture, walk.symbols())
-
-
-def _encode_level(walk: _Walk, level: int, e: jax.Array, goes_on: bool) -> list[coder.Run]:
-    """The runs of a level: hyper-latents by wavefront, then the latents.
-
-    Moves the walk on to the next level, or the picture, if it `goes_on`.
-    """
-    config, params = walk.model.config, walk.model.params
-    y, z = propose(config, level, params, e, walk.state)
-    coded = walk.hyper_masks[level]
-    z_hat = np.where(coded[..., None], np.asarray(z)[0], np.float32(0))
-    weights = walk.causal_weights(level)
-    try:
-        runs = hyper_coding.encode_runs(weights, z_hat, coded, config.distribution)
-    except hyper_coding.HyperLatentError as error:
-        raise EncodeError(f"{error}: the weights cannot be right") from error
-    mu, index = walk.predict(level, z_hat)
-    mask = walk.masks[level]
-    symbols = _integers(np.asarray(quantise(y, mu))[0][mask])
-    runs.append((symbols.ravel(), index[mask].ravel()))
-    walk.record(level, [run for run, _ in runs])
-    if goes_on:
-        walk.advance(level, mu, symbols)
-    return runs
+    return Encoded(bitstream.pack(header, sections), picture, _by_level(walk))
 
 
 def decode(
@@ -249,96 +206,89 @@ def decode(
     those that claim a picture of more than `max_pixels`, or one that memory cannot hold.
     """
     header, sections = bitstream.parse(data, max_pixels)
-    if header.weights != model.digest:
-        raise FormatError(
-            f"the file was written with model {header.model} ({header.weights.hex()}), "
-            f"not with {model.name} ({model.digest.hex()})"
-        )
+    _check_model(model, header)
     if lack := memory.shortage(model.config, partition.grid_of(header.height, header.width)):
         raise FormatError(
             f"the picture of {header.width}x{header.height} pixels is too large: {lack}"
         )
-    try:
-        return _decode_sections(model, header, sections, report)
-    except (coder.CoderError, partition.PartitionError, hyper_coding.HyperLatentError) as error:
-        raise FormatError(f"the file's coded data is invalid: {error}") from error
-
-
-def _decode_sections(model: Model, header: Header, sections: Sections, report: Report) -> Decoded:
-    config = model.config
     p = tree_coding.read(header, sections)
-    walk = _Walk(model, p, header.height, header.width)
-    tables = entropy.scale_tables(config.distribution)
-    for level in rdonet.COARSE_TO_FINE:
+    walk = _walk(model, p, (header.height, header.width), header.quality)
+    try:
+        _receive(walk, model, header, sections, report)
+    except (coder.CoderError, SymbolError) as error:
+        cause = _elsewhere(model.config, header) or f"the file's coded data is invalid: {error}"
+        raise FormatError(cause) from error
+    if walk.checksum != header.symbols_crc:
+        cause = "the decoded symbols are not those that were encoded"
+        raise FormatError(_elsewhere(model.config, header) or cause)
+    report("synthesis")
+    picture = walk.picture()[: header.height, : header.width]
+    return Decoded(picture, p, _percent(model.config, header.quality), _by_level(walk))
+
+
+def _receive(walk: Walk, model: Model, header: Header, sections: Sections, report: Report) -> None:
+    """Takes the walk past all levels of a file. Raises `CoderError` or `SymbolError`."""
+    for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
         stream = getattr(sections, f"level{level}")
-        take = coder.decoder(stream, tables, coder.NAMES[header.coder])
-        z_hat, runs = hyper_coding.decode(
-            take, walk.causal_weights(level), walk.hyper_masks[level], config.distribution
-        )
-        mu, index = walk.predict(level, z_hat)
-        symbols = take(index[walk.masks[level]].ravel())
-        walk.record(level, [*runs, symbols])
-        walk.advance(level, mu, symbols)
-    if walk.checksum != header.symbols_crc:
+        walk.receive(level, coder.decoder(stream, model.tables, coder.NAMES[header.coder]))
+
+
+def _walk(model: Model, p: Partition, size: tuple[int, int], quality: int | None) -> Walk:
+    """The model's walk for a picture of `size` = (height, width), before the first level."""
+    masks, grid = coded_masks(p, *size), partition.grid_of(*size)
+    if quality is None:
+        return fixed_codec.Walk(model.config, model.params, masks, grid)
+    return portable_codec.Walk(model.config, model.params, masks, quality, grid)
+
+
+def _by_level(walk: Walk) -> tuple[tuple[np.ndarray, ...], ...]:
+    return tuple(walk.symbols[level] for level in sorted(walk.symbols))
+
+
+def _percent(config: AnyConfig, quality: int | None) -> float | None:
+    """The inverse of `stream_quality`."""
+    return None if quality is None else 100 * quality / config.steps_of_quality
+
+
+def _platform(config: AnyConfig) -> str:
+    """What files of a model are bound to when they are written here."""
+    return "" if isinstance(config, PortableConfig) else fixed_codec.this_platform()
+
+
+def _elsewhere(config: AnyConfig, header: Header) -> str | None:
+    """Why the file cannot be decoded here, if it is that it was written elsewhere."""
+    here = _platform(config)
+    if header.platform == here:
+        return None
+    return (
+        f"the file is bound to the platform that wrote it ({header.platform}), "
+        f"and this one is {here}"
+    )
+
+
+def _check_model(model: Model, header: Header) -> None:
+    """Raises `FormatError` for the file of another model, or what this one never writes."""
+    if header.weights != model.digest:
         raise FormatError(
-            "the decoded symbols are not those that were encoded: a file needs the kind of machine "
-            "and the version of JAX that wrote it, and on some accelerators the same process"
+            f"the file was written with the weights {header.weights.hex()}, "
+            f"not with those of {model.name} ({model.digest.hex()})"
         )
-    report("synthesis")
-    return Decoded(walk.picture(), p, walk.symbols())
+    if not isinstance(model.config, PortableConfig):
+        if header.quality is not None:
+            raise FormatError(f"the file names a quality, of which {model.name} has one alone")
+        if not header.platform:
+            raise FormatError(f"the file names no platform, which those of {model.name} must")
+        return
+    if header.platform:
+        raise FormatError(f"the file names a platform, to which none of {model.name} is bound")
+    largest = model.config.steps_of_quality
+    if header.quality is None or header.quality > largest:
+        named = "no quality" if header.quality is None else f"the quality {header.quality}"
+        raise FormatError(f"the file names {named}, not one of 0 to {largest} of {model.name}")
 
 
-class _Walk:
-    """The decoder's half of the walk for one picture, shared by encoder and decoder."""
-
-    def __init__(self, model: Model, p: Partition, height: int, width: int) -> None:
-        grid = partition.grid_of(height, width)
-        self.model, self.size = model, (height, width)
-        self.masks = coded_masks(p, height, width)
-        self.hyper_masks = tuple(np.asarray(partition.hyper_mask(m)) for m in self.masks)
-        self.state = rdonet.network(model.config).start(1, grid)
-        self.checksum = 0
-        self._symbols: dict[int, tuple[np.ndarray, ...]] = {}
-
-    def causal_weights(self, level: int) -> causal.CausalWeights:
-        return causal.CausalWeights(**self.model.params[f"units_{level}"]["hyper_prior"])
-
-    def predict(self, level: int, z_hat: np.ndarray) -> tuple[jax.Array, np.ndarray]:
-        """mu [1, h, w, C] and, on the host, the table indices [h, w, C]."""
-        mu, index = predict(self.model.config, level, self.model.params, z_hat[None], self.state)
-        return mu, np.asarray(index)[0]
-
-    def record(self, level: int, runs: list[np.ndarray]) -> None:
-        """Takes note of all symbols of a level."""
-        for run in runs:
-            self.checksum = zlib.crc32(run.astype("<i4").tobytes(), self.checksum)
-        self._symbols[level] = tuple(run.astype(np.int32) for run in runs)
-
-    def advance(self, level: int, mu: jax.Array, symbols: np.ndarray) -> None:
-        """Goes past a level with the latent symbols of its coded positions."""
-        grid = np.zeros(mu.shape, np.int32)
-        mask = self.masks[level]
-        grid[0, mask] = symbols.reshape(-1, mu.shape[-1])
-        self.state = advance(self.model.config, level, self.model.params, mu, grid, self.state)
-
-    def picture(self) -> np.ndarray:
-        height, width = self.size
-        pixels = synthesise(self.model.config, self.model.params, self.state)
-        return np.asarray(pixels)[0, :height, :width]
-
-    def symbols(self) -> tuple[tuple[np.ndarray, ...], ...]:
-        return tuple(self._symbols[level] for level in sorted(self._symbols))
-
-
-def _integers(values: np.ndarray) -> np.ndarray:
-    """Float symbols as int32. Raises `EncodeError` when they do not fit (or are NaN)."""
-    if not np.all(np.abs(values) < 2.0**31):
-        raise EncodeError("the latents are too large to be coded: the weights cannot be right")
-    return values.astype(np.int32)
-
-
-def _checked_size(config: ModelConfig, image: np.ndarray) -> tuple[int, int]:
+def _checked_size(config: AnyConfig, image: np.ndarray) -> tuple[int, int]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise EncodeError(
             f"a picture is a uint8 array [height, width, 3], not {image.dtype} {image.shape}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 LEVELS = 3
@@ -381,6 +381,19 @@ PRESETS: Mapping[str, Callable[..., AnyConfig]] = {
     "tiny": tiny,
     "mini": mini,
 }
+
+
+def with_thresholds(model: AnyConfig, numbers: Sequence[float]) -> AnyConfig:
+    """The model with other thresholds: T64 T32, for a portable one such a pair for every knot.
+
+    Raises `ConfigError` for another number of them.
+    """
+    if isinstance(model, ModelConfig):
+        return dataclasses.replace(model, thresholds=tuple(numbers))
+    if len(numbers) != 2 * model.knots:
+        raise ConfigError(f"a portable model has {model.knots} pairs of thresholds")
+    pairs = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    return dataclasses.replace(model, thresholds=pairs)
 
 
 def preset(name: str, **changes: Any) -> AnyConfig:

@@ -33,8 +33,8 @@ import numpy as np
 from tqdm import tqdm
 
 from rdonet_jax import codec, images, objective, partition, pictures, results
-from rdonet_jax.config import ModelConfig
-from rdonet_jax.models import rdonet
+from rdonet_jax.config import AnyConfig
+from rdonet_jax.models import families
 from rdonet_jax.partition import Partition
 from rdonet_jax.results import Row
 from rdonet_jax.zoo import Model
@@ -56,6 +56,7 @@ class Settings:
 
     Attributes:
       mask: the kind of partition, one of `codec.MASKS`.
+      quality: 0 to 100 for a model of every quality, None for one of a fixed lambda.
       estimate: estimate the rate instead of writing files.
       batch_size: of the estimate.
       keep: folder for the compressed files, which are temporary without it.
@@ -64,6 +65,7 @@ class Settings:
     """
 
     mask: str = "variance"
+    quality: float | None = None
     estimate: bool = False
     batch_size: int = BATCH_SIZE
     keep: Path | None = None
@@ -119,10 +121,14 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     rows: dict[str, Row] = {}
     with contextlib.ExitStack() as stack:
         if settings.estimate:
-            evaluated = estimate_all(model, pictures, settings.mask, settings.batch_size)
+            evaluated = estimate_all(
+                model, pictures, settings.mask, settings.batch_size, settings.quality
+            )
         else:
             folder = settings.keep or stack.enter_context(tempfile.TemporaryDirectory())
-            evaluated = code_all(model, pictures, settings.mask, Path(folder), settings.force)
+            evaluated = code_all(
+                model, pictures, settings.mask, Path(folder), settings.force, settings.quality
+            )
         for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
             rows[row.name] = row
             if settings.save_decoded:
@@ -142,7 +148,12 @@ def named_pictures(folders: Sequence[str | Path]) -> dict[str, Path]:
 
 
 def code_all(
-    model: Model, pictures: Iterable[Picture], mask: str, folder: Path, force: bool = False
+    model: Model,
+    pictures: Iterable[Picture],
+    mask: str,
+    folder: Path,
+    force: bool = False,
+    quality: float | None = None,
 ) -> Iterator[Evaluated]:
     """Every picture through a real file in `folder`, timed without compilation.
 
@@ -154,12 +165,12 @@ def code_all(
         with _naming(picture):
             grid = partition.grid_of(*picture.pixels.shape[:2])
             if grid not in compiled:
-                codec.decode(model, _encode(model, picture.pixels, mask).data)
+                codec.decode(model, _encode(model, picture.pixels, mask, quality).data)
                 compiled.add(grid)
             began = time.perf_counter()
-            encoded = _encode(model, picture.pixels, mask)
+            encoded = _encode(model, picture.pixels, mask, quality)
             encoding_time = time.perf_counter() - began
-            expected = _encode(model, picture.pixels, mask, reconstruct=True)
+            expected = _encode(model, picture.pixels, mask, quality, reconstruct=True)
         target = _target(folder, picture.name, FILE_SUFFIX)
         images.write_bytes(target, encoded.data, force)
         content = target.read_bytes()
@@ -170,8 +181,8 @@ def code_all(
         if content != expected.data or not np.array_equal(decoded, expected.picture):
             raise EvaluationError(f"{picture.name}: the decoder's picture is not the encoder's")
         bpp = 8 * len(content) / math.prod(picture.pixels.shape[:2])
-        quality = measure(picture.pixels, decoded)
-        yield Evaluated(Row(picture.name, bpp, *quality, encoding_time, decoding_time), decoded)
+        seen = measure(picture.pixels, decoded)
+        yield Evaluated(Row(picture.name, bpp, *seen, encoding_time, decoding_time), decoded)
 
 
 def measure(original: np.ndarray, decoded: np.ndarray) -> Quality:
@@ -184,19 +195,23 @@ def measure(original: np.ndarray, decoded: np.ndarray) -> Quality:
 
 
 def estimate_all(
-    model: Model, pictures: Iterable[Picture], mask: str, batch_size: int = BATCH_SIZE
+    model: Model,
+    pictures: Iterable[Picture],
+    mask: str,
+    batch_size: int = BATCH_SIZE,
+    quality: float | None = None,
 ) -> Iterator[Evaluated]:
     """The estimate of every picture, in the order in which batches fill up."""
     for batch in batches(pictures, batch_size):
         pixels = [picture.pixels for picture in batch]
-        partitions = [codec.choose_partition(model, image, mask) for image in pixels]
-        estimates = estimate_pictures(model, pixels, partitions, batch_size)
+        partitions = [codec.choose_partition(model, image, mask, quality) for image in pixels]
+        estimates = estimate_pictures(model, pixels, partitions, batch_size, quality)
         for picture, estimate in zip(batch, estimates, strict=True):
             if not math.isfinite(estimate.bits):
                 raise EvaluationError(f"{picture.name}: its estimated rate is {estimate.bits}")
             bpp = estimate.bits / math.prod(picture.pixels.shape[:2])
-            quality = measure(picture.pixels, estimate.decoded)
-            yield Evaluated(Row(picture.name, bpp, *quality), estimate.decoded)
+            seen = measure(picture.pixels, estimate.decoded)
+            yield Evaluated(Row(picture.name, bpp, *seen), estimate.decoded)
 
 
 def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
@@ -211,16 +226,22 @@ def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
     yield from waiting.values()
 
 
-def estimate_picture(model: Model, image: np.ndarray, p: Partition) -> Estimate:
+def estimate_picture(
+    model: Model, image: np.ndarray, p: Partition, quality: float | None = None
+) -> Estimate:
     """The estimate of one picture uint8 [H, W, 3] with the partition p.
 
     Raises `PartitionError` for a partition of another size.
     """
-    return estimate_pictures(model, [image], [p], 1)[0]
+    return estimate_pictures(model, [image], [p], 1, quality)[0]
 
 
 def estimate_pictures(
-    model: Model, pixels: Sequence[np.ndarray], partitions: Sequence[Partition], batch_size: int
+    model: Model,
+    pixels: Sequence[np.ndarray],
+    partitions: Sequence[Partition],
+    batch_size: int,
+    quality: float | None = None,
 ) -> list[Estimate]:
     """The estimates of up to `batch_size` pictures uint8 [H, W, 3] of one padded size.
 
@@ -234,7 +255,11 @@ def estimate_pictures(
     ]
     padded = np.concatenate([codec.pad_picture(image) for image in pixels])
     levels = tuple(_fill(np.stack(level), batch_size) for level in zip(*masks, strict=True))
-    bits, decoded = estimate_batch(model.config, model.params, _fill(padded, batch_size), levels)
+    number = codec.stream_quality(model.config, quality)
+    qualities = None if number is None else np.full(batch_size, number, np.int32)
+    bits, decoded = estimate_batch(
+        model.config, model.params, _fill(padded, batch_size), levels, qualities
+    )
     return [
         Estimate(float(count), picture[:height, :width])
         for count, picture, (height, width) in zip(
@@ -245,15 +270,20 @@ def estimate_pictures(
 
 @functools.partial(jax.jit, static_argnums=0)
 def estimate_batch(
-    config: ModelConfig, params: Any, pixels: jax.Array, masks: tuple[jax.Array, ...]
+    config: AnyConfig,
+    params: Any,
+    pixels: jax.Array,
+    masks: tuple[jax.Array, ...],
+    quality: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Bits [B] and decoded pixels uint8 [B, H, W, 3] of padded pictures uint8 [B, H, W, 3].
 
+    quality int32 [B] is on the model's own scale, None for a fixed lambda.
     masks[l] is bool [B, h, w]: where level l sends symbols, inside the picture. A hyper-latent is
     counted when any of its latents is, as in the codec.
     """
     x = pixels.astype(jnp.float32) / 255.0
-    coded = rdonet.network(config).apply({"params": params}, x, masks, method="code")
+    coded = families.code(config, params, x, masks, quality)
     bits = objective.total_bits((coded.y_bits, coded.z_bits))
     return bits, objective.to_8_bit(coded.x_hat)
 
@@ -265,6 +295,10 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
     else:
         kind = f"real files, {codec.DEFAULT_CODER} range coder, times on {jax.default_backend()}"
     weights = f"{settings.mask} mask, weights {model.digest.hex()}"
+    number = codec.stream_quality(model.config, settings.quality)
+    if number is not None:
+        asked = codec.DEFAULT_QUALITY if settings.quality is None else settings.quality
+        weights = f"quality {asked:g}, {weights}"
     return "; ".join([kind, weights, f"mean over pictures: {len(rows)}", *results.notes(rows)])
 
 
@@ -289,12 +323,16 @@ def _target(folder: Path, name: str, suffix: str) -> Path:
 
 
 def _encode(
-    model: Model, pixels: np.ndarray, mask: str, reconstruct: bool = False
+    model: Model,
+    pixels: np.ndarray,
+    mask: str,
+    quality: float | None = None,
+    reconstruct: bool = False,
 ) -> codec.Encoded:
     """All that a user waits for, the choice of the partition and the coding; and on request what
     nobody waits for, the picture that the decoder will give."""
-    p = codec.choose_partition(model, pixels, mask)
-    return codec.encode(model, pixels, p, reconstruct=reconstruct)
+    p = codec.choose_partition(model, pixels, mask, quality)
+    return codec.encode(model, pixels, p, quality, reconstruct=reconstruct)
 
 
 @contextlib.contextmanager

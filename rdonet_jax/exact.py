@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rdonet_jax import ops
 from rdonet_jax.config import ConfigError
 
 LARGEST = 127
@@ -141,10 +142,18 @@ class Dense(nn.Module):
 
     def __call__(self, x: jax.Array, rows: Sequence[int] | None = None) -> jax.Array:
         """The sums; with `rows`, x holds only those inputs and all others are zero."""
-        kernel = self.kernel if rows is None else self.kernel[np.asarray(rows)]
+        kernel = self.kernel if rows is None else _selected(self.kernel, rows)
         weights = integers(kernel, self.bits, LARGEST)
         bias = integers(self.bias, self.bits + BIAS_BITS, LARGEST_BIAS)
-        return x @ weights + bias
+        return ops.add_bias(x @ weights, bias)
+
+
+def _selected(kernel: jax.Array, rows: Sequence[int]) -> jax.Array:
+    """kernel[rows] as slices: the gradient of an indexing is a scatter, which CPUs are slow at."""
+    numbers = np.asarray(rows)
+    ends = np.flatnonzero(np.diff(numbers) != 1) + 1
+    runs = np.split(numbers, ends)
+    return jnp.concatenate([kernel[run[0] : run[-1] + 1] for run in runs])
 
 
 def activation(sums: jax.Array, bits: int) -> jax.Array:

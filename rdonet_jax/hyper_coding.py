@@ -16,15 +16,12 @@ import numpy as np
 from rdonet_jax import entropy
 from rdonet_jax.coder import Run
 from rdonet_jax.models import causal
+from rdonet_jax.walk import SymbolError
 
 LARGEST = 1 << 24
 """Bound on |z_hat| and |mu|: beyond it float32 no longer holds every integer."""
 
 Positions = tuple[np.ndarray, np.ndarray]
-
-
-class HyperLatentError(ValueError):
-    """Hyper-latents outside the range that can be coded."""
 
 
 @functools.cache
@@ -46,7 +43,7 @@ def encode_runs(
 ) -> list[Run]:
     """Runs for the range coder, one per wavefront, of z_hat [h, w, C] where coded [h, w].
 
-    z_hat is integer-valued, and 0 where not coded. Raises `HyperLatentError` when it is too large.
+    z_hat is integer-valued, and 0 where not coded. Raises `SymbolError` when it is too large.
     """
     z_hat = _checked(z_hat)
     everywhere = np.indices(coded.shape).reshape(2, -1)
@@ -70,7 +67,7 @@ def decode(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """z_hat float32 [h, w, C] and the symbols of each run, from a range decoder's `take`.
 
-    Raises `HyperLatentError` for symbols that no encoder writes.
+    Raises `SymbolError` for symbols that no encoder writes.
     """
     channels = weights.output_bias.shape[-1]
     planes = _Planes(weights, coded.shape, channels)
@@ -127,5 +124,5 @@ def _only(positions: Positions, coded: np.ndarray) -> Positions:
 def _checked(values: np.ndarray) -> np.ndarray:
     """Values that float32 holds exactly; also refuses NaN."""
     if not np.all(np.abs(values) <= LARGEST):
-        raise HyperLatentError(f"hyper-latents beyond ±{LARGEST} cannot be coded")
+        raise SymbolError(f"hyper-latents beyond ±{LARGEST} cannot be coded")
     return np.asarray(values, np.float32)

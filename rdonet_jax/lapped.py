@@ -66,7 +66,7 @@ class Stage(nn.Module):
         kernel = self.param("kernel", layers.scaled_normal(1.0, per_output), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
-        return (down if self.kind == "down" else up)(x, kernel) + bias
+        return ops.add_bias((down if self.kind == "down" else up)(x, kernel), bias)
 
 
 class Pointwise(nn.Module):
@@ -83,7 +83,7 @@ class Pointwise(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
-        return x @ kernel + bias
+        return ops.add_bias(x @ kernel, bias)
 
 
 class Residual(nn.Module):
@@ -101,7 +101,7 @@ class Residual(nn.Module):
         kernel = self.param("kernel", layers.scaled_normal(2.0, 9), (3, 3, channels, self.hidden))
         bias = self.param("bias", nn.initializers.zeros, (self.hidden,))
         x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
-        h = nn.relu(_convolve(_continued(x), kernel) + bias)
+        h = nn.relu(ops.add_bias(_convolve(_continued(x), kernel), bias))
         return x + Pointwise(channels, 0.0, self.dtype, name="out")(h)
 
 

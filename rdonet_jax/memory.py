@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from rdonet_jax.config import ModelConfig
+from rdonet_jax.config import AnyConfig, ModelConfig, PortableConfig
 from rdonet_jax.partition import BLOCK, STRIDES
 
 MEMORY_STATE = Path("/proc/meminfo")
@@ -17,22 +17,48 @@ MEMORY_STATE = Path("/proc/meminfo")
 _SCALAR_BYTES = 4
 
 
-def working_set_bytes(config: ModelConfig, grid: tuple[int, int]) -> int:
+def working_set_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
     """About the most memory that coding a picture takes at a time, without the weights.
 
-    `grid` = (rows, columns) of 64x64 blocks. The most is taken by one of the transposed
-    convolutions of g_s (those of g_a mirror them), which holds its input and its output, or the
-    output before and after its phases become pixels. The state before g_s, the symbols of all
-    levels and the picture itself are there all the time.
+    `grid` = (rows, columns) of 64x64 blocks.
+    """
+    count = _portable_scalars if isinstance(config, PortableConfig) else _fixed_scalars
+    return math.prod(grid) * (_SCALAR_BYTES * count(config) + 3 * BLOCK**2)
+
+
+def _fixed_scalars(config: ModelConfig) -> int:
+    """Of a 64x64 block, besides its pixels, at the peak.
+
+    The most is taken by one of the transposed convolutions of g_s (those of g_a mirror them), which
+    holds its input and its output, or the output before and after its phases become pixels. The
+    state before g_s and the symbols of all levels are there all the time.
     """
     first, second, third = config.trunk
     # Scalars per block of the activations at 1/8, 1/4, 1/2 and the whole of the picture's size.
     sides = (BLOCK // 8, BLOCK // 4, BLOCK // 2, BLOCK)
     sizes = [n * side**2 for n, side in zip((third, second, first, 3), sides, strict=True)]
     peak = max(after + max(before, after) for before, after in pairwise(sizes))
-    latents = (n * (BLOCK // s) ** 2 for n, s in zip(config.latents, STRIDES, strict=True))
-    block_bytes = _SCALAR_BYTES * (peak + sizes[0] + sum(latents)) + 3 * BLOCK**2
-    return math.prod(grid) * block_bytes
+    return peak + sizes[0] + _of_levels(config.latents)
+
+
+def _portable_scalars(config: PortableConfig) -> int:
+    """Of a 64x64 block, besides its pixels, at the peak.
+
+    That is the analysis, which holds the picture as floats before and after its pixels become
+    channels, the trunk and the features of all levels; or the way past the finest level with its
+    latents (wanted, predicted, as symbols, in steps, in units), features and embeddings, to the
+    trunk. Symbols and table indices of all levels wait for the range coder all the time.
+    """
+    trunk = config.trunk * (BLOCK // 8) ** 2
+    analysis = 2 * 3 * BLOCK**2 + trunk + _of_levels(config.features)
+    per_position = 5 * config.latents[0] + 2 * config.features[0] + config.embedding
+    finest = per_position * (BLOCK // STRIDES[0]) ** 2 + trunk
+    return max(analysis, finest) + 2 * _of_levels(config.latents)
+
+
+def _of_levels(channels: tuple[int, ...]) -> int:
+    """Scalars of a 64x64 block with so many channels at the positions of each level."""
+    return sum(n * (BLOCK // s) ** 2 for n, s in zip(channels, STRIDES, strict=True))
 
 
 def available_bytes() -> int | None:
@@ -47,7 +73,7 @@ def available_bytes() -> int | None:
     return 1024 * int(fields["MemAvailable"].split()[0])
 
 
-def shortage(config: ModelConfig, grid: tuple[int, int]) -> str | None:
+def shortage(config: AnyConfig, grid: tuple[int, int]) -> str | None:
     """What is lacking for a picture of this grid, as a clause; None if nothing is known to be.
 
     Accelerators have memory of their own, about which nothing is said.

@@ -136,7 +136,8 @@ def rd_loss(
 ) -> jax.Array:
     """Rate plus lambda times distortion per picture, by the module's convention.
 
-    `lmbda` is one number or one per picture. `metric` is one of METRICS; any other raises ValueError. `ms_ssim_lmbda` is for "both" alone.
+    `lmbda` is one number or one per picture. `metric` is one of METRICS;
+    any other raises ValueError. `ms_ssim_lmbda` is for "both" alone.
     """
     if metric not in METRICS:
         raise ValueError(f"the metric must be one of {', '.join(METRICS)}, not {metric!r}")

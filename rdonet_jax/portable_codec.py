@@ -9,7 +9,6 @@ and what leads to it are floats, and a pixel may differ by a grey level for it.
 from __future__ import annotations
 
 import functools
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -17,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import exact, objective, partition
+from rdonet_jax import exact, objective, partition, walk
+from rdonet_jax.coder import Run
 from rdonet_jax.config import PortableConfig
 from rdonet_jax.models import exact_prior, portable
 from rdonet_jax.models.exact_prior import Conditions, Place
@@ -125,14 +125,18 @@ def advance(
     params: Any,
     mus: Planes,
     symbols: Planes,
+    coded: Planes,
     embedded: Planes,
     known: Conditions,
     d: jax.Array,
 ) -> State:
-    """The state of the next finer level; symbols int32 are 0 where not coded, which leaves mu."""
+    """The state of the next finer level from symbols int32; `coded` [1, h/2, w/2] says where."""
     grid = d.shape[1:3]
     steps = {
-        place: mus[place] / exact_prior.GRID + symbols[place].astype(jnp.float32) for place in mus
+        place: exact_prior.filled(
+            mus[place], symbols[place].astype(jnp.float32), coded[place][..., None]
+        )
+        for place in mus
     }
     y_hat = exact_prior.joined(steps, grid) / exact.powers(known.gains)[:, None, None]
     whole = exact_prior.joined(embedded, grid)
@@ -155,8 +159,11 @@ def _apply(config: PortableConfig, params: Any, *arguments: Any, method: str) ->
     return portable.network(config).apply({"params": params}, *arguments, method=method)
 
 
-class Walk:
-    """The walk for one picture: symbols of a level in, the state of the next out."""
+class Walk(walk.Walk):
+    """The walk for one picture: where each level is coded, bool [h, w], and its 64×64 blocks.
+
+    `quality` is on the scale of the configuration, 0 to `steps_of_quality`.
+    """
 
     def __init__(
         self,
@@ -166,11 +173,29 @@ class Walk:
         quality: int,
         grid: tuple[int, int],
     ) -> None:
+        super().__init__()
         self.config, self.params, self.masks = config, params, masks
         self.quality = np.array([quality], np.int32)
         self.state = portable.network(config).start(1, grid)
-        self.checksum = 0
-        self.symbols: dict[int, tuple[np.ndarray, ...]] = {}
+
+    def analyse(self, pixels: np.ndarray) -> tuple[jax.Array, ...]:
+        return analyse(self.config, self.params, pixels)
+
+    def send(self, level: int, e: jax.Array, goes_on: bool) -> list[Run]:
+        runs: list[Run] = []
+
+        def exchange(indices: np.ndarray, proposed: Callable[[], np.ndarray]) -> np.ndarray:
+            runs.append((proposed(), indices))
+            return runs[-1][0]
+
+        self.go(level, exchange, self.wanted(level, e), goes_on)
+        return runs
+
+    def receive(self, level: int, take: walk.Take) -> None:
+        self.go(level, lambda indices, _: take(indices), None)
+
+    def picture(self) -> np.ndarray:
+        return np.asarray(synthesise(self.config, self.params, self.state.d))[0]
 
     def wanted(self, level: int, e: jax.Array) -> Wanted:
         """Encoder only: what a level is to say, by the encoder's feature."""
@@ -182,14 +207,13 @@ class Walk:
         """Past a level, exchanging its runs: the hyper-latents, then the latents plane by plane.
 
         `wanted` is None in a decoder. The walk stands before the next level if it `goes_on`.
+        Raises `SymbolError` where an encoder wants numbers that cannot be coded.
         """
         runs: list[np.ndarray] = []
 
         def run(indices: np.ndarray, proposed: Callable[[], np.ndarray]) -> np.ndarray:
-            symbols = exchange(indices, proposed)
-            self.checksum = zlib.crc32(symbols.astype("<i4").tobytes(), self.checksum)
-            runs.append(symbols)
-            return symbols
+            runs.append(exchange(indices, lambda: walk.integers(proposed())))
+            return runs[-1]
 
         config, params = self.config, self.params
         z_hat = self._hyper_latents(level, run, wanted)
@@ -200,6 +224,7 @@ class Walk:
         mus: Planes = {}
         embedded: Planes = {}
         decoded: dict[Place, np.ndarray] = {}
+        where = {place: mask[None].astype(np.float32) for place, mask in masks.items()}
         for group in exact_prior.STEPS[config.context]:
             before = dict(embedded)
             for place in group:
@@ -213,11 +238,14 @@ class Walk:
                 flat = run(np.asarray(index)[0][mask].ravel(), proposed)
                 symbols[0, mask] = flat.reshape(-1, index.shape[-1])
                 mus[place], decoded[place] = mu, symbols
-                coded = mask[None].astype(np.float32)
-                embedded[place] = embed(config, level, params, mu, symbols, coded, known.gains)
-        self.symbols[level] = tuple(runs)
+                embedded[place] = embed(
+                    config, level, params, mu, symbols, where[place], known.gains
+                )
+        self.record(level, runs)
         if goes_on:
-            self.state = advance(config, level, params, mus, decoded, embedded, known, self.state.d)
+            self.state = advance(
+                config, level, params, mus, decoded, where, embedded, known, self.state.d
+            )
 
     def _hyper_latents(self, level: int, run: Exchange, wanted: Wanted | None) -> np.ndarray:
         """z_hat [1, ·, ·, ·] as float32 integers, 0 where not coded."""
@@ -231,10 +259,6 @@ class Walk:
         z_hat = np.zeros((1, *coded.shape, len(index)), np.float32)
         z_hat[0, coded] = symbols.reshape(-1, len(index))
         return z_hat
-
-    def picture(self) -> np.ndarray:
-        """Padded pixels uint8 [H, W, 3], after the last level."""
-        return np.asarray(synthesise(self.config, self.params, self.state.d))[0]
 
 
 def _host_planes(mask: np.ndarray) -> Mapping[Place, np.ndarray]:

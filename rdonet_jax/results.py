@@ -77,6 +77,30 @@ def to_json(
     return result
 
 
+def joined(points: Sequence[dict[str, Any]], qualities: Sequence[float | None]) -> dict[str, Any]:
+    """Several results of `to_json` as one curve: a list of values per name, in their order.
+
+    With more than one, "quality" holds what the points were made with, and so does every picture.
+    """
+    if len(points) == 1:
+        return points[0]
+    names = points[0]["results"]
+    curve = {name: [value for p in points for value in p["results"][name]] for name in names}
+    first = points[0]
+    result = {
+        "name": first["name"],
+        "description": first["description"],
+        "results": {"quality": list(qualities), **curve},
+    }
+    if "images" in first:
+        result["images"] = [
+            {"quality": quality, **row}
+            for point, quality in zip(points, qualities, strict=True)
+            for row in point["images"]
+        ]
+    return result
+
+
 def write_json(path: Path, result: dict[str, Any], force: bool = False) -> None:
     """Writes the results whole or not at all. Raises `ImageError` when the path cannot be."""
     text = json.dumps(result, indent=2, allow_nan=False) + "\n"

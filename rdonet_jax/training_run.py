@@ -17,7 +17,7 @@ import jax
 
 from rdonet_jax import data, hosts, pictures, run_folder, run_log, training, zoo
 from rdonet_jax.checkpoints import CheckpointError, Checkpoints, Progress
-from rdonet_jax.config import RunLength, TrainingConfig
+from rdonet_jax.config import RunLength, TrainingConfig, with_thresholds
 from rdonet_jax.models import families
 from rdonet_jax.run_folder import Origin, Run, RunError
 from rdonet_jax.training_loop import Intervals, Loop, Outcome
@@ -154,7 +154,7 @@ def export(
     folder: Path,
     name: str,
     destination: Path,
-    thresholds: tuple[float, float] | None = None,
+    thresholds: Sequence[float] | None = None,
     best: bool = False,
 ) -> Path:
     """Writes the averaged weights of a run's newest checkpoint, or its best, as one weights file.
@@ -178,7 +178,7 @@ def export(
         "jax": jax.__version__,
         "origin": dataclasses.asdict(run.origin) if run.origin else None,
     }
-    model = dataclasses.replace(run.model, thresholds=thresholds or run.model.thresholds)
+    model = with_thresholds(run.model, thresholds) if thresholds else run.model
     return zoo.save(destination, name, model, state.ema, record)
 
 

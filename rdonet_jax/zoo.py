@@ -1,8 +1,12 @@
 """Weights by name or by path, checked by their hash.
 
 A weights file is a safetensors file: the parameters in half precision under their path in the
-tree, and as metadata the model's name, its configuration and the record of its training. The first
-eight bytes of the file's SHA-256 identify it in every compressed file.
+tree, and as metadata the model's name, its configuration and the record of its training. Its name
+ends in the first eight bytes of its SHA-256, of which the first four identify it in every
+compressed file.
+
+The file of a portable model also holds the cumulative tables of its range coder, as integers: what
+decodes elsewhere must not hang on a library's exponential function.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -23,14 +28,21 @@ import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as serialise
 
-from rdonet_jax import bitstream, files
-from rdonet_jax.config import AnyConfig, model_from_dict
+from rdonet_jax import bitstream, entropy, files
+from rdonet_jax.config import AnyConfig, PortableConfig, model_from_dict
+from rdonet_jax.entropy import CdfTables
 from rdonet_jax.models import families
 
 SUFFIX = ".safetensors"
-DIGEST_BYTES = 8
+HASH_BYTES = 8
+"""Of the SHA-256, in the name of a weights file."""
 METADATA_KEY = "rdonet_jax"
 """The one entry of the file's metadata (the format does not keep the order of several): JSON."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TABLES = ("tables/cumulative", "tables/entries", "tables/offsets")
+"""Integers in the file of a portable model: the cumulative counts of all tables in a row, without
+the closing 65536 of each; how many entries a table has; the symbol of its first one."""
 
 
 class ZooError(ValueError):
@@ -43,8 +55,9 @@ class Model(NamedTuple):
     name: str
     config: AnyConfig
     params: Any  # float32, on the device
-    digest: bytes  # first 8 bytes of the weights file's SHA-256
+    digest: bytes  # first 4 bytes of the weights file's SHA-256
     record: Mapping[str, Any]  # how it was trained
+    tables: CdfTables  # of the range coder, one per entry of the scale table
 
 
 def bundled() -> dict[str, Path]:
@@ -68,6 +81,17 @@ def name_and_hash(path: Path) -> tuple[str, str]:
     return name, digest
 
 
+def find(digest: bytes) -> Path | None:
+    """The bundled weights file that a compressed file names by `digest`; None if there is none.
+
+    Raises `ZooError` when two bundled models have one name.
+    """
+    for path in bundled().values():
+        if name_and_hash(path)[1].startswith(digest.hex()):
+            return path
+    return None
+
+
 def load(name: str) -> Model:
     """The bundled model of that name, or the one of a weights file.
 
@@ -84,10 +108,10 @@ def load(name: str) -> Model:
 
 def _read(path: Path) -> Model:
     content = path.read_bytes()
-    digest = hashlib.sha256(content).digest()[:DIGEST_BYTES]
-    _, claimed = name_and_hash(path)
-    if claimed != digest.hex():
-        raise ZooError(f"{path}: damaged or renamed, its hash is {digest.hex()}, not {claimed}")
+    digest = hashlib.sha256(content).digest()
+    found, claimed = digest[:HASH_BYTES].hex(), name_and_hash(path)[1]
+    if claimed != found:
+        raise ZooError(f"{path}: damaged or renamed, its hash is {found}, not {claimed}")
     try:
         with safetensors.safe_open(path, framework="numpy") as tensors:
             metadata = json.loads(tensors.metadata()[METADATA_KEY])
@@ -97,13 +121,61 @@ def _read(path: Path) -> Model:
         expected = _shapes(config)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ZooError(f"{path}: is no weights file of rdonet_jax ({error})") from error
-    if not isinstance(name, str) or not bitstream.is_legal_name(name):
-        raise ZooError(f"{path}: holds a model of the name {name!r}, which no file can carry")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ZooError(f"{path}: holds a model of the name {name!r}, which no model may have")
+    try:
+        tables = _taken_tables(config, flat)
+    except ValueError as error:
+        raise ZooError(f"{path}: holds no tables for a range coder: {error}") from error
     if wrong := _difference({key: value.shape for key, value in flat.items()}, expected):
         raise ZooError(f"{path}: does not hold the network of its configuration: {wrong}")
+    if not all(np.isfinite(value).all() for value in flat.values()):
+        raise ZooError(f"{path}: has weights that are not finite")
     # Placed on the device here, once: every compiled step would do it anew otherwise.
     params = {key: jnp.asarray(value.astype(np.float32)) for key, value in flat.items()}
-    return Model(name, config, unflatten_dict(params, sep="/"), digest, record)
+    short = digest[: bitstream.WEIGHTS_BYTES]
+    return Model(name, config, unflatten_dict(params, sep="/"), short, record, tables)
+
+
+def _taken_tables(config: AnyConfig, flat: dict[str, np.ndarray]) -> CdfTables:
+    """The model's tables; takes them out of the file's tensors where they belong there.
+
+    Raises `ValueError` for tensors that hold no such tables.
+    """
+    if not isinstance(config, PortableConfig):
+        return entropy.scale_tables(config.distribution)
+    missing = [key for key in _TABLES if key not in flat]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
+    tensors = [flat.pop(key) for key in _TABLES]
+    if any(tensor.ndim != 1 or tensor.dtype.kind not in "iu" for tensor in tensors):
+        raise ValueError("they are not rows of integers")
+    cumulative, entries, offsets = (tensor.astype(np.int64) for tensor in tensors)
+    if not len(entries) == len(offsets) == entropy.SCALE_COUNT:
+        raise ValueError(f"there are {len(entries)} and {len(offsets)}, not {entropy.SCALE_COUNT}")
+    # An escape, and before it a symbol at least; a bound on each keeps the sum from overflowing.
+    if np.any((entries < 2) | (entries > entropy.TOTAL)) or entries.sum() != len(cumulative):
+        raise ValueError(f"their sizes do not add up to the {len(cumulative)} numbers there are")
+    if np.any((offsets > 0) | (offsets + entries < 2)):
+        raise ValueError("not all of them hold the symbol 0")
+    parts = np.split(cumulative, np.cumsum(entries)[:-1])
+    wide = [np.append(part, entropy.TOTAL) for part in parts]
+    if any(cdf[0] != 0 or np.any(cdf[1:] <= cdf[:-1]) for cdf in wide):
+        raise ValueError(f"not all of them rise from 0 to {entropy.TOTAL}")
+    cdfs = tuple(cdf.astype(np.int32) for cdf in wide)
+    return CdfTables(cdfs, tuple(offsets.tolist()), has_escape=True)
+
+
+def _table_tensors(config: AnyConfig) -> dict[str, np.ndarray]:
+    """The tensors that `_taken_tables` reads; none for a model that needs none."""
+    if not isinstance(config, PortableConfig):
+        return {}
+    tables = entropy.scale_tables(config.distribution)
+    cumulative = np.concatenate([cdf[:-1] for cdf in tables.cdfs]).astype(np.uint16)
+    entries = np.array([len(cdf) - 1 for cdf in tables.cdfs], np.uint16)
+    return dict(
+        zip(_TABLES, (cumulative, entries, np.array(tables.offsets, np.int32)), strict=True)
+    )
 
 
 @functools.cache
@@ -132,10 +204,12 @@ def save(
 ) -> Path:
     """Writes NAME-HASH.safetensors in half precision, whole or not at all; returns its path.
 
+    A portable model's file gets its range coder's tables as well.
+
     Raises `ZooError` for a name that cannot be told from its hash, or weights that half precision
     cannot hold.
     """
-    if not name.isidentifier() or not bitstream.is_legal_name(name):
+    if not name.isidentifier() or not _NAME.fullmatch(name):
         raise ZooError(
             "a model name is made of up to 64 letters, digits and underscores and begins with a "
             f"letter, not {name!r}"
@@ -146,8 +220,9 @@ def save(
     if not all(np.isfinite(value).all() for value in half.values()):
         raise ZooError(f"{name}: has weights that are not finite in half precision")
     metadata = {"name": name, "config": dataclasses.asdict(config), "record": dict(record)}
-    content = serialise(half, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
-    digest = hashlib.sha256(content).digest()[:DIGEST_BYTES]
+    tensors = {**half, **_table_tensors(config)}
+    content = serialise(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    digest = hashlib.sha256(content).digest()[:HASH_BYTES]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{digest.hex()}{SUFFIX}"
     files.replace(path, lambda file: file.write(content))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import skimage.data
 from PIL import Image
 
 from rdonet_jax import config, zoo
-from rdonet_jax.models import linear, rdonet
+from rdonet_jax.models import families, linear, orthonormal, rdonet
 
 LMBDA = 0.0067
 
@@ -32,6 +33,36 @@ def tiny_weights(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_weights) -> zoo.Model:
     return zoo.load(str(tiny_weights))
+
+
+def stirred(params: Any, seed: int = 0) -> Any:
+    """Parameters of a portable model at its start, with priors that listen to what they are told.
+
+    Untouched, means are zero and scales hang on the channel and the quality alone.
+    """
+    rng = np.random.default_rng(seed)
+    params = jax.tree_util.tree_map(np.array, params)
+    for level in range(config.LEVELS):
+        unit = params[f"units_{level}"]
+        for name, deviation in (("to_mu", 0.1), ("to_scale", 0.3)):
+            kernel = unit["prior"][name]["kernel"]
+            kernel += deviation * rng.normal(size=kernel.shape).astype(np.float32)
+        unit["z_gain"] += 3.0
+    return params
+
+
+@pytest.fixture(scope="session")
+def mini_weights(tmp_path_factory) -> Path:
+    """A weights file of the mini preset, portable, whose every symbol hangs on earlier ones."""
+    preset = config.mini()
+    start = orthonormal.initialise(families.initialise(preset, quick_key(0)), preset)
+    folder = tmp_path_factory.mktemp("portable")
+    return zoo.save(folder, "mini", preset, stirred(start), {"preset": "mini"})
+
+
+@pytest.fixture(scope="session")
+def mini_model(mini_weights) -> zoo.Model:
+    return zoo.load(str(mini_weights))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax import bitstream, codec, config, entropy, hyper_coding, memory, partition
+from rdonet_jax import (
+    bitstream,
+    codec,
+    config,
+    entropy,
+    fixed_codec,
+    hyper_coding,
+    memory,
+    partition,
+    walk,
+)
 from rdonet_jax.bitstream import FormatError
 from rdonet_jax.models import causal
 from tests.conftest import quick_key
@@ -152,10 +162,66 @@ def compressed(tiny_model, photograph):
     return codec.compress(tiny_model, image, partition_of(tiny_model, image, "uniform-16"))
 
 
-def test_a_file_of_other_weights_is_refused_with_both_names(tiny_model, compressed):
-    other = tiny_model._replace(name="other", digest=bytes(8))
-    with pytest.raises(FormatError, match=r"tiny \([0-9a-f]{16}\).*other"):
+def test_a_file_of_other_weights_is_refused_with_both_hashes(tiny_model, compressed):
+    other = tiny_model._replace(name="other", digest=bytes(4))
+    mine = tiny_model.digest.hex()
+    with pytest.raises(FormatError, match=rf"the weights {mine}, .*of other \(00000000\)"):
         codec.decode(other, compressed)
+
+
+def relabelled(data, **changes):
+    """The file with other fields in its header, under a right checksum."""
+    header, sections = bitstream.parse(data)
+    return bitstream.pack(dataclasses.replace(header, **changes), sections)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [({"quality": 0}, "names a quality"), ({"platform": ""}, "names no platform")],
+)
+def test_a_header_that_a_model_of_one_quality_never_writes_is_refused(
+    tiny_model, compressed, changes, cause
+):
+    with pytest.raises(FormatError, match=cause):
+        codec.decode(tiny_model, relabelled(compressed, **changes))
+
+
+def test_a_model_of_one_quality_takes_no_other(tiny_model, photograph):
+    p = partition_of(tiny_model, photograph, "uniform-64")
+    with pytest.raises(codec.EncodeError, match="one quality"):
+        codec.compress(tiny_model, photograph, p, 50.0)
+    with pytest.raises(codec.EncodeError, match="one quality"):
+        codec.choose_partition(tiny_model, photograph, "variance", 50.0)
+    assert codec.decode(tiny_model, codec.compress(tiny_model, photograph, p)).quality is None
+
+
+ELSEWHERE = "tpu riscv64 jax 9.8.7"
+
+
+def test_a_file_that_another_platform_wrote_is_decoded_where_its_symbols_come_out(
+    tiny_model, compressed
+):
+    header, _ = bitstream.parse(compressed)
+    assert header.platform == fixed_codec.this_platform()
+    there = relabelled(compressed, platform=ELSEWHERE)
+    np.testing.assert_array_equal(
+        codec.decompress(tiny_model, there), codec.decompress(tiny_model, compressed)
+    )
+
+
+def test_where_they_do_not_come_out_both_platforms_are_named(tiny_model, compressed):
+    header, sections = bitstream.parse(compressed)
+    bound = f"bound to the platform .*{ELSEWHERE}.* this one is {fixed_codec.this_platform()}"
+    wrong = {"symbols_crc": header.symbols_crc ^ 1}
+    with pytest.raises(FormatError, match=bound):
+        codec.decode(tiny_model, relabelled(compressed, **wrong, platform=ELSEWHERE))
+    with pytest.raises(FormatError, match="not those that were encoded"):
+        codec.decode(tiny_model, relabelled(compressed, **wrong))
+    broken = bitstream.pack(header, sections._replace(level0=sections.level0 + b"\0"))
+    with pytest.raises(FormatError, match=bound):
+        codec.decode(tiny_model, relabelled(broken, platform=ELSEWHERE))
+    with pytest.raises(FormatError, match="coded data is invalid"):
+        codec.decode(tiny_model, broken)
 
 
 def test_weights_that_predict_otherwise_are_noticed_not_shown(tiny_model, photograph):
@@ -175,7 +241,7 @@ def test_weights_that_predict_otherwise_are_noticed_not_shown(tiny_model, photog
 def test_the_bytes_are_the_same_without_a_reconstruction(tiny_model, photograph, monkeypatch):
     p = partition_of(tiny_model, photograph, "random")
     encoded = codec.encode(tiny_model, photograph, p)
-    monkeypatch.setattr(codec, "synthesise", unreachable)
+    monkeypatch.setattr(fixed_codec, "synthesise", unreachable)
     alone = codec.encode(tiny_model, photograph, p, reconstruct=False)
     assert alone.picture is None
     assert alone.data == encoded.data == codec.compress(tiny_model, photograph, p)
@@ -222,13 +288,13 @@ def test_a_flipped_byte_anywhere_is_a_format_error(tiny_model, compressed, posit
 def no_work(monkeypatch):
     """No compiled step may be called, and there is memory for pictures of a million pixels."""
     for step in ("analyse", "propose", "predict", "quantise", "advance", "synthesise"):
-        monkeypatch.setattr(codec, step, unreachable)
+        monkeypatch.setattr(fixed_codec, step, unreachable)
     enough = memory.working_set_bytes(config.tiny(), (16, 16))
     monkeypatch.setattr(memory, "available_bytes", lambda: enough)
 
 
 def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(tiny_model, no_work):
-    header = bitstream.Header("tiny", tiny_model.digest, 1, 16384, 65535, 0)
+    header = bitstream.Header(1, 16384, 65535, None, tiny_model.digest, "here", 0)
     hostile = bitstream.pack(header, bitstream.Sections(b"", b"", b"", b""))
     assert len(hostile) < 40
     with pytest.raises(FormatError, match=f"more than the limit of {bitstream.MAX_PIXELS}"):
@@ -309,7 +375,7 @@ def test_hyper_latents_that_float32_cannot_hold_are_refused():
     weights = random_weights(2, 2, 0)
     coded = np.ones((1, 1), bool)
     for value in (2.0**25, np.nan, np.inf):
-        with pytest.raises(hyper_coding.HyperLatentError):
+        with pytest.raises(walk.SymbolError):
             hyper_coding.encode_runs(weights, np.full((1, 1, 2), value), coded, "laplace")
 
 

@@ -6,22 +6,61 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from rdonet_jax import codec, config, memory
-from rdonet_jax.models import rdonet
+from rdonet_jax import config, fixed_codec, memory, portable_codec
+from rdonet_jax.models import exact_prior, families
 
 
-@pytest.mark.parametrize("name", config.PRESETS)
+# So large a picture that rearranged weights, which are not counted, do not matter.
+GRID = (64, 48)
+
+
+def shaped(per_block, channels, dtype=jnp.float32):
+    """An array for the picture's blocks, with so many positions along a block's side."""
+    return jax.ShapeDtypeStruct((1, per_block * GRID[0], per_block * GRID[1], channels), dtype)
+
+
+def parameters(preset):
+    return jax.eval_shape(lambda: families.initialise(preset, jax.random.key(0)))
+
+
+def taken(lowered, given):
+    """Bytes that a compiled step takes, together with the tree of arrays that it is given."""
+    account = lowered.compile().memory_analysis()
+    sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree_util.tree_leaves(given)]
+    return account.temp_size_in_bytes + account.output_size_in_bytes + sum(sizes)
+
+
+@pytest.mark.parametrize("name", ["paper", "small", "tiny"])
 def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
     preset = config.preset(name)
-    key = jax.random.key(0)
-    params = jax.eval_shape(lambda: rdonet.initialise(preset, key))
-    # So large a picture that rearranged weights, which are not counted, do not matter.
-    grid = (64, 48)
-    state = jax.ShapeDtypeStruct((1, 8 * grid[0], 8 * grid[1], preset.trunk[2]), jnp.float32)
-    account = codec.synthesise.lower(preset, params, state).compile().memory_analysis()
-    state_bytes = 4 * state.size
-    actual = account.temp_size_in_bytes + account.output_size_in_bytes + state_bytes
-    assert actual <= memory.working_set_bytes(preset, grid) <= 1.5 * actual
+    state = shaped(8, preset.trunk[2])
+    actual = taken(fixed_codec.synthesise.lower(preset, parameters(preset), state), state)
+    assert actual <= memory.working_set_bytes(preset, GRID) <= 1.5 * actual
+
+
+@pytest.mark.parametrize("name", ["standard", "mini"])
+def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
+    preset = config.preset(name)
+    params = parameters(preset)
+    pixels, trunk = shaped(64, 3, jnp.uint8), shaped(8, preset.trunk)
+    latents, features = preset.latents[0], preset.features[0]
+    planes = {
+        channels: dict.fromkeys(exact_prior.PLACES, shaped(2, channels))
+        for channels in (latents, preset.embedding)
+    }
+    known = exact_prior.Conditions(
+        shaped(4, 2 * preset.conditioning),
+        jax.ShapeDtypeStruct((1, latents), jnp.float32),
+        jax.ShapeDtypeStruct((1, preset.knots), jnp.float32),
+    )
+    symbols = dict.fromkeys(exact_prior.PLACES, shaped(2, latents, jnp.int32))
+    given = (planes[latents], symbols, planes[preset.embedding], known, shaped(4, features))
+    actual = max(
+        taken(portable_codec.analyse.lower(preset, params, pixels), pixels),
+        taken(portable_codec.synthesise.lower(preset, params, trunk), trunk),
+        taken(portable_codec.advance.lower(preset, 0, params, *given), given),
+    )
+    assert actual <= memory.working_set_bytes(preset, GRID) <= 2 * actual
 
 
 def test_the_papers_network_takes_some_400_bytes_per_pixel():

@@ -12,8 +12,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save as serialise
 
-from rdonet_jax import config, files, zoo
-from rdonet_jax.models import rdonet
+from rdonet_jax import config, entropy, files, zoo
+from rdonet_jax.models import families, rdonet
 
 
 def test_weights_come_back_in_half_precision_with_their_configuration(tiny_weights, tiny_model):
@@ -27,9 +27,17 @@ def test_weights_come_back_in_half_precision_with_their_configuration(tiny_weigh
 
 
 def test_a_file_is_named_by_its_hash(tiny_weights, tiny_model):
-    digest = hashlib.sha256(tiny_weights.read_bytes()).digest()[:8]
-    assert tiny_weights.name == f"tiny-{digest.hex()}.safetensors"
-    assert tiny_model.digest == digest
+    digest = hashlib.sha256(tiny_weights.read_bytes()).digest()
+    assert tiny_weights.name == f"tiny-{digest[:8].hex()}.safetensors"
+    assert tiny_model.digest == digest[:4]
+
+
+def test_a_bundled_file_is_found_by_the_hash_that_compressed_files_hold(
+    tiny_weights, mini_weights, mini_model, monkeypatch
+):
+    monkeypatch.setattr(zoo, "bundled", lambda: {"tiny": tiny_weights, "mini": mini_weights})
+    assert zoo.find(mini_model.digest) == mini_weights
+    assert zoo.find(bytes(4)) is None
 
 
 def test_saving_the_same_weights_twice_gives_the_same_file(tiny_model, tmp_path):
@@ -59,12 +67,24 @@ def renamed(path, content):
     return path
 
 
+def tables_of(model):
+    """The tables of a portable model's file as tensors."""
+    cdfs = model.tables.cdfs
+    return {
+        "tables/cumulative": np.concatenate([cdf[:-1] for cdf in cdfs]).astype(np.uint16),
+        "tables/entries": np.array([len(cdf) - 1 for cdf in cdfs], np.uint16),
+        "tables/offsets": np.array(model.tables.offsets, np.int32),
+    }
+
+
 def forged(tmp_path, model, name="forged", **changes):
     """A weights file with a right hash, but other tensors or metadata than `zoo.save` writes."""
     tensors = {
         key: np.asarray(value, np.float16)
         for key, value in flatten_dict(model.params, sep="/").items()
     }
+    if isinstance(model.config, config.PortableConfig):
+        tensors |= tables_of(model)
     tensors = {key: value for key, value in {**tensors, **changes}.items() if value is not None}
     metadata = {"name": name, "config": dataclasses.asdict(model.config), "record": {}}
     content = serialise(tensors, {zoo.METADATA_KEY: json.dumps(metadata)})
@@ -81,9 +101,10 @@ def test_weights_are_on_the_device_before_they_are_used(tiny_model):
         ({"g_a_0/bias": None}, "g_a_0/bias is missing"),
         ({"extra": np.zeros(3, np.float16)}, "extra is unknown"),
         ({"g_a_0/bias": np.zeros(3, np.float16)}, r"g_a_0/bias has the shape \[3\], not \[8\]"),
-        ({"name": "../x"}, "no file can carry"),
-        ({"name": "x" * 65}, "no file can carry"),
-        ({"name": 7}, "no file can carry"),
+        ({"g_a_0/bias": np.full(8, np.nan, np.float16)}, "not finite"),
+        ({"name": "../x"}, "no model may have"),
+        ({"name": "x" * 65}, "no model may have"),
+        ({"name": 7}, "no model may have"),
     ],
 )
 def test_weights_that_are_not_those_of_their_configuration_are_refused(
@@ -92,6 +113,61 @@ def test_weights_that_are_not_those_of_their_configuration_are_refused(
     assert zoo.load(str(forged(tmp_path, tiny_model))).name == "forged"
     with pytest.raises(zoo.ZooError, match=cause):
         zoo.load(str(forged(tmp_path, tiny_model, **changes)))
+
+
+def test_a_portable_model_brings_its_own_tables(mini_model, tmp_path):
+    expected = entropy.scale_tables(mini_model.config.distribution)
+    assert mini_model.tables is not expected
+    assert mini_model.tables.offsets == expected.offsets and mini_model.tables.has_escape
+    for theirs, ours in zip(mini_model.tables.cdfs, expected.cdfs, strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+    other = tables_of(mini_model)
+    other["tables/cumulative"][1] += 1
+    assert zoo.load(str(forged(tmp_path, mini_model, **other))).tables.cdfs[0][1] == 1 + int(
+        expected.cdfs[0][1]
+    )
+
+
+def test_a_model_of_one_quality_has_the_tables_of_its_distribution(tiny_model):
+    assert tiny_model.tables is entropy.scale_tables(tiny_model.config.distribution)
+
+
+def changed(values, position, value):
+    values = values.copy()
+    values[position] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "cause"),
+    [
+        ("cumulative", lambda v: None, "tables/cumulative is missing"),
+        ("offsets", lambda v: None, "tables/offsets is missing"),
+        ("cumulative", lambda v: changed(v, 0, 1), "rise from 0"),
+        ("cumulative", lambda v: changed(v, 2, v[1]), "rise from 0"),
+        ("cumulative", lambda v: changed(v.astype(np.int32), 3, 65536), "rise from 0"),
+        ("cumulative", lambda v: v[:-1], "add up"),
+        ("cumulative", lambda v: v.astype(np.float32), "rows of integers"),
+        ("cumulative", lambda v: v[None], "rows of integers"),
+        ("entries", lambda v: v[:-1], "64"),
+        ("entries", lambda v: changed(v, 0, 1), "add up"),
+        ("entries", lambda v: changed(v.astype(np.int64), 0, -(2**63)), "add up"),
+        ("offsets", lambda v: v[:-1], "64"),
+        ("offsets", lambda v: changed(v, 5, 1), "symbol 0"),
+        ("offsets", lambda v: changed(v, 5, -(2**31)), "symbol 0"),
+    ],
+)
+def test_tables_that_no_range_coder_can_use_are_refused(mini_model, tmp_path, name, change, cause):
+    key = f"tables/{name}"
+    changes = {key: change(tables_of(mini_model)[key])}
+    with pytest.raises(zoo.ZooError, match=f"tables for a range coder.*{cause}"):
+        zoo.load(str(forged(tmp_path, mini_model, **changes)))
+
+
+def test_the_network_of_a_portable_file_is_checked_as_well(mini_model, tmp_path):
+    assert zoo.load(str(forged(tmp_path, mini_model))).config == mini_model.config
+    with pytest.raises(zoo.ZooError, match="units_0/z_gain is missing"):
+        zoo.load(str(forged(tmp_path, mini_model, **{"units_0/z_gain": None})))
 
 
 def test_two_bundled_models_of_one_name_are_an_error(tmp_path, monkeypatch):
@@ -144,6 +220,6 @@ def test_every_bundled_model_loads_and_says_how_it_was_trained():
         model = zoo.load(name)
         assert model.name == name
         assert model.record["steps_done"] > 0
-        expected = jax.eval_shape(lambda c=model.config: rdonet.initialise(c, jax.random.key(0)))
+        expected = jax.eval_shape(lambda c=model.config: families.initialise(c, jax.random.key(0)))
         shapes = jax.tree_util.tree_map(np.shape, model.params)
         assert shapes == jax.tree_util.tree_map(lambda leaf: leaf.shape, expected)

@@ -166,7 +166,7 @@ class LevelPrior(nn.Module):
         return Conditions(jnp.concatenate([from_z, coarser], axis=-1), self.gains(quality), hats)
 
     def embedding(self, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
-        """Decoded v [B, h, w, L] as 8-bit numbers [B, h, w, ·], zero where not `coded` [B, h, w]."""
+        """Decoded v [B, h, w, L] as 8-bit numbers [B, h, w, ·], 0 where not `coded` [B, h, w]."""
         exponents = -(gains + self.units())[:, None, None]
         a = exact.clipped(exact.scaled(v, exponents, 4))
         sums = self.embed(jnp.concatenate([a, jnp.abs(a)], axis=-1))
@@ -217,6 +217,15 @@ class LevelPrior(nn.Module):
 def _everywhere(values: jax.Array, grid: tuple[int, int]) -> jax.Array:
     """[B, C] at every position of a grid, [B, h, w, C]."""
     return jnp.broadcast_to(values[:, None, None], (values.shape[0], *grid, values.shape[-1]))
+
+
+def filled(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array:
+    """y_hat in steps: decoded where `coded` [B, h, w, 1], 0 elsewhere.
+
+    y is what its level adds to the guess that the coarser levels have handed down, so 0 leaves that
+    guess as it is.
+    """
+    return jnp.where(coded > 0, mu / GRID + symbols, 0.0)
 
 
 def decoded(mu: jax.Array, symbols: jax.Array) -> jax.Array:

@@ -5,8 +5,8 @@ differs from `models.rdonet`:
 
 - every prior comes from decoded integers by exact arithmetic (`models.exact_prior`); floats only
   make pictures out of symbols and symbols out of pictures, where a last bit does no harm;
-- y is divided into steps of a quantiser of its own per level, channel and quality (gain vectors, Cui
-  et al. 2021), read off log-spaced knots;
+- y is divided into steps of a quantiser of its own per level, channel and quality (gain vectors,
+  Cui et al. 2020), interpolated in log lambda;
 - the transforms are linear lapped ones, at first orthonormal, with small residual networks;
 - within a level, positions are decoded in up to four steps, each seeing the earlier ones.
 
@@ -166,7 +166,7 @@ class PortableRDONet(nn.Module):
         embedded: jax.Array,
         conditions: Conditions,
     ) -> State:
-        """The state for the next finer level from y_hat in units of y (mu where not coded)."""
+        """The state for the next finer level from y_hat in units of y, 0 where not coded."""
         unit = self.units[level]
         d = unit.restore(d + unit.from_latent(y_hat))
         coarser = unit.prior.hand_over(embedded, conditions) if level else None
@@ -237,7 +237,7 @@ class PortableRDONet(nn.Module):
                 symbols = exact.round_even(offsets[place]) * coded[place]
                 v = exact_prior.decoded(mu, symbols)
                 embedded[place] = self.embedding(level, v, coded[place][..., 0], conditions.gains)
-                steps[place] = mu / exact_prior.GRID + symbols
+                steps[place] = exact_prior.filled(mu, symbols, coded[place])
         joined = functools.partial(exact_prior.joined, grid=grid)
         y_bits = self._bits(joined(offsets), joined(indices), y_key)
         y_bits = jnp.where(mask[..., None], y_bits, 0.0)

@@ -1,0 +1,58 @@
+"""Makes the golden file: weights, a picture compressed with them, and the symbols it decodes to.
+
+`python -m tests.golden.make`, in the repository's root. A new golden file gives up the files of the
+old format or arithmetic, so it is made when they are changed on purpose, and never otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import skimage.data
+
+from rdonet_jax import codec, config, partition, zoo
+from rdonet_jax.models import families, orthonormal
+from tests.conftest import stirred
+
+FOLDER = Path(__file__).parent
+PICTURE = FOLDER / "picture.rdo"
+SYMBOLS = FOLDER / "symbols.json"
+QUALITY = 60.0
+
+
+def weights_file() -> Path:
+    """The golden weights, whatever their hash is."""
+    (path,) = FOLDER.glob(f"*{zoo.SUFFIX}")
+    return path
+
+
+def hashes(symbols: Sequence[Sequence[np.ndarray]]) -> list[str]:
+    """SHA-256 of the symbols of each level, run after run as little-endian 32-bit integers."""
+    levels = (b"".join(run.astype("<i4").tobytes() for run in level) for level in symbols)
+    return [hashlib.sha256(level).hexdigest() for level in levels]
+
+
+def main() -> None:
+    """Replaces what is there."""
+    for path in FOLDER.glob(f"*{zoo.SUFFIX}"):
+        path.unlink()
+    preset = config.mini()
+    start = orthonormal.initialise(families.initialise(preset, jax.random.key(1)), preset)
+    record = {"made_by": "tests/golden/make.py"}
+    model = zoo.load(str(zoo.save(FOLDER, "mini", preset, stirred(start), record)))
+    image = np.ascontiguousarray(skimage.data.astronaut()[60:210, 130:270])
+    levels = np.zeros((12, 12), np.uint8)
+    levels[:4, :4] = 2
+    levels[4:, :6] = 1
+    encoded = codec.encode(model, image, partition.from_level_map(levels), QUALITY)
+    PICTURE.write_bytes(encoded.data)
+    SYMBOLS.write_text(json.dumps(hashes(encoded.symbols), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

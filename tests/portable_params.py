@@ -1,0 +1,56 @@
+"""Parameters of portable networks for tests, drawn without compiling anything."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax.config import PortableConfig
+from rdonet_jax.models import orthonormal, portable
+
+DISTURBANCE = {"kernel": 0.3, "bias": 0.3, "gain": 0.05, "z_index": 0.3}
+"""Deviations of what `acting` adds to the parameters of the prior, by name."""
+
+RESIDUAL_DISTURBANCE = 0.02
+"""Of the last layers of the residual blocks."""
+
+
+@functools.cache
+def shapes(config: PortableConfig) -> Any:
+    """The tree of parameters, as shapes."""
+    return jax.eval_shape(lambda: portable.initialise(config, jax.random.key(0)))
+
+
+@functools.cache
+def start(config: PortableConfig) -> Any:
+    """The orthonormal start."""
+    rng = np.random.default_rng(0)
+
+    def drawn(path: Any, leaf: Any) -> np.ndarray:
+        if path[-1].key != "kernel":
+            return np.full(leaf.shape, 1.5 if path[-1].key == "z_index" else 0.0, np.float32)
+        # The last layers begin at zero: mu, scale, what residual blocks add.
+        still = path[-2].key in ("to_mu", "to_scale", "out")
+        inputs = np.prod(leaf.shape[:-1])
+        return (0.0 if still else 1.0) * rng.normal(size=leaf.shape) / np.sqrt(inputs)
+
+    params = jax.tree_util.tree_map_with_path(drawn, shapes(config))
+    return orthonormal.initialise(params, config)
+
+
+@functools.cache
+def acting(config: PortableConfig, seed: int = 0) -> Any:
+    """The start disturbed at random, so that context, z, mu and residual blocks have effects."""
+    rng = np.random.default_rng(seed)
+
+    def disturbed(path: Any, leaf: jax.Array) -> jax.Array:
+        names = [key.key for key in path]
+        size = DISTURBANCE.get(names[-1], 0.0) if "prior" in names else 0.0
+        size += RESIDUAL_DISTURBANCE if names[-2:] == ["out", "kernel"] else 0.0
+        return leaf + jnp.asarray(size * rng.normal(size=leaf.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(disturbed, start(config))
