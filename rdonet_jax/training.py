@@ -29,7 +29,6 @@ class TrainState(NamedTuple):
     """Everything that a step changes."""
 
     step: jax.Array  # int32, steps done
-    stage: jax.Array  # int32, 1 or 2: that of the last step done, 1 before the first
     healthy: jax.Array  # bool; once False, steps change nothing any more
     params: Any
     ema: Any  # averaged parameters, what is validated and shipped
@@ -82,7 +81,6 @@ def state_of(config: TrainingConfig, params: Any) -> TrainState:
     """The state of a run that begins with `params`."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        stage=jnp.ones((), jnp.int32),
         healthy=jnp.ones((), bool),
         params=params,
         ema=jax.tree_util.tree_map(jnp.array, params),
@@ -203,8 +201,7 @@ def _updated(config: TrainingConfig, state: TrainState, gradients: Any) -> Train
     # A short memory at first, so that the average does not hang on the starting point.
     decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
     ema = optax.incremental_update(params, state.ema, 1 - decay)
-    stage = jnp.asarray(stage_of(config, state.step), jnp.int32)
-    return TrainState(state.step + 1, stage, state.healthy, params, ema, held)
+    return TrainState(state.step + 1, state.healthy, params, ema, held)
 
 
 def make_step(model: ModelConfig, config: TrainingConfig) -> Any:

@@ -164,7 +164,6 @@ class Loop:
         progress = dataclasses.replace(
             progress,
             step=number,
-            stage=int(state.stage[0]),
             switched_at=config.stage1_steps if number > config.stage1_steps else None,
             pending=tuple(map(tuple, monitor.pending)),
         )

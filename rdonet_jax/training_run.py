@@ -144,7 +144,7 @@ def _first_state(
     if start is None:
         start = training.create_state(run.model, run.training)
     position = data.batches(seen, run.training).get_state()
-    progress = Progress(step=0, stage=1, switched_at=None, reader=position)
+    progress = Progress(step=0, switched_at=None, reader=position)
     kept.save(start, progress)
     kept.wait()
     return start, progress
