@@ -227,7 +227,10 @@ def replicate(state: Any) -> Any:
 
 def unreplicate(state: Any) -> Any:
     """The first local device's copy as NumPy arrays, without the device axis."""
-    return jax.tree_util.tree_map(lambda leaf: np.asarray(leaf[0]), state)
+    # By its buffer: an index would be compiled for every shape.
+    return jax.tree_util.tree_map(
+        lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], state
+    )
 
 
 def require_divisible(config: TrainingConfig) -> None:

@@ -140,7 +140,7 @@ class Loop:
 
     def _look_at(self, sent: _Sent, state: training.TrainState, monitor: Monitor) -> None:
         """Reports a step. Raises `DivergenceError` for one that was not finite."""
-        *values, healthy = (value[0].item() for value in sent.metrics)
+        *values, healthy = (value[0].item() for value in jax.device_get(sent.metrics))
         if not healthy:
             # Steps after a bad one change nothing: this is the state that it met.
             met = training.unreplicate(state)
