@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax import compilation, objective, optimiser, partition, zoo
+from rdonet_jax import compilation, hosts, objective, optimiser, partition, zoo
 from rdonet_jax.config import ConfigError, ModelConfig, TrainingConfig
 from rdonet_jax.data import Batch
 from rdonet_jax.models import linear, rdonet
@@ -210,7 +210,8 @@ def make_step(model: ModelConfig, config: TrainingConfig) -> Any:
     The state is donated. Each host gives the batch of its own devices, see `shard`.
     """
     step = functools.partial(device_step, model, config)
-    return compilation.FixedShapes(jax.pmap(step, axis_name=AXIS, donate_argnums=(0,)))
+    ready = functools.partial(hosts.wait_for_all, "compiled step")
+    return compilation.FixedShapes(jax.pmap(step, axis_name=AXIS, donate_argnums=(0,)), ready)
 
 
 def replicate(state: Any) -> Any:

@@ -73,7 +73,7 @@ class Loop:
         """`crops` are those for validation, `kept` the checkpoints to write."""
         self.folder, self.model, self.config, self.intervals = folder, model, config, intervals
         self.pictures, self.crops, self.kept = pictures, crops, kept
-        self.step = hosts.compiled_together(training.make_step(model, config), "step")
+        self.step = training.make_step(model, config)
         self.validate = validation.make(model, config, crops)
 
     def run(

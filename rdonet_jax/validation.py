@@ -61,9 +61,8 @@ def make(
         values = jnp.stack([loss, bpp, objective.psnr(x, x_hat), *shares])
         return jax.lax.psum(jnp.sum(jnp.where(counts, values, 0.0), axis=1), AXIS)
 
-    summed = hosts.compiled_together(
-        compilation.FixedShapes(jax.pmap(batch_sums, axis_name=AXIS)), "validation"
-    )
+    ready = functools.partial(hosts.wait_for_all, "compiled validation")
+    summed = compilation.FixedShapes(jax.pmap(batch_sums, axis_name=AXIS), ready)
     batches = [shard(batch) for batch in _batches(crops, config.batch_size)]
 
     def validate(params: Any) -> Validation:
