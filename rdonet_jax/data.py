@@ -38,6 +38,11 @@ class Batch(NamedTuple):
     crops: np.ndarray  # uint8 [B, crop, crop, 3]
 
 
+def crop_index(config: TrainingConfig, step: int, number: int) -> int:
+    """The number in the run of crop `number` of the batch that follows `step` steps."""
+    return int(step) * config.batch_size + int(number)
+
+
 def random_crop(pictures: Pictures, config: TrainingConfig, index: int) -> np.ndarray:
     """Crop number `index` of the run: uint8 [crop, crop, 3], reduced (Lanczos), mirrored at random.
 
@@ -117,8 +122,7 @@ def default_threads() -> int:
 
 
 def _batch(pictures: Pictures, config: TrainingConfig, numbers: np.ndarray, step: int) -> Batch:
-    first = int(step) * config.batch_size
-    crops = [random_crop(pictures, config, first + int(number)) for number in numbers]
+    crops = [random_crop(pictures, config, crop_index(config, step, n)) for n in numbers]
     return Batch(numbers, np.stack(crops))
 
 
