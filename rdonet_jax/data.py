@@ -116,9 +116,13 @@ def batches(
 
 def default_threads() -> int:
     """As many threads as this process may use CPUs, but for one that is left to the training."""
+    return min(max(1, cpus() - 1), MOST_THREADS)
+
+
+def cpus() -> int:
+    """How many CPUs this process may use."""
     known = hasattr(os, "sched_getaffinity")
-    cpus = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    return min(max(1, cpus - 1), MOST_THREADS)
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def _batch(pictures: Pictures, config: TrainingConfig, numbers: np.ndarray, step: int) -> Batch:
