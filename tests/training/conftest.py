@@ -27,7 +27,7 @@ SHORT = ["--preset", "tiny", "--crop", "64", "--batch-size", "8", "--steps", str
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share long runs come first: one worker takes them while others do the rest."""
+    """The longest come first: one worker takes them while others do the rest."""
     here = Path(__file__).parent
     items.sort(key=lambda item: here not in item.path.parents)
 

@@ -12,8 +12,6 @@ from rdonet_jax import checkpoints, config
 
 from .conftest import STEPS, assert_close, curve, ended, logged, newest_state, wait_for_step
 
-pytestmark = pytest.mark.xdist_group("training")
-
 COMPARED = 20
 """Steps whose losses are compared; rounding grows from step to step."""
 

@@ -17,8 +17,6 @@ from rdonet_jax import checkpoints, config, run_folder, run_log, training, valid
 
 from .conftest import SHORT, STEPS, logged, newest_state
 
-pytestmark = pytest.mark.xdist_group("training")
-
 QUICK = ["--steps", "6", "--checkpoint-every", "2", "--validation-every", "3",
          "--preview-every", "3"]  # fmt: skip
 

@@ -13,8 +13,6 @@ from rdonet_jax import training
 
 from .conftest import STEPS, curve, ended, logged, newest_state, wait_for_step
 
-pytestmark = pytest.mark.xdist_group("training")
-
 
 def resumed(start, run) -> None:
     ended(start(run, "--resume"))
