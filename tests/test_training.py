@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from rdonet_jax import config, optimiser, partition, training
 from rdonet_jax.data import Batch
 from rdonet_jax.training import CropLosses
+from tests import hasty_xla
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,8 @@ def gradients(crops, tiny_model):
     def result(**options):
         schedule = config.TrainingConfig(crop=64, batch_size=4, **options)
         state = training.state_of(schedule, tiny_model.params)
-        function = jax.jit(training._mean_gradients, static_argnums=(0, 1))
-        means, found = function(tiny_model.config, schedule, state, crops)
+        function = functools.partial(training._mean_gradients, tiny_model.config, schedule)
+        means, found = hasty_xla.jit(function)(state, crops)
         return means, np.asarray(ravel_pytree(found)[0])
 
     return result

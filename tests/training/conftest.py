@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from rdonet_jax import checkpoints, run_folder, run_log, training
+from tests import hasty_xla
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = 30
@@ -40,7 +41,7 @@ def started(
         **os.environ,
         **(settings or {}),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {hasty_xla.flags()}",
     }
     return subprocess.Popen(
         [sys.executable, "train.py", *map(str, arguments)],
