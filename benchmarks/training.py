@@ -25,7 +25,6 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -98,7 +97,7 @@ class CompressAI:
             WORKER,
             crops,
             str(batch_size),
-            str(cpus()),
+            str(data.cpus()),
         ]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -135,11 +134,6 @@ def install(environment: Path) -> None:
     pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS]
     subprocess.run(pip, check=True)
     done.write_text("\n".join(REQUIREMENTS))
-
-
-def cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def write_photographs(folder: Path) -> None:
@@ -261,7 +255,7 @@ def main() -> None:
     if options.compressai:
         install(options.environment)
     print(
-        f"jax {jax.__version__} on {jax.local_devices()}, {cpus()} CPUs, "
+        f"jax {jax.__version__} on {jax.local_devices()}, {data.cpus()} CPUs, "
         f"batches of {schedule.batch_size} crops of {schedule.crop}x{schedule.crop}",
         flush=True,
     )

@@ -37,7 +37,6 @@ class Progress:
     """Where a run stands, beside its state."""
 
     step: int
-    stage: int
     switched_at: int | None  # steps done when stage 2 began; None before
     reader: Mapping[str, Any]  # position in the crops, the reader's own words
     pending: tuple[tuple[float, ...], ...] = ()  # values of the steps since the last log line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,16 +13,22 @@ with few channels, and the gradient of a kernel is one whose channels are the cr
 
 
 class FixedShapes:
-    """A jitted or pmapped function whose arguments always have the shapes of the first call."""
+    """A jitted or pmapped function whose arguments always have the shapes of the first call.
 
-    def __init__(self, function: Any) -> None:
-        self.function = function
+    `ready` is called when it is compiled, before it first runs: there several hosts may wait for
+    each other. One may find it in its cache where another one compiles for minutes, and collectives
+    of the devices do not wait for so long.
+    """
+
+    def __init__(self, function: Any, ready: Callable[[], None] = lambda: None) -> None:
+        self.function, self._ready = function, ready
         self._compiled: jax.stages.Compiled | None = None
 
     def compiled(self, *arguments: Any) -> jax.stages.Compiled:
         """What runs; it knows its memory and what it costs. Compiled when first asked for."""
         if self._compiled is None:
             self._compiled = _compile(self.function.lower(*arguments))
+            self._ready()
         return self._compiled
 
     def __call__(self, *arguments: Any) -> Any:

@@ -38,6 +38,11 @@ class Batch(NamedTuple):
     crops: np.ndarray  # uint8 [B, crop, crop, 3]
 
 
+def crop_index(config: TrainingConfig, step: int, number: int) -> int:
+    """The number in the run of crop `number` of the batch that follows `step` steps."""
+    return int(step) * config.batch_size + int(number)
+
+
 def random_crop(pictures: Pictures, config: TrainingConfig, index: int) -> np.ndarray:
     """Crop number `index` of the run: uint8 [crop, crop, 3], reduced (Lanczos), mirrored at random.
 
@@ -111,14 +116,17 @@ def batches(
 
 def default_threads() -> int:
     """As many threads as this process may use CPUs, but for one that is left to the training."""
+    return min(max(1, cpus() - 1), MOST_THREADS)
+
+
+def cpus() -> int:
+    """How many CPUs this process may use."""
     known = hasattr(os, "sched_getaffinity")
-    cpus = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    return min(max(1, cpus - 1), MOST_THREADS)
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def _batch(pictures: Pictures, config: TrainingConfig, numbers: np.ndarray, step: int) -> Batch:
-    first = int(step) * config.batch_size
-    crops = [random_crop(pictures, config, first + int(number)) for number in numbers]
+    crops = [random_crop(pictures, config, crop_index(config, step, n)) for n in numbers]
     return Batch(numbers, np.stack(crops))
 
 

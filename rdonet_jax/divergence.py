@@ -34,8 +34,8 @@ def examined(
     pictures: Pictures,
 ) -> DivergenceError:
     """Writes what the step after `state` met below the run's folder; gives the error to raise."""
-    step = int(state.step) + 1
-    place = folder / f"diverged-{step}"
+    done = int(state.step)
+    place = folder / f"diverged-{done + 1}"
     if hosts.is_first():
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
@@ -43,23 +43,19 @@ def examined(
     checkpoints.save_alone(place / "state", state)
     host = jax.process_index()
     files.replace(place / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
-    crops = [
-        {"number": int(number), "picture": str(_picture(pictures, config, step, number))}
-        | {name: str(value) for name, value in losses._asdict().items()}
-        for number, losses in zip(batch.numbers, _losses(model, config, state, batch), strict=True)
-    ]
+    crops = []
+    for number, losses in zip(batch.numbers, _losses(model, config, state, batch), strict=True):
+        picture = data.source(pictures, config, data.crop_index(config, done, number))
+        values = {name: str(value) for name, value in losses._asdict().items()}
+        crops.append({"number": int(number), "picture": str(picture), **values})
     files.replace(
         place / f"crops-{host}.json", lambda file: file.write(json.dumps(crops, indent=1).encode())
     )
     hosts.wait_for_all("what diverged is written")
     return DivergenceError(
-        f"the loss or its gradient is not finite at step {step}; the state before it and the crops "
-        f"are in {place}; {KEPT}"
+        f"the loss or its gradient is not finite at step {done + 1}; the state before it and the "
+        f"crops are in {place}; {KEPT}"
     )
-
-
-def _picture(pictures: Pictures, config: TrainingConfig, step: int, number: int) -> Path:
-    return data.source(pictures, config, (step - 1) * config.batch_size + int(number))
 
 
 def _losses(

@@ -17,7 +17,6 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 import jax
 import numpy as np
@@ -70,27 +69,6 @@ def wait_for_all(name: str) -> None:
     Devices are not involved: their collectives give up on a host that comes much later.
     """
     ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=PATIENCE_MS)
-
-
-def compiled_together(function: Any, name: str) -> Any:
-    """`function`, one of `compilation`, whose first call waits until every host has compiled it.
-
-    One host may find it in its cache where another one compiles for minutes, and collectives of
-    the devices do not wait for so long. `name` as in `wait_for_all`.
-    """
-    if jax.process_count() == 1:
-        return function
-    is_compiled = False
-
-    def call(*args: Any) -> Any:
-        nonlocal is_compiled
-        if not is_compiled:
-            function.compiled(*args)
-            wait_for_all(f"compiled {name}")
-            is_compiled = True
-        return function(*args)
-
-    return call
 
 
 def processes_here() -> int:

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -24,9 +24,10 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
-from rdonet_jax import partition, report, run_log
+from rdonet_jax import partition, report, run_log, training
 from rdonet_jax.config import TrainingConfig
 from rdonet_jax.run_log import LOG_FILE
+from rdonet_jax.validation import Preview, Validation
 
 EVENTS_FOLDER = "tensorboard"
 
@@ -45,24 +46,6 @@ class StepValues(NamedTuple):
     learning_rate: float
 
 
-class Validation(Protocol):
-    """Means over the validation crops; estimated rate."""
-
-    loss: float
-    bpp: float
-    psnr: float
-    shares: tuple[float, float, float]  # of the area, by level
-
-
-class Preview(Protocol):
-    """Pictures, their sides multiples of 64 pixels, and what became of them."""
-
-    x: np.ndarray  # uint8 [N, H, W, 3]
-    x_hat: np.ndarray  # uint8 [N, H, W, 3]
-    levels: np.ndarray  # uint8 [N, H/16, W/16], the level that codes each 16x16 pixels
-    density: np.ndarray  # float32 [N, H/16, W/16], bits per pixel spent there
-
-
 class Monitor:
     """Shows and records a run, from its first step to its last: a context manager.
 
@@ -77,7 +60,6 @@ class Monitor:
       pending: what `pending` was when the checkpoint was written, so that the next line is the one
         of a run that never stopped; plain lists, as JSON gives them back, will do.
       visible: whether to print and to write.
-      tensorboard: whether to write TensorBoard's files.
 
     Entering raises `run_log.LogError` for a damaged log, and all that writes raises OSError.
     """
@@ -90,10 +72,9 @@ class Monitor:
         log_every: int,
         pending: Sequence[StepValues] = (),
         visible: bool = True,
-        tensorboard: bool = True,
     ) -> None:
         self._folder, self._config, self._first_step = folder, config, first_step
-        self._log_every, self._visible, self._tensorboard = log_every, visible, tensorboard
+        self._log_every, self._visible = log_every, visible
         self._pending = [StepValues(*values) for values in pending]
         self._shown = collections.deque(self._pending, maxlen=min(log_every, SHOWN_STEPS))
         self._clock = _Clock()
@@ -105,8 +86,7 @@ class Monitor:
     def __enter__(self) -> Monitor:
         if self._visible:
             run_log.forget_after(self._folder / LOG_FILE, self._first_step)
-            if self._tensorboard:
-                self._events = _Events(self._folder / EVENTS_FOLDER, self._first_step)
+            self._events = _Events(self._folder / EVENTS_FOLDER, self._first_step)
             kind = _Bar if sys.stderr.isatty() else _Lines
             self._screen = kind(self._first_step, self._config.steps)
         return self
@@ -184,7 +164,8 @@ class Monitor:
 
     def _write_means(self, number: int, now: float) -> None:
         means = _means(self._pending)
-        line: dict[str, Any] = {"step": number, "stage": self._stage(number)}
+        stage = training.stage_of(self._config, number - 1)
+        line: dict[str, Any] = {"step": number, "stage": stage}
         line |= {"loss": means.loss, "bpp": means.bpp, "psnr": _psnr(means.mse)}
         line |= {"gradient_norm": means.gradient_norm, "learning_rate": means.learning_rate}
         if self._last_line:  # before the first line the step was compiled
@@ -195,7 +176,8 @@ class Monitor:
         self._write_scalars(number, "train", {k: v for k, v in line.items() if k != "step"})
 
     def _progress(self, number: int, means: StepValues) -> str:
-        parts = [f"stage {self._stage(number)}", f"loss {means.loss:.3f}", f"{means.bpp:.3f} bpp"]
+        stage = training.stage_of(self._config, number - 1)
+        parts = [f"stage {stage}", f"loss {means.loss:.3f}", f"{means.bpp:.3f} bpp"]
         parts.append(f"{_psnr(means.mse):.2f} dB")
         if steps_per_second := self._speed.value():
             speed = steps_per_second * self._config.batch_size
@@ -203,9 +185,6 @@ class Monitor:
             left = (self._config.steps - number) / steps_per_second
             parts.append(f"{tqdm.format_interval(left)} left")
         return ", ".join(parts)
-
-    def _stage(self, number: int) -> int:
-        return 1 if number <= self._config.stage1_steps else 2
 
     def _say(self, text: str) -> None:
         if self._screen:

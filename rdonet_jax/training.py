@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax import compilation, objective, optimiser, partition, zoo
+from rdonet_jax import compilation, hosts, objective, optimiser, partition, zoo
 from rdonet_jax.config import AnyConfig, ConfigError, PortableConfig, TrainingConfig
 from rdonet_jax.data import Batch
 from rdonet_jax.models import families, linear, orthonormal
@@ -29,7 +29,6 @@ class TrainState(NamedTuple):
     """Everything that a step changes."""
 
     step: jax.Array  # int32, steps done
-    stage: jax.Array  # int32, 1 or 2: that of the last step done, 1 before the first
     healthy: jax.Array  # bool; once False, steps change nothing any more
     params: Any
     ema: Any  # averaged parameters, what is validated and shipped
@@ -84,7 +83,6 @@ def state_of(config: TrainingConfig, params: Any) -> TrainState:
     """The state of a run that begins with `params`."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        stage=jnp.ones((), jnp.int32),
         healthy=jnp.ones((), bool),
         params=params,
         ema=jax.tree_util.tree_map(jnp.array, params),
@@ -235,8 +233,7 @@ def _updated(config: TrainingConfig, state: TrainState, gradients: Any) -> Train
     # A short memory at first, so that the average does not hang on the starting point.
     decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
     ema = optax.incremental_update(params, state.ema, 1 - decay)
-    stage = jnp.asarray(stage_of(config, state.step), jnp.int32)
-    return TrainState(state.step + 1, stage, state.healthy, params, ema, held)
+    return TrainState(state.step + 1, state.healthy, params, ema, held)
 
 
 def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
@@ -245,7 +242,8 @@ def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
     The state is donated. Each host gives the batch of its own devices, see `shard`.
     """
     step = functools.partial(device_step, model, config)
-    return compilation.FixedShapes(jax.pmap(step, axis_name=AXIS, donate_argnums=(0,)))
+    ready = functools.partial(hosts.wait_for_all, "compiled step")
+    return compilation.FixedShapes(jax.pmap(step, axis_name=AXIS, donate_argnums=(0,)), ready)
 
 
 def replicate(state: Any) -> Any:
@@ -262,7 +260,10 @@ def replicate(state: Any) -> Any:
 
 def unreplicate(state: Any) -> Any:
     """The first local device's copy as NumPy arrays, without the device axis."""
-    return jax.tree_util.tree_map(lambda leaf: np.asarray(leaf[0]), state)
+    # By its buffer: an index would be compiled for every shape.
+    return jax.tree_util.tree_map(
+        lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], state
+    )
 
 
 def require_divisible(config: TrainingConfig) -> None:

@@ -73,7 +73,7 @@ class Loop:
         """`crops` are those for validation, `kept` the checkpoints to write."""
         self.folder, self.model, self.config, self.intervals = folder, model, config, intervals
         self.pictures, self.crops, self.kept = pictures, crops, kept
-        self.step = hosts.compiled_together(training.make_step(model, config), "step")
+        self.step = training.make_step(model, config)
         self.validate = validation.make(model, config, crops)
 
     def run(
@@ -140,7 +140,7 @@ class Loop:
 
     def _look_at(self, sent: _Sent, state: training.TrainState, monitor: Monitor) -> None:
         """Reports a step. Raises `DivergenceError` for one that was not finite."""
-        *values, healthy = (value[0].item() for value in sent.metrics)
+        *values, healthy = (value[0].item() for value in jax.device_get(sent.metrics))
         if not healthy:
             # Steps after a bad one change nothing: this is the state that it met.
             met = training.unreplicate(state)
@@ -164,7 +164,6 @@ class Loop:
         progress = dataclasses.replace(
             progress,
             step=number,
-            stage=int(state.stage[0]),
             switched_at=config.stage1_steps if number > config.stage1_steps else None,
             pending=tuple(map(tuple, monitor.pending)),
         )

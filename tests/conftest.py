@@ -10,11 +10,28 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling
 
 from rdonet_jax import config, zoo
 from rdonet_jax.models import families, linear, orthonormal, rdonet
 
 LMBDA = 0.0067
+
+
+class TrainingTogether(LoadScopeScheduling):
+    """Gives the tests of training runs to one worker, since they share long runs; others singly.
+
+    Marks for `--dist loadgroup` would say so as well, but are ignored from pytest 9.2 on, as of
+    pytest-xdist 3.8.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "training" if nodeid.startswith("tests/training/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TrainingTogether:
+    return TrainingTogether(config, log)
 
 
 def quick_key(seed: int) -> jax.Array:

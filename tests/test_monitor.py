@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,9 +24,10 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from rdonet_jax import config, monitor, report, run_log
 from rdonet_jax.monitor import Monitor, StepValues
+from rdonet_jax.validation import Preview, Validation
 
 SCHEDULE = config.TrainingConfig(stage1_steps=7, stage2_steps=6, batch_size=4)
-VALIDATION = SimpleNamespace(loss=1.25, bpp=0.5, psnr=30.5, shares=(0.25, 0.25, 0.5))
+VALIDATION = Validation(loss=1.25, bpp=0.5, psnr=30.5, shares=(0.25, 0.25, 0.5))
 
 
 def crc_of_byte(crc):
@@ -134,7 +134,7 @@ def preview(count=2, height=64, width=128):
     levels = np.zeros((count, height // 16, width // 16), np.uint8)
     levels[:, :, :4] = 2
     x = np.repeat(draw.integers(0, 256, (count, height, 1, 3), np.uint8), width, axis=2)
-    return SimpleNamespace(
+    return Preview(
         x=x,
         x_hat=x[:, ::-1],
         levels=levels,
@@ -146,7 +146,7 @@ def preview(count=2, height=64, width=128):
 @given(log_every=st.integers(1, 15))
 def test_a_line_of_the_log_holds_the_means_of_its_steps(tmp_path_factory, log_every):
     folder = tmp_path_factory.mktemp("run")
-    record(folder, 0, 13, log_every, tensorboard=False)
+    record(folder, 0, 13, log_every)
     expected = sorted({*range(log_every, 14, log_every), 13})
     lines = lines_of(folder)
     assert [line["step"] for line in lines] == expected
@@ -297,14 +297,6 @@ def test_another_host_leaves_the_log_as_it_is(tmp_path):
     before = (tmp_path / monitor.LOG_FILE).read_bytes()
     record(tmp_path, 3, 7, visible=False)
     assert (tmp_path / monitor.LOG_FILE).read_bytes() == before
-
-
-def test_tensorboard_is_an_option(tmp_path):
-    with Monitor(tmp_path, SCHEDULE, 0, 5, tensorboard=False) as watched:
-        take_steps(watched, 0, 5)
-        watched.validation(5, VALIDATION, best=True)
-        watched.pictures(5, preview())
-    assert [path.name for path in tmp_path.iterdir()] == [monitor.LOG_FILE]
 
 
 def test_a_damaged_log_is_refused_before_anything_is_written(tmp_path):

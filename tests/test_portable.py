@@ -123,23 +123,24 @@ def test_bits_are_counted_exactly_where_a_level_is_coded(pictures, kind):
         assert np.all(np.isfinite(y_bits)) and np.all(np.isfinite(z_bits))
 
 
-def test_where_a_level_is_not_coded_its_mean_stands_for_it(pictures):
-    """Its latents do not reach the picture, what is predicted for them does."""
-    params, masks = portable_params.acting(MODEL), masks_of("2", batch=len(QUALITIES))
+def moved(params: Any, *path: str) -> Any:
+    """Parameters with the bias of one layer moved."""
+    name, *rest = path
+    if not rest:
+        return {**params, name: {**params[name], "bias": params[name]["bias"] + 0.5}}
+    return {**params, name: moved(params[name], *rest)}
 
-    def picture(*path: str) -> np.ndarray:
-        """With a layer of level 0 moved."""
-        changed = dict(params)
-        place = changed
-        for name in ("units_0", *path):
-            place[name] = dict(place[name])
-            place = place[name]
-        place["bias"] = place["bias"] + 0.5
-        return np.asarray(code(MODEL, changed, pictures, masks, QUALITIES).x_hat)
 
-    as_it_is = np.asarray(code(MODEL, params, pictures, masks, QUALITIES).x_hat)
-    np.testing.assert_array_equal(picture("to_latent"), as_it_is)
-    assert np.abs(picture("prior", "to_mu") - as_it_is).max() > 1e-3
+@pytest.mark.parametrize("layer", [("to_latent",), ("prior", "to_mu"), ("prior", "embed")])
+def test_where_a_level_is_not_coded_the_guess_of_the_coarser_levels_stands(pictures, layer):
+    """Neither its latents nor what is predicted for them reach the picture there."""
+    params = portable_params.acting(MODEL)
+    changed = moved(params, "units_0", *layer)
+    for kind, reaches in (("2", False), ("0", True)):
+        masks = masks_of(kind, batch=len(QUALITIES))
+        a, b = (code(MODEL, p, pictures, masks, QUALITIES) for p in (params, changed))
+        same = np.array_equal(a.x_hat, b.x_hat) and np.array_equal(a.y_bits[0], b.y_bits[0])
+        assert same == (not reaches)
 
 
 def test_at_the_start_rate_and_quality_rise_with_the_quality(pictures):

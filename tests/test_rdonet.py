@@ -9,6 +9,7 @@ import pytest
 
 from rdonet_jax import config, objective, partition
 from rdonet_jax.models import linear, rdonet
+from tests import hasty_xla
 from tests.conftest import quick_key
 
 MASK_KINDS = ("uniform-16", "uniform-32", "uniform-64", "random")
@@ -161,7 +162,7 @@ def test_every_parameter_gets_a_finite_gradient_when_every_level_codes(network, 
         bpp = objective.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
         return jnp.sum(objective.rd_loss(bpp, x, coded.x_hat, 0.01, "mse"))
 
-    gradients = jax.jit(jax.grad(loss))(params)
+    gradients = hasty_xla.jit(jax.grad(loss))(params)
     silent = [
         jax.tree_util.keystr(path)
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradients)
@@ -230,7 +231,7 @@ def test_channels_beyond_the_directions_leave_the_linear_start_as_it_is(photogra
         config.tiny(trunk=(9, 13, 17), features=(17, 81, 17)),
     ):
         net = rdonet.network(preset)
-        code = jax.jit(
+        code = hasty_xla.jit(
             lambda params, net=net: net.apply({"params": params}, x, masks, method="code")
         )
         pictures.append(code(linear_start(preset)).x_hat)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from rdonet_jax import checkpoints, run_folder, run_log, training
+from tests import hasty_xla
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = 30
@@ -27,14 +28,9 @@ SHORT = ["--preset", "tiny", "--crop", "64", "--batch-size", "8", "--steps", str
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share long runs come first: one worker takes them while others do the rest."""
+    """The longest come first: one worker takes them while others do the rest."""
     here = Path(__file__).parent
     items.sort(key=lambda item: here not in item.path.parents)
-
-
-def heed_interrupts() -> None:
-    """Tests that run in the background of a shell would have the script ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def started(
@@ -45,12 +41,11 @@ def started(
         **os.environ,
         **(settings or {}),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {hasty_xla.flags()}",
     }
     return subprocess.Popen(
         [sys.executable, "train.py", *map(str, arguments)],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=heed_interrupts,
     )  # fmt: skip
 
 
@@ -117,7 +112,20 @@ def assert_close(ours: training.TrainState, theirs: training.TrainState, toleran
 
 
 @pytest.fixture(scope="session")
-def start(photograph_folder, tiny_weights, tmp_path_factory) -> Callable[..., Any]:
+def interrupts() -> Iterator[None]:
+    """Lets the script hear Ctrl-C though the tests run in the background of a shell.
+
+    What this process ignores, its children ignore as well; they inherit no other handler.
+    """
+    held = signal.getsignal(signal.SIGINT)
+    if held == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, held)
+
+
+@pytest.fixture(scope="session")
+def start(interrupts, photograph_folder, tiny_weights, tmp_path_factory) -> Callable[..., Any]:
     """Starts the script on the photographs; runs of equal shape share what they compile."""
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),

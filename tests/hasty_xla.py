@@ -1,0 +1,47 @@
+"""XLA in a hurry, for tests that would compile for long what they run for a moment.
+
+Other instructions compute the same, so sums may differ from the usual ones by their rounding. Tests
+of the bits of files are not to use it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+OPTIONS: Mapping[str, Any] = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+}
+"""Both together compile a training step five times as fast; a small one runs no longer for it."""
+
+
+@functools.cache
+def options() -> Mapping[str, Any]:
+    """Those of the options that this jaxlib has: a process that is given others ends."""
+    known = {}
+    for name, value in OPTIONS.items():
+        try:
+            jax.jit(lambda: 0).lower().compile(compiler_options={name: value})
+        except jax.errors.JaxRuntimeError:
+            continue
+        known[name] = value
+    return known
+
+
+def flags() -> str:
+    """The options as XLA_FLAGS take them."""
+    return " ".join(f"--{name}={str(value).lower()}" for name, value in options().items())
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `jax.jit`, for a function that is called once."""
+
+    def call(*arguments: Any) -> Any:
+        lowered = jax.jit(function).lower(*arguments)
+        return lowered.compile(compiler_options=dict(options()))(*arguments)
+
+    return call
