@@ -76,7 +76,7 @@ ANCHORS: Mapping[str, Anchor] = {
 
 
 def coded(image: np.ndarray, options: Mapping[str, Any]) -> tuple[int, np.ndarray]:
-    """The bytes of a picture uint8 [H, W, 3] in a file of an everyday codec, and the picture in it."""
+    """The size of a picture's file by an everyday codec, and what is in it, uint8 [H, W, 3]."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, **options)
     return file.tell(), np.asarray(Image.open(file).convert("RGB"))
@@ -92,9 +92,7 @@ def anchor_curve(anchor: Anchor, pictures: Mapping[str, np.ndarray]) -> Curve:
             bpp = 8 * size / math.prod(image.shape[:2])
             rows.append(Row(name, bpp, *evaluation.measure(image, decoded)))
         points.append(results.mean(rows))
-    return curve_of(
-        [p.bpp for p in points], [p.psnr for p in points], [p.ms_ssim for p in points]
-    )
+    return curve_of([p.bpp for p in points], [p.psnr for p in points], [p.ms_ssim for p in points])
 
 
 def curve_of(bpp: Sequence[float], psnr: Sequence[float], ms_ssim: Sequence[float]) -> Curve:
@@ -111,9 +109,7 @@ def model_curve(name: str, folders: Sequence[str], qualities: Sequence[float]) -
         settings = evaluation.Settings(quality=quality)
         points.append(results.mean(evaluation.evaluate(model, folders, settings)))
         print(f"quality {quality:g}: {results.table([points[-1]])}", flush=True)
-    return curve_of(
-        [p.bpp for p in points], [p.psnr for p in points], [p.ms_ssim for p in points]
-    )
+    return curve_of([p.bpp for p in points], [p.psnr for p in points], [p.ms_ssim for p in points])
 
 
 def stored_curve(path: Path) -> Curve:
@@ -123,7 +119,7 @@ def stored_curve(path: Path) -> Curve:
 
 
 def compared(curve: Curve, anchor: Curve) -> str:
-    """Rate of `curve` over that of `anchor` at equal quality, in percent, and where they overlap."""
+    """Rate of `curve` over `anchor`'s at equal quality, in percent, and where they overlap."""
     words = []
     for name, ours, theirs in (
         ("PSNR", curve.psnr, anchor.psnr),
@@ -131,8 +127,9 @@ def compared(curve: Curve, anchor: Curve) -> str:
     ):
         low, high = max(ours[0], theirs[0]), min(ours[-1], theirs[-1])
         rate = bjontegaard.bd_rate(
-            anchor.bpp, theirs, curve.bpp, ours, method="akima", min_overlap=0
-        )
+            anchor.bpp, theirs, curve.bpp, ours, method="akima",
+            require_matching_points=False, min_overlap=0,
+        )  # fmt: skip
         words.append(f"{name} {rate:+.1f} % ({low:.1f} to {high:.1f} dB)")
     return ", ".join(words)
 

@@ -1,29 +1,39 @@
 """Compile time and steady-state time of compress, decompress and a training step.
 
-    python benchmarks/speed.py [--preset NAME ...] [--picture FILE] [--repeats N]
+    python benchmarks/speed.py [--preset NAME ...] [--picture FILE] [--repeats N] [--no-training]
+    python benchmarks/speed.py --preset standard paper --compressai
 
 Times of the codec are of one 768x512 picture (a part of FILE, or of a photograph of scikit-image),
 those of training of 8 crops of 256x256. "First" is the first call of all, compilation included;
 "then" is the median of the repeats. The weights are fresh ones at the linear start: that does not
-change the arithmetic, only the number of bytes that the range coder has to move.
+change the arithmetic, only the number of bytes that the range coder has to move. kMAC are thousands
+of multiply-accumulates per pixel, as the layers are defined.
+
+With `--compressai`, CompressAI's mbt2018_mean codes the same picture in the same run, with as many
+threads as there are CPUs and untrained weights; it lies in an environment of its own, which is made
+with pip at the first time.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
+from compressai_environment import ENVIRONMENT, install
 
-from rdonet_jax import codec, config, images, training, zoo
-from rdonet_jax.models import linear, rdonet
+from rdonet_jax import codec, config, data, entropy, images, macs, training, zoo
 
 PICTURE = (512, 768)
 CROPS = (8, 256)
+WORKER = Path(__file__).with_name("speed_compressai.py")
 
 
 def timed(function: Callable[[], object], repeats: int) -> tuple[float, float]:
@@ -49,10 +59,11 @@ def load_picture(path: Path | None) -> np.ndarray:
     return np.ascontiguousarray(padded[: PICTURE[0], : PICTURE[1]])
 
 
-def codec_times(preset: config.ModelConfig, image: np.ndarray, repeats: int) -> dict[str, tuple]:
+def codec_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> dict[str, tuple]:
     """Compress and decompress with the variance mask."""
-    params = linear.initialise(rdonet.initialise(preset, jax.random.key(0)), preset, 0.0067)
-    model = zoo.Model("fresh", preset, params, bytes(8), {})
+    params = training.starting_params(preset, config.TrainingConfig())
+    tables = entropy.scale_tables(preset.distribution)
+    model = zoo.Model("fresh", preset, params, bytes(zoo.DIGEST_BYTES), {}, tables)
     latest = {}
 
     def compress() -> None:
@@ -66,40 +77,74 @@ def codec_times(preset: config.ModelConfig, image: np.ndarray, repeats: int) -> 
     return {"compress": compressing, "decompress": decompressing}
 
 
-def training_times(preset: config.ModelConfig, image: np.ndarray, repeats: int) -> tuple:
+def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> tuple:
     """One step on 8 crops of 256², data already in memory."""
     count, side = CROPS
     schedule = config.TrainingConfig(batch_size=count, crop=side)
     crops = np.stack([image[i : i + side, 2 * i : 2 * i + side] for i in range(count)])
+    batch = training.shard(data.Batch(np.arange(count, dtype=np.int32), crops))
     step = training.make_step(preset, schedule)
     holder = {"state": training.replicate(training.create_state(preset, schedule))}
 
     def run() -> object:
-        holder["state"], metrics = step(holder["state"], training.shard(crops))
+        holder["state"], metrics = step(holder["state"], batch)
         return metrics
 
     return timed(run, repeats)
 
 
+def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict:
+    """What `speed_compressai.py` prints about mbt2018_mean and this picture."""
+    install(environment)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "picture.npy"
+        np.save(place, image)
+        python = environment / "bin" / "python"
+        command = [python, "-W", "ignore", WORKER, place, str(repeats), str(data.cpus())]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", nargs="+", default=["small"], choices=list(config.PRESETS))
+    parser.add_argument("--preset", nargs="+", default=["standard"], choices=list(config.PRESETS))
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--no-training", action="store_true", help="the codec alone")
+    parser.add_argument("--compressai", action="store_true", help="compare with mbt2018_mean")
+    parser.add_argument("--environment", type=Path, default=ENVIRONMENT, help="of CompressAI")
     options = parser.parse_args()
     image = load_picture(options.picture)
     print(f"jax {jax.__version__} on {jax.local_devices()}, median of {options.repeats}")
-    print(f"{'preset':<8}{'what':<34}{'first':>9}{'compiling':>11}{'then':>10}")
+    print(f"{'network':<14}{'what':<34}{'kMAC':>7}{'first':>9}{'compiling':>11}{'then':>10}")
+
+    def show(name: str, what: str, kmacs: float, first: float, then: float) -> None:
+        print(
+            f"{name:<14}{what:<34}{kmacs:>7.1f}{first:>7.2f} s{first - then:>9.2f} s{then:>8.3f} s",
+            flush=True,
+        )
+
     for name in options.preset:
         preset = config.preset(name)
-        rows = {
-            f"{what} 768x512": seconds
-            for what, seconds in codec_times(preset, image, options.repeats).items()
+        counted = macs.per_pixel(preset)
+        kmacs = {
+            "compress": macs.of_encoder(counted) / 1e3,
+            "decompress": macs.of_decoder(counted) / 1e3,
         }
-        rows["training step, 8 crops of 256x256"] = training_times(preset, image, options.repeats)
-        for what, (first, then) in rows.items():
-            print(f"{name:<8}{what:<34}{first:>7.2f} s{first - then:>9.2f} s{then:>8.3f} s")
-        print(f"{name:<8}{'training':<34}{CROPS[0] / then:>8.2f} crops/s")
+        for what, seconds in codec_times(preset, image, options.repeats).items():
+            show(name, f"{what} 768x512", kmacs[what], *seconds)
+        if not options.no_training:
+            first, then = training_times(preset, image, options.repeats)
+            total = sum(counted.values()) / 1e3
+            show(name, "training step, 8 crops of 256x256", total, first, then)
+            print(f"{name:<14}{'training':<34}{CROPS[0] / then:>10.2f} crops/s")
+    if options.compressai:
+        found = compressai_times(options.environment, image, options.repeats)
+        for what, (first, then) in found["seconds"].items():
+            show(
+                "mbt2018_mean", f"{what} 768x512", found["macs_per_pixel"][what] / 1e3, first, then
+            )
+        print("mbt2018_mean: " + ", ".join(f"{k} {v}" for k, v in found["versions"].items()))
 
 
 if __name__ == "__main__":

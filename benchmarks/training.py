@@ -27,7 +27,6 @@ import itertools
 import json
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,13 +35,12 @@ from typing import Any
 import jax
 import numpy as np
 import training_limits
+from compressai_environment import ENVIRONMENT, install
 from PIL import Image
 from training_steps import Trainer
 
 from rdonet_jax import config, data, macs, pictures
 
-REQUIREMENTS = ("compressai==1.2.8", "torch==2.15.0", "torchvision==0.29.2")
-ENVIRONMENT = Path.home() / ".cache" / "rdonet-jax" / "compressai"
 WORKER = Path(__file__).with_name("training_compressai.py")
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 IN_MEMORY = 4
@@ -122,18 +120,6 @@ class CompressAI:
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
-
-
-def install(environment: Path) -> None:
-    """Makes CompressAI's environment unless it is there, complete."""
-    done = environment / "complete"
-    if done.exists() and done.read_text().split() == list(REQUIREMENTS):
-        return
-    print(f"installing {', '.join(REQUIREMENTS)} in {environment}", flush=True)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
-    pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS]
-    subprocess.run(pip, check=True)
-    done.write_text("\n".join(REQUIREMENTS))
 
 
 def write_photographs(folder: Path) -> None:

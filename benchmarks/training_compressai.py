@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,18 +29,22 @@ LEARNING_RATES = {"net": 1e-4, "aux": 1e-3}
 CLIP_NORM = 1.0
 
 
-def macs_per_pixel(model: torch.nn.Module, x: torch.Tensor) -> float:
-    """Multiply-accumulates of the convolutions and of GDN, per pixel of x [B, 3, H, W]."""
-    counted = []
+def macs_per_pixel(
+    model: torch.nn.Module, x: torch.Tensor, parts: dict[str, tuple] | None = None
+) -> Any:
+    """Multiply-accumulates of the convolutions and of GDN, per pixel of x [B, 3, H, W].
+
+    Of the whole network; or, for each name in `parts`, of those modules of it.
+    """
+    counted: dict[torch.nn.Module, int] = {}
 
     def count(module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> None:
         if isinstance(module, GDN):
-            channels = output.shape[1]
-            counted.append(output.numel() * channels)
+            counted[module] = output.numel() * output.shape[1]
             return
         transposed = isinstance(module, torch.nn.ConvTranspose2d)
         positions = (inputs[0] if transposed else output)[:, 0].numel()
-        counted.append(positions * module.weight.numel())
+        counted[module] = positions * module.weight.numel()
 
     kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d, GDN)
     hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, kinds)]
@@ -47,7 +52,13 @@ def macs_per_pixel(model: torch.nn.Module, x: torch.Tensor) -> float:
         model(x)
     for hook in hooks:
         hook.remove()
-    return sum(counted) / x[:, 0].numel()
+    pixels = x[:, 0].numel()
+    if parts is None:
+        return sum(counted.values()) / pixels
+    return {
+        name: sum(counted.get(m, 0) for part in modules for m in part.modules()) / pixels
+        for name, modules in parts.items()
+    }
 
 
 class Trainer:

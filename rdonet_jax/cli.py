@@ -362,9 +362,7 @@ def _model_words(header: Header) -> str:
     return f"model {zoo.name_and_hash(path)[0]} (weights {header.weights.hex()}), which is bundled"
 
 
-def _partition(
-    model: Model, image: np.ndarray, mask: str, quality: float | None
-) -> Partition:
+def _partition(model: Model, image: np.ndarray, mask: str, quality: float | None) -> Partition:
     """The partition of a kind of mask or of a mask file."""
     from rdonet_jax import codec, images, partition
 

@@ -118,15 +118,15 @@ class PortableConfig:
     hidden: int = 128
     context: int = 4
     knots: int = 6
-    lmbdas: tuple[float, float] = (0.0006, 0.25)
+    lmbdas: tuple[float, float] = (0.0002, 0.1)
     distribution: str = "laplace"
     thresholds: tuple[tuple[float, float], ...] = (
-        (22.0, 450.0),
-        (6.7, 134.0),
-        (2.0, 40.0),
-        (0.6, 12.0),
-        (0.18, 3.6),
-        (0.05, 1.0),
+        (67.0, 1340.0),
+        (19.0, 373.0),
+        (5.2, 104.0),
+        (1.45, 29.0),
+        (0.4, 8.0),
+        (0.11, 2.2),
     )
 
     def __post_init__(self) -> None:

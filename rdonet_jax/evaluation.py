@@ -332,7 +332,7 @@ def _encode(
     """All that a user waits for, the choice of the partition and the coding; and on request what
     nobody waits for, the picture that the decoder will give."""
     p = codec.choose_partition(model, pixels, mask, quality)
-    return codec.encode(model, pixels, p, quality, reconstruct=reconstruct)
+    return codec.encode(model, pixels, p, quality=quality, reconstruct=reconstruct)
 
 
 @contextlib.contextmanager

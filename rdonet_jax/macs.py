@@ -6,6 +6,7 @@ more, where a kernel's taps are filled up with zeros.
 
 from __future__ import annotations
 
+import collections
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -15,44 +16,48 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax import layers, partition
-from rdonet_jax.config import ModelConfig
-from rdonet_jax.models import rdonet
+from rdonet_jax import exact, lapped, layers, partition
+from rdonet_jax.config import AnyConfig, PortableConfig
+from rdonet_jax.models import families
 from rdonet_jax.models.causal import OFFSETS, CausalPrior
 
 SIDE = 256
 """Of the picture that is counted: at every level, its hyper-latents stand for 4×4 latents."""
 
-DECODER = ("g_s", "hyper_prior", "hyper_decoder", "hand_over")
-"""Layers that a decoder computes; an encoder computes all but g_s."""
+DECODER = ("g_s", "prior", "hyper_decoder", "from_latent", "restore", "hand_over")
+"""Words in the paths of layers that a decoder computes; an encoder computes all but g_s."""
 
 
-def per_pixel(config: ModelConfig) -> Mapping[str, float]:
+def per_pixel(config: AnyConfig) -> Mapping[str, float]:
     """Multiply-accumulates per pixel of encoding and decoding together, by the layer's path."""
-    counted: dict[str, float] = {}
+    counted: dict[str, float] = collections.defaultdict(float)
 
     def count(call: Callable[..., Any], args: tuple, kwargs: dict, context: Any) -> Any:
         result = call(*args, **kwargs)
         module = context.module
         if type(module) in _COUNTS and context.method_name == "__call__":
             path = "/".join(module.path)
-            counted[path] = _COUNTS[type(module)](module, args[0].shape, result) / SIDE**2
+            counted[path] += _COUNTS[type(module)](module, args[0].shape, result) / SIDE**2
         return result
 
-    params = jax.eval_shape(functools.partial(rdonet.initialise, config), jax.random.key(0))
+    params = jax.eval_shape(functools.partial(families.initialise, config), jax.random.key(0))
     blocks = SIDE // partition.BLOCK
     x = jnp.zeros((1, SIDE, SIDE, 3))
     masks = partition.level_masks(partition.uniform(0, (blocks, blocks), (1,)))
+    quality = jnp.zeros(1, jnp.int32) if isinstance(config, PortableConfig) else None
     with nn.intercept_methods(count):
-        jax.eval_shape(
-            lambda p: rdonet.network(config).apply({"params": p}, x, masks, method="code"), params
-        )
-    return counted
+        jax.eval_shape(lambda p: families.code(config, p, x, masks, quality), params)
+    return dict(counted)
 
 
 def of_decoder(counted: Mapping[str, float]) -> float:
     """What of `per_pixel` a decoder computes."""
     return sum(n for path, n in counted.items() if any(name in path for name in DECODER))
+
+
+def of_encoder(counted: Mapping[str, float]) -> float:
+    """What of `per_pixel` an encoder computes that does not look at its picture."""
+    return sum(n for path, n in counted.items() if not path.startswith("g_s"))
 
 
 def _of_convolution(module: layers.Conv, shape: tuple[int, ...], y: jax.Array) -> int:
@@ -61,7 +66,22 @@ def _of_convolution(module: layers.Conv, shape: tuple[int, ...], y: jax.Array) -
     return positions * layers.KERNEL**2 * shape[-1] * module.features
 
 
-def _of_gdn(module: layers.GDN, shape: tuple[int, ...], y: jax.Array) -> int:
+def _of_stage(module: lapped.Stage, shape: tuple[int, ...], y: jax.Array) -> int:
+    positions = math.prod(shape[:3] if module.kind == "up" else y.shape[:3])
+    return positions * lapped.TAPS**2 * shape[-1] * module.features
+
+
+def _of_residual(module: lapped.Residual, shape: tuple[int, ...], y: jax.Array) -> int:
+    # Its 3×3 convolution; the layer behind it is counted for itself.
+    return math.prod(shape) * 9 * module.hidden
+
+
+def _of_rows(module: lapped.Pointwise | exact.Dense, shape: tuple[int, ...], y: jax.Array) -> int:
+    # Of an exact layer, the inputs that are there: those left out are no products.
+    return math.prod(shape) * module.features
+
+
+def _of_gdn(module: layers.GDN | lapped.GentleGDN, shape: tuple[int, ...], y: jax.Array) -> int:
     return math.prod(shape) * shape[-1]
 
 
@@ -73,5 +93,10 @@ def _of_causal_prior(module: CausalPrior, shape: tuple[int, ...], y: Any) -> int
 _COUNTS: Mapping[type, Callable[[Any, tuple[int, ...], Any], int]] = {
     layers.Conv: _of_convolution,
     layers.GDN: _of_gdn,
+    lapped.Stage: _of_stage,
+    lapped.Residual: _of_residual,
+    lapped.Pointwise: _of_rows,
+    lapped.GentleGDN: _of_gdn,
+    exact.Dense: _of_rows,
     CausalPrior: _of_causal_prior,
 }

@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from rdonet_jax import compilation, hosts, objective, optimiser, partition, zoo
 from rdonet_jax.config import AnyConfig, ConfigError, PortableConfig, TrainingConfig
 from rdonet_jax.data import Batch
-from rdonet_jax.models import families, linear, orthonormal
+from rdonet_jax.models import families, linear, orthonormal, quality_range
 
 AXIS = "devices"
 
@@ -65,10 +65,7 @@ def create_state(model: AnyConfig, config: TrainingConfig) -> TrainState:
 def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     """Parameters by `config.start`; raises as `create_state` does."""
     if config.start not in ("linear", "random"):
-        weights = zoo.load(config.start)
-        if dataclasses.replace(weights.config, thresholds=model.thresholds) != model:
-            raise ConfigError(f"{config.start}: holds a network of another configuration")
-        return weights.params
+        return _params_of(zoo.load(config.start), model, config.start)
     params = families.initialise(model, jax.random.key(config.seed))
     if config.start == "random":
         return params
@@ -77,6 +74,16 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     if isinstance(model, PortableConfig):
         return orthonormal.initialise(params, model)
     return linear.initialise(params, model, config.lmbda)
+
+
+def _params_of(weights: zoo.Model, model: AnyConfig, source: str) -> Any:
+    """Parameters to go on from, for thresholds and a range of lambdas that may be others."""
+    if isinstance(model, PortableConfig) and isinstance(weights.config, PortableConfig):
+        if quality_range.matches(weights.config, model):
+            return quality_range.moved(weights.params, weights.config, model)
+    elif dataclasses.replace(weights.config, thresholds=model.thresholds) == model:
+        return weights.params
+    raise ConfigError(f"{source}: holds a network of another configuration")
 
 
 def state_of(config: TrainingConfig, params: Any) -> TrainState:

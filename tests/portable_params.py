@@ -1,4 +1,4 @@
-"""Parameters of portable networks for tests, drawn without compiling anything."""
+"""Portable networks for tests: parameters without compiling, and the walk, compiled once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.config import PortableConfig
-from rdonet_jax.models import orthonormal, portable
+from rdonet_jax.models import families, orthonormal, portable
+from rdonet_jax.models.rdonet import Coded
+
+QUICKLY = {"xla_backend_optimization_level": "0"}
+"""For functions that run a few times: compiling them takes far longer than running them."""
 
 DISTURBANCE = {"kernel": 0.3, "bias": 0.3, "gain": 0.05, "z_index": 0.3}
 """Deviations of what `acting` adds to the parameters of the prior, by name."""
@@ -54,3 +58,9 @@ def acting(config: PortableConfig, seed: int = 0) -> Any:
         return leaf + jnp.asarray(size * rng.normal(size=leaf.shape), jnp.float32)
 
     return jax.tree_util.tree_map_with_path(disturbed, start(config))
+
+
+@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
+def code(config: PortableConfig, params: Any, x: Any, masks: Any, quality: Any) -> Coded:
+    """The whole walk, with rounding."""
+    return families.code(config, params, x, masks, quality)

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdonet_jax.config import CHOICES, ConfigError, RunLength, TrainingConfig, from_dict
+from rdonet_jax.config import (
+    CHOICES,
+    PRESETS,
+    ConfigError,
+    ModelConfig,
+    PortableConfig,
+    RunLength,
+    TrainingConfig,
+    from_dict,
+    mini,
+    model_from_dict,
+    with_thresholds,
+)
 
 
 @given(st.integers(1, 10_000), st.integers(1, 500), st.floats(0.5, 3000))
@@ -62,3 +77,50 @@ def test_a_configuration_written_before_an_option_existed_has_its_default():
     assert from_dict(TrainingConfig, {"lmbda": 0.1}) == TrainingConfig(lmbda=0.1)
     with pytest.raises(ConfigError, match="unknown TrainingConfig fields: colour"):
         from_dict(TrainingConfig, {"colour": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"hidden": 0}, "channel counts must be positive"),
+        ({"residual": (8, 8, 8)}, "residual needs 4 counts"),
+        ({"features": (8, 8)}, "features needs 3 counts"),
+        ({"latents": (17, 12, 8)}, "more latents .* than features"),
+        ({"nonlinearity": "tanh"}, "nonlinearity is .*, not 'tanh'"),
+        ({"context": 3}, "1, 2 or 4 steps, not 3"),
+        ({"knots": 1, "thresholds": ((1.0, 1.0),)}, "two at least"),
+        ({"knots": 7}, "7 knots need as many pairs"),
+        ({"thresholds": ((0.0, 1.0),) * 6}, "pairs of positive variances"),
+        ({"thresholds": ((1.0,),) * 6}, "pairs of positive variances"),
+        ({"lmbdas": (0.1, 0.1)}, "positive and rise"),
+        ({"lmbdas": (0.1, float("nan"))}, "positive and rise"),
+        ({"distribution": "cauchy"}, "distribution must be"),
+    ],
+)
+def test_a_portable_network_that_cannot_be_made_is_refused(changes, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        mini(**changes)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_models_configuration_survives_json(name):
+    preset = PRESETS[name]()
+    held = json.loads(json.dumps(dataclasses.asdict(preset)))
+    assert model_from_dict(held) == preset
+    assert type(model_from_dict(held)) is type(preset)
+    assert isinstance(preset, PortableConfig) == ("knots" in held)
+
+
+@given(st.integers(2, 20))
+def test_the_scale_of_qualities_ends_at_the_last_knot(knots):
+    model = mini(knots=knots, thresholds=((1.0, 2.0),) * knots)
+    assert model.steps_of_quality == 128 * (knots - 1)
+
+
+def test_thresholds_come_in_one_pair_or_in_one_for_every_knot():
+    assert with_thresholds(ModelConfig(), [3.0, 4.0]).thresholds == (3.0, 4.0)
+    changed = with_thresholds(mini(), range(1, 13))
+    assert changed.thresholds == ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12))
+    assert dataclasses.replace(changed, thresholds=mini().thresholds) == mini()
+    with pytest.raises(ConfigError, match="6 pairs of thresholds"):
+        with_thresholds(mini(), [3.0, 4.0])

@@ -141,10 +141,10 @@ def test_the_first_picture_of_each_padded_size_is_coded_untimed_before(
     shapes = []
     encode = codec.encode
 
-    def recorded(model, x, p, reconstruct):
+    def recorded(model, x, p, quality, reconstruct):
         if not reconstruct:
             shapes.append(x.shape)
-        return encode(model, x, p, reconstruct=reconstruct)
+        return encode(model, x, p, quality=quality, reconstruct=reconstruct)
 
     monkeypatch.setattr(codec, "encode", recorded)
     rows = [r for r, _ in evaluation.code_all(tiny_model, pictures[:2], "variance", tmp_path)]
@@ -325,3 +325,36 @@ def _scaled(params, factor: float):
     if isinstance(params, dict):
         return {key: _scaled(value, factor) for key, value in params.items()}
     return params * np.float32(factor)
+
+
+# A model of every quality
+
+
+@pytest.mark.parametrize("quality", [0.0, 62.5, 100.0])
+def test_a_file_of_every_quality_is_as_large_as_the_estimate_says(mini_model, pictures, quality):
+    image = pictures[0].pixels
+    p = codec.choose_partition(mini_model, image, "variance", quality)
+    size = len(codec.compress(mini_model, image, p, quality))
+    estimate = evaluation.estimate_picture(mini_model, image, p, quality)
+    assert 8 * size == pytest.approx(estimate.bits, rel=0.005, abs=8 * 100)
+    decoded = codec.encode(mini_model, image, p, quality).picture
+    np.testing.assert_array_equal(estimate.decoded, decoded)
+
+
+def test_several_qualities_make_one_curve(folder, mini_weights, tmp_path, capsys):
+    output = tmp_path / "curve.json"
+    arguments = ["--data", str(folder), "--model", str(mini_weights), "--estimate", "--per-image"]
+    code = eval_script.main([*arguments, "--quality", "20", "80", "-o", str(output)])
+    assert code == 0
+    assert "quality 20" in capsys.readouterr().out
+    written = json.loads(output.read_text())
+    assert written["results"]["quality"] == [20, 80]
+    assert written["results"]["bpp"][0] < written["results"]["bpp"][1]
+    names = len(evaluation.named_pictures([folder]))
+    assert [row["quality"] for row in written["images"]] == [20] * names + [80] * names
+
+
+def test_a_model_of_one_quality_refuses_to_be_asked_for_another(folder, tiny_weights, capsys):
+    arguments = ["--data", str(folder), "--model", str(tiny_weights), "--quality", "20"]
+    assert eval_script.main(arguments) == 1
+    assert "quality" in capsys.readouterr().err

@@ -102,6 +102,7 @@ def test_inputs_that_are_left_out_count_as_zero():
     np.testing.assert_array_equal(layer.apply(params, x[:, rows], tuple(rows)), expected)
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**20), 2**20), st.integers(0, 12))
 def test_a_shift_rounds_half_to_even(x, bits):
     assert float(exact.shifted_right(jnp.float32(x), bits)) == round(Fraction(x, 2**bits))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax import coder, config, entropy, exact, partition, portable_codec
+from rdonet_jax import (
+    bitstream,
+    codec,
+    config,
+    entropy,
+    exact,
+    partition,
+    portable_codec,
+    tree_coding,
+    zoo,
+)
 from rdonet_jax.models import exact_prior
 from rdonet_jax.models.exact_prior import PLACES, LevelPrior, Prediction
 from tests import portable_params
 from tests import reference_prior as reference
+from tests.golden import make as golden
 
 LEVEL = 1
 GRID = (6, 8)
@@ -31,9 +43,7 @@ def preset(context: int) -> config.PortableConfig:
     return config.mini(context=context)
 
 
-@functools.partial(
-    jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": "0"}
-)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=portable_params.QUICKLY)
 def predictions(
     model: config.PortableConfig,
     prior: Any,
@@ -159,14 +169,12 @@ def test_predictions_are_integers_within_their_bounds_whatever_was_decoded(conte
         assert len(np.unique(mu)) > 100 and len(np.unique(index)) > 10
 
 
-def test_alone_and_not_compiled_a_prediction_is_what_it_is_compiled_and_in_a_batch():
+def test_alone_a_prediction_is_what_it_is_in_a_batch():
     arguments = given_to(4, 4, 5)
-    compiled = predictions(*arguments)
-    alone = [v[3:4] for v in arguments[2:]]
-    with jax.disable_jit():
-        found = predictions(*arguments[:2], *alone)
+    together = predictions(*arguments)
+    alone = predictions(*arguments[:2], *[v[3:4] for v in arguments[2:]])
     for place in PLACES:
-        for x, y in zip(found[place], compiled[place], strict=True):
+        for x, y in zip(alone[place], together[place], strict=True):
             np.testing.assert_array_equal(x[0], y[3])
 
 
@@ -204,59 +212,79 @@ def test_indices_per_octave_are_the_nearest_integers():
     assert largest < 2**24
 
 
-@functools.cache
-def features(picture: bytes, shape: tuple[int, ...], model: config.PortableConfig) -> Any:
-    pixels = np.frombuffer(picture, np.uint8).reshape(1, *shape)
-    return portable_codec.analyse(model, portable_params.acting(model), pixels)
+def masks_of(seed: int, grid: tuple[int, int]) -> partition.Partition:
+    rng = np.random.default_rng(seed)
+    split64 = rng.random(grid) < 2 / 3
+    split32 = rng.random((2 * grid[0], 2 * grid[1])) < 1 / 2
+    return partition.Partition(split64, split32 & np.kron(split64, np.ones((2, 2))).astype(bool))
 
 
-def masks_of(kind: str, grid: tuple[int, int], seed: int) -> tuple[np.ndarray, ...]:
-    if kind == "random":
-        drawn = partition.random(jax.random.key(seed), grid)
-    else:
-        drawn = partition.uniform(int(kind), grid)
-    return tuple(np.asarray(mask) for mask in partition.level_masks(drawn))
+def decoded_by_reference(model: zoo.Model, data: bytes) -> list[reference.Run]:
+    """All runs of a file, by integers alone."""
+    header, sections = bitstream.parse(data)
+    p = tree_coding.read(header, sections)
+    masks = codec.coded_masks(p, header.height, header.width)
+    streams = {level: getattr(sections, f"level{level}") for level in range(3)}
+    return reference.decode_symbols(
+        model.params, model.config, header.quality, masks, streams, model.tables
+    )
 
 
-def assert_same_runs(walk: portable_codec.Walk, sent: list, found: list[reference.Run]) -> None:
-    assert len(sent) == len(found)
-    for (level, symbols, indices), run in zip(sent, found, strict=True):
+def assert_same_symbols(found: list[reference.Run], symbols: Any) -> None:
+    expected = [(level, run) for level in (2, 1, 0) for run in symbols[level]]
+    assert len(found) == len(expected) == 15
+    for run, (level, known) in zip(found, expected, strict=True):
         assert run.level == level
-        np.testing.assert_array_equal(run.indices, indices)
-        np.testing.assert_array_equal(run.symbols, symbols)
+        np.testing.assert_array_equal(run.symbols, known)
 
 
-@pytest.mark.parametrize(("quality", "kind"), [(0, "random"), (333, "random"), (640, "0"),
-                                               (512, "1"), (100, "2")])  # fmt: skip
-def test_an_independent_integer_implementation_decodes_real_pictures(photograph, quality, kind):
-    model, params, grid = preset(4), portable_params.acting(preset(4)), (3, 4)
-    masks = masks_of(kind, grid, quality)
-    walk = portable_codec.Walk(model, params, masks, quality, grid)
-    by_level = features(photograph.tobytes(), photograph.shape, model)
-    tables = entropy.scale_tables(model.distribution)
-    sent, sections = [], {}
-    for level in (2, 1, 0):
-        runs = walk.send(level, by_level[level], goes_on=level > 0)
-        sent += [(level, *run) for run in runs]
-        sections[level] = coder.encode(runs, tables)
-    found = reference.decode_symbols(params, model, quality, masks, sections, tables)
-    assert_same_runs(walk, sent, found)
+@pytest.fixture(scope="module")
+def model() -> zoo.Model:
+    tables = entropy.scale_tables(preset(4).distribution)
+    return zoo.Model("acting", preset(4), portable_params.acting(preset(4)), bytes(4), {}, tables)
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.parametrize(
+    ("quality", "mask", "size"),
+    [(0, "random", (192, 256)), (33.3, "variance", (192, 256)), (52, "random", (131, 250)),
+     (75, "uniform-32", (192, 193)), (90, "uniform-64", (150, 256)),
+     (100, "uniform-16", (192, 256))],
+)  # fmt: skip
+def test_an_independent_integer_implementation_decodes_real_files(
+    model, photograph, quality, mask, size
+):
+    picture = photograph[: size[0], : size[1]]
+    if mask == "random":
+        p = partition.trim(masks_of(size[0], (3, 4)), *size)
+    else:
+        p = codec.choose_partition(model, picture, mask, quality)
+    sent = codec.encode(model, picture, p, quality, reconstruct=False)
+    found = decoded_by_reference(model, sent.data)
+    assert_same_symbols(found, sent.symbols)
+    coded = [run for run in found if run.symbols.size]
+    assert any(np.any(run.symbols) for run in coded) and any(np.any(run.mu) for run in coded)
+
+
+def test_an_independent_integer_implementation_decodes_the_golden_file():
+    model = zoo.load(str(golden.weights_file()))
+    found = decoded_by_reference(model, golden.PICTURE.read_bytes())
+    symbols = [[run.symbols for run in found if run.level == level] for level in range(3)]
+    assert golden.hashes(symbols) == json.loads(golden.SYMBOLS.read_text())
+
+
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 640), st.booleans())
 def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(seed, quality, hostile):
     model, params, grid = preset(4), portable_params.acting(preset(4), seed % 3), (3, 4)
-    masks = masks_of("random", grid, seed % 2**16)
+    masks = codec.coded_masks(masks_of(seed, grid), 192, 256)
     rng = np.random.default_rng(seed)
-    sent = []
+    sent: list[tuple[int, np.ndarray, np.ndarray]] = []
 
     def take(level: int, indices: np.ndarray) -> np.ndarray:
         symbols = np.rint(rng.laplace(size=len(indices)) * 2.0 ** (indices / 5 - 4))
         if hostile:
-            symbols = np.where(
-                rng.random(len(indices)) < 0.2, rng.choice(ENDS, len(indices)), symbols
-            )
+            ends = rng.choice(ENDS, len(indices))
+            symbols = np.where(rng.random(len(indices)) < 0.2, ends, symbols)
         sent.append((level, symbols.astype(np.int32), indices))
         return symbols.astype(np.int32)
 
@@ -264,4 +292,9 @@ def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(seed,
     for level in (2, 1, 0):
         walk.receive(level, functools.partial(take, level))
     symbols = {level: [run[1] for run in sent if run[0] == level] for level in range(3)}
-    assert_same_runs(walk, sent, reference.prior_walk(params, model, quality, masks, symbols))
+    found = reference.prior_walk(params, model, quality, masks, symbols)
+    assert len(found) == len(sent)
+    for run, (level, known, indices) in zip(found, sent, strict=True):
+        assert run.level == level
+        np.testing.assert_array_equal(run.symbols, known)
+        np.testing.assert_array_equal(run.indices, indices)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from rdonet_jax import config, macs, partition
+from rdonet_jax import config, macs, partition, portable_codec
 from rdonet_jax.models import rdonet
+from tests import portable_params
 
 LEVELS = 1 + 1 / 4 + 1 / 16
 """The networks of a level cost a quarter of those of the next finer one."""
@@ -59,3 +64,105 @@ def test_the_sum_is_what_xla_counts_but_for_borders_and_single_operations():
     cost = jax.jit(walk).lower(params, x).cost_analysis()
     counted = sum(macs.per_pixel(preset).values()) * side**2
     assert cost["flops"] == pytest.approx(2 * counted, rel=0.1)
+
+
+def operations(jaxpr: Any) -> int:
+    """Multiply-accumulates of the matrix products and convolutions of a traced function."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            inputs = equation.invars[0].aval.shape
+            total += math.prod(equation.outvars[0].aval.shape) * math.prod(
+                inputs[axis] for axis in contracted
+            )
+        elif equation.primitive.name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+            total += math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // outputs
+        for inner in jax.tree_util.tree_leaves(
+            list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns")
+        ):
+            inner = getattr(inner, "jaxpr", inner)
+            total += operations(inner) if hasattr(inner, "eqns") else 0
+    return total
+
+
+def counting(function: Callable[..., Any], counts: list[int]) -> Callable[..., Any]:
+    """A compiled step of the walk that computes nothing, and says what it would have."""
+
+    def call(*arguments: Any) -> Any:
+        fixed = next(i for i, v in enumerate(arguments) if not isinstance(v, _FIXED))
+        step = functools.partial(function, *arguments[:fixed])
+        traced, shapes = jax.make_jaxpr(step, return_shape=True)(*arguments[fixed:])
+        counts.append(operations(traced.jaxpr))
+        return jax.tree_util.tree_map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+
+    return call
+
+
+_FIXED = (config.PortableConfig, int, tuple)
+STEPS = ("analyse", "propose", "z_prior", "conditions", "predict", "embed", "advance", "synthesise")
+
+
+@pytest.fixture
+def computed(monkeypatch) -> Callable[..., dict[str, float]]:
+    """What coder and decoder of a square picture compute, per pixel."""
+    counts: list[int] = []
+    for name in STEPS:
+        monkeypatch.setattr(portable_codec, name, counting(getattr(portable_codec, name), counts))
+
+    def count(model: config.PortableConfig, side: int) -> dict[str, float]:
+        grid = partition.grid_of(side, side)
+        masks = tuple(np.ones([side // stride] * 2, bool) for stride in partition.STRIDES)
+
+        def walk() -> portable_codec.Walk:
+            counts.clear()
+            return portable_codec.Walk(model, portable_params.shapes(model), masks, 0, grid)
+
+        decoder = walk()
+        for level in (2, 1, 0):
+            decoder.receive(level, lambda indices: np.zeros(indices.shape, np.int32))
+        decoder.picture()
+        found = {"decoder": sum(counts) / side**2}
+        encoder = walk()
+        features = encoder.analyse(np.zeros((1, side, side, 3), np.uint8))
+        for level in (2, 1, 0):
+            encoder.send(level, features[level], goes_on=True)
+        found["encoder"] = sum(counts) / side**2
+        encoder.picture()
+        found["encoder with its picture"] = sum(counts) / side**2
+        return found
+
+    return count
+
+
+def test_the_standard_network_computes_its_layers_and_few_of_them(computed):
+    found, counted = computed(config.standard(), 256), macs.per_pixel(config.standard())
+    assert found["decoder"] <= 30e3
+    assert found["encoder"] <= found["encoder with its picture"] <= 60e3
+    expected = {
+        "decoder": macs.of_decoder(counted),
+        "encoder": macs.of_encoder(counted),
+        "encoder with its picture": sum(counted.values()),
+    }
+    for name in found:
+        # What is compiled also fills up what lies beyond the borders of small grids.
+        assert expected[name] <= found[name] <= 1.12 * expected[name]
+
+
+def test_a_portable_decoder_leaves_out_what_looks_at_the_picture():
+    counted = macs.per_pixel(config.mini())
+    left_out = {path.split("/")[-1] for path in counted if not macs.of_decoder({path: 1.0})}
+    assert left_out == {"g_a", "g_a_refine", "out", "encoder", "refine", "to_latent",
+                        "first", "second", "third"}  # fmt: skip
+    assert not macs.of_encoder({path: n for path, n in counted.items() if path[:3] == "g_s"})
+
+
+def test_the_planes_of_a_level_are_predicted_from_none_four_four_and_eight_neighbours():
+    model = config.mini()
+    counted = macs.per_pixel(model)
+    always = 2 * model.conditioning + model.knots + 1
+    for level, stride in enumerate(partition.STRIDES):
+        products = counted[f"units_{level}/prior/first"] * (2 * stride) ** 2 / model.hidden
+        assert products == 4 * always + (0 + 4 + 4 + 8) * model.embedding

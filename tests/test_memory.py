@@ -9,7 +9,6 @@ import pytest
 from rdonet_jax import config, fixed_codec, memory, portable_codec
 from rdonet_jax.models import exact_prior, families
 
-
 # So large a picture that rearranged weights, which are not counted, do not matter.
 GRID = (64, 48)
 

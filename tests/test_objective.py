@@ -9,7 +9,7 @@ import skimage.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax import objective
+from rdonet_jax import config, objective
 
 # MS-SSIM by pytorch_msssim 1.0.0 on torch 2.13.0: ms_ssim(p, q, data_range=1.0, win=...) with p =
 # the picture / 255 and q = its distortion below / 255, both float64, and a float64 window. (Its own
@@ -251,3 +251,45 @@ def test_the_loss_of_a_batch_of_training_crops_compiles_and_has_a_finite_gradien
         return jax.grad(lambda u: objective.rd_loss(0.0, x, u, 1.0, metric).sum())(v)
 
     assert np.all(np.isfinite(gradient(x_hat)))
+
+
+def test_lambda_is_geometric_over_the_qualities():
+    model = config.mini(lmbdas=(0.001, 0.1))
+    lmbdas = objective.lmbda_of(model, np.array([0, 160, 320, 480, 640]))
+    np.testing.assert_allclose(lmbdas, [0.001, 10**-2.5, 0.01, 10**-1.5, 0.1], rtol=1e-6)
+
+
+def test_more_quality_is_more_lambda_and_smaller_thresholds():
+    model = config.standard()
+    qualities = np.arange(model.steps_of_quality + 1)
+    assert np.all(np.diff(objective.lmbda_of(model, qualities)) > 0)
+    for thresholds in objective.thresholds_at(model, jnp.asarray(qualities)):
+        assert np.all(np.diff(thresholds) < 0) and np.all(thresholds > 0)
+
+
+def test_thresholds_are_met_at_the_knots_and_geometric_between_them():
+    model = config.standard()
+    knots = 128 * np.arange(6)
+    found = np.transpose(objective.thresholds_at(model, jnp.asarray(knots)))
+    np.testing.assert_allclose(found, model.thresholds, rtol=1e-5)
+    halfway = np.transpose(objective.thresholds_at(model, jnp.asarray(knots[:-1] + 64)))
+    expected = np.sqrt(np.multiply(model.thresholds[:-1], model.thresholds[1:]))
+    np.testing.assert_allclose(halfway, expected, rtol=1e-5)
+
+
+def test_one_percent_more_of_any_loss_counts_the_same():
+    losses = jnp.array([0.02, 1.0, 300.0])
+    gains = objective.relative_loss(1.01 * losses) - objective.relative_loss(losses)
+    np.testing.assert_allclose(gains, np.full(3, np.log(1.01)), rtol=1e-3)
+    slopes = jax.grad(lambda v: jnp.sum(objective.relative_loss(v)))(losses)
+    np.testing.assert_allclose(slopes * losses, np.ones(3), rtol=1e-6)
+
+
+def test_every_picture_of_a_batch_may_have_its_own_lambda():
+    x, x_hat = (np.stack(pair) for pair in zip(random_pair(0), random_pair(1), strict=True))
+    bits = jnp.array([0.5, 0.7])
+    lmbdas = np.array([0.001, 0.2])
+    found = objective.rd_loss(bits, x, x_hat, lmbdas, "mse")
+    for i, lmbda in enumerate(lmbdas):
+        error = np.mean(np.square(255.0 * (x[i].astype(np.float64) - x_hat[i])))
+        assert float(found[i]) == pytest.approx(float(bits[i]) + lmbda * error, rel=1e-5)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from rdonet_jax import config, optimiser
+from tests import portable_params
 
 
 def rates(schedule: config.TrainingConfig) -> np.ndarray:
@@ -91,3 +93,38 @@ def test_the_gradient_is_clipped_by_its_global_norm():
     moments = next(part for part in state if hasattr(part, "mu")).mu
     assert float(moments["a"]) == pytest.approx(0.1 * 0.6)
     assert float(moments["b"]) == pytest.approx(0.1 * 0.8)
+
+
+def by_path(tree) -> dict[str, bool]:
+    """The leaves of a tree of dicts by their names, joined by strokes."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {"/".join(key.key for key in path): leaf for path, leaf in leaves}
+
+
+def test_the_prior_is_what_probabilities_come_from_and_not_what_makes_the_picture():
+    belongs = by_path(optimiser.of_prior(portable_params.shapes(config.mini())))
+    picture = {"g_a", "g_a_refine", "g_s", "g_s_restore", "encoder", "refine", "to_latent",
+               "from_latent", "restore", "hand_over"}  # fmt: skip
+    for path, prior in belongs.items():
+        names = path.split("/")
+        part = names[1] if names[0].startswith("units") else names[0]
+        assert prior == (part not in picture and path.split("/", 1)[1] != "prior/gain"), path
+    for name in ("first/kernel", "embed/bias", "from_z/kernel", "z_index"):
+        assert belongs[f"units_0/prior/{name}"]
+    assert belongs["units_2/z_gain"] and belongs["units_2/hyper_encoder/third/kernel"]
+    assert not belongs["units_1/prior/gain"]
+
+
+def test_the_prior_moves_faster_by_its_own_rate():
+    params = {"units_0": {"prior": {"gain": jnp.zeros(()), "unit": jnp.zeros(())},
+                          "encoder": {"kernel": jnp.zeros(())}}}  # fmt: skip
+    slopes = jax.tree_util.tree_map(jnp.ones_like, params)
+    moves = []
+    for rate in (1.0, 5.0):
+        made = optimiser.make(schedule(prior_rate=rate, warmup_steps=0))
+        update, _ = made.update(slopes, made.init(params), params)
+        moves.append(by_path(update))
+    plain, fast = moves
+    for path in plain:
+        ratio = float(fast[path]) / float(plain[path])
+        assert ratio == pytest.approx(5.0 if path == "units_0/prior/unit" else 1.0)

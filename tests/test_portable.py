@@ -14,21 +14,13 @@ from rdonet_jax import coder, config, entropy, objective, partition, portable_co
 from rdonet_jax.models import exact_prior, families, portable
 from tests import portable_params
 from tests.conftest import quick_key
+from tests.portable_params import code
 
 MODEL = config.mini()
 GRID = (3, 4)
 """In 64-blocks, of the shared photograph."""
 
 QUALITIES = np.array([0, 160, 320, 480, 640], np.int32)
-
-
-QUICKLY = {"xla_backend_optimization_level": "0"}
-"""These functions run a few times: compiling them takes far longer than running them."""
-
-
-@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
-def code(model: config.PortableConfig, params: Any, x: jax.Array, masks: Any, quality: jax.Array):
-    return families.code(model, params, x, masks, quality)
 
 
 def random_partition(grid: tuple[int, int], batch: int) -> partition.Partition:
@@ -91,8 +83,7 @@ def test_the_standard_network_is_small():
     assert families.parameter_count(portable_params.shapes(config.standard())) <= 6_000_000
 
 
-@pytest.mark.parametrize("grid", [(1, 1), (3, 2)])
-@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize(("grid", "noisy"), [((1, 1), False), ((3, 2), True)])
 def test_the_walk_has_a_map_of_bits_for_every_level_of_every_grid(grid, noisy):
     rows, columns = grid
     x = jax.ShapeDtypeStruct((2, 64 * rows, 64 * columns, 3), jnp.float32)
@@ -157,7 +148,7 @@ def test_pictures_of_a_batch_are_coded_as_if_each_were_alone(pictures):
     coded = code(MODEL, params, pictures, masks, QUALITIES)
     for example in (0, 3):
         only = np.full(len(QUALITIES), example)
-        alone = code(MODEL, params, pictures, [mask[only] for mask in masks], QUALITIES[only])
+        alone = code(MODEL, params, pictures, tuple(mask[only] for mask in masks), QUALITIES[only])
         np.testing.assert_allclose(alone.x_hat[0], coded.x_hat[example], atol=1e-4)
         for maps in ("y_bits", "z_bits"):
             for one, many in zip(getattr(alone, maps), getattr(coded, maps), strict=True):
@@ -181,7 +172,7 @@ def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(pictures, pho
     assert np.abs(walk.picture().astype(int) - expected).max() <= 1
 
 
-@functools.partial(jax.jit, compiler_options=QUICKLY)
+@functools.partial(jax.jit, compiler_options=portable_params.QUICKLY)
 def slope(params: Any, x: jax.Array, coarser: jax.Array, mask: jax.Array, quality: jax.Array):
     """Gradient of rate and distortion at level 1, with noise; all levels have the same code."""
     keys = jnp.stack([quick_key(0)] * len(x))

@@ -48,7 +48,7 @@ def folder(tmp_path, monkeypatch, image, compressed):
 @pytest.fixture
 def bundle(monkeypatch, tiny_weights):
     """Lets the package hold the tiny model, under its own name and the default's."""
-    models = {"small": tiny_weights, "tiny": tiny_weights}
+    models = {"standard": tiny_weights, "tiny": tiny_weights}
     monkeypatch.setattr(zoo, "bundled", lambda: models)
     return models
 

@@ -109,11 +109,11 @@ def test_models_tells_what_each_was_trained_for_and_how_long(
     rdonet, bundle, tiny_model, other_weights
 ):
     bundle["tiny"] = other_weights
-    first, second = zoo.load("small").digest.hex(), zoo.load("tiny").digest.hex()
+    first, second = zoo.load("standard").digest.hex(), zoo.load("tiny").digest.hex()
     size = sum(np.size(leaf) for leaf in codec.jax.tree_util.tree_leaves(tiny_model.params)) / 1e6
     assert rdonet("models") == (
         0,
-        f"small (default): hash {first}, {size:.2f} M parameters\n"
+        f"standard (default): hash {first}, {size:.2f} M parameters\n"
         "  its training is not on record\n"
         f"tiny: hash {second}, {size:.2f} M parameters\n"
         "  trained for bpp + 0.0067 * 255^2 * MSE, 26000 steps of 8 crops of 256x256 pixels\n"
@@ -130,11 +130,12 @@ def test_info_accounts_for_every_byte_and_block_without_weights(
 ):
     code, out, err = rdonet("info", "b.rdo")
     assert (code, err) == (0, "")
-    heading, version, model, _, *rows = out.splitlines()
+    heading, version, model, bound, _, *rows = out.splitlines()
     size = len(compressed)
     assert heading == f"b.rdo: 90x100 pixels, {size} bytes, {8 * size / 9000:.4f} bpp"
-    assert version == "format version 1, range coder constriction"
-    assert model == f"model tiny ({tiny_model.digest.hex()}), which is not bundled"
+    assert version == "format version 2, range coder constriction"
+    assert model == f"weights {tiny_model.digest.hex()}, which are not bundled"
+    assert bound == f"bound to {bitstream.parse(compressed)[0].platform}"
     cells = {name: rest for name, *rest in map(str.split, rows)}
     assert list(cells) == ["container", "partition", "64x64", "32x32", "16x16"]
     assert sum(int(row[0]) for row in cells.values()) == size
@@ -148,9 +149,32 @@ def test_info_accounts_for_every_byte_and_block_without_weights(
 
 
 def test_info_tells_whether_the_weights_are_here(rdonet, bundle, other_weights):
+    assert "model tiny (weights " in rdonet("info", "b.rdo").out
     assert ", which is bundled\n" in rdonet("info", "b.rdo").out
-    bundle["tiny"] = other_weights
-    assert ", but the bundled one of that name is " in rdonet("info", "b.rdo").out
+    bundle.update(standard=other_weights, tiny=other_weights)
+    assert ", which are not bundled\n" in rdonet("info", "b.rdo").out
+
+
+# Quality
+
+
+def test_a_higher_quality_makes_a_larger_file_that_info_tells_it_of(rdonet, bundle, mini_weights):
+    bundle["standard"] = mini_weights
+    sizes = []
+    for quality in ("0", "37.5", "100"):
+        assert rdonet("compress", "a.png", "--quality", quality, "--force").code == 0
+        sizes.append(Path("a.png.rdo").stat().st_size)
+        assert f"\nquality {quality}, decodes everywhere\n" in rdonet("info", "a.png.rdo").out
+    assert sizes == sorted(sizes) and sizes[0] < sizes[2]
+    assert rdonet("decompress", "a.png.rdo").code == 0
+    assert images.load("a.png.rdo.png").shape == (100, 90, 3)
+
+
+def test_without_a_quality_it_is_the_middle_one(rdonet, bundle, mini_weights):
+    bundle["standard"] = mini_weights
+    assert rdonet("compress", "a.png", "c.rdo").code == 0
+    assert rdonet("compress", "a.png", "d.rdo", "--quality", "50").code == 0
+    assert Path("c.rdo").read_bytes() == Path("d.rdo").read_bytes()
 
 
 # Usage
@@ -164,7 +188,8 @@ def test_info_tells_whether_the_weights_are_here(rdonet, bundle, other_weights):
         ["compress", "a.png", "--mask"], ["compress", "a.png", ""], ["compress", ""],
         ["compress", "a.png", "--model", ""], ["decompress", "b.rdo", ""],
         ["decompress", "b.rdo", "--max-pixels", "0"],
-        ["decompress", "b.rdo", "--max-pixels", "1e9"],
+        ["decompress", "b.rdo", "--max-pixels", "1e9"], ["compress", "a.png", "--quality", "101"],
+        ["compress", "a.png", "--quality", "best"], ["compress", "a.png", "--quality", "nan"],
     ],
 )  # fmt: skip
 def test_wrong_usage_has_exit_code_2_and_says_how_it_should_be(rdonet, arguments):

@@ -75,7 +75,7 @@ def test_a_failed_overwrite_leaves_the_old_file(refusal, bundle, monkeypatch):
         ("no/c.rdo", ["a.png", "no/c.rdo"], "the folder no does not exist"),
         ("d", ["a.png", "d"], "is not a regular file"),
         ("x" * 256, ["a.png", "x" * 256], "cannot be written: File name too long"),
-        ("no model 'large'", ["a.png", "--model", "large"], "bundled are: small, tiny"),
+        ("no model 'large'", ["a.png", "--model", "large"], "bundled are: standard, tiny"),
         ("no model 'd'", ["a.png", "--model", "d"], "it is no weights file"),
         ("b.rdo", ["a.png", "--model", "b.rdo"], "damaged or renamed"),
         ("d", ["a.png", "--mask", "d"], "cannot be read: Is a directory"),
@@ -210,32 +210,34 @@ def test_a_mask_file_that_holds_no_mask_is_refused(refusal, bundle):
 
 
 def test_without_bundled_models_there_is_a_clear_line(refusal, rdonet, empty_bundle):
-    cause = refusal("no model 'small'", "compress", "a.png")
+    cause = refusal("no model 'standard'", "compress", "a.png")
     assert cause == "it is no weights file, and bundled are: none"
     assert rdonet("models") == (0, "no models are bundled with this installation\n", "")
 
 
-def test_a_file_of_an_unknown_model_is_refused_with_the_models_name(
+def test_a_file_of_an_unknown_model_is_refused_with_the_id_of_its_weights(
     refusal, empty_bundle, tiny_model
 ):
     assert refusal("b.rdo", "decompress", "b.rdo") == (
-        f"needs the model tiny ({tiny_model.digest.hex()}), which is not bundled; "
-        "give its weights file with --model"
+        f"needs the weights {tiny_model.digest.hex()}, which are not bundled; "
+        "give their file with --model"
     )
+
+
+def test_a_model_of_one_quality_is_asked_for_no_other(refusal, bundle):
+    assert "quality" in refusal("a.png", "compress", "a.png", "--quality", "30")
 
 
 def test_a_bundled_model_of_the_same_name_but_another_hash_is_not_used(
     refusal, bundle, other_weights
 ):
-    bundle["tiny"] = other_weights
-    digest = zoo.load(str(other_weights)).digest.hex()
-    cause = refusal("b.rdo", "decompress", "b.rdo")
-    assert f"but the bundled one of that name is {digest}" in cause
+    bundle.update(standard=other_weights, tiny=other_weights)
+    assert "which are not bundled" in refusal("b.rdo", "decompress", "b.rdo")
 
 
 def test_weights_of_another_hash_are_refused(refusal, bundle, tiny_model, other_weights):
     cause = refusal("b.rdo", "decompress", "b.rdo", "--model", other_weights)
-    assert f"written with model tiny ({tiny_model.digest.hex()}), not with tiny" in cause
+    assert f"written with the weights {tiny_model.digest.hex()}, " in cause
 
 
 def test_a_damaged_bundled_model_is_named(refusal, bundle, tmp_path, tiny_weights):
