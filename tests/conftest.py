@@ -13,7 +13,8 @@ from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
 from rdonet_jax import config, zoo
-from rdonet_jax.models import families, linear, orthonormal, rdonet
+from rdonet_jax.models import linear, rdonet
+from tests import portable_params
 
 LMBDA = 0.0067
 
@@ -52,29 +53,20 @@ def tiny_model(tiny_weights) -> zoo.Model:
     return zoo.load(str(tiny_weights))
 
 
-def stirred(params: Any, seed: int = 0) -> Any:
-    """Parameters of a portable model at its start, with priors that listen to what they are told.
-
-    Untouched, means are zero and scales hang on the channel and the quality alone.
-    """
-    rng = np.random.default_rng(seed)
-    params = jax.tree_util.tree_map(np.array, params)
+def mini_parameters(preset: config.PortableConfig, seed: int = 0) -> Any:
+    """Parameters by which every symbol hangs on earlier ones, hyper-latents and all."""
+    params = jax.tree_util.tree_map(np.array, portable_params.acting(preset, seed))
     for level in range(config.LEVELS):
-        unit = params[f"units_{level}"]
-        for name, deviation in (("to_mu", 0.1), ("to_scale", 0.3)):
-            kernel = unit["prior"][name]["kernel"]
-            kernel += deviation * rng.normal(size=kernel.shape).astype(np.float32)
-        unit["z_gain"] += 3.0
+        params[f"units_{level}"]["z_gain"] += 3.0
     return params
 
 
 @pytest.fixture(scope="session")
 def mini_weights(tmp_path_factory) -> Path:
-    """A weights file of the mini preset, portable, whose every symbol hangs on earlier ones."""
+    """A weights file of the mini preset, which is portable."""
     preset = config.mini()
-    start = orthonormal.initialise(families.initialise(preset, quick_key(0)), preset)
     folder = tmp_path_factory.mktemp("portable")
-    return zoo.save(folder, "mini", preset, stirred(start), {"preset": "mini"})
+    return zoo.save(folder, "mini", preset, mini_parameters(preset), {"preset": "mini"})
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from rdonet_jax import bitstream, codec, config, entropy, memory, partition, portable_codec, zoo
 from rdonet_jax.bitstream import FormatError
 from rdonet_jax.models import families
+from tests import portable_params
 from tests.golden import make as golden
 from tests.test_codec import KINDS, SIZES, assert_same_symbols, picture_of, unreachable
 
@@ -120,21 +121,8 @@ def test_a_file_is_as_large_as_the_estimate_says(mini_model, large, kind, qualit
     assert size == pytest.approx(float(bits) / 8, rel=0.005, abs=100)
 
 
-def unstirred(model):
-    """The model with means of zero, and scales that hang on the channel and the quality alone."""
-    params = dict(model.params)
-    for level in range(config.LEVELS):
-        unit = dict(params[f"units_{level}"])
-        unit["prior"] = dict(unit["prior"])
-        for name in ("to_mu", "to_scale"):
-            layer = unit["prior"][name]
-            unit["prior"][name] = dict(layer, kernel=0 * layer["kernel"])
-        params[f"units_{level}"] = unit
-    return model._replace(params=params)
-
-
 def test_a_higher_quality_makes_a_larger_file_and_a_better_picture(mini_model, large):
-    model = unstirred(mini_model)
+    model = mini_model._replace(params=portable_params.start(mini_model.config))
     p = partition_of(model, large, "uniform-16")
     sizes, errors = [], []
     for quality in range(0, 101, 10):
@@ -400,6 +388,7 @@ if "ONE_CPU" in os.environ and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 from pathlib import Path
 from rdonet_jax import codec, zoo
+from tests import portable_params
 from tests.golden import make as golden
 model = zoo.load(str(golden.weights_file()))
 decoded = codec.decode(model, golden.PICTURE.read_bytes())
