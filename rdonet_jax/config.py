@@ -147,9 +147,11 @@ class PortableConfig:
             raise ConfigError(f"context takes 1, 2 or 4 steps, not {self.context}")
         if self.knots < 2 or len(self.thresholds) != self.knots:
             raise ConfigError(f"{self.knots} knots need as many pairs of thresholds, two at least")
-        if not all(len(pair) == 2 and min(pair) > 0 for pair in self.thresholds):
+        if not all(
+            len(pair) == 2 and all(0 < t < math.inf for t in pair) for pair in self.thresholds
+        ):
             raise ConfigError(f"thresholds are pairs of positive variances, not {self.thresholds}")
-        if not 0 < self.lmbdas[0] < self.lmbdas[1] < math.inf:
+        if len(self.lmbdas) != 2 or not 0 < self.lmbdas[0] < self.lmbdas[1] < math.inf:
             raise ConfigError(f"lmbdas must be positive and rise, not {self.lmbdas}")
         if self.distribution not in ("laplace", "gaussian"):
             raise ConfigError(

@@ -163,14 +163,14 @@ class Level:
             [np.concatenate([around(seen, i, j), self.hats]) for j in range(z.shape[1])]
             for i in range(z.shape[0])
         ]
-        out = spread(spread(activation(self.from_z(np.array(rows)), 7)))
+        out = activation(spread(spread(self.from_z(np.array(rows)))), 7)
         return out[: grid[0], : grid[1]]
 
     def of_coarser(self, told: np.ndarray | None, grid: tuple[int, int]) -> np.ndarray:
         """What the coarser level says about every position, [h, w, ·]; zeros at the coarsest."""
         if self.from_coarser is None:
             return np.zeros((*grid, self.config.conditioning), np.int64)
-        return spread(activation(self.from_coarser(told), 8))
+        return activation(spread(self.from_coarser(told)), 8)
 
     def embedded(self, v: np.ndarray) -> np.ndarray:
         """Decoded integers [N, L] as later predictions see them, [N, ·]."""

@@ -34,9 +34,7 @@ def test_at_one_lambda_both_ranges_have_the_same_gains_and_priors(params, qualit
     earlier = quality - 128
     assert objective.lmbda_of(NEW, quality) == pytest.approx(objective.lmbda_of(OLD, earlier))
     # Knots are whole 1/256 octaves, between which values are rounded once.
-    np.testing.assert_allclose(
-        gains(NEW, moved, quality), gains(OLD, params, earlier), atol=1.01
-    )
+    np.testing.assert_allclose(gains(NEW, moved, quality), gains(OLD, params, earlier), atol=1.01)
     for level in range(3):
         found, expected = (
             portable.network(m).apply({"params": p}, level, jnp.asarray([q]), method="z_prior")

@@ -156,13 +156,13 @@ class LevelPrior(nn.Module):
         inputs = jnp.concatenate(
             [exact.neighbourhood(seen), _everywhere(hats, seen.shape[1:3])], axis=-1
         )
-        from_z = exact.activation(self.from_z(inputs), Z_BITS)
-        from_z = ops.depth_to_space(ops.depth_to_space(from_z))[:, : grid[0], : grid[1]]
+        sums = ops.depth_to_space(ops.depth_to_space(self.from_z(inputs)))
+        from_z = exact.activation(sums[:, : grid[0], : grid[1]], Z_BITS)
         if coarser is None:
             coarser = jnp.zeros_like(from_z)
         else:
-            coarser = exact.activation(self.from_coarser(coarser), CONTEXT_BITS)
-            coarser = ops.depth_to_space(coarser)[:, : grid[0], : grid[1]]
+            sums = ops.depth_to_space(self.from_coarser(coarser))
+            coarser = exact.activation(sums[:, : grid[0], : grid[1]], CONTEXT_BITS)
         return Conditions(jnp.concatenate([from_z, coarser], axis=-1), self.gains(quality), hats)
 
     def embedding(self, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:

@@ -257,11 +257,15 @@ class PortableRDONet(nn.Module):
         return entropy.bits(noisy, scale, self.config.distribution)
 
 
-@functools.cache
 def network(
     config: PortableConfig, dtype: Any = jnp.float32, remat: bool = False
 ) -> PortableRDONet:
     """The module for a configuration; one object per configuration, so that jit caches hold."""
+    return _network(config, dtype, remat)
+
+
+@functools.cache
+def _network(config: PortableConfig, dtype: Any, remat: bool) -> PortableRDONet:
     return PortableRDONet(config, dtype, remat)
 
 
