@@ -42,7 +42,7 @@ def check(model: zoo.Model, image: np.ndarray, p: partition.Partition) -> tuple[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="small")
+    parser.add_argument("--model", default="standard")
     parser.add_argument("--mask", nargs="+", default=list(KINDS), choices=KINDS)
     options = parser.parse_args()
     model = zoo.load(options.model)

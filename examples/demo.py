@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pictures", nargs="*", type=Path, metavar="PICTURE")
     parser.add_argument("--out", type=Path, default=Path("demo_output"))
-    parser.add_argument("--model", default="small")
+    parser.add_argument("--model", default="standard")
     try:
         run(parser.parse_args(arguments))
     except (DemoError, OSError, codec.EncodeError, images.ImageError, zoo.ZooError) as error:

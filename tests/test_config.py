@@ -95,6 +95,9 @@ def test_a_configuration_written_before_an_option_existed_has_its_default():
         ({"lmbdas": (0.1, 0.1)}, "positive and rise"),
         ({"lmbdas": (0.1, float("nan"))}, "positive and rise"),
         ({"distribution": "cauchy"}, "distribution must be"),
+        ({"thresholds": ((1.0, float("nan")),) * 6}, "thresholds"),
+        ({"lmbdas": (0.1,)}, "lmbdas"),
+        ({"lmbdas": (0.1, 0.2, 0.3)}, "lmbdas"),
     ],
 )
 def test_a_portable_network_that_cannot_be_made_is_refused(changes, complaint):

@@ -220,3 +220,7 @@ def test_units_of_the_prior_do_not_move_but_gains_do():
     gain, unit = jax.grad(total, argnums=(0, 1))(prior["gain"], prior["unit"])
     np.testing.assert_array_equal(unit, 0 * unit)
     assert np.all(gain[0] == 256) and np.all(gain[1:] == 0)
+
+
+def test_there_is_one_module_for_a_configuration_however_it_is_asked_for():
+    assert families.network(MODEL) is portable.network(config.mini())

@@ -12,7 +12,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save as serialise
 
-from rdonet_jax import config, entropy, files, zoo
+from rdonet_jax import cli, config, entropy, files, zoo
 from rdonet_jax.models import families, rdonet
 
 
@@ -215,7 +215,7 @@ def test_weights_beyond_half_precision_are_refused(tiny_model, tmp_path):
 
 
 def test_every_bundled_model_loads_and_says_how_it_was_trained():
-    assert "small" in zoo.bundled()
+    assert "standard" in zoo.bundled()
     for name in zoo.bundled():
         model = zoo.load(name)
         assert model.name == name
@@ -223,3 +223,10 @@ def test_every_bundled_model_loads_and_says_how_it_was_trained():
         expected = jax.eval_shape(lambda c=model.config: families.initialise(c, jax.random.key(0)))
         shapes = jax.tree_util.tree_map(np.shape, model.params)
         assert shapes == jax.tree_util.tree_map(lambda leaf: leaf.shape, expected)
+
+
+def test_the_weights_that_come_with_the_package_are_few_and_the_default_serves_every_quality():
+    assert sum(path.stat().st_size for path in zoo.bundled().values()) <= 12e6
+    standard = zoo.load(cli.DEFAULT_MODEL)
+    assert isinstance(standard.config, config.PortableConfig)
+    assert families.parameter_count(standard.params) <= 6_000_000
