@@ -15,6 +15,7 @@ MEMORY_STATE = Path("/proc/meminfo")
 """Where Linux says how much memory there is."""
 
 _SCALAR_BYTES = 4
+_TAPS = 9
 
 
 def working_set_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
@@ -47,12 +48,14 @@ def _portable_scalars(config: PortableConfig) -> int:
     That is the analysis, which holds the picture as floats before and after its pixels become
     channels, the trunk and the features of all levels; or the way past the finest level with its
     latents (wanted, predicted, as symbols, in steps, in units), features and embeddings, to the
-    trunk. Symbols and table indices of all levels wait for the range coder all the time.
+    trunk. Besides, libraries of convolutions gather the 3×3 inputs of every output. Symbols and
+    table indices of all levels wait for the range coder all the time.
     """
     trunk = config.trunk * (BLOCK // 8) ** 2
-    analysis = 2 * 3 * BLOCK**2 + trunk + _of_levels(config.features)
+    features = config.features[0] * (BLOCK // STRIDES[0]) ** 2
+    analysis = 2 * 3 * BLOCK**2 + trunk + _of_levels(config.features) + _TAPS * trunk
     per_position = 5 * config.latents[0] + 2 * config.features[0] + config.embedding
-    finest = per_position * (BLOCK // STRIDES[0]) ** 2 + trunk
+    finest = per_position * (BLOCK // STRIDES[0]) ** 2 + trunk + _TAPS * features
     return max(analysis, finest) + 2 * _of_levels(config.latents)
 
 

@@ -59,7 +59,8 @@ def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
         taken(portable_codec.synthesise.lower(preset, params, trunk), trunk),
         taken(portable_codec.advance.lower(preset, 0, params, *given), given),
     )
-    assert actual <= memory.working_set_bytes(preset, GRID) <= 2 * actual
+    # What libraries of convolutions take for themselves is in the estimate, not in the account.
+    assert actual <= memory.working_set_bytes(preset, GRID) <= 4 * actual
 
 
 def test_the_papers_network_takes_some_400_bytes_per_pixel():

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,14 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax import bitstream, codec, config, entropy, memory, partition, portable_codec, zoo
+from rdonet_jax import bitstream, codec, config, entropy, memory, partition, portable_codec
 from rdonet_jax.bitstream import FormatError
 from rdonet_jax.models import families
 from tests import portable_params
-from tests.golden import make as golden
 from tests.test_codec import KINDS, SIZES, assert_same_symbols, picture_of, unreachable
-
-ROOT = Path(codec.__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -333,18 +325,6 @@ def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(mini_mode
         )
 
 
-@pytest.fixture(scope="module")
-def golden_model():
-    return zoo.load(str(golden.weights_file()))
-
-
-def test_the_golden_file_decodes_to_the_symbols_that_were_once_encoded(golden_model):
-    """Written by another process, long ago: files must stay readable."""
-    decoded = codec.decode(golden_model, golden.PICTURE.read_bytes())
-    assert golden.hashes(decoded.symbols) == json.loads(golden.SYMBOLS.read_text())
-    assert all(sum(run.size for run in level) for level in decoded.symbols)
-
-
 def test_uncompiled_arithmetic_asks_for_the_same_tables(mini_model, photograph):
     """The two coarser levels, of which one hands on to the other; decoding is given the symbols."""
     image = photograph[:64, :64]
@@ -366,49 +346,3 @@ def test_uncompiled_arithmetic_asks_for_the_same_tables(mini_model, photograph):
 
         with jax.disable_jit():
             receiver.receive(level, take)
-
-
-FAST_MATH = (
-    "--xla_cpu_enable_fast_math=true --xla_cpu_enable_fast_min_max=true "
-    "--xla_cpu_fast_math_honor_nans=false --xla_cpu_fast_math_honor_infs=false "
-    "--xla_cpu_fast_math_honor_division=false --xla_cpu_fast_math_honor_functions=false"
-)
-
-ELSEWHERE = {
-    "on one thread, with fast and loose floats": {
-        "XLA_FLAGS": f"{FAST_MATH} --xla_cpu_multi_thread_eigen=false",
-        "ONE_CPU": "1",
-    },
-    "with floats of 64 bits": {"JAX_ENABLE_X64": "true"},
-}
-
-SCRIPT = """
-import json, os, sys
-if "ONE_CPU" in os.environ and hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-from pathlib import Path
-from rdonet_jax import codec, zoo
-from tests import portable_params
-from tests.golden import make as golden
-model = zoo.load(str(golden.weights_file()))
-decoded = codec.decode(model, golden.PICTURE.read_bytes())
-again = codec.encode(model, decoded.picture, decoded.partition, 71.3)
-Path(sys.argv[1]).write_bytes(again.data)
-print(json.dumps([golden.hashes(symbols) for symbols in (decoded.symbols, again.symbols)]))
-"""
-
-
-@pytest.mark.parametrize("where", ELSEWHERE)
-def test_another_process_decodes_and_writes_the_same_symbols(golden_model, tmp_path, where):
-    path = tmp_path / "again.rdo"
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, path],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | ELSEWHERE[where],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    decoded, encoded = json.loads(done.stdout)
-    assert decoded == json.loads(golden.SYMBOLS.read_text())
-    assert golden.hashes(codec.decode(golden_model, path.read_bytes()).symbols) == encoded

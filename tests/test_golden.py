@@ -1,0 +1,74 @@
+"""A file that was written once, and what another process makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rdonet_jax import codec, zoo
+from tests.golden import make as golden
+
+ROOT = Path(codec.__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def golden_model():
+    return zoo.load(str(golden.weights_file()))
+
+
+def test_the_golden_file_decodes_to_the_symbols_that_were_once_encoded(golden_model):
+    """Written by another process, long ago: files must stay readable."""
+    decoded = codec.decode(golden_model, golden.PICTURE.read_bytes())
+    assert golden.hashes(decoded.symbols) == json.loads(golden.SYMBOLS.read_text())
+    assert all(sum(run.size for run in level) for level in decoded.symbols)
+
+
+FAST_MATH = (
+    "--xla_cpu_enable_fast_math=true --xla_cpu_enable_fast_min_max=true "
+    "--xla_cpu_fast_math_honor_nans=false --xla_cpu_fast_math_honor_infs=false "
+    "--xla_cpu_fast_math_honor_division=false --xla_cpu_fast_math_honor_functions=false"
+)
+
+ELSEWHERE = {
+    "on one thread, with fast and loose floats": {
+        "XLA_FLAGS": f"{FAST_MATH} --xla_cpu_multi_thread_eigen=false",
+        "ONE_CPU": "1",
+    },
+    "with floats of 64 bits": {"JAX_ENABLE_X64": "true"},
+}
+
+SCRIPT = """
+import json, os, sys
+if "ONE_CPU" in os.environ and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+from pathlib import Path
+from rdonet_jax import codec, zoo
+from tests import portable_params
+from tests.golden import make as golden
+model = zoo.load(str(golden.weights_file()))
+decoded = codec.decode(model, golden.PICTURE.read_bytes())
+again = codec.encode(model, decoded.picture, decoded.partition, 71.3)
+Path(sys.argv[1]).write_bytes(again.data)
+print(json.dumps([golden.hashes(symbols) for symbols in (decoded.symbols, again.symbols)]))
+"""
+
+
+@pytest.mark.parametrize("where", ELSEWHERE)
+def test_another_process_decodes_and_writes_the_same_symbols(golden_model, tmp_path, where):
+    path = tmp_path / "again.rdo"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, path],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | ELSEWHERE[where],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    decoded, encoded = json.loads(done.stdout)
+    assert decoded == json.loads(golden.SYMBOLS.read_text())
+    assert golden.hashes(codec.decode(golden_model, path.read_bytes()).symbols) == encoded
