@@ -1,7 +1,7 @@
 """Draws bits per pixel and PSNR over quality, from a curve that eval.py has written.
 
-    python eval.py --data kodak --model standard --quality 0 5 10 ... 100 -o curve.json
-    python benchmarks/quality_plot.py curve.json docs/quality.svg
+python eval.py --data kodak --model standard --quality 0 5 10 ... 100 -o curve.json
+python benchmarks/quality_plot.py curve.json docs/quality.svg
 """
 
 from __future__ import annotations

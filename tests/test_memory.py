@@ -53,7 +53,11 @@ def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
         jax.ShapeDtypeStruct((1, preset.knots), jnp.float32),
     )
     symbols = dict.fromkeys(exact_prior.PLACES, shaped(2, latents, jnp.int32))
-    given = (planes[latents], symbols, planes[preset.embedding], known, shaped(4, features))
+    coded = dict.fromkeys(
+        exact_prior.PLACES, jax.ShapeDtypeStruct((1, 2 * GRID[0], 2 * GRID[1]), jnp.float32)
+    )
+    decoded = (planes[latents], symbols, coded, planes[preset.embedding])
+    given = (*decoded, known, shaped(4, features))
     actual = max(
         taken(portable_codec.analyse.lower(preset, params, pixels), pixels),
         taken(portable_codec.synthesise.lower(preset, params, trunk), trunk),
