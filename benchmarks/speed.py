@@ -29,7 +29,7 @@ import jax
 import numpy as np
 from compressai_environment import ENVIRONMENT, install
 
-from rdonet_jax import codec, config, data, entropy, images, macs, training, zoo
+from rdonet_jax import bitstream, codec, config, data, entropy, images, macs, training, zoo
 
 PICTURE = (512, 768)
 CROPS = (8, 256)
@@ -63,7 +63,7 @@ def codec_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> di
     """Compress and decompress with the variance mask."""
     params = training.starting_params(preset, config.TrainingConfig())
     tables = entropy.scale_tables(preset.distribution)
-    model = zoo.Model("fresh", preset, params, bytes(zoo.DIGEST_BYTES), {}, tables)
+    model = zoo.Model("fresh", preset, params, bytes(bitstream.WEIGHTS_BYTES), {}, tables)
     latest = {}
 
     def compress() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rdonet_jax import config, objective, partition
-from rdonet_jax.models import linear, rdonet
+from rdonet_jax.models import families, linear, rdonet
 from tests import hasty_xla
 from tests.conftest import quick_key
 
@@ -60,7 +60,7 @@ def published_size(channels=192, hyper=(192, 192, 384), z=96, hidden=3):
 
 def test_the_paper_preset_has_the_published_networks_parameters():
     shapes = jax.eval_shape(lambda: rdonet.initialise(config.paper(), jax.random.key(0)))
-    assert rdonet.parameter_count(shapes) == published_size() == 48_636_099
+    assert families.parameter_count(shapes) == published_size() == 48_636_099
 
 
 def test_the_small_preset_has_the_structure_of_the_paper_preset():
@@ -69,7 +69,7 @@ def test_the_small_preset_has_the_structure_of_the_paper_preset():
         for preset in (config.paper(), config.small())
     ]
     assert jax.tree_util.tree_structure(trees[0]) == jax.tree_util.tree_structure(trees[1])
-    assert rdonet.parameter_count(trees[1]) < 8_000_000
+    assert families.parameter_count(trees[1]) < 8_000_000
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)

@@ -217,16 +217,16 @@ def test_masks_are_random_in_stage_1_and_follow_the_variance_in_stage_2():
     x = jnp.concatenate([x, x[:, :, ::-1]])
     keys = training.crop_keys(schedule, jnp.int32(3), jnp.arange(2))
     stage1, again = (
-        training.masks_of_step(model, schedule, jnp.int32(step), x, keys) for step in (9, 9)
+        training.masks_of_step(model, schedule, jnp.int32(step), x, None, keys) for step in (9, 9)
     )
-    stage2 = training.masks_of_step(model, schedule, jnp.int32(10), x, keys)
+    stage2 = training.masks_of_step(model, schedule, jnp.int32(10), x, None, keys)
     expected = partition.level_masks(partition.variance(x, model.thresholds))
     for level in range(3):
         np.testing.assert_array_equal(stage1[level], again[level])
         np.testing.assert_array_equal(stage2[level], expected[level])
     assert any(np.any(stage1[level] != expected[level]) for level in range(3))
     other = training.crop_keys(schedule, jnp.int32(4), jnp.arange(2))
-    moved = training.masks_of_step(model, schedule, jnp.int32(9), x, other)
+    moved = training.masks_of_step(model, schedule, jnp.int32(9), x, None, other)
     assert any(np.any(stage1[level] != moved[level]) for level in range(3))
 
 
@@ -235,7 +235,7 @@ def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
     schedule = config.TrainingConfig(stage1_steps=1, stage2_steps=9, random_share=0.25)
     x = jnp.full((200, 64, 64, 3), 0.5)  # flat: its variance mask is the coarsest level
     keys = training.crop_keys(schedule, jnp.int32(3), jnp.arange(200))
-    fine, middle, coarse = training.masks_of_step(model, schedule, jnp.int32(3), x, keys)
+    fine, middle, coarse = training.masks_of_step(model, schedule, jnp.int32(3), x, None, keys)
     # A random mask is the coarsest level for a third of the blocks.
     split = 1 - float(jnp.mean(coarse))
     assert 0.08 < split < 0.26
@@ -250,3 +250,30 @@ def test_a_run_can_go_on_from_a_weights_file(tiny_weights, tiny_model):
     jax.tree_util.tree_map(np.testing.assert_array_equal, dict(state.params), tiny_model.params)
     with pytest.raises(config.ConfigError, match="another configuration"):
         training.create_state(config.tiny(hyper_latents=5), schedule)
+
+
+def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(photograph):
+    model, schedule = config.mini(), config.TrainingConfig(stage1_steps=0, crop=128)
+    crop = photograph[:128, :128].astype(np.float32) / 255
+    x = jnp.asarray(np.stack([crop, crop]))
+    keys = jax.random.split(jax.random.key(0), 2)
+    quality = jnp.asarray([0, model.steps_of_quality])
+    masks = training.masks_of_step(model, schedule, jnp.int32(1), x, quality, keys)
+    for number, thresholds in enumerate((model.thresholds[0], model.thresholds[-1])):
+        expected = partition.level_masks(partition.variance(x[number], thresholds))
+        for level in range(3):
+            np.testing.assert_array_equal(masks[level][number], expected[level])
+    assert np.sum(masks[0][0]) < np.sum(masks[0][1])
+
+    bpp, x_hat = jnp.asarray([0.5, 0.5]), x + 0.01
+    losses = training.crop_loss(model, schedule, bpp, x, x_hat, quality)
+    costs = 0.5 + np.array(model.lmbdas) * 2.55**2
+    np.testing.assert_allclose(losses, np.log(costs), rtol=1e-4)
+
+
+def test_the_qualities_of_a_step_lie_anywhere_on_the_scale():
+    model = config.mini()
+    drawn = training.qualities_of_step(model, jax.random.split(jax.random.key(3), 2000))
+    assert (drawn.min(), drawn.max()) == (0, model.steps_of_quality)
+    assert abs(float(drawn.mean()) / model.steps_of_quality - 0.5) < 0.03
+    assert training.qualities_of_step(config.tiny(), None) is None
