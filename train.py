@@ -24,6 +24,7 @@ try:
         pictures,
         run_folder,
         run_log,
+        training_config,
         training_loop,
         training_run,
         zoo,
@@ -47,7 +48,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; every training option is a field of `config.TrainingConfig`."""
+    """The command line; every training option is a field of `training_config.TrainingConfig`."""
     parser = argparse.ArgumentParser(
         prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,12 +77,12 @@ def _add_length(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_training(group: argparse._ArgumentGroup) -> None:
-    for field in dataclasses.fields(config.TrainingConfig):
+    for field in dataclasses.fields(training_config.TrainingConfig):
         option, default = "--" + field.name.replace("_", "-"), field.default
         if isinstance(default, bool):
             group.add_argument(option, action=argparse.BooleanOptionalAction, default=None)
         else:
-            choices = config.CHOICES.get(field.name)
+            choices = training_config.CHOICES.get(field.name)
             group.add_argument(
                 option, type=type(default), choices=choices, help=f"default {default}"
             )
@@ -105,14 +106,14 @@ def _add_hosts(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--process", type=int, help="the number of this one, from 0")
 
 
-def training_config(options: argparse.Namespace) -> config.TrainingConfig:
+def chosen_training(options: argparse.Namespace) -> training_config.TrainingConfig:
     """The training options that were given, over the defaults."""
-    names = [field.name for field in dataclasses.fields(config.TrainingConfig)]
+    names = [field.name for field in dataclasses.fields(training_config.TrainingConfig)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     lengths = (options.steps, options.epochs, options.stage1_epochs, options.stage2_epochs)
     if {"stage1_steps", "stage2_steps"} & set(given) and lengths != (None,) * 4:
         raise config.ConfigError("give the length of the run either in both stages' steps or once")
-    return config.TrainingConfig(**given)
+    return training_config.TrainingConfig(**given)
 
 
 def join_hosts(options: argparse.Namespace) -> None:
@@ -127,12 +128,12 @@ def train(arguments: Sequence[str]) -> int:
     model = config.preset(options.preset)
     if options.thresholds:
         model = config.with_thresholds(model, options.thresholds)
-    run = run_folder.Run(model, training_config(options), options.preset)
+    run = run_folder.Run(model, chosen_training(options), options.preset)
     intervals = training_loop.Intervals(
         options.log_every, options.validation_every, options.checkpoint_every,
         options.preview_every,
     )  # fmt: skip
-    length = config.RunLength(
+    length = training_config.RunLength(
         options.steps, options.epochs, options.stage1_epochs, options.stage2_epochs
     )
     join_hosts(options)

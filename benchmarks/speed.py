@@ -29,7 +29,18 @@ import jax
 import numpy as np
 from compressai_environment import ENVIRONMENT, install
 
-from rdonet_jax import bitstream, codec, config, data, entropy, images, macs, training, zoo
+from rdonet_jax import (
+    bitstream,
+    codec,
+    config,
+    data,
+    entropy,
+    images,
+    macs,
+    training,
+    training_config,
+    zoo,
+)
 
 PICTURE = (512, 768)
 CROPS = (8, 256)
@@ -61,7 +72,7 @@ def load_picture(path: Path | None) -> np.ndarray:
 
 def codec_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> dict[str, tuple]:
     """Compress and decompress with the variance mask."""
-    params = training.starting_params(preset, config.TrainingConfig())
+    params = training.starting_params(preset, training_config.TrainingConfig())
     tables = entropy.scale_tables(preset.distribution)
     model = zoo.Model("fresh", preset, params, bytes(bitstream.WEIGHTS_BYTES), {}, tables)
     latest = {}
@@ -80,7 +91,7 @@ def codec_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> di
 def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> tuple:
     """One step on 8 crops of 256², data already in memory."""
     count, side = CROPS
-    schedule = config.TrainingConfig(batch_size=count, crop=side)
+    schedule = training_config.TrainingConfig(batch_size=count, crop=side)
     crops = np.stack([image[i : i + side, 2 * i : 2 * i + side] for i in range(count)])
     batch = training.shard(data.Batch(np.arange(count, dtype=np.int32), crops))
     step = training.make_step(preset, schedule)

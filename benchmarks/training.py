@@ -39,7 +39,7 @@ from compressai_environment import ENVIRONMENT, install
 from PIL import Image
 from training_steps import Trainer
 
-from rdonet_jax import config, data, macs, pictures
+from rdonet_jax import config, data, macs, pictures, training_config
 
 WORKER = Path(__file__).with_name("training_compressai.py")
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -130,7 +130,9 @@ def write_photographs(folder: Path) -> None:
         Image.fromarray(getattr(skimage.data, name)()).save(folder / f"{name}.png")
 
 
-def crops_in_memory(seen: pictures.Pictures, schedule: config.TrainingConfig) -> list[data.Batch]:
+def crops_in_memory(
+    seen: pictures.Pictures, schedule: training_config.TrainingConfig
+) -> list[data.Batch]:
     numbers = np.arange(schedule.batch_size, dtype=np.int32)
     crops = [
         data.random_crop(seen, schedule, index) for index in range(IN_MEMORY * schedule.batch_size)
@@ -140,7 +142,7 @@ def crops_in_memory(seen: pictures.Pictures, schedule: config.TrainingConfig) ->
 
 def our_contestants(
     presets: Sequence[str],
-    schedule: config.TrainingConfig,
+    schedule: training_config.TrainingConfig,
     seen: pictures.Pictures,
     kept: Sequence[data.Batch],
     uncached: bool,
@@ -179,7 +181,7 @@ def ratio(one: Contestant, other: Contestant) -> float:
     return statistics.median(a / b for a, b in zip(one.seconds, other.seconds, strict=True))
 
 
-def report(contestants: Sequence[Contestant], schedule: config.TrainingConfig) -> None:
+def report(contestants: Sequence[Contestant], schedule: training_config.TrainingConfig) -> None:
     """The table, and what follows from it."""
     batch, side = schedule.batch_size, schedule.crop
     title = f"{'network':<14}{'batches':<24}{'steps':>7}{'s/step':>10}{'crops/s':>10}"
@@ -218,7 +220,7 @@ def arguments() -> argparse.Namespace:
                         choices=list(config.PRESETS))  # fmt: skip
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--crop", type=int, default=256)
-    parser.add_argument("--precision", default="auto", choices=config.CHOICES["precision"])
+    parser.add_argument("--precision", default="auto", choices=training_config.CHOICES["precision"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--turn", type=float, default=10, help="seconds of a turn")
     parser.add_argument("--uncached", action="store_true", help="also decode at every crop")
@@ -231,7 +233,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    schedule = config.TrainingConfig(
+    schedule = training_config.TrainingConfig(
         batch_size=options.batch_size,
         crop=options.crop,
         precision=options.precision,

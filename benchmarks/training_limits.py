@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from training_steps import Trainer
 
-from rdonet_jax import config, data, macs, pictures
+from rdonet_jax import config, data, macs, pictures, training_config
 
 GIB = 2**30
 PRECISIONS = ("float32", "bfloat16")
@@ -102,7 +102,7 @@ def measure() -> Limits:
     return limits
 
 
-def input_seconds(seen: pictures.Pictures, schedule: config.TrainingConfig) -> float:
+def input_seconds(seen: pictures.Pictures, schedule: training_config.TrainingConfig) -> float:
     """Seconds per crop of the input pipeline when nothing else runs."""
     with contextlib.closing(data.batches(seen, schedule)) as batches:
         for _ in range(data.MOST_THREADS + data.READY_BATCHES):  # may lie ready at the first call
@@ -131,7 +131,7 @@ class Measured:
 
 
 def measured(
-    model: config.ModelConfig, schedule: config.TrainingConfig, pool: np.ndarray
+    model: config.ModelConfig, schedule: training_config.TrainingConfig, pool: np.ndarray
 ) -> Measured:
     """Measures steps on crops of the pool, the same ones over and over where it is too small."""
     numbers = np.arange(schedule.batch_size, dtype=np.int32)
@@ -158,7 +158,7 @@ def report(
     presets: Sequence[str],
     batch_sizes: Sequence[int],
     seen: pictures.Pictures,
-    schedule: config.TrainingConfig,
+    schedule: training_config.TrainingConfig,
 ) -> None:
     """Prints the limits, and a line for each preset, precision and batch size."""
     limits = measure()

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import jax
 
-from rdonet_jax import config, data, training
+from rdonet_jax import config, data, training, training_config
 
 
 class Trainer:
     """A network in training; each call goes on from where the last one has stopped."""
 
-    def __init__(self, model: config.ModelConfig, schedule: config.TrainingConfig) -> None:
+    def __init__(self, model: config.ModelConfig, schedule: training_config.TrainingConfig) -> None:
         self.step = training.make_step(model, schedule)
         self.state = training.replicate(training.create_state(model, schedule))
 

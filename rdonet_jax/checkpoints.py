@@ -18,9 +18,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from rdonet_jax.config import AnyConfig, TrainingConfig
+from rdonet_jax.config import AnyConfig
 from rdonet_jax.models import families
 from rdonet_jax.training import TrainState, state_of
+from rdonet_jax.training_config import TrainingConfig
 
 LAST = "checkpoints"
 BEST = "best"

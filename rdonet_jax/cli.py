@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -266,13 +266,13 @@ def _info(options: argparse.Namespace) -> None:
 
 def _quality_words(header: Header) -> str:
     """The quality that a file was written with, on the scale of the command line."""
-    from rdonet_jax import zoo
+    from rdonet_jax import codec, zoo
 
-    path = zoo.find(header.weights) if header.quality is not None else None
-    if path is None:
+    path = zoo.find(header.weights)
+    if header.quality is None or path is None:
         return ""
-    steps = zoo.load(str(path)).config.steps_of_quality
-    return f"quality {100 * header.quality / steps:.4g}, "
+    with explained(zoo.ZooError):
+        return f"quality {codec.quality_of(zoo.config_of(path), header.quality):.4g}, "
 
 
 def _models(_: argparse.Namespace) -> None:
@@ -315,11 +315,22 @@ def _objective_words(model: Model) -> str:
     from rdonet_jax.config import PortableConfig
 
     training = model.record["training"]
+    distortion = _distortion_words(training)
     if isinstance(model.config, PortableConfig):
         low, high = model.config.lmbdas
-        return f"bpp + lambda * 255^2 * MSE with every lambda from {low:g} to {high:g}"
-    distortion = {"mse": "255^2 * MSE", "ms-ssim": "(1 - MS-SSIM)"}[training["metric"]]
+        return f"bpp + lambda * {distortion} with every lambda from {low:g} to {high:g}"
     return f"bpp + {training['lmbda']:g} * {distortion}"
+
+
+def _distortion_words(training: Mapping[str, Any]) -> str:
+    """The distortion of a training run, see `rdonet_jax.objective`."""
+    from rdonet_jax.objective import SIMILARITY_WEIGHT
+
+    if training["metric"] == "both":
+        share = training["ms_ssim_share"]
+        similarity = f"{share * SIMILARITY_WEIGHT:.0f} * (1 - MS-SSIM)"
+        return f"({1 - share:g} * 255^2 * MSE + {similarity})"
+    return {"mse": "255^2 * MSE", "ms-ssim": "(1 - MS-SSIM)"}[training["metric"]]
 
 
 def _load_model(name: str) -> Model:

@@ -26,7 +26,7 @@ from rdonet_jax import (
 from rdonet_jax.bitstream import FormatError, Header, Sections
 from rdonet_jax.config import AnyConfig, PortableConfig
 from rdonet_jax.models import families
-from rdonet_jax.models.rdonet import COARSE_TO_FINE
+from rdonet_jax.models.hierarchy import COARSE_TO_FINE
 from rdonet_jax.partition import Partition
 from rdonet_jax.walk import SymbolError, Walk
 from rdonet_jax.zoo import Model
@@ -89,6 +89,11 @@ def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
     if not 0 <= quality <= 100:  # nor is NaN
         raise EncodeError(f"a quality lies between 0 and 100, not at {quality:g}")
     return round(quality / 100 * config.steps_of_quality)
+
+
+def quality_of(config: AnyConfig, number: int | None) -> float | None:
+    """The inverse of `stream_quality`: the quality, 0 to 100, of a number in a file."""
+    return None if number is None else 100 * number / config.steps_of_quality
 
 
 def pad_picture(image: np.ndarray) -> np.ndarray:
@@ -223,7 +228,7 @@ def decode(
         raise FormatError(_elsewhere(model.config, header) or cause)
     report("synthesis")
     picture = walk.picture()[: header.height, : header.width]
-    return Decoded(picture, p, _percent(model.config, header.quality), _by_level(walk))
+    return Decoded(picture, p, quality_of(model.config, header.quality), _by_level(walk))
 
 
 def _receive(walk: Walk, model: Model, header: Header, sections: Sections, report: Report) -> None:
@@ -244,11 +249,6 @@ def _walk(model: Model, p: Partition, size: tuple[int, int], quality: int | None
 
 def _by_level(walk: Walk) -> tuple[tuple[np.ndarray, ...], ...]:
     return tuple(walk.symbols[level] for level in sorted(walk.symbols))
-
-
-def _percent(config: AnyConfig, quality: int | None) -> float | None:
-    """The inverse of `stream_quality`."""
-    return None if quality is None else 100 * quality / config.steps_of_quality
 
 
 def _platform(config: AnyConfig) -> str:

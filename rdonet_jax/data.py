@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from rdonet_jax.config import ConfigError, TrainingConfig
+from rdonet_jax.config import ConfigError
 from rdonet_jax.pictures import Pictures, in_threads
+from rdonet_jax.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     import grain

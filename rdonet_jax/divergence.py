@@ -15,8 +15,9 @@ import jax
 import numpy as np
 
 from rdonet_jax import checkpoints, data, files, hosts, training
-from rdonet_jax.config import AnyConfig, TrainingConfig
+from rdonet_jax.config import AnyConfig
 from rdonet_jax.pictures import Pictures
+from rdonet_jax.training_config import TrainingConfig
 
 KEPT = "the last checkpoint is kept"
 

@@ -297,8 +297,7 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
     weights = f"{settings.mask} mask, weights {model.digest.hex()}"
     number = codec.stream_quality(model.config, settings.quality)
     if number is not None:
-        asked = codec.DEFAULT_QUALITY if settings.quality is None else settings.quality
-        weights = f"quality {asked:g}, {weights}"
+        weights = f"quality {codec.quality_of(model.config, number):.4g}, {weights}"
     return "; ".join([kind, weights, f"mean over pictures: {len(rows)}", *results.notes(rows)])
 
 

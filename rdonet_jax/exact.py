@@ -12,7 +12,6 @@ there (straight-through).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -48,20 +47,9 @@ OCTAVES = 15
 """Of the largest and the smallest power, up and down."""
 
 
-@jax.custom_jvp
-def round_even(x: jax.Array) -> jax.Array:
-    """Rounds half to even; its gradient is that of the identity."""
-    return jnp.round(x)
-
-
-@round_even.defjvp
-def _round_even_jvp(primals, tangents):
-    return jnp.round(primals[0]), tangents[0]
-
-
 def shifted_right(x: jax.Array, bits: int) -> jax.Array:
     """x / 2**bits, rounded half to even."""
-    return round_even(x * 2.0**-bits)
+    return ops.straight_through_round(x * 2.0**-bits)
 
 
 def clipped(x: jax.Array, largest: int = LARGEST) -> jax.Array:
@@ -69,16 +57,12 @@ def clipped(x: jax.Array, largest: int = LARGEST) -> jax.Array:
     return jnp.clip(x, -largest, largest)
 
 
+@jax.custom_jvp
 def powers(exponents: jax.Array) -> jax.Array:
     """2 ** (exponents / 256) for integers held in float32, to 11 bits: m · 2**k, exact.
 
     The derivative is that of the smooth function.
     """
-    return _powers(exponents)
-
-
-@jax.custom_jvp
-def _powers(exponents: jax.Array) -> jax.Array:
     exponents = clipped(exponents, OCTAVES * OCTAVE)
     octave = jnp.floor(exponents / OCTAVE)
     place = (exponents - OCTAVE * octave).astype(jnp.int32)
@@ -87,34 +71,51 @@ def _powers(exponents: jax.Array) -> jax.Array:
     return jnp.asarray(MANTISSAS)[place] * jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
-@_powers.defjvp
+@powers.defjvp
 def _powers_jvp(primals, tangents):
-    value = _powers(primals[0])
+    value = powers(primals[0])
     return value, tangents[0] * value * (float(np.log(2.0)) / OCTAVE)
 
 
 def scaled(x: jax.Array, exponents: jax.Array, bits: int = 0) -> jax.Array:
     """x · 2 ** (exponents / 256) / 2**bits, x clipped to 13 bits, rounded half to even."""
-    return round_even(clipped(x, LARGEST_WIDE) * powers(exponents) * 2.0**-bits)
+    return ops.straight_through_round(clipped(x, LARGEST_WIDE) * powers(exponents) * 2.0**-bits)
+
+
+def _nearness(quality: jax.Array, knots: int, segment: int) -> jax.Array:
+    """Hat functions around knots `segment` apart, read at integers `quality` [B]: [B, knots].
+
+    `segment` at a knot, 0 at its neighbours, linear between.
+    """
+    places = segment * jnp.arange(knots, dtype=jnp.float32)
+    distance = jnp.abs(quality.astype(jnp.float32)[:, None] - places)
+    return jnp.maximum(segment - distance, 0.0)
+
+
+def hats(quality: jax.Array, knots: int, segment: int) -> jax.Array:
+    """The quality [B] as 8-bit inputs of a layer, one for every knot: [B, knots]."""
+    return clipped(_nearness(quality, knots, segment))
+
+
+def interpolated_smoothly(knots: jax.Array, quality: jax.Array, segment: int) -> jax.Array:
+    """Knots [K, C], `segment` apart, read at integers `quality` [B], linear between: [B, C]."""
+    # Two of the weights are not zero. Products of single elements, not of matrices: those are exact
+    # with numbers of more than 8 bits, too, whatever tensor cores do.
+    weights = _nearness(quality, len(knots), segment)
+    return jnp.sum(weights[:, :, None] * knots, axis=1) / segment
 
 
 def interpolated(knots: jax.Array, quality: jax.Array, segment: int) -> jax.Array:
-    """Integer knots [K, C], `segment` apart (a power of two), read at integers `quality` [B].
+    """As `interpolated_smoothly`, rounded half to even: integers from integer knots.
 
-    Linear between the knots, rounded half to even: [B, C]. Exact for knots below 2**16.
+    Exact for knots below 2**16 and a `segment` that is a power of two up to 2**7.
     """
-    quality = quality.astype(jnp.float32)
-    places = segment * jnp.arange(knots.shape[0], dtype=jnp.float32)
-    weights = jnp.maximum(segment - jnp.abs(quality[:, None] - places), 0.0)
-    # Two of the weights are not zero. A product of 8-bit halves would be exact on tensor cores
-    # too; elementwise products are exact everywhere.
-    total = jnp.sum(weights[:, :, None] * knots, axis=1)
-    return round_even(total / segment)
+    return ops.straight_through_round(interpolated_smoothly(knots, quality, segment))
 
 
 def integers(values: jax.Array, bits: int, largest: int) -> jax.Array:
     """Parameters as integers: values · 2**bits, rounded half to even, within ± largest."""
-    return clipped(round_even(values * 2.0**bits), largest)
+    return clipped(ops.straight_through_round(values * 2.0**bits), largest)
 
 
 class Dense(nn.Module):
@@ -177,22 +178,3 @@ def neighbourhood(x: jax.Array) -> jax.Array:
     """The 3×3 neighbours of every position, gathered: [B, h, w, C] -> [B, h, w, 9 C]."""
     places = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     return jnp.concatenate([moved(x, *place) for place in places], axis=-1)
-
-
-@functools.cache
-def hat_centres(knots: int, segment: int) -> np.ndarray:
-    """Where the hat functions of `hats` have their tops."""
-    return (segment * np.arange(knots)).astype(np.float32)
-
-
-def hats(quality: jax.Array, knots: int, segment: int) -> jax.Array:
-    """The quality [B] as 8-bit inputs of a layer: hat functions around the knots, [B, knots]."""
-    distance = jnp.abs(quality.astype(jnp.float32)[:, None] - hat_centres(knots, segment))
-    return clipped(jnp.maximum(segment - distance, 0.0))
-
-
-def interpolated_smoothly(knots: jax.Array, quality: jax.Array, segment: int) -> jax.Array:
-    """As `interpolated`, for float parameters that no probability hangs on: [K, C] -> [B, C]."""
-    place = quality.astype(jnp.float32)[:, None] / segment
-    weights = jnp.maximum(1.0 - jnp.abs(place - jnp.arange(knots.shape[0])), 0.0)
-    return jnp.sum(weights[:, :, None] * knots, axis=1)

@@ -25,8 +25,8 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from rdonet_jax import partition, report, run_log, training
-from rdonet_jax.config import TrainingConfig
 from rdonet_jax.run_log import LOG_FILE
+from rdonet_jax.training_config import TrainingConfig
 from rdonet_jax.validation import Preview, Validation
 
 EVENTS_FOLDER = "tensorboard"

@@ -4,11 +4,12 @@ The one convention for lambda, defined here and nowhere else:
 
     loss = bpp + lmbda * 255**2 * MSE            metric "mse"
     loss = bpp + lmbda * (1 - MS-SSIM)           metric "ms-ssim"
-    loss = bpp + lmbda * 255**2 * MSE
-               + ms_ssim_lmbda * (1 - MS-SSIM)   metric "both"
+    loss = bpp + lmbda * ((1 - share) * 255**2 * MSE
+                          + share * SIMILARITY_WEIGHT * (1 - MS-SSIM))   metric "both"
 
 with bpp in bits per pixel of the picture and pictures in [0, 1], so that 255**2 * MSE is in squared
-8-bit grey levels. Every function here works per picture: [..., H, W, 3] in, [...] out.
+8-bit grey levels; `share` is that of MS-SSIM in the distortion. Every function here works per
+picture: [..., H, W, 3] in, [...] out.
 """
 
 import functools
@@ -18,9 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.config import CHOICES, PortableConfig
+from rdonet_jax.config import PortableConfig
+from rdonet_jax.training_config import CHOICES
 
 METRICS = CHOICES["metric"]
+
+SIMILARITY_WEIGHT = 8.73 / 0.0067
+"""Squared grey levels that 1 - MS-SSIM stands for: CompressAI's lambdas of about equal rates."""
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales of MS-SSIM, finest first (Wang, Simoncelli and Bovik, 2003)."""
@@ -127,27 +132,22 @@ def relative_loss(loss: jax.Array) -> jax.Array:
 
 
 def rd_loss(
-    bpp: jax.Array,
-    x: jax.Array,
-    x_hat: jax.Array,
-    lmbda: Any,
-    metric: str,
-    ms_ssim_lmbda: float = 0.0,
+    bpp: jax.Array, x: jax.Array, x_hat: jax.Array, lmbda: Any, metric: str, share: float = 0.0
 ) -> jax.Array:
     """Rate plus lambda times distortion per picture, by the module's convention.
 
     `lmbda` is one number or one per picture. `metric` is one of METRICS;
-    any other raises ValueError. `ms_ssim_lmbda` is for "both" alone.
+    any other raises ValueError. `share` is for "both" alone.
     """
     if metric not in METRICS:
         raise ValueError(f"the metric must be one of {', '.join(METRICS)}, not {metric!r}")
-    loss = bpp
-    if metric in ("mse", "both"):
-        loss = loss + lmbda * 255.0**2 * mse(x, x_hat)
-    if metric in ("ms-ssim", "both"):
-        weight = lmbda if metric == "ms-ssim" else ms_ssim_lmbda
-        loss = loss + weight * (1.0 - ms_ssim(x, x_hat))
-    return loss
+    if metric == "mse":
+        return bpp + lmbda * 255.0**2 * mse(x, x_hat)
+    dissimilarity = 1.0 - ms_ssim(x, x_hat)
+    if metric == "ms-ssim":
+        return bpp + lmbda * dissimilarity
+    squares = (1.0 - share) * 255.0**2 * mse(x, x_hat)
+    return bpp + lmbda * (squares + share * SIMILARITY_WEIGHT * dissimilarity)
 
 
 def _scale_weights(levels: int) -> tuple[float, ...]:

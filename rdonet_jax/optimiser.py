@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rdonet_jax.config import TrainingConfig
+from rdonet_jax.training_config import TrainingConfig
 
 
 class Restarting(NamedTuple):

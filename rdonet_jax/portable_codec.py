@@ -144,15 +144,17 @@ def advance(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def synthesise(config: PortableConfig, params: Any, d: jax.Array) -> jax.Array:
-    """The decoder feature after level 0 -> padded pixels uint8 [1, H, W, 3]."""
-    return objective.to_8_bit(_apply(config, params, d, method="synthesise"))
+def synthesise(config: PortableConfig, params: Any, state: State) -> jax.Array:
+    """The state after level 0 -> padded pixels uint8 [1, H, W, 3]."""
+    return objective.to_8_bit(_apply(config, params, state, method="synthesise"))
 
 
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions of this walk, for counting their compilations."""
-    steps = (analyse, propose, z_prior, conditions, predict, quantise, embed, advance, synthesise)
-    return steps
+    return (
+        *(analyse, propose, quantise),
+        *(z_prior, conditions, predict, embed, advance, synthesise),
+    )
 
 
 def _apply(config: PortableConfig, params: Any, *arguments: Any, method: str) -> Any:
@@ -195,7 +197,7 @@ class Walk(walk.Walk):
         self.go(level, lambda indices, _: take(indices), None)
 
     def picture(self) -> np.ndarray:
-        return np.asarray(synthesise(self.config, self.params, self.state.d))[0]
+        return np.asarray(synthesise(self.config, self.params, self.state))[0]
 
     def wanted(self, level: int, e: jax.Array) -> Wanted:
         """Encoder only: what a level is to say, by the encoder's feature."""

@@ -78,11 +78,12 @@ def to_json(
 
 
 def joined(points: Sequence[dict[str, Any]], qualities: Sequence[float | None]) -> dict[str, Any]:
-    """Several results of `to_json` as one curve: a list of values per name, in their order.
+    """Results of `to_json` as one curve: a list of values per name, in their order.
 
-    With more than one, "quality" holds what the points were made with, and so does every picture.
+    "quality" holds what the points were made with, and so does every picture; a single point of a
+    model without qualities stays as it is.
     """
-    if len(points) == 1:
+    if list(qualities) == [None]:
         return points[0]
     names = points[0]["results"]
     curve = {name: [value for p in points for value in p["results"][name]] for name in names}

@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax import checkpoints, files, run_log
-from rdonet_jax.config import AnyConfig, TrainingConfig, from_dict, model_from_dict
+from rdonet_jax.config import AnyConfig, from_dict, model_from_dict
 from rdonet_jax.pictures import PictureSet
 from rdonet_jax.training import compute_dtype
+from rdonet_jax.training_config import TrainingConfig
 
 try:
     import fcntl

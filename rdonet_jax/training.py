@@ -18,9 +18,10 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from rdonet_jax import compilation, hosts, objective, optimiser, partition, zoo
-from rdonet_jax.config import AnyConfig, ConfigError, PortableConfig, TrainingConfig
+from rdonet_jax.config import AnyConfig, ConfigError, PortableConfig
 from rdonet_jax.data import Batch
 from rdonet_jax.models import families, linear, orthonormal, quality_range
+from rdonet_jax.training_config import TrainingConfig
 
 AXIS = "devices"
 
@@ -64,6 +65,11 @@ def create_state(model: AnyConfig, config: TrainingConfig) -> TrainState:
 
 def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     """Parameters by `config.start`; raises as `create_state` does."""
+    if isinstance(model, PortableConfig) and config.metric == "ms-ssim":
+        raise ConfigError(
+            "a portable network weighs MS-SSIM by its own lambdas; use the metric 'both' with an "
+            "ms_ssim_share of up to 1"
+        )
     if config.start not in ("linear", "random"):
         return _params_of(zoo.load(config.start), model, config.start)
     params = families.initialise(model, jax.random.key(config.seed))
@@ -171,10 +177,9 @@ def crop_loss(
     quality: jax.Array | None,
 ) -> jax.Array:
     """Rate and distortion [B] weighed by the run's lambda, or by that of each crop's quality."""
-    if quality is None:
-        return objective.rd_loss(bpp, x, x_hat, config.lmbda, config.metric, config.ms_ssim_lmbda)
-    lmbda = objective.lmbda_of(model, quality)
-    return objective.relative_loss(objective.rd_loss(bpp, x, x_hat, lmbda, "mse"))
+    lmbda = config.lmbda if quality is None else objective.lmbda_of(model, quality)
+    loss = objective.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share)
+    return loss if quality is None else objective.relative_loss(loss)
 
 
 def device_step(

@@ -14,9 +14,10 @@ import numpy as np
 
 from rdonet_jax import data, divergence, hosts, run_folder, training, validation
 from rdonet_jax.checkpoints import Checkpoints, Progress
-from rdonet_jax.config import AnyConfig, ConfigError, TrainingConfig
+from rdonet_jax.config import AnyConfig, ConfigError
 from rdonet_jax.monitor import Monitor, StepValues
 from rdonet_jax.pictures import Pictures
+from rdonet_jax.training_config import TrainingConfig
 
 PREVIEWED = 4
 """So many validation crops are shown as pictures."""

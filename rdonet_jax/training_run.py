@@ -17,9 +17,10 @@ import jax
 
 from rdonet_jax import data, hosts, pictures, run_folder, run_log, training, zoo
 from rdonet_jax.checkpoints import CheckpointError, Checkpoints, Progress
-from rdonet_jax.config import RunLength, TrainingConfig, with_thresholds
+from rdonet_jax.config import with_thresholds
 from rdonet_jax.models import families
 from rdonet_jax.run_folder import Origin, Run, RunError
+from rdonet_jax.training_config import RunLength, TrainingConfig
 from rdonet_jax.training_loop import Intervals, Loop, Outcome
 
 HELD_OUT = 20

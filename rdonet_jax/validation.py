@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax import compilation, hosts, objective, partition
-from rdonet_jax.config import QUALITY_SEGMENT, AnyConfig, PortableConfig, TrainingConfig
-from rdonet_jax.models import families, rdonet
+from rdonet_jax.config import QUALITY_SEGMENT, AnyConfig, PortableConfig
+from rdonet_jax.models import families, hierarchy
 from rdonet_jax.training import AXIS, crop_loss, shard
+from rdonet_jax.training_config import TrainingConfig
 
 
 class Validation(NamedTuple):
@@ -41,7 +42,7 @@ class _Walked(NamedTuple):
     x: jax.Array
     quality: jax.Array | None
     partition: partition.Partition
-    coded: rdonet.Coded
+    coded: hierarchy.Coded
 
 
 def _walked(model: AnyConfig, params: Any, crops: jax.Array, numbers: jax.Array) -> _Walked:
@@ -109,7 +110,7 @@ def _previewed(model: AnyConfig, params: Any, crops: jax.Array) -> tuple[jax.Arr
     return objective.to_8_bit(coded.x_hat), levels, _density(coded, levels.shape[1:])
 
 
-def _density(coded: rdonet.Coded, grid: tuple[int, ...]) -> jax.Array:
+def _density(coded: hierarchy.Coded, grid: tuple[int, ...]) -> jax.Array:
     """Bits per pixel [B, h, w], those of a position spread evenly over the area it stands for."""
     total = jnp.zeros(())
     for level, stride in enumerate(partition.STRIDES):

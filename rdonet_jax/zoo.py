@@ -11,12 +11,13 @@ decodes elsewhere must not hang on a library's exponential function.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,21 +107,38 @@ def load(name: str) -> Model:
     return _read(path)
 
 
+def config_of(path: Path) -> AnyConfig:
+    """The configuration in a weights file, without its weights. Raises `ZooError`."""
+    with _opened(path) as tensors:
+        return model_from_dict(_metadata(tensors)["config"])
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A weights file; whatever it does not hold as it should ends in `ZooError`."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as tensors:
+            yield tensors
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ZooError(f"{path}: is no weights file of rdonet_jax ({error})") from error
+
+
+def _metadata(tensors: Any) -> Mapping[str, Any]:
+    return json.loads(tensors.metadata()[METADATA_KEY])
+
+
 def _read(path: Path) -> Model:
     content = path.read_bytes()
     digest = hashlib.sha256(content).digest()
     found, claimed = digest[:HASH_BYTES].hex(), name_and_hash(path)[1]
     if claimed != found:
         raise ZooError(f"{path}: damaged or renamed, its hash is {found}, not {claimed}")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as tensors:
-            metadata = json.loads(tensors.metadata()[METADATA_KEY])
-            flat = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
+    with _opened(path) as tensors:
+        flat = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
+        metadata = _metadata(tensors)
         config = model_from_dict(metadata["config"])
         name, record = metadata["name"], metadata["record"]
         expected = _shapes(config)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ZooError(f"{path}: is no weights file of rdonet_jax ({error})") from error
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ZooError(f"{path}: holds a model of the name {name!r}, which no model may have")
     try:

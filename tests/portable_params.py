@@ -11,7 +11,7 @@ import numpy as np
 
 from rdonet_jax.config import PortableConfig
 from rdonet_jax.models import families, orthonormal, portable
-from rdonet_jax.models.rdonet import Coded
+from rdonet_jax.models.hierarchy import Coded
 
 QUICKLY = {"xla_backend_optimization_level": "0"}
 """For functions that run a few times: compiling them takes far longer than running them."""

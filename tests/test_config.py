@@ -10,18 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdonet_jax.config import (
-    CHOICES,
     PRESETS,
     ConfigError,
     ModelConfig,
     PortableConfig,
-    RunLength,
-    TrainingConfig,
     from_dict,
     mini,
     model_from_dict,
     with_thresholds,
 )
+from rdonet_jax.training_config import CHOICES, RunLength, TrainingConfig
 
 
 @given(st.integers(1, 10_000), st.integers(1, 500), st.floats(0.5, 3000))

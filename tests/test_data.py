@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rdonet_jax import data, pictures
-from rdonet_jax.config import ConfigError, TrainingConfig
+from rdonet_jax.config import ConfigError
 from rdonet_jax.pictures import PictureError, Pictures, PictureWarning
+from rdonet_jax.training_config import TrainingConfig
 
 
 def options(**changes) -> TrainingConfig:

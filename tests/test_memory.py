@@ -8,6 +8,7 @@ import pytest
 
 from rdonet_jax import config, fixed_codec, memory, portable_codec
 from rdonet_jax.models import exact_prior, families
+from rdonet_jax.models.portable import State
 
 # So large a picture that rearranged weights, which are not counted, do not matter.
 GRID = (64, 48)
@@ -60,7 +61,7 @@ def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
     given = (*decoded, known, shaped(4, features))
     actual = max(
         taken(portable_codec.analyse.lower(preset, params, pixels), pixels),
-        taken(portable_codec.synthesise.lower(preset, params, trunk), trunk),
+        taken(portable_codec.synthesise.lower(preset, params, State(trunk, None)), trunk),
         taken(portable_codec.advance.lower(preset, 0, params, *given), given),
     )
     # What libraries of convolutions take for themselves is in the estimate, not in the account.

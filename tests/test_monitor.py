@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from rdonet_jax import config, monitor, report, run_log
+from rdonet_jax import monitor, report, run_log, training_config
 from rdonet_jax.monitor import Monitor, StepValues
 from rdonet_jax.validation import Preview, Validation
 
-SCHEDULE = config.TrainingConfig(stage1_steps=7, stage2_steps=6, batch_size=4)
+SCHEDULE = training_config.TrainingConfig(stage1_steps=7, stage2_steps=6, batch_size=4)
 VALIDATION = Validation(loss=1.25, bpp=0.5, psnr=30.5, shares=(0.25, 0.25, 0.5))
 
 
@@ -354,7 +354,7 @@ def test_a_terminal_has_a_bar_with_messages_above_it(tmp_path, clock):
 
 
 def test_the_speed_shown_is_that_of_the_last_half_minute(tmp_path, clock, capsys):
-    schedule = config.TrainingConfig(stage1_steps=400, stage2_steps=0, batch_size=4)
+    schedule = training_config.TrainingConfig(stage1_steps=400, stage2_steps=0, batch_size=4)
     with Monitor(tmp_path, schedule, 0, 100) as watched:
         for number in range(1, 401):
             clock.now += 10 if number <= 200 else 0.5

@@ -232,8 +232,10 @@ def test_the_loss_weighs_squared_grey_levels_or_one_minus_ms_ssim_by_lambda():
     np.testing.assert_allclose(
         by_ms_ssim, [0.25 + 8 * (1 - plain_ms_ssim(x[0], x_hat[0]))], rtol=1e-5
     )
-    by_both = objective.rd_loss(rate, x, x_hat, 0.01, "both", 8.0)
-    np.testing.assert_allclose(by_both, by_mse + by_ms_ssim - 0.25, rtol=1e-5)
+    weight = 0.01 * 8.73 / 0.0067
+    by_weighted_ms_ssim = objective.rd_loss(rate, x, x_hat, weight, "ms-ssim")
+    by_both = objective.rd_loss(rate, x, x_hat, 0.01, "both", 0.3)
+    np.testing.assert_allclose(by_both, 0.7 * by_mse + 0.3 * by_weighted_ms_ssim, rtol=1e-5)
 
 
 def test_an_unknown_metric_is_refused():

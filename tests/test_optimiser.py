@@ -8,22 +8,22 @@ import numpy as np
 import optax
 import pytest
 
-from rdonet_jax import config, optimiser
+from rdonet_jax import config, optimiser, training_config
 from tests import portable_params
 
 
-def rates(schedule: config.TrainingConfig) -> np.ndarray:
+def rates(schedule: training_config.TrainingConfig) -> np.ndarray:
     rate = optimiser.learning_rate(schedule)
     return np.array([float(rate(step)) for step in range(schedule.steps)])
 
 
-def schedule(**changes) -> config.TrainingConfig:
+def schedule(**changes) -> training_config.TrainingConfig:
     given = {"stage1_steps": 80, "stage2_steps": 20, "warmup_steps": 10, "learning_rate": 1e-2,
              "final_rate": 0.1, "clip_norm": 1e9}  # fmt: skip
-    return config.TrainingConfig(**(given | changes))
+    return training_config.TrainingConfig(**(given | changes))
 
 
-@pytest.mark.parametrize("name", config.CHOICES["schedule"])
+@pytest.mark.parametrize("name", training_config.CHOICES["schedule"])
 def test_the_step_size_warms_up_to_its_peak_and_falls_over_both_stages(name):
     sizes = rates(schedule(schedule=name))
     np.testing.assert_allclose(sizes[:10], np.linspace(1e-3, 1e-2, 11)[:10], rtol=1e-5)

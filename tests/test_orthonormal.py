@@ -35,12 +35,12 @@ def through_level_0(network: portable.PortableRDONet, x: jax.Array) -> jax.Array
     """Analysis and synthesis, nothing quantised."""
     e = network.analyse(x)[0]
     nothing = jnp.zeros((*e.shape[:3], network.config.latents[0]))
-    return network.synthesise(network.merge(0, nothing, e, None, None).d)
+    return network.synthesise(network.merge(0, nothing, e, None, None))
 
 
 def through_trunk(network: portable.PortableRDONet, x: jax.Array) -> jax.Array:
     patches = ops.space_to_depth(ops.space_to_depth(x - 0.5))
-    return network.synthesise(network.g_a_refine(network.g_a(patches)))
+    return network.synthesise(portable.State(network.g_a_refine(network.g_a(patches)), None))
 
 
 @pytest.fixture(scope="module")

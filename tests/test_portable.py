@@ -180,7 +180,7 @@ def slope(params: Any, x: jax.Array, coarser: jax.Array, mask: jax.Array, qualit
     def through(network: portable.PortableRDONet, x: jax.Array) -> jax.Array:
         e = network.analyse(x)[1]
         state = portable.State(0.1 * e, coarser)
-        state, y_bits, z_bits = network._code_level(e, state, mask, (keys, keys), quality, level=1)
+        state, y_bits, z_bits = network.code_level(e, state, mask, (keys, keys), quality, level=1)
         rate = objective.bpp((y_bits, z_bits), x.shape[1] * x.shape[2])
         return jnp.mean(objective.relative_loss(rate + jnp.mean(state.d**2, axis=(1, 2, 3))))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax import config, objective, training, zoo
+from rdonet_jax import config, objective, training, training_config, zoo
 from rdonet_jax.config import ConfigError
 from rdonet_jax.models import portable, quality_range
 from tests import portable_params
@@ -59,7 +59,7 @@ def test_training_goes_on_from_weights_of_another_range_but_not_of_another_netwo
     params, tmp_path
 ):
     path = zoo.save(tmp_path, "old", OLD, params, {})
-    schedule = config.TrainingConfig(start=str(path))
+    schedule = training_config.TrainingConfig(start=str(path))
     started = training.starting_params(NEW, schedule)
     np.testing.assert_allclose(gains(NEW, started, 128), gains(OLD, params, 0), atol=1.01)
     with pytest.raises(ConfigError, match="another configuration"):

@@ -11,7 +11,7 @@ import pytest
 import skimage.data
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax import config, optimiser, partition, training
+from rdonet_jax import config, objective, optimiser, partition, training, training_config
 from rdonet_jax.data import Batch
 from rdonet_jax.training import CropLosses
 from tests import hasty_xla
@@ -31,7 +31,7 @@ def gradients(crops, tiny_model):
 
     @functools.cache
     def result(**options):
-        schedule = config.TrainingConfig(crop=64, batch_size=4, **options)
+        schedule = training_config.TrainingConfig(crop=64, batch_size=4, **options)
         state = training.state_of(schedule, tiny_model.params)
         function = functools.partial(training._mean_gradients, tiny_model.config, schedule)
         means, found = hasty_xla.jit(function)(state, crops)
@@ -64,7 +64,7 @@ def test_rematerialisation_keeps_less_than_half_for_the_backward_pass(tiny_model
     batch = Batch(np.zeros(4, np.int32), np.zeros((4, 256, 256, 3), np.uint8))
 
     def kept_bytes(remat: bool) -> int:
-        schedule = config.TrainingConfig(batch_size=4, remat=remat)
+        schedule = training_config.TrainingConfig(batch_size=4, remat=remat)
 
         def backward(params):
             return jax.vjp(
@@ -106,7 +106,7 @@ def dtypes(jaxpr, name):
 def test_precision_is_that_of_the_convolutions_and_never_of_rounding_or_likelihoods(
     crops, tiny_model, precision
 ):
-    schedule = config.TrainingConfig(crop=64, batch_size=4, precision=precision)
+    schedule = training_config.TrainingConfig(crop=64, batch_size=4, precision=precision)
     traced = jax.make_jaxpr(
         lambda params: training.crop_losses(tiny_model.config, schedule, params, 0, crops).loss
     )(tiny_model.params).jaxpr
@@ -117,7 +117,7 @@ def test_precision_is_that_of_the_convolutions_and_never_of_rounding_or_likeliho
 
 
 def test_auto_precision_is_float32_on_cpus_and_bfloat16_elsewhere(monkeypatch):
-    schedule = config.TrainingConfig()
+    schedule = training_config.TrainingConfig()
     assert training.compute_dtype(schedule) == jnp.float32
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert training.compute_dtype(schedule) == jnp.bfloat16
@@ -133,7 +133,7 @@ def counting_step(monkeypatch):
         return CropLosses(loss, loss, jnp.zeros_like(loss))
 
     monkeypatch.setattr(training, "crop_losses", crop_losses)
-    schedule = config.TrainingConfig(stage1_steps=2, stage2_steps=4, warmup_steps=0)
+    schedule = training_config.TrainingConfig(stage1_steps=2, stage2_steps=4, warmup_steps=0)
     state = training.replicate(training.state_of(schedule, {"w": jnp.zeros(())}))
     return schedule, training.make_step(config.tiny(), schedule), state
 
@@ -183,7 +183,7 @@ def test_a_step_is_compiled_once_for_both_stages(counting_step):
 
 
 def test_the_average_follows_the_parameters():
-    schedule = config.TrainingConfig(ema_decay=0.15, clip_norm=1.0)
+    schedule = training_config.TrainingConfig(ema_decay=0.15, clip_norm=1.0)
     state = training.state_of(schedule, {"a": jnp.float32(1.0), "b": jnp.float32(-2.0)})
     gradients = {"a": jnp.float32(3.0), "b": jnp.float32(4.0)}
     first = training._updated(schedule, state, gradients)
@@ -202,7 +202,7 @@ def test_the_average_follows_the_parameters():
 )
 def test_a_batch_must_divide_over_devices_and_their_parts(monkeypatch, devices, parts, divides):
     monkeypatch.setattr(jax, "device_count", lambda: devices)
-    schedule = config.TrainingConfig(batch_size=8, accumulate=parts)
+    schedule = training_config.TrainingConfig(batch_size=8, accumulate=parts)
     if divides:
         training.require_divisible(schedule)
     else:
@@ -212,7 +212,7 @@ def test_a_batch_must_divide_over_devices_and_their_parts(monkeypatch, devices, 
 
 def test_masks_are_random_in_stage_1_and_follow_the_variance_in_stage_2():
     model = config.tiny()
-    schedule = config.TrainingConfig(stage1_steps=10, stage2_steps=10)
+    schedule = training_config.TrainingConfig(stage1_steps=10, stage2_steps=10)
     x = jnp.asarray(skimage.data.astronaut()[None, :256, :256] / 255.0, jnp.float32)
     x = jnp.concatenate([x, x[:, :, ::-1]])
     keys = training.crop_keys(schedule, jnp.int32(3), jnp.arange(2))
@@ -232,7 +232,7 @@ def test_masks_are_random_in_stage_1_and_follow_the_variance_in_stage_2():
 
 def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
     model = config.tiny()
-    schedule = config.TrainingConfig(stage1_steps=1, stage2_steps=9, random_share=0.25)
+    schedule = training_config.TrainingConfig(stage1_steps=1, stage2_steps=9, random_share=0.25)
     x = jnp.full((200, 64, 64, 3), 0.5)  # flat: its variance mask is the coarsest level
     keys = training.crop_keys(schedule, jnp.int32(3), jnp.arange(200))
     fine, middle, coarse = training.masks_of_step(model, schedule, jnp.int32(3), x, None, keys)
@@ -244,7 +244,7 @@ def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
 
 
 def test_a_run_can_go_on_from_a_weights_file(tiny_weights, tiny_model):
-    schedule = config.TrainingConfig(start=str(tiny_weights))
+    schedule = training_config.TrainingConfig(start=str(tiny_weights))
     state = training.create_state(config.tiny(thresholds=(1.0, 2.0)), schedule)
     assert int(state.step) == 0
     jax.tree_util.tree_map(np.testing.assert_array_equal, dict(state.params), tiny_model.params)
@@ -253,7 +253,7 @@ def test_a_run_can_go_on_from_a_weights_file(tiny_weights, tiny_model):
 
 
 def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(photograph):
-    model, schedule = config.mini(), config.TrainingConfig(stage1_steps=0, crop=128)
+    model, schedule = config.mini(), training_config.TrainingConfig(stage1_steps=0, crop=128)
     crop = photograph[:128, :128].astype(np.float32) / 255
     x = jnp.asarray(np.stack([crop, crop]))
     keys = jax.random.split(jax.random.key(0), 2)
@@ -277,3 +277,23 @@ def test_the_qualities_of_a_step_lie_anywhere_on_the_scale():
     assert (drawn.min(), drawn.max()) == (0, model.steps_of_quality)
     assert abs(float(drawn.mean()) / model.steps_of_quality - 0.5) < 0.03
     assert training.qualities_of_step(config.tiny(), None) is None
+
+
+def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
+    schedule = training_config.TrainingConfig(metric="ms-ssim", lmbda=8.0)
+    with pytest.raises(config.ConfigError, match="use the metric 'both'"):
+        training.create_state(config.mini(), schedule)
+
+
+def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_lambda():
+    model = config.mini()
+    x = skimage.data.astronaut()[None, :192, :192].astype(np.float32).repeat(2, axis=0) / 255
+    x_hat = np.clip(x + np.random.default_rng(0).normal(0, 0.05, x.shape), 0, 1).astype(np.float32)
+    squares = 255**2 * np.mean((x - x_hat) ** 2, axis=(1, 2, 3))
+    dissimilarity = 1 - np.asarray(objective.ms_ssim(x, x_hat))
+    schedule = training_config.TrainingConfig(metric="both", ms_ssim_share=0.25)
+    quality = np.array([0, model.steps_of_quality])
+    found = training.crop_loss(model, schedule, jnp.array([0.5, 2.0]), x, x_hat, quality)
+    mixed = 0.75 * squares + 0.25 * 8.73 / 0.0067 * dissimilarity
+    expected = np.log(np.array([0.5, 2.0]) + np.array(model.lmbdas) * mixed)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

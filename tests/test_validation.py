@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax import config, partition, training, validation
-from rdonet_jax.models.rdonet import Coded
+from rdonet_jax import partition, training, training_config, validation
+from rdonet_jax.models.hierarchy import Coded
 
 THRESHOLDS = (60.0, 180.0)
 
@@ -23,7 +23,7 @@ def preview(tiny_model, crops):
 
 
 def test_the_means_are_those_of_the_crops_one_by_one(tiny_model, crops, preview):
-    schedule = config.TrainingConfig(batch_size=2, crop=128)
+    schedule = training_config.TrainingConfig(batch_size=2, crop=128)
     validate = validation.make(tiny_model.config, schedule, crops)
     result = validate(training.replicate(tiny_model.params))
     bpp = preview.density.mean(axis=(1, 2))

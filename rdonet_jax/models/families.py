@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from rdonet_jax import objective, partition
 from rdonet_jax.config import AnyConfig, PortableConfig
 from rdonet_jax.models import portable, rdonet
-from rdonet_jax.models.rdonet import Coded
+from rdonet_jax.models.hierarchy import Coded
 from rdonet_jax.partition import Partition
 
 

@@ -17,7 +17,7 @@ to `config.steps_of_quality`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -27,9 +27,9 @@ import numpy as np
 
 from rdonet_jax import coding_cost, entropy, exact, lapped, ops, partition
 from rdonet_jax.config import LEVELS, QUALITY_SEGMENT, PortableConfig
-from rdonet_jax.models import exact_prior
+from rdonet_jax.models import exact_prior, hierarchy
 from rdonet_jax.models.exact_prior import Conditions, LevelPrior, Place, Prediction
-from rdonet_jax.models.rdonet import COARSE_TO_FINE, COARSEST, Coded, level_keys
+from rdonet_jax.models.hierarchy import COARSEST, Coded, Keys
 
 PATCH = 4
 """Pixels on the side of the blocks that the first stage sees as channels."""
@@ -172,9 +172,9 @@ class PortableRDONet(nn.Module):
         coarser = unit.prior.hand_over(embedded, conditions) if level else None
         return State(unit.hand_over(d).astype(jnp.float32), coarser)
 
-    def synthesise(self, d: jax.Array) -> jax.Array:
-        """The decoder feature after level 0 -> x_hat [B, H, W, 3], not clipped."""
-        h = self.g_s(self.g_s_restore(d)).astype(jnp.float32)
+    def synthesise(self, state: State) -> jax.Array:
+        """The state after level 0 -> x_hat [B, H, W, 3], not clipped."""
+        h = self.g_s(self.g_s_restore(state.d)).astype(jnp.float32)
         return ops.depth_to_space(ops.depth_to_space(h)) + 0.5
 
     def code(
@@ -184,31 +184,15 @@ class PortableRDONet(nn.Module):
         keys: jax.Array | None,
         quality: jax.Array,
     ) -> Coded:
-        """The walk with noise (keys [B]: one key per picture) or with rounding (keys None).
+        """The whole walk for pictures of the given quality each, see `hierarchy.code`."""
+        return hierarchy.code(self, x, masks, keys, quality)
 
-        As `RDONet.code`, for pictures of the given quality each.
-        """
-        features = self._segment(PortableRDONet.analyse)(self, x)
-        state = self.start(x.shape[0], features[COARSEST].shape[1:3])
-        y_bits: list[Any] = [None] * LEVELS
-        z_bits: list[Any] = [None] * LEVELS
-        for level in COARSE_TO_FINE:
-            step = self._segment(functools.partial(PortableRDONet._code_level, level=level))
-            state, y_bits[level], z_bits[level] = step(
-                self, features[level], state, masks[level], level_keys(keys, level), quality
-            )
-        x_hat = self._segment(PortableRDONet.synthesise)(self, state.d)
-        return Coded(x_hat, tuple(y_bits), tuple(z_bits))
-
-    def _segment(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        return nn.remat(step) if self.remat else step
-
-    def _code_level(
+    def code_level(
         self,
         e: jax.Array,
         state: State,
         mask: jax.Array,
-        keys: tuple[jax.Array | None, jax.Array | None],
+        keys: Keys,
         quality: jax.Array,
         level: int,
     ) -> tuple[State, jax.Array, jax.Array]:
@@ -216,7 +200,7 @@ class PortableRDONet(nn.Module):
         y, z = self.latent(level, e, state.d, quality)
         y_key, z_key = keys
         coded_z = partition.hyper_mask(mask)[..., None]
-        z_hat = jnp.where(coded_z, exact.round_even(z), 0.0)
+        z_hat = jnp.where(coded_z, ops.straight_through_round(z), 0.0)
         z_index = self.z_prior(level, quality)[:, None, None]
         z_bits = jnp.where(coded_z, self._bits(z, z_index, z_key), 0.0)
 
@@ -234,7 +218,7 @@ class PortableRDONet(nn.Module):
             for place in group:
                 mu, indices[place] = self.predict(level, place, conditions, before)
                 offsets[place] = targets[place] - mu / exact_prior.GRID
-                symbols = exact.round_even(offsets[place]) * coded[place]
+                symbols = ops.straight_through_round(offsets[place]) * coded[place]
                 v = exact_prior.decoded(mu, symbols)
                 embedded[place] = self.embedding(level, v, coded[place][..., 0], conditions.gains)
                 steps[place] = exact_prior.filled(mu, symbols, coded[place])
@@ -251,7 +235,7 @@ class PortableRDONet(nn.Module):
         step = float(np.log(scales[1] / scales[0]))
         scale = float(scales[0]) * jnp.exp(index * step)
         if keys is None:
-            symbols = exact.round_even(offset)
+            symbols = ops.straight_through_round(offset)
             return coding_cost.symbol_bits(symbols, scale, self.config.distribution)
         noisy = offset + ops.uniform_noise(keys, offset.shape[1:])
         return entropy.bits(noisy, scale, self.config.distribution)

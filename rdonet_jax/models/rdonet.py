@@ -12,7 +12,6 @@ is h = H / (16 · 2^l) by w = W / (16 · 2^l), the hyper-latent grid ceil(h / 4)
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -21,10 +20,9 @@ import jax.numpy as jnp
 
 from rdonet_jax import coding_cost, entropy, layers, ops, partition
 from rdonet_jax.config import LEVELS, ModelConfig
+from rdonet_jax.models import hierarchy
 from rdonet_jax.models.causal import CausalPrior
-
-COARSEST = LEVELS - 1
-COARSE_TO_FINE = tuple(reversed(range(LEVELS)))
+from rdonet_jax.models.hierarchy import COARSEST, Coded, Keys
 
 
 class Prior(NamedTuple):
@@ -32,14 +30,6 @@ class Prior(NamedTuple):
 
     mu: jax.Array
     scale: jax.Array  # Laplace b or Gaussian sigma, at least the smallest of the scale table
-
-
-class Coded(NamedTuple):
-    """What a walk through the levels gives. Tuples are indexed by level."""
-
-    x_hat: jax.Array  # [B, H, W, 3], not clipped
-    y_bits: tuple[jax.Array, ...]  # [B, h, w] bits per position, 0 where not coded
-    z_bits: tuple[jax.Array, ...]  # [B, ceil(h/4), ceil(w/4)]
 
 
 def smallest_scale(distribution: str) -> float:
@@ -176,42 +166,17 @@ class RDONet(nn.Module):
         return last(nn.relu(second(nn.relu(first(state))))).astype(jnp.float32) + 0.5
 
     def code(
-        self,
-        x: jax.Array,
-        masks: tuple[jax.Array, ...],
-        keys: jax.Array | None = None,
+        self, x: jax.Array, masks: tuple[jax.Array, ...], keys: jax.Array | None = None
     ) -> Coded:
-        """The walk with noise (keys [B]: one key per picture) or with rounding (keys None).
+        """The whole walk, see `hierarchy.code`."""
+        return hierarchy.code(self, x, masks, keys)
 
-        With noise the rate is that of the noisy latents while the decoder sees straight-through
-        rounded ones (Minnen and Singh 2020), so that it is trained on what it will be given.
-        With rounding it is what the symbols cost in the stream, escapes included.
-        masks[l] is bool [B, h, w], True where the level is coded; a hyper-latent is coded when
-        any of its 4×4 latents is.
-        """
-        features = self._segment(RDONet.analyse)(self, x)
-        grid = features[COARSEST].shape[1:3]
-        state = self.start(x.shape[0], grid)
-        y_bits: list[Any] = [None] * LEVELS
-        z_bits: list[Any] = [None] * LEVELS
-        for level in COARSE_TO_FINE:
-            step = self._segment(functools.partial(RDONet._code_level, level=level))
-            state, y_bits[level], z_bits[level] = step(
-                self, features[level], state, masks[level], level_keys(keys, level)
-            )
-        x_hat = self._segment(RDONet.synthesise)(self, state)
-        return Coded(x_hat, tuple(y_bits), tuple(z_bits))
-
-    def _segment(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """A part of the walk; with `remat`, only its inputs are kept for the backward pass."""
-        return nn.remat(step) if self.remat else step
-
-    def _code_level(
+    def code_level(
         self,
         e: jax.Array,
         state: jax.Array,
         mask: jax.Array,
-        keys: tuple[jax.Array | None, jax.Array | None],
+        keys: Keys,
         level: int,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """One level of `code`: the state for the next one, and the maps of bits of y and z."""
@@ -236,16 +201,6 @@ class RDONet(nn.Module):
 
 def _float32(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(array.astype(jnp.float32) for array in arrays)
-
-
-def level_keys(keys: jax.Array | None, level: int) -> tuple[jax.Array | None, jax.Array | None]:
-    """Independent keys [B] for the noise on y and on z of a level."""
-    if keys is None:
-        return None, None
-    y_keys, z_keys = (
-        jax.vmap(jax.random.fold_in, (0, None))(keys, 2 * level + part) for part in range(2)
-    )
-    return y_keys, z_keys
 
 
 def _observed(v: jax.Array, mu: jax.Array, keys: jax.Array | None) -> jax.Array:

@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-from rdonet_jax import checkpoints, config
+from rdonet_jax import checkpoints, training_config
 
 from .conftest import STEPS, assert_close, curve, ended, logged, newest_state, wait_for_step
 
@@ -39,7 +39,8 @@ def on_two_hosts(start, tmp_path_factory):
 def test_eight_devices_have_the_loss_curve_of_one(finished, on_eight_devices):
     np.testing.assert_allclose(losses(on_eight_devices), losses(finished), rtol=2e-4)
     # Every gradient is clipped. Clipped before it is averaged, it would have another direction.
-    assert min(logged(finished, "gradient_norm").values()) > 10 * config.TrainingConfig().clip_norm
+    bound = training_config.TrainingConfig().clip_norm
+    assert min(logged(finished, "gradient_norm").values()) > 10 * bound
     assert_close(newest_state(on_eight_devices), newest_state(finished), 1e-3)
 
 

@@ -108,7 +108,7 @@ def test_the_best_checkpoint_can_be_exported(finished, tmp_path, capsys):
         (["--run", "FILE", "--steps", "30", "--start", "WEIGHTS"], "file"),
         (["--run", "NEW", "--steps", "30", "--metric", "ms-ssim"], "at least 192"),
         (["--run", "NEW", "--crop", "256", "--metric", "ms-ssim"], "next to nothing"),
-        (["--run", "NEW", "--ms-ssim-lmbda", "5"], "for the metric 'both'"),
+        (["--run", "NEW", "--ms-ssim-share", "0.3"], "for the metric 'both'"),
         (["--run", "NEW", "--stage2-rate", "0.5"], "needs the switch 'restart'"),
         (["--run", "NEW", "--thresholds", "nan", "5"], "thresholds are two variances"),
         (["--run", "NEW", "--data", "WEIGHTS"], "not a folder"),
