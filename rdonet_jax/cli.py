@@ -13,7 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rdonet_jax.console import CommandError, coding, explained, failed, quiet_libraries, say
+from rdonet_jax.console import (
+    CommandError,
+    coding,
+    explained,
+    failed,
+    quiet_libraries,
+    remember_compilations,
+    say,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
     except SystemExit as stop:
         return int(stop.code or 0)
+    remember_compilations()
     try:
         with quiet_libraries():
             options.run(options)
