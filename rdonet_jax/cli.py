@@ -79,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
         "uniform-64, or a file, an 8-bit picture or .npy with the level (0, 1, 2 = 16, 32, "
         "64 pixels) of every 16x16 pixels",
     )  # fmt: skip
+    compress.add_argument(
+        "--coder", choices=("constriction", "tfc"), default="constriction",
+        help="range coder; tfc is TensorFlow Compression's (default: %(default)s)",
+    )  # fmt: skip
     _add_output_options(compress)
 
     decompress = _command(commands, "decompress", _decompress, "restore a picture")
@@ -182,7 +186,7 @@ def _compress(options: argparse.Namespace) -> None:
         with explained(codec.EncodeError, about=source):
             p = _partition(model, image, options.mask, options.quality)
             encoded = codec.encode(
-                model, image, p, options.quality, report=report, reconstruct=False
+                model, image, p, options.quality, options.coder, report, reconstruct=False
             )
         data = encoded.data
     with explained(images.ImageError):

@@ -167,8 +167,13 @@ def encode(
     Without `reconstruct` the work ends with the last symbols, and the picture is None; the bytes
     are the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
     array that is no such picture, for one larger than is written or than memory allows, for a
-    quality that the model does not have, and for values of the network that cannot be coded.
+    quality that the model does not have, for a range coder that is not installed, and for values
+    of the network that cannot be coded.
     """
+    try:
+        coder.require(coder_name)
+    except coder.MissingCoderError as error:
+        raise EncodeError(str(error)) from error
     number = stream_quality(model.config, quality)
     height, width = _checked_size(model.config, image)
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)

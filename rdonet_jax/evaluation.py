@@ -62,6 +62,7 @@ class Settings:
       keep: folder for the compressed files, which are temporary without it.
       save_decoded: folder for the decoded pictures, as PNG.
       force: replace files that exist.
+      coder: the range coder of the files, one of `coder.CODERS`.
     """
 
     mask: str = "variance"
@@ -71,6 +72,7 @@ class Settings:
     keep: Path | None = None
     save_decoded: Path | None = None
     force: bool = False
+    coder: str = codec.DEFAULT_CODER
 
     def __post_init__(self) -> None:
         if self.mask not in codec.MASKS:
@@ -127,8 +129,9 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
         else:
             folder = settings.keep or stack.enter_context(tempfile.TemporaryDirectory())
             evaluated = code_all(
-                model, pictures, settings.mask, Path(folder), settings.force, settings.quality
-            )
+                model, pictures, settings.mask, Path(folder), settings.force, settings.quality,
+                settings.coder,
+            )  # fmt: skip
         for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
             rows[row.name] = row
             if settings.save_decoded:
@@ -154,23 +157,25 @@ def code_all(
     folder: Path,
     force: bool = False,
     quality: float | None = None,
+    coder: str = codec.DEFAULT_CODER,
 ) -> Iterator[Evaluated]:
     """Every picture through a real file in `folder`, timed without compilation.
 
     Raises `EvaluationError` when a picture cannot be coded, or when the decoder's picture is not
     the encoder's, and `ImageError` when a file cannot be written.
     """
+    encode = functools.partial(_encode, model, mask=mask, quality=quality, coder=coder)
     compiled: set[tuple[int, int]] = set()
     for picture in pictures:
         with _naming(picture):
             grid = partition.grid_of(*picture.pixels.shape[:2])
             if grid not in compiled:
-                codec.decode(model, _encode(model, picture.pixels, mask, quality).data)
+                codec.decode(model, encode(picture.pixels).data)
                 compiled.add(grid)
             began = time.perf_counter()
-            encoded = _encode(model, picture.pixels, mask, quality)
+            encoded = encode(picture.pixels)
             encoding_time = time.perf_counter() - began
-            expected = _encode(model, picture.pixels, mask, quality, reconstruct=True)
+            expected = encode(picture.pixels, reconstruct=True)
         target = _target(folder, picture.name, FILE_SUFFIX)
         images.write_bytes(target, encoded.data, force)
         content = target.read_bytes()
@@ -293,7 +298,7 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
     if settings.estimate:
         kind = "estimated rate, no files"
     else:
-        kind = f"real files, {codec.DEFAULT_CODER} range coder, times on {jax.default_backend()}"
+        kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
     weights = f"{settings.mask} mask, weights {model.digest.hex()}"
     number = codec.stream_quality(model.config, settings.quality)
     if number is not None:
@@ -325,13 +330,14 @@ def _encode(
     model: Model,
     pixels: np.ndarray,
     mask: str,
-    quality: float | None = None,
+    quality: float | None,
+    coder: str,
     reconstruct: bool = False,
 ) -> codec.Encoded:
     """All that a user waits for, the choice of the partition and the coding; and on request what
     nobody waits for, the picture that the decoder will give."""
     p = codec.choose_partition(model, pixels, mask, quality)
-    return codec.encode(model, pixels, p, quality=quality, reconstruct=reconstruct)
+    return codec.encode(model, pixels, p, quality, coder, reconstruct=reconstruct)
 
 
 @contextlib.contextmanager
