@@ -39,7 +39,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--save-decoded", type=Path, metavar="DIR", help="write the decoded pictures here"
     )
     parser.add_argument(
-        "--coder", default=codec.DEFAULT_CODER, choices=coder.CODERS, help="range coder of the files"
+        "--coder", default=codec.DEFAULT_CODER, choices=coder.CODERS, help="range coder of files"
     )
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     return parser.parse_args(arguments)

@@ -55,9 +55,7 @@ def _lookup(tables: CdfTables) -> Any:
     return tensorflow.constant(np.concatenate([[PRECISION, *cdf] for cdf in tables.cdfs]), "int32")
 
 
-def encode_entries(
-    entry_runs: Iterable[tuple[np.ndarray, np.ndarray]], tables: CdfTables
-) -> bytes:
+def encode_entries(entry_runs: Iterable[tuple[np.ndarray, np.ndarray]], tables: CdfTables) -> bytes:
     """Codes runs of (entries, table indices)."""
     _, ops = load()
     runs = [run for run in entry_runs if len(run[0])]
