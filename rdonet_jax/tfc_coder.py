@@ -13,13 +13,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from rdonet_jax.entropy import PRECISION, CdfTables
+
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 class LoadError(Exception):
@@ -33,10 +35,10 @@ def load() -> tuple[ModuleType, ModuleType]:
     TensorFlow is told to print nothing and to leave GPUs alone, whose memory is JAX's. Raises
     LoadError.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        import tensorflow
-        import tensorflow_compression_ops
+        with _silence():
+            import tensorflow
+            import tensorflow_compression_ops
     except ModuleNotFoundError as error:
         raise LoadError("is not installed") from error
     except Exception as error:  # what other versions of TensorFlow, NumPy or Protobuf lead to
@@ -46,6 +48,20 @@ def load() -> tuple[ModuleType, ModuleType]:
     with contextlib.suppress(RuntimeError):
         tensorflow.config.set_visible_devices([], "GPU")
     return tensorflow, tensorflow_compression_ops
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """TensorFlow remembers the level that it finds while it is imported; JAX has set its own."""
+    before = os.environ.get(_LOG_LEVEL)
+    os.environ[_LOG_LEVEL] = "3"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_LOG_LEVEL]
+        else:
+            os.environ[_LOG_LEVEL] = before
 
 
 @functools.lru_cache(maxsize=16)
