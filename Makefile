@@ -1,6 +1,6 @@
 # Everything happens in a virtual environment of exact versions: those with the newest JAX, or, with
 #   make VENV=.venv-tfc REQUIREMENTS=requirements.txt test
-# those with TensorFlow Compression (Python 3.11 or 3.12). TESTS picks some of the tests.
+# those with TensorFlow Compression (Python 3.11 or 3.12). TESTS are arguments of pytest.
 PYTHON ?= python3
 VENV ?= .venv
 REQUIREMENTS ?= requirements-newest.txt

@@ -14,6 +14,8 @@ import pytest
 from rdonet_jax import console
 from rdonet_jax.console import CommandError
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(console.__file__).parent.parent
 STEPS = ("analysis", "level 64", "synthesis")
 
