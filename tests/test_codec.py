@@ -349,4 +349,5 @@ def test_every_range_coder_sends_the_same_symbols_in_as_many_bytes(
                             strict=True):  # fmt: skip
         np.testing.assert_array_equal(theirs, ours)
     assert bitstream.parse(encoded.data)[0].coder == coder.CODERS[coder_name]
-    assert len(encoded.data) == pytest.approx(len(usual.data), rel=0.002)
+    # By as much as the bytes of four sections may be fuller or emptier.
+    assert len(encoded.data) == pytest.approx(len(usual.data), rel=0.002, abs=4)
