@@ -18,7 +18,7 @@ from rdonet_jax import coder, entropy
 SCALES = (0.06, 0.1, 0.3, 1.0, 3.0, 20.0, 100.0)
 MIXED = (0.25, 4.0)  # median and spread (as a factor) of the scales of the last rows
 RUN_LENGTHS = (1_000_000_000, 10_000, 500)
-REPEATS = 7
+REPEATS = 25
 
 
 def sample(count: int, median: float, spread: float, run: int) -> tuple[list[coder.Run], float]:
