@@ -1,6 +1,6 @@
 """Evaluate a model on folders of pictures: rate, PSNR, MS-SSIM and times of real files.
 
-python eval.py --data DIR [DIR ...] --model NAME|PATH [--mask MASK] [--per-image] [-o OUT.json]
+python eval.py --data DIR [DIR ...] --model NAME|PATH [--quality Q ...] [--rdo N] [-o OUT.json]
 python eval.py --data DIR [DIR ...] --model NAME|PATH --estimate
 """
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rdonet_jax import codec, coder, evaluation, images, pictures, results, zoo
+from rdonet_jax import codec, coder, evaluation, images, pictures, rdo, results, zoo
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -21,7 +21,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--data", nargs="+", required=True, help="folders of pictures")
     parser.add_argument("--model", required=True, help="name of a bundled model, or weights file")
-    parser.add_argument("--mask", default="variance", choices=codec.MASKS)
+    parser.add_argument(
+        "--rdo", type=int, choices=(0, 1, 2), default=0,
+        help="passes of a search for the partition that costs least (default: 0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--init", "--mask", default="variance", choices=rdo.INITS,
+        help="which level codes which block, or where the search for it starts",
+    )  # fmt: skip
     parser.add_argument(
         "--quality", nargs="+", type=float, metavar="Q", default=[None],
         help="one or more qualities, 0 to 100, of a model that has all (default: 50)",
@@ -53,7 +60,7 @@ def evaluate(options: argparse.Namespace) -> None:
     points = []
     for quality in options.quality:
         settings = evaluation.Settings(
-            options.mask,
+            rdo.Plan(options.init, options.rdo),
             quality,
             options.estimate,
             options.batch_size,

@@ -9,17 +9,26 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rdonet_jax.console import CommandError, coding, explained, failed, quiet_libraries, say
+from rdonet_jax.console import (
+    CommandError,
+    coding,
+    explained,
+    failed,
+    quiet_libraries,
+    remember_compilations,
+    say,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
     from rdonet_jax.bitstream import Header
     from rdonet_jax.partition import Partition
+    from rdonet_jax.rdo import Searched
     from rdonet_jax.zoo import Model
 
 DISTRIBUTION = "rdonet-jax"
@@ -35,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
     except SystemExit as stop:
         return int(stop.code or 0)
+    remember_compilations()
     try:
         with quiet_libraries():
             options.run(options)
@@ -74,10 +84,15 @@ def _parser() -> argparse.ArgumentParser:
         help="0 (smallest file) to 100 (best picture), default 50; fractions count",
     )  # fmt: skip
     compress.add_argument(
-        "--mask", metavar="MASK", type=_name, default="variance",
-        help="which level codes which block: variance (default), uniform-16, uniform-32, "
-        "uniform-64, or a file, an 8-bit picture or .npy with the level (0, 1, 2 = 16, 32, "
-        "64 pixels) of every 16x16 pixels",
+        "--rdo", metavar="N", type=int, choices=(0, 1, 2), default=0,
+        help="passes of a search for the partition that costs least: 0 (default), 1 or 2",
+    )  # fmt: skip
+    compress.add_argument(
+        "--init", "--mask", metavar="INIT", type=_name, default="variance",
+        help="which level codes which block, or where the search for it starts: variance "
+        "(default), uniform (what suits each block in uniform partitions, by three codings), "
+        "static or uniform-16, uniform-32, uniform-64, or a file, an 8-bit picture or .npy with "
+        "the level (0, 1, 2 = 16, 32, 64 pixels) of every 16x16 pixels",
     )  # fmt: skip
     compress.add_argument(
         "--coder", choices=("constriction", "tfc"), default="constriction",
@@ -179,26 +194,37 @@ def _compress(options: argparse.Namespace) -> None:
         images.check_target(target, options.force)
         image = images.load(source)
 
-    from rdonet_jax import codec, partition
+    from rdonet_jax import codec, partition, rdo
 
     model = _load_model(options.model)
-    with coding(source, codec.ENCODING_STEPS, options.quiet) as report:
+    plan = rdo.Plan(_init(image, options.init), options.rdo)
+    with coding(source, rdo.steps(plan), options.quiet) as report:
         with explained(codec.EncodeError, about=source):
-            p = _partition(model, image, options.mask, options.quality)
-            encoded = codec.encode(
-                model, image, p, options.quality, options.coder, report, reconstruct=False
-            )
-        data = encoded.data
+            found = rdo.encode(model, image, plan, options.quality, options.coder, report)
+        data = found.encoded.data
     with explained(images.ImageError):
         images.write_bytes(target, data, options.force)
     if not options.quiet:
         height, width = image.shape[:2]
-        shares = " / ".join(f"{share:.0%}" for share in partition.block_shares(p, height, width))
+        shares = partition.block_shares(found.partition, height, width)
         strides = "/".join(map(str, partition.STRIDES))
         say(
             f"{target}: {len(data)} bytes, {8 * len(data) / (height * width):.3f} bpp, "
-            f"levels {strides}: {shares}, {time.perf_counter() - started:.1f} s"
+            f"levels {strides}: {' / '.join(f'{share:.0%}' for share in shares)}, "
+            f"{time.perf_counter() - started:.1f} s"
         )
+        if found.searched:
+            say(_search_words(found.searched))
+
+
+def _search_words(searched: Searched) -> str:
+    """What a search has done."""
+    gain = 1 - searched.after / searched.before
+    ended = ", interrupted: the best so far is written" if searched.interrupted else ""
+    return (
+        f"search: {searched.effort.codings} codings in {searched.effort.calls} calls, "
+        f"J {searched.before:.4f} to {searched.after:.4f} (-{gain:.1%}){ended}"
+    )
 
 
 def _decompress(options: argparse.Namespace) -> None:
@@ -236,105 +262,24 @@ def _info(options: argparse.Namespace) -> None:
     source = options.input
     data = Path(source).read_bytes()
 
-    from rdonet_jax import bitstream, coder, partition, tree_coding
+    from rdonet_jax import bitstream, descriptions, zoo
 
-    with explained(bitstream.FormatError, about=source):
-        header, sections = bitstream.parse(data)
-        p = tree_coding.read(header, sections)
-    size = header.height, header.width
-    pixels = header.height * header.width
-    masks = zip(partition.level_masks(p), partition.inside_masks(*size), strict=True)
-    blocks = [int((mask & inside).sum()) for mask, inside in masks]
-    shares = partition.block_shares(p, *size)
-    bound = f"bound to {header.platform}" if header.platform else "decodes everywhere"
-
-    def row(name: str, count: int, *rest: str) -> str:
-        return f"{name:<10}{count:>9}{8 * count / pixels:>9.4f}" + "".join(rest)
-
-    lines = [
-        f"{source}: {header.width}x{header.height} pixels, {len(data)} bytes, "
-        f"{8 * len(data) / pixels:.4f} bpp",
-        f"format version {bitstream.VERSION}, range coder {coder.NAMES[header.coder]}",
-        f"{_model_words(header)}",
-        f"{_quality_words(header)}{bound}",
-        f"{'':<10}{'bytes':>9}{'bpp':>9}{'blocks':>9}{'area':>9}",
-        row("container", len(data) - sum(map(len, sections))),
-        row("partition", len(sections.partition)),
-    ]
-    for level in (2, 1, 0):
-        stride, length = partition.STRIDES[level], len(getattr(sections, f"level{level}"))
-        name = f"{stride}x{stride}"
-        lines.append(row(name, length, f"{blocks[level]:>9}", f"{shares[level]:>9.1%}"))
-    say("\n".join(lines))
-
-
-def _quality_words(header: Header) -> str:
-    """The quality that a file was written with, on the scale of the command line."""
-    from rdonet_jax import codec, zoo
-
-    path = zoo.find(header.weights)
-    if header.quality is None or path is None:
-        return ""
-    with explained(zoo.ZooError):
-        return f"quality {codec.quality_of(zoo.config_of(path), header.quality):.4g}, "
+    with explained(bitstream.FormatError, about=source), explained(zoo.ZooError):
+        lines = descriptions.of_file(data)
+    say("\n".join([f"{source}: {lines[0]}", *lines[1:]]))
 
 
 def _models(_: argparse.Namespace) -> None:
-    from rdonet_jax import zoo
+    from rdonet_jax import descriptions, zoo
 
     with explained(zoo.ZooError):
         names = zoo.bundled()
-    models = [(name, _load_model(name)) for name in names]
-    lines = [line for name, model in models for line in _description(name, model)]
+    lines: list[str] = []
+    for name in names:
+        title = f"{name} (default)" if name == DEFAULT_MODEL else name
+        first, *rest = descriptions.of_model(_load_model(name))
+        lines += [f"{title}: {first}", *rest]
     say("\n".join(lines) or "no models are bundled with this installation")
-
-
-def _description(name: str, model: Model) -> list[str]:
-    """What `rdonet models` prints about a model: what it is, and the record of its training."""
-    from rdonet_jax.models import families
-
-    default = " (default)" if name == DEFAULT_MODEL else ""
-    millions = families.parameter_count(model.params) / 1e6
-    lines = [f"{name}{default}: hash {model.digest.hex()}, {millions:.2f} M parameters"]
-    training = model.record.get("training")
-    if training is None:
-        return [*lines, "  its training is not on record"]
-    side = training["crop"]
-    lines.append(
-        f"  trained for {_objective_words(model)}, {model.record['steps_done']} "
-        f"steps of {training['batch_size']} crops of {side}x{side} pixels"
-    )
-    before = (model.record.get("origin") or {}).get("started_from")
-    if before:
-        lines.append(f"  after {before['steps_done']} steps of the weights that it went on from")
-    if validation := model.record.get("validation"):
-        lines.append(
-            f"  validation: {validation['bpp']:.3f} bpp (estimate), {validation['psnr']:.2f} dB"
-        )
-    return lines
-
-
-def _objective_words(model: Model) -> str:
-    """The loss that a model was trained for."""
-    from rdonet_jax.config import PortableConfig
-
-    training = model.record["training"]
-    distortion = _distortion_words(training)
-    if isinstance(model.config, PortableConfig):
-        low, high = model.config.lmbdas
-        return f"bpp + lambda * {distortion} with every lambda from {low:g} to {high:g}"
-    return f"bpp + {training['lmbda']:g} * {distortion}"
-
-
-def _distortion_words(training: Mapping[str, Any]) -> str:
-    """The distortion of a training run, see `rdonet_jax.objective`."""
-    from rdonet_jax.objective import SIMILARITY_WEIGHT
-
-    if training["metric"] == "both":
-        share = training["ms_ssim_share"]
-        similarity = f"{share * SIMILARITY_WEIGHT:.0f} * (1 - MS-SSIM)"
-        return f"({1 - share:g} * 255^2 * MSE + {similarity})"
-    return {"mse": "255^2 * MSE", "ms-ssim": "(1 - MS-SSIM)"}[training["metric"]]
 
 
 def _load_model(name: str) -> Model:
@@ -366,36 +311,25 @@ def _bundled_weights(source: str, header: Header) -> str:
     return str(path)
 
 
-def _model_words(header: Header) -> str:
-    """What the header says of the model, as words for people."""
-    from rdonet_jax import zoo
+def _init(image: np.ndarray, init: str) -> str | Partition:
+    """A start by its name, or the partition in a mask file."""
+    from rdonet_jax import images, partition, rdo
 
-    with explained(zoo.ZooError):
-        path = zoo.find(header.weights)
-    if path is None:
-        return f"weights {header.weights.hex()}, which are not bundled"
-    return f"model {zoo.name_and_hash(path)[0]} (weights {header.weights.hex()}), which is bundled"
-
-
-def _partition(model: Model, image: np.ndarray, mask: str, quality: float | None) -> Partition:
-    """The partition of a kind of mask or of a mask file."""
-    from rdonet_jax import codec, images, partition
-
-    if mask in codec.MASKS:
-        return codec.choose_partition(model, image, mask, quality)
-    if not os.path.exists(mask):
-        raise CommandError(f"{mask}: is neither a mask file nor one of {', '.join(codec.MASKS)}")
+    if init in rdo.INITS:
+        return init
+    if not os.path.exists(init):
+        raise CommandError(f"{init}: is neither a mask file nor one of {', '.join(rdo.INITS)}")
     with explained(images.ImageError):
-        levels = images.load_mask(mask)
+        levels = images.load_mask(init)
     height, width = image.shape[:2]
     expected = tuple(4 * blocks for blocks in partition.grid_of(height, width))
     if levels.shape != expected:
         raise CommandError(
-            f"{mask}: has {levels.shape[0]} rows of {levels.shape[1]} levels; a picture of "
+            f"{init}: has {levels.shape[0]} rows of {levels.shape[1]} levels; a picture of "
             f"{width}x{height} pixels needs {expected[0]} rows of {expected[1]}, one level per "
             "16x16 pixels"
         )
-    with explained(partition.PartitionError, about=mask):
+    with explained(partition.PartitionError, about=init):
         return partition.from_level_map(levels)
 
 

@@ -138,8 +138,16 @@ def choose_partition(
     return partition.trim(p, *image.shape[:2])
 
 
-def _silent(_: str) -> None:
+def silent(_: str) -> None:
     """The `Report` of callers who do not ask for one."""
+
+
+def require_coder(name: str) -> None:
+    """Raises `EncodeError` for a range coder that is not installed."""
+    try:
+        coder.require(name)
+    except coder.MissingCoderError as error:
+        raise EncodeError(str(error)) from error
 
 
 def compress(model: Model, image: np.ndarray, p: Partition, quality: float | None = None) -> bytes:
@@ -158,7 +166,7 @@ def encode(
     p: Partition,
     quality: float | None = None,
     coder_name: str = DEFAULT_CODER,
-    report: Report = _silent,
+    report: Report = silent,
     reconstruct: bool = True,
 ) -> Encoded:
     """Compresses uint8 [H, W, 3] with the partition p, and says what the decoder will see.
@@ -170,12 +178,9 @@ def encode(
     quality that the model does not have, for a range coder that is not installed, and for values
     of the network that cannot be coded.
     """
-    try:
-        coder.require(coder_name)
-    except coder.MissingCoderError as error:
-        raise EncodeError(str(error)) from error
+    require_coder(coder_name)
     number = stream_quality(model.config, quality)
-    height, width = _checked_size(model.config, image)
+    height, width = checked_size(model.config, image)
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
     walk = _walk(model, p, (height, width), number)
     report("analysis")
@@ -207,7 +212,7 @@ def encode(
 def decode(
     model: Model,
     data: bytes,
-    report: Report = _silent,
+    report: Report = silent,
     max_pixels: int = bitstream.MAX_PIXELS,
 ) -> Decoded:
     """Decompresses a file's bytes.
@@ -293,7 +298,8 @@ def _check_model(model: Model, header: Header) -> None:
         raise FormatError(f"the file names {named}, not one of 0 to {largest} of {model.name}")
 
 
-def _checked_size(config: AnyConfig, image: np.ndarray) -> tuple[int, int]:
+def checked_size(config: AnyConfig, image: np.ndarray) -> tuple[int, int]:
+    """Height and width of a picture that can be coded. Raises `EncodeError` for any other array."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise EncodeError(
             f"a picture is a uint8 array [height, width, 3], not {image.dtype} {image.shape}"

@@ -41,8 +41,12 @@ def symbol_bits(v: jax.Array, scale: jax.Array, distribution: str) -> jax.Array:
 
     NaN where v is not finite.
     """
+    return entry_bits(v, entropy.scale_index(scale, distribution), distribution)
+
+
+def entry_bits(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
+    """As `symbol_bits`, given integer entries of the scale table."""
     costs = _costs(distribution)
-    index = entropy.scale_index(scale, distribution)
     last, order = jnp.asarray(costs.last)[index], jnp.asarray(costs.order)[index]
     size = jnp.abs(v)
     entry = jnp.minimum(size, last + 1).astype(jnp.int32)

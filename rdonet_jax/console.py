@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
+import platform
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+CACHE_BYTES = 2**28
+"""Of compiled code on disk, at most."""
 
 PROGRESS_DELAY = 2.0
 """Seconds that a command may take before it shows its progress."""
@@ -85,6 +91,36 @@ def quiet_libraries() -> Iterator[None]:
             yield
     finally:
         logging.getLogger().removeHandler(handler)
+
+
+def remember_compilations() -> None:
+    """Lets JAX keep on disk what it compiles, for the next process; to be called before its import.
+
+    Below $XDG_CACHE_HOME or ~/.cache, apart for kinds of processors; what is used least goes when
+    it gets too much. Does nothing where JAX_COMPILATION_CACHE_DIR says something else, or where no
+    folder can be made.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    folder = root / "rdonet_jax" / _processor()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def _processor() -> str:
+    """A name for this machine's kind of processor: compiled code may not run on another."""
+    about = platform.machine() + platform.processor()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        about += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(about.encode()).hexdigest()[:16]
 
 
 def say(text: str) -> None:

@@ -32,10 +32,11 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax import codec, images, objective, partition, pictures, results
+from rdonet_jax import codec, images, objective, partition, pictures, rdo, results
 from rdonet_jax.config import AnyConfig
 from rdonet_jax.models import families
 from rdonet_jax.partition import Partition
+from rdonet_jax.rdo import Plan
 from rdonet_jax.results import Row
 from rdonet_jax.zoo import Model
 
@@ -55,7 +56,7 @@ class Settings:
     """What to evaluate and what to leave behind.
 
     Attributes:
-      mask: the kind of partition, one of `codec.MASKS`.
+      plan: how partitions are chosen.
       quality: 0 to 100 for a model of every quality, None for one of a fixed lambda.
       estimate: estimate the rate instead of writing files.
       batch_size: of the estimate.
@@ -65,7 +66,7 @@ class Settings:
       coder: the range coder of the files, one of `coder.CODERS`.
     """
 
-    mask: str = "variance"
+    plan: Plan = dataclasses.field(default_factory=Plan)
     quality: float | None = None
     estimate: bool = False
     batch_size: int = BATCH_SIZE
@@ -75,8 +76,6 @@ class Settings:
     coder: str = codec.DEFAULT_CODER
 
     def __post_init__(self) -> None:
-        if self.mask not in codec.MASKS:
-            raise EvaluationError(f"unknown mask {self.mask!r}; there are {', '.join(codec.MASKS)}")
         if self.batch_size < 1:
             raise EvaluationError(f"a batch has at least one picture, not {self.batch_size}")
         if self.estimate and self.keep is not None:
@@ -124,12 +123,12 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     with contextlib.ExitStack() as stack:
         if settings.estimate:
             evaluated = estimate_all(
-                model, pictures, settings.mask, settings.batch_size, settings.quality
+                model, pictures, settings.plan, settings.batch_size, settings.quality
             )
         else:
             folder = settings.keep or stack.enter_context(tempfile.TemporaryDirectory())
             evaluated = code_all(
-                model, pictures, settings.mask, Path(folder), settings.force, settings.quality,
+                model, pictures, settings.plan, Path(folder), settings.force, settings.quality,
                 settings.coder,
             )  # fmt: skip
         for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
@@ -153,7 +152,7 @@ def named_pictures(folders: Sequence[str | Path]) -> dict[str, Path]:
 def code_all(
     model: Model,
     pictures: Iterable[Picture],
-    mask: str,
+    plan: Plan,
     folder: Path,
     force: bool = False,
     quality: float | None = None,
@@ -164,20 +163,21 @@ def code_all(
     Raises `EvaluationError` when a picture cannot be coded, or when the decoder's picture is not
     the encoder's, and `ImageError` when a file cannot be written.
     """
-    encode = functools.partial(_encode, model, mask=mask, quality=quality, coder=coder)
     compiled: set[tuple[int, int]] = set()
     for picture in pictures:
         with _naming(picture):
             grid = partition.grid_of(*picture.pixels.shape[:2])
             if grid not in compiled:
-                codec.decode(model, encode(picture.pixels).data)
+                short = dataclasses.replace(plan, passes=min(plan.passes, 1))
+                first = rdo.encode(model, picture.pixels, short, quality, coder)
+                codec.decode(model, first.encoded.data)
                 compiled.add(grid)
             began = time.perf_counter()
-            encoded = encode(picture.pixels)
+            found = rdo.encode(model, picture.pixels, plan, quality, coder)
             encoding_time = time.perf_counter() - began
-            expected = encode(picture.pixels, reconstruct=True)
+            expected = codec.encode(model, picture.pixels, found.partition, quality, coder)
         target = _target(folder, picture.name, FILE_SUFFIX)
-        images.write_bytes(target, encoded.data, force)
+        images.write_bytes(target, found.encoded.data, force)
         content = target.read_bytes()
         with _naming(picture):
             began = time.perf_counter()
@@ -202,14 +202,14 @@ def measure(original: np.ndarray, decoded: np.ndarray) -> Quality:
 def estimate_all(
     model: Model,
     pictures: Iterable[Picture],
-    mask: str,
+    plan: Plan,
     batch_size: int = BATCH_SIZE,
     quality: float | None = None,
 ) -> Iterator[Evaluated]:
     """The estimate of every picture, in the order in which batches fill up."""
     for batch in batches(pictures, batch_size):
         pixels = [picture.pixels for picture in batch]
-        partitions = [codec.choose_partition(model, image, mask, quality) for image in pixels]
+        partitions = [rdo.choose(model, image, plan, quality) for image in pixels]
         estimates = estimate_pictures(model, pixels, partitions, batch_size, quality)
         for picture, estimate in zip(batch, estimates, strict=True):
             if not math.isfinite(estimate.bits):
@@ -299,11 +299,19 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
         kind = "estimated rate, no files"
     else:
         kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
-    weights = f"{settings.mask} mask, weights {model.digest.hex()}"
+    weights = f"{plan_words(settings.plan)}, weights {model.digest.hex()}"
     number = codec.stream_quality(model.config, settings.quality)
     if number is not None:
         weights = f"quality {codec.quality_of(model.config, number):.4g}, {weights}"
     return "; ".join([kind, weights, f"mean over pictures: {len(rows)}", *results.notes(rows)])
+
+
+def plan_words(plan: Plan) -> str:
+    """How partitions are chosen, in words."""
+    init = f"{plan.init} mask" if isinstance(plan.init, str) else "given mask"
+    if not plan.passes:
+        return init
+    return f"{plan.passes} pass{'es' if plan.passes > 1 else ''} of search from the {init}"
 
 
 def _check_targets(names: Sequence[str], settings: Settings) -> None:
@@ -324,20 +332,6 @@ def _target(folder: Path, name: str, suffix: str) -> Path:
     except OSError as error:
         raise EvaluationError(f"{path.parent}: cannot be made a folder: {error}") from error
     return path
-
-
-def _encode(
-    model: Model,
-    pixels: np.ndarray,
-    mask: str,
-    quality: float | None,
-    coder: str,
-    reconstruct: bool = False,
-) -> codec.Encoded:
-    """All that a user waits for, the choice of the partition and the coding; and on request what
-    nobody waits for, the picture that the decoder will give."""
-    p = codec.choose_partition(model, pixels, mask, quality)
-    return codec.encode(model, pixels, p, quality, coder, reconstruct=reconstruct)
 
 
 @contextlib.contextmanager

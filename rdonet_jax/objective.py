@@ -13,7 +13,7 @@ picture: [..., H, W, 3] in, [...] out.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,13 @@ WINDOW_SIGMA = 1.5
 C1 = 0.01**2  # stabilises the luminance term, data range 1
 C2 = 0.03**2  # stabilises the contrast-structure term, data range 1
 SMALLEST_TERM = 1e-6  # below it a scale's similarity counts as zero, which bounds its gradient
+
+
+class Weights(NamedTuple):
+    """loss = bpp + squares * 255**2 * MSE + dissimilarity * (1 - MS-SSIM)."""
+
+    squares: Any
+    dissimilarity: Any
 
 
 def total_bits(bit_maps: Any) -> jax.Array:
@@ -87,18 +94,39 @@ def ms_ssim(x: jax.Array, x_hat: jax.Array, levels: int = 5) -> jax.Array:
     Raises ValueError when the picture is too small for the scales: with five, the short side must
     have at least 161 pixels.
     """
-    weights = _scale_weights(levels)
+    maps = similarity_maps(x, x_hat, levels)
+    product = jnp.ones(maps[0].shape[:-2], maps[0].dtype)
+    for term, weight in zip(maps, scale_weights(levels), strict=True):
+        product = product * _power(jnp.mean(term, axis=(-2, -1)), weight)
+    return jnp.mean(product, axis=-1)
+
+
+def similarity_maps(x: jax.Array, x_hat: jax.Array, levels: int = 5) -> tuple[jax.Array, ...]:
+    """What MS-SSIM takes means of: by scale, the similarity at every position of the window.
+
+    [..., 3, h - 10, w - 10] for a scale of h x w. Raises as `ms_ssim` does.
+    """
+    scale_weights(levels)
     _require_size(x.shape, levels)
     a, b = (jnp.moveaxis(v, -1, -3) for v in (x, x_hat))
-    product = jnp.ones(a.shape[:-2], a.dtype)
-    for scale, weight in enumerate(weights):
+    maps = []
+    for scale in range(levels):
         if scale:
             a, b = _halve(a), _halve(b)
         luminance, contrast_structure = _similarity_maps(a, b)
-        is_last = scale == len(weights) - 1
-        term = luminance * contrast_structure if is_last else contrast_structure
-        product = product * _power(jnp.mean(term, axis=(-2, -1)), weight)
-    return jnp.mean(product, axis=-1)
+        is_last = scale == levels - 1
+        maps.append(luminance * contrast_structure if is_last else contrast_structure)
+    return tuple(maps)
+
+
+def scale_weights(levels: int) -> tuple[float, ...]:
+    """The exponents of so many scales of MS-SSIM. Raises ValueError for no such number."""
+    if not 1 <= levels <= len(SCALE_WEIGHTS):
+        raise ValueError(f"MS-SSIM has 1 to {len(SCALE_WEIGHTS)} levels, not {levels}")
+    if levels == len(SCALE_WEIGHTS):
+        return SCALE_WEIGHTS  # as published, though they add up to 1.0001
+    total = sum(SCALE_WEIGHTS[:levels])
+    return tuple(w / total for w in SCALE_WEIGHTS[:levels])
 
 
 def smallest_side(levels: int = len(SCALE_WEIGHTS)) -> int:
@@ -131,32 +159,34 @@ def relative_loss(loss: jax.Array) -> jax.Array:
     return jnp.log(loss)
 
 
+def weights(lmbda: Any, metric: str, share: float = 0.0) -> Weights:
+    """What the two distortions weigh in the loss of a metric, by the module's convention.
+
+    `metric` is one of METRICS; any other raises ValueError. `share` is for "both" alone.
+    """
+    if metric == "mse":
+        return Weights(lmbda, 0.0)
+    if metric == "ms-ssim":
+        return Weights(0.0, lmbda)
+    if metric == "both":
+        return Weights((1.0 - share) * lmbda, share * SIMILARITY_WEIGHT * lmbda)
+    raise ValueError(f"the metric must be one of {', '.join(METRICS)}, not {metric!r}")
+
+
 def rd_loss(
     bpp: jax.Array, x: jax.Array, x_hat: jax.Array, lmbda: Any, metric: str, share: float = 0.0
 ) -> jax.Array:
     """Rate plus lambda times distortion per picture, by the module's convention.
 
-    `lmbda` is one number or one per picture. `metric` is one of METRICS;
-    any other raises ValueError. `share` is for "both" alone.
+    `lmbda` is one number or one per picture; `metric` and `share` as in `weights`.
     """
-    if metric not in METRICS:
-        raise ValueError(f"the metric must be one of {', '.join(METRICS)}, not {metric!r}")
-    if metric == "mse":
-        return bpp + lmbda * 255.0**2 * mse(x, x_hat)
-    dissimilarity = 1.0 - ms_ssim(x, x_hat)
-    if metric == "ms-ssim":
-        return bpp + lmbda * dissimilarity
-    squares = (1.0 - share) * 255.0**2 * mse(x, x_hat)
-    return bpp + lmbda * (squares + share * SIMILARITY_WEIGHT * dissimilarity)
-
-
-def _scale_weights(levels: int) -> tuple[float, ...]:
-    if not 1 <= levels <= len(SCALE_WEIGHTS):
-        raise ValueError(f"MS-SSIM has 1 to {len(SCALE_WEIGHTS)} levels, not {levels}")
-    if levels == len(SCALE_WEIGHTS):
-        return SCALE_WEIGHTS  # as published, though they add up to 1.0001
-    total = sum(SCALE_WEIGHTS[:levels])
-    return tuple(w / total for w in SCALE_WEIGHTS[:levels])
+    squares, dissimilarity = weights(lmbda, metric, share)
+    loss = bpp
+    if metric != "ms-ssim":
+        loss = loss + squares * 255.0**2 * mse(x, x_hat)
+    if metric != "mse":
+        loss = loss + dissimilarity * (1.0 - ms_ssim(x, x_hat))
+    return loss
 
 
 def _require_size(shape: tuple[int, ...], levels: int) -> None:

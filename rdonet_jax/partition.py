@@ -193,10 +193,7 @@ def hyper_mask(mask: jax.Array) -> jax.Array:
 
     bool [..., h, w] to bool [..., ceil(h/4), ceil(w/4)].
     """
-    rows, cols = (-(-side // HYPER_STRIDE) for side in mask.shape[-2:])
-    missing = (rows * HYPER_STRIDE - mask.shape[-2], cols * HYPER_STRIDE - mask.shape[-1])
-    padding = [(0, 0)] * (mask.ndim - 2) + [(0, missing[0]), (0, missing[1])]
-    return _reduce(jnp.pad(jnp.asarray(mask), padding), HYPER_STRIDE, jnp.any)
+    return _reduce(_padded(mask, HYPER_STRIDE), HYPER_STRIDE, jnp.any)
 
 
 def block_sums(values: jax.Array, level: int) -> jax.Array:
@@ -205,6 +202,25 @@ def block_sums(values: jax.Array, level: int) -> jax.Array:
     [..., H/s, W/s] with s the pixels per position of that level, to [..., H/64, W/64].
     """
     return _reduce(jnp.asarray(values), BLOCK // STRIDES[level], jnp.sum)
+
+
+def bits_by_area(
+    masks: tuple[jax.Array, ...], y_bits: tuple[jax.Array, ...], z_bits: tuple[jax.Array, ...]
+) -> jax.Array:
+    """The bits that every 16x16 pixels cost, [..., H/16, W/16], from those per position.
+
+    Those of a latent are spread evenly over the area that it stands for. Those of a hyper-latent
+    are shared by the coded ones among its 4x4 latents, so that all bits lie where something is
+    coded. masks and y_bits are [..., H/s, W/s] by level, z_bits as `hyper_mask` makes them.
+    """
+    total = jnp.zeros(())
+    for level, (mask, y, z) in enumerate(zip(masks, y_bits, z_bits, strict=True)):
+        rows, cols = mask.shape[-2:]
+        served = _reduce(_padded(mask, HYPER_STRIDE), HYPER_STRIDE, jnp.sum)
+        shared = _enlarge(z / jnp.maximum(served, 1), HYPER_STRIDE)[..., :rows, :cols]
+        factor = 2**level
+        total = total + _enlarge((y + jnp.where(mask, shared, 0.0)) / factor**2, factor)
+    return total
 
 
 def block_shares(p: Partition, height: int, width: int) -> tuple[float, float, float]:
@@ -224,6 +240,13 @@ def block_shares(p: Partition, height: int, width: int) -> tuple[float, float, f
 def _enlarge(values: jax.Array | np.ndarray, factor: int) -> jax.Array:
     """Nearest-neighbour enlargement of the last two axes."""
     return jnp.repeat(jnp.repeat(values, factor, axis=-2), factor, axis=-1)
+
+
+def _padded(mask: jax.Array, size: int) -> jax.Array:
+    """False at the end of the last two axes, up to multiples of `size`."""
+    rows, cols = mask.shape[-2:]
+    padding = [(0, 0)] * (mask.ndim - 2) + [(0, -rows % size), (0, -cols % size)]
+    return jnp.pad(jnp.asarray(mask), padding)
 
 
 def _tiles(values, size: int):

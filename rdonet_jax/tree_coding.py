@@ -15,7 +15,7 @@ import numpy as np
 
 from rdonet_jax import coder, partition
 from rdonet_jax.bitstream import FormatError, Header, Sections
-from rdonet_jax.entropy import binary_index, binary_tables
+from rdonet_jax.entropy import TOTAL, binary_index, binary_tables
 from rdonet_jax.partition import Partition, PartitionError
 
 # Flags a context starts with, as (ones, total): fitted to variance masks of photographs at many
@@ -60,6 +60,28 @@ def encode(p: Partition, height: int, width: int, coder_name: str = "constrictio
     else:
         runs = [_run([1], [_UNIFORM]), _run([level < 2, level < 1], _SPLIT_ALL)]
     return coder.encode(runs, binary_tables(), coder_name)
+
+
+def bits(p: Partition, height: int, width: int) -> np.ndarray:
+    """What every 64x64 block's flags cost in the stream, float64 [rows, columns].
+
+    As `encode` codes them adaptively; a picture of one level, which has a shorter form, is charged
+    for its blocks all the same. Raises PartitionError as `encode` does.
+    """
+    p = partition.trim(Partition(*(np.asarray(splits, bool) for splits in p)), height, width)
+    cost = np.zeros(p.split64.shape)
+    cdfs = binary_tables().cdfs
+    ones = np.log2([(cdf[2] - cdf[1]) / TOTAL for cdf in cdfs])
+    zeros = np.log2([cdf[1] / TOTAL for cdf in cdfs])
+
+    def answer(grid: int, at: Position, indices: np.ndarray) -> np.ndarray:
+        flags = p[grid][at]
+        blocks = tuple(side >> grid for side in at)
+        np.add.at(cost, blocks, -np.where(flags, ones[indices], zeros[indices]))
+        return flags.astype(np.int32)
+
+    _walk(height, width, answer)
+    return cost
 
 
 def decode(data: bytes, height: int, width: int, coder_name: str = "constriction") -> Partition:

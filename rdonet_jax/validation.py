@@ -106,22 +106,10 @@ def _batches(crops: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]
 @functools.partial(jax.jit, static_argnums=0)
 def _previewed(model: AnyConfig, params: Any, crops: jax.Array) -> tuple[jax.Array, ...]:
     _, _, chosen, coded = _walked(model, params, crops, jnp.arange(len(crops)))
-    levels = partition.level_map(chosen)
-    return objective.to_8_bit(coded.x_hat), levels, _density(coded, levels.shape[1:])
-
-
-def _density(coded: hierarchy.Coded, grid: tuple[int, ...]) -> jax.Array:
-    """Bits per pixel [B, h, w], those of a position spread evenly over the area it stands for."""
-    total = jnp.zeros(())
-    for level, stride in enumerate(partition.STRIDES):
-        for bits, side in (
-            (coded.y_bits[level], stride),
-            (coded.z_bits[level], stride * partition.HYPER_STRIDE),
-        ):
-            factor = side // partition.STRIDES[0]
-            spread = jnp.repeat(jnp.repeat(bits, factor, axis=1), factor, axis=2)
-            total = total + spread[:, : grid[0], : grid[1]] / side**2
-    return total
+    masks = partition.level_masks(chosen)
+    bits = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)
+    density = bits / partition.STRIDES[0] ** 2
+    return objective.to_8_bit(coded.x_hat), partition.level_map(chosen), density
 
 
 def preview(model: AnyConfig, params: Any, crops: np.ndarray) -> Preview:

@@ -19,6 +19,15 @@ from tests import portable_params
 LMBDA = 0.0067
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """What commands compile is not left in the user's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        yield
+
+
 class TrainingTogether(LoadScopeScheduling):
     """Gives the tests of training runs to one worker, since they share long runs; others singly.
 

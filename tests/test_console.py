@@ -14,8 +14,6 @@ import pytest
 from rdonet_jax import console
 from rdonet_jax.console import CommandError
 
-pytestmark = pytest.mark.once
-
 ROOT = Path(console.__file__).parent.parent
 STEPS = ("analysis", "level 64", "synthesis")
 
@@ -144,3 +142,56 @@ def test_ctrl_c_ends_a_process_with_exit_code_130(tmp_path):
         process.send_signal(signal.SIGINT)
         assert finish(process) == (130, "rdonet: interrupted\n")
     assert not (tmp_path / "c.png").exists()
+
+
+CACHE_VARIABLES = (
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_COMPILATION_CACHE_MAX_SIZE",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
+)
+
+
+@pytest.fixture
+def no_cache(monkeypatch, tmp_path):
+    """An environment that says nothing about compiled code, put back afterwards."""
+    for name in CACHE_VARIABLES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_compiled_code_is_kept_below_the_users_folder_for_caches(no_cache):
+    console.remember_compilations()
+    folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    assert folder.is_dir()
+    assert folder.parent == no_cache / "rdonet_jax"
+    assert int(os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"]) == console.CACHE_BYTES
+
+
+def test_a_folder_that_the_user_has_chosen_is_left_as_it_is(no_cache, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    console.remember_compilations()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
+    assert "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ
+
+
+def test_nothing_is_kept_where_no_folder_can_be_made(no_cache, monkeypatch):
+    (no_cache / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(no_cache / "file"))
+    console.remember_compilations()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
+def test_a_second_process_finds_what_the_first_has_compiled(no_cache):
+    program = (
+        "from rdonet_jax import console; console.remember_compilations(); import jax; "
+        "jax.jit(lambda x: x * 3 + 1)(2.0)"
+    )
+    counts = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+        counts.append(len(list(no_cache.rglob("*-cache"))))
+    assert counts[0] > 0
+    assert counts[1] == counts[0]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import eval as eval_script
 from rdonet_jax import bitstream, codec, coder, evaluation, images, partition, results
 from rdonet_jax.evaluation import EvaluationError, Picture, Settings
+from rdonet_jax.rdo import Plan
 from rdonet_jax.results import Row
 
 
@@ -141,13 +142,13 @@ def test_the_first_picture_of_each_padded_size_is_coded_untimed_before(
     shapes = []
     encode = codec.encode
 
-    def recorded(model, x, p, quality, coder_name, reconstruct):
+    def recorded(model, x, *others, reconstruct=True):
         if not reconstruct:
             shapes.append(x.shape)
-        return encode(model, x, p, quality, coder_name, reconstruct=reconstruct)
+        return encode(model, x, *others, reconstruct=reconstruct)
 
     monkeypatch.setattr(codec, "encode", recorded)
-    rows = [r for r, _ in evaluation.code_all(tiny_model, pictures[:2], "variance", tmp_path)]
+    rows = [r for r, _ in evaluation.code_all(tiny_model, pictures[:2], Plan(), tmp_path)]
     assert shapes == [(192, 256, 3), (192, 256, 3), (170, 250, 3)]
     assert all(row.encoding_time > 0 and row.decoding_time > 0 for row in rows)
 
@@ -156,7 +157,7 @@ def test_files_are_written_by_the_range_coder_that_is_asked_for(
     tiny_model, pictures, tmp_path, coder_name
 ):
     (row, _), = evaluation.code_all(
-        tiny_model, pictures[:1], "variance", tmp_path, coder=coder_name
+        tiny_model, pictures[:1], Plan(), tmp_path, coder=coder_name
     )  # fmt: skip
     header, _ = bitstream.parse((tmp_path / f"{row.name}.rdo").read_bytes())
     assert header.coder == coder.CODERS[coder_name]
@@ -266,13 +267,13 @@ def test_a_decoder_that_shows_another_picture_is_an_error(
     with pytest.raises(
         EvaluationError, match=r"a\.png: the decoder's picture is not the encoder's"
     ):
-        list(evaluation.code_all(tiny_model, pictures, "variance", tmp_path))
+        list(evaluation.code_all(tiny_model, pictures, Plan(), tmp_path))
 
 
 def test_a_picture_that_cannot_be_coded_is_named(tiny_model, pictures, tmp_path):
     broken = tiny_model._replace(params=_scaled(tiny_model.params, math.nan))
     with pytest.raises(EvaluationError, match=r"^a\.png: cannot be coded: "):
-        list(evaluation.code_all(broken, pictures, "variance", tmp_path))
+        list(evaluation.code_all(broken, pictures, Plan(), tmp_path))
     with pytest.raises(EvaluationError, match=r"^a\.png: its estimated rate is nan"):
         list(_estimate_all(broken, pictures))
 
@@ -321,13 +322,8 @@ def test_files_that_exist_are_replaced_only_by_force(tiny_model, pictures, tmp_p
     evaluation.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings, force=True))
 
 
-def test_an_unknown_mask_is_refused():
-    with pytest.raises(EvaluationError, match="unknown mask 'uniform-8'"):
-        Settings(mask="uniform-8")
-
-
 def _estimate_all(model, pictures):
-    return evaluation.estimate_all(model, pictures, "variance", batch_size=2)
+    return evaluation.estimate_all(model, pictures, Plan(), batch_size=2)
 
 
 def _copy(picture: Picture) -> Picture:

@@ -279,3 +279,19 @@ def test_array_operations_can_be_jitted_and_work_on_batches():
         batched = jax.tree.map(lambda a, i=index: a[i], everything(p))
         single = everything(Partition(p.split64[index], p.split32[index]))
         jax.tree.map(np.testing.assert_array_equal, batched, single)
+
+
+def test_bits_lie_where_they_are_spent():
+    """One bit of y at the middle level, one of z at the finest for two coded positions."""
+    masks = [np.zeros((1, 8 >> level, 8 >> level), bool) for level in range(3)]
+    y = [np.zeros(mask.shape, np.float32) for mask in masks]
+    z = [np.zeros((1, 2, 2)), np.zeros((1, 1, 1)), np.zeros((1, 1, 1))]
+    masks[1][0, 1, 2] = True
+    y[1][0, 1, 2] = 1.0
+    masks[0][0, 4, 0] = masks[0][0, 6, 3] = True
+    z[0][0, 1, 0] = 1.0
+    areas = np.asarray(partition.bits_by_area(tuple(masks), tuple(y), tuple(z)))
+    expected = np.zeros((1, 8, 8))
+    expected[0, 2:4, 4:6] += 1 / 4
+    expected[0, [4, 6], [0, 3]] += 1 / 2
+    np.testing.assert_allclose(areas, expected, rtol=1e-6)

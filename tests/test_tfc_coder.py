@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax import cli, codec, coder, entropy, evaluation, tfc_coder, zoo
+from rdonet_jax import cli, codec, coder, entropy, evaluation, rdo, tfc_coder, zoo
 from tests.golden import make as golden
 
 ROOT = Path(cli.__file__).parent.parent
@@ -134,9 +134,11 @@ def test_the_codec_refuses_to_work_with_a_missing_coder(
     with pytest.raises(codec.EncodeError) as refused:
         codec.encode(mini_model, image, p, coder_name="tfc")
     assert str(refused.value) == MISSING
+    with pytest.raises(codec.EncodeError, match="not installed"):
+        rdo.encode(mini_model, image, rdo.Plan(passes=1), coder_name="tfc")
     with pytest.raises(evaluation.EvaluationError, match="not installed"):
         pictures = [evaluation.Picture("a.png", image)]
-        next(evaluation.code_all(mini_model, pictures, "variance", Path(), coder="tfc"))
+        next(evaluation.code_all(mini_model, pictures, rdo.Plan(), Path(), coder="tfc"))
 
 
 def test_a_file_whose_coder_is_missing_says_what_to_install(

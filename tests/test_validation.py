@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rdonet_jax import partition, training, training_config, validation
-from rdonet_jax.models.hierarchy import Coded
 
 THRESHOLDS = (60.0, 180.0)
 
@@ -39,18 +37,3 @@ def test_the_preview_shows_the_masks_of_the_variance(tiny_model, crops, preview)
     expected = partition.level_map(partition.variance(crops / 255.0, THRESHOLDS))
     np.testing.assert_array_equal(preview.levels, expected)
     assert preview.x_hat.shape == preview.x.shape == crops.shape
-
-
-def test_bits_lie_where_they_are_spent():
-    """One bit of y at the middle level and one of z at the finest, each over its own area."""
-    y = [np.zeros((1, 8 >> level, 8 >> level), np.float32) for level in range(3)]
-    z = [np.zeros((1, 2, 2)), np.zeros((1, 1, 1)), np.zeros((1, 1, 1))]
-    y[1][0, 1, 2] = 1.0
-    z[0][0, 1, 0] = 1.0
-    coded = Coded(jnp.zeros(()), tuple(map(jnp.asarray, y)), tuple(map(jnp.asarray, z)))
-    density = np.asarray(validation._density(coded, (8, 8)))
-    expected = np.zeros((1, 8, 8))
-    expected[0, 2:4, 4:6] += 1 / 32**2
-    expected[0, 4:8, 0:4] += 1 / 64**2
-    np.testing.assert_allclose(density, expected, rtol=1e-6)
-    assert 16**2 * density.sum() == pytest.approx(2.0)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rdonet_jax import objective, partition
 from rdonet_jax.config import AnyConfig, PortableConfig
-from rdonet_jax.models import portable, rdonet
+from rdonet_jax.models import hierarchy, portable, rdonet
 from rdonet_jax.models.hierarchy import Coded
 from rdonet_jax.partition import Partition
 
@@ -47,6 +47,25 @@ def code(
     arguments = (x, masks, keys) if quality is None else (x, masks, keys, quality)
     net = network(config, dtype, remat)
     return net.apply({"params": params}, *arguments, method="code")
+
+
+def analyse(config: AnyConfig, params: Any, x: jax.Array) -> tuple[jax.Array, ...]:
+    """The encoder's features by level, which hang on no mask."""
+    return network(config).apply({"params": params}, x, method="analyse")
+
+
+def code_features(
+    config: AnyConfig,
+    params: Any,
+    features: tuple[jax.Array, ...],
+    masks: tuple[jax.Array, ...],
+    quality: jax.Array | None,
+) -> Coded:
+    """What `code` gives with rounding, from what `analyse` gave."""
+    given = () if quality is None else (quality,)
+    return network(config).apply(
+        {"params": params}, features, masks, None, *given, method=hierarchy.code_features
+    )
 
 
 def variance_partition(

@@ -46,9 +46,20 @@ def code(
     masks[l] is bool [B, h, w], True where the level is coded; a hyper-latent is coded when any of
     its 4×4 latents is. What else is `given` goes to every level.
     """
+    features = _segment(network, type(network).analyse)(network, x)
+    return code_features(network, features, masks, keys, *given)
+
+
+def code_features(
+    network: Any,
+    features: tuple[jax.Array, ...],
+    masks: tuple[jax.Array, ...],
+    keys: jax.Array | None,
+    *given: jax.Array,
+) -> Coded:
+    """The rest of `code`, from the encoder's features, which hang on no mask."""
     steps = type(network)
-    features = _segment(network, steps.analyse)(network, x)
-    state = network.start(x.shape[0], features[COARSEST].shape[1:3])
+    state = network.start(features[COARSEST].shape[0], features[COARSEST].shape[1:3])
     y_bits: list[Any] = [None] * LEVELS
     z_bits: list[Any] = [None] * LEVELS
     for level in COARSE_TO_FINE:

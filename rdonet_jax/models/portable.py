@@ -231,14 +231,15 @@ class PortableRDONet(nn.Module):
 
     def _bits(self, offset: jax.Array, index: jax.Array, keys: jax.Array | None) -> jax.Array:
         """Bits of symbols by the scale table: with noise, or rounded when there are no keys."""
-        scales = entropy.scale_table(self.config.distribution).astype(np.float64)
-        step = float(np.log(scales[1] / scales[0]))
-        scale = float(scales[0]) * jnp.exp(index * step)
+        distribution = self.config.distribution
         if keys is None:
             symbols = ops.straight_through_round(offset)
-            return coding_cost.symbol_bits(symbols, scale, self.config.distribution)
+            return coding_cost.entry_bits(symbols, index.astype(jnp.int32), distribution)
+        scales = entropy.scale_table(distribution).astype(np.float64)
+        step = float(np.log(scales[1] / scales[0]))
+        scale = float(scales[0]) * jnp.exp(index * step)
         noisy = offset + ops.uniform_noise(keys, offset.shape[1:])
-        return entropy.bits(noisy, scale, self.config.distribution)
+        return entropy.bits(noisy, scale, distribution)
 
 
 def network(

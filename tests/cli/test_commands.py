@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax import bitstream, codec, coder, images, partition, zoo
+from rdonet_jax import bitstream, codec, coder, images, partition, rdo, zoo
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT
 
 # Compressing and decompressing
@@ -212,10 +212,10 @@ def test_wrong_usage_has_exit_code_2_and_says_how_it_should_be(rdonet, arguments
     assert err.startswith("usage: rdonet")
 
 
-def test_help_names_every_kind_of_mask(rdonet):
+def test_help_names_every_start_of_a_search(rdonet):
     code, out, err = rdonet("compress", "--help")
     assert (code, err) == (0, "")
-    assert all(kind in re.sub(r"\s+", " ", out) for kind in codec.MASKS)
+    assert all(kind in re.sub(r"\s+", " ", out) for kind in rdo.INITS)
 
 
 def test_help_names_the_largest_number_of_pixels(rdonet):
@@ -235,3 +235,12 @@ def test_a_source_checkout_has_no_version_but_says_so(rdonet, monkeypatch):
 
     monkeypatch.setattr(metadata, "version", missing)
     assert rdonet("--version") == (0, "rdonet (source checkout)\n", "")
+
+
+def test_a_search_says_what_it_took_and_what_it_saved(rdonet, bundle, image):
+    code, out, err = rdonet("compress", "a.png", "--init", "uniform-64", "--rdo", "1")
+    assert (code, err) == (0, "")
+    pattern = r"search: (\d+) codings in \d+ calls, J [\d.]+ to [\d.]+ \(-[\d.]+%\)"
+    assert int(re.search(pattern, out).group(1)) <= 25
+    assert rdonet("decompress", "a.png.rdo").code == 0
+    assert images.load("a.png.rdo.png").shape == image.shape

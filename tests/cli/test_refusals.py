@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax import bitstream, codec, images, memory, zoo
+from rdonet_jax import bitstream, codec, images, memory, rdo, zoo
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT, contents
 
 
@@ -199,7 +199,7 @@ def test_a_mask_of_another_shape_is_refused_with_the_shape_it_should_have(refusa
 
 def test_a_mistyped_mask_is_refused_with_the_kinds_there_are(refusal, bundle):
     cause = refusal("unifrom-16", "compress", "a.png", "--mask", "unifrom-16")
-    assert ", ".join(codec.MASKS) in cause
+    assert ", ".join(rdo.INITS) in cause
 
 
 def test_a_mask_file_that_holds_no_mask_is_refused(refusal, bundle):

@@ -1,0 +1,83 @@
+"""The published table's columns on any pictures: partitions by kind, start and passes, real files.
+
+    python benchmarks/rdo_table.py FOLDER [--model NAME] [--quality Q ...] [-o OUT.json]
+
+For every quality: J (real bits, the model's own lambda and distortion), bpp, PSNR and MS-SSIM of
+the uniform partitions, and after 0, 1 and 2 passes of the fast search from the static start
+(uniform-16) and from the variance mask, as means over the pictures; and how much less J than the
+static start, for the best picture, the worst, and on average.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from rdonet_jax import codec, evaluation, images, pictures, rdo, results, search, zoo
+from rdonet_jax.partition import Partition
+from rdonet_jax.prices import Prices
+
+COLUMNS = ("uniform-16", "uniform-32", "uniform-64", "static 1", "static 2",
+           "variance 0", "variance 1", "variance 2")  # fmt: skip
+VALUES = ("J", "bpp", "PSNR", "MS-SSIM")
+
+
+def partitions(
+    model: zoo.Model, image: np.ndarray, quality: float | None, prices: Prices
+) -> dict[str, Partition]:
+    """The partition of every column."""
+    chosen = {mask: rdo.start_of(model, image, mask, quality) for mask in COLUMNS[:3]}
+    for start in (rdo.STATIC, "variance"):
+        steps = list(search.fast(prices, rdo.start_of(model, image, start, quality), 2))
+        # The start, and four colours in every pass; a second pass may end early or not begin.
+        for passes, step in enumerate((steps[0], steps[min(4, len(steps) - 1)], steps[-1])):
+            chosen[f"{start} {passes}"] = step.partition
+    return {column: chosen[column] for column in COLUMNS}
+
+
+def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarray:
+    """[columns, values] of a picture."""
+    prices = Prices(model, image, quality)
+    found = []
+    for p in partitions(model, image, quality, prices).values():
+        encoded = codec.encode(model, image, p, quality)
+        size = len(encoded.data)
+        seen = evaluation.measure(image, encoded.picture)
+        bpp = 8 * size / image[..., 0].size
+        found.append([prices.of_file(size, encoded.picture), bpp, seen.psnr, seen.ms_ssim])
+    return np.array(found, np.float64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="standard")
+    parser.add_argument("--quality", type=float, nargs="+", default=[10.0, 50.0])
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    model = zoo.load(options.model)
+    paths = pictures.find([options.folder])
+    table: dict[str, object] = {"model": model.name, "weights": model.digest.hex()}
+    for quality in options.quality:
+        rows = np.stack([row(model, images.load(path), quality) for path in tqdm(paths)])
+        print(f"quality {quality:g}, {len(paths)} pictures, real files")
+        print(f"{'':<12}" + "".join(f"{name:>9}" for name in VALUES)
+              + f"{'best':>9}{'worst':>9}{'average':>9}")  # fmt: skip
+        for column, values in zip(COLUMNS, rows.transpose(1, 0, 2), strict=True):
+            saved = values[:, 0] / rows[:, 0, 0] - 1
+            j, bpp, psnr, ms_ssim = np.mean(values, axis=0)
+            print(f"{column:<12}{j:>9.4f}{bpp:>9.4f}{psnr:>9.3f}{ms_ssim:>9.5f}", end="")
+            print("".join(f"{part:>+9.1%}" for part in (saved.min(), saved.max(), saved.mean())))
+        table[f"quality {quality:g}"] = {
+            column: dict(zip(VALUES, values.T.tolist(), strict=True))
+            for column, values in zip(COLUMNS, rows.transpose(1, 0, 2), strict=True)
+        }
+    if options.output:
+        results.write_json(options.output, table, force=True)
+
+
+if __name__ == "__main__":
+    main()

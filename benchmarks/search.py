@@ -1,0 +1,153 @@
+"""The fast search against the original one: what it finds, what it takes, how long it takes.
+
+    python benchmarks/search.py FOLDER [--model NAME] [--quality Q ...] [--crops N]
+        [--megapixels M ...]
+
+Three parts, in one run:
+
+- crops of 256x256 from the middle of N pictures: J of the original search (block by block, six
+  codings each) and of the fast one after two passes, from the static and from the variance start;
+- the first whole picture: seconds of two passes of both. The original is extrapolated from 100 of
+  its codings, in full as it was published, and with what hangs on no mask computed once;
+- seconds of encoding per megapixel with 0, 1 and 2 passes, and the peak memory of one pass for
+  pictures of M megapixels (tiled from the first one), each in a process of its own.
+
+Kodak pictures are not for choosing anything by; here they show what was chosen elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from rdonet_jax import evaluation, images, pictures, rdo, search, zoo
+from rdonet_jax.config import PortableConfig
+from rdonet_jax.prices import Prices
+from rdonet_jax.search import Effort
+
+SIDE = 256
+STARTS = (rdo.STATIC, "variance")
+SAMPLED = 100
+
+
+def middle(image: np.ndarray) -> np.ndarray:
+    """The middle 256x256 pixels."""
+    top, left = ((side - SIDE) // 2 for side in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])
+
+
+def compare(model: zoo.Model, paths: list[Path], qualities: list[float | None]) -> None:
+    """Prints J of both searches on crops, and how much more the fast one costs."""
+    print(f"{'crop':<12}{'quality':>8}{'start':>10}{'J':>9}{'original':>10}{'fast':>9}{'more':>8}")
+    excess = []
+    for path in paths:
+        image = middle(images.load(path))
+        for quality in qualities:
+            prices = Prices(model, image, quality)
+            for init in STARTS:
+                start = rdo.start_of(model, image, init, quality)
+                first, *_, theirs = search.original(prices, start, 2)
+                *_, ours = search.fast(prices, start, 2)
+                excess.append(ours.total / theirs.total - 1)
+                j = [found.total / SIDE**2 for found in (first, theirs, ours)]
+                print(f"{path.stem:<12}{quality!s:>8}{init:>10}{j[0]:>9.4f}{j[1]:>10.4f}"
+                      f"{j[2]:>9.4f}{excess[-1]:>+8.2%}", flush=True)  # fmt: skip
+    print(f"the fast search costs {np.mean(excess):+.2%} on average, {max(excess):+.2%} at most\n")
+
+
+def seconds(work: Callable[[], object], rounds: int = 3) -> float:
+    """The median time of some work, after once for compilation."""
+    work()
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return float(np.median(times))
+
+
+def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
+    """Prints the seconds of two passes of both searches on a whole picture."""
+    prices = Prices(model, image, quality)
+    start = rdo.start_of(model, image, "variance", quality)
+    effort = Effort()
+    fast = seconds(lambda: list(search.fast(prices, start, 2)))
+    list(search.fast(search.counted(prices, effort), start, 2))
+    blocks = start.split64.size
+    full = seconds(
+        lambda: [evaluation.estimate_picture(model, image, start, quality) for _ in range(SAMPLED)],
+        1,
+    )
+    shared = seconds(lambda: [prices([start]) for _ in range(SAMPLED)], 1)
+    height, width = image.shape[:2]
+    print(f"two passes on {width}x{height} pixels, {blocks} blocks, from the variance mask")
+    print(f"fast: {fast:.2f} s ({effort.codings} codings in {effort.calls} calls)")
+    for name, time_of_sample in (
+        ("original, full codings", full),
+        ("original, what hangs on no mask computed once", shared),
+    ):
+        whole = time_of_sample / SAMPLED * 12 * blocks
+        print(f"{name}: {whole:.0f} s for {12 * blocks} codings (extrapolated from {SAMPLED}), "
+              f"{whole / fast:.1f} times as long")  # fmt: skip
+    print()
+
+
+def encoding_times(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
+    """Prints seconds of encoding per megapixel by number of passes."""
+    for passes in range(rdo.MOST_PASSES + 1):
+        plan = rdo.Plan(passes=passes)
+        took = seconds(lambda plan=plan: rdo.encode(model, image, plan, quality))
+        print(f"encoding with {passes} passes: {took / image[..., 0].size * 1e6:.2f} s/megapixel")
+    print()
+
+
+def large(model: zoo.Model, image: np.ndarray, quality: float | None, megapixels: float) -> None:
+    """Prints what one pass of search takes for a large picture; run in a process of its own."""
+    width = round((1.5e6 * megapixels) ** 0.5)
+    height = round(1e6 * megapixels / width)
+    repeats = -(-height // image.shape[0]), -(-width // image.shape[1]), 1
+    picture = np.ascontiguousarray(np.tile(image, repeats)[:height, :width])
+    began = time.perf_counter()
+    found = rdo.encode(model, picture, rdo.Plan(passes=1), quality)
+    took = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{width}x{height} pixels, one pass: {took:.0f} s with compilation, "
+          f"{found.searched.effort.codings} codings, peak memory {peak:.1f} GiB")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="standard")
+    parser.add_argument("--quality", type=float, nargs="+", default=[10.0, 50.0])
+    parser.add_argument("--crops", type=int, default=8)
+    parser.add_argument("--megapixels", type=float, nargs="*", default=[24.0])
+    parser.add_argument("--only-large", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    model = zoo.load(options.model)
+    paths = pictures.find([options.folder])
+    whole = images.load(paths[0])
+    qualities = options.quality if isinstance(model.config, PortableConfig) else [None]
+    if options.only_large:
+        large(model, whole, qualities[0], options.megapixels[0])
+        return
+    print(f"model {model.name} {model.digest.hex()}, jax {jax.__version__} on {jax.devices()}")
+    compare(model, paths[:: max(1, len(paths) // options.crops)][: options.crops], qualities)
+    race(model, whole, qualities[-1])
+    encoding_times(model, whole, qualities[-1])
+    for megapixels in options.megapixels:
+        subprocess.run(
+            [sys.executable, *sys.argv, "--only-large", "--megapixels", str(megapixels)], check=True
+        )
+
+
+if __name__ == "__main__":
+    main()
