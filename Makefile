@@ -1,6 +1,10 @@
-# Everything happens in a virtual environment of the exact versions in requirements.txt.
+# Everything happens in a virtual environment of exact versions: those with the newest JAX, or, with
+#   make VENV=.venv-tfc REQUIREMENTS=requirements.txt test
+# those with TensorFlow Compression (Python 3.11 or 3.12). TESTS are arguments of pytest.
 PYTHON ?= python3
 VENV ?= .venv
+REQUIREMENTS ?= requirements-newest.txt
+TESTS ?= tests
 READY := $(VENV)/.ready
 
 .PHONY: demo test lint clean
@@ -9,16 +13,16 @@ demo: $(READY)
 	$(VENV)/bin/python examples/demo.py
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 $(TESTS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-cache
 
-$(READY): requirements.txt pyproject.toml
+$(READY): $(REQUIREMENTS) pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --requirement requirements.txt
+	$(VENV)/bin/pip install --quiet --requirement $(REQUIREMENTS)
 	$(VENV)/bin/pip install --quiet --no-deps --editable .
 	touch $@
 

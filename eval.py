@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rdonet_jax import codec, evaluation, images, pictures, rdo, results, zoo
+from rdonet_jax import codec, coder, evaluation, images, pictures, rdo, results, zoo
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -45,6 +45,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--save-decoded", type=Path, metavar="DIR", help="write the decoded pictures here"
     )
+    parser.add_argument(
+        "--coder", default=codec.DEFAULT_CODER, choices=coder.CODERS, help="range coder of files"
+    )
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     return parser.parse_args(arguments)
 
@@ -64,6 +67,7 @@ def evaluate(options: argparse.Namespace) -> None:
             _of_quality(options.keep, options.quality, quality),
             _of_quality(options.save_decoded, options.quality, quality),
             options.force,
+            options.coder,
         )
         rows = evaluation.evaluate(model, options.data, settings)
         description = evaluation.description(model, rows, settings)

@@ -1,6 +1,6 @@
-"""Speed of a range coder, and how far its bytes exceed the information content.
+"""Speed of the range coders, and how far their bytes exceed the information content.
 
-    python benchmarks/coder_speed.py [--symbols 300000] [--coder constriction]
+    python benchmarks/coder_speed.py [--symbols 300000] [--coder constriction tfc]
 
 Every row codes Laplace symbols whose scales b are continuous, as a network predicts them, and
 compares the bytes with the information content at these scales: the excess holds everything that
@@ -18,7 +18,7 @@ from rdonet_jax import coder, entropy
 SCALES = (0.06, 0.1, 0.3, 1.0, 3.0, 20.0, 100.0)
 MIXED = (0.25, 4.0)  # median and spread (as a factor) of the scales of the last rows
 RUN_LENGTHS = (1_000_000_000, 10_000, 500)
-REPEATS = 3
+REPEATS = 25
 
 
 def sample(count: int, median: float, spread: float, run: int) -> tuple[list[coder.Run], float]:
@@ -54,21 +54,22 @@ def measure(runs: list[coder.Run], name: str) -> tuple[bytes, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--symbols", type=int, default=300_000, help="symbols per row")
-    parser.add_argument("--coder", choices=coder.CODERS, default="constriction")
+    parser.add_argument("--coder", nargs="+", choices=coder.CODERS, default=["constriction"])
     arguments = parser.parse_args()
     count = arguments.symbols
-    header = ("scales", "run", "bits/symbol", "bytes", "excess", "encode", "decode")
-    print("{:>12} {:>9} {:>12} {:>9} {:>9} {:>10} {:>10}".format(*header))
+    header = ("scales", "run", "bits/symbol", "coder", "bytes", "excess", "encode", "decode")
+    print("{:>12} {:>10} {:>12} {:>12} {:>9} {:>9} {:>10} {:>10}".format(*header))
     rows = [(f"b = {b:g}", b, 1.1, count) for b in SCALES]
     rows += [("mixed", *MIXED, min(run, count)) for run in RUN_LENGTHS]
     for label, median, spread, run in rows:
         runs, bits = sample(count, median, spread, run)
-        data, encoding, decoding = measure(runs, arguments.coder)
-        print(
-            f"{label:>12} {run:9d} {bits / count:12.4f} {len(data):9d} "
-            f"{8 * len(data) / bits - 1:9.3%} "
-            f"{encoding / count * 1e9:7.1f} ns {decoding / count * 1e9:7.1f} ns"
-        )
+        for name in arguments.coder:
+            data, encoding, decoding = measure(runs, name)
+            print(
+                f"{label:>12} {run:10d} {bits / count:12.4f} {name:>12} {len(data):9d} "
+                f"{8 * len(data) / bits - 1:9.3%} "
+                f"{encoding / count * 1e9:7.1f} ns {decoding / count * 1e9:7.1f} ns"
+            )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """Real files against the estimate, and the decoder against the encoder, picture by picture.
 
-    python benchmarks/rate_check.py FOLDER [--model NAME] [--mask MASK ...]
+    python benchmarks/rate_check.py FOLDER [--model NAME] [--mask MASK ...] [--quality Q]
+        [--coder constriction tfc]
 
-For every picture and mask: compresses, decompresses, checks that symbols and picture come back bit
-for bit, and compares the file's size with the estimated rate. Prints, per mask, the difference in
-bytes and in percent, and how far the worst file stays inside estimate + 0.5 % + 100 bytes.
+For every picture, mask and range coder: compresses, decompresses, checks that symbols and picture
+come back bit for bit, and compares sizes with the estimated rate. Prints, per mask and coder, how
+much larger the file is in bytes and in percent, how far the worst file stays inside estimate +
+0.5 % + 100 bytes, and how much larger than the estimate of all pictures all that is coded by it is,
+the levels: files hold a container and a partition too, which the estimate leaves out.
 """
 
 from __future__ import annotations
@@ -15,28 +18,45 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rdonet_jax import codec, evaluation, images, partition, pictures, zoo
+from rdonet_jax import bitstream, codec, coder, evaluation, images, partition, pictures, zoo
 
 KINDS = (*codec.MASKS, "random")
 
 
-def choose(model: zoo.Model, image: np.ndarray, kind: str, seed: int) -> partition.Partition:
+def choose(
+    model: zoo.Model, image: np.ndarray, kind: str, seed: int, quality: float | None
+) -> partition.Partition:
     """The partition of a kind of mask; random ones hang on the seed."""
     if kind != "random":
-        return codec.choose_partition(model, image, kind)
+        return codec.choose_partition(model, image, kind, quality)
     p = partition.random(jax.random.key(seed), partition.grid_of(*image.shape[:2]))
     return partition.trim(p, *image.shape[:2])
 
 
-def check(model: zoo.Model, image: np.ndarray, p: partition.Partition) -> tuple[int, float]:
-    """Bytes of the file and of the estimate. Raises AssertionError when anything differs."""
-    encoded = codec.encode(model, image, p)
-    decoded = codec.decode(model, encoded.data)
-    for ours, theirs in zip(encoded.symbols, decoded.symbols, strict=True):
-        for a, b in zip(ours, theirs, strict=True):
-            np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(encoded.picture, decoded.picture)
-    return len(encoded.data), evaluation.estimate_picture(model, image, p).bits / 8
+def check(
+    model: zoo.Model,
+    image: np.ndarray,
+    p: partition.Partition,
+    quality: float | None,
+    coders: list[str],
+) -> tuple[list[tuple[int, int]], float]:
+    """By coder, bytes of the file and of its levels; bytes of the estimate.
+
+    Raises AssertionError when anything differs.
+    """
+    sizes, expected = [], None
+    for name in coders:
+        encoded = codec.encode(model, image, p, quality, name)
+        decoded = codec.decode(model, encoded.data)
+        expected = expected or encoded
+        for symbols in (encoded.symbols, decoded.symbols):
+            for ours, theirs in zip(expected.symbols, symbols, strict=True):
+                for a, b in zip(ours, theirs, strict=True):
+                    np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(encoded.picture, decoded.picture)
+        _, sections = bitstream.parse(encoded.data)
+        sizes.append((len(encoded.data), sum(map(len, sections)) - len(sections.partition)))
+    return sizes, evaluation.estimate_picture(model, image, p, quality).bits / 8
 
 
 def main() -> None:
@@ -44,22 +64,34 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="standard")
     parser.add_argument("--mask", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--quality", type=float)
+    parser.add_argument("--coder", nargs="+", default=[codec.DEFAULT_CODER], choices=coder.CODERS)
     options = parser.parse_args()
     model = zoo.load(options.model)
     originals = [images.load(path) for path in pictures.find([options.folder])]
     print(f"{len(originals)} pictures, model {model.name}, symbols and pictures bit for bit")
-    print(f"{'mask':<12}{'bytes':>9}  {'file - estimate, bytes':^26}{'percent':>18}  worst margin")
+    print(
+        f"{'mask':<12}{'coder':<14}{'bytes':>9}  {'file - estimate, bytes':^26}{'percent':>18}"
+        "  worst margin  levels - estimate"
+    )
     for kind in options.mask:
-        rows = [check(model, x, choose(model, x, kind, n)) for n, x in enumerate(originals)]
-        size, estimate = np.array(rows).T
-        extra = size - estimate
-        margin = 0.005 * estimate + 100 - np.abs(extra)
-        percent = 100 * extra / estimate
-        print(
-            f"{kind:<12}{size.mean():>9.0f}  {extra.min():>8.1f}{extra.mean():>9.1f}"
-            f"{extra.max():>9.1f}  {percent.min():>8.2f}%{percent.max():>8.2f}%"
-            f"{margin.min():>8.1f} bytes"
-        )
+        rows = [
+            check(model, x, choose(model, x, kind, n, options.quality), options.quality,
+                  options.coder)
+            for n, x in enumerate(originals)
+        ]  # fmt: skip
+        estimate = np.array([bits for _, bits in rows])
+        for at, name in enumerate(options.coder):
+            size, levels = np.array([sizes[at] for sizes, _ in rows]).T
+            extra = size - estimate
+            margin = 0.005 * estimate + 100 - np.abs(extra)
+            percent = 100 * extra / estimate
+            print(
+                f"{kind:<12}{name:<14}{size.mean():>9.0f}  {extra.min():>8.1f}{extra.mean():>9.1f}"
+                f"{extra.max():>9.1f}  {percent.min():>8.2f}%{percent.max():>8.2f}%"
+                f"{margin.min():>8.1f} bytes{levels.sum() / estimate.sum() - 1:>+18.3%}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

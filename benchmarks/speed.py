@@ -27,7 +27,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from compressai_environment import ENVIRONMENT, install
+from environments import COMPRESSAI, install, place
 
 from rdonet_jax import (
     bitstream,
@@ -106,7 +106,7 @@ def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) ->
 
 def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict:
     """What `speed_compressai.py` prints about mbt2018_mean and this picture."""
-    install(environment)
+    install(environment, COMPRESSAI)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "picture.npy"
         np.save(place, image)
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-training", action="store_true", help="the codec alone")
     parser.add_argument("--compressai", action="store_true", help="compare with mbt2018_mean")
-    parser.add_argument("--environment", type=Path, default=ENVIRONMENT, help="of CompressAI")
+    parser.add_argument("--environment", type=Path, default=place(COMPRESSAI), help="of CompressAI")
     options = parser.parse_args()
     image = load_picture(options.picture)
     print(f"jax {jax.__version__} on {jax.local_devices()}, median of {options.repeats}")

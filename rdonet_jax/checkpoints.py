@@ -57,6 +57,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, read_only: bool = False) -> None:
+        self._folder = folder
         self._last = _manager(folder / LAST, KEPT, read_only)
         self._best = _manager(folder / BEST, 1, read_only)
 
@@ -65,7 +66,7 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.ExitStack() as stack:
-            for manager in (self._last, self._best):
+            for manager in filter(None, (self._last, self._best)):
                 stack.enter_context(_told(manager))
                 stack.callback(manager.close)
 
@@ -103,9 +104,10 @@ class Checkpoints:
         Raises `CheckpointError` when there is none, or it cannot be read.
         """
         manager = self._best if best else self._last
-        steps = manager.all_steps()
+        steps = manager.all_steps() if manager else []
         if not steps:
-            raise CheckpointError(f"{manager.directory}: there is no checkpoint")
+            directory = (self._folder / (BEST if best else LAST)).absolute()
+            raise CheckpointError(f"{directory}: there is no checkpoint")
         step = max(steps)
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(_template(model, config)),
@@ -141,7 +143,10 @@ def _told(manager: ocp.CheckpointManager) -> Iterator[None]:
         ) from error
 
 
-def _manager(directory: Path, keep: int, read_only: bool) -> ocp.CheckpointManager:
+def _manager(directory: Path, keep: int, read_only: bool) -> ocp.CheckpointManager | None:
+    """None for a folder to read that is not there, which Orbax 0.11 refuses."""
+    if read_only and not directory.exists():
+        return None
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep,
         create=not read_only,

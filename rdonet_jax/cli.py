@@ -94,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
         "static or uniform-16, uniform-32, uniform-64, or a file, an 8-bit picture or .npy with "
         "the level (0, 1, 2 = 16, 32, 64 pixels) of every 16x16 pixels",
     )  # fmt: skip
+    compress.add_argument(
+        "--coder", choices=("constriction", "tfc"), default="constriction",
+        help="range coder; tfc is TensorFlow Compression's (default: %(default)s)",
+    )  # fmt: skip
     _add_output_options(compress)
 
     decompress = _command(commands, "decompress", _decompress, "restore a picture")
@@ -196,7 +200,7 @@ def _compress(options: argparse.Namespace) -> None:
     plan = rdo.Plan(_init(image, options.init), options.rdo)
     with coding(source, rdo.steps(plan), options.quiet) as report:
         with explained(codec.EncodeError, about=source):
-            found = rdo.encode(model, image, plan, options.quality, report=report)
+            found = rdo.encode(model, image, plan, options.quality, options.coder, report)
         data = found.encoded.data
     with explained(images.ImageError):
         images.write_bytes(target, data, options.force)

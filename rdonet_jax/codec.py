@@ -142,6 +142,14 @@ def silent(_: str) -> None:
     """The `Report` of callers who do not ask for one."""
 
 
+def require_coder(name: str) -> None:
+    """Raises `EncodeError` for a range coder that is not installed."""
+    try:
+        coder.require(name)
+    except coder.MissingCoderError as error:
+        raise EncodeError(str(error)) from error
+
+
 def compress(model: Model, image: np.ndarray, p: Partition, quality: float | None = None) -> bytes:
     """The file's bytes for a picture uint8 [H, W, 3], coded with the partition p."""
     return encode(model, image, p, quality, reconstruct=False).data
@@ -167,8 +175,10 @@ def encode(
     Without `reconstruct` the work ends with the last symbols, and the picture is None; the bytes
     are the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
     array that is no such picture, for one larger than is written or than memory allows, for a
-    quality that the model does not have, and for values of the network that cannot be coded.
+    quality that the model does not have, for a range coder that is not installed, and for values
+    of the network that cannot be coded.
     """
+    require_coder(coder_name)
     number = stream_quality(model.config, quality)
     height, width = checked_size(model.config, image)
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)

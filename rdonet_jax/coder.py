@@ -4,7 +4,8 @@
 it has before it asks for more. Any int32 symbol codes exactly: what a table does not hold is sent
 as its escape entry, followed at the end of the run by how far outside the symbol lies.
 
-A range coder behind this interface (a row of _BACKENDS) sees only entries of integer tables.
+A range coder behind this interface (a row of _BACKENDS) sees only entries of integer tables, so
+all of them code the same symbols by the same tables and escapes, into bytes of their own.
 """
 
 import functools
@@ -13,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 import constriction
 import numpy as np
 
+from rdonet_jax import tfc_coder
 from rdonet_jax.entropy import PRECISION, TOTAL, CdfTables
 
 Run = tuple[np.ndarray, np.ndarray]
 
 # Numbers of the coders in the header of a file, and the way back.
-CODERS = {"constriction": 1}
+CODERS = {"constriction": 1, "tfc": 2}
 NAMES = {number: name for name, number in CODERS.items()}
 
 # Escapes, an Exp-Golomb code of order m (see _order): the excess e >= 0 over the table's end plus
@@ -37,14 +39,19 @@ class CoderError(ValueError):
     """The bytes are not what `encode` writes."""
 
 
+class MissingCoderError(Exception):
+    """A range coder that is not installed; the message says what to install."""
+
+
 def encode(runs: Iterable[Run], tables: CdfTables, name: str = "constriction") -> bytes:
     """Code runs of (symbols, table indices), both 1-D integer arrays of equal length.
 
     Raises ValueError for anything else, for symbols that are no int32, for symbols outside a table
-    when the tables have no escape, and for a name that is not in CODERS.
+    when the tables have no escape, and for a name that is not in CODERS; MissingCoderError as
+    `require` does.
     """
     encode_entries, _ = _backend(name)
-    return encode_entries(_entry_runs(runs, tables), tables)
+    return encode_entries(_entry_runs(runs, tables), _entry_tables(tables))
 
 
 def decoder(
@@ -54,10 +61,13 @@ def decoder(
 
     Never more work than the indices ask for, whatever the bytes are. Bytes past the end count as
     zeros, so a truncated stream may decode to wrong symbols: the container's checksum is what
-    finds that. Raises CoderError, here or in take, when the bytes cannot come from `encode`.
+    finds that. Raises CoderError, here or in take, when the bytes cannot come from `encode`, and
+    MissingCoderError as `require` does.
     """
     _, entry_decoder = _backend(name)
-    take_entries = entry_decoder(data, tables)
+    if data.endswith(b"\0"):
+        raise CoderError("the coded data ends in a needless zero byte")
+    take_entries = entry_decoder(data, _entry_tables(tables))
 
     def take(indices: np.ndarray) -> np.ndarray:
         indices = _checked_indices(indices, tables)
@@ -74,9 +84,23 @@ def decoder(
     return take
 
 
+def require(name: str) -> None:
+    """Raises MissingCoderError when a coder of CODERS is not installed."""
+    if name != "tfc":
+        return
+    try:
+        tfc_coder.load()
+    except tfc_coder.LoadError as error:
+        raise MissingCoderError(
+            f"the range coder {name} needs TensorFlow Compression, which {error}: "
+            "pip install 'rdonet-jax[tfc]', on Python 3.11 or 3.12"
+        ) from error
+
+
 def _backend(name: str) -> tuple[Callable, Callable]:
     if name not in _BACKENDS:
         raise ValueError(f"unknown range coder {name!r}, expected one of {tuple(CODERS)}")
+    require(name)
     return _BACKENDS[name]
 
 
@@ -163,6 +187,13 @@ def escape_orders(tables: CdfTables) -> np.ndarray:
     return np.array([max(0, (len(c) - 1).bit_length() - 5) for c in tables.cdfs], np.int64)
 
 
+@functools.lru_cache(maxsize=16)
+def _entry_tables(tables: CdfTables) -> CdfTables:
+    """All tables that entries are coded by: those of symbols, then of escapes, see _class_table."""
+    cdfs = (*tables.cdfs, _CLASS_CDF, _BIT_CDF)
+    return CdfTables(cdfs, (0,) * len(cdfs), False)
+
+
 def _class_table(tables: CdfTables) -> int:
     return len(tables.cdfs)
 
@@ -181,9 +212,9 @@ def _bit_table(tables: CdfTables) -> int:
 
 @functools.lru_cache(maxsize=16)
 def _models(tables: CdfTables) -> tuple:
-    cdfs = (*tables.cdfs, _CLASS_CDF, _BIT_CDF)
     return tuple(
-        constriction.stream.model.Categorical(constriction_weights(c), perfect=False) for c in cdfs
+        constriction.stream.model.Categorical(constriction_weights(c), perfect=False)
+        for c in tables.cdfs
     )
 
 
@@ -232,8 +263,6 @@ def _round_up(number: int, bits: int) -> int:
 
 
 def _constriction_decoder(data: bytes, tables: CdfTables) -> Callable[[np.ndarray], np.ndarray]:
-    if data.endswith(b"\0"):
-        raise CoderError("the coded data ends in a needless zero byte")
     models = _models(tables)
     words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
     range_decoder = constriction.stream.queue.RangeDecoder(words)
@@ -252,4 +281,7 @@ def _constriction_decoder(data: bytes, tables: CdfTables) -> Callable[[np.ndarra
 
 
 # Per coder: (runs of entries, tables) -> bytes, and (bytes, tables) -> take(indices) -> entries.
-_BACKENDS = {"constriction": (_constriction_encode, _constriction_decoder)}
+_BACKENDS = {
+    "constriction": (_constriction_encode, _constriction_decoder),
+    "tfc": (tfc_coder.encode_entries, tfc_coder.entry_decoder),
+}

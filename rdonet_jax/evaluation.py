@@ -63,6 +63,7 @@ class Settings:
       keep: folder for the compressed files, which are temporary without it.
       save_decoded: folder for the decoded pictures, as PNG.
       force: replace files that exist.
+      coder: the range coder of the files, one of `coder.CODERS`.
     """
 
     plan: Plan = dataclasses.field(default_factory=Plan)
@@ -72,6 +73,7 @@ class Settings:
     keep: Path | None = None
     save_decoded: Path | None = None
     force: bool = False
+    coder: str = codec.DEFAULT_CODER
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -126,8 +128,9 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
         else:
             folder = settings.keep or stack.enter_context(tempfile.TemporaryDirectory())
             evaluated = code_all(
-                model, pictures, settings.plan, Path(folder), settings.force, settings.quality
-            )
+                model, pictures, settings.plan, Path(folder), settings.force, settings.quality,
+                settings.coder,
+            )  # fmt: skip
         for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
             rows[row.name] = row
             if settings.save_decoded:
@@ -153,6 +156,7 @@ def code_all(
     folder: Path,
     force: bool = False,
     quality: float | None = None,
+    coder: str = codec.DEFAULT_CODER,
 ) -> Iterator[Evaluated]:
     """Every picture through a real file in `folder`, timed without compilation.
 
@@ -165,13 +169,13 @@ def code_all(
             grid = partition.grid_of(*picture.pixels.shape[:2])
             if grid not in compiled:
                 short = dataclasses.replace(plan, passes=min(plan.passes, 1))
-                first = rdo.encode(model, picture.pixels, short, quality)
+                first = rdo.encode(model, picture.pixels, short, quality, coder)
                 codec.decode(model, first.encoded.data)
                 compiled.add(grid)
             began = time.perf_counter()
-            found = rdo.encode(model, picture.pixels, plan, quality)
+            found = rdo.encode(model, picture.pixels, plan, quality, coder)
             encoding_time = time.perf_counter() - began
-            expected = codec.encode(model, picture.pixels, found.partition, quality)
+            expected = codec.encode(model, picture.pixels, found.partition, quality, coder)
         target = _target(folder, picture.name, FILE_SUFFIX)
         images.write_bytes(target, found.encoded.data, force)
         content = target.read_bytes()
@@ -294,7 +298,7 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
     if settings.estimate:
         kind = "estimated rate, no files"
     else:
-        kind = f"real files, {codec.DEFAULT_CODER} range coder, times on {jax.default_backend()}"
+        kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
     weights = f"{plan_words(settings.plan)}, weights {model.digest.hex()}"
     number = codec.stream_quality(model.config, settings.quality)
     if number is not None:

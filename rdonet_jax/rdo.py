@@ -98,6 +98,7 @@ def encode(
         start = start_of(model, image, plan.init, quality)
         encoded = codec.encode(model, image, start, quality, coder_name, report, reconstruct=False)
         return Optimised(encoded, start, None)
+    codec.require_coder(coder_name)
     report("start")
     prices = Prices(model, image, quality)
     effort = Effort()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,7 @@ class Loop:
         monitor = Monitor(
             self.folder, config, progress.step, self.intervals.log, pending, hosts.is_first()
         )
-        with closing(reader), monitor:
+        with data.closing(reader), monitor:
             if resumed and progress.step < config.steps:
                 monitor.event(progress.step, event="resumed", **run_folder.environment(config))
             state, stopped_by = self._steps(state, progress, reader, monitor, stop_request)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ def _first_state(
         raise RunError(f"{folder}: has a log, but no checkpoint to resume from")
     if start is None:
         start = training.create_state(run.model, run.training)
-    with closing(data.batches(seen, run.training)) as reader:
+    with data.closing(data.batches(seen, run.training)) as reader:
         progress = Progress(step=0, switched_at=None, reader=reader.get_state())
     kept.save(start, progress)
     kept.wait()

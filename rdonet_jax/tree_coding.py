@@ -100,12 +100,17 @@ def decode(data: bytes, height: int, width: int, coder_name: str = "constriction
 
 
 def read(header: Header, sections: Sections) -> Partition:
-    """The partition of a parsed file; needs no weights. Raises FormatError."""
+    """The partition of a parsed file; needs no weights.
+
+    Raises FormatError, also for a range coder that is not installed.
+    """
     name = coder.NAMES[header.coder]
     try:
         return decode(sections.partition, header.height, header.width, name)
     except (coder.CoderError, PartitionError) as error:
         raise FormatError(f"the file's partition is invalid: {error}") from error
+    except coder.MissingCoderError as error:
+        raise FormatError(str(error)) from error
 
 
 def _run(flags, frequencies) -> coder.Run:

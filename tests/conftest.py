@@ -12,7 +12,7 @@ import skimage.data
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
-from rdonet_jax import config, zoo
+from rdonet_jax import coder, config, zoo
 from rdonet_jax.models import linear, rdonet
 from tests import portable_params
 
@@ -97,3 +97,13 @@ def photograph_folder(tmp_path_factory) -> Path:
         picture = Image.fromarray(getattr(skimage.data, name)())
         picture.resize((picture.width // 2, picture.height // 2)).save(path / f"{name}.png")
     return path
+
+
+@pytest.fixture(scope="session", params=coder.CODERS)
+def coder_name(request) -> str:
+    """Every range coder in turn; those that are not installed are passed over."""
+    try:
+        coder.require(request.param)
+    except coder.MissingCoderError as error:
+        pytest.skip(str(error))
+    return request.param

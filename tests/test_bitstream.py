@@ -16,6 +16,7 @@ from rdonet_jax.bitstream import (
     pack,
     parse,
 )
+from rdonet_jax.coder import CODERS
 
 HEADER = Header(
     coder=1,
@@ -33,7 +34,7 @@ printable = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
 sizes = st.integers(1, MAX_SIDE)
 headers = st.builds(
     Header,
-    coder=st.just(1),
+    coder=st.sampled_from(sorted(CODERS.values())),
     height=sizes,
     width=sizes,
     quality=st.none() | st.integers(0, MAX_QUALITY),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rdonet_jax import (
     bitstream,
     codec,
+    coder,
     config,
     fixed_codec,
     memory,
@@ -331,3 +332,22 @@ def test_a_configuration_with_unknown_names_is_refused():
     values = dataclasses.asdict(config.tiny())
     with pytest.raises(config.ConfigError, match="colour"):
         config.from_dict(config.ModelConfig, {**values, "colour": 1})
+
+
+@pytest.mark.parametrize("model", ["tiny_model", "mini_model"])
+def test_every_range_coder_sends_the_same_symbols_in_as_many_bytes(
+    request, model, photograph, coder_name
+):
+    model = request.getfixturevalue(model)
+    p = partition_of(model, photograph, "random")
+    usual = codec.encode(model, photograph, p)
+    encoded = codec.encode(model, photograph, p, coder_name=coder_name)
+    decoded = codec.decode(model, encoded.data)
+    assert_same_symbols(decoded, usual)
+    np.testing.assert_array_equal(decoded.picture, usual.picture)
+    for theirs, ours in zip(decoded.partition, partition.trim(p, *photograph.shape[:2]),
+                            strict=True):  # fmt: skip
+        np.testing.assert_array_equal(theirs, ours)
+    assert bitstream.parse(encoded.data)[0].coder == coder.CODERS[coder_name]
+    # By as much as the bytes of four sections may be fuller or emptier.
+    assert len(encoded.data) == pytest.approx(len(usual.data), rel=0.002, abs=4)

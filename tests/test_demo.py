@@ -9,6 +9,8 @@ import pytest
 
 from rdonet_jax import codec, images
 
+pytestmark = pytest.mark.once
+
 SCRIPT = Path(codec.__file__).parent.parent / "examples" / "demo.py"
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval as eval_script
-from rdonet_jax import codec, evaluation, images, partition, results
+from rdonet_jax import bitstream, codec, coder, evaluation, images, partition, results
 from rdonet_jax.evaluation import EvaluationError, Picture, Settings
 from rdonet_jax.rdo import Plan
 from rdonet_jax.results import Row
@@ -142,15 +142,28 @@ def test_the_first_picture_of_each_padded_size_is_coded_untimed_before(
     shapes = []
     encode = codec.encode
 
-    def recorded(model, x, p, quality, reconstruct):
+    def recorded(model, x, *others, reconstruct=True):
         if not reconstruct:
             shapes.append(x.shape)
-        return encode(model, x, p, quality=quality, reconstruct=reconstruct)
+        return encode(model, x, *others, reconstruct=reconstruct)
 
     monkeypatch.setattr(codec, "encode", recorded)
     rows = [r for r, _ in evaluation.code_all(tiny_model, pictures[:2], Plan(), tmp_path)]
     assert shapes == [(192, 256, 3), (192, 256, 3), (170, 250, 3)]
     assert all(row.encoding_time > 0 and row.decoding_time > 0 for row in rows)
+
+
+def test_files_are_written_by_the_range_coder_that_is_asked_for(
+    tiny_model, pictures, tmp_path, coder_name
+):
+    (row, _), = evaluation.code_all(
+        tiny_model, pictures[:1], Plan(), tmp_path, coder=coder_name
+    )  # fmt: skip
+    header, _ = bitstream.parse((tmp_path / f"{row.name}.rdo").read_bytes())
+    assert header.coder == coder.CODERS[coder_name]
+    settings = evaluation.Settings(coder=coder_name)
+    words = evaluation.description(tiny_model, [row], settings)
+    assert words.startswith(f"real files, {coder_name} range coder, ")
 
 
 def test_results_have_compressais_schema(real_run, tiny_model):

@@ -6,6 +6,8 @@ import pytest
 
 from rdonet_jax import files
 
+pytestmark = pytest.mark.once
+
 
 def test_a_file_is_replaced_by_what_is_written(tmp_path):
     path = tmp_path / "a"

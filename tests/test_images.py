@@ -13,6 +13,8 @@ from PIL import ExifTags, Image, ImageCms
 from rdonet_jax import images
 from rdonet_jax.images import ImageError
 
+pytestmark = pytest.mark.once
+
 
 def picture(height=5, width=7, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

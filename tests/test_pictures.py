@@ -16,6 +16,8 @@ from PIL import ExifTags, Image
 from rdonet_jax import images, memory, pictures
 from rdonet_jax.pictures import PictureError, PictureWarning
 
+pytestmark = pytest.mark.once
+
 
 def noise(seed: int, width: int = 80, height: int = 72) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from rdonet_jax import partition, report
 
+pytestmark = pytest.mark.once
+
 HAS_RED_AND_GREEN = {0: (True, False), 1: (True, True), 2: (False, True)}
 
 

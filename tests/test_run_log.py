@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from rdonet_jax import run_log
 
+pytestmark = pytest.mark.once
+
 
 def write_steps(path, steps):
     path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax import bitstream, codec, images, partition, rdo, zoo
+from rdonet_jax import bitstream, codec, coder, images, partition, rdo, zoo
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT
 
 # Compressing and decompressing
@@ -120,6 +120,20 @@ def test_models_tells_what_each_was_trained_for_and_how_long(
         "  validation: 0.438 bpp (estimate), 27.27 dB\n",
         "",
     )
+
+
+def test_a_file_says_which_range_coder_decodes_it(rdonet, bundle, coder_name):
+    assert rdonet("compress", "a.png", "--coder", coder_name).code == 0
+    out = rdonet("info", "a.png.rdo").out
+    assert f"format version 2, range coder {coder_name}\n" in out
+    assert rdonet("decompress", "a.png.rdo").code == 0
+    assert rdonet("decompress", "b.rdo").code == 0
+
+
+def test_every_range_coder_has_its_name_on_the_command_line(rdonet):
+    for name in coder.CODERS:
+        assert rdonet("compress", "missing.png", "--coder", name).code == 1
+    assert rdonet("compress", "missing.png", "--coder", "morse").code == 2
 
 
 # info

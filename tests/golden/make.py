@@ -1,7 +1,9 @@
-"""Makes the golden file: weights, a picture compressed with them, and the symbols it decodes to.
+"""Makes the golden files: weights, a picture compressed with them by every range coder, and the
+symbols that all of these decode to.
 
-`python -m tests.golden.make`, in the repository's root. A new golden file gives up the files of the
-old format or arithmetic, so it is made when they are changed on purpose, and never otherwise.
+`python -m tests.golden.make`, in the repository's root and the environment of `requirements.txt`,
+which holds all range coders. New golden files give up the files of the old format or arithmetic, so
+they are made when these are changed on purpose, and never otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from rdonet_jax import codec, config, partition, zoo
 from tests.conftest import mini_parameters
 
 FOLDER = Path(__file__).parent
-PICTURE = FOLDER / "picture.rdo"
+PICTURES = {"constriction": FOLDER / "picture.rdo", "tfc": FOLDER / "picture-tfc.rdo"}
+"""By the range coder that wrote them."""
 SYMBOLS = FOLDER / "symbols.json"
 QUALITY = 60.0
 
@@ -47,8 +50,10 @@ def main() -> None:
     levels = np.zeros((4, 20), np.uint8)
     levels[:, 4:8] = 2
     levels[:2, 8:12] = 1
-    encoded = codec.encode(model, image, partition.from_level_map(levels), QUALITY)
-    PICTURE.write_bytes(encoded.data)
+    for coder_name, path in PICTURES.items():
+        p = partition.from_level_map(levels)
+        encoded = codec.encode(model, image, p, QUALITY, coder_name)
+        path.write_bytes(encoded.data)
     SYMBOLS.write_text(json.dumps(hashes(encoded.symbols), indent=1) + "\n")
 
 
