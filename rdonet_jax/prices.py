@@ -28,7 +28,7 @@ from rdonet_jax.zoo import Model
 AREA = partition.STRIDES[0]
 """Pixels on the side of the areas by which costs are told apart."""
 
-MOST_AT_ONCE = 6
+MOST_AT_ONCE = 5
 """Partitions that one compiled call prices."""
 
 
@@ -114,17 +114,18 @@ class Prices:
             self._quality,
         )
         bits, squares, dissimilarity = (np.asarray(part, np.float64)[: len(masks)] for part in maps)
-        flags = np.stack([tree_coding.bits(p, *self.size) for p in candidates])
-        per_area = (partition.BLOCK // AREA) ** 2
-        flags = (
-            flags.repeat(partition.BLOCK // AREA, 1).repeat(partition.BLOCK // AREA, 2) / per_area
-        )
+        flags = np.stack([self._flag_bits(p) for p in candidates])
         areas = bits + flags + self.weights.squares * squares
         totals = areas.sum((1, 2))
         if self._with_similarity:
             local, whole = self._dissimilar(dissimilarity)
             areas, totals = areas + local, totals + whole
         return Costs(areas, totals)
+
+    def _flag_bits(self, p: Partition) -> np.ndarray:
+        """The bits of the partition itself, those of a block spread over its areas."""
+        per_side = partition.BLOCK // AREA
+        return np.kron(tree_coding.bits(p, *self.size) / per_side**2, np.ones((per_side, per_side)))
 
     def _dissimilar(self, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The price of 1 - MS-SSIM by areas, and of the whole picture.
