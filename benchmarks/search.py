@@ -28,7 +28,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rdonet_jax import evaluation, images, pictures, rdo, search, zoo
+from rdonet_jax import images, pictures, rdo, search, zoo
 from rdonet_jax.config import PortableConfig
 from rdonet_jax.prices import Prices
 from rdonet_jax.search import Effort
@@ -83,10 +83,9 @@ def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     list(search.fast(search.counted(prices, effort), start, 2))
     blocks = start.split64.size
     full = seconds(
-        lambda: [evaluation.estimate_picture(model, image, start, quality) for _ in range(SAMPLED)],
-        1,
+        lambda: [Prices(model, image, quality)([start]) for _ in range(SAMPLED)], rounds=1
     )
-    shared = seconds(lambda: [prices([start]) for _ in range(SAMPLED)], 1)
+    shared = seconds(lambda: [prices([start]) for _ in range(SAMPLED)], rounds=1)
     height, width = image.shape[:2]
     print(f"two passes on {width}x{height} pixels, {blocks} blocks, from the variance mask")
     print(f"fast: {fast:.2f} s ({effort.codings} codings in {effort.calls} calls)")
@@ -128,7 +127,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="standard")
     parser.add_argument("--quality", type=float, nargs="+", default=[10.0, 50.0])
-    parser.add_argument("--crops", type=int, default=8)
+    parser.add_argument("--crops", type=int, default=8, help="0 leaves out the first part")
     parser.add_argument("--megapixels", type=float, nargs="*", default=[24.0])
     parser.add_argument("--only-large", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -140,7 +139,8 @@ def main() -> None:
         large(model, whole, qualities[0], options.megapixels[0])
         return
     print(f"model {model.name} {model.digest.hex()}, jax {jax.__version__} on {jax.devices()}")
-    compare(model, paths[:: max(1, len(paths) // options.crops)][: options.crops], qualities)
+    if options.crops:
+        compare(model, paths[:: max(1, len(paths) // options.crops)][: options.crops], qualities)
     race(model, whole, qualities[-1])
     encoding_times(model, whole, qualities[-1])
     for megapixels in options.megapixels:
