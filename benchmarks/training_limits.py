@@ -12,7 +12,6 @@ start of many small operations.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -104,7 +103,7 @@ def measure() -> Limits:
 
 def input_seconds(seen: pictures.Pictures, schedule: training_config.TrainingConfig) -> float:
     """Seconds per crop of the input pipeline when nothing else runs."""
-    with contextlib.closing(data.batches(seen, schedule)) as batches:
+    with data.closing(data.batches(seen, schedule)) as batches:
         for _ in range(data.MOST_THREADS + data.READY_BATCHES):  # may lie ready at the first call
             next(batches)
         start = time.perf_counter()

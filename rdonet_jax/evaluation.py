@@ -175,7 +175,11 @@ def code_all(
             began = time.perf_counter()
             found = rdo.encode(model, picture.pixels, plan, quality, coder)
             encoding_time = time.perf_counter() - began
-            expected = codec.encode(model, picture.pixels, found.partition, quality, coder)
+            if found.searched and found.searched.interrupted:
+                raise KeyboardInterrupt  # half a search is no result
+            expected = found.encoded
+            if expected.picture is None:
+                expected = codec.encode(model, picture.pixels, found.partition, quality, coder)
         target = _target(folder, picture.name, FILE_SUFFIX)
         images.write_bytes(target, found.encoded.data, force)
         content = target.read_bytes()
@@ -299,14 +303,14 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
         kind = "estimated rate, no files"
     else:
         kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
-    weights = f"{plan_words(settings.plan)}, weights {model.digest.hex()}"
+    weights = f"{_plan_words(settings.plan)}, weights {model.digest.hex()}"
     number = codec.stream_quality(model.config, settings.quality)
     if number is not None:
         weights = f"quality {codec.quality_of(model.config, number):.4g}, {weights}"
     return "; ".join([kind, weights, f"mean over pictures: {len(rows)}", *results.notes(rows)])
 
 
-def plan_words(plan: Plan) -> str:
+def _plan_words(plan: Plan) -> str:
     """How partitions are chosen, in words."""
     init = f"{plan.init} mask" if isinstance(plan.init, str) else "given mask"
     if not plan.passes:

@@ -196,12 +196,9 @@ def hyper_mask(mask: jax.Array) -> jax.Array:
     return _reduce(_padded(mask, HYPER_STRIDE), HYPER_STRIDE, jnp.any)
 
 
-def block_sums(values: jax.Array, level: int) -> jax.Array:
-    """Sums over each 64x64 block of a per-position map of `level`.
-
-    [..., H/s, W/s] with s the pixels per position of that level, to [..., H/64, W/64].
-    """
-    return _reduce(jnp.asarray(values), BLOCK // STRIDES[level], jnp.sum)
+def tile_sums(values: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
+    """Sums over every size x size tile of the last two axes; NumPy for NumPy, JAX for JAX."""
+    return _tiles(values, size).sum(axis=(-3, -1))
 
 
 def bits_by_area(
@@ -216,7 +213,7 @@ def bits_by_area(
     total = jnp.zeros(())
     for level, (mask, y, z) in enumerate(zip(masks, y_bits, z_bits, strict=True)):
         rows, cols = mask.shape[-2:]
-        served = _reduce(_padded(mask, HYPER_STRIDE), HYPER_STRIDE, jnp.sum)
+        served = tile_sums(_padded(mask, HYPER_STRIDE), HYPER_STRIDE)
         shared = _enlarge(z / jnp.maximum(served, 1), HYPER_STRIDE)[..., :rows, :cols]
         factor = 2**level
         total = total + _enlarge((y + jnp.where(mask, shared, 0.0)) / factor**2, factor)

@@ -199,7 +199,7 @@ def _distortion(
     )
     squares = jnp.mean(jnp.square(x - x_hat), axis=-1)[0] * rows[:, None] * cols
     scales = _scales_of(min(pixels.shape[1:3])) if with_similarity else 0
-    return _sums(squares, AREA), _dissimilarity(x / 255.0, x_hat / 255.0, scales)
+    return partition.tile_sums(squares, AREA), _dissimilarity(x / 255.0, x_hat / 255.0, scales)
 
 
 def _scales_of(side: int) -> int:
@@ -221,11 +221,5 @@ def _dissimilarity(x: jax.Array, x_hat: jax.Array, scales: int) -> jax.Array:
             ((missing := n * side - have) // 2, missing - missing // 2)
             for n, have in zip(grid, dissimilar.shape, strict=True)
         ]
-        parts.append(_sums(jnp.pad(dissimilar, margins, mode="edge"), side) / side**2)
+        parts.append(partition.tile_sums(jnp.pad(dissimilar, margins, mode="edge"), side) / side**2)
     return jnp.stack(parts)
-
-
-def _sums(values: jax.Array, size: int) -> jax.Array:
-    """Sums of every size x size tile of [H, W]."""
-    rows, cols = values.shape
-    return jnp.sum(values.reshape(rows // size, size, cols // size, size), axis=(1, 3))

@@ -106,11 +106,12 @@ def encode(
     start = start_of(model, image, plan.init, quality, cost)
     found, interrupted = _found(cost, start, plan.passes, report)
     report("coding")
-    files = [codec.encode(model, image, p, quality, coder_name) for p in (start, found)]
-    before, after = (prices.of_file(len(file.data), file.picture) for file in files)
-    best = int(after < before)
-    searched = Searched(effort, before, min(before, after), interrupted)
-    return Optimised(files[best], (start, found)[best], searched)
+    candidates = [start] if all(map(np.array_equal, start, found)) else [start, found]
+    files = [codec.encode(model, image, p, quality, coder_name) for p in candidates]
+    costs = [prices.of_file(len(file.data), file.picture) for file in files]
+    best = int(np.argmin(costs))
+    searched = Searched(effort, costs[0], costs[best], interrupted)
+    return Optimised(files[best], candidates[best], searched)
 
 
 def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = None) -> Partition:

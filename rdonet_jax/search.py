@@ -94,11 +94,12 @@ def from_uniform(cost: Cost, grid: tuple[int, int]) -> Partition:
     that level alone, so the levels' influence on each other is left out.
     """
     levels = [partition.uniform(level, grid) for level in range(3)]
-    areas = cost([_on_host(p) for p in levels]).areas
+    areas = cost(levels).areas
     whole, halves, fine = areas[2], areas[1], areas[0]
-    quarters = _sums(fine, 2) < _sums(halves, 2)
-    best = np.minimum(_sums(fine, 2), _sums(halves, 2))
-    split = _sums(best, 2) < _sums(whole, 4)
+    as_fine, as_half = partition.tile_sums(fine, 2), partition.tile_sums(halves, 2)
+    quarters = as_fine < as_half
+    best = np.minimum(as_fine, as_half)
+    split = partition.tile_sums(best, 2) < partition.tile_sums(whole, 4)
     return Partition(split, quarters & np.kron(split, np.ones((2, 2), bool)))
 
 
@@ -252,7 +253,7 @@ def _around(areas: np.ndarray, colour: tuple[int, int]) -> np.ndarray:
     first_row, first_col = (_PER_BLOCK * parity for parity in colour)
     padded = np.pad(areas, _MARGIN)[first_row:, first_col:]
     squares = padded[: 2 * rows * _PER_BLOCK, : 2 * cols * _PER_BLOCK]
-    return _sums(squares, _PER_BLOCK).reshape(rows, 2, cols, 2).swapaxes(1, 2)
+    return partition.tile_sums(squares, _PER_BLOCK).reshape(rows, 2, cols, 2).swapaxes(1, 2)
 
 
 def blocks_of(p: Partition) -> Blocks:
@@ -288,13 +289,3 @@ def _with_block(
     splits, all_quarters = around.split.copy(), around.quarters.copy()
     splits[block], all_quarters[block] = split, quarters
     return partition_of(Blocks(splits, all_quarters))
-
-
-def _sums(values: np.ndarray, size: int) -> np.ndarray:
-    """Sums of every size x size tile."""
-    rows, cols = values.shape
-    return values.reshape(rows // size, size, cols // size, size).sum((1, 3))
-
-
-def _on_host(p: Partition) -> Partition:
-    return Partition(*(np.asarray(splits) for splits in p))

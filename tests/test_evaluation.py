@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval as eval_script
-from rdonet_jax import bitstream, codec, coder, evaluation, images, partition, results
+from rdonet_jax import bitstream, codec, coder, evaluation, images, partition, rdo, results
 from rdonet_jax.evaluation import EvaluationError, Picture, Settings
 from rdonet_jax.rdo import Plan
 from rdonet_jax.results import Row
@@ -320,6 +320,20 @@ def test_files_that_exist_are_replaced_only_by_force(tiny_model, pictures, tmp_p
     with pytest.raises(images.ImageError, match="exists already"):
         evaluation.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings))
     evaluation.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings, force=True))
+
+
+def test_an_interrupted_search_ends_the_evaluation(tiny_model, pictures, tmp_path, monkeypatch):
+    original = rdo.encode
+
+    def interrupted(*arguments):
+        found = original(*arguments)
+        searched = rdo.Searched(rdo.Effort(), 1.0, 1.0, interrupted=True)
+        return found._replace(searched=searched)
+
+    monkeypatch.setattr(rdo, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(evaluation.code_all(tiny_model, pictures[:1], Plan(), tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def _estimate_all(model, pictures):

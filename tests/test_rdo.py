@@ -12,12 +12,6 @@ from rdonet_jax.rdo import Plan
 QUALITY = 30.0
 
 
-def told(steps):
-    """A report function, and what it is told."""
-    said: list[str] = []
-    return said, said.append
-
-
 @pytest.mark.parametrize("init", ["variance", "static", "uniform", "uniform-64"])
 def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
     mini_model, photograph, init
@@ -88,8 +82,8 @@ def test_an_interrupted_search_leaves_the_best_so_far(mini_model, photograph):
 @pytest.mark.parametrize("passes", [0, 1, 2])
 def test_progress_is_told_in_the_order_of_the_steps(mini_model, photograph, passes):
     plan = Plan(passes=passes)
-    said, report = told(plan)
-    rdo.encode(mini_model, photograph[:64, :128], plan, QUALITY, report=report)
+    said: list[str] = []
+    rdo.encode(mini_model, photograph[:64, :128], plan, QUALITY, report=said.append)
     steps = rdo.steps(plan)
     assert said == sorted(said, key=steps.index)
     assert {said[0], said[-1]} == {steps[0], steps[-1]}
