@@ -1,4 +1,4 @@
-"""The container: header, four sections of coded data, checksum. docs/format.md is its description.
+"""The container: header, sections, checksum. docs/format.md is its description.
 
 Parsing trusts nothing: whatever the bytes are, it returns what `pack` was given or raises
 FormatError, and itself it allocates no more than the input's own size. What decoding allocates
@@ -10,13 +10,17 @@ import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from rdonet_jax import content
 from rdonet_jax.coder import CODERS
 
 MAGIC = b"\x92RDO"
-VERSION = 2
-MAX_PIXELS = 2**27
-"""Pixels of the largest picture that is written, and that is read unless the caller asks for more.
-"""
+PLAIN_VERSION = 2
+"""Of files that hold 8-bit colour and nothing more."""
+FORM_VERSION = 3
+"""Of all others: they say what their form is."""
+VERSIONS = (PLAIN_VERSION, FORM_VERSION)
+
+MAX_PIXELS = content.MAX_PIXELS
 MAX_SIDE = 2**16 - 1
 """Bounds what a decoder does per row or column of a file that claims a long, thin picture."""
 
@@ -26,6 +30,11 @@ MAX_PLATFORM = 64
 """Characters that name a platform."""
 WEIGHTS_BYTES = 4
 
+GRAY, DEEP = 1, 2
+EXTRAS = {"alpha": 4, "icc": 8, "exif": 16}
+"""The flags of the form: of the pixels, and of the sections that a file may have more."""
+
+_FORMS = range(1, 32)
 _CRC_BYTES = 4
 _NUMBER_BYTES = 5
 
@@ -42,7 +51,8 @@ class Header:
     quality: on the scale of the model, 0 to MAX_QUALITY; None when the model has one quality.
     weights: first 4 bytes of the SHA-256 of the weights file. platform: what the file is bound to,
     printable ASCII; empty when it decodes everywhere. symbols_crc: CRC-32 of all symbols, by which
-    a decoder notices that it has arrived at other symbols than the encoder's.
+    a decoder notices that it has arrived at other symbols than the encoder's. gray: the picture
+    has one channel. deep: it has 16 bits, not 8.
     """
 
     coder: int
@@ -52,25 +62,51 @@ class Header:
     weights: bytes
     platform: str
     symbols_crc: int
+    gray: bool = False
+    deep: bool = False
 
 
 class Sections(NamedTuple):
-    """The coded data in the order of the file: partition, then levels from the coarsest."""
+    """What a file holds, in its order: partition, levels from the coarsest, and what goes along.
+
+    The last three are for `attachments` to read, and empty where the file has no such thing.
+    """
 
     partition: bytes
     level2: bytes
     level1: bytes
     level0: bytes
+    alpha: bytes = b""
+    icc: bytes = b""
+    exif: bytes = b""
+
+
+def form_of(header: Header, sections: Sections) -> int:
+    """The flags that a file has; 0 for one of the plain version, which does not name them."""
+    pixels = GRAY * header.gray | DEEP * header.deep
+    return pixels | sum(flag for name, flag in EXTRAS.items() if getattr(sections, name))
+
+
+def version_of(header: Header, sections: Sections) -> int:
+    """The version of the format in which a file is written."""
+    return FORM_VERSION if form_of(header, sections) else PLAIN_VERSION
+
+
+def _present(form: int) -> tuple[str, ...]:
+    """The names of the sections of a file of this form."""
+    return tuple(n for n in Sections._fields if n not in EXTRAS or form & EXTRAS[n])
 
 
 def pack(header: Header, sections: Sections) -> bytes:
     """The file's bytes. Raises FormatError for a header that `parse` would refuse."""
     _check(header, max_pixels=None)
     quality = 0 if header.quality is None else 1 + header.quality
+    form = form_of(header, sections)
+    present = [getattr(sections, name) for name in _present(form)]
     body = b"".join(
         (
             MAGIC,
-            bytes([VERSION, header.coder]),
+            bytes([version_of(header, sections), header.coder]),
             _number(header.height),
             _number(header.width),
             _number(quality),
@@ -78,8 +114,9 @@ def pack(header: Header, sections: Sections) -> bytes:
             bytes([len(header.platform)]),
             header.platform.encode("ascii"),
             header.symbols_crc.to_bytes(_CRC_BYTES, "big"),
-            *(_number(len(section)) for section in sections),
-            *sections,
+            bytes([form] if form else []),
+            *(_number(len(section)) for section in present),
+            *present,
         )
     )
     return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "big")
@@ -100,9 +137,11 @@ def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
     weights = reader.take(WEIGHTS_BYTES, "weights")
     platform = reader.take(reader.byte("platform"), "platform")
     symbols_crc = int.from_bytes(reader.take(_CRC_BYTES, "symbols checksum"), "big")
-    lengths = [reader.number(f"length of section {field}") for field in Sections._fields]
-    pairs = zip(lengths, Sections._fields, strict=True)
-    sections = Sections(*(reader.take(n, f"section {field}") for n, field in pairs))
+    form = reader.byte("form") if data[len(MAGIC)] == FORM_VERSION else None
+    names = _present(form or 0)
+    lengths = [reader.number(f"length of section {name}") for name in names]
+    pairs = zip(lengths, names, strict=True)
+    sections = Sections(**{name: reader.take(n, f"section {name}") for n, name in pairs})
     checksum = int.from_bytes(reader.take(_CRC_BYTES, "checksum"), "big")
     reader.finish()
     # Damage is told from illegal fields: past this point the fields are what somebody wrote.
@@ -116,8 +155,12 @@ def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
         weights,
         platform.decode("latin-1"),
         symbols_crc,
+        gray=bool(form and form & GRAY),
+        deep=bool(form and form & DEEP),
     )
     _check(header, max_pixels)
+    if form is not None:
+        _check_form(form, sections)
     return header, sections
 
 
@@ -126,9 +169,10 @@ def _check_start(data: bytes) -> None:
         raise FormatError("the file is empty")
     if not data.startswith(MAGIC[: len(data)]):
         raise FormatError("this is no RDONet file: it does not begin with the magic bytes")
-    if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
+    if len(data) > len(MAGIC) and data[len(MAGIC)] not in VERSIONS:
         raise FormatError(
-            f"format version {data[len(MAGIC)]} is unknown; this program reads version {VERSION}"
+            f"format version {data[len(MAGIC)]} is unknown; this program reads versions "
+            f"{' and '.join(map(str, VERSIONS))}"
         )
 
 
@@ -155,6 +199,14 @@ def _check(header: Header, max_pixels: int | None) -> None:
             f"the picture has {header.width} x {header.height} pixels, more than the limit of "
             f"{max_pixels}"
         )
+
+
+def _check_form(form: int, sections: Sections) -> None:
+    if form not in _FORMS:
+        raise FormatError(f"illegal form {form}, not {_FORMS.start} to {_FORMS.stop - 1}")
+    for name, flag in EXTRAS.items():
+        if form & flag and not getattr(sections, name):
+            raise FormatError(f"the section {name} is empty, though the file says that it has one")
 
 
 def _number(value: int) -> bytes:

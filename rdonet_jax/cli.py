@@ -24,8 +24,6 @@ from rdonet_jax.console import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from rdonet_jax.bitstream import Header
     from rdonet_jax.partition import Partition
     from rdonet_jax.rdo import Searched
@@ -70,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     compress = _command(commands, "compress", _compress, "compress a picture")
     compress.add_argument(
-        "input", metavar="IN", type=_name, help="picture: PNG, JPEG, WebP, TIFF, BMP, ..."
+        "input", metavar="IN", type=_name, help="picture: PNG, JPEG, WebP, AVIF, TIFF, ..."
     )
     compress.add_argument(
         "output", metavar="OUT", nargs="?", type=_name, help=f"default: IN{COMPRESSED_SUFFIX}"
@@ -98,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
         "--coder", choices=("constriction", "tfc"), default="constriction",
         help="range coder; tfc is TensorFlow Compression's (default: %(default)s)",
     )  # fmt: skip
+    compress.add_argument(
+        "--strip", action="store_true",
+        help="drop the colour profile, converting to sRGB, and the EXIF data",
+    )  # fmt: skip
     _add_output_options(compress)
 
     decompress = _command(commands, "decompress", _decompress, "restore a picture")
@@ -113,6 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     decompress.add_argument(
         "--max-pixels", metavar="N", type=_count,
         help="refuse files that claim more pixels than this (default: 134217728)",
+    )  # fmt: skip
+    decompress.add_argument(
+        "--background", metavar="COLOUR", type=_colour,
+        help="flatten a picture with transparency on this colour: white, #ff8000, ...",
     )  # fmt: skip
     _add_output_options(decompress)
 
@@ -163,6 +169,17 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _colour(text: str) -> tuple[int, int, int]:
+    """An argument that is a colour, as 8-bit RGB."""
+    from PIL import ImageColor
+
+    try:
+        red, green, blue = ImageColor.getrgb(text)
+    except ValueError as error:  # of four numbers too
+        raise argparse.ArgumentTypeError(f"{text!r} is no opaque colour") from error
+    return red, green, blue
+
+
 class _Version(argparse.Action):
     """Looks the version up only when it is asked for."""
 
@@ -185,27 +202,27 @@ def _compress(options: argparse.Namespace) -> None:
     source, target = options.input, options.output
     if target is None:
         target = source + COMPRESSED_SUFFIX
-    from rdonet_jax import images
+    from rdonet_jax import images, picture_reader
 
     with explained(images.ImageError):
         _check_paths(source, target)
         if Path(target).suffix.lower() in images.WRITABLE_FORMATS:
             raise CommandError(f"{target}: is the name of a picture, not of a compressed file")
         images.check_target(target, options.force)
-        image = images.load(source)
+        picture = picture_reader.load(source, options.strip)
 
     from rdonet_jax import codec, partition, rdo
 
     model = _load_model(options.model)
-    plan = rdo.Plan(_init(image, options.init), options.rdo)
+    plan = rdo.Plan(_init(picture.size, options.init), options.rdo)
     with coding(source, rdo.steps(plan), options.quiet) as report:
         with explained(codec.EncodeError, about=source):
-            found = rdo.encode(model, image, plan, options.quality, options.coder, report)
+            found = rdo.encode(model, picture, plan, options.quality, options.coder, report)
         data = found.encoded.data
     with explained(images.ImageError):
         images.write_bytes(target, data, options.force)
     if not options.quiet:
-        height, width = image.shape[:2]
+        height, width = picture.size
         shares = partition.block_shares(found.partition, height, width)
         strides = "/".join(map(str, partition.STRIDES))
         say(
@@ -235,13 +252,14 @@ def _decompress(options: argparse.Namespace) -> None:
     _check_paths(source, target)
     data = Path(source).read_bytes()
 
-    from rdonet_jax import bitstream, images
+    from rdonet_jax import bitstream, content, images, picture_writer
 
     limit = bitstream.MAX_PIXELS if options.max_pixels is None else options.max_pixels
     with explained(bitstream.FormatError, about=source):
-        header, _ = bitstream.parse(data, limit)
+        header, sections = bitstream.parse(data, limit)
+    alpha = bool(sections.alpha) and options.background is None
     with explained(images.ImageError):
-        images.check_picture_target(target, options.force, (header.height, header.width))
+        picture_writer.check(target, options.force, (header.height, header.width), alpha)
 
     from rdonet_jax import codec
 
@@ -250,12 +268,15 @@ def _decompress(options: argparse.Namespace) -> None:
         explained(bitstream.FormatError, about=source),
         coding(source, codec.DECODING_STEPS, options.quiet) as report,
     ):
-        picture = codec.decode(model, data, report, limit).picture
+        picture = codec.decode(model, data, report, limit).content
+    if options.background is not None:
+        picture = content.flattened(picture, options.background)
     with explained(images.ImageError):
-        images.save(target, picture, options.force)
+        notes = picture_writer.save(target, picture, options.force)
     if not options.quiet:
-        seconds = time.perf_counter() - started
-        say(f"{target}: {header.width}x{header.height} pixels, {seconds:.1f} s")
+        seconds = f"{time.perf_counter() - started:.1f} s"
+        size = f"{header.width}x{header.height} pixels"
+        say(f"{target}: {', '.join([size, *notes, seconds])}")
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -311,8 +332,8 @@ def _bundled_weights(source: str, header: Header) -> str:
     return str(path)
 
 
-def _init(image: np.ndarray, init: str) -> str | Partition:
-    """A start by its name, or the partition in a mask file."""
+def _init(size: tuple[int, int], init: str) -> str | Partition:
+    """A start by its name, or the partition in a mask file, for a picture of (height, width)."""
     from rdonet_jax import images, partition, rdo
 
     if init in rdo.INITS:
@@ -321,7 +342,7 @@ def _init(image: np.ndarray, init: str) -> str | Partition:
         raise CommandError(f"{init}: is neither a mask file nor one of {', '.join(rdo.INITS)}")
     with explained(images.ImageError):
         levels = images.load_mask(init)
-    height, width = image.shape[:2]
+    height, width = size
     expected = tuple(4 * blocks for blocks in partition.grid_of(height, width))
     if levels.shape != expected:
         raise CommandError(

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax import (
+    attachments,
     bitstream,
     coder,
+    content,
     fixed_codec,
     memory,
     partition,
@@ -25,6 +27,7 @@ from rdonet_jax import (
 )
 from rdonet_jax.bitstream import FormatError, Header, Sections
 from rdonet_jax.config import AnyConfig, PortableConfig
+from rdonet_jax.content import Picture
 from rdonet_jax.models import families
 from rdonet_jax.models.hierarchy import COARSE_TO_FINE
 from rdonet_jax.partition import Partition
@@ -55,17 +58,22 @@ class Encoded(NamedTuple):
     """A compressed picture and what the encoder knows about it."""
 
     data: bytes
-    picture: np.ndarray | None  # uint8 [H, W, 3], what the decoder will give, if asked for
+    picture: np.ndarray | None  # pixels, what the decoder will give, if asked for
     symbols: tuple[tuple[np.ndarray, ...], ...]  # per level, the symbols of its runs
 
 
 class Decoded(NamedTuple):
     """A decompressed picture and what stood in the file."""
 
-    picture: np.ndarray  # uint8 [H, W, 3]
+    content: Picture
     partition: Partition
     quality: float | None  # 0 to 100; None from a model that has one quality
     symbols: tuple[tuple[np.ndarray, ...], ...]
+
+    @property
+    def picture(self) -> np.ndarray:
+        """Its pixels: uint8 [H, W, 3] but for gray ones and those of 16 bits."""
+        return self.content.pixels
 
 
 def jitted_steps() -> tuple[Any, ...]:
@@ -97,7 +105,7 @@ def quality_of(config: AnyConfig, number: int | None) -> float | None:
 
 
 def pad_picture(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] replicated to multiples of 64 at the bottom and the right, [1, ·, ·, 3]."""
+    """Pixels [H, W, 3] replicated to multiples of 64 at the bottom and the right, [1, ·, ·, 3]."""
     bottom, right = ((-side) % partition.BLOCK for side in image.shape[:2])
     return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")[None]
 
@@ -128,6 +136,7 @@ def choose_partition(
     if mask not in MASKS:
         raise ValueError(f"unknown mask {mask!r}; there are {', '.join(MASKS)}")
     number = stream_quality(model.config, quality)
+    image = content.plain(image)
     if mask == "variance":
         step = None if number is None else np.array([number], np.int32)
         batched = _variance_partition(model.config, pad_picture(image), step)
@@ -150,27 +159,33 @@ def require_coder(name: str) -> None:
         raise EncodeError(str(error)) from error
 
 
-def compress(model: Model, image: np.ndarray, p: Partition, quality: float | None = None) -> bytes:
-    """The file's bytes for a picture uint8 [H, W, 3], coded with the partition p."""
+def compress(
+    model: Model, image: Picture | np.ndarray, p: Partition, quality: float | None = None
+) -> bytes:
+    """The file's bytes for a picture, or for pixels alone, coded with the partition p."""
     return encode(model, image, p, quality, reconstruct=False).data
 
 
 def decompress(model: Model, data: bytes) -> np.ndarray:
-    """The picture uint8 [H, W, 3]. Raises `FormatError` for bytes that cannot be decoded."""
+    """The pixels in a file, uint8 [H, W, 3] but for gray pictures and those of 16 bits.
+
+    Raises `FormatError` for bytes that cannot be decoded. `decode` gives alpha and all else too.
+    """
     return decode(model, data).picture
 
 
 def encode(
     model: Model,
-    image: np.ndarray,
+    image: Picture | np.ndarray,
     p: Partition,
     quality: float | None = None,
     coder_name: str = DEFAULT_CODER,
     report: Report = silent,
     reconstruct: bool = True,
 ) -> Encoded:
-    """Compresses uint8 [H, W, 3] with the partition p, and says what the decoder will see.
+    """Compresses a picture with the partition p, and says what the decoder will see.
 
+    Pixels alone stand for a picture that is nothing else. Colours that alpha hides are replaced.
     `quality` is 0 to 100 for a portable model (None: `DEFAULT_QUALITY`), None for any other.
     Without `reconstruct` the work ends with the last symbols, and the picture is None; the bytes
     are the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
@@ -180,11 +195,12 @@ def encode(
     """
     require_coder(coder_name)
     number = stream_quality(model.config, quality)
-    height, width = checked_size(model.config, image)
+    picture, extras = _prepared(model.config, image)
+    height, width = picture.size
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
     walk = _walk(model, p, (height, width), number)
     report("analysis")
-    features = walk.analyse(pad_picture(image))
+    features = walk.analyse(pad_picture(content.colour(picture.pixels)))
     streams: dict[str, bytes] = {}
     for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
@@ -195,8 +211,7 @@ def encode(
         streams[f"level{level}"] = coder.encode(runs, model.tables, coder_name)
     if reconstruct:
         report("synthesis")
-    picture = walk.picture()[:height, :width] if reconstruct else None
-    sections = Sections(tree_coding.encode(p, height, width, coder_name), **streams)
+    tree = tree_coding.encode(p, height, width, coder_name)
     header = Header(
         coder=coder.CODERS[coder_name],
         height=height,
@@ -205,8 +220,31 @@ def encode(
         weights=model.digest,
         platform=_platform(model.config),
         symbols_crc=walk.checksum,
+        gray=picture.gray,
+        deep=picture.deep,
     )
-    return Encoded(bitstream.pack(header, sections), picture, _by_level(walk))
+    data = bitstream.pack(header, Sections(tree, **streams, **extras))
+    return Encoded(data, _pixels(walk, header) if reconstruct else None, _by_level(walk))
+
+
+def _prepared(config: AnyConfig, image: Picture | np.ndarray) -> tuple[Picture, dict[str, bytes]]:
+    """A picture as it is coded, and the sections of what goes along. Raises `EncodeError`."""
+    checked_size(config, image)
+    picture = content.prepared(content.of(image))
+    try:
+        return picture, attachments.pack(picture)
+    except attachments.AttachmentError as error:
+        raise EncodeError(str(error)) from error
+
+
+def _pixels(walk: Walk, header: Header) -> np.ndarray:
+    """What the walk has arrived at, in the form that the header names.
+
+    The mean that makes gray is taken of 16 bits, since three roundings to 8 are two too many.
+    """
+    padded = walk.picture(deep=header.deep or header.gray)
+    pixels = padded[: header.height, : header.width]
+    return content.gray_of(pixels, header.deep) if header.gray else pixels
 
 
 def decode(
@@ -227,6 +265,9 @@ def decode(
             f"the picture of {header.width}x{header.height} pixels is too large: {lack}"
         )
     p = tree_coding.read(header, sections)
+    alpha = attachments.alpha(header, sections.alpha)
+    icc = attachments.metadata("colour profile", sections.icc)
+    exif = attachments.metadata("EXIF data", sections.exif)
     walk = _walk(model, p, (header.height, header.width), header.quality)
     try:
         _receive(walk, model, header, sections, report)
@@ -237,7 +278,7 @@ def decode(
         cause = "the decoded symbols are not those that were encoded"
         raise FormatError(_elsewhere(model.config, header) or cause)
     report("synthesis")
-    picture = walk.picture()[: header.height, : header.width]
+    picture = Picture(_pixels(walk, header), alpha, icc, exif)
     return Decoded(picture, p, quality_of(model.config, header.quality), _by_level(walk))
 
 
@@ -298,13 +339,12 @@ def _check_model(model: Model, header: Header) -> None:
         raise FormatError(f"the file names {named}, not one of 0 to {largest} of {model.name}")
 
 
-def checked_size(config: AnyConfig, image: np.ndarray) -> tuple[int, int]:
-    """Height and width of a picture that can be coded. Raises `EncodeError` for any other array."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise EncodeError(
-            f"a picture is a uint8 array [height, width, 3], not {image.dtype} {image.shape}"
-        )
-    height, width = image.shape[:2]
+def checked_size(config: AnyConfig, image: Picture | np.ndarray) -> tuple[int, int]:
+    """Height and width of a picture that can be coded. Raises `EncodeError` for what is none."""
+    try:
+        height, width = content.of(image).size
+    except content.ContentError as error:
+        raise EncodeError(str(error)) from error
     if max(height, width) > bitstream.MAX_SIDE or height * width > bitstream.MAX_PIXELS:
         raise EncodeError(
             f"a picture of {width}x{height} pixels is too large: no side may be over "

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rdonet_jax import bitstream, codec, coder, objective, partition, tree_coding, zoo
-from rdonet_jax.bitstream import Header
+from rdonet_jax import (
+    attachments,
+    bitstream,
+    codec,
+    coder,
+    colour_profiles,
+    objective,
+    partition,
+    tree_coding,
+    zoo,
+)
+from rdonet_jax.bitstream import Header, Sections
 from rdonet_jax.config import PortableConfig
 from rdonet_jax.models import families
 from rdonet_jax.zoo import Model
@@ -30,10 +40,12 @@ def of_file(data: bytes) -> list[str]:
     def row(name: str, count: int, *rest: str) -> str:
         return f"{name:<10}{count:>9}{8 * count / pixels:>9.4f}" + "".join(rest)
 
+    version = bitstream.version_of(header, sections)
     lines = [
         f"{header.width}x{header.height} pixels, {len(data)} bytes, "
         f"{8 * len(data) / pixels:.4f} bpp",
-        f"format version {bitstream.VERSION}, range coder {coder.NAMES[header.coder]}",
+        f"format version {version}, range coder {coder.NAMES[header.coder]}",
+        *([_form_words(header, sections)] if version != bitstream.PLAIN_VERSION else []),
         f"{_model_words(header)}",
         f"{_quality_words(header)}{bound}",
         f"{'':<10}{'bytes':>9}{'bpp':>9}{'blocks':>9}{'area':>9}",
@@ -44,7 +56,23 @@ def of_file(data: bytes) -> list[str]:
         stride, length = partition.STRIDES[level], len(getattr(sections, f"level{level}"))
         name = f"{stride}x{stride}"
         lines.append(row(name, length, f"{blocks[level]:>9}", f"{shares[level]:>9.1%}"))
+    for name in bitstream.EXTRAS:
+        if section := getattr(sections, name):
+            lines.append(row(name, len(section)))
     return lines
+
+
+def _form_words(header: Header, sections: Sections) -> str:
+    """Mode and depth of the picture and what goes along with it."""
+    words = [f"{'gray' if header.gray else 'RGB'} of {16 if header.deep else 8} bits"]
+    if sections.alpha:
+        words.append("alpha")
+    if icc := attachments.metadata("colour profile", sections.icc):
+        name = colour_profiles.name(icc)
+        words.append(f"colour profile {name}" if name else "a colour profile without a name")
+    if exif := attachments.metadata("EXIF data", sections.exif):
+        words.append(f"{len(exif)} bytes of EXIF data")
+    return ", ".join(words)
 
 
 def _model_words(header: Header) -> str:

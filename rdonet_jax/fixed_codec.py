@@ -35,8 +35,8 @@ def this_platform() -> str:
 
 @functools.partial(jax.jit, static_argnums=0)
 def analyse(config: ModelConfig, params: Any, pixels: jax.Array) -> tuple[jax.Array, ...]:
-    """Padded pixels uint8 [1, H, W, 3] -> encoder features by level."""
-    x = pixels.astype(jnp.float32) / 255.0
+    """Padded pixels uint8 or uint16 [1, H, W, 3] -> encoder features by level."""
+    x = objective.from_integers(pixels)
     return rdonet.network(config).apply({"params": params}, x, method="analyse")
 
 
@@ -79,11 +79,11 @@ def advance(
     return rdonet.network(config).apply({"params": params}, level, y_hat, state, method="merge")
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def synthesise(config: ModelConfig, params: Any, state: jax.Array) -> jax.Array:
-    """The state after level 0 -> padded pixels uint8 [1, H, W, 3]."""
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def synthesise(config: ModelConfig, deep: bool, params: Any, state: jax.Array) -> jax.Array:
+    """The state after level 0 -> padded pixels uint8 [1, H, W, 3], or uint16 if `deep`."""
     x_hat = rdonet.network(config).apply({"params": params}, state, method="synthesise")
-    return objective.to_8_bit(x_hat)
+    return objective.to_16_bit(x_hat) if deep else objective.to_8_bit(x_hat)
 
 
 def jitted_steps() -> tuple[Any, ...]:
@@ -133,8 +133,8 @@ class Walk(walk.Walk):
         self.record(level, [*runs, symbols])
         self._advance(level, mu, symbols)
 
-    def picture(self) -> np.ndarray:
-        return np.asarray(synthesise(self.config, self.params, self.state))[0]
+    def picture(self, deep: bool = False) -> np.ndarray:
+        return np.asarray(synthesise(self.config, deep, self.params, self.state))[0]
 
     def _causal_weights(self, level: int) -> causal.CausalWeights:
         return causal.CausalWeights(**self.params[f"units_{level}"]["hyper_prior"])

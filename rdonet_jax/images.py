@@ -5,17 +5,15 @@ sentence that names the file, and a file appears under its name whole or not at 
 """
 
 import contextlib
-import functools
-import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-from rdonet_jax import files
+from rdonet_jax import colour_profiles, files
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
@@ -27,19 +25,18 @@ WRITABLE_FORMATS = {
     ".png": ("PNG", {}),
     ".bmp": ("BMP", {}),
     ".ppm": ("PPM", {}),
+    ".pnm": ("PPM", {}),
     ".tif": ("TIFF", {"compression": "tiff_deflate"}),
     ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
     ".webp": ("WEBP", {"lossless": True}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".avif": ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
 }
-"""Suffix to Pillow's format and options; all are lossless but JPEG."""
+"""Suffix to Pillow's format and options; all are lossless but JPEG and AVIF."""
 
 LARGEST_SIDES = {"WEBP": 16383, "JPEG": 65500}
 """Pixels on a side that these formats can hold at most."""
-
-PROFILE_TOLERANCE = 2
-"""A colour profile that moves no colour by more grey levels than this is taken for sRGB itself."""
 
 
 class ImageError(ValueError):
@@ -63,7 +60,8 @@ def read(path: str | os.PathLike) -> Image.Image:
 
     Raises ImageError as `load` does.
     """
-    return _as_srgb(_without_alpha(_open(path), path))
+    picture = _without_alpha(_open(path), path)
+    return colour_profiles.as_srgb(picture, picture.info.get("icc_profile") or b"")
 
 
 def inspect(path: str | os.PathLike) -> tuple[int, int]:
@@ -72,7 +70,7 @@ def inspect(path: str | os.PathLike) -> tuple[int, int]:
     Only pictures with alpha are decoded, to see whether they are opaque. Raises ImageError as
     `read` does, but for damage behind the header.
     """
-    with _opened(path) as picture:
+    with opened(path, READABLE_FORMATS, _require_still_8_bit) as picture:
         if not _has_alpha(picture):
             return _upright_size(picture)
     return read(path).size
@@ -139,7 +137,7 @@ def save(path: str | os.PathLike, array: np.ndarray, force: bool = False) -> Non
     check_picture_target(path, force, array.shape[:2])
     picture_format, options = WRITABLE_FORMATS[Path(path).suffix.lower()]
     picture = Image.fromarray(np.ascontiguousarray(array))
-    _replace(path, lambda file: picture.save(file, picture_format, **options))
+    replace(path, lambda file: picture.save(file, picture_format, **options))
 
 
 def write_bytes(path: str | os.PathLike, data: bytes, force: bool = False) -> None:
@@ -148,7 +146,7 @@ def write_bytes(path: str | os.PathLike, data: bytes, force: bool = False) -> No
     Raises ImageError for an existing file without `force` and whatever keeps it from being written.
     """
     check_target(path, force)
-    _replace(path, lambda file: file.write(data))
+    replace(path, lambda file: file.write(data))
 
 
 def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
@@ -162,7 +160,11 @@ def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
         )
 
 
-def _replace(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
+def replace(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill the file, which appears whole or not at all.
+
+    Raises ImageError for OSError and ValueError of `write`, and what keeps it from being written.
+    """
     try:
         files.replace(path, write)
     except (OSError, ValueError) as error:
@@ -171,25 +173,35 @@ def _replace(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> No
 
 def _open(path: str | os.PathLike) -> Image.Image:
     """The file's picture, upright and fully read, if it is still, of 8 bits and a known mode."""
-    with _opened(path) as picture:
+    with opened(path, READABLE_FORMATS, _require_still_8_bit) as picture:
         return ImageOps.exif_transpose(picture)
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
-    """The file's picture before its pixels are read; ImageError for whatever goes wrong inside."""
+def opened(
+    path: str | os.PathLike,
+    formats: Sequence[str],
+    check: Callable[[Image.Image, str | os.PathLike], None],
+) -> Iterator[Image.Image]:
+    """A file's picture before its pixels are read; ImageError for whatever goes wrong inside.
+
+    `check` is given the picture and the path, and raises ImageError for what is not to be read.
+    """
     try:
-        picture = Image.open(path, formats=READABLE_FORMATS)
+        picture = Image.open(path, formats=formats)
     except Image.UnidentifiedImageError as error:
-        formats = ", ".join(READABLE_FORMATS)
-        raise ImageError(f"{path}: is damaged or no picture in any of {formats}") from error
+        raise ImageError(
+            f"{path}: is damaged or no picture in any of {', '.join(formats)}"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: claims to be far too large: {_reason(error)}") from error
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
     except Exception as error:  # Pillow's readers raise almost anything on damaged headers
         raise ImageError(f"{path}: cannot be read as a picture: {_reason(error)}") from error
     try:
         with picture:
-            _require_still_8_bit(picture, path)
+            check(picture, path)
             yield picture
     except ImageError:
         raise
@@ -207,10 +219,15 @@ def _upright_size(picture: Image.Image) -> tuple[int, int]:
     return size[::-1] if orientation in SIDEWAYS else size
 
 
-def _require_still_8_bit(picture: Image.Image, path: str | os.PathLike) -> None:
+def require_still(picture: Image.Image, path: str | os.PathLike) -> None:
+    """Raise ImageError for a picture of more than one frame."""
     # The further frames of an MPO file are previews and gain maps that cameras add to a JPEG.
     if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
         raise ImageError(f"{path}: has {picture.n_frames} frames, only still pictures are read")
+
+
+def _require_still_8_bit(picture: Image.Image, path: str | os.PathLike) -> None:
+    require_still(picture, path)
     if _has_deep_channels(picture):
         raise ImageError(f"{path}: has more than 8 bits per channel, convert it to 8 bits first")
     if picture.mode not in READABLE_MODES:
@@ -243,50 +260,6 @@ def _without_alpha(picture: Image.Image, path: str | os.PathLike) -> Image.Image
         if least_alpha < 255:
             raise ImageError(f"{path}: has transparent pixels, flatten it on a background first")
     return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
-
-
-def _as_srgb(picture: Image.Image) -> Image.Image:
-    """The L or RGB picture as RGB, converted if it carries the profile of another colour space."""
-    conversion = _to_srgb(picture.info.get("icc_profile") or b"", picture.mode)
-    if conversion is None:
-        return picture.convert("RGB")
-    mode, transform = conversion
-    return ImageCms.applyTransform(picture.convert(mode), transform)
-
-
-@functools.lru_cache(maxsize=16)
-def _to_srgb(profile: bytes, picture_mode: str) -> tuple[str, ImageCms.ImageCmsTransform] | None:
-    """The mode to bring a picture to and the transform to apply then; None if there is nothing to
-    do. Kept, since finding out takes as long as decoding a small picture.
-
-    A profile that is unreadable or of the wrong kind is passed over, as viewers do.
-    """
-    if not profile:
-        return None
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        mode = {"RGB": "RGB", "GRAY": "L"}.get(source.profile.xcolor_space.strip(), "")
-        if mode not in ("RGB", picture_mode):
-            return None
-        transform = ImageCms.buildTransform(source, _srgb_profile(), mode, "RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None
-    return None if _changes_little(transform, mode) else (mode, transform)
-
-
-@functools.cache
-def _srgb_profile() -> ImageCms.ImageCmsProfile:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-
-
-def _changes_little(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a colour transform is the identity but for rounding: many files say sRGB so."""
-    steps = np.arange(0, 256, 15, dtype=np.uint8)
-    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(len(steps), -1, 3)
-    probe = Image.fromarray(cube).convert(mode)
-    before = np.asarray(probe.convert("RGB")).astype(int)
-    after = np.asarray(ImageCms.applyTransform(probe, transform)).astype(int)
-    return bool(np.abs(after - before).max() <= PROFILE_TOLERANCE)
 
 
 def _load_array(path: str | os.PathLike) -> np.ndarray:

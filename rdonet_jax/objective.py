@@ -63,6 +63,16 @@ def to_8_bit(x: jax.Array) -> jax.Array:
     return jnp.round(jnp.clip(x, 0.0, 1.0) * 255.0).astype(jnp.uint8)
 
 
+def to_16_bit(x: jax.Array) -> jax.Array:
+    """As `to_8_bit`, for files of 16 bits: uint16."""
+    return jnp.round(jnp.clip(x, 0.0, 1.0) * 65535.0).astype(jnp.uint16)
+
+
+def from_integers(pixels: jax.Array) -> jax.Array:
+    """Pixels of a file, uint8 or uint16, as the picture in [0, 1], float32."""
+    return pixels.astype(jnp.float32) / float(jnp.iinfo(pixels.dtype).max)
+
+
 def round_to_8_bit(x: jax.Array) -> jax.Array:
     """The picture as a reader of its 8-bit file sees it: float32 multiples of 1/255 in [0, 1]."""
     return to_8_bit(x).astype(jnp.float32) / 255.0

@@ -41,8 +41,8 @@ class Wanted(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=0)
 def analyse(config: PortableConfig, params: Any, pixels: jax.Array) -> tuple[jax.Array, ...]:
-    """Padded pixels uint8 [1, H, W, 3] -> encoder features by level."""
-    x = pixels.astype(jnp.float32) / 255.0
+    """Padded pixels uint8 or uint16 [1, H, W, 3] -> encoder features by level."""
+    x = objective.from_integers(pixels)
     return _apply(config, params, x, method="analyse")
 
 
@@ -143,10 +143,11 @@ def advance(
     return _apply(config, params, level, y_hat, d, whole, known, method="merge")
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def synthesise(config: PortableConfig, params: Any, state: State) -> jax.Array:
-    """The state after level 0 -> padded pixels uint8 [1, H, W, 3]."""
-    return objective.to_8_bit(_apply(config, params, state, method="synthesise"))
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def synthesise(config: PortableConfig, deep: bool, params: Any, state: State) -> jax.Array:
+    """The state after level 0 -> padded pixels uint8 [1, H, W, 3], or uint16 if `deep`."""
+    x_hat = _apply(config, params, state, method="synthesise")
+    return objective.to_16_bit(x_hat) if deep else objective.to_8_bit(x_hat)
 
 
 def jitted_steps() -> tuple[Any, ...]:
@@ -196,8 +197,8 @@ class Walk(walk.Walk):
     def receive(self, level: int, take: walk.Take) -> None:
         self.go(level, lambda indices, _: take(indices), None)
 
-    def picture(self) -> np.ndarray:
-        return np.asarray(synthesise(self.config, self.params, self.state))[0]
+    def picture(self, deep: bool = False) -> np.ndarray:
+        return np.asarray(synthesise(self.config, deep, self.params, self.state))[0]
 
     def wanted(self, level: int, e: jax.Array) -> Wanted:
         """Encoder only: what a level is to say, by the encoder's feature."""

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import codec, objective, partition, tree_coding
+from rdonet_jax import codec, content, objective, partition, tree_coding
 from rdonet_jax.config import AnyConfig
 from rdonet_jax.models import families
 from rdonet_jax.objective import Weights
@@ -73,7 +73,7 @@ class Prices:
         self.weights = weights_of(model, quality)
         self._with_similarity = self.weights.dissimilarity > 0
         self._model = model
-        self._pixels = codec.pad_picture(image)
+        self._pixels = codec.pad_picture(content.plain(image))
         number = codec.stream_quality(model.config, quality)
         self._quality = None if number is None else np.array([number], np.int32)
         self._features = _features(model.config, model.params, self._pixels)

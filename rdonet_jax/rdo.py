@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax import codec, partition, search
+from rdonet_jax import codec, content, partition, search
 from rdonet_jax.codec import Encoded, Report
+from rdonet_jax.content import Picture
 from rdonet_jax.partition import Partition
 from rdonet_jax.prices import Prices
 from rdonet_jax.search import Effort
@@ -82,33 +83,39 @@ def _colour_steps(passes: int) -> tuple[str, ...]:
 
 def encode(
     model: Model,
-    image: np.ndarray,
+    image: Picture | np.ndarray,
     plan: Plan,
     quality: float | None = None,
     coder_name: str = codec.DEFAULT_CODER,
     report: Report = codec.silent,
 ) -> Optimised:
-    """Compresses uint8 [H, W, 3] with a partition by `plan`.
+    """Compresses a picture, or pixels alone, with a partition by `plan`.
 
+    Partitions are chosen by its colours in 8 bits, whatever form it has.
     An interrupt (Ctrl-C) in the middle of a search ends it, and the best so far is coded. With no
     pass the picture is not reconstructed. Raises `PartitionError` and `EncodeError` as
     `codec.encode` does.
     """
+    codec.checked_size(model.config, image)
+    picture = content.prepared(content.of(image))
+    plain = content.plain(picture)
     if not plan.passes:
-        start = start_of(model, image, plan.init, quality)
-        encoded = codec.encode(model, image, start, quality, coder_name, report, reconstruct=False)
+        start = start_of(model, plain, plan.init, quality)
+        encoded = codec.encode(
+            model, picture, start, quality, coder_name, report, reconstruct=False
+        )
         return Optimised(encoded, start, None)
     codec.require_coder(coder_name)
     report("start")
-    prices = Prices(model, image, quality)
+    prices = Prices(model, plain, quality)
     effort = Effort()
     cost = search.counted(prices, effort)
-    start = start_of(model, image, plan.init, quality, cost)
+    start = start_of(model, plain, plan.init, quality, cost)
     found, interrupted = _found(cost, start, plan.passes, report)
     report("coding")
     candidates = [start] if all(map(np.array_equal, start, found)) else [start, found]
-    files = [codec.encode(model, image, p, quality, coder_name) for p in candidates]
-    costs = [prices.of_file(len(file.data), file.picture) for file in files]
+    files = [codec.encode(model, picture, p, quality, coder_name) for p in candidates]
+    costs = [prices.of_file(len(file.data), content.plain(file.picture)) for file in files]
     best = int(np.argmin(costs))
     searched = Searched(effort, costs[0], costs[best], interrupted)
     return Optimised(files[best], candidates[best], searched)

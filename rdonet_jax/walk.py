@@ -38,7 +38,7 @@ class Walk(abc.ABC):
 
     @abc.abstractmethod
     def analyse(self, pixels: np.ndarray) -> tuple[Any, ...]:
-        """Encoder only: padded pixels uint8 [1, H, W, 3] -> what `send` takes, by level."""
+        """Encoder only: padded pixels [1, H, W, 3] -> what `send` takes, by level."""
 
     @abc.abstractmethod
     def send(self, level: int, e: jax.Array, goes_on: bool) -> list[Run]:
@@ -55,8 +55,8 @@ class Walk(abc.ABC):
         """
 
     @abc.abstractmethod
-    def picture(self) -> np.ndarray:
-        """Padded pixels uint8 [H, W, 3], after the last level."""
+    def picture(self, deep: bool = False) -> np.ndarray:
+        """Padded pixels uint8 [H, W, 3], or uint16 if `deep`, after the last level."""
 
     def record(self, level: int, runs: Sequence[np.ndarray]) -> None:
         """Takes note of all symbols of a level."""

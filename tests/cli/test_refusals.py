@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax import bitstream, codec, images, memory, rdo, zoo
+from rdonet_jax import bitstream, codec, images, memory, picture_reader, rdo, zoo
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT, contents
 
 
@@ -35,7 +35,12 @@ def test_an_existing_file_is_kept_without_force_and_no_work_is_begun(
 ):
     Path(target).write_bytes(b"precious")
     with monkeypatch.context() as patch:
-        for room, name in ((images, "load"), (zoo, "load"), (codec, "encode"), (codec, "decode")):
+        for room, name in (
+            (picture_reader, "load"),
+            (zoo, "load"),
+            (codec, "encode"),
+            (codec, "decode"),
+        ):
             patch.setattr(room, name, unreachable)
         assert "exists already" in refusal(target, command, source, target)
     assert rdonet(command, source, target, "--force").code == 0
@@ -250,7 +255,7 @@ def test_a_damaged_bundled_model_is_named(refusal, bundle, tmp_path, tiny_weight
 
 
 @pytest.mark.parametrize(
-    "room, name", [(images, "load"), (codec, "encode"), (images.os, "replace")]
+    "room, name", [(picture_reader, "load"), (codec, "encode"), (images.os, "replace")]
 )
 def test_an_interrupted_command_leaves_everything_as_it_was(
     rdonet, bundle, folder, monkeypatch, room, name

@@ -1,0 +1,111 @@
+"""What goes along with the coded colours, as the sections of a file: alpha, ICC profile, EXIF.
+
+All of it is lossless. Alpha is a PNG file; the other two are compressed as raw LZMA. Reading trusts
+nothing: what a section claims is judged before a decoder allocates anything for it.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+
+import numpy as np
+from PIL import Image
+
+from rdonet_jax import content, png
+from rdonet_jax.bitstream import FormatError, Header
+from rdonet_jax.content import Picture
+
+MAX_METADATA = 2**24
+"""Bytes of an ICC profile or of EXIF data, uncompressed."""
+
+_FILTERS = [
+    {"id": lzma.FILTER_LZMA1, "dict_size": 2**20, "lc": 0, "lp": 0, "pb": 0, "nice_len": 273}
+]
+"""A sixth smaller than Deflate on the usual profiles, which are tables of numbers."""
+
+
+class AttachmentError(ValueError):
+    """Something that no file can hold."""
+
+
+def pack(picture: Picture) -> dict[str, bytes]:
+    """The sections of a picture, by their names. Raises AttachmentError for too much metadata."""
+    return {
+        "alpha": b"" if picture.alpha is None else _pack_alpha(picture.alpha),
+        "icc": _pack_metadata("colour profile", picture.icc),
+        "exif": _pack_metadata("EXIF data", picture.exif),
+    }
+
+
+def alpha(header: Header, section: bytes) -> np.ndarray | None:
+    """Alpha [H, W] in the depth of the picture; None for an empty section.
+
+    Raises FormatError for a section that holds none of this picture.
+    """
+    if not section:
+        return None
+    try:
+        depth = _checked_depth(header, section)
+        with Image.open(io.BytesIO(section), formats=["PNG"]) as picture:
+            samples = np.asarray(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FormatError(f"the file's alpha is invalid: {error}") from error
+    if depth == 1:
+        samples = samples.astype(np.uint8) * np.uint8(255)
+    return content.deepened(samples) if header.deep else np.array(samples)
+
+
+def metadata(name: str, section: bytes) -> bytes:
+    """The ICC profile or the EXIF data in a section; empty for an empty one.
+
+    Raises FormatError, naming it, for one that holds nothing or more than MAX_METADATA.
+    """
+    if not section:
+        return b""
+    decompressor = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
+    try:
+        data = decompressor.decompress(section, MAX_METADATA + 1)
+    except lzma.LZMAError as error:
+        raise FormatError(f"the file's {name} is invalid: {error}") from error
+    if len(data) > MAX_METADATA:
+        raise FormatError(f"the file's {name} has more than {MAX_METADATA} bytes")
+    if not data or not decompressor.eof or decompressor.unused_data:
+        raise FormatError(f"the file's {name} is invalid: it does not end where it should")
+    return data
+
+
+def _pack_alpha(samples: np.ndarray) -> bytes:
+    """The PNG file of the least depth that holds them all."""
+    most = np.iinfo(samples.dtype).max
+    low = content.shallow(samples)
+    if ((samples == 0) | (samples == most)).all():
+        picture = Image.fromarray(low).convert("1", dither=Image.Dither.NONE)
+    elif samples.dtype == np.uint8 or np.array_equal(content.deepened(low), samples):
+        picture = Image.fromarray(low)
+    else:
+        picture = Image.fromarray(np.ascontiguousarray(samples))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _checked_depth(header: Header, section: bytes) -> int:
+    """The bits per sample of an alpha section; raises PngError for what no encoder writes."""
+    chunks = list(png.chunks(section))
+    kinds = [kind for kind, _ in chunks]
+    expected = [b"IHDR", *[b"IDAT"] * max(1, len(kinds) - 2), b"IEND"]
+    if kinds != expected or chunks[-1][1]:
+        raise png.PngError("it has other chunks than IHDR, IDAT and IEND")
+    named = png.header(chunks[0][1])
+    if (named.height, named.width) != (header.height, header.width):
+        raise png.PngError(f"it is one of {named.width} x {named.height} pixels")
+    if named.depth not in ((1, 8, 16) if header.deep else (1, 8)) or named[3:] != (0, 0, 0, 0):
+        raise png.PngError("it is no gray picture of the right depth")
+    return named.depth
+
+
+def _pack_metadata(name: str, data: bytes) -> bytes:
+    if len(data) > MAX_METADATA:
+        raise AttachmentError(f"the {name} has {len(data)} bytes, more than {MAX_METADATA}")
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS) if data else b""

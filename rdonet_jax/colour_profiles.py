@@ -1,0 +1,72 @@
+"""ICC colour profiles: what they are called, and pictures out of their space into sRGB."""
+
+from __future__ import annotations
+
+import functools
+import io
+
+import numpy as np
+from PIL import Image, ImageCms
+
+PROFILE_TOLERANCE = 2
+"""A colour profile that moves no colour by more grey levels than this is taken for sRGB itself."""
+
+_NAME_LENGTH = 64
+
+
+def as_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+    """An L or RGB picture as RGB, converted if its profile is that of another colour space."""
+    conversion = _to_srgb(profile, picture.mode)
+    if conversion is None:
+        return picture.convert("RGB")
+    mode, transform = conversion
+    return ImageCms.applyTransform(picture.convert(mode), transform)
+
+
+def is_srgb(profile: bytes, mode: str) -> bool:
+    """Whether `as_srgb` leaves the colours of an L or RGB picture of this profile as they are."""
+    return _to_srgb(profile, mode) is None
+
+
+@functools.lru_cache(maxsize=16)
+def _to_srgb(profile: bytes, picture_mode: str) -> tuple[str, ImageCms.ImageCmsTransform] | None:
+    """The mode to bring a picture to and the transform to apply then; None if there is nothing to
+    do. Kept, since finding out takes as long as decoding a small picture.
+
+    A profile that is unreadable or of the wrong kind is passed over, as viewers do.
+    """
+    if not profile:
+        return None
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = {"RGB": "RGB", "GRAY": "L"}.get(source.profile.xcolor_space.strip(), "")
+        if mode not in ("RGB", picture_mode):
+            return None
+        transform = ImageCms.buildTransform(source, _srgb_profile(), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+    return None if _changes_little(transform, mode) else (mode, transform)
+
+
+@functools.cache
+def _srgb_profile() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _changes_little(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether a colour transform is the identity but for rounding: many files say sRGB so."""
+    steps = np.arange(0, 256, 15, dtype=np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(len(steps), -1, 3)
+    probe = Image.fromarray(cube).convert(mode)
+    before = np.asarray(probe.convert("RGB")).astype(int)
+    after = np.asarray(ImageCms.applyTransform(probe, transform)).astype(int)
+    return bool(np.abs(after - before).max() <= PROFILE_TOLERANCE)
+
+
+def name(profile: bytes) -> str:
+    """What a profile calls itself, in printable characters; empty where that cannot be told."""
+    try:
+        text = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return ""
+    return "".join(c for c in text if c.isprintable()).strip()[:_NAME_LENGTH]

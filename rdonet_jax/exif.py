@@ -1,0 +1,67 @@
+"""EXIF data as it travels: from its TIFF header on, and upright."""
+
+from __future__ import annotations
+
+import struct
+
+from PIL import ExifTags, Image
+
+PREFIX = b"Exif\0\0"
+"""Stands before EXIF data in JPEG files."""
+
+OF_THE_FILE = frozenset(
+    {
+        *(254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281),
+        *(284, 288, 289, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324),
+        *(325, 330, 332, 333, 334, 336, 338, 339, 340, 341, 342, 343, 347, 512, 513, 514, 515),
+        *(517, 518, 519, 520, 521, 529, 530, 531, 532, 559, 700, 33723, 34377, 34675, 37724),
+        *(42112, 42113, 50838, 50839),
+    }
+)
+"""Tags that say how a TIFF file stores its pixels, or hold what is no EXIF data."""
+
+DIRECTORIES = frozenset(int(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
+"""Tags that stand for more of them."""
+
+_SHORT = 3
+_ENTRY_BYTES = 12
+
+
+def of_picture(picture: Image.Image) -> bytes:
+    """The EXIF data of an opened file, upright; empty where it has none.
+
+    TIFF files, whose EXIF data lies among their own tags, and PNG files that hold it as text give
+    the same entries in a block of Pillow's making. Raises what Pillow raises for damaged data.
+    """
+    if data := picture.info.get("exif"):
+        return upright(data.removeprefix(PREFIX))
+    block = picture.getexif()
+    kept = Image.Exif()
+    for tag, value in block.items():
+        if tag not in OF_THE_FILE:
+            kept[tag] = block.get_ifd(tag) if tag in DIRECTORIES else value
+    if ExifTags.Base.Orientation in kept:
+        del kept[ExifTags.Base.Orientation]
+    return kept.tobytes().removeprefix(PREFIX) if len(kept) else b""
+
+
+def upright(data: bytes) -> bytes:
+    """EXIF data whose orientation, if it names one, says that the picture stands upright.
+
+    Nothing else is touched. What has not the layout of EXIF data is given back as it is.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None or len(data) < 8:
+        return data
+    (directory,) = struct.unpack_from(order + "I", data, 4)
+    if directory + 2 > len(data):
+        return data
+    (count,) = struct.unpack_from(order + "H", data, directory)
+    for number in range(count):
+        entry = directory + 2 + _ENTRY_BYTES * number
+        if entry + _ENTRY_BYTES > len(data):
+            break
+        tag, kind, values = struct.unpack_from(order + "HHI", data, entry)
+        if tag == ExifTags.Base.Orientation and (kind, values) == (_SHORT, 1):
+            return data[: entry + 8] + struct.pack(order + "H", 1) + data[entry + 10 :]
+    return data

@@ -1,0 +1,117 @@
+"""Picture files in the form in which they come: gray, alpha, 16 bits, palettes, ICC, EXIF.
+
+`images` reads what networks are trained and judged with, sRGB of 8 bits. This is for coding: the
+colours stay in the space of their profile, and nothing that a file can hold is lost untold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from rdonet_jax import colour_profiles, content, deep_files, exif, images
+from rdonet_jax.content import Picture
+from rdonet_jax.images import ImageError
+
+FORMATS = (*images.READABLE_FORMATS, "AVIF", "JPEG2000", "TGA", "QOI")
+"""By Pillow's names. Left out are those that run other programs, and icons."""
+
+Channels = tuple[np.ndarray, np.ndarray | None]
+"""Pixels as in `Picture`, and alpha."""
+
+
+def load(
+    path: str | os.PathLike, strip: bool = False, max_pixels: int = content.MAX_PIXELS
+) -> Picture:
+    """The picture in a file, upright.
+
+    Palettes become RGB, what has 1 to 7 bits per channel 8, and 9 to 15 bits 16. Alpha that is
+    opaque everywhere is dropped. With `strip` the profile and the EXIF data are dropped too, and
+    the colours are converted to sRGB.
+
+    Raises ImageError for missing, unreadable and damaged files, animations, pictures of more than
+    `max_pixels`, and modes that are none of gray, RGB and palette, such as CMYK and floats.
+    """
+    check = functools.partial(_check, max_pixels=max_pixels)
+    with images.opened(path, FORMATS, check) as picture:
+        bits = deep_files.bits(picture, path)
+        pixels, alpha = (
+            _shallow(picture)
+            if bits <= 8
+            else _with_key(picture, *deep_files.channels(picture, bits, path))
+        )
+        profile = picture.info.get("icc_profile") or b""
+        data = exif.of_picture(picture)
+    if alpha is not None and alpha.min() == np.iinfo(alpha.dtype).max:
+        alpha = None
+    whole = Picture(np.ascontiguousarray(pixels), alpha, bytes(profile), data)
+    return _stripped(whole, path) if strip else whole
+
+
+def _check(picture: Image.Image, path: str | os.PathLike, max_pixels: int) -> None:
+    images.require_still(picture, path)
+    if picture.width * picture.height > max_pixels:
+        raise ImageError(
+            f"{path}: has {picture.width} x {picture.height} pixels, more than the limit of "
+            f"{max_pixels}"
+        )
+    gray_of_16_bits = picture.mode.startswith("I;16") or (
+        picture.mode == "I" and picture.format == "PPM"
+    )
+    if picture.mode not in images.READABLE_MODES and not gray_of_16_bits:
+        raise ImageError(
+            f"{path}: is a {picture.mode} picture, convert it to gray or RGB of 8 or 16 bits first"
+        )
+
+
+def _shallow(picture: Image.Image) -> Channels:
+    """Of a picture of up to 8 bits."""
+    steps = {"L;2": 85, "L;4": 17}.get(deep_files.raw_mode(picture), 1)
+    picture = ImageOps.exif_transpose(picture)
+    key = picture.info.get("transparency")
+    if picture.mode in ("P", "PA"):
+        transparent = picture.mode == "PA" or key is not None
+        picture, key = picture.convert("RGBA" if transparent else "RGB"), None
+    if picture.mode in ("LA", "RGBA"):
+        samples = np.array(picture)
+        return samples[..., 0] if picture.mode == "LA" else samples[..., :3], samples[..., -1]
+    if picture.mode == "1":
+        pixels = np.array(picture.convert("L"))
+        return pixels, None if key is None else _keyed(pixels, 255 * bool(key))
+    pixels = np.array(picture)
+    if key is not None:
+        key = steps * (np.array(key) & (255 if steps == 1 else 255 // steps))
+    return pixels, None if key is None else _keyed(pixels, key)
+
+
+def _keyed(pixels: np.ndarray, key: np.ndarray | int) -> np.ndarray:
+    """Alpha of pixels of which those of one colour are transparent."""
+    same = pixels == np.asarray(key)
+    hidden = same.all(axis=2) if pixels.ndim == 3 else same
+    return np.where(hidden, 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+
+
+def _with_key(picture: Image.Image, pixels: np.ndarray, alpha: np.ndarray | None) -> Channels:
+    """Of a picture of 16 bits, whose file may name a transparent colour."""
+    key = picture.info.get("transparency")
+    return pixels, alpha if key is None else _keyed(pixels, np.array(key))
+
+
+def _stripped(picture: Picture, path: str | os.PathLike) -> Picture:
+    """Without profile and EXIF data, in sRGB."""
+    bare = dataclasses.replace(picture, icc=b"", exif=b"")
+    mode = "L" if picture.gray else "RGB"
+    if colour_profiles.is_srgb(picture.icc, mode):
+        return bare
+    if picture.deep:
+        raise ImageError(
+            f"{path}: has 16 bits in another colour space than sRGB, which is converted for "
+            "pictures of 8 bits only: keep its profile"
+        )
+    colours = np.array(colour_profiles.as_srgb(Image.fromarray(picture.pixels), picture.icc))
+    pixels = np.ascontiguousarray(colours[..., 1]) if picture.gray else colours
+    return dataclasses.replace(bare, pixels=pixels)
