@@ -7,6 +7,7 @@ colour only: gray is R = G = B to it, and 16 bits are a finer scale of the same 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,6 +121,14 @@ def gray_of(pixels: np.ndarray, deep: bool) -> np.ndarray:
     if deep:
         return ((total + 1) // 3).astype(np.uint16)
     return ((total + 3 * _STEPS // 2) // (3 * _STEPS)).astype(np.uint8)
+
+
+def psnr(pixels: np.ndarray, decoded: np.ndarray) -> float:
+    """In dB, of two arrays of pixels of one form; infinite for equal ones."""
+    peak = float(np.iinfo(pixels.dtype).max)
+    squares = np.square(pixels.astype(np.float32) - decoded.astype(np.float32))
+    mean = float(np.mean(squares, dtype=np.float64))
+    return 20 * math.log10(peak) - 10 * math.log10(mean) if mean else math.inf
 
 
 def flattened(picture: Picture, background: tuple[int, int, int]) -> Picture:

@@ -88,22 +88,21 @@ def encode(
     quality: float | None = None,
     coder_name: str = codec.DEFAULT_CODER,
     report: Report = codec.silent,
+    reconstruct: bool = False,
 ) -> Optimised:
     """Compresses a picture, or pixels alone, with a partition by `plan`.
 
     Partitions are chosen by its colours in 8 bits, whatever form it has.
     An interrupt (Ctrl-C) in the middle of a search ends it, and the best so far is coded. With no
-    pass the picture is not reconstructed. Raises `PartitionError` and `EncodeError` as
-    `codec.encode` does.
+    pass the picture is reconstructed only if asked for. Raises `PartitionError` and `EncodeError`
+    as `codec.encode` does.
     """
     codec.checked_size(model.config, image)
     picture = content.prepared(content.of(image))
     plain = content.plain(picture)
     if not plan.passes:
         start = start_of(model, plain, plan.init, quality)
-        encoded = codec.encode(
-            model, picture, start, quality, coder_name, report, reconstruct=False
-        )
+        encoded = codec.encode(model, picture, start, quality, coder_name, report, reconstruct)
         return Optimised(encoded, start, None)
     codec.require_coder(coder_name)
     report("start")
