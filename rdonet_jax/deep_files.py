@@ -110,8 +110,9 @@ def _unpacked(path: str | os.PathLike, picture: Image.Image, mode: str) -> np.nd
 
 def _divided(samples: np.ndarray) -> np.ndarray:
     """RGBA with colours that were multiplied by alpha, without that."""
-    alpha = samples[..., 3:].astype(np.uint64)
-    colours = (samples[..., :3] * np.uint64(65535) + alpha // 2) // np.maximum(alpha, 1)
+    wide = samples.astype(np.uint64)
+    alpha = wide[..., 3:]
+    colours = (wide[..., :3] * 65535 + alpha // 2) // np.maximum(alpha, 1)
     return np.concatenate([np.minimum(colours, 65535), alpha], axis=2).astype(np.uint16)
 
 
