@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from rdonet_jax import avif
 from rdonet_jax.images import ImageError
 
 Channels = tuple[np.ndarray, np.ndarray | None]
@@ -42,7 +43,7 @@ def bits(picture: Image.Image, path: str | os.PathLike) -> int:
         largest = arguments[1] if isinstance(arguments, tuple) else 255
         return 16 if largest > 255 or raw_mode(picture) == "I;16B" else 8
     if picture.format == "AVIF":
-        return _avif_bits(Path(path).read_bytes())
+        return avif.kind(path).bits
     if picture.format == "JPEG2000":
         return _jpeg_2000_bits(Path(path).read_bytes())
     return 8
@@ -109,8 +110,9 @@ def _unpacked(path: str | os.PathLike, picture: Image.Image, mode: str) -> np.nd
 
 def _divided(samples: np.ndarray) -> np.ndarray:
     """RGBA with colours that were multiplied by alpha, without that."""
-    alpha = samples[..., 3:].astype(np.uint64)
-    colours = (samples[..., :3] * np.uint64(65535) + alpha // 2) // np.maximum(alpha, 1)
+    wide = samples.astype(np.uint64)
+    alpha = wide[..., 3:]
+    colours = (wide[..., :3] * 65535 + alpha // 2) // np.maximum(alpha, 1)
     return np.concatenate([np.minimum(colours, 65535), alpha], axis=2).astype(np.uint16)
 
 
@@ -130,17 +132,16 @@ def _ppm(picture: Image.Image, path: str | os.PathLike) -> np.ndarray:
 
 
 def _avif(picture: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
-    """The samples of an AVIF file of 10 or 12 bits, by libavif as imagecodecs has it."""
+    """The samples of an AVIF file of 10 or 12 bits, uint16 [H, W, 1 to 4]."""
     try:
-        import imagecodecs
-    except ImportError as error:
+        samples = avif.decode(path)
+    except avif.MissingDecoderError as error:
         raise ImageError(
             f"{path}: is AVIF of {bits} bits, which is read with imagecodecs: "
             "pip install 'rdonet-jax[avif]'"
         ) from error
-    samples = _scaled(imagecodecs.avif_decode(Path(path).read_bytes()), bits)
-    samples = samples[..., None] if samples.ndim == 2 else samples
-    return _turned(samples, picture.getexif().get(ExifTags.Base.Orientation, 1))
+    upright = _turned(samples, picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return _scaled(upright, bits)
 
 
 def _turned(samples: np.ndarray, orientation: int) -> np.ndarray:
@@ -166,17 +167,6 @@ def _scaled(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> 
         return samples.astype(np.uint16)
     wide = np.minimum(samples, largest).astype(np.uint32)
     return ((wide * 65535 + largest // 2) // largest).astype(np.uint16)
-
-
-def _avif_bits(data: bytes) -> int:
-    """The most bits that the coded pictures of an AVIF file have, by their configurations."""
-    most, position = 8, data.find(b"av1C")
-    while 0 <= position < len(data) - 6:
-        flags = data[position + 6]
-        if data[position + 4] == 0x81 and flags & 0x40:
-            most = max(most, 12 if flags & 0x20 else 10)
-        position = data.find(b"av1C", position + 4)
-    return most
 
 
 def _jpeg_2000_bits(data: bytes) -> int:

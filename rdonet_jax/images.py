@@ -31,7 +31,7 @@ WRITABLE_FORMATS = {
     ".webp": ("WEBP", {"lossless": True}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".avif": ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
+    ".avif": ("AVIF", {"quality": 100, "subsampling": "4:4:4"}),
 }
 """Suffix to Pillow's format and options; all are lossless but JPEG and AVIF."""
 

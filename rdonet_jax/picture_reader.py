@@ -1,7 +1,7 @@
 """Picture files in the form in which they come: gray, alpha, 16 bits, palettes, ICC, EXIF.
 
 `images` reads what networks are trained and judged with, sRGB of 8 bits. This is for coding: the
-colours stay in the space of their profile, and nothing that a file can hold is lost untold.
+colours stay in the space of their profile, and what cannot be kept of them is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import numpy as np
 from PIL import Image, ImageOps
 
-from rdonet_jax import colour_profiles, content, deep_files, exif, images
+from rdonet_jax import avif, colour_profiles, content, deep_files, exif, images
 from rdonet_jax.content import Picture
 from rdonet_jax.images import ImageError
 
@@ -46,9 +46,13 @@ def load(
         )
         profile = picture.info.get("icc_profile") or b""
         data = exif.of_picture(picture)
-    if alpha is not None and alpha.min() == np.iinfo(alpha.dtype).max:
-        alpha = None
-    whole = Picture(np.ascontiguousarray(pixels), alpha, bytes(profile), data)
+        if picture.format == "AVIF" and avif.kind(path).gray and pixels.ndim == 3:
+            pixels = pixels[..., 0]
+    pixels = np.ascontiguousarray(pixels)
+    if alpha is not None:
+        opaque = alpha.min() == np.iinfo(alpha.dtype).max
+        alpha = None if opaque else np.ascontiguousarray(alpha)
+    whole = Picture(pixels, alpha, bytes(profile), data)
     return _stripped(whole, path) if strip else whole
 
 

@@ -113,13 +113,15 @@ def _write_8_bits(
     file: BinaryIO, path: str | os.PathLike, samples: np.ndarray, icc: bytes, exif_data: bytes
 ) -> None:
     name, options = images.WRITABLE_FORMATS[Path(path).suffix.lower()]
-    extra = {}
+    single = samples.shape[2] == 1
+    extra: dict[str, object] = {}
     if icc:
         extra["icc_profile"] = icc
     if exif_data:
         extra["exif"] = exif.PREFIX + exif_data
     if name == "WEBP":
         extra["exact"] = True  # colours under alpha 0 are kept
-    single = samples.shape[2] == 1
+    if name == "AVIF" and single:
+        extra["subsampling"] = "4:0:0"
     picture = Image.fromarray(np.ascontiguousarray(samples[..., 0] if single else samples))
-    picture.save(file, name, **options, **extra)
+    picture.save(file, name, **(options | extra))

@@ -1,4 +1,5 @@
 import dataclasses
+import tracemalloc
 import zlib
 
 import pytest
@@ -9,7 +10,7 @@ from rdonet_jax.bitstream import (
     MAGIC,
     MAX_QUALITY,
     MAX_SIDE,
-    VERSION,
+    VERSIONS,
     FormatError,
     Header,
     Sections,
@@ -29,6 +30,12 @@ HEADER = Header(
 )
 SECTIONS = Sections(b"tree", b"", bytes(200), b"\xff" * 300)
 PACKED = pack(HEADER, SECTIONS)
+FORMED = pack(
+    dataclasses.replace(HEADER, gray=True, deep=True),
+    SECTIONS._replace(alpha=b"alpha", icc=b"profile", exif=b"exif"),
+)
+"""A file that has all that the plain version has not."""
+FORM_AT = PACKED.index(b"\xde\xad\xbe\xef") + 4
 
 printable = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
 sizes = st.integers(1, MAX_SIDE)
@@ -41,6 +48,8 @@ headers = st.builds(
     weights=st.binary(min_size=4, max_size=4),
     platform=st.text(printable, max_size=64),
     symbols_crc=st.integers(0, 2**32 - 1),
+    gray=st.booleans(),
+    deep=st.booleans(),
 )
 section = st.binary(max_size=300)
 
@@ -50,10 +59,27 @@ def sealed(body: bytes) -> bytes:
     return body + zlib.crc32(body).to_bytes(4, "big")
 
 
-@given(headers, st.builds(Sections, section, section, section, section))
+@given(headers, st.builds(Sections, *[section] * 7))
 @settings(deadline=None)
 def test_a_parsed_file_equals_what_was_packed(header, sections):
     assert parse(pack(header, sections), max_pixels=2**64) == (header, sections)
+
+
+@given(headers, st.builds(Sections, *[section] * 7))
+@settings(deadline=None)
+def test_version_3_is_for_what_version_2_cannot_hold_and_names_it_in_one_byte(header, sections):
+    plain = dataclasses.replace(header, gray=False, deep=False), Sections(*sections[:4])
+    more = header.gray + 2 * header.deep
+    more += sum(flag * bool(each) for flag, each in zip((4, 8, 16), sections[4:], strict=True))
+    data, simple = pack(header, sections), pack(*plain)
+    assert (data[4], simple[4]) == (3 if more else 2, 2)
+    if more:
+        at = simple.index(header.symbols_crc.to_bytes(4, "big"), 13) + 4
+        assert data[5:at] == simple[5:at] and data[at] == more
+        lengths = sum(1 + (len(each) > 127) for each in sections[4:] if each)
+        assert len(data) == len(simple) + 1 + lengths + sum(map(len, sections[4:]))
+    else:
+        assert data == simple
 
 
 def test_a_kodak_picture_of_a_portable_model_pays_32_bytes_for_the_container():
@@ -62,20 +88,55 @@ def test_a_kodak_picture_of_a_portable_model_pays_32_bytes_for_the_container():
     assert len(pack(header, sections)) - sum(map(len, sections)) == 32
 
 
-def test_any_change_of_any_byte_is_refused():
-    for position, byte in enumerate(PACKED):
+@pytest.mark.parametrize("data", [PACKED, FORMED], ids=["plain", "formed"])
+def test_any_change_of_any_byte_is_refused(data):
+    for position, byte in enumerate(data):
         for flip in {1 << k for k in range(8)} | {0xFF, byte}:
             if flip:
-                damaged = bytearray(PACKED)
+                damaged = bytearray(data)
                 damaged[position] ^= flip
                 with pytest.raises(FormatError):
                     parse(bytes(damaged))
 
 
-def test_every_truncation_is_refused_as_such():
-    for length in range(1, len(PACKED)):
+@pytest.mark.parametrize("data", [PACKED, FORMED], ids=["plain", "formed"])
+def test_every_truncation_is_refused_as_such(data):
+    for length in range(1, len(data)):
         with pytest.raises(FormatError, match="truncated"):
-            parse(PACKED[:length])
+            parse(data[:length])
+
+
+@pytest.mark.parametrize("form", [0, 32, 64, 128, 255])
+def test_a_form_that_says_nothing_or_too_much_is_refused(form):
+    body = FORMED[:FORM_AT] + bytes([form]) + FORMED[FORM_AT + 1 : -4]
+    if form == 0:  # without the sections that it does not name
+        body = MAGIC + b"\x03" + PACKED[5:FORM_AT] + b"\0" + PACKED[FORM_AT:-4]
+    elif not form & 28:
+        body = MAGIC + b"\x03" + PACKED[5:FORM_AT] + bytes([form]) + PACKED[FORM_AT:-4]
+    with pytest.raises(FormatError, match=f"illegal form {form}"):
+        parse(sealed(body))
+
+
+@pytest.mark.parametrize(("flag", "name"), [(4, "alpha"), (8, "icc"), (16, "exif")])
+def test_an_empty_section_that_the_form_names_is_refused(flag, name):
+    lengths_end = FORM_AT + 6  # 1 + 1 + 2 + 2 bytes
+    form = bytes([flag])
+    body = (
+        MAGIC + b"\x03" + PACKED[5:FORM_AT] + form + PACKED[FORM_AT:lengths_end] + b"\0"
+        + PACKED[lengths_end:-4]
+    )  # fmt: skip
+    with pytest.raises(FormatError, match=f"section {name} is empty"):
+        parse(sealed(body))
+
+
+def test_the_length_of_a_section_is_believed_only_where_the_bytes_are_there():
+    at = FORMED.index(b"\x05\x07\x04")  # of alpha, the profile and EXIF data
+    for claim in (b"\xff\xff\xff\xff\x0f\x07\x04", b"\x06\x07\x04", b"\x05\x07\x05"):
+        tracemalloc.start()
+        with pytest.raises(FormatError, match="truncated"):
+            parse(sealed(FORMED[:at] + claim + FORMED[at + 3 : -4]))
+        assert tracemalloc.get_traced_memory()[1] < 2**16
+        tracemalloc.stop()
 
 
 def test_an_empty_file_is_refused():
@@ -103,7 +164,7 @@ def test_a_foreign_file_is_told_by_its_first_bytes():
 
 
 def test_an_older_or_newer_version_is_named():
-    for version in (VERSION - 1, VERSION + 1):
+    for version in (VERSIONS[0] - 1, VERSIONS[-1] + 1):
         body = MAGIC + bytes([version]) + PACKED[5:-4]
         with pytest.raises(FormatError, match=f"version {version} is unknown"):
             parse(sealed(body))
@@ -112,7 +173,8 @@ def test_an_older_or_newer_version_is_named():
 @given(st.binary(max_size=200))
 @settings(max_examples=500, deadline=None)
 def test_random_bytes_after_a_right_start_raise_nothing_but_format_errors(tail):
-    for data in (tail, MAGIC + bytes([VERSION]) + tail, sealed(MAGIC + bytes([VERSION]) + tail)):
+    starts = [MAGIC + bytes([version]) + tail for version in VERSIONS]
+    for data in (tail, *starts, *map(sealed, starts)):
         with pytest.raises(FormatError):
             parse(data)
 

@@ -135,10 +135,10 @@ def test_an_unknown_mask_is_refused(tiny_model, photograph):
 
 
 @pytest.mark.parametrize(
-    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
+    "image", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4), np.uint8)]
 )
 def test_an_array_that_is_no_picture_is_refused(tiny_model, image):
-    with pytest.raises(codec.EncodeError, match="uint8 array"):
+    with pytest.raises(codec.EncodeError, match="uint8 or uint16 array"):
         codec.compress(tiny_model, image, partition.uniform(0, (1, 1)))
 
 

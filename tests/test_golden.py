@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rdonet_jax import codec, zoo
@@ -26,6 +27,21 @@ def test_golden_files_decode_to_the_symbols_that_were_once_encoded(golden_model,
     decoded = codec.decode(golden_model, golden.PICTURES[coder_name].read_bytes())
     assert golden.hashes(decoded.symbols) == json.loads(golden.SYMBOLS.read_text())
     assert all(sum(run.size for run in level) for level in decoded.symbols)
+
+
+@pytest.mark.parametrize("name", golden.formed_pictures())
+def test_golden_files_of_other_forms_decode_to_what_was_once_encoded(golden_model, name):
+    picture = golden.formed_pictures()[name]
+    decoded = codec.decode(golden_model, golden.form_file(name).read_bytes())
+    assert golden.hashes(decoded.symbols) == json.loads(golden.FORMS.read_text())[name]
+    again = decoded.content
+    assert (again.icc, again.exif) == (picture.icc, picture.exif)
+    np.testing.assert_array_equal(again.alpha, picture.alpha)
+    assert again.pixels.dtype == picture.pixels.dtype
+    assert again.pixels.shape == picture.pixels.shape
+    visible = picture.alpha > 0
+    error = again.pixels[visible] / 1.0 - picture.pixels[visible]
+    assert np.abs(error).mean() < np.iinfo(picture.pixels.dtype).max / 25
 
 
 FAST_MATH = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rdonet_jax import codec, partition, rdo, search
+from rdonet_jax import codec, content, partition, rdo, search
 from rdonet_jax.prices import Prices
 from rdonet_jax.rdo import Plan
 
@@ -39,6 +39,20 @@ def test_pictures_of_any_size_can_be_searched(mini_model, photograph, size):
     decoded = codec.decode(mini_model, found.encoded.data)
     assert decoded.picture.shape == image.shape
     assert found.searched.after <= found.searched.before
+
+
+def test_a_picture_of_any_form_is_searched_by_its_8_bit_colours(mini_model, photograph):
+    gray = content.deepened(photograph[..., 1])
+    alpha = np.where(np.arange(256) < 100, 0, 65535).astype(np.uint16) * np.ones((192, 1), "u2")
+    picture = content.prepared(content.Picture(gray, alpha, icc=b"a profile"))
+    found = rdo.encode(mini_model, picture, Plan("uniform-32", 1), QUALITY)
+    decoded = codec.decode(mini_model, found.encoded.data).content
+    assert decoded.gray and decoded.deep and decoded.icc == b"a profile"
+    np.testing.assert_array_equal(decoded.alpha, alpha)
+    np.testing.assert_array_equal(decoded.pixels, found.encoded.picture)
+    prices = Prices(mini_model, content.plain(picture), QUALITY)
+    cost = prices.of_file(len(found.encoded.data), content.plain(decoded))
+    assert cost == found.searched.after <= found.searched.before
 
 
 def test_without_a_pass_the_start_is_the_partition(mini_model, photograph):

@@ -1,8 +1,9 @@
 """Makes the golden files: weights, a picture compressed with them by every range coder, and the
-symbols that all of these decode to.
+symbols that all of these decode to; pictures in other forms (version 3 of the format), likewise.
 
 `python -m tests.golden.make`, in the repository's root and the environment of `requirements.txt`,
-which holds all range coders. New golden files give up the files of the old format or arithmetic, so
+which holds all range coders; `python -m tests.golden.make forms` for the other forms alone, with
+the weights that are there. New golden files give up the files of the old format or arithmetic, so
 they are made when these are changed on purpose, and never otherwise.
 """
 
@@ -10,19 +11,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import skimage.data
 
-from rdonet_jax import codec, config, partition, zoo
+from rdonet_jax import codec, config, content, partition, zoo
+from rdonet_jax.content import Picture
+from rdonet_jax.partition import Partition
 from tests.conftest import mini_parameters
 
 FOLDER = Path(__file__).parent
 PICTURES = {"constriction": FOLDER / "picture.rdo", "tfc": FOLDER / "picture-tfc.rdo"}
 """By the range coder that wrote them."""
 SYMBOLS = FOLDER / "symbols.json"
+FORMS = FOLDER / "forms.json"
+"""The symbols of each file of another form, by its name."""
 QUALITY = 60.0
 
 
@@ -38,6 +44,49 @@ def hashes(symbols: Sequence[Sequence[np.ndarray]]) -> list[str]:
     return [hashlib.sha256(level).hexdigest() for level in levels]
 
 
+def form_file(name: str) -> Path:
+    """The file of a picture in another form."""
+    return FOLDER / f"{name}.rdo"
+
+
+def strip() -> np.ndarray:
+    """As wide as tests compress others of, so that nothing is compiled for it alone."""
+    return np.ascontiguousarray(skimage.data.astronaut()[90:150, 60:370])
+
+
+def strip_partition() -> Partition:
+    """All levels."""
+    levels = np.zeros((4, 20), np.uint8)
+    levels[:, 4:8] = 2
+    levels[:2, 8:12] = 1
+    return partition.from_level_map(levels)
+
+
+def formed_pictures() -> dict[str, Picture]:
+    """One that has everything, and one that is alike but for soft transparency."""
+    colours = strip()
+    rows, columns = np.mgrid[: colours.shape[0], : colours.shape[1]]
+    alpha = np.clip(6 * (np.hypot(rows - 30, columns - 200) - 20), 0, 255).astype(np.uint8)
+    fine = content.deepened(colours[..., 1]) + (rows * columns % 257).astype(np.uint16) // 2
+    everything = Picture(
+        np.minimum(fine, 65535).astype(np.uint16),
+        content.deepened(alpha) // 3,
+        icc=bytes(range(128)),
+        exif=b"II*\0" + bytes(range(40)),
+    )
+    return {"gray-16-alpha": everything, "rgb-8-alpha": Picture(colours, alpha)}
+
+
+def make_forms(model: zoo.Model) -> None:
+    """Replaces the files of other forms."""
+    symbols = {}
+    for name, picture in formed_pictures().items():
+        encoded = codec.encode(model, picture, strip_partition(), QUALITY)
+        form_file(name).write_bytes(encoded.data)
+        symbols[name] = hashes(encoded.symbols)
+    FORMS.write_text(json.dumps(symbols, indent=1) + "\n")
+
+
 def main() -> None:
     """Replaces what is there."""
     for path in FOLDER.glob(f"*{zoo.SUFFIX}"):
@@ -45,17 +94,15 @@ def main() -> None:
     preset = config.mini()
     record = {"made_by": "tests/golden/make.py"}
     model = zoo.load(str(zoo.save(FOLDER, "mini", preset, mini_parameters(preset, seed=1), record)))
-    # As wide a strip as tests compress others of, so that nothing is compiled for it alone.
-    image = np.ascontiguousarray(skimage.data.astronaut()[90:150, 60:370])
-    levels = np.zeros((4, 20), np.uint8)
-    levels[:, 4:8] = 2
-    levels[:2, 8:12] = 1
     for coder_name, path in PICTURES.items():
-        p = partition.from_level_map(levels)
-        encoded = codec.encode(model, image, p, QUALITY, coder_name)
+        encoded = codec.encode(model, strip(), strip_partition(), QUALITY, coder_name)
         path.write_bytes(encoded.data)
     SYMBOLS.write_text(json.dumps(hashes(encoded.symbols), indent=1) + "\n")
+    make_forms(model)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["forms"]:
+        make_forms(zoo.load(str(weights_file())))
+    else:
+        main()

@@ -1,0 +1,152 @@
+"""Pictures as they come, through the command line: what travels, and what is said."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from rdonet_jax import content, picture_reader, picture_writer
+from rdonet_jax.content import Picture
+from tests.test_picture_reader import SRGB, SWAPPED, exif_block
+
+
+@pytest.fixture(autouse=True)
+def portable_bundle(bundle, mini_weights):
+    """The model that codes well enough for its pictures to be compared."""
+    bundle["standard"] = mini_weights
+
+
+def form(image, gray=False, deep=False, alpha=False, **more) -> Picture:
+    pixels = np.ascontiguousarray(image[..., 1] if gray else image)
+    ramp = np.tile(np.arange(90) * 255 // 89, (100, 1)).astype(np.uint8)
+    if deep:
+        pixels, ramp = content.deepened(pixels), content.deepened(ramp)
+    return Picture(pixels, ramp if alpha else None, **more)
+
+
+def restored(rdonet, picture, suffix, *options, source=".png"):
+    """What both commands make of a picture, and what the second says."""
+    picture_writer.save(f"in{source}", picture, force=True)
+    assert rdonet("compress", f"in{source}", "c.rdo", "--force").code == 0
+    done = rdonet("decompress", "c.rdo", f"out{suffix}", "--force", *options)
+    assert (done.code, done.err) == (0, "")
+    return picture_reader.load(f"out{suffix}"), done.out
+
+
+@pytest.mark.parametrize(
+    ("gray", "deep", "alpha"), list(itertools.product((False, True), repeat=3))
+)
+@pytest.mark.parametrize("metadata", [False, True])
+def test_what_comes_in_as_png_goes_out_as_png(rdonet, image, gray, deep, alpha, metadata):
+    more = {"icc": SRGB, "exif": exif_block(1)} if metadata else {}
+    picture = form(image, gray, deep, alpha, **more)
+    again, out = restored(rdonet, picture, ".png")
+    assert re.fullmatch(r"out\.png: 90x100 pixels, \d+\.\d s\n", out)
+    assert again.pixels.dtype == picture.pixels.dtype
+    assert again.pixels.shape == picture.pixels.shape
+    assert (again.icc, again.exif) == (picture.icc, picture.exif)
+    assert (again.alpha is None) == (not alpha)
+    if alpha:
+        np.testing.assert_array_equal(again.alpha, picture.alpha)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "deep", "said"),
+    [
+        (".tif", True, ""), (".ppm", True, "without its colour profile, which PPM cannot hold, "),
+        (".webp", False, "8 bits, since WEBP holds no more, "),
+        (".avif", False, "8 bits, since AVIF holds no more, "),
+        (".jpg", False, "8 bits, since JPEG holds no more, "),
+        (".bmp", False, "8 bits, since BMP holds no more, without its colour profile, "
+         "which BMP cannot hold, "),
+    ],
+)  # fmt: skip
+def test_what_a_format_cannot_hold_is_said_in_the_line(rdonet, image, suffix, deep, said):
+    again, out = restored(rdonet, form(image, deep=True, icc=SRGB), suffix, source=".tif")
+    assert again.deep == deep
+    assert re.fullmatch(re.escape(f"out{suffix}: 90x100 pixels, {said}") + r"\d+\.\d s\n", out)
+
+
+def test_transparency_is_refused_by_jpeg_unless_there_is_a_background(rdonet, refusal, image):
+    picture_writer.save("in.png", form(image, alpha=True))
+    assert rdonet("compress", "in.png").code == 0
+    cause = refusal("out.jpg", "decompress", "in.png.rdo", "out.jpg")
+    assert "JPEG cannot hold the picture's transparency" in cause and "--background" in cause
+    assert rdonet("decompress", "in.png.rdo", "out.jpg", "--background", "#ff8000").code == 0
+    flat = picture_reader.load("out.jpg")
+    assert flat.alpha is None
+    assert np.abs(flat.pixels[:, 0].astype(int) - (255, 128, 0)).mean() < 12
+
+
+@pytest.mark.parametrize("colour", ["no", "#12", "", "#ffffff80", "rgba(1,2,3,4)"])
+def test_a_background_that_is_no_opaque_colour_is_wrong_usage(rdonet, colour):
+    code, _, err = rdonet("decompress", "b.rdo", "--background", colour)
+    assert code == 2 and "no opaque colour" in err
+
+
+def test_stripped_files_hold_srgb_and_nothing_else(rdonet, image):
+    picture_writer.save("in.png", Picture(image, icc=SWAPPED, exif=exif_block()))
+    assert rdonet("compress", "in.png", "kept.rdo").code == 0
+    assert rdonet("compress", "in.png", "bare.rdo", "--strip").code == 0
+    assert "format version 2" in rdonet("info", "bare.rdo").out
+    for name, expected in {"kept": image, "bare": image[..., ::-1]}.items():
+        assert rdonet("decompress", f"{name}.rdo", f"{name}.png").code == 0
+        again = picture_reader.load(f"{name}.png")
+        assert (again.icc, again.exif) == (
+            (SWAPPED, exif_block()) if name == "kept" else (b"", b"")
+        )
+        errors = [
+            np.abs(again.pixels.astype(int) - e).mean() for e in (expected, expected[..., ::-1])
+        ]
+        assert errors[0] < errors[1]
+
+
+def test_a_sideways_photograph_comes_out_upright(rdonet, image):
+    stored = Image.fromarray(np.ascontiguousarray(image.swapaxes(0, 1)[::-1]))
+    stored.save("in.jpg", quality=95, exif=b"Exif\0\0" + exif_block(6))
+    assert rdonet("compress", "in.jpg", "c.rdo").code == 0
+    assert rdonet("decompress", "c.rdo", "out.jpg").code == 0
+    again = picture_reader.load("out.jpg")
+    assert again.exif == exif_block(1)
+    with Image.open("out.jpg") as out:
+        assert out.getexif()[ExifTags.Base.Orientation] == 1
+    assert np.abs(again.pixels.astype(int) - image).mean() < 15
+
+
+def test_info_tells_of_the_form_and_of_what_goes_along(rdonet, image):
+    everything = form(image, True, True, True, icc=SRGB, exif=exif_block())
+    picture_writer.save("in.png", everything)
+    assert rdonet("compress", "in.png").code == 0
+    lines = rdonet("info", "in.png.rdo").out.splitlines()
+    assert lines[1].startswith("format version 3, ")
+    assert lines[2] == (
+        "gray of 16 bits, alpha, colour profile sRGB built-in, "
+        f"{len(exif_block())} bytes of EXIF data"
+    )
+    rows = {line.split()[0]: int(line.split()[1]) for line in lines[6:]}
+    assert list(rows)[-3:] == ["alpha", "icc", "exif"] and all(rows[n] for n in list(rows)[-3:])
+    assert sum(rows.values()) == Path("in.png.rdo").stat().st_size
+
+
+def test_a_profile_without_a_printable_name_does_no_harm_to_the_terminal(rdonet, image):
+    for icc in (
+        b"no profile",
+        SRGB.replace("built-in".encode("utf-16-be"), "\x1b[2J\n\r\0\x07x".encode("utf-16-be")),
+    ):
+        picture_writer.save("in.png", Picture(image, icc=icc), force=True)
+        assert rdonet("compress", "in.png", "--force").code == 0
+        assert rdonet("info", "in.png.rdo").out.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("mode", "cause"),
+    [("CMYK", "is a CMYK picture"), ("F", "is a F picture"), ("I", "is a I pict")],
+)
+def test_what_is_no_gray_or_colour_is_refused_in_one_line(refusal, mode, cause):
+    Image.new(mode, (8, 8)).save("in.tif")
+    assert cause in refusal("in.tif", "compress", "in.tif")
