@@ -77,6 +77,27 @@ class Picture:
         return self.pixels.dtype == np.uint16
 
 
+def of_samples(samples: np.ndarray, icc: bytes = b"", exif: bytes = b"") -> Picture:
+    """A picture from [H, W] gray, [H, W, 2] with alpha, [H, W, 3] RGB or [H, W, 4] with alpha.
+
+    Raises ContentError for any other array.
+    """
+    if samples.ndim != 3 or samples.shape[2] not in (1, 2, 4):
+        return Picture(samples, None, icc, exif)
+    channels = samples.shape[2]
+    pixels = samples[..., :3] if channels == 4 else samples[..., 0]
+    alpha = None if channels == 1 else samples[..., -1]
+    return Picture(pixels, alpha, icc, exif)
+
+
+def samples(picture: Picture) -> np.ndarray:
+    """The inverse of `of_samples`, [H, W] or [H, W, 2 to 4]."""
+    if picture.alpha is None:
+        return picture.pixels
+    pixels = picture.pixels[..., None] if picture.gray else picture.pixels
+    return np.concatenate([pixels, picture.alpha[..., None]], axis=2)
+
+
 def of(image: Picture | np.ndarray) -> Picture:
     """A picture, from one or from its pixels alone. Raises ContentError as `Picture` does."""
     return image if isinstance(image, Picture) else Picture(image)

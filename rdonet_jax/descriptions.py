@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rdonet_jax import (
@@ -22,8 +22,8 @@ from rdonet_jax.models import families
 from rdonet_jax.zoo import Model
 
 
-def of_file(data: bytes) -> list[str]:
-    """About a compressed file; needs no weights.
+def facts_of_file(data: bytes) -> dict[str, Any]:
+    """About a compressed file, for programs; needs no weights.
 
     Raises `FormatError` for bytes that are none, and `ZooError` when the bundled models are not as
     they should be.
@@ -31,35 +31,60 @@ def of_file(data: bytes) -> list[str]:
     header, sections = bitstream.parse(data)
     p = tree_coding.read(header, sections)
     size = header.height, header.width
-    pixels = header.height * header.width
     masks = zip(partition.level_masks(p), partition.inside_masks(*size), strict=True)
-    blocks = [int((mask & inside).sum()) for mask, inside in masks]
-    shares = partition.block_shares(p, *size)
+    path = zoo.find(header.weights)
+    known_scale = header.quality is not None and path is not None
+    return {
+        "width": header.width,
+        "height": header.height,
+        "bytes": len(data),
+        "bpp": 8 * len(data) / (header.height * header.width),
+        "version": bitstream.version_of(header, sections),
+        "coder": coder.NAMES[header.coder],
+        "weights": header.weights.hex(),
+        "model": None if path is None else zoo.name_and_hash(path)[0],
+        "quality": codec.quality_of(zoo.config_of(path), header.quality) if known_scale else None,
+        "platform": header.platform or None,
+        "gray": header.gray,
+        "bits": 16 if header.deep else 8,
+        "sections": {name: len(part) for name, part in sections._asdict().items()},
+        "blocks": _by_stride(int((mask & inside).sum()) for mask, inside in masks),
+        "area": _by_stride(map(float, partition.block_shares(p, *size))),
+    }
+
+
+def _by_stride(values: Iterable[Any]) -> dict[str, Any]:
+    return dict(zip(map(str, partition.STRIDES), values, strict=True))
+
+
+def of_file(data: bytes) -> list[str]:
+    """About a compressed file, for people; raises as `facts_of_file` does."""
+    facts = facts_of_file(data)
+    header, sections = bitstream.parse(data)
+    pixels = header.height * header.width
     bound = f"bound to {header.platform}" if header.platform else "decodes everywhere"
+    quality = "" if facts["quality"] is None else f"quality {facts['quality']:.4g}, "
 
     def row(name: str, count: int, *rest: str) -> str:
         return f"{name:<10}{count:>9}{8 * count / pixels:>9.4f}" + "".join(rest)
 
-    version = bitstream.version_of(header, sections)
+    plain = facts["version"] == bitstream.PLAIN_VERSION
     lines = [
-        f"{header.width}x{header.height} pixels, {len(data)} bytes, "
-        f"{8 * len(data) / pixels:.4f} bpp",
-        f"format version {version}, range coder {coder.NAMES[header.coder]}",
-        *([_form_words(header, sections)] if version != bitstream.PLAIN_VERSION else []),
-        f"{_model_words(header)}",
-        f"{_quality_words(header)}{bound}",
+        f"{header.width}x{header.height} pixels, {len(data)} bytes, {facts['bpp']:.4f} bpp",
+        f"format version {facts['version']}, range coder {facts['coder']}",
+        *([] if plain else [_form_words(header, sections)]),
+        _model_words(facts),
+        f"{quality}{bound}",
         f"{'':<10}{'bytes':>9}{'bpp':>9}{'blocks':>9}{'area':>9}",
         row("container", len(data) - sum(map(len, sections))),
         row("partition", len(sections.partition)),
     ]
     for level in (2, 1, 0):
-        stride, length = partition.STRIDES[level], len(getattr(sections, f"level{level}"))
-        name = f"{stride}x{stride}"
-        lines.append(row(name, length, f"{blocks[level]:>9}", f"{shares[level]:>9.1%}"))
-    for name in bitstream.EXTRAS:
-        if section := getattr(sections, name):
-            lines.append(row(name, len(section)))
-    return lines
+        stride = str(partition.STRIDES[level])
+        blocks, area = f"{facts['blocks'][stride]:>9}", f"{facts['area'][stride]:>9.1%}"
+        lines.append(row(f"{stride}x{stride}", facts["sections"][f"level{level}"], blocks, area))
+    extras = {name: facts["sections"][name] for name in bitstream.EXTRAS}
+    return lines + [row(name, count) for name, count in extras.items() if count]
 
 
 def _form_words(header: Header, sections: Sections) -> str:
@@ -75,20 +100,11 @@ def _form_words(header: Header, sections: Sections) -> str:
     return ", ".join(words)
 
 
-def _model_words(header: Header) -> str:
+def _model_words(facts: Mapping[str, Any]) -> str:
     """What the header says of the model."""
-    path = zoo.find(header.weights)
-    if path is None:
-        return f"weights {header.weights.hex()}, which are not bundled"
-    return f"model {zoo.name_and_hash(path)[0]} (weights {header.weights.hex()}), which is bundled"
-
-
-def _quality_words(header: Header) -> str:
-    """The quality that a file was written with, on the scale of the command line."""
-    path = zoo.find(header.weights)
-    if header.quality is None or path is None:
-        return ""
-    return f"quality {codec.quality_of(zoo.config_of(path), header.quality):.4g}, "
+    if facts["model"] is None:
+        return f"weights {facts['weights']}, which are not bundled"
+    return f"model {facts['model']} (weights {facts['weights']}), which is bundled"
 
 
 def of_model(model: Model) -> list[str]:

@@ -58,7 +58,7 @@ def save(path: str | os.PathLike, picture: Picture, force: bool = False) -> tupl
     check(path, force, picture.size, picture.alpha is not None)
     name, able = _format(path), _abilities(path)
     notes = []
-    samples = _samples(picture)
+    samples = np.atleast_3d(content.samples(picture))
     if name == "TIFF" and picture.deep and samples.shape[2] == 2:
         samples = samples[..., [0, 0, 0, 1]]  # gray with alpha of 16 bits is hardly read anywhere
     if picture.deep and not able.deep:
@@ -83,14 +83,6 @@ def _format(path: str | os.PathLike) -> str:
 
 def _abilities(path: str | os.PathLike) -> Abilities:
     return ABILITIES[_format(path)]
-
-
-def _samples(picture: Picture) -> np.ndarray:
-    """[H, W, 1 to 4]: gray or colours, and alpha."""
-    pixels = picture.pixels[..., None] if picture.gray else picture.pixels
-    if picture.alpha is None:
-        return pixels
-    return np.concatenate([pixels, picture.alpha[..., None]], axis=2)
 
 
 def _write(

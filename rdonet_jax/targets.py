@@ -30,6 +30,9 @@ LOG_SIZE_SLOPE, PSNR_SLOPE = 0.57, 2.1
 """What log(size) and PSNR typically gain while lambda grows e-fold; a first guess, no more."""
 
 
+TRIALS, MORE_TRIALS = "trials", "more trials"
+
+
 class TargetError(EncodeError):
     """A target that no quality meets."""
 
@@ -104,6 +107,11 @@ def _next(
     return min(max(round(guess), low + 1, 0), high - 1, most)
 
 
+def steps(plan: Plan) -> tuple[str, ...]:
+    """What `encode` reports, in this order."""
+    return (TRIALS, *rdo.steps(plan), MORE_TRIALS) if plan.passes else (TRIALS,)
+
+
 def encode(
     model: Model,
     image: Picture | np.ndarray,
@@ -111,13 +119,15 @@ def encode(
     target: Target,
     coder_name: str = codec.DEFAULT_CODER,
     report: Report = codec.silent,
+    reconstruct: bool = False,
 ) -> Optimised:
     """Compresses a picture at the quality that meets the target.
 
     Trials are made without the search; if `plan` has passes, one search follows at the quality
     found, and further trials with its partition. A size is kept below, a PSNR above: by
     `TOLERANCE` and `PSNR_TOLERANCE` at most, or by one step of the quality; where quality 100 makes
-    a smaller file than was asked for, that is the result.
+    a smaller file than was asked for, that is the result. What the decoder will give is there if
+    it is asked for, or was needed for a PSNR.
 
     Raises `TargetError` where quality 0 makes too large a file, or 100 too bad a picture, and
     `EncodeError` as `rdo.encode` does.
@@ -126,13 +136,15 @@ def encode(
         raise TargetError("the model was trained for one quality: it can aim at no target")
     codec.checked_size(model.config, image)
     picture = content.prepared(content.of(image))
-    trials = _Trials(model, picture, target, coder_name)
+    trials = _Trials(model, picture, target, coder_name, reconstruct or target.psnr is not None)
     number = codec.stream_quality(model.config, None)
+    report(TRIALS)
     number, found = trials.best(dataclasses.replace(plan, passes=0), number)
     if not plan.passes:
         return found
     quality = codec.quality_of(model.config, number)
     searched = rdo.encode(model, picture, plan, quality, coder_name, report)
+    report(MORE_TRIALS)
     _, found = trials.best(Plan(searched.partition), number)
     return found._replace(searched=searched.searched)
 
@@ -145,6 +157,7 @@ class _Trials:
     picture: Picture
     target: Target
     coder_name: str
+    reconstruct: bool
 
     def best(self, plan: Plan, first: int) -> tuple[int, Optimised]:
         """The number of the quality that meets the target, and its file."""
@@ -174,9 +187,13 @@ class _Trials:
 
     def _encoded(self, plan: Plan, number: int) -> Optimised:
         quality = codec.quality_of(self.model.config, number)
-        reconstruct = self.target.psnr is not None
         return rdo.encode(
-            self.model, self.picture, plan, quality, self.coder_name, reconstruct=reconstruct
+            self.model,
+            self.picture,
+            plan,
+            quality,
+            self.coder_name,
+            reconstruct=self.reconstruct,
         )
 
     def _value(self, found: Optimised) -> float:

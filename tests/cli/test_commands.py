@@ -197,13 +197,17 @@ def test_without_a_quality_it_is_the_middle_one(rdonet, bundle, mini_weights):
 @pytest.mark.parametrize(
     "arguments",
     [
-        [], ["explode"], ["compress"], ["info"], ["info", "a", "b"], ["models", "a"],
+        [], ["explode"], ["compress"], ["info"], ["models", "a"],
         ["compress", "a.png", "b.rdo", "c.rdo"], ["compress", "a.png", "--forc"],
         ["compress", "a.png", "--mask"], ["compress", "a.png", ""], ["compress", ""],
         ["compress", "a.png", "--model", ""], ["decompress", "b.rdo", ""],
         ["decompress", "b.rdo", "--max-pixels", "0"],
         ["decompress", "b.rdo", "--max-pixels", "1e9"], ["compress", "a.png", "--quality", "101"],
         ["compress", "a.png", "--quality", "best"], ["compress", "a.png", "--quality", "nan"],
+        ["compress", "a.png", "--quality", "5", "--target-psnr", "30"],
+        ["compress", "a.png", "--target-size", "0"], ["compress", "a.png", "--target-bpp", "few"],
+        ["compress", "a.png", "--jobs", "2"], ["compress", "--out-dir", "d"],
+        ["decompress", "--list", "names.txt"], ["compress", "a.png", "--quiet", "--json"],
     ],
 )  # fmt: skip
 def test_wrong_usage_has_exit_code_2_and_says_how_it_should_be(rdonet, arguments):

@@ -74,7 +74,7 @@ def test_a_failed_overwrite_leaves_the_old_file(refusal, bundle, monkeypatch):
     "about, arguments, cause",
     [
         ("none.png", ["none.png"], "No such file or directory"),
-        ("d", ["d"], "cannot be read: Is a directory"),
+        ("d", ["d"], "is a folder; say with --out-dir where its files are to go"),
         ("bad.png", ["bad.png"], "is damaged"),
         ("b.rdo", ["b.rdo"], "no picture"),
         ("no/c.rdo", ["a.png", "no/c.rdo"], "the folder no does not exist"),
@@ -96,7 +96,7 @@ def test_compress_says_in_one_line_what_is_wrong(refusal, bundle, folder, about,
     "file, cause",
     [
         ("none.rdo", "No such file or directory"),
-        ("d", "Is a directory"),
+        ("d", "is a folder"),
         ("a.png", "this is no RDONet file"),
         ("empty.rdo", "the file is empty"),
         ("cut.rdo", "truncated"),

@@ -1,0 +1,105 @@
+"""Lets Pillow open and save compressed files, once this module is imported.
+
+    import rdonet_jax.pillow_plugin
+    Image.open("photo.rdo").show()
+    image.save("photo.rdo", quality=40)
+
+Pillow has no colours of 16 bits, so such files open in 8; gray ones of 16 bits do not lose any.
+`save` takes `quality`, `target`, `model`, `rdo_passes` and `init` as `rdonet_jax.compress` does,
+and `icc_profile` and `exif` as Pillow's own formats do.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from rdonet_jax import attachments, bitstream, content, exif
+from rdonet_jax.commands import COMPRESSED_SUFFIX
+
+FORMAT = "RDO"
+ARGUMENTS = ("quality", "target", "model", "rdo_passes", "init")
+
+
+class RDOImageFile(ImageFile.ImageFile):
+    """A compressed file; its pixels are decoded when they are first asked for."""
+
+    format = FORMAT
+    format_description = "RDONet"
+
+    def _open(self) -> None:
+        self._data = self.fp.read()
+        try:
+            header, sections = bitstream.parse(self._data)
+            icc = attachments.metadata("colour profile", sections.icc)
+            exif_data = attachments.metadata("EXIF data", sections.exif)
+        except bitstream.FormatError as error:
+            raise OSError(str(error)) from error
+        self._size = header.width, header.height
+        if header.gray and header.deep and not sections.alpha:
+            self._mode = "I;16"
+        else:
+            self._mode = ("L" if header.gray else "RGB") + ("A" if sections.alpha else "")
+        if icc:
+            self.info["icc_profile"] = icc
+        if exif_data:
+            self.info["exif"] = exif.PREFIX + exif_data
+
+    def load(self) -> Image.core.PixelAccess | None:
+        if self._data:
+            from rdonet_jax import api
+
+            try:
+                samples = content.samples(api.restored(self._data))
+            except bitstream.FormatError as error:
+                raise OSError(str(error)) from error
+            self._data = b""
+            samples = samples if self.mode == "I;16" else content.shallow(samples)
+            self.fp = io.BytesIO(samples.tobytes())
+            self.tile = [("raw", (0, 0, *self.size), 0, self.mode)]
+        return super().load()
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(bitstream.MAGIC)
+
+
+def _save(image: Image.Image, file: BinaryIO, filename: str | bytes) -> None:
+    from rdonet_jax import api
+
+    given = image.encoderinfo
+    exif_data = given.get("exif", image.info.get("exif", b""))
+    if isinstance(exif_data, Image.Exif):
+        exif_data = exif_data.tobytes()
+    try:
+        data = api.compress(
+            _samples(image),
+            icc=given.get("icc_profile", image.info.get("icc_profile")) or b"",
+            exif=exif_data.removeprefix(exif.PREFIX),
+            **{name: given[name] for name in ARGUMENTS if name in given},
+        )
+    except ValueError as error:
+        raise OSError(str(error)) from error
+    file.write(data)
+
+
+def _samples(image: Image.Image) -> np.ndarray:
+    """The picture's samples, with alpha where a palette or a colour is transparent."""
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    modes = {"1": "L", "P": "RGB", "PA": "RGBA"}
+    mode = modes.get(image.mode, image.mode)
+    if "transparency" in image.info and image.mode != "PA":
+        mode = "LA" if mode == "L" else "RGBA"
+    if mode not in ("L", "LA", "RGB", "RGBA"):
+        raise OSError(f"cannot write mode {image.mode} as {FORMAT}")
+    return np.asarray(image if mode == image.mode else image.convert(mode))
+
+
+Image.register_open(FORMAT, RDOImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_extension(FORMAT, COMPRESSED_SUFFIX)
+Image.register_mime(FORMAT, "image/x-rdonet")

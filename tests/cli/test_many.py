@@ -1,0 +1,156 @@
+"""Many files: folders and lists, what is there already, what fails, and what is summed up."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rdonet_jax import bitstream, codec, commands, images, jobs
+
+
+@pytest.fixture
+def album(folder, image):
+    """A folder of pictures, one of them in a folder below, and a file that is none."""
+    Path("album/below").mkdir(parents=True)
+    images.save("album/one.png", image)
+    images.save("album/below/two.jpg", image)
+    Image.fromarray(image).convert("L").save("album/below/gray.webp")
+    Path("album/notes.txt").write_text("no picture")
+    Path("album/.hidden.png").write_bytes(b"")
+    return folder
+
+
+def found(place):
+    return sorted(str(path) for path in Path(place).rglob("*") if path.is_file())
+
+
+def test_a_folder_of_pictures_goes_there_and_back(rdonet, bundle, album):
+    code, out, err = rdonet("compress", "album", "--out-dir", "out")
+    assert (code, err) == (0, "")
+    assert found("out") == ["out/below/gray.webp.rdo", "out/below/two.jpg.rdo", "out/one.png.rdo"]
+    size = sum(len(Path(path).read_bytes()) for path in found("out"))
+    bpp = 8 * size / (3 * 9000)
+    line = r"3 files, (\d+) bytes compressed, (\d\.\d{3}) bpp, [\d.]+ MB/s of pixels, [\d.]+ s\n"
+    assert re.fullmatch(line, out).groups() == (str(size), f"{bpp:.3f}")
+
+    code, out, err = rdonet("decompress", "out", "--out-dir", "back")
+    assert (code, err) == (0, "")
+    assert found("back") == ["back/below/gray.webp.png", "back/below/two.jpg.png", "back/one.png"]
+    assert Image.open("back/below/gray.webp.png").mode == "L"
+    assert Image.open("back/one.png").size == (90, 100)
+
+
+def test_pictures_come_back_in_the_format_that_is_asked_for(rdonet, bundle, album):
+    assert rdonet("decompress", "b.rdo", "--out-dir", "back", "--suffix", ".webp").code == 0
+    assert found("back") == ["back/b.webp"]
+
+
+def test_what_exists_is_left_alone_unless_it_is_to_be_overwritten(rdonet, bundle, album):
+    Path("out").mkdir()
+    Path("out/one.png.rdo").write_bytes(b"old")
+    out = rdonet("compress", "album", "--out-dir", "out").out
+    assert out.startswith("2 files, 1 were there already, ")
+    assert Path("out/one.png.rdo").read_bytes() == b"old"
+    assert rdonet("compress", "album", "--out-dir", "out", "--force").out.startswith("3 files, ")
+    bitstream.parse(Path("out/one.png.rdo").read_bytes())
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_bad_file_is_named_and_stops_nothing(rdonet, bundle, album, workers):
+    Path("album/bad.png").write_bytes(Path("a.png").read_bytes()[:-500])
+    code, out, err = rdonet("compress", "album", "none.png", "--out-dir", "out", "-j", workers)
+    assert code == 1
+    lines = sorted(err.splitlines())
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["rdonet", "album/bad.png"], ["rdonet", "none.png"]
+    ]  # fmt: skip
+    assert out.startswith("3 files, 2 failed, ")
+    assert len(found("out")) == 3
+
+
+def test_lists_name_files_one_per_line(rdonet, bundle, album, monkeypatch):
+    Path("names.txt").write_text("album/one.png\n\nalbum/below/two.jpg\n")
+    assert rdonet("compress", "a.png", "--list", "names.txt", "--out-dir", "out").code == 0
+    assert found("out") == ["out/a.png.rdo", "out/one.png.rdo", "out/two.jpg.rdo"]
+
+
+def test_json_has_a_line_for_every_file_and_a_summary(rdonet, bundle, album):
+    Path("album/bad.png").write_bytes(b"no picture")
+    code, out, _ = rdonet("compress", "album", "--out-dir", "more", "--json")
+    *lines, last = map(json.loads, out.splitlines())
+    by_input = {line["input"]: line for line in lines}
+    assert by_input["album/bad.png"]["error"].startswith("album/bad.png: ")
+    one = by_input["album/one.png"]
+    size = len(Path("more/one.png.rdo").read_bytes())
+    assert one["bytes"] == size
+    assert one["bpp"] == 8 * size / 9000
+    assert sum(one["levels"].values()) == pytest.approx(1)
+    assert (last["summary"]["done"], last["summary"]["failed"], code) == (3, 1, 1)
+
+
+def test_two_files_that_would_become_one_are_refused_before_any_work(refusal, bundle, image):
+    Path("other").mkdir()
+    images.save("other/a.png", image)
+    about, arguments = "other/a.png", ["compress", "a.png", "other/a.png", "--out-dir", "out"]
+    assert refusal(about, *arguments) == "would become out/a.png.rdo, as would a.png"
+
+
+def test_a_folder_without_pictures_is_refused(refusal, bundle):
+    Path("d").mkdir()
+    assert "holds no files" in refusal("d", "compress", "d", "--out-dir", "out")
+
+
+def test_names_may_stand_on_both_sides_of_options(rdonet, bundle):
+    assert rdonet("compress", "a.png", "--mask", "uniform-16", "c.rdo").code == 0
+    assert Path("c.rdo").exists()
+
+
+def test_an_interrupt_ends_many_jobs_and_keeps_what_is_done(album):
+    done = []
+
+    def work(job):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(job)
+        return commands.Done((), {}, 1, 1, ())
+
+    found = jobs.compressions(["album"], "out")
+    with pytest.raises(KeyboardInterrupt):
+        jobs.run(found, work, False, 1, lambda outcome: None)
+    assert done == found[:2]
+
+
+def test_a_check_that_finds_another_picture_says_so(rdonet, bundle, monkeypatch):
+    assert rdonet("compress", "a.png", "c.rdo", "--lossless-check").code == 0
+    decode = codec.decode
+
+    def wrong(*arguments, **named):
+        decoded = decode(*arguments, **named)
+        pixels = np.ascontiguousarray(decoded.picture[::-1])
+        return decoded._replace(content=codec.Picture(pixels))
+
+    monkeypatch.setattr(codec, "decode", wrong)
+    code, out, err = rdonet("compress", "a.png", "d.rdo", "--lossless-check")
+    assert (code, out) == (1, "")
+    assert err == "rdonet: d.rdo: does not decode to what was encoded\n"
+
+
+def test_targets_are_met_on_the_command_line(rdonet, bundle, mini_weights):
+    options = ["--model", mini_weights, "--json"]
+    sizes = [json.loads(rdonet("compress", "a.png", f"{q}.rdo", "--quality", q, *options).out)
+             for q in (20, 80)]  # fmt: skip
+    wanted = (sizes[0]["bytes"] + sizes[1]["bytes"]) // 2
+    found = json.loads(rdonet("compress", "a.png", "s", "--target-size", wanted, *options).out)
+    assert found["bytes"] <= wanted
+    same = rdonet("compress", "a.png", "t", "--target-bpp", 8 * wanted / 9000, *options)
+    assert json.loads(same.out)["bytes"] == found["bytes"]
+    code, _, err = rdonet("compress", "a.png", "u", "--target-psnr", "99", *options)
+    assert code == 1
+    assert err.startswith("rdonet: a.png: the best picture, of quality 100, has ")
+    code, _, err = rdonet("compress", "a.png", "u", "--target-psnr", "20")
+    assert (code, err.count("one quality")) == (1, 1)
