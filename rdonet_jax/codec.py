@@ -42,8 +42,9 @@ DEFAULT_QUALITY = 50.0
 Report = Callable[[str], None]
 """Told what comes next, for progress bars."""
 
+SYNTHESIS = "synthesis"
 ENCODING_STEPS = ("analysis", "level 64", "level 32", "level 16")
-DECODING_STEPS = ("level 64", "level 32", "level 16", "synthesis")
+DECODING_STEPS = ("level 64", "level 32", "level 16", SYNTHESIS)
 """What `Report` is told, in this order; encoding with a reconstruction synthesises too."""
 
 MASKS = ("variance", "uniform-16", "uniform-32", "uniform-64")
@@ -210,7 +211,7 @@ def encode(
             raise EncodeError(f"{error}: the weights cannot be right") from error
         streams[f"level{level}"] = coder.encode(runs, model.tables, coder_name)
     if reconstruct:
-        report("synthesis")
+        report(SYNTHESIS)
     tree = tree_coding.encode(p, height, width, coder_name)
     header = Header(
         coder=coder.CODERS[coder_name],
@@ -277,7 +278,7 @@ def decode(
     if walk.checksum != header.symbols_crc:
         cause = "the decoded symbols are not those that were encoded"
         raise FormatError(_elsewhere(model.config, header) or cause)
-    report("synthesis")
+    report(SYNTHESIS)
     picture = Picture(_pixels(walk, header), alpha, icc, exif)
     return Decoded(picture, p, quality_of(model.config, header.quality), _by_level(walk))
 

@@ -158,7 +158,10 @@ def compress(
     model = models.named(options.model)
     plan = rdo.Plan(_init(picture.size, options.init), options.rdo)
     target_of_file = _target(options.goal, picture)
-    steps = rdo.steps(plan) if target_of_file is None else targets.steps(plan)
+    if target_of_file is None:
+        steps = rdo.steps(plan, options.lossless_check)
+    else:
+        steps = targets.steps(plan)
     with coding(source, steps, not show_progress) as report:
         clock = _Clock(report)
         with explained(codec.EncodeError, about=source):

@@ -65,10 +65,10 @@ class Optimised(NamedTuple):
     searched: Searched | None  # None without a pass
 
 
-def steps(plan: Plan) -> tuple[str, ...]:
+def steps(plan: Plan, reconstruct: bool = False) -> tuple[str, ...]:
     """What `encode` reports, in this order."""
     if not plan.passes:
-        return codec.ENCODING_STEPS
+        return (*codec.ENCODING_STEPS, *((codec.SYNTHESIS,) if reconstruct else ()))
     return ("start", *_colour_steps(plan.passes), "coding")
 
 

@@ -11,17 +11,17 @@ import pytest
 from PIL import Image
 
 import rdonet_jax
-from rdonet_jax import bitstream, content, pillow_plugin, zoo
+from rdonet_jax import api, bitstream, content, pillow_plugin, zoo
 from rdonet_jax.targets import Target
 
 
 @pytest.fixture(autouse=True)
 def bundle(monkeypatch, mini_weights):
     """Lets the package hold the mini model under the default's name."""
-    rdonet_jax.api._model.cache_clear()
+    api._model.cache_clear()
     monkeypatch.setattr(zoo, "bundled", lambda: {"standard": mini_weights})
     yield
-    rdonet_jax.api._model.cache_clear()
+    api._model.cache_clear()
 
 
 @pytest.fixture
