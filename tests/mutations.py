@@ -1,0 +1,254 @@
+"""Files that nobody should have written: valid ones, changed by somebody who knows their structure.
+
+`tests/test_mutations.py` tries some of them; this tries as many as one likes, in several processes:
+
+    python -m tests.mutations --count 1000000 --jobs 2
+
+A decoder must give a picture or raise `FormatError`, soon, and without taking memory beyond what
+the picture that the file claims needs. Every input is a pure function of its number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import multiprocessing
+import random
+import resource
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rdonet_jax import bitstream, codec, coder, content, partition, zoo
+from rdonet_jax.bitstream import FormatError, Sections
+from rdonet_jax.content import Picture
+from rdonet_jax.zoo import Model
+
+MAX_PIXELS = 2**16
+"""Files that claim more are refused, so that a decoding is quick."""
+
+SLOWEST = 2.0
+"""Seconds that an input may take."""
+
+MOST_BYTES = 2**28
+"""Of memory that all inputs together may take beyond what valid ones take."""
+
+_CRC_BYTES = 4
+_HEADER_BYTES = 48
+"""The header and the lengths lie in about so many bytes."""
+
+Change = Callable[[random.Random, bytes, Sequence[bytes]], bytes]
+"""(chance, a valid file, all valid files) -> other bytes."""
+
+
+class Findings(NamedTuple):
+    """What became of inputs."""
+
+    counts: collections.Counter[str]  # by outcome
+    slowest: float  # seconds
+    slowest_number: int
+    memory: int  # bytes taken beyond what valid files take
+
+
+def valid_files(model: Model) -> list[bytes]:
+    """Small files of all forms, of noise and of something smooth, at all levels."""
+    rng = np.random.default_rng(0)
+    files = []
+    for height, width in ((1, 1), (64, 64), (70, 130), (128, 65)):
+        smooth = np.add.outer(np.arange(height), 2 * np.arange(width))[..., None] + [0, 40, 80]
+        noise = rng.integers(0, 60, (height, width, 3))
+        pixels = (smooth + noise).clip(0, 255).astype(np.uint8)
+        alpha = rng.integers(0, 3, (height, width)).astype(np.uint8) * 120
+        pictures = [
+            Picture(pixels),
+            Picture(pixels[..., 0], alpha, b"profile" * 30, b"II*\0" + bytes(40)),
+            Picture(content.deepened(pixels), content.deepened(alpha)),
+        ]
+        for picture in pictures:
+            p = _any_partition(rng, height, width)
+            quality = float(rng.integers(0, 101))
+            files.append(codec.compress(model, picture, p, quality))
+    return files
+
+
+def _any_partition(rng: np.random.Generator, height: int, width: int) -> partition.Partition:
+    rows, cols = partition.grid_of(height, width)
+    split = rng.random((rows, cols)) < 0.6
+    quarters = (rng.random((2 * rows, 2 * cols)) < 0.5) & np.kron(split, np.ones((2, 2), bool))
+    return partition.trim(partition.Partition(split, quarters), height, width)
+
+
+def mutated(number: int, files: Sequence[bytes]) -> bytes:
+    """Input `number`: one to three changes of a valid file, mostly with a checksum that fits."""
+    chance = random.Random(number)
+    data = chance.choice(files)
+    for _ in range(chance.choice((1, 1, 1, 2, 3))):
+        data = chance.choice(CHANGES)(chance, data, files)
+    return sealed(data) if chance.random() < 0.7 else data
+
+
+def sealed(data: bytes) -> bytes:
+    """With the checksum of the container put right."""
+    body = data[:-_CRC_BYTES]
+    return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "big")
+
+
+def _flip_bits(chance: random.Random, data: bytes, files: Sequence[bytes]) -> bytes:
+    changed = bytearray(data)
+    for _ in range(chance.choice((1, 1, 2, 8))):
+        if changed:
+            changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+    return bytes(changed)
+
+
+def _change_header(chance: random.Random, data: bytes, files: Sequence[bytes]) -> bytes:
+    changed = bytearray(data)
+    if changed:
+        place = chance.randrange(min(len(changed), _HEADER_BYTES))
+        changed[place] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+    return bytes(changed)
+
+
+def _truncate(chance: random.Random, data: bytes, files: Sequence[bytes]) -> bytes:
+    return data[: chance.randrange(len(data) + 1)]
+
+
+def _lengthen(chance: random.Random, data: bytes, files: Sequence[bytes]) -> bytes:
+    return data + chance.randbytes(chance.randrange(1, 64))
+
+
+def _cut_out(chance: random.Random, data: bytes, files: Sequence[bytes]) -> bytes:
+    first, last = sorted(chance.randrange(len(data) + 1) for _ in range(2))
+    return data[:first] + data[last:]
+
+
+def _put_in(chance: random.Random, data: bytes, files: Sequence[bytes]) -> bytes:
+    other = chance.choice(files)
+    first, last = sorted(chance.randrange(len(other) + 1) for _ in range(2))
+    place = chance.randrange(len(data) + 1)
+    return data[:place] + other[first:last] + data[place:]
+
+
+def _change_sections(chance: random.Random, data: bytes, files: Sequence[bytes]) -> bytes:
+    """Sections swapped, emptied, shortened, taken from other files, or filled with noise."""
+    try:
+        header, sections = bitstream.parse(data)
+        _, foreign = bitstream.parse(chance.choice(files))
+        one, other = (chance.choice(Sections._fields) for _ in range(2))
+        section = getattr(sections, one)
+        new = chance.choice(
+            (
+                {one: getattr(sections, other), other: section},
+                {one: b""},
+                {one: section[: chance.randrange(len(section) + 1)]},
+                {one: getattr(foreign, one)},
+                {one: getattr(foreign, other)},
+                {one: chance.randbytes(chance.randrange(200))},
+                {one: chance.randbytes(len(section))},
+            )
+        )
+        return bitstream.pack(header, sections._replace(**new))
+    except FormatError:  # what was changed before is no file, or this would not be one
+        return data
+
+
+def _change_fields(chance: random.Random, data: bytes, files: Sequence[bytes]) -> bytes:
+    """Another legal size, quality, coder or form for the same sections."""
+    try:
+        header, sections = bitstream.parse(data)
+        new = chance.choice(
+            (
+                {"height": chance.choice((1, 63, 64, 65, 200, 65535))},
+                {"width": chance.choice((1, 63, 64, 65, 200, 65535))},
+                {"quality": chance.choice((None, 0, 1, 300, 640, 641, 65535))},
+                {"coder": chance.choice(list(coder.CODERS.values()))},
+                {"gray": not header.gray},
+                {"deep": not header.deep},
+                {"symbols_crc": chance.getrandbits(32)},
+            )
+        )
+        return bitstream.pack(dataclasses.replace(header, **new), sections)
+    except FormatError:
+        return data
+
+
+CHANGES: tuple[Change, ...] = (
+    *(_flip_bits, _change_header, _truncate, _lengthen, _cut_out, _put_in),
+    *(_change_sections, _change_sections, _change_fields),
+)
+
+
+def outcome(model: Model, data: bytes) -> str:
+    """What the decoder makes of bytes; any other exception than `FormatError` is passed on."""
+    try:
+        codec.decode(model, data, max_pixels=MAX_PIXELS)
+    except FormatError as error:
+        return " ".join(word for word in str(error).split()[:4] if word.isalpha())
+    return "decoded"
+
+
+def tried(model: Model, files: Sequence[bytes], numbers: range) -> Findings:
+    """Decodes inputs, after all valid files."""
+    for data in files:
+        assert outcome(model, data) == "decoded"
+    before = _peak_bytes()
+    counts: collections.Counter[str] = collections.Counter()
+    slowest = (0.0, -1)
+    for number in numbers:
+        data = mutated(number, files)
+        began = time.perf_counter()
+        try:
+            counts[outcome(model, data)] += 1
+        except Exception as error:
+            raise AssertionError(f"input {number} raises {error!r}") from error
+        slowest = max(slowest, (time.perf_counter() - began, number))
+    return Findings(counts, *slowest, _peak_bytes() - before)
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _part(arguments: tuple[str, range]) -> Findings:
+    path, numbers = arguments
+    model = zoo.load(path)
+    return tried(model, valid_files(model), numbers)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first input")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--model", type=Path, required=True, help="weights file, portable")
+    parser.add_argument("--part", type=int, default=20_000, help="inputs per report")
+    options = parser.parse_args()
+    last = options.first + options.count
+    parts = [
+        (str(options.model), range(first, min(first + options.part, last)))
+        for first in range(options.first, last, options.part)
+    ]
+    counts: collections.Counter[str] = collections.Counter()
+    slowest, memory = (0.0, -1), 0
+    began = time.perf_counter()
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        for findings in pool.imap_unordered(_part, parts):
+            counts += findings.counts
+            slowest = max(slowest, (findings.slowest, findings.slowest_number))
+            memory = max(memory, findings.memory)
+            print(f"{counts.total()} inputs, {time.perf_counter() - began:.0f} s, slowest "
+                  f"{slowest[0]:.2f} s (input {slowest[1]}), memory +{memory / 2**20:.0f} MiB",
+                  flush=True)  # fmt: skip
+    for words, count in counts.most_common():
+        print(f"{count:>9}  {words}")
+    if slowest[0] > SLOWEST or memory > MOST_BYTES:
+        raise SystemExit("too slow, or too much memory")
+
+
+if __name__ == "__main__":
+    main()
