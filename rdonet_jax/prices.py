@@ -28,7 +28,7 @@ from rdonet_jax.zoo import Model
 AREA = partition.STRIDES[0]
 """Pixels on the side of the areas by which costs are told apart."""
 
-MOST_AT_ONCE = 5
+MOST_AT_ONCE = 4
 """Partitions that one compiled call prices."""
 
 
