@@ -19,7 +19,7 @@ from rdonet_jax import attachments
 from rdonet_jax.attachments import MAX_METADATA
 from rdonet_jax.bitstream import FormatError, Header
 from rdonet_jax.content import Picture
-from tests.png_files import chunk, png
+from tests.picture_samples import chunk, png
 
 HEADER = Header(1, 16, 24, None, bytes(4), "", 0)
 DEEP = dataclasses.replace(HEADER, deep=True)

@@ -94,14 +94,14 @@ def test_names_print_in_every_encoding(monkeypatch, encoding):
 
 CHATTY = """
 import logging, sys, warnings
-from rdonet_jax import cli, images
+from rdonet_jax import cli, images, picture_reader
 
-def load(path):
+def load(path, strip):
     logging.getLogger("jax._src.xla_bridge").warning("a GPU may be present")
     warnings.warn("this picture is large")
     raise images.ImageError(f"{path}: is bad")
 
-images.load = load
+picture_reader.load = load
 sys.exit(cli.main(["compress", "a.png"]))
 """
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval as eval_script
-from rdonet_jax import bitstream, codec, coder, evaluation, images, partition, rdo, results
+from rdonet_jax import bitstream, codec, coder, content, evaluation, images, partition, rdo, results
 from rdonet_jax.evaluation import EvaluationError, Picture, Settings
 from rdonet_jax.rdo import Plan
 from rdonet_jax.results import Row
@@ -144,12 +144,12 @@ def test_the_first_picture_of_each_padded_size_is_coded_untimed_before(
 
     def recorded(model, x, *others, reconstruct=True):
         if not reconstruct:
-            shapes.append(x.shape)
+            shapes.append(x.size)
         return encode(model, x, *others, reconstruct=reconstruct)
 
     monkeypatch.setattr(codec, "encode", recorded)
     rows = [r for r, _ in evaluation.code_all(tiny_model, pictures[:2], Plan(), tmp_path)]
-    assert shapes == [(192, 256, 3), (192, 256, 3), (170, 250, 3)]
+    assert shapes == [(192, 256), (192, 256), (170, 250)]
     assert all(row.encoding_time > 0 and row.decoding_time > 0 for row in rows)
 
 
@@ -262,7 +262,7 @@ def test_a_decoder_that_shows_another_picture_is_an_error(
 ):
     decode = codec.decode
     monkeypatch.setattr(
-        codec, "decode", lambda *a: (d := decode(*a))._replace(picture=255 - d.picture)
+        codec, "decode", lambda *a: (d := decode(*a))._replace(content=content.of(255 - d.picture))
     )
     with pytest.raises(
         EvaluationError, match=r"a\.png: the decoder's picture is not the encoder's"

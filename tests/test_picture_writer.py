@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from rdonet_jax import picture_reader, picture_writer, png
 from rdonet_jax.content import Picture
 from rdonet_jax.images import ImageError
-from tests.test_picture_reader import SRGB, exif_block
+from tests.picture_samples import SRGB, exif_block
 
 pytestmark = pytest.mark.once
 
@@ -68,7 +68,7 @@ def test_tiff_holds_them_too_and_says_of_the_exif_data_what_it_says(tmp_path, gr
     assert block.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] == 0.02
 
 
-@pytest.mark.parametrize(("gray", "deep"), itertools.product((False, True), repeat=2))
+@pytest.mark.parametrize(("gray", "deep"), list(itertools.product((False, True), repeat=2)))
 def test_ppm_holds_gray_and_16_bits(tmp_path, gray, deep):
     again, notes = saved(tmp_path, ".ppm", drawn(gray, deep))
     assert notes == ()

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from rdonet_jax import content, picture_reader, picture_writer
 from rdonet_jax.content import Picture
-from tests.test_picture_reader import SRGB, SWAPPED, exif_block
+from tests.picture_samples import SRGB, SWAPPED, exif_block
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""PNG files of every kind, written from their specification: what tests read them against."""
+"""Picture files of every kind and what is in them; PNG written from its specification."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import struct
 import zlib
 
 import numpy as np
+from PIL import ExifTags, Image, ImageCms
+from PIL.TiffImagePlugin import IFDRational
+
+from rdonet_jax import picture_reader
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SWAPPED = SRGB.replace(b"rXYZ", b"tmpX").replace(b"bXYZ", b"rXYZ").replace(b"tmpX", b"bXYZ")
+"""A profile whose red is blue."""
+
+CHANNELS = {"gray": 1, "rgb": 3, "gray-alpha": 2, "rgb-alpha": 4}
 
 COLOUR_TYPES = {"gray": 0, "rgb": 2, "palette": 3, "gray-alpha": 4, "rgb-alpha": 6}
 ADAM7 = (
@@ -65,3 +75,40 @@ def _rows(samples: np.ndarray, depth: int) -> bytes:
         packed = np.packbits(bits.reshape(len(lines), -1), axis=1)
     above = np.concatenate([np.zeros_like(packed[:1]), packed[:-1]])
     return np.insert(packed - above, 0, 2, axis=1).tobytes()
+
+
+def drawn(channels, depth, height=11, width=13, seed=0):
+    shape = (height, width, channels)
+    return np.random.default_rng(seed).integers(0, 2**depth, shape, dtype=np.uint16)
+
+
+def load(tmp_path, data, name="a.png", **options):
+    (tmp_path / name).write_bytes(data)
+    return picture_reader.load(tmp_path / name, **options)
+
+
+def assert_same(picture, pixels, alpha=None):
+    assert picture.pixels.dtype == pixels.dtype
+    np.testing.assert_array_equal(picture.pixels, pixels)
+    assert (picture.alpha is None) == (alpha is None)
+    if alpha is not None:
+        assert picture.alpha.dtype == alpha.dtype
+        np.testing.assert_array_equal(picture.alpha, alpha)
+
+
+def expected_of(samples, depth):
+    """Pixels and alpha of PNG samples, by the specification."""
+    wide = (samples.astype(np.uint32) * (255 if depth <= 8 else 65535)) // (2**depth - 1)
+    wide = wide.astype(np.uint8 if depth <= 8 else np.uint16)
+    count = samples.shape[2]
+    pixels = wide[..., 0] if count < 3 else wide[..., :3]
+    return pixels, wide[..., -1] if count in (2, 4) else None
+
+
+def exif_block(orientation=None):
+    block = Image.Exif()
+    block[ExifTags.Base.Make] = "A maker"
+    block.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] = IFDRational(1, 50)
+    if orientation:
+        block[ExifTags.Base.Orientation] = orientation
+    return block.tobytes().removeprefix(b"Exif\0\0")
