@@ -21,6 +21,7 @@ from rdonet_jax import (
     memory,
     partition,
     portable_codec,
+    portable_steps,
     tree_coding,
 )
 from rdonet_jax.bitstream import FormatError, Header, Sections
@@ -28,7 +29,7 @@ from rdonet_jax.config import AnyConfig, PortableConfig
 from rdonet_jax.models import families
 from rdonet_jax.models.hierarchy import COARSE_TO_FINE
 from rdonet_jax.partition import Partition
-from rdonet_jax.walk import SymbolError, Walk
+from rdonet_jax.walk import SymbolError, Walk, pad_picture
 from rdonet_jax.zoo import Model
 
 DEFAULT_CODER = "constriction"
@@ -70,7 +71,7 @@ class Decoded(NamedTuple):
 
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions of the codec, for counting their compilations."""
-    walks = (*fixed_codec.jitted_steps(), *portable_codec.jitted_steps())
+    walks = (*fixed_codec.jitted_steps(), *portable_steps.jitted_steps())
     return *walks, _variance_partition
 
 
@@ -94,12 +95,6 @@ def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
 def quality_of(config: AnyConfig, number: int | None) -> float | None:
     """The inverse of `stream_quality`: the quality, 0 to 100, of a number in a file."""
     return None if number is None else 100 * number / config.steps_of_quality
-
-
-def pad_picture(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] replicated to multiples of 64 at the bottom and the right, [1, ·, ·, 3]."""
-    bottom, right = ((-side) % partition.BLOCK for side in image.shape[:2])
-    return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")[None]
 
 
 def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]:
@@ -184,12 +179,12 @@ def encode(
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
     walk = _walk(model, p, (height, width), number)
     report("analysis")
-    features = walk.analyse(pad_picture(image))
+    walk.analyse(image)
     streams: dict[str, bytes] = {}
     for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
         try:
-            runs = walk.send(level, features[level], reconstruct or level != COARSE_TO_FINE[-1])
+            runs = walk.send(level, reconstruct or level != COARSE_TO_FINE[-1])
         except SymbolError as error:
             raise EncodeError(f"{error}: the weights cannot be right") from error
         streams[f"level{level}"] = coder.encode(runs, model.tables, coder_name)
