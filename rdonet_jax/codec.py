@@ -23,13 +23,14 @@ from rdonet_jax import (
     portable_codec,
     portable_steps,
     tree_coding,
+    windows,
 )
 from rdonet_jax.bitstream import FormatError, Header, Sections
 from rdonet_jax.config import AnyConfig, PortableConfig
 from rdonet_jax.models import families
 from rdonet_jax.models.hierarchy import COARSE_TO_FINE
 from rdonet_jax.partition import Partition
-from rdonet_jax.walk import SymbolError, Walk, pad_picture
+from rdonet_jax.walk import SymbolError, Walk
 from rdonet_jax.zoo import Model
 
 DEFAULT_CODER = "constriction"
@@ -104,6 +105,18 @@ def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]
     return tuple(np.asarray(m) & i for m, i in zip(masks, inside, strict=True))
 
 
+def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | None) -> Partition:
+    """The variance mask of a picture, window by window."""
+    grid = partition.grid_of(*image.shape[:2])
+    found = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
+    for window in windows.over(grid, windows.LADDER[0], margin=0):
+        pixels = windows.cut(image, window, partition.BLOCK)
+        splits = _variance_partition(config, pixels, quality)
+        for factor, part, whole in zip((1, 2), splits, found, strict=True):
+            whole[window.place(factor)] = window.core(np.asarray(part), factor)
+    return found
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _variance_partition(
     config: AnyConfig, pixels: jax.Array, quality: jax.Array | None
@@ -125,8 +138,7 @@ def choose_partition(
     number = stream_quality(model.config, quality)
     if mask == "variance":
         step = None if number is None else np.array([number], np.int32)
-        batched = _variance_partition(model.config, pad_picture(image), step)
-        p = Partition(*(np.asarray(splits)[0] for splits in batched))
+        p = _by_variance(model.config, image, step)
     else:
         level = partition.STRIDES.index(int(mask.removeprefix("uniform-")))
         p = partition.uniform(level, partition.grid_of(*image.shape[:2]))

@@ -18,15 +18,15 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from rdonet_jax import partition, walk, windows
 from rdonet_jax import portable_steps as steps
-from rdonet_jax import walk, windows
 from rdonet_jax.coder import Run
 from rdonet_jax.config import LEVELS, PortableConfig
 from rdonet_jax.models import exact_prior
 from rdonet_jax.models.exact_prior import GRID, PLACES, Place
 from rdonet_jax.models.hierarchy import COARSEST
 from rdonet_jax.partition import BLOCK, HYPER_STRIDE, STRIDES
-from rdonet_jax.portable_level import Level, Positions, around, filled_up, hyper_mask, needed
+from rdonet_jax.portable_level import Level, Positions, around, filled_up, needed
 from rdonet_jax.windows import Window
 
 Exchange = Callable[[np.ndarray, Callable[[], np.ndarray]], np.ndarray]
@@ -187,7 +187,7 @@ class Walk(walk.Walk):
 
     def _hyper_latents(self, level: int, run: Exchange, wanted: Wanted | None) -> np.ndarray:
         """z_hat int32 [·, ·, ·], 0 where not coded."""
-        coded = hyper_mask(self.masks[level])
+        coded = partition.hyper_mask(self.masks[level])
         index = np.asarray(self._at[level].z_index)
         symbols = run(
             np.tile(index, np.count_nonzero(coded)), lambda: np.rint(wanted.z[coded]).ravel()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdonet_jax import partition
 from rdonet_jax.config import PortableConfig
 from rdonet_jax.models.exact_prior import PLACES, Place
 from rdonet_jax.partition import HYPER_STRIDE
@@ -64,7 +65,7 @@ class Level:
         """`needed`, bool [h, w]: where this or a finer level is coded."""
         self.mask, self.d = mask, d
         self.planes = {place: _plane(mask, place) for place in PLACES}
-        areas = hyper_mask(needed)
+        areas = partition.hyper_mask(needed)
         self.areas = Positions(*np.nonzero(areas))
         # Zeros around, and as many positions as the areas of the finer level have coarser ones.
         bordered = [side + side % 2 + 2 for side in mask.shape]
@@ -120,13 +121,6 @@ def around(grid: np.ndarray, at: Positions) -> np.ndarray:
     bordered = np.pad(grid, ((1, 1), (1, 1), (0, 0)))
     parts = [bordered[at.rows + 1 + dy, at.columns + 1 + dx] for dy, dx in _AROUND]
     return np.concatenate(parts, axis=-1)
-
-
-def hyper_mask(mask: np.ndarray) -> np.ndarray:
-    """Which hyper-latents have a True among their 4×4 positions; bool [ceil(h/4), ceil(w/4)]."""
-    padded = np.pad(mask, [(0, -side % HYPER_STRIDE) for side in mask.shape])
-    rows, columns = (side // HYPER_STRIDE for side in padded.shape)
-    return padded.reshape(rows, HYPER_STRIDE, columns, HYPER_STRIDE).any(axis=(1, 3))
 
 
 def needed(masks: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
