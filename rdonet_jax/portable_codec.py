@@ -252,7 +252,7 @@ class Walk(walk.Walk):
 
         finer = level - 1
         channels = self.config.features[finer]
-        d = self._transformed(level, 1, handed_on, channels, 2)
+        d = self._transformed(level, 2, handed_on, channels, 2)
         self._coarser = self._level.without_features()
         self._level = Level(self.config, self.masks[finer], self._needed[finer], d)
 
