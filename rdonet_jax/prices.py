@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import codec, objective, partition, tree_coding
+from rdonet_jax import codec, memory, objective, partition, tree_coding
 from rdonet_jax.config import AnyConfig
 from rdonet_jax.models import families
 from rdonet_jax.objective import Weights
@@ -67,9 +67,11 @@ class Prices:
     """
 
     def __init__(self, model: Model, image: np.ndarray, quality: float | None = None) -> None:
-        """For a picture uint8 [H, W, 3]. Raises `EncodeError` for one that no file can hold, or a
-        quality that the model does not have."""
+        """For a picture uint8 [H, W, 3]. Raises `EncodeError` for one that no file can hold, or
+        memory not price, or a quality that the model does not have."""
         self.size = codec.checked_size(model.config, image)
+        if lack := memory.shortage(model.config, partition.grid_of(*self.size), searching=True):
+            raise codec.EncodeError(f"the picture is too large: {lack}")
         self.weights = weights_of(model, quality)
         self._with_similarity = self.weights.dissimilarity > 0
         self._model = model
