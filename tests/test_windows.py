@@ -50,7 +50,7 @@ def test_what_is_cut_into_windows_is_put_together_again(rows, columns, factor, s
     for window in windows.over((rows, columns), 12, 3):
         seen = windows.cut(array, window, factor)
         assert seen.shape == (1, 12 * factor, 12 * factor, 2)
-        height, width = window.extent(array.shape, factor)
+        height, width = window.extent(array.shape[:2], factor)
         assert 0 < height <= 12 * factor and 0 < width <= 12 * factor
         top, left = window.rows.start * factor, window.columns.start * factor
         inside = array[top : top + height, left : left + width]
