@@ -62,7 +62,7 @@ def rates(model: zoo.Model, originals: list[np.ndarray], quality: float) -> np.n
     for image in originals:
         p = codec.choose_partition(model, image, "variance", quality)
         masks = [m[None] for m in codec.coded_masks(p, *image.shape[:2])]
-        x = codec.pad_picture(image).astype(np.float32) / 255.0
+        x = partition.pad_picture(image).astype(np.float32) / 255.0
         found.append(float(bits(model.params, x, masks)) / (image.shape[0] * image.shape[1]))
     return np.array(found)
 

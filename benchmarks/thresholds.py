@@ -26,7 +26,7 @@ from rdonet_jax.prices import Prices
 
 def by_variance(image: np.ndarray, pair: Sequence[float]) -> partition.Partition:
     """The variance mask with these thresholds."""
-    x = codec.pad_picture(image)[0].astype(np.float32) / 255.0
+    x = partition.pad_picture(image)[0].astype(np.float32) / 255.0
     return partition.trim(partition.variance(x, tuple(pair)), *image.shape[:2])
 
 

@@ -23,7 +23,9 @@ from rdonet_jax import (
     memory,
     partition,
     portable_codec,
+    portable_steps,
     tree_coding,
+    windows,
 )
 from rdonet_jax.bitstream import FormatError, Header, Sections
 from rdonet_jax.config import AnyConfig, PortableConfig
@@ -79,7 +81,7 @@ class Decoded(NamedTuple):
 
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions of the codec, for counting their compilations."""
-    walks = (*fixed_codec.jitted_steps(), *portable_codec.jitted_steps())
+    walks = (*fixed_codec.jitted_steps(), *portable_steps.jitted_steps())
     return *walks, _variance_partition
 
 
@@ -105,17 +107,23 @@ def quality_of(config: AnyConfig, number: int | None) -> float | None:
     return None if number is None else 100 * number / config.steps_of_quality
 
 
-def pad_picture(image: np.ndarray) -> np.ndarray:
-    """Pixels [H, W, 3] replicated to multiples of 64 at the bottom and the right, [1, ·, ·, 3]."""
-    bottom, right = ((-side) % partition.BLOCK for side in image.shape[:2])
-    return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")[None]
-
-
 def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]:
     """Where each level sends symbols, bool [h, w]: its mask, inside the picture."""
     masks = partition.level_masks(p)
     inside = partition.inside_masks(height, width)
     return tuple(np.asarray(m) & i for m, i in zip(masks, inside, strict=True))
+
+
+def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | None) -> Partition:
+    """The variance mask of a picture, window by window."""
+    grid = partition.grid_of(*image.shape[:2])
+    found = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
+    for window in windows.over(grid, windows.LADDER[0], margin=0):
+        pixels = windows.cut(image, window, partition.BLOCK)
+        splits = _variance_partition(config, pixels, quality)
+        for factor, part, whole in zip((1, 2), splits, found, strict=True):
+            whole[window.place(factor)] = window.core(np.asarray(part), factor)
+    return found
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -140,8 +148,7 @@ def choose_partition(
     image = content.plain(image)
     if mask == "variance":
         step = None if number is None else np.array([number], np.int32)
-        batched = _variance_partition(model.config, pad_picture(image), step)
-        p = Partition(*(np.asarray(splits)[0] for splits in batched))
+        p = _by_variance(model.config, image, step)
     else:
         level = partition.STRIDES.index(int(mask.removeprefix("uniform-")))
         p = partition.uniform(level, partition.grid_of(*image.shape[:2]))
@@ -201,12 +208,12 @@ def encode(
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
     walk = _walk(model, p, (height, width), number)
     report("analysis")
-    features = walk.analyse(pad_picture(content.colour(picture.pixels)))
+    walk.analyse(content.colour(picture.pixels))
     streams: dict[str, bytes] = {}
     for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
         try:
-            runs = walk.send(level, features[level], reconstruct or level != COARSE_TO_FINE[-1])
+            runs = walk.send(level, reconstruct or level != COARSE_TO_FINE[-1])
         except SymbolError as error:
             raise EncodeError(f"{error}: the weights cannot be right") from error
         streams[f"level{level}"] = coder.encode(runs, model.tables, coder_name)

@@ -19,6 +19,8 @@ from rdonet_jax.entropy import PRECISION, TOTAL, CdfTables
 
 Run = tuple[np.ndarray, np.ndarray]
 
+_AT_ONCE = 2**18
+
 # Numbers of the coders in the header of a file, and the way back.
 CODERS = {"constriction": 1, "tfc": 2}
 NAMES = {number: name for name, number in CODERS.items()}
@@ -71,15 +73,20 @@ def decoder(
 
     def take(indices: np.ndarray) -> np.ndarray:
         indices = _checked_indices(indices, tables)
-        entries = take_entries(indices)
-        symbols = entries + _offsets(tables)[indices]
-        if tables.has_escape:
-            escaped = np.flatnonzero(entries == _escapes(tables)[indices])
-            if escaped.size:
-                symbols[escaped] = _take_escapes(take_entries, indices[escaped], tables)
-        if symbols.size and (symbols.min() < -(2**31) or symbols.max() >= 2**31):
-            raise CoderError("an escaped symbol does not fit in 32 bits")
-        return symbols.astype(np.int32)
+        symbols = take_entries(indices)
+        escaped: list[np.ndarray] = []
+        for part in _parts(len(indices)):
+            entries, tables_of = symbols[part], indices[part]
+            if tables.has_escape:
+                escaped.append(np.flatnonzero(entries == _escapes(tables)[tables_of]) + part.start)
+            symbols[part] = entries + _offsets(tables)[tables_of]
+        places = np.concatenate([np.empty(0, np.int64), *escaped])
+        if places.size:
+            beyond = _take_escapes(take_entries, indices[places], tables)
+            if beyond.min() < -(2**31) or beyond.max() >= 2**31:
+                raise CoderError("an escaped symbol does not fit in 32 bits")
+            symbols[places] = beyond
+        return symbols
 
     return take
 
@@ -109,15 +116,27 @@ def _entry_runs(runs: Iterable[Run], tables: CdfTables) -> Iterator[Run]:
     for symbols, indices in runs:
         indices = _checked_indices(indices, tables)
         symbols = _checked_symbols(symbols, indices)
-        entries = symbols - _offsets(tables)[indices]
-        escape = _escapes(tables)[indices]
-        escaped = np.flatnonzero((entries < 0) | (entries >= escape))
+        entries = np.empty(len(symbols), np.int32)
+        found: list[np.ndarray] = []
+        for part in _parts(len(symbols)):
+            escape = _escapes(tables)[indices[part]]
+            distances = symbols[part] - _offsets(tables)[indices[part]]
+            outside = (distances < 0) | (distances >= escape)
+            entries[part] = np.where(outside, escape, distances)
+            found.append(np.flatnonzero(outside) + part.start)
+        escaped = np.concatenate([np.empty(0, np.int64), *found])
         if escaped.size and not tables.has_escape:
             raise ValueError("a symbol lies outside its table, and the tables have no escape")
-        entries[escaped] = escape[escaped]
         yield entries, indices
         if escaped.size:
-            yield from _escape_runs(symbols[escaped], indices[escaped], tables)
+            values = symbols[escaped].astype(np.int64)
+            yield from _escape_runs(values, indices[escaped], tables)
+
+
+def _parts(count: int) -> Iterator[slice]:
+    """A run's symbols in parts: a picture's may be many, and wide integers take much memory."""
+    for first in range(0, count, _AT_ONCE):
+        yield slice(first, min(first + _AT_ONCE, count))
 
 
 def _escape_runs(symbols: np.ndarray, indices: np.ndarray, tables: CdfTables) -> Iterator[Run]:
@@ -167,7 +186,7 @@ def _checked_symbols(symbols, indices: np.ndarray) -> np.ndarray:
         raise ValueError("symbols must be an integer array as long as their table indices")
     if symbols.size and (symbols.min() < -(2**31) or symbols.max() >= 2**31):
         raise ValueError("a symbol does not fit in 32 bits")
-    return symbols.astype(np.int64)
+    return symbols
 
 
 @functools.lru_cache(maxsize=16)
@@ -223,23 +242,41 @@ def constriction_weights(cdf: np.ndarray) -> np.ndarray:
     return np.diff(cdf).astype(np.float64) * (1 << (24 - PRECISION)) - 1
 
 
-def _groups(indices: np.ndarray, count: int) -> tuple[np.ndarray, list[tuple[int, slice]]]:
-    """Order that sorts a run by table, stably; and for each table in use its slice of that."""
-    lengths = np.bincount(indices, minlength=count)
-    ends = np.cumsum(lengths)
+def _groups(indices: np.ndarray, count: int) -> list[tuple[int, slice]]:
+    """For each table in use its slice of the run, when that is sorted by table."""
+    lengths = sum((np.bincount(indices[p], minlength=count) for p in _parts(len(indices))), 0)
+    ends = np.cumsum(np.broadcast_to(lengths, count))
     used = np.flatnonzero(lengths)
-    order = np.argsort(indices.astype(np.uint16), kind="stable")
-    return order, [(int(t), slice(ends[t] - lengths[t], ends[t])) for t in used]
+    return [(int(t), slice(ends[t] - lengths[t], ends[t])) for t in used]
+
+
+def _by_table(
+    indices: np.ndarray, groups: list[tuple[int, slice]]
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """How to sort a run by table, stably: (part of the run, order in that, places when sorted)."""
+    count = 1 + max((table for table, _ in groups), default=0)
+    following = np.zeros(count, np.int64)
+    for table, part in groups:
+        following[table] = part.start
+    for part in _parts(len(indices)):
+        tables_of = indices[part].astype(np.uint16)
+        order = np.argsort(tables_of, kind="stable")
+        lengths = np.bincount(tables_of, minlength=count)
+        shifts = following - (np.cumsum(lengths) - lengths)
+        yield part, order, np.arange(len(order)) + np.repeat(shifts, lengths)
+        following += lengths
 
 
 def _constriction_encode(runs: Iterable[Run], tables: CdfTables) -> bytes:
     models = _models(tables)
     encoder = constriction.stream.queue.RangeEncoder()
     for entries, indices in runs:
-        order, groups = _groups(indices, len(models))
-        entries = entries.astype(np.int32)[order]
+        groups = _groups(indices, len(models))
+        sorted_entries = np.empty(len(entries), np.int32)
+        for part, order, places in _by_table(indices, groups):
+            sorted_entries[places] = entries[part][order]
         for table, part in groups:
-            encoder.encode(entries[part], models[table])
+            encoder.encode(sorted_entries[part], models[table])
     return _shortest(encoder)
 
 
@@ -268,13 +305,16 @@ def _constriction_decoder(data: bytes, tables: CdfTables) -> Callable[[np.ndarra
     range_decoder = constriction.stream.queue.RangeDecoder(words)
 
     def take(indices: np.ndarray) -> np.ndarray:
-        order, groups = _groups(indices, len(models))
-        entries = np.empty(len(indices), np.int64)
+        groups = _groups(indices, len(models))
+        sorted_entries = np.empty(len(indices), np.int32)
         for table, part in groups:
             try:
-                entries[order[part]] = range_decoder.decode(models[table], part.stop - part.start)
+                sorted_entries[part] = range_decoder.decode(models[table], part.stop - part.start)
             except AssertionError as error:
                 raise CoderError("the coded data is invalid") from error
+        entries = np.empty(len(indices), np.int32)
+        for part, order, places in _by_table(indices, groups):
+            entries[part][order] = sorted_entries[places]
         return entries
 
     return take

@@ -262,7 +262,7 @@ def estimate_pictures(
         codec.coded_masks(partition.trim(p, *size), *size)
         for p, size in zip(partitions, sizes, strict=True)
     ]
-    padded = np.concatenate([codec.pad_picture(image) for image in pixels])
+    padded = np.concatenate([partition.pad_picture(image) for image in pixels])
     levels = tuple(_fill(np.stack(level), batch_size) for level in zip(*masks, strict=True))
     number = codec.stream_quality(model.config, quality)
     qualities = None if number is None else np.full(batch_size, number, np.int32)

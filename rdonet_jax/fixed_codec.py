@@ -105,13 +105,14 @@ class Walk(walk.Walk):
         self.config, self.params, self.masks = config, params, masks
         self.hyper_masks = tuple(np.asarray(partition.hyper_mask(m)) for m in masks)
         self.state = rdonet.network(config).start(1, grid)
+        self._features: tuple[jax.Array, ...] = ()
 
-    def analyse(self, pixels: np.ndarray) -> tuple[jax.Array, ...]:
-        return analyse(self.config, self.params, pixels)
+    def analyse(self, image: np.ndarray) -> None:
+        self._features = analyse(self.config, self.params, partition.pad_picture(image))
 
-    def send(self, level: int, e: jax.Array, goes_on: bool) -> list[Run]:
+    def send(self, level: int, goes_on: bool) -> list[Run]:
         """The runs of a level: hyper-latents by wavefront, then the latents."""
-        y, z = propose(self.config, level, self.params, e, self.state)
+        y, z = propose(self.config, level, self.params, self._features[level], self.state)
         coded, mask = self.hyper_masks[level], self.masks[level]
         z_hat = np.where(coded[..., None], np.asarray(z)[0], np.float32(0))
         weights = self._causal_weights(level)

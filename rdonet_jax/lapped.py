@@ -4,6 +4,10 @@ An output of the stage down sees its own 2×2 inputs and one more on each side; 
 up is seen by 4×4 outputs. Both are stride-1 2×2 convolutions between the corners of the grid and
 2×2 blocks, which every backend computes well, gradients included. Pictures are continued by
 replication.
+
+A picture may lie at the top left of an array of another size. Then its `extent`, int32 [2], says
+how many rows and columns of the array are the picture; it is continued from there on, whatever the
+array holds beyond, and so is what is computed of it. Without an extent the array is the picture.
 """
 
 from __future__ import annotations
@@ -19,18 +23,18 @@ from rdonet_jax import layers, ops
 TAPS = 4
 
 
-def down(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def down(x: jax.Array, kernel: jax.Array, extent: jax.Array | None = None) -> jax.Array:
     """[B, H, W, I] -> [B, H/2, W/2, O] for even H, W; kernel [4, 4, I, O].
 
     y[i, j] = sum over a, b of x[2 i - 1 + a, 2 j - 1 + b] kernel[a, b].
     """
-    blocks = ops.space_to_depth(_continued(x))
+    blocks = ops.space_to_depth(_continued(x, extent))
     inputs, outputs = kernel.shape[2:]
     k = kernel.reshape(2, 2, 2, 2, inputs, outputs).transpose(0, 2, 1, 3, 4, 5)
     return _convolve(blocks, k.reshape(2, 2, 4 * inputs, outputs))
 
 
-def up(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def up(x: jax.Array, kernel: jax.Array, extent: jax.Array | None = None) -> jax.Array:
     """[B, H, W, I] -> [B, 2 H, 2 W, O]; kernel [4, 4, I, O]; the transpose of `down` inside.
 
     x[i, j] kernel[a, b] goes to y[2 i - 1 + a, 2 j - 1 + b].
@@ -38,12 +42,23 @@ def up(x: jax.Array, kernel: jax.Array) -> jax.Array:
     inputs, outputs = kernel.shape[2:]
     k = kernel.reshape(2, 2, 2, 2, inputs, outputs)[::-1, :, ::-1]
     k = k.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, inputs, 4 * outputs)
-    corners = _convolve(_continued(x), k)
+    corners = _convolve(_continued(x, extent), k)
     return ops.depth_to_space(corners)[:, 1:-1, 1:-1]
 
 
-def _continued(x: jax.Array) -> jax.Array:
+def _continued(x: jax.Array, extent: jax.Array | None) -> jax.Array:
+    """With one more row and column on each side, and behind the extent."""
+    if extent is not None:
+        for axis in (1, 2):
+            # An array that ends with the picture gets its last row again in the same place.
+            last = jax.lax.dynamic_slice_in_dim(x, extent[axis - 1] - 1, 1, axis)
+            x = jax.lax.dynamic_update_slice_in_dim(x, last, extent[axis - 1], axis)
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+
+
+def scaled(extent: jax.Array | None, numerator: int, denominator: int = 1) -> jax.Array | None:
+    """The extent of the same picture on a finer or a coarser grid."""
+    return None if extent is None else extent * numerator // denominator
 
 
 def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -60,13 +75,13 @@ class Stage(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         per_output = TAPS**2 if self.kind == "down" else TAPS
         shape = (TAPS, TAPS, x.shape[-1], self.features)
         kernel = self.param("kernel", layers.scaled_normal(1.0, per_output), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
-        return ops.add_bias((down if self.kind == "down" else up)(x, kernel), bias)
+        return ops.add_bias((down if self.kind == "down" else up)(x, kernel, extent), bias)
 
 
 class Pointwise(nn.Module):
@@ -96,12 +111,12 @@ class Residual(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         channels = x.shape[-1]
         kernel = self.param("kernel", layers.scaled_normal(2.0, 9), (3, 3, channels, self.hidden))
         bias = self.param("bias", nn.initializers.zeros, (self.hidden,))
         x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
-        h = nn.relu(ops.add_bias(_convolve(_continued(x), kernel), bias))
+        h = nn.relu(ops.add_bias(_convolve(_continued(x, extent), kernel), bias))
         return x + Pointwise(channels, 0.0, self.dtype, name="out")(h)
 
 
@@ -115,7 +130,7 @@ class GentleGDN(nn.Module):
     start: float = 0.03
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         channels = x.shape[-1]
         root = self.param(
             "gamma",
@@ -130,5 +145,5 @@ class GentleGDN(nn.Module):
 class Identity(nn.Module):
     """Nothing."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         return x

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 
+from rdonet_jax import windows
 from rdonet_jax.config import AnyConfig, ModelConfig, PortableConfig
 from rdonet_jax.partition import BLOCK, STRIDES
 
@@ -16,15 +17,34 @@ MEMORY_STATE = Path("/proc/meminfo")
 
 _SCALAR_BYTES = 4
 _TAPS = 9
+_POSITION_BYTES = 24
+_SIMILARITY_MAPS = 21
 
 
 def working_set_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
     """About the most memory that coding a picture takes at a time, without the weights.
 
-    `grid` = (rows, columns) of 64x64 blocks.
+    `grid` = (rows, columns) of 64x64 blocks. With a portable model, everything coded at the finest
+    level.
     """
-    count = _portable_scalars if isinstance(config, PortableConfig) else _fixed_scalars
-    return math.prod(grid) * (_SCALAR_BYTES * count(config) + 3 * BLOCK**2)
+    blocks, pixels = math.prod(grid), 3 * BLOCK**2
+    if isinstance(config, PortableConfig):
+        window = max(windows.LADDER) ** 2 * _SCALAR_BYTES * _window_scalars(config)
+        return blocks * (_held_bytes(config) + pixels) + window
+    return blocks * (_SCALAR_BYTES * _fixed_scalars(config) + pixels)
+
+
+def searching_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
+    """About the most memory that the search for a partition takes, without the weights.
+
+    It prices whole pictures. Their features are there all the time; the most is taken by the walk
+    or, behind it, by MS-SSIM at the picture's full size: both pictures, their products and what
+    becomes of these in filtering and comparing them.
+    """
+    count = _window_scalars if isinstance(config, PortableConfig) else _fixed_scalars
+    similarity = _SIMILARITY_MAPS * 3 * BLOCK**2
+    scalars = _of_levels(config.features) + max(count(config), similarity)
+    return math.prod(grid) * (_SCALAR_BYTES * scalars + 2 * 3 * BLOCK**2)
 
 
 def _fixed_scalars(config: ModelConfig) -> int:
@@ -42,14 +62,28 @@ def _fixed_scalars(config: ModelConfig) -> int:
     return peak + sizes[0] + _of_levels(config.latents)
 
 
-def _portable_scalars(config: PortableConfig) -> int:
-    """Of a 64x64 block, besides its pixels, at the peak.
+def _held_bytes(config: PortableConfig) -> int:
+    """Of a 64x64 block, on the host besides its pixels, at the peak.
+
+    The encoder's, where it learns what the finest level is to say: the features, the guess of them
+    and the latents as floats. Symbols of 16 bits and table indices of all levels wait for the range
+    coder when the features are gone, and take less. Embeddings and what is known are 8-bit
+    integers, and there are the indices of positions.
+    """
+    floats = 2 * config.features[0] + config.latents[0]
+    small = config.embedding + 2 * config.conditioning + _POSITION_BYTES
+    positions = (BLOCK // STRIDES[0]) ** 2
+    # A quarter more for the level before, which is remembered.
+    return positions * (_SCALAR_BYTES * floats + small + small // 4)
+
+
+def _window_scalars(config: PortableConfig) -> int:
+    """Of a 64x64 block of a window, or of a picture that is coded as a whole, at the peak.
 
     That is the analysis, which holds the picture as floats before and after its pixels become
     channels, the trunk and the features of all levels; or the way past the finest level with its
     latents (wanted, predicted, as symbols, in steps, in units), features and embeddings, to the
-    trunk. Besides, libraries of convolutions gather the 3×3 inputs of every output. Symbols and
-    table indices of all levels wait for the range coder all the time.
+    trunk. Besides, libraries of convolutions gather the 3×3 inputs of every output.
     """
     trunk = config.trunk * (BLOCK // 8) ** 2
     features = config.features[0] * (BLOCK // STRIDES[0]) ** 2
@@ -76,16 +110,19 @@ def available_bytes() -> int | None:
     return 1024 * int(fields["MemAvailable"].split()[0])
 
 
-def shortage(config: AnyConfig, grid: tuple[int, int]) -> str | None:
+def shortage(config: AnyConfig, grid: tuple[int, int], searching: bool = False) -> str | None:
     """What is lacking for a picture of this grid, as a clause; None if nothing is known to be.
+
+    To code it, or before that to search for its partition.
 
     Accelerators have memory of their own, about which nothing is said.
     """
     available = available_bytes()
-    needed = working_set_bytes(config, grid)
+    needed = (searching_bytes if searching else working_set_bytes)(config, grid)
     if available is None or needed <= available or jax.default_backend() != "cpu":
         return None
+    work = "a search for its partition" if searching else "coding it"
     return (
-        f"coding it takes about {needed / 2**30:.1f} GiB of memory, "
+        f"{work} takes about {needed / 2**30:.1f} GiB of memory, "
         f"of which {available / 2**30:.1f} GiB are available"
     )

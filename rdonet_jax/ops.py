@@ -81,6 +81,12 @@ def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
     return jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
 
 
+def zero_beyond(x: jax.Array, extent: jax.Array) -> jax.Array:
+    """x [B, H, W, C] within its first `extent` = (rows, columns), int32 [2]; 0 elsewhere."""
+    rows, columns = (jnp.arange(side) < own for side, own in zip(x.shape[1:3], extent, strict=True))
+    return jnp.where(rows[:, None, None] & columns[:, None], x, 0.0)
+
+
 def space_to_depth(x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, H/2, W/2, 4 C]; the channel is (row phase, column phase, C)."""
     b, h, w, c = x.shape

@@ -57,8 +57,8 @@ def uniform(level: int, grid: tuple[int, int], batch: tuple[int, ...] = ()) -> P
         raise PartitionError(f"there is no level {level}: levels are 0, 1 and 2")
     rows, cols = grid
     return Partition(
-        jnp.full((*batch, rows, cols), level < 2),
-        jnp.full((*batch, 2 * rows, 2 * cols), level < 1),
+        np.full((*batch, rows, cols), level < 2),
+        np.full((*batch, 2 * rows, 2 * cols), level < 1),
     )
 
 
@@ -109,11 +109,14 @@ def block_variances(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def level_masks(p: Partition) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Where each level codes: bool [..., H/16, W/16], [..., H/32, W/32], [..., H/64, W/64]."""
+    """Where each level codes: bool [..., H/16, W/16], [..., H/32, W/32], [..., H/64, W/64].
+
+    NumPy for NumPy, JAX for JAX.
+    """
     return (
         _enlarge(p.split32, 2),
-        _enlarge(p.split64, 2) & ~jnp.asarray(p.split32),
-        ~jnp.asarray(p.split64),
+        _enlarge(p.split64, 2) & ~p.split32,
+        ~p.split64,
     )
 
 
@@ -188,12 +191,18 @@ def trim(p: Partition, height: int, width: int) -> Partition:
     return Partition(p.split64, p.split32 & inside_masks(height, width)[1])
 
 
-def hyper_mask(mask: jax.Array) -> jax.Array:
+def hyper_mask(mask: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
     """Which hyper-latents are coded: those with a coded position among their 4x4 latents.
 
-    bool [..., h, w] to bool [..., ceil(h/4), ceil(w/4)].
+    bool [..., h, w] to bool [..., ceil(h/4), ceil(w/4)]; NumPy for NumPy, JAX for JAX.
     """
-    return _reduce(_padded(mask, HYPER_STRIDE), HYPER_STRIDE, jnp.any)
+    return _tiles(_padded(mask, HYPER_STRIDE), HYPER_STRIDE).any(axis=(-3, -1))
+
+
+def pad_picture(image: np.ndarray) -> np.ndarray:
+    """Pixels [H, W, 3] replicated to multiples of 64 at the bottom and the right, [1, ·, ·, 3]."""
+    bottom, right = ((-side) % BLOCK for side in image.shape[:2])
+    return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")[None]
 
 
 def tile_sums(values: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
@@ -234,16 +243,16 @@ def block_shares(p: Partition, height: int, width: int) -> tuple[float, float, f
     return tuple((area / (height * width)).tolist())
 
 
-def _enlarge(values: jax.Array | np.ndarray, factor: int) -> jax.Array:
+def _enlarge(values: jax.Array | np.ndarray, factor: int) -> jax.Array | np.ndarray:
     """Nearest-neighbour enlargement of the last two axes."""
-    return jnp.repeat(jnp.repeat(values, factor, axis=-2), factor, axis=-1)
+    return values.repeat(factor, axis=-2).repeat(factor, axis=-1)
 
 
-def _padded(mask: jax.Array, size: int) -> jax.Array:
+def _padded(mask: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
     """False at the end of the last two axes, up to multiples of `size`."""
     rows, cols = mask.shape[-2:]
     padding = [(0, 0)] * (mask.ndim - 2) + [(0, -rows % size), (0, -cols % size)]
-    return jnp.pad(jnp.asarray(mask), padding)
+    return (np if isinstance(mask, np.ndarray) else jnp).pad(mask, padding)
 
 
 def _tiles(values, size: int):

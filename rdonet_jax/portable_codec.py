@@ -2,164 +2,72 @@
 
 Encoder and decoder run the same function, level by level and plane by plane; they differ in where a
 run's symbols come from, an `Exchange`. The tables of a run follow from integers that were exchanged
-before, by exact arithmetic: the file decodes to the same symbols on every device. Only `synthesise`
-and what leads to it are floats, and a pixel may differ by a grey level for it.
+before, by exact arithmetic: the file decodes to the same symbols on every device. Only what makes
+pictures of symbols, or symbols of pictures, is floats, and a pixel may differ by a grey level.
+
+A picture of any size takes the same compiled steps: transforms go over windows, priors over lists
+of positions. What a level knows lies on the host.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import exact, objective, partition, walk
+from rdonet_jax import partition, walk, windows
+from rdonet_jax import portable_steps as steps
 from rdonet_jax.coder import Run
-from rdonet_jax.config import PortableConfig
-from rdonet_jax.models import exact_prior, portable
-from rdonet_jax.models.exact_prior import Conditions, Place
-from rdonet_jax.models.portable import State
+from rdonet_jax.config import LEVELS, PortableConfig
+from rdonet_jax.models import exact_prior
+from rdonet_jax.models.exact_prior import GRID, PLACES, Place
+from rdonet_jax.models.hierarchy import COARSEST
+from rdonet_jax.partition import BLOCK, HYPER_STRIDE, STRIDES
+from rdonet_jax.portable_level import Level, Positions, around, filled_up, needed
+from rdonet_jax.windows import Window
 
 Exchange = Callable[[np.ndarray, Callable[[], np.ndarray]], np.ndarray]
-"""(table indices of a run [N], what an encoder would send) -> the run's symbols, int32 [N].
+"""(table indices of a run [N], what an encoder would send) -> the run's symbols, integers [N].
 
 An encoder calls the second argument and sends what it gives; a decoder reads the symbols.
 """
 
-Planes = dict[Place, jax.Array]
+AHEAD = 2
+"""Calls that are under way while the result of one before them is taken."""
+
+Item = TypeVar("Item")
 
 
-class Wanted(NamedTuple):
-    """What the encoder wants of a level; on the device."""
+class Wanted:
+    """What the encoder wants of a level, in steps: z [·, ·, ·], and y of the coded positions."""
 
-    y: Planes  # in steps, [1, h/2, w/2, L]
-    z: jax.Array  # in steps, [1, ·, ·, ·]
+    def __init__(self, level: Level, latents: int, z_shape: tuple[int, ...]) -> None:
+        self.z = np.empty(z_shape, np.float32)
+        self._mask, self._y, self._rows = level.mask, {}, np.zeros(level.mask.shape, np.int64)
+        for place, at in level.planes.items():
+            self._y[place] = np.empty((len(at.rows), latents), np.float32)
+            self._rows[at.rows, at.columns] = np.arange(len(at.rows))
 
+    def take(self, window: Window, y: np.ndarray, z: np.ndarray) -> None:
+        """Takes the core of a window of areas."""
+        self.z[window.place()] = window.core(z)
+        where = window.place(HYPER_STRIDE)
+        mask, rows = self._mask[where], self._rows[where]
+        y = window.core(y, HYPER_STRIDE)[: mask.shape[0], : mask.shape[1]]
+        for (dy, dx), kept in self._y.items():
+            coded = mask[dy::2, dx::2]
+            kept[rows[dy::2, dx::2][coded]] = y[dy::2, dx::2][coded]
 
-@functools.partial(jax.jit, static_argnums=0)
-def analyse(config: PortableConfig, params: Any, pixels: jax.Array) -> tuple[jax.Array, ...]:
-    """Padded pixels uint8 or uint16 [1, H, W, 3] -> encoder features by level."""
-    x = objective.from_integers(pixels)
-    return _apply(config, params, x, method="analyse")
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def propose(
-    config: PortableConfig,
-    level: int,
-    params: Any,
-    e: jax.Array,
-    d: jax.Array,
-    quality: jax.Array,
-) -> Wanted:
-    """Latents and hyper-latents of a level, not yet rounded; encoder only."""
-    y, z = _apply(config, params, level, e, d, quality, method="latent")
-    gains = _apply(config, params, level, quality, method="gains")
-    return Wanted(exact_prior.planes_of(y * exact.powers(gains)[:, None, None]), z)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def z_prior(config: PortableConfig, level: int, params: Any, quality: jax.Array) -> jax.Array:
-    """The scale indices of the channels of z, int32 [·]."""
-    index = _apply(config, params, level, quality, method="z_prior")
-    return index[0].astype(jnp.int32)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def conditions(
-    config: PortableConfig,
-    level: int,
-    params: Any,
-    z_hat: jax.Array,
-    coarser: jax.Array | None,
-    quality: jax.Array,
-    d: jax.Array,
-) -> Conditions:
-    """What the prior of y knows before the first plane; of d, only its shape counts."""
-    state = State(d, coarser)
-    return _apply(config, params, level, z_hat, state, quality, method="conditions")
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def predict(
-    config: PortableConfig,
-    level: int,
-    place: Place,
-    params: Any,
-    known: Conditions,
-    planes: Planes,
-) -> tuple[jax.Array, jax.Array]:
-    """mu in 1/16 step and the table index int32 of a plane, [1, h/2, w/2, L]."""
-    mu, index = _apply(config, params, level, place, known, planes, method="predict")
-    return mu, index.astype(jnp.int32)
-
-
-@jax.jit
-def quantise(wanted: jax.Array, mu: jax.Array) -> jax.Array:
-    """The symbols round(y - mu), as float32 integers; encoder only."""
-    return jnp.round(wanted - mu / exact_prior.GRID)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def embed(
-    config: PortableConfig,
-    level: int,
-    params: Any,
-    mu: jax.Array,
-    symbols: jax.Array,
-    coded: jax.Array,
-    gains: jax.Array,
-) -> jax.Array:
-    """A decoded plane as later predictions see it."""
-    v = exact_prior.decoded(mu, symbols.astype(jnp.float32))
-    return _apply(config, params, level, v, coded, gains, method="embedding")
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def advance(
-    config: PortableConfig,
-    level: int,
-    params: Any,
-    mus: Planes,
-    symbols: Planes,
-    coded: Planes,
-    embedded: Planes,
-    known: Conditions,
-    d: jax.Array,
-) -> State:
-    """The state of the next finer level from symbols int32; `coded` [1, h/2, w/2] says where."""
-    grid = d.shape[1:3]
-    steps = {
-        place: exact_prior.filled(
-            mus[place], symbols[place].astype(jnp.float32), coded[place][..., None]
-        )
-        for place in mus
-    }
-    y_hat = exact_prior.joined(steps, grid) / exact.powers(known.gains)[:, None, None]
-    whole = exact_prior.joined(embedded, grid)
-    return _apply(config, params, level, y_hat, d, whole, known, method="merge")
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def synthesise(config: PortableConfig, deep: bool, params: Any, state: State) -> jax.Array:
-    """The state after level 0 -> padded pixels uint8 [1, H, W, 3], or uint16 if `deep`."""
-    x_hat = _apply(config, params, state, method="synthesise")
-    return objective.to_16_bit(x_hat) if deep else objective.to_8_bit(x_hat)
-
-
-def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions of this walk, for counting their compilations."""
-    return (
-        *(analyse, propose, quantise),
-        *(z_prior, conditions, predict, embed, advance, synthesise),
-    )
-
-
-def _apply(config: PortableConfig, params: Any, *arguments: Any, method: str) -> Any:
-    return portable.network(config).apply({"params": params}, *arguments, method=method)
+    def symbols(self, place: Place, mu: np.ndarray) -> np.ndarray:
+        """round(y - mu) of a plane, [N] float32; y is given up for it."""
+        y = self._y.pop(place)
+        for first in range(0, len(y), 4096):
+            part = slice(first, first + 4096)
+            np.rint(y[part] - mu[part] / np.float32(GRID), out=y[part])
+        return y.ravel()
 
 
 class Walk(walk.Walk):
@@ -177,32 +85,71 @@ class Walk(walk.Walk):
         grid: tuple[int, int],
     ) -> None:
         super().__init__()
-        self.config, self.params, self.masks = config, params, masks
+        self.config, self.params, self.masks, self.grid = config, params, masks, grid
         self.quality = np.array([quality], np.int32)
-        self.state = portable.network(config).start(1, grid)
+        self._at = steps.at_quality(config, params, self.quality)
+        self._blocks = windows.blocks_for(grid)
+        self._needed = needed(masks)
+        self._features: dict[int, np.ndarray] = {}
+        self._coarser: Level | None = None
+        start = np.zeros((*grid, config.features[COARSEST]), np.float32)
+        self._level = Level(config, masks[COARSEST], self._needed[COARSEST], start)
 
-    def analyse(self, pixels: np.ndarray) -> tuple[jax.Array, ...]:
-        return analyse(self.config, self.params, pixels)
+    def analyse(self, image: np.ndarray) -> None:
+        config, params = self.config, self.params
+        padded = tuple(BLOCK * side for side in self.grid)
 
-    def send(self, level: int, e: jax.Array, goes_on: bool) -> list[Run]:
+        def finest(window: Window) -> jax.Array:
+            pixels = windows.cut(image, window, STRIDES[0])
+            return steps.analyse(config, params, pixels, window.extent(padded, STRIDES[0]))
+
+        self._features[0] = self._transformed(0, windows.MARGIN, finest, config.features[0])
+        for level in range(1, LEVELS):
+            finer = self._features[level - 1]
+
+            def coarser(window: Window, level: int = level, e: np.ndarray = finer) -> jax.Array:
+                extent = window.extent(e.shape[:2], 2)
+                return steps.coarsen(config, level, params, windows.cut(e, window, 2), extent)
+
+            self._features[level] = self._transformed(level, 2, coarser, config.features[level])
+
+    def send(self, level: int, goes_on: bool) -> list[Run]:
         runs: list[Run] = []
 
         def exchange(indices: np.ndarray, proposed: Callable[[], np.ndarray]) -> np.ndarray:
             runs.append((proposed(), indices))
             return runs[-1][0]
 
-        self.go(level, exchange, self.wanted(level, e), goes_on)
+        self.go(level, exchange, self.wanted(level), goes_on)
         return runs
 
     def receive(self, level: int, take: walk.Take) -> None:
         self.go(level, lambda indices, _: take(indices), None)
 
     def picture(self, deep: bool = False) -> np.ndarray:
-        return np.asarray(synthesise(self.config, deep, self.params, self.state))[0]
+        def synthesised(window: Window) -> jax.Array:
+            return steps.synthesise(self.config, deep, self.params, *self._settled(window))
 
-    def wanted(self, level: int, e: jax.Array) -> Wanted:
-        """Encoder only: what a level is to say, by the encoder's feature."""
-        return propose(self.config, level, self.params, e, self.state.d, self.quality)
+        dtype = np.uint16 if deep else np.uint8
+        return self._transformed(0, windows.MARGIN, synthesised, 3, STRIDES[0], dtype)
+
+    def wanted(self, level: int) -> Wanted:
+        """Encoder only: what a level is to say, by its feature, which is given up for it."""
+        e, d = self._features.pop(level), self._level.d
+        areas = tuple(-(-side // HYPER_STRIDE) for side in self.masks[level].shape)
+        found = Wanted(
+            self._level, self.config.latents[level], (*areas, self.config.hyper_latents[level])
+        )
+
+        def proposed(window: Window) -> tuple[jax.Array, jax.Array]:
+            given = (windows.cut(v, window, HYPER_STRIDE) for v in (e, d))
+            extent = window.extent(e.shape[:2], HYPER_STRIDE)
+            return steps.propose(self.config, level, self.params, *given, self.quality, extent)
+
+        side = windows.side_at(self._blocks, level) // HYPER_STRIDE
+        for window, (y, z) in _in_turn(windows.over(areas, side, 1), proposed):
+            found.take(window, y, z)
+        return found
 
     def go(
         self, level: int, exchange: Exchange, wanted: Wanted | None, goes_on: bool = True
@@ -215,56 +162,139 @@ class Walk(walk.Walk):
         runs: list[np.ndarray] = []
 
         def run(indices: np.ndarray, proposed: Callable[[], np.ndarray]) -> np.ndarray:
-            runs.append(exchange(indices, lambda: walk.integers(proposed())))
+            symbols = exchange(indices, lambda: walk.integers(proposed()))
+            runs.append(walk.narrowed(symbols))
             return runs[-1]
 
-        config, params = self.config, self.params
         z_hat = self._hyper_latents(level, run, wanted)
-        known = conditions(
-            config, level, params, z_hat, self.state.coarser, self.quality, self.state.d
-        )
-        masks = _host_planes(self.masks[level])
-        mus: Planes = {}
-        embedded: Planes = {}
-        decoded: dict[Place, np.ndarray] = {}
-        where = {place: mask[None].astype(np.float32) for place, mask in masks.items()}
-        for group in exact_prior.STEPS[config.context]:
-            before = dict(embedded)
+        self._learn(level, z_hat)
+        groups = exact_prior.STEPS[self.config.context]
+        for group in groups:
+            decoded: dict[Place, tuple[np.ndarray, np.ndarray]] = {}
             for place in group:
-                mu, index = predict(config, level, place, params, known, before)
-                mask = masks[place]
+                mu, index = self._predicted(level, place)
 
-                def proposed(place: Place = place, mu: jax.Array = mu) -> np.ndarray:
-                    return np.asarray(quantise(wanted.y[place], mu))[0][masks[place]].ravel()
+                def proposed(place: Place = place, mu: np.ndarray = mu) -> np.ndarray:
+                    return wanted.symbols(place, mu)
 
-                symbols = np.zeros(index.shape, np.int32)
-                flat = run(np.asarray(index)[0][mask].ravel(), proposed)
-                symbols[0, mask] = flat.reshape(-1, index.shape[-1])
-                mus[place], decoded[place] = mu, symbols
-                embedded[place] = embed(
-                    config, level, params, mu, symbols, where[place], known.gains
-                )
+                symbols = run(index.ravel(), proposed)
+                decoded[place] = mu, symbols.reshape(mu.shape)
+            if goes_on or group != groups[-1]:
+                for place, known in decoded.items():
+                    self._settle(level, place, *known)
         self.record(level, runs)
-        if goes_on:
-            self.state = advance(
-                config, level, params, mus, decoded, where, embedded, known, self.state.d
-            )
+        if goes_on and level:
+            self._hand_on(level)
 
     def _hyper_latents(self, level: int, run: Exchange, wanted: Wanted | None) -> np.ndarray:
-        """z_hat [1, ·, ·, ·] as float32 integers, 0 where not coded."""
-        coded = np.asarray(partition.hyper_mask(self.masks[level]))
-        index = np.asarray(z_prior(self.config, level, self.params, self.quality))
-
-        def proposed() -> np.ndarray:
-            return np.round(np.asarray(wanted.z))[0][coded].ravel()
-
-        symbols = run(np.tile(index, np.count_nonzero(coded)), proposed)
-        z_hat = np.zeros((1, *coded.shape, len(index)), np.float32)
-        z_hat[0, coded] = symbols.reshape(-1, len(index))
+        """z_hat int32 [·, ·, ·], 0 where not coded."""
+        coded = partition.hyper_mask(self.masks[level])
+        index = np.asarray(self._at[level].z_index)
+        symbols = run(
+            np.tile(index, np.count_nonzero(coded)), lambda: np.rint(wanted.z[coded]).ravel()
+        )
+        z_hat = np.zeros((*coded.shape, len(index)), np.int32)
+        z_hat[coded] = symbols.reshape(-1, len(index))
         return z_hat
 
+    def _learn(self, level: int, z_hat: np.ndarray) -> None:
+        """What is known before the first plane."""
+        known, hats = self._level, self._at[level].hats
 
-def _host_planes(mask: np.ndarray) -> Mapping[Place, np.ndarray]:
-    """A mask bool [h, w], padded to even sides, as its four planes."""
-    padded = np.pad(mask, [(0, side % 2) for side in mask.shape])
-    return {(dy, dx): padded[dy::2, dx::2] for dy, dx in exact_prior.PLACES}
+        def learnt(item: tuple[slice, Positions]) -> jax.Array:
+            coarser = self._coarser.told_to(item[1]) if self._coarser else None
+            given = around(z_hat, item[1]), coarser, hats
+            return steps.know(self.config, level, self.params, *given)
+
+        lists = known.areas.lists(self._positions(level) // HYPER_STRIDE**2)
+        for (part, areas), found in _in_turn(lists, learnt):
+            count = part.stop - part.start
+            known.learn(areas.first(count), found[:count])
+        self._coarser = None
+
+    def _predicted(self, level: int, place: Place) -> tuple[np.ndarray, np.ndarray]:
+        """mu int16 and table indices uint8 of the coded positions of a plane, [n, L]."""
+        known, at = self._level, self._at[level]
+        which = np.array([[place == other for other in PLACES]], np.float32)
+
+        def predicted(item: tuple[slice, Positions]) -> tuple[jax.Array, jax.Array]:
+            given = known.neighbours(item[1]), known.known(item[1])
+            return steps.predict(self.config, level, self.params, which, *given, at)
+
+        positions = known.planes[place]
+        shape = (len(positions.rows), self.config.latents[level])
+        mu, index = np.empty(shape, np.int16), np.empty(shape, np.uint8)
+        lists = positions.lists(self._positions(level) // len(PLACES))
+        for (part, _), found in _in_turn(lists, predicted):
+            mu[part], index[part] = (v[: part.stop - part.start] for v in found)
+        return mu, index
+
+    def _settle(self, level: int, place: Place, mu: np.ndarray, symbols: np.ndarray) -> None:
+        """Goes past a plane with its symbols."""
+        known, gains = self._level, self._at[level].gains
+        size = self._positions(level) // len(PLACES)
+
+        def settled(item: tuple[slice, Positions]) -> tuple[jax.Array, jax.Array]:
+            part, at = item
+            values = (mu[part], symbols[part].astype(np.int32))
+            given = (*(filled_up(v, size) for v in values), known.d[at.rows, at.columns], gains)
+            return steps.settle(self.config, level, self.params, *given)
+
+        for (part, at), found in _in_turn(known.planes[place].lists(size), settled):
+            count = part.stop - part.start
+            known.settle(at.first(count), *(v[:count] for v in found))
+
+    def _hand_on(self, level: int) -> None:
+        """To the next finer level."""
+
+        def handed_on(window: Window) -> jax.Array:
+            given = self._settled(window)
+            return steps.hand_on(self.config, level, self.params, *given)
+
+        finer = level - 1
+        channels = self.config.features[finer]
+        d = self._transformed(level, 2, handed_on, channels, 2)
+        self._coarser = self._level.without_features()
+        self._level = Level(self.config, self.masks[finer], self._needed[finer], d)
+
+    def _settled(self, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a window sees of d, where that is settled, and how far the picture reaches."""
+        known = self._level
+        seen = windows.cut(known.d, window), windows.cut(known.mask, window)
+        return *seen, window.extent(known.mask.shape)
+
+    def _positions(self, level: int) -> int:
+        """How many positions of a level compiled steps take at a time, in all planes."""
+        return (self._blocks * BLOCK // STRIDES[level]) ** 2
+
+    def _transformed(
+        self,
+        level: int,
+        margin: int,
+        step: Callable[[Window], jax.Array],
+        channels: int,
+        factor: int = 1,
+        dtype: Any = np.float32,
+    ) -> np.ndarray:
+        """What a step gives in all windows over a level: [factor · h, factor · w, channels]."""
+        grid = self.masks[level].shape
+        whole = np.empty((factor * grid[0], factor * grid[1], channels), dtype)
+        side = windows.side_at(self._blocks, level)
+        for window, found in _in_turn(windows.over(grid, side, margin), step):
+            whole[window.place(factor)] = window.core(found, factor)
+        return whole
+
+
+def _in_turn(items: Iterable[Item], step: Callable[[Item], Any]) -> Iterator[tuple[Item, Any]]:
+    """What a compiled step gives for each item, on the host, while the next ones are computed."""
+    under_way: deque[tuple[Item, Any]] = deque()
+    for item in items:
+        under_way.append((item, step(item)))
+        if len(under_way) > AHEAD:
+            yield _on_host(*under_way.popleft())
+    while under_way:
+        yield _on_host(*under_way.popleft())
+
+
+def _on_host(item: Item, found: Any) -> tuple[Item, Any]:
+    return item, jax.tree_util.tree_map(np.asarray, found)

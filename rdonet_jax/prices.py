@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import codec, content, objective, partition, tree_coding
+from rdonet_jax import codec, content, memory, objective, partition, tree_coding
 from rdonet_jax.config import AnyConfig
 from rdonet_jax.models import families
 from rdonet_jax.objective import Weights
@@ -67,13 +67,15 @@ class Prices:
     """
 
     def __init__(self, model: Model, image: np.ndarray, quality: float | None = None) -> None:
-        """For a picture uint8 [H, W, 3]. Raises `EncodeError` for one that no file can hold, or a
-        quality that the model does not have."""
+        """For a picture uint8 [H, W, 3]. Raises `EncodeError` for one that no file can hold, or
+        memory not price, or a quality that the model does not have."""
         self.size = codec.checked_size(model.config, image)
+        if lack := memory.shortage(model.config, partition.grid_of(*self.size), searching=True):
+            raise codec.EncodeError(f"the picture is too large: {lack}")
         self.weights = weights_of(model, quality)
         self._with_similarity = self.weights.dissimilarity > 0
         self._model = model
-        self._pixels = codec.pad_picture(content.plain(image))
+        self._pixels = partition.pad_picture(content.plain(image))
         number = codec.stream_quality(model.config, quality)
         self._quality = None if number is None else np.array([number], np.int32)
         self._features = _features(model.config, model.params, self._pixels)
@@ -89,7 +91,7 @@ class Prices:
     def of_file(self, size: int, decoded: np.ndarray) -> float:
         """J per pixel of a file of `size` bytes that decodes to uint8 [H, W, 3]: real bits."""
         squares, dissimilarity = _distortion(
-            self._with_similarity, self._pixels, codec.pad_picture(decoded), np.array(self.size)
+            self._with_similarity, self._pixels, partition.pad_picture(decoded), np.array(self.size)
         )
         total = 8.0 * size + self.weights.squares * np.asarray(squares, np.float64).sum()
         if self._with_similarity:

@@ -91,11 +91,11 @@ def entry_decoder(data: bytes, tables: CdfTables) -> Callable[[np.ndarray], np.n
 
     def take(indices: np.ndarray) -> np.ndarray:
         if not len(indices):
-            return np.zeros(0, np.int64)
+            return np.zeros(0, np.int32)
         # The handle stands for one decoder, which goes on from where it is.
         _, entries = ops.entropy_decode_index(
             handle, indices.astype(np.int32), [len(indices)], tensorflow.int32
         )
-        return entries.numpy().astype(np.int64)
+        return entries.numpy().astype(np.int32)
 
     return take

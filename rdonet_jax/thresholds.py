@@ -58,7 +58,7 @@ def samples(
     *_, best = search.fast(prices, start, passes)
     gains = search.gains(prices, best)
     height, width = image.shape[:2]
-    padded = codec.pad_picture(image)[0].astype(np.float32) / 255.0
+    padded = partition.pad_picture(image)[0].astype(np.float32) / 255.0
     variances = partition.block_variances(jnp.asarray(padded))
     is_open = np.ones_like(best.partition.split64), np.kron(best.partition.split64, np.ones((2, 2)))
     parts = []

@@ -9,15 +9,16 @@ from __future__ import annotations
 import abc
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import jax
 import numpy as np
 
 from rdonet_jax.coder import Run
 
 Take = Callable[[np.ndarray], np.ndarray]
 """The table indices of a run -> its symbols, from a range decoder."""
+
+_AT_ONCE = 2**20
+"""Symbols that are rewritten for the checksum at a time."""
 
 
 class SymbolError(ValueError):
@@ -29,7 +30,7 @@ class Walk(abc.ABC):
 
     Attributes:
       checksum: CRC-32 of all symbols so far, in the order of coding.
-      symbols: by level, the symbols of its runs, int32.
+      symbols: by level, the symbols of its runs, int16 where they fit and int32 elsewhere.
     """
 
     def __init__(self) -> None:
@@ -37,14 +38,15 @@ class Walk(abc.ABC):
         self.symbols: dict[int, tuple[np.ndarray, ...]] = {}
 
     @abc.abstractmethod
-    def analyse(self, pixels: np.ndarray) -> tuple[Any, ...]:
-        """Encoder only: padded pixels [1, H, W, 3] -> what `send` takes, by level."""
+    def analyse(self, image: np.ndarray) -> None:
+        """Encoder only: takes the pixels [H, W, 3] of either depth, which `send` is to say."""
 
     @abc.abstractmethod
-    def send(self, level: int, e: jax.Array, goes_on: bool) -> list[Run]:
+    def send(self, level: int, goes_on: bool) -> list[Run]:
         """Encoder only: the runs of a level; stands before the next one then if it `goes_on`.
 
-        Raises `SymbolError` when the network gives numbers that cannot be coded.
+        To be called once for each level, after `analyse`. Raises `SymbolError` when the network
+        gives numbers that cannot be coded.
         """
 
     @abc.abstractmethod
@@ -61,12 +63,24 @@ class Walk(abc.ABC):
     def record(self, level: int, runs: Sequence[np.ndarray]) -> None:
         """Takes note of all symbols of a level."""
         for run in runs:
-            self.checksum = zlib.crc32(run.astype("<i4").tobytes(), self.checksum)
-        self.symbols[level] = tuple(run.astype(np.int32) for run in runs)
+            for first in range(0, len(run), _AT_ONCE):
+                part = run[first : first + _AT_ONCE].astype("<i4")
+                self.checksum = zlib.crc32(part.tobytes(), self.checksum)
+        self.symbols[level] = tuple(map(narrowed, runs))
 
 
 def integers(values: np.ndarray) -> np.ndarray:
-    """Float symbols as int32. Raises `SymbolError` when they do not fit (or are NaN)."""
-    if not np.all(np.abs(values) < 2.0**31):
+    """Float symbols as integers, `narrowed`.
+
+    Raises `SymbolError` when they do not fit in 32 bits with sign (or are NaN).
+    """
+    largest = max(values.max(initial=0), -values.min(initial=0))  # NaN if one is
+    if not largest < 2.0**31:
         raise SymbolError("the latents are too large to be coded")
-    return values.astype(np.int32)
+    return values.astype(np.int16 if largest < 2**15 else np.int32)
+
+
+def narrowed(symbols: np.ndarray) -> np.ndarray:
+    """Symbols as int16 where all of a run fit, and as int32 elsewhere: there are many of them."""
+    fit = symbols.max(initial=0) < 2**15 and symbols.min(initial=0) >= -(2**15)
+    return symbols.astype(np.int16 if fit else np.int32, copy=False)

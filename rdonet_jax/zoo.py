@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -151,8 +150,9 @@ def _read(path: Path, is_own: bool) -> Model:
         raise ZooError(f"{path}: does not hold the network of its configuration: {wrong}")
     if not all(np.isfinite(value).all() for value in flat.values()):
         raise ZooError(f"{path}: has weights that are not finite")
-    # Placed on the device here, once: every compiled step would do it anew otherwise.
-    params = {key: jnp.asarray(value.astype(np.float32)) for key, value in flat.items()}
+    # Placed on the device here, once: every compiled step would do it anew otherwise. As they are:
+    # `jnp.asarray` would compile something for each of the shapes.
+    params = jax.device_put({key: value.astype(np.float32) for key, value in flat.items()})
     short = digest[: bitstream.WEIGHTS_BYTES]
     return Model(name, config, unflatten_dict(params, sep="/"), short, record, tables)
 

@@ -82,7 +82,7 @@ def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, pictu
 def test_positions_outside_the_picture_are_not_counted(tiny_model, pictures):
     pixels = pictures[2].pixels
     height, width = pixels.shape[:2]
-    padded = codec.pad_picture(pixels)[0]
+    padded = partition.pad_picture(pixels)[0]
     p = partition.uniform(0, partition.grid_of(height, width))
     own = evaluation.estimate_picture(tiny_model, pixels, p).bits
     with_padding = evaluation.estimate_picture(tiny_model, padded, p).bits

@@ -166,3 +166,28 @@ def test_what_is_no_layer_changes_nothing():
     apply = functools.partial(lapped.Identity().apply, {})
     x = normal(0, 1, 2, 2, 1)
     np.testing.assert_array_equal(apply(x), x)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def layer(module, x, extent=None):
+    params = module.init(quick_key(0), x)["params"]
+    params = jax.tree_util.tree_map(lambda leaf: leaf + 0.1, params)  # none is the identity
+    return module.apply({"params": params}, x, extent)
+
+
+LAYERS = {
+    "down": lapped.Stage(5, "down"),
+    "up": lapped.Stage(5, "up"),
+    "residual": lapped.Residual(4),
+    "gdn": lapped.GentleGDN(inverse=False),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("grid", [(2, 2), (6, 2), (4, 8), (8, 8)])
+def test_a_picture_in_a_larger_array_is_continued_where_it_ends(name, grid):
+    """Whatever the array holds beyond, even where the picture fills it."""
+    whole = normal(5, 2, 8, 8, 3)
+    alone = np.asarray(layer(LAYERS[name], whole[:, : grid[0], : grid[1]]))
+    inside = np.asarray(layer(LAYERS[name], whole, np.array(grid, np.int32)))
+    np.testing.assert_allclose(inside[:, : alone.shape[1], : alone.shape[2]], alone, atol=1e-5)

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from rdonet_jax import config, fixed_codec, memory, portable_codec
-from rdonet_jax.models import exact_prior, families
-from rdonet_jax.models.portable import State
+from rdonet_jax import config, fixed_codec, memory, partition, portable_steps, windows
+from rdonet_jax.models import families
 
 # So large a picture that rearranged weights, which are not counted, do not matter.
 GRID = (64, 48)
@@ -42,30 +41,34 @@ def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
 def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
     preset = config.preset(name)
     params = parameters(preset)
-    pixels, trunk = shaped(64, 3, jnp.uint8), shaped(8, preset.trunk)
-    latents, features = preset.latents[0], preset.features[0]
-    planes = {
-        channels: dict.fromkeys(exact_prior.PLACES, shaped(2, channels))
-        for channels in (latents, preset.embedding)
-    }
-    known = exact_prior.Conditions(
-        shaped(4, 2 * preset.conditioning),
-        jax.ShapeDtypeStruct((1, latents), jnp.float32),
-        jax.ShapeDtypeStruct((1, preset.knots), jnp.float32),
-    )
-    symbols = dict.fromkeys(exact_prior.PLACES, shaped(2, latents, jnp.int32))
-    coded = dict.fromkeys(
-        exact_prior.PLACES, jax.ShapeDtypeStruct((1, 2 * GRID[0], 2 * GRID[1]), jnp.float32)
-    )
-    decoded = (planes[latents], symbols, coded, planes[preset.embedding])
-    given = (*decoded, known, shaped(4, features))
+    side = windows.side_at(max(windows.LADDER), 0)
+
+    def window(factor, channels, dtype=jnp.float32):
+        return jax.ShapeDtypeStruct((1, factor * side, factor * side, channels), dtype)
+
+    extent = jax.ShapeDtypeStruct((2,), jnp.int32)
+    pixels, d = window(16, 3, jnp.uint8), window(1, preset.features[0])
+    settled = jax.ShapeDtypeStruct((1, side, side), bool)
     actual = max(
-        taken(portable_codec.analyse.lower(preset, params, pixels), pixels),
-        taken(portable_codec.synthesise.lower(preset, params, State(trunk, None)), trunk),
-        taken(portable_codec.advance.lower(preset, 0, params, *given), given),
+        taken(portable_steps.analyse.lower(preset, params, pixels, extent), pixels),
+        taken(portable_steps.synthesise.lower(preset, params, d, settled, extent), (d, settled)),
     )
     # What libraries of convolutions take for themselves is in the estimate, not in the account.
-    assert actual <= memory.working_set_bytes(preset, GRID) <= 4 * actual
+    assert actual <= memory.working_set_bytes(preset, (1, 1)) <= 4 * actual
+
+
+def test_a_hundred_megapixels_fit_in_three_gigabytes_but_a_search_for_their_partition_does_not():
+    grid = partition.grid_of(8192, 12288)
+    assert memory.working_set_bytes(config.standard(), grid) < 2.5 * 2**30
+    assert memory.searching_bytes(config.standard(), grid) > 20 * 2**30
+
+
+def test_a_portable_walk_takes_memory_by_the_positions_of_the_finest_level():
+    """Features, the guess of them and latents as floats, and the caller's pixels."""
+    preset = config.standard()
+    small, large = (memory.working_set_bytes(preset, (1, n)) for n in (1000, 2000))
+    floats = 4 * 16 * (2 * preset.features[0] + preset.latents[0])
+    assert floats + 3 * 64**2 < (large - small) / 1000 < 1.1 * (floats + 3 * 64**2)
 
 
 def test_the_papers_network_takes_some_400_bytes_per_pixel():

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax import bitstream, codec, config, entropy, memory, partition, portable_codec
+from rdonet_jax import (
+    bitstream,
+    codec,
+    config,
+    entropy,
+    memory,
+    partition,
+    portable_codec,
+    portable_steps,
+    windows,
+)
 from rdonet_jax.bitstream import FormatError
 from rdonet_jax.models import families
 from tests import portable_params
@@ -20,10 +30,7 @@ from tests.test_codec import KINDS, SIZES, assert_same_symbols, picture_of, unre
 
 @pytest.fixture(scope="module")
 def strip(photograph):
-    """Two rows of 19 positions of the finest level, in five blocks.
-
-    Tests keep to few padded sizes, since each is compiled anew.
-    """
+    """Two rows of 19 positions of the finest level, in five blocks."""
     return picture_of(photograph, 17, 300)
 
 
@@ -106,7 +113,7 @@ def test_a_file_is_as_large_as_the_estimate_says(mini_model, large, kind, qualit
     bits = estimated(
         mini_model.config,
         mini_model.params,
-        codec.pad_picture(large),
+        partition.pad_picture(large),
         tuple(mask[None] for mask in masks),
         np.array([codec.stream_quality(mini_model.config, quality)], np.int32),
     )
@@ -161,25 +168,33 @@ def test_variance_masks_split_more_blocks_at_a_higher_quality(mini_model, large)
     assert splits[0] < splits[1] < splits[2]
 
 
-def test_compiled_steps_serve_all_pictures_and_qualities_of_one_padded_size(mini_model, photograph):
+def test_two_sizes_of_windows_serve_all_pictures_and_qualities(mini_model, photograph, monkeypatch):
+    # As long as tests may take: a large picture is one that fewer of the larger windows cover.
+    monkeypatch.setattr(windows, "LADDER", (4, 6))
+
     def round_trip(height, width, kind, quality):
         image = picture_of(photograph, height, width)
         p = partition_of(mini_model, image, kind, quality)
         codec.decode(mini_model, codec.compress(mini_model, image, p, quality))
 
-    round_trip(17, 300, "variance", 100)
-    before = [step._cache_size() for step in codec.jitted_steps()]
+    def compiled():
+        return [step._cache_size() for step in codec.jitted_steps()]
+
+    sizes = {4: [(17, 200), (1, 1), (64, 700), (256, 250)], 6: [(384, 380), (290, 1000)]}
+    for blocks, pictures in sizes.items():
+        assert all(windows.blocks_for(partition.grid_of(*size)) == blocks for size in pictures)
+        round_trip(*pictures[0], "random", 100)
+    before = compiled()
     assert sum(before) > 20
-    round_trip(1, 257, "random", 0)
-    round_trip(64, 270, "variance", 33.3)
-    round_trip(63, 320, "uniform-64", None)
-    assert [step._cache_size() for step in codec.jitted_steps()] == before
+    for number, size in enumerate(size for pictures in sizes.values() for size in pictures):
+        round_trip(*size, KINDS[number % len(KINDS)], 10.3 * number)
+    assert compiled() == before
 
 
 def test_the_bytes_are_the_same_without_a_reconstruction(mini_model, strip, monkeypatch):
     p = partition_of(mini_model, strip, "random")
     encoded = codec.encode(mini_model, strip, p, 70)
-    monkeypatch.setattr(portable_codec, "synthesise", unreachable)
+    monkeypatch.setattr(portable_steps, "synthesise", unreachable)
     alone = codec.encode(mini_model, strip, p, 70, reconstruct=False)
     assert alone.picture is None
     assert alone.data == encoded.data
@@ -307,8 +322,8 @@ def test_a_flipped_byte_anywhere_is_a_format_error(mini_model, compressed, posit
 
 
 def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(mini_model, monkeypatch):
-    for step in ("analyse", "propose", "z_prior", "conditions", "predict", "embed", "synthesise"):
-        monkeypatch.setattr(portable_codec, step, unreachable)
+    for step in portable_steps.jitted_steps():
+        monkeypatch.setattr(portable_steps, step.__name__, unreachable)
     enough = memory.working_set_bytes(mini_model.config, (16, 16))
     monkeypatch.setattr(memory, "available_bytes", lambda: enough)
     header = bitstream.Header(1, 16384, 65535, 320, mini_model.digest, "", 0)
@@ -334,8 +349,8 @@ def test_uncompiled_arithmetic_asks_for_the_same_tables(mini_model, photograph):
         return portable_codec.Walk(mini_model.config, mini_model.params, everywhere, 300, (1, 1))
 
     sender, receiver = walk(), walk()
-    features = sender.analyse(codec.pad_picture(image))
-    sent = [sender.send(level, features[level], True) for level in (2, 1)]
+    sender.analyse(image)
+    sent = [sender.send(level, True) for level in (2, 1)]
     for level, runs in zip((2, 1), sent, strict=True):
         remaining = iter(runs)
 

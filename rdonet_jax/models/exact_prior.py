@@ -16,7 +16,7 @@ steps of their own, one per channel, that do not depend on the quality.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -150,12 +150,28 @@ class LevelPrior(nn.Module):
     ) -> Conditions:
         """From integers z_hat [B, ceil(h/4), ceil(w/4), ·], what `hand_over` of the coarser level
         gave (None at the coarsest) and the quality [B]. `grid` is (h, w)."""
-        config = self.config
-        hats = exact.hats(quality, config.knots, QUALITY_SEGMENT)
-        seen = exact.clipped(z_hat * Z_UNIT)
-        inputs = jnp.concatenate(
-            [exact.neighbourhood(seen), _everywhere(hats, seen.shape[1:3])], axis=-1
-        )
+        hats = self.hats(quality)
+        known = self.known(exact.neighbourhood(z_hat), coarser, hats, grid)
+        return Conditions(known, self.gains(quality), hats)
+
+    def hats(self, quality: jax.Array) -> jax.Array:
+        """The qualities [B] as 8-bit inputs, [B, knots]."""
+        return exact.hats(quality, self.config.knots, QUALITY_SEGMENT)
+
+    def known(
+        self,
+        around: jax.Array,
+        coarser: jax.Array | None,
+        hats: jax.Array,
+        grid: tuple[int, int],
+    ) -> jax.Array:
+        """`Conditions.known` at `grid` = (h, w) positions: 8-bit integers.
+
+        From the 3×3 neighbours of every hyper-latent, `around` [B, ceil(h/4), ceil(w/4), 9 ·], and
+        what the coarser level hands over, [B, ceil(h/2), ceil(w/2), ·]. hats [B or 1, knots].
+        """
+        seen = exact.clipped(around * Z_UNIT)
+        inputs = jnp.concatenate([seen, _everywhere(hats, seen.shape[:3])], axis=-1)
         sums = ops.depth_to_space(ops.depth_to_space(self.from_z(inputs)))
         from_z = exact.activation(sums[:, : grid[0], : grid[1]], Z_BITS)
         if coarser is None:
@@ -163,7 +179,7 @@ class LevelPrior(nn.Module):
         else:
             sums = ops.depth_to_space(self.from_coarser(coarser))
             coarser = exact.activation(sums[:, : grid[0], : grid[1]], CONTEXT_BITS)
-        return Conditions(jnp.concatenate([from_z, coarser], axis=-1), self.gains(quality), hats)
+        return jnp.concatenate([from_z, coarser], axis=-1)
 
     def embedding(self, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
         """Decoded v [B, h, w, L] as 8-bit numbers [B, h, w, ·], 0 where not `coded` [B, h, w]."""
@@ -185,16 +201,40 @@ class LevelPrior(nn.Module):
                 parts.append(exact.moved(source, row // 2, column // 2))
                 rows.extend(range(e * tap, e * (tap + 1)))
         known = planes_of(conditions.known)[place]
-        size = known.shape[1:3]
-        here = jnp.full((known.shape[0], 1), float(exact.LARGEST))
-        parts += [known, _everywhere(conditions.hats, size), _everywhere(here, size)]
+        shape = known.shape[:3]
+        here = jnp.full((1, 1), float(exact.LARGEST))
+        parts += [known, _everywhere(conditions.hats, shape), _everywhere(here, shape)]
         behind = 9 * e
         rows += range(behind, behind + wide + self.config.knots)
         rows.append(behind + wide + self.config.knots + PLACES.index(place))
-        first = exact.activation(self.first(jnp.concatenate(parts, axis=-1), rows), CONTEXT_BITS)
+        return self._predicted(jnp.concatenate(parts, axis=-1), rows, conditions.gains)
+
+    def predict_at(
+        self,
+        place: jax.Array,
+        neighbours: jax.Array,
+        known: jax.Array,
+        gains: jax.Array,
+        hats: jax.Array,
+    ) -> Prediction:
+        """`predict` for any positions of any one plane, which need not lie side by side.
+
+        neighbours [1, 1, n, 8 E] are the embeddings around each position in raster order, zeros
+        where not decoded before; known [1, 1, n, ·] is that of `Conditions`. `place` [1, 4] is 1
+        for the plane, in the order of `PLACES`, and 0 for the others.
+        """
+        e, shape = self.config.embedding, known.shape[:3]
+        here = place * float(exact.LARGEST)
+        parts = [neighbours, known, _everywhere(hats, shape), _everywhere(here, shape)]
+        rows = [*range(4 * e), *range(5 * e, self.first.inputs)]  # a position does not see itself
+        return self._predicted(jnp.concatenate(parts, axis=-1), rows, gains)
+
+    def _predicted(self, inputs: jax.Array, rows: Sequence[int], gains: jax.Array) -> Prediction:
+        """From the inputs of the first layer that belong to these rows of its kernel."""
+        first = exact.activation(self.first(inputs, rows), CONTEXT_BITS)
         second = exact.activation(self.second(first), HIDDEN_BITS)
         h = jnp.concatenate([first, second], axis=-1)
-        gains = conditions.gains[:, None, None]
+        gains = gains[:, None, None]
         mu = exact.shifted_right(self.to_mu(h), MU_SHIFT)
         mu = exact.clipped(exact.scaled(mu, gains + self.units()), exact.LARGEST_WIDE)
         return Prediction(
@@ -214,9 +254,9 @@ class LevelPrior(nn.Module):
         return jnp.concatenate([exact.neighbourhood(embedded), known], axis=-1)
 
 
-def _everywhere(values: jax.Array, grid: tuple[int, int]) -> jax.Array:
-    """[B, C] at every position of a grid, [B, h, w, C]."""
-    return jnp.broadcast_to(values[:, None, None], (values.shape[0], *grid, values.shape[-1]))
+def _everywhere(values: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    """[B, C] or [1, C] at every position of `shape` = (B, h, w), [B, h, w, C]."""
+    return jnp.broadcast_to(values[:, None, None], (*shape, values.shape[-1]))
 
 
 def filled(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array:

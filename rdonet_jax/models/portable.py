@@ -11,7 +11,8 @@ differs from `models.rdonet`:
 - within a level, positions are decoded in up to four steps, each seeing the earlier ones.
 
 Shapes: a picture x is [B, H, W, 3] in [0, 1], H and W multiples of 64; quality is int32 [B] from 0
-to `config.steps_of_quality`.
+to `config.steps_of_quality`. Where a step takes an `extent`, its pictures lie in arrays of another
+size, see `lapped`; it is that of the step's input.
 """
 
 from __future__ import annotations
@@ -58,12 +59,16 @@ class HyperEncoder(nn.Module):
     level: int
 
     @nn.compact
-    def __call__(self, y: jax.Array) -> jax.Array:
+    def __call__(self, y: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         config = self.config
         x = nn.relu(lapped.Pointwise(config.hyper, 2.0, name="first")(y))
         x = ops.pad_to_multiple(x, partition.HYPER_STRIDE)
-        x = nn.relu(lapped.Stage(config.hyper, "down", name="second")(x))
-        return lapped.Stage(config.hyper_latents[self.level], "down", name="third")(x)
+        if extent is not None:
+            x = ops.zero_beyond(x, extent)
+            extent = -(-extent // partition.HYPER_STRIDE) * partition.HYPER_STRIDE
+        x = nn.relu(lapped.Stage(config.hyper, "down", name="second")(x, extent))
+        third = lapped.Stage(config.hyper_latents[self.level], "down", name="third")
+        return third(x, lapped.scaled(extent, 1, 2))
 
 
 class LSUnit(nn.Module):
@@ -107,27 +112,41 @@ class PortableRDONet(nn.Module):
 
     def analyse(self, x: jax.Array) -> tuple[jax.Array, ...]:
         """x [B, H, W, 3] -> encoder features e[l] [B, h, w, C], finest to coarsest."""
-        h = ops.space_to_depth(ops.space_to_depth(x - 0.5))
-        h = self.g_a_refine(self.g_a(h))
-        features = []
-        for unit in self.units:
-            h = unit.refine(unit.encoder(h))
-            features.append(h)
+        features = [self.finest_feature(x)]
+        for level in range(1, LEVELS):
+            features.append(self.feature(level, features[-1]))
         return tuple(features)
+
+    def finest_feature(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+        """x [B, H, W, 3] -> e[0] [B, H/16, W/16, C]."""
+        h = ops.space_to_depth(ops.space_to_depth(x - 0.5))
+        h = self.g_a(h, lapped.scaled(extent, 1, PATCH))
+        extent = lapped.scaled(extent, 1, 2 * PATCH)
+        return self.feature(0, self.g_a_refine(h, extent), extent)
+
+    def feature(self, level: int, h: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+        """e[level] from the feature before it, of twice its size."""
+        unit = self.units[level]
+        return unit.refine(unit.encoder(h, extent), lapped.scaled(extent, 1, 2))
 
     def start(self, batch: int, grid: tuple[int, int]) -> State:
         """The state before the first level, for `grid` = (rows, columns) of 64-blocks."""
         return State(jnp.zeros((batch, *grid, self.config.features[COARSEST])), None)
 
     def latent(
-        self, level: int, e: jax.Array, d: jax.Array, quality: jax.Array
+        self,
+        level: int,
+        e: jax.Array,
+        d: jax.Array,
+        quality: jax.Array,
+        extent: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Encoder only: y [B, h, w, L], not yet in steps, and z in steps."""
         unit = self.units[level]
         y = unit.to_latent(jnp.concatenate([e, d], axis=-1)).astype(jnp.float32)
         in_units = y * (1 / exact.powers(unit.prior.units())) / 32
         log_gain = exact.interpolated_smoothly(unit.z_gain, quality, QUALITY_SEGMENT)
-        return y, unit.hyper_encoder(in_units) * jnp.exp2(log_gain)[:, None, None]
+        return y, unit.hyper_encoder(in_units, extent) * jnp.exp2(log_gain)[:, None, None]
 
     def conditions(
         self, level: int, z_hat: jax.Array, state: State, quality: jax.Array
@@ -135,6 +154,12 @@ class PortableRDONet(nn.Module):
         """What the prior of y knows before the first plane, from integers alone."""
         grid = state.d.shape[1:3]
         return self.units[level].prior.conditions(z_hat, state.coarser, quality, grid)
+
+    def known(
+        self, level: int, around: jax.Array, coarser: jax.Array | None, hats: jax.Array
+    ) -> jax.Array:
+        """`Conditions.known` of areas of 4×4 positions, see `LevelPrior.known`."""
+        return self.units[level].prior.known(around, coarser, hats, (partition.HYPER_STRIDE,) * 2)
 
     def z_prior(self, level: int, quality: jax.Array) -> jax.Array:
         """The scale indices of z's channels [B, ·]; its mean is zero."""
@@ -154,6 +179,18 @@ class PortableRDONet(nn.Module):
         """mu and scale index of a plane, given the embedded planes that were decoded before."""
         return self.units[level].prior.predict(place, conditions, planes)
 
+    def predict_at(
+        self,
+        level: int,
+        place: jax.Array,
+        neighbours: jax.Array,
+        known: jax.Array,
+        gains: jax.Array,
+        hats: jax.Array,
+    ) -> Prediction:
+        """What `predict` gives, of any positions of a plane, see `LevelPrior.predict_at`."""
+        return self.units[level].prior.predict_at(place, neighbours, known, gains, hats)
+
     def embedding(self, level: int, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
         """A decoded plane as the prior sees it, zero where not coded."""
         return self.units[level].prior.embedding(v, coded, gains)
@@ -167,14 +204,28 @@ class PortableRDONet(nn.Module):
         conditions: Conditions,
     ) -> State:
         """The state for the next finer level from y_hat in units of y, 0 where not coded."""
+        coarser = None
+        if level:
+            coarser = self.units[level].prior.hand_over(embedded, conditions)
+        return State(self.hand_on(level, self.corrected(level, y_hat, d)), coarser)
+
+    def corrected(self, level: int, y_hat: jax.Array, d: jax.Array) -> jax.Array:
+        """d with what the level says, position by position."""
+        return d + self.units[level].from_latent(y_hat)
+
+    def hand_on(self, level: int, d: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+        """The corrected d of a level as the guess for the next finer one, or as the trunk."""
         unit = self.units[level]
-        d = unit.restore(d + unit.from_latent(y_hat))
-        coarser = unit.prior.hand_over(embedded, conditions) if level else None
-        return State(unit.hand_over(d).astype(jnp.float32), coarser)
+        d = unit.restore(d, extent)
+        return unit.hand_over(d, extent).astype(jnp.float32)
 
     def synthesise(self, state: State) -> jax.Array:
         """The state after level 0 -> x_hat [B, H, W, 3], not clipped."""
-        h = self.g_s(self.g_s_restore(state.d)).astype(jnp.float32)
+        return self.picture(state.d)
+
+    def picture(self, trunk: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+        """What level 0 hands on -> x_hat [B, H, W, 3], not clipped."""
+        h = self.g_s(self.g_s_restore(trunk, extent), extent).astype(jnp.float32)
         return ops.depth_to_space(ops.depth_to_space(h)) + 0.5
 
     def code(

@@ -1,0 +1,133 @@
+"""Memory and time that pictures of 1 to 100 megapixels take, and the command from start to file.
+
+    python benchmarks/tiles.py [--model NAME] [--picture FILE] [--megapixels N ...]
+
+Each size is coded in a process of its own, twice in a row: seconds per megapixel are those of the
+second time, when everything is compiled; memory is the most that the process ever held (its
+resident set), with Python, JAX and the picture. "Estimate" is what `rdonet_jax.memory` says of the
+coding alone. The pictures are FILE, or a photograph of scikit-image, repeated and cropped, at
+quality 50 with the variance mask, or with everything coded at the finest level (`--finest`), which
+takes the most.
+
+The command is run on a 768x512 picture with an empty folder for compiled code, then again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rdonet_jax import codec, images, memory, partition, zoo
+
+COMMAND_PICTURE = (512, 768)
+
+
+def picture_of(megapixels: float, source: np.ndarray) -> np.ndarray:
+    """The source repeated to about so many pixels, three wide for every two high."""
+    height = round((megapixels * 1e6 * 2 / 3) ** 0.5)
+    return cropped(source, height, round(megapixels * 1e6 / height))
+
+
+def cropped(source: np.ndarray, height: int, width: int) -> np.ndarray:
+    rows, columns = np.arange(height) % source.shape[0], np.arange(width) % source.shape[1]
+    return source[rows][:, columns]
+
+
+def source_of(path: Path | None) -> np.ndarray:
+    if path is not None:
+        return images.load(path)
+    import skimage.data
+
+    return skimage.data.astronaut()
+
+
+def measured(options: argparse.Namespace) -> dict[str, float]:
+    """In this process: one size."""
+    (megapixels,) = options.megapixels
+    image = picture_of(megapixels, source_of(options.picture))
+    model = zoo.load(options.model)
+    seconds = {}
+    for _ in range(options.repeats):
+        start = time.perf_counter()
+        p = codec.choose_partition(model, image, "uniform-16" if options.finest else "variance")
+        data = codec.compress(model, image, p)
+        middle = time.perf_counter()
+        codec.decompress(model, data)
+        end = time.perf_counter()
+        seconds = {"encode": middle - start, "decode": end - middle}
+    grid = partition.grid_of(*image.shape[:2])
+    return {
+        **{name: value / megapixels for name, value in seconds.items()},
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "estimate": memory.working_set_bytes(model.config, grid) / 2**30,
+        "bpp": 8 * len(data) / megapixels / 1e6,
+    }
+
+
+def in_another_process(options: argparse.Namespace, megapixels: float) -> dict[str, float]:
+    command = [sys.executable, __file__, "--here", "--model", options.model]
+    command += ["--megapixels", str(megapixels), "--repeats", str(options.repeats)]
+    command += ["--picture", str(options.picture)] if options.picture else []
+    command += ["--finest"] if options.finest else []
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def command_seconds(options: argparse.Namespace) -> list[tuple[float, float]]:
+    """Seconds on the clock and of the processors that the command takes, in a row."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "picture.png"
+        images.save(source, cropped(source_of(options.picture), *COMMAND_PICTURE), True)
+        environment = os.environ | {"XDG_CACHE_HOME": folder}
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+        command = [sys.executable, "-m", "rdonet_jax", "compress", "--force", "--quiet"]
+        command += ["--model", options.model, source]
+        for _ in range(3):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            start = time.perf_counter()
+            subprocess.run(command, check=True, env=environment)
+            clock = time.perf_counter() - start
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            found.append((clock, busy))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="standard")
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--megapixels", type=float, nargs="*", default=[1, 4, 16, 50, 100])
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--finest", action="store_true", help="all coded at the finest level")
+    parser.add_argument("--no-command", action="store_true", help="leave the command out")
+    parser.add_argument("--here", action="store_true", help="one size, in this process, as JSON")
+    options = parser.parse_args()
+    if options.here:
+        print(json.dumps(measured(options)))
+        return
+    print(f"{'MP':>5}{'encode':>12}{'decode':>12}{'peak':>12}{'estimate':>12}{'bpp':>7}")
+    for megapixels in options.megapixels:
+        found = in_another_process(options, megapixels)
+        print(
+            f"{megapixels:>5g}{found['encode']:>7.3f} s/MP{found['decode']:>7.3f} s/MP"
+            f"{found['peak']:>8.2f} GiB{found['estimate']:>8.2f} GiB{found['bpp']:>7.3f}",
+            flush=True,
+        )
+    if not options.no_command:
+        for number, (clock, busy) in enumerate(command_seconds(options), 1):
+            print(f"command, process {number}: {clock:.1f} s on the clock, {busy:.1f} s of CPUs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Windows over grids: cores that cover everything once, with margins all around."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdonet_jax import windows
+
+pytestmark = pytest.mark.once
+
+SHAPES = st.tuples(st.integers(1, 300), st.integers(7, 40), st.integers(0, 3))
+
+
+@settings(deadline=None)
+@given(SHAPES)
+def test_cores_cover_every_position_once_and_see_their_margins(shape):
+    length, side, margin = shape
+    found = windows.spans(length, side, margin)
+    covered = np.concatenate([np.arange(span.first, span.stop) for span in found])
+    np.testing.assert_array_equal(covered, np.arange(length))
+    for span in found:
+        assert span.first == 0 or span.first - span.start >= margin
+        assert span.stop == length or span.start + side - span.stop >= margin
+        assert span.start == 0 or span.start + side <= length
+
+
+@settings(deadline=None)
+@given(SHAPES)
+def test_no_window_could_be_left_out(shape):
+    length, side, margin = shape
+    count = len(windows.spans(length, side, margin))
+    # The first and the last one have a margin on one side alone.
+    assert count == 1 or (count - 1) * (side - 2 * margin) + 2 * margin < length
+
+
+def test_a_window_of_margins_alone_is_refused_where_one_is_not_enough():
+    assert len(windows.spans(6, 6, 3)) == 1
+    with pytest.raises(ValueError, match="no core"):
+        windows.spans(7, 6, 3)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_what_is_cut_into_windows_is_put_together_again(rows, columns, factor, seed):
+    array = np.random.default_rng(seed).integers(0, 9, (rows * factor, columns * factor, 2))
+    whole = np.full_like(array, -1)
+    for window in windows.over((rows, columns), 12, 3):
+        seen = windows.cut(array, window, factor)
+        assert seen.shape == (1, 12 * factor, 12 * factor, 2)
+        height, width = window.extent(array.shape[:2], factor)
+        assert 0 < height <= 12 * factor and 0 < width <= 12 * factor
+        top, left = window.rows.start * factor, window.columns.start * factor
+        inside = array[top : top + height, left : left + width]
+        np.testing.assert_array_equal(seen[0, :height, :width], inside)
+        whole[window.place(factor)] = window.core(seen, factor)
+    np.testing.assert_array_equal(whole, array)
+
+
+@pytest.mark.parametrize(
+    ("grid", "blocks"),
+    [((1, 1), 8), ((8, 12), 8), ((12, 8), 8), ((8, 8), 8), ((16, 16), 16), ((100, 200), 16)],
+)
+def test_small_pictures_take_small_windows_and_large_ones_large(grid, blocks):
+    assert windows.LADDER == (8, 16)
+    assert windows.blocks_for(grid) == blocks
+
+
+def test_coarse_levels_have_windows_of_more_than_margins():
+    assert [windows.side_at(16, level) for level in range(3)] == [64, 32, 16]
+    assert [windows.side_at(8, level) for level in range(3)] == [32, 16, 16]
