@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import codec, entropy, exact, images, pictures, zoo
+from rdonet_jax import codec, entropy, exact, images, partition, pictures, zoo
 from rdonet_jax.models import families, portable
 
 QUALITIES = (0, 25, 50, 75, 100)

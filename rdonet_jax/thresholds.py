@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import codec, partition, rdo, search
+from rdonet_jax import partition, rdo, search
 from rdonet_jax.prices import Prices
 from rdonet_jax.zoo import Model
 
