@@ -62,20 +62,14 @@ def tiny_model(tiny_weights) -> zoo.Model:
     return zoo.load(str(tiny_weights))
 
 
-def mini_parameters(preset: config.PortableConfig, seed: int = 0) -> Any:
-    """Parameters by which every symbol hangs on earlier ones, hyper-latents and all."""
-    params = jax.tree_util.tree_map(np.array, portable_params.acting(preset, seed))
-    for level in range(config.LEVELS):
-        params[f"units_{level}"]["z_gain"] += 3.0
-    return params
-
-
 @pytest.fixture(scope="session")
 def mini_weights(tmp_path_factory) -> Path:
     """A weights file of the mini preset, which is portable."""
     preset = config.mini()
     folder = tmp_path_factory.mktemp("portable")
-    return zoo.save(folder, "mini", preset, mini_parameters(preset), {"preset": "mini"})
+    return zoo.save(
+        folder, "mini", preset, portable_params.mini_parameters(preset), {"preset": "mini"}
+    )
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.config import PortableConfig
+from rdonet_jax.config import LEVELS, PortableConfig
 from rdonet_jax.models import families, orthonormal, portable
 from rdonet_jax.models.hierarchy import Coded
 
@@ -64,3 +64,11 @@ def acting(config: PortableConfig, seed: int = 0) -> Any:
 def code(config: PortableConfig, params: Any, x: Any, masks: Any, quality: Any) -> Coded:
     """The whole walk, with rounding."""
     return families.code(config, params, x, masks, quality)
+
+
+def mini_parameters(preset: PortableConfig, seed: int = 0) -> Any:
+    """Parameters by which every symbol hangs on earlier ones, hyper-latents and all."""
+    params = jax.tree_util.tree_map(np.array, acting(preset, seed))
+    for level in range(LEVELS):
+        params[f"units_{level}"]["z_gain"] += 3.0
+    return params

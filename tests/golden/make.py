@@ -21,7 +21,7 @@ import skimage.data
 from rdonet_jax import codec, config, content, partition, zoo
 from rdonet_jax.content import Picture
 from rdonet_jax.partition import Partition
-from tests.conftest import mini_parameters
+from tests.portable_params import mini_parameters
 
 FOLDER = Path(__file__).parent
 PICTURES = {"constriction": FOLDER / "picture.rdo", "tfc": FOLDER / "picture-tfc.rdo"}
