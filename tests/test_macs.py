@@ -143,9 +143,11 @@ def test_the_standard_network_computes_its_layers_and_few_of_them(computed):
     found, counted = computed(config.standard(), side), macs.per_pixel(config.standard())
     assert found["decoder"] <= 30e3
     assert found["encoder"] <= found["encoder with its picture"] <= 60e3
+    last = ("units_0/restore", "units_0/hand_over")
+    to_picture = sum(n for path, n in counted.items() if path.startswith(last))
     expected = {
         "decoder": macs.of_decoder(counted),
-        "encoder": macs.of_encoder(counted),
+        "encoder": macs.of_encoder(counted) - to_picture,
         "encoder with its picture": sum(counted.values()),
     }
     for name in found:

@@ -180,7 +180,7 @@ def test_two_sizes_of_windows_serve_all_pictures_and_qualities(mini_model, photo
     def compiled():
         return [step._cache_size() for step in codec.jitted_steps()]
 
-    sizes = {4: [(17, 200), (1, 1), (64, 700), (256, 250)], 6: [(384, 380), (290, 1000)]}
+    sizes = {4: [(170, 200), (1, 1), (64, 700), (256, 250)], 6: [(384, 380), (290, 1000)]}
     for blocks, pictures in sizes.items():
         assert all(windows.blocks_for(partition.grid_of(*size)) == blocks for size in pictures)
         for kind in ("random", "variance"):
