@@ -34,7 +34,6 @@ from rdonet_jax.models import families
 from rdonet_jax.models.hierarchy import COARSE_TO_FINE
 from rdonet_jax.partition import Partition
 from rdonet_jax.walk import SymbolError, Walk
-from rdonet_jax.walk import pad_picture as pad_picture
 from rdonet_jax.zoo import Model
 
 DEFAULT_CODER = "constriction"
