@@ -106,13 +106,13 @@ def estimate_pictures(
         codec.coded_masks(partition.trim(p, *size), *size)
         for p, size in zip(partitions, sizes, strict=True)
     ]
-    sharing = _sharing(batch_size)
-    places = -(-batch_size // sharing.mesh.size) * sharing.mesh.size
+    shared = sharing(batch_size)
+    places = -(-batch_size // shared.mesh.size) * shared.mesh.size
     padded = _fill(np.concatenate([codec.pad_picture(image) for image in pixels]), places)
     levels = tuple(_fill(np.stack(level), places) for level in zip(*masks, strict=True))
     number = codec.stream_quality(model.config, quality)
     qualities = None if number is None else np.full(places, number, np.int32)
-    given = jax.device_put((padded, levels, qualities), sharing)
+    given = jax.device_put((padded, levels, qualities), shared)
     bits, decoded, density = map(np.asarray, estimate_batch(model.config, model.params, *given))
     return [
         Estimate(float(bits[n]), decoded[n, :height, :width], density[n])
@@ -143,7 +143,7 @@ def estimate_batch(
 
 
 @functools.cache
-def _sharing(batch_size: int) -> NamedSharding:
+def sharing(batch_size: int) -> NamedSharding:
     """How a batch lies on this host's devices: on as many as there are pictures, at most."""
     devices = jax.local_devices()[:batch_size]
     return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))

@@ -76,9 +76,9 @@ class _Setting(NamedTuple):
     curve: str  # the name of the curve that this is a point of
 
     def label(self) -> str:
-        quality = "" if self.quality is None else f" {self.quality:g}"
+        quality = "" if self.quality is None else f", quality {self.quality:g}"
         plan = self.settings.plan
-        return f"{self.model.name} {plan.init}+{plan.passes}{quality}"
+        return f"{self.model.name}, {plan.init}+{plan.passes}{quality}"
 
 
 def run(study: Study, show: Show) -> list[Curve]:

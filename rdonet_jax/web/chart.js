@@ -7,7 +7,7 @@ const NEAR = 40; // pixels from a point within which the pointer reads it
 function linearTicks(low, high, count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough);
+  const step = [1, 2, 2.5, 5, 10].map((f) => f * power).find((s) => s >= rough);
   const ticks = [];
   for (let k = Math.ceil(low / step); k * step <= high * (1 + 1e-9); k++) ticks.push(+(k * step).toPrecision(6));
   return ticks;
@@ -96,7 +96,7 @@ class Chart {
       parts.push(drawn("line", { class: "grid", x1: x, x2: x, y1: MARGIN.top, y2: base }));
       parts.push(drawn("text", { x, y: base + 17, "text-anchor": "middle" }, String(rate)));
     }
-    for (const value of linearTicks(s.bottom, s.top, 7)) {
+    for (const value of linearTicks(s.bottom, s.top, 9)) {
       const y = s.y(value);
       parts.push(drawn("line", { class: "grid", x1: MARGIN.left, x2: right, y1: y, y2: y }));
       parts.push(drawn("text", { x: MARGIN.left - 7, y: y + 4, "text-anchor": "end" }, String(value)));

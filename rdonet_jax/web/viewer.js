@@ -84,7 +84,7 @@ class Viewer {
     if (version.ms_ssim !== null) quality.push(`MS-SSIM ${number(version.ms_ssim, 4)}`);
     return [
       element("b", {}, version.name + setting),
-      element("span", {}, `${number(version.bpp, 4)} bpp · ${version.bytes} bytes`),
+      element("span", {}, `${number(version.bpp, 4)} bpp · ${version.bytes.toLocaleString("en")} bytes`),
       element("span", {}, quality.join(" · ")),
     ];
   }
