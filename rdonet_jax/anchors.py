@@ -192,7 +192,7 @@ def curve(
             known[at] = _point(anchor, pictures, anchor.ladder[at])
         return known[at]
 
-    first = _last_below(lambda at: rung(at).mean.bpp, len(anchor.ladder), bpp[0])
+    first = last_below(lambda at: rung(at).mean.bpp, len(anchor.ladder), bpp[0])
     points = []
     for at in range(first, len(anchor.ladder)):
         points.append(rung(at))
@@ -234,13 +234,13 @@ def at_rate(anchor: Anchor, picture: np.ndarray, size: int) -> tuple[int, Coded]
             sizes[at] = len(encode(anchor, picture, anchor.range[at]))
         return sizes[at]
 
-    below = _last_below(size_at, len(anchor.range), size)
+    below = last_below(size_at, len(anchor.range), size)
     nearby = [at for at in (below, below + 1) if at < len(anchor.range)]
     best = min(nearby, key=lambda at: abs(math.log(size_at(at) / size)))
     return anchor.range[best], code(anchor, picture, anchor.range[best])
 
 
-def _last_below(value: Callable[[int], float], count: int, limit: float) -> int:
+def last_below(value: Callable[[int], float], count: int, limit: float) -> int:
     """The last of `count` rising values that is not over the limit; the first if all are."""
     low, high = 0, count
     while high - low > 1:
