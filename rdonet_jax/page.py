@@ -10,6 +10,7 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
+from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -58,7 +59,6 @@ def html(
     against = _reference(shown_curves, reference)
     stored, is_lossless = _stored(pictures)
     data = {
-        "summary": _summary(shown_curves),
         "curves": [_curve(curve) for curve in shown_curves],
         "rates": _rates(shown_curves, against) if len(shown_curves) > 1 else None,
         "pictures": [_picture(*both) for both in zip(pictures, stored, strict=True)],
@@ -71,6 +71,7 @@ def html(
     }
     return Template(_file("report.html")).substitute(
         title=TITLE,
+        summary=escape(_summary(shown_curves)),
         style=_file("report.css"),
         script="\n".join(_file(name) for name in SCRIPTS),
         data=_inert(data),

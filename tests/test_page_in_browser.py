@@ -79,7 +79,7 @@ def split(shown):
     return clip
 
 
-@pytest.mark.parametrize(("width", "scheme"), itertools.product((360, 1280), ("light", "dark")))
+@pytest.mark.parametrize(("width", "scheme"), [*itertools.product((360, 1280), ("light", "dark"))])
 def test_the_page_loads_without_errors_requests_and_sideways_scrolling(driver, path, width, scheme):
     driver.get_log("browser"), browsers.requests(driver)
     browsers.show(driver, path, width, scheme)
@@ -92,31 +92,26 @@ def test_the_page_loads_without_errors_requests_and_sideways_scrolling(driver, p
     assert find(driver, "#stage").size["width"] > 0.8 * (width - 80)
 
 
+TEXTS = ("h1", "#summary", ".hint", "#rates thead th", "#rates .saved", "#legend button")
+
+COLOURS = """
+let place = document.querySelector(arguments[0]);
+const ink = getComputedStyle(place).color, paper = () => getComputedStyle(place).backgroundColor;
+while (paper() === "rgba(0, 0, 0, 0)") place = place.parentElement;
+return [ink, paper()].map((c) => c.match(/[\\d.]+/g).slice(0, 3).map(Number));
+"""
+
+
 def test_text_has_contrast_in_both_schemes(driver, path):
     for scheme in ("light", "dark"):
         browsers.show(driver, path, 1280, scheme)
-        for selector in (
-            "h1",
-            "#summary",
-            ".hint",
-            "#rates thead th",
-            "#rates .saved",
-            "#legend button",
-        ):
+        for selector in TEXTS:
             assert contrast(driver, selector) >= 4.5, (scheme, selector)
 
 
 def contrast(driver, selector):
     """By WCAG, of an element's text with the nearest background that is not transparent."""
-    ink, paper = driver.execute_script(
-        """
-        let place = document.querySelector(arguments[0]);
-        const ink = getComputedStyle(place).color;
-        while (getComputedStyle(place).backgroundColor === "rgba(0, 0, 0, 0)") place = place.parentElement;
-        return [ink, getComputedStyle(place).backgroundColor].map((c) => c.match(/[\\d.]+/g).slice(0, 3).map(Number));
-        """,
-        selector,
-    )  # fmt: skip
+    ink, paper = driver.execute_script(COLOURS, selector)
     light, dark = sorted((luminance(ink), luminance(paper)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 
@@ -171,6 +166,8 @@ def test_either_side_shows_the_version_that_is_chosen(shown):
     assert "JPEG, quality 48" in find(shown, "#right-caption").text
     assert "900 bytes" in find(shown, "#right-caption").text
     assert "ours" in find(shown, "#left-image").get_attribute("alt")
+    sizes = "return [...document.images].map((i) => i.decode().then(() => i.naturalWidth))"
+    assert shown.execute_script(f"return Promise.all((() => {{ {sizes} }})())") == [128, 128]
 
 
 def test_blocks_are_drawn_in_the_colour_of_their_level(shown):

@@ -53,7 +53,8 @@ function showSettings(curves) {
 }
 
 const data = JSON.parse(byId("data").textContent);
-byId("summary").textContent = data.summary;
+// Hidden until here, so that nothing moves while the data arrives.
+for (const id of ["main", "footer"]) byId(id).hidden = false;
 showCurves(data.curves);
 showPoints(data.curves);
 if (data.rates) showRates(data.rates);
