@@ -1,17 +1,49 @@
-"""Evaluate a model on folders of pictures: rate, PSNR, MS-SSIM and times of real files.
+"""Evaluate models and everyday codecs on folders of pictures, compare them, and draw a report.
 
-python eval.py --data DIR [DIR ...] --model NAME|PATH [--quality Q ...] [--rdo N] [-o OUT.json]
-python eval.py --data DIR [DIR ...] --model NAME|PATH --estimate
+python eval.py --data DIR --model NAME|PATH [--quality Q ...] [--init START ...] [--rdo N ...]
+python eval.py --data DIR --model NAME|PATH --estimate
+python eval.py --data DIR --anchors jpeg webp -o anchors.json
+python eval.py --results ours.json anchors.json --bd-rate jpeg --report report.html
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rdonet_jax import codec, coder, evaluation, images, pictures, rdo, results, zoo
+from rdonet_jax import (
+    anchors,
+    bd_rate,
+    codec,
+    coder,
+    curves,
+    estimation,
+    evaluation,
+    images,
+    measures,
+    page,
+    pictures,
+    plots,
+    rdo,
+    showcase,
+    study,
+    zoo,
+)  # fmt: skip
+from rdonet_jax.curves import Curve
+
+EXPECTED_ERRORS = (
+    bd_rate.BdRateError,
+    codec.EncodeError,
+    curves.CurveError,
+    measures.EvaluationError,
+    images.ImageError,
+    pictures.PictureError,
+    plots.PlotError,
+    zoo.ZooError,
+)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -19,82 +51,176 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="eval.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", nargs="+", required=True, help="folders of pictures")
-    parser.add_argument("--model", required=True, help="name of a bundled model, or weights file")
-    parser.add_argument(
-        "--rdo", type=int, choices=(0, 1, 2), default=0,
-        help="passes of a search for the partition that costs least (default: 0)",
+    _add_subjects(parser.add_argument_group("what to measure"))
+    _add_ways(parser.add_argument_group("how"))
+    _add_outcomes(parser.add_argument_group("what to do with it"))
+    options = parser.parse_args(arguments)
+    if not (options.model or options.anchors or options.results):
+        parser.error("give --model, --anchors or --results")
+    if (options.model or options.anchors) and not options.data:
+        parser.error("--model and --anchors need --data")
+    if options.out and not (options.model or options.anchors):
+        parser.error("-o holds what is measured, so it needs --model or --anchors")
+    if options.files and not options.estimate:
+        parser.error("--files is said beside --estimate; without it, files are written anyway")
+    return options
+
+
+def _add_subjects(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--data", nargs="+", metavar="DIR", help="folders of pictures")
+    group.add_argument(
+        "--model", nargs="+", default=[], help="names of bundled models, or weights files"
+    )
+    group.add_argument(
+        "--quality", nargs="+", type=float, metavar="Q", default=[None],
+        help="one or more qualities, 0 to 100, of models that have all (default: 50)",
     )  # fmt: skip
-    parser.add_argument(
-        "--init", "--mask", default="variance", choices=rdo.INITS,
+    group.add_argument(
+        "--init", "--mask", nargs="+", default=["variance"], choices=rdo.INITS,
         help="which level codes which block, or where the search for it starts",
     )  # fmt: skip
-    parser.add_argument(
-        "--quality", nargs="+", type=float, metavar="Q", default=[None],
-        help="one or more qualities, 0 to 100, of a model that has all (default: 50)",
+    group.add_argument(
+        "--rdo", nargs="+", type=int, choices=range(rdo.MOST_PASSES + 1), default=[0],
+        help="passes of a search for the partition that costs least (default: 0)",
     )  # fmt: skip
-    parser.add_argument(
+    group.add_argument(
+        "--join", metavar="NAME", help="the models, each of one lambda, are points of one curve"
+    )
+    group.add_argument(
+        "--anchors", nargs="+", default=[], choices=list(anchors.ANCHORS),
+        help="everyday codecs, over the rates of the models",
+    )  # fmt: skip
+    group.add_argument(
+        "--bpp", nargs=2, type=float, metavar=("LOW", "HIGH"),
+        help="mean rates that the anchors' curves are to span",
+    )  # fmt: skip
+    group.add_argument(
+        "--results", nargs="+", type=Path, default=[], metavar="FILE",
+        help="curves of earlier calls, or others in CompressAI's schema",
+    )  # fmt: skip
+
+
+def _add_ways(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--estimate", action="store_true", help="estimate the rate in batches, write no files"
     )
-    parser.add_argument(
-        "--batch-size", type=int, default=evaluation.BATCH_SIZE, help="of the estimate"
+    group.add_argument(
+        "--files", action="store_true",
+        help="beside --estimate: real files too, and how far the two are apart",
+    )  # fmt: skip
+    group.add_argument(
+        "--batch-size", type=int, default=estimation.BATCH_SIZE, help="of the estimate"
     )
-    parser.add_argument("--per-image", action="store_true", help="show every picture's results")
-    parser.add_argument("-o", "--output", type=Path, help="JSON file in CompressAI's schema")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the compressed files here")
-    parser.add_argument(
-        "--save-decoded", type=Path, metavar="DIR", help="write the decoded pictures here"
-    )
-    parser.add_argument(
+    group.add_argument(
         "--coder", default=codec.DEFAULT_CODER, choices=coder.CODERS, help="range coder of files"
     )
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
-    return parser.parse_args(arguments)
+
+
+def _add_outcomes(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--per-image", action="store_true", help="show every picture's results")
+    group.add_argument(
+        "-o", "--out", "--output", type=Path, help="JSON file of the curves, in CompressAI's schema"
+    )
+    group.add_argument("--keep", type=Path, metavar="DIR", help="keep the compressed files here")
+    group.add_argument(
+        "--save-decoded", type=Path, metavar="DIR", help="write the decoded pictures here"
+    )
+    group.add_argument(
+        "--bd-rate", metavar="CURVE", help="Bjøntegaard rates against the curve of this name"
+    )
+    group.add_argument(
+        "--plot", nargs="+", type=Path, default=[], metavar="FILE", help="PNG or SVG of the curves"
+    )
+    group.add_argument(
+        "--quality-plot", type=Path, metavar="FILE",
+        help="PNG or SVG of rate and PSNR over the quality of the first curve",
+    )  # fmt: skip
+    group.add_argument("--report", type=Path, metavar="FILE", help="a page of HTML with everything")
+    group.add_argument(
+        "--report-pictures", type=int, default=4, metavar="N",
+        help="how many pictures the page shows (default: 4)",
+    )  # fmt: skip
+    group.add_argument("--force", action="store_true", help="replace files that exist")
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Prints a table for each quality and writes the results file."""
-    if options.output:
-        images.check_target(options.output, options.force)
-    model = zoo.load(options.model)
-    points = []
-    for quality in options.quality:
-        settings = evaluation.Settings(
-            rdo.Plan(options.init, options.rdo),
-            quality,
-            options.estimate,
-            options.batch_size,
-            _of_quality(options.keep, options.quality, quality),
-            _of_quality(options.save_decoded, options.quality, quality),
-            options.force,
-            options.coder,
-        )
-        rows = evaluation.evaluate(model, options.data, settings)
-        description = evaluation.description(model, rows, settings)
-        print(f"{model.name}: {description}")
-        print(results.table(rows, options.per_image), flush=True)
-        points.append(results.to_json(model.name, description, rows, options.per_image))
-    if options.output:
-        values = results.joined(points, options.quality)
-        results.write_json(options.output, values, options.force)
+    """Prints tables and writes what is asked for."""
+    for path in _targets(options):
+        images.check_target(path, options.force)
+    stored = [curve for path in options.results for curve in curves.read(path)]
+    measured: list[Curve] = []
+    if options.model or options.anchors:
+        show = functools.partial(print, flush=True)
+        measured = study.run(study_of(options), show)
+    if options.out:
+        curves.write(options.out, measured, options.force)
+    everything = curves.distinct([*measured, *stored])
+    if options.bd_rate:
+        reference = curves.named(everything, options.bd_rate)
+        print("\n".join(bd_rate.table(everything, reference)))
+    draw(options, everything)
 
 
-def _of_quality(folder: Path | None, qualities: list[float], quality: float) -> Path | None:
-    """The folder itself, or one inside it for each of several qualities."""
-    return folder / f"{quality:g}" if folder and len(qualities) > 1 else folder
+def study_of(options: argparse.Namespace) -> study.Study:
+    """The study that the command line asks for."""
+    shared = evaluation.Settings(
+        estimate=options.estimate and not options.files,
+        batch_size=options.batch_size,
+        keep=options.keep,
+        save_decoded=options.save_decoded,
+        force=options.force,
+        coder=options.coder,
+    )
+    return study.Study(
+        data=options.data,
+        models=options.model,
+        qualities=options.quality,
+        inits=options.init,
+        passes=options.rdo,
+        files=options.files or not options.estimate,
+        estimate=options.estimate,
+        shared=shared,
+        joined=options.join,
+        anchors=options.anchors,
+        bpp=options.bpp and tuple(options.bpp),
+        per_image=options.per_image,
+    )
+
+
+def draw(options: argparse.Namespace, everything: Sequence[Curve]) -> None:
+    """Writes the plots and the page."""
+    for path in options.plot:
+        plots.rate_distortion(path, everything, options.force)
+    if options.quality_plot:
+        plots.over_quality(options.quality_plot, everything[0], options.force)
+    if options.report:
+        shown = showcase.pictures(show_of(options)) if options.model else []
+        page.write(options.report, everything, shown, options.bd_rate, options.force)
+
+
+def show_of(options: argparse.Namespace) -> showcase.Show:
+    """The pictures for the page: by the first model, in the middle of the qualities."""
+    return showcase.Show(
+        data=options.data,
+        model=options.model[0],
+        quality=options.quality[len(options.quality) // 2],
+        plan=rdo.Plan(options.init[0], max(options.rdo)),
+        coder=options.coder,
+        anchors=options.anchors,
+        count=options.report_pictures,
+    )
+
+
+def _targets(options: argparse.Namespace) -> list[Path]:
+    named = (options.out, options.quality_plot, options.report, *options.plot)
+    return [path for path in named if path]
 
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code: 0, or 1 after one line that says what is wrong."""
     try:
         evaluate(parse(arguments))
-    except (
-        codec.EncodeError,
-        evaluation.EvaluationError,
-        images.ImageError,
-        pictures.PictureError,
-        zoo.ZooError,
-    ) as error:
+    except EXPECTED_ERRORS as error:
         print(f"eval.py: {error}", file=sys.stderr)
         return 1
     return 0

@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rdonet_jax import bitstream, codec, coder, evaluation, images, partition, pictures, zoo
+from rdonet_jax import bitstream, codec, coder, estimation, images, partition, pictures, zoo
 
 KINDS = (*codec.MASKS, "random")
 
@@ -56,7 +56,7 @@ def check(
         np.testing.assert_array_equal(encoded.picture, decoded.picture)
         _, sections = bitstream.parse(encoded.data)
         sizes.append((len(encoded.data), sum(map(len, sections)) - len(sections.partition)))
-    return sizes, evaluation.estimate_picture(model, image, p, quality).bits / 8
+    return sizes, estimation.estimate_picture(model, image, p, quality).bits / 8
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax import codec, evaluation, images, pictures, rdo, results, search, zoo
+from rdonet_jax import codec, curves, images, measures, pictures, rdo, search, zoo
 from rdonet_jax.partition import Partition
 from rdonet_jax.prices import Prices
 
@@ -45,7 +45,7 @@ def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarra
     for p in partitions(model, image, quality, prices).values():
         encoded = codec.encode(model, image, p, quality)
         size = len(encoded.data)
-        seen = evaluation.measure(image, encoded.picture)
+        seen = measures.measure(image, encoded.picture)
         bpp = 8 * size / image[..., 0].size
         found.append([prices.of_file(size, encoded.picture), bpp, seen.psnr, seen.ms_ssim])
     return np.array(found, np.float64)
@@ -76,7 +76,7 @@ def main() -> None:
             for column, values in zip(COLUMNS, rows.transpose(1, 0, 2), strict=True)
         }
     if options.output:
-        results.write_json(options.output, table, force=True)
+        curves.write_json(options.output, table, force=True)
 
 
 if __name__ == "__main__":

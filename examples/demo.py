@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rdonet_jax import codec, evaluation, images, partition, report, results, zoo
+from rdonet_jax import codec, images, measures, partition, report, results, zoo
 
 SAMPLES = ("astronaut", "coffee", "chelsea")
 COLUMNS = ("{:>8.3f}", "{:>9.2f}", "{:>10.4f}", "{:>8.2f} s", "{:>9.2f} s")
@@ -68,7 +68,7 @@ def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> result
     images.save(folder / f"{name}.png", decoded.picture, force=True)
 
     bpp = 8 * len(data) / (image.shape[0] * image.shape[1])
-    psnr, ms_ssim = evaluation.measure(image, decoded.picture)
+    psnr, ms_ssim = measures.measure(image, decoded.picture)
     caption = report.caption(bpp, float("inf") if psnr is None else psnr, ms_ssim)
     levels = np.asarray(partition.level_map(decoded.partition))
     comparison = report.comparison(image, decoded.picture, levels, name, caption)

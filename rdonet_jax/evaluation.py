@@ -6,9 +6,8 @@ and decompressed. The rate is that of the whole file, and the seconds are those 
 hold no compilation: the first picture of every padded size is coded and decoded once beforehand,
 untimed.
 
-The estimate takes the walk of training with rounding, in batches of a fixed size, and counts what
-the integer tables charge for every symbol. It has no files and no times, and its rate lacks the
-header, the partition and the range coder's own losses; so the two never share a table.
+The estimate is that of `estimation`; its rate is a little lower and it has no times, so the two
+never share a table.
 
 In both, quality is that of 8-bit pictures, of the picture's own pixels, and every mean is taken
 over pictures, whatever their sizes.
@@ -18,37 +17,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import math
 import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax import codec, images, objective, partition, pictures, rdo, results
-from rdonet_jax.config import AnyConfig
-from rdonet_jax.models import families
-from rdonet_jax.partition import Partition
+from rdonet_jax import codec, estimation, images, measures, partition, pictures, rdo, results
+from rdonet_jax.measures import Evaluated, EvaluationError, Picture
 from rdonet_jax.rdo import Plan
 from rdonet_jax.results import Row
 from rdonet_jax.zoo import Model
 
-BATCH_SIZE = 4
-"""Pictures per batch of the estimate, unless the caller says otherwise."""
-
 FILE_SUFFIX, PICTURE_SUFFIX = ".rdo", ".rdo.png"
 """Appended to a picture's name for its compressed file and for the decoded picture."""
-
-
-class EvaluationError(ValueError):
-    """An evaluation that cannot be made, or whose result cannot be trusted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +56,7 @@ class Settings:
     plan: Plan = dataclasses.field(default_factory=Plan)
     quality: float | None = None
     estimate: bool = False
-    batch_size: int = BATCH_SIZE
+    batch_size: int = estimation.BATCH_SIZE
     keep: Path | None = None
     save_decoded: Path | None = None
     force: bool = False
@@ -80,34 +67,6 @@ class Settings:
             raise EvaluationError(f"a batch has at least one picture, not {self.batch_size}")
         if self.estimate and self.keep is not None:
             raise EvaluationError("an estimate writes no files that could be kept")
-
-
-class Picture(NamedTuple):
-    """A picture to evaluate."""
-
-    name: str  # its path below the folder that all pictures share
-    pixels: np.ndarray  # uint8 [H, W, 3]
-
-
-class Evaluated(NamedTuple):
-    """A picture's result and what came out of the decoder."""
-
-    row: Row
-    decoded: np.ndarray  # uint8 [H, W, 3]
-
-
-class Estimate(NamedTuple):
-    """What a picture would cost and look like."""
-
-    bits: float  # information content of all symbols that would be coded
-    decoded: np.ndarray  # uint8 [H, W, 3]
-
-
-class Quality(NamedTuple):
-    """Quality of a decoded 8-bit picture; None as in `Row`."""
-
-    psnr: float | None
-    ms_ssim: float | None
 
 
 def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
@@ -122,7 +81,7 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     rows: dict[str, Row] = {}
     with contextlib.ExitStack() as stack:
         if settings.estimate:
-            evaluated = estimate_all(
+            evaluated = estimation.estimate_all(
                 model, pictures, settings.plan, settings.batch_size, settings.quality
             )
         else:
@@ -189,125 +148,32 @@ def code_all(
             decoding_time = time.perf_counter() - began
         if content != expected.data or not np.array_equal(decoded, expected.picture):
             raise EvaluationError(f"{picture.name}: the decoder's picture is not the encoder's")
-        bpp = 8 * len(content) / math.prod(picture.pixels.shape[:2])
-        seen = measure(picture.pixels, decoded)
+        bpp = measures.bits_per_pixel(len(content), picture.pixels)
+        seen = measures.measure(picture.pixels, decoded)
         yield Evaluated(Row(picture.name, bpp, *seen, encoding_time, decoding_time), decoded)
 
 
-def measure(original: np.ndarray, decoded: np.ndarray) -> Quality:
-    """Quality of uint8 [H, W, 3] against the original; compiled once per exact size."""
-    x, x_hat = (v.astype(np.float32) / 255.0 for v in (original, decoded))
-    psnr = float(objective.psnr(x, x_hat))
-    large_enough = min(original.shape[:2]) >= objective.smallest_side()
-    ms_ssim = float(objective.ms_ssim(x, x_hat)) if large_enough else None
-    return Quality(psnr if math.isfinite(psnr) else None, ms_ssim)
-
-
-def estimate_all(
-    model: Model,
-    pictures: Iterable[Picture],
-    plan: Plan,
-    batch_size: int = BATCH_SIZE,
-    quality: float | None = None,
-) -> Iterator[Evaluated]:
-    """The estimate of every picture, in the order in which batches fill up."""
-    for batch in batches(pictures, batch_size):
-        pixels = [picture.pixels for picture in batch]
-        partitions = [rdo.choose(model, image, plan, quality) for image in pixels]
-        estimates = estimate_pictures(model, pixels, partitions, batch_size, quality)
-        for picture, estimate in zip(batch, estimates, strict=True):
-            if not math.isfinite(estimate.bits):
-                raise EvaluationError(f"{picture.name}: its estimated rate is {estimate.bits}")
-            bpp = estimate.bits / math.prod(picture.pixels.shape[:2])
-            seen = measure(picture.pixels, estimate.decoded)
-            yield Evaluated(Row(picture.name, bpp, *seen), estimate.decoded)
-
-
-def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
-    """Lists of up to `size` pictures of one padded size; only the last of each size is shorter."""
-    waiting: dict[tuple[int, int], list[Picture]] = {}
-    for picture in pictures:
-        grid = partition.grid_of(*picture.pixels.shape[:2])
-        group = waiting.setdefault(grid, [])
-        group.append(picture)
-        if len(group) == size:
-            yield waiting.pop(grid)
-    yield from waiting.values()
-
-
-def estimate_picture(
-    model: Model, image: np.ndarray, p: Partition, quality: float | None = None
-) -> Estimate:
-    """The estimate of one picture uint8 [H, W, 3] with the partition p.
-
-    Raises `PartitionError` for a partition of another size.
-    """
-    return estimate_pictures(model, [image], [p], 1, quality)[0]
-
-
-def estimate_pictures(
-    model: Model,
-    pixels: Sequence[np.ndarray],
-    partitions: Sequence[Partition],
-    batch_size: int,
-    quality: float | None = None,
-) -> list[Estimate]:
-    """The estimates of up to `batch_size` pictures uint8 [H, W, 3] of one padded size.
-
-    Missing pictures are black ones that code nothing, so that a batch always has the same shape.
-    Raises `PartitionError` for a partition of another size than its picture's.
-    """
-    sizes = [image.shape[:2] for image in pixels]
-    masks = [
-        codec.coded_masks(partition.trim(p, *size), *size)
-        for p, size in zip(partitions, sizes, strict=True)
-    ]
-    padded = np.concatenate([partition.pad_picture(image) for image in pixels])
-    levels = tuple(_fill(np.stack(level), batch_size) for level in zip(*masks, strict=True))
-    number = codec.stream_quality(model.config, quality)
-    qualities = None if number is None else np.full(batch_size, number, np.int32)
-    bits, decoded = estimate_batch(
-        model.config, model.params, _fill(padded, batch_size), levels, qualities
-    )
-    return [
-        Estimate(float(count), picture[:height, :width])
-        for count, picture, (height, width) in zip(
-            np.asarray(bits), np.asarray(decoded), sizes, strict=False
-        )
-    ]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def estimate_batch(
-    config: AnyConfig,
-    params: Any,
-    pixels: jax.Array,
-    masks: tuple[jax.Array, ...],
-    quality: jax.Array | None,
-) -> tuple[jax.Array, jax.Array]:
-    """Bits [B] and decoded pixels uint8 [B, H, W, 3] of padded pictures uint8 [B, H, W, 3].
-
-    quality int32 [B] is on the model's own scale, None for a fixed lambda.
-    masks[l] is bool [B, h, w]: where level l sends symbols, inside the picture. A hyper-latent is
-    counted when any of its latents is, as in the codec.
-    """
-    x = pixels.astype(jnp.float32) / 255.0
-    coded = families.code(config, params, x, masks, quality)
-    bits = objective.total_bits((coded.y_bits, coded.z_bits))
-    return bits, objective.to_8_bit(coded.x_hat)
-
-
-def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
-    """What the numbers are, on one line, for the results file and above the table."""
+def description(rows: Sequence[Row], settings: Settings) -> str:
+    """What the numbers are, on one line, for the results file and below the table."""
     if settings.estimate:
         kind = "estimated rate, no files"
     else:
         kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
-    weights = f"{_plan_words(settings.plan)}, weights {model.digest.hex()}"
-    number = codec.stream_quality(model.config, settings.quality)
-    if number is not None:
-        weights = f"quality {codec.quality_of(model.config, number):.4g}, {weights}"
-    return "; ".join([kind, weights, f"mean over pictures: {len(rows)}", *results.notes(rows)])
+    count = f"mean over pictures: {len(rows)}"
+    return "; ".join([kind, _plan_words(settings.plan), count, *results.notes(rows)])
+
+
+def recorded(settings: Settings) -> dict[str, Any]:
+    """What fixes the numbers beside weights and quality, for the results file."""
+    plan = settings.plan
+    shared = {
+        "rate": "estimate" if settings.estimate else "real files",
+        "init": plan.init if isinstance(plan.init, str) else "given",
+        "passes": plan.passes,
+    }
+    own = {"batch_size": settings.batch_size} if settings.estimate else {"coder": settings.coder}
+    software = f"JAX {jax.__version__}, NumPy {np.__version__}, {jax.default_backend()}"
+    return {**shared, **own, "software": software}
 
 
 def _plan_words(plan: Plan) -> str:
@@ -345,8 +211,3 @@ def _naming(picture: Picture) -> Iterator[None]:
         yield
     except ValueError as error:
         raise EvaluationError(f"{picture.name}: cannot be coded: {error}") from error
-
-
-def _fill(batch: np.ndarray, size: int) -> np.ndarray:
-    """[N, ...] with zeros up to [size, ...]."""
-    return np.pad(batch, [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1))

@@ -12,7 +12,8 @@ import skimage.data
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
-from rdonet_jax import coder, config, zoo
+from rdonet_jax import coder, config, images, zoo
+from rdonet_jax.measures import Picture
 from rdonet_jax.models import linear, rdonet
 from tests import portable_params
 
@@ -81,6 +82,27 @@ def mini_model(mini_weights) -> zoo.Model:
 def photograph() -> np.ndarray:
     """A real picture with flat and busy areas, uint8 [192, 256, 3]."""
     return np.ascontiguousarray(skimage.data.coffee()[100:292, 150:406])
+
+
+@pytest.fixture(scope="session")
+def pictures(photograph) -> list[Picture]:
+    """Three real pictures of different sizes that are padded to the same 192x256."""
+    astronaut = skimage.data.astronaut()
+    return [
+        Picture("a.png", photograph),
+        Picture("b.png", np.ascontiguousarray(astronaut[20:190, 130:380])),
+        Picture("deeper/c.png", np.ascontiguousarray(astronaut[200:350, 300:500])),
+    ]
+
+
+@pytest.fixture(scope="session")
+def folder(pictures, tmp_path_factory) -> Path:
+    """A folder of these pictures."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "deeper").mkdir()
+    for picture in pictures:
+        images.save(folder / picture.name, picture.pixels)
+    return folder
 
 
 @pytest.fixture(scope="session")

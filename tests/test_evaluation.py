@@ -8,46 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import skimage.data
-from hypothesis import given
-from hypothesis import strategies as st
 
 import eval as eval_script
-from rdonet_jax import bitstream, codec, coder, content, evaluation, images, partition, rdo, results
-from rdonet_jax.evaluation import EvaluationError, Picture, Settings
+from rdonet_jax import (
+    bitstream,
+    codec,
+    coder,
+    content,
+    curves,
+    estimation,
+    evaluation,
+    images,
+    measures,
+    rdo,
+    results,
+)  # fmt: skip
+from rdonet_jax.curves import Curve
+from rdonet_jax.evaluation import Settings
+from rdonet_jax.measures import EvaluationError
 from rdonet_jax.rdo import Plan
 from rdonet_jax.results import Row
-
-
-@pytest.fixture(scope="module")
-def pictures(photograph) -> list[Picture]:
-    """Three real pictures of different sizes that are padded to the same 192x256."""
-    astronaut = skimage.data.astronaut()
-    return [
-        Picture("a.png", photograph),
-        Picture("b.png", np.ascontiguousarray(astronaut[20:190, 130:380])),
-        Picture("deeper/c.png", np.ascontiguousarray(astronaut[200:350, 300:500])),
-    ]
-
-
-@pytest.fixture(scope="module")
-def folder(pictures, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    (folder / "deeper").mkdir()
-    for picture in pictures:
-        images.save(folder / picture.name, picture.pixels)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def estimates(tiny_model, pictures) -> list[evaluation.Estimate]:
-    """Each picture with its variance mask, in a batch of its own."""
-    return [
-        evaluation.estimate_picture(
-            tiny_model, pixels, codec.choose_partition(tiny_model, pixels, "variance")
-        )
-        for _, pixels in pictures
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -58,82 +38,6 @@ def real_run(folder, tiny_weights, tmp_path_factory) -> Path:
     arguments += ["--keep", out / "files", "--save-decoded", out / "decoded"]
     assert eval_script.main([str(a) for a in arguments]) == 0
     return out
-
-
-@pytest.mark.parametrize("mask", codec.MASKS)
-def test_a_file_is_as_large_as_the_estimate_says(tiny_model, pictures, mask):
-    for name, pixels in pictures:
-        p = codec.choose_partition(tiny_model, pixels, mask)
-        estimated = evaluation.estimate_picture(tiny_model, pixels, p).bits / 8
-        size = len(codec.compress(tiny_model, pixels, p))
-        assert abs(size - estimated) <= 0.005 * estimated + 100, name
-
-
-def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, pictures, estimates):
-    for (_, pixels), estimate in zip(pictures, estimates, strict=True):
-        p = codec.choose_partition(tiny_model, pixels, "variance")
-        decoded = codec.encode(tiny_model, pixels, p).picture
-        difference = np.abs(decoded.astype(int) - estimate.decoded)
-        assert estimate.decoded.shape == pixels.shape
-        assert difference.max() <= 1
-        assert np.mean(difference > 0) < 0.01
-
-
-def test_positions_outside_the_picture_are_not_counted(tiny_model, pictures):
-    pixels = pictures[2].pixels
-    height, width = pixels.shape[:2]
-    padded = partition.pad_picture(pixels)[0]
-    p = partition.uniform(0, partition.grid_of(height, width))
-    own = evaluation.estimate_picture(tiny_model, pixels, p).bits
-    with_padding = evaluation.estimate_picture(tiny_model, padded, p).bits
-    assert own < 0.99 * with_padding
-
-
-def test_a_partition_of_another_size_is_refused(tiny_model, photograph):
-    p = partition.uniform(1, (1, 1))
-    with pytest.raises(partition.PartitionError, match="3x4 blocks"):
-        evaluation.estimate_picture(tiny_model, photograph, p)
-
-
-def test_a_batch_gives_what_its_pictures_give_alone(tiny_model, pictures, estimates):
-    pixels = [picture.pixels for picture in pictures[1:]]
-    partitions = [codec.choose_partition(tiny_model, image, "variance") for image in pixels]
-    together = evaluation.estimate_pictures(tiny_model, pixels, partitions, 2)
-    for alone, batched in zip(estimates[1:], together, strict=True):
-        assert batched.bits == pytest.approx(alone.bits, rel=1e-3)
-        assert np.mean(batched.decoded != alone.decoded) < 0.01
-
-
-def test_filling_up_the_last_batch_changes_nothing(tiny_model, pictures):
-    filled_up = {r.name: (r, d) for r, d in _estimate_all(tiny_model, pictures)}
-    full = {r.name: (r, d) for r, d in _estimate_all(tiny_model, [*pictures, _copy(pictures[0])])}
-    assert len(filled_up) == 3
-    for name, (row, decoded) in filled_up.items():
-        assert row == full[name][0]
-        np.testing.assert_array_equal(decoded, full[name][1])
-
-
-def test_pictures_of_one_padded_size_share_one_compilation(tiny_model, pictures):
-    list(_estimate_all(tiny_model, pictures[:1]))
-    compiled = evaluation.estimate_batch._cache_size()
-    list(_estimate_all(tiny_model, pictures))
-    assert evaluation.estimate_batch._cache_size() == compiled
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), max_size=30), st.integers(1, 5)
-)
-def test_batches_hold_every_picture_once_and_one_padded_size_each(sizes, size):
-    blank = [Picture(str(i), np.empty((*hw, 3), np.uint8)) for i, hw in enumerate(sizes)]
-    found = list(evaluation.batches(blank, size))
-    assert sorted(int(p.name) for batch in found for p in batch) == list(range(len(sizes)))
-    shorter = []
-    for batch in found:
-        grids = {partition.grid_of(*p.pixels.shape[:2]) for p in batch}
-        assert len(grids) == 1
-        assert 1 <= len(batch) <= size
-        shorter += list(grids) if len(batch) < size else []
-    assert len(shorter) == len(set(shorter))
 
 
 def test_the_first_picture_of_each_padded_size_is_coded_untimed_before(
@@ -162,13 +66,13 @@ def test_files_are_written_by_the_range_coder_that_is_asked_for(
     header, _ = bitstream.parse((tmp_path / f"{row.name}.rdo").read_bytes())
     assert header.coder == coder.CODERS[coder_name]
     settings = evaluation.Settings(coder=coder_name)
-    words = evaluation.description(tiny_model, [row], settings)
+    words = evaluation.description([row], settings)
     assert words.startswith(f"real files, {coder_name} range coder, ")
 
 
 def test_results_have_compressais_schema(real_run, tiny_model):
     result = json.loads((real_run / "out.json").read_text())
-    assert list(result) == ["name", "description", "results", "images"]
+    assert list(result) == ["name", "description", "settings", "results", "images"]
     assert result["name"] == tiny_model.name
     assert result["description"].startswith("real files")
     keys = ["bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time"]
@@ -216,7 +120,6 @@ def test_an_estimate_says_so_and_has_no_times(folder, tiny_weights, tmp_path, ca
     result = json.loads(out.read_text())
     assert result["description"].startswith("estimated rate, no files")
     assert list(result["results"]) == ["bpp", "psnr-rgb", "ms-ssim-rgb"]
-    assert "images" not in result
     printed = capsys.readouterr().out
     assert "bpp (est.)" in printed
     assert "decode" not in printed
@@ -232,12 +135,12 @@ def test_the_estimate_of_a_folder_is_close_to_its_real_run(folder, tiny_model, r
 
 
 def test_an_exact_copy_has_no_finite_psnr_and_the_mean_leaves_it_out(photograph, tiny_model):
-    quality = evaluation.measure(photograph, photograph)
+    quality = measures.measure(photograph, photograph)
     rows = [Row("copy", 1.0, *quality), Row("other", 2.0, 30.0, None)]
     assert quality.psnr is None
     assert results.mean(rows)[:4] == ("mean", 1.5, 30.0, pytest.approx(1.0))
-    description = evaluation.description(tiny_model, rows, Settings(estimate=True))
-    result = results.to_json("tiny", description, rows)
+    description = evaluation.description(rows, Settings(estimate=True))
+    result = curves.to_json(Curve("tiny", description, (curves.point(None, rows),)))
     assert "PSNR leaves out 1 of 2" in result["description"]
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
@@ -275,7 +178,7 @@ def test_a_picture_that_cannot_be_coded_is_named(tiny_model, pictures, tmp_path)
     with pytest.raises(EvaluationError, match=r"^a\.png: cannot be coded: "):
         list(evaluation.code_all(broken, pictures, Plan(), tmp_path))
     with pytest.raises(EvaluationError, match=r"^a\.png: its estimated rate is nan"):
-        list(_estimate_all(broken, pictures))
+        list(estimation.estimate_all(broken, pictures, Plan()))
 
 
 @pytest.mark.parametrize(
@@ -336,14 +239,6 @@ def test_an_interrupted_search_ends_the_evaluation(tiny_model, pictures, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def _estimate_all(model, pictures):
-    return evaluation.estimate_all(model, pictures, Plan(), batch_size=2)
-
-
-def _copy(picture: Picture) -> Picture:
-    return picture._replace(name="copy of " + picture.name)
-
-
 def _scaled(params, factor: float):
     if isinstance(params, dict):
         return {key: _scaled(value, factor) for key, value in params.items()}
@@ -351,17 +246,6 @@ def _scaled(params, factor: float):
 
 
 # A model of every quality
-
-
-@pytest.mark.parametrize("quality", [0.0, 62.5, 100.0])
-def test_a_file_of_every_quality_is_as_large_as_the_estimate_says(mini_model, pictures, quality):
-    image = pictures[0].pixels
-    p = codec.choose_partition(mini_model, image, "variance", quality)
-    size = len(codec.compress(mini_model, image, p, quality))
-    estimate = evaluation.estimate_picture(mini_model, image, p, quality)
-    assert 8 * size == pytest.approx(estimate.bits, rel=0.005, abs=8 * 100)
-    decoded = codec.encode(mini_model, image, p, quality).picture
-    np.testing.assert_array_equal(estimate.decoded, decoded)
 
 
 def test_several_qualities_make_one_curve(folder, mini_weights, tmp_path, capsys):

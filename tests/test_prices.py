@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rdonet_jax import codec, coder, evaluation, objective, partition, prices, tree_coding
+from rdonet_jax import codec, coder, estimation, objective, partition, prices, tree_coding
 from rdonet_jax.objective import Weights
 from rdonet_jax.prices import Prices
 
@@ -49,7 +49,7 @@ def test_the_price_is_the_rate_with_the_partitions_and_the_weighed_error(
 ):
     image = photograph[: size[0], : size[1]]
     p = codec.choose_partition(mini_model, image, "variance", QUALITY)
-    estimate = evaluation.estimate_picture(mini_model, image, p, QUALITY)
+    estimate = estimation.estimate_picture(mini_model, image, p, QUALITY)
     areas, totals = Prices(mini_model, image, QUALITY)([p])
     weights = prices.weights_of(mini_model, QUALITY)
     pixels = size[0] * size[1]
@@ -63,7 +63,7 @@ def test_the_price_is_the_rate_with_the_partitions_and_the_weighed_error(
 def test_a_network_of_one_lambda_has_prices_too(tiny_model, photograph, candidates):
     _, totals = Prices(tiny_model, photograph)(candidates)
     for p, total in zip(candidates, totals, strict=True):
-        estimate = evaluation.estimate_picture(tiny_model, photograph, p)
+        estimate = estimation.estimate_picture(tiny_model, photograph, p)
         expected = estimate.bits + tree_coding.bits(p, *photograph.shape[:2]).sum()
         weights = Weights(0.0067, 0.0)
         expected += photograph[..., 0].size * expected_distortion(
@@ -78,7 +78,7 @@ def test_ms_ssim_has_its_share_in_the_price_of_a_model_trained_for_both(
     weights = prices.weights_of(both_model, QUALITY)
     _, totals = Prices(both_model, photograph, QUALITY)(candidates)
     for p, total in zip(candidates, totals, strict=True):
-        estimate = evaluation.estimate_picture(both_model, photograph, p, QUALITY)
+        estimate = estimation.estimate_picture(both_model, photograph, p, QUALITY)
         expected = estimate.bits + tree_coding.bits(p, *photograph.shape[:2]).sum()
         expected += photograph[..., 0].size * expected_distortion(
             photograph, estimate.decoded, weights

@@ -1,0 +1,66 @@
+// Tables and cards, and the start of the page.
+
+function row(cells, tag = "td") {
+  return element("tr", {}, ...cells.map((cell) => (cell instanceof Node ? cell : element(tag, {}, String(cell)))));
+}
+
+function heading(text, attributes = {}) {
+  return element("th", { scope: "col", ...attributes }, text);
+}
+
+function showPoints(curves) {
+  const titles = ["Codec", "Setting", "bpp", "PSNR dB", "MS-SSIM", "MS-SSIM dB", "encode s", "decode s"];
+  const rows = curves.flatMap((curve) => curve.points.map((p) => row([
+    element("th", { scope: "row" }, curve.label), p.quality ?? "–", number(p.bpp, 4), number(p.psnr, 2),
+    number(p.ms_ssim, 4), number(p.ms_ssim_db, 2), number(p.encoding_time, 2), number(p.decoding_time, 2),
+  ])));
+  byId("points").append(element("thead", {}, row(titles.map((t) => heading(t)))), element("tbody", {}, ...rows));
+}
+
+function percentage(value, name = "") {
+  if (value === null) return element("td", {}, "–");
+  const cell = element("td", {}, element("span", { class: value < 0 ? "saved" : "lost" }, signed(value)));
+  if (name) cell.append(element("small", {}, name));
+  return cell;
+}
+
+function showRates(rates) {
+  byId("rates-section").hidden = false;
+  byId("reference").textContent = rates.reference;
+  const titles = ["Codec", "Quality", "Mean curves", "Best case", "Worst case", "Average", "Pictures", "Overlap"];
+  const body = element("tbody");
+  for (const r of rates.rows) {
+    const cells = [element("th", { scope: "row" }, r.label), r.metric, percentage(r.set)];
+    cells.push(percentage(r.best, r.best_name), percentage(r.worst, r.worst_name), percentage(r.average));
+    cells.push(r.pictures, r.overlap === null ? "–" : `${Math.round(100 * r.overlap)} %`);
+    body.append(row(cells));
+    for (const [what, why] of Object.entries(r.refused)) {
+      byId("refusals").append(element("li", {}, `${r.label}, ${r.metric}, ${what}: refused, ${why}.`));
+    }
+  }
+  byId("rates").append(element("thead", {}, row(titles.map((t) => heading(t)))), body);
+}
+
+function showSettings(curves) {
+  for (const curve of curves) {
+    const list = element("dl");
+    for (const [key, value] of Object.entries(curve.settings)) {
+      list.append(element("dt", {}, key), element("dd", {}, value));
+    }
+    byId("settings").append(element("article", { class: "card" },
+      element("h3", {}, curve.label), element("p", {}, curve.description), list));
+  }
+}
+
+const data = JSON.parse(byId("data").textContent);
+// Hidden until here, so that nothing moves while the data arrives.
+for (const id of ["main", "footer"]) byId(id).hidden = false;
+showCurves(data.curves);
+showPoints(data.curves);
+if (data.rates) showRates(data.rates);
+if (data.pictures.length) {
+  byId("viewer-section").hidden = false;
+  byId("viewer-note").textContent = data.viewer_note;
+  new Viewer(data.pictures, data.palette);
+}
+showSettings(data.curves);

@@ -1,0 +1,46 @@
+"""A page with curves and pictures made without a model, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rdonet_jax import measures
+from rdonet_jax.curves import Curve
+from rdonet_jax.measures import Quality
+from rdonet_jax.showcase import Shown, Version
+from tests import curve_samples
+
+LEVELS = np.array(
+    [[0, 0, 1, 1, 2, 2, 2, 2], [0, 0, 1, 1, 2, 2, 2, 2], [1, 1, 0, 0, 2, 2, 2, 2],
+     [1, 1, 0, 0, 2, 2, 2, 2]], np.uint8,
+)  # fmt: skip
+"""Of a picture of 128x64 pixels: eight small blocks, two of 32x32, one of 64x64."""
+
+DENSITY = 0.25 * 2.0 ** np.arange(8)[None].repeat(4, 0) / 16
+
+
+def curves() -> list[Curve]:
+    return [
+        curve_samples.curve("ours", 0.6, weights=["0011aabb"], rate="real files"),
+        curve_samples.curve("jpeg", label="JPEG", options={"optimize": True}),
+        curve_samples.curve("</script><b>&", 1.5),
+    ]
+
+
+def shown(name: str, pixels: np.ndarray, grey: int = 16) -> Shown:
+    """A picture [64, 128, 3] and two coarse versions of it."""
+    versions = []
+    for number, step in enumerate((grey, 3 * grey)):
+        decoded = (pixels // step * step).astype(np.uint8)
+        quality = Quality(measures.measure(pixels, decoded).psnr, None)
+        versions.append(
+            Version(("ours", "JPEG")[number], f"quality {step}", 900, 0.9, quality, decoded)
+        )
+    return Shown(name, pixels, tuple(versions), LEVELS, (0.25, 0.25, 0.5), DENSITY)
+
+
+def pictures(photograph: np.ndarray) -> Sequence[Shown]:
+    parts = [photograph[top : top + 64, :128] for top in (0, 96)]
+    return [shown("a.png", parts[0]), shown("<i>b.png", parts[1])]
