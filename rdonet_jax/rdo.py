@@ -102,7 +102,9 @@ def encode(
     plain = content.plain(picture)
     if not plan.passes:
         start = start_of(model, plain, plan.init, quality)
-        encoded = codec.encode(model, picture, start, quality, coder_name, report, reconstruct)
+        encoded = codec.encode(
+            model, picture, start, quality, coder_name, report, reconstruct=reconstruct
+        )
         return Optimised(encoded, start, None)
     codec.require_coder(coder_name)
     report("start")
