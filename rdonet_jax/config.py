@@ -328,7 +328,7 @@ def _tupled(value: Any) -> Any:
 
 
 def model_from_dict(values: Mapping[str, Any]) -> AnyConfig:
-    """A model's configuration from JSON values: portable ones have knots, reference coders a kind."""
+    """A model's configuration from JSON values: portable ones have knots, references a kind."""
     if "kind" in values:
         return from_dict(ReferenceConfig, values)
     return from_dict(PortableConfig if "knots" in values else ModelConfig, values)

@@ -114,8 +114,10 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     """One row per picture below the folders, in the order of their names.
 
     Raises `PictureError` when there are no pictures, `ImageError` for a picture that cannot be read
-    or a file that cannot be written, and `EvaluationError` for one that cannot be coded.
+    or a file that cannot be written, `EvaluationError` for one that cannot be coded, and
+    `EncodeError` for a plan that the model has no masks for.
     """
+    rdo.require_masks(model, settings.plan)
     paths = named_pictures(folders)
     _check_targets(list(paths), settings)
     pictures = (Picture(name, images.load(path)) for name, path in paths.items())
@@ -303,7 +305,8 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
         kind = "estimated rate, no files"
     else:
         kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
-    weights = f"{_plan_words(settings.plan)}, weights {model.digest.hex()}"
+    masks = _plan_words(settings.plan) if families.has_levels(model.config) else "one level"
+    weights = f"{masks}, weights {model.digest.hex()}"
     number = codec.stream_quality(model.config, settings.quality)
     if number is not None:
         weights = f"quality {codec.quality_of(model.config, number):.4g}, {weights}"

@@ -9,6 +9,7 @@ a bias behind the last layer in its place, and finds the median by an auxiliary 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import flax.linen as nn
@@ -45,7 +46,7 @@ class FactorisedPrior(nn.Module):
     def _params(self, channels: int) -> dict[str, jax.Array]:
         scale = INITIAL_SCALE ** (1 / (len(WIDTHS) - 1))
         params = {}
-        for layer, (inputs, outputs) in enumerate(zip(WIDTHS[:-1], WIDTHS[1:], strict=True)):
+        for layer, (inputs, outputs) in enumerate(pairwise(WIDTHS)):
             start = np.log(np.expm1(1 / scale / outputs))
             params[f"matrix_{layer}"] = self.param(
                 f"matrix_{layer}", nn.initializers.constant(start), (channels, outputs, inputs)

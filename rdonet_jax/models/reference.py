@@ -288,5 +288,3 @@ def initialise(config: ReferenceConfig, key: jax.Array) -> Any:
     masks = partition.level_masks(partition.uniform(0, (1, 1), (1,)))
     keys = jax.random.split(key, 2)
     return network(config).init(keys[0], x, masks, keys[1:], method="code")["params"]
-
-
