@@ -191,16 +191,11 @@ class Walk(walk.Walk):
 
 def fronts(grid: tuple[int, int]) -> Iterator[tuple[np.ndarray, Front]]:
     """The wavefronts' numbers and positions on the host; those that are not real lie at (0, 0)."""
-    rows, columns, real = (np.asarray(part) for part in _all_fronts(grid))
+    numbers = np.arange(context.front_count(grid), dtype=np.int32)
+    rows, columns, real = context.front(numbers, grid, np)
     places = Front(np.where(real, rows, 0), np.where(real, columns, 0), real)
-    for number in range(len(rows)):
-        yield np.int32(number), Front(*(part[number] for part in places))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _all_fronts(grid: tuple[int, int]) -> Front:
-    numbers = jnp.arange(context.front_count(grid))
-    return jax.vmap(lambda number: context.front(number, grid))(numbers)
+    for number in numbers:
+        yield number, Front(*(part[number] for part in places))
 
 
 def _front_of(

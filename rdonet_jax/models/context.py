@@ -7,7 +7,7 @@ decoder goes by these fronts: all of a front at once, by one function of one sha
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -38,14 +38,17 @@ def front_count(grid: tuple[int, int]) -> int:
     return grid[1] + (REACH + 1) * (grid[0] - 1)
 
 
-def front(number: jax.Array, grid: tuple[int, int]) -> Front:
-    """Wavefront `number`, column + 3 · row = number, by rising rows."""
+def front(number: Any, grid: tuple[int, int], library: Any = jnp) -> Front:
+    """Wavefront `number`, column + 3 · row = number, by rising rows.
+
+    Numbers [...] give fronts [..., P]. `library` is JAX's NumPy, or NumPy itself on the host.
+    """
     rows, columns = grid
     step = REACH + 1
     most = min(rows, -(-columns // step))
-    first = jnp.maximum(number - columns + step, 0) // step
-    row = first + jnp.arange(most)
-    column = number - step * row
+    first = library.maximum(number - columns + step, 0) // step
+    row = first[..., None] + library.arange(most)
+    column = number[..., None] - step * row
     return Front(row, column, (row < rows) & (column >= 0))
 
 
