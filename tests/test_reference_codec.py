@@ -24,6 +24,7 @@ from rdonet_jax import (
     partition,
     rdo,
     reference_codec,
+    tree_coding,
     zoo,
 )
 from rdonet_jax.bitstream import FormatError
@@ -95,6 +96,7 @@ def test_a_file_is_as_large_as_the_estimate_says_and_shows_its_picture(model, en
     assert difference.max() <= 1 and np.mean(difference > 0) < 0.01
 
 
+@pytest.mark.parametrize("weights", ["context"], indirect=True)
 def test_a_fresh_process_decodes_the_picture_that_the_encoder_saw(encoded, weights, tmp_path):
     _, _, sent = encoded
     (tmp_path / "a.rdo").write_bytes(sent.data)
@@ -143,13 +145,13 @@ def test_rewritten_sections_raise_one_type_of_exception_or_decode(model, encoded
         assert "\n" not in str(error)
 
 
-def test_a_partition_with_other_levels_is_refused_by_both_sides(model, encoded, tiny_model):
+def test_a_partition_with_other_levels_is_refused_by_both_sides(model, encoded):
     image, _, sent = encoded
     coarse = partition.uniform(2, partition.grid_of(*image.shape[:2]))
     with pytest.raises(codec.EncodeError, match="reference has one level"):
         codec.encode(model, image, coarse)
     _, sections = bitstream.parse(sent.data)
-    other = bitstream.parse(codec.compress(tiny_model, image, coarse))[1].partition
+    other = tree_coding.encode(coarse, *image.shape[:2])
     header, _ = bitstream.parse(sent.data)
     with pytest.raises(FormatError, match="levels that reference does not have"):
         codec.decode(model, bitstream.pack(header, sections._replace(partition=other)))
@@ -181,10 +183,11 @@ def test_the_evaluation_script_refuses_a_search_before_any_work(weights, photogr
         assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("weights", ["hyperprior"], indirect=True)
 def test_the_evaluation_script_writes_and_reads_real_files(weights, photograph, tmp_path, capsys):
-    images.save(tmp_path / "in" / "a.png", photograph[:128, :192], force=True)
+    images.save(tmp_path / "a.png", photograph[:150, :200])
     out = tmp_path / "out.json"
-    arguments = ["--data", str(tmp_path / "in"), "--model", str(weights), "-o", str(out)]
+    arguments = ["--data", str(tmp_path), "--model", str(weights), "-o", str(out)]
     assert eval_script.main(arguments) == 0
     result = json.loads(out.read_text())
     assert "one level" in result["description"]
