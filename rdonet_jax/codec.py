@@ -24,11 +24,12 @@ from rdonet_jax import (
     partition,
     portable_codec,
     portable_steps,
+    reference_codec,
     tree_coding,
     windows,
 )
 from rdonet_jax.bitstream import FormatError, Header, Sections
-from rdonet_jax.config import AnyConfig, PortableConfig
+from rdonet_jax.config import AnyConfig, PortableConfig, ReferenceConfig
 from rdonet_jax.content import Picture
 from rdonet_jax.models import families
 from rdonet_jax.models.hierarchy import COARSE_TO_FINE
@@ -81,8 +82,8 @@ class Decoded(NamedTuple):
 
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions of the codec, for counting their compilations."""
-    walks = (*fixed_codec.jitted_steps(), *portable_steps.jitted_steps())
-    return *walks, _variance_partition
+    walks = (fixed_codec, portable_steps, reference_codec)
+    return *(step for walk in walks for step in walk.jitted_steps()), _variance_partition
 
 
 def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
@@ -140,7 +141,8 @@ def choose_partition(
     """The partition of a picture uint8 [H, W, 3] by the name of a kind of mask, one of `MASKS`.
 
     "variance" uses the model's own thresholds, which follow the quality where there is one to
-    choose. Raises `ValueError` for another name, and `EncodeError` as `stream_quality` does.
+    choose; it is "uniform-16" for a model that has no other level. Raises `ValueError` for another
+    name, and `EncodeError` as `stream_quality` does.
     """
     if mask not in MASKS:
         raise ValueError(f"unknown mask {mask!r}; there are {', '.join(MASKS)}")
@@ -206,6 +208,8 @@ def encode(
     picture, extras = _prepared(model.config, image)
     height, width = picture.size
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
+    if not _has_levels_of(model.config, p, height, width):
+        raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
     walk = _walk(model, p, (height, width), number)
     report("analysis")
     walk.analyse(content.colour(picture.pixels))
@@ -273,6 +277,8 @@ def decode(
             f"the picture of {header.width}x{header.height} pixels is too large: {lack}"
         )
     p = tree_coding.read(header, sections)
+    if not _has_levels_of(model.config, p, header.height, header.width):
+        raise FormatError(f"the file's partition has levels that {model.name} does not have")
     alpha = attachments.alpha(header, sections.alpha)
     icc = attachments.metadata("colour profile", sections.icc)
     exif = attachments.metadata("EXIF data", sections.exif)
@@ -301,9 +307,19 @@ def _receive(walk: Walk, model: Model, header: Header, sections: Sections, repor
 def _walk(model: Model, p: Partition, size: tuple[int, int], quality: int | None) -> Walk:
     """The model's walk for a picture of `size` = (height, width), before the first level."""
     masks, grid = coded_masks(p, *size), partition.grid_of(*size)
+    if isinstance(model.config, ReferenceConfig):
+        return reference_codec.Walk(model.config, model.params, masks[0])
     if quality is None:
         return fixed_codec.Walk(model.config, model.params, masks, grid)
     return portable_codec.Walk(model.config, model.params, masks, quality, grid)
+
+
+def _has_levels_of(config: AnyConfig, p: Partition, height: int, width: int) -> bool:
+    """Whether the model has all levels of a trimmed partition."""
+    if families.has_levels(config):
+        return True
+    only = partition.trim(partition.uniform(0, partition.grid_of(height, width)), height, width)
+    return all(map(np.array_equal, p, only))
 
 
 def _by_level(walk: Walk) -> tuple[tuple[np.ndarray, ...], ...]:

@@ -1,4 +1,4 @@
-"""What a network is made of, as frozen dataclasses: one for each of the two families.
+"""What a network is made of, as frozen dataclasses: one for each family.
 
 Presets are functions that return one. Nothing here imports anything of the package.
 """
@@ -150,7 +150,43 @@ class PortableConfig:
         return QUALITY_SEGMENT * (self.knots - 1)
 
 
-AnyConfig = ModelConfig | PortableConfig
+@dataclasses.dataclass(frozen=True)
+class ReferenceConfig:
+    """A coder of the literature that RDONet is compared with: one lambda, one level, no masks.
+
+    Attributes:
+      kind: "context" (Minnen et al. 2018: hyperprior and a causal 5×5 context), "hyperprior" (the
+        same without context) or "factorised" (Ballé et al.: no z at all).
+      trunk: channels of g_a at 1/2, 1/4 and 1/8 of the picture's size, N, N, N as published; g_s
+        mirrors them. Two numbers, at 1/4 and 1/8, make the transforms of Ballé et al. 2017: 9×9
+        with stride 4 first, and a GDN behind the last analysis stage.
+      latents: channels of y, M.
+      hyper: channels of z and of the hyper-encoder, N.
+      distribution: of y given its prior, "laplace" or "gaussian"; z has a density of its own.
+    """
+
+    kind: str = "context"
+    trunk: tuple[int, ...] = (192, 192, 192)
+    latents: int = 192
+    hyper: int = 192
+    distribution: str = "gaussian"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("context", "hyperprior", "factorised"):
+            raise ConfigError(
+                f"kind must be 'context', 'hyperprior' or 'factorised', not {self.kind!r}"
+            )
+        if len(self.trunk) not in (2, 3):
+            raise ConfigError(f"trunk has two or three channel counts, not {self.trunk}")
+        if any(width < 1 for width in (*self.trunk, self.latents, self.hyper)):
+            raise ConfigError("channel counts must be positive")
+        if self.distribution not in ("laplace", "gaussian"):
+            raise ConfigError(
+                f"distribution must be 'laplace' or 'gaussian', not {self.distribution!r}"
+            )
+
+
+AnyConfig = ModelConfig | PortableConfig | ReferenceConfig
 
 
 def paper(**changes: Any) -> ModelConfig:
@@ -206,20 +242,63 @@ def mini(**changes: Any) -> PortableConfig:
     return dataclasses.replace(config, **changes)
 
 
+def mbt2018(**changes: Any) -> ReferenceConfig:
+    """Minnen et al. 2018 with its context model, at N = M = 192: 13.2 M parameters."""
+    return dataclasses.replace(ReferenceConfig(), **changes)
+
+
+def mbt2018_mean(**changes: Any) -> ReferenceConfig:
+    """Its variant without a context model, at CompressAI's widths of the lower rates."""
+    config = ReferenceConfig(kind="hyperprior", trunk=(128, 128, 128), latents=192, hyper=128)
+    return dataclasses.replace(config, **changes)
+
+
+def bmshj2018_factorised(**changes: Any) -> ReferenceConfig:
+    """The factorised prior of Ballé et al. 2018, at CompressAI's widths of the lower rates."""
+    config = ReferenceConfig(kind="factorised", trunk=(128, 128, 128), latents=192)
+    return dataclasses.replace(config, **changes)
+
+
+def balle2017(**changes: Any) -> ReferenceConfig:
+    """Ballé et al. 2017 with its own three-stage transforms."""
+    config = ReferenceConfig(kind="factorised", trunk=(128, 128), latents=128)
+    return dataclasses.replace(config, **changes)
+
+
+def mbt2018_small(**changes: Any) -> ReferenceConfig:
+    """Minnen et al. 2018 with the trunk and as many parameters as `small`: 7.8 M."""
+    config = ReferenceConfig(trunk=(16, 48, 96), latents=192, hyper=160)
+    return dataclasses.replace(config, **changes)
+
+
+def mbt2018_tiny(**changes: Any) -> ReferenceConfig:
+    """Minnen et al. 2018 with the trunk and about as many parameters as `tiny`."""
+    config = ReferenceConfig(trunk=(8, 12, 16), latents=24, hyper=16)
+    return dataclasses.replace(config, **changes)
+
+
 PRESETS: Mapping[str, Callable[..., AnyConfig]] = {
     "standard": standard,
     "paper": paper,
     "small": small,
     "tiny": tiny,
     "mini": mini,
+    "mbt2018": mbt2018,
+    "mbt2018-mean": mbt2018_mean,
+    "bmshj2018-factorised": bmshj2018_factorised,
+    "balle2017": balle2017,
+    "mbt2018-small": mbt2018_small,
+    "mbt2018-tiny": mbt2018_tiny,
 }
 
 
 def with_thresholds(model: AnyConfig, numbers: Sequence[float]) -> AnyConfig:
     """The model with other thresholds: T64 T32, for a portable one such a pair for every knot.
 
-    Raises `ConfigError` for another number of them.
+    Raises `ConfigError` for another number of them, and for a model that has no masks.
     """
+    if isinstance(model, ReferenceConfig):
+        raise ConfigError("a reference coder has no masks, so no thresholds either")
     if isinstance(model, ModelConfig):
         return dataclasses.replace(model, thresholds=tuple(numbers))
     if len(numbers) != 2 * model.knots:
@@ -249,5 +328,7 @@ def _tupled(value: Any) -> Any:
 
 
 def model_from_dict(values: Mapping[str, Any]) -> AnyConfig:
-    """A model's configuration from JSON values; the portable ones are known by their knots."""
+    """A model's configuration from JSON values: portable ones have knots, references a kind."""
+    if "kind" in values:
+        return from_dict(ReferenceConfig, values)
     return from_dict(PortableConfig if "knots" in values else ModelConfig, values)

@@ -73,8 +73,10 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     """One row per picture below the folders, in the order of their names.
 
     Raises `PictureError` when there are no pictures, `ImageError` for a picture that cannot be read
-    or a file that cannot be written, and `EvaluationError` for one that cannot be coded.
+    or a file that cannot be written, `EvaluationError` for one that cannot be coded, and
+    `EncodeError` for a plan that the model has no masks for.
     """
+    rdo.require_masks(model, settings.plan)
     paths = named_pictures(folders)
     _check_targets(list(paths), settings)
     pictures = (Picture(name, images.load(path)) for name, path in paths.items())

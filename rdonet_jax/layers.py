@@ -1,8 +1,8 @@
 """Convolutions and GDN: linen shells around pure functions.
 
-All strided convolutions are 5×5 with stride 2. Output i sees inputs 2i-2 ... 2i+2, so it is
-centred on the first of the two input rows that it stands for. The transposed convolution is its
-exact adjoint: input i reaches outputs 2i-2 ... 2i+2.
+All strided convolutions but `WideConv` are 5×5 with stride 2. Output i sees inputs 2i-2 ... 2i+2,
+so it is centred on the first of the two input rows that it stands for. The transposed convolution
+is its exact adjoint: input i reaches outputs 2i-2 ... 2i+2.
 
 The parameters stay 5×5, but what XLA computes has the form that it is fast in on CPUs
 (`benchmarks/layers.py` measures them). Each convolution brings its own gradient, in which the
@@ -29,6 +29,9 @@ KERNEL = 5
 FEW_CHANNELS = 8
 """Up to so many channels, those of the two rows and columns that a stride skips are joined: blocks
 of 2×2 pixels are then what a 3×3 convolution reads or writes."""
+
+WIDE_KERNEL, WIDE_STRIDE = 9, 4
+"""Of the outermost stage of Ballé et al. 2017."""
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _SAME = ((2, 2), (2, 2))
@@ -201,6 +204,27 @@ def convolve_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _up(x, kernel)
 
 
+def convolve_wide_down(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """9×9, stride 4: [B, H, W, I] -> [B, H/4, W/4, O], for H and W that are multiples of 4."""
+    blocks = _wide_blocks(kernel).transpose(0, 2, 1, 3, 4, 5)
+    form = blocks.reshape(3, 3, WIDE_STRIDE**2 * kernel.shape[2], kernel.shape[3])
+    return _convolve_any(ops.space_to_depth(x, WIDE_STRIDE), form, 1, _ONE_BLOCK)
+
+
+def convolve_wide_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The transposed one: [B, H, W, I] -> [B, 4 H, 4 W, O]; kernel [9, 9, I, O]."""
+    blocks = _wide_blocks(kernel)[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
+    form = blocks.reshape(3, 3, kernel.shape[2], WIDE_STRIDE**2 * kernel.shape[3])
+    return ops.depth_to_space(_convolve_any(x, form, 1, _ONE_BLOCK), WIDE_STRIDE)
+
+
+def _wide_blocks(kernel: jax.Array) -> jax.Array:
+    """[9, 9, I, O] -> [3, 4, 3, 4, I, O]: taps as (block, phase) per direction."""
+    missing = 3 * WIDE_STRIDE - WIDE_KERNEL
+    kernel = jnp.pad(kernel, ((0, missing), (0, missing), (0, 0), (0, 0)))
+    return kernel.reshape(3, WIDE_STRIDE, 3, WIDE_STRIDE, *kernel.shape[2:])
+
+
 def _pad_edges(x: jax.Array, rows: tuple[int, int], columns: tuple[int, int]) -> jax.Array:
     return jnp.pad(x, ((0, 0), rows, columns, (0, 0)), mode="edge")
 
@@ -301,3 +325,24 @@ class GDN(nn.Module):
             root = self.param(name, lambda _, v=start: jnp.sqrt(v + pedestal))
             values[name] = jnp.square(ops.lower_bound(root, bounds[name])) - pedestal
         return gdn(x, values["beta"], values["gamma"], self.inverse)
+
+
+class WideConv(nn.Module):
+    """9×9 convolution of stride 4 with bias, `kind` "down" or "up" (transposed), zeros outside.
+
+    Output i of the one down is centred on input 4i; the one up is its adjoint. Both are 3×3
+    convolutions from or to blocks of 4×4 pixels, with kernels filled up by three rows and columns.
+    """
+
+    features: int
+    kind: str
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        taps = WIDE_KERNEL**2 / (WIDE_STRIDE**2 if self.kind == "up" else 1)
+        shape = (WIDE_KERNEL, WIDE_KERNEL, x.shape[-1], self.features)
+        kernel = self.param("kernel", scaled_normal(1.0, taps), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
+        return (convolve_wide_up if self.kind == "up" else convolve_wide_down)(x, kernel) + bias

@@ -1,7 +1,8 @@
 """Multiply-accumulates of a network, layer by layer, as the layers are defined.
 
 They are counted while the walk is traced; nothing is computed. What XLA is given can take a few
-more, where a kernel's taps are filled up with zeros.
+more, where a kernel's taps are filled up with zeros. A factorised prior counts nothing: coders have
+its tables.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from rdonet_jax.models.causal import OFFSETS, CausalPrior
 SIDE = 256
 """Of the picture that is counted: at every level, its hyper-latents stand for 4×4 latents."""
 
-DECODER = ("g_s", "prior", "hyper_decoder", "from_latent", "restore", "hand_over")
+DECODER = ("g_s", "prior", "hyper_decoder", "from_latent", "restore", "hand_over",
+           "context", "entropy_parameters")  # fmt: skip
 """Words in the paths of layers that a decoder computes; an encoder computes all but g_s."""
 
 
@@ -45,8 +47,10 @@ def per_pixel(config: AnyConfig) -> Mapping[str, float]:
     x = jnp.zeros((1, SIDE, SIDE, 3))
     masks = partition.level_masks(partition.uniform(0, (blocks, blocks), (1,)))
     quality = jnp.zeros(1, jnp.int32) if isinstance(config, PortableConfig) else None
+    # With noise, as in training: a context is then evaluated at all positions at once.
+    keys = jax.random.split(jax.random.key(0), 1)
     with nn.intercept_methods(count):
-        jax.eval_shape(lambda p: families.code(config, p, x, masks, quality), params)
+        jax.eval_shape(lambda p: families.code(config, p, x, masks, quality, keys), params)
     return dict(counted)
 
 
@@ -90,6 +94,16 @@ def _of_causal_prior(module: CausalPrior, shape: tuple[int, ...], y: Any) -> int
     return math.prod(shape) * module.hidden * (taps_in + taps_out)
 
 
+def _of_wide_convolution(module: layers.WideConv, shape: tuple[int, ...], y: jax.Array) -> int:
+    positions = math.prod(shape[:3] if module.kind == "up" else y.shape[:3])
+    return positions * layers.WIDE_KERNEL**2 * shape[-1] * module.features
+
+
+def _of_flax_layer(module: nn.Conv | nn.Dense, shape: tuple[int, ...], y: jax.Array) -> int:
+    taps = math.prod(module.kernel_size) if isinstance(module, nn.Conv) else 1
+    return math.prod(y.shape) * taps * shape[-1]
+
+
 _COUNTS: Mapping[type, Callable[[Any, tuple[int, ...], Any], int]] = {
     layers.Conv: _of_convolution,
     layers.GDN: _of_gdn,
@@ -99,4 +113,7 @@ _COUNTS: Mapping[type, Callable[[Any, tuple[int, ...], Any], int]] = {
     lapped.GentleGDN: _of_gdn,
     exact.Dense: _of_rows,
     CausalPrior: _of_causal_prior,
+    layers.WideConv: _of_wide_convolution,
+    nn.Conv: _of_flax_layer,
+    nn.Dense: _of_flax_layer,
 }

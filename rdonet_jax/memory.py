@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 from rdonet_jax import windows
-from rdonet_jax.config import AnyConfig, ModelConfig, PortableConfig
+from rdonet_jax.config import AnyConfig, ModelConfig, PortableConfig, ReferenceConfig
 from rdonet_jax.partition import BLOCK, STRIDES
 
 MEMORY_STATE = Path("/proc/meminfo")
@@ -31,7 +31,8 @@ def working_set_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
     if isinstance(config, PortableConfig):
         window = max(windows.LADDER) ** 2 * _SCALAR_BYTES * _window_scalars(config)
         return blocks * (_held_bytes(config) + pixels) + window
-    return blocks * (_SCALAR_BYTES * _fixed_scalars(config) + pixels)
+    count = _reference_scalars if isinstance(config, ReferenceConfig) else _fixed_scalars
+    return blocks * (_SCALAR_BYTES * count(config) + pixels)
 
 
 def searching_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
@@ -60,6 +61,20 @@ def _fixed_scalars(config: ModelConfig) -> int:
     sizes = [n * side**2 for n, side in zip((third, second, first, 3), sides, strict=True)]
     peak = max(after + max(before, after) for before, after in pairwise(sizes))
     return peak + sizes[0] + _of_levels(config.latents)
+
+
+def _reference_scalars(config: ReferenceConfig) -> int:
+    """Of a 64x64 block, besides its pixels, at the peak.
+
+    A transposed convolution of g_s as in `_fixed_scalars`, but its input stays for the GDN behind
+    it, whose squares are one more copy. y, y_hat, mu, symbols and table indices, and twice as much
+    that z tells, are there all the time.
+    """
+    sides = (BLOCK // 8, BLOCK // 4) if len(config.trunk) == 2 else (8, 16, 32)
+    sizes = [n * side**2 for n, side in zip(reversed(config.trunk), sides, strict=True)]
+    sizes = [config.latents * (BLOCK // STRIDES[0]) ** 2, *sizes, 3 * BLOCK**2]
+    peak = max(before + 2 * after for before, after in pairwise(sizes))
+    return peak + 7 * sizes[0]
 
 
 def _held_bytes(config: PortableConfig) -> int:

@@ -87,15 +87,15 @@ def zero_beyond(x: jax.Array, extent: jax.Array) -> jax.Array:
     return jnp.where(rows[:, None, None] & columns[:, None], x, 0.0)
 
 
-def space_to_depth(x: jax.Array) -> jax.Array:
-    """[B, H, W, C] -> [B, H/2, W/2, 4 C]; the channel is (row phase, column phase, C)."""
+def space_to_depth(x: jax.Array, side: int = 2) -> jax.Array:
+    """[B, H, W, C] -> [B, H/side, W/side, side² C]; the channel is (row phase, column phase, C)."""
     b, h, w, c = x.shape
-    x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, h // 2, w // 2, 4 * c)
+    x = x.reshape(b, h // side, side, w // side, side, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // side, w // side, side**2 * c)
 
 
-def depth_to_space(x: jax.Array) -> jax.Array:
-    """[B, H, W, 4 C] -> [B, 2 H, 2 W, C]; the inverse of `space_to_depth`."""
+def depth_to_space(x: jax.Array, side: int = 2) -> jax.Array:
+    """[B, H, W, side² C] -> [B, side H, side W, C]; the inverse of `space_to_depth`."""
     b, h, w, c = x.shape
-    x = x.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, 2 * h, 2 * w, c // 4)
+    x = x.reshape(b, h, w, side, side, c // side**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, side * h, side * w, c // side**2)

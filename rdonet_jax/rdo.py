@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rdonet_jax import codec, content, partition, search
-from rdonet_jax.codec import Encoded, Report
+from rdonet_jax.codec import Encoded, EncodeError, Report
 from rdonet_jax.content import Picture
+from rdonet_jax.models import families
 from rdonet_jax.partition import Partition
 from rdonet_jax.prices import Prices
 from rdonet_jax.search import Effort
@@ -65,6 +66,15 @@ class Optimised(NamedTuple):
     searched: Searched | None  # None without a pass
 
 
+def require_masks(model: Model, plan: Plan) -> None:
+    """Raises `EncodeError` for another plan than the default with a model that has no masks."""
+    if not families.has_levels(model.config) and plan != Plan():
+        raise EncodeError(
+            f"{model.name} codes every block at one level: there is no mask to choose or to "
+            "search for"
+        )
+
+
 def steps(plan: Plan, reconstruct: bool = False) -> tuple[str, ...]:
     """What `encode` reports, in this order."""
     if not plan.passes:
@@ -95,8 +105,9 @@ def encode(
     Partitions are chosen by its colours in 8 bits, whatever form it has.
     An interrupt (Ctrl-C) in the middle of a search ends it, and the best so far is coded. With no
     pass the picture is reconstructed only if asked for. Raises `PartitionError` and `EncodeError`
-    as `codec.encode` does.
+    as `codec.encode` and `require_masks` do.
     """
+    require_masks(model, plan)
     codec.checked_size(model.config, image)
     picture = content.prepared(content.of(image))
     plain = content.plain(picture)
@@ -127,6 +138,7 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
 
     Raises as `encode` does.
     """
+    require_masks(model, plan)
     if not plan.passes:
         return start_of(model, image, plan.init, quality)
     prices = Prices(model, image, quality)

@@ -18,9 +18,9 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from rdonet_jax import compilation, hosts, objective, optimiser, partition, zoo
-from rdonet_jax.config import AnyConfig, ConfigError, PortableConfig
+from rdonet_jax.config import AnyConfig, ConfigError, ModelConfig, PortableConfig
 from rdonet_jax.data import Batch
-from rdonet_jax.models import families, linear, orthonormal, quality_range
+from rdonet_jax.models import families, linear, orthonormal, quality_range, reference_start
 from rdonet_jax.training_config import TrainingConfig
 
 AXIS = "devices"
@@ -79,6 +79,8 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
         raise ConfigError("the linear start is made for the MSE; use the random start")
     if isinstance(model, PortableConfig):
         return orthonormal.initialise(params, model)
+    if not families.has_levels(model):
+        return reference_start.initialise(params, model, config.lmbda)
     return linear.initialise(params, model, config.lmbda)
 
 
@@ -87,7 +89,10 @@ def _params_of(weights: zoo.Model, model: AnyConfig, source: str) -> Any:
     if isinstance(model, PortableConfig) and isinstance(weights.config, PortableConfig):
         if quality_range.matches(weights.config, model):
             return quality_range.moved(weights.params, weights.config, model)
-    elif dataclasses.replace(weights.config, thresholds=model.thresholds) == model:
+    elif isinstance(model, ModelConfig) and isinstance(weights.config, ModelConfig):
+        if dataclasses.replace(weights.config, thresholds=model.thresholds) == model:
+            return weights.params
+    elif weights.config == model:
         return weights.params
     raise ConfigError(f"{source}: holds a network of another configuration")
 
@@ -131,9 +136,11 @@ def masks_of_step(
 ) -> tuple[jax.Array, ...]:
     """Level masks for a batch: random in stage 1, in stage 2 for `random_share` of the crops.
 
-    All others are variance-based.
+    All others are variance-based. A model without levels has the same masks in both stages.
     """
     grid = partition.grid_of(*x.shape[1:3])
+    if not families.has_levels(model):
+        return partition.level_masks(families.variance_partition(model, x))
     keys = jax.vmap(jax.random.split)(keys)
     drawn = jax.vmap(lambda key: partition.random(key, grid))(keys[:, 0])
     seen = families.variance_partition(model, x, quality)

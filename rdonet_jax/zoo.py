@@ -5,8 +5,8 @@ tree, and as metadata the model's name, its configuration and the record of its 
 ends in the first eight bytes of its SHA-256, of which the first four identify it in every
 compressed file.
 
-The file of a portable model also holds the cumulative tables of its range coder, as integers: what
-decodes elsewhere must not hang on a library's exponential function.
+The files of portable models and of reference coders also hold the cumulative tables of their range
+coder, as integers: what decodes elsewhere must not hang on a library's exponential function.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as serialise
 
 from rdonet_jax import bitstream, entropy, files
-from rdonet_jax.config import AnyConfig, PortableConfig, model_from_dict
+from rdonet_jax.config import AnyConfig, model_from_dict
 from rdonet_jax.entropy import CdfTables
 from rdonet_jax.models import families
 
@@ -41,8 +41,8 @@ METADATA_KEY = "rdonet_jax"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TABLES = ("tables/cumulative", "tables/entries", "tables/offsets")
-"""Integers in the file of a portable model: the cumulative counts of all tables in a row, without
-the closing 65536 of each; how many entries a table has; the symbol of its first one."""
+"""Integers in the file of a model that stores its tables: the cumulative counts of all tables in a
+row, without the closing 65536 of each; how many entries each has; the symbol of its first one."""
 
 
 class ZooError(ValueError):
@@ -57,7 +57,7 @@ class Model(NamedTuple):
     params: Any  # float32, on the device
     digest: bytes  # first 4 bytes of the weights file's SHA-256
     record: Mapping[str, Any]  # how it was trained
-    tables: CdfTables  # of the range coder, one per entry of the scale table
+    tables: CdfTables  # of the range coder, see `families.coder_tables`
 
 
 def bundled() -> dict[str, Path]:
@@ -162,8 +162,8 @@ def _taken_tables(config: AnyConfig, flat: dict[str, np.ndarray]) -> CdfTables:
 
     Raises `ValueError` for tensors that hold no such tables.
     """
-    if not isinstance(config, PortableConfig):
-        return entropy.scale_tables(config.distribution)
+    if not families.stores_tables(config):
+        return families.coder_tables(config, None)
     missing = [key for key in _TABLES if key not in flat]
     if missing:
         raise ValueError(f"{missing[0]} is missing")
@@ -171,8 +171,9 @@ def _taken_tables(config: AnyConfig, flat: dict[str, np.ndarray]) -> CdfTables:
     if any(tensor.ndim != 1 or tensor.dtype.kind not in "iu" for tensor in tensors):
         raise ValueError("they are not rows of integers")
     cumulative, entries, offsets = (tensor.astype(np.int64) for tensor in tensors)
-    if not len(entries) == len(offsets) == entropy.SCALE_COUNT:
-        raise ValueError(f"there are {len(entries)} and {len(offsets)}, not {entropy.SCALE_COUNT}")
+    count = families.table_count(config)
+    if not len(entries) == len(offsets) == count:
+        raise ValueError(f"there are {len(entries)} and {len(offsets)}, not {count}")
     # An escape, and before it a symbol at least; a bound on each keeps the sum from overflowing.
     if np.any((entries < 2) | (entries > entropy.TOTAL)) or entries.sum() != len(cumulative):
         raise ValueError(f"their sizes do not add up to the {len(cumulative)} numbers there are")
@@ -186,11 +187,14 @@ def _taken_tables(config: AnyConfig, flat: dict[str, np.ndarray]) -> CdfTables:
     return CdfTables(cdfs, tuple(offsets.tolist()), has_escape=True)
 
 
-def _table_tensors(config: AnyConfig) -> dict[str, np.ndarray]:
-    """The tensors that `_taken_tables` reads; none for a model that needs none."""
-    if not isinstance(config, PortableConfig):
+def _table_tensors(config: AnyConfig, half: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors that `_taken_tables` reads; none for a model that needs none.
+
+    They are made for the weights as the file holds them, `half`.
+    """
+    if not families.stores_tables(config):
         return {}
-    tables = entropy.scale_tables(config.distribution)
+    tables = families.coder_tables(config, unflatten_dict(half, sep="/"))
     cumulative = np.concatenate([cdf[:-1] for cdf in tables.cdfs]).astype(np.uint16)
     entries = np.array([len(cdf) - 1 for cdf in tables.cdfs], np.uint16)
     return dict(
@@ -224,7 +228,7 @@ def save(
 ) -> Path:
     """Writes NAME-HASH.safetensors in half precision, whole or not at all; returns its path.
 
-    A portable model's file gets its range coder's tables as well.
+    The file of a model that stores its tables gets those of its range coder as well.
 
     Raises `ZooError` for a name that cannot be told from its hash, or weights that half precision
     cannot hold.
@@ -240,7 +244,7 @@ def save(
     if not all(np.isfinite(value).all() for value in half.values()):
         raise ZooError(f"{name}: has weights that are not finite in half precision")
     metadata = {"name": name, "config": dataclasses.asdict(config), "record": dict(record)}
-    tensors = {**half, **_table_tensors(config)}
+    tensors = {**half, **_table_tensors(config, half)}
     content = serialise(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     digest = hashlib.sha256(content).digest()[:HASH_BYTES]
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,33 +1,74 @@
-"""The two families of networks behind one door: by configuration to module and fresh parameters.
+"""The families of networks behind one door: by configuration to module and fresh parameters.
 
 `ModelConfig` is the network of the papers, trained for one lambda; `PortableConfig` serves every
-quality, so its walk `code` also takes the quality of each picture.
+quality, so its walk `code` also takes the quality of each picture. `ReferenceConfig` is a coder of
+the literature, with one level and without masks.
 """
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax import objective, partition
-from rdonet_jax.config import AnyConfig, PortableConfig
-from rdonet_jax.models import hierarchy, portable, rdonet
+from rdonet_jax import entropy, objective, partition
+from rdonet_jax.config import AnyConfig, PortableConfig, ReferenceConfig
+from rdonet_jax.entropy import CdfTables
+from rdonet_jax.models import factorised, hierarchy, portable, rdonet, reference
 from rdonet_jax.models.hierarchy import Coded
 from rdonet_jax.partition import Partition
 
 
+def _family(config: AnyConfig) -> ModuleType:
+    if isinstance(config, ReferenceConfig):
+        return reference
+    return portable if isinstance(config, PortableConfig) else rdonet
+
+
 def network(config: AnyConfig, dtype: Any = jnp.float32, remat: bool = False) -> Any:
     """The module for a configuration; one object per configuration, so that jit caches hold."""
-    family = portable if isinstance(config, PortableConfig) else rdonet
-    return family.network(config, dtype, remat)
+    return _family(config).network(config, dtype, remat)
 
 
 def initialise(config: AnyConfig, key: jax.Array) -> Any:
     """Fresh parameters, drawn from `key`."""
-    family = portable if isinstance(config, PortableConfig) else rdonet
-    return family.initialise(config, key)
+    return _family(config).initialise(config, key)
+
+
+def has_levels(config: AnyConfig) -> bool:
+    """Whether a mask chooses among levels; a reference coder has the finest one alone."""
+    return not isinstance(config, ReferenceConfig)
+
+
+def stores_tables(config: AnyConfig) -> bool:
+    """Whether a range coder's tables lie beside the weights; else they are `coder_tables` anew."""
+    return isinstance(config, PortableConfig | ReferenceConfig)
+
+
+def coder_tables(config: AnyConfig, params: Any) -> CdfTables:
+    """The range coder's tables: those of the scales, and behind them those of a factorised prior.
+
+    `params` are those that a weights file holds, rounded as it holds them. A factorised prior's own
+    tables are all that there is where y has one.
+    """
+    if not isinstance(config, ReferenceConfig):
+        return entropy.scale_tables(config.distribution)
+    own = factorised.tables(params["factorised_prior"])
+    if config.kind == "factorised":
+        return own
+    scales = entropy.scale_tables(config.distribution)
+    return CdfTables(scales.cdfs + own.cdfs, scales.offsets + own.offsets, has_escape=True)
+
+
+def table_count(config: AnyConfig) -> int:
+    """How many tables `coder_tables` gives."""
+    if not isinstance(config, ReferenceConfig):
+        return entropy.SCALE_COUNT
+    if config.kind == "factorised":
+        return config.latents
+    return entropy.SCALE_COUNT + config.hyper
 
 
 def code(
@@ -61,7 +102,7 @@ def code_features(
     masks: tuple[jax.Array, ...],
     quality: jax.Array | None,
 ) -> Coded:
-    """What `code` gives with rounding, from what `analyse` gave."""
+    """What `code` gives with rounding, from what `analyse` gave; for models with levels."""
     given = () if quality is None else (quality,)
     return network(config).apply(
         {"params": params}, features, masks, None, *given, method=hierarchy.code_features
@@ -71,7 +112,12 @@ def code_features(
 def variance_partition(
     config: AnyConfig, x: jax.Array, quality: jax.Array | None = None
 ) -> Partition:
-    """The variance mask of pictures [B, H, W, 3] with the model's thresholds at their quality."""
+    """The variance mask of pictures [B, H, W, 3] with the model's thresholds at their quality.
+
+    Without levels to choose from, it is the finest one everywhere.
+    """
+    if not has_levels(config):
+        return partition.uniform(0, partition.grid_of(*x.shape[1:3]), (x.shape[0],))
     if quality is None:
         return partition.variance(x, config.thresholds)
     first, second = objective.thresholds_at(config, quality)

@@ -135,7 +135,7 @@ def _unit(unit: Any, stage: Stage, features: int, latents: int, gain: float) -> 
     hand_over["kernel"][:, :, features:] /= gain
     unit["hand_over"] = _blend(hand_over, up, (features, from_latent))
     unit["hyper_decoder"] = dict(unit["hyper_decoder"])
-    unit["hyper_decoder"]["prior"] = _with_scales(
+    unit["hyper_decoder"]["prior"] = with_scales(
         unit["hyper_decoder"]["prior"], gain * np.sqrt(stage.variances[:latents] / 2)
     )
     return unit
@@ -153,7 +153,11 @@ def _kernel(stage: Stage, colours: bool = False) -> np.ndarray:
     exchanged.
     """
     weights = stage.weights if colours else _mirror(stage.weights)
-    weights = _mirror(weights.transpose(1, 2, 3, 0))
+    return placed(_mirror(weights.transpose(1, 2, 3, 0)))
+
+
+def placed(weights: np.ndarray) -> np.ndarray:
+    """The 5×5 kernel that joins 2×2 neighbours by weights [2, 2, I, O]."""
     kernel = np.zeros((5, 5, *weights.shape[2:]))
     kernel[CENTRE : CENTRE + 2, CENTRE : CENTRE + 2] = weights
     return kernel
@@ -170,7 +174,7 @@ def _blend(layer: Any, kernel: np.ndarray, *joined: tuple[int, np.ndarray]) -> A
     return {**layer, "kernel": blended.astype(np.float32)}
 
 
-def _with_scales(layer: Any, scales: np.ndarray) -> Any:
+def with_scales(layer: Any, scales: np.ndarray) -> Any:
     """The last layer of a hyper-decoder, with biases that predict zero mean and `scales`."""
     bias = np.zeros_like(layer["bias"])
     latents = len(bias) // 2

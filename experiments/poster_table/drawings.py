@@ -1,0 +1,56 @@
+"""Curves and masks of a study as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import numpy as np
+from matplotlib import pyplot
+
+from experiments.poster_table import tables
+from rdonet_jax import images, report
+
+GAP = 8
+"""Pixels between masks."""
+
+
+def draw_curves(results: tables.Results, metric: str, target: Path) -> None:
+    """Mean rate and quality of all columns, as the suffix of `target` says."""
+    pyplot.rcParams["svg.hashsalt"] = target.name
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for column, pictures in results.items():
+        if mean := tables.mean_curve(pictures, metric):
+            style = "k--" if column == tables.ANCHOR else "-"
+            axes.plot(*mean, style, marker="o", markersize=3, label=column)
+    axes.set_xlabel("bits per pixel")
+    axes.set_ylabel({"psnr": "PSNR in dB", "ms_ssim": "MS-SSIM in dB"}[metric])
+    axes.grid(alpha=0.3)
+    if results:
+        axes.legend(fontsize=7)
+    figure.savefig(target, dpi=150, metadata={"Date": None} if target.suffix == ".svg" else None)
+    pyplot.close(figure)
+
+
+def draw_masks(picture: Path, maps: Sequence[Path], columns: Sequence[str], target: Path) -> None:
+    """A picture's masks: a row for each file of `evaluations.evaluate`, a column for each name."""
+    image = images.load(picture)
+    rows = []
+    for path in maps:
+        with np.load(path) as levels:
+            masks = [report.draw_mask(image, levels[column]) for column in columns]
+        rows.append(_beside(masks, axis=1))
+    images.save(target, _beside(rows, axis=0), force=True)
+
+
+def _beside(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:
+    """Pictures in a row (axis 1) or one below the other (axis 0), white between them."""
+    parts: list[np.ndarray] = []
+    for picture in pictures:
+        gap = list(picture.shape)
+        gap[axis] = GAP
+        parts += [picture, np.full(gap, 255, np.uint8)]
+    return np.concatenate(parts[:-1], axis)

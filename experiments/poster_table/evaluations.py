@@ -1,0 +1,88 @@
+"""Every column of the table by real files: each picture compressed, decoded and measured.
+
+A column is a contestant with a start and passes of search. One evaluation is of one contestant at
+one lambda on one set of pictures; its JSON file is written when it is complete, and marks it done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from rdonet_jax import codec, evaluation, images, partition, rdo, results, search, zoo
+from rdonet_jax.partition import Partition
+from rdonet_jax.prices import Prices
+
+STARTS: Mapping[str, tuple[str, ...]] = {
+    "reference": (),
+    "basic": (rdo.STATIC,),
+    "var": (rdo.STATIC, "variance"),
+}
+"""Where the searches of each contestant start; the reference has none."""
+
+
+def columns(contestant: str) -> list[str]:
+    """The columns of a contestant, such as "var, variance, 2"."""
+    if not STARTS[contestant]:
+        return [contestant]
+    return [f"{contestant}, {start}, {n}" for start in STARTS[contestant] for n in range(3)]
+
+
+def chosen(paths: Mapping[str, Path], most: int) -> dict[str, Path]:
+    """At most so many of the pictures, evenly spread over their list."""
+    names = list(paths)
+    places = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int))
+    return {names[place]: paths[names[place]] for place in places}
+
+
+def partitions(
+    model: zoo.Model, contestant: str, image: np.ndarray
+) -> Iterator[tuple[str, Partition]]:
+    """The partition of every column of a contestant."""
+    if not STARTS[contestant]:
+        yield contestant, codec.choose_partition(model, image, "variance")
+        return
+    prices = Prices(model, image)
+    for start in STARTS[contestant]:
+        steps = list(search.fast(prices, rdo.start_of(model, image, start), rdo.MOST_PASSES))
+        # The start, and a step for every colour of a pass; a second pass may end early.
+        after = (0, min(len(search.COLOURS), len(steps) - 1), len(steps) - 1)
+        for passes, step in enumerate(after):
+            yield f"{contestant}, {start}, {passes}", steps[step].partition
+
+
+def coded(model: zoo.Model, image: np.ndarray, p: Partition) -> dict[str, float | None]:
+    """The result of a picture's file, which is decoded."""
+    data = codec.compress(model, image, p)
+    seen = evaluation.measure(image, codec.decompress(model, data))
+    pixels = image.shape[0] * image.shape[1]
+    return {"bpp": 8 * len(data) / pixels, "psnr": seen.psnr, "ms_ssim": seen.ms_ssim}
+
+
+def evaluate(
+    target: Path, weights: Path, contestant: str, pictures: Mapping[str, Path]
+) -> dict[str, Any]:
+    """Results by column and picture; made and kept in the file `target`, if it is not there yet.
+
+    The level maps of the first picture go beside it, for drawings.
+    """
+    if target.exists():
+        return json.loads(target.read_text())
+    model = zoo.load(str(weights))
+    found: dict[str, dict[str, Any]] = {column: {} for column in columns(contestant)}
+    for number, (name, path) in enumerate(tqdm(pictures.items(), delay=2, leave=False)):
+        image = images.load(path)
+        maps = {}
+        for column, p in partitions(model, contestant, image):
+            found[column][name] = coded(model, image, p)
+            maps[column] = np.asarray(partition.level_map(p))
+        if number == 0:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(target.with_suffix(".npz"), **maps)
+    results.write_json(target, found, force=True)
+    return found

@@ -1,0 +1,135 @@
+"""The table of a study: Bjøntegaard rates against the reference, best, worst and mean picture."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import bjontegaard
+import numpy as np
+
+from experiments.poster_table import evaluations
+from rdonet_jax import objective
+
+METRICS = ("psnr", "ms_ssim")
+ANCHOR = "reference"
+
+CODINGS = 24
+"""Of the whole picture in a pass of the fast search; the search of the papers takes 6 per block."""
+
+
+class Curve(NamedTuple):
+    """Points of a picture, or of means over pictures, by rising rate."""
+
+    bpp: tuple[float, ...]
+    quality: tuple[float, ...]  # dB
+
+
+class Summary(NamedTuple):
+    """Rate against the reference at equal quality, in percent, over the pictures that have one."""
+
+    best: float
+    worst: float
+    average: float
+    pictures: int
+
+
+Results = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
+"""By column and picture: the points at all lambdas, as `evaluations.coded` gives them."""
+
+
+def joined(by_lambda: Sequence[Mapping[str, Mapping[str, Any]]]) -> Results:
+    """The results of all lambdas, one list per column and picture."""
+    first = by_lambda[0]
+    return {
+        column: {name: [part[column][name] for part in by_lambda] for name in first[column]}
+        for column in first
+    }
+
+
+def curve(points: Sequence[Mapping[str, Any]], metric: str) -> Curve | None:
+    """The points of a picture as a curve; None where it is too small for the metric."""
+    if any(point[metric] is None for point in points):
+        return None
+    values = [point[metric] for point in points]
+    if metric == "ms_ssim":
+        values = [float(objective.ms_ssim_db(value)) for value in values]
+    pairs = sorted(zip([point["bpp"] for point in points], values, strict=True))
+    return Curve(*zip(*pairs, strict=True))
+
+
+def mean_curve(pictures: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> Curve | None:
+    """The means over the pictures at every lambda."""
+    curves = [c for points in pictures.values() if (c := curve(points, metric))]
+    if not curves:
+        return None
+    return Curve(*(tuple(np.mean(axis, axis=0).tolist()) for axis in zip(*curves, strict=True)))
+
+
+def bd_rate(anchor: Curve, ours: Curve) -> float | None:
+    """Rate of `ours` over the anchor's at equal quality, in percent; None without an overlap.
+
+    None also for curves that do not rise, of which no rate at a quality can be told.
+    """
+    rising = all(np.all(np.diff(c.quality) > 0) and len(c.bpp) > 1 for c in (anchor, ours))
+    low = max(anchor.quality[0], ours.quality[0])
+    if not rising or low >= min(anchor.quality[-1], ours.quality[-1]):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about curves of fewer than four points
+        rate = bjontegaard.bd_rate(
+            anchor.bpp, anchor.quality, ours.bpp, ours.quality, method="pchip",
+            require_matching_points=False, min_overlap=0,
+        )  # fmt: skip
+    return float(rate) if math.isfinite(rate) else None
+
+
+def summary(results: Results, column: str, metric: str) -> Summary | None:
+    """A column against the reference, picture by picture; None if no picture can be compared."""
+    rates = []
+    for name, points in results[column].items():
+        pair = curve(results[ANCHOR][name], metric), curve(points, metric)
+        if None not in pair and (rate := bd_rate(*pair)) is not None:
+            rates.append(rate)
+    if not rates:
+        return None
+    return Summary(min(rates), max(rates), float(np.mean(rates)), len(rates))
+
+
+def codings(column: str) -> int:
+    """How often the search codes the whole picture."""
+    return CODINGS * int(column.rsplit(", ", 1)[1]) if ", " in column else 0
+
+
+def table(results: Results, metric: str) -> str:
+    """The table in Markdown."""
+    lines = [
+        f"| {metric} | best | worst | average | pictures | codings |",
+        "|---|---|---|---|---|---|",
+    ]
+    for contestant in evaluations.STARTS:
+        for column in evaluations.columns(contestant):
+            if column == ANCHOR:
+                continue
+            found = summary(results, column, metric)
+            cells = ["–"] * 4
+            if found:
+                cells = [f"{value:+.1f} %" for value in found[:3]] + [str(found.pictures)]
+            lines.append(f"| {column} | {' | '.join(cells)} | {codings(column)} |")
+    return "\n".join(lines)
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """The table's numbers and the mean curves, by metric and column."""
+    found: dict[str, Any] = {}
+    for metric in METRICS:
+        found[metric] = {}
+        for column in results:
+            rates, mean = summary(results, column, metric), mean_curve(results[column], metric)
+            found[metric][column] = {
+                "bd_rate": rates and rates._asdict(),
+                "mean_curve": mean and mean._asdict(),
+            }
+    return found

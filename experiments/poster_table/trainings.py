@@ -1,0 +1,45 @@
+"""The trainings of a study, each to the end or to a signal; what is finished is not repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from experiments.poster_table.budgets import Part
+from rdonet_jax import run_folder, training_run
+from rdonet_jax.training_loop import Intervals
+from rdonet_jax.training_run import Sources
+
+
+class InterruptedStudy(RuntimeError):
+    """A signal that ended a training before its last step; the message says which."""
+
+
+def finished(folder: Path, name: str) -> Path | None:
+    """The weights that a part has left, if it came to its end."""
+    return next((folder / "weights").glob(f"{name}-*.safetensors"), None)
+
+
+def train(folder: Path, part: Part, sources: Sources) -> Path:
+    """The weights of a part; trains it, or goes on with its training, if they are not there yet.
+
+    Raises `InterruptedStudy`, and what `training_run.train` raises.
+    """
+    if done := finished(folder, part.name):
+        return done
+    schedule = part.schedule
+    if part.after:
+        schedule = dataclasses.replace(schedule, start=str(finished(folder, part.after)))
+    run = folder / "runs" / part.name
+    often = max(1, schedule.steps // 5)
+    outcome = training_run.train(
+        run,
+        run_folder.Run(part.model, schedule, part.preset),
+        sources,
+        resume=(run / run_folder.CONFIG_FILE).exists(),
+        intervals=Intervals(50, often, often, 10**9),
+        command="python -m experiments.poster_table",
+    )
+    if outcome.stopped_by:
+        raise InterruptedStudy(f"{part.name}: {outcome.stopped_by}; the same command goes on")
+    return training_run.export(run, part.name, folder / "weights")
