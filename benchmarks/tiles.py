@@ -2,8 +2,8 @@
 
     python benchmarks/tiles.py [--model NAME] [--picture FILE] [--megapixels N ...]
 
-Each size is coded in a process of its own, twice in a row: seconds per megapixel are those of the
-second time, when everything is compiled; memory is the most that the process ever held (its
+Each size is coded in a process of its own, some times in a row: seconds per megapixel are those of
+the last time, when everything is compiled; memory is the most that the process ever held (its
 resident set), with Python, JAX and the picture. "Estimate" is what `rdonet_jax.memory` says of the
 coding alone. The pictures are FILE, or a photograph of scikit-image, repeated and cropped, at
 quality 50 with the variance mask, or with everything coded at the finest level (`--finest`), which
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,30 +51,35 @@ def source_of(path: Path | None) -> np.ndarray:
     return skimage.data.astronaut()
 
 
-def measured(options: argparse.Namespace) -> dict[str, float]:
+def clocks() -> np.ndarray:
+    """Seconds on the clock, and of the processors that this process has had."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
     """In this process: one size."""
     (megapixels,) = options.megapixels
     image = picture_of(megapixels, source_of(options.picture))
     model = zoo.load(options.model)
     seconds = {}
     for _ in range(options.repeats):
-        start = time.perf_counter()
+        start = clocks()
         p = codec.choose_partition(model, image, "uniform-16" if options.finest else "variance")
         data = codec.compress(model, image, p)
-        middle = time.perf_counter()
+        middle = clocks()
         codec.decompress(model, data)
-        end = time.perf_counter()
-        seconds = {"encode": middle - start, "decode": end - middle}
+        end = clocks()
+        seconds = {"encode": (middle - start).tolist(), "decode": (end - middle).tolist()}
     grid = partition.grid_of(*image.shape[:2])
     return {
-        **{name: value / megapixels for name, value in seconds.items()},
+        **seconds,
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "estimate": memory.working_set_bytes(model.config, grid) / 2**30,
         "bpp": 8 * len(data) / megapixels / 1e6,
     }
 
 
-def in_another_process(options: argparse.Namespace, megapixels: float) -> dict[str, float]:
+def in_another_process(options: argparse.Namespace, megapixels: float) -> dict[str, Any]:
     command = [sys.executable, __file__, "--here", "--model", options.model]
     command += ["--megapixels", str(megapixels), "--repeats", str(options.repeats)]
     command += ["--picture", str(options.picture)] if options.picture else []
@@ -116,11 +122,16 @@ def main() -> None:
     if options.here:
         print(json.dumps(measured(options)))
         return
-    print(f"{'MP':>5}{'encode':>12}{'decode':>12}{'peak':>12}{'estimate':>12}{'bpp':>7}")
+    print("seconds per megapixel on the clock / of CPUs")
+    print(f"{'MP':>5}{'encode':>15}{'decode':>15}{'peak':>12}{'estimate':>12}{'bpp':>7}")
     for megapixels in options.megapixels:
         found = in_another_process(options, megapixels)
+        times = (
+            " / ".join(f"{seconds / megapixels:.3f}" for seconds in found[name])
+            for name in ("encode", "decode")
+        )
         print(
-            f"{megapixels:>5g}{found['encode']:>7.3f} s/MP{found['decode']:>7.3f} s/MP"
+            f"{megapixels:>5g}{''.join(f'{part:>15}' for part in times)}"
             f"{found['peak']:>8.2f} GiB{found['estimate']:>8.2f} GiB{found['bpp']:>7.3f}",
             flush=True,
         )
