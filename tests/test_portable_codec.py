@@ -18,7 +18,6 @@ from rdonet_jax import (
     entropy,
     memory,
     partition,
-    portable_codec,
     portable_steps,
     windows,
 )
@@ -341,24 +340,15 @@ def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(mini_mode
         )
 
 
-def test_uncompiled_arithmetic_asks_for_the_same_tables(mini_model, photograph):
-    """The two coarser levels, of which one hands on to the other; decoding is given the symbols."""
-    image = photograph[:64, :64]
-    everywhere = tuple(np.ones((n, n), bool) for n in (4, 2, 1))
-
-    def walk():
-        return portable_codec.Walk(mini_model.config, mini_model.params, everywhere, 300, (1, 1))
-
-    sender, receiver = walk(), walk()
-    sender.analyse(image)
-    sent = [sender.send(level, True) for level in (2, 1)]
-    for level, runs in zip((2, 1), sent, strict=True):
-        remaining = iter(runs)
-
-        def take(indices, remaining=remaining):
-            symbols, expected = next(remaining)
-            np.testing.assert_array_equal(indices, expected)
-            return symbols
-
-        with jax.disable_jit():
-            receiver.receive(level, take)
+def test_a_file_decodes_uncompiled_to_the_same_symbols(mini_model, photograph, monkeypatch):
+    """Operation by operation, all three levels."""
+    monkeypatch.setattr(windows, "LADDER", (4,))
+    image = photograph[:64, :128]
+    p = partition.from_level_map(np.kron([[2, 2, 1, 0], [2, 2, 0, 1]], np.ones((2, 2), int)))
+    encoded = codec.encode(mini_model, image, p, 60.0)
+    assert all(sum(run.size for run in runs) for runs in encoded.symbols)
+    with jax.disable_jit():
+        decoded = codec.decode(mini_model, encoded.data)
+    for runs, sent in zip(decoded.symbols, encoded.symbols, strict=True):
+        assert all(map(np.array_equal, runs, sent))
+    assert np.abs(decoded.picture.astype(int) - encoded.picture).max() <= 1
