@@ -10,15 +10,15 @@ import pytest
 pytest.importorskip("bjontegaard", reason="the study needs rdonet-jax[bench]")
 pytest.importorskip("matplotlib", reason="the study needs rdonet-jax[bench]")
 
-from experiments.poster_table import __main__ as study  # noqa: E402
-from experiments.poster_table import (  # noqa: E402
+from experiments.poster_table import __main__ as study
+from experiments.poster_table import (
     budgets,
     drawings,
     evaluations,
     tables,
     trainings,
 )
-from rdonet_jax import images, zoo  # noqa: E402
+from rdonet_jax import images, zoo
 
 
 @pytest.mark.parametrize("name", budgets.BUDGETS)
@@ -115,14 +115,14 @@ def test_an_evaluation_is_of_real_files_and_is_not_repeated(
 ):
     path = tmp_path / "a.png"
     images.save(path, photograph[:150, :200])
-    target = tmp_path / "out" / "var.json"
-    found = evaluations.evaluate(target, tiny_weights, "var", {"a.png": path})
-    assert list(found) == evaluations.columns("var")
+    target = tmp_path / "out" / "basic.json"
+    found = evaluations.evaluate(target, tiny_weights, "basic", {"a.png": path})
+    assert list(found) == evaluations.columns("basic")
     costs = {column: pictures["a.png"]["bpp"] for column, pictures in found.items()}
     assert all(0 < bpp < 5 for bpp in costs.values())
     monkeypatch.setattr(zoo, "load", None)
-    assert evaluations.evaluate(target, tiny_weights, "var", {"a.png": path}) == found
-    shown = ["var, variance, 0", "var, variance, 2"]
+    assert evaluations.evaluate(target, tiny_weights, "basic", {"a.png": path}) == found
+    shown = ["basic, static, 0", "basic, static, 2"]
     drawings.draw_masks(path, [target.with_suffix(".npz")] * 2, shown, tmp_path / "masks.png")
     drawn = images.load(tmp_path / "masks.png")
     assert drawn.shape == (2 * 150 + drawings.GAP, 2 * 200 + drawings.GAP, 3)
