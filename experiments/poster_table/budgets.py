@@ -1,8 +1,8 @@
 """What a study trains, for how long, and on how much of a folder it is evaluated.
 
 Every contestant has the same lambdas, pictures, crops, numbers of steps and step sizes. Networks
-for CPUs have equal numbers of parameters (which takes the reference half as many multiplications
-more); for accelerators they are the published ones, of 198 and 209 kMAC per pixel.
+for CPUs have equal numbers of parameters (which takes the reference half as many
+multiply-accumulates more); for accelerators they are published ones, of 198 and 209 kMAC per pixel.
 """
 
 from __future__ import annotations

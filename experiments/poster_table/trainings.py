@@ -10,6 +10,9 @@ from rdonet_jax import run_folder, training_run
 from rdonet_jax.training_loop import Intervals
 from rdonet_jax.training_run import Sources
 
+CHECKPOINT_STEPS = 100
+"""A stopped training does at most so many steps again."""
+
 
 class InterruptedStudy(RuntimeError):
     """A signal that ended a training before its last step; the message says which."""
@@ -31,13 +34,12 @@ def train(folder: Path, part: Part, sources: Sources) -> Path:
     if part.after:
         schedule = dataclasses.replace(schedule, start=str(finished(folder, part.after)))
     run = folder / "runs" / part.name
-    often = max(1, schedule.steps // 5)
     outcome = training_run.train(
         run,
         run_folder.Run(part.model, schedule, part.preset),
         sources,
         resume=(run / run_folder.CONFIG_FILE).exists(),
-        intervals=Intervals(50, often, often, 10**9),
+        intervals=Intervals(50, schedule.steps, CHECKPOINT_STEPS, schedule.steps),
         command="python -m experiments.poster_table",
     )
     if outcome.stopped_by:
