@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from rdonet_jax import codec, estimation, images, measures, partition, pictures, rdo, results
 from rdonet_jax.measures import Evaluated, EvaluationError, Picture
+from rdonet_jax.models import families
 from rdonet_jax.rdo import Plan
 from rdonet_jax.results import Row
 from rdonet_jax.zoo import Model
@@ -155,14 +156,15 @@ def code_all(
         yield Evaluated(Row(picture.name, bpp, *seen, encoding_time, decoding_time), decoded)
 
 
-def description(rows: Sequence[Row], settings: Settings) -> str:
+def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
     """What the numbers are, on one line, for the results file and below the table."""
     if settings.estimate:
         kind = "estimated rate, no files"
     else:
         kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
     count = f"mean over pictures: {len(rows)}"
-    return "; ".join([kind, _plan_words(settings.plan), count, *results.notes(rows)])
+    masks = _plan_words(settings.plan) if families.has_levels(model.config) else "one level"
+    return "; ".join([kind, masks, count, *results.notes(rows)])
 
 
 def recorded(settings: Settings) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def _model_curves(
         _show_point(study, setting.label(), point, width, not found, show)
         curve = found.get(setting.curve) or Curve(
             setting.curve,
-            evaluation.description(rows, setting.settings),
+            evaluation.description(setting.model, rows, setting.settings),
             (),
             {**evaluation.recorded(setting.settings), "weights": []},
         )

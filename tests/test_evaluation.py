@@ -66,7 +66,7 @@ def test_files_are_written_by_the_range_coder_that_is_asked_for(
     header, _ = bitstream.parse((tmp_path / f"{row.name}.rdo").read_bytes())
     assert header.coder == coder.CODERS[coder_name]
     settings = evaluation.Settings(coder=coder_name)
-    words = evaluation.description([row], settings)
+    words = evaluation.description(tiny_model, [row], settings)
     assert words.startswith(f"real files, {coder_name} range coder, ")
 
 
@@ -139,7 +139,7 @@ def test_an_exact_copy_has_no_finite_psnr_and_the_mean_leaves_it_out(photograph,
     rows = [Row("copy", 1.0, *quality), Row("other", 2.0, 30.0, None)]
     assert quality.psnr is None
     assert results.mean(rows)[:4] == ("mean", 1.5, 30.0, pytest.approx(1.0))
-    description = evaluation.description(rows, Settings(estimate=True))
+    description = evaluation.description(tiny_model, rows, Settings(estimate=True))
     result = curves.to_json(Curve("tiny", description, (curves.point(None, rows),)))
     assert "PSNR leaves out 1 of 2" in result["description"]
     assert json.loads(json.dumps(result, allow_nan=False)) == result

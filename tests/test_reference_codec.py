@@ -19,7 +19,7 @@ from rdonet_jax import (
     codec,
     config,
     descriptions,
-    evaluation,
+    estimation,
     images,
     partition,
     rdo,
@@ -89,7 +89,7 @@ def test_every_symbol_lies_in_the_section_of_the_finest_level(model, encoded):
 
 def test_a_file_is_as_large_as_the_estimate_says_and_shows_its_picture(model, encoded):
     image, p, sent = encoded
-    estimate = evaluation.estimate_picture(model, image, p)
+    estimate = estimation.estimate_picture(model, image, p)
     _, sections = bitstream.parse(sent.data)
     assert len(sections.level0) == pytest.approx(estimate.bits / 8, rel=0.005, abs=4)
     difference = np.abs(sent.picture.astype(int) - estimate.decoded)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax import codec, evaluation, images, partition, rdo, results, search, zoo
+from rdonet_jax import codec, images, measures, partition, rdo, results, search, zoo
 from rdonet_jax.partition import Partition
 from rdonet_jax.prices import Prices
 
@@ -59,7 +59,7 @@ def partitions(
 def coded(model: zoo.Model, image: np.ndarray, p: Partition) -> dict[str, float | None]:
     """The result of a picture's file, which is decoded."""
     data = codec.compress(model, image, p)
-    seen = evaluation.measure(image, codec.decompress(model, data))
+    seen = measures.measure(image, codec.decompress(model, data))
     pixels = image.shape[0] * image.shape[1]
     return {"bpp": 8 * len(data) / pixels, "psnr": seen.psnr, "ms_ssim": seen.ms_ssim}
 

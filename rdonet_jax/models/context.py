@@ -85,7 +85,8 @@ def neighbours_at(frame: jax.Array, at: Front) -> jax.Array:
 
 def values_at(grid: jax.Array, at: Front) -> jax.Array:
     """The values [B, P, ·] of a grid [B, h, w, ·] at a wavefront; arbitrary where not real."""
-    return grid[:, jnp.minimum(at.rows, grid.shape[1] - 1), jnp.maximum(at.columns, 0)]
+    here = jnp.minimum(at.rows, grid.shape[1] - 1), jnp.maximum(at.columns, 0)
+    return jnp.asarray(grid)[:, *here]
 
 
 def placed(frame: jax.Array, at: Front, values: jax.Array) -> jax.Array:
