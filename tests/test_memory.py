@@ -33,7 +33,7 @@ def taken(lowered, given):
 def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
     preset = config.preset(name)
     state = shaped(8, preset.trunk[2])
-    actual = taken(fixed_codec.synthesise.lower(preset, parameters(preset), state), state)
+    actual = taken(fixed_codec.synthesise.lower(preset, False, parameters(preset), state), state)
     assert actual <= memory.working_set_bytes(preset, GRID) <= 1.5 * actual
 
 
@@ -51,7 +51,9 @@ def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
     settled = jax.ShapeDtypeStruct((1, side, side), bool)
     actual = max(
         taken(portable_steps.analyse.lower(preset, params, pixels, extent), pixels),
-        taken(portable_steps.synthesise.lower(preset, params, d, settled, extent), (d, settled)),
+        taken(
+            portable_steps.synthesise.lower(preset, False, params, d, settled, extent), (d, settled)
+        ),
     )
     # What libraries of convolutions take for themselves is in the estimate, not in the account.
     assert actual <= memory.working_set_bytes(preset, (1, 1)) <= 4 * actual
