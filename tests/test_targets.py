@@ -45,7 +45,7 @@ def test_the_number_found_is_the_last_within_the_limit_or_as_near_as_is_tolerate
         return
     assert solved.value == values[solved.number] <= limit
     assert solved.number == within[-1] or solved.value >= limit - 0.01
-    assert solved.trials <= 16
+    assert solved.trials <= 25  # after five, every other one halves what is left
 
 
 def test_on_curves_like_those_of_pictures_five_trials_are_usual():

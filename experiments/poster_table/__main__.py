@@ -20,11 +20,11 @@ from rdonet_jax import (
     checkpoints,
     codec,
     config,
+    curves,
     divergence,
     evaluation,
     images,
     pictures,
-    results,
     run_folder,
     zoo,
 )
@@ -69,7 +69,7 @@ def claim(options: argparse.Namespace, budget: budgets.Budget) -> None:
         raise StudyError(f"{options.out}: holds a study of another budget")
     options.out.mkdir(parents=True, exist_ok=True)
     described = {"budget": made_of, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
-    results.write_json(target, described, force=True)
+    curves.write_json(target, described, force=True)
 
 
 def trained(options: argparse.Namespace, budget: budgets.Budget) -> None:
@@ -104,7 +104,7 @@ def evaluated(
 def report(out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]) -> None:
     """Table, curves and masks of a set of pictures."""
     found = evaluated(out, budget, which, folders)
-    results.write_json(out / f"{which}.json", tables.to_json(found), force=True)
+    curves.write_json(out / f"{which}.json", tables.to_json(found), force=True)
     text = "\n\n".join(tables.table(found, metric) for metric in tables.METRICS)
     (out / f"{which}.md").write_text(text + "\n")
     for metric in tables.METRICS:

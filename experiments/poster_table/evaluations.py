@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax import codec, images, measures, partition, rdo, results, search, zoo
+from rdonet_jax import codec, curves, images, measures, partition, rdo, search, zoo
 from rdonet_jax.partition import Partition
 from rdonet_jax.prices import Prices
 
@@ -84,5 +84,5 @@ def evaluate(
         if number == 0:
             target.parent.mkdir(parents=True, exist_ok=True)
             np.savez(target.with_suffix(".npz"), **maps)
-    results.write_json(target, found, force=True)
+    curves.write_json(target, found, force=True)
     return found
