@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import multiprocessing
 import random
@@ -56,9 +57,9 @@ class Findings(NamedTuple):
 
 
 def valid_files(model: Model) -> list[bytes]:
-    """Small files of all forms, of noise and of something smooth, at all levels."""
+    """Small files of all forms, of noise and of something smooth, at all levels, by all coders."""
     rng = np.random.default_rng(0)
-    files = []
+    files, coders = [], _installed()
     for height, width in ((1, 1), (64, 64), (70, 130), (128, 65)):
         smooth = np.add.outer(np.arange(height), 2 * np.arange(width))[..., None] + [0, 40, 80]
         noise = rng.integers(0, 60, (height, width, 3))
@@ -72,8 +73,19 @@ def valid_files(model: Model) -> list[bytes]:
         for picture in pictures:
             p = _any_partition(rng, height, width)
             quality = float(rng.integers(0, 101))
-            files.append(codec.compress(model, picture, p, quality))
+            name = coders[len(files) % len(coders)]
+            files.append(codec.encode(model, picture, p, quality, name, reconstruct=False).data)
     return files
+
+
+def _installed() -> list[str]:
+    """The range coders that there are; each takes time and memory when it is used first."""
+    found = []
+    for name in coder.CODERS:
+        with contextlib.suppress(coder.MissingCoderError):
+            coder.require(name)
+            found.append(name)
+    return found
 
 
 def _any_partition(rng: np.random.Generator, height: int, width: int) -> partition.Partition:
