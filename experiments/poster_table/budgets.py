@@ -46,7 +46,7 @@ class Budget:
 
 
 BUDGETS: Mapping[str, Budget] = {
-    "toy": Budget("tiny", "mbt2018-tiny", (0.004, 0.03), 6, 4, 2, 64, 1e-3, 2, "linear", 1),
+    "toy": Budget("tiny", "mbt2018-tiny", (0.004, 0.03), 6, 4, 4, 128, 2e-4, 2, "linear", 1),
     "cpu": Budget(
         "small", "mbt2018-small", (0.0018, 0.0067, 0.025), 650, 350, 8, 256, 4e-4, 50, "linear", 8
     ),

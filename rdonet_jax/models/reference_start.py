@@ -3,9 +3,9 @@
 The counterpart of `models.linear` for them: the same hierarchical Karhunen-Loève transform of the
 same Markov model of pictures, with as many directions as the layers have channels, the same step of
 the quantiser for a lambda, the same share of the random start left in every kernel, scales at the
-deviations of the model. A GDN needs no mirrored channels, since it is odd: every stage halves what
-it joins, so that activations stay within ±1, where GDN is next to linear, and the last one takes
-them to steps.
+deviations of the model. A GDN needs no mirrored channels, since it is odd. Every stage doubles what
+equal inputs come to, so the norms' weights begin four times smaller from stage to stage: all of
+them bend what they are given equally little.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ import numpy as np
 from rdonet_jax.config import ConfigError, ReferenceConfig
 from rdonet_jax.models import linear
 
-HALF = 0.5
-"""What a 2×2 mean of equal inputs loses in an orthonormal stage and gains again by this."""
-
 
 def initialise(params: Any, config: ReferenceConfig, lmbda: float) -> Any:
     """Fresh parameters (of `reference.initialise`) turned into the linear transform coder.
@@ -32,31 +29,39 @@ def initialise(params: Any, config: ReferenceConfig, lmbda: float) -> Any:
         raise ConfigError("the three-stage transforms have no linear start; use the random start")
     transform = linear.stages((*config.trunk, config.latents))
     gain = linear.step_gain(lmbda)
-    before_last = HALF ** len(config.trunk)
-    scales = [HALF] * len(config.trunk) + [gain / before_last]
     params = dict(jax.tree_util.tree_map(np.array, params))
-    analysis, synthesis = dict(params["g_a"]), dict(params["g_s"])
-    last = len(transform) - 1
-    for number, (stage, scale) in enumerate(zip(transform, scales, strict=True)):
-        kernel = linear.placed(stage.weights.transpose(1, 2, 3, 0))
-        down, up = f"stage_{number}", f"stage_{last - number}"
-        analysis[down] = _blend(analysis[down], kernel, scale)
-        synthesis[up] = _blend(synthesis[up], kernel.swapaxes(2, 3), 1 / scale)
-    params["g_a"], params["g_s"] = analysis, synthesis
+    params["g_a"], params["g_s"] = _transforms(params["g_a"], params["g_s"], transform, gain)
     if config.kind != "factorised":
-        # As wide as a Laplace distribution of this deviation is at scale b.
         deviations = gain * np.sqrt(transform[-1].variances)
-        width = deviations / np.sqrt(2) if config.distribution == "laplace" else deviations
+        # A Laplace distribution of this deviation has a smaller scale b.
+        scales = deviations / np.sqrt(2) if config.distribution == "laplace" else deviations
         room, layer = _last_of_prior(config)
-        params[room] = {
-            **params[room], layer: linear.with_scales(params[room][layer], width)
-        }  # fmt: skip
+        params[room] = {**params[room], layer: linear.with_scales(params[room][layer], scales)}
     if config.kind == "context":
         # Neighbours are many steps large: unlearned, they would upset what the scales begin with.
         layer = params["context"]["convolution"]
         faint = {**layer, "kernel": linear.RANDOM_SHARE * layer["kernel"]}
         params["context"] = {"convolution": faint}
     return jax.tree_util.tree_map(jnp.asarray, params)
+
+
+def _transforms(
+    analysis: Any, synthesis: Any, transform: list[linear.Stage], gain: float
+) -> tuple[Any, Any]:
+    """g_a and g_s as the transform and its transpose, y in steps of the quantiser."""
+    analysis, synthesis = dict(analysis), dict(synthesis)
+    last = len(transform) - 1
+    for number, stage in enumerate(transform):
+        kernel = linear.placed(stage.weights.transpose(1, 2, 3, 0))
+        scale = gain if number == last else 1.0
+        down, up = f"stage_{number}", f"stage_{last - number}"
+        analysis[down] = _blend(analysis[down], kernel, scale)
+        synthesis[up] = _blend(synthesis[up], kernel.swapaxes(2, 3), 1 / scale)
+        if number < last:
+            for side, norm in ((analysis, f"gdn_{number}"), (synthesis, f"gdn_{last - number}")):
+                # GDN keeps the square roots of its weights.
+                side[norm] = {**side[norm], "gamma": side[norm]["gamma"] * 0.5 ** (number + 1)}
+    return analysis, synthesis
 
 
 def _last_of_prior(config: ReferenceConfig) -> tuple[str, str]:
