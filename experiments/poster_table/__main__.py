@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -128,6 +129,7 @@ def main(arguments: Sequence[str]) -> int:
     """The exit code: 0, or 1 after one line that says what is wrong."""
     options = parse(arguments)
     budget = budgets.BUDGETS[options.budget]
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every default it takes
     try:
         for folders in (options.valid, options.test):
             evaluation.named_pictures(folders)
