@@ -9,9 +9,9 @@ those of training of 8 crops of 256x256. "First" is the first call of all, compi
 change the arithmetic, only the number of bytes that the range coder has to move. kMAC are thousands
 of multiply-accumulates per pixel, as the layers are defined.
 
-With `--compressai`, CompressAI's mbt2018_mean codes the same picture in the same run, with as many
-threads as there are CPUs and untrained weights; it lies in an environment of its own, which is made
-with pip at the first time.
+With `--compressai`, CompressAI's mbt2018_mean and mbt2018 code the same picture in the same run,
+with as many threads as there are CPUs and untrained weights, and their times are divided by ours.
+CompressAI lies in an environment of its own, which is made with pip at the first time.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) ->
 
 
 def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict:
-    """What `speed_compressai.py` prints about mbt2018_mean and this picture."""
+    """What `speed_compressai.py` prints about this picture."""
     install(environment, COMPRESSAI)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "picture.npy"
@@ -122,19 +122,13 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-training", action="store_true", help="the codec alone")
-    parser.add_argument("--compressai", action="store_true", help="compare with mbt2018_mean")
+    parser.add_argument("--compressai", action="store_true", help="compare with CompressAI")
     parser.add_argument("--environment", type=Path, default=place(COMPRESSAI), help="of CompressAI")
     options = parser.parse_args()
     image = load_picture(options.picture)
     print(f"jax {jax.__version__} on {jax.local_devices()}, median of {options.repeats}")
     print(f"{'network':<14}{'what':<34}{'kMAC':>7}{'first':>9}{'compiling':>11}{'then':>10}")
-
-    def show(name: str, what: str, kmacs: float, first: float, then: float) -> None:
-        print(
-            f"{name:<14}{what:<34}{kmacs:>7.1f}{first:>7.2f} s{first - then:>9.2f} s{then:>8.3f} s",
-            flush=True,
-        )
-
+    ours = {}
     for name in options.preset:
         preset = config.preset(name)
         counted = macs.per_pixel(preset)
@@ -142,7 +136,8 @@ def main() -> None:
             "compress": macs.of_encoder(counted) / 1e3,
             "decompress": macs.of_decoder(counted) / 1e3,
         }
-        for what, seconds in codec_times(preset, image, options.repeats).items():
+        ours[name] = codec_times(preset, image, options.repeats)
+        for what, seconds in ours[name].items():
             show(name, f"{what} 768x512", kmacs[what], *seconds)
         if not options.no_training:
             first, then = training_times(preset, image, options.repeats)
@@ -150,12 +145,27 @@ def main() -> None:
             show(name, "training step, 8 crops of 256x256", total, first, then)
             print(f"{name:<14}{'training':<34}{CROPS[0] / then:>10.2f} crops/s")
     if options.compressai:
-        found = compressai_times(options.environment, image, options.repeats)
-        for what, (first, then) in found["seconds"].items():
-            show(
-                "mbt2018_mean", f"{what} 768x512", found["macs_per_pixel"][what] / 1e3, first, then
-            )
-        print("mbt2018_mean: " + ", ".join(f"{k} {v}" for k, v in found["versions"].items()))
+        compare(ours, compressai_times(options.environment, image, options.repeats))
+
+
+def compare(ours: dict[str, dict], found: dict) -> None:
+    """CompressAI's times, and how many times ours they are."""
+    for name, measured in found["networks"].items():
+        for what, seconds in measured["seconds"].items():
+            show(name, f"{what} 768x512", measured["macs_per_pixel"][what] / 1e3, *seconds)
+    for name, measured in found["networks"].items():
+        for preset, times in ours.items():
+            ratios = [f"{measured['seconds'][w][1] / times[w][1]:.1f} x to {w}" for w in times]
+            print(f"{name} against {preset}: {', '.join(ratios)}")
+    print("CompressAI: " + ", ".join(f"{k} {v}" for k, v in found["versions"].items()))
+
+
+def show(name: str, what: str, kmacs: float, first: float, then: float) -> None:
+    """A line of the table."""
+    print(
+        f"{name:<14}{what:<34}{kmacs:>7.1f}{first:>7.2f} s{first - then:>9.2f} s{then:>8.3f} s",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Compress and decompress by CompressAI's mbt2018_mean: the other side of `speed.py`.
+"""Compress and decompress by CompressAI's mbt2018_mean and mbt2018: the other side of `speed.py`.
 
     python benchmarks/speed_compressai.py PICTURE.npy REPEATS THREADS
 
 runs in an environment of its own, with CompressAI and PyTorch, on uint8 [H, W, 3], and prints a
-line of JSON: seconds of the first call and the median of the others, multiply-accumulates per
-pixel. The weights are untrained, which changes what the range coder is given and nothing else.
+line of JSON: by network the seconds of the first call and the median of the others, and
+multiply-accumulates per pixel. The weights are untrained, which changes what the range coder is
+given and nothing else.
 """
 
 from __future__ import annotations
@@ -17,17 +18,16 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
-from compressai.zoo import mbt2018_mean
+from compressai import zoo
 from training_compressai import macs_per_pixel
 
 QUALITY = 3
+NETWORKS = ("mbt2018_mean", "mbt2018")
 
 
-def main() -> None:
-    torch.set_num_threads(int(sys.argv[3]))
-    pixels = np.load(sys.argv[1])
-    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous().float() / 255
-    model = mbt2018_mean(quality=QUALITY, pretrained=False).eval()
+def measured(name: str, x: torch.Tensor, repeats: int) -> dict:
+    """Of one network of CompressAI's, for a picture [1, 3, H, W] in [0, 1]."""
+    model = getattr(zoo, name)(quality=QUALITY, pretrained=False).eval()
     model.update()
     latest = {}
 
@@ -38,25 +38,29 @@ def main() -> None:
         model.decompress(latest["strings"], latest["shape"])
 
     seconds = {}
-    with torch.no_grad():
-        for name, function in (("compress", compress), ("decompress", decompress)):
-            taken = []
-            for _ in range(int(sys.argv[2]) + 1):
-                start = time.perf_counter()
-                function()
-                taken.append(time.perf_counter() - start)
-            seconds[name] = (taken[0], statistics.median(taken[1:]))
-        parts = {
-            "compress": (model.g_a, model.h_a, model.h_s),
-            "decompress": (model.h_s, model.g_s),
-        }
-        counted = macs_per_pixel(model, x, parts)
-    about = {
-        "seconds": seconds,
-        "macs_per_pixel": counted,
-        "versions": {name: version(name) for name in ("compressai", "torch")},
+    for what, function in (("compress", compress), ("decompress", decompress)):
+        taken = []
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            function()
+            taken.append(time.perf_counter() - start)
+        seconds[what] = (taken[0], statistics.median(taken[1:]))
+    context = (model.context_prediction, model.entropy_parameters) if name == "mbt2018" else ()
+    parts = {
+        "compress": (model.g_a, model.h_a, model.h_s, *context),
+        "decompress": (model.h_s, model.g_s, *context),
     }
-    print(json.dumps(about))
+    return {"seconds": seconds, "macs_per_pixel": macs_per_pixel(model, x, parts)}
+
+
+def main() -> None:
+    torch.set_num_threads(int(sys.argv[3]))
+    pixels = np.load(sys.argv[1])
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous().float() / 255
+    with torch.no_grad():
+        found = {name: measured(name, x, int(sys.argv[2])) for name in NETWORKS}
+    versions = {name: version(name) for name in ("compressai", "torch")}
+    print(json.dumps({"networks": found, "versions": versions}))
 
 
 if __name__ == "__main__":

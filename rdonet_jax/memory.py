@@ -29,7 +29,7 @@ def working_set_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
     """
     blocks, pixels = math.prod(grid), 3 * BLOCK**2
     if isinstance(config, PortableConfig):
-        window = max(windows.LADDER) ** 2 * _SCALAR_BYTES * _window_scalars(config)
+        window = max(map(math.prod, windows.LADDER)) * _SCALAR_BYTES * _window_scalars(config)
         return blocks * (_held_bytes(config) + pixels) + window
     count = _reference_scalars if isinstance(config, ReferenceConfig) else _fixed_scalars
     return blocks * (_SCALAR_BYTES * count(config) + pixels)

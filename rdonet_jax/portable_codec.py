@@ -11,6 +11,7 @@ of positions. What a level knows lies on the host.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -88,7 +89,7 @@ class Walk(walk.Walk):
         self.config, self.params, self.masks, self.grid = config, params, masks, grid
         self.quality = np.array([quality], np.int32)
         self._at = steps.at_quality(config, params, self.quality)
-        self._blocks = windows.blocks_for(grid)
+        self._shape = windows.shape_for(grid)
         self._needed = needed(masks)
         self._features: dict[int, np.ndarray] = {}
         self._coarser: Level | None = None
@@ -146,8 +147,9 @@ class Walk(walk.Walk):
             extent = window.extent(e.shape[:2], HYPER_STRIDE)
             return steps.propose(self.config, level, self.params, *given, self.quality, extent)
 
-        side = windows.side_at(self._blocks, level) // HYPER_STRIDE
-        for window, (y, z) in _in_turn(windows.over(areas, side, 1), proposed):
+        rows, columns = windows.sides_at(self._shape, level)
+        sides = rows // HYPER_STRIDE, columns // HYPER_STRIDE
+        for window, (y, z) in _in_turn(windows.over(areas, sides, 1), proposed):
             found.take(window, y, z)
         return found
 
@@ -265,7 +267,7 @@ class Walk(walk.Walk):
 
     def _positions(self, level: int) -> int:
         """How many positions of a level compiled steps take at a time, in all planes."""
-        return (self._blocks * BLOCK // STRIDES[level]) ** 2
+        return math.prod(self._shape) * (BLOCK // STRIDES[level]) ** 2
 
     def _transformed(
         self,
@@ -279,8 +281,8 @@ class Walk(walk.Walk):
         """What a step gives in all windows over a level: [factor · h, factor · w, channels]."""
         grid = self.masks[level].shape
         whole = np.empty((factor * grid[0], factor * grid[1], channels), dtype)
-        side = windows.side_at(self._blocks, level)
-        for window, found in _in_turn(windows.over(grid, side, margin), step):
+        sides = windows.sides_at(self._shape, level)
+        for window, found in _in_turn(windows.over(grid, sides, margin), step):
             whole[window.place(factor)] = window.core(found, factor)
         return whole
 

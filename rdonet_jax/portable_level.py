@@ -39,13 +39,14 @@ class Positions(NamedTuple):
         for first in range(0, count, size):
             part = slice(first, min(first + size, count))
             missing = size - (part.stop - part.start)
-            yield part, Positions(*(np.pad(v[part], (0, missing), mode="edge") for v in self))
+            yield part, Positions(*(np.append(v[part], v[part][-1:].repeat(missing)) for v in self))
 
 
 def filled_up(values: np.ndarray, size: int) -> np.ndarray:
     """[n, ...] with zeros behind, [size, ...]."""
-    missing = size - len(values)
-    return np.pad(values, [(0, missing), *[(0, 0)] * (values.ndim - 1)]) if missing else values
+    filled = np.zeros((size, *values.shape[1:]), values.dtype)
+    filled[: len(values)] = values
+    return filled
 
 
 class Level:

@@ -1,4 +1,4 @@
-"""Windows of one size over grids of any size: where they lie, how arrays are cut and put together.
+"""Windows of one shape over grids of any size: where they lie, how arrays are cut and put together.
 
 A window is for its *core*; around that it sees as much as what is computed in it reaches, except
 where the picture ends. Windows that a picture is larger than lie inside of it; in the others it
@@ -7,6 +7,8 @@ lies at the top left, and what is beyond its extent counts as nothing.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,8 +16,13 @@ import numpy as np
 
 from rdonet_jax.partition import BLOCK, STRIDES
 
-LADDER = (8, 16)
-"""Sides of the windows in 64x64 blocks: one for small pictures, one for all others."""
+Sides = tuple[int, int]
+"""Of a grid or a window: rows and columns."""
+
+LADDER: tuple[Sides, ...] = ((8, 8), (8, 12), (12, 8), (16, 16))
+"""Sides of the windows in 64x64 blocks: three for small pictures, one for all others. The oblong
+ones are photographs of 0.4 megapixels, in one piece. A hyper-latent of the coarsest level is for 16
+blocks, of which each shape has a multiple."""
 
 LEAST_SIDE = 16
 """Positions on the side of a window of a coarse level: less than that would be margins alone."""
@@ -37,7 +44,7 @@ class Window(NamedTuple):
 
     rows: Span
     columns: Span
-    side: int
+    sides: Sides
 
     def place(self, factor: int = 1) -> tuple[slice, slice]:
         """Where the core lies in an array with `factor` entries per position and side."""
@@ -53,8 +60,8 @@ class Window(NamedTuple):
     def extent(self, shape: tuple[int, ...], factor: int = 1) -> np.ndarray:
         """How many rows and columns of an array [h, w] the window sees, int32 [2]."""
         left = [
-            min(length - span.start * factor, self.side * factor)
-            for length, span in zip(shape, self[:2], strict=True)
+            min(length - span.start * factor, side * factor)
+            for length, span, side in zip(shape, self[:2], self.sides, strict=True)
         ]
         return np.array(left, np.int32)
 
@@ -74,30 +81,31 @@ def spans(length: int, side: int, margin: int) -> list[Span]:
     return [Span(*span) for span in zip(starts, [0, *stops[:-1]], stops, strict=True)]
 
 
-def over(grid: tuple[int, int], side: int, margin: int) -> Iterator[Window]:
-    """The windows over `grid` = (rows, columns) of positions, row by row."""
-    for rows in spans(grid[0], side, margin):
-        for columns in spans(grid[1], side, margin):
-            yield Window(rows, columns, side)
+def over(grid: Sides, sides: Sides, margin: int) -> Iterator[Window]:
+    """The windows of `sides` over a grid, in positions, row by row."""
+    along = (spans(length, side, margin) for length, side in zip(grid, sides, strict=True))
+    for rows, columns in itertools.product(*along):
+        yield Window(rows, columns, sides)
 
 
-def blocks_for(grid: tuple[int, int]) -> int:
-    """The side, one of `LADDER`, that takes the least work for `grid` = (rows, columns) of blocks.
+def shape_for(grid: Sides) -> Sides:
+    """The shape, one of `LADDER`, that takes the least work for a grid of blocks.
 
     What reaches from pixels to the finest level, or back, is most of the work.
     """
-    return min(LADDER, key=lambda blocks: blocks**2 * _count(grid, blocks))
+    return min(LADDER, key=lambda shape: math.prod(shape) * _count(grid, shape))
 
 
-def side_at(blocks: int, level: int) -> int:
-    """The side of a level's windows, in its positions."""
-    return max(blocks * BLOCK // STRIDES[level], LEAST_SIDE)
+def sides_at(shape: Sides, level: int) -> Sides:
+    """The sides of a level's windows, in its positions."""
+    rows, columns = (max(blocks * BLOCK // STRIDES[level], LEAST_SIDE) for blocks in shape)
+    return rows, columns
 
 
-def _count(grid: tuple[int, int], blocks: int) -> int:
+def _count(grid: Sides, shape: Sides) -> int:
     per_block = BLOCK // STRIDES[0]
-    sides = (len(spans(per_block * n, side_at(blocks, 0), MARGIN)) for n in grid)
-    return int(np.prod([*sides]))
+    sides = zip(grid, sides_at(shape, 0), strict=True)
+    return math.prod(len(spans(per_block * n, side, MARGIN)) for n, side in sides)
 
 
 def cut(array: np.ndarray, window: Window, factor: int = 1) -> np.ndarray:
@@ -105,10 +113,10 @@ def cut(array: np.ndarray, window: Window, factor: int = 1) -> np.ndarray:
 
     Where the array has ended, it is continued by replication.
     """
-    size = window.side * factor
-    rows, columns = (slice(s.start * factor, s.start * factor + size) for s in window[:2])
-    seen = array[rows, columns]
-    missing = [(0, size - have) for have in seen.shape[:2]]
+    sizes = [side * factor for side in window.sides]
+    starts = [span.start * factor for span in window[:2]]
+    seen = array[tuple(slice(s, s + size) for s, size in zip(starts, sizes, strict=True))]
+    missing = [(0, size - have) for size, have in zip(sizes, seen.shape[:2], strict=True)]
     if any(map(any, missing)):
         seen = np.pad(seen, [*missing, *[(0, 0)] * (array.ndim - 2)], mode="edge")
     return seen[None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -41,14 +43,14 @@ def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
 def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
     preset = config.preset(name)
     params = parameters(preset)
-    side = windows.side_at(max(windows.LADDER), 0)
+    rows, columns = windows.sides_at(max(windows.LADDER, key=math.prod), 0)
 
     def window(factor, channels, dtype=jnp.float32):
-        return jax.ShapeDtypeStruct((1, factor * side, factor * side, channels), dtype)
+        return jax.ShapeDtypeStruct((1, factor * rows, factor * columns, channels), dtype)
 
     extent = jax.ShapeDtypeStruct((2,), jnp.int32)
     pixels, d = window(16, 3, jnp.uint8), window(1, preset.features[0])
-    settled = jax.ShapeDtypeStruct((1, side, side), bool)
+    settled = jax.ShapeDtypeStruct((1, rows, columns), bool)
     actual = max(
         taken(portable_steps.analyse.lower(preset, params, pixels, extent), pixels),
         taken(

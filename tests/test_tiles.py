@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import skimage.data
@@ -10,8 +12,8 @@ from rdonet_jax import codec, partition, windows
 from tests.conftest import quick_key
 from tests.test_codec import assert_same_symbols, picture_of
 
-SMALL, WHOLE = 4, 14
-"""Sides of windows in blocks: one that most pictures need several of, and one that all fit in."""
+SMALL, OBLONG, WHOLE = (4, 4), (8, 4), (14, 14)
+"""Sides of windows in blocks: two that most pictures need several of, and one that all fit in."""
 
 SIZES = [(1, 1), (64, 836), (700, 60), (330, 401), (512, 832), (850, 833)]
 
@@ -21,16 +23,16 @@ def picture():
     return skimage.data.astronaut()
 
 
-def coded(model, image, p, blocks, quality=60):
-    """In windows of so many blocks alone."""
+def coded(model, image, p, shape, quality=60):
+    """In windows of one shape alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "LADDER", (blocks,))
+        patch.setattr(windows, "LADDER", (shape,))
         return codec.encode(model, image, p, quality)
 
 
-def opened(model, data, blocks):
+def opened(model, data, shape):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "LADDER", (blocks,))
+        patch.setattr(windows, "LADDER", (shape,))
         return codec.decode(model, data)
 
 
@@ -39,17 +41,19 @@ def test_files_of_many_windows_are_those_of_one(mini_model, picture, size):
     """All levels are coded somewhere, and their borders cross those of windows everywhere."""
     image = picture_of(picture, *size)
     p = partition.random(quick_key(sum(size)), partition.grid_of(*size))
-    parts, whole = (coded(mini_model, image, p, blocks) for blocks in (SMALL, WHOLE))
-    assert_same_symbols(parts, whole)
-    assert parts.data == whole.data
-    assert np.abs(parts.picture.astype(int) - whole.picture).max() <= 1
+    whole = coded(mini_model, image, p, WHOLE)
+    for shape in (SMALL, OBLONG):
+        parts = coded(mini_model, image, p, shape)
+        assert_same_symbols(parts, whole)
+        assert parts.data == whole.data
+        assert np.abs(parts.picture.astype(int) - whole.picture).max() <= 1
 
 
 def test_each_decodes_what_the_other_has_written(mini_model, picture):
     image = picture_of(picture, 450, 600)
     p = partition.random(quick_key(7), partition.grid_of(450, 600))
-    encoded = {blocks: coded(mini_model, image, p, blocks) for blocks in (SMALL, WHOLE)}
-    for writer, reader in ((SMALL, WHOLE), (WHOLE, SMALL)):
+    encoded = {shape: coded(mini_model, image, p, shape) for shape in (SMALL, OBLONG, WHOLE)}
+    for writer, reader in itertools.permutations(encoded, 2):
         decoded = opened(mini_model, encoded[writer].data, reader)
         assert_same_symbols(decoded, encoded[writer])
         np.testing.assert_array_equal(decoded.picture, encoded[reader].picture)
@@ -58,9 +62,10 @@ def test_each_decodes_what_the_other_has_written(mini_model, picture):
 def test_the_variance_mask_is_that_of_the_whole_picture(mini_model, picture, monkeypatch):
     image = picture_of(picture, 700, 1100)
     masks = []
-    for ladder in ((3,), (20,)):
+    for ladder in (((3, 3),), ((2, 4),), ((20, 20),)):
         monkeypatch.setattr(windows, "LADDER", ladder)
         masks.append(codec.choose_partition(mini_model, image, "variance", 30))
-    for ours, theirs in zip(*masks, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    for splits in zip(*masks, strict=True):
+        for ours in splits[:-1]:
+            np.testing.assert_array_equal(ours, splits[-1])
     assert masks[0].split32.any() and not masks[0].split32.all()

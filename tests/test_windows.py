@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax import windows
+from rdonet_jax import partition, windows
 
 pytestmark = pytest.mark.once
 
@@ -47,11 +49,11 @@ def test_a_window_of_margins_alone_is_refused_where_one_is_not_enough():
 def test_what_is_cut_into_windows_is_put_together_again(rows, columns, factor, seed):
     array = np.random.default_rng(seed).integers(0, 9, (rows * factor, columns * factor, 2))
     whole = np.full_like(array, -1)
-    for window in windows.over((rows, columns), 12, 3):
+    for window in windows.over((rows, columns), (12, 9), 3):
         seen = windows.cut(array, window, factor)
-        assert seen.shape == (1, 12 * factor, 12 * factor, 2)
+        assert seen.shape == (1, 12 * factor, 9 * factor, 2)
         height, width = window.extent(array.shape[:2], factor)
-        assert 0 < height <= 12 * factor and 0 < width <= 12 * factor
+        assert 0 < height <= 12 * factor and 0 < width <= 9 * factor
         top, left = window.rows.start * factor, window.columns.start * factor
         inside = array[top : top + height, left : left + width]
         np.testing.assert_array_equal(seen[0, :height, :width], inside)
@@ -60,14 +62,24 @@ def test_what_is_cut_into_windows_is_put_together_again(rows, columns, factor, s
 
 
 @pytest.mark.parametrize(
-    ("grid", "blocks"),
-    [((1, 1), 8), ((8, 12), 8), ((12, 8), 8), ((8, 8), 8), ((16, 16), 16), ((100, 200), 16)],
+    ("grid", "shape"),
+    [
+        *[((1, 1), (8, 8)), ((8, 8), (8, 8)), ((8, 12), (8, 12)), ((12, 8), (12, 8))],
+        *[((7, 10), (8, 12)), ((16, 16), (16, 16)), ((100, 200), (16, 16)), ((3, 999), (8, 12))],
+    ],
 )
-def test_small_pictures_take_small_windows_and_large_ones_large(grid, blocks):
-    assert windows.LADDER == (8, 16)
-    assert windows.blocks_for(grid) == blocks
+def test_pictures_take_the_shape_of_least_work(grid, shape):
+    assert windows.LADDER == ((8, 8), (8, 12), (12, 8), (16, 16))
+    assert windows.shape_for(grid) == shape
+
+
+def test_every_shape_has_whole_areas_of_the_coarsest_hyper_latents():
+    assert all(math.prod(shape) % partition.HYPER_STRIDE**2 == 0 for shape in windows.LADDER)
 
 
 def test_coarse_levels_have_windows_of_more_than_margins():
-    assert [windows.side_at(16, level) for level in range(3)] == [64, 32, 16]
-    assert [windows.side_at(8, level) for level in range(3)] == [32, 16, 16]
+    square, oblong = (
+        [windows.sides_at(shape, level) for level in range(3)] for shape in ((16, 16), (8, 12))
+    )
+    assert square == [(64, 64), (32, 32), (16, 16)]
+    assert oblong == [(32, 48), (16, 24), (16, 16)]
