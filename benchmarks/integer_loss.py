@@ -3,7 +3,7 @@
     python benchmarks/integer_loss.py FOLDER [--model NAME] [--pictures N]
 
 Without it, the same weights are used as floats: weights, activations, gains, mu and scales are not
-rounded (they are clipped as before). Symbols are rounded in both. The rate is the information
+rounded (they are clipped as before). Symbols are quantised in both. The rate is the information
 content of the symbols given mu and scale, without files: the integer path's cost includes the
 nearest entry of the scale table and the grid of mu.
 """

@@ -36,6 +36,11 @@ def _costs(distribution: str) -> _Costs:
     return _Costs(last, bits, coder.escape_orders(tables))
 
 
+def bits_of_small(distribution: str) -> np.ndarray:
+    """By entry of the scale table, the bits of the symbols 0 and ±1, float32 [64, 2]."""
+    return _costs(distribution).bits[:, :2]
+
+
 def symbol_bits(v: jax.Array, scale: jax.Array, distribution: str) -> jax.Array:
     """Bits that integer-valued symbols v cost given their scales; float32, elementwise.
 

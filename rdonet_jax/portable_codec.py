@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from rdonet_jax import partition, walk, windows
+from rdonet_jax import partition, quantiser, walk, windows
 from rdonet_jax import portable_steps as steps
 from rdonet_jax.coder import Run
 from rdonet_jax.config import LEVELS, PortableConfig
@@ -45,8 +45,11 @@ Item = TypeVar("Item")
 class Wanted:
     """What the encoder wants of a level, in steps: z [·, ·, ·], and y of the coded positions."""
 
-    def __init__(self, level: Level, latents: int, z_shape: tuple[int, ...]) -> None:
-        self.z = np.empty(z_shape, np.float32)
+    def __init__(
+        self, level: Level, latents: int, z_shape: tuple[int, ...], bounds: np.ndarray
+    ) -> None:
+        """`bounds` are those of the dead zone, by table."""
+        self.z, self._bounds = np.empty(z_shape, np.float32), bounds
         self._mask, self._y, self._rows = level.mask, {}, np.zeros(level.mask.shape, np.int64)
         for place, at in level.planes.items():
             self._y[place] = np.empty((len(at.rows), latents), np.float32)
@@ -62,12 +65,13 @@ class Wanted:
             coded = mask[dy::2, dx::2]
             kept[rows[dy::2, dx::2][coded]] = y[dy::2, dx::2][coded]
 
-    def symbols(self, place: Place, mu: np.ndarray) -> np.ndarray:
-        """round(y - mu) of a plane, [N] float32; y is given up for it."""
+    def symbols(self, place: Place, mu: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """y - mu of a plane, quantised, [N] float32; y is given up for it."""
         y = self._y.pop(place)
         for first in range(0, len(y), 4096):
             part = slice(first, first + 4096)
-            np.rint(y[part] - mu[part] / np.float32(GRID), out=y[part])
+            offset = y[part] - mu[part] / np.float32(GRID)
+            np.rint(quantiser.outside(offset, self._bounds[index[part]]), out=y[part])
         return y.ravel()
 
 
@@ -138,9 +142,9 @@ class Walk(walk.Walk):
         """Encoder only: what a level is to say, by its feature, which is given up for it."""
         e, d = self._features.pop(level), self._level.d
         areas = tuple(-(-side // HYPER_STRIDE) for side in self.masks[level].shape)
-        found = Wanted(
-            self._level, self.config.latents[level], (*areas, self.config.hyper_latents[level])
-        )
+        z_shape = (*areas, self.config.hyper_latents[level])
+        bounds = quantiser.zero_bounds(self.config.distribution)
+        found = Wanted(self._level, self.config.latents[level], z_shape, bounds)
 
         def proposed(window: Window) -> tuple[jax.Array, jax.Array]:
             given = (windows.cut(v, window, HYPER_STRIDE) for v in (e, d))
@@ -176,8 +180,10 @@ class Walk(walk.Walk):
             for place in group:
                 mu, index = self._predicted(level, place)
 
-                def proposed(place: Place = place, mu: np.ndarray = mu) -> np.ndarray:
-                    return wanted.symbols(place, mu)
+                def proposed(
+                    place: Place = place, mu: np.ndarray = mu, index: np.ndarray = index
+                ) -> np.ndarray:
+                    return wanted.symbols(place, mu, index)
 
                 symbols = run(index.ravel(), proposed)
                 decoded[place] = mu, symbols.reshape(mu.shape)

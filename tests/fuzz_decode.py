@@ -27,7 +27,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = zoo.save(Path(folder), "mini", preset, mini_parameters(preset), {"preset": "mini"})
         model = zoo.load(str(path))
-    _fill(Path(sys.argv[1]), mutations.valid_files(model))
+    files = mutations.valid_files(model)
+    mutations.decode_all(model, files)
+    _fill(Path(sys.argv[1]), files)
 
     def decode(data: bytes) -> None:
         mutations.outcome(model, data)

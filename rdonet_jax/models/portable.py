@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import coding_cost, entropy, exact, lapped, ops, partition
+from rdonet_jax import coding_cost, entropy, exact, lapped, ops, partition, quantiser
 from rdonet_jax.config import LEVELS, QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.models import exact_prior, hierarchy
 from rdonet_jax.models.exact_prior import Conditions, LevelPrior, Place, Prediction
@@ -253,7 +253,8 @@ class PortableRDONet(nn.Module):
         coded_z = partition.hyper_mask(mask)[..., None]
         z_hat = jnp.where(coded_z, ops.straight_through_round(z), 0.0)
         z_index = self.z_prior(level, quality)[:, None, None]
-        z_bits = jnp.where(coded_z, self._bits(z, z_index, z_key), 0.0)
+        z_seen = z_hat if z_key is None else z + ops.uniform_noise(z_key, z.shape[1:])
+        z_bits = jnp.where(coded_z, self._bits(z_seen, z_index, z_key is None), 0.0)
 
         conditions = self.conditions(level, z_hat, state, quality)
         gains = conditions.gains[:, None, None]
@@ -262,35 +263,43 @@ class PortableRDONet(nn.Module):
         coded = exact_prior.planes_of(mask[..., None].astype(jnp.float32))
         steps: dict[Place, jax.Array] = {}
         embedded: dict[Place, jax.Array] = {}
-        offsets: dict[Place, jax.Array] = {}
+        seen: dict[Place, jax.Array] = {}
         indices: dict[Place, jax.Array] = {}
         for group in exact_prior.STEPS[self.config.context]:
             before = dict(embedded)
             for place in group:
                 mu, indices[place] = self.predict(level, place, conditions, before)
-                offsets[place] = targets[place] - mu / exact_prior.GRID
-                symbols = ops.straight_through_round(offsets[place]) * coded[place]
+                offset = targets[place] - mu / exact_prior.GRID
+                if y_key is None:
+                    offset = self._outside_dead_zone(offset, indices[place])
+                symbols = ops.straight_through_round(offset) * coded[place]
+                seen[place] = symbols if y_key is None else offset
                 v = exact_prior.decoded(mu, symbols)
                 embedded[place] = self.embedding(level, v, coded[place][..., 0], conditions.gains)
                 steps[place] = exact_prior.filled(mu, symbols, coded[place])
         joined = functools.partial(exact_prior.joined, grid=grid)
-        y_bits = self._bits(joined(offsets), joined(indices), y_key)
+        y_seen = joined(seen)
+        if y_key is not None:
+            y_seen = y_seen + ops.uniform_noise(y_key, y_seen.shape[1:])
+        y_bits = self._bits(y_seen, joined(indices), y_key is None)
         y_bits = jnp.where(mask[..., None], y_bits, 0.0)
         y_hat = joined(steps) / exact.powers(gains)
         state = self.merge(level, y_hat, state.d, joined(embedded), conditions)
         return state, jnp.sum(y_bits, axis=-1), jnp.sum(z_bits, axis=-1)
 
-    def _bits(self, offset: jax.Array, index: jax.Array, keys: jax.Array | None) -> jax.Array:
-        """Bits of symbols by the scale table: with noise, or rounded when there are no keys."""
+    def _outside_dead_zone(self, offset: jax.Array, index: jax.Array) -> jax.Array:
+        """The offset from mu as the encoder quantises it, not yet rounded."""
+        bounds = jnp.asarray(quantiser.zero_bounds(self.config.distribution))
+        return quantiser.outside(offset, bounds[index.astype(jnp.int32)])
+
+    def _bits(self, seen: jax.Array, index: jax.Array, rounded: bool) -> jax.Array:
+        """Bits by the scale table of symbols, if `rounded`, or of what has noise."""
         distribution = self.config.distribution
-        if keys is None:
-            symbols = ops.straight_through_round(offset)
-            return coding_cost.entry_bits(symbols, index.astype(jnp.int32), distribution)
+        if rounded:
+            return coding_cost.entry_bits(seen, index.astype(jnp.int32), distribution)
         scales = entropy.scale_table(distribution).astype(np.float64)
         step = float(np.log(scales[1] / scales[0]))
-        scale = float(scales[0]) * jnp.exp(index * step)
-        noisy = offset + ops.uniform_noise(keys, offset.shape[1:])
-        return entropy.bits(noisy, scale, distribution)
+        return entropy.bits(seen, float(scales[0]) * jnp.exp(index * step), distribution)
 
 
 def network(

@@ -1,0 +1,71 @@
+"""What the encoder's dead zone gains: Bjøntegaard rates against rounding, by its price of a bit.
+
+    python benchmarks/dead_zone.py FOLDER [--price X ...] [--pictures N] [--model NAME]
+
+Real files of all pictures at five qualities with variance masks, and 8-bit metrics. The price is in
+squared quantiser steps, see `rdonet_jax/quantiser.py`; 0 is rounding to the nearest integer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from rdonet_jax import bd_rate, codec, images, measures, pictures, quantiser, zoo
+from rdonet_jax.results import Row
+
+QUALITIES = (10, 30, 50, 70, 90)
+PRICES = (0.0, 0.012, 0.023, 0.035, quantiser.PRICE, 0.058, 0.116)
+
+
+@contextlib.contextmanager
+def priced(price: float) -> Iterator[None]:
+    """Codes by another price within."""
+    bounds = functools.partial(quantiser.zero_bounds, price=price)
+    with mock.patch.object(quantiser, "zero_bounds", bounds):
+        yield
+
+
+def coded(model: zoo.Model, image: np.ndarray, quality: float) -> tuple[float, float, float]:
+    """Bits per pixel, PSNR and MS-SSIM of a file."""
+    p = codec.choose_partition(model, image, "variance", quality)
+    encoded = codec.encode(model, image, p, quality)
+    return measures.bits_per_pixel(len(encoded.data), image), *measures.measure(
+        image, encoded.picture
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--price", type=float, nargs="+", default=PRICES)
+    parser.add_argument("--pictures", type=int, help="so many of them, evenly chosen")
+    parser.add_argument("--model", default="standard")
+    options = parser.parse_args()
+    model = zoo.load(options.model)
+    paths = pictures.find([options.folder])
+    step = len(paths) // options.pictures if options.pictures else 1
+    originals = [images.load(path) for path in paths[::step]]
+    print(f"{len(originals)} pictures, model {model.name}, qualities {QUALITIES}")
+    print(f"{'price':>8}{'PSNR':>10}{'MS-SSIM':>10}   bpp at quality 50")
+    reference = {}
+    for price in dict.fromkeys((0.0, *options.price)):
+        with priced(price):
+            found = [[coded(model, image, q) for image in originals] for q in QUALITIES]
+        rows = [
+            Row(str(q), *np.mean(of, axis=0), 0, 0) for q, of in zip(QUALITIES, found, strict=True)
+        ]
+        lines = {metric: bd_rate.line(rows, metric) for metric in bd_rate.METRICS}
+        reference = reference or lines
+        rates = [bd_rate.bd_rate(lines[m], reference[m]).percent for m in bd_rate.METRICS]
+        print(f"{price:>8.3f}{rates[0]:>+9.2f}%{rates[1]:>+9.2f}%   {rows[2].bpp:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
