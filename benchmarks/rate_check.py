@@ -26,7 +26,7 @@ KINDS = (*codec.MASKS, "random")
 def choose(
     model: zoo.Model, image: np.ndarray, kind: str, seed: int, quality: float | None
 ) -> partition.Partition:
-    """The partition of a kind of mask; random ones hang on the seed."""
+    """The partition of a kind of mask; random ones depend on the seed."""
     if kind != "random":
         return codec.choose_partition(model, image, kind, quality)
     p = partition.random(jax.random.key(seed), partition.grid_of(*image.shape[:2]))

@@ -8,7 +8,7 @@ Three parts, in one run:
 - crops of 256x256 from the middle of N pictures: J of the original search (block by block, six
   codings each) and of the fast one after two passes, from the static and from the variance start;
 - the first whole picture: seconds of two passes of both. The original is extrapolated from 100 of
-  its codings, in full as it was published, and with what hangs on no mask computed once;
+  its codings, in full as it was published, and with what depends on no mask computed once;
 - seconds of encoding per megapixel with 0, 1 and 2 passes, and the peak memory of one pass for
   pictures of M megapixels (tiled from the first one), each in a process of its own.
 
@@ -91,7 +91,7 @@ def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     print(f"fast: {fast:.2f} s ({effort.codings} codings in {effort.calls} calls)")
     for name, time_of_sample in (
         ("original, full codings", full),
-        ("original, what hangs on no mask computed once", shared),
+        ("original, what depends on no mask computed once", shared),
     ):
         whole = time_of_sample / SAMPLED * 12 * blocks
         print(f"{name}: {whole:.0f} s for {12 * blocks} codings (extrapolated from {SAMPLED}), "

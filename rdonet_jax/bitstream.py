@@ -2,7 +2,7 @@
 
 Parsing trusts nothing: whatever the bytes are, it returns what `pack` was given or raises
 FormatError, and itself it allocates no more than the input's own size. What decoding allocates
-hangs on the size that the header claims, whatever the file's own size is; the limit on pixels
+depends on the size that the header claims, whatever the file's own size is; the limit on pixels
 bounds that.
 """
 

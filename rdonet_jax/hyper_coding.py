@@ -1,6 +1,6 @@
 """The hyper-latents in the stream: symbols of z against their causal prior, wavefront by wavefront.
 
-The prior of a position hangs on z_hat to its left and above, so a decoder goes along diagonals
+The prior of a position depends on z_hat to its left and above, so a decoder goes along diagonals
 t = column + 2 · row, whose positions need earlier diagonals only. The arithmetic is NumPy's,
 element by element (`rdonet_jax.models.causal` says why that gives encoder and decoder the same
 bits), and the scale's table entry is found without evaluating the softplus.

@@ -7,7 +7,7 @@ is its exact adjoint: input i reaches outputs 2i-2 ... 2i+2.
 The parameters stay 5×5, but what XLA computes has the form that it is fast in on CPUs
 (`benchmarks/layers.py` measures them). Each convolution brings its own gradient, in which the
 strided and the transposed one are each other's. Where the decoder's convolutions are evaluated
-without a gradient they keep one form for good: the bits of the decoder hang on it.
+without a gradient they keep one form for good: the bits of the decoder depend on it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The steps of a portable model's walk as compiled functions: of windows and of lists of positions.
 
-Their shapes hang on the window alone, never on the picture. Steps of transforms take windows of a
+Their shapes depend on the window alone, never on the picture. Steps of transforms take windows of a
 picture and how far it reaches in them, see `lapped`; steps of priors take so many positions, with
 what each of them needs to know. What goes in and out has the smallest type that holds it.
 """

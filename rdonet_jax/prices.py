@@ -62,7 +62,7 @@ def weights_of(model: Model, quality: float | None = None) -> Weights:
 class Prices:
     """The cost function of one picture, for `rdonet_jax.search`: J times the number of pixels.
 
-    What hangs on no mask is computed once. Memory is taken for one partition at a time, however
+    What depends on no mask is computed once. Memory is taken for one partition at a time, however
     many are priced.
     """
 

@@ -36,7 +36,7 @@ LOCK_FILE = ".lock"
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow",
 )  # fmt: skip
-"""What a run's numbers may hang on."""
+"""What a run's numbers may depend on."""
 
 
 class RunError(RuntimeError):

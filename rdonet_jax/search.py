@@ -134,9 +134,9 @@ def _best_of_block(cost: Cost, best: Found, block: tuple[int, int]) -> Found:
 def fast(cost: Cost, start: Partition, passes: int) -> Iterator[Found]:
     """A search of few codings: first the start, then the best partition after every colour.
 
-    A pass takes 24 codings in eight calls: four alternatives for the blocks of each of the four
-    colours, and two ways to decide by them. The better one stands if the whole picture costs less
-    with it than before: J never rises.
+    A pass takes at most 24 codings in eight calls: four alternatives for the blocks of each of the
+    four colours, and two ways to decide by them. The better one stands if the whole picture costs
+    less with it than before: J never rises.
     """
     best = evaluated(cost, start)
     yield best
@@ -216,7 +216,7 @@ class _Judged(NamedTuple):
     def combined(self) -> tuple[Blocks, np.ndarray]:
         """The split form with those quarters flipped that cost less by themselves, and its costs.
 
-        It was not coded, and costs so much as far as quarters do not hang on each other.
+        It was not coded, and costs so much as far as quarters do not depend on each other.
         """
         forms = Blocks(np.ones_like(self.was_split), self.base ^ (self.flipped < 0))
         return forms, self.split + np.minimum(self.flipped, 0).sum((-2, -1))

@@ -1,8 +1,8 @@
 """Training: the state and the data-parallel step of the two-stage schedule.
 
 The step is a per-device function with the named axis `AXIS`, run under `jax.pmap`. Every random
-choice hangs on (seed, step, number of the crop in the whole batch), so one device and eight do the
-same up to rounding. Gradients are averaged over all devices in float32 before they are clipped.
+choice depends on (seed, step, number of the crop in the whole batch), so one device and eight do
+the same up to rounding. Gradients are averaged over all devices in float32 before they are clipped.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def global_norm(tree: Any) -> jax.Array:
 def _updated(config: TrainingConfig, state: TrainState, gradients: Any) -> TrainState:
     updates, held = optimiser.make(config).update(gradients, state.optimiser, state.params)
     params = optax.apply_updates(state.params, updates)
-    # A short memory at first, so that the average does not hang on the starting point.
+    # A short memory at first, so that the average does not depend on the starting point.
     decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
     ema = optax.incremental_update(params, state.ema, 1 - decay)
     return TrainState(state.step + 1, state.healthy, params, ema, held)

@@ -6,7 +6,7 @@ ends in the first eight bytes of its SHA-256, of which the first four identify i
 compressed file.
 
 The files of portable models and of reference coders also hold the cumulative tables of their range
-coder, as integers: what decodes elsewhere must not hang on a library's exponential function.
+coder, as integers: what decodes elsewhere must not depend on a library's exponential function.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `tests/test_mutations.py` tries some of them; this tries as many as one likes, in several processes:
 
-    python -m tests.mutations --count 1000000 --jobs 2
+    python -m tests.mutations --model FILE --count 1000000 --jobs 2
 
 A decoder must give a picture or raise `FormatError`, soon, and without taking memory beyond what
 the picture that the file claims needs. Every input is a pure function of its number.

@@ -67,7 +67,7 @@ def code(config: PortableConfig, params: Any, x: Any, masks: Any, quality: Any) 
 
 
 def mini_parameters(preset: PortableConfig, seed: int = 0) -> Any:
-    """Parameters by which every symbol hangs on earlier ones, hyper-latents and all."""
+    """Parameters by which every symbol depends on earlier ones, hyper-latents and all."""
     params = jax.tree_util.tree_map(np.array, acting(preset, seed))
     for level in range(LEVELS):
         params[f"units_{level}"]["z_gain"] += 3.0

@@ -1,4 +1,4 @@
-"""The hyper-latents of a model of one quality: by wavefronts, each after all that it hangs on."""
+"""The hyper-latents of a model of one quality: by wavefronts, each after all that it depends on."""
 
 from __future__ import annotations
 

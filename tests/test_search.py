@@ -1,4 +1,4 @@
-"""The search: exact where blocks do not hang on each other, never harmful where they do."""
+"""The search: exact where blocks do not depend on each other, never harmful where they do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A portable model's files hang on the picture, not on the windows that it is coded in."""
+"""A portable model's files depend on the picture, not on the windows that it is coded in."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def code(
 
 
 def analyse(config: AnyConfig, params: Any, x: jax.Array) -> tuple[jax.Array, ...]:
-    """The encoder's features by level, which hang on no mask."""
+    """The encoder's features by level, which depend on no mask."""
     return network(config).apply({"params": params}, x, method="analyse")
 
 

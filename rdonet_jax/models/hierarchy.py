@@ -57,7 +57,7 @@ def code_features(
     keys: jax.Array | None,
     *given: jax.Array,
 ) -> Coded:
-    """The rest of `code`, from the encoder's features, which hang on no mask."""
+    """The rest of `code`, from the encoder's features, which depend on no mask."""
     steps = type(network)
     state = network.start(features[COARSEST].shape[0], features[COARSEST].shape[1:3])
     y_bits: list[Any] = [None] * LEVELS

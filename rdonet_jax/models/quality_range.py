@@ -1,8 +1,8 @@
 """A portable network moved to another range of lambdas, to go on training from there.
 
-All that hangs on the quality is linear between knots that are equally spaced in log lambda. So the
-same network over another range has the old values, read at the new knots; beyond the old range its
-gains follow the square root of lambda and all else stays as it is at the end.
+All that depends on the quality is linear between knots that are equally spaced in log lambda. So
+the same network over another range has the old values, read at the new knots; beyond the old range
+its gains follow the square root of lambda and all else stays as it is at the end.
 """
 
 from __future__ import annotations
