@@ -13,6 +13,7 @@ import numpy as np
 from rdonet_jax import bitstream, codec, content, rdo, targets, zoo
 from rdonet_jax.bitstream import FormatError
 from rdonet_jax.content import Picture
+from rdonet_jax.exif import orientation
 from rdonet_jax.partition import Partition
 from rdonet_jax.rdo import Plan
 from rdonet_jax.targets import Target
@@ -41,12 +42,17 @@ def compress(
       target: a size or a PSNR instead of a quality.
       model: the name of a bundled model, or the path of a weights file.
       rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo`.
-      icc, exif: colour profile and EXIF data (from its TIFF header on), to go along.
+      icc, exif: colour profile and EXIF data (from its TIFF header on), to go along. EXIF data must
+        say that the picture is upright, or nothing about it.
 
     Raises `ValueError` for what cannot be coded, `ZooError` for a model that is not there.
     """
     if target is not None and quality is not None:
         raise ValueError("give a quality or a target, not both")
+    if orientation(exif) != 1:
+        raise ValueError(
+            "the EXIF data says that the picture does not stand upright: turn it first"
+        )
     picture = content.of_samples(np.asarray(pixels), icc, exif)
     plan = Plan(init, rdo_passes)
     if target is not None:

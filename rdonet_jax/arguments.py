@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rdonet_jax.commands import COMPRESSED_SUFFIX, DEFAULT_MODEL, PICTURE_SUFFIX
+from rdonet_jax.commands import COMPRESSED_SUFFIX, DEFAULT_MODEL, MOST_BYTES, PICTURE_SUFFIX
 
 DISTRIBUTION = "rdonet-jax"
 
@@ -119,8 +119,8 @@ def _add_decompress(commands: Any) -> None:
         f"picture, in the format of its suffix; default: IN{PICTURE_SUFFIX}",
     )
     parser.add_argument(
-        "--suffix", metavar="SUFFIX", type=_name, default=PICTURE_SUFFIX,
-        help="format of pictures in --out-dir (default: %(default)s)",
+        "--suffix", metavar="SUFFIX", type=_suffix,
+        help=f"format of pictures in --out-dir (default: {PICTURE_SUFFIX})",
     )  # fmt: skip
     parser.add_argument(
         "--model", metavar="PATH", type=_name,
@@ -179,6 +179,8 @@ def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> Non
             parser.error("one IN and at most one OUT, or any number of IN with --out-dir")
         if options.out_dir is None and (options.list or options.jobs != 1):
             parser.error("--list and --jobs go with --out-dir")
+        if options.out_dir is None and getattr(options, "suffix", None):
+            parser.error("--suffix goes with --out-dir; OUT has a suffix of its own")
         if options.out_dir is not None and not (options.files or options.list):
             parser.error("the following arguments are required: IN")
 
@@ -199,6 +201,11 @@ def _name(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("a name must not be empty")
     return text
+
+
+def _suffix(text: str) -> str:
+    """An argument that is a suffix, with or without its dot."""
+    return "." + _name(text.removeprefix(".")).lower()
 
 
 def _quality(text: str) -> float:
@@ -225,8 +232,9 @@ def _positive(text: str) -> float:
 
 def _bytes(text: str) -> int:
     """An argument that is a number of bytes, perhaps in thousands or millions."""
-    unit = {"k": 1e3, "M": 1e6}.get(text[-1:], 1)
-    return int(_positive(text if unit == 1 else text[:-1]) * unit) or 1
+    text = text.removesuffix("B")
+    unit = {"k": 1e3, "K": 1e3, "M": 1e6}.get(text[-1:], 1)
+    return int(min(_positive(text if unit == 1 else text[:-1]) * unit, MOST_BYTES)) or 1
 
 
 def _count(text: str) -> int:

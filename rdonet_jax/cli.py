@@ -83,7 +83,11 @@ def _compress(options: argparse.Namespace) -> None:
         return
     from rdonet_jax import jobs
 
-    _many(options, work, jobs.compressions(_sources(options), options.out_dir))
+    sources = _sources(options)
+    found = jobs.compressions(sources, options.out_dir)
+    if not options.quiet and (words := jobs.passed_over(sources, found)):
+        print(f"rdonet: {words}", file=sys.stderr)
+    _many(options, work, found)
 
 
 def _decompress(options: argparse.Namespace) -> None:
@@ -99,8 +103,8 @@ def _decompress(options: argparse.Namespace) -> None:
         return
     from rdonet_jax import jobs
 
-    found = jobs.decompressions(_sources(options), options.out_dir, options.suffix)
-    _many(options, work, found)
+    sources, suffix = _sources(options), options.suffix or PICTURE_SUFFIX
+    _many(options, work, jobs.decompressions(sources, options.out_dir, suffix))
 
 
 def _one(options: argparse.Namespace, work: Work, suffix: str) -> None:
@@ -137,8 +141,12 @@ def _many(options: argparse.Namespace, work: Work, found: Sequence[Job]) -> None
                 elif isinstance(outcome, jobs.Skipped):
                     if options.verbose:
                         say(f"{outcome.job.target}: was there already")
-                elif options.verbose or options.json:
-                    _tell(options, outcome[1])
+                else:
+                    _, done = outcome
+                    if options.verbose or options.json:
+                        _tell(options, done)
+                    if done.facts.get("search", {}).get("interrupted"):
+                        raise KeyboardInterrupt  # it has ended a search, and is meant for all
 
         summary = jobs.run(found, one, options.force, options.jobs, tell)
     if options.json:
@@ -153,10 +161,9 @@ def _sources(options: argparse.Namespace) -> list[str]:
     """The names given as arguments and in a list."""
     if options.list is None:
         return options.files
-    if options.list == "-":
-        lines = sys.stdin.read().splitlines()
-    else:
-        lines = Path(options.list).read_text(errors="surrogateescape").splitlines()
+    # Names are bytes, of whatever encoding.
+    data = sys.stdin.buffer.read() if options.list == "-" else Path(options.list).read_bytes()
+    lines = (line.removesuffix("\r") for line in os.fsdecode(data).split("\n"))
     return [*options.files, *filter(None, lines)]
 
 
@@ -169,18 +176,33 @@ def _tell(options: argparse.Namespace, done: Done) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
+    """Describes files. Raises `Incomplete` if some could not be described, as has been said."""
+    complete = True
+    for source in options.files:
+        try:
+            _describe(source, options.json)
+        except CommandError as error:
+            failed(str(error))
+            complete = False
+        except OSError as error:
+            failed(f"{error.filename or source}: {error.strerror or error}")
+            complete = False
+    if not complete:
+        raise Incomplete
+
+
+def _describe(source: str, as_json: bool) -> None:
     from rdonet_jax import bitstream, descriptions, zoo
 
-    for source in options.files:
-        if os.path.isdir(source):
-            raise CommandError(f"{source}: is a folder")
-        data = Path(source).read_bytes()
-        with explained(bitstream.FormatError, about=source), explained(zoo.ZooError):
-            if options.json:
-                say(json.dumps({"input": source, **descriptions.facts_of_file(data)}))
-                continue
-            lines = descriptions.of_file(data)
-        say("\n".join([f"{source}: {lines[0]}", *lines[1:]]))
+    if os.path.isdir(source):
+        raise CommandError(f"{source}: is a folder")
+    data = Path(source).read_bytes()
+    with explained(bitstream.FormatError, about=source), explained(zoo.ZooError):
+        if as_json:
+            say(json.dumps({"input": source, **descriptions.facts_of_file(data)}))
+            return
+        lines = descriptions.of_file(data)
+    say("\n".join([f"{source}: {lines[0]}", *lines[1:]]))
 
 
 def _models(_: argparse.Namespace) -> None:

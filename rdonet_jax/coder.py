@@ -20,6 +20,7 @@ from rdonet_jax.entropy import PRECISION, TOTAL, CdfTables
 Run = tuple[np.ndarray, np.ndarray]
 
 _AT_ONCE = 2**18
+_ESCAPES_AT_ONCE = 2**12
 
 # Numbers of the coders in the header of a file, and the way back.
 CODERS = {"constriction": 1, "tfc": 2}
@@ -154,13 +155,26 @@ def _escape_runs(symbols: np.ndarray, indices: np.ndarray, tables: CdfTables) ->
 
 
 def _take_escapes(take_entries, indices: np.ndarray, tables: CdfTables) -> np.ndarray:
-    order = escape_orders(tables)[indices]
-    width = take_entries(np.full(len(indices), _class_table(tables))) + order
-    shifts, starts = _bit_layout(width + 1)
+    orders = escape_orders(tables)[indices]
+    widths = orders + take_entries(np.full(len(indices), _class_table(tables)))
+    found = np.empty(len(indices), np.int64)
+    for first in range(0, len(indices), _ESCAPES_AT_ONCE):
+        part = slice(first, first + _ESCAPES_AT_ONCE)
+        found[part] = _take_payloads(
+            take_entries, indices[part], orders[part], widths[part], tables
+        )
+    return found
+
+
+def _take_payloads(
+    take_entries, indices: np.ndarray, orders: np.ndarray, widths: np.ndarray, tables: CdfTables
+) -> np.ndarray:
+    """The symbols of escapes whose bits come next, given how many."""
+    shifts, starts = _bit_layout(widths + 1)
     bits = take_entries(np.full(len(shifts), _bit_table(tables)))
     payload = np.add.reduceat(bits << shifts, starts)
-    below = payload >> width
-    excess = payload - (below << width) + (1 << width) - (1 << order)
+    below = payload >> widths
+    excess = payload - (below << widths) + (1 << widths) - (1 << orders)
     first = _offsets(tables)[indices]
     return np.where(below, first - 1 - excess, first + _escapes(tables)[indices] + excess)
 

@@ -30,6 +30,10 @@ COMPRESSED_SUFFIX = ".rdo"
 PICTURE_SUFFIX = ".png"
 
 
+MOST_BYTES = 2**62
+"""Of a file, whatever is asked for."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Goal:
     """What a compressed file shall be; at most one is not None.
@@ -181,7 +185,9 @@ def _target(goal: Goal, picture: Picture) -> Target | None:
     """What the codec is to aim at; None where a quality is given, or nothing."""
     from rdonet_jax import targets
 
-    size = goal.size if goal.bpp is None else int(goal.bpp * _area(picture) / 8)
+    size = goal.size
+    if goal.bpp is not None:
+        size = max(1, int(min(goal.bpp * _area(picture) / 8, MOST_BYTES)))
     return None if size is None and goal.psnr is None else targets.Target(size, goal.psnr)
 
 

@@ -20,6 +20,9 @@ MAX_PIXELS = 2**27
 
 DEPTHS = (np.dtype(np.uint8), np.dtype(np.uint16))
 
+_ROWS = 256
+"""Of a picture at a time, where numbers are wide."""
+
 _STEPS = 257
 """Of 16 bits in one of 8: 65535 / 255."""
 
@@ -163,8 +166,10 @@ def flattened(picture: Picture, background: tuple[int, int, int]) -> Picture:
     most = int(np.iinfo(pixels.dtype).max)
     if picture.deep:
         ground = deepened(ground)
-    alpha = picture.alpha[..., None].astype(np.uint64)
-    mixed = (alpha * pixels + (most - alpha) * ground + most // 2) // most
-    mixed = mixed.astype(pixels.dtype)
+    mixed = np.empty((*pixels.shape[:2], max(pixels.shape[2], len(ground))), pixels.dtype)
+    for first in range(0, len(mixed), _ROWS):  # wide integers take much memory
+        rows = slice(first, first + _ROWS)
+        alpha = picture.alpha[rows, :, None].astype(np.uint32)
+        mixed[rows] = (alpha * pixels[rows] + (most - alpha) * ground + most // 2) // most
     pixels = mixed[..., 0] if mixed.shape[2] == 1 else mixed
     return dataclasses.replace(picture, pixels=pixels, alpha=None)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from rdonet_jax import avif
+from rdonet_jax import avif, exif
 from rdonet_jax.images import ImageError
 
 Channels = tuple[np.ndarray, np.ndarray | None]
@@ -140,17 +140,8 @@ def _avif(picture: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarra
             f"{path}: is AVIF of {bits} bits, which is read with imagecodecs: "
             "pip install 'rdonet-jax[avif]'"
         ) from error
-    upright = _turned(samples, picture.getexif().get(ExifTags.Base.Orientation, 1))
+    upright = exif.turned(samples, picture.getexif().get(ExifTags.Base.Orientation, 1))
     return _scaled(upright, bits)
-
-
-def _turned(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """Upright, by the EXIF orientation."""
-    if orientation in (5, 6, 7, 8):
-        samples = samples.swapaxes(0, 1)
-    vertical = -1 if orientation in (3, 4, 7, 8) else 1
-    horizontal = -1 if orientation in (2, 3, 6, 7) else 1
-    return samples[::vertical, ::horizontal]
 
 
 def _split(samples: np.ndarray) -> Channels:

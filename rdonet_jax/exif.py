@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from typing import Any
 
-from PIL import ExifTags, Image
+import numpy as np
+from PIL import ExifTags, Image, TiffImagePlugin
 
 PREFIX = b"Exif\0\0"
 """Stands before EXIF data in JPEG files."""
@@ -27,6 +30,51 @@ _SHORT = 3
 _ENTRY_BYTES = 12
 
 
+def is_sound(data: bytes) -> bool:
+    """Whether every entry can be read and written anew, as it is where formats store it apart."""
+    block = Image.Exif()
+    try:
+        block.load(data)
+        for tag in block:
+            if tag in DIRECTORIES:
+                block.get_ifd(tag)
+        directory = TiffImagePlugin.ImageFileDirectory_v2()
+        for tag, value in entries(block):
+            directory[tag] = value
+        directory.tobytes()
+        block.tobytes()
+    except Exception:  # Pillow raises almost anything on damaged data
+        return False
+    return True
+
+
+def entries(block: Image.Exif) -> Iterator[tuple[int, Any]]:
+    """The entries that do not say how a file stores its pixels, with those of directories."""
+    for tag, value in block.items():
+        if tag not in OF_THE_FILE:
+            yield tag, block.get_ifd(tag) if tag in DIRECTORIES else value
+
+
+def orientation(data: bytes) -> int:
+    """How the picture lies, 1 to 8; 1, upright, where that is not said in a legal way."""
+    block = Image.Exif()
+    try:
+        block.load(data)
+        found = block.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # likewise
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def turned(samples: np.ndarray, orientation: int) -> np.ndarray:
+    """[H, W, ...] upright, by the orientation."""
+    if orientation in (5, 6, 7, 8):
+        samples = samples.swapaxes(0, 1)
+    vertical = -1 if orientation in (3, 4, 7, 8) else 1
+    horizontal = -1 if orientation in (2, 3, 6, 7) else 1
+    return samples[::vertical, ::horizontal]
+
+
 def of_picture(picture: Image.Image) -> bytes:
     """The EXIF data of an opened file, upright; empty where it has none.
 
@@ -35,11 +83,9 @@ def of_picture(picture: Image.Image) -> bytes:
     """
     if data := picture.info.get("exif"):
         return upright(data.removeprefix(PREFIX))
-    block = picture.getexif()
     kept = Image.Exif()
-    for tag, value in block.items():
-        if tag not in OF_THE_FILE:
-            kept[tag] = block.get_ifd(tag) if tag in DIRECTORIES else value
+    for tag, value in entries(picture.getexif()):
+        kept[tag] = value
     if ExifTags.Base.Orientation in kept:
         del kept[ExifTags.Base.Orientation]
     return kept.tobytes().removeprefix(PREFIX) if len(kept) else b""

@@ -163,11 +163,11 @@ def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
 def replace(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill the file, which appears whole or not at all.
 
-    Raises ImageError for OSError and ValueError of `write`, and what keeps it from being written.
+    Raises ImageError for what `write` raises, and what keeps it from being written.
     """
     try:
         files.replace(path, write)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # Pillow's writers raise almost anything on odd metadata
         raise ImageError(f"{path}: cannot be written: {_reason(error)}") from error
 
 

@@ -97,13 +97,15 @@ def _jobs(
     sources: Sequence[str], folder: str, suffixes: Collection[str], named: Callable[[str], str]
 ) -> list[Job]:
     """Raises `CommandError` for folders without such files, and files that would become one."""
-    by_target: dict[str, str] = {}
+    by_target: dict[str, Job] = {}
     for source in sources:
         for path, place in _files(source, suffixes):
             target = os.path.join(folder, os.path.dirname(place), named(os.path.basename(place)))
-            if by_target.setdefault(target, path) != path:
-                raise CommandError(f"{path}: would become {target}, as would {by_target[target]}")
-    return [Job(source, target) for target, source in by_target.items()]
+            # There are file systems on which names that differ in case alone are the same.
+            job = by_target.setdefault(target.casefold(), Job(path, target))
+            if job.source != path:
+                raise CommandError(f"{path}: would become {target}, as would {job.source}")
+    return list(by_target.values())
 
 
 def _files(source: str, suffixes: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -111,12 +113,39 @@ def _files(source: str, suffixes: Collection[str]) -> Iterator[tuple[str, str]]:
     if not os.path.isdir(source):
         yield source, os.path.basename(source)
         return
-    below = (Path(place) / name for place, _, names in os.walk(source) for name in names)
-    found = sorted(p for p in below if p.suffix.lower() in suffixes and p.name[0] != ".")
+    found = sorted(p for p in _below(source) if p.suffix.lower() in suffixes)
     if not found:
         raise CommandError(f"{source}: holds no files with a suffix that is known here")
     for path in found:
         yield str(path), str(path.relative_to(source))
+
+
+def passed_over(sources: Sequence[str], jobs: Sequence[Job]) -> str | None:
+    """What folders hold besides what jobs are for, in words; None if it is nothing."""
+    taken = {job.source for job in jobs}
+    others = [
+        path.suffix.lower() or path.name
+        for source in sources
+        if os.path.isdir(source)
+        for path in _below(source)
+        if str(path) not in taken
+    ]
+    if not others:
+        return None
+    return f"files passed over in folders: {len(others)} ({', '.join(sorted(set(others)))})"
+
+
+def _below(folder: str) -> Iterator[Path]:
+    """The files below a folder but for hidden ones. Raises OSError for what cannot be looked into.
+
+    Links to folders are not followed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(place) / name for name in names if name[0] != ".")
 
 
 def run(
@@ -159,6 +188,8 @@ def _outcomes(
         except OSError as error:
             about = error.filename or job.source
             return Failed(job, f"{about}: {error.strerror or error}")
+        except Exception as error:  # one file must not end the work on all others
+            return Failed(job, f"{job.source}: fails in an unforeseen way: {error!r}")
 
     if workers == 1:  # in the main thread, which an interrupt reaches in the middle of a job
         yield from map(one, jobs)

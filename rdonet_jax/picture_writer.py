@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from rdonet_jax import content, exif, images, png, tiff
 from rdonet_jax.content import Picture
@@ -22,6 +22,9 @@ class Abilities(NamedTuple):
     icc: int = 0  # bytes of a colour profile, at most
     exif: int = 0  # likewise
 
+
+_OPTIONAL = {"AVIF": "avif", "WEBP": "webp"}
+"""Formats that Pillow may have been built without, by its names for that."""
 
 _ANY = 2**32
 ABILITIES = {
@@ -41,6 +44,8 @@ def check(path: str | os.PathLike, force: bool, size: tuple[int, int], alpha: bo
     """Raise ImageError if `save` would refuse a picture of (height, width), with or without alpha,
     at this path; for asking before long work."""
     images.check_picture_target(path, force, size)
+    if _format(path) in _OPTIONAL and not features.check(_OPTIONAL[_format(path)]):
+        raise ImageError(f"{path}: this installation of Pillow cannot write {_format(path)}")
     if alpha and not _abilities(path).alpha:
         suffixes = [s for s, (name, _) in images.WRITABLE_FORMATS.items() if ABILITIES[name].alpha]
         raise ImageError(
@@ -73,6 +78,12 @@ def save(path: str | os.PathLike, picture: Picture, force: bool = False) -> tupl
         kept[field] = data if len(data) <= most else b""
         if len(data) > most:
             notes.append(f"without its {what}, which {name} cannot hold")
+    if kept["icc"][16:20] == b"GRAY" and (samples.shape[2] > 2 or name == "WEBP"):
+        kept["icc"] = b""
+        notes.append("without its colour profile for gray, since its colours become RGB")
+    if kept["exif"] and name in ("TIFF", "AVIF") and not exif.is_sound(kept["exif"]):
+        kept["exif"] = b""
+        notes.append(f"without its EXIF data, which is damaged and would spoil {name}")
     images.replace(path, lambda file: _write(file, path, samples, **kept))
     return tuple(notes)
 

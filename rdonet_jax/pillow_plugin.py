@@ -5,8 +5,9 @@
     image.save("photo.rdo", quality=40)
 
 Pillow has no colours of 16 bits, so such files open in 8; gray ones of 16 bits do not lose any.
-`save` takes `quality`, `target`, `model`, `rdo_passes` and `init` as `rdonet_jax.compress` does,
-and `icc_profile` and `exif` as Pillow's own formats do.
+Pictures are saved upright, turned as their EXIF data says. `save` takes `quality`, `target`,
+`model`, `rdo_passes` and `init` as `rdonet_jax.compress` does, and `icc_profile` and `exif` as
+Pillow's own formats do.
 """
 
 from __future__ import annotations
@@ -74,11 +75,12 @@ def _save(image: Image.Image, file: BinaryIO, filename: str | bytes) -> None:
     exif_data = given.get("exif", image.info.get("exif", b""))
     if isinstance(exif_data, Image.Exif):
         exif_data = exif_data.tobytes()
+    exif_data = exif_data.removeprefix(exif.PREFIX)
     try:
         data = api.compress(
-            _samples(image),
+            np.ascontiguousarray(exif.turned(_samples(image), exif.orientation(exif_data))),
             icc=given.get("icc_profile", image.info.get("icc_profile")) or b"",
-            exif=exif_data.removeprefix(exif.PREFIX),
+            exif=exif.upright(exif_data),
             **{name: given[name] for name in ARGUMENTS if name in given},
         )
     except ValueError as error:

@@ -26,6 +26,9 @@ TOLERANCE = 0.01
 PSNR_TOLERANCE = 0.05
 """How far above a PSNR, in dB, likewise."""
 
+EXACT_PSNR = 200.0
+"""In dB, of a picture that decodes exactly: more than any other has, and finite."""
+
 LOG_SIZE_SLOPE, PSNR_SLOPE = 0.57, 2.1
 """What log(size) and PSNR typically gain while lambda grows e-fold; a first guess, no more."""
 
@@ -200,7 +203,7 @@ class _Trials:
         """What rises with what is solved for: log(size), or the PSNR with its sign turned."""
         if self.target.psnr is None:
             return math.log(len(found.encoded.data))
-        return -content.psnr(self.picture.pixels, found.encoded.picture)
+        return -min(content.psnr(self.picture.pixels, found.encoded.picture), EXACT_PSNR)
 
     def _out_of_reach(self, plan: Plan) -> str:
         if self.target.psnr is None:

@@ -62,9 +62,8 @@ def _take_exif(directory: TiffImagePlugin.ImageFileDirectory_v2, data: bytes) ->
     """The entries of EXIF data that do not say how a file stores its pixels."""
     block = Image.Exif()
     block.load(data)
-    for tag, value in block.items():
-        if tag not in exif.OF_THE_FILE:
-            directory[tag] = block.get_ifd(tag) if tag in exif.DIRECTORIES else value
+    for tag, value in exif.entries(block):
+        directory[tag] = value
 
 
 def _deflated(strip: np.ndarray) -> bytes:

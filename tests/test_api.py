@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import rdonet_jax
 from rdonet_jax import api, bitstream, content, pillow_plugin, zoo
@@ -121,6 +121,19 @@ def test_pillow_passes_quality_profile_and_exif_on(image):
     back = Image.open(io.BytesIO(saved(picture, icc_profile=b"profile" * 20, exif=exif)))
     assert back.info["icc_profile"] == b"profile" * 20
     assert back.getexif()[0x010E] == "a description"
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_pillow_saves_pictures_upright(image, orientation):
+    picture, exif = Image.fromarray(image), Image.Exif()
+    exif[0x0112] = orientation
+    picture.info["exif"] = exif.tobytes()
+    expected = saved(ImageOps.exif_transpose(picture))
+    data = saved(picture)
+    np.testing.assert_array_equal(rdonet_jax.decompress(data), rdonet_jax.decompress(expected))
+    assert Image.open(io.BytesIO(data)).getexif()[0x0112] == 1
+    with pytest.raises(ValueError, match="turn it first"):
+        rdonet_jax.compress(image, exif=exif.tobytes().removeprefix(b"Exif\0\0"))
 
 
 def test_colours_of_16_bits_open_in_8(image):

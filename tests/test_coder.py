@@ -1,5 +1,7 @@
 """What every range coder does with symbols and bytes, whichever it is."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -214,6 +216,20 @@ def test_truncated_and_flipped_streams_raise_coder_error_or_give_symbols(coder_n
         flipped = bytearray(data)
         flipped[position] ^= 1 << position % 8
         survives(bytes(flipped), LAPLACE, [run[1]] * 2, coder_name)
+
+
+def test_escapes_from_strangers_take_little_memory():
+    tables = entropy.scale_tables("laplace")
+    count = 100_000
+    indices = np.full(count, 5)
+    symbols = np.full(count, 2**31 - 1)
+    data = coder.encode([(symbols, indices)], tables)
+    tracemalloc.start()
+    found = coder.decoder(data, tables)(indices)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, symbols)
+    assert peak < 250 * count
 
 
 def test_asking_for_more_than_was_coded_ends(coder_name):

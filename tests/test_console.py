@@ -48,6 +48,18 @@ def finish(process):
     return process.returncode, err
 
 
+def test_no_home_is_no_error(monkeypatch):
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def homeless(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    console.remember_compilations()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
 def test_a_terminal_shows_the_steps_of_long_work_and_is_left_clean(monkeypatch):
     shown = shown_by(monkeypatch, 0.0, Terminal())
     assert all(step in shown for step in STEPS)

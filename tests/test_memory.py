@@ -84,11 +84,26 @@ def test_the_papers_network_takes_some_400_bytes_per_pixel():
 def test_the_memory_is_read_where_linux_tells_it(monkeypatch, tmp_path):
     state = tmp_path / "meminfo"
     monkeypatch.setattr(memory, "MEMORY_STATE", state)
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path / "none")
     assert memory.available_bytes() is None
     state.write_text("MemTotal:       16000 kB\n")
     assert memory.available_bytes() is None
     state.write_text("MemTotal:       16000 kB\nMemAvailable:    1234 kB\nHugePages_Total:  0\n")
     assert memory.available_bytes() == 1234 * 1024
+
+
+def test_a_container_has_what_its_limit_leaves(monkeypatch, tmp_path):
+    state, group = tmp_path / "meminfo", tmp_path / "cgroup"
+    monkeypatch.setattr(memory, "MEMORY_STATE", state)
+    monkeypatch.setattr(memory, "CONTROL_GROUP", group)
+    state.write_text("MemAvailable:    9000 kB\n")
+    group.mkdir()
+    for name, text in (("max", "5000000"), ("current", "3000000")):
+        (group / f"memory.{name}").write_text(text + "\n")
+    (group / "memory.stat").write_text("anon 7\ninactive_file 400000\n")
+    assert memory.available_bytes() == 2_400_000
+    (group / "memory.max").write_text("max\n")
+    assert memory.available_bytes() == 9000 * 1024
 
 
 def test_only_a_known_lack_on_the_cpu_is_a_shortage(monkeypatch):

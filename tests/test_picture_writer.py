@@ -121,6 +121,32 @@ def test_what_a_format_cannot_hold_is_said(tmp_path):
     assert saved(tmp_path, "2.png", long)[0].exif == long.exif
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".avif"])
+def test_damaged_exif_data_is_left_out_where_it_would_spoil_the_file(tmp_path, suffix):
+    picture = drawn(exif=b"no header of EXIF data" * 3)
+    name = {".tif": "TIFF", ".avif": "AVIF"}[suffix]
+    again, notes = saved(tmp_path, suffix, picture)
+    assert notes == (f"without its EXIF data, which is damaged and would spoil {name}",)
+    assert again.exif == b"" and again.size == picture.size
+
+
+def test_a_profile_for_gray_does_not_go_into_a_file_of_rgb(tmp_path):
+    profile = SRGB[:16] + b"GRAY" + SRGB[20:]
+    note = "without its colour profile for gray, since its colours become RGB"
+    assert picture_writer.save(tmp_path / "a.webp", drawn(gray=True, icc=profile)) == (note,)
+    assert not Image.open(tmp_path / "a.webp").info.get("icc_profile")
+    deep = drawn(gray=True, deep=True, alpha=True, icc=profile)
+    assert picture_writer.save(tmp_path / "a.tif", deep) == (note,)
+    assert picture_writer.save(tmp_path / "a.png", deep) == ()
+
+
+def test_a_format_that_pillow_cannot_write_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_writer.features, "check", lambda name: name != "avif")
+    with pytest.raises(ImageError, match="cannot write AVIF"):
+        picture_writer.check(tmp_path / "a.avif", False, (9, 9))
+    picture_writer.check(tmp_path / "a.webp", False, (9, 9))
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".ppm"])
 def test_alpha_is_refused_where_there_is_no_place_for_it(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"

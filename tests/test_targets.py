@@ -29,6 +29,17 @@ def large(photograph):
     return np.ascontiguousarray(photograph[:100, :120])
 
 
+@pytest.mark.parametrize("level", [0, 77, 128, 255])
+@pytest.mark.parametrize("wanted", [40.0, 50.0])
+def test_pictures_that_decode_exactly_meet_every_psnr(mini_model, level, wanted):
+    image = np.full((8, 8), level, np.uint8)
+    try:
+        found = targets.encode(mini_model, image, Plan(), Target(psnr=wanted))
+    except TargetError:
+        return  # the network of the tests may not reach it
+    assert content.psnr(image, found.encoded.picture) >= wanted
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.integers(0, 999), st.floats(-0.2, 1.2), st.integers(0, MOST))
 def test_the_number_found_is_the_last_within_the_limit_or_as_near_as_is_tolerated(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax import bitstream, codec, commands, images, jobs
+from rdonet_jax import bitstream, codec, commands, images, jobs, picture_reader, rdo
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def found(place):
 
 def test_a_folder_of_pictures_goes_there_and_back(rdonet, bundle, album):
     code, out, err = rdonet("compress", "album", "--out-dir", "out")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "rdonet: files passed over in folders: 1 (.txt)\n")
     assert found("out") == ["out/below/gray.tif.rdo", "out/below/two.jpg.rdo", "out/one.png.rdo"]
     size = sum(len(Path(path).read_bytes()) for path in found("out"))
     bpp = 8 * size / (3 * 9000)
@@ -67,7 +69,9 @@ def test_a_bad_file_is_named_and_stops_nothing(rdonet, bundle, album, workers):
     assert code == 1
     lines = sorted(err.splitlines())
     assert [line.split(": ")[:2] for line in lines] == [
-        ["rdonet", "album/bad.png"], ["rdonet", "none.png"]
+        ["rdonet", "album/bad.png"],
+        ["rdonet", "files passed over in folders"],
+        ["rdonet", "none.png"],
     ]  # fmt: skip
     assert out.startswith("3 files, 2 failed, ")
     assert len(found("out")) == 3
@@ -77,6 +81,52 @@ def test_lists_name_files_one_per_line(rdonet, bundle, album, monkeypatch):
     Path("names.txt").write_text("album/one.png\n\nalbum/below/two.jpg\n")
     assert rdonet("compress", "a.png", "--list", "names.txt", "--out-dir", "out").code == 0
     assert found("out") == ["out/a.png.rdo", "out/one.png.rdo", "out/two.jpg.rdo"]
+
+
+@pytest.mark.parametrize("by", ["file", "standard input"])
+def test_names_in_lists_are_bytes_of_any_encoding(rdonet, bundle, album, monkeypatch, by):
+    name = os.fsdecode(b"caf\xe9 \xe2\x80\xa8.png")
+    Path("a.png").rename(name)
+    lines = os.fsencode(name) + b"\r\n"
+    Path("names.txt").write_bytes(lines)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines), "utf-8"))
+    source = "-" if by == "standard input" else "names.txt"
+    assert rdonet("compress", "--list", source, "--out-dir", "out").code == 0
+    assert found("out") == [f"out/{name}.rdo"]
+
+
+def test_an_unforeseen_failure_is_that_of_one_file(rdonet, bundle, album, monkeypatch):
+    load = picture_reader.load
+
+    def failing(path, *others):
+        if "two" in str(path):
+            raise TypeError("odd")
+        return load(path, *others)
+
+    monkeypatch.setattr(picture_reader, "load", failing)
+    code, out, err = rdonet("compress", "album", "--out-dir", "out")
+    assert code == 1 and out.startswith("2 files, 1 failed, ")
+    assert "album/below/two.jpg: fails in an unforeseen way: TypeError('odd')" in err
+
+
+def test_an_interrupted_search_ends_the_whole_batch(rdonet, bundle, album, monkeypatch):
+    monkeypatch.setattr(rdo, "_found", lambda cost, start, passes, report: (start, True))
+    code, _, err = rdonet("compress", "album", "--out-dir", "out", "--rdo", "1")
+    assert code == 130 and err.endswith("rdonet: interrupted\n")
+    assert len(found("out")) == 1
+
+
+def test_names_that_differ_in_case_alone_are_refused(refusal, bundle, image):
+    Path("other").mkdir()
+    images.save("other/A.png", image)
+    arguments = ["compress", "a.png", "other/A.png", "--out-dir", "out"]
+    assert refusal("other/A.png", *arguments) == "would become out/A.png.rdo, as would a.png"
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="all folders can be read")
+def test_a_folder_that_cannot_be_looked_into_is_named(refusal, bundle, album):
+    Path("album/below").chmod(0)
+    assert "denied" in refusal("album/below", "compress", "album", "--out-dir", "out").lower()
 
 
 def test_json_has_a_line_for_every_file_and_a_summary(rdonet, bundle, album):
