@@ -50,6 +50,9 @@ def test_only_var_sees_variance_masks_and_it_shares_the_first_part_with_basic():
     assert parts["var"].after == parts["basic"].after == parts["rdonet_first"].name
 
 
+LMBDAS = (0.002, 0.01, 0.05)
+
+
 def points(rates, scale=1.0):
     """Points of a curve that needs `scale` times these rates."""
     return [
@@ -80,7 +83,22 @@ def test_the_table_has_the_best_the_worst_and_the_mean_picture():
     text = tables.table(results, "psnr")
     assert "| var, variance, 2 | -20.0 % | +10.0 % | -5.0 % | 3 | 48 |" in text
     assert len(text.splitlines()) == 2 + 3 + 6
-    json.dumps(tables.to_json(results), allow_nan=False)
+    json.dumps(tables.to_json(results, LMBDAS), allow_nan=False)
+
+
+def test_costs_are_what_the_trainings_minimise():
+    results = study_results([0.8, 1.1, 0.95])
+    mse = [255**2 / 10 ** (psnr / 10) for psnr in (30 + 6 * np.log2([0.5, 1, 2]))]
+    for column, scale in ((tables.ANCHOR, 1.0), ("basic, static, 0", 0.95)):
+        expected = [
+            scale * rate + lmbda * error
+            for rate, lmbda, error in zip((0.5, 1, 2), LMBDAS, mse, strict=True)
+        ]
+        assert tables.costs(results, column, LMBDAS) == pytest.approx(expected)
+    lines = tables.cost_table(results, LMBDAS).splitlines()
+    assert lines[0] == "| J | lambda 0.002 | lambda 0.01 | lambda 0.05 |"
+    assert lines[2].startswith("| reference | ") and lines[2].count("(+0.0%)") == 3
+    assert len(lines) == 2 + 1 + 3 + 6
 
 
 @pytest.mark.parametrize(

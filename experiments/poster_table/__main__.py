@@ -105,8 +105,10 @@ def evaluated(
 def report(out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]) -> None:
     """Table, curves and masks of a set of pictures."""
     found = evaluated(out, budget, which, folders)
-    curves.write_json(out / f"{which}.json", tables.to_json(found), force=True)
-    text = "\n\n".join(tables.table(found, metric) for metric in tables.METRICS)
+    target = out / f"{which}.json"
+    curves.write_json(target, tables.to_json(found, budget.lmbdas), force=True)
+    parts = [tables.table(found, metric) for metric in tables.METRICS]
+    text = "\n\n".join([*parts, tables.cost_table(found, budget.lmbdas)])
     (out / f"{which}.md").write_text(text + "\n")
     for metric in tables.METRICS:
         for suffix in ("svg", "png"):

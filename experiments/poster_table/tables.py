@@ -121,9 +121,37 @@ def table(results: Results, metric: str) -> str:
     return "\n".join(lines)
 
 
-def to_json(results: Results) -> dict[str, Any]:
-    """The table's numbers and the mean curves, by metric and column."""
-    found: dict[str, Any] = {}
+def costs(results: Results, column: str, lmbdas: Sequence[float]) -> list[float]:
+    """What the trainings minimise, bpp + lambda * 255**2 * MSE, as means over the pictures."""
+    by_picture = [
+        [
+            point["bpp"] + lmbda * 255**2 * 10 ** (-point["psnr"] / 10)
+            for lmbda, point in zip(lmbdas, points, strict=True)
+        ]
+        for points in results[column].values()
+    ]
+    return np.mean(by_picture, axis=0).tolist()
+
+
+def cost_table(results: Results, lmbdas: Sequence[float]) -> str:
+    """Costs in Markdown, and the change from the reference's."""
+    lines = [
+        f"| J | {' | '.join(f'lambda {lmbda:g}' for lmbda in lmbdas)} |",
+        f"|{'---|' * (1 + len(lmbdas))}",
+    ]
+    anchor = costs(results, ANCHOR, lmbdas)
+    for column in results:
+        cells = [
+            f"{own:.3f} ({own / of_anchor - 1:+.1%})"
+            for own, of_anchor in zip(costs(results, column, lmbdas), anchor, strict=True)
+        ]
+        lines.append(f"| {column} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def to_json(results: Results, lmbdas: Sequence[float]) -> dict[str, Any]:
+    """The table's numbers and the mean curves, by metric and column, and the costs."""
+    found: dict[str, Any] = {"J": {column: costs(results, column, lmbdas) for column in results}}
     for metric in METRICS:
         found[metric] = {}
         for column in results:
