@@ -61,6 +61,25 @@ def test_every_form_comes_back_as_it_was(mini_model, gray, deep, alpha, metadata
         assert psnr(again.pixels[visible], picture.pixels[visible]) > 20
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 10000), (10000, 1)])
+def test_the_smallest_and_the_thinnest_pictures_come_back_in_every_form(mini_model, size):
+    rng = np.random.default_rng(0)
+    for gray, deep, alpha in FORMS:
+        dtype = np.uint16 if deep else np.uint8
+        pixels = np.add.outer(*map(np.arange, size)) % 200 + rng.integers(0, 9, size)
+        pixels = (pixels * (257 if deep else 1)).astype(dtype)
+        hole = rng.integers(0, 3, size).astype(dtype) if alpha else None
+        picture = Picture(pixels if gray else np.repeat(pixels[..., None], 3, axis=2), hole)
+        _, again = coded(mini_model, picture)
+        assert again.pixels.dtype == dtype and again.pixels.shape == picture.pixels.shape
+        assert (again.alpha is None) == (not alpha or hole.min() == np.iinfo(dtype).max)
+        if alpha:
+            np.testing.assert_array_equal(again.alpha, hole)
+        visible = slice(None) if hole is None else hole > 0
+        if np.size(picture.pixels[visible]):
+            assert psnr(again.pixels[visible], picture.pixels[visible]) > 15
+
+
 def test_the_encoder_shows_what_the_decoder_gives(mini_model):
     p = partition.uniform(0, (2, 2))
     for gray, deep in itertools.product((False, True), repeat=2):
