@@ -16,8 +16,9 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from originals import PICTURES_HELP, load_pictures
 
-from rdonet_jax import bd_rate, codec, images, measures, pictures, quantiser, zoo
+from rdonet_jax import bd_rate, codec, measures, quantiser, zoo
 from rdonet_jax.results import Row
 
 QUALITIES = (10, 30, 50, 70, 90)
@@ -45,13 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--price", type=float, nargs="+", default=PRICES)
-    parser.add_argument("--pictures", type=int, help="so many of them, evenly chosen")
+    parser.add_argument("--pictures", type=int, help=PICTURES_HELP)
     parser.add_argument("--model", default="standard")
     options = parser.parse_args()
     model = zoo.load(options.model)
-    paths = pictures.find([options.folder])
-    step = len(paths) // options.pictures if options.pictures else 1
-    originals = [images.load(path) for path in paths[::step]]
+    originals = load_pictures(options.folder, options.pictures)
     print(f"{len(originals)} pictures, model {model.name}, qualities {QUALITIES}")
     print(f"{'price':>8}{'PSNR':>10}{'MS-SSIM':>10}   bpp at quality 50")
     reference = {}

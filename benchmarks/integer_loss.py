@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -21,8 +20,10 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
+from dead_zone import priced
+from originals import PICTURES_HELP, load_pictures
 
-from rdonet_jax import codec, entropy, exact, images, partition, pictures, quantiser, zoo
+from rdonet_jax import codec, entropy, exact, partition, zoo
 from rdonet_jax.models import families, portable
 
 QUALITIES = (0, 25, 50, 75, 100)
@@ -42,12 +43,6 @@ def in_floats() -> Iterator[None]:
     }
     with mock.patch.multiple(exact, **changes):
         yield
-
-
-def rounding_symbols() -> contextlib.AbstractContextManager:
-    """Takes the dead zone out of the encoder's quantiser."""
-    bounds = functools.partial(quantiser.zero_bounds, price=0.0)
-    return mock.patch.object(quantiser, "zero_bounds", bounds)
 
 
 def information(self, offset: jax.Array, index: jax.Array, _: object) -> jax.Array:
@@ -79,15 +74,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="standard")
-    parser.add_argument("--pictures", type=int, help="so many of them, evenly chosen")
+    parser.add_argument("--pictures", type=int, help=PICTURES_HELP)
     options = parser.parse_args()
     model = zoo.load(options.model)
-    paths = pictures.find([options.folder])
-    step = len(paths) // options.pictures if options.pictures else 1
-    originals = [images.load(path) for path in paths[::step]]
+    originals = load_pictures(options.folder, options.pictures)
     print(f"{len(originals)} pictures, model {model.name}, bits per pixel (information content)")
     print(f"{'quality':>7}{'integers':>10}{'floats':>10}{'loss':>9}")
-    with rounding_symbols(), mock.patch.object(portable.PortableRDONet, "_bits", information):
+    with priced(0.0), mock.patch.object(portable.PortableRDONet, "_bits", information):
         for quality in QUALITIES:
             integers = rates(model, originals, quality).mean()
             with in_floats():

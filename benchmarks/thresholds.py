@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from originals import PICTURES_HELP, load_pictures
 
-from rdonet_jax import codec, images, partition, pictures, search, thresholds, zoo
+from rdonet_jax import codec, partition, search, thresholds, zoo
 from rdonet_jax.config import PortableConfig
 from rdonet_jax.prices import Prices
 
@@ -48,12 +49,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="standard")
     parser.add_argument("--quality", type=float, nargs="+")
-    parser.add_argument("--pictures", type=int, help="so many of them, evenly chosen")
+    parser.add_argument("--pictures", type=int, help=PICTURES_HELP)
     options = parser.parse_args()
     model = zoo.load(options.model)
-    paths = pictures.find([options.folder])
-    step = max(1, len(paths) // options.pictures) if options.pictures else 1
-    originals = [images.load(path) for path in paths[::step]]
+    originals = load_pictures(options.folder, options.pictures)
     portable = isinstance(model.config, PortableConfig)
     knots = np.linspace(0, 100, model.config.knots).tolist() if portable else [None]
     found = []

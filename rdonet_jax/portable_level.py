@@ -44,6 +44,8 @@ class Positions(NamedTuple):
 
 def filled_up(values: np.ndarray, size: int) -> np.ndarray:
     """[n, ...] with zeros behind, [size, ...]."""
+    if len(values) == size:
+        return values
     filled = np.zeros((size, *values.shape[1:]), values.dtype)
     filled[: len(values)] = values
     return filled

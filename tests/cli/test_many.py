@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax import bitstream, codec, commands, images, jobs, picture_reader, rdo
+from rdonet_jax import (
+    bitstream,
+    codec,
+    commands,
+    images,
+    jobs,
+    picture_reader,
+    rdo,
+    targets,
+)
 
 
 @pytest.fixture
@@ -48,7 +57,7 @@ def test_a_folder_of_pictures_goes_there_and_back(rdonet, bundle, album):
 
 
 def test_pictures_come_back_in_the_format_that_is_asked_for(rdonet, bundle, album):
-    assert rdonet("decompress", "b.rdo", "--out-dir", "back", "--suffix", ".webp").code == 0
+    assert rdonet("decompress", "b.rdo", "--out-dir", "back", "--suffix", "WebP").code == 0
     assert found("back") == ["back/b.webp"]
 
 
@@ -123,10 +132,38 @@ def test_names_that_differ_in_case_alone_are_refused(refusal, bundle, image):
     assert refusal("other/A.png", *arguments) == "would become out/A.png.rdo, as would a.png"
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="all folders can be read")
-def test_a_folder_that_cannot_be_looked_into_is_named(refusal, bundle, album):
-    Path("album/below").chmod(0)
-    assert "denied" in refusal("album/below", "compress", "album", "--out-dir", "out").lower()
+def test_a_folder_that_cannot_be_looked_into_is_named(rdonet, bundle, album, monkeypatch):
+    scandir = os.scandir
+
+    def guarded(path):
+        if str(path) == "album/below":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", guarded)
+        code, out, err = rdonet("compress", "album", "--out-dir", "out")
+    assert (code, out, err) == (1, "", "rdonet: album/below: Permission denied\n")
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(("wanted", "size"), [("1e-9", 1), ("1e300", commands.MOST_BYTES)])
+def test_any_positive_rate_is_a_target(rdonet, bundle, monkeypatch, wanted, size):
+    aims = []
+
+    def aimed(model, picture, plan, target, *others):
+        aims.append(target.size)
+        raise codec.EncodeError("enough")
+
+    monkeypatch.setattr(targets, "encode", aimed)
+    assert rdonet("compress", "a.png", "--target-bpp", wanted).code == 1
+    assert aims == [size]
+
+
+def test_info_goes_on_after_a_file_that_is_none(rdonet, bundle):
+    code, out, err = rdonet("info", "a.png", "none.rdo", "b.rdo")
+    assert code == 1 and out.startswith("b.rdo: 90x100 pixels")
+    assert [line.split(": ")[1] for line in err.splitlines()] == ["a.png", "none.rdo"]
 
 
 def test_json_has_a_line_for_every_file_and_a_summary(rdonet, bundle, album):

@@ -1,0 +1,20 @@
+"""The pictures that a benchmark measures with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rdonet_jax import images, pictures
+
+PICTURES_HELP = (
+    "at least so many of them: every k-th with the largest k that gives them; default: all"
+)
+
+
+def load_pictures(folder: Path, least: int | None) -> list[np.ndarray]:
+    """Pictures below a folder, see PICTURES_HELP."""
+    paths = pictures.find([folder])
+    step = max(1, len(paths) // least) if least else 1
+    return [images.load(path) for path in paths[::step]]
