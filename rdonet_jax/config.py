@@ -79,7 +79,10 @@ class PortableConfig:
       features: channels of the encoder and decoder features e and d of each LS-Unit, by level.
       latents: channels of y, by level.
       residual: hidden channels of the residual blocks at 1/8 and at each level.
-      nonlinearity: of the transforms: "residual" blocks, residual "gdn", or "none" (linear).
+      finish: hidden channels of a residual block at 1/4 of the picture's size, the last step of the
+        synthesis: a filter of what the lapped stages put together. 0 for none.
+      nonlinearity: of the transforms: "residual" blocks, residual "gdn", or "none" (linear). The
+        last step is a residual block or none.
       hyper: inner channels of the hyper-encoder.
       hyper_latents: channels of z, by level.
       embedding, conditioning, hidden: widths of the integer network of the priors: what a decoded
@@ -96,6 +99,7 @@ class PortableConfig:
     features: Triple = (320, 128, 96)
     latents: Triple = (320, 128, 96)
     residual: tuple[int, int, int, int] = (96, 96, 64, 64)
+    finish: int = 0
     nonlinearity: str = "residual"
     hyper: int = 64
     hyper_latents: Triple = (16, 16, 16)
@@ -125,6 +129,8 @@ class PortableConfig:
                 raise ConfigError(f"{name} needs {count} counts, got {getattr(self, name)}")
         if any(y > e for y, e in zip(self.latents, self.features, strict=True)):
             raise ConfigError(f"more latents {self.latents} than features {self.features}")
+        if self.finish < 0:
+            raise ConfigError(f"finish counts channels, 0 for none, not {self.finish}")
         if self.nonlinearity not in ("residual", "gdn", "none"):
             raise ConfigError(
                 f"nonlinearity is 'residual', 'gdn' or 'none', not {self.nonlinearity!r}"
@@ -223,7 +229,19 @@ def tiny(**changes: Any) -> ModelConfig:
 
 def standard(**changes: Any) -> PortableConfig:
     """The portable network that people use: every quality, 5.9 M parameters."""
-    return dataclasses.replace(PortableConfig(), **changes)
+    config = PortableConfig(
+        finish=32,
+        lmbdas=(0.0004, 0.16),
+        thresholds=(
+            (23.0, 575.0),
+            (6.5, 215.0),
+            (1.8, 78.0),
+            (0.73, 31.0),
+            (0.46, 15.0),
+            (0.37, 7.5),
+        ),
+    )
+    return dataclasses.replace(config, **changes)
 
 
 def mini(**changes: Any) -> PortableConfig:

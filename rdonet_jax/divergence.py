@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -16,7 +17,6 @@ import numpy as np
 
 from rdonet_jax import checkpoints, data, files, hosts, training
 from rdonet_jax.config import AnyConfig
-from rdonet_jax.pictures import Pictures
 from rdonet_jax.training_config import TrainingConfig
 
 KEPT = "the last checkpoint is kept"
@@ -32,9 +32,12 @@ def examined(
     config: TrainingConfig,
     state: training.TrainState,
     batch: data.Batch,
-    pictures: Pictures,
+    source: Callable[[int, int], Path],
 ) -> DivergenceError:
-    """Writes what the step after `state` met below the run's folder; gives the error to raise."""
+    """Writes what the step after `state` met below the run's folder; gives the error to raise.
+
+    `source` tells the file of a crop by the steps done and its number in the batch.
+    """
     done = int(state.step)
     place = folder / f"diverged-{done + 1}"
     if hosts.is_first():
@@ -46,7 +49,7 @@ def examined(
     files.replace(place / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
     crops = []
     for number, losses in zip(batch.numbers, _losses(model, config, state, batch), strict=True):
-        picture = data.source(pictures, config, data.crop_index(config, done, number))
+        picture = source(done, int(number))
         values = {name: str(value) for name, value in losses._asdict().items()}
         crops.append({"number": int(number), "picture": str(picture), **values})
     files.replace(

@@ -299,6 +299,11 @@ def shard(batch: Any) -> Any:
     return jax.tree_util.tree_map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
 
 
+def unsharded(batch: Any) -> Any:
+    """The inverse of `shard`, on the host."""
+    return jax.tree_util.tree_map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), batch)
+
+
 def is_finite(state: Any) -> bool:
     """Whether all numbers of an unreplicated state are finite."""
     leaves = jax.tree_util.tree_leaves(state)

@@ -38,6 +38,8 @@ class TrainingConfig:
         their gradients added up.
       crop: side of the crops in pixels, a multiple of 64.
       min_scale: crops are reduced by a random factor between this and 1.
+      resident: keep the pictures on the devices and cut the crops there, see
+        `rdonet_jax.resident`.
       learning_rate, warmup_steps, schedule, final_rate: Adam's peak step size, how long it takes to
         get there, how it falls then, and what share of it is left at the end.
       switch: what happens to Adam at the second stage, see `rdonet_jax.optimiser`.
@@ -65,6 +67,7 @@ class TrainingConfig:
     accumulate: int = 1
     crop: int = 256
     min_scale: float = 0.5
+    resident: bool = False
     learning_rate: float = 3e-4
     warmup_steps: int = 200
     schedule: str = "cosine"

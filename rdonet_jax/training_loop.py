@@ -6,12 +6,11 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from rdonet_jax import data, divergence, hosts, run_folder, training, validation
+from rdonet_jax import data, divergence, feed, hosts, run_folder, training, validation
 from rdonet_jax.checkpoints import Checkpoints, Progress
 from rdonet_jax.config import AnyConfig, ConfigError
 from rdonet_jax.monitor import Monitor, StepValues
@@ -50,7 +49,7 @@ class _Sent:
     """A step that was given to the devices and not yet looked at."""
 
     number: int
-    batch: data.Batch
+    batch: data.Batch  # with a device axis
     metrics: training.StepMetrics
 
 
@@ -88,23 +87,22 @@ class Loop:
         `stop_request` is as `hosts.stop_requests` gives it.
         """
         config = self.config
-        reader = data.batches(self.pictures, config, jax.process_index(), jax.process_count())
-        reader.set_state(progress.reader)
         pending = [StepValues(*values) for values in progress.pending]
         monitor = Monitor(
             self.folder, config, progress.step, self.intervals.log, pending, hosts.is_first()
         )
-        with data.closing(reader), monitor:
+        with feed.opened(self.pictures, config) as batches, monitor:
+            batches.go_to(progress.reader)
             if resumed and progress.step < config.steps:
                 monitor.event(progress.step, event="resumed", **run_folder.environment(config))
-            state, stopped_by = self._steps(state, progress, reader, monitor, stop_request)
+            state, stopped_by = self._steps(state, progress, batches, monitor, stop_request)
         return Outcome(training.unreplicate(state), stopped_by)
 
     def _steps(
         self,
         state: training.TrainState,
         progress: Progress,
-        reader: Any,
+        batches: feed.Feed,
         monitor: Monitor,
         stop_request: Callable[[int], str],
     ) -> tuple[training.TrainState, str]:
@@ -112,16 +110,16 @@ class Loop:
         state = training.replicate(state)
         number, stopped_by = progress.step, ""
         while number < self.config.steps and not stopped_by:
-            batch = next(reader)
-            state, metrics = self.step(state, training.shard(batch))
+            batch = next(batches)
+            state, metrics = self.step(state, batch)
             number += 1
             sent.append(_Sent(number, batch, metrics))
             stopped_by = stop_request(number)
             pausing = bool(stopped_by) or self._has_duties(number)
             while len(sent) > (0 if pausing else 1):
-                self._look_at(sent.popleft(), state, monitor)
+                self._look_at(sent.popleft(), state, monitor, batches)
             if pausing:
-                progress = dataclasses.replace(progress, reader=reader.get_state())
+                progress = dataclasses.replace(progress, reader=batches.position)
                 progress = self._pause(number, state, progress, monitor, bool(stopped_by))
         if number == self.config.steps:
             return state, ""
@@ -138,14 +136,17 @@ class Loop:
             self._is_due(number, steps) for steps in (due.validation, due.checkpoint, due.preview)
         )
 
-    def _look_at(self, sent: _Sent, state: training.TrainState, monitor: Monitor) -> None:
+    def _look_at(
+        self, sent: _Sent, state: training.TrainState, monitor: Monitor, batches: feed.Feed
+    ) -> None:
         """Reports a step. Raises `DivergenceError` for one that was not finite."""
         *values, healthy = (value[0].item() for value in jax.device_get(sent.metrics))
         if not healthy:
             # Steps after a bad one change nothing: this is the state that it met.
             met = training.unreplicate(state)
+            batch = training.unsharded(sent.batch)
             raise divergence.examined(
-                self.folder, self.model, self.config, met, sent.batch, self.pictures
+                self.folder, self.model, self.config, met, batch, batches.source
             )
         monitor.step(sent.number, StepValues(*values))
         if sent.number == self.config.stage1_steps and self.config.stage2_steps:

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from rdonet_jax import data, hosts, pictures, run_folder, run_log, training, zoo
+from rdonet_jax import data, feed, hosts, pictures, run_folder, run_log, training, zoo
 from rdonet_jax.checkpoints import CheckpointError, Checkpoints, Progress
 from rdonet_jax.config import with_thresholds
 from rdonet_jax.models import families
@@ -144,8 +144,8 @@ def _first_state(
         raise RunError(f"{folder}: has a log, but no checkpoint to resume from")
     if start is None:
         start = training.create_state(run.model, run.training)
-    with data.closing(data.batches(seen, run.training)) as reader:
-        progress = Progress(step=0, switched_at=None, reader=reader.get_state())
+    position = feed.first_position(seen, run.training)
+    progress = Progress(step=0, switched_at=None, reader=position)
     kept.save(start, progress)
     kept.wait()
     return start, progress

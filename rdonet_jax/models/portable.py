@@ -109,6 +109,9 @@ class PortableRDONet(nn.Module):
         self.units = [LSUnit(config, level, dtype) for level in range(LEVELS)]
         self.g_s_restore = nonlinear(config, config.residual[0], dtype, inverse=True)
         self.g_s = lapped.Stage(3 * PATCH**2, "up", dtype)
+        self.g_s_finish = (
+            lapped.Residual(config.finish, dtype) if config.finish else lapped.Identity()
+        )
 
     def analyse(self, x: jax.Array) -> tuple[jax.Array, ...]:
         """x [B, H, W, 3] -> encoder features e[l] [B, h, w, C], finest to coarsest."""
@@ -225,7 +228,8 @@ class PortableRDONet(nn.Module):
 
     def picture(self, trunk: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         """What level 0 hands on -> x_hat [B, H, W, 3], not clipped."""
-        h = self.g_s(self.g_s_restore(trunk, extent), extent).astype(jnp.float32)
+        h = self.g_s(self.g_s_restore(trunk, extent), extent)
+        h = self.g_s_finish(h, lapped.scaled(extent, 2)).astype(jnp.float32)
         return ops.depth_to_space(ops.depth_to_space(h)) + 0.5
 
     def code(
