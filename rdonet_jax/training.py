@@ -20,7 +20,14 @@ from jax.flatten_util import ravel_pytree
 from rdonet_jax import compilation, hosts, objective, optimiser, partition, zoo
 from rdonet_jax.config import AnyConfig, ConfigError, ModelConfig, PortableConfig
 from rdonet_jax.data import Batch
-from rdonet_jax.models import families, linear, orthonormal, quality_range, reference_start
+from rdonet_jax.models import (
+    families,
+    hyperpriors,
+    linear,
+    orthonormal,
+    quality_range,
+    reference_start,
+)
 from rdonet_jax.training_config import TrainingConfig
 
 AXIS = "devices"
@@ -70,9 +77,13 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
             "a portable network weighs MS-SSIM by its own lambdas; use the metric 'both' with an "
             "ms_ssim_share of up to 1"
         )
+    if config.learn == "priors" and not isinstance(model, PortableConfig):
+        raise ConfigError("only a portable network has priors to be learnt alone")
+    key = jax.random.key(config.seed)
     if config.start not in ("linear", "random"):
-        return _params_of(zoo.load(config.start), model, config.start)
-    params = families.initialise(model, jax.random.key(config.seed))
+        params = _params_of(zoo.load(config.start), model, config.start)
+        return hyperpriors.begun_anew(params, model, key) if config.learn == "priors" else params
+    params = families.initialise(model, key)
     if config.start == "random":
         return params
     if config.metric == "ms-ssim":
@@ -183,7 +194,12 @@ def crop_loss(
     x_hat: jax.Array,
     quality: jax.Array | None,
 ) -> jax.Array:
-    """Rate and distortion [B] weighed by the run's lambda, or by that of each crop's quality."""
+    """Rate and distortion [B] weighed by the run's lambda, or by that of each crop's quality.
+
+    The rate alone, where only priors are learnt.
+    """
+    if config.learn == "priors":
+        return objective.relative_loss(bpp)
     lmbda = config.lmbda if quality is None else objective.lmbda_of(model, quality)
     loss = objective.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share)
     return loss if quality is None else objective.relative_loss(loss)
@@ -216,6 +232,8 @@ def _mean_gradients(
     """Means over a device's crops and the gradient of the mean loss, part by part."""
 
     def loss_of(params: Any, part: Batch) -> tuple[jax.Array, CropLosses]:
+        if config.learn == "priors":
+            params = _with_fixed_transforms(params)
         losses = crop_losses(model, config, params, state.step, part)
         means = CropLosses(*map(jnp.mean, losses))
         return means.loss, means
@@ -239,6 +257,14 @@ def _mean_gradients(
 
     total, _ = jax.lax.scan(add, zeros, parts)
     return jax.tree_util.tree_map(lambda leaf: leaf / config.accumulate, total)
+
+
+def _with_fixed_transforms(params: Any) -> Any:
+    """The parameters, of which all but the priors' are constants; nothing moves them."""
+    return jax.tree_util.tree_map(
+        lambda leaf, learns: leaf if learns else jax.lax.stop_gradient(leaf),
+        params, optimiser.of_prior(params),
+    )  # fmt: skip
 
 
 def global_norm(tree: Any) -> jax.Array:

@@ -19,6 +19,7 @@ CHOICES = {
     "schedule": ("cosine", "linear", "exponential", "constant"),
     "switch": ("carry", "restart"),
     "precision": ("auto", "float32", "bfloat16"),
+    "learn": ("all", "priors"),
 }
 """Fields of a `TrainingConfig` that are one of a few words."""
 
@@ -44,6 +45,8 @@ class TrainingConfig:
         get there, how it falls then, and what share of it is left at the end.
       switch: what happens to Adam at the second stage, see `rdonet_jax.optimiser`.
       stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
+      learn: "all", or of a portable network the "priors" alone: its transforms stay as they are, its
+        hyperpriors begin anew, and what is minimised is the logarithm of the rate.
       prior_rate: step size of the networks that probabilities come from, as a multiple of
         learning_rate; for portable networks, whose transforms begin where they already work.
       clip_norm: bound on the global norm of the gradient.
@@ -74,6 +77,7 @@ class TrainingConfig:
     final_rate: float = 0.05
     switch: str = "carry"
     stage2_rate: float = 1.0
+    learn: str = "all"
     prior_rate: float = 1.0
     clip_norm: float = 1.0
     ema_decay: float = 0.999

@@ -54,6 +54,9 @@ Z_UNIT = 8  # of the networks, per step of z
 UNIT_RANGE = 8.0
 """Standard deviations of y, as it is at the start of training, that 8 bits span on each side."""
 
+Z_INDEX = 3.6
+"""Of the scale of z at first, in 128/16 table entries: deviations of two to three steps."""
+
 _RATIO = {
     name: float(np.log2(scales[-1] / scales[0])) / (entropy.SCALE_COUNT - 1)
     for name in entropy.DISTRIBUTIONS
@@ -127,7 +130,7 @@ class LevelPrior(nn.Module):
         self.gain = self.param("gain", zeros, (knots, latents))
         self.unit = self.param("unit", zeros, (latents,))
         self.z_index = self.param(
-            "z_index", nn.initializers.constant(1.5), (knots, config.hyper_latents[level])
+            "z_index", nn.initializers.constant(Z_INDEX), (knots, config.hyper_latents[level])
         )
 
     def gains(self, quality: jax.Array) -> jax.Array:

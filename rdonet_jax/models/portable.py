@@ -35,6 +35,10 @@ from rdonet_jax.models.hierarchy import COARSEST, Coded, Keys
 PATCH = 4
 """Pixels on the side of the blocks that the first stage sees as channels."""
 
+Z_GAIN = 2.0
+"""log2 of the gain of z at first: z has a deviation of two to three steps then. Hyper-latents that
+begin below one step are rounded to 0, say nothing, and are never learnt."""
+
 
 class State(NamedTuple):
     """What the decoder knows before a level."""
@@ -88,7 +92,9 @@ class LSUnit(nn.Module):
         self.restore = nonlinear(config, hidden, dtype, inverse=True)
         self.hyper_encoder = HyperEncoder(config, level)
         self.z_gain = self.param(
-            "z_gain", nn.initializers.zeros, (config.knots, config.hyper_latents[level])
+            "z_gain",
+            nn.initializers.constant(Z_GAIN),
+            (config.knots, config.hyper_latents[level]),
         )
         self.prior = LevelPrior(config, level)
         handed_on = config.features[level - 1] if level else config.trunk
