@@ -163,10 +163,14 @@ def export(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--best", action="store_true", help="the checkpoint that validated best, not the last one"
     )
+    parser.add_argument(
+        "--pack", action="store_true",
+        help="large kernels in 7 to 8 bits per weight: less than half the size",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     print(
         training_run.export(
-            options.run, options.name, options.out, options.thresholds, options.best
+            options.run, options.name, options.out, options.thresholds, options.best, options.pack
         )
     )
     return 0

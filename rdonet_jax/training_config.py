@@ -45,8 +45,8 @@ class TrainingConfig:
         get there, how it falls then, and what share of it is left at the end.
       switch: what happens to Adam at the second stage, see `rdonet_jax.optimiser`.
       stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
-      learn: "all", or of a portable network the "priors" alone: its transforms stay as they are, its
-        hyperpriors begin anew, and what is minimised is the logarithm of the rate.
+      learn: "all", or of a portable network the "priors" alone: its transforms stay as they are,
+        its hyperpriors begin anew, and what is minimised is the logarithm of the rate.
       prior_rate: step size of the networks that probabilities come from, as a multiple of
         learning_rate; for portable networks, whose transforms begin where they already work.
       clip_norm: bound on the global norm of the gradient.

@@ -157,12 +157,14 @@ def export(
     destination: Path,
     thresholds: Sequence[float] | None = None,
     best: bool = False,
+    pack: bool = False,
 ) -> Path:
     """Writes the averaged weights of a run's newest checkpoint, or its best, as one weights file.
 
     The file is named NAME-HASH.safetensors, and its record says how it was trained and on what.
     `thresholds` of the variance mask take the place of those of the training; only encoders use
-    them. Raises `RunError` when there is no run or no checkpoint.
+    them; `pack` makes a file of less than half the size, see `zoo.save`. Raises `RunError` when
+    there is no run or no checkpoint.
     """
     run = Run.load(folder)
     try:
@@ -180,7 +182,7 @@ def export(
         "origin": dataclasses.asdict(run.origin) if run.origin else None,
     }
     model = with_thresholds(run.model, thresholds) if thresholds else run.model
-    return zoo.save(destination, name, model, state.ema, record)
+    return zoo.save(destination, name, model, state.ema, record, pack)
 
 
 def _last_validation(log: Path, step: int) -> Mapping[str, Any] | None:

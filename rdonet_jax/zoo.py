@@ -1,9 +1,9 @@
 """Weights by name or by path, checked by their hash.
 
 A weights file is a safetensors file: the parameters in half precision under their path in the
-tree, and as metadata the model's name, its configuration and the record of its training. Its name
-ends in the first eight bytes of its SHA-256, of which the first four identify it in every
-compressed file.
+tree, or their large kernels packed (`rdonet_jax.packing`), and as metadata the model's name, its
+configuration and the record of its training. Its name ends in the first eight bytes of its SHA-256,
+of which the first four identify it in every compressed file.
 
 The files of portable models and of reference coders also hold the cumulative tables of their range
 coder, as integers: what decodes elsewhere must not depend on a library's exponential function.
@@ -28,7 +28,7 @@ import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as serialise
 
-from rdonet_jax import bitstream, entropy, files
+from rdonet_jax import bitstream, entropy, files, packing
 from rdonet_jax.config import AnyConfig, model_from_dict
 from rdonet_jax.entropy import CdfTables
 from rdonet_jax.models import families
@@ -135,6 +135,7 @@ def _read(path: Path, is_own: bool) -> Model:
         raise ZooError(f"{path}: damaged or renamed, its hash is {found}, not {claimed}")
     with _opened(path) as tensors:
         flat = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
+        flat = packing.unpacked(flat)
         metadata = _metadata(tensors)
         config = model_from_dict(metadata["config"])
         name, record = metadata["name"], metadata["record"]
@@ -224,11 +225,17 @@ def _difference(
 
 
 def save(
-    folder: Path, name: str, config: AnyConfig, params: Any, record: Mapping[str, Any]
+    folder: Path,
+    name: str,
+    config: AnyConfig,
+    params: Any,
+    record: Mapping[str, Any],
+    pack: bool = False,
 ) -> Path:
     """Writes NAME-HASH.safetensors in half precision, whole or not at all; returns its path.
 
-    The file of a model that stores its tables gets those of its range coder as well.
+    With `pack`, large kernels take less than half of that, and are rounded for it. The file of a
+    model that stores its tables gets those of its range coder as well.
 
     Raises `ZooError` for a name that cannot be told from its hash, or weights that half precision
     cannot hold.
@@ -245,6 +252,10 @@ def save(
         raise ZooError(f"{name}: has weights that are not finite in half precision")
     metadata = {"name": name, "config": dataclasses.asdict(config), "record": dict(record)}
     tensors = {**half, **_table_tensors(config, half)}
+    if pack:
+        for key in [key for key, value in flat.items() if packing.is_worth_it(key, value)]:
+            kernel = tensors.pop(key).astype(np.float32)
+            tensors |= packing.packed(key, kernel, families.kernel_steps(config, key, kernel))
     content = serialise(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     digest = hashlib.sha256(content).digest()[:HASH_BYTES]
     folder.mkdir(parents=True, exist_ok=True)

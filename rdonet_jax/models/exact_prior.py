@@ -47,6 +47,17 @@ PLACES: tuple[Place, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 EMBEDDING_BITS, CONTEXT_BITS, HIDDEN_BITS, Z_BITS = 7, 8, 7, 7
 MU_BITS, SCALE_BITS = 9, 7
+WEIGHT_BITS: Mapping[str, int] = {
+    "from_z": Z_BITS,
+    "from_coarser": CONTEXT_BITS,
+    "embed": EMBEDDING_BITS,
+    "first": CONTEXT_BITS,
+    "second": HIDDEN_BITS,
+    "to_mu": MU_BITS,
+    "to_scale": SCALE_BITS,
+}
+"""By layer: a weight of 1.0 is the integer 2**bits."""
+
 MU_SHIFT = 5  # sums to 1/16 of the network's units
 SCALE_SHIFT = 5  # sums to 1/16 of a table entry
 INDEX_FRACTION = 16
@@ -107,6 +118,14 @@ def known_before(context: int, place: Place) -> tuple[Place, ...]:
     raise ValueError(f"no plane {place}")
 
 
+def weight_step(path: str) -> float | None:
+    """The step of the integers that a kernel of the network stands for; None of a float one."""
+    *_, room, layer, leaf = ("", "", *path.split("/"))
+    if (room, leaf) == ("prior", "kernel"):
+        return 2.0 ** -WEIGHT_BITS[layer]
+    return None
+
+
 class LevelPrior(nn.Module):
     """The integer networks of one level."""
 
@@ -118,14 +137,17 @@ class LevelPrior(nn.Module):
         latents, knots = config.latents[level], config.knots
         wide, e = config.conditioning, config.embedding
         side = partition.HYPER_STRIDE**2
-        self.from_z = exact.Dense(9 * config.hyper_latents[level] + knots, side * wide, Z_BITS)
+        bits = WEIGHT_BITS
+        z_inputs = 9 * config.hyper_latents[level] + knots
+        self.from_z = exact.Dense(z_inputs, side * wide, bits["from_z"])
         if level < LEVELS - 1:
-            self.from_coarser = exact.Dense(9 * e + wide, 4 * wide, CONTEXT_BITS)
-        self.embed = exact.Dense(2 * latents, e, EMBEDDING_BITS)
-        self.first = exact.Dense(9 * e + 2 * wide + knots + 4, config.hidden, CONTEXT_BITS)
-        self.second = exact.Dense(config.hidden, config.hidden, HIDDEN_BITS)
-        self.to_mu = exact.Dense(2 * config.hidden, latents, MU_BITS, spread=0.0)
-        self.to_scale = exact.Dense(2 * config.hidden, latents, SCALE_BITS, spread=0.0)
+            self.from_coarser = exact.Dense(9 * e + wide, 4 * wide, bits["from_coarser"])
+        self.embed = exact.Dense(2 * latents, e, bits["embed"])
+        inputs = 9 * e + 2 * wide + knots + len(PLACES)
+        self.first = exact.Dense(inputs, config.hidden, bits["first"])
+        self.second = exact.Dense(config.hidden, config.hidden, bits["second"])
+        self.to_mu = exact.Dense(2 * config.hidden, latents, bits["to_mu"], spread=0.0)
+        self.to_scale = exact.Dense(2 * config.hidden, latents, bits["to_scale"], spread=0.0)
         zeros = nn.initializers.zeros
         self.gain = self.param("gain", zeros, (knots, latents))
         self.unit = self.param("unit", zeros, (latents,))

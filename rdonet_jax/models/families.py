@@ -12,8 +12,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rdonet_jax import entropy, objective, partition
+from rdonet_jax import entropy, objective, packing, partition
 from rdonet_jax.config import AnyConfig, PortableConfig, ReferenceConfig
 from rdonet_jax.entropy import CdfTables
 from rdonet_jax.models import factorised, hierarchy, portable, rdonet, reference
@@ -60,6 +61,13 @@ def coder_tables(config: AnyConfig, params: Any) -> CdfTables:
         return own
     scales = entropy.scale_tables(config.distribution)
     return CdfTables(scales.cdfs + own.cdfs, scales.offsets + own.offsets, has_escape=True)
+
+
+def kernel_steps(config: AnyConfig, path: str, kernel: np.ndarray) -> np.ndarray:
+    """The steps, for all or for each output channel, in which a packed file holds a kernel."""
+    if isinstance(config, PortableConfig):
+        return portable.kernel_steps(path, kernel)
+    return packing.steps(kernel)
 
 
 def table_count(config: AnyConfig) -> int:

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import coding_cost, entropy, exact, lapped, ops, partition, quantiser
+from rdonet_jax import coding_cost, entropy, exact, lapped, ops, packing, partition, quantiser
 from rdonet_jax.config import LEVELS, QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.models import exact_prior, hierarchy
 from rdonet_jax.models.exact_prior import Conditions, LevelPrior, Place, Prediction
@@ -38,6 +38,16 @@ PATCH = 4
 Z_GAIN = 2.0
 """log2 of the gain of z at first: z has a deviation of two to three steps then. Hyper-latents that
 begin below one step are rounded to 0, say nothing, and are never learnt."""
+
+
+NEAR_PICTURE = (
+    "g_a", "g_s", "g_s_finish", "g_s_restore",
+    "units_0/encoder", "units_0/to_latent", "units_0/from_latent", "units_0/hand_over",
+)  # fmt: skip
+"""Layers whose kernels the picture depends on most, see `benchmarks/packing.py`."""
+
+NEAR_STEPS, FAR_STEPS = 96, 32
+"""Steps per deviation of packed kernels of these layers and of all others."""
 
 
 class State(NamedTuple):
@@ -322,6 +332,15 @@ def network(
 @functools.cache
 def _network(config: PortableConfig, dtype: Any, remat: bool) -> PortableRDONet:
     return PortableRDONet(config, dtype, remat)
+
+
+def kernel_steps(path: str, kernel: np.ndarray) -> np.ndarray:
+    """The steps in which a packed file holds a kernel: those of its integers, or by its layer."""
+    step = exact_prior.weight_step(path)
+    if step is not None:
+        return np.full(1, step)
+    is_near = path.removesuffix("/kernel") in NEAR_PICTURE
+    return packing.steps(kernel, NEAR_STEPS if is_near else FAR_STEPS)
 
 
 @functools.partial(jax.jit, static_argnums=0)

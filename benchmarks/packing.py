@@ -1,0 +1,83 @@
+"""What packed weights cost: size of the file, and J of photographs by the estimate.
+
+    python benchmarks/packing.py FOLDER [--model NAME] [--layers]
+
+On the centre of each photograph, 256 × 256, at the knots of the quality scale in turn: mean of
+log J and PSNR with the weights as they are, and packed in more or fewer steps. `--layers` packs one
+layer at a time, in 8 steps per deviation, and lists what that costs: the picture depends on few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from rdonet_jax import data, packing, pictures, training, training_config, validation, zoo
+from rdonet_jax.models import portable
+
+CROP = 256
+TRIED = ((256, 64), (128, 32), (96, 32), (64, 64), (64, 16), (32, 32))
+"""Steps per deviation, of layers near the picture and of all others."""
+COARSE = 8
+
+Judge = Callable[[Any], validation.Validation]
+
+
+def packed_as(model: zoo.Model, near: int, far: int) -> tuple[int, Any]:
+    """Bytes of the file and parameters that come back from it."""
+    steps = mock.patch.multiple(portable, NEAR_STEPS=near, FAR_STEPS=far)
+    with tempfile.TemporaryDirectory() as folder, steps:
+        path = zoo.save(Path(folder), "trial", model.config, model.params, model.record, pack=True)
+        return path.stat().st_size, zoo.load(str(path)).params
+
+
+def by_layer(model: zoo.Model, judge: Judge, loss: float) -> None:
+    """What one coarse layer at a time costs, the dearest first."""
+    flat = {path: np.asarray(v) for path, v in flatten_dict(model.params, sep="/").items()}
+    costs = {}
+    for path, kernel in flat.items():
+        if packing.is_worth_it(path, kernel) and "/prior/" not in path:
+            tensors = packing.packed(path, kernel, packing.steps(kernel, COARSE))
+            coarse = {**flat, **packing.unpacked(tensors)}
+            costs[path] = judge(unflatten_dict(coarse, sep="/")).loss - loss
+    for path in sorted(costs, key=costs.get, reverse=True):
+        print(f"{path:<40}{flat[path].size:>9}{costs[path]:>9.2%}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="of photographs")
+    parser.add_argument("--model", default="standard", help="a portable one")
+    parser.add_argument("--layers", action="store_true")
+    options = parser.parse_args()
+    model = zoo.load(options.model)
+    found = pictures.usable(pictures.find([options.folder]), CROP)
+    crops = data.centre_crops(found, CROP)
+    run = training_config.TrainingConfig(
+        batch_size=8, precision="float32", metric="both", ms_ssim_share=0.5
+    )
+    validate = validation.make(model.config, run, crops)
+
+    def judge(params: Any) -> validation.Validation:
+        return validate(training.replicate(params))
+
+    whole = judge(model.params)
+    print(f"as it is: log J {whole.loss:.4f}, {whole.psnr:.3f} dB")
+    for near, far in TRIED:
+        size, params = packed_as(model, near, far)
+        result = judge(params)
+        change = f"J {result.loss - whole.loss:+.2%}, {result.psnr - whole.psnr:+.3f} dB"
+        print(f"{near:>4} and {far:>3} steps: {size / 1e6:.2f} MB, {change}", flush=True)
+    if options.layers:
+        by_layer(model, judge, whole.loss)
+
+
+if __name__ == "__main__":
+    main()
