@@ -251,6 +251,7 @@ def mini(**changes: Any) -> PortableConfig:
         features=(16, 16, 16),
         latents=(16, 12, 8),
         residual=(8, 8, 8, 8),
+        finish=4,
         hyper=8,
         hyper_latents=(4, 4, 4),
         embedding=12,

@@ -101,14 +101,17 @@ def _window_scalars(config: PortableConfig) -> int:
     That is the analysis, which holds the picture as floats before and after its pixels become
     channels, the trunk and the features of all levels; or the way past the finest level with its
     latents (wanted, predicted, as symbols, in steps, in units), features and embeddings, to the
-    trunk. Besides, libraries of convolutions gather the 3×3 inputs of every output.
+    trunk; or the way from the trunk to pixels, with the filter before they are put in place.
+    Besides, libraries of convolutions gather the 3×3 inputs of every output.
     """
     trunk = config.trunk * (BLOCK // 8) ** 2
     features = config.features[0] * (BLOCK // STRIDES[0]) ** 2
     analysis = 2 * 3 * BLOCK**2 + trunk + _of_levels(config.features) + _TAPS * trunk
     per_position = 5 * config.latents[0] + 2 * config.features[0] + config.embedding
     finest = per_position * (BLOCK // STRIDES[0]) ** 2 + trunk + _TAPS * features
-    return max(analysis, finest) + 2 * _of_levels(config.latents)
+    pixels = (2 + (_TAPS if config.finish else 0)) * 3 * BLOCK**2
+    last = trunk + pixels + config.finish * (BLOCK // 4) ** 2
+    return max(analysis, finest, last) + 2 * _of_levels(config.latents)
 
 
 def _of_levels(channels: tuple[int, ...]) -> int:

@@ -55,6 +55,7 @@ def counted_by_hand(model: config.PortableConfig) -> int:
 
     trunk, knots, wide, e = model.trunk, model.knots, model.conditioning, model.embedding
     total = layer(48, trunk, 16) + layer(trunk, 48, 16) + 2 * residual(trunk, model.residual[0])
+    total += residual(48, model.finish)
     finer = trunk
     for level in range(3):
         width, latents = model.features[level], model.latents[level]

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import skimage.data
+from flax.traverse_util import flatten_dict
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax import config, objective, optimiser, partition, training, training_config
+from rdonet_jax import config, exact, objective, optimiser, partition, training, training_config
 from rdonet_jax.data import Batch
+from rdonet_jax.models import exact_prior, portable
 from rdonet_jax.training import CropLosses
-from tests import hasty_xla
+from tests import hasty_xla, portable_params
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +285,57 @@ def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
     schedule = training_config.TrainingConfig(metric="ms-ssim", lmbda=8.0)
     with pytest.raises(config.ConfigError, match="use the metric 'both'"):
         training.create_state(config.mini(), schedule)
+
+
+def test_learning_priors_alone_leaves_the_transforms_and_minimises_the_rate(mini_model, photograph):
+    schedule = training_config.TrainingConfig(learn="priors", stage1_steps=0, crop=64, batch_size=2)
+    batch = Batch(np.arange(2, dtype=np.int32), np.stack([photograph[:64, :64]] * 2))
+    state = training.state_of(schedule, mini_model.params)
+    function = functools.partial(training._mean_gradients, mini_model.config, schedule)
+    means, gradients = jax.jit(function, compiler_options=portable_params.QUICKLY)(state, batch)
+    belongs = flatten_dict(optimiser.of_prior(gradients), sep="/")
+    moved = {
+        path for path, leaf in flatten_dict(gradients, sep="/").items() if np.any(np.asarray(leaf))
+    }
+    assert all(belongs[path] for path in moved)
+    for layer in ("hyper_encoder/first", "prior/first", "prior/from_z", "prior/to_scale"):
+        assert any(path.endswith(f"{layer}/kernel") for path in moved)
+    assert np.exp(means.loss) == pytest.approx(float(means.bpp), rel=0.5)
+    step = training._updated(schedule, state, gradients)
+    for name in ("g_a", "g_s", "g_s_finish"):
+        jax.tree_util.tree_map(np.testing.assert_array_equal, step.params[name],
+                               state.params[name])  # fmt: skip
+
+
+def test_priors_that_are_learnt_alone_begin_with_new_hyper_latents(
+    mini_weights, mini_model, monkeypatch
+):
+    drawn = portable_params.acting(mini_model.config, seed=5)
+    monkeypatch.setattr(portable, "initialise", lambda model, key: drawn)
+    schedule = training_config.TrainingConfig(learn="priors", start=str(mini_weights))
+    begun = training.starting_params(mini_model.config, schedule)
+    before, after = (flatten_dict(params, sep="/") for params in (mini_model.params, begun))
+    assert before.keys() == after.keys()
+    changed = {path for path in before if np.any(np.asarray(before[path] != after[path]))}
+    for path in before:
+        is_new = "hyper_encoder" in path and path.endswith("kernel")
+        is_new |= path.endswith(("z_gain", "z_index", "from_z/kernel"))
+        assert (path in changed) == is_new or "hyper_encoder" in path, path
+    # What the priors know of the quality stays.
+    rows, knots = "units_1/prior/from_z/kernel", mini_model.config.knots
+    np.testing.assert_array_equal(before[rows][-knots:], after[rows][-knots:])
+    with pytest.raises(config.ConfigError, match="only a portable network"):
+        training.starting_params(config.tiny(), schedule)
+
+
+def test_hyper_latents_begin_with_something_to_say():
+    """Rounded to 0 they would say nothing, and the bits they cost would keep them at that."""
+    model = config.standard()
+    units = exact.LARGEST / exact_prior.UNIT_RANGE / 32  # of a deviation, as the network sees it
+    rng = np.random.default_rng(0)
+    y = units * rng.laplace(scale=0.5**0.5, size=(1, 16, 16, model.latents[1]))
+    z, _ = portable.HyperEncoder(model, 1).init_with_output(jax.random.key(1), y)
+    assert 1.0 < 2**portable.Z_GAIN * float(np.std(z)) < 8.0
 
 
 def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_lambda():

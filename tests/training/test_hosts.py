@@ -44,6 +44,15 @@ def test_eight_devices_have_the_loss_curve_of_one(finished, on_eight_devices):
     assert_close(newest_state(on_eight_devices), newest_state(finished), 1e-3)
 
 
+def test_pictures_on_eight_devices_give_the_loss_curve_of_pictures_on_one(start, tmp_path):
+    runs = [tmp_path / "one", tmp_path / "eight"]
+    for run, devices in zip(runs, (1, 8), strict=True):
+        ended(start(run, "--resident", devices=devices))
+    one, eight = map(losses, runs)
+    np.testing.assert_allclose(eight, one, rtol=2e-4)
+    assert_close(newest_state(runs[0]), newest_state(runs[1]), 1e-3)
+
+
 def test_two_hosts_of_four_devices_have_the_loss_curve_of_one_device(finished, on_two_hosts):
     np.testing.assert_allclose(losses(on_two_hosts), losses(finished), rtol=2e-4)
     assert_close(newest_state(on_two_hosts), newest_state(finished), 1e-3)

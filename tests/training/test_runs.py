@@ -204,11 +204,12 @@ def test_a_run_killed_before_its_first_checkpoint_is_started_afresh(
     )
 
 
+@pytest.mark.parametrize("where", ["--no-resident", "--resident"])
 def test_a_run_that_diverges_keeps_its_checkpoint_and_all_that_one_needs_to_look_into_it(
-    quick_steps, quick_start, tmp_path, capsys
+    quick_steps, quick_start, tmp_path, capsys, where
 ):
     quick_steps[4] = (False, 0.0)
-    assert quick_start("--log-every", 50) == 1
+    assert quick_start("--log-every", 50, where) == 1
     message = capsys.readouterr().err.strip().splitlines()[-1]
     place = tmp_path / "run" / "diverged-4"
     assert "not finite at step 4" in message and str(place) in message
