@@ -17,7 +17,7 @@ from rdonet_jax import (
     zoo,
 )
 from rdonet_jax.bitstream import Header, Sections
-from rdonet_jax.config import PortableConfig
+from rdonet_jax.config import AnyConfig, PortableConfig
 from rdonet_jax.models import families
 from rdonet_jax.zoo import Model
 
@@ -114,14 +114,14 @@ def of_model(model: Model) -> list[str]:
     training = model.record.get("training")
     if training is None:
         return [*lines, "  its training is not on record"]
-    side = training["crop"]
-    lines.append(
-        f"  trained for {_objective_words(model)}, {model.record['steps_done']} "
-        f"steps of {training['batch_size']} crops of {side}x{side} pixels"
-    )
-    before = (model.record.get("origin") or {}).get("started_from")
+    record = zoo.whole_training(model.record)
+    loss = _objective_words(model.config, record["training"])
+    lines.append(f"  trained for {loss}, {_steps_words(record)}")
+    before = (record.get("origin") or {}).get("started_from")
     if before:
         lines.append(f"  after {before['steps_done']} steps of the weights that it went on from")
+    if record is not model.record:
+        lines.append(f"  then for the rate, its priors alone, {_steps_words(model.record)}")
     if validation := model.record.get("validation"):
         lines.append(
             f"  validation: {validation['bpp']:.3f} bpp (estimate), {validation['psnr']:.2f} dB"
@@ -129,12 +129,18 @@ def of_model(model: Model) -> list[str]:
     return lines
 
 
-def _objective_words(model: Model) -> str:
+def _steps_words(record: Mapping[str, Any]) -> str:
+    """How long a training was."""
+    training = record["training"]
+    side = training["crop"]
+    return f"{record['steps_done']} steps of {training['batch_size']} crops of {side}x{side} pixels"
+
+
+def _objective_words(config: AnyConfig, training: Mapping[str, Any]) -> str:
     """The loss that a model was trained for."""
-    training = model.record["training"]
     distortion = _distortion_words(training)
-    if isinstance(model.config, PortableConfig):
-        low, high = model.config.lmbdas
+    if isinstance(config, PortableConfig):
+        low, high = config.lmbdas
         return f"bpp + lambda * {distortion} with every lambda from {low:g} to {high:g}"
     return f"bpp + {training['lmbda']:g} * {distortion}"
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import codec, content, memory, objective, partition, tree_coding
+from rdonet_jax import codec, content, memory, objective, partition, tree_coding, zoo
 from rdonet_jax.config import AnyConfig
 from rdonet_jax.models import families
 from rdonet_jax.objective import Weights
@@ -47,7 +47,7 @@ def weights_of(model: Model, quality: float | None = None) -> Weights:
 
     Raises `EncodeError` as `codec.stream_quality` does.
     """
-    known = model.record.get("training", {})
+    known = zoo.whole_training(model.record).get("training", {})
     default = TrainingConfig()
     number = codec.stream_quality(model.config, quality)
     if number is None:

@@ -105,6 +105,19 @@ def load(name: str) -> Model:
     return _read(path, is_own=path in own.values())
 
 
+def whole_training(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of the newest training of the whole network, which made it for its loss.
+
+    That is the record itself, or the one before it where priors alone were learnt since.
+    """
+    while record.get("training", {}).get("learn") == "priors":
+        before = record["origin"]["started_from"]
+        if before is None:  # under transforms that were never trained
+            break
+        record = before
+    return record
+
+
 def config_of(path: Path) -> AnyConfig:
     """The configuration in a weights file, without its weights. Raises `ZooError`."""
     with _opened(path) as tensors:

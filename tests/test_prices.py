@@ -43,6 +43,17 @@ def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model
     assert prices.weights_of(tiny_model) == Weights(0.0067, 0.0)
 
 
+def test_priors_learnt_alone_leave_what_the_whole_network_was_trained_for(both_model):
+    record = both_model.record
+    for _ in range(2):
+        record = {"training": {"learn": "priors", "metric": "mse", "ms_ssim_share": 0.5},
+                  "origin": {"started_from": record}}  # fmt: skip
+    later = both_model._replace(record=record)
+    assert prices.weights_of(later, QUALITY) == prices.weights_of(both_model, QUALITY)
+    alone = {"training": {"learn": "priors", "metric": "mse"}, "origin": {"started_from": None}}
+    assert prices.weights_of(both_model._replace(record=alone), QUALITY).dissimilarity == 0
+
+
 @pytest.mark.parametrize("size", [(192, 256), (150, 201), (17, 70)])
 def test_the_price_is_the_rate_with_the_partitions_and_the_weighed_error(
     mini_model, photograph, size

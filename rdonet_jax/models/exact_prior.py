@@ -65,8 +65,11 @@ Z_UNIT = 8  # of the networks, per step of z
 UNIT_RANGE = 8.0
 """Standard deviations of y, as it is at the start of training, that 8 bits span on each side."""
 
+Z_INDEX_UNIT = 2**7 / 2**4
+"""Table entries per unit of `z_index`."""
+
 Z_INDEX = 3.6
-"""Of the scale of z at first, in 128/16 table entries: deviations of two to three steps."""
+"""Of the scale of z at first: for deviations of two to three steps."""
 
 _RATIO = {
     name: float(np.log2(scales[-1] / scales[0])) / (entropy.SCALE_COUNT - 1)

@@ -1,0 +1,81 @@
+"""How coarse hyper-latents should be at each quality: the least rate on photographs, knot by knot.
+
+    python benchmarks/hyper_steps.py FOLDER --model FILE [--pictures N] [--out FOLDER]
+
+Crops that networks are trained on are busier than whole pictures, and log rates over all qualities
+say little about the lowest, where hyper-latents are dear. At every knot of the quality scale, z is
+tried in steps that are wider by some octaves, and the mean of log bpp (estimate, variance masks)
+is listed; with --out, packed weights with the best ones are written, and their record says so.
+Take pictures that are for choosing, not those that results are reported on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from originals import PICTURES_HELP, load_pictures
+
+from rdonet_jax import objective, partition, zoo
+from rdonet_jax.config import QUALITY_SEGMENT
+from rdonet_jax.models import families, hyperpriors
+
+TRIED = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+SIDE = 512
+
+
+def rate(model: zoo.Model, x: jax.Array) -> Callable[[Any, int], float]:
+    """Mean log bpp of pictures [N, H, W, 3] by parameters and quality."""
+
+    @jax.jit
+    def measured(params: Any, quality: jax.Array) -> jax.Array:
+        chosen = families.variance_partition(model.config, x, quality)
+        masks = partition.level_masks(chosen)
+        coded = families.code(model.config, params, x, masks, quality)
+        bpp = objective.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
+        return jnp.mean(jnp.log(bpp))
+
+    return lambda params, quality: float(measured(params, jnp.full(len(x), quality, jnp.int32)))
+
+
+def best(model: zoo.Model, judge: Callable[[Any, int], float]) -> Sequence[float]:
+    """The octaves of least rate at each knot; prints all that is tried."""
+    chosen = [0.0] * model.config.knots
+    print("knot   " + "".join(f"{octaves:>9g}" for octaves in TRIED))
+    for knot in range(model.config.knots):
+        found = {}
+        for octaves in TRIED:
+            tried = [0.0] * model.config.knots
+            tried[knot] = octaves
+            params = hyperpriors.in_coarser_steps(model.params, model.config, tried)
+            found[octaves] = judge(params, QUALITY_SEGMENT * knot)
+        chosen[knot] = min(found, key=found.get)
+        print(f"{knot:<7}" + "".join(f"{value:>9.4f}" for value in found.values()), flush=True)
+    return chosen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", required=True, help="weights of a portable network")
+    parser.add_argument("--pictures", type=int, default=10, help=PICTURES_HELP)
+    parser.add_argument("--out", type=Path, help="folder for the weights")
+    options = parser.parse_args()
+    model = zoo.load(options.model)
+    pixels = [image[:SIDE, :SIDE] for image in load_pictures(options.folder, options.pictures)]
+    judge = rate(model, jnp.asarray(np.stack(pixels), jnp.float32) / 255)
+    octaves = best(model, judge)
+    print("best: " + " ".join(f"{value:g}" for value in octaves))
+    if options.out:
+        params = hyperpriors.in_coarser_steps(model.params, model.config, octaves)
+        record = {**model.record, "hyper_steps": list(octaves)}
+        print(zoo.save(options.out, model.name, model.config, params, record, pack=True))
+
+
+if __name__ == "__main__":
+    main()
