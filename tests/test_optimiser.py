@@ -103,8 +103,8 @@ def by_path(tree) -> dict[str, bool]:
 
 def test_the_prior_is_what_probabilities_come_from_and_not_what_makes_the_picture():
     belongs = by_path(optimiser.of_prior(portable_params.shapes(config.mini())))
-    picture = {"g_a", "g_a_refine", "g_s", "g_s_restore", "encoder", "refine", "to_latent",
-               "from_latent", "restore", "hand_over"}  # fmt: skip
+    picture = {"g_a", "g_a_refine", "g_s", "g_s_restore", "g_s_finish", "encoder", "refine",
+               "to_latent", "from_latent", "restore", "hand_over"}  # fmt: skip
     for path, prior in belongs.items():
         names = path.split("/")
         part = names[1] if names[0].startswith("units") else names[0]
