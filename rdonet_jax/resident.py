@@ -148,6 +148,7 @@ class Reader:
         self._step = 0
         pool, self._paths = load(pictures, config)
         self._pool = training.replicate(pool)
+        self._places = pool._replace(pixels=pool.pixels[:0])  # what tells where crops come from
         numbers = np.split(np.arange(config.batch_size, dtype=np.int32), hosts)[host]
         self._numbers = training.shard(numbers)
         self._cut = jax.pmap(
@@ -173,5 +174,4 @@ class Reader:
 
     def source(self, step: int, number: int) -> Path:
         """The file that crop `number` of the batch that follows `step` steps comes from."""
-        pool = jax.tree_util.tree_map(lambda leaf: leaf.addressable_shards[0].data[0], self._pool)
-        return self._paths[int(_picture_of(pool, self.config, step, number))]
+        return self._paths[int(_picture_of(self._places, self.config, step, number))]
