@@ -6,13 +6,20 @@ Knows no other room but for names, so that help and usage errors answer at once.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from rdonet_jax.commands import COMPRESSED_SUFFIX, DEFAULT_MODEL, MOST_BYTES, PICTURE_SUFFIX
 
 DISTRIBUTION = "rdonet-jax"
+
+STANDARD_STREAM = "-"
+"""As a name, standard input or output."""
+
+_PLAIN = "\0"
+"""Stands before names that look like options and are none; no name on a command line holds it."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -24,17 +31,49 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         return parser.parse_args(arguments)  # --help, --version or an error
     command = commands[arguments[0]]
     # Names may stand before, between and behind the options.
-    options = command.parse_intermixed_args(arguments[1:])
+    options = command.parse_intermixed_args(_without_end_of_options(arguments[1:]))
+    for option, value in vars(options).items():
+        setattr(options, option, _unmarked(value))
     options.check(options)
     return options
 
 
+def _without_end_of_options(arguments: Sequence[str]) -> list[str]:
+    """Arguments without the first `--`; those behind it are marked where they look like options.
+
+    Versions of Python differ in what `parse_intermixed_args` makes of `--`, so it gets to see none.
+    """
+    if "--" not in arguments:
+        return list(arguments)
+    end = arguments.index("--")
+    names = arguments[end + 1 :]
+    return [
+        *arguments[:end],
+        *(_PLAIN + name if name[:1] == "-" and name != STANDARD_STREAM else name for name in names),
+    ]
+
+
+def _unmarked(value: Any) -> Any:
+    """The value of an option, or of names, without marks."""
+    if isinstance(value, list):
+        return [_unmarked(item) for item in value]
+    return value.removeprefix(_PLAIN) if isinstance(value, str) else value
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves marks out of what it says."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(message.replace(_PLAIN, "").replace(repr(_PLAIN)[1:-1], ""))
+
+
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser, and those of the commands by their names."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="rdonet",
         description="Learned image compression with a coding tree.",
-        epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted, 141 nobody reads the "
+        "output any more.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version)
@@ -42,7 +81,10 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _add_compress(commands)
     _add_decompress(commands)
     info = _command(commands, "info", "describe compressed files; needs no weights")
-    info.add_argument("files", metavar="FILE", nargs="+", type=_name, help="compressed file")
+    info.add_argument(
+        "files", metavar="FILE", nargs="+", type=_name,
+        help="compressed file; - is standard input",
+    )  # fmt: skip
     info.add_argument("--json", action="store_true", help="print a line of JSON per file")
     _command(commands, "models", "list the bundled models")
     return parser, commands.choices
@@ -57,7 +99,7 @@ def _add_compress(commands: Any) -> None:
         parser,
         "picture: PNG, JPEG, WebP, AVIF, TIFF, ...; with --out-dir, any number of them, and "
         "folders whose pictures are meant",
-        f"compressed file; default: IN{COMPRESSED_SUFFIX}",
+        f"compressed file, - for standard output; default: IN{COMPRESSED_SUFFIX}",
     )
     goal = parser.add_argument_group("how small, how good; default: quality 50")
     goal = goal.add_mutually_exclusive_group()
@@ -71,7 +113,8 @@ def _add_compress(commands: Any) -> None:
     )  # fmt: skip
     goal.add_argument(
         "--target-size", metavar="BYTES", type=_bytes,
-        help="the best picture in so many bytes; 40k and 1.5M are understood",
+        help="the best picture in so many bytes; 40k, 40kB and 1.5M count in thousands, 40KiB and "
+        "1.5MiB in 1024s",
     )  # fmt: skip
     goal.add_argument(
         "--target-psnr", metavar="DB", type=_positive, help="the smallest file of this PSNR"
@@ -116,11 +159,13 @@ def _add_decompress(commands: Any) -> None:
         parser,
         "compressed file; with --out-dir, any number of them, and folders whose "
         f"{COMPRESSED_SUFFIX} files are meant",
-        f"picture, in the format of its suffix; default: IN{PICTURE_SUFFIX}",
+        "picture, in the format of its suffix, - for standard output; "
+        f"default: IN{PICTURE_SUFFIX}",
     )
     parser.add_argument(
-        "--suffix", metavar="SUFFIX", type=_suffix,
-        help=f"format of pictures in --out-dir (default: {PICTURE_SUFFIX})",
+        "--format", "--suffix", metavar="SUFFIX", type=_suffix, dest="suffix",
+        help="format of what goes to --out-dir or standard output, by its suffix: png, webp, ... "
+        f"(default: {PICTURE_SUFFIX.removeprefix('.')})",
     )  # fmt: skip
     parser.add_argument(
         "--model", metavar="PATH", type=_name,
@@ -160,6 +205,7 @@ def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> Non
     parser.add_argument("files", metavar="IN", nargs="*", type=_name, help=source)
     # Only for the help: as far as argparse is concerned, OUT is the second file.
     parser.add_argument("out", metavar="OUT", nargs="?", help=target)
+    parser.add_argument("-o", "--output", metavar="OUT", type=_name, help="the same as OUT")
     many = parser.add_argument_group("many files")
     many.add_argument(
         "--out-dir", metavar="FOLDER", type=_name,
@@ -167,7 +213,13 @@ def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> Non
     )  # fmt: skip
     many.add_argument(
         "--list", metavar="FILE", type=_name,
-        help="a text file with the name of one more IN per line; - is standard input",
+        help="a text file with the name of one more IN per line; - is standard input; results keep "
+        "their folders below the common folder of all names in it",
+    )  # fmt: skip
+    many.add_argument(
+        "-0", "--null", action="store_true",
+        help="names in --list end with NUL instead of a line, as those of find -print0; "
+        "without this too where the list holds a NUL",
     )  # fmt: skip
     many.add_argument(
         "-j", "--jobs", metavar="N", type=_count, default=1,
@@ -175,12 +227,29 @@ def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> Non
     )  # fmt: skip
 
     def check(options: argparse.Namespace) -> None:
+        if options.output is not None:
+            if options.out_dir is not None:
+                parser.error("--output and --out-dir exclude each other")
+            if len(options.files) > 1:
+                parser.error("OUT is given twice, as a name and with --output")
+            options.files += [options.output]
+        if options.preserve and STANDARD_STREAM in options.files:
+            parser.error("--preserve goes with files, not with -")
+        if options.out_dir is not None and STANDARD_STREAM in options.files:
+            parser.error("- goes without --out-dir, since it has no name that a result could have")
+        if options.null and not options.list:
+            parser.error("--null goes with --list")
+        if options.output is not None and len(options.files) == 1:
+            parser.error("the following arguments are required: IN")
         if options.out_dir is None and not 1 <= len(options.files) <= 2:
             parser.error("one IN and at most one OUT, or any number of IN with --out-dir")
         if options.out_dir is None and (options.list or options.jobs != 1):
             parser.error("--list and --jobs go with --out-dir")
-        if options.out_dir is None and getattr(options, "suffix", None):
-            parser.error("--suffix goes with --out-dir; OUT has a suffix of its own")
+        to_stream = options.files[-1:] == [STANDARD_STREAM]
+        if options.out_dir is None and not to_stream and getattr(options, "suffix", None):
+            parser.error(
+                "--format goes with --out-dir and standard output; OUT has a suffix of its own"
+            )
         if options.out_dir is not None and not (options.files or options.list):
             parser.error("the following arguments are required: IN")
 
@@ -190,6 +259,10 @@ def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> Non
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--force", action="store_true", help="overwrite what exists")
+    output.add_argument(
+        "--preserve", action="store_true",
+        help="give results the times and permissions of what they are made of",
+    )  # fmt: skip
     say = output.add_mutually_exclusive_group()
     say.add_argument("--quiet", action="store_true", help="print nothing but errors")
     say.add_argument("-v", "--verbose", action="store_true", help="say more: times, every file")
@@ -231,10 +304,16 @@ def _positive(text: str) -> float:
 
 
 def _bytes(text: str) -> int:
-    """An argument that is a number of bytes, perhaps in thousands or millions."""
-    text = text.removesuffix("B")
-    unit = {"k": 1e3, "K": 1e3, "M": 1e6}.get(text[-1:], 1)
-    return int(min(_positive(text if unit == 1 else text[:-1]) * unit, MOST_BYTES)) or 1
+    """An argument that is a number of bytes: 40000, 40k, 40 kB, 39KiB, 1.5M, ... in any case."""
+    parts = re.fullmatch(r"(.*?)\s*(?:([kmg])(i?))?b?", text, re.IGNORECASE | re.DOTALL)
+    number, unit, binary = parts.groups()
+    factor = (1024 if binary else 1000) ** " kmg".index((unit or " ").lower())
+    try:
+        return int(min(_positive(number) * factor, MOST_BYTES)) or 1
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size, such as 40000, 40k or 40KiB"
+        ) from error
 
 
 def _count(text: str) -> int:
