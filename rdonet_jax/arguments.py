@@ -159,8 +159,7 @@ def _add_decompress(commands: Any) -> None:
         parser,
         "compressed file; with --out-dir, any number of them, and folders whose "
         f"{COMPRESSED_SUFFIX} files are meant",
-        "picture, in the format of its suffix, - for standard output; "
-        f"default: IN{PICTURE_SUFFIX}",
+        f"picture, in the format of its suffix, - for standard output; default: IN{PICTURE_SUFFIX}",
     )
     parser.add_argument(
         "--format", "--suffix", metavar="SUFFIX", type=_suffix, dest="suffix",

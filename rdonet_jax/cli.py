@@ -14,24 +14,36 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rdonet_jax import commands
-from rdonet_jax.arguments import parse
-from rdonet_jax.commands import COMPRESSED_SUFFIX, DEFAULT_MODEL, PICTURE_SUFFIX, Done, Models
+from rdonet_jax import commands, streams
+from rdonet_jax.arguments import STANDARD_STREAM, parse
+from rdonet_jax.commands import (
+    COMPRESSED_SUFFIX,
+    DEFAULT_MODEL,
+    PICTURE_SUFFIX,
+    Done,
+    Models,
+    Place,
+)
 from rdonet_jax.console import (
     CommandError,
     explained,
     failed,
+    note,
+    open_streams,
     quiet_libraries,
     remember_compilations,
     say,
+    writing_output,
 )
 
 if TYPE_CHECKING:
     from rdonet_jax.jobs import Job
 
 INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""As of a process that the signal of a broken pipe ends."""
 
-Work = Callable[[str, str, Models, bool], Done]
+Work = Callable[[Place, Place, Models, bool], Done]
 """(source, target, models, whether to show progress) -> what was made."""
 
 
@@ -41,23 +53,33 @@ class Incomplete(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0, 1 for errors, 2 for wrong usage."""
+    open_streams()
     try:
-        options = parse(arguments)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    remember_compilations()
-    try:
-        with quiet_libraries():
-            COMMANDS[options.command](options)
+        return _run(arguments)
     except Incomplete:
         return 1
     except CommandError as error:
         return failed(str(error))
+    except BrokenPipeError:  # whoever read the output has seen enough
+        return BROKEN_PIPE
     except OSError as error:
         return failed(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         failed("interrupted")
         return INTERRUPTED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Runs the command line; what goes wrong with its files is raised."""
+    try:
+        options = parse(arguments)
+    except SystemExit as stop:
+        with writing_output():
+            sys.stdout.flush()
+        return int(stop.code or 0)
+    remember_compilations()
+    with quiet_libraries():
+        COMMANDS[options.command](options)
     return 0
 
 
@@ -73,13 +95,14 @@ def _compress(options: argparse.Namespace) -> None:
         strip=options.strip,
         lossless_check=options.lossless_check,
         force=options.force,
+        preserve=options.preserve,
     )
 
-    def work(source: str, target: str, models: Models, show_progress: bool) -> Done:
-        return commands.compress(source, target, how, models, show_progress)
+    def work(source: Place, target: Place, models: Models, show: bool) -> Done:
+        return commands.compress(source, target, how, models, show)
 
     if options.out_dir is None:
-        _one(options, work, COMPRESSED_SUFFIX)
+        _one(options, work, COMPRESSED_SUFFIX, COMPRESSED_SUFFIX)
         return
     from rdonet_jax import jobs
 
@@ -92,14 +115,14 @@ def _compress(options: argparse.Namespace) -> None:
 
 def _decompress(options: argparse.Namespace) -> None:
     how = commands.Decompression(
-        options.model, options.max_pixels, options.background, options.force
+        options.model, options.max_pixels, options.background, options.force, options.preserve
     )
 
-    def work(source: str, target: str, models: Models, show_progress: bool) -> Done:
-        return commands.decompress(source, target, how, models, show_progress)
+    def work(source: Place, target: Place, models: Models, show: bool) -> Done:
+        return commands.decompress(source, target, how, models, show)
 
     if options.out_dir is None:
-        _one(options, work, PICTURE_SUFFIX)
+        _one(options, work, PICTURE_SUFFIX, options.suffix or PICTURE_SUFFIX)
         return
     from rdonet_jax import jobs
 
@@ -107,14 +130,18 @@ def _decompress(options: argparse.Namespace) -> None:
     _many(options, work, jobs.decompressions(sources, options.out_dir, suffix))
 
 
-def _one(options: argparse.Namespace, work: Work, suffix: str) -> None:
-    """Makes one file of another."""
+def _one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix: str) -> None:
+    """Makes one file of another. The suffixes are for what names none: IN alone, and streams."""
     source, target = [*options.files, None][:2]
     if os.path.isdir(source):
         raise CommandError(f"{source}: is a folder; say with --out-dir where its files are to go")
+    if target is None:
+        target = STANDARD_STREAM if source == STANDARD_STREAM else source + suffix
     show_progress = not options.quiet and sys.stderr.isatty()
-    done = work(source, source + suffix if target is None else target, Models(), show_progress)
-    _tell(options, done)
+    with streams.target(target, stream_suffix) as made, streams.source(source) as read:
+        done = work(read, made, Models(), show_progress)
+    done.facts.update(input=source, output=target)
+    _tell(options, done, note if target == STANDARD_STREAM else say)
 
 
 def _many(options: argparse.Namespace, work: Work, found: Sequence[Job]) -> None:
@@ -167,12 +194,12 @@ def _sources(options: argparse.Namespace) -> list[str]:
     return [*options.files, *filter(None, lines)]
 
 
-def _tell(options: argparse.Namespace, done: Done) -> None:
+def _tell(options: argparse.Namespace, done: Done, speak: Callable[[str], None] = say) -> None:
     if options.json:
-        say(json.dumps(done.facts))
+        speak(json.dumps(done.facts))
     elif not options.quiet:
         times = ", ".join(f"{step} {seconds:.2f} s" for step, seconds in done.steps)
-        say("\n".join([*done.words, *([f"  {times}"] if options.verbose else [])]))
+        speak("\n".join([*done.words, *([f"  {times}"] if options.verbose else [])]))
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -180,10 +207,13 @@ def _info(options: argparse.Namespace) -> None:
     complete = True
     for source in options.files:
         try:
-            _describe(source, options.json)
+            with streams.source(source) as place:
+                _describe(place, source, options.json)
         except CommandError as error:
             failed(str(error))
             complete = False
+        except BrokenPipeError:
+            raise
         except OSError as error:
             failed(f"{error.filename or source}: {error.strerror or error}")
             complete = False
@@ -191,15 +221,15 @@ def _info(options: argparse.Namespace) -> None:
         raise Incomplete
 
 
-def _describe(source: str, as_json: bool) -> None:
+def _describe(source: Place, name: str, as_json: bool) -> None:
     from rdonet_jax import bitstream, descriptions, zoo
 
     if os.path.isdir(source):
         raise CommandError(f"{source}: is a folder")
     data = Path(source).read_bytes()
-    with explained(bitstream.FormatError, about=source), explained(zoo.ZooError):
+    with explained(bitstream.FormatError, about=str(source)), explained(zoo.ZooError):
         if as_json:
-            say(json.dumps({"input": source, **descriptions.facts_of_file(data)}))
+            say(json.dumps({"input": name, **descriptions.facts_of_file(data)}))
             return
         lines = descriptions.of_file(data)
     say("\n".join([f"{source}: {lines[0]}", *lines[1:]]))

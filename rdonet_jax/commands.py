@@ -29,6 +29,11 @@ DEFAULT_MODEL = "standard"
 COMPRESSED_SUFFIX = ".rdo"
 PICTURE_SUFFIX = ".png"
 
+OTHER_IMAGE_SUFFIXES = frozenset((".heic", ".heif", ".jxl", ".exr", ".pam", ".svg"))
+"""Of images that Pillow does not know by itself."""
+
+Place = str | os.PathLike[str]
+"""A file's name, or what stands for it."""
 
 MOST_BYTES = 2**62
 """Of a file, whatever is asked for."""
@@ -60,6 +65,7 @@ class Compression:
     strip: bool = False
     lossless_check: bool = False
     force: bool = False
+    preserve: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Decompression:
     max_pixels: int | None = None
     background: tuple[int, int, int] | None = None
     force: bool = False
+    preserve: bool = False
 
 
 class Done(NamedTuple):
@@ -96,7 +103,7 @@ class Models:
                 self._loaded[name] = _load(name)
             return self._loaded[name]
 
-    def of_file(self, source: str, header: Header) -> Model:
+    def of_file(self, source: Place, header: Header) -> Model:
         """The bundled model that the file `source` was written with."""
         from rdonet_jax import zoo
 
@@ -117,9 +124,10 @@ def _load(name: str) -> Model:
 
     try:
         jax.default_backend()
-    except RuntimeError as error:  # a platform that is not there
+    except (RuntimeError, AssertionError) as error:  # a platform that is not there
         asked = os.environ.get("JAX_PLATFORMS", "")
-        raise CommandError(f"JAX_PLATFORMS={asked}: {error}") from error
+        cause = str(error) or "JAX finds no such platform here"
+        raise CommandError(f"JAX_PLATFORMS={asked}: {cause}") from error
     with explained(zoo.ZooError):
         return zoo.load(name)
 
@@ -144,15 +152,15 @@ class _Clock:
 
 
 def compress(
-    source: str, target: str, options: Compression, models: Models, show_progress: bool
+    source: Place, target: Place, options: Compression, models: Models, show_progress: bool
 ) -> Done:
     """Compresses a picture file. An interrupted search ends with the best so far."""
     started = time.perf_counter()
     from rdonet_jax import images, picture_reader
 
     with explained(images.ImageError):
-        _check_paths(source, target)
-        if Path(target).suffix.lower() in images.WRITABLE_FORMATS:
+        status = _check_paths(source, target)
+        if _is_image_name(target):
             raise CommandError(f"{target}: is the name of a picture, not of a compressed file")
         images.check_target(target, options.force)
         picture = picture_reader.load(source, options.strip)
@@ -166,13 +174,13 @@ def compress(
         steps = rdo.steps(plan, options.lossless_check)
     else:
         steps = targets.steps(plan)
-    with coding(source, steps, not show_progress) as report:
+    with coding(str(source), steps, not show_progress) as report:
         clock = _Clock(report)
-        with explained(codec.EncodeError, about=source):
+        with explained(codec.EncodeError, about=str(source)):
             found = _encoded(model, picture, plan, target_of_file, options, clock)
     data = found.encoded.data
     with explained(images.ImageError):
-        images.write_bytes(target, data, options.force)
+        images.write_bytes(target, data, options.force, status if options.preserve else None)
     steps = clock.steps()
     if options.lossless_check:
         _check_file(target, model, found)
@@ -208,7 +216,7 @@ def _encoded(
     return rdo.encode(model, picture, plan, options.goal.quality, coder, report, check)
 
 
-def _check_file(path: str, model: Model, found: Optimised) -> None:
+def _check_file(path: Place, model: Model, found: Optimised) -> None:
     """Refuses a written file that does not give what the encoder saw."""
     import numpy as np
 
@@ -226,7 +234,7 @@ def _check_file(path: str, model: Model, found: Optimised) -> None:
 
 
 def _facts_of_compression(
-    source: str, target: str, model: Model, picture: Picture, found: Optimised
+    source: Place, target: Place, model: Model, picture: Picture, found: Optimised
 ) -> dict[str, Any]:
     from rdonet_jax import bitstream, codec, partition
 
@@ -235,8 +243,8 @@ def _facts_of_compression(
     header, _ = bitstream.parse(found.encoded.data)
     shares = partition.block_shares(found.partition, height, width)
     facts = {
-        "input": source,
-        "output": target,
+        "input": str(source),
+        "output": str(target),
         "width": width,
         "height": height,
         "bytes": size,
@@ -277,17 +285,17 @@ def _search_words(searched: Searched) -> str:
 
 
 def decompress(
-    source: str, target: str, options: Decompression, models: Models, show_progress: bool
+    source: Place, target: Place, options: Decompression, models: Models, show_progress: bool
 ) -> Done:
     """Restores the picture in a compressed file."""
     started = time.perf_counter()
-    _check_paths(source, target)
+    status = _check_paths(source, target)
     data = Path(source).read_bytes()
 
     from rdonet_jax import bitstream, content, images, picture_writer
 
     limit = bitstream.MAX_PIXELS if options.max_pixels is None else options.max_pixels
-    with explained(bitstream.FormatError, about=source):
+    with explained(bitstream.FormatError, about=str(source)):
         header, sections = bitstream.parse(data, limit)
     alpha = bool(sections.alpha) and options.background is None
     with explained(images.ImageError):
@@ -297,8 +305,8 @@ def decompress(
 
     model = models.named(options.model) if options.model else models.of_file(source, header)
     with (
-        explained(bitstream.FormatError, about=source),
-        coding(source, codec.DECODING_STEPS, not show_progress) as report,
+        explained(bitstream.FormatError, about=str(source)),
+        coding(str(source), codec.DECODING_STEPS, not show_progress) as report,
     ):
         clock = _Clock(report)
         picture = codec.decode(model, data, clock, limit).content
@@ -306,10 +314,11 @@ def decompress(
     if options.background is not None:
         picture = content.flattened(picture, options.background)
     with explained(images.ImageError):
-        notes = picture_writer.save(target, picture, options.force)
+        like = status if options.preserve else None
+        notes = picture_writer.save(target, picture, options.force, like)
     facts = {
-        "input": source,
-        "output": target,
+        "input": str(source),
+        "output": str(target),
         "width": header.width,
         "height": header.height,
         "bytes": len(data),
@@ -348,8 +357,28 @@ def _init(size: tuple[int, int], init: str) -> str | Partition:
         return partition.from_level_map(levels)
 
 
-def _check_paths(source: str, target: str) -> None:
-    """Refuses an input that is not there and an output that is the input."""
-    os.stat(source)
+def _check_paths(source: Place, target: Place) -> os.stat_result:
+    """The status of the input. Refuses one that is not there, and an output that is the input or
+    could be a folder alone."""
+    status = os.stat(source)
+    if os.fspath(target).endswith(tuple(filter(None, (os.sep, os.altsep)))):
+        raise CommandError(
+            f"{target}: is the name of a folder, not of a file; say with --out-dir where results "
+            "are to go"
+        )
     if os.path.exists(target) and os.path.samefile(source, target):
         raise CommandError(f"{target}: is the input, and must not become the output")
+    return status
+
+
+def _is_image_name(target: Place) -> bool:
+    """Whether a file of this name is an image, as far as its suffix tells."""
+    suffix = Path(target).suffix.lower()
+    if suffix in ("", COMPRESSED_SUFFIX):
+        return False
+    from PIL import Image
+
+    from rdonet_jax import images
+
+    Image.init()
+    return suffix in {*Image.EXTENSION, *images.WRITABLE_FORMATS, *OTHER_IMAGE_SUFFIXES}

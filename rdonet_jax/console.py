@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 CACHE_BYTES = 2**28
 """Of compiled code on disk, at most."""
@@ -123,19 +124,65 @@ def _processor() -> str:
     return hashlib.sha256(about.encode()).hexdigest()[:16]
 
 
+def open_streams() -> None:
+    """Puts the null device in place of standard input, output and error where they are closed.
+
+    Otherwise the next file that is opened would take the number of a closed one, and would get what
+    libraries print.
+    """
+    with contextlib.ExitStack() as surplus:
+        while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+            os.set_inheritable(number, True)
+        surplus.callback(os.close, number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Open as long as the process runs, as the others are.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def is_closed(stream: TextIO) -> bool:
+    """Whether a stream was closed when `open_streams` was called."""
+    return getattr(stream, "name", None) == os.devnull
+
+
+@contextlib.contextmanager
+def writing_output() -> Iterator[None]:
+    """For writing to standard output. Raises BrokenPipeError where nobody reads it any more, and
+    `CommandError` for what else keeps it from being written."""
+    try:
+        yield
+    except OSError as error:
+        _give_up(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise CommandError(f"standard output: {error.strerror}") from error
+
+
+def _give_up(stream: TextIO) -> None:
+    """Sends what a stream could not write to the null device.
+
+    Otherwise the interpreter tries again when it ends, and complains.
+    """
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), stream.fileno())
+
+
 def say(text: str) -> None:
     """Prints to standard output, whatever its encoding."""
     encoding = sys.stdout.encoding or "utf-8"
-    try:
+    with writing_output():
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    except OSError as error:
-        # Else the interpreter complains, when it ends, about what it could not print.
-        with open(os.devnull, "w") as nothing:
-            os.dup2(nothing.fileno(), sys.stdout.fileno())
-        raise CommandError(f"standard output: {error.strerror}") from error
+
+
+def note(text: str) -> None:
+    """Prints to standard error, if that can be written to; exit codes speak for themselves."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _give_up(sys.stderr)
 
 
 def failed(message: str) -> int:
     """Prints the one line of an error; returns its exit code."""
-    print(f"rdonet: {' '.join(message.splitlines())}", file=sys.stderr)
+    note(f"rdonet: {' '.join(message.splitlines())}")
     return 1

@@ -140,13 +140,18 @@ def save(path: str | os.PathLike, array: np.ndarray, force: bool = False) -> Non
     replace(path, lambda file: picture.save(file, picture_format, **options))
 
 
-def write_bytes(path: str | os.PathLike, data: bytes, force: bool = False) -> None:
-    """Write a file that appears whole or not at all.
+def write_bytes(
+    path: str | os.PathLike,
+    data: bytes,
+    force: bool = False,
+    like: os.stat_result | None = None,
+) -> None:
+    """Write a file that appears whole or not at all, with the times and permissions of `like`.
 
     Raises ImageError for an existing file without `force` and whatever keeps it from being written.
     """
     check_target(path, force)
-    replace(path, lambda file: file.write(data))
+    replace(path, lambda file: file.write(data), like)
 
 
 def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
@@ -160,13 +165,17 @@ def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
         )
 
 
-def replace(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill the file, which appears whole or not at all.
+def replace(
+    path: str | os.PathLike,
+    write: Callable[[BinaryIO], object],
+    like: os.stat_result | None = None,
+) -> None:
+    """Let `write` fill the file, which appears whole or not at all; see `files.replace`.
 
     Raises ImageError for what `write` raises, and what keeps it from being written.
     """
     try:
-        files.replace(path, write)
+        files.replace(path, write, like)
     except Exception as error:  # Pillow's writers raise almost anything on odd metadata
         raise ImageError(f"{path}: cannot be written: {_reason(error)}") from error
 

@@ -54,8 +54,15 @@ def check(path: str | os.PathLike, force: bool, size: tuple[int, int], alpha: bo
         )
 
 
-def save(path: str | os.PathLike, picture: Picture, force: bool = False) -> tuple[str, ...]:
+def save(
+    path: str | os.PathLike,
+    picture: Picture,
+    force: bool = False,
+    like: os.stat_result | None = None,
+) -> tuple[str, ...]:
     """Write a picture, and say in a few words each what the format could not hold.
+
+    The file gets the times and permissions of `like`.
 
     The file appears whole or not at all. Raises ImageError as `check` does, and for whatever keeps
     the file from being written.
@@ -84,7 +91,7 @@ def save(path: str | os.PathLike, picture: Picture, force: bool = False) -> tupl
     if kept["exif"] and name in ("TIFF", "AVIF") and not exif.is_sound(kept["exif"]):
         kept["exif"] = b""
         notes.append(f"without its EXIF data, which is damaged and would spoil {name}")
-    images.replace(path, lambda file: _write(file, path, samples, **kept))
+    images.replace(path, lambda file: _write(file, path, samples, **kept), like)
     return tuple(notes)
 
 
