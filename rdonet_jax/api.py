@@ -7,17 +7,20 @@ pixels = rdonet_jax.decompress(data)
 from __future__ import annotations
 
 import functools
+import math
+import numbers
+import os
 
 import numpy as np
 
-from rdonet_jax import bitstream, codec, content, rdo, targets, zoo
+from rdonet_jax import bitstream, codec, content, partition, rdo, targets, zoo
 from rdonet_jax.bitstream import FormatError
 from rdonet_jax.content import Picture
 from rdonet_jax.exif import orientation
 from rdonet_jax.partition import Partition
 from rdonet_jax.rdo import Plan
 from rdonet_jax.targets import Target
-from rdonet_jax.zoo import Model
+from rdonet_jax.zoo import Model, ZooError
 
 DEFAULT_MODEL = "standard"
 
@@ -27,7 +30,7 @@ def compress(
     quality: float | None = None,
     *,
     target: Target | None = None,
-    model: str = DEFAULT_MODEL,
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
     rdo_passes: int = 0,
     init: str | Partition = "variance",
     icc: bytes = b"",
@@ -36,8 +39,8 @@ def compress(
     """The bytes of a file that holds the picture.
 
     Args:
-      pixels: uint8 or uint16, [H, W] gray, [H, W, 2] with alpha, [H, W, 3] RGB, [H, W, 4] with
-        alpha, which is lossless.
+      pixels: an array of uint8 or uint16, or what NumPy makes one of: [H, W] gray, [H, W, 2] with
+        alpha, [H, W, 3] RGB, [H, W, 4] with alpha, which is lossless.
       quality: 0 (smallest file) to 100 (best picture), None for 50.
       target: a size or a PSNR instead of a quality.
       model: the name of a bundled model, or the path of a weights file.
@@ -45,15 +48,25 @@ def compress(
       icc, exif: colour profile and EXIF data (from its TIFF header on), to go along. EXIF data must
         say that the picture is upright, or nothing about it.
 
-    Raises `ValueError` for what cannot be coded, `ZooError` for a model that is not there.
+    Raises `ValueError` for what cannot be coded and for other arguments than these. For a model
+    that is not there that is a `ZooError`. Raises OSError for a weights file that cannot be read.
     """
+    icc, exif = _bytes("icc", icc), _bytes("exif", exif)
+    if target is not None and not isinstance(target, Target):
+        raise ValueError(f"a target is a rdonet_jax.targets.Target, not {type(target).__name__}")
     if target is not None and quality is not None:
         raise ValueError("give a quality or a target, not both")
     if orientation(exif) != 1:
         raise ValueError(
             "the EXIF data says that the picture does not stand upright: turn it first"
         )
-    picture = content.of_samples(np.asarray(pixels), icc, exif)
+    try:
+        samples = np.asarray(pixels)
+    except TypeError as error:
+        raise ValueError(f"these are no pixels: {error}") from error
+    picture = content.of_samples(samples, icc, exif)
+    if not isinstance(init, str):
+        init = _partition(init, picture)
     plan = Plan(init, rdo_passes)
     if target is not None:
         found = targets.encode(_model(model), picture, plan, target)
@@ -63,20 +76,30 @@ def compress(
 
 
 def decompress(
-    data: bytes, *, model: str | None = None, max_pixels: int = bitstream.MAX_PIXELS
+    data: bytes,
+    *,
+    model: str | os.PathLike[str] | None = None,
+    max_pixels: int = bitstream.MAX_PIXELS,
 ) -> np.ndarray:
     """The picture in a file's bytes, an array as `compress` takes it.
 
     `model` is the path of a weights file for files of models that are not bundled. Raises
-    `FormatError`, a `ValueError`, for bytes that cannot be decoded.
+    `FormatError`, a `ValueError`, for what is no bytes or cannot be decoded; `ValueError` for a
+    limit that is no number; and for a model what `compress` does.
     """
     return content.samples(restored(data, model, max_pixels))
 
 
 def restored(
-    data: bytes, model: str | None = None, max_pixels: int = bitstream.MAX_PIXELS
+    data: bytes, model: str | os.PathLike[str] | None = None, max_pixels: int = bitstream.MAX_PIXELS
 ) -> Picture:
-    """What `decompress` gives, with colour profile and EXIF data."""
+    """What `decompress` gives, with colour profile and EXIF data. Raises as it does."""
+    try:
+        data = data if isinstance(data, bytes) else bytes(memoryview(data))
+    except TypeError as error:
+        raise FormatError(f"a file's bytes are needed, not {type(data).__name__}") from error
+    if not isinstance(max_pixels, numbers.Real) or math.isnan(max_pixels):
+        raise ValueError(f"max_pixels is a number, not {max_pixels!r}")
     if model is None:
         header, _ = bitstream.parse(data, max_pixels)
         path = zoo.find(header.weights)
@@ -86,6 +109,34 @@ def restored(
     return codec.decode(_model(model), data, max_pixels=max_pixels).content
 
 
+def _model(name: str | os.PathLike[str]) -> Model:
+    """Raises `ZooError` for a model that is not there."""
+    try:
+        return _loaded(os.fsdecode(name))
+    except TypeError as error:
+        raise ZooError(f"no model {name!r}: it is neither a name nor a path") from error
+
+
 @functools.lru_cache(maxsize=4)
-def _model(name: str) -> Model:
+def _loaded(name: str) -> Model:
     return zoo.load(name)
+
+
+def _bytes(name: str, value: bytes) -> bytes:
+    """Raises `ValueError` for an argument that is none."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise ValueError(f"{name} is bytes, not {type(value).__name__}")
+    return bytes(value)
+
+
+def _partition(init: Partition, picture: Picture) -> Partition:
+    """A start for the picture's search. Raises `ValueError` for what is no partition of it."""
+    if not isinstance(init, Partition):
+        raise ValueError(f"init is a name or a Partition, not {type(init).__name__}")
+    p = Partition(*map(np.asarray, init))
+    if any(splits.dtype != bool or splits.ndim != 2 for splits in p):
+        raise ValueError("a partition's splits are arrays of bool, [rows, columns]")
+    partition.trim(p, *picture.size)
+    if np.any(p.split32 & ~np.kron(p.split64, np.ones((2, 2), bool))):
+        raise ValueError("a partition splits 32x32 blocks only where it splits the 64x64 block")
+    return p

@@ -37,7 +37,7 @@ from rdonet_jax.console import (
 )
 
 if TYPE_CHECKING:
-    from rdonet_jax.jobs import Job
+    from rdonet_jax.jobs import Found
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -106,11 +106,7 @@ def _compress(options: argparse.Namespace) -> None:
         return
     from rdonet_jax import jobs
 
-    sources = _sources(options)
-    found = jobs.compressions(sources, options.out_dir)
-    if not options.quiet and (words := jobs.passed_over(sources, found)):
-        print(f"rdonet: {words}", file=sys.stderr)
-    _many(options, work, found)
+    _many(options, work, jobs.compressions(options.files, options.out_dir, _listed(options)))
 
 
 def _decompress(options: argparse.Namespace) -> None:
@@ -126,8 +122,9 @@ def _decompress(options: argparse.Namespace) -> None:
         return
     from rdonet_jax import jobs
 
-    sources, suffix = _sources(options), options.suffix or PICTURE_SUFFIX
-    _many(options, work, jobs.decompressions(sources, options.out_dir, suffix))
+    suffix = options.suffix or PICTURE_SUFFIX
+    found = jobs.decompressions(options.files, options.out_dir, suffix, _listed(options))
+    _many(options, work, found._replace(others=[]))  # a folder may well hold other files
 
 
 def _one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix: str) -> None:
@@ -144,19 +141,23 @@ def _one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix: st
     _tell(options, done, note if target == STANDARD_STREAM else say)
 
 
-def _many(options: argparse.Namespace, work: Work, found: Sequence[Job]) -> None:
+def _many(options: argparse.Namespace, work: Work, found: Found) -> None:
     """Makes many files of many, and sums up. Raises `Incomplete` if some failed."""
     from tqdm import tqdm
 
     from rdonet_jax import jobs
 
+    if not options.quiet and (words := jobs.passed_over(found)):
+        note(f"rdonet: {words}")
     models = Models()
     silent = options.quiet or not sys.stderr.isatty()
 
     def one(job: jobs.Job) -> Done:
         return work(job.source, job.target, models, False)
 
-    with tqdm(total=len(found), unit="file", disable=silent, leave=False) as bar:
+    with tqdm(
+        total=len(found.jobs) + len(found.failed), unit="file", disable=silent, leave=False
+    ) as bar:
 
         def tell(outcome: jobs.Outcome) -> None:
             bar.update()
@@ -175,7 +176,7 @@ def _many(options: argparse.Namespace, work: Work, found: Sequence[Job]) -> None
                     if done.facts.get("search", {}).get("interrupted"):
                         raise KeyboardInterrupt  # it has ended a search, and is meant for all
 
-        summary = jobs.run(found, one, options.force, options.jobs, tell)
+        summary = jobs.run(found.jobs, one, options.force, options.jobs, tell, found.failed)
     if options.json:
         say(json.dumps({"summary": summary._asdict()}))
     elif not options.quiet:
@@ -184,14 +185,16 @@ def _many(options: argparse.Namespace, work: Work, found: Sequence[Job]) -> None
         raise Incomplete
 
 
-def _sources(options: argparse.Namespace) -> list[str]:
-    """The names given as arguments and in a list."""
+def _listed(options: argparse.Namespace) -> list[str]:
+    """The names in the list, if there is one."""
+    from rdonet_jax import places
+
     if options.list is None:
-        return options.files
-    # Names are bytes, of whatever encoding.
-    data = sys.stdin.buffer.read() if options.list == "-" else Path(options.list).read_bytes()
-    lines = (line.removesuffix("\r") for line in os.fsdecode(data).split("\n"))
-    return [*options.files, *filter(None, lines)]
+        return []
+    stream = options.list == STANDARD_STREAM
+    data = sys.stdin.buffer.read() if stream else Path(options.list).read_bytes()
+    with explained(ValueError, about="standard input" if stream else options.list):
+        return places.names_of(data, options.null)
 
 
 def _tell(options: argparse.Namespace, done: Done, speak: Callable[[str], None] = say) -> None:

@@ -98,8 +98,13 @@ def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
         return None
     if quality is None:
         quality = DEFAULT_QUALITY
-    if not 0 <= quality <= 100:  # nor is NaN
-        raise EncodeError(f"a quality lies between 0 and 100, not at {quality:g}")
+    try:
+        legal = bool(0 <= quality <= 100)  # NaN does not
+        quality = float(quality)
+    except (TypeError, ValueError, ArithmeticError):  # no number, several, or far too large
+        legal = False
+    if not legal:
+        raise EncodeError(f"a quality is a number between 0 and 100, not {repr(quality)[:60]}")
     return round(quality / 100 * config.steps_of_quality)
 
 

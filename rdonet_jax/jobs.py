@@ -1,12 +1,15 @@
 """Many files: which ones, what becomes of each, and what came of it all.
 
-A file that fails stops nothing: it is named, and counted. One that exists already is left alone
-unless it is to be overwritten, so a run that was broken off goes on where it was.
+A file that fails stops nothing: it is named, and counted. So is a file whose result would have the
+name of another's, which comes first, and a folder that cannot be looked into. A file that exists
+already is left alone unless it is to be overwritten, so a run that was broken off goes on where it
+was.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -14,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
+from rdonet_jax import places
 from rdonet_jax.commands import COMPRESSED_SUFFIX, PICTURE_SUFFIX, Done
-from rdonet_jax.console import CommandError
+from rdonet_jax.console import CommandError, explained
 
 SAMPLES = 3
 """Bytes of a pixel before compression, by which speeds are counted."""
@@ -44,6 +48,22 @@ class Skipped(NamedTuple):
 Outcome = tuple[Job, Done] | Failed | Skipped
 
 
+class Found(NamedTuple):
+    """What there is to do, and what was passed over."""
+
+    jobs: list[Job]
+    failed: list[Failed]  # before any work
+    others: list[str]  # suffixes, or names, of files in folders that are none to work on
+    links: list[str]  # to folders, in folders
+
+
+class Origin(NamedTuple):
+    """A file to work on, and where its result goes in the output folder, but for its suffix."""
+
+    path: str
+    place: str
+
+
 class Summary(NamedTuple):
     """What came of many jobs."""
 
@@ -66,10 +86,11 @@ class Summary(NamedTuple):
         return ", ".join([*parts, f"{self.seconds:.1f} s"])
 
 
-def compressions(sources: Sequence[str], folder: str) -> list[Job]:
+def compressions(sources: Sequence[str], folder: str, listed: Sequence[str] = ()) -> Found:
     """Jobs for pictures, and for all pictures below folders, into a folder.
 
-    What lies below a folder keeps its place in it. Raises `CommandError` as `_jobs` does.
+    What lies below a folder keeps its place in it, and what a list names its place below the common
+    folder of all names in it. Raises `CommandError` for a list that has none.
     """
     from PIL import Image
 
@@ -77,75 +98,129 @@ def compressions(sources: Sequence[str], folder: str) -> list[Job]:
 
     Image.init()
     known = [s for s, name in Image.EXTENSION.items() if name in picture_reader.FORMATS]
-    return _jobs(sources, folder, known, lambda name: name + COMPRESSED_SUFFIX)
+    return _jobs(sources, listed, folder, known, lambda name: name + COMPRESSED_SUFFIX)
 
 
-def decompressions(sources: Sequence[str], folder: str, suffix: str = PICTURE_SUFFIX) -> list[Job]:
-    """Jobs for compressed files, and all those below folders, into a folder.
+def decompressions(
+    sources: Sequence[str],
+    folder: str,
+    suffix: str = PICTURE_SUFFIX,
+    listed: Sequence[str] = (),
+) -> Found:
+    """Jobs for compressed files, and all those below folders, into a folder, likewise.
 
-    a.jpg.rdo becomes a.jpg.png, a.png.rdo a.png. Raises `CommandError` as `_jobs` does.
+    a.jpg.rdo becomes a.jpg.png, a.png.rdo a.png.
     """
 
     def named(name: str) -> str:
         stem = name.removesuffix(COMPRESSED_SUFFIX)
         return stem if stem.lower().endswith(suffix) else stem + suffix
 
-    return _jobs(sources, folder, [COMPRESSED_SUFFIX], named)
+    return _jobs(sources, listed, folder, [COMPRESSED_SUFFIX], named)
 
 
 def _jobs(
-    sources: Sequence[str], folder: str, suffixes: Collection[str], named: Callable[[str], str]
-) -> list[Job]:
-    """Raises `CommandError` for folders without such files, and files that would become one."""
-    by_target: dict[str, Job] = {}
-    for source in sources:
-        for path, place in _files(source, suffixes):
-            target = os.path.join(folder, os.path.dirname(place), named(os.path.basename(place)))
-            # There are file systems on which names that differ in case alone are the same.
-            job = by_target.setdefault(target.casefold(), Job(path, target))
-            if job.source != path:
-                raise CommandError(f"{path}: would become {target}, as would {job.source}")
-    return list(by_target.values())
+    sources: Sequence[str],
+    listed: Sequence[str],
+    folder: str,
+    suffixes: Collection[str],
+    named: Callable[[str], str],
+) -> Found:
+    found = Found([], [], [], [])
+    with explained(ValueError, about="--list"):
+        root = places.common_folder(listed) if listed else ""
+    origins = [origin for source in sources for origin in _origins(source, None, suffixes, found)]
+    origins += [origin for source in listed for origin in _origins(source, root, suffixes, found)]
+    jobs: dict[str, Job] = {}  # by where a file lies: one that is named twice is meant once
+    for path, place in origins:
+        target = os.path.join(folder, os.path.dirname(place), named(os.path.basename(place)))
+        jobs.setdefault(os.path.abspath(path), Job(path, target))
+    first = _by_target(list(jobs.values()), folder)
+    for job in jobs.values():
+        other = first[job.target]
+        if other == job:
+            found.jobs.append(job)
+        else:
+            cause = f"{job.source}: would become {job.target}, as would {other.source}"
+            found.failed.append(Failed(job, cause))
+    return found
 
 
-def _files(source: str, suffixes: Collection[str]) -> Iterator[tuple[str, str]]:
-    """The files that a source stands for, each with its name in the output folder."""
+def _by_target(jobs: Sequence[Job], folder: str) -> dict[str, Job]:
+    """For every target the first job whose result would lie there."""
+    known = {places.folded(job.target) for job in jobs}
+    same = places.folded
+    if len(known) < len(jobs):  # which one may be right depends on the file system
+        same = places.identity(folder)
+    first: dict[str, Job] = {}
+    for job in jobs:
+        first.setdefault(same(job.target), job)
+    return {job.target: first[same(job.target)] for job in jobs}
+
+
+def _origins(
+    source: str, root: str | None, suffixes: Collection[str], found: Found
+) -> Iterator[Origin]:
+    """The files that a source stands for, with their places below `root`: without one, below the
+    source. What they are not is added to `found`."""
     if not os.path.isdir(source):
-        yield source, os.path.basename(source)
+        place = os.path.basename(source) if root is None else _below_root(source, root)
+        yield Origin(source, place)
         return
-    found = sorted(p for p in _below(source) if p.suffix.lower() in suffixes)
-    if not found:
-        raise CommandError(f"{source}: holds no files with a suffix that is known here")
-    for path in found:
-        yield str(path), str(path.relative_to(source))
+    below = _below(source)
+    found.links.extend(below.links)
+    for error in below.errors:
+        cause = f"{error.filename or source}: {error.strerror or error}"
+        found.failed.append(Failed(Job(str(error.filename or source), ""), cause))
+    known = [path for path in below.files if path.suffix.lower() in suffixes and _is_one(path)]
+    taken = set(known)
+    found.others.extend(p.suffix.lower() or p.name for p in below.files if p not in taken)
+    if not known and not below.errors:
+        cause = f"{source}: holds no files with a suffix that is known here"
+        found.failed.append(Failed(Job(source, ""), cause))
+    for path in sorted(known):
+        place = str(path.relative_to(source)) if root is None else _below_root(str(path), root)
+        yield Origin(str(path), place)
 
 
-def passed_over(sources: Sequence[str], jobs: Sequence[Job]) -> str | None:
+def _below_root(path: str, root: str) -> str:
+    return os.path.relpath(os.path.abspath(path), root)
+
+
+def _is_one(path: Path) -> bool:
+    """Whether there are bytes to read, or somebody should be told that a link leads nowhere."""
+    return path.is_file() or path.is_symlink()
+
+
+def passed_over(found: Found) -> str | None:
     """What folders hold besides what jobs are for, in words; None if it is nothing."""
-    taken = {job.source for job in jobs}
-    others = [
-        path.suffix.lower() or path.name
-        for source in sources
-        if os.path.isdir(source)
-        for path in _below(source)
-        if str(path) not in taken
+    parts = [
+        f"{what}: {len(names)} ({', '.join(sorted(set(names)))})"
+        for what, names in (
+            ("files passed over in folders", found.others),
+            ("links to folders, which are not followed", found.links),
+        )
+        if names
     ]
-    if not others:
-        return None
-    return f"files passed over in folders: {len(others)} ({', '.join(sorted(set(others)))})"
+    return "; ".join(parts) or None
 
 
-def _below(folder: str) -> Iterator[Path]:
-    """The files below a folder but for hidden ones. Raises OSError for what cannot be looked into.
+class _Below(NamedTuple):
+    """What lies below a folder, but for hidden files and folders."""
 
-    Links to folders are not followed.
-    """
+    files: list[Path]
+    links: list[str]  # to folders, which are not followed
+    errors: list[OSError]  # of folders that cannot be looked into
 
-    def refuse(error: OSError) -> None:
-        raise error
 
-    for place, _, names in os.walk(folder, onerror=refuse):
-        yield from (Path(place) / name for name in names if name[0] != ".")
+def _below(folder: str) -> _Below:
+    below = _Below([], [], [])
+    for place, folders, names in os.walk(folder, onerror=below.errors.append):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        inner = (os.path.join(place, name) for name in folders)
+        below.links.extend(path for path in inner if os.path.islink(path))
+        below.files.extend(Path(place) / name for name in names if name[0] != ".")
+    return below
 
 
 def run(
@@ -154,14 +229,15 @@ def run(
     force: bool,
     workers: int,
     tell: Callable[[Outcome], None],
+    failed: Sequence[Failed] = (),
 ) -> Summary:
-    """Does all jobs, some at a time, and tells of each as it ends.
+    """Does all jobs, some at a time, and tells of each as it ends, and first of what has `failed`.
 
     An interrupt lets those that are begun end, and no others begin.
     """
     started = time.perf_counter()
     counts = {"done": 0, "skipped": 0, "failed": 0, "pixels": 0, "size": 0}
-    for outcome in _outcomes(jobs, work, force, workers):
+    for outcome in itertools.chain(failed, _outcomes(jobs, work, force, workers)):
         tell(outcome)
         if isinstance(outcome, Failed):
             counts["failed"] += 1

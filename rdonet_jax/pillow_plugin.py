@@ -59,6 +59,8 @@ class RDOImageFile(ImageFile.ImageFile):
                 raise OSError(str(error)) from error
             self._data = b""
             samples = samples if self.mode == "I;16" else content.shallow(samples)
+            if self.fp and self._exclusive_fp:  # it was opened by name, for this picture alone
+                self.fp.close()
             self.fp = io.BytesIO(samples.tobytes())
             self.tile = [("raw", (0, 0, *self.size), 0, self.mode)]
         return super().load()

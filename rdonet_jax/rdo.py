@@ -8,6 +8,7 @@ its real bits is the result, so that a search never does harm.
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,8 @@ class Plan:
     def __post_init__(self) -> None:
         if isinstance(self.init, str) and self.init not in INITS:
             raise ValueError(f"unknown start {self.init!r}; there are {', '.join(INITS)}")
-        if self.passes not in range(MOST_PASSES + 1):
+        whole = isinstance(self.passes, numbers.Integral)
+        if not whole or self.passes not in range(MOST_PASSES + 1):
             raise ValueError(f"a search has 0 to {MOST_PASSES} passes, not {self.passes}")
 
 

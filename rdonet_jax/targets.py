@@ -50,9 +50,13 @@ class Target:
     def __post_init__(self) -> None:
         if (self.size is None) == (self.psnr is None):
             raise ValueError("a target is either a size or a PSNR")
-        for value in (self.size, self.psnr):
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"a target must be positive, not {value}")
+        value = self.psnr if self.size is None else self.size
+        try:
+            legal = bool(0 < value < math.inf) and math.isfinite(float(value))
+        except (TypeError, ValueError, ArithmeticError):  # no number, several, or far too large
+            legal = False
+        if not legal:
+            raise ValueError(f"a target must be a positive number, not {repr(value)[:60]}")
 
 
 class Solved(NamedTuple):

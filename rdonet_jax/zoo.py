@@ -16,6 +16,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -99,7 +100,7 @@ def load(name: str) -> Model:
     """
     own = bundled()
     path = own.get(name, Path(name))
-    if not path.is_file():
+    if not os.path.isfile(path):  # no name is an error to it, however long
         names = ", ".join(own) or "none"
         raise ZooError(f"no model {name!r}: it is no weights file, and bundled are: {names}")
     return _read(path, is_own=path in own.values())

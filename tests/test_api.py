@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import subprocess
 import sys
+import warnings
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 import rdonet_jax
-from rdonet_jax import api, bitstream, content, pillow_plugin, zoo
+from rdonet_jax import api, bitstream, codec, content, pillow_plugin, zoo
+from rdonet_jax.partition import Partition
 from rdonet_jax.targets import Target
 
 
 @pytest.fixture(autouse=True)
 def bundle(monkeypatch, mini_weights):
     """Lets the package hold the mini model under the default's name."""
-    api._model.cache_clear()
+    api._loaded.cache_clear()
     monkeypatch.setattr(zoo, "bundled", lambda: {"standard": mini_weights})
     yield
-    api._model.cache_clear()
+    api._loaded.cache_clear()
 
 
 @pytest.fixture
@@ -70,6 +77,89 @@ def test_bytes_that_are_no_file_are_a_value_error(image):
             rdonet_jax.decompress(wrong)
 
 
+NO_ARGUMENTS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.complex_numbers(), st.text(),
+    st.binary(), st.decimals(), st.just(10**400), st.just(object()), st.just(print),
+    st.lists(st.integers(), max_size=3), st.dictionaries(st.text(), st.none(), max_size=2),
+    st.lists(st.lists(st.booleans(), max_size=2), max_size=3).map(tuple),
+    st.sampled_from([np.zeros(3), np.zeros((1, 1), bool), np.array(50.0), np.float32(7)]),
+)  # fmt: skip
+NAMES = ("quality", "target", "model", "rdo_passes", "init", "icc", "exif", "pixels")
+
+
+@pytest.fixture
+def without_work(monkeypatch):
+    """Stops both directions where the coding would begin, at what every file is made with."""
+
+    def stop(*_, **__):
+        raise codec.EncodeError("the coding would begin")
+
+    monkeypatch.setattr(codec, "_walk", stop)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(arguments=st.dictionaries(st.sampled_from(NAMES), NO_ARGUMENTS, min_size=1, max_size=3))
+@example(arguments={"quality": "50"})
+@example(arguments={"quality": np.array(50.0)})
+@example(arguments={"target": 40_000})
+@example(arguments={"model": "m" * 5000})
+@example(arguments={"model": "\0"})
+@example(arguments={"rdo_passes": 1.0})
+@example(arguments={"init": None})
+@example(arguments={"icc": "profile"})
+def test_whatever_is_wrong_in_compressing_is_a_value_error(image, without_work, arguments):
+    with pytest.raises(ValueError):
+        rdonet_jax.compress(**{"pixels": image, **arguments})
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    data=NO_ARGUMENTS,
+    others=st.dictionaries(st.sampled_from(["model", "max_pixels"]), NO_ARGUMENTS),
+)
+@example(data="text", others={})
+@example(data=b"RDON", others={"max_pixels": "few"})
+@example(data=b"", others={"model": 5})
+def test_whatever_is_wrong_in_decompressing_is_a_value_error(data, others):
+    with pytest.raises(ValueError):
+        rdonet_jax.decompress(data, **others)
+
+
+@pytest.mark.parametrize("wrong", ["few", None, (), float("nan"), 10**400, -1, np.zeros(2)])
+@pytest.mark.parametrize("field", ["size", "psnr"])
+def test_a_target_that_is_no_positive_number_is_a_value_error(field, wrong):
+    with pytest.raises(ValueError, match="a target"):
+        Target(**{field: wrong})
+
+
+def partition_of(split64, split32):
+    """Of a picture of 100x90 pixels."""
+    return Partition(np.full((2, 2), split64), np.full((4, 4), split32))
+
+
+@pytest.mark.parametrize(
+    ("init", "cause"),
+    [
+        (partition_of(False, True), "only where it splits"),
+        (partition_of(1, 0), "arrays of bool"),
+        (Partition(np.zeros((1, 2, 2), bool), np.zeros((1, 4, 4), bool)), "arrays of bool"),
+        (Partition(np.zeros((1, 2), bool), np.zeros((2, 4), bool)), "blocks of 64x64"),
+        (tuple(partition_of(True, False)), "a name or a Partition"),
+    ],
+)
+def test_what_is_no_partition_of_the_picture_is_a_value_error(image, without_work, init, cause):
+    with pytest.raises(ValueError, match=cause):
+        rdonet_jax.compress(image, init=init)
+
+
+def test_numbers_and_bytes_of_other_types_are_taken(image):
+    expected = rdonet_jax.compress(image, 50)
+    for quality in (np.float32(50), np.array(50.0), Fraction(50), Decimal(50)):
+        assert rdonet_jax.compress(image, quality) == expected
+    for data in (bytearray(expected), memoryview(expected), np.frombuffer(expected, np.uint8)):
+        assert rdonet_jax.decompress(data).shape == image.shape
+
+
 @pytest.mark.once
 def test_the_package_is_imported_without_jax():
     code = "import sys, rdonet_jax; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
@@ -102,6 +192,23 @@ def test_pillow_saves_and_opens_pictures_of_its_modes(tmp_path, image, mode):
     assert back.mode == {"P": "RGB", "1": "L"}.get(mode, mode)
     expected = rdonet_jax.decompress(path.read_bytes())
     np.testing.assert_array_equal(np.asarray(back), expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".rdo"])
+def test_pillow_closes_the_file_that_it_has_loaded(tmp_path, image, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(image).save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        with open(path, "rb") as file, Image.open(file) as picture:
+            picture.load()
+            assert not file.closed
+        opened = Image.open(path)
+        file = opened.fp
+        opened.load()
+        assert file.closed
+        del opened
+        gc.collect()
 
 
 def test_a_transparent_colour_of_a_palette_becomes_alpha(image):
