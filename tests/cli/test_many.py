@@ -89,7 +89,7 @@ def test_a_bad_file_is_named_and_stops_nothing(rdonet, bundle, album, workers):
 def test_lists_name_files_one_per_line(rdonet, bundle, album, monkeypatch):
     Path("names.txt").write_text("album/one.png\n\nalbum/below/two.jpg\n")
     assert rdonet("compress", "a.png", "--list", "names.txt", "--out-dir", "out").code == 0
-    assert found("out") == ["out/a.png.rdo", "out/one.png.rdo", "out/two.jpg.rdo"]
+    assert found("out") == ["out/a.png.rdo", "out/below/two.jpg.rdo", "out/one.png.rdo"]
 
 
 @pytest.mark.parametrize("by", ["file", "standard input"])
@@ -125,14 +125,9 @@ def test_an_interrupted_search_ends_the_whole_batch(rdonet, bundle, album, monke
     assert len(found("out")) == 1
 
 
-def test_names_that_differ_in_case_alone_are_refused(refusal, bundle, image):
-    Path("other").mkdir()
-    images.save("other/A.png", image)
-    arguments = ["compress", "a.png", "other/A.png", "--out-dir", "out"]
-    assert refusal("other/A.png", *arguments) == "would become out/A.png.rdo, as would a.png"
-
-
-def test_a_folder_that_cannot_be_looked_into_is_named(rdonet, bundle, album, monkeypatch):
+def test_a_folder_that_cannot_be_looked_into_is_named_and_stops_nothing(
+    rdonet, bundle, album, monkeypatch
+):
     scandir = os.scandir
 
     def guarded(path):
@@ -143,8 +138,9 @@ def test_a_folder_that_cannot_be_looked_into_is_named(rdonet, bundle, album, mon
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", guarded)
         code, out, err = rdonet("compress", "album", "--out-dir", "out")
-    assert (code, out, err) == (1, "", "rdonet: album/below: Permission denied\n")
-    assert not Path("out").exists()
+    assert code == 1 and out.startswith("1 files, 1 failed, ")
+    assert "rdonet: album/below: Permission denied\n" in err
+    assert found("out") == ["out/one.png.rdo"]
 
 
 @pytest.mark.parametrize(("wanted", "size"), [("1e-9", 1), ("1e300", commands.MOST_BYTES)])
@@ -180,18 +176,6 @@ def test_json_has_a_line_for_every_file_and_a_summary(rdonet, bundle, album):
     assert (last["summary"]["done"], last["summary"]["failed"], code) == (3, 1, 1)
 
 
-def test_two_files_that_would_become_one_are_refused_before_any_work(refusal, bundle, image):
-    Path("other").mkdir()
-    images.save("other/a.png", image)
-    about, arguments = "other/a.png", ["compress", "a.png", "other/a.png", "--out-dir", "out"]
-    assert refusal(about, *arguments) == "would become out/a.png.rdo, as would a.png"
-
-
-def test_a_folder_without_pictures_is_refused(refusal, bundle):
-    Path("d").mkdir()
-    assert "holds no files" in refusal("d", "compress", "d", "--out-dir", "out")
-
-
 def test_names_may_stand_on_both_sides_of_options(rdonet, bundle):
     assert rdonet("compress", "a.png", "--mask", "uniform-16", "c.rdo").code == 0
     assert Path("c.rdo").exists()
@@ -206,7 +190,7 @@ def test_an_interrupt_ends_many_jobs_and_keeps_what_is_done(album):
         done.append(job)
         return commands.Done((), {}, 1, 1, ())
 
-    found = jobs.compressions(["album"], "out")
+    found = jobs.compressions(["album"], "out").jobs
     with pytest.raises(KeyboardInterrupt):
         jobs.run(found, work, False, 1, lambda outcome: None)
     assert done == found[:2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -267,15 +268,18 @@ def test_an_interrupted_command_leaves_everything_as_it_was(
     assert contents(folder) == before
 
 
-def test_a_platform_that_is_not_there_is_one_line(folder, tiny_weights):
+@pytest.mark.parametrize("platform", ["nonsense", "cuda"])
+def test_a_platform_that_is_not_there_is_one_line(folder, tiny_weights, platform):
+    if platform == "cuda" and shutil.which("nvidia-smi"):
+        pytest.skip("it may be there")
     before = contents(folder)
     done = subprocess.run(
         [sys.executable, "-m", "rdonet_jax", "compress", "a.png", "--model", tiny_weights],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "nonsense"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": platform},
         capture_output=True,
         text=True,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("rdonet: JAX_PLATFORMS=nonsense: ")
+    assert done.stderr.startswith(f"rdonet: JAX_PLATFORMS={platform}: ")
     assert done.stderr.count("\n") == 1
     assert contents(folder) == before

@@ -1,0 +1,208 @@
+"""Standard input and output as files: what goes through them, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rdonet_jax import cli, console
+from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT
+
+
+class Terminal(io.TextIOWrapper):
+    def __init__(self):
+        super().__init__(io.BytesIO())
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def temporary(tmp_path_factory, monkeypatch):
+    """Where temporary files go."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def piped(folder, bundle, temporary, monkeypatch, capsys):
+    """Runs `rdonet` on bytes; gives its exit code, the bytes it writes, and what it says."""
+
+    def run(data, *arguments):
+        out = io.BytesIO()
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
+            patch.setattr("sys.stdout", io.TextIOWrapper(out, "utf-8", write_through=True))
+            code = cli.main([str(argument) for argument in arguments])
+            written = out.getvalue()
+        assert list(temporary.iterdir()) == []
+        return code, written, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [["-", "-"], ["-"], ["-", "-o", "-"]])
+def test_an_image_goes_through_as_it_does_from_file_to_file(piped, rdonet, arguments):
+    assert rdonet("compress", "a.png", "c.rdo").code == 0
+    code, out, err = piped(Path("a.png").read_bytes(), "compress", *arguments)
+    assert (code, out) == (0, Path("c.rdo").read_bytes())
+    assert err.startswith(f"standard output: {len(out)} bytes, ")
+    assert not Path("-").exists()
+
+
+def test_either_side_may_be_a_file(piped, rdonet):
+    assert rdonet("compress", "a.png", "c.rdo").code == 0
+    code, out, _ = piped(b"", "compress", "a.png", "-")
+    assert (code, out) == (0, Path("c.rdo").read_bytes())
+    code, out, err = piped(Path("a.png").read_bytes(), "compress", "-", "d.rdo")
+    assert (code, err, Path("d.rdo").read_bytes()) == (0, "", Path("c.rdo").read_bytes())
+    assert out.startswith(b"d.rdo: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [([], "PNG"), (["--format", "png"], "PNG"), (["--format", ".WebP"], "WEBP"),
+     (["--suffix", "tif"], "TIFF")],
+)  # fmt: skip
+def test_images_are_written_in_the_format_that_is_asked_for(piped, rdonet, options, name):
+    assert rdonet("decompress", "b.rdo", "expected.png").code == 0
+    for arguments in (["-", "-"], ["-"], ["b.rdo", "-"]):
+        data = Path("b.rdo").read_bytes()
+        code, out, err = piped(data, "decompress", *arguments, *options)
+        assert code == 0 and err.startswith("standard output: 90x100 pixels, ")
+        with Image.open(io.BytesIO(out)) as image, Image.open("expected.png") as expected:
+            assert image.format == name
+            np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
+
+
+def test_messages_for_programs_go_to_standard_error_where_the_file_goes_out(piped):
+    code, out, err = piped(Path("a.png").read_bytes(), "compress", "-", "-", "--json")
+    facts = json.loads(err)
+    assert (code, facts["input"], facts["output"], facts["bytes"]) == (0, "-", "-", len(out))
+    assert piped(Path("a.png").read_bytes(), "compress", "-", "--quiet")[2] == ""
+
+
+def test_a_check_of_the_file_is_made_before_it_goes_out(piped):
+    assert piped(Path("a.png").read_bytes(), "compress", "-", "--lossless-check")[0] == 0
+
+
+def test_info_describes_what_comes_in(piped, rdonet):
+    described = rdonet("info", "b.rdo").out
+    code, out, err = piped(Path("b.rdo").read_bytes(), "info", "-")
+    assert (code, err) == (0, "")
+    assert out.decode() == described.replace("b.rdo:", "standard input:", 1)
+    _, out, _ = piped(Path("b.rdo").read_bytes(), "info", "-", "--json")
+    assert json.loads(out)["input"] == "-"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["compress", "-"], "standard input: is damaged or no picture"),
+        (["decompress", "-"], "standard input: this is no RDONet file"),
+        (["info", "-"], "standard input: this is no RDONet file"),
+        (["decompress", "b.rdo", "-", "--format", "xyz"], "standard output: the suffix names no"),
+        (["decompress", "b.rdo", "-", "--model", "none"], "no model 'none': "),
+    ],
+)
+def test_what_fails_writes_nothing_and_is_one_line(piped, arguments, cause):
+    code, out, err = piped(b"something else", *arguments)
+    assert (code, out) == (1, b"")
+    assert err.startswith(f"rdonet: {cause}") and err.count("\n") == 1
+
+
+def test_nothing_at_all_is_no_image(piped):
+    assert "standard input: the file is empty" in piped(b"", "decompress", "-")[2]
+    assert piped(b"", "compress", "-")[0] == 1
+
+
+@pytest.mark.parametrize("arguments", [["compress", "a.png", "-"], ["decompress", "b.rdo", "-"]])
+def test_no_file_is_written_to_a_terminal(rdonet, bundle, monkeypatch, capsys, arguments):
+    with monkeypatch.context() as patch:
+        screen = Terminal()
+        patch.setattr("sys.stdout", screen)
+        assert cli.main(arguments) == 1
+        assert screen.buffer.getvalue() == b""
+    assert capsys.readouterr().err.startswith("rdonet: standard output: is a terminal")
+
+
+def test_no_file_is_read_from_a_terminal(refusal, bundle, monkeypatch):
+    monkeypatch.setattr("sys.stdin", Terminal())
+    assert refusal("standard input", "compress", "-", "c.rdo").startswith("is a terminal")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compress", "-", "--out-dir", "out"], ["compress", "a.png", "b.rdo", "-o", "c.rdo"],
+        ["compress", "-o", "c.rdo"], ["compress", "a.png", "-o", "c", "--out-dir", "out"],
+        ["compress", "-", "b.rdo", "--preserve"], ["decompress", "b.rdo", "-", "--preserve"],
+        ["decompress", "b.rdo", "c.png", "--format", "png"], ["compress", "a.png", "-o", ""],
+        ["decompress", "-", "c.png", "--format", "png"], ["compress", "a.png", "--null"],
+    ],
+)  # fmt: skip
+def test_what_contradicts_itself_is_wrong_usage(rdonet, arguments):
+    code, out, err = rdonet(*arguments)
+    assert (code, out, err[:13]) == (2, "", "usage: rdonet")
+
+
+def test_the_output_may_be_named_by_an_option(rdonet, bundle):
+    assert rdonet("compress", "-o", "c.rdo", "a.png").code == 0
+    assert rdonet("decompress", "c.rdo", "--output", "d.png").code == 0
+    assert Image.open("d.png").size == (90, 100)
+
+
+# Processes
+
+
+def start(*arguments, **streams):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "rdonet_jax", *arguments], env=environment, **streams
+    )
+
+
+def test_nobody_who_reads_on_is_a_quiet_end(folder):
+    process = start("--help", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", cli.BROKEN_PIPE)
+    process = start("info", "b.rdo", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", cli.BROKEN_PIPE)
+
+
+@pytest.mark.parametrize("redirected", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_keep_no_file_from_being_made(folder, tiny_weights, compressed, redirected):
+    np.save("mask.npy", LEVELS_OF_A_SPLIT_BLOCK)
+    options = f"--mask mask.npy --model '{tiny_weights}'"
+    done = in_shell(f"compress a.png c.rdo {options} {redirected}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path("c.rdo").read_bytes() == compressed
+
+
+def test_a_closed_output_is_no_place_for_a_file(folder):
+    done = in_shell("compress a.png - >&-")
+    assert (done.returncode, done.stderr) == (1, "rdonet: standard output: is closed\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_an_error_that_cannot_be_said_is_still_one(folder):
+    with open("/dev/full", "w") as full:
+        assert start("info", "none.rdo", stderr=full).wait() == 1
+
+
+def test_streams_that_are_open_are_left_as_they_are():
+    before = sys.stdin, sys.stdout, sys.stderr
+    console.open_streams()
+    assert (sys.stdin, sys.stdout, sys.stderr) == before
