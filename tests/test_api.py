@@ -97,7 +97,9 @@ def without_work(monkeypatch):
     monkeypatch.setattr(codec, "_walk", stop)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
 @given(arguments=st.dictionaries(st.sampled_from(NAMES), NO_ARGUMENTS, min_size=1, max_size=3))
 @example(arguments={"quality": "50"})
 @example(arguments={"quality": np.array(50.0)})
@@ -112,7 +114,9 @@ def test_whatever_is_wrong_in_compressing_is_a_value_error(image, without_work, 
         rdonet_jax.compress(**{"pixels": image, **arguments})
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
 @given(
     data=NO_ARGUMENTS,
     others=st.dictionaries(st.sampled_from(["model", "max_pixels"]), NO_ARGUMENTS),

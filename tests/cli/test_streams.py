@@ -166,27 +166,69 @@ def test_the_output_may_be_named_by_an_option(rdonet, bundle):
 # Processes
 
 
-def start(*arguments, **streams):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "rdonet_jax", *arguments], env=environment, **streams
-    )
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+RDONET = [sys.executable, "-m", "rdonet_jax"]
+
+
+def in_shell(arguments):
+    command = f"'{sys.executable}' -m rdonet_jax {arguments}"
+    return subprocess.run(command, shell=True, env=ENVIRONMENT, capture_output=True, text=True)
 
 
 def test_nobody_who_reads_on_is_a_quiet_end(folder):
-    process = start("--help", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert (process.stderr.read(), process.wait()) == (b"", cli.BROKEN_PIPE)
-    process = start("info", "b.rdo", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert (process.stderr.read(), process.wait()) == (b"", cli.BROKEN_PIPE)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*RDONET, "info", "b.rdo"], env=ENVIRONMENT, **pipes) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", cli.BROKEN_PIPE)
+
+
+def test_nobody_who_reads_the_file_is_a_quiet_end(piped, monkeypatch):
+    class Pipe(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, _):
+            raise BrokenPipeError(32, "Broken pipe")
+
+        def fileno(self):
+            return unread
+
+    with open(os.devnull, "w") as nothing:
+        unread = os.dup(nothing.fileno())
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(Pipe()), "utf-8"))
+    assert cli.main(["compress", "a.png", "-"]) == cli.BROKEN_PIPE
+    os.close(unread)
+
+
+CARELESS = """
+import os, sys
+from rdonet_jax import cli, commands
+
+def compress(source, target, *others):
+    with open(target, "w") as file:
+        os.write(1, b"from a library")
+        os.write(2, b"from a library")
+        print(file.fileno(), file=file)
+    return commands.Done(("words",), {}, 1, 1, ())
+
+commands.compress = compress
+sys.exit(cli.main(["compress", "a.png", "c.rdo"]))
+"""
+"""Work during which somebody writes to the numbers of standard output and error."""
 
 
 @pytest.mark.parametrize("redirected", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_keep_no_file_from_being_made(folder, tiny_weights, compressed, redirected):
+def test_with_closed_streams_no_file_gets_what_is_meant_for_them(folder, redirected):
+    Path("careless.py").write_text(CARELESS)
+    command = f"'{sys.executable}' careless.py {redirected}"
+    assert subprocess.run(command, shell=True, env=ENVIRONMENT).returncode == 0
+    assert int(Path("c.rdo").read_text()) > 2
+
+
+def test_closed_streams_keep_no_file_from_being_made(folder, tiny_weights, compressed):
     np.save("mask.npy", LEVELS_OF_A_SPLIT_BLOCK)
     options = f"--mask mask.npy --model '{tiny_weights}'"
-    done = in_shell(f"compress a.png c.rdo {options} {redirected}")
+    done = in_shell(f"compress a.png c.rdo {options} <&- >&- 2>&-")
     assert (done.returncode, done.stderr) == (0, "")
     assert Path("c.rdo").read_bytes() == compressed
 
@@ -199,7 +241,8 @@ def test_a_closed_output_is_no_place_for_a_file(folder):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
 def test_an_error_that_cannot_be_said_is_still_one(folder):
     with open("/dev/full", "w") as full:
-        assert start("info", "none.rdo", stderr=full).wait() == 1
+        command = [*RDONET, "info", "none.rdo"]
+        assert subprocess.run(command, env=ENVIRONMENT, stderr=full).returncode == 1
 
 
 def test_streams_that_are_open_are_left_as_they_are():
