@@ -52,7 +52,8 @@ class Incomplete(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code: 0, 1 for errors, 2 for wrong usage."""
+    """Runs the command line and returns its exit code: 0, 1 for errors, 2 for wrong usage,
+    `INTERRUPTED` or `BROKEN_PIPE`."""
     open_streams()
     try:
         return _run(arguments)
