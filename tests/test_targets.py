@@ -22,9 +22,7 @@ def large(photograph):
 
 FLAT = {
     "black": np.zeros((70, 90, 3), np.uint8),
-    "flat": np.full((70, 90, 3), 77, np.uint8),
     "one pixel": np.full((1, 1, 3), 200, np.uint8),
-    "gray": np.full((8, 8), 128, np.uint8),
 }
 
 
@@ -85,9 +83,10 @@ def test_a_size_is_kept_and_used(mini_model, large, share):
     found = targets.encode(mini_model, large, Plan(), Target(size=wanted))
     size = len(found.encoded.data)
     quality = codec.decode(mini_model, found.encoded.data).quality
-    following = rdo.encode(mini_model, large, Plan(), quality + 100 / MOST).encoded.data
     assert size <= wanted
-    assert size >= 0.99 * wanted or len(following) > wanted
+    if size < 0.99 * wanted:
+        following = rdo.encode(mini_model, large, Plan(), quality + 100 / MOST).encoded.data
+        assert len(following) > wanted
 
 
 def test_a_psnr_is_reached_and_no_more_than_needed(mini_model, large):
