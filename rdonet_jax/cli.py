@@ -73,6 +73,7 @@ def _compress(options: argparse.Namespace) -> None:
         strip=options.strip,
         lossless_check=options.lossless_check,
         force=options.force,
+        measure=options.verbose,
     )
 
     def work(source: str, target: str, models: Models, show_progress: bool) -> Done:
@@ -115,6 +116,7 @@ def _one(options: argparse.Namespace, work: Work, suffix: str) -> None:
     show_progress = not options.quiet and sys.stderr.isatty()
     done = work(source, source + suffix if target is None else target, Models(), show_progress)
     _tell(options, done)
+    _warn(options, done)
 
 
 def _many(options: argparse.Namespace, work: Work, found: Sequence[Job]) -> None:
@@ -145,6 +147,7 @@ def _many(options: argparse.Namespace, work: Work, found: Sequence[Job]) -> None
                     _, done = outcome
                     if options.verbose or options.json:
                         _tell(options, done)
+                    _warn(options, done)
                     if done.facts.get("search", {}).get("interrupted"):
                         raise KeyboardInterrupt  # it has ended a search, and is meant for all
 
@@ -173,6 +176,11 @@ def _tell(options: argparse.Namespace, done: Done) -> None:
     elif not options.quiet:
         times = ", ".join(f"{step} {seconds:.2f} s" for step, seconds in done.steps)
         say("\n".join([*done.words, *([f"  {times}"] if options.verbose else [])]))
+
+
+def _warn(options: argparse.Namespace, done: Done) -> None:
+    for warning in done.warnings if not options.quiet else ():
+        failed(f"warning: {warning}")
 
 
 def _info(options: argparse.Namespace) -> None:
