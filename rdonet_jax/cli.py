@@ -1,4 +1,4 @@
-"""The command `rdonet`: compress, decompress, info, models.
+"""The command `rdonet`: its commands, of which compress, decompress, info and models are here.
 
 What a user may get wrong ends in one line, `rdonet: FILE: cause`, and exit code 1. Imports of JAX,
 and of the rooms that need it, stand inside the functions: help and usage errors answer at once.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rdonet_jax import commands
+from rdonet_jax import commands, further_commands
 from rdonet_jax.arguments import parse
 from rdonet_jax.commands import COMPRESSED_SUFFIX, DEFAULT_MODEL, PICTURE_SUFFIX, Done, Models
 from rdonet_jax.console import (
@@ -227,4 +227,10 @@ def _models(_: argparse.Namespace) -> None:
     say("\n".join(lines) or "no models are bundled with this installation")
 
 
-COMMANDS = {"compress": _compress, "decompress": _decompress, "info": _info, "models": _models}
+COMMANDS = {
+    "compress": _compress,
+    "decompress": _decompress,
+    "info": _info,
+    "models": _models,
+    **further_commands.COMMANDS,
+}

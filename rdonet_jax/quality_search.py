@@ -115,9 +115,7 @@ def _end(trial: Trial | None, otherwise: int) -> int:
     return otherwise if trial is None else trial.number
 
 
-def _between(
-    goal: Goal, trials: tuple[Trial, ...], low: Trial | None, high: Trial | None
-) -> int:
+def _between(goal: Goal, trials: tuple[Trial, ...], low: Trial | None, high: Trial | None) -> int:
     """A number between two trials, of which there is one at least."""
     start, end = _end(low, -1), _end(high, goal.most + 1)
     aim = goal.limit - goal.tolerance / 2

@@ -26,7 +26,9 @@ def unreachable(*_, **__):
 @pytest.fixture
 def with_alpha(folder, image):
     alpha = np.tile(np.arange(90) * 255 // 89, (100, 1)).astype(np.uint8)
-    picture_writer.save("alpha.png", Picture(image, np.where(alpha > 40, alpha, 0).astype(np.uint8)))
+    picture_writer.save(
+        "alpha.png", Picture(image, np.where(alpha > 40, alpha, 0).astype(np.uint8))
+    )
 
 
 @pytest.mark.parametrize("source", ["a.png", "alpha.png"])
