@@ -49,8 +49,12 @@ MimeType={mime_type};
 
 
 def default_prefix() -> Path:
-    """Where the user's own data lies."""
-    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser()
+    """Where the user's own data lies. Raises `CommandError` where there is no home folder."""
+    folder = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share")
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise CommandError(f"{folder}: {error} Say with --prefix where the entries go") from error
 
 
 def entries(prefix: Path) -> dict[Path, str]:

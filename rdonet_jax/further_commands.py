@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rdonet_jax.arguments import whole_parser
 from rdonet_jax.commands import Models
-from rdonet_jax.console import CommandError, say
+from rdonet_jax.console import say
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -29,11 +29,7 @@ def _desktop(options: argparse.Namespace) -> None:
     from rdonet_jax import desktop
 
     prefix = desktop.default_prefix() if options.prefix is None else Path(options.prefix)
-    try:
-        lines = desktop.remove(prefix) if options.remove else desktop.install(prefix)
-    except RuntimeError as error:  # there is no home folder
-        raise CommandError(f"{prefix}: {error}") from error
-    say("\n".join(lines))
+    say("\n".join(desktop.remove(prefix) if options.remove else desktop.install(prefix)))
 
 
 def _completion(options: argparse.Namespace) -> None:
