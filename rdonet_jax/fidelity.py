@@ -31,7 +31,7 @@ class Fidelity(NamedTuple):
 
 
 def is_measured(quality: float | None, asked: bool) -> bool:
-    """Whether the PSNR of a file of this quality is measured."""
+    """Whether the PSNR of a file of this quality is worth a synthesis."""
     return asked or (quality is not None and quality >= HIGH_QUALITY)
 
 
@@ -48,10 +48,10 @@ def judge(
     The reconstruction of the encoder is used where it has one. After a search for a size it has
     none, and the file is decoded.
     """
-    psnr = None
-    if is_measured(quality, asked):
-        decoded = _decoded(model, encoded) if encoded.picture is None else encoded.picture
-        psnr = _psnr(picture, decoded)
+    decoded = encoded.picture
+    if decoded is None and is_measured(quality, asked):
+        decoded = _decoded(model, encoded)
+    psnr = None if decoded is None else _psnr(picture, decoded)
     return Fidelity(psnr, warnings(len(encoded.data), source_bytes, quality, psnr))
 
 

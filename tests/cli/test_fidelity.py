@@ -51,6 +51,9 @@ def test_the_psnr_is_measured_at_high_qualities_and_where_it_is_asked_for(rdonet
     facts = json.loads(rdonet("compress", "a.png", "d.rdo", "--quality", "90", "--json").out)
     assert facts["psnr"] > 10
     assert "dB" not in rdonet("compress", "a.png", "e.rdo").out
+    wanted = facts["psnr"] - 1
+    facts = json.loads(rdonet("compress", "a.png", "f", "--target-psnr", wanted, "--json").out)
+    assert facts["psnr"] >= wanted
 
 
 def test_a_file_found_for_a_size_has_its_psnr_too(rdonet):
