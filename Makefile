@@ -7,7 +7,7 @@ REQUIREMENTS ?= requirements-newest.txt
 TESTS ?= tests
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint man clean
 
 demo: $(READY)
 	$(VENV)/bin/python examples/demo.py
@@ -19,6 +19,9 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-cache
+
+man: $(READY)
+	$(VENV)/bin/python -m rdonet_jax man > docs/rdonet.1
 
 $(READY): $(REQUIREMENTS) pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -87,7 +87,15 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     )  # fmt: skip
     info.add_argument("--json", action="store_true", help="print a line of JSON per file")
     _command(commands, "models", "list the bundled models")
+    _add_compare(commands)
+    _add_thumbnail(commands)
+    _add_installation(commands)
     return parser, commands.choices
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """The parser with all its commands, for whatever is made from the help."""
+    return _parser()[0]
 
 
 def _add_compress(commands: Any) -> None:
@@ -166,19 +174,52 @@ def _add_decompress(commands: Any) -> None:
         help="format of what goes to --out-dir or standard output, by its suffix: png, webp, ... "
         f"(default: {PICTURE_SUFFIX.removeprefix('.')})",
     )  # fmt: skip
-    parser.add_argument(
-        "--model", metavar="PATH", type=_name,
-        help="weights file (default: the bundled model that the file names)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--max-pixels", metavar="N", type=_count,
-        help="refuse files that claim more pixels than this (default: 134217728)",
-    )  # fmt: skip
+    _add_reading_options(parser)
     parser.add_argument(
         "--background", metavar="COLOUR", type=_colour,
         help="flatten a picture with transparency on this colour: white, #ff8000, ...",
     )  # fmt: skip
     _add_output_options(parser)
+
+
+def _add_compare(commands: Any) -> None:
+    parser = _command(commands, "compare", "say how much two images differ", "[options] A B")
+    for name, dest in (("A", "first"), ("B", "second")):
+        parser.add_argument(dest, metavar=name, type=_name, help="image file, compressed or not")
+    parser.add_argument(
+        "--difference", metavar="OUT", type=_name,
+        help="write an image of the difference, made as large as fits",
+    )  # fmt: skip
+    _add_reading_options(parser)
+    parser.add_argument("--force", action="store_true", help="overwrite what exists")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON")
+
+
+def _add_thumbnail(commands: Any) -> None:
+    parser = _command(
+        commands, "thumbnail", "write a small PNG for a file manager", "[--size N] IN OUT"
+    )
+    parser.add_argument("source", metavar="IN", type=_name, help="compressed file")
+    parser.add_argument("target", metavar="OUT", type=_name, help="PNG; is overwritten")
+    parser.add_argument(
+        "--size", metavar="N", type=_count, default=256,
+        help="pixels of the longer side, at most (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _add_installation(commands: Any) -> None:
+    """Commands for what surrounds this one on a system."""
+    desktop = _command(
+        commands, "desktop", "let file managers know compressed files, and show thumbnails"
+    )
+    desktop.add_argument(
+        "--prefix", metavar="FOLDER", type=_name,
+        help="where the entries go (default: $XDG_DATA_HOME or ~/.local/share)",
+    )  # fmt: skip
+    desktop.add_argument("--remove", action="store_true", help="take the entries away again")
+    completion = _command(commands, "completion", "print a shell's script for completion")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
+    _command(commands, "man", "print the manual page")
 
 
 def _command(
@@ -253,6 +294,17 @@ def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> Non
             parser.error("the following arguments are required: IN")
 
     parser.set_defaults(check=check)
+
+
+def _add_reading_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", metavar="PATH", type=_name,
+        help="weights file (default: the bundled model that the file names)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-pixels", metavar="N", type=_count,
+        help="refuse files that claim more pixels than this (default: 134217728)",
+    )  # fmt: skip
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:

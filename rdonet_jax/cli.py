@@ -1,4 +1,4 @@
-"""The command `rdonet`: compress, decompress, info, models.
+"""The command `rdonet`: its commands, of which compress, decompress, info and models are here.
 
 What a user may get wrong ends in one line, `rdonet: FILE: cause`, and exit code 1. Imports of JAX,
 and of the rooms that need it, stand inside the functions: help and usage errors answer at once.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rdonet_jax import commands, streams
+from rdonet_jax import commands, further_commands, streams
 from rdonet_jax.arguments import STANDARD_STREAM, parse
 from rdonet_jax.commands import (
     COMPRESSED_SUFFIX,
@@ -97,6 +97,7 @@ def _compress(options: argparse.Namespace) -> None:
         lossless_check=options.lossless_check,
         force=options.force,
         preserve=options.preserve,
+        measure=options.verbose,
     )
 
     def work(source: Place, target: Place, models: Models, show: bool) -> Done:
@@ -140,6 +141,7 @@ def _one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix: st
         done = work(read, made, Models(), show_progress)
     done.facts.update(input=source, output=target)
     _tell(options, done, note if target == STANDARD_STREAM else say)
+    _warn(options, done)
 
 
 def _many(options: argparse.Namespace, work: Work, found: Found) -> None:
@@ -174,6 +176,7 @@ def _many(options: argparse.Namespace, work: Work, found: Found) -> None:
                     _, done = outcome
                     if options.verbose or options.json:
                         _tell(options, done)
+                    _warn(options, done)
                     if done.facts.get("search", {}).get("interrupted"):
                         raise KeyboardInterrupt  # it has ended a search, and is meant for all
 
@@ -204,6 +207,11 @@ def _tell(options: argparse.Namespace, done: Done, speak: Callable[[str], None] 
     elif not options.quiet:
         times = ", ".join(f"{step} {seconds:.2f} s" for step, seconds in done.steps)
         speak("\n".join([*done.words, *([f"  {times}"] if options.verbose else [])]))
+
+
+def _warn(options: argparse.Namespace, done: Done) -> None:
+    for warning in done.warnings if not options.quiet else ():
+        failed(f"warning: {warning}")
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -253,4 +261,10 @@ def _models(_: argparse.Namespace) -> None:
     say("\n".join(lines) or "no models are bundled with this installation")
 
 
-COMMANDS = {"compress": _compress, "decompress": _decompress, "info": _info, "models": _models}
+COMMANDS = {
+    "compress": _compress,
+    "decompress": _decompress,
+    "info": _info,
+    "models": _models,
+    **further_commands.COMMANDS,
+}

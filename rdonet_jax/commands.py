@@ -8,6 +8,7 @@ and options is said at once.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import threading
 import time
@@ -66,6 +67,7 @@ class Compression:
     lossless_check: bool = False
     force: bool = False
     preserve: bool = False
+    measure: bool = False  # the PSNR, whatever the quality is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Done(NamedTuple):
     pixels: int
     size: int  # bytes of the compressed file
     steps: tuple[tuple[str, float], ...]  # the work in parts, with their seconds
+    warnings: tuple[str, ...] = ()  # each names the file
 
 
 class Models:
@@ -165,13 +168,13 @@ def compress(
         images.check_target(target, options.force)
         picture = picture_reader.load(source, options.strip)
 
-    from rdonet_jax import codec, rdo, targets
+    from rdonet_jax import codec, fidelity, rdo, targets
 
     model = models.named(options.model)
     plan = rdo.Plan(_init(picture.size, options.init), options.rdo)
     target_of_file = _target(options.goal, picture)
     if target_of_file is None:
-        steps = rdo.steps(plan, options.lossless_check)
+        steps = rdo.steps(plan, _is_reconstructed(options))
     else:
         steps = targets.steps(plan)
     with coding(str(source), steps, not show_progress) as report:
@@ -185,8 +188,25 @@ def compress(
     if options.lossless_check:
         _check_file(target, model, found)
     facts = _facts_of_compression(source, target, model, picture, found)
+    source_bytes = os.path.getsize(source) if os.path.isfile(source) else None
+    judged = fidelity.judge(
+        model, picture, found.encoded, facts["quality"], source_bytes, options.measure
+    )
+    if judged.psnr is not None:
+        facts["psnr"] = judged.psnr if math.isfinite(judged.psnr) else None
+    facts["warnings"] = list(judged.warnings)
     facts["seconds"] = round(time.perf_counter() - started, 3)
-    return Done(_words_of_compression(facts, found), facts, _area(picture), len(data), steps)
+    psnr = judged.psnr if options.measure else None
+    words = _words_of_compression(facts, found, psnr)
+    warnings = tuple(f"{target}: {warning}" for warning in judged.warnings)
+    return Done(words, facts, _area(picture), len(data), steps, warnings)
+
+
+def _is_reconstructed(options: Compression) -> bool:
+    """Whether the encoder shall say what the decoder will give, where a quality is asked for."""
+    from rdonet_jax import fidelity
+
+    return options.lossless_check or fidelity.is_measured(options.goal.quality, options.measure)
 
 
 def _target(goal: Goal, picture: Picture) -> Target | None:
@@ -210,10 +230,10 @@ def _encoded(
     """The picture's file. Raises `EncodeError`."""
     from rdonet_jax import rdo, targets
 
-    coder, check = options.coder, options.lossless_check
+    coder, quality = options.coder, options.goal.quality
     if target is not None:
-        return targets.encode(model, picture, plan, target, coder, report, check)
-    return rdo.encode(model, picture, plan, options.goal.quality, coder, report, check)
+        return targets.encode(model, picture, plan, target, coder, report, options.lossless_check)
+    return rdo.encode(model, picture, plan, quality, coder, report, _is_reconstructed(options))
 
 
 def _check_file(path: Place, model: Model, found: Optimised) -> None:
@@ -264,10 +284,15 @@ def _facts_of_compression(
     return facts
 
 
-def _words_of_compression(facts: dict[str, Any], found: Optimised) -> tuple[str, ...]:
+def _words_of_compression(
+    facts: dict[str, Any], found: Optimised, psnr: float | None
+) -> tuple[str, ...]:
+    from rdonet_jax import fidelity
+
     levels = facts["levels"]
+    measured = "" if psnr is None else f"{fidelity.words(psnr)}, "
     line = (
-        f"{facts['output']}: {facts['bytes']} bytes, {facts['bpp']:.3f} bpp, "
+        f"{facts['output']}: {facts['bytes']} bytes, {facts['bpp']:.3f} bpp, {measured}"
         f"levels {'/'.join(levels)}: {' / '.join(f'{share:.0%}' for share in levels.values())}, "
         f"{facts['seconds']:.1f} s"
     )

@@ -1,22 +1,22 @@
 """Encoding for a size or a PSNR: the quality that meets it, found in few trials.
 
-Sizes and PSNRs rise with the quality, nearly so much per step everywhere: the logarithm of the size
-and the PSNR in dB are solved for by secants within a bracket. Only portable models have qualities.
+Sizes and PSNRs rise with the quality, nearly so much per step everywhere, but for flat and tiny
+images. `quality_search` says what to try. Only portable models have qualities.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax import codec, content, rdo
+from rdonet_jax import codec, content, quality_search, rdo
 from rdonet_jax.codec import EncodeError, Report
 from rdonet_jax.config import PortableConfig
 from rdonet_jax.content import Picture
+from rdonet_jax.quality_search import Goal, Trial
 from rdonet_jax.rdo import Optimised, Plan
 from rdonet_jax.zoo import Model
 
@@ -26,12 +26,11 @@ TOLERANCE = 0.01
 PSNR_TOLERANCE = 0.05
 """How far above a PSNR, in dB, likewise."""
 
-EXACT_PSNR = 200.0
-"""In dB, of a picture that decodes exactly: more than any other has, and finite."""
-
 LOG_SIZE_SLOPE, PSNR_SLOPE = 0.57, 2.1
 """What log(size) and PSNR typically gain while lambda grows e-fold; a first guess, no more."""
 
+SCANNED = 21
+"""Qualities all over the range, tried where size or PSNR do not rise, and before a refusal."""
 
 TRIALS, MORE_TRIALS = "trials", "more trials"
 
@@ -59,61 +58,6 @@ class Target:
             raise ValueError(f"a target must be a positive number, not {repr(value)[:60]}")
 
 
-class Solved(NamedTuple):
-    """The number found, what was measured there, and how many trials it took."""
-
-    number: int
-    value: float
-    trials: int
-
-
-def last_within(
-    measure: Callable[[int], float],
-    limit: float,
-    most: int,
-    slope: float,
-    tolerance: float,
-    first: int,
-) -> Solved | None:
-    """The largest number of 0 to `most` whose measure is at most `limit`, None if there is none.
-
-    The measure should rise. Ends at a number that is within the tolerance, though a larger one
-    may be, too. `slope` per number is expected at first, and `first` tried first.
-    """
-    measured: dict[int, float] = {}
-    low, high = -1, most + 1  # within the limit, and beyond it
-    number = first
-    while True:
-        value = measured[number] = measure(number)
-        if value <= limit:
-            low = number
-            if value >= limit - tolerance:
-                break
-        else:
-            high = number
-        if high - low <= 1:
-            break
-        number = _next(measured, low, high, limit - tolerance / 2, slope, most)
-    return None if low < 0 else Solved(low, measured[low], len(measured))
-
-
-def _next(
-    measured: dict[int, float], low: int, high: int, aim: float, slope: float, most: int
-) -> int:
-    """What to try between `low` and `high`, of which one has been measured at least."""
-    if low in measured and high in measured:
-        rise = max(measured[high] - measured[low], 1e-9)
-        share = (aim - measured[low]) / rise
-        if len(measured) > 5 and len(measured) % 2:
-            share = 0.5  # against curves that secants approach from one side alone
-        guess = low + share * (high - low)
-    else:
-        known = low if low in measured else high
-        # Farther each time, for an end that the slope does not lead to.
-        guess = known + 2 ** (len(measured) - 1) * (aim - measured[known]) / slope
-    return min(max(round(guess), low + 1, 0), high - 1, most)
-
-
 def steps(plan: Plan) -> tuple[str, ...]:
     """What `encode` reports, in this order."""
     return (TRIALS, *rdo.steps(plan), MORE_TRIALS) if plan.passes else (TRIALS,)
@@ -133,11 +77,13 @@ def encode(
     Trials are made without the search; if `plan` has passes, one search follows at the quality
     found, and further trials with its partition. A size is kept below, a PSNR above: by
     `TOLERANCE` and `PSNR_TOLERANCE` at most, or by one step of the quality; where quality 100 makes
-    a smaller file than was asked for, that is the result. What the decoder will give is there if
-    it is asked for, or was needed for a PSNR.
+    a smaller file than was asked for, that is the result. Where sizes or PSNRs do not rise with the
+    quality, it is the highest quality among those tried that keep the size, or the smallest file
+    among those of the PSNR. What the decoder will give is there if it is asked for, or was needed
+    for a PSNR.
 
-    Raises `TargetError` where quality 0 makes too large a file, or 100 too bad a picture, and
-    `EncodeError` as `rdo.encode` does.
+    Raises `TargetError` where neither the ends of the range nor `SCANNED` qualities between them
+    meet the target, and `EncodeError` as `rdo.encode` does.
     """
     if not isinstance(model.config, PortableConfig):
         raise TargetError("the model was trained for one quality: it can aim at no target")
@@ -146,14 +92,30 @@ def encode(
     trials = _Trials(model, picture, target, coder_name, reconstruct or target.psnr is not None)
     number = codec.stream_quality(model.config, None)
     report(TRIALS)
-    number, found = trials.best(dataclasses.replace(plan, passes=0), number)
+    found = trials.best(dataclasses.replace(plan, passes=0), number)
+    if isinstance(found, str):
+        raise TargetError(found)
     if not plan.passes:
-        return found
-    quality = codec.quality_of(model.config, number)
+        return found.optimised
+    quality = codec.quality_of(model.config, found.number)
     searched = rdo.encode(model, picture, plan, quality, coder_name, report)
     report(MORE_TRIALS)
-    _, found = trials.best(Plan(searched.partition), number)
-    return found._replace(searched=searched.searched)
+    again = trials.best(Plan(searched.partition), found.number)
+    # The partition that costs less at one quality may miss what the start met, or meet it later.
+    worse = isinstance(again, str) or (target.psnr is not None and again.size > found.size)
+    result = found if worse else again
+    return result.optimised._replace(searched=searched.searched)
+
+
+class _Found(NamedTuple):
+    """The file that meets a target, and the number of its quality."""
+
+    number: int
+    optimised: Optimised
+
+    @property
+    def size(self) -> int:
+        return len(self.optimised.encoded.data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,31 +128,40 @@ class _Trials:
     coder_name: str
     reconstruct: bool
 
-    def best(self, plan: Plan, first: int) -> tuple[int, Optimised]:
-        """The number of the quality that meets the target, and its file."""
+    def best(self, plan: Plan, first: int) -> _Found | str:
+        """The result for the target, or in words why there is none."""
+        goal, first = self._goal(), self._place(first)
+        trials: tuple[Trial, ...] = ()
+        kept: Optimised | None = None  # of all files the best so far; the others are given up
+        while (place := quality_search.proposed(goal, first, trials)) is not None:
+            found = self._encoded(plan, self._place(place))
+            trials = (*trials, self._trial(place, found))
+            if quality_search.best(goal, trials) == trials[-1]:
+                kept = found
+        if kept is None:
+            return self._out_of_reach(trials)
+        return _Found(self._place(quality_search.best(goal, trials).number), kept)
+
+    def _place(self, number: int) -> int:
+        """On the scale of the search, on which values rise, of a quality's number; and back."""
+        return number if self.target.psnr is None else self.model.config.steps_of_quality - number
+
+    def _goal(self) -> Goal:
+        """In log(size), or in the PSNR with its sign turned, which falls with the quality."""
         config = self.model.config
         most = config.steps_of_quality
         per_step = math.log(config.lmbdas[1] / config.lmbdas[0]) / most
-        kept: list[Optimised] = []  # the last one within the limit, which `last_within` ends with
-
-        def measure(number: int) -> float:
-            found = self._encoded(plan, number if self.target.psnr is None else most - number)
-            value = self._value(found)
-            if value <= limit:
-                kept[:] = [found]
-            return value
-
+        scan = quality_search.evenly(most, SCANNED)
         if self.target.psnr is None:
-            limit = math.log(self.target.size)
-            slope, tolerance = LOG_SIZE_SLOPE * per_step, -math.log1p(-TOLERANCE)
-            solved = last_within(measure, limit, most, slope, tolerance, first)
-        else:  # from the best quality downwards, where the negative PSNR rises
-            limit = -self.target.psnr
-            slope, tolerance = PSNR_SLOPE * per_step, PSNR_TOLERANCE
-            solved = last_within(measure, limit, most, slope, tolerance, most - first)
-        if solved is None:
-            raise TargetError(self._out_of_reach(plan))
-        return (solved.number if self.target.psnr is None else most - solved.number), kept[0]
+            limit, tolerance = math.log(self.target.size), -math.log1p(-TOLERANCE)
+            return Goal(limit, tolerance, LOG_SIZE_SLOPE * per_step, most, scan)
+        return Goal(-self.target.psnr, PSNR_TOLERANCE, PSNR_SLOPE * per_step, most, scan)
+
+    def _trial(self, place: int, found: Optimised) -> Trial:
+        size = len(found.encoded.data)
+        if self.target.psnr is None:
+            return Trial(place, math.log(size), -place)
+        return Trial(place, -content.psnr(self.picture.pixels, found.encoded.picture), size)
 
     def _encoded(self, plan: Plan, number: int) -> Optimised:
         quality = codec.quality_of(self.model.config, number)
@@ -203,15 +174,16 @@ class _Trials:
             reconstruct=self.reconstruct,
         )
 
-    def _value(self, found: Optimised) -> float:
-        """What rises with what is solved for: log(size), or the PSNR with its sign turned."""
+    def _out_of_reach(self, trials: tuple[Trial, ...]) -> str:
+        nearest = min(trials, key=lambda trial: trial.value)
+        quality = codec.quality_of(self.model.config, self._place(nearest.number))
         if self.target.psnr is None:
-            return math.log(len(found.encoded.data))
-        return -min(content.psnr(self.picture.pixels, found.encoded.picture), EXACT_PSNR)
-
-    def _out_of_reach(self, plan: Plan) -> str:
-        if self.target.psnr is None:
-            size = len(self._encoded(plan, 0).encoded.data)
-            return f"the smallest file, of quality 0, has {size} bytes, not {self.target.size}"
-        best = -self._value(self._encoded(plan, self.model.config.steps_of_quality))
-        return f"the best picture, of quality 100, has {best:.2f} dB, not {self.target.psnr:g}"
+            size = round(math.exp(nearest.value))
+            return (
+                f"the smallest file, of quality {quality:g}, has {size} bytes, "
+                f"not {self.target.size}"
+            )
+        psnr = math.floor(-100 * nearest.value) / 100  # never up to what was asked for
+        return (
+            f"the best picture, of quality {quality:g}, has {psnr:.2f} dB, not {self.target.psnr:g}"
+        )

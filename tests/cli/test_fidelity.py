@@ -1,0 +1,112 @@
+"""What `compress` says about how well an image came out."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rdonet_jax import codec, content, fidelity, images, picture_reader, picture_writer
+from rdonet_jax.content import Picture
+
+
+@pytest.fixture(autouse=True)
+def portable_bundle(bundle, mini_weights):
+    bundle["standard"] = mini_weights
+
+
+def unreachable(*_, **__):
+    raise AssertionError("nothing should have been decoded")
+
+
+@pytest.fixture
+def with_alpha(folder, image):
+    alpha = np.tile(np.arange(90) * 255 // 89, (100, 1)).astype(np.uint8)
+    picture_writer.save(
+        "alpha.png", Picture(image, np.where(alpha > 40, alpha, 0).astype(np.uint8))
+    )
+
+
+@pytest.mark.parametrize("source", ["a.png", "alpha.png"])
+def test_verbose_gives_the_psnr_of_what_the_decoder_gives_without_decoding(
+    rdonet, with_alpha, monkeypatch, source
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(codec, "decode", unreachable)
+        out = rdonet("compress", source, "c.rdo", "-v").out
+    said = float(re.search(r" bpp, (\d+\.\d\d) dB, levels", out)[1])
+    assert rdonet("decompress", "c.rdo", "d.png").code == 0
+    seen = content.prepared(picture_reader.load(source)).pixels.astype(float)
+    error = np.mean((seen - picture_reader.load("d.png").pixels) ** 2)
+    assert said == pytest.approx(10 * math.log10(255**2 / error), abs=0.006)
+
+
+def test_the_psnr_is_measured_at_high_qualities_and_where_it_is_asked_for(rdonet, monkeypatch):
+    facts = json.loads(rdonet("compress", "a.png", "c.rdo", "--quality", "89", "--json").out)
+    assert "psnr" not in facts
+    facts = json.loads(rdonet("compress", "a.png", "d.rdo", "--quality", "90", "--json").out)
+    assert facts["psnr"] > 10
+    assert "dB" not in rdonet("compress", "a.png", "e.rdo").out
+    wanted = facts["psnr"] - 1
+    facts = json.loads(rdonet("compress", "a.png", "f", "--target-psnr", wanted, "--json").out)
+    assert facts["psnr"] >= wanted
+
+
+def test_a_file_found_for_a_size_has_its_psnr_too(rdonet):
+    out = rdonet("compress", "a.png", "c.rdo", "--target-size", "1100", "-v").out
+    assert re.search(r" bpp, \d+\.\d\d dB, levels", out)
+
+
+def test_a_poor_image_of_high_quality_is_warned_of(rdonet):
+    noise = np.random.default_rng(0).integers(0, 256, (100, 90, 3), dtype=np.uint8)
+    images.save("noise.png", noise)
+    code, _, err = rdonet("compress", "noise.png", "--quality", "95")
+    assert code == 0
+    assert re.fullmatch(
+        r"rdonet: warning: noise\.png\.rdo: has \d+\.\d\d dB only, at quality 95: .*\n", err
+    )
+    assert rdonet("compress", "noise.png", "--quality", "89", "--force").err == ""
+    assert rdonet("compress", "noise.png", "--quality", "95", "--force", "--quiet").err == ""
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_result_larger_than_its_source_is_warned_of(rdonet, many):
+    checks = np.indices((90, 100)).sum(axis=0) // 4 % 2 * 255
+    images.save("checks.png", np.repeat(checks.astype(np.uint8)[..., None], 3, axis=2))
+    source = Path("checks.png").stat().st_size
+    where = ["--out-dir", "."] if many else []
+    small = rdonet("compress", "checks.png", "--json", *where)
+    size = Path("checks.png.rdo").stat().st_size
+    facts = json.loads(small.out.splitlines()[0])
+    words = f"is larger than its source: {size} bytes, and that has {source}"
+    assert facts["warnings"] == [words]
+    assert small.err == f"rdonet: warning: {'./' * many}checks.png.rdo: {words}\n"
+
+
+@pytest.mark.parametrize(
+    "case, count",
+    [
+        ((100, 100, 50.0, None), 0),
+        ((101, 100, 50.0, None), 1),
+        ((101, None, 50.0, None), 0),
+        ((9, 100, 90.0, 29.99), 1),
+        ((9, 100, 90.0, 30.0), 0),
+        ((9, 100, 89.9, 20.0), 0),
+        ((9, 100, None, 20.0), 0),
+        ((9, 100, 100.0, math.inf), 0),
+        ((101, 100, 100.0, 8.2), 2),
+    ],
+)
+def test_what_is_warned_of_follows_from_sizes_quality_and_psnr(case, count):
+    assert len(fidelity.warnings(*case)) == count
+
+
+def test_an_exact_result_has_no_number_in_json(rdonet, monkeypatch):
+    monkeypatch.setattr(content, "psnr", lambda *_: math.inf)
+    line = rdonet("compress", "a.png", "c.rdo", "--quality", "100", "--json").out
+    assert json.loads(line)["psnr"] is None
+    assert " no difference, " in rdonet("compress", "a.png", "d.rdo", "-v").out
