@@ -12,11 +12,14 @@ import numpy as np
 
 from rdonet_jax import bitstream, codec, content, rdo, targets, zoo
 from rdonet_jax.bitstream import FormatError
+from rdonet_jax.cicp import Cicp
 from rdonet_jax.content import Picture
-from rdonet_jax.exif import orientation
+from rdonet_jax.exif import is_exif, orientation
 from rdonet_jax.partition import Partition
 from rdonet_jax.rdo import Plan
+from rdonet_jax.resolution import Resolution
 from rdonet_jax.targets import Target
+from rdonet_jax.xmp import is_text, upright
 from rdonet_jax.zoo import Model
 
 DEFAULT_MODEL = "standard"
@@ -32,6 +35,9 @@ def compress(
     init: str | Partition = "variance",
     icc: bytes = b"",
     exif: bytes = b"",
+    xmp: bytes = b"",
+    cicp: Cicp | None = None,
+    resolution: Resolution | None = None,
 ) -> bytes:
     """The bytes of a file that holds the picture.
 
@@ -44,6 +50,8 @@ def compress(
       rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo`.
       icc, exif: colour profile and EXIF data (from its TIFF header on), to go along. EXIF data must
         say that the picture is upright, or nothing about it.
+      xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, what the colours mean (`rdonet_jax.cicp.Cicp`), and how
+        large pixels are (`rdonet_jax.resolution.Resolution`).
 
     Raises `ValueError` for what cannot be coded, `ZooError` for a model that is not there.
     """
@@ -53,7 +61,12 @@ def compress(
         raise ValueError(
             "the EXIF data says that the picture does not stand upright: turn it first"
         )
-    picture = content.of_samples(np.asarray(pixels), icc, exif)
+    if exif and not is_exif(exif):
+        raise ValueError("the EXIF data is none: it does not begin with a TIFF header")
+    if not is_text(xmp):
+        raise ValueError("the XMP is none: it is no text in UTF-8")
+    samples = np.asarray(pixels)
+    picture = content.of_samples(samples, icc, exif, upright(xmp), cicp, resolution)
     plan = Plan(init, rdo_passes)
     if target is not None:
         found = targets.encode(_model(model), picture, plan, target)
@@ -76,7 +89,7 @@ def decompress(
 def restored(
     data: bytes, model: str | None = None, max_pixels: int = bitstream.MAX_PIXELS
 ) -> Picture:
-    """What `decompress` gives, with colour profile and EXIF data."""
+    """What `decompress` gives, with colour profile, EXIF data and the like."""
     if model is None:
         header, _ = bitstream.parse(data, max_pixels)
         path = zoo.find(header.weights)

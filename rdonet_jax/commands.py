@@ -243,6 +243,7 @@ def _facts_of_compression(
         "bpp": 8 * size / (height * width),
         "model": model.name,
         "quality": codec.quality_of(model.config, header.quality),
+        "notes": list(picture.notes),
         "levels": dict(zip(map(str, partition.STRIDES), map(float, shares), strict=True)),
     }
     if found.searched:
@@ -258,11 +259,13 @@ def _facts_of_compression(
 
 def _words_of_compression(facts: dict[str, Any], found: Optimised) -> tuple[str, ...]:
     levels = facts["levels"]
-    line = (
-        f"{facts['output']}: {facts['bytes']} bytes, {facts['bpp']:.3f} bpp, "
-        f"levels {'/'.join(levels)}: {' / '.join(f'{share:.0%}' for share in levels.values())}, "
-        f"{facts['seconds']:.1f} s"
-    )
+    parts = [
+        f"{facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
+        f"levels {'/'.join(levels)}: {' / '.join(f'{share:.0%}' for share in levels.values())}",
+        *facts["notes"],
+        f"{facts['seconds']:.1f} s",
+    ]
+    line = f"{facts['output']}: {', '.join(parts)}"
     return (line, _search_words(found.searched)) if found.searched else (line,)
 
 
