@@ -50,8 +50,9 @@ def compress(
       rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo`.
       icc, exif: colour profile and EXIF data (from its TIFF header on), to go along. EXIF data must
         say that the picture is upright, or nothing about it.
-      xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, what the colours mean (`rdonet_jax.cicp.Cicp`), and how
-        large pixels are (`rdonet_jax.resolution.Resolution`).
+      xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, what the
+        colours mean (`rdonet_jax.cicp.Cicp`), and how large pixels are
+        (`rdonet_jax.resolution.Resolution`).
 
     Raises `ValueError` for what cannot be coded, `ZooError` for a model that is not there.
     """

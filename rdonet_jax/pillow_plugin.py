@@ -7,7 +7,7 @@
 Pillow has no colours of 16 bits, so such files open in 8; gray ones of 16 bits do not lose any.
 Pictures are saved upright, turned as their EXIF data says. `save` takes `quality`, `target`,
 `model`, `rdo_passes` and `init` as `rdonet_jax.compress` does, and `icc_profile`, `exif`, `xmp` and
-`dpi` as Pillow's own formats do. `info` holds these of an opened file, and `cicp` where it has that.
+`dpi` as Pillow's own formats do. `info` of an opened file holds these, and `cicp` if it has that.
 """
 
 from __future__ import annotations
