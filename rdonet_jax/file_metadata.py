@@ -73,7 +73,7 @@ def of_picture(
         exif.of_picture(picture),
         xmp.upright(text) if is_text else b"",
         colours.cicp,
-        _resolution(picture),
+        _resolution(picture, path),
         tuple(dict.fromkeys(notes)),
     )
 
@@ -96,11 +96,18 @@ def _other_images(picture: Image.Image, text: bytes) -> Iterator[str]:
         yield f"{others} further image{plural} (a gain map, a preview or another view)"
 
 
-def _resolution(picture: Image.Image) -> Resolution | None:
+def _resolution(picture: Image.Image, path: str | os.PathLike) -> Resolution | None:
+    """That of the image as it stands upright."""
     found = resolution.of_picture(picture)
+    if found is None or found.x == found.y:
+        return found
     tag = ExifTags.Base.Orientation
-    tags = picture.tag_v2 if picture.format == "TIFF" else picture.getexif()
-    return resolution.turned(found) if tags.get(tag, 1) in _SIDEWAYS else found
+    if picture.format == "TIFF":  # once it has read the pixels, Pillow has forgotten it
+        with Image.open(path, formats=["TIFF"]) as again:
+            lies = again.tag_v2.get(tag, 1)
+    else:
+        lies = picture.getexif().get(tag, 1)
+    return resolution.turned(found) if lies in _SIDEWAYS else found
 
 
 def _colours(picture: Image.Image, path: str | os.PathLike, gray: bool) -> _Colours:

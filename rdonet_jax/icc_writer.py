@@ -43,7 +43,7 @@ def profile(
     to_d50 = _adaptation(_of_white(white))
     tags = {
         b"desc": _text(name),
-        b"cprt": _text("No copyright, use freely"),
+        b"cprt": _text("CC0"),
         b"wtpt": _xyz(_D50),
         b"chad": b"sf32\0\0\0\0" + _fixed(to_d50.ravel()),
     }
