@@ -16,6 +16,7 @@ MOST = 2**31 - 1
 _INCH = 0.0254
 _PER_UNIT = {0: False, 1: True}
 _JFIF_MOST = 2**16 - 1
+_TIFF_TAGS = (282, 283)
 
 
 class Resolution(NamedTuple):
@@ -57,6 +58,8 @@ def of_picture(picture: Image.Image) -> Resolution | None:
     info = picture.info
     if picture.format in ("JPEG", "MPO") and "jfif_density" not in info:
         return None
+    if picture.format == "TIFF" and not all(tag in picture.tag_v2 for tag in _TIFF_TAGS):
+        return None  # Pillow takes it for 1 then
     metric = "dpi" in info and info.get("jfif_unit") != 0
     if metric:
         pair = [value / _INCH for value in info["dpi"]]

@@ -175,6 +175,12 @@ def test_the_resolution_of_tiff_turns_with_the_picture(tmp_path, unit, meter):
     assert not {274, 282, 283, 296} & set(block)
 
 
+def test_files_that_do_not_say_it_have_no_resolution(tmp_path):
+    for suffix in (".png", ".tif", ".jpg", ".webp", ".avif", ".ppm"):
+        picture_writer.save(tmp_path / f"a{suffix}", Picture(np.zeros((9, 9, 3), np.uint8)))
+        assert picture_reader.load(tmp_path / f"a{suffix}").resolution is None
+
+
 # XMP
 
 
