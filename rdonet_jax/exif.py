@@ -96,7 +96,8 @@ def drop_false(picture: Image.Image) -> bool:
     if not data or is_exif(data):
         return False
     del picture.info["exif"]
-    picture.getexif().clear()
+    # The base class's method, since that of PNG reads the pixels in search of more.
+    Image.Image.getexif(picture).clear()
     return True
 
 

@@ -48,9 +48,8 @@ def _besides(mine: list[Box], auxiliary: list[bytes], items: list[bytes]) -> Ite
         yield "gain map"
     if any(kind in _DEPTH for kind in auxiliary):
         yield "depth map"
-    others = {k for k in auxiliary if k not in (*_ALPHA, *_GAIN_MAPS, *_DEPTH)}
-    if others:
-        yield f"{len(others)} auxiliary images"
+    if any(kind not in (*_ALPHA, *_GAIN_MAPS, *_DEPTH) for kind in auxiliary):
+        yield "auxiliary images"
 
 
 def _cicp(properties: list[Box]) -> Cicp | None:

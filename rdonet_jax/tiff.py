@@ -17,7 +17,7 @@ _BLACK_IS_ZERO, _RGB = 1, 2
 _NOT_PREMULTIPLIED = 2
 _NO_UNIT, _INCH, _CM = 1, 2, 3
 _STRIP_BYTES = 2**18
-_MOST_BYTES = 2**32 - 2**25
+_MOST_BYTES = 2**32 - 2**26
 """Of compressed pixels: TIFF counts up to 2**32, and metadata comes before them."""
 
 

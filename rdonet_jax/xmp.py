@@ -9,7 +9,7 @@ _PARTS = re.compile(rb"Item:Semantic(?:\s*=\s*[\"']|>)\s*(\w+)")
 """Files behind the image, as phones name them."""
 _GAIN_MAP = b"http://ns.adobe.com/hdr-gain-map/1.0/"
 _EXTENDED = b"HasExtendedXMP"
-_PART_WORDS = {"GainMap": "gain map", "MotionPhoto": "video", "Depth": "depth map"}
+_PART_WORDS = {b"GainMap": "gain map", b"MotionPhoto": "video", b"Depth": "depth map"}
 
 
 def is_text(data: bytes) -> bool:
@@ -28,9 +28,9 @@ def upright(data: bytes) -> bytes:
 
 def besides(data: bytes) -> tuple[str, ...]:
     """What it says that the file holds behind the image, in words."""
-    parts = {match.decode() for match in _PARTS.findall(data)} - {"Primary"}
-    words = {_PART_WORDS.get(part, part) for part in parts}
-    return tuple(sorted(words | ({_PART_WORDS["GainMap"]} if _GAIN_MAP in data else set())))
+    parts = set(_PARTS.findall(data)) - {b"Primary"}
+    words = {_PART_WORDS.get(part, "further files") for part in parts}
+    return tuple(sorted(words | ({_PART_WORDS[b"GainMap"]} if _GAIN_MAP in data else set())))
 
 
 def is_extended(data: bytes) -> bool:

@@ -221,6 +221,7 @@ def test_exif_data_that_is_none_is_left_out_with_a_note(tmp_path, data, depth):
     assert (picture.exif, picture.notes, picture.size) == (b"", note, (16, 24))
     picture = load(tmp_path, png_with((b"eXIf", data), depth=depth))
     assert (picture.exif, picture.notes, picture.size) == (b"", note, (11, 13))
+    assert picture.deep == (depth == 16)
 
 
 # Further images in a file
