@@ -15,11 +15,14 @@ import numpy as np
 
 from rdonet_jax import bitstream, codec, content, partition, rdo, targets, zoo
 from rdonet_jax.bitstream import FormatError
+from rdonet_jax.cicp import Cicp
 from rdonet_jax.content import Picture
-from rdonet_jax.exif import orientation
+from rdonet_jax.exif import is_exif, orientation
 from rdonet_jax.partition import Partition
 from rdonet_jax.rdo import Plan
+from rdonet_jax.resolution import Resolution
 from rdonet_jax.targets import Target
+from rdonet_jax.xmp import is_text, upright
 from rdonet_jax.zoo import Model, ZooError
 
 DEFAULT_MODEL = "standard"
@@ -35,6 +38,9 @@ def compress(
     init: str | Partition = "variance",
     icc: bytes = b"",
     exif: bytes = b"",
+    xmp: bytes = b"",
+    cicp: Cicp | None = None,
+    resolution: Resolution | None = None,
 ) -> bytes:
     """The bytes of a file that holds the picture.
 
@@ -47,6 +53,9 @@ def compress(
       rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo`.
       icc, exif: colour profile and EXIF data (from its TIFF header on), to go along. EXIF data must
         say that the picture is upright, or nothing about it.
+      xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, what the
+        colours mean (`rdonet_jax.cicp.Cicp`), and how large pixels are
+        (`rdonet_jax.resolution.Resolution`).
 
     Raises `ValueError` for what cannot be coded and for other arguments than these. For a model
     that is not there that is a `ZooError`. Raises OSError for a weights file that cannot be read.
@@ -64,7 +73,11 @@ def compress(
         samples = np.asarray(pixels)
     except TypeError as error:
         raise ValueError(f"these are no pixels: {error}") from error
-    picture = content.of_samples(samples, icc, exif)
+    if exif and not is_exif(exif):
+        raise ValueError("the EXIF data is none: it does not begin with a TIFF header")
+    if not is_text(xmp):
+        raise ValueError("the XMP is none: it is no text in UTF-8")
+    picture = content.of_samples(samples, icc, exif, upright(xmp), cicp, resolution)
     if not isinstance(init, str):
         init = _partition(init, picture)
     plan = Plan(init, rdo_passes)
@@ -93,7 +106,7 @@ def decompress(
 def restored(
     data: bytes, model: str | os.PathLike[str] | None = None, max_pixels: int = bitstream.MAX_PIXELS
 ) -> Picture:
-    """What `decompress` gives, with colour profile and EXIF data. Raises as it does."""
+    """What `decompress` gives, with colour profile, EXIF data and the like. Raises as it does."""
     try:
         data = data if isinstance(data, bytes) else bytes(memoryview(data))
     except TypeError as error:

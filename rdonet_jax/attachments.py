@@ -1,23 +1,28 @@
-"""What goes along with the coded colours, as the sections of a file: alpha, ICC profile, EXIF.
+"""What goes along with the coded colours, as the sections of a file: alpha and metadata.
 
-All of it is lossless. Alpha is a PNG file; the other two are compressed as raw LZMA. Reading trusts
-nothing: what a section claims is judged before a decoder allocates anything for it.
+All of it is lossless. Alpha is a PNG file; colour profile, EXIF data and XMP are compressed as raw
+LZMA; the rest are a few bytes. Reading trusts nothing: what a section claims is judged before a
+decoder allocates anything for it.
 """
 
 from __future__ import annotations
 
 import io
 import lzma
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from rdonet_jax import content, png
-from rdonet_jax.bitstream import FormatError, Header
+from rdonet_jax import cicp, content, exif, png, resolution
+from rdonet_jax.bitstream import FormatError, Header, Sections
 from rdonet_jax.content import Picture
 
 MAX_METADATA = 2**24
-"""Bytes of an ICC profile or of EXIF data, uncompressed."""
+"""Bytes of an ICC profile, of EXIF data or of XMP, uncompressed."""
+
+_COMPRESSED = {"icc": "colour profile", "exif": "EXIF data", "xmp": "XMP"}
+"""Sections of metadata by what they are called."""
 
 _FILTERS = [
     {"id": lzma.FILTER_LZMA1, "dict_size": 2**20, "lc": 0, "lp": 0, "pb": 0, "nice_len": 273}
@@ -33,9 +38,31 @@ def pack(picture: Picture) -> dict[str, bytes]:
     """The sections of a picture, by their names. Raises AttachmentError for too much metadata."""
     return {
         "alpha": b"" if picture.alpha is None else _pack_alpha(picture.alpha),
-        "icc": _pack_metadata("colour profile", picture.icc),
-        "exif": _pack_metadata("EXIF data", picture.exif),
+        **{n: _pack_metadata(words, getattr(picture, n)) for n, words in _COMPRESSED.items()},
+        "cicp": b"" if picture.cicp is None else cicp.pack(picture.cicp),
+        "resolution": b"" if picture.resolution is None else resolution.pack(picture.resolution),
     }
+
+
+def fields(sections: Sections) -> dict[str, Any]:
+    """What all sections but alpha hold, as the fields of `Picture` of their names.
+
+    Some files hold EXIF data that says how the image lay before it was turned: that is put right.
+    Raises FormatError for what is none.
+    """
+    found: dict[str, Any] = {
+        name: metadata(words, getattr(sections, name)) for name, words in _COMPRESSED.items()
+    }
+    found["exif"] = exif.called_upright(found["exif"])
+    for name, words, parse in (
+        ("cicp", "colour description", cicp.parse),
+        ("resolution", "resolution", resolution.parse),
+    ):
+        section = getattr(sections, name)
+        found[name] = parse(section) if section else None
+        if section and found[name] is None:
+            raise FormatError(f"the file's {words} is invalid")
+    return found
 
 
 def alpha(header: Header, section: bytes) -> np.ndarray | None:
@@ -57,7 +84,7 @@ def alpha(header: Header, section: bytes) -> np.ndarray | None:
 
 
 def metadata(name: str, section: bytes) -> bytes:
-    """The ICC profile or the EXIF data in a section; empty for an empty one.
+    """The ICC profile, the EXIF data or the XMP in a section; empty for an empty one.
 
     Raises FormatError, naming it, for one that holds nothing or more than MAX_METADATA.
     """

@@ -17,8 +17,10 @@ MAGIC = b"\x92RDO"
 PLAIN_VERSION = 2
 """Of files that hold 8-bit colour and nothing more."""
 FORM_VERSION = 3
-"""Of all others: they say what their form is."""
-VERSIONS = (PLAIN_VERSION, FORM_VERSION)
+"""Of those that say in what form their colours are, or hold alpha, a profile or EXIF data."""
+RICH_VERSION = 4
+"""Of those that hold more than version 3 can."""
+VERSIONS = (PLAIN_VERSION, FORM_VERSION, RICH_VERSION)
 
 MAX_PIXELS = content.MAX_PIXELS
 MAX_SIDE = 2**16 - 1
@@ -31,10 +33,11 @@ MAX_PLATFORM = 64
 WEIGHTS_BYTES = 4
 
 GRAY, DEEP = 1, 2
-EXTRAS = {"alpha": 4, "icc": 8, "exif": 16}
+EXTRAS = {"alpha": 4, "icc": 8, "exif": 16, "xmp": 32, "cicp": 64, "resolution": 128}
 """The flags of the form: of the pixels, and of the sections that a file may have more."""
 
-_FORMS = range(1, 32)
+_FORMS = {FORM_VERSION: range(1, 32), RICH_VERSION: range(32, 256)}
+"""By the version: no form is of two."""
 _CRC_BYTES = 4
 _NUMBER_BYTES = 5
 
@@ -69,7 +72,7 @@ class Header:
 class Sections(NamedTuple):
     """What a file holds, in its order: partition, levels from the coarsest, and what goes along.
 
-    The last three are for `attachments` to read, and empty where the file has no such thing.
+    From alpha on they are for `attachments` to read, and empty where the file has no such thing.
     """
 
     partition: bytes
@@ -79,6 +82,9 @@ class Sections(NamedTuple):
     alpha: bytes = b""
     icc: bytes = b""
     exif: bytes = b""
+    xmp: bytes = b""
+    cicp: bytes = b""
+    resolution: bytes = b""
 
 
 def form_of(header: Header, sections: Sections) -> int:
@@ -89,7 +95,8 @@ def form_of(header: Header, sections: Sections) -> int:
 
 def version_of(header: Header, sections: Sections) -> int:
     """The version of the format in which a file is written."""
-    return FORM_VERSION if form_of(header, sections) else PLAIN_VERSION
+    form = form_of(header, sections)
+    return next((v for v, forms in _FORMS.items() if form in forms), PLAIN_VERSION)
 
 
 def _present(form: int) -> tuple[str, ...]:
@@ -137,7 +144,8 @@ def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
     weights = reader.take(WEIGHTS_BYTES, "weights")
     platform = reader.take(reader.byte("platform"), "platform")
     symbols_crc = int.from_bytes(reader.take(_CRC_BYTES, "symbols checksum"), "big")
-    form = reader.byte("form") if data[len(MAGIC)] == FORM_VERSION else None
+    version = data[len(MAGIC)]
+    form = reader.byte("form") if version in _FORMS else None
     names = _present(form or 0)
     lengths = [reader.number(f"length of section {name}") for name in names]
     pairs = zip(lengths, names, strict=True)
@@ -160,7 +168,7 @@ def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
     )
     _check(header, max_pixels)
     if form is not None:
-        _check_form(form, sections)
+        _check_form(form, version, sections)
     return header, sections
 
 
@@ -172,7 +180,7 @@ def _check_start(data: bytes) -> None:
     if len(data) > len(MAGIC) and data[len(MAGIC)] not in VERSIONS:
         raise FormatError(
             f"format version {data[len(MAGIC)]} is unknown; this program reads versions "
-            f"{' and '.join(map(str, VERSIONS))}"
+            f"{VERSIONS[0]} to {VERSIONS[-1]}"
         )
 
 
@@ -201,9 +209,10 @@ def _check(header: Header, max_pixels: int | None) -> None:
         )
 
 
-def _check_form(form: int, sections: Sections) -> None:
-    if form not in _FORMS:
-        raise FormatError(f"illegal form {form}, not {_FORMS.start} to {_FORMS.stop - 1}")
+def _check_form(form: int, version: int, sections: Sections) -> None:
+    legal = _FORMS[version]
+    if form not in legal:
+        raise FormatError(f"illegal form {form}, not {legal.start} to {legal.stop - 1}")
     for name, flag in EXTRAS.items():
         if form & flag and not getattr(sections, name):
             raise FormatError(f"the section {name} is empty, though the file says that it has one")

@@ -285,8 +285,7 @@ def decode(
     if not _has_levels_of(model.config, p, header.height, header.width):
         raise FormatError(f"the file's partition has levels that {model.name} does not have")
     alpha = attachments.alpha(header, sections.alpha)
-    icc = attachments.metadata("colour profile", sections.icc)
-    exif = attachments.metadata("EXIF data", sections.exif)
+    along = attachments.fields(sections)
     walk = _walk(model, p, (header.height, header.width), header.quality)
     try:
         _receive(walk, model, header, sections, report)
@@ -297,7 +296,7 @@ def decode(
         cause = "the decoded symbols are not those that were encoded"
         raise FormatError(_elsewhere(model.config, header) or cause)
     report(SYNTHESIS)
-    picture = Picture(_pixels(walk, header), alpha, icc, exif)
+    picture = Picture(_pixels(walk, header), alpha, **along)
     return Decoded(picture, p, quality_of(model.config, header.quality), _by_level(walk))
 
 

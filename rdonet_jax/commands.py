@@ -271,6 +271,7 @@ def _facts_of_compression(
         "bpp": 8 * size / (height * width),
         "model": model.name,
         "quality": codec.quality_of(model.config, header.quality),
+        "notes": list(picture.notes),
         "levels": dict(zip(map(str, partition.STRIDES), map(float, shares), strict=True)),
     }
     if found.searched:
@@ -290,12 +291,14 @@ def _words_of_compression(
     from rdonet_jax import fidelity
 
     levels = facts["levels"]
-    measured = "" if psnr is None else f"{fidelity.words(psnr)}, "
-    line = (
-        f"{facts['output']}: {facts['bytes']} bytes, {facts['bpp']:.3f} bpp, {measured}"
-        f"levels {'/'.join(levels)}: {' / '.join(f'{share:.0%}' for share in levels.values())}, "
-        f"{facts['seconds']:.1f} s"
-    )
+    parts = [
+        f"{facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
+        *(() if psnr is None else (fidelity.words(psnr),)),
+        f"levels {'/'.join(levels)}: {' / '.join(f'{share:.0%}' for share in levels.values())}",
+        *facts["notes"],
+        f"{facts['seconds']:.1f} s",
+    ]
+    line = f"{facts['output']}: {', '.join(parts)}"
     return (line, _search_words(found.searched)) if found.searched else (line,)
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdonet_jax import continuation
+from rdonet_jax.cicp import Cicp
+from rdonet_jax.resolution import Resolution
 
 MAX_PIXELS = 2**27
 """Pixels of the largest picture that is written, and that is read unless the caller asks for more.
@@ -37,7 +39,10 @@ class Picture:
 
     pixels: uint8 or uint16, [H, W, 3], or [H, W] where it is gray; in the colour space of its
     profile. alpha: of the same depth, [H, W], not premultiplied; None where everything is opaque.
-    icc: the colour profile, exif: the EXIF data from its TIFF header on; empty where there is none.
+    icc: the colour profile, exif: the EXIF data from its TIFF header on, xmp: the XMP text; empty
+    where there is none. cicp: what the colours mean by their code points, which counts more than
+    the profile. resolution: how large pixels are. notes: what its file held besides and is not
+    here, in a few words each.
 
     Raises ContentError for arrays of any other kind.
     """
@@ -46,6 +51,10 @@ class Picture:
     alpha: np.ndarray | None = None
     icc: bytes = b""
     exif: bytes = b""
+    xmp: bytes = b""
+    cicp: Cicp | None = None
+    resolution: Resolution | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -80,17 +89,24 @@ class Picture:
         return self.pixels.dtype == np.uint16
 
 
-def of_samples(samples: np.ndarray, icc: bytes = b"", exif: bytes = b"") -> Picture:
+def of_samples(
+    samples: np.ndarray,
+    icc: bytes = b"",
+    exif: bytes = b"",
+    xmp: bytes = b"",
+    cicp: Cicp | None = None,
+    resolution: Resolution | None = None,
+) -> Picture:
     """A picture from [H, W] gray, [H, W, 2] with alpha, [H, W, 3] RGB or [H, W, 4] with alpha.
 
     Raises ContentError for any other array.
     """
     if samples.ndim != 3 or samples.shape[2] not in (1, 2, 4):
-        return Picture(samples, None, icc, exif)
+        return Picture(samples, None, icc, exif, xmp, cicp, resolution)
     channels = samples.shape[2]
     pixels = samples[..., :3] if channels == 4 else samples[..., 0]
     alpha = None if channels == 1 else samples[..., -1]
-    return Picture(pixels, alpha, icc, exif)
+    return Picture(pixels, alpha, icc, exif, xmp, cicp, resolution)
 
 
 def samples(picture: Picture) -> np.ndarray:

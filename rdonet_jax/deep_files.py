@@ -105,6 +105,7 @@ def _unpacked(path: str | os.PathLike, picture: Image.Image, mode: str) -> np.nd
             tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
             for tile in again.tile
         ]
+        exif.drop_false(again)
         return np.array(ImageOps.exif_transpose(again))
 
 

@@ -92,11 +92,15 @@ def _form_words(header: Header, sections: Sections) -> str:
     words = [f"{'gray' if header.gray else 'RGB'} of {16 if header.deep else 8} bits"]
     if sections.alpha:
         words.append("alpha")
-    if icc := attachments.metadata("colour profile", sections.icc):
+    along = attachments.fields(sections)
+    if icc := along["icc"]:
         name = colour_profiles.name(icc)
         words.append(f"colour profile {name}" if name else "a colour profile without a name")
-    if exif := attachments.metadata("EXIF data", sections.exif):
-        words.append(f"{len(exif)} bytes of EXIF data")
+    if along["exif"]:
+        words.append(f"{len(along['exif'])} bytes of EXIF data")
+    if along["xmp"]:
+        words.append(f"{len(along['xmp'])} bytes of XMP")
+    words += [along[name].words for name in ("cicp", "resolution") if along[name]]
     return ", ".join(words)
 
 

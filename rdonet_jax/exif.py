@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
+
+from rdonet_jax import exif_block, exif_thumbnail
 
 PREFIX = b"Exif\0\0"
 """Stands before EXIF data in JPEG files."""
@@ -26,8 +27,8 @@ OF_THE_FILE = frozenset(
 DIRECTORIES = frozenset(int(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
 """Tags that stand for more of them."""
 
-_SHORT = 3
-_ENTRY_BYTES = 12
+RESOLUTION = (282, 283, 296)
+"""Tags that say how large a pixel is."""
 
 
 def is_sound(data: bytes) -> bool:
@@ -63,7 +64,7 @@ def orientation(data: bytes) -> int:
         found = block.get(ExifTags.Base.Orientation, 1)
     except Exception:  # likewise
         return 1
-    return found if found in range(1, 9) else 1
+    return int(found) if found in range(1, 9) else 1
 
 
 def turned(samples: np.ndarray, orientation: int) -> np.ndarray:
@@ -75,39 +76,70 @@ def turned(samples: np.ndarray, orientation: int) -> np.ndarray:
     return samples[::vertical, ::horizontal]
 
 
+def is_exif(data: bytes) -> bool:
+    """Whether it begins as EXIF data does, and has a directory of entries."""
+    return exif_block.byte_order(data) is not None
+
+
+def found_in(picture: Image.Image) -> bytes:
+    """What an opened file has in the place of EXIF data, from the TIFF header on, as it is there.
+
+    Empty where it has none, or holds its EXIF data in another way.
+    """
+    data = picture.info.get("exif") or b""
+    return data.removeprefix(PREFIX).removeprefix(PREFIX)  # some files have it twice
+
+
+def drop_false(picture: Image.Image) -> bool:
+    """Lets an opened file forget what it calls EXIF data and is none; whether there was such."""
+    data = found_in(picture)
+    if not data or is_exif(data):
+        return False
+    del picture.info["exif"]
+    # The base class's method, since that of PNG reads the pixels in search of more.
+    Image.Image.getexif(picture).clear()
+    return True
+
+
 def of_picture(picture: Image.Image) -> bytes:
     """The EXIF data of an opened file, upright; empty where it has none.
 
     TIFF files, whose EXIF data lies among their own tags, and PNG files that hold it as text give
     the same entries in a block of Pillow's making. Raises what Pillow raises for damaged data.
     """
-    if data := picture.info.get("exif"):
-        return upright(data.removeprefix(PREFIX))
+    if data := found_in(picture):
+        return upright(data)
     kept = Image.Exif()
     for tag, value in entries(picture.getexif()):
         kept[tag] = value
-    if ExifTags.Base.Orientation in kept:
-        del kept[ExifTags.Base.Orientation]
+    for tag in (ExifTags.Base.Orientation, *(RESOLUTION if picture.format == "TIFF" else ())):
+        if tag in kept:
+            del kept[tag]
     return kept.tobytes().removeprefix(PREFIX) if len(kept) else b""
 
 
 def upright(data: bytes) -> bytes:
     """EXIF data whose orientation, if it names one, says that the picture stands upright.
 
-    Nothing else is touched. What has not the layout of EXIF data is given back as it is.
+    Where it said otherwise, the thumbnail is turned like the picture, or dropped. Nothing else is
+    touched. What has not the layout of EXIF data is given back as it is.
     """
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None or len(data) < 8:
+    order = exif_block.byte_order(data)
+    if order is None:
         return data
-    (directory,) = struct.unpack_from(order + "I", data, 4)
-    if directory + 2 > len(data):
+    changed = bytearray(data)
+    lies = orientation(data)
+    if lies != 1:
+        exif_thumbnail.turn(changed, order, lies)
+    exif_block.set_upright(changed, order, exif_block.first_directory(data, order))
+    return bytes(changed)
+
+
+def called_upright(data: bytes) -> bytes:
+    """As `upright`, without a look at the thumbnail: for data of an image that was turned."""
+    order = exif_block.byte_order(data)
+    if order is None:
         return data
-    (count,) = struct.unpack_from(order + "H", data, directory)
-    for number in range(count):
-        entry = directory + 2 + _ENTRY_BYTES * number
-        if entry + _ENTRY_BYTES > len(data):
-            break
-        tag, kind, values = struct.unpack_from(order + "HHI", data, entry)
-        if tag == ExifTags.Base.Orientation and (kind, values) == (_SHORT, 1):
-            return data[: entry + 8] + struct.pack(order + "H", 1) + data[entry + 10 :]
-    return data
+    changed = bytearray(data)
+    exif_block.set_upright(changed, order, exif_block.first_directory(data, order))
+    return bytes(changed)

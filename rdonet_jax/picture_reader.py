@@ -13,7 +13,16 @@ import os
 import numpy as np
 from PIL import Image, ImageOps
 
-from rdonet_jax import avif, colour_profiles, content, deep_files, exif, images
+from rdonet_jax import (
+    avif,
+    cicp,
+    colour_profiles,
+    content,
+    deep_files,
+    exif,
+    file_metadata,
+    images,
+)
 from rdonet_jax.content import Picture
 from rdonet_jax.images import ImageError
 
@@ -30,29 +39,30 @@ def load(
     """The picture in a file, upright.
 
     Palettes become RGB, what has 1 to 7 bits per channel 8, and 9 to 15 bits 16. Alpha that is
-    opaque everywhere is dropped. With `strip` the profile and the EXIF data are dropped too, and
-    the colours are converted to sRGB.
+    opaque everywhere is dropped. With `strip` the profile and all other metadata are dropped too,
+    and the colours are converted to sRGB. What stays behind without being asked is in the notes.
 
     Raises ImageError for missing, unreadable and damaged files, animations, pictures of more than
     `max_pixels`, and modes that are none of gray, RGB and palette, such as CMYK and floats.
     """
     check = functools.partial(_check, max_pixels=max_pixels)
     with images.opened(path, FORMATS, check) as picture:
+        false_exif = exif.drop_false(picture)
         bits = deep_files.bits(picture, path)
         pixels, alpha = (
             _shallow(picture)
             if bits <= 8
             else _with_key(picture, *deep_files.channels(picture, bits, path))
         )
-        profile = picture.info.get("icc_profile") or b""
-        data = exif.of_picture(picture)
         if picture.format == "AVIF" and avif.kind(path).gray and pixels.ndim == 3:
             pixels = pixels[..., 0]
+        gray = pixels.ndim == 2
+        along = file_metadata.of_picture(picture, path, gray, false_exif)
     pixels = np.ascontiguousarray(pixels)
     if alpha is not None:
         opaque = alpha.min() == np.iinfo(alpha.dtype).max
         alpha = None if opaque else np.ascontiguousarray(alpha)
-    whole = Picture(pixels, alpha, bytes(profile), data)
+    whole = Picture(pixels, alpha, **along._asdict())
     return _stripped(whole, path) if strip else whole
 
 
@@ -106,16 +116,33 @@ def _with_key(picture: Image.Image, pixels: np.ndarray, alpha: np.ndarray | None
 
 
 def _stripped(picture: Picture, path: str | os.PathLike) -> Picture:
-    """Without profile and EXIF data, in sRGB."""
-    bare = dataclasses.replace(picture, icc=b"", exif=b"")
+    """Without what goes along, in sRGB."""
+    bare = Picture(picture.pixels, picture.alpha, notes=picture.notes)
     mode = "L" if picture.gray else "RGB"
-    if colour_profiles.is_srgb(picture.icc, mode):
+    icc = _meaning(picture, path)
+    if colour_profiles.is_srgb(icc, mode):
         return bare
     if picture.deep:
         raise ImageError(
             f"{path}: has 16 bits in another colour space than sRGB, which is converted for "
             "pictures of 8 bits only: keep its profile"
         )
-    colours = np.array(colour_profiles.as_srgb(Image.fromarray(picture.pixels), picture.icc))
+    colours = np.array(colour_profiles.as_srgb(Image.fromarray(picture.pixels), icc))
     pixels = np.ascontiguousarray(colours[..., 1]) if picture.gray else colours
     return dataclasses.replace(bare, pixels=pixels)
+
+
+def _meaning(picture: Picture, path: str | os.PathLike) -> bytes:
+    """The profile of what the colours are; empty where that is sRGB."""
+    named = picture.cicp
+    if named is None or not named.known:
+        return picture.icc
+    if named.srgb:
+        return b""
+    profile = cicp.as_icc(named, picture.gray)
+    if not profile:
+        raise ImageError(
+            f"{path}: has colours of {named.words}, which are not converted to sRGB: "
+            "keep what says so"
+        )
+    return profile

@@ -6,20 +6,22 @@
 
 Pillow has no colours of 16 bits, so such files open in 8; gray ones of 16 bits do not lose any.
 Pictures are saved upright, turned as their EXIF data says. `save` takes `quality`, `target`,
-`model`, `rdo_passes` and `init` as `rdonet_jax.compress` does, and `icc_profile` and `exif` as
-Pillow's own formats do.
+`model`, `rdo_passes` and `init` as `rdonet_jax.compress` does, and `icc_profile`, `exif`, `xmp` and
+`dpi` as Pillow's own formats do. `info` of an opened file holds these, and `cicp` if it has that.
 """
 
 from __future__ import annotations
 
 import io
-from typing import BinaryIO
+import warnings
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile
 
-from rdonet_jax import attachments, bitstream, content, exif
+from rdonet_jax import attachments, bitstream, cicp, content, exif, images, resolution
 from rdonet_jax.commands import COMPRESSED_SUFFIX
+from rdonet_jax.resolution import Resolution
 
 FORMAT = "RDO"
 ARGUMENTS = ("quality", "target", "model", "rdo_passes", "init")
@@ -35,8 +37,7 @@ class RDOImageFile(ImageFile.ImageFile):
         self._data = self.fp.read()
         try:
             header, sections = bitstream.parse(self._data)
-            icc = attachments.metadata("colour profile", sections.icc)
-            exif_data = attachments.metadata("EXIF data", sections.exif)
+            along = attachments.fields(sections)
         except bitstream.FormatError as error:
             raise OSError(str(error)) from error
         self._size = header.width, header.height
@@ -44,10 +45,7 @@ class RDOImageFile(ImageFile.ImageFile):
             self._mode = "I;16"
         else:
             self._mode = ("L" if header.gray else "RGB") + ("A" if sections.alpha else "")
-        if icc:
-            self.info["icc_profile"] = icc
-        if exif_data:
-            self.info["exif"] = exif.PREFIX + exif_data
+        self.info.update(_info(along, header.gray))
 
     def load(self) -> Image.core.PixelAccess | None:
         if self._data:
@@ -66,6 +64,20 @@ class RDOImageFile(ImageFile.ImageFile):
         return super().load()
 
 
+def _info(along: dict[str, Any], gray: bool) -> dict[str, Any]:
+    """What goes along, by Pillow's names. Colours that a profile can say too have one."""
+    named, size = along["cicp"], along["resolution"]
+    info = {
+        "icc_profile": along["icc"] or (cicp.as_icc(named, gray) if named else b""),
+        "exif": exif.PREFIX + along["exif"] if along["exif"] else b"",
+        "xmp": along["xmp"],
+        "cicp": named,
+        "dpi": resolution.dpi(size) if size and size.metric else None,
+        "aspect": size[:2] if size and not size.metric else None,
+    }
+    return {name: value for name, value in info.items() if value}
+
+
 def _accept(prefix: bytes) -> bool:
     return prefix.startswith(bitstream.MAGIC)
 
@@ -78,16 +90,35 @@ def _save(image: Image.Image, file: BinaryIO, filename: str | bytes) -> None:
     if isinstance(exif_data, Image.Exif):
         exif_data = exif_data.tobytes()
     exif_data = exif_data.removeprefix(exif.PREFIX)
+    if exif_data and not exif.is_exif(exif_data):
+        warnings.warn("what the image calls EXIF data is none, and is left out", stacklevel=4)
+        exif_data = b""
+    orientation = exif.orientation(exif_data)
     try:
         data = api.compress(
-            np.ascontiguousarray(exif.turned(_samples(image), exif.orientation(exif_data))),
+            np.ascontiguousarray(exif.turned(_samples(image), orientation)),
             icc=given.get("icc_profile", image.info.get("icc_profile")) or b"",
             exif=exif.upright(exif_data),
+            xmp=_xmp(image),
+            cicp=image.info.get("cicp"),
+            resolution=_resolution(image, orientation),
             **{name: given[name] for name in ARGUMENTS if name in given},
         )
     except ValueError as error:
         raise OSError(str(error)) from error
     file.write(data)
+
+
+def _xmp(image: Image.Image) -> bytes:
+    data = image.encoderinfo.get("xmp", image.info.get("xmp")) or b""
+    return data.encode() if isinstance(data, str) else data.rstrip(b"\0")
+
+
+def _resolution(image: Image.Image, orientation: int) -> Resolution | None:
+    """Of the image once it stands upright."""
+    given = image.encoderinfo.get("dpi", image.info.get("dpi"))
+    found = resolution.of_dpi(*given) if given else None
+    return resolution.turned(found) if orientation in images.SIDEWAYS else found
 
 
 def _samples(image: Image.Image) -> np.ndarray:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+XMP_KEYWORD = b"XML:com.adobe.xmp"
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 """The number in the header, by channels: gray, gray and alpha, RGB, RGBA."""
 
 Chunk = tuple[bytes, bytes]
 """Its type and what it holds."""
+
+_SMALL = 64
+"""Bytes of a chunk that says how large pixels are, or what their colours mean, at most."""
 
 _STRIP_ROWS = 256
 _UP = 2
@@ -57,6 +62,24 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         position = end + 4
 
 
+def leading(file: BinaryIO, kinds: Collection[bytes]) -> dict[bytes, bytes]:
+    """The first chunk of each of these kinds, of those before the pixels, unless it is long.
+
+    Ends early where the file is no PNG file. Checksums are left to whoever decodes it.
+    """
+    found: dict[bytes, bytes] = {}
+    file.seek(len(SIGNATURE))
+    while len(start := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", start)
+        if kind in (b"IDAT", b"IEND"):
+            break
+        if kind in kinds and kind not in found and length <= _SMALL:
+            found[kind] = file.read(length)
+            length = 0
+        file.seek(length + 4, os.SEEK_CUR)
+    return found
+
+
 def header(content: bytes) -> Header:
     """What an IHDR chunk holds. Raises PngError for another length than it has."""
     if len(content) != 13:
@@ -71,11 +94,11 @@ def encode(samples: np.ndarray, extra: Sequence[Chunk] = ()) -> Iterator[bytes]:
     """
     height, width, channels = samples.shape
     yield SIGNATURE
-    yield _chunk(
+    yield chunk(
         b"IHDR", struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
     )
     for kind, content in extra:
-        yield _chunk(kind, content)
+        yield chunk(kind, content)
     compressor = zlib.compressobj(6)
     above = np.zeros((1, 2 * width * channels), np.uint8)
     for first in range(0, height, _STRIP_ROWS):
@@ -84,17 +107,30 @@ def encode(samples: np.ndarray, extra: Sequence[Chunk] = ()) -> Iterator[bytes]:
         filtered = rows - np.concatenate([above, rows[:-1]])
         above = rows[-1:]
         lines = np.insert(filtered, 0, _UP, axis=1)
-        yield _chunk(b"IDAT", compressor.compress(lines.tobytes()))
-    yield _chunk(b"IDAT", compressor.flush())
-    yield _chunk(b"IEND", b"")
+        yield chunk(b"IDAT", compressor.compress(lines.tobytes()))
+    yield chunk(b"IDAT", compressor.flush())
+    yield chunk(b"IEND", b"")
 
 
-def metadata(icc: bytes, exif: bytes) -> list[Chunk]:
-    """The chunks of a colour profile and of EXIF data, where there are such."""
-    profile = [(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))] if icc else []
-    return profile + ([(b"eXIf", exif)] if exif else [])
+def metadata(
+    icc: bytes = b"",
+    exif: bytes = b"",
+    xmp: bytes = b"",
+    cicp: bytes = b"",
+    resolution: bytes = b"",
+) -> list[Chunk]:
+    """The chunks of what goes along, where there is such; the last two as the chunks hold them."""
+    chunks = [
+        (b"cICP", cicp),
+        (b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc) if icc else b""),
+        (b"pHYs", resolution),
+        (b"eXIf", exif),
+        (b"iTXt", XMP_KEYWORD + bytes(5) + xmp if xmp else b""),
+    ]
+    return [(kind, content) for kind, content in chunks if content]
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """As it stands in a file, with length and checksum."""
     checksum = zlib.crc32(kind + content)
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)

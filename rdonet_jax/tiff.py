@@ -8,22 +8,31 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, TiffImagePlugin, TiffTags
 
-from rdonet_jax import exif
+from rdonet_jax import exif, resolution
+from rdonet_jax.resolution import Resolution
 
 _DEFLATE = 8
 _DIFFERENCES = 2
 _BLACK_IS_ZERO, _RGB = 1, 2
 _NOT_PREMULTIPLIED = 2
+_NO_UNIT, _INCH, _CM = 1, 2, 3
 _STRIP_BYTES = 2**18
-_MOST_BYTES = 2**32 - 2**25
+_MOST_BYTES = 2**32 - 2**26
 """Of compressed pixels: TIFF counts up to 2**32, and metadata comes before them."""
 
 
-def write(file: BinaryIO, samples: np.ndarray, icc: bytes, exif_data: bytes) -> None:
+def write(
+    file: BinaryIO,
+    samples: np.ndarray,
+    icc: bytes,
+    exif_data: bytes,
+    xmp: bytes = b"",
+    size: Resolution | None = None,
+) -> None:
     """Samples uint8 or uint16 [H, W, 1 to 4], as the differences of neighbours, deflated.
 
-    What EXIF data says of the picture and the camera becomes the file's own. Raises ValueError for
-    a file that gets larger than TIFF allows.
+    What EXIF data says of the picture and the camera becomes the file's own; `size` is that of
+    pixels. Raises ValueError for a file that gets larger than TIFF allows.
     """
     height, width, channels = samples.shape
     rows = max(1, _STRIP_BYTES // (width * channels * samples.itemsize))
@@ -47,6 +56,11 @@ def write(file: BinaryIO, samples: np.ndarray, icc: bytes, exif_data: bytes) -> 
     if icc:
         directory.tagtype[TiffImagePlugin.ICCPROFILE] = TiffTags.UNDEFINED
         directory[TiffImagePlugin.ICCPROFILE] = icc
+    if xmp:
+        directory.tagtype[TiffImagePlugin.XMP] = TiffTags.BYTE
+        directory[TiffImagePlugin.XMP] = xmp
+    if size is not None:
+        _take_resolution(directory, size)
     for tag, numbers in (
         (TiffImagePlugin.STRIPBYTECOUNTS, sizes),
         # From the first one on: the directory adds where that lies.
@@ -64,6 +78,18 @@ def _take_exif(directory: TiffImagePlugin.ImageFileDirectory_v2, data: bytes) ->
     block.load(data)
     for tag, value in exif.entries(block):
         directory[tag] = value
+
+
+def _take_resolution(directory: TiffImagePlugin.ImageFileDirectory_v2, size: Resolution) -> None:
+    """In whole pixels per inch where these mean the same, else per cm."""
+    pair: list[float | TiffImagePlugin.IFDRational] = list(resolution.dpi(size))
+    unit = _INCH
+    if not size.metric:
+        unit, pair = _NO_UNIT, list(size[:2])
+    elif not all(isinstance(value, int) for value in pair):
+        unit, pair = _CM, [TiffImagePlugin.IFDRational(value, 100) for value in size[:2]]
+    directory[TiffImagePlugin.RESOLUTION_UNIT] = unit
+    directory[TiffImagePlugin.X_RESOLUTION], directory[TiffImagePlugin.Y_RESOLUTION] = pair
 
 
 def _deflated(strip: np.ndarray) -> bytes:

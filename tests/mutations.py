@@ -29,7 +29,9 @@ import numpy as np
 
 from rdonet_jax import bitstream, codec, coder, content, partition, zoo
 from rdonet_jax.bitstream import FormatError, Sections
+from rdonet_jax.cicp import Cicp
 from rdonet_jax.content import Picture
+from rdonet_jax.resolution import Resolution
 from rdonet_jax.zoo import Model
 
 MAX_PIXELS = 2**16
@@ -75,6 +77,13 @@ def valid_files(model: Model) -> list[bytes]:
             Picture(pixels),
             Picture(pixels[..., 0], alpha, b"profile" * 30, b"II*\0" + bytes(40)),
             Picture(content.deepened(pixels), content.deepened(alpha)),
+            Picture(
+                pixels,
+                exif=b"II*\0\x08\0\0\0\1\0\x12\1\4\0\1\0\0\0\6\0\0\0" + bytes(4),
+                xmp=b"<x:xmpmeta/>" * 20,
+                cicp=Cicp(9, 16),
+                resolution=Resolution(11811, 11811, True),
+            ),
         ]
         for picture in pictures:
             p = _any_partition(rng, height, width)

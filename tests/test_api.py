@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 import rdonet_jax
 from rdonet_jax import api, bitstream, codec, content, pillow_plugin, zoo
-from rdonet_jax.partition import Partition
+from rdonet_jax.cicp import Cicp
 from rdonet_jax.targets import Target
 
 
@@ -232,6 +232,28 @@ def test_pillow_passes_quality_profile_and_exif_on(image):
     back = Image.open(io.BytesIO(saved(picture, icc_profile=b"profile" * 20, exif=exif)))
     assert back.info["icc_profile"] == b"profile" * 20
     assert back.getexif()[0x010E] == "a description"
+
+
+def test_pillow_passes_xmp_resolution_and_code_points_on(image):
+    picture = Image.fromarray(image)
+    picture.info["xmp"] = b'<x tiff:Orientation="1"/>'
+    back = Image.open(io.BytesIO(saved(picture, dpi=(300, 150))))
+    assert back.info["xmp"] == picture.info["xmp"] and back.info["dpi"] == (300, 150)
+    picture.info["cicp"] = Cicp(12, 13)
+    back = Image.open(io.BytesIO(saved(picture)))
+    assert back.info["cicp"] == (12, 13, True)
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(back.info["icc_profile"]))
+    assert "Display P3" in ImageCms.getProfileDescription(profile)
+
+
+def test_pillow_warns_of_exif_data_that_is_none_and_leaves_it_out(image):
+    with pytest.warns(UserWarning, match="is none"):
+        data = saved(Image.fromarray(image), exif=b"garbage")
+    assert "exif" not in Image.open(io.BytesIO(data)).info
+    with pytest.raises(ValueError, match="begin with a TIFF header"):
+        rdonet_jax.compress(image, exif=b"garbage")
+    with pytest.raises(ValueError, match="no text in UTF-8"):
+        rdonet_jax.compress(image, xmp=b"\xff")
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

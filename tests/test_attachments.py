@@ -17,8 +17,10 @@ from PIL import Image
 
 from rdonet_jax import attachments
 from rdonet_jax.attachments import MAX_METADATA
-from rdonet_jax.bitstream import FormatError, Header
+from rdonet_jax.bitstream import FormatError, Header, Sections
+from rdonet_jax.cicp import Cicp
 from rdonet_jax.content import Picture
+from rdonet_jax.resolution import Resolution
 from tests.picture_samples import chunk, png
 
 HEADER = Header(1, 16, 24, None, bytes(4), "", 0)
@@ -190,6 +192,50 @@ def test_a_bomb_of_metadata_allocates_no_more_than_the_limit():
 def test_any_bytes_give_metadata_or_a_format_error(section):
     with contextlib.suppress(FormatError):
         assert attachments.metadata("EXIF data", section)
+
+
+@pytest.mark.parametrize("primaries, transfer, full", [(9, 16, True), (0, 255, False)])
+def test_what_colours_are_and_how_large_pixels_are_take_the_bytes_of_png(primaries, transfer, full):
+    picture = Picture(
+        np.zeros((4, 4), np.uint8),
+        cicp=Cicp(primaries, transfer, full),
+        resolution=Resolution(11811, 2**31 - 1, True),
+    )
+    sections = attachments.pack(picture)
+    assert sections["cicp"] == bytes([primaries, transfer, 0, full])
+    assert sections["resolution"] == bytes.fromhex("00002e23 7fffffff 01")
+    fields = attachments.fields(Sections(b"", b"", b"", b"", **sections))
+    assert (fields["cicp"], fields["resolution"]) == (picture.cicp, picture.resolution)
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        *(("cicp", each) for each in (b"\1", b"\1\1\1\1", b"\1\1\0\2", bytes(5))),
+        *(("resolution", each) for each in (bytes(9), b"\0\0\0\1" * 2, b"\0\0\0\1" * 2 + b"\2",
+                                            b"\x80\0\0\0\0\0\0\1\1", bytes(10))),
+    ],
+)  # fmt: skip
+def test_numbers_that_mean_nothing_are_refused(name, section):
+    sections = Sections(b"", b"", b"", b"")._replace(**{name: section})
+    with pytest.raises(FormatError, match="the file's .* is invalid"):
+        attachments.fields(sections)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(["icc", "exif", "xmp", "cicp", "resolution"]), st.binary(max_size=99))
+def test_any_section_gives_its_field_or_a_format_error(name, section):
+    with contextlib.suppress(FormatError):
+        attachments.fields(Sections(b"", b"", b"", b"")._replace(**{name: section}))
+
+
+def test_exif_data_that_calls_an_upright_picture_sideways_is_put_right():
+    sideways = b"II*\0\x08\0\0\0\1\0\x12\1\4\0\1\0\0\0\6\0\0\0" + bytes(4)
+    section = attachments.pack(Picture(np.zeros((4, 4), np.uint8), exif=sideways))["exif"]
+    fields = attachments.fields(Sections(b"", b"", b"", b"", exif=section))
+    block = Image.Exif()
+    block.load(fields["exif"])
+    assert block[274] == 1
 
 
 def test_alpha_is_a_file_that_any_png_reader_opens():

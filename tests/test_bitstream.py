@@ -34,7 +34,14 @@ FORMED = pack(
     dataclasses.replace(HEADER, gray=True, deep=True),
     SECTIONS._replace(alpha=b"alpha", icc=b"profile", exif=b"exif"),
 )
-"""A file that has all that the plain version has not."""
+"""A file that has all that version 3 holds."""
+RICH = pack(
+    dataclasses.replace(HEADER, gray=True, deep=True),
+    SECTIONS._replace(
+        alpha=b"alpha", icc=b"profile", exif=b"exif", xmp=b"xmp", cicp=b"4444", resolution=bytes(9)
+    ),
+)
+"""A file that has everything."""
 FORM_AT = PACKED.index(b"\xde\xad\xbe\xef") + 4
 
 printable = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
@@ -59,20 +66,21 @@ def sealed(body: bytes) -> bytes:
     return body + zlib.crc32(body).to_bytes(4, "big")
 
 
-@given(headers, st.builds(Sections, *[section] * 7))
+@given(headers, st.builds(Sections, *[section] * 10))
 @settings(deadline=None)
 def test_a_parsed_file_equals_what_was_packed(header, sections):
     assert parse(pack(header, sections), max_pixels=2**64) == (header, sections)
 
 
-@given(headers, st.builds(Sections, *[section] * 7))
+@given(headers, st.builds(Sections, *[section] * 10))
 @settings(deadline=None)
-def test_version_3_is_for_what_version_2_cannot_hold_and_names_it_in_one_byte(header, sections):
+def test_versions_3_and_4_are_for_what_others_cannot_hold_and_name_it_in_one_byte(header, sections):
     plain = dataclasses.replace(header, gray=False, deep=False), Sections(*sections[:4])
     more = header.gray + 2 * header.deep
-    more += sum(flag * bool(each) for flag, each in zip((4, 8, 16), sections[4:], strict=True))
+    flags = (4, 8, 16, 32, 64, 128)
+    more += sum(flag * bool(each) for flag, each in zip(flags, sections[4:], strict=True))
     data, simple = pack(header, sections), pack(*plain)
-    assert (data[4], simple[4]) == (3 if more else 2, 2)
+    assert (data[4], simple[4]) == (4 if more >= 32 else 3 if more else 2, 2)
     if more:
         at = simple.index(header.symbols_crc.to_bytes(4, "big"), 13) + 4
         assert data[5:at] == simple[5:at] and data[at] == more
@@ -88,7 +96,7 @@ def test_a_kodak_picture_of_a_portable_model_pays_32_bytes_for_the_container():
     assert len(pack(header, sections)) - sum(map(len, sections)) == 32
 
 
-@pytest.mark.parametrize("data", [PACKED, FORMED], ids=["plain", "formed"])
+@pytest.mark.parametrize("data", [PACKED, FORMED, RICH], ids=["plain", "formed", "rich"])
 def test_any_change_of_any_byte_is_refused(data):
     for position, byte in enumerate(data):
         for flip in {1 << k for k in range(8)} | {0xFF, byte}:
@@ -99,30 +107,36 @@ def test_any_change_of_any_byte_is_refused(data):
                     parse(bytes(damaged))
 
 
-@pytest.mark.parametrize("data", [PACKED, FORMED], ids=["plain", "formed"])
+@pytest.mark.parametrize("data", [PACKED, FORMED, RICH], ids=["plain", "formed", "rich"])
 def test_every_truncation_is_refused_as_such(data):
     for length in range(1, len(data)):
         with pytest.raises(FormatError, match="truncated"):
             parse(data[:length])
 
 
-@pytest.mark.parametrize("form", [0, 32, 64, 128, 255])
-def test_a_form_that_says_nothing_or_too_much_is_refused(form):
-    body = FORMED[:FORM_AT] + bytes([form]) + FORMED[FORM_AT + 1 : -4]
-    if form == 0:  # without the sections that it does not name
-        body = MAGIC + b"\x03" + PACKED[5:FORM_AT] + b"\0" + PACKED[FORM_AT:-4]
-    elif not form & 28:
-        body = MAGIC + b"\x03" + PACKED[5:FORM_AT] + bytes([form]) + PACKED[FORM_AT:-4]
+@pytest.mark.parametrize(("version", "form"), [(3, 0), (4, 0), (3, 32), (3, 255), (4, 1), (4, 31)])
+def test_a_form_that_says_nothing_or_belongs_to_another_version_is_refused(version, form):
+    names = [name for flag, name in zip((4, 8, 16, 32, 64, 128), Sections._fields[4:], strict=True)
+             if form & flag]  # fmt: skip
+    plain = FORM_AT + 6  # 1 + 1 + 2 + 2 bytes of lengths
+    body = (
+        MAGIC + bytes([version]) + PACKED[5:FORM_AT] + bytes([form]) + PACKED[FORM_AT:plain]
+        + b"\1" * len(names) + PACKED[plain:-4] + b"x" * len(names)
+    )  # fmt: skip
     with pytest.raises(FormatError, match=f"illegal form {form}"):
         parse(sealed(body))
 
 
-@pytest.mark.parametrize(("flag", "name"), [(4, "alpha"), (8, "icc"), (16, "exif")])
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [(4, "alpha"), (8, "icc"), (16, "exif"), (32, "xmp"), (64, "cicp"), (128, "resolution")],
+)
 def test_an_empty_section_that_the_form_names_is_refused(flag, name):
     lengths_end = FORM_AT + 6  # 1 + 1 + 2 + 2 bytes
     form = bytes([flag])
     body = (
-        MAGIC + b"\x03" + PACKED[5:FORM_AT] + form + PACKED[FORM_AT:lengths_end] + b"\0"
+        MAGIC + (b"\x03" if flag < 32 else b"\x04") + PACKED[5:FORM_AT] + form
+        + PACKED[FORM_AT:lengths_end] + b"\0"
         + PACKED[lengths_end:-4]
     )  # fmt: skip
     with pytest.raises(FormatError, match=f"section {name} is empty"):

@@ -11,7 +11,9 @@ import skimage.data
 
 from rdonet_jax import attachments, bitstream, codec, content, partition, rdo
 from rdonet_jax.bitstream import FormatError
+from rdonet_jax.cicp import Cicp
 from rdonet_jax.content import Picture
+from rdonet_jax.resolution import Resolution
 
 FORMS = list(itertools.product((False, True), repeat=3))
 SIZES = [(128, 128), (100, 90), (65, 127)]
@@ -94,6 +96,18 @@ def test_pixels_alone_are_a_picture_and_plain_ones_are_written_as_ever(mini_mode
     opaque = dataclasses.replace(picture, alpha=np.full(picture.size, 255, np.uint8))
     assert data == coded(mini_model, opaque)[0]
     assert data[4] == bitstream.PLAIN_VERSION
+
+
+def test_what_is_newer_than_version_3_comes_back_in_version_4(mini_model):
+    more = {"xmp": b"<x/>", "cicp": Cicp(9, 16), "resolution": Resolution(11811, 11811, True)}
+    plain = coded(mini_model, photograph(exif=b"EXIF data"))[0]
+    assert plain[4] == 3
+    for name, value in more.items():
+        data, again = coded(mini_model, photograph(exif=b"EXIF data", **{name: value}))
+        assert data[4] == 4 and getattr(again, name) == value and again.exif == b"EXIF data"
+        assert len(data) - len(plain) <= 1 + 16
+    noted = dataclasses.replace(photograph(exif=b"EXIF data"), notes=("without its gain map",))
+    assert coded(mini_model, noted)[0] == plain
 
 
 def test_what_goes_along_changes_no_symbol(mini_model):
@@ -182,7 +196,10 @@ def test_too_much_metadata_is_refused_before_work(mini_model, monkeypatch):
 @pytest.fixture(scope="module")
 def formed(mini_model):
     """A small file that has everything."""
-    picture = photograph(True, True, True, (65, 66), icc=b"profile", exif=b"EXIF")
+    picture = photograph(
+        *(True, True, True, (65, 66)), icc=b"profile", exif=b"EXIF", xmp=b"<x/>",
+        cicp=Cicp(9, 16), resolution=Resolution(1, 2, False),
+    )  # fmt: skip
     return coded(mini_model, picture, 0.0)[0]
 
 
@@ -195,7 +212,7 @@ def test_every_damaged_byte_and_every_truncation_is_refused(mini_model, formed):
                 codec.decode(mini_model, data)
 
 
-@pytest.mark.parametrize("name", ["alpha", "icc", "exif"])
+@pytest.mark.parametrize("name", ["alpha", "icc", "exif", "xmp", "cicp", "resolution"])
 def test_a_false_attachment_under_right_checksums_is_refused_before_work(
     mini_model, formed, name, monkeypatch
 ):

@@ -123,11 +123,19 @@ def test_what_a_format_cannot_hold_is_said(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".tif", ".avif"])
 def test_damaged_exif_data_is_left_out_where_it_would_spoil_the_file(tmp_path, suffix):
-    picture = drawn(exif=b"no header of EXIF data" * 3)
+    # The name of the maker as a fraction.
+    damaged = b"II*\0\x08\0\0\0\1\0\x0f\1\5\0\1\0\0\0\0\0\0\0\0\0\0\0"
+    picture = drawn(exif=damaged)
     name = {".tif": "TIFF", ".avif": "AVIF"}[suffix]
     again, notes = saved(tmp_path, suffix, picture)
     assert notes == (f"without its EXIF data, which is damaged and would spoil {name}",)
     assert again.exif == b"" and again.size == picture.size
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".avif"])
+def test_exif_data_that_is_none_is_not_written(tmp_path, suffix):
+    again, notes = saved(tmp_path, suffix, drawn(exif=b"no header of EXIF data" * 3))
+    assert notes == ("without its EXIF data, which is none",) and again.exif == b""
 
 
 def test_a_profile_for_gray_does_not_go_into_a_file_of_rgb(tmp_path):

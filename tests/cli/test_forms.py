@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from rdonet_jax import content, picture_reader, picture_writer
+from rdonet_jax.cicp import Cicp
 from rdonet_jax.content import Picture
+from rdonet_jax.resolution import Resolution
 from tests.picture_samples import SRGB, SWAPPED, exif_block
 
 
@@ -116,6 +120,58 @@ def test_a_sideways_photograph_comes_out_upright(rdonet, image):
     with Image.open("out.jpg") as out:
         assert out.getexif()[ExifTags.Base.Orientation] == 1
     assert np.abs(again.pixels.astype(int) - image).mean() < 15
+
+
+MORE = {"xmp": b"<x:xmpmeta/>", "cicp": Cicp(9, 16), "resolution": Resolution(11811, 11811, True)}
+
+
+def test_xmp_code_points_and_resolution_travel_and_are_told_of(rdonet, image):
+    again, out = restored(rdonet, form(image, deep=True, **MORE), ".png")
+    assert re.fullmatch(r"out\.png: 90x100 pixels, \d+\.\d s\n", out)
+    assert {name: getattr(again, name) for name in MORE} == MORE
+    lines = rdonet("info", "c.rdo").out.splitlines()
+    assert lines[1].startswith("format version 4, ")
+    assert lines[2] == "RGB of 16 bits, 12 bytes of XMP, BT.2020 with PQ, 300 dpi"
+    assert [line.split()[0] for line in lines[-3:]] == ["xmp", "cicp", "resolution"]
+    assert json.loads(rdonet("info", "--json", "c.rdo").out)["sections"]["cicp"] == 4
+
+
+def test_stripped_files_have_none_of_it(rdonet, image):
+    more = {**MORE, "cicp": None}
+    picture_writer.save("in.png", form(image, **more))
+    assert rdonet("compress", "in.png", "bare.rdo", "--strip").code == 0
+    assert "format version 2" in rdonet("info", "bare.rdo").out
+
+
+def phone(path):
+    """A photograph with a second image behind it."""
+    Image.new("RGB", (90, 100), "gray").save(
+        path, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))]
+    )
+
+
+def test_what_compression_leaves_behind_is_said(rdonet):
+    phone("phone.jpg")
+    note = "without its 1 further image (a gain map, a preview or another view)"
+    assert f", {note}, " in rdonet("compress", "phone.jpg").out
+    facts = json.loads(rdonet("compress", "--json", "--force", "phone.jpg").out)
+    assert facts["notes"] == [note]
+    done = rdonet("compress", "phone.jpg", "--out-dir", "many")
+    assert done.out.splitlines()[0] == f"{Path('many/phone.jpg.rdo')}: {note}"
+    assert rdonet("compress", "phone.jpg", "--out-dir", "quiet", "--quiet").out == ""
+
+
+@pytest.mark.parametrize("kind", ["H", "I"])
+@pytest.mark.parametrize("order", "<>")
+def test_a_photograph_on_its_side_is_turned_once_whatever_type_says_so(rdonet, kind, order):
+    number = struct.pack(order + kind, 6).ljust(4, b"\0")
+    data = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "IH", 8, 1)
+    data += struct.pack(order + "HHI", 274, {"H": 3, "I": 4}[kind], 1) + number + bytes(4)
+    Image.new("RGB", (100, 90), "gray").save("in.jpg", exif=b"Exif\0\0" + data)
+    assert rdonet("compress", "in.jpg", "c.rdo").code == 0
+    assert rdonet("decompress", "c.rdo", "out.jpg").code == 0
+    with Image.open("out.jpg") as out:
+        assert out.size == (90, 100) and out.getexif()[ExifTags.Base.Orientation] == 1
 
 
 def test_info_tells_of_the_form_and_of_what_goes_along(rdonet, image):
