@@ -176,9 +176,9 @@ def _many(options: argparse.Namespace, work: Work, found: Found) -> None:
                     _, done = outcome
                     if options.verbose or options.json:
                         _tell(options, done)
-                    _warn(options, done)
                     elif not options.quiet and done.facts["notes"]:
                         say(f"{outcome[0].target}: {', '.join(done.facts['notes'])}")
+                    _warn(options, done)
                     if done.facts.get("search", {}).get("interrupted"):
                         raise KeyboardInterrupt  # it has ended a search, and is meant for all
 

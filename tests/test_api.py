@@ -19,6 +19,7 @@ from PIL import Image, ImageCms, ImageOps
 import rdonet_jax
 from rdonet_jax import api, bitstream, codec, content, pillow_plugin, zoo
 from rdonet_jax.cicp import Cicp
+from rdonet_jax.partition import Partition
 from rdonet_jax.targets import Target
 
 
