@@ -23,6 +23,7 @@ from rdonet_jax import (
     estimation,
     evaluation,
     images,
+    interrupts,
     measures,
     page,
     pictures,
@@ -227,4 +228,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    interrupts.heed("eval.py")
     sys.exit(main(sys.argv[1:]))

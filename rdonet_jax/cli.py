@@ -148,11 +148,16 @@ def _many(options: argparse.Namespace, work: Work, found: Sequence[Job]) -> None
                     if done.facts.get("search", {}).get("interrupted"):
                         raise KeyboardInterrupt  # it has ended a search, and is meant for all
 
-        summary = jobs.run(found, one, options.force, options.jobs, tell)
-    if options.json:
-        say(json.dumps({"summary": summary._asdict()}))
-    elif not options.quiet:
-        say(summary.words())
+        def words(summary: jobs.Summary) -> str:
+            if options.json:
+                return json.dumps({"summary": summary._asdict()})
+            return "" if options.quiet else summary.words()
+
+        summary = jobs.run(found, one, options.force, options.jobs, tell, words)
+    if text := words(summary):
+        say(text)
+    if summary.interrupted:
+        raise KeyboardInterrupt
     if summary.failed:
         raise Incomplete
 

@@ -7,13 +7,16 @@ and options is said at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rdonet_jax import interrupts
 from rdonet_jax.console import CommandError, coding, explained
 
 if TYPE_CHECKING:
@@ -143,6 +146,41 @@ class _Clock:
         )
 
 
+class _SearchReport:
+    """A `Report` by which Ctrl-C ends a search, and not the command; a context manager.
+
+    `rdo.encode` keeps the best so far. A second Ctrl-C ends the command.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._asked: Callable[[], bool] | None = None  # of the search that has begun
+        self._search = contextlib.ExitStack()
+
+    def __call__(self, step: str) -> None:
+        from rdonet_jax import rdo
+
+        self._report(step)
+        if not rdo.is_of_search(step):
+            self._leave()
+            return
+        if self._asked is None:
+            words = "the search ends with the best so far"
+            self._asked = self._search.enter_context(interrupts.gently(words))
+        if self._asked():
+            raise KeyboardInterrupt
+
+    def _leave(self) -> None:
+        self._asked = None
+        self._search.close()
+
+    def __enter__(self) -> _SearchReport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+
 def compress(
     source: str, target: str, options: Compression, models: Models, show_progress: bool
 ) -> Done:
@@ -168,8 +206,8 @@ def compress(
         steps = targets.steps(plan)
     with coding(source, steps, not show_progress) as report:
         clock = _Clock(report)
-        with explained(codec.EncodeError, about=source):
-            found = _encoded(model, picture, plan, target_of_file, options, clock)
+        with explained(codec.EncodeError, about=source), _SearchReport(clock) as report:
+            found = _encoded(model, picture, plan, target_of_file, options, report)
     data = found.encoded.data
     with explained(images.ImageError):
         images.write_bytes(target, data, options.force)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from rdonet_jax import interrupts
+
 
 def replace(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside the path, then give it the name in one step.
@@ -17,13 +19,11 @@ def replace(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> Non
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+    with interrupts.temporary_file(temporary) as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
         if target.exists():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
