@@ -117,7 +117,7 @@ def temporary_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     try:
         with _state.making:
             _state.unfinished.add(name)
-            file = open(name, "xb")
+            file = open(name, "xb")  # noqa: SIM115 - outlives the lock
         with file:
             yield file
     finally:
