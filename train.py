@@ -19,6 +19,7 @@ try:
     from rdonet_jax import (
         checkpoints,
         config,
+        console,
         divergence,
         hosts,
         pictures,
@@ -194,12 +195,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def show_warning(message: Warning | str, *_: object) -> None:
     """One line, without the place in the code."""
-    print("train.py: warning:", " ".join(str(message).split()), file=sys.stderr)
+    console.note(f"warning: {' '.join(str(message).split())}", "train.py")
 
 
 def failed(complaint: str) -> int:
     """One line on the error stream, and the exit code."""
-    print("train.py:", " ".join(complaint.split()), file=sys.stderr)
+    console.note(" ".join(complaint.split()), "train.py")
     return 1
 
 

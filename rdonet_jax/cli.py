@@ -19,8 +19,10 @@ from rdonet_jax.arguments import parse
 from rdonet_jax.commands import COMPRESSED_SUFFIX, DEFAULT_MODEL, PICTURE_SUFFIX, Done, Models
 from rdonet_jax.console import (
     CommandError,
+    escaped,
     explained,
     failed,
+    note,
     quiet_libraries,
     remember_compilations,
     say,
@@ -86,7 +88,7 @@ def _compress(options: argparse.Namespace) -> None:
     sources = _sources(options)
     found = jobs.compressions(sources, options.out_dir)
     if not options.quiet and (words := jobs.passed_over(sources, found)):
-        print(f"rdonet: {words}", file=sys.stderr)
+        note(words)
     _many(options, work, found)
 
 
@@ -177,7 +179,8 @@ def _tell(options: argparse.Namespace, done: Done) -> None:
         say(json.dumps(done.facts))
     elif not options.quiet:
         times = ", ".join(f"{step} {seconds:.2f} s" for step, seconds in done.steps)
-        say("\n".join([*done.words, *([f"  {times}"] if options.verbose else [])]))
+        lines = [*done.words, *([f"  {times}"] if options.verbose else [])]
+        say("\n".join(map(escaped, lines)))
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -201,13 +204,14 @@ def _describe(source: str, as_json: bool) -> None:
 
     if os.path.isdir(source):
         raise CommandError(f"{source}: is a folder")
-    data = Path(source).read_bytes()
     with explained(bitstream.FormatError, about=source), explained(zoo.ZooError):
+        with open(source, "rb") as file:
+            data = bitstream.read(file)
         if as_json:
             say(json.dumps({"input": source, **descriptions.facts_of_file(data)}))
             return
         lines = descriptions.of_file(data)
-    say("\n".join([f"{source}: {lines[0]}", *lines[1:]]))
+    say("\n".join(map(escaped, [f"{source}: {lines[0]}", *lines[1:]])))
 
 
 def _models(_: argparse.Namespace) -> None:

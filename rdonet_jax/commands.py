@@ -320,12 +320,11 @@ def decompress(
     """Restores the picture in a compressed file."""
     started = time.perf_counter()
     _check_paths(source, target)
-    data = Path(source).read_bytes()
-
     from rdonet_jax import bitstream, content, images, picture_writer
 
     limit = bitstream.MAX_PIXELS if options.max_pixels is None else options.max_pixels
-    with explained(bitstream.FormatError, about=source):
+    with explained(bitstream.FormatError, about=source), open(source, "rb") as file:
+        data = bitstream.read(file)
         header, sections = bitstream.parse(data, limit)
     alpha = bool(sections.alpha) and options.background is None
     with explained(images.ImageError):

@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import threading
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,10 @@ CACHE_BYTES = 2**28
 
 PROGRESS_DELAY = 2.0
 """Seconds that a command may take before it shows its progress."""
+
+
+_JOINERS = "\u200c\u200d"
+"""Invisible characters that words and emoji are written with."""
 
 
 class CommandError(Exception):
@@ -123,9 +128,27 @@ def _processor() -> str:
     return hashlib.sha256(about.encode()).hexdigest()[:16]
 
 
+def escaped(text: str) -> str:
+    """A text for a line of a terminal, in which nothing is left that could command it.
+
+    File names and what files say of themselves may hold characters that move the cursor, hide what
+    stands before them or turn the direction of writing. They appear as Python would write them.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode() if _is_command(character) else character
+        for character in text
+    )
+
+
+def _is_command(character: str) -> bool:
+    kind = unicodedata.category(character)
+    return kind in ("Cc", "Cf", "Zl", "Zp") and character not in _JOINERS
+
+
 def say(text: str) -> None:
-    """Prints to standard output, whatever its encoding."""
+    """Prints lines to standard output, whatever its encoding, and `escaped` but for their ends."""
     encoding = sys.stdout.encoding or "utf-8"
+    text = "\n".join(map(escaped, text.split("\n")))
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError as error:
@@ -137,5 +160,10 @@ def say(text: str) -> None:
 
 def failed(message: str) -> int:
     """Prints the one line of an error; returns its exit code."""
-    print(f"rdonet: {' '.join(message.splitlines())}", file=sys.stderr)
+    note(message)
     return 1
+
+
+def note(message: str, program: str = "rdonet") -> None:
+    """Prints one line to standard error, `escaped`."""
+    print(f"{program}: {escaped(' '.join(message.splitlines()))}", file=sys.stderr)

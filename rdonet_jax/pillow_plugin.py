@@ -32,8 +32,8 @@ class RDOImageFile(ImageFile.ImageFile):
     format_description = "RDONet"
 
     def _open(self) -> None:
-        self._data = self.fp.read()
         try:
+            self._data = bitstream.read(self.fp)
             header, sections = bitstream.parse(self._data)
             icc = attachments.metadata("colour profile", sections.icc)
             exif_data = attachments.metadata("EXIF data", sections.exif)
