@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from rdonet_jax import content
-from rdonet_jax.coder import CODERS
 
 MAGIC = b"\x92RDO"
 PLAIN_VERSION = 2
@@ -217,6 +216,9 @@ def _check_start(data: bytes) -> None:
 
 
 def _check(header: Header, max_pixels: int | None) -> None:
+    # Here, since it loads JAX: `read` refuses files that are none without it.
+    from rdonet_jax.coder import CODERS
+
     if header.coder not in CODERS.values():
         raise FormatError(f"unknown range coder, number {header.coder}")
     for field in ("height", "width"):

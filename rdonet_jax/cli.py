@@ -200,13 +200,15 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _describe(source: str, as_json: bool) -> None:
-    from rdonet_jax import bitstream, descriptions, zoo
+    from rdonet_jax import bitstream
 
     if os.path.isdir(source):
         raise CommandError(f"{source}: is a folder")
+    with explained(bitstream.FormatError, about=source), open(source, "rb") as file:
+        data = bitstream.read(file)
+    from rdonet_jax import descriptions, zoo
+
     with explained(bitstream.FormatError, about=source), explained(zoo.ZooError):
-        with open(source, "rb") as file:
-            data = bitstream.read(file)
         if as_json:
             say(json.dumps({"input": source, **descriptions.facts_of_file(data)}))
             return
