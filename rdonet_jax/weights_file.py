@@ -170,7 +170,7 @@ def require_network(
         elif path not in expected:
             raise WeightsError(f"{shortened(path)} is unknown to the network of its configuration")
         elif key.endswith("/shape"):
-            if len(shape) != 1 or shape[0] > MOST_SIDES:
+            if len(shape) != 1 or shape[0] > MOST_SIDES or declared.get_dtype()[0] == "F":
                 raise WeightsError(f"{path} has no shape")
             found[path] = tuple(map(int, tensors.get_tensor(key)))
     if wrong := _difference(found, expected):
