@@ -22,6 +22,7 @@ try:
         console,
         divergence,
         hosts,
+        interrupts,
         pictures,
         run_folder,
         run_log,
@@ -205,5 +206,7 @@ def failed(complaint: str) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["export"]:
+        interrupts.heed("train.py")  # a run heeds signals in its own way
     with hosts.failing_together():
         sys.exit(main(sys.argv[1:]))

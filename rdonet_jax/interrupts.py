@@ -53,7 +53,8 @@ def heed(program: str = "rdonet") -> None:
     numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
     heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    if hasattr(os, "set_blocking"):  # Windows has it from Python 3.12 on, and does not need it
+        os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in heeded:
         signal.signal(number, _noted)
