@@ -30,6 +30,16 @@ LINES = {
 }
 GENTLE = "rdonet: interrupted: files that are begun are ended, no others are begun; "
 
+USUAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+"""Tests may run in the background, where signals are ignored, and that is inherited."""
+
+COMMAND = "import sys; from rdonet_jax import __main__; sys.exit(__main__.main())"
+
 NATIVE_IMPORT = """
 import hashlib, pathlib
 pathlib.Path("begun").touch()
@@ -67,26 +77,16 @@ sys.exit(__main__.main())
 """`rdonet` with a compression that waits for a file."""
 
 
-def start(folder: Path, *arguments: str, paths=(), before=None) -> subprocess.Popen:
-    """Python in the folder, with the usual handling of signals unless `before` changes it."""
-
-    def prepare() -> None:
-        # Tests may run in the background, where signals are ignored, and that is inherited.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        if before:
-            before()
-
+def start(folder: Path, script: str, *arguments: str, paths=()) -> subprocess.Popen:
+    """A script in the folder, with the usual handling of signals."""
     places = os.pathsep.join(map(str, (*paths, ROOT)))
     return subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable, "-c", USUAL + script, *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": places},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=prepare,
     )
 
 
@@ -114,7 +114,7 @@ def test_a_signal_counts_at_once_while_native_code_is_imported(album, tmp_path_f
     library = tmp_path_factory.mktemp("library")
     (library / "jax").mkdir()
     (library / "jax" / "__init__.py").write_text(NATIVE_IMPORT)
-    process = start(album, "-m", "rdonet_jax", "compress", "a.png", "a.rdo", paths=[library])
+    process = start(album, COMMAND, "compress", "a.png", "a.rdo", paths=[library])
     wait_for(album / "begun", process)
     process.send_signal(number)
     assert outcome(process) == (CODES[number], "", f"rdonet: {LINES[number]}")
@@ -124,7 +124,7 @@ def test_a_signal_counts_at_once_while_native_code_is_imported(album, tmp_path_f
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_leaves_no_half_written_file(tmp_path, number):
     (tmp_path / "a").write_bytes(b"old")
-    process = start(tmp_path, "-c", WRITER)
+    process = start(tmp_path, WRITER)
     assert process.stdout.readline() == "begun\n"
     assert len(list(tmp_path.iterdir())) == 2
     process.send_signal(number)
@@ -134,10 +134,8 @@ def test_a_signal_leaves_no_half_written_file(tmp_path, number):
 
 
 def test_a_signal_that_is_ignored_from_the_start_stays_ignored(tmp_path):
-    def nohup() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    process = start(tmp_path, "-c", WRITER, before=nohup)
+    nohup = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    process = start(tmp_path, nohup + WRITER)
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
@@ -146,7 +144,7 @@ def test_a_signal_that_is_ignored_from_the_start_stays_ignored(tmp_path):
 
 def begun_batch(album: Path, *options: str) -> subprocess.Popen:
     arguments = ["compress", "a.png", "b.png", "--out-dir", "out", "--json", *options]
-    process = start(album, "-c", BATCH, *arguments)
+    process = start(album, BATCH, *arguments)
     wait_for(album / "begun-a.png", process)
     return process
 
@@ -203,7 +201,7 @@ with interrupts.last_words(lambda: "nothing"):
     pathlib.Path("begun").touch()
     print("full", flush=True)
 """
-    process = start(tmp_path, "-c", script)
+    process = start(tmp_path, script)
     wait_for(tmp_path / "begun", process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 143
