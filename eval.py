@@ -9,7 +9,6 @@ python eval.py --results ours.json anchors.json --bd-rate jpeg --report report.h
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +18,12 @@ from rdonet_jax import (
     bd_rate,
     codec,
     coder,
+    console,
     curves,
     estimation,
     evaluation,
     images,
+    interrupts,
     measures,
     page,
     pictures,
@@ -37,6 +38,7 @@ from rdonet_jax.curves import Curve
 EXPECTED_ERRORS = (
     bd_rate.BdRateError,
     codec.EncodeError,
+    console.CommandError,
     curves.CurveError,
     measures.EvaluationError,
     images.ImageError,
@@ -150,14 +152,13 @@ def evaluate(options: argparse.Namespace) -> None:
     stored = [curve for path in options.results for curve in curves.read(path)]
     measured: list[Curve] = []
     if options.model or options.anchors:
-        show = functools.partial(print, flush=True)
-        measured = study.run(study_of(options), show)
+        measured = study.run(study_of(options), console.say)
     if options.out:
         curves.write(options.out, measured, options.force)
     everything = curves.distinct([*measured, *stored])
     if options.bd_rate:
         reference = curves.named(everything, options.bd_rate)
-        print("\n".join(bd_rate.table(everything, reference)))
+        console.say("\n".join(bd_rate.table(everything, reference)))
     draw(options, everything)
 
 
@@ -221,10 +222,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         evaluate(parse(arguments))
     except EXPECTED_ERRORS as error:
-        print(f"eval.py: {error}", file=sys.stderr)
+        console.note(str(error), "eval.py")
         return 1
     return 0
 
 
 if __name__ == "__main__":
+    interrupts.heed("eval.py")
     sys.exit(main(sys.argv[1:]))

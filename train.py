@@ -19,8 +19,10 @@ try:
     from rdonet_jax import (
         checkpoints,
         config,
+        console,
         divergence,
         hosts,
+        interrupts,
         pictures,
         run_folder,
         run_log,
@@ -194,15 +196,17 @@ def main(arguments: Sequence[str]) -> int:
 
 def show_warning(message: Warning | str, *_: object) -> None:
     """One line, without the place in the code."""
-    print("train.py: warning:", " ".join(str(message).split()), file=sys.stderr)
+    console.note(f"warning: {' '.join(str(message).split())}", "train.py")
 
 
 def failed(complaint: str) -> int:
     """One line on the error stream, and the exit code."""
-    print("train.py:", " ".join(complaint.split()), file=sys.stderr)
+    console.note(" ".join(complaint.split()), "train.py")
     return 1
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["export"]:
+        interrupts.heed("train.py")  # a run heeds signals in its own way
     with hosts.failing_together():
         sys.exit(main(sys.argv[1:]))

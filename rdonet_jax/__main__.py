@@ -1,8 +1,18 @@
-"""`python -m rdonet_jax` is the command `rdonet`."""
+"""The command `rdonet`, which is also `python -m rdonet_jax`."""
 
 import sys
 
-from rdonet_jax.cli import main
+from rdonet_jax import interrupts
+
+
+def main() -> int:
+    """Runs the command line and returns its exit code."""
+    # Before all imports that take time.
+    interrupts.heed()
+    from rdonet_jax import cli
+
+    return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,12 +6,13 @@ depends on the size that the header claims, whatever the file's own size is; the
 bounds that.
 """
 
+from __future__ import annotations
+
 import zlib
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from rdonet_jax import content
-from rdonet_jax.coder import CODERS
 
 MAGIC = b"\x92RDO"
 PLAIN_VERSION = 2
@@ -40,6 +41,12 @@ _FORMS = {FORM_VERSION: range(1, 32), RICH_VERSION: range(32, 256)}
 """By the version: no form is of two."""
 _CRC_BYTES = 4
 _NUMBER_BYTES = 5
+
+_LONGEST_START = 512
+"""Bytes that hold everything before the first section, whatever the file."""
+
+_PART_BYTES = 2**24
+"""So much of a file is read at a time."""
 
 
 class FormatError(ValueError):
@@ -136,7 +143,26 @@ def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
     for pictures of more than max_pixels, against files that claim a huge picture.
     """
     _check_start(data)
-    reader = _Reader(data, len(MAGIC) + 1)
+    reader = _Reader(data, 0)
+    header, form, lengths = _fields(reader)
+    pairs = zip(lengths, _present(form or 0), strict=True)
+    sections = Sections(**{name: reader.take(n, f"section {name}") for n, name in pairs})
+    checksum = int.from_bytes(reader.take(_CRC_BYTES, "checksum"), "big")
+    reader.finish()
+    # Damage is told from illegal fields: past this point the fields are what somebody wrote.
+    if checksum != zlib.crc32(data[:-_CRC_BYTES]):
+        raise FormatError("the file is damaged: its checksum does not match")
+    _check(header, max_pixels)
+    if form is not None:
+        _check_form(form, data[len(MAGIC)], sections)
+    return header, sections
+
+
+def _fields(reader: _Reader) -> tuple[Header, int | None, list[int]]:
+    """What stands before the first section, not judged: the header, the form where the version has
+    one, and the lengths of the sections."""
+    reader.take(len(MAGIC), "magic bytes")
+    version = reader.byte("version")
     coder = reader.byte("range coder")
     height = reader.number("height")
     width = reader.number("width")
@@ -144,17 +170,7 @@ def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
     weights = reader.take(WEIGHTS_BYTES, "weights")
     platform = reader.take(reader.byte("platform"), "platform")
     symbols_crc = int.from_bytes(reader.take(_CRC_BYTES, "symbols checksum"), "big")
-    version = data[len(MAGIC)]
     form = reader.byte("form") if version in _FORMS else None
-    names = _present(form or 0)
-    lengths = [reader.number(f"length of section {name}") for name in names]
-    pairs = zip(lengths, names, strict=True)
-    sections = Sections(**{name: reader.take(n, f"section {name}") for n, name in pairs})
-    checksum = int.from_bytes(reader.take(_CRC_BYTES, "checksum"), "big")
-    reader.finish()
-    # Damage is told from illegal fields: past this point the fields are what somebody wrote.
-    if checksum != zlib.crc32(data[:-_CRC_BYTES]):
-        raise FormatError("the file is damaged: its checksum does not match")
     header = Header(
         coder,
         height,
@@ -166,10 +182,32 @@ def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
         gray=bool(form and form & GRAY),
         deep=bool(form and form & DEEP),
     )
-    _check(header, max_pixels)
-    if form is not None:
-        _check_form(form, version, sections)
-    return header, sections
+    lengths = [reader.number(f"length of section {name}") for name in _present(form or 0)]
+    return header, form, lengths
+
+
+def read(file: BinaryIO) -> bytes:
+    """The bytes of a file, from where it stands, for `parse` to judge.
+
+    No more is read than the sizes of its sections ask for: of a file that is none, the first bytes
+    alone. Raises FormatError for such a file, and for one that goes on behind its end.
+    """
+    start = file.read(_LONGEST_START)
+    _check_start(start)
+    try:
+        reader = _Reader(start, 0)
+        *_, lengths = _fields(reader)
+    except FormatError:  # for `parse` to explain
+        return start
+    size = reader.position + sum(lengths) + _CRC_BYTES
+    # In parts, since whoever is asked for so many bytes provides room for them at once.
+    parts, missing = [start], size - len(start)
+    while missing > 0 and (part := file.read(min(missing, _PART_BYTES))):
+        parts.append(part)
+        missing -= len(part)
+    if missing < 0 or file.read(1):
+        raise FormatError("there are bytes too many at the end of the file")
+    return b"".join(parts)
 
 
 def _check_start(data: bytes) -> None:
@@ -185,6 +223,9 @@ def _check_start(data: bytes) -> None:
 
 
 def _check(header: Header, max_pixels: int | None) -> None:
+    # Here, since it loads JAX: `read` refuses files that are none without it.
+    from rdonet_jax.coder import CODERS
+
     if header.coder not in CODERS.values():
         raise FormatError(f"unknown range coder, number {header.coder}")
     for field in ("height", "width"):
@@ -233,14 +274,14 @@ class _Reader:
 
     def __init__(self, data: bytes, position: int):
         self._data = data
-        self._position = position
+        self.position = position
 
     def take(self, count: int, field: str) -> bytes:
-        end = self._position + count
+        end = self.position + count
         if end > len(self._data):
             raise FormatError(f"the file is truncated: it ends within the {field}")
-        part = bytes(self._data[self._position : end])
-        self._position = end
+        part = bytes(self._data[self.position : end])
+        self.position = end
         return part
 
     def byte(self, field: str) -> int:
@@ -258,6 +299,6 @@ class _Reader:
         raise FormatError(f"illegal number: the {field}")
 
     def finish(self) -> None:
-        extra = len(self._data) - self._position
+        extra = len(self._data) - self.position
         if extra:
             raise FormatError(f"{extra} bytes too many at the end of the file")

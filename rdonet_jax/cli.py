@@ -26,6 +26,7 @@ from rdonet_jax.commands import (
 )
 from rdonet_jax.console import (
     CommandError,
+    escaped,
     explained,
     failed,
     note,
@@ -33,6 +34,7 @@ from rdonet_jax.console import (
     quiet_libraries,
     remember_compilations,
     say,
+    say_beside,
     writing_output,
 )
 
@@ -140,7 +142,7 @@ def _one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix: st
     with streams.target(target, stream_suffix) as made, streams.source(source) as read:
         done = work(read, made, Models(), show_progress)
     done.facts.update(input=source, output=target)
-    _tell(options, done, note if target == STANDARD_STREAM else say)
+    _tell(options, done, say_beside if target == STANDARD_STREAM else say)
     _warn(options, done)
 
 
@@ -151,7 +153,7 @@ def _many(options: argparse.Namespace, work: Work, found: Found) -> None:
     from rdonet_jax import jobs
 
     if not options.quiet and (words := jobs.passed_over(found)):
-        note(f"rdonet: {words}")
+        note(words)
     models = Models()
     silent = options.quiet or not sys.stderr.isatty()
 
@@ -182,11 +184,16 @@ def _many(options: argparse.Namespace, work: Work, found: Found) -> None:
                     if done.facts.get("search", {}).get("interrupted"):
                         raise KeyboardInterrupt  # it has ended a search, and is meant for all
 
-        summary = jobs.run(found.jobs, one, options.force, options.jobs, tell, found.failed)
-    if options.json:
-        say(json.dumps({"summary": summary._asdict()}))
-    elif not options.quiet:
-        say(summary.words())
+        def words(summary: jobs.Summary) -> str:
+            if options.json:
+                return json.dumps({"summary": summary._asdict()})
+            return "" if options.quiet else summary.words()
+
+        summary = jobs.run(found.jobs, one, options.force, options.jobs, tell, found.failed, words)
+    if text := words(summary):
+        say(text)
+    if summary.interrupted:
+        raise KeyboardInterrupt
     if summary.failed:
         raise Incomplete
 
@@ -208,7 +215,8 @@ def _tell(options: argparse.Namespace, done: Done, speak: Callable[[str], None] 
         speak(json.dumps(done.facts))
     elif not options.quiet:
         times = ", ".join(f"{step} {seconds:.2f} s" for step, seconds in done.steps)
-        speak("\n".join([*done.words, *([f"  {times}"] if options.verbose else [])]))
+        lines = [*done.words, *([f"  {times}"] if options.verbose else [])]
+        speak("\n".join(map(escaped, lines)))
 
 
 def _warn(options: argparse.Namespace, done: Done) -> None:
@@ -236,17 +244,20 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _describe(source: Place, name: str, as_json: bool) -> None:
-    from rdonet_jax import bitstream, descriptions, zoo
+    from rdonet_jax import bitstream
 
     if os.path.isdir(source):
         raise CommandError(f"{source}: is a folder")
-    data = Path(source).read_bytes()
+    with explained(bitstream.FormatError, about=str(source)), open(source, "rb") as file:
+        data = bitstream.read(file)
+    from rdonet_jax import descriptions, zoo
+
     with explained(bitstream.FormatError, about=str(source)), explained(zoo.ZooError):
         if as_json:
             say(json.dumps({"input": name, **descriptions.facts_of_file(data)}))
             return
         lines = descriptions.of_file(data)
-    say("\n".join([f"{source}: {lines[0]}", *lines[1:]]))
+    say("\n".join(map(escaped, [f"{source}: {lines[0]}", *lines[1:]])))
 
 
 def _models(_: argparse.Namespace) -> None:

@@ -7,14 +7,17 @@ and options is said at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rdonet_jax import interrupts
 from rdonet_jax.console import CommandError, coding, explained
 
 if TYPE_CHECKING:
@@ -154,6 +157,41 @@ class _Clock:
         )
 
 
+class _SearchReport:
+    """A `Report` by which Ctrl-C ends a search, and not the command; a context manager.
+
+    `rdo.encode` keeps the best so far. A second Ctrl-C ends the command.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._asked: Callable[[], bool] | None = None  # of the search that has begun
+        self._search = contextlib.ExitStack()
+
+    def __call__(self, step: str) -> None:
+        from rdonet_jax import rdo
+
+        self._report(step)
+        if not rdo.is_of_search(step):
+            self._leave()
+            return
+        if self._asked is None:
+            words = "the search ends with the best so far"
+            self._asked = self._search.enter_context(interrupts.gently(words))
+        if self._asked():
+            raise KeyboardInterrupt
+
+    def _leave(self) -> None:
+        self._asked = None
+        self._search.close()
+
+    def __enter__(self) -> _SearchReport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+
 def compress(
     source: Place, target: Place, options: Compression, models: Models, show_progress: bool
 ) -> Done:
@@ -179,8 +217,8 @@ def compress(
         steps = targets.steps(plan)
     with coding(str(source), steps, not show_progress) as report:
         clock = _Clock(report)
-        with explained(codec.EncodeError, about=str(source)):
-            found = _encoded(model, picture, plan, target_of_file, options, clock)
+        with explained(codec.EncodeError, about=str(source)), _SearchReport(clock) as report:
+            found = _encoded(model, picture, plan, target_of_file, options, report)
     data = found.encoded.data
     with explained(images.ImageError):
         images.write_bytes(target, data, options.force, status if options.preserve else None)
@@ -318,12 +356,11 @@ def decompress(
     """Restores the picture in a compressed file."""
     started = time.perf_counter()
     status = _check_paths(source, target)
-    data = Path(source).read_bytes()
-
     from rdonet_jax import bitstream, content, images, picture_writer
 
     limit = bitstream.MAX_PIXELS if options.max_pixels is None else options.max_pixels
-    with explained(bitstream.FormatError, about=str(source)):
+    with explained(bitstream.FormatError, about=str(source)), open(source, "rb") as file:
+        data = bitstream.read(file)
         header, sections = bitstream.parse(data, limit)
     alpha = bool(sections.alpha) and options.background is None
     with explained(images.ImageError):

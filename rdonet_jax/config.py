@@ -1,14 +1,17 @@
 """What a network is made of, as frozen dataclasses: one for each family.
 
-Presets are functions that return one. Nothing here imports anything of the package.
+Presets are functions that return one. Sizes are bounded, since files that anybody may have made
+hold configurations.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from rdonet_jax import json_values
+from rdonet_jax.json_values import shown
 
 LEVELS = 3
 """Number of LS-Units: levels 0, 1, 2 stand for 16, 32 and 64 pixels per latent position."""
@@ -16,11 +19,36 @@ LEVELS = 3
 QUALITY_SEGMENT = 128
 """Steps of the quality scale between two knots; a power of two."""
 
+MOST_CHANNELS = 4096
+"""Of a layer; ten times those of the papers."""
+
+MOST_KNOTS = 512
+"""The largest quality of so many is still a number that compressed files can hold."""
+
+SMALLEST_NUMBER, LARGEST_NUMBER = 1e-9, 1e9
+"""Of lambdas and variances: their logarithms and products have room in single precision."""
+
 Triple = tuple[int, int, int]
 
 
 class ConfigError(ValueError):
     """A configuration that no network or training run can be made from."""
+
+
+def _require_channels(config: Any, names: Sequence[str]) -> None:
+    """Refuses a configuration in which a field of these names counts channels that none has."""
+    for name in names:
+        value = getattr(config, name)
+        counts = value if isinstance(value, tuple) else (value,)
+        if not all(1 <= count <= MOST_CHANNELS for count in counts):
+            raise ConfigError(
+                f"{name}: channel counts must be positive and at most {MOST_CHANNELS}, "
+                f"not {shown(value)}"
+            )
+
+
+def _is_usual(value: float) -> bool:
+    return SMALLEST_NUMBER <= value <= LARGEST_NUMBER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,20 +81,21 @@ class ModelConfig:
     thresholds: tuple[float, float] = (60.0, 180.0)
 
     def __post_init__(self) -> None:
-        widths = (*self.trunk, *self.features, *self.latents, *self.hyper)
-        widths += (self.hyper_latents, self.prior_hidden)
-        if any(width < 1 for width in widths):
-            raise ConfigError(f"channel counts must be positive, got {widths}")
+        groups = ("trunk", "features", "latents", "hyper", "hyper_latents", "prior_hidden")
+        _require_channels(self, groups)
         for name in ("trunk", "features", "latents", "hyper"):
             if len(getattr(self, name)) != LEVELS:
                 raise ConfigError(f"{name} needs three channel counts, got {getattr(self, name)}")
         if self.padding not in ("edge", "zero"):
-            raise ConfigError(f"padding must be 'edge' or 'zero', not {self.padding!r}")
-        if len(self.thresholds) != 2 or not all(t >= 0 for t in self.thresholds):
-            raise ConfigError(f"thresholds are two variances from 0 on, not {self.thresholds}")
+            raise ConfigError(f"padding must be 'edge' or 'zero', not {shown(self.padding)}")
+        if len(self.thresholds) != 2 or not all(0 <= t <= LARGEST_NUMBER for t in self.thresholds):
+            raise ConfigError(
+                f"thresholds are two variances from 0 to {LARGEST_NUMBER:g}, "
+                f"not {shown(self.thresholds)}"
+            )
         if self.distribution not in ("laplace", "gaussian"):
             raise ConfigError(
-                f"distribution must be 'laplace' or 'gaussian', not {self.distribution!r}"
+                f"distribution must be 'laplace' or 'gaussian', not {shown(self.distribution)}"
             )
 
 
@@ -120,34 +149,45 @@ class PortableConfig:
     )
 
     def __post_init__(self) -> None:
-        widths = (self.trunk, *self.features, *self.latents, *self.residual, self.hyper)
-        widths += (*self.hyper_latents, self.embedding, self.conditioning, self.hidden)
-        if any(width < 1 for width in widths):
-            raise ConfigError(f"channel counts must be positive, got {widths}")
+        groups = ("trunk", "features", "latents", "residual", "hyper", "hyper_latents")
+        _require_channels(self, (*groups, "embedding", "conditioning", "hidden"))
         for name, count in (("features", 3), ("latents", 3), ("hyper_latents", 3), ("residual", 4)):
             if len(getattr(self, name)) != count:
                 raise ConfigError(f"{name} needs {count} counts, got {getattr(self, name)}")
         if any(y > e for y, e in zip(self.latents, self.features, strict=True)):
             raise ConfigError(f"more latents {self.latents} than features {self.features}")
-        if self.finish < 0:
-            raise ConfigError(f"finish counts channels, 0 for none, not {self.finish}")
+        if not 0 <= self.finish <= MOST_CHANNELS:
+            raise ConfigError(
+                f"finish counts channels, 0 for none and at most {MOST_CHANNELS}, not {self.finish}"
+            )
         if self.nonlinearity not in ("residual", "gdn", "none"):
             raise ConfigError(
-                f"nonlinearity is 'residual', 'gdn' or 'none', not {self.nonlinearity!r}"
+                f"nonlinearity is 'residual', 'gdn' or 'none', not {shown(self.nonlinearity)}"
             )
         if self.context not in (1, 2, 4):
             raise ConfigError(f"context takes 1, 2 or 4 steps, not {self.context}")
-        if self.knots < 2 or len(self.thresholds) != self.knots:
-            raise ConfigError(f"{self.knots} knots need as many pairs of thresholds, two at least")
-        if not all(
-            len(pair) == 2 and all(0 < t < math.inf for t in pair) for pair in self.thresholds
+        if not 2 <= self.knots <= MOST_KNOTS or len(self.thresholds) != self.knots:
+            raise ConfigError(
+                f"{self.knots} knots need as many pairs of thresholds, two at least and "
+                f"{MOST_KNOTS} at most"
+            )
+        numbers = f"from {SMALLEST_NUMBER:g} to {LARGEST_NUMBER:g}"
+        if not all(len(pair) == 2 and all(map(_is_usual, pair)) for pair in self.thresholds):
+            raise ConfigError(
+                f"thresholds are pairs of positive variances {numbers}, "
+                f"not {shown(self.thresholds)}"
+            )
+        if (
+            len(self.lmbdas) != 2
+            or not all(map(_is_usual, self.lmbdas))
+            or not self.lmbdas[0] < self.lmbdas[1]
         ):
-            raise ConfigError(f"thresholds are pairs of positive variances, not {self.thresholds}")
-        if len(self.lmbdas) != 2 or not 0 < self.lmbdas[0] < self.lmbdas[1] < math.inf:
-            raise ConfigError(f"lmbdas must be positive and rise, not {self.lmbdas}")
+            raise ConfigError(
+                f"lmbdas must be positive and rise, {numbers}, not {shown(self.lmbdas)}"
+            )
         if self.distribution not in ("laplace", "gaussian"):
             raise ConfigError(
-                f"distribution must be 'laplace' or 'gaussian', not {self.distribution!r}"
+                f"distribution must be 'laplace' or 'gaussian', not {shown(self.distribution)}"
             )
 
     @property
@@ -180,15 +220,14 @@ class ReferenceConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("context", "hyperprior", "factorised"):
             raise ConfigError(
-                f"kind must be 'context', 'hyperprior' or 'factorised', not {self.kind!r}"
+                f"kind must be 'context', 'hyperprior' or 'factorised', not {shown(self.kind)}"
             )
         if len(self.trunk) not in (2, 3):
-            raise ConfigError(f"trunk has two or three channel counts, not {self.trunk}")
-        if any(width < 1 for width in (*self.trunk, self.latents, self.hyper)):
-            raise ConfigError("channel counts must be positive")
+            raise ConfigError(f"trunk has two or three channel counts, not {shown(self.trunk)}")
+        _require_channels(self, ("trunk", "latents", "hyper"))
         if self.distribution not in ("laplace", "gaussian"):
             raise ConfigError(
-                f"distribution must be 'laplace' or 'gaussian', not {self.distribution!r}"
+                f"distribution must be 'laplace' or 'gaussian', not {shown(self.distribution)}"
             )
 
 
@@ -334,11 +373,12 @@ def preset(name: str, **changes: Any) -> AnyConfig:
 
 
 def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
-    """A config dataclass from JSON values: lists become tuples, unknown names are refused."""
-    known = {field.name for field in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ConfigError(f"unknown {cls.__name__} fields: {', '.join(unknown)}")
+    """A config dataclass from JSON values: lists become tuples.
+
+    Raises `ConfigError` for names and types that do not belong there, whatever JSON they are.
+    """
+    if complaint := json_values.complaint(cls, values):
+        raise ConfigError(complaint)
     return cls(**{name: _tupled(value) for name, value in values.items()})
 
 
@@ -347,7 +387,12 @@ def _tupled(value: Any) -> Any:
 
 
 def model_from_dict(values: Mapping[str, Any]) -> AnyConfig:
-    """A model's configuration from JSON values: portable ones have knots, references a kind."""
+    """A model's configuration from JSON values: portable ones have knots, references a kind.
+
+    Raises `ConfigError` as `from_dict` does.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"a configuration is an object with named values, not {shown(values)}")
     if "kind" in values:
         return from_dict(ReferenceConfig, values)
     return from_dict(PortableConfig if "knots" in values else ModelConfig, values)

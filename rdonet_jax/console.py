@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import threading
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,10 @@ CACHE_BYTES = 2**28
 
 PROGRESS_DELAY = 2.0
 """Seconds that a command may take before it shows its progress."""
+
+
+_JOINERS = "\u200c\u200d"
+"""Invisible characters that words and emoji are written with."""
 
 
 class CommandError(Exception):
@@ -167,22 +172,49 @@ def _give_up(stream: TextIO) -> None:
         os.dup2(nothing.fileno(), stream.fileno())
 
 
+def escaped(text: str) -> str:
+    """A text for a line of a terminal, in which nothing is left that could command it.
+
+    File names and what files say of themselves may hold characters that move the cursor, hide what
+    stands before them or turn the direction of writing. They appear as Python would write them.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode() if _is_command(character) else character
+        for character in text
+    )
+
+
+def _is_command(character: str) -> bool:
+    kind = unicodedata.category(character)
+    return kind in ("Cc", "Cf", "Zl", "Zp") and character not in _JOINERS
+
+
 def say(text: str) -> None:
-    """Prints to standard output, whatever its encoding."""
+    """Prints lines to standard output, whatever its encoding, and `escaped` but for their ends."""
     encoding = sys.stdout.encoding or "utf-8"
+    text = "\n".join(map(escaped, text.split("\n")))
     with writing_output():
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
-def note(text: str) -> None:
-    """Prints to standard error, if that can be written to; exit codes speak for themselves."""
+def say_beside(text: str) -> None:
+    """Prints lines to standard error, `escaped` but for their ends, if that can be written to.
+
+    Otherwise nothing is said: exit codes speak for themselves.
+    """
+    text = "\n".join(map(escaped, text.split("\n")))
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
         _give_up(sys.stderr)
 
 
+def note(message: str, program: str = "rdonet") -> None:
+    """Prints one line to standard error, as `say_beside` does."""
+    say_beside(f"{program}: {' '.join(message.splitlines())}")
+
+
 def failed(message: str) -> int:
     """Prints the one line of an error; returns its exit code."""
-    note(f"rdonet: {' '.join(message.splitlines())}")
+    note(message)
     return 1

@@ -140,7 +140,7 @@ def read(path: Path) -> list[Curve]:
         values = json.loads(path.read_text())
     except OSError as error:
         raise CurveError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise CurveError(f"{path}: is no JSON: {error}") from error
     found = values if isinstance(values, list) else [values]
     if not found:

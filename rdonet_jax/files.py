@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from rdonet_jax import interrupts
+
 _PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -26,17 +28,15 @@ def replace(
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            if like is not None:  # before there is anything that not everybody may read
-                os.chmod(temporary, stat.S_IMODE(like.st_mode) & _PERMISSIONS)
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+    with interrupts.temporary_file(temporary) as file:
+        if like is not None:  # before there is anything that not everybody may read
+            os.chmod(temporary, stat.S_IMODE(like.st_mode) & _PERMISSIONS)
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
         if like is not None:
             os.utime(temporary, ns=(like.st_atime_ns, like.st_mtime_ns))
         elif target.exists():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

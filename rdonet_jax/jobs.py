@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from rdonet_jax import places
+from rdonet_jax import interrupts, places
 from rdonet_jax.commands import COMPRESSED_SUFFIX, PICTURE_SUFFIX, Done
 from rdonet_jax.console import CommandError, explained
 
@@ -70,15 +70,18 @@ class Summary(NamedTuple):
     done: int
     skipped: int
     failed: int
+    not_done: int  # not begun, or not ended, because of an interruption
     pixels: int
     size: int  # bytes of the compressed files
     seconds: float
+    interrupted: bool
 
     def words(self) -> str:
         """For people."""
         parts = [f"{self.done} files"]
         parts += [f"{self.skipped} were there already"] if self.skipped else []
         parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.not_done} not done"] if self.not_done else []
         if self.done:
             speed = SAMPLES * self.pixels / 1e6 / self.seconds
             parts.append(f"{self.size} bytes compressed, {8 * self.size / self.pixels:.3f} bpp")
@@ -230,15 +233,23 @@ def run(
     workers: int,
     tell: Callable[[Outcome], None],
     failed: Sequence[Failed] = (),
+    words: Callable[[Summary], str] = lambda summary: "",
 ) -> Summary:
     """Does all jobs, some at a time, and tells of each as it ends, and first of what has `failed`.
 
-    An interrupt lets those that are begun end, and no others begin.
+    An interrupt lets those that are begun end, and no others begin. A signal that ends the process
+    at once has the `words` of what came of it until then printed.
     """
     started = time.perf_counter()
     counts = {"done": 0, "skipped": 0, "failed": 0, "pixels": 0, "size": 0}
-    for outcome in itertools.chain(failed, _outcomes(jobs, work, force, workers)):
-        tell(outcome)
+    interrupted = False
+
+    def summary() -> Summary:
+        not_done = len(jobs) + len(failed) - counts["done"] - counts["skipped"] - counts["failed"]
+        seconds = time.perf_counter() - started
+        return Summary(**counts, not_done=not_done, seconds=seconds, interrupted=interrupted)
+
+    def count(outcome: Outcome) -> None:
         if isinstance(outcome, Failed):
             counts["failed"] += 1
         elif isinstance(outcome, Skipped):
@@ -247,13 +258,34 @@ def run(
             counts["done"] += 1
             counts["pixels"] += outcome[1].pixels
             counts["size"] += outcome[1].size
-    return Summary(**counts, seconds=time.perf_counter() - started)
+
+    with (
+        interrupts.gently("files that are begun are ended, no others are begun") as asked,
+        interrupts.last_words(lambda: words(summary()._replace(interrupted=True))),
+    ):
+        try:
+            outcomes = _outcomes(jobs, work, force, workers, asked)
+            for outcome in itertools.chain(failed, outcomes):
+                count(outcome)
+                tell(outcome)
+        except KeyboardInterrupt:
+            interrupted = True
+        interrupted = interrupted or asked()
+    return summary()
 
 
 def _outcomes(
-    jobs: Sequence[Job], work: Callable[[Job], Done], force: bool, workers: int
+    jobs: Sequence[Job],
+    work: Callable[[Job], Done],
+    force: bool,
+    workers: int,
+    stopping: Callable[[], bool],
 ) -> Iterator[Outcome]:
-    def one(job: Job) -> Outcome:
+    """What comes of jobs, but for those that were not begun when it was `stopping`."""
+
+    def one(job: Job) -> Outcome | None:
+        if stopping():
+            return None
         if not force and os.path.exists(job.target):
             return Skipped(job)
         try:
@@ -268,10 +300,11 @@ def _outcomes(
             return Failed(job, f"{job.source}: fails in an unforeseen way: {error!r}")
 
     if workers == 1:  # in the main thread, which an interrupt reaches in the middle of a job
-        yield from map(one, jobs)
+        yield from filter(None, map(one, jobs))
         return
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers))
         stack.callback(pool.shutdown, cancel_futures=True)
         for future in as_completed([pool.submit(one, job) for job in jobs]):
-            yield future.result()
+            if outcome := future.result():
+                yield outcome

@@ -49,16 +49,20 @@ def packed(path: str, kernel: np.ndarray, steps: np.ndarray) -> dict[str, np.nda
     return {f"{path}/{name}": part for name, part in zip(PARTS, parts, strict=True)}
 
 
+def path_of(key: str) -> str | None:
+    """The path of the kernel that a tensor of a file is a part of; None if it is no such part."""
+    path, _, part = key.rpartition("/")
+    return path if path and part in PARTS else None
+
+
 def unpacked(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Tensors of a file with all packed kernels as float32 arrays.
 
     Raises `ValueError` for parts that do not belong together.
     """
-    ends = tuple(f"/{name}" for name in PARTS)
-    result = {path: values for path, values in flat.items() if not path.endswith(ends)}
-    paths = {path.rpartition("/")[0] for path in flat if path.endswith(ends)}
-    for path in sorted(paths):
-        steps, shape, folded = (flat.get(path + end) for end in ends)
+    result = {key: values for key, values in flat.items() if path_of(key) is None}
+    for path in sorted({*map(path_of, flat)} - {None}):
+        steps, shape, folded = (flat.get(f"{path}/{part}") for part in PARTS)
         if steps is None or shape is None or folded is None:
             raise ValueError(f"{path} is not whole")
         result[path] = _kernel(path, steps, shape, folded)
@@ -76,7 +80,8 @@ def _kernel(path: str, steps: np.ndarray, shape: np.ndarray, folded: np.ndarray)
         raise ValueError(f"{path} has bytes left over")
     numbers = (low.astype(np.int32) | high.astype(np.int32) << 8).reshape(sides)
     numbers = np.where(numbers & 1, -(numbers >> 1) - 1, numbers >> 1)
-    return numbers.astype(np.float32) * steps.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # whether they are finite is to be checked
+        return numbers.astype(np.float32) * steps.astype(np.float32)
 
 
 def _deflated(values: np.ndarray) -> bytes:

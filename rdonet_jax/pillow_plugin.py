@@ -34,8 +34,8 @@ class RDOImageFile(ImageFile.ImageFile):
     format_description = "RDONet"
 
     def _open(self) -> None:
-        self._data = self.fp.read()
         try:
+            self._data = bitstream.read(self.fp)
             header, sections = bitstream.parse(self._data)
             along = attachments.fields(sections)
         except bitstream.FormatError as error:

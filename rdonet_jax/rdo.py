@@ -104,10 +104,10 @@ def encode(
 ) -> Optimised:
     """Compresses a picture, or pixels alone, with a partition by `plan`.
 
-    Partitions are chosen by its colours in 8 bits, whatever form it has.
-    An interrupt (Ctrl-C) in the middle of a search ends it, and the best so far is coded. With no
-    pass the picture is reconstructed only if asked for. Raises `PartitionError` and `EncodeError`
-    as `codec.encode` and `require_masks` do.
+    Partitions are chosen by its colours in 8 bits, whatever form it has. With no pass the picture
+    is reconstructed only if asked for. An interrupt (Ctrl-C) in the middle of a search ends it, and
+    the best so far is coded; so does a `KeyboardInterrupt` that `report` raises at a step of the
+    search. Raises `PartitionError` and `EncodeError` as `codec.encode` and `require_masks` do.
     """
     require_masks(model, plan)
     codec.checked_size(model.config, image)
@@ -147,6 +147,11 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
     start = start_of(model, image, plan.init, quality, prices)
     *_, best = search.fast(prices, start, plan.passes)
     return best.partition
+
+
+def is_of_search(step: str) -> bool:
+    """Whether a step that `encode` reports is one of the search."""
+    return step in _colour_steps(MOST_PASSES)
 
 
 def _found(

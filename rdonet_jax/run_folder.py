@@ -87,7 +87,7 @@ class Run:
             )
         except KeyError as error:
             raise RunError(f"{folder}: {CONFIG_FILE} has no entry {error}") from error
-        except (OSError, AttributeError, TypeError, ValueError) as error:
+        except (OSError, AttributeError, RecursionError, TypeError, ValueError) as error:
             raise RunError(f"{folder}: holds no training run ({error})") from error
 
 

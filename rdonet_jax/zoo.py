@@ -29,17 +29,16 @@ import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as serialise
 
-from rdonet_jax import bitstream, entropy, files, packing
-from rdonet_jax.config import AnyConfig, model_from_dict
+from rdonet_jax import bitstream, entropy, files, packing, weights_file
+from rdonet_jax.config import AnyConfig
 from rdonet_jax.entropy import CdfTables
+from rdonet_jax.json_values import shortened, shown
 from rdonet_jax.models import families
+from rdonet_jax.weights_file import METADATA_KEY, WeightsError
 
 SUFFIX = ".safetensors"
 HASH_BYTES = 8
 """Of the SHA-256, in the name of a weights file."""
-METADATA_KEY = "rdonet_jax"
-"""The one entry of the file's metadata (the format does not keep the order of several): JSON."""
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TABLES = ("tables/cumulative", "tables/entries", "tables/offsets")
 """Integers in the file of a model that stores its tables: the cumulative counts of all tables in a
@@ -122,47 +121,59 @@ def whole_training(record: Mapping[str, Any]) -> Mapping[str, Any]:
 def config_of(path: Path) -> AnyConfig:
     """The configuration in a weights file, without its weights. Raises `ZooError`."""
     with _opened(path) as tensors:
-        return model_from_dict(_metadata(tensors)["config"])
+        return weights_file.metadata(tensors).config
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A weights file; whatever it does not hold as it should ends in `ZooError`."""
+    with _explained(path), safetensors.safe_open(path, framework="numpy") as tensors:
+        yield tensors
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        with safetensors.safe_open(path, framework="numpy") as tensors:
-            yield tensors
+        yield
+    except WeightsError as error:
+        raise ZooError(f"{path}: is no weights file of rdonet_jax: {error}") from error
+    except OSError as error:
+        raise ZooError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ZooError(f"{path}: is no weights file of rdonet_jax ({error})") from error
+        cause = shortened(str(error))
+        raise ZooError(f"{path}: is no weights file of rdonet_jax ({cause})") from error
 
 
-def _metadata(tensors: Any) -> Mapping[str, Any]:
-    return json.loads(tensors.metadata()[METADATA_KEY])
+def _digest(path: Path) -> bytes:
+    """The hash of a file that is named by it. Raises `ZooError` for any other."""
+    with _explained(path):
+        digest = weights_file.digest_of(path)
+    found, claimed = digest[:HASH_BYTES].hex(), name_and_hash(path)[1]
+    if claimed != found:
+        raise ZooError(f"{path}: damaged or renamed, its hash is {found}, not {shown(claimed)}")
+    return digest
 
 
 def _read(path: Path, is_own: bool) -> Model:
     """The model of a file. The shapes in one of the package's own are taken for granted: to know
     those of a configuration takes a second."""
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).digest()
-    found, claimed = digest[:HASH_BYTES].hex(), name_and_hash(path)[1]
-    if claimed != found:
-        raise ZooError(f"{path}: damaged or renamed, its hash is {found}, not {claimed}")
+    digest = _digest(path)
     with _opened(path) as tensors:
+        name, config, record = weights_file.metadata(tensors)
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise WeightsError(
+                f"it holds a model of the name {shown(name)}, which no model may have"
+            )
+        if not is_own:
+            others = _TABLES if families.stores_tables(config) else ()
+            room = families.table_count(config) * entropy.TOTAL
+            weights_file.require_network(tensors, _shapes(config), others, room)
         flat = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
         flat = packing.unpacked(flat)
-        metadata = _metadata(tensors)
-        config = model_from_dict(metadata["config"])
-        name, record = metadata["name"], metadata["record"]
-        expected = None if is_own else _shapes(config)
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ZooError(f"{path}: holds a model of the name {name!r}, which no model may have")
     try:
         tables = _taken_tables(config, flat)
     except ValueError as error:
         raise ZooError(f"{path}: holds no tables for a range coder: {error}") from error
-    found_shapes = {key: value.shape for key, value in flat.items()}
-    if expected is not None and (wrong := _difference(found_shapes, expected)):
-        raise ZooError(f"{path}: does not hold the network of its configuration: {wrong}")
     if not all(np.isfinite(value).all() for value in flat.values()):
         raise ZooError(f"{path}: has weights that are not finite")
     # Placed on the device here, once: every compiled step would do it anew otherwise. As they are:
@@ -222,20 +233,6 @@ def _shapes(config: AnyConfig) -> Mapping[str, tuple[int, ...]]:
     """The shapes of a network's parameters by their path."""
     tree = jax.eval_shape(functools.partial(families.initialise, config), jax.random.key(0))
     return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
-
-
-def _difference(
-    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
-) -> str | None:
-    """Words for the first parameter, by name, that is missing, unknown or of another shape."""
-    for name in sorted({*found, *expected}):
-        if name not in found:
-            return f"{name} is missing"
-        if name not in expected:
-            return f"{name} is unknown to it"
-        if found[name] != expected[name]:
-            return f"{name} has the shape {list(found[name])}, not {list(expected[name])}"
-    return None
 
 
 def save(

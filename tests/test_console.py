@@ -104,6 +104,19 @@ def test_names_print_in_every_encoding(monkeypatch, encoding):
     assert written.getvalue().endswith(b"\\udcff\n")
 
 
+def test_control_characters_are_shown_as_such_and_letters_as_they_are():
+    assert console.escaped("a\x1b[2J\r\x00\x9b\n\t") == r"a\x1b[2J\r\x00\x9b\n\t"
+    assert console.escaped("\u202egpj\u2066\u2028\ufeff") == r"\u202egpj\u2066\u2028\ufeff"
+    plain = "d\u00e9j\u00e0 \u4e2d\u6587 \u0645\u06cc\u200c\u062e \U0001f469\u200d\U0001f52c \udcff"
+    assert console.escaped(plain) == plain
+
+
+def test_the_ends_of_lines_stay(capsys):
+    console.say("one\ntwo\x1b")
+    console.note("one\ntwo\x1b")
+    assert capsys.readouterr() == ("one\ntwo\\x1b\n", "rdonet: one two\\x1b\n")
+
+
 CHATTY = """
 import logging, sys, warnings
 from rdonet_jax import cli, images, picture_reader

@@ -83,7 +83,7 @@ def test_a_failed_overwrite_leaves_the_old_file(refusal, bundle, monkeypatch):
         ("x" * 256, ["a.png", "x" * 256], "cannot be written: File name too long"),
         ("no model 'large'", ["a.png", "--model", "large"], "bundled are: standard, tiny"),
         ("no model 'd'", ["a.png", "--model", "d"], "it is no weights file"),
-        ("b.rdo", ["a.png", "--model", "b.rdo"], "damaged or renamed"),
+        ("b.rdo", ["a.png", "--model", "b.rdo"], "is no weights file of rdonet_jax"),
         ("d", ["a.png", "--mask", "d"], "cannot be read: Is a directory"),
     ],
 )
@@ -181,6 +181,16 @@ def test_a_file_name_of_two_lines_makes_an_error_of_one(rdonet):
     assert rdonet("info", "two\nlines") == (
         1, "", "rdonet: two lines: No such file or directory\n"
     )  # fmt: skip
+
+
+def test_a_name_cannot_command_the_terminal(rdonet, compressed):
+    name = "\x1b[31m\u202egpj\x07.rdo"
+    shown = "\\x1b[31m\\u202egpj\\x07.rdo"
+    assert rdonet("info", name).err == f"rdonet: {shown}: No such file or directory\n"
+    Path(name).write_bytes(compressed)
+    assert rdonet("info", name).out.startswith(f"{shown}: 90x100 pixels")
+    Path("two\nlines").write_bytes(compressed)
+    assert rdonet("info", "two\nlines").out.startswith("two\\nlines: 90x100 pixels")
 
 
 # Masks
