@@ -4,7 +4,7 @@ On CPUs, newer jaxlibs hand sums and products to YNNPACK. That of JAX 0.10.2 com
 there, without a word, and convolutions with few channels take 2 to 4 times as long. So on CPUs it
 is switched off, by an option that goes with each function. XLA_FLAGS would reach the compiled
 functions of others as well. But XLA reads them only once, so they do nothing for a caller who has
-used JAX before; a process whose jaxlib lacks one of them is ended; and child processes inherit them.
+used JAX before; a process whose jaxlib lacks one of them ends; and child processes inherit them.
 
 Nothing is decided before the first call, since importing the package must not start a backend:
 accelerators get no options, nor do jaxlibs that lack them.
@@ -24,6 +24,7 @@ from typing import Any
 
 import jax
 import jax.extend.core
+from jax.experimental import multihost_utils
 
 CPU_OPTIONS: Mapping[str, str] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """What XLA may hand to YNNPACK: nothing."""
@@ -117,23 +118,26 @@ class FixedShapes:
     def compiled(self, *arguments: Any) -> jax.stages.Compiled:
         """What runs; it knows its memory and what it costs. Compiled when first asked for."""
         if self._compiled is None:
-            self._compiled = _compile(self.function.lower(*arguments))
+            self._compiled = self.function.lower(*arguments).compile(compiler_options=options())
             self._ready()
         return self._compiled
 
     def __call__(self, *arguments: Any) -> Any:
         compiled = self.compiled(*arguments)
-        if jax.process_count() > 1:
-            # What is compiled takes the arrays of all hosts; pmap makes them from this one's, and
-            # finds the rest in JAX's cache.
-            return self.function(*arguments)
-        return compiled(*arguments)
+        if jax.process_count() == 1:
+            return compiled(*arguments)
+        # What is compiled takes the arrays of all hosts; pmap makes them from this one's, and finds
+        # the rest in JAX's cache. It takes no options.
+        return _on_all_hosts(compiled, arguments) if options() else self.function(*arguments)
 
 
-def _compile(lowered: Any) -> jax.stages.Compiled:
-    if jax.process_count() > 1:
-        return lowered.compile()
-    return lowered.compile(compiler_options=options())
+def _on_all_hosts(compiled: jax.stages.Compiled, arguments: tuple[Any, ...]) -> Any:
+    """Runs a pmapped function on this host's arrays, together with the other hosts."""
+    taken, given = compiled.input_shardings[0], compiled.output_shardings
+    mesh = jax.tree_util.tree_leaves(taken)[0].mesh
+    specs = functools.partial(jax.tree_util.tree_map, lambda sharding: sharding.spec)
+    whole = multihost_utils.host_local_array_to_global_array(arguments, mesh, specs(taken))
+    return multihost_utils.global_array_to_host_local_array(compiled(*whole), mesh, specs(given))
 
 
 def pmap(
