@@ -25,6 +25,7 @@ from typing import Any
 import jax
 import jax.extend.core
 from jax.experimental import multihost_utils
+from jax.sharding import PartitionSpec
 
 CPU_OPTIONS: Mapping[str, str] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """What XLA may hand to YNNPACK: nothing."""
@@ -135,9 +136,17 @@ def _on_all_hosts(compiled: jax.stages.Compiled, arguments: tuple[Any, ...]) -> 
     """Runs a pmapped function on this host's arrays, together with the other hosts."""
     taken, given = compiled.input_shardings[0], compiled.output_shardings
     mesh = jax.tree_util.tree_leaves(taken)[0].mesh
-    specs = functools.partial(jax.tree_util.tree_map, lambda sharding: sharding.spec)
-    whole = multihost_utils.host_local_array_to_global_array(arguments, mesh, specs(taken))
-    return multihost_utils.global_array_to_host_local_array(compiled(*whole), mesh, specs(given))
+    whole = multihost_utils.host_local_array_to_global_array(arguments, mesh, _specs(taken))
+    return multihost_utils.global_array_to_host_local_array(compiled(*whole), mesh, _specs(given))
+
+
+def _specs(shardings: Any) -> Any:
+    """The axes over which each array lies. An argument that is not used has no sharding."""
+    return jax.tree_util.tree_map(
+        lambda sharding: PartitionSpec() if sharding is None else sharding.spec,
+        shardings,
+        is_leaf=lambda leaf: leaf is None,
+    )
 
 
 def pmap(
