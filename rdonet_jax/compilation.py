@@ -12,7 +12,7 @@ accelerators get no options, nor do jaxlibs that lack them.
 XLA compiles what a function calls together with it, by the options of the outermost one. So a
 function made here counts as one of plain JAX inside `jax.jit`, `jax.grad` or `jax.vmap`; use
 `jit(jax.grad(f))` of this module for the right numbers of JAX 0.10.2. Operations outside of any
-compiled function are compiled one by one. The package has none there that add or multiply much.
+compiled function are compiled one by one, without these options. The package has no sums there.
 """
 
 from __future__ import annotations

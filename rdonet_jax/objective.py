@@ -84,6 +84,7 @@ def mse(x: jax.Array, x_hat: jax.Array) -> jax.Array:
     return jnp.mean(jnp.square(x - x_hat), axis=(-3, -2, -1))
 
 
+@compilation.jit
 def psnr(x: jax.Array, x_hat: jax.Array) -> jax.Array:
     """Peak signal-to-noise ratio in dB of the MSE over all three channels; inf for equal pictures.
 
