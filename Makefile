@@ -1,4 +1,7 @@
-# Everything happens in a virtual environment of exact versions: those with the newest JAX, or, with
+# Everything happens in a virtual environment of exact versions: those with the newest JAX that runs on
+# Python 3.11, or, with
+#   make PYTHON=python3.12 VENV=.venv-py312 REQUIREMENTS=requirements-py312.txt test
+# those with the newest JAX (Python 3.12 and newer), or, with
 #   make VENV=.venv-tfc REQUIREMENTS=requirements.txt test
 # those with TensorFlow Compression (Python 3.11 or 3.12). TESTS are arguments of pytest.
 PYTHON ?= python3

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from originals import PICTURES_HELP, load_pictures
 
-from rdonet_jax import objective, partition, zoo
+from rdonet_jax import compilation, objective, partition, zoo
 from rdonet_jax.config import QUALITY_SEGMENT
 from rdonet_jax.models import families, hyperpriors
 
@@ -32,7 +32,7 @@ SIDE = 512
 def rate(model: zoo.Model, x: jax.Array) -> Callable[[Any, int], float]:
     """Mean log bpp of pictures [N, H, W, 3] by parameters and quality."""
 
-    @jax.jit
+    @compilation.jit
     def measured(params: Any, quality: jax.Array) -> jax.Array:
         chosen = families.variance_partition(model.config, x, quality)
         masks = partition.level_masks(chosen)

@@ -23,7 +23,7 @@ import numpy as np
 from dead_zone import priced
 from originals import PICTURES_HELP, load_pictures
 
-from rdonet_jax import codec, entropy, exact, partition, zoo
+from rdonet_jax import codec, compilation, entropy, exact, partition, zoo
 from rdonet_jax.models import families, portable
 
 QUALITIES = (0, 25, 50, 75, 100)
@@ -56,7 +56,7 @@ def rates(model: zoo.Model, originals: list[np.ndarray], quality: float) -> np.n
     """Bits per pixel of each picture, with masks as files have them."""
     number = codec.stream_quality(model.config, quality)
 
-    @jax.jit
+    @compilation.jit
     def bits(params, x, masks):
         coded = families.code(model.config, params, x, masks, jnp.full(1, number))
         return sum(jnp.sum(m) for m in (*coded.y_bits, *coded.z_bits))

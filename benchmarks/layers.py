@@ -5,8 +5,8 @@
 Strided: directly, and as a 3×3 convolution over space-to-depth blocks. Transposed: over the input
 with zeros in between, and as a 3×3 convolution followed by depth-to-space. Stride 1: directly.
 Milliseconds of the forward pass, and of forward and backward together, for g_a, g_s and the prior
-of y at the three levels, on 8 crops of 256×256; all forms are checked to be equal first. The
-convolutions of `layers.py` are compiled as a training step is.
+of y at the three levels, on 8 crops of 256×256; all forms are checked to be equal first, and
+compiled as a training step is.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def milliseconds(function: Callable, repeats: int, *arguments: jax.Array) -> flo
 def compare(title: str, shape: tuple[int, ...], out: int, forms: dict[str, Layer], n: int) -> None:
     x = jax.random.normal(jax.random.key(0), shape)
     kernel = jax.random.normal(jax.random.key(1), (5, 5, shape[-1], out)) / shape[-1]
-    results = [jax.jit(form)(x, kernel) for form in forms.values()]
+    results = [compilation.jit(form)(x, kernel) for form in forms.values()]
     for result in results[1:]:
         np.testing.assert_allclose(result, results[0], atol=1e-3)
     for name, form in forms.items():
@@ -87,9 +87,8 @@ def compare(title: str, shape: tuple[int, ...], out: int, forms: dict[str, Layer
             y, pull_back = jax.vjp(f, x, k)
             return y, pull_back(y)
 
-        compiled = compilation.FixedShapes if name == OURS else jax.jit
-        forward = milliseconds(compiled(jax.jit(form)), n, x, kernel)
-        both = milliseconds(compiled(jax.jit(gradients)), n, x, kernel)
+        forward = milliseconds(compilation.jit(form), n, x, kernel)
+        both = milliseconds(compilation.jit(gradients), n, x, kernel)
         print(f"{title:<36}{name:<18}{forward:>9.1f}{both:>12.1f}", flush=True)
 
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from training_steps import Trainer
 
-from rdonet_jax import config, data, macs, pictures, training_config
+from rdonet_jax import compilation, config, data, macs, pictures, training_config
 
 GIB = 2**30
 PRECISIONS = ("float32", "bfloat16")
@@ -63,7 +63,7 @@ def best_seconds(function: Callable[[], object]) -> float:
     return min(seconds)
 
 
-@functools.partial(jax.jit, static_argnames="precision")
+@functools.partial(compilation.jit, static_argnames="precision")
 def _chain(a: jax.Array, precision: str) -> jax.Array:
     """Products one after the other, of numbers that keep their size."""
     return jax.lax.fori_loop(0, PRODUCTS, lambda _, x: jnp.dot(x, a, precision=precision), a)
@@ -79,7 +79,7 @@ def bandwidth() -> float:
     """Bytes per second, read and written, of an operation on every element of a large array."""
     size = BANDWIDTH_BYTES.get(jax.default_backend(), 2 * GIB)
     x = jnp.zeros(size // 4, jnp.float32)
-    add = jax.jit(lambda v: v + 1)
+    add = compilation.jit(lambda v: v + 1)
     return 2 * size / best_seconds(lambda: add(x))
 
 

@@ -18,6 +18,7 @@ from rdonet_jax import (
     attachments,
     bitstream,
     coder,
+    compilation,
     content,
     fixed_codec,
     memory,
@@ -132,7 +133,7 @@ def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | Non
     return found
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def _variance_partition(
     config: AnyConfig, pixels: jax.Array, quality: jax.Array | None
 ) -> Partition:

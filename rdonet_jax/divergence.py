@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rdonet_jax import checkpoints, data, files, hosts, training
+from rdonet_jax import checkpoints, compilation, data, files, hosts, training
 from rdonet_jax.config import AnyConfig
 from rdonet_jax.training_config import TrainingConfig
 
@@ -66,7 +66,7 @@ def _losses(
     model: AnyConfig, config: TrainingConfig, state: training.TrainState, batch: data.Batch
 ) -> list[training.CropLosses]:
     """The losses of each crop as the step saw them, one crop at a time to save memory."""
-    one = jax.jit(training.crop_losses, static_argnums=(0, 1))
+    one = compilation.jit(training.crop_losses, static_argnums=(0, 1))
     found = []
     for number in range(len(batch.numbers)):
         crop = jax.tree_util.tree_map(lambda leaf, n=number: leaf[n : n + 1], batch)

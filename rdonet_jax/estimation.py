@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rdonet_jax import codec, measures, objective, partition, rdo
+from rdonet_jax import codec, compilation, measures, objective, partition, rdo
 from rdonet_jax.config import AnyConfig
 from rdonet_jax.measures import Evaluated, EvaluationError, Picture
 from rdonet_jax.models import families
@@ -120,7 +120,7 @@ def estimate_pictures(
     ]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def estimate_batch(
     config: AnyConfig,
     params: Any,

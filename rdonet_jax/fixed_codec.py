@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import bitstream, entropy, hyper_coding, objective, partition, walk
+from rdonet_jax import bitstream, compilation, entropy, hyper_coding, objective, partition, walk
 from rdonet_jax.coder import Run
 from rdonet_jax.config import ModelConfig
 from rdonet_jax.models import causal, rdonet
@@ -33,14 +33,14 @@ def this_platform() -> str:
     return name[: bitstream.MAX_PLATFORM]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def analyse(config: ModelConfig, params: Any, pixels: jax.Array) -> tuple[jax.Array, ...]:
     """Padded pixels uint8 or uint16 [1, H, W, 3] -> encoder features by level."""
     x = objective.from_integers(pixels)
     return rdonet.network(config).apply({"params": params}, x, method="analyse")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def propose(
     config: ModelConfig, level: int, params: Any, e: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -50,7 +50,7 @@ def propose(
     return y, jnp.round(z)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def predict(
     config: ModelConfig, level: int, params: Any, z_hat: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -59,13 +59,13 @@ def predict(
     return prior.mu, entropy.scale_index(prior.scale, config.distribution)
 
 
-@jax.jit
+@compilation.jit
 def quantise(y: jax.Array, mu: jax.Array) -> jax.Array:
     """The symbols round(y - mu), as float32 integers; encoder only."""
     return jnp.round(y - mu)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def advance(
     config: ModelConfig,
     level: int,
@@ -79,7 +79,7 @@ def advance(
     return rdonet.network(config).apply({"params": params}, level, y_hat, state, method="merge")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def synthesise(config: ModelConfig, deep: bool, params: Any, state: jax.Array) -> jax.Array:
     """The state after level 0 -> padded pixels uint8 [1, H, W, 3], or uint16 if `deep`."""
     x_hat = rdonet.network(config).apply({"params": params}, state, method="synthesise")

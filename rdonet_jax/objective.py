@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rdonet_jax import compilation
 from rdonet_jax.config import PortableConfig
 from rdonet_jax.training_config import CHOICES
 
@@ -83,6 +84,7 @@ def mse(x: jax.Array, x_hat: jax.Array) -> jax.Array:
     return jnp.mean(jnp.square(x - x_hat), axis=(-3, -2, -1))
 
 
+@compilation.jit
 def psnr(x: jax.Array, x_hat: jax.Array) -> jax.Array:
     """Peak signal-to-noise ratio in dB of the MSE over all three channels; inf for equal pictures.
 
@@ -91,7 +93,7 @@ def psnr(x: jax.Array, x_hat: jax.Array) -> jax.Array:
     return -10.0 * jnp.log10(mse(x, x_hat))
 
 
-@functools.partial(jax.jit, static_argnames="levels")
+@functools.partial(compilation.jit, static_argnames="levels")
 def ms_ssim(x: jax.Array, x_hat: jax.Array, levels: int = 5) -> jax.Array:
     """Multi-scale structural similarity, at most 1: of each channel, then the mean over RGB.
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax import exact, objective
+from rdonet_jax import compilation, exact, objective
 from rdonet_jax.config import LEVELS, PortableConfig
 from rdonet_jax.models import exact_prior, portable
 
@@ -26,7 +26,7 @@ class AtQuality(NamedTuple):
     z_index: jax.Array  # int32 [·], scale indices of the channels of z
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple[AtQuality, ...]:
     """By level, for the quality int32 [1]."""
 
@@ -43,14 +43,14 @@ def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple
     return _apply(config, params, method=every_level)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def analyse(config: PortableConfig, params: Any, pixels: jax.Array, extent: jax.Array) -> jax.Array:
     """Pixels uint8 or uint16 [1, 16 n, 16 n, 3] -> e[0] [1, n, n, C]."""
     x = objective.from_integers(pixels)
     return _apply(config, params, x, extent, method="finest_feature")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def coarsen(
     config: PortableConfig, level: int, params: Any, e: jax.Array, extent: jax.Array
 ) -> jax.Array:
@@ -58,7 +58,7 @@ def coarsen(
     return _apply(config, params, level, e, extent, method="feature")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def propose(
     config: PortableConfig,
     level: int,
@@ -74,7 +74,7 @@ def propose(
     return y * exact.powers(gains)[:, None, None], z
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def know(
     config: PortableConfig,
     level: int,
@@ -95,7 +95,7 @@ def know(
     return _apply(config, params, level, z, coarser, hats, method="known").astype(jnp.int8)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def predict(
     config: PortableConfig,
     level: int,
@@ -115,7 +115,7 @@ def predict(
     return mu[0, 0].astype(jnp.int16), index[0, 0].astype(jnp.uint8)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def settle(
     config: PortableConfig,
     level: int,
@@ -139,7 +139,7 @@ def settle(
     return embedded[0, 0].astype(jnp.int8), corrected[0, 0]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def hand_on(
     config: PortableConfig,
     level: int,
@@ -156,7 +156,7 @@ def hand_on(
     return _apply(config, params, level, d, extent, method="hand_on")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def synthesise(
     config: PortableConfig,
     deep: bool,

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import codec, content, memory, objective, partition, tree_coding, zoo
+from rdonet_jax import codec, compilation, content, memory, objective, partition, tree_coding, zoo
 from rdonet_jax.config import AnyConfig
 from rdonet_jax.models import families
 from rdonet_jax.objective import Weights
@@ -145,12 +145,12 @@ class Prices:
         return weight * local, weight * (1.0 - product)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def _features(config: AnyConfig, params: Any, pixels: jax.Array) -> tuple[jax.Array, ...]:
     return families.analyse(config, params, pixels.astype(jnp.float32) / 255.0)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def _maps(
     config: AnyConfig,
     with_similarity: bool,
@@ -187,7 +187,7 @@ def _maps(
     return jax.lax.fori_loop(0, count, step, empty)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def _distortion(
     with_similarity: bool, pixels: jax.Array, decoded: jax.Array, size: jax.Array
 ) -> tuple[jax.Array, jax.Array]:

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import entropy, objective, partition, walk
+from rdonet_jax import compilation, entropy, objective, partition, walk
 from rdonet_jax.coder import Run
 from rdonet_jax.config import ReferenceConfig
 from rdonet_jax.models import context, reference
@@ -34,32 +34,32 @@ def _apply(config: ReferenceConfig, params: Any, method: str, *arguments: Any) -
     return reference.network(config).apply({"params": params}, *arguments, method=method)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def analyse(config: ReferenceConfig, params: Any, pixels: jax.Array) -> jax.Array:
     """Padded pixels uint8 or uint16 [1, H, W, 3] -> y [1, h, w, M]; encoder only."""
     return _apply(config, params, "analyse", objective.from_integers(pixels))[0]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def propose(config: ReferenceConfig, params: Any, y: jax.Array) -> jax.Array:
     """Rounded z [1, h/4, w/4, N]; encoder only."""
     return jnp.round(_apply(config, params, "hyper_analyse", y))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def conditions(config: ReferenceConfig, params: Any, z_hat: jax.Array) -> jax.Array:
     """What z_hat, int32, tells of y, [1, h, w, 2 M]."""
     return _apply(config, params, "conditions", z_hat.astype(jnp.float32))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def predict(config: ReferenceConfig, params: Any, known: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Without a context: mu of y and the index of its scale's table, [1, h, w, M]."""
     prior = _apply(config, params, "prior", known)
     return prior.mu, entropy.scale_index(prior.scale, config.distribution)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def predict_front(
     config: ReferenceConfig, params: Any, known: jax.Array, frame: jax.Array, number: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -70,13 +70,13 @@ def predict_front(
     return prior.mu, entropy.scale_index(prior.scale, config.distribution)
 
 
-@jax.jit
+@compilation.jit
 def quantise(y: jax.Array, mu: jax.Array) -> jax.Array:
     """The symbols round(y - mu), as float32 integers; encoder only."""
     return jnp.round(y - mu)
 
 
-@functools.partial(jax.jit, static_argnums=2)
+@functools.partial(compilation.jit, static_argnums=2)
 def quantise_front(
     y: jax.Array, mu: jax.Array, grid: tuple[int, int], number: jax.Array
 ) -> jax.Array:
@@ -84,7 +84,7 @@ def quantise_front(
     return jnp.round(context.values_at(y, context.front(number, grid)) - mu)
 
 
-@functools.partial(jax.jit, static_argnums=3)
+@functools.partial(compilation.jit, static_argnums=3)
 def place(
     frame: jax.Array, mu: jax.Array, symbols: jax.Array, grid: tuple[int, int], number: jax.Array
 ) -> jax.Array:
@@ -93,7 +93,7 @@ def place(
     return context.placed(frame, at, mu + symbols.astype(jnp.float32))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1))
 def synthesise(config: ReferenceConfig, deep: bool, params: Any, y_hat: jax.Array) -> jax.Array:
     """y_hat [1, h, w, M] -> padded pixels uint8 [1, H, W, 3], or uint16 if `deep`."""
     x_hat = _apply(config, params, "synthesise", y_hat)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from rdonet_jax import data, training
+from rdonet_jax import compilation, data, training
 from rdonet_jax.config import ConfigError
 from rdonet_jax.pictures import Pictures, in_threads
 from rdonet_jax.training_config import TrainingConfig
@@ -126,7 +126,7 @@ def cut(pool: Pool, config: TrainingConfig, step: jax.Array, numbers: jax.Array)
     return jax.vmap(one)(numbers)
 
 
-@functools.partial(jax.jit, static_argnums=1)
+@functools.partial(compilation.jit, static_argnums=1)
 def _picture_of(pool: Pool, config: TrainingConfig, step: int, number: int) -> jax.Array:
     return _drawn(pool, config, step, number).picture
 
@@ -151,7 +151,7 @@ class Reader:
         self._places = pool._replace(pixels=pool.pixels[:0])  # what tells where crops come from
         numbers = np.split(np.arange(config.batch_size, dtype=np.int32), hosts)[host]
         self._numbers = training.shard(numbers)
-        self._cut = jax.pmap(
+        self._cut = compilation.pmap(
             lambda pool, step, numbers: cut(pool, config, step, numbers), in_axes=(0, None, 0)
         )
 

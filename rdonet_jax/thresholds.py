@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import partition, rdo, search
+from rdonet_jax import compilation, partition, rdo, search
 from rdonet_jax.prices import Prices
 from rdonet_jax.zoo import Model
 
@@ -59,7 +58,7 @@ def samples(
     gains = search.gains(prices, best)
     height, width = image.shape[:2]
     padded = partition.pad_picture(image)[0].astype(np.float32) / 255.0
-    variances = partition.block_variances(jnp.asarray(padded))
+    variances = compilation.jit(partition.block_variances)(padded)
     is_open = np.ones_like(best.partition.split64), np.kron(best.partition.split64, np.ones((2, 2)))
     parts = []
     for variance, gain, known, side in zip(variances, gains, is_open, (64, 32), strict=True):

@@ -288,7 +288,7 @@ def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
     """
     step = functools.partial(device_step, model, config)
     ready = functools.partial(hosts.wait_for_all, "compiled step")
-    return compilation.FixedShapes(jax.pmap(step, axis_name=AXIS, donate_argnums=(0,)), ready)
+    return compilation.pmap(step, ready, axis_name=AXIS, donate_argnums=(0,))
 
 
 def replicate(state: Any) -> Any:
@@ -300,7 +300,7 @@ def replicate(state: Any) -> Any:
     stacked = jax.tree_util.tree_map(
         lambda leaf: np.broadcast_to(np.asarray(leaf), (devices, *np.shape(leaf))), state
     )
-    return jax.pmap(lambda leaf: leaf, axis_name=AXIS)(stacked)
+    return compilation.pmap(lambda leaf: leaf, axis_name=AXIS)(stacked)
 
 
 def unreplicate(state: Any) -> Any:

@@ -80,7 +80,7 @@ def make(
 
     count = len(crops)
     ready = functools.partial(hosts.wait_for_all, "compiled validation")
-    summed = compilation.FixedShapes(jax.pmap(batch_sums, axis_name=AXIS), ready)
+    summed = compilation.pmap(batch_sums, ready, axis_name=AXIS)
     batches = [shard(batch) for batch in _batches(crops, config.batch_size)]
 
     def validate(params: Any) -> Validation:
@@ -103,7 +103,7 @@ def _batches(crops: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]
     return [(filled[s : s + share], numbers[s : s + share]) for s in starts]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def _previewed(model: AnyConfig, params: Any, crops: jax.Array) -> tuple[jax.Array, ...]:
     _, _, chosen, coded = _walked(model, params, crops, jnp.arange(len(crops)))
     masks = partition.level_masks(chosen)

@@ -44,7 +44,7 @@ def start(*arguments, **options):
 
 def finish(process):
     """Exit code and standard error."""
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=1800)
     return process.returncode, err
 
 

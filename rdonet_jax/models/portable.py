@@ -26,7 +26,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import coding_cost, entropy, exact, lapped, ops, packing, partition, quantiser
+from rdonet_jax import (
+    coding_cost,
+    compilation,
+    entropy,
+    exact,
+    lapped,
+    ops,
+    packing,
+    partition,
+    quantiser,
+)
 from rdonet_jax.config import LEVELS, QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.models import exact_prior, hierarchy
 from rdonet_jax.models.exact_prior import Conditions, LevelPrior, Place, Prediction
@@ -343,7 +353,7 @@ def kernel_steps(path: str, kernel: np.ndarray) -> np.ndarray:
     return packing.steps(kernel, NEAR_STEPS if is_near else FAR_STEPS)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def initialise(config: PortableConfig, key: jax.Array) -> Any:
     """Fresh parameters, drawn from `key`."""
     x = jnp.zeros((1, 2 * partition.BLOCK, 2 * partition.BLOCK, 3))

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax import coding_cost, entropy, layers, ops, partition
+from rdonet_jax import coding_cost, compilation, entropy, layers, ops, partition
 from rdonet_jax.config import LEVELS, ModelConfig
 from rdonet_jax.models import hierarchy
 from rdonet_jax.models.causal import CausalPrior
@@ -216,7 +216,7 @@ def network(config: ModelConfig, dtype: Any = jnp.float32, remat: bool = False) 
     return RDONet(config, dtype, remat)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def initialise(config: ModelConfig, key: jax.Array) -> Any:
     """Fresh parameters, drawn from `key`."""
     x = jnp.zeros((1, partition.BLOCK, partition.BLOCK, 3))

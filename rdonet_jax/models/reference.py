@@ -22,7 +22,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax import coding_cost, entropy, layers, ops, partition
+from rdonet_jax import coding_cost, compilation, entropy, layers, ops, partition
 from rdonet_jax.config import ReferenceConfig
 from rdonet_jax.models import context
 from rdonet_jax.models.factorised import FactorisedPrior
@@ -281,7 +281,7 @@ def network(config: ReferenceConfig, dtype: Any = jnp.float32, remat: bool = Fal
     return Reference(config, dtype, remat)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def initialise(config: ReferenceConfig, key: jax.Array) -> Any:
     """Fresh parameters, drawn from `key`."""
     x = jnp.zeros((1, partition.BLOCK, partition.BLOCK, 3))

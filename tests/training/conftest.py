@@ -52,7 +52,7 @@ def started(
 def ended(process: subprocess.Popen, code: int = 0) -> str:
     """What a process wrote to its error stream, once it has ended with this exit code."""
     try:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=1800)
     finally:
         process.kill()
     assert process.returncode == code, errors
