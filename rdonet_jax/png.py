@@ -16,6 +16,9 @@ COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 Chunk = tuple[bytes, bytes]
 """Its type and what it holds."""
 
+DEFLATE_RATIO = 1032
+"""What a byte of Deflate can become at most: 258 bytes by every 2 bits."""
+
 _STRIP_ROWS = 256
 _UP = 2
 
