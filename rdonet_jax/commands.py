@@ -58,6 +58,7 @@ class Compression:
     init: str = "variance"
     coder: str = "constriction"
     strip: bool = False
+    first_frame: bool = False
     lossless_check: bool = False
     force: bool = False
 
@@ -155,7 +156,10 @@ def compress(
         if Path(target).suffix.lower() in images.WRITABLE_FORMATS:
             raise CommandError(f"{target}: is the name of a picture, not of a compressed file")
         images.check_target(target, options.force)
-        picture = picture_reader.load(source, options.strip)
+        notes: list[str] = []
+        picture = picture_reader.load(
+            source, options.strip, first_frame=options.first_frame, tell=notes.append
+        )
 
     from rdonet_jax import codec, rdo, targets
 
@@ -177,6 +181,7 @@ def compress(
     if options.lossless_check:
         _check_file(target, model, found)
     facts = _facts_of_compression(source, target, model, picture, found)
+    facts["notes"] = notes
     facts["seconds"] = round(time.perf_counter() - started, 3)
     return Done(_words_of_compression(facts, found), facts, _area(picture), len(data), steps)
 
@@ -261,7 +266,7 @@ def _words_of_compression(facts: dict[str, Any], found: Optimised) -> tuple[str,
     line = (
         f"{facts['output']}: {facts['bytes']} bytes, {facts['bpp']:.3f} bpp, "
         f"levels {'/'.join(levels)}: {' / '.join(f'{share:.0%}' for share in levels.values())}, "
-        f"{facts['seconds']:.1f} s"
+        f"{''.join(f'{note}, ' for note in facts['notes'])}{facts['seconds']:.1f} s"
     )
     return (line, _search_words(found.searched)) if found.searched else (line,)
 

@@ -83,12 +83,27 @@ def of_picture(picture: Image.Image) -> bytes:
     """
     if data := picture.info.get("exif"):
         return upright(data.removeprefix(PREFIX))
+    return of_block(picture.getexif())
+
+
+def of_block(block: Image.Exif) -> bytes:
+    """The entries of a block as EXIF data, upright; without those that EXIF cannot hold.
+
+    The latter are numbers of 64 bits, which BigTIFF has alone.
+    """
     kept = Image.Exif()
-    for tag, value in entries(picture.getexif()):
-        kept[tag] = value
+    for tag, value in entries(block):
+        if _is_short(value):
+            kept[tag] = value
     if ExifTags.Base.Orientation in kept:
         del kept[ExifTags.Base.Orientation]
     return kept.tobytes().removeprefix(PREFIX) if len(kept) else b""
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a value's whole numbers fit in 32 bits."""
+    numbers = value if isinstance(value, tuple | list) else (value,)
+    return all(-(2**31) <= n < 2**32 for n in numbers if isinstance(n, int))
 
 
 def upright(data: bytes) -> bytes:

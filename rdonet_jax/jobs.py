@@ -77,6 +77,7 @@ def compressions(sources: Sequence[str], folder: str) -> list[Job]:
 
     Image.init()
     known = [s for s, name in Image.EXTENSION.items() if name in picture_reader.FORMATS]
+    known += picture_reader.MORE_SUFFIXES
     return _jobs(sources, folder, known, lambda name: name + COMPRESSED_SUFFIX)
 
 
