@@ -35,6 +35,8 @@ _COUNT_AT, _BITS_AT = 40, 42
 
 def bits(picture: Image.Image, path: str | os.PathLike) -> int:
     """The most bits per channel of an opened file, before its pixels are read."""
+    if picture.format in plug_ins.FORMATS:
+        return plug_ins.bits(picture, path)
     if picture.mode.startswith("I;16") and picture.format != "TIFF":
         return 16
     if picture.format == "TIFF":
@@ -47,8 +49,6 @@ def bits(picture: Image.Image, path: str | os.PathLike) -> int:
         return 16 if largest > 255 or raw_mode(picture) == "I;16B" else 8
     if picture.format == "AVIF":
         return avif.kind(path).bits
-    if picture.format in plug_ins.FORMATS:
-        return plug_ins.bits(picture, path)
     if picture.format == "JPEG2000":
         return _jpeg_2000_bits(Path(path).read_bytes())
     return 8

@@ -26,10 +26,10 @@ _NOT_READ = (
     (b"II\xbc\x01", "is JPEG XR, convert it to PNG or TIFF first"),
     (b"<svg", "is SVG, which holds no pixels: render it first"),
     (b"DDS ", "is DDS, convert it to PNG first"),
-    (b"\xff\xd8\xff\xf7", "is JPEG-LS, convert it to PNG or TIFF first"),
     (b"\x93NUMPY", "is an array of NumPy, which `rdonet_jax.compress` takes from Python"),
     (b"\x1aE\xdf\xa3", "is a film, not a still image"),
 )
+_JPEG_LS = 0xF7
 _FRAMES = {
     0xC3: "lossless JPEG",
     0xC5: "hierarchical JPEG",
@@ -39,6 +39,7 @@ _FRAMES = {
     0xCD: "hierarchical JPEG",
     0xCE: "hierarchical JPEG",
     0xCF: "hierarchical JPEG",
+    _JPEG_LS: "JPEG-LS",
 }
 """By the marker that begins the frame: kinds of JPEG that libjpeg does not decode."""
 
@@ -134,7 +135,7 @@ def jpeg_frame(path: str | os.PathLike) -> JpegFrame | None:
             if mark[1] == 0x01 or 0xD0 <= mark[1] <= 0xD9:  # markers without contents
                 continue
             length = int.from_bytes(file.read(2), "big")
-            if 0xC0 <= mark[1] <= 0xCF and mark[1] not in _NO_FRAMES:
+            if mark[1] == _JPEG_LS or (0xC0 <= mark[1] <= 0xCF and mark[1] not in _NO_FRAMES):
                 return _frame(mark[1], file.tell(), file.read(max(0, length - 2)))
             if mark[1] == 0xDA or length < 2:
                 return None

@@ -127,7 +127,10 @@ def _tiff(path: str | os.PathLike, how: _How) -> Picture:
     if tiff_reader.is_premultiplied(page):
         both = np.concatenate([np.atleast_3d(pixels), alpha[..., None]], axis=2)
         pixels, alpha = deep_files.split(deep_files.divided(both), 8 * both.itemsize)
-    return _picture(pixels, alpha, *tiff_reader.metadata(path, page))
+    profile, data = tiff_reader.metadata(path, page)
+    if data is None:
+        how.tell("its EXIF data cannot be read, and is left out")
+    return _picture(pixels, alpha, profile, data or b"")
 
 
 def _pam(path: str | os.PathLike, how: _How) -> Picture:
@@ -195,6 +198,8 @@ def _check_mode(picture: Image.Image, path: str | os.PathLike) -> None:
         picture.mode == "I" and picture.format == "PPM"
     )
     if picture.mode not in images.READABLE_MODES and not gray_of_16_bits:
+        if picture.mode == "F":
+            raise ImageError(f"{path}: holds floating-point numbers, which are not coded")
         raise ImageError(
             f"{path}: is a {picture.mode} picture, convert it to gray or RGB of 8 or 16 bits first"
         )

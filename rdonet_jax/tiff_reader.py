@@ -28,6 +28,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _UNSPECIFIED, _PREMULTIPLIED = 0, 1
 _SEPARATE = 2
 _BIG = 43
+_BIG_ENDIAN_BIG = b"MM\0+"
 _MOST_PAGES = 2**16
 
 _COLOURS = {
@@ -139,14 +140,20 @@ def is_premultiplied(page: Page) -> bool:
     return _numbers(page.tags, _EXTRA) == (_PREMULTIPLIED,)
 
 
-def metadata(path: str | os.PathLike, page: Page) -> tuple[bytes, bytes]:
-    """The colour profile and the EXIF data of a page that Pillow does not open."""
+def metadata(path: str | os.PathLike, page: Page) -> tuple[bytes, bytes | None]:
+    """The colour profile and the EXIF data of a page that Pillow does not open.
+
+    None for the latter where Pillow cannot read it, in BigTIFF whose highest bytes come first.
+    """
+    profile = bytes(page.tags.get(_PROFILE, b""))
     block = Image.Exif()
     with open(path, "rb") as file:
         head = file.read(4)
+        if head == _BIG_ENDIAN_BIG:
+            return profile, None
         block.endian, block.bigtiff = "<" if head[:2] == b"II" else ">", _BIG in head[2:]
         block.load_from_fp(file, _offsets(file)[page.number])
-        return bytes(page.tags.get(_PROFILE, b"")), exif.of_block(block)
+        return profile, exif.of_block(block)
 
 
 def size_of(page: Page) -> tuple[int, int]:
@@ -182,6 +189,8 @@ def _directory(file: Any) -> TiffImagePlugin.ImageFileDirectory_v2:
     head = file.read(8)
     if _BIG in head[2:4]:
         head += file.read(8)
+    if head.startswith(_BIG_ENDIAN_BIG):  # which Pillow does not know by its own start
+        return TiffImagePlugin.ImageFileDirectory_v2(b"II+\0" + head[4:], prefix=b"MM")
     return TiffImagePlugin.ImageFileDirectory_v2(head)
 
 
