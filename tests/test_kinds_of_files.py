@@ -14,9 +14,11 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from rdonet_jax import picture_reader
+from rdonet_jax import images, picture_reader
 from rdonet_jax.images import ImageError
 from tests.picture_samples import (
     CHANNELS,
@@ -600,3 +602,45 @@ def test_small_files_that_claim_many_pixels_take_little_memory(tmp_path):
     for path, (cause, kilobytes) in found.items():
         assert "damaged" in cause, path
         assert kilobytes < 30_000, path
+
+
+# Damage
+
+
+def samples_of_new_kinds():
+    """Files that Pillow alone does not read, by name."""
+    yield "a.tif", tiff(drawn(2, 16), planarconfig="contig", compression="zlib")
+    yield "b.tif", tiff(drawn(3, 12), bitspersample=12)
+    yield "a.jpg", imagecodecs.jpeg8_encode(drawn(3, 12), level=90, bitspersample=12)
+    yield "a.jxl", imagecodecs.jpegxl_encode(drawn(3, 16), lossless=True)
+    head = b"P7\nWIDTH 13\nHEIGHT 11\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n"
+    yield "a.pam", head + drawn(3, 8).astype(np.uint8).tobytes()
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    file=st.sampled_from(list(samples_of_new_kinds())),
+    damage=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4),
+    length=st.floats(0.1, 1),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_bytes_of_new_kinds_give_a_picture_or_an_image_error(
+    tmp_path_factory, file, damage, length
+):
+    name, data = file[0], bytearray(file[1])
+    for place, value in damage:
+        data[int(place * place * (len(data) - 1))] = value  # most of them in the header
+    path = tmp_path_factory.mktemp("damage") / name
+    path.write_bytes(data[: max(1, round(length * len(data)))])
+    try:
+        picture = picture_reader.load(path, max_pixels=2**20)
+    except ImageError as error:
+        assert "\n" not in str(error) and str(path) in str(error)
+    else:
+        assert picture.pixels.size
+
+
+def test_signed_numbers_are_refused_for_training_too(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.int8), photometric="minisblack")
+    with pytest.raises(ImageError, match="holds signed numbers"):
+        images.load(tmp_path / "a.tif")
