@@ -101,6 +101,7 @@ def _by_pillow(
             how.check_frames(path, images.frames_of(picture))
 
     with images.opened(path, formats, check) as picture:
+        plug_ins.settle_orientation(picture)
         bits = deep_files.bits(picture, path)
         pixels, alpha = (
             _shallow(picture)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rdonet_jax import jxl
+from rdonet_jax import exif, jxl
 from rdonet_jax.images import ImageError
 
 FORMATS = ("HEIF", "JXL")
@@ -59,6 +59,15 @@ def jxl_header(path: str | os.PathLike) -> jxl.Header:
         return jxl.header(path)
     except jxl.JxlError as error:
         raise ImageError(f"{path}: is damaged: {error}") from error
+
+
+def settle_orientation(picture: Image.Image) -> None:
+    """Of an opened JPEG XL file, whose pixels stand upright whatever the EXIF data say.
+
+    Not so where the file is a JPEG in disguise: the plug-in gives that as it was.
+    """
+    if picture.format == "JXL" and not picture.jpeg and (data := picture.info.get("exif")):
+        picture.info["exif"] = exif.PREFIX + exif.upright(data.removeprefix(exif.PREFIX))
 
 
 def bits(picture: Image.Image, path: str | os.PathLike) -> int:

@@ -18,13 +18,12 @@ from rdonet_jax.images import ImageError
 _NEW_SUBFILE, _OLD_SUBFILE, _WIDTH, _LENGTH, _BITS, _COMPRESSION = 254, 255, 256, 257, 258, 259
 _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANES, _EXTRA, _FORMAT = 262, 274, 277, 284, 338, 339
 _PROFILE = 34675
-_STRIP_SIZES, _TILE_SIZES = 279, 325
 
 _REDUCED, _MASK = 1, 4
 """Of NewSubfileType: a copy of less resolution, and a mask."""
 _OLD_REDUCED = 2
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
 _UNSPECIFIED, _PREMULTIPLIED = 0, 1
 _SEPARATE = 2
 _BIG = 43
@@ -219,11 +218,9 @@ def _refuse(path: str | os.PathLike, tags: dict[int, Any]) -> None:
     if len(set(bits)) > 1:
         raise ImageError(f"{path}: has channels of different numbers of bits, {bits}")
     ratio = _RATIOS.get(tags.get(_COMPRESSION, 1))
-    sizes = _numbers(tags, _STRIP_SIZES) or _numbers(tags, _TILE_SIZES)
     claimed = tags.get(_WIDTH, 0) * tags.get(_LENGTH, 0) * tags.get(_SAMPLES, 1) * bits[0] // 8
-    stored = min(sum(sizes), os.stat(path).st_size) if sizes else os.stat(path).st_size
-    subsampled = 3 if tags.get(_PHOTOMETRIC) == 6 else 1
-    if ratio and claimed > ratio * stored * subsampled:
+    subsampled = 3 if tags.get(_PHOTOMETRIC) == _YCBCR else 1
+    if ratio and claimed > ratio * os.path.getsize(path) * subsampled:
         raise ImageError(
             f"{path}: is damaged: it is too short for the {tags[_WIDTH]} x {tags[_LENGTH]} pixels "
             "that it claims"

@@ -459,6 +459,21 @@ def test_jpeg_xl_is_read_in_its_depth(tmp_path, bits, channels, bare):
     assert np.abs(picture.pixels - colours).max() <= 0.51
 
 
+def test_the_orientation_of_jpeg_xl_is_that_of_its_codestream(tmp_path):
+    """EXIF data says it a second time at most, but for a JPEG that was packed as it is."""
+    pytest.importorskip("pillow_jxl")
+    told = b"Exif\0\0" + exif_block(orientation=6)
+    Image.fromarray(SMOOTH).save(tmp_path / "a.jxl", lossless=True, exif=told)
+    picture = picture_reader.load(tmp_path / "a.jxl")
+    np.testing.assert_array_equal(picture.pixels, SMOOTH)
+    assert b"A maker" in picture.exif
+    Image.fromarray(SMOOTH).save(tmp_path / "a.jpg", exif=told)
+    with Image.open(tmp_path / "a.jpg") as source:
+        source.save(tmp_path / "b.jxl", lossless_jpeg=True)
+    packed, plain = (picture_reader.load(tmp_path / name) for name in ("b.jxl", "a.jpg"))
+    np.testing.assert_array_equal(packed.pixels, plain.pixels)
+
+
 @pytest.mark.parametrize(
     ("module", "name", "words"),
     [("pillow_heif", "a.heic", "pip install pillow-heif"),
