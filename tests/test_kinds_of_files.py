@@ -10,7 +10,6 @@ import subprocess
 import sys
 import zlib
 
-import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -31,6 +30,8 @@ from tests.picture_samples import (
     load,
     png,
 )
+
+imagecodecs = pytest.importorskip("imagecodecs")
 
 pytestmark = pytest.mark.once
 
