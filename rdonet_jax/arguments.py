@@ -152,6 +152,10 @@ def _add_compress(commands: Any) -> None:
         help="drop the colour profile, converting to sRGB, and the EXIF data",
     )  # fmt: skip
     coding.add_argument(
+        "--first-frame", action="store_true",
+        help="take the first frame of an animation or page of a document, and leave the others out",
+    )  # fmt: skip
+    coding.add_argument(
         "--lossless-check", action="store_true",
         help="decode what was written, and compare it with what was encoded",
     )  # fmt: skip

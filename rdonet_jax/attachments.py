@@ -129,6 +129,9 @@ def _checked_depth(header: Header, section: bytes) -> int:
         raise png.PngError(f"it is one of {named.width} x {named.height} pixels")
     if named.depth not in ((1, 8, 16) if header.deep else (1, 8)) or named[3:] != (0, 0, 0, 0):
         raise png.PngError("it is no gray picture of the right depth")
+    stored = sum(len(content) for kind, content in chunks if kind == b"IDAT")
+    if named.height * (1 + -(-named.width * named.depth // 8)) > png.DEFLATE_RATIO * stored:
+        raise png.PngError("it is too short for so many pixels")
     return named.depth
 
 

@@ -96,6 +96,7 @@ def _compress(options: argparse.Namespace) -> None:
         init=options.init,
         coder=options.coder,
         strip=options.strip,
+        first_frame=options.first_frame,
         lossless_check=options.lossless_check,
         force=options.force,
         preserve=options.preserve,

@@ -51,6 +51,14 @@ ENCODING_STEPS = ("analysis", "level 64", "level 32", "level 16")
 DECODING_STEPS = ("level 64", "level 32", "level 16", SYNTHESIS)
 """What `Report` is told, in this order; encoding with a reconstruction synthesises too."""
 
+MOST_BEYOND = 4096
+"""Bits of symbols that a level may ask for past the end of its section, where zeros are read.
+
+Zeros at the end of a section are not stored, so an encoder's own symbols may need a few. That they
+need this many has the probability 2**-4096. Without a bound, a file of a few bytes that claims a
+large picture would keep a decoder busy with all of it.
+"""
+
 MASKS = ("variance", "uniform-16", "uniform-32", "uniform-64")
 """Kinds of masks that need nothing but the picture."""
 
@@ -306,7 +314,8 @@ def _receive(walk: Walk, model: Model, header: Header, sections: Sections, repor
     for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
         stream = getattr(sections, f"level{level}")
-        walk.receive(level, coder.decoder(stream, model.tables, coder.NAMES[header.coder]))
+        name = coder.NAMES[header.coder]
+        walk.receive(level, coder.decoder(stream, model.tables, name, MOST_BEYOND))
 
 
 def _walk(model: Model, p: Partition, size: tuple[int, int], quality: int | None) -> Walk:

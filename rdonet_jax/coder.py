@@ -9,6 +9,7 @@ all of them code the same symbols by the same tables and escapes, into bytes of 
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 import constriction
@@ -58,19 +59,26 @@ def encode(runs: Iterable[Run], tables: CdfTables, name: str = "constriction") -
 
 
 def decoder(
-    data: bytes, tables: CdfTables, name: str = "constriction"
+    data: bytes,
+    tables: CdfTables,
+    name: str = "constriction",
+    most_beyond: float = math.inf,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """take(indices) -> the symbols of the next run, int32, given the run's table indices.
 
     Never more work than the indices ask for, whatever the bytes are. Bytes past the end count as
     zeros, so a truncated stream may decode to wrong symbols: the container's checksum is what
-    finds that. Raises CoderError, here or in take, when the bytes cannot come from `encode`, and
-    MissingCoderError as `require` does.
+    finds that. Raises CoderError, here or in take, when the bytes cannot come from `encode`, or
+    the symbols so far cost `most_beyond` bits more than there are, and MissingCoderError as
+    `require` does.
     """
     _, entry_decoder = _backend(name)
     if data.endswith(b"\0"):
         raise CoderError("the coded data ends in a needless zero byte")
     take_entries = entry_decoder(data, _entry_tables(tables))
+    if most_beyond < math.inf:
+        most_bits = 8 * len(data) + most_beyond
+        take_entries = _within(take_entries, _entry_tables(tables), most_bits)
 
     def take(indices: np.ndarray) -> np.ndarray:
         indices = _checked_indices(indices, tables)
@@ -90,6 +98,34 @@ def decoder(
         return symbols
 
     return take
+
+
+def _within(
+    take_entries: Callable[[np.ndarray], np.ndarray], tables: CdfTables, most_bits: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """`take_entries` until its entries cost more than so many bits; CoderError from then on."""
+    starts, bits = _entry_bits(tables)
+    left = most_bits
+
+    def take(indices: np.ndarray) -> np.ndarray:
+        nonlocal left
+        entries = take_entries(indices)
+        for part in _parts(len(indices)):
+            left -= bits[starts[indices[part]] + entries[part]].sum(dtype=np.float64)
+        if left < 0:
+            raise CoderError("it ends long before its last symbol")
+        return entries
+
+    return take
+
+
+@functools.lru_cache(maxsize=16)
+def _entry_bits(tables: CdfTables) -> tuple[np.ndarray, np.ndarray]:
+    """Where each table's entries begin in one list of all, and what each entry costs."""
+    lengths = [len(cdf) - 1 for cdf in tables.cdfs]
+    counts = np.concatenate([np.diff(cdf) for cdf in tables.cdfs])
+    starts = np.cumsum(lengths) - lengths
+    return starts, (PRECISION - np.log2(counts)).astype(np.float32)
 
 
 def require(name: str) -> None:

@@ -67,6 +67,7 @@ class Compression:
     init: str = "variance"
     coder: str = "constriction"
     strip: bool = False
+    first_frame: bool = False
     lossless_check: bool = False
     force: bool = False
     preserve: bool = False
@@ -204,7 +205,7 @@ def compress(
         if _is_image_name(target):
             raise CommandError(f"{target}: is the name of a picture, not of a compressed file")
         images.check_target(target, options.force)
-        picture = picture_reader.load(source, options.strip)
+        picture = picture_reader.load(source, options.strip, first_frame=options.first_frame)
 
     from rdonet_jax import codec, fidelity, rdo, targets
 

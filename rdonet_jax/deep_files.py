@@ -7,6 +7,7 @@ for TIFF with any compression) serve for 16 bits as well, asked twice.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -14,17 +15,20 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from rdonet_jax import avif, exif
+from rdonet_jax import avif, exif, file_metadata, plug_ins
+from rdonet_jax.file_metadata import Metadata
 from rdonet_jax.images import ImageError
 
 Channels = tuple[np.ndarray, np.ndarray | None]
-"""Pixels uint16 [H, W] or [H, W, 3], and alpha uint16 [H, W]."""
+"""Pixels [H, W] or [H, W, 3], and alpha [H, W] of the same depth."""
 
 _NATIVE = "L" if sys.byteorder == "little" else "B"
 _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if _NATIVE == "L" else "L"}
-_TAGS = {"bits": 258, "photometric": 262, "planes": 284}
+_TAGS = {"bits": 258, "photometric": 262}
 _WHITE_IS_ZERO = 0
-_SEPARATE = 2
+JPEG_FRAMES_OF_12_BITS = (0xC1, 0xC2)
+"""Markers of frames that may have so many: extended and progressive, both Huffman's."""
+
 _J2K_START = b"\xff\x4f\xff\x51"
 _COUNT_AT, _BITS_AT = 40, 42
 """Bytes from the start of a JPEG 2000 codestream: number of components, bits of the first."""
@@ -32,6 +36,8 @@ _COUNT_AT, _BITS_AT = 40, 42
 
 def bits(picture: Image.Image, path: str | os.PathLike) -> int:
     """The most bits per channel of an opened file, before its pixels are read."""
+    if picture.format in plug_ins.FORMATS:
+        return plug_ins.bits(picture, path)
     if picture.mode.startswith("I;16") and picture.format != "TIFF":
         return 16
     if picture.format == "TIFF":
@@ -64,6 +70,8 @@ def channels(picture: Image.Image, bits: int, path: str | os.PathLike) -> Channe
     """
     if picture.format == "AVIF":
         return _split(_avif(picture, bits, path))
+    if picture.format in plug_ins.FORMATS:
+        return split(plug_ins.samples(picture, bits, path), bits)
     if picture.format == "JPEG2000":
         raise ImageError(f"{path}: is JPEG 2000 of {bits} bits, convert it to PNG or TIFF first")
     if picture.format == "PPM" and picture.mode == "RGB":
@@ -81,11 +89,6 @@ def _tag(picture: Image.Image, name: str) -> int | None:
 
 def _both_bytes(picture: Image.Image, path: str | os.PathLike) -> np.ndarray:
     """The samples of a PNG or TIFF file, uint16 [H, W, 2 to 4]."""
-    if picture.format == "TIFF" and _tag(picture, "planes") == _SEPARATE:
-        raise ImageError(
-            f"{path}: holds its channels of 16 bits apart from each other, "
-            "save it with interleaved channels first"
-        )
     mode = raw_mode(picture)
     if mode == "LA;16B":  # 32 bits for a pixel, as with four channels of 8
         four = _unpacked(path, picture, "RGBA").astype(np.uint16)
@@ -95,12 +98,14 @@ def _both_bytes(picture: Image.Image, path: str | os.PathLike) -> np.ndarray:
         mode, other = (name.replace("a", "A") for name in (mode, other))
     high, low = (_unpacked(path, picture, name).astype(np.uint16) for name in (mode, other))
     samples = high << 8 | low
-    return _divided(samples) if premultiplied else samples
+    return divided(samples) if premultiplied else samples
 
 
 def _unpacked(path: str | os.PathLike, picture: Image.Image, mode: str) -> np.ndarray:
     """The pixels of the file of `picture`, upright, if its samples lay as `mode` says."""
     with Image.open(path, formats=[picture.format]) as again:
+        if picture.format == "TIFF":
+            again.seek(picture.tell())
         again.tile = [
             tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
             for tile in again.tile
@@ -109,7 +114,7 @@ def _unpacked(path: str | os.PathLike, picture: Image.Image, mode: str) -> np.nd
         return np.array(ImageOps.exif_transpose(again))
 
 
-def _divided(samples: np.ndarray) -> np.ndarray:
+def divided(samples: np.ndarray) -> np.ndarray:
     """RGBA with colours that were multiplied by alpha, without that."""
     wide = samples.astype(np.uint64)
     alpha = wide[..., 3:]
@@ -143,6 +148,40 @@ def _avif(picture: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarra
         ) from error
     upright = exif.turned(samples, picture.getexif().get(ExifTags.Base.Orientation, 1))
     return _scaled(upright, bits)
+
+
+def jpeg_of_12_bits(path: str | os.PathLike, precision_at: int) -> tuple[np.ndarray, Metadata]:
+    """Upright samples [H, W, 1 or 3] up to 4095 of a JPEG file, and what goes along with them.
+
+    Raises ImageError where imagecodecs, which decodes it, is missing, and what that raises for
+    damaged files.
+    """
+    data = Path(path).read_bytes()
+    try:
+        import imagecodecs
+    except ImportError as error:
+        raise ImageError(
+            f"{path}: is JPEG of 12 bits, which is read with imagecodecs: pip install imagecodecs"
+        ) from error
+    samples = imagecodecs.jpeg8_decode(data)
+    # Pillow refuses 12 bits, but reads what stands around the pixels.
+    as_8_bits = data[:precision_at] + b"\x08" + data[precision_at + 1 :]
+    with Image.open(io.BytesIO(as_8_bits), formats=["JPEG"]) as header:
+        false_exif = exif.drop_false(header)
+        along = file_metadata.of_picture(header, path, samples.ndim == 2, false_exif)
+        orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
+    if samples.ndim == 3 and samples.shape[2] != 3:
+        raise ImageError(f"{path}: is a CMYK picture, convert it to RGB first")
+    return exif.turned(np.atleast_3d(samples), orientation), along
+
+
+def split(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> Channels:
+    """Colours or gray, and alpha, of [H, W, 1 to 4] up to `largest`; in 8 bits where they fit."""
+    largest = largest or 2**bits - 1
+    if largest > 255:
+        return _split(_scaled(samples, largest=largest))
+    wide = samples.astype(np.uint16)
+    return _split(((wide * 255 + largest // 2) // largest).astype(np.uint8))
 
 
 def _split(samples: np.ndarray) -> Channels:

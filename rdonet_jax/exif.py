@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -109,13 +109,28 @@ def of_picture(picture: Image.Image) -> bytes:
     """
     if data := found_in(picture):
         return upright(data)
+    return of_block(picture.getexif(), RESOLUTION if picture.format == "TIFF" else ())
+
+
+def of_block(block: Image.Exif, without: Collection[int] = ()) -> bytes:
+    """The entries of a block as EXIF data, upright; `without` some tags.
+
+    Those that EXIF cannot hold are left out: numbers of 64 bits, which BigTIFF has alone.
+    """
     kept = Image.Exif()
-    for tag, value in entries(picture.getexif()):
-        kept[tag] = value
-    for tag in (ExifTags.Base.Orientation, *(RESOLUTION if picture.format == "TIFF" else ())):
+    for tag, value in entries(block):
+        if _is_short(value):
+            kept[tag] = value
+    for tag in (ExifTags.Base.Orientation, *without):
         if tag in kept:
             del kept[tag]
     return kept.tobytes().removeprefix(PREFIX) if len(kept) else b""
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a value's whole numbers fit in 32 bits."""
+    numbers = value if isinstance(value, tuple | list) else (value,)
+    return all(-(2**31) <= n < 2**32 for n in numbers if isinstance(n, int))
 
 
 def upright(data: bytes) -> bytes:

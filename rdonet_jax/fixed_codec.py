@@ -106,6 +106,7 @@ class Walk(walk.Walk):
         self.hyper_masks = tuple(np.asarray(partition.hyper_mask(m)) for m in masks)
         self.state = rdonet.network(config).start(1, grid)
         self._features: tuple[jax.Array, ...] = ()
+        self._uncoded: list[tuple[int, np.ndarray]] = []
 
     def analyse(self, image: np.ndarray) -> None:
         self._features = analyse(self.config, self.params, partition.pad_picture(image))
@@ -129,13 +130,27 @@ class Walk(walk.Walk):
         z_hat, runs = hyper_coding.decode(
             take, self._causal_weights(level), self.hyper_masks[level], self.config.distribution
         )
+        if not self.masks[level].any():
+            # Gone past only when a finer level has said something: a file may hold nothing more.
+            self._uncoded.append((level, z_hat))
+            self.record(level, [*runs, take(np.zeros(0, np.int64))])
+            return
+        self._pass_uncoded()
         mu, index = self._predict(level, z_hat)
         symbols = take(index[self.masks[level]].ravel())
         self.record(level, [*runs, symbols])
         self._advance(level, mu, symbols)
 
     def picture(self, deep: bool = False) -> np.ndarray:
+        self._pass_uncoded()
         return np.asarray(synthesise(self.config, deep, self.params, self.state))[0]
+
+    def _pass_uncoded(self) -> None:
+        """Goes past the levels that code nothing and have been left for later."""
+        for level, z_hat in self._uncoded:
+            mu, _ = self._predict(level, z_hat)
+            self._advance(level, mu, np.zeros(0, np.int32))
+        self._uncoded.clear()
 
     def _causal_weights(self, level: int) -> causal.CausalWeights:
         return causal.CausalWeights(**self.params[f"units_{level}"]["hyper_prior"])

@@ -13,13 +13,16 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from rdonet_jax import colour_profiles, files
+from rdonet_jax import colour_profiles, file_kinds, files
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 
 SIDEWAYS = (5, 6, 7, 8)
 """The EXIF orientations that exchange width and height."""
+
+_SAMPLE_FORMAT, _SIGNED = 339, 2
+"""A tag of TIFF, and what it says of signed numbers, which Pillow takes for unsigned ones."""
 
 WRITABLE_FORMATS = {
     ".png": ("PNG", {}),
@@ -200,7 +203,7 @@ def opened(
         picture = Image.open(path, formats=formats)
     except Image.UnidentifiedImageError as error:
         raise ImageError(
-            f"{path}: is damaged or no picture in any of {', '.join(formats)}"
+            f"{path}: {file_kinds.why_not(path) or _unknown(path, formats)}"
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: claims to be far too large: {_reason(error)}") from error
@@ -208,14 +211,28 @@ def opened(
         raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
     except Exception as error:  # Pillow's readers raise almost anything on damaged headers
         raise ImageError(f"{path}: cannot be read as a picture: {_reason(error)}") from error
+    with damage_named(path), picture:
+        check(picture, path)
+        yield picture
+
+
+@contextlib.contextmanager
+def damage_named(path: str | os.PathLike) -> Iterator[None]:
+    """For reading the contents of a file; ImageError for whatever goes wrong."""
     try:
-        with picture:
-            check(picture, path)
-            yield picture
+        yield
     except ImageError:
         raise
-    except Exception as error:  # likewise on damaged contents
+    except MemoryError as error:
+        raise ImageError(f"{path}: there is not enough memory for this image") from error
+    except Exception as error:  # readers raise almost anything on damaged contents
         raise ImageError(f"{path}: is damaged: {_reason(error)}") from error
+
+
+def _unknown(path: str | os.PathLike, formats: Sequence[str]) -> str:
+    if not os.path.getsize(path):
+        return "is empty"
+    return f"is damaged or no picture in any of {', '.join(formats)}"
 
 
 def _upright_size(picture: Image.Image) -> tuple[int, int]:
@@ -228,15 +245,24 @@ def _upright_size(picture: Image.Image) -> tuple[int, int]:
     return size[::-1] if orientation in SIDEWAYS else size
 
 
+def frames_of(picture: Image.Image) -> int:
+    """How many frames or pages a picture has."""
+    # The further frames of an MPO file are previews and gain maps that cameras add to a JPEG.
+    return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+
+
 def require_still(picture: Image.Image, path: str | os.PathLike) -> None:
     """Raise ImageError for a picture of more than one frame."""
-    # The further frames of an MPO file are previews and gain maps that cameras add to a JPEG.
-    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-        raise ImageError(f"{path}: has {picture.n_frames} frames, only still pictures are read")
+    if (count := frames_of(picture)) > 1:
+        raise ImageError(f"{path}: has {count} frames, only still pictures are read")
 
 
 def _require_still_8_bit(picture: Image.Image, path: str | os.PathLike) -> None:
     require_still(picture, path)
+    if picture.format == "TIFF" and _SIGNED in picture.tag_v2.get(_SAMPLE_FORMAT, ()):
+        raise ImageError(
+            f"{path}: holds signed numbers, convert it to unsigned ones of 8 bits first"
+        )
     if _has_deep_channels(picture):
         raise ImageError(f"{path}: has more than 8 bits per channel, convert it to 8 bits first")
     if picture.mode not in READABLE_MODES:

@@ -101,6 +101,7 @@ def compressions(sources: Sequence[str], folder: str, listed: Sequence[str] = ()
 
     Image.init()
     known = [s for s, name in Image.EXTENSION.items() if name in picture_reader.FORMATS]
+    known += picture_reader.MORE_SUFFIXES
     return _jobs(sources, listed, folder, known, lambda name: name + COMPRESSED_SUFFIX)
 
 

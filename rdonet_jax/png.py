@@ -20,6 +20,8 @@ Chunk = tuple[bytes, bytes]
 
 _SMALL = 64
 """Bytes of a chunk that says how large pixels are, or what their colours mean, at most."""
+DEFLATE_RATIO = 1032
+"""What a byte of Deflate can become at most: 258 bytes by every 2 bits."""
 
 _STRIP_ROWS = 256
 _UP = 2

@@ -11,6 +11,7 @@ of positions. What a level knows lies on the host.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -99,6 +100,8 @@ class Walk(walk.Walk):
         self._coarser: Level | None = None
         start = np.zeros((*grid, config.features[COARSEST]), np.float32)
         self._level = Level(config, masks[COARSEST], self._needed[COARSEST], start)
+        self._stands_at = COARSEST
+        self._unlearnt: dict[int, np.ndarray] = {}
 
     def analyse(self, image: np.ndarray) -> None:
         config, params = self.config, self.params
@@ -119,6 +122,7 @@ class Walk(walk.Walk):
             self._features[level] = self._transformed(level, 2, coarser, config.features[level])
 
     def send(self, level: int, goes_on: bool) -> list[Run]:
+        self._arrive(level)
         runs: list[Run] = []
 
         def exchange(indices: np.ndarray, proposed: Callable[[], np.ndarray]) -> np.ndarray:
@@ -135,6 +139,7 @@ class Walk(walk.Walk):
         def synthesised(window: Window) -> jax.Array:
             return steps.synthesise(self.config, deep, self.params, *self._settled(window))
 
+        self._arrive(0)
         dtype = np.uint16 if deep else np.uint8
         return self._transformed(0, windows.MARGIN, synthesised, 3, STRIDES[0], dtype)
 
@@ -162,7 +167,7 @@ class Walk(walk.Walk):
     ) -> None:
         """Past a level, exchanging its runs: the hyper-latents, then the latents plane by plane.
 
-        `wanted` is None in a decoder. The walk stands before the next level if it `goes_on`.
+        `wanted` is None in a decoder. What is decoded last is settled only if the walk `goes_on`.
         Raises `SymbolError` where an encoder wants numbers that cannot be coded.
         """
         runs: list[np.ndarray] = []
@@ -172,9 +177,18 @@ class Walk(walk.Walk):
             runs.append(walk.narrowed(symbols))
             return runs[-1]
 
-        z_hat = self._hyper_latents(level, run, wanted)
-        self._learn(level, z_hat)
         groups = exact_prior.STEPS[self.config.context]
+        # A decoder reads these first, and goes past levels that hold nothing only when a finer one
+        # has begun: a short file that claims a large picture is refused before the work.
+        z_hat = self._hyper_latents(level, run, wanted)
+        if wanted is None and not self.masks[level].any():
+            self._unlearnt[level] = z_hat
+            for _ in itertools.chain(*groups):
+                run(np.zeros(0, np.uint8), lambda: None)
+            self.record(level, runs)
+            return
+        self._arrive(level)
+        self._learn(level, z_hat)
         for group in groups:
             decoded: dict[Place, tuple[np.ndarray, np.ndarray]] = {}
             for place in group:
@@ -191,8 +205,6 @@ class Walk(walk.Walk):
                 for place, known in decoded.items():
                     self._settle(level, place, *known)
         self.record(level, runs)
-        if goes_on and level:
-            self._hand_on(level)
 
     def _hyper_latents(self, level: int, run: Exchange, wanted: Wanted | None) -> np.ndarray:
         """z_hat int32 [·, ·, ·], 0 where not coded."""
@@ -251,6 +263,14 @@ class Walk(walk.Walk):
         for (part, at), found in _in_turn(known.planes[place].lists(size), settled):
             count = part.stop - part.start
             known.settle(at.first(count), *(v[:count] for v in found))
+
+    def _arrive(self, level: int) -> None:
+        """At a level, from wherever the walk still stands."""
+        while self._stands_at != level:
+            if self._stands_at in self._unlearnt:
+                self._learn(self._stands_at, self._unlearnt.pop(self._stands_at))
+            self._hand_on(self._stands_at)
+            self._stands_at -= 1
 
     def _hand_on(self, level: int) -> None:
         """To the next finer level."""

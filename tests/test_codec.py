@@ -17,6 +17,7 @@ from rdonet_jax import (
     fixed_codec,
     memory,
     partition,
+    tree_coding,
 )
 from rdonet_jax.bitstream import FormatError
 from tests.conftest import quick_key
@@ -298,6 +299,20 @@ def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(tiny_mode
         codec.decode(tiny_model, hostile)
     with pytest.raises(FormatError, match=r"65535x16384 pixels is too large: .* GiB of memory"):
         codec.decode(tiny_model, hostile, max_pixels=2**30)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_tiny_file_of_a_legal_claim_is_refused_before_work(
+    tiny_model, no_work, monkeypatch, level
+):
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    size = 4000, 6000
+    tree = tree_coding.encode(partition.uniform(level, partition.grid_of(*size)), *size)
+    platform = fixed_codec.this_platform()
+    header = bitstream.Header(1, *size, None, tiny_model.digest, platform, 0)
+    hostile = bitstream.pack(header, bitstream.Sections(tree, b"", b"\x11", b"\x22\x33"))
+    with pytest.raises(FormatError, match="coded data is invalid"):
+        codec.decode(tiny_model, hostile)
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,30 @@ def test_truncated_and_flipped_streams_raise_coder_error_or_give_symbols(coder_n
         survives(bytes(flipped), LAPLACE, [run[1]] * 2, coder_name)
 
 
+def test_a_stream_that_asks_for_far_more_than_it_holds_is_refused(coder_name):
+    (drawn, indices), _ = laplace_run(20_000)
+    data = coder.encode([(drawn, indices)] * 2, LAPLACE, coder_name)
+    take = coder.decoder(data, LAPLACE, coder_name, most_beyond=64)
+    for _ in range(2):
+        np.testing.assert_array_equal(take(indices), drawn)
+    with pytest.raises(CoderError, match="ends long before its last symbol"):
+        take(indices)
+    for hostile in (b"", b"\x01", data[: len(data) // 2]):
+        take = coder.decoder(hostile, LAPLACE, coder_name, most_beyond=4096)
+        with pytest.raises(CoderError):
+            for _ in range(3):
+                take(indices)
+
+
+@given(runs_of(64))
+@settings(deadline=None)
+def test_what_an_encoder_writes_is_never_far_shorter_than_its_symbols_cost(coder_name, runs):
+    data = coder.encode(iter(runs), LAPLACE, coder_name)
+    take = coder.decoder(data, LAPLACE, coder_name, most_beyond=4096)
+    for expected, indices in runs:
+        np.testing.assert_array_equal(take(indices), expected)
+
+
 def test_escapes_from_strangers_take_little_memory():
     tables = entropy.scale_tables("laplace")
     count = 100_000

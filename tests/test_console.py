@@ -121,7 +121,7 @@ CHATTY = """
 import logging, sys, warnings
 from rdonet_jax import cli, images, picture_reader
 
-def load(path, strip):
+def load(path, strip, **_):
     logging.getLogger("jax._src.xla_bridge").warning("a GPU may be present")
     warnings.warn("this picture is large")
     raise images.ImageError(f"{path}: is bad")

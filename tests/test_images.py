@@ -221,7 +221,7 @@ def test_missing_files_folders_and_other_files_are_refused(tmp_path):
         "missing.png": "No such file",
         "": "Is a directory",
         "text.png": "is damaged or no picture",
-        "empty.png": "is damaged or no picture",
+        "empty.png": "is empty",
     }.items():
         with pytest.raises(ImageError, match=reason) as caught:
             images.load(tmp_path / name)

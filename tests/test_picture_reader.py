@@ -129,15 +129,6 @@ def test_tiff_of_16_bits_premultiplied_is_divided_by_its_alpha(tmp_path):
     )
 
 
-def test_tiff_of_16_bits_in_separate_planes_is_refused(tmp_path):
-    tifffile.imwrite(
-        tmp_path / "a.tif", np.moveaxis(drawn(3, 16), 2, 0), photometric="rgb",
-        planarconfig="separate", compression="zlib", metadata=None,
-    )  # fmt: skip
-    with pytest.raises(ImageError, match=r"a\.tif: holds its channels of 16 bits apart"):
-        picture_reader.load(tmp_path / "a.tif")
-
-
 # PPM and others
 
 
@@ -234,10 +225,19 @@ def test_avif_of_8_bits_is_read_with_its_mode(tmp_path, mode):
 # What is refused
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "F", "I", "YCbCr", "LAB"])
-def test_other_modes_are_refused_by_name(tmp_path, mode):
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("CMYK", "is CMYK, convert it"),
+        ("F", "holds floating-point numbers"),
+        ("I", "holds signed numbers"),
+        ("YCbCr", "is a YCbCr picture, convert it"),
+        ("LAB", r"is CIE L\*a\*b\*, convert it"),
+    ],
+)
+def test_other_modes_are_refused_by_name(tmp_path, mode, reason):
     Image.new(mode, (8, 8)).save(tmp_path / "a.tif")
-    with pytest.raises(ImageError, match=rf"a\.tif: is a {mode} picture, convert it"):
+    with pytest.raises(ImageError, match=rf"a\.tif: {reason}"):
         picture_reader.load(tmp_path / "a.tif")
 
 
@@ -245,7 +245,7 @@ def test_other_modes_are_refused_by_name(tmp_path, mode):
 def test_animations_are_refused(tmp_path, suffix):
     frames = [Image.new("L", (8, 8), grey).convert("RGB") for grey in (0, 99, 200)]
     frames[0].save(tmp_path / f"film.{suffix}", save_all=True, append_images=frames[1:])
-    with pytest.raises(ImageError, match=r"film\.\w+: has 3 frames"):
+    with pytest.raises(ImageError, match=r"film\.\w+: has 3 (frames|pages).*--first-frame"):
         picture_reader.load(tmp_path / f"film.{suffix}")
 
 

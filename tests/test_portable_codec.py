@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import tracemalloc
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ from rdonet_jax import (
     memory,
     partition,
     portable_steps,
+    tree_coding,
     windows,
 )
 from rdonet_jax.bitstream import FormatError
@@ -357,3 +359,29 @@ def test_a_file_decodes_uncompiled_to_the_same_symbols(mini_model, photograph, m
     for runs, sent in zip(decoded.symbols, encoded.symbols, strict=True):
         assert all(map(np.array_equal, runs, sent))
     assert np.abs(decoded.picture.astype(int) - encoded.picture).max() <= 1
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("sections", [(b"", b"", b""), (b"\x11\x22", b"\x33", b"\x44\x55")])
+def test_a_tiny_file_of_the_largest_legal_claim_is_refused_before_work(
+    mini_model, monkeypatch, level, sections
+):
+    for step in portable_steps.jitted_steps():
+        if step.__name__ != "at_quality":
+            monkeypatch.setattr(portable_steps, step.__name__, unreachable)
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    height, width = 8192, 16384
+    tree = tree_coding.encode(
+        partition.uniform(level, partition.grid_of(height, width)), height, width
+    )
+    header = bitstream.Header(1, height, width, 320, mini_model.digest, "", 0)
+    hostile = bitstream.pack(header, bitstream.Sections(tree, *sections))
+    assert len(hostile) < 50
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match="coded data is invalid"):
+            codec.decode(mini_model, hostile)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2**26  # what is zero and never touched included

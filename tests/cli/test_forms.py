@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from rdonet_jax import content, picture_reader, picture_writer
+from rdonet_jax import content, jobs, picture_reader, picture_writer
 from rdonet_jax.cicp import Cicp
 from rdonet_jax.content import Picture
 from rdonet_jax.resolution import Resolution
@@ -206,3 +206,26 @@ def test_a_profile_without_a_printable_name_does_no_harm_to_the_terminal(rdonet,
 def test_what_is_no_gray_or_colour_is_refused_in_one_line(refusal, mode, cause):
     Image.new(mode, (8, 8)).save("in.tif")
     assert cause in refusal("in.tif", "compress", "in.tif")
+
+
+def test_the_first_frame_is_compressed_if_asked_for_and_the_others_are_named(
+    rdonet, bundle, refusal, folder
+):
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("white", "red", "blue")]
+    frames[0].save("film.gif", save_all=True, append_images=frames[1:])
+    assert "--first-frame" in refusal("film.gif", "compress", "film.gif")
+    code, out, _ = rdonet("compress", "film.gif", "--first-frame")
+    assert code == 0 and "the first of 3 frames is coded, the others are left out" in out
+    code, out, _ = rdonet("compress", "film.gif", "--first-frame", "--json", "--force")
+    assert code == 0 and len(json.loads(out)["notes"]) == 1
+
+
+def test_a_compressed_file_is_not_compressed_again(refusal):
+    assert refusal("b.rdo", "compress", "b.rdo", "c.rdo") == "is a compressed file already"
+
+
+def test_files_that_are_read_by_plug_ins_are_found_in_folders(tmp_path):
+    for name in ("a.heic", "b.JXL", "c.pam", "d.txt"):
+        (tmp_path / name).touch()
+    found = jobs.compressions([str(tmp_path)], "out")
+    assert sorted(Path(job.source).name for job in found) == ["a.heic", "b.JXL", "c.pam"]

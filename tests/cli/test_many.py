@@ -107,10 +107,10 @@ def test_names_in_lists_are_bytes_of_any_encoding(rdonet, bundle, album, monkeyp
 def test_an_unforeseen_failure_is_that_of_one_file(rdonet, bundle, album, monkeypatch):
     load = picture_reader.load
 
-    def failing(path, *others):
+    def failing(path, *others, **more):
         if "two" in str(path):
             raise TypeError("odd")
-        return load(path, *others)
+        return load(path, *others, **more)
 
     monkeypatch.setattr(picture_reader, "load", failing)
     code, out, err = rdonet("compress", "album", "--out-dir", "out")

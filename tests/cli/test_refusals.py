@@ -77,7 +77,7 @@ def test_a_failed_overwrite_leaves_the_old_file(refusal, bundle, monkeypatch):
         ("none.png", ["none.png"], "No such file or directory"),
         ("d", ["d"], "is a folder; say with --out-dir where its files are to go"),
         ("bad.png", ["bad.png"], "is damaged"),
-        ("b.rdo", ["b.rdo"], "no picture"),
+        ("b.rdo", ["b.rdo"], "is a compressed file already"),
         ("no/c.rdo", ["a.png", "no/c.rdo"], "the folder no does not exist"),
         ("d", ["a.png", "d"], "is not a regular file"),
         ("x" * 256, ["a.png", "x" * 256], "cannot be written: File name too long"),
