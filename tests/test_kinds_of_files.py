@@ -524,11 +524,10 @@ def test_the_first_frame_of_many_is_read_if_asked_for(tmp_path, suffix):
     frames = [Image.new("L", (8, 8), grey).convert("RGB") for grey in (0, 99, 200)]
     options = {"quality": 100} if suffix == "avif" else {"lossless": True}
     frames[0].save(tmp_path / f"film.{suffix}", save_all=True, append_images=frames[1:], **options)
-    notes = []
     path = tmp_path / f"film.{suffix}"
-    picture = picture_reader.load(path, first_frame=True, tell=notes.append)
+    picture = picture_reader.load(path, first_frame=True)
     assert picture.pixels.max() <= 1 and picture.size == (8, 8)
-    assert len(notes) == 1 and notes[0].startswith("the first of 3 ")
+    assert len(picture.notes) == 1 and picture.notes[0].startswith("the first of 3 ")
 
 
 def test_the_first_page_of_16_bits_is_read_by_either_library(tmp_path):
