@@ -201,7 +201,7 @@ def test_a_profile_without_a_printable_name_does_no_harm_to_the_terminal(rdonet,
 
 @pytest.mark.parametrize(
     ("mode", "cause"),
-    [("CMYK", "is a CMYK picture"), ("F", "is a F picture"), ("I", "is a I pict")],
+    [("CMYK", "is CMYK"), ("F", "floating-point numbers"), ("I", "signed numbers")],
 )
 def test_what_is_no_gray_or_colour_is_refused_in_one_line(refusal, mode, cause):
     Image.new(mode, (8, 8)).save("in.tif")
@@ -227,5 +227,5 @@ def test_a_compressed_file_is_not_compressed_again(refusal):
 def test_files_that_are_read_by_plug_ins_are_found_in_folders(tmp_path):
     for name in ("a.heic", "b.JXL", "c.pam", "d.txt"):
         (tmp_path / name).touch()
-    found = jobs.compressions([str(tmp_path)], "out")
+    found = jobs.compressions([str(tmp_path)], "out").jobs
     assert sorted(Path(job.source).name for job in found) == ["a.heic", "b.JXL", "c.pam"]
