@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -18,6 +19,10 @@ from rdonet_jax.models import linear, rdonet
 from tests import portable_params
 
 LMBDA = 0.0067
+
+# How long a test takes says nothing of what it tests, on machines that others share.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
