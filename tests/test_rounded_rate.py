@@ -131,7 +131,7 @@ def crop_of(photograph):
 
 
 def test_a_portable_network_learns_from_the_rate_of_its_symbols(photograph):
-    model = config.mini()
+    model = dataclasses.replace(config.mini(), context=2)
     params = portable_params.mini_parameters(model)
     rate = rate_and_slopes(model, params, crop_of(photograph), np.array([400], np.int32))
     bits, slopes = rate(params)
