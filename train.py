@@ -163,13 +163,11 @@ def train(arguments: Sequence[str]) -> int:
 
 def say_finished(run: Path, step: int, already: bool) -> None:
     """Where the run stands and how to go on."""
-    print(
-        f"train.py: {run}: {'was finished already' if already else 'finished'} after step {step}; "
-        f"its checkpoints are in {run / checkpoints.LAST}, "
-        f"'train.py export {shlex.quote(str(run))} NAME' writes its weights, and --resume with more "
-        "steps goes on where its schedule allows it",
-        file=sys.stderr,
-    )
+    state = "was finished already" if already else "finished"
+    print(f"train.py: {run}: {state} after step {step}; its checkpoints are in "
+          f"{run / checkpoints.LAST}, 'train.py export {shlex.quote(str(run))} NAME' writes its "
+          "weights, and --resume with more steps goes on where its schedule allows it",
+          file=sys.stderr)  # fmt: skip
 
 
 def export(arguments: Sequence[str]) -> int:
