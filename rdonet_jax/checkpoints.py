@@ -15,7 +15,6 @@ import math
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -183,21 +182,21 @@ def _quiet() -> Iterator[None]:
     what is still to be written finds the event loop of its thread closed.
     """
 
-    def hook(kind: type[BaseException], error: BaseException, place: Any) -> None:
-        is_late = isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
-        if not (is_late and threading.current_thread() is not threading.main_thread()):
-            usual(kind, error, place)
+    def hook(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            usual(unraisable)
 
     def is_news(record: logging.LogRecord) -> bool:
         return record.levelno < logging.ERROR or "orbax" not in record.pathname
 
-    usual, log = sys.excepthook, logging.getLogger("absl")
+    usual, log = sys.unraisablehook, logging.getLogger("absl")
     log.addFilter(is_news)
-    sys.excepthook = hook
+    sys.unraisablehook = hook
     try:
         yield
     finally:
-        sys.excepthook = usual
+        sys.unraisablehook = usual
         log.removeFilter(is_news)
 
 

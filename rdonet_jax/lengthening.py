@@ -47,8 +47,8 @@ def objection(held: TrainingConfig, wanted: TrainingConfig, done: int) -> str | 
         )
     if np.any(_rates(held, steps) != _rates(wanted, steps)):
         return (
-            f"the run cannot have another length ({change}): with the {held.schedule} schedule "
-            f"and {held.warmup_steps} steps of warm-up the {done} steps that it has done would have "
+            f"the run cannot have another length ({change}): with the {held.schedule} schedule and "
+            f"{held.warmup_steps} steps of warm-up the {done} steps that it has done would have "
             "had other learning rates; export its weights and begin a new run with --start"
         )
     return None
