@@ -137,9 +137,12 @@ class Checkpoints:
 
 
 def save_alone(directory: Path, state: TrainState) -> None:
-    """Writes an unreplicated state as a checkpoint of its own."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(directory.absolute(), _arrays(state))
+    """Writes an unreplicated state as a checkpoint of its own. Raises `CheckpointError`."""
+    try:
+        with _quiet(), ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(directory.absolute(), _arrays(state))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{directory}: could not be written ({_cause(error)})") from error
 
 
 def newest_step(folder: Path) -> int | None:

@@ -58,9 +58,9 @@ def weights_of(model: Model, quality: float | None = None) -> Weights:
     metric = known.get("metric", default.metric)
     if metric not in objective.METRICS:
         raise codec.EncodeError(
-            f"{model.name}: was trained for the metric {metric!r}, which this version does not have "
-            f"(it has {', '.join(objective.METRICS)}), so it cannot search for what costs least; "
-            "files can be written without a search"
+            f"{model.name}: was trained for the metric {metric!r}, which this version does not "
+            f"have (it has {', '.join(objective.METRICS)}), so it cannot search for what "
+            "costs least; files can be written without a search"
         )
     return objective.weights(lmbda, metric, known.get("ms_ssim_share", 0.0))
 

@@ -141,6 +141,8 @@ def _revision() -> str | None:
 def check(folder: Path, run: Run, resume: bool) -> None:
     """Raises `RunError` if the folder holds another run, or one that is not to be resumed."""
     described = folder / CONFIG_FILE
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: a run needs a folder, and this is a file")
     if resume:
         if not described.exists():
             raise RunError(f"{folder}: there is no run to resume")
