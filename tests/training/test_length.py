@@ -46,6 +46,7 @@ def light_steps(monkeypatch):
     )
     result = validation.Validation(1.0, 0.5, 30.0, (1.0, 0.0, 0.0))
     monkeypatch.setattr(validation, "make", lambda *_: lambda _: result)
+    monkeypatch.setattr(validation, "preview", lambda *_: validation.Preview(*[np.zeros(0)] * 4))
 
 
 @pytest.fixture
