@@ -9,6 +9,7 @@ python eval.py --results ours.json anchors.json --bd-rate jpeg --report report.h
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,9 @@ EXPECTED_ERRORS = (
     zoo.ZooError,
 )
 
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit code after Ctrl-C."""
+
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
@@ -63,6 +67,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("--model and --anchors need --data")
     if options.out and not (options.model or options.anchors):
         parser.error("-o holds what is measured, so it needs --model or --anchors")
+    if options.bpp and not 0 < options.bpp[0] < options.bpp[1]:
+        parser.error("--bpp needs a lower and a higher rate, both positive")
     if options.files and not options.estimate:
         parser.error("--files is said beside --estimate; without it, files are written anyway")
     return options
@@ -218,13 +224,23 @@ def _targets(options: argparse.Namespace) -> list[Path]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code: 0, or 1 after one line that says what is wrong."""
+    """The exit code: 0, or 1 after one line that says what is wrong; 130 after Ctrl-C."""
     try:
         evaluate(parse(arguments))
     except EXPECTED_ERRORS as error:
-        console.note(str(error), "eval.py")
-        return 1
+        return failed(str(error))
+    except KeyboardInterrupt:
+        failed("interrupted")
+        return INTERRUPTED
+    except OSError as error:
+        return failed(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return 0
+
+
+def failed(complaint: str) -> int:
+    """One line on the error stream, and the exit code."""
+    console.note(complaint, "eval.py")
+    return 1
 
 
 if __name__ == "__main__":

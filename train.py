@@ -63,7 +63,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", required=True, help="folders of training pictures")
     parser.add_argument("--valid", nargs="*", default=[], help="folders of validation pictures")
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="continue from the last checkpoint; with another length if the steps done would be "
+        "the same with it, as those of stage 2 are with --schedule constant",
+    )  # fmt: skip
     _add_length(parser.add_argument_group("length, if not --stage1-steps and --stage2-steps"))
     _add_training(parser.add_argument_group("training"))
     _add_intervals(parser.add_argument_group("how often, in steps"))
@@ -118,6 +122,13 @@ def chosen_training(options: argparse.Namespace) -> training_config.TrainingConf
     return training_config.TrainingConfig(**given)
 
 
+def chosen_length(options: argparse.Namespace) -> training_config.RunLength:
+    """What is said of the length but for both stages' steps; nothing at all: as before."""
+    given = (options.steps, options.epochs, options.stage1_epochs, options.stage2_epochs)
+    is_said = {*given, options.stage1_steps, options.stage2_steps} != {None}
+    return training_config.RunLength(*given, as_before=not is_said)
+
+
 def join_hosts(options: argparse.Namespace) -> None:
     """Connects the hosts of a run, if there are several."""
     cluster = hosts.Cluster(options.coordinator, options.processes, options.process)
@@ -135,21 +146,30 @@ def train(arguments: Sequence[str]) -> int:
         options.log_every, options.validation_every, options.checkpoint_every,
         options.preview_every,
     )  # fmt: skip
-    length = training_config.RunLength(
-        options.steps, options.epochs, options.stage1_epochs, options.stage2_epochs
-    )
+    length = chosen_length(options)
     join_hosts(options)
     outcome = training_run.train(
         options.run, run, training_run.Sources(options.data, options.valid), options.resume,
         intervals, length, command=shlex.join(["train.py", *arguments]),
     )  # fmt: skip
-    if not outcome.stopped_by:
-        return 0
     step = int(outcome.state.step)
+    if not outcome.stopped_by:
+        if hosts.is_first():
+            say_finished(options.run, step, outcome.was_finished)
+        return 0
     print(f"train.py: {outcome.stopped_by}: stopped after step {step}, --resume goes on from there",
           file=sys.stderr)  # fmt: skip
     # Being asked to stop by the system is no failure; Ctrl-C is one to whoever called this.
     return INTERRUPTED if outcome.stopped_by == "SIGINT" else 0
+
+
+def say_finished(run: Path, step: int, already: bool) -> None:
+    """Where the run stands and how to go on."""
+    state = "was finished already" if already else "finished"
+    print(f"train.py: {run}: {state} after step {step}; its checkpoints are in "
+          f"{run / checkpoints.LAST}, 'train.py export {shlex.quote(str(run))} NAME' writes its "
+          "weights, and --resume with more steps goes on where its schedule allows it",
+          file=sys.stderr)  # fmt: skip
 
 
 def export(arguments: Sequence[str]) -> int:

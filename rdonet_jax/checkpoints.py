@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import logging
 import math
+import os
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,8 +34,12 @@ KEPT = 2
 """Of the newest checkpoints, so many stay: one is whole while the next is written."""
 
 
+UNFINISHED = "*.orbax-checkpoint-tmp*"
+"""The folder of a checkpoint while it is written."""
+
+
 class CheckpointError(RuntimeError):
-    """A checkpoint that is not there or cannot be read."""
+    """A checkpoint that is not there, or cannot be read or written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +71,12 @@ class Checkpoints:
         self._best = _manager(folder / BEST, 1, read_only)
 
     def __enter__(self) -> Checkpoints:
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(_quiet())
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.ExitStack() as stack:
+        with self._quiet, contextlib.ExitStack() as stack:
             for manager in filter(None, (self._last, self._best)):
                 stack.enter_context(_told(manager))
                 stack.callback(manager.close)
@@ -126,21 +137,70 @@ class Checkpoints:
 
 
 def save_alone(directory: Path, state: TrainState) -> None:
-    """Writes an unreplicated state as a checkpoint of its own."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(directory.absolute(), _arrays(state))
+    """Writes an unreplicated state as a checkpoint of its own. Raises `CheckpointError`."""
+    try:
+        with _quiet(), ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(directory.absolute(), _arrays(state))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{directory}: could not be written ({_cause(error)})") from error
+
+
+def newest_step(folder: Path) -> int | None:
+    """The steps done at the newest checkpoint of a run's folder; None if there is none."""
+    last = folder / LAST
+    names = [path.name for path in last.iterdir()] if last.is_dir() else []
+    return max((int(name) for name in names if name.isdecimal()), default=None)
 
 
 @contextlib.contextmanager
 def _told(manager: ocp.CheckpointManager) -> Iterator[None]:
-    """What goes wrong when a checkpoint is written, as one sentence."""
+    """What goes wrong when a checkpoint is written, as one sentence; its parts are removed."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if jax.process_index() == 0:
+            for part in Path(manager.directory).glob(UNFINISHED):
+                shutil.rmtree(part, ignore_errors=True)
+        step = manager.latest_step()
+        kept = "there is no earlier one" if step is None else f"that of step {step} is kept"
         raise CheckpointError(
-            f"{manager.directory}: a checkpoint could not be written ({cause})"
+            f"{manager.directory}: a checkpoint could not be written ({_cause(error)}); {kept}"
         ) from error
+
+
+def _cause(error: Exception) -> str:
+    """What the system complained of, where that can be told; else the first line."""
+    text = str(error).strip()
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if os.strerror(number) in text:
+            return os.strerror(number)
+    return (text.splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Orbax and TensorStore from printing what ends in a `CheckpointError` anyway.
+
+    For one write that fails they print hundreds of lines: every thread logs its own traceback, and
+    what is still to be written finds the event loop of its thread closed.
+    """
+
+    def hook(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            usual(unraisable)
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+    usual, log = sys.unraisablehook, logging.getLogger("absl")
+    log.addFilter(is_news)
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
+        log.removeFilter(is_news)
 
 
 def _manager(directory: Path, keep: int, read_only: bool) -> ocp.CheckpointManager | None:

@@ -2,8 +2,11 @@
 
 The information content of a symbol that a model holds for all but impossible grows without bound.
 The stream pays for such a symbol by an entry with the least count, or by an escape, whose cost
-grows with the logarithm. Estimates of rate take this into account; training does not, since there
-the growth is what teaches the model.
+grows with the logarithm. Estimates of rate take this into account.
+
+A table has no derivative. The gradient of these bits is therefore that of `entropy.bits`, the
+differentiable likelihood, at the symbols and at the scales as given. Its growth for improbable
+symbols is what teaches the model. Where no gradient is taken, the likelihood is not computed.
 """
 
 from __future__ import annotations
@@ -41,16 +44,42 @@ def bits_of_small(distribution: str) -> np.ndarray:
     return _costs(distribution).bits[:, :2]
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def symbol_bits(v: jax.Array, scale: jax.Array, distribution: str) -> jax.Array:
     """Bits that integer-valued symbols v cost given their scales; float32, elementwise.
 
-    NaN where v is not finite.
+    NaN where v is not finite. The derivatives by v and by scale are those of `entropy.bits`.
     """
-    return entry_bits(v, entropy.scale_index(scale, distribution), distribution)
+    return _charged(v, entropy.scale_index(scale, distribution), distribution)
 
 
+@symbol_bits.defjvp
+def _symbol_bits_jvp(distribution, primals, tangents):
+    likelihood = functools.partial(entropy.bits, distribution=distribution)
+    _, slope = jax.jvp(likelihood, primals, tangents)
+    return symbol_bits(*primals, distribution), slope
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def entry_bits(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
-    """As `symbol_bits`, given integer entries of the scale table."""
+    """As `symbol_bits`, given entries of the scale table: integers held in float32.
+
+    The derivative by index is that by the scale, which grows geometrically with it.
+    """
+    return _charged(v, index.astype(jnp.int32), distribution)
+
+
+@entry_bits.defjvp
+def _entry_bits_jvp(distribution, primals, tangents):
+    def likelihood(v: jax.Array, index: jax.Array) -> jax.Array:
+        return entropy.bits(v, entropy.scale_at(index, distribution), distribution)
+
+    _, slope = jax.jvp(likelihood, primals, tangents)
+    return entry_bits(*primals, distribution), slope
+
+
+def _charged(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
+    """What the integer tables of these entries charge."""
     costs = _costs(distribution)
     last, order = jnp.asarray(costs.last)[index], jnp.asarray(costs.order)[index]
     size = jnp.abs(v)

@@ -151,8 +151,9 @@ def _objective_words(config: AnyConfig, training: Mapping[str, Any]) -> str:
 
 def _distortion_words(training: Mapping[str, Any]) -> str:
     """The distortion of a training run, see `rdonet_jax.objective`."""
-    if training["metric"] == "both":
+    metric = training["metric"]
+    if metric == "both":
         share = training["ms_ssim_share"]
         similarity = f"{share * objective.SIMILARITY_WEIGHT:.0f} * (1 - MS-SSIM)"
         return f"({1 - share:g} * 255^2 * MSE + {similarity})"
-    return {"mse": "255^2 * MSE", "ms-ssim": "(1 - MS-SSIM)"}[training["metric"]]
+    return {"mse": "255^2 * MSE", "ms-ssim": "(1 - MS-SSIM)"}.get(metric, f"the metric {metric!r}")

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from rdonet_jax import checkpoints, compilation, data, files, hosts, training
-from rdonet_jax.config import AnyConfig
+from rdonet_jax.config import AnyConfig, ConfigError
 from rdonet_jax.training_config import TrainingConfig
 
 KEPT = "the last checkpoint is kept"
@@ -40,25 +40,39 @@ def examined(
     """
     done = int(state.step)
     place = folder / f"diverged-{done + 1}"
-    if hosts.is_first():
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
-    hosts.wait_for_all("there is a place for what diverged")
-    checkpoints.save_alone(place / "state", state)
+    try:
+        with hosts.failing_alike("there is a place for what diverged"):
+            if hosts.is_first():
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir()
+        checkpoints.save_alone(place / "state", state)
+        _write_crops(place, model, config, state, batch, source)
+        kept = f"the state before it and the crops are in {place}"
+    except (checkpoints.CheckpointError, ConfigError, OSError) as error:
+        kept = f"the state before it and the crops could not be kept ({error})"
+    hosts.wait_for_all("what diverged is written")
+    return DivergenceError(
+        f"the loss or its gradient is not finite at step {done + 1}; {kept}; {KEPT}"
+    )
+
+
+def _write_crops(
+    place: Path,
+    model: AnyConfig,
+    config: TrainingConfig,
+    state: training.TrainState,
+    batch: data.Batch,
+    source: Callable[[int, int], Path],
+) -> None:
     host = jax.process_index()
     files.replace(place / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
     crops = []
     for number, losses in zip(batch.numbers, _losses(model, config, state, batch), strict=True):
-        picture = source(done, int(number))
+        picture = source(int(state.step), int(number))
         values = {name: str(value) for name, value in losses._asdict().items()}
         crops.append({"number": int(number), "picture": str(picture), **values})
     files.replace(
         place / f"crops-{host}.json", lambda file: file.write(json.dumps(crops, indent=1).encode())
-    )
-    hosts.wait_for_all("what diverged is written")
-    return DivergenceError(
-        f"the loss or its gradient is not finite at step {done + 1}; the state before it and the "
-        f"crops are in {place}; {KEPT}"
     )
 
 

@@ -96,6 +96,13 @@ def scale_table(distribution: str) -> np.ndarray:
     return _frozen((low * (high / low) ** exponents).astype(np.float32))
 
 
+def scale_at(index, distribution: str):
+    """The scale of table entries, given as floats between which it grows geometrically."""
+    scales = scale_table(distribution).astype(np.float64)
+    step = float(np.log(scales[1] / scales[0]))
+    return float(scales[0]) * jnp.exp(index * step)
+
+
 @functools.cache
 def scale_thresholds(distribution: str) -> np.ndarray:
     """Where one table entry ends and the next begins (geometric means), float32 [63]; read-only."""

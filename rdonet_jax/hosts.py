@@ -28,6 +28,14 @@ from rdonet_jax.config import ConfigError
 PATIENCE_MS = 30 * 60 * 1000
 """How long a host waits for the others, in milliseconds."""
 
+FAREWELL_MS = 5 * 1000
+"""How long a host that ends with an error waits for others that end with one, in milliseconds.
+
+A host that loses the others is ended by `jax.distributed` before it can say what was wrong."""
+
+LONGEST_TEXT = 1000
+"""Bytes of a text that hosts tell each other; of longer ones the rest is left out."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
@@ -63,12 +71,50 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def wait_for_all(name: str) -> None:
+def wait_for_all(name: str, patience_ms: int = PATIENCE_MS) -> None:
     """Returns when every host has come here; `name` tells such places apart.
 
     Devices are not involved: their collectives give up on a host that comes much later.
     """
-    ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=PATIENCE_MS)
+    ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=patience_ms)
+
+
+def told_by_all(name: str, text: str) -> list[str]:
+    """What every host says here, in their order; `name` is as in `wait_for_all`."""
+    if jax.process_count() == 1:
+        return [text]
+    wait_for_all(name)
+    own = np.zeros(LONGEST_TEXT, np.uint8)
+    letters = np.frombuffer(text.encode()[:LONGEST_TEXT], np.uint8)
+    own[: len(letters)] = letters
+    rows = np.asarray(multihost_utils.process_allgather(own))
+    return [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in rows]
+
+
+@contextlib.contextmanager
+def failing_alike(name: str) -> Iterator[None]:
+    """For what every host does by itself: where it fails on one host, it fails on all.
+
+    The others would wait for that one. They raise `ConfigError` with its complaint. `name` is as in
+    `wait_for_all`; nothing within may wait for other hosts.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    complaints = told_by_all(name, _complaint(failure) if failure else "")
+    if failure:
+        raise failure
+    for host, complaint in enumerate(complaints):
+        if complaint:
+            raise ConfigError(f"host {host}: {complaint}")
+
+
+def _complaint(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def processes_here() -> int:
@@ -93,6 +139,8 @@ def failing_together() -> Iterator[None]:
             if not isinstance(error, SystemExit):
                 traceback.print_exc()
             sys.stderr.flush()
+            with contextlib.suppress(Exception):
+                wait_for_all("ended with an error", FAREWELL_MS)
             os._exit(code)
         raise
 

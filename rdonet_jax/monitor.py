@@ -320,7 +320,8 @@ class _Events:
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads the files of a folder in the order of their names.
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
-        self._file = RecordWriter(str(folder / name))
+        self._path = str(folder / name)
+        self._file = RecordWriter(self._path)
         self._add(file_version="brain.Event:2")
         # Makes TensorBoard forget what earlier files say of this step and later ones.
         self._add(step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
@@ -338,8 +339,12 @@ class _Events:
         self._file.close()
 
     def _add(self, **content: Any) -> None:
-        self._file.write(Event(wall_time=time.time(), **content).SerializeToString())
-        self._file.flush()
+        try:
+            self._file.write(Event(wall_time=time.time(), **content).SerializeToString())
+            self._file.flush()
+        except OSError as error:
+            error.filename = error.filename or self._path  # a full disk names no file
+            raise
 
 
 def _png(picture: np.ndarray) -> Summary.Image:

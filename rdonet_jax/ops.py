@@ -20,6 +20,17 @@ def _straight_through_round_jvp(primals, tangents):
     return jnp.round(primals[0]), tangents[0]
 
 
+@jax.custom_jvp
+def straight_through(value: jax.Array, x: jax.Array) -> jax.Array:
+    """`value` in the forward pass; in the gradient as if it were x, of the same shape."""
+    return value
+
+
+@straight_through.defjvp
+def _straight_through_jvp(primals, tangents):
+    return primals[0], tangents[1]
+
+
 def uniform_noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Noise in [-1/2, 1/2) of `shape` per key: keys [B] -> float32 [B, *shape].
 

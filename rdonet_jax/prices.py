@@ -45,7 +45,8 @@ def weights_of(model: Model, quality: float | None = None) -> Weights:
 
     A model without a record counts as trained with the defaults of `TrainingConfig`.
 
-    Raises `EncodeError` as `codec.stream_quality` does.
+    Raises `EncodeError` as `codec.stream_quality` does, and for a loss that this version does not
+    have.
     """
     known = zoo.whole_training(model.record).get("training", {})
     default = TrainingConfig()
@@ -54,9 +55,14 @@ def weights_of(model: Model, quality: float | None = None) -> Weights:
         lmbda = known.get("lmbda", default.lmbda)
     else:
         lmbda = float(objective.lmbda_of(model.config, number))
-    return objective.weights(
-        lmbda, known.get("metric", default.metric), known.get("ms_ssim_share", 0.0)
-    )
+    metric = known.get("metric", default.metric)
+    if metric not in objective.METRICS:
+        raise codec.EncodeError(
+            f"{model.name}: was trained for the metric {metric!r}, which this version does not "
+            f"have (it has {', '.join(objective.METRICS)}), so it cannot search for what "
+            "costs least; files can be written without a search"
+        )
+    return objective.weights(lmbda, metric, known.get("ms_ssim_share", 0.0))
 
 
 class Prices:

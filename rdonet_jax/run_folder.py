@@ -10,8 +10,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import platform
+import secrets
+import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax import checkpoints, files, run_log
+from rdonet_jax import checkpoints, files, hosts, lengthening, run_log
 from rdonet_jax.config import AnyConfig, from_dict, model_from_dict
 from rdonet_jax.pictures import PictureSet
 from rdonet_jax.training import compute_dtype
@@ -37,6 +41,9 @@ PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow",
 )  # fmt: skip
 """What a run's numbers may depend on."""
+
+SHARING_PATIENCE_S = 30.0
+"""Within this time, a file of one host must appear on the others; shared folders may be slow."""
 
 
 class RunError(RuntimeError):
@@ -134,10 +141,14 @@ def _revision() -> str | None:
 def check(folder: Path, run: Run, resume: bool) -> None:
     """Raises `RunError` if the folder holds another run, or one that is not to be resumed."""
     described = folder / CONFIG_FILE
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: a run needs a folder, and this is a file")
     if resume:
         if not described.exists():
             raise RunError(f"{folder}: there is no run to resume")
-        _require_same(folder, Run.load(folder), run)
+        held = Run.load(folder)
+        _require_same(folder, held, run)
+        _require_possible_length(folder, held, run)
         return
     if described.exists():
         raise RunError(f"{folder}: there is a run already; continue it with --resume")
@@ -167,7 +178,76 @@ def locked(folder: Path) -> Iterator[None]:
 def claim(folder: Path, run: Run) -> None:
     """Puts the description of the run into its folder. Raises `RunError` if there is one."""
     check(folder, run, resume=False)
+    _describe(folder, run)
+
+
+def with_held_length(folder: Path, config: TrainingConfig) -> TrainingConfig:
+    """The configuration with stages as long as those of the folder's run, if it has one."""
+    if not (folder / CONFIG_FILE).exists():
+        return config
+    return lengthening.with_length_of(config, Run.load(folder).training)
+
+
+def keep_length(folder: Path, config: TrainingConfig) -> None:
+    """Lets the description of the folder's run say how long it is now."""
+    held = Run.load(folder)
+    if held.training != config:
+        held = dataclasses.replace(held, training=config)
+        _describe(folder, held)
+
+
+def _describe(folder: Path, run: Run) -> None:
     files.replace(folder / CONFIG_FILE, lambda file: file.write(run.to_json().encode()))
+
+
+def require_shared(folder: Path) -> None:
+    """Raises `RunError` on every host unless all of them see the same folder.
+
+    The first one leaves a file there, which the others look for. The file is gone afterwards, and
+    so are folders that were made for it.
+    """
+    if jax.process_count() == 1:
+        return
+    name = f".hosts-{hosts.told_by_all('name of a file', secrets.token_hex(8))[0]}"
+    made: list[Path] = []
+    try:
+        with hosts.failing_alike("the file is written"):
+            if hosts.is_first():
+                made += _missing(folder)
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / name).touch()
+        found = "" if _appears(folder, name) else socket.gethostname()
+        lacking = hosts.told_by_all("the file was looked for", found)
+    finally:
+        if hosts.is_first():
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
+                for place in made:
+                    place.rmdir()
+    if any(lacking):
+        blind = ", ".join(f"host {n} ({host})" for n, host in enumerate(lacking) if host)
+        raise RunError(
+            f"{folder}: the hosts of a run must share its folder, but a file that host 0 has "
+            f"written there did not appear within {SHARING_PATIENCE_S:g} seconds on {blind}"
+        )
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there, innermost first."""
+    return [place for place in (folder, *folder.parents) if not place.exists()]
+
+
+def _appears(folder: Path, name: str) -> bool:
+    """Whether a file is there, or comes to be soon."""
+    deadline = time.monotonic() + SHARING_PATIENCE_S
+    while True:
+        # The folder is listed: that a file is not there would be remembered for a while.
+        with contextlib.suppress(OSError):
+            if name in os.listdir(folder):
+                return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.1)
 
 
 def _require_same(folder: Path, held: Run, run: Run) -> None:
@@ -182,11 +262,22 @@ def _require_same(folder: Path, held: Run, run: Run) -> None:
                 f"{before.count} then, {now.count} now, and their names below the folders, their "
                 "sizes and their order must be the same"
             )
-    if dataclasses.replace(held, origin=None) != dataclasses.replace(run, origin=None):
+    alike = dataclasses.replace(
+        run, origin=held.origin, training=lengthening.with_length_of(run.training, held.training)
+    )
+    if held != alike:
         raise RunError(
-            f"{folder}: holds a run with another configuration ({_differences(held, run)}); "
+            f"{folder}: holds a run with another configuration ({_differences(held, alike)}); "
             "resume it unchanged"
         )
+
+
+def _require_possible_length(folder: Path, held: Run, run: Run) -> None:
+    if held.training == run.training:
+        return
+    done = checkpoints.newest_step(folder) or 0
+    if complaint := lengthening.objection(held.training, run.training, done):
+        raise RunError(f"{folder}: {complaint}")
 
 
 def _differences(held: Run, run: Run) -> str:

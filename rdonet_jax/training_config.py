@@ -151,13 +151,15 @@ class RunLength:
     """How long a run is, where it is not said in steps of each stage.
 
     `steps` and `epochs` are of both stages together, divided 2000 : 600 as in the original. An
-    epoch has as many crops as there are training pictures.
+    epoch has as many crops as there are training pictures. With `as_before` a resumed run keeps the
+    length that it has.
     """
 
     steps: int | None = None
     epochs: float | None = None
     stage1_epochs: float | None = None
     stage2_epochs: float | None = None
+    as_before: bool = False
 
     def __post_init__(self) -> None:
         if (self.stage1_epochs is None) != (self.stage2_epochs is None):

@@ -42,6 +42,7 @@ class Outcome:
 
     state: training.TrainState
     stopped_by: str  # empty if it came to its end
+    was_finished: bool = False  # nothing was left to do
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +94,9 @@ class Loop:
         )
         with feed.opened(self.pictures, config) as batches, monitor:
             batches.go_to(progress.reader)
-            if resumed and progress.step < config.steps:
-                monitor.event(progress.step, event="resumed", **run_folder.environment(config))
+            if resumed:
+                facts = {"steps": config.steps, **run_folder.environment(config)}
+                monitor.event(progress.step, event="resumed", **facts)
             state, stopped_by = self._steps(state, progress, batches, monitor, stop_request)
         return Outcome(training.unreplicate(state), stopped_by)
 

@@ -35,8 +35,10 @@ class Sources:
     validation: Sequence[str | Path] = ()
 
 
-def split_pictures(sources: Sources, crop: int) -> tuple[pictures.Pictures, pictures.Pictures]:
-    """Pictures for training and for validation.
+def split_pictures(
+    sources: Sources, crop: int, cache_bytes: int
+) -> tuple[pictures.Pictures, pictures.Pictures]:
+    """Pictures for training, decoded ones kept up to `cache_bytes`, and for validation.
 
     Raises `RunError` when there are too few to hold one out, and `PictureError`.
     """
@@ -53,10 +55,8 @@ def split_pictures(sources: Sources, crop: int) -> tuple[pictures.Pictures, pict
     paths = [path for path in paths if path.resolve() not in validating]
     if not paths:
         raise RunError("all training pictures are validation pictures as well")
-    # Processes of one machine share its memory.
-    budget = pictures.default_cache_bytes() // hosts.processes_here()
     return (
-        pictures.usable(paths, crop, cache_bytes=budget),
+        pictures.usable(paths, crop, cache_bytes=cache_bytes),
         pictures.usable(held_out, crop, "validation"),
     )
 
@@ -73,31 +73,51 @@ def train(
     """Runs the schedule to its end, or until SIGTERM or Ctrl-C, when it leaves a checkpoint.
 
     `command` is what started the run, for its record. A run that was killed before its first
-    checkpoint is started afresh by `resume`. Raises `RunError`, `ConfigError`, `PictureError` or
-    `ZooError` before anything is written when it cannot start, and `DivergenceError` when the loss
-    stops being finite; no such state becomes a checkpoint.
+    checkpoint is started afresh by `resume`; one that is finished is left as it is. A `length` that
+    differs from that of the run to resume is possible as `lengthening` has it. Raises `RunError`,
+    `ConfigError`, `PictureError` or `ZooError` before anything is written when it cannot start, and
+    `DivergenceError` when the loss stops being finite; no such state becomes a checkpoint.
     """
-    seen, held_out = split_pictures(sources, run.training.crop)
-    config = (length or RunLength()).applied(run.training, len(seen.paths))
-    training.require_divisible(config)
-    run = dataclasses.replace(
-        run, training=config, origin=_origin(config, sources, seen, held_out, command, resume)
-    )
+    run_folder.require_shared(folder)
+    # Processes of one machine share its memory.
+    budget = pictures.default_cache_bytes() // hosts.processes_here()
+    with hosts.failing_alike("every host has its pictures"):
+        seen, held_out = split_pictures(sources, run.training.crop, budget)
+        config = _with_length(folder, run.training, length or RunLength(), len(seen.paths), resume)
+        training.require_divisible(config)
+        run = dataclasses.replace(
+            run, training=config, origin=_origin(config, sources, seen, held_out, command, resume)
+        )
     intervals = intervals or Intervals()
     _require_equal_hosts(run, intervals, resume)
-    run_folder.check(folder, run, resume)
-    crops = data.centre_crops(held_out, config.crop)
-    start = None if resume else training.create_state(run.model, config)
+    with hosts.failing_alike("every host has looked at the folder"):
+        run_folder.check(folder, run, resume)
+        crops = data.centre_crops(held_out, config.crop)
+        start = None if resume else training.create_state(run.model, config)
     with run_folder.locked(folder) if hosts.is_first() else nullcontext():
-        hosts.wait_for_all("every host has looked at the folder")
-        if not resume and hosts.is_first():
-            run_folder.claim(folder, run)
+        hosts.wait_for_all("every host may write")
+        if hosts.is_first():
+            if resume:
+                run_folder.keep_length(folder, config)
+            else:
+                run_folder.claim(folder, run)
         hosts.wait_for_all("the folder is claimed")
         # The checkpoints inside: a signal must not cut the last write short.
         with hosts.stop_requests() as stop_request, Checkpoints(folder) as kept:
             state, progress = _first_state(folder, run, seen, kept, start)
+            if progress.step >= config.steps:
+                return Outcome(state, "", was_finished=True)
             loop = Loop(folder, run.model, config, intervals, seen, crops, kept)
             return loop.run(state, progress, resume, stop_request)
+
+
+def _with_length(
+    folder: Path, config: TrainingConfig, length: RunLength, count: int, resume: bool
+) -> TrainingConfig:
+    """The configuration with the length that is asked for, for so many training pictures."""
+    if resume and length.as_before:
+        return run_folder.with_held_length(folder, config)
+    return length.applied(config, count)
 
 
 def _origin(

@@ -43,6 +43,14 @@ def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model
     assert prices.weights_of(tiny_model) == Weights(0.0067, 0.0)
 
 
+def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
+    trained = tiny_model._replace(record={"training": {"lmbda": 8.0, "metric": "vmaf"}})
+    with pytest.raises(
+        codec.EncodeError, match="tiny: was trained for the metric 'vmaf', which this version"
+    ):
+        prices.weights_of(trained)
+
+
 def test_priors_learnt_alone_leave_what_the_whole_network_was_trained_for(both_model):
     record = both_model.record
     for _ in range(2):

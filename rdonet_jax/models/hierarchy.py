@@ -42,7 +42,8 @@ def code(
 
     With noise the rate is that of the noisy latents while the decoder sees straight-through rounded
     ones (Minnen and Singh 2020), so that it is trained on what it will be given. With rounding it
-    is what the symbols cost in the stream, escapes included.
+    is what the symbols cost in the stream, escapes included. Its gradient is then that of the
+    likelihood at these symbols, and passes to the latents straight through rounding and dead zone.
     masks[l] is bool [B, h, w], True where the level is coded; a hyper-latent is coded when any of
     its 4×4 latents is. What else is `given` goes to every level.
     """

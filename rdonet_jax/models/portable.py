@@ -318,18 +318,21 @@ class PortableRDONet(nn.Module):
         return state, jnp.sum(y_bits, axis=-1), jnp.sum(z_bits, axis=-1)
 
     def _outside_dead_zone(self, offset: jax.Array, index: jax.Array) -> jax.Array:
-        """The offset from mu as the encoder quantises it, not yet rounded."""
+        """The offset from mu as the encoder quantises it, not yet rounded.
+
+        The gradient passes as if there were no dead zone, as it does with rounding: what is sent as
+        zero could not learn to be sent otherwise.
+        """
         bounds = jnp.asarray(quantiser.zero_bounds(self.config.distribution))
-        return quantiser.outside(offset, bounds[index.astype(jnp.int32)])
+        kept = quantiser.outside(offset, bounds[index.astype(jnp.int32)])
+        return ops.straight_through(kept, offset)
 
     def _bits(self, seen: jax.Array, index: jax.Array, rounded: bool) -> jax.Array:
         """Bits by the scale table of symbols, if `rounded`, or of what has noise."""
         distribution = self.config.distribution
         if rounded:
-            return coding_cost.entry_bits(seen, index.astype(jnp.int32), distribution)
-        scales = entropy.scale_table(distribution).astype(np.float64)
-        step = float(np.log(scales[1] / scales[0]))
-        return entropy.bits(seen, float(scales[0]) * jnp.exp(index * step), distribution)
+            return coding_cost.entry_bits(seen, index, distribution)
+        return entropy.bits(seen, entropy.scale_at(index, distribution), distribution)
 
 
 def network(

@@ -224,11 +224,14 @@ class Reference(nn.Module):
         """y_hat and the bits of every element of y.
 
         In training the context sees y with the rate's noise, which can be had at once. Otherwise
-        it sees what a decoder has decoded, front by front.
+        it sees what a decoder has decoded, front by front; the gradient passes as if that were y.
         """
         neighbours = None
         if self.config.kind == "context":
-            seen = self._decoded(y, conditions, mask) if noise is None else _observed(y, noise)
+            if noise is None:
+                seen = ops.straight_through(self._decoded(y, conditions, mask), y)
+            else:
+                seen = _observed(y, noise)
             neighbours = context.neighbours(context.framed(seen))
         prior = self.prior(conditions, neighbours)
         symbols = ops.straight_through_round(y - prior.mu)
@@ -240,10 +243,11 @@ class Reference(nn.Module):
         return prior.mu + jnp.where(mask[..., None], symbols, 0.0), bits
 
     def _decoded(self, y: jax.Array, conditions: jax.Array, mask: jax.Array) -> jax.Array:
-        """y_hat as a decoder with a context finds it, wavefront by wavefront."""
+        """y_hat as a decoder with a context finds it, wavefront by wavefront; without gradient."""
         grid = y.shape[1:3]
+        y, conditions, variables = jax.lax.stop_gradient((y, conditions, self.variables))
         # A module that is bound cannot be called in a loop.
-        predict = functools.partial(self.clone().apply, self.variables)
+        predict = functools.partial(self.clone().apply, variables)
 
         def step(number: jax.Array, frame: jax.Array) -> jax.Array:
             at = context.front(number, grid)

@@ -34,9 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def started(
-    arguments: Sequence[object], devices: int = 1, settings: Mapping[str, str] | None = None
+    arguments: Sequence[object],
+    devices: int = 1,
+    settings: Mapping[str, str] | None = None,
+    program: Sequence[str] = ("train.py",),
 ) -> subprocess.Popen:
-    """`train.py` at work, on so many virtual devices."""
+    """`train.py` at work, on so many virtual devices; `program` is what Python is to run."""
     environment = {
         **os.environ,
         **(settings or {}),
@@ -44,7 +47,7 @@ def started(
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {hasty_xla.flags()}",
     }
     return subprocess.Popen(
-        [sys.executable, "train.py", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -63,11 +66,16 @@ def on_two_hosts(
     arguments: Sequence[object], devices: int, settings: Mapping[str, str]
 ) -> list[subprocess.Popen]:
     """Two processes with so many devices each, as two hosts of one run."""
+    cluster = cluster_of_two()
+    return [started([*arguments, *cluster, number], devices, settings) for number in range(2)]
+
+
+def cluster_of_two() -> list[object]:
+    """The options of two hosts on this machine, but for the number of the host."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    cluster = ["--coordinator", f"localhost:{port}", "--processes", 2, "--process"]
-    return [started([*arguments, *cluster, number], devices, settings) for number in range(2)]
+    return ["--coordinator", f"localhost:{port}", "--processes", 2, "--process"]
 
 
 def wait_for_step(run: Path, step: int, processes: Sequence[subprocess.Popen]) -> None:

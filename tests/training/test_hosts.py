@@ -10,7 +10,27 @@ import pytest
 
 from rdonet_jax import checkpoints, training_config
 
-from .conftest import STEPS, assert_close, curve, ended, logged, newest_state, wait_for_step
+from .conftest import (
+    SHORT,
+    STEPS,
+    assert_close,
+    cluster_of_two,
+    curve,
+    ended,
+    logged,
+    newest_state,
+    started,
+    wait_for_step,
+)
+
+IMPATIENT = """
+import sys, train
+from rdonet_jax import hosts, run_folder
+run_folder.SHARING_PATIENCE_S = 0.5
+with hosts.failing_together():
+    sys.exit(train.main(sys.argv[1:]))
+"""
+"""`train.py`, but that it waits a moment alone for a shared folder."""
 
 COMPARED = 20
 """Steps whose losses are compared; rounding grows from step to step."""
@@ -93,3 +113,34 @@ def test_hosts_stop_together_when_one_is_told_and_leave_a_checkpoint_for_eight_d
     np.testing.assert_allclose(losses(run), losses(on_eight_devices), rtol=2e-4)
     assert set(logged(run, "loss")) == set(range(1, STEPS + 1))
     assert_close(newest_state(run), newest_state(on_eight_devices), 1e-3)
+
+
+def test_hosts_that_do_not_share_the_runs_folder_all_say_so_at_the_start(
+    photograph_folder, tiny_weights, tmp_path
+):
+    usual = [*SHORT, "--data", photograph_folder, "--start", tiny_weights, *cluster_of_two()]
+    runs = [tmp_path / "first" / "run", tmp_path / "second" / "run"]
+    processes = [
+        started([*usual, number, "--run", run], program=("-c", IMPATIENT))
+        for number, run in enumerate(runs)
+    ]
+    for process, run in zip(processes, runs, strict=True):
+        said = ended(process, 1)
+        assert "Traceback" not in said
+        line = next(line for line in said.splitlines() if line.startswith("train.py:"))
+        assert line.startswith(f"train.py: {run}: the hosts of a run must share its folder")
+        assert "did not appear within 0.5 seconds on host 1" in line
+        assert not run.parent.exists()
+
+
+def test_what_is_wrong_on_one_host_ends_all_with_a_sentence(
+    photograph_folder, tiny_weights, tmp_path
+):
+    usual = [*SHORT, "--start", tiny_weights, "--run", tmp_path / "run", *cluster_of_two()]
+    folders = [photograph_folder, tmp_path / "nothing"]
+    processes = [started([*usual, n, "--data", folder]) for n, folder in enumerate(folders)]
+    first, second = (ended(process, 1) for process in processes)
+    assert f"train.py: {folders[1]}: no such folder" in second
+    assert f"train.py: host 1: {folders[1]}: no such folder" in first
+    assert "Traceback" not in first + second
+    assert not (tmp_path / "run").exists()
