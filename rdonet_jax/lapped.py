@@ -7,7 +7,8 @@ replication.
 
 A picture may lie at the top left of an array of another size. Then its `extent`, int32 [2], says
 how many rows and columns of the array are the picture; it is continued from there on, whatever the
-array holds beyond, and so is what is computed of it. Without an extent the array is the picture.
+array holds beyond, and so is what is computed of it. An extent int32 [B, 2] is one for each picture
+of a batch. Without an extent the array is the picture.
 """
 
 from __future__ import annotations
@@ -49,11 +50,29 @@ def up(x: jax.Array, kernel: jax.Array, extent: jax.Array | None = None) -> jax.
 def _continued(x: jax.Array, extent: jax.Array | None) -> jax.Array:
     """With one more row and column on each side, and behind the extent."""
     if extent is not None:
-        for axis in (1, 2):
-            # An array that ends with the picture gets its last row again in the same place.
-            last = jax.lax.dynamic_slice_in_dim(x, extent[axis - 1] - 1, 1, axis)
-            x = jax.lax.dynamic_update_slice_in_dim(x, last, extent[axis - 1], axis)
+        for axis, length in zip((1, 2), _by_side(x, extent), strict=True):
+            x = jnp.where(_places(x, axis) == length, _last(x, length, axis), x)
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+
+
+def _by_side(x: jax.Array, extent: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """How many rows and how many columns of x [B, H, W, C] each picture has, [B, 1, 1, 1]."""
+    rows, columns = jnp.broadcast_to(extent, (len(x), 2)).T
+    return rows.reshape(-1, 1, 1, 1), columns.reshape(-1, 1, 1, 1)
+
+
+def _places(x: jax.Array, axis: int) -> jax.Array:
+    """The number of every row (axis 1) or column (axis 2) of x, in the shape of its axis."""
+    return jnp.arange(x.shape[axis]).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+
+
+def _last(x: jax.Array, length: jax.Array, axis: int) -> jax.Array:
+    """The last row or column of each picture in x, with its axis."""
+
+    def one(picture: jax.Array, end: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(picture, end - 1, 1, axis - 1)
+
+    return jax.vmap(one)(x, length.reshape(-1))
 
 
 def scaled(extent: jax.Array | None, numerator: int, denominator: int = 1) -> jax.Array | None:
