@@ -168,6 +168,12 @@ def reach(size: Any, level: int) -> Any:
     return -(-size // STRIDES[level])
 
 
+def within(extent: Any, grid: tuple[int, int]) -> Any:
+    """Which positions of a grid lie within the first rows and columns [..., 2]: [..., h, w]."""
+    rows, cols = (np.arange(side) < extent[..., axis, None] for axis, side in enumerate(grid))
+    return rows[..., :, None] & cols[..., None, :]
+
+
 def inside_masks(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which latent positions touch the picture, by level, on the padded grid. Host.
 
@@ -178,7 +184,7 @@ def inside_masks(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.nd
 
     size = np.array([height, width])
     return tuple(
-        _within(reach(size, level), (rows * BLOCK // stride, cols * BLOCK // stride))
+        within(reach(size, level), (rows * BLOCK // stride, cols * BLOCK // stride))
         for level, stride in enumerate(STRIDES)
     )
 
@@ -191,7 +197,7 @@ def inside(
     What `inside_masks` is for one image on the host.
     """
     return tuple(
-        mask & _within(reach(sizes, level), mask.shape[1:]) for level, mask in enumerate(masks)
+        mask & within(reach(sizes, level), mask.shape[1:]) for level, mask in enumerate(masks)
     )
 
 
@@ -261,12 +267,6 @@ def block_shares(p: Partition, height: int, width: int) -> tuple[float, float, f
     )
     area = np.bincount(levels.ravel(), weights=np.outer(rows, cols).ravel(), minlength=3)
     return tuple((area / (height * width)).tolist())
-
-
-def _within(extent: Any, grid: tuple[int, int]) -> Any:
-    """Which positions of a grid lie within the first rows and columns [..., 2]: [..., h, w]."""
-    rows, cols = (np.arange(side) < extent[..., axis, None] for axis, side in enumerate(grid))
-    return rows[..., :, None] & cols[..., None, :]
 
 
 def _enlarge(values: jax.Array | np.ndarray, factor: int) -> jax.Array | np.ndarray:

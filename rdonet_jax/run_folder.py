@@ -39,6 +39,10 @@ PACKAGES = (
 """What a run's numbers may depend on."""
 
 
+BEFORE = {"cut_share": 0.0}
+"""How runs were trained that began before there were these fields."""
+
+
 class RunError(RuntimeError):
     """A run that cannot be started or continued."""
 
@@ -81,7 +85,7 @@ class Run:
             origin = values.get("origin")
             return cls(
                 model_from_dict(values["model"]),
-                from_dict(TrainingConfig, values["training"]),
+                from_dict(TrainingConfig, {**BEFORE, **values["training"]}),
                 str(values["preset"]),
                 None if origin is None else Origin.of_json(origin),
             )
