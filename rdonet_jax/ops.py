@@ -87,20 +87,6 @@ def zero_beyond(x: jax.Array, extent: jax.Array) -> jax.Array:
     return jnp.where(rows[:, None, None] & columns[:, None], x, 0.0)
 
 
-def replicated_beyond(x: jax.Array, extent: jax.Array) -> jax.Array:
-    """x [B, H, W, C] with the last of the first `extent` rows and columns, int32 [B, 2], in place
-    of all behind them; without a gradient in mind."""
-
-    def one(picture: jax.Array, own: jax.Array) -> jax.Array:
-        rows, columns = (
-            jnp.minimum(jnp.arange(side), last)
-            for side, last in zip(picture.shape[:2], own - 1, strict=True)
-        )
-        return picture[rows][:, columns]
-
-    return jax.vmap(one)(x, extent)
-
-
 def space_to_depth(x: jax.Array, side: int = 2) -> jax.Array:
     """[B, H, W, C] -> [B, H/side, W/side, side² C]; the channel is (row phase, column phase, C)."""
     b, h, w, c = x.shape

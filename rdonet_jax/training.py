@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax import compilation, hosts, objective, ops, optimiser, partition, zoo
+from rdonet_jax import compilation, hosts, lapped, objective, optimiser, partition, zoo
 from rdonet_jax.config import AnyConfig, ConfigError, ModelConfig, PortableConfig
 from rdonet_jax.data import Batch
 from rdonet_jax.models import (
@@ -207,7 +207,7 @@ def crop_losses(
     crops, sides = batch.crops, batch.crops.shape[1:3]
     sizes = sizes_of_step(config, keys[:, 0], sides)
     if sizes is not None:
-        crops = ops.replicated_beyond(crops, sizes)
+        crops = lapped.continued(crops, sizes)
     x = crops.astype(jnp.float32) / 255.0
     quality = qualities_of_step(model, keys[:, 0])
     masks = masks_of_step(model, config, step, x, quality, keys[:, 0])

