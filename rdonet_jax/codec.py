@@ -320,12 +320,12 @@ def _receive(walk: Walk, model: Model, header: Header, sections: Sections, repor
 
 def _walk(model: Model, p: Partition, size: tuple[int, int], quality: int | None) -> Walk:
     """The model's walk for a picture of `size` = (height, width), before the first level."""
-    masks, grid = coded_masks(p, *size), partition.grid_of(*size)
+    masks = coded_masks(p, *size)
     if isinstance(model.config, ReferenceConfig):
         return reference_codec.Walk(model.config, model.params, masks[0])
     if quality is None:
-        return fixed_codec.Walk(model.config, model.params, masks, grid)
-    return portable_codec.Walk(model.config, model.params, masks, quality, grid)
+        return fixed_codec.Walk(model.config, model.params, masks, partition.grid_of(*size))
+    return portable_codec.Walk(model.config, model.params, masks, quality, size)
 
 
 def _has_levels_of(config: AnyConfig, p: Partition, height: int, width: int) -> bool:

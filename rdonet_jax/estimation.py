@@ -112,7 +112,9 @@ def estimate_pictures(
     levels = tuple(_fill(np.stack(level), places) for level in zip(*masks, strict=True))
     number = codec.stream_quality(model.config, quality)
     qualities = None if number is None else np.full(places, number, np.int32)
-    given = jax.device_put((padded, levels, qualities), shared)
+    # Those that fill the batch up have no end: all of them is padding.
+    ends = np.array([*sizes, *[padded.shape[1:3]] * (places - len(sizes))], np.int32)
+    given = jax.device_put((padded, levels, qualities, ends), shared)
     bits, decoded, density = map(np.asarray, estimate_batch(model.config, model.params, *given))
     return [
         Estimate(float(bits[n]), decoded[n, :height, :width], density[n])
@@ -127,16 +129,18 @@ def estimate_batch(
     pixels: jax.Array,
     masks: tuple[jax.Array, ...],
     quality: jax.Array | None,
+    sizes: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Bits [B], decoded pixels uint8 [B, H, W, 3] and bits per pixel [B, H/16, W/16] by area, of
     padded pictures uint8 [B, H, W, 3].
 
-    quality int32 [B] is on the model's own scale, None for a fixed lambda.
+    quality int32 [B] is on the model's own scale, None for a fixed lambda. sizes int32 [B, 2] are
+    those of the pictures without their padding.
     masks[l] is bool [B, h, w]: where level l sends symbols, inside the picture. A hyper-latent is
     counted when any of its latents is, as in the codec.
     """
     x = pixels.astype(jnp.float32) / 255.0
-    coded = families.code(config, params, x, masks, quality)
+    coded = families.code(config, params, x, masks, quality, sizes=sizes)
     bits = objective.total_bits((coded.y_bits, coded.z_bits))
     by_area = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)
     return bits, objective.to_8_bit(coded.x_hat), by_area / partition.STRIDES[0] ** 2

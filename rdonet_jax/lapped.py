@@ -7,7 +7,8 @@ replication.
 
 A picture may lie at the top left of an array of another size. Then its `extent`, int32 [2], says
 how many rows and columns of the array are the picture; it is continued from there on, whatever the
-array holds beyond, and so is what is computed of it. Without an extent the array is the picture.
+array holds beyond, and so is what is computed of it. An extent int32 [B, 2] is one for each picture
+of a batch. Without an extent the array is the picture.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def down(x: jax.Array, kernel: jax.Array, extent: jax.Array | None = None) -> ja
 
     y[i, j] = sum over a, b of x[2 i - 1 + a, 2 j - 1 + b] kernel[a, b].
     """
-    blocks = ops.space_to_depth(_continued(x, extent))
+    blocks = ops.space_to_depth(_bordered(x, extent))
     inputs, outputs = kernel.shape[2:]
     k = kernel.reshape(2, 2, 2, 2, inputs, outputs).transpose(0, 2, 1, 3, 4, 5)
     return _convolve(blocks, k.reshape(2, 2, 4 * inputs, outputs))
@@ -42,17 +43,31 @@ def up(x: jax.Array, kernel: jax.Array, extent: jax.Array | None = None) -> jax.
     inputs, outputs = kernel.shape[2:]
     k = kernel.reshape(2, 2, 2, 2, inputs, outputs)[::-1, :, ::-1]
     k = k.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, inputs, 4 * outputs)
-    corners = _convolve(_continued(x, extent), k)
+    corners = _convolve(_bordered(x, extent), k)
     return ops.depth_to_space(corners)[:, 1:-1, 1:-1]
 
 
-def _continued(x: jax.Array, extent: jax.Array | None) -> jax.Array:
-    """With one more row and column on each side, and behind the extent."""
+def continued(x: jax.Array, extent: jax.Array) -> jax.Array:
+    """x [B, H, W, C] with its last row and column within the extent in place of all beyond it."""
+    for axis, length in zip((1, 2), jnp.broadcast_to(extent, (len(x), 2)).T, strict=True):
+        place = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
+        x = jnp.where(place >= length[:, None, None, None], _last(x, length, axis), x)
+    return x
+
+
+def _last(x: jax.Array, length: jax.Array, axis: int) -> jax.Array:
+    """The last row (axis 1) or column (axis 2) of each picture in x, with its axis."""
+
+    def one(picture: jax.Array, end: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(picture, end - 1, 1, axis - 1)
+
+    return jax.vmap(one)(x, length)
+
+
+def _bordered(x: jax.Array, extent: jax.Array | None) -> jax.Array:
+    """With one more row and column on each side, and continued behind the extent."""
     if extent is not None:
-        for axis in (1, 2):
-            # An array that ends with the picture gets its last row again in the same place.
-            last = jax.lax.dynamic_slice_in_dim(x, extent[axis - 1] - 1, 1, axis)
-            x = jax.lax.dynamic_update_slice_in_dim(x, last, extent[axis - 1], axis)
+        x = continued(x, extent)
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
 
 
@@ -116,7 +131,7 @@ class Residual(nn.Module):
         kernel = self.param("kernel", layers.scaled_normal(2.0, 9), (3, 3, channels, self.hidden))
         bias = self.param("bias", nn.initializers.zeros, (self.hidden,))
         x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
-        h = nn.relu(ops.add_bias(_convolve(_continued(x, extent), kernel), bias))
+        h = nn.relu(ops.add_bias(_convolve(_bordered(x, extent), kernel), bias))
         return x + Pointwise(channels, 0.0, self.dtype, name="out")(h)
 
 

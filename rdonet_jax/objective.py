@@ -9,7 +9,8 @@ The one convention for lambda, defined here and nowhere else:
 
 with bpp in bits per pixel of the picture and pictures in [0, 1], so that 255**2 * MSE is in squared
 8-bit grey levels; `share` is that of MS-SSIM in the distortion. Every function here works per
-picture: [..., H, W, 3] in, [...] out.
+picture: [..., H, W, 3] in, [...] out. Where one takes `sizes`, int32 [..., 2], a picture is that
+many rows and columns at the top left of its array, and nothing beyond them counts.
 """
 
 import functools
@@ -19,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import compilation
+from rdonet_jax import compilation, partition
 from rdonet_jax.config import PortableConfig
 from rdonet_jax.training_config import CHOICES
 
@@ -79,9 +80,10 @@ def round_to_8_bit(x: jax.Array) -> jax.Array:
     return to_8_bit(x).astype(jnp.float32) / 255.0
 
 
-def mse(x: jax.Array, x_hat: jax.Array) -> jax.Array:
+def mse(x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
     """Mean squared error over the RGB picture, data range 1."""
-    return jnp.mean(jnp.square(x - x_hat), axis=(-3, -2, -1))
+    own = None if sizes is None else partition.within(sizes, x.shape[-3:-1])[..., None]
+    return jnp.mean(jnp.square(x - x_hat), axis=(-3, -2, -1), where=own)
 
 
 @compilation.jit
@@ -94,7 +96,9 @@ def psnr(x: jax.Array, x_hat: jax.Array) -> jax.Array:
 
 
 @functools.partial(compilation.jit, static_argnames="levels")
-def ms_ssim(x: jax.Array, x_hat: jax.Array, levels: int = 5) -> jax.Array:
+def ms_ssim(
+    x: jax.Array, x_hat: jax.Array, levels: int = 5, sizes: jax.Array | None = None
+) -> jax.Array:
     """Multi-scale structural similarity, at most 1: of each channel, then the mean over RGB.
 
     The definition is that of Wang et al. 2003 as pytorch_msssim computes it: valid 11-tap Gaussian
@@ -103,13 +107,21 @@ def ms_ssim(x: jax.Array, x_hat: jax.Array, levels: int = 5) -> jax.Array:
     scales that remain are divided by their sum. Gradients are finite everywhere; they are zero
     where a scale's similarity is not positive.
 
-    Raises ValueError when the picture is too small for the scales: with five, the short side must
+    Of pictures with `sizes`, the windows count that lie inside, and on coarser scales those of
+    means of 2x2 pixels inside: what is beyond has no share in any of them. The means of odd sizes
+    lie half a pixel from those of the definition. With five scales a side needs 176 pixels.
+
+    Raises ValueError when the array is too small for the scales: with five, the short side must
     have at least 161 pixels.
     """
     maps = similarity_maps(x, x_hat, levels)
     product = jnp.ones(maps[0].shape[:-2], maps[0].dtype)
-    for term, weight in zip(maps, scale_weights(levels), strict=True):
-        product = product * _power(jnp.mean(term, axis=(-2, -1)), weight)
+    for scale, (term, weight) in enumerate(zip(maps, scale_weights(levels), strict=True)):
+        own = None
+        if sizes is not None:
+            windows = (sizes >> scale) - (WINDOW_TAPS - 1)
+            own = partition.within(windows, term.shape[-2:])[..., None, :, :]
+        product = product * _power(jnp.mean(term, axis=(-2, -1), where=own), weight)
     return jnp.mean(product, axis=-1)
 
 
@@ -144,6 +156,11 @@ def scale_weights(levels: int) -> tuple[float, ...]:
 def smallest_side(levels: int = len(SCALE_WEIGHTS)) -> int:
     """The least pixels on the short side of a picture for MS-SSIM with so many scales."""
     return (WINDOW_TAPS - 1) * 2 ** (levels - 1) + 1
+
+
+def smallest_end(levels: int = len(SCALE_WEIGHTS)) -> int:
+    """The same for a picture that ends within its array, see `ms_ssim`."""
+    return WINDOW_TAPS * 2 ** (levels - 1)
 
 
 def ms_ssim_db(value: jax.Array) -> jax.Array:
@@ -186,7 +203,13 @@ def weights(lmbda: Any, metric: str, share: float = 0.0) -> Weights:
 
 
 def rd_loss(
-    bpp: jax.Array, x: jax.Array, x_hat: jax.Array, lmbda: Any, metric: str, share: float = 0.0
+    bpp: jax.Array,
+    x: jax.Array,
+    x_hat: jax.Array,
+    lmbda: Any,
+    metric: str,
+    share: float = 0.0,
+    sizes: jax.Array | None = None,
 ) -> jax.Array:
     """Rate plus lambda times distortion per picture, by the module's convention.
 
@@ -195,9 +218,9 @@ def rd_loss(
     squares, dissimilarity = weights(lmbda, metric, share)
     loss = bpp
     if metric != "ms-ssim":
-        loss = loss + squares * 255.0**2 * mse(x, x_hat)
+        loss = loss + squares * 255.0**2 * mse(x, x_hat, sizes)
     if metric != "mse":
-        loss = loss + dissimilarity * (1.0 - ms_ssim(x, x_hat))
+        loss = loss + dissimilarity * (1.0 - ms_ssim(x, x_hat, sizes=sizes))
     return loss
 
 

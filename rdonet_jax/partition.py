@@ -7,7 +7,7 @@ batch axes and may be traced by jit, except the functions marked "host".
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -159,6 +159,21 @@ def from_level_map(levels: np.ndarray) -> Partition:
     return Partition(split64, split32)
 
 
+def reach(size: Any, level: int) -> Any:
+    """How many positions of a level an image has along each side.
+
+    `size` is that of the image itself in pixels, without padding: a number, or an array of any
+    shape. A position counts when it has a pixel of the image.
+    """
+    return -(-size // STRIDES[level])
+
+
+def within(extent: Any, grid: tuple[int, int]) -> Any:
+    """Which positions of a grid lie within the first rows and columns [..., 2]: [..., h, w]."""
+    rows, cols = (np.arange(side) < extent[..., axis, None] for axis, side in enumerate(grid))
+    return rows[..., :, None] & cols[..., None, :]
+
+
 def inside_masks(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which latent positions touch the picture, by level, on the padded grid. Host.
 
@@ -167,12 +182,23 @@ def inside_masks(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.nd
     """
     rows, cols = grid_of(height, width)
 
-    def touching(stride: int) -> np.ndarray:
-        inside_rows = np.arange(rows * BLOCK // stride) * stride < height
-        inside_cols = np.arange(cols * BLOCK // stride) * stride < width
-        return inside_rows[:, None] & inside_cols[None, :]
+    size = np.array([height, width])
+    return tuple(
+        within(reach(size, level), (rows * BLOCK // stride, cols * BLOCK // stride))
+        for level, stride in enumerate(STRIDES)
+    )
 
-    return touching(16), touching(32), touching(64)
+
+def inside(
+    masks: tuple[jax.Array, ...], sizes: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`level_masks` [B, h, w] without the positions wholly outside images of `sizes` int32 [B, 2].
+
+    What `inside_masks` is for one image on the host.
+    """
+    return tuple(
+        mask & within(reach(sizes, level), mask.shape[1:]) for level, mask in enumerate(masks)
+    )
 
 
 def trim(p: Partition, height: int, width: int) -> Partition:

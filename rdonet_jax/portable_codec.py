@@ -11,6 +11,7 @@ of positions. What a level knows lies on the host.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import deque
@@ -77,7 +78,7 @@ class Wanted:
 
 
 class Walk(walk.Walk):
-    """The walk for one picture: where each level is coded, bool [h, w], and its 64×64 blocks.
+    """The walk for one picture of `size` = (height, width): where each level is coded, bool [h, w].
 
     `quality` is on the scale of the configuration, 0 to `steps_of_quality`.
     """
@@ -88,10 +89,12 @@ class Walk(walk.Walk):
         params: Any,
         masks: tuple[np.ndarray, ...],
         quality: int,
-        grid: tuple[int, int],
+        size: tuple[int, int],
     ) -> None:
         super().__init__()
-        self.config, self.params, self.masks, self.grid = config, params, masks, grid
+        self.config, self.params, self.masks = config, params, masks
+        self.grid = grid = partition.grid_of(*size)
+        self._reach = [tuple(partition.reach(n, level) for n in size) for level in range(LEVELS)]
         self.quality = np.array([quality], np.int32)
         self._at = steps.at_quality(config, params, self.quality)
         self._shape = windows.shape_for(grid)
@@ -104,14 +107,17 @@ class Walk(walk.Walk):
         self._unlearnt: dict[int, np.ndarray] = {}
 
     def analyse(self, image: np.ndarray) -> None:
-        config, params = self.config, self.params
-        padded = tuple(BLOCK * side for side in self.grid)
+        config, params, stride = self.config, self.params, STRIDES[0]
 
-        def finest(window: Window) -> jax.Array:
-            pixels = windows.cut(image, window, STRIDES[0])
-            return steps.analyse(config, params, pixels, window.extent(padded, STRIDES[0]))
+        def finest(window: Window, reach: tuple[int, int]) -> jax.Array:
+            pixels = windows.cut(image, window, stride)
+            return steps.analyse(config, params, pixels, window.extent(reach) * stride)
 
-        self._features[0] = self._transformed(0, windows.MARGIN, finest, config.features[0])
+        grid, reach = self.masks[0].shape, self._reach[0]
+        padded = functools.partial(finest, reach=grid)
+        ended = functools.partial(finest, reach=reach)
+        e = self._transformed(0, windows.MARGIN, padded, config.features[0])
+        self._features[0] = e
         for level in range(1, LEVELS):
             finer = self._features[level - 1]
 
@@ -120,6 +126,11 @@ class Walk(walk.Walk):
                 return steps.coarsen(config, level, params, windows.cut(e, window, 2), extent)
 
             self._features[level] = self._transformed(level, 2, coarser, config.features[level])
+        # What the finest level codes is an image that ends with its last positions.
+        all_windows = windows.over(grid, windows.sides_at(self._shape, 0), windows.MARGIN)
+        last = (w for w in all_windows if np.any(w.extent(reach) < w.extent(grid)))
+        for window, found in _in_turn(last, ended):
+            e[window.place()] = window.core(found)
 
     def send(self, level: int, goes_on: bool) -> list[Run]:
         self._arrive(level)
@@ -137,7 +148,7 @@ class Walk(walk.Walk):
 
     def picture(self, deep: bool = False) -> np.ndarray:
         def synthesised(window: Window) -> jax.Array:
-            return steps.synthesise(self.config, deep, self.params, *self._settled(window))
+            return steps.synthesise(self.config, deep, self.params, *self._settled(0, window))
 
         self._arrive(0)
         dtype = np.uint16 if deep else np.uint8
@@ -276,7 +287,7 @@ class Walk(walk.Walk):
         """To the next finer level."""
 
         def handed_on(window: Window) -> jax.Array:
-            given = self._settled(window)
+            given = self._settled(level, window)
             return steps.hand_on(self.config, level, self.params, *given)
 
         finer = level - 1
@@ -285,11 +296,14 @@ class Walk(walk.Walk):
         self._coarser = self._level.without_features()
         self._level = Level(self.config, self.masks[finer], self._needed[finer], d)
 
-    def _settled(self, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What a window sees of d, where that is settled, and how far the picture reaches."""
+    def _settled(self, level: int, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a window sees of d, where that is settled, and how far the picture reaches.
+
+        Beyond that nothing is known: it lies outside the picture and is not coded.
+        """
         known = self._level
         seen = windows.cut(known.d, window), windows.cut(known.mask, window)
-        return *seen, window.extent(known.mask.shape)
+        return *seen, window.extent(self._reach[level])
 
     def _positions(self, level: int) -> int:
         """How many positions of a level compiled steps take at a time, in all planes."""

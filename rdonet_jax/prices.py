@@ -84,7 +84,8 @@ class Prices:
         self._pixels = partition.pad_picture(content.plain(image))
         number = codec.stream_quality(model.config, quality)
         self._quality = None if number is None else np.array([number], np.int32)
-        self._features = _features(model.config, model.params, self._pixels)
+        self._sizes = np.array([self.size], np.int32)
+        self._features = _features(model.config, model.params, self._pixels, self._sizes)
         self._slopes: np.ndarray | None = None
 
     def __call__(self, candidates: Sequence[Partition]) -> Costs:
@@ -116,7 +117,7 @@ class Prices:
             self._model.params,
             self._features,
             self._pixels,
-            np.array(self.size),
+            self._sizes,
             levels,
             len(masks),
             self._quality,
@@ -152,8 +153,10 @@ class Prices:
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def _features(config: AnyConfig, params: Any, pixels: jax.Array) -> tuple[jax.Array, ...]:
-    return families.analyse(config, params, pixels.astype(jnp.float32) / 255.0)
+def _features(
+    config: AnyConfig, params: Any, pixels: jax.Array, sizes: jax.Array
+) -> tuple[jax.Array, ...]:
+    return families.analyse(config, params, pixels.astype(jnp.float32) / 255.0, sizes)
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
@@ -163,22 +166,23 @@ def _maps(
     params: Any,
     features: tuple[jax.Array, ...],
     pixels: jax.Array,
-    size: jax.Array,
+    sizes: jax.Array,
     masks: tuple[jax.Array, ...],
     count: jax.Array,
     quality: jax.Array | None,
 ) -> Maps:
     """The first `count` of the K masks [K, h, w], one after the other; the other maps are zero.
 
-    One compilation for every number of masks and for every picture of one padded size.
+    One compilation for every number of masks and for every picture of one padded size. `sizes`
+    int32 [1, 2] is that of the picture itself.
     """
 
     def maps_of(number: jax.Array) -> Maps:
         mask = tuple(level[number][None] for level in masks)
-        coded = families.code_features(config, params, features, mask, quality)
+        coded = families.code_features(config, params, features, mask, quality, sizes)
         bits = partition.bits_by_area(mask, coded.y_bits, coded.z_bits)[0]
         decoded = objective.to_8_bit(coded.x_hat)
-        return Maps(bits, *_distortion(with_similarity, pixels, decoded, size))
+        return Maps(bits, *_distortion(with_similarity, pixels, decoded, sizes[0]))
 
     empty = jax.tree_util.tree_map(
         lambda leaf: jnp.zeros((masks[0].shape[0], *leaf.shape), leaf.dtype),

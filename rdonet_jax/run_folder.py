@@ -46,6 +46,10 @@ SHARING_PATIENCE_S = 30.0
 """Within this time, a file of one host must appear on the others; shared folders may be slow."""
 
 
+BEFORE = {"cut_share": 0.0}
+"""How runs were trained that began before there were these fields."""
+
+
 class RunError(RuntimeError):
     """A run that cannot be started or continued."""
 
@@ -88,7 +92,7 @@ class Run:
             origin = values.get("origin")
             return cls(
                 model_from_dict(values["model"]),
-                from_dict(TrainingConfig, values["training"]),
+                from_dict(TrainingConfig, {**BEFORE, **values["training"]}),
                 str(values["preset"]),
                 None if origin is None else Origin.of_json(origin),
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax import compilation, hosts, objective, optimiser, partition, zoo
+from rdonet_jax import compilation, hosts, lapped, objective, optimiser, partition, zoo
 from rdonet_jax.config import AnyConfig, ConfigError, ModelConfig, PortableConfig
 from rdonet_jax.data import Batch
 from rdonet_jax.models import (
@@ -31,6 +32,12 @@ from rdonet_jax.models import (
 from rdonet_jax.training_config import TrainingConfig
 
 AXIS = "devices"
+
+MOST_CUT = partition.BLOCK - 1
+"""Pixels of padding at the bottom and the right that an image has at most."""
+
+ENDS = 0x656E6473
+"""Folded into a crop's key for the end of its image: masks and noise are drawn from others."""
 
 
 class TrainState(NamedTuple):
@@ -171,19 +178,47 @@ def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, most + 1))(keys)
 
 
+def sizes_of_step(
+    config: TrainingConfig, keys: jax.Array, sides: tuple[int, int]
+) -> jax.Array | None:
+    """Where the image in each crop of `sides` ends, int32 [B, 2]; None where all fill their crops.
+
+    `cut_share` of them end up to `MOST_CUT` pixels earlier along each side, drawn evenly. Crops
+    that MS-SSIM is taken of keep what its scales need.
+    """
+    if not config.cut_share:
+        return None
+    least = 1 if config.metric == "mse" else objective.smallest_end()
+    most = np.clip(np.array(sides) - least, 0, MOST_CUT)
+
+    def one(key: jax.Array) -> jax.Array:
+        chance, places = jax.random.split(jax.random.fold_in(key, ENDS))
+        cut = jax.random.randint(places, (2,), 0, most + 1)
+        return np.array(sides) - jnp.where(jax.random.uniform(chance) < config.cut_share, cut, 0)
+
+    return jax.vmap(one)(keys)
+
+
 def crop_losses(
     model: AnyConfig, config: TrainingConfig, params: Any, step: jax.Array, batch: Batch
 ) -> CropLosses:
     """The loss of every crop of a batch, with the masks and the noise of the step."""
-    x = batch.crops.astype(jnp.float32) / 255.0
     keys = jax.vmap(jax.random.split)(crop_keys(config, step, batch.numbers))
+    crops, sides = batch.crops, batch.crops.shape[1:3]
+    sizes = sizes_of_step(config, keys[:, 0], sides)
+    if sizes is not None:
+        crops = lapped.continued(crops, sizes)
+    x = crops.astype(jnp.float32) / 255.0
     quality = qualities_of_step(model, keys[:, 0])
     masks = masks_of_step(model, config, step, x, quality, keys[:, 0])
+    if sizes is not None:
+        masks = partition.inside(masks, sizes)
     dtype = compute_dtype(config)
-    coded = families.code(model, params, x, masks, quality, keys[:, 1], dtype, config.remat)
-    bpp = objective.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
-    loss = crop_loss(model, config, bpp, x, coded.x_hat, quality)
-    return CropLosses(loss, bpp, objective.mse(x, coded.x_hat))
+    coded = families.code(model, params, x, masks, quality, keys[:, 1], dtype, config.remat, sizes)
+    pixels = math.prod(sides) if sizes is None else jnp.prod(sizes, axis=1)
+    bpp = objective.bpp((coded.y_bits, coded.z_bits), pixels)
+    loss = crop_loss(model, config, bpp, x, coded.x_hat, quality, sizes)
+    return CropLosses(loss, bpp, objective.mse(x, coded.x_hat, sizes))
 
 
 def crop_loss(
@@ -193,6 +228,7 @@ def crop_loss(
     x: jax.Array,
     x_hat: jax.Array,
     quality: jax.Array | None,
+    sizes: jax.Array | None = None,
 ) -> jax.Array:
     """Rate and distortion [B] weighed by the run's lambda, or by that of each crop's quality.
 
@@ -201,7 +237,7 @@ def crop_loss(
     if config.learn == "priors":
         return objective.relative_loss(bpp)
     lmbda = config.lmbda if quality is None else objective.lmbda_of(model, quality)
-    loss = objective.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share)
+    loss = objective.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share, sizes)
     return loss if quality is None else objective.relative_loss(loss)
 
 

@@ -39,6 +39,9 @@ class TrainingConfig:
         their gradients added up.
       crop: side of the crops in pixels, a multiple of 64.
       min_scale: crops are reduced by a random factor between this and 1.
+      cut_share: share of the crops whose image ends before they do, by up to 63 pixels at the
+        bottom and at the right, like images whose sides are no multiples of 64. What is beyond is
+        padding: replicated, and neither coded nor counted.
       resident: keep the pictures on the devices and cut the crops there, see
         `rdonet_jax.resident`.
       learning_rate, warmup_steps, schedule, final_rate: Adam's peak step size, how long it takes to
@@ -70,6 +73,7 @@ class TrainingConfig:
     accumulate: int = 1
     crop: int = 256
     min_scale: float = 0.5
+    cut_share: float = 0.25
     resident: bool = False
     learning_rate: float = 3e-4
     warmup_steps: int = 200
@@ -117,7 +121,7 @@ class TrainingConfig:
             value = getattr(self, name)
             yield 0 < value < math.inf, f"{name} must be positive and finite, not {value}"
         yield 0 < self.min_scale <= 1, f"min_scale must lie in (0, 1], not {self.min_scale}"
-        for name in ("random_share", "final_rate", "ms_ssim_share"):
+        for name in ("random_share", "cut_share", "final_rate", "ms_ssim_share"):
             value = getattr(self, name)
             yield 0 <= value <= 1, f"{name} must lie in [0, 1], not {value}"
         yield (

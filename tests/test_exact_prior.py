@@ -288,7 +288,8 @@ def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(seed,
         sent.append((level, symbols.astype(np.int32), indices))
         return symbols.astype(np.int32)
 
-    walk = portable_codec.Walk(model, params, masks, quality, grid)
+    size = tuple(partition.BLOCK * side for side in grid)
+    walk = portable_codec.Walk(model, params, masks, quality, size)
     for level in (2, 1, 0):
         walk.receive(level, functools.partial(take, level))
     symbols = {level: [run[1] for run in sent if run[0] == level] for level in range(3)}

@@ -193,3 +193,12 @@ def test_a_picture_in_a_larger_array_is_continued_where_it_ends(name, grid):
     alone = np.asarray(layer(LAYERS[name], whole[:, : grid[0], : grid[1]]))
     inside = np.asarray(layer(LAYERS[name], whole, np.array(grid, np.int32)))
     np.testing.assert_allclose(inside[:, : alone.shape[1], : alone.shape[2]], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_picture_of_a_batch_is_continued_where_it_ends(name):
+    whole, grids = normal(6, 3, 8, 8, 3), np.array([(4, 8), (6, 2), (8, 8)], np.int32)
+    found = layer(LAYERS[name], whole, grids)
+    for number, grid in enumerate(grids):
+        alone = layer(LAYERS[name], whole[number : number + 1], grid)[0]
+        np.testing.assert_allclose(found[number], alone, atol=1e-5)

@@ -113,12 +113,11 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
         monkeypatch.setattr(portable_steps, name, counting(getattr(portable_steps, name), counts))
 
     def count(model: config.PortableConfig, side: int) -> dict[str, float]:
-        grid = partition.grid_of(side, side)
         masks = tuple(np.ones([side // stride] * 2, bool) for stride in partition.STRIDES)
 
         def walk() -> portable_codec.Walk:
             counts.clear()
-            return portable_codec.Walk(model, portable_params.shapes(model), masks, 0, grid)
+            return portable_codec.Walk(model, portable_params.shapes(model), masks, 0, (side, side))
 
         decoder = walk()
         for level in (2, 1, 0):

@@ -299,3 +299,16 @@ def test_every_picture_of_a_batch_may_have_its_own_lambda():
     for i, lmbda in enumerate(lmbdas):
         error = np.mean(np.square(255.0 * (x[i].astype(np.float64) - x_hat[i])))
         assert float(found[i]) == pytest.approx(float(bits[i]) + lmbda * error, rel=1e-5)
+
+
+def test_pictures_that_end_within_their_arrays_have_the_distortions_of_what_they_are():
+    rng = np.random.default_rng(0)
+    x, x_hat = rng.random((2, 2, 256, 208, 3), np.float32)
+    sizes = np.array([(240, 176), (224, 208)])
+    arguments = x, 0.9 * x + 0.1 * x_hat
+    errors = objective.mse(*arguments, sizes)
+    similarities = objective.ms_ssim(*arguments, sizes=sizes)
+    for number, (rows, columns) in enumerate(sizes):
+        alone = [v[number, :rows, :columns] for v in arguments]
+        assert errors[number] == pytest.approx(float(objective.mse(*alone)), rel=1e-5)
+        assert similarities[number] == pytest.approx(float(objective.ms_ssim(*alone)), rel=1e-5)

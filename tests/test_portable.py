@@ -161,7 +161,7 @@ def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(pictures, pho
     coded = code(MODEL, params, pictures, masks, QUALITIES)
     example = 3
     plain = tuple(mask[example] for mask in masks)
-    walk = portable_codec.Walk(MODEL, params, plain, int(QUALITIES[example]), GRID)
+    walk = portable_codec.Walk(MODEL, params, plain, int(QUALITIES[example]), (192, 256))
     walk.analyse(photograph)
     tables = entropy.scale_tables(MODEL.distribution)
     for level in (2, 1, 0):

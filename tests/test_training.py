@@ -367,3 +367,42 @@ def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_la
     mixed = 0.75 * squares + 0.25 * 8.73 / 0.0067 * dissimilarity
     expected = np.log(np.array([0.5, 2.0]) + np.array(model.lmbdas) * mixed)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_share_of_the_crops_has_images_that_end_before_them():
+    schedule = training_config.TrainingConfig(cut_share=0.25)
+    keys = training.crop_keys(schedule, jnp.int32(3), jnp.arange(2000))
+    sizes = np.asarray(training.sizes_of_step(schedule, keys, (256, 320)))
+    whole = np.all(sizes == (256, 320), axis=1)
+    assert np.mean(~whole) == pytest.approx(0.25, abs=0.04)
+    for side, drawn in zip((256, 320), sizes[~whole].T, strict=True):
+        assert (drawn.min(), drawn.max()) == (side - 63, side)
+        assert np.mean(drawn) == pytest.approx(side - 31.5, abs=3)
+    again = training.sizes_of_step(schedule, keys[5:9], (256, 320))
+    np.testing.assert_array_equal(again, sizes[5:9])
+    assert (
+        training.sizes_of_step(training_config.TrainingConfig(cut_share=0), keys, (64, 64)) is None
+    )
+
+
+def test_images_that_end_before_their_crops_keep_what_ms_ssim_needs():
+    schedule = training_config.TrainingConfig(cut_share=1.0, metric="both", crop=192)
+    keys = training.crop_keys(schedule, jnp.int32(3), jnp.arange(500))
+    sizes = np.asarray(training.sizes_of_step(schedule, keys, (192, 192)))
+    assert (sizes.min(), sizes.max()) == (176, 192)
+
+
+def test_what_a_crop_holds_beyond_its_image_changes_no_loss(crops, tiny_model):
+    """Nor does it count: the rate is per pixel of the image."""
+    schedule = training_config.TrainingConfig(crop=64, batch_size=4, cut_share=1.0)
+    keys = jax.vmap(jax.random.split)(training.crop_keys(schedule, jnp.int32(0), crops.numbers))
+    sizes = np.asarray(training.sizes_of_step(schedule, keys[:, 0], (64, 64)))
+    other = crops.crops.copy()
+    for crop, (rows, columns) in zip(other, sizes, strict=True):
+        crop[rows:], crop[:, columns:] = 77, 200
+    assert np.any(other != crops.crops)
+    losses = hasty_xla.jit(functools.partial(training.crop_losses, tiny_model.config, schedule))
+    found = [losses(tiny_model.params, 0, crops._replace(crops=c)) for c in (crops.crops, other)]
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        assert np.all(np.isfinite(ours))

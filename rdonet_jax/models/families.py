@@ -88,19 +88,25 @@ def code(
     keys: jax.Array | None = None,
     dtype: Any = jnp.float32,
     remat: bool = False,
+    sizes: jax.Array | None = None,
 ) -> Coded:
     """The whole walk; `quality` int32 [B] for a portable network, None for one of a fixed lambda.
 
-    With noise (keys [B], one per picture) or with rounding (keys None).
+    With noise (keys [B], one per picture) or with rounding (keys None). `sizes` int32 [B, 2] are
+    the sides of the images themselves in pixels; None: every image is all of its array. Networks of
+    one lambda have no use for them beyond the masks.
     """
-    arguments = (x, masks, keys) if quality is None else (x, masks, keys, quality)
+    arguments = (x, masks, keys) if quality is None else (x, masks, keys, quality, sizes)
     net = network(config, dtype, remat)
     return net.apply({"params": params}, *arguments, method="code")
 
 
-def analyse(config: AnyConfig, params: Any, x: jax.Array) -> tuple[jax.Array, ...]:
-    """The encoder's features by level, which depend on no mask."""
-    return network(config).apply({"params": params}, x, method="analyse")
+def analyse(
+    config: AnyConfig, params: Any, x: jax.Array, sizes: jax.Array | None = None
+) -> tuple[jax.Array, ...]:
+    """The encoder's features by level, which depend on no mask; `sizes` as in `code`."""
+    given = (x, sizes) if isinstance(config, PortableConfig) else (x,)
+    return network(config).apply({"params": params}, *given, method="analyse")
 
 
 def code_features(
@@ -109,11 +115,13 @@ def code_features(
     features: tuple[jax.Array, ...],
     masks: tuple[jax.Array, ...],
     quality: jax.Array | None,
+    sizes: jax.Array | None = None,
 ) -> Coded:
     """What `code` gives with rounding, from what `analyse` gave; for models with levels."""
     given = () if quality is None else (quality,)
+    own = None if quality is None else sizes
     return network(config).apply(
-        {"params": params}, features, masks, None, *given, method=hierarchy.code_features
+        {"params": params}, features, masks, None, *given, sizes=own, method=hierarchy.code_features
     )
 
 

@@ -37,6 +37,7 @@ def code(
     masks: tuple[jax.Array, ...],
     keys: jax.Array | None,
     *given: jax.Array,
+    sizes: jax.Array | None = None,
 ) -> Coded:
     """The walk with noise (keys [B]: one key per picture) or with rounding (keys None).
 
@@ -45,10 +46,12 @@ def code(
     is what the symbols cost in the stream, escapes included. Its gradient is then that of the
     likelihood at these symbols, and passes to the latents straight through rounding and dead zone.
     masks[l] is bool [B, h, w], True where the level is coded; a hyper-latent is coded when any of
-    its 4×4 latents is. What else is `given` goes to every level.
+    its 4×4 latents is. What else is `given` goes to every level. `sizes` int32 [B, 2] are those of
+    the images themselves in x, in pixels, for networks whose steps ask for them; without them,
+    every image is all of its array.
     """
-    features = _segment(network, type(network).analyse)(network, x)
-    return code_features(network, features, masks, keys, *given)
+    features = _segment(network, type(network).analyse)(network, x, *_unless_none(sizes))
+    return code_features(network, features, masks, keys, *given, sizes=sizes)
 
 
 def code_features(
@@ -57,6 +60,7 @@ def code_features(
     masks: tuple[jax.Array, ...],
     keys: jax.Array | None,
     *given: jax.Array,
+    sizes: jax.Array | None = None,
 ) -> Coded:
     """The rest of `code`, from the encoder's features, which depend on no mask."""
     steps = type(network)
@@ -66,10 +70,16 @@ def code_features(
     for level in COARSE_TO_FINE:
         step = _segment(network, functools.partial(steps.code_level, level=level))
         state, y_bits[level], z_bits[level] = step(
-            network, features[level], state, masks[level], _level_keys(keys, level), *given
-        )
-    x_hat = _segment(network, steps.synthesise)(network, state)
+            network, features[level], state, masks[level], _level_keys(keys, level), *given,
+            *_unless_none(sizes),
+        )  # fmt: skip
+    x_hat = _segment(network, steps.synthesise)(network, state, *_unless_none(sizes))
     return Coded(x_hat, tuple(y_bits), tuple(z_bits))
+
+
+def _unless_none(value: jax.Array | None) -> tuple[jax.Array, ...]:
+    """A last argument, where there is one."""
+    return () if value is None else (value,)
 
 
 def _segment(network: Any, step: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,6 +13,15 @@ differs from `models.rdonet`:
 Shapes: a picture x is [B, H, W, 3] in [0, 1], H and W multiples of 64; quality is int32 [B] from 0
 to `config.steps_of_quality`. Where a step takes an `extent`, its pictures lie in arrays of another
 size, see `lapped`; it is that of the step's input.
+
+An image whose sides are no multiples of 64 is padded, and positions of padding alone are not coded.
+What a decoder would make of them is no continuation of the image, so nothing may depend on it. At
+every level the synthesis takes the image to end with the last position that has a pixel of it, and
+continues it from there, as it does at the end of an image without padding. The encoder's features
+of the finest level are those of an image that ends there, so that both agree. Those of the coarser
+levels are of the padded image. Nearly all of what these say is of low frequencies, which the end
+matters little to, and replicated pixels cost them fewer bits than replicated positions. Where a
+step takes `sizes`, int32 [B, 2], these are the sides of the images themselves in pixels.
 """
 
 from __future__ import annotations
@@ -139,12 +148,27 @@ class PortableRDONet(nn.Module):
             lapped.Residual(config.finish, dtype) if config.finish else lapped.Identity()
         )
 
-    def analyse(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    def analyse(self, x: jax.Array, sizes: jax.Array | None = None) -> tuple[jax.Array, ...]:
         """x [B, H, W, 3] -> encoder features e[l] [B, h, w, C], finest to coarsest."""
         features = [self.finest_feature(x)]
         for level in range(1, LEVELS):
             features.append(self.feature(level, features[-1]))
+        if sizes is not None:
+            features[0] = self._ended(x, features[0], sizes)
         return tuple(features)
+
+    def _ended(self, x: jax.Array, e: jax.Array, sizes: jax.Array) -> jax.Array:
+        """e[0] of images that end with their last positions; e is that of x.
+
+        Takes the time of `finest_feature` only where an image has padding.
+        """
+        extents = partition.STRIDES[0] * partition.reach(sizes, 0)
+        return nn.cond(
+            jnp.any(extents < np.array(x.shape[1:3])),
+            lambda network, x, e, extents: network.finest_feature(x, extents),
+            lambda network, x, e, extents: e,
+            self, x, e, extents,
+        )  # fmt: skip
 
     def finest_feature(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         """x [B, H, W, 3] -> e[0] [B, H/16, W/16, C]."""
@@ -231,12 +255,14 @@ class PortableRDONet(nn.Module):
         d: jax.Array,
         embedded: jax.Array,
         conditions: Conditions,
+        sizes: jax.Array | None = None,
     ) -> State:
         """The state for the next finer level from y_hat in units of y, 0 where not coded."""
         coarser = None
         if level:
             coarser = self.units[level].prior.hand_over(embedded, conditions)
-        return State(self.hand_on(level, self.corrected(level, y_hat, d)), coarser)
+        extent = None if sizes is None else partition.reach(sizes, level)
+        return State(self.hand_on(level, self.corrected(level, y_hat, d), extent), coarser)
 
     def corrected(self, level: int, y_hat: jax.Array, d: jax.Array) -> jax.Array:
         """d with what the level says, position by position."""
@@ -248,9 +274,10 @@ class PortableRDONet(nn.Module):
         d = unit.restore(d, extent)
         return unit.hand_over(d, extent).astype(jnp.float32)
 
-    def synthesise(self, state: State) -> jax.Array:
+    def synthesise(self, state: State, sizes: jax.Array | None = None) -> jax.Array:
         """The state after level 0 -> x_hat [B, H, W, 3], not clipped."""
-        return self.picture(state.d)
+        extent = None if sizes is None else 2 * partition.reach(sizes, 0)
+        return self.picture(state.d, extent)
 
     def picture(self, trunk: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         """What level 0 hands on -> x_hat [B, H, W, 3], not clipped."""
@@ -264,9 +291,10 @@ class PortableRDONet(nn.Module):
         masks: tuple[jax.Array, ...],
         keys: jax.Array | None,
         quality: jax.Array,
+        sizes: jax.Array | None = None,
     ) -> Coded:
         """The whole walk for pictures of the given quality each, see `hierarchy.code`."""
-        return hierarchy.code(self, x, masks, keys, quality)
+        return hierarchy.code(self, x, masks, keys, quality, sizes=sizes)
 
     def code_level(
         self,
@@ -275,6 +303,8 @@ class PortableRDONet(nn.Module):
         mask: jax.Array,
         keys: Keys,
         quality: jax.Array,
+        sizes: jax.Array | None = None,
+        *,
         level: int,
     ) -> tuple[State, jax.Array, jax.Array]:
         """One level of `code`: the state for the next one, and the maps of bits of y and z."""
@@ -314,7 +344,7 @@ class PortableRDONet(nn.Module):
         y_bits = self._bits(y_seen, joined(indices), y_key is None)
         y_bits = jnp.where(mask[..., None], y_bits, 0.0)
         y_hat = joined(steps) / exact.powers(gains)
-        state = self.merge(level, y_hat, state.d, joined(embedded), conditions)
+        state = self.merge(level, y_hat, state.d, joined(embedded), conditions, sizes)
         return state, jnp.sum(y_bits, axis=-1), jnp.sum(z_bits, axis=-1)
 
     def _outside_dead_zone(self, offset: jax.Array, index: jax.Array) -> jax.Array:
