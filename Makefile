@@ -7,13 +7,17 @@ REQUIREMENTS ?= requirements-newest.txt
 TESTS ?= tests
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-long lint clean
 
 demo: $(READY)
 	$(VENV)/bin/python examples/demo.py
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n 2 $(TESTS)
+
+# The tests that `make test` leaves out because each of them takes long.
+test-long: $(READY)
+	$(VENV)/bin/python -m pytest -n 2 -m long tests
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

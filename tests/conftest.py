@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import shutil
 import tempfile
@@ -21,8 +22,6 @@ from rdonet_jax.models import linear, rdonet
 from tests import portable_params
 
 LMBDA = 0.0067
-
-
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,20 +51,41 @@ def own_cache(tmp_path_factory):
         yield
 
 
-class TrainingTogether(LoadScopeScheduling):
-    """Gives the tests of training runs to one worker, since they share long runs; others singly.
+class FilesTogether(LoadScopeScheduling):
+    """Gives the tests of a file to one worker, since they share what their fixtures make.
 
-    Marks for `--dist loadgroup` would say so as well, but are ignored from pytest 9.2 on, as of
-    pytest-xdist 3.8.
+    Those of training runs share long runs, and are one unit. Marks for `--dist loadgroup` would say
+    so as well, but are ignored from pytest 9.2 on, as of pytest-xdist 3.8.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "training" if nodeid.startswith("tests/training/") else nodeid
+        return "training" if nodeid.startswith("tests/training/") else super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TrainingTogether:
-    return TrainingTogether(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+    config.option.loadscopereorder = False  # by the number of tests, which says little of the time
+    return FilesTogether(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests run where `-m` asks for them."""
+    if "long" in config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="takes long; make test-long runs it"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Says what was skipped and why."""
+    reasons = collections.Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")
 
 
 def quick_key(seed: int) -> jax.Array:
