@@ -27,11 +27,10 @@ def network():
     preset = config.tiny()
     params = rdonet.initialise(preset, quick_key(0))
     x = jax.random.uniform(jax.random.key(1), (1, 128, 128, 3))
-    code = jax.jit(
+    code = hasty_xla.reused(
         lambda params, x, masks, keys=None: rdonet.network(preset).apply(
             {"params": params}, x, masks, keys, method="code"
-        ),
-        compiler_options=dict(hasty_xla.options()),
+        )
     )
     return preset, params, x, code
 
@@ -207,9 +206,8 @@ def test_the_linear_start_is_a_working_coder_at_every_level(photograph):
     preset = config.small()
     params = linear.initialise(rdonet.initialise(preset, quick_key(0)), preset, 0.0067)
     x = jnp.asarray(photograph[None, :128, :128], jnp.float32) / 255.0
-    code = jax.jit(
-        lambda masks: rdonet.network(preset).apply({"params": params}, x, masks, method="code"),
-        compiler_options=dict(hasty_xla.options()),
+    code = hasty_xla.reused(
+        lambda masks: rdonet.network(preset).apply({"params": params}, x, masks, method="code")
     )
     quality = [
         float(objective.psnr(x, code(masks_of(kind)).x_hat)[0])
