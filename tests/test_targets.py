@@ -26,7 +26,7 @@ def curve(seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def large(photograph):
-    return np.ascontiguousarray(photograph[:100, :120])
+    return np.ascontiguousarray(photograph[:150, :201])
 
 
 @pytest.mark.parametrize("level", [0, 77, 128, 255])
