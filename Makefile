@@ -10,13 +10,17 @@ REQUIREMENTS ?= requirements-newest.txt
 TESTS ?= tests
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint man clean
+.PHONY: demo test test-long lint man clean
 
 demo: $(READY)
 	$(VENV)/bin/python examples/demo.py
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n 2 $(TESTS)
+
+# The tests that `make test` leaves out because each of them takes long.
+test-long: $(READY)
+	$(VENV)/bin/python -m pytest -n 2 -m long tests
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import collections
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +29,68 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets all processes of this run share what they compile, in a folder that ends with it.
+
+    Workers and what tests start inherit the environment; JAX is loaded here already.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    folder = tempfile.mkdtemp(prefix="compiled-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    settings = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """What commands compile is not left in the user's folder."""
+    """What commands keep is not left in the user's folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
         yield
 
 
-class TrainingTogether(LoadScopeScheduling):
-    """Gives the tests of training runs to one worker, since they share long runs; others singly.
+class FilesTogether(LoadScopeScheduling):
+    """Gives the tests of a file to one worker, since they share what their fixtures make.
 
-    Marks for `--dist loadgroup` would say so as well, but are ignored from pytest 9.2 on, as of
-    pytest-xdist 3.8.
+    Those of training runs share long runs, and are one unit. Marks for `--dist loadgroup` would say
+    so as well, but are ignored from pytest 9.2 on, as of pytest-xdist 3.8.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "training" if nodeid.startswith("tests/training/") else nodeid
+        return "training" if nodeid.startswith("tests/training/") else super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TrainingTogether:
-    return TrainingTogether(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+    config.option.loadscopereorder = False  # by the number of tests, which says little of the time
+    return FilesTogether(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests run where `-m` asks for them."""
+    if "long" in config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="takes long; make test-long runs it"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Says what was skipped and why."""
+    reasons = collections.Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")
 
 
 def quick_key(seed: int) -> jax.Array:

@@ -37,6 +37,11 @@ def flags() -> str:
     return " ".join(f"--{name}={str(value).lower()}" for name, value in options().items())
 
 
+def reused(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
+    """As `jax.jit`, for a function that is called several times."""
+    return jax.jit(function, compiler_options=dict(options()), **how)
+
+
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """As `jax.jit`, for a function that is called once."""
 

@@ -16,8 +16,6 @@ from rdonet_jax import files
 
 pytestmark = pytest.mark.once
 
-KILLS = 200
-
 OVERWRITER = """
 import hashlib, itertools, sys
 from rdonet_jax import files
@@ -82,10 +80,11 @@ def test_the_file_behind_a_link_is_replaced_and_keeps_its_permissions(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_process_killed_at_any_moment_leaves_a_whole_file(tmp_path):
+@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.long)])
+def test_a_process_killed_at_any_moment_leaves_a_whole_file(tmp_path, kills):
     path = tmp_path / "a"
     rng = random.Random(0)
-    for _ in range(KILLS):
+    for _ in range(kills):
         command = [sys.executable, "-c", OVERWRITER, str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout.readline() == b"begun\n"

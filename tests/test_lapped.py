@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rdonet_jax import lapped
+from tests import portable_params
 from tests.conftest import quick_key
 
 GRIDS = [(2, 2), (2, 6), (4, 8)]
@@ -45,7 +46,9 @@ def plain_up(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return canvas[:, 4 : 4 + 2 * rows, 4 : 4 + 2 * columns]
 
 
-STAGES = {"down": (jax.jit(lapped.down), plain_down), "up": (jax.jit(lapped.up), plain_up)}
+quickly = functools.partial(jax.jit, compiler_options=portable_params.QUICKLY)
+
+STAGES = {"down": (quickly(lapped.down), plain_down), "up": (quickly(lapped.up), plain_up)}
 
 
 @pytest.mark.parametrize("kind", STAGES)
@@ -90,7 +93,7 @@ def test_gradients_of_a_stage_are_those_of_finite_differences(kind):
     def loss(x, kernel):
         return jnp.vdot(stage(x, kernel), weights)
 
-    slopes = jax.jit(jax.grad(loss, argnums=(0, 1)))(x, kernel)
+    slopes = quickly(jax.grad(loss, argnums=(0, 1)))(x, kernel)
     for argument, slope in enumerate(slopes):
         values = [x, kernel]
         direction = normal(3 + argument, *slope.shape).astype(np.float64)
@@ -170,7 +173,7 @@ def test_what_is_no_layer_changes_nothing():
     np.testing.assert_array_equal(apply(x), x)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(quickly, static_argnums=0)
 def layer(module, x, extent=None):
     params = module.init(quick_key(0), x)["params"]
     params = jax.tree_util.tree_map(lambda leaf: leaf + 0.1, params)  # none is the identity

@@ -11,6 +11,7 @@ import pytest
 
 from rdonet_jax import layers, ops
 from rdonet_jax.models import causal
+from tests import hasty_xla
 
 
 def reference(x, kernel, stride, padding):
@@ -51,8 +52,8 @@ def test_a_convolution_is_its_definition_in_all_of_its_forms(grid, channels, str
         jnp.asarray(normal(1, 5, 5, channels, 4)),
     )
     convolve = layers.convolve if stride == 1 else layers.convolve_down
-    without = jax.jit(lambda x, k: convolve(x, k, padding))
-    with_gradient = jax.jit(lambda x, k: jax.vjp(without, x, k)[0])
+    without = hasty_xla.reused(lambda x, k: convolve(x, k, padding))
+    with_gradient = hasty_xla.jit(lambda x, k: jax.vjp(without, x, k)[0])
     expected = reference(x, kernel, stride, padding)
     np.testing.assert_allclose(without(x, kernel), expected, atol=1e-4)
     np.testing.assert_allclose(with_gradient(x, kernel), expected, atol=1e-4)
@@ -66,10 +67,11 @@ def test_a_convolution_is_its_definition_in_all_of_its_forms(grid, channels, str
 def test_gradients_of_convolutions_are_those_of_a_bilinear_function(name, grid, inputs, outputs):
     x, other_x = jnp.asarray(normal(0, 2, 2, *grid, inputs))
     kernel, other_kernel = jnp.asarray(normal(1, 2, 5, 5, inputs, outputs))
-    convolve = jax.jit(CONVOLUTIONS[name])
+    convolve = hasty_xla.reused(CONVOLUTIONS[name])
     y = convolve(x, kernel)
     dy = jnp.asarray(normal(2, *y.shape))
-    dx, dk = jax.jit(lambda x, k, dy: jax.vjp(CONVOLUTIONS[name], x, k)[1](dy))(x, kernel, dy)
+    pulled_back = hasty_xla.jit(lambda x, k, dy: jax.vjp(CONVOLUTIONS[name], x, k)[1](dy))
+    dx, dk = pulled_back(x, kernel, dy)
     tolerance = 1e-4 * float(jnp.linalg.norm(dy)) * float(jnp.linalg.norm(y))
     along_x, along_kernel = jnp.vdot(dx, other_x), jnp.vdot(dk, other_kernel)
     assert abs(along_x - jnp.vdot(dy, convolve(other_x, kernel))) < tolerance

@@ -6,7 +6,7 @@ import pytest
 
 from tests import mutations
 
-COUNT = 1500
+COUNTS = [500, pytest.param(5000, marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")
@@ -14,19 +14,25 @@ def files(mini_model):
     return mutations.valid_files(mini_model)
 
 
-def test_mutated_files_give_a_picture_or_the_one_exception(mini_model, files):
-    found = mutations.tried(mini_model, files, range(COUNT))
-    assert found.counts.total() == COUNT
+@pytest.fixture(scope="module", params=COUNTS)
+def found(request, mini_model, files):
+    """What came of so many inputs; none of them raised anything else."""
+    findings = mutations.tried(mini_model, files, range(request.param))
+    assert findings.counts.total() == request.param
+    return findings
+
+
+def test_mutated_files_give_a_picture_or_the_one_exception(found):
     assert found.slowest < mutations.SLOWEST
     assert found.memory < mutations.MOST_BYTES
 
 
-def test_mutations_reach_every_part_of_the_decoder(mini_model, files):
+def test_mutations_reach_every_part_of_the_decoder(found):
     """Else the test above would say little."""
-    causes = mutations.tried(mini_model, files, range(COUNT)).counts
-    assert causes["decoded"] < COUNT / 4
-    assert max(count for words, count in causes.items()) < COUNT / 2
-    assert len(causes) > 15
+    count = found.counts.total()
+    assert found.counts["decoded"] < count / 4
+    assert max(found.counts.values()) < count / 2
+    assert len(found.counts) > 15
 
 
 def test_an_input_is_a_pure_function_of_its_number(files):

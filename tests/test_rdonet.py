@@ -27,7 +27,7 @@ def network():
     preset = config.tiny()
     params = rdonet.initialise(preset, quick_key(0))
     x = jax.random.uniform(jax.random.key(1), (1, 128, 128, 3))
-    code = jax.jit(
+    code = hasty_xla.reused(
         lambda params, x, masks, keys=None: rdonet.network(preset).apply(
             {"params": params}, x, masks, keys, method="code"
         )
@@ -102,18 +102,22 @@ def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
     preset, params, x, code = network
     masks = masks_of("random")
 
-    def step(method, *arguments):
-        return rdonet.network(preset).apply({"params": params}, *arguments, method=method)
+    def walk(params, x, masks):
+        def step(method, *arguments):
+            return rdonet.network(preset).apply({"params": params}, *arguments, method=method)
 
-    features = step("analyse", x)
-    state = step("start", 1, (2, 2))
-    for level in (2, 1, 0):
-        y, z = step("latent", level, features[level], state)
-        z_hat = jnp.round(z) * partition.hyper_mask(masks[level])[..., None]
-        prior = step("prior", level, z_hat, state)
-        y_hat = rdonet.select(masks[level], prior.mu + jnp.round(y - prior.mu), prior.mu)
-        state = step("merge", level, y_hat, state)
-    np.testing.assert_allclose(step("synthesise", state), code(params, x, masks).x_hat, atol=1e-5)
+        features = step("analyse", x)
+        state = step("start", 1, (2, 2))
+        for level in (2, 1, 0):
+            y, z = step("latent", level, features[level], state)
+            z_hat = jnp.round(z) * partition.hyper_mask(masks[level])[..., None]
+            prior = step("prior", level, z_hat, state)
+            y_hat = rdonet.select(masks[level], prior.mu + jnp.round(y - prior.mu), prior.mu)
+            state = step("merge", level, y_hat, state)
+        return step("synthesise", state)
+
+    found = hasty_xla.jit(walk)(params, x, masks)
+    np.testing.assert_allclose(found, code(params, x, masks).x_hat, atol=1e-5)
 
 
 def test_encoder_features_and_the_coarsest_latent_do_not_depend_on_the_mask(network):
@@ -202,7 +206,7 @@ def test_the_linear_start_is_a_working_coder_at_every_level(photograph):
     preset = config.small()
     params = linear.initialise(rdonet.initialise(preset, quick_key(0)), preset, 0.0067)
     x = jnp.asarray(photograph[None, :128, :128], jnp.float32) / 255.0
-    code = jax.jit(
+    code = hasty_xla.reused(
         lambda masks: rdonet.network(preset).apply({"params": params}, x, masks, method="code")
     )
     quality = [

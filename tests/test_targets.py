@@ -17,7 +17,7 @@ MOST = 640
 
 @pytest.fixture(scope="module")
 def large(photograph):
-    return np.ascontiguousarray(photograph[:100, :120])
+    return np.ascontiguousarray(photograph[:150, :201])
 
 
 FLAT = {

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def started(
     arguments: Sequence[object],
     devices: int = 1,
-    settings: Mapping[str, str] | None = None,
     program: Sequence[str] = ("train.py",),
 ) -> subprocess.Popen:
     """`train.py` at work, on so many virtual devices; `program` is what Python is to run."""
     environment = {
         **os.environ,
-        **(settings or {}),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {hasty_xla.flags()}",
     }
@@ -62,12 +60,10 @@ def ended(process: subprocess.Popen, code: int = 0) -> str:
     return errors
 
 
-def on_two_hosts(
-    arguments: Sequence[object], devices: int, settings: Mapping[str, str]
-) -> list[subprocess.Popen]:
+def on_two_hosts(arguments: Sequence[object], devices: int) -> list[subprocess.Popen]:
     """Two processes with so many devices each, as two hosts of one run."""
     cluster = cluster_of_two()
-    return [started([*arguments, *cluster, number], devices, settings) for number in range(2)]
+    return [started([*arguments, *cluster, number], devices) for number in range(2)]
 
 
 def cluster_of_two() -> list[object]:
@@ -133,19 +129,15 @@ def interrupts() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def start(interrupts, photograph_folder, tiny_weights, tmp_path_factory) -> Callable[..., Any]:
+def start(interrupts, photograph_folder, tiny_weights) -> Callable[..., Any]:
     """Starts the script on the photographs; runs of equal shape share what they compile."""
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-    }
 
     def start(run: Path, *more: object, devices: int = 1, hosts: int = 1) -> Any:
         pictures = ["--data", photograph_folder, "--start", tiny_weights]
         arguments = [*SHORT, *pictures, "--run", run, *more]
         if hosts == 2:
-            return on_two_hosts(arguments, devices, cache)
-        return started(arguments, devices, cache)
+            return on_two_hosts(arguments, devices)
+        return started(arguments, devices)
 
     return start
 

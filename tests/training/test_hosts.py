@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import signal
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -36,9 +38,9 @@ COMPARED = 20
 """Steps whose losses are compared; rounding grows from step to step."""
 
 
-def losses(run) -> np.ndarray:
+def losses(run, count=COMPARED) -> np.ndarray:
     found = logged(run, "loss")
-    return np.array([found[step] for step in range(1, COMPARED + 1)])
+    return np.array([found[step] for step in range(1, count + 1)])
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,24 @@ def on_eight_devices(start, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "eight"
     ended(start(run, devices=8))
     return run
+
+
+class Stopped(NamedTuple):
+    """A run of two hosts, one of which was told to stop."""
+
+    run: Path
+    said: list[str]
+    step: int
+
+
+@pytest.fixture(scope="module")
+def stopped(start, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "stopped"
+    processes = start(run, devices=4, hosts=2)
+    wait_for_step(run, 3, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    said = [ended(process) for process in processes]
+    return Stopped(run, said, int(newest_state(run).step))
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +84,7 @@ def test_eight_devices_have_the_loss_curve_of_one(finished, on_eight_devices):
     assert_close(newest_state(on_eight_devices), newest_state(finished), 1e-3)
 
 
+@pytest.mark.long
 def test_pictures_on_eight_devices_give_the_loss_curve_of_pictures_on_one(start, tmp_path):
     runs = [tmp_path / "one", tmp_path / "eight"]
     for run, devices in zip(runs, (1, 8), strict=True):
@@ -73,6 +94,23 @@ def test_pictures_on_eight_devices_give_the_loss_curve_of_pictures_on_one(start,
     assert_close(newest_state(runs[0]), newest_state(runs[1]), 1e-3)
 
 
+def test_two_hosts_of_four_devices_begin_with_the_losses_of_one_device(finished, stopped):
+    count = min(stopped.step, COMPARED)
+    np.testing.assert_allclose(losses(stopped.run, count), losses(finished, count), rtol=2e-4)
+
+
+def test_hosts_stop_together_when_one_is_told(stopped):
+    assert 3 < stopped.step < STEPS
+    assert all(f"stopped after step {stopped.step}" in text for text in stopped.said)
+
+
+def test_only_the_first_host_writes_logs(stopped):
+    assert len(list((stopped.run / "tensorboard").iterdir())) == 1
+    steps = [step for step, is_validation in curve(stopped.run) if not is_validation]
+    assert steps == list(range(1, stopped.step + 1))
+
+
+@pytest.mark.long
 def test_two_hosts_of_four_devices_have_the_loss_curve_of_one_device(finished, on_two_hosts):
     np.testing.assert_allclose(losses(on_two_hosts), losses(finished), rtol=2e-4)
     assert_close(newest_state(on_two_hosts), newest_state(finished), 1e-3)
@@ -81,12 +119,7 @@ def test_two_hosts_of_four_devices_have_the_loss_curve_of_one_device(finished, o
     assert ours[STEPS]["loss"] == pytest.approx(theirs[STEPS]["loss"], rel=1e-3)
 
 
-def test_only_the_first_host_writes_logs(on_two_hosts):
-    assert len(list((on_two_hosts / "tensorboard").iterdir())) == 1
-    steps = [step for step, is_validation in curve(on_two_hosts) if not is_validation]
-    assert steps == list(range(1, STEPS + 1))
-
-
+@pytest.mark.long
 def test_a_checkpoint_of_two_hosts_goes_on_with_one_device(start, on_two_hosts, tmp_path):
     run = tmp_path / "restored"
     shutil.copytree(on_two_hosts, run)
@@ -98,17 +131,11 @@ def test_a_checkpoint_of_two_hosts_goes_on_with_one_device(start, on_two_hosts, 
     assert_close(newest_state(run), newest_state(on_two_hosts), 1e-3)
 
 
-def test_hosts_stop_together_when_one_is_told_and_leave_a_checkpoint_for_eight_devices(
-    start, on_eight_devices, tmp_path
+@pytest.mark.long
+def test_a_checkpoint_of_stopped_hosts_goes_on_with_eight_devices(
+    start, stopped, on_eight_devices, tmp_path
 ):
-    run = tmp_path / "stopped"
-    processes = start(run, devices=4, hosts=2)
-    wait_for_step(run, 3, processes)
-    processes[1].send_signal(signal.SIGTERM)
-    said = [ended(process) for process in processes]
-    stopped_at = int(newest_state(run).step)
-    assert 3 < stopped_at < STEPS
-    assert all(f"stopped after step {stopped_at}" in text for text in said)
+    run = shutil.copytree(stopped.run, tmp_path / "stopped")
     ended(start(run, "--resume", devices=8))
     np.testing.assert_allclose(losses(run), losses(on_eight_devices), rtol=2e-4)
     assert set(logged(run, "loss")) == set(range(1, STEPS + 1))

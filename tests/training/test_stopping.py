@@ -7,6 +7,7 @@ import time
 
 import jax
 import numpy as np
+import pytest
 
 from rdonet_jax import training
 
@@ -29,12 +30,14 @@ def assert_stops(process, run, step, number, code) -> None:
     assert "Traceback" not in said
 
 
-def test_a_run_told_to_stop_twice_and_then_killed_is_bit_for_bit_one_that_never_stopped(
-    start, finished, tmp_path
+@pytest.mark.parametrize("terminated_too", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_run_told_to_stop_and_then_killed_is_bit_for_bit_one_that_never_stopped(
+    start, finished, tmp_path, terminated_too
 ):
     run = tmp_path / "stopped"
-    assert_stops(start(run), run, 5, signal.SIGTERM, 0)
-    assert_stops(start(run, "--resume"), run, 11, signal.SIGINT, 130)
+    if terminated_too:
+        assert_stops(start(run), run, 3, signal.SIGTERM, 0)
+    assert_stops(start(run, *["--resume"] * terminated_too), run, 8, signal.SIGINT, 130)
     process = start(run, "--resume")
     wait_for_step(run, 17, [process])
     process.kill()
