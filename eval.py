@@ -14,27 +14,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rdonet_jax import (
-    anchors,
-    bd_rate,
-    codec,
-    coder,
-    console,
-    curves,
-    estimation,
-    evaluation,
-    images,
-    interrupts,
-    measures,
-    page,
-    pictures,
-    plots,
-    rdo,
-    showcase,
-    study,
-    zoo,
-)  # fmt: skip
-from rdonet_jax.curves import Curve
+from rdonet_jax.cli import console
+from rdonet_jax.codec import codec
+from rdonet_jax.core import interrupts
+from rdonet_jax.entropy import range_coder
+from rdonet_jax.evaluation import anchors, bd_rate, curves, estimate, measures, real_files, study
+from rdonet_jax.evaluation.curves import Curve
+from rdonet_jax.evaluation.report import page, plots, showcase
+from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.models import zoo
+from rdonet_jax.rdo import encoder  # fmt: skip
 
 EXPECTED_ERRORS = (
     bd_rate.BdRateError,
@@ -42,8 +31,8 @@ EXPECTED_ERRORS = (
     console.CommandError,
     curves.CurveError,
     measures.EvaluationError,
-    images.ImageError,
-    pictures.PictureError,
+    srgb.ImageError,
+    dataset.PictureError,
     plots.PlotError,
     zoo.ZooError,
 )
@@ -84,11 +73,11 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
         help="one or more qualities, 0 to 100, of models that have all (default: 50)",
     )  # fmt: skip
     group.add_argument(
-        "--init", "--mask", nargs="+", default=["variance"], choices=rdo.INITS,
+        "--init", "--mask", nargs="+", default=["variance"], choices=encoder.INITS,
         help="which level codes which block, or where the search for it starts",
     )  # fmt: skip
     group.add_argument(
-        "--rdo", nargs="+", type=int, choices=range(rdo.MOST_PASSES + 1), default=[0],
+        "--rdo", nargs="+", type=int, choices=range(encoder.MOST_PASSES + 1), default=[0],
         help="passes of a search for the partition that costs least (default: 0)",
     )  # fmt: skip
     group.add_argument(
@@ -117,10 +106,13 @@ def _add_ways(group: argparse._ArgumentGroup) -> None:
         help="beside --estimate: real files too, and how far the two are apart",
     )  # fmt: skip
     group.add_argument(
-        "--batch-size", type=int, default=estimation.BATCH_SIZE, help="of the estimate"
+        "--batch-size", type=int, default=estimate.BATCH_SIZE, help="of the estimate"
     )
     group.add_argument(
-        "--coder", default=codec.DEFAULT_CODER, choices=coder.CODERS, help="range coder of files"
+        "--coder",
+        default=codec.DEFAULT_CODER,
+        choices=range_coder.CODERS,
+        help="range coder of files",
     )
 
 
@@ -154,7 +146,7 @@ def _add_outcomes(group: argparse._ArgumentGroup) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     """Prints tables and writes what is asked for."""
     for path in _targets(options):
-        images.check_target(path, options.force)
+        srgb.check_target(path, options.force)
     stored = [curve for path in options.results for curve in curves.read(path)]
     measured: list[Curve] = []
     if options.model or options.anchors:
@@ -170,7 +162,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def study_of(options: argparse.Namespace) -> study.Study:
     """The study that the command line asks for."""
-    shared = evaluation.Settings(
+    shared = real_files.Settings(
         estimate=options.estimate and not options.files,
         batch_size=options.batch_size,
         keep=options.keep,
@@ -211,7 +203,7 @@ def show_of(options: argparse.Namespace) -> showcase.Show:
         data=options.data,
         model=options.model[0],
         quality=options.quality[len(options.quality) // 2],
-        plan=rdo.Plan(options.init[0], max(options.rdo)),
+        plan=encoder.Plan(options.init[0], max(options.rdo)),
         coder=options.coder,
         anchors=options.anchors,
         count=options.report_pictures,

@@ -16,20 +16,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    from rdonet_jax import (
+    from rdonet_jax.cli import console
+    from rdonet_jax.core import config, interrupts
+    from rdonet_jax.imaging import dataset
+    from rdonet_jax.models import zoo
+    from rdonet_jax.training import (
         checkpoints,
-        config,
-        console,
         divergence,
-        hosts,
-        interrupts,
-        pictures,
-        run_folder,
+        multihost,
+        run_dir,
         run_log,
-        training_config,
-        training_loop,
-        training_run,
-        zoo,
+    )
+    from rdonet_jax.training import (
+        config as training_config,
+    )
+    from rdonet_jax.training import (
+        loop as training_loop,
+    )
+    from rdonet_jax.training import (
+        run as training_run,
     )
 except ModuleNotFoundError as error:
     sys.exit(f"train.py: {error.name} is not installed; pip install '.[train]' brings it")
@@ -38,8 +43,8 @@ EXPECTED = (
     checkpoints.CheckpointError,
     config.ConfigError,
     divergence.DivergenceError,
-    pictures.PictureError,
-    run_folder.RunError,
+    dataset.PictureError,
+    run_dir.RunError,
     run_log.LogError,
     zoo.ZooError,
 )
@@ -131,9 +136,9 @@ def chosen_length(options: argparse.Namespace) -> training_config.RunLength:
 
 def join_hosts(options: argparse.Namespace) -> None:
     """Connects the hosts of a run, if there are several."""
-    cluster = hosts.Cluster(options.coordinator, options.processes, options.process)
-    if cluster != hosts.Cluster() or options.distributed:
-        hosts.join(cluster)
+    cluster = multihost.Cluster(options.coordinator, options.processes, options.process)
+    if cluster != multihost.Cluster() or options.distributed:
+        multihost.join(cluster)
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -141,7 +146,7 @@ def train(arguments: Sequence[str]) -> int:
     model = config.preset(options.preset)
     if options.thresholds:
         model = config.with_thresholds(model, options.thresholds)
-    run = run_folder.Run(model, chosen_training(options), options.preset)
+    run = run_dir.Run(model, chosen_training(options), options.preset)
     intervals = training_loop.Intervals(
         options.log_every, options.validation_every, options.checkpoint_every,
         options.preview_every,
@@ -154,7 +159,7 @@ def train(arguments: Sequence[str]) -> int:
     )  # fmt: skip
     step = int(outcome.state.step)
     if not outcome.stopped_by:
-        if hosts.is_first():
+        if multihost.is_first():
             say_finished(options.run, step, outcome.was_finished)
         return 0
     print(f"train.py: {outcome.stopped_by}: stopped after step {step}, --resume goes on from there",
@@ -228,5 +233,5 @@ def failed(complaint: str) -> int:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["export"]:
         interrupts.heed("train.py")  # a run heeds signals in its own way
-    with hosts.failing_together():
+    with multihost.failing_together():
         sys.exit(main(sys.argv[1:]))

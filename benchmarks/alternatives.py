@@ -24,10 +24,14 @@ import jax
 import numpy as np
 from training_steps import Trainer
 
-from rdonet_jax import config, data, macs, pictures, training, training_config, validation
-from rdonet_jax.config import PortableConfig
-from rdonet_jax.models import families
-from rdonet_jax.training_config import TrainingConfig
+from rdonet_jax.core import config
+from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.imaging import dataset
+from rdonet_jax.models import macs, registry
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import crops, validation
+from rdonet_jax.training import step as training_step
+from rdonet_jax.training.config import TrainingConfig
 
 MODEL_CHANGES: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -57,14 +61,14 @@ def form(name: str, model: PortableConfig, schedule: TrainingConfig) -> Forms:
     )
 
 
-def pool_of(seen: pictures.Pictures, schedule: TrainingConfig) -> list[data.Batch]:
+def pool_of(seen: dataset.Pictures, schedule: TrainingConfig) -> list[crops.Batch]:
     """Batches in memory, as many crops of 256x256 or the same area of smaller ones."""
     count = POOL_CROPS * 256**2 // (schedule.crop**2 * schedule.batch_size)
-    with data.closing(data.batches(seen, schedule)) as reader:
+    with crops.closing(crops.batches(seen, schedule)) as reader:
         return list(itertools.islice(reader, count))
 
 
-def trained(trainer: Trainer, pool: list[data.Batch], seconds: float) -> tuple[int, float]:
+def trained(trainer: Trainer, pool: list[crops.Batch], seconds: float) -> tuple[int, float]:
     """Trains for so many seconds of processor time; steps done and their wall-clock seconds."""
     trainer.compiled(pool[0])
     wall = 0.0
@@ -77,7 +81,7 @@ def trained(trainer: Trainer, pool: list[data.Batch], seconds: float) -> tuple[i
 
 
 def result(
-    name: str, forms: Forms, pool: list[data.Batch], valid: np.ndarray, seconds: float
+    name: str, forms: Forms, pool: list[crops.Batch], valid: np.ndarray, seconds: float
 ) -> dict[str, Any]:
     """Trains a form and validates it."""
     model, schedule = forms
@@ -95,7 +99,7 @@ def result(
         "processor_seconds": seconds,
         "wall_seconds": wall,
         "kmac": sum(macs.per_pixel(model).values()) / 1000,
-        "parameters": families.parameter_count(training.unreplicate(trainer.state.params)),
+        "parameters": registry.parameter_count(training_step.unreplicate(trainer.state.params)),
     }
 
 
@@ -123,13 +127,13 @@ def main() -> None:
         stage1_steps=0, stage2_steps=100_000, random_share=0.05, learning_rate=1.5e-4,
         prior_rate=8.0, schedule="constant", warmup_steps=50, ema_decay=0.98,
     )  # fmt: skip
-    seen = pictures.usable(pictures.find(options.data), VALID_CROP)
-    valid = data.centre_crops(pictures.usable(pictures.find(options.valid), VALID_CROP), VALID_CROP)
+    seen = dataset.usable(dataset.find(options.data), VALID_CROP)
+    valid = crops.centre_crops(dataset.usable(dataset.find(options.valid), VALID_CROP), VALID_CROP)
     print(f"jax {jax.__version__} on {jax.devices()}, {options.seconds:g} s of processor time each")
     print(f"{'form':<14}{'log J':>8}{'bpp':>8}{'PSNR':>8}{'steps':>7}{'crops':>8}{'wall':>7}"
           f"{'kMAC':>7}{'M par':>7}")  # fmt: skip
     results = []
-    pools: dict[int, list[data.Batch]] = {}
+    pools: dict[int, list[crops.Batch]] = {}
     for name in options.form:
         forms = form(name, model, schedule)
         crop = forms[1].crop

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from rdonet_jax import coder, entropy
+from rdonet_jax.entropy import distributions, range_coder
 
 SCALES = (0.06, 0.1, 0.3, 1.0, 3.0, 20.0, 100.0)
 MIXED = (0.25, 4.0)  # median and spread (as a factor) of the scales of the last rows
@@ -21,28 +21,30 @@ RUN_LENGTHS = (1_000_000_000, 10_000, 500)
 REPEATS = 25
 
 
-def sample(count: int, median: float, spread: float, run: int) -> tuple[list[coder.Run], float]:
+def sample(
+    count: int, median: float, spread: float, run: int
+) -> tuple[list[range_coder.Run], float]:
     """Runs of at most `run` symbols and the information content of all of them in bits."""
     rng = np.random.default_rng(0)
     scale = np.exp(rng.normal(np.log(median), np.log(spread), count)).astype(np.float32)
-    scale = scale.clip(entropy.scale_table("laplace")[0])
+    scale = scale.clip(distributions.scale_table("laplace")[0])
     symbols = np.rint(rng.laplace(0, scale)).astype(np.int32)
-    indices = np.asarray(entropy.scale_index(scale, "laplace"))
-    bits = entropy.laplace_bits(symbols.astype(np.float32), scale)
+    indices = np.asarray(distributions.scale_index(scale, "laplace"))
+    bits = distributions.laplace_bits(symbols.astype(np.float32), scale)
     cuts = range(run, count, run)
     runs = zip(np.split(symbols, cuts), np.split(indices, cuts), strict=True)
     return list(runs), float(np.asarray(bits, np.float64).sum())
 
 
-def measure(runs: list[coder.Run], name: str) -> tuple[bytes, float, float]:
+def measure(runs: list[range_coder.Run], name: str) -> tuple[bytes, float, float]:
     """The bytes, and the best encoding and decoding time in seconds."""
-    tables = entropy.scale_tables("laplace")
+    tables = distributions.scale_tables("laplace")
     encoding, decoding = [], []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        data = coder.encode(runs, tables, name)
+        data = range_coder.encode(runs, tables, name)
         encoded = time.perf_counter()
-        take = coder.decoder(data, tables, name)
+        take = range_coder.decoder(data, tables, name)
         decoded = [take(indices) for _, indices in runs]
         encoding.append(encoded - start)
         decoding.append(time.perf_counter() - encoded)
@@ -54,7 +56,7 @@ def measure(runs: list[coder.Run], name: str) -> tuple[bytes, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--symbols", type=int, default=300_000, help="symbols per row")
-    parser.add_argument("--coder", nargs="+", choices=coder.CODERS, default=["constriction"])
+    parser.add_argument("--coder", nargs="+", choices=range_coder.CODERS, default=["constriction"])
     arguments = parser.parse_args()
     count = arguments.symbols
     header = ("scales", "run", "bits/symbol", "coder", "bytes", "excess", "encode", "decode")

@@ -18,18 +18,21 @@ from unittest import mock
 import numpy as np
 from originals import PICTURES_HELP, load_pictures
 
-from rdonet_jax import bd_rate, codec, measures, quantiser, zoo
-from rdonet_jax.results import Row
+from rdonet_jax.codec import codec
+from rdonet_jax.entropy import dead_zone
+from rdonet_jax.evaluation import bd_rate, measures
+from rdonet_jax.evaluation.results import Row
+from rdonet_jax.models import zoo
 
 QUALITIES = (10, 30, 50, 70, 90)
-PRICES = (0.0, 0.012, 0.023, 0.035, quantiser.PRICE, 0.058, 0.116)
+PRICES = (0.0, 0.012, 0.023, 0.035, dead_zone.PRICE, 0.058, 0.116)
 
 
 @contextlib.contextmanager
 def priced(price: float) -> Iterator[None]:
     """Codes by another price within."""
-    bounds = functools.partial(quantiser.zero_bounds, price=price)
-    with mock.patch.object(quantiser, "zero_bounds", bounds):
+    bounds = functools.partial(dead_zone.zero_bounds, price=price)
+    with mock.patch.object(dead_zone, "zero_bounds", bounds):
         yield
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from originals import PICTURES_HELP, load_pictures
 
-from rdonet_jax import codec, zoo
+from rdonet_jax.codec import codec
+from rdonet_jax.models import zoo
 
 SIZES = (
     (640, 480), (720, 480), (768, 432), (720, 405), (704, 480), (640, 427), (640, 360), (600, 450),

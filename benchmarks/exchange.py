@@ -22,7 +22,9 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from rdonet_jax import codec, images, pictures, zoo
+from rdonet_jax.codec import codec
+from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.models import zoo
 
 QUALITIES = (0.0, 30.0, 60.0, 100.0)
 MASKS = ("variance", "uniform-16", "uniform-64")
@@ -47,8 +49,8 @@ def photographs(folder: Path | None) -> Iterator[tuple[str, np.ndarray]]:
         for name in ("astronaut", "coffee", "chelsea"):
             yield name, getattr(skimage.data, name)()
         return
-    for path in pictures.find([folder])[:MOST_PICTURES]:
-        whole = np.asarray(images.read(path))
+    for path in dataset.find([folder])[:MOST_PICTURES]:
+        whole = np.asarray(srgb.read(path))
         top, left = (max(0, (side - SIDE) // 2) for side in whole.shape[:2])
         yield path.stem, whole[top : top + SIDE, left : left + SIDE]
 

@@ -21,9 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from originals import PICTURES_HELP, load_pictures
 
-from rdonet_jax import compilation, objective, partition, zoo
-from rdonet_jax.config import QUALITY_SEGMENT
-from rdonet_jax.models import families, hyperpriors
+from rdonet_jax.core import compilation, partition
+from rdonet_jax.core.config import QUALITY_SEGMENT
+from rdonet_jax.metrics import distortion
+from rdonet_jax.models import registry, zoo
+from rdonet_jax.models.portable import hyperpriors
 
 TRIED = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 SIDE = 512
@@ -34,10 +36,10 @@ def rate(model: zoo.Model, x: jax.Array) -> Callable[[Any, int], float]:
 
     @compilation.jit
     def measured(params: Any, quality: jax.Array) -> jax.Array:
-        chosen = families.variance_partition(model.config, x, quality)
+        chosen = registry.variance_partition(model.config, x, quality)
         masks = partition.level_masks(chosen)
-        coded = families.code(model.config, params, x, masks, quality)
-        bpp = objective.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
+        coded = registry.code(model.config, params, x, masks, quality)
+        bpp = distortion.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
         return jnp.mean(jnp.log(bpp))
 
     return lambda params, quality: float(measured(params, jnp.full(len(x), quality, jnp.int32)))

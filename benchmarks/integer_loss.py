@@ -23,8 +23,12 @@ import numpy as np
 from dead_zone import priced
 from originals import PICTURES_HELP, load_pictures
 
-from rdonet_jax import codec, compilation, entropy, exact, partition, zoo
-from rdonet_jax.models import families, portable
+from rdonet_jax.codec import codec
+from rdonet_jax.core import compilation, partition
+from rdonet_jax.entropy import distributions
+from rdonet_jax.models import registry, zoo
+from rdonet_jax.models.portable import network as portable
+from rdonet_jax.nn import integer
 
 QUALITIES = (0, 25, 50, 75, 100)
 
@@ -34,22 +38,24 @@ def in_floats() -> Iterator[None]:
     """Takes the roundings out of `exact`, as functions that are traced within see it."""
     changes = {
         "shifted_right": lambda x, bits: x * 2.0**-bits,
-        "integers": lambda values, bits, largest: exact.clipped(values * 2.0**bits, largest),
-        "powers": lambda exponents: jnp.exp2(exponents / exact.OCTAVE),
+        "integers": lambda values, bits, largest: integer.clipped(values * 2.0**bits, largest),
+        "powers": lambda exponents: jnp.exp2(exponents / integer.OCTAVE),
         "scaled": lambda x, exponents, bits=0: (
-            exact.clipped(x, exact.LARGEST_WIDE) * jnp.exp2(exponents / exact.OCTAVE) * 2.0**-bits
+            integer.clipped(x, integer.LARGEST_WIDE)
+            * jnp.exp2(exponents / integer.OCTAVE)
+            * 2.0**-bits
         ),
-        "interpolated": exact.interpolated_smoothly,
+        "interpolated": integer.interpolated_smoothly,
     }
-    with mock.patch.multiple(exact, **changes):
+    with mock.patch.multiple(integer, **changes):
         yield
 
 
 def information(self, offset: jax.Array, index: jax.Array, _: object) -> jax.Array:
     """In the place of `PortableRDONet._bits`: information content of the rounded symbols."""
-    low, high = entropy.scale_table(self.config.distribution)[[0, -1]].astype(np.float64)
-    scale = low * jnp.exp(index * np.log(high / low) / (entropy.SCALE_COUNT - 1))
-    return entropy.bits(jnp.round(offset), scale, self.config.distribution)
+    low, high = distributions.scale_table(self.config.distribution)[[0, -1]].astype(np.float64)
+    scale = low * jnp.exp(index * np.log(high / low) / (distributions.SCALE_COUNT - 1))
+    return distributions.bits(jnp.round(offset), scale, self.config.distribution)
 
 
 def rates(model: zoo.Model, originals: list[np.ndarray], quality: float) -> np.ndarray:
@@ -58,7 +64,7 @@ def rates(model: zoo.Model, originals: list[np.ndarray], quality: float) -> np.n
 
     @compilation.jit
     def bits(params, x, masks):
-        coded = families.code(model.config, params, x, masks, jnp.full(1, number))
+        coded = registry.code(model.config, params, x, masks, jnp.full(1, number))
         return sum(jnp.sum(m) for m in (*coded.y_bits, *coded.z_bits))
 
     found = []

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax import compilation, config, layers, ops, partition
+from rdonet_jax.core import compilation, config, partition
+from rdonet_jax.nn import layers, ops
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 BATCH, SIDE = 8, 256

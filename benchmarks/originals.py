@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rdonet_jax import images, pictures
+from rdonet_jax.imaging import dataset, srgb
 
 PICTURES_HELP = (
     "at least so many of them: every k-th with the largest k that gives them; default: all"
@@ -15,6 +15,6 @@ PICTURES_HELP = (
 
 def load_pictures(folder: Path, least: int | None) -> list[np.ndarray]:
     """Pictures below a folder, see PICTURES_HELP."""
-    paths = pictures.find([folder])
+    paths = dataset.find([folder])
     step = max(1, len(paths) // least) if least else 1
-    return [images.load(path) for path in paths[::step]]
+    return [srgb.load(path) for path in paths[::step]]

@@ -19,8 +19,21 @@ from unittest import mock
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from rdonet_jax import data, packing, pictures, training, training_config, validation, zoo
-from rdonet_jax.models import portable
+from rdonet_jax.imaging import dataset
+from rdonet_jax.models import packing, zoo
+from rdonet_jax.models.portable import network as portable
+from rdonet_jax.training import (
+    config as training_config,
+)
+from rdonet_jax.training import (
+    crops as training_crops,
+)
+from rdonet_jax.training import (
+    step as training_step,
+)
+from rdonet_jax.training import (
+    validation,
+)
 
 CROP = 256
 TRIED = ((256, 64), (128, 32), (96, 32), (64, 64), (64, 16), (32, 32))
@@ -58,15 +71,15 @@ def main() -> None:
     parser.add_argument("--layers", action="store_true")
     options = parser.parse_args()
     model = zoo.load(options.model)
-    found = pictures.usable(pictures.find([options.folder]), CROP)
-    crops = data.centre_crops(found, CROP)
+    found = dataset.usable(dataset.find([options.folder]), CROP)
+    crops = training_crops.centre_crops(found, CROP)
     run = training_config.TrainingConfig(
         batch_size=8, precision="float32", metric="both", ms_ssim_share=0.5
     )
     validate = validation.make(model.config, run, crops)
 
     def judge(params: Any) -> validation.Validation:
-        return validate(training.replicate(params))
+        return validate(training_step.replicate(params))
 
     whole = judge(model.params)
     print(f"as it is: log J {whole.loss:.4f}, {whole.psnr:.3f} dB")

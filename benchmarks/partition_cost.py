@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax import images, partition, tree_coding
-from rdonet_jax.partition import Partition
+from rdonet_jax.codec import partition_coding
+from rdonet_jax.core import partition
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.imaging import srgb
 
 THRESHOLDS64 = (30.0, 100.0, 300.0)
 THRESHOLDS32 = (100.0, 200.0, 400.0, 800.0)
@@ -42,7 +44,7 @@ class Variances(NamedTuple):
 
 
 def measure(path: Path) -> Variances:
-    picture = images.load(path)
+    picture = srgb.load(path)
     height, width, _ = picture.shape
     padded = np.pad(picture, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
     variances = partition.block_variances(padded.astype(np.float32) / 255)
@@ -56,9 +58,9 @@ def split(v: Variances, threshold64: float, threshold32: float) -> Partition:
 
 def cost(v: Variances, p: Partition) -> Cost:
     start = time.perf_counter()
-    data = tree_coding.encode(p, v.height, v.width)
+    data = partition_coding.encode(p, v.height, v.width)
     middle = time.perf_counter()
-    decoded = tree_coding.decode(data, v.height, v.width)
+    decoded = partition_coding.decode(data, v.height, v.width)
     end = time.perf_counter()
     if not all(map(np.array_equal, decoded, partition.trim(p, v.height, v.width))):
         raise SystemExit("a decoded partition differs from the coded one")

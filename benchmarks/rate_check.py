@@ -18,7 +18,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rdonet_jax import bitstream, codec, coder, estimation, images, partition, pictures, zoo
+from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.core import partition
+from rdonet_jax.entropy import range_coder
+from rdonet_jax.evaluation import estimate as evaluation_estimate
+from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.models import zoo
 
 KINDS = (*codec.MASKS, "random")
 
@@ -56,7 +61,7 @@ def check(
         np.testing.assert_array_equal(encoded.picture, decoded.picture)
         _, sections = bitstream.parse(encoded.data)
         sizes.append((len(encoded.data), sum(map(len, sections)) - len(sections.partition)))
-    return sizes, estimation.estimate_picture(model, image, p, quality).bits / 8
+    return sizes, evaluation_estimate.estimate_picture(model, image, p, quality).bits / 8
 
 
 def main() -> None:
@@ -65,10 +70,12 @@ def main() -> None:
     parser.add_argument("--model", default="standard")
     parser.add_argument("--mask", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--quality", type=float)
-    parser.add_argument("--coder", nargs="+", default=[codec.DEFAULT_CODER], choices=coder.CODERS)
+    parser.add_argument(
+        "--coder", nargs="+", default=[codec.DEFAULT_CODER], choices=range_coder.CODERS
+    )
     options = parser.parse_args()
     model = zoo.load(options.model)
-    originals = [images.load(path) for path in pictures.find([options.folder])]
+    originals = [srgb.load(path) for path in dataset.find([options.folder])]
     print(f"{len(originals)} pictures, model {model.name}, symbols and pictures bit for bit")
     print(
         f"{'mask':<12}{'coder':<14}{'bytes':>9}  {'file - estimate, bytes':^26}{'percent':>18}"

@@ -16,9 +16,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax import codec, curves, images, measures, pictures, rdo, search, zoo
-from rdonet_jax.partition import Partition
-from rdonet_jax.prices import Prices
+from rdonet_jax.codec import codec
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.evaluation import curves, measures
+from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.models import zoo
+from rdonet_jax.rdo import encoder, search
+from rdonet_jax.rdo.cost import Prices
 
 COLUMNS = ("uniform-16", "uniform-32", "uniform-64", "static 1", "static 2",
            "variance 0", "variance 1", "variance 2")  # fmt: skip
@@ -29,9 +33,9 @@ def partitions(
     model: zoo.Model, image: np.ndarray, quality: float | None, prices: Prices
 ) -> dict[str, Partition]:
     """The partition of every column."""
-    chosen = {mask: rdo.start_of(model, image, mask, quality) for mask in COLUMNS[:3]}
-    for start in (rdo.STATIC, "variance"):
-        steps = list(search.fast(prices, rdo.start_of(model, image, start, quality), 2))
+    chosen = {mask: encoder.start_of(model, image, mask, quality) for mask in COLUMNS[:3]}
+    for start in (encoder.STATIC, "variance"):
+        steps = list(search.fast(prices, encoder.start_of(model, image, start, quality), 2))
         # The start, and four colours in every pass; a second pass may end early or not begin.
         for passes, step in enumerate((steps[0], steps[min(4, len(steps) - 1)], steps[-1])):
             chosen[f"{start} {passes}"] = step.partition
@@ -59,10 +63,10 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     model = zoo.load(options.model)
-    paths = pictures.find([options.folder])
+    paths = dataset.find([options.folder])
     table: dict[str, object] = {"model": model.name, "weights": model.digest.hex()}
     for quality in options.quality:
-        rows = np.stack([row(model, images.load(path), quality) for path in tqdm(paths)])
+        rows = np.stack([row(model, srgb.load(path), quality) for path in tqdm(paths)])
         print(f"quality {quality:g}, {len(paths)} pictures, real files")
         print(f"{'':<12}" + "".join(f"{name:>9}" for name in VALUES)
               + f"{'best':>9}{'worst':>9}{'average':>9}")  # fmt: skip

@@ -28,13 +28,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rdonet_jax import images, pictures, rdo, search, zoo
-from rdonet_jax.config import PortableConfig
-from rdonet_jax.prices import Prices
-from rdonet_jax.search import Effort
+from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.models import zoo
+from rdonet_jax.rdo import encoder, search
+from rdonet_jax.rdo.cost import Prices
+from rdonet_jax.rdo.search import Effort
 
 SIDE = 256
-STARTS = (rdo.STATIC, "variance")
+STARTS = (encoder.STATIC, "variance")
 SAMPLED = 100
 
 
@@ -49,11 +51,11 @@ def compare(model: zoo.Model, paths: list[Path], qualities: list[float | None]) 
     print(f"{'crop':<12}{'quality':>8}{'start':>10}{'J':>9}{'original':>10}{'fast':>9}{'more':>8}")
     excess = []
     for path in paths:
-        image = middle(images.load(path))
+        image = middle(srgb.load(path))
         for quality in qualities:
             prices = Prices(model, image, quality)
             for init in STARTS:
-                start = rdo.start_of(model, image, init, quality)
+                start = encoder.start_of(model, image, init, quality)
                 first, *_, theirs = search.original(prices, start, 2)
                 *_, ours = search.fast(prices, start, 2)
                 excess.append(ours.total / theirs.total - 1)
@@ -77,7 +79,7 @@ def seconds(work: Callable[[], object], rounds: int = 3) -> float:
 def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     """Prints the seconds of two passes of both searches on a whole picture."""
     prices = Prices(model, image, quality)
-    start = rdo.start_of(model, image, "variance", quality)
+    start = encoder.start_of(model, image, "variance", quality)
     effort = Effort()
     fast = seconds(lambda: list(search.fast(prices, start, 2)))
     list(search.fast(search.counted(prices, effort), start, 2))
@@ -101,9 +103,9 @@ def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
 
 def encoding_times(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     """Prints seconds of encoding per megapixel by number of passes."""
-    for passes in range(rdo.MOST_PASSES + 1):
-        plan = rdo.Plan(passes=passes)
-        took = seconds(lambda plan=plan: rdo.encode(model, image, plan, quality))
+    for passes in range(encoder.MOST_PASSES + 1):
+        plan = encoder.Plan(passes=passes)
+        took = seconds(lambda plan=plan: encoder.encode(model, image, plan, quality))
         print(f"encoding with {passes} passes: {took / image[..., 0].size * 1e6:.2f} s/megapixel")
     print()
 
@@ -115,7 +117,7 @@ def large(model: zoo.Model, image: np.ndarray, quality: float | None, megapixels
     repeats = -(-height // image.shape[0]), -(-width // image.shape[1]), 1
     picture = np.ascontiguousarray(np.tile(image, repeats)[:height, :width])
     began = time.perf_counter()
-    found = rdo.encode(model, picture, rdo.Plan(passes=1), quality)
+    found = encoder.encode(model, picture, encoder.Plan(passes=1), quality)
     took = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{width}x{height} pixels, one pass: {took:.0f} s with compilation, "
@@ -132,8 +134,8 @@ def main() -> None:
     parser.add_argument("--only-large", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     model = zoo.load(options.model)
-    paths = pictures.find([options.folder])
-    whole = images.load(paths[0])
+    paths = dataset.find([options.folder])
+    whole = srgb.load(paths[0])
     qualities = options.quality if isinstance(model.config, PortableConfig) else [None]
     if options.only_large:
         large(model, whole, qualities[0], options.megapixels[0])

@@ -29,17 +29,19 @@ import jax
 import numpy as np
 from environments import COMPRESSAI, install, place
 
-from rdonet_jax import (
-    bitstream,
-    codec,
-    config,
-    data,
-    entropy,
-    images,
-    macs,
-    training,
-    training_config,
-    zoo,
+from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.core import config
+from rdonet_jax.entropy import distributions
+from rdonet_jax.imaging import srgb
+from rdonet_jax.models import macs, zoo
+from rdonet_jax.training import (
+    config as training_config,
+)
+from rdonet_jax.training import (
+    crops as training_crops,
+)
+from rdonet_jax.training import (
+    step as training_step,
 )
 
 PICTURE = (512, 768)
@@ -64,7 +66,7 @@ def load_picture(path: Path | None) -> np.ndarray:
 
         source = skimage.data.astronaut()
     else:
-        source = images.load(path)
+        source = srgb.load(path)
     missing = [(0, max(0, want - have)) for want, have in zip(PICTURE, source.shape, strict=False)]
     padded = np.pad(source, [*missing, (0, 0)], mode="symmetric")
     return np.ascontiguousarray(padded[: PICTURE[0], : PICTURE[1]])
@@ -72,8 +74,8 @@ def load_picture(path: Path | None) -> np.ndarray:
 
 def codec_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> dict[str, tuple]:
     """Compress and decompress with the variance mask."""
-    params = training.starting_params(preset, training_config.TrainingConfig())
-    tables = entropy.scale_tables(preset.distribution)
+    params = training_step.starting_params(preset, training_config.TrainingConfig())
+    tables = distributions.scale_tables(preset.distribution)
     model = zoo.Model("fresh", preset, params, bytes(bitstream.WEIGHTS_BYTES), {}, tables)
     latest = {}
 
@@ -93,9 +95,9 @@ def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) ->
     count, side = CROPS
     schedule = training_config.TrainingConfig(batch_size=count, crop=side)
     crops = np.stack([image[i : i + side, 2 * i : 2 * i + side] for i in range(count)])
-    batch = training.shard(data.Batch(np.arange(count, dtype=np.int32), crops))
-    step = training.make_step(preset, schedule)
-    holder = {"state": training.replicate(training.create_state(preset, schedule))}
+    batch = training_step.shard(training_crops.Batch(np.arange(count, dtype=np.int32), crops))
+    step = training_step.make_step(preset, schedule)
+    holder = {"state": training_step.replicate(training_step.create_state(preset, schedule))}
 
     def run() -> object:
         holder["state"], metrics = step(holder["state"], batch)
@@ -111,7 +113,7 @@ def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict
         place = Path(folder) / "picture.npy"
         np.save(place, image)
         python = environment / "bin" / "python"
-        command = [python, "-W", "ignore", WORKER, place, str(repeats), str(data.cpus())]
+        command = [python, "-W", "ignore", WORKER, place, str(repeats), str(training_crops.cpus())]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 

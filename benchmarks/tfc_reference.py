@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from environments import TENSORFLOW_COMPRESSION, install, place
 
-from rdonet_jax import entropy
+from rdonet_jax.entropy import distributions
 
 WORKER = Path(__file__).with_name("tfc_bits.py")
 
@@ -27,7 +27,9 @@ WORKER = Path(__file__).with_name("tfc_bits.py")
 def reference(environment: Path) -> dict:
     """What `tfc_bits.py` prints for our scale tables."""
     install(environment, TENSORFLOW_COMPRESSION)
-    tables = {name: entropy.scale_table(name).tolist() for name in entropy.DISTRIBUTIONS}
+    tables = {
+        name: distributions.scale_table(name).tolist() for name in distributions.DISTRIBUTIONS
+    }
     with tempfile.TemporaryDirectory() as folder:
         scales = Path(folder) / "scales.json"
         scales.write_text(json.dumps(tables))
@@ -51,8 +53,8 @@ def main() -> None:
     for distribution, models in numbers["bits"].items():
         for name, rows in models.items():
             index, value, bits = (np.array(rows[key]) for key in ("index", "value", "bits"))
-            scale = entropy.scale_table(distribution)[index]
-            ours = np.asarray(entropy.bits(value.astype(np.float32), scale, distribution))
+            scale = distributions.scale_table(distribution)[index]
+            ours = np.asarray(distributions.bits(value.astype(np.float32), scale, distribution))
             off = np.abs(ours - bits)
             some, total = bits > 0.001, ours.sum() / bits.sum() - 1
             print(

@@ -20,9 +20,12 @@ from pathlib import Path
 import numpy as np
 from originals import PICTURES_HELP, load_pictures
 
-from rdonet_jax import codec, partition, search, thresholds, zoo
-from rdonet_jax.config import PortableConfig
-from rdonet_jax.prices import Prices
+from rdonet_jax.codec import codec
+from rdonet_jax.core import partition
+from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.models import zoo
+from rdonet_jax.rdo import fit_thresholds, search
+from rdonet_jax.rdo.cost import Prices
 
 
 def by_variance(image: np.ndarray, pair: Sequence[float]) -> partition.Partition:
@@ -58,7 +61,7 @@ def main() -> None:
     found = []
     print(f"{len(originals)} pictures, model {model.name}; J (estimate), means")
     for quality in options.quality or knots:
-        fitted = thresholds.fit(model, originals, quality)
+        fitted = fit_thresholds.fit(model, originals, quality)
         pair = [f.threshold for f in fitted]
         found += pair
         rows = [costs(model, image, quality, pair) for image in originals]

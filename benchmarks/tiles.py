@@ -4,7 +4,7 @@
 
 Each size is coded in a process of its own, some times in a row: seconds per megapixel are those of
 the last time, when everything is compiled; memory is the most that the process ever held (its
-resident set), with Python, JAX and the picture. "Estimate" is what `rdonet_jax.memory` says of the
+resident set), with Python, JAX and the picture. "Estimate" is what `rdonet_jax.codec.memory` says of the
 coding alone. The pictures are FILE, or a photograph of scikit-image, repeated and cropped, at
 quality 50 with the variance mask, or with everything coded at the finest level (`--finest`), which
 takes the most.
@@ -27,7 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from rdonet_jax import codec, images, memory, partition, zoo
+from rdonet_jax.codec import codec, memory
+from rdonet_jax.core import partition
+from rdonet_jax.imaging import srgb
+from rdonet_jax.models import zoo
 
 COMMAND_PICTURE = (512, 768)
 
@@ -45,7 +48,7 @@ def cropped(source: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def source_of(path: Path | None) -> np.ndarray:
     if path is not None:
-        return images.load(path)
+        return srgb.load(path)
     import skimage.data
 
     return skimage.data.astronaut()
@@ -93,7 +96,7 @@ def command_seconds(options: argparse.Namespace) -> list[tuple[float, float]]:
     found = []
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "picture.png"
-        images.save(source, cropped(source_of(options.picture), *COMMAND_PICTURE), True)
+        srgb.save(source, cropped(source_of(options.picture), *COMMAND_PICTURE), True)
         environment = os.environ | {"XDG_CACHE_HOME": folder}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         command = [sys.executable, "-m", "rdonet_jax", "compress", "--force", "--quiet"]

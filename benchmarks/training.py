@@ -39,7 +39,11 @@ from environments import COMPRESSAI, install, place
 from PIL import Image
 from training_steps import Trainer
 
-from rdonet_jax import config, data, macs, pictures, training_config
+from rdonet_jax.core import config
+from rdonet_jax.imaging import dataset
+from rdonet_jax.models import macs
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import crops as training_crops
 
 WORKER = Path(__file__).with_name("training_compressai.py")
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -78,7 +82,7 @@ class Ours:
     """The trainer of a contestant: a network of this package on batches from here."""
 
     trainer: Trainer
-    batches: Iterator[data.Batch]
+    batches: Iterator[training_crops.Batch]
 
     def run(self, count: int) -> float:
         return self.trainer.run(self.batches, count)
@@ -95,7 +99,7 @@ class CompressAI:
             WORKER,
             crops,
             str(batch_size),
-            str(data.cpus()),
+            str(training_crops.cpus()),
         ]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -131,20 +135,21 @@ def write_photographs(folder: Path) -> None:
 
 
 def crops_in_memory(
-    seen: pictures.Pictures, schedule: training_config.TrainingConfig
-) -> list[data.Batch]:
+    seen: dataset.Pictures, schedule: training_config.TrainingConfig
+) -> list[training_crops.Batch]:
     numbers = np.arange(schedule.batch_size, dtype=np.int32)
     crops = [
-        data.random_crop(seen, schedule, index) for index in range(IN_MEMORY * schedule.batch_size)
+        training_crops.random_crop(seen, schedule, index)
+        for index in range(IN_MEMORY * schedule.batch_size)
     ]
-    return [data.Batch(numbers, part) for part in np.split(np.stack(crops), IN_MEMORY)]
+    return [training_crops.Batch(numbers, part) for part in np.split(np.stack(crops), IN_MEMORY)]
 
 
 def our_contestants(
     presets: Sequence[str],
     schedule: training_config.TrainingConfig,
-    seen: pictures.Pictures,
-    kept: Sequence[data.Batch],
+    seen: dataset.Pictures,
+    kept: Sequence[training_crops.Batch],
     uncached: bool,
 ) -> list[Contestant]:
     """For every preset: in memory, through the pipeline, and through one that keeps nothing."""
@@ -154,11 +159,11 @@ def our_contestants(
         trainer = Trainer(model, schedule)
         sources = {
             "in memory": itertools.cycle(kept),
-            f"of {len(seen.paths)} pictures": data.batches(seen, schedule),
+            f"of {len(seen.paths)} pictures": training_crops.batches(seen, schedule),
         }
         if uncached:
-            bare = pictures.usable(seen.paths, schedule.crop, cache_bytes=0)
-            sources["decoded every time"] = data.batches(bare, schedule)
+            bare = dataset.usable(seen.paths, schedule.crop, cache_bytes=0)
+            sources["decoded every time"] = training_crops.batches(bare, schedule)
         count = sum(macs.per_pixel(model).values())
         contestants += [
             Contestant(preset, source, count, Ours(trainer, batches))
@@ -243,7 +248,7 @@ def main() -> None:
     if options.compressai:
         install(options.environment, COMPRESSAI)
     print(
-        f"jax {jax.__version__} on {jax.local_devices()}, {data.cpus()} CPUs, "
+        f"jax {jax.__version__} on {jax.local_devices()}, {training_crops.cpus()} CPUs, "
         f"batches of {schedule.batch_size} crops of {schedule.crop}x{schedule.crop}",
         flush=True,
     )
@@ -251,7 +256,7 @@ def main() -> None:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if not options.data:
             write_photographs(temporary)
-        seen = pictures.usable(pictures.find(options.data or [temporary]), schedule.crop)
+        seen = dataset.usable(dataset.find(options.data or [temporary]), schedule.crop)
         for index in range(len(seen.paths)):
             seen.picture(index)  # decoded beforehand, as a run does it once
         kept = crops_in_memory(seen, schedule)

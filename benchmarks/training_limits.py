@@ -24,7 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 from training_steps import Trainer
 
-from rdonet_jax import compilation, config, data, macs, pictures, training_config
+from rdonet_jax.core import compilation, config
+from rdonet_jax.imaging import dataset
+from rdonet_jax.models import macs
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import crops
 
 GIB = 2**30
 PRECISIONS = ("float32", "bfloat16")
@@ -101,10 +105,10 @@ def measure() -> Limits:
     return limits
 
 
-def input_seconds(seen: pictures.Pictures, schedule: training_config.TrainingConfig) -> float:
+def input_seconds(seen: dataset.Pictures, schedule: training_config.TrainingConfig) -> float:
     """Seconds per crop of the input pipeline when nothing else runs."""
-    with data.closing(data.batches(seen, schedule)) as batches:
-        for _ in range(data.MOST_THREADS + data.READY_BATCHES):  # may lie ready at the first call
+    with crops.closing(crops.batches(seen, schedule)) as batches:
+        for _ in range(crops.MOST_THREADS + crops.READY_BATCHES):  # may lie ready at the first call
             next(batches)
         start = time.perf_counter()
         count = 0
@@ -134,7 +138,7 @@ def measured(
 ) -> Measured:
     """Measures steps on crops of the pool, the same ones over and over where it is too small."""
     numbers = np.arange(schedule.batch_size, dtype=np.int32)
-    batch = data.Batch(numbers, np.resize(pool, (len(numbers), *pool.shape[1:])))
+    batch = crops.Batch(numbers, np.resize(pool, (len(numbers), *pool.shape[1:])))
     trainer = Trainer(model, schedule)
     compiled = trainer.compiled(batch)
     memory = compiled.memory_analysis()
@@ -156,14 +160,14 @@ def peak() -> str:
 def report(
     presets: Sequence[str],
     batch_sizes: Sequence[int],
-    seen: pictures.Pictures,
+    seen: dataset.Pictures,
     schedule: training_config.TrainingConfig,
 ) -> None:
     """Prints the limits, and a line for each preset, precision and batch size."""
     limits = measure()
     per_crop = input_seconds(seen, schedule)
-    pool = np.stack([data.random_crop(seen, schedule, index) for index in range(POOL)])
-    print(f"input pipeline {1 / per_crop:.0f} crops/s with {data.default_threads()} threads\n")
+    pool = np.stack([crops.random_crop(seen, schedule, index) for index in range(POOL)])
+    print(f"input pipeline {1 / per_crop:.0f} crops/s with {crops.default_threads()} threads\n")
     print(HEADER)
     for preset, precision, size in itertools.product(presets, PRECISIONS, batch_sizes):
         case = dataclasses.replace(schedule, batch_size=size, precision=precision)

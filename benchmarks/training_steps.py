@@ -8,26 +8,29 @@ from collections.abc import Iterator
 
 import jax
 
-from rdonet_jax import config, data, training, training_config
+from rdonet_jax.core import config
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import crops
+from rdonet_jax.training import step as training_step
 
 
 class Trainer:
     """A network in training; each call goes on from where the last one has stopped."""
 
     def __init__(self, model: config.ModelConfig, schedule: training_config.TrainingConfig) -> None:
-        self.step = training.make_step(model, schedule)
-        self.state = training.replicate(training.create_state(model, schedule))
+        self.step = training_step.make_step(model, schedule)
+        self.state = training_step.replicate(training_step.create_state(model, schedule))
 
-    def compiled(self, batch: data.Batch) -> jax.stages.Compiled:
+    def compiled(self, batch: crops.Batch) -> jax.stages.Compiled:
         """The step for batches like this one."""
-        return self.step.compiled(self.state, training.shard(batch))
+        return self.step.compiled(self.state, training_step.shard(batch))
 
-    def run(self, batches: Iterator[data.Batch], count: int) -> float:
+    def run(self, batches: Iterator[crops.Batch], count: int) -> float:
         """Seconds that so many steps take; as in a run, the devices are one step ahead at most."""
         start = time.perf_counter()
         before = None
         for batch in itertools.islice(batches, count):
-            self.state, metrics = self.step(self.state, training.shard(batch))
+            self.state, metrics = self.step(self.state, training_step.shard(batch))
             jax.block_until_ready(before)
             before = metrics
         jax.block_until_ready(before)

@@ -17,7 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rdonet_jax import codec, images, measures, partition, report, results, zoo
+from rdonet_jax import visualize
+from rdonet_jax.codec import codec
+from rdonet_jax.core import partition
+from rdonet_jax.evaluation import measures, results
+from rdonet_jax.imaging import srgb
+from rdonet_jax.models import zoo
 
 SAMPLES = ("astronaut", "coffee", "chelsea")
 COLUMNS = ("{:>8.3f}", "{:>9.2f}", "{:>10.4f}", "{:>8.2f} s", "{:>9.2f} s")
@@ -44,7 +49,7 @@ def load(paths: Sequence[Path], folder: Path) -> dict[str, np.ndarray]:
             raise DemoError(f"{path}: lies in {folder}, where results could overwrite it")
         if path.stem in pictures:
             raise DemoError(f"{path}: a second picture called {path.stem} would overwrite results")
-        pictures[path.stem] = images.load(path)
+        pictures[path.stem] = srgb.load(path)
     return pictures
 
 
@@ -59,20 +64,20 @@ def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> result
     start = time.perf_counter()
     data = codec.compress(model, image, codec.choose_partition(model, image, "variance"))
     compressing = time.perf_counter() - start
-    images.write_bytes(folder / f"{name}.rdo", data, force=True)
+    srgb.write_bytes(folder / f"{name}.rdo", data, force=True)
 
     data = (folder / f"{name}.rdo").read_bytes()
     start = time.perf_counter()
     decoded = codec.decode(model, data)
     decompressing = time.perf_counter() - start
-    images.save(folder / f"{name}.png", decoded.picture, force=True)
+    srgb.save(folder / f"{name}.png", decoded.picture, force=True)
 
     bpp = 8 * len(data) / (image.shape[0] * image.shape[1])
     psnr, ms_ssim = measures.measure(image, decoded.picture)
-    caption = report.caption(bpp, float("inf") if psnr is None else psnr, ms_ssim)
+    caption = visualize.caption(bpp, float("inf") if psnr is None else psnr, ms_ssim)
     levels = np.asarray(partition.level_map(decoded.partition))
-    comparison = report.comparison(image, decoded.picture, levels, name, caption)
-    images.save(folder / f"{name}-comparison.png", comparison, force=True)
+    comparison = visualize.comparison(image, decoded.picture, levels, name, caption)
+    srgb.save(folder / f"{name}-comparison.png", comparison, force=True)
     return results.Row(name, bpp, psnr, ms_ssim, compressing, decompressing)
 
 
@@ -109,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="standard")
     try:
         run(parser.parse_args(arguments))
-    except (DemoError, OSError, codec.EncodeError, images.ImageError, zoo.ZooError) as error:
+    except (DemoError, OSError, codec.EncodeError, srgb.ImageError, zoo.ZooError) as error:
         print(f"demo.py: {error}", file=sys.stderr)
         return 1
     return 0

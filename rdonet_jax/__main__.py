@@ -2,16 +2,16 @@
 
 import sys
 
-from rdonet_jax import interrupts
+from rdonet_jax.core import interrupts
 
 
 def main() -> int:
     """Runs the command line and returns its exit code."""
     # Before all imports that take time.
     interrupts.heed()
-    from rdonet_jax import cli
+    from rdonet_jax.cli import main as cli_main
 
-    return cli.main()
+    return cli_main.main()
 
 
 if __name__ == "__main__":

@@ -13,17 +13,21 @@ import os
 
 import numpy as np
 
-from rdonet_jax import bitstream, codec, content, partition, rdo, targets, zoo
-from rdonet_jax.bitstream import FormatError
-from rdonet_jax.cicp import Cicp
-from rdonet_jax.content import Picture
-from rdonet_jax.exif import is_exif, orientation
-from rdonet_jax.partition import Partition
-from rdonet_jax.rdo import Plan
-from rdonet_jax.resolution import Resolution
-from rdonet_jax.targets import Target
-from rdonet_jax.xmp import is_text, upright
-from rdonet_jax.zoo import Model, ZooError
+from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.codec.bitstream import FormatError
+from rdonet_jax.core import partition
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.imaging import pixel_format
+from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.imaging.exif import is_exif, orientation
+from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.resolution import Resolution
+from rdonet_jax.imaging.xmp import is_text, upright
+from rdonet_jax.models import zoo
+from rdonet_jax.models.zoo import Model, ZooError
+from rdonet_jax.rdo import encoder, rate_control
+from rdonet_jax.rdo.encoder import Plan
+from rdonet_jax.rdo.rate_control import Target
 
 DEFAULT_MODEL = "standard"
 
@@ -50,19 +54,21 @@ def compress(
       quality: 0 (smallest file) to 100 (best picture), None for 50.
       target: a size or a PSNR instead of a quality.
       model: the name of a bundled model, or the path of a weights file.
-      rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo`.
+      rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo.encoder`.
       icc, exif: colour profile and EXIF data (from its TIFF header on), to go along. EXIF data must
         say that the picture is upright, or nothing about it.
       xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, what the
-        colours mean (`rdonet_jax.cicp.Cicp`), and how large pixels are
-        (`rdonet_jax.resolution.Resolution`).
+        colours mean (`rdonet_jax.imaging.cicp.Cicp`), and how large pixels are
+        (`rdonet_jax.imaging.resolution.Resolution`).
 
     Raises `ValueError` for what cannot be coded and for other arguments than these. For a model
     that is not there that is a `ZooError`. Raises OSError for a weights file that cannot be read.
     """
     icc, exif = _bytes("icc", icc), _bytes("exif", exif)
     if target is not None and not isinstance(target, Target):
-        raise ValueError(f"a target is a rdonet_jax.targets.Target, not {type(target).__name__}")
+        raise ValueError(
+            f"a target is a rdonet_jax.rdo.rate_control.Target, not {type(target).__name__}"
+        )
     if target is not None and quality is not None:
         raise ValueError("give a quality or a target, not both")
     if orientation(exif) != 1:
@@ -77,14 +83,14 @@ def compress(
         raise ValueError("the EXIF data is none: it does not begin with a TIFF header")
     if not is_text(xmp):
         raise ValueError("the XMP is none: it is no text in UTF-8")
-    picture = content.of_samples(samples, icc, exif, upright(xmp), cicp, resolution)
+    picture = pixel_format.of_samples(samples, icc, exif, upright(xmp), cicp, resolution)
     if not isinstance(init, str):
         init = _partition(init, picture)
     plan = Plan(init, rdo_passes)
     if target is not None:
-        found = targets.encode(_model(model), picture, plan, target)
+        found = rate_control.encode(_model(model), picture, plan, target)
     else:
-        found = rdo.encode(_model(model), picture, plan, quality)
+        found = encoder.encode(_model(model), picture, plan, quality)
     return found.encoded.data
 
 
@@ -100,7 +106,7 @@ def decompress(
     `FormatError`, a `ValueError`, for what is no bytes or cannot be decoded; `ValueError` for a
     limit that is no number; and for a model what `compress` does.
     """
-    return content.samples(restored(data, model, max_pixels))
+    return pixel_format.samples(restored(data, model, max_pixels))
 
 
 def restored(

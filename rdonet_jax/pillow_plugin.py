@@ -19,9 +19,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageFile
 
-from rdonet_jax import attachments, bitstream, cicp, content, exif, images, resolution
-from rdonet_jax.commands import COMPRESSED_SUFFIX
-from rdonet_jax.resolution import Resolution
+from rdonet_jax.cli.commands import COMPRESSED_SUFFIX
+from rdonet_jax.codec import bitstream, side_data
+from rdonet_jax.imaging import cicp, exif, pixel_format, resolution, srgb
+from rdonet_jax.imaging.resolution import Resolution
 
 FORMAT = "RDO"
 ARGUMENTS = ("quality", "target", "model", "rdo_passes", "init")
@@ -37,7 +38,7 @@ class RDOImageFile(ImageFile.ImageFile):
         try:
             self._data = bitstream.read(self.fp)
             header, sections = bitstream.parse(self._data)
-            along = attachments.fields(sections)
+            along = side_data.fields(sections)
         except bitstream.FormatError as error:
             raise OSError(str(error)) from error
         self._size = header.width, header.height
@@ -52,11 +53,11 @@ class RDOImageFile(ImageFile.ImageFile):
             from rdonet_jax import api
 
             try:
-                samples = content.samples(api.restored(self._data))
+                samples = pixel_format.samples(api.restored(self._data))
             except bitstream.FormatError as error:
                 raise OSError(str(error)) from error
             self._data = b""
-            samples = samples if self.mode == "I;16" else content.shallow(samples)
+            samples = samples if self.mode == "I;16" else pixel_format.shallow(samples)
             if self.fp and self._exclusive_fp:  # it was opened by name, for this picture alone
                 self.fp.close()
             self.fp = io.BytesIO(samples.tobytes())
@@ -118,7 +119,7 @@ def _resolution(image: Image.Image, orientation: int) -> Resolution | None:
     """Of the image once it stands upright."""
     given = image.encoderinfo.get("dpi", image.info.get("dpi"))
     found = resolution.of_dpi(*given) if given else None
-    return resolution.turned(found) if orientation in images.SIDEWAYS else found
+    return resolution.turned(found) if orientation in srgb.SIDEWAYS else found
 
 
 def _samples(image: Image.Image) -> np.ndarray:

@@ -17,9 +17,13 @@ import skimage.data
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
-from rdonet_jax import coder, config, images, zoo
-from rdonet_jax.measures import Picture
-from rdonet_jax.models import linear, rdonet
+from rdonet_jax.core import config
+from rdonet_jax.entropy import range_coder
+from rdonet_jax.evaluation.measures import Picture
+from rdonet_jax.imaging import srgb
+from rdonet_jax.models import zoo
+from rdonet_jax.models.rdonet import init as rdonet_init
+from rdonet_jax.models.rdonet import network as rdonet
 from tests import portable_params
 
 LMBDA = 0.0067
@@ -64,7 +68,11 @@ class FilesTogether(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "training" if nodeid.startswith("tests/training/") else super()._split_scope(nodeid)
+        return (
+            "training"
+            if nodeid.startswith("tests/training/whole_runs/")
+            else super()._split_scope(nodeid)
+        )
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -102,7 +110,7 @@ def quick_key(seed: int) -> jax.Array:
 def tiny_weights(tmp_path_factory) -> Path:
     """A weights file of the tiny preset at its linear start: it codes real pictures, if badly."""
     preset = config.tiny()
-    params = linear.initialise(rdonet.initialise(preset, quick_key(0)), preset, LMBDA)
+    params = rdonet_init.initialise(rdonet.initialise(preset, quick_key(0)), preset, LMBDA)
     return zoo.save(tmp_path_factory.mktemp("zoo"), "tiny", preset, params, {"preset": "tiny"})
 
 
@@ -149,7 +157,7 @@ def folder(pictures, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "deeper").mkdir()
     for picture in pictures:
-        images.save(folder / picture.name, picture.pixels)
+        srgb.save(folder / picture.name, picture.pixels)
     return folder
 
 
@@ -163,11 +171,11 @@ def photograph_folder(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session", params=coder.CODERS)
+@pytest.fixture(scope="session", params=range_coder.CODERS)
 def coder_name(request) -> str:
     """Every range coder in turn; those that are not installed are passed over."""
     try:
-        coder.require(request.param)
-    except coder.MissingCoderError as error:
+        range_coder.require(request.param)
+    except range_coder.MissingCoderError as error:
         pytest.skip(str(error))
     return request.param

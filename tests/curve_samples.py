@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rdonet_jax import curves
-from rdonet_jax.curves import Curve
-from rdonet_jax.results import Row
+from rdonet_jax.evaluation import curves
+from rdonet_jax.evaluation.curves import Curve
+from rdonet_jax.evaluation.results import Row
 
 RATES = (0.1, 0.2, 0.4, 0.8, 1.6)
 

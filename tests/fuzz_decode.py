@@ -16,7 +16,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["rdonet_jax"]):
-    from rdonet_jax import config, zoo
+    from rdonet_jax.core import config
+    from rdonet_jax.models import zoo
 
 from tests import mutations
 from tests.portable_params import mini_parameters

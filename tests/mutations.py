@@ -27,12 +27,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax import bitstream, codec, coder, content, partition, zoo
-from rdonet_jax.bitstream import FormatError, Sections
-from rdonet_jax.cicp import Cicp
-from rdonet_jax.content import Picture
-from rdonet_jax.resolution import Resolution
-from rdonet_jax.zoo import Model
+from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.codec.bitstream import FormatError, Sections
+from rdonet_jax.core import partition
+from rdonet_jax.entropy import range_coder
+from rdonet_jax.imaging import pixel_format
+from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.resolution import Resolution
+from rdonet_jax.models import zoo
+from rdonet_jax.models.zoo import Model
 
 MAX_PIXELS = 2**16
 """Files that claim more are refused, so that a decoding is quick."""
@@ -76,7 +80,7 @@ def valid_files(model: Model) -> list[bytes]:
         pictures = [
             Picture(pixels),
             Picture(pixels[..., 0], alpha, b"profile" * 30, b"II*\0" + bytes(40)),
-            Picture(content.deepened(pixels), content.deepened(alpha)),
+            Picture(pixel_format.deepened(pixels), pixel_format.deepened(alpha)),
             Picture(
                 pixels,
                 exif=b"II*\0\x08\0\0\0\1\0\x12\1\4\0\1\0\0\0\6\0\0\0" + bytes(4),
@@ -96,9 +100,9 @@ def valid_files(model: Model) -> list[bytes]:
 def _installed() -> list[str]:
     """The range coders that there are; each takes time and memory when it is used first."""
     found = []
-    for name in coder.CODERS:
-        with contextlib.suppress(coder.MissingCoderError):
-            coder.require(name)
+    for name in range_coder.CODERS:
+        with contextlib.suppress(range_coder.MissingCoderError):
+            range_coder.require(name)
             found.append(name)
     return found
 
@@ -193,7 +197,7 @@ def _change_fields(chance: random.Random, data: bytes, files: Sequence[bytes]) -
                 {"height": chance.choice((1, 63, 64, 65, 200, 65535))},
                 {"width": chance.choice((1, 63, 64, 65, 200, 65535))},
                 {"quality": chance.choice((None, 0, 1, 300, 640, 641, 65535))},
-                {"coder": chance.choice(list(coder.CODERS.values()))},
+                {"coder": chance.choice(list(range_coder.CODERS.values()))},
                 {"gray": not header.gray},
                 {"deep": not header.deep},
                 {"symbols_crc": chance.getrandbits(32)},

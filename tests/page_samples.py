@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rdonet_jax import measures
-from rdonet_jax.curves import Curve
-from rdonet_jax.measures import Quality
-from rdonet_jax.showcase import Shown, Version
+from rdonet_jax.evaluation import measures
+from rdonet_jax.evaluation.curves import Curve
+from rdonet_jax.evaluation.measures import Quality
+from rdonet_jax.evaluation.report.showcase import Shown, Version
 from tests import curve_samples
 
 LEVELS = np.array(

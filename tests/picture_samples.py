@@ -9,7 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 from PIL.TiffImagePlugin import IFDRational
 
-from rdonet_jax import picture_reader
+from rdonet_jax.imaging import reader
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SWAPPED = SRGB.replace(b"rXYZ", b"tmpX").replace(b"bXYZ", b"rXYZ").replace(b"tmpX", b"bXYZ")
@@ -84,7 +84,7 @@ def drawn(channels, depth, height=11, width=13, seed=0):
 
 def load(tmp_path, data, name="a.png", **options):
     (tmp_path / name).write_bytes(data)
-    return picture_reader.load(tmp_path / name, **options)
+    return reader.load(tmp_path / name, **options)
 
 
 def assert_same(picture, pixels, alpha=None):

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.config import LEVELS, PortableConfig
-from rdonet_jax.models import families, orthonormal, portable
+from rdonet_jax.core.config import LEVELS, PortableConfig
+from rdonet_jax.models import registry
 from rdonet_jax.models.hierarchy import Coded
+from rdonet_jax.models.portable import init as portable_init
+from rdonet_jax.models.portable import network as portable
 
 QUICKLY = {"xla_backend_optimization_level": "0"}
 """For functions that run a few times: compiling them takes far longer than running them."""
@@ -43,7 +45,7 @@ def start(config: PortableConfig) -> Any:
         return (0.0 if still else 1.0) * rng.normal(size=leaf.shape) / np.sqrt(inputs)
 
     params = jax.tree_util.tree_map_with_path(drawn, shapes(config))
-    return orthonormal.initialise(params, config)
+    return portable_init.initialise(params, config)
 
 
 @functools.cache
@@ -63,7 +65,7 @@ def acting(config: PortableConfig, seed: int = 0) -> Any:
 @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
 def code(config: PortableConfig, params: Any, x: Any, masks: Any, quality: Any) -> Coded:
     """The whole walk, with rounding."""
-    return families.code(config, params, x, masks, quality)
+    return registry.code(config, params, x, masks, quality)
 
 
 def mini_parameters(preset: PortableConfig, seed: int = 0) -> Any:

@@ -1,6 +1,6 @@
 """The prior path of a portable model once more, in NumPy's 64-bit integers, position by position.
 
-Written to hold the network's floats against: it shares no code with `rdonet_jax.exact` and
+Written to hold the network's floats against: it shares no code with `rdonet_jax.nn.integer` and
 `rdonet_jax.models`. Parameters become integers by rational arithmetic; from there on there are no
 floats. A level is kept as one grid of decoded positions, not as four planes.
 """
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rdonet_jax import coder
-from rdonet_jax.config import PortableConfig
+from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.entropy import range_coder
 
 SEGMENT = 128
 ORDER = {
@@ -270,5 +270,7 @@ def decode_symbols(
     coder_name: str = "constriction",
 ) -> list[Run]:
     """The runs of a picture, decoded from the coded data of its levels."""
-    takes = {level: coder.decoder(data, tables, coder_name) for level, data in sections.items()}
+    takes = {
+        level: range_coder.decoder(data, tables, coder_name) for level, data in sections.items()
+    }
     return walk(params, config, quality, masks, lambda level, indices: takes[level](indices))

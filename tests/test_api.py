@@ -17,10 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 import rdonet_jax
-from rdonet_jax import api, bitstream, codec, content, pillow_plugin, zoo
-from rdonet_jax.cicp import Cicp
-from rdonet_jax.partition import Partition
-from rdonet_jax.targets import Target
+from rdonet_jax import api, pillow_plugin
+from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.imaging import pixel_format
+from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.models import zoo
+from rdonet_jax.rdo.rate_control import Target
 
 
 @pytest.fixture(autouse=True)
@@ -49,14 +52,14 @@ def with_alpha(pixels):
 @pytest.mark.parametrize("gray", [False, True])
 def test_arrays_of_every_form_come_back_in_it(image, gray, alpha, deep):
     pixels = image[..., 1] if gray else image
-    pixels = content.deepened(pixels) if deep else pixels
+    pixels = pixel_format.deepened(pixels) if deep else pixels
     pixels = with_alpha(pixels) if alpha else pixels
     back = rdonet_jax.decompress(rdonet_jax.compress(pixels, quality=90))
     assert (back.shape, back.dtype) == (pixels.shape, pixels.dtype)
     if alpha:
         np.testing.assert_array_equal(back[..., -1], pixels[..., -1])
         back, pixels = (np.where(v[..., -1:] > 0, v, 0) for v in (back, pixels))
-    assert content.psnr(pixels, back) > 18
+    assert pixel_format.psnr(pixels, back) > 18
 
 
 def test_a_target_stands_in_for_a_quality(image):
@@ -185,7 +188,7 @@ def saved(picture: Image.Image, **options) -> bytes:
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "I;16"])
 def test_pillow_saves_and_opens_pictures_of_its_modes(tmp_path, image, mode):
     if mode == "I;16":
-        picture = Image.fromarray(content.deepened(image[..., 1]))
+        picture = Image.fromarray(pixel_format.deepened(image[..., 1]))
     elif mode in ("LA", "RGBA"):
         picture = Image.fromarray(with_alpha(image)).convert(mode)
     else:
@@ -271,10 +274,12 @@ def test_pillow_saves_pictures_upright(image, orientation):
 
 
 def test_colours_of_16_bits_open_in_8(image):
-    data = rdonet_jax.compress(content.deepened(image), quality=90)
+    data = rdonet_jax.compress(pixel_format.deepened(image), quality=90)
     back = Image.open(io.BytesIO(data))
     assert back.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(back), content.shallow(rdonet_jax.decompress(data)))
+    np.testing.assert_array_equal(
+        np.asarray(back), pixel_format.shallow(rdonet_jax.decompress(data))
+    )
 
 
 def test_pillow_says_why_a_file_is_not_opened_or_written(image):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rdonet_jax import codec, images
+from rdonet_jax.codec import codec
+from rdonet_jax.imaging import srgb
 
 pytestmark = pytest.mark.once
 
@@ -27,7 +28,7 @@ def folder(tmp_path, monkeypatch, photograph):
     monkeypatch.chdir(tmp_path)
     for place in ("in", "in/deeper"):
         Path(place).mkdir()
-        images.save(f"{place}/a.png", photograph[:100, :90])
+        srgb.save(f"{place}/a.png", photograph[:100, :90])
     return tmp_path
 
 

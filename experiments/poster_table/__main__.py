@@ -17,28 +17,22 @@ from pathlib import Path
 import jax
 
 from experiments.poster_table import budgets, drawings, evaluations, tables, trainings
-from rdonet_jax import (
-    checkpoints,
-    codec,
-    config,
-    curves,
-    divergence,
-    evaluation,
-    images,
-    pictures,
-    run_folder,
-    zoo,
-)
-from rdonet_jax.training_run import Sources
+from rdonet_jax.codec import codec
+from rdonet_jax.core import config
+from rdonet_jax.evaluation import curves, real_files
+from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.models import zoo
+from rdonet_jax.training import checkpoints, divergence, run_dir
+from rdonet_jax.training.run import Sources
 
 EXPECTED = (
     checkpoints.CheckpointError,
     codec.EncodeError,
     config.ConfigError,
     divergence.DivergenceError,
-    images.ImageError,
-    pictures.PictureError,
-    run_folder.RunError,
+    srgb.ImageError,
+    dataset.PictureError,
+    run_dir.RunError,
     trainings.InterruptedStudy,
     zoo.ZooError,
 )
@@ -87,7 +81,7 @@ def evaluated(
     out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]
 ) -> tables.Results:
     """All columns on a set of pictures."""
-    paths = evaluations.chosen(evaluation.named_pictures(folders), budget.most_pictures)
+    paths = evaluations.chosen(real_files.named_pictures(folders), budget.most_pictures)
     found: dict[str, dict] = {}
     for contestant in budgets.CONTESTANTS:
         by_lambda = []
@@ -113,7 +107,7 @@ def report(out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]
     for metric in tables.METRICS:
         for suffix in ("svg", "png"):
             drawings.draw_curves(found, metric, out / f"{which}-{metric}.{suffix}")
-    first = next(iter(evaluation.named_pictures(folders).values()))
+    first = next(iter(real_files.named_pictures(folders).values()))
     maps = [
         out / "evaluations" / which / f"{budgets.named('var', lmbda)}.npz"
         for lmbda in budget.lmbdas
@@ -134,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every default it takes
     try:
         for folders in (options.valid, options.test):
-            evaluation.named_pictures(folders)
+            real_files.named_pictures(folders)
         claim(options, budget)
         trained(options, budget)
         report(options.out, budget, "test", options.test)

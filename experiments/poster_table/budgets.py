@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from rdonet_jax import config
-from rdonet_jax.config import AnyConfig
-from rdonet_jax.training_config import TrainingConfig
+from rdonet_jax.core import config
+from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.training.config import TrainingConfig
 
 THRESHOLDS_AT_ONE = (0.0335, 0.536)
 """Of the variance masks, times lambda: 5 and 80 at 0.0067, the best of a grid for the preset small

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib import pyplot
 
 from experiments.poster_table import tables
-from rdonet_jax import images, report
+from rdonet_jax import visualize
+from rdonet_jax.imaging import srgb
 
 GAP = 8
 """Pixels between masks."""
@@ -37,13 +38,13 @@ def draw_curves(results: tables.Results, metric: str, target: Path) -> None:
 
 def draw_masks(picture: Path, maps: Sequence[Path], columns: Sequence[str], target: Path) -> None:
     """A picture's masks: a row for each file of `evaluations.evaluate`, a column for each name."""
-    image = images.load(picture)
+    image = srgb.load(picture)
     rows = []
     for path in maps:
         with np.load(path) as levels:
-            masks = [report.draw_mask(image, levels[column]) for column in columns]
+            masks = [visualize.draw_mask(image, levels[column]) for column in columns]
         rows.append(_beside(masks, axis=1))
-    images.save(target, _beside(rows, axis=0), force=True)
+    srgb.save(target, _beside(rows, axis=0), force=True)
 
 
 def _beside(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:

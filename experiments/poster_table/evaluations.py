@@ -14,14 +14,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax import codec, curves, images, measures, partition, rdo, search, zoo
-from rdonet_jax.partition import Partition
-from rdonet_jax.prices import Prices
+from rdonet_jax.codec import codec
+from rdonet_jax.core import partition
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.evaluation import curves, measures
+from rdonet_jax.imaging import srgb
+from rdonet_jax.models import zoo
+from rdonet_jax.rdo import encoder, search
+from rdonet_jax.rdo.cost import Prices
 
 STARTS: Mapping[str, tuple[str, ...]] = {
     "reference": (),
-    "basic": (rdo.STATIC,),
-    "var": (rdo.STATIC, "variance"),
+    "basic": (encoder.STATIC,),
+    "var": (encoder.STATIC, "variance"),
 }
 """Where the searches of each contestant start; the reference has none."""
 
@@ -49,7 +54,9 @@ def partitions(
         return
     prices = Prices(model, image)
     for start in STARTS[contestant]:
-        steps = list(search.fast(prices, rdo.start_of(model, image, start), rdo.MOST_PASSES))
+        steps = list(
+            search.fast(prices, encoder.start_of(model, image, start), encoder.MOST_PASSES)
+        )
         # The start, and a step for every colour of a pass; a second pass may end early.
         after = (0, min(len(search.COLOURS), len(steps) - 1), len(steps) - 1)
         for passes, step in enumerate(after):
@@ -76,7 +83,7 @@ def evaluate(
     model = zoo.load(str(weights))
     found: dict[str, dict[str, Any]] = {column: {} for column in columns(contestant)}
     for number, (name, path) in enumerate(tqdm(pictures.items(), delay=2, leave=False)):
-        image = images.load(path)
+        image = srgb.load(path)
         maps = {}
         for column, p in partitions(model, contestant, image):
             found[column][name] = coded(model, image, p)

@@ -6,9 +6,10 @@ import dataclasses
 from pathlib import Path
 
 from experiments.poster_table.budgets import Part
-from rdonet_jax import run_folder, training_run
-from rdonet_jax.training_loop import Intervals
-from rdonet_jax.training_run import Sources
+from rdonet_jax.training import run as training_run
+from rdonet_jax.training import run_dir
+from rdonet_jax.training.loop import Intervals
+from rdonet_jax.training.run import Sources
 
 CHECKPOINT_STEPS = 100
 """A stopped training does at most so many steps again."""
@@ -36,9 +37,9 @@ def train(folder: Path, part: Part, sources: Sources) -> Path:
     run = folder / "runs" / part.name
     outcome = training_run.train(
         run,
-        run_folder.Run(part.model, schedule, part.preset),
+        run_dir.Run(part.model, schedule, part.preset),
         sources,
-        resume=(run / run_folder.CONFIG_FILE).exists(),
+        resume=(run / run_dir.CONFIG_FILE).exists(),
         intervals=Intervals(50, schedule.steps, CHECKPOINT_STEPS, schedule.steps),
         command="python -m experiments.poster_table",
     )

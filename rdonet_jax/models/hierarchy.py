@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
-from rdonet_jax.config import LEVELS
+from rdonet_jax.core.config import LEVELS
 
 COARSEST = LEVELS - 1
 COARSE_TO_FINE = tuple(reversed(range(LEVELS)))

@@ -8,9 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from rdonet_jax import cli, codec, images, partition, zoo
+from rdonet_jax.cli import main as cli_main
+from rdonet_jax.codec import codec
+from rdonet_jax.core import partition
+from rdonet_jax.imaging import srgb
+from rdonet_jax.models import zoo
 
-ROOT = Path(cli.__file__).parent.parent
+ROOT = Path(cli_main.__file__).parent.parent
 LEVELS_OF_A_SPLIT_BLOCK = np.kron([[2, 1], [0, 2]], np.ones((4, 4))).astype(np.uint8)
 
 
@@ -40,7 +44,7 @@ def compressed(tiny_model, image):
 def folder(tmp_path, monkeypatch, image, compressed):
     """The working directory, with a picture and a compressed file."""
     monkeypatch.chdir(tmp_path)
-    images.save("a.png", image)
+    srgb.save("a.png", image)
     Path("b.rdo").write_bytes(compressed)
     return tmp_path
 
@@ -62,7 +66,9 @@ def empty_bundle(monkeypatch):
 def rdonet(folder, capsys):
     def run(*arguments) -> Outcome:
         capsys.readouterr()
-        return Outcome(cli.main([str(argument) for argument in arguments]), *capsys.readouterr())
+        return Outcome(
+            cli_main.main([str(argument) for argument in arguments]), *capsys.readouterr()
+        )
 
     return run
 

@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax import bitstream, codec, coder, images, partition, rdo, zoo
+from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.core import partition
+from rdonet_jax.entropy import range_coder
+from rdonet_jax.imaging import srgb
+from rdonet_jax.models import zoo
+from rdonet_jax.rdo import encoder
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT
 
 # Compressing and decompressing
@@ -36,13 +41,13 @@ def test_decompress_gives_the_picture_that_the_codec_gives(rdonet, bundle, tiny_
     assert (code, err) == (0, "")
     assert re.fullmatch(r"b\.rdo\.png: 90x100 pixels, \d+\.\d s\n", out)
     expected = codec.decompress(tiny_model, compressed)
-    np.testing.assert_array_equal(images.load("b.rdo.png"), expected)
+    np.testing.assert_array_equal(srgb.load("b.rdo.png"), expected)
 
 
 def test_a_weights_file_stands_in_for_a_bundled_model(rdonet, empty_bundle, tiny_weights):
     assert rdonet("compress", "a.png", "c.rdo", "--model", tiny_weights).code == 0
     assert rdonet("decompress", "c.rdo", "d.bmp", "--model", tiny_weights).code == 0
-    assert images.load("d.bmp").shape == (100, 90, 3)
+    assert srgb.load("d.bmp").shape == (100, 90, 3)
 
 
 def test_quiet_commands_print_nothing(rdonet, bundle):
@@ -97,7 +102,7 @@ def test_a_mask_file_gives_the_level_of_every_block(rdonet, bundle, compressed, 
     if suffix == ".npy":
         np.save("mask.npy", LEVELS_OF_A_SPLIT_BLOCK)
     else:
-        images.Image.fromarray(LEVELS_OF_A_SPLIT_BLOCK).save("mask.png")
+        srgb.Image.fromarray(LEVELS_OF_A_SPLIT_BLOCK).save("mask.png")
     assert rdonet("compress", "a.png", "--mask", f"mask{suffix}").code == 0
     assert Path("a.png.rdo").read_bytes() == compressed
 
@@ -131,7 +136,7 @@ def test_a_file_says_which_range_coder_decodes_it(rdonet, bundle, coder_name):
 
 
 def test_every_range_coder_has_its_name_on_the_command_line(rdonet):
-    for name in coder.CODERS:
+    for name in range_coder.CODERS:
         assert rdonet("compress", "missing.png", "--coder", name).code == 1
     assert rdonet("compress", "missing.png", "--coder", "morse").code == 2
 
@@ -181,7 +186,7 @@ def test_a_higher_quality_makes_a_larger_file_that_info_tells_it_of(rdonet, bund
         assert f"\nquality {quality}, decodes everywhere\n" in rdonet("info", "a.png.rdo").out
     assert sizes == sorted(sizes) and sizes[0] < sizes[2]
     assert rdonet("decompress", "a.png.rdo").code == 0
-    assert images.load("a.png.rdo.png").shape == (100, 90, 3)
+    assert srgb.load("a.png.rdo.png").shape == (100, 90, 3)
 
 
 def test_without_a_quality_it_is_the_middle_one(rdonet, bundle, mini_weights):
@@ -220,7 +225,7 @@ def test_wrong_usage_has_exit_code_2_and_says_how_it_should_be(rdonet, arguments
 def test_help_names_every_start_of_a_search(rdonet):
     code, out, err = rdonet("compress", "--help")
     assert (code, err) == (0, "")
-    assert all(kind in re.sub(r"\s+", " ", out) for kind in rdo.INITS)
+    assert all(kind in re.sub(r"\s+", " ", out) for kind in encoder.INITS)
 
 
 def test_help_names_the_largest_number_of_pixels(rdonet):
@@ -248,4 +253,4 @@ def test_a_search_says_what_it_took_and_what_it_saved(rdonet, bundle, image):
     pattern = r"search: (\d+) codings in \d+ calls, J [\d.]+ to [\d.]+ \(-[\d.]+%\)"
     assert int(re.search(pattern, out).group(1)) <= 25
     assert rdonet("decompress", "a.png.rdo").code == 0
-    assert images.load("a.png.rdo.png").shape == image.shape
+    assert srgb.load("a.png.rdo.png").shape == image.shape

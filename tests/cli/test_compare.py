@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from rdonet_jax import content, images, picture_reader, picture_writer
-from rdonet_jax.content import Picture
+from rdonet_jax.imaging import pixel_format, reader, srgb, writer
+from rdonet_jax.imaging.pixel_format import Picture
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +26,8 @@ def pair(folder):
     first = np.maximum(first, 3)
     second = first.copy()
     second[:20, :30] -= 3
-    images.save("first.png", first)
-    images.save("second.png", second)
+    srgb.save("first.png", first)
+    srgb.save("second.png", second)
     return first, second
 
 
@@ -53,14 +53,14 @@ def test_the_difference_is_drawn_as_large_as_fits(rdonet, pair):
     assert out.endswith("\nd.png: the difference times 85\n")
     expected = np.zeros((200, 300, 3))
     expected[:20, :30] = 255
-    np.testing.assert_array_equal(images.load("d.png"), expected)
+    np.testing.assert_array_equal(srgb.load("d.png"), expected)
 
 
 def test_equal_images_have_no_difference(rdonet, pair):
     code, out, _ = rdonet("compare", "first.png", "first.png", "--difference", "d.png")
     assert code == 0
     assert "300x200 pixels: no difference\n" in out
-    assert not images.load("d.png").any()
+    assert not srgb.load("d.png").any()
     facts = json.loads(rdonet("compare", "first.png", "first.png", "--json").out)
     assert facts["psnr"] is None and facts["ms_ssim"] == pytest.approx(1, abs=1e-6)
 
@@ -78,26 +78,26 @@ def test_a_compressed_file_is_compared_by_what_it_decodes_to(rdonet):
 
 def test_depths_of_16_bits_gray_and_alpha_are_compared_as_they_are(rdonet, image):
     gray, alpha = image[..., 1], np.tile(np.arange(90, dtype=np.uint8), (100, 1))
-    deep = content.deepened(gray)
-    picture_writer.save("deep.png", Picture(deep))
-    picture_writer.save("other.png", Picture(deep ^ 1))
+    deep = pixel_format.deepened(gray)
+    writer.save("deep.png", Picture(deep))
+    writer.save("other.png", Picture(deep ^ 1))
     facts = json.loads(rdonet("compare", "deep.png", "other.png", "--json").out)
     assert facts["psnr"] == pytest.approx(20 * math.log10(65535), abs=1e-6)
-    picture_writer.save("gray.png", Picture(np.ascontiguousarray(gray)))
-    images.save("colours.png", np.repeat(gray[..., None], 3, axis=2))
+    writer.save("gray.png", Picture(np.ascontiguousarray(gray)))
+    srgb.save("colours.png", np.repeat(gray[..., None], 3, axis=2))
     assert "no difference" in rdonet("compare", "gray.png", "colours.png").out
-    picture_writer.save("alpha.png", Picture(image, alpha))
+    writer.save("alpha.png", Picture(image, alpha))
     hidden = np.where(alpha[..., None] > 0, image, 99).astype(np.uint8)
-    picture_writer.save("hidden.png", Picture(hidden, np.maximum(alpha, 2) * (alpha > 0)))
+    writer.save("hidden.png", Picture(hidden, np.maximum(alpha, 2) * (alpha > 0)))
     out = rdonet("compare", "alpha.png", "hidden.png").out
     assert "no difference\n" in out and "largest difference of alpha: 1\n" in out
 
 
 def test_images_that_cannot_be_compared_are_refused_in_one_sentence(refusal, folder, image):
-    images.save("cut.png", image[:, :80])
+    srgb.save("cut.png", image[:, :80])
     alpha = np.tile(np.arange(90, dtype=np.uint8), (100, 1))
-    picture_writer.save("alpha.png", Picture(image, alpha))
-    picture_writer.save("deep.png", Picture(content.deepened(image)))
+    writer.save("alpha.png", Picture(image, alpha))
+    writer.save("deep.png", Picture(pixel_format.deepened(image)))
     assert refusal("cut.png", "compare", "a.png", "cut.png") == (
         "has 80x100 pixels, and a.png 90x100: images of different sizes cannot be compared"
     )
@@ -122,4 +122,4 @@ def test_the_difference_overwrites_no_input_and_nothing_without_force(refusal, r
     Path("d.png").write_bytes(b"precious")
     assert "exists already" in refusal("d.png", "compare", *both, "--difference", "d.png")
     assert rdonet("compare", *both, "--difference", "d.png", "--force").code == 0
-    assert picture_reader.load("d.png").size == (200, 300)
+    assert reader.load("d.png").size == (200, 300)

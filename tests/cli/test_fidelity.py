@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax import codec, content, fidelity, images, picture_reader, picture_writer
-from rdonet_jax.content import Picture
+from rdonet_jax.cli import fidelity
+from rdonet_jax.codec import codec
+from rdonet_jax.imaging import pixel_format, reader, srgb, writer
+from rdonet_jax.imaging.pixel_format import Picture
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +28,7 @@ def unreachable(*_, **__):
 @pytest.fixture
 def with_alpha(folder, image):
     alpha = np.tile(np.arange(90) * 255 // 89, (100, 1)).astype(np.uint8)
-    picture_writer.save(
-        "alpha.png", Picture(image, np.where(alpha > 40, alpha, 0).astype(np.uint8))
-    )
+    writer.save("alpha.png", Picture(image, np.where(alpha > 40, alpha, 0).astype(np.uint8)))
 
 
 @pytest.mark.parametrize("source", ["a.png", "alpha.png"])
@@ -40,8 +40,8 @@ def test_verbose_gives_the_psnr_of_what_the_decoder_gives_without_decoding(
         out = rdonet("compress", source, "c.rdo", "-v").out
     said = float(re.search(r" bpp, (\d+\.\d\d) dB, levels", out)[1])
     assert rdonet("decompress", "c.rdo", "d.png").code == 0
-    seen = content.prepared(picture_reader.load(source)).pixels.astype(float)
-    error = np.mean((seen - picture_reader.load("d.png").pixels) ** 2)
+    seen = pixel_format.prepared(reader.load(source)).pixels.astype(float)
+    error = np.mean((seen - reader.load("d.png").pixels) ** 2)
     assert said == pytest.approx(10 * math.log10(255**2 / error), abs=0.006)
 
 
@@ -63,7 +63,7 @@ def test_a_file_found_for_a_size_has_its_psnr_too(rdonet):
 
 def test_a_poor_image_of_high_quality_is_warned_of(rdonet):
     noise = np.random.default_rng(0).integers(0, 256, (100, 90, 3), dtype=np.uint8)
-    images.save("noise.png", noise)
+    srgb.save("noise.png", noise)
     code, _, err = rdonet("compress", "noise.png", "--quality", "95")
     assert code == 0
     assert re.fullmatch(
@@ -76,7 +76,7 @@ def test_a_poor_image_of_high_quality_is_warned_of(rdonet):
 @pytest.mark.parametrize("many", [False, True])
 def test_a_result_larger_than_its_source_is_warned_of(rdonet, many):
     checks = np.indices((90, 100)).sum(axis=0) // 4 % 2 * 255
-    images.save("checks.png", np.repeat(checks.astype(np.uint8)[..., None], 3, axis=2))
+    srgb.save("checks.png", np.repeat(checks.astype(np.uint8)[..., None], 3, axis=2))
     source = Path("checks.png").stat().st_size
     where = ["--out-dir", "."] if many else []
     small = rdonet("compress", "checks.png", "--json", *where)
@@ -106,7 +106,7 @@ def test_what_is_warned_of_follows_from_sizes_quality_and_psnr(case, count):
 
 
 def test_an_exact_result_has_no_number_in_json(rdonet, monkeypatch):
-    monkeypatch.setattr(content, "psnr", lambda *_: math.inf)
+    monkeypatch.setattr(pixel_format, "psnr", lambda *_: math.inf)
     line = rdonet("compress", "a.png", "c.rdo", "--quality", "100", "--json").out
     assert json.loads(line)["psnr"] is None
     assert " no difference, " in rdonet("compress", "a.png", "d.rdo", "-v").out

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from rdonet_jax import content, jobs, picture_reader, picture_writer
-from rdonet_jax.cicp import Cicp
-from rdonet_jax.content import Picture
-from rdonet_jax.resolution import Resolution
+from rdonet_jax.cli import batch
+from rdonet_jax.imaging import pixel_format, reader, writer
+from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.resolution import Resolution
 from tests.picture_samples import SRGB, SWAPPED, exif_block
 
 
@@ -29,17 +30,17 @@ def form(image, gray=False, deep=False, alpha=False, **more) -> Picture:
     pixels = np.ascontiguousarray(image[..., 1] if gray else image)
     ramp = np.tile(np.arange(90) * 255 // 89, (100, 1)).astype(np.uint8)
     if deep:
-        pixels, ramp = content.deepened(pixels), content.deepened(ramp)
+        pixels, ramp = pixel_format.deepened(pixels), pixel_format.deepened(ramp)
     return Picture(pixels, ramp if alpha else None, **more)
 
 
 def restored(rdonet, picture, suffix, *options, source=".png"):
     """What both commands make of a picture, and what the second says."""
-    picture_writer.save(f"in{source}", picture, force=True)
+    writer.save(f"in{source}", picture, force=True)
     assert rdonet("compress", f"in{source}", "c.rdo", "--force").code == 0
     done = rdonet("decompress", "c.rdo", f"out{suffix}", "--force", *options)
     assert (done.code, done.err) == (0, "")
-    return picture_reader.load(f"out{suffix}"), done.out
+    return reader.load(f"out{suffix}"), done.out
 
 
 @pytest.mark.parametrize(
@@ -77,12 +78,12 @@ def test_what_a_format_cannot_hold_is_said_in_the_line(rdonet, image, suffix, de
 
 
 def test_transparency_is_refused_by_jpeg_unless_there_is_a_background(rdonet, refusal, image):
-    picture_writer.save("in.png", form(image, alpha=True))
+    writer.save("in.png", form(image, alpha=True))
     assert rdonet("compress", "in.png").code == 0
     cause = refusal("out.jpg", "decompress", "in.png.rdo", "out.jpg")
     assert "JPEG cannot hold the picture's transparency" in cause and "--background" in cause
     assert rdonet("decompress", "in.png.rdo", "out.jpg", "--background", "#ff8000").code == 0
-    flat = picture_reader.load("out.jpg")
+    flat = reader.load("out.jpg")
     assert flat.alpha is None
     assert np.abs(flat.pixels[:, 0].astype(int) - (255, 128, 0)).mean() < 12
 
@@ -94,13 +95,13 @@ def test_a_background_that_is_no_opaque_colour_is_wrong_usage(rdonet, colour):
 
 
 def test_stripped_files_hold_srgb_and_nothing_else(rdonet, image):
-    picture_writer.save("in.png", Picture(image, icc=SWAPPED, exif=exif_block()))
+    writer.save("in.png", Picture(image, icc=SWAPPED, exif=exif_block()))
     assert rdonet("compress", "in.png", "kept.rdo").code == 0
     assert rdonet("compress", "in.png", "bare.rdo", "--strip").code == 0
     assert "format version 2" in rdonet("info", "bare.rdo").out
     for name, expected in {"kept": image, "bare": image[..., ::-1]}.items():
         assert rdonet("decompress", f"{name}.rdo", f"{name}.png").code == 0
-        again = picture_reader.load(f"{name}.png")
+        again = reader.load(f"{name}.png")
         assert (again.icc, again.exif) == (
             (SWAPPED, exif_block()) if name == "kept" else (b"", b"")
         )
@@ -115,7 +116,7 @@ def test_a_sideways_photograph_comes_out_upright(rdonet, image):
     stored.save("in.jpg", quality=95, exif=b"Exif\0\0" + exif_block(6))
     assert rdonet("compress", "in.jpg", "c.rdo").code == 0
     assert rdonet("decompress", "c.rdo", "out.jpg").code == 0
-    again = picture_reader.load("out.jpg")
+    again = reader.load("out.jpg")
     assert again.exif == exif_block(1)
     with Image.open("out.jpg") as out:
         assert out.getexif()[ExifTags.Base.Orientation] == 1
@@ -138,7 +139,7 @@ def test_xmp_code_points_and_resolution_travel_and_are_told_of(rdonet, image):
 
 def test_stripped_files_have_none_of_it(rdonet, image):
     more = {**MORE, "cicp": None}
-    picture_writer.save("in.png", form(image, **more))
+    writer.save("in.png", form(image, **more))
     assert rdonet("compress", "in.png", "bare.rdo", "--strip").code == 0
     assert "format version 2" in rdonet("info", "bare.rdo").out
 
@@ -176,7 +177,7 @@ def test_a_photograph_on_its_side_is_turned_once_whatever_type_says_so(rdonet, k
 
 def test_info_tells_of_the_form_and_of_what_goes_along(rdonet, image):
     everything = form(image, True, True, True, icc=SRGB, exif=exif_block())
-    picture_writer.save("in.png", everything)
+    writer.save("in.png", everything)
     assert rdonet("compress", "in.png").code == 0
     lines = rdonet("info", "in.png.rdo").out.splitlines()
     assert lines[1].startswith("format version 3, ")
@@ -194,7 +195,7 @@ def test_a_profile_without_a_printable_name_does_no_harm_to_the_terminal(rdonet,
         b"no profile",
         SRGB.replace("built-in".encode("utf-16-be"), "\x1b[2J\n\r\0\x07x".encode("utf-16-be")),
     ):
-        picture_writer.save("in.png", Picture(image, icc=icc), force=True)
+        writer.save("in.png", Picture(image, icc=icc), force=True)
         assert rdonet("compress", "in.png", "--force").code == 0
         assert rdonet("info", "in.png.rdo").out.replace("\n", "").isprintable()
 
@@ -227,5 +228,5 @@ def test_a_compressed_file_is_not_compressed_again(refusal):
 def test_files_that_are_read_by_plug_ins_are_found_in_folders(tmp_path):
     for name in ("a.heic", "b.JXL", "c.pam", "d.txt"):
         (tmp_path / name).touch()
-    found = jobs.compressions([str(tmp_path)], "out").jobs
+    found = batch.compressions([str(tmp_path)], "out").jobs
     assert sorted(Path(job.source).name for job in found) == ["a.heic", "b.JXL", "c.pam"]

@@ -12,24 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax import (
-    bitstream,
-    codec,
-    commands,
-    images,
-    jobs,
-    picture_reader,
-    rdo,
-    targets,
-)
+from rdonet_jax.cli import batch, commands
+from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.imaging import reader, srgb
+from rdonet_jax.rdo import encoder, rate_control
 
 
 @pytest.fixture
 def album(folder, image):
     """A folder of pictures, one of them in a folder below, and a file that is none."""
     Path("album/below").mkdir(parents=True)
-    images.save("album/one.png", image)
-    images.save("album/below/two.jpg", image)
+    srgb.save("album/one.png", image)
+    srgb.save("album/below/two.jpg", image)
     Image.fromarray(image).convert("L").save("album/below/gray.tif")
     Path("album/notes.txt").write_text("no picture")
     Path("album/.hidden.png").write_bytes(b"")
@@ -105,21 +99,21 @@ def test_names_in_lists_are_bytes_of_any_encoding(rdonet, bundle, album, monkeyp
 
 
 def test_an_unforeseen_failure_is_that_of_one_file(rdonet, bundle, album, monkeypatch):
-    load = picture_reader.load
+    load = reader.load
 
     def failing(path, *others, **more):
         if "two" in str(path):
             raise TypeError("odd")
         return load(path, *others, **more)
 
-    monkeypatch.setattr(picture_reader, "load", failing)
+    monkeypatch.setattr(reader, "load", failing)
     code, out, err = rdonet("compress", "album", "--out-dir", "out")
     assert code == 1 and out.startswith("2 files, 1 failed, ")
     assert "album/below/two.jpg: fails in an unforeseen way: TypeError('odd')" in err
 
 
 def test_an_interrupted_search_ends_the_whole_batch(rdonet, bundle, album, monkeypatch):
-    monkeypatch.setattr(rdo, "_found", lambda cost, start, passes, report: (start, True))
+    monkeypatch.setattr(encoder, "_found", lambda cost, start, passes, report: (start, True))
     code, out, err = rdonet("compress", "album", "--out-dir", "out", "--rdo", "1")
     assert code == 130 and err.endswith("rdonet: interrupted\n")
     assert out.startswith("1 files, 2 not done, ")
@@ -152,7 +146,7 @@ def test_any_positive_rate_is_a_target(rdonet, bundle, monkeypatch, wanted, size
         aims.append(target.size)
         raise codec.EncodeError("enough")
 
-    monkeypatch.setattr(targets, "encode", aimed)
+    monkeypatch.setattr(rate_control, "encode", aimed)
     assert rdonet("compress", "a.png", "--target-bpp", wanted).code == 1
     assert aims == [size]
 
@@ -191,8 +185,8 @@ def test_an_interrupt_ends_many_jobs_and_keeps_what_is_done(album):
         done.append(job)
         return commands.Done((), {}, 1, 1, ())
 
-    found = jobs.compressions(["album"], "out").jobs
-    summary = jobs.run(found, work, False, 1, lambda outcome: None)
+    found = batch.compressions(["album"], "out").jobs
+    summary = batch.run(found, work, False, 1, lambda outcome: None)
     assert done == found[:2]
     assert (summary.done, summary.not_done, summary.interrupted) == (2, 1, True)
 

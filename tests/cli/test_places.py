@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdonet_jax import commands, jobs, places
+from rdonet_jax.cli import batch, commands, places
 
 
 @pytest.fixture
@@ -265,4 +265,4 @@ def test_the_places_in_which_results_lie_do_not_depend_on_the_number_of_jobs(cop
     write(*(f"x/{number}/a.png" for number in range(20)))
     _, made = copied("compress", "x", "-j", "3")
     assert made == {f"{number}/a.png.rdo": f"x/{number}/a.png" for number in range(20)}
-    assert isinstance(jobs.compressions(["x"], "out"), jobs.Found)
+    assert isinstance(batch.compressions(["x"], "out"), batch.Found)

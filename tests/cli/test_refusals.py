@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax import bitstream, codec, images, memory, picture_reader, rdo, zoo
+from rdonet_jax.codec import bitstream, codec, memory
+from rdonet_jax.imaging import reader, srgb
+from rdonet_jax.models import zoo
+from rdonet_jax.rdo import encoder
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT, contents
 
 
@@ -37,7 +40,7 @@ def test_an_existing_file_is_kept_without_force_and_no_work_is_begun(
     Path(target).write_bytes(b"precious")
     with monkeypatch.context() as patch:
         for room, name in (
-            (picture_reader, "load"),
+            (reader, "load"),
             (zoo, "load"),
             (codec, "encode"),
             (codec, "decode"),
@@ -55,7 +58,7 @@ def test_the_input_is_never_overwritten_not_even_with_force(refusal, bundle, com
 
 
 def test_a_second_picture_is_not_taken_for_the_output(refusal, bundle, image):
-    images.save("z.png", image)
+    srgb.save("z.png", image)
     assert "name of a picture" in refusal("z.png", "compress", "a.png", "z.png", "--force")
 
 
@@ -171,7 +174,7 @@ def test_a_picture_that_cannot_be_written_leaves_no_temporary_file(refusal, bund
     def deny(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(images.os, "replace", deny)
+    monkeypatch.setattr(srgb.os, "replace", deny)
     cause = "cannot be written: Permission denied"
     assert refusal("b.rdo.png", "decompress", "b.rdo") == cause
     assert refusal("a.png.rdo", "compress", "a.png") == cause
@@ -215,7 +218,7 @@ def test_a_mask_of_another_shape_is_refused_with_the_shape_it_should_have(refusa
 
 def test_a_mistyped_mask_is_refused_with_the_kinds_there_are(refusal, bundle):
     cause = refusal("unifrom-16", "compress", "a.png", "--mask", "unifrom-16")
-    assert ", ".join(rdo.INITS) in cause
+    assert ", ".join(encoder.INITS) in cause
 
 
 def test_a_mask_file_that_holds_no_mask_is_refused(refusal, bundle):
@@ -265,9 +268,7 @@ def test_a_damaged_bundled_model_is_named(refusal, bundle, tmp_path, tiny_weight
 # Interruptions
 
 
-@pytest.mark.parametrize(
-    "room, name", [(picture_reader, "load"), (codec, "encode"), (images.os, "replace")]
-)
+@pytest.mark.parametrize("room, name", [(reader, "load"), (codec, "encode"), (srgb.os, "replace")])
 def test_an_interrupted_command_leaves_everything_as_it_was(
     rdonet, bundle, folder, monkeypatch, room, name
 ):

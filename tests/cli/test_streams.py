@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax import cli, console
+from rdonet_jax.cli import console
+from rdonet_jax.cli import main as cli_main
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT
 
 
@@ -44,7 +45,7 @@ def piped(folder, bundle, temporary, monkeypatch, capsys):
         with monkeypatch.context() as patch:
             patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
             patch.setattr("sys.stdout", io.TextIOWrapper(out, "utf-8", write_through=True))
-            code = cli.main([str(argument) for argument in arguments])
+            code = cli_main.main([str(argument) for argument in arguments])
             written = out.getvalue()
         assert list(temporary.iterdir()) == []
         return code, written, capsys.readouterr().err
@@ -132,7 +133,7 @@ def test_no_file_is_written_to_a_terminal(rdonet, bundle, monkeypatch, capsys, a
     with monkeypatch.context() as patch:
         screen = Terminal()
         patch.setattr("sys.stdout", screen)
-        assert cli.main(arguments) == 1
+        assert cli_main.main(arguments) == 1
         assert screen.buffer.getvalue() == b""
     assert capsys.readouterr().err.startswith("rdonet: standard output: is a terminal")
 
@@ -179,7 +180,7 @@ def test_nobody_who_reads_on_is_a_quiet_end(folder):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([*RDONET, "info", "b.rdo"], env=ENVIRONMENT, **pipes) as process:
         process.stdout.close()
-        assert (process.stderr.read(), process.wait()) == (b"", cli.BROKEN_PIPE)
+        assert (process.stderr.read(), process.wait()) == (b"", cli_main.BROKEN_PIPE)
 
 
 def test_nobody_who_reads_the_file_is_a_quiet_end(piped, monkeypatch):
@@ -196,13 +197,13 @@ def test_nobody_who_reads_the_file_is_a_quiet_end(piped, monkeypatch):
     with open(os.devnull, "w") as nothing:
         unread = os.dup(nothing.fileno())
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(Pipe()), "utf-8"))
-    assert cli.main(["compress", "a.png", "-"]) == cli.BROKEN_PIPE
+    assert cli_main.main(["compress", "a.png", "-"]) == cli_main.BROKEN_PIPE
     os.close(unread)
 
 
 CARELESS = """
 import os, sys
-from rdonet_jax import cli, commands
+from rdonet_jax.cli import commands, main as cli_main
 
 def compress(source, target, *others):
     with open(target, "w") as file:
@@ -212,7 +213,7 @@ def compress(source, target, *others):
     return commands.Done(("words",), {}, 1, 1, ())
 
 commands.compress = compress
-sys.exit(cli.main(["compress", "a.png", "c.rdo"]))
+sys.exit(cli_main.main(["compress", "a.png", "c.rdo"]))
 """
 """Work during which somebody writes to the numbers of standard output and error."""
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax import arguments, bitstream, completion, desktop, grammar, thumbnails
-from rdonet_jax.content import Picture
+from rdonet_jax.cli import arguments, completion, desktop, grammar, thumbnails
+from rdonet_jax.codec import bitstream
+from rdonet_jax.imaging.pixel_format import Picture
 from tests.cli.conftest import ROOT
 
 PARSER = arguments.whole_parser()

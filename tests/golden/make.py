@@ -18,9 +18,12 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 
-from rdonet_jax import codec, config, content, partition, zoo
-from rdonet_jax.content import Picture
-from rdonet_jax.partition import Partition
+from rdonet_jax.codec import codec
+from rdonet_jax.core import config, partition
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.imaging import pixel_format
+from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.models import zoo
 from tests.portable_params import mini_parameters
 
 FOLDER = Path(__file__).parent
@@ -67,10 +70,10 @@ def formed_pictures() -> dict[str, Picture]:
     colours = strip()
     rows, columns = np.mgrid[: colours.shape[0], : colours.shape[1]]
     alpha = np.clip(6 * (np.hypot(rows - 30, columns - 200) - 20), 0, 255).astype(np.uint8)
-    fine = content.deepened(colours[..., 1]) + (rows * columns % 257).astype(np.uint16) // 2
+    fine = pixel_format.deepened(colours[..., 1]) + (rows * columns % 257).astype(np.uint16) // 2
     everything = Picture(
         np.minimum(fine, 65535).astype(np.uint16),
-        content.deepened(alpha) // 3,
+        pixel_format.deepened(alpha) // 3,
         icc=bytes(range(128)),
         exif=b"II*\0" + bytes(range(40)),
     )

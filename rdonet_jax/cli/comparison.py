@@ -1,0 +1,231 @@
+"""How much two image files differ: what they take, PSNR, MS-SSIM, and an image of the difference.
+
+Compressed files are decoded first. Colours are compared as the files hold them, in the space of
+their profile; those that alpha hides are not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rdonet_jax.cli import decoding, fidelity
+from rdonet_jax.cli.commands import Models
+from rdonet_jax.cli.console import CommandError, coding, explained
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rdonet_jax.imaging.pixel_format import Picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparing:
+    """How to compare: the options of the command by their names; None is the default."""
+
+    model: str | None = None
+    max_pixels: int | None = None
+    difference: str | None = None
+    force: bool = False
+
+
+class Compared(NamedTuple):
+    """What the command has to say."""
+
+    words: tuple[str, ...]  # lines for people
+    facts: dict[str, Any]  # for programs
+
+
+class _Side(NamedTuple):
+    path: str
+    size: int  # bytes of the file
+    picture: Picture
+
+    def facts(self) -> dict[str, Any]:
+        height, width = self.picture.size
+        return {"input": self.path, "bytes": self.size, "bpp": 8 * self.size / (height * width)}
+
+    def words(self) -> str:
+        return f"{self.path}: {self.size} bytes, {self.facts()['bpp']:.3f} bpp"
+
+
+class Difference(NamedTuple):
+    """Of two arrays of pixels."""
+
+    psnr: float  # in dB, infinite where they are equal
+    ms_ssim: float | None  # None where the image is too small
+    largest: int  # of all samples
+    share: float  # of the pixels that differ
+
+
+def compare(first: str, second: str, options: Comparing, models: Models) -> Compared:
+    """Compares two files. Raises `CommandError` for those that cannot be compared."""
+    _check_output(options, first, second)
+    a, b = (_read(path, options, models) for path in (first, second))
+    _require_alike(a, b)
+    pixels = _seen(a.picture, b.picture)
+    with coding(first, ("comparison",), quiet=True):
+        found = difference(*pixels)
+    height, width = a.picture.size
+    facts = {
+        "a": a.facts(),
+        "b": b.facts(),
+        "width": width,
+        "height": height,
+        "psnr": found.psnr if math.isfinite(found.psnr) else None,
+        "ms_ssim": found.ms_ssim,
+        "largest_difference": found.largest,
+        "differing_pixels": found.share,
+    }
+    lines = [a.words(), b.words(), *_words(found, pixels[0])]
+    if a.picture.alpha is not None:
+        facts["largest_alpha_difference"] = _largest(a.picture.alpha, b.picture.alpha)
+        lines.append(f"largest difference of alpha: {facts['largest_alpha_difference']}")
+    if a.picture.icc != b.picture.icc:
+        lines.append("the colour profiles differ; samples were compared as they are")
+    facts["same_profile"] = a.picture.icc == b.picture.icc
+    if options.difference is not None:
+        facts["difference"] = options.difference
+        facts["factor"] = _draw(options, pixels, found.largest)
+        lines.append(f"{options.difference}: the difference times {facts['factor']}")
+    return Compared(tuple(lines), facts)
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> Difference:
+    """Of pixels of one size and depth, [H, W] or [H, W, 3]."""
+    import numpy as np
+
+    from rdonet_jax.imaging import pixel_format
+
+    distance = _distance(first, second)
+    differing = distance.any(axis=2) if distance.ndim == 3 else distance > 0
+    return Difference(
+        pixel_format.psnr(first, second),
+        _ms_ssim(first, second),
+        int(distance.max()),
+        float(np.mean(differing)),
+    )
+
+
+def _check_output(options: Comparing, *sources: str) -> None:
+    from rdonet_jax.imaging import srgb
+
+    for source in sources:
+        if os.path.isdir(source):
+            raise CommandError(f"{source}: is a folder")
+        os.stat(source)
+    path = options.difference
+    if path is None:
+        return
+    if os.path.exists(path) and any(os.path.samefile(path, source) for source in sources):
+        raise CommandError(f"{path}: is an input, and must not become the output")
+    with explained(srgb.ImageError):
+        srgb.check_picture_target(path, options.force)
+
+
+def _read(path: str, options: Comparing, models: Models) -> _Side:
+    from rdonet_jax.imaging import pixel_format, reader, srgb
+
+    with open(path, "rb") as file:
+        compressed = decoding.is_compressed(file.read(4))
+    if compressed:
+        data = Path(path).read_bytes()
+        picture = decoding.decoded(path, data, models, options.model, options.max_pixels)
+        return _Side(path, len(data), picture)
+    limit = pixel_format.MAX_PIXELS if options.max_pixels is None else options.max_pixels
+    with explained(srgb.ImageError):
+        picture = reader.load(path, max_pixels=limit)
+    return _Side(path, os.path.getsize(path), picture)
+
+
+def _require_alike(a: _Side, b: _Side) -> None:
+    """Refuses images that differ in more than colours."""
+    (height, width), (other_height, other_width) = a.picture.size, b.picture.size
+    if a.picture.size != b.picture.size:
+        raise CommandError(
+            f"{b.path}: has {other_width}x{other_height} pixels, and {a.path} {width}x{height}: "
+            "images of different sizes cannot be compared"
+        )
+    if a.picture.deep != b.picture.deep:
+        deep, shallow = (a, b) if a.picture.deep else (b, a)
+        raise CommandError(
+            f"{deep.path}: has 16 bits, and {shallow.path} 8: images of different depths cannot "
+            "be compared"
+        )
+    if (a.picture.alpha is None) != (b.picture.alpha is None):
+        clear, opaque = (b, a) if a.picture.alpha is None else (a, b)
+        raise CommandError(
+            f"{clear.path}: is transparent in places, and {opaque.path} is not: flatten it first"
+        )
+
+
+def _seen(a: Picture, b: Picture) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of both, gray ones as colours where the other has colours."""
+    from rdonet_jax.imaging import pixel_format
+
+    first, second = (pixel_format.prepared(picture).pixels for picture in (a, b))
+    if first.ndim != second.ndim:
+        return pixel_format.colour(first), pixel_format.colour(second)
+    return first, second
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Absolute differences, of the same type."""
+    import numpy as np
+
+    return np.maximum(first, second) - np.minimum(first, second)
+
+
+def _largest(first: np.ndarray, second: np.ndarray) -> int:
+    return int(_distance(first, second).max())
+
+
+def _ms_ssim(first: np.ndarray, second: np.ndarray) -> float | None:
+    import numpy as np
+
+    from rdonet_jax.imaging import pixel_format
+    from rdonet_jax.metrics import distortion
+
+    if min(first.shape[:2]) < distortion.smallest_side():
+        return None
+    peak = np.float32(np.iinfo(first.dtype).max)
+    x, x_hat = (pixel_format.colour(pixels).astype(np.float32) / peak for pixels in (first, second))
+    return float(distortion.ms_ssim(x, x_hat))
+
+
+def _words(found: Difference, pixels: np.ndarray) -> list[str]:
+    import numpy as np
+
+    height, width = pixels.shape[:2]
+    size = f"{width}x{height} pixels"
+    if not found.largest:
+        return [f"{size}: no difference"]
+    from rdonet_jax.metrics import distortion
+
+    if found.ms_ssim is None:
+        similar = f"no MS-SSIM, which needs {distortion.smallest_side()} pixels on the short side"
+    else:
+        similar = f"MS-SSIM {found.ms_ssim:.5f}"
+    return [
+        f"{size}: PSNR {fidelity.words(found.psnr)}, {similar}",
+        f"largest difference: {found.largest} of {np.iinfo(pixels.dtype).max}; "
+        f"{found.share:.1%} of the pixels differ",
+    ]
+
+
+def _draw(options: Comparing, pixels: tuple[np.ndarray, np.ndarray], largest: int) -> int:
+    """Writes the difference, made so many times as large that nothing is cut off; returns that."""
+    import numpy as np
+
+    from rdonet_jax.imaging import srgb, writer
+    from rdonet_jax.imaging.pixel_format import Picture
+
+    distance = _distance(*pixels)
+    factor = int(np.iinfo(distance.dtype).max) // largest if largest else 1
+    with explained(srgb.ImageError):
+        drawn = Picture(distance * distance.dtype.type(factor))
+        writer.save(options.difference, drawn, options.force)
+    return factor

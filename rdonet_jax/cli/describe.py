@@ -1,0 +1,153 @@
+"""What compressed files and models are, in lines for people: `rdonet info` and `rdonet models`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rdonet_jax.codec import bitstream, codec, partition_coding, side_data
+from rdonet_jax.codec.bitstream import Header, Sections
+from rdonet_jax.core import partition
+from rdonet_jax.core.config import AnyConfig, PortableConfig
+from rdonet_jax.entropy import range_coder
+from rdonet_jax.imaging import icc as imaging_icc
+from rdonet_jax.metrics import distortion as metrics_distortion
+from rdonet_jax.models import registry, zoo
+from rdonet_jax.models.zoo import Model
+
+
+def facts_of_file(data: bytes) -> dict[str, Any]:
+    """About a compressed file, for programs; needs no weights.
+
+    Raises `FormatError` for bytes that are none, and `ZooError` when the bundled models are not as
+    they should be.
+    """
+    header, sections = bitstream.parse(data)
+    p = partition_coding.read(header, sections)
+    size = header.height, header.width
+    masks = zip(partition.level_masks(p), partition.inside_masks(*size), strict=True)
+    path = zoo.find(header.weights)
+    known_scale = header.quality is not None and path is not None
+    return {
+        "width": header.width,
+        "height": header.height,
+        "bytes": len(data),
+        "bpp": 8 * len(data) / (header.height * header.width),
+        "version": bitstream.version_of(header, sections),
+        "coder": range_coder.NAMES[header.coder],
+        "weights": header.weights.hex(),
+        "model": None if path is None else zoo.name_and_hash(path)[0],
+        "quality": codec.quality_of(zoo.config_of(path), header.quality) if known_scale else None,
+        "platform": header.platform or None,
+        "gray": header.gray,
+        "bits": 16 if header.deep else 8,
+        "sections": {name: len(part) for name, part in sections._asdict().items()},
+        "blocks": _by_stride(int((mask & inside).sum()) for mask, inside in masks),
+        "area": _by_stride(map(float, partition.block_shares(p, *size))),
+    }
+
+
+def _by_stride(values: Iterable[Any]) -> dict[str, Any]:
+    return dict(zip(map(str, partition.STRIDES), values, strict=True))
+
+
+def of_file(data: bytes) -> list[str]:
+    """About a compressed file, for people; raises as `facts_of_file` does."""
+    facts = facts_of_file(data)
+    header, sections = bitstream.parse(data)
+    pixels = header.height * header.width
+    bound = f"bound to {header.platform}" if header.platform else "decodes everywhere"
+    quality = "" if facts["quality"] is None else f"quality {facts['quality']:.4g}, "
+
+    def row(name: str, count: int, *rest: str) -> str:
+        return f"{name:<10}{count:>9}{8 * count / pixels:>9.4f}" + "".join(rest)
+
+    plain = facts["version"] == bitstream.PLAIN_VERSION
+    lines = [
+        f"{header.width}x{header.height} pixels, {len(data)} bytes, {facts['bpp']:.4f} bpp",
+        f"format version {facts['version']}, range coder {facts['coder']}",
+        *([] if plain else [_form_words(header, sections)]),
+        _model_words(facts),
+        f"{quality}{bound}",
+        f"{'':<10}{'bytes':>9}{'bpp':>9}{'blocks':>9}{'area':>9}",
+        row("container", len(data) - sum(map(len, sections))),
+        row("partition", len(sections.partition)),
+    ]
+    for level in (2, 1, 0):
+        stride = str(partition.STRIDES[level])
+        blocks, area = f"{facts['blocks'][stride]:>9}", f"{facts['area'][stride]:>9.1%}"
+        lines.append(row(f"{stride}x{stride}", facts["sections"][f"level{level}"], blocks, area))
+    extras = {name: facts["sections"][name] for name in bitstream.EXTRAS}
+    return lines + [row(name, count) for name, count in extras.items() if count]
+
+
+def _form_words(header: Header, sections: Sections) -> str:
+    """Mode and depth of the picture and what goes along with it."""
+    words = [f"{'gray' if header.gray else 'RGB'} of {16 if header.deep else 8} bits"]
+    if sections.alpha:
+        words.append("alpha")
+    along = side_data.fields(sections)
+    if icc := along["icc"]:
+        name = imaging_icc.name(icc)
+        words.append(f"colour profile {name}" if name else "a colour profile without a name")
+    if along["exif"]:
+        words.append(f"{len(along['exif'])} bytes of EXIF data")
+    if along["xmp"]:
+        words.append(f"{len(along['xmp'])} bytes of XMP")
+    words += [along[name].words for name in ("cicp", "resolution") if along[name]]
+    return ", ".join(words)
+
+
+def _model_words(facts: Mapping[str, Any]) -> str:
+    """What the header says of the model."""
+    if facts["model"] is None:
+        return f"weights {facts['weights']}, which are not bundled"
+    return f"model {facts['model']} (weights {facts['weights']}), which is bundled"
+
+
+def of_model(model: Model) -> list[str]:
+    """What a model is, and the record of its training."""
+    millions = registry.parameter_count(model.params) / 1e6
+    lines = [f"hash {model.digest.hex()}, {millions:.2f} M parameters"]
+    training = model.record.get("training")
+    if training is None:
+        return [*lines, "  its training is not on record"]
+    record = zoo.whole_training(model.record)
+    loss = _objective_words(model.config, record["training"])
+    lines.append(f"  trained for {loss}, {_steps_words(record)}")
+    before = (record.get("origin") or {}).get("started_from")
+    if before:
+        lines.append(f"  after {before['steps_done']} steps of the weights that it went on from")
+    if record is not model.record:
+        lines.append(f"  then for the rate, its priors alone, {_steps_words(model.record)}")
+    if validation := model.record.get("validation"):
+        lines.append(
+            f"  validation: {validation['bpp']:.3f} bpp (estimate), {validation['psnr']:.2f} dB"
+        )
+    return lines
+
+
+def _steps_words(record: Mapping[str, Any]) -> str:
+    """How long a training was."""
+    training = record["training"]
+    side = training["crop"]
+    return f"{record['steps_done']} steps of {training['batch_size']} crops of {side}x{side} pixels"
+
+
+def _objective_words(config: AnyConfig, training: Mapping[str, Any]) -> str:
+    """The loss that a model was trained for."""
+    distortion = _distortion_words(training)
+    if isinstance(config, PortableConfig):
+        low, high = config.lmbdas
+        return f"bpp + lambda * {distortion} with every lambda from {low:g} to {high:g}"
+    return f"bpp + {training['lmbda']:g} * {distortion}"
+
+
+def _distortion_words(training: Mapping[str, Any]) -> str:
+    """The distortion of a training run, see `rdonet_jax.metrics.distortion`."""
+    metric = training["metric"]
+    if metric == "both":
+        share = training["ms_ssim_share"]
+        similarity = f"{share * metrics_distortion.SIMILARITY_WEIGHT:.0f} * (1 - MS-SSIM)"
+        return f"({1 - share:g} * 255^2 * MSE + {similarity})"
+    return {"mse": "255^2 * MSE", "ms-ssim": "(1 - MS-SSIM)"}.get(metric, f"the metric {metric!r}")

@@ -1,0 +1,48 @@
+"""A small PNG of the image in a compressed file, as file managers ask for it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from rdonet_jax.cli import decoding
+from rdonet_jax.cli.commands import Models
+from rdonet_jax.cli.console import explained
+from rdonet_jax.imaging import icc, pixel_format, srgb
+
+if TYPE_CHECKING:
+    from rdonet_jax.imaging.pixel_format import Picture
+
+SIDE = 256
+"""Pixels of the longer side, unless something else is asked for."""
+
+
+def make(source: str, target: str, side: int, models: Models) -> tuple[int, int]:
+    """Writes the thumbnail; returns its width and height.
+
+    The file is a PNG whatever its name is, and replaces what is there: programs that ask for
+    thumbnails name a file that they have just created. Raises `CommandError`.
+    """
+    with explained(srgb.ImageError):
+        srgb.check_target(target, force=True)
+    picture = decoding.decoded(source, Path(source).read_bytes(), models)
+    small = reduced(picture, side)
+    file = io.BytesIO()
+    small.save(file, "PNG", optimize=True)
+    with explained(srgb.ImageError):
+        srgb.write_bytes(target, file.getvalue(), force=True)
+    return small.size
+
+
+def reduced(picture: Picture, side: int) -> Image.Image:
+    """In sRGB of 8 bits, no side longer than `side`; never enlarged."""
+    colours = Image.fromarray(np.ascontiguousarray(pixel_format.shallow(picture.pixels)))
+    image = icc.as_srgb(colours, picture.icc)
+    if picture.alpha is not None:
+        image.putalpha(Image.fromarray(np.ascontiguousarray(pixel_format.shallow(picture.alpha))))
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image

@@ -1,0 +1,396 @@
+"""Pictures to bytes and back: what both families of models have in common.
+
+A model's own walk through the levels (`fixed_codec`, `portable_codec`) gives and takes the runs of
+symbols; here they become the sections of a file, under a header that says how to read them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax.codec import (
+    baselines as baselines_codec,
+)
+from rdonet_jax.codec import (
+    bitstream,
+    memory,
+    partition_coding,
+    side_data,
+)
+from rdonet_jax.codec import (
+    rdonet as rdonet_codec,
+)
+from rdonet_jax.codec.bitstream import FormatError, Header, Sections
+from rdonet_jax.codec.level_coder import SymbolError, Walk
+from rdonet_jax.codec.portable import coder as portable_coder
+from rdonet_jax.codec.portable import steps as portable_steps
+from rdonet_jax.codec.portable import tiles
+from rdonet_jax.core import compilation, partition
+from rdonet_jax.core.config import AnyConfig, PortableConfig, ReferenceConfig
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.entropy import range_coder
+from rdonet_jax.imaging import pixel_format
+from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.models import registry
+from rdonet_jax.models.hierarchy import COARSE_TO_FINE
+from rdonet_jax.models.zoo import Model
+
+DEFAULT_CODER = "constriction"
+
+DEFAULT_QUALITY = 50.0
+"""Of 0 to 100, for models that have every quality."""
+
+Report = Callable[[str], None]
+"""Told what comes next, for progress bars."""
+
+SYNTHESIS = "synthesis"
+ENCODING_STEPS = ("analysis", "level 64", "level 32", "level 16")
+DECODING_STEPS = ("level 64", "level 32", "level 16", SYNTHESIS)
+"""What `Report` is told, in this order; encoding with a reconstruction synthesises too."""
+
+MOST_BEYOND = 4096
+"""Bits of symbols that a level may ask for past the end of its section, where zeros are read.
+
+Zeros at the end of a section are not stored, so an encoder's own symbols may need a few. That they
+need this many has the probability 2**-4096. Without a bound, a file of a few bytes that claims a
+large picture would keep a decoder busy with all of it.
+"""
+
+MASKS = ("variance", "uniform-16", "uniform-32", "uniform-64")
+"""Kinds of masks that need nothing but the picture."""
+
+
+class EncodeError(ValueError):
+    """A picture, or what the network makes of it, that no file can hold."""
+
+
+class Encoded(NamedTuple):
+    """A compressed picture and what the encoder knows about it."""
+
+    data: bytes
+    picture: np.ndarray | None  # pixels, what the decoder will give, if asked for
+    symbols: tuple[tuple[np.ndarray, ...], ...]  # per level, the symbols of its runs
+
+
+class Decoded(NamedTuple):
+    """A decompressed picture and what stood in the file."""
+
+    content: Picture
+    partition: Partition
+    quality: float | None  # 0 to 100; None from a model that has one quality
+    symbols: tuple[tuple[np.ndarray, ...], ...]
+
+    @property
+    def picture(self) -> np.ndarray:
+        """Its pixels: uint8 [H, W, 3] but for gray ones and those of 16 bits."""
+        return self.content.pixels
+
+
+def jitted_steps() -> tuple[Any, ...]:
+    """All compiled functions of the codec, for counting their compilations."""
+    walks = (rdonet_codec, portable_steps, baselines_codec)
+    return *(step for walk in walks for step in walk.jitted_steps()), _variance_partition
+
+
+def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
+    """The number that stands for a quality in a file; None for a model that has one quality.
+
+    A portable model has the qualities 0 to 100, and None means `DEFAULT_QUALITY`; any other model
+    takes None alone. Raises `EncodeError` otherwise.
+    """
+    if not isinstance(config, PortableConfig):
+        if quality is not None:
+            raise EncodeError("the model was trained for one quality: it takes none from outside")
+        return None
+    if quality is None:
+        quality = DEFAULT_QUALITY
+    try:
+        legal = bool(0 <= quality <= 100)  # NaN does not
+        quality = float(quality)
+    except (TypeError, ValueError, ArithmeticError):  # no number, several, or far too large
+        legal = False
+    if not legal:
+        raise EncodeError(f"a quality is a number between 0 and 100, not {repr(quality)[:60]}")
+    return round(quality / 100 * config.steps_of_quality)
+
+
+def quality_of(config: AnyConfig, number: int | None) -> float | None:
+    """The inverse of `stream_quality`: the quality, 0 to 100, of a number in a file."""
+    return None if number is None else 100 * number / config.steps_of_quality
+
+
+def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]:
+    """Where each level sends symbols, bool [h, w]: its mask, inside the picture."""
+    masks = partition.level_masks(p)
+    inside = partition.inside_masks(height, width)
+    return tuple(np.asarray(m) & i for m, i in zip(masks, inside, strict=True))
+
+
+def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | None) -> Partition:
+    """The variance mask of a picture, window by window."""
+    grid = partition.grid_of(*image.shape[:2])
+    found = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
+    for window in tiles.over(grid, tiles.LADDER[0], margin=0):
+        pixels = tiles.cut(image, window, partition.BLOCK)
+        splits = _variance_partition(config, pixels, quality)
+        for factor, part, whole in zip((1, 2), splits, found, strict=True):
+            whole[window.place(factor)] = window.core(np.asarray(part), factor)
+    return found
+
+
+@functools.partial(compilation.jit, static_argnums=0)
+def _variance_partition(
+    config: AnyConfig, pixels: jax.Array, quality: jax.Array | None
+) -> Partition:
+    x = pixels.astype(jnp.float32) / 255.0
+    return registry.variance_partition(config, x, quality)
+
+
+def choose_partition(
+    model: Model, image: np.ndarray, mask: str, quality: float | None = None
+) -> Partition:
+    """The partition of a picture uint8 [H, W, 3] by the name of a kind of mask, one of `MASKS`.
+
+    "variance" uses the model's own thresholds, which follow the quality where there is one to
+    choose; it is "uniform-16" for a model that has no other level. Raises `ValueError` for another
+    name, and `EncodeError` as `stream_quality` does.
+    """
+    if mask not in MASKS:
+        raise ValueError(f"unknown mask {mask!r}; there are {', '.join(MASKS)}")
+    number = stream_quality(model.config, quality)
+    image = pixel_format.plain(image)
+    if mask == "variance":
+        step = None if number is None else np.array([number], np.int32)
+        p = _by_variance(model.config, image, step)
+    else:
+        level = partition.STRIDES.index(int(mask.removeprefix("uniform-")))
+        p = partition.uniform(level, partition.grid_of(*image.shape[:2]))
+    return partition.trim(p, *image.shape[:2])
+
+
+def silent(_: str) -> None:
+    """The `Report` of callers who do not ask for one."""
+
+
+def require_coder(name: str) -> None:
+    """Raises `EncodeError` for a range coder that is not installed."""
+    try:
+        range_coder.require(name)
+    except range_coder.MissingCoderError as error:
+        raise EncodeError(str(error)) from error
+
+
+def compress(
+    model: Model, image: Picture | np.ndarray, p: Partition, quality: float | None = None
+) -> bytes:
+    """The file's bytes for a picture, or for pixels alone, coded with the partition p."""
+    return encode(model, image, p, quality, reconstruct=False).data
+
+
+def decompress(model: Model, data: bytes) -> np.ndarray:
+    """The pixels in a file, uint8 [H, W, 3] but for gray pictures and those of 16 bits.
+
+    Raises `FormatError` for bytes that cannot be decoded. `decode` gives alpha and all else too.
+    """
+    return decode(model, data).picture
+
+
+def encode(
+    model: Model,
+    image: Picture | np.ndarray,
+    p: Partition,
+    quality: float | None = None,
+    coder_name: str = DEFAULT_CODER,
+    report: Report = silent,
+    reconstruct: bool = True,
+) -> Encoded:
+    """Compresses a picture with the partition p, and says what the decoder will see.
+
+    Pixels alone stand for a picture that is nothing else. Colours that alpha hides are replaced.
+    `quality` is 0 to 100 for a portable model (None: `DEFAULT_QUALITY`), None for any other.
+    Without `reconstruct` the work ends with the last symbols, and the picture is None; the bytes
+    are the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
+    array that is no such picture, for one larger than is written or than memory allows, for a
+    quality that the model does not have, for a range coder that is not installed, and for values
+    of the network that cannot be coded.
+    """
+    require_coder(coder_name)
+    number = stream_quality(model.config, quality)
+    picture, extras = _prepared(model.config, image)
+    height, width = picture.size
+    p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
+    if not _has_levels_of(model.config, p, height, width):
+        raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
+    walk = _walk(model, p, (height, width), number)
+    report("analysis")
+    walk.analyse(pixel_format.colour(picture.pixels))
+    streams: dict[str, bytes] = {}
+    for level in COARSE_TO_FINE:
+        report(f"level {partition.STRIDES[level]}")
+        try:
+            runs = walk.send(level, reconstruct or level != COARSE_TO_FINE[-1])
+        except SymbolError as error:
+            raise EncodeError(f"{error}: the weights cannot be right") from error
+        streams[f"level{level}"] = range_coder.encode(runs, model.tables, coder_name)
+    if reconstruct:
+        report(SYNTHESIS)
+    tree = partition_coding.encode(p, height, width, coder_name)
+    header = Header(
+        coder=range_coder.CODERS[coder_name],
+        height=height,
+        width=width,
+        quality=number,
+        weights=model.digest,
+        platform=_platform(model.config),
+        symbols_crc=walk.checksum,
+        gray=picture.gray,
+        deep=picture.deep,
+    )
+    data = bitstream.pack(header, Sections(tree, **streams, **extras))
+    return Encoded(data, _pixels(walk, header) if reconstruct else None, _by_level(walk))
+
+
+def _prepared(config: AnyConfig, image: Picture | np.ndarray) -> tuple[Picture, dict[str, bytes]]:
+    """A picture as it is coded, and the sections of what goes along. Raises `EncodeError`."""
+    checked_size(config, image)
+    picture = pixel_format.prepared(pixel_format.of(image))
+    try:
+        return picture, side_data.pack(picture)
+    except side_data.AttachmentError as error:
+        raise EncodeError(str(error)) from error
+
+
+def _pixels(walk: Walk, header: Header) -> np.ndarray:
+    """What the walk has arrived at, in the form that the header names.
+
+    The mean that makes gray is taken of 16 bits, since three roundings to 8 are two too many.
+    """
+    padded = walk.picture(deep=header.deep or header.gray)
+    pixels = padded[: header.height, : header.width]
+    return pixel_format.gray_of(pixels, header.deep) if header.gray else pixels
+
+
+def decode(
+    model: Model,
+    data: bytes,
+    report: Report = silent,
+    max_pixels: int = bitstream.MAX_PIXELS,
+) -> Decoded:
+    """Decompresses a file's bytes.
+
+    Raises `FormatError`, and nothing else, for bytes that this model cannot decode, among them
+    those that claim a picture of more than `max_pixels`, or one that memory cannot hold.
+    """
+    header, sections = bitstream.parse(data, max_pixels)
+    _check_model(model, header)
+    if lack := memory.shortage(model.config, partition.grid_of(header.height, header.width)):
+        raise FormatError(
+            f"the picture of {header.width}x{header.height} pixels is too large: {lack}"
+        )
+    p = partition_coding.read(header, sections)
+    if not _has_levels_of(model.config, p, header.height, header.width):
+        raise FormatError(f"the file's partition has levels that {model.name} does not have")
+    alpha = side_data.alpha(header, sections.alpha)
+    along = side_data.fields(sections)
+    walk = _walk(model, p, (header.height, header.width), header.quality)
+    try:
+        _receive(walk, model, header, sections, report)
+    except (range_coder.CoderError, SymbolError) as error:
+        cause = _elsewhere(model.config, header) or f"the file's coded data is invalid: {error}"
+        raise FormatError(cause) from error
+    if walk.checksum != header.symbols_crc:
+        cause = "the decoded symbols are not those that were encoded"
+        raise FormatError(_elsewhere(model.config, header) or cause)
+    report(SYNTHESIS)
+    picture = Picture(_pixels(walk, header), alpha, **along)
+    return Decoded(picture, p, quality_of(model.config, header.quality), _by_level(walk))
+
+
+def _receive(walk: Walk, model: Model, header: Header, sections: Sections, report: Report) -> None:
+    """Takes the walk past all levels of a file. Raises `CoderError` or `SymbolError`."""
+    for level in COARSE_TO_FINE:
+        report(f"level {partition.STRIDES[level]}")
+        stream = getattr(sections, f"level{level}")
+        name = range_coder.NAMES[header.coder]
+        walk.receive(level, range_coder.decoder(stream, model.tables, name, MOST_BEYOND))
+
+
+def _walk(model: Model, p: Partition, size: tuple[int, int], quality: int | None) -> Walk:
+    """The model's walk for a picture of `size` = (height, width), before the first level."""
+    masks = coded_masks(p, *size)
+    if isinstance(model.config, ReferenceConfig):
+        return baselines_codec.Walk(model.config, model.params, masks[0])
+    if quality is None:
+        return rdonet_codec.Walk(model.config, model.params, masks, partition.grid_of(*size))
+    return portable_coder.Walk(model.config, model.params, masks, quality, size)
+
+
+def _has_levels_of(config: AnyConfig, p: Partition, height: int, width: int) -> bool:
+    """Whether the model has all levels of a trimmed partition."""
+    if registry.has_levels(config):
+        return True
+    only = partition.trim(partition.uniform(0, partition.grid_of(height, width)), height, width)
+    return all(map(np.array_equal, p, only))
+
+
+def _by_level(walk: Walk) -> tuple[tuple[np.ndarray, ...], ...]:
+    return tuple(walk.symbols[level] for level in sorted(walk.symbols))
+
+
+def _platform(config: AnyConfig) -> str:
+    """What files of a model are bound to when they are written here."""
+    return "" if isinstance(config, PortableConfig) else rdonet_codec.this_platform()
+
+
+def _elsewhere(config: AnyConfig, header: Header) -> str | None:
+    """Why the file cannot be decoded here, if it is that it was written elsewhere."""
+    here = _platform(config)
+    if header.platform == here:
+        return None
+    return (
+        f"the file is bound to the platform that wrote it ({header.platform}), "
+        f"and this one is {here}"
+    )
+
+
+def _check_model(model: Model, header: Header) -> None:
+    """Raises `FormatError` for the file of another model, or what this one never writes."""
+    if header.weights != model.digest:
+        raise FormatError(
+            f"the file was written with the weights {header.weights.hex()}, "
+            f"not with those of {model.name} ({model.digest.hex()})"
+        )
+    if not isinstance(model.config, PortableConfig):
+        if header.quality is not None:
+            raise FormatError(f"the file names a quality, of which {model.name} has one alone")
+        if not header.platform:
+            raise FormatError(f"the file names no platform, which those of {model.name} must")
+        return
+    if header.platform:
+        raise FormatError(f"the file names a platform, to which none of {model.name} is bound")
+    largest = model.config.steps_of_quality
+    if header.quality is None or header.quality > largest:
+        named = "no quality" if header.quality is None else f"the quality {header.quality}"
+        raise FormatError(f"the file names {named}, not one of 0 to {largest} of {model.name}")
+
+
+def checked_size(config: AnyConfig, image: Picture | np.ndarray) -> tuple[int, int]:
+    """Height and width of a picture that can be coded. Raises `EncodeError` for what is none."""
+    try:
+        height, width = pixel_format.of(image).size
+    except pixel_format.ContentError as error:
+        raise EncodeError(str(error)) from error
+    if max(height, width) > bitstream.MAX_SIDE or height * width > bitstream.MAX_PIXELS:
+        raise EncodeError(
+            f"a picture of {width}x{height} pixels is too large: no side may be over "
+            f"{bitstream.MAX_SIDE}, nor the area over {bitstream.MAX_PIXELS} pixels"
+        )
+    if lack := memory.shortage(config, partition.grid_of(height, width)):
+        raise EncodeError(f"a picture of {width}x{height} pixels is too large: {lack}")
+    return height, width

@@ -1,0 +1,172 @@
+"""The walk of a model for one lambda with a range coder in hand; its files are bound to a platform.
+
+The encoder takes the decoder's own compiled steps (`predict`, `advance`, `synthesise`) and adds
+those that only it needs (`analyse`, `propose`, `quantise`). So what it predicts is what the decoder
+will see, bit for bit, in any process on the same kind of machine with the same version of JAX: on
+CPUs, tests decode in a fresh process and, for JAX 0.10, in one that has a single CPU (for 0.5.3 the
+number of CPUs must be the same). Elsewhere floats may differ in the last bit, as they may between
+two processes on accelerators whose libraries choose their algorithms anew. The checksum over all
+symbols then turns what would be garbage into an error; where only the synthesis differs, some
+values of the picture are off by a grey level.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax.codec import bitstream, hyper_coding, level_coder
+from rdonet_jax.core import compilation, partition
+from rdonet_jax.core.config import ModelConfig
+from rdonet_jax.entropy import distributions
+from rdonet_jax.entropy.range_coder import Run
+from rdonet_jax.metrics import distortion
+from rdonet_jax.models.rdonet import causal_prior
+from rdonet_jax.models.rdonet import network as rdonet
+
+
+@functools.cache
+def this_platform() -> str:
+    """What the files written here are bound to, such as "cpu x86_64 jax 0.10.2"."""
+    name = f"{jax.default_backend()} {platform.machine()} jax {jax.__version__}"
+    return name[: bitstream.MAX_PLATFORM]
+
+
+@functools.partial(compilation.jit, static_argnums=0)
+def analyse(config: ModelConfig, params: Any, pixels: jax.Array) -> tuple[jax.Array, ...]:
+    """Padded pixels uint8 or uint16 [1, H, W, 3] -> encoder features by level."""
+    x = distortion.from_integers(pixels)
+    return rdonet.network(config).apply({"params": params}, x, method="analyse")
+
+
+@functools.partial(compilation.jit, static_argnums=(0, 1))
+def propose(
+    config: ModelConfig, level: int, params: Any, e: jax.Array, state: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """y and rounded z of a level; encoder only."""
+    net = rdonet.network(config)
+    y, z = net.apply({"params": params}, level, e, state, method="latent")
+    return y, jnp.round(z)
+
+
+@functools.partial(compilation.jit, static_argnums=(0, 1))
+def predict(
+    config: ModelConfig, level: int, params: Any, z_hat: jax.Array, state: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """mu of y and the index of its scale's table, [1, h, w, C]."""
+    prior = rdonet.network(config).apply({"params": params}, level, z_hat, state, method="prior")
+    return prior.mu, distributions.scale_index(prior.scale, config.distribution)
+
+
+@compilation.jit
+def quantise(y: jax.Array, mu: jax.Array) -> jax.Array:
+    """The symbols round(y - mu), as float32 integers; encoder only."""
+    return jnp.round(y - mu)
+
+
+@functools.partial(compilation.jit, static_argnums=(0, 1))
+def advance(
+    config: ModelConfig,
+    level: int,
+    params: Any,
+    mu: jax.Array,
+    symbols: jax.Array,
+    state: jax.Array,
+) -> jax.Array:
+    """The next state; symbols int32 [1, h, w, C] are 0 where not coded, which leaves mu there."""
+    y_hat = mu + symbols.astype(jnp.float32)
+    return rdonet.network(config).apply({"params": params}, level, y_hat, state, method="merge")
+
+
+@functools.partial(compilation.jit, static_argnums=(0, 1))
+def synthesise(config: ModelConfig, deep: bool, params: Any, state: jax.Array) -> jax.Array:
+    """The state after level 0 -> padded pixels uint8 [1, H, W, 3], or uint16 if `deep`."""
+    x_hat = rdonet.network(config).apply({"params": params}, state, method="synthesise")
+    return distortion.to_16_bit(x_hat) if deep else distortion.to_8_bit(x_hat)
+
+
+def jitted_steps() -> tuple[Any, ...]:
+    """All compiled functions of this walk, for counting their compilations."""
+    return analyse, propose, predict, quantise, advance, synthesise
+
+
+class Walk(level_coder.Walk):
+    """The walk for one picture: where each level is coded, bool [h, w], and its 64×64 blocks."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: Any,
+        masks: tuple[np.ndarray, ...],
+        grid: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        self.config, self.params, self.masks = config, params, masks
+        self.hyper_masks = tuple(np.asarray(partition.hyper_mask(m)) for m in masks)
+        self.state = rdonet.network(config).start(1, grid)
+        self._features: tuple[jax.Array, ...] = ()
+        self._uncoded: list[tuple[int, np.ndarray]] = []
+
+    def analyse(self, image: np.ndarray) -> None:
+        self._features = analyse(self.config, self.params, partition.pad_picture(image))
+
+    def send(self, level: int, goes_on: bool) -> list[Run]:
+        """The runs of a level: hyper-latents by wavefront, then the latents."""
+        y, z = propose(self.config, level, self.params, self._features[level], self.state)
+        coded, mask = self.hyper_masks[level], self.masks[level]
+        z_hat = np.where(coded[..., None], np.asarray(z)[0], np.float32(0))
+        weights = self._causal_weights(level)
+        runs = hyper_coding.encode_runs(weights, z_hat, coded, self.config.distribution)
+        mu, index = self._predict(level, z_hat)
+        symbols = level_coder.integers(np.asarray(quantise(y, mu))[0][mask])
+        runs.append((symbols.ravel(), index[mask].ravel()))
+        self.record(level, [run for run, _ in runs])
+        if goes_on:
+            self._advance(level, mu, symbols)
+        return runs
+
+    def receive(self, level: int, take: level_coder.Take) -> None:
+        z_hat, runs = hyper_coding.decode(
+            take, self._causal_weights(level), self.hyper_masks[level], self.config.distribution
+        )
+        if not self.masks[level].any():
+            # Gone past only when a finer level has said something: a file may hold nothing more.
+            self._uncoded.append((level, z_hat))
+            self.record(level, [*runs, take(np.zeros(0, np.int64))])
+            return
+        self._pass_uncoded()
+        mu, index = self._predict(level, z_hat)
+        symbols = take(index[self.masks[level]].ravel())
+        self.record(level, [*runs, symbols])
+        self._advance(level, mu, symbols)
+
+    def picture(self, deep: bool = False) -> np.ndarray:
+        self._pass_uncoded()
+        return np.asarray(synthesise(self.config, deep, self.params, self.state))[0]
+
+    def _pass_uncoded(self) -> None:
+        """Goes past the levels that code nothing and have been left for later."""
+        for level, z_hat in self._uncoded:
+            mu, _ = self._predict(level, z_hat)
+            self._advance(level, mu, np.zeros(0, np.int32))
+        self._uncoded.clear()
+
+    def _causal_weights(self, level: int) -> causal_prior.CausalWeights:
+        return causal_prior.CausalWeights(**self.params[f"units_{level}"]["hyper_prior"])
+
+    def _predict(self, level: int, z_hat: np.ndarray) -> tuple[jax.Array, np.ndarray]:
+        """mu [1, h, w, C] and, on the host, the table indices [h, w, C]."""
+        mu, index = predict(self.config, level, self.params, z_hat[None], self.state)
+        return mu, np.asarray(index)[0]
+
+    def _advance(self, level: int, mu: jax.Array, symbols: np.ndarray) -> None:
+        """Goes past a level with the latent symbols of its coded positions."""
+        grid = np.zeros(mu.shape, np.int32)
+        mask = self.masks[level]
+        grid[0, mask] = symbols.reshape(-1, mu.shape[-1])
+        self.state = advance(self.config, level, self.params, mu, grid, self.state)

@@ -1,0 +1,398 @@
+"""What a network is made of, as frozen dataclasses: one for each family.
+
+Presets are functions that return one. Sizes are bounded, since files that anybody may have made
+hold configurations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rdonet_jax.core import json_values
+from rdonet_jax.core.json_values import shown
+
+LEVELS = 3
+"""Number of LS-Units: levels 0, 1, 2 stand for 16, 32 and 64 pixels per latent position."""
+
+QUALITY_SEGMENT = 128
+"""Steps of the quality scale between two knots; a power of two."""
+
+MOST_CHANNELS = 4096
+"""Of a layer; ten times those of the papers."""
+
+MOST_KNOTS = 512
+"""The largest quality of so many is still a number that compressed files can hold."""
+
+SMALLEST_NUMBER, LARGEST_NUMBER = 1e-9, 1e9
+"""Of lambdas and variances: their logarithms and products have room in single precision."""
+
+Triple = tuple[int, int, int]
+
+
+class ConfigError(ValueError):
+    """A configuration that no network or training run can be made from."""
+
+
+def _require_channels(config: Any, names: Sequence[str]) -> None:
+    """Refuses a configuration in which a field of these names counts channels that none has."""
+    for name in names:
+        value = getattr(config, name)
+        counts = value if isinstance(value, tuple) else (value,)
+        if not all(1 <= count <= MOST_CHANNELS for count in counts):
+            raise ConfigError(
+                f"{name}: channel counts must be positive and at most {MOST_CHANNELS}, "
+                f"not {shown(value)}"
+            )
+
+
+def _is_usual(value: float) -> bool:
+    return SMALLEST_NUMBER <= value <= LARGEST_NUMBER
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes the network and the probabilities of an RDONet.
+
+    Attributes:
+      trunk: channels of g_a at 1/2, 1/4 and 1/8 of the picture's size; g_s mirrors them.
+      features: channels of the encoder and decoder features e and d of each LS-Unit, by level.
+      latents: channels of y, by level.
+      hyper: inner channels of the conditional hyperprior (encoder, decoder first, decoder second),
+        the same for all levels.
+      hyper_latents: channels of z, the same for all levels.
+      prior_hidden: hidden channels per channel of z in the causal prior on z.
+      padding: how the convolutions of the encoder see past the picture: "edge" (replicate, as in
+        the original) or "zero" (a little cheaper).
+      distribution: of y and z given their priors, "laplace" or "gaussian".
+      thresholds: variance, in squared 8-bit grey levels of luma, above which a 64-block and a
+        32-block are split. Known to the encoder alone.
+    """
+
+    trunk: Triple = (192, 192, 192)
+    features: Triple = (192, 192, 192)
+    latents: Triple = (192, 192, 192)
+    hyper: Triple = (192, 192, 384)
+    hyper_latents: int = 96
+    prior_hidden: int = 3
+    padding: str = "edge"
+    distribution: str = "laplace"
+    thresholds: tuple[float, float] = (60.0, 180.0)
+
+    def __post_init__(self) -> None:
+        groups = ("trunk", "features", "latents", "hyper", "hyper_latents", "prior_hidden")
+        _require_channels(self, groups)
+        for name in ("trunk", "features", "latents", "hyper"):
+            if len(getattr(self, name)) != LEVELS:
+                raise ConfigError(f"{name} needs three channel counts, got {getattr(self, name)}")
+        if self.padding not in ("edge", "zero"):
+            raise ConfigError(f"padding must be 'edge' or 'zero', not {shown(self.padding)}")
+        if len(self.thresholds) != 2 or not all(0 <= t <= LARGEST_NUMBER for t in self.thresholds):
+            raise ConfigError(
+                f"thresholds are two variances from 0 to {LARGEST_NUMBER:g}, "
+                f"not {shown(self.thresholds)}"
+            )
+        if self.distribution not in ("laplace", "gaussian"):
+            raise ConfigError(
+                f"distribution must be 'laplace' or 'gaussian', not {shown(self.distribution)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class PortableConfig:
+    """Everything that fixes a portable RDONet: every quality, and the same symbols on every device.
+
+    Attributes:
+      trunk: channels at 1/8 of the picture's size, in analysis and synthesis.
+      features: channels of the encoder and decoder features e and d of each LS-Unit, by level.
+      latents: channels of y, by level.
+      residual: hidden channels of the residual blocks at 1/8 and at each level.
+      finish: hidden channels of a residual block at 1/4 of the picture's size, the last step of the
+        synthesis: a filter of what the lapped stages put together. 0 for none.
+      nonlinearity: of the transforms: "residual" blocks, residual "gdn", or "none" (linear). The
+        last step is a residual block or none.
+      hyper: inner channels of the hyper-encoder.
+      hyper_latents: channels of z, by level.
+      embedding, conditioning, hidden: widths of the integer network of the priors: what a decoded
+        position is turned into, what z and the coarser levels are, and its hidden layers.
+      context: steps in which a level is decoded, 1, 2 (checkerboard) or 4.
+      knots: qualities at which gains and priors of z are given, equally spaced.
+      lmbdas: lambda at quality 0 and at quality 100; geometric in between.
+      distribution: of y and z given their priors, "laplace" or "gaussian".
+      thresholds: at each knot, the variances, in squared 8-bit grey levels of luma, above which a
+        64-block and a 32-block are split; geometric in between. Known to the encoder alone.
+    """
+
+    trunk: int = 96
+    features: Triple = (320, 128, 96)
+    latents: Triple = (320, 128, 96)
+    residual: tuple[int, int, int, int] = (96, 96, 64, 64)
+    finish: int = 0
+    nonlinearity: str = "residual"
+    hyper: int = 64
+    hyper_latents: Triple = (16, 16, 16)
+    embedding: int = 96
+    conditioning: int = 32
+    hidden: int = 128
+    context: int = 4
+    knots: int = 6
+    lmbdas: tuple[float, float] = (0.0002, 0.1)
+    distribution: str = "laplace"
+    thresholds: tuple[tuple[float, float], ...] = (
+        (67.0, 1340.0),
+        (19.0, 373.0),
+        (5.2, 104.0),
+        (1.45, 29.0),
+        (0.4, 8.0),
+        (0.11, 2.2),
+    )
+
+    def __post_init__(self) -> None:
+        groups = ("trunk", "features", "latents", "residual", "hyper", "hyper_latents")
+        _require_channels(self, (*groups, "embedding", "conditioning", "hidden"))
+        for name, count in (("features", 3), ("latents", 3), ("hyper_latents", 3), ("residual", 4)):
+            if len(getattr(self, name)) != count:
+                raise ConfigError(f"{name} needs {count} counts, got {getattr(self, name)}")
+        if any(y > e for y, e in zip(self.latents, self.features, strict=True)):
+            raise ConfigError(f"more latents {self.latents} than features {self.features}")
+        if not 0 <= self.finish <= MOST_CHANNELS:
+            raise ConfigError(
+                f"finish counts channels, 0 for none and at most {MOST_CHANNELS}, not {self.finish}"
+            )
+        if self.nonlinearity not in ("residual", "gdn", "none"):
+            raise ConfigError(
+                f"nonlinearity is 'residual', 'gdn' or 'none', not {shown(self.nonlinearity)}"
+            )
+        if self.context not in (1, 2, 4):
+            raise ConfigError(f"context takes 1, 2 or 4 steps, not {self.context}")
+        if not 2 <= self.knots <= MOST_KNOTS or len(self.thresholds) != self.knots:
+            raise ConfigError(
+                f"{self.knots} knots need as many pairs of thresholds, two at least and "
+                f"{MOST_KNOTS} at most"
+            )
+        numbers = f"from {SMALLEST_NUMBER:g} to {LARGEST_NUMBER:g}"
+        if not all(len(pair) == 2 and all(map(_is_usual, pair)) for pair in self.thresholds):
+            raise ConfigError(
+                f"thresholds are pairs of positive variances {numbers}, "
+                f"not {shown(self.thresholds)}"
+            )
+        if (
+            len(self.lmbdas) != 2
+            or not all(map(_is_usual, self.lmbdas))
+            or not self.lmbdas[0] < self.lmbdas[1]
+        ):
+            raise ConfigError(
+                f"lmbdas must be positive and rise, {numbers}, not {shown(self.lmbdas)}"
+            )
+        if self.distribution not in ("laplace", "gaussian"):
+            raise ConfigError(
+                f"distribution must be 'laplace' or 'gaussian', not {shown(self.distribution)}"
+            )
+
+    @property
+    def steps_of_quality(self) -> int:
+        """The largest number of the quality scale; 0 is the smallest."""
+        return QUALITY_SEGMENT * (self.knots - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceConfig:
+    """A coder of the literature that RDONet is compared with: one lambda, one level, no masks.
+
+    Attributes:
+      kind: "context" (Minnen et al. 2018: hyperprior and a causal 5×5 context), "hyperprior" (the
+        same without context) or "factorised" (Ballé et al.: no z at all).
+      trunk: channels of g_a at 1/2, 1/4 and 1/8 of the picture's size, N, N, N as published; g_s
+        mirrors them. Two numbers, at 1/4 and 1/8, make the transforms of Ballé et al. 2017: 9×9
+        with stride 4 first, and a GDN behind the last analysis stage.
+      latents: channels of y, M.
+      hyper: channels of z and of the hyper-encoder, N.
+      distribution: of y given its prior, "laplace" or "gaussian"; z has a density of its own.
+    """
+
+    kind: str = "context"
+    trunk: tuple[int, ...] = (192, 192, 192)
+    latents: int = 192
+    hyper: int = 192
+    distribution: str = "gaussian"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("context", "hyperprior", "factorised"):
+            raise ConfigError(
+                f"kind must be 'context', 'hyperprior' or 'factorised', not {shown(self.kind)}"
+            )
+        if len(self.trunk) not in (2, 3):
+            raise ConfigError(f"trunk has two or three channel counts, not {shown(self.trunk)}")
+        _require_channels(self, ("trunk", "latents", "hyper"))
+        if self.distribution not in ("laplace", "gaussian"):
+            raise ConfigError(
+                f"distribution must be 'laplace' or 'gaussian', not {shown(self.distribution)}"
+            )
+
+
+AnyConfig = ModelConfig | PortableConfig | ReferenceConfig
+
+
+def paper(**changes: Any) -> ModelConfig:
+    """The network of the papers, channel for channel: about 49 M parameters, 209 kMAC per pixel."""
+    return dataclasses.replace(ModelConfig(), **changes)
+
+
+def small(**changes: Any) -> ModelConfig:
+    """The same structure for CPUs: thin where the resolution is high, 8 M parameters."""
+    config = ModelConfig(
+        trunk=(16, 48, 96),
+        features=(128, 128, 128),
+        latents=(64, 64, 64),
+        hyper=(64, 64, 64),
+        hyper_latents=32,
+        padding="zero",
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def tiny(**changes: Any) -> ModelConfig:
+    """A few channels everywhere: compiles in seconds, for tests and for trying commands out."""
+    config = ModelConfig(
+        trunk=(8, 12, 16),
+        features=(16, 16, 16),
+        latents=(8, 8, 8),
+        hyper=(8, 8, 8),
+        hyper_latents=4,
+        prior_hidden=2,
+        padding="zero",
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def standard(**changes: Any) -> PortableConfig:
+    """The portable network that people use: every quality, 5.9 M parameters."""
+    config = PortableConfig(
+        finish=32,
+        lmbdas=(0.0004, 0.16),
+        thresholds=(
+            (23.0, 575.0),
+            (6.5, 215.0),
+            (1.8, 78.0),
+            (0.73, 31.0),
+            (0.46, 15.0),
+            (0.37, 7.5),
+        ),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def mini(**changes: Any) -> PortableConfig:
+    """A portable network of a few channels, for tests and for trying commands out."""
+    config = PortableConfig(
+        trunk=12,
+        features=(16, 16, 16),
+        latents=(16, 12, 8),
+        residual=(8, 8, 8, 8),
+        finish=4,
+        hyper=8,
+        hyper_latents=(4, 4, 4),
+        embedding=12,
+        conditioning=4,
+        hidden=12,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def mbt2018(**changes: Any) -> ReferenceConfig:
+    """Minnen et al. 2018 with its context model, at N = M = 192: 13.2 M parameters."""
+    return dataclasses.replace(ReferenceConfig(), **changes)
+
+
+def mbt2018_mean(**changes: Any) -> ReferenceConfig:
+    """Its variant without a context model, at CompressAI's widths of the lower rates."""
+    config = ReferenceConfig(kind="hyperprior", trunk=(128, 128, 128), latents=192, hyper=128)
+    return dataclasses.replace(config, **changes)
+
+
+def bmshj2018_factorised(**changes: Any) -> ReferenceConfig:
+    """The factorised prior of Ballé et al. 2018, at CompressAI's widths of the lower rates."""
+    config = ReferenceConfig(kind="factorised", trunk=(128, 128, 128), latents=192)
+    return dataclasses.replace(config, **changes)
+
+
+def balle2017(**changes: Any) -> ReferenceConfig:
+    """Ballé et al. 2017 with its own three-stage transforms."""
+    config = ReferenceConfig(kind="factorised", trunk=(128, 128), latents=128)
+    return dataclasses.replace(config, **changes)
+
+
+def mbt2018_small(**changes: Any) -> ReferenceConfig:
+    """Minnen et al. 2018 with the trunk and as many parameters as `small`: 7.8 M."""
+    config = ReferenceConfig(trunk=(16, 48, 96), latents=192, hyper=160)
+    return dataclasses.replace(config, **changes)
+
+
+def mbt2018_tiny(**changes: Any) -> ReferenceConfig:
+    """Minnen et al. 2018 with the trunk and about as many parameters as `tiny`."""
+    config = ReferenceConfig(trunk=(8, 12, 16), latents=24, hyper=16)
+    return dataclasses.replace(config, **changes)
+
+
+PRESETS: Mapping[str, Callable[..., AnyConfig]] = {
+    "standard": standard,
+    "paper": paper,
+    "small": small,
+    "tiny": tiny,
+    "mini": mini,
+    "mbt2018": mbt2018,
+    "mbt2018-mean": mbt2018_mean,
+    "bmshj2018-factorised": bmshj2018_factorised,
+    "balle2017": balle2017,
+    "mbt2018-small": mbt2018_small,
+    "mbt2018-tiny": mbt2018_tiny,
+}
+
+
+def with_thresholds(model: AnyConfig, numbers: Sequence[float]) -> AnyConfig:
+    """The model with other thresholds: T64 T32, for a portable one such a pair for every knot.
+
+    Raises `ConfigError` for another number of them, and for a model that has no masks.
+    """
+    if isinstance(model, ReferenceConfig):
+        raise ConfigError("a reference coder has no masks, so no thresholds either")
+    if isinstance(model, ModelConfig):
+        return dataclasses.replace(model, thresholds=tuple(numbers))
+    if len(numbers) != 2 * model.knots:
+        raise ConfigError(f"a portable model has {model.knots} pairs of thresholds")
+    pairs = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    return dataclasses.replace(model, thresholds=pairs)
+
+
+def preset(name: str, **changes: Any) -> AnyConfig:
+    """The preset `name` with fields changed. Raises `ConfigError` for an unknown name."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name](**changes)
+
+
+def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
+    """A config dataclass from JSON values: lists become tuples.
+
+    Raises `ConfigError` for names and types that do not belong there, whatever JSON they are.
+    """
+    if complaint := json_values.complaint(cls, values):
+        raise ConfigError(complaint)
+    return cls(**{name: _tupled(value) for name, value in values.items()})
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
+def model_from_dict(values: Mapping[str, Any]) -> AnyConfig:
+    """A model's configuration from JSON values: portable ones have knots, references a kind.
+
+    Raises `ConfigError` as `from_dict` does.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"a configuration is an object with named values, not {shown(values)}")
+    if "kind" in values:
+        return from_dict(ReferenceConfig, values)
+    return from_dict(PortableConfig if "knots" in values else ModelConfig, values)

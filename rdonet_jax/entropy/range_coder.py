@@ -1,0 +1,377 @@
+"""Range coders behind an interface of two functions: symbols + table indices <-> bytes.
+
+`encode` takes all runs, `decoder` gives them back one by one, so that a decoder can look at what
+it has before it asks for more. Any int32 symbol codes exactly: what a table does not hold is sent
+as its escape entry, followed at the end of the run by how far outside the symbol lies.
+
+A range coder behind this interface (a row of _BACKENDS) sees only entries of integer tables, so
+all of them code the same symbols by the same tables and escapes, into bytes of their own.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+import constriction
+import numpy as np
+
+from rdonet_jax.entropy import tfc
+from rdonet_jax.entropy.distributions import PRECISION, TOTAL, CdfTables
+
+Run = tuple[np.ndarray, np.ndarray]
+
+_AT_ONCE = 2**18
+_ESCAPES_AT_ONCE = 2**12
+
+# Numbers of the coders in the header of a file, and the way back.
+CODERS = {"constriction": 1, "tfc": 2}
+NAMES = {number: name for name, number in CODERS.items()}
+
+# Escapes, an Exp-Golomb code of order m (see _order): the excess e >= 0 over the table's end plus
+# 2**m has 1 + m + n bits. n, in unary where probable, is coded by this table; then come a flag
+# for "below the table" and the m + n bits under the leading one, highest first, all equiprobable.
+_CLASSES = 33
+_CLASS_COUNTS = [1 << (15 - n) for n in range(11)] + [11] + [1] * 21
+_CLASS_CDF = np.concatenate([[0], np.cumsum(_CLASS_COUNTS)]).astype(np.int32)
+ESCAPE_CLASS_BITS = (PRECISION - np.log2(_CLASS_COUNTS)).astype(np.float32)
+"""What the class of an escape costs, by class."""
+
+_BIT_CDF = np.array([0, TOTAL // 2, TOTAL], np.int32)
+
+
+class CoderError(ValueError):
+    """The bytes are not what `encode` writes."""
+
+
+class MissingCoderError(Exception):
+    """A range coder that is not installed; the message says what to install."""
+
+
+def encode(runs: Iterable[Run], tables: CdfTables, name: str = "constriction") -> bytes:
+    """Code runs of (symbols, table indices), both 1-D integer arrays of equal length.
+
+    Raises ValueError for anything else, for symbols that are no int32, for symbols outside a table
+    when the tables have no escape, and for a name that is not in CODERS; MissingCoderError as
+    `require` does.
+    """
+    encode_entries, _ = _backend(name)
+    return encode_entries(_entry_runs(runs, tables), _entry_tables(tables))
+
+
+def decoder(
+    data: bytes,
+    tables: CdfTables,
+    name: str = "constriction",
+    most_beyond: float = math.inf,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """take(indices) -> the symbols of the next run, int32, given the run's table indices.
+
+    Never more work than the indices ask for, whatever the bytes are. Bytes past the end count as
+    zeros, so a truncated stream may decode to wrong symbols: the container's checksum is what
+    finds that. Raises CoderError, here or in take, when the bytes cannot come from `encode`, or
+    the symbols so far cost `most_beyond` bits more than there are, and MissingCoderError as
+    `require` does.
+    """
+    _, entry_decoder = _backend(name)
+    if data.endswith(b"\0"):
+        raise CoderError("the coded data ends in a needless zero byte")
+    take_entries = entry_decoder(data, _entry_tables(tables))
+    if most_beyond < math.inf:
+        most_bits = 8 * len(data) + most_beyond
+        take_entries = _within(take_entries, _entry_tables(tables), most_bits)
+
+    def take(indices: np.ndarray) -> np.ndarray:
+        indices = _checked_indices(indices, tables)
+        symbols = take_entries(indices)
+        escaped: list[np.ndarray] = []
+        for part in _parts(len(indices)):
+            entries, tables_of = symbols[part], indices[part]
+            if tables.has_escape:
+                escaped.append(np.flatnonzero(entries == _escapes(tables)[tables_of]) + part.start)
+            symbols[part] = entries + _offsets(tables)[tables_of]
+        places = np.concatenate([np.empty(0, np.int64), *escaped])
+        if places.size:
+            beyond = _take_escapes(take_entries, indices[places], tables)
+            if beyond.min() < -(2**31) or beyond.max() >= 2**31:
+                raise CoderError("an escaped symbol does not fit in 32 bits")
+            symbols[places] = beyond
+        return symbols
+
+    return take
+
+
+def _within(
+    take_entries: Callable[[np.ndarray], np.ndarray], tables: CdfTables, most_bits: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """`take_entries` until its entries cost more than so many bits; CoderError from then on."""
+    starts, bits = _entry_bits(tables)
+    left = most_bits
+
+    def take(indices: np.ndarray) -> np.ndarray:
+        nonlocal left
+        entries = take_entries(indices)
+        for part in _parts(len(indices)):
+            left -= bits[starts[indices[part]] + entries[part]].sum(dtype=np.float64)
+        if left < 0:
+            raise CoderError("it ends long before its last symbol")
+        return entries
+
+    return take
+
+
+@functools.lru_cache(maxsize=16)
+def _entry_bits(tables: CdfTables) -> tuple[np.ndarray, np.ndarray]:
+    """Where each table's entries begin in one list of all, and what each entry costs."""
+    lengths = [len(cdf) - 1 for cdf in tables.cdfs]
+    counts = np.concatenate([np.diff(cdf) for cdf in tables.cdfs])
+    starts = np.cumsum(lengths) - lengths
+    return starts, (PRECISION - np.log2(counts)).astype(np.float32)
+
+
+def require(name: str) -> None:
+    """Raises MissingCoderError when a coder of CODERS is not installed."""
+    if name != "tfc":
+        return
+    try:
+        tfc.load()
+    except tfc.LoadError as error:
+        raise MissingCoderError(
+            f"the range coder {name} needs TensorFlow Compression, which {error}: "
+            "pip install 'rdonet-jax[tfc]', on Python 3.11 or 3.12"
+        ) from error
+
+
+def _backend(name: str) -> tuple[Callable, Callable]:
+    if name not in _BACKENDS:
+        raise ValueError(f"unknown range coder {name!r}, expected one of {tuple(CODERS)}")
+    require(name)
+    return _BACKENDS[name]
+
+
+def _entry_runs(runs: Iterable[Run], tables: CdfTables) -> Iterator[Run]:
+    """Runs of symbols as runs of table entries; a run with escapes is followed by two for those."""
+    for symbols, indices in runs:
+        indices = _checked_indices(indices, tables)
+        symbols = _checked_symbols(symbols, indices)
+        entries = np.empty(len(symbols), np.int32)
+        found: list[np.ndarray] = []
+        for part in _parts(len(symbols)):
+            escape = _escapes(tables)[indices[part]]
+            distances = symbols[part] - _offsets(tables)[indices[part]]
+            outside = (distances < 0) | (distances >= escape)
+            entries[part] = np.where(outside, escape, distances)
+            found.append(np.flatnonzero(outside) + part.start)
+        escaped = np.concatenate([np.empty(0, np.int64), *found])
+        if escaped.size and not tables.has_escape:
+            raise ValueError("a symbol lies outside its table, and the tables have no escape")
+        yield entries, indices
+        if escaped.size:
+            values = symbols[escaped].astype(np.int64)
+            yield from _escape_runs(values, indices[escaped], tables)
+
+
+def _parts(count: int) -> Iterator[slice]:
+    """A run's symbols in parts: a picture's may be many, and wide integers take much memory."""
+    for first in range(0, count, _AT_ONCE):
+        yield slice(first, min(first + _AT_ONCE, count))
+
+
+def _escape_runs(symbols: np.ndarray, indices: np.ndarray, tables: CdfTables) -> Iterator[Run]:
+    first = _offsets(tables)[indices]
+    below = symbols < first
+    excess = np.where(below, first - 1 - symbols, symbols - first - _escapes(tables)[indices])
+    order = escape_orders(tables)[indices]
+    value = excess + (1 << order)
+    width = np.frexp(value.astype(np.float64))[1] - 1
+    yield width - order, np.full(len(width), _class_table(tables))
+    shifts, _ = _bit_layout(width + 1)
+    payload = value + (below.astype(np.int64) - 1 << width)
+    bits = np.repeat(payload, width + 1) >> shifts & 1
+    yield bits, np.full(len(bits), _bit_table(tables))
+
+
+def _take_escapes(take_entries, indices: np.ndarray, tables: CdfTables) -> np.ndarray:
+    orders = escape_orders(tables)[indices]
+    widths = orders + take_entries(np.full(len(indices), _class_table(tables)))
+    found = np.empty(len(indices), np.int64)
+    for first in range(0, len(indices), _ESCAPES_AT_ONCE):
+        part = slice(first, first + _ESCAPES_AT_ONCE)
+        found[part] = _take_payloads(
+            take_entries, indices[part], orders[part], widths[part], tables
+        )
+    return found
+
+
+def _take_payloads(
+    take_entries, indices: np.ndarray, orders: np.ndarray, widths: np.ndarray, tables: CdfTables
+) -> np.ndarray:
+    """The symbols of escapes whose bits come next, given how many."""
+    shifts, starts = _bit_layout(widths + 1)
+    bits = take_entries(np.full(len(shifts), _bit_table(tables)))
+    payload = np.add.reduceat(bits << shifts, starts)
+    below = payload >> widths
+    excess = payload - (below << widths) + (1 << widths) - (1 << orders)
+    first = _offsets(tables)[indices]
+    return np.where(below, first - 1 - excess, first + _escapes(tables)[indices] + excess)
+
+
+def _bit_layout(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For numbers of the given bit lengths (>= 1) in a row: each bit's shift, each first bit."""
+    ends = np.cumsum(lengths)
+    return np.repeat(ends, lengths) - 1 - np.arange(ends[-1]), ends - lengths
+
+
+def _checked_indices(indices, tables: CdfTables) -> np.ndarray:
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or indices.dtype.kind not in "iu":
+        raise ValueError("table indices must be a 1-D integer array")
+    if indices.size and (indices.min() < 0 or indices.max() >= len(tables.cdfs)):
+        raise ValueError("a table index is out of range")
+    return indices
+
+
+def _checked_symbols(symbols, indices: np.ndarray) -> np.ndarray:
+    symbols = np.asarray(symbols)
+    if symbols.shape != indices.shape or symbols.dtype.kind not in "iu":
+        raise ValueError("symbols must be an integer array as long as their table indices")
+    if symbols.size and (symbols.min() < -(2**31) or symbols.max() >= 2**31):
+        raise ValueError("a symbol does not fit in 32 bits")
+    return symbols
+
+
+@functools.lru_cache(maxsize=16)
+def _offsets(tables: CdfTables) -> np.ndarray:
+    return np.array(tables.offsets, np.int64)
+
+
+@functools.lru_cache(maxsize=16)
+def _escapes(tables: CdfTables) -> np.ndarray:
+    """Per table: number of the symbols it holds, which is the escape entry if there is one."""
+    return np.array([len(c) - 1 - tables.has_escape for c in tables.cdfs], np.int64)
+
+
+@functools.lru_cache(maxsize=16)
+def escape_orders(tables: CdfTables) -> np.ndarray:
+    """Order m of the escape code per table: 2**m is near the median excess over a Laplace table."""
+    return np.array([max(0, (len(c) - 1).bit_length() - 5) for c in tables.cdfs], np.int64)
+
+
+@functools.lru_cache(maxsize=16)
+def _entry_tables(tables: CdfTables) -> CdfTables:
+    """All tables that entries are coded by: those of symbols, then of escapes, see _class_table."""
+    cdfs = (*tables.cdfs, _CLASS_CDF, _BIT_CDF)
+    return CdfTables(cdfs, (0,) * len(cdfs), False)
+
+
+def _class_table(tables: CdfTables) -> int:
+    return len(tables.cdfs)
+
+
+def _bit_table(tables: CdfTables) -> int:
+    return len(tables.cdfs) + 1
+
+
+# constriction: RangeEncoder and RangeDecoder with 32-bit words, a 64-bit state and probabilities
+# of 24 bits. Categorical(w, perfect=False) makes the lower cumulative of entry i the integer
+#     trunc((w[0] + ... + w[i-1]) * ((2**24 - len(w)) / sum(w))) + i,
+# in float64. With w = count * 2**8 - 1 the weights sum to 2**24 - len(w): the factor is exactly
+# 1, all numbers are integers below 2**24, and the model is exactly the table's cumulative counts
+# times 2**8. No rounding takes place, so no platform can differ.
+
+
+@functools.lru_cache(maxsize=16)
+def _models(tables: CdfTables) -> tuple:
+    return tuple(
+        constriction.stream.model.Categorical(constriction_weights(c), perfect=False)
+        for c in tables.cdfs
+    )
+
+
+def constriction_weights(cdf: np.ndarray) -> np.ndarray:
+    """The float64 weights for which constriction's 24-bit model equals the 16-bit table."""
+    return np.diff(cdf).astype(np.float64) * (1 << (24 - PRECISION)) - 1
+
+
+def _groups(indices: np.ndarray, count: int) -> list[tuple[int, slice]]:
+    """For each table in use its slice of the run, when that is sorted by table."""
+    lengths = sum((np.bincount(indices[p], minlength=count) for p in _parts(len(indices))), 0)
+    ends = np.cumsum(np.broadcast_to(lengths, count))
+    used = np.flatnonzero(lengths)
+    return [(int(t), slice(ends[t] - lengths[t], ends[t])) for t in used]
+
+
+def _by_table(
+    indices: np.ndarray, groups: list[tuple[int, slice]]
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """How to sort a run by table, stably: (part of the run, order in that, places when sorted)."""
+    count = 1 + max((table for table, _ in groups), default=0)
+    following = np.zeros(count, np.int64)
+    for table, part in groups:
+        following[table] = part.start
+    for part in _parts(len(indices)):
+        tables_of = indices[part].astype(np.uint16)
+        order = np.argsort(tables_of, kind="stable")
+        lengths = np.bincount(tables_of, minlength=count)
+        shifts = following - (np.cumsum(lengths) - lengths)
+        yield part, order, np.arange(len(order)) + np.repeat(shifts, lengths)
+        following += lengths
+
+
+def _constriction_encode(runs: Iterable[Run], tables: CdfTables) -> bytes:
+    models = _models(tables)
+    encoder = constriction.stream.queue.RangeEncoder()
+    for entries, indices in runs:
+        groups = _groups(indices, len(models))
+        sorted_entries = np.empty(len(entries), np.int32)
+        for part, order, places in _by_table(indices, groups):
+            sorted_entries[places] = entries[part][order]
+        for table, part in groups:
+            encoder.encode(sorted_entries[part], models[table])
+    return _shortest(encoder)
+
+
+def _shortest(encoder) -> bytes:
+    """The shortest bytes that, followed by zeros, lie in the encoder's final interval."""
+    words = encoder.get_compressed().astype(">u4").tobytes()
+    if not words:
+        return b""
+    position, (lower, extent) = encoder.pos()
+    bits = 32 * position + 64
+    inside = int.from_bytes(words, "big") << (bits - 8 * len(words))
+    low = inside - (inside - lower) % 2**64
+    shift = 0
+    while shift < 64 and _round_up(low, shift + 8) < low + extent:
+        shift += 8
+    return _round_up(low, shift).to_bytes(bits // 8, "big").rstrip(b"\0")
+
+
+def _round_up(number: int, bits: int) -> int:
+    return -(-number >> bits) << bits
+
+
+def _constriction_decoder(data: bytes, tables: CdfTables) -> Callable[[np.ndarray], np.ndarray]:
+    models = _models(tables)
+    words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
+    range_decoder = constriction.stream.queue.RangeDecoder(words)
+
+    def take(indices: np.ndarray) -> np.ndarray:
+        groups = _groups(indices, len(models))
+        sorted_entries = np.empty(len(indices), np.int32)
+        for table, part in groups:
+            try:
+                sorted_entries[part] = range_decoder.decode(models[table], part.stop - part.start)
+            except AssertionError as error:
+                raise CoderError("the coded data is invalid") from error
+        entries = np.empty(len(indices), np.int32)
+        for part, order, places in _by_table(indices, groups):
+            entries[part][order] = sorted_entries[places]
+        return entries
+
+    return take
+
+
+# Per coder: (runs of entries, tables) -> bytes, and (bytes, tables) -> take(indices) -> entries.
+_BACKENDS = {
+    "constriction": (_constriction_encode, _constriction_decoder),
+    "tfc": (tfc.encode_entries, tfc.entry_decoder),
+}

@@ -1,0 +1,268 @@
+"""Everyday codecs to compare with: whole files in memory, by Pillow and its plug-ins.
+
+Every anchor is a table entry: Pillow's format, the options that stay, the knob that is turned, and
+what has to be installed. Rates are those of the whole file and quality is measured as for our own
+models, so the curves stand in one table.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import io
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL
+from PIL import Image, features
+from tqdm import tqdm
+
+from rdonet_jax.evaluation import curves, measures
+from rdonet_jax.evaluation.curves import Curve, Point
+from rdonet_jax.evaluation.measures import EvaluationError, Picture
+from rdonet_jax.evaluation.results import Row
+
+Options = Mapping[str, Any]
+Progress = Callable[[str, Point], None]
+
+
+class MissingAnchorError(ValueError):
+    """A codec that is not installed here; the message says what would bring it."""
+
+
+class Plugin(NamedTuple):
+    """What teaches Pillow a format."""
+
+    package: str  # on PyPI
+    module: str
+    register: str = ""  # to be called; nothing where importing is enough
+
+
+class Anchor(NamedTuple):
+    """An everyday codec and how it is used here."""
+
+    label: str
+    format: str  # Pillow's name
+    fixed: Options  # of Image.save
+    knob: str  # what turns rate into quality
+    ladder: Sequence[int]  # the knob's settings for a curve, by rising rate
+    range: range  # all of them, by rising rate
+    feature: str = ""  # that Pillow must have been built with, and whose version counts
+    plugin: Plugin | None = None
+    in_list: bool = False  # whether Pillow takes the knob's setting in a list
+
+
+HEIF = Plugin("pillow-heif", "pillow_heif", "register_heif_opener")
+JXL = Plugin("pillow-jxl-plugin", "pillow_jxl")
+
+QUALITIES = range(101)
+AVIF = {"speed": 4, "subsampling": "4:4:4"}
+AVIF_LADDER = (2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 88, 94)
+
+ANCHORS: Mapping[str, Anchor] = {
+    "jpeg": Anchor(
+        "JPEG", "JPEG", {"subsampling": "4:2:0", "optimize": True},
+        "quality", (4, 6, 8, 10, 15, 20, 30, 40, 50, 60, 70, 80, 85, 90, 93), range(1, 96),
+        feature="jpg",
+    ),
+    "webp": Anchor(
+        "WebP", "WEBP", {"method": 6},
+        "quality", (0, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95), QUALITIES,
+        feature="webp",
+    ),
+    "jpeg2000": Anchor(
+        "JPEG 2000", "JPEG2000", {"quality_mode": "rates", "irreversible": True, "mct": 1},
+        "quality_layers", (480, 360, 240, 160, 110, 80, 56, 40, 28, 20, 14, 10, 8),
+        range(800, 3, -1), feature="jpg_2000", in_list=True,
+    ),
+    "avif": Anchor(
+        "AVIF", "AVIF", {**AVIF, "advanced": {"tune": "psnr"}},
+        "quality", AVIF_LADDER, QUALITIES, feature="avif",
+    ),
+    "avif-iq": Anchor(
+        "AVIF (tune=iq)", "AVIF", {**AVIF, "advanced": {"tune": "iq"}},
+        "quality", AVIF_LADDER, QUALITIES, feature="avif",
+    ),
+    "hevc": Anchor(
+        "HEVC intra", "HEIF",
+        {"chroma": "444", "enc_params": {"preset": "slow", "tune": "psnr"}},
+        "quality", (0, 6, 16, 26, 36, 46, 56, 66, 76), QUALITIES, plugin=HEIF,
+    ),
+    "jxl": Anchor(
+        "JPEG XL", "JXL", {"effort": 7},
+        "quality", (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 88, 94), range(1, 100), plugin=JXL,
+    ),
+}  # fmt: skip
+
+
+class Coded(NamedTuple):
+    """A picture's file and what is in it."""
+
+    size: int  # bytes
+    decoded: np.ndarray  # uint8 [H, W, 3]
+    encoding_time: float  # seconds
+    decoding_time: float
+
+
+def require(name: str) -> Anchor:
+    """The anchor of this name, ready to be used.
+
+    Raises `MissingAnchorError` when Pillow has not what it takes.
+    """
+    anchor = ANCHORS[name]
+    if anchor.plugin is not None:
+        plugin = anchor.plugin
+        try:
+            module = importlib.import_module(plugin.module)
+        except ImportError as error:
+            raise MissingAnchorError(f"{name}: needs the package {plugin.package}") from error
+        if plugin.register:
+            getattr(module, plugin.register)()
+    elif anchor.feature not in features.get_supported():
+        raise MissingAnchorError(f"{name}: this Pillow ({PIL.__version__}) cannot write it")
+    return anchor
+
+
+def available(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Which of the anchors can be used here, and a sentence about each of the others."""
+    found, missing = [], []
+    for name in names:
+        try:
+            require(name)
+            found.append(name)
+        except MissingAnchorError as error:
+            missing.append(str(error))
+    return found, missing
+
+
+def versions(anchor: Anchor) -> str:
+    """The software that codes: Pillow, and the library or plug-in behind it."""
+    words = f"Pillow {PIL.__version__}"
+    if anchor.plugin is not None:
+        package = anchor.plugin.package
+        words += f", {package} {importlib.metadata.version(package)}"
+        module = importlib.import_module(anchor.plugin.module)
+        if hasattr(module, "libheif_info"):
+            words += f", {module.libheif_info()['HEIF']}"
+        return words
+    if anchor.feature == "jpg" and features.check("libjpeg_turbo"):
+        return f"{words}, libjpeg-turbo {features.version('libjpeg_turbo')}"
+    return f"{words}, {anchor.label.split(' (')[0]} library {features.version(anchor.feature)}"
+
+
+def encode(anchor: Anchor, picture: np.ndarray, setting: int) -> bytes:
+    """The file of a picture uint8 [H, W, 3]. Raises `EvaluationError` when the codec refuses."""
+    file = io.BytesIO()
+    knob = {anchor.knob: [setting] if anchor.in_list else setting}
+    try:
+        Image.fromarray(picture).save(file, anchor.format, **anchor.fixed, **knob)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise EvaluationError(f"{anchor.label}: cannot code a picture: {error}") from error
+    return file.getvalue()
+
+
+def code(anchor: Anchor, picture: np.ndarray, setting: int) -> Coded:
+    """A picture uint8 [H, W, 3] through the codec and back."""
+    began = time.perf_counter()
+    data = encode(anchor, picture, setting)
+    coded = time.perf_counter()
+    decoded = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    return Coded(len(data), decoded, coded - began, time.perf_counter() - coded)
+
+
+def curve(
+    name: str,
+    pictures: Sequence[Picture],
+    bpp: tuple[float, float] = (0.0, math.inf),
+    report: Progress = lambda name, point: None,
+) -> Curve:
+    """The anchor's curve over the pictures, over a range of mean rates.
+
+    That is its ladder from the last rung at or below the range to the first one at or above it.
+    Raises `MissingAnchorError` as `require` does.
+    """
+    anchor = require(name)
+    known: dict[int, Point] = {}
+
+    def rung(at: int) -> Point:
+        if at not in known:
+            known[at] = _point(anchor, pictures, anchor.ladder[at])
+        return known[at]
+
+    first = last_below(lambda at: rung(at).mean.bpp, len(anchor.ladder), bpp[0])
+    points = []
+    for at in range(first, len(anchor.ladder)):
+        points.append(rung(at))
+        report(name, points[-1])
+        if points[-1].mean.bpp >= bpp[1]:
+            break
+    return Curve(name, description(anchor, len(pictures)), tuple(points), settings(anchor))
+
+
+def description(anchor: Anchor, count: int) -> str:
+    """What the numbers are, on one line."""
+    options = ", ".join(f"{key}={_words(value)}" for key, value in anchor.fixed.items())
+    return (
+        f"whole {anchor.label} files; {options}, {anchor.knob} varied; {versions(anchor)}; "
+        f"mean over pictures: {count}"
+    )
+
+
+def settings(anchor: Anchor) -> dict[str, Any]:
+    """What fixes the numbers beside the knob's setting."""
+    return {
+        "rate": "real files",
+        "label": anchor.label,
+        "software": versions(anchor),
+        "options": dict(anchor.fixed),
+        "varied": anchor.knob,
+    }
+
+
+def at_rate(anchor: Anchor, picture: np.ndarray, size: int) -> tuple[int, Coded]:
+    """The setting by which a picture's file comes closest to `size` bytes, and that file.
+
+    Closest by ratio, found by bisection over the settings, since rates rise with them.
+    """
+    sizes: dict[int, int] = {}
+
+    def size_at(at: int) -> float:
+        if at not in sizes:
+            sizes[at] = len(encode(anchor, picture, anchor.range[at]))
+        return sizes[at]
+
+    below = last_below(size_at, len(anchor.range), size)
+    nearby = [at for at in (below, below + 1) if at < len(anchor.range)]
+    best = min(nearby, key=lambda at: abs(math.log(size_at(at) / size)))
+    return anchor.range[best], code(anchor, picture, anchor.range[best])
+
+
+def last_below(value: Callable[[int], float], count: int, limit: float) -> int:
+    """The last of `count` rising values that is not over the limit; the first if all are."""
+    low, high = 0, count
+    while high - low > 1:
+        middle = (low + high) // 2
+        if limit <= 0 or value(middle) > limit:
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def _point(anchor: Anchor, pictures: Sequence[Picture], setting: int) -> Point:
+    rows = []
+    for name, pixels in tqdm(pictures, delay=5, leave=False, desc=anchor.label):
+        coded = code(anchor, pixels, setting)
+        seen = measures.measure(pixels, coded.decoded)
+        bpp = measures.bits_per_pixel(coded.size, pixels)
+        rows.append(Row(name, bpp, *seen, coded.encoding_time, coded.decoding_time))
+    return curves.point(setting, rows)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{key}={_words(part)}" for key, part in value.items()) + ")"
+    return str(value)

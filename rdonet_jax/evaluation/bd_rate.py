@@ -1,0 +1,201 @@
+"""Bjøntegaard rates between curves: over the set, and picture by picture.
+
+How much more rate (negative: less) a codec takes than a reference at equal quality, in percent:
+log rates interpolated over the quality by Akima's method, averaged over the qualities that both
+curves reach (package `bjontegaard`). Quality is PSNR, or MS-SSIM as -10 log10(1 - MS-SSIM), both
+in dB. Curves that share too little of their qualities are refused, since the average would say
+nothing about the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rdonet_jax.evaluation import curves
+from rdonet_jax.evaluation.curves import Curve
+from rdonet_jax.evaluation.results import Row
+
+METRICS = {"psnr": "PSNR", "ms_ssim": "MS-SSIM"}
+"""Fields of `Row`, and what they are called."""
+
+LEAST_OVERLAP = 0.5
+"""Of the smaller of two ranges of quality that both curves must reach."""
+
+LEAST_POINTS = 4
+"""Of a curve, by convention."""
+
+
+class BdRateError(ValueError):
+    """Curves that no Bjøntegaard rate can be given for; the message says why."""
+
+
+class Line(NamedTuple):
+    """A curve in one metric, by rising rate and quality."""
+
+    rate: tuple[float, ...]  # bits per pixel
+    quality: tuple[float, ...]  # dB
+
+
+class BdRate(NamedTuple):
+    """A Bjøntegaard rate and what it is the mean over."""
+
+    percent: float
+    low: float  # dB; the qualities that both curves reach
+    high: float
+    overlap: float  # those as a part of the smaller of the two ranges
+
+
+class Comparison(NamedTuple):
+    """A codec against the reference in one metric."""
+
+    metric: str  # of METRICS
+    over_set: BdRate | None  # of the curves of means
+    pictures: dict[str, BdRate]
+    refused: dict[str, str]  # by picture, or "set", why there is none
+
+    def extremes(self) -> tuple[tuple[str, float], tuple[str, float], float] | None:
+        """The best and the worst picture with their percentages, and the average of all."""
+        if not self.pictures:
+            return None
+        ranked = sorted((found.percent, name) for name, found in self.pictures.items())
+        average = math.fsum(percent for percent, _ in ranked) / len(ranked)
+        (best, best_name), (worst, worst_name) = ranked[0], ranked[-1]
+        return (best_name, best), (worst_name, worst), average
+
+
+def decibels(row: Row, metric: str) -> float | None:
+    """A row's quality in dB; None where it has none, or an infinite one."""
+    value = getattr(row, metric)
+    if metric == "psnr" or value is None:
+        return value
+    return None if value >= 1 else -10 * math.log10(1 - value)
+
+
+def line(rows: Sequence[Row], metric: str) -> Line:
+    """The line through points in any order.
+
+    A point that is no better than a cheaper one is left out: no-one would use it, and it has no
+    place on a curve that rises. Raises `BdRateError` when fewer than `LEAST_POINTS` remain.
+    """
+    known = ((row.bpp, decibels(row, metric)) for row in rows)
+    rising: list[tuple[float, float]] = []
+    for rate, quality in sorted(
+        (point for point in known if point[1] is not None), key=lambda p: (p[0], -p[1])
+    ):
+        if not rising or quality > rising[-1][1]:
+            rising.append((rate, quality))
+    if len(rising) < LEAST_POINTS:
+        raise BdRateError(
+            f"{len(rising)} points on a rising curve, but at least {LEAST_POINTS} are needed"
+        )
+    return Line(*map(tuple, zip(*rising, strict=True)))
+
+
+def bd_rate(tested: Line, reference: Line, least_overlap: float = LEAST_OVERLAP) -> BdRate:
+    """The Bjøntegaard rate of a codec against a reference.
+
+    Raises `BdRateError` when less than `least_overlap` of the smaller range is common to both.
+    """
+    low = max(tested.quality[0], reference.quality[0])
+    high = min(tested.quality[-1], reference.quality[-1])
+    smaller = min(one.quality[-1] - one.quality[0] for one in (tested, reference))
+    overlap = max(0.0, high - low) / smaller
+    if overlap < least_overlap or overlap == 0:
+        raise BdRateError(
+            f"{tested.quality[0]:.2f} to {tested.quality[-1]:.2f} dB and "
+            f"{reference.quality[0]:.2f} to {reference.quality[-1]:.2f} dB have {overlap:.0%} of "
+            f"the smaller range in common, but {least_overlap:.0%} are needed"
+        )
+    percent = _package()(
+        reference.rate, reference.quality, tested.rate, tested.quality,
+        method="akima", require_matching_points=False, min_overlap=0,
+    )  # fmt: skip
+    return BdRate(float(percent), low, high, overlap)
+
+
+def compare(tested: Curve, reference: Curve, metric: str) -> Comparison:
+    """A codec against the reference, over the set and for every picture that both know.
+
+    Raises `BdRateError` when one rate is estimated and the other is not, or when both know their
+    pictures and these are not the same.
+    """
+    if curves.is_estimate(tested) != curves.is_estimate(reference):
+        raise BdRateError("estimated rates are not compared with those of files")
+    by_picture = [_by_picture(curve) for curve in (tested, reference)]
+    names = [set(rows) for rows in by_picture]
+    if all(names) and names[0] != names[1]:
+        odd = sorted(names[0] ^ names[1])
+        raise BdRateError(f"the pictures differ: {odd[0]} is not in both")
+    pictures: dict[str, BdRate] = {}
+    refused: dict[str, str] = {}
+    for name in sorted(names[0] & names[1]):
+        try:
+            pictures[name] = _between(*(rows[name] for rows in by_picture), metric)
+        except BdRateError as error:
+            refused[name] = str(error)
+    over_set = None
+    try:
+        over_set = _between(*([p.mean for p in c.points] for c in (tested, reference)), metric)
+    except BdRateError as error:
+        refused["set"] = str(error)
+    return Comparison(metric, over_set, pictures, refused)
+
+
+def table(measured: Sequence[Curve], reference: Curve) -> Iterator[str]:
+    """Lines of the rates of all curves but the reference, against it, and of refusals by name.
+
+    Raises `BdRateError` when the package is missing.
+    """
+    _package()
+    width = max(len(curve.name) for curve in measured)
+    head = ("set", "best", "worst", "average", "pictures", "overlap")
+    yield f"Bjøntegaard rates against {reference.name}"
+    yield " " * (width + 9) + "".join(f"{title:>10}" for title in head)
+    for curve in measured:
+        for metric, word in METRICS.items() if curve is not reference else ():
+            start = f"{curve.name:<{width}} {word:<8}"
+            try:
+                found = compare(curve, reference, metric)
+            except BdRateError as error:
+                yield f"{start}  refused: {error}"
+                continue
+            yield start + _cells(found)
+            yield from (
+                f"{'':<{width}}   {name} refused: {why}" for name, why in found.refused.items()
+            )
+
+
+def _cells(found: Comparison) -> str:
+    """The numbers of a line of the table; "-" where there is none."""
+    extremes = found.extremes()
+    parts = [found.over_set and found.over_set.percent]
+    parts += [extremes[0][1], extremes[1][1], extremes[2]] if extremes else [None] * 3
+    cells = "".join(f"{'-' if part is None else f'{part:+.1f} %':>10}" for part in parts)
+    overlap = f"{found.over_set.overlap:.0%}" if found.over_set else "-"
+    return f"{cells}{len(found.pictures):>10}{overlap:>10}"
+
+
+def _between(tested: Sequence[Row], reference: Sequence[Row], metric: str) -> BdRate:
+    return bd_rate(line(tested, metric), line(reference, metric))
+
+
+def _by_picture(curve: Curve) -> dict[str, list[Row]]:
+    rows: dict[str, list[Row]] = {}
+    for point in curve.points:
+        for row in point.rows:
+            rows.setdefault(row.name, []).append(row)
+    return rows
+
+
+def _package() -> Callable[..., np.floating]:
+    try:
+        import bjontegaard  # here, since few evaluations need it, and it loads matplotlib
+    except ImportError as error:
+        raise BdRateError(
+            "Bjøntegaard rates need the package bjontegaard (extra report)"
+        ) from error
+    return bjontegaard.bd_rate

@@ -1,0 +1,162 @@
+"""Rate and quality of a model without files: pictures in batches of fixed shape, on all devices.
+
+The walk of training with rounding, counting what the integer tables charge for every symbol. There
+are no times, and the rate lacks the header, the partition and the range coder's own losses.
+
+Pictures are grouped by padded size, and a batch that is not full is filled up with black pictures
+that code nothing; so there is one compilation for each padded size, whatever the number of
+pictures, the qualities, the partitions and the models of one configuration.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from rdonet_jax.codec import codec
+from rdonet_jax.core import compilation, partition
+from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.evaluation import measures
+from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, Picture
+from rdonet_jax.evaluation.results import Row
+from rdonet_jax.metrics import distortion
+from rdonet_jax.models import registry
+from rdonet_jax.models.zoo import Model
+from rdonet_jax.rdo import encoder
+from rdonet_jax.rdo.encoder import Plan
+
+BATCH_SIZE = 4
+"""Pictures per batch, unless the caller says otherwise."""
+
+AXIS = "pictures"
+"""The axis of batches, along which devices share the work."""
+
+
+class Estimate(NamedTuple):
+    """What a picture would cost and look like."""
+
+    bits: float  # information content of all symbols that would be coded
+    decoded: np.ndarray  # uint8 [H, W, 3]
+    density: np.ndarray  # float32 [H/16, W/16], bits per pixel spent in each 16x16 area
+
+
+def estimate_all(
+    model: Model,
+    pictures: Iterable[Picture],
+    plan: Plan,
+    batch_size: int = BATCH_SIZE,
+    quality: float | None = None,
+) -> Iterator[Evaluated]:
+    """The estimate of every picture, in the order in which batches fill up.
+
+    Raises `EvaluationError` for a rate that is no number.
+    """
+    for batch in batches(pictures, batch_size):
+        pixels = [picture.pixels for picture in batch]
+        partitions = [encoder.choose(model, image, plan, quality) for image in pixels]
+        estimates = estimate_pictures(model, pixels, partitions, batch_size, quality)
+        for picture, estimate in zip(batch, estimates, strict=True):
+            if not math.isfinite(estimate.bits):
+                raise EvaluationError(f"{picture.name}: its estimated rate is {estimate.bits}")
+            bpp = estimate.bits / math.prod(picture.pixels.shape[:2])
+            seen = measures.measure(picture.pixels, estimate.decoded)
+            yield Evaluated(Row(picture.name, bpp, *seen), estimate.decoded)
+
+
+def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+    """Lists of up to `size` pictures of one padded size; only the last of each size is shorter."""
+    waiting: dict[tuple[int, int], list[Picture]] = {}
+    for picture in pictures:
+        grid = partition.grid_of(*picture.pixels.shape[:2])
+        group = waiting.setdefault(grid, [])
+        group.append(picture)
+        if len(group) == size:
+            yield waiting.pop(grid)
+    yield from waiting.values()
+
+
+def estimate_picture(
+    model: Model, image: np.ndarray, p: Partition, quality: float | None = None
+) -> Estimate:
+    """The estimate of one picture uint8 [H, W, 3] with the partition p.
+
+    Raises `PartitionError` for a partition of another size.
+    """
+    return estimate_pictures(model, [image], [p], 1, quality)[0]
+
+
+def estimate_pictures(
+    model: Model,
+    pixels: Sequence[np.ndarray],
+    partitions: Sequence[Partition],
+    batch_size: int,
+    quality: float | None = None,
+) -> list[Estimate]:
+    """The estimates of up to `batch_size` pictures uint8 [H, W, 3] of one padded size.
+
+    A batch always has the same shape, and as many pictures as its devices share evenly.
+    Raises `PartitionError` for a partition of another size than its picture's.
+    """
+    sizes = [image.shape[:2] for image in pixels]
+    masks = [
+        codec.coded_masks(partition.trim(p, *size), *size)
+        for p, size in zip(partitions, sizes, strict=True)
+    ]
+    shared = sharing(batch_size)
+    places = -(-batch_size // shared.mesh.size) * shared.mesh.size
+    padded = _fill(np.concatenate([partition.pad_picture(image) for image in pixels]), places)
+    levels = tuple(_fill(np.stack(level), places) for level in zip(*masks, strict=True))
+    number = codec.stream_quality(model.config, quality)
+    qualities = None if number is None else np.full(places, number, np.int32)
+    # Those that fill the batch up have no end: all of them is padding.
+    ends = np.array([*sizes, *[padded.shape[1:3]] * (places - len(sizes))], np.int32)
+    given = jax.device_put((padded, levels, qualities, ends), shared)
+    bits, decoded, density = map(np.asarray, estimate_batch(model.config, model.params, *given))
+    return [
+        Estimate(float(bits[n]), decoded[n, :height, :width], density[n])
+        for n, (height, width) in enumerate(sizes)
+    ]
+
+
+@functools.partial(compilation.jit, static_argnums=0)
+def estimate_batch(
+    config: AnyConfig,
+    params: Any,
+    pixels: jax.Array,
+    masks: tuple[jax.Array, ...],
+    quality: jax.Array | None,
+    sizes: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Bits [B], decoded pixels uint8 [B, H, W, 3] and bits per pixel [B, H/16, W/16] by area, of
+    padded pictures uint8 [B, H, W, 3].
+
+    quality int32 [B] is on the model's own scale, None for a fixed lambda. sizes int32 [B, 2] are
+    those of the pictures without their padding.
+    masks[l] is bool [B, h, w]: where level l sends symbols, inside the picture. A hyper-latent is
+    counted when any of its latents is, as in the codec.
+    """
+    x = pixels.astype(jnp.float32) / 255.0
+    coded = registry.code(config, params, x, masks, quality, sizes=sizes)
+    bits = distortion.total_bits((coded.y_bits, coded.z_bits))
+    by_area = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)
+    return bits, distortion.to_8_bit(coded.x_hat), by_area / partition.STRIDES[0] ** 2
+
+
+@functools.cache
+def sharing(batch_size: int) -> NamedSharding:
+    """How a batch lies on this host's devices: on as many as there are pictures, at most."""
+    devices = jax.local_devices()[:batch_size]
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+
+
+def _fill(batch: np.ndarray, size: int) -> np.ndarray:
+    """[N, ...] with zeros up to [size, ...]."""
+    return np.pad(batch, [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1))

@@ -1,0 +1,222 @@
+"""Rate and quality of a model on a folder of pictures: by real files, or by a fast estimate.
+
+Real files are the default and what is reported: every picture is compressed, written, read back
+and decompressed. The rate is that of the whole file, and the seconds are those from pixels to bytes
+(the choice of the partition included) and from bytes to pixels, reading and writing left out. They
+hold no compilation: the first picture of every padded size is coded and decoded once beforehand,
+untimed.
+
+The estimate is that of `estimation`; its rate is a little lower and it has no times, so the two
+never share a table.
+
+In both, quality is that of 8-bit pictures, of the picture's own pixels, and every mean is taken
+over pictures, whatever their sizes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from rdonet_jax.codec import codec
+from rdonet_jax.core import partition
+from rdonet_jax.evaluation import estimate as evaluation_estimate
+from rdonet_jax.evaluation import measures, results
+from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, Picture
+from rdonet_jax.evaluation.results import Row
+from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.models import registry
+from rdonet_jax.models.zoo import Model
+from rdonet_jax.rdo import encoder
+from rdonet_jax.rdo.encoder import Plan
+
+FILE_SUFFIX, PICTURE_SUFFIX = ".rdo", ".rdo.png"
+"""Appended to a picture's name for its compressed file and for the decoded picture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to evaluate and what to leave behind.
+
+    Attributes:
+      plan: how partitions are chosen.
+      quality: 0 to 100 for a model of every quality, None for one of a fixed lambda.
+      estimate: estimate the rate instead of writing files.
+      batch_size: of the estimate.
+      keep: folder for the compressed files, which are temporary without it.
+      save_decoded: folder for the decoded pictures, as PNG.
+      force: replace files that exist.
+      coder: the range coder of the files, one of `coder.CODERS`.
+    """
+
+    plan: Plan = dataclasses.field(default_factory=Plan)
+    quality: float | None = None
+    estimate: bool = False
+    batch_size: int = evaluation_estimate.BATCH_SIZE
+    keep: Path | None = None
+    save_decoded: Path | None = None
+    force: bool = False
+    coder: str = codec.DEFAULT_CODER
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise EvaluationError(f"a batch has at least one picture, not {self.batch_size}")
+        if self.estimate and self.keep is not None:
+            raise EvaluationError("an estimate writes no files that could be kept")
+
+
+def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
+    """One row per picture below the folders, in the order of their names.
+
+    Raises `PictureError` when there are no pictures, `ImageError` for a picture that cannot be read
+    or a file that cannot be written, `EvaluationError` for one that cannot be coded, and
+    `EncodeError` for a plan that the model has no masks for.
+    """
+    encoder.require_masks(model, settings.plan)
+    paths = named_pictures(folders)
+    _check_targets(list(paths), settings)
+    pictures = (Picture(name, srgb.load(path)) for name, path in paths.items())
+    rows: dict[str, Row] = {}
+    with contextlib.ExitStack() as stack:
+        if settings.estimate:
+            evaluated = evaluation_estimate.estimate_all(
+                model, pictures, settings.plan, settings.batch_size, settings.quality
+            )
+        else:
+            folder = settings.keep or stack.enter_context(tempfile.TemporaryDirectory())
+            evaluated = code_all(
+                model, pictures, settings.plan, Path(folder), settings.force, settings.quality,
+                settings.coder,
+            )  # fmt: skip
+        for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
+            rows[row.name] = row
+            if settings.save_decoded:
+                target = _target(settings.save_decoded, row.name, PICTURE_SUFFIX)
+                srgb.save(target, decoded, settings.force)
+    return [rows[name] for name in paths]
+
+
+def named_pictures(folders: Sequence[str | Path]) -> dict[str, Path]:
+    """The pictures below the folders, each once, by their path below what the folders share.
+
+    Raises `PictureError` when there are none.
+    """
+    paths = sorted({Path(os.path.abspath(path)) for path in dataset.find(folders)})
+    root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
+    return {path.relative_to(root).as_posix(): path for path in paths}
+
+
+def code_all(
+    model: Model,
+    pictures: Iterable[Picture],
+    plan: Plan,
+    folder: Path,
+    force: bool = False,
+    quality: float | None = None,
+    coder: str = codec.DEFAULT_CODER,
+) -> Iterator[Evaluated]:
+    """Every picture through a real file in `folder`, timed without compilation.
+
+    Raises `EvaluationError` when a picture cannot be coded, or when the decoder's picture is not
+    the encoder's, and `ImageError` when a file cannot be written.
+    """
+    compiled: set[tuple[int, int]] = set()
+    for picture in pictures:
+        with _naming(picture):
+            grid = partition.grid_of(*picture.pixels.shape[:2])
+            if grid not in compiled:
+                short = dataclasses.replace(plan, passes=min(plan.passes, 1))
+                first = encoder.encode(model, picture.pixels, short, quality, coder)
+                codec.decode(model, first.encoded.data)
+                compiled.add(grid)
+            began = time.perf_counter()
+            found = encoder.encode(model, picture.pixels, plan, quality, coder)
+            encoding_time = time.perf_counter() - began
+            if found.searched and found.searched.interrupted:
+                raise KeyboardInterrupt  # half a search is no result
+            expected = found.encoded
+            if expected.picture is None:
+                expected = codec.encode(model, picture.pixels, found.partition, quality, coder)
+        target = _target(folder, picture.name, FILE_SUFFIX)
+        srgb.write_bytes(target, found.encoded.data, force)
+        content = target.read_bytes()
+        with _naming(picture):
+            began = time.perf_counter()
+            decoded = codec.decode(model, content).picture
+            decoding_time = time.perf_counter() - began
+        if content != expected.data or not np.array_equal(decoded, expected.picture):
+            raise EvaluationError(f"{picture.name}: the decoder's picture is not the encoder's")
+        bpp = measures.bits_per_pixel(len(content), picture.pixels)
+        seen = measures.measure(picture.pixels, decoded)
+        yield Evaluated(Row(picture.name, bpp, *seen, encoding_time, decoding_time), decoded)
+
+
+def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
+    """What the numbers are, on one line, for the results file and below the table."""
+    if settings.estimate:
+        kind = "estimated rate, no files"
+    else:
+        kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
+    count = f"mean over pictures: {len(rows)}"
+    masks = _plan_words(settings.plan) if registry.has_levels(model.config) else "one level"
+    return "; ".join([kind, masks, count, *results.notes(rows)])
+
+
+def recorded(settings: Settings) -> dict[str, Any]:
+    """What fixes the numbers beside weights and quality, for the results file."""
+    plan = settings.plan
+    shared = {
+        "rate": "estimate" if settings.estimate else "real files",
+        "init": plan.init if isinstance(plan.init, str) else "given",
+        "passes": plan.passes,
+    }
+    own = {"batch_size": settings.batch_size} if settings.estimate else {"coder": settings.coder}
+    software = f"JAX {jax.__version__}, NumPy {np.__version__}, {jax.default_backend()}"
+    return {**shared, **own, "software": software}
+
+
+def _plan_words(plan: Plan) -> str:
+    """How partitions are chosen, in words."""
+    init = f"{plan.init} mask" if isinstance(plan.init, str) else "given mask"
+    if not plan.passes:
+        return init
+    return f"{plan.passes} pass{'es' if plan.passes > 1 else ''} of search from the {init}"
+
+
+def _check_targets(names: Sequence[str], settings: Settings) -> None:
+    """Raises `ImageError` before any work for files that would not be overwritten."""
+    for folder, suffix in (
+        (settings.keep, FILE_SUFFIX),
+        (settings.save_decoded, PICTURE_SUFFIX),
+    ):
+        for name in names if folder else ():
+            srgb.check_target(_target(folder, name, suffix), settings.force)
+
+
+def _target(folder: Path, name: str, suffix: str) -> Path:
+    """The path of a file about a picture; makes the folder that it is in."""
+    path = folder / (name + suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvaluationError(f"{path.parent}: cannot be made a folder: {error}") from error
+    return path
+
+
+@contextlib.contextmanager
+def _naming(picture: Picture) -> Iterator[None]:
+    """Names the picture in the codec's complaints."""
+    try:
+        yield
+    except ValueError as error:
+        raise EvaluationError(f"{picture.name}: cannot be coded: {error}") from error

@@ -1,0 +1,242 @@
+"""The report as one page of HTML that needs nothing from outside.
+
+The folder `web` holds its frame, style and script; this room fills in the data as JSON: curves,
+Bjøntegaard rates, and pictures as WebP inside the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rdonet_jax import visualize
+from rdonet_jax.core import partition
+from rdonet_jax.evaluation import bd_rate, curves
+from rdonet_jax.evaluation.curves import Curve, Point
+from rdonet_jax.evaluation.report.showcase import Shown, Version
+from rdonet_jax.imaging import srgb
+
+TITLE = "RDONet: evaluation"
+
+SCRIPTS = ("elements.js", "chart.js", "viewer.js", "tables.js")
+"""One script, in this order."""
+
+MOST_PICTURE_BYTES = 9_000_000
+"""Of all pictures in the page, as text; more than these are stored with slight losses."""
+
+LOSSY_QUALITY = 92
+"""Of WebP, where pictures are not stored losslessly."""
+
+
+def write(
+    path: Path,
+    shown_curves: Sequence[Curve],
+    pictures: Sequence[Shown] = (),
+    reference: str | None = None,
+    force: bool = False,
+) -> None:
+    """Writes the page. Raises `ImageError` when the file cannot be written, and as `html` does."""
+    srgb.write_bytes(path, html(shown_curves, pictures, reference).encode(), force)
+
+
+def html(
+    shown_curves: Sequence[Curve], pictures: Sequence[Shown] = (), reference: str | None = None
+) -> str:
+    """The page: curves with distinct names, pictures, and rates against the curve `reference`.
+
+    Without a reference it is the first curve that is no model of ours, or else the first one.
+    Raises `CurveError` when there is no such curve, or no curve at all.
+    """
+    if not shown_curves:
+        raise curves.CurveError("a report needs at least one curve")
+    against = _reference(shown_curves, reference)
+    stored, is_lossless = _stored(pictures)
+    data = {
+        "curves": [_curve(curve) for curve in shown_curves],
+        "rates": _rates(shown_curves, against) if len(shown_curves) > 1 else None,
+        "pictures": [_picture(*both) for both in zip(pictures, stored, strict=True)],
+        "viewer_note": _viewer_note(is_lossless),
+        "palette": {
+            "levels": visualize.LEVEL_COLOURS,
+            "bits": visualize.BITS_COLOURS,
+            "fewest": visualize.FEWEST_BITS,
+        },
+    }
+    return Template(_file("report.html")).substitute(
+        title=TITLE,
+        summary=escape(_summary(shown_curves)),
+        style=_file("report.css"),
+        script="\n".join(_file(name) for name in SCRIPTS),
+        data=_inert(data),
+    )
+
+
+def blocks(levels: np.ndarray, density: np.ndarray) -> list[list[float]]:
+    """The blocks of a partition: [x, y, side, level, bits per pixel] each, in pixels.
+
+    `levels` and `density` are by areas of 16x16 pixels, as in `Shown`.
+    """
+    found = []
+    for level, side in enumerate(partition.STRIDES):
+        factor = side // partition.STRIDES[0]
+        means = partition.tile_sums(np.asarray(density, np.float64), factor) / factor**2
+        for row, col in np.argwhere(levels[::factor, ::factor] == level):
+            bits = round(float(means[row, col]), 5)
+            found.append([int(col) * side, int(row) * side, side, level, bits])
+    return found
+
+
+def _file(name: str) -> str:
+    return (resources.files("rdonet_jax") / "web" / name).read_text(encoding="utf-8")
+
+
+def _inert(data: Mapping[str, Any]) -> str:
+    """JSON that ends no script element, whatever strings are in it."""
+    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _reference(shown_curves: Sequence[Curve], name: str | None) -> Curve:
+    if name is not None:
+        return curves.named(shown_curves, name)
+    others = [curve for curve in shown_curves if "weights" not in curve.settings]
+    return (others or shown_curves)[0]
+
+
+def _summary(shown_curves: Sequence[Curve]) -> str:
+    """One sentence on what there is to see."""
+    counts = {len(point.rows) for curve in shown_curves for point in curve.points} - {0}
+    words = f"{len(shown_curves)} curve{'s' * (len(shown_curves) > 1)}"
+    if len(counts) == 1:
+        (count,) = counts
+        words += f" over {count} picture{'s' * (count > 1)}"
+    if any(curves.is_estimate(curve) for curve in shown_curves):
+        return f"{words}. Dashed curves show estimated rates, all others those of whole files."
+    return f"{words}, with the rates of whole files."
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    return {
+        "name": curve.name,
+        "label": _label(curve),
+        "description": curve.description,
+        "estimate": curves.is_estimate(curve),
+        "knob": str(curve.settings.get("varied", "quality")).replace("quality_layers", "ratio"),
+        "settings": {key: _words(value) for key, value in curve.settings.items()},
+        "points": [_point(point) for point in curve.points],
+    }
+
+
+def _label(curve: Curve) -> str:
+    return str(curve.settings.get("label", curve.name))
+
+
+def _words(value: Any) -> str:
+    """A setting in words."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {_words(part)}" for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_words, value))
+    return str(value)
+
+
+def _point(point: Point) -> dict[str, float | None]:
+    row = point.mean
+    return {"quality": point.quality, **row._asdict()} | {
+        "name": None,
+        "ms_ssim_db": bd_rate.decibels(row, "ms_ssim"),
+    }
+
+
+def _rates(shown_curves: Sequence[Curve], reference: Curve) -> dict[str, Any]:
+    rows = [
+        _rate(curve, reference, metric)
+        for curve in shown_curves
+        for metric in bd_rate.METRICS
+        if curve is not reference
+    ]
+    return {"reference": _label(reference), "rows": rows}
+
+
+def _rate(curve: Curve, reference: Curve, metric: str) -> dict[str, Any]:
+    """A line of the table, with what is refused by name."""
+    try:
+        found = bd_rate.compare(curve, reference, metric)
+    except bd_rate.BdRateError as error:
+        found = bd_rate.Comparison(metric, None, {}, {"all": str(error)})
+    best, worst, average = found.extremes() or (("", None), ("", None), None)
+    return {
+        "label": _label(curve),
+        "metric": bd_rate.METRICS[metric],
+        "set": found.over_set and found.over_set.percent,
+        "overlap": found.over_set and found.over_set.overlap,
+        "best": best[1],
+        "best_name": best[0],
+        "worst": worst[1],
+        "worst_name": worst[0],
+        "average": average,
+        "pictures": len(found.pictures),
+        "refused": found.refused,
+    }
+
+
+def _viewer_note(lossless: bool) -> str:
+    words = (
+        "Drag the divider, or focus it and use the arrow keys. Everyday codecs were set to come as "
+        "close as they can to the number of bytes of ours. Bits per block are the estimate's."
+    )
+    if not lossless:
+        words += " The pictures are stored with slight losses, to keep this page small."
+    return words
+
+
+def _picture(shown: Shown, stored: Sequence[str]) -> dict[str, Any]:
+    """A picture with its versions; `stored` holds the original and these as `_stored` has them."""
+    height, width = shown.original.shape[:2]
+    original, *decoded = stored
+    return {
+        "name": shown.name,
+        "width": width,
+        "height": height,
+        "original": original,
+        "versions": [_version(*both) for both in zip(shown.versions, decoded, strict=True)],
+        "shares": shown.shares,
+        "blocks": blocks(shown.levels, shown.density),
+    }
+
+
+def _version(version: Version, stored: str) -> dict[str, Any]:
+    return {
+        "name": version.name,
+        "setting": version.setting,
+        "bytes": version.size,
+        "bpp": version.bpp,
+        "psnr": version.quality.psnr,
+        "ms_ssim": version.quality.ms_ssim,
+        "src": stored,
+    }
+
+
+def _stored(pictures: Sequence[Shown]) -> tuple[list[list[str]], bool]:
+    """The original and the versions of every picture as data URIs, and whether without losses."""
+    arrays = [[shown.original, *(v.picture for v in shown.versions)] for shown in pictures]
+    lossless = [[_uri(array, lossless=True, method=4) for array in row] for row in arrays]
+    if sum(len(uri) for row in lossless for uri in row) <= MOST_PICTURE_BYTES:
+        return lossless, True
+    return [[_uri(array, quality=LOSSY_QUALITY) for array in row] for row in arrays], False
+
+
+def _uri(picture: np.ndarray, **options: Any) -> str:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "WEBP", **options)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

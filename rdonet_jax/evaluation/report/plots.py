@@ -1,0 +1,100 @@
+"""Curves as figures for papers and pages: PNG or SVG, by matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rdonet_jax.evaluation import bd_rate
+from rdonet_jax.evaluation.curves import Curve
+from rdonet_jax.imaging import srgb
+
+SUFFIXES = (".png", ".svg")
+
+COLOURS = (
+    "#1f5fa8", "#b2531c", "#2b7d4f", "#8a3f9c", "#a8870b", "#c2335a", "#2a8c93", "#6b6b6b",
+)  # fmt: skip
+"""By curve, in turn: distinct in hue and in lightness."""
+
+MARKERS = "osD^vPX*"
+"""In the same order, for those who see no colours."""
+
+RATE_TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class PlotError(ValueError):
+    """A figure that cannot be drawn; the message says why."""
+
+
+def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) -> None:
+    """PSNR and MS-SSIM in dB over the rate, next to each other.
+
+    Raises `PlotError` without matplotlib or for another suffix, and `ImageError` when the file
+    cannot be written.
+    """
+    figure = _figure((10, 4.2), path)
+    for axes, (metric, word) in zip(figure.subplots(1, 2), bd_rate.METRICS.items(), strict=True):
+        for number, curve in enumerate(curves):
+            points = sorted(
+                (p.mean.bpp, value)
+                for p in curve.points
+                if (value := bd_rate.decibels(p.mean, metric)) is not None
+            )
+            axes.plot(
+                *zip(*points, strict=True) if points else ([], []),
+                marker=MARKERS[number % len(MARKERS)], color=COLOURS[number % len(COLOURS)],
+                markersize=3.5, linewidth=1.4, label=curve.name,
+            )  # fmt: skip
+        axes.set_xlabel("bits per pixel")
+        axes.set_ylabel(f"{word} in dB")
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    _write(figure, path, force)
+
+
+def over_quality(path: Path, curve: Curve, force: bool = False) -> None:
+    """Rate and PSNR over the quality that a model was asked for. Raises as `rate_distortion`, and
+    `PlotError` for a curve without qualities."""
+    points = [p for p in curve.points if p.quality is not None]
+    if not points:
+        raise PlotError(f"{path}: the curve {curve.name} has no qualities to plot over")
+    figure = _figure((6, 3.4), path)
+    axes = figure.subplots()
+    qualities, rates = [p.quality for p in points], [p.mean.bpp for p in points]
+    axes.set_xlabel("--quality")
+    axes.plot(qualities, rates, "o-", color=COLOURS[0], markersize=3)
+    axes.set_ylabel("bits per pixel", color=COLOURS[0])
+    axes.set_yscale("log")
+    axes.set_yticks(RATE_TICKS, [f"{tick:g}" for tick in RATE_TICKS])
+    axes.set_ylim(0.9 * min(rates), 1.1 * max(rates))
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    other = axes.twinx()
+    other.plot(qualities, [p.mean.psnr for p in points], "s-", color=COLOURS[1], markersize=3)
+    other.set_ylabel("PSNR in dB", color=COLOURS[1])
+    _write(figure, path, force)
+
+
+def _figure(size: tuple[float, float], path: Path) -> Any:
+    """An empty figure of so many inches, for a file."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise PlotError(f"{path}: figures are written as {' or '.join(SUFFIXES)}")
+    try:
+        from matplotlib.figure import Figure  # here, since few evaluations draw
+    except ImportError as error:
+        raise PlotError(f"{path}: figures need the package matplotlib (extra report)") from error
+    return Figure(size, layout="constrained")
+
+
+def _write(figure: Any, path: Path, force: bool) -> None:
+    """The same bytes for the same figure: no date, and names of parts by the file's name."""
+    import matplotlib
+
+    file = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):
+        is_svg = path.suffix.lower() == ".svg"
+        metadata = {"Date": None} if is_svg else {}
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=150, metadata=metadata)
+    srgb.write_bytes(path, file.getvalue(), force)

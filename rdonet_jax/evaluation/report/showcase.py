@@ -1,0 +1,119 @@
+"""Pictures to look at: coded by a model, and by everyday codecs at the same rate.
+
+The partition and where the bits went belong to them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rdonet_jax.codec import codec
+from rdonet_jax.core import partition
+from rdonet_jax.evaluation import anchors, measures, real_files
+from rdonet_jax.evaluation import estimate as evaluation_estimate
+from rdonet_jax.evaluation.measures import EvaluationError, Quality
+from rdonet_jax.imaging import srgb
+from rdonet_jax.models import zoo
+from rdonet_jax.rdo import encoder
+from rdonet_jax.rdo.encoder import Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Show:
+    """What to show.
+
+    Attributes:
+      data: folders of pictures, of which the first are shown.
+      model: name of a bundled model, or a weights file.
+      quality: of the model; None for the default, or for a model of a fixed lambda.
+      plan: how partitions are chosen.
+      coder: the range coder.
+      anchors: of `anchors.ANCHORS`; those that are not installed are left out.
+      count: pictures at most.
+    """
+
+    data: Sequence[str | Path]
+    model: str
+    quality: float | None = None
+    plan: Plan = dataclasses.field(default_factory=Plan)
+    coder: str = codec.DEFAULT_CODER
+    anchors: Sequence[str] = ()
+    count: int = 4
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise EvaluationError(f"the number of pictures to show is not {self.count}")
+
+
+class Version(NamedTuple):
+    """A decoded picture."""
+
+    name: str
+    setting: str  # of the codec, in words
+    size: int  # bytes of the file
+    bpp: float
+    quality: Quality
+    picture: np.ndarray  # uint8 [H, W, 3]
+
+
+class Shown(NamedTuple):
+    """A picture and what became of it."""
+
+    name: str
+    original: np.ndarray  # uint8 [H, W, 3]
+    versions: tuple[Version, ...]  # the model's first
+    levels: np.ndarray  # uint8 [ceil(H/64)*4, ceil(W/64)*4], the level of each 16x16 pixels
+    shares: tuple[float, float, float]  # of the area, by level
+    density: np.ndarray  # bits per pixel in each 16x16 pixels (estimate), as `levels`
+
+
+def pictures(show: Show) -> list[Shown]:
+    """The pictures with all their versions. Raises as `evaluation.evaluate` does."""
+    if not show.count:
+        return []
+    model = zoo.load(show.model)
+    names, _ = anchors.available(show.anchors)
+    paths = list(real_files.named_pictures(show.data).items())
+    return [_shown(show, model, names, name, srgb.load(path)) for name, path in paths[: show.count]]
+
+
+def _shown(
+    show: Show, model: zoo.Model, names: Sequence[str], name: str, original: np.ndarray
+) -> Shown:
+    try:
+        coded = encoder.encode(model, original, show.plan, show.quality, show.coder)
+        data, decoded = coded.encoded.data, codec.decode(model, coded.encoded.data)
+    except ValueError as error:
+        raise EvaluationError(f"{name}: cannot be coded: {error}") from error
+    estimate = evaluation_estimate.estimate_picture(
+        model, original, decoded.partition, show.quality
+    )
+    setting = "" if decoded.quality is None else f"quality {decoded.quality:g}"
+    versions = [_version(model.name, setting, len(data), original, decoded.picture)]
+    for anchor in (anchors.ANCHORS[n] for n in names):
+        at, theirs = anchors.at_rate(anchor, original, len(data))
+        knob = anchor.knob.replace("quality_layers", "ratio")
+        versions.append(
+            _version(anchor.label, f"{knob} {at}", theirs.size, original, theirs.decoded)
+        )
+    height, width = original.shape[:2]
+    return Shown(
+        name,
+        original,
+        tuple(versions),
+        np.asarray(partition.level_map(decoded.partition)),
+        partition.block_shares(decoded.partition, height, width),
+        estimate.density,
+    )
+
+
+def _version(
+    name: str, setting: str, size: int, original: np.ndarray, decoded: np.ndarray
+) -> Version:
+    bpp = measures.bits_per_pixel(size, original)
+    return Version(name, setting, size, bpp, measures.measure(original, decoded), decoded)

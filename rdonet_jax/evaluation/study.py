@@ -1,0 +1,239 @@
+"""A study: models, starts, passes and qualities, and everyday codecs, over the same pictures.
+
+What one call of eval.py measures: a curve for every model, start and number of passes, with a
+point for every quality, and one for every anchor, over the rates that the models reach. Real files
+and estimates come one after the other, each in a table of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rdonet_jax.codec import codec
+from rdonet_jax.evaluation import anchors, curves, real_files, results
+from rdonet_jax.evaluation.curves import Curve, Point
+from rdonet_jax.evaluation.measures import EvaluationError, Picture
+from rdonet_jax.evaluation.real_files import Settings
+from rdonet_jax.evaluation.results import Row
+from rdonet_jax.imaging import srgb
+from rdonet_jax.models import zoo
+from rdonet_jax.rdo.encoder import Plan
+
+Show = Callable[[str], None]
+"""Told lines for people as they come."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What to measure.
+
+    Attributes:
+      data: folders of pictures.
+      models: names of bundled models, or weights files.
+      qualities: 0 to 100, or None for models of a fixed lambda and for the default.
+      inits: starts, of `rdo.INITS`.
+      passes: of the search from there.
+      files: whether to measure real files.
+      estimate: whether to estimate rates.
+      shared: what else holds for all settings; its folders get one inside for each of several.
+      joined: name of the one curve that all models, each of one lambda, are points of.
+      anchors: of `anchors.ANCHORS`.
+      bpp: range of mean rates of the anchors; None for that of the models, if there are any.
+      per_image: whether to show every picture's results.
+    """
+
+    data: Sequence[Path] = ()
+    models: Sequence[str] = ()
+    qualities: Sequence[float | None] = (None,)
+    inits: Sequence[str] = ("variance",)
+    passes: Sequence[int] = (0,)
+    files: bool = True
+    estimate: bool = False
+    shared: Settings = dataclasses.field(default_factory=Settings)
+    joined: str | None = None
+    anchors: Sequence[str] = ()
+    bpp: tuple[float, float] | None = None
+    per_image: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.models and not self.anchors:
+            raise EvaluationError("there is neither a model nor an anchor to evaluate")
+        if not self.data:
+            raise EvaluationError("there are no folders of pictures to evaluate on")
+        if self.joined and len(self.qualities) > 1:
+            raise EvaluationError("models that are joined to one curve have one quality each")
+        if self.anchors and not self.files:
+            raise EvaluationError("estimated rates are not compared with those of anchors' files")
+
+
+class _Setting(NamedTuple):
+    """One model, start, number of passes and quality."""
+
+    model: zoo.Model
+    settings: Settings
+    quality: float | None  # as the model counts it
+    curve: str  # the name of the curve that this is a point of
+
+    def label(self) -> str:
+        quality = "" if self.quality is None else f", quality {self.quality:g}"
+        plan = self.settings.plan
+        return f"{self.model.name}, {plan.init}+{plan.passes}{quality}"
+
+
+def run(study: Study, show: Show) -> list[Curve]:
+    """The curves of the study: estimates, then models, then anchors.
+
+    Raises `EvaluationError`, and what `evaluation.evaluate` and `zoo.load` raise.
+    """
+    models = [zoo.load(name) for name in study.models]
+    settings = _settings(study, models)
+    width = _width(study, settings)
+    estimated = _model_curves(study, _estimates(study, settings), width, show)
+    real = _model_curves(study, settings if study.files else [], width, show)
+    if estimated and real:
+        _show_difference(estimated, real, width, show)
+    return [*estimated, *real, *_anchor_curves(study, real, width, show)]
+
+
+def differences(estimated: Point, real: Point) -> list[float]:
+    """How much more every picture's file takes than estimated, as a part of the estimate."""
+    return [file.bpp / row.bpp - 1 for row, file in zip(estimated.rows, real.rows, strict=True)]
+
+
+def _settings(study: Study, models: Sequence[zoo.Model]) -> list[_Setting]:
+    """All settings of real files, those of one curve in the order of its points."""
+    plans = [Plan(init, passes) for init in study.inits for passes in study.passes]
+    found = []
+    for model in models:
+        same = [other for other in models if other.name == model.name]
+        name = model.name if len(same) == 1 else f"{model.name}-{model.digest.hex()}"
+        for plan in plans:
+            which = f"{plan.init}+{plan.passes}" if len(plans) > 1 else ""
+            for quality in study.qualities:
+                number = codec.stream_quality(model.config, quality)
+                inside = (
+                    name if len(models) > 1 else "",
+                    which,
+                    f"{quality:g}" if len(study.qualities) > 1 else "",
+                )
+                settings = dataclasses.replace(
+                    study.shared,
+                    plan=plan,
+                    quality=quality,
+                    estimate=False,
+                    keep=_inside(study.shared.keep, inside),
+                    save_decoded=_inside(study.shared.save_decoded, inside),
+                )
+                curve = f"{study.joined or name} {which}".strip()
+                shown = codec.quality_of(model.config, number)
+                found.append(_Setting(model, settings, shown, curve))
+    return found
+
+
+def _inside(folder: Path | None, parts: Sequence[str]) -> Path | None:
+    return folder and folder.joinpath(*parts)
+
+
+def _estimates(study: Study, settings: Sequence[_Setting]) -> list[_Setting]:
+    """The settings whose rates are estimated. Beside real files they save nothing."""
+    if not study.estimate:
+        return []
+    found = []
+    for one in settings:
+        saved = None if study.files else one.settings.save_decoded
+        estimate = dataclasses.replace(one.settings, estimate=True, keep=None, save_decoded=saved)
+        curve = f"{one.curve} (estimate)" if study.files else one.curve
+        found.append(one._replace(settings=estimate, curve=curve))
+    return found
+
+
+def _model_curves(
+    study: Study, settings: Sequence[_Setting], width: int, show: Show
+) -> list[Curve]:
+    """The curves of models, with a line of the table for every point as it is measured."""
+    found: dict[str, Curve] = {}
+    for setting in settings:
+        rows = real_files.evaluate(setting.model, study.data, setting.settings)
+        point = curves.point(setting.quality, rows)
+        _show_point(study, setting.label(), point, width, not found, show)
+        curve = found.get(setting.curve) or Curve(
+            setting.curve,
+            real_files.description(setting.model, rows, setting.settings),
+            (),
+            {**real_files.recorded(setting.settings), "weights": []},
+        )
+        digest = setting.model.digest.hex()
+        weights = curve.settings["weights"]
+        if digest not in weights:
+            weights = [*weights, digest]
+        found[setting.curve] = curve._replace(
+            points=(*curve.points, point), settings={**curve.settings, "weights": weights}
+        )
+    for curve in found.values():
+        show(f"{curve.name}: {curve.description}; weights {', '.join(curve.settings['weights'])}")
+    return list(found.values())
+
+
+def _anchor_curves(study: Study, measured: Sequence[Curve], width: int, show: Show) -> list[Curve]:
+    """The curves of the anchors that are installed; a line for each of the others."""
+    names, missing = anchors.available(study.anchors)
+    for sentence in missing:
+        show(f"left out: {sentence}")
+    if not names:
+        return []
+    paths = real_files.named_pictures(study.data)
+    pictures = [Picture(name, srgb.load(path)) for name, path in paths.items()]
+    found: list[Curve] = []
+    for name in names:
+        curve = anchors.curve(name, pictures, study.bpp or _rates(measured))
+        for number, point in enumerate(curve.points):
+            is_first = not found and not number
+            _show_point(study, f"{name} {point.quality:g}", point, width, is_first, show)
+        found.append(curve)
+    for curve in found:
+        show(f"{curve.name}: {curve.description}")
+    return found
+
+
+def _rates(measured: Sequence[Curve]) -> tuple[float, float]:
+    """The range of mean rates of curves; all rates where there are no two."""
+    rates = [point.mean.bpp for curve in measured for point in curve.points]
+    return (min(rates), max(rates)) if len(rates) > 1 else (0.0, math.inf)
+
+
+def _show_point(
+    study: Study, label: str, point: Point, width: int, is_first: bool, show: Show
+) -> None:
+    rows: list[Row] = []
+    if study.per_image:
+        rows += [row._replace(name="  " + row.name) for row in point.rows]
+    rows.append(point.mean._replace(name=label))
+    show(results.aligned(rows, width, is_first))
+
+
+def _show_difference(
+    estimated: Sequence[Curve], real: Sequence[Curve], width: int, show: Show
+) -> None:
+    """How much larger real files are than their estimates, by setting, over the pictures."""
+    title = "files over estimate"
+    show(f"{title:<{width}}       mean      least       most")
+    for theirs, ours in zip(estimated, real, strict=True):
+        for estimate, files in zip(theirs.points, ours.points, strict=True):
+            parts = differences(estimate, files)
+            quality = "" if files.quality is None else f" {files.quality:g}"
+            values = (math.fsum(parts) / len(parts), min(parts), max(parts))
+            cells = "".join(f"{part:>+11.2%}" for part in values)
+            show(f"{ours.name + quality:<{width}}{cells}")
+
+
+def _width(study: Study, settings: Sequence[_Setting]) -> int:
+    """Letters of the longest name in a table."""
+    names = [setting.label() for setting in settings]
+    names += [f"{name} 100" for name in study.anchors]
+    if study.per_image:
+        names += ["  " + name for name in real_files.named_pictures(study.data)]
+    return max(map(len, names))

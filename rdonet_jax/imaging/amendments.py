@@ -1,0 +1,48 @@
+"""What Pillow's writers leave out, put into the files that they have written."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from rdonet_jax.imaging import png, resolution
+from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.imaging.png import Chunk
+from rdonet_jax.imaging.resolution import Resolution
+
+_AFTER_PNG_HEADER = 33
+_JFIF = slice(6, 11)
+_DENSITY = slice(13, 18)
+_COLOURS = b"colrnclx"
+
+
+class AmendmentError(ValueError):
+    """A file that is not laid out as Pillow writes it."""
+
+
+def of_png(data: memoryview, chunks: Sequence[Chunk]) -> list[bytes | memoryview]:
+    """A PNG file in parts, with more chunks behind its header."""
+    more = [png.chunk(*each) for each in chunks]
+    return [data[:_AFTER_PNG_HEADER], *more, data[_AFTER_PNG_HEADER:]]
+
+
+def of_jpeg(data: memoryview, wanted: Resolution | None) -> list[bytes | memoryview]:
+    """A JPEG file in parts, with a resolution. Raises AmendmentError."""
+    density = None if wanted is None else resolution.jfif(wanted)
+    if density is None:
+        return [data]
+    if data[_JFIF] != b"JFIF\0":
+        raise AmendmentError("the file has no place for its resolution")
+    return [data[: _DENSITY.start], density, data[_DENSITY.stop :]]
+
+
+def of_avif(data: memoryview, wanted: Cicp | None) -> list[bytes | memoryview]:
+    """An AVIF file in parts, with what its colours are. Raises AmendmentError."""
+    if wanted is None:
+        return [data]
+    at = bytes(data).find(_COLOURS)
+    if at < 0:
+        raise AmendmentError("the file has no place for what its colours are")
+    at += len(_COLOURS)
+    numbers = struct.pack(">HH", wanted.primaries, wanted.transfer)
+    return [data[:at], numbers, data[at + len(numbers) :]]

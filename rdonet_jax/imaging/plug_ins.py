@@ -1,0 +1,106 @@
+"""HEIC and JPEG XL: read with Pillow's plug-ins, which are asked for only when such a file comes.
+
+Both plug-ins give 8 bits where there are more. Those of HEIC are had from the plug-in's own
+function, those of JPEG XL from imagecodecs.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rdonet_jax.imaging import exif, jxl
+from rdonet_jax.imaging.srgb import ImageError
+
+FORMATS = ("HEIF", "JXL")
+"""By the names that the plug-ins have in Pillow."""
+
+SUFFIXES = {"HEIF": (".heic", ".heif", ".hif"), "JXL": (".jxl",)}
+
+_HEIF_BITS = 16
+"""To which the plug-in shifts what has 10 or 12 bits."""
+
+
+def register(path: str | os.PathLike, name: str, max_pixels: int) -> None:
+    """Lets Pillow open the file `path`, which is of the format `name`.
+
+    Raises ImageError where the plug-in is not installed, and for JPEG XL that is damaged or too
+    large: its plug-in decodes whatever it opens.
+    """
+    try:
+        if name == "HEIF":
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+        else:
+            import pillow_jxl  # noqa: F401  registers itself
+    except ImportError as error:
+        kind, package = {
+            "HEIF": ("HEIC", "pillow-heif"), "JXL": ("JPEG XL", "pillow-jxl-plugin")
+        }[name]  # fmt: skip
+        raise ImageError(
+            f"{path}: is {kind}, which is read with {package}: pip install {package}"
+        ) from error
+    if name == "JXL":
+        found = jxl_header(path)
+        if found.height * found.width > max_pixels:
+            raise ImageError(
+                f"{path}: has {found.width} x {found.height} pixels, more than the limit of "
+                f"{max_pixels}"
+            )
+
+
+def jxl_header(path: str | os.PathLike) -> jxl.Header:
+    """Raises ImageError for a file that is damaged."""
+    try:
+        return jxl.header(path)
+    except jxl.JxlError as error:
+        raise ImageError(f"{path}: is damaged: {error}") from error
+
+
+def settle_orientation(picture: Image.Image) -> None:
+    """Of an opened JPEG XL file, whose pixels stand upright whatever the EXIF data say.
+
+    Not so where the file is a JPEG in disguise: the plug-in gives that as it was.
+    """
+    if picture.format == "JXL" and not picture.jpeg and (data := picture.info.get("exif")):
+        picture.info["exif"] = exif.PREFIX + exif.upright(data.removeprefix(exif.PREFIX))
+
+
+def bits(picture: Image.Image, path: str | os.PathLike) -> int:
+    """Bits per channel of an opened file."""
+    if picture.format == "HEIF":
+        return picture.info.get("bit_depth", 8)
+    return 8 if picture.mode == "F" else jxl_header(path).bits
+
+
+def samples(picture: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
+    """The upright samples of a file of more than 8 bits, [H, W, 1 to 4], up to 2**bits - 1.
+
+    Raises ImageError where what decodes them is missing.
+    """
+    if picture.format == "HEIF":
+        import pillow_heif
+
+        found = np.asarray(pillow_heif.open_heif(path, convert_hdr_to_8bit=False))
+        if found.dtype != np.uint16:
+            raise ImageError(f"{path}: is HEIC of {bits} bits, of which 8 alone can be had here")
+        return _with_channels(found >> (_HEIF_BITS - bits))
+    try:
+        import imagecodecs
+    except ImportError as error:
+        raise ImageError(
+            f"{path}: is JPEG XL of {bits} bits, which is read with imagecodecs: "
+            "pip install imagecodecs"
+        ) from error
+    found = imagecodecs.jpegxl_decode(Path(path).read_bytes())
+    if found.dtype != np.uint16 or bits > 16:
+        raise ImageError(f"{path}: is JPEG XL of {bits} bits, 16 are the most that are read")
+    return _with_channels(found)
+
+
+def _with_channels(samples: np.ndarray) -> np.ndarray:
+    return samples[..., None] if samples.ndim == 2 else samples

@@ -1,0 +1,273 @@
+"""Picture files in the form in which they come: gray, alpha, 16 bits, palettes, ICC, EXIF.
+
+`images` reads what networks are trained and judged with, sRGB of 8 bits. This is for coding: the
+colours stay in the space of their profile, and what cannot be kept of them is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from rdonet_jax.imaging import (
+    avif,
+    cicp,
+    exif,
+    file_kinds,
+    file_metadata,
+    high_bit_depth,
+    pam,
+    pixel_format,
+    plug_ins,
+    srgb,
+    tiff_reader,
+)
+from rdonet_jax.imaging import (
+    icc as imaging_icc,
+)
+from rdonet_jax.imaging.file_metadata import Metadata
+from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.srgb import ImageError
+
+FORMATS = (*srgb.READABLE_FORMATS, "AVIF", "JPEG2000", "TGA", "QOI")
+"""By Pillow's names. Left out are those that run other programs, and icons."""
+
+MORE_SUFFIXES = (".pam", *(s for found in plug_ins.SUFFIXES.values() for s in found))
+"""Of files that are read without Pillow, or with its plug-ins."""
+
+Channels = tuple[np.ndarray, np.ndarray | None]
+"""Pixels as in `Picture`, and alpha."""
+
+
+def load(
+    path: str | os.PathLike,
+    strip: bool = False,
+    max_pixels: int = pixel_format.MAX_PIXELS,
+    first_frame: bool = False,
+) -> Picture:
+    """The picture in a file, upright.
+
+    Palettes become RGB, what has 1 to 7 bits per channel 8, and 9 to 15 bits 16. Alpha that is
+    opaque everywhere is dropped. With `strip` the profile and all other metadata are dropped too,
+    and the colours are converted to sRGB. With `first_frame` the first frame stands for all of an
+    animation, the first page for all of a document. What stays behind is in the notes.
+
+    Raises ImageError for missing, unreadable and damaged files, animations, pictures of more than
+    `max_pixels`, and what is none of gray, RGB and palette, such as CMYK and floats.
+    """
+    said: list[str] = []
+    how = _How(max_pixels, first_frame, said.append)
+    with srgb.damage_named(path):
+        whole = _READERS.get(file_kinds.kind_of(path), _by_pillow)(path, how)
+    whole = dataclasses.replace(whole, notes=(*said, *whole.notes))
+    return _stripped(whole, path) if strip else whole
+
+
+class _How(NamedTuple):
+    """The options of `load`."""
+
+    max_pixels: int
+    first_frame: bool
+    tell: Callable[[str], object]
+
+    def check_size(self, path: str | os.PathLike, height: int, width: int) -> None:
+        if width * height > self.max_pixels:
+            raise ImageError(
+                f"{path}: has {width} x {height} pixels, more than the limit of {self.max_pixels}"
+            )
+
+    def check_frames(self, path: str | os.PathLike, count: int, what: str = "frames") -> None:
+        if count <= 1:
+            return
+        if not self.first_frame:
+            raise ImageError(
+                f"{path}: has {count} {what}, only still pictures are read; "
+                f"--first-frame takes the first of them"
+            )
+        self.tell(f"the first of {count} {what} is coded, the others are left out")
+
+
+def _by_pillow(
+    path: str | os.PathLike,
+    how: _How,
+    page: tiff_reader.Page | None = None,
+    formats: Sequence[str] = FORMATS,
+) -> Picture:
+    def check(picture: Image.Image, path: str | os.PathLike) -> None:
+        if page is not None:
+            picture.seek(page.number)
+        how.check_size(path, picture.height, picture.width)
+        _check_mode(picture, path)
+        if page is None:
+            how.check_frames(path, srgb.frames_of(picture))
+
+    with srgb.opened(path, formats, check) as picture:
+        plug_ins.settle_orientation(picture)
+        false_exif = exif.drop_false(picture)
+        bits = high_bit_depth.bits(picture, path)
+        pixels, alpha = (
+            _shallow(picture)
+            if bits <= 8
+            else _with_key(picture, *high_bit_depth.channels(picture, bits, path))
+        )
+        if picture.format == "AVIF" and avif.kind(path).gray and pixels.ndim == 3:
+            pixels = pixels[..., 0]
+        along = file_metadata.of_picture(picture, path, pixels.ndim == 2, false_exif)
+    return _picture(pixels, alpha, along)
+
+
+def _tiff(path: str | os.PathLike, how: _How) -> Picture:
+    page = tiff_reader.main_page(path)
+    if page is None:  # damaged, as Pillow says
+        return _by_pillow(path, how)
+    how.check_size(path, *tiff_reader.size_of(page))
+    how.check_frames(path, page.count, "pages")
+    if tiff_reader.by_pillow(path, page):
+        return _by_pillow(path, how, page)
+    samples, bits = tiff_reader.samples(path, page)
+    pixels, alpha = high_bit_depth.split(samples, bits)
+    if tiff_reader.is_premultiplied(page):
+        both = np.concatenate([np.atleast_3d(pixels), alpha[..., None]], axis=2)
+        pixels, alpha = high_bit_depth.split(high_bit_depth.divided(both), 8 * both.itemsize)
+    return _picture(pixels, alpha, tiff_reader.metadata(path, page))
+
+
+def _pam(path: str | os.PathLike, how: _How) -> Picture:
+    try:
+        samples, largest = pam.read(path, how.max_pixels)
+    except pam.PamError as error:
+        raise ImageError(f"{path}: {error}") from error
+    return _picture(*high_bit_depth.split(samples, largest=largest), Metadata())
+
+
+def _jpeg(path: str | os.PathLike, how: _How) -> Picture:
+    frame = file_kinds.jpeg_frame(path)
+    if frame is None:
+        return _by_pillow(path, how)
+    # Every block has at least a bit. Without this, libjpeg makes gray of what is missing.
+    if frame.huffman and frame.blocks() > 8 * os.path.getsize(path):
+        raise ImageError(
+            f"{path}: is damaged: it is too short for the {frame.width} x {frame.height} pixels "
+            "that it claims"
+        )
+    if frame.bits != 12 or frame.marker not in high_bit_depth.JPEG_FRAMES_OF_12_BITS:
+        return _by_pillow(path, how)
+    how.check_size(path, frame.height, frame.width)
+    samples, along = high_bit_depth.jpeg_of_12_bits(path, frame.precision_at)
+    return _picture(*high_bit_depth.split(samples, 12), along)
+
+
+def _by_plug_in(name: str) -> Callable[[str | os.PathLike, _How], Picture]:
+    def read(path: str | os.PathLike, how: _How) -> Picture:
+        plug_ins.register(path, name, how.max_pixels)
+        if name == "JXL" and plug_ins.jxl_header(path).animated:
+            if not how.first_frame:
+                raise ImageError(
+                    f"{path}: is an animation, only still pictures are read; "
+                    "--first-frame takes its first frame"
+                )
+            how.tell("the first frame is coded, the others are left out")
+        return _by_pillow(path, how, formats=[name])
+
+    return read
+
+
+_READERS = {
+    "TIFF": _tiff,
+    "PAM": _pam,
+    "JPEG": _jpeg,
+    "HEIF": _by_plug_in("HEIF"),
+    "JXL": _by_plug_in("JXL"),
+}
+"""By the kind of file; Pillow alone reads all others."""
+
+
+def _picture(pixels: np.ndarray, alpha: np.ndarray | None, along: Metadata) -> Picture:
+    """With alpha only where something is transparent."""
+    if alpha is not None:
+        opaque = alpha.min() == np.iinfo(alpha.dtype).max
+        alpha = None if opaque else np.ascontiguousarray(alpha)
+    return Picture(np.ascontiguousarray(pixels), alpha, **along._asdict())
+
+
+def _check_mode(picture: Image.Image, path: str | os.PathLike) -> None:
+    gray_of_16_bits = picture.mode.startswith("I;16") or (
+        picture.mode == "I" and picture.format == "PPM"
+    )
+    if picture.mode not in srgb.READABLE_MODES and not gray_of_16_bits:
+        if picture.mode == "F":
+            raise ImageError(f"{path}: holds floating-point numbers, which are not coded")
+        raise ImageError(
+            f"{path}: is a {picture.mode} picture, convert it to gray or RGB of 8 or 16 bits first"
+        )
+
+
+def _shallow(picture: Image.Image) -> Channels:
+    """Of a picture of up to 8 bits."""
+    steps = {"L;2": 85, "L;4": 17}.get(high_bit_depth.raw_mode(picture), 1)
+    picture = ImageOps.exif_transpose(picture)
+    key = picture.info.get("transparency")
+    if picture.mode in ("P", "PA"):
+        transparent = picture.mode == "PA" or key is not None
+        picture, key = picture.convert("RGBA" if transparent else "RGB"), None
+    if picture.mode in ("LA", "RGBA"):
+        samples = np.array(picture)
+        return samples[..., 0] if picture.mode == "LA" else samples[..., :3], samples[..., -1]
+    if picture.mode == "1":
+        pixels = np.array(picture.convert("L"))
+        return pixels, None if key is None else _keyed(pixels, 255 * bool(key))
+    pixels = np.array(picture)
+    if key is not None:
+        key = steps * (np.array(key) & (255 if steps == 1 else 255 // steps))
+    return pixels, None if key is None else _keyed(pixels, key)
+
+
+def _keyed(pixels: np.ndarray, key: np.ndarray | int) -> np.ndarray:
+    """Alpha of pixels of which those of one colour are transparent."""
+    same = pixels == np.asarray(key)
+    hidden = same.all(axis=2) if pixels.ndim == 3 else same
+    return np.where(hidden, 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+
+
+def _with_key(picture: Image.Image, pixels: np.ndarray, alpha: np.ndarray | None) -> Channels:
+    """Of a picture of 16 bits, whose file may name a transparent colour."""
+    key = picture.info.get("transparency")
+    return pixels, alpha if key is None else _keyed(pixels, np.array(key))
+
+
+def _stripped(picture: Picture, path: str | os.PathLike) -> Picture:
+    """Without what goes along, in sRGB."""
+    bare = Picture(picture.pixels, picture.alpha, notes=picture.notes)
+    mode = "L" if picture.gray else "RGB"
+    icc = _meaning(picture, path)
+    if imaging_icc.is_srgb(icc, mode):
+        return bare
+    if picture.deep:
+        raise ImageError(
+            f"{path}: has 16 bits in another colour space than sRGB, which is converted for "
+            "pictures of 8 bits only: keep its profile"
+        )
+    colours = np.array(imaging_icc.as_srgb(Image.fromarray(picture.pixels), icc))
+    pixels = np.ascontiguousarray(colours[..., 1]) if picture.gray else colours
+    return dataclasses.replace(bare, pixels=pixels)
+
+
+def _meaning(picture: Picture, path: str | os.PathLike) -> bytes:
+    """The profile of what the colours are; empty where that is sRGB."""
+    named = picture.cicp
+    if named is None or not named.known:
+        return picture.icc
+    if named.srgb:
+        return b""
+    profile = cicp.as_icc(named, picture.gray)
+    if not profile:
+        raise ImageError(
+            f"{path}: has colours of {named.words}, which are not converted to sRGB: "
+            "keep what says so"
+        )
+    return profile

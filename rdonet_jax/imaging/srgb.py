@@ -1,0 +1,318 @@
+"""Picture files to arrays and back: what is read without loss of meaning, and what is refused.
+
+A picture is uint8 [H, W, 3] in sRGB. Whatever cannot become that faithfully is refused with one
+sentence that names the file, and a file appears under its name whole or not at all.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from rdonet_jax.core import files
+from rdonet_jax.imaging import file_kinds, icc
+
+READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+
+SIDEWAYS = (5, 6, 7, 8)
+"""The EXIF orientations that exchange width and height."""
+
+_SAMPLE_FORMAT, _SIGNED = 339, 2
+"""A tag of TIFF, and what it says of signed numbers, which Pillow takes for unsigned ones."""
+
+WRITABLE_FORMATS = {
+    ".png": ("PNG", {}),
+    ".bmp": ("BMP", {}),
+    ".ppm": ("PPM", {}),
+    ".pnm": ("PPM", {}),
+    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
+    ".webp": ("WEBP", {"lossless": True}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".avif": ("AVIF", {"quality": 100, "subsampling": "4:4:4"}),
+}
+"""Suffix to Pillow's format and options; all are lossless but JPEG and AVIF."""
+
+LARGEST_SIDES = {"WEBP": 16383, "JPEG": 65500}
+"""Pixels on a side that these formats can hold at most."""
+
+
+class ImageError(ValueError):
+    """A file that cannot be read or written as asked; the message is one sentence with its name."""
+
+
+def load(path: str | os.PathLike) -> np.ndarray:
+    """The picture in a file as uint8 [H, W, 3], sRGB, the way a viewer would show it.
+
+    Gray, palette and 1-bit pictures become RGB, the EXIF orientation is applied, another colour
+    space's profile is converted to sRGB, and alpha is dropped where it is opaque everywhere.
+
+    Raises ImageError for missing, unreadable and damaged files, animations, more than 8 bits per
+    channel, colour spaces such as CMYK, and pictures with real transparency.
+    """
+    return np.array(read(path))
+
+
+def read(path: str | os.PathLike) -> Image.Image:
+    """What `load` gives as Pillow's RGB picture, whose parts can be cut out and reduced cheaply.
+
+    Raises ImageError as `load` does.
+    """
+    picture = _without_alpha(_open(path), path)
+    return icc.as_srgb(picture, picture.info.get("icc_profile") or b"")
+
+
+def inspect(path: str | os.PathLike) -> tuple[int, int]:
+    """Width and height of the picture that `read` gives, from no more than the file's header.
+
+    Only pictures with alpha are decoded, to see whether they are opaque. Raises ImageError as
+    `read` does, but for damage behind the header.
+    """
+    with opened(path, READABLE_FORMATS, _require_still_8_bit) as picture:
+        if not _has_alpha(picture):
+            return _upright_size(picture)
+    return read(path).size
+
+
+def load_mask(path: str | os.PathLike) -> np.ndarray:
+    """The level map in a file, uint8 [rows, columns]: the numbers of an .npy array, or the grey
+    values or palette indices of an 8-bit picture. Whether they make a valid tree is not judged.
+
+    Raises ImageError for files that hold no such map.
+    """
+    if Path(path).suffix.lower() == ".npy":
+        return _load_array(path)
+    picture = _open(path)
+    if picture.mode not in ("L", "P"):
+        raise ImageError(
+            f"{path}: a mask must be a gray or palette picture of 8 bits, "
+            f"but this is {picture.mode}"
+        )
+    return np.array(picture)
+
+
+def check_target(path: str | os.PathLike, force: bool = False) -> None:
+    """Raise ImageError if `write_bytes` would refuse the path; for asking before long work."""
+    folder = Path(path).parent
+    if not os.path.isdir(folder):
+        raise ImageError(f"{path}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ImageError(f"{path}: the folder {folder} cannot be written to")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ImageError(f"{path}: exists and is not a regular file")
+    if os.path.exists(path) and not force:
+        raise ImageError(f"{path}: exists already and is not overwritten without --force")
+
+
+def check_picture_target(
+    path: str | os.PathLike, force: bool = False, size: tuple[int, int] | None = None
+) -> None:
+    """Raise ImageError if `save` would refuse the path; for asking before long work.
+
+    `size` = (height, width) of the picture, if it is known, must fit the format as well.
+    """
+    if Path(path).suffix.lower() not in WRITABLE_FORMATS:
+        raise ImageError(
+            f"{path}: the suffix names no format that can be written, "
+            f"which are {' '.join(WRITABLE_FORMATS)}"
+        )
+    if size is not None:
+        _require_fit(path, size)
+    check_target(path, force)
+
+
+def save(path: str | os.PathLike, array: np.ndarray, force: bool = False) -> None:
+    """Write a picture, uint8 [H, W, 3], in the format of the suffix (see WRITABLE_FORMATS).
+
+    The file appears whole or not at all. Raises ImageError for a suffix that names no format, an
+    existing file without `force`, and whatever keeps the file from being written.
+    """
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ImageError(
+            f"{path}: a picture is uint8 [H, W, 3], but this array is {array.dtype} "
+            f"{list(array.shape)}"
+        )
+    check_picture_target(path, force, array.shape[:2])
+    picture_format, options = WRITABLE_FORMATS[Path(path).suffix.lower()]
+    picture = Image.fromarray(np.ascontiguousarray(array))
+    replace(path, lambda file: picture.save(file, picture_format, **options))
+
+
+def write_bytes(
+    path: str | os.PathLike,
+    data: bytes,
+    force: bool = False,
+    like: os.stat_result | None = None,
+) -> None:
+    """Write a file that appears whole or not at all, with the times and permissions of `like`.
+
+    Raises ImageError for an existing file without `force` and whatever keeps it from being written.
+    """
+    check_target(path, force)
+    replace(path, lambda file: file.write(data), like)
+
+
+def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
+    """Refuses a picture of (height, width) that is larger than the suffix's format can hold."""
+    picture_format, _ = WRITABLE_FORMATS[Path(path).suffix.lower()]
+    largest = LARGEST_SIDES.get(picture_format)
+    if largest is not None and max(size) > largest:
+        raise ImageError(
+            f"{path}: {picture_format} holds no picture of {size[1]}x{size[0]} pixels, "
+            f"its sides are {largest} at most"
+        )
+
+
+def replace(
+    path: str | os.PathLike,
+    write: Callable[[BinaryIO], object],
+    like: os.stat_result | None = None,
+) -> None:
+    """Let `write` fill the file, which appears whole or not at all; see `files.replace`.
+
+    Raises ImageError for what `write` raises, and what keeps it from being written.
+    """
+    try:
+        files.replace(path, write, like)
+    except Exception as error:  # Pillow's writers raise almost anything on odd metadata
+        raise ImageError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+def _open(path: str | os.PathLike) -> Image.Image:
+    """The file's picture, upright and fully read, if it is still, of 8 bits and a known mode."""
+    with opened(path, READABLE_FORMATS, _require_still_8_bit) as picture:
+        return ImageOps.exif_transpose(picture)
+
+
+@contextlib.contextmanager
+def opened(
+    path: str | os.PathLike,
+    formats: Sequence[str],
+    check: Callable[[Image.Image, str | os.PathLike], None],
+) -> Iterator[Image.Image]:
+    """A file's picture before its pixels are read; ImageError for whatever goes wrong inside.
+
+    `check` is given the picture and the path, and raises ImageError for what is not to be read.
+    """
+    try:
+        picture = Image.open(path, formats=formats)
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path}: {file_kinds.why_not(path) or _unknown(path, formats)}"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: claims to be far too large: {_reason(error)}") from error
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
+    except Exception as error:  # Pillow's readers raise almost anything on damaged headers
+        raise ImageError(f"{path}: cannot be read as a picture: {_reason(error)}") from error
+    with damage_named(path), picture:
+        check(picture, path)
+        yield picture
+
+
+@contextlib.contextmanager
+def damage_named(path: str | os.PathLike) -> Iterator[None]:
+    """For reading the contents of a file; ImageError for whatever goes wrong."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{path}: there is not enough memory for this image") from error
+    except Exception as error:  # readers raise almost anything on damaged contents
+        raise ImageError(f"{path}: is damaged: {_reason(error)}") from error
+
+
+def _unknown(path: str | os.PathLike, formats: Sequence[str]) -> str:
+    if not os.path.getsize(path):
+        return "is empty"
+    return f"is damaged or no picture in any of {', '.join(formats)}"
+
+
+def _upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height once the orientation is applied."""
+    size = picture.size
+    if picture.format == "TIFF":  # whose size some versions of Pillow have turned already
+        size = (picture.tag_v2[ExifTags.Base.ImageWidth], picture.tag_v2[ExifTags.Base.ImageLength])
+    # The base class's method, since that of PNG reads the whole file in search of more.
+    orientation = Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
+    return size[::-1] if orientation in SIDEWAYS else size
+
+
+def frames_of(picture: Image.Image) -> int:
+    """How many frames or pages a picture has."""
+    # The further frames of an MPO file are previews and gain maps that cameras add to a JPEG.
+    return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+
+
+def require_still(picture: Image.Image, path: str | os.PathLike) -> None:
+    """Raise ImageError for a picture of more than one frame."""
+    if (count := frames_of(picture)) > 1:
+        raise ImageError(f"{path}: has {count} frames, only still pictures are read")
+
+
+def _require_still_8_bit(picture: Image.Image, path: str | os.PathLike) -> None:
+    require_still(picture, path)
+    if picture.format == "TIFF" and _SIGNED in picture.tag_v2.get(_SAMPLE_FORMAT, ()):
+        raise ImageError(
+            f"{path}: holds signed numbers, convert it to unsigned ones of 8 bits first"
+        )
+    if _has_deep_channels(picture):
+        raise ImageError(f"{path}: has more than 8 bits per channel, convert it to 8 bits first")
+    if picture.mode not in READABLE_MODES:
+        raise ImageError(f"{path}: is a {picture.mode} picture, convert it to RGB first")
+
+
+def _has_deep_channels(picture: Image.Image) -> bool:
+    """Whether the file has more than 8 bits per channel, which Pillow may hide by converting."""
+    if picture.mode.startswith(("I", "F")):
+        return True
+    if picture.format == "TIFF":
+        bits_per_sample = picture.tag_v2.get(258, (1,))
+        return max(bits_per_sample) > 8
+    decoder_options = picture.tile[0][3] if picture.tile else None
+    if picture.format == "PNG":
+        return decoder_options.endswith(";16B")
+    if picture.format == "PPM" and isinstance(decoder_options, tuple):
+        return decoder_options[1] > 255
+    return False
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
+
+
+def _without_alpha(picture: Image.Image, path: str | os.PathLike) -> Image.Image:
+    """The picture as L or RGB, if it is opaque everywhere."""
+    if _has_alpha(picture):
+        least_alpha, _ = picture.convert("RGBA").getchannel("A").getextrema()
+        if least_alpha < 255:
+            raise ImageError(f"{path}: has transparent pixels, flatten it on a background first")
+    return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+
+
+def _load_array(path: str | os.PathLike) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
+    except Exception as error:  # a damaged header may raise almost anything
+        raise ImageError(f"{path}: is no readable .npy file") from error
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "biu":
+        raise ImageError(f"{path}: a mask must be a two-dimensional array of whole numbers")
+    if array.size and (array.min() < 0 or array.max() > 255):
+        raise ImageError(f"{path}: a mask's numbers must lie in 0 ... 255")
+    return array.astype(np.uint8)
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says, on one line and without the file name that the caller adds."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())

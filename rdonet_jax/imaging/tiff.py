@@ -1,0 +1,98 @@
+"""TIFF files of 8 and 16 bits: Pillow writes 8, and lets EXIF data overrule the picture's size."""
+
+from __future__ import annotations
+
+import zlib
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, TiffImagePlugin, TiffTags
+
+from rdonet_jax.imaging import exif, resolution
+from rdonet_jax.imaging.resolution import Resolution
+
+_DEFLATE = 8
+_DIFFERENCES = 2
+_BLACK_IS_ZERO, _RGB = 1, 2
+_NOT_PREMULTIPLIED = 2
+_NO_UNIT, _INCH, _CM = 1, 2, 3
+_STRIP_BYTES = 2**18
+_MOST_BYTES = 2**32 - 2**26
+"""Of compressed pixels: TIFF counts up to 2**32, and metadata comes before them."""
+
+
+def write(
+    file: BinaryIO,
+    samples: np.ndarray,
+    icc: bytes,
+    exif_data: bytes,
+    xmp: bytes = b"",
+    size: Resolution | None = None,
+) -> None:
+    """Samples uint8 or uint16 [H, W, 1 to 4], as the differences of neighbours, deflated.
+
+    What EXIF data says of the picture and the camera becomes the file's own; `size` is that of
+    pixels. Raises ValueError for a file that gets larger than TIFF allows.
+    """
+    height, width, channels = samples.shape
+    rows = max(1, _STRIP_BYTES // (width * channels * samples.itemsize))
+    strips = [_deflated(samples[first : first + rows]) for first in range(0, height, rows)]
+    sizes = [len(strip) for strip in strips]
+    if sum(sizes) > _MOST_BYTES:
+        raise ValueError("TIFF holds no picture of so many bytes")
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    _take_exif(directory, exif_data)
+    directory[TiffImagePlugin.IMAGEWIDTH] = width
+    directory[TiffImagePlugin.IMAGELENGTH] = height
+    directory[TiffImagePlugin.BITSPERSAMPLE] = (8 * samples.itemsize,) * channels
+    directory[TiffImagePlugin.COMPRESSION] = _DEFLATE
+    directory[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = _RGB if channels > 2 else _BLACK_IS_ZERO
+    directory[TiffImagePlugin.SAMPLESPERPIXEL] = channels
+    directory[TiffImagePlugin.ROWSPERSTRIP] = rows
+    directory[TiffImagePlugin.PLANAR_CONFIGURATION] = 1
+    directory[TiffImagePlugin.PREDICTOR] = _DIFFERENCES
+    if channels in (2, 4):
+        directory[TiffImagePlugin.EXTRASAMPLES] = _NOT_PREMULTIPLIED
+    if icc:
+        directory.tagtype[TiffImagePlugin.ICCPROFILE] = TiffTags.UNDEFINED
+        directory[TiffImagePlugin.ICCPROFILE] = icc
+    if xmp:
+        directory.tagtype[TiffImagePlugin.XMP] = TiffTags.BYTE
+        directory[TiffImagePlugin.XMP] = xmp
+    if size is not None:
+        _take_resolution(directory, size)
+    for tag, numbers in (
+        (TiffImagePlugin.STRIPBYTECOUNTS, sizes),
+        # From the first one on: the directory adds where that lies.
+        (TiffImagePlugin.STRIPOFFSETS, [0, *np.cumsum(sizes[:-1]).tolist()]),
+    ):
+        directory.tagtype[tag] = TiffTags.LONG
+        directory[tag] = tuple(numbers)
+    directory.save(file)
+    file.writelines(strips)
+
+
+def _take_exif(directory: TiffImagePlugin.ImageFileDirectory_v2, data: bytes) -> None:
+    """The entries of EXIF data that do not say how a file stores its pixels."""
+    block = Image.Exif()
+    block.load(data)
+    for tag, value in exif.entries(block):
+        directory[tag] = value
+
+
+def _take_resolution(directory: TiffImagePlugin.ImageFileDirectory_v2, size: Resolution) -> None:
+    """In whole pixels per inch where these mean the same, else per cm."""
+    pair: list[float | TiffImagePlugin.IFDRational] = list(resolution.dpi(size))
+    unit = _INCH
+    if not size.metric:
+        unit, pair = _NO_UNIT, list(size[:2])
+    elif not all(isinstance(value, int) for value in pair):
+        unit, pair = _CM, [TiffImagePlugin.IFDRational(value, 100) for value in size[:2]]
+    directory[TiffImagePlugin.RESOLUTION_UNIT] = unit
+    directory[TiffImagePlugin.X_RESOLUTION], directory[TiffImagePlugin.Y_RESOLUTION] = pair
+
+
+def _deflated(strip: np.ndarray) -> bytes:
+    differences = strip.copy()
+    differences[:, 1:] -= strip[:, :-1]
+    return zlib.compress(differences.astype(strip.dtype.newbyteorder("<")).tobytes(), 6)

@@ -1,0 +1,205 @@
+"""Pictures to files of a suffix's format, in their own form as far as that can hold it."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image, features
+
+from rdonet_jax.imaging import (
+    amendments,
+    cicp,
+    exif,
+    pixel_format,
+    png,
+    resolution,
+    srgb,
+    tiff,
+    xmp,
+)
+from rdonet_jax.imaging.file_metadata import Metadata
+from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.resolution import Resolution
+from rdonet_jax.imaging.srgb import ImageError
+
+
+class Abilities(NamedTuple):
+    """What a format holds besides 8-bit colours."""
+
+    deep: bool = False
+    alpha: bool = False
+    icc: int = 0  # bytes of a colour profile, at most
+    exif: int = 0  # likewise
+    xmp: int = 0  # likewise
+    cicp: bool = False
+    resolution: Callable[[Resolution], bool] = lambda _: False
+
+
+_OPTIONAL = {"AVIF": "avif", "WEBP": "webp"}
+"""Formats that Pillow may have been built without, by its names for that."""
+
+_ANY = 2**32
+ABILITIES = {
+    "PNG": Abilities(True, True, _ANY, _ANY, _ANY, True, lambda _: True),
+    "TIFF": Abilities(True, True, _ANY, _ANY, _ANY, False, lambda _: True),
+    "PPM": Abilities(deep=True),
+    "WEBP": Abilities(False, True, _ANY, _ANY, _ANY),
+    "AVIF": Abilities(False, True, _ANY, _ANY, _ANY, True),
+    # Profiles are cut into 255 markers, EXIF data and XMP have one each.
+    "JPEG": Abilities(
+        icc=255 * 65519,
+        exif=65533 - len(exif.PREFIX),
+        xmp=65533 - len(b"http://ns.adobe.com/xap/1.0/\0"),
+        resolution=lambda size: resolution.jfif(size) is not None,
+    ),
+    "BMP": Abilities(resolution=lambda size: size.metric),
+}
+"""By the names of Pillow's formats."""
+
+
+def check(path: str | os.PathLike, force: bool, size: tuple[int, int], alpha: bool = False) -> None:
+    """Raise ImageError if `save` would refuse a picture of (height, width), with or without alpha,
+    at this path; for asking before long work."""
+    srgb.check_picture_target(path, force, size)
+    if _format(path) in _OPTIONAL and not features.check(_OPTIONAL[_format(path)]):
+        raise ImageError(f"{path}: this installation of Pillow cannot write {_format(path)}")
+    if alpha and not _abilities(path).alpha:
+        suffixes = [s for s, (name, _) in srgb.WRITABLE_FORMATS.items() if ABILITIES[name].alpha]
+        raise ImageError(
+            f"{path}: {_format(path)} cannot hold the picture's transparency: take another suffix "
+            f"({' '.join(suffixes)}) or give a --background to flatten it on"
+        )
+
+
+def save(
+    path: str | os.PathLike,
+    picture: Picture,
+    force: bool = False,
+    like: os.stat_result | None = None,
+) -> tuple[str, ...]:
+    """Write a picture, and say in a few words each what the format could not hold.
+
+    The file gets the times and permissions of `like`.
+
+    The file appears whole or not at all. Raises ImageError as `check` does, and for whatever keeps
+    the file from being written.
+    """
+    check(path, force, picture.size, picture.alpha is not None)
+    name, able = _format(path), _abilities(path)
+    notes = []
+    samples = np.atleast_3d(pixel_format.samples(picture))
+    if name == "TIFF" and picture.deep and samples.shape[2] == 2:
+        samples = samples[..., [0, 0, 0, 1]]  # gray with alpha of 16 bits is hardly read anywhere
+    if picture.deep and not able.deep:
+        samples = pixel_format.shallow(samples)
+        notes.append(f"8 bits, since {name} holds no more")
+    gray = samples.shape[2] < 3 and name != "WEBP"
+    kept, lost = _fitting(picture, name, gray)
+    srgb.replace(path, lambda file: _write(file, path, samples, kept), like)
+    return (*notes, *lost)
+
+
+def _fitting(picture: Picture, name: str, gray: bool) -> tuple[Metadata, tuple[str, ...]]:
+    """What goes along in a format, and words for what does not. `gray`: as the file will be."""
+    able, notes = ABILITIES[name], []
+    icc, named = picture.icc, picture.cicp
+    if named is not None and not able.cicp:
+        said = cicp.as_icc(named, gray) if able.icc else b""
+        if not said:
+            notes.append(f"without what its colours are ({named.words}), which {name} cannot hold")
+        icc, named = said or icc, None
+    kept = {"icc": icc, "exif": picture.exif, "xmp": picture.xmp}
+    for field, what, most in (
+        ("icc", "colour profile", able.icc),
+        ("exif", "EXIF data", able.exif),
+        ("xmp", "XMP", able.xmp),
+    ):
+        if len(kept[field]) > most:
+            kept[field] = b""
+            notes.append(f"without its {what}, which {name} cannot hold")
+    if kept["icc"][16:20] == b"GRAY" and not gray:
+        kept["icc"] = b""
+        notes.append("without its colour profile for gray, since its colours become RGB")
+    if kept["exif"] and not exif.is_exif(kept["exif"]):
+        kept["exif"] = b""
+        notes.append("without its EXIF data, which is none")
+    if kept["exif"] and name in ("TIFF", "AVIF") and not exif.is_sound(kept["exif"]):
+        kept["exif"] = b""
+        notes.append(f"without its EXIF data, which is damaged and would spoil {name}")
+    if not xmp.is_text(kept["xmp"]):
+        kept["xmp"] = b""
+        notes.append("without its XMP, which is no text")
+    size = picture.resolution
+    if size is not None and not able.resolution(size):
+        size = None
+        notes.append(f"without its resolution, which {name} cannot hold")
+    return Metadata(**kept, cicp=named, resolution=size), tuple(notes)
+
+
+def _format(path: str | os.PathLike) -> str:
+    return srgb.WRITABLE_FORMATS[Path(path).suffix.lower()][0]
+
+
+def _abilities(path: str | os.PathLike) -> Abilities:
+    return ABILITIES[_format(path)]
+
+
+def _write(file: BinaryIO, path: str | os.PathLike, samples: np.ndarray, along: Metadata) -> None:
+    name = _format(path)
+    if name == "TIFF":
+        tiff.write(file, samples, along.icc, along.exif, along.xmp, along.resolution)
+    elif samples.dtype == np.uint8:
+        _write_8_bits(file, path, samples, along)
+    elif name == "PNG":
+        file.writelines(png.encode(samples, _chunks(along)))
+    else:
+        kind = b"P5" if samples.shape[2] == 1 else b"P6"
+        file.write(b"%s\n%d %d\n65535\n" % (kind, samples.shape[1], samples.shape[0]))
+        file.write(samples.astype(">u2").tobytes())
+
+
+def _chunks(along: Metadata) -> list[png.Chunk]:
+    """All that goes along, as chunks of PNG."""
+    named = b"" if along.cicp is None else cicp.pack(along.cicp)
+    size = b"" if along.resolution is None else resolution.pack(along.resolution)
+    return png.metadata(along.icc, along.exif, along.xmp, named, size)
+
+
+def _write_8_bits(
+    file: BinaryIO, path: str | os.PathLike, samples: np.ndarray, along: Metadata
+) -> None:
+    name, options = srgb.WRITABLE_FORMATS[Path(path).suffix.lower()]
+    single = samples.shape[2] == 1
+    extra: dict[str, object] = {}
+    if along.icc:
+        extra["icc_profile"] = along.icc
+    if along.exif:
+        extra["exif"] = exif.PREFIX + along.exif
+    if along.xmp and name != "PNG":
+        extra["xmp"] = along.xmp
+    if along.resolution and name == "BMP":
+        extra["dpi"] = resolution.dpi(along.resolution)
+    if name == "WEBP":
+        extra["exact"] = True  # colours under alpha 0 are kept
+    if name == "AVIF" and samples.shape[2] < 3:
+        extra["subsampling"] = "4:0:0"
+    picture = Image.fromarray(np.ascontiguousarray(samples[..., 0] if single else samples))
+    buffer = io.BytesIO()
+    picture.save(buffer, name, **(options | extra))
+    file.writelines(_amended(name, buffer.getbuffer(), along))
+
+
+def _amended(name: str, data: memoryview, along: Metadata) -> list[bytes | memoryview]:
+    """A file in parts, with what Pillow does not write."""
+    if name == "PNG":
+        return amendments.of_png(data, _chunks(along._replace(icc=b"", exif=b"")))
+    if name == "JPEG":
+        return amendments.of_jpeg(data, along.resolution)
+    if name == "AVIF":
+        return amendments.of_avif(data, along.cicp)
+    return [data]

@@ -1,0 +1,307 @@
+"""Rate and distortion: what training minimises and what evaluation reports.
+
+The one convention for lambda, defined here and nowhere else:
+
+    loss = bpp + lmbda * 255**2 * MSE            metric "mse"
+    loss = bpp + lmbda * (1 - MS-SSIM)           metric "ms-ssim"
+    loss = bpp + lmbda * ((1 - share) * 255**2 * MSE
+                          + share * SIMILARITY_WEIGHT * (1 - MS-SSIM))   metric "both"
+
+with bpp in bits per pixel of the picture and pictures in [0, 1], so that 255**2 * MSE is in squared
+8-bit grey levels; `share` is that of MS-SSIM in the distortion. Every function here works per
+picture: [..., H, W, 3] in, [...] out. Where one takes `sizes`, int32 [..., 2], a picture is that
+many rows and columns at the top left of its array, and nothing beyond them counts.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax.core import compilation, partition
+from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.training.config import CHOICES
+
+METRICS = CHOICES["metric"]
+
+SIMILARITY_WEIGHT = 8.73 / 0.0067
+"""Squared grey levels that 1 - MS-SSIM stands for: CompressAI's lambdas of about equal rates."""
+
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of the five scales of MS-SSIM, finest first (Wang, Simoncelli and Bovik, 2003)."""
+
+WINDOW_TAPS = 11
+WINDOW_SIGMA = 1.5
+C1 = 0.01**2  # stabilises the luminance term, data range 1
+C2 = 0.03**2  # stabilises the contrast-structure term, data range 1
+SMALLEST_TERM = 1e-6  # below it a scale's similarity counts as zero, which bounds its gradient
+
+
+class Weights(NamedTuple):
+    """loss = bpp + squares * 255**2 * MSE + dissimilarity * (1 - MS-SSIM)."""
+
+    squares: Any
+    dissimilarity: Any
+
+
+def total_bits(bit_maps: Any) -> jax.Array:
+    """Bits [B] of each picture: the sums of a pytree of bit maps [B, ...]."""
+    maps = jax.tree_util.tree_leaves(bit_maps)
+    return sum(jnp.sum(m, axis=tuple(range(1, m.ndim))) for m in maps)
+
+
+def bpp(bit_maps: Any, pixels: Any) -> jax.Array:
+    """Bits per pixel [B] of a pytree of bit maps [B, ...], each picture having `pixels` pixels.
+
+    `pixels` counts the picture's own pixels (no padding): a number, or [B] when sizes differ.
+    """
+    return total_bits(bit_maps) / pixels
+
+
+def to_8_bit(x: jax.Array) -> jax.Array:
+    """The picture in [0, 1] as a file stores it: clipped, rounded, uint8 of the same shape."""
+    return jnp.round(jnp.clip(x, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+
+
+def to_16_bit(x: jax.Array) -> jax.Array:
+    """As `to_8_bit`, for files of 16 bits: uint16."""
+    return jnp.round(jnp.clip(x, 0.0, 1.0) * 65535.0).astype(jnp.uint16)
+
+
+def from_integers(pixels: jax.Array) -> jax.Array:
+    """Pixels of a file, uint8 or uint16, as the picture in [0, 1], float32."""
+    return pixels.astype(jnp.float32) / float(jnp.iinfo(pixels.dtype).max)
+
+
+def round_to_8_bit(x: jax.Array) -> jax.Array:
+    """The picture as a reader of its 8-bit file sees it: float32 multiples of 1/255 in [0, 1]."""
+    return to_8_bit(x).astype(jnp.float32) / 255.0
+
+
+def mse(x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
+    """Mean squared error over the RGB picture, data range 1."""
+    own = None if sizes is None else partition.within(sizes, x.shape[-3:-1])[..., None]
+    return jnp.mean(jnp.square(x - x_hat), axis=(-3, -2, -1), where=own)
+
+
+@compilation.jit
+def psnr(x: jax.Array, x_hat: jax.Array) -> jax.Array:
+    """Peak signal-to-noise ratio in dB of the MSE over all three channels; inf for equal pictures.
+
+    To report a picture that was stored, pass x_hat through `round_to_8_bit` first.
+    """
+    return -10.0 * jnp.log10(mse(x, x_hat))
+
+
+@functools.partial(compilation.jit, static_argnames="levels")
+def ms_ssim(
+    x: jax.Array, x_hat: jax.Array, levels: int = 5, sizes: jax.Array | None = None
+) -> jax.Array:
+    """Multi-scale structural similarity, at most 1: of each channel, then the mean over RGB.
+
+    The definition is that of Wang et al. 2003 as pytorch_msssim computes it: valid 11-tap Gaussian
+    windows, 2x2 average pooling with a row or column of zeros in front of odd sizes, negative
+    similarities of a scale counted as zero. With fewer than five `levels` the weights of the
+    scales that remain are divided by their sum. Gradients are finite everywhere; they are zero
+    where a scale's similarity is not positive.
+
+    Of pictures with `sizes`, the windows count that lie inside, and on coarser scales those of
+    means of 2x2 pixels inside: what is beyond has no share in any of them. The means of odd sizes
+    lie half a pixel from those of the definition. With five scales a side needs 176 pixels.
+
+    Raises ValueError when the array is too small for the scales: with five, the short side must
+    have at least 161 pixels.
+    """
+    maps = similarity_maps(x, x_hat, levels)
+    product = jnp.ones(maps[0].shape[:-2], maps[0].dtype)
+    for scale, (term, weight) in enumerate(zip(maps, scale_weights(levels), strict=True)):
+        own = None
+        if sizes is not None:
+            windows = (sizes >> scale) - (WINDOW_TAPS - 1)
+            own = partition.within(windows, term.shape[-2:])[..., None, :, :]
+        product = product * _power(jnp.mean(term, axis=(-2, -1), where=own), weight)
+    return jnp.mean(product, axis=-1)
+
+
+def similarity_maps(x: jax.Array, x_hat: jax.Array, levels: int = 5) -> tuple[jax.Array, ...]:
+    """What MS-SSIM takes means of: by scale, the similarity at every position of the window.
+
+    [..., 3, h - 10, w - 10] for a scale of h x w. Raises as `ms_ssim` does.
+    """
+    scale_weights(levels)
+    _require_size(x.shape, levels)
+    a, b = (jnp.moveaxis(v, -1, -3) for v in (x, x_hat))
+    maps = []
+    for scale in range(levels):
+        if scale:
+            a, b = _halve(a), _halve(b)
+        luminance, contrast_structure = _similarity_maps(a, b)
+        is_last = scale == levels - 1
+        maps.append(luminance * contrast_structure if is_last else contrast_structure)
+    return tuple(maps)
+
+
+def scale_weights(levels: int) -> tuple[float, ...]:
+    """The exponents of so many scales of MS-SSIM. Raises ValueError for no such number."""
+    if not 1 <= levels <= len(SCALE_WEIGHTS):
+        raise ValueError(f"MS-SSIM has 1 to {len(SCALE_WEIGHTS)} levels, not {levels}")
+    if levels == len(SCALE_WEIGHTS):
+        return SCALE_WEIGHTS  # as published, though they add up to 1.0001
+    total = sum(SCALE_WEIGHTS[:levels])
+    return tuple(w / total for w in SCALE_WEIGHTS[:levels])
+
+
+def smallest_side(levels: int = len(SCALE_WEIGHTS)) -> int:
+    """The least pixels on the short side of a picture for MS-SSIM with so many scales."""
+    return (WINDOW_TAPS - 1) * 2 ** (levels - 1) + 1
+
+
+def smallest_end(levels: int = len(SCALE_WEIGHTS)) -> int:
+    """The same for a picture that ends within its array, see `ms_ssim`."""
+    return WINDOW_TAPS * 2 ** (levels - 1)
+
+
+def ms_ssim_db(value: jax.Array) -> jax.Array:
+    """An MS-SSIM value on the logarithmic scale -10 log10(1 - MS-SSIM), in dB; inf for 1."""
+    return -10.0 * jnp.log10(1.0 - value)
+
+
+def lmbda_of(config: PortableConfig, quality: Any) -> Any:
+    """lambda of the metric "mse" at a quality of a portable model, geometric over its scale."""
+    low, high = config.lmbdas
+    return low * (high / low) ** (quality / config.steps_of_quality)
+
+
+def thresholds_at(config: PortableConfig, quality: Any) -> tuple[jax.Array, jax.Array]:
+    """The two thresholds of the variance mask at qualities [B], geometric between the knots."""
+    places = jnp.linspace(0.0, config.steps_of_quality, config.knots)
+    knots = jnp.log(jnp.asarray(config.thresholds))
+    first, second = (jnp.exp(jnp.interp(quality, places, knots[:, i])) for i in range(2))
+    return first, second
+
+
+def relative_loss(loss: jax.Array) -> jax.Array:
+    """What a network of every quality minimises: log J, so that one percent of J counts the same at
+    every quality and in every picture. J grows a hundredfold over the qualities."""
+    return jnp.log(loss)
+
+
+def weights(lmbda: Any, metric: str, share: float = 0.0) -> Weights:
+    """What the two distortions weigh in the loss of a metric, by the module's convention.
+
+    `metric` is one of METRICS; any other raises ValueError. `share` is for "both" alone.
+    """
+    if metric == "mse":
+        return Weights(lmbda, 0.0)
+    if metric == "ms-ssim":
+        return Weights(0.0, lmbda)
+    if metric == "both":
+        return Weights((1.0 - share) * lmbda, share * SIMILARITY_WEIGHT * lmbda)
+    raise ValueError(f"the metric must be one of {', '.join(METRICS)}, not {metric!r}")
+
+
+def rd_loss(
+    bpp: jax.Array,
+    x: jax.Array,
+    x_hat: jax.Array,
+    lmbda: Any,
+    metric: str,
+    share: float = 0.0,
+    sizes: jax.Array | None = None,
+) -> jax.Array:
+    """Rate plus lambda times distortion per picture, by the module's convention.
+
+    `lmbda` is one number or one per picture; `metric` and `share` as in `weights`.
+    """
+    squares, dissimilarity = weights(lmbda, metric, share)
+    loss = bpp
+    if metric != "ms-ssim":
+        loss = loss + squares * 255.0**2 * mse(x, x_hat, sizes)
+    if metric != "mse":
+        loss = loss + dissimilarity * (1.0 - ms_ssim(x, x_hat, sizes=sizes))
+    return loss
+
+
+def _require_size(shape: tuple[int, ...], levels: int) -> None:
+    height, width = shape[-3:-1]
+    smallest = smallest_side(levels)
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"MS-SSIM with {levels} levels needs at least {smallest} pixels on the short side, "
+            f"but the picture has {height} x {width} (height x width); ask for fewer levels"
+        )
+
+
+@functools.cache
+def _window() -> tuple[float, ...]:
+    """The Gaussian window along one axis, adding up to 1."""
+    distance = np.arange(WINDOW_TAPS) - WINDOW_TAPS // 2
+    taps = np.exp(-(distance**2) / (2 * WINDOW_SIGMA**2))
+    return tuple((taps / taps.sum()).tolist())
+
+
+def _blur_axis(maps: jax.Array, axis: int) -> jax.Array:
+    """Weighted sums of shifted slices: exact float32 everywhere, and the compiler fuses them.
+
+    A convolution of one channel is slow on CPUs and loses bits on accelerators, which would
+    matter in the differences of moments that variances are.
+    """
+    size = maps.shape[axis] - WINDOW_TAPS + 1
+    shifted = (jax.lax.slice_in_dim(maps, i, i + size, axis=axis) for i in range(WINDOW_TAPS))
+    return sum(tap * part for tap, part in zip(_window(), shifted, strict=True))
+
+
+@jax.custom_vjp
+def _blur(maps: jax.Array) -> jax.Array:
+    """Local means of maps [..., H, W] under the Gaussian window, [..., H - 10, W - 10].
+
+    The window is symmetric, so the transpose is the same blur of the zero-padded cotangent; said
+    here because the automatic transpose of the slices is ten times slower.
+    """
+    return _blur_axis(_blur_axis(maps, maps.ndim - 1), maps.ndim - 2)
+
+
+def _blur_forward(maps: jax.Array) -> tuple[jax.Array, None]:
+    return _blur(maps), None
+
+
+def _blur_backward(_: None, cotangent: jax.Array) -> tuple[jax.Array]:
+    margin = (WINDOW_TAPS - 1, WINDOW_TAPS - 1)
+    padding = [(0, 0)] * (cotangent.ndim - 2) + [margin, margin]
+    return (_blur(jnp.pad(cotangent, padding)),)
+
+
+_blur.defvjp(_blur_forward, _blur_backward)
+
+
+def _similarity_maps(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Luminance and contrast-structure similarity at every window position of [..., H, W].
+
+    Written with the difference d = a - b: as 2 cov(a, b) = var(a) + var(b) - var(d), the usual
+    quotients are one minus a small term, which keeps float32 exact for pictures nearly equal.
+    """
+    d = a - b
+    moments = jnp.stack([a, d, jnp.square(a) + jnp.square(b), jnp.square(d)])
+    mean_a, mean_d, squares, squares_d = _blur(moments)
+    mean_squares = jnp.square(mean_a) + jnp.square(mean_a - mean_d)
+    variances = squares - mean_squares
+    variance_d = squares_d - jnp.square(mean_d)
+    luminance = 1.0 - jnp.square(mean_d) / (mean_squares + C1)
+    return luminance, 1.0 - variance_d / (variances + C2)
+
+
+def _power(base: jax.Array, exponent: float) -> jax.Array:
+    """max(base, 0) ** exponent, with a finite gradient also where the base is not positive."""
+    positive = base > SMALLEST_TERM
+    return jnp.where(positive, jnp.where(positive, base, 1.0) ** exponent, 0.0)
+
+
+def _halve(maps: jax.Array) -> jax.Array:
+    """2x2 means of maps [..., H, W]; odd sizes get a leading row or column of zeros."""
+    height, width = maps.shape[-2:]
+    padding = [(0, 0)] * (maps.ndim - 2) + [(height % 2, 0), (width % 2, 0)]
+    padded = jnp.pad(maps, padding)
+    rows = padded[..., 0::2, :] + padded[..., 1::2, :]
+    return 0.25 * (rows[..., 0::2] + rows[..., 1::2])

@@ -1,0 +1,92 @@
+"""A start for training the portable network: an orthonormal transform coder that already works.
+
+The lapped stages begin as one hierarchical Karhunen-Loève transform of a separable Markov model of
+pictures (`models.linear` gives the model): a stage joins 2×2 neighbours and keeps the strongest
+directions, its transpose in the synthesis puts them back. A finer level codes the difference to
+what the coarser ones predict. Gains begin at the step that is best for each quality's lambda,
+scales at the deviations of the model, residual networks at the identity. Nothing is fitted to data.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax.core.config import LEVELS, PortableConfig
+from rdonet_jax.entropy import distributions
+from rdonet_jax.metrics import distortion
+from rdonet_jax.models.portable import integer_prior
+from rdonet_jax.models.rdonet import init as rdonet_init
+from rdonet_jax.nn import integer
+
+LEAST_UNIT = 2.0**-9
+"""Of the networks, in units of y: finer than an eighth of a step at the highest quality."""
+
+
+def initialise(params: Any, config: PortableConfig) -> Any:
+    """Fresh parameters (of `portable.initialise`) turned into the linear transform coder."""
+    pixels, _ = rdonet_init.join_neighbours(rdonet_init.join_neighbours(rdonet_init.COLOURS)[0])
+    transform = rdonet_init.stages((config.trunk, *config.features), pixels)
+    params = dict(jax.tree_util.tree_map(np.array, params))
+    trunk = _kernel(transform[0])
+    params["g_a"] = _set(params["g_a"], trunk)
+    params["g_s"] = _set(params["g_s"], trunk.transpose(0, 1, 3, 2))
+    lmbdas = [distortion.lmbda_of(config, q) for q in knot_qualities(config)]
+    log_gains = np.log2([rdonet_init.step_gain(lmbda) for lmbda in lmbdas])
+    for level in range(LEVELS):
+        name = f"units_{level}"
+        params[name] = _unit(params[name], transform[1 + level], config, level, log_gains)
+    return jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+
+
+def knot_qualities(config: PortableConfig) -> np.ndarray:
+    """The qualities of the knots, on the scale of the stream."""
+    return np.linspace(0, config.steps_of_quality, config.knots)
+
+
+def _unit(
+    unit: Any, stage: rdonet_init.Stage, config: PortableConfig, level: int, log_gains: np.ndarray
+) -> Any:
+    features, latents = config.features[level], config.latents[level]
+    select = np.eye(features, latents)
+    down = _kernel(stage)
+    deviations = np.sqrt(np.maximum(stage.variances[:latents], 1e-8))
+    unit = dict(unit)
+    unit["encoder"] = _set(unit["encoder"], down)
+    unit["hand_over"] = _set(unit["hand_over"], down.transpose(0, 1, 3, 2))
+    unit["to_latent"] = _set(unit["to_latent"], np.concatenate([select, -select]))
+    unit["from_latent"] = _set(unit["from_latent"], select.T)
+    prior = dict(unit["prior"])
+    prior["gain"] = np.repeat(log_gains[:, None], latents, axis=1)
+    unit_sizes = integer_prior.UNIT_RANGE * deviations / integer.LARGEST
+    prior["unit"] = np.log2(np.maximum(unit_sizes, LEAST_UNIT))
+    prior["to_scale"] = dict(prior["to_scale"], bias=_scale_bias(config, deviations))
+    unit["prior"] = prior
+    return unit
+
+
+def _scale_bias(config: PortableConfig, deviations: np.ndarray) -> np.ndarray:
+    """Biases that choose the table entry of each channel's deviation, at a gain of 1."""
+    low, high = distributions.scale_table(config.distribution)[[0, -1]].astype(np.float64)
+    spread = deviations / math.sqrt(2) if config.distribution == "laplace" else deviations
+    entries = np.log(spread / low) / np.log(high / low) * (distributions.SCALE_COUNT - 1)
+    shift = integer_prior.SCALE_BITS + integer.BIAS_BITS - integer_prior.SCALE_SHIFT
+    return entries * integer_prior.INDEX_FRACTION / 2**shift
+
+
+def _kernel(stage: rdonet_init.Stage) -> np.ndarray:
+    """The 4×4 kernel of a stage's convolution: its 2×2 block in the middle."""
+    weights = stage.weights.transpose(1, 2, 3, 0)
+    kernel = np.zeros((4, 4, *weights.shape[2:]))
+    kernel[1:3, 1:3] = weights
+    return kernel
+
+
+def _set(layer: Any, kernel: np.ndarray) -> Any:
+    if layer["kernel"].shape != kernel.shape:
+        raise ValueError(f"a kernel {kernel.shape} for a layer {layer['kernel'].shape}")
+    return {**layer, "kernel": kernel}

@@ -1,0 +1,307 @@
+"""The prior path of a portable RDONet: from decoded integers to mu and scale index, exactly.
+
+Everything here is computed from symbols that were decoded before, in integer arithmetic that no
+device can get wrong (`rdonet_jax.nn.integer`). One `LevelPrior` serves one level:
+
+    conditioning(z, coarser)  what z and the coarser levels say about every position
+    embedding(v, coded)       a decoded position as 8-bit numbers
+    predict(place, ...)       mu and scale index at a quarter of the positions
+
+A level's positions come in four planes by the parity of row and column. They are decoded in one,
+two (checkerboard) or four steps, each seeing the planes of earlier steps in its 3×3 neighbourhood.
+
+Units: the integers v are y_hat in 1/16 of a quantiser step; mu is too. The networks see y_hat in
+steps of their own, one per channel, that do not depend on the quality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax.core import partition
+from rdonet_jax.core.config import LEVELS, QUALITY_SEGMENT, PortableConfig
+from rdonet_jax.entropy import distributions
+from rdonet_jax.nn import integer, ops
+
+GRID = 16
+"""mu lies on multiples of 1/16."""
+
+LARGEST_SYMBOL = 1000
+"""Larger symbols are decoded as they are; the networks see this one."""
+
+Place = tuple[int, int]
+"""Parity of row and of column: which of the four planes."""
+
+STEPS: Mapping[int, tuple[tuple[Place, ...], ...]] = {
+    1: (((0, 0), (0, 1), (1, 0), (1, 1)),),
+    2: (((0, 0), (1, 1)), ((0, 1), (1, 0))),
+    4: (((0, 0),), ((1, 1),), ((0, 1),), ((1, 0),)),
+}
+"""The planes of each step of decoding, by the number of steps."""
+
+PLACES: tuple[Place, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
+
+EMBEDDING_BITS, CONTEXT_BITS, HIDDEN_BITS, Z_BITS = 7, 8, 7, 7
+MU_BITS, SCALE_BITS = 9, 7
+WEIGHT_BITS: Mapping[str, int] = {
+    "from_z": Z_BITS,
+    "from_coarser": CONTEXT_BITS,
+    "embed": EMBEDDING_BITS,
+    "first": CONTEXT_BITS,
+    "second": HIDDEN_BITS,
+    "to_mu": MU_BITS,
+    "to_scale": SCALE_BITS,
+}
+"""By layer: a weight of 1.0 is the integer 2**bits."""
+
+MU_SHIFT = 5  # sums to 1/16 of the network's units
+SCALE_SHIFT = 5  # sums to 1/16 of a table entry
+INDEX_FRACTION = 16
+Z_UNIT = 8  # of the networks, per step of z
+UNIT_RANGE = 8.0
+"""Standard deviations of y, as it is at the start of training, that 8 bits span on each side."""
+
+Z_INDEX_UNIT = 2**7 / 2**4
+"""Table entries per unit of `z_index`."""
+
+Z_INDEX = 3.6
+"""Of the scale of z at first: for deviations of two to three steps."""
+
+_RATIO = {
+    name: float(np.log2(scales[-1] / scales[0])) / (distributions.SCALE_COUNT - 1)
+    for name in distributions.DISTRIBUTIONS
+    for scales in (distributions.scale_table(name).astype(np.float64),)
+}
+_INDEX_BITS = 12
+INDEX_PER_OCTAVE = {
+    name: round(2**_INDEX_BITS * INDEX_FRACTION / (integer.OCTAVE * ratio))
+    for name, ratio in _RATIO.items()
+}
+"""Sixteenths of a table entry per 1/256 octave, times 4096: two integers below 2**12 meet."""
+
+
+class Prediction(NamedTuple):
+    """Of a plane's positions, [B, h/2, w/2, L]; integers in float32."""
+
+    mu: jax.Array  # in 1/16 of a quantiser step
+    index: jax.Array  # of the scale table
+
+
+class Conditions(NamedTuple):
+    """What is fixed before the first plane of a level is decoded."""
+
+    known: jax.Array  # [B, h, w, 2 · conditioning], from z and from the coarser levels
+    gains: jax.Array  # [B, L], log2 of steps per unit of y, in 1/256
+    hats: jax.Array  # [B, knots], the quality
+
+
+def planes_of(x: jax.Array) -> dict[Place, jax.Array]:
+    """[B, h, w, C], padded to even sides with zeros, as its four planes [B, h/2, w/2, C]."""
+    x = ops.pad_to_multiple(x, 2)
+    return {(dy, dx): x[:, dy::2, dx::2] for dy, dx in PLACES}
+
+
+def joined(planes: Mapping[Place, jax.Array], grid: tuple[int, int]) -> jax.Array:
+    """The inverse of `planes_of`, cropped to `grid`."""
+    x = ops.depth_to_space(jnp.concatenate([planes[place] for place in PLACES], axis=-1))
+    return x[:, : grid[0], : grid[1]]
+
+
+def known_before(context: int, place: Place) -> tuple[Place, ...]:
+    """The planes that are decoded before the step of `place`."""
+    earlier: list[Place] = []
+    for step in STEPS[context]:
+        if place in step:
+            return tuple(earlier)
+        earlier.extend(step)
+    raise ValueError(f"no plane {place}")
+
+
+def weight_step(path: str) -> float | None:
+    """The step of the integers that a kernel of the network stands for; None of a float one."""
+    *_, room, layer, leaf = ("", "", *path.split("/"))
+    if (room, leaf) == ("prior", "kernel"):
+        return 2.0 ** -WEIGHT_BITS[layer]
+    return None
+
+
+class LevelPrior(nn.Module):
+    """The integer networks of one level."""
+
+    config: PortableConfig
+    level: int
+
+    def setup(self) -> None:
+        config, level = self.config, self.level
+        latents, knots = config.latents[level], config.knots
+        wide, e = config.conditioning, config.embedding
+        side = partition.HYPER_STRIDE**2
+        bits = WEIGHT_BITS
+        z_inputs = 9 * config.hyper_latents[level] + knots
+        self.from_z = integer.Dense(z_inputs, side * wide, bits["from_z"])
+        if level < LEVELS - 1:
+            self.from_coarser = integer.Dense(9 * e + wide, 4 * wide, bits["from_coarser"])
+        self.embed = integer.Dense(2 * latents, e, bits["embed"])
+        inputs = 9 * e + 2 * wide + knots + len(PLACES)
+        self.first = integer.Dense(inputs, config.hidden, bits["first"])
+        self.second = integer.Dense(config.hidden, config.hidden, bits["second"])
+        self.to_mu = integer.Dense(2 * config.hidden, latents, bits["to_mu"], spread=0.0)
+        self.to_scale = integer.Dense(2 * config.hidden, latents, bits["to_scale"], spread=0.0)
+        zeros = nn.initializers.zeros
+        self.gain = self.param("gain", zeros, (knots, latents))
+        self.unit = self.param("unit", zeros, (latents,))
+        self.z_index = self.param(
+            "z_index", nn.initializers.constant(Z_INDEX), (knots, config.hyper_latents[level])
+        )
+
+    def gains(self, quality: jax.Array) -> jax.Array:
+        """log2 of the quantiser steps per unit of y, in 1/256, at qualities [B]: [B, L]."""
+        knots = integer.integers(self.gain, 8, integer.OCTAVES * integer.OCTAVE)
+        return integer.interpolated(knots, quality, QUALITY_SEGMENT)
+
+    def units(self) -> jax.Array:
+        """log2 of the networks' units in units of y, in 1/256; fixed when training starts."""
+        return jax.lax.stop_gradient(
+            integer.integers(self.unit, 8, integer.OCTAVES * integer.OCTAVE)
+        )
+
+    def z_prior(self, quality: jax.Array) -> jax.Array:
+        """The scale index of every channel of z, whose mean is 0: [B, ·]."""
+        knots = integer.integers(self.z_index, 7, 2**12)
+        index = integer.shifted_right(integer.interpolated(knots, quality, QUALITY_SEGMENT), 4)
+        return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
+
+    def conditions(
+        self, z_hat: jax.Array, coarser: jax.Array | None, quality: jax.Array, grid: tuple[int, int]
+    ) -> Conditions:
+        """From integers z_hat [B, ceil(h/4), ceil(w/4), ·], what `hand_over` of the coarser level
+        gave (None at the coarsest) and the quality [B]. `grid` is (h, w)."""
+        hats = self.hats(quality)
+        known = self.known(integer.neighbourhood(z_hat), coarser, hats, grid)
+        return Conditions(known, self.gains(quality), hats)
+
+    def hats(self, quality: jax.Array) -> jax.Array:
+        """The qualities [B] as 8-bit inputs, [B, knots]."""
+        return integer.hats(quality, self.config.knots, QUALITY_SEGMENT)
+
+    def known(
+        self,
+        around: jax.Array,
+        coarser: jax.Array | None,
+        hats: jax.Array,
+        grid: tuple[int, int],
+    ) -> jax.Array:
+        """`Conditions.known` at `grid` = (h, w) positions: 8-bit integers.
+
+        From the 3×3 neighbours of every hyper-latent, `around` [B, ceil(h/4), ceil(w/4), 9 ·], and
+        what the coarser level hands over, [B, ceil(h/2), ceil(w/2), ·]. hats [B or 1, knots].
+        """
+        seen = integer.clipped(around * Z_UNIT)
+        inputs = jnp.concatenate([seen, _everywhere(hats, seen.shape[:3])], axis=-1)
+        sums = ops.depth_to_space(ops.depth_to_space(self.from_z(inputs)))
+        from_z = integer.activation(sums[:, : grid[0], : grid[1]], Z_BITS)
+        if coarser is None:
+            coarser = jnp.zeros_like(from_z)
+        else:
+            sums = ops.depth_to_space(self.from_coarser(coarser))
+            coarser = integer.activation(sums[:, : grid[0], : grid[1]], CONTEXT_BITS)
+        return jnp.concatenate([from_z, coarser], axis=-1)
+
+    def embedding(self, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
+        """Decoded v [B, h, w, L] as 8-bit numbers [B, h, w, ·], 0 where not `coded` [B, h, w]."""
+        exponents = -(gains + self.units())[:, None, None]
+        a = integer.clipped(integer.scaled(v, exponents, 4))
+        sums = self.embed(jnp.concatenate([a, jnp.abs(a)], axis=-1))
+        return integer.clipped(integer.shifted_right(sums, EMBEDDING_BITS)) * coded[..., None]
+
+    def predict(
+        self, place: Place, conditions: Conditions, planes: Mapping[Place, jax.Array]
+    ) -> Prediction:
+        """For the positions of a plane, given the embeddings of planes decoded before."""
+        e, wide = self.config.embedding, 2 * self.config.conditioning
+        rows, parts = [], []
+        for tap in range(9):
+            row, column = place[0] + tap // 3 - 1, place[1] + tap % 3 - 1
+            source = planes.get((row % 2, column % 2))
+            if source is not None:
+                parts.append(integer.moved(source, row // 2, column // 2))
+                rows.extend(range(e * tap, e * (tap + 1)))
+        known = planes_of(conditions.known)[place]
+        shape = known.shape[:3]
+        here = jnp.full((1, 1), float(integer.LARGEST))
+        parts += [known, _everywhere(conditions.hats, shape), _everywhere(here, shape)]
+        behind = 9 * e
+        rows += range(behind, behind + wide + self.config.knots)
+        rows.append(behind + wide + self.config.knots + PLACES.index(place))
+        return self._predicted(jnp.concatenate(parts, axis=-1), rows, conditions.gains)
+
+    def predict_at(
+        self,
+        place: jax.Array,
+        neighbours: jax.Array,
+        known: jax.Array,
+        gains: jax.Array,
+        hats: jax.Array,
+    ) -> Prediction:
+        """`predict` for any positions of any one plane, which need not lie side by side.
+
+        neighbours [1, 1, n, 8 E] are the embeddings around each position in raster order, zeros
+        where not decoded before; known [1, 1, n, ·] is that of `Conditions`. `place` [1, 4] is 1
+        for the plane, in the order of `PLACES`, and 0 for the others.
+        """
+        e, shape = self.config.embedding, known.shape[:3]
+        here = place * float(integer.LARGEST)
+        parts = [neighbours, known, _everywhere(hats, shape), _everywhere(here, shape)]
+        rows = [*range(4 * e), *range(5 * e, self.first.inputs)]  # a position does not see itself
+        return self._predicted(jnp.concatenate(parts, axis=-1), rows, gains)
+
+    def _predicted(self, inputs: jax.Array, rows: Sequence[int], gains: jax.Array) -> Prediction:
+        """From the inputs of the first layer that belong to these rows of its kernel."""
+        first = integer.activation(self.first(inputs, rows), CONTEXT_BITS)
+        second = integer.activation(self.second(first), HIDDEN_BITS)
+        h = jnp.concatenate([first, second], axis=-1)
+        gains = gains[:, None, None]
+        mu = integer.shifted_right(self.to_mu(h), MU_SHIFT)
+        mu = integer.clipped(integer.scaled(mu, gains + self.units()), integer.LARGEST_WIDE)
+        return Prediction(
+            mu, self._index(integer.shifted_right(self.to_scale(h), SCALE_SHIFT), gains)
+        )
+
+    def _index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
+        """Table entries from sixteenths of one for y itself, moved by the gain."""
+        per_octave = INDEX_PER_OCTAVE[self.config.distribution]
+        moved = integer.shifted_right(gains * per_octave, _INDEX_BITS)
+        index = integer.shifted_right(fraction + moved, 4)
+        return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
+
+    def hand_over(self, embedded: jax.Array, conditions: Conditions) -> jax.Array:
+        """What the next finer level is told: the embedded neighbourhood and what was known."""
+        known = conditions.known[..., : self.config.conditioning]
+        return jnp.concatenate([integer.neighbourhood(embedded), known], axis=-1)
+
+
+def _everywhere(values: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    """[B, C] or [1, C] at every position of `shape` = (B, h, w), [B, h, w, C]."""
+    return jnp.broadcast_to(values[:, None, None], (*shape, values.shape[-1]))
+
+
+def filled(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array:
+    """y_hat in steps: decoded where `coded` [B, h, w, 1], 0 elsewhere.
+
+    y is what its level adds to the guess that the coarser levels have handed down, so 0 leaves that
+    guess as it is.
+    """
+    return jnp.where(coded > 0, mu / GRID + symbols, 0.0)
+
+
+def decoded(mu: jax.Array, symbols: jax.Array) -> jax.Array:
+    """The integers v = mu + 16 · symbol that the networks see, from integers in float32."""
+    return integer.clipped(
+        mu + GRID * integer.clipped(symbols, LARGEST_SYMBOL), integer.LARGEST_WIDE
+    )

@@ -1,0 +1,227 @@
+"""RDONet: the hierarchy of LS-Units with conditional hyperpriors, as the steps of one walk.
+
+The walk goes from the coarsest level to the finest. Training, rate estimation, encoding and
+decoding take the same steps and differ only in where a level's symbols come from: noise, rounding
+or a bitstream. `RDONet.code` is the walk with noise or rounding; `rdonet_jax.codec.codec` is the walk
+with a range coder in hand.
+
+Shapes: a picture x is [B, H, W, 3] in [0, 1], H and W multiples of 64. At level l the latent grid
+is h = H / (16 · 2^l) by w = W / (16 · 2^l), the hyper-latent grid ceil(h / 4) by ceil(w / 4).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rdonet_jax.core import compilation, partition
+from rdonet_jax.core.config import LEVELS, ModelConfig
+from rdonet_jax.entropy import bit_cost, distributions
+from rdonet_jax.models import hierarchy
+from rdonet_jax.models.hierarchy import COARSEST, Coded, Keys
+from rdonet_jax.models.rdonet.causal_prior import CausalPrior
+from rdonet_jax.nn import layers, ops
+
+
+class Prior(NamedTuple):
+    """A conditional distribution per element, of the shape of what it predicts."""
+
+    mu: jax.Array
+    scale: jax.Array  # Laplace b or Gaussian sigma, at least the smallest of the scale table
+
+
+def smallest_scale(distribution: str) -> float:
+    """The lower bound of predicted scales: the first entry of the scale table."""
+    return float(distributions.scale_table(distribution)[0])
+
+
+def select(mask: jax.Array, y_hat: jax.Array, mu: jax.Array) -> jax.Array:
+    """Masked latent selection: y_hat where coded, its prediction mu elsewhere.
+
+    mask is bool [B, h, w], the others [B, h, w, C].
+    """
+    return jnp.where(mask[..., None], y_hat, mu)
+
+
+class HyperEncoder(nn.Module):
+    """h_a: concat(y, d) [B, h, w, ·] to z [B, ceil(h/4), ceil(w/4), C]."""
+
+    config: ModelConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, y: jax.Array, d: jax.Array) -> jax.Array:
+        x = ops.pad_to_multiple(jnp.concatenate([y, d], axis=-1), partition.HYPER_STRIDE)
+        x = layers.Conv(self.config.hyper[0], "down", dtype=self.dtype, name="first")(x)
+        x = layers.GDN(name="gdn")(x)
+        return layers.Conv(self.config.hyper_latents, "down", dtype=self.dtype, name="second")(x)
+
+
+class HyperDecoder(nn.Module):
+    """h_s: z_hat and d to mean and raw scale of y, conditional on the coarser levels."""
+
+    config: ModelConfig
+    latents: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z_hat: jax.Array, d: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x = layers.Conv(self.config.hyper[1], "up", dtype=self.dtype, name="first")(z_hat)
+        x = layers.GDN(inverse=True, name="first_gdn")(x)
+        x = layers.Conv(self.config.hyper[2], "up", dtype=self.dtype, name="second")(x)
+        x = layers.GDN(inverse=True, name="second_gdn")(x)
+        x = x[:, : d.shape[1], : d.shape[2]]
+        x = jnp.concatenate([x, d], axis=-1)
+        x = layers.Conv(2 * self.latents, gain=0.1, dtype=self.dtype, name="prior")(x)
+        mu, raw = jnp.split(x, 2, axis=-1)
+        return mu, raw
+
+
+class LSUnit(nn.Module):
+    """One latent-space unit: the networks of one level. Level and widths are static."""
+
+    config: ModelConfig
+    level: int
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        config, level = self.config, self.level
+        conv = functools.partial(layers.Conv, dtype=self.dtype)
+        handed_on = config.features[level - 1] if level else config.trunk[2]
+        self.encoder = conv(config.features[level], "down", config.padding, gain=2.0)
+        self.to_latent = conv(config.latents[level])
+        self.hyper_encoder = HyperEncoder(config, self.dtype)
+        self.hyper_decoder = HyperDecoder(config, config.latents[level], self.dtype)
+        self.hyper_prior = CausalPrior(config.prior_hidden)
+        self.hand_over = conv(handed_on, "up", gain=2.0)
+
+
+class RDONet(nn.Module):
+    """The network. Every public method is a step of the walk, to be used through `apply`.
+
+    `state` is what the decoder knows so far: the decoder feature d at the resolution of the level
+    that comes next (after level 0: at 1/8 of the picture's size), [B, ·, ·, C].
+
+    `dtype` and `remat` are for training: the transforms may be computed in bfloat16 (latents,
+    priors and x_hat are float32 all the same), and activations anew in the backward pass.
+    """
+
+    config: ModelConfig
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    def setup(self) -> None:
+        first, second, third = self.config.trunk
+        padding = self.config.padding
+        conv = functools.partial(layers.Conv, dtype=self.dtype)
+        self.g_a = [conv(n, "down", padding, gain=2.0) for n in (first, second, third)]
+        self.units = [LSUnit(self.config, level, self.dtype) for level in range(LEVELS)]
+        self.g_s = [conv(second, "up", gain=2.0), conv(first, "up", gain=2.0), conv(3, "up")]
+
+    def analyse(self, x: jax.Array) -> tuple[jax.Array, ...]:
+        """x [B, H, W, 3] -> encoder features e[l] [B, h, w, C], finest to coarsest."""
+        h = x - 0.5
+        for convolution in self.g_a:
+            h = nn.relu(convolution(h))
+        features = []
+        for unit in self.units:
+            h = nn.relu(unit.encoder(h))
+            features.append(h)
+        return tuple(features)
+
+    def start(self, batch: int, grid: tuple[int, int]) -> jax.Array:
+        """The state before the first level: zeros, for `grid` = (rows, columns) of 64-blocks."""
+        return jnp.zeros((batch, *grid, self.config.features[COARSEST]))
+
+    def latent(self, level: int, e: jax.Array, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Encoder only: y [B, h, w, C] and z [B, ceil(h/4), ceil(w/4), ·] of a level."""
+        unit = self.units[level]
+        y = unit.to_latent(jnp.concatenate([e, state], axis=-1))
+        return _float32(y, unit.hyper_encoder(y, state))
+
+    def hyper_prior(self, level: int, z_hat: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean on the integer grid (straight-through) and raw scale of z, given earlier z_hat."""
+        mu, raw = self.units[level].hyper_prior(z_hat)
+        return ops.straight_through_round(mu), raw
+
+    def prior(self, level: int, z_hat: jax.Array, state: jax.Array) -> Prior:
+        """The distribution of y at a level, given z_hat and the coarser levels."""
+        mu, raw = _float32(*self.units[level].hyper_decoder(z_hat, state))
+        return Prior(mu, self.scale_of(raw))
+
+    def scale_of(self, raw: jax.Array) -> jax.Array:
+        """softplus, bounded below by the smallest scale of the table."""
+        return ops.lower_bound(nn.softplus(raw), smallest_scale(self.config.distribution))
+
+    def merge(self, level: int, y_hat: jax.Array, state: jax.Array) -> jax.Array:
+        """The state for the next finer level; y_hat is mu-filled where the level is not coded."""
+        h = self.units[level].hand_over(jnp.concatenate([state, y_hat], axis=-1))
+        return nn.relu(h)
+
+    def synthesise(self, state: jax.Array) -> jax.Array:
+        """The state after level 0 -> x_hat [B, H, W, 3], not clipped."""
+        first, second, last = self.g_s
+        return last(nn.relu(second(nn.relu(first(state))))).astype(jnp.float32) + 0.5
+
+    def code(
+        self, x: jax.Array, masks: tuple[jax.Array, ...], keys: jax.Array | None = None
+    ) -> Coded:
+        """The whole walk, see `hierarchy.code`."""
+        return hierarchy.code(self, x, masks, keys)
+
+    def code_level(
+        self,
+        e: jax.Array,
+        state: jax.Array,
+        mask: jax.Array,
+        keys: Keys,
+        level: int,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """One level of `code`: the state for the next one, and the maps of bits of y and z."""
+        count = bit_cost.symbol_bits if keys[0] is None else distributions.bits
+        bits = functools.partial(count, distribution=self.config.distribution)
+        y, z = self.latent(level, e, state)
+        y_key, z_key = keys
+
+        coded_z = partition.hyper_mask(mask)[..., None]
+        z_hat = jnp.where(coded_z, ops.straight_through_round(z), 0.0)
+        mu, raw = self.hyper_prior(level, z_hat)
+        bits_of_z = bits(_observed(z, mu, z_key), self.scale_of(raw))
+        z_bits = jnp.sum(jnp.where(coded_z, bits_of_z, 0.0), axis=-1)
+
+        prior = self.prior(level, z_hat, state)
+        bits_of_y = bits(_observed(y, prior.mu, y_key), prior.scale)
+        y_bits = jnp.sum(jnp.where(mask[..., None], bits_of_y, 0.0), axis=-1)
+
+        y_hat = prior.mu + ops.straight_through_round(y - prior.mu)
+        return self.merge(level, select(mask, y_hat, prior.mu), state), y_bits, z_bits
+
+
+def _float32(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    return tuple(array.astype(jnp.float32) for array in arrays)
+
+
+def _observed(v: jax.Array, mu: jax.Array, keys: jax.Array | None) -> jax.Array:
+    """What the rate is counted for: v - mu with noise, or rounded when there are no keys."""
+    if keys is None:
+        return ops.straight_through_round(v - mu)
+    return v - mu + ops.uniform_noise(keys, v.shape[1:])
+
+
+@functools.cache
+def network(config: ModelConfig, dtype: Any = jnp.float32, remat: bool = False) -> RDONet:
+    """The module for a configuration; one object per configuration, so that jit caches hold."""
+    return RDONet(config, dtype, remat)
+
+
+@functools.partial(compilation.jit, static_argnums=0)
+def initialise(config: ModelConfig, key: jax.Array) -> Any:
+    """Fresh parameters, drawn from `key`."""
+    x = jnp.zeros((1, partition.BLOCK, partition.BLOCK, 3))
+    masks = partition.level_masks(partition.uniform(0, (1, 1), (1,)))
+    keys = jax.random.split(key, 2)
+    return network(config).init(keys[0], x, masks, keys[1:], method="code")["params"]

@@ -1,0 +1,277 @@
+"""Weights by name or by path, checked by their hash.
+
+A weights file is a safetensors file: the parameters in half precision under their path in the
+tree, or their large kernels packed (`rdonet_jax.models.packing`), and as metadata the model's name, its
+configuration and the record of its training. Its name ends in the first eight bytes of its SHA-256,
+of which the first four identify it in every compressed file.
+
+The files of portable models and of reference coders also hold the cumulative tables of their range
+coder, as integers: what decodes elsewhere must not depend on a library's exponential function.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import safetensors
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors.numpy import save as serialise
+
+from rdonet_jax.codec import bitstream
+from rdonet_jax.core import files
+from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.core.json_values import shortened, shown
+from rdonet_jax.entropy import distributions
+from rdonet_jax.entropy.distributions import CdfTables
+from rdonet_jax.models import packing, registry, weights_file
+from rdonet_jax.models.weights_file import METADATA_KEY, WeightsError
+
+SUFFIX = ".safetensors"
+HASH_BYTES = 8
+"""Of the SHA-256, in the name of a weights file."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TABLES = ("tables/cumulative", "tables/entries", "tables/offsets")
+"""Integers in the file of a model that stores its tables: the cumulative counts of all tables in a
+row, without the closing 65536 of each; how many entries each has; the symbol of its first one."""
+
+
+class ZooError(ValueError):
+    """A model that is not there, or a weights file that is not what it claims to be."""
+
+
+class Model(NamedTuple):
+    """A network with its weights."""
+
+    name: str
+    config: AnyConfig
+    params: Any  # float32, on the device
+    digest: bytes  # first 4 bytes of the weights file's SHA-256
+    record: Mapping[str, Any]  # how it was trained
+    tables: CdfTables  # of the range coder, see `families.coder_tables`
+
+
+def bundled() -> dict[str, Path]:
+    """The weights files that come with the package, by model name.
+
+    Raises `ZooError` when two of them have one name.
+    """
+    folder = Path(str(resources.files("rdonet_jax") / "weights"))
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        name, _ = name_and_hash(path)
+        if name in found:
+            raise ZooError(f"{folder}: holds both {found[name].name} and {path.name}")
+        found[name] = path
+    return found
+
+
+def name_and_hash(path: Path) -> tuple[str, str]:
+    """What a weights file is called, NAME-HASH, in two: the model's name and the hash in hex."""
+    name, _, digest = path.stem.rpartition("-")
+    return name, digest
+
+
+def find(digest: bytes) -> Path | None:
+    """The bundled weights file that a compressed file names by `digest`; None if there is none.
+
+    Raises `ZooError` when two bundled models have one name.
+    """
+    for path in bundled().values():
+        if name_and_hash(path)[1].startswith(digest.hex()):
+            return path
+    return None
+
+
+def load(name: str) -> Model:
+    """The bundled model of that name, or the one of a weights file.
+
+    Raises `ZooError` when there is no such model, or the file is damaged.
+    """
+    own = bundled()
+    path = own.get(name, Path(name))
+    if not os.path.isfile(path):  # no name is an error to it, however long
+        names = ", ".join(own) or "none"
+        raise ZooError(f"no model {name!r}: it is no weights file, and bundled are: {names}")
+    return _read(path, is_own=path in own.values())
+
+
+def whole_training(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of the newest training of the whole network, which made it for its loss.
+
+    That is the record itself, or the one before it where priors alone were learnt since.
+    """
+    while record.get("training", {}).get("learn") == "priors":
+        before = record["origin"]["started_from"]
+        if before is None:  # under transforms that were never trained
+            break
+        record = before
+    return record
+
+
+def config_of(path: Path) -> AnyConfig:
+    """The configuration in a weights file, without its weights. Raises `ZooError`."""
+    with _opened(path) as tensors:
+        return weights_file.metadata(tensors).config
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A weights file; whatever it does not hold as it should ends in `ZooError`."""
+    with _explained(path), safetensors.safe_open(path, framework="numpy") as tensors:
+        yield tensors
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except WeightsError as error:
+        raise ZooError(f"{path}: is no weights file of rdonet_jax: {error}") from error
+    except OSError as error:
+        raise ZooError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        cause = shortened(str(error))
+        raise ZooError(f"{path}: is no weights file of rdonet_jax ({cause})") from error
+
+
+def _digest(path: Path) -> bytes:
+    """The hash of a file that is named by it. Raises `ZooError` for any other."""
+    with _explained(path):
+        digest = weights_file.digest_of(path)
+    found, claimed = digest[:HASH_BYTES].hex(), name_and_hash(path)[1]
+    if claimed != found:
+        raise ZooError(f"{path}: damaged or renamed, its hash is {found}, not {shown(claimed)}")
+    return digest
+
+
+def _read(path: Path, is_own: bool) -> Model:
+    """The model of a file. The shapes in one of the package's own are taken for granted: to know
+    those of a configuration takes a second."""
+    digest = _digest(path)
+    with _opened(path) as tensors:
+        name, config, record = weights_file.metadata(tensors)
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise WeightsError(
+                f"it holds a model of the name {shown(name)}, which no model may have"
+            )
+        if not is_own:
+            others = _TABLES if registry.stores_tables(config) else ()
+            room = registry.table_count(config) * distributions.TOTAL
+            weights_file.require_network(tensors, _shapes(config), others, room)
+        flat = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
+        flat = packing.unpacked(flat)
+    try:
+        tables = _taken_tables(config, flat)
+    except ValueError as error:
+        raise ZooError(f"{path}: holds no tables for a range coder: {error}") from error
+    if not all(np.isfinite(value).all() for value in flat.values()):
+        raise ZooError(f"{path}: has weights that are not finite")
+    # Placed on the device here, once: every compiled step would do it anew otherwise. As they are:
+    # `jnp.asarray` would compile something for each of the shapes.
+    params = jax.device_put({key: value.astype(np.float32) for key, value in flat.items()})
+    short = digest[: bitstream.WEIGHTS_BYTES]
+    return Model(name, config, unflatten_dict(params, sep="/"), short, record, tables)
+
+
+def _taken_tables(config: AnyConfig, flat: dict[str, np.ndarray]) -> CdfTables:
+    """The model's tables; takes them out of the file's tensors where they belong there.
+
+    Raises `ValueError` for tensors that hold no such tables.
+    """
+    if not registry.stores_tables(config):
+        return registry.coder_tables(config, None)
+    missing = [key for key in _TABLES if key not in flat]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
+    tensors = [flat.pop(key) for key in _TABLES]
+    if any(tensor.ndim != 1 or tensor.dtype.kind not in "iu" for tensor in tensors):
+        raise ValueError("they are not rows of integers")
+    cumulative, entries, offsets = (tensor.astype(np.int64) for tensor in tensors)
+    count = registry.table_count(config)
+    if not len(entries) == len(offsets) == count:
+        raise ValueError(f"there are {len(entries)} and {len(offsets)}, not {count}")
+    # An escape, and before it a symbol at least; a bound on each keeps the sum from overflowing.
+    if np.any((entries < 2) | (entries > distributions.TOTAL)) or entries.sum() != len(cumulative):
+        raise ValueError(f"their sizes do not add up to the {len(cumulative)} numbers there are")
+    if np.any((offsets > 0) | (offsets + entries < 2)):
+        raise ValueError("not all of them hold the symbol 0")
+    parts = np.split(cumulative, np.cumsum(entries)[:-1])
+    wide = [np.append(part, distributions.TOTAL) for part in parts]
+    if any(cdf[0] != 0 or np.any(cdf[1:] <= cdf[:-1]) for cdf in wide):
+        raise ValueError(f"not all of them rise from 0 to {distributions.TOTAL}")
+    cdfs = tuple(cdf.astype(np.int32) for cdf in wide)
+    return CdfTables(cdfs, tuple(offsets.tolist()), has_escape=True)
+
+
+def _table_tensors(config: AnyConfig, half: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors that `_taken_tables` reads; none for a model that needs none.
+
+    They are made for the weights as the file holds them, `half`.
+    """
+    if not registry.stores_tables(config):
+        return {}
+    tables = registry.coder_tables(config, unflatten_dict(half, sep="/"))
+    cumulative = np.concatenate([cdf[:-1] for cdf in tables.cdfs]).astype(np.uint16)
+    entries = np.array([len(cdf) - 1 for cdf in tables.cdfs], np.uint16)
+    return dict(
+        zip(_TABLES, (cumulative, entries, np.array(tables.offsets, np.int32)), strict=True)
+    )
+
+
+@functools.cache
+def _shapes(config: AnyConfig) -> Mapping[str, tuple[int, ...]]:
+    """The shapes of a network's parameters by their path."""
+    tree = jax.eval_shape(functools.partial(registry.initialise, config), jax.random.key(0))
+    return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+
+
+def save(
+    folder: Path,
+    name: str,
+    config: AnyConfig,
+    params: Any,
+    record: Mapping[str, Any],
+    pack: bool = False,
+) -> Path:
+    """Writes NAME-HASH.safetensors in half precision, whole or not at all; returns its path.
+
+    With `pack`, large kernels take less than half of that, and are rounded for it. The file of a
+    model that stores its tables gets those of its range coder as well.
+
+    Raises `ZooError` for a name that cannot be told from its hash, or weights that half precision
+    cannot hold.
+    """
+    if not name.isidentifier() or not _NAME.fullmatch(name):
+        raise ZooError(
+            "a model name is made of up to 64 letters, digits and underscores and begins with a "
+            f"letter, not {name!r}"
+        )
+    flat = flatten_dict(jax.tree_util.tree_map(np.asarray, params), sep="/")
+    with np.errstate(over="ignore"):
+        half = {key: value.astype(np.float16) for key, value in sorted(flat.items())}
+    if not all(np.isfinite(value).all() for value in half.values()):
+        raise ZooError(f"{name}: has weights that are not finite in half precision")
+    metadata = {"name": name, "config": dataclasses.asdict(config), "record": dict(record)}
+    tensors = {**half, **_table_tensors(config, half)}
+    if pack:
+        for key in [key for key, value in flat.items() if packing.is_worth_it(key, value)]:
+            kernel = tensors.pop(key).astype(np.float32)
+            tensors |= packing.packed(key, kernel, registry.kernel_steps(config, key, kernel))
+    content = serialise(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    digest = hashlib.sha256(content).digest()[:HASH_BYTES]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{digest.hex()}{SUFFIX}"
+    files.replace(path, lambda file: file.write(content))
+    return path

@@ -1,0 +1,164 @@
+"""Lapped stages: 4×4 convolutions of stride 2 and their transposes, without a wasted product.
+
+An output of the stage down sees its own 2×2 inputs and one more on each side; an input of the stage
+up is seen by 4×4 outputs. Both are stride-1 2×2 convolutions between the corners of the grid and
+2×2 blocks, which every backend computes well, gradients included. Pictures are continued by
+replication.
+
+A picture may lie at the top left of an array of another size. Then its `extent`, int32 [2], says
+how many rows and columns of the array are the picture; it is continued from there on, whatever the
+array holds beyond, and so is what is computed of it. An extent int32 [B, 2] is one for each picture
+of a batch. Without an extent the array is the picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rdonet_jax.nn import layers, ops
+
+TAPS = 4
+
+
+def down(x: jax.Array, kernel: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+    """[B, H, W, I] -> [B, H/2, W/2, O] for even H, W; kernel [4, 4, I, O].
+
+    y[i, j] = sum over a, b of x[2 i - 1 + a, 2 j - 1 + b] kernel[a, b].
+    """
+    blocks = ops.space_to_depth(_bordered(x, extent))
+    inputs, outputs = kernel.shape[2:]
+    k = kernel.reshape(2, 2, 2, 2, inputs, outputs).transpose(0, 2, 1, 3, 4, 5)
+    return _convolve(blocks, k.reshape(2, 2, 4 * inputs, outputs))
+
+
+def up(x: jax.Array, kernel: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+    """[B, H, W, I] -> [B, 2 H, 2 W, O]; kernel [4, 4, I, O]; the transpose of `down` inside.
+
+    x[i, j] kernel[a, b] goes to y[2 i - 1 + a, 2 j - 1 + b].
+    """
+    inputs, outputs = kernel.shape[2:]
+    k = kernel.reshape(2, 2, 2, 2, inputs, outputs)[::-1, :, ::-1]
+    k = k.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, inputs, 4 * outputs)
+    corners = _convolve(_bordered(x, extent), k)
+    return ops.depth_to_space(corners)[:, 1:-1, 1:-1]
+
+
+def continued(x: jax.Array, extent: jax.Array) -> jax.Array:
+    """x [B, H, W, C] with its last row and column within the extent in place of all beyond it."""
+    for axis, length in zip((1, 2), jnp.broadcast_to(extent, (len(x), 2)).T, strict=True):
+        place = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
+        x = jnp.where(place >= length[:, None, None, None], _last(x, length, axis), x)
+    return x
+
+
+def _last(x: jax.Array, length: jax.Array, axis: int) -> jax.Array:
+    """The last row (axis 1) or column (axis 2) of each picture in x, with its axis."""
+
+    def one(picture: jax.Array, end: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(picture, end - 1, 1, axis - 1)
+
+    return jax.vmap(one)(x, length)
+
+
+def _bordered(x: jax.Array, extent: jax.Array | None) -> jax.Array:
+    """With one more row and column on each side, and continued behind the extent."""
+    if extent is not None:
+        x = continued(x, extent)
+    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+
+
+def scaled(extent: jax.Array | None, numerator: int, denominator: int = 1) -> jax.Array | None:
+    """The extent of the same picture on a finer or a coarser grid."""
+    return None if extent is None else extent * numerator // denominator
+
+
+def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+class Stage(nn.Module):
+    """A lapped stage with bias, `kind` "down" or "up", computed in `dtype`."""
+
+    features: int
+    kind: str
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+        per_output = TAPS**2 if self.kind == "down" else TAPS
+        shape = (TAPS, TAPS, x.shape[-1], self.features)
+        kernel = self.param("kernel", layers.scaled_normal(1.0, per_output), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
+        return ops.add_bias((down if self.kind == "down" else up)(x, kernel, extent), bias)
+
+
+class Pointwise(nn.Module):
+    """A linear map of the channels of every position, with bias, computed in `dtype`."""
+
+    features: int
+    gain: float = 1.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param(
+            "kernel", layers.scaled_normal(self.gain, 1), (x.shape[-1], self.features)
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
+        return ops.add_bias(x @ kernel, bias)
+
+
+class Residual(nn.Module):
+    """x + W ReLU(3×3 convolution of x), W zero at first: the identity that training departs from.
+
+    [B, h, w, C] -> the same shape, `hidden` channels within.
+    """
+
+    hidden: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+        channels = x.shape[-1]
+        kernel = self.param("kernel", layers.scaled_normal(2.0, 9), (3, 3, channels, self.hidden))
+        bias = self.param("bias", nn.initializers.zeros, (self.hidden,))
+        x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
+        h = nn.relu(ops.add_bias(_convolve(_bordered(x, extent), kernel), bias))
+        return x + Pointwise(channels, 0.0, self.dtype, name="out")(h)
+
+
+class GentleGDN(nn.Module):
+    """GDN in float32 whose divisor is nearly 1 at first: x_i / sqrt(1 + sum_j gamma_ji x_j²).
+
+    gamma is kept as a square root; `inverse` multiplies instead.
+    """
+
+    inverse: bool = False
+    start: float = 0.03
+
+    @nn.compact
+    def __call__(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+        channels = x.shape[-1]
+        root = self.param(
+            "gamma",
+            lambda key: (
+                self.start * jnp.abs(jax.random.normal(key, (channels, channels))) / channels**0.5
+            ),
+        )
+        x = x.astype(jnp.float32)
+        return layers.gdn(x, jnp.ones(channels), jnp.square(root), self.inverse)
+
+
+class Identity(nn.Module):
+    """Nothing."""
+
+    def __call__(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+        return x

@@ -1,0 +1,191 @@
+"""What a training run is made of, apart from its network and where its pictures lie."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+from rdonet_jax.core.config import ConfigError
+
+MS_SSIM_CROP = 192
+"""The first multiple of 64 pixels that all five scales of MS-SSIM fit in."""
+
+STAGE_SHARE = 2000 / 2600
+"""Of all steps, those with random masks: 2000 of 2600 epochs in the original."""
+
+CHOICES = {
+    "metric": ("mse", "ms-ssim", "both"),
+    "schedule": ("cosine", "linear", "exponential", "constant"),
+    "switch": ("carry", "restart"),
+    "precision": ("auto", "float32", "bfloat16"),
+    "learn": ("all", "priors"),
+}
+"""Fields of a `TrainingConfig` that are one of a few words."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """One training run, apart from where its pictures lie.
+
+    Attributes:
+      lmbda, metric, ms_ssim_share: the rate-distortion loss, see `rdonet_jax.metrics.distortion`;
+        `ms_ssim_share` is for the metric "both" alone. A portable network has lambdas of its own.
+      stage1_steps: steps with random masks, so that every level can code everything.
+      stage2_steps: steps with variance-based masks, so that levels specialise.
+      random_share: share of the crops that keep a random mask in stage 2.
+      batch_size: crops per step, over all devices of all hosts.
+      accumulate: parts of a device's share of the batch that are computed one after the other,
+        their gradients added up.
+      crop: side of the crops in pixels, a multiple of 64.
+      min_scale: crops are reduced by a random factor between this and 1.
+      cut_share: share of the crops whose image ends before they do, by up to 63 pixels at the
+        bottom and at the right, like images whose sides are no multiples of 64. What is beyond is
+        padding: replicated, and neither coded nor counted.
+      resident: keep the pictures on the devices and cut the crops there, see
+        `rdonet_jax.training.device_crops`.
+      learning_rate, warmup_steps, schedule, final_rate: Adam's peak step size, how long it takes to
+        get there, how it falls then, and what share of it is left at the end.
+      switch: what happens to Adam at the second stage, see `rdonet_jax.training.optimizer`.
+      stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
+      learn: "all", or of a portable network the "priors" alone: its transforms stay as they are,
+        its hyperpriors begin anew, and what is minimised is the logarithm of the rate.
+      prior_rate: step size of the networks that probabilities come from, as a multiple of
+        learning_rate; for portable networks, whose transforms begin where they already work.
+      clip_norm: bound on the global norm of the gradient.
+      ema_decay: of the averaged parameters that are validated and shipped.
+      precision: of the transforms in training: "float32", "bfloat16", or "auto" (bfloat16 on
+        accelerators, float32 on CPUs). Likelihoods, quantisation, gradients' sums and the
+        optimiser are in float32 always.
+      remat: compute activations anew in the backward pass, which saves memory for time.
+      start: "linear" (a linear transform coder, see `rdonet_jax.models.rdonet.init`), "random", or the
+        name or path of a weights file to go on from.
+      seed: fixes initialisation, crops, masks and noise.
+    """
+
+    lmbda: float = 0.0067
+    metric: str = "mse"
+    ms_ssim_share: float = 0.5
+    stage1_steps: int = 20_000
+    stage2_steps: int = 6_000
+    random_share: float = 0.0
+    batch_size: int = 8
+    accumulate: int = 1
+    crop: int = 256
+    min_scale: float = 0.5
+    cut_share: float = 0.25
+    resident: bool = False
+    learning_rate: float = 3e-4
+    warmup_steps: int = 200
+    schedule: str = "cosine"
+    final_rate: float = 0.05
+    switch: str = "carry"
+    stage2_rate: float = 1.0
+    learn: str = "all"
+    prior_rate: float = 1.0
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    precision: str = "auto"
+    remat: bool = False
+    start: str = "linear"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for holds, complaint in self._conditions():
+            if not holds:
+                raise ConfigError(complaint)
+
+    def _conditions(self) -> Iterator[tuple[bool, str]]:
+        """What must hold, with what is said if it does not; no comparison holds for NaN."""
+        crop = self.crop
+        yield crop >= 64 and not crop % 64, f"crops must be a multiple of 64 pixels, not {crop}"
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            yield value in choices, f"{name} must be one of {', '.join(choices)}, not {value!r}"
+        yield (
+            self.metric == "mse" or crop >= MS_SSIM_CROP,
+            f"ms-ssim needs crops of at least {MS_SSIM_CROP} pixels, not {crop}",
+        )
+        yield (
+            min(self.stage1_steps, self.stage2_steps) >= 0 and self.batch_size >= 1 <= self.steps,
+            "a run needs at least one step and one crop per step",
+        )
+        yield self.accumulate >= 1, f"accumulate must be at least 1, not {self.accumulate}"
+        for name in (
+            "lmbda",
+            "learning_rate",
+            "stage2_rate",
+            "prior_rate",
+            "clip_norm",
+        ):
+            value = getattr(self, name)
+            yield 0 < value < math.inf, f"{name} must be positive and finite, not {value}"
+        yield 0 < self.min_scale <= 1, f"min_scale must lie in (0, 1], not {self.min_scale}"
+        for name in ("random_share", "cut_share", "final_rate", "ms_ssim_share"):
+            value = getattr(self, name)
+            yield 0 <= value <= 1, f"{name} must lie in [0, 1], not {value}"
+        yield (
+            self.metric != "ms-ssim" or self.lmbda >= 0.1,
+            f"lmbda weighs 1 - MS-SSIM: {self.lmbda} is next to nothing, 8.73 a usual value",
+        )
+        yield (
+            self.metric == "both" or self.ms_ssim_share == type(self).ms_ssim_share,
+            "ms_ssim_share is for the metric 'both'",
+        )
+        yield (
+            self.switch == "restart" or self.stage2_rate == 1,
+            "stage2_rate needs the switch 'restart'",
+        )
+        yield (
+            self.schedule != "exponential" or self.final_rate > 0,
+            "final_rate must be positive with the exponential schedule",
+        )
+        yield 0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}"
+        yield self.warmup_steps >= 0, f"warmup_steps must not be negative: {self.warmup_steps}"
+        yield 0 <= self.seed < 2**31, f"the seed must lie in 0 ... 2^31 - 1, not {self.seed}"
+
+    @property
+    def steps(self) -> int:
+        """Length of both stages together."""
+        return self.stage1_steps + self.stage2_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class RunLength:
+    """How long a run is, where it is not said in steps of each stage.
+
+    `steps` and `epochs` are of both stages together, divided 2000 : 600 as in the original. An
+    epoch has as many crops as there are training pictures. With `as_before` a resumed run keeps the
+    length that it has.
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    stage1_epochs: float | None = None
+    stage2_epochs: float | None = None
+    as_before: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.stage1_epochs is None) != (self.stage2_epochs is None):
+            raise ConfigError("give the epochs of both stages, 0 for a stage that is left out")
+        if sum(way is not None for way in (self.steps, self.epochs, self.stage1_epochs)) > 1:
+            raise ConfigError("give either the steps, the epochs, or the epochs of each stage")
+        for name, value in dataclasses.asdict(self).items():
+            if value is not None and not 0 <= value < math.inf:
+                raise ConfigError(f"{name} must be finite and not negative, not {value}")
+
+    def applied(self, config: TrainingConfig, pictures: int) -> TrainingConfig:
+        """The configuration with its stages so long, for that many training pictures."""
+
+        def of_epochs(epochs: float) -> int:
+            return math.ceil(epochs * pictures / config.batch_size)
+
+        if self.stage1_epochs is not None and self.stage2_epochs is not None:
+            first, second = of_epochs(self.stage1_epochs), of_epochs(self.stage2_epochs)
+        elif self.steps is not None or self.epochs is not None:
+            steps = self.steps if self.steps is not None else of_epochs(self.epochs or 0)
+            first = round(steps * STAGE_SHARE)
+            second = steps - first
+        else:
+            return config
+        return dataclasses.replace(config, stage1_steps=first, stage2_steps=second)

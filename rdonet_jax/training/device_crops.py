@@ -1,0 +1,179 @@
+"""Training pictures that lie on the devices: crops are cut there, and the host has nothing to do.
+
+Every picture is there at a few sizes, reduced (Lanczos) beforehand, in one row of packed pixels. A
+crop is cut from one of these sizes; which, where, and whether mirrored is a pure function of (seed,
+step, number of the crop in the whole batch), as with `data`, though not the same one.
+
+This is for accelerators that take crops faster than a host can cut them, and have the memory: three
+to four times 4 bytes per pixel.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from rdonet_jax.core import compilation
+from rdonet_jax.core.config import ConfigError
+from rdonet_jax.imaging.dataset import Pictures, in_threads
+from rdonet_jax.training import crops as training_crops
+from rdonet_jax.training import step as training_step
+from rdonet_jax.training.config import TrainingConfig
+
+SIZES = 5
+"""Of every picture, its own among them."""
+
+MOST_PIXELS = 2**31 - 1
+"""Places of pixels are int32."""
+
+STREAM = 0x637574
+"""Folded into the run's key: masks and noise are drawn from others."""
+
+
+class Pool(NamedTuple):
+    """All pictures at all sizes."""
+
+    pixels: jax.Array  # uint32 [N], red + green · 2^8 + blue · 2^16, row by row
+    offsets: jax.Array  # int32 [P, SIZES], where a picture's pixels begin at a size
+    sides: jax.Array  # int32 [P, SIZES, 2], rows and columns
+    chances: jax.Array  # float32 [P], cumulative
+
+
+class _Cut(NamedTuple):
+    """Where a crop comes from."""
+
+    picture: jax.Array  # its number in the pool
+    first: jax.Array  # the place of its top left pixel
+    width: jax.Array  # of the picture, in pixels
+    is_mirrored: jax.Array
+
+
+def load(pictures: Pictures, config: TrainingConfig) -> tuple[Pool, tuple[Path, ...]]:
+    """The pool, on the host, and the files of its pictures, from which broken ones are left out.
+
+    Raises `PictureError` when no picture can be decoded, `ConfigError` for too many pixels.
+    """
+    numbers = range(len(pictures.paths))
+    sizes_of = functools.partial(_sizes, pictures, config)
+    found = list(in_threads(sizes_of, numbers, training_crops.default_threads()))
+    whole = [number for number in numbers if found[number]]
+    rows = [array for number in whole for array in found[number]]
+    if sum(array.size for array in rows) > MOST_PIXELS:
+        raise ConfigError(f"pictures of more than {MOST_PIXELS} pixels at {SIZES} sizes cannot be "
+                          "kept on the devices; train without --resident")  # fmt: skip
+    offsets = np.cumsum([0, *(array.size for array in rows[:-1])])
+    chances = np.cumsum(np.diff(pictures.weights, prepend=0.0)[whole])
+    pool = Pool(
+        np.concatenate([array.ravel() for array in rows]),
+        offsets.astype(np.int32).reshape(-1, SIZES),
+        np.array([array.shape for array in rows], np.int32).reshape(-1, SIZES, 2),
+        (chances / chances[-1]).astype(np.float32),
+    )
+    return pool, tuple(pictures.paths[number] for number in whole)
+
+
+def _sizes(pictures: Pictures, config: TrainingConfig, number: int) -> list[np.ndarray]:
+    """A picture at all sizes, uint32 [rows, columns] each; nothing of a broken one."""
+    picture = pictures.picture(number, keep=False)
+    if picture is None:
+        return []
+    smallest = max(config.min_scale, config.crop / min(picture.size))
+    sizes = []
+    for scale in np.linspace(1.0, smallest, SIZES):
+        sides = tuple(max(config.crop, round(scale * side)) for side in picture.size)
+        reduced = picture.resize(sides, Image.Resampling.LANCZOS)
+        red, green, blue = np.moveaxis(np.asarray(reduced).astype(np.uint32), -1, 0)
+        sizes.append(red | green << 8 | blue << 16)
+    return sizes
+
+
+def _drawn(pool: Pool, config: TrainingConfig, step: jax.Array, number: jax.Array) -> _Cut:
+    """Which crop is number `number` of the batch that follows `step` steps."""
+    key = jax.random.fold_in(jax.random.key(config.seed), STREAM)
+    key = jax.random.fold_in(jax.random.fold_in(key, step), number)
+    chances = jax.random.uniform(key, (5,))
+    last = len(pool.chances) - 1
+    picture = jnp.minimum(jnp.searchsorted(pool.chances, chances[0], side="right"), last)
+    size = _whole(chances[1], SIZES)
+    rows, columns = pool.sides[picture, size]
+    top = _whole(chances[2], rows - config.crop + 1)
+    left = _whole(chances[3], columns - config.crop + 1)
+    first = pool.offsets[picture, size] + top * columns + left
+    return _Cut(picture, first, columns, chances[4] < 0.5)
+
+
+def _whole(chance: jax.Array, count: Any) -> jax.Array:
+    """One of 0 ... count - 1, from a chance in [0, 1)."""
+    return jnp.minimum((chance * count).astype(jnp.int32), count - 1)
+
+
+def cut(pool: Pool, config: TrainingConfig, step: jax.Array, numbers: jax.Array) -> jax.Array:
+    """The crops with these numbers [B] of a step: uint8 [B, crop, crop, 3]."""
+
+    def one(number: jax.Array) -> jax.Array:
+        found = _drawn(pool, config, step, number)
+        starts = found.first + found.width * jnp.arange(config.crop)
+        row = functools.partial(jax.lax.dynamic_slice, pool.pixels, slice_sizes=(config.crop,))
+        packed = jax.vmap(lambda start: row((start,)))(starts)
+        packed = jnp.where(found.is_mirrored, packed[:, ::-1], packed)
+        return jnp.stack([packed >> shift & 255 for shift in (0, 8, 16)], -1).astype(jnp.uint8)
+
+    return jax.vmap(one)(numbers)
+
+
+@functools.partial(compilation.jit, static_argnums=1)
+def _picture_of(pool: Pool, config: TrainingConfig, step: int, number: int) -> jax.Array:
+    return _drawn(pool, config, step, number).picture
+
+
+class Reader:
+    """A host's part of the batches of all steps, from step 0 on, over its devices.
+
+    Host h of n has crops h·B/n ... (h+1)·B/n - 1 of every batch of B. Its state is the next step,
+    as that of the iterators of `data`.
+    """
+
+    def __init__(
+        self, pictures: Pictures, config: TrainingConfig, host: int = 0, hosts: int = 1
+    ) -> None:
+        """Decodes all pictures; raises as `load` does, and `ConfigError` for unequal parts."""
+        if config.batch_size % hosts:
+            raise ConfigError(f"{hosts} hosts cannot share batches of {config.batch_size} crops")
+        self.config = config
+        self._step = 0
+        pool, self._paths = load(pictures, config)
+        self._pool = training_step.replicate(pool)
+        self._places = pool._replace(pixels=pool.pixels[:0])  # what tells where crops come from
+        numbers = np.split(np.arange(config.batch_size, dtype=np.int32), hosts)[host]
+        self._numbers = training_step.shard(numbers)
+        self._cut = compilation.pmap(
+            lambda pool, step, numbers: cut(pool, config, step, numbers), in_axes=(0, None, 0)
+        )
+
+    def __iter__(self) -> Reader:
+        return self
+
+    def __next__(self) -> training_crops.Batch:
+        """A batch with a device axis: numbers [D, B], crops uint8 [D, B, crop, crop, 3]."""
+        if self._step >= self.config.steps:
+            raise StopIteration
+        crops = self._cut(self._pool, np.int32(self._step), self._numbers)
+        self._step += 1
+        return training_crops.Batch(self._numbers, crops)
+
+    def get_state(self) -> Mapping[str, int]:
+        return {"step": self._step}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        self._step = int(state["step"])
+
+    def source(self, step: int, number: int) -> Path:
+        """The file that crop `number` of the batch that follows `step` steps comes from."""
+        return self._paths[int(_picture_of(self._places, self.config, step, number))]

@@ -1,0 +1,102 @@
+"""What is left behind when the loss of a run stops being finite, to look into it.
+
+`diverged-STEP/` holds `state/` (the state that the step met, an Orbax checkpoint as in
+`checkpoints/`), `batch-HOST.npz` (the crops, uint8, and their numbers) and `crops-HOST.json` (for
+each crop its picture and what it gave).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from rdonet_jax.core import compilation, files
+from rdonet_jax.core.config import AnyConfig, ConfigError
+from rdonet_jax.training import (
+    checkpoints,
+    multihost,
+)
+from rdonet_jax.training import (
+    crops as training_crops,
+)
+from rdonet_jax.training import (
+    step as training_step,
+)
+from rdonet_jax.training.config import TrainingConfig
+
+KEPT = "the last checkpoint is kept"
+
+
+class DivergenceError(RuntimeError):
+    """A run whose loss or state is not finite any more."""
+
+
+def examined(
+    folder: Path,
+    model: AnyConfig,
+    config: TrainingConfig,
+    state: training_step.TrainState,
+    batch: training_crops.Batch,
+    source: Callable[[int, int], Path],
+) -> DivergenceError:
+    """Writes what the step after `state` met below the run's folder; gives the error to raise.
+
+    `source` tells the file of a crop by the steps done and its number in the batch.
+    """
+    done = int(state.step)
+    place = folder / f"diverged-{done + 1}"
+    try:
+        with multihost.failing_alike("there is a place for what diverged"):
+            if multihost.is_first():
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir()
+        checkpoints.save_alone(place / "state", state)
+        _write_crops(place, model, config, state, batch, source)
+        kept = f"the state before it and the crops are in {place}"
+    except (checkpoints.CheckpointError, ConfigError, OSError) as error:
+        kept = f"the state before it and the crops could not be kept ({error})"
+    multihost.wait_for_all("what diverged is written")
+    return DivergenceError(
+        f"the loss or its gradient is not finite at step {done + 1}; {kept}; {KEPT}"
+    )
+
+
+def _write_crops(
+    place: Path,
+    model: AnyConfig,
+    config: TrainingConfig,
+    state: training_step.TrainState,
+    batch: training_crops.Batch,
+    source: Callable[[int, int], Path],
+) -> None:
+    host = jax.process_index()
+    files.replace(place / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
+    crops = []
+    for number, losses in zip(batch.numbers, _losses(model, config, state, batch), strict=True):
+        picture = source(int(state.step), int(number))
+        values = {name: str(value) for name, value in losses._asdict().items()}
+        crops.append({"number": int(number), "picture": str(picture), **values})
+    files.replace(
+        place / f"crops-{host}.json", lambda file: file.write(json.dumps(crops, indent=1).encode())
+    )
+
+
+def _losses(
+    model: AnyConfig,
+    config: TrainingConfig,
+    state: training_step.TrainState,
+    batch: training_crops.Batch,
+) -> list[training_step.CropLosses]:
+    """The losses of each crop as the step saw them, one crop at a time to save memory."""
+    one = compilation.jit(training_step.crop_losses, static_argnums=(0, 1))
+    found = []
+    for number in range(len(batch.numbers)):
+        crop = jax.tree_util.tree_map(lambda leaf, n=number: leaf[n : n + 1], batch)
+        losses = one(model, config, state.params, state.step, crop)
+        found.append(training_step.CropLosses(*(value.item() for value in losses)))
+    return found

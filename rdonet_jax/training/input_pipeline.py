@@ -1,0 +1,65 @@
+"""The batches of a run, over this host's devices: cut by threads of the host, or on the devices."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from rdonet_jax.imaging.dataset import Pictures
+from rdonet_jax.training import crops, device_crops
+from rdonet_jax.training import step as training_step
+from rdonet_jax.training.config import TrainingConfig
+
+
+class Feed:
+    """Iterates over the batches of a run, each with a device axis, from its `position` on.
+
+    See `opened`. The position is the reader's own words, JSON's.
+    """
+
+    def __init__(self, reader: Any, pictures: Pictures, config: TrainingConfig) -> None:
+        self._reader, self._pictures, self._config = reader, pictures, config
+
+    def __next__(self) -> crops.Batch:
+        batch = next(self._reader)
+        return batch if self._config.resident else training_step.shard(batch)
+
+    @property
+    def position(self) -> Mapping[str, Any]:
+        return self._reader.get_state()
+
+    def go_to(self, position: Mapping[str, Any]) -> None:
+        self._reader.set_state(position)
+
+    def source(self, step: int, number: int) -> Path:
+        """The file that crop `number` of the batch that follows `step` steps comes from."""
+        if self._config.resident:
+            return self._reader.source(step, number)
+        index = crops.crop_index(self._config, step, number)
+        return crops.source(self._pictures, self._config, index)
+
+
+@contextlib.contextmanager
+def opened(pictures: Pictures, config: TrainingConfig) -> Iterator[Feed]:
+    """This host's part of the batches, from step 0 on, as `config.resident` has it.
+
+    Raises as `data.batches` and `resident.Reader` do.
+    """
+    host, hosts = jax.process_index(), jax.process_count()
+    if config.resident:
+        yield Feed(device_crops.Reader(pictures, config, host, hosts), pictures, config)
+        return
+    with crops.closing(crops.batches(pictures, config, host, hosts)) as reader:
+        yield Feed(reader, pictures, config)
+
+
+def first_position(pictures: Pictures, config: TrainingConfig) -> Mapping[str, Any]:
+    """The position before step 0."""
+    if config.resident:
+        return {"step": 0}
+    with crops.closing(crops.batches(pictures, config)) as reader:
+        return reader.get_state()

@@ -1,0 +1,60 @@
+"""Whether a run that has done some of its steps can go on with stages of another length.
+
+It can if the steps that it has done are those that it would have done with the new length: the same
+stage and the same learning rate each. So a run that is made longer is one that was so long from the
+start. With the constant schedule that is always so for stage 2. With the others the learning rate
+falls over the whole run, or with the switch "restart" over each of its stages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax.training import optimizer
+from rdonet_jax.training import step as training_step
+from rdonet_jax.training.config import TrainingConfig
+
+
+def with_length_of(config: TrainingConfig, other: TrainingConfig) -> TrainingConfig:
+    """The configuration, with stages as long as those of the other."""
+    return dataclasses.replace(
+        config, stage1_steps=other.stage1_steps, stage2_steps=other.stage2_steps
+    )
+
+
+def objection(held: TrainingConfig, wanted: TrainingConfig, done: int) -> str | None:
+    """Why a run cannot go on with the stages of `wanted` after so many steps; None if it can.
+
+    The configurations differ in the lengths of their stages alone.
+    """
+    change = (
+        f"stage1_steps: {held.stage1_steps} then, {wanted.stage1_steps} now, "
+        f"stage2_steps: {held.stage2_steps} then, {wanted.stage2_steps} now"
+    )
+    if wanted.steps < done:
+        return f"the run has done {done} steps and cannot end after {wanted.steps} ({change})"
+    if not done:
+        return None
+    steps = np.arange(done, dtype=np.int32)
+    if np.any(training_step.stage_of(held, steps) != training_step.stage_of(wanted, steps)):
+        return (
+            f"the run cannot have another length ({change}): of the {done} steps that it has done "
+            "some would have belonged to the other stage; give --stage1-steps "
+            f"{held.stage1_steps} and change --stage2-steps alone"
+        )
+    if np.any(_rates(held, steps) != _rates(wanted, steps)):
+        return (
+            f"the run cannot have another length ({change}): with the {held.schedule} schedule and "
+            f"{held.warmup_steps} steps of warm-up the {done} steps that it has done would have "
+            "had other learning rates; export its weights and begin a new run with --start"
+        )
+    return None
+
+
+def _rates(config: TrainingConfig, steps: np.ndarray) -> np.ndarray:
+    rate = optimizer.learning_rate(config)
+    return np.asarray(jax.vmap(lambda step: jnp.asarray(rate(step), jnp.float32))(steps))

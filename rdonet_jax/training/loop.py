@@ -1,0 +1,214 @@
+"""The loop of a training run: steps, what happens between them, and how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from rdonet_jax.core.config import AnyConfig, ConfigError
+from rdonet_jax.imaging.dataset import Pictures
+from rdonet_jax.training import (
+    crops as training_crops,
+)
+from rdonet_jax.training import (
+    divergence,
+    input_pipeline,
+    multihost,
+    run_dir,
+    validation,
+)
+from rdonet_jax.training import (
+    step as training_step,
+)
+from rdonet_jax.training.checkpoints import Checkpoints, Progress
+from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.monitor import Monitor, StepValues
+
+PREVIEWED = 4
+"""So many validation crops are shown as pictures."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """How often things happen, in steps."""
+
+    log: int = 50
+    validation: int = 1000
+    checkpoint: int = 500
+    preview: int = 5000
+
+    def __post_init__(self) -> None:
+        for name, steps in dataclasses.asdict(self).items():
+            if steps < 1:
+                raise ConfigError(f"the {name} interval must be at least one step, not {steps}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its last state, and the signal that stopped it before its end."""
+
+    state: training_step.TrainState
+    stopped_by: str  # empty if it came to its end
+    was_finished: bool = False  # nothing was left to do
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sent:
+    """A step that was given to the devices and not yet looked at."""
+
+    number: int
+    batch: training_crops.Batch  # with a device axis
+    metrics: training_step.StepMetrics
+
+
+class Loop:
+    """Takes the steps of a run. The devices are at most one step ahead of what the host has seen.
+
+    What a resumed run needs beside the state is in `Progress`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: AnyConfig,
+        config: TrainingConfig,
+        intervals: Intervals,
+        pictures: Pictures,
+        crops: np.ndarray,
+        kept: Checkpoints,
+    ) -> None:
+        """`crops` are those for validation, `kept` the checkpoints to write."""
+        self.folder, self.model, self.config, self.intervals = folder, model, config, intervals
+        self.pictures, self.crops, self.kept = pictures, crops, kept
+        self.step = training_step.make_step(model, config)
+        self.validate = validation.make(model, config, crops)
+
+    def run(
+        self,
+        state: training_step.TrainState,
+        progress: Progress,
+        resumed: bool,
+        stop_request: Callable[[int], str],
+    ) -> Outcome:
+        """From a state on the host to the end of the schedule, or to a signal.
+
+        `stop_request` is as `hosts.stop_requests` gives it.
+        """
+        config = self.config
+        pending = [StepValues(*values) for values in progress.pending]
+        monitor = Monitor(
+            self.folder, config, progress.step, self.intervals.log, pending, multihost.is_first()
+        )
+        with input_pipeline.opened(self.pictures, config) as batches, monitor:
+            batches.go_to(progress.reader)
+            if resumed:
+                facts = {"steps": config.steps, **run_dir.environment(config)}
+                monitor.event(progress.step, event="resumed", **facts)
+            state, stopped_by = self._steps(state, progress, batches, monitor, stop_request)
+        return Outcome(training_step.unreplicate(state), stopped_by)
+
+    def _steps(
+        self,
+        state: training_step.TrainState,
+        progress: Progress,
+        batches: input_pipeline.Feed,
+        monitor: Monitor,
+        stop_request: Callable[[int], str],
+    ) -> tuple[training_step.TrainState, str]:
+        sent: deque[_Sent] = deque()
+        state = training_step.replicate(state)
+        number, stopped_by = progress.step, ""
+        while number < self.config.steps and not stopped_by:
+            batch = next(batches)
+            state, metrics = self.step(state, batch)
+            number += 1
+            sent.append(_Sent(number, batch, metrics))
+            stopped_by = stop_request(number)
+            pausing = bool(stopped_by) or self._has_duties(number)
+            while len(sent) > (0 if pausing else 1):
+                self._look_at(sent.popleft(), state, monitor, batches)
+            if pausing:
+                progress = dataclasses.replace(progress, reader=batches.position)
+                progress = self._pause(number, state, progress, monitor, bool(stopped_by))
+        if number == self.config.steps:
+            return state, ""
+        monitor.event(number, event="stopped", by=stopped_by)
+        return state, stopped_by
+
+    def _is_due(self, number: int, interval: int) -> bool:
+        return number % interval == 0 or number == self.config.steps
+
+    def _has_duties(self, number: int) -> bool:
+        """Whether anything is to be done after a step that needs its state."""
+        due = self.intervals
+        return any(
+            self._is_due(number, steps) for steps in (due.validation, due.checkpoint, due.preview)
+        )
+
+    def _look_at(
+        self,
+        sent: _Sent,
+        state: training_step.TrainState,
+        monitor: Monitor,
+        batches: input_pipeline.Feed,
+    ) -> None:
+        """Reports a step. Raises `DivergenceError` for one that was not finite."""
+        *values, healthy = (value[0].item() for value in jax.device_get(sent.metrics))
+        if not healthy:
+            # Steps after a bad one change nothing: this is the state that it met.
+            met = training_step.unreplicate(state)
+            batch = training_step.unsharded(sent.batch)
+            raise divergence.examined(
+                self.folder, self.model, self.config, met, batch, batches.source
+            )
+        monitor.step(sent.number, StepValues(*values))
+        if sent.number == self.config.stage1_steps and self.config.stage2_steps:
+            monitor.event(sent.number, event="stage 2 begins", optimiser=self.config.switch)
+
+    def _pause(
+        self,
+        number: int,
+        state: training_step.TrainState,
+        progress: Progress,
+        monitor: Monitor,
+        stopping: bool,
+    ) -> Progress:
+        """What is due between two steps: validation, pictures, checkpoints."""
+        config, intervals = self.config, self.intervals
+        progress = dataclasses.replace(
+            progress,
+            step=number,
+            switched_at=config.stage1_steps if number > config.stage1_steps else None,
+            pending=tuple(map(tuple, monitor.pending)),
+        )
+        with monitor.paused():
+            improved = False
+            if self._is_due(number, intervals.validation):
+                with monitor.paused("validation"):
+                    result = self.validate(state.ema)
+                improved = progress.improved(result.loss)
+                if improved:
+                    progress = dataclasses.replace(progress, best_loss=result.loss)
+                monitor.validation(number, result, improved)
+            if self._is_due(number, intervals.preview) and multihost.is_first() and not stopping:
+                ema = training_step.unreplicate(state.ema)
+                shown = validation.preview(self.model, ema, self.crops[:PREVIEWED])
+                monitor.pictures(number, shown)
+            if stopping or improved or self._is_due(number, intervals.checkpoint):
+                self._save(state, progress, improved)
+            multihost.wait_for_all(f"step {number}")
+        return progress
+
+    def _save(self, state: training_step.TrainState, progress: Progress, improved: bool) -> None:
+        """A checkpoint, unless the state is not finite: the newest one must stay good."""
+        held = training_step.unreplicate(state)
+        if not training_step.is_finite(held):
+            raise divergence.DivergenceError(
+                f"the state is not finite after step {progress.step}; {divergence.KEPT}"
+            )
+        self.kept.save(held, progress, improved)

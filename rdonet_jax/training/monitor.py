@@ -1,0 +1,359 @@
+"""What one sees of a training run: progress on the screen, `log.jsonl`, and TensorBoard.
+
+Whatever was written about the steps after a checkpoint is forgotten when the run goes on from it.
+So a run that was killed and resumed leaves the log of one that never stopped.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import io
+import math
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from tensorboardX import RecordWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tqdm import tqdm
+
+from rdonet_jax import visualize
+from rdonet_jax.core import partition
+from rdonet_jax.training import run_log
+from rdonet_jax.training import step as training_step
+from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.run_log import LOG_FILE
+from rdonet_jax.training.validation import Preview, Validation
+
+EVENTS_FOLDER = "tensorboard"
+
+SHOWN_STEPS = 50  # the bar shows the means of at most so many
+SPEED_SECONDS = 30.0  # of work over which the speed on the screen is measured
+BAR_FORMAT = "{n_fmt}/{total_fmt} {desc} {bar}"  # a narrow terminal cuts the end
+
+
+class StepValues(NamedTuple):
+    """Means over the whole batch of one step; estimated rate."""
+
+    loss: float
+    bpp: float
+    mse: float  # data range 1
+    gradient_norm: float  # before clipping
+    learning_rate: float
+
+
+class Monitor:
+    """Shows and records a run, from its first step to its last: a context manager.
+
+    Entering it prunes the log, and opens the files and the bar; leaving it closes them. On hosts
+    other than the first it is not `visible`: it counts, but prints nothing and touches no file.
+
+    Args:
+      folder: the run's folder.
+      config: how long the run is, and how many crops a step has.
+      first_step: steps done before; what is recorded about later ones is forgotten.
+      log_every: steps between lines of the log; the last step has one too.
+      pending: what `pending` was when the checkpoint was written, so that the next line is the one
+        of a run that never stopped; plain lists, as JSON gives them back, will do.
+      visible: whether to print and to write.
+
+    Entering raises `run_log.LogError` for a damaged log, and all that writes raises OSError.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainingConfig,
+        first_step: int,
+        log_every: int,
+        pending: Sequence[StepValues] = (),
+        visible: bool = True,
+    ) -> None:
+        self._folder, self._config, self._first_step = folder, config, first_step
+        self._log_every, self._visible = log_every, visible
+        self._pending = [StepValues(*values) for values in pending]
+        self._shown = collections.deque(self._pending, maxlen=min(log_every, SHOWN_STEPS))
+        self._clock = _Clock()
+        self._speed = _Speed(SPEED_SECONDS)
+        self._last_line: tuple[int, float] | None = None  # step, and time of work
+        self._screen: _Bar | _Lines | None = None
+        self._events: _Events | None = None
+
+    def __enter__(self) -> Monitor:
+        if self._visible:
+            run_log.forget_after(self._folder / LOG_FILE, self._first_step)
+            self._events = _Events(self._folder / EVENTS_FOLDER, self._first_step)
+            kind = _Bar if sys.stderr.isatty() else _Lines
+            self._screen = kind(self._first_step, self._config.steps)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for opened in (self._screen, self._events):
+            if opened:
+                opened.close()
+
+    @property
+    def pending(self) -> tuple[StepValues, ...]:
+        """The values since the last line of the log, to be kept with a checkpoint."""
+        return tuple(self._pending)
+
+    def step(self, number: int, values: StepValues) -> None:
+        """Takes note of a step when it is done; steps come one by one, in order."""
+        now = self._clock.now()
+        self._speed.mark(number, now)
+        self._pending.append(values)
+        self._shown.append(values)
+        is_due = number % self._log_every == 0 or number == self._config.steps
+        if self._screen:
+            means = _means(self._pending if is_due else self._shown)
+            self._screen.step(number, self._progress(number, means), is_due)
+        if is_due:
+            self._write_means(number, now)
+
+    def validation(self, number: int, result: Validation, best: bool) -> None:
+        """Takes note of a validation after step `number`; `best`: better than all before it."""
+        areas = " / ".join(f"{share:.0%}" for share in result.shares)
+        self._say(
+            f"step {number}: validation loss {result.loss:.4f}, {result.bpp:.4f} bpp (estimate), "
+            f"{result.psnr:.2f} dB, levels 16/32/64: {areas}"
+            + (", the best so far" if best else "")
+        )
+        values = {"loss": result.loss, "bpp": result.bpp, "psnr": result.psnr}
+        self._write(
+            {"step": number, "validation": {**values, "shares": result.shares}, "best": best}
+        )
+        for stride, share in zip(partition.STRIDES, result.shares, strict=True):
+            values[f"share_{stride}"] = share
+        self._write_scalars(number, "validation", values)
+
+    def pictures(self, number: int, preview: Preview) -> None:
+        """Shows pictures on TensorBoard: as they were, decoded, their blocks and their bits."""
+        if self._events is None:
+            return
+        with self.paused():
+            self._events.pictures(number, {"preview/scale_of_bits": visualize.draw_bits_scale()})
+            parts = (preview.x, preview.x_hat, preview.levels, preview.density)
+            for i, arrays in enumerate(zip(*map(np.asarray, parts), strict=True)):
+                drawn = {f"preview/{i}/{k}": v for k, v in _drawn(*arrays).items()}
+                self._events.pictures(number, drawn)
+
+    def event(self, number: int, event: str, **facts: Any) -> None:
+        """Takes note of what happened after step `number`, such as a resumption.
+
+        It stays in the log when the run goes on from that step or a later one. All facts, which
+        must be JSON's, go there; the numbers and words among them are shown as well.
+        """
+        shown = {k: v for k, v in facts.items() if isinstance(v, str | int | float)}
+        listed = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
+        self._say(f"step {number}: {event}" + (f" ({listed})" if listed else ""))
+        self._write({"step": number, "event": event, **facts})
+
+    @contextlib.contextmanager
+    def paused(self, doing: str = "") -> Iterator[None]:
+        """For work that is no step: its time does not count. `doing` stands on the bar meanwhile.
+
+        Pauses may lie within each other.
+        """
+        shown = self._screen.doing(doing) if self._screen and doing else contextlib.nullcontext()
+        with self._clock.paused(), shown:
+            yield
+
+    def _write_means(self, number: int, now: float) -> None:
+        means = _means(self._pending)
+        stage = training_step.stage_of(self._config, number - 1)
+        line: dict[str, Any] = {"step": number, "stage": stage}
+        line |= {"loss": means.loss, "bpp": means.bpp, "psnr": _psnr(means.mse)}
+        line |= {"gradient_norm": means.gradient_norm, "learning_rate": means.learning_rate}
+        if self._last_line:  # before the first line the step was compiled
+            step, then = self._last_line
+            line["crops_per_second"] = (number - step) * self._config.batch_size / (now - then)
+        self._pending, self._last_line = [], (number, now)
+        self._write(line)
+        self._write_scalars(number, "train", {k: v for k, v in line.items() if k != "step"})
+
+    def _progress(self, number: int, means: StepValues) -> str:
+        stage = training_step.stage_of(self._config, number - 1)
+        parts = [f"stage {stage}", f"loss {means.loss:.3f}", f"{means.bpp:.3f} bpp"]
+        parts.append(f"{_psnr(means.mse):.2f} dB")
+        if steps_per_second := self._speed.value():
+            speed = steps_per_second * self._config.batch_size
+            parts.append(f"{speed:.2f} crops/s" if speed < 10 else f"{speed:.0f} crops/s")
+            left = (self._config.steps - number) / steps_per_second
+            parts.append(f"{tqdm.format_interval(left)} left")
+        return ", ".join(parts)
+
+    def _say(self, text: str) -> None:
+        if self._screen:
+            self._screen.say(text)
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        if self._visible:
+            run_log.append(self._folder / LOG_FILE, entry)
+
+    def _write_scalars(self, number: int, group: str, values: Mapping[str, float]) -> None:
+        if self._events:
+            self._events.scalars(number, {f"{group}/{name}": v for name, v in values.items()})
+
+
+def _means(values: Sequence[StepValues]) -> StepValues:
+    return StepValues(*np.mean(values, axis=0, dtype=np.float64).tolist())
+
+
+def _psnr(mse: float) -> float:
+    """In dB; infinite for equal pictures."""
+    return -10 * math.log10(mse) if mse else math.inf
+
+
+def _drawn(
+    x: np.ndarray, x_hat: np.ndarray, levels: np.ndarray, density: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What is shown of one picture, all of its size."""
+    return {
+        "input": x,
+        "reconstruction": x_hat,
+        "mask": visualize.draw_mask(x, levels),
+        "bits": visualize.draw_bits(density, levels, x.shape[:2]),
+    }
+
+
+class _Clock:
+    """Seconds of work: time without pauses."""
+
+    def __init__(self) -> None:
+        self._paused_since: float | None = None
+        self._lost = 0.0
+
+    def now(self) -> float:
+        end = time.perf_counter() if self._paused_since is None else self._paused_since
+        return end - self._lost
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        if self._paused_since is not None:
+            yield
+            return
+        self._paused_since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._lost += time.perf_counter() - self._paused_since
+            self._paused_since = None
+
+
+class _Speed:
+    """Steps per second over the last seconds of work; at least over one step."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._marks: collections.deque[tuple[int, float]] = collections.deque()
+
+    def mark(self, number: int, now: float) -> None:
+        """A step ended now. The first one to end says nothing: it was compiled as well."""
+        self._marks.append((number, now))
+        while len(self._marks) > 2 and self._marks[1][1] <= now - self._seconds:
+            self._marks.popleft()
+
+    def value(self) -> float | None:
+        if len(self._marks) < 2:
+            return None
+        (first, began), (last, ended) = self._marks[0], self._marks[-1]
+        return (last - first) / (ended - began) if ended > began else None
+
+
+class _Bar:
+    """A terminal: a bar that moves with every step, and messages above it."""
+
+    def __init__(self, first_step: int, steps: int) -> None:
+        self._bar = tqdm(
+            desc="compiling the first step", total=steps, initial=first_step, file=sys.stderr,
+            bar_format=BAR_FORMAT, dynamic_ncols=True, miniters=1, mininterval=0.2,
+        )  # fmt: skip
+
+    def step(self, number: int, progress: str, is_due: bool) -> None:
+        self._bar.set_description_str(progress, refresh=False)
+        self._bar.update(number - self._bar.n)
+
+    @contextlib.contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        progress = self._bar.desc
+        self._bar.set_description_str(what)
+        try:
+            yield
+        finally:
+            self._bar.set_description_str(progress, refresh=False)
+
+    def say(self, text: str) -> None:
+        self._bar.write(text, file=self._bar.fp)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class _Lines:
+    """No terminal, but the log of a batch system, say: one line for each one of `log.jsonl`."""
+
+    def __init__(self, first_step: int, steps: int) -> None:
+        self._steps = steps
+
+    def step(self, number: int, progress: str, is_due: bool) -> None:
+        if is_due:
+            self.say(f"step {number}/{self._steps}: {progress}")
+
+    def doing(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class _Events:
+    """A file of events for TensorBoard, on disk as soon as they are added."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads the files of a folder in the order of their names.
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
+        self._path = str(folder / name)
+        self._file = RecordWriter(self._path)
+        self._add(file_version="brain.Event:2")
+        # Makes TensorBoard forget what earlier files say of this step and later ones.
+        self._add(step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def scalars(self, number: int, values: Mapping[str, float]) -> None:
+        parts = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        self._add(step=number, summary=Summary(value=parts))
+
+    def pictures(self, number: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Adds pictures uint8 [H, W, 3] by their tags."""
+        parts = [Summary.Value(tag=tag, image=_png(picture)) for tag, picture in pictures.items()]
+        self._add(step=number, summary=Summary(value=parts))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _add(self, **content: Any) -> None:
+        try:
+            self._file.write(Event(wall_time=time.time(), **content).SerializeToString())
+            self._file.flush()
+        except OSError as error:
+            error.filename = error.filename or self._path  # a full disk names no file
+            raise
+
+
+def _png(picture: np.ndarray) -> Summary.Image:
+    encoded = io.BytesIO()
+    Image.fromarray(picture).save(encoded, format="PNG")
+    height, width, channels = picture.shape
+    return Summary.Image(
+        height=height, width=width, colorspace=channels, encoded_image_string=encoded.getvalue()
+    )

@@ -1,0 +1,104 @@
+"""The optimiser of a run and its step size, over the two stages.
+
+With switch "carry" one schedule spans both stages, and Adam's moments go on: the loss is the same
+function, only the masks are drawn otherwise. With "restart" each stage has a schedule of its own,
+warm-up included, and Adam begins stage 2 with moments of zero: for a second stage that is a
+fine-tuning of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rdonet_jax.training.config import TrainingConfig
+
+
+class Restarting(NamedTuple):
+    """State of `restarted_at`."""
+
+    count: jax.Array  # int32, updates done
+    inner: Any
+
+
+def learning_rate(config: TrainingConfig) -> optax.Schedule:
+    """The step size by number of steps done."""
+    first, second = config.learning_rate, config.learning_rate * config.stage2_rate
+    if config.switch == "carry" or not config.stage2_steps:
+        return _curve(config, first, config.steps)
+    if not config.stage1_steps:
+        return _curve(config, second, config.steps)
+    curves = [
+        _curve(config, first, config.stage1_steps),
+        _curve(config, second, config.stage2_steps),
+    ]
+    return optax.join_schedules(curves, [config.stage1_steps])
+
+
+def _curve(config: TrainingConfig, peak: float, steps: int) -> optax.Schedule:
+    """Linear warm-up to the peak, then the decay of `config.schedule` over what is left."""
+    warmup = min(config.warmup_steps, steps - 1)
+    left = steps - warmup
+    decays = {
+        "cosine": lambda: optax.cosine_decay_schedule(peak, left, config.final_rate),
+        "linear": lambda: optax.linear_schedule(peak, peak * config.final_rate, left),
+        "exponential": lambda: optax.exponential_decay(peak, left, config.final_rate),
+        "constant": lambda: optax.constant_schedule(peak),
+    }
+    decay = decays[config.schedule]()
+    if not warmup:
+        return decay
+    rise = optax.linear_schedule(peak / warmup, peak, warmup)
+    return optax.join_schedules([rise, decay], [warmup])
+
+
+def restarted_at(inner: optax.GradientTransformation, step: int) -> optax.GradientTransformation:
+    """`inner`, begun anew before the update that follows `step` updates."""
+
+    def init(params):
+        return Restarting(jnp.zeros((), jnp.int32), inner.init(params))
+
+    def update(updates, state, params=None):
+        fresh = inner.init(updates)
+        held = jax.tree_util.tree_map(
+            lambda new, old: jnp.where(state.count == step, new, old), fresh, state.inner
+        )
+        updates, held = inner.update(updates, held, params)
+        return updates, Restarting(state.count + 1, held)
+
+    return optax.GradientTransformation(init, update)
+
+
+PRIOR = frozenset({"prior", "hyper_encoder", "z_gain"})
+"""Names in the path of a parameter of a portable network that probabilities come from."""
+
+NOT_PRIOR = "gain"
+"""The quantiser's steps lie beside them, but change the picture."""
+
+
+def of_prior(params: Any) -> Any:
+    """Which leaves `TrainingConfig.prior_rate` is for, as a tree of the same structure."""
+
+    def belongs(path: Any, _: Any) -> bool:
+        names = [key.key for key in path]
+        return bool(PRIOR & set(names)) and names[-1] != NOT_PRIOR
+
+    return jax.tree_util.tree_map_with_path(belongs, params)
+
+
+def make(config: TrainingConfig) -> optax.GradientTransformation:
+    """Adam behind clipping by the global norm."""
+    adam = optax.scale_by_adam()
+    if config.switch == "restart":
+        adam = restarted_at(adam, config.stage1_steps)
+    steps = [
+        optax.clip_by_global_norm(config.clip_norm),
+        adam,
+        optax.scale_by_learning_rate(learning_rate(config)),
+    ]
+    if config.prior_rate != 1:
+        steps.append(optax.masked(optax.scale(config.prior_rate), of_prior))
+    return optax.chain(*steps)

@@ -1,0 +1,224 @@
+"""A training run: how it is set up or continued, and the export of its weights.
+
+A run's folder holds `config.json` (`run_folder`), `log.jsonl` and `tensorboard/` (`monitor`),
+`checkpoints/` and `best/` (`checkpoints`), and `diverged-STEP/` if the loss stopped being finite
+(`divergence`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from rdonet_jax.core.config import with_thresholds
+from rdonet_jax.imaging import dataset
+from rdonet_jax.models import registry, zoo
+from rdonet_jax.training import (
+    crops as training_crops,
+)
+from rdonet_jax.training import (
+    input_pipeline,
+    multihost,
+    run_dir,
+    run_log,
+)
+from rdonet_jax.training import (
+    step as training_step,
+)
+from rdonet_jax.training.checkpoints import CheckpointError, Checkpoints, Progress
+from rdonet_jax.training.config import RunLength, TrainingConfig
+from rdonet_jax.training.loop import Intervals, Loop, Outcome
+from rdonet_jax.training.run_dir import Origin, Run, RunError
+
+HELD_OUT = 20
+"""Without validation pictures, one training picture in so many is held out for it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """Folders of pictures; without any for validation, some pictures are held out."""
+
+    training: Sequence[str | Path]
+    validation: Sequence[str | Path] = ()
+
+
+def split_pictures(
+    sources: Sources, crop: int, cache_bytes: int
+) -> tuple[dataset.Pictures, dataset.Pictures]:
+    """Pictures for training, decoded ones kept up to `cache_bytes`, and for validation.
+
+    Raises `RunError` when there are too few to hold one out, and `PictureError`.
+    """
+    paths = dataset.find(sources.training)
+    if sources.validation:
+        held_out = dataset.find(sources.validation)
+    else:
+        paths = dataset.usable(paths, crop).paths
+        held_out = paths[::HELD_OUT]
+        if len(paths) < 2:
+            raise RunError("one picture cannot be for training and validation both; add --valid")
+    # Folders for validation may lie inside those for training.
+    validating = {path.resolve() for path in held_out}
+    paths = [path for path in paths if path.resolve() not in validating]
+    if not paths:
+        raise RunError("all training pictures are validation pictures as well")
+    return (
+        dataset.usable(paths, crop, cache_bytes=cache_bytes),
+        dataset.usable(held_out, crop, "validation"),
+    )
+
+
+def train(
+    folder: Path,
+    run: Run,
+    sources: Sources,
+    resume: bool = False,
+    intervals: Intervals | None = None,
+    length: RunLength | None = None,
+    command: str = "",
+) -> Outcome:
+    """Runs the schedule to its end, or until SIGTERM or Ctrl-C, when it leaves a checkpoint.
+
+    `command` is what started the run, for its record. A run that was killed before its first
+    checkpoint is started afresh by `resume`; one that is finished is left as it is. A `length` that
+    differs from that of the run to resume is possible as `lengthening` has it. Raises `RunError`,
+    `ConfigError`, `PictureError` or `ZooError` before anything is written when it cannot start, and
+    `DivergenceError` when the loss stops being finite; no such state becomes a checkpoint.
+    """
+    run_dir.require_shared(folder)
+    # Processes of one machine share its memory.
+    budget = dataset.default_cache_bytes() // multihost.processes_here()
+    with multihost.failing_alike("every host has its pictures"):
+        seen, held_out = split_pictures(sources, run.training.crop, budget)
+        config = _with_length(folder, run.training, length or RunLength(), len(seen.paths), resume)
+        training_step.require_divisible(config)
+        run = dataclasses.replace(
+            run, training=config, origin=_origin(config, sources, seen, held_out, command, resume)
+        )
+    intervals = intervals or Intervals()
+    _require_equal_hosts(run, intervals, resume)
+    with multihost.failing_alike("every host has looked at the folder"):
+        run_dir.check(folder, run, resume)
+        crops = training_crops.centre_crops(held_out, config.crop)
+        start = None if resume else training_step.create_state(run.model, config)
+    with run_dir.locked(folder) if multihost.is_first() else nullcontext():
+        multihost.wait_for_all("every host may write")
+        if multihost.is_first():
+            if resume:
+                run_dir.keep_length(folder, config)
+            else:
+                run_dir.claim(folder, run)
+        multihost.wait_for_all("the folder is claimed")
+        # The checkpoints inside: a signal must not cut the last write short.
+        with multihost.stop_requests() as stop_request, Checkpoints(folder) as kept:
+            state, progress = _first_state(folder, run, seen, kept, start)
+            if progress.step >= config.steps:
+                return Outcome(state, "", was_finished=True)
+            loop = Loop(folder, run.model, config, intervals, seen, crops, kept)
+            return loop.run(state, progress, resume, stop_request)
+
+
+def _with_length(
+    folder: Path, config: TrainingConfig, length: RunLength, count: int, resume: bool
+) -> TrainingConfig:
+    """The configuration with the length that is asked for, for so many training pictures."""
+    if resume and length.as_before:
+        return run_dir.with_held_length(folder, config)
+    return length.applied(config, count)
+
+
+def _origin(
+    config: TrainingConfig,
+    sources: Sources,
+    seen: dataset.Pictures,
+    held_out: dataset.Pictures,
+    command: str,
+    resume: bool,
+) -> Origin:
+    return Origin(
+        command=command,
+        folders=tuple(map(str, sources.training)),
+        validation_folders=tuple(map(str, sources.validation)),
+        pictures=dataset.picture_set(seen, sources.training),
+        validation_pictures=dataset.picture_set(held_out, sources.validation or sources.training),
+        started_from=None if resume else _record_of_start(config),
+        environment=run_dir.environment(config),
+    )
+
+
+def _record_of_start(config: TrainingConfig) -> Mapping[str, Any] | None:
+    """The record of the weights that a run goes on from, which may be gone when it ends."""
+    return None if config.start in ("linear", "random") else zoo.load(config.start).record
+
+
+def _require_equal_hosts(run: Run, intervals: Intervals, resume: bool) -> None:
+    described = dataclasses.replace(run, origin=None).to_json()
+    multihost.require_equal(f"{described} {intervals} {resume}", "configuration")
+    multihost.require_equal(f"{run.origin.pictures} {run.origin.validation_pictures}", "pictures")
+
+
+def _first_state(
+    folder: Path,
+    run: Run,
+    seen: dataset.Pictures,
+    kept: Checkpoints,
+    start: training_step.TrainState | None,
+) -> tuple[training_step.TrainState, Progress]:
+    """The newest checkpoint; if there is none, the start, which becomes one at once."""
+    if kept.latest_step() is not None:
+        return kept.restore(run.model, run.training)
+    if (folder / run_log.LOG_FILE).exists():
+        raise RunError(f"{folder}: has a log, but no checkpoint to resume from")
+    if start is None:
+        start = training_step.create_state(run.model, run.training)
+    position = input_pipeline.first_position(seen, run.training)
+    progress = Progress(step=0, switched_at=None, reader=position)
+    kept.save(start, progress)
+    kept.wait()
+    return start, progress
+
+
+def export(
+    folder: Path,
+    name: str,
+    destination: Path,
+    thresholds: Sequence[float] | None = None,
+    best: bool = False,
+    pack: bool = False,
+) -> Path:
+    """Writes the averaged weights of a run's newest checkpoint, or its best, as one weights file.
+
+    The file is named NAME-HASH.safetensors, and its record says how it was trained and on what.
+    `thresholds` of the variance mask take the place of those of the training; only encoders use
+    them; `pack` makes a file of less than half the size, see `zoo.save`. Raises `RunError` when
+    there is no run or no checkpoint.
+    """
+    run = Run.load(folder)
+    try:
+        with Checkpoints(folder, read_only=True) as kept:
+            state, progress = kept.restore(run.model, run.training, best)
+    except CheckpointError as error:
+        raise RunError(str(error)) from error
+    record = {
+        "preset": run.preset,
+        "training": dataclasses.asdict(run.training),
+        "steps_done": progress.step,
+        "parameters": registry.parameter_count(state.ema),
+        "validation": _last_validation(folder / run_log.LOG_FILE, progress.step),
+        "jax": jax.__version__,
+        "origin": dataclasses.asdict(run.origin) if run.origin else None,
+    }
+    model = with_thresholds(run.model, thresholds) if thresholds else run.model
+    return zoo.save(destination, name, model, state.ema, record, pack)
+
+
+def _last_validation(log: Path, step: int) -> Mapping[str, Any] | None:
+    """The newest validation up to a step."""
+    lines = run_log.read(log)
+    found = [line["validation"] for line in lines if "validation" in line and line["step"] <= step]
+    return found[-1] if found else None

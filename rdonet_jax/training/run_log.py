@@ -1,0 +1,72 @@
+"""`log.jsonl` of a training run: one JSON object per line, each with the number of its step.
+
+Lines are appended whole. A last line that is torn all the same, by a full disk or a power cut, is
+passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rdonet_jax.core import files
+
+LOG_FILE = "log.jsonl"
+
+
+class LogError(ValueError):
+    """A log that cannot be read; the message names the file and the line."""
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """What the lines of a log say; nothing if there is no log.
+
+    Raises `LogError` for a damaged line, unless it is the torn last one.
+    """
+    return [entry for _, entry in _lines(path)]
+
+
+def append(path: Path, entry: Mapping[str, Any]) -> None:
+    """Adds a line. Numbers that JSON does not have, such as NaN, become null."""
+    line = json.dumps(_strict(entry), allow_nan=False) + "\n"
+    try:
+        with open(path, "ab", buffering=0) as log:
+            log.write(line.encode())
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names no file
+        raise
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Removes the lines about steps later than `step`, and a torn last one. Raises as `read`."""
+    kept = b"".join(line for line, entry in _lines(path) if entry["step"] <= step)
+    if path.exists() and path.read_bytes() != kept:
+        files.replace(path, lambda file: file.write(kept))
+
+
+def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """Each whole line as it stands there, and what it says."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    return [(line, _entry(path, i, line)) for i, line in enumerate(lines, start=1)]
+
+
+def _entry(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        entry = json.loads(line)
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            return entry
+    raise LogError(f"{path}: line {number} is damaged; it can be removed by hand")
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

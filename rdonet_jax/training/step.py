@@ -1,0 +1,372 @@
+"""Training: the state and the data-parallel step of the two-stage schedule.
+
+The step is a per-device function with the named axis `AXIS`, run under `jax.pmap`. Every random
+choice depends on (seed, step, number of the crop in the whole batch), so one device and eight do
+the same up to rounding. Gradients are averaged over all devices in float32 before they are clipped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+
+from rdonet_jax.core import compilation, partition
+from rdonet_jax.core.config import AnyConfig, ConfigError, ModelConfig, PortableConfig
+from rdonet_jax.metrics import distortion
+from rdonet_jax.models import registry, zoo
+from rdonet_jax.models.baselines import init as baselines_init
+from rdonet_jax.models.portable import hyperpriors, quality_range
+from rdonet_jax.models.portable import init as portable_init
+from rdonet_jax.models.rdonet import init as rdonet_init
+from rdonet_jax.nn import lapped
+from rdonet_jax.training import multihost, optimizer
+from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.crops import Batch
+
+AXIS = "devices"
+
+MOST_CUT = partition.BLOCK - 1
+"""Pixels of padding at the bottom and the right that an image has at most."""
+
+ENDS = 0x656E6473
+"""Folded into a crop's key for the end of its image: masks and noise are drawn from others."""
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes."""
+
+    step: jax.Array  # int32, steps done
+    healthy: jax.Array  # bool; once False, steps change nothing any more
+    params: Any
+    ema: Any  # averaged parameters, what is validated and shipped
+    optimiser: Any
+
+
+class StepMetrics(NamedTuple):
+    """Means over the whole batch; estimated rates. A leading device axis, all entries equal."""
+
+    loss: jax.Array
+    bpp: jax.Array
+    mse: jax.Array  # data range 1
+    gradient_norm: jax.Array  # before clipping
+    learning_rate: jax.Array
+    healthy: jax.Array  # bool; False when this step or one before it gave no finite gradient
+
+
+class CropLosses(NamedTuple):
+    """What a step minimises the mean of, and its parts, for each crop [B]."""
+
+    loss: jax.Array
+    bpp: jax.Array
+    mse: jax.Array
+
+
+def create_state(model: AnyConfig, config: TrainingConfig) -> TrainState:
+    """The state before the first step.
+
+    Raises `ConfigError` for a start that cannot be made, `ZooError` for weights that are not there.
+    """
+    return state_of(config, starting_params(model, config))
+
+
+def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
+    """Parameters by `config.start`; raises as `create_state` does."""
+    if isinstance(model, PortableConfig) and config.metric == "ms-ssim":
+        raise ConfigError(
+            "a portable network weighs MS-SSIM by its own lambdas; use the metric 'both' with an "
+            "ms_ssim_share of up to 1"
+        )
+    if config.learn == "priors" and not isinstance(model, PortableConfig):
+        raise ConfigError("only a portable network has priors to be learnt alone")
+    key = jax.random.key(config.seed)
+    if config.start not in ("linear", "random"):
+        params = _params_of(zoo.load(config.start), model, config.start)
+        return hyperpriors.begun_anew(params, model, key) if config.learn == "priors" else params
+    params = registry.initialise(model, key)
+    if config.start == "random":
+        return params
+    if config.metric == "ms-ssim":
+        raise ConfigError("the linear start is made for the MSE; use the random start")
+    if isinstance(model, PortableConfig):
+        return portable_init.initialise(params, model)
+    if not registry.has_levels(model):
+        return baselines_init.initialise(params, model, config.lmbda)
+    return rdonet_init.initialise(params, model, config.lmbda)
+
+
+def _params_of(weights: zoo.Model, model: AnyConfig, source: str) -> Any:
+    """Parameters to go on from, for thresholds and a range of lambdas that may be others."""
+    if isinstance(model, PortableConfig) and isinstance(weights.config, PortableConfig):
+        if quality_range.matches(weights.config, model):
+            return quality_range.moved(weights.params, weights.config, model)
+    elif isinstance(model, ModelConfig) and isinstance(weights.config, ModelConfig):
+        if dataclasses.replace(weights.config, thresholds=model.thresholds) == model:
+            return weights.params
+    elif weights.config == model:
+        return weights.params
+    raise ConfigError(f"{source}: holds a network of another configuration")
+
+
+def state_of(config: TrainingConfig, params: Any) -> TrainState:
+    """The state of a run that begins with `params`."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        healthy=jnp.ones((), bool),
+        params=params,
+        ema=jax.tree_util.tree_map(jnp.array, params),
+        optimiser=optimizer.make(config).init(params),
+    )
+
+
+def stage_of(config: TrainingConfig, step: Any) -> Any:
+    """The stage, 1 or 2, of the step that follows `step` steps."""
+    return 1 + (step >= config.stage1_steps)
+
+
+def compute_dtype(config: TrainingConfig) -> Any:
+    """What the transforms are computed in on this machine's devices."""
+    if config.precision == "auto":
+        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+    return jnp.dtype(config.precision)
+
+
+def crop_keys(config: TrainingConfig, step: jax.Array, numbers: jax.Array) -> jax.Array:
+    """One key for each crop of a step, by its number in the whole batch."""
+    key = jax.random.fold_in(jax.random.key(config.seed), step)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+
+
+def masks_of_step(
+    model: AnyConfig,
+    config: TrainingConfig,
+    step: jax.Array,
+    x: jax.Array,
+    quality: jax.Array | None,
+    keys: jax.Array,
+) -> tuple[jax.Array, ...]:
+    """Level masks for a batch: random in stage 1, in stage 2 for `random_share` of the crops.
+
+    All others are variance-based. A model without levels has the same masks in both stages.
+    """
+    grid = partition.grid_of(*x.shape[1:3])
+    if not registry.has_levels(model):
+        return partition.level_masks(registry.variance_partition(model, x))
+    keys = jax.vmap(jax.random.split)(keys)
+    drawn = jax.vmap(lambda key: partition.random(key, grid))(keys[:, 0])
+    seen = registry.variance_partition(model, x, quality)
+    chance = jax.vmap(jax.random.uniform)(keys[:, 1])
+    by_chance = (stage_of(config, step) == 1) | (chance < config.random_share)
+    by_chance = by_chance[:, None, None]
+    chosen = (jnp.where(by_chance, a, b) for a, b in zip(drawn, seen, strict=True))
+    return partition.level_masks(partition.Partition(*chosen))
+
+
+def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:
+    """A quality for each crop, drawn evenly over the scale; None for a network of one lambda."""
+    if not isinstance(model, PortableConfig):
+        return None
+    most = model.steps_of_quality
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 0)
+    return jax.vmap(lambda key: jax.random.randint(key, (), 0, most + 1))(keys)
+
+
+def sizes_of_step(
+    config: TrainingConfig, keys: jax.Array, sides: tuple[int, int]
+) -> jax.Array | None:
+    """Where the image in each crop of `sides` ends, int32 [B, 2]; None where all fill their crops.
+
+    `cut_share` of them end up to `MOST_CUT` pixels earlier along each side, drawn evenly. Crops
+    that MS-SSIM is taken of keep what its scales need.
+    """
+    if not config.cut_share:
+        return None
+    least = 1 if config.metric == "mse" else distortion.smallest_end()
+    most = np.clip(np.array(sides) - least, 0, MOST_CUT)
+
+    def one(key: jax.Array) -> jax.Array:
+        chance, places = jax.random.split(jax.random.fold_in(key, ENDS))
+        cut = jax.random.randint(places, (2,), 0, most + 1)
+        return np.array(sides) - jnp.where(jax.random.uniform(chance) < config.cut_share, cut, 0)
+
+    return jax.vmap(one)(keys)
+
+
+def crop_losses(
+    model: AnyConfig, config: TrainingConfig, params: Any, step: jax.Array, batch: Batch
+) -> CropLosses:
+    """The loss of every crop of a batch, with the masks and the noise of the step."""
+    keys = jax.vmap(jax.random.split)(crop_keys(config, step, batch.numbers))
+    crops, sides = batch.crops, batch.crops.shape[1:3]
+    sizes = sizes_of_step(config, keys[:, 0], sides)
+    if sizes is not None:
+        crops = lapped.continued(crops, sizes)
+    x = crops.astype(jnp.float32) / 255.0
+    quality = qualities_of_step(model, keys[:, 0])
+    masks = masks_of_step(model, config, step, x, quality, keys[:, 0])
+    if sizes is not None:
+        masks = partition.inside(masks, sizes)
+    dtype = compute_dtype(config)
+    coded = registry.code(model, params, x, masks, quality, keys[:, 1], dtype, config.remat, sizes)
+    pixels = math.prod(sides) if sizes is None else jnp.prod(sizes, axis=1)
+    bpp = distortion.bpp((coded.y_bits, coded.z_bits), pixels)
+    loss = crop_loss(model, config, bpp, x, coded.x_hat, quality, sizes)
+    return CropLosses(loss, bpp, distortion.mse(x, coded.x_hat, sizes))
+
+
+def crop_loss(
+    model: AnyConfig,
+    config: TrainingConfig,
+    bpp: jax.Array,
+    x: jax.Array,
+    x_hat: jax.Array,
+    quality: jax.Array | None,
+    sizes: jax.Array | None = None,
+) -> jax.Array:
+    """Rate and distortion [B] weighed by the run's lambda, or by that of each crop's quality.
+
+    The rate alone, where only priors are learnt.
+    """
+    if config.learn == "priors":
+        return distortion.relative_loss(bpp)
+    lmbda = config.lmbda if quality is None else distortion.lmbda_of(model, quality)
+    loss = distortion.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share, sizes)
+    return loss if quality is None else distortion.relative_loss(loss)
+
+
+def device_step(
+    model: AnyConfig, config: TrainingConfig, state: TrainState, batch: Batch
+) -> tuple[TrainState, StepMetrics]:
+    """One step on one device, on its share of the batch.
+
+    A step whose loss or gradient is not finite changes nothing but `healthy`, and neither does any
+    step after it: the state stays what gave that loss.
+    """
+    means, gradients = _mean_gradients(model, config, state, batch)
+    # In one piece: between hosts, many small reductions take far longer than a large one.
+    flat, restored = ravel_pytree((means, gradients))
+    means, gradients = restored(jax.lax.pmean(flat, AXIS))
+    norm = global_norm(gradients)
+    healthy = state.healthy & jnp.isfinite(means.loss) & jnp.isfinite(norm)
+    new = _updated(config, state, gradients)
+    state = jax.tree_util.tree_map(functools.partial(jnp.where, healthy), new, state)
+    rate = optimizer.learning_rate(config)(state.step - 1)
+    metrics = StepMetrics(*means, norm, jnp.asarray(rate, jnp.float32), healthy)
+    return state._replace(healthy=healthy), metrics
+
+
+def _mean_gradients(
+    model: AnyConfig, config: TrainingConfig, state: TrainState, batch: Batch
+) -> tuple[CropLosses, Any]:
+    """Means over a device's crops and the gradient of the mean loss, part by part."""
+
+    def loss_of(params: Any, part: Batch) -> tuple[jax.Array, CropLosses]:
+        if config.learn == "priors":
+            params = _with_fixed_transforms(params)
+        losses = crop_losses(model, config, params, state.step, part)
+        means = CropLosses(*map(jnp.mean, losses))
+        return means.loss, means
+
+    def result_of(part: Batch) -> tuple[CropLosses, Any]:
+        (_, means), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params, part)
+        return means, gradients
+
+    if config.accumulate == 1:
+        return result_of(batch)
+    parts = jax.tree_util.tree_map(
+        lambda leaf: leaf.reshape(config.accumulate, -1, *leaf.shape[1:]), batch
+    )
+    first = jax.tree_util.tree_map(lambda leaf: leaf[0], parts)
+    zeros = jax.tree_util.tree_map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(result_of, first)
+    )
+
+    def add(total: Any, part: Batch) -> tuple[Any, None]:
+        return jax.tree_util.tree_map(jnp.add, total, result_of(part)), None
+
+    total, _ = jax.lax.scan(add, zeros, parts)
+    return jax.tree_util.tree_map(lambda leaf: leaf / config.accumulate, total)
+
+
+def _with_fixed_transforms(params: Any) -> Any:
+    """The parameters, of which all but the priors' are constants; nothing moves them."""
+    return jax.tree_util.tree_map(
+        lambda leaf, learns: leaf if learns else jax.lax.stop_gradient(leaf),
+        params, optimizer.of_prior(params),
+    )  # fmt: skip
+
+
+def global_norm(tree: Any) -> jax.Array:
+    """The Euclidean norm of all numbers of a tree."""
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(tree)))
+
+
+def _updated(config: TrainingConfig, state: TrainState, gradients: Any) -> TrainState:
+    updates, held = optimizer.make(config).update(gradients, state.optimiser, state.params)
+    params = optax.apply_updates(state.params, updates)
+    # A short memory at first, so that the average does not depend on the starting point.
+    decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
+    ema = optax.incremental_update(params, state.ema, 1 - decay)
+    return TrainState(state.step + 1, state.healthy, params, ema, held)
+
+
+def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
+    """The step over all devices: (replicated state, batch with a device axis) -> (state, metrics).
+
+    The state is donated. Each host gives the batch of its own devices, see `shard`.
+    """
+    step = functools.partial(device_step, model, config)
+    ready = functools.partial(multihost.wait_for_all, "compiled step")
+    return compilation.pmap(step, ready, axis_name=AXIS, donate_argnums=(0,))
+
+
+def replicate(state: Any) -> Any:
+    """The state on every local device, with a leading device axis.
+
+    The axis has the step's name: the step would be compiled anew for its own output otherwise.
+    """
+    devices = jax.local_device_count()
+    stacked = jax.tree_util.tree_map(
+        lambda leaf: np.broadcast_to(np.asarray(leaf), (devices, *np.shape(leaf))), state
+    )
+    return compilation.pmap(lambda leaf: leaf, axis_name=AXIS)(stacked)
+
+
+def unreplicate(state: Any) -> Any:
+    """The first local device's copy as NumPy arrays, without the device axis."""
+    # By its buffer: an index would be compiled for every shape.
+    return jax.tree_util.tree_map(
+        lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], state
+    )
+
+
+def require_divisible(config: TrainingConfig) -> None:
+    """Raises `ConfigError` unless every device gets equal parts of a batch."""
+    devices, parts = jax.device_count(), config.accumulate
+    if config.batch_size % (devices * parts):
+        among = f"{devices} devices" + (f" in {parts} parts each" if parts > 1 else "")
+        raise ConfigError(f"a batch of {config.batch_size} does not divide over {among}")
+
+
+def shard(batch: Any) -> Any:
+    """This host's crops [N, ...] to [local devices, N / devices, ...]; for any tree of arrays."""
+    devices = jax.local_device_count()
+    return jax.tree_util.tree_map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
+
+
+def unsharded(batch: Any) -> Any:
+    """The inverse of `shard`, on the host."""
+    return jax.tree_util.tree_map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), batch)
+
+
+def is_finite(state: Any) -> bool:
+    """Whether all numbers of an unreplicated state are finite."""
+    leaves = jax.tree_util.tree_leaves(state)
+    return all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves)

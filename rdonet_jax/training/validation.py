@@ -1,0 +1,119 @@
+"""Validation during training: rate and quality on crops that are not trained on, over all devices.
+
+The averaged parameters, variance masks and rounded latents; float32, as in use.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax.core import compilation, partition
+from rdonet_jax.core.config import QUALITY_SEGMENT, AnyConfig, PortableConfig
+from rdonet_jax.metrics import distortion
+from rdonet_jax.models import hierarchy, registry
+from rdonet_jax.training import multihost
+from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.step import AXIS, crop_loss, shard
+
+
+class Validation(NamedTuple):
+    """Means over the validation crops; the rate is an estimate."""
+
+    loss: float
+    bpp: float
+    psnr: float  # of 8-bit pictures
+    shares: tuple[float, float, float]  # of the area, by level
+
+
+class Preview(NamedTuple):
+    """What validation crops look like: for people."""
+
+    x: np.ndarray  # uint8 [N, H, W, 3]
+    x_hat: np.ndarray  # uint8 [N, H, W, 3]
+    levels: np.ndarray  # uint8 [N, H/16, W/16], the level that codes each 16x16 pixels
+    density: np.ndarray  # float32 [N, H/16, W/16], bits per pixel spent there (estimate)
+
+
+class _Walked(NamedTuple):
+    x: jax.Array
+    quality: jax.Array | None
+    partition: partition.Partition
+    coded: hierarchy.Coded
+
+
+def _walked(model: AnyConfig, params: Any, crops: jax.Array, numbers: jax.Array) -> _Walked:
+    x = crops.astype(jnp.float32) / 255.0
+    quality = _qualities(model, numbers)
+    chosen = registry.variance_partition(model, x, quality)
+    coded = registry.code(model, params, x, partition.level_masks(chosen), quality)
+    return _Walked(x, quality, chosen, coded)
+
+
+def _qualities(model: AnyConfig, numbers: jax.Array) -> jax.Array | None:
+    """For a network of every quality, that of crop number n: the knots in turn."""
+    if not isinstance(model, PortableConfig):
+        return None
+    return (numbers % model.knots) * QUALITY_SEGMENT
+
+
+def make(
+    model: AnyConfig, config: TrainingConfig, crops: np.ndarray
+) -> Callable[[Any], Validation]:
+    """A function of the replicated averaged parameters, over crops uint8 [N, ...].
+
+    Every host holds all crops and computes its share of them; the results are the same on all.
+    One shape for all batches, so one compilation; crops that fill the last batch up count nothing.
+    """
+
+    def batch_sums(params: Any, crops: jax.Array, numbers: jax.Array) -> jax.Array:
+        x, quality, chosen, coded = _walked(model, params, crops, numbers)
+        bpp = distortion.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
+        x_hat = distortion.round_to_8_bit(coded.x_hat)
+        loss = crop_loss(model, config, bpp, x, x_hat, quality)
+        shares = [jnp.mean(mask, axis=(1, 2)) for mask in partition.level_masks(chosen)]
+        values = jnp.stack([loss, bpp, distortion.psnr(x, x_hat), *shares])
+        return jax.lax.psum(jnp.sum(jnp.where(numbers < count, values, 0.0), axis=1), AXIS)
+
+    count = len(crops)
+    ready = functools.partial(multihost.wait_for_all, "compiled validation")
+    summed = compilation.pmap(batch_sums, ready, axis_name=AXIS)
+    batches = [shard(batch) for batch in _batches(crops, config.batch_size)]
+
+    def validate(params: Any) -> Validation:
+        # All at once, so that the devices need not wait for the host between batches.
+        sums = np.sum(jax.device_get([summed(params, *batch) for batch in batches]), 0, np.float64)
+        loss, bpp, psnr, *shares = (sums[0] / len(crops)).tolist()
+        return Validation(loss, bpp, psnr, tuple(shares))
+
+    return validate
+
+
+def _batches(crops: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """This host's share of batches of `size` crops, with their numbers; those that fill up the
+    last batch have numbers from len(crops) on."""
+    missing = -len(crops) % size
+    filled = np.concatenate([crops, np.repeat(crops[-1:], missing, axis=0)])
+    numbers = np.arange(len(filled), dtype=np.int32)
+    share = size // jax.process_count()
+    starts = range(jax.process_index() * share, len(filled), size)
+    return [(filled[s : s + share], numbers[s : s + share]) for s in starts]
+
+
+@functools.partial(compilation.jit, static_argnums=0)
+def _previewed(model: AnyConfig, params: Any, crops: jax.Array) -> tuple[jax.Array, ...]:
+    _, _, chosen, coded = _walked(model, params, crops, jnp.arange(len(crops)))
+    masks = partition.level_masks(chosen)
+    bits = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)
+    density = bits / partition.STRIDES[0] ** 2
+    return distortion.to_8_bit(coded.x_hat), partition.level_map(chosen), density
+
+
+def preview(model: AnyConfig, params: Any, crops: np.ndarray) -> Preview:
+    """The crops, uint8 [N, H, W, 3], coded with unreplicated parameters."""
+    return Preview(crops, *map(np.asarray, _previewed(model, params, crops)))

@@ -1,0 +1,304 @@
+"""Pictures for people: what was coded, what came back, and which blocks it was coded in."""
+
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from rdonet_jax.core import partition
+
+LEVEL_COLOURS = ((214, 34, 40), (250, 200, 30), (36, 165, 52))
+"""Red, yellow and green for the blocks of 16, 32 and 64 pixels."""
+
+TINT_OPACITY = 0.45
+DARKEST_GREY = 60.0  # below the tint black is lifted to this, so that colours stay apart there
+BORDER_OPACITY = 0.9
+BORDER_SHADE = 0.6  # a border is its block's colour, darkened by this factor
+SMALLEST_BORDERED_BLOCK = 5  # in drawn pixels; smaller blocks would be all border
+
+BITS_COLOURS = (
+    (6, 6, 28),
+    (50, 18, 110),
+    (115, 33, 130),
+    (180, 55, 110),
+    (225, 92, 72),
+    (243, 137, 45),
+    (250, 188, 45),
+    (250, 232, 90),
+    (255, 254, 205),
+)
+"""1/64, 1/32 ... 4 bits per pixel, from dark to bright in equal steps of luma."""
+
+FEWEST_BITS = 1 / 64  # per pixel; the first of BITS_COLOURS, as is everything below
+SCALE_STEP = 64  # drawn pixels from one of BITS_COLOURS to the next in their legend
+SCALE_HEIGHT = 28
+
+PANEL_SIDE = 640  # longer side of a panel, drawn pixels
+WIDE_PANEL_SIDE = 1280  # the same for wide pictures, whose panels stand one above the other
+WIDE_ASPECT = 2.0
+LARGEST_ENLARGEMENT = 16
+
+MARGIN = 24
+LINE_GAP = 10
+HEADING_SIZE = 26
+TEXT_SIZE = 22
+PAPER = (255, 255, 255)
+INK = (24, 24, 24)
+QUIET_INK = (96, 96, 96)
+
+
+def draw_mask(image: np.ndarray, level_map: np.ndarray) -> np.ndarray:
+    """The picture, uint8 [H, W, 3], with its blocks tinted by level and thinly outlined.
+
+    `level_map` is the level of each 16x16 position, [ceil(H/64)*4, ceil(W/64)*4]. Raises
+    PartitionError when it is no quadtree and ValueError when it does not fit the picture.
+    """
+    _require_fit(image.shape, level_map)
+    height, width = image.shape[:2]
+    return _tint(image, level_map, np.arange(height), np.arange(width))
+
+
+def draw_bits(density: np.ndarray, level_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Where the bits of a picture of `size` = (H, W) went, uint8 [H, W, 3], blocks thinly outlined.
+
+    `density` is the bits per pixel spent in each 16x16 area, on the grid of `level_map` (see
+    `draw_mask`). The colours are those of `bits_colours`, the same for every picture. Raises as
+    `draw_mask` does, and ValueError for a density of another shape.
+    """
+    _require_fit(size, level_map)
+    if density.shape != level_map.shape:
+        raise ValueError(
+            f"the level map is {list(level_map.shape)} but the bits are {list(density.shape)}"
+        )
+    rows, cols = (np.arange(side) for side in size)
+    cells = np.ix_(rows // partition.STRIDES[0], cols // partition.STRIDES[0])
+    colours = bits_colours(density)[cells]
+    shade = np.where(_borders(level_map[cells], rows, cols), BORDER_SHADE, 1.0)
+    return np.round(shade[..., None] * colours).astype(np.uint8)
+
+
+def draw_bits_scale() -> np.ndarray:
+    """The legend of `draw_bits`, uint8 [h, w, 3]: its colours over their bits per pixel."""
+    stops = len(BITS_COLOURS)
+    octaves = np.arange(stops * SCALE_STEP) / SCALE_STEP - 0.5
+    strip = np.round(bits_colours(FEWEST_BITS * np.exp2(octaves))).astype(np.uint8)
+    height = SCALE_HEIGHT + TEXT_SIZE + 2 * LINE_GAP
+    sheet = Image.new("RGB", (len(octaves), height), PAPER)
+    sheet.paste(Image.fromarray(np.repeat(strip[None], SCALE_HEIGHT, axis=0)), (0, 0))
+    canvas = ImageDraw.Draw(sheet)
+    for i in range(stops):
+        label = str(Fraction(FEWEST_BITS) * 2**i) + (" bpp" if i == stops - 1 else "")
+        middle = (i + 0.5) * SCALE_STEP - _text_width(label, TEXT_SIZE) / 2
+        canvas.text((middle, SCALE_HEIGHT + LINE_GAP), label, fill=INK, font=_font(TEXT_SIZE))
+    return np.array(sheet)
+
+
+def bits_colours(density: np.ndarray) -> np.ndarray:
+    """The colours [..., 3], 0 to 255, of bits per pixel [...]: equal steps for equal ratios.
+
+    Linear in between the `BITS_COLOURS`; below the first and above the last nothing changes.
+    """
+    octaves = np.log2(np.maximum(density, FEWEST_BITS) / FEWEST_BITS)
+    stops = np.arange(len(BITS_COLOURS))
+    channels = np.array(BITS_COLOURS, np.float64).T
+    return np.stack([np.interp(octaves, stops, channel) for channel in channels], axis=-1)
+
+
+def caption(bpp: float, psnr: float, ms_ssim: float | None = None) -> str:
+    """A line of results: bits per pixel, PSNR in dB and, if given, MS-SSIM (linear, up to 1)."""
+    parts = [f"{bpp:.3f} bpp", f"{psnr:.2f} dB PSNR"]
+    if ms_ssim is not None:
+        parts.append(f"{ms_ssim:.4f} MS-SSIM")
+    return " · ".join(parts)
+
+
+def comparison(
+    original: np.ndarray,
+    decoded: np.ndarray,
+    level_map: np.ndarray,
+    name: str = "",
+    caption: str = "",
+) -> np.ndarray:
+    """Original, decoded picture and block sizes side by side with captions, uint8 [h, w, 3].
+
+    Wide pictures are stacked instead. Large pictures are reduced and tiny ones enlarged by a whole
+    factor. `name` stands below the original, `caption` (see the function of that name) below the
+    decoded picture, and a legend with each level's share of the picture's area below the blocks.
+
+    Raises ValueError when the arrays do not fit each other and PartitionError when `level_map` is
+    no quadtree.
+    """
+    if original.shape != decoded.shape:
+        raise ValueError(
+            f"the original is {list(original.shape)} but the decoded picture {list(decoded.shape)}"
+        )
+    tree = _require_fit(original.shape, level_map)
+    height, width = original.shape[:2]
+    is_wide = width > WIDE_ASPECT * height
+    size = _panel_size(height, width, WIDE_PANEL_SIDE if is_wide else PANEL_SIDE)
+    backdrop = _resize(original, size)
+    mask = _tint(backdrop, level_map, _source(size[0], height), _source(size[1], width))
+    name_line = f"{name} · {width} x {height}" if name else f"{width} x {height}"
+    shares = partition.block_shares(tree, height, width)
+    panels = (
+        _Panel(backdrop, "Original", _Text(name_line)),
+        _Panel(_resize(decoded, size), "Decoded", _Text(caption)),
+        _Panel(mask, "Block sizes", _Legend(shares)),
+    )
+    return _arrange(panels, is_wide)
+
+
+class _Text(NamedTuple):
+    """One line of text."""
+
+    text: str
+
+    def width(self) -> int:
+        return _text_width(self.text, TEXT_SIZE)
+
+    def draw(self, canvas: ImageDraw.ImageDraw, x: int, y: int) -> None:
+        canvas.text((x, y), self.text, fill=QUIET_INK, font=_font(TEXT_SIZE))
+
+
+class _Legend(NamedTuple):
+    """For each level a square of its colour, the size of its blocks and its share of the area."""
+
+    shares: tuple[float, float, float]
+
+    def _labels(self) -> list[str]:
+        return [
+            f"{stride} px: {100 * share:.0f} %"
+            for stride, share in zip(partition.STRIDES, self.shares, strict=True)
+        ]
+
+    def _steps(self) -> list[int]:
+        """The width of each entry with the gap that follows it."""
+        return [2 * TEXT_SIZE + _text_width(label, TEXT_SIZE) for label in self._labels()]
+
+    def width(self) -> int:
+        return sum(self._steps())
+
+    def draw(self, canvas: ImageDraw.ImageDraw, x: int, y: int) -> None:
+        swatch = round(0.8 * TEXT_SIZE)
+        top = y + round(0.15 * TEXT_SIZE)
+        for colour, label, step in zip(LEVEL_COLOURS, self._labels(), self._steps(), strict=True):
+            outline = _darkened(colour)
+            canvas.rectangle((x, top, x + swatch, top + swatch), fill=colour, outline=outline)
+            canvas.text((x + swatch + 8, y), label, fill=QUIET_INK, font=_font(TEXT_SIZE))
+            x += step
+
+
+class _Panel(NamedTuple):
+    """A picture with a heading and one more line below it."""
+
+    picture: np.ndarray
+    heading: str
+    line: _Text | _Legend
+
+    def width(self) -> int:
+        heading = _text_width(self.heading, HEADING_SIZE)
+        return max(self.picture.shape[1], heading, self.line.width())
+
+    def height(self) -> int:
+        return self.picture.shape[0] + HEADING_SIZE + TEXT_SIZE + 2 * LINE_GAP
+
+
+def _arrange(panels: tuple[_Panel, ...], one_above_the_other: bool) -> np.ndarray:
+    widths, heights = [p.width() for p in panels], [p.height() for p in panels]
+    gaps = MARGIN * (len(panels) + 1)
+    if one_above_the_other:
+        size = (max(widths) + 2 * MARGIN, sum(heights) + gaps)
+    else:
+        size = (sum(widths) + gaps, max(heights) + 2 * MARGIN)
+    sheet = Image.new("RGB", size, PAPER)
+    canvas = ImageDraw.Draw(sheet)
+    x = y = MARGIN
+    for panel, width, height in zip(panels, widths, heights, strict=True):
+        sheet.paste(Image.fromarray(panel.picture), (x, y))
+        below = y + panel.picture.shape[0] + LINE_GAP
+        canvas.text((x, below), panel.heading, fill=INK, font=_font(HEADING_SIZE))
+        panel.line.draw(canvas, x, below + HEADING_SIZE + LINE_GAP)
+        if one_above_the_other:
+            y += height + MARGIN
+        else:
+            x += width + MARGIN
+    return np.array(sheet)
+
+
+def _require_fit(shape: tuple[int, ...], level_map: np.ndarray) -> partition.Partition:
+    """The level map's tree, if it is one and belongs to a picture [H, W, 3] of this shape."""
+    rows, cols = partition.grid_of(*shape[:2])
+    if level_map.shape != (4 * rows, 4 * cols):
+        raise ValueError(
+            f"a picture of {shape[0]} x {shape[1]} pixels has a level map of {4 * rows} x "
+            f"{4 * cols}, not of shape {list(level_map.shape)}"
+        )
+    return partition.from_level_map(level_map)
+
+
+def _panel_size(height: int, width: int, longer_side: int) -> tuple[int, int]:
+    """Height and width to draw a picture at: reduced to fit, or enlarged by a whole factor."""
+    scale = longer_side / max(height, width)
+    if scale >= 1:
+        scale = min(int(scale), LARGEST_ENLARGEMENT)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    is_larger = size[0] >= picture.shape[0] and size[1] >= picture.shape[1]
+    method = Image.Resampling.NEAREST if is_larger else Image.Resampling.LANCZOS
+    return np.array(Image.fromarray(np.ascontiguousarray(picture)).resize(size[::-1], method))
+
+
+def _source(drawn: int, pixels: int) -> np.ndarray:
+    """The picture's row (or column) that each of the `drawn` ones shows."""
+    return ((np.arange(drawn) + 0.5) * pixels / drawn).astype(int)
+
+
+def _tint(
+    picture: np.ndarray, level_map: np.ndarray, rows: np.ndarray, cols: np.ndarray
+) -> np.ndarray:
+    """Blocks over a drawn picture [h, w, 3] whose pixels show these rows and columns."""
+    levels = level_map[np.ix_(rows // partition.STRIDES[0], cols // partition.STRIDES[0])]
+    is_border = _borders(levels, rows, cols)
+    colours = np.array(LEVEL_COLOURS, np.float32)
+    tint = np.where(
+        is_border[..., None], np.float32(BORDER_SHADE) * colours[levels], colours[levels]
+    )
+    opacity = np.where(is_border, BORDER_OPACITY, TINT_OPACITY).astype(np.float32)[..., None]
+    return np.round((1 - opacity) * _grey(picture) + opacity * tint).astype(np.uint8)
+
+
+def _borders(levels: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """True on the first row and column of every block, given the level of each drawn pixel."""
+    is_border = np.zeros(levels.shape, bool)
+    drawn_per_pixel = len(rows) / (rows[-1] + 1)
+    for level, stride in enumerate(partition.STRIDES):
+        if stride * drawn_per_pixel >= SMALLEST_BORDERED_BLOCK:
+            edges = _starts(rows // stride)[:, None] | _starts(cols // stride)[None, :]
+            is_border |= (levels == level) & edges
+    return is_border
+
+
+def _starts(indices: np.ndarray) -> np.ndarray:
+    """True where an index differs from the one before it."""
+    return np.diff(indices, prepend=-1) != 0
+
+
+def _grey(picture: np.ndarray) -> np.ndarray:
+    """The luma [h, w, 1] between DARKEST_GREY and white, so that only the blocks have a colour."""
+    luma = picture @ np.array(partition.LUMA, np.float32)
+    return (DARKEST_GREY + (255.0 - DARKEST_GREY) / 255.0 * luma)[..., None]
+
+
+def _darkened(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    return tuple(round(BORDER_SHADE * c) for c in colour)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
+
+
+def _text_width(text: str, size: int) -> int:
+    return int(np.ceil(_font(size).getlength(text)))

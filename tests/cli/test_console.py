@@ -1,0 +1,223 @@
+"""Terminals, pipes, signals and talkative libraries around the commands."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rdonet_jax.cli import console
+from rdonet_jax.cli.console import CommandError
+
+ROOT = Path(console.__file__).parent.parent
+STEPS = ("analysis", "level 64", "synthesis")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown_by(monkeypatch, delay, screen, quiet=False):
+    """What standard error shows of work in three steps."""
+    monkeypatch.setattr(console, "PROGRESS_DELAY", delay)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", screen)
+        with console.coding("a.png", STEPS, quiet) as report:
+            for step in STEPS:
+                report(step)
+    return screen.getvalue()
+
+
+def start(*arguments, **options):
+    """Python as a process of its own that finds the package."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        [sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def finish(process):
+    """Exit code and standard error."""
+    _, err = process.communicate(timeout=1800)
+    return process.returncode, err
+
+
+def test_no_home_is_no_error(monkeypatch):
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def homeless(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    console.remember_compilations()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
+def test_a_terminal_shows_the_steps_of_long_work_and_is_left_clean(monkeypatch):
+    shown = shown_by(monkeypatch, 0.0, Terminal())
+    assert all(step in shown for step in STEPS)
+    assert shown.rpartition("\r")[0].rpartition("\r")[2].strip() == ""
+    assert "\n" not in shown
+
+
+def test_quick_quiet_and_redirected_work_show_no_progress(monkeypatch):
+    assert shown_by(monkeypatch, 1e6, Terminal()) == ""
+    assert shown_by(monkeypatch, 0.0, Terminal(), quiet=True) == ""
+    assert shown_by(monkeypatch, 0.0, io.StringIO()) == ""
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 9 bytes")])
+def test_exhausted_memory_is_the_pictures_fault(error):
+    with (
+        pytest.raises(CommandError, match="^a.png: there is not enough memory"),
+        console.coding("a.png", STEPS, True),
+    ):
+        raise error
+
+
+def test_any_other_runtime_error_is_a_bug_and_shows_as_one():
+    with pytest.raises(RuntimeError, match="else"), console.coding("a.png", STEPS, True):
+        raise RuntimeError("something else")
+
+
+def test_only_errors_of_the_given_kinds_are_explained():
+    with pytest.raises(CommandError, match="^a: b$"), console.explained(KeyError, ValueError):
+        raise ValueError("a: b")
+    with pytest.raises(CommandError, match="^a: b$"), console.explained(ValueError, about="a"):
+        raise ValueError("b")
+    with pytest.raises(TypeError), console.explained(ValueError):
+        raise TypeError
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_names_print_in_every_encoding(monkeypatch, encoding):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
+    console.say("\u00e9\u4e2d\udcff")
+    assert written.getvalue().endswith(b"\\udcff\n")
+
+
+def test_control_characters_are_shown_as_such_and_letters_as_they_are():
+    assert console.escaped("a\x1b[2J\r\x00\x9b\n\t") == r"a\x1b[2J\r\x00\x9b\n\t"
+    assert console.escaped("\u202egpj\u2066\u2028\ufeff") == r"\u202egpj\u2066\u2028\ufeff"
+    plain = "d\u00e9j\u00e0 \u4e2d\u6587 \u0645\u06cc\u200c\u062e \U0001f469\u200d\U0001f52c \udcff"
+    assert console.escaped(plain) == plain
+
+
+def test_the_ends_of_lines_stay(capsys):
+    console.say("one\ntwo\x1b")
+    console.note("one\ntwo\x1b")
+    assert capsys.readouterr() == ("one\ntwo\\x1b\n", "rdonet: one two\\x1b\n")
+
+
+CHATTY = """
+import logging, sys, warnings
+from rdonet_jax.cli import main as cli_main
+from rdonet_jax.imaging import reader, srgb
+
+def load(path, strip, **_):
+    logging.getLogger("jax._src.xla_bridge").warning("a GPU may be present")
+    warnings.warn("this picture is large")
+    raise srgb.ImageError(f"{path}: is bad")
+
+reader.load = load
+sys.exit(cli_main.main(["compress", "a.png"]))
+"""
+
+
+def test_what_libraries_log_and_warn_of_does_not_appear(tmp_path):
+    (tmp_path / "a.png").touch()
+    assert finish(start("-c", CHATTY, cwd=tmp_path)) == (1, "rdonet: a.png: is bad\n")
+
+
+def test_help_and_usage_errors_do_not_wait_for_jax():
+    script = (
+        "import sys; from rdonet_jax.cli.main import main; main(['--help']); main(['compress']); "
+        "sys.exit(bool({'jax', 'numpy', 'PIL', 'tqdm'} & set(sys.modules)))"
+    )
+    code, err = finish(start("-c", script, stdout=subprocess.DEVNULL))
+    assert (code, err[:5]) == (0, "usage")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_a_full_disk_behind_standard_output_is_an_error_of_one_line():
+    with open("/dev/full", "w") as full:
+        process = start("-m", "rdonet_jax", "models", stdout=full)
+        expected = "rdonet: standard output: No space left on device\n"
+        assert finish(process) == (1, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
+def test_ctrl_c_ends_a_process_with_exit_code_130(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    # Tests may run in the background, where interruptions are ignored, and that is inherited.
+    script = (
+        "import signal, sys; from rdonet_jax.cli.main import main; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "sys.exit(main(['decompress', 'pipe', 'c.png']))"
+    )
+    process = start("-c", script, cwd=tmp_path)
+    with open(tmp_path / "pipe", "wb"):  # returns once the process reads from it
+        process.send_signal(signal.SIGINT)
+        assert finish(process) == (130, "rdonet: interrupted\n")
+    assert not (tmp_path / "c.png").exists()
+
+
+CACHE_VARIABLES = (
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_COMPILATION_CACHE_MAX_SIZE",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
+)
+
+
+@pytest.fixture
+def no_cache(monkeypatch, tmp_path):
+    """An environment that says nothing about compiled code, put back afterwards."""
+    for name in CACHE_VARIABLES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_compiled_code_is_kept_below_the_users_folder_for_caches(no_cache):
+    console.remember_compilations()
+    folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    assert folder.is_dir()
+    assert folder.parent == no_cache / "rdonet_jax"
+    assert int(os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"]) == console.CACHE_BYTES
+
+
+def test_a_folder_that_the_user_has_chosen_is_left_as_it_is(no_cache, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    console.remember_compilations()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
+    assert "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ
+
+
+def test_nothing_is_kept_where_no_folder_can_be_made(no_cache, monkeypatch):
+    (no_cache / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(no_cache / "file"))
+    console.remember_compilations()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
+def test_a_second_process_finds_what_the_first_has_compiled(no_cache):
+    program = (
+        "from rdonet_jax import console; console.remember_compilations(); import jax; "
+        "jax.jit(lambda x: x * 3 + 1)(2.0)"
+    )
+    counts = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+        counts.append(len(list(no_cache.rglob("*-cache"))))
+    assert counts[0] > 0
+    assert counts[1] == counts[0]

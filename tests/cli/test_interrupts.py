@@ -1,0 +1,256 @@
+"""Signals that reach a command, at moments that are fixed by what can be seen from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rdonet_jax.cli import batch, commands
+from rdonet_jax.cli import main as cli_main
+from rdonet_jax.codec import codec
+from rdonet_jax.core import files, interrupts, partition
+from rdonet_jax.rdo import encoder, search
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs the signals of POSIX"),
+]
+
+ROOT = Path(interrupts.__file__).parent.parent
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+LINES = {
+    signal.SIGINT: "interrupted\n",
+    signal.SIGTERM: "ended by SIGTERM\n",
+    signal.SIGHUP: "ended by SIGHUP\n",
+}
+GENTLE = "rdonet: interrupted: files that are begun are ended, no others are begun; "
+
+USUAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+"""Tests may run in the background, where signals are ignored, and that is inherited."""
+
+COMMAND = "import sys; from rdonet_jax import __main__; sys.exit(__main__.main())"
+
+NATIVE_IMPORT = """
+import hashlib, pathlib
+pathlib.Path("begun").touch()
+hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+"""Stands for a library whose import is minutes of native code, in which no Python code runs."""
+
+WRITER = """
+import time
+from rdonet_jax.core import files, interrupts
+interrupts.heed()
+
+def write(file):
+    file.write(b"half")
+    file.flush()
+    print("begun", flush=True)
+    time.sleep(600)
+
+files.replace("a", write)
+"""
+
+BATCH = """
+import pathlib, sys, time
+from rdonet_jax import __main__
+from rdonet_jax.cli import commands
+
+def compress(source, target, options, models, show_progress):
+    pathlib.Path(f"begun-{source}").touch()
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+    return commands.Done((), {"output": target}, 100, 10, ())
+
+commands.compress = compress
+sys.exit(__main__.main())
+"""
+"""`rdonet` with a compression that waits for a file."""
+
+
+def start(folder: Path, script: str, *arguments: str, paths=()) -> subprocess.Popen:
+    """A script in the folder, with the usual handling of signals."""
+    places = os.pathsep.join(map(str, (*paths, ROOT)))
+    return subprocess.Popen(
+        [sys.executable, "-c", USUAL + script, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": places},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def outcome(process: subprocess.Popen) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def album(tmp_path):
+    """A folder with two images of 640x480."""
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (640, 480), "teal").save(tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_counts_at_once_while_native_code_is_imported(album, tmp_path_factory, number):
+    library = tmp_path_factory.mktemp("library")
+    (library / "jax").mkdir()
+    (library / "jax" / "__init__.py").write_text(NATIVE_IMPORT)
+    process = start(album, COMMAND, "compress", "a.png", "a.rdo", paths=[library])
+    wait_for(album / "begun", process)
+    process.send_signal(number)
+    assert outcome(process) == (CODES[number], "", f"rdonet: {LINES[number]}")
+    assert not (album / "a.rdo").exists()
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_leaves_no_half_written_file(tmp_path, number):
+    (tmp_path / "a").write_bytes(b"old")
+    process = start(tmp_path, WRITER)
+    assert process.stdout.readline() == "begun\n"
+    assert len(list(tmp_path.iterdir())) == 2
+    process.send_signal(number)
+    assert outcome(process) == (CODES[number], "", f"rdonet: {LINES[number]}")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored(tmp_path):
+    nohup = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    process = start(tmp_path, nohup + WRITER)
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert outcome(process) == (143, "", "rdonet: ended by SIGTERM\n")
+
+
+def begun_batch(album: Path, *options: str) -> subprocess.Popen:
+    arguments = ["compress", "a.png", "b.png", "--out-dir", "out", "--json", *options]
+    process = start(album, BATCH, *arguments)
+    wait_for(album / "begun-a.png", process)
+    return process
+
+
+def counts(out: str) -> tuple[int, int, bool]:
+    """Of the last line: how many files were done, how many not, and whether it was interrupted."""
+    summary = json.loads(out.splitlines()[-1])["summary"]
+    return summary["done"], summary["not_done"], summary["interrupted"]
+
+
+def test_ctrl_c_lets_files_end_that_are_begun_and_sums_up(album):
+    process = begun_batch(album)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == f"{GENTLE}Ctrl-C again ends at once\n"
+    (album / "go").touch()
+    code, out, err = outcome(process)
+    assert (code, err) == (130, "rdonet: interrupted\n")
+    assert counts(out) == (1, 1, True)
+    assert not (album / "begun-b.png").exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_second_ctrl_c_ends_a_batch_at_once_with_its_summary(album, workers):
+    process = begun_batch(album, "-j", workers)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline().startswith(GENTLE)
+    process.send_signal(signal.SIGINT)
+    code, out, err = outcome(process)
+    assert (code, err) == (130, "rdonet: interrupted\n")
+    assert counts(out) == (0, 2, True)
+
+
+def test_a_request_to_end_ends_a_batch_at_once_with_its_summary(album):
+    process = begun_batch(album)
+    process.send_signal(signal.SIGTERM)
+    code, out, err = outcome(process)
+    assert (code, err) == (143, "rdonet: ended by SIGTERM\n")
+    assert counts(out) == (0, 2, True)
+
+
+def test_what_nobody_reads_does_not_keep_a_process_that_is_to_end(tmp_path):
+    """Standard output is a full pipe, and its writer waits in it."""
+    script = """
+import os, pathlib
+from rdonet_jax.core import interrupts
+interrupts.heed()
+with interrupts.last_words(lambda: "nothing"):
+    os.set_blocking(1, False)
+    try:
+        while True:
+            os.write(1, bytes(2**16))
+    except BlockingIOError:
+        os.set_blocking(1, True)
+    pathlib.Path("begun").touch()
+    print("full", flush=True)
+"""
+    process = start(tmp_path, script)
+    wait_for(tmp_path / "begun", process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    process.communicate()
+
+
+@pytest.fixture
+def after_ctrl_c(monkeypatch):
+    """As after the first Ctrl-C in a block that asked for gentleness."""
+    monkeypatch.setattr(interrupts._state, "asked", True)
+
+
+def test_ctrl_c_ends_a_search_with_the_best_so_far(after_ctrl_c):
+    grid = (8, 10)  # of an image of 640x480
+    start = partition.uniform(0, grid)
+    calls = []
+
+    def cost(candidates):
+        calls.append(len(candidates))
+        areas = np.zeros((len(candidates), 4 * grid[0], 4 * grid[1]))
+        return search.Costs(areas, -np.arange(len(candidates), dtype=float))
+
+    with commands._SearchReport(codec.silent) as report:
+        found, interrupted = encoder._found(cost, start, 2, report)
+        assert interrupted and calls == [1]
+        report("coding")  # what follows the search is not interrupted
+    assert all(map(np.array_equal, found, start))
+    assert not interrupts._state.gentle
+
+
+def test_steps_of_a_search_are_told_from_others():
+    steps = encoder.steps(encoder.Plan(passes=2))
+    assert [step for step in steps if not encoder.is_of_search(step)] == ["start", "coding"]
+
+
+def test_no_job_is_begun_after_ctrl_c(after_ctrl_c):
+    summary = batch.run([batch.Job("a", "b")], lambda job: 1 / 0, False, 1, lambda outcome: None)
+    assert (summary.not_done, summary.failed, summary.interrupted) == (1, 0, True)
+    assert summary.words().startswith("0 files, 1 not done, ")
+
+
+def test_the_package_itself_leaves_signals_alone(tmp_path):
+    before = [signal.getsignal(number) for number in CODES]
+    assert cli_main.main(["--version"]) == 0
+    files.replace(tmp_path / "a", lambda file: file.write(b"whole"))
+    assert [signal.getsignal(number) for number in CODES] == before
+    assert not interrupts._state.unfinished

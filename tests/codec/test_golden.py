@@ -1,0 +1,92 @@
+"""Files that were written once, and what another process makes of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rdonet_jax.codec import codec
+from rdonet_jax.models import zoo
+from tests.golden import make as golden
+
+ROOT = Path(codec.__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def golden_model():
+    return zoo.load(str(golden.weights_file()))
+
+
+def test_golden_files_decode_to_the_symbols_that_were_once_encoded(golden_model, coder_name):
+    """Written by another process, long ago: files must stay readable, with every version of JAX."""
+    decoded = codec.decode(golden_model, golden.PICTURES[coder_name].read_bytes())
+    assert golden.hashes(decoded.symbols) == json.loads(golden.SYMBOLS.read_text())
+    assert all(sum(run.size for run in level) for level in decoded.symbols)
+
+
+@pytest.mark.parametrize("name", golden.formed_pictures())
+def test_golden_files_of_other_forms_decode_to_what_was_once_encoded(golden_model, name):
+    picture = golden.formed_pictures()[name]
+    decoded = codec.decode(golden_model, golden.form_file(name).read_bytes())
+    assert golden.hashes(decoded.symbols) == json.loads(golden.FORMS.read_text())[name]
+    again = decoded.content
+    assert (again.icc, again.exif) == (picture.icc, picture.exif)
+    np.testing.assert_array_equal(again.alpha, picture.alpha)
+    assert again.pixels.dtype == picture.pixels.dtype
+    assert again.pixels.shape == picture.pixels.shape
+    visible = picture.alpha > 0
+    error = again.pixels[visible] / 1.0 - picture.pixels[visible]
+    assert np.abs(error).mean() < np.iinfo(picture.pixels.dtype).max / 10
+
+
+FAST_MATH = (
+    "--xla_cpu_enable_fast_math=true --xla_cpu_enable_fast_min_max=true "
+    "--xla_cpu_fast_math_honor_nans=false --xla_cpu_fast_math_honor_infs=false "
+    "--xla_cpu_fast_math_honor_division=false --xla_cpu_fast_math_honor_functions=false"
+)
+
+ELSEWHERE = {
+    "on one thread, with fast and loose floats": {
+        "XLA_FLAGS": f"{FAST_MATH} --xla_cpu_multi_thread_eigen=false",
+        "ONE_CPU": "1",
+    },
+    "with floats of 64 bits": {"JAX_ENABLE_X64": "true"},
+}
+
+SCRIPT = """
+import json, os, sys
+if "ONE_CPU" in os.environ and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+from pathlib import Path
+from rdonet_jax.codec import codec
+from rdonet_jax.models import zoo
+from tests import portable_params
+from tests.golden import make as golden
+model = zoo.load(str(golden.weights_file()))
+decoded = codec.decode(model, golden.PICTURES["constriction"].read_bytes())
+again = codec.encode(model, decoded.picture, decoded.partition, 71.3)
+Path(sys.argv[1]).write_bytes(again.data)
+print(json.dumps([golden.hashes(symbols) for symbols in (decoded.symbols, again.symbols)]))
+"""
+
+
+@pytest.mark.parametrize("where", ELSEWHERE)
+def test_another_process_decodes_and_writes_the_same_symbols(golden_model, tmp_path, where):
+    path = tmp_path / "again.rdo"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, path],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | ELSEWHERE[where],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    decoded, encoded = json.loads(done.stdout)
+    assert decoded == json.loads(golden.SYMBOLS.read_text())
+    assert golden.hashes(codec.decode(golden_model, path.read_bytes()).symbols) == encoded

@@ -1,0 +1,125 @@
+"""The estimate of the memory that a picture takes, against the compiler's own account."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from rdonet_jax.codec import memory
+from rdonet_jax.codec import rdonet as rdonet_codec
+from rdonet_jax.codec.portable import steps as portable_steps
+from rdonet_jax.codec.portable import tiles
+from rdonet_jax.core import config, partition
+from rdonet_jax.models import registry
+
+# So large a picture that rearranged weights, which are not counted, do not matter.
+GRID = (64, 48)
+
+
+def shaped(per_block, channels, dtype=jnp.float32):
+    """An array for the picture's blocks, with so many positions along a block's side."""
+    return jax.ShapeDtypeStruct((1, per_block * GRID[0], per_block * GRID[1], channels), dtype)
+
+
+def parameters(preset):
+    return jax.eval_shape(lambda: registry.initialise(preset, jax.random.key(0)))
+
+
+def taken(lowered, given):
+    """Bytes that a compiled step takes, together with the tree of arrays that it is given."""
+    account = lowered.compile().memory_analysis()
+    sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree_util.tree_leaves(given)]
+    return account.temp_size_in_bytes + account.output_size_in_bytes + sum(sizes)
+
+
+@pytest.mark.parametrize("name", ["paper", "small", "tiny"])
+def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
+    preset = config.preset(name)
+    state = shaped(8, preset.trunk[2])
+    actual = taken(rdonet_codec.synthesise.lower(preset, False, parameters(preset), state), state)
+    assert actual <= memory.working_set_bytes(preset, GRID) <= 1.5 * actual
+
+
+@pytest.mark.parametrize("name", ["standard", "mini"])
+def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
+    preset = config.preset(name)
+    params = parameters(preset)
+    rows, columns = tiles.sides_at(max(tiles.LADDER, key=math.prod), 0)
+
+    def window(factor, channels, dtype=jnp.float32):
+        return jax.ShapeDtypeStruct((1, factor * rows, factor * columns, channels), dtype)
+
+    extent = jax.ShapeDtypeStruct((2,), jnp.int32)
+    pixels, d = window(16, 3, jnp.uint8), window(1, preset.features[0])
+    settled = jax.ShapeDtypeStruct((1, rows, columns), bool)
+    actual = max(
+        taken(portable_steps.analyse.lower(preset, params, pixels, extent), pixels),
+        taken(
+            portable_steps.synthesise.lower(preset, False, params, d, settled, extent), (d, settled)
+        ),
+    )
+    # What libraries of convolutions take for themselves is in the estimate, not in the account.
+    assert actual <= memory.working_set_bytes(preset, (1, 1)) <= 4 * actual
+
+
+def test_a_hundred_megapixels_fit_in_three_gigabytes_but_a_search_for_their_partition_does_not():
+    grid = partition.grid_of(8192, 12288)
+    assert memory.working_set_bytes(config.standard(), grid) < 2.5 * 2**30
+    assert memory.searching_bytes(config.standard(), grid) > 20 * 2**30
+
+
+def test_a_portable_walk_takes_memory_by_the_positions_of_the_finest_level():
+    """Features, the guess of them and latents as floats, and the caller's pixels."""
+    preset = config.standard()
+    small, large = (memory.working_set_bytes(preset, (1, n)) for n in (1000, 2000))
+    floats = 4 * 16 * (2 * preset.features[0] + preset.latents[0])
+    assert floats + 3 * 64**2 < (large - small) / 1000 < 1.1 * (floats + 3 * 64**2)
+
+
+def test_the_papers_network_takes_some_400_bytes_per_pixel():
+    # At half the picture's size, 192 channels twice: as phases and as pixels.
+    expected = 3 + 4 * (2 * 192 / 4 + 192 / 64 + 192 / 16**2 + 192 / 32**2 + 192 / 64**2)
+    assert memory.working_set_bytes(config.paper(), (5, 7)) == expected * 5 * 7 * 64**2
+
+
+def test_the_memory_is_read_where_linux_tells_it(monkeypatch, tmp_path):
+    state = tmp_path / "meminfo"
+    monkeypatch.setattr(memory, "MEMORY_STATE", state)
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path / "none")
+    assert memory.available_bytes() is None
+    state.write_text("MemTotal:       16000 kB\n")
+    assert memory.available_bytes() is None
+    state.write_text("MemTotal:       16000 kB\nMemAvailable:    1234 kB\nHugePages_Total:  0\n")
+    assert memory.available_bytes() == 1234 * 1024
+
+
+def test_a_container_has_what_its_limit_leaves(monkeypatch, tmp_path):
+    state, group = tmp_path / "meminfo", tmp_path / "cgroup"
+    monkeypatch.setattr(memory, "MEMORY_STATE", state)
+    monkeypatch.setattr(memory, "CONTROL_GROUP", group)
+    state.write_text("MemAvailable:    9000 kB\n")
+    group.mkdir()
+    for name, text in (("max", "5000000"), ("current", "3000000")):
+        (group / f"memory.{name}").write_text(text + "\n")
+    (group / "memory.stat").write_text("anon 7\ninactive_file 400000\n")
+    assert memory.available_bytes() == 2_400_000
+    (group / "memory.max").write_text("max\n")
+    assert memory.available_bytes() == 9000 * 1024
+
+
+def test_only_a_known_lack_on_the_cpu_is_a_shortage(monkeypatch):
+    preset, grid = config.tiny(), (10, 10)
+    needed = memory.working_set_bytes(preset, grid)
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed)
+    assert memory.shortage(preset, grid) is None
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed - 1)
+    assert "GiB" in memory.shortage(preset, grid)
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert memory.shortage(preset, grid) is None
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    assert memory.shortage(preset, grid) is None

@@ -1,0 +1,73 @@
+"""A portable model's files depend on the picture, not on the windows that it is coded in."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import skimage.data
+
+from rdonet_jax.codec import codec
+from rdonet_jax.codec.portable import tiles
+from rdonet_jax.core import partition
+from tests.codec.test_codec import assert_same_symbols, picture_of
+from tests.conftest import quick_key
+
+SMALL, OBLONG, WHOLE = (4, 4), (8, 4), (14, 14)
+"""Sides of windows in blocks: two that most pictures need several of, and one that all fit in."""
+
+SIZES = [(1, 1), (64, 836), (700, 60), (330, 401), (512, 832), (850, 833)]
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return skimage.data.astronaut()
+
+
+def coded(model, image, p, shape, quality=60):
+    """In windows of one shape alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "LADDER", (shape,))
+        return codec.encode(model, image, p, quality)
+
+
+def opened(model, data, shape):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "LADDER", (shape,))
+        return codec.decode(model, data)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_files_of_many_windows_are_those_of_one(mini_model, picture, size):
+    """All levels are coded somewhere, and their borders cross those of windows everywhere."""
+    image = picture_of(picture, *size)
+    p = partition.random(quick_key(sum(size)), partition.grid_of(*size))
+    whole = coded(mini_model, image, p, WHOLE)
+    for shape in (SMALL, OBLONG):
+        parts = coded(mini_model, image, p, shape)
+        assert_same_symbols(parts, whole)
+        assert parts.data == whole.data
+        assert np.abs(parts.picture.astype(int) - whole.picture).max() <= 1
+
+
+def test_each_decodes_what_the_other_has_written(mini_model, picture):
+    image = picture_of(picture, 450, 600)
+    p = partition.random(quick_key(7), partition.grid_of(450, 600))
+    encoded = {shape: coded(mini_model, image, p, shape) for shape in (SMALL, OBLONG, WHOLE)}
+    for writer, reader in itertools.permutations(encoded, 2):
+        decoded = opened(mini_model, encoded[writer].data, reader)
+        assert_same_symbols(decoded, encoded[writer])
+        np.testing.assert_array_equal(decoded.picture, encoded[reader].picture)
+
+
+def test_the_variance_mask_is_that_of_the_whole_picture(mini_model, picture, monkeypatch):
+    image = picture_of(picture, 700, 1100)
+    masks = []
+    for ladder in (((3, 3),), ((2, 4),), ((20, 20),)):
+        monkeypatch.setattr(tiles, "LADDER", ladder)
+        masks.append(codec.choose_partition(mini_model, image, "variance", 30))
+    for splits in zip(*masks, strict=True):
+        for ours in splits[:-1]:
+            np.testing.assert_array_equal(ours, splits[-1])
+    assert masks[0].split32.any() and not masks[0].split32.all()

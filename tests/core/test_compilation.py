@@ -1,0 +1,197 @@
+"""How functions are compiled: with which options, and for the shapes of their first call."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdonet_jax.core import compilation
+
+ROOT = Path(compilation.__file__).parent.parent
+
+ROWS = 32769
+"""With so many, YNNPACK as of JAX 0.10.2 computes one sum wrongly."""
+
+
+def squares(matrix, rows):
+    return jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2))(rows)
+
+
+@pytest.fixture(scope="module")
+def sample() -> tuple[np.ndarray, np.ndarray]:
+    """A matrix and rows."""
+    rng = np.random.default_rng(0)
+    return tuple(rng.standard_normal((n, 3)).astype(np.float32) for n in (3, ROWS))
+
+
+def assert_squares(found, matrix, rows) -> None:
+    """To the roundings of five additions and four products, each of 2**-24."""
+    matrix, rows = matrix.astype(np.float64), rows.astype(np.float64)
+    products = rows @ matrix.T
+    largest = (np.abs(rows) @ np.abs(matrix.T)) ** 2  # what products may have lost by cancelling
+    error = np.abs(np.asarray(found) - (products**2).sum(axis=1))
+    assert np.all(error <= 10 * 2**-24 * largest.sum(axis=1))
+
+
+WAYS = {
+    "jit": lambda: compilation.jit(squares),
+    "jit with static arguments": lambda: (
+        lambda m, x: compilation.jit(lambda f, *v: f(*v), static_argnums=0)(squares, m, x)
+    ),
+    "jit with options of its own": lambda: compilation.jit(
+        squares, compiler_options={"xla_backend_optimization_level": 1}
+    ),
+    "jit, lowered": lambda: lambda *v: compilation.jit(squares).lower(*v).compile()(*v),
+    "jit of a jitted function": lambda: compilation.jit(compilation.jit(squares)),
+    "jit of a function of plain JAX": lambda: compilation.jit(jax.jit(squares)),
+    "fixed shapes": lambda: compilation.FixedShapes(jax.jit(squares)),
+    "pmap": lambda: lambda m, x: compilation.pmap(squares, in_axes=(None, 0))(m, x[None])[0],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_sums_that_ynnpack_gets_wrong_are_right(way, sample):
+    if "pmap" in way and jax.local_device_count() > 1:
+        pytest.skip("for one device")
+    assert_squares(WAYS[way]()(*sample), *sample)
+
+
+def test_a_jitted_function_is_compiled_once_for_each_shape():
+    function = compilation.jit(lambda x, n: x * n, static_argnums=1)
+    for size, factor in ((3, 2), (3, 2), (4, 2), (3, 5)):
+        x = np.arange(size, dtype=np.float32)
+        np.testing.assert_array_equal(function(x, factor), factor * x)
+    assert function._cache_size() == 3
+
+
+TRANSFORMATIONS = {
+    "jit": lambda f: jax.jit(lambda x: f(x)),
+    "grad": lambda f: lambda x: jax.grad(f)(x) + f(x),
+    "grad of checkpoint": lambda f: lambda x: jax.grad(jax.checkpoint(f))(x) + f(x),
+    "vmap": lambda f: lambda x: jax.vmap(f)(x[:, None]),
+    "scan": lambda f: lambda x: jax.lax.map(f, x[:, None]),
+    "jvp": lambda f: lambda x: jax.jvp(f, (x,), (x,))[1],
+    "hessian": jax.hessian,
+    "jit of grad": lambda f: jax.jit(jax.grad(f)),
+    "jit without arguments": lambda f: lambda x: jax.jit(lambda: f(x))(),
+    "shapes": lambda f: lambda x: jax.eval_shape(f, x).shape,
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_transformations_of_jax_take_a_jitted_function(name):
+    def cubes(x):
+        return jnp.sum(x**3)
+
+    x = np.arange(1, 5, dtype=np.float32)
+    found, expected = (TRANSFORMATIONS[name](f)(x) for f in (compilation.jit(cubes), cubes))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_jitted_function_donates_and_keeps_its_name():
+    @compilation.jit
+    def doubled(x):
+        """Twice x."""
+        return 2 * x
+
+    assert (doubled.__name__, doubled.__doc__) == ("doubled", "Twice x.")
+    x = jnp.arange(3.0)
+    compilation.jit(lambda v: v + 1, donate_argnums=0)(x)
+    assert x.is_deleted()
+
+
+def test_accelerators_get_no_options(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert compilation.options() == {}
+
+
+def test_importing_the_package_starts_no_backend():
+    script = (
+        "from jax._src import xla_bridge\n"
+        "from rdonet_jax import codec, estimation, pillow_plugin, prices, training_loop\n"
+        "assert not xla_bridge._backends"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def compiles(tree: ast.AST) -> Iterator[str]:
+    """What of JAX's own means of compiling a module names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in ("jit", "pmap"):
+            if isinstance(node.value, ast.Name) and node.value.id == "compilation":
+                continue
+            yield ast.unparse(node)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("jax", "flax")):
+            yield from (alias.name for alias in node.names if alias.name in ("jit", "pmap"))
+
+
+def test_nothing_is_compiled_past_the_module_that_says_how():
+    folders = ("rdonet_jax", "benchmarks", "experiments", "examples")
+    paths = [*ROOT.glob("*.py"), *(p for f in folders for p in (ROOT / f).rglob("*.py"))]
+    assert len(paths) > 50
+    found = {
+        str(path): list(compiles(ast.parse(path.read_text())))
+        for path in paths
+        if path != Path(compilation.__file__)
+    }
+    assert not {path: names for path, names in found.items() if names}
+
+
+@pytest.fixture
+def traced():
+    """A pmapped function that notes how often it was traced."""
+    notes = []
+
+    def double(state, x):
+        notes.append(x.shape)
+        return state + 2 * x
+
+    devices = jax.local_device_count()
+    state = jax.pmap(lambda v: v)(jnp.zeros((devices, 3)))
+    x = np.ones((devices, 3), np.float32)
+    return jax.pmap(double, donate_argnums=(0,)), notes, state, x
+
+
+def test_it_computes_the_function_and_compiles_it_once(traced):
+    function, notes, state, x = traced
+    step = compilation.FixedShapes(function)
+    for _ in range(3):
+        state = step(state, x)
+    np.testing.assert_array_equal(state, 6 * x)
+    assert len(notes) == 1
+
+
+def test_it_is_told_once_that_it_is_compiled_before_it_runs(traced):
+    function, notes, state, x = traced
+    told = []
+    step = compilation.FixedShapes(function, lambda: told.append((len(notes), state.is_deleted())))
+    again = step(step(state, x), x)
+    np.testing.assert_array_equal(again, 4 * x)
+    assert told == [(1, False)] and state.is_deleted()
+
+
+def test_a_compiler_without_the_options_compiles_all_the_same(traced, monkeypatch):
+    monkeypatch.setattr(compilation, "CPU_OPTIONS", {"xla_cpu_no_such_option": ""})
+    function, _, state, x = traced
+    np.testing.assert_array_equal(compilation.FixedShapes(function)(state, x), 2 * x)
+
+
+def test_other_shapes_than_the_first_are_an_error(traced):
+    function, _, state, x = traced
+    step = compilation.FixedShapes(function)
+    step(state, x)
+    with pytest.raises(TypeError):
+        step(x[:, :2], x[:, :2])
+
+
+def test_the_compiled_function_tells_its_cost(traced):
+    function, _, state, x = traced
+    assert compilation.FixedShapes(function).compiled(state, x).cost_analysis()

@@ -1,0 +1,108 @@
+"""Files of curves: what is written is read, others' schema is, and nonsense is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rdonet_jax.evaluation import curves
+from rdonet_jax.evaluation.curves import CurveError
+from rdonet_jax.imaging import srgb
+from tests import curve_samples
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture
+def ours():
+    return curve_samples.curve("ours", rate="real files", weights=["0011aabb"])
+
+
+def test_what_is_written_is_read(ours, tmp_path):
+    jpeg = curve_samples.curve("jpeg", 2.0, options={"optimize": True})
+    curves.write(tmp_path / "one.json", [ours])
+    curves.write(tmp_path / "two.json", [ours, jpeg])
+    assert curves.read(tmp_path / "one.json") == [ours]
+    assert curves.read(tmp_path / "two.json") == [ours, jpeg]
+
+
+def test_one_curve_is_a_file_in_compressais_schema(ours, tmp_path):
+    curves.write(tmp_path / "one.json", [ours])
+    values = json.loads((tmp_path / "one.json").read_text())
+    assert values["name"] == "ours"
+    assert values["results"]["bpp"] == list(curve_samples.RATES)
+    assert len(values["results"]["psnr-rgb"]) == len(values["results"]["ms-ssim-rgb"]) == 5
+
+
+def test_compressais_own_files_are_read(tmp_path):
+    for psnr, ms_ssim in (("psnr-rgb", "ms-ssim-rgb"), ("psnr", "ms-ssim")):
+        values = {
+            "name": "bmshj2018-hyperprior",
+            "description": "Inference (ans)",
+            "results": {
+                psnr: [27.58, 29.20], ms_ssim: [0.92, 0.95], "bpp": [0.13, 0.21],
+                "encoding_time": [0.1, 0.2], "decoding_time": [0.1, 0.2],
+            },
+        }  # fmt: skip
+        (tmp_path / "theirs.json").write_text(json.dumps(values))
+        (found,) = curves.read(tmp_path / "theirs.json")
+        assert [p.mean.psnr for p in found.points] == [27.58, 29.20]
+        assert [p.mean.ms_ssim for p in found.points] == [0.92, 0.95]
+        assert [p.quality for p in found.points] == [None, None]
+        assert all(p.rows == () for p in found.points)
+
+
+def test_pictures_that_are_named_by_their_quality_find_their_point(ours, tmp_path):
+    values = curves.to_json(ours)
+    for row in values["images"]:
+        del row["point"]
+    assert curves.from_json(values, "here").points == ours.points
+
+
+def test_equal_names_get_numbers(ours):
+    names = [curve.name for curve in curves.distinct([ours, ours, ours])]
+    assert names == ["ours", "ours (2)", "ours (3)"]
+
+
+def test_an_unknown_name_is_answered_with_those_there_are(ours):
+    with pytest.raises(CurveError, match="no curve 'webp' among ours"):
+        curves.named([ours], "webp")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "holds no curve"),
+        ("3", "holds no curve in CompressAI's schema"),
+        ('{"name": "a"}', "'results' is missing"),
+        ('{"name": "a", "results": {"psnr-rgb": [30]}}', "'bpp' is missing"),
+        ('{"name": "a", "results": {"bpp": []}}', "the curve a has no points"),
+        ('{"name": "a", "results": {"bpp": [0]}}', "a rate is missing or not positive"),
+        ('{"name": "a", "results": {"bpp": [NaN]}}', "bpp is nan"),
+        ('{"name": "a", "results": {"bpp": ["x"]}}', "schema"),
+        ('{"name": "a", "results": {"bpp": [1], "psnr-rgb": []}}', "schema"),
+        ('{"name": "a", "results": {"bpp": [1], "ms-ssim-rgb": [13.1]}}', "linear scale"),
+        ('{"name": "a", "results": {"bpp": [1]}, "images": [{"bpp": 1}]}', "'name' is missing"),
+    ],
+)
+def test_what_is_no_curve_is_refused_with_the_files_name(tmp_path, text, message):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(CurveError) as caught:
+        curves.read(path)
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CurveError, match=r"none\.json: cannot be read: No such file"):
+        curves.read(tmp_path / "none.json")
+
+
+def test_an_existing_file_is_kept_without_force(ours, tmp_path):
+    curves.write(tmp_path / "one.json", [ours])
+    with pytest.raises(srgb.ImageError, match="exists already"):
+        curves.write(tmp_path / "one.json", [ours])
+    curves.write(tmp_path / "one.json", [ours], force=True)

@@ -1,0 +1,169 @@
+"""The estimate: against real files, in batches of fixed shape, on one device and on several."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdonet_jax.codec import codec
+from rdonet_jax.core import partition
+from rdonet_jax.evaluation import estimate as evaluation_estimate
+from rdonet_jax.evaluation.measures import Picture
+from rdonet_jax.rdo.encoder import Plan
+
+
+@pytest.fixture(scope="module")
+def estimates(tiny_model, pictures) -> list[evaluation_estimate.Estimate]:
+    """Each picture with its variance mask, in a batch of its own."""
+    return [
+        evaluation_estimate.estimate_picture(
+            tiny_model, pixels, codec.choose_partition(tiny_model, pixels, "variance")
+        )
+        for _, pixels in pictures
+    ]
+
+
+@pytest.mark.parametrize("mask", codec.MASKS)
+def test_a_file_is_as_large_as_the_estimate_says(tiny_model, pictures, mask):
+    for name, pixels in pictures:
+        p = codec.choose_partition(tiny_model, pixels, mask)
+        estimated = evaluation_estimate.estimate_picture(tiny_model, pixels, p).bits / 8
+        size = len(codec.compress(tiny_model, pixels, p))
+        assert abs(size - estimated) <= 0.005 * estimated + 100, name
+
+
+def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, pictures, estimates):
+    for (_, pixels), estimate in zip(pictures, estimates, strict=True):
+        p = codec.choose_partition(tiny_model, pixels, "variance")
+        decoded = codec.encode(tiny_model, pixels, p).picture
+        difference = np.abs(decoded.astype(int) - estimate.decoded)
+        assert estimate.decoded.shape == pixels.shape
+        assert difference.max() <= 1
+        assert np.mean(difference > 0) < 0.01
+
+
+def test_positions_outside_the_picture_are_not_counted(tiny_model, pictures):
+    pixels = pictures[2].pixels
+    height, width = pixels.shape[:2]
+    padded = partition.pad_picture(pixels)[0]
+    p = partition.uniform(0, partition.grid_of(height, width))
+    own = evaluation_estimate.estimate_picture(tiny_model, pixels, p).bits
+    with_padding = evaluation_estimate.estimate_picture(tiny_model, padded, p).bits
+    assert own < 0.99 * with_padding
+
+
+def test_a_partition_of_another_size_is_refused(tiny_model, photograph):
+    p = partition.uniform(1, (1, 1))
+    with pytest.raises(partition.PartitionError, match="3x4 blocks"):
+        evaluation_estimate.estimate_picture(tiny_model, photograph, p)
+
+
+def test_a_batch_gives_what_its_pictures_give_alone(tiny_model, pictures, estimates):
+    pixels = [picture.pixels for picture in pictures[1:]]
+    partitions = [codec.choose_partition(tiny_model, image, "variance") for image in pixels]
+    together = evaluation_estimate.estimate_pictures(tiny_model, pixels, partitions, 2)
+    for alone, batched in zip(estimates[1:], together, strict=True):
+        assert batched.bits == pytest.approx(alone.bits, rel=1e-3)
+        assert np.mean(batched.decoded != alone.decoded) < 0.01
+
+
+def test_filling_up_the_last_batch_changes_nothing(tiny_model, pictures):
+    filled_up = {r.name: (r, d) for r, d in _estimate_all(tiny_model, pictures)}
+    full = {r.name: (r, d) for r, d in _estimate_all(tiny_model, [*pictures, _copy(pictures[0])])}
+    assert len(filled_up) == 3
+    for name, (row, decoded) in filled_up.items():
+        assert row == full[name][0]
+        np.testing.assert_array_equal(decoded, full[name][1])
+
+
+def test_one_padded_size_is_compiled_once_whatever_changes(mini_model, pictures):
+    before = evaluation_estimate.estimate_batch._cache_size()
+    for plan, quality in itertools.product(
+        (Plan(), Plan("uniform-32"), Plan("uniform-16")), (10.0, 50.0, 90.5)
+    ):
+        list(evaluation_estimate.estimate_all(mini_model, pictures, plan, 2, quality))
+    assert evaluation_estimate.estimate_batch._cache_size() == before + 1
+    small = Picture("small.png", pictures[0].pixels[:64, :128])
+    list(evaluation_estimate.estimate_all(mini_model, [small, *pictures, small], Plan(), 2, 50.0))
+    assert evaluation_estimate.estimate_batch._cache_size() == before + 2
+
+
+def test_bits_by_area_add_up_to_all_bits(estimates):
+    for estimate in estimates:
+        assert 16**2 * estimate.density.sum() == pytest.approx(estimate.bits, rel=1e-4)
+
+
+ON_TWO_DEVICES = """
+import sys
+import numpy as np
+from rdonet_jax.codec import codec
+from rdonet_jax.evaluation import estimate as evaluation_estimate
+from rdonet_jax.models import zoo
+model, pixels = zoo.load(sys.argv[1]), list(np.load(sys.argv[2]))
+chosen = [codec.choose_partition(model, image, "variance") for image in pixels]
+found = evaluation_estimate.estimate_pictures(model, pixels, chosen, 3)
+assert evaluation_estimate.sharing(3).mesh.size == 2
+print(*(estimate.bits for estimate in found))
+"""
+
+
+def test_two_devices_share_a_batch_of_an_odd_number(
+    tiny_weights, tiny_model, pictures, estimates, tmp_path
+):
+    np.save(tmp_path / "pixels.npy", [pictures[0].pixels] * 3)
+    done = subprocess.run(
+        [sys.executable, "-c", ON_TWO_DEVICES, str(tiny_weights), str(tmp_path / "pixels.npy")],
+        env=os.environ | {
+            "PYTHONPATH": str(Path(codec.__file__).parent.parent),
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        },
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for bits in map(float, done.stdout.split()):
+        assert bits == pytest.approx(estimates[0].bits, rel=1e-3)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), max_size=30), st.integers(1, 5)
+)
+def test_batches_hold_every_picture_once_and_one_padded_size_each(sizes, size):
+    blank = [Picture(str(i), np.empty((*hw, 3), np.uint8)) for i, hw in enumerate(sizes)]
+    found = list(evaluation_estimate.batches(blank, size))
+    assert sorted(int(p.name) for batch in found for p in batch) == list(range(len(sizes)))
+    shorter = []
+    for batch in found:
+        grids = {partition.grid_of(*p.pixels.shape[:2]) for p in batch}
+        assert len(grids) == 1
+        assert 1 <= len(batch) <= size
+        shorter += list(grids) if len(batch) < size else []
+    assert len(shorter) == len(set(shorter))
+
+
+@pytest.mark.parametrize("quality", [0.0, 62.5, 100.0])
+def test_a_file_of_every_quality_is_as_large_as_the_estimate_says(mini_model, pictures, quality):
+    image = pictures[0].pixels
+    p = codec.choose_partition(mini_model, image, "variance", quality)
+    size = len(codec.compress(mini_model, image, p, quality))
+    estimate = evaluation_estimate.estimate_picture(mini_model, image, p, quality)
+    assert 8 * size == pytest.approx(estimate.bits, rel=0.005, abs=8 * 100)
+    decoded = codec.encode(mini_model, image, p, quality).picture
+    np.testing.assert_array_equal(estimate.decoded, decoded)
+
+
+def _estimate_all(model, pictures):
+    return evaluation_estimate.estimate_all(model, pictures, Plan(), batch_size=2)
+
+
+def _copy(picture: Picture) -> Picture:
+    return picture._replace(name="copy of " + picture.name)

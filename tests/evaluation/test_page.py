@@ -1,0 +1,191 @@
+"""The page of the report: one file, nothing from outside, and all data in it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import eval as eval_script
+from rdonet_jax.core import partition
+from rdonet_jax.evaluation import curves
+from rdonet_jax.evaluation.report import page
+from rdonet_jax.imaging import srgb
+from tests import curve_samples, page_samples
+
+pytestmark = pytest.mark.once
+
+VOID = {"meta", "link", "img", "input", "br"}
+
+
+class Reader(HTMLParser):
+    """Elements, attributes and texts; fails on elements that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, text):
+        place = self.open[-1] if self.open else ""
+        self.texts.setdefault(place, []).append(text)
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def data_of(html: str) -> dict:
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
+    return json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def html(photograph) -> str:
+    return page.html(page_samples.curves(), page_samples.pictures(photograph), "jpeg")
+
+
+def test_the_page_is_well_formed_and_every_label_has_its_field(html):
+    elements = read(html).elements
+    ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in elements:
+        if "aria-labelledby" in attributes:
+            assert attributes["aria-labelledby"] in ids
+    assert dict(elements)["html"] == {"lang": "en"}
+
+
+def test_the_page_asks_for_nothing_from_outside(html):
+    for tag, attributes in read(html).elements:
+        for name in ("src", "href", "srcset", "action", "poster", "data"):
+            assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes)
+    outside = re.findall(r"(?:https?:)?//[\w.-]+\.\w+", html.replace(data_text(html), ""))
+    assert set(outside) <= {"http://www.w3.org"}  # the name of SVG's elements, which is not fetched
+    assert "@import" not in html and "url(" not in html
+    assert "default-src 'none'" in html
+
+
+def data_text(html: str) -> str:
+    return re.findall(r'id="data">(.*?)</script>', html, re.S)[0]
+
+
+def test_text_from_outside_cannot_end_the_script(html):
+    assert html.count("</script>") == 2
+    names = [curve["name"] for curve in data_of(html)["curves"]]
+    assert names[2] == "</script><b>&"
+    assert "<i>" not in html
+
+
+def test_all_points_of_all_curves_are_in_the_page(html):
+    for curve, stored in zip(page_samples.curves(), data_of(html)["curves"], strict=True):
+        assert stored["description"] == curve.description
+        assert [p["bpp"] for p in stored["points"]] == [p.mean.bpp for p in curve.points]
+        assert [p["psnr"] for p in stored["points"]] == [p.mean.psnr for p in curve.points]
+        decibels = [-10 * np.log10(1 - p.mean.ms_ssim) for p in curve.points]
+        assert [p["ms_ssim_db"] for p in stored["points"]] == pytest.approx(decibels)
+
+
+def test_rates_stand_against_the_reference_for_every_other_curve_and_metric(html):
+    pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
+    rates = data_of(html)["rates"]
+    assert rates["reference"] == "JPEG"
+    assert [(r["label"], r["metric"]) for r in rates["rows"]] == [
+        ("ours", "PSNR"), ("ours", "MS-SSIM"),
+        ("</script><b>&", "PSNR"), ("</script><b>&", "MS-SSIM"),
+    ]  # fmt: skip
+    for row, percent in zip(rates["rows"], (-40, -40, 50, 50), strict=True):
+        for kind in ("set", "best", "worst", "average"):
+            assert row[kind] == pytest.approx(percent)
+        assert (row["pictures"], row["refused"]) == (2, {})
+
+
+def test_what_is_refused_stands_in_the_page_by_name():
+    pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
+    few = curve_samples.curve("few", rates=(0.1, 0.2))
+    (row, _) = data_of(page.html([curve_samples.curve("jpeg"), few]))["rates"]["rows"]
+    assert row["set"] is None
+    assert set(row["refused"]) == {"a.png", "b.png", "set"}
+
+
+def test_pictures_are_stored_without_losses(html, photograph):
+    for shown, stored in zip(
+        page_samples.pictures(photograph), data_of(html)["pictures"], strict=True
+    ):
+        assert (stored["width"], stored["height"]) == (128, 64)
+        sources = [stored["original"], *(v["src"] for v in stored["versions"])]
+        arrays = [shown.original, *(v.picture for v in shown.versions)]
+        for source, array in zip(sources, arrays, strict=True):
+            kind, _, text = source.partition(",")
+            assert kind == "data:image/webp;base64"
+            picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
+            np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), array)
+
+
+def test_pictures_that_would_take_too_much_are_stored_smaller_and_the_page_says_so(
+    photograph, monkeypatch
+):
+    pictures = page_samples.pictures(photograph)
+    whole = page.html(page_samples.curves(), pictures)
+    monkeypatch.setattr(page, "MOST_PICTURE_BYTES", 1000)
+    small = page.html(page_samples.curves(), pictures)
+    assert "slight losses" in data_of(small)["viewer_note"]
+    assert "slight losses" not in data_of(whole)["viewer_note"]
+    assert len(small) < len(whole)
+
+
+def test_blocks_tile_the_padded_picture_and_keep_all_bits():
+    blocks = page.blocks(page_samples.LEVELS, page_samples.DENSITY)
+    seen = np.zeros((64, 128), int)
+    for x, y, side, level, _ in blocks:
+        assert side == partition.STRIDES[level]
+        seen[y : y + side, x : x + side] += 1
+    assert (seen == 1).all()
+    assert sorted(side for _, _, side, _, _ in blocks) == [16] * 8 + [32] * 2 + [64]
+    total = sum(density * side**2 for _, _, side, _, density in blocks)
+    assert total == pytest.approx(256 * page_samples.DENSITY.sum(), rel=1e-3)
+
+
+def test_without_a_name_the_reference_is_the_first_codec_of_others():
+    data = data_of(page.html(page_samples.curves()))
+    assert data["rates"]["reference"] == "JPEG"
+    with pytest.raises(curves.CurveError, match="no curve 'vvc'"):
+        page.html(page_samples.curves(), reference="vvc")
+    with pytest.raises(curves.CurveError, match="at least one curve"):
+        page.html([])
+
+
+def test_one_curve_alone_has_no_rates_and_no_viewer():
+    data = data_of(page.html([curve_samples.curve("ours")]))
+    assert data["rates"] is None
+    assert data["pictures"] == []
+
+
+def test_the_command_line_writes_the_page_from_stored_results(tmp_path, capsys):
+    curves.write(tmp_path / "all.json", page_samples.curves()[:2])
+    arguments = ["--results", str(tmp_path / "all.json"), "--report", str(tmp_path / "out.html")]
+    assert eval_script.main(arguments) == 0
+    read((tmp_path / "out.html").read_text())
+    assert eval_script.main(arguments) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert eval_script.main([*arguments, "--force"]) == 0
+    with pytest.raises(srgb.ImageError):
+        page.write(tmp_path / "none" / "out.html", page_samples.curves())

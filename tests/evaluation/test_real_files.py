@@ -1,0 +1,261 @@
+"""Evaluation: real files against the estimate, fixed shapes, the results file and error lines."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import eval as eval_script
+from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.entropy import range_coder
+from rdonet_jax.evaluation import curves, estimate, measures, real_files, results
+from rdonet_jax.evaluation.curves import Curve
+from rdonet_jax.evaluation.measures import EvaluationError
+from rdonet_jax.evaluation.real_files import Settings
+from rdonet_jax.evaluation.results import Row
+from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.rdo import encoder  # fmt: skip
+from rdonet_jax.rdo.encoder import Plan
+
+
+@pytest.fixture(scope="module")
+def real_run(folder, tiny_weights, tmp_path_factory) -> Path:
+    """What a run with real files leaves behind: out.json, files/ and decoded/."""
+    out = tmp_path_factory.mktemp("real")
+    arguments = ["--data", folder, "--model", tiny_weights, "--per-image", "-o", out / "out.json"]
+    arguments += ["--keep", out / "files", "--save-decoded", out / "decoded"]
+    assert eval_script.main([str(a) for a in arguments]) == 0
+    return out
+
+
+def test_the_first_picture_of_each_padded_size_is_coded_untimed_before(
+    tiny_model, pictures, tmp_path, monkeypatch
+):
+    shapes = []
+    encode = codec.encode
+
+    def recorded(model, x, *others, reconstruct=True):
+        if not reconstruct:
+            shapes.append(x.size)
+        return encode(model, x, *others, reconstruct=reconstruct)
+
+    monkeypatch.setattr(codec, "encode", recorded)
+    rows = [r for r, _ in real_files.code_all(tiny_model, pictures[:2], Plan(), tmp_path)]
+    assert shapes == [(192, 256), (192, 256), (170, 250)]
+    assert all(row.encoding_time > 0 and row.decoding_time > 0 for row in rows)
+
+
+def test_files_are_written_by_the_range_coder_that_is_asked_for(
+    tiny_model, pictures, tmp_path, coder_name
+):
+    (row, _), = real_files.code_all(
+        tiny_model, pictures[:1], Plan(), tmp_path, coder=coder_name
+    )  # fmt: skip
+    header, _ = bitstream.parse((tmp_path / f"{row.name}.rdo").read_bytes())
+    assert header.coder == range_coder.CODERS[coder_name]
+    settings = real_files.Settings(coder=coder_name)
+    words = real_files.description(tiny_model, [row], settings)
+    assert words.startswith(f"real files, {coder_name} range coder, ")
+
+
+def test_results_have_compressais_schema(real_run, tiny_model):
+    result = json.loads((real_run / "out.json").read_text())
+    assert list(result) == ["name", "description", "settings", "results", "images"]
+    assert result["name"] == tiny_model.name
+    assert result["description"].startswith("real files")
+    keys = ["bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time"]
+    assert list(result["results"]) == keys
+    for key in keys:
+        values = [row[key] for row in result["images"] if row[key] is not None]
+        assert result["results"][key] == [pytest.approx(sum(values) / len(values))]
+
+
+def test_bpp_is_that_of_the_whole_file_over_the_pictures_own_pixels(real_run, pictures):
+    rows = json.loads((real_run / "out.json").read_text())["images"]
+    assert [row["name"] for row in rows] == [picture.name for picture in pictures]
+    for row, (name, pixels) in zip(rows, pictures, strict=True):
+        size = (real_run / "files" / f"{name}.rdo").stat().st_size
+        assert row["bpp"] == pytest.approx(8 * size / (pixels.shape[0] * pixels.shape[1]))
+
+
+def test_quality_is_that_of_the_decoded_8_bit_pictures(real_run, pictures):
+    rows = json.loads((real_run / "out.json").read_text())["images"]
+    for row, (name, pixels) in zip(rows, pictures, strict=True):
+        decoded = srgb.load(real_run / "decoded" / f"{name}.rdo.png")
+        mse = np.mean((pixels.astype(float) - decoded) ** 2)
+        assert row["psnr-rgb"] == pytest.approx(10 * math.log10(255**2 / mse), abs=1e-3)
+
+
+def test_kept_files_decode_to_the_saved_pictures(real_run, tiny_model, pictures):
+    for name, _ in pictures:
+        data = (real_run / "files" / f"{name}.rdo").read_bytes()
+        saved = srgb.load(real_run / "decoded" / f"{name}.rdo.png")
+        np.testing.assert_array_equal(codec.decompress(tiny_model, data), saved)
+
+
+def test_small_pictures_have_no_ms_ssim_and_a_note_counts_them(real_run):
+    result = json.loads((real_run / "out.json").read_text())
+    first, second, small = [row["ms-ssim-rgb"] for row in result["images"]]
+    assert small is None
+    assert result["results"]["ms-ssim-rgb"] == [pytest.approx((first + second) / 2)]
+    assert "MS-SSIM leaves out 1 of 3, short side under 161" in result["description"]
+
+
+def test_an_estimate_says_so_and_has_no_times(folder, tiny_weights, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    arguments = ["--data", str(folder), "--model", str(tiny_weights), "--estimate", "-o", str(out)]
+    assert eval_script.main([*arguments, "--batch-size", "2"]) == 0
+    result = json.loads(out.read_text())
+    assert result["description"].startswith("estimated rate, no files")
+    assert list(result["results"]) == ["bpp", "psnr-rgb", "ms-ssim-rgb"]
+    printed = capsys.readouterr().out
+    assert "bpp (est.)" in printed
+    assert "decode" not in printed
+
+
+def test_the_estimate_of_a_folder_is_close_to_its_real_run(folder, tiny_model, real_run):
+    real = json.loads((real_run / "out.json").read_text())["images"]
+    rows = real_files.evaluate(tiny_model, [folder], Settings(estimate=True, batch_size=2))
+    for row, values in zip(rows, real, strict=True):
+        assert row.name == values["name"]
+        assert row.bpp < values["bpp"]
+        assert row.psnr == pytest.approx(values["psnr-rgb"], abs=0.01)
+
+
+def test_an_exact_copy_has_no_finite_psnr_and_the_mean_leaves_it_out(photograph, tiny_model):
+    quality = measures.measure(photograph, photograph)
+    rows = [Row("copy", 1.0, *quality), Row("other", 2.0, 30.0, None)]
+    assert quality.psnr is None
+    assert results.mean(rows)[:4] == ("mean", 1.5, 30.0, pytest.approx(1.0))
+    description = real_files.description(tiny_model, rows, Settings(estimate=True))
+    result = curves.to_json(Curve("tiny", description, (curves.point(None, rows),)))
+    assert "PSNR leaves out 1 of 2" in result["description"]
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_the_table_lists_pictures_on_request_and_always_the_mean():
+    rows = [Row("a.png", 0.5, 30.0, 0.9, 0.2, 0.1), Row("long name.png", 0.7, 31.0, None, 0.4, 0.3)]
+    short = results.table(rows).splitlines()
+    full = results.table(rows, per_image=True).splitlines()
+    assert [line.split()[0] for line in full[1:]] == ["a.png", "long", "mean"]
+    assert short[1].split() == full[3].split()
+    assert full[3].split() == ["mean", "0.6000", "30.500", "0.90000", "0.300", "0.200"]
+    assert full[2].split()[2:] == ["0.7000", "31.000", "-", "0.400", "0.300"]
+
+
+def test_pictures_of_the_same_name_in_two_folders_stay_apart(folder):
+    twice = real_files.named_pictures([folder, folder / "deeper"])
+    assert list(twice) == ["a.png", "b.png", "deeper/c.png"]
+
+
+def test_a_decoder_that_shows_another_picture_is_an_error(
+    tiny_model, pictures, tmp_path, monkeypatch
+):
+    decode = codec.decode
+    monkeypatch.setattr(
+        codec,
+        "decode",
+        lambda *a: (d := decode(*a))._replace(content=pixel_format.of(255 - d.picture)),
+    )
+    with pytest.raises(
+        EvaluationError, match=r"a\.png: the decoder's picture is not the encoder's"
+    ):
+        list(real_files.code_all(tiny_model, pictures, Plan(), tmp_path))
+
+
+def test_a_picture_that_cannot_be_coded_is_named(tiny_model, pictures, tmp_path):
+    broken = tiny_model._replace(params=_scaled(tiny_model.params, math.nan))
+    with pytest.raises(EvaluationError, match=r"^a\.png: cannot be coded: "):
+        list(real_files.code_all(broken, pictures, Plan(), tmp_path))
+    with pytest.raises(EvaluationError, match=r"^a\.png: its estimated rate is nan"):
+        list(estimate.estimate_all(broken, pictures, Plan()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--data": "missing"}, "missing: no such folder"),
+        ({"--data": "empty"}, "no pictures below"),
+        ({"--data": "broken"}, "torn.png"),
+        ({"--model": "nobody"}, "no model 'nobody'"),
+        ({"--keep": "files", "--estimate": None}, "no files that could be kept"),
+        ({"--batch-size": "0"}, "at least one picture, not 0"),
+        ({"-o": "there.json"}, "there.json: exists already"),
+        ({"-o": "nowhere/out.json"}, "does not exist"),
+        ({"--keep": "there.json"}, "there.json: cannot be made a folder"),
+    ],
+)
+def test_a_wrong_call_ends_with_one_line_that_says_why(
+    folder, tiny_weights, tmp_path, monkeypatch, capsys, change, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "there.json").write_text("{}")
+    (tmp_path / "broken").mkdir()
+    whole = (folder / "a.png").read_bytes()
+    (tmp_path / "broken/torn.png").write_bytes(whole[: len(whole) // 2])
+    options = {"--data": str(folder), "--model": str(tiny_weights), **change}
+    arguments = [part for pair in options.items() for part in pair if part is not None]
+    assert eval_script.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("eval.py: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert (tmp_path / "there.json").read_text() == "{}"
+
+
+def test_files_that_exist_are_replaced_only_by_force(tiny_model, pictures, tmp_path):
+    (tmp_path / "in").mkdir()
+    srgb.save(tmp_path / "in/a.png", pictures[0].pixels)
+    settings = {"keep": tmp_path / "files", "save_decoded": tmp_path / "decoded"}
+    real_files.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings))
+    with pytest.raises(srgb.ImageError, match="exists already"):
+        real_files.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings))
+    real_files.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings, force=True))
+
+
+def test_an_interrupted_search_ends_the_evaluation(tiny_model, pictures, tmp_path, monkeypatch):
+    original = encoder.encode
+
+    def interrupted(*arguments):
+        found = original(*arguments)
+        searched = encoder.Searched(encoder.Effort(), 1.0, 1.0, interrupted=True)
+        return found._replace(searched=searched)
+
+    monkeypatch.setattr(encoder, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(real_files.code_all(tiny_model, pictures[:1], Plan(), tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def _scaled(params, factor: float):
+    if isinstance(params, dict):
+        return {key: _scaled(value, factor) for key, value in params.items()}
+    return params * np.float32(factor)
+
+
+# A model of every quality
+
+
+def test_several_qualities_make_one_curve(folder, mini_weights, tmp_path, capsys):
+    output = tmp_path / "curve.json"
+    arguments = ["--data", str(folder), "--model", str(mini_weights), "--estimate", "--per-image"]
+    code = eval_script.main([*arguments, "--quality", "20", "80", "-o", str(output)])
+    assert code == 0
+    assert "quality 20" in capsys.readouterr().out
+    written = json.loads(output.read_text())
+    assert written["results"]["quality"] == [20, 80]
+    assert written["results"]["bpp"][0] < written["results"]["bpp"][1]
+    names = len(real_files.named_pictures([folder]))
+    assert [row["quality"] for row in written["images"]] == [20] * names + [80] * names
+
+
+def test_a_model_of_one_quality_refuses_to_be_asked_for_another(folder, tiny_weights, capsys):
+    arguments = ["--data", str(folder), "--model", str(tiny_weights), "--quality", "20"]
+    assert eval_script.main(arguments) == 1
+    assert "quality" in capsys.readouterr().err

@@ -1,0 +1,209 @@
+"""Studies: which settings become which curves, what is shown of them, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+import eval as eval_script
+from rdonet_jax.evaluation import anchors, bd_rate, curves, real_files, study
+from rdonet_jax.evaluation.measures import EvaluationError
+from rdonet_jax.evaluation.real_files import Settings
+from rdonet_jax.models import zoo
+from tests import curve_samples
+
+
+@pytest.fixture
+def evaluated(monkeypatch, tiny_model, mini_model) -> list[tuple[str, Settings]]:
+    """What is evaluated, without doing it: files are half a percent larger than estimates."""
+    models = {
+        "mini": mini_model,
+        "low": tiny_model._replace(name="low", digest=b"low0"),
+        "high": tiny_model._replace(name="high", digest=b"high"),
+    }
+    calls: list[tuple[str, Settings]] = []
+
+    def evaluate(model, folders, settings):
+        calls.append((model.name, settings))
+        rate = 0.1 + 0.01 * (settings.quality or 0) + (model.name == "high")
+        rows = [curve_samples.row(name, rate) for name in ("a.png", "b.png")]
+        if settings.estimate:
+            return [r._replace(encoding_time=None, decoding_time=None) for r in rows]
+        return [r._replace(bpp=1.005 * r.bpp) for r in rows]
+
+    monkeypatch.setattr(zoo, "load", models.__getitem__)
+    monkeypatch.setattr(real_files, "evaluate", evaluate)
+    return calls
+
+
+def run(**wanted) -> tuple[list[curves.Curve], list[str]]:
+    lines: list[str] = []
+    found = study.run(study.Study(data=["pictures"], **wanted), lines.append)
+    return found, lines
+
+
+def test_every_model_start_and_number_of_passes_is_a_curve_over_the_qualities(evaluated):
+    found, lines = run(
+        models=["mini", "low"], inits=["variance", "uniform-16"], passes=[0, 1]
+    )  # fmt: skip
+    names = [f"{model} {init}+{n}" for model in ("mini", "low")
+             for init in ("variance", "uniform-16") for n in (0, 1)]  # fmt: skip
+    assert [curve.name for curve in found] == names
+    assert [s.plan.passes for _, s in evaluated] == [0, 1] * 4
+    assert found[0].settings["weights"] != found[-1].settings["weights"]
+    assert "bpp" in lines[0]
+    assert sum("encode s" in line for line in lines) == 1
+
+
+def test_the_table_has_a_row_for_every_setting(evaluated):
+    found, lines = run(models=["mini"], qualities=[20.0, 80.0])
+    assert [curve.name for curve in found] == ["mini"]
+    assert [p.quality for p in found[0].points] == [20, 80]
+    head, first, second = "\n".join(lines).splitlines()[:3]
+    assert head.split()[0] == "bpp"
+    assert first.split()[:4] == ["mini,", "variance+0,", "quality", "20"]
+    assert second.split()[:4] == ["mini,", "variance+0,", "quality", "80"]
+    assert len(head) == len(first) == len(second)
+    assert lines[-1].startswith("mini: real files")
+
+
+def test_estimates_and_files_have_tables_of_their_own_and_their_difference(evaluated):
+    found, lines = run(models=["mini"], qualities=[20.0, 80.0], estimate=True, files=True)
+    assert [curve.name for curve in found] == ["mini (estimate)", "mini"]
+    assert [curves.is_estimate(curve) for curve in found] == [True, False]
+    text = "\n".join(lines)
+    assert text.index("bpp (est.)") < text.index("encode s") < text.index("files over estimate")
+    assert [line.split()[-3:] for line in lines[-2:]] == [["+0.50%"] * 3] * 2
+    for one, other in zip(*(curve.points for curve in found), strict=True):
+        assert study.differences(one, other) == pytest.approx([0.005, 0.005])
+
+
+def test_models_of_one_lambda_can_be_joined_to_one_curve(evaluated):
+    found, _ = run(models=["low", "high"], joined="family")
+    assert [curve.name for curve in found] == ["family"]
+    rates = [point.mean.bpp for point in found[0].points]
+    assert rates == sorted(rates) and len(rates) == 2
+    assert found[0].settings["weights"] == [b"low0".hex(), b"high".hex()]
+
+
+def test_files_of_several_settings_lie_in_folders_of_their_own(evaluated, tmp_path):
+    shared = Settings(keep=tmp_path)
+    run(models=["mini", "low"], inits=["variance", "uniform-16"], shared=shared)
+    kept = [settings.keep for _, settings in evaluated]
+    assert len(set(kept)) == 4
+    assert kept[0] == tmp_path / "mini" / "variance+0"
+    evaluated.clear()
+    run(models=["mini"], shared=shared)
+    assert [settings.keep for _, settings in evaluated] == [tmp_path]
+
+
+def test_estimates_beside_files_keep_nothing(evaluated, tmp_path):
+    shared = Settings(keep=tmp_path, save_decoded=tmp_path)
+    run(models=["mini"], estimate=True, shared=shared)
+    estimate, files = (settings for _, settings in evaluated)
+    assert estimate.estimate and estimate.keep is estimate.save_decoded is None
+    assert files == dataclasses.replace(shared, quality=None)
+
+
+def test_every_picture_is_listed_on_request(evaluated, monkeypatch):
+    names = {"a.png": Path("a.png"), "b.png": Path("b.png")}
+    monkeypatch.setattr(real_files, "named_pictures", lambda folders: names)
+    _, lines = run(models=["mini"], per_image=True)
+    rows = "\n".join(lines).splitlines()
+    assert [row.split()[0] for row in rows[1:4]] == ["a.png", "b.png", "mini,"]
+
+
+def test_anchors_span_the_rates_of_the_models_and_missing_ones_are_named(
+    evaluated, monkeypatch, folder
+):
+    ranges = []
+
+    def curve(name, pictures, bpp):
+        ranges.append(bpp)
+        return curve_samples.curve(name, names=[picture.name for picture in pictures])
+
+    def require(name):
+        if name == "jxl":
+            raise anchors.MissingAnchorError("jxl: needs the package pillow-jxl-plugin")
+
+    monkeypatch.setattr(anchors, "curve", curve)
+    monkeypatch.setattr(anchors, "require", require)
+    found, lines = [], []
+    wanted = study.Study([folder], ["mini"], [0.0, 100.0], anchors=["jpeg", "jxl", "webp"])
+    found = study.run(wanted, lines.append)
+    assert [curve.name for curve in found] == ["mini", "jpeg", "webp"]
+    assert ranges[0] == pytest.approx((1.005 * 0.1, 1.005 * 1.1))
+    assert "left out: jxl: needs the package pillow-jxl-plugin" in lines
+    study.run(dataclasses.replace(wanted, bpp=(0.3, 0.4)), lines.append)
+    assert ranges[-1] == (0.3, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({}, "neither a model nor an anchor"),
+        ({"models": ["mini"], "data": []}, "no folders"),
+        ({"models": ["low"], "joined": "a", "qualities": [1.0, 2.0]}, "one quality each"),
+        ({"models": ["mini"], "anchors": ["jpeg"], "files": False}, "estimated rates are not"),
+    ],
+)
+def test_a_study_that_makes_no_sense_is_refused(wanted, message):
+    with pytest.raises(EvaluationError, match=message):
+        study.Study(**{"data": ["pictures"], **wanted})
+
+
+# By the command line
+
+
+def test_anchors_need_no_model(folder, tmp_path, capsys):
+    out = tmp_path / "anchors.json"
+    arguments = ["--data", str(folder), "--anchors", "jpeg", "webp", "--bpp", "0.5", "1.5"]
+    assert eval_script.main([*arguments, "--out", str(out)]) == 0
+    jpeg, webp = curves.read(out)
+    assert (jpeg.name, webp.name) == ("jpeg", "webp")
+    assert len(jpeg.points[0].rows) == 3
+    printed = capsys.readouterr().out
+    assert "optimize=True" in printed and "method=6" in printed
+
+
+def test_stored_curves_are_compared_by_name(tmp_path, capsys):
+    pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
+    for name, factor in (("ours", 0.5), ("jpeg", 1.0)):
+        curves.write(tmp_path / f"{name}.json", [curve_samples.curve(name, factor)])
+    files = [str(tmp_path / f"{name}.json") for name in ("ours", "jpeg")]
+    assert eval_script.main(["--results", *files, "--bd-rate", "jpeg"]) == 0
+    assert "-50.0 %" in capsys.readouterr().out
+    assert eval_script.main(["--results", *files, "--bd-rate", "avif"]) == 1
+    assert "no curve 'avif' among ours, jpeg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --model, --anchors or --results"),
+        (["--model", "tiny"], "need --data"),
+        (["--results", "a.json", "-o", "b.json"], "-o holds what is measured"),
+        (["--data", "a", "--model", "b", "--files"], "beside --estimate"),
+    ],
+)
+def test_a_command_line_that_lacks_something_is_told_so(arguments, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        eval_script.main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_estimates_beside_real_files_by_the_command_line(folder, tiny_weights, tmp_path, capsys):
+    out = tmp_path / "both.json"
+    arguments = ["--data", str(folder), "--model", str(tiny_weights), "--estimate", "--files"]
+    assert eval_script.main([*arguments, "--batch-size", "1", "-o", str(out)]) == 0
+    assert "files over estimate" in capsys.readouterr().out
+    values = json.loads(out.read_text())
+    assert [one["settings"]["rate"] for one in values] == ["estimate", "real files"]
+    for estimate, file in zip(*(one["images"] for one in values), strict=True):
+        assert estimate["bpp"] < file["bpp"] < 1.2 * estimate["bpp"]
+    with pytest.raises(bd_rate.BdRateError, match="not compared"):
+        bd_rate.compare(*curves.read(out), "psnr")

@@ -1,0 +1,296 @@
+"""The prior path: what a prediction may see, how large it may get, and the same numbers always."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdonet_jax.codec import bitstream, codec, partition_coding
+from rdonet_jax.codec.portable import coder as portable_coder
+from rdonet_jax.core import config, partition
+from rdonet_jax.entropy import distributions
+from rdonet_jax.models import zoo
+from rdonet_jax.models.portable import integer_prior
+from rdonet_jax.models.portable.integer_prior import PLACES, LevelPrior, Prediction
+from rdonet_jax.nn import integer
+from tests import portable_params
+from tests import reference_prior as reference
+from tests.golden import make as golden
+
+LEVEL = 1
+GRID = (6, 8)
+CONTEXTS = (1, 2, 4)
+ENDS = (-(2**31), -(2**31) + 1, -1000, 1000, 2**31 - 1)
+"""Symbols that a hostile file may hold."""
+
+
+@functools.cache
+def preset(context: int) -> config.PortableConfig:
+    return config.mini(context=context)
+
+
+@functools.partial(jax.jit, static_argnums=0, compiler_options=portable_params.QUICKLY)
+def predictions(
+    model: config.PortableConfig,
+    prior: Any,
+    z_hat: jax.Array,
+    coarser: jax.Array,
+    quality: jax.Array,
+    symbols: jax.Array,
+    mask: jax.Array,
+) -> Mapping[tuple[int, int], Prediction]:
+    """Of all planes of a level whose symbols [B, h, w, L] are known; those not coded are junk."""
+
+    def step(method: str, *arguments: Any) -> Any:
+        return LevelPrior(model, LEVEL).apply({"params": prior}, *arguments, method=method)
+
+    known = step("conditions", z_hat, coarser, quality, mask.shape[1:3])
+    values, coded = integer_prior.planes_of(symbols), integer_prior.planes_of(mask[..., None])
+    found: dict[tuple[int, int], Prediction] = {}
+    embedded: dict[tuple[int, int], jax.Array] = {}
+    for group in integer_prior.STEPS[model.context]:
+        before = dict(embedded)
+        for place in group:
+            found[place] = step("predict", place, known, before)
+            v = integer_prior.decoded(found[place].mu, values[place])
+            embedded[place] = step("embedding", v, coded[place][..., 0], known.gains)
+    return found
+
+
+def given_to(context: int, seed: int, batch: int, extreme: bool = False) -> list[Any]:
+    """Arguments of `predictions`, different in every example of the batch."""
+    model, rng = preset(context), np.random.default_rng(seed)
+    prior = portable_params.acting(model)[f"units_{LEVEL}"]["prior"]
+    inputs = 9 * model.embedding + model.conditioning
+    z_hat = rng.integers(-9, 10, (batch, 2, 2, model.hyper_latents[LEVEL]))
+    coarser = rng.integers(-127, 128, (batch, GRID[0] // 2, GRID[1] // 2, inputs))
+    symbols = rng.integers(-9, 10, (batch, *GRID, model.latents[LEVEL]))
+    quality = rng.integers(0, model.steps_of_quality + 1, batch).astype(np.int32)
+    if extreme:
+        symbols = rng.choice(ENDS, symbols.shape)
+        z_hat = rng.choice([-(2**24), 2**24], z_hat.shape)
+        coarser = rng.choice([-127, 127], coarser.shape)
+        quality = rng.choice([0, model.steps_of_quality], batch).astype(np.int32)
+    mask = rng.random((batch, *GRID)) < 0.7
+    floats = (v.astype(np.float32) for v in (z_hat, coarser, symbols, mask))
+    z_hat, coarser, symbols, mask = floats
+    return [model, prior, z_hat, coarser, quality, symbols, mask]
+
+
+def assert_equal(a: Mapping, b: Mapping) -> None:
+    for place in PLACES:
+        for x, y in zip(a[place], b[place], strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (2, 2), (3, 2), (4, 5), (5, 7)])
+def test_planes_are_put_together_as_they_were_taken_apart(grid):
+    x = np.arange(2 * np.prod(grid) * 3, dtype=np.float32).reshape(2, *grid, 3)
+    planes = integer_prior.planes_of(jnp.asarray(x))
+    half = tuple(-(-side // 2) for side in grid)
+    assert all(plane.shape == (2, *half, 3) for plane in planes.values())
+    for i, j in np.ndindex(grid):
+        np.testing.assert_array_equal(planes[i % 2, j % 2][:, i // 2, j // 2], x[:, i, j])
+    np.testing.assert_array_equal(integer_prior.joined(planes, grid), x)
+
+
+@pytest.mark.parametrize(("context", "before"), [(1, [0, 0, 0, 0]), (2, [0, 0, 2, 2]),
+                                                 (4, [0, 1, 2, 3])])  # fmt: skip
+def test_every_plane_knows_those_of_earlier_steps(context, before):
+    order = [place for step in integer_prior.STEPS[context] for place in step]
+    assert sorted(order) == sorted(PLACES)
+    for place, count in zip(order, before, strict=True):
+        assert integer_prior.known_before(context, place) == tuple(order[:count])
+    with pytest.raises(ValueError, match="no plane"):
+        integer_prior.known_before(context, (2, 0))
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_prediction_hangs_on_the_planes_of_earlier_steps_and_on_no_others(context):
+    arguments = given_to(context, 0, 1)
+    *_, symbols, mask = arguments
+    # One example as it is, and one for each plane that is changed.
+    symbols, mask = np.repeat(symbols, 5, axis=0), np.ones((5, *GRID), np.float32)
+    for example, (dy, dx) in enumerate(PLACES, 1):
+        symbols[example, dy::2, dx::2] += 5
+    repeated = [np.repeat(v, 5, axis=0) for v in arguments[2:5]]
+    found = predictions(*arguments[:2], *repeated, symbols, mask)
+    for place in PLACES:
+        known = integer_prior.known_before(context, place)
+        for example, changed in enumerate(PLACES, 1):
+            same = all(np.array_equal(part[0], part[example]) for part in found[place])
+            assert same == (changed not in known), (place, changed)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_what_stands_at_positions_that_are_not_coded_is_never_seen(context):
+    arguments = given_to(context, 1, 5)
+    *before, symbols, mask = arguments
+    junk = np.where(mask[..., None] > 0, symbols, np.float32(2**31))
+    assert_equal(predictions(*arguments), predictions(*before, junk, mask))
+
+
+def test_a_symbol_is_seen_by_its_neighbours_alone():
+    arguments = given_to(4, 2, 5)
+    *before, symbols, _ = arguments
+    mask = np.ones((5, *GRID), np.float32)
+    changed = symbols.copy()
+    changed[:, 2, 4] += 7  # of the first plane: seen at once by the 3×3 positions around it
+    a, b = (predictions(*before, s, mask) for s in (symbols, changed))
+    second, other = integer_prior.STEPS[4][1][0], integer_prior.STEPS[4][0][0]
+    differs = np.any(np.asarray(a[second].mu) != np.asarray(b[second].mu), axis=(0, -1))
+    rows, columns = 2 * np.arange(3) + second[0], 2 * np.arange(4) + second[1]
+    near = (np.abs(rows - 2) <= 1)[:, None] & (np.abs(columns - 4) <= 1)
+    np.testing.assert_array_equal(differs, near)
+    np.testing.assert_array_equal(a[other].mu, b[other].mu)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("extreme", [False, True])
+def test_predictions_are_integers_within_their_bounds_whatever_was_decoded(context, extreme):
+    for mu, index in predictions(*given_to(context, 3, 5, extreme)).values():
+        mu, index = np.asarray(mu), np.asarray(index)
+        assert np.array_equal(mu, np.round(mu)) and np.array_equal(index, np.round(index))
+        assert np.abs(mu).max() <= 8191 and index.min() >= 0 and index.max() <= 63
+        assert len(np.unique(mu)) > 100 and len(np.unique(index)) > 10
+
+
+def test_alone_a_prediction_is_what_it_is_in_a_batch():
+    arguments = given_to(4, 4, 5)
+    together = predictions(*arguments)
+    alone = predictions(*arguments[:2], *[v[3:4] for v in arguments[2:]])
+    for place in PLACES:
+        for x, y in zip(alone[place], together[place], strict=True):
+            np.testing.assert_array_equal(x[0], y[3])
+
+
+def test_predictions_are_the_same_with_numbers_of_64_bits():
+    arguments = given_to(4, 5, 5)
+    compiled = predictions(*arguments)
+    with jax.experimental.enable_x64() if not hasattr(jax, "enable_x64") else jax.enable_x64(True):
+        assert jnp.zeros(1).dtype == jnp.float64
+        wide = [np.asarray(v, np.float64) for v in arguments[2:]]
+        assert_equal(predictions(*arguments[:2], *wide), compiled)
+
+
+def test_a_gain_of_one_octave_more_is_one_octave_more_of_scale():
+    model = preset(4)
+    scales = distributions.scale_table(model.distribution).astype(np.float64)
+    params = portable_params.start(model)[f"units_{LEVEL}"]["prior"]
+    octaves = np.arange(-8.0, 9.0)
+
+    def index(octave: float) -> float:
+        entry, gain = jnp.float32(16 * 40), jnp.float32(integer.OCTAVE * octave)
+        return LevelPrior(model, LEVEL).apply({"params": params}, entry, gain, method="_index")
+
+    found = scales[np.array([int(index(octave)) for octave in octaves])]
+    wanted = scales[40] * 2.0**octaves
+    wanted = np.clip(wanted, scales[0], scales[-1])
+    half_an_entry = 0.5 * np.log2(scales[1] / scales[0])
+    assert np.all(np.abs(np.log2(found / wanted)) < 1.1 * half_an_entry)
+
+
+def test_indices_per_octave_are_the_nearest_integers():
+    assert dict(integer_prior.INDEX_PER_OCTAVE) == {
+        name: reference.index_per_octave(name) for name in distributions.DISTRIBUTIONS
+    }
+    largest = max(integer_prior.INDEX_PER_OCTAVE.values()) * integer.OCTAVES * integer.OCTAVE
+    assert largest < 2**24
+
+
+def masks_of(seed: int, grid: tuple[int, int]) -> partition.Partition:
+    rng = np.random.default_rng(seed)
+    split64 = rng.random(grid) < 2 / 3
+    split32 = rng.random((2 * grid[0], 2 * grid[1])) < 1 / 2
+    return partition.Partition(split64, split32 & np.kron(split64, np.ones((2, 2))).astype(bool))
+
+
+def decoded_by_reference(model: zoo.Model, data: bytes) -> list[reference.Run]:
+    """All runs of a file, by integers alone."""
+    header, sections = bitstream.parse(data)
+    p = partition_coding.read(header, sections)
+    masks = codec.coded_masks(p, header.height, header.width)
+    streams = {level: getattr(sections, f"level{level}") for level in range(3)}
+    return reference.decode_symbols(
+        model.params, model.config, header.quality, masks, streams, model.tables
+    )
+
+
+def assert_same_symbols(found: list[reference.Run], symbols: Any) -> None:
+    expected = [(level, run) for level in (2, 1, 0) for run in symbols[level]]
+    assert len(found) == len(expected) == 15
+    for run, (level, known) in zip(found, expected, strict=True):
+        assert run.level == level
+        np.testing.assert_array_equal(run.symbols, known)
+
+
+@pytest.fixture(scope="module")
+def model() -> zoo.Model:
+    tables = distributions.scale_tables(preset(4).distribution)
+    return zoo.Model("acting", preset(4), portable_params.acting(preset(4)), bytes(4), {}, tables)
+
+
+@pytest.mark.parametrize(
+    ("quality", "mask", "size"),
+    [(0, "random", (192, 256)), (33.3, "variance", (192, 256)), (52, "random", (131, 250)),
+     (75, "uniform-32", (192, 193)), (90, "uniform-64", (150, 256)),
+     (100, "uniform-16", (192, 256))],
+)  # fmt: skip
+def test_an_independent_integer_implementation_decodes_real_files(
+    model, photograph, quality, mask, size
+):
+    picture = photograph[: size[0], : size[1]]
+    if mask == "random":
+        p = partition.trim(masks_of(size[0], (3, 4)), *size)
+    else:
+        p = codec.choose_partition(model, picture, mask, quality)
+    sent = codec.encode(model, picture, p, quality, reconstruct=False)
+    found = decoded_by_reference(model, sent.data)
+    assert_same_symbols(found, sent.symbols)
+    coded = [run for run in found if run.symbols.size]
+    assert any(np.any(run.symbols) for run in coded) and any(np.any(run.mu) for run in coded)
+
+
+def test_an_independent_integer_implementation_decodes_the_golden_file():
+    model = zoo.load(str(golden.weights_file()))
+    found = decoded_by_reference(model, golden.PICTURES["constriction"].read_bytes())
+    symbols = [[run.symbols for run in found if run.level == level] for level in range(3)]
+    assert golden.hashes(symbols) == json.loads(golden.SYMBOLS.read_text())
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 640), st.booleans())
+def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(seed, quality, hostile):
+    model, params, grid = preset(4), portable_params.acting(preset(4), seed % 3), (3, 4)
+    masks = codec.coded_masks(masks_of(seed, grid), 192, 256)
+    rng = np.random.default_rng(seed)
+    sent: list[tuple[int, np.ndarray, np.ndarray]] = []
+
+    def take(level: int, indices: np.ndarray) -> np.ndarray:
+        symbols = np.rint(rng.laplace(size=len(indices)) * 2.0 ** (indices / 5 - 4))
+        if hostile:
+            ends = rng.choice(ENDS, len(indices))
+            symbols = np.where(rng.random(len(indices)) < 0.2, ends, symbols)
+        sent.append((level, symbols.astype(np.int32), indices))
+        return symbols.astype(np.int32)
+
+    size = tuple(partition.BLOCK * side for side in grid)
+    walk = portable_coder.Walk(model, params, masks, quality, size)
+    for level in (2, 1, 0):
+        walk.receive(level, functools.partial(take, level))
+    symbols = {level: [run[1] for run in sent if run[0] == level] for level in range(3)}
+    found = reference.prior_walk(params, model, quality, masks, symbols)
+    assert len(found) == len(sent)
+    for run, (level, known, indices) in zip(found, sent, strict=True):
+        assert run.level == level
+        np.testing.assert_array_equal(run.symbols, known)
+        np.testing.assert_array_equal(run.indices, indices)

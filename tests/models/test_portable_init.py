@@ -1,0 +1,159 @@
+"""The start of a portable network: what it keeps, the steps and the scales it begins with."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdonet_jax.core import config, partition
+from rdonet_jax.entropy import distributions
+from rdonet_jax.models import registry
+from rdonet_jax.models.portable import init as portable_init
+from rdonet_jax.models.portable import network as portable
+from rdonet_jax.models.portable.integer_prior import Conditions, LevelPrior
+from rdonet_jax.models.rdonet import init as rdonet_init
+from rdonet_jax.nn import ops
+from tests import portable_params
+
+MODEL = config.mini()
+
+WIDE = config.mini(trunk=192)
+"""The trunk keeps all of its 2×2 patches of 4×4×3 samples."""
+
+QUALITIES = np.array([0, 160, 320, 480, 640], np.int32)
+
+
+def run(model: config.PortableConfig, steps: Callable[..., Any], *arguments: Any) -> Any:
+    """Steps of the network at its start, compiled."""
+    apply = functools.partial(registry.network(model).apply, method=steps)
+    params = {"params": portable_params.start(model)}
+    return jax.jit(apply, compiler_options=portable_params.QUICKLY)(params, *arguments)
+
+
+def through_level_0(network: portable.PortableRDONet, x: jax.Array) -> jax.Array:
+    """Analysis and synthesis, nothing quantised."""
+    e = network.analyse(x)[0]
+    nothing = jnp.zeros((*e.shape[:3], network.config.latents[0]))
+    return network.synthesise(network.merge(0, nothing, e, None, None))
+
+
+def through_trunk(network: portable.PortableRDONet, x: jax.Array) -> jax.Array:
+    patches = ops.space_to_depth(ops.space_to_depth(x - 0.5))
+    return network.synthesise(portable.State(network.g_a_refine(network.g_a(patches)), None))
+
+
+@pytest.fixture(scope="module")
+def picture(photograph) -> np.ndarray:
+    return photograph[None].astype(np.float32) / 255
+
+
+@pytest.fixture(scope="module")
+def kept(picture) -> np.ndarray:
+    """The picture and what is kept of it, through level 0 once more."""
+    once = np.asarray(run(MODEL, through_level_0, picture))
+    twice = np.asarray(run(MODEL, through_level_0, once))
+    return np.concatenate([once, twice])
+
+
+def test_analysis_and_synthesis_are_an_orthogonal_projection(picture, kept):
+    once, twice = kept
+    np.testing.assert_allclose(twice, once, atol=1e-4)
+    lost, centred = (picture[0] - once).astype(np.float64), once - 0.5
+    assert np.abs(lost).max() > 0.05
+    assert abs(np.vdot(lost, centred)) < 1e-5 * np.linalg.norm(lost) * np.linalg.norm(centred)
+
+
+def test_a_trunk_as_wide_as_its_patches_loses_nothing(picture):
+    np.testing.assert_allclose(run(WIDE, through_trunk, picture), picture, atol=1e-4)
+
+
+def test_level_0_loses_what_its_quantiser_does_and_no_more(picture, kept):
+    count = len(QUALITIES)
+    masks = partition.level_masks(partition.uniform(0, (3, 4), (count,)))
+    masks = tuple(np.asarray(mask) for mask in masks)
+    pictures = np.repeat(picture, count, axis=0)
+    decoded = portable_params.code(
+        MODEL, portable_params.start(MODEL), pictures, masks, QUALITIES
+    ).x_hat
+    # An orthonormal transform with 16 coefficients per 16×16 pixels of three colours each, rounded
+    # to multiples of its step.
+    step = 1 / rdonet_init.step_gain(MODEL.lmbdas[1])
+    noise = np.sqrt(np.mean(np.square(np.asarray(decoded[-1]) - kept[0])))
+    assert 0.3 < noise / (step * np.sqrt(16 / 768 / 12)) < 1.05
+
+
+@pytest.mark.parametrize(("knots", "distribution"), [(6, "laplace"), (2, "gaussian")])
+def test_gains_at_the_knots_are_those_of_their_lambda(knots, distribution):
+    thresholds = config.PortableConfig().thresholds[:knots]
+    model = config.mini(knots=knots, thresholds=thresholds, distribution=distribution)
+    low, high = model.lmbdas
+    prior = {"params": portable_params.start(model)["units_1"]["prior"]}
+    qualities = config.QUALITY_SEGMENT * jnp.arange(knots)
+    gains = np.asarray(LevelPrior(model, 1).apply(prior, qualities, method="gains"))
+    assert gains.shape == (knots, model.latents[1])
+    for gain, share in zip(gains, np.linspace(0, 1, knots), strict=True):
+        # The best step at high rate, -log2(step) + lambda 255² step² / 36 being least.
+        step = np.sqrt(18 / (np.log(2) * low ** (1 - share) * high**share)) / 255
+        np.testing.assert_allclose(2 ** (-gain / 256), step, rtol=2**-8)
+
+
+@pytest.mark.parametrize(
+    ("level", "distribution"), [(0, "laplace"), (1, "laplace"), (2, "laplace"), (1, "gaussian")]
+)
+def test_scales_begin_at_the_deviation_of_their_channel(level, distribution):
+    model = config.mini(distribution=distribution)
+    prior = portable_params.start(model)[f"units_{level}"]["prior"]
+    latents, wide = model.latents[level], 2 * model.conditioning
+    known = Conditions(
+        jnp.zeros((1, 2, 2, wide)),
+        jnp.zeros((1, latents)),  # a gain of 1
+        jnp.zeros((1, model.knots)),
+    )
+    apply = functools.partial(LevelPrior(model, level).apply, method="predict")
+    predict = jax.jit(apply, static_argnums=1, compiler_options=portable_params.QUICKLY)
+    predicted = predict({"params": prior}, (0, 0), known, {})
+    deviations = np.sqrt(_variances(model, level)[:latents])
+    scale = deviations / (np.sqrt(2) if distribution == "laplace" else 1)
+    table = distributions.scale_table(distribution).astype(np.float64)
+    place = np.log(scale / table[0]) / np.log(table[1] / table[0])
+    assert place.min() > 1 and place.max() < 62
+    # To the nearest entry, give and take the sixteenths that it is computed in.
+    np.testing.assert_allclose(np.asarray(predicted.index)[0, 0, 0], place, atol=0.5 + 2 / 16)
+    np.testing.assert_array_equal(predicted.mu, 0 * predicted.mu)
+
+
+def _variances(model: config.PortableConfig, level: int) -> np.ndarray:
+    """Of a level's features, from the covariance of all pixels of a patch and the kernels alone."""
+    params = portable_params.start(model)
+    side = 16 * 2**level
+    place = np.arange(side)
+    markov = rdonet_init.CORRELATION ** np.abs(place[:, None] - place)
+    root = np.linalg.cholesky(markov)
+    colour = np.linalg.cholesky(rdonet_init.COLOUR_COVARIANCE)
+    kernels = [np.asarray(params["g_a"]["kernel"], np.float64)]
+    kernels += [np.asarray(params[f"units_{i}"]["encoder"]["kernel"], np.float64)
+                for i in range(level + 1)]  # fmt: skip
+    # Down from one feature at a time to the pixels it is a sum of: the inner 2×2 taps alone act.
+    vectors = np.eye(kernels[-1].shape[3]).reshape(-1, 1, 1, kernels[-1].shape[3])
+    for kernel in reversed(kernels):
+        assert not np.any(kernel[[0, 3]]) and not np.any(kernel[:, [0, 3]])
+        up = np.einsum("nyxo,uvio->nyuxvi", vectors, kernel[1:3, 1:3])
+        shape = (len(up), 2 * vectors.shape[1], 2 * vectors.shape[2], kernel.shape[2])
+        vectors = up.reshape(shape)
+    for _ in range(2):
+        vectors = np.concatenate([np.asarray(ops.depth_to_space(v[None])) for v in vectors])
+    vectors = vectors.astype(np.float64)
+    assert vectors.shape[1:] == (side, side, 3)
+    white = np.einsum("nyxc,yu,xv,cd->nuvd", vectors, root, root, colour, optimize=True)
+    return np.sum(np.square(white), axis=(1, 2, 3))
+
+
+def test_parameters_of_another_configuration_are_refused():
+    with pytest.raises(ValueError, match="a kernel .* for a layer"):
+        portable_init.initialise(portable_params.start(MODEL), WIDE)

@@ -1,0 +1,177 @@
+"""What partitions cost: the estimate's bits, the partition's own, and the distortion by areas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rdonet_jax.codec import codec, partition_coding
+from rdonet_jax.core import partition
+from rdonet_jax.entropy import range_coder
+from rdonet_jax.evaluation import estimate as evaluation_estimate
+from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics.distortion import Weights
+from rdonet_jax.rdo import cost as rdo_cost
+from rdonet_jax.rdo.cost import Prices
+
+QUALITY = 40.0
+
+
+@pytest.fixture(scope="module")
+def both_model(mini_model):
+    """Said to have been trained for both distortions."""
+    training = {"metric": "both", "ms_ssim_share": 0.25}
+    return mini_model._replace(record={"training": training})
+
+
+@pytest.fixture(scope="module")
+def candidates(photograph):
+    grid = partition.grid_of(*photograph.shape[:2])
+    mixed = np.kron(np.arange(12).reshape(3, 4) % 3, np.ones((4, 4), int))
+    return [partition.uniform(0, grid), partition.from_level_map(mixed)]
+
+
+def expected_distortion(image, decoded, weights, levels=5):
+    squares = np.mean((image.astype(float) - decoded) ** 2)
+    x, x_hat = (v.astype(np.float32) / 255 for v in (image, decoded))
+    similarity = float(distortion.ms_ssim(x, x_hat, levels)) if weights.dissimilarity else 1.0
+    return weights.squares * squares + weights.dissimilarity * (1 - similarity)
+
+
+def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model, tiny_model):
+    lmbda = distortion.lmbda_of(mini_model.config, codec.stream_quality(mini_model.config, QUALITY))
+    assert rdo_cost.weights_of(mini_model, QUALITY) == pytest.approx((lmbda, 0.0))
+    mixed = (0.75 * lmbda, 0.25 * lmbda * distortion.SIMILARITY_WEIGHT)
+    assert rdo_cost.weights_of(both_model, QUALITY) == pytest.approx(mixed)
+    trained = tiny_model._replace(record={"training": {"lmbda": 8.0, "metric": "ms-ssim"}})
+    assert rdo_cost.weights_of(trained) == Weights(0.0, 8.0)
+    assert rdo_cost.weights_of(tiny_model) == Weights(0.0067, 0.0)
+
+
+def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
+    trained = tiny_model._replace(record={"training": {"lmbda": 8.0, "metric": "vmaf"}})
+    with pytest.raises(
+        codec.EncodeError, match="tiny: was trained for the metric 'vmaf', which this version"
+    ):
+        rdo_cost.weights_of(trained)
+
+
+def test_priors_learnt_alone_leave_what_the_whole_network_was_trained_for(both_model):
+    record = both_model.record
+    for _ in range(2):
+        record = {"training": {"learn": "priors", "metric": "mse", "ms_ssim_share": 0.5},
+                  "origin": {"started_from": record}}  # fmt: skip
+    later = both_model._replace(record=record)
+    assert rdo_cost.weights_of(later, QUALITY) == rdo_cost.weights_of(both_model, QUALITY)
+    alone = {"training": {"learn": "priors", "metric": "mse"}, "origin": {"started_from": None}}
+    assert rdo_cost.weights_of(both_model._replace(record=alone), QUALITY).dissimilarity == 0
+
+
+@pytest.mark.parametrize("size", [(192, 256), (150, 201), (70, 17)])
+def test_the_price_is_the_rate_with_the_partitions_and_the_weighed_error(
+    mini_model, photograph, size
+):
+    image = photograph[: size[0], : size[1]]
+    p = codec.choose_partition(mini_model, image, "variance", QUALITY)
+    estimate = evaluation_estimate.estimate_picture(mini_model, image, p, QUALITY)
+    areas, totals = Prices(mini_model, image, QUALITY)([p])
+    weights = rdo_cost.weights_of(mini_model, QUALITY)
+    pixels = size[0] * size[1]
+    expected = estimate.bits + partition_coding.bits(p, *size).sum()
+    expected += pixels * expected_distortion(image, estimate.decoded, weights)
+    assert totals[0] == pytest.approx(expected, rel=1e-4)
+    assert areas.sum() == pytest.approx(expected, rel=1e-4)
+    assert (areas >= 0).all()
+
+
+def test_a_network_of_one_lambda_has_prices_too(tiny_model, photograph, candidates):
+    _, totals = Prices(tiny_model, photograph)(candidates)
+    for p, total in zip(candidates, totals, strict=True):
+        estimate = evaluation_estimate.estimate_picture(tiny_model, photograph, p)
+        expected = estimate.bits + partition_coding.bits(p, *photograph.shape[:2]).sum()
+        weights = Weights(0.0067, 0.0)
+        expected += photograph[..., 0].size * expected_distortion(
+            photograph, estimate.decoded, weights
+        )
+        assert total == pytest.approx(expected, rel=1e-4)
+
+
+def test_ms_ssim_has_its_share_in_the_price_of_a_model_trained_for_both(
+    both_model, photograph, candidates
+):
+    weights = rdo_cost.weights_of(both_model, QUALITY)
+    _, totals = Prices(both_model, photograph, QUALITY)(candidates)
+    for p, total in zip(candidates, totals, strict=True):
+        estimate = evaluation_estimate.estimate_picture(both_model, photograph, p, QUALITY)
+        expected = estimate.bits + partition_coding.bits(p, *photograph.shape[:2]).sum()
+        expected += photograph[..., 0].size * expected_distortion(
+            photograph, estimate.decoded, weights
+        )
+        # The local evaluation repeats the windows at the border.
+        assert total == pytest.approx(expected, rel=0.01)
+
+
+def test_areas_tell_of_ms_ssim_as_much_as_the_whole_where_little_changes(both_model, photograph):
+    cost = Prices(both_model, photograph, QUALITY)
+    now = partition.uniform(0, (3, 4))
+    other = search_form(now, (1, 2))
+    areas, totals = cost([now, other])
+    assert areas[1].sum() - areas[0].sum() == pytest.approx(totals[1] - totals[0], rel=0.05)
+
+
+def search_form(p, block):
+    """The partition with one block whole."""
+    split64, split32 = np.array(p.split64), np.array(p.split32)
+    split64[block] = False
+    split32[2 * block[0] : 2 * block[0] + 2, 2 * block[1] : 2 * block[1] + 2] = False
+    return partition.Partition(split64, split32)
+
+
+def test_a_price_hangs_on_no_other_candidate_and_on_no_number_of_them(
+    mini_model, photograph, candidates
+):
+    cost = Prices(mini_model, photograph, QUALITY)
+    many = cost([*candidates, *reversed(candidates), *candidates, candidates[1]])
+    first, second = (cost([p]).totals[0] for p in candidates)
+    assert many.totals.tolist() == [first, second, second, first, first, second, second]
+
+
+def test_other_partitions_pictures_and_sizes_within_a_grid_compile_nothing(
+    mini_model, photograph, candidates
+):
+    Prices(mini_model, photograph, QUALITY)(candidates)
+    before = rdo_cost._maps._cache_size()
+    Prices(mini_model, photograph[:180, :250], 77.0)(candidates[:1])
+    assert rdo_cost._maps._cache_size() == before
+
+
+@pytest.mark.parametrize("quality", [0.0, 60.0])
+def test_a_file_costs_its_real_bits_and_what_its_picture_lacks(both_model, photograph, quality):
+    p = codec.choose_partition(both_model, photograph, "variance", quality)
+    encoded = codec.encode(both_model, photograph, p, quality)
+    cost = Prices(both_model, photograph, quality).of_file(len(encoded.data), encoded.picture)
+    weights = rdo_cost.weights_of(both_model, quality)
+    bpp = 8 * len(encoded.data) / photograph[..., 0].size
+    assert cost == pytest.approx(
+        bpp + expected_distortion(photograph, encoded.picture, weights), rel=0.01
+    )
+
+
+@pytest.mark.parametrize(("side", "scales"), [(64, 3), (128, 4), (192, 5), (640, 5)])
+def test_as_many_scales_of_ms_ssim_count_as_fit(side, scales):
+    assert rdo_cost._scales_of(side) == scales
+
+
+def test_the_bits_of_the_partition_are_those_of_its_stream():
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        height, width = rng.integers(65, 700, 2)
+        grid = partition.grid_of(height, width)
+        split = rng.random(grid) < rng.random()
+        quarters = rng.random((2 * grid[0], 2 * grid[1])) < rng.random()
+        p = partition.Partition(split, quarters & np.kron(split, np.ones((2, 2), bool)))
+        bits = partition_coding.bits(p, height, width)
+        assert bits.shape == grid
+        stream = partition_coding.encode(p, height, width, next(iter(range_coder.CODERS)))
+        if len(stream) > 4:
+            assert 8 * len(stream) == pytest.approx(bits.sum(), abs=40)

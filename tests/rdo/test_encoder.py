@@ -1,0 +1,128 @@
+"""Optimised encoding: what it claims is what its file costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rdonet_jax.codec import codec
+from rdonet_jax.core import partition
+from rdonet_jax.imaging import pixel_format
+from rdonet_jax.rdo import encoder, search
+from rdonet_jax.rdo.cost import Prices
+from rdonet_jax.rdo.encoder import Plan
+
+QUALITY = 30.0
+
+
+@pytest.mark.parametrize("init", ["variance", "static", "uniform", "uniform-64"])
+def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
+    mini_model, photograph, init
+):
+    found = encoder.encode(mini_model, photograph, Plan(init, 1), QUALITY)
+    decoded = codec.decode(mini_model, found.encoded.data)
+    prices = Prices(mini_model, photograph, QUALITY)
+    assert prices.of_file(len(found.encoded.data), decoded.picture) == found.searched.after
+    assert found.searched.after <= found.searched.before
+    assert all(map(np.array_equal, decoded.partition, found.partition))
+
+
+def test_a_search_saves_and_a_second_pass_does_no_harm(mini_model, photograph):
+    one, two = (
+        encoder.encode(mini_model, photograph, Plan("uniform-64", n), QUALITY) for n in (1, 2)
+    )
+    assert one.searched.after < one.searched.before
+    assert two.searched.before == one.searched.before
+    assert two.searched.after <= one.searched.after * 1.001  # its estimate never rises
+    assert one.searched.effort.codings <= 25 < two.searched.effort.codings <= 49
+
+
+@pytest.mark.parametrize("size", [(1, 1), (140, 193), (65, 64)])
+def test_pictures_of_any_size_can_be_searched(mini_model, photograph, size):
+    image = photograph[: size[0], : size[1]]
+    found = encoder.encode(mini_model, image, Plan(passes=1), QUALITY)
+    decoded = codec.decode(mini_model, found.encoded.data)
+    assert decoded.picture.shape == image.shape
+    assert found.searched.after <= found.searched.before
+
+
+def test_a_picture_of_any_form_is_searched_by_its_8_bit_colours(mini_model, photograph):
+    gray = pixel_format.deepened(photograph[..., 1])
+    alpha = np.where(np.arange(256) < 100, 0, 65535).astype(np.uint16) * np.ones((192, 1), "u2")
+    picture = pixel_format.prepared(pixel_format.Picture(gray, alpha, icc=b"a profile"))
+    found = encoder.encode(mini_model, picture, Plan("uniform-32", 1), QUALITY)
+    decoded = codec.decode(mini_model, found.encoded.data).content
+    assert decoded.gray and decoded.deep and decoded.icc == b"a profile"
+    np.testing.assert_array_equal(decoded.alpha, alpha)
+    np.testing.assert_array_equal(decoded.pixels, found.encoded.picture)
+    prices = Prices(mini_model, pixel_format.plain(picture), QUALITY)
+    cost = prices.of_file(len(found.encoded.data), pixel_format.plain(decoded))
+    assert cost == found.searched.after <= found.searched.before
+
+
+def test_without_a_pass_the_start_is_the_partition(mini_model, photograph):
+    found = encoder.encode(mini_model, photograph, Plan(), QUALITY)
+    p = codec.choose_partition(mini_model, photograph, "variance", QUALITY)
+    assert found.searched is None
+    assert found.encoded.data == codec.compress(mini_model, photograph, p, QUALITY)
+
+
+def test_a_search_may_start_from_a_given_partition(mini_model, photograph):
+    grid = partition.grid_of(*photograph.shape[:2])
+    by_name = encoder.encode(mini_model, photograph, Plan("static", 1), QUALITY)
+    given = encoder.encode(mini_model, photograph, Plan(partition.uniform(0, grid), 1), QUALITY)
+    assert given.encoded.data == by_name.encoded.data
+
+
+def test_the_start_solved_from_uniform_partitions_is_better_than_any_of_them(
+    mini_model, photograph
+):
+    cost = Prices(mini_model, photograph, QUALITY)
+    solved = encoder.start_of(mini_model, photograph, "uniform", QUALITY, cost)
+    grid = partition.grid_of(*photograph.shape[:2])
+    candidates = [solved, *(partition.uniform(level, grid) for level in range(3))]
+    totals = cost(candidates).totals
+    assert totals[0] < totals[1:].min()
+
+
+def test_an_interrupted_search_leaves_the_best_so_far(mini_model, photograph):
+    def interrupting(step: str) -> None:
+        if step == "pass 1, 3/4":
+            raise KeyboardInterrupt
+
+    found = encoder.encode(
+        mini_model, photograph, Plan("uniform-64", 2), QUALITY, report=interrupting
+    )
+    assert found.searched.interrupted
+    assert found.searched.effort.codings < 24
+    assert found.searched.after < found.searched.before
+    picture = codec.decode(mini_model, found.encoded.data).picture
+    np.testing.assert_array_equal(picture, found.encoded.picture)
+
+
+@pytest.mark.parametrize("passes", [0, 1, 2])
+def test_progress_is_told_in_the_order_of_the_steps(mini_model, photograph, passes):
+    plan = Plan(passes=passes)
+    said: list[str] = []
+    encoder.encode(mini_model, photograph[:128, :64], plan, QUALITY, report=said.append)
+    steps = encoder.steps(plan)
+    assert said == sorted(said, key=steps.index)
+    assert {said[0], said[-1]} == {steps[0], steps[-1]}
+
+
+def test_the_partition_alone_is_that_of_the_search(mini_model, photograph):
+    plan = Plan("static", 1)
+    cost = Prices(mini_model, photograph, QUALITY)
+    start = encoder.start_of(mini_model, photograph, "static", QUALITY)
+    *_, best = search.fast(cost, start, 1)
+    chosen = encoder.choose(mini_model, photograph, plan, QUALITY)
+    assert all(map(np.array_equal, chosen, best.partition))
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [({"init": "uniform-8"}, "unknown start 'uniform-8'"), ({"passes": 3}, "0 to 2 passes, not 3")],
+)
+def test_a_plan_that_cannot_be_carried_out_is_refused(given, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Plan(**given)

@@ -1,0 +1,151 @@
+"""The search: exact where blocks do not depend on each other, never harmful where they do."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdonet_jax.core import partition
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.rdo import search
+from rdonet_jax.rdo.search import Costs, Effort
+
+GRIDS = st.tuples(st.integers(1, 5), st.integers(1, 5))
+
+
+class Pretended:
+    """A cost function: every area costs by its level, and more beside areas of other levels."""
+
+    def __init__(self, grid: tuple[int, int], seed: int, influence: float = 0.0) -> None:
+        rng = np.random.default_rng(seed)
+        self.price = rng.exponential(size=(3, 4 * grid[0], 4 * grid[1]))
+        self.influence = influence
+
+    def __call__(self, candidates) -> Costs:
+        areas = np.stack([self.areas(p) for p in candidates])
+        return Costs(areas, areas.sum((1, 2)))
+
+    def areas(self, p: Partition) -> np.ndarray:
+        levels = np.asarray(partition.level_map(p)).astype(int)
+        cost = np.take_along_axis(self.price, levels[None], axis=0)[0]
+        framed = np.pad(levels, 1, mode="edge")
+        around = framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:]
+        return cost + self.influence * sum(np.abs(levels - other) for other in around)
+
+
+def random_partition(grid: tuple[int, int], seed: int) -> Partition:
+    rng = np.random.default_rng(seed)
+    split = rng.random(grid) < 0.6
+    quarters = rng.random((2 * grid[0], 2 * grid[1])) < 0.5
+    return Partition(split, quarters & np.kron(split, np.ones((2, 2), bool)))
+
+
+def best_block(price: np.ndarray) -> float:
+    """The least cost of a 64x64 block over its 17 forms, given [3, 4, 4]."""
+    quarters = price.reshape(3, 2, 2, 2, 2).sum((2, 4))
+    forms = [price[2].sum()]
+    for choice in itertools.product((0, 1), repeat=4):
+        forms.append(sum(quarters[c].ravel()[i] for i, c in enumerate(choice)))
+    return min(forms)
+
+
+def optimum(cost: Pretended) -> float:
+    rows, cols = cost.price.shape[1] // 4, cost.price.shape[2] // 4
+    return sum(
+        best_block(cost.price[:, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4])
+        for r, c in np.ndindex(rows, cols)
+    )
+
+
+@settings(deadline=None)
+@given(GRIDS, st.integers(0, 99))
+def test_blocks_that_do_not_hang_on_each_other_get_their_best_form_in_one_pass(grid, seed):
+    cost = Pretended(grid, seed)
+    start = random_partition(grid, seed)
+    for found in (
+        list(search.original(cost, start, 1))[-1].total,
+        list(search.fast(cost, start, 1))[-1].total,
+        search.evaluated(cost, search.from_uniform(cost, grid)).total,
+    ):
+        assert found == pytest.approx(optimum(cost))
+
+
+@settings(deadline=None)
+@given(GRIDS, st.integers(0, 99), st.floats(0, 3), st.integers(0, 3))
+def test_the_cost_never_rises_and_every_step_is_a_quadtree_with_the_cost_it_claims(
+    grid, seed, influence, passes
+):
+    cost = Pretended(grid, seed, influence)
+    for way in (search.fast, search.original):
+        steps = list(way(cost, random_partition(grid, seed), passes))
+        totals = [step.total for step in steps]
+        assert all(after <= before for before, after in itertools.pairwise(totals))
+        for step in steps:
+            again = partition.from_level_map(np.asarray(partition.level_map(step.partition)))
+            assert all(map(np.array_equal, again, step.partition))
+            assert cost([step.partition]).totals[0] == step.total
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 7), (2, 2), (8, 12), (13, 5)])
+def test_a_pass_takes_at_most_24_codings_in_9_calls_whatever_the_size(grid):
+    for passes in (1, 2):
+        effort = Effort()
+        cost = search.counted(Pretended(grid, 0, 0.5), effort)
+        list(search.fast(cost, random_partition(grid, 1), passes))
+        assert effort.codings <= 1 + 24 * passes  # one is the start's
+        assert effort.calls <= 1 + 8 * passes
+
+
+def test_the_original_search_codes_every_block_six_times_per_pass():
+    effort = Effort()
+    cost = search.counted(Pretended((3, 4), 0, 0.5), effort)
+    list(search.original(cost, random_partition((3, 4), 1), 2))
+    assert effort.codings == 1 + 2 * 6 * 12
+
+
+def test_a_search_that_finds_nothing_more_ends():
+    effort = Effort()
+    cost = search.counted(Pretended((4, 4), 3), effort)
+    *_, best = search.fast(cost, random_partition((4, 4), 0), 1)
+    used = effort.codings
+    list(search.fast(cost, best.partition, 2))
+    assert effort.codings == used + 1 + 16  # nothing was decided that had to be tried
+
+
+@settings(deadline=None)
+@given(GRIDS, st.integers(0, 99))
+def test_gains_are_what_every_split_costs_more(grid, seed):
+    cost = Pretended(grid, seed)
+    found = search.evaluated(cost, random_partition(grid, seed))
+    gains = search.gains(cost, found)
+    fine, halves = (
+        price.reshape(2 * grid[0], 2, 2 * grid[1], 2).sum((1, 3)) for price in cost.price[:2]
+    )
+    np.testing.assert_allclose(gains.split32, fine - halves, atol=1e-9)
+    best = np.minimum(fine, halves).reshape(grid[0], 2, grid[1], 2).sum((1, 3))
+    whole = cost.price[2].reshape(grid[0], 4, grid[1], 4).sum((1, 3))
+    np.testing.assert_allclose(gains.split64, best - whole, atol=1e-9)
+
+
+@settings(deadline=None)
+@given(GRIDS, st.integers(0, 99))
+def test_blocks_and_partitions_say_the_same(grid, seed):
+    p = random_partition(grid, seed)
+    assert all(map(np.array_equal, search.partition_of(search.blocks_of(p)), p))
+
+
+def test_the_fast_search_is_near_the_original_where_neighbours_matter():
+    """A tenth of the costs by neighbours; means over twenty pictures of 6x6 blocks."""
+    ratios = []
+    for seed in range(20):
+        cost = Pretended((6, 6), seed, influence=0.1)
+        start = random_partition((6, 6), seed)
+        *_, ours = search.fast(cost, start, 2)
+        *_, theirs = search.original(cost, start, 2)
+        ratios.append(ours.total / theirs.total)
+    assert np.mean(ratios) < 1.005
+    assert max(ratios) < 1.02

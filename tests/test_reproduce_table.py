@@ -1,0 +1,177 @@
+"""The study of the poster's table: equal budgets, its arithmetic, what is kept and not repeated."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bjontegaard", reason="the study needs rdonet-jax[bench]")
+pytest.importorskip("matplotlib", reason="the study needs rdonet-jax[bench]")
+
+from experiments.poster_table import __main__ as study
+from experiments.poster_table import (
+    budgets,
+    drawings,
+    evaluations,
+    tables,
+    trainings,
+)
+from rdonet_jax.imaging import srgb
+from rdonet_jax.models import zoo
+
+
+@pytest.mark.parametrize("name", budgets.BUDGETS)
+def test_every_contestant_is_trained_as_long_and_in_the_same_way(name):
+    budget = budgets.BUDGETS[name]
+    for lmbda in budget.lmbdas:
+        parts = {part.name: part for part in budgets.parts(budget, lmbda)}
+        for contestant in budgets.CONTESTANTS:
+            part = parts[budgets.named(contestant, lmbda)]
+            before = parts[part.after]
+            assert before.after is None and before.model == part.model
+            assert before.schedule.steps == budget.first_steps
+            assert part.schedule.steps == budget.second_steps
+        assert all(part.schedule.lmbda == lmbda for part in parts.values())
+        varied = {"stage1_steps", "stage2_steps", "seed"}
+        fixed = {
+            tuple((k, v) for k, v in vars(part.schedule).items() if k not in varied)
+            for part in parts.values()
+        }
+        assert len(fixed) == 1
+        for after in (False, True):
+            assert len({p.schedule.seed for p in parts.values() if bool(p.after) == after}) == 1
+
+
+def test_only_var_sees_variance_masks_and_it_shares_the_first_part_with_basic():
+    parts = {p.name.rsplit("_", 1)[0]: p for p in budgets.parts(budgets.BUDGETS["cpu"], 0.01)}
+    assert {n for n, p in parts.items() if p.schedule.stage2_steps} == {"var"}
+    assert parts["var"].schedule.stage1_steps == 0
+    assert parts["var"].after == parts["basic"].after == parts["rdonet_first"].name
+
+
+LMBDAS = (0.002, 0.01, 0.05)
+
+
+def points(rates, scale=1.0):
+    """Points of a curve that needs `scale` times these rates."""
+    return [
+        {"bpp": scale * rate, "psnr": 30 + 6 * np.log2(rate), "ms_ssim": 1 - 0.1 / rate}
+        for rate in rates
+    ]
+
+
+def study_results(scales):
+    """Results of three pictures; a column needs these multiples of the reference's rates."""
+    columns = {}
+    for contestant in evaluations.STARTS:
+        for column in evaluations.columns(contestant):
+            each = [1.0] * 3 if column == tables.ANCHOR else scales
+            columns[column] = {
+                name: points([0.5, 1.0, 2.0], scale)
+                for name, scale in zip("abc", each, strict=True)
+            }
+    return columns
+
+
+def test_the_table_has_the_best_the_worst_and_the_mean_picture():
+    results = study_results([0.8, 1.1, 0.95])
+    for metric in tables.METRICS:
+        found = tables.summary(results, "var, variance, 1", metric)
+        assert found[:3] == pytest.approx((-20.0, 10.0, -5.0), abs=1e-6)
+        assert found.pictures == 3
+    text = tables.table(results, "psnr")
+    assert "| var, variance, 2 | -20.0 % | +10.0 % | -5.0 % | 3 | 48 |" in text
+    assert len(text.splitlines()) == 2 + 3 + 6
+    json.dumps(tables.to_json(results, LMBDAS), allow_nan=False)
+
+
+def test_costs_are_what_the_trainings_minimise():
+    results = study_results([0.8, 1.1, 0.95])
+    mse = [255**2 / 10 ** (psnr / 10) for psnr in (30 + 6 * np.log2([0.5, 1, 2]))]
+    for column, scale in ((tables.ANCHOR, 1.0), ("basic, static, 0", 0.95)):
+        expected = [
+            scale * rate + lmbda * error
+            for rate, lmbda, error in zip((0.5, 1, 2), LMBDAS, mse, strict=True)
+        ]
+        assert tables.costs(results, column, LMBDAS) == pytest.approx(expected)
+    lines = tables.cost_table(results, LMBDAS).splitlines()
+    assert lines[0] == "| J | lambda 0.002 | lambda 0.01 | lambda 0.05 |"
+    assert lines[2].startswith("| reference | ") and lines[2].count("(+0.0%)") == 3
+    assert len(lines) == 2 + 1 + 3 + 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda p: p | {"psnr": p["psnr"] + 90}, lambda p: p | {"psnr": 30.0},
+     lambda p: p | {"psnr": None}],
+)  # fmt: skip
+def test_pictures_without_a_rate_at_equal_quality_are_left_out(change):
+    results = study_results([0.8, 1.1, 0.95])
+    column = results["var, variance, 0"]
+    column["b"] = [change(point) for point in column["b"]]
+    found = tables.summary(results, "var, variance, 0", "psnr")
+    assert found[:3] == pytest.approx((-20.0, -5.0, -12.5), abs=1e-6)
+    assert found.pictures == 2
+
+
+def test_a_table_without_any_comparable_picture_says_so():
+    results = study_results([0.8, 1.1, 0.95])
+    for name, found in results["basic, static, 1"].items():
+        results["basic, static, 1"][name] = [point | {"ms_ssim": None} for point in found]
+    assert "| basic, static, 1 | – | – | – | – | 24 |" in tables.table(results, "ms_ssim")
+
+
+def test_pictures_are_spread_over_the_folder():
+    paths = {str(number): None for number in range(9)}
+    assert list(evaluations.chosen(paths, 3)) == ["0", "4", "8"]
+    assert list(evaluations.chosen(paths, 20)) == list(paths)
+
+
+def test_an_evaluation_is_of_real_files_and_is_not_repeated(
+    tiny_weights, photograph, tmp_path, monkeypatch
+):
+    path = tmp_path / "a.png"
+    srgb.save(path, photograph[:150, :200])
+    target = tmp_path / "out" / "basic.json"
+    found = evaluations.evaluate(target, tiny_weights, "basic", {"a.png": path})
+    assert list(found) == evaluations.columns("basic")
+    costs = {column: pictures["a.png"]["bpp"] for column, pictures in found.items()}
+    assert all(0 < bpp < 5 for bpp in costs.values())
+    monkeypatch.setattr(zoo, "load", None)
+    assert evaluations.evaluate(target, tiny_weights, "basic", {"a.png": path}) == found
+    shown = ["basic, static, 0", "basic, static, 2"]
+    drawings.draw_masks(path, [target.with_suffix(".npz")] * 2, shown, tmp_path / "masks.png")
+    drawn = srgb.load(tmp_path / "masks.png")
+    assert drawn.shape == (2 * 150 + drawings.GAP, 2 * 200 + drawings.GAP, 3)
+
+
+def test_curves_are_drawn_as_the_suffix_says(tmp_path):
+    results = study_results([0.8, 1.1, 0.95])
+    for suffix in ("svg", "png"):
+        drawings.draw_curves(results, "psnr", tmp_path / f"curves.{suffix}")
+    assert (tmp_path / "curves.svg").read_text().startswith("<?xml")
+    assert srgb.load(tmp_path / "curves.png").size
+
+
+def test_a_finished_training_is_not_repeated(tmp_path):
+    part = budgets.parts(budgets.BUDGETS["toy"], 0.004)[0]
+    weights = tmp_path / "weights" / f"{part.name}-0123456789abcdef.safetensors"
+    weights.parent.mkdir()
+    weights.touch()
+    assert trainings.train(tmp_path, part, None) == weights
+
+
+def test_a_folder_with_another_study_and_folders_without_pictures_are_refused(
+    tmp_path, photograph_folder, capsys
+):
+    (tmp_path / "study.json").write_text(json.dumps({"budget": {}}))
+    (tmp_path / "empty").mkdir()
+    folder = str(photograph_folder)
+    for test, cause in ((folder, "holds a study of another budget"), ("empty", "empty")):
+        test = str(tmp_path / test) if test == "empty" else test
+        arguments = ["--budget", "toy", "--data", folder, "--valid", folder, "--test", test]
+        assert study.main([*arguments, "--out", str(tmp_path)]) == 1
+        error = capsys.readouterr().err
+        assert cause in error and error.count("\n") == 1

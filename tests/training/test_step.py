@@ -1,0 +1,423 @@
+"""The step of training: masks by stage, precision, accumulation, and what a bad step leaves."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import skimage.data
+from flax.traverse_util import flatten_dict
+from jax.flatten_util import ravel_pytree
+
+from rdonet_jax.core import config, partition
+from rdonet_jax.metrics import distortion
+from rdonet_jax.models.portable import integer_prior
+from rdonet_jax.models.portable import network as portable
+from rdonet_jax.nn import integer
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import optimizer
+from rdonet_jax.training import step as training_step
+from rdonet_jax.training.crops import Batch
+from rdonet_jax.training.step import CropLosses
+from tests import hasty_xla, portable_params
+from tests.conftest import quick_key
+
+
+@pytest.fixture(scope="module")
+def crops() -> Batch:
+    """Four crops of a photograph, 64x64."""
+    picture = skimage.data.astronaut()
+    cut = [picture[at : at + 64, 2 * at : 2 * at + 64] for at in (0, 60, 120, 180)]
+    return Batch(np.arange(4, dtype=np.int32), np.stack(cut))
+
+
+@pytest.fixture(scope="module")
+def gradients(crops, tiny_model):
+    """A function of training options: means of a step, and its gradients as one vector."""
+
+    @functools.cache
+    def result(**options):
+        schedule = training_config.TrainingConfig(crop=64, batch_size=4, **options)
+        state = training_step.state_of(schedule, tiny_model.params)
+        function = functools.partial(training_step._mean_gradients, tiny_model.config, schedule)
+        means, found = hasty_xla.jit(function)(state, crops)
+        return means, np.asarray(ravel_pytree(found)[0])
+
+    return result
+
+
+FLOAT32, BFLOAT16 = 2.0**-24, 2.0**-9
+"""What one rounding to the nearest changes at most, relatively."""
+
+ADDED = 4 * 64 * 64 * 3
+"""How many numbers a mean over the crops adds up; each addition rounds."""
+
+
+def relative_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(gradients):
+    means, whole = gradients()
+    accumulated_means, accumulated = gradients(accumulate=4)
+    np.testing.assert_allclose(accumulated_means, means, rtol=ADDED * FLOAT32)
+    assert relative_difference(accumulated, whole) < ADDED * FLOAT32
+
+
+def test_rematerialisation_changes_no_number(gradients):
+    means, kept = gradients()
+    other_means, computed_anew = gradients(remat=True)
+    np.testing.assert_allclose(other_means, means, rtol=ADDED * FLOAT32)
+    assert relative_difference(computed_anew, kept) < ADDED * FLOAT32
+
+
+def test_rematerialisation_keeps_less_than_half_for_the_backward_pass(tiny_model):
+    """Counted on what is handed to the backward pass; compilers for CPUs do not save by it."""
+
+    batch = Batch(np.zeros(4, np.int32), np.zeros((4, 256, 256, 3), np.uint8))
+
+    def kept_bytes(remat: bool) -> int:
+        schedule = training_config.TrainingConfig(batch_size=4, remat=remat)
+
+        def backward(params):
+            return jax.vjp(
+                lambda p: training_step.crop_losses(tiny_model.config, schedule, p, 0, batch).loss,
+                params,
+            )[1]
+
+        residuals = jax.tree_util.tree_leaves(jax.eval_shape(backward, tiny_model.params))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in residuals)
+
+    assert kept_bytes(True) < 0.5 * kept_bytes(False)
+
+
+def test_bfloat16_changes_the_loss_a_little_and_keeps_float32_results(gradients, crops, tiny_model):
+    means, full = gradients()
+    half_means, half = gradients(precision="bfloat16")
+    assert half.dtype == np.float32 and all(mean.dtype == jnp.float32 for mean in half_means)
+    # Each convolution rounds its input, its kernel and its result; processors may round less.
+    schedule = training_config.TrainingConfig(crop=64, batch_size=4, precision="bfloat16")
+    forward = jax.make_jaxpr(
+        lambda params: training_step.crop_losses(tiny_model.config, schedule, params, 0, crops)
+    )(tiny_model.params)
+    rounded = 3 * sum(1 for _ in operations(forward.jaxpr, "conv_general_dilated"))
+    assert 0 < rounded * BFLOAT16 < 0.5
+    np.testing.assert_allclose(half_means, means, rtol=rounded * BFLOAT16)
+    # Nearer to the gradient than its own length, so a small step against it lowers the loss.
+    assert 0 < relative_difference(half, full) < 1
+
+
+def operations(jaxpr, name):
+    """All equations of a kind, also inside of others."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == name:
+            yield equation
+        for value in jax.tree_util.tree_leaves(list(equation.params.values())):
+            if hasattr(value, "jaxpr"):
+                yield from operations(value.jaxpr, name)
+            elif hasattr(value, "eqns"):
+                yield from operations(value, name)
+
+
+def dtypes(jaxpr, name):
+    return {variable.aval.dtype for e in operations(jaxpr, name) for variable in e.invars[:1]}
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_precision_is_that_of_the_convolutions_and_never_of_rounding_or_likelihoods(
+    crops, tiny_model, precision
+):
+    schedule = training_config.TrainingConfig(crop=64, batch_size=4, precision=precision)
+    traced = jax.make_jaxpr(
+        lambda params: training_step.crop_losses(tiny_model.config, schedule, params, 0, crops).loss
+    )(tiny_model.params).jaxpr
+    assert dtypes(traced, "conv_general_dilated") == {jnp.dtype(precision)}
+    for name in ("round", "exp", "log", "dot_general"):
+        assert dtypes(traced, name) <= {jnp.dtype("float32"), jnp.dtype("int32")}
+    assert dtypes(traced, "round") == {jnp.dtype("float32")}
+
+
+def test_auto_precision_is_float32_on_cpus_and_bfloat16_elsewhere(monkeypatch):
+    schedule = training_config.TrainingConfig()
+    assert training_step.compute_dtype(schedule) == jnp.float32
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert training_step.compute_dtype(schedule) == jnp.bfloat16
+
+
+@pytest.fixture
+def counting_step(monkeypatch):
+    """A step whose loss is that of a single parameter, not finite for crops that are white."""
+
+    def crop_losses(model, schedule, params, step, batch):
+        white = jnp.all(batch.crops == 255, axis=(1, 2, 3))
+        loss = jnp.square(params["w"] - 1.0) + jnp.where(white, jnp.nan, 0.0)
+        return CropLosses(loss, loss, jnp.zeros_like(loss))
+
+    monkeypatch.setattr(training_step, "crop_losses", crop_losses)
+    schedule = training_config.TrainingConfig(stage1_steps=2, stage2_steps=4, warmup_steps=0)
+    state = training_step.replicate(training_step.state_of(schedule, {"w": jnp.zeros(())}))
+    return schedule, training_step.make_step(config.tiny(), schedule), state
+
+
+def grey(level: int) -> Batch:
+    devices = jax.local_device_count()
+    crops = np.full((devices, 2, 64, 64, 3), level, np.uint8)
+    return Batch(np.zeros((devices, 2), np.int32), crops)
+
+
+def test_a_step_that_is_not_finite_and_those_after_it_leave_the_state_as_it_was(counting_step):
+    _, step, state = counting_step
+    state, metrics = step(state, grey(7))
+    assert bool(metrics.healthy[0])
+    before = training_step.unreplicate(state)
+    state, metrics = step(state, grey(255))
+    assert not bool(metrics.healthy[0]) and np.isnan(metrics.loss[0])
+    state, metrics = step(state, grey(7))
+    assert not bool(metrics.healthy[0]) and np.isfinite(metrics.loss[0])
+    after = training_step.unreplicate(state)
+    jax.tree_util.tree_map(
+        np.testing.assert_array_equal, before, after._replace(healthy=before.healthy)
+    )
+    assert int(after.step) == 1 and not after.healthy
+
+
+def test_the_metrics_of_a_step_say_its_size(counting_step):
+    schedule, step, state = counting_step
+    rate = optimizer.learning_rate(schedule)
+    for number in range(4):
+        state, metrics = step(state, grey(7))
+        assert float(metrics.learning_rate[0]) == pytest.approx(float(rate(number)), rel=1e-5)
+
+
+def test_a_step_is_compiled_once_for_both_stages(counting_step):
+    _, step, state = counting_step
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
+    )
+    state, _ = step(state, grey(7))
+    assert compiled
+    compiled.clear()
+    for _ in range(3):
+        state, _ = step(state, grey(7))
+    assert not compiled
+
+
+def test_the_average_follows_the_parameters():
+    schedule = training_config.TrainingConfig(ema_decay=0.15, clip_norm=1.0)
+    state = training_step.state_of(schedule, {"a": jnp.float32(1.0), "b": jnp.float32(-2.0)})
+    gradients = {"a": jnp.float32(3.0), "b": jnp.float32(4.0)}
+    first = training_step._updated(schedule, state, gradients)
+    second = training_step._updated(schedule, first, gradients)
+    for name, start in (("a", 1.0), ("b", -2.0)):
+        assert float(first.params[name]) != start
+        expected = 0.1 * start + 0.9 * float(first.params[name])
+        assert float(first.ema[name]) == pytest.approx(expected, rel=8 * FLOAT32)
+        expected = 0.15 * expected + 0.85 * float(second.params[name])
+        assert float(second.ema[name]) == pytest.approx(expected, rel=8 * FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("devices", "parts", "divides"),
+    [(3, 1, False), (4, 1, True), (4, 2, True), (4, 4, False)],
+)
+def test_a_batch_must_divide_over_devices_and_their_parts(monkeypatch, devices, parts, divides):
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    schedule = training_config.TrainingConfig(batch_size=8, accumulate=parts)
+    if divides:
+        training_step.require_divisible(schedule)
+    else:
+        with pytest.raises(config.ConfigError, match=f"{devices} devices"):
+            training_step.require_divisible(schedule)
+
+
+def test_masks_are_random_in_stage_1_and_follow_the_variance_in_stage_2():
+    model = config.tiny()
+    schedule = training_config.TrainingConfig(stage1_steps=10, stage2_steps=10)
+    x = jnp.asarray(skimage.data.astronaut()[None, :256, :256] / 255.0, jnp.float32)
+    x = jnp.concatenate([x, x[:, :, ::-1]])
+    keys = training_step.crop_keys(schedule, jnp.int32(3), jnp.arange(2))
+    stage1, again = (
+        training_step.masks_of_step(model, schedule, jnp.int32(step), x, None, keys)
+        for step in (9, 9)
+    )
+    stage2 = training_step.masks_of_step(model, schedule, jnp.int32(10), x, None, keys)
+    expected = partition.level_masks(partition.variance(x, model.thresholds))
+    for level in range(3):
+        np.testing.assert_array_equal(stage1[level], again[level])
+        np.testing.assert_array_equal(stage2[level], expected[level])
+    assert any(np.any(stage1[level] != expected[level]) for level in range(3))
+    other = training_step.crop_keys(schedule, jnp.int32(4), jnp.arange(2))
+    moved = training_step.masks_of_step(model, schedule, jnp.int32(9), x, None, other)
+    assert any(np.any(stage1[level] != moved[level]) for level in range(3))
+
+
+def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
+    model = config.tiny()
+    schedule = training_config.TrainingConfig(stage1_steps=1, stage2_steps=9, random_share=0.25)
+    x = jnp.full((200, 64, 64, 3), 0.5)  # flat: its variance mask is the coarsest level
+    keys = training_step.crop_keys(schedule, jnp.int32(3), jnp.arange(200))
+    fine, middle, coarse = training_step.masks_of_step(model, schedule, jnp.int32(3), x, None, keys)
+    # A random mask is the coarsest level for a third of the blocks.
+    split = 1 - float(jnp.mean(coarse))
+    assert 0.08 < split < 0.26
+    assert float(jnp.mean(fine)) == pytest.approx(split / 2, abs=0.05)
+    assert float(jnp.mean(middle)) == pytest.approx(split / 2, abs=0.05)
+
+
+def test_a_run_can_go_on_from_a_weights_file(tiny_weights, tiny_model):
+    schedule = training_config.TrainingConfig(start=str(tiny_weights))
+    state = training_step.create_state(config.tiny(thresholds=(1.0, 2.0)), schedule)
+    assert int(state.step) == 0
+    jax.tree_util.tree_map(np.testing.assert_array_equal, dict(state.params), tiny_model.params)
+    with pytest.raises(config.ConfigError, match="another configuration"):
+        training_step.create_state(config.tiny(hyper_latents=5), schedule)
+
+
+def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(photograph):
+    model, schedule = config.mini(), training_config.TrainingConfig(stage1_steps=0, crop=128)
+    crop = photograph[:128, :128].astype(np.float32) / 255
+    x = jnp.asarray(np.stack([crop, crop]))
+    keys = jax.random.split(jax.random.key(0), 2)
+    quality = jnp.asarray([0, model.steps_of_quality])
+    masks = training_step.masks_of_step(model, schedule, jnp.int32(1), x, quality, keys)
+    for number, thresholds in enumerate((model.thresholds[0], model.thresholds[-1])):
+        expected = partition.level_masks(partition.variance(x[number], thresholds))
+        for level in range(3):
+            np.testing.assert_array_equal(masks[level][number], expected[level])
+    assert np.sum(masks[0][0]) < np.sum(masks[0][1])
+
+    bpp, x_hat = jnp.asarray([0.5, 0.5]), x + 0.01
+    losses = training_step.crop_loss(model, schedule, bpp, x, x_hat, quality)
+    costs = 0.5 + np.array(model.lmbdas) * 2.55**2
+    np.testing.assert_allclose(losses, np.log(costs), rtol=1e-4)
+
+
+def test_the_qualities_of_a_step_lie_anywhere_on_the_scale():
+    model = config.mini()
+    drawn = training_step.qualities_of_step(model, jax.random.split(jax.random.key(3), 2000))
+    assert (drawn.min(), drawn.max()) == (0, model.steps_of_quality)
+    assert abs(float(drawn.mean()) / model.steps_of_quality - 0.5) < 0.03
+    assert training_step.qualities_of_step(config.tiny(), None) is None
+
+
+def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
+    schedule = training_config.TrainingConfig(metric="ms-ssim", lmbda=8.0)
+    with pytest.raises(config.ConfigError, match="use the metric 'both'"):
+        training_step.create_state(config.mini(), schedule)
+
+
+def test_learning_priors_alone_moves_nothing_else_and_minimises_the_rate(monkeypatch):
+    def crop_losses(model, schedule, params, step, batch):
+        size = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(params))
+        return CropLosses(*jnp.full((3, len(batch.numbers)), size))
+
+    monkeypatch.setattr(training_step, "crop_losses", crop_losses)
+    model = config.mini()
+    rows = jnp.ones(3)
+    params = {"g_a": rows, "units_0": {"encoder": rows, "prior": {"first": rows, "gain": rows}}}
+    for learn in ("all", "priors"):
+        schedule = training_config.TrainingConfig(learn=learn, learning_rate=0.1, warmup_steps=0)
+        state = training_step.state_of(schedule, params)
+        _, gradients = training_step._mean_gradients(model, schedule, state, grey(0))
+        after = flatten_dict(training_step._updated(schedule, state, gradients).params, sep="/")
+        belongs = flatten_dict(optimizer.of_prior(params), sep="/")
+        for path, before in flatten_dict(params, sep="/").items():
+            assert np.any(np.asarray(after[path] != before)) == (learn == "all" or belongs[path])
+    rate, x = jnp.array([0.25, 2.0]), jnp.zeros((2, 64, 64, 3))
+    loss = training_step.crop_loss(model, schedule, rate, x, x + 0.5, jnp.array([0, 640]))
+    np.testing.assert_allclose(loss, np.log(rate), rtol=1e-6)
+
+
+def test_priors_that_are_learnt_alone_begin_with_new_hyper_latents(
+    mini_weights, mini_model, monkeypatch
+):
+    drawn = portable_params.acting(mini_model.config, seed=5)
+    monkeypatch.setattr(portable, "initialise", lambda model, key: drawn)
+    schedule = training_config.TrainingConfig(learn="priors", start=str(mini_weights))
+    begun = training_step.starting_params(mini_model.config, schedule)
+    before, after = (flatten_dict(params, sep="/") for params in (mini_model.params, begun))
+    assert before.keys() == after.keys()
+    changed = {path for path in before if np.any(np.asarray(before[path] != after[path]))}
+    for path in before:
+        is_new = "hyper_encoder" in path and path.endswith("kernel")
+        is_new |= path.endswith(("z_gain", "z_index", "from_z/kernel"))
+        assert (path in changed) == is_new or "hyper_encoder" in path, path
+    # What the priors know of the quality stays.
+    rows, knots = "units_1/prior/from_z/kernel", mini_model.config.knots
+    np.testing.assert_array_equal(before[rows][-knots:], after[rows][-knots:])
+    with pytest.raises(config.ConfigError, match="only a portable network"):
+        training_step.starting_params(config.tiny(), schedule)
+
+
+def test_hyper_latents_begin_with_something_to_say():
+    """Rounded to 0 they would say nothing, and the bits they cost would keep them at that."""
+    model = config.standard()
+    units = (
+        integer.LARGEST / integer_prior.UNIT_RANGE / 32
+    )  # of a deviation, as the network sees it
+    rng = np.random.default_rng(0)
+    y = units * rng.laplace(scale=0.5**0.5, size=(1, 16, 16, model.latents[1]))
+    z, _ = hasty_xla.jit(portable.HyperEncoder(model, 1).init_with_output)(quick_key(1), y)
+    assert 1.0 < 2**portable.Z_GAIN * float(np.std(z)) < 8.0
+
+
+def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_lambda():
+    model = config.mini()
+    x = skimage.data.astronaut()[None, :192, :192].astype(np.float32).repeat(2, axis=0) / 255
+    x_hat = np.clip(x + np.random.default_rng(0).normal(0, 0.05, x.shape), 0, 1).astype(np.float32)
+    squares = 255**2 * np.mean((x - x_hat) ** 2, axis=(1, 2, 3))
+    dissimilarity = 1 - np.asarray(distortion.ms_ssim(x, x_hat))
+    schedule = training_config.TrainingConfig(metric="both", ms_ssim_share=0.25)
+    quality = np.array([0, model.steps_of_quality])
+    found = training_step.crop_loss(model, schedule, jnp.array([0.5, 2.0]), x, x_hat, quality)
+    mixed = 0.75 * squares + 0.25 * 8.73 / 0.0067 * dissimilarity
+    expected = np.log(np.array([0.5, 2.0]) + np.array(model.lmbdas) * mixed)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_share_of_the_crops_has_images_that_end_before_them():
+    schedule = training_config.TrainingConfig(cut_share=0.25)
+    keys = training_step.crop_keys(schedule, jnp.int32(3), jnp.arange(2000))
+    sizes = np.asarray(training_step.sizes_of_step(schedule, keys, (256, 320)))
+    whole = np.all(sizes == (256, 320), axis=1)
+    assert np.mean(~whole) == pytest.approx(0.25, abs=0.04)
+    for side, drawn in zip((256, 320), sizes[~whole].T, strict=True):
+        assert (drawn.min(), drawn.max()) == (side - 63, side)
+        assert np.mean(drawn) == pytest.approx(side - 31.5, abs=3)
+    again = training_step.sizes_of_step(schedule, keys[5:9], (256, 320))
+    np.testing.assert_array_equal(again, sizes[5:9])
+    assert (
+        training_step.sizes_of_step(training_config.TrainingConfig(cut_share=0), keys, (64, 64))
+        is None
+    )
+
+
+def test_images_that_end_before_their_crops_keep_what_ms_ssim_needs():
+    schedule = training_config.TrainingConfig(cut_share=1.0, metric="both", crop=192)
+    keys = training_step.crop_keys(schedule, jnp.int32(3), jnp.arange(500))
+    sizes = np.asarray(training_step.sizes_of_step(schedule, keys, (192, 192)))
+    assert (sizes.min(), sizes.max()) == (176, 192)
+
+
+def test_what_a_crop_holds_beyond_its_image_changes_no_loss(crops, tiny_model):
+    """Nor does it count: the rate is per pixel of the image."""
+    schedule = training_config.TrainingConfig(crop=64, batch_size=4, cut_share=1.0)
+    keys = jax.vmap(jax.random.split)(
+        training_step.crop_keys(schedule, jnp.int32(0), crops.numbers)
+    )
+    sizes = np.asarray(training_step.sizes_of_step(schedule, keys[:, 0], (64, 64)))
+    other = crops.crops.copy()
+    for crop, (rows, columns) in zip(other, sizes, strict=True):
+        crop[rows:], crop[:, columns:] = 77, 200
+    assert np.any(other != crops.crops)
+    losses = hasty_xla.jit(
+        functools.partial(training_step.crop_losses, tiny_model.config, schedule)
+    )
+    found = [losses(tiny_model.params, 0, crops._replace(crops=c)) for c in (crops.crops, other)]
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        assert np.all(np.isfinite(ours))

@@ -1,0 +1,43 @@
+"""Validation: means over crops, whatever the batches, and pictures that add up to the rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rdonet_jax.core import partition
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import step as training_step
+from rdonet_jax.training import validation
+
+THRESHOLDS = (60.0, 180.0)
+
+
+@pytest.fixture(scope="module")
+def crops(photograph):
+    return np.stack([photograph[:128, at : at + 128] for at in (0, 60, 128)])
+
+
+@pytest.fixture(scope="module")
+def preview(tiny_model, crops):
+    return validation.preview(tiny_model.config, tiny_model.params, crops)
+
+
+def test_the_means_are_those_of_the_crops_one_by_one(tiny_model, crops, preview):
+    schedule = training_config.TrainingConfig(batch_size=2, crop=128)
+    validate = validation.make(tiny_model.config, schedule, crops)
+    result = validate(training_step.replicate(tiny_model.params))
+    bpp = preview.density.mean(axis=(1, 2))
+    squares = np.square(preview.x.astype(float) - preview.x_hat).mean(axis=(1, 2, 3))
+    rounding = crops[0].size * 2**-24  # of as many additions
+    assert result.bpp == pytest.approx(bpp.mean(), rel=rounding)
+    assert result.psnr == pytest.approx(np.mean(10 * np.log10(255**2 / squares)), rel=rounding)
+    assert result.loss == pytest.approx(np.mean(bpp + schedule.lmbda * squares), rel=rounding)
+    shares = [np.mean(preview.levels == level) for level in range(3)]
+    assert result.shares == pytest.approx(shares)
+
+
+def test_the_preview_shows_the_masks_of_the_variance(tiny_model, crops, preview):
+    expected = partition.level_map(partition.variance(crops / 255.0, THRESHOLDS))
+    np.testing.assert_array_equal(preview.levels, expected)
+    assert preview.x_hat.shape == preview.x.shape == crops.shape

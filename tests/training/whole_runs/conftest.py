@@ -1,0 +1,153 @@
+"""Training runs by the script, as its users start them: on one device, on eight, on two hosts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from rdonet_jax.training import checkpoints, run_dir, run_log
+from rdonet_jax.training import step as training_step
+from tests import hasty_xla
+
+ROOT = Path(__file__).parent.parent.parent
+STEPS = 30
+SHORT = ["--preset", "tiny", "--crop", "64", "--batch-size", "8", "--steps", str(STEPS),
+         "--log-every", "1", "--validation-every", "10", "--checkpoint-every", "4",
+         "--preview-every", "1000"]  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest come first: one worker takes them while others do the rest."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: here not in item.path.parents)
+
+
+def started(
+    arguments: Sequence[object],
+    devices: int = 1,
+    program: Sequence[str] = ("train.py",),
+) -> subprocess.Popen:
+    """`train.py` at work, on so many virtual devices; `program` is what Python is to run."""
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {hasty_xla.flags()}",
+    }
+    return subprocess.Popen(
+        [sys.executable, *program, *map(str, arguments)],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen, code: int = 0) -> str:
+    """What a process wrote to its error stream, once it has ended with this exit code."""
+    try:
+        _, errors = process.communicate(timeout=1800)
+    finally:
+        process.kill()
+    assert process.returncode == code, errors
+    return errors
+
+
+def on_two_hosts(arguments: Sequence[object], devices: int) -> list[subprocess.Popen]:
+    """Two processes with so many devices each, as two hosts of one run."""
+    cluster = cluster_of_two()
+    return [started([*arguments, *cluster, number], devices) for number in range(2)]
+
+
+def cluster_of_two() -> list[object]:
+    """The options of two hosts on this machine, but for the number of the host."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    return ["--coordinator", f"localhost:{port}", "--processes", 2, "--process"]
+
+
+def wait_for_step(run: Path, step: int, processes: Sequence[subprocess.Popen]) -> None:
+    """Returns as soon as a run at work has logged a step."""
+    log = run / run_log.LOG_FILE
+    while not log.exists() or step not in logged(run, "loss"):
+        assert all(process.poll() is None for process in processes), "ended too early"
+        time.sleep(0.01)
+
+
+def logged(run: Path, name: str) -> dict:
+    """What the log says of `name`, by step."""
+    return {e["step"]: e[name] for e in run_log.read(run / run_log.LOG_FILE) if name in e}
+
+
+def curve(run: Path) -> dict:
+    """All that a run's log says of its steps and validations, but for how fast it went."""
+    entries = run_log.read(run / run_log.LOG_FILE)
+    return {
+        (entry["step"], "validation" in entry): {
+            name: value for name, value in entry.items() if name != "crops_per_second"
+        }
+        for entry in entries
+        if "event" not in entry
+    }
+
+
+def newest_state(run: Path) -> training_step.TrainState:
+    held = run_dir.Run.load(run)
+    with checkpoints.Checkpoints(run) as kept:
+        return kept.restore(held.model, held.training)[0]
+
+
+def assert_close(
+    ours: training_step.TrainState, theirs: training_step.TrainState, tolerance: float
+) -> None:
+    """The parts of two states are equal to rounding, each measured by its norm."""
+    for part, other in zip(ours, theirs, strict=True):
+        flat, other = (
+            np.concatenate([np.ravel(x) for x in jax.tree_util.tree_leaves(tree)]).astype(float)
+            for tree in (part, other)
+        )
+        assert np.linalg.norm(flat - other) <= tolerance * np.linalg.norm(flat)
+
+
+@pytest.fixture(scope="session")
+def interrupts() -> Iterator[None]:
+    """Lets the script hear Ctrl-C though the tests run in the background of a shell.
+
+    What this process ignores, its children ignore as well; they inherit no other handler.
+    """
+    held = signal.getsignal(signal.SIGINT)
+    if held == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, held)
+
+
+@pytest.fixture(scope="session")
+def start(interrupts, photograph_folder, tiny_weights) -> Callable[..., Any]:
+    """Starts the script on the photographs; runs of equal shape share what they compile."""
+
+    def start(run: Path, *more: object, devices: int = 1, hosts: int = 1) -> Any:
+        pictures = ["--data", photograph_folder, "--start", tiny_weights]
+        arguments = [*SHORT, *pictures, "--run", run, *more]
+        if hosts == 2:
+            return on_two_hosts(arguments, devices)
+        return started(arguments, devices)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished(start, tmp_path_factory) -> Path:
+    """A run of both stages on one device, from its first step to its last."""
+    run = tmp_path_factory.mktemp("runs") / "one"
+    ended(start(run))
+    return run
