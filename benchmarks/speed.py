@@ -29,7 +29,7 @@ import jax
 import numpy as np
 from environments import COMPRESSAI, install, place
 
-from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.codec import codec
 from rdonet_jax.core import config
 from rdonet_jax.entropy import distributions
 from rdonet_jax.imaging import srgb
@@ -76,7 +76,7 @@ def codec_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> di
     """Compress and decompress with the variance mask."""
     params = training_step.starting_params(preset, training_config.TrainingConfig())
     tables = distributions.scale_tables(preset.distribution)
-    model = zoo.Model("fresh", preset, params, bytes(bitstream.WEIGHTS_BYTES), {}, tables)
+    model = zoo.Model("fresh", preset, params, bytes(config.WEIGHTS_BYTES), {}, tables)
     latest = {}
 
     def compress() -> None:

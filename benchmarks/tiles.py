@@ -4,8 +4,8 @@
 
 Each size is coded in a process of its own, some times in a row: seconds per megapixel are those of
 the last time, when everything is compiled; memory is the most that the process ever held (its
-resident set), with Python, JAX and the picture. "Estimate" is what `rdonet_jax.codec.memory` says of the
-coding alone. The pictures are FILE, or a photograph of scikit-image, repeated and cropped, at
+resident set), with Python, JAX and the picture. "Estimate" is what `rdonet_jax.codec.memory` says
+of the coding alone. The images are FILE, or a photograph of scikit-image, repeated and cropped, at
 quality 50 with the variance mask, or with everything coded at the finest level (`--finest`), which
 takes the most.
 

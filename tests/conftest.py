@@ -26,6 +26,8 @@ from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.models.rdonet import network as rdonet
 from tests import portable_params
 
+ROOT = Path(__file__).parent.parent
+
 LMBDA = 0.0067
 
 # How long a test takes says nothing of what it tests, on machines that others share.

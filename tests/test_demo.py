@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from rdonet_jax.codec import codec
 from rdonet_jax.imaging import srgb
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.once
 
-SCRIPT = Path(codec.__file__).parent.parent / "examples" / "demo.py"
+SCRIPT = ROOT / "examples" / "demo.py"
 
 
 @pytest.fixture(scope="module")

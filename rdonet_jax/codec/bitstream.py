@@ -12,6 +12,7 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
+from rdonet_jax.core.config import WEIGHTS_BYTES
 from rdonet_jax.imaging import pixel_format
 
 MAGIC = b"\x92RDO"
@@ -31,7 +32,6 @@ MAX_QUALITY = 2**16 - 1
 """The largest number on a model's scale of qualities."""
 MAX_PLATFORM = 64
 """Characters that name a platform."""
-WEIGHTS_BYTES = 4
 
 GRAY, DEEP = 1, 2
 EXTRAS = {"alpha": 4, "icc": 8, "exif": 16, "xmp": 32, "cicp": 64, "resolution": 128}

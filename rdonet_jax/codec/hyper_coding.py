@@ -2,8 +2,8 @@
 
 The prior of a position depends on z_hat to its left and above, so a decoder goes along diagonals
 t = column + 2 · row, whose positions need earlier diagonals only. The arithmetic is NumPy's,
-element by element (`rdonet_jax.models.rdonet.causal_prior` says why that gives encoder and decoder the same
-bits), and the scale's table entry is found without evaluating the softplus.
+element by element (`rdonet_jax.models.rdonet.causal_prior` says why that gives encoder and decoder
+the same bits), and the scale's table entry is found without evaluating the softplus.
 """
 
 from __future__ import annotations

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import jax
 
 from rdonet_jax.codec.portable import tiles
+from rdonet_jax.core import system_memory
 from rdonet_jax.core.config import AnyConfig, ModelConfig, PortableConfig, ReferenceConfig
 from rdonet_jax.core.partition import BLOCK, STRIDES
-
-MEMORY_STATE = Path("/proc/meminfo")
-"""Where Linux says how much memory there is."""
-
-CONTROL_GROUP = Path("/sys/fs/cgroup")
-"""Where it says how much of that a container may take."""
 
 _SCALAR_BYTES = 4
 _TAPS = 9
@@ -119,37 +113,6 @@ def _of_levels(channels: tuple[int, ...]) -> int:
     return sum(n * (BLOCK // s) ** 2 for n, s in zip(channels, STRIDES, strict=True))
 
 
-def available_bytes() -> int | None:
-    """The memory that can be had without swapping; None where the system does not tell."""
-    known = [found for found in (_of_machine(), _of_container()) if found is not None]
-    return min(known, default=None)
-
-
-def _of_container() -> int | None:
-    """What a control group (version 2) leaves; None without a limit."""
-    try:
-        limit, taken = (
-            int((CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current")
-        )
-        lines = (CONTROL_GROUP / "memory.stat").read_text().splitlines()
-    except (OSError, ValueError):  # ValueError: "max", no limit
-        return None
-    # Files that were read are kept in memory as long as nobody else wants it.
-    kept = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
-    return max(0, limit - taken + kept)
-
-
-def _of_machine() -> int | None:
-    try:
-        lines = MEMORY_STATE.read_text().splitlines()
-    except OSError:
-        return None
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    if "MemAvailable" not in fields:
-        return None
-    return 1024 * int(fields["MemAvailable"].split()[0])
-
-
 def shortage(config: AnyConfig, grid: tuple[int, int], searching: bool = False) -> str | None:
     """What is lacking for a picture of this grid, as a clause; None if nothing is known to be.
 
@@ -157,7 +120,7 @@ def shortage(config: AnyConfig, grid: tuple[int, int], searching: bool = False) 
 
     Accelerators have memory of their own, about which nothing is said.
     """
-    available = available_bytes()
+    available = system_memory.available_bytes()
     needed = (searching_bytes if searching else working_set_bytes)(config, grid)
     if available is None or needed <= available or jax.default_backend() != "cpu":
         return None

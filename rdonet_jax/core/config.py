@@ -27,6 +27,8 @@ MOST_KNOTS = 512
 
 SMALLEST_NUMBER, LARGEST_NUMBER = 1e-9, 1e9
 """Of lambdas and variances: their logarithms and products have room in single precision."""
+WEIGHTS_BYTES = 4
+"""Of the SHA-256 of a weights file: those that a compressed file names it by."""
 
 Triple = tuple[int, int, int]
 

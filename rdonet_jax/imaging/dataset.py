@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from rdonet_jax.codec import memory
+from rdonet_jax.core import system_memory
 from rdonet_jax.imaging import srgb
 
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm")
@@ -298,5 +298,5 @@ def _decode(path: Path, size: tuple[int, int]) -> Image.Image:
 
 def default_cache_bytes() -> int:
     """Half of the memory that is available, the other half being for the training itself."""
-    available = memory.available_bytes()
+    available = system_memory.available_bytes()
     return UNKNOWN_MEMORY_BYTES if available is None else available // 2

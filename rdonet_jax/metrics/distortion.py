@@ -22,9 +22,8 @@ import numpy as np
 
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import PortableConfig
-from rdonet_jax.training.config import CHOICES
 
-METRICS = CHOICES["metric"]
+METRICS = ("mse", "ms-ssim", "both")
 
 SIMILARITY_WEIGHT = 8.73 / 0.0067
 """Squared grey levels that 1 - MS-SSIM stands for: CompressAI's lambdas of about equal rates."""
@@ -44,6 +43,21 @@ class Weights(NamedTuple):
 
     squares: Any
     dissimilarity: Any
+
+
+class Loss(NamedTuple):
+    """What a model is trained for; `ms_ssim_share` is for the metric "both" alone.
+
+    A variable-rate model takes lambda from the quality instead, see `lmbda_of`.
+    """
+
+    lmbda: Any = 0.0067
+    metric: str = "mse"
+    ms_ssim_share: float = 0.0
+
+    def weights(self) -> Weights:
+        """What the two distortions weigh, see `weights`."""
+        return weights(*self)
 
 
 def total_bits(bit_maps: Any) -> jax.Array:

@@ -1,9 +1,9 @@
 """Weights by name or by path, checked by their hash.
 
 A weights file is a safetensors file: the parameters in half precision under their path in the
-tree, or their large kernels packed (`rdonet_jax.models.packing`), and as metadata the model's name, its
-configuration and the record of its training. Its name ends in the first eight bytes of its SHA-256,
-of which the first four identify it in every compressed file.
+tree, or their large kernels packed (`rdonet_jax.models.packing`), and as metadata the model's name,
+its configuration and the record of its training. Its name ends in the first eight bytes of its
+SHA-256, of which the first four identify it in every compressed file.
 
 The files of portable models and of reference coders also hold the cumulative tables of their range
 coder, as integers: what decodes elsewhere must not depend on a library's exponential function.
@@ -29,9 +29,8 @@ import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as serialise
 
-from rdonet_jax.codec import bitstream
 from rdonet_jax.core import files
-from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.core.config import WEIGHTS_BYTES, AnyConfig
 from rdonet_jax.core.json_values import shortened, shown
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
@@ -181,7 +180,7 @@ def _read(path: Path, is_own: bool) -> Model:
     # Placed on the device here, once: every compiled step would do it anew otherwise. As they are:
     # `jnp.asarray` would compile something for each of the shapes.
     params = jax.device_put({key: value.astype(np.float32) for key, value in flat.items()})
-    short = digest[: bitstream.WEIGHTS_BYTES]
+    short = digest[:WEIGHTS_BYTES]
     return Model(name, config, unflatten_dict(params, sep="/"), short, record, tables)
 
 

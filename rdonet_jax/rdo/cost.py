@@ -1,8 +1,8 @@
 """What partitions of a picture cost with a model: R + lambda * D, the cost function of `search`.
 
 In the model's own units: lambda is that of the quality asked for, and D what the model was trained
-for, see `rdonet_jax.metrics.distortion`. R is what the integer tables and the adaptive coding of the
-partition charge, D that of the 8-bit picture. MS-SSIM is evaluated locally, on the padded picture,
+for, see `rdonet_jax.metrics.distortion`. R is what the integer tables and the adaptive coding of
+the partition charge, D that of the 8-bit image. MS-SSIM is evaluated locally, on the padded image,
 with as many of its scales as fit in that.
 """
 
@@ -22,11 +22,10 @@ from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.metrics import distortion
-from rdonet_jax.metrics.distortion import Weights
+from rdonet_jax.metrics.distortion import Loss, Weights
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo.search import Costs
-from rdonet_jax.training.config import TrainingConfig
 
 AREA = partition.STRIDES[0]
 """Pixels on the side of the areas by which costs are told apart."""
@@ -46,26 +45,23 @@ class Maps(NamedTuple):
 def weights_of(model: Model, quality: float | None = None) -> Weights:
     """What the model was trained for, at a quality.
 
-    A model without a record counts as trained with the defaults of `TrainingConfig`.
+    A model without a record counts as trained with the defaults of `Loss`.
 
     Raises `EncodeError` as `codec.stream_quality` does, and for a loss that this version does not
     have.
     """
     known = zoo.whole_training(model.record).get("training", {})
-    default = TrainingConfig()
+    loss = Loss(**{field: known[field] for field in Loss._fields if field in known})
     number = codec.stream_quality(model.config, quality)
-    if number is None:
-        lmbda = known.get("lmbda", default.lmbda)
-    else:
-        lmbda = float(distortion.lmbda_of(model.config, number))
-    metric = known.get("metric", default.metric)
-    if metric not in distortion.METRICS:
+    if number is not None:
+        loss = loss._replace(lmbda=float(distortion.lmbda_of(model.config, number)))
+    if loss.metric not in distortion.METRICS:
         raise codec.EncodeError(
-            f"{model.name}: was trained for the metric {metric!r}, which this version does not "
-            f"have (it has {', '.join(distortion.METRICS)}), so it cannot search for what "
+            f"{model.name}: was trained for the metric {loss.metric!r}, which this version does "
+            f"not have (it has {', '.join(distortion.METRICS)}), so it cannot search for what "
             "costs least; files can be written without a search"
         )
-    return distortion.weights(lmbda, metric, known.get("ms_ssim_share", 0.0))
+    return loss.weights()
 
 
 class Prices:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 
 from rdonet_jax.core.config import ConfigError
+from rdonet_jax.metrics import distortion
 
 MS_SSIM_CROP = 192
 """The first multiple of 64 pixels that all five scales of MS-SSIM fit in."""
@@ -15,7 +16,7 @@ STAGE_SHARE = 2000 / 2600
 """Of all steps, those with random masks: 2000 of 2600 epochs in the original."""
 
 CHOICES = {
-    "metric": ("mse", "ms-ssim", "both"),
+    "metric": distortion.METRICS,
     "schedule": ("cosine", "linear", "exponential", "constant"),
     "switch": ("carry", "restart"),
     "precision": ("auto", "float32", "bfloat16"),
@@ -58,8 +59,8 @@ class TrainingConfig:
         accelerators, float32 on CPUs). Likelihoods, quantisation, gradients' sums and the
         optimiser are in float32 always.
       remat: compute activations anew in the backward pass, which saves memory for time.
-      start: "linear" (a linear transform coder, see `rdonet_jax.models.rdonet.init`), "random", or the
-        name or path of a weights file to go on from.
+      start: "linear" (a linear transform coder, see `rdonet_jax.models.rdonet.init`), "random", or
+        the name or path of a weights file to go on from.
       seed: fixes initialisation, crops, masks and noise.
     """
 

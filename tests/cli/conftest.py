@@ -14,7 +14,6 @@ from rdonet_jax.core import partition
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 
-ROOT = Path(cli_main.__file__).parent.parent
 LEVELS_OF_A_SPLIT_BLOCK = np.kron([[2, 1], [0, 2]], np.ones((4, 4))).astype(np.uint8)
 
 

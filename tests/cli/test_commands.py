@@ -18,7 +18,8 @@ from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder
-from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT
+from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK
+from tests.conftest import ROOT
 
 # Compressing and decompressing
 

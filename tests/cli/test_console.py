@@ -13,8 +13,8 @@ import pytest
 
 from rdonet_jax.cli import console
 from rdonet_jax.cli.console import CommandError
+from tests.conftest import ROOT
 
-ROOT = Path(console.__file__).parent.parent
 STEPS = ("analysis", "level 64", "synthesis")
 
 
@@ -217,7 +217,7 @@ def test_a_second_process_finds_what_the_first_has_compiled(no_cache):
     )
     counts = []
     for _ in range(2):
-        subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
         counts.append(len(list(no_cache.rglob("*-cache"))))
     assert counts[0] > 0
     assert counts[1] == counts[0]

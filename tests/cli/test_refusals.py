@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax.codec import bitstream, codec, memory
+from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.imaging import reader, srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder
-from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT, contents
+from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, contents
+from tests.conftest import ROOT
 
 
 def unreachable(*_, **__):
@@ -144,7 +145,7 @@ def test_a_file_may_claim_more_than_the_default_limit_where_the_user_says_so(
     header, sections = bitstream.parse(compressed)
     claim = dataclasses.replace(header, height=2**14, width=2**16 - 1)
     Path("huge.rdo").write_bytes(bitstream.pack(claim, sections))
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2**30)
+    monkeypatch.setattr(system_memory, "available_bytes", lambda: 2**30)
     assert "more than the limit of 134217728" in refusal("huge.rdo", "decompress", "huge.rdo")
     cause = refusal("huge.rdo", "decompress", "huge.rdo", "--max-pixels", 2**30)
     assert "GiB of memory, of which 1.0 GiB are available" in cause

@@ -27,8 +27,7 @@ from rdonet_jax.models.baselines import init as baselines_init
 from rdonet_jax.models.baselines import network as baselines
 from rdonet_jax.rdo import encoder
 from tests.codec.test_codec import assert_same_symbols, relabelled
-from tests.codec.test_golden import ROOT
-from tests.conftest import quick_key
+from tests.conftest import ROOT, quick_key
 
 KINDS = ("context", "hyperprior", "factorised")
 LMBDA = 0.0067

@@ -277,7 +277,7 @@ def no_work(monkeypatch):
     for step in ("analyse", "propose", "predict", "quantise", "advance", "synthesise"):
         monkeypatch.setattr(rdonet_codec, step, unreachable)
     enough = memory.working_set_bytes(config.tiny(), (16, 16))
-    monkeypatch.setattr(memory, "available_bytes", lambda: enough)
+    monkeypatch.setattr(system_memory, "available_bytes", lambda: enough)
 
 
 def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(tiny_model, no_work):

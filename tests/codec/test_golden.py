@@ -6,16 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rdonet_jax.codec import codec
 from rdonet_jax.models import zoo
+from tests.conftest import ROOT
 from tests.golden import make as golden
-
-ROOT = Path(codec.__file__).parent.parent
 
 
 @pytest.fixture(scope="module")

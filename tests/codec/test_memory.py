@@ -12,7 +12,7 @@ from rdonet_jax.codec import memory
 from rdonet_jax.codec import rdonet as rdonet_codec
 from rdonet_jax.codec.portable import steps as portable_steps
 from rdonet_jax.codec.portable import tiles
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import config, partition, system_memory
 from rdonet_jax.models import registry
 
 # So large a picture that rearranged weights, which are not counted, do not matter.
@@ -87,39 +87,39 @@ def test_the_papers_network_takes_some_400_bytes_per_pixel():
 
 def test_the_memory_is_read_where_linux_tells_it(monkeypatch, tmp_path):
     state = tmp_path / "meminfo"
-    monkeypatch.setattr(memory, "MEMORY_STATE", state)
-    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path / "none")
-    assert memory.available_bytes() is None
+    monkeypatch.setattr(system_memory, "MEMORY_STATE", state)
+    monkeypatch.setattr(system_memory, "CONTROL_GROUP", tmp_path / "none")
+    assert system_memory.available_bytes() is None
     state.write_text("MemTotal:       16000 kB\n")
-    assert memory.available_bytes() is None
+    assert system_memory.available_bytes() is None
     state.write_text("MemTotal:       16000 kB\nMemAvailable:    1234 kB\nHugePages_Total:  0\n")
-    assert memory.available_bytes() == 1234 * 1024
+    assert system_memory.available_bytes() == 1234 * 1024
 
 
 def test_a_container_has_what_its_limit_leaves(monkeypatch, tmp_path):
     state, group = tmp_path / "meminfo", tmp_path / "cgroup"
-    monkeypatch.setattr(memory, "MEMORY_STATE", state)
-    monkeypatch.setattr(memory, "CONTROL_GROUP", group)
+    monkeypatch.setattr(system_memory, "MEMORY_STATE", state)
+    monkeypatch.setattr(system_memory, "CONTROL_GROUP", group)
     state.write_text("MemAvailable:    9000 kB\n")
     group.mkdir()
     for name, text in (("max", "5000000"), ("current", "3000000")):
         (group / f"memory.{name}").write_text(text + "\n")
     (group / "memory.stat").write_text("anon 7\ninactive_file 400000\n")
-    assert memory.available_bytes() == 2_400_000
+    assert system_memory.available_bytes() == 2_400_000
     (group / "memory.max").write_text("max\n")
-    assert memory.available_bytes() == 9000 * 1024
+    assert system_memory.available_bytes() == 9000 * 1024
 
 
 def test_only_a_known_lack_on_the_cpu_is_a_shortage(monkeypatch):
     preset, grid = config.tiny(), (10, 10)
     needed = memory.working_set_bytes(preset, grid)
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    monkeypatch.setattr(memory, "available_bytes", lambda: needed)
+    monkeypatch.setattr(system_memory, "available_bytes", lambda: needed)
     assert memory.shortage(preset, grid) is None
-    monkeypatch.setattr(memory, "available_bytes", lambda: needed - 1)
+    monkeypatch.setattr(system_memory, "available_bytes", lambda: needed - 1)
     assert "GiB" in memory.shortage(preset, grid)
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert memory.shortage(preset, grid) is None
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    monkeypatch.setattr(system_memory, "available_bytes", lambda: None)
     assert memory.shortage(preset, grid) is None

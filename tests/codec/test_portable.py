@@ -326,7 +326,7 @@ def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(mini_mode
     for step in portable_steps.jitted_steps():
         monkeypatch.setattr(portable_steps, step.__name__, unreachable)
     enough = memory.working_set_bytes(mini_model.config, (16, 16))
-    monkeypatch.setattr(memory, "available_bytes", lambda: enough)
+    monkeypatch.setattr(system_memory, "available_bytes", lambda: enough)
     header = bitstream.Header(1, 16384, 65535, 320, mini_model.digest, "", 0)
     hostile = bitstream.pack(header, bitstream.Sections(b"", b"", b"", b""))
     with pytest.raises(FormatError, match=f"more than the limit of {bitstream.MAX_PIXELS}"):

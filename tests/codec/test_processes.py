@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,8 +12,7 @@ import pytest
 
 from rdonet_jax.codec import codec
 from rdonet_jax.imaging import srgb
-
-ROOT = Path(codec.__file__).parent.parent
+from tests.conftest import ROOT
 
 ON_ONE_CPU = """
 import os, sys

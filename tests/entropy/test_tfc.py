@@ -16,9 +16,9 @@ from rdonet_jax.entropy import distributions, range_coder, tfc
 from rdonet_jax.evaluation import real_files
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder
+from tests.conftest import ROOT
 from tests.golden import make as golden
 
-ROOT = Path(cli_main.__file__).parent.parent
 LAPLACE = distributions.scale_tables("laplace")
 
 

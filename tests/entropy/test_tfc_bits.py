@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rdonet_jax.entropy import bit_cost, distributions
+from tests.conftest import ROOT
 
-REFERENCE = json.loads((Path(__file__).parent / "reference" / "tfc_bits.json").read_text())["bits"]
+REFERENCE = json.loads((ROOT / "tests" / "reference" / "tfc_bits.json").read_text())["bits"]
 MODELS = [(distribution, model) for distribution in REFERENCE for model in REFERENCE[distribution]]
 
 

@@ -6,7 +6,6 @@ import itertools
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation.measures import Picture
 from rdonet_jax.rdo.encoder import Plan
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_two_devices_share_a_batch_of_an_odd_number(
     done = subprocess.run(
         [sys.executable, "-c", ON_TWO_DEVICES, str(tiny_weights), str(tmp_path / "pixels.npy")],
         env=os.environ | {
-            "PYTHONPATH": str(Path(codec.__file__).parent.parent),
+            "PYTHONPATH": str(ROOT),
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         },

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from rdonet_jax.codec import memory
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.imaging.dataset import PictureError, PictureWarning
 
@@ -275,7 +274,7 @@ def test_what_is_kept_stays_and_the_rest_is_decoded_every_time(folder, monkeypat
 def test_the_budget_is_half_of_the_available_memory_where_that_is_known(
     folder, monkeypatch, available, budget
 ):
-    monkeypatch.setattr(memory, "available_bytes", lambda: available)
+    monkeypatch.setattr(system_memory, "available_bytes", lambda: available)
     assert dataset.usable(dataset.find([folder]), 64).cache_bytes == budget
 
 

@@ -13,7 +13,6 @@ import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +26,7 @@ from rdonet_jax.training import config as training_config
 from rdonet_jax.training import monitor, run_log
 from rdonet_jax.training.monitor import Monitor, StepValues
 from rdonet_jax.training.validation import Preview, Validation
+from tests.conftest import ROOT
 
 SCHEDULE = training_config.TrainingConfig(stage1_steps=7, stage2_steps=6, batch_size=4)
 VALIDATION = Validation(loss=1.25, bpp=0.5, psnr=30.5, shares=(0.25, 0.25, 0.5))
@@ -370,7 +370,7 @@ def test_what_was_recorded_outlives_a_kill(tmp_path):
     code = """if True:
         import os, signal, sys
         from pathlib import Path
-        from tests.training.test_monitor import Monitor, SCHEDULE, take_steps
+        from tests.training.test_monitor import SCHEDULE, Monitor, take_steps
         with Monitor(Path(sys.argv[1]), SCHEDULE, 0, 2) as watched:
             take_steps(watched, 0, 6)
             watched.event(6, "about to be killed")
@@ -378,7 +378,7 @@ def test_what_was_recorded_outlives_a_kill(tmp_path):
     """
     killed = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
         timeout=1800,
     )

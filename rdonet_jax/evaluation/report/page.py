@@ -97,7 +97,9 @@ def blocks(levels: np.ndarray, density: np.ndarray) -> list[list[float]]:
 
 
 def _file(name: str) -> str:
-    return (resources.files("rdonet_jax") / "web" / name).read_text(encoding="utf-8")
+    return (resources.files("rdonet_jax.evaluation.report") / "web" / name).read_text(
+        encoding="utf-8"
+    )
 
 
 def _inert(data: Mapping[str, Any]) -> str:

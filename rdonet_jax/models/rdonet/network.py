@@ -2,8 +2,8 @@
 
 The walk goes from the coarsest level to the finest. Training, rate estimation, encoding and
 decoding take the same steps and differ only in where a level's symbols come from: noise, rounding
-or a bitstream. `RDONet.code` is the walk with noise or rounding; `rdonet_jax.codec.codec` is the walk
-with a range coder in hand.
+or a bitstream. `RDONet.code` is the walk with noise or rounding; `rdonet_jax.codec.codec` is the
+walk with a range coder in hand.
 
 Shapes: a picture x is [B, H, W, 3] in [0, 1], H and W multiples of 64. At level l the latent grid
 is h = H / (16 · 2^l) by w = W / (16 · 2^l), the hyper-latent grid ceil(h / 4) by ceil(w / 4).

@@ -19,8 +19,8 @@ import pytest
 from rdonet_jax.training import checkpoints, run_dir, run_log
 from rdonet_jax.training import step as training_step
 from tests import hasty_xla
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 STEPS = 30
 SHORT = ["--preset", "tiny", "--crop", "64", "--batch-size", "8", "--steps", str(STEPS),
          "--log-every", "1", "--validation-every", "10", "--checkpoint-every", "4",
