@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.core import system_memory
 from rdonet_jax.imaging import reader, srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rdonet_jax.codec import bitstream, codec, memory, partition_coding
 from rdonet_jax.codec import rdonet as rdonet_codec
 from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import config, partition, system_memory
 from rdonet_jax.entropy import range_coder
 from tests.conftest import quick_key
 

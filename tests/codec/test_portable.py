@@ -16,7 +16,7 @@ from rdonet_jax.codec import bitstream, codec, memory, partition_coding
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.codec.portable import steps as portable_steps
 from rdonet_jax.codec.portable import tiles
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import config, partition, system_memory
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry
 from tests import portable_params

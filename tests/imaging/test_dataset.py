@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
+from rdonet_jax.core import system_memory
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.imaging.dataset import PictureError, PictureWarning
 

@@ -97,9 +97,8 @@ def blocks(levels: np.ndarray, density: np.ndarray) -> list[list[float]]:
 
 
 def _file(name: str) -> str:
-    return (resources.files("rdonet_jax.evaluation.report") / "web" / name).read_text(
-        encoding="utf-8"
-    )
+    folder = resources.files("rdonet_jax.evaluation.report") / "web"
+    return (folder / name).read_text(encoding="utf-8")
 
 
 def _inert(data: Mapping[str, Any]) -> str:
