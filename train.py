@@ -19,23 +19,11 @@ try:
     from rdonet_jax.cli import console
     from rdonet_jax.core import config, interrupts
     from rdonet_jax.imaging import dataset
-    from rdonet_jax.models import zoo
-    from rdonet_jax.training import (
-        checkpoints,
-        divergence,
-        multihost,
-        run_dir,
-        run_log,
-    )
-    from rdonet_jax.training import (
-        config as training_config,
-    )
-    from rdonet_jax.training import (
-        loop as training_loop,
-    )
-    from rdonet_jax.training import (
-        run as training_run,
-    )
+    from rdonet_jax.models import registry, zoo
+    from rdonet_jax.training import checkpoints, divergence, multihost, run_dir, run_log
+    from rdonet_jax.training import config as training_config
+    from rdonet_jax.training import loop as training_loop
+    from rdonet_jax.training import run as training_run
 except ModuleNotFoundError as error:
     sys.exit(f"train.py: {error.name} is not installed; pip install '.[train]' brings it")
 
@@ -145,7 +133,7 @@ def train(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     model = config.preset(options.preset)
     if options.thresholds:
-        model = config.with_thresholds(model, options.thresholds)
+        model = registry.with_thresholds(model, options.thresholds)
     run = run_dir.Run(model, chosen_training(options), options.preset)
     intervals = training_loop.Intervals(
         options.log_every, options.validation_every, options.checkpoint_every,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from rdonet_jax.core import config
 from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.models import registry
 from rdonet_jax.training.config import TrainingConfig
 
 THRESHOLDS_AT_ONE = (0.0335, 0.536)
@@ -81,7 +82,7 @@ def parts(budget: Budget, lmbda: float) -> list[Part]:
     warm-up and decay of the step size of its own. Basic and Var share the first part, which has
     random masks; then Basic has random masks again and Var has variance masks.
     """
-    rdonet = config.with_thresholds(
+    rdonet = registry.with_thresholds(
         config.preset(budget.rdonet), [share / lmbda for share in THRESHOLDS_AT_ONE]
     )
     reference = config.preset(budget.reference)

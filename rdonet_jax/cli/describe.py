@@ -8,7 +8,7 @@ from typing import Any
 from rdonet_jax.codec import bitstream, codec, partition_coding, side_data
 from rdonet_jax.codec.bitstream import Header, Sections
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import AnyConfig, PortableConfig
+from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import icc as imaging_icc
 from rdonet_jax.metrics import distortion as metrics_distortion
@@ -137,7 +137,7 @@ def _steps_words(record: Mapping[str, Any]) -> str:
 def _objective_words(config: AnyConfig, training: Mapping[str, Any]) -> str:
     """The loss that a model was trained for."""
     distortion = _distortion_words(training)
-    if isinstance(config, PortableConfig):
+    if registry.family_of(config).variable_rate:
         low, high = config.lmbdas
         return f"bpp + lambda * {distortion} with every lambda from {low:g} to {high:g}"
     return f"bpp + {training['lmbda']:g} * {distortion}"

@@ -20,7 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.codec import level_coder
+from rdonet_jax.codec import level_coder, working_set
+from rdonet_jax.codec.family_codec import FamilyCodec
+from rdonet_jax.codec.rdonet import this_platform
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import ReferenceConfig
 from rdonet_jax.entropy import distributions
@@ -219,3 +221,29 @@ def _by_channel(
     run = symbols(np.tile(of_channel, count), wanted)
     grid[0, mask] = run.reshape(count, -1)
     return grid
+
+
+class BaselineCodec(FamilyCodec):
+    """The codec of the baselines. Its files are bound to a platform."""
+
+    def level_coder(
+        self,
+        config: ReferenceConfig,
+        params: Any,
+        masks: tuple[np.ndarray, ...],
+        size: tuple[int, int],
+        quality: int | None,
+    ) -> Walk:
+        return Walk(config, params, masks[0])
+
+    def working_set_bytes(self, config: ReferenceConfig, grid: tuple[int, int]) -> int:
+        return working_set.in_one_piece(working_set.baseline_scalars(config), grid)
+
+    def platform(self) -> str:
+        return this_platform()
+
+    def jitted_steps(self) -> tuple[Any, ...]:
+        return jitted_steps()
+
+
+CODEC = BaselineCodec()

@@ -14,25 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.codec import (
-    baselines as baselines_codec,
-)
-from rdonet_jax.codec import (
-    bitstream,
-    memory,
-    partition_coding,
-    side_data,
-)
-from rdonet_jax.codec import (
-    rdonet as rdonet_codec,
-)
+from rdonet_jax.codec import bitstream, family_codec, memory, partition_coding, side_data
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.codec.level_coder import SymbolError, Walk
-from rdonet_jax.codec.portable import coder as portable_coder
-from rdonet_jax.codec.portable import steps as portable_steps
 from rdonet_jax.codec.portable import tiles
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import AnyConfig, PortableConfig, ReferenceConfig
+from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import pixel_format
@@ -94,17 +81,17 @@ class Decoded(NamedTuple):
 
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions of the codec, for counting their compilations."""
-    walks = (rdonet_codec, portable_steps, baselines_codec)
-    return *(step for walk in walks for step in walk.jitted_steps()), _variance_partition
+    steps = (step for found in family_codec.all_codecs() for step in found.jitted_steps())
+    return *steps, _variance_partition
 
 
 def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
     """The number that stands for a quality in a file; None for a model that has one quality.
 
-    A portable model has the qualities 0 to 100, and None means `DEFAULT_QUALITY`; any other model
-    takes None alone. Raises `EncodeError` otherwise.
+    A variable-rate model has the qualities 0 to 100, and None means `DEFAULT_QUALITY`. A fixed-rate
+    model takes None alone. Raises `EncodeError` otherwise.
     """
-    if not isinstance(config, PortableConfig):
+    if not registry.family_of(config).variable_rate:
         if quality is not None:
             raise EncodeError("the model was trained for one quality: it takes none from outside")
         return None
@@ -247,7 +234,7 @@ def encode(
         width=width,
         quality=number,
         weights=model.digest,
-        platform=_platform(model.config),
+        platform=family_codec.of(model.config).platform(),
         symbols_crc=walk.checksum,
         gray=picture.gray,
         deep=picture.deep,
@@ -324,16 +311,13 @@ def _receive(walk: Walk, model: Model, header: Header, sections: Sections, repor
 def _walk(model: Model, p: Partition, size: tuple[int, int], quality: int | None) -> Walk:
     """The model's walk for a picture of `size` = (height, width), before the first level."""
     masks = coded_masks(p, *size)
-    if isinstance(model.config, ReferenceConfig):
-        return baselines_codec.Walk(model.config, model.params, masks[0])
-    if quality is None:
-        return rdonet_codec.Walk(model.config, model.params, masks, partition.grid_of(*size))
-    return portable_coder.Walk(model.config, model.params, masks, quality, size)
+    codec = family_codec.of(model.config)
+    return codec.level_coder(model.config, model.params, masks, size, quality)
 
 
 def _has_levels_of(config: AnyConfig, p: Partition, height: int, width: int) -> bool:
     """Whether the model has all levels of a trimmed partition."""
-    if registry.has_levels(config):
+    if registry.family_of(config).has_levels:
         return True
     only = partition.trim(partition.uniform(0, partition.grid_of(height, width)), height, width)
     return all(map(np.array_equal, p, only))
@@ -343,14 +327,9 @@ def _by_level(walk: Walk) -> tuple[tuple[np.ndarray, ...], ...]:
     return tuple(walk.symbols[level] for level in sorted(walk.symbols))
 
 
-def _platform(config: AnyConfig) -> str:
-    """What files of a model are bound to when they are written here."""
-    return "" if isinstance(config, PortableConfig) else rdonet_codec.this_platform()
-
-
 def _elsewhere(config: AnyConfig, header: Header) -> str | None:
     """Why the file cannot be decoded here, if it is that it was written elsewhere."""
-    here = _platform(config)
+    here = family_codec.of(config).platform()
     if header.platform == here:
         return None
     return (
@@ -366,14 +345,15 @@ def _check_model(model: Model, header: Header) -> None:
             f"the file was written with the weights {header.weights.hex()}, "
             f"not with those of {model.name} ({model.digest.hex()})"
         )
-    if not isinstance(model.config, PortableConfig):
+    bound = bool(family_codec.of(model.config).platform())
+    if bound and not header.platform:
+        raise FormatError(f"the file names no platform, which those of {model.name} must")
+    if header.platform and not bound:
+        raise FormatError(f"the file names a platform, to which none of {model.name} is bound")
+    if not registry.family_of(model.config).variable_rate:
         if header.quality is not None:
             raise FormatError(f"the file names a quality, of which {model.name} has one alone")
-        if not header.platform:
-            raise FormatError(f"the file names no platform, which those of {model.name} must")
         return
-    if header.platform:
-        raise FormatError(f"the file names a platform, to which none of {model.name} is bound")
     largest = model.config.steps_of_quality
     if header.quality is None or header.quality > largest:
         named = "no quality" if header.quality is None else f"the quality {header.quality}"

@@ -1,116 +1,25 @@
-"""How much memory a picture takes to code, and whether it is there: asked before the work."""
+"""Whether there is memory for an image: asked before the work."""
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
-
 import jax
 
-from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec import family_codec
 from rdonet_jax.core import system_memory
-from rdonet_jax.core.config import AnyConfig, ModelConfig, PortableConfig, ReferenceConfig
-from rdonet_jax.core.partition import BLOCK, STRIDES
-
-_SCALAR_BYTES = 4
-_TAPS = 9
-_POSITION_BYTES = 24
-_SIMILARITY_MAPS = 21
+from rdonet_jax.core.config import AnyConfig
 
 
 def working_set_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
-    """About the most memory that coding a picture takes at a time, without the weights.
+    """About the most memory that coding an image takes at a time, without the weights.
 
-    `grid` = (rows, columns) of 64x64 blocks. With a portable model, everything coded at the finest
-    level.
+    `grid` = (rows, columns) of 64x64 blocks.
     """
-    blocks, pixels = math.prod(grid), 3 * BLOCK**2
-    if isinstance(config, PortableConfig):
-        window = max(map(math.prod, tiles.LADDER)) * _SCALAR_BYTES * _window_scalars(config)
-        return blocks * (_held_bytes(config) + pixels) + window
-    count = _reference_scalars if isinstance(config, ReferenceConfig) else _fixed_scalars
-    return blocks * (_SCALAR_BYTES * count(config) + pixels)
+    return family_codec.of(config).working_set_bytes(config, grid)
 
 
 def searching_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
-    """About the most memory that the search for a partition takes, without the weights.
-
-    It prices whole pictures. Their features are there all the time; the most is taken by the walk
-    or, behind it, by MS-SSIM at the picture's full size: both pictures, their products and what
-    becomes of these in filtering and comparing them.
-    """
-    count = _window_scalars if isinstance(config, PortableConfig) else _fixed_scalars
-    similarity = _SIMILARITY_MAPS * 3 * BLOCK**2
-    scalars = _of_levels(config.features) + max(count(config), similarity)
-    return math.prod(grid) * (_SCALAR_BYTES * scalars + 2 * 3 * BLOCK**2)
-
-
-def _fixed_scalars(config: ModelConfig) -> int:
-    """Of a 64x64 block, besides its pixels, at the peak.
-
-    The most is taken by one of the transposed convolutions of g_s (those of g_a mirror them), which
-    holds its input and its output, or the output before and after its phases become pixels. The
-    state before g_s and the symbols of all levels are there all the time.
-    """
-    first, second, third = config.trunk
-    # Scalars per block of the activations at 1/8, 1/4, 1/2 and the whole of the picture's size.
-    sides = (BLOCK // 8, BLOCK // 4, BLOCK // 2, BLOCK)
-    sizes = [n * side**2 for n, side in zip((third, second, first, 3), sides, strict=True)]
-    peak = max(after + max(before, after) for before, after in pairwise(sizes))
-    return peak + sizes[0] + _of_levels(config.latents)
-
-
-def _reference_scalars(config: ReferenceConfig) -> int:
-    """Of a 64x64 block, besides its pixels, at the peak.
-
-    A transposed convolution of g_s as in `_fixed_scalars`, but its input stays for the GDN behind
-    it, whose squares are one more copy. y, y_hat, mu, symbols and table indices, and twice as much
-    that z tells, are there all the time.
-    """
-    sides = (BLOCK // 8, BLOCK // 4) if len(config.trunk) == 2 else (8, 16, 32)
-    sizes = [n * side**2 for n, side in zip(reversed(config.trunk), sides, strict=True)]
-    sizes = [config.latents * (BLOCK // STRIDES[0]) ** 2, *sizes, 3 * BLOCK**2]
-    peak = max(before + 2 * after for before, after in pairwise(sizes))
-    return peak + 7 * sizes[0]
-
-
-def _held_bytes(config: PortableConfig) -> int:
-    """Of a 64x64 block, on the host besides its pixels, at the peak.
-
-    The encoder's, where it learns what the finest level is to say: the features, the guess of them
-    and the latents as floats. Symbols of 16 bits and table indices of all levels wait for the range
-    coder when the features are gone, and take less. Embeddings and what is known are 8-bit
-    integers, and there are the indices of positions.
-    """
-    floats = 2 * config.features[0] + config.latents[0]
-    small = config.embedding + 2 * config.conditioning + _POSITION_BYTES
-    positions = (BLOCK // STRIDES[0]) ** 2
-    # A quarter more for the level before, which is remembered.
-    return positions * (_SCALAR_BYTES * floats + small + small // 4)
-
-
-def _window_scalars(config: PortableConfig) -> int:
-    """Of a 64x64 block of a window, or of a picture that is coded as a whole, at the peak.
-
-    That is the analysis, which holds the picture as floats before and after its pixels become
-    channels, the trunk and the features of all levels; or the way past the finest level with its
-    latents (wanted, predicted, as symbols, in steps, in units), features and embeddings, to the
-    trunk; or the way from the trunk to pixels, with the filter before they are put in place.
-    Besides, libraries of convolutions gather the 3×3 inputs of every output.
-    """
-    trunk = config.trunk * (BLOCK // 8) ** 2
-    features = config.features[0] * (BLOCK // STRIDES[0]) ** 2
-    analysis = 2 * 3 * BLOCK**2 + trunk + _of_levels(config.features) + _TAPS * trunk
-    per_position = 5 * config.latents[0] + 2 * config.features[0] + config.embedding
-    finest = per_position * (BLOCK // STRIDES[0]) ** 2 + trunk + _TAPS * features
-    pixels = (2 + (_TAPS if config.finish else 0)) * 3 * BLOCK**2
-    last = trunk + pixels + config.finish * (BLOCK // 4) ** 2
-    return max(analysis, finest, last) + 2 * _of_levels(config.latents)
-
-
-def _of_levels(channels: tuple[int, ...]) -> int:
-    """Scalars of a 64x64 block with so many channels at the positions of each level."""
-    return sum(n * (BLOCK // s) ** 2 for n, s in zip(channels, STRIDES, strict=True))
+    """About the most memory that the search for a partition takes, without the weights."""
+    return family_codec.of(config).searching_bytes(config, grid)
 
 
 def shortage(config: AnyConfig, grid: tuple[int, int], searching: bool = False) -> str | None:

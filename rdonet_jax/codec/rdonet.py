@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.codec import bitstream, hyper_coding, level_coder
+from rdonet_jax.codec import bitstream, hyper_coding, level_coder, working_set
+from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import ModelConfig
 from rdonet_jax.entropy import distributions
@@ -170,3 +171,32 @@ class Walk(level_coder.Walk):
         mask = self.masks[level]
         grid[0, mask] = symbols.reshape(-1, mu.shape[-1])
         self.state = advance(self.config, level, self.params, mu, grid, self.state)
+
+
+class RDONetCodec(FamilyCodec):
+    """The codec of the networks of the papers. Its files are bound to a platform."""
+
+    def level_coder(
+        self,
+        config: ModelConfig,
+        params: Any,
+        masks: tuple[np.ndarray, ...],
+        size: tuple[int, int],
+        quality: int | None,
+    ) -> Walk:
+        return Walk(config, params, masks, partition.grid_of(*size))
+
+    def working_set_bytes(self, config: ModelConfig, grid: tuple[int, int]) -> int:
+        return working_set.in_one_piece(working_set.rdonet_scalars(config), grid)
+
+    def searching_bytes(self, config: ModelConfig, grid: tuple[int, int]) -> int:
+        return working_set.of_search(config.features, working_set.rdonet_scalars(config), grid)
+
+    def platform(self) -> str:
+        return this_platform()
+
+    def jitted_steps(self) -> tuple[Any, ...]:
+        return jitted_steps()
+
+
+CODEC = RDONetCodec()

@@ -352,21 +352,6 @@ PRESETS: Mapping[str, Callable[..., AnyConfig]] = {
 }
 
 
-def with_thresholds(model: AnyConfig, numbers: Sequence[float]) -> AnyConfig:
-    """The model with other thresholds: T64 T32, for a portable one such a pair for every knot.
-
-    Raises `ConfigError` for another number of them, and for a model that has no masks.
-    """
-    if isinstance(model, ReferenceConfig):
-        raise ConfigError("a reference coder has no masks, so no thresholds either")
-    if isinstance(model, ModelConfig):
-        return dataclasses.replace(model, thresholds=tuple(numbers))
-    if len(numbers) != 2 * model.knots:
-        raise ConfigError(f"a portable model has {model.knots} pairs of thresholds")
-    pairs = tuple(zip(numbers[::2], numbers[1::2], strict=True))
-    return dataclasses.replace(model, thresholds=pairs)
-
-
 def preset(name: str, **changes: Any) -> AnyConfig:
     """The preset `name` with fields changed. Raises `ConfigError` for an unknown name."""
     if name not in PRESETS:
@@ -386,15 +371,3 @@ def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
 
 def _tupled(value: Any) -> Any:
     return tuple(map(_tupled, value)) if isinstance(value, list) else value
-
-
-def model_from_dict(values: Mapping[str, Any]) -> AnyConfig:
-    """A model's configuration from JSON values: portable ones have knots, references a kind.
-
-    Raises `ConfigError` as `from_dict` does.
-    """
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"a configuration is an object with named values, not {shown(values)}")
-    if "kind" in values:
-        return from_dict(ReferenceConfig, values)
-    return from_dict(PortableConfig if "knots" in values else ModelConfig, values)

@@ -168,7 +168,8 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
     else:
         kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
     count = f"mean over pictures: {len(rows)}"
-    masks = _plan_words(settings.plan) if registry.has_levels(model.config) else "one level"
+    has_levels = registry.family_of(model.config).has_levels
+    masks = _plan_words(settings.plan) if has_levels else "one level"
     return "; ".join([kind, masks, count, *results.notes(rows)])
 
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import AnyConfig, PortableConfig
+from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.models import registry
 from rdonet_jax.models.rdonet.causal_prior import OFFSETS, CausalPrior
 from rdonet_jax.nn import integer, lapped, layers
@@ -47,7 +47,7 @@ def per_pixel(config: AnyConfig) -> Mapping[str, float]:
     blocks = SIDE // partition.BLOCK
     x = jnp.zeros((1, SIDE, SIDE, 3))
     masks = partition.level_masks(partition.uniform(0, (blocks, blocks), (1,)))
-    quality = jnp.zeros(1, jnp.int32) if isinstance(config, PortableConfig) else None
+    quality = jnp.zeros(1, jnp.int32) if registry.family_of(config).variable_rate else None
     # With noise, as in training: a context is then evaluated at all positions at once.
     keys = jax.random.split(jax.random.key(0), 1)
     with nn.intercept_methods(count):

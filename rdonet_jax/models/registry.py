@@ -1,88 +1,78 @@
-"""The families of networks behind one door: by configuration to module and fresh parameters.
-
-`ModelConfig` is the network of the papers, trained for one lambda; `PortableConfig` serves every
-quality, so its walk `code` also takes the quality of each picture. `ReferenceConfig` is a coder of
-the literature, with one level and without masks.
-"""
+"""The families of networks, found by their configurations, and what works with any of them."""
 
 from __future__ import annotations
 
-from types import ModuleType
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import AnyConfig, PortableConfig, ReferenceConfig
+from rdonet_jax.core.config import AnyConfig, ConfigError, from_dict
+from rdonet_jax.core.json_values import shown
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.entropy import distributions
-from rdonet_jax.entropy.distributions import CdfTables
-from rdonet_jax.metrics import distortion
-from rdonet_jax.models import hierarchy, packing
-from rdonet_jax.models.baselines import factorized_prior
-from rdonet_jax.models.baselines import network as baselines
+from rdonet_jax.models import hierarchy
+from rdonet_jax.models.baselines.family import BaselineFamily
+from rdonet_jax.models.family import Family
 from rdonet_jax.models.hierarchy import Coded
-from rdonet_jax.models.portable import network as portable
-from rdonet_jax.models.rdonet import network as rdonet
+from rdonet_jax.models.portable.family import PortableFamily
+from rdonet_jax.models.rdonet.family import RDONetFamily
+
+FAMILIES: dict[str, Family] = {}
+"""By name. `register` adds to it."""
+
+FAMILY_KEY = "family"
+"""Of a stored configuration: the name of its family."""
 
 
-def _family(config: AnyConfig) -> ModuleType:
-    if isinstance(config, ReferenceConfig):
-        return baselines
-    return portable if isinstance(config, PortableConfig) else rdonet
+def register(family: Family) -> None:
+    """Makes a family known. Raises ValueError for a name or a configuration that is taken."""
+    for other in FAMILIES.values():
+        if family.name == other.name or family.config is other.config:
+            raise ValueError(f"the family {family.name} would take the place of {other.name}")
+    FAMILIES[family.name] = family
 
 
-def network(config: AnyConfig, dtype: Any = jnp.float32, remat: bool = False) -> Any:
-    """The module for a configuration; one object per configuration, so that jit caches hold."""
-    return _family(config).network(config, dtype, remat)
+for _family in (RDONetFamily(), PortableFamily(), BaselineFamily()):
+    register(_family)
+
+
+def family_of(config: AnyConfig) -> Family:
+    """The family of a configuration. Raises `ConfigError` for one of no family."""
+    for family in FAMILIES.values():
+        if type(config) is family.config:
+            return family
+    raise ConfigError(f"{type(config).__name__} is the configuration of no registered family")
+
+
+def to_dict(config: AnyConfig) -> dict[str, Any]:
+    """A configuration as JSON values, with the name of its family."""
+    return {FAMILY_KEY: family_of(config).name, **dataclasses.asdict(config)}
+
+
+def from_stored(values: Mapping[str, Any]) -> AnyConfig:
+    """The configuration that `to_dict` or an earlier version stored. Raises `ConfigError`."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"a configuration is an object with named values, not {shown(values)}")
+    name = values.get(FAMILY_KEY) or _unnamed_family(values)
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise ConfigError(f"unknown family {shown(name)}; there are {', '.join(FAMILIES)}")
+    fields = {key: value for key, value in values.items() if key != FAMILY_KEY}
+    return from_dict(FAMILIES[name].config, fields)
+
+
+def _unnamed_family(values: Mapping[str, Any]) -> str:
+    """The family of a configuration that was stored before families had names."""
+    if "kind" in values:
+        return BaselineFamily.name
+    return PortableFamily.name if "knots" in values else RDONetFamily.name
 
 
 def initialise(config: AnyConfig, key: jax.Array) -> Any:
-    """Fresh parameters, drawn from `key`."""
-    return _family(config).initialise(config, key)
-
-
-def has_levels(config: AnyConfig) -> bool:
-    """Whether a mask chooses among levels; a reference coder has the finest one alone."""
-    return not isinstance(config, ReferenceConfig)
-
-
-def stores_tables(config: AnyConfig) -> bool:
-    """Whether a range coder's tables lie beside the weights; else they are `coder_tables` anew."""
-    return isinstance(config, PortableConfig | ReferenceConfig)
-
-
-def coder_tables(config: AnyConfig, params: Any) -> CdfTables:
-    """The range coder's tables: those of the scales, and behind them those of a factorised prior.
-
-    `params` are those that a weights file holds, rounded as it holds them. A factorised prior's own
-    tables are all that there is where y has one.
-    """
-    if not isinstance(config, ReferenceConfig):
-        return distributions.scale_tables(config.distribution)
-    own = factorized_prior.tables(params["factorised_prior"])
-    if config.kind == "factorised":
-        return own
-    scales = distributions.scale_tables(config.distribution)
-    return CdfTables(scales.cdfs + own.cdfs, scales.offsets + own.offsets, has_escape=True)
-
-
-def kernel_steps(config: AnyConfig, path: str, kernel: np.ndarray) -> np.ndarray:
-    """The steps, for all or for each output channel, in which a packed file holds a kernel."""
-    if isinstance(config, PortableConfig):
-        return portable.kernel_steps(path, kernel)
-    return packing.steps(kernel)
-
-
-def table_count(config: AnyConfig) -> int:
-    """How many tables `coder_tables` gives."""
-    if not isinstance(config, ReferenceConfig):
-        return distributions.SCALE_COUNT
-    if config.kind == "factorised":
-        return config.latents
-    return distributions.SCALE_COUNT + config.hyper
+    """Random parameters of the network."""
+    return family_of(config).initialise(config, key)
 
 
 def code(
@@ -96,23 +86,24 @@ def code(
     remat: bool = False,
     sizes: jax.Array | None = None,
 ) -> Coded:
-    """The whole walk; `quality` int32 [B] for a portable network, None for one of a fixed lambda.
+    """The whole network; `quality` int32 [B] for a variable-rate one, None for a fixed-rate one.
 
-    With noise (keys [B], one per picture) or with rounding (keys None). `sizes` int32 [B, 2] are
-    the sides of the images themselves in pixels; None: every image is all of its array. Networks of
-    one lambda have no use for them beyond the masks.
+    With noise (keys [B], one per image) or with rounding (keys None). `sizes` int32 [B, 2] are
+    the sides of the images themselves in pixels; None: every image is all of its array. Fixed-rate
+    networks have no use for them beyond the masks.
     """
     arguments = (x, masks, keys) if quality is None else (x, masks, keys, quality, sizes)
-    net = network(config, dtype, remat)
-    return net.apply({"params": params}, *arguments, method="code")
+    network = family_of(config).network(config, dtype, remat)
+    return network.apply({"params": params}, *arguments, method="code")
 
 
 def analyse(
     config: AnyConfig, params: Any, x: jax.Array, sizes: jax.Array | None = None
 ) -> tuple[jax.Array, ...]:
     """The encoder's features by level, which depend on no mask; `sizes` as in `code`."""
-    given = (x, sizes) if isinstance(config, PortableConfig) else (x,)
-    return network(config).apply({"params": params}, *given, method="analyse")
+    family = family_of(config)
+    given = (x, sizes) if family.variable_rate else (x,)
+    return family.network(config).apply({"params": params}, *given, method="analyse")
 
 
 def code_features(
@@ -123,10 +114,11 @@ def code_features(
     quality: jax.Array | None,
     sizes: jax.Array | None = None,
 ) -> Coded:
-    """What `code` gives with rounding, from what `analyse` gave; for models with levels."""
+    """What `code` gives with rounding, from what `analyse` gave; for families with levels."""
     given = () if quality is None else (quality,)
     own = None if quality is None else sizes
-    return network(config).apply(
+    network = family_of(config).network(config)
+    return network.apply(
         {"params": params}, features, masks, None, *given, sizes=own, method=hierarchy.code_features
     )
 
@@ -134,16 +126,23 @@ def code_features(
 def variance_partition(
     config: AnyConfig, x: jax.Array, quality: jax.Array | None = None
 ) -> Partition:
-    """The variance mask of pictures [B, H, W, 3] with the model's thresholds at their quality.
+    """The variance mask of images [B, H, W, 3] with the model's thresholds at their quality.
 
     Without levels to choose from, it is the finest one everywhere.
     """
-    if not has_levels(config):
+    family = family_of(config)
+    if not family.has_levels:
         return partition.uniform(0, partition.grid_of(*x.shape[1:3]), (x.shape[0],))
-    if quality is None:
-        return partition.variance(x, config.thresholds)
-    first, second = distortion.thresholds_at(config, quality)
-    return partition.variance(x, (first[:, None, None], second[:, None, None]))
+    return partition.variance(x, family.thresholds(config, quality))
+
+
+def with_thresholds(config: AnyConfig, numbers: Sequence[float]) -> AnyConfig:
+    """The configuration with other thresholds of its variance mask.
+
+    T64 T32, for a variable-rate family such a pair for every knot. Raises `ConfigError` for another
+    number of them, and for a family without levels.
+    """
+    return family_of(config).with_thresholds(config, numbers)
 
 
 def parameter_count(params: Any) -> int:

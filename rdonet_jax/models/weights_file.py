@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from rdonet_jax.core import config, json_values
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.json_values import shortened, shown
-from rdonet_jax.models import packing
-from rdonet_jax.training.config import CHOICES, TrainingConfig
+from rdonet_jax.models import packing, registry
+from rdonet_jax.models.training_record import RecordedTraining
 
 METADATA_KEY = "rdonet_jax"
 """The one entry of the file's metadata (the format does not keep the order of several): JSON."""
@@ -90,7 +90,7 @@ def metadata(tensors: Any) -> Metadata:
     if _is_deeper(values, MOST_DEPTH):
         raise WeightsError("its metadata has too many lists in lists")
     _require_record(values["record"])
-    model = config.model_from_dict(values["config"])
+    model = registry.from_stored(values["config"])
     return Metadata(values["name"], model, values["record"])
 
 
@@ -130,13 +130,10 @@ def _require_training(training: Any) -> None:
         raise WeightsError(
             f"training in its record is an object with named values, not {shown(training)}"
         )
-    # Other versions of the package may have recorded fields that this one has not.
-    known = {name: training[name] for name in TrainingConfig.__annotations__ if name in training}
-    if complaint := json_values.complaint(TrainingConfig, known):
+    # Other versions of the package may have recorded other fields.
+    known = {name: training[name] for name in RecordedTraining.__annotations__ if name in training}
+    if complaint := json_values.complaint(RecordedTraining, known):
         raise WeightsError(f"training in its record: {complaint}")
-    metric = known.get("metric", TrainingConfig.metric)
-    if metric not in CHOICES["metric"]:
-        raise WeightsError(f"training in its record: there is no metric {shown(metric)}")
     if not config.SMALLEST_NUMBER <= known.get("lmbda", 1) <= config.LARGEST_NUMBER:
         raise WeightsError(f"training in its record: lmbda is {shown(known['lmbda'])}")
     if not 0 <= known.get("ms_ssim_share", 0) <= 1:

@@ -12,7 +12,6 @@ coder, as integers: what decodes elsewhere must not depend on a library's expone
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
@@ -58,7 +57,7 @@ class Model(NamedTuple):
     params: Any  # float32, on the device
     digest: bytes  # first 4 bytes of the weights file's SHA-256
     record: Mapping[str, Any]  # how it was trained
-    tables: CdfTables  # of the range coder, see `families.coder_tables`
+    tables: CdfTables  # of the range coder, see `Family.coder_tables`
 
 
 def bundled() -> dict[str, Path]:
@@ -189,8 +188,8 @@ def _taken_tables(config: AnyConfig, flat: dict[str, np.ndarray]) -> CdfTables:
 
     Raises `ValueError` for tensors that hold no such tables.
     """
-    if not registry.stores_tables(config):
-        return registry.coder_tables(config, None)
+    if not registry.family_of(config).stores_tables:
+        return registry.family_of(config).coder_tables(config, None)
     missing = [key for key in _TABLES if key not in flat]
     if missing:
         raise ValueError(f"{missing[0]} is missing")
@@ -198,7 +197,7 @@ def _taken_tables(config: AnyConfig, flat: dict[str, np.ndarray]) -> CdfTables:
     if any(tensor.ndim != 1 or tensor.dtype.kind not in "iu" for tensor in tensors):
         raise ValueError("they are not rows of integers")
     cumulative, entries, offsets = (tensor.astype(np.int64) for tensor in tensors)
-    count = registry.table_count(config)
+    count = registry.family_of(config).table_count(config)
     if not len(entries) == len(offsets) == count:
         raise ValueError(f"there are {len(entries)} and {len(offsets)}, not {count}")
     # An escape, and before it a symbol at least; a bound on each keeps the sum from overflowing.
@@ -219,9 +218,9 @@ def _table_tensors(config: AnyConfig, half: dict[str, np.ndarray]) -> dict[str, 
 
     They are made for the weights as the file holds them, `half`.
     """
-    if not registry.stores_tables(config):
+    if not registry.family_of(config).stores_tables:
         return {}
-    tables = registry.coder_tables(config, unflatten_dict(half, sep="/"))
+    tables = registry.family_of(config).coder_tables(config, unflatten_dict(half, sep="/"))
     cumulative = np.concatenate([cdf[:-1] for cdf in tables.cdfs]).astype(np.uint16)
     entries = np.array([len(cdf) - 1 for cdf in tables.cdfs], np.uint16)
     return dict(
@@ -262,12 +261,13 @@ def save(
         half = {key: value.astype(np.float16) for key, value in sorted(flat.items())}
     if not all(np.isfinite(value).all() for value in half.values()):
         raise ZooError(f"{name}: has weights that are not finite in half precision")
-    metadata = {"name": name, "config": dataclasses.asdict(config), "record": dict(record)}
+    metadata = {"name": name, "config": registry.to_dict(config), "record": dict(record)}
     tensors = {**half, **_table_tensors(config, half)}
     if pack:
         for key in [key for key, value in flat.items() if packing.is_worth_it(key, value)]:
             kernel = tensors.pop(key).astype(np.float32)
-            tensors |= packing.packed(key, kernel, registry.kernel_steps(config, key, kernel))
+            steps = registry.family_of(config).kernel_steps(key, kernel)
+            tensors |= packing.packed(key, kernel, steps)
     content = serialise(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     digest = hashlib.sha256(content).digest()[:HASH_BYTES]
     folder.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ class Optimised(NamedTuple):
 
 def require_masks(model: Model, plan: Plan) -> None:
     """Raises `EncodeError` for another plan than the default with a model that has no masks."""
-    if not registry.has_levels(model.config) and plan != Plan():
+    if not registry.family_of(model.config).has_levels and plan != Plan():
         raise EncodeError(
             f"{model.name} codes every block at one level: there is no mask to choose or to "
             "search for"

@@ -14,9 +14,9 @@ import numpy as np
 
 from rdonet_jax.codec import codec
 from rdonet_jax.codec.codec import EncodeError, Report
-from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, quality_search
 from rdonet_jax.rdo.encoder import Optimised, Plan
@@ -87,7 +87,7 @@ def encode(
     Raises `TargetError` where neither the ends of the range nor `SCANNED` qualities between them
     meet the target, and `EncodeError` as `rdo.encode` does.
     """
-    if not isinstance(model.config, PortableConfig):
+    if not registry.family_of(model.config).variable_rate:
         raise TargetError("the model was trained for one quality: it can aim at no target")
     codec.checked_size(model.config, image)
     picture = pixel_format.prepared(pixel_format.of(image))

@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 
-from rdonet_jax.core.config import with_thresholds
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.training import (
@@ -213,7 +212,7 @@ def export(
         "jax": jax.__version__,
         "origin": dataclasses.asdict(run.origin) if run.origin else None,
     }
-    model = with_thresholds(run.model, thresholds) if thresholds else run.model
+    model = registry.with_thresholds(run.model, thresholds) if thresholds else run.model
     return zoo.save(destination, name, model, state.ema, record, pack)
 
 

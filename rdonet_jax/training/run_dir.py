@@ -25,8 +25,9 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax.core import files
-from rdonet_jax.core.config import AnyConfig, from_dict, model_from_dict
+from rdonet_jax.core.config import AnyConfig, from_dict
 from rdonet_jax.imaging.dataset import PictureSet
+from rdonet_jax.models import registry
 from rdonet_jax.training import checkpoints, lengthening, multihost, run_log
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.step import compute_dtype
@@ -83,7 +84,8 @@ class Run:
     origin: Origin | None = None  # None before the start, and for runs that did not record it
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        values = {**dataclasses.asdict(self), "model": registry.to_dict(self.model)}
+        return json.dumps(values, indent=2) + "\n"
 
     @classmethod
     def load(cls, folder: Path) -> Run:
@@ -92,7 +94,7 @@ class Run:
             values = json.loads((folder / CONFIG_FILE).read_text())
             origin = values.get("origin")
             return cls(
-                model_from_dict(values["model"]),
+                registry.from_stored(values["model"]),
                 from_dict(TrainingConfig, {**BEFORE, **values["training"]}),
                 str(values["preset"]),
                 None if origin is None else Origin.of_json(origin),

@@ -7,7 +7,6 @@ the same up to rounding. Gradients are averaged over all devices in float32 befo
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from typing import Any, NamedTuple
@@ -19,13 +18,9 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import AnyConfig, ConfigError, ModelConfig, PortableConfig
+from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.models.baselines import init as baselines_init
-from rdonet_jax.models.portable import hyperpriors, quality_range
-from rdonet_jax.models.portable import init as portable_init
-from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.nn import lapped
 from rdonet_jax.training import multihost, optimizer
 from rdonet_jax.training.config import TrainingConfig
@@ -79,40 +74,35 @@ def create_state(model: AnyConfig, config: TrainingConfig) -> TrainState:
 
 def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     """Parameters by `config.start`; raises as `create_state` does."""
-    if isinstance(model, PortableConfig) and config.metric == "ms-ssim":
+    family = registry.family_of(model)
+    if family.variable_rate and config.metric == "ms-ssim":
         raise ConfigError(
             "a portable network weighs MS-SSIM by its own lambdas; use the metric 'both' with an "
             "ms_ssim_share of up to 1"
         )
-    if config.learn == "priors" and not isinstance(model, PortableConfig):
+    if config.learn == "priors" and not family.has_separate_priors:
         raise ConfigError("only a portable network has priors to be learnt alone")
     key = jax.random.key(config.seed)
     if config.start not in ("linear", "random"):
         params = _params_of(zoo.load(config.start), model, config.start)
-        return hyperpriors.begun_anew(params, model, key) if config.learn == "priors" else params
-    params = registry.initialise(model, key)
+        return family.with_new_priors(params, model, key) if config.learn == "priors" else params
+    params = family.initialise(model, key)
     if config.start == "random":
         return params
     if config.metric == "ms-ssim":
         raise ConfigError("the linear start is made for the MSE; use the random start")
-    if isinstance(model, PortableConfig):
-        return portable_init.initialise(params, model)
-    if not registry.has_levels(model):
-        return baselines_init.initialise(params, model, config.lmbda)
-    return rdonet_init.initialise(params, model, config.lmbda)
+    return family.linear_start(params, model, config.lmbda)
 
 
 def _params_of(weights: zoo.Model, model: AnyConfig, source: str) -> Any:
     """Parameters to go on from, for thresholds and a range of lambdas that may be others."""
-    if isinstance(model, PortableConfig) and isinstance(weights.config, PortableConfig):
-        if quality_range.matches(weights.config, model):
-            return quality_range.moved(weights.params, weights.config, model)
-    elif isinstance(model, ModelConfig) and isinstance(weights.config, ModelConfig):
-        if dataclasses.replace(weights.config, thresholds=model.thresholds) == model:
-            return weights.params
-    elif weights.config == model:
-        return weights.params
-    raise ConfigError(f"{source}: holds a network of another configuration")
+    family = registry.family_of(model)
+    found = None
+    if registry.family_of(weights.config) is family:
+        found = family.parameters_from(weights.params, weights.config, model)
+    if found is None:
+        raise ConfigError(f"{source}: holds a network of another configuration")
+    return found
 
 
 def state_of(config: TrainingConfig, params: Any) -> TrainState:
@@ -157,7 +147,7 @@ def masks_of_step(
     All others are variance-based. A model without levels has the same masks in both stages.
     """
     grid = partition.grid_of(*x.shape[1:3])
-    if not registry.has_levels(model):
+    if not registry.family_of(model).has_levels:
         return partition.level_masks(registry.variance_partition(model, x))
     keys = jax.vmap(jax.random.split)(keys)
     drawn = jax.vmap(lambda key: partition.random(key, grid))(keys[:, 0])
@@ -171,7 +161,7 @@ def masks_of_step(
 
 def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:
     """A quality for each crop, drawn evenly over the scale; None for a network of one lambda."""
-    if not isinstance(model, PortableConfig):
+    if not registry.family_of(model).variable_rate:
         return None
     most = model.steps_of_quality
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 0)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import QUALITY_SEGMENT, AnyConfig, PortableConfig
+from rdonet_jax.core.config import QUALITY_SEGMENT, AnyConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import hierarchy, registry
 from rdonet_jax.training import multihost
@@ -57,7 +57,7 @@ def _walked(model: AnyConfig, params: Any, crops: jax.Array, numbers: jax.Array)
 
 def _qualities(model: AnyConfig, numbers: jax.Array) -> jax.Array | None:
     """For a network of every quality, that of crop number n: the knots in turn."""
-    if not isinstance(model, PortableConfig):
+    if not registry.family_of(model).variable_rate:
         return None
     return (numbers % model.knots) * QUALITY_SEGMENT
 

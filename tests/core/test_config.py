@@ -13,12 +13,10 @@ from rdonet_jax.core.config import (
     PRESETS,
     ConfigError,
     ModelConfig,
-    PortableConfig,
     from_dict,
     mini,
-    model_from_dict,
-    with_thresholds,
 )
+from rdonet_jax.models import registry
 from rdonet_jax.training.config import CHOICES, RunLength, TrainingConfig
 
 
@@ -106,10 +104,21 @@ def test_a_portable_network_that_cannot_be_made_is_refused(changes, complaint):
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_models_configuration_survives_json(name):
     preset = PRESETS[name]()
+    held = json.loads(json.dumps(registry.to_dict(preset)))
+    assert registry.from_stored(held) == preset
+    assert type(registry.from_stored(held)) is type(preset)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_configuration_stored_without_its_family_is_known_by_its_fields(name):
+    preset = PRESETS[name]()
     held = json.loads(json.dumps(dataclasses.asdict(preset)))
-    assert model_from_dict(held) == preset
-    assert type(model_from_dict(held)) is type(preset)
-    assert isinstance(preset, PortableConfig) == ("knots" in held)
+    assert registry.from_stored(held) == preset
+
+
+def test_a_configuration_of_an_unknown_family_is_refused():
+    with pytest.raises(ConfigError, match="unknown family 'other'; there are rdonet, portable"):
+        registry.from_stored({"family": "other"})
 
 
 @given(st.integers(2, 20))
@@ -119,9 +128,9 @@ def test_the_scale_of_qualities_ends_at_the_last_knot(knots):
 
 
 def test_thresholds_come_in_one_pair_or_in_one_for_every_knot():
-    assert with_thresholds(ModelConfig(), [3.0, 4.0]).thresholds == (3.0, 4.0)
-    changed = with_thresholds(mini(), range(1, 13))
+    assert registry.with_thresholds(ModelConfig(), [3.0, 4.0]).thresholds == (3.0, 4.0)
+    changed = registry.with_thresholds(mini(), range(1, 13))
     assert changed.thresholds == ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12))
     assert dataclasses.replace(changed, thresholds=mini().thresholds) == mini()
     with pytest.raises(ConfigError, match="6 pairs of thresholds"):
-        with_thresholds(mini(), [3.0, 4.0])
+        registry.with_thresholds(mini(), [3.0, 4.0])

@@ -74,7 +74,8 @@ from rdonet_jax.entropy import distributions, range_coder, tfc
 before = dict(os.environ)
 tables = distributions.scale_tables("laplace")
 run = np.arange(-9, 9), np.full(18, 9)
-assert (range_coder.decoder(range_coder.encode([run], tables, "tfc"), tables, "tfc")(run[1]) == run[0]).all()
+data = range_coder.encode([run], tables, "tfc")
+assert (range_coder.decoder(data, tables, "tfc")(run[1]) == run[0]).all()
 assert os.environ == before
 tensorflow, _ = tfc.load()
 print({device.device_type for device in tensorflow.config.get_visible_devices()})

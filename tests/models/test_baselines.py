@@ -217,7 +217,7 @@ def test_a_configuration_that_makes_no_coder_is_refused(changes, cause):
 
 def test_a_coder_without_masks_takes_no_thresholds():
     with pytest.raises(ConfigError, match="no masks"):
-        config.with_thresholds(config.mbt2018(), [1.0, 2.0])
+        registry.with_thresholds(config.mbt2018(), [1.0, 2.0])
 
 
 # The context.

@@ -191,7 +191,7 @@ def slope(params: Any, x: jax.Array, coarser: jax.Array, mask: jax.Array, qualit
         rate = distortion.bpp((y_bits, z_bits), x.shape[1] * x.shape[2])
         return jnp.mean(distortion.relative_loss(rate + jnp.mean(state.d**2, axis=(1, 2, 3))))
 
-    net = registry.network(MODEL)
+    net = registry.family_of(MODEL).network(MODEL)
     return jax.grad(lambda p: net.apply({"params": p}, x, method=through))(params)
 
 
@@ -230,4 +230,4 @@ def test_units_of_the_prior_do_not_move_but_gains_do():
 
 
 def test_there_is_one_module_for_a_configuration_however_it_is_asked_for():
-    assert registry.network(MODEL) is portable.network(config.mini())
+    assert registry.family_of(MODEL).network(MODEL) is portable.network(config.mini())

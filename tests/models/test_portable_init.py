@@ -31,7 +31,7 @@ QUALITIES = np.array([0, 160, 320, 480, 640], np.int32)
 
 def run(model: config.PortableConfig, steps: Callable[..., Any], *arguments: Any) -> Any:
     """Steps of the network at its start, compiled."""
-    apply = functools.partial(registry.network(model).apply, method=steps)
+    apply = functools.partial(registry.family_of(model).network(model).apply, method=steps)
     params = {"params": portable_params.start(model)}
     return jax.jit(apply, compiler_options=portable_params.QUICKLY)(params, *arguments)
 

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from rdonet_jax.codec import level_coder
+from rdonet_jax.codec import level_coder, working_set
+from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.portable import steps, tiles
 from rdonet_jax.codec.portable.state import Level, Positions, around, filled_up, needed
 from rdonet_jax.codec.portable.tiles import Window
@@ -342,3 +343,29 @@ def _in_turn(items: Iterable[Item], step: Callable[[Item], Any]) -> Iterator[tup
 
 def _on_host(item: Item, found: Any) -> tuple[Item, Any]:
     return item, jax.tree_util.tree_map(np.asarray, found)
+
+
+class PortableCodec(FamilyCodec):
+    """The codec of the portable networks. Its files decode everywhere."""
+
+    def level_coder(
+        self,
+        config: PortableConfig,
+        params: Any,
+        masks: tuple[np.ndarray, ...],
+        size: tuple[int, int],
+        quality: int,
+    ) -> Walk:
+        return Walk(config, params, masks, quality, size)
+
+    def working_set_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
+        return working_set.in_tiles(config, grid)
+
+    def searching_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
+        return working_set.of_search(config.features, working_set.tile_scalars(config), grid)
+
+    def jitted_steps(self) -> tuple[Any, ...]:
+        return steps.jitted_steps()
+
+
+CODEC = PortableCodec()

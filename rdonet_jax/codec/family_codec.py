@@ -1,0 +1,73 @@
+"""What the codec has to know about a family of networks, and where it finds that."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import importlib
+from typing import Any
+
+import numpy as np
+
+from rdonet_jax.codec.level_coder import Walk
+from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.models import registry
+
+
+class FamilyCodec(abc.ABC):
+    """How the models of a family code an image, and what that takes.
+
+    Each codec is one object in the module of its family's level coder, named by `Family.codec`.
+    """
+
+    @abc.abstractmethod
+    def level_coder(
+        self,
+        config: Any,
+        params: Any,
+        masks: tuple[np.ndarray, ...],
+        size: tuple[int, int],
+        quality: int | None,
+    ) -> Walk:
+        """The level coder of one image, before its first level.
+
+        Args:
+          masks: by level, where it is coded, bool [h, w].
+          size: height and width of the image in pixels.
+          quality: on the scale of the configuration; None for a fixed-rate model.
+        """
+
+    @abc.abstractmethod
+    def working_set_bytes(self, config: Any, grid: tuple[int, int]) -> int:
+        """About the most memory that coding an image takes at a time, without the weights."""
+
+    def searching_bytes(self, config: Any, grid: tuple[int, int]) -> int:
+        """About the most memory that a search for its partition takes, without the weights.
+
+        For families with levels.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no levels to search")
+
+    def platform(self) -> str:
+        """What files written here are bound to; empty for files that decode everywhere."""
+        return ""
+
+    def jitted_steps(self) -> tuple[Any, ...]:
+        """All compiled functions, for counting their compilations."""
+        return ()
+
+
+@functools.cache
+def _load(place: str) -> FamilyCodec:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def of(config: AnyConfig) -> FamilyCodec:
+    """The codec of a configuration's family."""
+    return _load(registry.family_of(config).codec)
+
+
+def all_codecs() -> tuple[FamilyCodec, ...]:
+    """The codecs of all registered families."""
+    return tuple(_load(family.codec) for family in registry.FAMILIES.values())

@@ -1,0 +1,65 @@
+"""The portable networks as a family: variable-rate models with exact priors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax.core.config import AnyConfig, ConfigError, PortableConfig
+from rdonet_jax.metrics import distortion
+from rdonet_jax.models.family import Family
+from rdonet_jax.models.portable import hyperpriors, init, network, quality_range
+
+
+class PortableFamily(Family):
+    """Every quality with one set of weights, and the same symbols on every device."""
+
+    name = "portable"
+    config = PortableConfig
+    codec = "rdonet_jax.codec.portable.coder:CODEC"
+    variable_rate = True
+    stores_tables = True
+    has_separate_priors = True
+
+    def network(
+        self, config: PortableConfig, dtype: Any = jnp.float32, remat: bool = False
+    ) -> network.PortableRDONet:
+        return network.network(config, dtype, remat)
+
+    def initialise(self, config: PortableConfig, key: jax.Array) -> Any:
+        return network.initialise(config, key)
+
+    def linear_start(self, params: Any, config: PortableConfig, lmbda: float) -> Any:
+        return init.initialise(params, config)
+
+    def parameters_from(
+        self, params: Any, source: PortableConfig, config: PortableConfig
+    ) -> Any | None:
+        """The thresholds and the range of lambdas may differ."""
+        if not quality_range.matches(source, config):
+            return None
+        return quality_range.moved(params, source, config)
+
+    def with_new_priors(self, params: Any, config: PortableConfig, key: jax.Array) -> Any:
+        return hyperpriors.begun_anew(params, config, key)
+
+    def kernel_steps(self, path: str, kernel: np.ndarray) -> np.ndarray:
+        return network.kernel_steps(path, kernel)
+
+    def thresholds(
+        self, config: PortableConfig, quality: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        first, second = distortion.thresholds_at(config, quality)
+        return first[:, None, None], second[:, None, None]
+
+    def with_thresholds(self, config: PortableConfig, numbers: Sequence[float]) -> AnyConfig:
+        """T64 T32 for every knot. Raises `ConfigError` for another number of them."""
+        if len(numbers) != 2 * config.knots:
+            raise ConfigError(f"a portable model has {config.knots} pairs of thresholds")
+        pairs = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+        return dataclasses.replace(config, thresholds=pairs)
