@@ -116,7 +116,11 @@ def test_accelerators_get_no_options(monkeypatch):
 def test_importing_the_package_starts_no_backend():
     script = (
         "from jax._src import xla_bridge\n"
-        "from rdonet_jax import codec, estimation, pillow_plugin, prices, training_loop\n"
+        "from rdonet_jax import pillow_plugin\n"
+        "from rdonet_jax.codec import codec\n"
+        "from rdonet_jax.evaluation import estimate\n"
+        "from rdonet_jax.rdo import cost\n"
+        "from rdonet_jax.training import loop\n"
         "assert not xla_bridge._backends"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

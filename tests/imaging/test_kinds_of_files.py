@@ -491,7 +491,7 @@ def test_what_reads_heic_and_jpeg_xl_is_named_where_it_is_missing(
 def test_no_plug_in_is_loaded_for_other_files(tmp_path):
     (tmp_path / "a.png").write_bytes(png(drawn(3, 8), "rgb", 8))
     script = (
-        "import sys; from rdonet_jax import picture_reader; picture_reader.load(sys.argv[1]); "
+        "import sys; from rdonet_jax.imaging import reader; reader.load(sys.argv[1]); "
         "sys.exit(bool({'pillow_heif', 'pillow_jxl', 'tifffile', 'imagecodecs', 'jax'} "
         "& set(sys.modules)))"
     )
