@@ -22,7 +22,7 @@ from rdonet_jax.evaluation import curves, measures
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder, search
-from rdonet_jax.rdo.cost import Prices
+from rdonet_jax.rdo.cost import RDCost
 
 COLUMNS = ("uniform-16", "uniform-32", "uniform-64", "static 1", "static 2",
            "variance 0", "variance 1", "variance 2")  # fmt: skip
@@ -30,12 +30,12 @@ VALUES = ("J", "bpp", "PSNR", "MS-SSIM")
 
 
 def partitions(
-    model: zoo.Model, image: np.ndarray, quality: float | None, prices: Prices
+    model: zoo.Model, image: np.ndarray, quality: float | None, rd_cost: RDCost
 ) -> dict[str, Partition]:
     """The partition of every column."""
     chosen = {mask: encoder.start_of(model, image, mask, quality) for mask in COLUMNS[:3]}
     for start in (encoder.STATIC, "variance"):
-        steps = list(search.fast(prices, encoder.start_of(model, image, start, quality), 2))
+        steps = list(search.fast(rd_cost, encoder.start_of(model, image, start, quality), 2))
         # The start, and four colours in every pass; a second pass may end early or not begin.
         for passes, step in enumerate((steps[0], steps[min(4, len(steps) - 1)], steps[-1])):
             chosen[f"{start} {passes}"] = step.partition
@@ -44,14 +44,14 @@ def partitions(
 
 def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarray:
     """[columns, values] of a picture."""
-    prices = Prices(model, image, quality)
+    rd_cost = RDCost(model, image, quality)
     found = []
-    for p in partitions(model, image, quality, prices).values():
+    for p in partitions(model, image, quality, rd_cost).values():
         encoded = codec.encode(model, image, p, quality)
         size = len(encoded.data)
         seen = measures.measure(image, encoded.picture)
         bpp = 8 * size / image[..., 0].size
-        found.append([prices.of_file(size, encoded.picture), bpp, seen.psnr, seen.ms_ssim])
+        found.append([rd_cost.of_file(size, encoded.picture), bpp, seen.psnr, seen.ms_ssim])
     return np.array(found, np.float64)
 
 

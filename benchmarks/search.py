@@ -32,8 +32,8 @@ from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder, search
-from rdonet_jax.rdo.cost import Prices
-from rdonet_jax.rdo.search import Effort
+from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.search import SearchStats
 
 SIDE = 256
 STARTS = (encoder.STATIC, "variance")
@@ -53,11 +53,11 @@ def compare(model: zoo.Model, paths: list[Path], qualities: list[float | None]) 
     for path in paths:
         image = middle(srgb.load(path))
         for quality in qualities:
-            prices = Prices(model, image, quality)
+            rd_cost = RDCost(model, image, quality)
             for init in STARTS:
                 start = encoder.start_of(model, image, init, quality)
-                first, *_, theirs = search.original(prices, start, 2)
-                *_, ours = search.fast(prices, start, 2)
+                first, *_, theirs = search.original(rd_cost, start, 2)
+                *_, ours = search.fast(rd_cost, start, 2)
                 excess.append(ours.total / theirs.total - 1)
                 j = [found.total / SIDE**2 for found in (first, theirs, ours)]
                 print(f"{path.stem:<12}{quality!s:>8}{init:>10}{j[0]:>9.4f}{j[1]:>10.4f}"
@@ -78,19 +78,19 @@ def seconds(work: Callable[[], object], rounds: int = 3) -> float:
 
 def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     """Prints the seconds of two passes of both searches on a whole picture."""
-    prices = Prices(model, image, quality)
+    rd_cost = RDCost(model, image, quality)
     start = encoder.start_of(model, image, "variance", quality)
-    effort = Effort()
-    fast = seconds(lambda: list(search.fast(prices, start, 2)))
-    list(search.fast(search.counted(prices, effort), start, 2))
+    stats = SearchStats()
+    fast = seconds(lambda: list(search.fast(rd_cost, start, 2)))
+    list(search.fast(search.counted(rd_cost, stats), start, 2))
     blocks = start.split64.size
     full = seconds(
-        lambda: [Prices(model, image, quality)([start]) for _ in range(SAMPLED)], rounds=1
+        lambda: [RDCost(model, image, quality)([start]) for _ in range(SAMPLED)], rounds=1
     )
-    shared = seconds(lambda: [prices([start]) for _ in range(SAMPLED)], rounds=1)
+    shared = seconds(lambda: [rd_cost([start]) for _ in range(SAMPLED)], rounds=1)
     height, width = image.shape[:2]
     print(f"two passes on {width}x{height} pixels, {blocks} blocks, from the variance mask")
-    print(f"fast: {fast:.2f} s ({effort.codings} codings in {effort.calls} calls)")
+    print(f"fast: {fast:.2f} s ({stats.evaluations} codings in {stats.calls} calls)")
     for name, time_of_sample in (
         ("original, full codings", full),
         ("original, what depends on no mask computed once", shared),
@@ -121,7 +121,7 @@ def large(model: zoo.Model, image: np.ndarray, quality: float | None, megapixels
     took = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{width}x{height} pixels, one pass: {took:.0f} s with compilation, "
-          f"{found.searched.effort.codings} codings, peak memory {peak:.1f} GiB")  # fmt: skip
+          f"{found.searched.stats.evaluations} codings, peak memory {peak:.1f} GiB")  # fmt: skip
 
 
 def main() -> None:

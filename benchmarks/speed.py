@@ -27,7 +27,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from environments import COMPRESSAI, install, place
+from environments import COMPRESSAI, install, parity
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import config
@@ -110,10 +110,10 @@ def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict
     """What `speed_compressai.py` prints about this picture."""
     install(environment, COMPRESSAI)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "picture.npy"
-        np.save(place, image)
+        parity = Path(folder) / "picture.npy"
+        np.save(parity, image)
         python = environment / "bin" / "python"
-        command = [python, "-W", "ignore", WORKER, place, str(repeats), str(training_crops.cpus())]
+        command = [python, "-W", "ignore", WORKER, parity, str(repeats), str(training_crops.cpus())]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
@@ -125,7 +125,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-training", action="store_true", help="the codec alone")
     parser.add_argument("--compressai", action="store_true", help="compare with CompressAI")
-    parser.add_argument("--environment", type=Path, default=place(COMPRESSAI), help="of CompressAI")
+    parser.add_argument(
+        "--environment", type=Path, default=parity(COMPRESSAI), help="of CompressAI"
+    )
     options = parser.parse_args()
     image = load_picture(options.picture)
     print(f"jax {jax.__version__} on {jax.local_devices()}, median of {options.repeats}")

@@ -25,7 +25,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import fit_thresholds, search
-from rdonet_jax.rdo.cost import Prices
+from rdonet_jax.rdo.cost import RDCost
 
 
 def by_variance(image: np.ndarray, pair: Sequence[float]) -> partition.Partition:
@@ -38,11 +38,11 @@ def costs(
     model: zoo.Model, image: np.ndarray, quality: float | None, pair: Sequence[float]
 ) -> dict[str, float]:
     """J per pixel of a picture by kind of partition."""
-    prices = Prices(model, image, quality)
+    rd_cost = RDCost(model, image, quality)
     chosen = {mask: codec.choose_partition(model, image, mask, quality) for mask in codec.MASKS}
     chosen["fitted"] = by_variance(image, pair)
-    totals = dict(zip(chosen, prices(list(chosen.values())).totals, strict=True))
-    *_, best = search.fast(prices, chosen["fitted"], 2)
+    totals = dict(zip(chosen, rd_cost(list(chosen.values())).totals, strict=True))
+    *_, best = search.fast(rd_cost, chosen["fitted"], 2)
     totals["searched"] = best.total
     return {name: total / (image.shape[0] * image.shape[1]) for name, total in totals.items()}
 

@@ -134,7 +134,7 @@ class Measured:
 
 
 def measured(
-    model: config.ModelConfig, schedule: training_config.TrainingConfig, pool: np.ndarray
+    model: config.RDONetConfig, schedule: training_config.TrainingConfig, pool: np.ndarray
 ) -> Measured:
     """Measures steps on crops of the pool, the same ones over and over where it is too small."""
     numbers = np.arange(schedule.batch_size, dtype=np.int32)

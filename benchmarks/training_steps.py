@@ -17,7 +17,9 @@ from rdonet_jax.training import step as training_step
 class Trainer:
     """A network in training; each call goes on from where the last one has stopped."""
 
-    def __init__(self, model: config.ModelConfig, schedule: training_config.TrainingConfig) -> None:
+    def __init__(
+        self, model: config.RDONetConfig, schedule: training_config.TrainingConfig
+    ) -> None:
         self.step = training_step.make_step(model, schedule)
         self.state = training_step.replicate(training_step.create_state(model, schedule))
 

@@ -42,7 +42,7 @@ class RDOImageFile(ImageFile.ImageFile):
         except bitstream.FormatError as error:
             raise OSError(str(error)) from error
         self._size = header.width, header.height
-        if header.gray and header.deep and not sections.alpha:
+        if header.gray and header.is_16bit and not sections.alpha:
             self._mode = "I;16"
         else:
             self._mode = ("L" if header.gray else "RGB") + ("A" if sections.alpha else "")
@@ -57,7 +57,7 @@ class RDOImageFile(ImageFile.ImageFile):
             except bitstream.FormatError as error:
                 raise OSError(str(error)) from error
             self._data = b""
-            samples = samples if self.mode == "I;16" else pixel_format.shallow(samples)
+            samples = samples if self.mode == "I;16" else pixel_format.to_uint8(samples)
             if self.fp and self._exclusive_fp:  # it was opened by name, for this picture alone
                 self.fp.close()
             self.fp = io.BytesIO(samples.tobytes())

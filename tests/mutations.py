@@ -80,7 +80,7 @@ def valid_files(model: Model) -> list[bytes]:
         pictures = [
             Picture(pixels),
             Picture(pixels[..., 0], alpha, b"profile" * 30, b"II*\0" + bytes(40)),
-            Picture(pixel_format.deepened(pixels), pixel_format.deepened(alpha)),
+            Picture(pixel_format.to_uint16(pixels), pixel_format.to_uint16(alpha)),
             Picture(
                 pixels,
                 exif=b"II*\0\x08\0\0\0\1\0\x12\1\4\0\1\0\0\0\6\0\0\0" + bytes(4),
@@ -140,8 +140,8 @@ def _flip_bits(chance: random.Random, data: bytes, files: Sequence[bytes]) -> by
 def _change_header(chance: random.Random, data: bytes, files: Sequence[bytes]) -> bytes:
     changed = bytearray(data)
     if changed:
-        place = chance.randrange(min(len(changed), _HEADER_BYTES))
-        changed[place] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+        parity = chance.randrange(min(len(changed), _HEADER_BYTES))
+        changed[parity] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
     return bytes(changed)
 
 
@@ -161,8 +161,8 @@ def _cut_out(chance: random.Random, data: bytes, files: Sequence[bytes]) -> byte
 def _put_in(chance: random.Random, data: bytes, files: Sequence[bytes]) -> bytes:
     other = chance.choice(files)
     first, last = sorted(chance.randrange(len(other) + 1) for _ in range(2))
-    place = chance.randrange(len(data) + 1)
-    return data[:place] + other[first:last] + data[place:]
+    parity = chance.randrange(len(data) + 1)
+    return data[:parity] + other[first:last] + data[parity:]
 
 
 def _change_sections(chance: random.Random, data: bytes, files: Sequence[bytes]) -> bytes:
@@ -199,7 +199,7 @@ def _change_fields(chance: random.Random, data: bytes, files: Sequence[bytes]) -
                 {"quality": chance.choice((None, 0, 1, 300, 640, 641, 65535))},
                 {"coder": chance.choice(list(range_coder.CODERS.values()))},
                 {"gray": not header.gray},
-                {"deep": not header.deep},
+                {"deep": not header.is_16bit},
                 {"symbols_crc": chance.getrandbits(32)},
             )
         )

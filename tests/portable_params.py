@@ -28,7 +28,7 @@ RESIDUAL_DISTURBANCE = 0.02
 @functools.cache
 def shapes(config: PortableConfig) -> Any:
     """The tree of parameters, as shapes."""
-    return jax.eval_shape(lambda: portable.initialise(config, jax.random.key(0)))
+    return jax.eval_shape(lambda: portable.init_params(config, jax.random.key(0)))
 
 
 @functools.cache
@@ -45,7 +45,7 @@ def start(config: PortableConfig) -> Any:
         return (0.0 if still else 1.0) * rng.normal(size=leaf.shape) / np.sqrt(inputs)
 
     params = jax.tree_util.tree_map_with_path(drawn, shapes(config))
-    return portable_init.initialise(params, config)
+    return portable_init.init_params(params, config)
 
 
 @functools.cache

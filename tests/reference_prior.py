@@ -28,7 +28,7 @@ ORDER = {
 
 SCALE_ENDS = {"laplace": ("0.05", "256"), "gaussian": ("0.11", "256")}
 
-Take = Callable[[int, np.ndarray], np.ndarray]
+ReadSymbols = Callable[[int, np.ndarray], np.ndarray]
 """(level, table indices of a run [N]) -> the run's symbols [N]."""
 
 
@@ -97,7 +97,7 @@ def at_quality(knots: np.ndarray, quality: int) -> np.ndarray:
     return divided((SEGMENT - rest) * knots[knot] + rest * after, 7)
 
 
-def hats(knots: int, quality: int) -> np.ndarray:
+def quality_basis(knots: int, quality: int) -> np.ndarray:
     """How near the quality is to each of the knots, [K]; 0 to 127."""
     return np.array([min(max(SEGMENT - abs(quality - SEGMENT * k), 0), 127) for k in range(knots)])
 
@@ -154,13 +154,13 @@ class Level:
         self.units = integers(prior["unit"], 8, 3840)
         z_index = at_quality(integers(prior["z_index"], 7, 4096), quality)
         self.z_index = np.clip(divided(z_index, 4), 0, 63)
-        self.hats = hats(config.knots, quality)
+        self.quality_basis = quality_basis(config.knots, quality)
 
     def of_z(self, z: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
         """What z [·, ·, ·] says about every position, [h, w, ·]."""
         seen = np.clip(8 * z, -127, 127)
         rows = [
-            [np.concatenate([around(seen, i, j), self.hats]) for j in range(z.shape[1])]
+            [np.concatenate([around(seen, i, j), self.quality_basis]) for j in range(z.shape[1])]
             for i in range(z.shape[0])
         ]
         out = activation(spread(spread(self.from_z(np.array(rows)))), 7)
@@ -179,7 +179,7 @@ class Level:
         return np.clip(divided(sums, 7), -127, 127)
 
     def predicted(
-        self, seen: np.ndarray, known: np.ndarray, places: Sequence[tuple[int, int]]
+        self, seen: np.ndarray, context_features: np.ndarray, places: Sequence[tuple[int, int]]
     ) -> tuple[np.ndarray, np.ndarray]:
         """mu and table index [N, L] at places, from the embeddings decoded before."""
         inputs = []
@@ -187,7 +187,14 @@ class Level:
             parity = np.zeros(4, np.int64)
             parity[2 * (row % 2) + column % 2] = 127
             inputs.append(
-                np.concatenate([around(seen, row, column), known[row, column], self.hats, parity])
+                np.concatenate(
+                    [
+                        around(seen, row, column),
+                        context_features[row, column],
+                        self.quality_basis,
+                        parity,
+                    ]
+                )
             )
         first = activation(self.first(np.array(inputs)), 8)
         hidden = np.concatenate([first, activation(self.second(first), 7)], axis=-1)
@@ -198,7 +205,11 @@ class Level:
 
 
 def walk(
-    params: Any, config: PortableConfig, quality: int, masks: Sequence[np.ndarray], take: Take
+    params: Any,
+    config: PortableConfig,
+    quality: int,
+    masks: Sequence[np.ndarray],
+    take: ReadSymbols,
 ) -> list[Run]:
     """All runs of a picture in coding order, their symbols given by `take`.
 
@@ -220,7 +231,7 @@ def walk(
             z[spot] = values
 
         of_z = level.of_z(z, grid)
-        known = np.concatenate([of_z, level.of_coarser(told, grid)], axis=-1)
+        context_features = np.concatenate([of_z, level.of_coarser(told, grid)], axis=-1)
         seen = np.zeros((*grid, config.embedding), np.int64)
         for step in ORDER[config.context]:
             before = seen.copy()
@@ -232,7 +243,9 @@ def walk(
                     if mask[i, j]
                 ]
                 empty = np.zeros((0, config.latents[number]), np.int64)
-                mu, index = level.predicted(before, known, places) if places else (empty, empty)
+                mu, index = (
+                    level.predicted(before, context_features, places) if places else (empty, empty)
+                )
                 symbols = np.asarray(take(number, index.ravel()), np.int64)
                 runs.append(Run(number, index.ravel(), mu.ravel(), symbols))
                 v = mu + 16 * np.clip(symbols.reshape(mu.shape), -1000, 1000)

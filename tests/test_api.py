@@ -50,9 +50,9 @@ def with_alpha(pixels):
 @pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("gray", [False, True])
-def test_arrays_of_every_form_come_back_in_it(image, gray, alpha, deep):
+def test_arrays_of_every_form_come_back_in_it(image, gray, alpha, is_16bit):
     pixels = image[..., 1] if gray else image
-    pixels = pixel_format.deepened(pixels) if deep else pixels
+    pixels = pixel_format.to_uint16(pixels) if is_16bit else pixels
     pixels = with_alpha(pixels) if alpha else pixels
     back = rdonet_jax.decompress(rdonet_jax.compress(pixels, quality=90))
     assert (back.shape, back.dtype) == (pixels.shape, pixels.dtype)
@@ -188,7 +188,7 @@ def saved(picture: Image.Image, **options) -> bytes:
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "I;16"])
 def test_pillow_saves_and_opens_pictures_of_its_modes(tmp_path, image, mode):
     if mode == "I;16":
-        picture = Image.fromarray(pixel_format.deepened(image[..., 1]))
+        picture = Image.fromarray(pixel_format.to_uint16(image[..., 1]))
     elif mode in ("LA", "RGBA"):
         picture = Image.fromarray(with_alpha(image)).convert(mode)
     else:
@@ -274,11 +274,11 @@ def test_pillow_saves_pictures_upright(image, orientation):
 
 
 def test_colours_of_16_bits_open_in_8(image):
-    data = rdonet_jax.compress(pixel_format.deepened(image), quality=90)
+    data = rdonet_jax.compress(pixel_format.to_uint16(image), quality=90)
     back = Image.open(io.BytesIO(data))
     assert back.mode == "RGB"
     np.testing.assert_array_equal(
-        np.asarray(back), pixel_format.shallow(rdonet_jax.decompress(data))
+        np.asarray(back), pixel_format.to_uint8(rdonet_jax.decompress(data))
     )
 
 

@@ -21,7 +21,7 @@ from rdonet_jax.evaluation import curves, measures
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder, search
-from rdonet_jax.rdo.cost import Prices
+from rdonet_jax.rdo.cost import RDCost
 
 STARTS: Mapping[str, tuple[str, ...]] = {
     "reference": (),
@@ -52,10 +52,10 @@ def partitions(
     if not STARTS[contestant]:
         yield contestant, codec.choose_partition(model, image, "variance")
         return
-    prices = Prices(model, image)
+    rd_cost = RDCost(model, image)
     for start in STARTS[contestant]:
         steps = list(
-            search.fast(prices, encoder.start_of(model, image, start), encoder.MOST_PASSES)
+            search.fast(rd_cost, encoder.start_of(model, image, start), encoder.MOST_PASSES)
         )
         # The start, and a step for every colour of a pass; a second pass may end early.
         after = (0, min(len(search.COLOURS), len(steps) - 1), len(steps) - 1)

@@ -98,7 +98,7 @@ def summary(results: Results, column: str, metric: str) -> Summary | None:
     return Summary(min(rates), max(rates), float(np.mean(rates)), len(rates))
 
 
-def codings(column: str) -> int:
+def network_runs(column: str) -> int:
     """How often the search codes the whole picture."""
     return CODINGS * int(column.rsplit(", ", 1)[1]) if ", " in column else 0
 
@@ -117,7 +117,7 @@ def table(results: Results, metric: str) -> str:
             cells = ["–"] * 4
             if found:
                 cells = [f"{value:+.1f} %" for value in found[:3]] + [str(found.pictures)]
-            lines.append(f"| {column} | {' | '.join(cells)} | {codings(column)} |")
+            lines.append(f"| {column} | {' | '.join(cells)} | {evaluations(column)} |")
     return "\n".join(lines)
 
 

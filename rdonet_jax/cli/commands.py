@@ -319,9 +319,9 @@ def _facts_of_compression(
         "levels": dict(zip(map(str, partition.STRIDES), map(float, shares), strict=True)),
     }
     if found.searched:
-        effort, before, after, interrupted = found.searched
+        stats, before, after, interrupted = found.searched
         facts["search"] = {
-            **dataclasses.asdict(effort),
+            **dataclasses.asdict(stats),
             "before": before,
             "after": after,
             "interrupted": interrupted,
@@ -351,7 +351,7 @@ def _search_words(searched: Searched) -> str:
     gain = 1 - searched.after / searched.before
     ended = ", interrupted: the best so far is written" if searched.interrupted else ""
     return (
-        f"search: {searched.effort.codings} codings in {searched.effort.calls} calls, "
+        f"search: {searched.stats.evaluations} codings in {searched.stats.calls} calls, "
         f"J {searched.before:.4f} to {searched.after:.4f} (-{gain:.1%}){ended}"
     )
 
@@ -384,7 +384,7 @@ def decompress(
         picture = codec.decode(model, data, clock, limit).content
     steps = clock.steps()
     if options.background is not None:
-        picture = pixel_format.flattened(picture, options.background)
+        picture = pixel_format.flatten(picture, options.background)
     with explained(srgb.ImageError):
         like = status if options.preserve else None
         notes = writer.save(target, picture, options.force, like)

@@ -149,10 +149,10 @@ def _require_alike(a: _Side, b: _Side) -> None:
             f"{b.path}: has {other_width}x{other_height} pixels, and {a.path} {width}x{height}: "
             "images of different sizes cannot be compared"
         )
-    if a.picture.deep != b.picture.deep:
-        deep, shallow = (a, b) if a.picture.deep else (b, a)
+    if a.picture.is_16bit != b.picture.is_16bit:
+        is_16bit, shallow = (a, b) if a.picture.is_16bit else (b, a)
         raise CommandError(
-            f"{deep.path}: has 16 bits, and {shallow.path} 8: images of different depths cannot "
+            f"{is_16bit.path}: has 16 bits, and {shallow.path} 8: images of different depths cannot "
             "be compared"
         )
     if (a.picture.alpha is None) != (b.picture.alpha is None):
@@ -166,9 +166,9 @@ def _seen(a: Picture, b: Picture) -> tuple[np.ndarray, np.ndarray]:
     """The pixels of both, gray ones as colours where the other has colours."""
     from rdonet_jax.imaging import pixel_format
 
-    first, second = (pixel_format.prepared(picture).pixels for picture in (a, b))
+    first, second = (pixel_format.fill_hidden(picture).pixels for picture in (a, b))
     if first.ndim != second.ndim:
-        return pixel_format.colour(first), pixel_format.colour(second)
+        return pixel_format.as_rgb(first), pixel_format.as_rgb(second)
     return first, second
 
 
@@ -192,7 +192,7 @@ def _ms_ssim(first: np.ndarray, second: np.ndarray) -> float | None:
     if min(first.shape[:2]) < distortion.smallest_side():
         return None
     peak = np.float32(np.iinfo(first.dtype).max)
-    x, x_hat = (pixel_format.colour(pixels).astype(np.float32) / peak for pixels in (first, second))
+    x, x_hat = (pixel_format.as_rgb(pixels).astype(np.float32) / peak for pixels in (first, second))
     return float(distortion.ms_ssim(x, x_hat))
 
 

@@ -40,7 +40,7 @@ def facts_of_file(data: bytes) -> dict[str, Any]:
         "quality": codec.quality_of(zoo.config_of(path), header.quality) if known_scale else None,
         "platform": header.platform or None,
         "gray": header.gray,
-        "bits": 16 if header.deep else 8,
+        "bits": 16 if header.is_16bit else 8,
         "sections": {name: len(part) for name, part in sections._asdict().items()},
         "blocks": _by_stride(int((mask & inside).sum()) for mask, inside in masks),
         "area": _by_stride(map(float, partition.block_shares(p, *size))),
@@ -83,7 +83,7 @@ def of_file(data: bytes) -> list[str]:
 
 def _form_words(header: Header, sections: Sections) -> str:
     """Mode and depth of the picture and what goes along with it."""
-    words = [f"{'gray' if header.gray else 'RGB'} of {16 if header.deep else 8} bits"]
+    words = [f"{'gray' if header.gray else 'RGB'} of {16 if header.is_16bit else 8} bits"]
     if sections.alpha:
         words.append("alpha")
     along = side_data.fields(sections)
@@ -112,7 +112,7 @@ def of_model(model: Model) -> list[str]:
     training = model.record.get("training")
     if training is None:
         return [*lines, "  its training is not on record"]
-    record = zoo.whole_training(model.record)
+    record = zoo.loss_record(model.record)
     loss = _objective_words(model.config, record["training"])
     lines.append(f"  trained for {loss}, {_steps_words(record)}")
     before = (record.get("origin") or {}).get("started_from")

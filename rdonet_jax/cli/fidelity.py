@@ -64,7 +64,7 @@ def _decoded(model: Model, encoded: Encoded) -> np.ndarray:
 def _psnr(picture: Picture, decoded: np.ndarray) -> float:
     from rdonet_jax.imaging import pixel_format
 
-    return pixel_format.psnr(pixel_format.prepared(picture).pixels, decoded)
+    return pixel_format.psnr(pixel_format.fill_hidden(picture).pixels, decoded)
 
 
 def warnings(

@@ -40,9 +40,9 @@ def make(source: str, target: str, side: int, models: Models) -> tuple[int, int]
 
 def reduced(picture: Picture, side: int) -> Image.Image:
     """In sRGB of 8 bits, no side longer than `side`; never enlarged."""
-    colours = Image.fromarray(np.ascontiguousarray(pixel_format.shallow(picture.pixels)))
+    colours = Image.fromarray(np.ascontiguousarray(pixel_format.to_uint8(picture.pixels)))
     image = icc.as_srgb(colours, picture.icc)
     if picture.alpha is not None:
-        image.putalpha(Image.fromarray(np.ascontiguousarray(pixel_format.shallow(picture.alpha))))
+        image.putalpha(Image.fromarray(np.ascontiguousarray(pixel_format.to_uint8(picture.alpha))))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return image

@@ -1,7 +1,7 @@
 """The walk of a reference coder with a range coder in hand; its files are bound to a platform.
 
 There is one level to walk past. As in `fixed_codec`, the encoder takes the decoder's own compiled
-steps (`conditions`, `predict`, `predict_front`, `place`, `synthesise`). A context model goes
+steps (`conditions`, `predict`, `predict_front`, `place`, `synthesize`). A context model goes
 wavefront by wavefront in both directions: `predict_front` has one shape for all of them, so a
 picture of any size takes two compiled functions, and the encoder predicts each position from the
 very numbers that the decoder will have.
@@ -24,7 +24,7 @@ from rdonet_jax.codec import level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.rdonet import this_platform
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import ReferenceConfig
+from rdonet_jax.core.config import BaselineConfig
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.metrics import distortion
@@ -36,30 +36,30 @@ Symbols = Callable[[np.ndarray, Callable[[], Any]], np.ndarray]
 """(table indices of a run, what the encoder would send) -> the run's symbols, both 1-D."""
 
 
-def _apply(config: ReferenceConfig, params: Any, method: str, *arguments: Any) -> Any:
+def _apply(config: BaselineConfig, params: Any, method: str, *arguments: Any) -> Any:
     return baselines.network(config).apply({"params": params}, *arguments, method=method)
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def analyse(config: ReferenceConfig, params: Any, pixels: jax.Array) -> jax.Array:
+def analyze(config: BaselineConfig, params: Any, pixels: jax.Array) -> jax.Array:
     """Padded pixels uint8 or uint16 [1, H, W, 3] -> y [1, h, w, M]; encoder only."""
-    return _apply(config, params, "analyse", distortion.from_integers(pixels))[0]
+    return _apply(config, params, "analyze", distortion.from_integers(pixels))[0]
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def propose(config: ReferenceConfig, params: Any, y: jax.Array) -> jax.Array:
+def encode_latents(config: BaselineConfig, params: Any, y: jax.Array) -> jax.Array:
     """Rounded z [1, h/4, w/4, N]; encoder only."""
     return jnp.round(_apply(config, params, "hyper_analyse", y))
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def conditions(config: ReferenceConfig, params: Any, z_hat: jax.Array) -> jax.Array:
+def conditions(config: BaselineConfig, params: Any, z_hat: jax.Array) -> jax.Array:
     """What z_hat, int32, tells of y, [1, h, w, 2 M]."""
     return _apply(config, params, "conditions", z_hat.astype(jnp.float32))
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def predict(config: ReferenceConfig, params: Any, known: jax.Array) -> tuple[jax.Array, jax.Array]:
+def predict(config: BaselineConfig, params: Any, known: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Without a context: mu of y and the index of its scale's table, [1, h, w, M]."""
     prior = _apply(config, params, "prior", known)
     return prior.mu, distributions.scale_index(prior.scale, config.distribution)
@@ -67,7 +67,7 @@ def predict(config: ReferenceConfig, params: Any, known: jax.Array) -> tuple[jax
 
 @functools.partial(compilation.jit, static_argnums=0)
 def predict_front(
-    config: ReferenceConfig, params: Any, known: jax.Array, frame: jax.Array, number: jax.Array
+    config: BaselineConfig, params: Any, known: jax.Array, frame: jax.Array, number: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """With a context: mu and table index of the positions of a wavefront, [1, P, M]."""
     at = context.front(number, known.shape[1:3])
@@ -77,7 +77,7 @@ def predict_front(
 
 
 @compilation.jit
-def quantise(y: jax.Array, mu: jax.Array) -> jax.Array:
+def quantize(y: jax.Array, mu: jax.Array) -> jax.Array:
     """The symbols round(y - mu), as float32 integers; encoder only."""
     return jnp.round(y - mu)
 
@@ -100,32 +100,32 @@ def place(
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
-def synthesise(config: ReferenceConfig, deep: bool, params: Any, y_hat: jax.Array) -> jax.Array:
-    """y_hat [1, h, w, M] -> padded pixels uint8 [1, H, W, 3], or uint16 if `deep`."""
-    x_hat = _apply(config, params, "synthesise", y_hat)
-    return distortion.to_16_bit(x_hat) if deep else distortion.to_8_bit(x_hat)
+def synthesize(config: BaselineConfig, is_16bit: bool, params: Any, y_hat: jax.Array) -> jax.Array:
+    """y_hat [1, h, w, M] -> padded pixels uint8 [1, H, W, 3], or uint16 if `is_16bit`."""
+    x_hat = _apply(config, params, "synthesize", y_hat)
+    return distortion.to_16_bit(x_hat) if is_16bit else distortion.to_8_bit(x_hat)
 
 
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions of this walk, for counting their compilations."""
-    return (analyse, propose, conditions, predict, predict_front, quantise, quantise_front, place,
-            synthesise)  # fmt: skip
+    return (analyze, encode_latents, conditions, predict, predict_front, quantize, quantise_front, place,
+            synthesize)  # fmt: skip
 
 
-class Walk(level_coder.Walk):
+class BaselineLevelCoder(level_coder.LevelCoder):
     """The walk for one picture whose positions inside it are `mask`, bool [h, w]."""
 
-    def __init__(self, config: ReferenceConfig, params: Any, mask: np.ndarray) -> None:
+    def __init__(self, config: BaselineConfig, params: Any, mask: np.ndarray) -> None:
         super().__init__()
         self.config, self.params, self.mask = config, params, mask
         self.hyper_mask = np.asarray(partition.hyper_mask(mask))
         self.y_hat: Any = None
         self._y: Any = None  # the encoder's
 
-    def analyse(self, image: np.ndarray) -> None:
-        self._y = analyse(self.config, self.params, partition.pad_picture(image))
+    def analyze(self, image: np.ndarray) -> None:
+        self._y = analyze(self.config, self.params, partition.pad_picture(image))
 
-    def send(self, level: int, goes_on: bool) -> list[Run]:
+    def encode_level(self, level: int, continues: bool) -> list[Run]:
         """The runs of level 0: z, then y in one run or by wavefront. None at the other levels."""
         runs: list[Run] = []
 
@@ -137,11 +137,11 @@ class Walk(level_coder.Walk):
         self._pass(level, symbols, self._y)
         return runs
 
-    def receive(self, level: int, take: level_coder.Take) -> None:
+    def decode_level(self, level: int, take: level_coder.ReadSymbols) -> None:
         self._pass(level, lambda indices, _: take(indices), None)
 
-    def picture(self, deep: bool = False) -> np.ndarray:
-        return np.asarray(synthesise(self.config, deep, self.params, self.y_hat))[0]
+    def picture(self, is_16bit: bool = False) -> np.ndarray:
+        return np.asarray(synthesize(self.config, is_16bit, self.params, self.y_hat))[0]
 
     def _pass(self, level: int, symbols: Symbols, y: Any) -> None:
         """Past a level, with symbols from either side. y is the encoder's alone."""
@@ -170,7 +170,7 @@ class Walk(level_coder.Walk):
         of_channel = distributions.SCALE_COUNT + np.arange(self.config.hyper)
 
         def wanted() -> np.ndarray:
-            return np.asarray(propose(self.config, self.params, y))[0, self.hyper_mask]
+            return np.asarray(encode_latents(self.config, self.params, y))[0, self.hyper_mask]
 
         z_hat = _by_channel(self.hyper_mask, of_channel, symbols, wanted)
         return conditions(self.config, self.params, z_hat)
@@ -179,7 +179,7 @@ class Walk(level_coder.Walk):
         mu, index = predict(self.config, self.params, known)
         grid = np.zeros(mu.shape, np.int32)
         coded = np.asarray(index)[0, self.mask]
-        run = symbols(coded.ravel(), lambda: np.asarray(quantise(y, mu))[0, self.mask])
+        run = symbols(coded.ravel(), lambda: np.asarray(quantize(y, mu))[0, self.mask])
         grid[0, self.mask] = run.reshape(coded.shape)
         self.y_hat = mu + grid.astype(np.float32)
 
@@ -228,15 +228,15 @@ class BaselineCodec(FamilyCodec):
 
     def level_coder(
         self,
-        config: ReferenceConfig,
+        config: BaselineConfig,
         params: Any,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
         quality: int | None,
-    ) -> Walk:
-        return Walk(config, params, masks[0])
+    ) -> BaselineLevelCoder:
+        return BaselineLevelCoder(config, params, masks[0])
 
-    def working_set_bytes(self, config: ReferenceConfig, grid: tuple[int, int]) -> int:
+    def working_set_bytes(self, config: BaselineConfig, grid: tuple[int, int]) -> int:
         return working_set.in_one_piece(working_set.baseline_scalars(config), grid)
 
     def platform(self) -> str:

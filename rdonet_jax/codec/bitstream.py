@@ -73,7 +73,7 @@ class Header:
     platform: str
     symbols_crc: int
     gray: bool = False
-    deep: bool = False
+    is_16bit: bool = False
 
 
 class Sections(NamedTuple):
@@ -96,7 +96,7 @@ class Sections(NamedTuple):
 
 def form_of(header: Header, sections: Sections) -> int:
     """The flags that a file has; 0 for one of the plain version, which does not name them."""
-    pixels = GRAY * header.gray | DEEP * header.deep
+    pixels = GRAY * header.gray | DEEP * header.is_16bit
     return pixels | sum(flag for name, flag in EXTRAS.items() if getattr(sections, name))
 
 
@@ -180,7 +180,7 @@ def _fields(reader: _Reader) -> tuple[Header, int | None, list[int]]:
         platform.decode("latin-1"),
         symbols_crc,
         gray=bool(form and form & GRAY),
-        deep=bool(form and form & DEEP),
+        is_16bit=bool(form and form & DEEP),
     )
     lengths = [reader.number(f"length of section {name}") for name in _present(form or 0)]
     return header, form, lengths

@@ -16,7 +16,7 @@ import numpy as np
 
 from rdonet_jax.codec import bitstream, family_codec, memory, partition_coding, side_data
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
-from rdonet_jax.codec.level_coder import SymbolError, Walk
+from rdonet_jax.codec.level_coder import LevelCoder, SymbolError
 from rdonet_jax.codec.portable import tiles
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
@@ -123,11 +123,11 @@ def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | Non
     """The variance mask of a picture, window by window."""
     grid = partition.grid_of(*image.shape[:2])
     found = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
-    for window in tiles.over(grid, tiles.LADDER[0], margin=0):
-        pixels = tiles.cut(image, window, partition.BLOCK)
+    for tile in tiles.over(grid, tiles.TILE_SHAPES[0], margin=0):
+        pixels = tiles.cut(image, tile, partition.BLOCK)
         splits = _variance_partition(config, pixels, quality)
         for factor, part, whole in zip((1, 2), splits, found, strict=True):
-            whole[window.place(factor)] = window.core(np.asarray(part), factor)
+            whole[tile.place(factor)] = tile.core(np.asarray(part), factor)
     return found
 
 
@@ -151,7 +151,7 @@ def choose_partition(
     if mask not in MASKS:
         raise ValueError(f"unknown mask {mask!r}; there are {', '.join(MASKS)}")
     number = stream_quality(model.config, quality)
-    image = pixel_format.plain(image)
+    image = pixel_format.as_rgb8(image)
     if mask == "variance":
         step = None if number is None else np.array([number], np.int32)
         p = _by_variance(model.config, image, step)
@@ -216,12 +216,12 @@ def encode(
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
     walk = _walk(model, p, (height, width), number)
     report("analysis")
-    walk.analyse(pixel_format.colour(picture.pixels))
+    walk.analyze(pixel_format.as_rgb(picture.pixels))
     streams: dict[str, bytes] = {}
     for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
         try:
-            runs = walk.send(level, reconstruct or level != COARSE_TO_FINE[-1])
+            runs = walk.encode_level(level, reconstruct or level != COARSE_TO_FINE[-1])
         except SymbolError as error:
             raise EncodeError(f"{error}: the weights cannot be right") from error
         streams[f"level{level}"] = range_coder.encode(runs, model.tables, coder_name)
@@ -237,7 +237,7 @@ def encode(
         platform=family_codec.of(model.config).platform(),
         symbols_crc=walk.checksum,
         gray=picture.gray,
-        deep=picture.deep,
+        is_16bit=picture.is_16bit,
     )
     data = bitstream.pack(header, Sections(tree, **streams, **extras))
     return Encoded(data, _pixels(walk, header) if reconstruct else None, _by_level(walk))
@@ -246,21 +246,21 @@ def encode(
 def _prepared(config: AnyConfig, image: Picture | np.ndarray) -> tuple[Picture, dict[str, bytes]]:
     """A picture as it is coded, and the sections of what goes along. Raises `EncodeError`."""
     checked_size(config, image)
-    picture = pixel_format.prepared(pixel_format.of(image))
+    picture = pixel_format.fill_hidden(pixel_format.as_picture(image))
     try:
         return picture, side_data.pack(picture)
     except side_data.AttachmentError as error:
         raise EncodeError(str(error)) from error
 
 
-def _pixels(walk: Walk, header: Header) -> np.ndarray:
+def _pixels(walk: LevelCoder, header: Header) -> np.ndarray:
     """What the walk has arrived at, in the form that the header names.
 
     The mean that makes gray is taken of 16 bits, since three roundings to 8 are two too many.
     """
-    padded = walk.picture(deep=header.deep or header.gray)
+    padded = walk.picture(is_16bit=header.is_16bit or header.gray)
     pixels = padded[: header.height, : header.width]
-    return pixel_format.gray_of(pixels, header.deep) if header.gray else pixels
+    return pixel_format.mean_gray(pixels, header.is_16bit) if header.gray else pixels
 
 
 def decode(
@@ -287,7 +287,7 @@ def decode(
     along = side_data.fields(sections)
     walk = _walk(model, p, (header.height, header.width), header.quality)
     try:
-        _receive(walk, model, header, sections, report)
+        _decode_levels(walk, model, header, sections, report)
     except (range_coder.CoderError, SymbolError) as error:
         cause = _elsewhere(model.config, header) or f"the file's coded data is invalid: {error}"
         raise FormatError(cause) from error
@@ -299,16 +299,18 @@ def decode(
     return Decoded(picture, p, quality_of(model.config, header.quality), _by_level(walk))
 
 
-def _receive(walk: Walk, model: Model, header: Header, sections: Sections, report: Report) -> None:
+def _decode_levels(
+    walk: LevelCoder, model: Model, header: Header, sections: Sections, report: Report
+) -> None:
     """Takes the walk past all levels of a file. Raises `CoderError` or `SymbolError`."""
     for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
         stream = getattr(sections, f"level{level}")
         name = range_coder.NAMES[header.coder]
-        walk.receive(level, range_coder.decoder(stream, model.tables, name, MOST_BEYOND))
+        walk.decode_level(level, range_coder.decoder(stream, model.tables, name, MOST_BEYOND))
 
 
-def _walk(model: Model, p: Partition, size: tuple[int, int], quality: int | None) -> Walk:
+def _walk(model: Model, p: Partition, size: tuple[int, int], quality: int | None) -> LevelCoder:
     """The model's walk for a picture of `size` = (height, width), before the first level."""
     masks = coded_masks(p, *size)
     codec = family_codec.of(model.config)
@@ -323,7 +325,7 @@ def _has_levels_of(config: AnyConfig, p: Partition, height: int, width: int) -> 
     return all(map(np.array_equal, p, only))
 
 
-def _by_level(walk: Walk) -> tuple[tuple[np.ndarray, ...], ...]:
+def _by_level(walk: LevelCoder) -> tuple[tuple[np.ndarray, ...], ...]:
     return tuple(walk.symbols[level] for level in sorted(walk.symbols))
 
 
@@ -363,8 +365,8 @@ def _check_model(model: Model, header: Header) -> None:
 def checked_size(config: AnyConfig, image: Picture | np.ndarray) -> tuple[int, int]:
     """Height and width of a picture that can be coded. Raises `EncodeError` for what is none."""
     try:
-        height, width = pixel_format.of(image).size
-    except pixel_format.ContentError as error:
+        height, width = pixel_format.as_picture(image).size
+    except pixel_format.PixelFormatError as error:
         raise EncodeError(str(error)) from error
     if max(height, width) > bitstream.MAX_SIDE or height * width > bitstream.MAX_PIXELS:
         raise EncodeError(

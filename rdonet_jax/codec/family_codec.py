@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rdonet_jax.codec.level_coder import Walk
+from rdonet_jax.codec.level_coder import LevelCoder
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.models import registry
 
@@ -28,7 +28,7 @@ class FamilyCodec(abc.ABC):
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
         quality: int | None,
-    ) -> Walk:
+    ) -> LevelCoder:
         """The level coder of one image, before its first level.
 
         Args:

@@ -14,7 +14,7 @@ import numpy as np
 
 from rdonet_jax.entropy.range_coder import Run
 
-Take = Callable[[np.ndarray], np.ndarray]
+ReadSymbols = Callable[[np.ndarray], np.ndarray]
 """The table indices of a run -> its symbols, from a range decoder."""
 
 _AT_ONCE = 2**20
@@ -25,7 +25,7 @@ class SymbolError(ValueError):
     """Values that cannot be coded as symbols, or symbols that no encoder sends."""
 
 
-class Walk(abc.ABC):
+class LevelCoder(abc.ABC):
     """The walk for one picture, and the record of the symbols on the way.
 
     Attributes:
@@ -38,27 +38,27 @@ class Walk(abc.ABC):
         self.symbols: dict[int, tuple[np.ndarray, ...]] = {}
 
     @abc.abstractmethod
-    def analyse(self, image: np.ndarray) -> None:
-        """Encoder only: takes the pixels [H, W, 3] of either depth, which `send` is to say."""
+    def analyze(self, image: np.ndarray) -> None:
+        """Encoder only: takes the pixels [H, W, 3] of either depth, which `encode_level` is to say."""
 
     @abc.abstractmethod
-    def send(self, level: int, goes_on: bool) -> list[Run]:
-        """Encoder only: the runs of a level; stands before the next one then if it `goes_on`.
+    def encode_level(self, level: int, continues: bool) -> list[Run]:
+        """Encoder only: the runs of a level; stands before the next one then if it `continues`.
 
-        To be called once for each level, after `analyse`. Raises `SymbolError` when the network
+        To be called once for each level, after `analyze`. Raises `SymbolError` when the network
         gives numbers that cannot be coded.
         """
 
     @abc.abstractmethod
-    def receive(self, level: int, take: Take) -> None:
+    def decode_level(self, level: int, take: ReadSymbols) -> None:
         """Decoder only: past a level with its symbols from a range decoder.
 
         Raises `SymbolError` for symbols that no encoder sends, and what `take` raises.
         """
 
     @abc.abstractmethod
-    def picture(self, deep: bool = False) -> np.ndarray:
-        """Padded pixels uint8 [H, W, 3], or uint16 if `deep`, after the last level."""
+    def picture(self, is_16bit: bool = False) -> np.ndarray:
+        """Padded pixels uint8 [H, W, 3], or uint16 if `is_16bit`, after the last level."""
 
     def record(self, level: int, runs: Sequence[np.ndarray]) -> None:
         """Takes note of all symbols of a level."""

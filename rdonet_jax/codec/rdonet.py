@@ -1,7 +1,7 @@
 """The walk of a model for one lambda with a range coder in hand; its files are bound to a platform.
 
-The encoder takes the decoder's own compiled steps (`predict`, `advance`, `synthesise`) and adds
-those that only it needs (`analyse`, `propose`, `quantise`). So what it predicts is what the decoder
+The encoder takes the decoder's own compiled steps (`predict`, `advance`, `synthesize`) and adds
+those that only it needs (`analyze`, `encode_latents`, `quantize`). So what it predicts is what the decoder
 will see, bit for bit, in any process on the same kind of machine with the same version of JAX: on
 CPUs, tests decode in a fresh process and, for JAX 0.10, in one that has a single CPU (for 0.5.3 the
 number of CPUs must be the same). Elsewhere floats may differ in the last bit, as they may between
@@ -23,7 +23,7 @@ import numpy as np
 from rdonet_jax.codec import bitstream, hyper_coding, level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import ModelConfig
+from rdonet_jax.core.config import RDONetConfig
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.metrics import distortion
@@ -39,15 +39,15 @@ def this_platform() -> str:
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def analyse(config: ModelConfig, params: Any, pixels: jax.Array) -> tuple[jax.Array, ...]:
+def analyze(config: RDONetConfig, params: Any, pixels: jax.Array) -> tuple[jax.Array, ...]:
     """Padded pixels uint8 or uint16 [1, H, W, 3] -> encoder features by level."""
     x = distortion.from_integers(pixels)
-    return rdonet.network(config).apply({"params": params}, x, method="analyse")
+    return rdonet.network(config).apply({"params": params}, x, method="analyze")
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
-def propose(
-    config: ModelConfig, level: int, params: Any, e: jax.Array, state: jax.Array
+def encode_latents(
+    config: RDONetConfig, level: int, params: Any, e: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """y and rounded z of a level; encoder only."""
     net = rdonet.network(config)
@@ -57,7 +57,7 @@ def propose(
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
 def predict(
-    config: ModelConfig, level: int, params: Any, z_hat: jax.Array, state: jax.Array
+    config: RDONetConfig, level: int, params: Any, z_hat: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """mu of y and the index of its scale's table, [1, h, w, C]."""
     prior = rdonet.network(config).apply({"params": params}, level, z_hat, state, method="prior")
@@ -65,14 +65,14 @@ def predict(
 
 
 @compilation.jit
-def quantise(y: jax.Array, mu: jax.Array) -> jax.Array:
+def quantize(y: jax.Array, mu: jax.Array) -> jax.Array:
     """The symbols round(y - mu), as float32 integers; encoder only."""
     return jnp.round(y - mu)
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
 def advance(
-    config: ModelConfig,
+    config: RDONetConfig,
     level: int,
     params: Any,
     mu: jax.Array,
@@ -85,23 +85,23 @@ def advance(
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
-def synthesise(config: ModelConfig, deep: bool, params: Any, state: jax.Array) -> jax.Array:
-    """The state after level 0 -> padded pixels uint8 [1, H, W, 3], or uint16 if `deep`."""
-    x_hat = rdonet.network(config).apply({"params": params}, state, method="synthesise")
-    return distortion.to_16_bit(x_hat) if deep else distortion.to_8_bit(x_hat)
+def synthesize(config: RDONetConfig, is_16bit: bool, params: Any, state: jax.Array) -> jax.Array:
+    """The state after level 0 -> padded pixels uint8 [1, H, W, 3], or uint16 if `is_16bit`."""
+    x_hat = rdonet.network(config).apply({"params": params}, state, method="synthesize")
+    return distortion.to_16_bit(x_hat) if is_16bit else distortion.to_8_bit(x_hat)
 
 
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions of this walk, for counting their compilations."""
-    return analyse, propose, predict, quantise, advance, synthesise
+    return analyze, encode_latents, predict, quantize, advance, synthesize
 
 
-class Walk(level_coder.Walk):
+class RDONetLevelCoder(level_coder.LevelCoder):
     """The walk for one picture: where each level is coded, bool [h, w], and its 64×64 blocks."""
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: RDONetConfig,
         params: Any,
         masks: tuple[np.ndarray, ...],
         grid: tuple[int, int],
@@ -113,25 +113,25 @@ class Walk(level_coder.Walk):
         self._features: tuple[jax.Array, ...] = ()
         self._uncoded: list[tuple[int, np.ndarray]] = []
 
-    def analyse(self, image: np.ndarray) -> None:
-        self._features = analyse(self.config, self.params, partition.pad_picture(image))
+    def analyze(self, image: np.ndarray) -> None:
+        self._features = analyze(self.config, self.params, partition.pad_picture(image))
 
-    def send(self, level: int, goes_on: bool) -> list[Run]:
+    def encode_level(self, level: int, continues: bool) -> list[Run]:
         """The runs of a level: hyper-latents by wavefront, then the latents."""
-        y, z = propose(self.config, level, self.params, self._features[level], self.state)
+        y, z = encode_latents(self.config, level, self.params, self._features[level], self.state)
         coded, mask = self.hyper_masks[level], self.masks[level]
         z_hat = np.where(coded[..., None], np.asarray(z)[0], np.float32(0))
         weights = self._causal_weights(level)
         runs = hyper_coding.encode_runs(weights, z_hat, coded, self.config.distribution)
         mu, index = self._predict(level, z_hat)
-        symbols = level_coder.integers(np.asarray(quantise(y, mu))[0][mask])
+        symbols = level_coder.integers(np.asarray(quantize(y, mu))[0][mask])
         runs.append((symbols.ravel(), index[mask].ravel()))
         self.record(level, [run for run, _ in runs])
-        if goes_on:
+        if continues:
             self._advance(level, mu, symbols)
         return runs
 
-    def receive(self, level: int, take: level_coder.Take) -> None:
+    def decode_level(self, level: int, take: level_coder.ReadSymbols) -> None:
         z_hat, runs = hyper_coding.decode(
             take, self._causal_weights(level), self.hyper_masks[level], self.config.distribution
         )
@@ -146,9 +146,9 @@ class Walk(level_coder.Walk):
         self.record(level, [*runs, symbols])
         self._advance(level, mu, symbols)
 
-    def picture(self, deep: bool = False) -> np.ndarray:
+    def picture(self, is_16bit: bool = False) -> np.ndarray:
         self._pass_uncoded()
-        return np.asarray(synthesise(self.config, deep, self.params, self.state))[0]
+        return np.asarray(synthesize(self.config, is_16bit, self.params, self.state))[0]
 
     def _pass_uncoded(self) -> None:
         """Goes past the levels that code nothing and have been left for later."""
@@ -178,18 +178,18 @@ class RDONetCodec(FamilyCodec):
 
     def level_coder(
         self,
-        config: ModelConfig,
+        config: RDONetConfig,
         params: Any,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
         quality: int | None,
-    ) -> Walk:
-        return Walk(config, params, masks, partition.grid_of(*size))
+    ) -> RDONetLevelCoder:
+        return RDONetLevelCoder(config, params, masks, partition.grid_of(*size))
 
-    def working_set_bytes(self, config: ModelConfig, grid: tuple[int, int]) -> int:
+    def working_set_bytes(self, config: RDONetConfig, grid: tuple[int, int]) -> int:
         return working_set.in_one_piece(working_set.rdonet_scalars(config), grid)
 
-    def searching_bytes(self, config: ModelConfig, grid: tuple[int, int]) -> int:
+    def searching_bytes(self, config: RDONetConfig, grid: tuple[int, int]) -> int:
         return working_set.of_search(config.features, working_set.rdonet_scalars(config), grid)
 
     def platform(self) -> str:

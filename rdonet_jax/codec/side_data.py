@@ -80,7 +80,7 @@ def alpha(header: Header, section: bytes) -> np.ndarray | None:
         raise FormatError(f"the file's alpha is invalid: {error}") from error
     if depth == 1:
         samples = samples.astype(np.uint8) * np.uint8(255)
-    return pixel_format.deepened(samples) if header.deep else np.array(samples)
+    return pixel_format.to_uint16(samples) if header.is_16bit else np.array(samples)
 
 
 def metadata(name: str, section: bytes) -> bytes:
@@ -105,10 +105,10 @@ def metadata(name: str, section: bytes) -> bytes:
 def _pack_alpha(samples: np.ndarray) -> bytes:
     """The PNG file of the least depth that holds them all."""
     most = np.iinfo(samples.dtype).max
-    low = pixel_format.shallow(samples)
+    low = pixel_format.to_uint8(samples)
     if ((samples == 0) | (samples == most)).all():
         picture = Image.fromarray(low).convert("1", dither=Image.Dither.NONE)
-    elif samples.dtype == np.uint8 or np.array_equal(pixel_format.deepened(low), samples):
+    elif samples.dtype == np.uint8 or np.array_equal(pixel_format.to_uint16(low), samples):
         picture = Image.fromarray(low)
     else:
         picture = Image.fromarray(np.ascontiguousarray(samples))
@@ -127,7 +127,7 @@ def _checked_depth(header: Header, section: bytes) -> int:
     named = png.header(chunks[0][1])
     if (named.height, named.width) != (header.height, header.width):
         raise png.PngError(f"it is one of {named.width} x {named.height} pixels")
-    if named.depth not in ((1, 8, 16) if header.deep else (1, 8)) or named[3:] != (0, 0, 0, 0):
+    if named.depth not in ((1, 8, 16) if header.is_16bit else (1, 8)) or named[3:] != (0, 0, 0, 0):
         raise png.PngError("it is no gray picture of the right depth")
     stored = sum(len(content) for kind, content in chunks if kind == b"IDAT")
     if named.height * (1 + -(-named.width * named.depth // 8)) > png.DEFLATE_RATIO * stored:

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 
 from rdonet_jax.codec.portable import tiles
-from rdonet_jax.core.config import ModelConfig, PortableConfig, ReferenceConfig
+from rdonet_jax.core.config import BaselineConfig, PortableConfig, RDONetConfig
 from rdonet_jax.core.partition import BLOCK, STRIDES
 
 _SCALAR_BYTES = 4
@@ -22,7 +22,7 @@ def in_one_piece(scalars: int, grid: tuple[int, int]) -> int:
 
 def in_tiles(config: PortableConfig, grid: tuple[int, int]) -> int:
     """Bytes for an image that is coded in tiles, with everything coded at the finest level."""
-    tile = max(map(math.prod, tiles.LADDER)) * _SCALAR_BYTES * tile_scalars(config)
+    tile = max(map(math.prod, tiles.TILE_SHAPES)) * _SCALAR_BYTES * tile_scalars(config)
     return math.prod(grid) * (_held_bytes(config) + 3 * BLOCK**2) + tile
 
 
@@ -38,7 +38,7 @@ def of_search(features: tuple[int, ...], scalars: int, grid: tuple[int, int]) ->
     return math.prod(grid) * (_SCALAR_BYTES * most + 2 * 3 * BLOCK**2)
 
 
-def rdonet_scalars(config: ModelConfig) -> int:
+def rdonet_scalars(config: RDONetConfig) -> int:
     """Of a 64x64 block, besides its pixels, at the peak.
 
     The most is taken by one of the transposed convolutions of g_s (those of g_a mirror them), which
@@ -53,7 +53,7 @@ def rdonet_scalars(config: ModelConfig) -> int:
     return peak + sizes[0] + _of_levels(config.latents)
 
 
-def baseline_scalars(config: ReferenceConfig) -> int:
+def baseline_scalars(config: BaselineConfig) -> int:
     """Of a 64x64 block, besides its pixels, at the peak.
 
     A transposed convolution of g_s as in `rdonet_scalars`, but its input stays for the GDN behind

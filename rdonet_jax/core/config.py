@@ -54,7 +54,7 @@ def _is_usual(value: float) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class RDONetConfig:
     """Everything that fixes the network and the probabilities of an RDONet.
 
     Attributes:
@@ -199,7 +199,7 @@ class PortableConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ReferenceConfig:
+class BaselineConfig:
     """A coder of the literature that RDONet is compared with: one lambda, one level, no masks.
 
     Attributes:
@@ -233,17 +233,17 @@ class ReferenceConfig:
             )
 
 
-AnyConfig = ModelConfig | PortableConfig | ReferenceConfig
+AnyConfig = RDONetConfig | PortableConfig | BaselineConfig
 
 
-def paper(**changes: Any) -> ModelConfig:
+def paper(**changes: Any) -> RDONetConfig:
     """The network of the papers, channel for channel: about 49 M parameters, 209 kMAC per pixel."""
-    return dataclasses.replace(ModelConfig(), **changes)
+    return dataclasses.replace(RDONetConfig(), **changes)
 
 
-def small(**changes: Any) -> ModelConfig:
+def small(**changes: Any) -> RDONetConfig:
     """The same structure for CPUs: thin where the resolution is high, 8 M parameters."""
-    config = ModelConfig(
+    config = RDONetConfig(
         trunk=(16, 48, 96),
         features=(128, 128, 128),
         latents=(64, 64, 64),
@@ -254,9 +254,9 @@ def small(**changes: Any) -> ModelConfig:
     return dataclasses.replace(config, **changes)
 
 
-def tiny(**changes: Any) -> ModelConfig:
+def tiny(**changes: Any) -> RDONetConfig:
     """A few channels everywhere: compiles in seconds, for tests and for trying commands out."""
-    config = ModelConfig(
+    config = RDONetConfig(
         trunk=(8, 12, 16),
         features=(16, 16, 16),
         latents=(8, 8, 8),
@@ -302,38 +302,38 @@ def mini(**changes: Any) -> PortableConfig:
     return dataclasses.replace(config, **changes)
 
 
-def mbt2018(**changes: Any) -> ReferenceConfig:
+def mbt2018(**changes: Any) -> BaselineConfig:
     """Minnen et al. 2018 with its context model, at N = M = 192: 13.2 M parameters."""
-    return dataclasses.replace(ReferenceConfig(), **changes)
+    return dataclasses.replace(BaselineConfig(), **changes)
 
 
-def mbt2018_mean(**changes: Any) -> ReferenceConfig:
+def mbt2018_mean(**changes: Any) -> BaselineConfig:
     """Its variant without a context model, at CompressAI's widths of the lower rates."""
-    config = ReferenceConfig(kind="hyperprior", trunk=(128, 128, 128), latents=192, hyper=128)
+    config = BaselineConfig(kind="hyperprior", trunk=(128, 128, 128), latents=192, hyper=128)
     return dataclasses.replace(config, **changes)
 
 
-def bmshj2018_factorised(**changes: Any) -> ReferenceConfig:
+def bmshj2018_factorised(**changes: Any) -> BaselineConfig:
     """The factorised prior of Ballé et al. 2018, at CompressAI's widths of the lower rates."""
-    config = ReferenceConfig(kind="factorised", trunk=(128, 128, 128), latents=192)
+    config = BaselineConfig(kind="factorised", trunk=(128, 128, 128), latents=192)
     return dataclasses.replace(config, **changes)
 
 
-def balle2017(**changes: Any) -> ReferenceConfig:
+def balle2017(**changes: Any) -> BaselineConfig:
     """Ballé et al. 2017 with its own three-stage transforms."""
-    config = ReferenceConfig(kind="factorised", trunk=(128, 128), latents=128)
+    config = BaselineConfig(kind="factorised", trunk=(128, 128), latents=128)
     return dataclasses.replace(config, **changes)
 
 
-def mbt2018_small(**changes: Any) -> ReferenceConfig:
+def mbt2018_small(**changes: Any) -> BaselineConfig:
     """Minnen et al. 2018 with the trunk and as many parameters as `small`: 7.8 M."""
-    config = ReferenceConfig(trunk=(16, 48, 96), latents=192, hyper=160)
+    config = BaselineConfig(trunk=(16, 48, 96), latents=192, hyper=160)
     return dataclasses.replace(config, **changes)
 
 
-def mbt2018_tiny(**changes: Any) -> ReferenceConfig:
+def mbt2018_tiny(**changes: Any) -> BaselineConfig:
     """Minnen et al. 2018 with the trunk and about as many parameters as `tiny`."""
-    config = ReferenceConfig(trunk=(8, 12, 16), latents=24, hyper=16)
+    config = BaselineConfig(trunk=(8, 12, 16), latents=24, hyper=16)
     return dataclasses.replace(config, **changes)
 
 

@@ -29,7 +29,7 @@ _STEPS = 257
 """Of 16 bits in one of 8: 65535 / 255."""
 
 
-class ContentError(ValueError):
+class PixelFormatError(ValueError):
     """Arrays that are no picture."""
 
 
@@ -63,13 +63,13 @@ class Picture:
             or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3))
             or not self.pixels.size
         ):
-            raise ContentError(
+            raise PixelFormatError(
                 "a picture is a uint8 or uint16 array [height, width, 3] or [height, width], "
                 f"not {self.pixels.dtype} {shape}"
             )
         alpha = self.alpha
         if alpha is not None and (alpha.dtype != self.pixels.dtype or alpha.shape != self.size):
-            raise ContentError(
+            raise PixelFormatError(
                 f"alpha is {self.pixels.dtype} {self.size} as the pixels are, "
                 f"not {alpha.dtype} {alpha.shape}"
             )
@@ -84,7 +84,7 @@ class Picture:
         return self.pixels.ndim == 2
 
     @property
-    def deep(self) -> bool:
+    def is_16bit(self) -> bool:
         """Whether it has 16 bits."""
         return self.pixels.dtype == np.uint16
 
@@ -117,12 +117,12 @@ def samples(picture: Picture) -> np.ndarray:
     return np.concatenate([pixels, picture.alpha[..., None]], axis=2)
 
 
-def of(image: Picture | np.ndarray) -> Picture:
+def as_picture(image: Picture | np.ndarray) -> Picture:
     """A picture, from one or from its pixels alone. Raises ContentError as `Picture` does."""
     return image if isinstance(image, Picture) else Picture(image)
 
 
-def prepared(picture: Picture) -> Picture:
+def fill_hidden(picture: Picture) -> Picture:
     """As it is coded: without an alpha channel that is opaque everywhere, and with a smooth
     continuation of what can be seen in place of what cannot. Doing it twice changes nothing."""
     if picture.alpha is None:
@@ -133,32 +133,32 @@ def prepared(picture: Picture) -> Picture:
     return dataclasses.replace(picture, pixels=pixels)
 
 
-def colour(pixels: np.ndarray) -> np.ndarray:
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
     """Pixels as the network sees them, [H, W, 3] of the same depth."""
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def shallow(array: np.ndarray) -> np.ndarray:
+def to_uint8(array: np.ndarray) -> np.ndarray:
     """Samples in 8 bits, the nearest ones, whatever depth they have."""
     if array.dtype == np.uint8:
         return array
     return ((array.astype(np.uint32) + _STEPS // 2) // _STEPS).astype(np.uint8)
 
 
-def deepened(array: np.ndarray) -> np.ndarray:
+def to_uint16(array: np.ndarray) -> np.ndarray:
     """Samples in 16 bits: those of 8 bits spread over the same [0, 1]."""
     return array if array.dtype == np.uint16 else array.astype(np.uint16) * np.uint16(_STEPS)
 
 
-def plain(picture: Picture | np.ndarray) -> np.ndarray:
+def as_rgb8(picture: Picture | np.ndarray) -> np.ndarray:
     """The pixels as uint8 [H, W, 3], by which partitions are chosen and priced."""
-    return shallow(colour(of(picture).pixels))
+    return to_uint8(as_rgb(as_picture(picture).pixels))
 
 
-def gray_of(pixels: np.ndarray, deep: bool) -> np.ndarray:
+def mean_gray(pixels: np.ndarray, is_16bit: bool) -> np.ndarray:
     """uint16 [H, W, 3] -> the mean of the three, [H, W], in 16 bits or the nearest of 8."""
     total = pixels.sum(axis=2, dtype=np.uint32)
-    if deep:
+    if is_16bit:
         return ((total + 1) // 3).astype(np.uint16)
     return ((total + 3 * _STEPS // 2) // (3 * _STEPS)).astype(np.uint8)
 
@@ -171,7 +171,7 @@ def psnr(pixels: np.ndarray, decoded: np.ndarray) -> float:
     return 20 * math.log10(peak) - 10 * math.log10(mean) if mean else math.inf
 
 
-def flattened(picture: Picture, background: tuple[int, int, int]) -> Picture:
+def flatten(picture: Picture, background: tuple[int, int, int]) -> Picture:
     """Without alpha, on a background of 8-bit RGB; a gray picture stays so on a gray one."""
     if picture.alpha is None:
         return picture
@@ -180,8 +180,8 @@ def flattened(picture: Picture, background: tuple[int, int, int]) -> Picture:
     if picture.gray:
         ground = ground[:1] if len(set(background)) == 1 else ground
     most = int(np.iinfo(pixels.dtype).max)
-    if picture.deep:
-        ground = deepened(ground)
+    if picture.is_16bit:
+        ground = to_uint16(ground)
     mixed = np.empty((*pixels.shape[:2], max(pixels.shape[2], len(ground))), pixels.dtype)
     for first in range(0, len(mixed), _ROWS):  # wide integers take much memory
         rows = slice(first, first + _ROWS)

@@ -247,7 +247,7 @@ def _stripped(picture: Picture, path: str | os.PathLike) -> Picture:
     icc = _meaning(picture, path)
     if imaging_icc.is_srgb(icc, mode):
         return bare
-    if picture.deep:
+    if picture.is_16bit:
         raise ImageError(
             f"{path}: has 16 bits in another colour space than sRGB, which is converted for "
             "pictures of 8 bits only: keep its profile"

@@ -31,7 +31,7 @@ from rdonet_jax.imaging.srgb import ImageError
 class Abilities(NamedTuple):
     """What a format holds besides 8-bit colours."""
 
-    deep: bool = False
+    is_16bit: bool = False
     alpha: bool = False
     icc: int = 0  # bytes of a colour profile, at most
     exif: int = 0  # likewise
@@ -47,7 +47,7 @@ _ANY = 2**32
 ABILITIES = {
     "PNG": Abilities(True, True, _ANY, _ANY, _ANY, True, lambda _: True),
     "TIFF": Abilities(True, True, _ANY, _ANY, _ANY, False, lambda _: True),
-    "PPM": Abilities(deep=True),
+    "PPM": Abilities(is_16bit=True),
     "WEBP": Abilities(False, True, _ANY, _ANY, _ANY),
     "AVIF": Abilities(False, True, _ANY, _ANY, _ANY, True),
     # Profiles are cut into 255 markers, EXIF data and XMP have one each.
@@ -93,10 +93,10 @@ def save(
     name, able = _format(path), _abilities(path)
     notes = []
     samples = np.atleast_3d(pixel_format.samples(picture))
-    if name == "TIFF" and picture.deep and samples.shape[2] == 2:
+    if name == "TIFF" and picture.is_16bit and samples.shape[2] == 2:
         samples = samples[..., [0, 0, 0, 1]]  # gray with alpha of 16 bits is hardly read anywhere
-    if picture.deep and not able.deep:
-        samples = pixel_format.shallow(samples)
+    if picture.is_16bit and not able.is_16bit:
+        samples = pixel_format.to_uint8(samples)
         notes.append(f"8 bits, since {name} holds no more")
     gray = samples.shape[2] < 3 and name != "WEBP"
     kept, lost = _fitting(picture, name, gray)

@@ -49,12 +49,12 @@ class Family(abc.ABC):
     def network(self, config: Any, dtype: Any = jnp.float32, remat: bool = False) -> nn.Module:
         """The Flax module, whose transforms are computed in `dtype`.
 
-        It has the methods `code` (see `registry.code`) and `analyse`. The same arguments must give
+        It has the methods `code` (see `registry.code`) and `analyze`. The same arguments must give
         equal modules, so that jit finds what it has compiled.
         """
 
     @abc.abstractmethod
-    def initialise(self, config: Any, key: jax.Array) -> Any:
+    def init_params(self, config: Any, key: jax.Array) -> Any:
         """Random parameters, a tree of float32 arrays."""
 
     @abc.abstractmethod

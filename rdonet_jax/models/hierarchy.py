@@ -1,6 +1,6 @@
 """The walk through the levels inside one graph, for either family of networks.
 
-A network has the steps `analyse`, `start`, `code_level` and `synthesise`; `code` composes them,
+A network has the steps `analyze`, `start`, `code_level` and `synthesize`; `code` composes them,
 from the coarsest level to the finest. `rdonet_jax.codec` is the same walk with a range coder in
 hand.
 """
@@ -50,7 +50,7 @@ def code(
     the images themselves in x, in pixels, for networks whose steps ask for them; without them,
     every image is all of its array.
     """
-    features = _segment(network, type(network).analyse)(network, x, *_unless_none(sizes))
+    features = _segment(network, type(network).analyze)(network, x, *_unless_none(sizes))
     return code_features(network, features, masks, keys, *given, sizes=sizes)
 
 
@@ -73,7 +73,7 @@ def code_features(
             network, features[level], state, masks[level], _level_keys(keys, level), *given,
             *_unless_none(sizes),
         )  # fmt: skip
-    x_hat = _segment(network, steps.synthesise)(network, state, *_unless_none(sizes))
+    x_hat = _segment(network, steps.synthesize)(network, state, *_unless_none(sizes))
     return Coded(x_hat, tuple(y_bits), tuple(z_bits))
 
 

@@ -43,7 +43,7 @@ def per_pixel(config: AnyConfig) -> Mapping[str, float]:
             counted[path] += _COUNTS[type(module)](module, args[0].shape, result) / SIDE**2
         return result
 
-    params = jax.eval_shape(functools.partial(registry.initialise, config), jax.random.key(0))
+    params = jax.eval_shape(functools.partial(registry.init_params, config), jax.random.key(0))
     blocks = SIDE // partition.BLOCK
     x = jnp.zeros((1, SIDE, SIDE, 3))
     masks = partition.level_masks(partition.uniform(0, (blocks, blocks), (1,)))

@@ -70,9 +70,9 @@ def _unnamed_family(values: Mapping[str, Any]) -> str:
     return PortableFamily.name if "knots" in values else RDONetFamily.name
 
 
-def initialise(config: AnyConfig, key: jax.Array) -> Any:
+def init_params(config: AnyConfig, key: jax.Array) -> Any:
     """Random parameters of the network."""
-    return family_of(config).initialise(config, key)
+    return family_of(config).init_params(config, key)
 
 
 def code(
@@ -97,13 +97,13 @@ def code(
     return network.apply({"params": params}, *arguments, method="code")
 
 
-def analyse(
+def analyze(
     config: AnyConfig, params: Any, x: jax.Array, sizes: jax.Array | None = None
 ) -> tuple[jax.Array, ...]:
     """The encoder's features by level, which depend on no mask; `sizes` as in `code`."""
     family = family_of(config)
     given = (x, sizes) if family.variable_rate else (x,)
-    return family.network(config).apply({"params": params}, *given, method="analyse")
+    return family.network(config).apply({"params": params}, *given, method="analyze")
 
 
 def code_features(
@@ -114,7 +114,7 @@ def code_features(
     quality: jax.Array | None,
     sizes: jax.Array | None = None,
 ) -> Coded:
-    """What `code` gives with rounding, from what `analyse` gave; for families with levels."""
+    """What `code` gives with rounding, from what `analyze` gave; for families with levels."""
     given = () if quality is None else (quality,)
     own = None if quality is None else sizes
     network = family_of(config).network(config)

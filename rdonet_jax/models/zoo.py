@@ -105,7 +105,7 @@ def load(name: str) -> Model:
     return _read(path, is_own=path in own.values())
 
 
-def whole_training(record: Mapping[str, Any]) -> Mapping[str, Any]:
+def loss_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """The record of the newest training of the whole network, which made it for its loss.
 
     That is the record itself, or the one before it where priors alone were learnt since.
@@ -231,7 +231,7 @@ def _table_tensors(config: AnyConfig, half: dict[str, np.ndarray]) -> dict[str, 
 @functools.cache
 def _shapes(config: AnyConfig) -> Mapping[str, tuple[int, ...]]:
     """The shapes of a network's parameters by their path."""
-    tree = jax.eval_shape(functools.partial(registry.initialise, config), jax.random.key(0))
+    tree = jax.eval_shape(functools.partial(registry.init_params, config), jax.random.key(0))
     return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
 
 

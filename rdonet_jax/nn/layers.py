@@ -257,11 +257,11 @@ def _add_beyond_edges(y: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Arra
 def scaled_normal(gain: float, inputs_per_output: float) -> Initializer:
     """Normal with variance gain / fan-in, fan-in = inputs_per_output · input channels."""
 
-    def initialise(key, shape, dtype=jnp.float32):
+    def init_params(key, shape, dtype=jnp.float32):
         deviation = math.sqrt(gain / (inputs_per_output * shape[-2]))
         return deviation * jax.random.normal(key, shape, dtype)
 
-    return initialise
+    return init_params
 
 
 class Conv(nn.Module):

@@ -50,7 +50,7 @@ def weights_of(model: Model, quality: float | None = None) -> Weights:
     Raises `EncodeError` as `codec.stream_quality` does, and for a loss that this version does not
     have.
     """
-    known = zoo.whole_training(model.record).get("training", {})
+    known = zoo.loss_record(model.record).get("training", {})
     loss = Loss(**{field: known[field] for field in Loss._fields if field in known})
     number = codec.stream_quality(model.config, quality)
     if number is not None:
@@ -64,7 +64,7 @@ def weights_of(model: Model, quality: float | None = None) -> Weights:
     return loss.weights()
 
 
-class Prices:
+class RDCost:
     """The cost function of one picture, for `rdonet_jax.rdo.search`: J times the number of pixels.
 
     What depends on no mask is computed once. Memory is taken for one partition at a time, however
@@ -80,7 +80,7 @@ class Prices:
         self.weights = weights_of(model, quality)
         self._with_similarity = self.weights.dissimilarity > 0
         self._model = model
-        self._pixels = partition.pad_picture(pixel_format.plain(image))
+        self._pixels = partition.pad_picture(pixel_format.as_rgb8(image))
         number = codec.stream_quality(model.config, quality)
         self._quality = None if number is None else np.array([number], np.int32)
         self._sizes = np.array([self.size], np.int32)
@@ -157,7 +157,7 @@ class Prices:
 def _features(
     config: AnyConfig, params: Any, pixels: jax.Array, sizes: jax.Array
 ) -> tuple[jax.Array, ...]:
-    return registry.analyse(config, params, pixels.astype(jnp.float32) / 255.0, sizes)
+    return registry.analyze(config, params, pixels.astype(jnp.float32) / 255.0, sizes)
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))

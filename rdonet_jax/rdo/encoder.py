@@ -22,8 +22,8 @@ from rdonet_jax.imaging.pixel_format import Picture
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import search
-from rdonet_jax.rdo.cost import Prices
-from rdonet_jax.rdo.search import Effort
+from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.search import SearchStats
 
 STATIC, SOLVED = "static", "uniform"
 """Starts beside `codec.MASKS`: a uniform partition of the finest level, and every quadtree solved
@@ -57,7 +57,7 @@ class Plan:
 class Searched(NamedTuple):
     """What a search has done."""
 
-    effort: Effort
+    stats: SearchStats
     before: float  # J per pixel of the start's file: real bits
     after: float  # of the result's
     interrupted: bool
@@ -114,8 +114,8 @@ def encode(
     """
     require_masks(model, plan)
     codec.checked_size(model.config, image)
-    picture = pixel_format.prepared(pixel_format.of(image))
-    plain = pixel_format.plain(picture)
+    picture = pixel_format.fill_hidden(pixel_format.as_picture(image))
+    plain = pixel_format.as_rgb8(picture)
     if not plan.passes:
         start = start_of(model, plain, plan.init, quality)
         encoded = codec.encode(
@@ -124,17 +124,17 @@ def encode(
         return Optimised(encoded, start, None)
     codec.require_coder(coder_name)
     report("start")
-    prices = Prices(model, plain, quality)
-    effort = Effort()
-    cost = search.counted(prices, effort)
+    rd_cost = RDCost(model, plain, quality)
+    stats = SearchStats()
+    cost = search.counted(rd_cost, stats)
     start = start_of(model, plain, plan.init, quality, cost)
     found, interrupted = _found(cost, start, plan.passes, report)
     report("coding")
     candidates = [start] if all(map(np.array_equal, start, found)) else [start, found]
     files = [codec.encode(model, picture, p, quality, coder_name) for p in candidates]
-    costs = [prices.of_file(len(file.data), pixel_format.plain(file.picture)) for file in files]
+    costs = [rd_cost.of_file(len(file.data), pixel_format.as_rgb8(file.picture)) for file in files]
     best = int(np.argmin(costs))
-    searched = Searched(effort, costs[0], costs[best], interrupted)
+    searched = Searched(stats, costs[0], costs[best], interrupted)
     return Optimised(files[best], candidates[best], searched)
 
 
@@ -146,9 +146,9 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
     require_masks(model, plan)
     if not plan.passes:
         return start_of(model, image, plan.init, quality)
-    prices = Prices(model, image, quality)
-    start = start_of(model, image, plan.init, quality, prices)
-    *_, best = search.fast(prices, start, plan.passes)
+    rd_cost = RDCost(model, image, quality)
+    start = start_of(model, image, plan.init, quality, rd_cost)
+    *_, best = search.fast(rd_cost, start, plan.passes)
     return best.partition
 
 
@@ -186,7 +186,7 @@ def start_of(
     if not isinstance(init, str):
         return init
     if init == SOLVED:
-        cost = cost or Prices(model, image, quality)
+        cost = cost or RDCost(model, image, quality)
         p = search.from_uniform(cost, partition.grid_of(*image.shape[:2]))
         return partition.trim(p, *image.shape[:2])
     return codec.choose_partition(model, image, "uniform-16" if init == STATIC else init, quality)

@@ -15,7 +15,7 @@ import numpy as np
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, search
-from rdonet_jax.rdo.cost import Prices
+from rdonet_jax.rdo.cost import RDCost
 
 LARGEST = 16384.0
 """No variance of 8-bit grey levels is above this: the threshold that splits nothing."""
@@ -53,10 +53,10 @@ def samples(
     Blocks that lie partly outside the picture are left out. Raises `EncodeError` for what cannot be
     coded.
     """
-    prices = Prices(model, image, quality)
-    start = encoder.start_of(model, image, encoder.SOLVED, quality, prices)
-    *_, best = search.fast(prices, start, passes)
-    gains = search.gains(prices, best)
+    rd_cost = RDCost(model, image, quality)
+    start = encoder.start_of(model, image, encoder.SOLVED, quality, rd_cost)
+    *_, best = search.fast(rd_cost, start, passes)
+    gains = search.gains(rd_cost, best)
     height, width = image.shape[:2]
     padded = partition.pad_picture(image)[0].astype(np.float32) / 255.0
     variances = compilation.jit(partition.block_variances)(padded)

@@ -90,7 +90,7 @@ def encode(
     if not registry.family_of(model.config).variable_rate:
         raise TargetError("the model was trained for one quality: it can aim at no target")
     codec.checked_size(model.config, image)
-    picture = pixel_format.prepared(pixel_format.of(image))
+    picture = pixel_format.fill_hidden(pixel_format.as_picture(image))
     trials = _Trials(model, picture, target, coder_name, reconstruct or target.psnr is not None)
     number = codec.stream_quality(model.config, None)
     report(TRIALS)

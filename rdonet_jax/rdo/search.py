@@ -62,19 +62,19 @@ class Gains(NamedTuple):
 
 
 @dataclasses.dataclass
-class Effort:
+class SearchStats:
     """What a search has taken so far."""
 
-    codings: int = 0  # evaluations of a whole picture
+    evaluations: int = 0  # evaluations of a whole picture
     calls: int = 0  # of the cost function
 
 
-def counted(cost: Cost, effort: Effort) -> Cost:
-    """The cost function, with its use written down in `effort`."""
+def counted(cost: Cost, stats: SearchStats) -> Cost:
+    """The cost function, with its use written down in `stats`."""
 
     def counting(candidates: Sequence[Partition]) -> Costs:
-        effort.codings += len(candidates)
-        effort.calls += 1
+        stats.evaluations += len(candidates)
+        stats.calls += 1
         return cost(candidates)
 
     return counting

@@ -78,7 +78,7 @@ class Checkpoints:
     def __exit__(self, *_: object) -> None:
         with self._quiet, contextlib.ExitStack() as stack:
             for manager in filter(None, (self._last, self._best)):
-                stack.enter_context(_told(manager))
+                stack.enter_context(wrap_errors(manager))
                 stack.callback(manager.close)
 
     def latest_step(self) -> int | None:
@@ -94,7 +94,7 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns when everything is on disk."""
         for manager in (self._best, self._last):
-            with _told(manager):
+            with wrap_errors(manager):
                 manager.wait_until_finished()
                 manager.check_for_errors()
 
@@ -104,7 +104,7 @@ class Checkpoints:
             state=ocp.args.StandardSave(_arrays(state)),
             progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
         )
-        with _told(manager):
+        with wrap_errors(manager):
             manager.save(progress.step, args=args)
 
     def restore(
@@ -153,7 +153,7 @@ def newest_step(folder: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def _told(manager: ocp.CheckpointManager) -> Iterator[None]:
+def wrap_errors(manager: ocp.CheckpointManager) -> Iterator[None]:
     """What goes wrong when a checkpoint is written, as one sentence; its parts are removed."""
     try:
         yield
@@ -222,5 +222,7 @@ def _arrays(state: TrainState) -> dict[str, Any]:
 
 def _template(model: AnyConfig, config: TrainingConfig) -> dict[str, Any]:
     """Shapes and types of the state, as NumPy arrays: so it is restored to the host."""
-    shapes = jax.eval_shape(lambda: state_of(config, registry.initialise(model, jax.random.key(0))))
+    shapes = jax.eval_shape(
+        lambda: state_of(config, registry.init_params(model, jax.random.key(0)))
+    )
     return jax.tree_util.tree_map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)._asdict()

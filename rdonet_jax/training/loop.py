@@ -131,7 +131,7 @@ class Loop:
             stopped_by = stop_request(number)
             pausing = bool(stopped_by) or self._has_duties(number)
             while len(sent) > (0 if pausing else 1):
-                self._look_at(sent.popleft(), state, monitor, batches)
+                self.process_metrics(sent.popleft(), state, monitor, batches)
             if pausing:
                 progress = dataclasses.replace(progress, reader=batches.position)
                 progress = self._pause(number, state, progress, monitor, bool(stopped_by))
@@ -150,7 +150,7 @@ class Loop:
             self._is_due(number, steps) for steps in (due.validation, due.checkpoint, due.preview)
         )
 
-    def _look_at(
+    def process_metrics(
         self,
         sent: _Sent,
         state: training_step.TrainState,

@@ -86,7 +86,7 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     if config.start not in ("linear", "random"):
         params = _params_of(zoo.load(config.start), model, config.start)
         return family.with_new_priors(params, model, key) if config.learn == "priors" else params
-    params = family.initialise(model, key)
+    params = family.init_params(model, key)
     if config.start == "random":
         return params
     if config.metric == "ms-ssim":

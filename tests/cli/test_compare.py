@@ -78,9 +78,9 @@ def test_a_compressed_file_is_compared_by_what_it_decodes_to(rdonet):
 
 def test_depths_of_16_bits_gray_and_alpha_are_compared_as_they_are(rdonet, image):
     gray, alpha = image[..., 1], np.tile(np.arange(90, dtype=np.uint8), (100, 1))
-    deep = pixel_format.deepened(gray)
-    writer.save("deep.png", Picture(deep))
-    writer.save("other.png", Picture(deep ^ 1))
+    is_16bit = pixel_format.to_uint16(gray)
+    writer.save("deep.png", Picture(is_16bit))
+    writer.save("other.png", Picture(is_16bit ^ 1))
     facts = json.loads(rdonet("compare", "deep.png", "other.png", "--json").out)
     assert facts["psnr"] == pytest.approx(20 * math.log10(65535), abs=1e-6)
     writer.save("gray.png", Picture(np.ascontiguousarray(gray)))
@@ -97,7 +97,7 @@ def test_images_that_cannot_be_compared_are_refused_in_one_sentence(refusal, fol
     srgb.save("cut.png", image[:, :80])
     alpha = np.tile(np.arange(90, dtype=np.uint8), (100, 1))
     writer.save("alpha.png", Picture(image, alpha))
-    writer.save("deep.png", Picture(pixel_format.deepened(image)))
+    writer.save("deep.png", Picture(pixel_format.to_uint16(image)))
     assert refusal("cut.png", "compare", "a.png", "cut.png") == (
         "has 80x100 pixels, and a.png 90x100: images of different sizes cannot be compared"
     )

@@ -40,7 +40,7 @@ def test_verbose_gives_the_psnr_of_what_the_decoder_gives_without_decoding(
         out = rdonet("compress", source, "c.rdo", "-v").out
     said = float(re.search(r" bpp, (\d+\.\d\d) dB, levels", out)[1])
     assert rdonet("decompress", "c.rdo", "d.png").code == 0
-    seen = pixel_format.prepared(reader.load(source)).pixels.astype(float)
+    seen = pixel_format.fill_hidden(reader.load(source)).pixels.astype(float)
     error = np.mean((seen - reader.load("d.png").pixels) ** 2)
     assert said == pytest.approx(10 * math.log10(255**2 / error), abs=0.006)
 

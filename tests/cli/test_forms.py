@@ -26,11 +26,11 @@ def portable_bundle(bundle, mini_weights):
     bundle["standard"] = mini_weights
 
 
-def form(image, gray=False, deep=False, alpha=False, **more) -> Picture:
+def form(image, gray=False, is_16bit=False, alpha=False, **more) -> Picture:
     pixels = np.ascontiguousarray(image[..., 1] if gray else image)
     ramp = np.tile(np.arange(90) * 255 // 89, (100, 1)).astype(np.uint8)
-    if deep:
-        pixels, ramp = pixel_format.deepened(pixels), pixel_format.deepened(ramp)
+    if is_16bit:
+        pixels, ramp = pixel_format.to_uint16(pixels), pixel_format.to_uint16(ramp)
     return Picture(pixels, ramp if alpha else None, **more)
 
 
@@ -47,9 +47,9 @@ def restored(rdonet, picture, suffix, *options, source=".png"):
     ("gray", "deep", "alpha"), list(itertools.product((False, True), repeat=3))
 )
 @pytest.mark.parametrize("metadata", [False, True])
-def test_what_comes_in_as_png_goes_out_as_png(rdonet, image, gray, deep, alpha, metadata):
+def test_what_comes_in_as_png_goes_out_as_png(rdonet, image, gray, is_16bit, alpha, metadata):
     more = {"icc": SRGB, "exif": exif_block(1)} if metadata else {}
-    picture = form(image, gray, deep, alpha, **more)
+    picture = form(image, gray, is_16bit, alpha, **more)
     again, out = restored(rdonet, picture, ".png")
     assert re.fullmatch(r"out\.png: 90x100 pixels, \d+\.\d s\n", out)
     assert again.pixels.dtype == picture.pixels.dtype
@@ -71,9 +71,9 @@ def test_what_comes_in_as_png_goes_out_as_png(rdonet, image, gray, deep, alpha, 
          "which BMP cannot hold, "),
     ],
 )  # fmt: skip
-def test_what_a_format_cannot_hold_is_said_in_the_line(rdonet, image, suffix, deep, said):
-    again, out = restored(rdonet, form(image, deep=True, icc=SRGB), suffix, source=".tif")
-    assert again.deep == deep
+def test_what_a_format_cannot_hold_is_said_in_the_line(rdonet, image, suffix, is_16bit, said):
+    again, out = restored(rdonet, form(image, is_16bit=True, icc=SRGB), suffix, source=".tif")
+    assert again.is_16bit == is_16bit
     assert re.fullmatch(re.escape(f"out{suffix}: 90x100 pixels, {said}") + r"\d+\.\d s\n", out)
 
 
@@ -127,7 +127,7 @@ MORE = {"xmp": b"<x:xmpmeta/>", "cicp": Cicp(9, 16), "resolution": Resolution(11
 
 
 def test_xmp_code_points_and_resolution_travel_and_are_told_of(rdonet, image):
-    again, out = restored(rdonet, form(image, deep=True, **MORE), ".png")
+    again, out = restored(rdonet, form(image, is_16bit=True, **MORE), ".png")
     assert re.fullmatch(r"out\.png: 90x100 pixels, \d+\.\d s\n", out)
     assert {name: getattr(again, name) for name in MORE} == MORE
     lines = rdonet("info", "c.rdo").out.splitlines()

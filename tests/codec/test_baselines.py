@@ -37,8 +37,8 @@ LMBDA = 0.0067
 def weights(request, tmp_path_factory):
     """A weights file of a tiny coder of each kind, which codes real pictures, if badly."""
     preset = config.mbt2018_tiny(kind=request.param)
-    params = baselines.initialise(preset, quick_key(0))
-    params = baselines_init.initialise(params, preset, LMBDA)
+    params = baselines.init_params(preset, quick_key(0))
+    params = baselines_init.init_params(params, preset, LMBDA)
     params = jax.tree_util.tree_map(np.array, params)
     if preset.kind != "factorised":
         params["hyper_encoder"]["third"]["kernel"] *= 3  # hyper-latents that say something

@@ -31,12 +31,12 @@ HEADER = Header(
 SECTIONS = Sections(b"tree", b"", bytes(200), b"\xff" * 300)
 PACKED = pack(HEADER, SECTIONS)
 FORMED = pack(
-    dataclasses.replace(HEADER, gray=True, deep=True),
+    dataclasses.replace(HEADER, gray=True, is_16bit=True),
     SECTIONS._replace(alpha=b"alpha", icc=b"profile", exif=b"exif"),
 )
 """A file that has all that version 3 holds."""
 RICH = pack(
-    dataclasses.replace(HEADER, gray=True, deep=True),
+    dataclasses.replace(HEADER, gray=True, is_16bit=True),
     SECTIONS._replace(
         alpha=b"alpha", icc=b"profile", exif=b"exif", xmp=b"xmp", cicp=b"4444", resolution=bytes(9)
     ),
@@ -56,7 +56,7 @@ headers = st.builds(
     platform=st.text(printable, max_size=64),
     symbols_crc=st.integers(0, 2**32 - 1),
     gray=st.booleans(),
-    deep=st.booleans(),
+    is_16bit=st.booleans(),
 )
 section = st.binary(max_size=300)
 
@@ -75,8 +75,8 @@ def test_a_parsed_file_equals_what_was_packed(header, sections):
 @given(headers, st.builds(Sections, *[section] * 10))
 @settings(deadline=None)
 def test_versions_3_and_4_are_for_what_others_cannot_hold_and_name_it_in_one_byte(header, sections):
-    plain = dataclasses.replace(header, gray=False, deep=False), Sections(*sections[:4])
-    more = header.gray + 2 * header.deep
+    plain = dataclasses.replace(header, gray=False, is_16bit=False), Sections(*sections[:4])
+    more = header.gray + 2 * header.is_16bit
     flags = (4, 8, 16, 32, 64, 128)
     more += sum(flag * bool(each) for flag, each in zip(flags, sections[4:], strict=True))
     data, simple = pack(header, sections), pack(*plain)

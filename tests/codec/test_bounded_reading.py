@@ -23,7 +23,7 @@ ROOT = Path(bitstream.__file__).parent.parent
 GIB = 2**30
 LARGE = bitstream.pack(HEADER, SECTIONS._replace(level0=bytes(3 * bitstream._PART_BYTES)))
 LONGEST = bitstream.pack(
-    dataclasses.replace(HEADER, platform="x" * 64, height=1, width=2**16 - 1, deep=True),
+    dataclasses.replace(HEADER, platform="x" * 64, height=1, width=2**16 - 1, is_16bit=True),
     Sections(*[b"x" * 2**15] * len(Sections._fields)),
 )
 

@@ -228,7 +228,7 @@ def test_weights_that_predict_otherwise_are_noticed_not_shown(tiny_model, photog
 def test_the_bytes_are_the_same_without_a_reconstruction(tiny_model, photograph, monkeypatch):
     p = partition_of(tiny_model, photograph, "random")
     encoded = codec.encode(tiny_model, photograph, p)
-    monkeypatch.setattr(rdonet_codec, "synthesise", unreachable)
+    monkeypatch.setattr(rdonet_codec, "synthesize", unreachable)
     alone = codec.encode(tiny_model, photograph, p, reconstruct=False)
     assert alone.picture is None
     assert alone.data == encoded.data == codec.compress(tiny_model, photograph, p)
@@ -274,7 +274,7 @@ def test_a_flipped_byte_anywhere_is_a_format_error(tiny_model, compressed, posit
 @pytest.fixture
 def no_work(monkeypatch):
     """No compiled step may be called, and there is memory for pictures of a million pixels."""
-    for step in ("analyse", "propose", "predict", "quantise", "advance", "synthesise"):
+    for step in ("analyze", "encode_latents", "predict", "quantize", "advance", "synthesize"):
         monkeypatch.setattr(rdonet_codec, step, unreachable)
     enough = memory.working_set_bytes(config.tiny(), (16, 16))
     monkeypatch.setattr(system_memory, "available_bytes", lambda: enough)
@@ -335,7 +335,7 @@ def test_weights_that_give_no_numbers_are_refused_by_the_encoder(tiny_model, pho
 def test_a_configuration_with_unknown_names_is_refused():
     values = dataclasses.asdict(config.tiny())
     with pytest.raises(config.ConfigError, match="colour"):
-        config.from_dict(config.ModelConfig, {**values, "colour": 1})
+        config.from_dict(config.RDONetConfig, {**values, "colour": 1})
 
 
 @pytest.mark.parametrize("model", ["tiny_model", "mini_model"])

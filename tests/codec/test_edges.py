@@ -140,10 +140,10 @@ def handed_on(params, d, coarse, fine):
     """Through two levels, with the extents of both, and to pixels."""
 
     def steps(network, d, coarse, fine):
-        d = network.hand_on(1, d, coarse)
+        d = network.upsample(1, d, coarse)
         d = d if fine is None else jnp.where(beyond(d, fine), jnp.nan, d)
         extent = None if fine is None else 2 * fine
-        return network.picture(network.hand_on(0, d, fine), extent)
+        return network.picture(network.upsample(0, d, fine), extent)
 
     return portable.network(MODEL).apply({"params": params}, d, coarse, fine, method=steps)
 

@@ -25,19 +25,19 @@ SIZES = [(128, 128), (100, 90), (65, 127)]
 QUALITY = 80.0
 
 
-def photograph(gray=False, deep=False, alpha=False, size=(128, 128), **more) -> Picture:
+def photograph(gray=False, is_16bit=False, alpha=False, size=(128, 128), **more) -> Picture:
     """A part of a real picture in a form, with a soft-edged hole where it has alpha."""
     pixels = skimage.data.astronaut()[60 : 60 + size[0], 180 : 180 + size[1]]
     pixels = np.ascontiguousarray(pixels[..., 1] if gray else pixels)
     rows, columns = np.mgrid[: size[0], : size[1]]
     hole = np.clip(8 * (np.hypot(rows - 50, columns - 50) - 25), 0, 255).astype(np.uint8)
-    if deep:
-        pixels, hole = pixel_format.deepened(pixels), pixel_format.deepened(hole)
+    if is_16bit:
+        pixels, hole = pixel_format.to_uint16(pixels), pixel_format.to_uint16(hole)
     return Picture(pixels, hole if alpha else None, **more)
 
 
 def coded(model, picture, quality=QUALITY):
-    p = partition.uniform(0, partition.grid_of(*pixel_format.of(picture).size))
+    p = partition.uniform(0, partition.grid_of(*pixel_format.as_picture(picture).size))
     data = codec.encode(model, picture, p, quality, reconstruct=False).data
     return data, codec.decode(model, data).content
 
@@ -49,12 +49,12 @@ def psnr(one, other):
 
 @pytest.mark.parametrize(("gray", "deep", "alpha"), FORMS)
 @pytest.mark.parametrize("metadata", [False, True])
-def test_every_form_comes_back_as_it_was(mini_model, gray, deep, alpha, metadata):
+def test_every_form_comes_back_as_it_was(mini_model, gray, is_16bit, alpha, metadata):
     extra = {"icc": b"a profile", "exif": b"EXIF data" * 9} if metadata else {}
     for size in SIZES:
-        picture = photograph(gray, deep, alpha, size, **extra)
+        picture = photograph(gray, is_16bit, alpha, size, **extra)
         data, again = coded(mini_model, picture)
-        assert data[4] == (3 if gray or deep or alpha or metadata else 2)
+        assert data[4] == (3 if gray or is_16bit or alpha or metadata else 2)
         assert again.pixels.dtype == picture.pixels.dtype
         assert again.pixels.shape == picture.pixels.shape
         assert (again.icc, again.exif) == (picture.icc, picture.exif)
@@ -69,10 +69,10 @@ def test_every_form_comes_back_as_it_was(mini_model, gray, deep, alpha, metadata
 @pytest.mark.parametrize("size", [(1, 1), (1, 10000), (10000, 1)])
 def test_the_smallest_and_the_thinnest_pictures_come_back_in_every_form(mini_model, size):
     rng = np.random.default_rng(0)
-    for gray, deep, alpha in FORMS:
-        dtype = np.uint16 if deep else np.uint8
+    for gray, is_16bit, alpha in FORMS:
+        dtype = np.uint16 if is_16bit else np.uint8
         pixels = np.add.outer(*map(np.arange, size)) % 200 + rng.integers(0, 9, size)
-        pixels = (pixels * (257 if deep else 1)).astype(dtype)
+        pixels = (pixels * (257 if is_16bit else 1)).astype(dtype)
         hole = rng.integers(0, 3, size).astype(dtype) if alpha else None
         picture = Picture(pixels if gray else np.repeat(pixels[..., None], 3, axis=2), hole)
         _, again = coded(mini_model, picture)
@@ -87,8 +87,8 @@ def test_the_smallest_and_the_thinnest_pictures_come_back_in_every_form(mini_mod
 
 def test_the_encoder_shows_what_the_decoder_gives(mini_model):
     p = partition.uniform(0, (2, 2))
-    for gray, deep in itertools.product((False, True), repeat=2):
-        encoded = codec.encode(mini_model, photograph(gray, deep), p, QUALITY)
+    for gray, is_16bit in itertools.product((False, True), repeat=2):
+        encoded = codec.encode(mini_model, photograph(gray, is_16bit), p, QUALITY)
         np.testing.assert_array_equal(encoded.picture, codec.decompress(mini_model, encoded.data))
 
 
@@ -126,7 +126,7 @@ def test_what_goes_along_changes_no_symbol(mini_model):
 def test_gray_has_one_channel_and_no_less_quality_than_its_copies_in_rgb(mini_model):
     gray = photograph(gray=True)
     data, again = coded(mini_model, gray)
-    copies = pixel_format.colour(gray.pixels)
+    copies = pixel_format.as_rgb(gray.pixels)
     as_colour, seen = coded(mini_model, copies)
     assert abs(len(data) - len(as_colour)) <= 1
     assert psnr(again.pixels, gray.pixels) >= psnr(seen.pixels, copies)
@@ -138,15 +138,15 @@ def test_gray_has_one_channel_and_no_less_quality_than_its_copies_in_rgb(mini_mo
 
 @pytest.mark.parametrize("gray", [False, True])
 def test_16_bits_cost_what_8_bits_of_the_same_photograph_cost_and_agree(mini_model, gray):
-    deep, shallow = (coded(mini_model, photograph(gray, each)) for each in (True, False))
-    assert len(deep[0]) == pytest.approx(len(shallow[0]), rel=0.002)
-    difference = deep[1].pixels / 257 - shallow[1].pixels.astype(float)
+    is_16bit, shallow = (coded(mini_model, photograph(gray, each)) for each in (True, False))
+    assert len(is_16bit[0]) == pytest.approx(len(shallow[0]), rel=0.002)
+    difference = is_16bit[1].pixels / 257 - shallow[1].pixels.astype(float)
     assert np.abs(difference).max() <= 0.51
 
 
 def test_a_ramp_of_16_bits_keeps_more_shades_than_8_bits_have(mini_model):
     ramp = np.tile(np.linspace(5000, 60000, 128).astype(np.uint16), (128, 1))
-    for pixels in (ramp, pixel_format.colour(ramp)):
+    for pixels in (ramp, pixel_format.as_rgb(ramp)):
         _, again = coded(mini_model, pixels, 100.0)
         assert len(np.unique(again.pixels)) > 1000
         assert np.abs(again.pixels.astype(int) - pixels).mean() < 65536 / 50
@@ -180,7 +180,7 @@ def test_the_variance_mask_of_any_form_is_that_of_its_8_bit_colours(mini_model):
             for picture in (
                 photograph(gray, True),
                 photograph(gray),
-                pixel_format.colour(photograph(gray).pixels),
+                pixel_format.as_rgb(photograph(gray).pixels),
             )
         ]
         for other in masks[1:]:
@@ -207,10 +207,10 @@ def formed(mini_model):
 
 
 def test_every_damaged_byte_and_every_truncation_is_refused(mini_model, formed):
-    for place in range(len(formed)):
+    for parity in range(len(formed)):
         damaged = bytearray(formed)
-        damaged[place] ^= 1 << place % 8
-        for data in (bytes(damaged), formed[:place]):
+        damaged[parity] ^= 1 << parity % 8
+        for data in (bytes(damaged), formed[:parity]):
             with pytest.raises(FormatError):
                 codec.decode(mini_model, data)
 

@@ -25,7 +25,7 @@ def shaped(per_block, channels, dtype=jnp.float32):
 
 
 def parameters(preset):
-    return jax.eval_shape(lambda: registry.initialise(preset, jax.random.key(0)))
+    return jax.eval_shape(lambda: registry.init_params(preset, jax.random.key(0)))
 
 
 def taken(lowered, given):
@@ -39,7 +39,7 @@ def taken(lowered, given):
 def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
     preset = config.preset(name)
     state = shaped(8, preset.trunk[2])
-    actual = taken(rdonet_codec.synthesise.lower(preset, False, parameters(preset), state), state)
+    actual = taken(rdonet_codec.synthesize.lower(preset, False, parameters(preset), state), state)
     assert actual <= memory.working_set_bytes(preset, GRID) <= 1.5 * actual
 
 
@@ -54,11 +54,11 @@ def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
 
     extent = jax.ShapeDtypeStruct((2,), jnp.int32)
     pixels, d = window(16, 3, jnp.uint8), window(1, preset.features[0])
-    settled = jax.ShapeDtypeStruct((1, rows, columns), bool)
+    updated = jax.ShapeDtypeStruct((1, rows, columns), bool)
     actual = max(
-        taken(portable_steps.analyse.lower(preset, params, pixels, extent), pixels),
+        taken(portable_steps.analyze.lower(preset, params, pixels, extent), pixels),
         taken(
-            portable_steps.synthesise.lower(preset, False, params, d, settled, extent), (d, settled)
+            portable_steps.synthesize.lower(preset, False, params, d, updated, extent), (d, updated)
         ),
     )
     # What libraries of convolutions take for themselves is in the estimate, not in the account.

@@ -145,12 +145,12 @@ def test_hostile_bytes_are_refused_or_give_a_valid_partition(data, height, width
 
 @given(seeds, st.integers(0, 10**6), st.integers(1, 255), sides, sides)
 @settings(max_examples=100, deadline=None)
-def test_damaged_bytes_are_refused_or_give_a_valid_partition(seed, place, change, height, width):
+def test_damaged_bytes_are_refused_or_give_a_valid_partition(seed, parity, change, height, width):
     data = bytearray(partition_coding.encode(random_partition(512, 768, seed), 512, 768))
-    place %= len(data)
-    decode_or_refuse(bytes(data[:place]), 512, 768)
+    parity %= len(data)
+    decode_or_refuse(bytes(data[:parity]), 512, 768)
     decode_or_refuse(bytes(data), height, width)
-    data[place] ^= change
+    data[parity] ^= change
     decode_or_refuse(bytes(data), 512, 768)
 
 

@@ -167,7 +167,7 @@ def test_windows_of_a_few_shapes_serve_all_pictures_and_qualities(
     mini_model, photograph, monkeypatch
 ):
     # Those that other tests compile as well: a large picture takes no more work in large windows.
-    monkeypatch.setattr(tiles, "LADDER", ((8, 4), (4, 4)))
+    monkeypatch.setattr(tiles, "TILE_SHAPES", ((8, 4), (4, 4)))
 
     def round_trip(height, width, kind, quality):
         image = picture_of(photograph, height, width)
@@ -182,7 +182,7 @@ def test_windows_of_a_few_shapes_serve_all_pictures_and_qualities(
         (8, 4): [(384, 380), (290, 1000)],
     }
     for shape, pictures in sizes.items():
-        assert all(tiles.shape_for(partition.grid_of(*size)) == shape for size in pictures)
+        assert all(tiles.tile_shape_for(partition.grid_of(*size)) == shape for size in pictures)
         for kind in ("random", "variance"):
             round_trip(*pictures[0], kind, 100)
     before = compiled()
@@ -195,7 +195,7 @@ def test_windows_of_a_few_shapes_serve_all_pictures_and_qualities(
 def test_the_bytes_are_the_same_without_a_reconstruction(mini_model, strip, monkeypatch):
     p = partition_of(mini_model, strip, "random")
     encoded = codec.encode(mini_model, strip, p, 70)
-    monkeypatch.setattr(portable_steps, "synthesise", unreachable)
+    monkeypatch.setattr(portable_steps, "synthesize", unreachable)
     alone = codec.encode(mini_model, strip, p, 70, reconstruct=False)
     assert alone.picture is None
     assert alone.data == encoded.data
@@ -344,7 +344,7 @@ def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(mini_mode
 @pytest.mark.long
 def test_a_file_decodes_uncompiled_to_the_same_symbols(mini_model, photograph, monkeypatch):
     """Operation by operation, all three levels."""
-    monkeypatch.setattr(tiles, "LADDER", ((4, 4),))
+    monkeypatch.setattr(tiles, "TILE_SHAPES", ((4, 4),))
     image = photograph[:64, :128]
     p = partition.from_level_map(np.kron([[2, 2, 1, 0], [2, 2, 0, 1]], np.ones((2, 2), int)))
     encoded = codec.encode(mini_model, image, p, 60.0)

@@ -24,7 +24,7 @@ from rdonet_jax.imaging.resolution import Resolution
 from tests.picture_samples import chunk, png
 
 HEADER = Header(1, 16, 24, None, bytes(4), "", 0)
-DEEP = dataclasses.replace(HEADER, deep=True)
+DEEP = dataclasses.replace(HEADER, is_16bit=True)
 
 
 def packed(alpha, **more):
@@ -46,22 +46,22 @@ def depth_of(section):
     ],
 )  # fmt: skip
 def test_alpha_is_exact_in_the_least_depth_that_holds_it(values, depth):
-    deep = max(values) > 255
-    alpha = np.resize(np.array(values, np.uint16 if deep else np.uint8), (16, 24))
+    is_16bit = max(values) > 255
+    alpha = np.resize(np.array(values, np.uint16 if is_16bit else np.uint8), (16, 24))
     section = packed(alpha)["alpha"]
     assert depth_of(section) == depth
-    again = side_data.alpha(DEEP if deep else HEADER, section)
+    again = side_data.alpha(DEEP if is_16bit else HEADER, section)
     assert again.dtype == alpha.dtype
     np.testing.assert_array_equal(again, alpha)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 70), st.booleans(), st.integers(0, 99))
-def test_alpha_of_any_size_and_of_all_values_is_exact(height, width, deep, seed):
-    dtype = np.uint16 if deep else np.uint8
+def test_alpha_of_any_size_and_of_all_values_is_exact(height, width, is_16bit, seed):
+    dtype = np.uint16 if is_16bit else np.uint8
     rng = np.random.default_rng(seed)
     alpha = rng.integers(0, np.iinfo(dtype).max, (height, width), dtype, endpoint=True)
-    header = dataclasses.replace(HEADER, height=height, width=width, deep=deep)
+    header = dataclasses.replace(HEADER, height=height, width=width, is_16bit=is_16bit)
     np.testing.assert_array_equal(side_data.alpha(header, packed(alpha)["alpha"]), alpha)
 
 
@@ -110,8 +110,8 @@ def test_an_alpha_section_of_any_other_kind_is_refused(section):
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1))
 def test_damaged_alpha_with_right_checksums_gives_alpha_or_a_format_error(damage):
     data = bytearray(GOOD)
-    for place, value in damage:
-        data[place] = value
+    for parity, value in damage:
+        data[parity] = value
     chunks = (b"IHDR", bytes(data[16:29])), (b"IDAT", bytes(data[41:-16])), IEND
     for section in (bytes(data), rebuilt(*chunks)):
         with contextlib.suppress(FormatError):

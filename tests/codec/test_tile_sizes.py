@@ -28,13 +28,13 @@ def picture():
 def coded(model, image, p, shape, quality=60):
     """In windows of one shape alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "LADDER", (shape,))
+        patch.setattr(tiles, "TILE_SHAPES", (shape,))
         return codec.encode(model, image, p, quality)
 
 
 def opened(model, data, shape):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "LADDER", (shape,))
+        patch.setattr(tiles, "TILE_SHAPES", (shape,))
         return codec.decode(model, data)
 
 
@@ -65,7 +65,7 @@ def test_the_variance_mask_is_that_of_the_whole_picture(mini_model, picture, mon
     image = picture_of(picture, 700, 1100)
     masks = []
     for ladder in (((3, 3),), ((2, 4),), ((20, 20),)):
-        monkeypatch.setattr(tiles, "LADDER", ladder)
+        monkeypatch.setattr(tiles, "TILE_SHAPES", ladder)
         masks.append(codec.choose_partition(mini_model, image, "variance", 30))
     for splits in zip(*masks, strict=True):
         for ours in splits[:-1]:

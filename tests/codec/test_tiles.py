@@ -50,15 +50,15 @@ def test_a_window_of_margins_alone_is_refused_where_one_is_not_enough():
 def test_what_is_cut_into_windows_is_put_together_again(rows, columns, factor, seed):
     array = np.random.default_rng(seed).integers(0, 9, (rows * factor, columns * factor, 2))
     whole = np.full_like(array, -1)
-    for window in tiles.over((rows, columns), (12, 9), 3):
-        seen = tiles.cut(array, window, factor)
+    for tile in tiles.over((rows, columns), (12, 9), 3):
+        seen = tiles.cut(array, tile, factor)
         assert seen.shape == (1, 12 * factor, 9 * factor, 2)
-        height, width = window.extent(array.shape[:2], factor)
+        height, width = tile.extent(array.shape[:2], factor)
         assert 0 < height <= 12 * factor and 0 < width <= 9 * factor
-        top, left = window.rows.start * factor, window.columns.start * factor
+        top, left = tile.rows.start * factor, tile.columns.start * factor
         inside = array[top : top + height, left : left + width]
         np.testing.assert_array_equal(seen[0, :height, :width], inside)
-        whole[window.place(factor)] = window.core(seen, factor)
+        whole[tile.place(factor)] = tile.core(seen, factor)
     np.testing.assert_array_equal(whole, array)
 
 
@@ -70,12 +70,12 @@ def test_what_is_cut_into_windows_is_put_together_again(rows, columns, factor, s
     ],
 )
 def test_pictures_take_the_shape_of_least_work(grid, shape):
-    assert tiles.LADDER == ((8, 8), (8, 12), (12, 8), (16, 16))
-    assert tiles.shape_for(grid) == shape
+    assert tiles.TILE_SHAPES == ((8, 8), (8, 12), (12, 8), (16, 16))
+    assert tiles.tile_shape_for(grid) == shape
 
 
 def test_every_shape_has_whole_areas_of_the_coarsest_hyper_latents():
-    assert all(math.prod(shape) % partition.HYPER_STRIDE**2 == 0 for shape in tiles.LADDER)
+    assert all(math.prod(shape) % partition.HYPER_STRIDE**2 == 0 for shape in tiles.TILE_SHAPES)
 
 
 def test_coarse_levels_have_windows_of_more_than_margins():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rdonet_jax.core.config import (
     PRESETS,
     ConfigError,
-    ModelConfig,
+    RDONetConfig,
     from_dict,
     mini,
 )
@@ -128,7 +128,7 @@ def test_the_scale_of_qualities_ends_at_the_last_knot(knots):
 
 
 def test_thresholds_come_in_one_pair_or_in_one_for_every_knot():
-    assert registry.with_thresholds(ModelConfig(), [3.0, 4.0]).thresholds == (3.0, 4.0)
+    assert registry.with_thresholds(RDONetConfig(), [3.0, 4.0]).thresholds == (3.0, 4.0)
     changed = registry.with_thresholds(mini(), range(1, 13))
     assert changed.thresholds == ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12))
     assert dataclasses.replace(changed, thresholds=mini().thresholds) == mini()

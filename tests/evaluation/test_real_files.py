@@ -159,7 +159,7 @@ def test_a_decoder_that_shows_another_picture_is_an_error(
     monkeypatch.setattr(
         codec,
         "decode",
-        lambda *a: (d := decode(*a))._replace(content=pixel_format.of(255 - d.picture)),
+        lambda *a: (d := decode(*a))._replace(content=pixel_format.as_picture(255 - d.picture)),
     )
     with pytest.raises(
         EvaluationError, match=r"a\.png: the decoder's picture is not the encoder's"
@@ -224,7 +224,7 @@ def test_an_interrupted_search_ends_the_evaluation(tiny_model, pictures, tmp_pat
 
     def interrupted(*arguments):
         found = original(*arguments)
-        searched = encoder.Searched(encoder.Effort(), 1.0, 1.0, interrupted=True)
+        searched = encoder.Searched(encoder.SearchStats(), 1.0, 1.0, interrupted=True)
         return found._replace(searched=searched)
 
     monkeypatch.setattr(encoder, "encode", interrupted)

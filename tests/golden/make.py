@@ -70,10 +70,10 @@ def formed_pictures() -> dict[str, Picture]:
     colours = strip()
     rows, columns = np.mgrid[: colours.shape[0], : colours.shape[1]]
     alpha = np.clip(6 * (np.hypot(rows - 30, columns - 200) - 20), 0, 255).astype(np.uint8)
-    fine = pixel_format.deepened(colours[..., 1]) + (rows * columns % 257).astype(np.uint16) // 2
+    fine = pixel_format.to_uint16(colours[..., 1]) + (rows * columns % 257).astype(np.uint16) // 2
     everything = Picture(
         np.minimum(fine, 65535).astype(np.uint16),
-        pixel_format.deepened(alpha) // 3,
+        pixel_format.to_uint16(alpha) // 3,
         icc=bytes(range(128)),
         exif=b"II*\0" + bytes(range(40)),
     )

@@ -221,7 +221,7 @@ def test_exif_data_that_is_none_is_left_out_with_a_note(tmp_path, data, depth):
     assert (picture.exif, picture.notes, picture.size) == (b"", note, (16, 24))
     picture = load(tmp_path, png_with((b"eXIf", data), depth=depth))
     assert (picture.exif, picture.notes, picture.size) == (b"", note, (11, 13))
-    assert picture.deep == (depth == 16)
+    assert picture.is_16bit == (depth == 16)
 
 
 # Further images in a file
@@ -270,8 +270,8 @@ def written(tmp_path, suffix, picture=RICH):
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_png_gets_the_chunks_before_its_pixels(tmp_path, deep):
-    pixels = RICH.pixels.astype(np.uint16) if deep else RICH.pixels
+def test_png_gets_the_chunks_before_its_pixels(tmp_path, is_16bit):
+    pixels = RICH.pixels.astype(np.uint16) if is_16bit else RICH.pixels
     data, notes = written(tmp_path, ".png", Picture(pixels, None, b"", *_along(RICH)))
     assert notes == ()
     for each in (

@@ -135,7 +135,7 @@ def test_jpeg_of_12_bits_is_read_as_16_with_profile_and_orientation(tmp_path, gr
     told = b"\xff\xe1" + struct.pack(">H", 2 + len(block)) + block
     data = data[:2] + told + profile + data[2:]
     picture = load(tmp_path, data, "a.jpg")
-    assert picture.deep and picture.gray == gray and picture.icc == SRGB and picture.exif
+    assert picture.is_16bit and picture.gray == gray and picture.icc == SRGB and picture.exif
     exact = np.rot90(samples, 3).astype(float) * 65535 / 4095
     assert np.abs(picture.pixels - exact).max() < 4 * 16
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
@@ -250,7 +250,7 @@ def test_pam(tmp_path, kind, channels, largest):
     most = 65535 if largest > 255 else 255
     exact = samples * most / largest
     colours = exact[..., 0] if channels < 3 else exact[..., :3]
-    assert picture.deep == (largest > 255)
+    assert picture.is_16bit == (largest > 255)
     assert np.abs(picture.pixels - colours).max() <= 0.5
     if channels in (2, 4):
         assert np.abs(picture.alpha - exact[..., -1]).max() <= 0.5
@@ -313,7 +313,7 @@ def test_tiff_of_packed_bits(tmp_path, bits, channels):
         samples.squeeze(), bitspersample=bits, photometric=["rgb", "minisblack"][channels < 3]
     )
     picture = load(tmp_path, data, "a.tif")
-    assert picture.deep
+    assert picture.is_16bit
     exact = samples.squeeze() * (65535 / (2**bits - 1))
     assert np.abs(picture.pixels - exact).max() <= 0.5
 
@@ -381,11 +381,11 @@ def test_tiff_pages_that_are_copies_or_masks_do_not_count(tmp_path, first):
 
 
 def test_a_thumbnail_before_an_image_of_16_bits(tmp_path):
-    deep = drawn(3, 16, 24, 40)
+    is_16bit = drawn(3, 16, 24, 40)
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(SMOOTH[::2, ::2].copy(), subfiletype=1, photometric="rgb", metadata=None)
-        file.write(deep, photometric="rgb", metadata=None)
-    assert_same(reader.load(tmp_path / "a.tif"), deep)
+        file.write(is_16bit, photometric="rgb", metadata=None)
+    assert_same(reader.load(tmp_path / "a.tif"), is_16bit)
 
 
 @pytest.mark.parametrize(
@@ -434,7 +434,7 @@ def test_heic_is_read_in_its_depth(tmp_path, bits, mode, monkeypatch):
     buffer = io.BytesIO()
     image.save(buffer, quality=-1, chroma=444)
     picture = load(tmp_path, buffer.getvalue(), "a.heic")
-    assert picture.deep == (bits > 8)
+    assert picture.is_16bit == (bits > 8)
     most = 1 if bits == 8 else 257
     both = [picture.pixels] + ([picture.alpha[..., None]] if mode == "RGBA" else [])
     found = np.concatenate(both, axis=2)
@@ -453,7 +453,7 @@ def test_jpeg_xl_is_read_in_its_depth(tmp_path, bits, channels, bare):
         stored, lossless=True, bitspersample=bits, usecontainer=not bare
     )
     picture = load(tmp_path, data, "a.jxl")
-    assert picture.deep == (bits > 8)
+    assert picture.is_16bit == (bits > 8)
     most = 65535 if bits > 8 else 255
     exact = samples * (most / (2**bits - 1))
     colours = exact[..., :3] if channels > 2 else exact[..., 0]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdonet_jax.imaging import pixel_format, push_pull
-from rdonet_jax.imaging.pixel_format import ContentError, Picture
+from rdonet_jax.imaging.pixel_format import Picture, PixelFormatError
 
 pytestmark = pytest.mark.once
 
@@ -29,39 +29,39 @@ EVERY_16 = np.arange(65536, dtype=np.uint16)
     ],
 )  # fmt: skip
 def test_arrays_of_other_kinds_are_no_pictures(pixels):
-    with pytest.raises(ContentError, match="uint8 or uint16 array"):
-        pixel_format.of(pixels)
+    with pytest.raises(PixelFormatError, match="uint8 or uint16 array"):
+        pixel_format.as_picture(pixels)
 
 
 @pytest.mark.parametrize("alpha", [np.zeros((4, 4), np.uint16), np.zeros((4, 5), np.uint8)])
 def test_alpha_has_the_size_and_the_depth_of_the_pixels(alpha):
-    with pytest.raises(ContentError, match="alpha is uint8"):
+    with pytest.raises(PixelFormatError, match="alpha is uint8"):
         Picture(np.zeros((4, 4, 3), np.uint8), alpha)
 
 
 def test_depths_are_exchanged_to_the_nearest_value_of_the_same_share():
-    np.testing.assert_array_equal(pixel_format.deepened(EVERY_8), np.arange(256) * 257)
-    np.testing.assert_array_equal(pixel_format.shallow(pixel_format.deepened(EVERY_8)), EVERY_8)
-    np.testing.assert_array_equal(pixel_format.shallow(EVERY_16), np.rint(EVERY_16 / 257.0))
+    np.testing.assert_array_equal(pixel_format.to_uint16(EVERY_8), np.arange(256) * 257)
+    np.testing.assert_array_equal(pixel_format.to_uint8(pixel_format.to_uint16(EVERY_8)), EVERY_8)
+    np.testing.assert_array_equal(pixel_format.to_uint8(EVERY_16), np.rint(EVERY_16 / 257.0))
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 65535)] * 3), min_size=1, max_size=9), st.booleans())
-def test_gray_is_the_mean_of_the_three_to_half_a_step(triples, deep):
-    gray = pixel_format.gray_of(np.array(triples, np.uint16)[None], deep)
+def test_gray_is_the_mean_of_the_three_to_half_a_step(triples, is_16bit):
+    gray = pixel_format.mean_gray(np.array(triples, np.uint16)[None], is_16bit)
     for value, triple in zip(gray[0], triples, strict=True):
-        exact = Fraction(sum(triple), 3) / (1 if deep else 257)
+        exact = Fraction(sum(triple), 3) / (1 if is_16bit else 257)
         assert abs(int(value) - exact) <= Fraction(1, 2)
 
 
 def test_what_the_search_sees_of_any_form_is_8_bit_colour():
     gray = np.array([[0, 128, 65535]], np.uint16)
-    for image in (gray, Picture(gray), pixel_format.colour(gray)):
-        plain = pixel_format.plain(image)
+    for image in (gray, Picture(gray), pixel_format.as_rgb(gray)):
+        plain = pixel_format.as_rgb8(image)
         assert plain.dtype == np.uint8
         np.testing.assert_array_equal(plain, [[[0] * 3, [0] * 3, [255] * 3]])
     pixels = np.zeros((2, 2, 3), np.uint8)
-    assert pixel_format.plain(pixels) is pixels
+    assert pixel_format.as_rgb8(pixels) is pixels
 
 
 # Backgrounds
@@ -71,20 +71,20 @@ def test_what_the_search_sees_of_any_form_is_8_bit_colour():
 @given(
     st.tuples(*[st.integers(0, 255)] * 3), st.booleans(), st.booleans(), st.integers(0, 2**32 - 1)
 )
-def test_a_flattened_picture_is_the_mean_that_alpha_weighs(background, gray, deep, seed):
-    most = 65535 if deep else 255
+def test_a_flattened_picture_is_the_mean_that_alpha_weighs(background, gray, is_16bit, seed):
+    most = 65535 if is_16bit else 255
     rng = np.random.default_rng(seed)
-    dtype = np.uint16 if deep else np.uint8
+    dtype = np.uint16 if is_16bit else np.uint8
     pixels = rng.integers(0, most + 1, (3, 4) if gray else (3, 4, 3)).astype(dtype)
     alpha = rng.choice([0, 1, most // 2, most - 1, most], (3, 4)).astype(dtype)
     with mock.patch.object(pixel_format, "_ROWS", 2):  # two strips, the second one shorter
-        flat = pixel_format.flattened(Picture(pixels, alpha, b"icc", b"exif"), background)
+        flat = pixel_format.flatten(Picture(pixels, alpha, b"icc", b"exif"), background)
     share = alpha[..., None] / most
-    expected = share * pixel_format.colour(pixels) + (1 - share) * np.array(background) * most / 255
+    expected = share * pixel_format.as_rgb(pixels) + (1 - share) * np.array(background) * most / 255
     assert flat.alpha is None and (flat.icc, flat.exif) == (b"icc", b"exif")
     assert flat.pixels.dtype == dtype
     assert flat.gray == (gray and len(set(background)) == 1)
-    assert np.abs(pixel_format.colour(flat.pixels) - expected).max() <= 0.5 + 1e-6
+    assert np.abs(pixel_format.as_rgb(flat.pixels) - expected).max() <= 0.5 + 1e-6
 
 
 # What alpha hides
@@ -95,19 +95,19 @@ def test_only_what_is_wholly_hidden_is_replaced_and_twice_is_once():
     pixels = rng.integers(0, 256, (37, 53, 3), dtype=np.uint8)
     alpha = rng.choice(np.array([0, 0, 1, 255], np.uint8), (37, 53))
     picture = Picture(pixels, alpha)
-    once = pixel_format.prepared(picture)
+    once = pixel_format.fill_hidden(picture)
     np.testing.assert_array_equal(once.pixels[alpha > 0], pixels[alpha > 0])
     assert (once.pixels[alpha == 0] != pixels[alpha == 0]).any()
     np.testing.assert_array_equal(once.alpha, alpha)
-    np.testing.assert_array_equal(pixel_format.prepared(once).pixels, once.pixels)
+    np.testing.assert_array_equal(pixel_format.fill_hidden(once).pixels, once.pixels)
     noise = np.where(alpha[..., None] > 0, pixels, rng.integers(0, 256, pixels.shape, np.uint8))
-    other = pixel_format.prepared(dataclasses.replace(picture, pixels=noise))
+    other = pixel_format.fill_hidden(dataclasses.replace(picture, pixels=noise))
     np.testing.assert_array_equal(other.pixels, once.pixels)
 
 
 def test_alpha_that_is_opaque_everywhere_is_no_alpha():
     picture = Picture(np.zeros((3, 3), np.uint16), np.full((3, 3), 65535, np.uint16))
-    assert pixel_format.prepared(picture).alpha is None
+    assert pixel_format.fill_hidden(picture).alpha is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (64, 64), (61, 130)])

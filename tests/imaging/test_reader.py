@@ -216,7 +216,7 @@ def test_avif_of_8_bits_is_read_with_its_mode(tmp_path, mode):
     subsampling = "4:0:0" if mode == "L" else "4:4:4"
     source.save(tmp_path / "a.avif", quality=100, subsampling=subsampling)
     picture = reader.load(tmp_path / "a.avif")
-    assert picture.gray == (mode == "L") and not picture.deep
+    assert picture.gray == (mode == "L") and not picture.is_16bit
     assert (picture.alpha is not None) == (mode == "RGBA")
 
 

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.once
 FORMS = list(itertools.product((False, True), repeat=3))
 
 
-def drawn(gray=False, deep=False, alpha=False, size=(37, 53), **more):
+def drawn(gray=False, is_16bit=False, alpha=False, size=(37, 53), **more):
     rng = np.random.default_rng(0)
-    most, dtype = (65535, np.uint16) if deep else (255, np.uint8)
+    most, dtype = (65535, np.uint16) if is_16bit else (255, np.uint8)
     pixels = rng.integers(0, most, size if gray else (*size, 3), dtype, endpoint=True)
     return Picture(
         pixels, rng.integers(0, most, size, dtype, endpoint=True) if alpha else None, **more
@@ -44,8 +44,8 @@ def assert_same(picture, expected):
 
 
 @pytest.mark.parametrize(("gray", "deep", "alpha"), FORMS)
-def test_png_holds_every_form_and_all_that_goes_along(tmp_path, gray, deep, alpha):
-    picture = drawn(gray, deep, alpha, icc=SRGB, exif=exif_block())
+def test_png_holds_every_form_and_all_that_goes_along(tmp_path, gray, is_16bit, alpha):
+    picture = drawn(gray, is_16bit, alpha, icc=SRGB, exif=exif_block())
     again, notes = saved(tmp_path, ".png", picture)
     assert notes == ()
     assert_same(again, picture)
@@ -53,11 +53,13 @@ def test_png_holds_every_form_and_all_that_goes_along(tmp_path, gray, deep, alph
 
 
 @pytest.mark.parametrize(("gray", "deep", "alpha"), FORMS)
-def test_tiff_holds_them_too_and_says_of_the_exif_data_what_it_says(tmp_path, gray, deep, alpha):
-    picture = drawn(gray, deep, alpha, icc=SRGB, exif=exif_block(1))
+def test_tiff_holds_them_too_and_says_of_the_exif_data_what_it_says(
+    tmp_path, gray, is_16bit, alpha
+):
+    picture = drawn(gray, is_16bit, alpha, icc=SRGB, exif=exif_block(1))
     again, notes = saved(tmp_path, ".tif", picture)
     assert notes == () and again.icc == SRGB
-    if gray and deep and alpha:
+    if gray and is_16bit and alpha:
         assert (again.pixels == picture.pixels[..., None]).all()
         np.testing.assert_array_equal(again.alpha, picture.alpha)
     else:
@@ -69,20 +71,20 @@ def test_tiff_holds_them_too_and_says_of_the_exif_data_what_it_says(tmp_path, gr
 
 
 @pytest.mark.parametrize(("gray", "deep"), list(itertools.product((False, True), repeat=2)))
-def test_ppm_holds_gray_and_16_bits(tmp_path, gray, deep):
-    again, notes = saved(tmp_path, ".ppm", drawn(gray, deep))
+def test_ppm_holds_gray_and_16_bits(tmp_path, gray, is_16bit):
+    again, notes = saved(tmp_path, ".ppm", drawn(gray, is_16bit))
     assert notes == ()
-    assert_same(again, drawn(gray, deep))
+    assert_same(again, drawn(gray, is_16bit))
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_webp_holds_alpha_and_the_colours_under_it_in_8_bits(tmp_path, deep):
-    picture = drawn(False, deep, True, icc=SRGB, exif=exif_block())
+def test_webp_holds_alpha_and_the_colours_under_it_in_8_bits(tmp_path, is_16bit):
+    picture = drawn(False, is_16bit, True, icc=SRGB, exif=exif_block())
     picture.alpha[:20] = 0
     again, notes = saved(tmp_path, ".webp", picture)
-    assert notes == (("8 bits, since WEBP holds no more",) if deep else ())
+    assert notes == (("8 bits, since WEBP holds no more",) if is_16bit else ())
     assert (again.icc, again.exif) == (SRGB, exif_block())
-    scale = 257 if deep else 1
+    scale = 257 if is_16bit else 1
     np.testing.assert_array_equal(again.pixels, np.rint(picture.pixels / scale))
     np.testing.assert_array_equal(again.alpha, np.rint(picture.alpha / scale))
 
@@ -106,7 +108,7 @@ def test_gray_stays_gray_in_jpeg_and_bmp(tmp_path, suffix, gray):
 
 
 def test_what_a_format_cannot_hold_is_said(tmp_path):
-    picture = drawn(deep=True, icc=SRGB, exif=exif_block())
+    picture = drawn(is_16bit=True, icc=SRGB, exif=exif_block())
     again, notes = saved(tmp_path, ".jpg", picture)
     assert notes == ("8 bits, since JPEG holds no more",)
     assert (again.icc, again.exif) == (SRGB, exif_block())
@@ -143,9 +145,9 @@ def test_a_profile_for_gray_does_not_go_into_a_file_of_rgb(tmp_path):
     note = "without its colour profile for gray, since its colours become RGB"
     assert writer.save(tmp_path / "a.webp", drawn(gray=True, icc=profile)) == (note,)
     assert not Image.open(tmp_path / "a.webp").info.get("icc_profile")
-    deep = drawn(gray=True, deep=True, alpha=True, icc=profile)
-    assert writer.save(tmp_path / "a.tif", deep) == (note,)
-    assert writer.save(tmp_path / "a.png", deep) == ()
+    is_16bit = drawn(gray=True, is_16bit=True, alpha=True, icc=profile)
+    assert writer.save(tmp_path / "a.tif", is_16bit) == (note,)
+    assert writer.save(tmp_path / "a.png", is_16bit) == ()
 
 
 def test_a_format_that_pillow_cannot_write_is_refused_before_the_work(tmp_path, monkeypatch):
@@ -179,8 +181,8 @@ def test_16_bit_png_is_what_imagecodecs_reads_too(channels, size):
 
 
 @pytest.mark.parametrize(("gray", "deep", "alpha"), FORMS)
-def test_tiff_is_what_tifffile_reads_too(tmp_path, gray, deep, alpha):
-    picture = drawn(gray, deep, alpha, size=(700, 400), icc=SRGB, exif=exif_block())
+def test_tiff_is_what_tifffile_reads_too(tmp_path, gray, is_16bit, alpha):
+    picture = drawn(gray, is_16bit, alpha, size=(700, 400), icc=SRGB, exif=exif_block())
     writer.save(tmp_path / "a.tif", picture)
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         page = file.pages[0]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdonet_jax.core import config, partition
-from rdonet_jax.core.config import ConfigError, ReferenceConfig
+from rdonet_jax.core.config import BaselineConfig, ConfigError
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import macs, registry
 from rdonet_jax.models.baselines import context
@@ -91,7 +91,7 @@ PUBLISHED = {
 
 def counts(model):
     """Parameters by the first name in their path."""
-    shapes = jax.eval_shape(lambda: baselines.initialise(model, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: baselines.init_params(model, jax.random.key(0)))
     found: dict[str, int] = {}
     for path, leaf in flatten_dict(shapes).items():
         found[path[0]] = found.get(path[0], 0) + leaf.size
@@ -122,7 +122,7 @@ def test_the_transforms_of_2017_have_three_stages_and_a_gdn_at_every_one():
 def test_the_small_and_the_tiny_coder_are_as_large_as_rdonets_of_these_names():
     for name in ("small", "tiny"):
         shapes = jax.eval_shape(
-            lambda n=name: registry.initialise(config.preset(n), jax.random.key(0))
+            lambda n=name: registry.init_params(config.preset(n), jax.random.key(0))
         )
         ours = sum(counts(config.preset(f"mbt2018-{name}")).values())
         assert ours == pytest.approx(registry.parameter_count(shapes), rel=0.06)
@@ -144,7 +144,7 @@ def test_multiply_accumulates_are_those_of_the_layers_by_hand():
 def network(request):
     """A tiny network of each kind, with its walk compiled."""
     model = config.mbt2018_tiny(kind=request.param)
-    params = jax.tree_util.tree_map(np.array, baselines.initialise(model, quick_key(0)))
+    params = jax.tree_util.tree_map(np.array, baselines.init_params(model, quick_key(0)))
     if model.kind != "factorised":
         params["hyper_encoder"]["third"]["kernel"] *= 30  # no z_hat of zeros alone
     x = jax.random.uniform(jax.random.key(1), (1, 64, 128, 3))
@@ -193,7 +193,7 @@ def test_masks_are_the_same_in_both_stages_of_training():
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_linear_start_codes_a_photograph(kind, photograph):
     model = config.mbt2018_tiny(kind=kind)
-    params = baselines_init.initialise(baselines.initialise(model, quick_key(0)), model, 0.0067)
+    params = baselines_init.init_params(baselines.init_params(model, quick_key(0)), model, 0.0067)
     x = (photograph[None] / 255).astype(np.float32)
     coded = hasty_xla.jit(lambda p: walked(model, p, x))(params)
     assert distortion.psnr(x, coded.x_hat)[0] > 22
@@ -202,7 +202,7 @@ def test_the_linear_start_codes_a_photograph(kind, photograph):
 
 def test_the_three_stage_transforms_are_refused_a_linear_start():
     with pytest.raises(ConfigError, match="use the random start"):
-        baselines_init.initialise(None, config.balle2017(), 0.0067)
+        baselines_init.init_params(None, config.balle2017(), 0.0067)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_the_three_stage_transforms_are_refused_a_linear_start():
 )  # fmt: skip
 def test_a_configuration_that_makes_no_coder_is_refused(changes, cause):
     with pytest.raises(ConfigError, match=cause):
-        ReferenceConfig(**changes)
+        BaselineConfig(**changes)
 
 
 def test_a_coder_without_masks_takes_no_thresholds():
@@ -255,7 +255,7 @@ class NumpyContext:
 def predictor():
     """A context network whose neighbours matter, what z tells at every position, and a y."""
     model = config.mbt2018_tiny(latents=6)
-    params = jax.tree_util.tree_map(np.array, baselines.initialise(model, quick_key(3)))
+    params = jax.tree_util.tree_map(np.array, baselines.init_params(model, quick_key(3)))
     params["entropy_parameters"]["layer_2"]["kernel"] *= 10
     rng = np.random.default_rng(0)
     known = rng.normal(size=(1, 5, 9, 12)).astype(np.float32)
@@ -302,10 +302,10 @@ def test_a_later_position_changes_no_earlier_prediction(predictor):
         np.asarray(predicted(predictor, known, context.neighbours(context.framed(v))).mu[0])
         for v in (y, changed)
     )
-    place = 9 * row + column
+    parity = 9 * row + column
     differs = np.any(before != after, axis=-1).ravel()
-    assert not np.any(differs[: place + 1])
-    assert np.all(differs[[place + 1, place + 2, *range(place + 7, place + 12)]])
+    assert not np.any(differs[: parity + 1])
+    assert np.all(differs[[parity + 1, parity + 2, *range(parity + 7, parity + 12)]])
     assert np.count_nonzero(differs) == 12
 
 

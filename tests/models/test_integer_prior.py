@@ -20,7 +20,7 @@ from rdonet_jax.core import config, partition
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import zoo
 from rdonet_jax.models.portable import integer_prior
-from rdonet_jax.models.portable.integer_prior import PLACES, LevelPrior, Prediction
+from rdonet_jax.models.portable.integer_prior import PLANES, LevelPrior, Prediction
 from rdonet_jax.nn import integer
 from tests import portable_params
 from tests import reference_prior as reference
@@ -53,16 +53,16 @@ def predictions(
     def step(method: str, *arguments: Any) -> Any:
         return LevelPrior(model, LEVEL).apply({"params": prior}, *arguments, method=method)
 
-    known = step("conditions", z_hat, coarser, quality, mask.shape[1:3])
+    context_features = step("conditions", z_hat, coarser, quality, mask.shape[1:3])
     values, coded = integer_prior.planes_of(symbols), integer_prior.planes_of(mask[..., None])
     found: dict[tuple[int, int], Prediction] = {}
     embedded: dict[tuple[int, int], jax.Array] = {}
-    for group in integer_prior.STEPS[model.context]:
+    for group in integer_prior.DECODE_ORDER[model.context]:
         before = dict(embedded)
-        for place in group:
-            found[place] = step("predict", place, known, before)
-            v = integer_prior.decoded(found[place].mu, values[place])
-            embedded[place] = step("embedding", v, coded[place][..., 0], known.gains)
+        for parity in group:
+            found[parity] = step("predict", parity, context_features, before)
+            v = integer_prior.decoded(found[parity].mu, values[parity])
+            embedded[parity] = step("embedding", v, coded[parity][..., 0], context_features.gains)
     return found
 
 
@@ -87,8 +87,8 @@ def given_to(context: int, seed: int, batch: int, extreme: bool = False) -> list
 
 
 def assert_equal(a: Mapping, b: Mapping) -> None:
-    for place in PLACES:
-        for x, y in zip(a[place], b[place], strict=True):
+    for parity in PLANES:
+        for x, y in zip(a[parity], b[parity], strict=True):
             np.testing.assert_array_equal(x, y)
 
 
@@ -106,12 +106,12 @@ def test_planes_are_put_together_as_they_were_taken_apart(grid):
 @pytest.mark.parametrize(("context", "before"), [(1, [0, 0, 0, 0]), (2, [0, 0, 2, 2]),
                                                  (4, [0, 1, 2, 3])])  # fmt: skip
 def test_every_plane_knows_those_of_earlier_steps(context, before):
-    order = [place for step in integer_prior.STEPS[context] for place in step]
-    assert sorted(order) == sorted(PLACES)
-    for place, count in zip(order, before, strict=True):
-        assert integer_prior.known_before(context, place) == tuple(order[:count])
+    order = [parity for step in integer_prior.DECODE_ORDER[context] for parity in step]
+    assert sorted(order) == sorted(PLANES)
+    for parity, count in zip(order, before, strict=True):
+        assert integer_prior.planes_before(context, parity) == tuple(order[:count])
     with pytest.raises(ValueError, match="no plane"):
-        integer_prior.known_before(context, (2, 0))
+        integer_prior.planes_before(context, (2, 0))
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -120,15 +120,15 @@ def test_a_prediction_hangs_on_the_planes_of_earlier_steps_and_on_no_others(cont
     *_, symbols, mask = arguments
     # One example as it is, and one for each plane that is changed.
     symbols, mask = np.repeat(symbols, 5, axis=0), np.ones((5, *GRID), np.float32)
-    for example, (dy, dx) in enumerate(PLACES, 1):
+    for example, (dy, dx) in enumerate(PLANES, 1):
         symbols[example, dy::2, dx::2] += 5
     repeated = [np.repeat(v, 5, axis=0) for v in arguments[2:5]]
     found = predictions(*arguments[:2], *repeated, symbols, mask)
-    for place in PLACES:
-        known = integer_prior.known_before(context, place)
-        for example, changed in enumerate(PLACES, 1):
-            same = all(np.array_equal(part[0], part[example]) for part in found[place])
-            assert same == (changed not in known), (place, changed)
+    for parity in PLANES:
+        context_features = integer_prior.planes_before(context, parity)
+        for example, changed in enumerate(PLANES, 1):
+            same = all(np.array_equal(part[0], part[example]) for part in found[parity])
+            assert same == (changed not in context_features), (parity, changed)
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -146,7 +146,7 @@ def test_a_symbol_is_seen_by_its_neighbours_alone():
     changed = symbols.copy()
     changed[:, 2, 4] += 7  # of the first plane: seen at once by the 3×3 positions around it
     a, b = (predictions(*before, s, mask) for s in (symbols, changed))
-    second, other = integer_prior.STEPS[4][1][0], integer_prior.STEPS[4][0][0]
+    second, other = integer_prior.DECODE_ORDER[4][1][0], integer_prior.DECODE_ORDER[4][0][0]
     differs = np.any(np.asarray(a[second].mu) != np.asarray(b[second].mu), axis=(0, -1))
     rows, columns = 2 * np.arange(3) + second[0], 2 * np.arange(4) + second[1]
     near = (np.abs(rows - 2) <= 1)[:, None] & (np.abs(columns - 4) <= 1)
@@ -168,8 +168,8 @@ def test_alone_a_prediction_is_what_it_is_in_a_batch():
     arguments = given_to(4, 4, 5)
     together = predictions(*arguments)
     alone = predictions(*arguments[:2], *[v[3:4] for v in arguments[2:]])
-    for place in PLACES:
-        for x, y in zip(alone[place], together[place], strict=True):
+    for parity in PLANES:
+        for x, y in zip(alone[parity], together[parity], strict=True):
             np.testing.assert_array_equal(x[0], y[3])
 
 
@@ -193,10 +193,10 @@ def test_a_gain_of_one_octave_more_is_one_octave_more_of_scale():
         return LevelPrior(model, LEVEL).apply({"params": params}, entry, gain, method="_index")
 
     found = scales[np.array([int(index(octave)) for octave in octaves])]
-    wanted = scales[40] * 2.0**octaves
-    wanted = np.clip(wanted, scales[0], scales[-1])
+    encoder_latents = scales[40] * 2.0**octaves
+    encoder_latents = np.clip(encoder_latents, scales[0], scales[-1])
     half_an_entry = 0.5 * np.log2(scales[1] / scales[0])
-    assert np.all(np.abs(np.log2(found / wanted)) < 1.1 * half_an_entry)
+    assert np.all(np.abs(np.log2(found / encoder_latents)) < 1.1 * half_an_entry)
 
 
 def test_indices_per_octave_are_the_nearest_integers():
@@ -228,9 +228,9 @@ def decoded_by_reference(model: zoo.Model, data: bytes) -> list[reference.Run]:
 def assert_same_symbols(found: list[reference.Run], symbols: Any) -> None:
     expected = [(level, run) for level in (2, 1, 0) for run in symbols[level]]
     assert len(found) == len(expected) == 15
-    for run, (level, known) in zip(found, expected, strict=True):
+    for run, (level, context_features) in zip(found, expected, strict=True):
         assert run.level == level
-        np.testing.assert_array_equal(run.symbols, known)
+        np.testing.assert_array_equal(run.symbols, context_features)
 
 
 @pytest.fixture(scope="module")
@@ -284,13 +284,13 @@ def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(seed,
         return symbols.astype(np.int32)
 
     size = tuple(partition.BLOCK * side for side in grid)
-    walk = portable_coder.Walk(model, params, masks, quality, size)
+    walk = portable_coder.PortableLevelCoder(model, params, masks, quality, size)
     for level in (2, 1, 0):
-        walk.receive(level, functools.partial(take, level))
+        walk.decode_level(level, functools.partial(take, level))
     symbols = {level: [run[1] for run in sent if run[0] == level] for level in range(3)}
     found = reference.prior_walk(params, model, quality, masks, symbols)
     assert len(found) == len(sent)
-    for run, (level, known, indices) in zip(found, sent, strict=True):
+    for run, (level, context_features, indices) in zip(found, sent, strict=True):
         assert run.level == level
-        np.testing.assert_array_equal(run.symbols, known)
+        np.testing.assert_array_equal(run.symbols, context_features)
         np.testing.assert_array_equal(run.indices, indices)

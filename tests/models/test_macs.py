@@ -54,7 +54,7 @@ def test_the_sum_is_what_xla_counts_but_for_borders_and_single_operations():
     preset = config.small(trunk=(64, 64, 64))
     side = 1024  # so that taps beyond the borders, which XLA leaves out, are few
     x = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    params = jax.eval_shape(functools.partial(rdonet.initialise, preset), jax.random.key(0))
+    params = jax.eval_shape(functools.partial(rdonet.init_params, preset), jax.random.key(0))
     blocks = side // partition.BLOCK
 
     def walk(params, x):
@@ -119,9 +119,11 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
     def count(model: config.PortableConfig, side: int) -> dict[str, float]:
         masks = tuple(np.ones([side // stride] * 2, bool) for stride in partition.STRIDES)
 
-        def walk() -> portable_coder.Walk:
+        def walk() -> portable_coder.PortableLevelCoder:
             counts.clear()
-            return portable_coder.Walk(model, portable_params.shapes(model), masks, 0, (side, side))
+            return portable_coder.PortableLevelCoder(
+                model, portable_params.shapes(model), masks, 0, (side, side)
+            )
 
         decoder = walk()
         for level in (2, 1, 0):
@@ -129,7 +131,7 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
         decoder.picture()
         found = {"decoder": sum(counts) / side**2}
         encoder = walk()
-        encoder.analyse(np.zeros((side, side, 3), np.uint8))
+        encoder.analyze(np.zeros((side, side, 3), np.uint8))
         for level in (2, 1, 0):
             encoder.send(level, goes_on=True)
         found["encoder"] = sum(counts) / side**2

@@ -166,8 +166,10 @@ def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(pictures, pho
     coded = code(MODEL, params, pictures, masks, QUALITIES)
     example = 3
     plain = tuple(mask[example] for mask in masks)
-    walk = portable_coder.Walk(MODEL, params, plain, int(QUALITIES[example]), (192, 256))
-    walk.analyse(photograph)
+    walk = portable_coder.PortableLevelCoder(
+        MODEL, params, plain, int(QUALITIES[example]), (192, 256)
+    )
+    walk.analyze(photograph)
     tables = distributions.scale_tables(MODEL.distribution)
     for level in (2, 1, 0):
         z, *y = (8 * len(range_coder.encode([run], tables))
@@ -185,7 +187,7 @@ def slope(params: Any, x: jax.Array, coarser: jax.Array, mask: jax.Array, qualit
     keys = jnp.stack([quick_key(0)] * len(x))
 
     def through(network: portable.PortableRDONet, x: jax.Array) -> jax.Array:
-        e = network.analyse(x)[1]
+        e = network.analyze(x)[1]
         state = portable.State(0.1 * e, coarser)
         state, y_bits, z_bits = network.code_level(e, state, mask, (keys, keys), quality, level=1)
         rate = distortion.bpp((y_bits, z_bits), x.shape[1] * x.shape[2])

@@ -38,14 +38,14 @@ def run(model: config.PortableConfig, steps: Callable[..., Any], *arguments: Any
 
 def through_level_0(network: portable.PortableRDONet, x: jax.Array) -> jax.Array:
     """Analysis and synthesis, nothing quantised."""
-    e = network.analyse(x)[0]
+    e = network.analyze(x)[0]
     nothing = jnp.zeros((*e.shape[:3], network.config.latents[0]))
-    return network.synthesise(network.merge(0, nothing, e, None, None))
+    return network.synthesize(network.merge(0, nothing, e, None, None))
 
 
 def through_trunk(network: portable.PortableRDONet, x: jax.Array) -> jax.Array:
     patches = ops.space_to_depth(ops.space_to_depth(x - 0.5))
-    return network.synthesise(portable.State(network.g_a_refine(network.g_a(patches)), None))
+    return network.synthesize(portable.State(network.g_a_refine(network.g_a(patches)), None))
 
 
 @pytest.fixture(scope="module")
@@ -110,21 +110,21 @@ def test_scales_begin_at_the_deviation_of_their_channel(level, distribution):
     model = config.mini(distribution=distribution)
     prior = portable_params.start(model)[f"units_{level}"]["prior"]
     latents, wide = model.latents[level], 2 * model.conditioning
-    known = Conditions(
+    context_features = Conditions(
         jnp.zeros((1, 2, 2, wide)),
         jnp.zeros((1, latents)),  # a gain of 1
         jnp.zeros((1, model.knots)),
     )
     apply = functools.partial(LevelPrior(model, level).apply, method="predict")
     predict = jax.jit(apply, static_argnums=1, compiler_options=portable_params.QUICKLY)
-    predicted = predict({"params": prior}, (0, 0), known, {})
+    predicted = predict({"params": prior}, (0, 0), context_features, {})
     deviations = np.sqrt(_variances(model, level)[:latents])
     scale = deviations / (np.sqrt(2) if distribution == "laplace" else 1)
     table = distributions.scale_table(distribution).astype(np.float64)
-    place = np.log(scale / table[0]) / np.log(table[1] / table[0])
-    assert place.min() > 1 and place.max() < 62
+    parity = np.log(scale / table[0]) / np.log(table[1] / table[0])
+    assert parity.min() > 1 and parity.max() < 62
     # To the nearest entry, give and take the sixteenths that it is computed in.
-    np.testing.assert_allclose(np.asarray(predicted.index)[0, 0, 0], place, atol=0.5 + 2 / 16)
+    np.testing.assert_allclose(np.asarray(predicted.index)[0, 0, 0], parity, atol=0.5 + 2 / 16)
     np.testing.assert_array_equal(predicted.mu, 0 * predicted.mu)
 
 
@@ -132,8 +132,8 @@ def _variances(model: config.PortableConfig, level: int) -> np.ndarray:
     """Of a level's features, from the covariance of all pixels of a patch and the kernels alone."""
     params = portable_params.start(model)
     side = 16 * 2**level
-    place = np.arange(side)
-    markov = rdonet_init.CORRELATION ** np.abs(place[:, None] - place)
+    parity = np.arange(side)
+    markov = rdonet_init.CORRELATION ** np.abs(parity[:, None] - parity)
     root = np.linalg.cholesky(markov)
     colour = np.linalg.cholesky(rdonet_init.COLOUR_COVARIANCE)
     kernels = [np.asarray(params["g_a"]["kernel"], np.float64)]
@@ -156,4 +156,4 @@ def _variances(model: config.PortableConfig, level: int) -> np.ndarray:
 
 def test_parameters_of_another_configuration_are_refused():
     with pytest.raises(ValueError, match="a kernel .* for a layer"):
-        portable_init.initialise(portable_params.start(MODEL), WIDE)
+        portable_init.init_params(portable_params.start(MODEL), WIDE)

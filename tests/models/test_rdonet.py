@@ -28,7 +28,7 @@ def masks_of(kind, grid=(2, 2), batch=1):
 @pytest.fixture(scope="module")
 def network():
     preset = config.tiny()
-    params = rdonet.initialise(preset, quick_key(0))
+    params = rdonet.init_params(preset, quick_key(0))
     x = jax.random.uniform(jax.random.key(1), (1, 128, 128, 3))
     code = hasty_xla.reused(
         lambda params, x, masks, keys=None: rdonet.network(preset).apply(
@@ -62,13 +62,13 @@ def published_size(channels=192, hyper=(192, 192, 384), z=96, hidden=3):
 
 
 def test_the_paper_preset_has_the_published_networks_parameters():
-    shapes = jax.eval_shape(lambda: rdonet.initialise(config.paper(), jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: rdonet.init_params(config.paper(), jax.random.key(0)))
     assert registry.parameter_count(shapes) == published_size() == 48_636_099
 
 
 def test_the_small_preset_has_the_structure_of_the_paper_preset():
     trees = [
-        jax.eval_shape(lambda p=preset: rdonet.initialise(p, jax.random.key(0)))
+        jax.eval_shape(lambda p=preset: rdonet.init_params(p, jax.random.key(0)))
         for preset in (config.paper(), config.small())
     ]
     assert jax.tree_util.tree_structure(trees[0]) == jax.tree_util.tree_structure(trees[1])
@@ -109,7 +109,7 @@ def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
         def step(method, *arguments):
             return rdonet.network(preset).apply({"params": params}, *arguments, method=method)
 
-        features = step("analyse", x)
+        features = step("analyze", x)
         state = step("start", 1, (2, 2))
         for level in (2, 1, 0):
             y, z = step("latent", level, features[level], state)
@@ -117,7 +117,7 @@ def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
             prior = step("prior", level, z_hat, state)
             y_hat = rdonet.select(masks[level], prior.mu + jnp.round(y - prior.mu), prior.mu)
             state = step("merge", level, y_hat, state)
-        return step("synthesise", state)
+        return step("synthesize", state)
 
     found = hasty_xla.jit(walk)(params, x, masks)
     np.testing.assert_allclose(found, code(params, x, masks).x_hat, atol=1e-5)
@@ -126,7 +126,7 @@ def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
 def test_encoder_features_and_the_coarsest_latent_do_not_depend_on_the_mask(network):
     preset, params, x, _ = network
     net = rdonet.network(preset)
-    features = net.apply({"params": params}, x, method="analyse")
+    features = net.apply({"params": params}, x, method="analyze")
     state = net.apply({"params": params}, 1, (2, 2), method="start")
     y, _ = net.apply({"params": params}, 2, features[2], state, method="latent")
     assert not np.any(np.asarray(state))
@@ -135,7 +135,7 @@ def test_encoder_features_and_the_coarsest_latent_do_not_depend_on_the_mask(netw
 
 def test_noise_bits_are_close_to_rounded_bits_on_average(network):
     preset, params, x, code = network
-    params = rdonet_init.initialise(params, preset, 0.0067)
+    params = rdonet_init.init_params(params, preset, 0.0067)
     x = jax.image.resize(x[:, :16, :16], x.shape, "cubic")
     masks = masks_of("uniform-16")
     rounded = code(params, x, masks)
@@ -157,7 +157,7 @@ def test_one_example_is_the_same_alone_and_in_a_batch(network):
 
 def test_every_parameter_gets_a_finite_gradient_when_every_level_codes(network, photograph):
     preset, params, x, _ = network
-    params = rdonet_init.initialise(params, preset, 0.1)  # latents large enough not to round to 0
+    params = rdonet_init.init_params(params, preset, 0.1)  # latents large enough not to round to 0
     x = jnp.asarray(photograph[None, :128, :128], jnp.float32) / 255.0
     masks = masks_of("random", grid=(2, 2))
     assert all(np.asarray(m).any() for m in masks)
@@ -207,7 +207,7 @@ def test_a_complete_linear_transform_keeps_the_pictures_energy():
 
 def test_the_linear_start_is_a_working_coder_at_every_level(photograph):
     preset = config.small()
-    params = rdonet_init.initialise(rdonet.initialise(preset, quick_key(0)), preset, 0.0067)
+    params = rdonet_init.init_params(rdonet.init_params(preset, quick_key(0)), preset, 0.0067)
     x = jnp.asarray(photograph[None, :128, :128], jnp.float32) / 255.0
     code = hasty_xla.reused(
         lambda masks: rdonet.network(preset).apply({"params": params}, x, masks, method="code")
@@ -223,9 +223,9 @@ def test_the_linear_start_is_a_working_coder_at_every_level(photograph):
 
 def linear_start(preset):
     """The linear start without any random share, which predicts zero for all latents."""
-    shapes = jax.eval_shape(lambda: rdonet.initialise(preset, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: rdonet.init_params(preset, jax.random.key(0)))
     zeros = jax.tree_util.tree_map(lambda leaf: jnp.zeros(leaf.shape), shapes)
-    return rdonet_init.initialise(zeros, preset, 0.1)
+    return rdonet_init.init_params(zeros, preset, 0.1)
 
 
 def test_channels_beyond_the_directions_leave_the_linear_start_as_it_is(photograph):

@@ -151,9 +151,9 @@ def test_a_portable_network_learns_from_the_rate_of_its_symbols(photograph):
 @pytest.mark.parametrize("kind", ["levels", "context"])
 def test_networks_of_one_lambda_learn_from_the_rate_of_their_symbols(kind, photograph):
     model = config.tiny() if kind == "levels" else dataclasses.replace(
-        config.ReferenceConfig(), kind=kind, trunk=(4, 4, 4), latents=6, hyper=4
+        config.BaselineConfig(), kind=kind, trunk=(4, 4, 4), latents=6, hyper=4
     )  # fmt: skip
-    shapes = jax.eval_shape(lambda: registry.initialise(model, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: registry.init_params(model, jax.random.key(0)))
     rng = np.random.default_rng(0)
     params = jax.tree_util.tree_map(
         lambda leaf: rng.normal(0.0, 0.1, leaf.shape).astype(np.float32), shapes

@@ -20,7 +20,7 @@ from rdonet_jax.models.rdonet import network as rdonet
 
 
 def test_weights_come_back_in_half_precision_with_their_configuration(tiny_weights, tiny_model):
-    params = jax.eval_shape(lambda: rdonet.initialise(config.tiny(), jax.random.key(0)))
+    params = jax.eval_shape(lambda: rdonet.init_params(config.tiny(), jax.random.key(0)))
     assert jax.tree_util.tree_structure(params) == jax.tree_util.tree_structure(tiny_model.params)
     assert tiny_model.config == config.tiny()
     assert tiny_model.record == {"preset": "tiny"}
@@ -223,7 +223,7 @@ def test_every_bundled_model_loads_and_says_how_it_was_trained():
         model = zoo.load(name)
         assert model.name == name
         assert model.record["steps_done"] > 0
-        expected = jax.eval_shape(lambda c=model.config: registry.initialise(c, jax.random.key(0)))
+        expected = jax.eval_shape(lambda c=model.config: registry.init_params(c, jax.random.key(0)))
         shapes = jax.tree_util.tree_map(np.shape, model.params)
         assert shapes == jax.tree_util.tree_map(lambda leaf: leaf.shape, expected)
 

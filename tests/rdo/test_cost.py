@@ -12,7 +12,7 @@ from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.metrics import distortion
 from rdonet_jax.metrics.distortion import Weights
 from rdonet_jax.rdo import cost as rdo_cost
-from rdonet_jax.rdo.cost import Prices
+from rdonet_jax.rdo.cost import RDCost
 
 QUALITY = 40.0
 
@@ -74,7 +74,7 @@ def test_the_price_is_the_rate_with_the_partitions_and_the_weighed_error(
     image = photograph[: size[0], : size[1]]
     p = codec.choose_partition(mini_model, image, "variance", QUALITY)
     estimate = evaluation_estimate.estimate_picture(mini_model, image, p, QUALITY)
-    areas, totals = Prices(mini_model, image, QUALITY)([p])
+    areas, totals = RDCost(mini_model, image, QUALITY)([p])
     weights = rdo_cost.weights_of(mini_model, QUALITY)
     pixels = size[0] * size[1]
     expected = estimate.bits + partition_coding.bits(p, *size).sum()
@@ -85,7 +85,7 @@ def test_the_price_is_the_rate_with_the_partitions_and_the_weighed_error(
 
 
 def test_a_network_of_one_lambda_has_prices_too(tiny_model, photograph, candidates):
-    _, totals = Prices(tiny_model, photograph)(candidates)
+    _, totals = RDCost(tiny_model, photograph)(candidates)
     for p, total in zip(candidates, totals, strict=True):
         estimate = evaluation_estimate.estimate_picture(tiny_model, photograph, p)
         expected = estimate.bits + partition_coding.bits(p, *photograph.shape[:2]).sum()
@@ -100,7 +100,7 @@ def test_ms_ssim_has_its_share_in_the_price_of_a_model_trained_for_both(
     both_model, photograph, candidates
 ):
     weights = rdo_cost.weights_of(both_model, QUALITY)
-    _, totals = Prices(both_model, photograph, QUALITY)(candidates)
+    _, totals = RDCost(both_model, photograph, QUALITY)(candidates)
     for p, total in zip(candidates, totals, strict=True):
         estimate = evaluation_estimate.estimate_picture(both_model, photograph, p, QUALITY)
         expected = estimate.bits + partition_coding.bits(p, *photograph.shape[:2]).sum()
@@ -112,7 +112,7 @@ def test_ms_ssim_has_its_share_in_the_price_of_a_model_trained_for_both(
 
 
 def test_areas_tell_of_ms_ssim_as_much_as_the_whole_where_little_changes(both_model, photograph):
-    cost = Prices(both_model, photograph, QUALITY)
+    cost = RDCost(both_model, photograph, QUALITY)
     now = partition.uniform(0, (3, 4))
     other = search_form(now, (1, 2))
     areas, totals = cost([now, other])
@@ -130,7 +130,7 @@ def search_form(p, block):
 def test_a_price_hangs_on_no_other_candidate_and_on_no_number_of_them(
     mini_model, photograph, candidates
 ):
-    cost = Prices(mini_model, photograph, QUALITY)
+    cost = RDCost(mini_model, photograph, QUALITY)
     many = cost([*candidates, *reversed(candidates), *candidates, candidates[1]])
     first, second = (cost([p]).totals[0] for p in candidates)
     assert many.totals.tolist() == [first, second, second, first, first, second, second]
@@ -139,9 +139,9 @@ def test_a_price_hangs_on_no_other_candidate_and_on_no_number_of_them(
 def test_other_partitions_pictures_and_sizes_within_a_grid_compile_nothing(
     mini_model, photograph, candidates
 ):
-    Prices(mini_model, photograph, QUALITY)(candidates)
+    RDCost(mini_model, photograph, QUALITY)(candidates)
     before = rdo_cost._maps._cache_size()
-    Prices(mini_model, photograph[:180, :250], 77.0)(candidates[:1])
+    RDCost(mini_model, photograph[:180, :250], 77.0)(candidates[:1])
     assert rdo_cost._maps._cache_size() == before
 
 
@@ -149,7 +149,7 @@ def test_other_partitions_pictures_and_sizes_within_a_grid_compile_nothing(
 def test_a_file_costs_its_real_bits_and_what_its_picture_lacks(both_model, photograph, quality):
     p = codec.choose_partition(both_model, photograph, "variance", quality)
     encoded = codec.encode(both_model, photograph, p, quality)
-    cost = Prices(both_model, photograph, quality).of_file(len(encoded.data), encoded.picture)
+    cost = RDCost(both_model, photograph, quality).of_file(len(encoded.data), encoded.picture)
     weights = rdo_cost.weights_of(both_model, quality)
     bpp = 8 * len(encoded.data) / photograph[..., 0].size
     assert cost == pytest.approx(

@@ -9,7 +9,7 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.rdo import encoder, search
-from rdonet_jax.rdo.cost import Prices
+from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encoder import Plan
 
 QUALITY = 30.0
@@ -21,8 +21,8 @@ def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
 ):
     found = encoder.encode(mini_model, photograph, Plan(init, 1), QUALITY)
     decoded = codec.decode(mini_model, found.encoded.data)
-    prices = Prices(mini_model, photograph, QUALITY)
-    assert prices.of_file(len(found.encoded.data), decoded.picture) == found.searched.after
+    rd_cost = RDCost(mini_model, photograph, QUALITY)
+    assert rd_cost.of_file(len(found.encoded.data), decoded.picture) == found.searched.after
     assert found.searched.after <= found.searched.before
     assert all(map(np.array_equal, decoded.partition, found.partition))
 
@@ -34,7 +34,7 @@ def test_a_search_saves_and_a_second_pass_does_no_harm(mini_model, photograph):
     assert one.searched.after < one.searched.before
     assert two.searched.before == one.searched.before
     assert two.searched.after <= one.searched.after * 1.001  # its estimate never rises
-    assert one.searched.effort.codings <= 25 < two.searched.effort.codings <= 49
+    assert one.searched.stats.evaluations <= 25 < two.searched.stats.evaluations <= 49
 
 
 @pytest.mark.parametrize("size", [(1, 1), (140, 193), (65, 64)])
@@ -47,16 +47,16 @@ def test_pictures_of_any_size_can_be_searched(mini_model, photograph, size):
 
 
 def test_a_picture_of_any_form_is_searched_by_its_8_bit_colours(mini_model, photograph):
-    gray = pixel_format.deepened(photograph[..., 1])
+    gray = pixel_format.to_uint16(photograph[..., 1])
     alpha = np.where(np.arange(256) < 100, 0, 65535).astype(np.uint16) * np.ones((192, 1), "u2")
-    picture = pixel_format.prepared(pixel_format.Picture(gray, alpha, icc=b"a profile"))
+    picture = pixel_format.fill_hidden(pixel_format.Picture(gray, alpha, icc=b"a profile"))
     found = encoder.encode(mini_model, picture, Plan("uniform-32", 1), QUALITY)
     decoded = codec.decode(mini_model, found.encoded.data).content
     assert decoded.gray and decoded.deep and decoded.icc == b"a profile"
     np.testing.assert_array_equal(decoded.alpha, alpha)
     np.testing.assert_array_equal(decoded.pixels, found.encoded.picture)
-    prices = Prices(mini_model, pixel_format.plain(picture), QUALITY)
-    cost = prices.of_file(len(found.encoded.data), pixel_format.plain(decoded))
+    rd_cost = RDCost(mini_model, pixel_format.as_rgb8(picture), QUALITY)
+    cost = rd_cost.of_file(len(found.encoded.data), pixel_format.as_rgb8(decoded))
     assert cost == found.searched.after <= found.searched.before
 
 
@@ -77,7 +77,7 @@ def test_a_search_may_start_from_a_given_partition(mini_model, photograph):
 def test_the_start_solved_from_uniform_partitions_is_better_than_any_of_them(
     mini_model, photograph
 ):
-    cost = Prices(mini_model, photograph, QUALITY)
+    cost = RDCost(mini_model, photograph, QUALITY)
     solved = encoder.start_of(mini_model, photograph, "uniform", QUALITY, cost)
     grid = partition.grid_of(*photograph.shape[:2])
     candidates = [solved, *(partition.uniform(level, grid) for level in range(3))]
@@ -94,7 +94,7 @@ def test_an_interrupted_search_leaves_the_best_so_far(mini_model, photograph):
         mini_model, photograph, Plan("uniform-64", 2), QUALITY, report=interrupting
     )
     assert found.searched.interrupted
-    assert found.searched.effort.codings < 24
+    assert found.searched.stats.evaluations < 24
     assert found.searched.after < found.searched.before
     picture = codec.decode(mini_model, found.encoded.data).picture
     np.testing.assert_array_equal(picture, found.encoded.picture)
@@ -112,7 +112,7 @@ def test_progress_is_told_in_the_order_of_the_steps(mini_model, photograph, pass
 
 def test_the_partition_alone_is_that_of_the_search(mini_model, photograph):
     plan = Plan("static", 1)
-    cost = Prices(mini_model, photograph, QUALITY)
+    cost = RDCost(mini_model, photograph, QUALITY)
     start = encoder.start_of(mini_model, photograph, "static", QUALITY)
     *_, best = search.fast(cost, start, 1)
     chosen = encoder.choose(mini_model, photograph, plan, QUALITY)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rdonet_jax.core import partition
 from rdonet_jax.rdo import fit_thresholds, search
-from rdonet_jax.rdo.cost import Prices
+from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.fit_thresholds import Decisions
 
 VARIANCES = st.lists(st.sampled_from([0.0, 0.5, 3.0, 20.0, 21.0, 900.0]), min_size=1, max_size=12)
@@ -49,9 +49,9 @@ def test_samples_are_the_whole_blocks_inside_the_picture(mini_model, photograph)
 def test_the_gain_of_a_block_is_near_what_coding_it_otherwise_costs(mini_model, photograph):
     image, grid = photograph, (3, 4)
     found = fit_thresholds.samples(mini_model, image, 50.0, passes=2)
-    prices = Prices(mini_model, image, 50.0)
-    start = search.from_uniform(prices, grid)
-    *_, best = search.fast(prices, start, 2)
+    rd_cost = RDCost(mini_model, image, 50.0)
+    start = search.from_uniform(rd_cost, grid)
+    *_, best = search.fast(rd_cost, start, 2)
     blocks = search.blocks_of(best.partition)
     for number, block in enumerate(np.ndindex(grid)):
         if not blocks.split[block]:
@@ -59,6 +59,6 @@ def test_the_gain_of_a_block_is_near_what_coding_it_otherwise_costs(mini_model, 
         split = blocks.split.copy()
         split[block] = False
         other = search.partition_of(search.Blocks(split, blocks.quarters))
-        more = (prices([other]).totals[0] - best.total) / (192 * 256)
+        more = (rd_cost([other]).totals[0] - best.total) / (192 * 256)
         gain = found.split64.gain[number]
         assert gain <= 0.1 * more  # splitting it pays, and not splitting it costs as much

@@ -114,7 +114,7 @@ def test_a_search_and_a_target_go_together(mini_model, large):
     wanted = 1 + len(encoder.encode(mini_model, large, Plan(), 50.0).encoded.data)
     found = rate_control.encode(mini_model, large, Plan("static", 1), Target(size=wanted))
     assert len(found.encoded.data) <= wanted
-    assert found.searched.effort.codings > 1
+    assert found.searched.stats.evaluations > 1
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_a_target_is_one_positive_number(wrong):
 
 def test_an_infinite_psnr_is_that_of_equal_pictures(photograph):
     assert pixel_format.psnr(photograph, photograph) == math.inf
-    deep = pixel_format.deepened(photograph)
+    deep = pixel_format.to_uint16(photograph)
     other = np.clip(photograph.astype(int) + 1, 0, 255).astype(np.uint8)
-    assert pixel_format.psnr(deep, pixel_format.deepened(other)) == pytest.approx(
+    assert pixel_format.psnr(deep, pixel_format.to_uint16(other)) == pytest.approx(
         pixel_format.psnr(photograph, other), abs=1e-4
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo import search
-from rdonet_jax.rdo.search import Costs, Effort
+from rdonet_jax.rdo.search import Costs, SearchStats
 
 GRIDS = st.tuples(st.integers(1, 5), st.integers(1, 5))
 
@@ -93,27 +93,27 @@ def test_the_cost_never_rises_and_every_step_is_a_quadtree_with_the_cost_it_clai
 @pytest.mark.parametrize("grid", [(1, 1), (1, 7), (2, 2), (8, 12), (13, 5)])
 def test_a_pass_takes_at_most_24_codings_in_9_calls_whatever_the_size(grid):
     for passes in (1, 2):
-        effort = Effort()
-        cost = search.counted(Pretended(grid, 0, 0.5), effort)
+        stats = SearchStats()
+        cost = search.counted(Pretended(grid, 0, 0.5), stats)
         list(search.fast(cost, random_partition(grid, 1), passes))
-        assert effort.codings <= 1 + 24 * passes  # one is the start's
-        assert effort.calls <= 1 + 8 * passes
+        assert stats.evaluations <= 1 + 24 * passes  # one is the start's
+        assert stats.calls <= 1 + 8 * passes
 
 
 def test_the_original_search_codes_every_block_six_times_per_pass():
-    effort = Effort()
-    cost = search.counted(Pretended((3, 4), 0, 0.5), effort)
+    stats = SearchStats()
+    cost = search.counted(Pretended((3, 4), 0, 0.5), stats)
     list(search.original(cost, random_partition((3, 4), 1), 2))
-    assert effort.codings == 1 + 2 * 6 * 12
+    assert stats.evaluations == 1 + 2 * 6 * 12
 
 
 def test_a_search_that_finds_nothing_more_ends():
-    effort = Effort()
-    cost = search.counted(Pretended((4, 4), 3), effort)
+    stats = SearchStats()
+    cost = search.counted(Pretended((4, 4), 3), stats)
     *_, best = search.fast(cost, random_partition((4, 4), 0), 1)
-    used = effort.codings
+    used = stats.evaluations
     list(search.fast(cost, best.partition, 2))
-    assert effort.codings == used + 1 + 16  # nothing was decided that had to be tried
+    assert stats.evaluations == used + 1 + 16  # nothing was decided that had to be tried
 
 
 @settings(deadline=None)

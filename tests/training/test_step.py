@@ -336,7 +336,7 @@ def test_priors_that_are_learnt_alone_begin_with_new_hyper_latents(
     mini_weights, mini_model, monkeypatch
 ):
     drawn = portable_params.acting(mini_model.config, seed=5)
-    monkeypatch.setattr(portable, "initialise", lambda model, key: drawn)
+    monkeypatch.setattr(portable, "init_params", lambda model, key: drawn)
     schedule = training_config.TrainingConfig(learn="priors", start=str(mini_weights))
     begun = training_step.starting_params(mini_model.config, schedule)
     before, after = (flatten_dict(params, sep="/") for params in (mini_model.params, begun))

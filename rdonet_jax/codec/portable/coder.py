@@ -1,7 +1,7 @@
 """The walk of a portable model with a range coder in hand.
 
 Encoder and decoder run the same function, level by level and plane by plane; they differ in where a
-run's symbols come from, an `Exchange`. The tables of a run follow from integers that were exchanged
+run's symbols come from, an `CodeRun`. The tables of a run follow from integers that were exchanged
 before, by exact arithmetic: the file decodes to the same symbols on every device. Only what makes
 pictures of symbols, or symbols of pictures, is floats, and a pixel may differ by a grey level.
 
@@ -25,7 +25,7 @@ from rdonet_jax.codec import level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.portable import steps, tiles
 from rdonet_jax.codec.portable.state import Level, Positions, around, filled_up, needed
-from rdonet_jax.codec.portable.tiles import Window
+from rdonet_jax.codec.portable.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import LEVELS, PortableConfig
 from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
@@ -33,9 +33,9 @@ from rdonet_jax.entropy import dead_zone
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.models.hierarchy import COARSEST
 from rdonet_jax.models.portable import integer_prior
-from rdonet_jax.models.portable.integer_prior import GRID, PLACES, Place
+from rdonet_jax.models.portable.integer_prior import GRID, PLANES, Parity
 
-Exchange = Callable[[np.ndarray, Callable[[], np.ndarray]], np.ndarray]
+CodeRun = Callable[[np.ndarray, Callable[[], np.ndarray]], np.ndarray]
 """(table indices of a run [N], what an encoder would send) -> the run's symbols, integers [N].
 
 An encoder calls the second argument and sends what it gives; a decoder reads the symbols.
@@ -47,7 +47,7 @@ AHEAD = 2
 Item = TypeVar("Item")
 
 
-class Wanted:
+class EncoderLatents:
     """What the encoder wants of a level, in steps: z [·, ·, ·], and y of the coded positions."""
 
     def __init__(
@@ -56,23 +56,23 @@ class Wanted:
         """`bounds` are those of the dead zone, by table."""
         self.z, self._bounds = np.empty(z_shape, np.float32), bounds
         self._mask, self._y, self._rows = level.mask, {}, np.zeros(level.mask.shape, np.int64)
-        for place, at in level.planes.items():
-            self._y[place] = np.empty((len(at.rows), latents), np.float32)
+        for parity, at in level.planes.items():
+            self._y[parity] = np.empty((len(at.rows), latents), np.float32)
             self._rows[at.rows, at.columns] = np.arange(len(at.rows))
 
-    def take(self, window: Window, y: np.ndarray, z: np.ndarray) -> None:
+    def take(self, tile: Tile, y: np.ndarray, z: np.ndarray) -> None:
         """Takes the core of a window of areas."""
-        self.z[window.place()] = window.core(z)
-        where = window.place(HYPER_STRIDE)
+        self.z[tile.place()] = tile.core(z)
+        where = tile.place(HYPER_STRIDE)
         mask, rows = self._mask[where], self._rows[where]
-        y = window.core(y, HYPER_STRIDE)[: mask.shape[0], : mask.shape[1]]
+        y = tile.core(y, HYPER_STRIDE)[: mask.shape[0], : mask.shape[1]]
         for (dy, dx), kept in self._y.items():
             coded = mask[dy::2, dx::2]
             kept[rows[dy::2, dx::2][coded]] = y[dy::2, dx::2][coded]
 
-    def symbols(self, place: Place, mu: np.ndarray, index: np.ndarray) -> np.ndarray:
+    def symbols(self, parity: Parity, mu: np.ndarray, index: np.ndarray) -> np.ndarray:
         """y - mu of a plane, quantised, [N] float32; y is given up for it."""
-        y = self._y.pop(place)
+        y = self._y.pop(parity)
         for first in range(0, len(y), 4096):
             part = slice(first, first + 4096)
             offset = y[part] - mu[part] / np.float32(GRID)
@@ -80,7 +80,7 @@ class Wanted:
         return y.ravel()
 
 
-class Walk(level_coder.Walk):
+class PortableLevelCoder(level_coder.LevelCoder):
     """The walk for one picture of `size` = (height, width): where each level is coded, bool [h, w].
 
     `quality` is on the scale of the configuration, 0 to `steps_of_quality`.
@@ -100,7 +100,7 @@ class Walk(level_coder.Walk):
         self._reach = [tuple(partition.reach(n, level) for n in size) for level in range(LEVELS)]
         self.quality = np.array([quality], np.int32)
         self._at = steps.at_quality(config, params, self.quality)
-        self._shape = tiles.shape_for(grid)
+        self._shape = tiles.tile_shape_for(grid)
         self._needed = needed(masks)
         self._features: dict[int, np.ndarray] = {}
         self._coarser: Level | None = None
@@ -109,12 +109,12 @@ class Walk(level_coder.Walk):
         self._stands_at = COARSEST
         self._unlearnt: dict[int, np.ndarray] = {}
 
-    def analyse(self, image: np.ndarray) -> None:
+    def analyze(self, image: np.ndarray) -> None:
         config, params, stride = self.config, self.params, STRIDES[0]
 
-        def finest(window: Window, reach: tuple[int, int]) -> jax.Array:
-            pixels = tiles.cut(image, window, stride)
-            return steps.analyse(config, params, pixels, window.extent(reach) * stride)
+        def finest(tile: Tile, reach: tuple[int, int]) -> jax.Array:
+            pixels = tiles.cut(image, tile, stride)
+            return steps.analyze(config, params, pixels, tile.extent(reach) * stride)
 
         grid, reach = self.masks[0].shape, self._reach[0]
         padded = functools.partial(finest, reach=grid)
@@ -124,78 +124,84 @@ class Walk(level_coder.Walk):
         for level in range(1, LEVELS):
             finer = self._features[level - 1]
 
-            def coarser(window: Window, level: int = level, e: np.ndarray = finer) -> jax.Array:
-                extent = window.extent(e.shape[:2], 2)
-                return steps.coarsen(config, level, params, tiles.cut(e, window, 2), extent)
+            def coarser(tile: Tile, level: int = level, e: np.ndarray = finer) -> jax.Array:
+                extent = tile.extent(e.shape[:2], 2)
+                return steps.coarsen(config, level, params, tiles.cut(e, tile, 2), extent)
 
             self._features[level] = self._transformed(level, 2, coarser, config.features[level])
         # What the finest level codes is an image that ends with its last positions.
         all_windows = tiles.over(grid, tiles.sides_at(self._shape, 0), tiles.MARGIN)
         last = (w for w in all_windows if np.any(w.extent(reach) < w.extent(grid)))
-        for window, found in _in_turn(last, ended):
-            e[window.place()] = window.core(found)
+        for tile, found in _in_turn(last, ended):
+            e[tile.place()] = tile.core(found)
 
-    def send(self, level: int, goes_on: bool) -> list[Run]:
+    def encode_level(self, level: int, continues: bool) -> list[Run]:
         self._arrive(level)
         runs: list[Run] = []
 
-        def exchange(indices: np.ndarray, proposed: Callable[[], np.ndarray]) -> np.ndarray:
+        def code_run(indices: np.ndarray, proposed: Callable[[], np.ndarray]) -> np.ndarray:
             runs.append((proposed(), indices))
             return runs[-1][0]
 
-        self.go(level, exchange, self.wanted(level), goes_on)
+        self.code_level(level, code_run, self.encoder_latents(level), continues)
         return runs
 
-    def receive(self, level: int, take: level_coder.Take) -> None:
-        self.go(level, lambda indices, _: take(indices), None)
+    def decode_level(self, level: int, take: level_coder.ReadSymbols) -> None:
+        self.code_level(level, lambda indices, _: take(indices), None)
 
-    def picture(self, deep: bool = False) -> np.ndarray:
-        def synthesised(window: Window) -> jax.Array:
-            return steps.synthesise(self.config, deep, self.params, *self._settled(0, window))
+    def picture(self, is_16bit: bool = False) -> np.ndarray:
+        def synthesised(tile: Tile) -> jax.Array:
+            return steps.synthesize(self.config, is_16bit, self.params, *self._settled(0, tile))
 
         self._arrive(0)
-        dtype = np.uint16 if deep else np.uint8
+        dtype = np.uint16 if is_16bit else np.uint8
         return self._transformed(0, tiles.MARGIN, synthesised, 3, STRIDES[0], dtype)
 
-    def wanted(self, level: int) -> Wanted:
+    def encoder_latents(self, level: int) -> EncoderLatents:
         """Encoder only: what a level is to say, by its feature, which is given up for it."""
         e, d = self._features.pop(level), self._level.d
         areas = tuple(-(-side // HYPER_STRIDE) for side in self.masks[level].shape)
         z_shape = (*areas, self.config.hyper_latents[level])
         bounds = dead_zone.zero_bounds(self.config.distribution)
-        found = Wanted(self._level, self.config.latents[level], z_shape, bounds)
+        found = EncoderLatents(self._level, self.config.latents[level], z_shape, bounds)
 
-        def proposed(window: Window) -> tuple[jax.Array, jax.Array]:
-            given = (tiles.cut(v, window, HYPER_STRIDE) for v in (e, d))
-            extent = window.extent(e.shape[:2], HYPER_STRIDE)
-            return steps.propose(self.config, level, self.params, *given, self.quality, extent)
+        def proposed(tile: Tile) -> tuple[jax.Array, jax.Array]:
+            given = (tiles.cut(v, tile, HYPER_STRIDE) for v in (e, d))
+            extent = tile.extent(e.shape[:2], HYPER_STRIDE)
+            return steps.encode_latents(
+                self.config, level, self.params, *given, self.quality, extent
+            )
 
         rows, columns = tiles.sides_at(self._shape, level)
         sides = rows // HYPER_STRIDE, columns // HYPER_STRIDE
-        for window, (y, z) in _in_turn(tiles.over(areas, sides, 1), proposed):
-            found.take(window, y, z)
+        for tile, (y, z) in _in_turn(tiles.over(areas, sides, 1), proposed):
+            found.take(tile, y, z)
         return found
 
-    def go(
-        self, level: int, exchange: Exchange, wanted: Wanted | None, goes_on: bool = True
+    def code_level(
+        self,
+        level: int,
+        code_run: CodeRun,
+        encoder_latents: EncoderLatents | None,
+        continues: bool = True,
     ) -> None:
         """Past a level, exchanging its runs: the hyper-latents, then the latents plane by plane.
 
-        `wanted` is None in a decoder. What is decoded last is settled only if the walk `goes_on`.
+        `encoder_latents` is None in a decoder. What is decoded last is settled only if the walk `continues`.
         Raises `SymbolError` where an encoder wants numbers that cannot be coded.
         """
         runs: list[np.ndarray] = []
 
         def run(indices: np.ndarray, proposed: Callable[[], np.ndarray]) -> np.ndarray:
-            symbols = exchange(indices, lambda: level_coder.integers(proposed()))
+            symbols = code_run(indices, lambda: level_coder.integers(proposed()))
             runs.append(level_coder.narrowed(symbols))
             return runs[-1]
 
-        groups = integer_prior.STEPS[self.config.context]
+        groups = integer_prior.DECODE_ORDER[self.config.context]
         # A decoder reads these first, and goes past levels that hold nothing only when a finer one
         # has begun: a short file that claims a large picture is refused before the work.
-        z_hat = self._hyper_latents(level, run, wanted)
-        if wanted is None and not self.masks[level].any():
+        z_hat = self._hyper_latents(level, run, encoder_latents)
+        if encoder_latents is None and not self.masks[level].any():
             self._unlearnt[level] = z_hat
             for _ in itertools.chain(*groups):
                 run(np.zeros(0, np.uint8), lambda: None)
@@ -204,28 +210,31 @@ class Walk(level_coder.Walk):
         self._arrive(level)
         self._learn(level, z_hat)
         for group in groups:
-            decoded: dict[Place, tuple[np.ndarray, np.ndarray]] = {}
-            for place in group:
-                mu, index = self._predicted(level, place)
+            decoded: dict[Parity, tuple[np.ndarray, np.ndarray]] = {}
+            for parity in group:
+                mu, index = self._predicted(level, parity)
 
                 def proposed(
-                    place: Place = place, mu: np.ndarray = mu, index: np.ndarray = index
+                    parity: Parity = parity, mu: np.ndarray = mu, index: np.ndarray = index
                 ) -> np.ndarray:
-                    return wanted.symbols(place, mu, index)
+                    return encoder_latents.symbols(parity, mu, index)
 
                 symbols = run(index.ravel(), proposed)
-                decoded[place] = mu, symbols.reshape(mu.shape)
-            if goes_on or group != groups[-1]:
-                for place, known in decoded.items():
-                    self._settle(level, place, *known)
+                decoded[parity] = mu, symbols.reshape(mu.shape)
+            if continues or group != groups[-1]:
+                for parity, state in decoded.items():
+                    self._update_plane(level, parity, *state)
         self.record(level, runs)
 
-    def _hyper_latents(self, level: int, run: Exchange, wanted: Wanted | None) -> np.ndarray:
+    def _hyper_latents(
+        self, level: int, run: CodeRun, encoder_latents: EncoderLatents | None
+    ) -> np.ndarray:
         """z_hat int32 [·, ·, ·], 0 where not coded."""
         coded = partition.hyper_mask(self.masks[level])
         index = np.asarray(self._at[level].z_index)
         symbols = run(
-            np.tile(index, np.count_nonzero(coded)), lambda: np.rint(wanted.z[coded]).ravel()
+            np.tile(index, np.count_nonzero(coded)),
+            lambda: np.rint(encoder_latents.z[coded]).ravel(),
         )
         z_hat = np.zeros((*coded.shape, len(index)), np.int32)
         z_hat[coded] = symbols.reshape(-1, len(index))
@@ -233,50 +242,52 @@ class Walk(level_coder.Walk):
 
     def _learn(self, level: int, z_hat: np.ndarray) -> None:
         """What is known before the first plane."""
-        known, hats = self._level, self._at[level].hats
+        state, quality_basis = self._level, self._at[level].quality_basis
 
         def learnt(item: tuple[slice, Positions]) -> jax.Array:
-            coarser = self._coarser.told_to(item[1]) if self._coarser else None
-            given = around(z_hat, item[1]), coarser, hats
-            return steps.know(self.config, level, self.params, *given)
+            coarser = self._coarser.coarse_context(item[1]) if self._coarser else None
+            given = around(z_hat, item[1]), coarser, quality_basis
+            return steps.compute_context(self.config, level, self.params, *given)
 
-        lists = known.areas.lists(self._positions(level) // HYPER_STRIDE**2)
+        lists = state.areas.lists(self._positions(level) // HYPER_STRIDE**2)
         for (part, areas), found in _in_turn(lists, learnt):
             count = part.stop - part.start
-            known.learn(areas.first(count), found[:count])
+            state.set_context(areas.first(count), found[:count])
         self._coarser = None
 
-    def _predicted(self, level: int, place: Place) -> tuple[np.ndarray, np.ndarray]:
+    def _predicted(self, level: int, parity: Parity) -> tuple[np.ndarray, np.ndarray]:
         """mu int16 and table indices uint8 of the coded positions of a plane, [n, L]."""
-        known, at = self._level, self._at[level]
-        which = np.array([[place == other for other in PLACES]], np.float32)
+        state, at = self._level, self._at[level]
+        which = np.array([[parity == other for other in PLANES]], np.float32)
 
         def predicted(item: tuple[slice, Positions]) -> tuple[jax.Array, jax.Array]:
-            given = known.neighbours(item[1]), known.known(item[1])
+            given = state.neighbours(item[1]), state.context_features(item[1])
             return steps.predict(self.config, level, self.params, which, *given, at)
 
-        positions = known.planes[place]
+        positions = state.planes[parity]
         shape = (len(positions.rows), self.config.latents[level])
         mu, index = np.empty(shape, np.int16), np.empty(shape, np.uint8)
-        lists = positions.lists(self._positions(level) // len(PLACES))
+        lists = positions.lists(self._positions(level) // len(PLANES))
         for (part, _), found in _in_turn(lists, predicted):
             mu[part], index[part] = (v[: part.stop - part.start] for v in found)
         return mu, index
 
-    def _settle(self, level: int, place: Place, mu: np.ndarray, symbols: np.ndarray) -> None:
+    def _update_plane(
+        self, level: int, parity: Parity, mu: np.ndarray, symbols: np.ndarray
+    ) -> None:
         """Goes past a plane with its symbols."""
-        known, gains = self._level, self._at[level].gains
-        size = self._positions(level) // len(PLACES)
+        state, gains = self._level, self._at[level].gains
+        size = self._positions(level) // len(PLANES)
 
-        def settled(item: tuple[slice, Positions]) -> tuple[jax.Array, jax.Array]:
+        def updated(item: tuple[slice, Positions]) -> tuple[jax.Array, jax.Array]:
             part, at = item
             values = (mu[part], symbols[part].astype(np.int32))
-            given = (*(filled_up(v, size) for v in values), known.d[at.rows, at.columns], gains)
-            return steps.settle(self.config, level, self.params, *given)
+            given = (*(filled_up(v, size) for v in values), state.d[at.rows, at.columns], gains)
+            return steps.update_plane(self.config, level, self.params, *given)
 
-        for (part, at), found in _in_turn(known.planes[place].lists(size), settled):
+        for (part, at), found in _in_turn(state.planes[parity].lists(size), updated):
             count = part.stop - part.start
-            known.settle(at.first(count), *(v[:count] for v in found))
+            state.update_plane(at.first(count), *(v[:count] for v in found))
 
     def _arrive(self, level: int) -> None:
         """At a level, from wherever the walk still stands."""
@@ -289,9 +300,9 @@ class Walk(level_coder.Walk):
     def _hand_on(self, level: int) -> None:
         """To the next finer level."""
 
-        def handed_on(window: Window) -> jax.Array:
-            given = self._settled(level, window)
-            return steps.hand_on(self.config, level, self.params, *given)
+        def handed_on(tile: Tile) -> jax.Array:
+            given = self._settled(level, tile)
+            return steps.upsample(self.config, level, self.params, *given)
 
         finer = level - 1
         channels = self.config.features[finer]
@@ -299,14 +310,14 @@ class Walk(level_coder.Walk):
         self._coarser = self._level.without_features()
         self._level = Level(self.config, self.masks[finer], self._needed[finer], d)
 
-    def _settled(self, level: int, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _settled(self, level: int, tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What a window sees of d, where that is settled, and how far the picture reaches.
 
         Beyond that nothing is known: it lies outside the picture and is not coded.
         """
-        known = self._level
-        seen = tiles.cut(known.d, window), tiles.cut(known.mask, window)
-        return *seen, window.extent(self._reach[level])
+        state = self._level
+        seen = tiles.cut(state.d, tile), tiles.cut(state.mask, tile)
+        return *seen, tile.extent(self._reach[level])
 
     def _positions(self, level: int) -> int:
         """How many positions of a level compiled steps take at a time, in all planes."""
@@ -316,7 +327,7 @@ class Walk(level_coder.Walk):
         self,
         level: int,
         margin: int,
-        step: Callable[[Window], jax.Array],
+        step: Callable[[Tile], jax.Array],
         channels: int,
         factor: int = 1,
         dtype: Any = np.float32,
@@ -325,8 +336,8 @@ class Walk(level_coder.Walk):
         grid = self.masks[level].shape
         whole = np.empty((factor * grid[0], factor * grid[1], channels), dtype)
         sides = tiles.sides_at(self._shape, level)
-        for window, found in _in_turn(tiles.over(grid, sides, margin), step):
-            whole[window.place(factor)] = window.core(found, factor)
+        for tile, found in _in_turn(tiles.over(grid, sides, margin), step):
+            whole[tile.place(factor)] = tile.core(found, factor)
         return whole
 
 
@@ -355,8 +366,8 @@ class PortableCodec(FamilyCodec):
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
         quality: int,
-    ) -> Walk:
-        return Walk(config, params, masks, quality, size)
+    ) -> PortableLevelCoder:
+        return PortableLevelCoder(config, params, masks, quality, size)
 
     def working_set_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
         return working_set.in_tiles(config, grid)

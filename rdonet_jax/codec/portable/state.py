@@ -14,7 +14,7 @@ import numpy as np
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
-from rdonet_jax.models.portable.integer_prior import PLACES, Place
+from rdonet_jax.models.portable.integer_prior import PLANES, Parity
 
 _AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 _OTHERS = [step for step in _AROUND if step != (0, 0)]
@@ -67,7 +67,7 @@ class Level:
     ) -> None:
         """`needed`, bool [h, w]: where this or a finer level is coded."""
         self.mask, self.d = mask, d
-        self.planes = {place: _plane(mask, place) for place in PLACES}
+        self.planes = {parity: _plane(mask, parity) for parity in PLANES}
         areas = partition.hyper_mask(needed)
         self.areas = Positions(*np.nonzero(areas))
         # Zeros around, and as many positions as the areas of the finer level have coarser ones.
@@ -77,13 +77,13 @@ class Level:
         self._known = np.zeros((*whole, 2 * config.conditioning), np.int8)
         self._conditioning = config.conditioning
 
-    def learn(self, areas: Positions, known: np.ndarray) -> None:
+    def set_context(self, areas: Positions, context_features: np.ndarray) -> None:
         """Takes what is known before the first plane, int8 [n, 4, 4, ·], in areas."""
         rows, columns = (side // HYPER_STRIDE for side in self._known.shape[:2])
         by_area = self._known.reshape(rows, HYPER_STRIDE, columns, HYPER_STRIDE, -1)
-        by_area[areas.rows, :, areas.columns] = known
+        by_area[areas.rows, :, areas.columns] = context_features
 
-    def known(self, at: Positions) -> np.ndarray:
+    def context_features(self, at: Positions) -> np.ndarray:
         """What was learnt at positions, int8 [n, ·]."""
         return self._known[at.rows, at.columns]
 
@@ -91,7 +91,7 @@ class Level:
         """The embeddings around positions, int8 [n, 8, E] in raster order; 0 where none are."""
         return self._gathered(at, _OTHERS)
 
-    def settle(self, at: Positions, embedded: np.ndarray, d: np.ndarray) -> None:
+    def update_plane(self, at: Positions, embedded: np.ndarray, d: np.ndarray) -> None:
         """Takes decoded positions: their embeddings int8 [n, E] and their corrected d [n, C]."""
         self._embedded[at.rows + 1, at.columns + 1] = embedded
         self.d[at.rows, at.columns] = d
@@ -101,7 +101,7 @@ class Level:
         self.d = np.empty((*self.mask.shape, 0), np.float32)
         return self
 
-    def told_to(self, areas: Positions) -> tuple[np.ndarray, np.ndarray]:
+    def coarse_context(self, areas: Positions) -> tuple[np.ndarray, np.ndarray]:
         """What the next finer level is told in its areas, which have 2×2 positions of this one.
 
         int8 [n, 2, 2, 9, E], the embeddings around each, and [n, 2, 2, ·], what z has told.
@@ -135,7 +135,7 @@ def needed(masks: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
     return tuple(found)
 
 
-def _plane(mask: np.ndarray, place: Place) -> Positions:
-    dy, dx = place
+def _plane(mask: np.ndarray, parity: Parity) -> Positions:
+    dy, dx = parity
     rows, columns = np.nonzero(mask[dy::2, dx::2])
     return Positions(2 * rows + dy, 2 * columns + dx)

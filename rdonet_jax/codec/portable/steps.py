@@ -25,7 +25,7 @@ class AtQuality(NamedTuple):
     """What a level has to know about the quality."""
 
     gains: jax.Array  # [1, L], log2 of steps per unit of y, in 1/256
-    hats: jax.Array  # [1, knots], the quality as inputs
+    quality_basis: jax.Array  # [1, knots], the quality as inputs
     z_index: jax.Array  # int32 [·], scale indices of the channels of z
 
 
@@ -37,7 +37,7 @@ def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple
         return tuple(
             AtQuality(
                 network.gains(level, quality),
-                network.units[level].prior.hats(quality),
+                network.units[level].prior.quality_basis(quality),
                 network.z_prior(level, quality)[0].astype(jnp.int32),
             )
             for level in range(LEVELS)
@@ -47,7 +47,7 @@ def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def analyse(config: PortableConfig, params: Any, pixels: jax.Array, extent: jax.Array) -> jax.Array:
+def analyze(config: PortableConfig, params: Any, pixels: jax.Array, extent: jax.Array) -> jax.Array:
     """Pixels uint8 or uint16 [1, 16 n, 16 n, 3] -> e[0] [1, n, n, C]."""
     x = distortion.from_integers(pixels)
     return _apply(config, params, x, extent, method="finest_feature")
@@ -62,7 +62,7 @@ def coarsen(
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
-def propose(
+def encode_latents(
     config: PortableConfig,
     level: int,
     params: Any,
@@ -78,13 +78,13 @@ def propose(
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
-def know(
+def compute_context(
     config: PortableConfig,
     level: int,
     params: Any,
     around: jax.Array,
     coarser: tuple[jax.Array, jax.Array] | None,
-    hats: jax.Array,
+    quality_basis: jax.Array,
 ) -> jax.Array:
     """What is known before the first plane, int8 [N, 4, 4, ·], in the areas of N hyper-latents.
 
@@ -92,10 +92,14 @@ def know(
     around the coarser positions in these areas and what was known at them from z.
     """
     if coarser is not None:
-        embedded, known = (part.astype(jnp.float32) for part in coarser)
-        coarser = jnp.concatenate([embedded.reshape(*known.shape[:3], -1), known], axis=-1)
+        embedded, context_features = (part.astype(jnp.float32) for part in coarser)
+        coarser = jnp.concatenate(
+            [embedded.reshape(*context_features.shape[:3], -1), context_features], axis=-1
+        )
     z = around.astype(jnp.float32)[:, None, None]
-    return _apply(config, params, level, z, coarser, hats, method="known").astype(jnp.int8)
+    return _apply(
+        config, params, level, z, coarser, quality_basis, method="context_features"
+    ).astype(jnp.int8)
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
@@ -103,23 +107,23 @@ def predict(
     config: PortableConfig,
     level: int,
     params: Any,
-    place: jax.Array,
+    parity: jax.Array,
     neighbours: jax.Array,
-    known: jax.Array,
+    context_features: jax.Array,
     at: AtQuality,
 ) -> tuple[jax.Array, jax.Array]:
     """mu in 1/16 step, int16, and the table index, uint8, at N positions of a plane: [N, L].
 
-    `place` [1, 4] says which plane; neighbours int8 [N, 8, E]; known int8 [N, ·].
+    `parity` [1, 4] says which plane; neighbours int8 [N, 8, E]; known int8 [N, ·].
     """
-    rows = (v.astype(jnp.float32).reshape(1, 1, len(v), -1) for v in (neighbours, known))
-    given = (place, *rows, at.gains, at.hats)
+    rows = (v.astype(jnp.float32).reshape(1, 1, len(v), -1) for v in (neighbours, context_features))
+    given = (parity, *rows, at.gains, at.quality_basis)
     mu, index = _apply(config, params, level, *given, method="predict_at")
     return mu[0, 0].astype(jnp.int16), index[0, 0].astype(jnp.uint8)
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
-def settle(
+def update_plane(
     config: PortableConfig,
     level: int,
     params: Any,
@@ -143,51 +147,51 @@ def settle(
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
-def hand_on(
+def upsample(
     config: PortableConfig,
     level: int,
     params: Any,
     d: jax.Array,
-    settled: jax.Array,
+    updated: jax.Array,
     extent: jax.Array,
 ) -> jax.Array:
-    """d of the next finer level [1, 2 n, 2 n, C], from d of which `settled` [1, n, n] is correct.
+    """d of the next finer level [1, 2 n, 2 n, C], from d of which `updated` [1, n, n] is correct.
 
     Where a level is not coded, it says y_hat = 0.
     """
-    d = _corrected(config, level, params, d, settled)
-    return _apply(config, params, level, d, extent, method="hand_on")
+    d = _corrected(config, level, params, d, updated)
+    return _apply(config, params, level, d, extent, method="upsample")
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
-def synthesise(
+def synthesize(
     config: PortableConfig,
-    deep: bool,
+    is_16bit: bool,
     params: Any,
     d: jax.Array,
-    settled: jax.Array,
+    updated: jax.Array,
     extent: jax.Array,
 ) -> jax.Array:
-    """Pixels uint8, or uint16 if `deep`, [1, 16 n, 16 n, 3], from d of level 0 as `hand_on` takes
+    """Pixels uint8, or uint16 if `is_16bit`, [1, 16 n, 16 n, 3], from d of level 0 as `upsample` takes
     it."""
-    d = _corrected(config, 0, params, d, settled)
-    trunk = _apply(config, params, 0, d, extent, method="hand_on")
+    d = _corrected(config, 0, params, d, updated)
+    trunk = _apply(config, params, 0, d, extent, method="upsample")
     x_hat = _apply(config, params, trunk, 2 * extent, method="picture")
-    return distortion.to_16_bit(x_hat) if deep else distortion.to_8_bit(x_hat)
+    return distortion.to_16_bit(x_hat) if is_16bit else distortion.to_8_bit(x_hat)
 
 
 def jitted_steps() -> tuple[Any, ...]:
     """All of them, for counting their compilations."""
-    transforms = (analyse, coarsen, propose, hand_on, synthesise)
-    return *transforms, at_quality, know, predict, settle
+    transforms = (analyze, coarsen, encode_latents, upsample, synthesize)
+    return *transforms, at_quality, compute_context, predict, update_plane
 
 
 def _corrected(
-    config: PortableConfig, level: int, params: Any, d: jax.Array, settled: jax.Array
+    config: PortableConfig, level: int, params: Any, d: jax.Array, updated: jax.Array
 ) -> jax.Array:
     nothing = jnp.zeros((1, 1, 1, config.latents[level]))
     corrected = _apply(config, params, level, nothing, d, method="corrected")
-    return jnp.where(settled[..., None], d, corrected)
+    return jnp.where(updated[..., None], d, corrected)
 
 
 def _apply(config: PortableConfig, params: Any, *arguments: Any, method: Any) -> Any:

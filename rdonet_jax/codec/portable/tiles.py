@@ -19,7 +19,7 @@ from rdonet_jax.core.partition import BLOCK, STRIDES
 Sides = tuple[int, int]
 """Of a grid or a window: rows and columns."""
 
-LADDER: tuple[Sides, ...] = ((8, 8), (8, 12), (12, 8), (16, 16))
+TILE_SHAPES: tuple[Sides, ...] = ((8, 8), (8, 12), (12, 8), (16, 16))
 """Sides of the windows in 64x64 blocks: three for small pictures, one for all others. The oblong
 ones are photographs of 0.4 megapixels, in one piece. A hyper-latent of the coarsest level is for 16
 blocks, of which each shape has a multiple."""
@@ -39,7 +39,7 @@ class Span(NamedTuple):
     stop: int
 
 
-class Window(NamedTuple):
+class Tile(NamedTuple):
     """A window on a grid."""
 
     rows: Span
@@ -81,19 +81,19 @@ def spans(length: int, side: int, margin: int) -> list[Span]:
     return [Span(*span) for span in zip(starts, [0, *stops[:-1]], stops, strict=True)]
 
 
-def over(grid: Sides, sides: Sides, margin: int) -> Iterator[Window]:
+def over(grid: Sides, sides: Sides, margin: int) -> Iterator[Tile]:
     """The windows of `sides` over a grid, in positions, row by row."""
     along = (spans(length, side, margin) for length, side in zip(grid, sides, strict=True))
     for rows, columns in itertools.product(*along):
-        yield Window(rows, columns, sides)
+        yield Tile(rows, columns, sides)
 
 
-def shape_for(grid: Sides) -> Sides:
-    """The shape, one of `LADDER`, that takes the least work for a grid of blocks.
+def tile_shape_for(grid: Sides) -> Sides:
+    """The shape, one of `TILE_SHAPES`, that takes the least work for a grid of blocks.
 
     What reaches from pixels to the finest level, or back, is most of the work.
     """
-    return min(LADDER, key=lambda shape: math.prod(shape) * _count(grid, shape))
+    return min(TILE_SHAPES, key=lambda shape: math.prod(shape) * _count(grid, shape))
 
 
 def sides_at(shape: Sides, level: int) -> Sides:
@@ -108,13 +108,13 @@ def _count(grid: Sides, shape: Sides) -> int:
     return math.prod(len(spans(per_block * n, side, MARGIN)) for n, side in sides)
 
 
-def cut(array: np.ndarray, window: Window, factor: int = 1) -> np.ndarray:
+def cut(array: np.ndarray, tile: Tile, factor: int = 1) -> np.ndarray:
     """What a window sees of [h, w, ...] with `factor` entries per position and side, [1, ...].
 
     Where the array has ended, it is continued by replication.
     """
-    sizes = [side * factor for side in window.sides]
-    starts = [span.start * factor for span in window[:2]]
+    sizes = [side * factor for side in tile.sides]
+    starts = [span.start * factor for span in tile[:2]]
     seen = array[tuple(slice(s, s + size) for s, size in zip(starts, sizes, strict=True))]
     missing = [(0, size - have) for size, have in zip(sizes, seen.shape[:2], strict=True)]
     if any(map(any, missing)):

@@ -104,7 +104,7 @@ class Context(nn.Module):
 
     @nn.compact
     def __call__(self, taps: jax.Array) -> jax.Array:
-        initialise = layers.scaled_normal(1.0, 1)
+        init_params = layers.scaled_normal(1.0, 1)
         return nn.Dense(
-            self.features, dtype=self.dtype, kernel_init=initialise, name="convolution"
+            self.features, dtype=self.dtype, kernel_init=init_params, name="convolution"
         )(taps)

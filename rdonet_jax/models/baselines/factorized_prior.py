@@ -52,9 +52,9 @@ class FactorisedPrior(nn.Module):
                 f"matrix_{layer}", nn.initializers.constant(start), (channels, outputs, inputs)
             )
             if layer < len(WIDTHS) - 2:
-                for name, initialise in (("bias", _uniform), ("factor", nn.initializers.zeros)):
+                for name, init_params in (("bias", _uniform), ("factor", nn.initializers.zeros)):
                     key = f"{name}_{layer}"
-                    params[key] = self.param(key, initialise, (channels, outputs))
+                    params[key] = self.param(key, init_params, (channels, outputs))
         return params
 
 

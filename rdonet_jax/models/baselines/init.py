@@ -16,14 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core.config import ConfigError, ReferenceConfig
+from rdonet_jax.core.config import BaselineConfig, ConfigError
 from rdonet_jax.models.rdonet import init as rdonet_init
 
 
-def initialise(params: Any, config: ReferenceConfig, lmbda: float) -> Any:
-    """Fresh parameters (of `reference.initialise`) turned into the linear transform coder.
+def init_params(params: Any, config: BaselineConfig, lmbda: float) -> Any:
+    """Fresh parameters (of `reference.init_params`) turned into the linear transform coder.
 
-    `lmbda` is as in `linear.initialise`. Raises `ConfigError` for the three-stage transforms.
+    `lmbda` is as in `linear.init_params`. Raises `ConfigError` for the three-stage transforms.
     """
     if len(config.trunk) != 3:
         raise ConfigError("the three-stage transforms have no linear start; use the random start")
@@ -64,7 +64,7 @@ def _transforms(
     return analysis, synthesis
 
 
-def _last_of_prior(config: ReferenceConfig) -> tuple[str, str]:
+def _last_of_prior(config: BaselineConfig) -> tuple[str, str]:
     """Where mean and raw scale come from."""
     if config.kind == "context":
         return "entropy_parameters", "layer_2"

@@ -1,7 +1,7 @@
 """The coders of the literature that RDONet is compared with, on the same layers and entropy models.
 
 One latent y with 16×16 pixels per position, no levels and no masks. Its prior, by
-`ReferenceConfig.kind`:
+`BaselineConfig.kind`:
 
     context      mean and scale from z and from the causal 5×5 neighbourhood (Minnen et al. 2018)
     hyperprior   mean and scale from z alone ("mean-scale hyperprior")
@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import ReferenceConfig
+from rdonet_jax.core.config import BaselineConfig
 from rdonet_jax.entropy import bit_cost, distributions
 from rdonet_jax.models.baselines import context
 from rdonet_jax.models.baselines.factorized_prior import FactorisedPrior
@@ -46,7 +46,7 @@ def _small(features: int, dtype: Any, gain: float, name: str | None = None) -> n
 class Analysis(nn.Module):
     """g_a: x [B, H, W, 3] -> y [B, h, w, M]."""
 
-    config: ReferenceConfig
+    config: BaselineConfig
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -68,7 +68,7 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """g_s: y_hat [B, h, w, M] -> x_hat [B, H, W, 3], not clipped; the stages of g_a mirrored."""
 
-    config: ReferenceConfig
+    config: BaselineConfig
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -90,7 +90,7 @@ class Synthesis(nn.Module):
 class HyperAnalysis(nn.Module):
     """h_a: y [B, h, w, M] -> z [B, h/4, w/4, N]."""
 
-    config: ReferenceConfig
+    config: BaselineConfig
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -105,7 +105,7 @@ class HyperAnalysis(nn.Module):
 class HyperSynthesis(nn.Module):
     """h_s: z_hat -> what it tells of y, [B, h, w, 2 M]: mean and raw scale without a context."""
 
-    config: ReferenceConfig
+    config: BaselineConfig
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -135,13 +135,13 @@ class EntropyParameters(nn.Module):
         return x.astype(jnp.float32)
 
 
-class Reference(nn.Module):
+class BaselineNetwork(nn.Module):
     """The network. Every public method is a step, to be used through `apply`.
 
     `dtype` and `remat` are as in `rdonet.RDONet`.
     """
 
-    config: ReferenceConfig
+    config: BaselineConfig
     dtype: Any = jnp.float32
     remat: bool = False
 
@@ -158,7 +158,7 @@ class Reference(nn.Module):
             self.context = context.Context(2 * config.latents, self.dtype)
             self.entropy_parameters = EntropyParameters(config.latents, self.dtype)
 
-    def analyse(self, x: jax.Array) -> tuple[jax.Array, None, None]:
+    def analyze(self, x: jax.Array) -> tuple[jax.Array, None, None]:
         """x [B, H, W, 3] -> y at level 0; there is nothing at the others."""
         return self.g_a(x), None, None
 
@@ -182,7 +182,7 @@ class Reference(nn.Module):
         scale = ops.lower_bound(nn.softplus(raw), smallest_scale(self.config.distribution))
         return Prior(mu, scale)
 
-    def synthesise(self, y_hat: jax.Array) -> jax.Array:
+    def synthesize(self, y_hat: jax.Array) -> jax.Array:
         """y_hat [B, h, w, M] -> x_hat [B, H, W, 3], not clipped."""
         return self.g_s(y_hat)
 
@@ -193,7 +193,7 @@ class Reference(nn.Module):
 
         masks[0] says which positions count: those inside the picture.
         """
-        return self.code_features(self.analyse(x), masks, keys)
+        return self.code_features(self.analyze(x), masks, keys)
 
     def code_features(
         self,
@@ -215,7 +215,7 @@ class Reference(nn.Module):
             z_hat = jnp.where(hyper_mask[..., None], ops.straight_through_round(z), 0.0)
             y_hat, y_bits = self._conditional(y, self.conditions(z_hat), mask, y_noise)
         return Coded(
-            self.synthesise(y_hat),
+            self.synthesize(y_hat),
             (_summed(y_bits, mask), *(jnp.zeros(m.shape) for m in masks[1:])),
             (z_bits, *(jnp.zeros(partition.hyper_mask(m).shape) for m in masks[1:])),
         )
@@ -282,13 +282,15 @@ def _summed(bits: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 @functools.cache
-def network(config: ReferenceConfig, dtype: Any = jnp.float32, remat: bool = False) -> Reference:
+def network(
+    config: BaselineConfig, dtype: Any = jnp.float32, remat: bool = False
+) -> BaselineNetwork:
     """The module for a configuration; one object per configuration, so that jit caches hold."""
-    return Reference(config, dtype, remat)
+    return BaselineNetwork(config, dtype, remat)
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def initialise(config: ReferenceConfig, key: jax.Array) -> Any:
+def init_params(config: BaselineConfig, key: jax.Array) -> Any:
     """Fresh parameters, drawn from `key`."""
     x = jnp.zeros((1, partition.BLOCK, partition.BLOCK, 3))
     masks = partition.level_masks(partition.uniform(0, (1, 1), (1,)))

@@ -31,11 +31,11 @@ class PortableFamily(Family):
     ) -> network.PortableRDONet:
         return network.network(config, dtype, remat)
 
-    def initialise(self, config: PortableConfig, key: jax.Array) -> Any:
-        return network.initialise(config, key)
+    def init_params(self, config: PortableConfig, key: jax.Array) -> Any:
+        return network.init_params(config, key)
 
     def linear_start(self, params: Any, config: PortableConfig, lmbda: float) -> Any:
-        return init.initialise(params, config)
+        return init.init_params(params, config)
 
     def parameters_from(
         self, params: Any, source: PortableConfig, config: PortableConfig

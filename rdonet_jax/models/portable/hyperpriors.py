@@ -27,7 +27,7 @@ def begun_anew(params: Any, config: PortableConfig, key: jax.Array) -> Any:
     nothing cannot learn to; those that begin with something to say are worth their bits or learn
     to keep silent.
     """
-    fresh = flatten_dict(portable.initialise(config, key))
+    fresh = flatten_dict(portable.init_params(config, key))
     flat = flatten_dict(params)
     for path in flat:
         if PARTS & set(path):

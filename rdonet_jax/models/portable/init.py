@@ -27,8 +27,8 @@ LEAST_UNIT = 2.0**-9
 """Of the networks, in units of y: finer than an eighth of a step at the highest quality."""
 
 
-def initialise(params: Any, config: PortableConfig) -> Any:
-    """Fresh parameters (of `portable.initialise`) turned into the linear transform coder."""
+def init_params(params: Any, config: PortableConfig) -> Any:
+    """Fresh parameters (of `portable.init_params`) turned into the linear transform coder."""
     pixels, _ = rdonet_init.join_neighbours(rdonet_init.join_neighbours(rdonet_init.COLOURS)[0])
     transform = rdonet_init.stages((config.trunk, *config.features), pixels)
     params = dict(jax.tree_util.tree_map(np.array, params))

@@ -35,17 +35,17 @@ GRID = 16
 LARGEST_SYMBOL = 1000
 """Larger symbols are decoded as they are; the networks see this one."""
 
-Place = tuple[int, int]
+Parity = tuple[int, int]
 """Parity of row and of column: which of the four planes."""
 
-STEPS: Mapping[int, tuple[tuple[Place, ...], ...]] = {
+DECODE_ORDER: Mapping[int, tuple[tuple[Parity, ...], ...]] = {
     1: (((0, 0), (0, 1), (1, 0), (1, 1)),),
     2: (((0, 0), (1, 1)), ((0, 1), (1, 0))),
     4: (((0, 0),), ((1, 1),), ((0, 1),), ((1, 0),)),
 }
 """The planes of each step of decoding, by the number of steps."""
 
-PLACES: tuple[Place, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
+PLANES: tuple[Parity, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 EMBEDDING_BITS, CONTEXT_BITS, HIDDEN_BITS, Z_BITS = 7, 8, 7, 7
 MU_BITS, SCALE_BITS = 9, 7
@@ -96,31 +96,31 @@ class Prediction(NamedTuple):
 class Conditions(NamedTuple):
     """What is fixed before the first plane of a level is decoded."""
 
-    known: jax.Array  # [B, h, w, 2 · conditioning], from z and from the coarser levels
+    context_features: jax.Array  # [B, h, w, 2 · conditioning], from z and from the coarser levels
     gains: jax.Array  # [B, L], log2 of steps per unit of y, in 1/256
-    hats: jax.Array  # [B, knots], the quality
+    quality_basis: jax.Array  # [B, knots], the quality
 
 
-def planes_of(x: jax.Array) -> dict[Place, jax.Array]:
+def planes_of(x: jax.Array) -> dict[Parity, jax.Array]:
     """[B, h, w, C], padded to even sides with zeros, as its four planes [B, h/2, w/2, C]."""
     x = ops.pad_to_multiple(x, 2)
-    return {(dy, dx): x[:, dy::2, dx::2] for dy, dx in PLACES}
+    return {(dy, dx): x[:, dy::2, dx::2] for dy, dx in PLANES}
 
 
-def joined(planes: Mapping[Place, jax.Array], grid: tuple[int, int]) -> jax.Array:
+def joined(planes: Mapping[Parity, jax.Array], grid: tuple[int, int]) -> jax.Array:
     """The inverse of `planes_of`, cropped to `grid`."""
-    x = ops.depth_to_space(jnp.concatenate([planes[place] for place in PLACES], axis=-1))
+    x = ops.depth_to_space(jnp.concatenate([planes[parity] for parity in PLANES], axis=-1))
     return x[:, : grid[0], : grid[1]]
 
 
-def known_before(context: int, place: Place) -> tuple[Place, ...]:
-    """The planes that are decoded before the step of `place`."""
-    earlier: list[Place] = []
-    for step in STEPS[context]:
-        if place in step:
+def planes_before(context: int, parity: Parity) -> tuple[Parity, ...]:
+    """The planes that are decoded before the step of `parity`."""
+    earlier: list[Parity] = []
+    for step in DECODE_ORDER[context]:
+        if parity in step:
             return tuple(earlier)
         earlier.extend(step)
-    raise ValueError(f"no plane {place}")
+    raise ValueError(f"no plane {parity}")
 
 
 def weight_step(path: str) -> float | None:
@@ -148,7 +148,7 @@ class LevelPrior(nn.Module):
         if level < LEVELS - 1:
             self.from_coarser = integer.Dense(9 * e + wide, 4 * wide, bits["from_coarser"])
         self.embed = integer.Dense(2 * latents, e, bits["embed"])
-        inputs = 9 * e + 2 * wide + knots + len(PLACES)
+        inputs = 9 * e + 2 * wide + knots + len(PLANES)
         self.first = integer.Dense(inputs, config.hidden, bits["first"])
         self.second = integer.Dense(config.hidden, config.hidden, bits["second"])
         self.to_mu = integer.Dense(2 * config.hidden, latents, bits["to_mu"], spread=0.0)
@@ -182,28 +182,30 @@ class LevelPrior(nn.Module):
     ) -> Conditions:
         """From integers z_hat [B, ceil(h/4), ceil(w/4), ·], what `hand_over` of the coarser level
         gave (None at the coarsest) and the quality [B]. `grid` is (h, w)."""
-        hats = self.hats(quality)
-        known = self.known(integer.neighbourhood(z_hat), coarser, hats, grid)
-        return Conditions(known, self.gains(quality), hats)
+        quality_basis = self.quality_basis(quality)
+        context_features = self.context_features(
+            integer.neighbourhood(z_hat), coarser, quality_basis, grid
+        )
+        return Conditions(context_features, self.gains(quality), quality_basis)
 
-    def hats(self, quality: jax.Array) -> jax.Array:
+    def quality_basis(self, quality: jax.Array) -> jax.Array:
         """The qualities [B] as 8-bit inputs, [B, knots]."""
-        return integer.hats(quality, self.config.knots, QUALITY_SEGMENT)
+        return integer.quality_basis(quality, self.config.knots, QUALITY_SEGMENT)
 
-    def known(
+    def context_features(
         self,
         around: jax.Array,
         coarser: jax.Array | None,
-        hats: jax.Array,
+        quality_basis: jax.Array,
         grid: tuple[int, int],
     ) -> jax.Array:
-        """`Conditions.known` at `grid` = (h, w) positions: 8-bit integers.
+        """`Conditions.context_features` at `grid` = (h, w) positions: 8-bit integers.
 
         From the 3×3 neighbours of every hyper-latent, `around` [B, ceil(h/4), ceil(w/4), 9 ·], and
         what the coarser level hands over, [B, ceil(h/2), ceil(w/2), ·]. hats [B or 1, knots].
         """
         seen = integer.clipped(around * Z_UNIT)
-        inputs = jnp.concatenate([seen, _everywhere(hats, seen.shape[:3])], axis=-1)
+        inputs = jnp.concatenate([seen, _everywhere(quality_basis, seen.shape[:3])], axis=-1)
         sums = ops.depth_to_space(ops.depth_to_space(self.from_z(inputs)))
         from_z = integer.activation(sums[:, : grid[0], : grid[1]], Z_BITS)
         if coarser is None:
@@ -221,43 +223,52 @@ class LevelPrior(nn.Module):
         return integer.clipped(integer.shifted_right(sums, EMBEDDING_BITS)) * coded[..., None]
 
     def predict(
-        self, place: Place, conditions: Conditions, planes: Mapping[Place, jax.Array]
+        self, parity: Parity, conditions: Conditions, planes: Mapping[Parity, jax.Array]
     ) -> Prediction:
         """For the positions of a plane, given the embeddings of planes decoded before."""
         e, wide = self.config.embedding, 2 * self.config.conditioning
         rows, parts = [], []
         for tap in range(9):
-            row, column = place[0] + tap // 3 - 1, place[1] + tap % 3 - 1
+            row, column = parity[0] + tap // 3 - 1, parity[1] + tap % 3 - 1
             source = planes.get((row % 2, column % 2))
             if source is not None:
                 parts.append(integer.moved(source, row // 2, column // 2))
                 rows.extend(range(e * tap, e * (tap + 1)))
-        known = planes_of(conditions.known)[place]
-        shape = known.shape[:3]
+        context_features = planes_of(conditions.context_features)[parity]
+        shape = context_features.shape[:3]
         here = jnp.full((1, 1), float(integer.LARGEST))
-        parts += [known, _everywhere(conditions.hats, shape), _everywhere(here, shape)]
+        parts += [
+            context_features,
+            _everywhere(conditions.quality_basis, shape),
+            _everywhere(here, shape),
+        ]
         behind = 9 * e
         rows += range(behind, behind + wide + self.config.knots)
-        rows.append(behind + wide + self.config.knots + PLACES.index(place))
+        rows.append(behind + wide + self.config.knots + PLANES.index(parity))
         return self._predicted(jnp.concatenate(parts, axis=-1), rows, conditions.gains)
 
     def predict_at(
         self,
-        place: jax.Array,
+        parity: jax.Array,
         neighbours: jax.Array,
-        known: jax.Array,
+        context_features: jax.Array,
         gains: jax.Array,
-        hats: jax.Array,
+        quality_basis: jax.Array,
     ) -> Prediction:
         """`predict` for any positions of any one plane, which need not lie side by side.
 
         neighbours [1, 1, n, 8 E] are the embeddings around each position in raster order, zeros
-        where not decoded before; known [1, 1, n, ·] is that of `Conditions`. `place` [1, 4] is 1
-        for the plane, in the order of `PLACES`, and 0 for the others.
+        where not decoded before; known [1, 1, n, ·] is that of `Conditions`. `parity` [1, 4] is 1
+        for the plane, in the order of `PLANES`, and 0 for the others.
         """
-        e, shape = self.config.embedding, known.shape[:3]
-        here = place * float(integer.LARGEST)
-        parts = [neighbours, known, _everywhere(hats, shape), _everywhere(here, shape)]
+        e, shape = self.config.embedding, context_features.shape[:3]
+        here = parity * float(integer.LARGEST)
+        parts = [
+            neighbours,
+            context_features,
+            _everywhere(quality_basis, shape),
+            _everywhere(here, shape),
+        ]
         rows = [*range(4 * e), *range(5 * e, self.first.inputs)]  # a position does not see itself
         return self._predicted(jnp.concatenate(parts, axis=-1), rows, gains)
 
@@ -282,8 +293,8 @@ class LevelPrior(nn.Module):
 
     def hand_over(self, embedded: jax.Array, conditions: Conditions) -> jax.Array:
         """What the next finer level is told: the embedded neighbourhood and what was known."""
-        known = conditions.known[..., : self.config.conditioning]
-        return jnp.concatenate([integer.neighbourhood(embedded), known], axis=-1)
+        context_features = conditions.context_features[..., : self.config.conditioning]
+        return jnp.concatenate([integer.neighbourhood(embedded), context_features], axis=-1)
 
 
 def _everywhere(values: jax.Array, shape: tuple[int, int, int]) -> jax.Array:

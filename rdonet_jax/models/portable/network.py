@@ -41,7 +41,7 @@ from rdonet_jax.entropy import bit_cost, dead_zone, distributions
 from rdonet_jax.models import hierarchy, packing
 from rdonet_jax.models.hierarchy import COARSEST, Coded, Keys
 from rdonet_jax.models.portable import integer_prior
-from rdonet_jax.models.portable.integer_prior import Conditions, LevelPrior, Place, Prediction
+from rdonet_jax.models.portable.integer_prior import Conditions, LevelPrior, Parity, Prediction
 from rdonet_jax.nn import integer, lapped, ops
 
 PATCH = 4
@@ -141,7 +141,7 @@ class PortableRDONet(nn.Module):
             lapped.Residual(config.finish, dtype) if config.finish else lapped.Identity()
         )
 
-    def analyse(self, x: jax.Array, sizes: jax.Array | None = None) -> tuple[jax.Array, ...]:
+    def analyze(self, x: jax.Array, sizes: jax.Array | None = None) -> tuple[jax.Array, ...]:
         """x [B, H, W, 3] -> encoder features e[l] [B, h, w, C], finest to coarsest."""
         features = [self.finest_feature(x)]
         for level in range(1, LEVELS):
@@ -201,11 +201,13 @@ class PortableRDONet(nn.Module):
         grid = state.d.shape[1:3]
         return self.units[level].prior.conditions(z_hat, state.coarser, quality, grid)
 
-    def known(
-        self, level: int, around: jax.Array, coarser: jax.Array | None, hats: jax.Array
+    def context_features(
+        self, level: int, around: jax.Array, coarser: jax.Array | None, quality_basis: jax.Array
     ) -> jax.Array:
-        """`Conditions.known` of areas of 4×4 positions, see `LevelPrior.known`."""
-        return self.units[level].prior.known(around, coarser, hats, (partition.HYPER_STRIDE,) * 2)
+        """`Conditions.context_features` of areas of 4×4 positions, see `LevelPrior.context_features`."""
+        return self.units[level].prior.context_features(
+            around, coarser, quality_basis, (partition.HYPER_STRIDE,) * 2
+        )
 
     def z_prior(self, level: int, quality: jax.Array) -> jax.Array:
         """The scale indices of z's channels [B, ·]; its mean is zero."""
@@ -218,24 +220,26 @@ class PortableRDONet(nn.Module):
     def predict(
         self,
         level: int,
-        place: Place,
+        parity: Parity,
         conditions: Conditions,
-        planes: Mapping[Place, jax.Array],
+        planes: Mapping[Parity, jax.Array],
     ) -> Prediction:
         """mu and scale index of a plane, given the embedded planes that were decoded before."""
-        return self.units[level].prior.predict(place, conditions, planes)
+        return self.units[level].prior.predict(parity, conditions, planes)
 
     def predict_at(
         self,
         level: int,
-        place: jax.Array,
+        parity: jax.Array,
         neighbours: jax.Array,
-        known: jax.Array,
+        context_features: jax.Array,
         gains: jax.Array,
-        hats: jax.Array,
+        quality_basis: jax.Array,
     ) -> Prediction:
         """What `predict` gives, of any positions of a plane, see `LevelPrior.predict_at`."""
-        return self.units[level].prior.predict_at(place, neighbours, known, gains, hats)
+        return self.units[level].prior.predict_at(
+            parity, neighbours, context_features, gains, quality_basis
+        )
 
     def embedding(self, level: int, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
         """A decoded plane as the prior sees it, zero where not coded."""
@@ -255,19 +259,19 @@ class PortableRDONet(nn.Module):
         if level:
             coarser = self.units[level].prior.hand_over(embedded, conditions)
         extent = None if sizes is None else partition.reach(sizes, level)
-        return State(self.hand_on(level, self.corrected(level, y_hat, d), extent), coarser)
+        return State(self.upsample(level, self.corrected(level, y_hat, d), extent), coarser)
 
     def corrected(self, level: int, y_hat: jax.Array, d: jax.Array) -> jax.Array:
         """d with what the level says, position by position."""
         return d + self.units[level].from_latent(y_hat)
 
-    def hand_on(self, level: int, d: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+    def upsample(self, level: int, d: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         """The corrected d of a level as the guess for the next finer one, or as the trunk."""
         unit = self.units[level]
         d = unit.restore(d, extent)
         return unit.hand_over(d, extent).astype(jnp.float32)
 
-    def synthesise(self, state: State, sizes: jax.Array | None = None) -> jax.Array:
+    def synthesize(self, state: State, sizes: jax.Array | None = None) -> jax.Array:
         """The state after level 0 -> x_hat [B, H, W, 3], not clipped."""
         extent = None if sizes is None else 2 * partition.reach(sizes, 0)
         return self.picture(state.d, extent)
@@ -314,22 +318,22 @@ class PortableRDONet(nn.Module):
         grid = mask.shape[1:3]
         targets = integer_prior.planes_of(y * integer.powers(gains))
         coded = integer_prior.planes_of(mask[..., None].astype(jnp.float32))
-        steps: dict[Place, jax.Array] = {}
-        embedded: dict[Place, jax.Array] = {}
-        seen: dict[Place, jax.Array] = {}
-        indices: dict[Place, jax.Array] = {}
-        for group in integer_prior.STEPS[self.config.context]:
+        steps: dict[Parity, jax.Array] = {}
+        embedded: dict[Parity, jax.Array] = {}
+        seen: dict[Parity, jax.Array] = {}
+        indices: dict[Parity, jax.Array] = {}
+        for group in integer_prior.DECODE_ORDER[self.config.context]:
             before = dict(embedded)
-            for place in group:
-                mu, indices[place] = self.predict(level, place, conditions, before)
-                offset = targets[place] - mu / integer_prior.GRID
+            for parity in group:
+                mu, indices[parity] = self.predict(level, parity, conditions, before)
+                offset = targets[parity] - mu / integer_prior.GRID
                 if y_key is None:
-                    offset = self._outside_dead_zone(offset, indices[place])
-                symbols = ops.straight_through_round(offset) * coded[place]
-                seen[place] = symbols if y_key is None else offset
+                    offset = self._outside_dead_zone(offset, indices[parity])
+                symbols = ops.straight_through_round(offset) * coded[parity]
+                seen[parity] = symbols if y_key is None else offset
                 v = integer_prior.decoded(mu, symbols)
-                embedded[place] = self.embedding(level, v, coded[place][..., 0], conditions.gains)
-                steps[place] = integer_prior.filled(mu, symbols, coded[place])
+                embedded[parity] = self.embedding(level, v, coded[parity][..., 0], conditions.gains)
+                steps[parity] = integer_prior.filled(mu, symbols, coded[parity])
         joined = functools.partial(integer_prior.joined, grid=grid)
         y_seen = joined(seen)
         if y_key is not None:
@@ -380,7 +384,7 @@ def kernel_steps(path: str, kernel: np.ndarray) -> np.ndarray:
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def initialise(config: PortableConfig, key: jax.Array) -> Any:
+def init_params(config: PortableConfig, key: jax.Array) -> Any:
     """Fresh parameters, drawn from `key`."""
     x = jnp.zeros((1, 2 * partition.BLOCK, 2 * partition.BLOCK, 3))
     masks = partition.level_masks(partition.uniform(0, (2, 2), (1,)))

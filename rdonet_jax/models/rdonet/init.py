@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core.config import LEVELS, ModelConfig
+from rdonet_jax.core.config import LEVELS, RDONetConfig
 
 CORRELATION = 0.97
 """Of neighbouring pixels, in rows and in columns."""
@@ -89,8 +89,8 @@ def _covariance(vectors: np.ndarray, side: int) -> np.ndarray:
     return np.tensordot(vectors, spread, axes=([1, 2, 3], [1, 2, 3]))
 
 
-def initialise(params: Any, config: ModelConfig, lmbda: float) -> Any:
-    """Fresh parameters (of `rdonet.initialise`) turned into the linear transform coder.
+def init_params(params: Any, config: RDONetConfig, lmbda: float) -> Any:
+    """Fresh parameters (of `rdonet.init_params`) turned into the linear transform coder.
 
     `lmbda` is the multiplier of 255² · MSE that the training will use; it sets the step.
     """

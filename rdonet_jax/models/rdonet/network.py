@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import LEVELS, ModelConfig
+from rdonet_jax.core.config import LEVELS, RDONetConfig
 from rdonet_jax.entropy import bit_cost, distributions
 from rdonet_jax.models import hierarchy
 from rdonet_jax.models.hierarchy import COARSEST, Coded, Keys
@@ -50,7 +50,7 @@ def select(mask: jax.Array, y_hat: jax.Array, mu: jax.Array) -> jax.Array:
 class HyperEncoder(nn.Module):
     """h_a: concat(y, d) [B, h, w, ·] to z [B, ceil(h/4), ceil(w/4), C]."""
 
-    config: ModelConfig
+    config: RDONetConfig
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -64,7 +64,7 @@ class HyperEncoder(nn.Module):
 class HyperDecoder(nn.Module):
     """h_s: z_hat and d to mean and raw scale of y, conditional on the coarser levels."""
 
-    config: ModelConfig
+    config: RDONetConfig
     latents: int
     dtype: Any = jnp.float32
 
@@ -84,7 +84,7 @@ class HyperDecoder(nn.Module):
 class LSUnit(nn.Module):
     """One latent-space unit: the networks of one level. Level and widths are static."""
 
-    config: ModelConfig
+    config: RDONetConfig
     level: int
     dtype: Any = jnp.float32
 
@@ -110,7 +110,7 @@ class RDONet(nn.Module):
     priors and x_hat are float32 all the same), and activations anew in the backward pass.
     """
 
-    config: ModelConfig
+    config: RDONetConfig
     dtype: Any = jnp.float32
     remat: bool = False
 
@@ -122,7 +122,7 @@ class RDONet(nn.Module):
         self.units = [LSUnit(self.config, level, self.dtype) for level in range(LEVELS)]
         self.g_s = [conv(second, "up", gain=2.0), conv(first, "up", gain=2.0), conv(3, "up")]
 
-    def analyse(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    def analyze(self, x: jax.Array) -> tuple[jax.Array, ...]:
         """x [B, H, W, 3] -> encoder features e[l] [B, h, w, C], finest to coarsest."""
         h = x - 0.5
         for convolution in self.g_a:
@@ -162,7 +162,7 @@ class RDONet(nn.Module):
         h = self.units[level].hand_over(jnp.concatenate([state, y_hat], axis=-1))
         return nn.relu(h)
 
-    def synthesise(self, state: jax.Array) -> jax.Array:
+    def synthesize(self, state: jax.Array) -> jax.Array:
         """The state after level 0 -> x_hat [B, H, W, 3], not clipped."""
         first, second, last = self.g_s
         return last(nn.relu(second(nn.relu(first(state))))).astype(jnp.float32) + 0.5
@@ -213,13 +213,13 @@ def _observed(v: jax.Array, mu: jax.Array, keys: jax.Array | None) -> jax.Array:
 
 
 @functools.cache
-def network(config: ModelConfig, dtype: Any = jnp.float32, remat: bool = False) -> RDONet:
+def network(config: RDONetConfig, dtype: Any = jnp.float32, remat: bool = False) -> RDONet:
     """The module for a configuration; one object per configuration, so that jit caches hold."""
     return RDONet(config, dtype, remat)
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def initialise(config: ModelConfig, key: jax.Array) -> Any:
+def init_params(config: RDONetConfig, key: jax.Array) -> Any:
     """Fresh parameters, drawn from `key`."""
     x = jnp.zeros((1, partition.BLOCK, partition.BLOCK, 3))
     masks = partition.level_masks(partition.uniform(0, (1, 1), (1,)))

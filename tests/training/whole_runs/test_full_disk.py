@@ -37,7 +37,7 @@ def largest_file(size: int):
 def state() -> training_step.TrainState:
     """Parameters that no compression makes smaller."""
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda: registry.initialise(MODEL, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: registry.init_params(MODEL, jax.random.key(0)))
     drawn = jax.tree_util.tree_map(lambda leaf: rng.normal(size=leaf.shape).astype("f"), shapes)
     return training_step.state_of(SCHEDULE, drawn)
 
