@@ -1,4 +1,4 @@
-"""Evaluate models and everyday codecs on folders of pictures, compare them, and draw a report.
+"""Evaluate models and conventional codecs on folders of images, compare them, and draw a report.
 
 python eval.py --data DIR --model NAME|PATH [--quality Q ...] [--init START ...] [--rdo N ...]
 python eval.py --data DIR --model NAME|PATH --estimate
@@ -64,7 +64,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _add_subjects(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--data", nargs="+", metavar="DIR", help="folders of pictures")
+    group.add_argument("--data", nargs="+", metavar="DIR", help="folders of images")
     group.add_argument(
         "--model", nargs="+", default=[], help="names of bundled models, or weights files"
     )
@@ -85,7 +85,7 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--anchors", nargs="+", default=[], choices=list(anchors.ANCHORS),
-        help="everyday codecs, over the rates of the models",
+        help="conventional codecs, over the rates of the models",
     )  # fmt: skip
     group.add_argument(
         "--bpp", nargs=2, type=float, metavar=("LOW", "HIGH"),
@@ -117,13 +117,13 @@ def _add_ways(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_outcomes(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--per-image", action="store_true", help="show every picture's results")
+    group.add_argument("--per-image", action="store_true", help="show every image's results")
     group.add_argument(
         "-o", "--out", "--output", type=Path, help="JSON file of the curves, in CompressAI's schema"
     )
     group.add_argument("--keep", type=Path, metavar="DIR", help="keep the compressed files here")
     group.add_argument(
-        "--save-decoded", type=Path, metavar="DIR", help="write the decoded pictures here"
+        "--save-decoded", type=Path, metavar="DIR", help="write the decoded images here"
     )
     group.add_argument(
         "--bd-rate", metavar="CURVE", help="Bjøntegaard rates against the curve of this name"
@@ -138,7 +138,7 @@ def _add_outcomes(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--report", type=Path, metavar="FILE", help="a page of HTML with everything")
     group.add_argument(
         "--report-pictures", type=int, default=4, metavar="N",
-        help="how many pictures the page shows (default: 4)",
+        help="how many images the page shows (default: 4)",
     )  # fmt: skip
     group.add_argument("--force", action="store_true", help="replace files that exist")
 
@@ -198,7 +198,7 @@ def draw(options: argparse.Namespace, everything: Sequence[Curve]) -> None:
 
 
 def show_of(options: argparse.Namespace) -> showcase.Show:
-    """The pictures for the page: by the first model, in the middle of the qualities."""
+    """The images for the page: by the first model, in the middle of the qualities."""
     return showcase.Show(
         data=options.data,
         model=options.model[0],

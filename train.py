@@ -50,11 +50,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--preset", default="standard", choices=list(config.PRESETS))
     parser.add_argument(
         "--thresholds", nargs="+", type=float, metavar="T",
-        help="of the variance masks, in squared grey levels, T64 T32; for a portable network such "
+        help="of the variance masks, in squared gray levels, T64 T32; for a portable network such "
         "a pair for every knot of its qualities (default: the preset's)",
     )  # fmt: skip
-    parser.add_argument("--data", nargs="+", required=True, help="folders of training pictures")
-    parser.add_argument("--valid", nargs="*", default=[], help="folders of validation pictures")
+    parser.add_argument("--data", nargs="+", required=True, help="folders of training images")
+    parser.add_argument("--valid", nargs="*", default=[], help="folders of validation images")
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
     parser.add_argument(
         "--resume", action="store_true",
@@ -70,7 +70,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _add_length(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--steps", type=int, help="both stages together, in the ratio 2000 : 600")
-    group.add_argument("--epochs", type=float, help="the same, as crops per training picture")
+    group.add_argument("--epochs", type=float, help="the same, as crops per training image")
     group.add_argument("--stage1-epochs", type=float)
     group.add_argument("--stage2-epochs", type=float)
 
@@ -172,7 +172,7 @@ def export(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path(), help="folder to write to")
     parser.add_argument(
         "--thresholds", nargs="+", type=float, metavar="T",
-        help="of the variance mask, in squared grey levels, T64 T32; for a portable network such a "
+        help="of the variance mask, in squared gray levels, T64 T32; for a portable network such a "
         "pair for every knot of its qualities (default: those of the training)",
     )  # fmt: skip
     parser.add_argument(

@@ -7,7 +7,7 @@ Every form is trained for the same processor time of the training steps alone, o
 that other work on the machine changes little: by the MSE, variance masks with a share of random
 ones, from a pool of crops in memory that is the same for all. What learns fastest counts as much as
 what ends best, and what a form costs in use stands beside it. The averaged weights are validated:
-mean of log J over the knots of the quality scale, estimated bits per pixel, PSNR of 8-bit pictures.
+mean of log J over the knots of the quality scale, estimated bits per pixel, PSNR of 8-bit images.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 Every row codes Laplace symbols whose scales b are continuous, as a network predicts them, and
 compares the bytes with the information content at these scales: the excess holds everything that
 tables, rounding to 16 bits, escapes and the coder cost. The first rows spread the scales by 10 %
-around one b; the last ones mix scales as a picture does, in long and in short runs.
+around one b; the last ones mix scales as an image does, in long and in short runs.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python benchmarks/dead_zone.py FOLDER [--price X ...] [--pictures N] [--model NAME]
 
-Real files of all pictures at five qualities with variance masks, and 8-bit metrics. The price is in
-squared quantiser steps, see `rdonet_jax/quantiser.py`; 0 is rounding to the nearest integer.
+Real files of all images at five qualities with variance masks, and 8-bit metrics. The price is in
+squared quantizer steps, see `rdonet_jax/quantiser.py`; 0 is rounding to the nearest integer.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     model = zoo.load(options.model)
     originals = load_pictures(options.folder, options.pictures)
-    print(f"{len(originals)} pictures, model {model.name}, qualities {QUALITIES}")
+    print(f"{len(originals)} images, model {model.name}, qualities {QUALITIES}")
     print(f"{'price':>8}{'PSNR':>10}{'MS-SSIM':>10}   bpp at quality 50")
     reference = {}
     for price in dict.fromkeys((0.0, *options.price)):

@@ -2,9 +2,9 @@
 
     python benchmarks/edges.py FOLDER [--quality Q ...] [--pictures N] [--model NAME]
 
-Every picture is cut to each size at its top left, turned for upright ones, and coded with its
-variance mask. PSNR in dB, of mean squared errors over all pictures: of the whole image, of its last
-row, and of its last column. Sizes that a picture does not hold are passed over.
+Every image is cut to each size at its top left, turned for upright ones, and coded with its
+variance mask. PSNR in dB, of mean squared errors over all images: of the whole image, of its last
+row, and of its last column. Sizes that an image does not hold are passed over.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     model = zoo.load(options.model)
     originals = load_pictures(options.folder, options.pictures)
-    print(f"{len(originals)} pictures, model {model.name}")
+    print(f"{len(originals)} images, model {model.name}")
     print(f"{'quality':>7}{'size':>10}{'bytes':>9}{'whole':>8}{'last row':>10}{'last column':>13}")
     for quality in options.quality:
         for width, height in SIZES:

@@ -4,7 +4,7 @@
     python benchmarks/exchange.py read FOLDER                                      on the other
 
 `write` compresses the centre of each photograph, and of its odd-sized left part, at several
-qualities and with several masks, and keeps beside every file its symbols' hash and the picture that
+qualities and with several masks, and keeps beside every file its symbols' hash and the image that
 this machine decodes. `read` decodes the files and compares both. Take it in both directions: an
 encoder on an accelerator chooses other symbols at ties, which the decoder must follow.
 """

@@ -2,11 +2,11 @@
 
     python benchmarks/hyper_steps.py FOLDER --model FILE [--pictures N] [--out FOLDER]
 
-Crops that networks are trained on are busier than whole pictures, and log rates over all qualities
+Crops that networks are trained on are busier than whole images, and log rates over all qualities
 say little about the lowest, where hyper-latents are dear. At every knot of the quality scale, z is
 tried in steps that are wider by some octaves, and the mean of log bpp (estimate, variance masks)
 is listed; with --out, packed weights with the best ones are written, and their record says so.
-Take pictures that are for choosing, not those that results are reported on.
+Take images that are for choosing, not those that results are reported on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SIDE = 512
 
 
 def rate(model: zoo.Model, x: jax.Array) -> Callable[[Any, int], float]:
-    """Mean log bpp of pictures [N, H, W, 3] by parameters and quality."""
+    """Mean log bpp of images [N, H, W, 3] by parameters and quality."""
 
     @compilation.jit
     def measured(params: Any, quality: jax.Array) -> jax.Array:

@@ -59,7 +59,7 @@ def information(self, offset: jax.Array, index: jax.Array, _: object) -> jax.Arr
 
 
 def rates(model: zoo.Model, originals: list[np.ndarray], quality: float) -> np.ndarray:
-    """Bits per pixel of each picture, with masks as files have them."""
+    """Bits per pixel of each image, with masks as files have them."""
     number = codec.stream_quality(model.config, quality)
 
     @compilation.jit
@@ -84,7 +84,7 @@ def main() -> None:
     options = parser.parse_args()
     model = zoo.load(options.model)
     originals = load_pictures(options.folder, options.pictures)
-    print(f"{len(originals)} pictures, model {model.name}, bits per pixel (information content)")
+    print(f"{len(originals)} images, model {model.name}, bits per pixel (information content)")
     print(f"{'quality':>7}{'integers':>10}{'floats':>10}{'loss':>9}")
     with priced(0.0), mock.patch.object(portable.PortableRDONet, "_bits", information):
         for quality in QUALITIES:

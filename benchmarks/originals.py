@@ -1,4 +1,4 @@
-"""The pictures that a benchmark measures with."""
+"""The images that a benchmark measures with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PICTURES_HELP = (
 
 
 def load_pictures(folder: Path, least: int | None) -> list[np.ndarray]:
-    """Pictures below a folder, see PICTURES_HELP."""
+    """Images below a folder, see PICTURES_HELP."""
     paths = dataset.find([folder])
     step = max(1, len(paths) // least) if least else 1
     return [srgb.load(path) for path in paths[::step]]

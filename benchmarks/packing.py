@@ -4,7 +4,7 @@
 
 On the centre of each photograph, 256 × 256, at the knots of the quality scale in turn: mean of
 log J and PSNR with the weights as they are, and packed in more or fewer steps. `--layers` packs one
-layer at a time, in 8 steps per deviation, and lists what that costs: the picture depends on few.
+layer at a time, in 8 steps per deviation, and lists what that costs: the image depends on few.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from rdonet_jax.training import (
 
 CROP = 256
 TRIED = ((256, 64), (128, 32), (96, 32), (64, 64), (64, 16), (32, 32))
-"""Steps per deviation, of layers near the picture and of all others."""
+"""Steps per deviation, of layers near the image and of all others."""
 COARSE = 8
 
 Judge = Callable[[Any], validation.Validation]

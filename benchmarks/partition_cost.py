@@ -1,6 +1,6 @@
 """What the coding tree costs: `python benchmarks/partition_cost.py DIR`.
 
-Codes variance partitions of all pictures in a folder at several pairs of thresholds, and prints
+Codes variance partitions of all images in a folder at several pairs of thresholds, and prints
 the mean bits per 64x64 block: raw (1 flag per block, 4 more where it is split) and as coded, in
 whole bytes. Every partition is decoded again and compared.
 """
@@ -26,7 +26,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 class Cost(NamedTuple):
-    """One picture's partition: bits per block, raw and coded, and seconds to code and decode."""
+    """One image's partition: bits per block, raw and coded, and seconds to code and decode."""
 
     raw: float
     coded: float
@@ -35,7 +35,7 @@ class Cost(NamedTuple):
 
 
 class Variances(NamedTuple):
-    """A picture's size in pixels and the luma variances of its blocks."""
+    """An image's size in pixels and the luma variances of its blocks."""
 
     height: int
     width: int
@@ -71,13 +71,13 @@ def cost(v: Variances, p: Partition) -> Cost:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="folder of pictures")
+    parser.add_argument("folder", type=Path, help="folder of images")
     folder = parser.parse_args().folder
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
-        parser.error(f"no pictures in {folder}")
+        parser.error(f"no images in {folder}")
     pictures = [measure(path) for path in paths]
-    print(f"{len(pictures)} pictures; bits per 64x64 block, milliseconds per picture")
+    print(f"{len(pictures)} images; bits per 64x64 block, milliseconds per image")
     print(f"{'t64':>5} {'t32':>5} {'raw':>7} {'coded':>7} {'ratio':>7} {'enc ms':>7} {'dec ms':>7}")
     rows = []
     for thresholds in itertools.product(THRESHOLDS64, THRESHOLDS32):

@@ -1,12 +1,12 @@
-"""Real files against the estimate, and the decoder against the encoder, picture by picture.
+"""Real files against the estimate, and the decoder against the encoder, image by image.
 
     python benchmarks/rate_check.py FOLDER [--model NAME] [--mask MASK ...] [--quality Q]
         [--coder constriction tfc]
 
-For every picture, mask and range coder: compresses, decompresses, checks that symbols and picture
+For every image, mask and range coder: compresses, decompresses, checks that symbols and image
 come back bit for bit, and compares sizes with the estimated rate. Prints, per mask and coder, how
 much larger the file is in bytes and in percent, how far the worst file stays inside estimate +
-0.5 % + 100 bytes, and how much larger than the estimate of all pictures all that is coded by it is,
+0.5 % + 100 bytes, and how much larger than the estimate of all images all that is coded by it is,
 the levels: files hold a container and a partition too, which the estimate leaves out.
 """
 
@@ -76,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     model = zoo.load(options.model)
     originals = [srgb.load(path) for path in dataset.find([options.folder])]
-    print(f"{len(originals)} pictures, model {model.name}, symbols and pictures bit for bit")
+    print(f"{len(originals)} images, model {model.name}, symbols and images bit for bit")
     print(
         f"{'mask':<12}{'coder':<14}{'bytes':>9}  {'file - estimate, bytes':^26}{'percent':>18}"
         "  worst margin  levels - estimate"

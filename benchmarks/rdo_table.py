@@ -1,11 +1,11 @@
-"""The published table's columns on any pictures: partitions by kind, start and passes, real files.
+"""The published table's columns on any images: partitions by kind, start and passes, real files.
 
     python benchmarks/rdo_table.py FOLDER [--model NAME] [--quality Q ...] [-o OUT.json]
 
 For every quality: J (real bits, the model's own lambda and distortion), bpp, PSNR and MS-SSIM of
 the uniform partitions, and after 0, 1 and 2 passes of the fast search from the static start
-(uniform-16) and from the variance mask, as means over the pictures; and how much less J than the
-static start, for the best picture, the worst, and on average.
+(uniform-16) and from the variance mask, as means over the images; and how much less J than the
+static start, for the best image, the worst, and on average.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def partitions(
     chosen = {mask: encoder.start_of(model, image, mask, quality) for mask in COLUMNS[:3]}
     for start in (encoder.STATIC, "variance"):
         steps = list(search.fast(rd_cost, encoder.start_of(model, image, start, quality), 2))
-        # The start, and four colours in every pass; a second pass may end early or not begin.
+        # The start, and four colors in every pass; a second pass may end early or not begin.
         for passes, step in enumerate((steps[0], steps[min(4, len(steps) - 1)], steps[-1])):
             chosen[f"{start} {passes}"] = step.partition
     return {column: chosen[column] for column in COLUMNS}
 
 
 def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarray:
-    """[columns, values] of a picture."""
+    """[columns, values] of an image."""
     rd_cost = RDCost(model, image, quality)
     found = []
     for p in partitions(model, image, quality, rd_cost).values():
@@ -67,7 +67,7 @@ def main() -> None:
     table: dict[str, object] = {"model": model.name, "weights": model.digest.hex()}
     for quality in options.quality:
         rows = np.stack([row(model, srgb.load(path), quality) for path in tqdm(paths)])
-        print(f"quality {quality:g}, {len(paths)} pictures, real files")
+        print(f"quality {quality:g}, {len(paths)} images, real files")
         print(f"{'':<12}" + "".join(f"{name:>9}" for name in VALUES)
               + f"{'best':>9}{'worst':>9}{'average':>9}")  # fmt: skip
         for column, values in zip(COLUMNS, rows.transpose(1, 0, 2), strict=True):

@@ -5,14 +5,14 @@
 
 Three parts, in one run:
 
-- crops of 256x256 from the middle of N pictures: J of the original search (block by block, six
+- crops of 256x256 from the middle of N images: J of the original search (block by block, six
   codings each) and of the fast one after two passes, from the static and from the variance start;
-- the first whole picture: seconds of two passes of both. The original is extrapolated from 100 of
+- the first whole image: seconds of two passes of both. The original is extrapolated from 100 of
   its codings, in full as it was published, and with what depends on no mask computed once;
 - seconds of encoding per megapixel with 0, 1 and 2 passes, and the peak memory of one pass for
-  pictures of M megapixels (tiled from the first one), each in a process of its own.
+  images of M megapixels (tiled from the first one), each in a process of its own.
 
-Kodak pictures are not for choosing anything by; here they show what was chosen elsewhere.
+Kodak images are not for choosing anything by; here they show what was chosen elsewhere.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def seconds(work: Callable[[], object], rounds: int = 3) -> float:
 
 
 def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
-    """Prints the seconds of two passes of both searches on a whole picture."""
+    """Prints the seconds of two passes of both searches on a whole image."""
     rd_cost = RDCost(model, image, quality)
     start = encoder.start_of(model, image, "variance", quality)
     stats = SearchStats()
@@ -111,7 +111,7 @@ def encoding_times(model: zoo.Model, image: np.ndarray, quality: float | None) -
 
 
 def large(model: zoo.Model, image: np.ndarray, quality: float | None, megapixels: float) -> None:
-    """Prints what one pass of search takes for a large picture; run in a process of its own."""
+    """Prints what one pass of search takes for a large image; run in a process of its own."""
     width = round((1.5e6 * megapixels) ** 0.5)
     height = round(1e6 * megapixels / width)
     repeats = -(-height // image.shape[0]), -(-width // image.shape[1]), 1

@@ -3,13 +3,13 @@
     python benchmarks/speed.py [--preset NAME ...] [--picture FILE] [--repeats N] [--no-training]
     python benchmarks/speed.py --preset standard paper --compressai
 
-Times of the codec are of one 768x512 picture (a part of FILE, or of a photograph of scikit-image),
+Times of the codec are of one 768x512 image (a part of FILE, or of a photograph of scikit-image),
 those of training of 8 crops of 256x256. "First" is the first call of all, compilation included;
 "then" is the median of the repeats. The weights are fresh ones at the linear start: that does not
 change the arithmetic, only the number of bytes that the range coder has to move. kMAC are thousands
 of multiply-accumulates per pixel, as the layers are defined.
 
-With `--compressai`, CompressAI's mbt2018_mean and mbt2018 code the same picture in the same run,
+With `--compressai`, CompressAI's mbt2018_mean and mbt2018 code the same image in the same run,
 with as many threads as there are CPUs and untrained weights, and their times are divided by ours.
 CompressAI lies in an environment of its own, which is made with pip at the first time.
 """
@@ -107,7 +107,7 @@ def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) ->
 
 
 def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict:
-    """What `speed_compressai.py` prints about this picture."""
+    """What `speed_compressai.py` prints about this image."""
     install(environment, COMPRESSAI)
     with tempfile.TemporaryDirectory() as folder:
         parity = Path(folder) / "picture.npy"

@@ -26,7 +26,7 @@ NETWORKS = ("mbt2018_mean", "mbt2018")
 
 
 def measured(name: str, x: torch.Tensor, repeats: int) -> dict:
-    """Of one network of CompressAI's, for a picture [1, 3, H, W] in [0, 1]."""
+    """Of one network of CompressAI's, for an image [1, 3, H, W] in [0, 1]."""
     model = getattr(zoo, name)(quality=QUALITY, pretrained=False).eval()
     model.update()
     latest = {}

@@ -7,7 +7,7 @@ mean J (estimate) of the uniform masks, of the variance mask with the model's th
 the fitted ones, and of two passes of search from the latter. At the end it prints the option for
 `train.py` and `train.py export`.
 
-The thresholds are the encoder's alone, in squared 8-bit grey levels. Take pictures that are for
+The thresholds are the encoder's alone, in squared 8-bit gray levels. Take images that are for
 choosing, not those that results are reported on.
 """
 
@@ -37,7 +37,7 @@ def by_variance(image: np.ndarray, pair: Sequence[float]) -> partition.Partition
 def costs(
     model: zoo.Model, image: np.ndarray, quality: float | None, pair: Sequence[float]
 ) -> dict[str, float]:
-    """J per pixel of a picture by kind of partition."""
+    """J per pixel of an image by kind of partition."""
     rd_cost = RDCost(model, image, quality)
     chosen = {mask: codec.choose_partition(model, image, mask, quality) for mask in codec.MASKS}
     chosen["fitted"] = by_variance(image, pair)
@@ -59,7 +59,7 @@ def main() -> None:
     portable = isinstance(model.config, PortableConfig)
     knots = np.linspace(0, 100, model.config.knots).tolist() if portable else [None]
     found = []
-    print(f"{len(originals)} pictures, model {model.name}; J (estimate), means")
+    print(f"{len(originals)} images, model {model.name}; J (estimate), means")
     for quality in options.quality or knots:
         fitted = fit_thresholds.fit(model, originals, quality)
         pair = [f.threshold for f in fitted]

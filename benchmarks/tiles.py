@@ -1,15 +1,15 @@
-"""Memory and time that pictures of 1 to 100 megapixels take, and the command from start to file.
+"""Memory and time that images of 1 to 100 megapixels take, and the command from start to file.
 
     python benchmarks/tiles.py [--model NAME] [--picture FILE] [--megapixels N ...]
 
 Each size is coded in a process of its own, some times in a row: seconds per megapixel are those of
 the last time, when everything is compiled; memory is the most that the process ever held (its
-resident set), with Python, JAX and the picture. "Estimate" is what `rdonet_jax.codec.memory` says
+resident set), with Python, JAX and the image. "Estimate" is what `rdonet_jax.codec.memory` says
 of the coding alone. The images are FILE, or a photograph of scikit-image, repeated and cropped, at
 quality 50 with the variance mask, or with everything coded at the finest level (`--finest`), which
 takes the most.
 
-The command is run on a 768x512 picture with an empty folder for compiled code, then again.
+The command is run on a 768x512 image with an empty folder for compiled code, then again.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 Steps are those of `train.py`, on batches of 256x256 crops of the photographs below FOLDER (of some
 of scikit-image if none is given): once of the same few batches in memory, once of batches that
 the input pipeline reads, reduces and crops meanwhile. `--uncached` adds the pipeline that decodes
-a file for every crop, as it does with more pictures than memory holds.
+a file for every crop, as it does with more images than memory holds.
 
 `--compressai` adds training steps of CompressAI's mbt2018_mean of quality 3 on the CPU, with as
 many threads as there are CPUs. It lies in an environment of its own, which is made with pip at the
@@ -159,7 +159,7 @@ def our_contestants(
         trainer = Trainer(model, schedule)
         sources = {
             "in memory": itertools.cycle(kept),
-            f"of {len(seen.paths)} pictures": training_crops.batches(seen, schedule),
+            f"of {len(seen.paths)} images": training_crops.batches(seen, schedule),
         }
         if uncached:
             bare = dataset.usable(seen.paths, schedule.crop, cache_bytes=0)

@@ -5,7 +5,7 @@
 runs in an environment of its own, with CompressAI and PyTorch. It first writes a line of JSON with
 what it is. Then every line of its input is a number of steps to take, answered by a line with the
 seconds that they took. A step is that of CompressAI's example: the rate-distortion loss, clipped
-gradients, one optimiser for the network and one for the quantiles. CROPS.npy holds uint8
+gradients, one optimizer for the network and one for the quantiles. CROPS.npy holds uint8
 [N, side, side, 3], of which every step draws a batch.
 """
 
@@ -62,7 +62,7 @@ def macs_per_pixel(
 
 
 class Trainer:
-    """The network, its optimisers and the crops."""
+    """The network, its optimizers and the crops."""
 
     def __init__(self, crops: np.ndarray, batch_size: int) -> None:
         self.crops, self.batch_size = crops, batch_size

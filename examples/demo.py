@@ -2,8 +2,8 @@
 
     python examples/demo.py [--out FOLDER] [--model NAME] [PICTURE ...]
 
-Without pictures it takes three that scikit-image ships under free licences. For each it writes the
-compressed file, the restored picture and a comparison: original, decoded, and the blocks in which
+Without images it takes three that scikit-image ships under free licences. For each it writes the
+compressed file, the restored image and a comparison: original, decoded, and the blocks in which
 it was coded.
 """
 
@@ -37,18 +37,18 @@ def samples() -> dict[str, np.ndarray]:
     try:
         import skimage.data
     except ImportError as error:
-        raise DemoError("without pictures the demo needs scikit-image's") from error
+        raise DemoError("without images the demo needs scikit-image's") from error
     return {name: np.ascontiguousarray(getattr(skimage.data, name)()) for name in SAMPLES}
 
 
 def load(paths: Sequence[Path], folder: Path) -> dict[str, np.ndarray]:
-    """The user's pictures by the names that the results in `folder` will have."""
+    """The user's images by the names that the results in `folder` will have."""
     pictures: dict[str, np.ndarray] = {}
     for path in paths:
         if path.resolve().parent == folder.resolve():
             raise DemoError(f"{path}: lies in {folder}, where results could overwrite it")
         if path.stem in pictures:
-            raise DemoError(f"{path}: a second picture called {path.stem} would overwrite results")
+            raise DemoError(f"{path}: a second image called {path.stem} would overwrite results")
         pictures[path.stem] = srgb.load(path)
     return pictures
 
@@ -56,7 +56,7 @@ def load(paths: Sequence[Path], folder: Path) -> dict[str, np.ndarray]:
 def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> results.Row:
     """Through a real file and back, timed from pixels to bytes and from bytes to pixels.
 
-    Writes the restored picture and the comparison beside the file.
+    Writes the restored image and the comparison beside the file.
     """
     chosen = codec.choose_partition(model, image, "variance")
     codec.decompress(model, codec.compress(model, image, chosen))  # compiles for this size
@@ -82,7 +82,7 @@ def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> result
 
 
 def line(row: results.Row, size: str = "", file_bytes: int | str = "") -> str:
-    """A line of the table; "-" stands for a value that a picture has not."""
+    """A line of the table; "-" stands for a value that an image has not."""
     cells = (
         "-".rjust(len(form.format(0))) if value is None else form.format(value)
         for form, value in zip(COLUMNS, row[1:], strict=True)
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
     pictures = load(options.pictures, options.out) or samples()
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"Model {model.name}. bpp is of the whole file; times are without compilation.\n")
-    print("picture        size      bytes    bpp   PSNR dB  MS-SSIM  compress  decompress")
+    print("image        size      bytes    bpp   PSNR dB  MS-SSIM  compress  decompress")
     rows = []
     for name, image in pictures.items():
         row = show(model, name, image, options.out)
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
         size = f"{image.shape[1]}x{image.shape[0]}"
         print(line(row, size, (options.out / f"{name}.rdo").stat().st_size))
     print(line(results.mean(rows)))
-    print(f"\nCompressed files, restored pictures and comparisons are in {options.out}/.")
+    print(f"\nCompressed files, restored images and comparisons are in {options.out}/.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""RDONet in JAX: a learned image codec with true rate-distortion optimisation.
+"""RDONet in JAX: a learned image codec with true rate-distortion optimization.
 
 `compress` and `decompress` turn arrays into files' bytes and back; see `rdonet_jax.api`.
 """

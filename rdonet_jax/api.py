@@ -46,19 +46,19 @@ def compress(
     cicp: Cicp | None = None,
     resolution: Resolution | None = None,
 ) -> bytes:
-    """The bytes of a file that holds the picture.
+    """The bytes of a file that holds the image.
 
     Args:
       pixels: an array of uint8 or uint16, or what NumPy makes one of: [H, W] gray, [H, W, 2] with
         alpha, [H, W, 3] RGB, [H, W, 4] with alpha, which is lossless.
-      quality: 0 (smallest file) to 100 (best picture), None for 50.
+      quality: 0 (smallest file) to 100 (best image), None for 50.
       target: a size or a PSNR instead of a quality.
       model: the name of a bundled model, or the path of a weights file.
       rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo.encoder`.
-      icc, exif: colour profile and EXIF data (from its TIFF header on), to go along. EXIF data must
-        say that the picture is upright, or nothing about it.
+      icc, exif: color profile and EXIF data (from its TIFF header on), to go along. EXIF data must
+        say that the image is upright, or nothing about it.
       xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, what the
-        colours mean (`rdonet_jax.imaging.cicp.Cicp`), and how large pixels are
+        colors mean (`rdonet_jax.imaging.cicp.Cicp`), and how large pixels are
         (`rdonet_jax.imaging.resolution.Resolution`).
 
     Raises `ValueError` for what cannot be coded and for other arguments than these. For a model
@@ -72,9 +72,7 @@ def compress(
     if target is not None and quality is not None:
         raise ValueError("give a quality or a target, not both")
     if orientation(exif) != 1:
-        raise ValueError(
-            "the EXIF data says that the picture does not stand upright: turn it first"
-        )
+        raise ValueError("the EXIF data says that the image does not stand upright: turn it first")
     try:
         samples = np.asarray(pixels)
     except TypeError as error:
@@ -100,7 +98,7 @@ def decompress(
     model: str | os.PathLike[str] | None = None,
     max_pixels: int = bitstream.MAX_PIXELS,
 ) -> np.ndarray:
-    """The picture in a file's bytes, an array as `compress` takes it.
+    """The image in a file's bytes, an array as `compress` takes it.
 
     `model` is the path of a weights file for files of models that are not bundled. Raises
     `FormatError`, a `ValueError`, for what is no bytes or cannot be decoded; `ValueError` for a
@@ -112,7 +110,7 @@ def decompress(
 def restored(
     data: bytes, model: str | os.PathLike[str] | None = None, max_pixels: int = bitstream.MAX_PIXELS
 ) -> Picture:
-    """What `decompress` gives, with colour profile, EXIF data and the like. Raises as it does."""
+    """What `decompress` gives, with color profile, EXIF data and the like. Raises as it does."""
     try:
         data = data if isinstance(data, bytes) else bytes(memoryview(data))
     except TypeError as error:
@@ -149,7 +147,7 @@ def _bytes(name: str, value: bytes) -> bytes:
 
 
 def _partition(init: Partition, picture: Picture) -> Partition:
-    """A start for the picture's search. Raises `ValueError` for what is no partition of it."""
+    """A start for the image's search. Raises `ValueError` for what is no partition of it."""
     if not isinstance(init, Partition):
         raise ValueError(f"init is a name or a Partition, not {type(init).__name__}")
     p = Partition(*map(np.asarray, init))

@@ -4,8 +4,8 @@
     Image.open("photo.rdo").show()
     image.save("photo.rdo", quality=40)
 
-Pillow has no colours of 16 bits, so such files open in 8; gray ones of 16 bits do not lose any.
-Pictures are saved upright, turned as their EXIF data says. `save` takes `quality`, `target`,
+Pillow has no colors of 16 bits, so such files open in 8; gray ones of 16 bits do not lose any.
+Images are saved upright, turned as their EXIF data says. `save` takes `quality`, `target`,
 `model`, `rdo_passes` and `init` as `rdonet_jax.compress` does, and `icc_profile`, `exif`, `xmp` and
 `dpi` as Pillow's own formats do. `info` of an opened file holds these, and `cicp` if it has that.
 """
@@ -58,7 +58,7 @@ class RDOImageFile(ImageFile.ImageFile):
                 raise OSError(str(error)) from error
             self._data = b""
             samples = samples if self.mode == "I;16" else pixel_format.to_uint8(samples)
-            if self.fp and self._exclusive_fp:  # it was opened by name, for this picture alone
+            if self.fp and self._exclusive_fp:  # it was opened by name, for this image alone
                 self.fp.close()
             self.fp = io.BytesIO(samples.tobytes())
             self.tile = [("raw", (0, 0, *self.size), 0, self.mode)]
@@ -66,7 +66,7 @@ class RDOImageFile(ImageFile.ImageFile):
 
 
 def _info(along: dict[str, Any], gray: bool) -> dict[str, Any]:
-    """What goes along, by Pillow's names. Colours that a profile can say too have one."""
+    """What goes along, by Pillow's names. Colors that a profile can say too have one."""
     named, size = along["cicp"], along["resolution"]
     info = {
         "icc_profile": along["icc"] or (cicp.as_icc(named, gray) if named else b""),
@@ -123,7 +123,7 @@ def _resolution(image: Image.Image, orientation: int) -> Resolution | None:
 
 
 def _samples(image: Image.Image) -> np.ndarray:
-    """The picture's samples, with alpha where a palette or a colour is transparent."""
+    """The image's samples, with alpha where a palette or a color is transparent."""
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
     modes = {"1": "L", "P": "RGB", "PA": "RGBA"}

@@ -1,4 +1,4 @@
-"""Pictures for people: what was coded, what came back, and which blocks it was coded in."""
+"""Images for people: what was coded, what came back, and which blocks it was coded in."""
 
 from fractions import Fraction
 from typing import NamedTuple
@@ -12,9 +12,9 @@ LEVEL_COLOURS = ((214, 34, 40), (250, 200, 30), (36, 165, 52))
 """Red, yellow and green for the blocks of 16, 32 and 64 pixels."""
 
 TINT_OPACITY = 0.45
-DARKEST_GREY = 60.0  # below the tint black is lifted to this, so that colours stay apart there
+DARKEST_GREY = 60.0  # below the tint black is lifted to this, so that colors stay apart there
 BORDER_OPACITY = 0.9
-BORDER_SHADE = 0.6  # a border is its block's colour, darkened by this factor
+BORDER_SHADE = 0.6  # a border is its block's color, darkened by this factor
 SMALLEST_BORDERED_BLOCK = 5  # in drawn pixels; smaller blocks would be all border
 
 BITS_COLOURS = (
@@ -35,7 +35,7 @@ SCALE_STEP = 64  # drawn pixels from one of BITS_COLOURS to the next in their le
 SCALE_HEIGHT = 28
 
 PANEL_SIDE = 640  # longer side of a panel, drawn pixels
-WIDE_PANEL_SIDE = 1280  # the same for wide pictures, whose panels stand one above the other
+WIDE_PANEL_SIDE = 1280  # the same for wide images, whose panels stand one above the other
 WIDE_ASPECT = 2.0
 LARGEST_ENLARGEMENT = 16
 
@@ -49,10 +49,10 @@ QUIET_INK = (96, 96, 96)
 
 
 def draw_mask(image: np.ndarray, level_map: np.ndarray) -> np.ndarray:
-    """The picture, uint8 [H, W, 3], with its blocks tinted by level and thinly outlined.
+    """The image, uint8 [H, W, 3], with its blocks tinted by level and thinly outlined.
 
     `level_map` is the level of each 16x16 position, [ceil(H/64)*4, ceil(W/64)*4]. Raises
-    PartitionError when it is no quadtree and ValueError when it does not fit the picture.
+    PartitionError when it is no quadtree and ValueError when it does not fit the image.
     """
     _require_fit(image.shape, level_map)
     height, width = image.shape[:2]
@@ -60,10 +60,10 @@ def draw_mask(image: np.ndarray, level_map: np.ndarray) -> np.ndarray:
 
 
 def draw_bits(density: np.ndarray, level_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Where the bits of a picture of `size` = (H, W) went, uint8 [H, W, 3], blocks thinly outlined.
+    """Where the bits of an image of `size` = (H, W) went, uint8 [H, W, 3], blocks thinly outlined.
 
     `density` is the bits per pixel spent in each 16x16 area, on the grid of `level_map` (see
-    `draw_mask`). The colours are those of `bits_colours`, the same for every picture. Raises as
+    `draw_mask`). The colors are those of `bits_colours`, the same for every image. Raises as
     `draw_mask` does, and ValueError for a density of another shape.
     """
     _require_fit(size, level_map)
@@ -79,7 +79,7 @@ def draw_bits(density: np.ndarray, level_map: np.ndarray, size: tuple[int, int])
 
 
 def draw_bits_scale() -> np.ndarray:
-    """The legend of `draw_bits`, uint8 [h, w, 3]: its colours over their bits per pixel."""
+    """The legend of `draw_bits`, uint8 [h, w, 3]: its colors over their bits per pixel."""
     stops = len(BITS_COLOURS)
     octaves = np.arange(stops * SCALE_STEP) / SCALE_STEP - 0.5
     strip = np.round(bits_colours(FEWEST_BITS * np.exp2(octaves))).astype(np.uint8)
@@ -95,7 +95,7 @@ def draw_bits_scale() -> np.ndarray:
 
 
 def bits_colours(density: np.ndarray) -> np.ndarray:
-    """The colours [..., 3], 0 to 255, of bits per pixel [...]: equal steps for equal ratios.
+    """The colors [..., 3], 0 to 255, of bits per pixel [...]: equal steps for equal ratios.
 
     Linear in between the `BITS_COLOURS`; below the first and above the last nothing changes.
     """
@@ -120,18 +120,18 @@ def comparison(
     name: str = "",
     caption: str = "",
 ) -> np.ndarray:
-    """Original, decoded picture and block sizes side by side with captions, uint8 [h, w, 3].
+    """Original, decoded image and block sizes side by side with captions, uint8 [h, w, 3].
 
-    Wide pictures are stacked instead. Large pictures are reduced and tiny ones enlarged by a whole
+    Wide images are stacked instead. Large images are reduced and tiny ones enlarged by a whole
     factor. `name` stands below the original, `caption` (see the function of that name) below the
-    decoded picture, and a legend with each level's share of the picture's area below the blocks.
+    decoded image, and a legend with each level's share of the image's area below the blocks.
 
     Raises ValueError when the arrays do not fit each other and PartitionError when `level_map` is
     no quadtree.
     """
     if original.shape != decoded.shape:
         raise ValueError(
-            f"the original is {list(original.shape)} but the decoded picture {list(decoded.shape)}"
+            f"the original is {list(original.shape)} but the decoded image {list(decoded.shape)}"
         )
     tree = _require_fit(original.shape, level_map)
     height, width = original.shape[:2]
@@ -162,7 +162,7 @@ class _Text(NamedTuple):
 
 
 class _Legend(NamedTuple):
-    """For each level a square of its colour, the size of its blocks and its share of the area."""
+    """For each level a square of its color, the size of its blocks and its share of the area."""
 
     shares: tuple[float, float, float]
 
@@ -190,7 +190,7 @@ class _Legend(NamedTuple):
 
 
 class _Panel(NamedTuple):
-    """A picture with a heading and one more line below it."""
+    """An image with a heading and one more line below it."""
 
     picture: np.ndarray
     heading: str
@@ -227,18 +227,18 @@ def _arrange(panels: tuple[_Panel, ...], one_above_the_other: bool) -> np.ndarra
 
 
 def _require_fit(shape: tuple[int, ...], level_map: np.ndarray) -> partition.Partition:
-    """The level map's tree, if it is one and belongs to a picture [H, W, 3] of this shape."""
+    """The level map's tree, if it is one and belongs to an image [H, W, 3] of this shape."""
     rows, cols = partition.grid_of(*shape[:2])
     if level_map.shape != (4 * rows, 4 * cols):
         raise ValueError(
-            f"a picture of {shape[0]} x {shape[1]} pixels has a level map of {4 * rows} x "
+            f"an image of {shape[0]} x {shape[1]} pixels has a level map of {4 * rows} x "
             f"{4 * cols}, not of shape {list(level_map.shape)}"
         )
     return partition.from_level_map(level_map)
 
 
 def _panel_size(height: int, width: int, longer_side: int) -> tuple[int, int]:
-    """Height and width to draw a picture at: reduced to fit, or enlarged by a whole factor."""
+    """Height and width to draw an image at: reduced to fit, or enlarged by a whole factor."""
     scale = longer_side / max(height, width)
     if scale >= 1:
         scale = min(int(scale), LARGEST_ENLARGEMENT)
@@ -252,14 +252,14 @@ def _resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _source(drawn: int, pixels: int) -> np.ndarray:
-    """The picture's row (or column) that each of the `drawn` ones shows."""
+    """The image's row (or column) that each of the `drawn` ones shows."""
     return ((np.arange(drawn) + 0.5) * pixels / drawn).astype(int)
 
 
 def _tint(
     picture: np.ndarray, level_map: np.ndarray, rows: np.ndarray, cols: np.ndarray
 ) -> np.ndarray:
-    """Blocks over a drawn picture [h, w, 3] whose pixels show these rows and columns."""
+    """Blocks over a drawn image [h, w, 3] whose pixels show these rows and columns."""
     levels = level_map[np.ix_(rows // partition.STRIDES[0], cols // partition.STRIDES[0])]
     is_border = _borders(levels, rows, cols)
     colours = np.array(LEVEL_COLOURS, np.float32)
@@ -287,7 +287,7 @@ def _starts(indices: np.ndarray) -> np.ndarray:
 
 
 def _grey(picture: np.ndarray) -> np.ndarray:
-    """The luma [h, w, 1] between DARKEST_GREY and white, so that only the blocks have a colour."""
+    """The luma [h, w, 1] between DARKEST_GREY and white, so that only the blocks have a color."""
     luma = picture @ np.array(partition.LUMA, np.float32)
     return (DARKEST_GREY + (255.0 - DARKEST_GREY) / 255.0 * luma)[..., None]
 

@@ -1,4 +1,4 @@
-"""Models and pictures that many tests share: small, made once per session."""
+"""Models and images that many tests share: small, made once per session."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def quick_key(seed: int) -> jax.Array:
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory) -> Path:
-    """A weights file of the tiny preset at its linear start: it codes real pictures, if badly."""
+    """A weights file of the tiny preset at its linear start: it codes real images, if badly."""
     preset = config.tiny()
     params = rdonet_init.init_params(rdonet.init_params(preset, quick_key(0)), preset, LMBDA)
     return zoo.save(tmp_path_factory.mktemp("zoo"), "tiny", preset, params, {"preset": "tiny"})
@@ -138,13 +138,13 @@ def mini_model(mini_weights) -> zoo.Model:
 
 @pytest.fixture(scope="session")
 def photograph() -> np.ndarray:
-    """A real picture with flat and busy areas, uint8 [192, 256, 3]."""
+    """A real image with flat and busy areas, uint8 [192, 256, 3]."""
     return np.ascontiguousarray(skimage.data.coffee()[100:292, 150:406])
 
 
 @pytest.fixture(scope="session")
 def pictures(photograph) -> list[Picture]:
-    """Three real pictures of different sizes that are padded to the same 192x256."""
+    """Three real images of different sizes that are padded to the same 192x256."""
     astronaut = skimage.data.astronaut()
     return [
         Picture("a.png", photograph),
@@ -155,7 +155,7 @@ def pictures(photograph) -> list[Picture]:
 
 @pytest.fixture(scope="session")
 def folder(pictures, tmp_path_factory) -> Path:
-    """A folder of these pictures."""
+    """A folder of these images."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "deeper").mkdir()
     for picture in pictures:

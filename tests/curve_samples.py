@@ -1,4 +1,4 @@
-"""Curves made up for tests: logarithmic in the rate, with pictures that differ from each other."""
+"""Curves made up for tests: logarithmic in the rate, with images that differ from each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RATES = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 def row(name: str, bpp: float, offset: float = 0.0, factor: float = 1.0) -> Row:
-    """A picture at `factor` times a rate, with the quality of the rate itself."""
+    """An image at `factor` times a rate, with the quality of the rate itself."""
     decibels = 5.0 * math.log2(bpp / 0.05) + offset
     return Row(name, factor * bpp, 20.0 + decibels, 1 - 10 ** (-decibels / 10), 0.5, 0.25)
 

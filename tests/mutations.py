@@ -4,8 +4,8 @@
 
     python -m tests.mutations --model FILE --count 1000000 --jobs 2
 
-A decoder must give a picture or raise `FormatError`, soon, and without taking memory beyond what
-the picture that the file claims needs. Every input is a pure function of its number.
+A decoder must give an image or raise `FormatError`, soon, and without taking memory beyond what
+the image that the file claims needs. Every input is a pure function of its number.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Findings(NamedTuple):
 def valid_files(model: Model) -> list[bytes]:
     """Small files of all forms, of noise and of something smooth, at all levels, by all coders.
 
-    In windows of every shape that pictures of `MAX_PIXELS` take, so that decoding all of them
+    In windows of every shape that images of `MAX_PIXELS` take, so that decoding all of them
     compiles whatever an input may need.
     """
     rng = np.random.default_rng(0)

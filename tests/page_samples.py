@@ -1,4 +1,4 @@
-"""A page with curves and pictures made without a model, for tests."""
+"""A page with curves and images made without a model, for tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEVELS = np.array(
     [[0, 0, 1, 1, 2, 2, 2, 2], [0, 0, 1, 1, 2, 2, 2, 2], [1, 1, 0, 0, 2, 2, 2, 2],
      [1, 1, 0, 0, 2, 2, 2, 2]], np.uint8,
 )  # fmt: skip
-"""Of a picture of 128x64 pixels: eight small blocks, two of 32x32, one of 64x64."""
+"""Of an image of 128x64 pixels: eight small blocks, two of 32x32, one of 64x64."""
 
 DENSITY = 0.25 * 2.0 ** np.arange(8)[None].repeat(4, 0) / 16
 
@@ -30,7 +30,7 @@ def curves() -> list[Curve]:
 
 
 def shown(name: str, pixels: np.ndarray, grey: int = 16) -> Shown:
-    """A picture [64, 128, 3] and two coarse versions of it."""
+    """An image [64, 128, 3] and two coarse versions of it."""
     versions = []
     for number, step in enumerate((grey, 3 * grey)):
         decoded = (pixels // step * step).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Picture files of every kind and what is in them; PNG written from its specification."""
+"""Image files of every kind and what is in them; PNG written from its specification."""
 
 from __future__ import annotations
 

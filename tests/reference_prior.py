@@ -103,7 +103,7 @@ def quality_basis(knots: int, quality: int) -> np.ndarray:
 
 
 def around(x: np.ndarray, row: int, column: int) -> np.ndarray:
-    """The 3×3 neighbours of a position, row by row, zeros outside: [h, w, C] -> [9 C]."""
+    """The 3×3 neighbors of a position, row by row, zeros outside: [h, w, C] -> [9 C]."""
     found = []
     for i in range(row - 1, row + 2):
         for j in range(column - 1, column + 2):
@@ -211,7 +211,7 @@ def walk(
     masks: Sequence[np.ndarray],
     take: ReadSymbols,
 ) -> list[Run]:
-    """All runs of a picture in coding order, their symbols given by `take`.
+    """All runs of an image in coding order, their symbols given by `take`.
 
     `params` are those of the whole model, `masks` bool by level, from the finest to the coarsest.
     """
@@ -268,7 +268,7 @@ def prior_walk(
     masks: Sequence[np.ndarray],
     symbols: dict[int, Sequence[np.ndarray]],
 ) -> list[Run]:
-    """The runs of a picture whose symbols are known, by level in coding order."""
+    """The runs of an image whose symbols are known, by level in coding order."""
     waiting = {level: iter(runs) for level, runs in symbols.items()}
     return walk(params, config, quality, masks, lambda level, _: next(waiting[level]))
 
@@ -282,7 +282,7 @@ def decode_symbols(
     tables: Any,
     coder_name: str = "constriction",
 ) -> list[Run]:
-    """The runs of a picture, decoded from the coded data of its levels."""
+    """The runs of an image, decoded from the coded data of its levels."""
     takes = {
         level: range_coder.decoder(data, tables, coder_name) for level, data in sections.items()
     }

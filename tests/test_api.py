@@ -71,7 +71,7 @@ def test_a_target_stands_in_for_a_quality(image):
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4, 3)), "text"])
 def test_what_is_no_picture_is_a_value_error(wrong):
-    with pytest.raises(ValueError, match="a picture is"):
+    with pytest.raises(ValueError, match="an image is"):
         rdonet_jax.compress(wrong)
 
 
@@ -141,7 +141,7 @@ def test_a_target_that_is_no_positive_number_is_a_value_error(field, wrong):
 
 
 def partition_of(split64, split32):
-    """Of a picture of 100x90 pixels."""
+    """Of an image of 100x90 pixels."""
     return Partition(np.full((2, 2), split64), np.full((4, 4), split32))
 
 

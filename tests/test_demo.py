@@ -1,4 +1,4 @@
-"""The demo as a user without the bundled pictures meets it."""
+"""The demo as a user without the bundled images meets it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_demo_leaves_three_files_and_a_line_per_picture(demo, folder, capsys
     [
         (["none.png"], "none.png: cannot be read: No such file"),
         (["in/a.png", "--model", "nobody"], "no model 'nobody'"),
-        (["in/a.png", "in/deeper/a.png"], "in/deeper/a.png: a second picture called a"),
+        (["in/a.png", "in/deeper/a.png"], "in/deeper/a.png: a second image called a"),
         (["in/a.png", "--out", "in"], "in/a.png: lies in in"),
     ],
 )

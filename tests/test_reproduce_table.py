@@ -63,7 +63,7 @@ def points(rates, scale=1.0):
 
 
 def study_results(scales):
-    """Results of three pictures; a column needs these multiples of the reference's rates."""
+    """Results of three images; a column needs these multiples of the reference's rates."""
     columns = {}
     for contestant in evaluations.STARTS:
         for column in evaluations.columns(contestant):

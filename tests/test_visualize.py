@@ -90,7 +90,7 @@ def test_a_level_map_that_is_no_quadtree_is_refused():
 
 
 def test_pictures_of_different_size_are_not_compared():
-    with pytest.raises(ValueError, match=r"\[64, 64, 3\] but the decoded picture \[64, 63, 3\]"):
+    with pytest.raises(ValueError, match=r"\[64, 64, 3\] but the decoded image \[64, 63, 3\]"):
         visualize.comparison(picture(64, 64), picture(64, 63), uniform_levels(64, 64, 0))
 
 

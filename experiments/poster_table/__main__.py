@@ -1,4 +1,4 @@
-"""Trains and compares the reference coder, Basic RDONet and RDONet-Var: docs/study.md.
+"""Trains and compares the baseline, Basic RDONet and RDONet-Var: docs/study.md.
 
 python -m experiments.poster_table --budget cpu --data DIR --valid DIR --test DIR --out FOLDER
 """
@@ -49,9 +49,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="python -m experiments.poster_table", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--budget", required=True, choices=list(budgets.BUDGETS))
-    parser.add_argument("--data", nargs="+", required=True, help="folders of training pictures")
-    parser.add_argument("--valid", nargs="+", required=True, help="folders of validation pictures")
-    parser.add_argument("--test", nargs="+", required=True, help="folders of test pictures")
+    parser.add_argument("--data", nargs="+", required=True, help="folders of training images")
+    parser.add_argument("--valid", nargs="+", required=True, help="folders of validation images")
+    parser.add_argument("--test", nargs="+", required=True, help="folders of test images")
     parser.add_argument("--out", type=Path, required=True, help="what is made, and gone on with")
     return parser.parse_args(arguments)
 
@@ -80,7 +80,7 @@ def trained(options: argparse.Namespace, budget: budgets.Budget) -> None:
 def evaluated(
     out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]
 ) -> tables.Results:
-    """All columns on a set of pictures."""
+    """All columns on a set of images."""
     paths = evaluations.chosen(real_files.named_pictures(folders), budget.most_pictures)
     found: dict[str, dict] = {}
     for contestant in budgets.CONTESTANTS:
@@ -89,7 +89,7 @@ def evaluated(
             name = budgets.named(contestant, lmbda)
             target = out / "evaluations" / which / f"{name}.json"
             if not target.exists():
-                _say(f"evaluating {name} on {which}: {len(paths)} pictures")
+                _say(f"evaluating {name} on {which}: {len(paths)} images")
             weights = trainings.finished(out, name)
             by_lambda.append(evaluations.evaluate(target, weights, contestant, paths))
         found |= tables.joined(by_lambda)
@@ -97,7 +97,7 @@ def evaluated(
 
 
 def report(out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]) -> None:
-    """Table, curves and masks of a set of pictures."""
+    """Table, curves and masks of a set of images."""
     found = evaluated(out, budget, which, folders)
     target = out / f"{which}.json"
     curves.write_json(target, tables.to_json(found, budget.lmbdas), force=True)

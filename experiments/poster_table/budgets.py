@@ -1,6 +1,6 @@
 """What a study trains, for how long, and on how much of a folder it is evaluated.
 
-Every contestant has the same lambdas, pictures, crops, numbers of steps and step sizes. Networks
+Every contestant has the same lambdas, images, crops, numbers of steps and step sizes. Networks
 for CPUs have equal numbers of parameters (which takes the reference half as many
 multiply-accumulates more); for accelerators they are published ones, of 198 and 209 kMAC per pixel.
 """

@@ -1,4 +1,4 @@
-"""Curves and masks of a study as pictures."""
+"""Curves and masks of a study as images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draw_curves(results: tables.Results, metric: str, target: Path) -> None:
 
 
 def draw_masks(picture: Path, maps: Sequence[Path], columns: Sequence[str], target: Path) -> None:
-    """A picture's masks: a row for each file of `evaluations.evaluate`, a column for each name."""
+    """An image's masks: a row for each file of `evaluations.evaluate`, a column for each name."""
     image = srgb.load(picture)
     rows = []
     for path in maps:
@@ -48,7 +48,7 @@ def draw_masks(picture: Path, maps: Sequence[Path], columns: Sequence[str], targ
 
 
 def _beside(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:
-    """Pictures in a row (axis 1) or one below the other (axis 0), white between them."""
+    """Images in a row (axis 1) or one below the other (axis 0), white between them."""
     parts: list[np.ndarray] = []
     for picture in pictures:
         gap = list(picture.shape)

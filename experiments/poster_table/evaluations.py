@@ -1,7 +1,7 @@
-"""Every column of the table by real files: each picture compressed, decoded and measured.
+"""Every column of the table by real files: each image compressed, decoded and measured.
 
 A column is a contestant with a start and passes of search. One evaluation is of one contestant at
-one lambda on one set of pictures; its JSON file is written when it is complete, and marks it done.
+one lambda on one set of images; its JSON file is written when it is complete, and marks it done.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def columns(contestant: str) -> list[str]:
 
 
 def chosen(paths: Mapping[str, Path], most: int) -> dict[str, Path]:
-    """At most so many of the pictures, evenly spread over their list."""
+    """At most so many of the images, evenly spread over their list."""
     names = list(paths)
     places = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int))
     return {names[place]: paths[names[place]] for place in places}
@@ -57,14 +57,14 @@ def partitions(
         steps = list(
             search.fast(rd_cost, encoder.start_of(model, image, start), encoder.MOST_PASSES)
         )
-        # The start, and a step for every colour of a pass; a second pass may end early.
+        # The start, and a step for every color of a pass; a second pass may end early.
         after = (0, min(len(search.COLOURS), len(steps) - 1), len(steps) - 1)
         for passes, step in enumerate(after):
             yield f"{contestant}, {start}, {passes}", steps[step].partition
 
 
 def coded(model: zoo.Model, image: np.ndarray, p: Partition) -> dict[str, float | None]:
-    """The result of a picture's file, which is decoded."""
+    """The result of an image's file, which is decoded."""
     data = codec.compress(model, image, p)
     seen = measures.measure(image, codec.decompress(model, data))
     pixels = image.shape[0] * image.shape[1]
@@ -74,9 +74,9 @@ def coded(model: zoo.Model, image: np.ndarray, p: Partition) -> dict[str, float 
 def evaluate(
     target: Path, weights: Path, contestant: str, pictures: Mapping[str, Path]
 ) -> dict[str, Any]:
-    """Results by column and picture; made and kept in the file `target`, if it is not there yet.
+    """Results by column and image; made and kept in the file `target`, if it is not there yet.
 
-    The level maps of the first picture go beside it, for drawings.
+    The level maps of the first image go beside it, for drawings.
     """
     if target.exists():
         return json.loads(target.read_text())

@@ -1,4 +1,4 @@
-"""The table of a study: Bjøntegaard rates against the reference, best, worst and mean picture."""
+"""The table of a study: Bjøntegaard rates against the reference, best, worst and mean image."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ METRICS = ("psnr", "ms_ssim")
 ANCHOR = "reference"
 
 CODINGS = 24
-"""Of the whole picture in a pass of the fast search; the search of the papers takes 6 per block."""
+"""Of the whole image in a pass of the fast search; the search of the papers takes 6 per block."""
 
 
 class Curve(NamedTuple):
-    """Points of a picture, or of means over pictures, by rising rate."""
+    """Points of an image, or of means over images, by rising rate."""
 
     bpp: tuple[float, ...]
     quality: tuple[float, ...]  # dB
 
 
 class Summary(NamedTuple):
-    """Rate against the reference at equal quality, in percent, over the pictures that have one."""
+    """Rate against the reference at equal quality, in percent, over the images that have one."""
 
     best: float
     worst: float
@@ -37,11 +37,11 @@ class Summary(NamedTuple):
 
 
 Results = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
-"""By column and picture: the points at all lambdas, as `evaluations.coded` gives them."""
+"""By column and image: the points at all lambdas, as `evaluations.coded` gives them."""
 
 
 def joined(by_lambda: Sequence[Mapping[str, Mapping[str, Any]]]) -> Results:
-    """The results of all lambdas, one list per column and picture."""
+    """The results of all lambdas, one list per column and image."""
     first = by_lambda[0]
     return {
         column: {name: [part[column][name] for part in by_lambda] for name in first[column]}
@@ -50,7 +50,7 @@ def joined(by_lambda: Sequence[Mapping[str, Mapping[str, Any]]]) -> Results:
 
 
 def curve(points: Sequence[Mapping[str, Any]], metric: str) -> Curve | None:
-    """The points of a picture as a curve; None where it is too small for the metric."""
+    """The points of an image as a curve; None where it is too small for the metric."""
     if any(point[metric] is None for point in points):
         return None
     values = [point[metric] for point in points]
@@ -61,7 +61,7 @@ def curve(points: Sequence[Mapping[str, Any]], metric: str) -> Curve | None:
 
 
 def mean_curve(pictures: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> Curve | None:
-    """The means over the pictures at every lambda."""
+    """The means over the images at every lambda."""
     curves = [c for points in pictures.values() if (c := curve(points, metric))]
     if not curves:
         return None
@@ -87,7 +87,7 @@ def bd_rate(anchor: Curve, ours: Curve) -> float | None:
 
 
 def summary(results: Results, column: str, metric: str) -> Summary | None:
-    """A column against the reference, picture by picture; None if no picture can be compared."""
+    """A column against the reference, image by image; None if no image can be compared."""
     rates = []
     for name, points in results[column].items():
         pair = curve(results[ANCHOR][name], metric), curve(points, metric)
@@ -99,14 +99,14 @@ def summary(results: Results, column: str, metric: str) -> Summary | None:
 
 
 def network_runs(column: str) -> int:
-    """How often the search codes the whole picture."""
+    """How often the search codes the whole image."""
     return CODINGS * int(column.rsplit(", ", 1)[1]) if ", " in column else 0
 
 
 def table(results: Results, metric: str) -> str:
     """The table in Markdown."""
     lines = [
-        f"| {metric} | best | worst | average | pictures | codings |",
+        f"| {metric} | best | worst | average | images | codings |",
         "|---|---|---|---|---|---|",
     ]
     for contestant in evaluations.STARTS:
@@ -122,7 +122,7 @@ def table(results: Results, metric: str) -> str:
 
 
 def costs(results: Results, column: str, lmbdas: Sequence[float]) -> list[float]:
-    """What the trainings minimise, bpp + lambda * 255**2 * MSE, as means over the pictures."""
+    """What the trainings minimize, bpp + lambda * 255**2 * MSE, as means over the images."""
     by_picture = [
         [
             point["bpp"] + lmbda * 255**2 * 10 ** (-point["psnr"] / 10)

@@ -100,28 +100,28 @@ def whole_parser() -> argparse.ArgumentParser:
 
 def _add_compress(commands: Any) -> None:
     parser = _command(
-        commands, "compress", "compress pictures",
+        commands, "compress", "compress images",
         "[options] IN [OUT]", "[options] IN ... --out-dir FOLDER",
     )  # fmt: skip
     _add_files(
         parser,
-        "picture: PNG, JPEG, WebP, AVIF, TIFF, ...; with --out-dir, any number of them, and "
-        "folders whose pictures are meant",
+        "image: PNG, JPEG, WebP, AVIF, TIFF, ...; with --out-dir, any number of them, and "
+        "folders whose images are meant",
         f"compressed file, - for standard output; default: IN{COMPRESSED_SUFFIX}",
     )
     goal = parser.add_argument_group("how small, how good; default: quality 50")
     goal = goal.add_mutually_exclusive_group()
     goal.add_argument(
         "--quality", metavar="Q", type=_quality,
-        help="0 (smallest file) to 100 (best picture); fractions count",
+        help="0 (smallest file) to 100 (best image); fractions count",
     )  # fmt: skip
     goal.add_argument(
         "--target-bpp", metavar="BPP", type=_positive,
-        help="the best picture in so many bits per pixel",
+        help="the best image in so many bits per pixel",
     )  # fmt: skip
     goal.add_argument(
         "--target-size", metavar="BYTES", type=_bytes,
-        help="the best picture in so many bytes; 40k, 40kB and 1.5M count in thousands, 40KiB and "
+        help="the best image in so many bytes; 40k, 40kB and 1.5M count in thousands, 40KiB and "
         "1.5MiB in 1024s",
     )  # fmt: skip
     goal.add_argument(
@@ -140,7 +140,7 @@ def _add_compress(commands: Any) -> None:
         "--init", "--mask", metavar="INIT", type=_name, default="variance",
         help="which level codes which block, or where the search for it starts: variance "
         "(default), uniform (what suits each block in uniform partitions, by three codings), "
-        "static or uniform-16, uniform-32, uniform-64, or a file, an 8-bit picture or .npy with "
+        "static or uniform-16, uniform-32, uniform-64, or a file, an 8-bit image or .npy with "
         "the level (0, 1, 2 = 16, 32, 64 pixels) of every 16x16 pixels",
     )  # fmt: skip
     coding.add_argument(
@@ -149,7 +149,7 @@ def _add_compress(commands: Any) -> None:
     )  # fmt: skip
     coding.add_argument(
         "--strip", action="store_true",
-        help="drop the colour profile, converting to sRGB, and the EXIF data",
+        help="drop the color profile, converting to sRGB, and the EXIF data",
     )  # fmt: skip
     coding.add_argument(
         "--first-frame", action="store_true",
@@ -164,14 +164,14 @@ def _add_compress(commands: Any) -> None:
 
 def _add_decompress(commands: Any) -> None:
     parser = _command(
-        commands, "decompress", "restore pictures",
+        commands, "decompress", "restore images",
         "[options] IN [OUT]", "[options] IN ... --out-dir FOLDER",
     )  # fmt: skip
     _add_files(
         parser,
         "compressed file; with --out-dir, any number of them, and folders whose "
         f"{COMPRESSED_SUFFIX} files are meant",
-        f"picture, in the format of its suffix, - for standard output; default: IN{PICTURE_SUFFIX}",
+        f"image, in the format of its suffix, - for standard output; default: IN{PICTURE_SUFFIX}",
     )
     parser.add_argument(
         "--format", "--suffix", metavar="SUFFIX", type=_suffix, dest="suffix",
@@ -181,7 +181,7 @@ def _add_decompress(commands: Any) -> None:
     _add_reading_options(parser)
     parser.add_argument(
         "--background", metavar="COLOUR", type=_colour,
-        help="flatten a picture with transparency on this colour: white, #ff8000, ...",
+        help="flatten an image with transparency on this color: white, #ff8000, ...",
     )  # fmt: skip
     _add_output_options(parser)
 
@@ -379,13 +379,13 @@ def _count(text: str) -> int:
 
 
 def _colour(text: str) -> tuple[int, int, int]:
-    """An argument that is a colour, as 8-bit RGB."""
+    """An argument that is a color, as 8-bit RGB."""
     from PIL import ImageColor
 
     try:
         red, green, blue = ImageColor.getrgb(text)
     except ValueError as error:  # of four numbers too
-        raise argparse.ArgumentTypeError(f"{text!r} is no opaque colour") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is no opaque color") from error
     return red, green, blue
 
 

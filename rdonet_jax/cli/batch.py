@@ -91,7 +91,7 @@ class Summary(NamedTuple):
 
 
 def compressions(sources: Sequence[str], folder: str, listed: Sequence[str] = ()) -> Found:
-    """Jobs for pictures, and for all pictures below folders, into a folder.
+    """Jobs for images, and for all images below folders, into a folder.
 
     What lies below a folder keeps its place in it, and what a list names its place below the common
     folder of all names in it. Raises `CommandError` for a list that has none.

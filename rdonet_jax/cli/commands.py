@@ -1,4 +1,4 @@
-"""What the commands do with one file: compress a picture, restore one.
+"""What the commands do with one file: compress an image, restore one.
 
 Whatever a user may get wrong becomes a `CommandError`, one line that begins with the file's name.
 Imports of JAX, and of the rooms that need it, stand inside the functions: what is wrong with names
@@ -196,14 +196,14 @@ class _SearchReport:
 def compress(
     source: Place, target: Place, options: Compression, models: Models, show_progress: bool
 ) -> Done:
-    """Compresses a picture file. An interrupted search ends with the best so far."""
+    """Compresses an image file. An interrupted search ends with the best so far."""
     started = time.perf_counter()
     from rdonet_jax.imaging import reader, srgb
 
     with explained(srgb.ImageError):
         status = _check_paths(source, target)
         if _is_image_name(target):
-            raise CommandError(f"{target}: is the name of a picture, not of a compressed file")
+            raise CommandError(f"{target}: is the name of an image, not of a compressed file")
         srgb.check_target(target, options.force)
         picture = reader.load(source, options.strip, first_frame=options.first_frame)
 
@@ -268,7 +268,7 @@ def _encoded(
     options: Compression,
     report: Report,
 ) -> Optimised:
-    """The picture's file. Raises `EncodeError`."""
+    """The image's file. Raises `EncodeError`."""
     from rdonet_jax.rdo import encoder, rate_control
 
     coder, quality = options.coder, options.goal.quality
@@ -359,7 +359,7 @@ def _search_words(searched: Searched) -> str:
 def decompress(
     source: Place, target: Place, options: Decompression, models: Models, show_progress: bool
 ) -> Done:
-    """Restores the picture in a compressed file."""
+    """Restores the image in a compressed file."""
     started = time.perf_counter()
     status = _check_paths(source, target)
     from rdonet_jax.codec import bitstream
@@ -408,7 +408,7 @@ def _area(picture: Picture) -> int:
 
 
 def _init(size: tuple[int, int], init: str) -> str | Partition:
-    """A start by its name, or the partition in a mask file, for a picture of (height, width)."""
+    """A start by its name, or the partition in a mask file, for an image of (height, width)."""
     from rdonet_jax.core import partition
     from rdonet_jax.imaging import srgb
     from rdonet_jax.rdo import encoder
@@ -423,7 +423,7 @@ def _init(size: tuple[int, int], init: str) -> str | Partition:
     expected = tuple(4 * blocks for blocks in partition.grid_of(height, width))
     if levels.shape != expected:
         raise CommandError(
-            f"{init}: has {levels.shape[0]} rows of {levels.shape[1]} levels; a picture of "
+            f"{init}: has {levels.shape[0]} rows of {levels.shape[1]} levels; an image of "
             f"{width}x{height} pixels needs {expected[0]} rows of {expected[1]}, one level per "
             "16x16 pixels"
         )

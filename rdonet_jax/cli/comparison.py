@@ -1,6 +1,6 @@
 """How much two image files differ: what they take, PSNR, MS-SSIM, and an image of the difference.
 
-Compressed files are decoded first. Colours are compared as the files hold them, in the space of
+Compressed files are decoded first. Colors are compared as the files hold them, in the space of
 their profile; those that alpha hides are not.
 """
 
@@ -85,7 +85,7 @@ def compare(first: str, second: str, options: Comparing, models: Models) -> Comp
         facts["largest_alpha_difference"] = _largest(a.picture.alpha, b.picture.alpha)
         lines.append(f"largest difference of alpha: {facts['largest_alpha_difference']}")
     if a.picture.icc != b.picture.icc:
-        lines.append("the colour profiles differ; samples were compared as they are")
+        lines.append("the color profiles differ; samples were compared as they are")
     facts["same_profile"] = a.picture.icc == b.picture.icc
     if options.difference is not None:
         facts["difference"] = options.difference
@@ -142,7 +142,7 @@ def _read(path: str, options: Comparing, models: Models) -> _Side:
 
 
 def _require_alike(a: _Side, b: _Side) -> None:
-    """Refuses images that differ in more than colours."""
+    """Refuses images that differ in more than colors."""
     (height, width), (other_height, other_width) = a.picture.size, b.picture.size
     if a.picture.size != b.picture.size:
         raise CommandError(
@@ -150,9 +150,9 @@ def _require_alike(a: _Side, b: _Side) -> None:
             "images of different sizes cannot be compared"
         )
     if a.picture.is_16bit != b.picture.is_16bit:
-        is_16bit, shallow = (a, b) if a.picture.is_16bit else (b, a)
+        wide, narrow = (a, b) if a.picture.is_16bit else (b, a)
         raise CommandError(
-            f"{is_16bit.path}: has 16 bits, and {shallow.path} 8: images of different depths cannot "
+            f"{wide.path}: has 16 bits, and {narrow.path} 8: images of different depths cannot "
             "be compared"
         )
     if (a.picture.alpha is None) != (b.picture.alpha is None):
@@ -163,7 +163,7 @@ def _require_alike(a: _Side, b: _Side) -> None:
 
 
 def _seen(a: Picture, b: Picture) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels of both, gray ones as colours where the other has colours."""
+    """The pixels of both, gray ones as colors where the other has colors."""
     from rdonet_jax.imaging import pixel_format
 
     first, second = (pixel_format.fill_hidden(picture).pixels for picture in (a, b))

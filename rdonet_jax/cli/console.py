@@ -51,7 +51,7 @@ def coding(about: str, steps: Sequence[str], quiet: bool) -> Iterator[Callable[[
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise CommandError(f"{about}: there is not enough memory for this picture") from error
+        raise CommandError(f"{about}: there is not enough memory for this image") from error
 
 
 @contextlib.contextmanager

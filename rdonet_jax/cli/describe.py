@@ -82,14 +82,14 @@ def of_file(data: bytes) -> list[str]:
 
 
 def _form_words(header: Header, sections: Sections) -> str:
-    """Mode and depth of the picture and what goes along with it."""
+    """Mode and depth of the image and what goes along with it."""
     words = [f"{'gray' if header.gray else 'RGB'} of {16 if header.is_16bit else 8} bits"]
     if sections.alpha:
         words.append("alpha")
     along = side_data.fields(sections)
     if icc := along["icc"]:
         name = imaging_icc.name(icc)
-        words.append(f"colour profile {name}" if name else "a colour profile without a name")
+        words.append(f"color profile {name}" if name else "a color profile without a name")
     if along["exif"]:
         words.append(f"{len(along['exif'])} bytes of EXIF data")
     if along["xmp"]:

@@ -10,7 +10,7 @@ FILE, FOLDER, OTHER = "file", "folder", "other"
 """What the value of an option is."""
 
 _STYLES = re.compile(r"\x1b\[[0-9;]*m")
-"""What argparse colours its help with on terminals, from Python 3.14 on."""
+"""What argparse colors its help with on terminals, from Python 3.14 on."""
 
 _FOLDERS = {"FOLDER"}
 _FILES = {"FILE", "PATH", "IN", "OUT", "A", "B", "INIT", "NAME"}

@@ -1,12 +1,12 @@
-"""The walk of a reference coder with a range coder in hand; its files are bound to a platform.
+"""The walk of a baseline with a range coder in hand; its files are bound to a platform.
 
 There is one level to walk past. As in `fixed_codec`, the encoder takes the decoder's own compiled
 steps (`conditions`, `predict`, `predict_front`, `place`, `synthesize`). A context model goes
 wavefront by wavefront in both directions: `predict_front` has one shape for all of them, so a
-picture of any size takes two compiled functions, and the encoder predicts each position from the
+image of any size takes two compiled functions, and the encoder predicts each position from the
 very numbers that the decoder will have.
 
-Tables of the factorised prior come with the weights and are chosen by channel, so nothing of them
+Tables of the factorized prior come with the weights and are chosen by channel, so nothing of them
 is computed here.
 """
 
@@ -108,12 +108,12 @@ def synthesize(config: BaselineConfig, is_16bit: bool, params: Any, y_hat: jax.A
 
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions of this walk, for counting their compilations."""
-    return (analyze, encode_latents, conditions, predict, predict_front, quantize, quantise_front, place,
-            synthesize)  # fmt: skip
+    encoder = (analyze, encode_latents, quantize, quantise_front)
+    return *encoder, conditions, predict, predict_front, place, synthesize
 
 
 class BaselineLevelCoder(level_coder.LevelCoder):
-    """The walk for one picture whose positions inside it are `mask`, bool [h, w]."""
+    """The walk for one image whose positions inside it are `mask`, bool [h, w]."""
 
     def __init__(self, config: BaselineConfig, params: Any, mask: np.ndarray) -> None:
         super().__init__()

@@ -17,16 +17,16 @@ from rdonet_jax.imaging import pixel_format
 
 MAGIC = b"\x92RDO"
 PLAIN_VERSION = 2
-"""Of files that hold 8-bit colour and nothing more."""
+"""Of files that hold 8-bit color and nothing more."""
 FORM_VERSION = 3
-"""Of those that say in what form their colours are, or hold alpha, a profile or EXIF data."""
+"""Of those that say in what form their colors are, or hold alpha, a profile or EXIF data."""
 RICH_VERSION = 4
 """Of those that hold more than version 3 can."""
 VERSIONS = (PLAIN_VERSION, FORM_VERSION, RICH_VERSION)
 
 MAX_PIXELS = pixel_format.MAX_PIXELS
 MAX_SIDE = 2**16 - 1
-"""Bounds what a decoder does per row or column of a file that claims a long, thin picture."""
+"""Bounds what a decoder does per row or column of a file that claims a long, thin image."""
 
 MAX_QUALITY = 2**16 - 1
 """The largest number on a model's scale of qualities."""
@@ -57,11 +57,11 @@ class FormatError(ValueError):
 class Header:
     """What a decoder must know before the first section.
 
-    coder: number of the range coder in coder.CODERS. height, width: of the picture, in pixels.
+    coder: number of the range coder in coder.CODERS. height, width: of the image, in pixels.
     quality: on the scale of the model, 0 to MAX_QUALITY; None when the model has one quality.
     weights: first 4 bytes of the SHA-256 of the weights file. platform: what the file is bound to,
     printable ASCII; empty when it decodes everywhere. symbols_crc: CRC-32 of all symbols, by which
-    a decoder notices that it has arrived at other symbols than the encoder's. gray: the picture
+    a decoder notices that it has arrived at other symbols than the encoder's. gray: the image
     has one channel. deep: it has 16 bits, not 8.
     """
 
@@ -140,7 +140,7 @@ def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
     """Header and sections of a file's bytes.
 
     Raises FormatError for foreign, damaged, truncated or lengthened data, for illegal fields, and
-    for pictures of more than max_pixels, against files that claim a huge picture.
+    for images of more than max_pixels, against files that claim a huge image.
     """
     _check_start(data)
     reader = _Reader(data, 0)
@@ -245,7 +245,7 @@ def _check(header: Header, max_pixels: int | None) -> None:
         raise FormatError(f"illegal symbols checksum {header.symbols_crc}")
     if max_pixels is not None and header.height * header.width > max_pixels:
         raise FormatError(
-            f"the picture has {header.width} x {header.height} pixels, more than the limit of "
+            f"the image has {header.width} x {header.height} pixels, more than the limit of "
             f"{max_pixels}"
         )
 

@@ -1,4 +1,4 @@
-"""Pictures to bytes and back: what both families of models have in common.
+"""Images to bytes and back: what both families of models have in common.
 
 A model's own walk through the levels (`fixed_codec`, `portable_codec`) gives and takes the runs of
 symbols; here they become the sections of a file, under a header that says how to read them.
@@ -39,26 +39,26 @@ Report = Callable[[str], None]
 SYNTHESIS = "synthesis"
 ENCODING_STEPS = ("analysis", "level 64", "level 32", "level 16")
 DECODING_STEPS = ("level 64", "level 32", "level 16", SYNTHESIS)
-"""What `Report` is told, in this order; encoding with a reconstruction synthesises too."""
+"""What `Report` is told, in this order; encoding with a reconstruction synthesizes too."""
 
 MOST_BEYOND = 4096
 """Bits of symbols that a level may ask for past the end of its section, where zeros are read.
 
 Zeros at the end of a section are not stored, so an encoder's own symbols may need a few. That they
 need this many has the probability 2**-4096. Without a bound, a file of a few bytes that claims a
-large picture would keep a decoder busy with all of it.
+large image would keep a decoder busy with all of it.
 """
 
 MASKS = ("variance", "uniform-16", "uniform-32", "uniform-64")
-"""Kinds of masks that need nothing but the picture."""
+"""Kinds of masks that need nothing but the image."""
 
 
 class EncodeError(ValueError):
-    """A picture, or what the network makes of it, that no file can hold."""
+    """An image, or what the network makes of it, that no file can hold."""
 
 
 class Encoded(NamedTuple):
-    """A compressed picture and what the encoder knows about it."""
+    """A compressed image and what the encoder knows about it."""
 
     data: bytes
     picture: np.ndarray | None  # pixels, what the decoder will give, if asked for
@@ -66,7 +66,7 @@ class Encoded(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A decompressed picture and what stood in the file."""
+    """A decompressed image and what stood in the file."""
 
     content: Picture
     partition: Partition
@@ -113,14 +113,14 @@ def quality_of(config: AnyConfig, number: int | None) -> float | None:
 
 
 def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]:
-    """Where each level sends symbols, bool [h, w]: its mask, inside the picture."""
+    """Where each level sends symbols, bool [h, w]: its mask, inside the image."""
     masks = partition.level_masks(p)
     inside = partition.inside_masks(height, width)
     return tuple(np.asarray(m) & i for m, i in zip(masks, inside, strict=True))
 
 
 def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | None) -> Partition:
-    """The variance mask of a picture, window by window."""
+    """The variance mask of an image, window by window."""
     grid = partition.grid_of(*image.shape[:2])
     found = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
     for tile in tiles.over(grid, tiles.TILE_SHAPES[0], margin=0):
@@ -142,7 +142,7 @@ def _variance_partition(
 def choose_partition(
     model: Model, image: np.ndarray, mask: str, quality: float | None = None
 ) -> Partition:
-    """The partition of a picture uint8 [H, W, 3] by the name of a kind of mask, one of `MASKS`.
+    """The partition of an image uint8 [H, W, 3] by the name of a kind of mask, one of `MASKS`.
 
     "variance" uses the model's own thresholds, which follow the quality where there is one to
     choose; it is "uniform-16" for a model that has no other level. Raises `ValueError` for another
@@ -176,12 +176,12 @@ def require_coder(name: str) -> None:
 def compress(
     model: Model, image: Picture | np.ndarray, p: Partition, quality: float | None = None
 ) -> bytes:
-    """The file's bytes for a picture, or for pixels alone, coded with the partition p."""
+    """The file's bytes for an image, or for pixels alone, coded with the partition p."""
     return encode(model, image, p, quality, reconstruct=False).data
 
 
 def decompress(model: Model, data: bytes) -> np.ndarray:
-    """The pixels in a file, uint8 [H, W, 3] but for gray pictures and those of 16 bits.
+    """The pixels in a file, uint8 [H, W, 3] but for gray images and those of 16 bits.
 
     Raises `FormatError` for bytes that cannot be decoded. `decode` gives alpha and all else too.
     """
@@ -197,13 +197,13 @@ def encode(
     report: Report = silent,
     reconstruct: bool = True,
 ) -> Encoded:
-    """Compresses a picture with the partition p, and says what the decoder will see.
+    """Compresses an image with the partition p, and says what the decoder will see.
 
-    Pixels alone stand for a picture that is nothing else. Colours that alpha hides are replaced.
+    Pixels alone stand for an image that is nothing else. Colors that alpha hides are replaced.
     `quality` is 0 to 100 for a portable model (None: `DEFAULT_QUALITY`), None for any other.
-    Without `reconstruct` the work ends with the last symbols, and the picture is None; the bytes
+    Without `reconstruct` the work ends with the last symbols, and the image is None; the bytes
     are the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
-    array that is no such picture, for one larger than is written or than memory allows, for a
+    array that is no such image, for one larger than is written or than memory allows, for a
     quality that the model does not have, for a range coder that is not installed, and for values
     of the network that cannot be coded.
     """
@@ -244,7 +244,7 @@ def encode(
 
 
 def _prepared(config: AnyConfig, image: Picture | np.ndarray) -> tuple[Picture, dict[str, bytes]]:
-    """A picture as it is coded, and the sections of what goes along. Raises `EncodeError`."""
+    """An image as it is coded, and the sections of what goes along. Raises `EncodeError`."""
     checked_size(config, image)
     picture = pixel_format.fill_hidden(pixel_format.as_picture(image))
     try:
@@ -272,13 +272,13 @@ def decode(
     """Decompresses a file's bytes.
 
     Raises `FormatError`, and nothing else, for bytes that this model cannot decode, among them
-    those that claim a picture of more than `max_pixels`, or one that memory cannot hold.
+    those that claim an image of more than `max_pixels`, or one that memory cannot hold.
     """
     header, sections = bitstream.parse(data, max_pixels)
     _check_model(model, header)
     if lack := memory.shortage(model.config, partition.grid_of(header.height, header.width)):
         raise FormatError(
-            f"the picture of {header.width}x{header.height} pixels is too large: {lack}"
+            f"the image of {header.width}x{header.height} pixels is too large: {lack}"
         )
     p = partition_coding.read(header, sections)
     if not _has_levels_of(model.config, p, header.height, header.width):
@@ -311,7 +311,7 @@ def _decode_levels(
 
 
 def _walk(model: Model, p: Partition, size: tuple[int, int], quality: int | None) -> LevelCoder:
-    """The model's walk for a picture of `size` = (height, width), before the first level."""
+    """The model's walk for an image of `size` = (height, width), before the first level."""
     masks = coded_masks(p, *size)
     codec = family_codec.of(model.config)
     return codec.level_coder(model.config, model.params, masks, size, quality)
@@ -363,16 +363,16 @@ def _check_model(model: Model, header: Header) -> None:
 
 
 def checked_size(config: AnyConfig, image: Picture | np.ndarray) -> tuple[int, int]:
-    """Height and width of a picture that can be coded. Raises `EncodeError` for what is none."""
+    """Height and width of an image that can be coded. Raises `EncodeError` for what is none."""
     try:
         height, width = pixel_format.as_picture(image).size
     except pixel_format.PixelFormatError as error:
         raise EncodeError(str(error)) from error
     if max(height, width) > bitstream.MAX_SIDE or height * width > bitstream.MAX_PIXELS:
         raise EncodeError(
-            f"a picture of {width}x{height} pixels is too large: no side may be over "
+            f"an image of {width}x{height} pixels is too large: no side may be over "
             f"{bitstream.MAX_SIDE}, nor the area over {bitstream.MAX_PIXELS} pixels"
         )
     if lack := memory.shortage(config, partition.grid_of(height, width)):
-        raise EncodeError(f"a picture of {width}x{height} pixels is too large: {lack}")
+        raise EncodeError(f"an image of {width}x{height} pixels is too large: {lack}")
     return height, width

@@ -99,7 +99,7 @@ class _Planes:
         self.z_hat[row + 1, column + 1] = values
 
     def update_units(self, positions: Positions) -> None:
-        """Hidden units at positions all of whose causal neighbours are in place."""
+        """Hidden units at positions all of whose causal neighbors are in place."""
         row, column = positions
         neighbours = _neighbours(self.z_hat, positions)
         self.units[row + 1, column + 1] = causal_prior.hidden_units(neighbours, self.weights)

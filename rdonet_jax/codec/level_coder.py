@@ -1,6 +1,6 @@
 """What the walks of both families of networks have in common, as `codec` sees them.
 
-A walk goes through one picture from the coarsest level to the finest. It stands for the decoder;
+A walk goes through one image from the coarsest level to the finest. It stands for the decoder;
 the encoder takes the same one and adds what it wants to say.
 """
 
@@ -26,7 +26,7 @@ class SymbolError(ValueError):
 
 
 class LevelCoder(abc.ABC):
-    """The walk for one picture, and the record of the symbols on the way.
+    """The walk for one image, and the record of the symbols on the way.
 
     Attributes:
       checksum: CRC-32 of all symbols so far, in the order of coding.
@@ -39,7 +39,7 @@ class LevelCoder(abc.ABC):
 
     @abc.abstractmethod
     def analyze(self, image: np.ndarray) -> None:
-        """Encoder only: takes the pixels [H, W, 3] of either depth, which `encode_level` is to say."""
+        """Encoder only: takes the pixels [H, W, 3] of either depth that `encode_level` will code."""
 
     @abc.abstractmethod
     def encode_level(self, level: int, continues: bool) -> list[Run]:

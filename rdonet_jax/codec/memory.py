@@ -23,7 +23,7 @@ def searching_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
 
 
 def shortage(config: AnyConfig, grid: tuple[int, int], searching: bool = False) -> str | None:
-    """What is lacking for a picture of this grid, as a clause; None if nothing is known to be.
+    """What is lacking for an image of this grid, as a clause; None if nothing is known to be.
 
     To code it, or before that to search for its partition.
 

@@ -4,7 +4,7 @@ Neighbouring blocks are alike, so each flag is coded with the frequency of ones 
 that were coded before it in the same context, that is, with the same surroundings. Encoder and
 decoder take one walk over the diagonals of the grid of 64x64 blocks: the blocks of a diagonal
 need only earlier ones and are coded together. A stream starts with a flag that says whether the
-whole picture has one level; if so, that level is all that follows.
+whole image has one level; if so, that level is all that follows.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from rdonet_jax.entropy import range_coder
 from rdonet_jax.entropy.distributions import TOTAL, binary_index, binary_tables
 
 # Flags a context starts with, as (ones, total): fitted to variance masks of photographs at many
-# thresholds, each worth about as much as a few to a few dozen flags of the picture itself.
+# thresholds, each worth about as much as a few to a few dozen flags of the image itself.
 # 64x64 blocks, by the depth of the tree along the left plus that along the upper edge (0 to 4);
-# then the first block, which has no neighbours.
+# then the first block, which has no neighbors.
 _START64 = ((1, 5), (3, 7), (6, 7), (10, 10), (22, 22), (3, 5))
-# 32x32 blocks, by how many of the left and the upper neighbour are split; then the first block.
+# 32x32 blocks, by how many of the left and the upper neighbor are split; then the first block.
 _START32 = ((2, 8), (10, 15), (9, 10), (4, 8))
 
 _UNIFORM = (1, 8)
 _SPLIT_ALL = ((2, 3), (1, 2))
-"""Fixed frequencies of the first flag and of the two that give the level of the whole picture."""
+"""Fixed frequencies of the first flag and of the two that give the level of the whole image."""
 
 _STEPS = (((0, 0),), ((0, 1), (1, 0)), ((1, 1),))
 """32x32 blocks of a 64x64 block as (down, right), in steps that are coded together."""
@@ -44,15 +44,15 @@ Answer = Callable[[int, Position, np.ndarray], np.ndarray]
 
 
 def encode(p: Partition, height: int, width: int, coder_name: str = "constriction") -> bytes:
-    """Code the partition of a picture of `height` x `width` pixels, without batch axes.
+    """Code the partition of an image of `height` x `width` pixels, without batch axes.
 
-    Splits of 32x32 blocks wholly outside the picture are not coded: what comes back is
+    Splits of 32x32 blocks wholly outside the image are not coded: what comes back is
     `partition.trim(p, height, width)`. Raises PartitionError when `p` belongs to another size
     or splits a 32x32 block whose parent is not split.
     """
     p = partition.trim(Partition(*(np.asarray(splits, bool) for splits in p)), height, width)
     if p.split64.ndim != 2 or p.split32.ndim != 2:
-        raise PartitionError("only the partition of a single picture can be coded")
+        raise PartitionError("only the partition of a single image can be coded")
     if (p.split32 & ~np.kron(p.split64, np.ones((2, 2), bool))).any():
         raise PartitionError("a 32x32 block is split although its 64x64 block is not")
     level = _uniform_level(p, height, width)
@@ -66,7 +66,7 @@ def encode(p: Partition, height: int, width: int, coder_name: str = "constrictio
 def bits(p: Partition, height: int, width: int) -> np.ndarray:
     """What every 64x64 block's flags cost in the stream, float64 [rows, columns].
 
-    As `encode` codes them adaptively; a picture of one level, which has a shorter form, is charged
+    As `encode` codes them adaptively; an image of one level, which has a shorter form, is charged
     for its blocks all the same. Raises PartitionError as `encode` does.
     """
     p = partition.trim(Partition(*(np.asarray(splits, bool) for splits in p)), height, width)
@@ -97,7 +97,7 @@ def decode(data: bytes, height: int, width: int, coder_name: str = "constriction
     split, split_again = take(_indices(_SPLIT_ALL))
     if split_again and not split:
         raise range_coder.CoderError(
-            "the coded partition gives the picture a level that does not exist"
+            "the coded partition gives the image a level that does not exist"
         )
     return _uniform(2 - int(split) - int(split_again), height, width)
 
@@ -152,7 +152,7 @@ def _adaptive_runs(p: Partition, height: int, width: int) -> list[range_coder.Ru
 
 
 def _walk(height: int, width: int, answer: Answer) -> Partition:
-    """Ask for all flags inside the picture, diagonal by diagonal; returns what they make."""
+    """Ask for all flags inside the image, diagonal by diagonal; returns what they make."""
     rows, cols = partition.grid_of(height, width)
     inside = partition.inside_masks(height, width)[1]
     # The depth of the tree at each 32x32 block, in a frame of blocks that do not exist.

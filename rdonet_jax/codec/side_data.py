@@ -1,6 +1,6 @@
-"""What goes along with the coded colours, as the sections of a file: alpha and metadata.
+"""What goes along with the coded colors, as the sections of a file: alpha and metadata.
 
-All of it is lossless. Alpha is a PNG file; colour profile, EXIF data and XMP are compressed as raw
+All of it is lossless. Alpha is a PNG file; color profile, EXIF data and XMP are compressed as raw
 LZMA; the rest are a few bytes. Reading trusts nothing: what a section claims is judged before a
 decoder allocates anything for it.
 """
@@ -21,7 +21,7 @@ from rdonet_jax.imaging.pixel_format import Picture
 MAX_METADATA = 2**24
 """Bytes of an ICC profile, of EXIF data or of XMP, uncompressed."""
 
-_COMPRESSED = {"icc": "colour profile", "exif": "EXIF data", "xmp": "XMP"}
+_COMPRESSED = {"icc": "color profile", "exif": "EXIF data", "xmp": "XMP"}
 """Sections of metadata by what they are called."""
 
 _FILTERS = [
@@ -35,7 +35,7 @@ class AttachmentError(ValueError):
 
 
 def pack(picture: Picture) -> dict[str, bytes]:
-    """The sections of a picture, by their names. Raises AttachmentError for too much metadata."""
+    """The sections of an image, by their names. Raises AttachmentError for too much metadata."""
     return {
         "alpha": b"" if picture.alpha is None else _pack_alpha(picture.alpha),
         **{n: _pack_metadata(words, getattr(picture, n)) for n, words in _COMPRESSED.items()},
@@ -55,7 +55,7 @@ def fields(sections: Sections) -> dict[str, Any]:
     }
     found["exif"] = exif.called_upright(found["exif"])
     for name, words, parse in (
-        ("cicp", "colour description", cicp.parse),
+        ("cicp", "color description", cicp.parse),
         ("resolution", "resolution", resolution.parse),
     ):
         section = getattr(sections, name)
@@ -66,9 +66,9 @@ def fields(sections: Sections) -> dict[str, Any]:
 
 
 def alpha(header: Header, section: bytes) -> np.ndarray | None:
-    """Alpha [H, W] in the depth of the picture; None for an empty section.
+    """Alpha [H, W] in the depth of the image; None for an empty section.
 
-    Raises FormatError for a section that holds none of this picture.
+    Raises FormatError for a section that holds none of this image.
     """
     if not section:
         return None
@@ -128,7 +128,7 @@ def _checked_depth(header: Header, section: bytes) -> int:
     if (named.height, named.width) != (header.height, header.width):
         raise png.PngError(f"it is one of {named.width} x {named.height} pixels")
     if named.depth not in ((1, 8, 16) if header.is_16bit else (1, 8)) or named[3:] != (0, 0, 0, 0):
-        raise png.PngError("it is no gray picture of the right depth")
+        raise png.PngError("it is no gray image of the right depth")
     stored = sum(len(content) for kind, content in chunks if kind == b"IDAT")
     if named.height * (1 + -(-named.width * named.depth // 8)) > png.DEFLATE_RATIO * stored:
         raise png.PngError("it is too short for so many pixels")

@@ -46,7 +46,7 @@ def rdonet_scalars(config: RDONetConfig) -> int:
     state before g_s and the symbols of all levels are there all the time.
     """
     first, second, third = config.trunk
-    # Scalars per block of the activations at 1/8, 1/4, 1/2 and the whole of the picture's size.
+    # Scalars per block of the activations at 1/8, 1/4, 1/2 and the whole of the image's size.
     sides = (BLOCK // 8, BLOCK // 4, BLOCK // 2, BLOCK)
     sizes = [n * side**2 for n, side in zip((third, second, first, 3), sides, strict=True)]
     peak = max(after + max(before, after) for before, after in pairwise(sizes))
@@ -83,9 +83,9 @@ def _held_bytes(config: PortableConfig) -> int:
 
 
 def tile_scalars(config: PortableConfig) -> int:
-    """Of a 64x64 block of a window, or of a picture that is coded as a whole, at the peak.
+    """Of a 64x64 block of a window, or of an image that is coded as a whole, at the peak.
 
-    That is the analysis, which holds the picture as floats before and after its pixels become
+    That is the analysis, which holds the image as floats before and after its pixels become
     channels, the trunk and the features of all levels; or the way past the finest level with its
     latents (wanted, predicted, as symbols, in steps, in units), features and embeddings, to the
     trunk; or the way from the trunk to pixels, with the filter before they are put in place.

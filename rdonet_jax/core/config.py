@@ -58,17 +58,17 @@ class RDONetConfig:
     """Everything that fixes the network and the probabilities of an RDONet.
 
     Attributes:
-      trunk: channels of g_a at 1/2, 1/4 and 1/8 of the picture's size; g_s mirrors them.
+      trunk: channels of g_a at 1/2, 1/4 and 1/8 of the image's size; g_s mirrors them.
       features: channels of the encoder and decoder features e and d of each LS-Unit, by level.
       latents: channels of y, by level.
       hyper: inner channels of the conditional hyperprior (encoder, decoder first, decoder second),
         the same for all levels.
       hyper_latents: channels of z, the same for all levels.
       prior_hidden: hidden channels per channel of z in the causal prior on z.
-      padding: how the convolutions of the encoder see past the picture: "edge" (replicate, as in
+      padding: how the convolutions of the encoder see past the image: "edge" (replicate, as in
         the original) or "zero" (a little cheaper).
       distribution: of y and z given their priors, "laplace" or "gaussian".
-      thresholds: variance, in squared 8-bit grey levels of luma, above which a 64-block and a
+      thresholds: variance, in squared 8-bit gray levels of luma, above which a 64-block and a
         32-block are split. Known to the encoder alone.
     """
 
@@ -106,11 +106,11 @@ class PortableConfig:
     """Everything that fixes a portable RDONet: every quality, and the same symbols on every device.
 
     Attributes:
-      trunk: channels at 1/8 of the picture's size, in analysis and synthesis.
+      trunk: channels at 1/8 of the image's size, in analysis and synthesis.
       features: channels of the encoder and decoder features e and d of each LS-Unit, by level.
       latents: channels of y, by level.
       residual: hidden channels of the residual blocks at 1/8 and at each level.
-      finish: hidden channels of a residual block at 1/4 of the picture's size, the last step of the
+      finish: hidden channels of a residual block at 1/4 of the image's size, the last step of the
         synthesis: a filter of what the lapped stages put together. 0 for none.
       nonlinearity: of the transforms: "residual" blocks, residual "gdn", or "none" (linear). The
         last step is a residual block or none.
@@ -122,7 +122,7 @@ class PortableConfig:
       knots: qualities at which gains and priors of z are given, equally spaced.
       lmbdas: lambda at quality 0 and at quality 100; geometric in between.
       distribution: of y and z given their priors, "laplace" or "gaussian".
-      thresholds: at each knot, the variances, in squared 8-bit grey levels of luma, above which a
+      thresholds: at each knot, the variances, in squared 8-bit gray levels of luma, above which a
         64-block and a 32-block are split; geometric in between. Known to the encoder alone.
     """
 
@@ -205,7 +205,7 @@ class BaselineConfig:
     Attributes:
       kind: "context" (Minnen et al. 2018: hyperprior and a causal 5×5 context), "hyperprior" (the
         same without context) or "factorised" (Ballé et al.: no z at all).
-      trunk: channels of g_a at 1/2, 1/4 and 1/8 of the picture's size, N, N, N as published; g_s
+      trunk: channels of g_a at 1/2, 1/4 and 1/8 of the image's size, N, N, N as published; g_s
         mirrors them. Two numbers, at 1/4 and 1/8, make the transforms of Ballé et al. 2017: 9×9
         with stride 4 first, and a GDN behind the last analysis stage.
       latents: channels of y, M.
@@ -314,7 +314,7 @@ def mbt2018_mean(**changes: Any) -> BaselineConfig:
 
 
 def bmshj2018_factorised(**changes: Any) -> BaselineConfig:
-    """The factorised prior of Ballé et al. 2018, at CompressAI's widths of the lower rates."""
+    """The factorized prior of Ballé et al. 2018, at CompressAI's widths of the lower rates."""
     config = BaselineConfig(kind="factorised", trunk=(128, 128, 128), latents=192)
     return dataclasses.replace(config, **changes)
 

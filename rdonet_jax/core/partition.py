@@ -1,4 +1,4 @@
-"""The quadtree of a picture: which of the three levels codes which part of it.
+"""The quadtree of an image: which of the three levels codes which part of it.
 
 A 64x64 block is coded at level 2 or split into four 32x32 blocks, each coded at level 1 or
 split into four 16x16 blocks of level 0. Everything here is an array operation over leading
@@ -39,12 +39,12 @@ class Partition(NamedTuple):
 
 
 def grid_of(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of 64x64 blocks that cover a picture of `height` x `width` pixels.
+    """Rows and columns of 64x64 blocks that cover an image of `height` x `width` pixels.
 
-    Raises PartitionError for an empty picture.
+    Raises PartitionError for an empty image.
     """
     if height < 1 or width < 1:
-        raise PartitionError(f"a picture of {height}x{width} pixels has no blocks")
+        raise PartitionError(f"an image of {height}x{width} pixels has no blocks")
     return -(-height // BLOCK), -(-width // BLOCK)
 
 
@@ -85,7 +85,7 @@ def variance(x: jax.Array, thresholds: tuple[float, float]) -> Partition:
     """The variance-based partition: a block is split when its variance exceeds a threshold.
 
     `x` is [..., H, W, 3] in [0, 1]; `thresholds` = (for 64x64 blocks, for 32x32 blocks), in
-    squared grey levels of 8 bits. Raises PartitionError when H or W is no multiple of 64.
+    squared gray levels of 8 bits. Raises PartitionError when H or W is no multiple of 64.
     """
     variance64, variance32 = block_variances(x)
     threshold64, threshold32 = thresholds
@@ -94,14 +94,14 @@ def variance(x: jax.Array, thresholds: tuple[float, float]) -> Partition:
 
 
 def block_variances(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Luma variance of every 64x64 and every 32x32 block, in squared grey levels of 8 bits.
+    """Luma variance of every 64x64 and every 32x32 block, in squared gray levels of 8 bits.
 
     `x` is [..., H, W, 3] in [0, 1]; returns [..., H/64, W/64] and [..., H/32, W/32].
     Raises PartitionError when H or W is no multiple of 64.
     """
     if x.ndim < 3 or x.shape[-1] != 3 or x.shape[-3] % BLOCK or x.shape[-2] % BLOCK:
         raise PartitionError(
-            f"pictures must be [..., H, W, 3] with H and W multiples of {BLOCK}, not {x.shape}"
+            f"images must be [..., H, W, 3] with H and W multiples of {BLOCK}, not {x.shape}"
         )
     red, green, blue = (255.0 * weight for weight in LUMA)
     luma = red * x[..., 0] + green * x[..., 1] + blue * x[..., 2]
@@ -175,7 +175,7 @@ def within(extent: Any, grid: tuple[int, int]) -> Any:
 
 
 def inside_masks(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which latent positions touch the picture, by level, on the padded grid. Host.
+    """Which latent positions touch the image, by level, on the padded grid. Host.
 
     bool, shaped as `level_masks` for `height` x `width` padded to multiples of 64. Positions
     that touch only padding are never coded.
@@ -202,16 +202,16 @@ def inside(
 
 
 def trim(p: Partition, height: int, width: int) -> Partition:
-    """`p` without the splits of 32x32 blocks that lie wholly outside the picture.
+    """`p` without the splits of 32x32 blocks that lie wholly outside the image.
 
     Those blocks are not coded, so the choice between their two forms is not sent either.
-    Raises PartitionError when `p` does not belong to a picture of this size.
+    Raises PartitionError when `p` does not belong to an image of this size.
     """
     rows, cols = grid_of(height, width)
     shapes = p.split64.shape[-2:], p.split32.shape[-2:]
     if shapes != ((rows, cols), (2 * rows, 2 * cols)):
         raise PartitionError(
-            f"a picture of {height}x{width} pixels has {rows}x{cols} blocks of 64x64 pixels;"
+            f"an image of {height}x{width} pixels has {rows}x{cols} blocks of 64x64 pixels;"
             f" the partition has {shapes[0]} and {shapes[1]} split decisions"
         )
     return Partition(p.split64, p.split32 & inside_masks(height, width)[1])
@@ -256,7 +256,7 @@ def bits_by_area(
 
 
 def block_shares(p: Partition, height: int, width: int) -> tuple[float, float, float]:
-    """The share of the picture's area that each level codes; padding does not count. Host.
+    """The share of the image's area that each level codes; padding does not count. Host.
 
     `p` has no batch axes. Raises PartitionError when it does not belong to this size.
     """
@@ -270,7 +270,7 @@ def block_shares(p: Partition, height: int, width: int) -> tuple[float, float, f
 
 
 def _enlarge(values: jax.Array | np.ndarray, factor: int) -> jax.Array | np.ndarray:
-    """Nearest-neighbour enlargement of the last two axes."""
+    """Nearest-neighbor enlargement of the last two axes."""
     return values.repeat(factor, axis=-2).repeat(factor, axis=-1)
 
 

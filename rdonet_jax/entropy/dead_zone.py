@@ -1,4 +1,4 @@
-"""The dead zone of the encoder's quantiser: what is hardly worth its bits is sent as zero.
+"""The dead zone of the encoder's quantizer: what is hardly worth its bits is sent as zero.
 
 Rounding to the nearest integer is best for the distance alone. A symbol of 1 costs more bits than a
 0, the more the surer the prior is of the 0; with a price on a bit, 0 is the better choice for all
@@ -17,7 +17,7 @@ import numpy as np
 from rdonet_jax.entropy import bit_cost
 
 PRICE = 0.046
-"""Squared quantiser steps that are given for a bit. At high rates uniform quantisers trade by
+"""Squared quantizer steps that are given for a bit. At high rates uniform quantizers trade by
 ln(2) / 6 = 0.116; this is what `benchmarks/dead_zone.py` finds best for PSNR and MS-SSIM
 together."""
 

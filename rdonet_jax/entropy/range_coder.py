@@ -171,7 +171,7 @@ def _entry_runs(runs: Iterable[Run], tables: CdfTables) -> Iterator[Run]:
 
 
 def _parts(count: int) -> Iterator[slice]:
-    """A run's symbols in parts: a picture's may be many, and wide integers take much memory."""
+    """A run's symbols in parts: an image's may be many, and wide integers take much memory."""
     for first in range(0, count, _AT_ONCE):
         yield slice(first, min(first + _AT_ONCE, count))
 

@@ -99,7 +99,7 @@ ANCHORS: Mapping[str, Anchor] = {
 
 
 class Coded(NamedTuple):
-    """A picture's file and what is in it."""
+    """An image's file and what is in it."""
 
     size: int  # bytes
     decoded: np.ndarray  # uint8 [H, W, 3]
@@ -154,18 +154,18 @@ def versions(anchor: Anchor) -> str:
 
 
 def encode(anchor: Anchor, picture: np.ndarray, setting: int) -> bytes:
-    """The file of a picture uint8 [H, W, 3]. Raises `EvaluationError` when the codec refuses."""
+    """The file of an image uint8 [H, W, 3]. Raises `EvaluationError` when the codec refuses."""
     file = io.BytesIO()
     knob = {anchor.knob: [setting] if anchor.in_list else setting}
     try:
         Image.fromarray(picture).save(file, anchor.format, **anchor.fixed, **knob)
     except (OSError, RuntimeError, ValueError) as error:
-        raise EvaluationError(f"{anchor.label}: cannot code a picture: {error}") from error
+        raise EvaluationError(f"{anchor.label}: cannot code an image: {error}") from error
     return file.getvalue()
 
 
 def code(anchor: Anchor, picture: np.ndarray, setting: int) -> Coded:
-    """A picture uint8 [H, W, 3] through the codec and back."""
+    """An image uint8 [H, W, 3] through the codec and back."""
     began = time.perf_counter()
     data = encode(anchor, picture, setting)
     coded = time.perf_counter()
@@ -179,7 +179,7 @@ def curve(
     bpp: tuple[float, float] = (0.0, math.inf),
     report: Progress = lambda name, point: None,
 ) -> Curve:
-    """The anchor's curve over the pictures, over a range of mean rates.
+    """The anchor's curve over the images, over a range of mean rates.
 
     That is its ladder from the last rung at or below the range to the first one at or above it.
     Raises `MissingAnchorError` as `require` does.
@@ -207,7 +207,7 @@ def description(anchor: Anchor, count: int) -> str:
     options = ", ".join(f"{key}={_words(value)}" for key, value in anchor.fixed.items())
     return (
         f"whole {anchor.label} files; {options}, {anchor.knob} varied; {versions(anchor)}; "
-        f"mean over pictures: {count}"
+        f"mean over images: {count}"
     )
 
 
@@ -223,7 +223,7 @@ def settings(anchor: Anchor) -> dict[str, Any]:
 
 
 def at_rate(anchor: Anchor, picture: np.ndarray, size: int) -> tuple[int, Coded]:
-    """The setting by which a picture's file comes closest to `size` bytes, and that file.
+    """The setting by which an image's file comes closest to `size` bytes, and that file.
 
     Closest by ratio, found by bisection over the settings, since rates rise with them.
     """

@@ -1,4 +1,4 @@
-"""Bjøntegaard rates between curves: over the set, and picture by picture.
+"""Bjøntegaard rates between curves: over the set, and image by image.
 
 How much more rate (negative: less) a codec takes than a reference at equal quality, in percent:
 log rates interpolated over the quality by Akima's method, averaged over the qualities that both
@@ -55,10 +55,10 @@ class Comparison(NamedTuple):
     metric: str  # of METRICS
     over_set: BdRate | None  # of the curves of means
     pictures: dict[str, BdRate]
-    refused: dict[str, str]  # by picture, or "set", why there is none
+    refused: dict[str, str]  # by image, or "set", why there is none
 
     def extremes(self) -> tuple[tuple[str, float], tuple[str, float], float] | None:
-        """The best and the worst picture with their percentages, and the average of all."""
+        """The best and the worst image with their percentages, and the average of all."""
         if not self.pictures:
             return None
         ranked = sorted((found.percent, name) for name, found in self.pictures.items())
@@ -118,10 +118,10 @@ def bd_rate(tested: Line, reference: Line, least_overlap: float = LEAST_OVERLAP)
 
 
 def compare(tested: Curve, reference: Curve, metric: str) -> Comparison:
-    """A codec against the reference, over the set and for every picture that both know.
+    """A codec against the reference, over the set and for every image that both know.
 
     Raises `BdRateError` when one rate is estimated and the other is not, or when both know their
-    pictures and these are not the same.
+    images and these are not the same.
     """
     if curves.is_estimate(tested) != curves.is_estimate(reference):
         raise BdRateError("estimated rates are not compared with those of files")
@@ -129,7 +129,7 @@ def compare(tested: Curve, reference: Curve, metric: str) -> Comparison:
     names = [set(rows) for rows in by_picture]
     if all(names) and names[0] != names[1]:
         odd = sorted(names[0] ^ names[1])
-        raise BdRateError(f"the pictures differ: {odd[0]} is not in both")
+        raise BdRateError(f"the images differ: {odd[0]} is not in both")
     pictures: dict[str, BdRate] = {}
     refused: dict[str, str] = {}
     for name in sorted(names[0] & names[1]):

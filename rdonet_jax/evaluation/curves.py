@@ -1,7 +1,7 @@
-"""Rate-distortion curves: points of one codec over the same pictures, and the files they are in.
+"""Rate-distortion curves: points of one codec over the same images, and the files they are in.
 
 A file holds one curve in CompressAI's schema, or a list of them. Beside CompressAI's means stand
-the settings that the points were made with and, under the same names, every picture's results.
+the settings that the points were made with and, under the same names, every image's results.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Point(NamedTuple):
 
     quality: float | None  # or the codec's own knob; None where there is nothing to turn
     mean: Row
-    rows: tuple[Row, ...] = ()  # of every picture, if they are known
+    rows: tuple[Row, ...] = ()  # of every image, if they are known
 
 
 class Curve(NamedTuple):
@@ -52,7 +52,7 @@ class Curve(NamedTuple):
 
 
 def point(quality: float | None, rows: Sequence[Row]) -> Point:
-    """The point of these pictures."""
+    """The point of these images."""
     return Point(quality, results.mean(rows), tuple(rows))
 
 
@@ -81,10 +81,10 @@ def distinct(curves: Sequence[Curve]) -> list[Curve]:
 
 
 def to_json(curve: Curve) -> dict[str, Any]:
-    """The curve in CompressAI's schema. A value that no picture has is null.
+    """The curve in CompressAI's schema. A value that no image has is null.
 
     "quality" stands in "results" where there is one to choose. "images" holds one object per
-    picture and point, which counts from 0.
+    image and point, which counts from 0.
     """
     without_times = results.is_estimate([p.mean for p in curve.points])
     fields = [field for field in FIELDS if not (without_times and field.endswith("time"))]
@@ -187,7 +187,7 @@ def _row(name: str, values: Mapping[str, Any]) -> Row:
 
 
 def _pictures(objects: Sequence[Mapping[str, Any]], qualities: Sequence[Any]) -> dict[int, list]:
-    """The pictures' rows by point, which older files name by its quality alone."""
+    """The images' rows by point, which older files name by its quality alone."""
     rows: dict[int, list[Row]] = {}
     for values in objects:
         if "point" in values:

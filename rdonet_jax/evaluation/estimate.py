@@ -1,11 +1,11 @@
-"""Rate and quality of a model without files: pictures in batches of fixed shape, on all devices.
+"""Rate and quality of a model without files: images in batches of fixed shape, on all devices.
 
 The walk of training with rounding, counting what the integer tables charge for every symbol. There
 are no times, and the rate lacks the header, the partition and the range coder's own losses.
 
-Pictures are grouped by padded size, and a batch that is not full is filled up with black pictures
+Images are grouped by padded size, and a batch that is not full is filled up with black images
 that code nothing; so there is one compilation for each padded size, whatever the number of
-pictures, the qualities, the partitions and the models of one configuration.
+images, the qualities, the partitions and the models of one configuration.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encoder import Plan
 
 BATCH_SIZE = 4
-"""Pictures per batch, unless the caller says otherwise."""
+"""Images per batch, unless the caller says otherwise."""
 
 AXIS = "pictures"
 """The axis of batches, along which devices share the work."""
 
 
 class Estimate(NamedTuple):
-    """What a picture would cost and look like."""
+    """What an image would cost and look like."""
 
     bits: float  # information content of all symbols that would be coded
     decoded: np.ndarray  # uint8 [H, W, 3]
@@ -55,7 +55,7 @@ def estimate_all(
     batch_size: int = BATCH_SIZE,
     quality: float | None = None,
 ) -> Iterator[Evaluated]:
-    """The estimate of every picture, in the order in which batches fill up.
+    """The estimate of every image, in the order in which batches fill up.
 
     Raises `EvaluationError` for a rate that is no number.
     """
@@ -72,7 +72,7 @@ def estimate_all(
 
 
 def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
-    """Lists of up to `size` pictures of one padded size; only the last of each size is shorter."""
+    """Lists of up to `size` images of one padded size; only the last of each size is shorter."""
     waiting: dict[tuple[int, int], list[Picture]] = {}
     for picture in pictures:
         grid = partition.grid_of(*picture.pixels.shape[:2])
@@ -86,7 +86,7 @@ def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
 def estimate_picture(
     model: Model, image: np.ndarray, p: Partition, quality: float | None = None
 ) -> Estimate:
-    """The estimate of one picture uint8 [H, W, 3] with the partition p.
+    """The estimate of one image uint8 [H, W, 3] with the partition p.
 
     Raises `PartitionError` for a partition of another size.
     """
@@ -100,10 +100,10 @@ def estimate_pictures(
     batch_size: int,
     quality: float | None = None,
 ) -> list[Estimate]:
-    """The estimates of up to `batch_size` pictures uint8 [H, W, 3] of one padded size.
+    """The estimates of up to `batch_size` images uint8 [H, W, 3] of one padded size.
 
-    A batch always has the same shape, and as many pictures as its devices share evenly.
-    Raises `PartitionError` for a partition of another size than its picture's.
+    A batch always has the same shape, and as many images as its devices share evenly.
+    Raises `PartitionError` for a partition of another size than its image's.
     """
     sizes = [image.shape[:2] for image in pixels]
     masks = [
@@ -136,11 +136,11 @@ def estimate_batch(
     sizes: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Bits [B], decoded pixels uint8 [B, H, W, 3] and bits per pixel [B, H/16, W/16] by area, of
-    padded pictures uint8 [B, H, W, 3].
+    padded images uint8 [B, H, W, 3].
 
     quality int32 [B] is on the model's own scale, None for a fixed lambda. sizes int32 [B, 2] are
-    those of the pictures without their padding.
-    masks[l] is bool [B, h, w]: where level l sends symbols, inside the picture. A hyper-latent is
+    those of the images without their padding.
+    masks[l] is bool [B, h, w]: where level l sends symbols, inside the image. A hyper-latent is
     counted when any of its latents is, as in the codec.
     """
     x = pixels.astype(jnp.float32) / 255.0
@@ -152,7 +152,7 @@ def estimate_batch(
 
 @functools.cache
 def sharing(batch_size: int) -> NamedSharding:
-    """How a batch lies on this host's devices: on as many as there are pictures, at most."""
+    """How a batch lies on this host's devices: on as many as there are images, at most."""
     devices = jax.local_devices()[:batch_size]
     return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
 

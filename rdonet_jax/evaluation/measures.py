@@ -1,4 +1,4 @@
-"""One picture of an evaluation and its quality, whichever codec it went through."""
+"""One image of an evaluation and its quality, whichever codec it went through."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class EvaluationError(ValueError):
 
 
 class Picture(NamedTuple):
-    """A picture to evaluate."""
+    """An image to evaluate."""
 
-    name: str  # its path below the folder that all pictures share
+    name: str  # its path below the folder that all images share
     pixels: np.ndarray  # uint8 [H, W, 3]
 
 
 class Evaluated(NamedTuple):
-    """A picture's result and what came out of the decoder."""
+    """An image's result and what came out of the decoder."""
 
     row: Row
     decoded: np.ndarray  # uint8 [H, W, 3]
 
 
 class Quality(NamedTuple):
-    """Quality of a decoded 8-bit picture; None as in `Row`."""
+    """Quality of a decoded 8-bit image; None as in `Row`."""
 
     psnr: float | None
     ms_ssim: float | None
@@ -46,5 +46,5 @@ def measure(original: np.ndarray, decoded: np.ndarray) -> Quality:
 
 
 def bits_per_pixel(file_bytes: int, picture: np.ndarray) -> float:
-    """The rate of a whole file of a picture [H, W, 3]."""
+    """The rate of a whole file of an image [H, W, 3]."""
     return 8 * file_bytes / math.prod(picture.shape[:2])

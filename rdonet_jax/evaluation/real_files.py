@@ -1,16 +1,16 @@
-"""Rate and quality of a model on a folder of pictures: by real files, or by a fast estimate.
+"""Rate and quality of a model on a folder of images: by real files, or by a fast estimate.
 
-Real files are the default and what is reported: every picture is compressed, written, read back
+Real files are the default and what is reported: every image is compressed, written, read back
 and decompressed. The rate is that of the whole file, and the seconds are those from pixels to bytes
 (the choice of the partition included) and from bytes to pixels, reading and writing left out. They
-hold no compilation: the first picture of every padded size is coded and decoded once beforehand,
+hold no compilation: the first image of every padded size is coded and decoded once beforehand,
 untimed.
 
 The estimate is that of `estimation`; its rate is a little lower and it has no times, so the two
 never share a table.
 
-In both, quality is that of 8-bit pictures, of the picture's own pixels, and every mean is taken
-over pictures, whatever their sizes.
+In both, quality is that of 8-bit images, of the image's own pixels, and every mean is taken
+over images, whatever their sizes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encoder import Plan
 
 FILE_SUFFIX, PICTURE_SUFFIX = ".rdo", ".rdo.png"
-"""Appended to a picture's name for its compressed file and for the decoded picture."""
+"""Appended to an image's name for its compressed file and for the decoded image."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Settings:
       estimate: estimate the rate instead of writing files.
       batch_size: of the estimate.
       keep: folder for the compressed files, which are temporary without it.
-      save_decoded: folder for the decoded pictures, as PNG.
+      save_decoded: folder for the decoded images, as PNG.
       force: replace files that exist.
       coder: the range coder of the files, one of `coder.CODERS`.
     """
@@ -70,15 +70,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise EvaluationError(f"a batch has at least one picture, not {self.batch_size}")
+            raise EvaluationError(f"a batch has at least one image, not {self.batch_size}")
         if self.estimate and self.keep is not None:
             raise EvaluationError("an estimate writes no files that could be kept")
 
 
 def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
-    """One row per picture below the folders, in the order of their names.
+    """One row per image below the folders, in the order of their names.
 
-    Raises `PictureError` when there are no pictures, `ImageError` for a picture that cannot be read
+    Raises `PictureError` when there are no images, `ImageError` for an image that cannot be read
     or a file that cannot be written, `EvaluationError` for one that cannot be coded, and
     `EncodeError` for a plan that the model has no masks for.
     """
@@ -107,7 +107,7 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
 
 
 def named_pictures(folders: Sequence[str | Path]) -> dict[str, Path]:
-    """The pictures below the folders, each once, by their path below what the folders share.
+    """The images below the folders, each once, by their path below what the folders share.
 
     Raises `PictureError` when there are none.
     """
@@ -125,9 +125,9 @@ def code_all(
     quality: float | None = None,
     coder: str = codec.DEFAULT_CODER,
 ) -> Iterator[Evaluated]:
-    """Every picture through a real file in `folder`, timed without compilation.
+    """Every image through a real file in `folder`, timed without compilation.
 
-    Raises `EvaluationError` when a picture cannot be coded, or when the decoder's picture is not
+    Raises `EvaluationError` when an image cannot be coded, or when the decoder's image is not
     the encoder's, and `ImageError` when a file cannot be written.
     """
     compiled: set[tuple[int, int]] = set()
@@ -155,7 +155,7 @@ def code_all(
             decoded = codec.decode(model, content).picture
             decoding_time = time.perf_counter() - began
         if content != expected.data or not np.array_equal(decoded, expected.picture):
-            raise EvaluationError(f"{picture.name}: the decoder's picture is not the encoder's")
+            raise EvaluationError(f"{picture.name}: the decoder's image is not the encoder's")
         bpp = measures.bits_per_pixel(len(content), picture.pixels)
         seen = measures.measure(picture.pixels, decoded)
         yield Evaluated(Row(picture.name, bpp, *seen, encoding_time, decoding_time), decoded)
@@ -167,7 +167,7 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
         kind = "estimated rate, no files"
     else:
         kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
-    count = f"mean over pictures: {len(rows)}"
+    count = f"mean over images: {len(rows)}"
     has_levels = registry.family_of(model.config).has_levels
     masks = _plan_words(settings.plan) if has_levels else "one level"
     return "; ".join([kind, masks, count, *results.notes(rows)])
@@ -205,7 +205,7 @@ def _check_targets(names: Sequence[str], settings: Settings) -> None:
 
 
 def _target(folder: Path, name: str, suffix: str) -> Path:
-    """The path of a file about a picture; makes the folder that it is in."""
+    """The path of a file about an image; makes the folder that it is in."""
     path = folder / (name + suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,7 +216,7 @@ def _target(folder: Path, name: str, suffix: str) -> Path:
 
 @contextlib.contextmanager
 def _naming(picture: Picture) -> Iterator[None]:
-    """Names the picture in the codec's complaints."""
+    """Names the image in the codec's complaints."""
     try:
         yield
     except ValueError as error:

@@ -10,25 +10,25 @@ from rdonet_jax.metrics import distortion
 
 
 class Row(NamedTuple):
-    """The result of one picture, or a mean."""
+    """The result of one image, or a mean."""
 
     name: str
     bpp: float
     psnr: float | None  # dB; None for an exact copy, whose PSNR is infinite
-    ms_ssim: float | None  # None for pictures too small for it
+    ms_ssim: float | None  # None for images too small for it
     encoding_time: float | None = None  # seconds; None for an estimate
     decoding_time: float | None = None
 
 
 def mean(rows: Sequence[Row]) -> Row:
-    """The means over pictures, each over those that have the value; None where none has."""
+    """The means over images, each over those that have the value; None where none has."""
     columns = zip(*(row[1:] for row in rows), strict=True)
     known = ([value for value in column if value is not None] for column in columns)
     return Row("mean", *(math.fsum(values) / len(values) if values else None for values in known))
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """Which pictures the means leave out."""
+    """Which images the means leave out."""
     too_small = f"short side under {distortion.smallest_side()}"
     left_out = (
         ("PSNR", sum(row.psnr is None for row in rows), "exact copies"),

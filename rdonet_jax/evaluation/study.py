@@ -1,4 +1,4 @@
-"""A study: models, starts, passes and qualities, and everyday codecs, over the same pictures.
+"""A study: models, starts, passes and qualities, and conventional codecs, over the same images.
 
 What one call of eval.py measures: a curve for every model, start and number of passes, with a
 point for every quality, and one for every anchor, over the rates that the models reach. Real files
@@ -32,7 +32,7 @@ class Study:
     """What to measure.
 
     Attributes:
-      data: folders of pictures.
+      data: folders of images.
       models: names of bundled models, or weights files.
       qualities: 0 to 100, or None for models of a fixed lambda and for the default.
       inits: starts, of `rdo.INITS`.
@@ -43,7 +43,7 @@ class Study:
       joined: name of the one curve that all models, each of one lambda, are points of.
       anchors: of `anchors.ANCHORS`.
       bpp: range of mean rates of the anchors; None for that of the models, if there are any.
-      per_image: whether to show every picture's results.
+      per_image: whether to show every image's results.
     """
 
     data: Sequence[Path] = ()
@@ -63,7 +63,7 @@ class Study:
         if not self.models and not self.anchors:
             raise EvaluationError("there is neither a model nor an anchor to evaluate")
         if not self.data:
-            raise EvaluationError("there are no folders of pictures to evaluate on")
+            raise EvaluationError("there are no folders of images to evaluate on")
         if self.joined and len(self.qualities) > 1:
             raise EvaluationError("models that are joined to one curve have one quality each")
         if self.anchors and not self.files:
@@ -100,7 +100,7 @@ def run(study: Study, show: Show) -> list[Curve]:
 
 
 def differences(estimated: Point, real: Point) -> list[float]:
-    """How much more every picture's file takes than estimated, as a part of the estimate."""
+    """How much more every image's file takes than estimated, as a part of the estimate."""
     return [file.bpp / row.bpp - 1 for row, file in zip(estimated.rows, real.rows, strict=True)]
 
 
@@ -218,7 +218,7 @@ def _show_point(
 def _show_difference(
     estimated: Sequence[Curve], real: Sequence[Curve], width: int, show: Show
 ) -> None:
-    """How much larger real files are than their estimates, by setting, over the pictures."""
+    """How much larger real files are than their estimates, by setting, over the images."""
     title = "files over estimate"
     show(f"{title:<{width}}       mean      least       most")
     for theirs, ours in zip(estimated, real, strict=True):

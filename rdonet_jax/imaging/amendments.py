@@ -37,12 +37,12 @@ def of_jpeg(data: memoryview, wanted: Resolution | None) -> list[bytes | memoryv
 
 
 def of_avif(data: memoryview, wanted: Cicp | None) -> list[bytes | memoryview]:
-    """An AVIF file in parts, with what its colours are. Raises AmendmentError."""
+    """An AVIF file in parts, with what its colors are. Raises AmendmentError."""
     if wanted is None:
         return [data]
     at = bytes(data).find(_COLOURS)
     if at < 0:
-        raise AmendmentError("the file has no place for what its colours are")
+        raise AmendmentError("the file has no place for what its colors are")
     at += len(_COLOURS)
     numbers = struct.pack(">HH", wanted.primaries, wanted.transfer)
     return [data[:at], numbers, data[at + len(numbers) :]]

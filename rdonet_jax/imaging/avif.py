@@ -17,14 +17,14 @@ class MissingDecoderError(Exception):
 
 
 class Kind(NamedTuple):
-    """What the coded pictures of a file are, colours and alpha together."""
+    """What the coded images of a file are, colors and alpha together."""
 
     bits: int
     gray: bool
 
 
 def kind(path: str | Path) -> Kind:
-    """Of a file, by the AV1 configurations in it; 8-bit colour where there are none."""
+    """Of a file, by the AV1 configurations in it; 8-bit color where there are none."""
     data = Path(path).read_bytes()
     flags = []
     position = data.find(_CONFIGURATION)

@@ -1,4 +1,4 @@
-"""Colours by the code points of ITU-T H.273 (CICP): what PNG, AVIF and HEIF may name."""
+"""Colors by the code points of ITU-T H.273 (CICP): what PNG, AVIF and HEIF may name."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Cicp(NamedTuple):
 
     @property
     def known(self) -> bool:
-        """Whether both numbers mean colours, rather than that nothing is known."""
+        """Whether both numbers mean colors, rather than that nothing is known."""
         return self.primaries in _PRIMARIES and (self.transfer in _CURVES or self.transfer in _HDR)
 
     @property
@@ -80,7 +80,7 @@ def parse(data: bytes) -> Cicp | None:
 
 
 def as_icc(cicp: Cicp, gray: bool) -> bytes:
-    """A colour profile that says the same; empty for what none can say, such as HDR."""
+    """A color profile that says the same; empty for what none can say, such as HDR."""
     if not cicp.full_range or cicp.primaries not in _PRIMARIES or cicp.transfer not in _CURVES:
         return b""
     _, primaries, white = _PRIMARIES[cicp.primaries]

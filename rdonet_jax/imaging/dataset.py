@@ -1,13 +1,13 @@
-"""Photographs on disk: which files of a folder are pictures to use, and their decoded pixels.
+"""Photographs on disk: which files of a folder are images to use, and their decoded pixels.
 
-Archives are taken as they unpack. Some hold the same picture several times, and such copies would
+Archives are taken as they unpack. Some hold the same image several times, and such copies would
 fill the folder with what adds nothing, so below a given folder they are left out (`COPIES`):
 
 - DIV2K: the reduced and degraded versions, DIV2K_*_LR_*;
 - TESTIMAGES of 2011 (TECNICK): the reduced and the gray versions, and the artificial patterns;
 - TESTIMAGES SAMPLING: 16 bits, gray, shifted by some pixels, and all sizes but the largest.
 
-CLIC holds every picture once, whatever its splits. A folder of copies that is itself given is used.
+CLIC holds every image once, whatever its splits. A folder of copies that is itself given is used.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from rdonet_jax.imaging import srgb
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm")
 
 AREA_POWER = 0.5
-"""Pictures are drawn with probability proportional to their area to this power."""
+"""Images are drawn with probability proportional to their area to this power."""
 
 READERS = 16
 """Headers are read by so many threads: mostly they wait for the disk or the network."""
 
 BYTES_PER_PIXEL = 4
-"""Of a decoded picture: Pillow keeps a spare byte beside red, green and blue."""
+"""Of a decoded image: Pillow keeps a spare byte beside red, green and blue."""
 
 UNKNOWN_MEMORY_BYTES = 2**31
-"""Of decoded pictures that are kept where the system does not tell how much memory there is."""
+"""Of decoded images that are kept where the system does not tell how much memory there is."""
 
 
 class PictureError(ValueError):
-    """Folders without pictures, or pictures none of which can be used; the message names them."""
+    """Folders without images, or images none of which can be used; the message names them."""
 
 
 class PictureWarning(UserWarning):
-    """Pictures that are left out; the message names the file, or the folder and how many."""
+    """Images that are left out; the message names the file, or the folder and how many."""
 
 
 class Copies(NamedTuple):
@@ -74,7 +74,7 @@ COPIES = (
 
 @dataclasses.dataclass
 class _Store:
-    """What is known of pictures' pixels so far, by number; all threads share it."""
+    """What is known of images' pixels so far, by number; all threads share it."""
 
     kept: dict[int, Image.Image] = dataclasses.field(default_factory=dict)
     kept_bytes: int = 0
@@ -84,14 +84,14 @@ class _Store:
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """The usable pictures of some folders. Their pixels are decoded when they are first asked for,
+    """The usable images of some folders. Their pixels are decoded when they are first asked for,
     and kept as long as no more than `cache_bytes` are; the others are decoded every time.
 
     Attributes:
       paths: the files.
       sizes: width and height of each, upright.
       weights: cumulative probabilities with which they are drawn.
-      cache_bytes: of decoded pictures that are kept at most.
+      cache_bytes: of decoded images that are kept at most.
     """
 
     paths: tuple[Path, ...]
@@ -101,11 +101,11 @@ class Pictures:
     _store: _Store = dataclasses.field(default_factory=_Store, repr=False)
 
     def drawn(self, chance: float) -> int:
-        """The number of the picture that a chance, uniform in [0, 1), falls on."""
+        """The number of the image that a chance, uniform in [0, 1), falls on."""
         return min(int(np.searchsorted(self.weights, chance, "right")), len(self.paths) - 1)
 
     def picture(self, index: int, keep: bool = True) -> Image.Image | None:
-        """The picture as Pillow's RGB; None, after one warning, if its file turns out broken.
+        """The image as Pillow's RGB; None, after one warning, if its file turns out broken.
 
         Every thread may call it. Raises `PictureError` once all files have turned out broken.
         """
@@ -123,13 +123,13 @@ class Pictures:
                 return picture
         if len(store.broken) == len(self.paths):
             raise PictureError(
-                f"none of {len(self.paths)} pictures can be decoded, such as {self.paths[0]}"
+                f"none of {len(self.paths)} images can be decoded, such as {self.paths[0]}"
             )
         return None
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes of the decoded pictures that are kept."""
+        """Bytes of the decoded images that are kept."""
         return self._store.kept_bytes
 
     def _keep(self, index: int, picture: Image.Image) -> None:
@@ -151,14 +151,14 @@ class Pictures:
 
 @dataclasses.dataclass(frozen=True)
 class PictureSet:
-    """What tells whether a run is continued with the same pictures."""
+    """What tells whether a run is continued with the same images."""
 
     count: int
     sha256: str  # first 16 hex digits; of names below the folders and sizes, in order of use
 
 
 def picture_set(pictures: Pictures, folders: Sequence[str | Path]) -> PictureSet:
-    """The usable pictures that were found below `folders`, wherever these lie."""
+    """The usable images that were found below `folders`, wherever these lie."""
     digest = hashlib.sha256()
     for path, (width, height) in zip(pictures.paths, pictures.sizes, strict=True):
         folder = next(folder for folder in folders if path.is_relative_to(folder))
@@ -168,11 +168,11 @@ def picture_set(pictures: Pictures, folders: Sequence[str | Path]) -> PictureSet
 
 
 def find(folders: Sequence[str | Path]) -> list[Path]:
-    """All picture files below the folders but for `COPIES`: by folder as given, then by name.
+    """All image files below the folders but for `COPIES`: by folder as given, then by name.
 
     Hidden files and folders are passed over, links are followed, and a file that is reached twice
     counts once. Warns of copies, once for each kind and folder. Raises `PictureError` for a folder
-    that is not there or cannot be read, and when there are no pictures.
+    that is not there or cannot be read, and when there are no images.
     """
     found: dict[str, Path] = {}  # by where a file really lies
     left_out = 0
@@ -186,17 +186,17 @@ def find(folders: Sequence[str | Path]) -> list[Path]:
             found.setdefault(below[path], path)
     if not found:
         copies = f", but for {left_out} that were left out" if left_out else ""
-        raise PictureError(f"no pictures below {', '.join(map(str, folders))}{copies}")
+        raise PictureError(f"no images below {', '.join(map(str, folders))}{copies}")
     return list(found.values())
 
 
 def usable(
     paths: Sequence[Path], crop: int, purpose: str = "training", cache_bytes: int | None = None
 ) -> Pictures:
-    """The pictures that hold a crop and that `images.read` takes, as far as their headers tell.
+    """The images that hold a crop and that `images.read` takes, as far as their headers tell.
 
-    Every other one is left out with a warning that names it. Only pictures with alpha are decoded
-    for this. Decoded pictures will be kept up to `cache_bytes`, by default half of the memory that
+    Every other one is left out with a warning that names it. Only images with alpha are decoded
+    for this. Decoded images will be kept up to `cache_bytes`, by default half of the memory that
     is available now. Raises `PictureError` when none is left.
     """
     kept: list[Path] = []
@@ -208,7 +208,7 @@ def usable(
             kept.append(path)
             sizes.append(judged)
     if not kept:
-        raise PictureError(f"none of {len(paths)} {purpose} pictures gives crops of {crop}x{crop}")
+        raise PictureError(f"none of {len(paths)} {purpose} images gives crops of {crop}x{crop}")
     weights = np.cumsum(np.prod(np.asarray(sizes, float), axis=1) ** AREA_POWER)
     budget = default_cache_bytes() if cache_bytes is None else cache_bytes
     return Pictures(tuple(kept), tuple(sizes), weights / weights[-1], budget)
@@ -225,7 +225,7 @@ def in_threads(
 def _files_below(
     folder: Path, real: str, above: frozenset[str] = frozenset()
 ) -> Iterator[tuple[Path, str]]:
-    """Picture files below a folder by name, each with where it really lies.
+    """Image files below a folder by name, each with where it really lies.
 
     `real` is where the folder lies, `above` where the folders lie that led here: a link to one of
     them would go round in circles.
@@ -255,7 +255,7 @@ def _originals(folder: Path, paths: Collection[Path]) -> list[Path]:
         found = _matching(copies.where, names)
         if found:
             warnings.warn(
-                f"{folder}: left out {len(found)} of {len(paths)} pictures, {copies.what}; "
+                f"{folder}: left out {len(found)} of {len(paths)} images, {copies.what}; "
                 "to use them, give their own folder",
                 PictureWarning,
                 stacklevel=3,
@@ -277,7 +277,7 @@ def _matching(where: re.Pattern[str], names: Iterable[str]) -> set[str]:
 
 
 def _judge(path: Path, crop: int) -> tuple[int, int] | str:
-    """Width and height of a picture, or why it cannot be used."""
+    """Width and height of an image, or why it cannot be used."""
     try:
         width, height = srgb.inspect(path)
     except srgb.ImageError as error:
@@ -288,7 +288,7 @@ def _judge(path: Path, crop: int) -> tuple[int, int] | str:
 
 
 def _decode(path: Path, size: tuple[int, int]) -> Image.Image:
-    """The picture of a file that had this size. Raises ImageError."""
+    """The image of a file that had this size. Raises ImageError."""
     picture = srgb.read(path)
     if picture.size != size:
         read, told = ("x".join(map(str, pair)) for pair in (picture.size, size))

@@ -57,7 +57,7 @@ def entries(block: Image.Exif) -> Iterator[tuple[int, Any]]:
 
 
 def orientation(data: bytes) -> int:
-    """How the picture lies, 1 to 8; 1, upright, where that is not said in a legal way."""
+    """How the image lies, 1 to 8; 1, upright, where that is not said in a legal way."""
     block = Image.Exif()
     try:
         block.load(data)
@@ -134,9 +134,9 @@ def _is_short(value: Any) -> bool:
 
 
 def upright(data: bytes) -> bytes:
-    """EXIF data whose orientation, if it names one, says that the picture stands upright.
+    """EXIF data whose orientation, if it names one, says that the image stands upright.
 
-    Where it said otherwise, the thumbnail is turned like the picture, or dropped. Nothing else is
+    Where it said otherwise, the thumbnail is turned like the image, or dropped. Nothing else is
     touched. What has not the layout of EXIF data is given back as it is.
     """
     order = exif_block.byte_order(data)

@@ -111,7 +111,7 @@ def _resolution(picture: Image.Image, path: str | os.PathLike) -> Resolution | N
 
 
 def _colours(picture: Image.Image, path: str | os.PathLike, gray: bool) -> _Colours:
-    """What the colours mean, where that is not sRGB without a word."""
+    """What the colors mean, where that is not sRGB without a word."""
     icc = bytes(picture.info.get("icc_profile") or b"")
     if picture.format == "PNG":
         with open(path, "rb") as file:
@@ -131,7 +131,7 @@ def _of_chunks(chunks: dict[bytes, bytes], icc: bytes, gray: bool) -> _Colours:
         named = cicp.parse(chunks[b"cICP"])
         if named is not None:
             return _Colours(icc, named if icc or not named.srgb else None, tuple(left))
-        left.append("code points of colours (cICP), which are illegal")
+        left.append("code points of colors (cICP), which are illegal")
     if icc or b"sRGB" in chunks or not {b"gAMA", b"cHRM"} & set(chunks):
         return _Colours(icc, None, tuple(left))
     try:
@@ -144,7 +144,7 @@ def _of_chunks(chunks: dict[bytes, bytes], icc: bytes, gray: bool) -> _Colours:
 def _of_gamma(chunks: dict[bytes, bytes], gray: bool) -> bytes:
     """A profile that says what gAMA and cHRM say; empty where that is sRGB, as far as they can.
 
-    Raises ColourError and `struct.error` for numbers that mean no colours.
+    Raises ColorError and `struct.error` for numbers that mean no colors.
     """
     points, curve, name = _POINTS_OF_SRGB, icc_writer.SRGB_CURVE, "sRGB curve"
     if b"cHRM" in chunks:

@@ -20,7 +20,7 @@ Box = tuple[bytes, bytes]
 
 
 class Facts(NamedTuple):
-    """Of the main image: its colours, if they are named, and what the file has besides."""
+    """Of the main image: its colors, if they are named, and what the file has besides."""
 
     cicp: Cicp | None = None
     besides: tuple[str, ...] = ()

@@ -115,7 +115,7 @@ def _unpacked(path: str | os.PathLike, picture: Image.Image, mode: str) -> np.nd
 
 
 def divided(samples: np.ndarray) -> np.ndarray:
-    """RGBA with colours that were multiplied by alpha, without that."""
+    """RGBA with colors that were multiplied by alpha, without that."""
     wide = samples.astype(np.uint64)
     alpha = wide[..., 3:]
     colours = (wide[..., :3] * 65535 + alpha // 2) // np.maximum(alpha, 1)
@@ -171,12 +171,12 @@ def jpeg_of_12_bits(path: str | os.PathLike, precision_at: int) -> tuple[np.ndar
         along = file_metadata.of_picture(header, path, samples.ndim == 2, false_exif)
         orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
     if samples.ndim == 3 and samples.shape[2] != 3:
-        raise ImageError(f"{path}: is a CMYK picture, convert it to RGB first")
+        raise ImageError(f"{path}: is a CMYK image, convert it to RGB first")
     return exif.turned(np.atleast_3d(samples), orientation), along
 
 
 def split(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> Channels:
-    """Colours or gray, and alpha, of [H, W, 1 to 4] up to `largest`; in 8 bits where they fit."""
+    """Colors or gray, and alpha, of [H, W, 1 to 4] up to `largest`; in 8 bits where they fit."""
     largest = largest or 2**bits - 1
     if largest > 255:
         return _split(_scaled(samples, largest=largest))
@@ -185,7 +185,7 @@ def split(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> Ch
 
 
 def _split(samples: np.ndarray) -> Channels:
-    """Colours or gray, and alpha, of [H, W, 1 to 4]."""
+    """Colors or gray, and alpha, of [H, W, 1 to 4]."""
     count = samples.shape[2]
     pixels = samples[..., 0] if count < 3 else samples[..., :3]
     return pixels, np.ascontiguousarray(samples[..., -1]) if count in (2, 4) else None

@@ -1,4 +1,4 @@
-"""ICC colour profiles: what they are called, and pictures out of their space into sRGB."""
+"""ICC color profiles: what they are called, and images out of their space into sRGB."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image, ImageCms
 
 PROFILE_TOLERANCE = 2
-"""A colour profile that moves no colour by more grey levels than this is taken for sRGB itself."""
+"""A color profile that moves no color by more gray levels than this is taken for sRGB itself."""
 
 _NAME_LENGTH = 64
 
 
 def as_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    """An L or RGB picture as RGB, converted if its profile is that of another colour space."""
+    """An L or RGB image as RGB, converted if its profile is that of another color space."""
     conversion = _to_srgb(profile, picture.mode)
     if conversion is None:
         return picture.convert("RGB")
@@ -24,14 +24,14 @@ def as_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
 
 
 def is_srgb(profile: bytes, mode: str) -> bool:
-    """Whether `as_srgb` leaves the colours of an L or RGB picture of this profile as they are."""
+    """Whether `as_srgb` leaves the colors of an L or RGB image of this profile as they are."""
     return _to_srgb(profile, mode) is None
 
 
 @functools.lru_cache(maxsize=16)
 def _to_srgb(profile: bytes, picture_mode: str) -> tuple[str, ImageCms.ImageCmsTransform] | None:
-    """The mode to bring a picture to and the transform to apply then; None if there is nothing to
-    do. Kept, since finding out takes as long as decoding a small picture.
+    """The mode to bring an image to and the transform to apply then; None if there is nothing to
+    do. Kept, since finding out takes as long as decoding a small image.
 
     A profile that is unreadable or of the wrong kind is passed over, as viewers do.
     """
@@ -54,7 +54,7 @@ def _srgb_profile() -> ImageCms.ImageCmsProfile:
 
 
 def _changes_little(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a colour transform is the identity but for rounding: many files say sRGB so."""
+    """Whether a color transform is the identity but for rounding: many files say sRGB so."""
     steps = np.arange(0, 256, 15, dtype=np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(len(steps), -1, 3)
     probe = Image.fromarray(cube).convert(mode)

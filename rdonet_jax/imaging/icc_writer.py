@@ -38,7 +38,7 @@ def profile(
 ) -> bytes:
     """A display profile for RGB, or for gray, to which primaries mean nothing.
 
-    Raises ColourError where no colours can be told by these numbers.
+    Raises ColorError where no colors can be told by these numbers.
     """
     to_d50 = _adaptation(_of_white(white))
     tags = {
@@ -61,7 +61,7 @@ def _of_white(white: Point) -> np.ndarray:
     """XYZ of a white of luminance 1."""
     x, y = white
     if not (0 < x < 1 and 0 < y < 1 and x + y <= 1):
-        raise ColourError("the white point is no colour")
+        raise ColourError("the white point is no color")
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
@@ -74,7 +74,7 @@ def _matrix(primaries: Sequence[Point], white: Point) -> np.ndarray:
 
 
 def _adaptation(white: np.ndarray) -> np.ndarray:
-    """From colours under a white to those under D50, by Bradford."""
+    """From colors under a white to those under D50, by Bradford."""
     scale = (_BRADFORD @ _D50) / (_BRADFORD @ white)
     return np.linalg.inv(_BRADFORD) @ (scale[:, None] * _BRADFORD)
 
@@ -82,7 +82,7 @@ def _adaptation(white: np.ndarray) -> np.ndarray:
 def _fixed(values: Sequence[float] | np.ndarray) -> bytes:
     """Numbers with 16 bits behind the point."""
     if not np.all(np.abs(values) < _LARGEST):
-        raise ColourError("the colours are out of all bounds")
+        raise ColourError("the colors are out of all bounds")
     return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
 
 

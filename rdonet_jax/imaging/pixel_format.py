@@ -1,7 +1,7 @@
-"""What a file holds of a picture: pixels, alpha, colour profile and EXIF, and pure functions of it.
+"""What a file holds of an image: pixels, alpha, color profile and EXIF, and pure functions of it.
 
-A picture's *form* is what its arrays look like: gray or colour, 8 or 16 bits. The network knows
-colour only: gray is R = G = B to it, and 16 bits are a finer scale of the same [0, 1].
+An image's *form* is what its arrays look like: gray or color, 8 or 16 bits. The network knows
+color only: gray is R = G = B to it, and 16 bits are a finer scale of the same [0, 1].
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from rdonet_jax.imaging.cicp import Cicp
 from rdonet_jax.imaging.resolution import Resolution
 
 MAX_PIXELS = 2**27
-"""Pixels of the largest picture that is written, and that is read unless the caller asks for more.
+"""Pixels of the largest image that is written, and that is read unless the caller asks for more.
 """
 
 DEPTHS = (np.dtype(np.uint8), np.dtype(np.uint16))
 
 _ROWS = 256
-"""Of a picture at a time, where numbers are wide."""
+"""Of an image at a time, where numbers are wide."""
 
 _STEPS = 257
 """Of 16 bits in one of 8: 65535 / 255."""
 
 
 class PixelFormatError(ValueError):
-    """Arrays that are no picture."""
+    """Arrays that are no image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture in the form in which it came, or is to be written.
+    """An image in the form in which it came, or is to be written.
 
-    pixels: uint8 or uint16, [H, W, 3], or [H, W] where it is gray; in the colour space of its
+    pixels: uint8 or uint16, [H, W, 3], or [H, W] where it is gray; in the color space of its
     profile. alpha: of the same depth, [H, W], not premultiplied; None where everything is opaque.
-    icc: the colour profile, exif: the EXIF data from its TIFF header on, xmp: the XMP text; empty
-    where there is none. cicp: what the colours mean by their code points, which counts more than
+    icc: the color profile, exif: the EXIF data from its TIFF header on, xmp: the XMP text; empty
+    where there is none. cicp: what the colors mean by their code points, which counts more than
     the profile. resolution: how large pixels are. notes: what its file held besides and is not
     here, in a few words each.
 
@@ -64,7 +64,7 @@ class Picture:
             or not self.pixels.size
         ):
             raise PixelFormatError(
-                "a picture is a uint8 or uint16 array [height, width, 3] or [height, width], "
+                "an image is a uint8 or uint16 array [height, width, 3] or [height, width], "
                 f"not {self.pixels.dtype} {shape}"
             )
         alpha = self.alpha
@@ -97,7 +97,7 @@ def of_samples(
     cicp: Cicp | None = None,
     resolution: Resolution | None = None,
 ) -> Picture:
-    """A picture from [H, W] gray, [H, W, 2] with alpha, [H, W, 3] RGB or [H, W, 4] with alpha.
+    """An image from [H, W] gray, [H, W, 2] with alpha, [H, W, 3] RGB or [H, W, 4] with alpha.
 
     Raises ContentError for any other array.
     """
@@ -118,7 +118,7 @@ def samples(picture: Picture) -> np.ndarray:
 
 
 def as_picture(image: Picture | np.ndarray) -> Picture:
-    """A picture, from one or from its pixels alone. Raises ContentError as `Picture` does."""
+    """An image, from one or from its pixels alone. Raises ContentError as `Picture` does."""
     return image if isinstance(image, Picture) else Picture(image)
 
 
@@ -172,7 +172,7 @@ def psnr(pixels: np.ndarray, decoded: np.ndarray) -> float:
 
 
 def flatten(picture: Picture, background: tuple[int, int, int]) -> Picture:
-    """Without alpha, on a background of 8-bit RGB; a gray picture stays so on a gray one."""
+    """Without alpha, on a background of 8-bit RGB; a gray image stays so on a gray one."""
     if picture.alpha is None:
         return picture
     ground = np.array(background, np.uint8)

@@ -1,4 +1,4 @@
-"""PNG beyond Pillow: chunks walked before a decoder sees them, and colours of 16 bits."""
+"""PNG beyond Pillow: chunks walked before a decoder sees them, and colors of 16 bits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Chunk = tuple[bytes, bytes]
 """Its type and what it holds."""
 
 _SMALL = 64
-"""Bytes of a chunk that says how large pixels are, or what their colours mean, at most."""
+"""Bytes of a chunk that says how large pixels are, or what their colors mean, at most."""
 DEFLATE_RATIO = 1032
 """What a byte of Deflate can become at most: 258 bytes by every 2 bits."""
 

@@ -1,4 +1,4 @@
-"""A smooth continuation of what is known of a picture over what is not: pull and push.
+"""A smooth continuation of what is known of an image over what is not: pull and push.
 
 Known samples are averaged over squares of 2×2, and these again, until nothing is unknown ("pull");
 on the way back every unknown sample is interpolated from the next coarser level ("push"). What is

@@ -1,7 +1,7 @@
-"""Picture files in the form in which they come: gray, alpha, 16 bits, palettes, ICC, EXIF.
+"""Image files in the form in which they come: gray, alpha, 16 bits, palettes, ICC, EXIF.
 
 `images` reads what networks are trained and judged with, sRGB of 8 bits. This is for coding: the
-colours stay in the space of their profile, and what cannot be kept of them is refused.
+colors stay in the space of their profile, and what cannot be kept of them is refused.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def load(
     max_pixels: int = pixel_format.MAX_PIXELS,
     first_frame: bool = False,
 ) -> Picture:
-    """The picture in a file, upright.
+    """The image in a file, upright.
 
     Palettes become RGB, what has 1 to 7 bits per channel 8, and 9 to 15 bits 16. Alpha that is
     opaque everywhere is dropped. With `strip` the profile and all other metadata are dropped too,
-    and the colours are converted to sRGB. With `first_frame` the first frame stands for all of an
+    and the colors are converted to sRGB. With `first_frame` the first frame stands for all of an
     animation, the first page for all of a document. What stays behind is in the notes.
 
-    Raises ImageError for missing, unreadable and damaged files, animations, pictures of more than
+    Raises ImageError for missing, unreadable and damaged files, animations, images of more than
     `max_pixels`, and what is none of gray, RGB and palette, such as CMYK and floats.
     """
     said: list[str] = []
@@ -86,7 +86,7 @@ class _How(NamedTuple):
             return
         if not self.first_frame:
             raise ImageError(
-                f"{path}: has {count} {what}, only still pictures are read; "
+                f"{path}: has {count} {what}, only still images are read; "
                 f"--first-frame takes the first of them"
             )
         self.tell(f"the first of {count} {what} is coded, the others are left out")
@@ -168,7 +168,7 @@ def _by_plug_in(name: str) -> Callable[[str | os.PathLike, _How], Picture]:
         if name == "JXL" and plug_ins.jxl_header(path).animated:
             if not how.first_frame:
                 raise ImageError(
-                    f"{path}: is an animation, only still pictures are read; "
+                    f"{path}: is an animation, only still images are read; "
                     "--first-frame takes its first frame"
                 )
             how.tell("the first frame is coded, the others are left out")
@@ -203,12 +203,12 @@ def _check_mode(picture: Image.Image, path: str | os.PathLike) -> None:
         if picture.mode == "F":
             raise ImageError(f"{path}: holds floating-point numbers, which are not coded")
         raise ImageError(
-            f"{path}: is a {picture.mode} picture, convert it to gray or RGB of 8 or 16 bits first"
+            f"{path}: is a {picture.mode} image, convert it to gray or RGB of 8 or 16 bits first"
         )
 
 
 def _shallow(picture: Image.Image) -> Channels:
-    """Of a picture of up to 8 bits."""
+    """Of an image of up to 8 bits."""
     steps = {"L;2": 85, "L;4": 17}.get(high_bit_depth.raw_mode(picture), 1)
     picture = ImageOps.exif_transpose(picture)
     key = picture.info.get("transparency")
@@ -228,14 +228,14 @@ def _shallow(picture: Image.Image) -> Channels:
 
 
 def _keyed(pixels: np.ndarray, key: np.ndarray | int) -> np.ndarray:
-    """Alpha of pixels of which those of one colour are transparent."""
+    """Alpha of pixels of which those of one color are transparent."""
     same = pixels == np.asarray(key)
     hidden = same.all(axis=2) if pixels.ndim == 3 else same
     return np.where(hidden, 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
 
 
 def _with_key(picture: Image.Image, pixels: np.ndarray, alpha: np.ndarray | None) -> Channels:
-    """Of a picture of 16 bits, whose file may name a transparent colour."""
+    """Of an image of 16 bits, whose file may name a transparent color."""
     key = picture.info.get("transparency")
     return pixels, alpha if key is None else _keyed(pixels, np.array(key))
 
@@ -249,8 +249,8 @@ def _stripped(picture: Picture, path: str | os.PathLike) -> Picture:
         return bare
     if picture.is_16bit:
         raise ImageError(
-            f"{path}: has 16 bits in another colour space than sRGB, which is converted for "
-            "pictures of 8 bits only: keep its profile"
+            f"{path}: has 16 bits in another color space than sRGB, which is converted for "
+            "images of 8 bits only: keep its profile"
         )
     colours = np.array(imaging_icc.as_srgb(Image.fromarray(picture.pixels), icc))
     pixels = np.ascontiguousarray(colours[..., 1]) if picture.gray else colours
@@ -258,7 +258,7 @@ def _stripped(picture: Picture, path: str | os.PathLike) -> Picture:
 
 
 def _meaning(picture: Picture, path: str | os.PathLike) -> bytes:
-    """The profile of what the colours are; empty where that is sRGB."""
+    """The profile of what the colors are; empty where that is sRGB."""
     named = picture.cicp
     if named is None or not named.known:
         return picture.icc
@@ -267,7 +267,7 @@ def _meaning(picture: Picture, path: str | os.PathLike) -> bytes:
     profile = cicp.as_icc(named, picture.gray)
     if not profile:
         raise ImageError(
-            f"{path}: has colours of {named.words}, which are not converted to sRGB: "
+            f"{path}: has colors of {named.words}, which are not converted to sRGB: "
             "keep what says so"
         )
     return profile

@@ -1,6 +1,6 @@
-"""Picture files to arrays and back: what is read without loss of meaning, and what is refused.
+"""Image files to arrays and back: what is read without loss of meaning, and what is refused.
 
-A picture is uint8 [H, W, 3] in sRGB. Whatever cannot become that faithfully is refused with one
+An image is uint8 [H, W, 3] in sRGB. Whatever cannot become that faithfully is refused with one
 sentence that names the file, and a file appears under its name whole or not at all.
 """
 
@@ -48,19 +48,19 @@ class ImageError(ValueError):
 
 
 def load(path: str | os.PathLike) -> np.ndarray:
-    """The picture in a file as uint8 [H, W, 3], sRGB, the way a viewer would show it.
+    """The image in a file as uint8 [H, W, 3], sRGB, the way a viewer would show it.
 
-    Gray, palette and 1-bit pictures become RGB, the EXIF orientation is applied, another colour
+    Gray, palette and 1-bit images become RGB, the EXIF orientation is applied, another color
     space's profile is converted to sRGB, and alpha is dropped where it is opaque everywhere.
 
     Raises ImageError for missing, unreadable and damaged files, animations, more than 8 bits per
-    channel, colour spaces such as CMYK, and pictures with real transparency.
+    channel, color spaces such as CMYK, and images with real transparency.
     """
     return np.array(read(path))
 
 
 def read(path: str | os.PathLike) -> Image.Image:
-    """What `load` gives as Pillow's RGB picture, whose parts can be cut out and reduced cheaply.
+    """What `load` gives as Pillow's RGB image, whose parts can be cut out and reduced cheaply.
 
     Raises ImageError as `load` does.
     """
@@ -69,9 +69,9 @@ def read(path: str | os.PathLike) -> Image.Image:
 
 
 def inspect(path: str | os.PathLike) -> tuple[int, int]:
-    """Width and height of the picture that `read` gives, from no more than the file's header.
+    """Width and height of the image that `read` gives, from no more than the file's header.
 
-    Only pictures with alpha are decoded, to see whether they are opaque. Raises ImageError as
+    Only images with alpha are decoded, to see whether they are opaque. Raises ImageError as
     `read` does, but for damage behind the header.
     """
     with opened(path, READABLE_FORMATS, _require_still_8_bit) as picture:
@@ -81,8 +81,8 @@ def inspect(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def load_mask(path: str | os.PathLike) -> np.ndarray:
-    """The level map in a file, uint8 [rows, columns]: the numbers of an .npy array, or the grey
-    values or palette indices of an 8-bit picture. Whether they make a valid tree is not judged.
+    """The level map in a file, uint8 [rows, columns]: the numbers of an .npy array, or the gray
+    values or palette indices of an 8-bit image. Whether they make a valid tree is not judged.
 
     Raises ImageError for files that hold no such map.
     """
@@ -91,8 +91,7 @@ def load_mask(path: str | os.PathLike) -> np.ndarray:
     picture = _open(path)
     if picture.mode not in ("L", "P"):
         raise ImageError(
-            f"{path}: a mask must be a gray or palette picture of 8 bits, "
-            f"but this is {picture.mode}"
+            f"{path}: a mask must be a gray or palette image of 8 bits, but this is {picture.mode}"
         )
     return np.array(picture)
 
@@ -115,7 +114,7 @@ def check_picture_target(
 ) -> None:
     """Raise ImageError if `save` would refuse the path; for asking before long work.
 
-    `size` = (height, width) of the picture, if it is known, must fit the format as well.
+    `size` = (height, width) of the image, if it is known, must fit the format as well.
     """
     if Path(path).suffix.lower() not in WRITABLE_FORMATS:
         raise ImageError(
@@ -128,14 +127,14 @@ def check_picture_target(
 
 
 def save(path: str | os.PathLike, array: np.ndarray, force: bool = False) -> None:
-    """Write a picture, uint8 [H, W, 3], in the format of the suffix (see WRITABLE_FORMATS).
+    """Write an image, uint8 [H, W, 3], in the format of the suffix (see WRITABLE_FORMATS).
 
     The file appears whole or not at all. Raises ImageError for a suffix that names no format, an
     existing file without `force`, and whatever keeps the file from being written.
     """
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ImageError(
-            f"{path}: a picture is uint8 [H, W, 3], but this array is {array.dtype} "
+            f"{path}: an image is uint8 [H, W, 3], but this array is {array.dtype} "
             f"{list(array.shape)}"
         )
     check_picture_target(path, force, array.shape[:2])
@@ -159,12 +158,12 @@ def write_bytes(
 
 
 def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
-    """Refuses a picture of (height, width) that is larger than the suffix's format can hold."""
+    """Refuses an image of (height, width) that is larger than the suffix's format can hold."""
     picture_format, _ = WRITABLE_FORMATS[Path(path).suffix.lower()]
     largest = LARGEST_SIDES.get(picture_format)
     if largest is not None and max(size) > largest:
         raise ImageError(
-            f"{path}: {picture_format} holds no picture of {size[1]}x{size[0]} pixels, "
+            f"{path}: {picture_format} holds no image of {size[1]}x{size[0]} pixels, "
             f"its sides are {largest} at most"
         )
 
@@ -185,7 +184,7 @@ def replace(
 
 
 def _open(path: str | os.PathLike) -> Image.Image:
-    """The file's picture, upright and fully read, if it is still, of 8 bits and a known mode."""
+    """The file's image, upright and fully read, if it is still, of 8 bits and a known mode."""
     with opened(path, READABLE_FORMATS, _require_still_8_bit) as picture:
         return ImageOps.exif_transpose(picture)
 
@@ -196,9 +195,9 @@ def opened(
     formats: Sequence[str],
     check: Callable[[Image.Image, str | os.PathLike], None],
 ) -> Iterator[Image.Image]:
-    """A file's picture before its pixels are read; ImageError for whatever goes wrong inside.
+    """A file's image before its pixels are read; ImageError for whatever goes wrong inside.
 
-    `check` is given the picture and the path, and raises ImageError for what is not to be read.
+    `check` is given the image and the path, and raises ImageError for what is not to be read.
     """
     try:
         picture = Image.open(path, formats=formats)
@@ -211,7 +210,7 @@ def opened(
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
     except Exception as error:  # Pillow's readers raise almost anything on damaged headers
-        raise ImageError(f"{path}: cannot be read as a picture: {_reason(error)}") from error
+        raise ImageError(f"{path}: cannot be read as an image: {_reason(error)}") from error
     with damage_named(path), picture:
         check(picture, path)
         yield picture
@@ -233,7 +232,7 @@ def damage_named(path: str | os.PathLike) -> Iterator[None]:
 def _unknown(path: str | os.PathLike, formats: Sequence[str]) -> str:
     if not os.path.getsize(path):
         return "is empty"
-    return f"is damaged or no picture in any of {', '.join(formats)}"
+    return f"is damaged or no image in any of {', '.join(formats)}"
 
 
 def _upright_size(picture: Image.Image) -> tuple[int, int]:
@@ -247,15 +246,15 @@ def _upright_size(picture: Image.Image) -> tuple[int, int]:
 
 
 def frames_of(picture: Image.Image) -> int:
-    """How many frames or pages a picture has."""
+    """How many frames or pages an image has."""
     # The further frames of an MPO file are previews and gain maps that cameras add to a JPEG.
     return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
 
 
 def require_still(picture: Image.Image, path: str | os.PathLike) -> None:
-    """Raise ImageError for a picture of more than one frame."""
+    """Raise ImageError for an image of more than one frame."""
     if (count := frames_of(picture)) > 1:
-        raise ImageError(f"{path}: has {count} frames, only still pictures are read")
+        raise ImageError(f"{path}: has {count} frames, only still images are read")
 
 
 def _require_still_8_bit(picture: Image.Image, path: str | os.PathLike) -> None:
@@ -267,7 +266,7 @@ def _require_still_8_bit(picture: Image.Image, path: str | os.PathLike) -> None:
     if _has_deep_channels(picture):
         raise ImageError(f"{path}: has more than 8 bits per channel, convert it to 8 bits first")
     if picture.mode not in READABLE_MODES:
-        raise ImageError(f"{path}: is a {picture.mode} picture, convert it to RGB first")
+        raise ImageError(f"{path}: is a {picture.mode} image, convert it to RGB first")
 
 
 def _has_deep_channels(picture: Image.Image) -> bool:
@@ -290,7 +289,7 @@ def _has_alpha(picture: Image.Image) -> bool:
 
 
 def _without_alpha(picture: Image.Image, path: str | os.PathLike) -> Image.Image:
-    """The picture as L or RGB, if it is opaque everywhere."""
+    """The image as L or RGB, if it is opaque everywhere."""
     if _has_alpha(picture):
         least_alpha, _ = picture.convert("RGBA").getchannel("A").getextrema()
         if least_alpha < 255:

@@ -1,4 +1,4 @@
-"""TIFF files of 8 and 16 bits: Pillow writes 8, and lets EXIF data overrule the picture's size."""
+"""TIFF files of 8 and 16 bits: Pillow writes 8, and lets EXIF data overrule the image's size."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def write(
     xmp: bytes = b"",
     size: Resolution | None = None,
 ) -> None:
-    """Samples uint8 or uint16 [H, W, 1 to 4], as the differences of neighbours, deflated.
+    """Samples uint8 or uint16 [H, W, 1 to 4], as the differences of neighbors, deflated.
 
-    What EXIF data says of the picture and the camera becomes the file's own; `size` is that of
+    What EXIF data says of the image and the camera becomes the file's own; `size` is that of
     pixels. Raises ValueError for a file that gets larger than TIFF allows.
     """
     height, width, channels = samples.shape
@@ -39,7 +39,7 @@ def write(
     strips = [_deflated(samples[first : first + rows]) for first in range(0, height, rows)]
     sizes = [len(strip) for strip in strips]
     if sum(sizes) > _MOST_BYTES:
-        raise ValueError("TIFF holds no picture of so many bytes")
+        raise ValueError("TIFF holds no image of so many bytes")
     directory = TiffImagePlugin.ImageFileDirectory_v2()
     _take_exif(directory, exif_data)
     directory[TiffImagePlugin.IMAGEWIDTH] = width

@@ -40,7 +40,7 @@ _COLOURS = {
     10: "is ITU L*a*b*, convert it to RGB first",
     32803: "is the raw data of a camera, develop it first",
     32844: "is LogL, whose numbers are no gray levels: convert it first",
-    32845: "is LogLuv, whose numbers are no colours: convert it first",
+    32845: "is LogLuv, whose numbers are no colors: convert it first",
     34892: "is the raw data of a camera, develop it first",
 }
 _NUMBERS = {
@@ -105,9 +105,9 @@ def samples(path: str | os.PathLike, page: Page) -> tuple[np.ndarray, int]:
     colours = 3 if tags.get(_PHOTOMETRIC) == _RGB else 1
     extra = _numbers(tags, _EXTRA)
     if tags.get(_PHOTOMETRIC) not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
-        raise ImageError(f"{path}: has colours of the kind {tags.get(_PHOTOMETRIC)}, convert it")
+        raise ImageError(f"{path}: has colors of the kind {tags.get(_PHOTOMETRIC)}, convert it")
     if tags.get(_SAMPLES, 1) != colours + len(extra) or len(extra) > 1 or _UNSPECIFIED in extra:
-        raise ImageError(f"{path}: has channels besides colours and alpha, save it without them")
+        raise ImageError(f"{path}: has channels besides colors and alpha, save it without them")
     try:
         import tifffile
     except ImportError as error:
@@ -137,12 +137,12 @@ def samples(path: str | os.PathLike, page: Page) -> tuple[np.ndarray, int]:
 
 
 def is_premultiplied(page: Page) -> bool:
-    """Whether colours are stored multiplied by alpha."""
+    """Whether colors are stored multiplied by alpha."""
     return _numbers(page.tags, _EXTRA) == (_PREMULTIPLIED,)
 
 
 def metadata(path: str | os.PathLike, page: Page) -> Metadata:
-    """The colour profile, XMP and EXIF data of a page that Pillow does not open.
+    """The color profile, XMP and EXIF data of a page that Pillow does not open.
 
     Pillow cannot read EXIF data in BigTIFF whose highest bytes come first; a note says so.
     """

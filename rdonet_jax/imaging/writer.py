@@ -1,4 +1,4 @@
-"""Pictures to files of a suffix's format, in their own form as far as that can hold it."""
+"""Images to files of a suffix's format, in their own form as far as that can hold it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from rdonet_jax.imaging.srgb import ImageError
 
 
 class Abilities(NamedTuple):
-    """What a format holds besides 8-bit colours."""
+    """What a format holds besides 8-bit colors."""
 
     is_16bit: bool = False
     alpha: bool = False
-    icc: int = 0  # bytes of a colour profile, at most
+    icc: int = 0  # bytes of a color profile, at most
     exif: int = 0  # likewise
     xmp: int = 0  # likewise
     cicp: bool = False
@@ -63,7 +63,7 @@ ABILITIES = {
 
 
 def check(path: str | os.PathLike, force: bool, size: tuple[int, int], alpha: bool = False) -> None:
-    """Raise ImageError if `save` would refuse a picture of (height, width), with or without alpha,
+    """Raise ImageError if `save` would refuse an image of (height, width), with or without alpha,
     at this path; for asking before long work."""
     srgb.check_picture_target(path, force, size)
     if _format(path) in _OPTIONAL and not features.check(_OPTIONAL[_format(path)]):
@@ -71,7 +71,7 @@ def check(path: str | os.PathLike, force: bool, size: tuple[int, int], alpha: bo
     if alpha and not _abilities(path).alpha:
         suffixes = [s for s, (name, _) in srgb.WRITABLE_FORMATS.items() if ABILITIES[name].alpha]
         raise ImageError(
-            f"{path}: {_format(path)} cannot hold the picture's transparency: take another suffix "
+            f"{path}: {_format(path)} cannot hold the image's transparency: take another suffix "
             f"({' '.join(suffixes)}) or give a --background to flatten it on"
         )
 
@@ -82,7 +82,7 @@ def save(
     force: bool = False,
     like: os.stat_result | None = None,
 ) -> tuple[str, ...]:
-    """Write a picture, and say in a few words each what the format could not hold.
+    """Write an image, and say in a few words each what the format could not hold.
 
     The file gets the times and permissions of `like`.
 
@@ -111,11 +111,11 @@ def _fitting(picture: Picture, name: str, gray: bool) -> tuple[Metadata, tuple[s
     if named is not None and not able.cicp:
         said = cicp.as_icc(named, gray) if able.icc else b""
         if not said:
-            notes.append(f"without what its colours are ({named.words}), which {name} cannot hold")
+            notes.append(f"without what its colors are ({named.words}), which {name} cannot hold")
         icc, named = said or icc, None
     kept = {"icc": icc, "exif": picture.exif, "xmp": picture.xmp}
     for field, what, most in (
-        ("icc", "colour profile", able.icc),
+        ("icc", "color profile", able.icc),
         ("exif", "EXIF data", able.exif),
         ("xmp", "XMP", able.xmp),
     ):
@@ -124,7 +124,7 @@ def _fitting(picture: Picture, name: str, gray: bool) -> tuple[Metadata, tuple[s
             notes.append(f"without its {what}, which {name} cannot hold")
     if kept["icc"][16:20] == b"GRAY" and not gray:
         kept["icc"] = b""
-        notes.append("without its colour profile for gray, since its colours become RGB")
+        notes.append("without its color profile for gray, since its colors become RGB")
     if kept["exif"] and not exif.is_exif(kept["exif"]):
         kept["exif"] = b""
         notes.append("without its EXIF data, which is none")
@@ -185,7 +185,7 @@ def _write_8_bits(
     if along.resolution and name == "BMP":
         extra["dpi"] = resolution.dpi(along.resolution)
     if name == "WEBP":
-        extra["exact"] = True  # colours under alpha 0 are kept
+        extra["exact"] = True  # colors under alpha 0 are kept
     if name == "AVIF" and samples.shape[2] < 3:
         extra["subsampling"] = "4:0:0"
     picture = Image.fromarray(np.ascontiguousarray(samples[..., 0] if single else samples))

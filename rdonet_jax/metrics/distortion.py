@@ -1,4 +1,4 @@
-"""Rate and distortion: what training minimises and what evaluation reports.
+"""Rate and distortion: what training minimizes and what evaluation reports.
 
 The one convention for lambda, defined here and nowhere else:
 
@@ -7,9 +7,9 @@ The one convention for lambda, defined here and nowhere else:
     loss = bpp + lmbda * ((1 - share) * 255**2 * MSE
                           + share * SIMILARITY_WEIGHT * (1 - MS-SSIM))   metric "both"
 
-with bpp in bits per pixel of the picture and pictures in [0, 1], so that 255**2 * MSE is in squared
-8-bit grey levels; `share` is that of MS-SSIM in the distortion. Every function here works per
-picture: [..., H, W, 3] in, [...] out. Where one takes `sizes`, int32 [..., 2], a picture is that
+with bpp in bits per pixel of the image and images in [0, 1], so that 255**2 * MSE is in squared
+8-bit gray levels; `share` is that of MS-SSIM in the distortion. Every function here works per
+image: [..., H, W, 3] in, [...] out. Where one takes `sizes`, int32 [..., 2], an image is that
 many rows and columns at the top left of its array, and nothing beyond them counts.
 """
 
@@ -26,7 +26,7 @@ from rdonet_jax.core.config import PortableConfig
 METRICS = ("mse", "ms-ssim", "both")
 
 SIMILARITY_WEIGHT = 8.73 / 0.0067
-"""Squared grey levels that 1 - MS-SSIM stands for: CompressAI's lambdas of about equal rates."""
+"""Squared gray levels that 1 - MS-SSIM stands for: CompressAI's lambdas of about equal rates."""
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales of MS-SSIM, finest first (Wang, Simoncelli and Bovik, 2003)."""
@@ -61,21 +61,21 @@ class Loss(NamedTuple):
 
 
 def total_bits(bit_maps: Any) -> jax.Array:
-    """Bits [B] of each picture: the sums of a pytree of bit maps [B, ...]."""
+    """Bits [B] of each image: the sums of a pytree of bit maps [B, ...]."""
     maps = jax.tree_util.tree_leaves(bit_maps)
     return sum(jnp.sum(m, axis=tuple(range(1, m.ndim))) for m in maps)
 
 
 def bpp(bit_maps: Any, pixels: Any) -> jax.Array:
-    """Bits per pixel [B] of a pytree of bit maps [B, ...], each picture having `pixels` pixels.
+    """Bits per pixel [B] of a pytree of bit maps [B, ...], each image having `pixels` pixels.
 
-    `pixels` counts the picture's own pixels (no padding): a number, or [B] when sizes differ.
+    `pixels` counts the image's own pixels (no padding): a number, or [B] when sizes differ.
     """
     return total_bits(bit_maps) / pixels
 
 
 def to_8_bit(x: jax.Array) -> jax.Array:
-    """The picture in [0, 1] as a file stores it: clipped, rounded, uint8 of the same shape."""
+    """The image in [0, 1] as a file stores it: clipped, rounded, uint8 of the same shape."""
     return jnp.round(jnp.clip(x, 0.0, 1.0) * 255.0).astype(jnp.uint8)
 
 
@@ -85,26 +85,26 @@ def to_16_bit(x: jax.Array) -> jax.Array:
 
 
 def from_integers(pixels: jax.Array) -> jax.Array:
-    """Pixels of a file, uint8 or uint16, as the picture in [0, 1], float32."""
+    """Pixels of a file, uint8 or uint16, as the image in [0, 1], float32."""
     return pixels.astype(jnp.float32) / float(jnp.iinfo(pixels.dtype).max)
 
 
 def round_to_8_bit(x: jax.Array) -> jax.Array:
-    """The picture as a reader of its 8-bit file sees it: float32 multiples of 1/255 in [0, 1]."""
+    """The image as a reader of its 8-bit file sees it: float32 multiples of 1/255 in [0, 1]."""
     return to_8_bit(x).astype(jnp.float32) / 255.0
 
 
 def mse(x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
-    """Mean squared error over the RGB picture, data range 1."""
+    """Mean squared error over the RGB image, data range 1."""
     own = None if sizes is None else partition.within(sizes, x.shape[-3:-1])[..., None]
     return jnp.mean(jnp.square(x - x_hat), axis=(-3, -2, -1), where=own)
 
 
 @compilation.jit
 def psnr(x: jax.Array, x_hat: jax.Array) -> jax.Array:
-    """Peak signal-to-noise ratio in dB of the MSE over all three channels; inf for equal pictures.
+    """Peak signal-to-noise ratio in dB of the MSE over all three channels; inf for equal images.
 
-    To report a picture that was stored, pass x_hat through `round_to_8_bit` first.
+    To report an image that was stored, pass x_hat through `round_to_8_bit` first.
     """
     return -10.0 * jnp.log10(mse(x, x_hat))
 
@@ -121,7 +121,7 @@ def ms_ssim(
     scales that remain are divided by their sum. Gradients are finite everywhere; they are zero
     where a scale's similarity is not positive.
 
-    Of pictures with `sizes`, the windows count that lie inside, and on coarser scales those of
+    Of images with `sizes`, the windows count that lie inside, and on coarser scales those of
     means of 2x2 pixels inside: what is beyond has no share in any of them. The means of odd sizes
     lie half a pixel from those of the definition. With five scales a side needs 176 pixels.
 
@@ -168,12 +168,12 @@ def scale_weights(levels: int) -> tuple[float, ...]:
 
 
 def smallest_side(levels: int = len(SCALE_WEIGHTS)) -> int:
-    """The least pixels on the short side of a picture for MS-SSIM with so many scales."""
+    """The least pixels on the short side of an image for MS-SSIM with so many scales."""
     return (WINDOW_TAPS - 1) * 2 ** (levels - 1) + 1
 
 
 def smallest_end(levels: int = len(SCALE_WEIGHTS)) -> int:
-    """The same for a picture that ends within its array, see `ms_ssim`."""
+    """The same for an image that ends within its array, see `ms_ssim`."""
     return WINDOW_TAPS * 2 ** (levels - 1)
 
 
@@ -197,8 +197,8 @@ def thresholds_at(config: PortableConfig, quality: Any) -> tuple[jax.Array, jax.
 
 
 def relative_loss(loss: jax.Array) -> jax.Array:
-    """What a network of every quality minimises: log J, so that one percent of J counts the same at
-    every quality and in every picture. J grows a hundredfold over the qualities."""
+    """What a network of every quality minimizes: log J, so that one percent of J counts the same at
+    every quality and in every image. J grows a hundredfold over the qualities."""
     return jnp.log(loss)
 
 
@@ -225,9 +225,9 @@ def rd_loss(
     share: float = 0.0,
     sizes: jax.Array | None = None,
 ) -> jax.Array:
-    """Rate plus lambda times distortion per picture, by the module's convention.
+    """Rate plus lambda times distortion per image, by the module's convention.
 
-    `lmbda` is one number or one per picture; `metric` and `share` as in `weights`.
+    `lmbda` is one number or one per image; `metric` and `share` as in `weights`.
     """
     squares, dissimilarity = weights(lmbda, metric, share)
     loss = bpp
@@ -244,7 +244,7 @@ def _require_size(shape: tuple[int, ...], levels: int) -> None:
     if min(height, width) < smallest:
         raise ValueError(
             f"MS-SSIM with {levels} levels needs at least {smallest} pixels on the short side, "
-            f"but the picture has {height} x {width} (height x width); ask for fewer levels"
+            f"but the image has {height} x {width} (height x width); ask for fewer levels"
         )
 
 
@@ -294,7 +294,7 @@ def _similarity_maps(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Luminance and contrast-structure similarity at every window position of [..., H, W].
 
     Written with the difference d = a - b: as 2 cov(a, b) = var(a) + var(b) - var(d), the usual
-    quotients are one minus a small term, which keeps float32 exact for pictures nearly equal.
+    quotients are one minus a small term, which keeps float32 exact for images nearly equal.
     """
     d = a - b
     moments = jnp.stack([a, d, jnp.square(a) + jnp.square(b), jnp.square(d)])

@@ -39,7 +39,7 @@ def code(
     *given: jax.Array,
     sizes: jax.Array | None = None,
 ) -> Coded:
-    """The walk with noise (keys [B]: one key per picture) or with rounding (keys None).
+    """The walk with noise (keys [B]: one key per image) or with rounding (keys None).
 
     With noise the rate is that of the noisy latents while the decoder sees straight-through rounded
     ones (Minnen and Singh 2020), so that it is trained on what it will be given. With rounding it

@@ -1,7 +1,7 @@
 """Multiply-accumulates of a network, layer by layer, as the layers are defined.
 
 They are counted while the walk is traced; nothing is computed. What XLA is given can take a few
-more, where a kernel's taps are filled up with zeros. A factorised prior counts nothing: coders have
+more, where a kernel's taps are filled up with zeros. A factorized prior counts nothing: coders have
 its tables.
 """
 
@@ -24,7 +24,7 @@ from rdonet_jax.models.rdonet.causal_prior import OFFSETS, CausalPrior
 from rdonet_jax.nn import integer, lapped, layers
 
 SIDE = 256
-"""Of the picture that is counted: at every level, its hyper-latents stand for 4×4 latents."""
+"""Of the image that is counted: at every level, its hyper-latents stand for 4×4 latents."""
 
 DECODER = ("g_s", "prior", "hyper_decoder", "from_latent", "restore", "hand_over",
            "context", "entropy_parameters")  # fmt: skip
@@ -61,7 +61,7 @@ def of_decoder(counted: Mapping[str, float]) -> float:
 
 
 def of_encoder(counted: Mapping[str, float]) -> float:
-    """What of `per_pixel` an encoder computes that does not look at its picture."""
+    """What of `per_pixel` an encoder computes that does not look at its image."""
     return sum(n for path, n in counted.items() if not path.startswith("g_s"))
 
 

@@ -5,7 +5,7 @@ tree, or their large kernels packed (`rdonet_jax.models.packing`), and as metada
 its configuration and the record of its training. Its name ends in the first eight bytes of its
 SHA-256, of which the first four identify it in every compressed file.
 
-The files of portable models and of reference coders also hold the cumulative tables of their range
+The files of portable models and of baselines also hold the cumulative tables of their range
 coder, as integers: what decodes elsewhere must not depend on a library's exponential function.
 """
 

@@ -85,7 +85,7 @@ def scaled(x: jax.Array, exponents: jax.Array, bits: int = 0) -> jax.Array:
 def _nearness(quality: jax.Array, knots: int, segment: int) -> jax.Array:
     """Hat functions around knots `segment` apart, read at integers `quality` [B]: [B, knots].
 
-    `segment` at a knot, 0 at its neighbours, linear between.
+    `segment` at a knot, 0 at its neighbors, linear between.
     """
     places = segment * jnp.arange(knots, dtype=jnp.float32)
     distance = jnp.abs(quality.astype(jnp.float32)[:, None] - places)
@@ -175,6 +175,6 @@ def moved(plane: jax.Array, rows: int, columns: int) -> jax.Array:
 
 
 def neighbourhood(x: jax.Array) -> jax.Array:
-    """The 3×3 neighbours of every position, gathered: [B, h, w, C] -> [B, h, w, 9 C]."""
+    """The 3×3 neighbors of every position, gathered: [B, h, w, C] -> [B, h, w, 9 C]."""
     places = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     return jnp.concatenate([moved(x, *place) for place in places], axis=-1)

@@ -2,13 +2,13 @@
 
 An output of the stage down sees its own 2×2 inputs and one more on each side; an input of the stage
 up is seen by 4×4 outputs. Both are stride-1 2×2 convolutions between the corners of the grid and
-2×2 blocks, which every backend computes well, gradients included. Pictures are continued by
+2×2 blocks, which every backend computes well, gradients included. Images are continued by
 replication.
 
-A picture may lie at the top left of an array of another size. Then its `extent`, int32 [2], says
-how many rows and columns of the array are the picture; it is continued from there on, whatever the
-array holds beyond, and so is what is computed of it. An extent int32 [B, 2] is one for each picture
-of a batch. Without an extent the array is the picture.
+An image may lie at the top left of an array of another size. Then its `extent`, int32 [2], says
+how many rows and columns of the array are the image; it is continued from there on, whatever the
+array holds beyond, and so is what is computed of it. An extent int32 [B, 2] is one for each image
+of a batch. Without an extent the array is the image.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def continued(x: jax.Array, extent: jax.Array) -> jax.Array:
 
 
 def _last(x: jax.Array, length: jax.Array, axis: int) -> jax.Array:
-    """The last row (axis 1) or column (axis 2) of each picture in x, with its axis."""
+    """The last row (axis 1) or column (axis 2) of each image in x, with its axis."""
 
     def one(picture: jax.Array, end: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice_in_dim(picture, end - 1, 1, axis - 1)
@@ -72,7 +72,7 @@ def _bordered(x: jax.Array, extent: jax.Array | None) -> jax.Array:
 
 
 def scaled(extent: jax.Array | None, numerator: int, denominator: int = 1) -> jax.Array | None:
-    """The extent of the same picture on a finer or a coarser grid."""
+    """The extent of the same image on a finer or a coarser grid."""
     return None if extent is None else extent * numerator // denominator
 
 

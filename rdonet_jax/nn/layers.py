@@ -291,7 +291,7 @@ class Conv(nn.Module):
 
 
 def gdn(x: jax.Array, beta: jax.Array, gamma: jax.Array, inverse: bool = False) -> jax.Array:
-    """Generalised divisive normalisation, x_i / sqrt(beta_i + sum_j gamma_ji x_j²).
+    """Generalised divisive normalization, x_i / sqrt(beta_i + sum_j gamma_ji x_j²).
 
     Ballé et al. 2016; `inverse` multiplies instead. beta [C] > 0, gamma [C, C] >= 0.
     """

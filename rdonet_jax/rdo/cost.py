@@ -1,4 +1,4 @@
-"""What partitions of a picture cost with a model: R + lambda * D, the cost function of `search`.
+"""What partitions of an image cost with a model: R + lambda * D, the cost function of `search`.
 
 In the model's own units: lambda is that of the quality asked for, and D what the model was trained
 for, see `rdonet_jax.metrics.distortion`. R is what the integer tables and the adaptive coding of
@@ -35,10 +35,10 @@ MOST_AT_ONCE = 4
 
 
 class Maps(NamedTuple):
-    """What codings of a picture come to by areas of 16x16 pixels, [K, ...]."""
+    """What codings of an image come to by areas of 16x16 pixels, [K, ...]."""
 
     bits: jax.Array  # [K, H/16, W/16], without the partition's
-    squares: jax.Array  # [K, H/16, W/16], squared grey levels: means of RGB, sums over pixels
+    squares: jax.Array  # [K, H/16, W/16], squared gray levels: means of RGB, sums over pixels
     dissimilarity: jax.Array  # [K, scales, H/16, W/16]: means of 1 - similarity
 
 
@@ -65,18 +65,18 @@ def weights_of(model: Model, quality: float | None = None) -> Weights:
 
 
 class RDCost:
-    """The cost function of one picture, for `rdonet_jax.rdo.search`: J times the number of pixels.
+    """The cost function of one image, for `rdonet_jax.rdo.search`: J times the number of pixels.
 
     What depends on no mask is computed once. Memory is taken for one partition at a time, however
     many are priced.
     """
 
     def __init__(self, model: Model, image: np.ndarray, quality: float | None = None) -> None:
-        """For a picture uint8 [H, W, 3]. Raises `EncodeError` for one that no file can hold, or
+        """For an image uint8 [H, W, 3]. Raises `EncodeError` for one that no file can hold, or
         memory not price, or a quality that the model does not have."""
         self.size = codec.checked_size(model.config, image)
         if lack := memory.shortage(model.config, partition.grid_of(*self.size), searching=True):
-            raise codec.EncodeError(f"the picture is too large: {lack}")
+            raise codec.EncodeError(f"the image is too large: {lack}")
         self.weights = weights_of(model, quality)
         self._with_similarity = self.weights.dissimilarity > 0
         self._model = model
@@ -138,7 +138,7 @@ class RDCost:
         )
 
     def _dissimilar(self, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The price of 1 - MS-SSIM by areas, and of the whole picture.
+        """The price of 1 - MS-SSIM by areas, and of the whole image.
 
         MS-SSIM is a product over the scales of powers of means, which has no parts that add up.
         The areas have those of its tangent where the first partition that was priced lies.
@@ -174,8 +174,8 @@ def _maps(
 ) -> Maps:
     """The first `count` of the K masks [K, h, w], one after the other; the other maps are zero.
 
-    One compilation for every number of masks and for every picture of one padded size. `sizes`
-    int32 [1, 2] is that of the picture itself.
+    One compilation for every number of masks and for every image of one padded size. `sizes`
+    int32 [1, 2] is that of the image itself.
     """
 
     def maps_of(number: jax.Array) -> Maps:
@@ -202,9 +202,9 @@ def _maps(
 def _distortion(
     with_similarity: bool, pixels: jax.Array, decoded: jax.Array, size: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The maps of `Maps` without their first axis, for padded pictures uint8 [1, H, W, 3].
+    """The maps of `Maps` without their first axis, for padded images uint8 [1, H, W, 3].
 
-    `size` = (height, width) of the picture itself: squares outside are not counted.
+    `size` = (height, width) of the image itself: squares outside are not counted.
     """
     x, x_hat = (v.astype(jnp.float32) for v in (pixels, decoded))
     rows, cols = (
@@ -216,13 +216,13 @@ def _distortion(
 
 
 def _scales_of(side: int) -> int:
-    """How many scales of MS-SSIM fit in a picture with so many pixels on its short side."""
+    """How many scales of MS-SSIM fit in an image with so many pixels on its short side."""
     fitting = range(1, len(distortion.SCALE_WEIGHTS) + 1)
     return sum(distortion.smallest_side(scales) <= side for scales in fitting)
 
 
 def _dissimilarity(x: jax.Array, x_hat: jax.Array, scales: int) -> jax.Array:
-    """[scales, H/16, W/16] of pictures [1, H, W, 3]: means of 1 - similarity over RGB and areas."""
+    """[scales, H/16, W/16] of images [1, H, W, 3]: means of 1 - similarity over RGB and areas."""
     grid = x.shape[1] // AREA, x.shape[2] // AREA
     if not scales:
         return jnp.zeros((0, *grid))

@@ -1,4 +1,4 @@
-"""Rate-distortion-optimised encoding: a start, passes of search from it, and the file.
+"""Rate-distortion-optimized encoding: a start, passes of search from it, and the file.
 
 With no pass, the partition is the start itself ("zero-pass RDO" when that is the variance mask).
 After a search both the start and what was found are coded for good, and the file that costs less by
@@ -64,7 +64,7 @@ class Searched(NamedTuple):
 
 
 class Optimised(NamedTuple):
-    """A compressed picture, its partition and how that was found."""
+    """A compressed image, its partition and how that was found."""
 
     encoded: Encoded
     partition: Partition
@@ -105,9 +105,9 @@ def encode(
     report: Report = codec.silent,
     reconstruct: bool = False,
 ) -> Optimised:
-    """Compresses a picture, or pixels alone, with a partition by `plan`.
+    """Compresses an image, or pixels alone, with a partition by `plan`.
 
-    Partitions are chosen by its colours in 8 bits, whatever form it has. With no pass the picture
+    Partitions are chosen by its colors in 8 bits, whatever form it has. With no pass the image
     is reconstructed only if asked for. An interrupt (Ctrl-C) in the middle of a search ends it, and
     the best so far is coded; so does a `KeyboardInterrupt` that `report` raises at a step of the
     search. Raises `PartitionError` and `EncodeError` as `codec.encode` and `require_masks` do.
@@ -139,7 +139,7 @@ def encode(
 
 
 def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = None) -> Partition:
-    """The partition of a picture uint8 [H, W, 3] by `plan`, where no file is to be written.
+    """The partition of an image uint8 [H, W, 3] by `plan`, where no file is to be written.
 
     Raises as `encode` does.
     """

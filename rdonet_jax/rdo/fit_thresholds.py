@@ -18,7 +18,7 @@ from rdonet_jax.rdo import encoder, search
 from rdonet_jax.rdo.cost import RDCost
 
 LARGEST = 16384.0
-"""No variance of 8-bit grey levels is above this: the threshold that splits nothing."""
+"""No variance of 8-bit gray levels is above this: the threshold that splits nothing."""
 
 SMALLEST = 0.01
 """The least threshold: splits whatever is not flat."""
@@ -27,12 +27,12 @@ SMALLEST = 0.01
 class Decisions(NamedTuple):
     """What is known of N decisions, [N] each."""
 
-    variance: np.ndarray  # of the block, in squared grey levels
-    gain: np.ndarray  # what splitting it costs more than not, in J per pixel of its picture
+    variance: np.ndarray  # of the block, in squared gray levels
+    gain: np.ndarray  # what splitting it costs more than not, in J per pixel of its image
 
 
 class Samples(NamedTuple):
-    """The decisions of one or more pictures."""
+    """The decisions of one or more images."""
 
     split64: Decisions
     split32: Decisions  # in 64x64 blocks that the search has split
@@ -48,9 +48,9 @@ class Fitted(NamedTuple):
 def samples(
     model: Model, image: np.ndarray, quality: float | None = None, passes: int = encoder.MOST_PASSES
 ) -> Samples:
-    """The decisions in a picture uint8 [H, W, 3], around the best partition of a search.
+    """The decisions in an image uint8 [H, W, 3], around the best partition of a search.
 
-    Blocks that lie partly outside the picture are left out. Raises `EncodeError` for what cannot be
+    Blocks that lie partly outside the image are left out. Raises `EncodeError` for what cannot be
     coded.
     """
     rd_cost = RDCost(model, image, quality)
@@ -71,7 +71,7 @@ def samples(
 
 
 def joined(parts: Iterable[Samples]) -> Samples:
-    """The decisions of several pictures."""
+    """The decisions of several images."""
     by_size = zip(*parts, strict=True)
     return Samples(*(Decisions(*map(np.concatenate, zip(*size, strict=True))) for size in by_size))
 
@@ -96,6 +96,6 @@ def least_regret(decisions: Decisions) -> Fitted:
 
 
 def fit(model: Model, images: Sequence[np.ndarray], quality: float | None = None) -> list[Fitted]:
-    """The two thresholds, for 64x64 and for 32x32 blocks, that suit the pictures at a quality."""
+    """The two thresholds, for 64x64 and for 32x32 blocks, that suit the images at a quality."""
     all_samples = joined(samples(model, image, quality) for image in images)
     return [least_regret(decisions) for decisions in all_samples]

@@ -74,7 +74,7 @@ def encode(
     report: Report = codec.silent,
     reconstruct: bool = False,
 ) -> Optimised:
-    """Compresses a picture at the quality that meets the target.
+    """Compresses an image at the quality that meets the target.
 
     Trials are made without the search; if `plan` has passes, one search follows at the quality
     found, and further trials with its partition. A size is kept below, a PSNR above: by
@@ -122,7 +122,7 @@ class _Found(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Trials:
-    """Encodings of one picture, for one target."""
+    """Encodings of one image, for one target."""
 
     model: Model
     picture: Picture
@@ -187,5 +187,5 @@ class _Trials:
             )
         psnr = math.floor(-100 * nearest.value) / 100  # never up to what was asked for
         return (
-            f"the best picture, of quality {quality:g}, has {psnr:.2f} dB, not {self.target.psnr:g}"
+            f"the best image, of quality {quality:g}, has {psnr:.2f} dB, not {self.target.psnr:g}"
         )

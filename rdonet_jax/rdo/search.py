@@ -1,12 +1,12 @@
-"""Rate-distortion-optimised partitions: the search, from a cost function that is passed in.
+"""Rate-distortion-optimized partitions: the search, from a cost function that is passed in.
 
 A search starts from a partition and makes passes over its 64x64 blocks. What partitions cost it is
-told by a function of several candidates at once, each for the whole picture; it knows nothing of
+told by a function of several candidates at once, each for the whole image; it knows nothing of
 networks.
 
 `original` is the search of the papers, the yardstick: block by block, six codings each. `fast`
-takes the blocks in four colour classes, by the parity of row and column, and tries an alternative
-for all blocks of a colour in one coding: they lie 64 pixels apart, and each is judged by what the
+takes the blocks in four color classes, by the parity of row and column, and tries an alternative
+for all blocks of a color in one coding: they lie 64 pixels apart, and each is judged by what the
 area around it costs, half a block on every side. So a pass takes a constant number of codings.
 """
 
@@ -32,7 +32,7 @@ class Costs(NamedTuple):
     """What K partitions cost, in any unit that adds up; float64."""
 
     areas: np.ndarray  # [K, H/16, W/16], where the costs lie
-    totals: np.ndarray  # [K], of the whole picture
+    totals: np.ndarray  # [K], of the whole image
 
 
 Cost = Callable[[Sequence[Partition]], Costs]
@@ -65,7 +65,7 @@ class Gains(NamedTuple):
 class SearchStats:
     """What a search has taken so far."""
 
-    evaluations: int = 0  # evaluations of a whole picture
+    evaluations: int = 0  # evaluations of a whole image
     calls: int = 0  # of the cost function
 
 
@@ -90,7 +90,7 @@ def evaluated(cost: Cost, p: Partition) -> Found:
 def from_uniform(cost: Cost, grid: tuple[int, int]) -> Partition:
     """Every quadtree solved from the bottom up by what its parts cost in uniform partitions.
 
-    Three codings in one call. What a block costs at a level is taken from the picture coded at
+    Three codings in one call. What a block costs at a level is taken from the image coded at
     that level alone, so the levels' influence on each other is left out.
     """
     levels = [partition.uniform(level, grid) for level in range(3)]
@@ -132,10 +132,10 @@ def _best_of_block(cost: Cost, best: Found, block: tuple[int, int]) -> Found:
 
 
 def fast(cost: Cost, start: Partition, passes: int) -> Iterator[Found]:
-    """A search of few codings: first the start, then the best partition after every colour.
+    """A search of few codings: first the start, then the best partition after every color.
 
     A pass takes at most 24 codings in eight calls: four alternatives for the blocks of each of the
-    four colours, and two ways to decide by them. The better one stands if the whole picture costs
+    four colors, and two ways to decide by them. The better one stands if the whole image costs
     less with it than before: J never rises.
     """
     best = evaluated(cost, start)
@@ -168,7 +168,7 @@ def _best_of_colour(cost: Cost, best: Found, colour: tuple[int, int]) -> Found:
 
 
 def gains(cost: Cost, found: Found) -> Gains:
-    """What every split of a partition costs or saves, the rest of the picture as it is.
+    """What every split of a partition costs or saves, the rest of the image as it is.
 
     Up to 16 codings in four calls.
     """
@@ -194,7 +194,7 @@ _DIAGONAL = np.eye(2, dtype=bool)
 
 
 class _Judged(NamedTuple):
-    """What the blocks of a colour would cost in other forms, relative to now; [rows', columns'].
+    """What the blocks of a color would cost in other forms, relative to now; [rows', columns'].
 
     Two of the alternatives flip the quarters on a diagonal of `base`. The other two are, for a
     block that is split, the whole block and all quarters alike; for a whole one, four 32x32 blocks
@@ -242,7 +242,7 @@ def _chosen(forms: Sequence[Blocks], costs: Sequence[np.ndarray]) -> Blocks:
 
 
 def _judged(cost: Cost, best: Found, colour: tuple[int, int]) -> _Judged:
-    """Tries four alternatives for the blocks of a colour, in one call."""
+    """Tries four alternatives for the blocks of a color, in one call."""
     now = blocks_of(best.partition)
     mine = _mine(colour)
     was_split = now.split[mine]
@@ -291,8 +291,8 @@ def _by_quarter(difference: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
 
 
 def _around(areas: np.ndarray, colour: tuple[int, int]) -> np.ndarray:
-    """Costs around every block of a colour: [rows', columns', 2, 2], the quarters of a square of
-    twice its side. The squares of a colour do not overlap."""
+    """Costs around every block of a color: [rows', columns', 2, 2], the quarters of a square of
+    twice its side. The squares of a color do not overlap."""
     rows, cols = (
         (side // _PER_BLOCK - parity + 1) // 2
         for side, parity in zip(areas.shape, colour, strict=True)
@@ -318,12 +318,12 @@ def partition_of(blocks: Blocks) -> Partition:
 
 
 def _mine(colour: tuple[int, int]) -> tuple[slice, slice]:
-    """Where the blocks of a colour are."""
+    """Where the blocks of a color are."""
     return np.s_[colour[0] :: 2, colour[1] :: 2]
 
 
 def _with_colour(now: Blocks, colour: tuple[int, int], forms: Blocks) -> Blocks:
-    """`now` with the blocks of a colour in other forms."""
+    """`now` with the blocks of a color in other forms."""
     split, quarters = now.split.copy(), now.quarters.copy()
     split[_mine(colour)], quarters[_mine(colour)] = forms
     return Blocks(split, quarters)

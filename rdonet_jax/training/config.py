@@ -1,4 +1,4 @@
-"""What a training run is made of, apart from its network and where its pictures lie."""
+"""What a training run is made of, apart from its network and where its images lie."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHOICES = {
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """One training run, apart from where its pictures lie.
+    """One training run, apart from where its images lie.
 
     Attributes:
       lmbda, metric, ms_ssim_share: the rate-distortion loss, see `rdonet_jax.metrics.distortion`;
@@ -43,25 +43,25 @@ class TrainingConfig:
       cut_share: share of the crops whose image ends before they do, by up to 63 pixels at the
         bottom and at the right, like images whose sides are no multiples of 64. What is beyond is
         padding: replicated, and neither coded nor counted.
-      resident: keep the pictures on the devices and cut the crops there, see
+      resident: keep the images on the devices and cut the crops there, see
         `rdonet_jax.training.device_crops`.
       learning_rate, warmup_steps, schedule, final_rate: Adam's peak step size, how long it takes to
         get there, how it falls then, and what share of it is left at the end.
       switch: what happens to Adam at the second stage, see `rdonet_jax.training.optimizer`.
       stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
       learn: "all", or of a portable network the "priors" alone: its transforms stay as they are,
-        its hyperpriors begin anew, and what is minimised is the logarithm of the rate.
+        its hyperpriors begin anew, and what is minimized is the logarithm of the rate.
       prior_rate: step size of the networks that probabilities come from, as a multiple of
         learning_rate; for portable networks, whose transforms begin where they already work.
       clip_norm: bound on the global norm of the gradient.
       ema_decay: of the averaged parameters that are validated and shipped.
       precision: of the transforms in training: "float32", "bfloat16", or "auto" (bfloat16 on
-        accelerators, float32 on CPUs). Likelihoods, quantisation, gradients' sums and the
-        optimiser are in float32 always.
+        accelerators, float32 on CPUs). Likelihoods, quantization, gradients' sums and the
+        optimizer are in float32 always.
       remat: compute activations anew in the backward pass, which saves memory for time.
       start: "linear" (a linear transform coder, see `rdonet_jax.models.rdonet.init`), "random", or
         the name or path of a weights file to go on from.
-      seed: fixes initialisation, crops, masks and noise.
+      seed: fixes initialization, crops, masks and noise.
     """
 
     lmbda: float = 0.0067
@@ -156,7 +156,7 @@ class RunLength:
     """How long a run is, where it is not said in steps of each stage.
 
     `steps` and `epochs` are of both stages together, divided 2000 : 600 as in the original. An
-    epoch has as many crops as there are training pictures. With `as_before` a resumed run keeps the
+    epoch has as many crops as there are training images. With `as_before` a resumed run keeps the
     length that it has.
     """
 
@@ -176,7 +176,7 @@ class RunLength:
                 raise ConfigError(f"{name} must be finite and not negative, not {value}")
 
     def applied(self, config: TrainingConfig, pictures: int) -> TrainingConfig:
-        """The configuration with its stages so long, for that many training pictures."""
+        """The configuration with its stages so long, for that many training images."""
 
         def of_epochs(epochs: float) -> int:
             return math.ceil(epochs * pictures / config.batch_size)

@@ -1,8 +1,8 @@
-"""Pictures to batches of crops.
+"""Images to batches of crops.
 
-Crop number i of a run is a pure function of (seed, i): which picture, where, how much reduced,
+Crop number i of a run is a pure function of (seed, i): which image, where, how much reduced,
 whether mirrored. So a batch depends on its step alone, a run can be resumed anywhere, and any
-number of devices, hosts and threads sees the same crops. That holds with broken pictures as well:
+number of devices, hosts and threads sees the same crops. That holds with broken images as well:
 a crop that falls on one is drawn again from (seed, i, attempt).
 """
 
@@ -49,7 +49,7 @@ def crop_index(config: TrainingConfig, step: int, number: int) -> int:
 def random_crop(pictures: Pictures, config: TrainingConfig, index: int) -> np.ndarray:
     """Crop number `index` of the run: uint8 [crop, crop, 3], reduced (Lanczos), mirrored at random.
 
-    Raises `PictureError` when no picture can be decoded.
+    Raises `PictureError` when no image can be decoded.
     """
     _, picture, rng = _draw(pictures, config, index)
     return _cut(picture, config, rng)
@@ -64,7 +64,7 @@ def source(pictures: Pictures, config: TrainingConfig, index: int) -> Path:
 def _draw(
     pictures: Pictures, config: TrainingConfig, index: int
 ) -> tuple[int, Image.Image, np.random.Generator]:
-    """The number of the picture that a crop is cut from, itself, and what to draw the cut with."""
+    """The number of the image that a crop is cut from, itself, and what to draw the cut with."""
     for attempt in itertools.count():
         bits = np.random.Philox(key=[config.seed, index], counter=[0, 0, 0, attempt])
         rng = np.random.Generator(bits)
@@ -75,7 +75,7 @@ def _draw(
 
 
 def _cut(picture: Image.Image, config: TrainingConfig, rng: np.random.Generator) -> np.ndarray:
-    """A square from anywhere in a picture, reduced to the size of a crop."""
+    """A square from anywhere in an image, reduced to the size of a crop."""
     crop = config.crop
     smallest = max(config.min_scale, crop / min(picture.size))
     side = min(math.floor(crop / rng.uniform(smallest, 1.0)), min(picture.size))
@@ -104,7 +104,7 @@ def batches(
     next step, so it is the same on all hosts and may be set on any number of them. Raises
     `ConfigError` when the hosts cannot have equal parts; `PictureError` comes from the iterator.
     """
-    import grain  # here, since evaluation lists pictures and has no need of it
+    import grain  # here, since evaluation lists images and has no need of it
 
     if config.batch_size % hosts:
         raise ConfigError(f"{hosts} hosts cannot share batches of {config.batch_size} crops")
@@ -144,9 +144,9 @@ def _batch(pictures: Pictures, config: TrainingConfig, numbers: np.ndarray, step
 
 
 def centre_crops(pictures: Pictures, crop: int) -> np.ndarray:
-    """One crop from the middle of each picture, for validation: uint8 [N, crop, crop, 3].
+    """One crop from the middle of each image, for validation: uint8 [N, crop, crop, 3].
 
-    Pictures that turn out broken are passed over. Raises `PictureError` when all do.
+    Images that turn out broken are passed over. Raises `PictureError` when all do.
     """
     one = functools.partial(_centre_crop, pictures, crop)
     crops = in_threads(one, range(len(pictures.paths)), default_threads())

@@ -1,6 +1,6 @@
-"""Training pictures that lie on the devices: crops are cut there, and the host has nothing to do.
+"""Training images that lie on the devices: crops are cut there, and the host has nothing to do.
 
-Every picture is there at a few sizes, reduced (Lanczos) beforehand, in one row of packed pixels. A
+Every image is there at a few sizes, reduced (Lanczos) beforehand, in one row of packed pixels. A
 crop is cut from one of these sizes; which, where, and whether mirrored is a pure function of (seed,
 step, number of the crop in the whole batch), as with `data`, though not the same one.
 
@@ -28,7 +28,7 @@ from rdonet_jax.training import step as training_step
 from rdonet_jax.training.config import TrainingConfig
 
 SIZES = 5
-"""Of every picture, its own among them."""
+"""Of every image, its own among them."""
 
 MOST_PIXELS = 2**31 - 1
 """Places of pixels are int32."""
@@ -38,10 +38,10 @@ STREAM = 0x637574
 
 
 class Pool(NamedTuple):
-    """All pictures at all sizes."""
+    """All images at all sizes."""
 
     pixels: jax.Array  # uint32 [N], red + green · 2^8 + blue · 2^16, row by row
-    offsets: jax.Array  # int32 [P, SIZES], where a picture's pixels begin at a size
+    offsets: jax.Array  # int32 [P, SIZES], where an image's pixels begin at a size
     sides: jax.Array  # int32 [P, SIZES, 2], rows and columns
     chances: jax.Array  # float32 [P], cumulative
 
@@ -51,14 +51,14 @@ class _Cut(NamedTuple):
 
     picture: jax.Array  # its number in the pool
     first: jax.Array  # the place of its top left pixel
-    width: jax.Array  # of the picture, in pixels
+    width: jax.Array  # of the image, in pixels
     is_mirrored: jax.Array
 
 
 def load(pictures: Pictures, config: TrainingConfig) -> tuple[Pool, tuple[Path, ...]]:
-    """The pool, on the host, and the files of its pictures, from which broken ones are left out.
+    """The pool, on the host, and the files of its images, from which broken ones are left out.
 
-    Raises `PictureError` when no picture can be decoded, `ConfigError` for too many pixels.
+    Raises `PictureError` when no image can be decoded, `ConfigError` for too many pixels.
     """
     numbers = range(len(pictures.paths))
     sizes_of = functools.partial(_sizes, pictures, config)
@@ -66,7 +66,7 @@ def load(pictures: Pictures, config: TrainingConfig) -> tuple[Pool, tuple[Path, 
     whole = [number for number in numbers if found[number]]
     rows = [array for number in whole for array in found[number]]
     if sum(array.size for array in rows) > MOST_PIXELS:
-        raise ConfigError(f"pictures of more than {MOST_PIXELS} pixels at {SIZES} sizes cannot be "
+        raise ConfigError(f"images of more than {MOST_PIXELS} pixels at {SIZES} sizes cannot be "
                           "kept on the devices; train without --resident")  # fmt: skip
     offsets = np.cumsum([0, *(array.size for array in rows[:-1])])
     chances = np.cumsum(np.diff(pictures.weights, prepend=0.0)[whole])
@@ -80,7 +80,7 @@ def load(pictures: Pictures, config: TrainingConfig) -> tuple[Pool, tuple[Path, 
 
 
 def _sizes(pictures: Pictures, config: TrainingConfig, number: int) -> list[np.ndarray]:
-    """A picture at all sizes, uint32 [rows, columns] each; nothing of a broken one."""
+    """An image at all sizes, uint32 [rows, columns] each; nothing of a broken one."""
     picture = pictures.picture(number, keep=False)
     if picture is None:
         return []
@@ -143,7 +143,7 @@ class Reader:
     def __init__(
         self, pictures: Pictures, config: TrainingConfig, host: int = 0, hosts: int = 1
     ) -> None:
-        """Decodes all pictures; raises as `load` does, and `ConfigError` for unequal parts."""
+        """Decodes all images; raises as `load` does, and `ConfigError` for unequal parts."""
         if config.batch_size % hosts:
             raise ConfigError(f"{hosts} hosts cannot share batches of {config.batch_size} crops")
         self.config = config

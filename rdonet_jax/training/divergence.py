@@ -2,7 +2,7 @@
 
 `diverged-STEP/` holds `state/` (the state that the step met, an Orbax checkpoint as in
 `checkpoints/`), `batch-HOST.npz` (the crops, uint8, and their numbers) and `crops-HOST.json` (for
-each crop its picture and what it gave).
+each crop its image and what it gave).
 """
 
 from __future__ import annotations

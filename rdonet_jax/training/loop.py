@@ -30,7 +30,7 @@ from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.monitor import Monitor, StepValues
 
 PREVIEWED = 4
-"""So many validation crops are shown as pictures."""
+"""So many validation crops are shown as images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Loop:
         monitor: Monitor,
         stopping: bool,
     ) -> Progress:
-        """What is due between two steps: validation, pictures, checkpoints."""
+        """What is due between two steps: validation, images, checkpoints."""
         config, intervals = self.config, self.intervals
         progress = dataclasses.replace(
             progress,

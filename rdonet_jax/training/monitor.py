@@ -134,7 +134,7 @@ class Monitor:
         self._write_scalars(number, "validation", values)
 
     def pictures(self, number: int, preview: Preview) -> None:
-        """Shows pictures on TensorBoard: as they were, decoded, their blocks and their bits."""
+        """Shows images on TensorBoard: as they were, decoded, their blocks and their bits."""
         if self._events is None:
             return
         with self.paused():
@@ -207,14 +207,14 @@ def _means(values: Sequence[StepValues]) -> StepValues:
 
 
 def _psnr(mse: float) -> float:
-    """In dB; infinite for equal pictures."""
+    """In dB; infinite for equal images."""
     return -10 * math.log10(mse) if mse else math.inf
 
 
 def _drawn(
     x: np.ndarray, x_hat: np.ndarray, levels: np.ndarray, density: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What is shown of one picture, all of its size."""
+    """What is shown of one image, all of its size."""
     return {
         "input": x,
         "reconstruction": x_hat,
@@ -334,7 +334,7 @@ class _Events:
         self._add(step=number, summary=Summary(value=parts))
 
     def pictures(self, number: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Adds pictures uint8 [H, W, 3] by their tags."""
+        """Adds images uint8 [H, W, 3] by their tags."""
         parts = [Summary.Value(tag=tag, image=_png(picture)) for tag, picture in pictures.items()]
         self._add(step=number, summary=Summary(value=parts))
 

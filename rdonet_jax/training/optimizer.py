@@ -1,4 +1,4 @@
-"""The optimiser of a run and its step size, over the two stages.
+"""The optimizer of a run and its step size, over the two stages.
 
 With switch "carry" one schedule spans both stages, and Adam's moments go on: the loss is the same
 function, only the masks are drawn otherwise. With "restart" each stage has a schedule of its own,
@@ -76,7 +76,7 @@ PRIOR = frozenset({"prior", "hyper_encoder", "z_gain"})
 """Names in the path of a parameter of a portable network that probabilities come from."""
 
 NOT_PRIOR = "gain"
-"""The quantiser's steps lie beside them, but change the picture."""
+"""The quantizer's steps lie beside them, but change the image."""
 
 
 def of_prior(params: Any) -> Any:

@@ -35,12 +35,12 @@ from rdonet_jax.training.loop import Intervals, Loop, Outcome
 from rdonet_jax.training.run_dir import Origin, Run, RunError
 
 HELD_OUT = 20
-"""Without validation pictures, one training picture in so many is held out for it."""
+"""Without validation images, one training image in so many is held out for it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Folders of pictures; without any for validation, some pictures are held out."""
+    """Folders of images; without any for validation, some images are held out."""
 
     training: Sequence[str | Path]
     validation: Sequence[str | Path] = ()
@@ -49,7 +49,7 @@ class Sources:
 def split_pictures(
     sources: Sources, crop: int, cache_bytes: int
 ) -> tuple[dataset.Pictures, dataset.Pictures]:
-    """Pictures for training, decoded ones kept up to `cache_bytes`, and for validation.
+    """Images for training, decoded ones kept up to `cache_bytes`, and for validation.
 
     Raises `RunError` when there are too few to hold one out, and `PictureError`.
     """
@@ -60,12 +60,12 @@ def split_pictures(
         paths = dataset.usable(paths, crop).paths
         held_out = paths[::HELD_OUT]
         if len(paths) < 2:
-            raise RunError("one picture cannot be for training and validation both; add --valid")
+            raise RunError("one image cannot be for training and validation both; add --valid")
     # Folders for validation may lie inside those for training.
     validating = {path.resolve() for path in held_out}
     paths = [path for path in paths if path.resolve() not in validating]
     if not paths:
-        raise RunError("all training pictures are validation pictures as well")
+        raise RunError("all training images are validation images as well")
     return (
         dataset.usable(paths, crop, cache_bytes=cache_bytes),
         dataset.usable(held_out, crop, "validation"),
@@ -92,7 +92,7 @@ def train(
     run_dir.require_shared(folder)
     # Processes of one machine share its memory.
     budget = dataset.default_cache_bytes() // multihost.processes_here()
-    with multihost.failing_alike("every host has its pictures"):
+    with multihost.failing_alike("every host has its images"):
         seen, held_out = split_pictures(sources, run.training.crop, budget)
         config = _with_length(folder, run.training, length or RunLength(), len(seen.paths), resume)
         training_step.require_divisible(config)
@@ -125,7 +125,7 @@ def train(
 def _with_length(
     folder: Path, config: TrainingConfig, length: RunLength, count: int, resume: bool
 ) -> TrainingConfig:
-    """The configuration with the length that is asked for, for so many training pictures."""
+    """The configuration with the length that is asked for, for so many training images."""
     if resume and length.as_before:
         return run_dir.with_held_length(folder, config)
     return length.applied(config, count)

@@ -62,7 +62,7 @@ class Origin:
 
     command: str
     folders: tuple[str, ...]  # as given; they may move
-    validation_folders: tuple[str, ...]  # empty when training pictures are held out
+    validation_folders: tuple[str, ...]  # empty when training images are held out
     pictures: PictureSet
     validation_pictures: PictureSet
     started_from: Mapping[str, Any] | None  # the record of the weights it goes on from
@@ -259,13 +259,13 @@ def _appears(folder: Path, name: str) -> bool:
 
 def _require_same(folder: Path, held: Run, run: Run) -> None:
     if held.origin is None:
-        raise RunError(f"{folder}: does not say which pictures it had; it can only be exported")
-    # First, since the number of pictures makes the length of a run in epochs.
+        raise RunError(f"{folder}: does not say which images it had; it can only be exported")
+    # First, since the number of images makes the length of a run in epochs.
     for purpose, name in (("training", "pictures"), ("validation", "validation_pictures")):
         before, now = getattr(held.origin, name), getattr(run.origin, name)
         if before != now:
             raise RunError(
-                f"{folder}: the {purpose} pictures are not those that the run began with: "
+                f"{folder}: the {purpose} images are not those that the run began with: "
                 f"{before.count} then, {now.count} now, and their names below the folders, their "
                 "sizes and their order must be the same"
             )

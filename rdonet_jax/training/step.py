@@ -57,7 +57,7 @@ class StepMetrics(NamedTuple):
 
 
 class CropLosses(NamedTuple):
-    """What a step minimises the mean of, and its parts, for each crop [B]."""
+    """What a step minimizes the mean of, and its parts, for each crop [B]."""
 
     loss: jax.Array
     bpp: jax.Array
@@ -160,7 +160,7 @@ def masks_of_step(
 
 
 def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:
-    """A quality for each crop, drawn evenly over the scale; None for a network of one lambda."""
+    """A quality for each crop, drawn evenly over the scale; None for a fixed-rate model."""
     if not registry.family_of(model).variable_rate:
         return None
     most = model.steps_of_quality

@@ -27,7 +27,7 @@ class Validation(NamedTuple):
 
     loss: float
     bpp: float
-    psnr: float  # of 8-bit pictures
+    psnr: float  # of 8-bit images
     shares: tuple[float, float, float]  # of the area, by level
 
 

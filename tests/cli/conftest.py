@@ -41,7 +41,7 @@ def compressed(tiny_model, image):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, image, compressed):
-    """The working directory, with a picture and a compressed file."""
+    """The working directory, with an image and a compressed file."""
     monkeypatch.chdir(tmp_path)
     srgb.save("a.png", image)
     Path("b.rdo").write_bytes(compressed)

@@ -124,7 +124,7 @@ from rdonet_jax.imaging import reader, srgb
 
 def load(path, strip, **_):
     logging.getLogger("jax._src.xla_bridge").warning("a GPU may be present")
-    warnings.warn("this picture is large")
+    warnings.warn("this image is large")
     raise srgb.ImageError(f"{path}: is bad")
 
 reader.load = load

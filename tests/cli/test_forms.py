@@ -1,4 +1,4 @@
-"""Pictures as they come, through the command line: what travels, and what is said."""
+"""Images as they come, through the command line: what travels, and what is said."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.picture_samples import SRGB, SWAPPED, exif_block
 
 @pytest.fixture(autouse=True)
 def portable_bundle(bundle, mini_weights):
-    """The model that codes well enough for its pictures to be compared."""
+    """The model that codes well enough for its images to be compared."""
     bundle["standard"] = mini_weights
 
 
@@ -35,7 +35,7 @@ def form(image, gray=False, is_16bit=False, alpha=False, **more) -> Picture:
 
 
 def restored(rdonet, picture, suffix, *options, source=".png"):
-    """What both commands make of a picture, and what the second says."""
+    """What both commands make of an image, and what the second says."""
     writer.save(f"in{source}", picture, force=True)
     assert rdonet("compress", f"in{source}", "c.rdo", "--force").code == 0
     done = rdonet("decompress", "c.rdo", f"out{suffix}", "--force", *options)
@@ -63,11 +63,11 @@ def test_what_comes_in_as_png_goes_out_as_png(rdonet, image, gray, is_16bit, alp
 @pytest.mark.parametrize(
     ("suffix", "deep", "said"),
     [
-        (".tif", True, ""), (".ppm", True, "without its colour profile, which PPM cannot hold, "),
+        (".tif", True, ""), (".ppm", True, "without its color profile, which PPM cannot hold, "),
         (".webp", False, "8 bits, since WEBP holds no more, "),
         (".avif", False, "8 bits, since AVIF holds no more, "),
         (".jpg", False, "8 bits, since JPEG holds no more, "),
-        (".bmp", False, "8 bits, since BMP holds no more, without its colour profile, "
+        (".bmp", False, "8 bits, since BMP holds no more, without its color profile, "
          "which BMP cannot hold, "),
     ],
 )  # fmt: skip
@@ -81,7 +81,7 @@ def test_transparency_is_refused_by_jpeg_unless_there_is_a_background(rdonet, re
     writer.save("in.png", form(image, alpha=True))
     assert rdonet("compress", "in.png").code == 0
     cause = refusal("out.jpg", "decompress", "in.png.rdo", "out.jpg")
-    assert "JPEG cannot hold the picture's transparency" in cause and "--background" in cause
+    assert "JPEG cannot hold the image's transparency" in cause and "--background" in cause
     assert rdonet("decompress", "in.png.rdo", "out.jpg", "--background", "#ff8000").code == 0
     flat = reader.load("out.jpg")
     assert flat.alpha is None
@@ -91,7 +91,7 @@ def test_transparency_is_refused_by_jpeg_unless_there_is_a_background(rdonet, re
 @pytest.mark.parametrize("colour", ["no", "#12", "", "#ffffff80", "rgba(1,2,3,4)"])
 def test_a_background_that_is_no_opaque_colour_is_wrong_usage(rdonet, colour):
     code, _, err = rdonet("decompress", "b.rdo", "--background", colour)
-    assert code == 2 and "no opaque colour" in err
+    assert code == 2 and "no opaque color" in err
 
 
 def test_stripped_files_hold_srgb_and_nothing_else(rdonet, image):
@@ -182,7 +182,7 @@ def test_info_tells_of_the_form_and_of_what_goes_along(rdonet, image):
     lines = rdonet("info", "in.png.rdo").out.splitlines()
     assert lines[1].startswith("format version 3, ")
     assert lines[2] == (
-        "gray of 16 bits, alpha, colour profile sRGB built-in, "
+        "gray of 16 bits, alpha, color profile sRGB built-in, "
         f"{len(exif_block())} bytes of EXIF data"
     )
     rows = {line.split()[0]: int(line.split()[1]) for line in lines[6:]}

@@ -20,12 +20,12 @@ from rdonet_jax.rdo import encoder, rate_control
 
 @pytest.fixture
 def album(folder, image):
-    """A folder of pictures, one of them in a folder below, and a file that is none."""
+    """A folder of images, one of them in a folder below, and a file that is none."""
     Path("album/below").mkdir(parents=True)
     srgb.save("album/one.png", image)
     srgb.save("album/below/two.jpg", image)
     Image.fromarray(image).convert("L").save("album/below/gray.tif")
-    Path("album/notes.txt").write_text("no picture")
+    Path("album/notes.txt").write_text("no image")
     Path("album/.hidden.png").write_bytes(b"")
     return folder
 
@@ -158,7 +158,7 @@ def test_info_goes_on_after_a_file_that_is_none(rdonet, bundle):
 
 
 def test_json_has_a_line_for_every_file_and_a_summary(rdonet, bundle, album):
-    Path("album/bad.png").write_bytes(b"no picture")
+    Path("album/bad.png").write_bytes(b"no image")
     code, out, _ = rdonet("compress", "album", "--out-dir", "more", "--json")
     *lines, last = map(json.loads, out.splitlines())
     by_input = {line["input"]: line for line in lines}
@@ -217,6 +217,6 @@ def test_targets_are_met_on_the_command_line(rdonet, bundle, mini_weights):
     assert json.loads(same.out)["bytes"] == found["bytes"]
     code, _, err = rdonet("compress", "a.png", "u", "--target-psnr", "99", *options)
     assert code == 1
-    assert err.startswith("rdonet: a.png: the best picture, of quality ")
+    assert err.startswith("rdonet: a.png: the best image, of quality ")
     code, _, err = rdonet("compress", "a.png", "u", "--target-psnr", "20")
     assert (code, err.count("one quality")) == (1, 1)

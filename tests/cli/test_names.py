@@ -101,7 +101,7 @@ SUFFIXES = (
 def test_no_image_is_overwritten_by_a_compressed_file(refusal, suffix):
     Path(f"y{suffix}").write_bytes(b"precious")
     cause = refusal(f"y{suffix}", "compress", "a.png", f"y{suffix}", "--force")
-    assert cause == "is the name of a picture, not of a compressed file"
+    assert cause == "is the name of an image, not of a compressed file"
 
 
 # What is taken over

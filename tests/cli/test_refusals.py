@@ -61,7 +61,7 @@ def test_the_input_is_never_overwritten_not_even_with_force(refusal, bundle, com
 
 def test_a_second_picture_is_not_taken_for_the_output(refusal, bundle, image):
     srgb.save("z.png", image)
-    assert "name of a picture" in refusal("z.png", "compress", "a.png", "z.png", "--force")
+    assert "name of an image" in refusal("z.png", "compress", "a.png", "z.png", "--force")
 
 
 def test_a_failed_overwrite_leaves_the_old_file(refusal, bundle, monkeypatch):
@@ -136,7 +136,7 @@ def test_a_file_that_claims_too_many_pixels_is_refused_unless_more_are_allowed(
     refusal, rdonet, bundle
 ):
     cause = refusal("b.rdo", "decompress", "b.rdo", "--max-pixels", 100 * 90 - 1)
-    assert cause == "the picture has 90 x 100 pixels, more than the limit of 8999"
+    assert cause == "the image has 90 x 100 pixels, more than the limit of 8999"
     assert rdonet("decompress", "b.rdo", "--max-pixels", 100 * 90).code == 0
 
 
@@ -159,9 +159,7 @@ def test_a_picture_too_wide_for_the_outputs_format_is_refused_before_the_work(
     wide = dataclasses.replace(header, height=1, width=16384)
     Path("wide.rdo").write_bytes(bitstream.pack(wide, sections))
     monkeypatch.setattr(zoo, "load", unreachable)
-    assert "WEBP holds no picture of 16384x1" in refusal(
-        "c.webp", "decompress", "wide.rdo", "c.webp"
-    )
+    assert "WEBP holds no image of 16384x1" in refusal("c.webp", "decompress", "wide.rdo", "c.webp")
 
 
 def test_any_damaged_byte_is_noticed_before_a_picture_is_written(refusal, bundle, compressed):
@@ -213,7 +211,7 @@ def test_a_mask_of_another_shape_is_refused_with_the_shape_it_should_have(refusa
     np.save("mask.npy", LEVELS_OF_A_SPLIT_BLOCK[:, :4])
     cause = refusal("mask.npy", "compress", "a.png", "--mask", "mask.npy")
     assert cause == (
-        "has 8 rows of 4 levels; a picture of 90x100 pixels needs 8 rows of 8, "
+        "has 8 rows of 4 levels; an image of 90x100 pixels needs 8 rows of 8, "
         "one level per 16x16 pixels"
     )
 

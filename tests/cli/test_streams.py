@@ -110,7 +110,7 @@ def test_info_describes_what_comes_in(piped, rdonet):
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
-        (["compress", "-"], "standard input: is damaged or no picture"),
+        (["compress", "-"], "standard input: is damaged or no image"),
         (["decompress", "-"], "standard input: this is no RDONet file"),
         (["info", "-"], "standard input: this is no RDONet file"),
         (["decompress", "b.rdo", "-", "--format", "xyz"], "standard output: the suffix names no"),

@@ -35,7 +35,7 @@ LMBDA = 0.0067
 
 @pytest.fixture(scope="module", params=KINDS)
 def weights(request, tmp_path_factory):
-    """A weights file of a tiny coder of each kind, which codes real pictures, if badly."""
+    """A weights file of a tiny coder of each kind, which codes real images, if badly."""
     preset = config.mbt2018_tiny(kind=request.param)
     params = baselines.init_params(preset, quick_key(0))
     params = baselines_init.init_params(params, preset, LMBDA)
@@ -43,7 +43,7 @@ def weights(request, tmp_path_factory):
     if preset.kind != "factorised":
         params["hyper_encoder"]["third"]["kernel"] *= 3  # hyper-latents that say something
     if preset.kind == "context":
-        params["context"]["convolution"]["kernel"] *= 20  # and neighbours that do
+        params["context"]["convolution"]["kernel"] *= 20  # and neighbors that do
     return zoo.save(tmp_path_factory.mktemp("reference"), "reference", preset, params, {})
 
 

@@ -21,7 +21,7 @@ KINDS = [*codec.MASKS, "random"]
 
 
 def picture_of(photograph, height, width):
-    """The photograph repeated to any size, so that even large pictures hold real detail."""
+    """The photograph repeated to any size, so that even large images hold real detail."""
     rows, columns = np.arange(height) % photograph.shape[0], np.arange(width) % photograph.shape[1]
     return np.ascontiguousarray(photograph[np.ix_(rows, columns)])
 
@@ -273,7 +273,7 @@ def test_a_flipped_byte_anywhere_is_a_format_error(tiny_model, compressed, posit
 
 @pytest.fixture
 def no_work(monkeypatch):
-    """No compiled step may be called, and there is memory for pictures of a million pixels."""
+    """No compiled step may be called, and there is memory for images of a million pixels."""
     for step in ("analyze", "encode_latents", "predict", "quantize", "advance", "synthesize"):
         monkeypatch.setattr(rdonet_codec, step, unreachable)
     enough = memory.working_set_bytes(config.tiny(), (16, 16))

@@ -1,4 +1,4 @@
-"""Pictures in all forms through the codec: what comes back, and what it costs."""
+"""Images in all forms through the codec: what comes back, and what it costs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUALITY = 80.0
 
 
 def photograph(gray=False, is_16bit=False, alpha=False, size=(128, 128), **more) -> Picture:
-    """A part of a real picture in a form, with a soft-edged hole where it has alpha."""
+    """A part of a real image in a form, with a soft-edged hole where it has alpha."""
     pixels = skimage.data.astronaut()[60 : 60 + size[0], 180 : 180 + size[1]]
     pixels = np.ascontiguousarray(pixels[..., 1] if gray else pixels)
     rows, columns = np.mgrid[: size[0], : size[1]]

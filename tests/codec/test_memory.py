@@ -1,4 +1,4 @@
-"""The estimate of the memory that a picture takes, against the compiler's own account."""
+"""The estimate of the memory that an image takes, against the compiler's own account."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rdonet_jax.codec.portable import tiles
 from rdonet_jax.core import config, partition, system_memory
 from rdonet_jax.models import registry
 
-# So large a picture that rearranged weights, which are not counted, do not matter.
+# So large an image that rearranged weights, which are not counted, do not matter.
 GRID = (64, 48)
 
 
 def shaped(per_block, channels, dtype=jnp.float32):
-    """An array for the picture's blocks, with so many positions along a block's side."""
+    """An array for the image's blocks, with so many positions along a block's side."""
     return jax.ShapeDtypeStruct((1, per_block * GRID[0], per_block * GRID[1], channels), dtype)
 
 
@@ -80,7 +80,7 @@ def test_a_portable_walk_takes_memory_by_the_positions_of_the_finest_level():
 
 
 def test_the_papers_network_takes_some_400_bytes_per_pixel():
-    # At half the picture's size, 192 channels twice: as phases and as pixels.
+    # At half the image's size, 192 channels twice: as phases and as pixels.
     expected = 3 + 4 * (2 * 192 / 4 + 192 / 64 + 192 / 16**2 + 192 / 32**2 + 192 / 64**2)
     assert memory.working_set_bytes(config.paper(), (5, 7)) == expected * 5 * 7 * 64**2
 

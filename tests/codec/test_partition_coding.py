@@ -116,7 +116,7 @@ def test_partitions_without_any_pattern_cost_hardly_more_than_the_raw_flags(seed
 
 
 def test_the_coding_adapts_to_a_picture_unlike_those_it_was_fitted_to():
-    """A chequerboard of levels: neighbours always differ."""
+    """A chequerboard of levels: neighbors always differ."""
     split64 = np.indices((32, 32)).sum(0) % 2 == 0
     p = Partition(split64, np.zeros((64, 64), bool))
     assert 8 * len(partition_coding.encode(p, 2048, 2048)) < 0.1 * raw_bits(p)
@@ -165,7 +165,7 @@ def test_a_partition_of_another_size_is_refused():
 
 
 def test_partitions_of_a_batch_are_refused():
-    with pytest.raises(PartitionError, match="single picture"):
+    with pytest.raises(PartitionError, match="single image"):
         partition_coding.encode(partition.uniform(0, (2, 2), batch=(3,)), 128, 128)
 
 

@@ -166,7 +166,7 @@ def test_variance_masks_split_more_blocks_at_a_higher_quality(mini_model, large)
 def test_windows_of_a_few_shapes_serve_all_pictures_and_qualities(
     mini_model, photograph, monkeypatch
 ):
-    # Those that other tests compile as well: a large picture takes no more work in large windows.
+    # Those that other tests compile as well: a large image takes no more work in large windows.
     monkeypatch.setattr(tiles, "TILE_SHAPES", ((8, 4), (4, 4)))
 
     def round_trip(height, width, kind, quality):
@@ -238,7 +238,7 @@ def test_symbols_far_outside_their_tables_come_back(mini_model, photograph):
 
 @pytest.fixture(scope="module")
 def compressed(mini_model, photograph):
-    """A picture of one block, every level of which holds something."""
+    """An image of one block, every level of which holds something."""
     image = photograph[:64, :64]
     levels = np.zeros((4, 4), np.uint8)
     levels[:2, 2:] = 1

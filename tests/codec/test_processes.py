@@ -1,4 +1,4 @@
-"""Files outlive the process that wrote them: another one gives the same picture."""
+"""Files outlive the process that wrote them: another one gives the same image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def encoded(tiny_model, photograph):
 
 
 def decompressed_elsewhere(folder, encoded, weights, prefix=()):
-    """The picture that a fresh `rdonet decompress` makes of the file."""
+    """The image that a fresh `rdonet decompress` makes of the file."""
     (folder / "a.rdo").write_bytes(encoded.data)
     command = ["-m", "rdonet_jax", "decompress", "a.rdo", "a.png", "--model", str(weights)]
     done = subprocess.run(

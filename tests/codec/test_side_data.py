@@ -147,7 +147,7 @@ def test_a_bomb_of_alpha_allocates_no_more_than_the_picture_that_was_declared():
 @given(st.binary(min_size=1, max_size=5000))
 def test_metadata_comes_back_byte_for_byte(data):
     sections = side_data.pack(Picture(np.zeros((4, 4), np.uint8), icc=data, exif=data[::-1]))
-    assert side_data.metadata("colour profile", sections["icc"]) == data
+    assert side_data.metadata("color profile", sections["icc"]) == data
     assert side_data.metadata("EXIF data", sections["exif"]) == data[::-1]
     assert side_data.metadata("EXIF data", b"") == b""
 

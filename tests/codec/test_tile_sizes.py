@@ -1,4 +1,4 @@
-"""A portable model's files depend on the picture, not on the windows that it is coded in."""
+"""A portable model's files depend on the image, not on the windows that it is coded in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.codec.test_codec import assert_same_symbols, picture_of
 from tests.conftest import quick_key
 
 SMALL, OBLONG, WHOLE = (4, 4), (8, 4), (14, 14)
-"""Sides of windows in blocks: two that most pictures need several of, and one that all fit in."""
+"""Sides of windows in blocks: two that most images need several of, and one that all fit in."""
 
 SIZES = [(1, 1), (64, 836), (700, 60), (330, 401), (512, 832), (850, 833)]
 

@@ -127,5 +127,5 @@ def test_what_is_missing_is_named_and_the_rest_goes_on(monkeypatch):
 
 
 def test_a_codec_that_refuses_a_picture_is_named():
-    with pytest.raises(anchors.EvaluationError, match="WebP: cannot code a picture"):
+    with pytest.raises(anchors.EvaluationError, match="WebP: cannot code an image"):
         anchors.encode(ANCHORS["webp"], np.zeros((1, 17000, 3), np.uint8), 50)

@@ -132,7 +132,7 @@ def test_estimates_are_not_compared_with_files():
 
 
 def test_curves_over_other_pictures_are_refused():
-    with pytest.raises(BdRateError, match=r"the pictures differ: c\.png is not in both"):
+    with pytest.raises(BdRateError, match=r"the images differ: c\.png is not in both"):
         bd_rate.compare(
             curve_samples.curve("tested"),
             curve_samples.curve("reference", names=["a.png", "b.png", "c.png"]),

@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 
 @pytest.fixture(scope="module")
 def estimates(tiny_model, pictures) -> list[evaluation_estimate.Estimate]:
-    """Each picture with its variance mask, in a batch of its own."""
+    """Each image with its variance mask, in a batch of its own."""
     return [
         evaluation_estimate.estimate_picture(
             tiny_model, pixels, codec.choose_partition(tiny_model, pixels, "variance")

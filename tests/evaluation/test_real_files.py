@@ -161,9 +161,7 @@ def test_a_decoder_that_shows_another_picture_is_an_error(
         "decode",
         lambda *a: (d := decode(*a))._replace(content=pixel_format.as_picture(255 - d.picture)),
     )
-    with pytest.raises(
-        EvaluationError, match=r"a\.png: the decoder's picture is not the encoder's"
-    ):
+    with pytest.raises(EvaluationError, match=r"a\.png: the decoder's image is not the encoder's"):
         list(real_files.code_all(tiny_model, pictures, Plan(), tmp_path))
 
 
@@ -179,11 +177,11 @@ def test_a_picture_that_cannot_be_coded_is_named(tiny_model, pictures, tmp_path)
     ("change", "message"),
     [
         ({"--data": "missing"}, "missing: no such folder"),
-        ({"--data": "empty"}, "no pictures below"),
+        ({"--data": "empty"}, "no images below"),
         ({"--data": "broken"}, "torn.png"),
         ({"--model": "nobody"}, "no model 'nobody'"),
         ({"--keep": "files", "--estimate": None}, "no files that could be kept"),
-        ({"--batch-size": "0"}, "at least one picture, not 0"),
+        ({"--batch-size": "0"}, "at least one image, not 0"),
         ({"-o": "there.json"}, "there.json: exists already"),
         ({"-o": "nowhere/out.json"}, "does not exist"),
         ({"--keep": "there.json"}, "there.json: cannot be made a folder"),

@@ -1,4 +1,4 @@
-"""Pictures for the report: what is shown is what files hold, and anchors come at the same rate."""
+"""Images for the report: what is shown is what files hold, and anchors come at the same rate."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_bits_of_all_blocks_are_those_of_the_file(shown):
 
 def test_the_number_of_pictures_is_not_negative(folder, tiny_weights):
     assert showcase.pictures(Show([folder], str(tiny_weights), count=0)) == []
-    with pytest.raises(EvaluationError, match="pictures to show is not -1"):
+    with pytest.raises(EvaluationError, match="images to show is not -1"):
         Show([folder], str(tiny_weights), count=-1)
 
 

@@ -1,5 +1,5 @@
-"""Makes the golden files: weights, a picture compressed with them by every range coder, and the
-symbols that all of these decode to; pictures in other forms (version 3 of the format), likewise.
+"""Makes the golden files: weights, an image compressed with them by every range coder, and the
+symbols that all of these decode to; images in other forms (version 3 of the format), likewise.
 
 `python -m tests.golden.make`, in the repository's root and the environment of `requirements.txt`,
 which holds all range coders; `python -m tests.golden.make forms` for the other forms alone, with
@@ -48,7 +48,7 @@ def hashes(symbols: Sequence[Sequence[np.ndarray]]) -> list[str]:
 
 
 def form_file(name: str) -> Path:
-    """The file of a picture in another form."""
+    """The file of an image in another form."""
     return FOLDER / f"{name}.rdo"
 
 

@@ -1,4 +1,4 @@
-"""Which files are pictures to use, and what happens to those that turn out broken."""
+"""Which files are images to use, and what happens to those that turn out broken."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def noise(seed: int, width: int = 80, height: int = 72) -> np.ndarray:
 
 
 def plant(root: Path, *names: str) -> Path:
-    """Empty files: finding pictures opens none."""
+    """Empty files: finding images opens none."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -47,7 +47,7 @@ def found(*folders: Path, root: Path) -> tuple[list[str], list[str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Four pictures of noise in four formats."""
+    """Four images of noise in four formats."""
     path = tmp_path_factory.mktemp("noise")
     for number, name in enumerate(["a.png", "b.webp", "c.jpg", "d.tif"]):
         options = {"lossless": True} if name.endswith("webp") else {}
@@ -128,7 +128,7 @@ SAMPLING = tuple(
 @pytest.mark.parametrize(
     ("tree", "kept", "rules"),
     [
-        (DIV2K, DIV2K[:2], ["7 of 9 pictures, reduced or degraded versions in DIV2K"]),
+        (DIV2K, DIV2K[:2], ["7 of 9 images, reduced or degraded versions in DIV2K"]),
         (CLIC, CLIC, []),
         (TECNICK, TECNICK[:1], ["1 .*patterns", "2 .*gray", "1 .*reduced"]),
         (SAMPLING, SAMPLING[:1], ["1 .*gray", "2 .*16 bits", "3 .*shifted", "2 .*smaller"]),
@@ -172,7 +172,7 @@ def test_nothing_to_use_is_an_error_that_says_where_and_why(tmp_path):
     with pytest.raises(PictureError, match="absent: no such folder"):
         dataset.find([tmp_path / "absent"])
     plant(tmp_path, "notes.txt")
-    with pytest.raises(PictureError, match=f"no pictures below {tmp_path}$"):
+    with pytest.raises(PictureError, match=f"no images below {tmp_path}$"):
         dataset.find([tmp_path])
     plant(tmp_path, "DIV2K_train_LR_x8/0001x8.png")
     with pytest.warns(PictureWarning), pytest.raises(PictureError, match="but for 1 that were"):
@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
 def test_every_unusable_picture_is_named_with_its_cause_in_the_order_of_the_paths(tmp_path):
     Image.new("RGB", (20, 300)).save(tmp_path / "narrow.png")
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     Image.fromarray(np.full((80, 80), 40_000, np.uint16)).save(tmp_path / "deep.png")
     (tmp_path / "deep.ppm").write_bytes(b"P6 80 80 65535\n" + bytes(80 * 80 * 6))
     Image.new("CMYK", (80, 80)).save(tmp_path / "cmyk.jpg")
@@ -206,7 +206,7 @@ def test_every_unusable_picture_is_named_with_its_cause_in_the_order_of_the_path
     Image.new("LA", (80, 80), (9, 0)).save(tmp_path / "gone.png")
     Image.new("P", (80, 80)).save(tmp_path / "hole.png", transparency=0)
     causes = {
-        "broken.png": "damaged or no picture", "cmyk.jpg": "CMYK", "deep.png": "8 bits",
+        "broken.png": "damaged or no image", "cmyk.jpg": "CMYK", "deep.png": "8 bits",
         "deep.ppm": "8 bits", "gone.png": "transparent", "hole.png": "transparent",
         "narrow.png": "20x300 is too small", "veil.png": "transparent",
     }  # fmt: skip
@@ -281,7 +281,7 @@ def test_the_budget_is_half_of_the_available_memory_where_that_is_known(
 
 @pytest.fixture
 def copied(folder, tmp_path) -> list[Path]:
-    """The pictures of `folder`, to be damaged."""
+    """The images of `folder`, to be damaged."""
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return dataset.find([tmp_path])
@@ -322,7 +322,7 @@ def test_when_all_pictures_are_broken_every_call_is_an_error(copied):
         for index in range(3):
             assert kept.picture(index) is None
         for index in (3, 0, 3):
-            with pytest.raises(PictureError, match=r"none of 4 pictures.*a\.png"):
+            with pytest.raises(PictureError, match=r"none of 4 images.*a\.png"):
                 kept.picture(index)
     assert len(caught) == 4
 

@@ -47,14 +47,14 @@ def jpeg_with(*segments, size=(24, 16), density=None):
 
 
 def in_srgb(picture, colour):
-    """What a colour of the picture's profile is."""
+    """What a color of the image's profile is."""
     profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.icc))
     mode = "L" if picture.gray else "RGB"
     transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
     return ImageCms.applyTransform(Image.new(mode, (1, 1), colour), transform).getpixel((0, 0))
 
 
-# Colours of PNG
+# Colors of PNG
 
 
 @pytest.mark.parametrize("kind", ["rgb", "gray"])
@@ -99,7 +99,7 @@ def test_profiles_and_code_points_count_more_than_gamma(tmp_path):
     [
         ([gamma(0)], "gamma and chromaticities (gAMA, cHRM), which make no sense"),
         ([(b"cHRM", bytes(32))], "gamma and chromaticities (gAMA, cHRM), which make no sense"),
-        ([(b"cICP", b"\1\1\1\1")], "code points of colours (cICP), which are illegal"),
+        ([(b"cICP", b"\1\1\1\1")], "code points of colors (cICP), which are illegal"),
         ([(b"mDCV", bytes(24))], "mastering display (mDCV)"),
         ([(b"cLLI", bytes(8)), (b"cICP", b"\x09\x10\0\1")], "content light level (cLLI)"),
     ],
@@ -322,7 +322,7 @@ def test_tiff_gets_tags(tmp_path, resolution, unit, pair):
 def test_what_other_formats_cannot_hold_is_said(tmp_path, suffix, lost):
     data, notes = written(tmp_path, suffix)
     name = suffix[1:].upper()
-    colours = [f"without what its colours are (Display P3 with sRGB), which {name} cannot hold"]
+    colours = [f"without what its colors are (Display P3 with sRGB), which {name} cannot hold"]
     assert notes == (
         *(colours if suffix in (".bmp", ".ppm") else []),
         *(f"without its {what}, which {name} cannot hold" for what in lost),
@@ -337,7 +337,7 @@ def test_code_points_stand_in_the_colour_box_of_avif(tmp_path):
     assert notes == () and b"colrnclx\0\x09\0\x10" in data
     assert reader.load(tmp_path / "a.avif").cicp == Cicp(9, 16)
     _, notes = written(tmp_path, ".jpg", picture)
-    assert notes == ("without what its colours are (BT.2020 with PQ), which JPEG cannot hold",)
+    assert notes == ("without what its colors are (BT.2020 with PQ), which JPEG cannot hold",)
 
 
 def test_xmp_that_is_too_long_for_jpeg_is_left_out_and_said(tmp_path):

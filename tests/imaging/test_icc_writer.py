@@ -18,7 +18,7 @@ SRGB = ImageCms.createProfile("sRGB")
 
 
 def shown(profile, colour, mode="RGB"):
-    """What a colour of the profile is in sRGB."""
+    """What a color of the profile is in sRGB."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     transform = ImageCms.buildTransform(source, SRGB, mode, "RGB")
     return ImageCms.applyTransform(Image.new(mode, (1, 1), colour), transform).getpixel((0, 0))

@@ -93,7 +93,7 @@ def header(width=13, height=11, depth=8, colour=2):
         "no header": [chunk(b"IDAT", zlib.compress(bytes(440)))],
         "no width": [header(width=0), chunk(b"IDAT", zlib.compress(b"")), chunk(b"IEND", b"")],
         "no height": [header(height=0), chunk(b"IDAT", zlib.compress(b"")), chunk(b"IEND", b"")],
-        "a colour type of no meaning": [
+        "a color type of no meaning": [
             header(colour=5),
             chunk(b"IDAT", zlib.compress(bytes(440))),
         ],
@@ -143,7 +143,7 @@ def test_jpeg_of_12_bits_is_read_as_16_with_profile_and_orientation(tmp_path, gr
 
 
 def test_jpeg_of_other_kinds_is_named(tmp_path):
-    refused(tmp_path, saved(Image.new("CMYK", (9, 9)), "JPEG"), "is a CMYK picture", "a.jpg")
+    refused(tmp_path, saved(Image.new("CMYK", (9, 9)), "JPEG"), "is a CMYK image", "a.jpg")
     lossless = imagecodecs.jpeg8_encode(drawn(1, 16)[..., 0], lossless=True)
     refused(tmp_path, lossless, "is lossless JPEG", "a.jpg")
     refused(tmp_path, imagecodecs.jpegls_encode(SMOOTH), "is JPEG-LS", "a.jpg")
@@ -414,7 +414,7 @@ def test_tiff_that_cannot_be_coded_is_named(tmp_path, dtype, photometric, channe
 def test_tiff_of_five_channels_is_refused(tmp_path):
     samples = drawn(5, 16)
     data = tiff(samples, photometric="rgb", extrasamples=[0, 0], planarconfig="contig")
-    refused(tmp_path, data, "channels besides colours and alpha", "a.tif")
+    refused(tmp_path, data, "channels besides colors and alpha", "a.tif")
 
 
 # HEIC and JPEG XL
@@ -511,7 +511,7 @@ def test_no_plug_in_is_loaded_for_other_files(tmp_path):
         (b"Pf\n4 4\n-1.0\n", "holds floating-point numbers"),
         (b"<?xml version='1.0'?>\n<svg xmlns='x'/>", "is SVG"),
         (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "is a film"),
-        (b"a text that is none of it", "is damaged or no picture"),
+        (b"a text that is none of it", "is damaged or no image"),
         (b"", "is empty"),
     ],
 )

@@ -1,4 +1,4 @@
-"""EXIF data and profiles of picture files: what is applied, what is kept, what is dropped."""
+"""EXIF data and profiles of image files: what is applied, what is kept, what is dropped."""
 
 from __future__ import annotations
 
@@ -109,5 +109,5 @@ def test_16_bits_in_another_space_are_not_stripped_of_what_says_so(tmp_path):
         )
     assert reader.load(tmp_path / "same.tif", strip=True).icc == b""
     assert reader.load(tmp_path / "other.tif").icc == SWAPPED
-    with pytest.raises(ImageError, match=r"other\.tif: has 16 bits in another colour space"):
+    with pytest.raises(ImageError, match=r"other\.tif: has 16 bits in another color space"):
         reader.load(tmp_path / "other.tif", strip=True)

@@ -1,4 +1,4 @@
-"""Pictures as values: their forms, what is hidden in them, and what is around it."""
+"""Images as values: their forms, what is hidden in them, and what is around it."""
 
 from __future__ import annotations
 

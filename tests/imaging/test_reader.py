@@ -58,7 +58,7 @@ def test_a_transparent_colour_hides_its_pixels_and_no_others(tmp_path, kind, dep
     samples = drawn(CHANNELS[kind], depth)
     samples[3, 4] = samples[5, 6] = key = samples[0, 0] | 1
     samples[7, 8] = key
-    samples[7, 8, -1] ^= 1  # a neighbour of the colour, by its lowest bit
+    samples[7, 8, -1] ^= 1  # a neighbor of the color, by its lowest bit
     before = [(b"tRNS", key.astype(">u2").tobytes())]
     hidden = (samples == key).all(axis=2)
     assert 2 <= hidden.sum() < hidden.size and not hidden[7, 8]
@@ -229,7 +229,7 @@ def test_avif_of_8_bits_is_read_with_its_mode(tmp_path, mode):
         ("CMYK", "is CMYK, convert it"),
         ("F", "holds floating-point numbers"),
         ("I", "holds signed numbers"),
-        ("YCbCr", "is a YCbCr picture, convert it"),
+        ("YCbCr", "is a YCbCr image, convert it"),
         ("LAB", r"is CIE L\*a\*b\*, convert it"),
     ],
 )

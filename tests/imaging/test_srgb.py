@@ -162,12 +162,12 @@ def test_a_profile_of_another_colour_space_is_converted_to_srgb(tmp_path):
         assert np.abs(actual - expected[name]).max() <= 2
 
 
-@pytest.mark.parametrize("damage", ["text", "colour space", "cut"])
+@pytest.mark.parametrize("damage", ["text", "color space", "cut"])
 def test_an_unreadable_profile_is_passed_over(tmp_path, damage):
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     profile = {
         "text": b"no profile at all",
-        "colour space": srgb.replace(b"RGB ", b"\xe9\xff\x80 "),
+        "color space": srgb.replace(b"RGB ", b"\xe9\xff\x80 "),
         "cut": srgb[:200],
     }[damage]
     Image.fromarray(picture()).save(tmp_path / "a.png", icc_profile=profile)
@@ -196,7 +196,7 @@ def test_sixteen_bit_tiff_files_are_refused(tmp_path):
 
 def test_cmyk_pictures_are_refused(tmp_path):
     Image.new("CMYK", (8, 8)).save(tmp_path / "print.jpg")
-    with pytest.raises(ImageError, match=r"print\.jpg: is a CMYK picture"):
+    with pytest.raises(ImageError, match=r"print\.jpg: is a CMYK image"):
         imaging_srgb.load(tmp_path / "print.jpg")
 
 
@@ -215,12 +215,12 @@ def test_the_main_picture_of_a_camera_file_with_previews_is_read(tmp_path):
 
 
 def test_missing_files_folders_and_other_files_are_refused(tmp_path):
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "empty.png").touch()
     for name, reason in {
         "missing.png": "No such file",
         "": "Is a directory",
-        "text.png": "is damaged or no picture",
+        "text.png": "is damaged or no image",
         "empty.png": "is empty",
     }.items():
         with pytest.raises(ImageError, match=reason) as caught:
@@ -369,7 +369,7 @@ def test_a_mask_is_read_from_gray_and_palette_pictures_and_arrays(tmp_path):
 
 def test_a_mask_of_colours_is_refused(tmp_path):
     imaging_srgb.save(tmp_path / "a.png", picture())
-    with pytest.raises(ImageError, match=r"a\.png: a mask must be a gray or palette picture"):
+    with pytest.raises(ImageError, match=r"a\.png: a mask must be a gray or palette image"):
         imaging_srgb.load_mask(tmp_path / "a.png")
 
 

@@ -1,4 +1,4 @@
-"""Pictures in all forms, written: read again by other programs and by our own reader."""
+"""Images in all forms, written: read again by other programs and by our own reader."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_what_a_format_cannot_hold_is_said(tmp_path):
     _, notes = saved(tmp_path, ".bmp", picture)
     assert notes == (
         "8 bits, since BMP holds no more",
-        "without its colour profile, which BMP cannot hold",
+        "without its color profile, which BMP cannot hold",
         "without its EXIF data, which BMP cannot hold",
     )
     long = Picture(np.zeros((4, 4), np.uint8), exif=exif_block() + bytes(65536))
@@ -142,7 +142,7 @@ def test_exif_data_that_is_none_is_not_written(tmp_path, suffix):
 
 def test_a_profile_for_gray_does_not_go_into_a_file_of_rgb(tmp_path):
     profile = SRGB[:16] + b"GRAY" + SRGB[20:]
-    note = "without its colour profile for gray, since its colours become RGB"
+    note = "without its color profile for gray, since its colors become RGB"
     assert writer.save(tmp_path / "a.webp", drawn(gray=True, icc=profile)) == (note,)
     assert not Image.open(tmp_path / "a.webp").info.get("icc_profile")
     is_16bit = drawn(gray=True, is_16bit=True, alpha=True, icc=profile)

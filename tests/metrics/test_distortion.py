@@ -14,7 +14,7 @@ from rdonet_jax.metrics import distortion as metrics_distortion
 from tests import hasty_xla
 
 # MS-SSIM by pytorch_msssim 1.0.0 on torch 2.13.0: ms_ssim(p, q, data_range=1.0, win=...) with p =
-# the picture / 255 and q = its distortion below / 255, both float64, and a float64 window. (Its own
+# the image / 255 and q = its distortion below / 255, both float64, and a float64 window. (Its own
 # default window is rounded to float32, which alone moves these values by up to 2e-6.)
 PYTORCH_MSSSIM = {
     ("astronaut", "blocky"): 0.983054887,
@@ -27,7 +27,7 @@ PYTORCH_MSSSIM = {
 
 
 def blocky(picture, step=37.3):
-    """JPEG-like: 8x8 DCT blocks quantised with one step; what is left over stays as it is."""
+    """JPEG-like: 8x8 DCT blocks quantized with one step; what is left over stays as it is."""
     h, w = (n // 8 * 8 for n in picture.shape[:2])
     blocks = picture[:h, :w].astype(np.float64).reshape(h // 8, 8, w // 8, 8, 3)
     coarse = np.round(scipy.fft.dctn(blocks, axes=(1, 3), norm="ortho") / step) * step

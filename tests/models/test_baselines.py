@@ -1,4 +1,4 @@
-"""The networks of the reference coders: their sizes, the causal context and its wavefronts."""
+"""The networks of the baselines: their sizes, the causal context and its wavefronts."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ class NumpyContext:
 
 @pytest.fixture(scope="module")
 def predictor():
-    """A context network whose neighbours matter, what z tells at every position, and a y."""
+    """A context network whose neighbors matter, what z tells at every position, and a y."""
     model = config.mbt2018_tiny(latents=6)
     params = jax.tree_util.tree_map(np.array, baselines.init_params(model, quick_key(3)))
     params["entropy_parameters"]["layer_2"]["kernel"] *= 10

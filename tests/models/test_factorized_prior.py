@@ -1,4 +1,4 @@
-"""The factorised prior: a density of its own per channel, its bits, and its integer tables."""
+"""The factorized prior: a density of its own per channel, its bits, and its integer tables."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ STEPS = [step.__name__ for step in portable_steps.jitted_steps()]
 
 @pytest.fixture
 def computed(monkeypatch) -> Callable[..., dict[str, float]]:
-    """What coder and decoder of a square picture compute, per pixel."""
+    """What coder and decoder of a square image compute, per pixel."""
     counts: list[int] = []
     for name in STEPS:
         monkeypatch.setattr(portable_steps, name, counting(getattr(portable_steps, name), counts))
@@ -136,27 +136,27 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
             encoder.send(level, goes_on=True)
         found["encoder"] = sum(counts) / side**2
         encoder.picture()
-        found["encoder with its picture"] = sum(counts) / side**2
+        found["encoder with its image"] = sum(counts) / side**2
         return found
 
     return count
 
 
 def test_the_standard_network_computes_its_layers_and_few_of_them(computed):
-    # A picture that is one window, so that nothing is computed twice.
+    # An image that is one window, so that nothing is computed twice.
     side = max(tiles.LADDER)[0] * partition.BLOCK
     found, counted = computed(config.standard(), side), macs.per_pixel(config.standard())
     assert found["decoder"] <= 30e3
-    assert found["encoder"] <= found["encoder with its picture"] <= 60e3
+    assert found["encoder"] <= found["encoder with its image"] <= 60e3
     last = ("units_0/restore", "units_0/hand_over")
     to_picture = sum(n for path, n in counted.items() if path.startswith(last))
     expected = {
         "decoder": macs.of_decoder(counted),
         "encoder": macs.of_encoder(counted) - to_picture,
-        "encoder with its picture": sum(counted.values()),
+        "encoder with its image": sum(counted.values()),
     }
     for name in found:
-        # Compiled predictions of all planes have places for eight neighbours.
+        # Compiled predictions of all planes have places for eight neighbors.
         assert expected[name] <= found[name] <= 1.12 * expected[name]
 
 

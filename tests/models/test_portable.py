@@ -130,7 +130,7 @@ def moved(params: Any, *path: str) -> Any:
 
 @pytest.mark.parametrize("layer", [("to_latent",), ("prior", "to_mu"), ("prior", "embed")])
 def test_where_a_level_is_not_coded_the_guess_of_the_coarser_levels_stands(pictures, layer):
-    """Neither its latents nor what is predicted for them reach the picture there."""
+    """Neither its latents nor what is predicted for them reach the image there."""
     params = portable_params.acting(MODEL)
     changed = moved(params, "units_0", *layer)
     for kind, reaches in (("2", False), ("0", True)):

@@ -37,7 +37,7 @@ def run(model: config.PortableConfig, steps: Callable[..., Any], *arguments: Any
 
 
 def through_level_0(network: portable.PortableRDONet, x: jax.Array) -> jax.Array:
-    """Analysis and synthesis, nothing quantised."""
+    """Analysis and synthesis, nothing quantized."""
     e = network.analyze(x)[0]
     nothing = jnp.zeros((*e.shape[:3], network.config.latents[0]))
     return network.synthesize(network.merge(0, nothing, e, None, None))
@@ -55,7 +55,7 @@ def picture(photograph) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def kept(picture) -> np.ndarray:
-    """The picture and what is kept of it, through level 0 once more."""
+    """The image and what is kept of it, through level 0 once more."""
     once = np.asarray(run(MODEL, through_level_0, picture))
     twice = np.asarray(run(MODEL, through_level_0, once))
     return np.concatenate([once, twice])
@@ -81,7 +81,7 @@ def test_level_0_loses_what_its_quantiser_does_and_no_more(picture, kept):
     decoded = portable_params.code(
         MODEL, portable_params.start(MODEL), pictures, masks, QUALITIES
     ).x_hat
-    # An orthonormal transform with 16 coefficients per 16×16 pixels of three colours each, rounded
+    # An orthonormal transform with 16 coefficients per 16×16 pixels of three colors each, rounded
     # to multiples of its step.
     step = 1 / rdonet_init.step_gain(MODEL.lmbdas[1])
     noise = np.sqrt(np.mean(np.square(np.asarray(decoded[-1]) - kept[0])))

@@ -130,7 +130,7 @@ def test_encoder_features_and_the_coarsest_latent_do_not_depend_on_the_mask(netw
     state = net.apply({"params": params}, 1, (2, 2), method="start")
     y, _ = net.apply({"params": params}, 2, features[2], state, method="latent")
     assert not np.any(np.asarray(state))
-    assert np.any(np.asarray(y)), "the coarsest latent must come from the picture alone"
+    assert np.any(np.asarray(y)), "the coarsest latent must come from the image alone"
 
 
 def test_noise_bits_are_close_to_rounded_bits_on_average(network):
@@ -175,7 +175,7 @@ def test_every_parameter_gets_a_finite_gradient_when_every_level_codes(network, 
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradients)
         if not np.all(np.isfinite(leaf)) or not np.any(np.asarray(leaf) != 0)
     ]
-    # The single hyper-latents of levels 1 and 2 have no neighbours to learn from, and hidden
+    # The single hyper-latents of levels 1 and 2 have no neighbors to learn from, and hidden
     # units do not matter while the outputs are still zero.
     alone = [f"['units_{n}']['hyper_prior']['{w}']" for n in (1, 2) for w in ("hidden", "output")]
     expected = [*alone, *(f"['units_{n}']['hyper_prior']['hidden_bias']" for n in range(3))]
@@ -199,7 +199,7 @@ def test_the_linear_transform_is_orthonormal_and_keeps_the_strongest_directions(
 
 
 def test_a_complete_linear_transform_keeps_the_pictures_energy():
-    # 12 directions of 2×2 pixels in three colours are all there are.
+    # 12 directions of 2×2 pixels in three colors are all there are.
     (stage,) = rdonet_init.stages((12,))
     rows = stage.weights.reshape(12, 12)
     np.testing.assert_allclose(rows.T @ rows, np.eye(12), atol=1e-10)

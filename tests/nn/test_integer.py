@@ -62,7 +62,7 @@ def test_the_largest_sum_that_a_layer_can_have_is_exact(sign):
     assert expected < 2**24
     sums = dense(kernel, bias, np.full((1, integer.MOST_INPUTS), 127, np.float32))
     np.testing.assert_array_equal(sums, np.full((1, FEATURES), sign * expected))
-    # One input less than all at an end: the neighbouring odd sums are held too.
+    # One input less than all at an end: the neighboring odd sums are held too.
     x = np.full((1, integer.MOST_INPUTS), 127, np.float32)
     x[0, 0] = 126
     np.testing.assert_array_equal(

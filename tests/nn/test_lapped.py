@@ -191,7 +191,7 @@ LAYERS = {
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("grid", [(2, 2), (6, 2), (4, 8), (8, 8)])
 def test_a_picture_in_a_larger_array_is_continued_where_it_ends(name, grid):
-    """Whatever the array holds beyond, even where the picture fills it."""
+    """Whatever the array holds beyond, even where the image fills it."""
     whole = normal(5, 2, 8, 8, 3)
     alone = np.asarray(layer(LAYERS[name], whole[:, : grid[0], : grid[1]]))
     inside = np.asarray(layer(LAYERS[name], whole, np.array(grid, np.int32)))

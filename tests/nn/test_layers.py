@@ -15,7 +15,7 @@ from tests import hasty_xla
 
 
 def reference(x, kernel, stride, padding):
-    """The definition: output i sees inputs s i - 2 ... s i + 2 of the padded picture."""
+    """The definition: output i sees inputs s i - 2 ... s i + 2 of the padded image."""
     mode = "edge" if padding == "edge" else "constant"
     padded = np.pad(np.asarray(x, np.float64), ((0, 0), (2, 2), (2, 2), (0, 0)), mode=mode)
     _, rows, columns, _ = x.shape

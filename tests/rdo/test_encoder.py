@@ -1,4 +1,4 @@
-"""Optimised encoding: what it claims is what its file costs."""
+"""Optimized encoding: what it claims is what its file costs."""
 
 from __future__ import annotations
 

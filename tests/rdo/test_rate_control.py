@@ -121,7 +121,7 @@ def test_a_search_and_a_target_go_together(mini_model, large):
     "target, cause",
     [
         (Target(size=30), r"the smallest file, of quality [\d.]+, has \d+ bytes, not 30"),
-        (Target(psnr=99.5), r"the best picture, of quality [\d.]+, has [\d.]+ dB, not 99.5"),
+        (Target(psnr=99.5), r"the best image, of quality [\d.]+, has [\d.]+ dB, not 99.5"),
     ],
 )
 def test_a_target_out_of_reach_is_refused_with_what_can_be_had(mini_model, large, target, cause):

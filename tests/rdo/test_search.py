@@ -139,7 +139,7 @@ def test_blocks_and_partitions_say_the_same(grid, seed):
 
 
 def test_the_fast_search_is_near_the_original_where_neighbours_matter():
-    """A tenth of the costs by neighbours; means over twenty pictures of 6x6 blocks."""
+    """A tenth of the costs by neighbors; means over twenty images of 6x6 blocks."""
     ratios = []
     for seed in range(20):
         cost = Pretended((6, 6), seed, influence=0.1)

@@ -36,7 +36,7 @@ def photographs(photograph_folder) -> Pictures:
 
 @pytest.fixture(scope="module")
 def ramp(tmp_path_factory) -> Pictures:
-    """One picture whose value is the column's number."""
+    """One image whose value is the column's number."""
     path = tmp_path_factory.mktemp("ramp")
     columns = np.broadcast_to(np.arange(256, dtype=np.uint8), (200, 256))
     Image.fromarray(np.ascontiguousarray(columns)).save(path / "ramp.png")
@@ -91,7 +91,7 @@ def test_crops_are_reduced_by_no_more_than_the_smallest_scale(ramp, number, min_
     crop = training_crops.random_crop(ramp, options(min_scale=min_scale), number).astype(float)
     slopes = np.diff(crop[:, 8:-8], axis=1).mean(axis=(1, 2))
     assert np.ptp(slopes) < 0.01
-    # One grey level per column of the picture: the slope says how many of them became one.
+    # One gray level per column of the image: the slope says how many of them became one.
     assert 1 - 0.05 <= abs(slopes[0]) <= 1 / min_scale + 0.05
 
 
@@ -190,7 +190,7 @@ def test_a_crop_that_falls_on_a_broken_picture_is_drawn_again_and_no_other_chang
     truncate(whole.paths[index])
     with pytest.warns(PictureWarning) as caught:
         crops = [training_crops.random_crop(runs[0], config, number) for number in range(40)]
-        # Another run, which comes to the broken picture elsewhere.
+        # Another run, which comes to the broken image elsewhere.
         for number in reversed(range(40)):
             crop = training_crops.random_crop(runs[1], config, number)
             np.testing.assert_array_equal(crop, crops[number])

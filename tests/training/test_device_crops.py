@@ -1,4 +1,4 @@
-"""Pictures on the devices: crops are pieces of them, and functions of seed, step and number."""
+"""Images on the devices: crops are pieces of them, and functions of seed, step and number."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def flat(batch) -> np.ndarray:
 
 
 def is_piece(crop: np.ndarray, picture: np.ndarray) -> bool:
-    """Whether a crop is somewhere in a picture, as it is or mirrored."""
+    """Whether a crop is somewhere in an image, as it is or mirrored."""
     height, width = crop.shape[:2]
     rows = np.lib.stride_tricks.sliding_window_view(picture[..., 0], (1, width))[:, :, 0]
     for shown in (crop, crop[:, ::-1]):
@@ -75,7 +75,7 @@ def test_crops_are_pieces_of_the_pictures_reduced_by_lanczos(photographs):
                     used.add(scale)
                     break
             else:
-                pytest.fail("a crop of no picture at no size")
+                pytest.fail("a crop of no image at no size")
     assert len(used) == len(scales)
 
 
@@ -115,7 +115,7 @@ def test_hosts_share_a_batch(photographs):
     seed=st.sampled_from((0, 2**31 - 1)),  # each is compiled
 )
 def test_every_crop_lies_within_its_picture(step, number, seed):
-    """In a pool whose pixels say where they are: number of the picture, row, column."""
+    """In a pool whose pixels say where they are: number of the image, row, column."""
     sides = np.array([[[70, 90]] * device_crops.SIZES, [[64, 64]] * device_crops.SIZES], np.int32)
     rows = [
         (n + (np.arange(h)[:, None] << 8) + (np.arange(w) << 16)).astype(np.uint32).ravel()

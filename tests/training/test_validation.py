@@ -1,4 +1,4 @@
-"""Validation: means over crops, whatever the batches, and pictures that add up to the rate."""
+"""Validation: means over crops, whatever the batches, and images that add up to the rate."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 Encoder and decoder run the same function, level by level and plane by plane; they differ in where a
 run's symbols come from, an `CodeRun`. The tables of a run follow from integers that were exchanged
 before, by exact arithmetic: the file decodes to the same symbols on every device. Only what makes
-pictures of symbols, or symbols of pictures, is floats, and a pixel may differ by a grey level.
+images of symbols, or symbols of images, is floats, and a pixel may differ by a gray level.
 
-A picture of any size takes the same compiled steps: transforms go over windows, priors over lists
+An image of any size takes the same compiled steps: transforms go over windows, priors over lists
 of positions. What a level knows lies on the host.
 """
 
@@ -71,7 +71,7 @@ class EncoderLatents:
             kept[rows[dy::2, dx::2][coded]] = y[dy::2, dx::2][coded]
 
     def symbols(self, parity: Parity, mu: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """y - mu of a plane, quantised, [N] float32; y is given up for it."""
+        """y - mu of a plane, quantized, [N] float32; y is given up for it."""
         y = self._y.pop(parity)
         for first in range(0, len(y), 4096):
             part = slice(first, first + 4096)
@@ -81,7 +81,7 @@ class EncoderLatents:
 
 
 class PortableLevelCoder(level_coder.LevelCoder):
-    """The walk for one picture of `size` = (height, width): where each level is coded, bool [h, w].
+    """The walk for one image of `size` = (height, width): where each level is coded, bool [h, w].
 
     `quality` is on the scale of the configuration, 0 to `steps_of_quality`.
     """
@@ -187,8 +187,8 @@ class PortableLevelCoder(level_coder.LevelCoder):
     ) -> None:
         """Past a level, exchanging its runs: the hyper-latents, then the latents plane by plane.
 
-        `encoder_latents` is None in a decoder. What is decoded last is settled only if the walk `continues`.
-        Raises `SymbolError` where an encoder wants numbers that cannot be coded.
+        `encoder_latents` is None in a decoder. The planes that are decoded last are taken into the
+        state only if the coder `continues` with the next level. Raises `SymbolError` where an encoder wants numbers that cannot be coded.
         """
         runs: list[np.ndarray] = []
 
@@ -199,7 +199,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
 
         groups = integer_prior.DECODE_ORDER[self.config.context]
         # A decoder reads these first, and goes past levels that hold nothing only when a finer one
-        # has begun: a short file that claims a large picture is refused before the work.
+        # has begun: a short file that claims a large image is refused before the work.
         z_hat = self._hyper_latents(level, run, encoder_latents)
         if encoder_latents is None and not self.masks[level].any():
             self._unlearnt[level] = z_hat
@@ -311,9 +311,9 @@ class PortableLevelCoder(level_coder.LevelCoder):
         self._level = Level(self.config, self.masks[finer], self._needed[finer], d)
 
     def _settled(self, level: int, tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What a window sees of d, where that is settled, and how far the picture reaches.
+        """What a window sees of d, where that is settled, and how far the image reaches.
 
-        Beyond that nothing is known: it lies outside the picture and is not coded.
+        Beyond that nothing is known: it lies outside the image and is not coded.
         """
         state = self._level
         seen = tiles.cut(state.d, tile), tiles.cut(state.mask, tile)

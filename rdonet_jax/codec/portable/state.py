@@ -1,4 +1,4 @@
-"""What the walk of a portable model holds of a level, on the host, whatever the picture's size.
+"""What the walk of a portable model holds of a level, on the host, whatever the image's size.
 
 Compiled steps take lists of positions, always as many; what a position needs to know is gathered
 here, and what they find is put back. All of it is what `models.exact_prior` computes on grids.
@@ -120,7 +120,7 @@ class Level:
 
 
 def around(grid: np.ndarray, at: Positions) -> np.ndarray:
-    """The 3×3 neighbours of positions of [h, w, C], zeros outside: [n, 9 C]."""
+    """The 3×3 neighbors of positions of [h, w, C], zeros outside: [n, 9 C]."""
     bordered = np.pad(grid, ((1, 1), (1, 1), (0, 0)))
     parts = [bordered[at.rows + 1 + dy, at.columns + 1 + dx] for dy, dx in _AROUND]
     return np.concatenate(parts, axis=-1)

@@ -1,7 +1,7 @@
 """The steps of a portable model's walk as compiled functions: of windows and of lists of positions.
 
-Their shapes depend on the window alone, never on the picture. Steps of transforms take windows of a
-picture and how far it reaches in them, see `lapped`; steps of priors take so many positions, with
+Their shapes depend on the window alone, never on the image. Steps of transforms take windows of a
+image and how far it reaches in them, see `lapped`; steps of priors take so many positions, with
 what each of them needs to know. What goes in and out has the smallest type that holds it.
 """
 
@@ -88,7 +88,7 @@ def compute_context(
 ) -> jax.Array:
     """What is known before the first plane, int8 [N, 4, 4, ·], in the areas of N hyper-latents.
 
-    `around` [N, 9 ·] are their 3×3 neighbours; `coarser` are the embeddings int8 [N, 2, 2, 9, E]
+    `around` [N, 9 ·] are their 3×3 neighbors; `coarser` are the embeddings int8 [N, 2, 2, 9, E]
     around the coarser positions in these areas and what was known at them from z.
     """
     if coarser is not None:
@@ -114,7 +114,7 @@ def predict(
 ) -> tuple[jax.Array, jax.Array]:
     """mu in 1/16 step, int16, and the table index, uint8, at N positions of a plane: [N, L].
 
-    `parity` [1, 4] says which plane; neighbours int8 [N, 8, E]; known int8 [N, ·].
+    `parity` [1, 4] says which plane; neighbors int8 [N, 8, E]; known int8 [N, ·].
     """
     rows = (v.astype(jnp.float32).reshape(1, 1, len(v), -1) for v in (neighbours, context_features))
     given = (parity, *rows, at.gains, at.quality_basis)
@@ -172,8 +172,10 @@ def synthesize(
     updated: jax.Array,
     extent: jax.Array,
 ) -> jax.Array:
-    """Pixels uint8, or uint16 if `is_16bit`, [1, 16 n, 16 n, 3], from d of level 0 as `upsample` takes
-    it."""
+    """Pixels uint8, or uint16 if `is_16bit`, [1, 16 n, 16 n, 3], from d of level 0.
+
+    d and `updated` are as in `upsample`.
+    """
     d = _corrected(config, 0, params, d, updated)
     trunk = _apply(config, params, 0, d, extent, method="upsample")
     x_hat = _apply(config, params, trunk, 2 * extent, method="picture")

@@ -1,7 +1,7 @@
 """Windows of one shape over grids of any size: where they lie, how arrays are cut and put together.
 
 A window is for its *core*; around that it sees as much as what is computed in it reaches, except
-where the picture ends. Windows that a picture is larger than lie inside of it; in the others it
+where the image ends. Windows that an image is larger than lie inside of it; in the others it
 lies at the top left, and what is beyond its extent counts as nothing.
 """
 
@@ -20,7 +20,7 @@ Sides = tuple[int, int]
 """Of a grid or a window: rows and columns."""
 
 TILE_SHAPES: tuple[Sides, ...] = ((8, 8), (8, 12), (12, 8), (16, 16))
-"""Sides of the windows in 64x64 blocks: three for small pictures, one for all others. The oblong
+"""Sides of the windows in 64x64 blocks: three for small images, one for all others. The oblong
 ones are photographs of 0.4 megapixels, in one piece. A hyper-latent of the coarsest level is for 16
 blocks, of which each shape has a multiple."""
 

@@ -1,7 +1,7 @@
 """The report as one page of HTML that needs nothing from outside.
 
 The folder `web` holds its frame, style and script; this room fills in the data as JSON: curves,
-Bjøntegaard rates, and pictures as WebP inside the page.
+Bjøntegaard rates, and images as WebP inside the page.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ SCRIPTS = ("elements.js", "chart.js", "viewer.js", "tables.js")
 """One script, in this order."""
 
 MOST_PICTURE_BYTES = 9_000_000
-"""Of all pictures in the page, as text; more than these are stored with slight losses."""
+"""Of all images in the page, as text; more than these are stored with slight losses."""
 
 LOSSY_QUALITY = 92
-"""Of WebP, where pictures are not stored losslessly."""
+"""Of WebP, where images are not stored losslessly."""
 
 
 def write(
@@ -52,7 +52,7 @@ def write(
 def html(
     shown_curves: Sequence[Curve], pictures: Sequence[Shown] = (), reference: str | None = None
 ) -> str:
-    """The page: curves with distinct names, pictures, and rates against the curve `reference`.
+    """The page: curves with distinct names, images, and rates against the curve `reference`.
 
     Without a reference it is the first curve that is no model of ours, or else the first one.
     Raises `CurveError` when there is no such curve, or no curve at all.
@@ -120,7 +120,7 @@ def _summary(shown_curves: Sequence[Curve]) -> str:
     words = f"{len(shown_curves)} curve{'s' * (len(shown_curves) > 1)}"
     if len(counts) == 1:
         (count,) = counts
-        words += f" over {count} picture{'s' * (count > 1)}"
+        words += f" over {count} image{'s' * (count > 1)}"
     if any(curves.is_estimate(curve) for curve in shown_curves):
         return f"{words}. Dashed curves show estimated rates, all others those of whole files."
     return f"{words}, with the rates of whole files."
@@ -197,12 +197,12 @@ def _viewer_note(lossless: bool) -> str:
         "close as they can to the number of bytes of ours. Bits per block are the estimate's."
     )
     if not lossless:
-        words += " The pictures are stored with slight losses, to keep this page small."
+        words += " The images are stored with slight losses, to keep this page small."
     return words
 
 
 def _picture(shown: Shown, stored: Sequence[str]) -> dict[str, Any]:
-    """A picture with its versions; `stored` holds the original and these as `_stored` has them."""
+    """An image with its versions; `stored` holds the original and these as `_stored` has them."""
     height, width = shown.original.shape[:2]
     original, *decoded = stored
     return {
@@ -229,7 +229,7 @@ def _version(version: Version, stored: str) -> dict[str, Any]:
 
 
 def _stored(pictures: Sequence[Shown]) -> tuple[list[list[str]], bool]:
-    """The original and the versions of every picture as data URIs, and whether without losses."""
+    """The original and the versions of every image as data URIs, and whether without losses."""
     arrays = [[shown.original, *(v.picture for v in shown.versions)] for shown in pictures]
     lossless = [[_uri(array, lossless=True, method=4) for array in row] for row in arrays]
     if sum(len(uri) for row in lossless for uri in row) <= MOST_PICTURE_BYTES:

@@ -19,7 +19,7 @@ COLOURS = (
 """By curve, in turn: distinct in hue and in lightness."""
 
 MARKERS = "osD^vPX*"
-"""In the same order, for those who see no colours."""
+"""In the same order, for those who see no colors."""
 
 RATE_TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 

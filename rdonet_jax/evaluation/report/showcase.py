@@ -1,4 +1,4 @@
-"""Pictures to look at: coded by a model, and by everyday codecs at the same rate.
+"""Images to look at: coded by a model, and by conventional codecs at the same rate.
 
 The partition and where the bits went belong to them.
 """
@@ -28,13 +28,13 @@ class Show:
     """What to show.
 
     Attributes:
-      data: folders of pictures, of which the first are shown.
+      data: folders of images, of which the first are shown.
       model: name of a bundled model, or a weights file.
       quality: of the model; None for the default, or for a model of a fixed lambda.
       plan: how partitions are chosen.
       coder: the range coder.
       anchors: of `anchors.ANCHORS`; those that are not installed are left out.
-      count: pictures at most.
+      count: images at most.
     """
 
     data: Sequence[str | Path]
@@ -47,11 +47,11 @@ class Show:
 
     def __post_init__(self) -> None:
         if self.count < 0:
-            raise EvaluationError(f"the number of pictures to show is not {self.count}")
+            raise EvaluationError(f"the number of images to show is not {self.count}")
 
 
 class Version(NamedTuple):
-    """A decoded picture."""
+    """A decoded image."""
 
     name: str
     setting: str  # of the codec, in words
@@ -62,7 +62,7 @@ class Version(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A picture and what became of it."""
+    """An image and what became of it."""
 
     name: str
     original: np.ndarray  # uint8 [H, W, 3]
@@ -73,7 +73,7 @@ class Shown(NamedTuple):
 
 
 def pictures(show: Show) -> list[Shown]:
-    """The pictures with all their versions. Raises as `evaluation.evaluate` does."""
+    """The images with all their versions. Raises as `evaluation.evaluate` does."""
     if not show.count:
         return []
     model = zoo.load(show.model)

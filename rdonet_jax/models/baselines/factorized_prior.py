@@ -1,4 +1,4 @@
-"""The factorised prior: a non-parametric univariate density for every channel (Ballé et al. 2018).
+"""The factorized prior: a non-parametric univariate density for every channel (Ballé et al. 2018).
 
 A channel's cumulative distribution is sigmoid(f(v) - f(0)), f being a small network of one input
 and one output that can only rise: its matrices are positive (softplus), its nonlinearities

@@ -52,4 +52,4 @@ class BaselineFamily(Family):
         return distributions.SCALE_COUNT + config.hyper
 
     def with_thresholds(self, config: BaselineConfig, numbers: Sequence[float]) -> AnyConfig:
-        raise ConfigError("a reference coder has no masks, so no thresholds either")
+        raise ConfigError("a baseline has no masks, so no thresholds either")

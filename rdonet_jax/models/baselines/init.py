@@ -1,8 +1,8 @@
-"""A start for training reference coders: a linear transform coder that already works.
+"""A start for training baselines: a linear transform coder that already works.
 
 The counterpart of `models.linear` for them: the same hierarchical Karhunen-Loève transform of the
-same Markov model of pictures, with as many directions as the layers have channels, the same step of
-the quantiser for a lambda, the same share of the random start left in every kernel, scales at the
+same Markov model of images, with as many directions as the layers have channels, the same step of
+the quantizer for a lambda, the same share of the random start left in every kernel, scales at the
 deviations of the model. A GDN needs no mirrored channels, since it is odd. Every stage doubles what
 equal inputs come to, so the norms' weights begin four times smaller from stage to stage: all of
 them bend what they are given equally little.
@@ -48,7 +48,7 @@ def init_params(params: Any, config: BaselineConfig, lmbda: float) -> Any:
 def _transforms(
     analysis: Any, synthesis: Any, transform: list[rdonet_init.Stage], gain: float
 ) -> tuple[Any, Any]:
-    """g_a and g_s as the transform and its transpose, y in steps of the quantiser."""
+    """g_a and g_s as the transform and its transpose, y in steps of the quantizer."""
     analysis, synthesis = dict(analysis), dict(synthesis)
     last = len(transform) - 1
     for number, stage in enumerate(transform):

@@ -3,13 +3,13 @@
 One latent y with 16×16 pixels per position, no levels and no masks. Its prior, by
 `BaselineConfig.kind`:
 
-    context      mean and scale from z and from the causal 5×5 neighbourhood (Minnen et al. 2018)
+    context      mean and scale from z and from the causal 5×5 neighborhood (Minnen et al. 2018)
     hyperprior   mean and scale from z alone ("mean-scale hyperprior")
-    factorised   one density per channel, no z (Ballé et al. 2017; 2018)
+    factorized   one density per channel, no z (Ballé et al. 2017; 2018)
 
-z has 64×64 pixels per position and a factorised prior. The scale is a softplus, as in RDONet.
+z has 64×64 pixels per position and a factorized prior. The scale is a softplus, as in RDONet.
 
-Shapes: a picture x is [B, H, W, 3] in [0, 1], H and W multiples of 64; y is [B, h, w, M] with
+Shapes: an image x is [B, H, W, 3] in [0, 1], H and W multiples of 64; y is [B, h, w, M] with
 h = H / 16, w = W / 16, and z [B, h / 4, w / 4, N].
 """
 
@@ -171,7 +171,7 @@ class BaselineNetwork(nn.Module):
         return self.hyper_decoder(z_hat)
 
     def prior(self, conditions: jax.Array, neighbours: jax.Array | None = None) -> Prior:
-        """The distribution of y [..., M]; with a context, from the neighbours [..., 12 M] too.
+        """The distribution of y [..., M]; with a context, from the neighbors [..., 12 M] too.
 
         The positions may be a grid or those of a wavefront.
         """
@@ -191,7 +191,7 @@ class BaselineNetwork(nn.Module):
     ) -> Coded:
         """All of it, with noise (keys [B]) or rounding (keys None), as `hierarchy.code` has it.
 
-        masks[0] says which positions count: those inside the picture.
+        masks[0] says which positions count: those inside the image.
         """
         return self.code_features(self.analyze(x), masks, keys)
 

@@ -1,7 +1,7 @@
 """A start for training the portable network: an orthonormal transform coder that already works.
 
 The lapped stages begin as one hierarchical Karhunen-Loève transform of a separable Markov model of
-pictures (`models.linear` gives the model): a stage joins 2×2 neighbours and keeps the strongest
+images (`models.linear` gives the model): a stage joins 2×2 neighbors and keeps the strongest
 directions, its transpose in the synthesis puts them back. A finer level codes the difference to
 what the coarser ones predict. Gains begin at the step that is best for each quality's lambda,
 scales at the deviations of the model, residual networks at the identity. Nothing is fitted to data.

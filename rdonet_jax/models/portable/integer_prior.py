@@ -8,9 +8,9 @@ device can get wrong (`rdonet_jax.nn.integer`). One `LevelPrior` serves one leve
     predict(place, ...)       mu and scale index at a quarter of the positions
 
 A level's positions come in four planes by the parity of row and column. They are decoded in one,
-two (checkerboard) or four steps, each seeing the planes of earlier steps in its 3×3 neighbourhood.
+two (checkerboard) or four steps, each seeing the planes of earlier steps in its 3×3 neighborhood.
 
-Units: the integers v are y_hat in 1/16 of a quantiser step; mu is too. The networks see y_hat in
+Units: the integers v are y_hat in 1/16 of a quantizer step; mu is too. The networks see y_hat in
 steps of their own, one per channel, that do not depend on the quality.
 """
 
@@ -89,7 +89,7 @@ INDEX_PER_OCTAVE = {
 class Prediction(NamedTuple):
     """Of a plane's positions, [B, h/2, w/2, L]; integers in float32."""
 
-    mu: jax.Array  # in 1/16 of a quantiser step
+    mu: jax.Array  # in 1/16 of a quantizer step
     index: jax.Array  # of the scale table
 
 
@@ -161,7 +161,7 @@ class LevelPrior(nn.Module):
         )
 
     def gains(self, quality: jax.Array) -> jax.Array:
-        """log2 of the quantiser steps per unit of y, in 1/256, at qualities [B]: [B, L]."""
+        """log2 of the quantizer steps per unit of y, in 1/256, at qualities [B]: [B, L]."""
         knots = integer.integers(self.gain, 8, integer.OCTAVES * integer.OCTAVE)
         return integer.interpolated(knots, quality, QUALITY_SEGMENT)
 
@@ -201,7 +201,7 @@ class LevelPrior(nn.Module):
     ) -> jax.Array:
         """`Conditions.context_features` at `grid` = (h, w) positions: 8-bit integers.
 
-        From the 3×3 neighbours of every hyper-latent, `around` [B, ceil(h/4), ceil(w/4), 9 ·], and
+        From the 3×3 neighbors of every hyper-latent, `around` [B, ceil(h/4), ceil(w/4), 9 ·], and
         what the coarser level hands over, [B, ceil(h/2), ceil(w/2), ·]. hats [B or 1, knots].
         """
         seen = integer.clipped(around * Z_UNIT)
@@ -257,7 +257,7 @@ class LevelPrior(nn.Module):
     ) -> Prediction:
         """`predict` for any positions of any one plane, which need not lie side by side.
 
-        neighbours [1, 1, n, 8 E] are the embeddings around each position in raster order, zeros
+        neighbors [1, 1, n, 8 E] are the embeddings around each position in raster order, zeros
         where not decoded before; known [1, 1, n, ·] is that of `Conditions`. `parity` [1, 4] is 1
         for the plane, in the order of `PLANES`, and 0 for the others.
         """
@@ -292,7 +292,7 @@ class LevelPrior(nn.Module):
         return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
 
     def hand_over(self, embedded: jax.Array, conditions: Conditions) -> jax.Array:
-        """What the next finer level is told: the embedded neighbourhood and what was known."""
+        """What the next finer level is told: the embedded neighborhood and what was known."""
         context_features = conditions.context_features[..., : self.config.conditioning]
         return jnp.concatenate([integer.neighbourhood(embedded), context_features], axis=-1)
 

@@ -4,14 +4,14 @@ The walk is RDONet's, from the coarsest level to the finest, each position coded
 differs from `models.rdonet`:
 
 - every prior comes from decoded integers by exact arithmetic (`models.exact_prior`); floats only
-  make pictures out of symbols and symbols out of pictures, where a last bit does no harm;
-- y is divided into steps of a quantiser of its own per level, channel and quality (gain vectors,
+  make images out of symbols and symbols out of images, where a last bit does no harm;
+- y is divided into steps of a quantizer of its own per level, channel and quality (gain vectors,
   Cui et al. 2020), interpolated in log lambda;
 - the transforms are linear lapped ones, at first orthonormal, with small residual networks;
 - within a level, positions are decoded in up to four steps, each seeing the earlier ones.
 
-Shapes: a picture x is [B, H, W, 3] in [0, 1], H and W multiples of 64; quality is int32 [B] from 0
-to `config.steps_of_quality`. Where a step takes an `extent`, its pictures lie in arrays of another
+Shapes: an image x is [B, H, W, 3] in [0, 1], H and W multiples of 64; quality is int32 [B] from 0
+to `config.steps_of_quality`. Where a step takes an `extent`, its images lie in arrays of another
 size, see `lapped`; it is that of the step's input.
 
 An image whose sides are no multiples of 64 is padded, and positions of padding alone are not coded.
@@ -56,7 +56,7 @@ NEAR_PICTURE = (
     "g_a", "g_s", "g_s_finish", "g_s_restore",
     "units_0/encoder", "units_0/to_latent", "units_0/from_latent", "units_0/hand_over",
 )  # fmt: skip
-"""Layers whose kernels the picture depends on most, see `benchmarks/packing.py`."""
+"""Layers whose kernels the image depends on most, see `benchmarks/packing.py`."""
 
 NEAR_STEPS, FAR_STEPS = 96, 32
 """Steps per deviation of packed kernels of these layers and of all others."""
@@ -204,7 +204,7 @@ class PortableRDONet(nn.Module):
     def context_features(
         self, level: int, around: jax.Array, coarser: jax.Array | None, quality_basis: jax.Array
     ) -> jax.Array:
-        """`Conditions.context_features` of areas of 4×4 positions, see `LevelPrior.context_features`."""
+        """Context features of areas of 4×4 positions, see `LevelPrior.context_features`."""
         return self.units[level].prior.context_features(
             around, coarser, quality_basis, (partition.HYPER_STRIDE,) * 2
         )
@@ -214,7 +214,7 @@ class PortableRDONet(nn.Module):
         return self.units[level].prior.z_prior(quality)
 
     def gains(self, level: int, quality: jax.Array) -> jax.Array:
-        """log2 of the quantiser steps per unit of y, in 1/256: integers in float32, [B, L]."""
+        """log2 of the quantizer steps per unit of y, in 1/256: integers in float32, [B, L]."""
         return self.units[level].prior.gains(quality)
 
     def predict(
@@ -290,7 +290,7 @@ class PortableRDONet(nn.Module):
         quality: jax.Array,
         sizes: jax.Array | None = None,
     ) -> Coded:
-        """The whole walk for pictures of the given quality each, see `hierarchy.code`."""
+        """The whole walk for images of the given quality each, see `hierarchy.code`."""
         return hierarchy.code(self, x, masks, keys, quality, sizes=sizes)
 
     def code_level(
@@ -345,7 +345,7 @@ class PortableRDONet(nn.Module):
         return state, jnp.sum(y_bits, axis=-1), jnp.sum(z_bits, axis=-1)
 
     def _outside_dead_zone(self, offset: jax.Array, index: jax.Array) -> jax.Array:
-        """The offset from mu as the encoder quantises it, not yet rounded.
+        """The offset from mu as the encoder quantizes it, not yet rounded.
 
         The gradient passes as if there were no dead zone, as it does with rounding: what is sent as
         zero could not learn to be sent otherwise.

@@ -37,7 +37,7 @@ def leaky_relu(x: Any) -> Any:
 
 
 def hidden_units(neighbours: Any, weights: CausalWeights) -> Any:
-    """First layer: four neighbours, each [..., C] of z_hat, to [..., M, C]."""
+    """First layer: four neighbors, each [..., C] of z_hat, to [..., M, C]."""
     total = weights.hidden_bias
     for tap, neighbour in enumerate(neighbours):
         total = total + neighbour[..., None, :] * weights.hidden[tap]
@@ -45,7 +45,7 @@ def hidden_units(neighbours: Any, weights: CausalWeights) -> Any:
 
 
 def outputs(neighbours: Any, weights: CausalWeights) -> Any:
-    """Second layer: four neighbours, each [..., M, C] of hidden units, to [..., 2, C].
+    """Second layer: four neighbors, each [..., M, C] of hidden units, to [..., 2, C].
 
     The two entries are the mean and the scale before its softplus.
     """
@@ -57,7 +57,7 @@ def outputs(neighbours: Any, weights: CausalWeights) -> Any:
 
 
 def shifted(grid: Any) -> list[Any]:
-    """The four causal neighbours of every position of a grid [B, h, w, ...], zeros outside."""
+    """The four causal neighbors of every position of a grid [B, h, w, ...], zeros outside."""
     _, rows, columns = grid.shape[:3]
     padding = ((0, 0), (1, 0), (1, 1)) + ((0, 0),) * (grid.ndim - 3)
     padded = jnp.pad(grid, padding)
@@ -82,7 +82,7 @@ class CausalPrior(nn.Module):
 
     def weights(self, channels: int) -> CausalWeights:
         """The parameters, created on first use."""
-        # Outputs begin at zero: where crops are too small for z to have neighbours (a level's
+        # Outputs begin at zero: where crops are too small for z to have neighbors (a level's
         # hyper-latent stands for up to 256 pixels), the prior stays a plain one per channel.
         normal, zeros = nn.initializers.normal(0.3), nn.initializers.zeros
 

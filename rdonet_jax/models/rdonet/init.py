@@ -1,7 +1,7 @@
 """A start for training: the network as a linear transform coder that already works.
 
 The transforms begin as one orthonormal, hierarchical Karhunen-Loève transform of a separable
-first-order Markov model of pictures. Every stride-2 stage joins 2×2 neighbours and keeps the
+first-order Markov model of images. Every stride-2 stage joins 2×2 neighbors and keeps the
 strongest directions; synthesis is its transpose; a finer level codes the difference to what the
 coarser levels predict. ReLUs do no harm because every direction v occupies two channels, ReLU(v)
 and ReLU(-v), of which the next layer takes the difference ("looks-linear", Balduzzi et al. 2017).
@@ -21,13 +21,13 @@ import numpy as np
 from rdonet_jax.core.config import LEVELS, RDONetConfig
 
 CORRELATION = 0.97
-"""Of neighbouring pixels, in rows and in columns."""
+"""Of neighboring pixels, in rows and in columns."""
 
 COLOUR_COVARIANCE = np.array([[0.064, 0.060, 0.054], [0.060, 0.062, 0.058], [0.054, 0.058, 0.065]])
-"""Of R, G, B in pictures in [0, 1], typical of photographs."""
+"""Of R, G, B in images in [0, 1], typical of photographs."""
 
 RANDOM_SHARE = 0.01
-"""Of the random initialisation that stays in every convolution of the transforms."""
+"""Of the random initialization that stays in every convolution of the transforms."""
 
 CENTRE = 2  # tap of a 5×5 kernel at the output's own position; 2 and 3 are its 2×2 block
 
@@ -40,10 +40,10 @@ class Stage(NamedTuple):
 
 
 def step_gain(lmbda: float) -> float:
-    """Latent units per unit of the orthonormal transform: one over the best quantiser step.
+    """Latent units per unit of the orthonormal transform: one over the best quantizer step.
 
     Minimises -log2(step) + lmbda · 255² · step² / 36 per coefficient: at high rate a coefficient
-    costs -log2(step) bits and step² / 12 of squared error, a third of it in each colour's mean.
+    costs -log2(step) bits and step² / 12 of squared error, a third of it in each color's mean.
     """
     return math.sqrt(math.log(2) * lmbda * 255.0**2 / 18)
 
@@ -54,7 +54,7 @@ COLOURS = np.eye(3).reshape(3, 1, 1, 3)
 def stages(directions: tuple[int, ...], basis: np.ndarray = COLOURS) -> list[Stage]:
     """The transform with `directions[k]` kept after stage k.
 
-    The first stage starts from `basis`, vectors [K, n, n, 3]: the three colours of a pixel.
+    The first stage starts from `basis`, vectors [K, n, n, 3]: the three colors of a pixel.
     """
     result = []
     for keep in directions:
@@ -80,7 +80,7 @@ def join_neighbours(basis: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _covariance(vectors: np.ndarray, side: int) -> np.ndarray:
-    """Covariance of the projections of a Markov picture on vectors [N, side, side, 3]."""
+    """Covariance of the projections of a Markov image on vectors [N, side, side, 3]."""
     position = np.arange(side)
     markov = CORRELATION ** np.abs(position[:, None] - position)
     spread = np.einsum("nyxc,cd->nyxd", vectors, COLOUR_COVARIANCE)
@@ -157,7 +157,7 @@ def _kernel(stage: Stage, colours: bool = False) -> np.ndarray:
 
 
 def placed(weights: np.ndarray) -> np.ndarray:
-    """The 5×5 kernel that joins 2×2 neighbours by weights [2, 2, I, O]."""
+    """The 5×5 kernel that joins 2×2 neighbors by weights [2, 2, I, O]."""
     kernel = np.zeros((5, 5, *weights.shape[2:]))
     kernel[CENTRE : CENTRE + 2, CENTRE : CENTRE + 2] = weights
     return kernel

@@ -5,7 +5,7 @@ decoding take the same steps and differ only in where a level's symbols come fro
 or a bitstream. `RDONet.code` is the walk with noise or rounding; `rdonet_jax.codec.codec` is the
 walk with a range coder in hand.
 
-Shapes: a picture x is [B, H, W, 3] in [0, 1], H and W multiples of 64. At level l the latent grid
+Shapes: an image x is [B, H, W, 3] in [0, 1], H and W multiples of 64. At level l the latent grid
 is h = H / (16 · 2^l) by w = W / (16 · 2^l), the hyper-latent grid ceil(h / 4) by ceil(w / 4).
 """
 
@@ -104,7 +104,7 @@ class RDONet(nn.Module):
     """The network. Every public method is a step of the walk, to be used through `apply`.
 
     `state` is what the decoder knows so far: the decoder feature d at the resolution of the level
-    that comes next (after level 0: at 1/8 of the picture's size), [B, ·, ·, C].
+    that comes next (after level 0: at 1/8 of the image's size), [B, ·, ·, C].
 
     `dtype` and `remat` are for training: the transforms may be computed in bfloat16 (latents,
     priors and x_hat are float32 all the same), and activations anew in the backward pass.

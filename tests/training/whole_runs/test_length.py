@@ -20,7 +20,7 @@ from .conftest import SHORT, logged, newest_state
 
 @pytest.fixture
 def light_steps(monkeypatch):
-    """Steps with the optimiser, the schedule and the crops of a run, but a gradient that costs
+    """Steps with the optimizer, the schedule and the crops of a run, but a gradient that costs
     nothing: it depends on the parameters and on the crops."""
 
     def make_step(model, schedule):

@@ -1,4 +1,4 @@
-"""The two-stage schedule, run through `train.py` as its users run it, on real pictures."""
+"""The two-stage schedule, run through `train.py` as its users run it, on real images."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_the_best_checkpoint_can_be_exported(finished, tmp_path, capsys):
         (["--run", "NEW", "--steps", "30", "--data", "SINGLE"], "--valid"),
         (
             ["--run", "FINISHED", "--steps", "30", "--valid", "SINGLE", "--resume"],
-            "pictures are not",
+            "images are not",
         ),
         (["--run", "FILE", "--steps", "30", "--start", "WEIGHTS"], "file"),
         (["--run", "NEW", "--steps", "30", "--metric", "ms-ssim"], "at least 192"),
@@ -247,7 +247,7 @@ def test_resuming_asks_for_the_same_pictures_wherever_they_lie(
     with Image.open(moved / "coffee.png") as picture:
         picture.resize((100, 90)).save(moved / "coffee.png")
     assert quick_start("--resume", data=moved) == 1
-    assert "training pictures are not those" in capsys.readouterr().err
+    assert "training images are not those" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_told_in_one_line(quick_steps, quick_start, tmp_path, capsys):
