@@ -39,7 +39,7 @@ class LevelCoder(abc.ABC):
 
     @abc.abstractmethod
     def analyze(self, image: np.ndarray) -> None:
-        """Encoder only: takes the pixels [H, W, 3] of either depth that `encode_level` will code."""
+        """Encoder only: takes the pixels [H, W, 3] of either depth, which are to be coded."""
 
     @abc.abstractmethod
     def encode_level(self, level: int, continues: bool) -> list[Run]:

@@ -188,7 +188,8 @@ class PortableLevelCoder(level_coder.LevelCoder):
         """Past a level, exchanging its runs: the hyper-latents, then the latents plane by plane.
 
         `encoder_latents` is None in a decoder. The planes that are decoded last are taken into the
-        state only if the coder `continues` with the next level. Raises `SymbolError` where an encoder wants numbers that cannot be coded.
+        state only if the coder `continues` with the next level. Raises `SymbolError` where an
+        encoder would send numbers that cannot be coded.
         """
         runs: list[np.ndarray] = []
 
