@@ -3,7 +3,8 @@
 The encoder takes the decoder's own compiled steps (`predict`, `advance`, `synthesize`) and adds
 those that only it needs (`analyze`, `encode_latents`, `quantize`). So what it predicts is what the
 decoder will see, bit for bit, in any process on the same kind of machine with the same version of
-JAX: on CPUs, tests decode in a fresh process and, for JAX 0.10, in one that has a single CPU (for 0.5.3 the
+JAX: on CPUs, tests decode in a fresh process and, for JAX 0.10, in one that has a single CPU (for
+0.5.3 the
 number of CPUs must be the same). Elsewhere floats may differ in the last bit, as they may between
 two processes on accelerators whose libraries choose their algorithms anew. The checksum over all
 symbols then turns what would be garbage into an error; where only the synthesis differs, some
