@@ -199,7 +199,7 @@ def _change_fields(chance: random.Random, data: bytes, files: Sequence[bytes]) -
                 {"quality": chance.choice((None, 0, 1, 300, 640, 641, 65535))},
                 {"coder": chance.choice(list(range_coder.CODERS.values()))},
                 {"gray": not header.gray},
-                {"deep": not header.is_16bit},
+                {"is_16bit": not header.is_16bit},
                 {"symbols_crc": chance.getrandbits(32)},
             )
         )

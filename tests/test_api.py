@@ -47,7 +47,7 @@ def with_alpha(pixels):
     return np.concatenate([np.atleast_3d(pixels), alpha[..., None]], axis=2)
 
 
-@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("is_16bit", [False, True])
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("gray", [False, True])
 def test_arrays_of_every_form_come_back_in_it(image, gray, alpha, is_16bit):

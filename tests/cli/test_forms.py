@@ -44,7 +44,7 @@ def restored(rdonet, picture, suffix, *options, source=".png"):
 
 
 @pytest.mark.parametrize(
-    ("gray", "deep", "alpha"), list(itertools.product((False, True), repeat=3))
+    ("gray", "is_16bit", "alpha"), list(itertools.product((False, True), repeat=3))
 )
 @pytest.mark.parametrize("metadata", [False, True])
 def test_what_comes_in_as_png_goes_out_as_png(rdonet, image, gray, is_16bit, alpha, metadata):
@@ -61,7 +61,7 @@ def test_what_comes_in_as_png_goes_out_as_png(rdonet, image, gray, is_16bit, alp
 
 
 @pytest.mark.parametrize(
-    ("suffix", "deep", "said"),
+    ("suffix", "is_16bit", "said"),
     [
         (".tif", True, ""), (".ppm", True, "without its color profile, which PPM cannot hold, "),
         (".webp", False, "8 bits, since WEBP holds no more, "),

@@ -16,7 +16,8 @@ from PIL import Image
 
 from rdonet_jax.cli import console
 from rdonet_jax.cli import main as cli_main
-from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, ROOT
+from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK
+from tests.conftest import ROOT
 
 
 class Terminal(io.TextIOWrapper):

@@ -18,7 +18,7 @@ from PIL import Image
 from rdonet_jax.cli import arguments, completion, desktop, grammar, thumbnails
 from rdonet_jax.codec import bitstream
 from rdonet_jax.imaging.pixel_format import Picture
-from tests.cli.conftest import ROOT
+from tests.conftest import ROOT
 
 PARSER = arguments.whole_parser()
 COMMANDS = {command.name: command for command in grammar.commands(PARSER)}

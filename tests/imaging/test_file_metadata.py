@@ -269,7 +269,7 @@ def written(tmp_path, suffix, picture=RICH):
     return (tmp_path / f"a{suffix}").read_bytes(), notes
 
 
-@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("is_16bit", [False, True])
 def test_png_gets_the_chunks_before_its_pixels(tmp_path, is_16bit):
     pixels = RICH.pixels.astype(np.uint16) if is_16bit else RICH.pixels
     data, notes = written(tmp_path, ".png", Picture(pixels, None, b"", *_along(RICH)))

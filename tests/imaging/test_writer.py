@@ -43,7 +43,7 @@ def assert_same(picture, expected):
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(("gray", "deep", "alpha"), FORMS)
+@pytest.mark.parametrize(("gray", "is_16bit", "alpha"), FORMS)
 def test_png_holds_every_form_and_all_that_goes_along(tmp_path, gray, is_16bit, alpha):
     picture = drawn(gray, is_16bit, alpha, icc=SRGB, exif=exif_block())
     again, notes = saved(tmp_path, ".png", picture)
@@ -52,7 +52,7 @@ def test_png_holds_every_form_and_all_that_goes_along(tmp_path, gray, is_16bit, 
     assert (again.icc, again.exif) == (picture.icc, picture.exif)
 
 
-@pytest.mark.parametrize(("gray", "deep", "alpha"), FORMS)
+@pytest.mark.parametrize(("gray", "is_16bit", "alpha"), FORMS)
 def test_tiff_holds_them_too_and_says_of_the_exif_data_what_it_says(
     tmp_path, gray, is_16bit, alpha
 ):
@@ -70,14 +70,14 @@ def test_tiff_holds_them_too_and_says_of_the_exif_data_what_it_says(
     assert block.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] == 0.02
 
 
-@pytest.mark.parametrize(("gray", "deep"), list(itertools.product((False, True), repeat=2)))
+@pytest.mark.parametrize(("gray", "is_16bit"), list(itertools.product((False, True), repeat=2)))
 def test_ppm_holds_gray_and_16_bits(tmp_path, gray, is_16bit):
     again, notes = saved(tmp_path, ".ppm", drawn(gray, is_16bit))
     assert notes == ()
     assert_same(again, drawn(gray, is_16bit))
 
 
-@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("is_16bit", [False, True])
 def test_webp_holds_alpha_and_the_colours_under_it_in_8_bits(tmp_path, is_16bit):
     picture = drawn(False, is_16bit, True, icc=SRGB, exif=exif_block())
     picture.alpha[:20] = 0
@@ -180,7 +180,7 @@ def test_16_bit_png_is_what_imagecodecs_reads_too(channels, size):
     assert kinds[0] == b"IHDR" and kinds[-1] == b"IEND" and set(kinds[1:-1]) == {b"IDAT"}
 
 
-@pytest.mark.parametrize(("gray", "deep", "alpha"), FORMS)
+@pytest.mark.parametrize(("gray", "is_16bit", "alpha"), FORMS)
 def test_tiff_is_what_tifffile_reads_too(tmp_path, gray, is_16bit, alpha):
     picture = drawn(gray, is_16bit, alpha, size=(700, 400), icc=SRGB, exif=exif_block())
     writer.save(tmp_path / "a.tif", picture)

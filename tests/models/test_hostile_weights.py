@@ -179,7 +179,7 @@ LOST = {"training": {"learn": "priors"}}
         ({"name": "\x1b[31m"}, r"a model of the name '\\x1b\[31m', which no"),
         ({"record": "x"}, "its record is an object with named values, not 'x'"),
         ({"record": None}, "its record is an object"),
-        ({"record": {"deep": nested(300)}}, "too many lists in lists"),
+        ({"record": {"is_16bit": nested(300)}}, "too many lists in lists"),
         ({"record": {"training": []}}, "training in its record is an object"),
         ({"record": {"training": {"lmbda": "x"}}}, "lmbda must be a finite number"),
         ({"record": {"training": {"lmbda": 1e-300}}}, "lmbda is 1e-300"),
