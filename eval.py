@@ -23,7 +23,7 @@ from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.report import page, plots, showcase
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder  # fmt: skip
+from rdonet_jax.rdo import encode_options  # fmt: skip
 
 EXPECTED_ERRORS = (
     bd_rate.BdRateError,
@@ -73,11 +73,11 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
         help="one or more qualities, 0 to 100, of models that have all (default: 50)",
     )  # fmt: skip
     group.add_argument(
-        "--init", "--mask", nargs="+", default=["variance"], choices=encoder.INITS,
+        "--init", "--mask", nargs="+", default=["variance"], choices=encode_options.INITS,
         help="which level codes which block, or where the search for it starts",
     )  # fmt: skip
     group.add_argument(
-        "--rdo", nargs="+", type=int, choices=range(encoder.MOST_PASSES + 1), default=[0],
+        "--rdo", nargs="+", type=int, choices=range(encode_options.MOST_PASSES + 1), default=[0],
         help="passes of a search for the partition that costs least (default: 0)",
     )  # fmt: skip
     group.add_argument(
@@ -203,7 +203,7 @@ def show_of(options: argparse.Namespace) -> showcase.Show:
         data=options.data,
         model=options.model[0],
         quality=options.quality[len(options.quality) // 2],
-        plan=encoder.Plan(options.init[0], max(options.rdo)),
+        plan=encode_options.Plan(options.init[0], max(options.rdo)),
         coder=options.coder,
         anchors=options.anchors,
         count=options.report_pictures,

@@ -33,6 +33,7 @@ from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder, search
 from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.encode_options import MOST_PASSES, EncodeOptions, Plan
 from rdonet_jax.rdo.search import SearchStats
 
 SIDE = 256
@@ -103,9 +104,9 @@ def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
 
 def encoding_times(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     """Prints seconds of encoding per megapixel by number of passes."""
-    for passes in range(encoder.MOST_PASSES + 1):
-        plan = encoder.Plan(passes=passes)
-        took = seconds(lambda plan=plan: encoder.encode(model, image, plan, quality))
+    for passes in range(MOST_PASSES + 1):
+        options = EncodeOptions(quality, plan=Plan(passes=passes))
+        took = seconds(lambda options=options: encoder.encode(model, image, options))
         print(f"encoding with {passes} passes: {took / image[..., 0].size * 1e6:.2f} s/megapixel")
     print()
 
@@ -117,7 +118,7 @@ def large(model: zoo.Model, image: np.ndarray, quality: float | None, megapixels
     repeats = -(-height // image.shape[0]), -(-width // image.shape[1]), 1
     picture = np.ascontiguousarray(np.tile(image, repeats)[:height, :width])
     began = time.perf_counter()
-    found = encoder.encode(model, picture, encoder.Plan(passes=1), quality)
+    found = encoder.encode(model, picture, EncodeOptions(quality, plan=Plan(passes=1)))
     took = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{width}x{height} pixels, one pass: {took:.0f} s with compilation, "

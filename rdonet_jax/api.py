@@ -6,16 +6,17 @@ pixels = rdonet_jax.decompress(data)
 
 from __future__ import annotations
 
-import functools
 import math
 import numbers
 import os
 
 import numpy as np
 
-from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.codec import bitstream, compressed_file
 from rdonet_jax.codec.bitstream import FormatError
+from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.core import partition
+from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.cicp import Cicp
@@ -23,13 +24,12 @@ from rdonet_jax.imaging.exif import is_exif, orientation
 from rdonet_jax.imaging.pixel_format import Picture
 from rdonet_jax.imaging.resolution import Resolution
 from rdonet_jax.imaging.xmp import is_text, upright
-from rdonet_jax.models import zoo
-from rdonet_jax.models.zoo import Model, ZooError
-from rdonet_jax.rdo import encoder, rate_control
-from rdonet_jax.rdo.encoder import Plan
-from rdonet_jax.rdo.rate_control import Target
+from rdonet_jax.models.library import ModelLibrary
+from rdonet_jax.rdo import coding
+from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 
-DEFAULT_MODEL = "standard"
+_library = ModelLibrary(capacity=4)
+"""The models of the calls before, so that each is loaded once."""
 
 
 def compress(
@@ -54,7 +54,7 @@ def compress(
       quality: 0 (smallest file) to 100 (best image), None for 50.
       target: a size or a PSNR instead of a quality.
       model: the name of a bundled model, or the path of a weights file.
-      rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo.encoder`.
+      rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo.encode_options.Plan`.
       icc, exif: color profile and EXIF data (from its TIFF header on), to go along. EXIF data must
         say that the image is upright, or nothing about it.
       xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, what the
@@ -69,8 +69,6 @@ def compress(
         raise ValueError(
             f"a target is a rdonet_jax.rdo.rate_control.Target, not {type(target).__name__}"
         )
-    if target is not None and quality is not None:
-        raise ValueError("give a quality or a target, not both")
     if orientation(exif) != 1:
         raise ValueError("the EXIF data says that the image does not stand upright: turn it first")
     try:
@@ -81,15 +79,11 @@ def compress(
         raise ValueError("the EXIF data is none: it does not begin with a TIFF header")
     if not is_text(xmp):
         raise ValueError("the XMP is none: it is no text in UTF-8")
-    picture = pixel_format.of_samples(samples, icc, exif, upright(xmp), cicp, resolution)
+    image = pixel_format.of_samples(samples, icc, exif, upright(xmp), cicp, resolution)
     if not isinstance(init, str):
-        init = _partition(init, picture)
-    plan = Plan(init, rdo_passes)
-    if target is not None:
-        found = rate_control.encode(_model(model), picture, plan, target)
-    else:
-        found = encoder.encode(_model(model), picture, plan, quality)
-    return found.encoded.data
+        init = _partition(init, image.size)
+    options = EncodeOptions(quality, target, Plan(init, rdo_passes))
+    return coding.encode(_library.load(model), image, options).encoded.data
 
 
 def decompress(
@@ -104,39 +98,21 @@ def decompress(
     `FormatError`, a `ValueError`, for what is no bytes or cannot be decoded; `ValueError` for a
     limit that is no number; and for a model what `compress` does.
     """
-    return pixel_format.samples(restored(data, model, max_pixels))
-
-
-def restored(
-    data: bytes, model: str | os.PathLike[str] | None = None, max_pixels: int = bitstream.MAX_PIXELS
-) -> Picture:
-    """What `decompress` gives, with color profile, EXIF data and the like. Raises as it does."""
     try:
         data = data if isinstance(data, bytes) else bytes(memoryview(data))
     except TypeError as error:
         raise FormatError(f"a file's bytes are needed, not {type(data).__name__}") from error
     if not isinstance(max_pixels, numbers.Real) or math.isnan(max_pixels):
         raise ValueError(f"max_pixels is a number, not {max_pixels!r}")
-    if model is None:
-        header, _ = bitstream.parse(data, max_pixels)
-        path = zoo.find(header.weights)
-        if path is None:
-            raise FormatError(f"needs the weights {header.weights.hex()}, which are not bundled")
-        model = str(path)
-    return codec.decode(_model(model), data, max_pixels=max_pixels).content
+    return pixel_format.samples(decode_file(compressed_file.parse(data, max_pixels), model))
 
 
-def _model(name: str | os.PathLike[str]) -> Model:
-    """Raises `ZooError` for a model that is not there."""
-    try:
-        return _loaded(os.fsdecode(name))
-    except TypeError as error:
-        raise ZooError(f"no model {name!r}: it is neither a name nor a path") from error
+def decode_file(file: CompressedFile, model: str | os.PathLike[str] | None = None) -> Picture:
+    """The image in a parsed file, with color profile, EXIF data and the like.
 
-
-@functools.lru_cache(maxsize=4)
-def _loaded(name: str) -> Model:
-    return zoo.load(name)
+    `model` and what is raised are as in `decompress`.
+    """
+    return coding.decode(file, _library, model).content
 
 
 def _bytes(name: str, value: bytes) -> bytes:
@@ -146,14 +122,17 @@ def _bytes(name: str, value: bytes) -> bytes:
     return bytes(value)
 
 
-def _partition(init: Partition, picture: Picture) -> Partition:
-    """A start for the image's search. Raises `ValueError` for what is no partition of it."""
+def _partition(init: Partition, size: tuple[int, int]) -> Partition:
+    """A start for the search in an image of `size` = (height, width).
+
+    Raises `ValueError` for what is no partition of such an image.
+    """
     if not isinstance(init, Partition):
         raise ValueError(f"init is a name or a Partition, not {type(init).__name__}")
     p = Partition(*map(np.asarray, init))
     if any(splits.dtype != bool or splits.ndim != 2 for splits in p):
         raise ValueError("a partition's splits are arrays of bool, [rows, columns]")
-    partition.trim(p, *picture.size)
+    partition.trim(p, *size)
     if np.any(p.split32 & ~np.kron(p.split64, np.ones((2, 2), bool))):
         raise ValueError("a partition splits 32x32 blocks only where it splits the 64x64 block")
     return p

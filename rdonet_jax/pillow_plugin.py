@@ -19,8 +19,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageFile
 
-from rdonet_jax.cli.commands import COMPRESSED_SUFFIX
-from rdonet_jax.codec import bitstream, side_data
+from rdonet_jax.codec import bitstream, compressed_file, side_data
+from rdonet_jax.codec.compressed_file import CompressedFile
+from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.imaging import cicp, exif, pixel_format, resolution, srgb
 from rdonet_jax.imaging.resolution import Resolution
 
@@ -36,27 +37,27 @@ class RDOImageFile(ImageFile.ImageFile):
 
     def _open(self) -> None:
         try:
-            self._data = bitstream.read(self.fp)
-            header, sections = bitstream.parse(self._data)
-            along = side_data.fields(sections)
+            self._compressed: CompressedFile | None = compressed_file.read(self.fp)
+            fields = side_data.fields(self._compressed.sections)
         except bitstream.FormatError as error:
             raise OSError(str(error)) from error
+        header, sections = self._compressed.header, self._compressed.sections
         self._size = header.width, header.height
         if header.gray and header.is_16bit and not sections.alpha:
             self._mode = "I;16"
         else:
             self._mode = ("L" if header.gray else "RGB") + ("A" if sections.alpha else "")
-        self.info.update(_info(along, header.gray))
+        self.info.update(_info(fields, header.gray))
 
     def load(self) -> Image.core.PixelAccess | None:
-        if self._data:
+        if self._compressed is not None:
             from rdonet_jax import api
 
             try:
-                samples = pixel_format.samples(api.restored(self._data))
+                samples = pixel_format.samples(api.decode_file(self._compressed))
             except bitstream.FormatError as error:
                 raise OSError(str(error)) from error
-            self._data = b""
+            self._compressed = None
             samples = samples if self.mode == "I;16" else pixel_format.to_uint8(samples)
             if self.fp and self._exclusive_fp:  # it was opened by name, for this image alone
                 self.fp.close()
@@ -65,13 +66,13 @@ class RDOImageFile(ImageFile.ImageFile):
         return super().load()
 
 
-def _info(along: dict[str, Any], gray: bool) -> dict[str, Any]:
-    """What goes along, by Pillow's names. Colors that a profile can say too have one."""
-    named, size = along["cicp"], along["resolution"]
+def _info(fields: dict[str, Any], gray: bool) -> dict[str, Any]:
+    """The file's metadata by Pillow's names. Code points of colors become a profile too."""
+    named, size = fields["cicp"], fields["resolution"]
     info = {
-        "icc_profile": along["icc"] or (cicp.as_icc(named, gray) if named else b""),
-        "exif": exif.PREFIX + along["exif"] if along["exif"] else b"",
-        "xmp": along["xmp"],
+        "icc_profile": fields["icc"] or (cicp.as_icc(named, gray) if named else b""),
+        "exif": exif.PREFIX + fields["exif"] if fields["exif"] else b"",
+        "xmp": fields["xmp"],
         "cicp": named,
         "dpi": resolution.dpi(size) if size and size.metric else None,
         "aspect": size[:2] if size and not size.metric else None,

@@ -23,16 +23,16 @@ from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.cicp import Cicp
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo.rate_control import Target
+from rdonet_jax.rdo.encode_options import Target
 
 
 @pytest.fixture(autouse=True)
 def bundle(monkeypatch, mini_weights):
     """Lets the package hold the mini model under the default's name."""
-    api._loaded.cache_clear()
+    api._library.clear()
     monkeypatch.setattr(zoo, "bundled", lambda: {"standard": mini_weights})
     yield
-    api._loaded.cache_clear()
+    api._library.clear()
 
 
 @pytest.fixture

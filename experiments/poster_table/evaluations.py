@@ -20,13 +20,13 @@ from rdonet_jax.core.partition import Partition
 from rdonet_jax.evaluation import curves, measures
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder, search
+from rdonet_jax.rdo import encode_options, encoder, search
 from rdonet_jax.rdo.cost import RDCost
 
 STARTS: Mapping[str, tuple[str, ...]] = {
     "reference": (),
-    "basic": (encoder.STATIC,),
-    "var": (encoder.STATIC, "variance"),
+    "basic": (encode_options.STATIC,),
+    "var": (encode_options.STATIC, "variance"),
 }
 """Where the searches of each contestant start; the reference has none."""
 
@@ -55,7 +55,7 @@ def partitions(
     rd_cost = RDCost(model, image)
     for start in STARTS[contestant]:
         steps = list(
-            search.fast(rd_cost, encoder.start_of(model, image, start), encoder.MOST_PASSES)
+            search.fast(rd_cost, encoder.start_of(model, image, start), encode_options.MOST_PASSES)
         )
         # The start, and a step for every color of a pass; a second pass may end early.
         after = (0, min(len(search.COLOURS), len(steps) - 1), len(steps) - 1)

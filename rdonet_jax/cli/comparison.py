@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.cli import decoding, fidelity
-from rdonet_jax.cli.commands import Models
-from rdonet_jax.cli.console import CommandError, coding, explained
+from rdonet_jax.cli.console import CommandError, explained, progress
+from rdonet_jax.core.defaults import MAX_PIXELS
+from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparing:
+class CompareOptions:
     """How to compare: the options of the command by their names; None is the default."""
 
     model: str | None = None
@@ -32,23 +32,23 @@ class Comparing:
     force: bool = False
 
 
-class Compared(NamedTuple):
+class ComparisonResult(NamedTuple):
     """What the command has to say."""
 
-    words: tuple[str, ...]  # lines for people
+    lines: tuple[str, ...]  # for people
     facts: dict[str, Any]  # for programs
 
 
-class _Side(NamedTuple):
+class _Image(NamedTuple):
     path: str
     size: int  # bytes of the file
-    picture: Picture
+    image: Picture
 
     def facts(self) -> dict[str, Any]:
-        height, width = self.picture.size
+        height, width = self.image.size
         return {"input": self.path, "bytes": self.size, "bpp": 8 * self.size / (height * width)}
 
-    def words(self) -> str:
+    def line(self) -> str:
         return f"{self.path}: {self.size} bytes, {self.facts()['bpp']:.3f} bpp"
 
 
@@ -61,15 +61,17 @@ class Difference(NamedTuple):
     share: float  # of the pixels that differ
 
 
-def compare(first: str, second: str, options: Comparing, models: Models) -> Compared:
+def compare(
+    first: str, second: str, options: CompareOptions, library: ModelLibrary
+) -> ComparisonResult:
     """Compares two files. Raises `CommandError` for those that cannot be compared."""
     _check_output(options, first, second)
-    a, b = (_read(path, options, models) for path in (first, second))
+    a, b = (_read(path, options, library) for path in (first, second))
     _require_alike(a, b)
-    pixels = _seen(a.picture, b.picture)
-    with coding(first, ("comparison",), quiet=True):
+    pixels = _visible_pixels(a.image, b.image)
+    with progress(first, ("comparison",), quiet=True):
         found = difference(*pixels)
-    height, width = a.picture.size
+    height, width = a.image.size
     facts = {
         "a": a.facts(),
         "b": b.facts(),
@@ -80,18 +82,18 @@ def compare(first: str, second: str, options: Comparing, models: Models) -> Comp
         "largest_difference": found.largest,
         "differing_pixels": found.share,
     }
-    lines = [a.words(), b.words(), *_words(found, pixels[0])]
-    if a.picture.alpha is not None:
-        facts["largest_alpha_difference"] = _largest(a.picture.alpha, b.picture.alpha)
+    lines = [a.line(), b.line(), *_lines(found, pixels[0])]
+    if a.image.alpha is not None:
+        facts["largest_alpha_difference"] = _largest(a.image.alpha, b.image.alpha)
         lines.append(f"largest difference of alpha: {facts['largest_alpha_difference']}")
-    if a.picture.icc != b.picture.icc:
+    if a.image.icc != b.image.icc:
         lines.append("the color profiles differ; samples were compared as they are")
-    facts["same_profile"] = a.picture.icc == b.picture.icc
+    facts["same_profile"] = a.image.icc == b.image.icc
     if options.difference is not None:
         facts["difference"] = options.difference
         facts["factor"] = _draw(options, pixels, found.largest)
         lines.append(f"{options.difference}: the difference times {facts['factor']}")
-    return Compared(tuple(lines), facts)
+    return ComparisonResult(tuple(lines), facts)
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> Difference:
@@ -110,7 +112,7 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
     )
 
 
-def _check_output(options: Comparing, *sources: str) -> None:
+def _check_output(options: CompareOptions, *sources: str) -> None:
     from rdonet_jax.imaging import srgb
 
     for source in sources:
@@ -126,47 +128,46 @@ def _check_output(options: Comparing, *sources: str) -> None:
         srgb.check_picture_target(path, options.force)
 
 
-def _read(path: str, options: Comparing, models: Models) -> _Side:
-    from rdonet_jax.imaging import pixel_format, reader, srgb
+def _read(path: str, options: CompareOptions, library: ModelLibrary) -> _Image:
+    from rdonet_jax.imaging import reader, srgb
 
     with open(path, "rb") as file:
         compressed = decoding.is_compressed(file.read(4))
     if compressed:
-        data = Path(path).read_bytes()
-        picture = decoding.decoded(path, data, models, options.model, options.max_pixels)
-        return _Side(path, len(data), picture)
-    limit = pixel_format.MAX_PIXELS if options.max_pixels is None else options.max_pixels
+        image, byte_count = decoding.load_image(path, library, options.model, options.max_pixels)
+        return _Image(path, byte_count, image)
+    limit = MAX_PIXELS if options.max_pixels is None else options.max_pixels
     with explained(srgb.ImageError):
-        picture = reader.load(path, max_pixels=limit)
-    return _Side(path, os.path.getsize(path), picture)
+        image = reader.load(path, max_pixels=limit)
+    return _Image(path, os.path.getsize(path), image)
 
 
-def _require_alike(a: _Side, b: _Side) -> None:
+def _require_alike(a: _Image, b: _Image) -> None:
     """Refuses images that differ in more than colors."""
-    (height, width), (other_height, other_width) = a.picture.size, b.picture.size
-    if a.picture.size != b.picture.size:
+    (height, width), (other_height, other_width) = a.image.size, b.image.size
+    if a.image.size != b.image.size:
         raise CommandError(
             f"{b.path}: has {other_width}x{other_height} pixels, and {a.path} {width}x{height}: "
             "images of different sizes cannot be compared"
         )
-    if a.picture.is_16bit != b.picture.is_16bit:
-        wide, narrow = (a, b) if a.picture.is_16bit else (b, a)
+    if a.image.is_16bit != b.image.is_16bit:
+        wide, narrow = (a, b) if a.image.is_16bit else (b, a)
         raise CommandError(
             f"{wide.path}: has 16 bits, and {narrow.path} 8: images of different depths cannot "
             "be compared"
         )
-    if (a.picture.alpha is None) != (b.picture.alpha is None):
-        clear, opaque = (b, a) if a.picture.alpha is None else (a, b)
+    if (a.image.alpha is None) != (b.image.alpha is None):
+        clear, opaque = (b, a) if a.image.alpha is None else (a, b)
         raise CommandError(
             f"{clear.path}: is transparent in places, and {opaque.path} is not: flatten it first"
         )
 
 
-def _seen(a: Picture, b: Picture) -> tuple[np.ndarray, np.ndarray]:
+def _visible_pixels(a: Picture, b: Picture) -> tuple[np.ndarray, np.ndarray]:
     """The pixels of both, gray ones as colors where the other has colors."""
     from rdonet_jax.imaging import pixel_format
 
-    first, second = (pixel_format.fill_hidden(picture).pixels for picture in (a, b))
+    first, second = (pixel_format.fill_hidden(image).pixels for image in (a, b))
     if first.ndim != second.ndim:
         return pixel_format.as_rgb(first), pixel_format.as_rgb(second)
     return first, second
@@ -196,7 +197,7 @@ def _ms_ssim(first: np.ndarray, second: np.ndarray) -> float | None:
     return float(distortion.ms_ssim(x, x_hat))
 
 
-def _words(found: Difference, pixels: np.ndarray) -> list[str]:
+def _lines(found: Difference, pixels: np.ndarray) -> list[str]:
     import numpy as np
 
     height, width = pixels.shape[:2]
@@ -210,13 +211,13 @@ def _words(found: Difference, pixels: np.ndarray) -> list[str]:
     else:
         similar = f"MS-SSIM {found.ms_ssim:.5f}"
     return [
-        f"{size}: PSNR {fidelity.words(found.psnr)}, {similar}",
+        f"{size}: PSNR {fidelity.psnr_text(found.psnr)}, {similar}",
         f"largest difference: {found.largest} of {np.iinfo(pixels.dtype).max}; "
         f"{found.share:.1%} of the pixels differ",
     ]
 
 
-def _draw(options: Comparing, pixels: tuple[np.ndarray, np.ndarray], largest: int) -> int:
+def _draw(options: CompareOptions, pixels: tuple[np.ndarray, np.ndarray], largest: int) -> int:
     """Writes the difference, made so many times as large that nothing is cut off; returns that."""
     import numpy as np
 

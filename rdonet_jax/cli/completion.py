@@ -10,8 +10,8 @@ import shlex
 from collections.abc import Callable
 
 from rdonet_jax.cli import grammar
-from rdonet_jax.cli.commands import COMPRESSED_SUFFIX
 from rdonet_jax.cli.grammar import Command, Option
+from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 
 WITH_COMPRESSED_FILES = ("decompress", "info", "thumbnail")
 """Commands whose files are compressed ones."""

@@ -30,6 +30,10 @@ class CommandError(Exception):
     """Something the user can put right; the message is `FILE: cause`."""
 
 
+class Incomplete(Exception):
+    """Some of many files could not be done, as has been printed."""
+
+
 @contextlib.contextmanager
 def explained(*kinds: type[Exception], about: str | None = None) -> Iterator[None]:
     """Errors of these kinds become `CommandError`s; `about` is the file they do not name."""
@@ -40,7 +44,7 @@ def explained(*kinds: type[Exception], about: str | None = None) -> Iterator[Non
 
 
 @contextlib.contextmanager
-def coding(about: str, steps: Sequence[str], quiet: bool) -> Iterator[Callable[[str], None]]:
+def progress(about: str, steps: Sequence[str], quiet: bool) -> Iterator[Callable[[str], None]]:
     """For work that takes long and much memory, on the file `about`.
 
     Gives a function to call at the beginning of each step: on a terminal it moves a bar.

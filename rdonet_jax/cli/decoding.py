@@ -1,42 +1,76 @@
-"""The image in a compressed file, for commands that do something else with it than to write it."""
+"""Reading compressed files and decoding them, for every command that does so."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rdonet_jax.cli.commands import Models
-from rdonet_jax.cli.console import coding, explained
+from rdonet_jax.cli import models
+from rdonet_jax.cli.console import CommandError, explained, progress
+from rdonet_jax.cli.file_result import FilePath
+from rdonet_jax.cli.progress import StepTimer
+from rdonet_jax.core.defaults import MAX_PIXELS
+from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
+    from rdonet_jax.codec.compressed_file import CompressedFile
     from rdonet_jax.imaging.pixel_format import Picture
 
 
 def is_compressed(data: bytes) -> bool:
-    """Whether a file that begins so claims to be a compressed one."""
+    """Whether a file that begins with these bytes claims to be a compressed one."""
     from rdonet_jax.codec import bitstream
 
     return data.startswith(bitstream.MAGIC)
 
 
-def decoded(
-    source: str, data: bytes, models: Models, model: str | None = None, limit: int | None = None
-) -> Picture:
-    """The image in the bytes of the file `source`.
+def read(source: FilePath, max_pixels: int | None = None) -> CompressedFile:
+    """The parsed file. A file of another format is refused without JAX.
 
-    `model` names a weights file, in place of the bundled model that the file names; `limit` is the
-    most pixels that it may claim. Raises `CommandError`.
+    `max_pixels` is how many pixels the file may claim, None for the default. Raises
+    `CommandError`, and OSError for a file that cannot be read.
     """
-    from rdonet_jax.codec import bitstream
+    from rdonet_jax.codec import bitstream, compressed_file
 
-    limit = bitstream.MAX_PIXELS if limit is None else limit
-    with explained(bitstream.FormatError, about=source):
-        header, _ = bitstream.parse(data, limit)
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    with explained(bitstream.FormatError, about=str(source)), open(source, "rb") as file:
+        return compressed_file.read(file, limit)
 
-    from rdonet_jax.codec import codec
 
-    network = models.named(model) if model else models.of_file(source, header)
+def decode(
+    source: FilePath,
+    file: CompressedFile,
+    library: ModelLibrary,
+    model: str | None = None,
+    show_progress: bool = False,
+) -> tuple[Picture, tuple[tuple[str, float], ...]]:
+    """The image in a parsed file, and the steps of decoding it with their seconds.
+
+    `model` names a weights file, in place of the bundled model that the file names. Raises
+    `CommandError`.
+    """
+    from rdonet_jax.codec import bitstream, codec
+    from rdonet_jax.rdo import coding
+
     with (
-        explained(bitstream.FormatError, about=source),
-        coding(source, codec.DECODING_STEPS, quiet=True) as report,
+        explained(bitstream.FormatError, about=str(source)),
+        models.explained_models(),
+        progress(str(source), codec.DECODING_STEPS, not show_progress) as report,
     ):
-        return codec.decode(network, data, report, limit).content
+        timer = StepTimer(report)
+        try:
+            decoded = coding.decode(file, library, model, timer)
+        except coding.UnknownWeightsError as error:
+            raise CommandError(f"{source}: {error}; give their file with --model") from error
+        return decoded.content, timer.seconds()
+
+
+def load_image(
+    source: FilePath,
+    library: ModelLibrary,
+    model: str | None = None,
+    max_pixels: int | None = None,
+) -> tuple[Picture, int]:
+    """The image in a compressed file, and the size of the file in bytes. Raises `CommandError`."""
+    file = read(source, max_pixels)
+    picture, _ = decode(source, file, library, model)
+    return picture, file.byte_count

@@ -1,4 +1,4 @@
-"""What compressed files and models are, in lines for people: `rdonet info` and `rdonet models`."""
+"""Descriptions of compressed files and of models: `rdonet info` and `rdonet models`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from rdonet_jax.codec import bitstream, codec, partition_coding, side_data
 from rdonet_jax.codec.bitstream import Header, Sections
+from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.entropy import range_coder
@@ -16,13 +17,13 @@ from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.zoo import Model
 
 
-def facts_of_file(data: bytes) -> dict[str, Any]:
-    """About a compressed file, for programs; needs no weights.
+def facts_of_file(file: CompressedFile) -> dict[str, Any]:
+    """A description of a compressed file for programs; needs no weights.
 
-    Raises `FormatError` for bytes that are none, and `ZooError` when the bundled models are not as
+    Raises `FormatError` for an invalid partition, and `ZooError` when the bundled models are not as
     they should be.
     """
-    header, sections = bitstream.parse(data)
+    header, sections = file.header, file.sections
     p = partition_coding.read(header, sections)
     size = header.height, header.width
     masks = zip(partition.level_masks(p), partition.inside_masks(*size), strict=True)
@@ -31,8 +32,8 @@ def facts_of_file(data: bytes) -> dict[str, Any]:
     return {
         "width": header.width,
         "height": header.height,
-        "bytes": len(data),
-        "bpp": 8 * len(data) / (header.height * header.width),
+        "bytes": file.byte_count,
+        "bpp": file.bpp,
         "version": bitstream.version_of(header, sections),
         "coder": range_coder.NAMES[header.coder],
         "weights": header.weights.hex(),
@@ -51,26 +52,25 @@ def _by_stride(values: Iterable[Any]) -> dict[str, Any]:
     return dict(zip(map(str, partition.STRIDES), values, strict=True))
 
 
-def of_file(data: bytes) -> list[str]:
-    """About a compressed file, for people; raises as `facts_of_file` does."""
-    facts = facts_of_file(data)
-    header, sections = bitstream.parse(data)
-    pixels = header.height * header.width
+def of_file(file: CompressedFile) -> list[str]:
+    """A description of a compressed file for people, in lines. Raises as `facts_of_file`."""
+    facts = facts_of_file(file)
+    header, sections = file.header, file.sections
     bound = f"bound to {header.platform}" if header.platform else "decodes everywhere"
     quality = "" if facts["quality"] is None else f"quality {facts['quality']:.4g}, "
 
     def row(name: str, count: int, *rest: str) -> str:
-        return f"{name:<10}{count:>9}{8 * count / pixels:>9.4f}" + "".join(rest)
+        return f"{name:<10}{count:>9}{8 * count / file.pixel_count:>9.4f}" + "".join(rest)
 
     plain = facts["version"] == bitstream.PLAIN_VERSION
     lines = [
-        f"{header.width}x{header.height} pixels, {len(data)} bytes, {facts['bpp']:.4f} bpp",
+        f"{header.width}x{header.height} pixels, {file.byte_count} bytes, {facts['bpp']:.4f} bpp",
         f"format version {facts['version']}, range coder {facts['coder']}",
-        *([] if plain else [_form_words(header, sections)]),
-        _model_words(facts),
+        *([] if plain else [_form_text(header, sections)]),
+        _model_text(facts),
         f"{quality}{bound}",
         f"{'':<10}{'bytes':>9}{'bpp':>9}{'blocks':>9}{'area':>9}",
-        row("container", len(data) - sum(map(len, sections))),
+        row("container", file.byte_count - sum(map(len, sections))),
         row("partition", len(sections.partition)),
     ]
     for level in (2, 1, 0):
@@ -81,7 +81,7 @@ def of_file(data: bytes) -> list[str]:
     return lines + [row(name, count) for name, count in extras.items() if count]
 
 
-def _form_words(header: Header, sections: Sections) -> str:
+def _form_text(header: Header, sections: Sections) -> str:
     """Mode and depth of the image and what goes along with it."""
     words = [f"{'gray' if header.gray else 'RGB'} of {16 if header.is_16bit else 8} bits"]
     if sections.alpha:
@@ -98,7 +98,7 @@ def _form_words(header: Header, sections: Sections) -> str:
     return ", ".join(words)
 
 
-def _model_words(facts: Mapping[str, Any]) -> str:
+def _model_text(facts: Mapping[str, Any]) -> str:
     """What the header says of the model."""
     if facts["model"] is None:
         return f"weights {facts['weights']}, which are not bundled"
@@ -113,13 +113,13 @@ def of_model(model: Model) -> list[str]:
     if training is None:
         return [*lines, "  its training is not on record"]
     record = zoo.loss_record(model.record)
-    loss = _objective_words(model.config, record["training"])
-    lines.append(f"  trained for {loss}, {_steps_words(record)}")
+    loss = _loss_text(model.config, record["training"])
+    lines.append(f"  trained for {loss}, {_steps_text(record)}")
     before = (record.get("origin") or {}).get("started_from")
     if before:
         lines.append(f"  after {before['steps_done']} steps of the weights that it went on from")
     if record is not model.record:
-        lines.append(f"  then for the rate, its priors alone, {_steps_words(model.record)}")
+        lines.append(f"  then for the rate, its priors alone, {_steps_text(model.record)}")
     if validation := model.record.get("validation"):
         lines.append(
             f"  validation: {validation['bpp']:.3f} bpp (estimate), {validation['psnr']:.2f} dB"
@@ -127,23 +127,23 @@ def of_model(model: Model) -> list[str]:
     return lines
 
 
-def _steps_words(record: Mapping[str, Any]) -> str:
+def _steps_text(record: Mapping[str, Any]) -> str:
     """How long a training was."""
     training = record["training"]
     side = training["crop"]
     return f"{record['steps_done']} steps of {training['batch_size']} crops of {side}x{side} pixels"
 
 
-def _objective_words(config: AnyConfig, training: Mapping[str, Any]) -> str:
+def _loss_text(config: AnyConfig, training: Mapping[str, Any]) -> str:
     """The loss that a model was trained for."""
-    distortion = _distortion_words(training)
+    distortion = _distortion_text(training)
     if registry.family_of(config).variable_rate:
         low, high = config.lmbdas
         return f"bpp + lambda * {distortion} with every lambda from {low:g} to {high:g}"
     return f"bpp + {training['lmbda']:g} * {distortion}"
 
 
-def _distortion_words(training: Mapping[str, Any]) -> str:
+def _distortion_text(training: Mapping[str, Any]) -> str:
     """The distortion of a training run, see `rdonet_jax.metrics.distortion`."""
     metric = training["metric"]
     if metric == "both":

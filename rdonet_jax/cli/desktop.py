@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from rdonet_jax.cli.commands import COMPRESSED_SUFFIX
 from rdonet_jax.cli.console import CommandError
 from rdonet_jax.core import files
+from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 
 MIME_TYPE = "image/x-rdonet"
 

@@ -1,7 +1,7 @@
-"""How near a compressed image comes to its source, and what the user should be told of it.
+"""How close a compressed image is to its source, and what the user is warned of.
 
-The PSNR costs no decoding: the encoder walks through the decoder's own steps and has only to
-synthesize at their end. It is measured where it is asked for or where it may be a surprise.
+The PSNR takes no decoding: the encoder computes the decoder's own steps, so it only has to add the
+synthesis. The PSNR is measured where it is asked for or where it may be a surprise.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rdonet_jax.codec.codec import Encoded
-    from rdonet_jax.imaging.pixel_format import Picture
     from rdonet_jax.models.zoo import Model
+    from rdonet_jax.rdo.encoder import EncodeResult
 
 HIGH_QUALITY = 90.0
 """From here on users expect an image that is close to its source."""
@@ -35,36 +35,24 @@ def is_measured(quality: float | None, asked: bool) -> bool:
     return asked or (quality is not None and quality >= HIGH_QUALITY)
 
 
-def judge(
-    model: Model,
-    picture: Picture,
-    encoded: Encoded,
-    quality: float | None,
-    source_bytes: int | None,
-    asked: bool,
-) -> Fidelity:
-    """Of a compressed image; `source_bytes` are those of its source, None where it was no file.
+def judge(model: Model, result: EncodeResult, source_bytes: int | None, asked: bool) -> Fidelity:
+    """Of an encoded image; `source_bytes` is the size of its file, None where it was no file.
 
-    The reconstruction of the encoder is used where it has one. After a search for a size it has
-    none, and the file is decoded.
+    The reconstruction of the encoder is used where there is one. After rate control for a size
+    there is none, and the file is decoded.
     """
+    encoded = result.encoded
     decoded = encoded.picture
-    if decoded is None and is_measured(quality, asked):
+    if decoded is None and is_measured(encoded.quality, asked):
         decoded = _decoded(model, encoded)
-    psnr = None if decoded is None else _psnr(picture, decoded)
-    return Fidelity(psnr, warnings(len(encoded.data), source_bytes, quality, psnr))
+    psnr = None if decoded is None else result.image.psnr(decoded)
+    return Fidelity(psnr, warnings(len(encoded.data), source_bytes, encoded.quality, psnr))
 
 
 def _decoded(model: Model, encoded: Encoded) -> np.ndarray:
     from rdonet_jax.codec import codec
 
     return codec.decode(model, encoded.data).picture
-
-
-def _psnr(picture: Picture, decoded: np.ndarray) -> float:
-    from rdonet_jax.imaging import pixel_format
-
-    return pixel_format.psnr(pixel_format.fill_hidden(picture).pixels, decoded)
 
 
 def warnings(
@@ -76,12 +64,12 @@ def warnings(
         found.append(f"is larger than its source: {size} bytes, and that has {source_bytes}")
     if psnr is not None and psnr < LEAST_PSNR and quality is not None and quality >= HIGH_QUALITY:
         found.append(
-            f"has {words(psnr)} only, at quality {quality:g}: the network was trained on "
+            f"has {psnr_text(psnr)} only, at quality {quality:g}: the network was trained on "
             "photographs, not on text, screenshots or dithered images"
         )
     return tuple(found)
 
 
-def words(psnr: float) -> str:
+def psnr_text(psnr: float) -> str:
     """A PSNR for people."""
     return "no difference" if math.isinf(psnr) else f"{psnr:.2f} dB"

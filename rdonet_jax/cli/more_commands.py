@@ -1,4 +1,4 @@
-"""The commands beside compress, decompress, info and models: what each does with its options."""
+"""The commands beside compress and decompress: what each does with its options."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ import argparse
 import json
 from pathlib import Path
 
+from rdonet_jax.cli import info, models
 from rdonet_jax.cli.arguments import whole_parser
-from rdonet_jax.cli.commands import Models
 from rdonet_jax.cli.console import say
+from rdonet_jax.models.library import ModelLibrary
+
+
+def _models(_: argparse.Namespace) -> None:
+    say(models.listing())
 
 
 def _compare(options: argparse.Namespace) -> None:
     from rdonet_jax.cli import comparison
 
-    how = comparison.Comparing(options.model, options.max_pixels, options.difference, options.force)
-    compared = comparison.compare(options.first, options.second, how, Models())
-    say(json.dumps(compared.facts) if options.json else "\n".join(compared.words))
+    compare_options = comparison.CompareOptions(
+        options.model, options.max_pixels, options.difference, options.force
+    )
+    result = comparison.compare(options.first, options.second, compare_options, ModelLibrary())
+    say(json.dumps(result.facts) if options.json else "\n".join(result.lines))
 
 
 def _thumbnail(options: argparse.Namespace) -> None:
     from rdonet_jax.cli import thumbnails
 
-    thumbnails.make(options.source, options.target, options.size, Models())
+    thumbnails.make(options.source, options.target, options.size, ModelLibrary())
 
 
 def _desktop(options: argparse.Namespace) -> None:
@@ -45,6 +52,8 @@ def _man(_: argparse.Namespace) -> None:
 
 
 COMMANDS = {
+    "info": info.run_info,
+    "models": _models,
     "compare": _compare,
     "thumbnail": _thumbnail,
     "desktop": _desktop,

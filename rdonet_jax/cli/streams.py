@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Iterator
 
 from rdonet_jax.cli import console
-from rdonet_jax.cli.arguments import STANDARD_STREAM
-from rdonet_jax.cli.commands import Place
+from rdonet_jax.cli.command_parser import STANDARD_STREAM
 from rdonet_jax.cli.console import CommandError
+from rdonet_jax.cli.file_result import FilePath
 
 INPUT, OUTPUT = "standard input", "standard output"
 
@@ -36,7 +36,7 @@ class Stream(os.PathLike[str]):
 
 
 @contextlib.contextmanager
-def source(name: str) -> Iterator[Place]:
+def source(name: str) -> Iterator[FilePath]:
     """The file of this name; for `-`, one that holds all of standard input.
 
     Raises `CommandError` for a terminal and a closed stream, and OSError.
@@ -56,7 +56,7 @@ def source(name: str) -> Iterator[Place]:
 
 
 @contextlib.contextmanager
-def target(name: str, suffix: str) -> Iterator[Place]:
+def target(name: str, suffix: str) -> Iterator[FilePath]:
     """The file of this name; for `-`, one with the suffix that goes to standard output in the end.
 
     It does not where the work fails. Raises `CommandError` for a terminal, a closed stream and

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from rdonet_jax.cli import decoding
-from rdonet_jax.cli.commands import Models
 from rdonet_jax.cli.console import explained
 from rdonet_jax.imaging import icc, pixel_format, srgb
+from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
     from rdonet_jax.imaging.pixel_format import Picture
@@ -21,7 +20,7 @@ SIDE = 256
 """Pixels of the longer side, unless something else is asked for."""
 
 
-def make(source: str, target: str, side: int, models: Models) -> tuple[int, int]:
+def make(source: str, target: str, side: int, library: ModelLibrary) -> tuple[int, int]:
     """Writes the thumbnail; returns its width and height.
 
     The file is a PNG whatever its name is, and replaces what is there: programs that ask for
@@ -29,8 +28,8 @@ def make(source: str, target: str, side: int, models: Models) -> tuple[int, int]
     """
     with explained(srgb.ImageError):
         srgb.check_target(target, force=True)
-    picture = decoding.decoded(source, Path(source).read_bytes(), models)
-    small = reduced(picture, side)
+    image, _ = decoding.load_image(source, library)
+    small = reduced(image, side)
     file = io.BytesIO()
     small.save(file, "PNG", optimize=True)
     with explained(srgb.ImageError):
@@ -39,9 +38,9 @@ def make(source: str, target: str, side: int, models: Models) -> tuple[int, int]
 
 
 def reduced(picture: Picture, side: int) -> Image.Image:
-    """In sRGB of 8 bits, no side longer than `side`; never enlarged."""
-    colours = Image.fromarray(np.ascontiguousarray(pixel_format.to_uint8(picture.pixels)))
-    image = icc.as_srgb(colours, picture.icc)
+    """The image in 8-bit sRGB, scaled down until no side is longer than `side` pixels."""
+    colors = Image.fromarray(np.ascontiguousarray(pixel_format.to_uint8(picture.pixels)))
+    image = icc.as_srgb(colors, picture.icc)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(np.ascontiguousarray(pixel_format.to_uint8(picture.alpha))))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)

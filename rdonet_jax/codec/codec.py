@@ -14,12 +14,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.codec import bitstream, family_codec, memory, partition_coding, side_data
+from rdonet_jax.codec import (
+    bitstream,
+    compressed_file,
+    family_codec,
+    memory,
+    partition_coding,
+    preparation,
+    side_data,
+)
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
+from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.codec.level_coder import LevelCoder, SymbolError
 from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.core.defaults import DEFAULT_CODER
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import pixel_format
@@ -27,8 +38,6 @@ from rdonet_jax.imaging.pixel_format import Picture
 from rdonet_jax.models import registry
 from rdonet_jax.models.hierarchy import COARSE_TO_FINE
 from rdonet_jax.models.zoo import Model
-
-DEFAULT_CODER = "constriction"
 
 DEFAULT_QUALITY = 50.0
 """Of 0 to 100, for models that have every quality."""
@@ -53,16 +62,13 @@ MASKS = ("variance", "uniform-16", "uniform-32", "uniform-64")
 """Kinds of masks that need nothing but the image."""
 
 
-class EncodeError(ValueError):
-    """An image, or what the network makes of it, that no file can hold."""
-
-
 class Encoded(NamedTuple):
     """A compressed image and what the encoder knows about it."""
 
     data: bytes
     picture: np.ndarray | None  # pixels, what the decoder will give, if asked for
     symbols: tuple[tuple[np.ndarray, ...], ...]  # per level, the symbols of its runs
+    quality: float | None  # 0 to 100, as it is in the file; None from a fixed-rate model
 
 
 class Decoded(NamedTuple):
@@ -190,7 +196,7 @@ def decompress(model: Model, data: bytes) -> np.ndarray:
 
 def encode(
     model: Model,
-    image: Picture | np.ndarray,
+    image: PreparedImage | Picture | np.ndarray,
     p: Partition,
     quality: float | None = None,
     coder_name: str = DEFAULT_CODER,
@@ -209,8 +215,9 @@ def encode(
     """
     require_coder(coder_name)
     number = stream_quality(model.config, quality)
-    picture, extras = _prepared(model.config, image)
-    height, width = picture.size
+    prepared = preparation.prepare(model.config, image)
+    picture = prepared.picture
+    height, width = prepared.size
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
     if not _has_levels_of(model.config, p, height, width):
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
@@ -239,18 +246,9 @@ def encode(
         gray=picture.gray,
         is_16bit=picture.is_16bit,
     )
-    data = bitstream.pack(header, Sections(tree, **streams, **extras))
-    return Encoded(data, _pixels(walk, header) if reconstruct else None, _by_level(walk))
-
-
-def _prepared(config: AnyConfig, image: Picture | np.ndarray) -> tuple[Picture, dict[str, bytes]]:
-    """An image as it is coded, and the sections of what goes along. Raises `EncodeError`."""
-    checked_size(config, image)
-    picture = pixel_format.fill_hidden(pixel_format.as_picture(image))
-    try:
-        return picture, side_data.pack(picture)
-    except side_data.AttachmentError as error:
-        raise EncodeError(str(error)) from error
+    data = bitstream.pack(header, Sections(tree, **streams, **prepared.side_sections))
+    pixels = _pixels(walk, header) if reconstruct else None
+    return Encoded(data, pixels, _by_level(walk), quality_of(model.config, number))
 
 
 def _pixels(walk: LevelCoder, header: Header) -> np.ndarray:
@@ -274,7 +272,12 @@ def decode(
     Raises `FormatError`, and nothing else, for bytes that this model cannot decode, among them
     those that claim an image of more than `max_pixels`, or one that memory cannot hold.
     """
-    header, sections = bitstream.parse(data, max_pixels)
+    return decode_file(model, compressed_file.parse(data, max_pixels), report)
+
+
+def decode_file(model: Model, file: CompressedFile, report: Report = silent) -> Decoded:
+    """Decompresses a file that has been parsed. Raises `FormatError` as `decode` does."""
+    header, sections = file.header, file.sections
     _check_model(model, header)
     if lack := memory.shortage(model.config, partition.grid_of(header.height, header.width)):
         raise FormatError(
@@ -360,19 +363,3 @@ def _check_model(model: Model, header: Header) -> None:
     if header.quality is None or header.quality > largest:
         named = "no quality" if header.quality is None else f"the quality {header.quality}"
         raise FormatError(f"the file names {named}, not one of 0 to {largest} of {model.name}")
-
-
-def checked_size(config: AnyConfig, image: Picture | np.ndarray) -> tuple[int, int]:
-    """Height and width of an image that can be coded. Raises `EncodeError` for what is none."""
-    try:
-        height, width = pixel_format.as_picture(image).size
-    except pixel_format.PixelFormatError as error:
-        raise EncodeError(str(error)) from error
-    if max(height, width) > bitstream.MAX_SIDE or height * width > bitstream.MAX_PIXELS:
-        raise EncodeError(
-            f"an image of {width}x{height} pixels is too large: no side may be over "
-            f"{bitstream.MAX_SIDE}, nor the area over {bitstream.MAX_PIXELS} pixels"
-        )
-    if lack := memory.shortage(config, partition.grid_of(height, width)):
-        raise EncodeError(f"an image of {width}x{height} pixels is too large: {lack}")
-    return height, width

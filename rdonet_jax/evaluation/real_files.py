@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
+from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation import measures, results
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, Picture
@@ -37,10 +38,10 @@ from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import encoder
-from rdonet_jax.rdo.encoder import Plan
+from rdonet_jax.rdo import coding, encoder
+from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 
-FILE_SUFFIX, PICTURE_SUFFIX = ".rdo", ".rdo.png"
+FILE_SUFFIX, PICTURE_SUFFIX = COMPRESSED_SUFFIX, f"{COMPRESSED_SUFFIX}.png"
 """Appended to an image's name for its compressed file and for the decoded image."""
 
 
@@ -130,17 +131,20 @@ def code_all(
     Raises `EvaluationError` when an image cannot be coded, or when the decoder's image is not
     the encoder's, and `ImageError` when a file cannot be written.
     """
+    options = EncodeOptions(quality, plan=plan, coder=coder)
     compiled: set[tuple[int, int]] = set()
     for picture in pictures:
         with _naming(picture):
             grid = partition.grid_of(*picture.pixels.shape[:2])
             if grid not in compiled:
                 short = dataclasses.replace(plan, passes=min(plan.passes, 1))
-                first = encoder.encode(model, picture.pixels, short, quality, coder)
+                first = coding.encode(
+                    model, picture.pixels, dataclasses.replace(options, plan=short)
+                )
                 codec.decode(model, first.encoded.data)
                 compiled.add(grid)
             began = time.perf_counter()
-            found = encoder.encode(model, picture.pixels, plan, quality, coder)
+            found = coding.encode(model, picture.pixels, options)
             encoding_time = time.perf_counter() - began
             if found.searched and found.searched.interrupted:
                 raise KeyboardInterrupt  # half a search is no result

@@ -12,13 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rdonet_jax.core.defaults import MAX_PIXELS as MAX_PIXELS
 from rdonet_jax.imaging import push_pull
 from rdonet_jax.imaging.cicp import Cicp
 from rdonet_jax.imaging.resolution import Resolution
-
-MAX_PIXELS = 2**27
-"""Pixels of the largest image that is written, and that is read unless the caller asks for more.
-"""
 
 DEPTHS = (np.dtype(np.uint8), np.dtype(np.uint16))
 

@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, partition_coding
+from rdonet_jax.codec import codec, memory, partition_coding, preparation
+from rdonet_jax.codec.preparation import PreparedImage
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.imaging import pixel_format
 from rdonet_jax.metrics import distortion
 from rdonet_jax.metrics.distortion import Loss, Weights
 from rdonet_jax.models import registry, zoo
@@ -71,16 +71,22 @@ class RDCost:
     many are priced.
     """
 
-    def __init__(self, model: Model, image: np.ndarray, quality: float | None = None) -> None:
-        """For an image uint8 [H, W, 3]. Raises `EncodeError` for one that no file can hold, or
-        memory not price, or a quality that the model does not have."""
-        self.size = codec.checked_size(model.config, image)
+    def __init__(
+        self, model: Model, image: PreparedImage | np.ndarray, quality: float | None = None
+    ) -> None:
+        """For a prepared image, or for pixels uint8 [H, W, 3].
+
+        Raises `EncodeError` for an image that no file can hold, for one that takes more memory to
+        evaluate than there is, and for a quality that the model does not have.
+        """
+        prepared = preparation.prepare(model.config, image)
+        self.size = prepared.size
         if lack := memory.shortage(model.config, partition.grid_of(*self.size), searching=True):
             raise codec.EncodeError(f"the image is too large: {lack}")
         self.weights = weights_of(model, quality)
         self._with_similarity = self.weights.dissimilarity > 0
         self._model = model
-        self._pixels = partition.pad_picture(pixel_format.as_rgb8(image))
+        self._pixels = partition.pad_picture(prepared.rgb8)
         number = codec.stream_quality(model.config, quality)
         self._quality = None if number is None else np.array([number], np.int32)
         self._sizes = np.array([self.size], np.int32)

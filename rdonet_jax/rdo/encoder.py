@@ -7,14 +7,13 @@ its real bits is the result, so that a search never does harm.
 
 from __future__ import annotations
 
-import dataclasses
-import numbers
 from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax.codec import codec
-from rdonet_jax.codec.codec import Encoded, EncodeError, Report
+from rdonet_jax.codec import codec, preparation
+from rdonet_jax.codec.codec import Encoded, Report
+from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
@@ -23,35 +22,8 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import search
 from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.encode_options import MOST_PASSES, SOLVED, STATIC, EncodeOptions, Plan
 from rdonet_jax.rdo.search import SearchStats
-
-STATIC, SOLVED = "static", "uniform"
-"""Starts beside `codec.MASKS`: a uniform partition of the finest level, and every quadtree solved
-by what its parts cost in the three uniform partitions."""
-
-INITS = (*codec.MASKS, STATIC, SOLVED)
-
-MOST_PASSES = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How to choose a partition.
-
-    Attributes:
-      init: where to start, one of `INITS`, or a partition.
-      passes: of the search from there, 0 to `MOST_PASSES`.
-    """
-
-    init: str | Partition = "variance"
-    passes: int = 0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.init, str) and self.init not in INITS:
-            raise ValueError(f"unknown start {self.init!r}; there are {', '.join(INITS)}")
-        whole = isinstance(self.passes, numbers.Integral)
-        if not whole or self.passes not in range(MOST_PASSES + 1):
-            raise ValueError(f"a search has 0 to {MOST_PASSES} passes, not {self.passes}")
 
 
 class Searched(NamedTuple):
@@ -63,12 +35,13 @@ class Searched(NamedTuple):
     interrupted: bool
 
 
-class Optimised(NamedTuple):
-    """A compressed image, its partition and how that was found."""
+class EncodeResult(NamedTuple):
+    """An encoded image, its partition and how that was found."""
 
     encoded: Encoded
     partition: Partition
     searched: Searched | None  # None without a pass
+    image: PreparedImage  # what was encoded
 
 
 def require_masks(model: Model, plan: Plan) -> None:
@@ -98,44 +71,50 @@ def _colour_steps(passes: int) -> tuple[str, ...]:
 
 def encode(
     model: Model,
-    image: Picture | np.ndarray,
-    plan: Plan,
-    quality: float | None = None,
-    coder_name: str = codec.DEFAULT_CODER,
+    image: PreparedImage | Picture | np.ndarray,
+    options: EncodeOptions,
     report: Report = codec.silent,
-    reconstruct: bool = False,
-) -> Optimised:
-    """Compresses an image, or pixels alone, with a partition by `plan`.
+) -> EncodeResult:
+    """Encodes an image, or its pixels alone, at one quality.
 
-    Partitions are chosen by its colors in 8 bits, whatever form it has. With no pass the image
-    is reconstructed only if asked for. An interrupt (Ctrl-C) in the middle of a search ends it, and
-    the best so far is coded; so does a `KeyboardInterrupt` that `report` raises at a step of the
-    search. Raises `PartitionError` and `EncodeError` as `codec.encode` and `require_masks` do.
+    The partition is chosen by the image's colors in 8 bits, whatever form it has. An interrupt
+    (Ctrl-C) in the middle of a search ends it, and the best partition so far is used; so does a
+    `KeyboardInterrupt` that `report` raises at a step of the search.
+
+    Raises `PartitionError` and `EncodeError` as `codec.encode` and `require_masks` do, and
+    ValueError for a target, which `rdonet_jax.rdo.coding` takes.
     """
-    require_masks(model, plan)
-    codec.checked_size(model.config, image)
-    picture = pixel_format.fill_hidden(pixel_format.as_picture(image))
-    plain = pixel_format.as_rgb8(picture)
-    if not plan.passes:
-        start = start_of(model, plain, plan.init, quality)
-        encoded = codec.encode(
-            model, picture, start, quality, coder_name, report, reconstruct=reconstruct
-        )
-        return Optimised(encoded, start, None)
-    codec.require_coder(coder_name)
+    if options.target is not None:
+        raise ValueError("one encoding has a quality and no target")
+    require_masks(model, options.plan)
+    prepared = preparation.prepare(model.config, image)
+    if options.plan.passes:
+        return _encode_with_search(model, prepared, options, report)
+    start = start_of(model, prepared.rgb8, options.plan.init, options.quality)
+    encoded = codec.encode(
+        model, prepared, start, options.quality, options.coder, report, options.reconstruct
+    )
+    return EncodeResult(encoded, start, None, prepared)
+
+
+def _encode_with_search(
+    model: Model, image: PreparedImage, options: EncodeOptions, report: Report
+) -> EncodeResult:
+    """The cheaper by real bits of two files: that of the start, and that of the search."""
+    codec.require_coder(options.coder)
     report("start")
-    rd_cost = RDCost(model, plain, quality)
+    rd_cost = RDCost(model, image, options.quality)
     stats = SearchStats()
     cost = search.counted(rd_cost, stats)
-    start = start_of(model, plain, plan.init, quality, cost)
-    found, interrupted = _found(cost, start, plan.passes, report)
+    start = start_of(model, image.rgb8, options.plan.init, options.quality, cost)
+    found, interrupted = _found(cost, start, options.plan.passes, report)
     report("coding")
     candidates = [start] if all(map(np.array_equal, start, found)) else [start, found]
-    files = [codec.encode(model, picture, p, quality, coder_name) for p in candidates]
+    files = [codec.encode(model, image, p, options.quality, options.coder) for p in candidates]
     costs = [rd_cost.of_file(len(file.data), pixel_format.as_rgb8(file.picture)) for file in files]
     best = int(np.argmin(costs))
     searched = Searched(stats, costs[0], costs[best], interrupted)
-    return Optimised(files[best], candidates[best], searched)
+    return EncodeResult(files[best], candidates[best], searched, image)
 
 
 def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = None) -> Partition:
@@ -181,7 +160,8 @@ def start_of(
 ) -> Partition:
     """The partition that a search starts from, or that is used without one.
 
-    `init` is one of `INITS`, or a partition. `cost` is for SOLVED, and made where it is missing.
+    `init` is one of `encode_options.INITS`, or a partition. `cost` is for SOLVED, and made where it
+    is missing.
     """
     if not isinstance(init, str):
         return init

@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax.codec import codec
-from rdonet_jax.codec.codec import EncodeError, Report
-from rdonet_jax.imaging import pixel_format
+from rdonet_jax.codec import codec, preparation
+from rdonet_jax.codec.codec import Report
+from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.imaging.pixel_format import Picture
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, quality_search
-from rdonet_jax.rdo.encoder import Optimised, Plan
+from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
+from rdonet_jax.rdo.encoder import EncodeResult
 from rdonet_jax.rdo.quality_search import Goal, Trial
 
 TOLERANCE = 0.01
@@ -41,25 +42,6 @@ class TargetError(EncodeError):
     """A target that no quality meets."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """What a file shall be: of at most so many bytes, or of at least so many dB. One is None."""
-
-    size: int | None = None
-    psnr: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.size is None) == (self.psnr is None):
-            raise ValueError("a target is either a size or a PSNR")
-        value = self.psnr if self.size is None else self.size
-        try:
-            legal = bool(0 < value < math.inf) and math.isfinite(float(value))
-        except (TypeError, ValueError, ArithmeticError):  # no number, several, or far too large
-            legal = False
-        if not legal:
-            raise ValueError(f"a target must be a positive number, not {repr(value)[:60]}")
-
-
 def steps(plan: Plan) -> tuple[str, ...]:
     """What `encode` reports, in this order."""
     return (TRIALS, *encoder.steps(plan), MORE_TRIALS) if plan.passes else (TRIALS,)
@@ -67,57 +49,54 @@ def steps(plan: Plan) -> tuple[str, ...]:
 
 def encode(
     model: Model,
-    image: Picture | np.ndarray,
-    plan: Plan,
-    target: Target,
-    coder_name: str = codec.DEFAULT_CODER,
+    image: PreparedImage | Picture | np.ndarray,
+    options: EncodeOptions,
     report: Report = codec.silent,
-    reconstruct: bool = False,
-) -> Optimised:
-    """Compresses an image at the quality that meets the target.
+) -> EncodeResult:
+    """Encodes an image at the quality that meets the target of the options.
 
-    Trials are made without the search; if `plan` has passes, one search follows at the quality
+    Trials are made without the search; if the plan has passes, one search follows at the quality
     found, and further trials with its partition. A size is kept below, a PSNR above: by
     `TOLERANCE` and `PSNR_TOLERANCE` at most, or by one step of the quality; where quality 100 makes
     a smaller file than was asked for, that is the result. Where sizes or PSNRs do not rise with the
     quality, it is the highest quality among those tried that keep the size, or the smallest file
-    among those of the PSNR. What the decoder will give is there if it is asked for, or was needed
-    for a PSNR.
+    among those of the PSNR. For a PSNR the result always holds what the decoder will give.
 
     Raises `TargetError` where neither the ends of the range nor `SCANNED` qualities between them
-    meet the target, and `EncodeError` as `rdo.encode` does.
+    meet the target, and `EncodeError` as `encoder.encode` does.
     """
     if not registry.family_of(model.config).variable_rate:
         raise TargetError("the model was trained for one quality: it can aim at no target")
-    codec.checked_size(model.config, image)
-    picture = pixel_format.fill_hidden(pixel_format.as_picture(image))
-    trials = _Trials(model, picture, target, coder_name, reconstruct or target.psnr is not None)
+    prepared = preparation.prepare(model.config, image)
+    trials = _Trials(model, prepared, options)
     number = codec.stream_quality(model.config, None)
     report(TRIALS)
-    found = trials.best(dataclasses.replace(plan, passes=0), number)
+    found = trials.best(dataclasses.replace(options.plan, passes=0), number)
     if isinstance(found, str):
         raise TargetError(found)
-    if not plan.passes:
-        return found.optimised
+    if not options.plan.passes:
+        return found.result
     quality = codec.quality_of(model.config, found.number)
-    searched = encoder.encode(model, picture, plan, quality, coder_name, report)
+    at_quality = dataclasses.replace(options, quality=quality, target=None, reconstruct=False)
+    searched = encoder.encode(model, prepared, at_quality, report)
     report(MORE_TRIALS)
     again = trials.best(Plan(searched.partition), found.number)
     # The partition that costs less at one quality may miss what the start met, or meet it later.
-    worse = isinstance(again, str) or (target.psnr is not None and again.size > found.size)
-    result = found if worse else again
-    return result.optimised._replace(searched=searched.searched)
+    aims_at_psnr = options.target.psnr is not None
+    worse = isinstance(again, str) or (aims_at_psnr and again.size > found.size)
+    best = found if worse else again
+    return best.result._replace(searched=searched.searched)
 
 
 class _Found(NamedTuple):
     """The file that meets a target, and the number of its quality."""
 
     number: int
-    optimised: Optimised
+    result: EncodeResult
 
     @property
     def size(self) -> int:
-        return len(self.optimised.encoded.data)
+        return len(self.result.encoded.data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,16 +104,18 @@ class _Trials:
     """Encodings of one image, for one target."""
 
     model: Model
-    picture: Picture
-    target: Target
-    coder_name: str
-    reconstruct: bool
+    image: PreparedImage
+    options: EncodeOptions
+
+    @property
+    def target(self) -> Target:
+        return self.options.target
 
     def best(self, plan: Plan, first: int) -> _Found | str:
         """The result for the target, or in words why there is none."""
         goal, first = self._goal(), self._place(first)
         trials: tuple[Trial, ...] = ()
-        kept: Optimised | None = None  # of all files the best so far; the others are given up
+        kept: EncodeResult | None = None  # of all files the best so far; the others are given up
         while (place := quality_search.proposed(goal, first, trials)) is not None:
             found = self._encoded(plan, self._place(place))
             trials = (*trials, self._trial(place, found))
@@ -159,22 +140,21 @@ class _Trials:
             return Goal(limit, tolerance, LOG_SIZE_SLOPE * per_step, most, scan)
         return Goal(-self.target.psnr, PSNR_TOLERANCE, PSNR_SLOPE * per_step, most, scan)
 
-    def _trial(self, place: int, found: Optimised) -> Trial:
+    def _trial(self, place: int, found: EncodeResult) -> Trial:
         size = len(found.encoded.data)
         if self.target.psnr is None:
             return Trial(place, math.log(size), -place)
-        return Trial(place, -pixel_format.psnr(self.picture.pixels, found.encoded.picture), size)
+        return Trial(place, -self.image.psnr(found.encoded.picture), size)
 
-    def _encoded(self, plan: Plan, number: int) -> Optimised:
-        quality = codec.quality_of(self.model.config, number)
-        return encoder.encode(
-            self.model,
-            self.picture,
-            plan,
-            quality,
-            self.coder_name,
-            reconstruct=self.reconstruct,
+    def _encoded(self, plan: Plan, number: int) -> EncodeResult:
+        options = dataclasses.replace(
+            self.options,
+            quality=codec.quality_of(self.model.config, number),
+            target=None,
+            plan=plan,
+            reconstruct=self.options.reconstruct or self.target.psnr is not None,
         )
+        return encoder.encode(self.model, self.image, options)
 
     def _out_of_reach(self, trials: tuple[Trial, ...]) -> str:
         nearest = min(trials, key=lambda trial: trial.value)

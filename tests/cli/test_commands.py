@@ -17,7 +17,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder
+from rdonet_jax.rdo import encode_options
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK
 from tests.conftest import ROOT
 
@@ -226,7 +226,7 @@ def test_wrong_usage_has_exit_code_2_and_says_how_it_should_be(rdonet, arguments
 def test_help_names_every_start_of_a_search(rdonet):
     code, out, err = rdonet("compress", "--help")
     assert (code, err) == (0, "")
-    assert all(kind in re.sub(r"\s+", " ", out) for kind in encoder.INITS)
+    assert all(kind in re.sub(r"\s+", " ", out) for kind in encode_options.INITS)
 
 
 def test_help_names_the_largest_number_of_pixels(rdonet):

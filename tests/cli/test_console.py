@@ -28,7 +28,7 @@ def shown_by(monkeypatch, delay, screen, quiet=False):
     monkeypatch.setattr(console, "PROGRESS_DELAY", delay)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", screen)
-        with console.coding("a.png", STEPS, quiet) as report:
+        with console.progress("a.png", STEPS, quiet) as report:
             for step in STEPS:
                 report(step)
     return screen.getvalue()
@@ -77,13 +77,13 @@ def test_quick_quiet_and_redirected_work_show_no_progress(monkeypatch):
 def test_exhausted_memory_is_the_pictures_fault(error):
     with (
         pytest.raises(CommandError, match="^a.png: there is not enough memory"),
-        console.coding("a.png", STEPS, True),
+        console.progress("a.png", STEPS, True),
     ):
         raise error
 
 
 def test_any_other_runtime_error_is_a_bug_and_shows_as_one():
-    with pytest.raises(RuntimeError, match="else"), console.coding("a.png", STEPS, True):
+    with pytest.raises(RuntimeError, match="else"), console.progress("a.png", STEPS, True):
         raise RuntimeError("something else")
 
 

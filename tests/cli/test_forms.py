@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from rdonet_jax.cli import batch
+from rdonet_jax.cli import jobs
 from rdonet_jax.imaging import pixel_format, reader, writer
 from rdonet_jax.imaging.cicp import Cicp
 from rdonet_jax.imaging.pixel_format import Picture
@@ -228,5 +228,5 @@ def test_a_compressed_file_is_not_compressed_again(refusal):
 def test_files_that_are_read_by_plug_ins_are_found_in_folders(tmp_path):
     for name in ("a.heic", "b.JXL", "c.pam", "d.txt"):
         (tmp_path / name).touch()
-    found = batch.compressions([str(tmp_path)], "out").jobs
+    found = jobs.compressions([str(tmp_path)], "out").jobs
     assert sorted(Path(job.source).name for job in found) == ["a.heic", "b.JXL", "c.pam"]

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax.cli import batch, commands
+from rdonet_jax.cli import batch, jobs
 from rdonet_jax.cli import main as cli_main
+from rdonet_jax.cli.progress import InterruptibleSearch
 from rdonet_jax.codec import codec
 from rdonet_jax.core import files, interrupts, partition
 from rdonet_jax.rdo import encoder, search
+from rdonet_jax.rdo.encode_options import Plan
 
 pytestmark = [
     pytest.mark.once,
@@ -68,15 +70,16 @@ files.replace("a", write)
 BATCH = """
 import pathlib, sys, time
 from rdonet_jax import __main__
-from rdonet_jax.cli import commands
+from rdonet_jax.cli import compress as cli_compress
+from rdonet_jax.cli.file_result import FileResult
 
-def compress(source, target, options, models, show_progress):
+def compress(source, target, options, library, show_progress):
     pathlib.Path(f"begun-{source}").touch()
     while not pathlib.Path("go").exists():
         time.sleep(0.01)
-    return commands.Done((), {"output": target}, 100, 10, ())
+    return FileResult((), {"output": target}, 100, 10, ())
 
-commands.compress = compress
+cli_compress.compress_file = compress
 sys.exit(__main__.main())
 """
 """`rdonet` with a compression that waits for a file."""
@@ -229,7 +232,7 @@ def test_ctrl_c_ends_a_search_with_the_best_so_far(after_ctrl_c):
         areas = np.zeros((len(candidates), 4 * grid[0], 4 * grid[1]))
         return search.Costs(areas, -np.arange(len(candidates), dtype=float))
 
-    with commands._SearchReport(codec.silent) as report:
+    with InterruptibleSearch(codec.silent) as report:
         found, interrupted = encoder._found(cost, start, 2, report)
         assert interrupted and calls == [1]
         report("coding")  # what follows the search is not interrupted
@@ -238,14 +241,14 @@ def test_ctrl_c_ends_a_search_with_the_best_so_far(after_ctrl_c):
 
 
 def test_steps_of_a_search_are_told_from_others():
-    steps = encoder.steps(encoder.Plan(passes=2))
+    steps = encoder.steps(Plan(passes=2))
     assert [step for step in steps if not encoder.is_of_search(step)] == ["start", "coding"]
 
 
 def test_no_job_is_begun_after_ctrl_c(after_ctrl_c):
-    summary = batch.run([batch.Job("a", "b")], lambda job: 1 / 0, False, 1, lambda outcome: None)
+    summary = batch.run([jobs.Job("a", "b")], lambda job: 1 / 0, False, 1, lambda outcome: None)
     assert (summary.not_done, summary.failed, summary.interrupted) == (1, 0, True)
-    assert summary.words().startswith("0 files, 1 not done, ")
+    assert summary.text().startswith("0 files, 1 not done, ")
 
 
 def test_the_package_itself_leaves_signals_alone(tmp_path):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax.cli import batch, commands
+from rdonet_jax.cli import argument_types, batch, jobs
+from rdonet_jax.cli.file_result import FileResult
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.imaging import reader, srgb
 from rdonet_jax.rdo import encoder, rate_control
@@ -138,12 +139,12 @@ def test_a_folder_that_cannot_be_looked_into_is_named_and_stops_nothing(
     assert found("out") == ["out/one.png.rdo"]
 
 
-@pytest.mark.parametrize(("wanted", "size"), [("1e-9", 1), ("1e300", commands.MOST_BYTES)])
+@pytest.mark.parametrize(("wanted", "size"), [("1e-9", 1), ("1e300", argument_types.MOST_BYTES)])
 def test_any_positive_rate_is_a_target(rdonet, bundle, monkeypatch, wanted, size):
     aims = []
 
-    def aimed(model, picture, plan, target, *others):
-        aims.append(target.size)
+    def aimed(model, image, options, report):
+        aims.append(options.target.size)
         raise codec.EncodeError("enough")
 
     monkeypatch.setattr(rate_control, "encode", aimed)
@@ -183,9 +184,9 @@ def test_an_interrupt_ends_many_jobs_and_keeps_what_is_done(album):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(job)
-        return commands.Done((), {}, 1, 1, ())
+        return FileResult((), {}, 1, 1, ())
 
-    found = batch.compressions(["album"], "out").jobs
+    found = jobs.compressions(["album"], "out").jobs
     summary = batch.run(found, work, False, 1, lambda outcome: None)
     assert done == found[:2]
     assert (summary.done, summary.not_done, summary.interrupted) == (2, 1, True)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdonet_jax.cli import batch, commands, places
+from rdonet_jax.cli import compress, decompress, jobs, places
+from rdonet_jax.cli.file_result import FileResult
 
 
 @pytest.fixture
@@ -22,10 +23,10 @@ def copied(rdonet, monkeypatch):
     def copy(source, target, options, models, show_progress):
         data = Path(source).read_bytes()
         Path(target).write_bytes(data)
-        return commands.Done((), {"input": str(source)}, 1, len(data), ())
+        return FileResult((), {"input": str(source)}, 1, len(data), ())
 
-    monkeypatch.setattr(commands, "compress", copy)
-    monkeypatch.setattr(commands, "decompress", copy)
+    monkeypatch.setattr(compress, "compress_file", copy)
+    monkeypatch.setattr(decompress, "decompress_file", copy)
 
     def run(*arguments, folder="out"):
         done = rdonet(*arguments, "--out-dir", folder)
@@ -265,4 +266,4 @@ def test_the_places_in_which_results_lie_do_not_depend_on_the_number_of_jobs(cop
     write(*(f"x/{number}/a.png" for number in range(20)))
     _, made = copied("compress", "x", "-j", "3")
     assert made == {f"{number}/a.png.rdo": f"x/{number}/a.png" for number in range(20)}
-    assert isinstance(batch.compressions(["x"], "out"), batch.Found)
+    assert isinstance(jobs.compressions(["x"], "out"), jobs.Found)

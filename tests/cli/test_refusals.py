@@ -16,7 +16,7 @@ from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.core import system_memory
 from rdonet_jax.imaging import reader, srgb
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder
+from rdonet_jax.rdo import encode_options
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, contents
 from tests.conftest import ROOT
 
@@ -218,7 +218,7 @@ def test_a_mask_of_another_shape_is_refused_with_the_shape_it_should_have(refusa
 
 def test_a_mistyped_mask_is_refused_with_the_kinds_there_are(refusal, bundle):
     cause = refusal("unifrom-16", "compress", "a.png", "--mask", "unifrom-16")
-    assert ", ".join(encoder.INITS) in cause
+    assert ", ".join(encode_options.INITS) in cause
 
 
 def test_a_mask_file_that_holds_no_mask_is_refused(refusal, bundle):

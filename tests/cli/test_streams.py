@@ -204,16 +204,17 @@ def test_nobody_who_reads_the_file_is_a_quiet_end(piped, monkeypatch):
 
 CARELESS = """
 import os, sys
-from rdonet_jax.cli import commands, main as cli_main
+from rdonet_jax.cli import compress as cli_compress, main as cli_main
+from rdonet_jax.cli.file_result import FileResult
 
 def compress(source, target, *others):
     with open(target, "w") as file:
         os.write(1, b"from a library")
         os.write(2, b"from a library")
         print(file.fileno(), file=file)
-    return commands.Done(("words",), {}, 1, 1, ())
+    return FileResult(("words",), {}, 1, 1, ())
 
-commands.compress = compress
+cli_compress.compress_file = compress
 sys.exit(cli_main.main(["compress", "a.png", "c.rdo"]))
 """
 """Work during which somebody writes to the numbers of standard output and error."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import eval as eval_script
 from rdonet_jax.cli import describe
 from rdonet_jax.codec import baselines as baselines_codec
-from rdonet_jax.codec import bitstream, codec, partition_coding
+from rdonet_jax.codec import bitstream, codec, compressed_file, partition_coding
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.core import config, partition
 from rdonet_jax.evaluation import estimate as evaluation_estimate
@@ -26,6 +26,7 @@ from rdonet_jax.models.baselines import context
 from rdonet_jax.models.baselines import init as baselines_init
 from rdonet_jax.models.baselines import network as baselines
 from rdonet_jax.rdo import encoder
+from rdonet_jax.rdo.encode_options import EncodeOptions
 from tests.codec.test_codec import assert_same_symbols, relabelled
 from tests.conftest import ROOT, quick_key
 
@@ -167,9 +168,12 @@ def test_a_header_that_a_reference_coder_never_writes_is_refused(model, encoded,
     "plan", [encoder.Plan(passes=1), encoder.Plan("static"), encoder.Plan("uniform-32")]
 )
 def test_a_mask_or_a_search_is_refused_in_one_sentence(model, photograph, plan):
-    for call in (encoder.encode, encoder.choose):
+    for call, argument in (
+        (encoder.encode, EncodeOptions(plan=plan)),
+        (encoder.choose, plan),
+    ):
         with pytest.raises(codec.EncodeError, match=r"^reference codes every block at one level"):
-            call(model, photograph, plan)
+            call(model, photograph, argument)
 
 
 def test_the_evaluation_script_refuses_a_search_before_any_work(weights, photograph_folder, capsys):
@@ -193,6 +197,6 @@ def test_the_evaluation_script_writes_and_reads_real_files(weights, photograph, 
 
 
 def test_what_a_file_and_a_model_are_is_told(model, encoded):
-    lines = describe.of_file(encoded[2].data)
+    lines = describe.of_file(compressed_file.parse(encoded[2].data))
     assert lines[-1].startswith("16x16") and lines[-1].endswith("100.0%")
     assert describe.of_model(model)[0].startswith(f"hash {model.digest.hex()}")

@@ -17,6 +17,7 @@ from rdonet_jax.imaging.cicp import Cicp
 from rdonet_jax.imaging.pixel_format import Picture
 from rdonet_jax.imaging.resolution import Resolution
 from rdonet_jax.rdo import encoder
+from rdonet_jax.rdo.encode_options import EncodeOptions
 
 FORMS = list(itertools.product((False, True), repeat=3))
 SIZES = [(128, 128), (100, 90), (65, 127)]
@@ -173,10 +174,10 @@ def test_noise_that_alpha_hides_costs_nothing_and_does_not_come_back(mini_model)
 
 
 def test_the_variance_mask_of_any_form_is_that_of_its_8_bit_colours(mini_model):
-    plan = encoder.Plan("variance")
+    options = EncodeOptions(QUALITY)
     for gray in (False, True):
         masks = [
-            encoder.encode(mini_model, picture, plan, QUALITY).partition
+            encoder.encode(mini_model, picture, options).partition
             for picture in (
                 photograph(gray, True),
                 photograph(gray),

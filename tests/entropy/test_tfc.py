@@ -16,6 +16,7 @@ from rdonet_jax.entropy import distributions, range_coder, tfc
 from rdonet_jax.evaluation import real_files
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder
+from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from tests.conftest import ROOT
 from tests.golden import make as golden
 
@@ -146,10 +147,10 @@ def test_the_codec_refuses_to_work_with_a_missing_coder(
         codec.encode(mini_model, image, p, coder_name="tfc")
     assert str(refused.value) == MISSING
     with pytest.raises(codec.EncodeError, match="not installed"):
-        encoder.encode(mini_model, image, encoder.Plan(passes=1), coder_name="tfc")
+        encoder.encode(mini_model, image, EncodeOptions(plan=Plan(passes=1), coder="tfc"))
     with pytest.raises(real_files.EvaluationError, match="not installed"):
         pictures = [real_files.Picture("a.png", image)]
-        next(real_files.code_all(mini_model, pictures, encoder.Plan(), Path(), coder="tfc"))
+        next(real_files.code_all(mini_model, pictures, Plan(), Path(), coder="tfc"))
 
 
 def test_a_file_whose_coder_is_missing_says_what_to_install(

@@ -12,8 +12,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save as serialise
 
-from rdonet_jax.cli import main as cli_main
-from rdonet_jax.core import config, files
+from rdonet_jax.core import config, defaults, files
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.rdonet import network as rdonet
@@ -230,6 +229,6 @@ def test_every_bundled_model_loads_and_says_how_it_was_trained():
 
 def test_the_weights_that_come_with_the_package_are_few_and_the_default_serves_every_quality():
     assert sum(path.stat().st_size for path in zoo.bundled().values()) <= 12e6
-    standard = zoo.load(cli_main.DEFAULT_MODEL)
+    standard = zoo.load(defaults.DEFAULT_MODEL)
     assert isinstance(standard.config, config.PortableConfig)
     assert registry.parameter_count(standard.params) <= 6_000_000

@@ -10,7 +10,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.rdo import encoder, search
 from rdonet_jax.rdo.cost import RDCost
-from rdonet_jax.rdo.encoder import Plan
+from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 
 QUALITY = 30.0
 
@@ -19,7 +19,7 @@ QUALITY = 30.0
 def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
     mini_model, photograph, init
 ):
-    found = encoder.encode(mini_model, photograph, Plan(init, 1), QUALITY)
+    found = encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan(init, 1)))
     decoded = codec.decode(mini_model, found.encoded.data)
     rd_cost = RDCost(mini_model, photograph, QUALITY)
     assert rd_cost.of_file(len(found.encoded.data), decoded.picture) == found.searched.after
@@ -29,7 +29,8 @@ def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
 
 def test_a_search_saves_and_a_second_pass_does_no_harm(mini_model, photograph):
     one, two = (
-        encoder.encode(mini_model, photograph, Plan("uniform-64", n), QUALITY) for n in (1, 2)
+        encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan("uniform-64", n)))
+        for n in (1, 2)
     )
     assert one.searched.after < one.searched.before
     assert two.searched.before == one.searched.before
@@ -40,7 +41,7 @@ def test_a_search_saves_and_a_second_pass_does_no_harm(mini_model, photograph):
 @pytest.mark.parametrize("size", [(1, 1), (140, 193), (65, 64)])
 def test_pictures_of_any_size_can_be_searched(mini_model, photograph, size):
     image = photograph[: size[0], : size[1]]
-    found = encoder.encode(mini_model, image, Plan(passes=1), QUALITY)
+    found = encoder.encode(mini_model, image, EncodeOptions(QUALITY, plan=Plan(passes=1)))
     decoded = codec.decode(mini_model, found.encoded.data)
     assert decoded.picture.shape == image.shape
     assert found.searched.after <= found.searched.before
@@ -50,9 +51,9 @@ def test_a_picture_of_any_form_is_searched_by_its_8_bit_colours(mini_model, phot
     gray = pixel_format.to_uint16(photograph[..., 1])
     alpha = np.where(np.arange(256) < 100, 0, 65535).astype(np.uint16) * np.ones((192, 1), "u2")
     picture = pixel_format.fill_hidden(pixel_format.Picture(gray, alpha, icc=b"a profile"))
-    found = encoder.encode(mini_model, picture, Plan("uniform-32", 1), QUALITY)
+    found = encoder.encode(mini_model, picture, EncodeOptions(QUALITY, plan=Plan("uniform-32", 1)))
     decoded = codec.decode(mini_model, found.encoded.data).content
-    assert decoded.gray and decoded.deep and decoded.icc == b"a profile"
+    assert decoded.gray and decoded.is_16bit and decoded.icc == b"a profile"
     np.testing.assert_array_equal(decoded.alpha, alpha)
     np.testing.assert_array_equal(decoded.pixels, found.encoded.picture)
     rd_cost = RDCost(mini_model, pixel_format.as_rgb8(picture), QUALITY)
@@ -61,7 +62,7 @@ def test_a_picture_of_any_form_is_searched_by_its_8_bit_colours(mini_model, phot
 
 
 def test_without_a_pass_the_start_is_the_partition(mini_model, photograph):
-    found = encoder.encode(mini_model, photograph, Plan(), QUALITY)
+    found = encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan()))
     p = codec.choose_partition(mini_model, photograph, "variance", QUALITY)
     assert found.searched is None
     assert found.encoded.data == codec.compress(mini_model, photograph, p, QUALITY)
@@ -69,8 +70,10 @@ def test_without_a_pass_the_start_is_the_partition(mini_model, photograph):
 
 def test_a_search_may_start_from_a_given_partition(mini_model, photograph):
     grid = partition.grid_of(*photograph.shape[:2])
-    by_name = encoder.encode(mini_model, photograph, Plan("static", 1), QUALITY)
-    given = encoder.encode(mini_model, photograph, Plan(partition.uniform(0, grid), 1), QUALITY)
+    by_name = encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan("static", 1)))
+    given = encoder.encode(
+        mini_model, photograph, EncodeOptions(QUALITY, plan=Plan(partition.uniform(0, grid), 1))
+    )
     assert given.encoded.data == by_name.encoded.data
 
 
@@ -91,7 +94,10 @@ def test_an_interrupted_search_leaves_the_best_so_far(mini_model, photograph):
             raise KeyboardInterrupt
 
     found = encoder.encode(
-        mini_model, photograph, Plan("uniform-64", 2), QUALITY, report=interrupting
+        mini_model,
+        photograph,
+        EncodeOptions(QUALITY, plan=Plan("uniform-64", 2)),
+        report=interrupting,
     )
     assert found.searched.interrupted
     assert found.searched.stats.evaluations < 24
@@ -104,7 +110,9 @@ def test_an_interrupted_search_leaves_the_best_so_far(mini_model, photograph):
 def test_progress_is_told_in_the_order_of_the_steps(mini_model, photograph, passes):
     plan = Plan(passes=passes)
     said: list[str] = []
-    encoder.encode(mini_model, photograph[:128, :64], plan, QUALITY, report=said.append)
+    encoder.encode(
+        mini_model, photograph[:128, :64], EncodeOptions(QUALITY, plan=plan), report=said.append
+    )
     steps = encoder.steps(plan)
     assert said == sorted(said, key=steps.index)
     assert {said[0], said[-1]} == {steps[0], steps[-1]}

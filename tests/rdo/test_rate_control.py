@@ -12,8 +12,8 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.rdo import encoder, quality_search, rate_control
-from rdonet_jax.rdo.encoder import Plan
-from rdonet_jax.rdo.rate_control import Target, TargetError
+from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
+from rdonet_jax.rdo.rate_control import TargetError
 
 MOST = 640
 
@@ -35,7 +35,9 @@ def flat(request, mini_model):
     image = FLAT[request.param]
     most = mini_model.config.steps_of_quality
     scan = [100 * n / most for n in quality_search.evenly(most, rate_control.SCANNED)]
-    coded = [encoder.encode(mini_model, image, Plan(), q, reconstruct=True).encoded for q in scan]
+    coded = [
+        encoder.encode(mini_model, image, EncodeOptions(q, reconstruct=True)).encoded for q in scan
+    ]
     return image, [(len(c.data), pixel_format.psnr(image, c.picture)) for c in coded]
 
 
@@ -43,7 +45,11 @@ def test_a_flat_image_meets_the_least_size_that_any_scanned_quality_has(mini_mod
     image, table = flat
     least = min(size for size, _ in table)
     assert (
-        len(rate_control.encode(mini_model, image, Plan(), Target(size=least)).encoded.data)
+        len(
+            rate_control.encode(
+                mini_model, image, EncodeOptions(target=Target(size=least))
+            ).encoded.data
+        )
         <= least
     )
 
@@ -51,14 +57,16 @@ def test_a_flat_image_meets_the_least_size_that_any_scanned_quality_has(mini_mod
 def test_a_flat_image_meets_the_best_psnr_that_any_scanned_quality_has(mini_model, flat):
     image, table = flat
     best = min(max(psnr for _, psnr in table), 90.0)  # where one decodes exactly, any is met
-    found = rate_control.encode(mini_model, image, Plan(), Target(psnr=best))
+    found = rate_control.encode(mini_model, image, EncodeOptions(target=Target(psnr=best)))
     assert pixel_format.psnr(image, codec.decode(mini_model, found.encoded.data).picture) >= best
     assert len(found.encoded.data) <= min(size for size, psnr in table if psnr >= best)
 
 
 def test_an_exact_decoding_meets_every_psnr(mini_model, monkeypatch):
     monkeypatch.setattr(pixel_format, "psnr", lambda pixels, decoded: math.inf)
-    found = rate_control.encode(mini_model, FLAT["one pixel"], Plan(), Target(psnr=1e6))
+    found = rate_control.encode(
+        mini_model, FLAT["one pixel"], EncodeOptions(target=Target(psnr=1e6))
+    )
     assert codec.decode(mini_model, found.encoded.data).picture.shape == (1, 1, 3)
 
 
@@ -66,42 +74,50 @@ def test_what_a_search_makes_worse_is_given_up_for_what_met_the_target(
     mini_model, large, monkeypatch
 ):
     encode = encoder.encode
-    wanted = len(encode(mini_model, large, Plan(), 50.0).encoded.data)
+    wanted = len(encode(mini_model, large, EncodeOptions(50.0)).encoded.data)
     finest = partition.uniform(0, partition.grid_of(*large.shape[:2]))
 
-    def searching(model, picture, plan, *others, **named):
-        found = encode(model, picture, dataclasses.replace(plan, passes=0), *others, **named)
+    def searching(model, image, options, *others):
+        plan = options.plan
+        without = dataclasses.replace(options, plan=dataclasses.replace(plan, passes=0))
+        found = encode(model, image, without, *others)
         if not plan.passes:
             large_file = found.encoded._replace(data=bytes(2 * wanted))
             return found._replace(encoded=large_file) if plan.init is finest else found
         return found._replace(partition=finest, searched="what it did")
 
     monkeypatch.setattr(encoder, "encode", searching)
-    found = rate_control.encode(mini_model, large, Plan(passes=1), Target(size=wanted))
+    found = rate_control.encode(
+        mini_model, large, EncodeOptions(target=Target(size=wanted), plan=Plan(passes=1))
+    )
     assert len(found.encoded.data) <= wanted
     assert found.searched == "what it did"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.9])
 def test_a_size_is_kept_and_used(mini_model, large, share):
-    sizes = [len(encoder.encode(mini_model, large, Plan(), q).encoded.data) for q in (20.0, 80.0)]
+    sizes = [
+        len(encoder.encode(mini_model, large, EncodeOptions(q)).encoded.data) for q in (20.0, 80.0)
+    ]
     wanted = round(np.interp(share, [0, 1], sizes))
-    found = rate_control.encode(mini_model, large, Plan(), Target(size=wanted))
+    found = rate_control.encode(mini_model, large, EncodeOptions(target=Target(size=wanted)))
     size = len(found.encoded.data)
     quality = codec.decode(mini_model, found.encoded.data).quality
     assert size <= wanted
     if size < 0.99 * wanted:
-        following = encoder.encode(mini_model, large, Plan(), quality + 100 / MOST).encoded.data
+        following = encoder.encode(
+            mini_model, large, EncodeOptions(quality + 100 / MOST)
+        ).encoded.data
         assert len(following) > wanted
 
 
 def test_a_psnr_is_reached_and_no_more_than_needed(mini_model, large):
     def at(quality):
-        found = encoder.encode(mini_model, large, Plan(), quality, reconstruct=True)
+        found = encoder.encode(mini_model, large, EncodeOptions(quality, reconstruct=True))
         return pixel_format.psnr(large, found.encoded.picture)
 
     wanted = (at(20.0) + at(80.0)) / 2
-    found = rate_control.encode(mini_model, large, Plan(), Target(psnr=wanted))
+    found = rate_control.encode(mini_model, large, EncodeOptions(target=Target(psnr=wanted)))
     decoded = codec.decode(mini_model, found.encoded.data)
     reached = pixel_format.psnr(large, decoded.picture)
     assert reached >= wanted
@@ -111,8 +127,10 @@ def test_a_psnr_is_reached_and_no_more_than_needed(mini_model, large):
 
 
 def test_a_search_and_a_target_go_together(mini_model, large):
-    wanted = 1 + len(encoder.encode(mini_model, large, Plan(), 50.0).encoded.data)
-    found = rate_control.encode(mini_model, large, Plan("static", 1), Target(size=wanted))
+    wanted = 1 + len(encoder.encode(mini_model, large, EncodeOptions(50.0)).encoded.data)
+    found = rate_control.encode(
+        mini_model, large, EncodeOptions(target=Target(size=wanted), plan=Plan("static", 1))
+    )
     assert len(found.encoded.data) <= wanted
     assert found.searched.stats.evaluations > 1
 
@@ -126,17 +144,17 @@ def test_a_search_and_a_target_go_together(mini_model, large):
 )
 def test_a_target_out_of_reach_is_refused_with_what_can_be_had(mini_model, large, target, cause):
     with pytest.raises(TargetError, match=cause):
-        rate_control.encode(mini_model, large, Plan(), target)
+        rate_control.encode(mini_model, large, EncodeOptions(target=target))
 
 
 def test_a_size_that_no_quality_fills_is_coded_at_the_best(mini_model, large):
-    found = rate_control.encode(mini_model, large, Plan(), Target(size=10**6))
+    found = rate_control.encode(mini_model, large, EncodeOptions(target=Target(size=10**6)))
     assert codec.decode(mini_model, found.encoded.data).quality == 100
 
 
 def test_a_model_of_one_quality_aims_at_nothing(tiny_model, large):
     with pytest.raises(TargetError, match="one quality"):
-        rate_control.encode(tiny_model, large, Plan(), Target(size=1000))
+        rate_control.encode(tiny_model, large, EncodeOptions(target=Target(size=1000)))
 
 
 @pytest.mark.parametrize("wrong", [{}, {"size": 1, "psnr": 1.0}, {"size": 0}, {"psnr": math.nan}])

@@ -19,8 +19,8 @@ from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation.measures import EvaluationError, Quality
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder
-from rdonet_jax.rdo.encoder import Plan
+from rdonet_jax.rdo import coding
+from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,8 @@ def _shown(
     show: Show, model: zoo.Model, names: Sequence[str], name: str, original: np.ndarray
 ) -> Shown:
     try:
-        coded = encoder.encode(model, original, show.plan, show.quality, show.coder)
+        options = EncodeOptions(show.quality, plan=show.plan, coder=show.coder)
+        coded = coding.encode(model, original, options)
         data, decoded = coded.encoded.data, codec.decode(model, coded.encoded.data)
     except ValueError as error:
         raise EvaluationError(f"{name}: cannot be coded: {error}") from error

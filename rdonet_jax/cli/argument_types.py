@@ -1,0 +1,77 @@
+"""Types of command-line arguments: functions from a text to a value, for argparse.
+
+Each raises `argparse.ArgumentTypeError` for a text that is no such value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+MOST_BYTES = 2**62
+"""The largest size of a file that can be asked for."""
+
+
+def name(text: str) -> str:
+    """An argument that names something."""
+    if not text:
+        raise argparse.ArgumentTypeError("a name must not be empty")
+    return text
+
+
+def suffix(text: str) -> str:
+    """An argument that is a suffix, with or without its dot."""
+    return "." + name(text.removeprefix(".")).lower()
+
+
+def quality(text: str) -> float:
+    """An argument that is a quality."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 100")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """An argument that is a positive number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return value
+
+
+def byte_count(text: str) -> int:
+    """An argument that is a number of bytes: 40000, 40k, 40 kB, 39KiB, 1.5M, ... in any case."""
+    parts = re.fullmatch(r"(.*?)\s*(?:([kmg])(i?))?b?", text, re.IGNORECASE | re.DOTALL)
+    number, unit, binary = parts.groups()
+    factor = (1024 if binary else 1000) ** " kmg".index((unit or " ").lower())
+    try:
+        return int(min(positive_number(number) * factor, MOST_BYTES)) or 1
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size, such as 40000, 40k or 40KiB"
+        ) from error
+
+
+def positive_integer(text: str) -> int:
+    """An argument that counts something."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return int(text)
+
+
+def color(text: str) -> tuple[int, int, int]:
+    """An argument that is a color, as 8-bit RGB."""
+    from PIL import ImageColor
+
+    try:
+        red, green, blue = ImageColor.getrgb(text)
+    except ValueError as error:  # of four numbers too
+        raise argparse.ArgumentTypeError(f"{text!r} is no opaque color") from error
+    return red, green, blue

@@ -1,0 +1,175 @@
+"""The options of `rdonet compress` and `rdonet decompress`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rdonet_jax.cli import argument_types as types
+from rdonet_jax.cli.command_parser import STANDARD_STREAM, add_command, add_reading_options
+from rdonet_jax.core.defaults import (
+    COMPRESSED_SUFFIX,
+    DEFAULT_CODER,
+    DEFAULT_MODEL,
+    IMAGE_SUFFIX,
+)
+
+
+def add_compress(commands: Any) -> None:
+    parser = add_command(
+        commands, "compress", "compress images",
+        "[options] IN [OUT]", "[options] IN ... --out-dir FOLDER",
+    )  # fmt: skip
+    _add_files(
+        parser,
+        "image: PNG, JPEG, WebP, AVIF, TIFF, ...; with --out-dir, any number of them, and "
+        "folders whose images are meant",
+        f"compressed file, - for standard output; default: IN{COMPRESSED_SUFFIX}",
+    )
+    aim = parser.add_argument_group("how small, how good; default: quality 50")
+    aim = aim.add_mutually_exclusive_group()
+    aim.add_argument(
+        "--quality", metavar="Q", type=types.quality,
+        help="0 (smallest file) to 100 (best image); fractions count",
+    )  # fmt: skip
+    aim.add_argument(
+        "--target-bpp", metavar="BPP", type=types.positive_number,
+        help="the best image in so many bits per pixel",
+    )  # fmt: skip
+    aim.add_argument(
+        "--target-size", metavar="BYTES", type=types.byte_count,
+        help="the best image in so many bytes; 40k, 40kB and 1.5M count in thousands, 40KiB and "
+        "1.5MiB in 1024s",
+    )  # fmt: skip
+    aim.add_argument(
+        "--target-psnr",
+        metavar="DB",
+        type=types.positive_number,
+        help="the smallest file of this PSNR",
+    )
+    coding = parser.add_argument_group("coding")
+    coding.add_argument(
+        "--model", metavar="NAME", type=types.name, default=DEFAULT_MODEL,
+        help="bundled model or weights file (default: %(default)s)",
+    )  # fmt: skip
+    coding.add_argument(
+        "--rdo", metavar="N", type=int, choices=(0, 1, 2), default=0,
+        help="passes of a search for the partition that costs least: 0 (default), 1 or 2",
+    )  # fmt: skip
+    coding.add_argument(
+        "--init", "--mask", metavar="INIT", type=types.name, default="variance",
+        help="which level codes which block, or where the search for it starts: variance "
+        "(default), uniform (what suits each block in uniform partitions, by three codings), "
+        "static or uniform-16, uniform-32, uniform-64, or a file, an 8-bit image or .npy with "
+        "the level (0, 1, 2 = 16, 32, 64 pixels) of every 16x16 pixels",
+    )  # fmt: skip
+    coding.add_argument(
+        "--coder", choices=("constriction", "tfc"), default=DEFAULT_CODER,
+        help="range coder; tfc is TensorFlow Compression's (default: %(default)s)",
+    )  # fmt: skip
+    coding.add_argument(
+        "--strip", action="store_true",
+        help="drop the color profile, converting to sRGB, and the EXIF data",
+    )  # fmt: skip
+    coding.add_argument(
+        "--first-frame", action="store_true",
+        help="take the first frame of an animation or page of a document, and leave the others out",
+    )  # fmt: skip
+    coding.add_argument(
+        "--lossless-check", action="store_true",
+        help="decode what was written, and compare it with what was encoded",
+    )  # fmt: skip
+    _add_output_options(parser)
+
+
+def add_decompress(commands: Any) -> None:
+    parser = add_command(
+        commands, "decompress", "restore images",
+        "[options] IN [OUT]", "[options] IN ... --out-dir FOLDER",
+    )  # fmt: skip
+    _add_files(
+        parser,
+        "compressed file; with --out-dir, any number of them, and folders whose "
+        f"{COMPRESSED_SUFFIX} files are meant",
+        f"image, in the format of its suffix, - for standard output; default: IN{IMAGE_SUFFIX}",
+    )
+    parser.add_argument(
+        "--format", "--suffix", metavar="SUFFIX", type=types.suffix, dest="suffix",
+        help="format of what goes to --out-dir or standard output, by its suffix: png, webp, ... "
+        f"(default: {IMAGE_SUFFIX.removeprefix('.')})",
+    )  # fmt: skip
+    add_reading_options(parser)
+    parser.add_argument(
+        "--background", metavar="COLOUR", type=types.color,
+        help="flatten an image with transparency on this color: white, #ff8000, ...",
+    )  # fmt: skip
+    _add_output_options(parser)
+
+
+def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> None:
+    """The files of a command that makes one of another, or many of many."""
+    parser.add_argument("files", metavar="IN", nargs="*", type=types.name, help=source)
+    # Only for the help: as far as argparse is concerned, OUT is the second file.
+    parser.add_argument("out", metavar="OUT", nargs="?", help=target)
+    parser.add_argument("-o", "--output", metavar="OUT", type=types.name, help="the same as OUT")
+    many = parser.add_argument_group("many files")
+    many.add_argument(
+        "--out-dir", metavar="FOLDER", type=types.name,
+        help="where the results go; those that exist are left alone without --force",
+    )  # fmt: skip
+    many.add_argument(
+        "--list", metavar="FILE", type=types.name,
+        help="a text file with the name of one more IN per line; - is standard input; results keep "
+        "their folders below the common folder of all names in it",
+    )  # fmt: skip
+    many.add_argument(
+        "-0", "--null", action="store_true",
+        help="names in --list end with NUL instead of a line, as those of find -print0; "
+        "without this too where the list holds a NUL",
+    )  # fmt: skip
+    many.add_argument(
+        "-j", "--jobs", metavar="N", type=types.positive_integer, default=1,
+        help="so many files at a time (default: %(default)s)",
+    )  # fmt: skip
+
+    def check(options: argparse.Namespace) -> None:
+        if options.output is not None:
+            if options.out_dir is not None:
+                parser.error("--output and --out-dir exclude each other")
+            if len(options.files) > 1:
+                parser.error("OUT is given twice, as a name and with --output")
+            options.files += [options.output]
+        if options.preserve and STANDARD_STREAM in options.files:
+            parser.error("--preserve goes with files, not with -")
+        if options.out_dir is not None and STANDARD_STREAM in options.files:
+            parser.error("- goes without --out-dir, since it has no name that a result could have")
+        if options.null and not options.list:
+            parser.error("--null goes with --list")
+        if options.output is not None and len(options.files) == 1:
+            parser.error("the following arguments are required: IN")
+        if options.out_dir is None and not 1 <= len(options.files) <= 2:
+            parser.error("one IN and at most one OUT, or any number of IN with --out-dir")
+        if options.out_dir is None and (options.list or options.jobs != 1):
+            parser.error("--list and --jobs go with --out-dir")
+        to_stream = options.files[-1:] == [STANDARD_STREAM]
+        if options.out_dir is None and not to_stream and getattr(options, "suffix", None):
+            parser.error(
+                "--format goes with --out-dir and standard output; OUT has a suffix of its own"
+            )
+        if options.out_dir is not None and not (options.files or options.list):
+            parser.error("the following arguments are required: IN")
+
+    parser.set_defaults(check=check)
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    output = parser.add_argument_group("output")
+    output.add_argument("--force", action="store_true", help="overwrite what exists")
+    output.add_argument(
+        "--preserve", action="store_true",
+        help="give results the times and permissions of what they are made of",
+    )  # fmt: skip
+    say = output.add_mutually_exclusive_group()
+    say.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    say.add_argument("-v", "--verbose", action="store_true", help="say more: times, every file")
+    say.add_argument("--json", action="store_true", help="print a line of JSON per file")

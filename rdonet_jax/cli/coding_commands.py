@@ -1,0 +1,207 @@
+"""The commands compress and decompress: one file, or many into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rdonet_jax.cli import compress, decompress, streams
+from rdonet_jax.cli.command_parser import STANDARD_STREAM
+from rdonet_jax.cli.compress import CompressOptions
+from rdonet_jax.cli.console import (
+    CommandError,
+    Incomplete,
+    escaped,
+    explained,
+    failed,
+    note,
+    say,
+    say_beside,
+)
+from rdonet_jax.cli.decompress import DecompressOptions
+from rdonet_jax.cli.file_result import FilePath, FileResult
+from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
+from rdonet_jax.models.library import ModelLibrary
+
+if TYPE_CHECKING:
+    from rdonet_jax.cli.batch import Outcome, Summary
+    from rdonet_jax.cli.jobs import Found, Job
+
+Work = Callable[[FilePath, FilePath, ModelLibrary, bool], FileResult]
+"""(source, target, library, whether to show progress) -> the result."""
+
+
+def run_compress(options: argparse.Namespace) -> None:
+    """Compresses the files that the options name."""
+    compress_options = CompressOptions(
+        model=options.model,
+        quality=options.quality,
+        target_bpp=options.target_bpp,
+        target_size=options.target_size,
+        target_psnr=options.target_psnr,
+        rdo=options.rdo,
+        init=options.init,
+        coder=options.coder,
+        strip=options.strip,
+        first_frame=options.first_frame,
+        lossless_check=options.lossless_check,
+        force=options.force,
+        preserve=options.preserve,
+        measure=options.verbose,
+    )
+
+    def work(
+        source: FilePath, target: FilePath, library: ModelLibrary, show_progress: bool
+    ) -> FileResult:
+        return compress.compress_file(source, target, compress_options, library, show_progress)
+
+    if options.out_dir is None:
+        _run_one(options, work, COMPRESSED_SUFFIX, COMPRESSED_SUFFIX)
+        return
+    from rdonet_jax.cli import jobs
+
+    _run_many(options, work, jobs.compressions(options.files, options.out_dir, _listed(options)))
+
+
+def run_decompress(options: argparse.Namespace) -> None:
+    """Restores the images in the files that the options name."""
+    decompress_options = DecompressOptions(
+        options.model, options.max_pixels, options.background, options.force, options.preserve
+    )
+
+    def work(
+        source: FilePath, target: FilePath, library: ModelLibrary, show_progress: bool
+    ) -> FileResult:
+        return decompress.decompress_file(
+            source, target, decompress_options, library, show_progress
+        )
+
+    suffix = options.suffix or IMAGE_SUFFIX
+    if options.out_dir is None:
+        _run_one(options, work, IMAGE_SUFFIX, suffix)
+        return
+    from rdonet_jax.cli import jobs
+
+    found = jobs.decompressions(options.files, options.out_dir, suffix, _listed(options))
+    _run_many(options, work, found._replace(others=[]))  # a folder may well hold other files
+
+
+def _run_one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix: str) -> None:
+    """Makes one file of another. The suffixes are for an output without a name: of IN alone, and
+    of standard output."""
+    source, target = [*options.files, None][:2]
+    if os.path.isdir(source):
+        raise CommandError(f"{source}: is a folder; say with --out-dir where its files are to go")
+    if target is None:
+        target = STANDARD_STREAM if source == STANDARD_STREAM else source + suffix
+    show_progress = not options.quiet and sys.stderr.isatty()
+    with (
+        streams.target(target, stream_suffix) as output,
+        streams.source(source) as input_path,
+    ):
+        result = work(input_path, output, ModelLibrary(), show_progress)
+    result.facts.update(input=source, output=target)
+    _print_result(options, result, say_beside if target == STANDARD_STREAM else say)
+    _print_warnings(options, result)
+
+
+def _run_many(options: argparse.Namespace, work: Work, found: Found) -> None:
+    """Makes many files of many, and sums up. Raises `Incomplete` if some failed."""
+    from tqdm import tqdm
+
+    from rdonet_jax.cli import batch, jobs
+
+    if not options.quiet and (text := jobs.passed_over(found)):
+        note(text)
+    library = ModelLibrary()
+    silent = options.quiet or not sys.stderr.isatty()
+
+    def do_job(job: Job) -> FileResult:
+        return work(job.source, job.target, library, False)
+
+    def summary_text(summary: Summary) -> str:
+        if options.json:
+            return json.dumps({"summary": summary._asdict()})
+        return "" if options.quiet else summary.text()
+
+    with tqdm(
+        total=len(found.jobs) + len(found.failed), unit="file", disable=silent, leave=False
+    ) as bar:
+
+        def on_outcome(outcome: Outcome) -> None:
+            bar.update()
+            with tqdm.external_write_mode():
+                _print_outcome(options, outcome)
+
+        summary = batch.run(
+            found.jobs, do_job, options.force, options.jobs, on_outcome, found.failed, summary_text
+        )
+    if text := summary_text(summary):
+        say(text)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    if summary.failed:
+        raise Incomplete
+
+
+def _print_outcome(options: argparse.Namespace, outcome: Outcome) -> None:
+    """Prints what came of one of many files.
+
+    Raises KeyboardInterrupt where an interrupt has ended the search for this file: it is meant for
+    all files.
+    """
+    from rdonet_jax.cli import batch
+
+    if isinstance(outcome, batch.Failed):
+        failed(outcome.cause)
+        if options.json:
+            say(json.dumps({"input": outcome.job.source, "error": outcome.cause}))
+        return
+    if isinstance(outcome, batch.Skipped):
+        if options.verbose:
+            say(f"{outcome.job.target}: was there already")
+        return
+    job, result = outcome
+    if options.verbose or options.json:
+        _print_result(options, result)
+    elif not options.quiet and result.facts["notes"]:
+        say(f"{job.target}: {', '.join(result.facts['notes'])}")
+    _print_warnings(options, result)
+    if result.facts.get("search", {}).get("interrupted"):
+        raise KeyboardInterrupt
+
+
+def _listed(options: argparse.Namespace) -> list[str]:
+    """The names in the file of --list, if there is one."""
+    from rdonet_jax.cli import places
+
+    if options.list is None:
+        return []
+    stream = options.list == STANDARD_STREAM
+    data = sys.stdin.buffer.read() if stream else Path(options.list).read_bytes()
+    with explained(ValueError, about="standard input" if stream else options.list):
+        return places.names_of(data, options.null)
+
+
+def _print_result(
+    options: argparse.Namespace, result: FileResult, write: Callable[[str], None] = say
+) -> None:
+    if options.json:
+        write(json.dumps(result.facts))
+    elif not options.quiet:
+        times = ", ".join(f"{step} {seconds:.2f} s" for step, seconds in result.step_seconds)
+        lines = [*result.lines, *([f"  {times}"] if options.verbose else [])]
+        write("\n".join(map(escaped, lines)))
+
+
+def _print_warnings(options: argparse.Namespace, result: FileResult) -> None:
+    for warning in result.warnings if not options.quiet else ():
+        failed(f"warning: {warning}")
+
+
+COMMANDS = {"compress": run_compress, "decompress": run_decompress}

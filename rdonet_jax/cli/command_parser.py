@@ -1,0 +1,41 @@
+"""The parser of one command, and options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rdonet_jax.cli import argument_types as types
+from rdonet_jax.core.defaults import MAX_PIXELS
+
+STANDARD_STREAM = "-"
+"""As a name, standard input or output."""
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    summary: str,
+    *usages: str,
+) -> argparse.ArgumentParser:
+    usage = "\n       ".join(f"rdonet {name} {words}" for words in usages) or None
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        usage=usage,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=name, check=lambda options: None)
+    return parser
+
+
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", metavar="PATH", type=types.name,
+        help="weights file (default: the bundled model that the file names)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-pixels", metavar="N", type=types.positive_integer,
+        help=f"refuse files that claim more pixels than this (default: {MAX_PIXELS})",
+    )  # fmt: skip

@@ -1,0 +1,248 @@
+"""`rdonet compress` for one file.
+
+Whatever a user may get wrong becomes a `CommandError`, one line that begins with the file's name.
+Modules that load JAX are imported inside the functions, so that wrong names and options are
+refused at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rdonet_jax.cli import models, paths
+from rdonet_jax.cli.argument_types import MOST_BYTES
+from rdonet_jax.cli.console import CommandError, explained, progress
+from rdonet_jax.cli.file_result import FilePath, FileResult
+from rdonet_jax.cli.progress import InterruptibleSearch, StepTimer
+from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_MODEL
+from rdonet_jax.models.library import ModelLibrary
+
+if TYPE_CHECKING:
+    from rdonet_jax.cli.fidelity import Fidelity
+    from rdonet_jax.core.partition import Partition
+    from rdonet_jax.imaging.pixel_format import Picture
+    from rdonet_jax.models.zoo import Model
+    from rdonet_jax.rdo.encode_options import EncodeOptions, Target
+    from rdonet_jax.rdo.encoder import EncodeResult, Searched
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressOptions:
+    """The options of the command by their names.
+
+    At most one of `quality` (0 to 100), `target_bpp` (bits per pixel of the whole file),
+    `target_size` (bytes of the whole file) and `target_psnr` (dB) is not None.
+    """
+
+    model: str = DEFAULT_MODEL
+    quality: float | None = None
+    target_bpp: float | None = None
+    target_size: int | None = None
+    target_psnr: float | None = None
+    rdo: int = 0
+    init: str = "variance"
+    coder: str = DEFAULT_CODER
+    strip: bool = False
+    first_frame: bool = False
+    lossless_check: bool = False
+    force: bool = False
+    preserve: bool = False
+    measure: bool = False  # the PSNR, whatever the quality is
+
+
+def compress_file(
+    source: FilePath,
+    target: FilePath,
+    options: CompressOptions,
+    library: ModelLibrary,
+    show_progress: bool,
+) -> FileResult:
+    """Compresses an image file. An interrupted search ends with the best partition so far."""
+    started = time.perf_counter()
+    picture, status = _load_image(source, target, options)
+
+    from rdonet_jax.cli import fidelity
+    from rdonet_jax.imaging import srgb
+
+    model = models.load(library, options.model)
+    result, step_seconds = _encode(source, model, picture, options, show_progress)
+    with explained(srgb.ImageError):
+        srgb.write_bytes(
+            target, result.encoded.data, options.force, status if options.preserve else None
+        )
+    if options.lossless_check:
+        _check_file(target, model, result)
+    source_bytes = os.path.getsize(source) if os.path.isfile(source) else None
+    judged = fidelity.judge(model, result, source_bytes, options.measure)
+    facts = _facts(source, target, model, result, judged)
+    facts["seconds"] = round(time.perf_counter() - started, 3)
+    return FileResult(
+        _lines(facts, result, judged.psnr if options.measure else None),
+        facts,
+        math.prod(result.image.size),
+        len(result.encoded.data),
+        step_seconds,
+        tuple(f"{target}: {warning}" for warning in judged.warnings),
+    )
+
+
+def _load_image(
+    source: FilePath, target: FilePath, options: CompressOptions
+) -> tuple[Picture, os.stat_result]:
+    """The image and the status of its file, once the output is known to be possible."""
+    from rdonet_jax.imaging import reader, srgb
+
+    with explained(srgb.ImageError):
+        status = paths.check_paths(source, target)
+        if paths.has_image_suffix(target):
+            raise CommandError(f"{target}: is the name of an image, not of a compressed file")
+        srgb.check_target(target, options.force)
+        return reader.load(source, options.strip, first_frame=options.first_frame), status
+
+
+def _encode(
+    source: FilePath, model: Model, picture: Picture, options: CompressOptions, show_progress: bool
+) -> tuple[EncodeResult, tuple[tuple[str, float], ...]]:
+    """The encoded image, and the steps with their seconds."""
+    from rdonet_jax.codec.preparation import EncodeError
+    from rdonet_jax.rdo import coding
+
+    encode_options = _encode_options(options, picture.size)
+    steps = coding.encode_steps(encode_options)
+    with progress(str(source), steps, not show_progress) as report:
+        timer = StepTimer(report)
+        with explained(EncodeError, about=str(source)), InterruptibleSearch(timer) as report:
+            result = coding.encode(model, picture, encode_options, report)
+    return result, timer.seconds()
+
+
+def _encode_options(options: CompressOptions, size: tuple[int, int]) -> EncodeOptions:
+    """What the encoder is to do with an image of (height, width)."""
+    from rdonet_jax.cli import fidelity
+    from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
+
+    plan = Plan(_init(size, options.init), options.rdo)
+    target = _target(options, size)
+    # With a target, only the file found is decoded for its PSNR, not every trial.
+    measured = target is None and fidelity.is_measured(options.quality, options.measure)
+    reconstruct = options.lossless_check or measured
+    return EncodeOptions(options.quality, target, plan, options.coder, reconstruct)
+
+
+def _target(options: CompressOptions, size: tuple[int, int]) -> Target | None:
+    """What rate control is to aim at; None where a quality is given, or nothing."""
+    from rdonet_jax.rdo.encode_options import Target
+
+    byte_count = options.target_size
+    if options.target_bpp is not None:
+        byte_count = max(1, int(min(options.target_bpp * math.prod(size) / 8, MOST_BYTES)))
+    if byte_count is None and options.target_psnr is None:
+        return None
+    return Target(byte_count, options.target_psnr)
+
+
+def _init(size: tuple[int, int], init: str) -> str | Partition:
+    """A start by its name, or the partition in a mask file, for an image of (height, width)."""
+    from rdonet_jax.core import partition
+    from rdonet_jax.imaging import srgb
+    from rdonet_jax.rdo.encode_options import INITS
+
+    if init in INITS:
+        return init
+    if not os.path.exists(init):
+        raise CommandError(f"{init}: is neither a mask file nor one of {', '.join(INITS)}")
+    with explained(srgb.ImageError):
+        levels = srgb.load_mask(init)
+    height, width = size
+    expected = tuple(4 * blocks for blocks in partition.grid_of(height, width))
+    if levels.shape != expected:
+        raise CommandError(
+            f"{init}: has {levels.shape[0]} rows of {levels.shape[1]} levels; an image of "
+            f"{width}x{height} pixels needs {expected[0]} rows of {expected[1]}, one level per "
+            "16x16 pixels"
+        )
+    with explained(partition.PartitionError, about=init):
+        return partition.from_level_map(levels)
+
+
+def _check_file(path: FilePath, model: Model, result: EncodeResult) -> None:
+    """Refuses a written file that does not decode to what the encoder reconstructed."""
+    import numpy as np
+
+    from rdonet_jax.codec import bitstream, codec
+
+    data = Path(path).read_bytes()
+    with explained(bitstream.FormatError, about=f"{path}: does not decode as it was written"):
+        decoded = codec.decode(model, data)
+    symbols = zip(decoded.symbols, result.encoded.symbols, strict=True)
+    same = all(
+        np.array_equal(*runs) for level in symbols for runs in zip(*level, strict=True)
+    ) and np.array_equal(decoded.picture, result.encoded.picture)
+    if not same:
+        raise CommandError(f"{path}: does not decode to what was encoded")
+
+
+def _facts(
+    source: FilePath, target: FilePath, model: Model, result: EncodeResult, judged: Fidelity
+) -> dict[str, Any]:
+    """The line of JSON, but for the time."""
+    from rdonet_jax.core import partition
+
+    height, width = result.image.size
+    byte_count = len(result.encoded.data)
+    shares = partition.block_shares(result.partition, height, width)
+    facts: dict[str, Any] = {
+        "input": str(source),
+        "output": str(target),
+        "width": width,
+        "height": height,
+        "bytes": byte_count,
+        "bpp": 8 * byte_count / (height * width),
+        "model": model.name,
+        "quality": result.encoded.quality,
+        "notes": list(result.image.picture.notes),
+        "levels": dict(zip(map(str, partition.STRIDES), map(float, shares), strict=True)),
+    }
+    if result.searched:
+        stats, before, after, interrupted = result.searched
+        facts["search"] = {
+            **dataclasses.asdict(stats),
+            "before": before,
+            "after": after,
+            "interrupted": interrupted,
+        }
+    if judged.psnr is not None:
+        facts["psnr"] = judged.psnr if math.isfinite(judged.psnr) else None
+    facts["warnings"] = list(judged.warnings)
+    return facts
+
+
+def _lines(facts: dict[str, Any], result: EncodeResult, psnr: float | None) -> tuple[str, ...]:
+    """What there is to say about the file, for people."""
+    from rdonet_jax.cli import fidelity
+
+    levels = facts["levels"]
+    parts = [
+        f"{facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
+        *(() if psnr is None else (fidelity.psnr_text(psnr),)),
+        f"levels {'/'.join(levels)}: {' / '.join(f'{share:.0%}' for share in levels.values())}",
+        *facts["notes"],
+        f"{facts['seconds']:.1f} s",
+    ]
+    line = f"{facts['output']}: {', '.join(parts)}"
+    return (line, _search_line(result.searched)) if result.searched else (line,)
+
+
+def _search_line(searched: Searched) -> str:
+    """What a search has done, for people."""
+    gain = 1 - searched.after / searched.before
+    ended = ", interrupted: the best so far is written" if searched.interrupted else ""
+    return (
+        f"search: {searched.stats.evaluations} codings in {searched.stats.calls} calls, "
+        f"J {searched.before:.4f} to {searched.after:.4f} (-{gain:.1%}){ended}"
+    )

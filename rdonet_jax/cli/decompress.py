@@ -1,0 +1,60 @@
+"""`rdonet decompress` for one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from rdonet_jax.cli import decoding, paths
+from rdonet_jax.cli.console import explained
+from rdonet_jax.cli.file_result import FilePath, FileResult
+from rdonet_jax.models.library import ModelLibrary
+
+
+@dataclasses.dataclass(frozen=True)
+class DecompressOptions:
+    """The options of the command by their names; None is the default."""
+
+    model: str | None = None
+    max_pixels: int | None = None
+    background: tuple[int, int, int] | None = None
+    force: bool = False
+    preserve: bool = False
+
+
+def decompress_file(
+    source: FilePath,
+    target: FilePath,
+    options: DecompressOptions,
+    library: ModelLibrary,
+    show_progress: bool,
+) -> FileResult:
+    """Restores the image in a compressed file."""
+    started = time.perf_counter()
+    status = paths.check_paths(source, target)
+    file = decoding.read(source, options.max_pixels)
+
+    from rdonet_jax.imaging import pixel_format, srgb, writer
+
+    header = file.header
+    alpha = bool(file.sections.alpha) and options.background is None
+    with explained(srgb.ImageError):
+        writer.check(target, options.force, (header.height, header.width), alpha)
+    picture, step_seconds = decoding.decode(source, file, library, options.model, show_progress)
+    if options.background is not None:
+        picture = pixel_format.flatten(picture, options.background)
+    with explained(srgb.ImageError):
+        notes = writer.save(target, picture, options.force, status if options.preserve else None)
+    facts = {
+        "input": str(source),
+        "output": str(target),
+        "width": header.width,
+        "height": header.height,
+        "bytes": file.byte_count,
+        "bpp": file.bpp,
+        "notes": list(notes),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    parts = [f"{header.width}x{header.height} pixels", *notes, f"{facts['seconds']:.1f} s"]
+    line = f"{target}: {', '.join(parts)}"
+    return FileResult((line,), facts, file.pixel_count, file.byte_count, step_seconds)

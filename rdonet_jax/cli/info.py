@@ -1,0 +1,45 @@
+"""`rdonet info`: descriptions of compressed files, which need no weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+from rdonet_jax.cli import decoding, models, streams
+from rdonet_jax.cli.console import CommandError, Incomplete, escaped, explained, failed, say
+from rdonet_jax.cli.file_result import FilePath
+
+
+def run_info(options: argparse.Namespace) -> None:
+    """Describes files. Raises `Incomplete` if some could not be described, as has been printed."""
+    complete = True
+    for source in options.files:
+        try:
+            with streams.source(source) as path:
+                _print_file(path, source, options.json)
+        except CommandError as error:
+            failed(str(error))
+            complete = False
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            failed(f"{error.filename or source}: {error.strerror or error}")
+            complete = False
+    if not complete:
+        raise Incomplete
+
+
+def _print_file(source: FilePath, name: str, as_json: bool) -> None:
+    if os.path.isdir(source):
+        raise CommandError(f"{source}: is a folder")
+    file = decoding.read(source)
+    from rdonet_jax.cli import describe
+    from rdonet_jax.codec import bitstream
+
+    with explained(bitstream.FormatError, about=str(source)), models.explained_models():
+        if as_json:
+            say(json.dumps({"input": name, **describe.facts_of_file(file)}))
+            return
+        lines = describe.of_file(file)
+    say("\n".join(map(escaped, [f"{source}: {lines[0]}", *lines[1:]])))

@@ -1,0 +1,45 @@
+"""Models for the commands: loading one, and the list of the bundled ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rdonet_jax.cli.console import explained
+from rdonet_jax.core.defaults import DEFAULT_MODEL
+from rdonet_jax.models.library import ModelLibrary, PlatformError
+
+if TYPE_CHECKING:
+    from rdonet_jax.models.zoo import Model
+
+
+@contextlib.contextmanager
+def explained_models() -> Iterator[None]:
+    """What keeps a model from being loaded becomes a `CommandError`."""
+    from rdonet_jax.models import zoo
+
+    with explained(zoo.ZooError, PlatformError):
+        yield
+
+
+def load(library: ModelLibrary, name: str) -> Model:
+    """The bundled model of this name, or the one of this weights file. Raises `CommandError`."""
+    with explained_models():
+        return library.load(name)
+
+
+def listing() -> str:
+    """The bundled models, in lines for people. Raises `CommandError`."""
+    from rdonet_jax.cli import describe
+    from rdonet_jax.models import zoo
+
+    library = ModelLibrary()
+    lines: list[str] = []
+    with explained_models():
+        names = zoo.bundled()
+    for name in names:
+        title = f"{name} (default)" if name == DEFAULT_MODEL else name
+        first, *rest = describe.of_model(load(library, name))
+        lines += [f"{title}: {first}", *rest]
+    return "\n".join(lines) or "no models are bundled with this installation"

@@ -1,0 +1,21 @@
+"""Names and limits that hold where nobody gives others.
+
+This module imports nothing, so that the help of the command line can name them at once.
+"""
+
+from __future__ import annotations
+
+DEFAULT_MODEL = "standard"
+"""The bundled model that compresses."""
+
+DEFAULT_CODER = "constriction"
+"""The range coder of new files."""
+
+COMPRESSED_SUFFIX = ".rdo"
+"""The suffix of compressed files."""
+
+MAX_PIXELS = 2**27
+"""Pixels of the largest image that is written, and that is read unless the caller allows more."""
+
+IMAGE_SUFFIX = ".png"
+"""The suffix of restored images."""

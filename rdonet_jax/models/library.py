@@ -1,0 +1,74 @@
+"""Models by name, by path or by the hash in a compressed file, each loaded once.
+
+Importing this module loads no JAX.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rdonet_jax.models.zoo import Model
+
+
+class PlatformError(RuntimeError):
+    """JAX cannot use the platform that JAX_PLATFORMS names."""
+
+
+class ModelLibrary:
+    """Loads models when they are asked for and keeps them. It may be used by several threads."""
+
+    def __init__(self, capacity: int | None = None) -> None:
+        """Keeps the `capacity` models that were used last; None: all of them."""
+        self._load = functools.lru_cache(capacity)(_load)
+        self._lock = threading.Lock()
+
+    def load(self, name: str | os.PathLike[str]) -> Model:
+        """The bundled model of this name, or the one of this weights file.
+
+        Raises `ZooError` for a model that is not there, and `PlatformError`.
+        """
+        from rdonet_jax.models import zoo
+
+        try:
+            name = os.fsdecode(name)
+        except TypeError as error:
+            raise zoo.ZooError(f"no model {name!r}: it is neither a name nor a path") from error
+        with self._lock:
+            return self._load(name)
+
+    def find(self, digest: bytes) -> Model | None:
+        """The bundled model that a compressed file names by the hash of its weights.
+
+        None if no bundled model has that hash. Raises as `load` does.
+        """
+        from rdonet_jax.models import zoo
+
+        path = zoo.find(digest)
+        return None if path is None else self.load(path)
+
+    def clear(self) -> None:
+        """Forgets all models."""
+        self._load.cache_clear()
+
+
+def _load(name: str) -> Model:
+    from rdonet_jax.models import zoo
+
+    _require_platform()
+    return zoo.load(name)
+
+
+def _require_platform() -> None:
+    """Raises `PlatformError` where JAX finds no device of the platform that it is to use."""
+    import jax
+
+    try:
+        jax.default_backend()
+    except (RuntimeError, AssertionError) as error:
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        cause = str(error) or "JAX finds no such platform here"
+        raise PlatformError(f"JAX_PLATFORMS={platforms}: {cause}") from error
