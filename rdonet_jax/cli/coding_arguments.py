@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from typing import Any
 
 from rdonet_jax.cli import argument_types as types
@@ -132,34 +133,36 @@ def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> Non
         help="so many files at a time (default: %(default)s)",
     )  # fmt: skip
 
-    def check(options: argparse.Namespace) -> None:
-        if options.output is not None:
-            if options.out_dir is not None:
-                parser.error("--output and --out-dir exclude each other")
-            if len(options.files) > 1:
-                parser.error("OUT is given twice, as a name and with --output")
-            options.files += [options.output]
-        if options.preserve and STANDARD_STREAM in options.files:
-            parser.error("--preserve goes with files, not with -")
-        if options.out_dir is not None and STANDARD_STREAM in options.files:
-            parser.error("- goes without --out-dir, since it has no name that a result could have")
-        if options.null and not options.list:
-            parser.error("--null goes with --list")
-        if options.output is not None and len(options.files) == 1:
-            parser.error("the following arguments are required: IN")
-        if options.out_dir is None and not 1 <= len(options.files) <= 2:
-            parser.error("one IN and at most one OUT, or any number of IN with --out-dir")
-        if options.out_dir is None and (options.list or options.jobs != 1):
-            parser.error("--list and --jobs go with --out-dir")
-        to_stream = options.files[-1:] == [STANDARD_STREAM]
-        if options.out_dir is None and not to_stream and getattr(options, "suffix", None):
-            parser.error(
-                "--format goes with --out-dir and standard output; OUT has a suffix of its own"
-            )
-        if options.out_dir is not None and not (options.files or options.list):
-            parser.error("the following arguments are required: IN")
+    parser.set_defaults(check=functools.partial(_check_files, parser))
 
-    parser.set_defaults(check=check)
+
+def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends the process where the files and the options about them contradict each other."""
+    if options.output is not None:
+        if options.out_dir is not None:
+            parser.error("--output and --out-dir exclude each other")
+        if len(options.files) > 1:
+            parser.error("OUT is given twice, as a name and with --output")
+        options.files += [options.output]
+    if options.preserve and STANDARD_STREAM in options.files:
+        parser.error("--preserve goes with files, not with -")
+    if options.out_dir is not None and STANDARD_STREAM in options.files:
+        parser.error("- goes without --out-dir, since it has no name that a result could have")
+    if options.null and not options.list:
+        parser.error("--null goes with --list")
+    if options.output is not None and len(options.files) == 1:
+        parser.error("the following arguments are required: IN")
+    if options.out_dir is None and not 1 <= len(options.files) <= 2:
+        parser.error("one IN and at most one OUT, or any number of IN with --out-dir")
+    if options.out_dir is None and (options.list or options.jobs != 1):
+        parser.error("--list and --jobs go with --out-dir")
+    to_stream = options.files[-1:] == [STANDARD_STREAM]
+    if options.out_dir is None and not to_stream and getattr(options, "suffix", None):
+        parser.error(
+            "--format goes with --out-dir and standard output; OUT has a suffix of its own"
+        )
+    if options.out_dir is not None and not (options.files or options.list):
+        parser.error("the following arguments are required: IN")
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -169,7 +172,9 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         "--preserve", action="store_true",
         help="give results the times and permissions of what they are made of",
     )  # fmt: skip
-    say = output.add_mutually_exclusive_group()
-    say.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    say.add_argument("-v", "--verbose", action="store_true", help="say more: times, every file")
-    say.add_argument("--json", action="store_true", help="print a line of JSON per file")
+    verbosity = output.add_mutually_exclusive_group()
+    verbosity.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    verbosity.add_argument(
+        "-v", "--verbose", action="store_true", help="say more: times, every file"
+    )
+    verbosity.add_argument("--json", action="store_true", help="print a line of JSON per file")

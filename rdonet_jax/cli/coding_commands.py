@@ -178,14 +178,14 @@ def _print_outcome(options: argparse.Namespace, outcome: Outcome) -> None:
 
 def _listed(options: argparse.Namespace) -> list[str]:
     """The names in the file of --list, if there is one."""
-    from rdonet_jax.cli import places
+    from rdonet_jax.cli import file_names
 
     if options.list is None:
         return []
     stream = options.list == STANDARD_STREAM
     data = sys.stdin.buffer.read() if stream else Path(options.list).read_bytes()
     with explained(ValueError, about="standard input" if stream else options.list):
-        return places.names_of(data, options.null)
+        return file_names.names_of(data, options.null)
 
 
 def _print_result(

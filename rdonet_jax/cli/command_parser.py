@@ -18,6 +18,7 @@ def add_command(
     summary: str,
     *usages: str,
 ) -> argparse.ArgumentParser:
+    """Adds the parser of a command; `usages` are its forms, argparse's own where there are none."""
     usage = "\n       ".join(f"rdonet {name} {words}" for words in usages) or None
     parser = commands.add_parser(
         name,
@@ -31,6 +32,7 @@ def add_command(
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """The options of commands that read compressed files."""
     parser.add_argument(
         "--model", metavar="PATH", type=types.name,
         help="weights file (default: the bundled model that the file names)",

@@ -1,7 +1,7 @@
-"""How much two image files differ: what they take, PSNR, MS-SSIM, and an image of the difference.
+"""`rdonet compare`: sizes of two image files, PSNR, MS-SSIM, and an image of the difference.
 
-Compressed files are decoded first. Colors are compared as the files hold them, in the space of
-their profile; those that alpha hides are not.
+Compressed files are decoded first. Colors are compared as the files hold them, in the color space
+of their profile. Colors that alpha hides are not compared.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CompareOptions:
 
 
 class ComparisonResult(NamedTuple):
-    """What the command has to say."""
+    """The output of the command."""
 
     lines: tuple[str, ...]  # for people
     facts: dict[str, Any]  # for programs

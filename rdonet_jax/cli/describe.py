@@ -82,7 +82,7 @@ def of_file(file: CompressedFile) -> list[str]:
 
 
 def _form_text(header: Header, sections: Sections) -> str:
-    """Mode and depth of the image and what goes along with it."""
+    """Color mode and depth of the image, alpha and metadata."""
     words = [f"{'gray' if header.gray else 'RGB'} of {16 if header.is_16bit else 8} bits"]
     if sections.alpha:
         words.append("alpha")
@@ -99,7 +99,7 @@ def _form_text(header: Header, sections: Sections) -> str:
 
 
 def _model_text(facts: Mapping[str, Any]) -> str:
-    """What the header says of the model."""
+    """The model that the header names."""
     if facts["model"] is None:
         return f"weights {facts['weights']}, which are not bundled"
     return f"model {facts['model']} (weights {facts['weights']}), which is bundled"

@@ -24,7 +24,7 @@ LEAST_PSNR = 30.0
 
 
 class Fidelity(NamedTuple):
-    """What is known of a result."""
+    """The PSNR of a result, and the warnings about it."""
 
     psnr: float | None  # in dB, infinite for an exact one; None where it was not measured
     warnings: tuple[str, ...]  # without the file's name
@@ -36,7 +36,7 @@ def is_measured(quality: float | None, asked: bool) -> bool:
 
 
 def judge(model: Model, result: EncodeResult, source_bytes: int | None, asked: bool) -> Fidelity:
-    """Of an encoded image; `source_bytes` is the size of its file, None where it was no file.
+    """Judges an encoded image; `source_bytes` is the size of its file, None where it was no file.
 
     The reconstruction of the encoder is used where there is one. After rate control for a size
     there is none, and the file is decoded.
@@ -58,7 +58,7 @@ def _decoded(model: Model, encoded: Encoded) -> np.ndarray:
 def warnings(
     size: int, source_bytes: int | None, quality: float | None, psnr: float | None
 ) -> tuple[str, ...]:
-    """What may surprise about a file of so many bytes, each as half a sentence."""
+    """Warnings about a file of `size` bytes, each without the file's name."""
     found = []
     if source_bytes is not None and size > source_bytes:
         found.append(f"is larger than its source: {size} bytes, and that has {source_bytes}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rdonet_jax.cli import places
+from rdonet_jax.cli import file_names
 from rdonet_jax.cli.console import explained
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
 
@@ -31,26 +31,27 @@ class Failed(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What there is to do, and what was passed over."""
+    """The jobs, and the files and folders that are left out."""
 
     jobs: list[Job]
     failed: list[Failed]  # before any work
-    others: list[str]  # suffixes, or names, of files in folders that are none to work on
-    links: list[str]  # to folders, in folders
+    others: list[str]  # suffixes, or names without suffix, of files in folders of another kind
+    links: list[str]  # in folders, to folders
 
 
 class Origin(NamedTuple):
-    """A file to work on, and where its result goes in the output folder, but for its suffix."""
+    """A file to work on."""
 
     path: str
-    place: str
+    relative: str  # the path of its result in the output folder, before the suffix changes
 
 
 def compressions(sources: Sequence[str], folder: str, listed: Sequence[str] = ()) -> Found:
-    """Jobs for images, and for all images below folders, into a folder.
+    """Jobs that compress images, and all images below folders, into a folder.
 
-    What lies below a folder keeps its place in it, and what a list names its place below the common
-    folder of all names in it. Raises `CommandError` for a list that has none.
+    A file below a folder keeps its path relative to that folder, and a file named in a list its
+    path relative to the common folder of all names in the list. Raises `CommandError` for a list
+    whose names have no common folder.
     """
     from PIL import Image
 
@@ -68,9 +69,9 @@ def decompressions(
     suffix: str = IMAGE_SUFFIX,
     listed: Sequence[str] = (),
 ) -> Found:
-    """Jobs for compressed files, and all those below folders, into a folder, likewise.
+    """Jobs that restore compressed files, and all those below folders, into a folder.
 
-    a.jpg.rdo becomes a.jpg.png, a.png.rdo a.png.
+    Paths are as in `compressions`. a.jpg.rdo becomes a.jpg.png, and a.png.rdo becomes a.png.
     """
 
     def named(name: str) -> str:
@@ -89,12 +90,12 @@ def _jobs(
 ) -> Found:
     found = Found([], [], [], [])
     with explained(ValueError, about="--list"):
-        root = places.common_folder(listed) if listed else ""
+        root = file_names.common_folder(listed) if listed else ""
     origins = [origin for source in sources for origin in _origins(source, None, suffixes, found)]
     origins += [origin for source in listed for origin in _origins(source, root, suffixes, found)]
-    jobs: dict[str, Job] = {}  # by where a file lies: one that is named twice is meant once
-    for path, place in origins:
-        target = os.path.join(folder, os.path.dirname(place), named(os.path.basename(place)))
+    jobs: dict[str, Job] = {}  # by absolute path, since a file that is named twice is one job
+    for path, relative in origins:
+        target = os.path.join(folder, os.path.dirname(relative), named(os.path.basename(relative)))
         jobs.setdefault(os.path.abspath(path), Job(path, target))
     first = _by_target(list(jobs.values()), folder)
     for job in jobs.values():
@@ -108,11 +109,11 @@ def _jobs(
 
 
 def _by_target(jobs: Sequence[Job], folder: str) -> dict[str, Job]:
-    """For every target the first job whose result would lie there."""
-    known = {places.folded(job.target) for job in jobs}
-    same = places.folded
+    """For every target the first job whose result would have that path."""
+    known = {file_names.folded(job.target) for job in jobs}
+    same = file_names.folded
     if len(known) < len(jobs):  # which one may be right depends on the file system
-        same = places.identity(folder)
+        same = file_names.identity(folder)
     first: dict[str, Job] = {}
     for job in jobs:
         first.setdefault(same(job.target), job)
@@ -122,39 +123,39 @@ def _by_target(jobs: Sequence[Job], folder: str) -> dict[str, Job]:
 def _origins(
     source: str, root: str | None, suffixes: Collection[str], found: Found
 ) -> Iterator[Origin]:
-    """The files that a source stands for, with their places below `root`: without one, below the
-    source. What they are not is added to `found`."""
+    """The files that a source stands for, with their paths relative to `root`, or without one to
+    the source. What is left out is added to `found`."""
     if not os.path.isdir(source):
-        place = os.path.basename(source) if root is None else _below_root(source, root)
-        yield Origin(source, place)
+        relative = os.path.basename(source) if root is None else _below_root(source, root)
+        yield Origin(source, relative)
         return
     below = _below(source)
     found.links.extend(below.links)
     for error in below.errors:
         cause = f"{error.filename or source}: {error.strerror or error}"
         found.failed.append(Failed(Job(str(error.filename or source), ""), cause))
-    known = [path for path in below.files if path.suffix.lower() in suffixes and _is_one(path)]
+    known = [path for path in below.files if path.suffix.lower() in suffixes and _is_file(path)]
     taken = set(known)
     found.others.extend(p.suffix.lower() or p.name for p in below.files if p not in taken)
     if not known and not below.errors:
         cause = f"{source}: holds no files with a suffix that is known here"
         found.failed.append(Failed(Job(source, ""), cause))
     for path in sorted(known):
-        place = str(path.relative_to(source)) if root is None else _below_root(str(path), root)
-        yield Origin(str(path), place)
+        below_source = str(path.relative_to(source))
+        yield Origin(str(path), below_source if root is None else _below_root(str(path), root))
 
 
 def _below_root(path: str, root: str) -> str:
     return os.path.relpath(os.path.abspath(path), root)
 
 
-def _is_one(path: Path) -> bool:
-    """Whether there are bytes to read, or somebody should be told that a link leads nowhere."""
+def _is_file(path: Path) -> bool:
+    """Whether it is a file, or a link to none, for which there should be an error message."""
     return path.is_file() or path.is_symlink()
 
 
 def passed_over(found: Found) -> str | None:
-    """What folders hold besides what jobs are for, in words; None if it is nothing."""
+    """A message about what was left out in folders; None if nothing was."""
     parts = [
         f"{what}: {len(names)} ({', '.join(sorted(set(names)))})"
         for what, names in (
@@ -167,18 +168,18 @@ def passed_over(found: Found) -> str | None:
 
 
 class _Below(NamedTuple):
-    """What lies below a folder, but for hidden files and folders."""
+    """The contents of a folder and of all folders in it, without hidden files and folders."""
 
     files: list[Path]
     links: list[str]  # to folders, which are not followed
-    errors: list[OSError]  # of folders that cannot be looked into
+    errors: list[OSError]  # of folders that cannot be read
 
 
 def _below(folder: str) -> _Below:
     below = _Below([], [], [])
-    for place, folders, names in os.walk(folder, onerror=below.errors.append):
+    for parent, folders, names in os.walk(folder, onerror=below.errors.append):
         folders[:] = sorted(name for name in folders if name[0] != ".")
-        inner = (os.path.join(place, name) for name in folders)
+        inner = (os.path.join(parent, name) for name in folders)
         below.links.extend(path for path in inner if os.path.islink(path))
-        below.files.extend(Path(place) / name for name in names if name[0] != ".")
+        below.files.extend(Path(parent) / name for name in names if name[0] != ".")
     return below

@@ -1,4 +1,4 @@
-"""A small PNG of the image in a compressed file, as file managers ask for it."""
+"""`rdonet thumbnail`: a small PNG of the image in a compressed file, for file managers."""
 
 from __future__ import annotations
 

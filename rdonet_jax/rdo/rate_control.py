@@ -113,19 +113,19 @@ class _Trials:
 
     def best(self, plan: Plan, first: int) -> _Found | str:
         """The result for the target, or in words why there is none."""
-        goal, first = self._goal(), self._place(first)
+        goal, first = self._goal(), self._position(first)
         trials: tuple[Trial, ...] = ()
         kept: EncodeResult | None = None  # of all files the best so far; the others are given up
-        while (place := quality_search.proposed(goal, first, trials)) is not None:
-            found = self._encoded(plan, self._place(place))
-            trials = (*trials, self._trial(place, found))
+        while (position := quality_search.proposed(goal, first, trials)) is not None:
+            found = self._encoded(plan, self._position(position))
+            trials = (*trials, self._trial(position, found))
             if quality_search.best(goal, trials) == trials[-1]:
                 kept = found
         if kept is None:
             return self._out_of_reach(trials)
-        return _Found(self._place(quality_search.best(goal, trials).number), kept)
+        return _Found(self._position(quality_search.best(goal, trials).number), kept)
 
-    def _place(self, number: int) -> int:
+    def _position(self, number: int) -> int:
         """On the scale of the search, on which values rise, of a quality's number; and back."""
         return number if self.target.psnr is None else self.model.config.steps_of_quality - number
 
@@ -140,11 +140,11 @@ class _Trials:
             return Goal(limit, tolerance, LOG_SIZE_SLOPE * per_step, most, scan)
         return Goal(-self.target.psnr, PSNR_TOLERANCE, PSNR_SLOPE * per_step, most, scan)
 
-    def _trial(self, place: int, found: EncodeResult) -> Trial:
+    def _trial(self, position: int, found: EncodeResult) -> Trial:
         size = len(found.encoded.data)
         if self.target.psnr is None:
-            return Trial(place, math.log(size), -place)
-        return Trial(place, -self.image.psnr(found.encoded.picture), size)
+            return Trial(position, math.log(size), -position)
+        return Trial(position, -self.image.psnr(found.encoded.picture), size)
 
     def _encoded(self, plan: Plan, number: int) -> EncodeResult:
         options = dataclasses.replace(
@@ -158,7 +158,7 @@ class _Trials:
 
     def _out_of_reach(self, trials: tuple[Trial, ...]) -> str:
         nearest = min(trials, key=lambda trial: trial.value)
-        quality = codec.quality_of(self.model.config, self._place(nearest.number))
+        quality = codec.quality_of(self.model.config, self._position(nearest.number))
         if self.target.psnr is None:
             size = round(math.exp(nearest.value))
             return (

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdonet_jax.cli import compress, decompress, jobs, places
+from rdonet_jax.cli import compress, decompress, file_names, jobs
 from rdonet_jax.cli.file_result import FileResult
 
 
@@ -56,7 +56,7 @@ def folds(monkeypatch):
             return exists(path)
         return name.casefold() in [entry.name.casefold() for entry in scandir(folder)]
 
-    monkeypatch.setattr(places.os.path, "exists", folding)
+    monkeypatch.setattr(file_names.os.path, "exists", folding)
 
 
 # Collisions
@@ -127,20 +127,20 @@ def test_no_two_names_that_some_file_system_takes_for_one_escape(first, second):
     for change in (str.upper, str.lower, lambda text: unicodedata.normalize("NFD", text)):
         same = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second)
         if same or change(first) == second:
-            assert places.folded(first) == places.folded(second)
+            assert file_names.folded(first) == file_names.folded(second)
 
 
 def test_a_folder_where_nothing_can_be_made_tells_all_names_apart(tmp_path, monkeypatch):
     def deny(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(places.tempfile, "NamedTemporaryFile", deny)
-    same = places.identity(str(tmp_path / "not" / "there"))
+    monkeypatch.setattr(file_names.tempfile, "NamedTemporaryFile", deny)
+    same = file_names.identity(str(tmp_path / "not" / "there"))
     assert same("a") != same("A")
 
 
 def test_looking_how_names_are_told_apart_leaves_nothing(tmp_path):
-    places.identity(str(tmp_path / "not" / "there"))
+    file_names.identity(str(tmp_path / "not" / "there"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -190,7 +190,7 @@ def test_every_list_of_names_is_read_back(names):
         ("".join(f"{name}\0" for name in names), True),
         ("".join(f"{name}\0" for name in names), False),
     ):
-        assert places.names_of(data.encode(), null) == names
+        assert file_names.names_of(data.encode(), null) == names
 
 
 def test_listed_names_keep_their_place_below_their_common_folder(copied):

@@ -1,4 +1,4 @@
-"""Lists of names, and where the results of what they name go."""
+"""Names of files: reading lists of them, and telling whether two of them lead to one file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 def names_of(data: bytes, null: bool = False) -> list[str]:
     """The names in a list: one per line, or, with `null` or where it holds a NUL, ended by NULs.
 
-    Names are bytes of whatever encoding. A mark of UTF-8 at the start is no part of the first one,
-    and a list with a mark of UTF-16 is in that. Raises ValueError for one that is not.
+    Names are bytes of any encoding. A byte order mark of UTF-8 at the start is left out, and a list
+    with one of UTF-16 is decoded as such. Raises ValueError where that fails.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = data.decode("utf-16")
@@ -34,30 +34,30 @@ def common_folder(names: Sequence[str]) -> str:
 
 
 def folded(path: str) -> str:
-    """What is the same for all paths that some file system takes for one."""
+    """The same text for all paths that any file system takes for one."""
     return unicodedata.normalize("NFC", path.casefold())
 
 
 def identity(folder: str) -> Callable[[str], str]:
-    """How paths in a folder, which need not be there yet, are told apart: a function that gives the
-    same for two of them if they lead to one file.
+    """A function that gives the same for two paths in a folder if they lead to one file.
 
-    Found out by making a file in the folder, or where that would be made.
+    The folder need not exist yet. A temporary file in it, or in the nearest folder above it that
+    exists, shows what its file system takes for the same name.
     """
-    place = os.path.abspath(folder)
-    while not os.path.isdir(place):
-        place = os.path.dirname(place)
+    existing = os.path.abspath(folder)
+    while not os.path.isdir(existing):
+        existing = os.path.dirname(existing)
     steps: list[Callable[[str], str]] = []
     try:
         with tempfile.NamedTemporaryFile(
-            dir=place, prefix=".rdonet-\u00e9-", suffix=".part"
+            dir=existing, prefix=".rdonet-\u00e9-", suffix=".part"
         ) as file:
-            probe = file.name[len(place) :]
-            if os.path.exists(place + unicodedata.normalize("NFD", probe)):
+            probe = file.name[len(existing) :]
+            if os.path.exists(existing + unicodedata.normalize("NFD", probe)):
                 steps.append(lambda path: unicodedata.normalize("NFC", path))
-            if os.path.exists(place + probe.upper()):
+            if os.path.exists(existing + probe.upper()):
                 steps.append(str.casefold)
-    except (OSError, UnicodeError):  # nothing can be written there, as every job will say
+    except (OSError, UnicodeError):  # nothing can be written there, which every job will report
         return lambda path: path
 
     def same_for_all(path: str) -> str:
