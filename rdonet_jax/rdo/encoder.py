@@ -92,7 +92,13 @@ def encode(
         return _encode_with_search(model, prepared, options, report)
     start = start_of(model, prepared.rgb8, options.plan.init, options.quality)
     encoded = codec.encode(
-        model, prepared, start, options.quality, options.coder, report, options.reconstruct
+        model,
+        prepared,
+        start,
+        options.quality,
+        options.coder,
+        report,
+        reconstruct=options.reconstruct,
     )
     return EncodeResult(encoded, start, None, prepared)
 

@@ -106,15 +106,16 @@ def test_names_print_in_every_encoding(monkeypatch, encoding):
 
 CHATTY = """
 import logging, sys, warnings
-from rdonet_jax import cli, images, picture_reader
+from rdonet_jax.cli import main
+from rdonet_jax.imaging import reader, srgb
 
-def load(path, strip):
+def load(path, *_, **__):
     logging.getLogger("jax._src.xla_bridge").warning("a GPU may be present")
     warnings.warn("this picture is large")
-    raise images.ImageError(f"{path}: is bad")
+    raise srgb.ImageError(f"{path}: is bad")
 
-picture_reader.load = load
-sys.exit(cli.main(["compress", "a.png"]))
+reader.load = load
+sys.exit(main.main(["compress", "a.png"]))
 """
 
 

@@ -21,13 +21,13 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import files, interrupts, partition
 from rdonet_jax.rdo import encoder, search
 from rdonet_jax.rdo.encode_options import Plan
+from tests.conftest import ROOT
 
 pytestmark = [
     pytest.mark.once,
     pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs the signals of POSIX"),
 ]
 
-ROOT = Path(interrupts.__file__).parent.parent
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 LINES = {
     signal.SIGINT: "interrupted\n",

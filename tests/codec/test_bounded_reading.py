@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import rdonet_jax.pillow_plugin  # noqa: F401 - lets Pillow know the format
 from rdonet_jax.codec import bitstream
 from rdonet_jax.codec.bitstream import FormatError, Sections
 from tests.codec.test_bitstream import FORMED, HEADER, PACKED, SECTIONS
+from tests.conftest import ROOT
 
-ROOT = Path(bitstream.__file__).parent.parent
 GIB = 2**30
 LARGE = bitstream.pack(HEADER, SECTIONS._replace(level0=bytes(3 * bitstream._PART_BYTES)))
 LONGEST = bitstream.pack(

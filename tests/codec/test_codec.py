@@ -294,7 +294,7 @@ def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(tiny_mode
 def test_a_tiny_file_of_a_legal_claim_is_refused_before_work(
     tiny_model, no_work, monkeypatch, level
 ):
-    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    monkeypatch.setattr(system_memory, "available_bytes", lambda: None)
     size = 4000, 6000
     tree = partition_coding.encode(partition.uniform(level, partition.grid_of(*size)), *size)
     platform = rdonet_codec.this_platform()

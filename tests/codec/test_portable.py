@@ -364,7 +364,7 @@ def test_a_tiny_file_of_the_largest_legal_claim_is_refused_before_work(
     for step in portable_steps.jitted_steps():
         if step.__name__ != "at_quality":
             monkeypatch.setattr(portable_steps, step.__name__, unreachable)
-    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    monkeypatch.setattr(system_memory, "available_bytes", lambda: None)
     height, width = 8192, 16384
     tree = partition_coding.encode(
         partition.uniform(level, partition.grid_of(height, width)), height, width

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from rdonet_jax.core import compilation
-
-ROOT = Path(compilation.__file__).parent.parent
+from tests.conftest import ROOT
 
 ROWS = 32769
 """With so many, YNNPACK as of JAX 0.10.2 computes one sum wrongly."""

@@ -72,7 +72,7 @@ def test_words_that_mean_nothing_are_refused(name):
 def test_a_configuration_written_before_an_option_existed_has_its_default():
     assert from_dict(TrainingConfig, {"lmbda": 0.1}) == TrainingConfig(lmbda=0.1)
     with pytest.raises(ConfigError, match="unknown TrainingConfig fields: color"):
-        from_dict(TrainingConfig, {"colour": 1})
+        from_dict(TrainingConfig, {"color": 1})
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_field_that_cannot_be_is_named(base, name, value, complaint):
         ({"lmbda": "big"}, "lmbda must be a finite number, not 'big'"),
         ({"lmbda": True}, "lmbda must be a finite number"),
         ({"lmbda": 10**400}, "lmbda must be a finite number"),
-        ({"colour": 1, "x" * 1000: 2}, "unknown TrainingConfig fields: color, xxx"),
+        ({"color": 1, "x" * 1000: 2}, "unknown TrainingConfig fields: color, xxx"),
         ([], r"a TrainingConfig is an object with named values, not \[\]"),
     ],
 )

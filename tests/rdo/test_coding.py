@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import rdonet_jax
-from rdonet_jax import api
+from rdonet_jax import api, pillow_plugin
 from rdonet_jax.cli import main as cli_main
 from rdonet_jax.codec import bitstream, codec, compressed_file, preparation, side_data
 from rdonet_jax.imaging import pixel_format, srgb
@@ -59,7 +59,7 @@ def by_command(data, folder):
 
 def by_pillow(data, _):
 
-    return np.asarray(Image.open(io.BytesIO(data)))
+    return np.asarray(Image.open(io.BytesIO(data), formats=[pillow_plugin.FORMAT]))
 
 
 def by_function(data, _):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from rdonet_jax.models.portable import integer_prior
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.nn import integer
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import optimizer
+from rdonet_jax.training import optimizer, run_dir
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.crops import Batch
 from rdonet_jax.training.step import CropLosses
@@ -421,3 +422,12 @@ def test_what_a_crop_holds_beyond_its_image_changes_no_loss(crops, tiny_model):
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_array_equal(ours, theirs)
         assert np.all(np.isfinite(ours))
+
+
+def test_runs_from_before_images_ended_within_crops_go_on_as_they_began(tmp_path):
+    schedule = training_config.TrainingConfig(lmbda=0.01)
+    run = json.loads(run_dir.Run(config.tiny(), schedule, "tiny").to_json())
+    del run["training"]["cut_share"]
+    (tmp_path / run_dir.CONFIG_FILE).write_text(json.dumps(run))
+    held = run_dir.Run.load(tmp_path).training
+    assert (held.cut_share, held.lmbda) == (0.0, 0.01)
