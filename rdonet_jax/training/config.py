@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.metrics import distortion
+from rdonet_jax.training import masks
 
 MS_SSIM_CROP = 192
 """The first multiple of 64 pixels that all five scales of MS-SSIM fit in."""
@@ -17,6 +18,7 @@ STAGE_SHARE = 2000 / 2600
 
 CHOICES = {
     "metric": distortion.METRICS,
+    "masks": masks.SCHEDULES,
     "schedule": ("cosine", "linear", "exponential", "constant"),
     "switch": ("carry", "restart"),
     "precision": ("auto", "float32", "bfloat16"),
@@ -32,6 +34,8 @@ class TrainingConfig:
     Attributes:
       lmbda, metric, ms_ssim_share: the rate-distortion loss, see `rdonet_jax.metrics.distortion`;
         `ms_ssim_share` is for the metric "both" alone. A portable network has lambdas of its own.
+      masks: the schedule of the masks, "two-stage" or the name of another that is registered, see
+        `rdonet_jax.training.masks`.
       stage1_steps: steps with random masks, so that every level can code everything.
       stage2_steps: steps with variance-based masks, so that levels specialise.
       random_share: share of the crops that keep a random mask in stage 2.
@@ -67,6 +71,7 @@ class TrainingConfig:
     lmbda: float = 0.0067
     metric: str = "mse"
     ms_ssim_share: float = 0.5
+    masks: str = "two-stage"
     stage1_steps: int = 20_000
     stage2_steps: int = 6_000
     random_share: float = 0.0

@@ -22,7 +22,7 @@ from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.nn import lapped
-from rdonet_jax.training import multihost, optimizer
+from rdonet_jax.training import masks, multihost, optimizer
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.crops import Batch
 
@@ -116,11 +116,6 @@ def state_of(config: TrainingConfig, params: Any) -> TrainState:
     )
 
 
-def stage_of(config: TrainingConfig, step: Any) -> Any:
-    """The stage, 1 or 2, of the step that follows `step` steps."""
-    return 1 + (step >= config.stage1_steps)
-
-
 def compute_dtype(config: TrainingConfig) -> Any:
     """What the transforms are computed in on this machine's devices."""
     if config.precision == "auto":
@@ -142,21 +137,14 @@ def masks_of_step(
     quality: jax.Array | None,
     keys: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """Level masks for a batch: random in stage 1, in stage 2 for `random_share` of the crops.
+    """Level masks for a batch by the run's schedule, see `rdonet_jax.training.masks`.
 
-    All others are variance-based. A model without levels has the same masks in both stages.
+    A model without levels has the same masks always.
     """
-    grid = partition.grid_of(*x.shape[1:3])
     if not registry.family_of(model).has_levels:
         return partition.level_masks(registry.variance_partition(model, x))
-    keys = jax.vmap(jax.random.split)(keys)
-    drawn = jax.vmap(lambda key: partition.random(key, grid))(keys[:, 0])
-    seen = registry.variance_partition(model, x, quality)
-    chance = jax.vmap(jax.random.uniform)(keys[:, 1])
-    by_chance = (stage_of(config, step) == 1) | (chance < config.random_share)
-    by_chance = by_chance[:, None, None]
-    chosen = (jnp.where(by_chance, a, b) for a, b in zip(drawn, seen, strict=True))
-    return partition.level_masks(partition.Partition(*chosen))
+    schedule = masks.SCHEDULES[config.masks]
+    return partition.level_masks(schedule(model, config, step, x, quality, keys))
 
 
 def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:
@@ -200,11 +188,11 @@ def crop_losses(
         crops = lapped.continued(crops, sizes)
     x = crops.astype(jnp.float32) / 255.0
     quality = qualities_of_step(model, keys[:, 0])
-    masks = masks_of_step(model, config, step, x, quality, keys[:, 0])
+    levels = masks_of_step(model, config, step, x, quality, keys[:, 0])
     if sizes is not None:
-        masks = partition.inside(masks, sizes)
+        levels = partition.inside(levels, sizes)
     dtype = compute_dtype(config)
-    coded = registry.code(model, params, x, masks, quality, keys[:, 1], dtype, config.remat, sizes)
+    coded = registry.code(model, params, x, levels, quality, keys[:, 1], dtype, config.remat, sizes)
     pixels = math.prod(sides) if sizes is None else jnp.prod(sizes, axis=1)
     bpp = distortion.bpp((coded.y_bits, coded.z_bits), pixels)
     loss = crop_loss(model, config, bpp, x, coded.x_hat, quality, sizes)

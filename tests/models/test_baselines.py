@@ -212,7 +212,7 @@ def test_the_three_stage_transforms_are_refused_a_linear_start():
 )  # fmt: skip
 def test_a_configuration_that_makes_no_coder_is_refused(changes, cause):
     with pytest.raises(ConfigError, match=cause):
-        BaselineConfig(**changes)
+        registry.family_of(BaselineConfig(**changes))
 
 
 def test_a_coder_without_masks_takes_no_thresholds():
