@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig, ConfigError
-from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.nn import lapped
 from rdonet_jax.training import masks, multihost, optimizer
@@ -75,10 +75,11 @@ def create_state(model: AnyConfig, config: TrainingConfig) -> TrainState:
 def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     """Parameters by `config.start`; raises as `create_state` does."""
     family = registry.family_of(model)
-    if family.variable_rate and config.metric == "ms-ssim":
+    metric = loss.named(config.metric)
+    if family.variable_rate and not metric.scaled_as_mse:
         raise ConfigError(
-            "a portable network weighs MS-SSIM by its own lambdas; use the metric 'both' with an "
-            "ms_ssim_share of up to 1"
+            f"a portable network has lambdas of its own, which do not suit {config.metric!r}; "
+            f"{metric.instead}"
         )
     if config.learn == "priors" and not family.has_separate_priors:
         raise ConfigError("only a portable network has priors to be learnt alone")
@@ -89,7 +90,7 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     params = family.init_params(model, key)
     if config.start == "random":
         return params
-    if config.metric == "ms-ssim":
+    if not metric.scaled_as_mse:
         raise ConfigError("the linear start is made for the MSE; use the random start")
     return family.linear_start(params, model, config.lmbda)
 
@@ -161,12 +162,13 @@ def sizes_of_step(
 ) -> jax.Array | None:
     """Where the image in each crop of `sides` ends, int32 [B, 2]; None where all fill their crops.
 
-    `cut_share` of them end up to `MOST_CUT` pixels earlier along each side, drawn evenly. Crops
-    that MS-SSIM is taken of keep what its scales need.
+    `cut_share` of them end up to `MOST_CUT` pixels earlier along each side, drawn evenly. They
+    keep what the distortion needs.
     """
     if not config.cut_share:
         return None
-    least = 1 if config.metric == "mse" else distortion.smallest_end()
+    parts = loss.named(config.metric).parts(config.ms_ssim_share)
+    least = max(part.smallest_end for _, part in parts)
     most = np.clip(np.array(sides) - least, 0, MOST_CUT)
 
     def one(key: jax.Array) -> jax.Array:
@@ -195,8 +197,8 @@ def crop_losses(
     coded = registry.code(model, params, x, levels, quality, keys[:, 1], dtype, config.remat, sizes)
     pixels = math.prod(sides) if sizes is None else jnp.prod(sizes, axis=1)
     bpp = distortion.bpp((coded.y_bits, coded.z_bits), pixels)
-    loss = crop_loss(model, config, bpp, x, coded.x_hat, quality, sizes)
-    return CropLosses(loss, bpp, distortion.mse(x, coded.x_hat, sizes))
+    cost = crop_loss(model, config, bpp, x, coded.x_hat, quality, sizes)
+    return CropLosses(cost, bpp, distortion.mse(x, coded.x_hat, sizes))
 
 
 def crop_loss(
@@ -215,8 +217,8 @@ def crop_loss(
     if config.learn == "priors":
         return distortion.relative_loss(bpp)
     lmbda = config.lmbda if quality is None else distortion.lmbda_of(model, quality)
-    loss = distortion.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share, sizes)
-    return loss if quality is None else distortion.relative_loss(loss)
+    cost = loss.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share, sizes)
+    return cost if quality is None else distortion.relative_loss(cost)
 
 
 def device_step(

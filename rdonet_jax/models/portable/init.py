@@ -9,7 +9,6 @@ scales at the deviations of the model, residual networks at the identity. Nothin
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
