@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.evaluation import curves, measures
+from rdonet_jax.evaluation import curves
 from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder, search
 from rdonet_jax.rdo.cost import RDCost
@@ -49,9 +50,9 @@ def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarra
     for p in partitions(model, image, quality, rd_cost).values():
         encoded = codec.encode(model, image, p, quality)
         size = len(encoded.data)
-        seen = measures.measure(image, encoded.picture)
+        seen = quality_metrics.measure(image, encoded.picture)
         bpp = 8 * size / image[..., 0].size
-        found.append([rd_cost.of_file(size, encoded.picture), bpp, seen.psnr, seen.ms_ssim])
+        found.append([rd_cost.of_file(size, encoded.picture), bpp, seen["psnr"], seen["ms_ssim"]])
     return np.array(found, np.float64)
 
 
