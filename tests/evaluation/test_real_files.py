@@ -18,6 +18,7 @@ from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.metrics import quality
 from rdonet_jax.rdo import encoder  # fmt: skip
 from rdonet_jax.rdo.encoder import Plan
 
