@@ -54,7 +54,7 @@ def program(pictures, tmp_path_factory):
         os.chdir(folder)
         with contextlib.redirect_stdout(printed):
             for block in blocks:
-                exec(compile(block, "docs/extending.md", "exec"), made)
+                exec(compile(block, "docs/extending.md", "exec", dont_inherit=True), made)
         yield made, printed.getvalue(), folder
 
 
