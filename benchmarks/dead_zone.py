@@ -22,6 +22,8 @@ from rdonet_jax.codec import codec
 from rdonet_jax.entropy import dead_zone
 from rdonet_jax.evaluation import bd_rate, measures
 from rdonet_jax.evaluation.results import Row
+from rdonet_jax.metrics import quality as quality_metrics
+from rdonet_jax.metrics.quality import METRICS
 from rdonet_jax.models import zoo
 
 QUALITIES = (10, 30, 50, 70, 90)
@@ -36,13 +38,12 @@ def priced(price: float) -> Iterator[None]:
         yield
 
 
-def coded(model: zoo.Model, image: np.ndarray, quality: float) -> tuple[float, float, float]:
-    """Bits per pixel, PSNR and MS-SSIM of a file."""
+def coded(model: zoo.Model, image: np.ndarray, quality: float) -> list[float]:
+    """Bits per pixel of a file, and all metrics of its image."""
     p = codec.choose_partition(model, image, "variance", quality)
     encoded = codec.encode(model, image, p, quality)
-    return measures.bits_per_pixel(len(encoded.data), image), *measures.measure(
-        image, encoded.picture
-    )
+    seen = quality_metrics.measure(image, encoded.picture)
+    return [measures.bits_per_pixel(len(encoded.data), image), *seen.values()]
 
 
 def main() -> None:
@@ -60,12 +61,13 @@ def main() -> None:
     for price in dict.fromkeys((0.0, *options.price)):
         with priced(price):
             found = [[coded(model, image, q) for image in originals] for q in QUALITIES]
-        rows = [
-            Row(str(q), *np.mean(of, axis=0), 0, 0) for q, of in zip(QUALITIES, found, strict=True)
-        ]
-        lines = {metric: bd_rate.line(rows, metric) for metric in bd_rate.METRICS}
+        rows = []
+        for quality, of in zip(QUALITIES, found, strict=True):
+            rate, *seen = np.mean(of, axis=0)
+            rows.append(Row(str(quality), rate, dict(zip(METRICS, seen, strict=True)), 0, 0))
+        lines = {metric: bd_rate.line(rows, metric) for metric in METRICS}
         reference = reference or lines
-        rates = [bd_rate.bd_rate(lines[m], reference[m]).percent for m in bd_rate.METRICS]
+        rates = [bd_rate.bd_rate(lines[m], reference[m]).percent for m in METRICS]
         print(f"{price:>8.3f}{rates[0]:>+9.2f}%{rates[1]:>+9.2f}%   {rows[2].bpp:.4f}", flush=True)
 
 

@@ -18,10 +18,11 @@ from tqdm import tqdm
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.evaluation import curves, measures
+from rdonet_jax.evaluation import curves
 from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder, search
+from rdonet_jax.rdo import initial_masks, search
 from rdonet_jax.rdo.cost import RDCost
 
 COLUMNS = ("uniform-16", "uniform-32", "uniform-64", "static 1", "static 2",
@@ -33,9 +34,9 @@ def partitions(
     model: zoo.Model, image: np.ndarray, quality: float | None, rd_cost: RDCost
 ) -> dict[str, Partition]:
     """The partition of every column."""
-    chosen = {mask: encoder.start_of(model, image, mask, quality) for mask in COLUMNS[:3]}
-    for start in (encoder.STATIC, "variance"):
-        steps = list(search.fast(rd_cost, encoder.start_of(model, image, start, quality), 2))
+    chosen = {mask: initial_masks.start_of(model, image, mask, quality) for mask in COLUMNS[:3]}
+    for start in (initial_masks.STATIC, "variance"):
+        steps = list(search.fast(rd_cost, initial_masks.start_of(model, image, start, quality), 2))
         # The start, and four colors in every pass; a second pass may end early or not begin.
         for passes, step in enumerate((steps[0], steps[min(4, len(steps) - 1)], steps[-1])):
             chosen[f"{start} {passes}"] = step.partition
@@ -49,9 +50,9 @@ def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarra
     for p in partitions(model, image, quality, rd_cost).values():
         encoded = codec.encode(model, image, p, quality)
         size = len(encoded.data)
-        seen = measures.measure(image, encoded.picture)
+        seen = quality_metrics.measure(image, encoded.picture)
         bpp = 8 * size / image[..., 0].size
-        found.append([rd_cost.of_file(size, encoded.picture), bpp, seen.psnr, seen.ms_ssim])
+        found.append([rd_cost.of_file(size, encoded.picture), bpp, seen["psnr"], seen["ms_ssim"]])
     return np.array(found, np.float64)
 
 

@@ -31,13 +31,13 @@ import numpy as np
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder, search
+from rdonet_jax.rdo import encoder, initial_masks, search
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import MOST_PASSES, EncodeOptions, Plan
 from rdonet_jax.rdo.search import SearchStats
 
 SIDE = 256
-STARTS = (encoder.STATIC, "variance")
+STARTS = (initial_masks.STATIC, "variance")
 SAMPLED = 100
 
 
@@ -56,7 +56,7 @@ def compare(model: zoo.Model, paths: list[Path], qualities: list[float | None]) 
         for quality in qualities:
             rd_cost = RDCost(model, image, quality)
             for init in STARTS:
-                start = encoder.start_of(model, image, init, quality)
+                start = initial_masks.start_of(model, image, init, quality)
                 first, *_, theirs = search.original(rd_cost, start, 2)
                 *_, ours = search.fast(rd_cost, start, 2)
                 excess.append(ours.total / theirs.total - 1)
@@ -80,7 +80,7 @@ def seconds(work: Callable[[], object], rounds: int = 3) -> float:
 def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     """Prints the seconds of two passes of both searches on a whole image."""
     rd_cost = RDCost(model, image, quality)
-    start = encoder.start_of(model, image, "variance", quality)
+    start = initial_masks.start_of(model, image, "variance", quality)
     stats = SearchStats()
     fast = seconds(lambda: list(search.fast(rd_cost, start, 2)))
     list(search.fast(search.counted(rd_cost, stats), start, 2))

@@ -20,8 +20,9 @@ import numpy as np
 from rdonet_jax import visualize
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
-from rdonet_jax.evaluation import measures, results
+from rdonet_jax.evaluation import results
 from rdonet_jax.imaging import srgb
+from rdonet_jax.metrics import quality
 from rdonet_jax.models import zoo
 
 SAMPLES = ("astronaut", "coffee", "chelsea")
@@ -73,19 +74,22 @@ def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> result
     srgb.save(folder / f"{name}.png", decoded.picture, force=True)
 
     bpp = 8 * len(data) / (image.shape[0] * image.shape[1])
-    psnr, ms_ssim = measures.measure(image, decoded.picture)
-    caption = visualize.caption(bpp, float("inf") if psnr is None else psnr, ms_ssim)
+    seen = quality.measure(image, decoded.picture)
+    psnr = float("inf") if seen["psnr"] is None else seen["psnr"]
+    caption = visualize.caption(bpp, psnr, seen["ms_ssim"])
     levels = np.asarray(partition.level_map(decoded.partition))
     comparison = visualize.comparison(image, decoded.picture, levels, name, caption)
     srgb.save(folder / f"{name}-comparison.png", comparison, force=True)
-    return results.Row(name, bpp, psnr, ms_ssim, compressing, decompressing)
+    return results.Row(name, bpp, seen, compressing, decompressing)
 
 
 def line(row: results.Row, size: str = "", file_bytes: int | str = "") -> str:
     """A line of the table; "-" stands for a value that an image has not."""
+    times = row.encoding_time, row.decoding_time
+    values = row.bpp, row.quality["psnr"], row.quality["ms_ssim"], *times
     cells = (
         "-".rjust(len(form.format(0))) if value is None else form.format(value)
-        for form, value in zip(COLUMNS, row[1:], strict=True)
+        for form, value in zip(COLUMNS, values, strict=True)
     )
     return f"{row.name:<13}{size:<9}{file_bytes:>7}" + "".join(cells)
 

@@ -15,7 +15,8 @@ RATES = (0.1, 0.2, 0.4, 0.8, 1.6)
 def row(name: str, bpp: float, offset: float = 0.0, factor: float = 1.0) -> Row:
     """An image at `factor` times a rate, with the quality of the rate itself."""
     decibels = 5.0 * math.log2(bpp / 0.05) + offset
-    return Row(name, factor * bpp, 20.0 + decibels, 1 - 10 ** (-decibels / 10), 0.5, 0.25)
+    seen = {"psnr": 20.0 + decibels, "ms_ssim": 1 - 10 ** (-decibels / 10)}
+    return Row(name, factor * bpp, seen, 0.5, 0.25)
 
 
 def curve(

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rdonet_jax.evaluation import measures
 from rdonet_jax.evaluation.curves import Curve
-from rdonet_jax.evaluation.measures import Quality
 from rdonet_jax.evaluation.report.showcase import Shown, Version
+from rdonet_jax.metrics import quality
 from tests import curve_samples
 
 LEVELS = np.array(
@@ -34,9 +33,9 @@ def shown(name: str, pixels: np.ndarray, grey: int = 16) -> Shown:
     versions = []
     for number, step in enumerate((grey, 3 * grey)):
         decoded = (pixels // step * step).astype(np.uint8)
-        quality = Quality(measures.measure(pixels, decoded).psnr, None)
+        seen = {"psnr": quality.psnr(pixels, decoded), "ms_ssim": None}
         versions.append(
-            Version(("ours", "JPEG")[number], f"quality {step}", 900, 0.9, quality, decoded)
+            Version(("ours", "JPEG")[number], f"quality {step}", 900, 0.9, seen, decoded)
         )
     return Shown(name, pixels, tuple(versions), LEVELS, (0.25, 0.25, 0.5), DENSITY)
 

@@ -17,10 +17,11 @@ from tqdm import tqdm
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.evaluation import curves, measures
+from rdonet_jax.evaluation import curves
 from rdonet_jax.imaging import srgb
+from rdonet_jax.metrics import quality
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encode_options, encoder, search
+from rdonet_jax.rdo import encode_options, initial_masks, search
 from rdonet_jax.rdo.cost import RDCost
 
 STARTS: Mapping[str, tuple[str, ...]] = {
@@ -55,7 +56,9 @@ def partitions(
     rd_cost = RDCost(model, image)
     for start in STARTS[contestant]:
         steps = list(
-            search.fast(rd_cost, encoder.start_of(model, image, start), encode_options.MOST_PASSES)
+            search.fast(
+                rd_cost, initial_masks.start_of(model, image, start), encode_options.MOST_PASSES
+            )
         )
         # The start, and a step for every color of a pass; a second pass may end early.
         after = (0, min(len(search.COLOURS), len(steps) - 1), len(steps) - 1)
@@ -66,9 +69,9 @@ def partitions(
 def coded(model: zoo.Model, image: np.ndarray, p: Partition) -> dict[str, float | None]:
     """The result of an image's file, which is decoded."""
     data = codec.compress(model, image, p)
-    seen = measures.measure(image, codec.decompress(model, data))
+    seen = quality.measure(image, codec.decompress(model, data))
     pixels = image.shape[0] * image.shape[1]
-    return {"bpp": 8 * len(data) / pixels, "psnr": seen.psnr, "ms_ssim": seen.ms_ssim}
+    return {"bpp": 8 * len(data) / pixels, "psnr": seen["psnr"], "ms_ssim": seen["ms_ssim"]}
 
 
 def evaluate(

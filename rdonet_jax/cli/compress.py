@@ -150,7 +150,7 @@ def _init(size: tuple[int, int], init: str) -> str | Partition:
     """A start by its name, or the partition in a mask file, for an image of (height, width)."""
     from rdonet_jax.core import partition
     from rdonet_jax.imaging import srgb
-    from rdonet_jax.rdo.encode_options import INITS
+    from rdonet_jax.rdo.initial_masks import INITS
 
     if init in INITS:
         return init

@@ -12,7 +12,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import icc as imaging_icc
-from rdonet_jax.metrics import distortion as metrics_distortion
+from rdonet_jax.metrics.loss import DISTORTIONS
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.zoo import Model
 
@@ -144,10 +144,8 @@ def _loss_text(config: AnyConfig, training: Mapping[str, Any]) -> str:
 
 
 def _distortion_text(training: Mapping[str, Any]) -> str:
-    """The distortion of a training run, see `rdonet_jax.metrics.distortion`."""
+    """The distortion of a training run, see `rdonet_jax.metrics.loss`."""
     metric = training["metric"]
-    if metric == "both":
-        share = training["ms_ssim_share"]
-        similarity = f"{share * metrics_distortion.SIMILARITY_WEIGHT:.0f} * (1 - MS-SSIM)"
-        return f"({1 - share:g} * 255^2 * MSE + {similarity})"
-    return {"mse": "255^2 * MSE", "ms-ssim": "(1 - MS-SSIM)"}.get(metric, f"the metric {metric!r}")
+    if metric not in DISTORTIONS:
+        return f"the metric {metric!r}"
+    return DISTORTIONS[metric].words_of(training.get("ms_ssim_share", 0.0))

@@ -28,8 +28,8 @@ from rdonet_jax.core.config import BaselineConfig
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.metrics import distortion
+from rdonet_jax.models import registry
 from rdonet_jax.models.baselines import context
-from rdonet_jax.models.baselines import network as baselines
 from rdonet_jax.models.baselines.context import Front
 
 Symbols = Callable[[np.ndarray, Callable[[], Any]], np.ndarray]
@@ -37,7 +37,8 @@ Symbols = Callable[[np.ndarray, Callable[[], Any]], np.ndarray]
 
 
 def _apply(config: BaselineConfig, params: Any, method: str, *arguments: Any) -> Any:
-    return baselines.network(config).apply({"params": params}, *arguments, method=method)
+    network = registry.family_of(config).network(config)
+    return network.apply({"params": params}, *arguments, method=method)
 
 
 @functools.partial(compilation.jit, static_argnums=0)

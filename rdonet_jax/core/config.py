@@ -67,7 +67,8 @@ class RDONetConfig:
       prior_hidden: hidden channels per channel of z in the causal prior on z.
       padding: how the convolutions of the encoder see past the image: "edge" (replicate, as in
         the original) or "zero" (a little cheaper).
-      distribution: of y and z given their priors, "laplace" or "gaussian".
+      distribution: of y and z given their priors: "laplace", "gaussian" or the name of another
+        that is registered, see `rdonet_jax.entropy.distributions`.
       thresholds: variance, in squared 8-bit gray levels of luma, above which a 64-block and a
         32-block are split. Known to the encoder alone.
     """
@@ -95,10 +96,6 @@ class RDONetConfig:
                 f"thresholds are two variances from 0 to {LARGEST_NUMBER:g}, "
                 f"not {shown(self.thresholds)}"
             )
-        if self.distribution not in ("laplace", "gaussian"):
-            raise ConfigError(
-                f"distribution must be 'laplace' or 'gaussian', not {shown(self.distribution)}"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +118,8 @@ class PortableConfig:
       context: steps in which a level is decoded, 1, 2 (checkerboard) or 4.
       knots: qualities at which gains and priors of z are given, equally spaced.
       lmbdas: lambda at quality 0 and at quality 100; geometric in between.
-      distribution: of y and z given their priors, "laplace" or "gaussian".
+      distribution: of y and z given their priors: "laplace", "gaussian" or the name of another
+        that is registered, see `rdonet_jax.entropy.distributions`.
       thresholds: at each knot, the variances, in squared 8-bit gray levels of luma, above which a
         64-block and a 32-block are split; geometric in between. Known to the encoder alone.
     """
@@ -187,10 +185,6 @@ class PortableConfig:
             raise ConfigError(
                 f"lmbdas must be positive and rise, {numbers}, not {shown(self.lmbdas)}"
             )
-        if self.distribution not in ("laplace", "gaussian"):
-            raise ConfigError(
-                f"distribution must be 'laplace' or 'gaussian', not {shown(self.distribution)}"
-            )
 
     @property
     def steps_of_quality(self) -> int:
@@ -210,7 +204,7 @@ class BaselineConfig:
         with stride 4 first, and a GDN behind the last analysis stage.
       latents: channels of y, M.
       hyper: channels of z and of the hyper-encoder, N.
-      distribution: of y given its prior, "laplace" or "gaussian"; z has a density of its own.
+      distribution: of y given its prior, as in the other families; z has a density of its own.
     """
 
     kind: str = "context"
@@ -227,10 +221,6 @@ class BaselineConfig:
         if len(self.trunk) not in (2, 3):
             raise ConfigError(f"trunk has two or three channel counts, not {shown(self.trunk)}")
         _require_channels(self, ("trunk", "latents", "hyper"))
-        if self.distribution not in ("laplace", "gaussian"):
-            raise ConfigError(
-                f"distribution must be 'laplace' or 'gaussian', not {shown(self.distribution)}"
-            )
 
 
 AnyConfig = RDONetConfig | PortableConfig | BaselineConfig

@@ -6,25 +6,24 @@ every scale is replaced by the nearest entry of a fixed logarithmic table, and e
 cumulative table of 16-bit integers, so that encoder and decoder agree exactly on any machine.
 """
 
+import abc
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erf
 
-DISTRIBUTIONS = ("laplace", "gaussian")
 PRECISION = 16
 TOTAL = 1 << PRECISION
 SCALE_COUNT = 64
 BINARY_COUNT = 64
 
-# Measured for Laplace symbols of continuous scale b: 64 entries over this range cost 0.4 % more
-# than the information content at b = 0.1 (0.0003 bits per symbol), 0.1 % at 0.3, below 0.05 % from
-# 1 on. Below the smallest b, 16 bits cannot express how sure a symbol is (0.00007 bits remain);
-# above the largest, escapes come in and cost 2 % at b = 400.
-_SCALE_RANGE = {"laplace": (0.05, 256.0), "gaussian": (0.11, 256.0)}
+LEAST_RANGE = 16.0
+"""Largest scale over smallest, at least: the integer priors count no finer table than that."""
+
 _BINARY_LOGIT = 8.0
 
 # Polynomial in w = (t - 3) / (t + 3) for (1 + t) * Q(t) / phi(t), t >= 0: a Chebyshev fit, relative
@@ -73,25 +72,108 @@ def _mills(t):
     return functools.reduce(lambda r, c: r * w + c, reversed(_MILLS)) / (1 + t)
 
 
-_BITS = {"laplace": laplace_bits, "gaussian": gaussian_bits}
+class Distribution(abc.ABC):
+    """A family of distributions, symmetric around 0, with a scale: what symbols are coded by.
+
+    A new one is one subclass and one call of `register`. Configurations name it in their field
+    `distribution`.
+
+    Attributes:
+      name: stored with configurations.
+      scales: the smallest and the largest scale of the table. Below the smallest, 16 bits should
+        not express how sure a symbol is. Above the largest, escapes get frequent.
+      deviation: the standard deviation at scale 1.
+    """
+
+    name: ClassVar[str]
+    scales: ClassVar[tuple[float, float]]
+    deviation: ClassVar[float]
+
+    @abc.abstractmethod
+    def bits(self, v: Any, scale: Any) -> Any:
+        """Bits of the unit bin [v - 1/2, v + 1/2], for training.
+
+        Elementwise, any shapes that broadcast, float32. Value and gradients must be finite for |v|
+        up to 1e6 and every scale of the table's range.
+        """
+
+    @abc.abstractmethod
+    def tail(self, t: float) -> float:
+        """P(X > t) at scale 1, t >= 0, in double precision. The range coder's tables are its."""
+
+
+class Laplace(Distribution):
+    """The Laplace distribution of scale b."""
+
+    name = "laplace"
+    # Measured for symbols of continuous scale b: 64 entries over this range cost 0.4 % more than
+    # the information content at b = 0.1 (0.0003 bits per symbol), 0.1 % at 0.3, below 0.05 % from
+    # 1 on. Below the smallest b, 16 bits cannot express how sure a symbol is (0.00007 bits remain);
+    # above the largest, escapes come in and cost 2 % at b = 400.
+    scales = (0.05, 256.0)
+    deviation = math.sqrt(2)
+
+    def bits(self, v: Any, scale: Any) -> Any:
+        return laplace_bits(v, scale)
+
+    def tail(self, t: float) -> float:
+        return 0.5 * math.exp(-t)
+
+
+class Gaussian(Distribution):
+    """The normal distribution of deviation sigma."""
+
+    name = "gaussian"
+    scales = (0.11, 256.0)
+    deviation = 1.0
+
+    def bits(self, v: Any, scale: Any) -> Any:
+        return gaussian_bits(v, scale)
+
+    def tail(self, t: float) -> float:
+        return 0.5 * math.erfc(t * math.sqrt(0.5))
+
+
+DISTRIBUTIONS: dict[str, Distribution] = {}
+"""By name. `register` adds to it."""
+
+
+def register(distribution: Distribution) -> None:
+    """Makes a distribution known.
+
+    Raises ValueError for a name that is taken, and for a range of scales that is too narrow.
+    """
+    if distribution.name in DISTRIBUTIONS:
+        raise ValueError(f"there is a distribution {distribution.name!r} already")
+    low, high = distribution.scales
+    if not 0 < LEAST_RANGE * low <= high < math.inf:
+        raise ValueError(
+            f"{distribution.name}: the largest scale must be at least {LEAST_RANGE:g} times the "
+            f"smallest, not {low} and {high}"
+        )
+    DISTRIBUTIONS[distribution.name] = distribution
+
+
+for _distribution in (Laplace(), Gaussian()):
+    register(_distribution)
+
+
+def named(name: str) -> Distribution:
+    """The distribution of this name. Raises ValueError when there is none."""
+    if not isinstance(name, str) or name not in DISTRIBUTIONS:
+        raise ValueError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}, not {name!r}")
+    return DISTRIBUTIONS[name]
 
 
 def bits(v, scale, distribution: str):
-    """Bits of the unit bin around v; `distribution` is one of DISTRIBUTIONS, else ValueError."""
-    _check(distribution)
-    return _BITS[distribution](v, scale)
-
-
-def _check(distribution: str) -> None:
-    if distribution not in DISTRIBUTIONS:
-        raise ValueError(f"unknown distribution {distribution!r}, expected one of {DISTRIBUTIONS}")
+    """Bits of the unit bin around v. Raises ValueError for no name of a distribution."""
+    return named(distribution).bits(v, scale)
 
 
 @functools.cache
 def scale_table(distribution: str) -> np.ndarray:
     """The fixed scales, float32 [64], logarithmically spaced; read-only."""
-    _check(distribution)
-    low, high = _SCALE_RANGE[distribution]
+    low, high = named(distribution).scales
     exponents = np.arange(SCALE_COUNT) / (SCALE_COUNT - 1)
     return _frozen((low * (high / low) ** exponents).astype(np.float32))
 
@@ -162,18 +244,12 @@ def _scale_cdf(scale: float, distribution: str) -> np.ndarray:
 
 def tail_counts(scale: float, distribution: str) -> np.ndarray:
     """Expected count, before rounding, of the symbols >= 1, >= 2, ... >= k + 1; float64 [k + 1]."""
-    tail = _TAILS[distribution]
+    tail = named(distribution).tail
     tails = [TOTAL * tail(0.5 / scale)]
     while True:
         tails.append(TOTAL * tail((len(tails) + 0.5) / scale))
         if tails[-2] - tails[-1] < 1:
             return np.array(tails[:-1])
-
-
-_TAILS = {
-    "laplace": lambda t: 0.5 * math.exp(-t),
-    "gaussian": lambda t: 0.5 * math.erfc(t * math.sqrt(0.5)),
-}
 
 
 def _cumulated(counts) -> np.ndarray:

@@ -24,6 +24,7 @@ from rdonet_jax.evaluation import curves, measures
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.measures import EvaluationError, Picture
 from rdonet_jax.evaluation.results import Row
+from rdonet_jax.metrics import quality
 
 Options = Mapping[str, Any]
 Progress = Callable[[str, Point], None]
@@ -256,9 +257,9 @@ def _point(anchor: Anchor, pictures: Sequence[Picture], setting: int) -> Point:
     rows = []
     for name, pixels in tqdm(pictures, delay=5, leave=False, desc=anchor.label):
         coded = code(anchor, pixels, setting)
-        seen = measures.measure(pixels, coded.decoded)
+        seen = quality.measure(pixels, coded.decoded)
         bpp = measures.bits_per_pixel(coded.size, pixels)
-        rows.append(Row(name, bpp, *seen, coded.encoding_time, coded.decoding_time))
+        rows.append(Row(name, bpp, seen, coded.encoding_time, coded.decoding_time))
     return curves.point(setting, rows)
 
 

@@ -2,9 +2,9 @@
 
 How much more rate (negative: less) a codec takes than a reference at equal quality, in percent:
 log rates interpolated over the quality by Akima's method, averaged over the qualities that both
-curves reach (package `bjontegaard`). Quality is PSNR, or MS-SSIM as -10 log10(1 - MS-SSIM), both
-in dB. Curves that share too little of their qualities are refused, since the average would say
-nothing about the rest.
+curves reach (package `bjontegaard`). Quality is any registered metric on the scale of its curves,
+such as PSNR, or MS-SSIM as -10 log10(1 - MS-SSIM), both in dB. Curves that share too little of
+their qualities are refused, since the average would say nothing about the rest.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ import numpy as np
 from rdonet_jax.evaluation import curves
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.results import Row
-
-METRICS = {"psnr": "PSNR", "ms_ssim": "MS-SSIM"}
-"""Fields of `Row`, and what they are called."""
+from rdonet_jax.metrics.quality import METRICS
 
 LEAST_OVERLAP = 0.5
 """Of the smaller of two ranges of quality that both curves must reach."""
@@ -37,14 +35,15 @@ class Line(NamedTuple):
     """A curve in one metric, by rising rate and quality."""
 
     rate: tuple[float, ...]  # bits per pixel
-    quality: tuple[float, ...]  # dB
+    quality: tuple[float, ...]  # rising: the negative of a metric of which less is better
+    unit: str = "dB"
 
 
 class BdRate(NamedTuple):
     """A Bjøntegaard rate and what it is the mean over."""
 
     percent: float
-    low: float  # dB; the qualities that both curves reach
+    low: float  # the qualities that both curves reach
     high: float
     overlap: float  # those as a part of the smaller of the two ranges
 
@@ -52,7 +51,7 @@ class BdRate(NamedTuple):
 class Comparison(NamedTuple):
     """A codec against the reference in one metric."""
 
-    metric: str  # of METRICS
+    metric: str  # of `quality.METRICS`
     over_set: BdRate | None  # of the curves of means
     pictures: dict[str, BdRate]
     refused: dict[str, str]  # by image, or "set", why there is none
@@ -67,32 +66,28 @@ class Comparison(NamedTuple):
         return (best_name, best), (worst_name, worst), average
 
 
-def decibels(row: Row, metric: str) -> float | None:
-    """A row's quality in dB; None where it has none, or an infinite one."""
-    value = getattr(row, metric)
-    if metric == "psnr" or value is None:
-        return value
-    return None if value >= 1 else -10 * math.log10(1 - value)
-
-
 def line(rows: Sequence[Row], metric: str) -> Line:
     """The line through points in any order.
 
     A point that is no better than a cheaper one is left out: no-one would use it, and it has no
     place on a curve that rises. Raises `BdRateError` when fewer than `LEAST_POINTS` remain.
     """
-    known = ((row.bpp, decibels(row, metric)) for row in rows)
+    measure = METRICS[metric]
+    sign = 1 if measure.higher_is_better else -1
+    known = (
+        (row.bpp, sign * value)
+        for row in rows
+        if (value := measure.curve_value(row.quality.get(metric))) is not None
+    )
     rising: list[tuple[float, float]] = []
-    for rate, quality in sorted(
-        (point for point in known if point[1] is not None), key=lambda p: (p[0], -p[1])
-    ):
+    for rate, quality in sorted(known, key=lambda p: (p[0], -p[1])):
         if not rising or quality > rising[-1][1]:
             rising.append((rate, quality))
     if len(rising) < LEAST_POINTS:
         raise BdRateError(
             f"{len(rising)} points on a rising curve, but at least {LEAST_POINTS} are needed"
         )
-    return Line(*map(tuple, zip(*rising, strict=True)))
+    return Line(*map(tuple, zip(*rising, strict=True)), measure.unit_of_curve)
 
 
 def bd_rate(tested: Line, reference: Line, least_overlap: float = LEAST_OVERLAP) -> BdRate:
@@ -106,9 +101,8 @@ def bd_rate(tested: Line, reference: Line, least_overlap: float = LEAST_OVERLAP)
     overlap = max(0.0, high - low) / smaller
     if overlap < least_overlap or overlap == 0:
         raise BdRateError(
-            f"{tested.quality[0]:.2f} to {tested.quality[-1]:.2f} dB and "
-            f"{reference.quality[0]:.2f} to {reference.quality[-1]:.2f} dB have {overlap:.0%} of "
-            f"the smaller range in common, but {least_overlap:.0%} are needed"
+            f"{_range(tested)} and {_range(reference)} have {overlap:.0%} of the smaller range in "
+            f"common, but {least_overlap:.0%} are needed"
         )
     percent = _package()(
         reference.rate, reference.quality, tested.rate, tested.quality,
@@ -156,10 +150,10 @@ def table(measured: Sequence[Curve], reference: Curve) -> Iterator[str]:
     yield f"Bjøntegaard rates against {reference.name}"
     yield " " * (width + 9) + "".join(f"{title:>10}" for title in head)
     for curve in measured:
-        for metric, word in METRICS.items() if curve is not reference else ():
-            start = f"{curve.name:<{width}} {word:<8}"
+        for metric in METRICS.values() if curve is not reference else ():
+            start = f"{curve.name:<{width}} {metric.label:<8}"
             try:
-                found = compare(curve, reference, metric)
+                found = compare(curve, reference, metric.name)
             except BdRateError as error:
                 yield f"{start}  refused: {error}"
                 continue
@@ -177,6 +171,12 @@ def _cells(found: Comparison) -> str:
     cells = "".join(f"{'-' if part is None else f'{part:+.1f} %':>10}" for part in parts)
     overlap = f"{found.over_set.overlap:.0%}" if found.over_set else "-"
     return f"{cells}{len(found.pictures):>10}{overlap:>10}"
+
+
+def _range(line: Line) -> str:
+    """The qualities of a line, in words."""
+    low, high = sorted((abs(line.quality[0]), abs(line.quality[-1])))
+    return f"{low:.2f} to {high:.2f} {line.unit}".rstrip()
 
 
 def _between(tested: Sequence[Row], reference: Sequence[Row], metric: str) -> BdRate:

@@ -16,15 +16,10 @@ from typing import Any, NamedTuple
 from rdonet_jax.evaluation import results
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import srgb
+from rdonet_jax.metrics.quality import METRICS
 
-FIELDS = {
-    "bpp": "bpp",
-    "psnr": "psnr-rgb",
-    "ms_ssim": "ms-ssim-rgb",
-    "encoding_time": "encoding_time",
-    "decoding_time": "decoding_time",
-}
-"""CompressAI's names for the fields of `Row`."""
+TIMES = ("encoding_time", "decoding_time")
+"""CompressAI's names for the times of `Row`."""
 
 OTHER_NAMES = {"psnr-rgb": "psnr", "ms-ssim-rgb": "ms-ssim"}
 """What earlier versions of CompressAI call them."""
@@ -87,10 +82,11 @@ def to_json(curve: Curve) -> dict[str, Any]:
     image and point, which counts from 0.
     """
     without_times = results.is_estimate([p.mean for p in curve.points])
-    fields = [field for field in FIELDS if not (without_times and field.endswith("time"))]
+    times = () if without_times else TIMES
 
     def named(row: Row) -> dict[str, float | None]:
-        return {FIELDS[field]: getattr(row, field) for field in fields}
+        measured = {m.key: row.quality.get(m.name) for m in METRICS.values()}
+        return {"bpp": row.bpp, **measured, **{name: getattr(row, name) for name in times}}
 
     has_quality = any(p.quality is not None for p in curve.points)
     means = [named(p.mean) for p in curve.points]
@@ -116,7 +112,7 @@ def from_json(values: Any, where: str) -> Curve:
     Raises `CurveError` for anything else.
     """
     try:
-        columns = {name: _column(values["results"], name) for name in FIELDS.values()}
+        columns = {name: _column(values["results"], name) for name in _names()}
         count = len(values["results"]["bpp"])
         qualities = values["results"].get("quality") or [None] * count
         means = [_row("mean", {name: c[n] for name, c in columns.items()}) for n in range(count)]
@@ -174,16 +170,26 @@ def _column(columns: Mapping[str, Any], name: str) -> list[float | None]:
     return [None] * len(columns["bpp"])
 
 
+def _names() -> tuple[str, ...]:
+    """What a file calls the numbers of `Row`."""
+    return "bpp", *(metric.key for metric in METRICS.values()), *TIMES
+
+
 def _row(name: str, values: Mapping[str, Any]) -> Row:
-    numbers = [values.get(key) for key in FIELDS.values()]
-    for key, number in zip(FIELDS.values(), numbers, strict=True):
+    numbers = {key: values.get(key) for key in _names()}
+    for key, number in numbers.items():
         if number is not None and not math.isfinite(number):
             raise ValueError(f"{key} is {number}")
-    if numbers[0] is None or numbers[0] <= 0:
+    if numbers["bpp"] is None or numbers["bpp"] <= 0:
         raise ValueError("a rate is missing or not positive")
-    if numbers[2] is not None and numbers[2] > 1:
-        raise ValueError("an MS-SSIM over 1; it is expected on the linear scale")
-    return Row(name, *numbers)
+    measured = {metric.name: numbers[metric.key] for metric in METRICS.values()}
+    for metric in METRICS.values():
+        value = measured[metric.name]
+        if value is not None and value > metric.highest:
+            raise ValueError(
+                f"an {metric.label} over {metric.highest:g}; it is expected on the linear scale"
+            )
+    return Row(name, numbers["bpp"], measured, *(numbers[key] for key in TIMES))
 
 
 def _pictures(objects: Sequence[Mapping[str, Any]], qualities: Sequence[Any]) -> dict[int, list]:

@@ -24,10 +24,10 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.evaluation import measures
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, Picture
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder
@@ -67,8 +67,8 @@ def estimate_all(
             if not math.isfinite(estimate.bits):
                 raise EvaluationError(f"{picture.name}: its estimated rate is {estimate.bits}")
             bpp = estimate.bits / math.prod(picture.pixels.shape[:2])
-            seen = measures.measure(picture.pixels, estimate.decoded)
-            yield Evaluated(Row(picture.name, bpp, *seen), estimate.decoded)
+            seen = quality_metrics.measure(picture.pixels, estimate.decoded)
+            yield Evaluated(Row(picture.name, bpp, seen), estimate.decoded)
 
 
 def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from rdonet_jax.evaluation.results import Row
-from rdonet_jax.metrics import distortion
 
 
 class EvaluationError(ValueError):
@@ -27,22 +26,6 @@ class Evaluated(NamedTuple):
 
     row: Row
     decoded: np.ndarray  # uint8 [H, W, 3]
-
-
-class Quality(NamedTuple):
-    """Quality of a decoded 8-bit image; None as in `Row`."""
-
-    psnr: float | None
-    ms_ssim: float | None
-
-
-def measure(original: np.ndarray, decoded: np.ndarray) -> Quality:
-    """Quality of uint8 [H, W, 3] against the original; compiled once per exact size."""
-    x, x_hat = (v.astype(np.float32) / 255.0 for v in (original, decoded))
-    psnr = float(distortion.psnr(x, x_hat))
-    large_enough = min(original.shape[:2]) >= distortion.smallest_side()
-    ms_ssim = float(distortion.ms_ssim(x, x_hat)) if large_enough else None
-    return Quality(psnr if math.isfinite(psnr) else None, ms_ssim)
 
 
 def bits_per_pixel(file_bytes: int, picture: np.ndarray) -> float:

@@ -36,6 +36,7 @@ from rdonet_jax.evaluation import measures, results
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, Picture
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import coding, encoder
@@ -161,8 +162,8 @@ def code_all(
         if content != expected.data or not np.array_equal(decoded, expected.picture):
             raise EvaluationError(f"{picture.name}: the decoder's image is not the encoder's")
         bpp = measures.bits_per_pixel(len(content), picture.pixels)
-        seen = measures.measure(picture.pixels, decoded)
-        yield Evaluated(Row(picture.name, bpp, *seen, encoding_time, decoding_time), decoded)
+        seen = quality_metrics.measure(picture.pixels, decoded)
+        yield Evaluated(Row(picture.name, bpp, seen, encoding_time, decoding_time), decoded)
 
 
 def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:

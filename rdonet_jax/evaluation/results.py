@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics.quality import METRICS
 
 
 class Row(NamedTuple):
@@ -14,27 +14,35 @@ class Row(NamedTuple):
 
     name: str
     bpp: float
-    psnr: float | None  # dB; None for an exact copy, whose PSNR is infinite
-    ms_ssim: float | None  # None for images too small for it
+    quality: Mapping[str, float | None]  # by metric, of `METRICS`; None where it has none
     encoding_time: float | None = None  # seconds; None for an estimate
     decoding_time: float | None = None
 
 
 def mean(rows: Sequence[Row]) -> Row:
     """The means over images, each over those that have the value; None where none has."""
-    columns = zip(*(row[1:] for row in rows), strict=True)
-    known = ([value for value in column if value is not None] for column in columns)
-    return Row("mean", *(math.fsum(values) / len(values) if values else None for values in known))
+    rates, seen, *times = zip(*(row[1:] for row in rows), strict=True)
+    names = dict.fromkeys(name for one in seen for name in one)
+    means = {name: _mean([one.get(name) for one in seen]) for name in names}
+    return Row("mean", _mean(rates), means, *map(_mean, times))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """Which images the means leave out."""
-    too_small = f"short side under {distortion.smallest_side()}"
-    left_out = (
-        ("PSNR", sum(row.psnr is None for row in rows), "exact copies"),
-        ("MS-SSIM", sum(row.ms_ssim is None for row in rows), too_small),
-    )
-    return [f"{name} leaves out {n} of {len(rows)}, {why}" for name, n, why in left_out if n]
+    missing = {
+        metric: sum(row.quality.get(name) is None for row in rows)
+        for name, metric in METRICS.items()
+    }
+    return [
+        f"{metric.label} leaves out {count} of {len(rows)}, {metric.left_out}"
+        for metric, count in missing.items()
+        if count
+    ]
 
 
 def is_estimate(rows: Sequence[Row]) -> bool:
@@ -56,17 +64,30 @@ def aligned(
     `estimate` says which kind of rates they are; None looks for times. A table that grows takes
     its later rows without the titles.
     """
-    columns = [("bpp", ".4f"), ("PSNR dB", ".3f"), ("MS-SSIM", ".5f")]
-    if is_estimate(rows) if estimate is None else estimate:
-        columns[0] = ("bpp (est.)", ".4f")
-    else:
-        columns += [("encode s", ".3f"), ("decode s", ".3f")]
-    titles = " ".join([" " * width, *(f"{title:>10}" for title, _ in columns)])
-    lines = [titles] if head else []
+    with_times = not (is_estimate(rows) if estimate is None else estimate)
+    titles = [f"{title:>10}" for title in _titles(with_times)]
+    lines = [" ".join([" " * width, *titles])] if head else []
     for row in rows:
-        values = (
-            f"{'-':>10}" if value is None else f"{value:>10{form}}"
-            for value, (_, form) in zip(row[1:], columns, strict=False)
+        cells = (
+            f"{cell:>{len(title)}}"
+            for cell, title in zip(_cells(row, with_times), titles, strict=True)
         )
-        lines.append(" ".join([f"{row.name:<{width}}", *values]))
+        lines.append(" ".join([f"{row.name:<{width}}", *cells]))
     return "\n".join(lines)
+
+
+def _titles(with_times: bool) -> list[str]:
+    measured = [metric.title for metric in METRICS.values()]
+    return [
+        "bpp" if with_times else "bpp (est.)",
+        *measured,
+        *(("encode s", "decode s") if with_times else ()),
+    ]
+
+
+def _cells(row: Row, with_times: bool) -> Iterator[str]:
+    """The values below the titles; "-" for one that the row has not."""
+    values = [(row.bpp, 4)]
+    values += [(row.quality.get(m.name), m.decimals) for m in METRICS.values()]
+    values += [(row.encoding_time, 3), (row.decoding_time, 3)] if with_times else []
+    return ("-" if value is None else f"{value:.{decimals}f}" for value, decimals in values)

@@ -1,20 +1,12 @@
-"""Rate and distortion: what training minimizes and what evaluation reports.
+"""Measures of rate and distortion: bits per pixel, MSE, PSNR, MS-SSIM.
 
-The one convention for lambda, defined here and nowhere else:
-
-    loss = bpp + lmbda * 255**2 * MSE            metric "mse"
-    loss = bpp + lmbda * (1 - MS-SSIM)           metric "ms-ssim"
-    loss = bpp + lmbda * ((1 - share) * 255**2 * MSE
-                          + share * SIMILARITY_WEIGHT * (1 - MS-SSIM))   metric "both"
-
-with bpp in bits per pixel of the image and images in [0, 1], so that 255**2 * MSE is in squared
-8-bit gray levels; `share` is that of MS-SSIM in the distortion. Every function here works per
-image: [..., H, W, 3] in, [...] out. Where one takes `sizes`, int32 [..., 2], an image is that
-many rows and columns at the top left of its array, and nothing beyond them counts.
+Every function here works per image: [..., H, W, 3] in [0, 1] in, [...] out. Where one takes
+`sizes`, int32 [..., 2], an image is that many rows and columns at the top left of its array, and
+nothing beyond them counts. What lambda weighs is in `rdonet_jax.metrics.loss`.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +14,6 @@ import numpy as np
 
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import PortableConfig
-
-METRICS = ("mse", "ms-ssim", "both")
-
-SIMILARITY_WEIGHT = 8.73 / 0.0067
-"""Squared gray levels that 1 - MS-SSIM stands for: CompressAI's lambdas of about equal rates."""
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales of MS-SSIM, finest first (Wang, Simoncelli and Bovik, 2003)."""
@@ -36,28 +23,6 @@ WINDOW_SIGMA = 1.5
 C1 = 0.01**2  # stabilises the luminance term, data range 1
 C2 = 0.03**2  # stabilises the contrast-structure term, data range 1
 SMALLEST_TERM = 1e-6  # below it a scale's similarity counts as zero, which bounds its gradient
-
-
-class Weights(NamedTuple):
-    """loss = bpp + squares * 255**2 * MSE + dissimilarity * (1 - MS-SSIM)."""
-
-    squares: Any
-    dissimilarity: Any
-
-
-class Loss(NamedTuple):
-    """What a model is trained for; `ms_ssim_share` is for the metric "both" alone.
-
-    A variable-rate model takes lambda from the quality instead, see `lmbda_of`.
-    """
-
-    lmbda: Any = 0.0067
-    metric: str = "mse"
-    ms_ssim_share: float = 0.0
-
-    def weights(self) -> Weights:
-        """What the two distortions weigh, see `weights`."""
-        return weights(*self)
 
 
 def total_bits(bit_maps: Any) -> jax.Array:
@@ -177,6 +142,12 @@ def smallest_end(levels: int = len(SCALE_WEIGHTS)) -> int:
     return WINDOW_TAPS * 2 ** (levels - 1)
 
 
+def scales_within(side: int) -> int:
+    """How many scales of MS-SSIM fit in an image with so many pixels on its short side."""
+    fitting = range(1, len(SCALE_WEIGHTS) + 1)
+    return sum(smallest_side(scales) <= side for scales in fitting)
+
+
 def ms_ssim_db(value: jax.Array) -> jax.Array:
     """An MS-SSIM value on the logarithmic scale -10 log10(1 - MS-SSIM), in dB; inf for 1."""
     return -10.0 * jnp.log10(1.0 - value)
@@ -200,42 +171,6 @@ def relative_loss(loss: jax.Array) -> jax.Array:
     """What a network of every quality minimizes: log J, so that one percent of J counts the same at
     every quality and in every image. J grows a hundredfold over the qualities."""
     return jnp.log(loss)
-
-
-def weights(lmbda: Any, metric: str, share: float = 0.0) -> Weights:
-    """What the two distortions weigh in the loss of a metric, by the module's convention.
-
-    `metric` is one of METRICS; any other raises ValueError. `share` is for "both" alone.
-    """
-    if metric == "mse":
-        return Weights(lmbda, 0.0)
-    if metric == "ms-ssim":
-        return Weights(0.0, lmbda)
-    if metric == "both":
-        return Weights((1.0 - share) * lmbda, share * SIMILARITY_WEIGHT * lmbda)
-    raise ValueError(f"the metric must be one of {', '.join(METRICS)}, not {metric!r}")
-
-
-def rd_loss(
-    bpp: jax.Array,
-    x: jax.Array,
-    x_hat: jax.Array,
-    lmbda: Any,
-    metric: str,
-    share: float = 0.0,
-    sizes: jax.Array | None = None,
-) -> jax.Array:
-    """Rate plus lambda times distortion per image, by the module's convention.
-
-    `lmbda` is one number or one per image; `metric` and `share` as in `weights`.
-    """
-    squares, dissimilarity = weights(lmbda, metric, share)
-    loss = bpp
-    if metric != "ms-ssim":
-        loss = loss + squares * 255.0**2 * mse(x, x_hat, sizes)
-    if metric != "mse":
-        loss = loss + dissimilarity * (1.0 - ms_ssim(x, x_hat, sizes=sizes))
-    return loss
 
 
 def _require_size(shape: tuple[int, ...], levels: int) -> None:

@@ -45,6 +45,13 @@ class Family(abc.ABC):
     stores_tables: ClassVar[bool] = False
     has_separate_priors: ClassVar[bool] = False
 
+    def check(self, config: Any) -> None:
+        """Raises `ConfigError` for a configuration that names what is not registered."""
+        try:
+            distributions.named(config.distribution)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
     @abc.abstractmethod
     def network(self, config: Any, dtype: Any = jnp.float32, remat: bool = False) -> nn.Module:
         """The Flax module, whose transforms are computed in `dtype`.

@@ -40,9 +40,13 @@ for _family in (RDONetFamily(), PortableFamily(), BaselineFamily()):
 
 
 def family_of(config: AnyConfig) -> Family:
-    """The family of a configuration. Raises `ConfigError` for one of no family."""
+    """The family of a configuration.
+
+    Raises `ConfigError` for one of no family, or one that names what is not registered.
+    """
     for family in FAMILIES.values():
         if type(config) is family.config:
+            family.check(config)
             return family
     raise ConfigError(f"{type(config).__name__} is the configuration of no registered family")
 
@@ -60,7 +64,9 @@ def from_stored(values: Mapping[str, Any]) -> AnyConfig:
     if not isinstance(name, str) or name not in FAMILIES:
         raise ConfigError(f"unknown family {shown(name)}; there are {', '.join(FAMILIES)}")
     fields = {key: value for key, value in values.items() if key != FAMILY_KEY}
-    return from_dict(FAMILIES[name].config, fields)
+    config = from_dict(FAMILIES[name].config, fields)
+    FAMILIES[name].check(config)
+    return config
 
 
 def _unnamed_family(values: Mapping[str, Any]) -> str:

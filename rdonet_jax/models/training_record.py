@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from rdonet_jax.metrics.distortion import Loss
+from rdonet_jax.metrics.loss import Loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,7 +12,7 @@ class RecordedTraining:
     """The fields of a training configuration that are read from a weights file again.
 
     Attributes:
-      lmbda, metric, ms_ssim_share: of the loss, see `rdonet_jax.metrics.distortion`. The metric may
+      lmbda, metric, ms_ssim_share: of the loss, see `rdonet_jax.metrics.loss`. The metric may
         be one that this version does not have: only a search needs it.
       learn: "all", or "priors" where the transforms were not trained.
       crop: side of the crops in pixels.

@@ -1,9 +1,8 @@
 """What partitions of an image cost with a model: R + lambda * D, the cost function of `search`.
 
 In the model's own units: lambda is that of the quality asked for, and D what the model was trained
-for, see `rdonet_jax.metrics.distortion`. R is what the integer tables and the adaptive coding of
-the partition charge, D that of the 8-bit image. MS-SSIM is evaluated locally, on the padded image,
-with as many of its scales as fit in that.
+for, see `rdonet_jax.metrics.loss`. R is what the integer tables and the adaptive coding of the
+partition charge, D that of the 8-bit image.
 """
 
 from __future__ import annotations
@@ -21,14 +20,11 @@ from rdonet_jax.codec.preparation import PreparedImage
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.metrics import distortion
-from rdonet_jax.metrics.distortion import Loss, Weights
+from rdonet_jax.metrics import distortion, loss
+from rdonet_jax.metrics.loss import AREA, Distortion, Loss, Part
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo.search import Costs
-
-AREA = partition.STRIDES[0]
-"""Pixels on the side of the areas by which costs are told apart."""
 
 MOST_AT_ONCE = 4
 """Partitions that one compiled call prices."""
@@ -38,12 +34,11 @@ class Maps(NamedTuple):
     """What codings of an image come to by areas of 16x16 pixels, [K, ...]."""
 
     bits: jax.Array  # [K, H/16, W/16], without the partition's
-    squares: jax.Array  # [K, H/16, W/16], squared gray levels: means of RGB, sums over pixels
-    dissimilarity: jax.Array  # [K, scales, H/16, W/16]: means of 1 - similarity
+    distortions: tuple[jax.Array, ...]  # each [K, M, H/16, W/16], see `Distortion.maps`
 
 
-def weights_of(model: Model, quality: float | None = None) -> Weights:
-    """What the model was trained for, at a quality.
+def loss_of(model: Model, quality: float | None = None) -> tuple[Part, ...]:
+    """The distortions that the model was trained for, with what they weigh at a quality.
 
     A model without a record counts as trained with the defaults of `Loss`.
 
@@ -51,17 +46,17 @@ def weights_of(model: Model, quality: float | None = None) -> Weights:
     have.
     """
     known = zoo.loss_record(model.record).get("training", {})
-    loss = Loss(**{field: known[field] for field in Loss._fields if field in known})
+    trained_for = Loss(**{field: known[field] for field in Loss._fields if field in known})
     number = codec.stream_quality(model.config, quality)
     if number is not None:
-        loss = loss._replace(lmbda=float(distortion.lmbda_of(model.config, number)))
-    if loss.metric not in distortion.METRICS:
+        trained_for = trained_for._replace(lmbda=float(distortion.lmbda_of(model.config, number)))
+    if trained_for.metric not in loss.DISTORTIONS:
         raise codec.EncodeError(
-            f"{model.name}: was trained for the metric {loss.metric!r}, which this version does "
-            f"not have (it has {', '.join(distortion.METRICS)}), so it cannot search for what "
+            f"{model.name}: was trained for the metric {trained_for.metric!r}, which this version "
+            f"does not have (it has {', '.join(loss.DISTORTIONS)}), so it cannot search for what "
             "costs least; files can be written without a search"
         )
-    return loss.weights()
+    return trained_for.parts()
 
 
 class RDCost:
@@ -83,15 +78,15 @@ class RDCost:
         self.size = prepared.size
         if lack := memory.shortage(model.config, partition.grid_of(*self.size), searching=True):
             raise codec.EncodeError(f"the image is too large: {lack}")
-        self.weights = weights_of(model, quality)
-        self._with_similarity = self.weights.dissimilarity > 0
+        self.parts = tuple(part for part in loss_of(model, quality) if part.weight > 0)
+        self._distortions = tuple(part.distortion for part in self.parts)
         self._model = model
         self._pixels = partition.pad_picture(prepared.rgb8)
         number = codec.stream_quality(model.config, quality)
         self._quality = None if number is None else np.array([number], np.int32)
         self._sizes = np.array([self.size], np.int32)
         self._features = _features(model.config, model.params, self._pixels, self._sizes)
-        self._slopes: np.ndarray | None = None
+        self._first: list[np.ndarray] = []  # maps of the partition that was priced first
 
     def __call__(self, candidates: Sequence[Partition]) -> Costs:
         parts = [
@@ -102,12 +97,18 @@ class RDCost:
 
     def of_file(self, size: int, decoded: np.ndarray) -> float:
         """J per pixel of a file of `size` bytes that decodes to uint8 [H, W, 3]: real bits."""
-        squares, dissimilarity = _distortion(
-            self._with_similarity, self._pixels, partition.pad_picture(decoded), np.array(self.size)
+        maps = _distortion_maps(
+            self._distortions, self._pixels, partition.pad_picture(decoded), np.array(self.size)
         )
-        total = 8.0 * size + self.weights.squares * np.asarray(squares, np.float64).sum()
-        if self._with_similarity:
-            total += self._dissimilar(np.asarray(dissimilarity, np.float64)[None])[1][0]
+        maps = [np.asarray(part, np.float64) for part in maps]
+        total = 8.0 * size
+        for (weight, part), values in zip(self.parts, maps, strict=True):
+            if part.adds_up:
+                total += weight * values.sum()
+        for (weight, part), values in zip(self.parts, maps, strict=True):
+            if not part.adds_up:
+                whole = part.linearized(values[None], values)[1][0]
+                total += weight * self.size[0] * self.size[1] * whole
         return float(total) / (self.size[0] * self.size[1])
 
     def _priced(self, candidates: Sequence[Partition]) -> Costs:
@@ -118,7 +119,7 @@ class RDCost:
         )
         maps = _maps(
             self._model.config,
-            self._with_similarity,
+            self._distortions,
             self._model.params,
             self._features,
             self._pixels,
@@ -127,13 +128,25 @@ class RDCost:
             len(masks),
             self._quality,
         )
-        bits, squares, dissimilarity = (np.asarray(part, np.float64)[: len(masks)] for part in maps)
+        bits = np.asarray(maps.bits, np.float64)[: len(masks)]
         flags = np.stack([self._flag_bits(p) for p in candidates])
-        areas = bits + flags + self.weights.squares * squares
+        return self._weighed(
+            bits + flags, [np.asarray(part, np.float64)[: len(masks)] for part in maps.distortions]
+        )
+
+    def _weighed(self, areas: np.ndarray, maps: Sequence[np.ndarray]) -> Costs:
+        """Bits by area [K, H/16, W/16] and the weighed distortions together."""
+        if not self._first:
+            self._first = [part[0] for part in maps]
+        for (weight, part), values in zip(self.parts, maps, strict=True):
+            if part.adds_up:
+                areas = areas + weight * values.sum(1)
         totals = areas.sum((1, 2))
-        if self._with_similarity:
-            local, whole = self._dissimilar(dissimilarity)
-            areas, totals = areas + local, totals + whole
+        for (weight, part), values, first in zip(self.parts, maps, self._first, strict=True):
+            if not part.adds_up:
+                weight = weight * self.size[0] * self.size[1]
+                local, whole = part.linearized(values, first)
+                areas, totals = areas + weight * local, totals + weight * whole
         return Costs(areas, totals)
 
     def _flag_bits(self, p: Partition) -> np.ndarray:
@@ -142,21 +155,6 @@ class RDCost:
         return np.kron(
             partition_coding.bits(p, *self.size) / per_side**2, np.ones((per_side, per_side))
         )
-
-    def _dissimilar(self, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The price of 1 - MS-SSIM by areas, and of the whole image.
-
-        MS-SSIM is a product over the scales of powers of means, which has no parts that add up.
-        The areas have those of its tangent where the first partition that was priced lies.
-        """
-        exponents = np.array(distortion.scale_weights(maps.shape[1]))
-        means = np.maximum(1.0 - maps.mean((2, 3)), distortion.SMALLEST_TERM)
-        product = np.prod(means**exponents, axis=1)
-        if self._slopes is None:
-            self._slopes = exponents * product[0] / means[0]
-        weight = self.weights.dissimilarity * self.size[0] * self.size[1]
-        local = np.einsum("s,ksij->kij", self._slopes, maps) / maps[0, 0].size
-        return weight * local, weight * (1.0 - product)
 
 
 @functools.partial(compilation.jit, static_argnums=0)
@@ -169,7 +167,7 @@ def _features(
 @functools.partial(compilation.jit, static_argnums=(0, 1))
 def _maps(
     config: AnyConfig,
-    with_similarity: bool,
+    distortions: tuple[Distortion, ...],
     params: Any,
     features: tuple[jax.Array, ...],
     pixels: jax.Array,
@@ -189,7 +187,7 @@ def _maps(
         coded = registry.code_features(config, params, features, mask, quality, sizes)
         bits = partition.bits_by_area(mask, coded.y_bits, coded.z_bits)[0]
         decoded = distortion.to_8_bit(coded.x_hat)
-        return Maps(bits, *_distortion(with_similarity, pixels, decoded, sizes[0]))
+        return Maps(bits, _distortion_maps(distortions, pixels, decoded, sizes[0]))
 
     empty = jax.tree_util.tree_map(
         lambda leaf: jnp.zeros((masks[0].shape[0], *leaf.shape), leaf.dtype),
@@ -205,40 +203,11 @@ def _maps(
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def _distortion(
-    with_similarity: bool, pixels: jax.Array, decoded: jax.Array, size: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _distortion_maps(
+    distortions: tuple[Distortion, ...], pixels: jax.Array, decoded: jax.Array, size: jax.Array
+) -> tuple[jax.Array, ...]:
     """The maps of `Maps` without their first axis, for padded images uint8 [1, H, W, 3].
 
-    `size` = (height, width) of the image itself: squares outside are not counted.
+    `size` = (height, width) of the image itself.
     """
-    x, x_hat = (v.astype(jnp.float32) for v in (pixels, decoded))
-    rows, cols = (
-        jnp.arange(padded) < own for padded, own in zip(pixels.shape[1:3], size, strict=True)
-    )
-    squares = jnp.mean(jnp.square(x - x_hat), axis=-1)[0] * rows[:, None] * cols
-    scales = _scales_of(min(pixels.shape[1:3])) if with_similarity else 0
-    return partition.tile_sums(squares, AREA), _dissimilarity(x / 255.0, x_hat / 255.0, scales)
-
-
-def _scales_of(side: int) -> int:
-    """How many scales of MS-SSIM fit in an image with so many pixels on its short side."""
-    fitting = range(1, len(distortion.SCALE_WEIGHTS) + 1)
-    return sum(distortion.smallest_side(scales) <= side for scales in fitting)
-
-
-def _dissimilarity(x: jax.Array, x_hat: jax.Array, scales: int) -> jax.Array:
-    """[scales, H/16, W/16] of images [1, H, W, 3]: means of 1 - similarity over RGB and areas."""
-    grid = x.shape[1] // AREA, x.shape[2] // AREA
-    if not scales:
-        return jnp.zeros((0, *grid))
-    parts = []
-    for scale, similarity in enumerate(distortion.similarity_maps(x, x_hat, scales)):
-        side = AREA >> scale
-        dissimilar = jnp.mean(1.0 - similarity, axis=(0, 1))
-        margins = [
-            ((missing := n * side - have) // 2, missing - missing // 2)
-            for n, have in zip(grid, dissimilar.shape, strict=True)
-        ]
-        parts.append(partition.tile_sums(jnp.pad(dissimilar, margins, mode="edge"), side) / side**2)
-    return jnp.stack(parts)
+    return tuple(part.maps(pixels[0], decoded[0], size) for part in distortions)

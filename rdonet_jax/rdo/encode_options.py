@@ -6,15 +6,9 @@ import dataclasses
 import math
 import numbers
 
-from rdonet_jax.codec import codec
 from rdonet_jax.core.defaults import DEFAULT_CODER
 from rdonet_jax.core.partition import Partition
-
-STATIC, SOLVED = "static", "uniform"
-"""Starts beside `codec.MASKS`: a uniform partition of the finest level, and every quadtree solved
-by what its parts cost in the three uniform partitions."""
-
-INITS = (*codec.MASKS, STATIC, SOLVED)
+from rdonet_jax.rdo.initial_masks import INITS
 
 MOST_PASSES = 2
 
@@ -24,7 +18,7 @@ class Plan:
     """How to choose a partition.
 
     Attributes:
-      init: where to start, one of `INITS`, or a partition.
+      init: where to start, one of `initial_masks.INITS`, or a partition.
       passes: of the search from there, 0 to `MOST_PASSES`.
     """
 

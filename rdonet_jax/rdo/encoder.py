@@ -14,7 +14,6 @@ import numpy as np
 from rdonet_jax.codec import codec, preparation
 from rdonet_jax.codec.codec import Encoded, Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
-from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import Picture
@@ -22,7 +21,8 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import search
 from rdonet_jax.rdo.cost import RDCost
-from rdonet_jax.rdo.encode_options import MOST_PASSES, SOLVED, STATIC, EncodeOptions, Plan
+from rdonet_jax.rdo.encode_options import MOST_PASSES, EncodeOptions, Plan
+from rdonet_jax.rdo.initial_masks import start_of
 from rdonet_jax.rdo.search import SearchStats
 
 
@@ -155,24 +155,3 @@ def _found(
     except KeyboardInterrupt:
         return best, True
     return best, False
-
-
-def start_of(
-    model: Model,
-    image: np.ndarray,
-    init: str | Partition,
-    quality: float | None = None,
-    cost: search.Cost | None = None,
-) -> Partition:
-    """The partition that a search starts from, or that is used without one.
-
-    `init` is one of `encode_options.INITS`, or a partition. `cost` is for SOLVED, and made where it
-    is missing.
-    """
-    if not isinstance(init, str):
-        return init
-    if init == SOLVED:
-        cost = cost or RDCost(model, image, quality)
-        p = search.from_uniform(cost, partition.grid_of(*image.shape[:2]))
-        return partition.trim(p, *image.shape[:2])
-    return codec.choose_partition(model, image, "uniform-16" if init == STATIC else init, quality)

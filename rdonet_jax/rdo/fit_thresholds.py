@@ -14,8 +14,9 @@ import numpy as np
 
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import encoder, search
+from rdonet_jax.rdo import initial_masks, search
 from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.encode_options import MOST_PASSES
 
 LARGEST = 16384.0
 """No variance of 8-bit gray levels is above this: the threshold that splits nothing."""
@@ -46,7 +47,7 @@ class Fitted(NamedTuple):
 
 
 def samples(
-    model: Model, image: np.ndarray, quality: float | None = None, passes: int = encoder.MOST_PASSES
+    model: Model, image: np.ndarray, quality: float | None = None, passes: int = MOST_PASSES
 ) -> Samples:
     """The decisions in an image uint8 [H, W, 3], around the best partition of a search.
 
@@ -54,7 +55,7 @@ def samples(
     coded.
     """
     rd_cost = RDCost(model, image, quality)
-    start = encoder.start_of(model, image, encoder.SOLVED, quality, rd_cost)
+    start = initial_masks.start_of(model, image, initial_masks.SOLVED, quality, rd_cost)
     *_, best = search.fast(rd_cost, start, passes)
     gains = search.gains(rd_cost, best)
     height, width = image.shape[:2]

@@ -7,16 +7,16 @@ import math
 from collections.abc import Iterator
 
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.metrics import distortion
-
-MS_SSIM_CROP = 192
-"""The first multiple of 64 pixels that all five scales of MS-SSIM fit in."""
+from rdonet_jax.core.partition import BLOCK
+from rdonet_jax.metrics import loss
+from rdonet_jax.training import masks
 
 STAGE_SHARE = 2000 / 2600
 """Of all steps, those with random masks: 2000 of 2600 epochs in the original."""
 
 CHOICES = {
-    "metric": distortion.METRICS,
+    "metric": loss.DISTORTIONS,
+    "masks": masks.SCHEDULES,
     "schedule": ("cosine", "linear", "exponential", "constant"),
     "switch": ("carry", "restart"),
     "precision": ("auto", "float32", "bfloat16"),
@@ -30,8 +30,10 @@ class TrainingConfig:
     """One training run, apart from where its images lie.
 
     Attributes:
-      lmbda, metric, ms_ssim_share: the rate-distortion loss, see `rdonet_jax.metrics.distortion`;
+      lmbda, metric, ms_ssim_share: the rate-distortion loss, see `rdonet_jax.metrics.loss`;
         `ms_ssim_share` is for the metric "both" alone. A portable network has lambdas of its own.
+      masks: the schedule of the masks, "two-stage" or the name of another that is registered, see
+        `rdonet_jax.training.masks`.
       stage1_steps: steps with random masks, so that every level can code everything.
       stage2_steps: steps with variance-based masks, so that levels specialise.
       random_share: share of the crops that keep a random mask in stage 2.
@@ -67,6 +69,7 @@ class TrainingConfig:
     lmbda: float = 0.0067
     metric: str = "mse"
     ms_ssim_share: float = 0.5
+    masks: str = "two-stage"
     stage1_steps: int = 20_000
     stage2_steps: int = 6_000
     random_share: float = 0.0
@@ -103,10 +106,13 @@ class TrainingConfig:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             yield value in choices, f"{name} must be one of {', '.join(choices)}, not {value!r}"
-        yield (
-            self.metric == "mse" or crop >= MS_SSIM_CROP,
-            f"ms-ssim needs crops of at least {MS_SSIM_CROP} pixels, not {crop}",
-        )
+        metric = loss.named(self.metric)
+        for _, part in metric.parts(self.ms_ssim_share):
+            least = BLOCK * math.ceil(part.smallest_side / BLOCK)
+            yield (
+                crop >= least,
+                f"{part.name} needs crops of at least {least} pixels, not {crop}",
+            )
         yield (
             min(self.stage1_steps, self.stage2_steps) >= 0 and self.batch_size >= 1 <= self.steps,
             "a run needs at least one step and one crop per step",
@@ -126,12 +132,13 @@ class TrainingConfig:
             value = getattr(self, name)
             yield 0 <= value <= 1, f"{name} must lie in [0, 1], not {value}"
         yield (
-            self.metric != "ms-ssim" or self.lmbda >= 0.1,
-            f"lmbda weighs 1 - MS-SSIM: {self.lmbda} is next to nothing, 8.73 a usual value",
+            self.lmbda >= metric.least_lmbda,
+            f"lmbda weighs {metric.words_of(self.ms_ssim_share).strip('()')}: {self.lmbda} is next "
+            f"to nothing, {metric.usual_lmbda} a usual value",
         )
         yield (
-            self.metric == "both" or self.ms_ssim_share == type(self).ms_ssim_share,
-            "ms_ssim_share is for the metric 'both'",
+            metric.takes_share or self.ms_ssim_share == type(self).ms_ssim_share,
+            f"ms_ssim_share is for the metric {_quoted('takes_share')}",
         )
         yield (
             self.switch == "restart" or self.stage2_rate == 1,
@@ -149,6 +156,11 @@ class TrainingConfig:
     def steps(self) -> int:
         """Length of both stages together."""
         return self.stage1_steps + self.stage2_steps
+
+
+def _quoted(trait: str) -> str:
+    """The names of the metrics that have a trait of `loss.Distortion`."""
+    return " or ".join(repr(m.name) for m in loss.DISTORTIONS.values() if getattr(m, trait))
 
 
 @dataclasses.dataclass(frozen=True)

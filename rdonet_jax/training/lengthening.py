@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.training import optimizer
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import masks, optimizer
 from rdonet_jax.training.config import TrainingConfig
 
 
@@ -40,7 +39,7 @@ def objection(held: TrainingConfig, wanted: TrainingConfig, done: int) -> str | 
     if not done:
         return None
     steps = np.arange(done, dtype=np.int32)
-    if np.any(training_step.stage_of(held, steps) != training_step.stage_of(wanted, steps)):
+    if np.any(masks.stage_of(held, steps) != masks.stage_of(wanted, steps)):
         return (
             f"the run cannot have another length ({change}): of the {done} steps that it has done "
             "some would have belonged to the other stage; give --stage1-steps "

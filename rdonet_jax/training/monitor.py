@@ -26,8 +26,7 @@ from tqdm import tqdm
 
 from rdonet_jax import visualize
 from rdonet_jax.core import partition
-from rdonet_jax.training import run_log
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import masks, run_log
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.run_log import LOG_FILE
 from rdonet_jax.training.validation import Preview, Validation
@@ -167,7 +166,7 @@ class Monitor:
 
     def _write_means(self, number: int, now: float) -> None:
         means = _means(self._pending)
-        stage = training_step.stage_of(self._config, number - 1)
+        stage = masks.stage_of(self._config, number - 1)
         line: dict[str, Any] = {"step": number, "stage": stage}
         line |= {"loss": means.loss, "bpp": means.bpp, "psnr": _psnr(means.mse)}
         line |= {"gradient_norm": means.gradient_norm, "learning_rate": means.learning_rate}
@@ -179,7 +178,7 @@ class Monitor:
         self._write_scalars(number, "train", {k: v for k, v in line.items() if k != "step"})
 
     def _progress(self, number: int, means: StepValues) -> str:
-        stage = training_step.stage_of(self._config, number - 1)
+        stage = masks.stage_of(self._config, number - 1)
         parts = [f"stage {stage}", f"loss {means.loss:.3f}", f"{means.bpp:.3f} bpp"]
         parts.append(f"{_psnr(means.mse):.2f} dB")
         if steps_per_second := self._speed.value():

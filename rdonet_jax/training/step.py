@@ -19,10 +19,10 @@ from jax.flatten_util import ravel_pytree
 
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig, ConfigError
-from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.nn import lapped
-from rdonet_jax.training import multihost, optimizer
+from rdonet_jax.training import masks, multihost, optimizer
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.crops import Batch
 
@@ -75,10 +75,11 @@ def create_state(model: AnyConfig, config: TrainingConfig) -> TrainState:
 def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     """Parameters by `config.start`; raises as `create_state` does."""
     family = registry.family_of(model)
-    if family.variable_rate and config.metric == "ms-ssim":
+    metric = loss.named(config.metric)
+    if family.variable_rate and not metric.scaled_as_mse:
         raise ConfigError(
-            "a portable network weighs MS-SSIM by its own lambdas; use the metric 'both' with an "
-            "ms_ssim_share of up to 1"
+            f"a portable network has lambdas of its own, which do not suit {config.metric!r}; "
+            f"{metric.instead}"
         )
     if config.learn == "priors" and not family.has_separate_priors:
         raise ConfigError("only a portable network has priors to be learnt alone")
@@ -89,7 +90,7 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     params = family.init_params(model, key)
     if config.start == "random":
         return params
-    if config.metric == "ms-ssim":
+    if not metric.scaled_as_mse:
         raise ConfigError("the linear start is made for the MSE; use the random start")
     return family.linear_start(params, model, config.lmbda)
 
@@ -116,11 +117,6 @@ def state_of(config: TrainingConfig, params: Any) -> TrainState:
     )
 
 
-def stage_of(config: TrainingConfig, step: Any) -> Any:
-    """The stage, 1 or 2, of the step that follows `step` steps."""
-    return 1 + (step >= config.stage1_steps)
-
-
 def compute_dtype(config: TrainingConfig) -> Any:
     """What the transforms are computed in on this machine's devices."""
     if config.precision == "auto":
@@ -142,21 +138,14 @@ def masks_of_step(
     quality: jax.Array | None,
     keys: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """Level masks for a batch: random in stage 1, in stage 2 for `random_share` of the crops.
+    """Level masks for a batch by the run's schedule, see `rdonet_jax.training.masks`.
 
-    All others are variance-based. A model without levels has the same masks in both stages.
+    A model without levels has the same masks always.
     """
-    grid = partition.grid_of(*x.shape[1:3])
     if not registry.family_of(model).has_levels:
         return partition.level_masks(registry.variance_partition(model, x))
-    keys = jax.vmap(jax.random.split)(keys)
-    drawn = jax.vmap(lambda key: partition.random(key, grid))(keys[:, 0])
-    seen = registry.variance_partition(model, x, quality)
-    chance = jax.vmap(jax.random.uniform)(keys[:, 1])
-    by_chance = (stage_of(config, step) == 1) | (chance < config.random_share)
-    by_chance = by_chance[:, None, None]
-    chosen = (jnp.where(by_chance, a, b) for a, b in zip(drawn, seen, strict=True))
-    return partition.level_masks(partition.Partition(*chosen))
+    schedule = masks.SCHEDULES[config.masks]
+    return partition.level_masks(schedule(model, config, step, x, quality, keys))
 
 
 def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:
@@ -173,12 +162,13 @@ def sizes_of_step(
 ) -> jax.Array | None:
     """Where the image in each crop of `sides` ends, int32 [B, 2]; None where all fill their crops.
 
-    `cut_share` of them end up to `MOST_CUT` pixels earlier along each side, drawn evenly. Crops
-    that MS-SSIM is taken of keep what its scales need.
+    `cut_share` of them end up to `MOST_CUT` pixels earlier along each side, drawn evenly. They
+    keep what the distortion needs.
     """
     if not config.cut_share:
         return None
-    least = 1 if config.metric == "mse" else distortion.smallest_end()
+    parts = loss.named(config.metric).parts(config.ms_ssim_share)
+    least = max(part.smallest_end for _, part in parts)
     most = np.clip(np.array(sides) - least, 0, MOST_CUT)
 
     def one(key: jax.Array) -> jax.Array:
@@ -200,15 +190,15 @@ def crop_losses(
         crops = lapped.continued(crops, sizes)
     x = crops.astype(jnp.float32) / 255.0
     quality = qualities_of_step(model, keys[:, 0])
-    masks = masks_of_step(model, config, step, x, quality, keys[:, 0])
+    levels = masks_of_step(model, config, step, x, quality, keys[:, 0])
     if sizes is not None:
-        masks = partition.inside(masks, sizes)
+        levels = partition.inside(levels, sizes)
     dtype = compute_dtype(config)
-    coded = registry.code(model, params, x, masks, quality, keys[:, 1], dtype, config.remat, sizes)
+    coded = registry.code(model, params, x, levels, quality, keys[:, 1], dtype, config.remat, sizes)
     pixels = math.prod(sides) if sizes is None else jnp.prod(sizes, axis=1)
     bpp = distortion.bpp((coded.y_bits, coded.z_bits), pixels)
-    loss = crop_loss(model, config, bpp, x, coded.x_hat, quality, sizes)
-    return CropLosses(loss, bpp, distortion.mse(x, coded.x_hat, sizes))
+    cost = crop_loss(model, config, bpp, x, coded.x_hat, quality, sizes)
+    return CropLosses(cost, bpp, distortion.mse(x, coded.x_hat, sizes))
 
 
 def crop_loss(
@@ -227,8 +217,8 @@ def crop_loss(
     if config.learn == "priors":
         return distortion.relative_loss(bpp)
     lmbda = config.lmbda if quality is None else distortion.lmbda_of(model, quality)
-    loss = distortion.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share, sizes)
-    return loss if quality is None else distortion.relative_loss(loss)
+    cost = loss.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share, sizes)
+    return cost if quality is None else distortion.relative_loss(cost)
 
 
 def device_step(

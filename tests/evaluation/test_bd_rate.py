@@ -15,6 +15,7 @@ from rdonet_jax.evaluation import bd_rate, curves, results
 from rdonet_jax.evaluation.bd_rate import BdRateError, Line
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.results import Row
+from rdonet_jax.metrics.quality import METRICS
 from tests import curve_samples
 
 bjontegaard = pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
@@ -44,7 +45,7 @@ def test_the_value_is_the_mean_difference_of_akimas_log_rates():
     assert found.overlap == pytest.approx((40.037 - 34.987) / (40.121 - 34.987))
 
 
-@given(st.floats(0.1, 10.0), st.sampled_from(list(bd_rate.METRICS)))
+@given(st.floats(0.1, 10.0), st.sampled_from(list(METRICS)))
 def test_a_multiple_of_the_rate_at_equal_quality_is_that_percentage(factor, metric):
     found = bd_rate.compare(
         curve_samples.curve("tested", factor), curve_samples.curve("reference"), metric
@@ -85,13 +86,14 @@ def test_best_and_worst_pictures_are_named_and_averaged():
 
 
 def test_ms_ssim_counts_in_decibels():
-    assert bd_rate.decibels(Row("a", 1.0, 30.0, 0.99), "ms_ssim") == pytest.approx(20.0)
-    assert bd_rate.decibels(Row("a", 1.0, 30.0, 1.0), "ms_ssim") is None
-    assert bd_rate.decibels(Row("a", 1.0, 30.0, None), "ms_ssim") is None
+    ms_ssim = METRICS["ms_ssim"]
+    assert ms_ssim.curve_value(0.99) == pytest.approx(20.0)
+    assert ms_ssim.curve_value(1.0) is None
+    assert ms_ssim.curve_value(None) is None
 
 
 def test_points_that_are_no_better_than_cheaper_ones_are_left_out():
-    rows = [Row("a", rate, psnr, None) for rate, psnr in ((1, 30), (2, 29), (3, 31), (3, 32),
+    rows = [Row("a", rate, {"psnr": psnr}) for rate, psnr in ((1, 30), (2, 29), (3, 31), (3, 32),
                                                           (4, 33), (5, 34))]  # fmt: skip
     assert bd_rate.line(rows, "psnr") == Line((1, 3, 4, 5), (30, 32, 33, 34))
 

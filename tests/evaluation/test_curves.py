@@ -47,8 +47,8 @@ def test_compressais_own_files_are_read(tmp_path):
         }  # fmt: skip
         (tmp_path / "theirs.json").write_text(json.dumps(values))
         (found,) = curves.read(tmp_path / "theirs.json")
-        assert [p.mean.psnr for p in found.points] == [27.58, 29.20]
-        assert [p.mean.ms_ssim for p in found.points] == [0.92, 0.95]
+        assert [p.mean.quality["psnr"] for p in found.points] == [27.58, 29.20]
+        assert [p.mean.quality["ms_ssim"] for p in found.points] == [0.92, 0.95]
         assert [p.quality for p in found.points] == [None, None]
         assert all(p.rows == () for p in found.points)
 

@@ -99,9 +99,9 @@ def test_all_points_of_all_curves_are_in_the_page(html):
     for curve, stored in zip(page_samples.curves(), data_of(html)["curves"], strict=True):
         assert stored["description"] == curve.description
         assert [p["bpp"] for p in stored["points"]] == [p.mean.bpp for p in curve.points]
-        assert [p["psnr"] for p in stored["points"]] == [p.mean.psnr for p in curve.points]
-        decibels = [-10 * np.log10(1 - p.mean.ms_ssim) for p in curve.points]
-        assert [p["ms_ssim_db"] for p in stored["points"]] == pytest.approx(decibels)
+        assert [p["values"] for p in stored["points"]] == [p.mean.quality for p in curve.points]
+        decibels = [-10 * np.log10(1 - p.mean.quality["ms_ssim"]) for p in curve.points]
+        assert [p["on_curve"]["ms_ssim"] for p in stored["points"]] == pytest.approx(decibels)
 
 
 def test_rates_stand_against_the_reference_for_every_other_curve_and_metric(html):

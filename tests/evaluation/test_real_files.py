@@ -12,12 +12,13 @@ import pytest
 import eval as eval_script
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.entropy import range_coder
-from rdonet_jax.evaluation import curves, estimate, measures, real_files, results
+from rdonet_jax.evaluation import curves, estimate, real_files, results
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.metrics import quality
 from rdonet_jax.rdo import encoder  # fmt: skip
 from rdonet_jax.rdo.encoder import Plan
 
@@ -123,14 +124,15 @@ def test_the_estimate_of_a_folder_is_close_to_its_real_run(folder, tiny_model, r
     for row, values in zip(rows, real, strict=True):
         assert row.name == values["name"]
         assert row.bpp < values["bpp"]
-        assert row.psnr == pytest.approx(values["psnr-rgb"], abs=0.01)
+        assert row.quality["psnr"] == pytest.approx(values["psnr-rgb"], abs=0.01)
 
 
 def test_an_exact_copy_has_no_finite_psnr_and_the_mean_leaves_it_out(photograph, tiny_model):
-    quality = measures.measure(photograph, photograph)
-    rows = [Row("copy", 1.0, *quality), Row("other", 2.0, 30.0, None)]
-    assert quality.psnr is None
-    assert results.mean(rows)[:4] == ("mean", 1.5, 30.0, pytest.approx(1.0))
+    seen = quality.measure(photograph, photograph)
+    rows = [Row("copy", 1.0, seen), Row("other", 2.0, {"psnr": 30.0, "ms_ssim": None})]
+    assert seen["psnr"] is None
+    means = {"psnr": 30.0, "ms_ssim": pytest.approx(1.0)}
+    assert results.mean(rows)[:3] == ("mean", 1.5, means)
     description = real_files.description(tiny_model, rows, Settings(estimate=True))
     result = curves.to_json(Curve("tiny", description, (curves.point(None, rows),)))
     assert "PSNR leaves out 1 of 2" in result["description"]
@@ -138,7 +140,10 @@ def test_an_exact_copy_has_no_finite_psnr_and_the_mean_leaves_it_out(photograph,
 
 
 def test_the_table_lists_pictures_on_request_and_always_the_mean():
-    rows = [Row("a.png", 0.5, 30.0, 0.9, 0.2, 0.1), Row("long name.png", 0.7, 31.0, None, 0.4, 0.3)]
+    rows = [
+        Row("a.png", 0.5, {"psnr": 30.0, "ms_ssim": 0.9}, 0.2, 0.1),
+        Row("long name.png", 0.7, {"psnr": 31.0, "ms_ssim": None}, 0.4, 0.3),
+    ]
     short = results.table(rows).splitlines()
     full = results.table(rows, per_image=True).splitlines()
     assert [line.split()[0] for line in full[1:]] == ["a.png", "long", "mean"]

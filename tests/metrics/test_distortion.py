@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rdonet_jax.core import config
 from rdonet_jax.metrics import distortion as metrics_distortion
+from rdonet_jax.metrics import loss as metrics_loss
 from tests import hasty_xla
 
 # MS-SSIM by pytorch_msssim 1.0.0 on torch 2.13.0: ms_ssim(p, q, data_range=1.0, win=...) with p =
@@ -237,30 +238,30 @@ def test_the_loss_weighs_squared_grey_levels_or_one_minus_ms_ssim_by_lambda():
     x, x_hat = (v[None] for v in random_pair(7))
     rate = jnp.array([0.25])
     grey_levels = np.mean((255.0 * (x.astype(np.float64) - x_hat)) ** 2)
-    by_mse = metrics_distortion.rd_loss(rate, x, x_hat, 0.01, "mse")
-    by_ms_ssim = metrics_distortion.rd_loss(rate, x, x_hat, 8.0, "ms-ssim")
+    by_mse = metrics_loss.rd_loss(rate, x, x_hat, 0.01, "mse")
+    by_ms_ssim = metrics_loss.rd_loss(rate, x, x_hat, 8.0, "ms-ssim")
     np.testing.assert_allclose(by_mse, [0.25 + 0.01 * grey_levels], rtol=1e-5)
     np.testing.assert_allclose(
         by_ms_ssim, [0.25 + 8 * (1 - plain_ms_ssim(x[0], x_hat[0]))], rtol=1e-5
     )
     weight = 0.01 * 8.73 / 0.0067
-    by_weighted_ms_ssim = metrics_distortion.rd_loss(rate, x, x_hat, weight, "ms-ssim")
-    by_both = metrics_distortion.rd_loss(rate, x, x_hat, 0.01, "both", 0.3)
+    by_weighted_ms_ssim = metrics_loss.rd_loss(rate, x, x_hat, weight, "ms-ssim")
+    by_both = metrics_loss.rd_loss(rate, x, x_hat, 0.01, "both", 0.3)
     np.testing.assert_allclose(by_both, 0.7 * by_mse + 0.3 * by_weighted_ms_ssim, rtol=1e-5)
 
 
 def test_an_unknown_metric_is_refused():
     x = jnp.zeros((1, 16, 16, 3))
     with pytest.raises(ValueError, match=r"mse, ms-ssim.*'vmaf'"):
-        metrics_distortion.rd_loss(jnp.zeros(1), x, x, 0.01, "vmaf")
+        metrics_loss.rd_loss(jnp.zeros(1), x, x, 0.01, "vmaf")
 
 
-@pytest.mark.parametrize("metric", metrics_distortion.METRICS)
+@pytest.mark.parametrize("metric", metrics_loss.DISTORTIONS)
 def test_the_loss_of_a_batch_of_training_crops_compiles_and_has_a_finite_gradient(metric):
     x, x_hat = (jnp.stack([v, v]) for v in random_pair(8, 256, 256))
 
     def gradient(v):
-        return jax.grad(lambda u: metrics_distortion.rd_loss(0.0, x, u, 1.0, metric).sum())(v)
+        return jax.grad(lambda u: metrics_loss.rd_loss(0.0, x, u, 1.0, metric).sum())(v)
 
     assert np.all(np.isfinite(hasty_xla.jit(gradient)(x_hat)))
 
@@ -303,7 +304,7 @@ def test_every_picture_of_a_batch_may_have_its_own_lambda():
     x, x_hat = (np.stack(pair) for pair in zip(random_pair(0), random_pair(1), strict=True))
     bits = jnp.array([0.5, 0.7])
     lmbdas = np.array([0.001, 0.2])
-    found = metrics_distortion.rd_loss(bits, x, x_hat, lmbdas, "mse")
+    found = metrics_loss.rd_loss(bits, x, x_hat, lmbdas, "mse")
     for i, lmbda in enumerate(lmbdas):
         error = np.mean(np.square(255.0 * (x[i].astype(np.float64) - x_hat[i])))
         assert float(found[i]) == pytest.approx(float(bits[i]) + lmbda * error, rel=1e-5)

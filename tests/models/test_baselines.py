@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rdonet_jax.core import config, partition
 from rdonet_jax.core.config import BaselineConfig, ConfigError
 from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics.loss import rd_loss
 from rdonet_jax.models import macs, registry
 from rdonet_jax.models.baselines import context
 from rdonet_jax.models.baselines import init as baselines_init
@@ -174,7 +175,7 @@ def test_gradients_reach_every_parameter(network):
     def loss(params):
         coded = walked(model, params, x, jax.random.split(jax.random.key(2), 1))
         bpp = distortion.bpp((coded.y_bits, coded.z_bits), 64 * 128)
-        return jnp.sum(distortion.rd_loss(bpp, x, coded.x_hat, 0.01, "mse"))
+        return jnp.sum(rd_loss(bpp, x, coded.x_hat, 0.01, "mse"))
 
     gradients = hasty_xla.jit(jax.grad(loss))(params)
     for path, gradient in flatten_dict(gradients, sep="/").items():
@@ -212,7 +213,7 @@ def test_the_three_stage_transforms_are_refused_a_linear_start():
 )  # fmt: skip
 def test_a_configuration_that_makes_no_coder_is_refused(changes, cause):
     with pytest.raises(ConfigError, match=cause):
-        BaselineConfig(**changes)
+        registry.family_of(BaselineConfig(**changes))
 
 
 def test_a_coder_without_masks_takes_no_thresholds():

@@ -9,8 +9,7 @@ from rdonet_jax.codec import codec, partition_coding
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import estimate as evaluation_estimate
-from rdonet_jax.metrics import distortion
-from rdonet_jax.metrics.distortion import Weights
+from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.rdo import cost as rdo_cost
 from rdonet_jax.rdo.cost import RDCost
 
@@ -34,18 +33,23 @@ def candidates(photograph):
 def expected_distortion(image, decoded, weights, levels=5):
     squares = np.mean((image.astype(float) - decoded) ** 2)
     x, x_hat = (v.astype(np.float32) / 255 for v in (image, decoded))
-    similarity = float(distortion.ms_ssim(x, x_hat, levels)) if weights.dissimilarity else 1.0
-    return weights.squares * squares + weights.dissimilarity * (1 - similarity)
+    similarity = float(distortion.ms_ssim(x, x_hat, levels)) if "ms-ssim" in weights else 1.0
+    return weights.get("mse", 0) * squares + weights.get("ms-ssim", 0) * (1 - similarity)
+
+
+def weights_of(model, quality=None):
+    """By the distortion's name, what it weighs."""
+    return {part.name: weight for weight, part in rdo_cost.loss_of(model, quality)}
 
 
 def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model, tiny_model):
     lmbda = distortion.lmbda_of(mini_model.config, codec.stream_quality(mini_model.config, QUALITY))
-    assert rdo_cost.weights_of(mini_model, QUALITY) == pytest.approx((lmbda, 0.0))
-    mixed = (0.75 * lmbda, 0.25 * lmbda * distortion.SIMILARITY_WEIGHT)
-    assert rdo_cost.weights_of(both_model, QUALITY) == pytest.approx(mixed)
+    assert weights_of(mini_model, QUALITY) == pytest.approx({"mse": lmbda})
+    mixed = {"mse": 0.75 * lmbda, "ms-ssim": 0.25 * lmbda * loss.SIMILARITY_WEIGHT}
+    assert weights_of(both_model, QUALITY) == pytest.approx(mixed)
     trained = tiny_model._replace(record={"training": {"lmbda": 8.0, "metric": "ms-ssim"}})
-    assert rdo_cost.weights_of(trained) == Weights(0.0, 8.0)
-    assert rdo_cost.weights_of(tiny_model) == Weights(0.0067, 0.0)
+    assert weights_of(trained) == {"ms-ssim": 8.0}
+    assert weights_of(tiny_model) == {"mse": 0.0067}
 
 
 def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
@@ -53,7 +57,7 @@ def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
     with pytest.raises(
         codec.EncodeError, match="tiny: was trained for the metric 'vmaf', which this version"
     ):
-        rdo_cost.weights_of(trained)
+        rdo_cost.loss_of(trained)
 
 
 def test_priors_learnt_alone_leave_what_the_whole_network_was_trained_for(both_model):
@@ -62,9 +66,9 @@ def test_priors_learnt_alone_leave_what_the_whole_network_was_trained_for(both_m
         record = {"training": {"learn": "priors", "metric": "mse", "ms_ssim_share": 0.5},
                   "origin": {"started_from": record}}  # fmt: skip
     later = both_model._replace(record=record)
-    assert rdo_cost.weights_of(later, QUALITY) == rdo_cost.weights_of(both_model, QUALITY)
+    assert weights_of(later, QUALITY) == weights_of(both_model, QUALITY)
     alone = {"training": {"learn": "priors", "metric": "mse"}, "origin": {"started_from": None}}
-    assert rdo_cost.weights_of(both_model._replace(record=alone), QUALITY).dissimilarity == 0
+    assert set(weights_of(both_model._replace(record=alone), QUALITY)) == {"mse"}
 
 
 @pytest.mark.parametrize("size", [(192, 256), (150, 201), (70, 17)])
@@ -75,7 +79,7 @@ def test_the_price_is_the_rate_with_the_partitions_and_the_weighed_error(
     p = codec.choose_partition(mini_model, image, "variance", QUALITY)
     estimate = evaluation_estimate.estimate_picture(mini_model, image, p, QUALITY)
     areas, totals = RDCost(mini_model, image, QUALITY)([p])
-    weights = rdo_cost.weights_of(mini_model, QUALITY)
+    weights = weights_of(mini_model, QUALITY)
     pixels = size[0] * size[1]
     expected = estimate.bits + partition_coding.bits(p, *size).sum()
     expected += pixels * expected_distortion(image, estimate.decoded, weights)
@@ -89,7 +93,7 @@ def test_a_network_of_one_lambda_has_prices_too(tiny_model, photograph, candidat
     for p, total in zip(candidates, totals, strict=True):
         estimate = evaluation_estimate.estimate_picture(tiny_model, photograph, p)
         expected = estimate.bits + partition_coding.bits(p, *photograph.shape[:2]).sum()
-        weights = Weights(0.0067, 0.0)
+        weights = {"mse": 0.0067}
         expected += photograph[..., 0].size * expected_distortion(
             photograph, estimate.decoded, weights
         )
@@ -99,7 +103,7 @@ def test_a_network_of_one_lambda_has_prices_too(tiny_model, photograph, candidat
 def test_ms_ssim_has_its_share_in_the_price_of_a_model_trained_for_both(
     both_model, photograph, candidates
 ):
-    weights = rdo_cost.weights_of(both_model, QUALITY)
+    weights = weights_of(both_model, QUALITY)
     _, totals = RDCost(both_model, photograph, QUALITY)(candidates)
     for p, total in zip(candidates, totals, strict=True):
         estimate = evaluation_estimate.estimate_picture(both_model, photograph, p, QUALITY)
@@ -150,7 +154,7 @@ def test_a_file_costs_its_real_bits_and_what_its_picture_lacks(both_model, photo
     p = codec.choose_partition(both_model, photograph, "variance", quality)
     encoded = codec.encode(both_model, photograph, p, quality)
     cost = RDCost(both_model, photograph, quality).of_file(len(encoded.data), encoded.picture)
-    weights = rdo_cost.weights_of(both_model, quality)
+    weights = weights_of(both_model, quality)
     bpp = 8 * len(encoded.data) / photograph[..., 0].size
     assert cost == pytest.approx(
         bpp + expected_distortion(photograph, encoded.picture, weights), rel=0.01
@@ -159,7 +163,7 @@ def test_a_file_costs_its_real_bits_and_what_its_picture_lacks(both_model, photo
 
 @pytest.mark.parametrize(("side", "scales"), [(64, 3), (128, 4), (192, 5), (640, 5)])
 def test_as_many_scales_of_ms_ssim_count_as_fit(side, scales):
-    assert rdo_cost._scales_of(side) == scales
+    assert distortion.scales_within(side) == scales
 
 
 def test_the_bits_of_the_partition_are_those_of_its_stream():

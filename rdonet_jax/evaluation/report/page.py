@@ -25,6 +25,7 @@ from rdonet_jax.evaluation import bd_rate, curves
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.report.showcase import Shown, Version
 from rdonet_jax.imaging import srgb
+from rdonet_jax.metrics.quality import METRICS, QualityMetric
 
 TITLE = "RDONet: evaluation"
 
@@ -62,6 +63,7 @@ def html(
     against = _reference(shown_curves, reference)
     stored, is_lossless = _stored(pictures)
     data = {
+        "metrics": [_metric(metric) for metric in METRICS.values()],
         "curves": [_curve(curve) for curve in shown_curves],
         "rates": _rates(shown_curves, against) if len(shown_curves) > 1 else None,
         "pictures": [_picture(*both) for both in zip(pictures, stored, strict=True)],
@@ -151,11 +153,29 @@ def _words(value: Any) -> str:
     return str(value)
 
 
-def _point(point: Point) -> dict[str, float | None]:
+def _metric(metric: QualityMetric) -> dict[str, Any]:
+    """How the page shows a metric."""
+    return {
+        "name": metric.name,
+        "label": metric.label,
+        "unit": metric.unit,
+        "decimals": max(0, metric.decimals - 1),
+        "title": metric.title,
+        "curve_title": metric.curve_title,
+        "curve_unit": metric.unit_of_curve,
+        "rescaled": metric.unit_of_curve != metric.unit,
+    }
+
+
+def _point(point: Point) -> dict[str, Any]:
     row = point.mean
-    return {"quality": point.quality, **row._asdict()} | {
-        "name": None,
-        "ms_ssim_db": bd_rate.decibels(row, "ms_ssim"),
+    return {
+        "quality": point.quality,
+        "bpp": row.bpp,
+        "values": {name: row.quality.get(name) for name in METRICS},
+        "on_curve": {n: m.curve_value(row.quality.get(n)) for n, m in METRICS.items()},
+        "encoding_time": row.encoding_time,
+        "decoding_time": row.decoding_time,
     }
 
 
@@ -163,7 +183,7 @@ def _rates(shown_curves: Sequence[Curve], reference: Curve) -> dict[str, Any]:
     rows = [
         _rate(curve, reference, metric)
         for curve in shown_curves
-        for metric in bd_rate.METRICS
+        for metric in METRICS
         if curve is not reference
     ]
     return {"reference": _label(reference), "rows": rows}
@@ -178,7 +198,7 @@ def _rate(curve: Curve, reference: Curve, metric: str) -> dict[str, Any]:
     best, worst, average = found.extremes() or (("", None), ("", None), None)
     return {
         "label": _label(curve),
-        "metric": bd_rate.METRICS[metric],
+        "metric": METRICS[metric].label,
         "set": found.over_set and found.over_set.percent,
         "overlap": found.over_set and found.over_set.overlap,
         "best": best[1],
@@ -222,8 +242,7 @@ def _version(version: Version, stored: str) -> dict[str, Any]:
         "setting": version.setting,
         "bytes": version.size,
         "bpp": version.bpp,
-        "psnr": version.quality.psnr,
-        "ms_ssim": version.quality.ms_ssim,
+        "values": {name: version.quality.get(name) for name in METRICS},
         "src": stored,
     }
 

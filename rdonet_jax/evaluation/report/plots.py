@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rdonet_jax.evaluation import bd_rate
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.imaging import srgb
+from rdonet_jax.metrics.quality import METRICS
 
 SUFFIXES = (".png", ".svg")
 
@@ -29,18 +29,19 @@ class PlotError(ValueError):
 
 
 def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) -> None:
-    """PSNR and MS-SSIM in dB over the rate, next to each other.
+    """Every metric of quality over the rate, next to each other.
 
     Raises `PlotError` without matplotlib or for another suffix, and `ImageError` when the file
     cannot be written.
     """
-    figure = _figure((10, 4.2), path)
-    for axes, (metric, word) in zip(figure.subplots(1, 2), bd_rate.METRICS.items(), strict=True):
+    figure = _figure((5 * len(METRICS), 4.2), path)
+    places = figure.subplots(1, len(METRICS), squeeze=False)[0]
+    for axes, metric in zip(places, METRICS.values(), strict=True):
         for number, curve in enumerate(curves):
             points = sorted(
                 (p.mean.bpp, value)
                 for p in curve.points
-                if (value := bd_rate.decibels(p.mean, metric)) is not None
+                if (value := metric.curve_value(p.mean.quality.get(metric.name))) is not None
             )
             axes.plot(
                 *zip(*points, strict=True) if points else ([], []),
@@ -48,7 +49,7 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
                 markersize=3.5, linewidth=1.4, label=curve.name,
             )  # fmt: skip
         axes.set_xlabel("bits per pixel")
-        axes.set_ylabel(f"{word} in dB")
+        axes.set_ylabel(metric.curve_title)
         axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     _write(figure, path, force)
@@ -72,7 +73,9 @@ def over_quality(path: Path, curve: Curve, force: bool = False) -> None:
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     other = axes.twinx()
-    other.plot(qualities, [p.mean.psnr for p in points], "s-", color=COLOURS[1], markersize=3)
+    other.plot(
+        qualities, [p.mean.quality["psnr"] for p in points], "s-", color=COLOURS[1], markersize=3
+    )
     other.set_ylabel("PSNR in dB", color=COLOURS[1])
     _write(figure, path, force)
 

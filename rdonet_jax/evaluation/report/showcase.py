@@ -6,7 +6,7 @@ The partition and where the bits went belong to them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,9 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation import anchors, measures, real_files
 from rdonet_jax.evaluation import estimate as evaluation_estimate
-from rdonet_jax.evaluation.measures import EvaluationError, Quality
+from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.imaging import srgb
+from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import coding
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
@@ -57,7 +58,7 @@ class Version(NamedTuple):
     setting: str  # of the codec, in words
     size: int  # bytes of the file
     bpp: float
-    quality: Quality
+    quality: Mapping[str, float | None]  # as in `Row`
     picture: np.ndarray  # uint8 [H, W, 3]
 
 
@@ -117,4 +118,4 @@ def _version(
     name: str, setting: str, size: int, original: np.ndarray, decoded: np.ndarray
 ) -> Version:
     bpp = measures.bits_per_pixel(size, original)
-    return Version(name, setting, size, bpp, measures.measure(original, decoded), decoded)
+    return Version(name, setting, size, bpp, quality_metrics.measure(original, decoded), decoded)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.core.config import BaselineConfig, ConfigError
+from rdonet_jax.entropy import distributions
 from rdonet_jax.models.rdonet import init as rdonet_init
 
 
@@ -33,8 +34,7 @@ def init_params(params: Any, config: BaselineConfig, lmbda: float) -> Any:
     params["g_a"], params["g_s"] = _transforms(params["g_a"], params["g_s"], transform, gain)
     if config.kind != "factorised":
         deviations = gain * np.sqrt(transform[-1].variances)
-        # A Laplace distribution of this deviation has a smaller scale b.
-        scales = deviations / np.sqrt(2) if config.distribution == "laplace" else deviations
+        scales = deviations / distributions.named(config.distribution).deviation
         room, layer = _last_of_prior(config)
         params[room] = {**params[room], layer: rdonet_init.with_scales(params[room][layer], scales)}
     if config.kind == "context":

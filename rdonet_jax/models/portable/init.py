@@ -9,7 +9,6 @@ scales at the deviations of the model, residual networks at the identity. Nothin
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
@@ -72,7 +71,7 @@ def _unit(
 def _scale_bias(config: PortableConfig, deviations: np.ndarray) -> np.ndarray:
     """Biases that choose the table entry of each channel's deviation, at a gain of 1."""
     low, high = distributions.scale_table(config.distribution)[[0, -1]].astype(np.float64)
-    spread = deviations / math.sqrt(2) if config.distribution == "laplace" else deviations
+    spread = deviations / distributions.named(config.distribution).deviation
     entries = np.log(spread / low) / np.log(high / low) * (distributions.SCALE_COUNT - 1)
     shift = integer_prior.SCALE_BITS + integer.BIAS_BITS - integer_prior.SCALE_SHIFT
     return entries * integer_prior.INDEX_FRACTION / 2**shift

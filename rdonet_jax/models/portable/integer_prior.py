@@ -73,17 +73,14 @@ Z_INDEX_UNIT = 2**7 / 2**4
 Z_INDEX = 3.6
 """Of the scale of z at first: for deviations of two to three steps."""
 
-_RATIO = {
-    name: float(np.log2(scales[-1] / scales[0])) / (distributions.SCALE_COUNT - 1)
-    for name in distributions.DISTRIBUTIONS
-    for scales in (distributions.scale_table(name).astype(np.float64),)
-}
 _INDEX_BITS = 12
-INDEX_PER_OCTAVE = {
-    name: round(2**_INDEX_BITS * INDEX_FRACTION / (integer.OCTAVE * ratio))
-    for name, ratio in _RATIO.items()
-}
-"""Sixteenths of a table entry per 1/256 octave, times 4096: two integers below 2**12 meet."""
+
+
+def index_per_octave(distribution: str) -> int:
+    """Sixteenths of a table entry per 1/256 octave, times 4096: two integers below 2**12 meet."""
+    scales = distributions.scale_table(distribution).astype(np.float64)
+    octaves = float(np.log2(scales[-1] / scales[0])) / (distributions.SCALE_COUNT - 1)
+    return round(2**_INDEX_BITS * INDEX_FRACTION / (integer.OCTAVE * octaves))
 
 
 class Prediction(NamedTuple):
@@ -286,7 +283,7 @@ class LevelPrior(nn.Module):
 
     def _index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
         """Table entries from sixteenths of one for y itself, moved by the gain."""
-        per_octave = INDEX_PER_OCTAVE[self.config.distribution]
+        per_octave = index_per_octave(self.config.distribution)
         moved = integer.shifted_right(gains * per_octave, _INDEX_BITS)
         index = integer.shifted_right(fraction + moved, 4)
         return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)

@@ -22,10 +22,12 @@ function logTicks(low, high) {
 }
 
 class Chart {
-  /** `curves` as in the data; `metric` is the points' field to draw, in dB. */
-  constructor(place, curves, metric, title) {
+  /** `curves` and `metrics` as in the data; `metric` is the one to draw. */
+  constructor(place, curves, metric, metrics) {
+    const title = metric.curve_title;
     this.curves = curves;
     this.metric = metric;
+    this.metrics = metrics;
     this.hidden = new Set();
     this.isLog = false;
     this.at = null; // [curve, point] that is read
@@ -43,8 +45,12 @@ class Chart {
     this.draw();
   }
 
+  value(point) {
+    return point.on_curve[this.metric.name];
+  }
+
   points(index) {
-    const known = this.curves[index].points.filter((p) => p[this.metric] !== null);
+    const known = this.curves[index].points.filter((p) => this.value(p) !== null);
     return known.sort((a, b) => a.bpp - b.bpp);
   }
 
@@ -55,10 +61,11 @@ class Chart {
   scales() {
     const points = this.visible().flatMap((n) => this.points(n));
     const rates = points.map((p) => p.bpp);
-    const values = points.map((p) => p[this.metric]);
+    const values = points.map((p) => this.value(p));
     const [low, high] = this.isLog
       ? [Math.min(...rates) * 0.9, Math.max(...rates) * 1.1] : [0, Math.max(...rates) * 1.04];
-    const room = Math.max(0.5, 0.05 * (Math.max(...values) - Math.min(...values)));
+    const least = this.metric.curve_unit === "dB" ? 0.5 : 0.02 * Math.max(...values.map(Math.abs)) || 0.5;
+    const room = Math.max(least, 0.05 * (Math.max(...values) - Math.min(...values)));
     const [bottom, top] = [Math.min(...values) - room, Math.max(...values) + room];
     const { width, height } = this.plot.getBoundingClientRect();
     const wide = width - MARGIN.left - MARGIN.right, tall = height - MARGIN.top - MARGIN.bottom;
@@ -77,7 +84,7 @@ class Chart {
     const s = this.scales();
     this.picture = drawn("svg", { "aria-hidden": "true" }, ...this.axes(s));
     for (const n of this.visible()) {
-      const places = this.points(n).map((p) => [s.x(p.bpp), s.y(p[this.metric])]);
+      const places = this.points(n).map((p) => [s.x(p.bpp), s.y(this.value(p))]);
       const line = drawn("polyline", { class: "curve", points: places.join(" "), stroke: colour(n) });
       if (this.curves[n].estimate) line.setAttribute("stroke-dasharray", "5 4");
       this.picture.append(drawn("g", { "data-curve": n }, line, ...places.map(([x, y]) => marker(n, x, y))));
@@ -103,7 +110,7 @@ class Chart {
     }
     parts.push(drawn("line", { class: "axis", x1: MARGIN.left, x2: right, y1: base, y2: base }));
     parts.push(drawn("text", { x: right, y: s.height - 5, "text-anchor": "end" }, "bits per pixel"));
-    parts.push(drawn("text", { x: 4, y: s.height - 5 }, "dB"));
+    parts.push(drawn("text", { x: 4, y: s.height - 5 }, this.metric.curve_unit));
     return parts;
   }
 
@@ -157,18 +164,15 @@ class Chart {
     const setting = point.quality === null ? "" : ` · ${curve.knob} ${point.quality}`;
     this.tip.replaceChildren(
       element("b", {}, curve.label + setting),
-      `${number(point.bpp, 4)} bpp · ${number(point.psnr, 2)} dB PSNR`, element("br"),
-      `MS-SSIM ${number(point.ms_ssim, 4)} (${number(point.ms_ssim_db, 2)} dB)`,
+      `${number(point.bpp, 4)} bpp`,
+      ...this.metrics.flatMap((m, n) => [n ? element("br") : " · ", measured(m, point.values[m.name], point.on_curve[m.name])]),
     );
   }
 }
 
-/** Both charts, their legend and the switch of the axis. */
-function showCurves(curves) {
-  const charts = [
-    new Chart(byId("charts"), curves, "psnr", "PSNR in dB"),
-    new Chart(byId("charts"), curves, "ms_ssim_db", "MS-SSIM in dB"),
-  ];
+/** A chart for each metric, their legend and the switch of the axis. */
+function showCurves(curves, metrics) {
+  const charts = metrics.map((metric) => new Chart(byId("charts"), curves, metric, metrics));
   curves.forEach((curve, n) => {
     const key = drawn("svg", { width: 22, height: 12, viewBox: "-11 -6 22 12", "aria-hidden": "true" },
       drawn("line", { x1: -11, x2: 11, y1: 0, y2: 0, stroke: colour(n), "stroke-width": 2 }), marker(n));

@@ -26,6 +26,13 @@ function number(value, decimals) {
   return value === null || value === undefined ? "–" : value.toFixed(decimals).replace("-", "−");
 }
 
+/** A metric's value in words, with that on its curve's scale where that is another. */
+function measured(metric, value, onCurve = null) {
+  const shown = number(value, metric.decimals);
+  const words = metric.unit ? `${shown} ${metric.unit} ${metric.label}` : `${metric.label} ${shown}`;
+  return metric.rescaled && onCurve !== null ? `${words} (${number(onCurve, 2)} ${metric.curve_unit})` : words;
+}
+
 function signed(value) {
   return (value > 0 ? "+" : "") + number(value, 1) + " %";
 }

@@ -8,11 +8,16 @@ function heading(text, attributes = {}) {
   return element("th", { scope: "col", ...attributes }, text);
 }
 
-function showPoints(curves) {
-  const titles = ["Codec", "Setting", "bpp", "PSNR dB", "MS-SSIM", "MS-SSIM dB", "encode s", "decode s"];
+function showPoints(curves, metrics) {
+  const columns = metrics.flatMap((m) => (m.rescaled ? [m.title, `${m.label} ${m.curve_unit}`] : [m.title]));
+  const titles = ["Codec", "Setting", "bpp", ...columns, "encode s", "decode s"];
+  const cells = (p) => metrics.flatMap((m) => {
+    const value = number(p.values[m.name], m.decimals);
+    return m.rescaled ? [value, number(p.on_curve[m.name], 2)] : [value];
+  });
   const rows = curves.flatMap((curve) => curve.points.map((p) => row([
-    element("th", { scope: "row" }, curve.label), p.quality ?? "–", number(p.bpp, 4), number(p.psnr, 2),
-    number(p.ms_ssim, 4), number(p.ms_ssim_db, 2), number(p.encoding_time, 2), number(p.decoding_time, 2),
+    element("th", { scope: "row" }, curve.label), p.quality ?? "–", number(p.bpp, 4),
+    ...cells(p), number(p.encoding_time, 2), number(p.decoding_time, 2),
   ])));
   byId("points").append(element("thead", {}, row(titles.map((t) => heading(t)))), element("tbody", {}, ...rows));
 }
@@ -55,12 +60,12 @@ function showSettings(curves) {
 const data = JSON.parse(byId("data").textContent);
 // Hidden until here, so that nothing moves while the data arrives.
 for (const id of ["main", "footer"]) byId(id).hidden = false;
-showCurves(data.curves);
-showPoints(data.curves);
+showCurves(data.curves, data.metrics);
+showPoints(data.curves, data.metrics);
 if (data.rates) showRates(data.rates);
 if (data.pictures.length) {
   byId("viewer-section").hidden = false;
   byId("viewer-note").textContent = data.viewer_note;
-  new Viewer(data.pictures, data.palette);
+  new Viewer(data.pictures, data.palette, data.metrics);
 }
 showSettings(data.curves);

@@ -3,7 +3,8 @@
 const STEP = 1, LEAP = 10; // percent by arrow keys and by page keys
 
 class Viewer {
-  constructor(pictures, palette) {
+  constructor(pictures, palette, metrics) {
+    this.metrics = metrics;
     this.pictures = pictures;
     this.palette = palette;
     this.split = 50;
@@ -80,8 +81,8 @@ class Viewer {
     const { width, height } = this.picture;
     if (version.bpp === undefined) return [element("b", {}, version.name), element("span", {}, `${width} × ${height}`)];
     const setting = version.setting ? `, ${version.setting}` : "";
-    const quality = [`${number(version.psnr, 2)} dB`];
-    if (version.ms_ssim !== null) quality.push(`MS-SSIM ${number(version.ms_ssim, 4)}`);
+    const quality = this.metrics.filter((m) => version.values[m.name] !== null)
+      .map((m) => measured(m, version.values[m.name]));
     return [
       element("b", {}, version.name + setting),
       element("span", {}, `${number(version.bpp, 4)} bpp · ${version.bytes.toLocaleString("en")} bytes`),

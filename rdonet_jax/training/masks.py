@@ -1,0 +1,69 @@
+"""Which masks a network is trained with: schedules by name, chosen by `TrainingConfig.masks`.
+
+The built-in one is the schedule of the paper in two stages. First random masks, so that every level
+learns to code everything; then masks by variance, so that levels specialize.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from rdonet_jax.core import partition
+from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.models import registry
+
+if TYPE_CHECKING:
+    from rdonet_jax.training.config import TrainingConfig
+
+Schedule = Callable[
+    [AnyConfig, "TrainingConfig", jax.Array, jax.Array, "jax.Array | None", jax.Array], Partition
+]
+"""(model, config, step, x, quality, keys) -> the partitions of a batch.
+
+step int32 []: steps done. x [B, H, W, 3] in [0, 1]. quality int32 [B], None for a fixed-rate model.
+keys [B], one for each crop. The result has a leading axis B. It is compiled: no Python branches on
+values. A model without levels needs no masks, and its schedule is not called.
+"""
+
+SCHEDULES: dict[str, Schedule] = {}
+"""By name. `register_schedule` adds to it."""
+
+
+def register_schedule(name: str, schedule: Schedule) -> None:
+    """Makes a schedule known. Raises ValueError for a name that is taken."""
+    if name in SCHEDULES:
+        raise ValueError(f"there is a mask schedule {name!r} already")
+    SCHEDULES[name] = schedule
+
+
+def stage_of(config: TrainingConfig, step: Any) -> Any:
+    """The stage, 1 or 2, of the step that follows `step` steps."""
+    return 1 + (step >= config.stage1_steps)
+
+
+def two_stage(
+    model: AnyConfig,
+    config: TrainingConfig,
+    step: jax.Array,
+    x: jax.Array,
+    quality: jax.Array | None,
+    keys: jax.Array,
+) -> Partition:
+    """Random masks in stage 1, in stage 2 for `random_share` of the crops; else by variance."""
+    grid = partition.grid_of(*x.shape[1:3])
+    keys = jax.vmap(jax.random.split)(keys)
+    drawn = jax.vmap(lambda key: partition.random(key, grid))(keys[:, 0])
+    seen = registry.variance_partition(model, x, quality)
+    chance = jax.vmap(jax.random.uniform)(keys[:, 1])
+    by_chance = (stage_of(config, step) == 1) | (chance < config.random_share)
+    by_chance = by_chance[:, None, None]
+    chosen = (jnp.where(by_chance, a, b) for a, b in zip(drawn, seen, strict=True))
+    return Partition(*chosen)
+
+
+register_schedule("two-stage", two_stage)
