@@ -26,8 +26,8 @@ from rdonet_jax.rdo.cost import RDCost
 
 STARTS: Mapping[str, tuple[str, ...]] = {
     "reference": (),
-    "basic": (encode_options.STATIC,),
-    "var": (encode_options.STATIC, "variance"),
+    "basic": (initial_masks.STATIC,),
+    "var": (initial_masks.STATIC, "variance"),
 }
 """Where the searches of each contestant start; the reference has none."""
 
@@ -55,11 +55,8 @@ def partitions(
         return
     rd_cost = RDCost(model, image)
     for start in STARTS[contestant]:
-        steps = list(
-            search.fast(
-                rd_cost, initial_masks.start_of(model, image, start), encode_options.MOST_PASSES
-            )
-        )
+        first = initial_masks.start_of(model, image, start)
+        steps = list(search.fast(rd_cost, first, encode_options.MOST_PASSES))
         # The start, and a step for every color of a pass; a second pass may end early.
         after = (0, min(len(search.COLOURS), len(steps) - 1), len(steps) - 1)
         for passes, step in enumerate(after):

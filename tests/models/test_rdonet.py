@@ -9,6 +9,7 @@ import pytest
 
 from rdonet_jax.core import config, partition
 from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics import loss as metrics_loss
 from rdonet_jax.models import registry
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.models.rdonet import network as rdonet
@@ -167,7 +168,7 @@ def test_every_parameter_gets_a_finite_gradient_when_every_level_codes(network, 
             {"params": params}, x, masks, jax.random.split(jax.random.key(0), 1), method="code"
         )
         bpp = distortion.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
-        return jnp.sum(distortion.rd_loss(bpp, x, coded.x_hat, 0.01, "mse"))
+        return jnp.sum(metrics_loss.rd_loss(bpp, x, coded.x_hat, 0.01, "mse"))
 
     gradients = hasty_xla.jit(jax.grad(loss))(params)
     silent = [
