@@ -20,7 +20,7 @@ from originals import PICTURES_HELP, load_pictures
 
 from rdonet_jax.codec import codec
 from rdonet_jax.entropy import dead_zone
-from rdonet_jax.evaluation import bd_rate, measures
+from rdonet_jax.evaluation import bd_rates, measures
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.models import zoo
 
@@ -63,9 +63,9 @@ def main() -> None:
         rows = [
             Row(str(q), *np.mean(of, axis=0), 0, 0) for q, of in zip(QUALITIES, found, strict=True)
         ]
-        lines = {metric: bd_rate.line(rows, metric) for metric in bd_rate.METRICS}
+        lines = {metric: bd_rates.line(rows, metric) for metric in bd_rates.METRICS}
         reference = reference or lines
-        rates = [bd_rate.bd_rate(lines[m], reference[m]).percent for m in bd_rate.METRICS]
+        rates = [bd_rates.bd_rate(lines[m], reference[m]).percent for m in bd_rates.METRICS]
         print(f"{price:>8.3f}{rates[0]:>+9.2f}%{rates[1]:>+9.2f}%   {rows[2].bpp:.4f}", flush=True)
 
 

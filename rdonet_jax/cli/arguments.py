@@ -13,8 +13,6 @@ from typing import Any, NoReturn
 
 from rdonet_jax.cli.commands import COMPRESSED_SUFFIX, DEFAULT_MODEL, MOST_BYTES, PICTURE_SUFFIX
 
-DISTRIBUTION = "rdonet-jax"
-
 STANDARD_STREAM = "-"
 """As a name, standard input or output."""
 
@@ -396,11 +394,7 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, help="print the version")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib import metadata
+        from rdonet_jax.core import version
 
-        try:
-            version = metadata.version(DISTRIBUTION)
-        except metadata.PackageNotFoundError:
-            version = "(source checkout)"
-        print(f"{parser.prog} {version}")
+        print(f"{parser.prog} {version.installed() or '(source checkout)'}")
         parser.exit()

@@ -21,7 +21,7 @@ from PIL import Image
 
 from rdonet_jax import visualize
 from rdonet_jax.core import partition
-from rdonet_jax.evaluation import bd_rate, curves
+from rdonet_jax.evaluation import bd_rates, curves
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.report.showcase import Shown, Version
 from rdonet_jax.imaging import srgb
@@ -155,7 +155,7 @@ def _point(point: Point) -> dict[str, float | None]:
     row = point.mean
     return {"quality": point.quality, **row._asdict()} | {
         "name": None,
-        "ms_ssim_db": bd_rate.decibels(row, "ms_ssim"),
+        "ms_ssim_db": bd_rates.decibels(row, "ms_ssim"),
     }
 
 
@@ -163,7 +163,7 @@ def _rates(shown_curves: Sequence[Curve], reference: Curve) -> dict[str, Any]:
     rows = [
         _rate(curve, reference, metric)
         for curve in shown_curves
-        for metric in bd_rate.METRICS
+        for metric in bd_rates.METRICS
         if curve is not reference
     ]
     return {"reference": _label(reference), "rows": rows}
@@ -172,13 +172,13 @@ def _rates(shown_curves: Sequence[Curve], reference: Curve) -> dict[str, Any]:
 def _rate(curve: Curve, reference: Curve, metric: str) -> dict[str, Any]:
     """A line of the table, with what is refused by name."""
     try:
-        found = bd_rate.compare(curve, reference, metric)
-    except bd_rate.BdRateError as error:
-        found = bd_rate.Comparison(metric, None, {}, {"all": str(error)})
+        found = bd_rates.compare(curve, reference, metric)
+    except bd_rates.BdRateError as error:
+        found = bd_rates.Comparison(metric, None, {}, {"all": str(error)})
     best, worst, average = found.extremes() or (("", None), ("", None), None)
     return {
         "label": _label(curve),
-        "metric": bd_rate.METRICS[metric],
+        "metric": bd_rates.METRICS[metric],
         "set": found.over_set and found.over_set.percent,
         "overlap": found.over_set and found.over_set.overlap,
         "best": best[1],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rdonet_jax.evaluation import bd_rate
+from rdonet_jax.evaluation import bd_rates
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.imaging import srgb
 
@@ -35,12 +35,12 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
     cannot be written.
     """
     figure = _figure((10, 4.2), path)
-    for axes, (metric, word) in zip(figure.subplots(1, 2), bd_rate.METRICS.items(), strict=True):
+    for axes, (metric, word) in zip(figure.subplots(1, 2), bd_rates.METRICS.items(), strict=True):
         for number, curve in enumerate(curves):
             points = sorted(
                 (p.mean.bpp, value)
                 for p in curve.points
-                if (value := bd_rate.decibels(p.mean, metric)) is not None
+                if (value := bd_rates.decibels(p.mean, metric)) is not None
             )
             axes.plot(
                 *zip(*points, strict=True) if points else ([], []),

@@ -10,7 +10,7 @@ nothing about the rest.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,23 @@ class Line(NamedTuple):
 
     rate: tuple[float, ...]  # bits per pixel
     quality: tuple[float, ...]  # dB
+
+    @classmethod
+    def through(cls, points: Iterable[tuple[float, float]]) -> Line:
+        """The line through points (bits per pixel, dB) in any order.
+
+        A point that is no better than a cheaper one is left out: no-one would use it, and it has no
+        place on a curve that rises. Raises `BdRateError` when fewer than `LEAST_POINTS` remain.
+        """
+        rising: list[tuple[float, float]] = []
+        for rate, quality in sorted(points, key=lambda p: (p[0], -p[1])):
+            if not rising or quality > rising[-1][1]:
+                rising.append((rate, quality))
+        if len(rising) < LEAST_POINTS:
+            raise BdRateError(
+                f"{len(rising)} points on a rising curve, but at least {LEAST_POINTS} are needed"
+            )
+        return cls(*map(tuple, zip(*rising, strict=True)))
 
 
 class BdRate(NamedTuple):
@@ -76,23 +93,9 @@ def decibels(row: Row, metric: str) -> float | None:
 
 
 def line(rows: Sequence[Row], metric: str) -> Line:
-    """The line through points in any order.
-
-    A point that is no better than a cheaper one is left out: no-one would use it, and it has no
-    place on a curve that rises. Raises `BdRateError` when fewer than `LEAST_POINTS` remain.
-    """
+    """The line through the rows that have the metric. Raises as `Line.through` does."""
     known = ((row.bpp, decibels(row, metric)) for row in rows)
-    rising: list[tuple[float, float]] = []
-    for rate, quality in sorted(
-        (point for point in known if point[1] is not None), key=lambda p: (p[0], -p[1])
-    ):
-        if not rising or quality > rising[-1][1]:
-            rising.append((rate, quality))
-    if len(rising) < LEAST_POINTS:
-        raise BdRateError(
-            f"{len(rising)} points on a rising curve, but at least {LEAST_POINTS} are needed"
-        )
-    return Line(*map(tuple, zip(*rising, strict=True)))
+    return Line.through((rate, quality) for rate, quality in known if quality is not None)
 
 
 def bd_rate(tested: Line, reference: Line, least_overlap: float = LEAST_OVERLAP) -> BdRate:
