@@ -18,7 +18,7 @@ from rdonet_jax.cli import console
 from rdonet_jax.codec import codec
 from rdonet_jax.core import interrupts
 from rdonet_jax.entropy import range_coder
-from rdonet_jax.evaluation import anchors, bd_rate, curves, estimate, measures, real_files, study
+from rdonet_jax.evaluation import anchors, bd_rates, curves, estimate, measures, real_files, study
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.report import page, plots, showcase
 from rdonet_jax.imaging import dataset, srgb
@@ -26,7 +26,7 @@ from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encode_options  # fmt: skip
 
 EXPECTED_ERRORS = (
-    bd_rate.BdRateError,
+    bd_rates.BdRateError,
     codec.EncodeError,
     console.CommandError,
     curves.CurveError,
@@ -156,7 +156,7 @@ def evaluate(options: argparse.Namespace) -> None:
     everything = curves.distinct([*measured, *stored])
     if options.bd_rate:
         reference = curves.named(everything, options.bd_rate)
-        console.say("\n".join(bd_rate.table(everything, reference)))
+        console.say("\n".join(bd_rates.table(everything, reference)))
     draw(options, everything)
 
 

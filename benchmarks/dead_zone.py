@@ -20,7 +20,7 @@ from originals import PICTURES_HELP, load_pictures
 
 from rdonet_jax.codec import codec
 from rdonet_jax.entropy import dead_zone
-from rdonet_jax.evaluation import bd_rate, measures
+from rdonet_jax.evaluation import bd_rates, measures
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.metrics.quality import METRICS
@@ -65,9 +65,9 @@ def main() -> None:
         for quality, of in zip(QUALITIES, found, strict=True):
             rate, *seen = np.mean(of, axis=0)
             rows.append(Row(str(quality), rate, dict(zip(METRICS, seen, strict=True)), 0, 0))
-        lines = {metric: bd_rate.line(rows, metric) for metric in METRICS}
+        lines = {metric: bd_rates.line(rows, metric) for metric in METRICS}
         reference = reference or lines
-        rates = [bd_rate.bd_rate(lines[m], reference[m]).percent for m in METRICS]
+        rates = [bd_rates.bd_rate(lines[m], reference[m]).percent for m in METRICS]
         print(f"{price:>8.3f}{rates[0]:>+9.2f}%{rates[1]:>+9.2f}%   {rows[2].bpp:.4f}", flush=True)
 
 

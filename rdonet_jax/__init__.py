@@ -1,17 +1,52 @@
 """RDONet in JAX: a learned image codec with true rate-distortion optimization.
 
-`compress` and `decompress` turn arrays into files' bytes and back; see `rdonet_jax.api`.
+`docs/api.md` has examples. Importing this package loads no JAX: every public name is imported when
+it is first used.
 """
 
-from typing import Any
+from __future__ import annotations
 
-__all__ = ["compress", "decompress"]
+from typing import TYPE_CHECKING
 
+from rdonet_jax.core import lazy
 
-def __getattr__(name: str) -> Any:
-    # Here, since the package is imported by commands that answer without JAX.
-    if name in __all__:
-        from rdonet_jax import api
+if TYPE_CHECKING:
+    from rdonet_jax import codec, evaluation, metrics, models, rdo, training
+    from rdonet_jax.api import compress, decompress
+    from rdonet_jax.core.version import __version__
+    from rdonet_jax.models.zoo import list_models
+    from rdonet_jax.models.zoo import load as load_model
+    from rdonet_jax.rdo.rate_control import Target
+else:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "Target": "rdonet_jax.rdo.rate_control:Target",
+            "__version__": "rdonet_jax.core.version:__version__",
+            "codec": "rdonet_jax.codec",
+            "evaluation": "rdonet_jax.evaluation",
+            "metrics": "rdonet_jax.metrics",
+            "models": "rdonet_jax.models",
+            "rdo": "rdonet_jax.rdo",
+            "training": "rdonet_jax.training",
+            "compress": "rdonet_jax.api:compress",
+            "decompress": "rdonet_jax.api:decompress",
+            "list_models": "rdonet_jax.models.zoo:list_models",
+            "load_model": "rdonet_jax.models.zoo:load",
+        },
+    )
 
-        return getattr(api, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = [
+    "Target",
+    "__version__",
+    "codec",
+    "compress",
+    "decompress",
+    "evaluation",
+    "list_models",
+    "load_model",
+    "metrics",
+    "models",
+    "rdo",
+    "training",
+]

@@ -14,8 +14,6 @@ from rdonet_jax.cli import argument_types as types
 from rdonet_jax.cli import coding_arguments
 from rdonet_jax.cli.command_parser import STANDARD_STREAM, add_command, add_reading_options
 
-DISTRIBUTION = "rdonet-jax"
-
 _PLAIN = "\0"
 """Stands before names that look like options and are none; no name on a command line holds it."""
 
@@ -145,11 +143,7 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, help="print the version")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib import metadata
+        from rdonet_jax.core import version
 
-        try:
-            version = metadata.version(DISTRIBUTION)
-        except metadata.PackageNotFoundError:
-            version = "(source checkout)"
-        print(f"{parser.prog} {version}")
+        print(f"{parser.prog} {version.installed() or '(source checkout)'}")
         parser.exit()

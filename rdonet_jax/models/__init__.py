@@ -1,1 +1,57 @@
-"""The networks: RDONet, and the linear transform coder that it starts training from."""
+"""The networks by family, their parameters, and weights files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rdonet_jax.core import lazy
+
+if TYPE_CHECKING:
+    from rdonet_jax.core.config import (
+        AnyConfig,
+        BaselineConfig,
+        ConfigError,
+        PortableConfig,
+        RDONetConfig,
+        preset,
+    )
+    from rdonet_jax.models.network import Network, Output, build, forward
+    from rdonet_jax.models.registry import init_params, variance_partition
+    from rdonet_jax.models.zoo import Model, ZooError
+else:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "AnyConfig": "rdonet_jax.core.config:AnyConfig",
+            "BaselineConfig": "rdonet_jax.core.config:BaselineConfig",
+            "ConfigError": "rdonet_jax.core.config:ConfigError",
+            "PortableConfig": "rdonet_jax.core.config:PortableConfig",
+            "RDONetConfig": "rdonet_jax.core.config:RDONetConfig",
+            "preset": "rdonet_jax.core.config:preset",
+            "Network": "rdonet_jax.models.network:Network",
+            "Output": "rdonet_jax.models.network:Output",
+            "build": "rdonet_jax.models.network:build",
+            "forward": "rdonet_jax.models.network:forward",
+            "init_params": "rdonet_jax.models.registry:init_params",
+            "variance_partition": "rdonet_jax.models.registry:variance_partition",
+            "Model": "rdonet_jax.models.zoo:Model",
+            "ZooError": "rdonet_jax.models.zoo:ZooError",
+        },
+    )
+
+__all__ = [
+    "AnyConfig",
+    "BaselineConfig",
+    "ConfigError",
+    "Model",
+    "Network",
+    "Output",
+    "PortableConfig",
+    "RDONetConfig",
+    "ZooError",
+    "build",
+    "forward",
+    "init_params",
+    "preset",
+    "variance_partition",
+]

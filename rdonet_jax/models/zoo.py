@@ -92,11 +92,20 @@ def find(digest: bytes) -> Path | None:
     return None
 
 
-def load(name: str) -> Model:
+def list_models() -> tuple[str, ...]:
+    """The names of the bundled models. Raises `ZooError` when two of them have one name."""
+    return tuple(bundled())
+
+
+def load(name_or_path: str | os.PathLike[str]) -> Model:
     """The bundled model of that name, or the one of a weights file.
 
     Raises `ZooError` when there is no such model, or the file is damaged.
     """
+    try:
+        name = os.fsdecode(name_or_path)
+    except TypeError as error:
+        raise ZooError(f"no model {name_or_path!r}: it is neither a name nor a path") from error
     own = bundled()
     path = own.get(name, Path(name))
     if not os.path.isfile(path):  # no name is an error to it, however long

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import eval as eval_script
-from rdonet_jax.evaluation import anchors, bd_rate, curves, real_files, study
+from rdonet_jax.evaluation import anchors, bd_rates, curves, real_files, study
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.models import zoo
@@ -205,5 +205,5 @@ def test_estimates_beside_real_files_by_the_command_line(folder, tiny_weights, t
     assert [one["settings"]["rate"] for one in values] == ["estimate", "real files"]
     for estimate, file in zip(*(one["images"] for one in values), strict=True):
         assert estimate["bpp"] < file["bpp"] < 1.2 * estimate["bpp"]
-    with pytest.raises(bd_rate.BdRateError, match="not compared"):
-        bd_rate.compare(*curves.read(out), "psnr")
+    with pytest.raises(bd_rates.BdRateError, match="not compared"):
+        bd_rates.compare(*curves.read(out), "psnr")

@@ -21,7 +21,7 @@ from PIL import Image
 
 from rdonet_jax import visualize
 from rdonet_jax.core import partition
-from rdonet_jax.evaluation import bd_rate, curves
+from rdonet_jax.evaluation import bd_rates, curves
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.report.showcase import Shown, Version
 from rdonet_jax.imaging import srgb
@@ -192,9 +192,9 @@ def _rates(shown_curves: Sequence[Curve], reference: Curve) -> dict[str, Any]:
 def _rate(curve: Curve, reference: Curve, metric: str) -> dict[str, Any]:
     """A line of the table, with what is refused by name."""
     try:
-        found = bd_rate.compare(curve, reference, metric)
-    except bd_rate.BdRateError as error:
-        found = bd_rate.Comparison(metric, None, {}, {"all": str(error)})
+        found = bd_rates.compare(curve, reference, metric)
+    except bd_rates.BdRateError as error:
+        found = bd_rates.Comparison(metric, None, {}, {"all": str(error)})
     best, worst, average = found.extremes() or (("", None), ("", None), None)
     return {
         "label": _label(curve),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import integrate
 from scipy.interpolate import Akima1DInterpolator
 
-from rdonet_jax.evaluation import bd_rate, curves, results
-from rdonet_jax.evaluation.bd_rate import BdRateError, Line
+from rdonet_jax.evaluation import bd_rates, curves, results
+from rdonet_jax.evaluation.bd_rates import BdRateError, Line
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.metrics.quality import METRICS
@@ -32,11 +32,11 @@ def test_the_packages_own_example_has_the_packages_value():
         ANCHOR.rate[::-1], ANCHOR.quality[::-1], TESTED.rate[::-1], TESTED.quality[::-1],
         method="akima",
     )  # fmt: skip
-    assert bd_rate.bd_rate(TESTED, ANCHOR).percent == pytest.approx(theirs, abs=1e-12)
+    assert bd_rates.bd_rate(TESTED, ANCHOR).percent == pytest.approx(theirs, abs=1e-12)
 
 
 def test_the_value_is_the_mean_difference_of_akimas_log_rates():
-    found = bd_rate.bd_rate(TESTED, ANCHOR)
+    found = bd_rates.bd_rate(TESTED, ANCHOR)
     ours, theirs = (Akima1DInterpolator(c.quality, np.log(c.rate)) for c in (TESTED, ANCHOR))
     area, _ = integrate.quad(lambda q: ours(q) - theirs(q), found.low, found.high, limit=200)
     expected = 100 * (math.exp(area / (found.high - found.low)) - 1)
@@ -47,7 +47,7 @@ def test_the_value_is_the_mean_difference_of_akimas_log_rates():
 
 @given(st.floats(0.1, 10.0), st.sampled_from(list(METRICS)))
 def test_a_multiple_of_the_rate_at_equal_quality_is_that_percentage(factor, metric):
-    found = bd_rate.compare(
+    found = bd_rates.compare(
         curve_samples.curve("tested", factor), curve_samples.curve("reference"), metric
     )
     percent = 100 * (factor - 1)
@@ -59,15 +59,15 @@ def test_a_multiple_of_the_rate_at_equal_quality_is_that_percentage(factor, metr
 
 
 def test_half_the_rate_is_minus_50_percent_and_back_plus_100():
-    half = bd_rate.bd_rate(Line(tuple(r / 2 for r in ANCHOR.rate), ANCHOR.quality), ANCHOR)
-    back = bd_rate.bd_rate(ANCHOR, Line(tuple(r / 2 for r in ANCHOR.rate), ANCHOR.quality))
+    half = bd_rates.bd_rate(Line(tuple(r / 2 for r in ANCHOR.rate), ANCHOR.quality), ANCHOR)
+    back = bd_rates.bd_rate(ANCHOR, Line(tuple(r / 2 for r in ANCHOR.rate), ANCHOR.quality))
     assert half.percent == pytest.approx(-50.0)
     assert back.percent == pytest.approx(100.0)
 
 
 def test_the_order_of_points_changes_nothing():
     rows = [curve_samples.row("a", rate) for rate in curve_samples.RATES]
-    assert bd_rate.line(rows[::-1], "psnr") == bd_rate.line(rows, "psnr")
+    assert bd_rates.line(rows[::-1], "psnr") == bd_rates.line(rows, "psnr")
 
 
 def test_best_and_worst_pictures_are_named_and_averaged():
@@ -78,7 +78,7 @@ def test_best_and_worst_pictures_are_named_and_averaged():
         )
         for p in reference.points
     ]
-    found = bd_rate.compare(Curve("tested", "", tuple(points)), reference, "psnr")
+    found = bd_rates.compare(Curve("tested", "", tuple(points)), reference, "psnr")
     best, worst, average = found.extremes()
     assert best == ("b", pytest.approx(-50.0))
     assert worst == ("a", pytest.approx(100.0))
@@ -95,13 +95,13 @@ def test_ms_ssim_counts_in_decibels():
 def test_points_that_are_no_better_than_cheaper_ones_are_left_out():
     rows = [Row("a", rate, {"psnr": psnr}) for rate, psnr in ((1, 30), (2, 29), (3, 31), (3, 32),
                                                           (4, 33), (5, 34))]  # fmt: skip
-    assert bd_rate.line(rows, "psnr") == Line((1, 3, 4, 5), (30, 32, 33, 34))
+    assert bd_rates.line(rows, "psnr") == Line((1, 3, 4, 5), (30, 32, 33, 34))
 
 
 def test_too_few_points_are_refused():
     rows = [curve_samples.row("a", rate) for rate in (0.1, 0.2, 0.4)]
     with pytest.raises(BdRateError, match="3 points on a rising curve, but at least 4"):
-        bd_rate.line(rows, "psnr")
+        bd_rates.line(rows, "psnr")
 
 
 def test_too_little_overlap_is_refused_by_name_and_spares_the_others():
@@ -113,7 +113,7 @@ def test_too_little_overlap_is_refused_by_name_and_spares_the_others():
         Point(p.quality, p.mean, (p.rows[0], q.rows[1]))
         for p, q in zip(tested.points, moved.points, strict=True)
     ]
-    found = bd_rate.compare(tested._replace(points=tuple(mixed)), reference, "psnr")
+    found = bd_rates.compare(tested._replace(points=tuple(mixed)), reference, "psnr")
     assert list(found.pictures) == ["a.png"]
     assert list(found.refused) == ["b.png"]
     assert "6% of the smaller range in common, but 50% are needed" in found.refused["b.png"]
@@ -123,19 +123,19 @@ def test_too_little_overlap_is_refused_by_name_and_spares_the_others():
 def test_curves_apart_have_no_rate_at_all():
     far = Line(tuple(100 * r for r in ANCHOR.rate), tuple(q + 30 for q in ANCHOR.quality))
     with pytest.raises(BdRateError, match="0% of the smaller range"):
-        bd_rate.bd_rate(far, ANCHOR, least_overlap=0.0)
+        bd_rates.bd_rate(far, ANCHOR, least_overlap=0.0)
 
 
 def test_estimates_are_not_compared_with_files():
     estimate = curve_samples.curve("estimate", rate="estimate")
     with pytest.raises(BdRateError, match="not compared with those of files"):
-        bd_rate.compare(estimate, curve_samples.curve("files", rate="real files"), "psnr")
-    assert bd_rate.compare(estimate, estimate, "psnr").over_set.percent == pytest.approx(0)
+        bd_rates.compare(estimate, curve_samples.curve("files", rate="real files"), "psnr")
+    assert bd_rates.compare(estimate, estimate, "psnr").over_set.percent == pytest.approx(0)
 
 
 def test_curves_over_other_pictures_are_refused():
     with pytest.raises(BdRateError, match=r"the images differ: c\.png is not in both"):
-        bd_rate.compare(
+        bd_rates.compare(
             curve_samples.curve("tested"),
             curve_samples.curve("reference", names=["a.png", "b.png", "c.png"]),
             "psnr",
@@ -145,7 +145,7 @@ def test_curves_over_other_pictures_are_refused():
 def test_curves_without_pictures_have_a_rate_over_the_set_alone():
     reference = curve_samples.curve("reference")
     bare = reference._replace(points=tuple(p._replace(rows=()) for p in reference.points))
-    found = bd_rate.compare(bare, reference, "ms_ssim")
+    found = bd_rates.compare(bare, reference, "ms_ssim")
     assert found.over_set.percent == pytest.approx(0)
     assert found.extremes() is None
 
@@ -153,7 +153,7 @@ def test_curves_without_pictures_have_a_rate_over_the_set_alone():
 def test_the_table_has_a_line_per_curve_and_metric_and_says_what_is_refused():
     reference = curve_samples.curve("jpeg")
     few = curve_samples.curve("few", rates=(0.1, 0.2))
-    lines = list(bd_rate.table([curve_samples.curve("ours", 0.5), reference, few], reference))
+    lines = list(bd_rates.table([curve_samples.curve("ours", 0.5), reference, few], reference))
     assert lines[0].endswith("against jpeg")
     assert lines[2].split()[:5] == ["ours", "PSNR", "-50.0", "%", "-50.0"]
     assert lines[2].split()[-2:] == ["2", "100%"]
@@ -166,10 +166,10 @@ def test_the_table_has_a_line_per_curve_and_metric_and_says_what_is_refused():
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "bjontegaard", None)
     with pytest.raises(BdRateError, match="need the package bjontegaard"):
-        bd_rate.bd_rate(TESTED, ANCHOR)
+        bd_rates.bd_rate(TESTED, ANCHOR)
 
 
 def test_the_curve_of_means_is_that_of_mean_rates_and_qualities():
     curve = curve_samples.curve("any")
     means = [results.mean(p.rows) for p in curve.points]
-    assert bd_rate.line(means, "psnr").rate == tuple(m.bpp for m in means)
+    assert bd_rates.line(means, "psnr").rate == tuple(m.bpp for m in means)

@@ -10,7 +10,7 @@ their qualities are refused, since the average would say nothing about the rest.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,23 @@ class Line(NamedTuple):
     rate: tuple[float, ...]  # bits per pixel
     quality: tuple[float, ...]  # rising: the negative of a metric of which less is better
     unit: str = "dB"
+
+    @classmethod
+    def through(cls, points: Iterable[tuple[float, float]], unit: str = "dB") -> Line:
+        """The line through points (bits per pixel, quality) in any order.
+
+        A point that is no better than a cheaper one is left out: no-one would use it, and it has no
+        place on a curve that rises. Raises `BdRateError` when fewer than `LEAST_POINTS` remain.
+        """
+        rising: list[tuple[float, float]] = []
+        for rate, quality in sorted(points, key=lambda p: (p[0], -p[1])):
+            if not rising or quality > rising[-1][1]:
+                rising.append((rate, quality))
+        if len(rising) < LEAST_POINTS:
+            raise BdRateError(
+                f"{len(rising)} points on a rising curve, but at least {LEAST_POINTS} are needed"
+            )
+        return cls(*map(tuple, zip(*rising, strict=True)), unit)
 
 
 class BdRate(NamedTuple):
@@ -67,11 +84,7 @@ class Comparison(NamedTuple):
 
 
 def line(rows: Sequence[Row], metric: str) -> Line:
-    """The line through points in any order.
-
-    A point that is no better than a cheaper one is left out: no-one would use it, and it has no
-    place on a curve that rises. Raises `BdRateError` when fewer than `LEAST_POINTS` remain.
-    """
+    """The line through the rows that have the metric. Raises as `Line.through` does."""
     measure = METRICS[metric]
     sign = 1 if measure.higher_is_better else -1
     known = (
@@ -79,15 +92,7 @@ def line(rows: Sequence[Row], metric: str) -> Line:
         for row in rows
         if (value := measure.curve_value(row.quality.get(metric))) is not None
     )
-    rising: list[tuple[float, float]] = []
-    for rate, quality in sorted(known, key=lambda p: (p[0], -p[1])):
-        if not rising or quality > rising[-1][1]:
-            rising.append((rate, quality))
-    if len(rising) < LEAST_POINTS:
-        raise BdRateError(
-            f"{len(rising)} points on a rising curve, but at least {LEAST_POINTS} are needed"
-        )
-    return Line(*map(tuple, zip(*rising, strict=True)), measure.unit_of_curve)
+    return Line.through(known, measure.unit_of_curve)
 
 
 def bd_rate(tested: Line, reference: Line, least_overlap: float = LEAST_OVERLAP) -> BdRate:
