@@ -23,7 +23,7 @@ from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.metrics import distortion
 from rdonet_jax.metrics.distortion import Loss, Weights
-from rdonet_jax.models import registry, zoo
+from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo.search import Costs
 
@@ -50,8 +50,8 @@ def weights_of(model: Model, quality: float | None = None) -> Weights:
     Raises `EncodeError` as `codec.stream_quality` does, and for a loss that this version does not
     have.
     """
-    known = zoo.loss_record(model.record).get("training", {})
-    loss = Loss(**{field: known[field] for field in Loss._fields if field in known})
+    training = model.record.of_whole_network().training
+    loss = training.loss if training else Loss()
     number = codec.stream_quality(model.config, quality)
     if number is not None:
         loss = loss._replace(lmbda=float(distortion.lmbda_of(model.config, number)))
