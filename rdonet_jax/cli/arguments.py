@@ -89,6 +89,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _command(commands, "models", "list the bundled models")
     _add_compare(commands)
     _add_thumbnail(commands)
+    _add_lazy(commands)
     _add_installation(commands)
     return parser, commands.choices
 
@@ -208,6 +209,18 @@ def _add_thumbnail(commands: Any) -> None:
     parser.add_argument(
         "--size", metavar="N", type=_count, default=256,
         help="pixels of the longer side, at most (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _add_lazy(commands: Any) -> None:
+    """The commands of `lazy_commands`, whose own parsers know their options."""
+    _command(
+        commands, "train", "train a model, or export the weights of a run",
+        "[options] --data DIR ... --run RUN", "export [options] RUN NAME",
+    )  # fmt: skip
+    _command(
+        commands, "eval", "evaluate models and conventional codecs on folders of images",
+        "[options] --data DIR ... --model NAME ...", "[options] --results FILE ...",
     )  # fmt: skip
 
 

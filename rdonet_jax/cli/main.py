@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rdonet_jax.cli import commands, more_commands, streams
+from rdonet_jax.cli import commands, lazy_commands, more_commands, streams
 from rdonet_jax.cli.arguments import STANDARD_STREAM, parse
 from rdonet_jax.cli.commands import (
     COMPRESSED_SUFFIX,
@@ -57,8 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0, 1 for errors, 2 for wrong usage,
     `INTERRUPTED` or `BROKEN_PIPE`."""
     open_streams()
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        return _run(arguments)
+        if given and given[0] in lazy_commands.COMMANDS:
+            return lazy_commands.COMMANDS[given[0]](given[1:])
+        return _run(given)
     except Incomplete:
         return 1
     except CommandError as error:
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str]) -> int:
     """Runs the command line; what goes wrong with its files is raised."""
     try:
         options = parse(arguments)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import train
+from rdonet_jax.cli import train
 from rdonet_jax.core import config
 from rdonet_jax.models import zoo
 from rdonet_jax.training import checkpoints, run_dir, run_log, validation
@@ -280,7 +280,7 @@ def test_pictures_are_held_out_from_those_that_can_be_used(
     folder = shutil.copytree(photograph_folder, tmp_path / "pictures")
     (folder / "a.png").write_bytes(b"first in the list, and broken")
     assert quick_start(data=folder) == 0
-    assert f"train.py: warning: {folder / 'a.png'}" in capsys.readouterr().err
+    assert f"rdonet train: warning: {folder / 'a.png'}" in capsys.readouterr().err
     origin = run_dir.Run.load(tmp_path / "run").origin
     assert (origin.pictures.count, origin.validation_pictures.count) == (2, 1)
 
