@@ -213,7 +213,8 @@ def _targets(options: argparse.Namespace) -> list[Path]:
 
 
 def main(arguments: Sequence[str], program: str = "rdonet eval") -> int:
-    """The exit code: 0, or 1 after one line that says what is wrong; 130 after Ctrl-C."""
+    """The exit code: 0, or after one line that says what is wrong 1, 2 for wrong usage, 130 after
+    Ctrl-C."""
 
     def work() -> int:
         evaluate(parse(arguments, program))

@@ -48,9 +48,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def exit_code(work: Callable[[], int], expected: tuple[type[Exception], ...], program: str) -> int:
-    """What `work` returns, or 1 after one line about an error of these kinds, 130 after Ctrl-C."""
+    """What `work` returns, or 1 after one line about an error of these kinds, 130 after Ctrl-C.
+
+    A parser that ends the program, for help and for wrong usage, gives its own code.
+    """
     try:
         return work()
+    except SystemExit as stop:
+        return int(stop.code or 0)
     except expected as error:
         cause = str(error)
     except KeyboardInterrupt:

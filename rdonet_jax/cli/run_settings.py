@@ -94,13 +94,13 @@ def base(preset: Any, family: Any) -> Base:
     Without both, it is the preset `standard`. Raises `ConfigError` for names that are unknown, and
     for a preset of another family.
     """
-    if family is not None and family not in registry.FAMILIES:
-        known = list(registry.FAMILIES)
+    known = list(registry.FAMILIES)
+    if family is not None and family not in known:
         raise ConfigError(f"there is no family {family}; {nearest(str(family), known)}")
     if preset is None and family is not None:
         return Base(family, registry.FAMILIES[family].config())
     name = DEFAULT_PRESET if preset is None else preset
-    if name not in config.PRESETS:
+    if name not in list(config.PRESETS):
         raise ConfigError(f"there is no preset {name}; {nearest(str(name), config.PRESETS)}")
     model = config.preset(name)
     own = registry.family_of(model).name

@@ -62,14 +62,16 @@ def run(arguments: Sequence[str], program: str = "rdonet train") -> int:
     """The command as a process of its own, perhaps one of several hosts; returns the exit code."""
     if arguments[:1] == ["export"]:
         interrupts.heed(program)  # a run handles signals by itself
-    with multihost.failing_together():
-        if code := main(arguments, program):
-            sys.exit(code)
-    return 0
+    try:
+        with multihost.failing_together():
+            sys.exit(main(arguments, program))
+    except SystemExit as stop:
+        return int(stop.code or 0)
 
 
 def main(arguments: Sequence[str], program: str = "rdonet train") -> int:
-    """The exit code: 0, or 1 after one line that says what is wrong; 130 after Ctrl-C."""
+    """The exit code: 0, or after one line that says what is wrong 1, 2 for wrong usage, 130 after
+    Ctrl-C."""
     warnings.showwarning = functools.partial(_show_warning, program)
     if arguments[:1] == ["export"]:
         return exit_code(lambda: export(arguments[1:], program), EXPECTED, program)
