@@ -214,14 +214,16 @@ def _add_thumbnail(commands: Any) -> None:
 
 def _add_lazy(commands: Any) -> None:
     """The commands of `lazy_commands`, whose own parsers know their options."""
-    _command(
+    train = _command(
         commands, "train", "train a model, or export the weights of a run",
         "[options] --data DIR ... --run RUN", "export [options] RUN NAME",
     )  # fmt: skip
-    _command(
+    evaluate = _command(
         commands, "eval", "evaluate models and conventional codecs on folders of images",
         "[options] --data DIR ... --model NAME ...", "[options] --results FILE ...",
     )  # fmt: skip
+    for parser in (train, evaluate):
+        parser.description += f" {parser.prog} --help lists the options."
 
 
 def _add_installation(commands: Any) -> None:

@@ -41,6 +41,7 @@ EXPECTED = (
 )
 """Errors that are one line to the user."""
 
+# Their options have a second spelling, without a section, from before there were sections.
 TRAINING = Section(
     "training",
     TrainingConfig,
@@ -55,7 +56,6 @@ LENGTH = Section(
     flags=lambda field: [f"--{config_options.dashed(field)}"],
     left_out=["as_before"],
 )
-"""The options had the spelling without a section before there were sections."""
 
 
 def run(arguments: Sequence[str], program: str = "rdonet train") -> int:
