@@ -75,7 +75,7 @@ def main() -> None:
     print("best: " + " ".join(f"{value:g}" for value in octaves))
     if options.out:
         params = hyperpriors.in_coarser_steps(model.params, model.config, octaves)
-        record = {**model.record, "hyper_steps": list(octaves)}
+        record = {**model.record.stored, "hyper_steps": list(octaves)}
         print(zoo.save(options.out, model.name, model.config, params, record, pack=True))
 
 

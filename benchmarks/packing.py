@@ -47,7 +47,8 @@ def packed_as(model: zoo.Model, near: int, far: int) -> tuple[int, Any]:
     """Bytes of the file and parameters that come back from it."""
     steps = mock.patch.multiple(portable, NEAR_STEPS=near, FAR_STEPS=far)
     with tempfile.TemporaryDirectory() as folder, steps:
-        path = zoo.save(Path(folder), "trial", model.config, model.params, model.record, pack=True)
+        record = model.record.stored
+        path = zoo.save(Path(folder), "trial", model.config, model.params, record, pack=True)
         return path.stat().st_size, zoo.load(str(path)).params
 
 

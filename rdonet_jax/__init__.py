@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from rdonet_jax.core.version import __version__
     from rdonet_jax.models.zoo import list_models
     from rdonet_jax.models.zoo import load as load_model
-    from rdonet_jax.rdo.rate_control import Target
+    from rdonet_jax.rdo.encode_options import Target
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "Target": "rdonet_jax.rdo.rate_control:Target",
+            "Target": "rdonet_jax.rdo.encode_options:Target",
             "__version__": "rdonet_jax.core.version:__version__",
             "codec": "rdonet_jax.codec",
             "evaluation": "rdonet_jax.evaluation",

@@ -7,8 +7,9 @@ from rdonet_jax.core import interrupts
 
 def main() -> int:
     """Runs the command line and returns its exit code."""
-    # Before all imports that take time.
-    interrupts.heed()
+    # Before all imports that take time. A training run handles signals by itself.
+    if sys.argv[1:2] != ["train"]:
+        interrupts.heed()
     from rdonet_jax.cli import main as cli_main
 
     return cli_main.main()

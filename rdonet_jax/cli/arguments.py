@@ -68,8 +68,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     parser = _Parser(
         prog="rdonet",
         description="Learned image compression with a coding tree.",
-        epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted, 141 nobody reads the "
-        "output any more.",
+        epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 129 hang-up, 130 interrupted, 141 "
+        "nobody reads the output any more, 143 ended by SIGTERM.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version)
@@ -85,6 +85,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     add_command(commands, "models", "list the bundled models")
     _add_compare(commands)
     _add_thumbnail(commands)
+    _add_lazy(commands)
     _add_installation(commands)
     return parser, commands.choices
 
@@ -119,6 +120,20 @@ def _add_thumbnail(commands: Any) -> None:
         "--size", metavar="N", type=types.positive_integer, default=256,
         help="pixels of the longer side, at most (default: %(default)s)",
     )  # fmt: skip
+
+
+def _add_lazy(commands: Any) -> None:
+    """The commands of `lazy_commands`, whose own parsers know their options."""
+    train = add_command(
+        commands, "train", "train a model, or export the weights of a run",
+        "[options] --data DIR ... --run RUN", "export [options] RUN NAME",
+    )  # fmt: skip
+    evaluate = add_command(
+        commands, "eval", "evaluate models and conventional codecs on folders of images",
+        "[options] --data DIR ... --model NAME ...", "[options] --results FILE ...",
+    )  # fmt: skip
+    for parser in (train, evaluate):
+        parser.description += f" {parser.prog} --help lists the options."
 
 
 def _add_installation(commands: Any) -> None:

@@ -14,6 +14,7 @@ from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import icc as imaging_icc
 from rdonet_jax.metrics.loss import DISTORTIONS
 from rdonet_jax.models import registry, zoo
+from rdonet_jax.models.training_record import RecordedTraining, TrainingRecord
 from rdonet_jax.models.zoo import Model
 
 
@@ -109,43 +110,43 @@ def of_model(model: Model) -> list[str]:
     """What a model is, and the record of its training."""
     millions = registry.parameter_count(model.params) / 1e6
     lines = [f"hash {model.digest.hex()}, {millions:.2f} M parameters"]
-    training = model.record.get("training")
-    if training is None:
+    if model.record.training is None:
         return [*lines, "  its training is not on record"]
-    record = zoo.loss_record(model.record)
-    loss = _loss_text(model.config, record["training"])
-    lines.append(f"  trained for {loss}, {_steps_text(record)}")
-    before = (record.get("origin") or {}).get("started_from")
-    if before:
-        lines.append(f"  after {before['steps_done']} steps of the weights that it went on from")
+    record = model.record.of_whole_network()
+    loss = _objective_words(model.config, record.training or RecordedTraining())
+    lines.append(f"  trained for {loss}, {_steps_words(record)}")
+    if record.started_from:
+        steps = record.started_from.steps_done
+        lines.append(f"  after {_count(steps)} steps of the weights that it went on from")
     if record is not model.record:
-        lines.append(f"  then for the rate, its priors alone, {_steps_text(model.record)}")
-    if validation := model.record.get("validation"):
-        lines.append(
-            f"  validation: {validation['bpp']:.3f} bpp (estimate), {validation['psnr']:.2f} dB"
-        )
+        lines.append(f"  then for the rate, its priors alone, {_steps_words(model.record)}")
+    if validation := model.record.validation:
+        lines.append(f"  validation: {validation.bpp:.3f} bpp (estimate), {validation.psnr:.2f} dB")
     return lines
 
 
-def _steps_text(record: Mapping[str, Any]) -> str:
+def _steps_words(record: TrainingRecord) -> str:
     """How long a training was."""
-    training = record["training"]
-    side = training["crop"]
-    return f"{record['steps_done']} steps of {training['batch_size']} crops of {side}x{side} pixels"
+    training = record.training or RecordedTraining()
+    crops = f"{training.batch_size} crops of {training.crop}x{training.crop} pixels"
+    return f"{_count(record.steps_done)} steps of {crops}"
 
 
-def _loss_text(config: AnyConfig, training: Mapping[str, Any]) -> str:
+def _count(steps: int | None) -> str:
+    return "an unknown number of" if steps is None else str(steps)
+
+
+def _objective_words(config: AnyConfig, training: RecordedTraining) -> str:
     """The loss that a model was trained for."""
-    distortion = _distortion_text(training)
+    distortion = _distortion_words(training)
     if registry.family_of(config).variable_rate:
         low, high = config.lmbdas
         return f"bpp + lambda * {distortion} with every lambda from {low:g} to {high:g}"
-    return f"bpp + {training['lmbda']:g} * {distortion}"
+    return f"bpp + {training.lmbda:g} * {distortion}"
 
 
-def _distortion_text(training: Mapping[str, Any]) -> str:
+def _distortion_words(training: RecordedTraining) -> str:
     """The distortion of a training run, see `rdonet_jax.metrics.loss`."""
-    metric = training["metric"]
-    if metric not in DISTORTIONS:
-        return f"the metric {metric!r}"
-    return DISTORTIONS[metric].words_of(training.get("ms_ssim_share", 0.0))
+    if training.metric not in DISTORTIONS:
+        return f"the metric {training.metric!r}"
+    return DISTORTIONS[training.metric].words_of(training.ms_ssim_share)

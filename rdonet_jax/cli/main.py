@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from rdonet_jax.cli import coding_commands, more_commands
+from rdonet_jax.cli import coding_commands, lazy_commands, more_commands
 from rdonet_jax.cli.arguments import parse
 from rdonet_jax.cli.console import (
     CommandError,
@@ -30,8 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0, 1 for errors, 2 for wrong usage,
     `INTERRUPTED` or `BROKEN_PIPE`."""
     open_streams()
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        return _run(arguments)
+        if given and given[0] in lazy_commands.COMMANDS:
+            return lazy_commands.COMMANDS[given[0]](given[1:])
+        return _run(given)
     except Incomplete:
         return 1
     except CommandError as error:
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str]) -> int:
     """Runs the command line; what goes wrong with its files is raised."""
     try:
         options = parse(arguments)

@@ -350,13 +350,18 @@ def preset(name: str, **changes: Any) -> AnyConfig:
 
 
 def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
-    """A config dataclass from JSON values: lists become tuples.
+    """A config dataclass from JSON values. Raises `ConfigError` as `field_values` does."""
+    return cls(**field_values(cls, values))
+
+
+def field_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a config dataclass from JSON values: lists become tuples.
 
     Raises `ConfigError` for names and types that do not belong there, whatever JSON they are.
     """
     if complaint := json_values.complaint(cls, values):
         raise ConfigError(complaint)
-    return cls(**{name: _tupled(value) for name, value in values.items()})
+    return {name: _tupled(value) for name, value in values.items()}
 
 
 def _tupled(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 import sys
+import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,12 +29,16 @@ _SCALARS: Mapping[type, tuple[str, str, Callable[[Any], bool]]] = {
 }
 """By annotation: words for one, words for several, and whether a value is one."""
 
+_UNIONS = (types.UnionType, typing.Union)
+"""Annotations of values that may be None."""
+
 
 def complaint(cls: type, values: Any) -> str | None:
     """What keeps JSON values from being fields of a dataclass, in words that name the field.
 
     None if nothing does. Judged are the names, and values of fields that are annotated with
-    numbers, texts, truth values, and tuples of them; tuples are lists in JSON.
+    numbers, texts, truth values, tuples of them, and any of these or None; tuples are lists in
+    JSON.
     """
     if not isinstance(values, Mapping):
         return f"a {cls.__name__} is an object with named values, not {shown(values)}"
@@ -59,6 +64,9 @@ def shortened(text: str) -> str:
 def _fits(hint: Any, value: Any) -> bool:
     if hint in _SCALARS:
         return _SCALARS[hint][2](value)
+    if typing.get_origin(hint) in _UNIONS:
+        is_absent = value is None and types.NoneType in typing.get_args(hint)
+        return is_absent or any(_fits(part, value) for part in _without_none(hint))
     if typing.get_origin(hint) is not tuple:
         return True
     if not isinstance(value, list | tuple):
@@ -69,9 +77,15 @@ def _fits(hint: Any, value: Any) -> bool:
     return len(parts) == len(value) and all(map(_fits, parts, value))
 
 
+def _without_none(hint: Any) -> list[Any]:
+    return [part for part in typing.get_args(hint) if part is not types.NoneType]
+
+
 def _words(hint: Any) -> str:
     if hint in _SCALARS:
         return _SCALARS[hint][0]
+    if typing.get_origin(hint) in _UNIONS:
+        return " or ".join(map(_words, _without_none(hint)))
     return f"a list of {_several(hint)}"
 
 

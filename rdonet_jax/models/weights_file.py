@@ -14,11 +14,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rdonet_jax.core import config, json_values
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.json_values import shortened, shown
 from rdonet_jax.models import packing, registry
-from rdonet_jax.models.training_record import RecordedTraining
+from rdonet_jax.models.training_record import RecordError, TrainingRecord
 
 METADATA_KEY = "rdonet_jax"
 """The one entry of the file's metadata (the format does not keep the order of several): JSON."""
@@ -53,7 +52,7 @@ class Metadata(NamedTuple):
 
     name: Any  # to be checked by who knows what names there are
     config: AnyConfig
-    record: Mapping[str, Any]
+    record: TrainingRecord
 
 
 def digest_of(path: Path) -> bytes:
@@ -89,9 +88,12 @@ def metadata(tensors: Any) -> Metadata:
         raise WeightsError(f"its metadata has no {missing[0]}")
     if _is_deeper(values, MOST_DEPTH):
         raise WeightsError("its metadata has too many lists in lists")
-    _require_record(values["record"])
+    try:
+        record = TrainingRecord.of(values["record"])
+    except RecordError as error:
+        raise WeightsError(str(error)) from error
     model = registry.from_stored(values["config"])
-    return Metadata(values["name"], model, values["record"])
+    return Metadata(values["name"], model, record)
 
 
 def _is_deeper(value: Any, most: int) -> bool:
@@ -106,39 +108,6 @@ def _is_deeper(value: Any, most: int) -> bool:
         if not layer:
             return False
     return True
-
-
-def _require_record(record: Any) -> None:
-    """Raises `WeightsError` for a record of training that cannot be followed to its beginning."""
-    while True:
-        if not isinstance(record, dict):
-            raise WeightsError(f"its record is an object with named values, not {shown(record)}")
-        training = record.get("training", {})
-        _require_training(training)
-        if training.get("learn") != "priors":
-            return
-        origin = record.get("origin")
-        if not isinstance(origin, dict) or "started_from" not in origin:
-            raise WeightsError("its record does not say what the training started from")
-        record = origin["started_from"]
-        if record is None:
-            return
-
-
-def _require_training(training: Any) -> None:
-    if not isinstance(training, dict):
-        raise WeightsError(
-            f"training in its record is an object with named values, not {shown(training)}"
-        )
-    # Other versions of the package may have recorded other fields.
-    known = {name: training[name] for name in RecordedTraining.__annotations__ if name in training}
-    if complaint := json_values.complaint(RecordedTraining, known):
-        raise WeightsError(f"training in its record: {complaint}")
-    if not config.SMALLEST_NUMBER <= known.get("lmbda", 1) <= config.LARGEST_NUMBER:
-        raise WeightsError(f"training in its record: lmbda is {shown(known['lmbda'])}")
-    if not 0 <= known.get("ms_ssim_share", 0) <= 1:
-        share = shown(known["ms_ssim_share"])
-        raise WeightsError(f"training in its record: ms_ssim_share is {share}")
 
 
 def require_network(

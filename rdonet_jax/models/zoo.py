@@ -34,6 +34,7 @@ from rdonet_jax.core.json_values import shortened, shown
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
 from rdonet_jax.models import packing, registry, weights_file
+from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.models.weights_file import METADATA_KEY, WeightsError
 
 SUFFIX = ".safetensors"
@@ -56,7 +57,7 @@ class Model(NamedTuple):
     config: AnyConfig
     params: Any  # float32, on the device
     digest: bytes  # first 4 bytes of the weights file's SHA-256
-    record: Mapping[str, Any]  # how it was trained
+    record: TrainingRecord  # how it was trained
     tables: CdfTables  # of the range coder, see `Family.coder_tables`
 
 
@@ -112,19 +113,6 @@ def load(name_or_path: str | os.PathLike[str]) -> Model:
         names = ", ".join(own) or "none"
         raise ZooError(f"no model {name!r}: it is no weights file, and bundled are: {names}")
     return _read(path, is_own=path in own.values())
-
-
-def loss_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The record of the newest training of the whole network, which made it for its loss.
-
-    That is the record itself, or the one before it where priors alone were learnt since.
-    """
-    while record.get("training", {}).get("learn") == "priors":
-        before = record["origin"]["started_from"]
-        if before is None:  # under transforms that were never trained
-            break
-        record = before
-    return record
 
 
 def config_of(path: Path) -> AnyConfig:
@@ -255,7 +243,8 @@ def save(
     """Writes NAME-HASH.safetensors in half precision, whole or not at all; returns its path.
 
     With `pack`, large kernels take less than half of that, and are rounded for it. The file of a
-    model that stores its tables gets those of its range coder as well.
+    model that stores its tables gets those of its range coder as well. `record` is how it was
+    trained, as it is to be stored (`TrainingRecord.stored`).
 
     Raises `ZooError` for a name that cannot be told from its hash, or weights that half precision
     cannot hold.

@@ -7,24 +7,30 @@ from typing import TYPE_CHECKING
 from rdonet_jax.core import lazy
 
 if TYPE_CHECKING:
-    from rdonet_jax.rdo.encoder import Optimised, Plan, choose, encode
-    from rdonet_jax.rdo.rate_control import Target
+    from rdonet_jax.rdo.coding import encode
+    from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
+    from rdonet_jax.rdo.encoder import EncodeResult, choose
+    from rdonet_jax.rdo.initial_masks import register_mask
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "Optimised": "rdonet_jax.rdo.encoder:Optimised",
-            "Plan": "rdonet_jax.rdo.encoder:Plan",
+            "EncodeOptions": "rdonet_jax.rdo.encode_options:EncodeOptions",
+            "EncodeResult": "rdonet_jax.rdo.encoder:EncodeResult",
+            "Plan": "rdonet_jax.rdo.encode_options:Plan",
+            "Target": "rdonet_jax.rdo.encode_options:Target",
             "choose": "rdonet_jax.rdo.encoder:choose",
-            "encode": "rdonet_jax.rdo.encoder:encode",
-            "Target": "rdonet_jax.rdo.rate_control:Target",
+            "encode": "rdonet_jax.rdo.coding:encode",
+            "register_mask": "rdonet_jax.rdo.initial_masks:register_mask",
         },
     )
 
 __all__ = [
-    "Optimised",
+    "EncodeOptions",
+    "EncodeResult",
     "Plan",
     "Target",
     "choose",
     "encode",
+    "register_mask",
 ]

@@ -22,7 +22,7 @@ from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.metrics.loss import AREA, Distortion, Loss, Part
-from rdonet_jax.models import registry, zoo
+from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo.search import Costs
 
@@ -45,8 +45,8 @@ def loss_of(model: Model, quality: float | None = None) -> tuple[Part, ...]:
     Raises `EncodeError` as `codec.stream_quality` does, and for a loss that this version does not
     have.
     """
-    known = zoo.loss_record(model.record).get("training", {})
-    trained_for = Loss(**{field: known[field] for field in Loss._fields if field in known})
+    training = model.record.of_whole_network().training
+    trained_for = training.loss if training else Loss()
     number = codec.stream_quality(model.config, quality)
     if number is not None:
         trained_for = trained_for._replace(lmbda=float(distortion.lmbda_of(model.config, number)))

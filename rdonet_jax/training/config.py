@@ -167,9 +167,13 @@ def _quoted(trait: str) -> str:
 class RunLength:
     """How long a run is, where it is not said in steps of each stage.
 
-    `steps` and `epochs` are of both stages together, divided 2000 : 600 as in the original. An
-    epoch has as many crops as there are training images. With `as_before` a resumed run keeps the
-    length that it has.
+    An epoch has as many crops as there are training images.
+
+    Attributes:
+      steps: of both stages together, divided 2000 : 600 as in the original.
+      epochs: the same, in epochs.
+      stage1_epochs, stage2_epochs: of each stage by itself.
+      as_before: a resumed run keeps the length that it has.
     """
 
     steps: int | None = None

@@ -35,7 +35,14 @@ PREVIEWED = 4
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-    """How often things happen, in steps."""
+    """How often things happen, in steps.
+
+    Attributes:
+      log: a line of means in the log, and on a terminal the bar.
+      validation: the averaged weights on the validation images.
+      checkpoint: a checkpoint, from which the run can go on.
+      preview: images of validation crops for TensorBoard.
+    """
 
     log: int = 50
     validation: int = 1000

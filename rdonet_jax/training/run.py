@@ -17,6 +17,7 @@ import jax
 
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
+from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.training import (
     crops as training_crops,
 )
@@ -152,7 +153,7 @@ def _origin(
 
 def _record_of_start(config: TrainingConfig) -> Mapping[str, Any] | None:
     """The record of the weights that a run goes on from, which may be gone when it ends."""
-    return None if config.start in ("linear", "random") else zoo.load(config.start).record
+    return None if config.start in ("linear", "random") else zoo.load(config.start).record.stored
 
 
 def _require_equal_hosts(run: Run, intervals: Intervals, resume: bool) -> None:
@@ -203,17 +204,17 @@ def export(
             state, progress = kept.restore(run.model, run.training, best)
     except CheckpointError as error:
         raise RunError(str(error)) from error
-    record = {
-        "preset": run.preset,
-        "training": dataclasses.asdict(run.training),
-        "steps_done": progress.step,
-        "parameters": registry.parameter_count(state.ema),
-        "validation": _last_validation(folder / run_log.LOG_FILE, progress.step),
-        "jax": jax.__version__,
-        "origin": dataclasses.asdict(run.origin) if run.origin else None,
-    }
+    record = TrainingRecord.new(
+        preset=run.preset,
+        training=dataclasses.asdict(run.training),
+        steps_done=progress.step,
+        parameters=registry.parameter_count(state.ema),
+        validation=_last_validation(folder / run_log.LOG_FILE, progress.step),
+        jax=jax.__version__,
+        origin=dataclasses.asdict(run.origin) if run.origin else None,
+    )
     model = registry.with_thresholds(run.model, thresholds) if thresholds else run.model
-    return zoo.save(destination, name, model, state.ema, record, pack)
+    return zoo.save(destination, name, model, state.ema, record.stored, pack)
 
 
 def _last_validation(log: Path, step: int) -> Mapping[str, Any] | None:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import eval as eval_script
 from rdonet_jax.cli import describe
+from rdonet_jax.cli import eval as eval_command
 from rdonet_jax.codec import baselines as baselines_codec
 from rdonet_jax.codec import bitstream, codec, compressed_file, partition_coding
 from rdonet_jax.codec.bitstream import FormatError
@@ -179,9 +179,9 @@ def test_a_mask_or_a_search_is_refused_in_one_sentence(model, photograph, plan):
 def test_the_evaluation_script_refuses_a_search_before_any_work(weights, photograph_folder, capsys):
     arguments = ["--data", str(photograph_folder), "--model", str(weights)]
     for more in (["--rdo", "1"], ["--init", "uniform"], ["--estimate", "--init", "uniform-64"]):
-        assert eval_script.main([*arguments, *more]) == 1
+        assert eval_command.main([*arguments, *more]) == 1
         error = capsys.readouterr().err
-        assert error.startswith("eval.py: reference codes every block at one level")
+        assert error.startswith("rdonet eval: reference codes every block at one level")
         assert error.count("\n") == 1
 
 
@@ -190,7 +190,7 @@ def test_the_evaluation_script_writes_and_reads_real_files(weights, photograph, 
     srgb.save(tmp_path / "a.png", photograph[:150, :200])
     out = tmp_path / "out.json"
     arguments = ["--data", str(tmp_path), "--model", str(weights), "-o", str(out)]
-    assert eval_script.main(arguments) == 0
+    assert eval_command.main(arguments) == 0
     result = json.loads(out.read_text())
     assert "one level" in result["description"]
     assert 0 < result["results"]["bpp"][0] < 2

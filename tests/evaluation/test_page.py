@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import eval as eval_script
+from rdonet_jax.cli import eval as eval_command
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation import curves
 from rdonet_jax.evaluation.report import page
@@ -182,10 +182,10 @@ def test_one_curve_alone_has_no_rates_and_no_viewer():
 def test_the_command_line_writes_the_page_from_stored_results(tmp_path, capsys):
     curves.write(tmp_path / "all.json", page_samples.curves()[:2])
     arguments = ["--results", str(tmp_path / "all.json"), "--report", str(tmp_path / "out.html")]
-    assert eval_script.main(arguments) == 0
+    assert eval_command.main(arguments) == 0
     read((tmp_path / "out.html").read_text())
-    assert eval_script.main(arguments) == 1
+    assert eval_command.main(arguments) == 1
     assert "exists already" in capsys.readouterr().err
-    assert eval_script.main([*arguments, "--force"]) == 0
+    assert eval_command.main([*arguments, "--force"]) == 0
     with pytest.raises(srgb.ImageError):
         page.write(tmp_path / "none" / "out.html", page_samples.curves())

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import eval as eval_script
+from rdonet_jax.cli import eval as eval_command
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import curves, estimate, real_files, results
@@ -29,7 +29,7 @@ def real_run(folder, tiny_weights, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("real")
     arguments = ["--data", folder, "--model", tiny_weights, "--per-image", "-o", out / "out.json"]
     arguments += ["--keep", out / "files", "--save-decoded", out / "decoded"]
-    assert eval_script.main([str(a) for a in arguments]) == 0
+    assert eval_command.main([str(a) for a in arguments]) == 0
     return out
 
 
@@ -109,7 +109,7 @@ def test_small_pictures_have_no_ms_ssim_and_a_note_counts_them(real_run):
 def test_an_estimate_says_so_and_has_no_times(folder, tiny_weights, tmp_path, capsys):
     out = tmp_path / "out.json"
     arguments = ["--data", str(folder), "--model", str(tiny_weights), "--estimate", "-o", str(out)]
-    assert eval_script.main([*arguments, "--batch-size", "2"]) == 0
+    assert eval_command.main([*arguments, "--batch-size", "2"]) == 0
     result = json.loads(out.read_text())
     assert result["description"].startswith("estimated rate, no files")
     assert list(result["results"]) == ["bpp", "psnr-rgb", "ms-ssim-rgb"]
@@ -203,10 +203,10 @@ def test_a_wrong_call_ends_with_one_line_that_says_why(
     (tmp_path / "broken/torn.png").write_bytes(whole[: len(whole) // 2])
     options = {"--data": str(folder), "--model": str(tiny_weights), **change}
     arguments = [part for pair in options.items() for part in pair if part is not None]
-    assert eval_script.main(arguments) == 1
+    assert eval_command.main(arguments) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("eval.py: ")
+    assert captured.err.startswith("rdonet eval: ")
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert (tmp_path / "there.json").read_text() == "{}"
@@ -248,7 +248,7 @@ def _scaled(params, factor: float):
 def test_several_qualities_make_one_curve(folder, mini_weights, tmp_path, capsys):
     output = tmp_path / "curve.json"
     arguments = ["--data", str(folder), "--model", str(mini_weights), "--estimate", "--per-image"]
-    code = eval_script.main([*arguments, "--quality", "20", "80", "-o", str(output)])
+    code = eval_command.main([*arguments, "--quality", "20", "80", "-o", str(output)])
     assert code == 0
     assert "quality 20" in capsys.readouterr().out
     written = json.loads(output.read_text())
@@ -260,5 +260,5 @@ def test_several_qualities_make_one_curve(folder, mini_weights, tmp_path, capsys
 
 def test_a_model_of_one_quality_refuses_to_be_asked_for_another(folder, tiny_weights, capsys):
     arguments = ["--data", str(folder), "--model", str(tiny_weights), "--quality", "20"]
-    assert eval_script.main(arguments) == 1
+    assert eval_command.main(arguments) == 1
     assert "quality" in capsys.readouterr().err

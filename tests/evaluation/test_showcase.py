@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-import eval as eval_script
+from rdonet_jax.cli import eval as eval_command
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation.measures import EvaluationError
@@ -56,7 +56,7 @@ def test_the_number_of_pictures_is_not_negative(folder, tiny_weights):
 def test_one_call_measures_and_reports(folder, tiny_weights, tmp_path):
     arguments = ["--data", folder, "--model", tiny_weights, "--estimate", "--batch-size", "1"]
     arguments += ["--report", tmp_path / "out.html", "--report-pictures", "1"]
-    assert eval_script.main([str(argument) for argument in arguments]) == 0
+    assert eval_command.main([str(argument) for argument in arguments]) == 0
     html = (tmp_path / "out.html").read_text()
     data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
     assert [curve["estimate"] for curve in data["curves"]] == [True]

@@ -22,7 +22,7 @@ def test_weights_come_back_in_half_precision_with_their_configuration(tiny_weigh
     params = jax.eval_shape(lambda: rdonet.init_params(config.tiny(), jax.random.key(0)))
     assert jax.tree_util.tree_structure(params) == jax.tree_util.tree_structure(tiny_model.params)
     assert tiny_model.config == config.tiny()
-    assert tiny_model.record == {"preset": "tiny"}
+    assert tiny_model.record.stored == {"preset": "tiny"}
     leaves = jax.tree_util.tree_leaves(tiny_model.params)
     assert all(leaf.dtype == np.float32 for leaf in leaves)
     assert all(np.array_equal(leaf, leaf.astype(np.float16)) for leaf in leaves)
@@ -221,7 +221,7 @@ def test_every_bundled_model_loads_and_says_how_it_was_trained():
     for name in zoo.bundled():
         model = zoo.load(name)
         assert model.name == name
-        assert model.record["steps_done"] > 0
+        assert model.record.steps_done > 0
         expected = jax.eval_shape(lambda c=model.config: registry.init_params(c, jax.random.key(0)))
         shapes = jax.tree_util.tree_map(np.shape, model.params)
         assert shapes == jax.tree_util.tree_map(lambda leaf: leaf.shape, expected)

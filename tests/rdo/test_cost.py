@@ -10,6 +10,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.metrics import distortion, loss
+from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import cost as rdo_cost
 from rdonet_jax.rdo.cost import RDCost
 
@@ -20,7 +21,7 @@ QUALITY = 40.0
 def both_model(mini_model):
     """Said to have been trained for both distortions."""
     training = {"metric": "both", "ms_ssim_share": 0.25}
-    return mini_model._replace(record={"training": training})
+    return mini_model._replace(record=TrainingRecord.of({"training": training}))
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +48,15 @@ def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model
     assert weights_of(mini_model, QUALITY) == pytest.approx({"mse": lmbda})
     mixed = {"mse": 0.75 * lmbda, "ms-ssim": 0.25 * lmbda * loss.SIMILARITY_WEIGHT}
     assert weights_of(both_model, QUALITY) == pytest.approx(mixed)
-    trained = tiny_model._replace(record={"training": {"lmbda": 8.0, "metric": "ms-ssim"}})
+    record = TrainingRecord.of({"training": {"lmbda": 8.0, "metric": "ms-ssim"}})
+    trained = tiny_model._replace(record=record)
     assert weights_of(trained) == {"ms-ssim": 8.0}
     assert weights_of(tiny_model) == {"mse": 0.0067}
 
 
 def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
-    trained = tiny_model._replace(record={"training": {"lmbda": 8.0, "metric": "vmaf"}})
+    record = TrainingRecord.of({"training": {"lmbda": 8.0, "metric": "vmaf"}})
+    trained = tiny_model._replace(record=record)
     with pytest.raises(
         codec.EncodeError, match="tiny: was trained for the metric 'vmaf', which this version"
     ):
@@ -61,14 +64,15 @@ def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
 
 
 def test_priors_learnt_alone_leave_what_the_whole_network_was_trained_for(both_model):
-    record = both_model.record
+    record = both_model.record.stored
     for _ in range(2):
         record = {"training": {"learn": "priors", "metric": "mse", "ms_ssim_share": 0.5},
                   "origin": {"started_from": record}}  # fmt: skip
-    later = both_model._replace(record=record)
+    later = both_model._replace(record=TrainingRecord.of(record))
     assert weights_of(later, QUALITY) == weights_of(both_model, QUALITY)
     alone = {"training": {"learn": "priors", "metric": "mse"}, "origin": {"started_from": None}}
-    assert set(weights_of(both_model._replace(record=alone), QUALITY)) == {"mse"}
+    never_trained = both_model._replace(record=TrainingRecord.of(alone))
+    assert set(weights_of(never_trained, QUALITY)) == {"mse"}
 
 
 @pytest.mark.parametrize("size", [(192, 256), (150, 201), (70, 17)])

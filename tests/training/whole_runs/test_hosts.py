@@ -27,11 +27,11 @@ from .conftest import (
 )
 
 IMPATIENT = """
-import sys, train
-from rdonet_jax.training import multihost, run_dir
+import sys
+from rdonet_jax.cli import train
+from rdonet_jax.training import run_dir
 run_dir.SHARING_PATIENCE_S = 0.5
-with multihost.failing_together():
-    sys.exit(train.main(sys.argv[1:]))
+sys.exit(train.run(sys.argv[1:], "train.py"))
 """
 """`train.py`, but that it waits a moment alone for a shared folder."""
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import train
+from rdonet_jax.cli import train
 from rdonet_jax.training import lengthening, run_dir, validation
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.config import TrainingConfig
@@ -89,13 +89,13 @@ def test_a_finished_run_says_so_and_is_left_as_it_is_whatever_length_it_cannot_h
 ):
     assert run("run", *CONSTANT, "--stage1-steps", 4, "--stage2-steps", 2) == 0
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "finished after step 6" in said and "train.py export" in said
+    assert "finished after step 6" in said and "rdonet train export" in said
     before = files_of(tmp_path / "run")
     # The length need not be said again.
     assert run("run", *CONSTANT, "--resume") == 0
     said = capsys.readouterr().err.strip()
     assert "\n" not in said and "was finished already after step 6" in said
-    assert f"train.py export {tmp_path / 'run'} NAME" in said and "--resume with more" in said
+    assert f"rdonet train export {tmp_path / 'run'} NAME" in said and "--resume with more" in said
     for first, second, complaint in (
         (5, 2, "some would have belonged to the other stage; give --stage1-steps 4"),
         (4, 1, "has done 6 steps and cannot end after 5"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import train
+from rdonet_jax.cli import train
 from rdonet_jax.core import config
 from rdonet_jax.models import zoo
 from rdonet_jax.training import checkpoints, run_dir, run_log, validation
@@ -64,8 +64,8 @@ def test_exported_weights_are_the_averaged_ones_and_load_by_path(
     model = zoo.load(str(path))
     state = newest_state(finished)
     assert model.config == config.tiny(thresholds=(2.0, 3.5))
-    assert model.record["steps_done"] == STEPS and model.record["training"]["lmbda"] == 0.0067
-    origin = model.record["origin"]
+    assert model.record.steps_done == STEPS and model.record.training.lmbda == 0.0067
+    origin = model.record.stored["origin"]
     assert origin["command"].startswith("train.py --preset tiny --crop 64")
     assert origin["folders"] == [str(photograph_folder)] and origin["validation_folders"] == []
     assert (origin["pictures"]["count"], origin["validation_pictures"]["count"]) == (2, 1)
@@ -82,7 +82,7 @@ def test_the_best_checkpoint_can_be_exported(finished, tmp_path, capsys):
     assert train.main(["export", str(best), "name"]) == 1
     assert "there is no checkpoint" in capsys.readouterr().err
     assert train.main(["export", str(best), "name", "--best", "--out", str(tmp_path)]) == 0
-    record = zoo.load(capsys.readouterr().out.strip()).record
+    record = zoo.load(capsys.readouterr().out.strip()).record.stored
     losses = {step: result["loss"] for step, result in logged(finished, "validation").items()}
     assert losses[record["steps_done"]] == min(losses.values()) == record["validation"]["loss"]
 
@@ -280,7 +280,7 @@ def test_pictures_are_held_out_from_those_that_can_be_used(
     folder = shutil.copytree(photograph_folder, tmp_path / "pictures")
     (folder / "a.png").write_bytes(b"first in the list, and broken")
     assert quick_start(data=folder) == 0
-    assert f"train.py: warning: {folder / 'a.png'}" in capsys.readouterr().err
+    assert f"rdonet train: warning: {folder / 'a.png'}" in capsys.readouterr().err
     origin = run_dir.Run.load(tmp_path / "run").origin
     assert (origin.pictures.count, origin.validation_pictures.count) == (2, 1)
 
@@ -304,7 +304,7 @@ def test_export_needs_nothing_but_the_runs_folder(
     weights.unlink()
     assert train.main(["export", str(tmp_path / "run"), "later", "--out", str(tmp_path)]) == 0
     record = zoo.load(capsys.readouterr().out.strip().splitlines()[-1]).record
-    assert record["origin"]["started_from"] == {"preset": "tiny"}
+    assert record.started_from.stored == {"preset": "tiny"}
     described = tmp_path / "run" / run_dir.CONFIG_FILE
     values = json.loads(described.read_text())
     del values["origin"]

@@ -1,0 +1,43 @@
+"""The commands `train` and `eval`, which are loaded when they are called.
+
+Their options come from configurations and registries that need JAX, and their work needs the
+packages of the extra `[train]`. Neither is needed for the other commands and for `rdonet --help`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from rdonet_jax.cli import console
+
+PACKAGE = "rdonet_jax"
+
+
+def train(arguments: Sequence[str], program: str = "rdonet train") -> int:
+    """Trains a model, or exports the weights of a run; returns the exit code."""
+    try:
+        from rdonet_jax.cli import train
+    except ModuleNotFoundError as error:
+        return _missing(error, program)
+    return train.run(arguments, program)
+
+
+def evaluate(arguments: Sequence[str], program: str = "rdonet eval") -> int:
+    """Evaluates models and conventional codecs; returns the exit code."""
+    try:
+        from rdonet_jax.cli import eval as evaluation
+    except ModuleNotFoundError as error:
+        return _missing(error, program)
+    return evaluation.main(arguments, program)
+
+
+def _missing(error: ModuleNotFoundError, program: str) -> int:
+    """One line on a package that is not installed, and the exit code."""
+    package = (error.name or PACKAGE).partition(".")[0]
+    if package == PACKAGE:  # a fault of this package
+        raise error
+    console.note(f"{package} is not installed; pip install 'rdonet-jax[train]' brings it", program)
+    return 1
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"train": train, "eval": evaluate}

@@ -1,0 +1,163 @@
+"""What a training run is set to: a preset, over it a file, over both the command line.
+
+A file has the sections `model`, `training`, `intervals` and `length`, and the name of a `preset`.
+All may be missing. The `config.json` of a run is such a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from rdonet_jax.cli.program import nearest
+from rdonet_jax.core import config
+from rdonet_jax.core.config import AnyConfig, ConfigError
+from rdonet_jax.core.json_values import shown
+from rdonet_jax.models import registry
+from rdonet_jax.training import run_dir
+from rdonet_jax.training.config import RunLength, TrainingConfig
+from rdonet_jax.training.loop import Intervals
+
+DEFAULT_PRESET = "standard"
+SECTIONS = ("model", "training", "intervals", "length")
+STAGE_STEPS = ("stage1_steps", "stage2_steps")
+
+Values = Mapping[str, Mapping[str, Any]]
+"""The fields that are set, by section."""
+
+
+class Base(NamedTuple):
+    """What a model's configuration starts from."""
+
+    preset: str
+    model: AnyConfig
+
+
+class RunSettings(NamedTuple):
+    """Everything about a run but where its images lie."""
+
+    preset: str
+    model: AnyConfig
+    training: TrainingConfig
+    intervals: Intervals
+    length: RunLength
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, but that 3e-4 is a number, as in YAML 1.2 and JSON."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The sections of a file, as they are. Raises `ConfigError` for what is no such file."""
+    if path.suffix not in (".json", ".yaml", ".yml"):
+        raise ConfigError(f"{path}: a configuration is a .yaml, .yml or .json file")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        kind = "JSON" if path.suffix == ".json" else "YAML"
+        raise ConfigError(f"{path}: is no {kind}: {' '.join(str(error).split())}") from error
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a configuration has named sections, it is not {shown(values)}")
+    _require_known(path, "a configuration", values, ("preset", *SECTIONS, "origin"))
+    for name in SECTIONS:
+        if not isinstance(values.get(name, {}), dict):
+            raise ConfigError(f"{path}: {name} has named fields, it is not {shown(values[name])}")
+    if "origin" in values:  # written by a run, perhaps before there were all fields
+        values["training"] = {**run_dir.BEFORE, **values.get("training", {})}
+    return values
+
+
+def _require_known(path: Path, what: str, values: Mapping[str, Any], known: Any) -> None:
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{path}: {what} has no {name}; {nearest(str(name), known)}")
+
+
+def base(preset: Any, family: Any) -> Base:
+    """The preset of that name; without one, the defaults of the family.
+
+    Without both, it is the preset `standard`. Raises `ConfigError` for names that are unknown, and
+    for a preset of another family.
+    """
+    known = list(registry.FAMILIES)
+    if family is not None and family not in known:
+        raise ConfigError(f"there is no family {family}; {nearest(str(family), known)}")
+    if preset is None and family is not None:
+        return Base(family, registry.FAMILIES[family].config())
+    name = DEFAULT_PRESET if preset is None else preset
+    if name not in list(config.PRESETS):
+        raise ConfigError(f"there is no preset {name}; {nearest(str(name), config.PRESETS)}")
+    model = config.preset(name)
+    own = registry.family_of(model).name
+    if family not in (None, own):
+        raise ConfigError(f"the preset {name} is of the family {own}, not {family}")
+    return Base(name, model)
+
+
+def from_file(path: Path, values: Mapping[str, Any], model: type) -> dict[str, dict[str, Any]]:
+    """The fields that a file sets, of the types that they have. Raises `ConfigError`."""
+    classes = {
+        "model": model, "training": TrainingConfig, "intervals": Intervals, "length": RunLength
+    }  # fmt: skip
+    found = {}
+    for section, cls in classes.items():
+        fields = dict(values.get(section, {}))
+        if section == "model":
+            fields.pop(registry.FAMILY_KEY, None)
+        known = [
+            f.name for f in dataclasses.fields(cls) if (section, f.name) != ("length", "as_before")
+        ]
+        _require_known(path, section, fields, known)
+        try:
+            found[section] = config.field_values(cls, fields)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {section}: {error}") from error
+    return found
+
+
+def resolved(base: Base, file: Values, line: Values) -> RunSettings:
+    """The settings of a run: those of the command line over those of the file over the preset's.
+
+    Raises `ConfigError` for values that do not go together.
+    """
+    training, length = _with_length(file, line)
+    is_said = bool(length) or any(name in training for name in STAGE_STEPS)
+    return RunSettings(
+        base.preset,
+        dataclasses.replace(base.model, **{**file.get("model", {}), **line.get("model", {})}),
+        TrainingConfig(**training),
+        Intervals(**{**file.get("intervals", {}), **line.get("intervals", {})}),
+        RunLength(**length, as_before=not is_said),
+    )
+
+
+def _with_length(file: Values, line: Values) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of training and of the length.
+
+    A length on the command line takes the place of one in the file, in whatever form.
+    """
+    for layer in (file, line):
+        if layer.get("length") and any(name in layer.get("training", {}) for name in STAGE_STEPS):
+            raise ConfigError("give the length of the run either in both stages' steps or once")
+    given, length = dict(file.get("training", {})), dict(file.get("length", {}))
+    if any(name in line.get("training", {}) for name in STAGE_STEPS):
+        length = {}
+    if line.get("length"):
+        length = dict(line["length"])
+        given = {name: value for name, value in given.items() if name not in STAGE_STEPS}
+    return {**given, **line.get("training", {})}, length

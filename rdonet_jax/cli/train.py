@@ -1,0 +1,248 @@
+"""Train a model, or export the weights of a run.
+
+{program} --preset small --data DIR [DIR ...] --run RUN
+{program} --config run.yaml --model.latents 320 128 96 --training.batch-size 64 --data DIR --run RUN
+{program} --preset small --help       the fields of this preset's model
+{program} export RUN NAME
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import shlex
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from rdonet_jax.cli import config_options, console, run_settings
+from rdonet_jax.cli.config_options import Section
+from rdonet_jax.cli.program import INTERRUPTED, Parser, exit_code
+from rdonet_jax.cli.run_settings import RunSettings
+from rdonet_jax.core import config, interrupts
+from rdonet_jax.imaging import dataset
+from rdonet_jax.models import registry, zoo
+from rdonet_jax.training import checkpoints, divergence, multihost, run_dir, run_log
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import run as training_run
+from rdonet_jax.training.config import RunLength, TrainingConfig
+from rdonet_jax.training.loop import Intervals
+
+EXPECTED = (
+    checkpoints.CheckpointError,
+    config.ConfigError,
+    divergence.DivergenceError,
+    dataset.PictureError,
+    run_dir.RunError,
+    run_log.LogError,
+    zoo.ZooError,
+)
+"""Errors that are one line to the user."""
+
+# Their options have a second spelling, without a section, from before there were sections.
+TRAINING = Section(
+    "training",
+    TrainingConfig,
+    TrainingConfig(),
+    lambda field: [f"--{config_options.dashed(field)}"],
+    training_config.CHOICES,
+)
+INTERVALS = Section("intervals", Intervals, Intervals(), lambda field: [f"--{field}-every"])
+LENGTH = Section(
+    "length",
+    RunLength,
+    flags=lambda field: [f"--{config_options.dashed(field)}"],
+    left_out=["as_before"],
+)
+
+
+def run(arguments: Sequence[str], program: str = "rdonet train") -> int:
+    """The command as a process of its own, perhaps one of several hosts; returns the exit code."""
+    if arguments[:1] == ["export"]:
+        interrupts.heed(program)  # a run handles signals by itself
+    try:
+        with multihost.failing_together():
+            sys.exit(main(arguments, program))
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def main(arguments: Sequence[str], program: str = "rdonet train") -> int:
+    """The exit code: 0, or after one line that says what is wrong 1, 2 for wrong usage, 130 after
+    Ctrl-C."""
+    warnings.showwarning = functools.partial(_show_warning, program)
+    if arguments[:1] == ["export"]:
+        return exit_code(lambda: export(arguments[1:], program), EXPECTED, program)
+    return exit_code(lambda: train(arguments, program), EXPECTED, program)
+
+
+def _show_warning(program: str, message: Warning | str, *_: object) -> None:
+    """One line, without the place in the code."""
+    console.note(f"warning: {' '.join(str(message).split())}", program)
+
+
+def train(arguments: Sequence[str], program: str) -> int:
+    """Trains, from the start or from the last checkpoint; returns the exit code."""
+    options, settings = parse(arguments, program)
+    _join_hosts(options)
+    outcome = training_run.train(
+        options.run,
+        run_dir.Run(settings.model, settings.training, settings.preset),
+        training_run.Sources(options.data, options.valid),
+        options.resume,
+        settings.intervals,
+        settings.length,
+        command=shlex.join([*program.split(), *arguments]),
+    )
+    step = int(outcome.state.step)
+    if not outcome.stopped_by:
+        if multihost.is_first():
+            _say_finished(options.run, step, outcome.was_finished, program)
+        return 0
+    stopped = f"{outcome.stopped_by}: stopped after step {step}, --resume goes on from there"
+    console.note(stopped, program)
+    # Being asked to stop by the system is no failure; Ctrl-C is one to whoever called this.
+    return INTERRUPTED if outcome.stopped_by == signal.SIGINT.name else 0
+
+
+def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, RunSettings]:
+    """The command line, and the settings of the run. Raises `ConfigError`.
+
+    What fields a model has depends on its preset and family, so these are looked for first.
+    """
+    first, _ = _first_parser(program).parse_known_args(arguments)
+    values = run_settings.read(first.config) if first.config else {}
+    stored = values.get("model", {})
+    base = run_settings.base(
+        first.preset or values.get("preset"), first.family or stored.get(registry.FAMILY_KEY)
+    )
+    model = Section("model", type(base.model), base.model)
+    parser = _parser(program, model)
+    options = parser.parse_args(arguments)
+    if missing := [name for name in ("data", "run") if getattr(options, name) is None]:
+        parser.error(f"--{missing[0]} is missing")
+    sections = (model, TRAINING, INTERVALS, LENGTH)
+    line = {section.name: config_options.given(options, section) for section in sections}
+    file = run_settings.from_file(first.config, values, type(base.model)) if first.config else {}
+    settings = run_settings.resolved(base, file, line)
+    if options.thresholds:
+        if "thresholds" in line["model"]:
+            raise config.ConfigError("give either --thresholds or --model.thresholds")
+        changed = registry.with_thresholds(settings.model, options.thresholds)
+        settings = settings._replace(model=changed)
+    return options, settings
+
+
+def _first_parser(program: str) -> Parser:
+    """For the options that the others depend on."""
+    parser = Parser(prog=program, add_help=False)
+    _add_base(parser)
+    return parser
+
+
+def _add_base(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "configuration", "A file goes over the preset, options over the file."
+    )
+    group.add_argument(
+        "--preset", metavar="NAME",
+        help=f"{', '.join(config.PRESETS)} (default: that of the file, or of the family, or "
+        f"{run_settings.DEFAULT_PRESET})",
+    )  # fmt: skip
+    group.add_argument(
+        "--config", type=Path, metavar="FILE",
+        help="a YAML or JSON file with the sections preset, model, training, intervals, length, or "
+        "the config.json of a run",
+    )  # fmt: skip
+    group.add_argument(
+        "--model.family", dest="family", metavar="NAME",
+        help=f"{', '.join(registry.FAMILIES)}; without a preset, its defaults are the base",
+    )  # fmt: skip
+
+
+def _parser(program: str, model: Section) -> Parser:
+    """The whole parser; every option of a section is a field of a configuration."""
+    parser = Parser(
+        prog=program,
+        description=(__doc__ or "").format(program=program),
+        usage=f"{program} [options] --data DIR [DIR ...] --run RUN",
+    )
+    parser.add_argument("--data", nargs="+", metavar="DIR", help="folders of training images")
+    parser.add_argument(
+        "--valid", nargs="*", default=[], metavar="DIR", help="folders of validation images"
+    )
+    parser.add_argument("--run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="continue from the last checkpoint; with another length if the steps done would be "
+        "the same with it, as those of stage 2 are with --schedule constant",
+    )  # fmt: skip
+    _add_base(parser)
+    parser.add_argument(
+        "--thresholds", nargs="+", type=float, metavar="T",
+        help="of the variance masks, in squared gray levels, T64 T32; for a variable-rate model "
+        "such a pair for every knot of its qualities (default: the preset's)",
+    )  # fmt: skip
+    config_options.add(parser, model, f"model ({registry.family_of(model.defaults).name})")
+    config_options.add(parser, TRAINING, "training")
+    config_options.add(parser, LENGTH, "length, if not --stage1-steps and --stage2-steps")
+    config_options.add(parser, INTERVALS, "how often, in steps")
+    _add_hosts(parser)
+    return parser
+
+
+def _add_hosts(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("several hosts")
+    group.add_argument(
+        "--distributed", action="store_true",
+        help="join the hosts that SLURM, Open MPI, Cloud TPU or Kubernetes name",
+    )  # fmt: skip
+    group.add_argument("--coordinator", metavar="ADDRESS:PORT", help="of the first host")
+    group.add_argument("--processes", type=int, help="how many there are in all")
+    group.add_argument("--process", type=int, help="the number of this one, from 0")
+
+
+def _join_hosts(options: argparse.Namespace) -> None:
+    """Connects the hosts of a run, if there are several."""
+    cluster = multihost.Cluster(options.coordinator, options.processes, options.process)
+    if cluster != multihost.Cluster() or options.distributed:
+        multihost.join(cluster)
+
+
+def _say_finished(run: Path, step: int, already: bool, program: str) -> None:
+    """Where the run stands and how to go on."""
+    state = "was finished already" if already else "finished"
+    console.note(
+        f"{run}: {state} after step {step}; its checkpoints are in {run / checkpoints.LAST}, "
+        f"'{program} export {shlex.quote(str(run))} NAME' writes its weights, and --resume with "
+        "more steps goes on where its schedule allows it",
+        program,
+    )
+
+
+def export(arguments: Sequence[str], program: str) -> int:
+    """Writes the weights of a run, and prints their path; returns the exit code."""
+    parser = Parser(prog=f"{program} export")
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("name", help="of the model; the file is called NAME-HASH.safetensors")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder to write to")
+    parser.add_argument(
+        "--thresholds", nargs="+", type=float, metavar="T",
+        help="of the variance mask, in squared gray levels, T64 T32; for a variable-rate model "
+        "such a pair for every knot of its qualities (default: those of the training)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--best", action="store_true", help="the checkpoint that validated best, not the last one"
+    )
+    parser.add_argument(
+        "--pack", action="store_true",
+        help="large kernels in 7 to 8 bits per weight: less than half the size",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    path = training_run.export(
+        options.run, options.name, options.out, options.thresholds, options.best, options.pack
+    )
+    print(path)
+    return 0
