@@ -165,8 +165,8 @@ def _read(path: Path, is_own: bool) -> Model:
                 f"it holds a model of the name {shown(name)}, which no model may have"
             )
         if not is_own:
-            others = _TABLES if registry.stores_tables(config) else ()
-            room = registry.table_count(config) * distributions.TOTAL
+            others = _TABLES if registry.family_of(config).stores_tables else ()
+            room = registry.family_of(config).table_count(config) * distributions.TOTAL
             weights_file.require_network(tensors, _shapes(config), others, room)
         flat = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
         flat = packing.unpacked(flat)

@@ -92,7 +92,7 @@ def _nearness(quality: jax.Array, knots: int, segment: int) -> jax.Array:
     return jnp.maximum(segment - distance, 0.0)
 
 
-def hats(quality: jax.Array, knots: int, segment: int) -> jax.Array:
+def quality_basis(quality: jax.Array, knots: int, segment: int) -> jax.Array:
     """The quality [B] as 8-bit inputs of a layer, one for every knot: [B, knots]."""
     return clipped(_nearness(quality, knots, segment))
 

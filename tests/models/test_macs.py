@@ -144,7 +144,7 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
 
 def test_the_standard_network_computes_its_layers_and_few_of_them(computed):
     # An image that is one window, so that nothing is computed twice.
-    side = max(tiles.LADDER)[0] * partition.BLOCK
+    side = max(tiles.TILE_SHAPES)[0] * partition.BLOCK
     found, counted = computed(config.standard(), side), macs.per_pixel(config.standard())
     assert found["decoder"] <= 30e3
     assert found["encoder"] <= found["encoder with its image"] <= 60e3

@@ -190,8 +190,8 @@ def test_knots_of_floats_are_joined_by_straight_lines():
 
 def test_hats_are_full_at_their_knots_and_share_what_lies_between():
     qualities = np.arange(5 * 128 + 1)
-    found = np.asarray(integer.hats(jnp.asarray(qualities, jnp.int32), 6, 128))
-    np.testing.assert_array_equal(found, [reference.hats(6, int(q)) for q in qualities])
+    found = np.asarray(integer.quality_basis(jnp.asarray(qualities, jnp.int32), 6, 128))
+    np.testing.assert_array_equal(found, [reference.quality_basis(6, int(q)) for q in qualities])
     np.testing.assert_array_equal(found[::128], 127 * np.eye(6))
     between = found[qualities % 128 != 0]
     assert np.all(between.sum(axis=1) == 128) and np.all((between > 0).sum(axis=1) == 2)
