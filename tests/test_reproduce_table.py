@@ -1,4 +1,4 @@
-"""The study of the poster's table: equal budgets, its arithmetic, what is kept and not repeated."""
+"""The study that makes the table again: equal budgets, its arithmetic, what is kept and not repeated."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("bjontegaard", reason="the study needs rdonet-jax[bench]")
 pytest.importorskip("matplotlib", reason="the study needs rdonet-jax[bench]")
 
-from experiments.poster_table import __main__ as study
-from experiments.poster_table import (
+from experiments.reproduce_table import __main__ as study
+from experiments.reproduce_table import (
     budgets,
     drawings,
     evaluations,

@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot
 
-from experiments.poster_table import tables
+from experiments.reproduce_table import tables
 from rdonet_jax import visualize
 from rdonet_jax.imaging import srgb
 

@@ -1,6 +1,6 @@
 """Trains and compares the baseline, Basic RDONet and RDONet-Var: docs/study.md.
 
-python -m experiments.poster_table --budget cpu --data DIR --valid DIR --test DIR --out FOLDER
+python -m experiments.reproduce_table --budget cpu --data DIR --valid DIR --test DIR --out FOLDER
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jax
 
-from experiments.poster_table import budgets, drawings, evaluations, tables, trainings
+from experiments.reproduce_table import budgets, drawings, evaluations, tables, trainings
 from rdonet_jax.codec import codec
 from rdonet_jax.core import config
 from rdonet_jax.evaluation import curves, real_files
@@ -46,7 +46,7 @@ class StudyError(ValueError):
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.poster_table", description=__doc__.splitlines()[0]
+        prog="python -m experiments.reproduce_table", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--budget", required=True, choices=list(budgets.BUDGETS))
     parser.add_argument("--data", nargs="+", required=True, help="folders of training images")
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
         report(options.out, budget, "test", options.test)
         report(options.out, budget, "validation", options.valid)
     except (*EXPECTED, StudyError) as error:
-        print(f"poster_table: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"reproduce_table: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
 

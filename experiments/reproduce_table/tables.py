@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import bjontegaard
 import numpy as np
 
-from experiments.poster_table import evaluations
+from experiments.reproduce_table import evaluations
 from rdonet_jax.metrics import distortion
 
 METRICS = ("psnr", "ms_ssim")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from experiments.poster_table.budgets import Part
+from experiments.reproduce_table.budgets import Part
 from rdonet_jax.training import run as training_run
 from rdonet_jax.training import run_dir
 from rdonet_jax.training.loop import Intervals
@@ -41,7 +41,7 @@ def train(folder: Path, part: Part, sources: Sources) -> Path:
         sources,
         resume=(run / run_dir.CONFIG_FILE).exists(),
         intervals=Intervals(50, schedule.steps, CHECKPOINT_STEPS, schedule.steps),
-        command="python -m experiments.poster_table",
+        command="python -m experiments.reproduce_table",
     )
     if outcome.stopped_by:
         raise InterruptedStudy(f"{part.name}: {outcome.stopped_by}; the same command goes on")
