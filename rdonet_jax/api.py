@@ -18,11 +18,11 @@ from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.imaging.cicp import Cicp
-from rdonet_jax.imaging.exif import is_exif, orientation
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.exif import is_exif, orientation
+from rdonet_jax.imaging.metadata.resolution import Resolution
+from rdonet_jax.imaging.metadata.xmp import is_text, upright
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.imaging.resolution import Resolution
-from rdonet_jax.imaging.xmp import is_text, upright
 from rdonet_jax.models import zoo
 from rdonet_jax.models.zoo import Model, ZooError
 from rdonet_jax.rdo import encoder, rate_control

@@ -1,4 +1,4 @@
-"""The study that makes the table again: equal budgets, its arithmetic, what is kept and not repeated."""
+"""The study that reproduces the table: equal budgets, its arithmetic, what it keeps."""
 
 from __future__ import annotations
 

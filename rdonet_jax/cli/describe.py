@@ -10,7 +10,7 @@ from rdonet_jax.codec.bitstream import Header, Sections
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.entropy import range_coder
-from rdonet_jax.imaging import icc as imaging_icc
+from rdonet_jax.imaging.metadata import icc as imaging_icc
 from rdonet_jax.metrics import distortion as metrics_distortion
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.zoo import Model

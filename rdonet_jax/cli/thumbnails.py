@@ -12,7 +12,8 @@ from PIL import Image
 from rdonet_jax.cli import decoding
 from rdonet_jax.cli.commands import Models
 from rdonet_jax.cli.console import explained
-from rdonet_jax.imaging import icc, pixel_format, srgb
+from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.imaging.metadata import icc
 
 if TYPE_CHECKING:
     from rdonet_jax.imaging.pixel_format import Picture

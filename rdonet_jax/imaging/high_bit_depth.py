@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from rdonet_jax.imaging import avif, exif, file_metadata, plug_ins
-from rdonet_jax.imaging.file_metadata import Metadata
-from rdonet_jax.imaging.srgb import ImageError
+from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.formats import avif, file_metadata, plug_ins
+from rdonet_jax.imaging.formats.file_metadata import Metadata
+from rdonet_jax.imaging.metadata import exif
 
 Channels = tuple[np.ndarray, np.ndarray | None]
 """Pixels [H, W] or [H, W, 3], and alpha [H, W] of the same depth."""

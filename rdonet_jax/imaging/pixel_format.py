@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdonet_jax.imaging import push_pull
-from rdonet_jax.imaging.cicp import Cicp
-from rdonet_jax.imaging.resolution import Resolution
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 
 MAX_PIXELS = 2**27
 """Pixels of the largest image that is written, and that is read unless the caller asks for more.

@@ -14,25 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from rdonet_jax.imaging import (
-    avif,
-    cicp,
-    exif,
-    file_kinds,
-    file_metadata,
-    high_bit_depth,
-    pam,
-    pixel_format,
-    plug_ins,
-    srgb,
-    tiff_reader,
-)
-from rdonet_jax.imaging import (
-    icc as imaging_icc,
-)
-from rdonet_jax.imaging.file_metadata import Metadata
+from rdonet_jax.imaging import high_bit_depth, pixel_format, srgb
+from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.formats import avif, file_kinds, file_metadata, pam, plug_ins, tiff_reader
+from rdonet_jax.imaging.formats.file_metadata import Metadata
+from rdonet_jax.imaging.metadata import cicp, exif
+from rdonet_jax.imaging.metadata import icc as imaging_icc
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.imaging.srgb import ImageError
 
 FORMATS = (*srgb.READABLE_FORMATS, "AVIF", "JPEG2000", "TGA", "QOI")
 """By Pillow's names. Left out are those that run other programs, and icons."""

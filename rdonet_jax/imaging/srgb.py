@@ -14,7 +14,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from rdonet_jax.core import files
-from rdonet_jax.imaging import file_kinds, icc
+from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.formats import file_kinds
+from rdonet_jax.imaging.metadata import icc
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
@@ -41,10 +43,6 @@ WRITABLE_FORMATS = {
 
 LARGEST_SIDES = {"WEBP": 16383, "JPEG": 65500}
 """Pixels on a side that these formats can hold at most."""
-
-
-class ImageError(ValueError):
-    """A file that cannot be read or written as asked; the message is one sentence with its name."""
 
 
 def load(path: str | os.PathLike) -> np.ndarray:

@@ -11,21 +11,13 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, features
 
-from rdonet_jax.imaging import (
-    amendments,
-    cicp,
-    exif,
-    pixel_format,
-    png,
-    resolution,
-    srgb,
-    tiff,
-    xmp,
-)
-from rdonet_jax.imaging.file_metadata import Metadata
+from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.formats import amendments, png, tiff_writer
+from rdonet_jax.imaging.formats.file_metadata import Metadata
+from rdonet_jax.imaging.metadata import cicp, exif, resolution, xmp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.imaging.resolution import Resolution
-from rdonet_jax.imaging.srgb import ImageError
 
 
 class Abilities(NamedTuple):
@@ -152,7 +144,7 @@ def _abilities(path: str | os.PathLike) -> Abilities:
 def _write(file: BinaryIO, path: str | os.PathLike, samples: np.ndarray, along: Metadata) -> None:
     name = _format(path)
     if name == "TIFF":
-        tiff.write(file, samples, along.icc, along.exif, along.xmp, along.resolution)
+        tiff_writer.write(file, samples, along.icc, along.exif, along.xmp, along.resolution)
     elif samples.dtype == np.uint8:
         _write_8_bits(file, path, samples, along)
     elif name == "PNG":

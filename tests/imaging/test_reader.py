@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rdonet_jax.imaging import avif, reader
+from rdonet_jax.imaging import reader
+from rdonet_jax.imaging.formats import avif
 from rdonet_jax.imaging.srgb import ImageError
 from tests.picture_samples import CHANNELS, assert_same, chunk, drawn, expected_of, load, png
 

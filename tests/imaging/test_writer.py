@@ -10,7 +10,8 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image
 
-from rdonet_jax.imaging import png, reader, writer
+from rdonet_jax.imaging import reader, writer
+from rdonet_jax.imaging.formats import png
 from rdonet_jax.imaging.pixel_format import Picture
 from rdonet_jax.imaging.srgb import ImageError
 from tests.picture_samples import SRGB, exif_block

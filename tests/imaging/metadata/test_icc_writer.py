@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from rdonet_jax.imaging import cicp, icc, icc_writer
-from rdonet_jax.imaging.cicp import Cicp
-from rdonet_jax.imaging.icc_writer import BT709_POINTS, D65, SRGB_CURVE
+from rdonet_jax.imaging.metadata import cicp, icc, icc_writer
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.icc_writer import BT709_POINTS, D65, SRGB_CURVE
 
 pytestmark = pytest.mark.once
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rdonet_jax.imaging import icc_writer
+from rdonet_jax.imaging.metadata import icc_writer
 
 BYTES = 4
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from rdonet_jax.imaging import png, resolution
-from rdonet_jax.imaging.cicp import Cicp
-from rdonet_jax.imaging.png import Chunk
-from rdonet_jax.imaging.resolution import Resolution
+from rdonet_jax.imaging.formats import png
+from rdonet_jax.imaging.formats.png import Chunk
+from rdonet_jax.imaging.metadata import resolution
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 
 _AFTER_PNG_HEADER = 33
 _JFIF = slice(6, 11)

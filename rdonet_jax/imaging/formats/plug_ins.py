@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rdonet_jax.imaging import exif, jxl
-from rdonet_jax.imaging.srgb import ImageError
+from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.formats import jxl
+from rdonet_jax.imaging.metadata import exif
 
 FORMATS = ("HEIF", "JXL")
 """By the names that the plug-ins have in Pillow."""

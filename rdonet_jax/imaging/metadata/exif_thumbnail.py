@@ -7,7 +7,7 @@ import struct
 
 from PIL import Image, ImageOps, JpegImagePlugin
 
-from rdonet_jax.imaging import exif_block
+from rdonet_jax.imaging.metadata import exif_block
 
 MAX_PIXELS = 2**20
 """Of a thumbnail that is turned; a larger one is dropped."""

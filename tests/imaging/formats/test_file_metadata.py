@@ -12,9 +12,9 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms
 
 from rdonet_jax.imaging import reader, writer
-from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.imaging.resolution import Resolution
 from rdonet_jax.imaging.srgb import ImageError
 from tests.picture_samples import SRGB, SWAPPED, chunk, drawn, exif_block, load, png
 

@@ -8,8 +8,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, TiffImagePlugin, TiffTags
 
-from rdonet_jax.imaging import exif, resolution
-from rdonet_jax.imaging.resolution import Resolution
+from rdonet_jax.imaging.metadata import exif, resolution
+from rdonet_jax.imaging.metadata.resolution import Resolution
 
 _DEFLATE = 8
 _DIFFERENCES = 2

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.imaging import heif_boxes
-from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.imaging.formats import heif_boxes
+from rdonet_jax.imaging.metadata.cicp import Cicp
 
 pytestmark = pytest.mark.once
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from rdonet_jax.imaging import exif_block, exif_thumbnail
+from rdonet_jax.imaging.metadata import exif_block, exif_thumbnail
 
 PREFIX = b"Exif\0\0"
 """Stands before EXIF data in JPEG files."""

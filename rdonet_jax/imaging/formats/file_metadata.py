@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
-from rdonet_jax.imaging import cicp, exif, heif_boxes, icc_writer, png, resolution, xmp
-from rdonet_jax.imaging.cicp import Cicp
-from rdonet_jax.imaging.resolution import Resolution
+from rdonet_jax.imaging.formats import heif_boxes, png
+from rdonet_jax.imaging.metadata import cicp, exif, icc_writer, resolution, xmp
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 
 _BOXED = ("AVIF", "HEIF")
 _SIDEWAYS = (5, 6, 7, 8)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
-from rdonet_jax.imaging import exif, tiff
+from rdonet_jax.imaging.formats import tiff_writer
+from rdonet_jax.imaging.metadata import exif
 from tests.picture_samples import exif_block
 
 pytestmark = pytest.mark.once
@@ -170,7 +171,7 @@ def test_what_is_sound_can_be_written_into_tiff(changes):
     for place, value in changes:
         data[place % len(data)] = value
     if exif.is_sound(bytes(data)):
-        tiff.write(io.BytesIO(), np.zeros((2, 2, 1), np.uint8), b"", bytes(data))
+        tiff_writer.write(io.BytesIO(), np.zeros((2, 2, 1), np.uint8), b"", bytes(data))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
