@@ -32,7 +32,7 @@ EXPECTED_ERRORS = (
     curves.CurveError,
     measures.EvaluationError,
     srgb.ImageError,
-    dataset.PictureError,
+    dataset.DatasetError,
     plots.PlotError,
     zoo.ZooError,
 )

@@ -61,7 +61,7 @@ def form(name: str, model: PortableConfig, schedule: TrainingConfig) -> Forms:
     )
 
 
-def pool_of(seen: dataset.Pictures, schedule: TrainingConfig) -> list[crops.Batch]:
+def pool_of(seen: dataset.ImageDataset, schedule: TrainingConfig) -> list[crops.Batch]:
     """Batches in memory, as many crops of 256x256 or the same area of smaller ones."""
     count = POOL_CROPS * 256**2 // (schedule.crop**2 * schedule.batch_size)
     with crops.closing(crops.batches(seen, schedule)) as reader:
@@ -128,7 +128,7 @@ def main() -> None:
         prior_rate=8.0, schedule="constant", warmup_steps=50, ema_decay=0.98,
     )  # fmt: skip
     seen = dataset.usable(dataset.find(options.data), VALID_CROP)
-    valid = crops.centre_crops(dataset.usable(dataset.find(options.valid), VALID_CROP), VALID_CROP)
+    valid = crops.center_crops(dataset.usable(dataset.find(options.valid), VALID_CROP), VALID_CROP)
     print(f"jax {jax.__version__} on {jax.devices()}, {options.seconds:g} s of processor time each")
     print(f"{'form':<14}{'log J':>8}{'bpp':>8}{'PSNR':>8}{'steps':>7}{'crops':>8}{'wall':>7}"
           f"{'kMAC':>7}{'M par':>7}")  # fmt: skip

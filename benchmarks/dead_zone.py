@@ -1,9 +1,9 @@
 """What the encoder's dead zone gains: Bjøntegaard rates against rounding, by its price of a bit.
 
-    python benchmarks/dead_zone.py FOLDER [--price X ...] [--pictures N] [--model NAME]
+    python benchmarks/dead_zone.py FOLDER [--price X ...] [--images N] [--model NAME]
 
 Real files of all images at five qualities with variance masks, and 8-bit metrics. The price is in
-squared quantizer steps, see `rdonet_jax/quantiser.py`; 0 is rounding to the nearest integer.
+squared quantizer steps, see `entropy/dead_zone.py`; 0 is rounding to the nearest integer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from originals import PICTURES_HELP, load_pictures
+from originals import IMAGES_HELP, load_images
 
 from rdonet_jax.codec import codec
 from rdonet_jax.entropy import dead_zone
@@ -49,11 +49,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--price", type=float, nargs="+", default=PRICES)
-    parser.add_argument("--pictures", type=int, help=PICTURES_HELP)
+    parser.add_argument("--images", "--pictures", dest="images", type=int, help=IMAGES_HELP)
     parser.add_argument("--model", default="standard")
     options = parser.parse_args()
     model = zoo.load(options.model)
-    originals = load_pictures(options.folder, options.pictures)
+    originals = load_images(options.folder, options.images)
     print(f"{len(originals)} images, model {model.name}, qualities {QUALITIES}")
     print(f"{'price':>8}{'PSNR':>10}{'MS-SSIM':>10}   bpp at quality 50")
     reference = {}

@@ -1,6 +1,6 @@
 """How well the lower and the right edge of images of common sizes are coded.
 
-    python benchmarks/edges.py FOLDER [--quality Q ...] [--pictures N] [--model NAME]
+    python benchmarks/edges.py FOLDER [--quality Q ...] [--images N] [--model NAME]
 
 Every image is cut to each size at its top left, turned for upright ones, and coded with its
 variance mask. PSNR in dB, of mean squared errors over all images: of the whole image, of its last
@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from originals import PICTURES_HELP, load_pictures
+from originals import IMAGES_HELP, load_images
 
 from rdonet_jax.codec import codec
 from rdonet_jax.models import zoo
@@ -47,11 +47,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--quality", type=float, nargs="+", default=[50, 80])
-    parser.add_argument("--pictures", type=int, help=PICTURES_HELP)
+    parser.add_argument("--images", "--pictures", dest="images", type=int, help=IMAGES_HELP)
     parser.add_argument("--model", default="standard")
     options = parser.parse_args()
     model = zoo.load(options.model)
-    originals = load_pictures(options.folder, options.pictures)
+    originals = load_images(options.folder, options.images)
     print(f"{len(originals)} images, model {model.name}")
     print(f"{'quality':>7}{'size':>10}{'bytes':>9}{'whole':>8}{'last row':>10}{'last column':>13}")
     for quality in options.quality:

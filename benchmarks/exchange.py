@@ -1,9 +1,9 @@
 """Whether files of one machine decode to the same symbols on another, and what pixels differ.
 
-    python benchmarks/exchange.py write FOLDER [--pictures DIR] [--model NAME]     on one machine
+    python benchmarks/exchange.py write FOLDER [--images DIR] [--model NAME]     on one machine
     python benchmarks/exchange.py read FOLDER                                      on the other
 
-`write` compresses the centre of each photograph, and of its odd-sized left part, at several
+`write` compresses the center of each photograph, and of its odd-sized left part, at several
 qualities and with several masks, and keeps beside every file its symbols' hash and the image that
 this machine decodes. `read` decodes the files and compares both. Take it in both directions: an
 encoder on an accelerator chooses other symbols at ties, which the decoder must follow.
@@ -28,7 +28,7 @@ from rdonet_jax.models import zoo
 
 QUALITIES = (0.0, 30.0, 60.0, 100.0)
 MASKS = ("variance", "uniform-16", "uniform-64")
-MOST_PICTURES = 3
+MOST_IMAGES = 3
 SIDE = 384
 
 
@@ -49,7 +49,7 @@ def photographs(folder: Path | None) -> Iterator[tuple[str, np.ndarray]]:
         for name in ("astronaut", "coffee", "chelsea"):
             yield name, getattr(skimage.data, name)()
         return
-    for path in dataset.find([folder])[:MOST_PICTURES]:
+    for path in dataset.find([folder])[:MOST_IMAGES]:
         whole = np.asarray(srgb.read(path))
         top, left = (max(0, (side - SIDE) // 2) for side in whole.shape[:2])
         yield path.stem, whole[top : top + SIDE, left : left + SIDE]
@@ -102,12 +102,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("write", "read"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=Path, help="folder; scikit-image's without")
+    parser.add_argument(
+        "--images", "--pictures", dest="images", type=Path, help="folder; scikit-image's without"
+    )
     parser.add_argument("--model", default="standard")
     options = parser.parse_args()
     model = zoo.load(options.model)
     if options.what == "write":
-        write(options.folder, options.pictures, model)
+        write(options.folder, options.images, model)
     else:
         read(options.folder, model)
 

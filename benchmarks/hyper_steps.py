@@ -1,6 +1,6 @@
 """How coarse hyper-latents should be at each quality: the least rate on photographs, knot by knot.
 
-    python benchmarks/hyper_steps.py FOLDER --model FILE [--pictures N] [--out FOLDER]
+    python benchmarks/hyper_steps.py FOLDER --model FILE [--images N] [--out FOLDER]
 
 Crops that networks are trained on are busier than whole images, and log rates over all qualities
 say little about the lowest, where hyper-latents are dear. At every knot of the quality scale, z is
@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from originals import PICTURES_HELP, load_pictures
+from originals import IMAGES_HELP, load_images
 
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import QUALITY_SEGMENT
@@ -65,11 +65,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", required=True, help="weights of a portable network")
-    parser.add_argument("--pictures", type=int, default=10, help=PICTURES_HELP)
+    parser.add_argument(
+        "--images", "--pictures", dest="images", type=int, default=10, help=IMAGES_HELP
+    )
     parser.add_argument("--out", type=Path, help="folder for the weights")
     options = parser.parse_args()
     model = zoo.load(options.model)
-    pixels = [image[:SIDE, :SIDE] for image in load_pictures(options.folder, options.pictures)]
+    pixels = [image[:SIDE, :SIDE] for image in load_images(options.folder, options.images)]
     judge = rate(model, jnp.asarray(np.stack(pixels), jnp.float32) / 255)
     octaves = best(model, judge)
     print("best: " + " ".join(f"{value:g}" for value in octaves))

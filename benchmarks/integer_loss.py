@@ -1,6 +1,6 @@
 """What the integer arithmetic of the priors costs: rate of a portable model with it and without.
 
-    python benchmarks/integer_loss.py FOLDER [--model NAME] [--pictures N]
+    python benchmarks/integer_loss.py FOLDER [--model NAME] [--images N]
 
 Without it, the same weights are used as floats: weights, activations, gains, mu and scales are not
 rounded (they are clipped as before). Symbols are rounded to the nearest in both, without the dead
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from dead_zone import priced
-from originals import PICTURES_HELP, load_pictures
+from originals import IMAGES_HELP, load_images
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import compilation, partition
@@ -80,10 +80,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="standard")
-    parser.add_argument("--pictures", type=int, help=PICTURES_HELP)
+    parser.add_argument("--images", "--pictures", dest="images", type=int, help=IMAGES_HELP)
     options = parser.parse_args()
     model = zoo.load(options.model)
-    originals = load_pictures(options.folder, options.pictures)
+    originals = load_images(options.folder, options.images)
     print(f"{len(originals)} images, model {model.name}, bits per pixel (information content)")
     print(f"{'quality':>7}{'integers':>10}{'floats':>10}{'loss':>9}")
     with priced(0.0), mock.patch.object(portable.PortableRDONet, "_bits", information):

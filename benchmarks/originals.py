@@ -8,12 +8,12 @@ import numpy as np
 
 from rdonet_jax.imaging import dataset, srgb
 
-PICTURES_HELP = (
+IMAGES_HELP = (
     "at least so many of them: every k-th with the largest k that gives them; default: all"
 )
 
 
-def load_pictures(folder: Path, least: int | None) -> list[np.ndarray]:
+def load_images(folder: Path, least: int | None) -> list[np.ndarray]:
     """Images below a folder, see PICTURES_HELP."""
     paths = dataset.find([folder])
     step = max(1, len(paths) // least) if least else 1

@@ -2,7 +2,7 @@
 
     python benchmarks/packing.py FOLDER [--model NAME] [--layers]
 
-On the centre of each photograph, 256 × 256, at the knots of the quality scale in turn: mean of
+On the center of each photograph, 256 × 256, at the knots of the quality scale in turn: mean of
 log J and PSNR with the weights as they are, and packed in more or fewer steps. `--layers` packs one
 layer at a time, in 8 steps per deviation, and lists what that costs: the image depends on few.
 """
@@ -72,7 +72,7 @@ def main() -> None:
     options = parser.parse_args()
     model = zoo.load(options.model)
     found = dataset.usable(dataset.find([options.folder]), CROP)
-    crops = training_crops.centre_crops(found, CROP)
+    crops = training_crops.center_crops(found, CROP)
     run = training_config.TrainingConfig(
         batch_size=8, precision="float32", metric="both", ms_ssim_share=0.5
     )

@@ -44,9 +44,9 @@ class Variances(NamedTuple):
 
 
 def measure(path: Path) -> Variances:
-    picture = srgb.load(path)
-    height, width, _ = picture.shape
-    padded = np.pad(picture, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
+    image = srgb.load(path)
+    height, width, _ = image.shape
+    padded = np.pad(image, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
     variances = partition.block_variances(padded.astype(np.float32) / 255)
     return Variances(height, width, *map(np.asarray, variances))
 
@@ -76,12 +76,12 @@ def main() -> None:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         parser.error(f"no images in {folder}")
-    pictures = [measure(path) for path in paths]
-    print(f"{len(pictures)} images; bits per 64x64 block, milliseconds per image")
+    images = [measure(path) for path in paths]
+    print(f"{len(images)} images; bits per 64x64 block, milliseconds per image")
     print(f"{'t64':>5} {'t32':>5} {'raw':>7} {'coded':>7} {'ratio':>7} {'enc ms':>7} {'dec ms':>7}")
     rows = []
     for thresholds in itertools.product(THRESHOLDS64, THRESHOLDS32):
-        costs = [cost(v, split(v, *thresholds)) for v in pictures]
+        costs = [cost(v, split(v, *thresholds)) for v in images]
         rows.append(Cost(*np.mean(costs, axis=0)))
         print_row(*(f"{threshold:.0f}" for threshold in thresholds), rows[-1])
     print_row("all", "", Cost(*np.mean(rows, axis=0)))

@@ -115,9 +115,9 @@ def large(model: zoo.Model, image: np.ndarray, quality: float | None, megapixels
     width = round((1.5e6 * megapixels) ** 0.5)
     height = round(1e6 * megapixels / width)
     repeats = -(-height // image.shape[0]), -(-width // image.shape[1]), 1
-    picture = np.ascontiguousarray(np.tile(image, repeats)[:height, :width])
+    tiled = np.ascontiguousarray(np.tile(image, repeats)[:height, :width])
     began = time.perf_counter()
-    found = encoder.encode(model, picture, encoder.Plan(passes=1), quality)
+    found = encoder.encode(model, tiled, encoder.Plan(passes=1), quality)
     took = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{width}x{height} pixels, one pass: {took:.0f} s with compilation, "

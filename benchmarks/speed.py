@@ -1,6 +1,6 @@
 """Compile time and steady-state time of compress, decompress and a training step.
 
-    python benchmarks/speed.py [--preset NAME ...] [--picture FILE] [--repeats N] [--no-training]
+    python benchmarks/speed.py [--preset NAME ...] [--image FILE] [--repeats N] [--no-training]
     python benchmarks/speed.py --preset standard paper --compressai
 
 Times of the codec are of one 768x512 image (a part of FILE, or of a photograph of scikit-image),
@@ -44,7 +44,7 @@ from rdonet_jax.training import (
     step as training_step,
 )
 
-PICTURE = (512, 768)
+IMAGE = (512, 768)
 CROPS = (8, 256)
 WORKER = Path(__file__).with_name("speed_compressai.py")
 
@@ -59,7 +59,7 @@ def timed(function: Callable[[], object], repeats: int) -> tuple[float, float]:
     return seconds[0], statistics.median(seconds[1:])
 
 
-def load_picture(path: Path | None) -> np.ndarray:
+def load_image(path: Path | None) -> np.ndarray:
     """uint8 [512, 768, 3] of real detail, mirrored where the source is too small."""
     if path is None:
         import skimage.data
@@ -67,9 +67,9 @@ def load_picture(path: Path | None) -> np.ndarray:
         source = skimage.data.astronaut()
     else:
         source = srgb.load(path)
-    missing = [(0, max(0, want - have)) for want, have in zip(PICTURE, source.shape, strict=False)]
+    missing = [(0, max(0, want - have)) for want, have in zip(IMAGE, source.shape, strict=False)]
     padded = np.pad(source, [*missing, (0, 0)], mode="symmetric")
-    return np.ascontiguousarray(padded[: PICTURE[0], : PICTURE[1]])
+    return np.ascontiguousarray(padded[: IMAGE[0], : IMAGE[1]])
 
 
 def codec_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> dict[str, tuple]:
@@ -121,7 +121,7 @@ def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", nargs="+", default=["standard"], choices=list(config.PRESETS))
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--image", "--picture", dest="image", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-training", action="store_true", help="the codec alone")
     parser.add_argument("--compressai", action="store_true", help="compare with CompressAI")
@@ -129,7 +129,7 @@ def main() -> None:
         "--environment", type=Path, default=parity(COMPRESSAI), help="of CompressAI"
     )
     options = parser.parse_args()
-    image = load_picture(options.picture)
+    image = load_image(options.image)
     print(f"jax {jax.__version__} on {jax.local_devices()}, median of {options.repeats}")
     print(f"{'network':<14}{'what':<34}{'kMAC':>7}{'first':>9}{'compiling':>11}{'then':>10}")
     ours = {}

@@ -1,6 +1,6 @@
 """Thresholds of the variance mask by least regret to searched partitions, and what they cost.
 
-    python benchmarks/thresholds.py FOLDER [--model NAME] [--quality Q ...] [--pictures N]
+    python benchmarks/thresholds.py FOLDER [--model NAME] [--quality Q ...] [--images N]
 
 For every quality (default: the knots of the model's scale) it prints the fitted thresholds and the
 mean J (estimate) of the uniform masks, of the variance mask with the model's thresholds and with
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from originals import PICTURES_HELP, load_pictures
+from originals import IMAGES_HELP, load_images
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
@@ -52,10 +52,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="standard")
     parser.add_argument("--quality", type=float, nargs="+")
-    parser.add_argument("--pictures", type=int, help=PICTURES_HELP)
+    parser.add_argument("--images", "--pictures", dest="images", type=int, help=IMAGES_HELP)
     options = parser.parse_args()
     model = zoo.load(options.model)
-    originals = load_pictures(options.folder, options.pictures)
+    originals = load_images(options.folder, options.images)
     portable = isinstance(model.config, PortableConfig)
     knots = np.linspace(0, 100, model.config.knots).tolist() if portable else [None]
     found = []

@@ -135,7 +135,7 @@ def write_photographs(folder: Path) -> None:
 
 
 def crops_in_memory(
-    seen: dataset.Pictures, schedule: training_config.TrainingConfig
+    seen: dataset.ImageDataset, schedule: training_config.TrainingConfig
 ) -> list[training_crops.Batch]:
     numbers = np.arange(schedule.batch_size, dtype=np.int32)
     crops = [
@@ -148,7 +148,7 @@ def crops_in_memory(
 def our_contestants(
     presets: Sequence[str],
     schedule: training_config.TrainingConfig,
-    seen: dataset.Pictures,
+    seen: dataset.ImageDataset,
     kept: Sequence[training_crops.Batch],
     uncached: bool,
 ) -> list[Contestant]:
@@ -260,7 +260,7 @@ def main() -> None:
             write_photographs(temporary)
         seen = dataset.usable(dataset.find(options.data or [temporary]), schedule.crop)
         for index in range(len(seen.paths)):
-            seen.picture(index)  # decoded beforehand, as a run does it once
+            seen.image(index)  # decoded beforehand, as a run does it once
         kept = crops_in_memory(seen, schedule)
         contestants = our_contestants(options.presets, schedule, seen, kept, options.uncached)
         if options.compressai:

@@ -105,7 +105,7 @@ def measure() -> Limits:
     return limits
 
 
-def input_seconds(seen: dataset.Pictures, schedule: training_config.TrainingConfig) -> float:
+def input_seconds(seen: dataset.ImageDataset, schedule: training_config.TrainingConfig) -> float:
     """Seconds per crop of the input pipeline when nothing else runs."""
     with crops.closing(crops.batches(seen, schedule)) as batches:
         for _ in range(crops.MOST_THREADS + crops.READY_BATCHES):  # may lie ready at the first call
@@ -160,7 +160,7 @@ def peak() -> str:
 def report(
     presets: Sequence[str],
     batch_sizes: Sequence[int],
-    seen: dataset.Pictures,
+    seen: dataset.ImageDataset,
     schedule: training_config.TrainingConfig,
 ) -> None:
     """Prints the limits, and a line for each preset, precision and batch size."""

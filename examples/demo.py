@@ -43,14 +43,14 @@ def samples() -> dict[str, np.ndarray]:
 
 def load(paths: Sequence[Path], folder: Path) -> dict[str, np.ndarray]:
     """The user's images by the names that the results in `folder` will have."""
-    pictures: dict[str, np.ndarray] = {}
+    images: dict[str, np.ndarray] = {}
     for path in paths:
         if path.resolve().parent == folder.resolve():
             raise DemoError(f"{path}: lies in {folder}, where results could overwrite it")
-        if path.stem in pictures:
+        if path.stem in images:
             raise DemoError(f"{path}: a second image called {path.stem} would overwrite results")
-        pictures[path.stem] = srgb.load(path)
-    return pictures
+        images[path.stem] = srgb.load(path)
+    return images
 
 
 def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> results.Row:
@@ -92,12 +92,12 @@ def line(row: results.Row, size: str = "", file_bytes: int | str = "") -> str:
 
 def run(options: argparse.Namespace) -> None:
     model = zoo.load(options.model)
-    pictures = load(options.pictures, options.out) or samples()
+    images = load(options.images, options.out) or samples()
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"Model {model.name}. bpp is of the whole file; times are without compilation.\n")
     print("image        size      bytes    bpp   PSNR dB  MS-SSIM  compress  decompress")
     rows = []
-    for name, image in pictures.items():
+    for name, image in images.items():
         row = show(model, name, image, options.out)
         rows.append(row)
         size = f"{image.shape[1]}x{image.shape[0]}"
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 1 after one line that says what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pictures", nargs="*", type=Path, metavar="PICTURE")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE")
     parser.add_argument("--out", type=Path, default=Path("demo_output"))
     parser.add_argument("--model", default="standard")
     try:

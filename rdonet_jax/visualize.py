@@ -8,16 +8,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rdonet_jax.core import partition
 
-LEVEL_COLOURS = ((214, 34, 40), (250, 200, 30), (36, 165, 52))
+LEVEL_COLORS = ((214, 34, 40), (250, 200, 30), (36, 165, 52))
 """Red, yellow and green for the blocks of 16, 32 and 64 pixels."""
 
 TINT_OPACITY = 0.45
-DARKEST_GREY = 60.0  # below the tint black is lifted to this, so that colors stay apart there
+DARKEST_GRAY = 60.0  # below the tint black is lifted to this, so that colors stay apart there
 BORDER_OPACITY = 0.9
 BORDER_SHADE = 0.6  # a border is its block's color, darkened by this factor
 SMALLEST_BORDERED_BLOCK = 5  # in drawn pixels; smaller blocks would be all border
 
-BITS_COLOURS = (
+BITS_COLORS = (
     (6, 6, 28),
     (50, 18, 110),
     (115, 33, 130),
@@ -63,7 +63,7 @@ def draw_bits(density: np.ndarray, level_map: np.ndarray, size: tuple[int, int])
     """Where the bits of an image of `size` = (H, W) went, uint8 [H, W, 3], blocks thinly outlined.
 
     `density` is the bits per pixel spent in each 16x16 area, on the grid of `level_map` (see
-    `draw_mask`). The colors are those of `bits_colours`, the same for every image. Raises as
+    `draw_mask`). The colors are those of `bits_colors`, the same for every image. Raises as
     `draw_mask` does, and ValueError for a density of another shape.
     """
     _require_fit(size, level_map)
@@ -73,16 +73,16 @@ def draw_bits(density: np.ndarray, level_map: np.ndarray, size: tuple[int, int])
         )
     rows, cols = (np.arange(side) for side in size)
     cells = np.ix_(rows // partition.STRIDES[0], cols // partition.STRIDES[0])
-    colours = bits_colours(density)[cells]
+    colors = bits_colors(density)[cells]
     shade = np.where(_borders(level_map[cells], rows, cols), BORDER_SHADE, 1.0)
-    return np.round(shade[..., None] * colours).astype(np.uint8)
+    return np.round(shade[..., None] * colors).astype(np.uint8)
 
 
 def draw_bits_scale() -> np.ndarray:
     """The legend of `draw_bits`, uint8 [h, w, 3]: its colors over their bits per pixel."""
-    stops = len(BITS_COLOURS)
+    stops = len(BITS_COLORS)
     octaves = np.arange(stops * SCALE_STEP) / SCALE_STEP - 0.5
-    strip = np.round(bits_colours(FEWEST_BITS * np.exp2(octaves))).astype(np.uint8)
+    strip = np.round(bits_colors(FEWEST_BITS * np.exp2(octaves))).astype(np.uint8)
     height = SCALE_HEIGHT + TEXT_SIZE + 2 * LINE_GAP
     sheet = Image.new("RGB", (len(octaves), height), PAPER)
     sheet.paste(Image.fromarray(np.repeat(strip[None], SCALE_HEIGHT, axis=0)), (0, 0))
@@ -94,14 +94,14 @@ def draw_bits_scale() -> np.ndarray:
     return np.array(sheet)
 
 
-def bits_colours(density: np.ndarray) -> np.ndarray:
+def bits_colors(density: np.ndarray) -> np.ndarray:
     """The colors [..., 3], 0 to 255, of bits per pixel [...]: equal steps for equal ratios.
 
     Linear in between the `BITS_COLOURS`; below the first and above the last nothing changes.
     """
     octaves = np.log2(np.maximum(density, FEWEST_BITS) / FEWEST_BITS)
-    stops = np.arange(len(BITS_COLOURS))
-    channels = np.array(BITS_COLOURS, np.float64).T
+    stops = np.arange(len(BITS_COLORS))
+    channels = np.array(BITS_COLORS, np.float64).T
     return np.stack([np.interp(octaves, stops, channel) for channel in channels], axis=-1)
 
 
@@ -182,9 +182,9 @@ class _Legend(NamedTuple):
     def draw(self, canvas: ImageDraw.ImageDraw, x: int, y: int) -> None:
         swatch = round(0.8 * TEXT_SIZE)
         top = y + round(0.15 * TEXT_SIZE)
-        for colour, label, step in zip(LEVEL_COLOURS, self._labels(), self._steps(), strict=True):
-            outline = _darkened(colour)
-            canvas.rectangle((x, top, x + swatch, top + swatch), fill=colour, outline=outline)
+        for color, label, step in zip(LEVEL_COLORS, self._labels(), self._steps(), strict=True):
+            outline = _darkened(color)
+            canvas.rectangle((x, top, x + swatch, top + swatch), fill=color, outline=outline)
             canvas.text((x + swatch + 8, y), label, fill=QUIET_INK, font=_font(TEXT_SIZE))
             x += step
 
@@ -192,16 +192,16 @@ class _Legend(NamedTuple):
 class _Panel(NamedTuple):
     """An image with a heading and one more line below it."""
 
-    picture: np.ndarray
+    image: np.ndarray
     heading: str
     line: _Text | _Legend
 
     def width(self) -> int:
         heading = _text_width(self.heading, HEADING_SIZE)
-        return max(self.picture.shape[1], heading, self.line.width())
+        return max(self.image.shape[1], heading, self.line.width())
 
     def height(self) -> int:
-        return self.picture.shape[0] + HEADING_SIZE + TEXT_SIZE + 2 * LINE_GAP
+        return self.image.shape[0] + HEADING_SIZE + TEXT_SIZE + 2 * LINE_GAP
 
 
 def _arrange(panels: tuple[_Panel, ...], one_above_the_other: bool) -> np.ndarray:
@@ -215,8 +215,8 @@ def _arrange(panels: tuple[_Panel, ...], one_above_the_other: bool) -> np.ndarra
     canvas = ImageDraw.Draw(sheet)
     x = y = MARGIN
     for panel, width, height in zip(panels, widths, heights, strict=True):
-        sheet.paste(Image.fromarray(panel.picture), (x, y))
-        below = y + panel.picture.shape[0] + LINE_GAP
+        sheet.paste(Image.fromarray(panel.image), (x, y))
+        below = y + panel.image.shape[0] + LINE_GAP
         canvas.text((x, below), panel.heading, fill=INK, font=_font(HEADING_SIZE))
         panel.line.draw(canvas, x, below + HEADING_SIZE + LINE_GAP)
         if one_above_the_other:
@@ -245,10 +245,10 @@ def _panel_size(height: int, width: int, longer_side: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    is_larger = size[0] >= picture.shape[0] and size[1] >= picture.shape[1]
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    is_larger = size[0] >= image.shape[0] and size[1] >= image.shape[1]
     method = Image.Resampling.NEAREST if is_larger else Image.Resampling.LANCZOS
-    return np.array(Image.fromarray(np.ascontiguousarray(picture)).resize(size[::-1], method))
+    return np.array(Image.fromarray(np.ascontiguousarray(image)).resize(size[::-1], method))
 
 
 def _source(drawn: int, pixels: int) -> np.ndarray:
@@ -257,17 +257,15 @@ def _source(drawn: int, pixels: int) -> np.ndarray:
 
 
 def _tint(
-    picture: np.ndarray, level_map: np.ndarray, rows: np.ndarray, cols: np.ndarray
+    image: np.ndarray, level_map: np.ndarray, rows: np.ndarray, cols: np.ndarray
 ) -> np.ndarray:
     """Blocks over a drawn image [h, w, 3] whose pixels show these rows and columns."""
     levels = level_map[np.ix_(rows // partition.STRIDES[0], cols // partition.STRIDES[0])]
     is_border = _borders(levels, rows, cols)
-    colours = np.array(LEVEL_COLOURS, np.float32)
-    tint = np.where(
-        is_border[..., None], np.float32(BORDER_SHADE) * colours[levels], colours[levels]
-    )
+    colors = np.array(LEVEL_COLORS, np.float32)
+    tint = np.where(is_border[..., None], np.float32(BORDER_SHADE) * colors[levels], colors[levels])
     opacity = np.where(is_border, BORDER_OPACITY, TINT_OPACITY).astype(np.float32)[..., None]
-    return np.round((1 - opacity) * _grey(picture) + opacity * tint).astype(np.uint8)
+    return np.round((1 - opacity) * _gray(image) + opacity * tint).astype(np.uint8)
 
 
 def _borders(levels: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
@@ -286,14 +284,14 @@ def _starts(indices: np.ndarray) -> np.ndarray:
     return np.diff(indices, prepend=-1) != 0
 
 
-def _grey(picture: np.ndarray) -> np.ndarray:
+def _gray(image: np.ndarray) -> np.ndarray:
     """The luma [h, w, 1] between DARKEST_GREY and white, so that only the blocks have a color."""
-    luma = picture @ np.array(partition.LUMA, np.float32)
-    return (DARKEST_GREY + (255.0 - DARKEST_GREY) / 255.0 * luma)[..., None]
+    luma = image @ np.array(partition.LUMA, np.float32)
+    return (DARKEST_GRAY + (255.0 - DARKEST_GRAY) / 255.0 * luma)[..., None]
 
 
-def _darkened(colour: tuple[int, int, int]) -> tuple[int, int, int]:
-    return tuple(round(BORDER_SHADE * c) for c in colour)
+def _darkened(color: tuple[int, int, int]) -> tuple[int, int, int]:
+    return tuple(round(BORDER_SHADE * c) for c in color)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

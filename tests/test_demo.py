@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch, photograph):
     return tmp_path
 
 
-def test_the_demo_leaves_three_files_and_a_line_per_picture(demo, folder, capsys, tiny_weights):
+def test_the_demo_leaves_three_files_and_a_line_per_image(demo, folder, capsys, tiny_weights):
     assert demo.main(["in/a.png", "--out", "out", "--model", str(tiny_weights)]) == 0
     names = {path.name for path in Path("out").iterdir()}
     assert names == {"a.rdo", "a.png", "a-comparison.png"}

@@ -31,7 +31,7 @@ EXPECTED = (
     config.ConfigError,
     divergence.DivergenceError,
     srgb.ImageError,
-    dataset.PictureError,
+    dataset.DatasetError,
     run_dir.RunError,
     trainings.InterruptedStudy,
     zoo.ZooError,
@@ -81,7 +81,7 @@ def evaluated(
     out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]
 ) -> tables.Results:
     """All columns on a set of images."""
-    paths = evaluations.chosen(real_files.named_pictures(folders), budget.most_pictures)
+    paths = evaluations.chosen(real_files.named_images(folders), budget.most_pictures)
     found: dict[str, dict] = {}
     for contestant in budgets.CONTESTANTS:
         by_lambda = []
@@ -107,7 +107,7 @@ def report(out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]
     for metric in tables.METRICS:
         for suffix in ("svg", "png"):
             drawings.draw_curves(found, metric, out / f"{which}-{metric}.{suffix}")
-    first = next(iter(real_files.named_pictures(folders).values()))
+    first = next(iter(real_files.named_images(folders).values()))
     maps = [
         out / "evaluations" / which / f"{budgets.named('var', lmbda)}.npz"
         for lmbda in budget.lmbdas
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every default it takes
     try:
         for folders in (options.valid, options.test):
-            real_files.named_pictures(folders)
+            real_files.named_images(folders)
         claim(options, budget)
         trained(options, budget)
         report(options.out, budget, "test", options.test)

@@ -23,8 +23,8 @@ def draw_curves(results: tables.Results, metric: str, target: Path) -> None:
     """Mean rate and quality of all columns, as the suffix of `target` says."""
     pyplot.rcParams["svg.hashsalt"] = target.name
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for column, pictures in results.items():
-        if mean := tables.mean_curve(pictures, metric):
+    for column, images in results.items():
+        if mean := tables.mean_curve(images, metric):
             style = "k--" if column == tables.ANCHOR else "-"
             axes.plot(*mean, style, marker="o", markersize=3, label=column)
     axes.set_xlabel("bits per pixel")
@@ -36,22 +36,22 @@ def draw_curves(results: tables.Results, metric: str, target: Path) -> None:
     pyplot.close(figure)
 
 
-def draw_masks(picture: Path, maps: Sequence[Path], columns: Sequence[str], target: Path) -> None:
+def draw_masks(path: Path, maps: Sequence[Path], columns: Sequence[str], target: Path) -> None:
     """An image's masks: a row for each file of `evaluations.evaluate`, a column for each name."""
-    image = srgb.load(picture)
+    image = srgb.load(path)
     rows = []
-    for path in maps:
-        with np.load(path) as levels:
+    for file in maps:
+        with np.load(file) as levels:
             masks = [visualize.draw_mask(image, levels[column]) for column in columns]
         rows.append(_beside(masks, axis=1))
     srgb.save(target, _beside(rows, axis=0), force=True)
 
 
-def _beside(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:
+def _beside(images: Sequence[np.ndarray], axis: int) -> np.ndarray:
     """Images in a row (axis 1) or one below the other (axis 0), white between them."""
     parts: list[np.ndarray] = []
-    for picture in pictures:
-        gap = list(picture.shape)
+    for image in images:
+        gap = list(image.shape)
         gap[axis] = GAP
-        parts += [picture, np.full(gap, 255, np.uint8)]
+        parts += [image, np.full(gap, 255, np.uint8)]
     return np.concatenate(parts[:-1], axis)

@@ -58,7 +58,7 @@ def partitions(
             search.fast(rd_cost, encoder.start_of(model, image, start), encoder.MOST_PASSES)
         )
         # The start, and a step for every color of a pass; a second pass may end early.
-        after = (0, min(len(search.COLOURS), len(steps) - 1), len(steps) - 1)
+        after = (0, min(len(search.COLORS), len(steps) - 1), len(steps) - 1)
         for passes, step in enumerate(after):
             yield f"{contestant}, {start}, {passes}", steps[step].partition
 
@@ -72,7 +72,7 @@ def coded(model: zoo.Model, image: np.ndarray, p: Partition) -> dict[str, float 
 
 
 def evaluate(
-    target: Path, weights: Path, contestant: str, pictures: Mapping[str, Path]
+    target: Path, weights: Path, contestant: str, images: Mapping[str, Path]
 ) -> dict[str, Any]:
     """Results by column and image; made and kept in the file `target`, if it is not there yet.
 
@@ -82,7 +82,7 @@ def evaluate(
         return json.loads(target.read_text())
     model = zoo.load(str(weights))
     found: dict[str, dict[str, Any]] = {column: {} for column in columns(contestant)}
-    for number, (name, path) in enumerate(tqdm(pictures.items(), delay=2, leave=False)):
+    for number, (name, path) in enumerate(tqdm(images.items(), delay=2, leave=False)):
         image = srgb.load(path)
         maps = {}
         for column, p in partitions(model, contestant, image):

@@ -33,7 +33,7 @@ class Summary(NamedTuple):
     best: float
     worst: float
     average: float
-    pictures: int
+    pictures: int  # images that were compared; the name in stored results
 
 
 Results = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
@@ -60,9 +60,9 @@ def curve(points: Sequence[Mapping[str, Any]], metric: str) -> Curve | None:
     return Curve(*zip(*pairs, strict=True))
 
 
-def mean_curve(pictures: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> Curve | None:
+def mean_curve(images: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> Curve | None:
     """The means over the images at every lambda."""
-    curves = [c for points in pictures.values() if (c := curve(points, metric))]
+    curves = [c for points in images.values() if (c := curve(points, metric))]
     if not curves:
         return None
     return Curve(*(tuple(np.mean(axis, axis=0).tolist()) for axis in zip(*curves, strict=True)))
@@ -123,14 +123,14 @@ def table(results: Results, metric: str) -> str:
 
 def costs(results: Results, column: str, lmbdas: Sequence[float]) -> list[float]:
     """What the trainings minimize, bpp + lambda * 255**2 * MSE, as means over the images."""
-    by_picture = [
+    by_image = [
         [
             point["bpp"] + lmbda * 255**2 * 10 ** (-point["psnr"] / 10)
             for lmbda, point in zip(lmbdas, points, strict=True)
         ]
         for points in results[column].values()
     ]
-    return np.mean(by_picture, axis=0).tolist()
+    return np.mean(by_image, axis=0).tolist()
 
 
 def cost_table(results: Results, lmbdas: Sequence[float]) -> str:

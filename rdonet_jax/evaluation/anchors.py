@@ -153,21 +153,21 @@ def versions(anchor: Anchor) -> str:
     return f"{words}, {anchor.label.split(' (')[0]} library {features.version(anchor.feature)}"
 
 
-def encode(anchor: Anchor, picture: np.ndarray, setting: int) -> bytes:
+def encode(anchor: Anchor, image: np.ndarray, setting: int) -> bytes:
     """The file of an image uint8 [H, W, 3]. Raises `EvaluationError` when the codec refuses."""
     file = io.BytesIO()
     knob = {anchor.knob: [setting] if anchor.in_list else setting}
     try:
-        Image.fromarray(picture).save(file, anchor.format, **anchor.fixed, **knob)
+        Image.fromarray(image).save(file, anchor.format, **anchor.fixed, **knob)
     except (OSError, RuntimeError, ValueError) as error:
         raise EvaluationError(f"{anchor.label}: cannot code an image: {error}") from error
     return file.getvalue()
 
 
-def code(anchor: Anchor, picture: np.ndarray, setting: int) -> Coded:
+def code(anchor: Anchor, image: np.ndarray, setting: int) -> Coded:
     """An image uint8 [H, W, 3] through the codec and back."""
     began = time.perf_counter()
-    data = encode(anchor, picture, setting)
+    data = encode(anchor, image, setting)
     coded = time.perf_counter()
     decoded = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     return Coded(len(data), decoded, coded - began, time.perf_counter() - coded)
@@ -175,7 +175,7 @@ def code(anchor: Anchor, picture: np.ndarray, setting: int) -> Coded:
 
 def curve(
     name: str,
-    pictures: Sequence[Picture],
+    images: Sequence[Picture],
     bpp: tuple[float, float] = (0.0, math.inf),
     report: Progress = lambda name, point: None,
 ) -> Curve:
@@ -189,7 +189,7 @@ def curve(
 
     def rung(at: int) -> Point:
         if at not in known:
-            known[at] = _point(anchor, pictures, anchor.ladder[at])
+            known[at] = _point(anchor, images, anchor.ladder[at])
         return known[at]
 
     first = last_below(lambda at: rung(at).mean.bpp, len(anchor.ladder), bpp[0])
@@ -199,7 +199,7 @@ def curve(
         report(name, points[-1])
         if points[-1].mean.bpp >= bpp[1]:
             break
-    return Curve(name, description(anchor, len(pictures)), tuple(points), settings(anchor))
+    return Curve(name, description(anchor, len(images)), tuple(points), settings(anchor))
 
 
 def description(anchor: Anchor, count: int) -> str:
@@ -222,7 +222,7 @@ def settings(anchor: Anchor) -> dict[str, Any]:
     }
 
 
-def at_rate(anchor: Anchor, picture: np.ndarray, size: int) -> tuple[int, Coded]:
+def at_rate(anchor: Anchor, image: np.ndarray, size: int) -> tuple[int, Coded]:
     """The setting by which an image's file comes closest to `size` bytes, and that file.
 
     Closest by ratio, found by bisection over the settings, since rates rise with them.
@@ -231,13 +231,13 @@ def at_rate(anchor: Anchor, picture: np.ndarray, size: int) -> tuple[int, Coded]
 
     def size_at(at: int) -> float:
         if at not in sizes:
-            sizes[at] = len(encode(anchor, picture, anchor.range[at]))
+            sizes[at] = len(encode(anchor, image, anchor.range[at]))
         return sizes[at]
 
     below = last_below(size_at, len(anchor.range), size)
     nearby = [at for at in (below, below + 1) if at < len(anchor.range)]
     best = min(nearby, key=lambda at: abs(math.log(size_at(at) / size)))
-    return anchor.range[best], code(anchor, picture, anchor.range[best])
+    return anchor.range[best], code(anchor, image, anchor.range[best])
 
 
 def last_below(value: Callable[[int], float], count: int, limit: float) -> int:
@@ -252,9 +252,9 @@ def last_below(value: Callable[[int], float], count: int, limit: float) -> int:
     return low
 
 
-def _point(anchor: Anchor, pictures: Sequence[Picture], setting: int) -> Point:
+def _point(anchor: Anchor, images: Sequence[Picture], setting: int) -> Point:
     rows = []
-    for name, pixels in tqdm(pictures, delay=5, leave=False, desc=anchor.label):
+    for name, pixels in tqdm(images, delay=5, leave=False, desc=anchor.label):
         coded = code(anchor, pixels, setting)
         seen = measures.measure(pixels, coded.decoded)
         bpp = measures.bits_per_pixel(coded.size, pixels)

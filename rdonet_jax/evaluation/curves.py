@@ -120,7 +120,7 @@ def from_json(values: Any, where: str) -> Curve:
         count = len(values["results"]["bpp"])
         qualities = values["results"].get("quality") or [None] * count
         means = [_row("mean", {name: c[n] for name, c in columns.items()}) for n in range(count)]
-        rows = _pictures(values.get("images", []), qualities)
+        rows = _images(values.get("images", []), qualities)
         points = [
             Point(quality, mean, tuple(rows.get(n, ())))
             for n, (quality, mean) in enumerate(zip(qualities, means, strict=True))
@@ -186,7 +186,7 @@ def _row(name: str, values: Mapping[str, Any]) -> Row:
     return Row(name, *numbers)
 
 
-def _pictures(objects: Sequence[Mapping[str, Any]], qualities: Sequence[Any]) -> dict[int, list]:
+def _images(objects: Sequence[Mapping[str, Any]], qualities: Sequence[Any]) -> dict[int, list]:
     """The images' rows by point, which older files name by its quality alone."""
     rows: dict[int, list[Row]] = {}
     for values in objects:

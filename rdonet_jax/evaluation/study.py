@@ -87,7 +87,7 @@ class _Setting(NamedTuple):
 def run(study: Study, show: Show) -> list[Curve]:
     """The curves of the study: estimates, then models, then anchors.
 
-    Raises `EvaluationError`, and what `evaluation.evaluate` and `zoo.load` raise.
+    Raises `EvaluationError`, and what `real_files.evaluate` and `zoo.load` raise.
     """
     models = [zoo.load(name) for name in study.models]
     settings = _settings(study, models)
@@ -185,11 +185,11 @@ def _anchor_curves(study: Study, measured: Sequence[Curve], width: int, show: Sh
         show(f"left out: {sentence}")
     if not names:
         return []
-    paths = real_files.named_pictures(study.data)
-    pictures = [Picture(name, srgb.load(path)) for name, path in paths.items()]
+    paths = real_files.named_images(study.data)
+    images = [Picture(name, srgb.load(path)) for name, path in paths.items()]
     found: list[Curve] = []
     for name in names:
-        curve = anchors.curve(name, pictures, study.bpp or _rates(measured))
+        curve = anchors.curve(name, images, study.bpp or _rates(measured))
         for number, point in enumerate(curve.points):
             is_first = not found and not number
             _show_point(study, f"{name} {point.quality:g}", point, width, is_first, show)
@@ -235,5 +235,5 @@ def _width(study: Study, settings: Sequence[_Setting]) -> int:
     names = [setting.label() for setting in settings]
     names += [f"{name} 100" for name in study.anchors]
     if study.per_image:
-        names += ["  " + name for name in real_files.named_pictures(study.data)]
+        names += ["  " + name for name in real_files.named_images(study.data)]
     return max(map(len, names))

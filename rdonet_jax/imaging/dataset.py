@@ -44,11 +44,11 @@ UNKNOWN_MEMORY_BYTES = 2**31
 """Of decoded images that are kept where the system does not tell how much memory there is."""
 
 
-class PictureError(ValueError):
+class DatasetError(ValueError):
     """Folders without images, or images none of which can be used; the message names them."""
 
 
-class PictureWarning(UserWarning):
+class DatasetWarning(UserWarning):
     """Images that are left out; the message names the file, or the folder and how many."""
 
 
@@ -83,7 +83,7 @@ class _Store:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
+class ImageDataset:
     """The usable images of some folders. Their pixels are decoded when they are first asked for,
     and kept as long as no more than `cache_bytes` are; the others are decoded every time.
 
@@ -104,25 +104,25 @@ class Pictures:
         """The number of the image that a chance, uniform in [0, 1), falls on."""
         return min(int(np.searchsorted(self.weights, chance, "right")), len(self.paths) - 1)
 
-    def picture(self, index: int, keep: bool = True) -> Image.Image | None:
+    def image(self, index: int, keep: bool = True) -> Image.Image | None:
         """The image as Pillow's RGB; None, after one warning, if its file turns out broken.
 
-        Every thread may call it. Raises `PictureError` once all files have turned out broken.
+        Every thread may call it. Raises `DatasetError` once all files have turned out broken.
         """
         store = self._store
         if index in store.kept:
             return store.kept[index]
         if index not in store.broken:
             try:
-                picture = _decode(self.paths[index], self.sizes[index])
+                image = _decode(self.paths[index], self.sizes[index])
             except srgb.ImageError as error:
                 self._pass_over(index, error)
             else:
                 if keep:
-                    self._keep(index, picture)
-                return picture
+                    self._keep(index, image)
+                return image
         if len(store.broken) == len(self.paths):
-            raise PictureError(
+            raise DatasetError(
                 f"none of {len(self.paths)} images can be decoded, such as {self.paths[0]}"
             )
         return None
@@ -132,12 +132,12 @@ class Pictures:
         """Bytes of the decoded images that are kept."""
         return self._store.kept_bytes
 
-    def _keep(self, index: int, picture: Image.Image) -> None:
-        size = BYTES_PER_PIXEL * picture.width * picture.height
+    def _keep(self, index: int, image: Image.Image) -> None:
+        size = BYTES_PER_PIXEL * image.width * image.height
         store = self._store
         with store.lock:
             if index not in store.kept and store.kept_bytes + size <= self.cache_bytes:
-                store.kept[index] = picture
+                store.kept[index] = image
                 store.kept_bytes += size
 
     def _pass_over(self, index: int, error: srgb.ImageError) -> None:
@@ -146,39 +146,39 @@ class Pictures:
             is_known = index in store.broken
             store.broken.add(index)
         if not is_known:
-            warnings.warn(f"{error}; passed over", PictureWarning, stacklevel=3)
+            warnings.warn(f"{error}; passed over", DatasetWarning, stacklevel=3)
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureSet:
+class DatasetFingerprint:
     """What tells whether a run is continued with the same images."""
 
     count: int
     sha256: str  # first 16 hex digits; of names below the folders and sizes, in order of use
 
 
-def picture_set(pictures: Pictures, folders: Sequence[str | Path]) -> PictureSet:
+def fingerprint(images: ImageDataset, folders: Sequence[str | Path]) -> DatasetFingerprint:
     """The usable images that were found below `folders`, wherever these lie."""
     digest = hashlib.sha256()
-    for path, (width, height) in zip(pictures.paths, pictures.sizes, strict=True):
+    for path, (width, height) in zip(images.paths, images.sizes, strict=True):
         folder = next(folder for folder in folders if path.is_relative_to(folder))
         digest.update(os.fsencode(path.relative_to(folder).as_posix()))
         digest.update(f"\0{width}x{height}\n".encode())
-    return PictureSet(len(pictures.paths), digest.hexdigest()[:16])
+    return DatasetFingerprint(len(images.paths), digest.hexdigest()[:16])
 
 
 def find(folders: Sequence[str | Path]) -> list[Path]:
     """All image files below the folders but for `COPIES`: by folder as given, then by name.
 
     Hidden files and folders are passed over, links are followed, and a file that is reached twice
-    counts once. Warns of copies, once for each kind and folder. Raises `PictureError` for a folder
+    counts once. Warns of copies, once for each kind and folder. Raises `DatasetError` for a folder
     that is not there or cannot be read, and when there are no images.
     """
     found: dict[str, Path] = {}  # by where a file really lies
     left_out = 0
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise PictureError(f"{folder}: {'not a' if folder.exists() else 'no such'} folder")
+            raise DatasetError(f"{folder}: {'not a' if folder.exists() else 'no such'} folder")
         below = dict(_files_below(folder, os.path.realpath(folder)))
         originals = _originals(folder, below)
         left_out += len(below) - len(originals)
@@ -186,32 +186,32 @@ def find(folders: Sequence[str | Path]) -> list[Path]:
             found.setdefault(below[path], path)
     if not found:
         copies = f", but for {left_out} that were left out" if left_out else ""
-        raise PictureError(f"no images below {', '.join(map(str, folders))}{copies}")
+        raise DatasetError(f"no images below {', '.join(map(str, folders))}{copies}")
     return list(found.values())
 
 
 def usable(
     paths: Sequence[Path], crop: int, purpose: str = "training", cache_bytes: int | None = None
-) -> Pictures:
-    """The images that hold a crop and that `images.read` takes, as far as their headers tell.
+) -> ImageDataset:
+    """The images that hold a crop and that `srgb.read` takes, as far as their headers tell.
 
     Every other one is left out with a warning that names it. Only images with alpha are decoded
     for this. Decoded images will be kept up to `cache_bytes`, by default half of the memory that
-    is available now. Raises `PictureError` when none is left.
+    is available now. Raises `DatasetError` when none is left.
     """
     kept: list[Path] = []
     sizes: list[tuple[int, int]] = []
     for path, judged in zip(paths, in_threads(lambda path: _judge(path, crop), paths), strict=True):
         if isinstance(judged, str):
-            warnings.warn(f"{judged}; left out", PictureWarning, stacklevel=2)
+            warnings.warn(f"{judged}; left out", DatasetWarning, stacklevel=2)
         else:
             kept.append(path)
             sizes.append(judged)
     if not kept:
-        raise PictureError(f"none of {len(paths)} {purpose} images gives crops of {crop}x{crop}")
+        raise DatasetError(f"none of {len(paths)} {purpose} images gives crops of {crop}x{crop}")
     weights = np.cumsum(np.prod(np.asarray(sizes, float), axis=1) ** AREA_POWER)
     budget = default_cache_bytes() if cache_bytes is None else cache_bytes
-    return Pictures(tuple(kept), tuple(sizes), weights / weights[-1], budget)
+    return ImageDataset(tuple(kept), tuple(sizes), weights / weights[-1], budget)
 
 
 def in_threads(
@@ -234,7 +234,7 @@ def _files_below(
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise PictureError(f"{folder}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{folder}: cannot be read ({error.strerror})") from error
     for entry in listed:
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
@@ -257,7 +257,7 @@ def _originals(folder: Path, paths: Collection[Path]) -> list[Path]:
             warnings.warn(
                 f"{folder}: left out {len(found)} of {len(paths)} images, {copies.what}; "
                 "to use them, give their own folder",
-                PictureWarning,
+                DatasetWarning,
                 stacklevel=3,
             )
         names = {name: path for name, path in names.items() if name not in found}
@@ -289,11 +289,11 @@ def _judge(path: Path, crop: int) -> tuple[int, int] | str:
 
 def _decode(path: Path, size: tuple[int, int]) -> Image.Image:
     """The image of a file that had this size. Raises ImageError."""
-    picture = srgb.read(path)
-    if picture.size != size:
-        read, told = ("x".join(map(str, pair)) for pair in (picture.size, size))
+    image = srgb.read(path)
+    if image.size != size:
+        read, told = ("x".join(map(str, pair)) for pair in (image.size, size))
         raise srgb.ImageError(f"{path}: is {read} now, but its header told {told}")
-    return picture
+    return image
 
 
 def default_cache_bytes() -> int:

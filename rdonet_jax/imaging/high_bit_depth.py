@@ -35,78 +35,78 @@ _COUNT_AT, _BITS_AT = 40, 42
 """Bytes from the start of a JPEG 2000 codestream: number of components, bits of the first."""
 
 
-def bits(picture: Image.Image, path: str | os.PathLike) -> int:
+def bits(image: Image.Image, path: str | os.PathLike) -> int:
     """The most bits per channel of an opened file, before its pixels are read."""
-    if picture.format in plug_ins.FORMATS:
-        return plug_ins.bits(picture, path)
-    if picture.mode.startswith("I;16") and picture.format != "TIFF":
+    if image.format in plug_ins.FORMATS:
+        return plug_ins.bits(image, path)
+    if image.mode.startswith("I;16") and image.format != "TIFF":
         return 16
-    if picture.format == "TIFF":
-        return max(picture.tag_v2.get(_TAGS["bits"], (1,)))
-    if picture.format == "PNG":
-        return 16 if raw_mode(picture).endswith(";16B") else 8
-    if picture.format == "PPM":
-        arguments = picture.tile[0].args
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(_TAGS["bits"], (1,)))
+    if image.format == "PNG":
+        return 16 if raw_mode(image).endswith(";16B") else 8
+    if image.format == "PPM":
+        arguments = image.tile[0].args
         largest = arguments[1] if isinstance(arguments, tuple) else 255
-        return 16 if largest > 255 or raw_mode(picture) == "I;16B" else 8
-    if picture.format == "AVIF":
+        return 16 if largest > 255 or raw_mode(image) == "I;16B" else 8
+    if image.format == "AVIF":
         return avif.kind(path).bits
-    if picture.format == "JPEG2000":
+    if image.format == "JPEG2000":
         return _jpeg_2000_bits(Path(path).read_bytes())
     return 8
 
 
-def raw_mode(picture: Image.Image) -> str:
+def raw_mode(image: Image.Image) -> str:
     """How the samples lie in an opened file, in Pillow's words; empty where it does not say."""
-    if not picture.tile:
+    if not image.tile:
         return ""
-    arguments = picture.tile[0].args
+    arguments = image.tile[0].args
     return arguments[0] if isinstance(arguments, tuple) else arguments or ""
 
 
-def channels(picture: Image.Image, bits: int, path: str | os.PathLike) -> Channels:
+def channels(image: Image.Image, bits: int, path: str | os.PathLike) -> Channels:
     """What an opened file of more than 8 `bits` holds, upright, as 16 bits.
 
     Raises ImageError for what cannot be read, and what Pillow raises for damaged files.
     """
-    if picture.format == "AVIF":
-        return _split(_avif(picture, bits, path))
-    if picture.format in plug_ins.FORMATS:
-        return split(plug_ins.samples(picture, bits, path), bits)
-    if picture.format == "JPEG2000":
+    if image.format == "AVIF":
+        return _split(_avif(image, bits, path))
+    if image.format in plug_ins.FORMATS:
+        return split(plug_ins.samples(image, bits, path), bits)
+    if image.format == "JPEG2000":
         raise ImageError(f"{path}: is JPEG 2000 of {bits} bits, convert it to PNG or TIFF first")
-    if picture.format == "PPM" and picture.mode == "RGB":
-        return _ppm(picture, path), None
-    if picture.mode in ("RGB", "RGBA"):
-        return _split(_both_bytes(picture, path))
-    pixels = _scaled(np.array(ImageOps.exif_transpose(picture)), bits)
-    inverted = picture.format == "TIFF" and _tag(picture, "photometric") == _WHITE_IS_ZERO
+    if image.format == "PPM" and image.mode == "RGB":
+        return _ppm(image, path), None
+    if image.mode in ("RGB", "RGBA"):
+        return _split(_both_bytes(image, path))
+    pixels = _scaled(np.array(ImageOps.exif_transpose(image)), bits)
+    inverted = image.format == "TIFF" and _tag(image, "photometric") == _WHITE_IS_ZERO
     return np.uint16(65535) - pixels if inverted else pixels, None
 
 
-def _tag(picture: Image.Image, name: str) -> int | None:
-    return picture.tag_v2.get(_TAGS[name])
+def _tag(image: Image.Image, name: str) -> int | None:
+    return image.tag_v2.get(_TAGS[name])
 
 
-def _both_bytes(picture: Image.Image, path: str | os.PathLike) -> np.ndarray:
+def _both_bytes(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
     """The samples of a PNG or TIFF file, uint16 [H, W, 2 to 4]."""
-    mode = raw_mode(picture)
+    mode = raw_mode(image)
     if mode == "LA;16B":  # 32 bits for a pixel, as with four channels of 8
-        four = _unpacked(path, picture, "RGBA").astype(np.uint16)
+        four = _unpacked(path, image, "RGBA").astype(np.uint16)
         return four[..., ::2] << 8 | four[..., 1::2]
     other = mode[:-1] + _OTHER_ORDER[mode[-1]]
     if premultiplied := mode.startswith("RGBa"):
         mode, other = (name.replace("a", "A") for name in (mode, other))
-    high, low = (_unpacked(path, picture, name).astype(np.uint16) for name in (mode, other))
+    high, low = (_unpacked(path, image, name).astype(np.uint16) for name in (mode, other))
     samples = high << 8 | low
     return divided(samples) if premultiplied else samples
 
 
-def _unpacked(path: str | os.PathLike, picture: Image.Image, mode: str) -> np.ndarray:
-    """The pixels of the file of `picture`, upright, if its samples lay as `mode` says."""
-    with Image.open(path, formats=[picture.format]) as again:
-        if picture.format == "TIFF":
-            again.seek(picture.tell())
+def _unpacked(path: str | os.PathLike, image: Image.Image, mode: str) -> np.ndarray:
+    """The pixels of the file of `image`, upright, if its samples lay as `mode` says."""
+    with Image.open(path, formats=[image.format]) as again:
+        if image.format == "TIFF":
+            again.seek(image.tell())
         again.tile = [
             tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
             for tile in again.tile
@@ -119,26 +119,26 @@ def divided(samples: np.ndarray) -> np.ndarray:
     """RGBA with colors that were multiplied by alpha, without that."""
     wide = samples.astype(np.uint64)
     alpha = wide[..., 3:]
-    colours = (wide[..., :3] * 65535 + alpha // 2) // np.maximum(alpha, 1)
-    return np.concatenate([np.minimum(colours, 65535), alpha], axis=2).astype(np.uint16)
+    colors = (wide[..., :3] * 65535 + alpha // 2) // np.maximum(alpha, 1)
+    return np.concatenate([np.minimum(colors, 65535), alpha], axis=2).astype(np.uint16)
 
 
-def _ppm(picture: Image.Image, path: str | os.PathLike) -> np.ndarray:
+def _ppm(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
     """Binary PPM with numbers of two bytes."""
-    name, (_, largest) = picture.tile[0].codec_name, picture.tile[0].args
+    name, (_, largest) = image.tile[0].codec_name, image.tile[0].args
     if name == "ppm_plain":
         raise ImageError(f"{path}: is PPM in plain text of 16 bits, convert it to PNG first")
-    count = picture.width * picture.height * 3
+    count = image.width * image.height * 3
     with open(path, "rb") as file:
-        file.seek(picture.tile[0].offset)
+        file.seek(image.tile[0].offset)
         data = file.read(2 * count)
     if len(data) < 2 * count:
         raise ImageError(f"{path}: is damaged: it ends before its last pixel")
-    samples = np.frombuffer(data, ">u2").reshape(picture.height, picture.width, 3)
+    samples = np.frombuffer(data, ">u2").reshape(image.height, image.width, 3)
     return _scaled(samples, largest=largest)
 
 
-def _avif(picture: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
+def _avif(image: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
     """The samples of an AVIF file of 10 or 12 bits, uint16 [H, W, 1 to 4]."""
     try:
         samples = avif.decode(path)
@@ -147,7 +147,7 @@ def _avif(picture: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarra
             f"{path}: is AVIF of {bits} bits, which is read with imagecodecs: "
             "pip install 'rdonet-jax[avif]'"
         ) from error
-    upright = exif.turned(samples, picture.getexif().get(ExifTags.Base.Orientation, 1))
+    upright = exif.turned(samples, image.getexif().get(ExifTags.Base.Orientation, 1))
     return _scaled(upright, bits)
 
 
@@ -169,7 +169,7 @@ def jpeg_of_12_bits(path: str | os.PathLike, precision_at: int) -> tuple[np.ndar
     as_8_bits = data[:precision_at] + b"\x08" + data[precision_at + 1 :]
     with Image.open(io.BytesIO(as_8_bits), formats=["JPEG"]) as header:
         false_exif = exif.drop_false(header)
-        along = file_metadata.of_picture(header, path, samples.ndim == 2, false_exif)
+        along = file_metadata.of_image(header, path, samples.ndim == 2, false_exif)
         orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
     if samples.ndim == 3 and samples.shape[2] != 3:
         raise ImageError(f"{path}: is a CMYK image, convert it to RGB first")

@@ -44,7 +44,7 @@ class Picture:
     the profile. resolution: how large pixels are. notes: what its file held besides and is not
     here, in a few words each.
 
-    Raises ContentError for arrays of any other kind.
+    Raises PixelFormatError for arrays of any other kind.
     """
 
     pixels: np.ndarray
@@ -99,7 +99,7 @@ def of_samples(
 ) -> Picture:
     """An image from [H, W] gray, [H, W, 2] with alpha, [H, W, 3] RGB or [H, W, 4] with alpha.
 
-    Raises ContentError for any other array.
+    Raises PixelFormatError for any other array.
     """
     if samples.ndim != 3 or samples.shape[2] not in (1, 2, 4):
         return Picture(samples, None, icc, exif, xmp, cicp, resolution)
@@ -109,28 +109,28 @@ def of_samples(
     return Picture(pixels, alpha, icc, exif, xmp, cicp, resolution)
 
 
-def samples(picture: Picture) -> np.ndarray:
+def samples(image: Picture) -> np.ndarray:
     """The inverse of `of_samples`, [H, W] or [H, W, 2 to 4]."""
-    if picture.alpha is None:
-        return picture.pixels
-    pixels = picture.pixels[..., None] if picture.gray else picture.pixels
-    return np.concatenate([pixels, picture.alpha[..., None]], axis=2)
+    if image.alpha is None:
+        return image.pixels
+    pixels = image.pixels[..., None] if image.gray else image.pixels
+    return np.concatenate([pixels, image.alpha[..., None]], axis=2)
 
 
 def as_picture(image: Picture | np.ndarray) -> Picture:
-    """An image, from one or from its pixels alone. Raises ContentError as `Picture` does."""
+    """An image, from one or from its pixels alone. Raises PixelFormatError as `Picture` does."""
     return image if isinstance(image, Picture) else Picture(image)
 
 
-def fill_hidden(picture: Picture) -> Picture:
+def fill_hidden(image: Picture) -> Picture:
     """As it is coded: without an alpha channel that is opaque everywhere, and with a smooth
     continuation of what can be seen in place of what cannot. Doing it twice changes nothing."""
-    if picture.alpha is None:
-        return picture
-    if picture.alpha.min() == np.iinfo(picture.alpha.dtype).max:
-        return dataclasses.replace(picture, alpha=None)
-    pixels = push_pull.fill(picture.pixels, picture.alpha > 0)
-    return dataclasses.replace(picture, pixels=pixels)
+    if image.alpha is None:
+        return image
+    if image.alpha.min() == np.iinfo(image.alpha.dtype).max:
+        return dataclasses.replace(image, alpha=None)
+    pixels = push_pull.fill(image.pixels, image.alpha > 0)
+    return dataclasses.replace(image, pixels=pixels)
 
 
 def as_rgb(pixels: np.ndarray) -> np.ndarray:
@@ -150,9 +150,9 @@ def to_uint16(array: np.ndarray) -> np.ndarray:
     return array if array.dtype == np.uint16 else array.astype(np.uint16) * np.uint16(_STEPS)
 
 
-def as_rgb8(picture: Picture | np.ndarray) -> np.ndarray:
+def as_rgb8(image: Picture | np.ndarray) -> np.ndarray:
     """The pixels as uint8 [H, W, 3], by which partitions are chosen and priced."""
-    return to_uint8(as_rgb(as_picture(picture).pixels))
+    return to_uint8(as_rgb(as_picture(image).pixels))
 
 
 def mean_gray(pixels: np.ndarray, is_16bit: bool) -> np.ndarray:
@@ -171,21 +171,21 @@ def psnr(pixels: np.ndarray, decoded: np.ndarray) -> float:
     return 20 * math.log10(peak) - 10 * math.log10(mean) if mean else math.inf
 
 
-def flatten(picture: Picture, background: tuple[int, int, int]) -> Picture:
+def flatten(image: Picture, background: tuple[int, int, int]) -> Picture:
     """Without alpha, on a background of 8-bit RGB; a gray image stays so on a gray one."""
-    if picture.alpha is None:
-        return picture
+    if image.alpha is None:
+        return image
     ground = np.array(background, np.uint8)
-    pixels = picture.pixels[..., None] if picture.gray else picture.pixels
-    if picture.gray:
+    pixels = image.pixels[..., None] if image.gray else image.pixels
+    if image.gray:
         ground = ground[:1] if len(set(background)) == 1 else ground
     most = int(np.iinfo(pixels.dtype).max)
-    if picture.is_16bit:
+    if image.is_16bit:
         ground = to_uint16(ground)
     mixed = np.empty((*pixels.shape[:2], max(pixels.shape[2], len(ground))), pixels.dtype)
     for first in range(0, len(mixed), _ROWS):  # wide integers take much memory
         rows = slice(first, first + _ROWS)
-        alpha = picture.alpha[rows, :, None].astype(np.uint32)
+        alpha = image.alpha[rows, :, None].astype(np.uint32)
         mixed[rows] = (alpha * pixels[rows] + (most - alpha) * ground + most // 2) // most
     pixels = mixed[..., 0] if mixed.shape[2] == 1 else mixed
-    return dataclasses.replace(picture, pixels=pixels, alpha=None)
+    return dataclasses.replace(image, pixels=pixels, alpha=None)

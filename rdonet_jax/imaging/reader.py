@@ -86,27 +86,27 @@ def _by_pillow(
     page: tiff_reader.Page | None = None,
     formats: Sequence[str] = FORMATS,
 ) -> Picture:
-    def check(picture: Image.Image, path: str | os.PathLike) -> None:
+    def check(image: Image.Image, path: str | os.PathLike) -> None:
         if page is not None:
-            picture.seek(page.number)
-        how.check_size(path, picture.height, picture.width)
-        _check_mode(picture, path)
+            image.seek(page.number)
+        how.check_size(path, image.height, image.width)
+        _check_mode(image, path)
         if page is None:
-            how.check_frames(path, srgb.frames_of(picture))
+            how.check_frames(path, srgb.frames_of(image))
 
-    with srgb.opened(path, formats, check) as picture:
-        plug_ins.settle_orientation(picture)
-        false_exif = exif.drop_false(picture)
-        bits = high_bit_depth.bits(picture, path)
+    with srgb.opened(path, formats, check) as image:
+        plug_ins.settle_orientation(image)
+        false_exif = exif.drop_false(image)
+        bits = high_bit_depth.bits(image, path)
         pixels, alpha = (
-            _shallow(picture)
+            _shallow(image)
             if bits <= 8
-            else _with_key(picture, *high_bit_depth.channels(picture, bits, path))
+            else _with_key(image, *high_bit_depth.channels(image, bits, path))
         )
-        if picture.format == "AVIF" and avif.kind(path).gray and pixels.ndim == 3:
+        if image.format == "AVIF" and avif.kind(path).gray and pixels.ndim == 3:
             pixels = pixels[..., 0]
-        along = file_metadata.of_picture(picture, path, pixels.ndim == 2, false_exif)
-    return _picture(pixels, alpha, along)
+        along = file_metadata.of_image(image, path, pixels.ndim == 2, false_exif)
+    return _image(pixels, alpha, along)
 
 
 def _tiff(path: str | os.PathLike, how: _How) -> Picture:
@@ -122,7 +122,7 @@ def _tiff(path: str | os.PathLike, how: _How) -> Picture:
     if tiff_reader.is_premultiplied(page):
         both = np.concatenate([np.atleast_3d(pixels), alpha[..., None]], axis=2)
         pixels, alpha = high_bit_depth.split(high_bit_depth.divided(both), 8 * both.itemsize)
-    return _picture(pixels, alpha, tiff_reader.metadata(path, page))
+    return _image(pixels, alpha, tiff_reader.metadata(path, page))
 
 
 def _pam(path: str | os.PathLike, how: _How) -> Picture:
@@ -130,7 +130,7 @@ def _pam(path: str | os.PathLike, how: _How) -> Picture:
         samples, largest = pam.read(path, how.max_pixels)
     except pam.PamError as error:
         raise ImageError(f"{path}: {error}") from error
-    return _picture(*high_bit_depth.split(samples, largest=largest), Metadata())
+    return _image(*high_bit_depth.split(samples, largest=largest), Metadata())
 
 
 def _jpeg(path: str | os.PathLike, how: _How) -> Picture:
@@ -147,7 +147,7 @@ def _jpeg(path: str | os.PathLike, how: _How) -> Picture:
         return _by_pillow(path, how)
     how.check_size(path, frame.height, frame.width)
     samples, along = high_bit_depth.jpeg_of_12_bits(path, frame.precision_at)
-    return _picture(*high_bit_depth.split(samples, 12), along)
+    return _image(*high_bit_depth.split(samples, 12), along)
 
 
 def _by_plug_in(name: str) -> Callable[[str | os.PathLike, _How], Picture]:
@@ -175,7 +175,7 @@ _READERS = {
 """By the kind of file; Pillow alone reads all others."""
 
 
-def _picture(pixels: np.ndarray, alpha: np.ndarray | None, along: Metadata) -> Picture:
+def _image(pixels: np.ndarray, alpha: np.ndarray | None, along: Metadata) -> Picture:
     """With alpha only where something is transparent."""
     if alpha is not None:
         opaque = alpha.min() == np.iinfo(alpha.dtype).max
@@ -183,33 +183,31 @@ def _picture(pixels: np.ndarray, alpha: np.ndarray | None, along: Metadata) -> P
     return Picture(np.ascontiguousarray(pixels), alpha, **along._asdict())
 
 
-def _check_mode(picture: Image.Image, path: str | os.PathLike) -> None:
-    gray_of_16_bits = picture.mode.startswith("I;16") or (
-        picture.mode == "I" and picture.format == "PPM"
-    )
-    if picture.mode not in srgb.READABLE_MODES and not gray_of_16_bits:
-        if picture.mode == "F":
+def _check_mode(image: Image.Image, path: str | os.PathLike) -> None:
+    gray_of_16_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+    if image.mode not in srgb.READABLE_MODES and not gray_of_16_bits:
+        if image.mode == "F":
             raise ImageError(f"{path}: holds floating-point numbers, which are not coded")
         raise ImageError(
-            f"{path}: is a {picture.mode} image, convert it to gray or RGB of 8 or 16 bits first"
+            f"{path}: is a {image.mode} image, convert it to gray or RGB of 8 or 16 bits first"
         )
 
 
-def _shallow(picture: Image.Image) -> Channels:
+def _shallow(image: Image.Image) -> Channels:
     """Of an image of up to 8 bits."""
-    steps = {"L;2": 85, "L;4": 17}.get(high_bit_depth.raw_mode(picture), 1)
-    picture = ImageOps.exif_transpose(picture)
-    key = picture.info.get("transparency")
-    if picture.mode in ("P", "PA"):
-        transparent = picture.mode == "PA" or key is not None
-        picture, key = picture.convert("RGBA" if transparent else "RGB"), None
-    if picture.mode in ("LA", "RGBA"):
-        samples = np.array(picture)
-        return samples[..., 0] if picture.mode == "LA" else samples[..., :3], samples[..., -1]
-    if picture.mode == "1":
-        pixels = np.array(picture.convert("L"))
+    steps = {"L;2": 85, "L;4": 17}.get(high_bit_depth.raw_mode(image), 1)
+    image = ImageOps.exif_transpose(image)
+    key = image.info.get("transparency")
+    if image.mode in ("P", "PA"):
+        transparent = image.mode == "PA" or key is not None
+        image, key = image.convert("RGBA" if transparent else "RGB"), None
+    if image.mode in ("LA", "RGBA"):
+        samples = np.array(image)
+        return samples[..., 0] if image.mode == "LA" else samples[..., :3], samples[..., -1]
+    if image.mode == "1":
+        pixels = np.array(image.convert("L"))
         return pixels, None if key is None else _keyed(pixels, 255 * bool(key))
-    pixels = np.array(picture)
+    pixels = np.array(image)
     if key is not None:
         key = steps * (np.array(key) & (255 if steps == 1 else 255 // steps))
     return pixels, None if key is None else _keyed(pixels, key)
@@ -222,37 +220,37 @@ def _keyed(pixels: np.ndarray, key: np.ndarray | int) -> np.ndarray:
     return np.where(hidden, 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
 
 
-def _with_key(picture: Image.Image, pixels: np.ndarray, alpha: np.ndarray | None) -> Channels:
+def _with_key(image: Image.Image, pixels: np.ndarray, alpha: np.ndarray | None) -> Channels:
     """Of an image of 16 bits, whose file may name a transparent color."""
-    key = picture.info.get("transparency")
+    key = image.info.get("transparency")
     return pixels, alpha if key is None else _keyed(pixels, np.array(key))
 
 
-def _stripped(picture: Picture, path: str | os.PathLike) -> Picture:
+def _stripped(image: Picture, path: str | os.PathLike) -> Picture:
     """Without what goes along, in sRGB."""
-    bare = Picture(picture.pixels, picture.alpha, notes=picture.notes)
-    mode = "L" if picture.gray else "RGB"
-    icc = _meaning(picture, path)
+    bare = Picture(image.pixels, image.alpha, notes=image.notes)
+    mode = "L" if image.gray else "RGB"
+    icc = _meaning(image, path)
     if imaging_icc.is_srgb(icc, mode):
         return bare
-    if picture.is_16bit:
+    if image.is_16bit:
         raise ImageError(
             f"{path}: has 16 bits in another color space than sRGB, which is converted for "
             "images of 8 bits only: keep its profile"
         )
-    colours = np.array(imaging_icc.as_srgb(Image.fromarray(picture.pixels), icc))
-    pixels = np.ascontiguousarray(colours[..., 1]) if picture.gray else colours
+    colors = np.array(imaging_icc.as_srgb(Image.fromarray(image.pixels), icc))
+    pixels = np.ascontiguousarray(colors[..., 1]) if image.gray else colors
     return dataclasses.replace(bare, pixels=pixels)
 
 
-def _meaning(picture: Picture, path: str | os.PathLike) -> bytes:
+def _meaning(image: Picture, path: str | os.PathLike) -> bytes:
     """The profile of what the colors are; empty where that is sRGB."""
-    named = picture.cicp
+    named = image.cicp
     if named is None or not named.known:
-        return picture.icc
+        return image.icc
     if named.srgb:
         return b""
-    profile = cicp.as_icc(named, picture.gray)
+    profile = cicp.as_icc(named, image.gray)
     if not profile:
         raise ImageError(
             f"{path}: has colors of {named.words}, which are not converted to sRGB: "

@@ -62,8 +62,8 @@ def read(path: str | os.PathLike) -> Image.Image:
 
     Raises ImageError as `load` does.
     """
-    picture = _without_alpha(_open(path), path)
-    return icc.as_srgb(picture, picture.info.get("icc_profile") or b"")
+    image = _without_alpha(_open(path), path)
+    return icc.as_srgb(image, image.info.get("icc_profile") or b"")
 
 
 def inspect(path: str | os.PathLike) -> tuple[int, int]:
@@ -72,9 +72,9 @@ def inspect(path: str | os.PathLike) -> tuple[int, int]:
     Only images with alpha are decoded, to see whether they are opaque. Raises ImageError as
     `read` does, but for damage behind the header.
     """
-    with opened(path, READABLE_FORMATS, _require_still_8_bit) as picture:
-        if not _has_alpha(picture):
-            return _upright_size(picture)
+    with opened(path, READABLE_FORMATS, _require_still_8_bit) as image:
+        if not _has_alpha(image):
+            return _upright_size(image)
     return read(path).size
 
 
@@ -86,12 +86,12 @@ def load_mask(path: str | os.PathLike) -> np.ndarray:
     """
     if Path(path).suffix.lower() == ".npy":
         return _load_array(path)
-    picture = _open(path)
-    if picture.mode not in ("L", "P"):
+    image = _open(path)
+    if image.mode not in ("L", "P"):
         raise ImageError(
-            f"{path}: a mask must be a gray or palette image of 8 bits, but this is {picture.mode}"
+            f"{path}: a mask must be a gray or palette image of 8 bits, but this is {image.mode}"
         )
-    return np.array(picture)
+    return np.array(image)
 
 
 def check_target(path: str | os.PathLike, force: bool = False) -> None:
@@ -107,7 +107,7 @@ def check_target(path: str | os.PathLike, force: bool = False) -> None:
         raise ImageError(f"{path}: exists already and is not overwritten without --force")
 
 
-def check_picture_target(
+def check_image_target(
     path: str | os.PathLike, force: bool = False, size: tuple[int, int] | None = None
 ) -> None:
     """Raise ImageError if `save` would refuse the path; for asking before long work.
@@ -135,10 +135,10 @@ def save(path: str | os.PathLike, array: np.ndarray, force: bool = False) -> Non
             f"{path}: an image is uint8 [H, W, 3], but this array is {array.dtype} "
             f"{list(array.shape)}"
         )
-    check_picture_target(path, force, array.shape[:2])
-    picture_format, options = WRITABLE_FORMATS[Path(path).suffix.lower()]
-    picture = Image.fromarray(np.ascontiguousarray(array))
-    replace(path, lambda file: picture.save(file, picture_format, **options))
+    check_image_target(path, force, array.shape[:2])
+    image_format, options = WRITABLE_FORMATS[Path(path).suffix.lower()]
+    image = Image.fromarray(np.ascontiguousarray(array))
+    replace(path, lambda file: image.save(file, image_format, **options))
 
 
 def write_bytes(
@@ -157,11 +157,11 @@ def write_bytes(
 
 def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
     """Refuses an image of (height, width) that is larger than the suffix's format can hold."""
-    picture_format, _ = WRITABLE_FORMATS[Path(path).suffix.lower()]
-    largest = LARGEST_SIDES.get(picture_format)
+    image_format, _ = WRITABLE_FORMATS[Path(path).suffix.lower()]
+    largest = LARGEST_SIDES.get(image_format)
     if largest is not None and max(size) > largest:
         raise ImageError(
-            f"{path}: {picture_format} holds no image of {size[1]}x{size[0]} pixels, "
+            f"{path}: {image_format} holds no image of {size[1]}x{size[0]} pixels, "
             f"its sides are {largest} at most"
         )
 
@@ -183,8 +183,8 @@ def replace(
 
 def _open(path: str | os.PathLike) -> Image.Image:
     """The file's image, upright and fully read, if it is still, of 8 bits and a known mode."""
-    with opened(path, READABLE_FORMATS, _require_still_8_bit) as picture:
-        return ImageOps.exif_transpose(picture)
+    with opened(path, READABLE_FORMATS, _require_still_8_bit) as image:
+        return ImageOps.exif_transpose(image)
 
 
 @contextlib.contextmanager
@@ -198,7 +198,7 @@ def opened(
     `check` is given the image and the path, and raises ImageError for what is not to be read.
     """
     try:
-        picture = Image.open(path, formats=formats)
+        image = Image.open(path, formats=formats)
     except Image.UnidentifiedImageError as error:
         raise ImageError(
             f"{path}: {file_kinds.why_not(path) or _unknown(path, formats)}"
@@ -209,9 +209,9 @@ def opened(
         raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
     except Exception as error:  # Pillow's readers raise almost anything on damaged headers
         raise ImageError(f"{path}: cannot be read as an image: {_reason(error)}") from error
-    with damage_named(path), picture:
-        check(picture, path)
-        yield picture
+    with damage_named(path), image:
+        check(image, path)
+        yield image
 
 
 @contextlib.contextmanager
@@ -233,66 +233,66 @@ def _unknown(path: str | os.PathLike, formats: Sequence[str]) -> str:
     return f"is damaged or no image in any of {', '.join(formats)}"
 
 
-def _upright_size(picture: Image.Image) -> tuple[int, int]:
+def _upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height once the orientation is applied."""
-    size = picture.size
-    if picture.format == "TIFF":  # whose size some versions of Pillow have turned already
-        size = (picture.tag_v2[ExifTags.Base.ImageWidth], picture.tag_v2[ExifTags.Base.ImageLength])
+    size = image.size
+    if image.format == "TIFF":  # whose size some versions of Pillow have turned already
+        size = (image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength])
     # The base class's method, since that of PNG reads the whole file in search of more.
-    orientation = Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
+    orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     return size[::-1] if orientation in SIDEWAYS else size
 
 
-def frames_of(picture: Image.Image) -> int:
+def frames_of(image: Image.Image) -> int:
     """How many frames or pages an image has."""
     # The further frames of an MPO file are previews and gain maps that cameras add to a JPEG.
-    return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
 
-def require_still(picture: Image.Image, path: str | os.PathLike) -> None:
+def require_still(image: Image.Image, path: str | os.PathLike) -> None:
     """Raise ImageError for an image of more than one frame."""
-    if (count := frames_of(picture)) > 1:
+    if (count := frames_of(image)) > 1:
         raise ImageError(f"{path}: has {count} frames, only still images are read")
 
 
-def _require_still_8_bit(picture: Image.Image, path: str | os.PathLike) -> None:
-    require_still(picture, path)
-    if picture.format == "TIFF" and _SIGNED in picture.tag_v2.get(_SAMPLE_FORMAT, ()):
+def _require_still_8_bit(image: Image.Image, path: str | os.PathLike) -> None:
+    require_still(image, path)
+    if image.format == "TIFF" and _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ()):
         raise ImageError(
             f"{path}: holds signed numbers, convert it to unsigned ones of 8 bits first"
         )
-    if _has_deep_channels(picture):
+    if _has_deep_channels(image):
         raise ImageError(f"{path}: has more than 8 bits per channel, convert it to 8 bits first")
-    if picture.mode not in READABLE_MODES:
-        raise ImageError(f"{path}: is a {picture.mode} image, convert it to RGB first")
+    if image.mode not in READABLE_MODES:
+        raise ImageError(f"{path}: is a {image.mode} image, convert it to RGB first")
 
 
-def _has_deep_channels(picture: Image.Image) -> bool:
+def _has_deep_channels(image: Image.Image) -> bool:
     """Whether the file has more than 8 bits per channel, which Pillow may hide by converting."""
-    if picture.mode.startswith(("I", "F")):
+    if image.mode.startswith(("I", "F")):
         return True
-    if picture.format == "TIFF":
-        bits_per_sample = picture.tag_v2.get(258, (1,))
+    if image.format == "TIFF":
+        bits_per_sample = image.tag_v2.get(258, (1,))
         return max(bits_per_sample) > 8
-    decoder_options = picture.tile[0][3] if picture.tile else None
-    if picture.format == "PNG":
+    decoder_options = image.tile[0][3] if image.tile else None
+    if image.format == "PNG":
         return decoder_options.endswith(";16B")
-    if picture.format == "PPM" and isinstance(decoder_options, tuple):
+    if image.format == "PPM" and isinstance(decoder_options, tuple):
         return decoder_options[1] > 255
     return False
 
 
-def _has_alpha(picture: Image.Image) -> bool:
-    return picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
 
 
-def _without_alpha(picture: Image.Image, path: str | os.PathLike) -> Image.Image:
+def _without_alpha(image: Image.Image, path: str | os.PathLike) -> Image.Image:
     """The image as L or RGB, if it is opaque everywhere."""
-    if _has_alpha(picture):
-        least_alpha, _ = picture.convert("RGBA").getchannel("A").getextrema()
+    if _has_alpha(image):
+        least_alpha, _ = image.convert("RGBA").getchannel("A").getextrema()
         if least_alpha < 255:
             raise ImageError(f"{path}: has transparent pixels, flatten it on a background first")
-    return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
 
 
 def _load_array(path: str | os.PathLike) -> np.ndarray:

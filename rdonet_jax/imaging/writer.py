@@ -57,7 +57,7 @@ ABILITIES = {
 def check(path: str | os.PathLike, force: bool, size: tuple[int, int], alpha: bool = False) -> None:
     """Raise ImageError if `save` would refuse an image of (height, width), with or without alpha,
     at this path; for asking before long work."""
-    srgb.check_picture_target(path, force, size)
+    srgb.check_image_target(path, force, size)
     if _format(path) in _OPTIONAL and not features.check(_OPTIONAL[_format(path)]):
         raise ImageError(f"{path}: this installation of Pillow cannot write {_format(path)}")
     if alpha and not _abilities(path).alpha:
@@ -70,7 +70,7 @@ def check(path: str | os.PathLike, force: bool, size: tuple[int, int], alpha: bo
 
 def save(
     path: str | os.PathLike,
-    picture: Picture,
+    image: Picture,
     force: bool = False,
     like: os.stat_result | None = None,
 ) -> tuple[str, ...]:
@@ -81,31 +81,31 @@ def save(
     The file appears whole or not at all. Raises ImageError as `check` does, and for whatever keeps
     the file from being written.
     """
-    check(path, force, picture.size, picture.alpha is not None)
+    check(path, force, image.size, image.alpha is not None)
     name, able = _format(path), _abilities(path)
     notes = []
-    samples = np.atleast_3d(pixel_format.samples(picture))
-    if name == "TIFF" and picture.is_16bit and samples.shape[2] == 2:
+    samples = np.atleast_3d(pixel_format.samples(image))
+    if name == "TIFF" and image.is_16bit and samples.shape[2] == 2:
         samples = samples[..., [0, 0, 0, 1]]  # gray with alpha of 16 bits is hardly read anywhere
-    if picture.is_16bit and not able.is_16bit:
+    if image.is_16bit and not able.is_16bit:
         samples = pixel_format.to_uint8(samples)
         notes.append(f"8 bits, since {name} holds no more")
     gray = samples.shape[2] < 3 and name != "WEBP"
-    kept, lost = _fitting(picture, name, gray)
+    kept, lost = _fitting(image, name, gray)
     srgb.replace(path, lambda file: _write(file, path, samples, kept), like)
     return (*notes, *lost)
 
 
-def _fitting(picture: Picture, name: str, gray: bool) -> tuple[Metadata, tuple[str, ...]]:
+def _fitting(image: Picture, name: str, gray: bool) -> tuple[Metadata, tuple[str, ...]]:
     """What goes along in a format, and words for what does not. `gray`: as the file will be."""
     able, notes = ABILITIES[name], []
-    icc, named = picture.icc, picture.cicp
+    icc, named = image.icc, image.cicp
     if named is not None and not able.cicp:
         said = cicp.as_icc(named, gray) if able.icc else b""
         if not said:
             notes.append(f"without what its colors are ({named.words}), which {name} cannot hold")
         icc, named = said or icc, None
-    kept = {"icc": icc, "exif": picture.exif, "xmp": picture.xmp}
+    kept = {"icc": icc, "exif": image.exif, "xmp": image.xmp}
     for field, what, most in (
         ("icc", "color profile", able.icc),
         ("exif", "EXIF data", able.exif),
@@ -126,7 +126,7 @@ def _fitting(picture: Picture, name: str, gray: bool) -> tuple[Metadata, tuple[s
     if not xmp.is_text(kept["xmp"]):
         kept["xmp"] = b""
         notes.append("without its XMP, which is no text")
-    size = picture.resolution
+    size = image.resolution
     if size is not None and not able.resolution(size):
         size = None
         notes.append(f"without its resolution, which {name} cannot hold")
@@ -180,9 +180,9 @@ def _write_8_bits(
         extra["exact"] = True  # colors under alpha 0 are kept
     if name == "AVIF" and samples.shape[2] < 3:
         extra["subsampling"] = "4:0:0"
-    picture = Image.fromarray(np.ascontiguousarray(samples[..., 0] if single else samples))
+    image = Image.fromarray(np.ascontiguousarray(samples[..., 0] if single else samples))
     buffer = io.BytesIO()
-    picture.save(buffer, name, **(options | extra))
+    image.save(buffer, name, **(options | extra))
     file.writelines(_amended(name, buffer.getbuffer(), along))
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.imaging.dataset import Pictures, in_threads
+from rdonet_jax.imaging.dataset import ImageDataset, in_threads
 from rdonet_jax.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -46,53 +46,53 @@ def crop_index(config: TrainingConfig, step: int, number: int) -> int:
     return int(step) * config.batch_size + int(number)
 
 
-def random_crop(pictures: Pictures, config: TrainingConfig, index: int) -> np.ndarray:
+def random_crop(images: ImageDataset, config: TrainingConfig, index: int) -> np.ndarray:
     """Crop number `index` of the run: uint8 [crop, crop, 3], reduced (Lanczos), mirrored at random.
 
-    Raises `PictureError` when no image can be decoded.
+    Raises `DatasetError` when no image can be decoded.
     """
-    _, picture, rng = _draw(pictures, config, index)
-    return _cut(picture, config, rng)
+    _, image, rng = _draw(images, config, index)
+    return _cut(image, config, rng)
 
 
-def source(pictures: Pictures, config: TrainingConfig, index: int) -> Path:
+def source(images: ImageDataset, config: TrainingConfig, index: int) -> Path:
     """The file that crop number `index` comes from; raises as `random_crop` does."""
-    number, _, _ = _draw(pictures, config, index)
-    return pictures.paths[number]
+    number, _, _ = _draw(images, config, index)
+    return images.paths[number]
 
 
 def _draw(
-    pictures: Pictures, config: TrainingConfig, index: int
+    images: ImageDataset, config: TrainingConfig, index: int
 ) -> tuple[int, Image.Image, np.random.Generator]:
     """The number of the image that a crop is cut from, itself, and what to draw the cut with."""
     for attempt in itertools.count():
         bits = np.random.Philox(key=[config.seed, index], counter=[0, 0, 0, attempt])
         rng = np.random.Generator(bits)
-        number = pictures.drawn(rng.random())
-        picture = pictures.picture(number)
-        if picture is not None:
-            return number, picture, rng
+        number = images.drawn(rng.random())
+        image = images.image(number)
+        if image is not None:
+            return number, image, rng
 
 
-def _cut(picture: Image.Image, config: TrainingConfig, rng: np.random.Generator) -> np.ndarray:
+def _cut(image: Image.Image, config: TrainingConfig, rng: np.random.Generator) -> np.ndarray:
     """A square from anywhere in an image, reduced to the size of a crop."""
     crop = config.crop
-    smallest = max(config.min_scale, crop / min(picture.size))
-    side = min(math.floor(crop / rng.uniform(smallest, 1.0)), min(picture.size))
-    left = int(rng.integers(picture.width - side + 1))
-    top = int(rng.integers(picture.height - side + 1))
+    smallest = max(config.min_scale, crop / min(image.size))
+    side = min(math.floor(crop / rng.uniform(smallest, 1.0)), min(image.size))
+    left = int(rng.integers(image.width - side + 1))
+    top = int(rng.integers(image.height - side + 1))
     box = (left, top, left + side, top + side)
     if side == crop:
-        square = picture.crop(box)
+        square = image.crop(box)
     else:
-        square = picture.resize((crop, crop), Image.Resampling.LANCZOS, box)
+        square = image.resize((crop, crop), Image.Resampling.LANCZOS, box)
     if rng.random() < 0.5:
         square = square.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(square)
 
 
 def batches(
-    pictures: Pictures,
+    images: ImageDataset,
     config: TrainingConfig,
     host: int = 0,
     hosts: int = 1,
@@ -102,7 +102,7 @@ def batches(
 
     Host h of n has crops h·B/n ... (h+1)·B/n - 1 of every batch of B. The iterator's state is the
     next step, so it is the same on all hosts and may be set on any number of them. Raises
-    `ConfigError` when the hosts cannot have equal parts; `PictureError` comes from the iterator.
+    `ConfigError` when the hosts cannot have equal parts; `DatasetError` comes from the iterator.
     """
     import grain  # here, since evaluation lists images and has no need of it
 
@@ -110,7 +110,7 @@ def batches(
         raise ConfigError(f"{hosts} hosts cannot share batches of {config.batch_size} crops")
     numbers = np.split(np.arange(config.batch_size, dtype=np.int32), hosts)[host]
     steps = grain.MapDataset.range(config.steps)
-    dataset = steps.map(functools.partial(_batch, pictures, config, numbers))
+    dataset = steps.map(functools.partial(_batch, images, config, numbers))
     threads = threads or default_threads()
     # A step is one element to grain: its position then does not depend on the number of hosts.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + READY_BATCHES)
@@ -138,24 +138,24 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
-def _batch(pictures: Pictures, config: TrainingConfig, numbers: np.ndarray, step: int) -> Batch:
-    crops = [random_crop(pictures, config, crop_index(config, step, n)) for n in numbers]
+def _batch(images: ImageDataset, config: TrainingConfig, numbers: np.ndarray, step: int) -> Batch:
+    crops = [random_crop(images, config, crop_index(config, step, n)) for n in numbers]
     return Batch(numbers, np.stack(crops))
 
 
-def centre_crops(pictures: Pictures, crop: int) -> np.ndarray:
+def center_crops(images: ImageDataset, crop: int) -> np.ndarray:
     """One crop from the middle of each image, for validation: uint8 [N, crop, crop, 3].
 
-    Images that turn out broken are passed over. Raises `PictureError` when all do.
+    Images that turn out broken are passed over. Raises `DatasetError` when all do.
     """
-    one = functools.partial(_centre_crop, pictures, crop)
-    crops = in_threads(one, range(len(pictures.paths)), default_threads())
+    one = functools.partial(_center_crop, images, crop)
+    crops = in_threads(one, range(len(images.paths)), default_threads())
     return np.stack([pixels for pixels in crops if pixels is not None])
 
 
-def _centre_crop(pictures: Pictures, crop: int, index: int) -> np.ndarray | None:
-    picture = pictures.picture(index, keep=False)
-    if picture is None:
+def _center_crop(images: ImageDataset, crop: int, index: int) -> np.ndarray | None:
+    image = images.image(index, keep=False)
+    if image is None:
         return None
-    left, top = (picture.width - crop) // 2, (picture.height - crop) // 2
-    return np.asarray(picture.crop((left, top, left + crop, top + crop)))
+    left, top = (image.width - crop) // 2, (image.height - crop) // 2
+    return np.asarray(image.crop((left, top, left + crop, top + crop)))

@@ -78,9 +78,9 @@ def _write_crops(
     files.replace(place / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
     crops = []
     for number, losses in zip(batch.numbers, _losses(model, config, state, batch), strict=True):
-        picture = source(int(state.step), int(number))
+        image = source(int(state.step), int(number))
         values = {name: str(value) for name, value in losses._asdict().items()}
-        crops.append({"number": int(number), "picture": str(picture), **values})
+        crops.append({"number": int(number), "picture": str(image), **values})
     files.replace(
         place / f"crops-{host}.json", lambda file: file.write(json.dumps(crops, indent=1).encode())
     )

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from rdonet_jax.core.config import AnyConfig, ConfigError
-from rdonet_jax.imaging.dataset import Pictures
+from rdonet_jax.imaging.dataset import ImageDataset
 from rdonet_jax.training import (
     crops as training_crops,
 )
@@ -78,13 +78,13 @@ class Loop:
         model: AnyConfig,
         config: TrainingConfig,
         intervals: Intervals,
-        pictures: Pictures,
+        images: ImageDataset,
         crops: np.ndarray,
         kept: Checkpoints,
     ) -> None:
         """`crops` are those for validation, `kept` the checkpoints to write."""
         self.folder, self.model, self.config, self.intervals = folder, model, config, intervals
-        self.pictures, self.crops, self.kept = pictures, crops, kept
+        self.images, self.crops, self.kept = images, crops, kept
         self.step = training_step.make_step(model, config)
         self.validate = validation.make(model, config, crops)
 
@@ -97,14 +97,14 @@ class Loop:
     ) -> Outcome:
         """From a state on the host to the end of the schedule, or to a signal.
 
-        `stop_request` is as `hosts.stop_requests` gives it.
+        `stop_request` is as `multihost.stop_requests` gives it.
         """
         config = self.config
         pending = [StepValues(*values) for values in progress.pending]
         monitor = Monitor(
             self.folder, config, progress.step, self.intervals.log, pending, multihost.is_first()
         )
-        with input_pipeline.opened(self.pictures, config) as batches, monitor:
+        with input_pipeline.opened(self.images, config) as batches, monitor:
             batches.go_to(progress.reader)
             if resumed:
                 facts = {"steps": config.steps, **run_dir.environment(config)}
@@ -198,7 +198,7 @@ class Loop:
             if self._is_due(number, intervals.preview) and multihost.is_first() and not stopping:
                 ema = training_step.unreplicate(state.ema)
                 shown = validation.preview(self.model, ema, self.crops[:PREVIEWED])
-                monitor.pictures(number, shown)
+                monitor.images(number, shown)
             if stopping or improved or self._is_due(number, intervals.checkpoint):
                 self._save(state, progress, improved)
             multihost.wait_for_all(f"step {number}")

@@ -133,16 +133,16 @@ class Monitor:
             values[f"share_{stride}"] = share
         self._write_scalars(number, "validation", values)
 
-    def pictures(self, number: int, preview: Preview) -> None:
+    def images(self, number: int, preview: Preview) -> None:
         """Shows images on TensorBoard: as they were, decoded, their blocks and their bits."""
         if self._events is None:
             return
         with self.paused():
-            self._events.pictures(number, {"preview/scale_of_bits": visualize.draw_bits_scale()})
+            self._events.images(number, {"preview/scale_of_bits": visualize.draw_bits_scale()})
             parts = (preview.x, preview.x_hat, preview.levels, preview.density)
             for i, arrays in enumerate(zip(*map(np.asarray, parts), strict=True)):
                 drawn = {f"preview/{i}/{k}": v for k, v in _drawn(*arrays).items()}
-                self._events.pictures(number, drawn)
+                self._events.images(number, drawn)
 
     def event(self, number: int, event: str, **facts: Any) -> None:
         """Takes note of what happened after step `number`, such as a resumption.
@@ -333,9 +333,9 @@ class _Events:
         parts = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         self._add(step=number, summary=Summary(value=parts))
 
-    def pictures(self, number: int, pictures: Mapping[str, np.ndarray]) -> None:
+    def images(self, number: int, images: Mapping[str, np.ndarray]) -> None:
         """Adds images uint8 [H, W, 3] by their tags."""
-        parts = [Summary.Value(tag=tag, image=_png(picture)) for tag, picture in pictures.items()]
+        parts = [Summary.Value(tag=tag, image=_png(image)) for tag, image in images.items()]
         self._add(step=number, summary=Summary(value=parts))
 
     def close(self) -> None:
@@ -350,10 +350,10 @@ class _Events:
             raise
 
 
-def _png(picture: np.ndarray) -> Summary.Image:
+def _png(image: np.ndarray) -> Summary.Image:
     encoded = io.BytesIO()
-    Image.fromarray(picture).save(encoded, format="PNG")
-    height, width, channels = picture.shape
+    Image.fromarray(image).save(encoded, format="PNG")
+    height, width, channels = image.shape
     return Summary.Image(
         height=height, width=width, colorspace=channels, encoded_image_string=encoded.getvalue()
     )

@@ -17,7 +17,7 @@ from rdonet_jax.imaging import pixel_format, reader, writer
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import Picture
-from tests.picture_samples import SRGB, SWAPPED, exif_block
+from tests.image_samples import SRGB, SWAPPED, exif_block
 
 
 @pytest.fixture(autouse=True)

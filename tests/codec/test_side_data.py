@@ -21,7 +21,7 @@ from rdonet_jax.codec.side_data import MAX_METADATA
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import Picture
-from tests.picture_samples import chunk, png
+from tests.image_samples import chunk, png
 
 HEADER = Header(1, 16, 24, None, bytes(4), "", 0)
 DEEP = dataclasses.replace(HEADER, is_16bit=True)

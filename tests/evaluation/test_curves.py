@@ -53,7 +53,7 @@ def test_compressais_own_files_are_read(tmp_path):
         assert all(p.rows == () for p in found.points)
 
 
-def test_pictures_that_are_named_by_their_quality_find_their_point(ours, tmp_path):
+def test_images_that_are_named_by_their_quality_find_their_point(ours, tmp_path):
     values = curves.to_json(ours)
     for row in values["images"]:
         del row["point"]

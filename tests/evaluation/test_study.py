@@ -108,9 +108,9 @@ def test_estimates_beside_files_keep_nothing(evaluated, tmp_path):
     assert files == dataclasses.replace(shared, quality=None)
 
 
-def test_every_picture_is_listed_on_request(evaluated, monkeypatch):
+def test_every_image_is_listed_on_request(evaluated, monkeypatch):
     names = {"a.png": Path("a.png"), "b.png": Path("b.png")}
-    monkeypatch.setattr(real_files, "named_pictures", lambda folders: names)
+    monkeypatch.setattr(real_files, "named_images", lambda folders: names)
     _, lines = run(models=["mini"], per_image=True)
     rows = "\n".join(lines).splitlines()
     assert [row.split()[0] for row in rows[1:4]] == ["a.png", "b.png", "mini,"]
@@ -121,9 +121,9 @@ def test_anchors_span_the_rates_of_the_models_and_missing_ones_are_named(
 ):
     ranges = []
 
-    def curve(name, pictures, bpp):
+    def curve(name, images, bpp):
         ranges.append(bpp)
-        return curve_samples.curve(name, names=[picture.name for picture in pictures])
+        return curve_samples.curve(name, names=[image.name for image in images])
 
     def require(name):
         if name == "jxl":

@@ -36,7 +36,7 @@ def test_blocks_that_are_better_split_from_some_variance_on_are_told_apart_exact
     assert found == (4.0, 0.0)
 
 
-def test_samples_are_the_whole_blocks_inside_the_picture(mini_model, photograph):
+def test_samples_are_the_whole_blocks_inside_the_image(mini_model, photograph):
     image = photograph[:130, :200]
     found = fit_thresholds.samples(mini_model, image, 50.0, passes=1)
     assert len(found.split64.variance) == len(found.split64.gain) == 2 * 3

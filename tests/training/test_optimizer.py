@@ -103,14 +103,14 @@ def by_path(tree) -> dict[str, bool]:
     return {"/".join(key.key for key in path): leaf for path, leaf in leaves}
 
 
-def test_the_prior_is_what_probabilities_come_from_and_not_what_makes_the_picture():
+def test_the_prior_is_what_probabilities_come_from_and_not_what_makes_the_image():
     belongs = by_path(optimizer.of_prior(portable_params.shapes(config.mini())))
-    picture = {"g_a", "g_a_refine", "g_s", "g_s_restore", "g_s_finish", "encoder", "refine",
+    image = {"g_a", "g_a_refine", "g_s", "g_s_restore", "g_s_finish", "encoder", "refine",
                "to_latent", "from_latent", "restore", "hand_over"}  # fmt: skip
     for path, prior in belongs.items():
         names = path.split("/")
         part = names[1] if names[0].startswith("units") else names[0]
-        assert prior == (part not in picture and path.split("/", 1)[1] != "prior/gain"), path
+        assert prior == (part not in image and path.split("/", 1)[1] != "prior/gain"), path
     for name in ("first/kernel", "embed/bias", "from_z/kernel", "z_index"):
         assert belongs[f"units_0/prior/{name}"]
     assert belongs["units_2/z_gain"] and belongs["units_2/hyper_encoder/third/kernel"]

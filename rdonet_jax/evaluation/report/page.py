@@ -31,7 +31,7 @@ TITLE = "RDONet: evaluation"
 SCRIPTS = ("elements.js", "chart.js", "viewer.js", "tables.js")
 """One script, in this order."""
 
-MOST_PICTURE_BYTES = 9_000_000
+MOST_IMAGE_BYTES = 9_000_000
 """Of all images in the page, as text; more than these are stored with slight losses."""
 
 LOSSY_QUALITY = 92
@@ -41,16 +41,16 @@ LOSSY_QUALITY = 92
 def write(
     path: Path,
     shown_curves: Sequence[Curve],
-    pictures: Sequence[Shown] = (),
+    images: Sequence[Shown] = (),
     reference: str | None = None,
     force: bool = False,
 ) -> None:
     """Writes the page. Raises `ImageError` when the file cannot be written, and as `html` does."""
-    srgb.write_bytes(path, html(shown_curves, pictures, reference).encode(), force)
+    srgb.write_bytes(path, html(shown_curves, images, reference).encode(), force)
 
 
 def html(
-    shown_curves: Sequence[Curve], pictures: Sequence[Shown] = (), reference: str | None = None
+    shown_curves: Sequence[Curve], images: Sequence[Shown] = (), reference: str | None = None
 ) -> str:
     """The page: curves with distinct names, images, and rates against the curve `reference`.
 
@@ -60,15 +60,15 @@ def html(
     if not shown_curves:
         raise curves.CurveError("a report needs at least one curve")
     against = _reference(shown_curves, reference)
-    stored, is_lossless = _stored(pictures)
+    stored, is_lossless = _stored(images)
     data = {
         "curves": [_curve(curve) for curve in shown_curves],
         "rates": _rates(shown_curves, against) if len(shown_curves) > 1 else None,
-        "pictures": [_picture(*both) for both in zip(pictures, stored, strict=True)],
+        "pictures": [_image(*both) for both in zip(images, stored, strict=True)],
         "viewer_note": _viewer_note(is_lossless),
         "palette": {
-            "levels": visualize.LEVEL_COLOURS,
-            "bits": visualize.BITS_COLOURS,
+            "levels": visualize.LEVEL_COLORS,
+            "bits": visualize.BITS_COLORS,
             "fewest": visualize.FEWEST_BITS,
         },
     }
@@ -201,7 +201,7 @@ def _viewer_note(lossless: bool) -> str:
     return words
 
 
-def _picture(shown: Shown, stored: Sequence[str]) -> dict[str, Any]:
+def _image(shown: Shown, stored: Sequence[str]) -> dict[str, Any]:
     """An image with its versions; `stored` holds the original and these as `_stored` has them."""
     height, width = shown.original.shape[:2]
     original, *decoded = stored
@@ -228,16 +228,16 @@ def _version(version: Version, stored: str) -> dict[str, Any]:
     }
 
 
-def _stored(pictures: Sequence[Shown]) -> tuple[list[list[str]], bool]:
+def _stored(images: Sequence[Shown]) -> tuple[list[list[str]], bool]:
     """The original and the versions of every image as data URIs, and whether without losses."""
-    arrays = [[shown.original, *(v.picture for v in shown.versions)] for shown in pictures]
+    arrays = [[shown.original, *(v.image for v in shown.versions)] for shown in images]
     lossless = [[_uri(array, lossless=True, method=4) for array in row] for row in arrays]
-    if sum(len(uri) for row in lossless for uri in row) <= MOST_PICTURE_BYTES:
+    if sum(len(uri) for row in lossless for uri in row) <= MOST_IMAGE_BYTES:
         return lossless, True
     return [[_uri(array, quality=LOSSY_QUALITY) for array in row] for row in arrays], False
 
 
-def _uri(picture: np.ndarray, **options: Any) -> str:
+def _uri(image: np.ndarray, **options: Any) -> str:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "WEBP", **options)
+    Image.fromarray(image).save(file, "WEBP", **options)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

@@ -13,7 +13,7 @@ from rdonet_jax.imaging import srgb
 
 SUFFIXES = (".png", ".svg")
 
-COLOURS = (
+COLORS = (
     "#1f5fa8", "#b2531c", "#2b7d4f", "#8a3f9c", "#a8870b", "#c2335a", "#2a8c93", "#6b6b6b",
 )  # fmt: skip
 """By curve, in turn: distinct in hue and in lightness."""
@@ -44,7 +44,7 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
             )
             axes.plot(
                 *zip(*points, strict=True) if points else ([], []),
-                marker=MARKERS[number % len(MARKERS)], color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)], color=COLORS[number % len(COLORS)],
                 markersize=3.5, linewidth=1.4, label=curve.name,
             )  # fmt: skip
         axes.set_xlabel("bits per pixel")
@@ -64,16 +64,16 @@ def over_quality(path: Path, curve: Curve, force: bool = False) -> None:
     axes = figure.subplots()
     qualities, rates = [p.quality for p in points], [p.mean.bpp for p in points]
     axes.set_xlabel("--quality")
-    axes.plot(qualities, rates, "o-", color=COLOURS[0], markersize=3)
-    axes.set_ylabel("bits per pixel", color=COLOURS[0])
+    axes.plot(qualities, rates, "o-", color=COLORS[0], markersize=3)
+    axes.set_ylabel("bits per pixel", color=COLORS[0])
     axes.set_yscale("log")
     axes.set_yticks(RATE_TICKS, [f"{tick:g}" for tick in RATE_TICKS])
     axes.set_ylim(0.9 * min(rates), 1.1 * max(rates))
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     other = axes.twinx()
-    other.plot(qualities, [p.mean.psnr for p in points], "s-", color=COLOURS[1], markersize=3)
-    other.set_ylabel("PSNR in dB", color=COLOURS[1])
+    other.plot(qualities, [p.mean.psnr for p in points], "s-", color=COLORS[1], markersize=3)
+    other.set_ylabel("PSNR in dB", color=COLORS[1])
     _write(figure, path, force)
 
 

@@ -58,7 +58,7 @@ class Version(NamedTuple):
     size: int  # bytes of the file
     bpp: float
     quality: Quality
-    picture: np.ndarray  # uint8 [H, W, 3]
+    image: np.ndarray  # uint8 [H, W, 3]
 
 
 class Shown(NamedTuple):
@@ -72,13 +72,13 @@ class Shown(NamedTuple):
     density: np.ndarray  # bits per pixel in each 16x16 pixels (estimate), as `levels`
 
 
-def pictures(show: Show) -> list[Shown]:
-    """The images with all their versions. Raises as `evaluation.evaluate` does."""
+def images(show: Show) -> list[Shown]:
+    """The images with all their versions. Raises as `real_files.evaluate` does."""
     if not show.count:
         return []
     model = zoo.load(show.model)
     names, _ = anchors.available(show.anchors)
-    paths = list(real_files.named_pictures(show.data).items())
+    paths = list(real_files.named_images(show.data).items())
     return [_shown(show, model, names, name, srgb.load(path)) for name, path in paths[: show.count]]
 
 

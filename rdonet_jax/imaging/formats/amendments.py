@@ -14,7 +14,7 @@ from rdonet_jax.imaging.metadata.resolution import Resolution
 _AFTER_PNG_HEADER = 33
 _JFIF = slice(6, 11)
 _DENSITY = slice(13, 18)
-_COLOURS = b"colrnclx"
+_COLORS = b"colrnclx"
 
 
 class AmendmentError(ValueError):
@@ -41,9 +41,9 @@ def of_avif(data: memoryview, wanted: Cicp | None) -> list[bytes | memoryview]:
     """An AVIF file in parts, with what its colors are. Raises AmendmentError."""
     if wanted is None:
         return [data]
-    at = bytes(data).find(_COLOURS)
+    at = bytes(data).find(_COLORS)
     if at < 0:
         raise AmendmentError("the file has no place for what its colors are")
-    at += len(_COLOURS)
+    at += len(_COLORS)
     numbers = struct.pack(">HH", wanted.primaries, wanted.transfer)
     return [data[:at], numbers, data[at + len(numbers) :]]

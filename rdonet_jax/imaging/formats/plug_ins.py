@@ -62,28 +62,28 @@ def jxl_header(path: str | os.PathLike) -> jxl.Header:
         raise ImageError(f"{path}: is damaged: {error}") from error
 
 
-def settle_orientation(picture: Image.Image) -> None:
+def settle_orientation(image: Image.Image) -> None:
     """Of an opened JPEG XL file, whose pixels stand upright whatever the EXIF data say.
 
     Not so where the file is a JPEG in disguise: the plug-in gives that as it was.
     """
-    if picture.format == "JXL" and not picture.jpeg and (data := picture.info.get("exif")):
-        picture.info["exif"] = exif.PREFIX + exif.upright(data.removeprefix(exif.PREFIX))
+    if image.format == "JXL" and not image.jpeg and (data := image.info.get("exif")):
+        image.info["exif"] = exif.PREFIX + exif.upright(data.removeprefix(exif.PREFIX))
 
 
-def bits(picture: Image.Image, path: str | os.PathLike) -> int:
+def bits(image: Image.Image, path: str | os.PathLike) -> int:
     """Bits per channel of an opened file."""
-    if picture.format == "HEIF":
-        return picture.info.get("bit_depth", 8)
-    return 8 if picture.mode == "F" else jxl_header(path).bits
+    if image.format == "HEIF":
+        return image.info.get("bit_depth", 8)
+    return 8 if image.mode == "F" else jxl_header(path).bits
 
 
-def samples(picture: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
+def samples(image: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
     """The upright samples of a file of more than 8 bits, [H, W, 1 to 4], up to 2**bits - 1.
 
     Raises ImageError where what decodes them is missing.
     """
-    if picture.format == "HEIF":
+    if image.format == "HEIF":
         import pillow_heif
 
         found = np.asarray(pillow_heif.open_heif(path, convert_hdr_to_8bit=False))

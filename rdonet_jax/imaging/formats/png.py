@@ -12,7 +12,7 @@ import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = b"XML:com.adobe.xmp"
-COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 """The number in the header, by channels: gray, gray and alpha, RGB, RGBA."""
 
 Chunk = tuple[bytes, bytes]
@@ -37,7 +37,7 @@ class Header(NamedTuple):
     width: int
     height: int
     depth: int
-    colour_type: int
+    color_type: int
     compression: int
     filtering: int
     interlacing: int
@@ -96,9 +96,7 @@ def encode(samples: np.ndarray, extra: Sequence[Chunk] = ()) -> Iterator[bytes]:
     """
     height, width, channels = samples.shape
     yield SIGNATURE
-    yield chunk(
-        b"IHDR", struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
-    )
+    yield chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, COLOR_TYPES[channels], 0, 0, 0))
     for kind, content in extra:
         yield chunk(kind, content)
     compressor = zlib.compressobj(6)

@@ -32,7 +32,7 @@ _BIG = 43
 _BIG_ENDIAN_BIG = b"MM\0+"
 _MOST_PAGES = 2**16
 
-_COLOURS = {
+_COLORS = {
     4: "is a transparency mask",
     5: "is CMYK, convert it to RGB first",
     8: "is CIE L*a*b*, convert it to RGB first",
@@ -89,8 +89,8 @@ def by_pillow(path: str | os.PathLike, page: Page) -> bool:
     if _numbers(page.tags, _PLANES)[:1] == (_SEPARATE,) and max(_numbers(page.tags, _BITS)) > 8:
         return False
     try:
-        with Image.open(path, formats=["TIFF"]) as picture:
-            picture.seek(page.number)
+        with Image.open(path, formats=["TIFF"]) as image:
+            image.seek(page.number)
     except Exception:  # again almost anything
         return False
     return True
@@ -102,11 +102,11 @@ def samples(path: str | os.PathLike, page: Page) -> tuple[np.ndarray, int]:
     Raises ImageError for kinds that are not read, and what tifffile raises for damaged files.
     """
     tags, bits = page.tags, max(_numbers(page.tags, _BITS))
-    colours = 3 if tags.get(_PHOTOMETRIC) == _RGB else 1
+    colors = 3 if tags.get(_PHOTOMETRIC) == _RGB else 1
     extra = _numbers(tags, _EXTRA)
     if tags.get(_PHOTOMETRIC) not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
         raise ImageError(f"{path}: has colors of the kind {tags.get(_PHOTOMETRIC)}, convert it")
-    if tags.get(_SAMPLES, 1) != colours + len(extra) or len(extra) > 1 or _UNSPECIFIED in extra:
+    if tags.get(_SAMPLES, 1) != colors + len(extra) or len(extra) > 1 or _UNSPECIFIED in extra:
         raise ImageError(f"{path}: has channels besides colors and alpha, save it without them")
     try:
         import tifffile
@@ -214,8 +214,8 @@ def _refuse(path: str | os.PathLike, tags: dict[int, Any]) -> None:
     for number in _numbers(tags, _FORMAT):
         if number in _NUMBERS:
             raise ImageError(f"{path}: {_NUMBERS[number]}")
-    if tags.get(_PHOTOMETRIC) in _COLOURS:
-        raise ImageError(f"{path}: {_COLOURS[tags[_PHOTOMETRIC]]}")
+    if tags.get(_PHOTOMETRIC) in _COLORS:
+        raise ImageError(f"{path}: {_COLORS[tags[_PHOTOMETRIC]]}")
     bits = _numbers(tags, _BITS)
     if max(bits) > 16:
         raise ImageError(f"{path}: has {max(bits)} bits per channel, 16 are the most that are read")

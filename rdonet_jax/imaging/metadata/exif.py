@@ -81,35 +81,35 @@ def is_exif(data: bytes) -> bool:
     return exif_block.byte_order(data) is not None
 
 
-def found_in(picture: Image.Image) -> bytes:
+def found_in(image: Image.Image) -> bytes:
     """What an opened file has in the place of EXIF data, from the TIFF header on, as it is there.
 
     Empty where it has none, or holds its EXIF data in another way.
     """
-    data = picture.info.get("exif") or b""
+    data = image.info.get("exif") or b""
     return data.removeprefix(PREFIX).removeprefix(PREFIX)  # some files have it twice
 
 
-def drop_false(picture: Image.Image) -> bool:
+def drop_false(image: Image.Image) -> bool:
     """Lets an opened file forget what it calls EXIF data and is none; whether there was such."""
-    data = found_in(picture)
+    data = found_in(image)
     if not data or is_exif(data):
         return False
-    del picture.info["exif"]
+    del image.info["exif"]
     # The base class's method, since that of PNG reads the pixels in search of more.
-    Image.Image.getexif(picture).clear()
+    Image.Image.getexif(image).clear()
     return True
 
 
-def of_picture(picture: Image.Image) -> bytes:
+def of_image(image: Image.Image) -> bytes:
     """The EXIF data of an opened file, upright; empty where it has none.
 
     TIFF files, whose EXIF data lies among their own tags, and PNG files that hold it as text give
     the same entries in a block of Pillow's making. Raises what Pillow raises for damaged data.
     """
-    if data := found_in(picture):
+    if data := found_in(image):
         return upright(data)
-    return of_block(picture.getexif(), RESOLUTION if picture.format == "TIFF" else ())
+    return of_block(image.getexif(), RESOLUTION if image.format == "TIFF" else ())
 
 
 def of_block(block: Image.Exif, without: Collection[int] = ()) -> bytes:

@@ -14,13 +14,13 @@ PROFILE_TOLERANCE = 2
 _NAME_LENGTH = 64
 
 
-def as_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+def as_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """An L or RGB image as RGB, converted if its profile is that of another color space."""
-    conversion = _to_srgb(profile, picture.mode)
+    conversion = _to_srgb(profile, image.mode)
     if conversion is None:
-        return picture.convert("RGB")
+        return image.convert("RGB")
     mode, transform = conversion
-    return ImageCms.applyTransform(picture.convert(mode), transform)
+    return ImageCms.applyTransform(image.convert(mode), transform)
 
 
 def is_srgb(profile: bytes, mode: str) -> bool:
@@ -29,7 +29,7 @@ def is_srgb(profile: bytes, mode: str) -> bool:
 
 
 @functools.lru_cache(maxsize=16)
-def _to_srgb(profile: bytes, picture_mode: str) -> tuple[str, ImageCms.ImageCmsTransform] | None:
+def _to_srgb(profile: bytes, image_mode: str) -> tuple[str, ImageCms.ImageCmsTransform] | None:
     """The mode to bring an image to and the transform to apply then; None if there is nothing to
     do. Kept, since finding out takes as long as decoding a small image.
 
@@ -40,7 +40,7 @@ def _to_srgb(profile: bytes, picture_mode: str) -> tuple[str, ImageCms.ImageCmsT
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = {"RGB": "RGB", "GRAY": "L"}.get(source.profile.xcolor_space.strip(), "")
-        if mode not in ("RGB", picture_mode):
+        if mode not in ("RGB", image_mode):
             return None
         transform = ImageCms.buildTransform(source, _srgb_profile(), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):

@@ -29,7 +29,7 @@ _FUNCTIONS = {1: 0, 5: 3}
 """The type of a curve by how many numbers it has."""
 
 
-class ColourError(ValueError):
+class ColorError(ValueError):
     """Primaries, white or curve that are none."""
 
 
@@ -61,7 +61,7 @@ def _of_white(white: Point) -> np.ndarray:
     """XYZ of a white of luminance 1."""
     x, y = white
     if not (0 < x < 1 and 0 < y < 1 and x + y <= 1):
-        raise ColourError("the white point is no color")
+        raise ColorError("the white point is no color")
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
@@ -69,7 +69,7 @@ def _matrix(primaries: Sequence[Point], white: Point) -> np.ndarray:
     """From linear RGB to XYZ."""
     points = np.array([(x, y, 1 - x - y) for x, y in primaries]).T
     if abs(np.linalg.det(points)) < 1e-6:
-        raise ColourError("the primaries are on a line")
+        raise ColorError("the primaries are on a line")
     return points * np.linalg.solve(points, _of_white(white))
 
 
@@ -82,7 +82,7 @@ def _adaptation(white: np.ndarray) -> np.ndarray:
 def _fixed(values: Sequence[float] | np.ndarray) -> bytes:
     """Numbers with 16 bits behind the point."""
     if not np.all(np.abs(values) < _LARGEST):
-        raise ColourError("the colors are out of all bounds")
+        raise ColorError("the colors are out of all bounds")
     return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
 
 

@@ -50,20 +50,20 @@ def parse(data: bytes) -> Resolution | None:
     return Resolution(x, y, _PER_UNIT[unit])
 
 
-def of_picture(picture: Image.Image) -> Resolution | None:
+def of_image(image: Image.Image) -> Resolution | None:
     """What an opened file says of its pixels as they are stored; None if they are just squares.
 
     That of EXIF data is not asked for: it stays where it is.
     """
-    info = picture.info
-    if picture.format in ("JPEG", "MPO") and "jfif_density" not in info:
+    info = image.info
+    if image.format in ("JPEG", "MPO") and "jfif_density" not in info:
         return None
-    if picture.format == "TIFF" and not all(tag in picture.tag_v2 for tag in _TIFF_TAGS):
+    if image.format == "TIFF" and not all(tag in image.tag_v2 for tag in _TIFF_TAGS):
         return None  # Pillow takes it for 1 then
     metric = "dpi" in info and info.get("jfif_unit") != 0
     if metric:
         pair = [value / _INCH for value in info["dpi"]]
-    elif picture.format in ("JPEG", "MPO"):
+    elif image.format in ("JPEG", "MPO"):
         pair = info["jfif_density"] if info["jfif_unit"] == 0 else (0, 0)
     else:
         pair = info.get("aspect") or info.get("resolution") or (0, 0)

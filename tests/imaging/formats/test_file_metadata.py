@@ -16,7 +16,7 @@ from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import Picture
 from rdonet_jax.imaging.srgb import ImageError
-from tests.picture_samples import SRGB, SWAPPED, chunk, drawn, exif_block, load, png
+from tests.image_samples import SRGB, SWAPPED, chunk, drawn, exif_block, load, png
 
 pytestmark = pytest.mark.once
 
@@ -46,12 +46,12 @@ def jpeg_with(*segments, size=(24, 16), density=None):
     return data[:20] + b"".join(more) + data[20:]
 
 
-def in_srgb(picture, colour):
+def in_srgb(image, color):
     """What a color of the image's profile is."""
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.icc))
-    mode = "L" if picture.gray else "RGB"
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(image.icc))
+    mode = "L" if image.gray else "RGB"
     transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
-    return ImageCms.applyTransform(Image.new(mode, (1, 1), colour), transform).getpixel((0, 0))
+    return ImageCms.applyTransform(Image.new(mode, (1, 1), color), transform).getpixel((0, 0))
 
 
 # Colors of PNG
@@ -60,15 +60,15 @@ def in_srgb(picture, colour):
 @pytest.mark.parametrize("kind", ["rgb", "gray"])
 @pytest.mark.parametrize("depth", [8, 16])
 def test_linear_light_becomes_a_profile_that_shows_128_as_188(tmp_path, kind, depth):
-    picture = load(tmp_path, png_with(gamma(100000), kind=kind, depth=depth))
-    assert in_srgb(picture, 128 if kind == "gray" else (128,) * 3) == (188, 188, 188)
-    assert picture.notes == ()
+    image = load(tmp_path, png_with(gamma(100000), kind=kind, depth=depth))
+    assert in_srgb(image, 128 if kind == "gray" else (128,) * 3) == (188, 188, 188)
+    assert image.notes == ()
 
 
 @pytest.mark.parametrize("chunks", [[gamma(45455), (b"cHRM", P3)], [(b"cHRM", P3)]])
 def test_wide_primaries_become_a_profile(tmp_path, chunks):
-    picture = load(tmp_path, png_with(*chunks))
-    red = in_srgb(picture, (200, 30, 30))
+    image = load(tmp_path, png_with(*chunks))
+    red = in_srgb(image, (200, 30, 30))
     assert red[0] > 212 and red[1] < 20  # beyond what sRGB's red would be
 
 
@@ -81,17 +81,17 @@ def test_wide_primaries_become_a_profile(tmp_path, chunks):
     ],
 )  # fmt: skip
 def test_what_says_srgb_takes_no_room(tmp_path, chunks):
-    picture = load(tmp_path, png_with(*chunks))
-    assert (picture.icc, picture.cicp, picture.notes) == (b"", None, ())
+    image = load(tmp_path, png_with(*chunks))
+    assert (image.icc, image.cicp, image.notes) == (b"", None, ())
 
 
 def test_profiles_and_code_points_count_more_than_gamma(tmp_path):
-    picture = load(tmp_path, png_with(gamma(100000), PROFILE))
-    assert (picture.icc, picture.cicp) == (SWAPPED, None)
-    picture = load(tmp_path, png_with(gamma(100000), (b"cICP", b"\x09\x10\0\1")))
-    assert (picture.icc, picture.cicp) == (b"", Cicp(9, 16))
-    picture = load(tmp_path, png_with((b"cICP", b"\x01\x0d\0\1"), PROFILE))
-    assert (picture.icc, picture.cicp) == (SWAPPED, Cicp(1, 13))
+    image = load(tmp_path, png_with(gamma(100000), PROFILE))
+    assert (image.icc, image.cicp) == (SWAPPED, None)
+    image = load(tmp_path, png_with(gamma(100000), (b"cICP", b"\x09\x10\0\1")))
+    assert (image.icc, image.cicp) == (b"", Cicp(9, 16))
+    image = load(tmp_path, png_with((b"cICP", b"\x01\x0d\0\1"), PROFILE))
+    assert (image.icc, image.cicp) == (SWAPPED, Cicp(1, 13))
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_stripping_converts_what_gamma_and_code_points_mean(tmp_path):
     numbers = png(
         gray, "rgb", 8, before=[(b"cICP", b"\x01\x08\0\1"), (b"pHYs", b"\0\0\1\0" * 2 + b"\1")]
     )
-    picture = load(tmp_path, numbers, strip=True)
-    assert (picture.pixels == 188).all()
-    assert (picture.cicp, picture.resolution, picture.xmp) == (None, None, b"")
+    image = load(tmp_path, numbers, strip=True)
+    assert (image.pixels == 188).all()
+    assert (image.cicp, image.resolution, image.xmp) == (None, None, b"")
     with pytest.raises(ImageError, match="BT.2020 with PQ, which are not converted"):
         load(tmp_path, png_with((b"cICP", b"\x09\x10\0\1")), strip=True)
 
@@ -133,8 +133,8 @@ def test_stripping_converts_what_gamma_and_code_points_mean(tmp_path):
     ],
 )  # fmt: skip
 def test_the_resolution_of_png(tmp_path, x, y, unit, expected):
-    picture = load(tmp_path, png_with((b"pHYs", struct.pack(">IIB", x, y, unit))))
-    assert picture.resolution == expected
+    image = load(tmp_path, png_with((b"pHYs", struct.pack(">IIB", x, y, unit))))
+    assert image.resolution == expected
 
 
 @pytest.mark.parametrize(
@@ -153,25 +153,25 @@ def test_the_resolution_in_exif_data_stays_there(tmp_path):
     block = Image.Exif()
     block[282], block[283], block[296] = 300.0, 300.0, 2
     data = block.tobytes().removeprefix(b"Exif\0\0")
-    picture = load(tmp_path, jpeg_with((0xE1, b"Exif\0\0" + data)), "a.jpg")
-    assert (picture.exif, picture.resolution) == (data, None)
+    image = load(tmp_path, jpeg_with((0xE1, b"Exif\0\0" + data)), "a.jpg")
+    assert (image.exif, image.resolution) == (data, None)
 
 
 @pytest.mark.parametrize(("unit", "meter"), [(2, 11811), (3, 30000), (1, None)])
-def test_the_resolution_of_tiff_turns_with_the_picture(tmp_path, unit, meter):
+def test_the_resolution_of_tiff_turns_with_the_image(tmp_path, unit, meter):
     tifffile.imwrite(
         tmp_path / "a.tif", drawn(3, 8).astype(np.uint8), photometric="rgb", metadata=None,
         resolution=(300, 150), resolutionunit=unit, extratags=[(274, "I", 1, 6, True)],
     )  # fmt: skip
-    picture = reader.load(tmp_path / "a.tif")
-    assert picture.size == (13, 11)
+    image = reader.load(tmp_path / "a.tif")
+    assert image.size == (13, 11)
     wanted = (150, 300) if meter is None else (round(meter / 2), meter)
-    found = picture.resolution
+    found = image.resolution
     assert found.metric == (meter is not None)
     np.testing.assert_allclose(found[:2], wanted, atol=1)
     block = Image.Exif()
-    if picture.exif:
-        block.load(picture.exif)
+    if image.exif:
+        block.load(image.exif)
     assert not {274, 282, 283, 296} & set(block)
 
 
@@ -198,16 +198,16 @@ def test_xmp_is_found_in_every_format_and_says_upright(tmp_path):
         Image.new("RGB", (24, 16)).save(tmp_path / f"a.{suffix}", xmp=XMP)
         found.append(reader.load(tmp_path / f"a.{suffix}"))
     silent = XMP.replace(b"<tiff:Orientation>6</tiff:Orientation>", b"")
-    for picture in found:
-        assert picture.xmp in (UPRIGHT_XMP, silent) and picture.notes == ()
+    for image in found:
+        assert image.xmp in (UPRIGHT_XMP, silent) and image.notes == ()
     assert found[0].size == (13, 11)  # as Pillow turns it, where EXIF data does not say
 
 
 @pytest.mark.parametrize("text", [b"\xff\xfe<\0", b"a\0b"])
 def test_xmp_that_is_no_text_is_left_out_with_a_note(tmp_path, text):
     segment = (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + text)
-    picture = load(tmp_path, jpeg_with(segment), "a.jpg")
-    assert (picture.xmp, picture.notes) == (b"", ("without its XMP, which is no text",))
+    image = load(tmp_path, jpeg_with(segment), "a.jpg")
+    assert (image.xmp, image.notes) == (b"", ("without its XMP, which is no text",))
 
 
 # EXIF data that is none
@@ -217,11 +217,11 @@ def test_xmp_that_is_no_text_is_left_out_with_a_note(tmp_path, text):
 @pytest.mark.parametrize("data", [b"garbage garbage", b"MM\0!\0\0\0\x08\0\0\0\0", b"II*\0"])
 def test_exif_data_that_is_none_is_left_out_with_a_note(tmp_path, data, depth):
     note = ("without what it calls EXIF data, which is none",)
-    picture = load(tmp_path, jpeg_with((0xE1, b"Exif\0\0" + data)), "a.jpg")
-    assert (picture.exif, picture.notes, picture.size) == (b"", note, (16, 24))
-    picture = load(tmp_path, png_with((b"eXIf", data), depth=depth))
-    assert (picture.exif, picture.notes, picture.size) == (b"", note, (11, 13))
-    assert picture.is_16bit == (depth == 16)
+    image = load(tmp_path, jpeg_with((0xE1, b"Exif\0\0" + data)), "a.jpg")
+    assert (image.exif, image.notes, image.size) == (b"", note, (16, 24))
+    image = load(tmp_path, png_with((b"eXIf", data), depth=depth))
+    assert (image.exif, image.notes, image.size) == (b"", note, (11, 13))
+    assert image.is_16bit == (depth == 16)
 
 
 # Further images in a file
@@ -242,14 +242,14 @@ GAIN_MAP = b'<x hdrgm:Version="1.0" xmlns:hdrgm="http://ns.adobe.com/hdr-gain-ma
     ],
 )
 def test_what_a_jpeg_file_holds_behind_its_image_is_said(tmp_path, xmp, count, notes):
-    image = Image.new("RGB", (24, 16))
+    written = Image.new("RGB", (24, 16))
     further = {"save_all": True, "append_images": [Image.new("RGB", (8, 8))] * count}
-    image.save(
+    written.save(
         tmp_path / "a.jpg", "MPO" if count else "JPEG", xmp=xmp, **(further if count else {})
     )
-    picture = reader.load(tmp_path / "a.jpg")
+    image = reader.load(tmp_path / "a.jpg")
     expected = ["the second part of its XMP"] if notes is None else [f"its {n}" for n in notes]
-    assert picture.notes == tuple(f"without {words}" for words in expected)
+    assert image.notes == tuple(f"without {words}" for words in expected)
 
 
 # Writing
@@ -264,8 +264,8 @@ RICH = Picture(
 )
 
 
-def written(tmp_path, suffix, picture=RICH):
-    notes = writer.save(tmp_path / f"a{suffix}", picture, force=True)
+def written(tmp_path, suffix, image=RICH):
+    notes = writer.save(tmp_path / f"a{suffix}", image, force=True)
     return (tmp_path / f"a{suffix}").read_bytes(), notes
 
 
@@ -283,8 +283,8 @@ def test_png_gets_the_chunks_before_its_pixels(tmp_path, is_16bit):
     Image.open(io.BytesIO(data)).load()
 
 
-def _along(picture):
-    return picture.exif, picture.xmp, picture.cicp, picture.resolution
+def _along(image):
+    return image.exif, image.xmp, image.cicp, image.resolution
 
 
 def test_jpeg_gets_density_xmp_and_a_profile(tmp_path):
@@ -306,8 +306,8 @@ def test_jpeg_gets_density_xmp_and_a_profile(tmp_path):
     ],
 )
 def test_tiff_gets_tags(tmp_path, resolution, unit, pair):
-    picture = Picture(RICH.pixels, xmp=UPRIGHT_XMP, resolution=resolution)
-    data, notes = written(tmp_path, ".tif", picture)
+    image = Picture(RICH.pixels, xmp=UPRIGHT_XMP, resolution=resolution)
+    data, notes = written(tmp_path, ".tif", image)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         tags = {tag.code: tag.value for tag in file.pages[0].tags}
     assert notes == () and tags[700] == UPRIGHT_XMP and tags[296] == unit
@@ -322,21 +322,21 @@ def test_tiff_gets_tags(tmp_path, resolution, unit, pair):
 def test_what_other_formats_cannot_hold_is_said(tmp_path, suffix, lost):
     data, notes = written(tmp_path, suffix)
     name = suffix[1:].upper()
-    colours = [f"without what its colors are (Display P3 with sRGB), which {name} cannot hold"]
+    colors = [f"without what its colors are (Display P3 with sRGB), which {name} cannot hold"]
     assert notes == (
-        *(colours if suffix in (".bmp", ".ppm") else []),
+        *(colors if suffix in (".bmp", ".ppm") else []),
         *(f"without its {what}, which {name} cannot hold" for what in lost),
     )
     if "XMP" not in lost:
         assert UPRIGHT_XMP in data
 
 
-def test_code_points_stand_in_the_colour_box_of_avif(tmp_path):
-    picture = Picture(RICH.pixels, cicp=Cicp(9, 16))
-    data, notes = written(tmp_path, ".avif", picture)
+def test_code_points_stand_in_the_color_box_of_avif(tmp_path):
+    image = Picture(RICH.pixels, cicp=Cicp(9, 16))
+    data, notes = written(tmp_path, ".avif", image)
     assert notes == () and b"colrnclx\0\x09\0\x10" in data
     assert reader.load(tmp_path / "a.avif").cicp == Cicp(9, 16)
-    _, notes = written(tmp_path, ".jpg", picture)
+    _, notes = written(tmp_path, ".jpg", image)
     assert notes == ("without what its colors are (BT.2020 with PQ), which JPEG cannot hold",)
 
 
@@ -352,8 +352,8 @@ def test_xmp_that_is_too_long_for_jpeg_is_left_out_and_said(tmp_path):
 def test_gray_in_avif_is_monochrome_and_has_its_profile_for_gray(tmp_path, alpha):
     gray = np.tile(np.arange(0, 240, 4, np.uint8), (40, 1))
     profile = SRGB[:16] + b"GRAY" + SRGB[20:]
-    picture = Picture(gray, np.roll(gray, 9, axis=1) if alpha else None, icc=profile)
-    data, notes = written(tmp_path, ".avif", picture)
+    image = Picture(gray, np.roll(gray, 9, axis=1) if alpha else None, icc=profile)
+    data, notes = written(tmp_path, ".avif", image)
     places = [i for i in range(len(data)) if data[i : i + 4] == b"av1C"]
     assert notes == () and places
     assert all(data[place + 6] & 0x10 for place in places)

@@ -53,7 +53,7 @@ def heif(properties, owned, items=(b"av01",), main=1, wide=False):
 
 
 @pytest.mark.parametrize("wide", [False, True])
-def test_the_colours_are_those_of_the_main_image(wide):
+def test_the_colors_are_those_of_the_main_image(wide):
     data = heif([nclx(9, 18), full(b"ispe", bytes(8)), nclx(12, 13)], [2, 3], wide=wide)
     assert heif_boxes.facts(data) == (Cicp(12, 13), ())
     assert heif_boxes.facts(heif([nclx(9, 18)], [], wide=wide)).cicp is None

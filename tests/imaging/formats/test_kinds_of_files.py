@@ -19,7 +19,7 @@ from PIL import Image
 
 from rdonet_jax.imaging import reader, srgb
 from rdonet_jax.imaging.srgb import ImageError
-from tests.picture_samples import (
+from tests.image_samples import (
     CHANNELS,
     SRGB,
     assert_same,
@@ -65,8 +65,8 @@ def refused(tmp_path, data, reason, name="a.png"):
 def test_png_of_every_small_size(tmp_path, size, interlaced):
     for kind, depth in [("gray", 1), ("gray", 4), ("rgb", 8), ("rgb-alpha", 16)]:
         samples = drawn(CHANNELS[kind], depth, *size)
-        picture = load(tmp_path, png(samples, kind, depth, interlaced=interlaced))
-        assert_same(picture, *expected_of(samples, depth))
+        image = load(tmp_path, png(samples, kind, depth, interlaced=interlaced))
+        assert_same(image, *expected_of(samples, depth))
 
 
 def test_png_with_its_data_in_many_chunks_and_others_around(tmp_path):
@@ -81,8 +81,8 @@ def test_png_with_its_data_in_many_chunks_and_others_around(tmp_path):
     assert_same(load(tmp_path, odd), *expected_of(samples, 8))
 
 
-def header(width=13, height=11, depth=8, colour=2):
-    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+def header(width=13, height=11, depth=8, color=2):
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def header(width=13, height=11, depth=8, colour=2):
         "no width": [header(width=0), chunk(b"IDAT", zlib.compress(b"")), chunk(b"IEND", b"")],
         "no height": [header(height=0), chunk(b"IDAT", zlib.compress(b"")), chunk(b"IEND", b"")],
         "a color type of no meaning": [
-            header(colour=5),
+            header(color=5),
             chunk(b"IDAT", zlib.compress(bytes(440))),
         ],
         "a depth that is none": [header(depth=3), chunk(b"IDAT", zlib.compress(bytes(440)))],
@@ -114,9 +114,9 @@ def test_broken_png_is_refused(tmp_path, parts):
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
 def test_jpeg_of_every_subsampling(tmp_path, subsampling, options):
     data = saved(Image.fromarray(SMOOTH), "JPEG", quality=95, subsampling=subsampling, **options)
-    picture = load(tmp_path, data, "a.jpg")
-    np.testing.assert_array_equal(picture.pixels, imagecodecs.jpeg8_decode(data))
-    assert np.abs(picture.pixels.astype(int) - SMOOTH).mean() < 3
+    image = load(tmp_path, data, "a.jpg")
+    np.testing.assert_array_equal(image.pixels, imagecodecs.jpeg8_decode(data))
+    assert np.abs(image.pixels.astype(int) - SMOOTH).mean() < 3
 
 
 def test_jpeg_of_gray_stays_so(tmp_path):
@@ -134,10 +134,10 @@ def test_jpeg_of_12_bits_is_read_as_16_with_profile_and_orientation(tmp_path, gr
     block = b"Exif\0\0" + exif_block(orientation=6)
     told = b"\xff\xe1" + struct.pack(">H", 2 + len(block)) + block
     data = data[:2] + told + profile + data[2:]
-    picture = load(tmp_path, data, "a.jpg")
-    assert picture.is_16bit and picture.gray == gray and picture.icc == SRGB and picture.exif
+    image = load(tmp_path, data, "a.jpg")
+    assert image.is_16bit and image.gray == gray and image.icc == SRGB and image.exif
     exact = np.rot90(samples, 3).astype(float) * 65535 / 4095
-    assert np.abs(picture.pixels - exact).max() < 4 * 16
+    assert np.abs(image.pixels - exact).max() < 4 * 16
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     refused(tmp_path, data, "JPEG of 12 bits.*pip install imagecodecs", "a.jpg")
 
@@ -178,7 +178,7 @@ def test_bmp_with_a_palette(tmp_path, bits):
 
 
 @pytest.mark.parametrize("bits", [16, 24, 32])
-def test_bmp_of_true_colour(tmp_path, bits):
+def test_bmp_of_true_color(tmp_path, bits):
     samples = drawn(3, 8).astype(np.uint8)
     if bits == 16:  # 5 bits a channel
         five = samples >> 3
@@ -189,20 +189,20 @@ def test_bmp_of_true_colour(tmp_path, bits):
         last = np.zeros((11, 13, bits // 8 - 3), np.uint8)
         lines = [r.tobytes() for r in np.concatenate([samples[..., ::-1], last], axis=2)]
         expected = samples
-    picture = load(tmp_path, bmp(lines, 13, 11, bits), "a.bmp")
-    assert np.abs(picture.pixels.astype(int) - expected).max() <= (bits == 16)
-    assert picture.alpha is None
+    image = load(tmp_path, bmp(lines, 13, 11, bits), "a.bmp")
+    assert np.abs(image.pixels.astype(int) - expected).max() <= (bits == 16)
+    assert image.alpha is None
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA"])
 @pytest.mark.parametrize("compression", [None, "tga_rle"])
 def test_tga(tmp_path, mode, compression):
     source = Image.fromarray(drawn(4, 8).astype(np.uint8)).convert(mode)
-    picture = load(tmp_path, saved(source, "TGA", compression=compression), "a.tga")
+    image = load(tmp_path, saved(source, "TGA", compression=compression), "a.tga")
     whole = np.array(source.convert({"P": "RGB"}.get(mode, mode)))
     alpha = whole[..., -1] if mode.endswith("A") else None
-    colours = {"L": whole, "LA": whole[..., 0]}.get(mode, whole[..., :3])
-    assert_same(picture, colours, alpha)
+    colors = {"L": whole, "LA": whole[..., 0]}.get(mode, whole[..., :3])
+    assert_same(image, colors, alpha)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
@@ -210,10 +210,10 @@ def test_tga(tmp_path, mode, compression):
 def test_webp(tmp_path, mode, lossless):
     whole = np.dstack([SMOOTH, SMOOTH[..., 0]])[..., : len(mode)]
     data = saved(Image.fromarray(whole), "WEBP", lossless=lossless, quality=95, exact=True)
-    picture = load(tmp_path, data, "a.webp")
-    difference = np.abs(picture.pixels.astype(int) - SMOOTH).max()
+    image = load(tmp_path, data, "a.webp")
+    difference = np.abs(image.pixels.astype(int) - SMOOTH).max()
     assert difference == 0 if lossless else difference < 24
-    assert (picture.alpha is None) == (mode == "RGB")
+    assert (image.alpha is None) == (mode == "RGB")
 
 
 @pytest.mark.parametrize("magic", [1, 2, 3, 4, 5, 6])
@@ -246,14 +246,14 @@ def test_pam(tmp_path, kind, channels, largest):
     stored = samples.astype(">u2" if largest > 255 else np.uint8).tobytes()
     head = b"P7\n# a comment\nWIDTH 13\nHEIGHT 11\nDEPTH %d\nMAXVAL %d\nTUPLTYPE %s\nENDHDR\n"
     head %= channels, largest, kind.encode()
-    picture = load(tmp_path, head + stored, "a.pam")
+    image = load(tmp_path, head + stored, "a.pam")
     most = 65535 if largest > 255 else 255
     exact = samples * most / largest
-    colours = exact[..., 0] if channels < 3 else exact[..., :3]
-    assert picture.is_16bit == (largest > 255)
-    assert np.abs(picture.pixels - colours).max() <= 0.5
+    colors = exact[..., 0] if channels < 3 else exact[..., :3]
+    assert image.is_16bit == (largest > 255)
+    assert np.abs(image.pixels - colors).max() <= 0.5
     if channels in (2, 4):
-        assert np.abs(picture.alpha - exact[..., -1]).max() <= 0.5
+        assert np.abs(image.alpha - exact[..., -1]).max() <= 0.5
     refused(tmp_path, head + stored[:-1], "ends before its last pixel", "b.pam")
     for wrong in (b"DEPTH 5", b"MAXVAL 0", b"WIDTH x"):
         line = next(each for each in head.split(b"\n") if each.startswith(wrong.split()[0]))
@@ -265,8 +265,8 @@ def test_pam(tmp_path, kind, channels, largest):
 
 def tiff(samples, **options):
     buffer = io.BytesIO()
-    colours = samples.ndim == 3 and samples.shape[2] > 2
-    options.setdefault("photometric", "rgb" if colours else "minisblack")
+    colors = samples.ndim == 3 and samples.shape[2] > 2
+    options.setdefault("photometric", "rgb" if colors else "minisblack")
     if (
         samples.ndim == 3
         and samples.shape[2] in (2, 4)
@@ -312,10 +312,10 @@ def test_tiff_of_packed_bits(tmp_path, bits, channels):
     data = tiff(
         samples.squeeze(), bitspersample=bits, photometric=["rgb", "minisblack"][channels < 3]
     )
-    picture = load(tmp_path, data, "a.tif")
-    assert picture.is_16bit
+    image = load(tmp_path, data, "a.tif")
+    assert image.is_16bit
     exact = samples.squeeze() * (65535 / (2**bits - 1))
-    assert np.abs(picture.pixels - exact).max() <= 0.5
+    assert np.abs(image.pixels - exact).max() <= 0.5
 
 
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
@@ -323,16 +323,16 @@ def test_tiff_of_packed_bits(tmp_path, bits, channels):
 def test_tiff_whose_white_is_zero(tmp_path, photometric, depth):
     samples = drawn(1, depth)[..., 0]
     stored = samples.astype(bool if depth == 1 else f"u{depth // 8}")
-    picture = load(tmp_path, tiff(stored, photometric=photometric), "a.tif")
+    image = load(tmp_path, tiff(stored, photometric=photometric), "a.tif")
     pixels, _ = expected_of(samples[..., None], depth)
     most = np.iinfo(pixels.dtype).max
-    assert_same(picture, most - pixels if photometric == "miniswhite" else pixels)
+    assert_same(image, most - pixels if photometric == "miniswhite" else pixels)
 
 
 def test_tiff_with_a_palette(tmp_path):
-    index, colours = drawn(1, 8)[..., 0].astype(np.uint8), drawn(256, 8, 3, 1)[:, 0] * 257
-    data = tiff(index, photometric="palette", colormap=colours.astype(np.uint16))
-    assert_same(load(tmp_path, data, "a.tif"), (colours.T >> 8).astype(np.uint8)[index])
+    index, colors = drawn(1, 8)[..., 0].astype(np.uint8), drawn(256, 8, 3, 1)[:, 0] * 257
+    data = tiff(index, photometric="palette", colormap=colors.astype(np.uint16))
+    assert_same(load(tmp_path, data, "a.tif"), (colors.T >> 8).astype(np.uint8)[index])
 
 
 @pytest.mark.parametrize("channels", [2, 3])
@@ -346,12 +346,12 @@ def test_tiff_that_tifffile_reads_keeps_profile_exif_and_orientation(tmp_path, c
         )  # fmt: skip
     else:
         data = tiff(samples, planarconfig="contig", iccprofile=SRGB, extratags=tags)
-    picture = load(tmp_path, data, "a.tif")
+    image = load(tmp_path, data, "a.tif")
     block = Image.Exif()
-    block.load(picture.exif)
-    assert picture.icc == SRGB and block[271] == "A maker" and block.get(274, 1) == 1
+    block.load(image.exif)
+    assert image.icc == SRGB and block[271] == "A maker" and block.get(274, 1) == 1
     upright = np.rot90(samples, 3)
-    np.testing.assert_array_equal(picture.pixels, upright if channels == 3 else upright[..., 0])
+    np.testing.assert_array_equal(image.pixels, upright if channels == 3 else upright[..., 0])
 
 
 def test_tiff_says_what_reads_it_where_that_is_missing(tmp_path, monkeypatch):
@@ -430,13 +430,13 @@ def test_heic_is_read_in_its_depth(tmp_path, bits, mode, monkeypatch):
     else:
         stored, name = wide, f"{mode};16"
     monkeypatch.setattr(pillow_heif.options, "SAVE_HDR_TO_12_BIT", bits == 12)
-    image = pillow_heif.from_bytes(name, SMOOTH.shape[1::-1], stored.tobytes())
+    written = pillow_heif.from_bytes(name, SMOOTH.shape[1::-1], stored.tobytes())
     buffer = io.BytesIO()
-    image.save(buffer, quality=-1, chroma=444)
-    picture = load(tmp_path, buffer.getvalue(), "a.heic")
-    assert picture.is_16bit == (bits > 8)
+    written.save(buffer, quality=-1, chroma=444)
+    image = load(tmp_path, buffer.getvalue(), "a.heic")
+    assert image.is_16bit == (bits > 8)
     most = 1 if bits == 8 else 257
-    both = [picture.pixels] + ([picture.alpha[..., None]] if mode == "RGBA" else [])
+    both = [image.pixels] + ([image.alpha[..., None]] if mode == "RGBA" else [])
     found = np.concatenate(both, axis=2)
     exact = wide / 257 * most
     assert np.abs(found - exact).max() <= 2.5 * 65535 / (2**bits - 1) * most / 257
@@ -452,12 +452,12 @@ def test_jpeg_xl_is_read_in_its_depth(tmp_path, bits, channels, bare):
     data = imagecodecs.jpegxl_encode(
         stored, lossless=True, bitspersample=bits, usecontainer=not bare
     )
-    picture = load(tmp_path, data, "a.jxl")
-    assert picture.is_16bit == (bits > 8)
+    image = load(tmp_path, data, "a.jxl")
+    assert image.is_16bit == (bits > 8)
     most = 65535 if bits > 8 else 255
     exact = samples * (most / (2**bits - 1))
-    colours = exact[..., :3] if channels > 2 else exact[..., 0]
-    assert np.abs(picture.pixels - colours).max() <= 0.51
+    colors = exact[..., :3] if channels > 2 else exact[..., 0]
+    assert np.abs(image.pixels - colors).max() <= 0.51
 
 
 def test_the_orientation_of_jpeg_xl_is_that_of_its_codestream(tmp_path):
@@ -465,9 +465,9 @@ def test_the_orientation_of_jpeg_xl_is_that_of_its_codestream(tmp_path):
     pytest.importorskip("pillow_jxl")
     told = b"Exif\0\0" + exif_block(orientation=6)
     Image.fromarray(SMOOTH).save(tmp_path / "a.jxl", lossless=True, exif=told)
-    picture = reader.load(tmp_path / "a.jxl")
-    np.testing.assert_array_equal(picture.pixels, SMOOTH)
-    assert b"A maker" in picture.exif
+    image = reader.load(tmp_path / "a.jxl")
+    np.testing.assert_array_equal(image.pixels, SMOOTH)
+    assert b"A maker" in image.exif
     Image.fromarray(SMOOTH).save(tmp_path / "a.jpg", exif=told)
     with Image.open(tmp_path / "a.jpg") as source:
         source.save(tmp_path / "b.jxl", lossless_jpeg=True)
@@ -521,13 +521,13 @@ def test_other_files_are_named(tmp_path, start, reason):
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif", "avif"])
 def test_the_first_frame_of_many_is_read_if_asked_for(tmp_path, suffix):
-    frames = [Image.new("L", (8, 8), grey).convert("RGB") for grey in (0, 99, 200)]
+    frames = [Image.new("L", (8, 8), gray).convert("RGB") for gray in (0, 99, 200)]
     options = {"quality": 100} if suffix == "avif" else {"lossless": True}
     frames[0].save(tmp_path / f"film.{suffix}", save_all=True, append_images=frames[1:], **options)
     path = tmp_path / f"film.{suffix}"
-    picture = reader.load(path, first_frame=True)
-    assert picture.pixels.max() <= 1 and picture.size == (8, 8)
-    assert len(picture.notes) == 1 and picture.notes[0].startswith("the first of 3 ")
+    image = reader.load(path, first_frame=True)
+    assert image.pixels.max() <= 1 and image.size == (8, 8)
+    assert len(image.notes) == 1 and image.notes[0].startswith("the first of 3 ")
 
 
 def test_the_first_page_of_16_bits_is_read_by_either_library(tmp_path):
@@ -539,8 +539,8 @@ def test_the_first_page_of_16_bits_is_read_by_either_library(tmp_path):
                 file.write(page, metadata=None, planarconfig="contig",
                            photometric="rgb" if channels == 3 else "minisblack",
                            extrasamples=["unassalpha"] if channels == 2 else None)  # fmt: skip
-        picture = reader.load(path, first_frame=True)
-        found = picture.pixels if channels == 3 else np.dstack([picture.pixels, picture.alpha])
+        image = reader.load(path, first_frame=True)
+        found = image.pixels if channels == 3 else np.dstack([image.pixels, image.alpha])
         np.testing.assert_array_equal(found, pages[0])
 
 
@@ -639,7 +639,7 @@ def samples_of_new_kinds():
     length=st.floats(0.1, 1),
 )
 @pytest.mark.filterwarnings("ignore")
-def test_damaged_bytes_of_new_kinds_give_a_picture_or_an_image_error(
+def test_damaged_bytes_of_new_kinds_give_a_image_or_an_image_error(
     tmp_path_factory, file, damage, length
 ):
     name, data = file[0], bytearray(file[1])
@@ -648,11 +648,11 @@ def test_damaged_bytes_of_new_kinds_give_a_picture_or_an_image_error(
     path = tmp_path_factory.mktemp("damage") / name
     path.write_bytes(data[: max(1, round(length * len(data)))])
     try:
-        picture = reader.load(path, max_pixels=2**20)
+        image = reader.load(path, max_pixels=2**20)
     except ImageError as error:
         assert "\n" not in str(error) and str(path) in str(error)
     else:
-        assert picture.pixels.size
+        assert image.pixels.size
 
 
 def test_signed_numbers_are_refused_for_training_too(tmp_path):

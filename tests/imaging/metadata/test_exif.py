@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from rdonet_jax.imaging.formats import tiff_writer
 from rdonet_jax.imaging.metadata import exif
-from tests.picture_samples import exif_block
+from tests.image_samples import exif_block
 
 pytestmark = pytest.mark.once
 
@@ -36,13 +36,13 @@ def test_the_orientation_alone_is_set_upright(data, at):
 
 
 @pytest.mark.parametrize("value", range(1, 9))
-def test_arrays_are_turned_as_pillow_turns_pictures(value):
+def test_arrays_are_turned_as_pillow_turns_images(value):
     samples = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    picture, block = Image.fromarray(samples), Image.Exif()
+    image, block = Image.fromarray(samples), Image.Exif()
     block[ExifTags.Base.Orientation] = value
-    picture.info["exif"] = block.tobytes()
-    assert exif.orientation(picture.info["exif"]) == value
-    expected = np.asarray(ImageOps.exif_transpose(picture))
+    image.info["exif"] = block.tobytes()
+    assert exif.orientation(image.info["exif"]) == value
+    expected = np.asarray(ImageOps.exif_transpose(image))
     np.testing.assert_array_equal(exif.turned(samples, value), expected)
 
 
@@ -77,9 +77,9 @@ def lying(order, kind, value, *, thumbnail=None, own=None):
 @pytest.mark.parametrize("kind", TYPES)
 def test_an_orientation_of_any_type_is_taken_as_pillow_takes_it_and_set_to_a_short_1(order, kind):
     data = lying(order, kind, 6)
-    picture = Image.new("RGB", (8, 4))
-    picture.info["exif"] = data
-    turned = ImageOps.exif_transpose(picture).size == (4, 8)
+    image = Image.new("RGB", (8, 4))
+    image.info["exif"] = data
+    turned = ImageOps.exif_transpose(image).size == (4, 8)
     assert exif.orientation(data) == (6 if turned else 1)
     again = exif.upright(data)
     assert again == lying(order, 3, 1) == exif.called_upright(data)
@@ -109,9 +109,9 @@ def thumbnail_of(data):
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("own", [None, 6])
-@pytest.mark.parametrize("colour", [False, True])
-def test_the_thumbnail_is_turned_with_the_picture(order, own, colour):
-    stored = np.repeat(LEFT_WHITE[..., None], 3, 2) if colour else LEFT_WHITE
+@pytest.mark.parametrize("color", [False, True])
+def test_the_thumbnail_is_turned_with_the_image(order, own, color):
+    stored = np.repeat(LEFT_WHITE[..., None], 3, 2) if color else LEFT_WHITE
     data = exif.upright(lying(order, 3, 6, thumbnail=shown(stored), own=own))
     says, pixels = thumbnail_of(data)
     assert exif.orientation(data) == 1 and says == (None if own is None else 1)

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.once
 SRGB = ImageCms.createProfile("sRGB")
 
 
-def shown(profile, colour, mode="RGB"):
+def shown(profile, color, mode="RGB"):
     """What a color of the profile is in sRGB."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     transform = ImageCms.buildTransform(source, SRGB, mode, "RGB")
-    return ImageCms.applyTransform(Image.new(mode, (1, 1), colour), transform).getpixel((0, 0))
+    return ImageCms.applyTransform(Image.new(mode, (1, 1), color), transform).getpixel((0, 0))
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2, 2.8])
@@ -57,8 +57,8 @@ def test_display_p3_has_the_colorants_that_its_makers_publish():
     (BT709_POINTS, (0.9, 0.9)), ([(0.0, 0.0)] * 3, D65),
     ([(9e3, 1e4), (1e4, 9e3), (3e3, 1.0)], D65),
 ])  # fmt: skip
-def test_points_that_mean_no_colours_are_refused(points, white):
-    with pytest.raises(icc_writer.ColourError):
+def test_points_that_mean_no_colors_are_refused(points, white):
+    with pytest.raises(icc_writer.ColorError):
         icc_writer.profile("a", (1.0,), points, white)
 
 

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 
 from rdonet_jax.imaging import reader
 from rdonet_jax.imaging.srgb import ImageError
-from tests.picture_samples import (
+from tests.image_samples import (
     CHANNELS,
     SRGB,
     SWAPPED,
@@ -32,13 +32,13 @@ def test_the_orientation_is_applied_and_the_exif_data_says_so(tmp_path, suffix, 
     stored = np.ascontiguousarray(turned(upright, orientation))
     data = exif_block(orientation)
     Image.fromarray(stored).save(tmp_path / f"a.{suffix}", exif=b"Exif\0\0" + data)
-    picture = reader.load(tmp_path / f"a.{suffix}")
-    assert picture.size == (16, 24)
-    assert np.abs(picture.pixels.astype(int) - upright).max() < 20
+    image = reader.load(tmp_path / f"a.{suffix}")
+    assert image.size == (16, 24)
+    assert np.abs(image.pixels.astype(int) - upright).max() < 20
     if suffix in ("png", "jpg", "webp"):
-        assert picture.exif == exif_block(1)
+        assert image.exif == exif_block(1)
     block = Image.Exif()
-    block.load(picture.exif)
+    block.load(image.exif)
     assert block.get(ExifTags.Base.Orientation, 1) == 1
     assert block[ExifTags.Base.Make] == "A maker"
     assert block.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] == 0.02
@@ -79,25 +79,25 @@ def test_the_orientation_is_applied_to_tiff_of_16_bits(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "avif"])
-def test_the_profile_and_the_colours_stay_as_they_are(tmp_path, suffix):
+def test_the_profile_and_the_colors_stay_as_they_are(tmp_path, suffix):
     source = np.full((16, 16, 3), (250, 5, 5), np.uint8)
     Image.fromarray(source).save(tmp_path / f"a.{suffix}", icc_profile=SWAPPED, quality=100)
-    picture = reader.load(tmp_path / f"a.{suffix}")
-    assert picture.icc == SWAPPED
-    assert np.abs(picture.pixels.astype(int) - source).max() < 8
+    image = reader.load(tmp_path / f"a.{suffix}")
+    assert image.icc == SWAPPED
+    assert np.abs(image.pixels.astype(int) - source).max() < 8
 
 
-@pytest.mark.parametrize(("profile", "colour"), [(SRGB, (255, 0, 0)), (SWAPPED, (0, 0, 255))])
-def test_stripped_of_its_profile_a_picture_is_in_srgb(tmp_path, profile, colour):
+@pytest.mark.parametrize(("profile", "color"), [(SRGB, (255, 0, 0)), (SWAPPED, (0, 0, 255))])
+def test_stripped_of_its_profile_a_image_is_in_srgb(tmp_path, profile, color):
     source = Image.new("RGBA", (4, 4), (255, 0, 0, 9))
     source.save(tmp_path / "a.png", icc_profile=profile, exif=b"Exif\0\0" + exif_block())
-    picture = reader.load(tmp_path / "a.png", strip=True)
-    assert (picture.icc, picture.exif) == (b"", b"")
-    assert np.abs(picture.pixels.astype(int) - colour).max() <= 2
-    assert (picture.alpha == 9).all()
+    image = reader.load(tmp_path / "a.png", strip=True)
+    assert (image.icc, image.exif) == (b"", b"")
+    assert np.abs(image.pixels.astype(int) - color).max() <= 2
+    assert (image.alpha == 9).all()
 
 
-def test_a_gray_picture_stripped_of_its_profile_stays_gray(tmp_path):
+def test_a_gray_image_stripped_of_its_profile_stays_gray(tmp_path):
     Image.linear_gradient("L").save(tmp_path / "a.png", icc_profile=SWAPPED)
     assert reader.load(tmp_path / "a.png", strip=True).gray
 

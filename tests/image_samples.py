@@ -17,7 +17,7 @@ SWAPPED = SRGB.replace(b"rXYZ", b"tmpX").replace(b"bXYZ", b"rXYZ").replace(b"tmp
 
 CHANNELS = {"gray": 1, "rgb": 3, "gray-alpha": 2, "rgb-alpha": 4}
 
-COLOUR_TYPES = {"gray": 0, "rgb": 2, "palette": 3, "gray-alpha": 4, "rgb-alpha": 6}
+COLOR_TYPES = {"gray": 0, "rgb": 2, "palette": 3, "gray-alpha": 4, "rgb-alpha": 6}
 ADAM7 = (
     (0, 0, 8, 8),
     (0, 4, 8, 8),
@@ -50,9 +50,7 @@ def png(
     height, width = samples.shape[:2]
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
     data = b"".join(_rows(samples[r::dr, c::dc], depth) for r, c, dr, dc in passes)
-    header = struct.pack(
-        ">IIBBBBB", width, height, depth, COLOUR_TYPES[kind], 0, 0, int(interlaced)
-    )
+    header = struct.pack(">IIBBBBB", width, height, depth, COLOR_TYPES[kind], 0, 0, int(interlaced))
     return b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
@@ -87,13 +85,13 @@ def load(tmp_path, data, name="a.png", **options):
     return reader.load(tmp_path / name, **options)
 
 
-def assert_same(picture, pixels, alpha=None):
-    assert picture.pixels.dtype == pixels.dtype
-    np.testing.assert_array_equal(picture.pixels, pixels)
-    assert (picture.alpha is None) == (alpha is None)
+def assert_same(image, pixels, alpha=None):
+    assert image.pixels.dtype == pixels.dtype
+    np.testing.assert_array_equal(image.pixels, pixels)
+    assert (image.alpha is None) == (alpha is None)
     if alpha is not None:
-        assert picture.alpha.dtype == alpha.dtype
-        np.testing.assert_array_equal(picture.alpha, alpha)
+        assert image.alpha.dtype == alpha.dtype
+        np.testing.assert_array_equal(image.alpha, alpha)
 
 
 def expected_of(samples, depth):
