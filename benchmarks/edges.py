@@ -16,6 +16,7 @@ import numpy as np
 from originals import IMAGES_HELP, load_images
 
 from rdonet_jax.codec import codec
+from rdonet_jax.core import decibels
 from rdonet_jax.models import zoo
 
 SIZES = (
@@ -60,7 +61,7 @@ def main() -> None:
             found = [coded(model, image, quality) for image in images if image is not None]
             if found:
                 size, *squares = np.mean(found, axis=0)
-                whole, row, column = 10 * np.log10(255**2 / np.array(squares))
+                whole, row, column = (decibels.psnr(mse, 255) for mse in squares)
                 name = f"{width}x{height}"
                 print(f"{quality:>7g}{name:>10}{size:>9.0f}{whole:>8.2f}{row:>10.2f}"
                       f"{column:>13.2f}", flush=True)  # fmt: skip

@@ -72,7 +72,7 @@ def main() -> None:
     options = parser.parse_args()
     model = zoo.load(options.model)
     pixels = [image[:SIDE, :SIDE] for image in load_images(options.folder, options.images)]
-    judge = rate(model, jnp.asarray(np.stack(pixels), jnp.float32) / 255)
+    judge = rate(model, distortion.from_integers(jnp.asarray(np.stack(pixels))))
     octaves = best(model, judge)
     print("best: " + " ".join(f"{value:g}" for value in octaves))
     if options.out:

@@ -26,6 +26,7 @@ from originals import IMAGES_HELP, load_images
 from rdonet_jax.codec import codec
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.entropy import distributions
+from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.nn import integer
@@ -71,7 +72,7 @@ def rates(model: zoo.Model, originals: list[np.ndarray], quality: float) -> np.n
     for image in originals:
         p = codec.choose_partition(model, image, "variance", quality)
         masks = [m[None] for m in codec.coded_masks(p, *image.shape[:2])]
-        x = partition.pad_picture(image).astype(np.float32) / 255.0
+        x = distortion.from_integers(partition.pad_picture(image))
         found.append(float(bits(model.params, x, masks)) / (image.shape[0] * image.shape[1]))
     return np.array(found)
 

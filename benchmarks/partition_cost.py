@@ -19,6 +19,7 @@ from rdonet_jax.codec import partition_coding
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import srgb
+from rdonet_jax.metrics import distortion
 
 THRESHOLDS64 = (30.0, 100.0, 300.0)
 THRESHOLDS32 = (100.0, 200.0, 400.0, 800.0)
@@ -47,7 +48,7 @@ def measure(path: Path) -> Variances:
     image = srgb.load(path)
     height, width, _ = image.shape
     padded = np.pad(image, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
-    variances = partition.block_variances(padded.astype(np.float32) / 255)
+    variances = partition.block_variances(distortion.from_integers(padded))
     return Variances(height, width, *map(np.asarray, variances))
 
 

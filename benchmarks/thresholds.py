@@ -23,6 +23,7 @@ from originals import IMAGES_HELP, load_images
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.metrics import distortion
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import fit_thresholds, search
 from rdonet_jax.rdo.cost import RDCost
@@ -30,7 +31,7 @@ from rdonet_jax.rdo.cost import RDCost
 
 def by_variance(image: np.ndarray, pair: Sequence[float]) -> partition.Partition:
     """The variance mask with these thresholds."""
-    x = partition.pad_picture(image)[0].astype(np.float32) / 255.0
+    x = distortion.from_integers(partition.pad_picture(image)[0])
     return partition.trim(partition.variance(x, tuple(pair)), *image.shape[:2])
 
 

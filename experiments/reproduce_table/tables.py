@@ -11,7 +11,7 @@ import bjontegaard
 import numpy as np
 
 from experiments.reproduce_table import evaluations
-from rdonet_jax.metrics import distortion
+from rdonet_jax.core import decibels
 
 METRICS = ("psnr", "ms_ssim")
 ANCHOR = "reference"
@@ -55,7 +55,7 @@ def curve(points: Sequence[Mapping[str, Any]], metric: str) -> Curve | None:
         return None
     values = [point[metric] for point in points]
     if metric == "ms_ssim":
-        values = [float(distortion.ms_ssim_db(value)) for value in values]
+        values = [decibels.ms_ssim(value) for value in values]
     pairs = sorted(zip([point["bpp"] for point in points], values, strict=True))
     return Curve(*zip(*pairs, strict=True))
 

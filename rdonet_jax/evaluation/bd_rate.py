@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdonet_jax.core import decibels as core_decibels
 from rdonet_jax.evaluation import curves
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.results import Row
@@ -72,7 +73,7 @@ def decibels(row: Row, metric: str) -> float | None:
     value = getattr(row, metric)
     if metric == "psnr" or value is None:
         return value
-    return None if value >= 1 else -10 * math.log10(1 - value)
+    return None if value >= 1 else core_decibels.ms_ssim(value)
 
 
 def line(rows: Sequence[Row], metric: str) -> Line:

@@ -38,7 +38,7 @@ class Quality(NamedTuple):
 
 def measure(original: np.ndarray, decoded: np.ndarray) -> Quality:
     """Quality of uint8 [H, W, 3] against the original; compiled once per exact size."""
-    x, x_hat = (v.astype(np.float32) / 255.0 for v in (original, decoded))
+    x, x_hat = map(distortion.from_integers, (original, decoded))
     psnr = float(distortion.psnr(x, x_hat))
     large_enough = min(original.shape[:2]) >= distortion.smallest_side()
     ms_ssim = float(distortion.ms_ssim(x, x_hat)) if large_enough else None

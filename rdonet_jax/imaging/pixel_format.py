@@ -7,11 +7,11 @@ color only: gray is R = G = B to it, and 16 bits are a finer scale of the same [
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from rdonet_jax.core import decibels
 from rdonet_jax.imaging import push_pull
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
@@ -168,7 +168,7 @@ def psnr(pixels: np.ndarray, decoded: np.ndarray) -> float:
     peak = float(np.iinfo(pixels.dtype).max)
     squares = np.square(pixels.astype(np.float32) - decoded.astype(np.float32))
     mean = float(np.mean(squares, dtype=np.float64))
-    return 20 * math.log10(peak) - 10 * math.log10(mean) if mean else math.inf
+    return decibels.psnr(mean, peak)
 
 
 def flatten(image: Picture, background: tuple[int, int, int]) -> Picture:

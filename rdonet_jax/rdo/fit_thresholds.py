@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rdonet_jax.core import compilation, partition
+from rdonet_jax.metrics import distortion
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, search
 from rdonet_jax.rdo.cost import RDCost
@@ -58,7 +59,7 @@ def samples(
     *_, best = search.fast(rd_cost, start, passes)
     gains = search.gains(rd_cost, best)
     height, width = image.shape[:2]
-    padded = partition.pad_picture(image)[0].astype(np.float32) / 255.0
+    padded = distortion.from_integers(partition.pad_picture(image)[0])
     variances = compilation.jit(partition.block_variances)(padded)
     is_open = np.ones_like(best.partition.split64), np.kron(best.partition.split64, np.ones((2, 2)))
     parts = []

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import io
-import math
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,17 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
-from tensorboardX import RecordWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from rdonet_jax import visualize
-from rdonet_jax.core import partition
+from rdonet_jax.core import decibels, partition
 from rdonet_jax.training import run_log
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.event_file import EventFile
 from rdonet_jax.training.run_log import LOG_FILE
 from rdonet_jax.training.validation import Preview, Validation
 
@@ -84,12 +78,12 @@ class Monitor:
         self._speed = _Speed(SPEED_SECONDS)
         self._last_line: tuple[int, float] | None = None  # step, and time of work
         self._screen: _Bar | _Lines | None = None
-        self._events: _Events | None = None
+        self._events: EventFile | None = None
 
     def __enter__(self) -> Monitor:
         if self._visible:
             run_log.forget_after(self._folder / LOG_FILE, self._first_step)
-            self._events = _Events(self._folder / EVENTS_FOLDER, self._first_step)
+            self._events = EventFile(self._folder / EVENTS_FOLDER, self._first_step + 1)
             kind = _Bar if sys.stderr.isatty() else _Lines
             self._screen = kind(self._first_step, self._config.steps)
         return self
@@ -169,7 +163,7 @@ class Monitor:
         means = _means(self._pending)
         stage = training_step.stage_of(self._config, number - 1)
         line: dict[str, Any] = {"step": number, "stage": stage}
-        line |= {"loss": means.loss, "bpp": means.bpp, "psnr": _psnr(means.mse)}
+        line |= {"loss": means.loss, "bpp": means.bpp, "psnr": decibels.psnr(means.mse)}
         line |= {"gradient_norm": means.gradient_norm, "learning_rate": means.learning_rate}
         if self._last_line:  # before the first line the step was compiled
             step, then = self._last_line
@@ -181,7 +175,7 @@ class Monitor:
     def _progress(self, number: int, means: StepValues) -> str:
         stage = training_step.stage_of(self._config, number - 1)
         parts = [f"stage {stage}", f"loss {means.loss:.3f}", f"{means.bpp:.3f} bpp"]
-        parts.append(f"{_psnr(means.mse):.2f} dB")
+        parts.append(f"{decibels.psnr(means.mse):.2f} dB")
         if steps_per_second := self._speed.value():
             speed = steps_per_second * self._config.batch_size
             parts.append(f"{speed:.2f} crops/s" if speed < 10 else f"{speed:.0f} crops/s")
@@ -204,11 +198,6 @@ class Monitor:
 
 def _means(values: Sequence[StepValues]) -> StepValues:
     return StepValues(*np.mean(values, axis=0, dtype=np.float64).tolist())
-
-
-def _psnr(mse: float) -> float:
-    """In dB; infinite for equal images."""
-    return -10 * math.log10(mse) if mse else math.inf
 
 
 def _drawn(
@@ -314,46 +303,3 @@ class _Lines:
 
     def close(self) -> None:
         pass
-
-
-class _Events:
-    """A file of events for TensorBoard, on disk as soon as they are added."""
-
-    def __init__(self, folder: Path, first_step: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads the files of a folder in the order of their names.
-        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
-        self._path = str(folder / name)
-        self._file = RecordWriter(self._path)
-        self._add(file_version="brain.Event:2")
-        # Makes TensorBoard forget what earlier files say of this step and later ones.
-        self._add(step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
-
-    def scalars(self, number: int, values: Mapping[str, float]) -> None:
-        parts = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-        self._add(step=number, summary=Summary(value=parts))
-
-    def images(self, number: int, images: Mapping[str, np.ndarray]) -> None:
-        """Adds images uint8 [H, W, 3] by their tags."""
-        parts = [Summary.Value(tag=tag, image=_png(image)) for tag, image in images.items()]
-        self._add(step=number, summary=Summary(value=parts))
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _add(self, **content: Any) -> None:
-        try:
-            self._file.write(Event(wall_time=time.time(), **content).SerializeToString())
-            self._file.flush()
-        except OSError as error:
-            error.filename = error.filename or self._path  # a full disk names no file
-            raise
-
-
-def _png(image: np.ndarray) -> Summary.Image:
-    encoded = io.BytesIO()
-    Image.fromarray(image).save(encoded, format="PNG")
-    height, width, channels = image.shape
-    return Summary.Image(
-        height=height, width=width, colorspace=channels, encoded_image_string=encoded.getvalue()
-    )

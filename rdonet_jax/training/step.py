@@ -198,7 +198,7 @@ def crop_losses(
     sizes = sizes_of_step(config, keys[:, 0], sides)
     if sizes is not None:
         crops = lapped.continued(crops, sizes)
-    x = crops.astype(jnp.float32) / 255.0
+    x = distortion.from_integers(crops)
     quality = qualities_of_step(model, keys[:, 0])
     masks = masks_of_step(model, config, step, x, quality, keys[:, 0])
     if sizes is not None:
@@ -243,7 +243,7 @@ def device_step(
     # In one piece: between hosts, many small reductions take far longer than a large one.
     flat, restored = ravel_pytree((means, gradients))
     means, gradients = restored(jax.lax.pmean(flat, AXIS))
-    norm = global_norm(gradients)
+    norm = optax.global_norm(gradients)  # its successor `optax.tree.norm` is younger than 0.2.4
     healthy = state.healthy & jnp.isfinite(means.loss) & jnp.isfinite(norm)
     new = _updated(config, state, gradients)
     state = jax.tree_util.tree_map(functools.partial(jnp.where, healthy), new, state)
@@ -291,11 +291,6 @@ def _with_fixed_transforms(params: Any) -> Any:
         lambda leaf, learns: leaf if learns else jax.lax.stop_gradient(leaf),
         params, optimizer.of_prior(params),
     )  # fmt: skip
-
-
-def global_norm(tree: Any) -> jax.Array:
-    """The Euclidean norm of all numbers of a tree."""
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(tree)))
 
 
 def _updated(config: TrainingConfig, state: TrainState, gradients: Any) -> TrainState:

@@ -48,7 +48,7 @@ class _Walked(NamedTuple):
 
 
 def _walked(model: AnyConfig, params: Any, crops: jax.Array, numbers: jax.Array) -> _Walked:
-    x = crops.astype(jnp.float32) / 255.0
+    x = distortion.from_integers(crops)
     quality = _qualities(model, numbers)
     chosen = registry.variance_partition(model, x, quality)
     coded = registry.code(model, params, x, partition.level_masks(chosen), quality)

@@ -145,7 +145,7 @@ def test_images_that_would_take_too_much_are_stored_smaller_and_the_page_says_so
 ):
     images = page_samples.images(photograph)
     whole = page.html(page_samples.curves(), images)
-    monkeypatch.setattr(page, "MOST_PICTURE_BYTES", 1000)
+    monkeypatch.setattr(page, "MOST_IMAGE_BYTES", 1000)
     small = page.html(page_samples.curves(), images)
     assert "slight losses" in data_of(small)["viewer_note"]
     assert "slight losses" not in data_of(whole)["viewer_note"]
