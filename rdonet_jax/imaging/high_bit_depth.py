@@ -1,8 +1,9 @@
-"""Files of more than 8 bits per channel, of which Pillow gives 8 where there is more than one.
+"""Reads files of more than 8 bits per channel.
 
-Pillow unpacks two bytes per sample to the more significant one; told that they come in the other
-order, it unpacks the same file to the less significant one. So its decoders (for interlaced PNG,
-for TIFF with any compression) serve for 16 bits as well, asked twice.
+For images of several channels Pillow keeps only the high byte of each 16-bit sample. If its decoder
+is given the other byte order, it keeps the low byte instead. So a file is decoded twice, and both
+bytes are joined. All of Pillow's decoders can be used that way, for interlaced PNG as well as for
+any compression of TIFF.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if _NATIVE == "L" else "L"}
 _TAGS = {"bits": 258, "photometric": 262}
 _WHITE_IS_ZERO = 0
 JPEG_FRAMES_OF_12_BITS = (0xC1, 0xC2)
-"""Markers of frames that may have so many: extended and progressive, both Huffman's."""
+"""Markers of JPEG frames that may have 12 bits: extended sequential and progressive, Huffman."""
 
 _J2K_START = b"\xff\x4f\xff\x51"
 _COUNT_AT, _BITS_AT = 40, 42
-"""Bytes from the start of a JPEG 2000 codestream: number of components, bits of the first."""
+"""Offsets in a JPEG 2000 codestream: the number of components, and the bits of the first one."""
 
 
 def bits(image: Image.Image, path: str | os.PathLike) -> int:
-    """The most bits per channel of an opened file, before its pixels are read."""
+    """Bits per channel (the largest number) of an opened file whose pixels are not read yet."""
     if image.format in plug_ins.FORMATS:
         return plug_ins.bits(image, path)
     if image.mode.startswith("I;16") and image.format != "TIFF":
@@ -57,7 +58,7 @@ def bits(image: Image.Image, path: str | os.PathLike) -> int:
 
 
 def raw_mode(image: Image.Image) -> str:
-    """How the samples lie in an opened file, in Pillow's words; empty where it does not say."""
+    """Pillow's raw mode of an opened file, which names the layout of its samples; or empty."""
     if not image.tile:
         return ""
     arguments = image.tile[0].args
@@ -65,9 +66,9 @@ def raw_mode(image: Image.Image) -> str:
 
 
 def channels(image: Image.Image, bits: int, path: str | os.PathLike) -> Channels:
-    """What an opened file of more than 8 `bits` holds, upright, as 16 bits.
+    """Pixels and alpha of an opened file of more than 8 `bits`, upright, as uint16.
 
-    Raises ImageError for what cannot be read, and what Pillow raises for damaged files.
+    Raises ImageError for kinds of files that cannot be read, and Pillow's errors for damaged ones.
     """
     if image.format == "AVIF":
         return _split(_avif(image, bits, path))
@@ -91,7 +92,7 @@ def _tag(image: Image.Image, name: str) -> int | None:
 def _both_bytes(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
     """The samples of a PNG or TIFF file, uint16 [H, W, 2 to 4]."""
     mode = raw_mode(image)
-    if mode == "LA;16B":  # 32 bits for a pixel, as with four channels of 8
+    if mode == "LA;16B":  # 32 bits per pixel, so it can be unpacked as four channels of 8
         four = _unpacked(path, image, "RGBA").astype(np.uint16)
         return four[..., ::2] << 8 | four[..., 1::2]
     other = mode[:-1] + _OTHER_ORDER[mode[-1]]
@@ -103,7 +104,7 @@ def _both_bytes(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
 
 
 def _unpacked(path: str | os.PathLike, image: Image.Image, mode: str) -> np.ndarray:
-    """The pixels of the file of `image`, upright, if its samples lay as `mode` says."""
+    """The upright pixels of the file of `image`, decoded with another raw mode."""
     with Image.open(path, formats=[image.format]) as again:
         if image.format == "TIFF":
             again.seek(image.tell())
@@ -116,7 +117,7 @@ def _unpacked(path: str | os.PathLike, image: Image.Image, mode: str) -> np.ndar
 
 
 def divided(samples: np.ndarray) -> np.ndarray:
-    """RGBA with colors that were multiplied by alpha, without that."""
+    """Premultiplied RGBA, uint16 [H, W, 4], with the colors divided by alpha."""
     wide = samples.astype(np.uint64)
     alpha = wide[..., 3:]
     colors = (wide[..., :3] * 65535 + alpha // 2) // np.maximum(alpha, 1)
@@ -124,7 +125,7 @@ def divided(samples: np.ndarray) -> np.ndarray:
 
 
 def _ppm(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
-    """Binary PPM with numbers of two bytes."""
+    """The samples of a binary PPM file of two bytes per sample."""
     name, (_, largest) = image.tile[0].codec_name, image.tile[0].args
     if name == "ppm_plain":
         raise ImageError(f"{path}: is PPM in plain text of 16 bits, convert it to PNG first")
@@ -152,9 +153,10 @@ def _avif(image: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
 
 
 def jpeg_of_12_bits(path: str | os.PathLike, precision_at: int) -> tuple[np.ndarray, Metadata]:
-    """Upright samples [H, W, 1 or 3] up to 4095 of a JPEG file, and what goes along with them.
+    """Upright samples [H, W, 1 or 3] up to 4095 of a 12-bit JPEG file, and its metadata.
 
-    Raises ImageError where imagecodecs, which decodes it, is missing, and what that raises for
+    `precision_at` is the offset of the byte that holds the number of bits. Raises ImageError if
+    imagecodecs, which decodes the file, is not installed, and the errors of imagecodecs for
     damaged files.
     """
     data = Path(path).read_bytes()
@@ -165,7 +167,7 @@ def jpeg_of_12_bits(path: str | os.PathLike, precision_at: int) -> tuple[np.ndar
             f"{path}: is JPEG of 12 bits, which is read with imagecodecs: pip install imagecodecs"
         ) from error
     samples = imagecodecs.jpeg8_decode(data)
-    # Pillow refuses 12 bits, but reads what stands around the pixels.
+    # Pillow refuses 12 bits. With the number changed to 8 it reads the metadata.
     as_8_bits = data[:precision_at] + b"\x08" + data[precision_at + 1 :]
     with Image.open(io.BytesIO(as_8_bits), formats=["JPEG"]) as header:
         false_exif = exif.drop_false(header)
@@ -177,7 +179,8 @@ def jpeg_of_12_bits(path: str | os.PathLike, precision_at: int) -> tuple[np.ndar
 
 
 def split(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> Channels:
-    """Colors or gray, and alpha, of [H, W, 1 to 4] up to `largest`; in 8 bits where they fit."""
+    """Pixels and alpha of samples [H, W, 1 to 4], scaled from 0 ... `largest` to all of uint8 or
+    uint16. `largest` is 2**bits - 1 by default; up to 255 the result has 8 bits."""
     largest = largest or 2**bits - 1
     if largest > 255:
         return _split(_scaled(samples, largest=largest))
@@ -186,14 +189,14 @@ def split(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> Ch
 
 
 def _split(samples: np.ndarray) -> Channels:
-    """Colors or gray, and alpha, of [H, W, 1 to 4]."""
+    """Pixels and alpha of samples [H, W, 1 to 4], unscaled."""
     count = samples.shape[2]
     pixels = samples[..., 0] if count < 3 else samples[..., :3]
     return pixels, np.ascontiguousarray(samples[..., -1]) if count in (2, 4) else None
 
 
 def _scaled(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> np.ndarray:
-    """Samples up to `largest` as 16 bits, of the same share of [0, 1]."""
+    """Samples scaled from 0 ... `largest` to all of uint16."""
     largest = largest or 2**bits - 1
     if largest == 65535:
         return samples.astype(np.uint16)
@@ -202,7 +205,7 @@ def _scaled(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> 
 
 
 def _jpeg_2000_bits(data: bytes) -> int:
-    """The most bits of the components of a JPEG 2000 file."""
+    """The largest number of bits among the components of a JPEG 2000 file."""
     start = data.find(_J2K_START)
     count = int.from_bytes(data[start + _COUNT_AT :][:2], "big")
     components = data[start + _BITS_AT :][: 3 * count : 3]

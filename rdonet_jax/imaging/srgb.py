@@ -1,7 +1,7 @@
-"""Image files to arrays and back: what is read without loss of meaning, and what is refused.
+"""Image files as 8-bit sRGB arrays, uint8 [H, W, 3], for training and evaluation.
 
-An image is uint8 [H, W, 3] in sRGB. Whatever cannot become that faithfully is refused with one
-sentence that names the file, and a file appears under its name whole or not at all.
+Files that cannot be converted faithfully are refused, with one sentence that names the file. Files
+are written under another name and then renamed, so they are never incomplete.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ SIDEWAYS = (5, 6, 7, 8)
 """The EXIF orientations that exchange width and height."""
 
 _SAMPLE_FORMAT, _SIGNED = 339, 2
-"""A tag of TIFF, and what it says of signed numbers, which Pillow takes for unsigned ones."""
+"""A tag of TIFF and its value for signed numbers, which Pillow reads as unsigned ones."""
 
 WRITABLE_FORMATS = {
     ".png": ("PNG", {}),
@@ -39,17 +39,17 @@ WRITABLE_FORMATS = {
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".avif": ("AVIF", {"quality": 100, "subsampling": "4:4:4"}),
 }
-"""Suffix to Pillow's format and options; all are lossless but JPEG and AVIF."""
+"""Pillow's format and options by suffix. All are lossless except for JPEG and AVIF."""
 
 LARGEST_SIDES = {"WEBP": 16383, "JPEG": 65500}
-"""Pixels on a side that these formats can hold at most."""
+"""The largest width and height, in pixels, that these formats allow."""
 
 
 def load(path: str | os.PathLike) -> np.ndarray:
-    """The image in a file as uint8 [H, W, 3], sRGB, the way a viewer would show it.
+    """The image in a file as uint8 [H, W, 3], sRGB, as a viewer shows it.
 
-    Gray, palette and 1-bit images become RGB, the EXIF orientation is applied, another color
-    space's profile is converted to sRGB, and alpha is dropped where it is opaque everywhere.
+    Gray, palette and 1-bit images become RGB. The EXIF orientation is applied. Colors of other
+    color spaces are converted to sRGB. An alpha channel that is opaque everywhere is dropped.
 
     Raises ImageError for missing, unreadable and damaged files, animations, more than 8 bits per
     channel, color spaces such as CMYK, and images with real transparency.
@@ -58,7 +58,7 @@ def load(path: str | os.PathLike) -> np.ndarray:
 
 
 def read(path: str | os.PathLike) -> Image.Image:
-    """What `load` gives as Pillow's RGB image, whose parts can be cut out and reduced cheaply.
+    """As `load`, but an image of Pillow in mode RGB, which can be cropped and resized cheaply.
 
     Raises ImageError as `load` does.
     """
@@ -67,10 +67,10 @@ def read(path: str | os.PathLike) -> Image.Image:
 
 
 def inspect(path: str | os.PathLike) -> tuple[int, int]:
-    """Width and height of the image that `read` gives, from no more than the file's header.
+    """Width and height of the image that `read` gives.
 
-    Only images with alpha are decoded, to see whether they are opaque. Raises ImageError as
-    `read` does, but for damage behind the header.
+    Only the header is read, except for images with alpha, which are decoded to check that they are
+    opaque. Raises ImageError as `read` does, but does not notice damage after the header.
     """
     with opened(path, READABLE_FORMATS, _require_still_8_bit) as image:
         if not _has_alpha(image):
@@ -79,10 +79,12 @@ def inspect(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def load_mask(path: str | os.PathLike) -> np.ndarray:
-    """The level map in a file, uint8 [rows, columns]: the numbers of an .npy array, or the gray
-    values or palette indices of an 8-bit image. Whether they make a valid tree is not judged.
+    """The level map in a file, uint8 [rows, columns].
 
-    Raises ImageError for files that hold no such map.
+    The file is an .npy array of integers, or an 8-bit image, whose gray values or palette indices
+    are the levels. Whether they form a valid quadtree is not checked here.
+
+    Raises ImageError for any other file.
     """
     if Path(path).suffix.lower() == ".npy":
         return _load_array(path)
@@ -95,7 +97,7 @@ def load_mask(path: str | os.PathLike) -> np.ndarray:
 
 
 def check_target(path: str | os.PathLike, force: bool = False) -> None:
-    """Raise ImageError if `write_bytes` would refuse the path; for asking before long work."""
+    """Raises ImageError if `write_bytes` would refuse the path. Callers check before long work."""
     folder = Path(path).parent
     if not os.path.isdir(folder):
         raise ImageError(f"{path}: the folder {folder} does not exist")
@@ -110,9 +112,9 @@ def check_target(path: str | os.PathLike, force: bool = False) -> None:
 def check_image_target(
     path: str | os.PathLike, force: bool = False, size: tuple[int, int] | None = None
 ) -> None:
-    """Raise ImageError if `save` would refuse the path; for asking before long work.
+    """Raises ImageError if `save` would refuse the path. Callers check before long work.
 
-    `size` = (height, width) of the image, if it is known, must fit the format as well.
+    `size`: (height, width) of the image, if it is known. It must not exceed the format's limits.
     """
     if Path(path).suffix.lower() not in WRITABLE_FORMATS:
         raise ImageError(
@@ -125,10 +127,10 @@ def check_image_target(
 
 
 def save(path: str | os.PathLike, array: np.ndarray, force: bool = False) -> None:
-    """Write an image, uint8 [H, W, 3], in the format of the suffix (see WRITABLE_FORMATS).
+    """Writes an image, uint8 [H, W, 3], in the format of the suffix (see WRITABLE_FORMATS).
 
-    The file appears whole or not at all. Raises ImageError for a suffix that names no format, an
-    existing file without `force`, and whatever keeps the file from being written.
+    Raises ImageError for an unknown suffix, for an existing file without `force`, and if writing
+    fails. No incomplete file is left.
     """
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ImageError(
@@ -147,16 +149,16 @@ def write_bytes(
     force: bool = False,
     like: os.stat_result | None = None,
 ) -> None:
-    """Write a file that appears whole or not at all, with the times and permissions of `like`.
+    """Writes a file, with the times and permissions of `like`. No incomplete file is left.
 
-    Raises ImageError for an existing file without `force` and whatever keeps it from being written.
+    Raises ImageError for an existing file without `force`, and if writing fails.
     """
     check_target(path, force)
     replace(path, lambda file: file.write(data), like)
 
 
 def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
-    """Refuses an image of (height, width) that is larger than the suffix's format can hold."""
+    """Raises ImageError for a size, (height, width), over the limits of the suffix's format."""
     image_format, _ = WRITABLE_FORMATS[Path(path).suffix.lower()]
     largest = LARGEST_SIDES.get(image_format)
     if largest is not None and max(size) > largest:
@@ -171,9 +173,9 @@ def replace(
     write: Callable[[BinaryIO], object],
     like: os.stat_result | None = None,
 ) -> None:
-    """Let `write` fill the file, which appears whole or not at all; see `files.replace`.
+    """Writes a file with `write`, as `core.files.replace` does.
 
-    Raises ImageError for what `write` raises, and what keeps it from being written.
+    Raises ImageError for whatever `write` raises, and if writing fails.
     """
     try:
         files.replace(path, write, like)
@@ -182,7 +184,7 @@ def replace(
 
 
 def _open(path: str | os.PathLike) -> Image.Image:
-    """The file's image, upright and fully read, if it is still, of 8 bits and a known mode."""
+    """The decoded, upright image of a file. Raises ImageError unless it is a still 8-bit image."""
     with opened(path, READABLE_FORMATS, _require_still_8_bit) as image:
         return ImageOps.exif_transpose(image)
 
@@ -193,9 +195,10 @@ def opened(
     formats: Sequence[str],
     check: Callable[[Image.Image, str | os.PathLike], None],
 ) -> Iterator[Image.Image]:
-    """A file's image before its pixels are read; ImageError for whatever goes wrong inside.
+    """Opens an image file with Pillow, without decoding its pixels.
 
-    `check` is given the image and the path, and raises ImageError for what is not to be read.
+    `check` gets the image and the path. It raises ImageError for images to refuse. Any error within
+    the context becomes an ImageError.
     """
     try:
         image = Image.open(path, formats=formats)
@@ -216,7 +219,7 @@ def opened(
 
 @contextlib.contextmanager
 def damage_named(path: str | os.PathLike) -> Iterator[None]:
-    """For reading the contents of a file; ImageError for whatever goes wrong."""
+    """Turns any error within the context, which reads a file, into an ImageError."""
     try:
         yield
     except ImageError:
@@ -236,7 +239,7 @@ def _unknown(path: str | os.PathLike, formats: Sequence[str]) -> str:
 def _upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height once the orientation is applied."""
     size = image.size
-    if image.format == "TIFF":  # whose size some versions of Pillow have turned already
+    if image.format == "TIFF":  # some versions of Pillow swap its width and height already
         size = (image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength])
     # The base class's method, since that of PNG reads the whole file in search of more.
     orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
@@ -250,7 +253,7 @@ def frames_of(image: Image.Image) -> int:
 
 
 def require_still(image: Image.Image, path: str | os.PathLike) -> None:
-    """Raise ImageError for an image of more than one frame."""
+    """Raises ImageError for an image of more than one frame."""
     if (count := frames_of(image)) > 1:
         raise ImageError(f"{path}: has {count} frames, only still images are read")
 
@@ -261,14 +264,14 @@ def _require_still_8_bit(image: Image.Image, path: str | os.PathLike) -> None:
         raise ImageError(
             f"{path}: holds signed numbers, convert it to unsigned ones of 8 bits first"
         )
-    if _has_deep_channels(image):
+    if _has_more_than_8_bits(image):
         raise ImageError(f"{path}: has more than 8 bits per channel, convert it to 8 bits first")
     if image.mode not in READABLE_MODES:
         raise ImageError(f"{path}: is a {image.mode} image, convert it to RGB first")
 
 
-def _has_deep_channels(image: Image.Image) -> bool:
-    """Whether the file has more than 8 bits per channel, which Pillow may hide by converting."""
+def _has_more_than_8_bits(image: Image.Image) -> bool:
+    """Whether the file has more than 8 bits per channel. Pillow may reduce them silently."""
     if image.mode.startswith(("I", "F")):
         return True
     if image.format == "TIFF":
@@ -287,7 +290,7 @@ def _has_alpha(image: Image.Image) -> bool:
 
 
 def _without_alpha(image: Image.Image, path: str | os.PathLike) -> Image.Image:
-    """The image as L or RGB, if it is opaque everywhere."""
+    """The image in mode L or RGB. Raises ImageError if a pixel is transparent."""
     if _has_alpha(image):
         least_alpha, _ = image.convert("RGBA").getchannel("A").getextrema()
         if least_alpha < 255:
@@ -310,6 +313,6 @@ def _load_array(path: str | os.PathLike) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    """What an exception says, on one line and without the file name that the caller adds."""
+    """The message of an exception on one line, without the file name, which the caller adds."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
