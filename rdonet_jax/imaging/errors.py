@@ -1,4 +1,4 @@
-"""The error of this package, apart from the modules that raise it."""
+"""The error that all modules of this package raise."""
 
 
 class ImageError(ValueError):

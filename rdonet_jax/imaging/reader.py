@@ -101,7 +101,7 @@ def _by_pillow(
             options.check_frames(path, srgb.frames_of(image))
 
     with srgb.opened(path, formats, check) as image:
-        plug_ins.settle_orientation(image)
+        plug_ins.correct_orientation(image)
         false_exif = exif.drop_false(image)
         bits = high_bit_depth.bits(image, path)
         pixels, alpha = (

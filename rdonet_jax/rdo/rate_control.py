@@ -135,7 +135,7 @@ class _Trials:
         goal, first = self._goal(), self._place(first)
         trials: tuple[Trial, ...] = ()
         kept: Optimised | None = None  # of all files the best so far; the others are given up
-        while (place := quality_search.proposed(goal, first, trials)) is not None:
+        while (place := quality_search.propose(goal, first, trials)) is not None:
             found = self._encoded(plan, self._place(place))
             trials = (*trials, self._trial(place, found))
             if quality_search.best(goal, trials) == trials[-1]:

@@ -1,9 +1,9 @@
-"""Images to batches of crops.
+"""Batches of random crops, cut on the host.
 
-Crop number i of a run is a pure function of (seed, i): which image, where, how much reduced,
-whether mirrored. So a batch depends on its step alone, a run can be resumed anywhere, and any
-number of devices, hosts and threads sees the same crops. That holds with broken images as well:
-a crop that falls on one is drawn again from (seed, i, attempt).
+Crop number i of a run is a pure function of (seed, i): image, position, reduction and mirroring. So
+a batch depends only on its step, a run can be resumed at any step, and the crops do not depend on
+the number of devices, hosts and threads. If the drawn image is broken, the crop is drawn again from
+(seed, i, attempt).
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
     import grain
 
 MOST_THREADS = 16
-"""More threads that read would mostly wait for each other in the interpreter."""
+"""More reading threads would mostly wait for each other in the interpreter."""
 
 READY_BATCHES = 2
-"""Batches that lie ready while every thread makes another one."""
+"""Finished batches in the queue while every thread prepares another one."""
 
 
 class Batch(NamedTuple):
     """One host's part of the crops of a step."""
 
-    numbers: np.ndarray  # int32 [B], of each crop in the whole batch of the step, over all hosts
+    numbers: np.ndarray  # int32 [B], of the crops in the whole batch of the step, over all hosts
     crops: np.ndarray  # uint8 [B, crop, crop, 3]
 
 
 def crop_index(config: TrainingConfig, step: int, number: int) -> int:
-    """The number in the run of crop `number` of the batch that follows `step` steps."""
+    """The number in the run of crop `number` in the batch after `step` steps."""
     return int(step) * config.batch_size + int(number)
 
 
 def random_crop(images: ImageDataset, config: TrainingConfig, index: int) -> np.ndarray:
-    """Crop number `index` of the run: uint8 [crop, crop, 3], reduced (Lanczos), mirrored at random.
+    """Crop number `index` of the run, uint8 [crop, crop, 3], reduced (Lanczos) and maybe mirrored.
 
     Raises `DatasetError` when no image can be decoded.
     """
@@ -56,7 +56,7 @@ def random_crop(images: ImageDataset, config: TrainingConfig, index: int) -> np.
 
 
 def source(images: ImageDataset, config: TrainingConfig, index: int) -> Path:
-    """The file that crop number `index` comes from; raises as `random_crop` does."""
+    """The file from which crop number `index` is cut. Raises as `random_crop` does."""
     number, _, _ = _draw(images, config, index)
     return images.paths[number]
 
@@ -64,18 +64,18 @@ def source(images: ImageDataset, config: TrainingConfig, index: int) -> Path:
 def _draw(
     images: ImageDataset, config: TrainingConfig, index: int
 ) -> tuple[int, Image.Image, np.random.Generator]:
-    """The number of the image that a crop is cut from, itself, and what to draw the cut with."""
+    """The index of the image of a crop, the image, and the generator for the other choices."""
     for attempt in itertools.count():
         bits = np.random.Philox(key=[config.seed, index], counter=[0, 0, 0, attempt])
         rng = np.random.Generator(bits)
-        number = images.drawn(rng.random())
+        number = images.draw(rng.random())
         image = images.image(number)
         if image is not None:
             return number, image, rng
 
 
 def _cut(image: Image.Image, config: TrainingConfig, rng: np.random.Generator) -> np.ndarray:
-    """A square from anywhere in an image, reduced to the size of a crop."""
+    """A random square of an image, reduced to the size of a crop."""
     crop = config.crop
     smallest = max(config.min_scale, crop / min(image.size))
     side = min(math.floor(crop / rng.uniform(smallest, 1.0)), min(image.size))
@@ -98,13 +98,13 @@ def batches(
     hosts: int = 1,
     threads: int | None = None,
 ) -> grain.DatasetIterator[Batch]:
-    """The host's part of the batches of all steps, from step 0 on, read ahead in threads.
+    """The host's part of the batches of all steps from step 0 on, prepared ahead by threads.
 
-    Host h of n has crops h·B/n ... (h+1)·B/n - 1 of every batch of B. The iterator's state is the
-    next step, so it is the same on all hosts and may be set on any number of them. Raises
-    `ConfigError` when the hosts cannot have equal parts; `DatasetError` comes from the iterator.
+    Host h of n has crops h·B/n ... (h+1)·B/n - 1 of every batch of B. The state of the iterator is
+    the next step, so it is the same on all hosts and does not depend on their number. Raises
+    `ConfigError` if a batch cannot be divided over the hosts. The iterator raises `DatasetError`.
     """
-    import grain  # here, since evaluation lists images and has no need of it
+    import grain  # here, since only training needs it
 
     if config.batch_size % hosts:
         raise ConfigError(f"{hosts} hosts cannot share batches of {config.batch_size} crops")
@@ -112,14 +112,14 @@ def batches(
     steps = grain.MapDataset.range(config.steps)
     dataset = steps.map(functools.partial(_batch, images, config, numbers))
     threads = threads or default_threads()
-    # A step is one element to grain: its position then does not depend on the number of hosts.
+    # One element of the dataset per step, so the position does not depend on the number of hosts.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + READY_BATCHES)
     return iter(dataset.to_iter_dataset(options))
 
 
 @contextlib.contextmanager
 def closing(reader: grain.DatasetIterator[Batch]) -> Iterator[grain.DatasetIterator[Batch]]:
-    """Ends the threads of `batches`; those of grain before 0.2.12 end with the reader itself."""
+    """Ends the threads of `batches`. In grain before 0.2.12 they end with the reader itself."""
     try:
         yield reader
     finally:
@@ -128,12 +128,12 @@ def closing(reader: grain.DatasetIterator[Batch]) -> Iterator[grain.DatasetItera
 
 
 def default_threads() -> int:
-    """As many threads as this process may use CPUs, but for one that is left to the training."""
+    """The number of CPUs of this process minus one, which is left to the training."""
     return min(max(1, cpus() - 1), MOST_THREADS)
 
 
 def cpus() -> int:
-    """How many CPUs this process may use."""
+    """The number of CPUs that this process may use."""
     known = hasattr(os, "sched_getaffinity")
     return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
@@ -146,7 +146,7 @@ def _batch(images: ImageDataset, config: TrainingConfig, numbers: np.ndarray, st
 def center_crops(images: ImageDataset, crop: int) -> np.ndarray:
     """One crop from the middle of each image, for validation: uint8 [N, crop, crop, 3].
 
-    Images that turn out broken are passed over. Raises `DatasetError` when all do.
+    Broken images are skipped. Raises `DatasetError` if all are broken.
     """
     one = functools.partial(_center_crop, images, crop)
     crops = in_threads(one, range(len(images.paths)), default_threads())

@@ -1,4 +1,4 @@
-"""The batches of a run, over this host's devices: cut by threads of the host, or on the devices."""
+"""The batches of a run for this host's devices, cut by threads of the host or on the devices."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rdonet_jax.training.config import TrainingConfig
 
 
 class Feed:
-    """Iterates over the batches of a run, each with a device axis, from its `position` on.
+    """Iterates over the batches of a run, each with a device axis. See `opened`.
 
-    See `opened`. The position is the reader's own words, JSON's.
+    The position, a JSON object, is stored in checkpoints.
     """
 
     def __init__(self, reader: Any, images: ImageDataset, config: TrainingConfig) -> None:
@@ -30,6 +30,7 @@ class Feed:
 
     @property
     def position(self) -> Mapping[str, Any]:
+        """The position before the next batch."""
         return self._reader.get_state()
 
     def go_to(self, position: Mapping[str, Any]) -> None:
@@ -45,7 +46,7 @@ class Feed:
 
 @contextlib.contextmanager
 def opened(images: ImageDataset, config: TrainingConfig) -> Iterator[Feed]:
-    """This host's part of the batches, from step 0 on, as `config.resident` has it.
+    """This host's part of the batches from step 0 on, cut on the devices if `config.resident`.
 
     Raises as `crops.batches` and `device_crops.Reader` do.
     """

@@ -92,7 +92,7 @@ def train(
     run_dir.require_shared(folder)
     # Processes of one machine share its memory.
     budget = dataset.default_cache_bytes() // multihost.processes_here()
-    with multihost.failing_alike("every host has its images"):
+    with multihost.raise_on_all_hosts("every host has its images"):
         seen, held_out = split_pictures(sources, run.training.crop, budget)
         config = _with_length(folder, run.training, length or RunLength(), len(seen.paths), resume)
         training_step.require_divisible(config)
@@ -101,7 +101,7 @@ def train(
         )
     intervals = intervals or Intervals()
     _require_equal_hosts(run, intervals, resume)
-    with multihost.failing_alike("every host has looked at the folder"):
+    with multihost.raise_on_all_hosts("every host has looked at the folder"):
         run_dir.check(folder, run, resume)
         crops = training_crops.center_crops(held_out, config.crop)
         start = None if resume else training_step.create_state(run.model, config)

@@ -215,16 +215,16 @@ def require_shared(folder: Path) -> None:
     """
     if jax.process_count() == 1:
         return
-    name = f".hosts-{multihost.told_by_all('name of a file', secrets.token_hex(8))[0]}"
+    name = f".hosts-{multihost.gather_texts('name of a file', secrets.token_hex(8))[0]}"
     made: list[Path] = []
     try:
-        with multihost.failing_alike("the file is written"):
+        with multihost.raise_on_all_hosts("the file is written"):
             if multihost.is_first():
                 made += _missing(folder)
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / name).touch()
         found = "" if _appears(folder, name) else socket.gethostname()
-        lacking = multihost.told_by_all("the file was looked for", found)
+        lacking = multihost.gather_texts("the file was looked for", found)
     finally:
         if multihost.is_first():
             with contextlib.suppress(OSError):

@@ -241,7 +241,7 @@ def test_images_are_drawn_by_the_square_root_of_their_area(tmp_path):
     kept = dataset.usable(dataset.find([tmp_path]), 64)
     assert [path.stem for path in kept.paths] == ["100", "200", "500"]
     chances = (np.arange(8000) + 0.5) / 8000
-    assert np.bincount([kept.drawn(chance) for chance in chances]).tolist() == [1000, 2000, 5000]
+    assert np.bincount([kept.draw(chance) for chance in chances]).tolist() == [1000, 2000, 5000]
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,4 +1,4 @@
-"""What Pillow's writers leave out, put into the files that they have written."""
+"""Inserts metadata that Pillow cannot write into files that Pillow has written."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _COLORS = b"colrnclx"
 
 
 class AmendmentError(ValueError):
-    """A file that is not laid out as Pillow writes it."""
+    """A file without the place where the metadata belongs."""
 
 
 def of_png(data: memoryview, chunks: Sequence[Chunk]) -> list[bytes | memoryview]:
-    """A PNG file in parts, with more chunks behind its header."""
+    """A PNG file in parts, with more chunks after its header."""
     more = [png.chunk(*each) for each in chunks]
     return [data[:_AFTER_PNG_HEADER], *more, data[_AFTER_PNG_HEADER:]]
 
@@ -38,7 +38,7 @@ def of_jpeg(data: memoryview, wanted: Resolution | None) -> list[bytes | memoryv
 
 
 def of_avif(data: memoryview, wanted: Cicp | None) -> list[bytes | memoryview]:
-    """An AVIF file in parts, with what its colors are. Raises AmendmentError."""
+    """An AVIF file in parts, with the code points of its color space. Raises AmendmentError."""
     if wanted is None:
         return [data]
     at = bytes(data).find(_COLORS)

@@ -1,4 +1,4 @@
-"""What Pillow, to which every AVIF file is RGB of 8 bits, does not tell: gray, 10 and 12 bits."""
+"""AVIF files that are gray or have 10 or 12 bits. Pillow reads all of them as 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class MissingDecoderError(Exception):
 
 
 class Kind(NamedTuple):
-    """What the coded images of a file are, colors and alpha together."""
+    """The form of the coded images in a file, of color and of alpha."""
 
     bits: int
     gray: bool
 
 
 def kind(path: str | Path) -> Kind:
-    """Of a file, by the AV1 configurations in it; 8-bit color where there are none."""
+    """The kind of a file by its AV1 configuration boxes; 8-bit color if there are none."""
     data = Path(path).read_bytes()
     flags = []
     position = data.find(_CONFIGURATION)

@@ -1,5 +1,8 @@
-"""What a file is, by its first bytes: for reading what Pillow needs help with, and for naming the
-reason where a good file is not read."""
+"""Recognizes files by their first bytes.
+
+This chooses the reader for formats that Pillow alone does not read. For files that are not read at
+all, it gives the reason.
+"""
 
 from __future__ import annotations
 
@@ -41,17 +44,17 @@ _FRAMES = {
     0xCF: "hierarchical JPEG",
     _JPEG_LS: "JPEG-LS",
 }
-"""By the marker that begins the frame: kinds of JPEG that libjpeg does not decode."""
+"""Kinds of JPEG that libjpeg does not decode, by the marker of the frame."""
 
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)
-"""Markers between those of frames: Huffman tables, an extension, arithmetic conditioning."""
+"""Markers in the range of frames that are none: Huffman tables, an extension, arithmetic coding."""
 
 
 class JpegFrame(NamedTuple):
-    """What the frame header of a JPEG file says."""
+    """The frame header of a JPEG file."""
 
     marker: int
-    precision_at: int  # byte of the file
+    precision_at: int  # offset in the file of the byte that holds `bits`
     bits: int
     height: int
     width: int
@@ -59,11 +62,11 @@ class JpegFrame(NamedTuple):
 
     @property
     def huffman(self) -> bool:
-        """Whether it is coded with Huffman's codes, not arithmetically."""
+        """Whether the entropy coding is Huffman, not arithmetic."""
         return self.marker < 0xC8
 
     def blocks(self) -> int:
-        """Blocks of 8×8 samples in all components."""
+        """The number of blocks of 8×8 samples in all components."""
         most = [max(factors) for factors in zip(*self.sampling, strict=True)]
         return sum(
             -(-self.width * across // (8 * most[0])) * -(-self.height * down // (8 * most[1]))
@@ -72,7 +75,7 @@ class JpegFrame(NamedTuple):
 
 
 def kind_of(path: str | os.PathLike) -> str | None:
-    """TIFF, HEIF, JXL, PAM or JPEG; None for any other file, or one that is not there."""
+    """TIFF, HEIF, JXL, PAM or JPEG; None for all other files and for missing ones."""
     try:
         start = _start(path)
     except OSError:
@@ -89,7 +92,7 @@ def kind_of(path: str | os.PathLike) -> str | None:
 
 
 def _is_heif(start: bytes) -> bool:
-    """Whether it is HEIC, or another HEIF file but AVIF."""
+    """Whether the file is HEIC or another HEIF file, but not AVIF."""
     if start[4:8] != b"ftyp":
         return False
     (length,) = struct.unpack_from(">I", start)
@@ -101,7 +104,7 @@ def _is_heif(start: bytes) -> bool:
 
 
 def why_not(path: str | os.PathLike) -> str | None:
-    """Why a good file is not read, as the end of a sentence; None where nothing is known."""
+    """Why a file is not read although it is valid, as the end of a sentence; None if unknown."""
     start = _start(path)
     for signature, reason in _NOT_READ:
         if start.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(signature):
@@ -125,7 +128,7 @@ def why_not(path: str | os.PathLike) -> str | None:
 
 
 def jpeg_frame(path: str | os.PathLike) -> JpegFrame | None:
-    """The frame header of a JPEG file; None where there is none."""
+    """The frame header of a JPEG file; None if it has none."""
     with open(path, "rb") as file:
         file.seek(2)
         while (mark := file.read(2)) and mark[0] == 0xFF:

@@ -1,4 +1,4 @@
-"""What goes along with the pixels of an opened image file, and what has to stay behind."""
+"""The metadata of an opened image file, and notes about what of it cannot be kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLOR_CHUNKS = (b"cICP", b"gAMA", b"cHRM", b"sRGB", *_LIGHT)
 
 _GAMMA_OF_SRGB, _GAMMA_TOLERANCE = 45455, 100
 _POINT_TOLERANCE = 100
-"""Of numbers in a file, which are 100000 times what they stand for."""
+"""Tolerance of chromaticities, in the unit of PNG files, 1 / 100000."""
 _SCALE = 100000
 _POINTS_OF_SRGB = tuple(
     round(number * _SCALE)
@@ -35,7 +35,7 @@ _POINTS_OF_SRGB = tuple(
 
 
 class Metadata(NamedTuple):
-    """As the fields of `pixel_format.Picture` of these names."""
+    """The fields of `pixel_format.Picture` of the same names."""
 
     icc: bytes = b""
     exif: bytes = b""
@@ -46,23 +46,32 @@ class Metadata(NamedTuple):
 
 
 class _Colors(NamedTuple):
+    """The color space of a file."""
+
     icc: bytes = b""
     cicp: Cicp | None = None
-    left: tuple[str, ...] = ()  # what stays behind, in words
+    left_out: tuple[str, ...] = ()  # what is not kept, in words
 
 
 def of_image(
     image: Image.Image, path: str | os.PathLike, gray: bool, false_exif: bool = False
 ) -> Metadata:
-    """Of an opened file, whose pixels have been read; `gray` as they are to be kept.
+    """The metadata of an opened file, whose pixels have been read.
 
-    Everything says then that the image stands upright. `false_exif`: whether `exif.drop_false` has
-    found some. Raises what Pillow raises for damaged EXIF data.
+    Its orientation is upright, as the pixels are by then.
+
+    Args:
+      image: the opened file.
+      path: of the file.
+      gray: whether the pixels are kept as one channel.
+      false_exif: the result of `exif.drop_false`.
+
+    Raises Pillow's errors for damaged EXIF data.
     """
     colors = _colors(image, path, gray)
     text = _xmp(image)
     is_text = xmp.is_text(text)
-    notes = [f"without its {what}" for what in (*colors.left, *_other_images(image, text))]
+    notes = [f"without its {what}" for what in (*colors.left_out, *_other_images(image, text))]
     if false_exif:
         notes.append("without what it calls EXIF data, which is none")
     if not is_text:
@@ -86,10 +95,10 @@ def _xmp(image: Image.Image) -> bytes:
 
 
 def _other_images(image: Image.Image, text: bytes) -> Iterator[str]:
-    """What a file holds behind its image."""
+    """Names of what a JPEG file holds after its image, such as a gain map or a video."""
     if image.format not in ("JPEG", "MPO"):
         return
-    named = xmp.besides(text)
+    named = xmp.further_content(text)
     yield from named
     others = getattr(image, "n_frames", 1) - 1
     if others > sum(word != "video" for word in named):
@@ -98,12 +107,12 @@ def _other_images(image: Image.Image, text: bytes) -> Iterator[str]:
 
 
 def _resolution(image: Image.Image, path: str | os.PathLike) -> Resolution | None:
-    """That of the image as it stands upright."""
+    """The resolution of the upright image."""
     found = resolution.of_image(image)
     if found is None or found.x == found.y:
         return found
     tag = ExifTags.Base.Orientation
-    if image.format == "TIFF":  # once it has read the pixels, Pillow has forgotten it
+    if image.format == "TIFF":  # Pillow forgets the orientation when it reads the pixels
         with Image.open(path, formats=["TIFF"]) as again:
             lies = again.tag_v2.get(tag, 1)
     else:
@@ -112,21 +121,21 @@ def _resolution(image: Image.Image, path: str | os.PathLike) -> Resolution | Non
 
 
 def _colors(image: Image.Image, path: str | os.PathLike, gray: bool) -> _Colors:
-    """What the colors mean, where that is not sRGB without a word."""
+    """The color space of a file. Without any entry a file is sRGB."""
     icc = bytes(image.info.get("icc_profile") or b"")
     if image.format == "PNG":
         with open(path, "rb") as file:
             return _of_chunks(png.leading(file, _COLOR_CHUNKS), icc, gray)
     if image.format in _BOXED:
         facts = heif_boxes.facts(Path(path).read_bytes())
-        # The profile counts where there is one, and numbers that name nothing say nothing.
+        # A profile takes precedence over code points, and unknown code points are ignored.
         named = facts.cicp if facts.cicp and facts.cicp.known and not icc else None
-        return _Colors(icc, None if named and named.srgb else named, facts.besides)
+        return _Colors(icc, None if named and named.srgb else named, facts.further_content)
     return _Colors(icc)
 
 
 def _of_chunks(chunks: dict[bytes, bytes], icc: bytes, gray: bool) -> _Colors:
-    """By the order in which PNG's specification ranks them: cICP, iCCP, sRGB, gAMA and cHRM."""
+    """The color space by chunks of PNG, whose precedence is cICP, iCCP, sRGB, gAMA and cHRM."""
     left = [words for kind, words in _LIGHT.items() if kind in chunks]
     if b"cICP" in chunks:
         named = cicp.parse(chunks[b"cICP"])
@@ -139,13 +148,13 @@ def _of_chunks(chunks: dict[bytes, bytes], icc: bytes, gray: bool) -> _Colors:
         return _Colors(_of_gamma(chunks, gray), None, tuple(left))
     except (struct.error, icc_writer.ColorError):
         left.append("gamma and chromaticities (gAMA, cHRM), which make no sense")
-    return _Colors(left=tuple(left))
+    return _Colors(left_out=tuple(left))
 
 
 def _of_gamma(chunks: dict[bytes, bytes], gray: bool) -> bytes:
-    """A profile that says what gAMA and cHRM say; empty where that is sRGB, as far as they can.
+    """An ICC profile of the gamma and chromaticities in gAMA and cHRM; empty if they are sRGB's.
 
-    Raises ColorError and `struct.error` for numbers that mean no colors.
+    Raises ColorError and `struct.error` for invalid numbers.
     """
     points, curve, name = _POINTS_OF_SRGB, icc_writer.SRGB_CURVE, "sRGB curve"
     if b"cHRM" in chunks:

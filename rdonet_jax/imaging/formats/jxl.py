@@ -1,27 +1,29 @@
-"""What the header of a JPEG XL file says, by ISO/IEC 18181-1: size, bits per channel, animation.
+"""The header of JPEG XL files (ISO/IEC 18181-1): size, bits per channel, animation.
 
-Pillow's plug-in gives 8 bits where there are more, and the first frame as if there were no others.
+Pillow's plug-in reduces all images to 8 bits and does not report further frames.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 from typing import NamedTuple
 
+from rdonet_jax.imaging.formats import boxes
+
 _CODESTREAM = b"\xff\x0a"
+_PART_NUMBER_BYTES = 4
+"""Bytes before the codestream in a box that holds a part of it."""
 _MOST_BYTES = 2**16
-"""From the start of a file: what stands before the codestream may be long, but is not in practice.
-"""
+"""Bytes that are read from the start of a file. Longer boxes before the codestream are unusual."""
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
 class JxlError(ValueError):
-    """Bytes that do not begin as a JPEG XL file."""
+    """Bytes that are not the start of a JPEG XL file."""
 
 
 class Header(NamedTuple):
-    """Of a file; height and width before the orientation is applied."""
+    """What the header holds. Height and width are those before the orientation is applied."""
 
     height: int
     width: int
@@ -31,12 +33,12 @@ class Header(NamedTuple):
 
 
 def header(path: str | os.PathLike) -> Header:
-    """Of a file. Raises JxlError for one that is damaged."""
+    """The header of a file. Raises JxlError for a damaged one."""
     with open(path, "rb") as file:
         data = _codestream(file.read(_MOST_BYTES))
     bits = _Bits(data[len(_CODESTREAM) :])
     height, width = _size(bits)
-    if bits.take(1):  # all is default: 8 bits, no animation
+    if bits.take(1):  # all fields have their defaults: 8 bits, no animation
         return Header(height, width, 8, False, False)
     animated = False
     if bits.take(1):
@@ -89,26 +91,19 @@ def _skip_animation(bits: _Bits) -> None:
 
 
 def _codestream(data: bytes) -> bytes:
-    """The start of the codestream, which may lie in boxes."""
+    """The start of the codestream, which may be inside of boxes."""
     if data.startswith(_CODESTREAM):
         return data
-    at = 0
-    while at + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if length == 1 and at + 16 <= len(data):
-            (length,) = struct.unpack_from(">Q", data, at + 8)
-            head = 16
-        if kind in (b"jxlc", b"jxlp"):
-            return data[at + head + 4 * (kind == b"jxlp") :]
-        if length < head:
-            break
-        at += length
+    for kind, content in boxes.parse(data):
+        if kind == b"jxlc":
+            return content
+        if kind == b"jxlp":
+            return content[_PART_NUMBER_BYTES:]
     raise JxlError("no codestream was found in it")
 
 
 class _Bits:
-    """Reads numbers of some bits, the lowest first."""
+    """Reads numbers of a few bits, the lowest bit first."""
 
     def __init__(self, data: bytes) -> None:
         self._number = int.from_bytes(data[:64], "little")
@@ -123,6 +118,6 @@ class _Bits:
         return value
 
     def one_of(self, *choices: tuple[int, int]) -> int:
-        """One of four numbers (offset, bits that are added to it)."""
+        """A number: 2 bits select an offset and the number of bits that are added to it."""
         offset, more = choices[self.take(2)]
         return offset + self.take(more)

@@ -1,4 +1,4 @@
-"""PAM files, the newest of Netpbm's formats, which Pillow does not read."""
+"""Reads PAM files (Netpbm), which Pillow does not read."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _LARGEST = 65535
 
 
 class PamError(ValueError):
-    """A file that is no PAM file which is read; the message is the end of a sentence."""
+    """A file that cannot be read as PAM. The message is the end of a sentence."""
 
 
 def read(path: str | os.PathLike, max_pixels: int) -> tuple[np.ndarray, int]:
-    """Samples [H, W, 1 to 4] as the file has them, and the largest number that they may be.
+    """Samples [H, W, 1 to 4], unscaled, and the largest value that they can have.
 
-    Raises PamError, before anything is allocated for a file shorter than it claims.
+    Raises PamError. A file that is too short for its header is refused before memory is allocated.
     """
     with open(path, "rb") as file:
         fields = _header(file)
@@ -58,7 +58,7 @@ def read(path: str | os.PathLike, max_pixels: int) -> tuple[np.ndarray, int]:
 
 
 def _header(file: BinaryIO) -> dict[bytes, bytes]:
-    """The fields of the header; several of one name are joined by spaces."""
+    """The fields of the header. Fields of the same name are joined by spaces."""
     fields: dict[bytes, bytes] = {}
     if file.readline(_LONGEST_LINE).strip() != b"P7":
         raise PamError("does not begin as a PAM file")

@@ -1,7 +1,7 @@
-"""HEIC and JPEG XL: read with Pillow's plug-ins, which are asked for only when such a file comes.
+"""HEIC and JPEG XL, which Pillow reads with plug-ins.
 
-Both plug-ins give 8 bits where there are more. Those of HEIC are had from the plug-in's own
-function, those of JPEG XL from imagecodecs.
+A plug-in is imported when the first such file is read. Both reduce images to 8 bits. Images of more
+bits are read with another function of the HEIC plug-in, and with imagecodecs for JPEG XL.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from rdonet_jax.imaging.formats import jxl
 from rdonet_jax.imaging.metadata import exif
 
 FORMATS = ("HEIF", "JXL")
-"""By the names that the plug-ins have in Pillow."""
+"""Pillow's names of the formats."""
 
 SUFFIXES = {"HEIF": (".heic", ".heif", ".hif"), "JXL": (".jxl",)}
 
 _HEIF_BITS = 16
-"""To which the plug-in shifts what has 10 or 12 bits."""
+"""The plug-in shifts samples of 10 and 12 bits to so many."""
 
 
 def register(path: str | os.PathLike, name: str, max_pixels: int) -> None:
-    """Lets Pillow open the file `path`, which is of the format `name`.
+    """Registers the plug-in for the file `path`, which is of the format `name`.
 
-    Raises ImageError where the plug-in is not installed, and for JPEG XL that is damaged or too
-    large: its plug-in decodes whatever it opens.
+    Raises ImageError if the plug-in is not installed. Damaged and too large JPEG XL files are
+    refused here too, since their plug-in decodes the pixels as soon as it opens a file.
     """
     try:
         if name == "HEIF":
@@ -55,17 +55,18 @@ def register(path: str | os.PathLike, name: str, max_pixels: int) -> None:
 
 
 def jxl_header(path: str | os.PathLike) -> jxl.Header:
-    """Raises ImageError for a file that is damaged."""
+    """The header of a JPEG XL file. Raises ImageError for a damaged one."""
     try:
         return jxl.header(path)
     except jxl.JxlError as error:
         raise ImageError(f"{path}: is damaged: {error}") from error
 
 
-def settle_orientation(image: Image.Image) -> None:
-    """Of an opened JPEG XL file, whose pixels stand upright whatever the EXIF data say.
+def correct_orientation(image: Image.Image) -> None:
+    """Sets the EXIF orientation of an opened JPEG XL file to upright.
 
-    Not so where the file is a JPEG in disguise: the plug-in gives that as it was.
+    The plug-in turns the pixels upright but leaves the EXIF data. Files that are transcoded JPEG
+    are excepted: the plug-in does not turn them.
     """
     if image.format == "JXL" and not image.jpeg and (data := image.info.get("exif")):
         image.info["exif"] = exif.PREFIX + exif.upright(data.removeprefix(exif.PREFIX))
@@ -81,7 +82,7 @@ def bits(image: Image.Image, path: str | os.PathLike) -> int:
 def samples(image: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
     """The upright samples of a file of more than 8 bits, [H, W, 1 to 4], up to 2**bits - 1.
 
-    Raises ImageError where what decodes them is missing.
+    Raises ImageError if the decoder is not installed.
     """
     if image.format == "HEIF":
         import pillow_heif

@@ -1,4 +1,4 @@
-"""PNG beyond Pillow: chunks walked before a decoder sees them, and colors of 16 bits."""
+"""PNG functions that Pillow lacks: chunks of a file, and an encoder for 16-bit samples."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import numpy as np
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
-"""The number in the header, by channels: gray, gray and alpha, RGB, RGBA."""
+"""The color type in the header by the number of channels: gray, gray and alpha, RGB, RGBA."""
 
 Chunk = tuple[bytes, bytes]
-"""Its type and what it holds."""
+"""Type and content of a chunk."""
 
 _SMALL = 64
-"""Bytes of a chunk that says how large pixels are, or what their colors mean, at most."""
+"""The largest size, in bytes, of a chunk that holds a resolution or a color space."""
 DEFLATE_RATIO = 1032
-"""What a byte of Deflate can become at most: 258 bytes by every 2 bits."""
+"""The largest compression ratio of Deflate: 2 bits can stand for 258 bytes."""
 
 _STRIP_ROWS = 256
 _UP = 2
 
 
 class PngError(ValueError):
-    """Bytes that are no such PNG file."""
+    """Bytes that are not laid out as a PNG file."""
 
 
 class Header(NamedTuple):
-    """What IHDR says."""
+    """The content of the chunk IHDR."""
 
     width: int
     height: int
@@ -44,9 +44,9 @@ class Header(NamedTuple):
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
-    """All chunks of a file, which must end with the last one.
+    """All chunks of a file. Nothing may follow the last one.
 
-    Raises PngError for bytes that are not laid out as PNG, or a chunk whose checksum is wrong.
+    Raises PngError for bytes that are not laid out as PNG, and for a wrong checksum.
     """
     if not data.startswith(SIGNATURE):
         raise PngError("it does not begin as a PNG file")
@@ -65,9 +65,10 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def leading(file: BinaryIO, kinds: Collection[bytes]) -> dict[bytes, bytes]:
-    """The first chunk of each of these kinds, of those before the pixels, unless it is long.
+    """The first chunk of each kind among the chunks before the pixels, except for long ones.
 
-    Ends early where the file is no PNG file. Checksums are left to whoever decodes it.
+    Checksums are not verified, since the decoder does that. For other files than PNG the result is
+    incomplete.
     """
     found: dict[bytes, bytes] = {}
     file.seek(len(SIGNATURE))
@@ -83,16 +84,16 @@ def leading(file: BinaryIO, kinds: Collection[bytes]) -> dict[bytes, bytes]:
 
 
 def header(content: bytes) -> Header:
-    """What an IHDR chunk holds. Raises PngError for another length than it has."""
+    """The header from the content of IHDR. Raises PngError for a wrong length."""
     if len(content) != 13:
         raise PngError("its header has another length than 13")
     return Header(*struct.unpack(">IIBBBBB", content))
 
 
 def encode(samples: np.ndarray, extra: Sequence[Chunk] = ()) -> Iterator[bytes]:
-    """A file of uint16 samples [H, W, 1 to 4] in parts, with more chunks before the pixels.
+    """A file of uint16 samples [H, W, 1 to 4], in parts; `extra` chunks precede the pixels.
 
-    Rows are written as their differences from those above, which suits what is smooth.
+    All rows have the filter "up", differences from the row above, which suits photographs.
     """
     height, width, channels = samples.shape
     yield SIGNATURE
@@ -119,7 +120,7 @@ def metadata(
     cicp: bytes = b"",
     resolution: bytes = b"",
 ) -> list[Chunk]:
-    """The chunks of what goes along, where there is such; the last two as the chunks hold them."""
+    """The chunks of the metadata that is not empty. `cicp` and `resolution` are packed already."""
     chunks = [
         (b"cICP", cicp),
         (b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc) if icc else b""),
@@ -131,6 +132,6 @@ def metadata(
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """As it stands in a file, with length and checksum."""
+    """The bytes of a chunk in a file, with length and checksum."""
     checksum = zlib.crc32(kind + content)
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)

@@ -1,7 +1,7 @@
-"""TIFF files: which page is the image, what kinds are refused and why, and what Pillow cannot read.
+"""TIFF files: the page that is the image, reasons to refuse a file, and kinds beyond Pillow.
 
-Pillow reads most of them; tifffile, where it is installed, the rest: channels of 16 bits apart from
-each other, gray and alpha of 16 bits, and samples of odd numbers of bits.
+Pillow reads most files. tifffile, if it is installed, reads the others: separate planes of 16 bits,
+16-bit gray with alpha, and unusual numbers of bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PROFILE = 34675
 _XMP = 700
 
 _REDUCED, _MASK = 1, 4
-"""Of NewSubfileType: a copy of less resolution, and a mask."""
+"""Flags of NewSubfileType: a copy of lower resolution, and a mask."""
 _OLD_REDUCED = 2
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
@@ -52,12 +52,11 @@ _NUMBERS = {
     6: "holds complex numbers",
 }
 _RATIOS = {1: 1, 5: 4096, 8: 1032, 32773: 128, 32946: 1032}
-"""What a byte can become at most, by the number of the compression: none, LZW, Deflate, PackBits.
-"""
+"""The largest compression ratio by the number of the method: none, LZW, Deflate, PackBits."""
 
 
 class Page(NamedTuple):
-    """The page of a file that is its image, and how many there are that are not copies of it."""
+    """The page that is the image of a file. `count`: pages that are not reduced copies or masks."""
 
     number: int
     tags: dict[int, Any]
@@ -67,7 +66,7 @@ class Page(NamedTuple):
 def main_page(path: str | os.PathLike) -> Page | None:
     """The first page that is neither a reduced copy nor a mask; None for a damaged file.
 
-    Raises ImageError, with the reason, for one whose samples cannot be coded.
+    Raises ImageError, with the reason, for samples that cannot be coded.
     """
     try:
         pages = _pages(path)
@@ -79,13 +78,13 @@ def main_page(path: str | os.PathLike) -> Page | None:
         size_of(page)
     except ImageError:
         raise
-    except Exception:  # Pillow raises almost anything on damaged directories, and says it better
+    except Exception:  # Pillow raises almost anything on damaged directories
         return None
     return page
 
 
 def by_pillow(path: str | os.PathLike, page: Page) -> bool:
-    """Whether Pillow reads the page with all that is in it."""
+    """Whether Pillow reads the page without loss."""
     if _numbers(page.tags, _PLANES)[:1] == (_SEPARATE,) and max(_numbers(page.tags, _BITS)) > 8:
         return False
     try:
@@ -97,9 +96,9 @@ def by_pillow(path: str | os.PathLike, page: Page) -> bool:
 
 
 def samples(path: str | os.PathLike, page: Page) -> tuple[np.ndarray, int]:
-    """Upright samples [H, W, 1 to 4] by tifffile, and their bits.
+    """Upright samples [H, W, 1 to 4], read by tifffile, and their number of bits.
 
-    Raises ImageError for kinds that are not read, and what tifffile raises for damaged files.
+    Raises ImageError for kinds that are not read, and the errors of tifffile for damaged files.
     """
     tags, bits = page.tags, max(_numbers(page.tags, _BITS))
     colors = 3 if tags.get(_PHOTOMETRIC) == _RGB else 1
@@ -144,7 +143,7 @@ def is_premultiplied(page: Page) -> bool:
 def metadata(path: str | os.PathLike, page: Page) -> Metadata:
     """The color profile, XMP and EXIF data of a page that Pillow does not open.
 
-    Pillow cannot read EXIF data in BigTIFF whose highest bytes come first; a note says so.
+    Pillow cannot read the EXIF data of big-endian BigTIFF. A note says that it is missing then.
     """
     profile = bytes(page.tags.get(_PROFILE, b""))
     text = bytes(page.tags.get(_XMP, b"")).rstrip(b"\0")
@@ -176,7 +175,7 @@ def _pages(path: str | os.PathLike) -> list[dict[int, Any]]:
 
 
 def _offsets(file: Any) -> list[int]:
-    """Where the directories of an open file lie."""
+    """The offsets of the directories in an open file."""
     directory = _directory(file)
     found: list[int] = []
     while directory.next and directory.next not in found and len(found) < _MOST_PAGES:
@@ -187,12 +186,12 @@ def _offsets(file: Any) -> list[int]:
 
 
 def _directory(file: Any) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """An empty directory that knows the file's order of bytes, and where the first one lies."""
+    """An empty directory with the file's byte order and the offset of its first directory."""
     file.seek(0)
     head = file.read(8)
     if _BIG in head[2:4]:
         head += file.read(8)
-    if head.startswith(_BIG_ENDIAN_BIG):  # which Pillow does not know by its own start
+    if head.startswith(_BIG_ENDIAN_BIG):  # Pillow recognizes only the little-endian signature
         return TiffImagePlugin.ImageFileDirectory_v2(b"II+\0" + head[4:], prefix=b"MM")
     return TiffImagePlugin.ImageFileDirectory_v2(head)
 
@@ -204,13 +203,13 @@ def _is_copy(tags: dict[int, Any]) -> bool:
 
 
 def _numbers(tags: dict[int, Any], tag: int) -> tuple[int, ...]:
-    """The value of a tag, one number or many; that of one bit where the bits are not named."""
+    """The value of a tag as a tuple. The default is (1,) for the bits per sample, else empty."""
     value = tags.get(tag, (1,) if tag == _BITS else ())
     return tuple(value) if isinstance(value, tuple) else (value,)
 
 
 def _refuse(path: str | os.PathLike, tags: dict[int, Any]) -> None:
-    """Raises ImageError for samples that cannot be coded, and for less data than is claimed."""
+    """Raises ImageError for samples that cannot be coded, and for a file too short for its size."""
     for number in _numbers(tags, _FORMAT):
         if number in _NUMBERS:
             raise ImageError(f"{path}: {_NUMBERS[number]}")

@@ -1,4 +1,7 @@
-"""TIFF files of 8 and 16 bits: Pillow writes 8, and lets EXIF data overrule the image's size."""
+"""Writes TIFF files of 8 and 16 bits per sample.
+
+Pillow writes RGB of 8 bits only, and lets EXIF data overwrite the tags of the image's size.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _NOT_PREMULTIPLIED = 2
 _NO_UNIT, _INCH, _CM = 1, 2, 3
 _STRIP_BYTES = 2**18
 _MOST_BYTES = 2**32 - 2**26
-"""Of compressed pixels: TIFF counts up to 2**32, and metadata comes before them."""
+"""Of compressed pixels. Offsets in TIFF have 32 bits, and metadata precedes the pixels."""
 
 
 def write(
@@ -29,10 +32,10 @@ def write(
     xmp: bytes = b"",
     size: Resolution | None = None,
 ) -> None:
-    """Samples uint8 or uint16 [H, W, 1 to 4], as the differences of neighbors, deflated.
+    """Writes samples, uint8 or uint16 [H, W, 1 to 4], with Deflate and horizontal differences.
 
-    What EXIF data says of the image and the camera becomes the file's own; `size` is that of
-    pixels. Raises ValueError for a file that gets larger than TIFF allows.
+    The EXIF entries about the image and the camera become tags of the file. `size` is the
+    resolution. Raises ValueError if the file would be larger than TIFF allows.
     """
     height, width, channels = samples.shape
     rows = max(1, _STRIP_BYTES // (width * channels * samples.itemsize))
@@ -63,7 +66,7 @@ def write(
         _take_resolution(directory, size)
     for tag, numbers in (
         (TiffImagePlugin.STRIPBYTECOUNTS, sizes),
-        # From the first one on: the directory adds where that lies.
+        # Relative to the first strip. The directory adds its offset.
         (TiffImagePlugin.STRIPOFFSETS, [0, *np.cumsum(sizes[:-1]).tolist()]),
     ):
         directory.tagtype[tag] = TiffTags.LONG
@@ -73,7 +76,7 @@ def write(
 
 
 def _take_exif(directory: TiffImagePlugin.ImageFileDirectory_v2, data: bytes) -> None:
-    """The entries of EXIF data that do not say how a file stores its pixels."""
+    """Adds the EXIF entries that do not describe how a file stores its pixels."""
     block = Image.Exif()
     block.load(data)
     for tag, value in exif.entries(block):
@@ -81,7 +84,7 @@ def _take_exif(directory: TiffImagePlugin.ImageFileDirectory_v2, data: bytes) ->
 
 
 def _take_resolution(directory: TiffImagePlugin.ImageFileDirectory_v2, size: Resolution) -> None:
-    """In whole pixels per inch where these mean the same, else per cm."""
+    """Adds the resolution, in whole pixels per inch if that is exact, else per cm."""
     pair: list[float | TiffImagePlugin.IFDRational] = list(resolution.dpi(size))
     unit = _INCH
     if not size.metric:

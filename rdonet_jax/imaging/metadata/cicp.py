@@ -1,4 +1,4 @@
-"""Colors by the code points of ITU-T H.273 (CICP): what PNG, AVIF and HEIF may name."""
+"""Color spaces by the code points of ITU-T H.273 (CICP), as PNG, AVIF and HEIF have them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PRIMARIES = {
     12: ("Display P3", ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), _D65),
     22: ("EBU 3213", ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077)), _D65),
 }
-"""Name, primaries and white by their number."""
+"""Name, primaries and white point by code point."""
 
 _BT709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 _CURVES: dict[int, tuple[str, icc_writer.Curve]] = {
@@ -34,15 +34,15 @@ _CURVES: dict[int, tuple[str, icc_writer.Curve]] = {
     8: ("linear", (1.0,)),
     _SRGB: ("sRGB", icc_writer.SRGB_CURVE),
 }
-"""Name and curve by the number of the transfer characteristics, of those that ICC can tell."""
+"""Name and curve by code point of the transfer characteristics that ICC profiles can express."""
 
 _HDR = {16: "PQ", 18: "HLG"}
 
 
 class Cicp(NamedTuple):
-    """The numbers of primaries and transfer characteristics, of RGB samples.
+    """The code points of primaries and transfer characteristics, of RGB samples.
 
-    full_range: whether the samples have all values; in video, black is 16 and white 235.
+    full_range: whether samples use the whole range. In video range, black is 16 and white is 235.
     """
 
     primaries: int
@@ -51,36 +51,36 @@ class Cicp(NamedTuple):
 
     @property
     def srgb(self) -> bool:
-        """Whether this is what samples are without a word."""
+        """Whether this is sRGB, the default of all files."""
         return self == (_BT709, _SRGB, True)
 
     @property
     def known(self) -> bool:
-        """Whether both numbers mean colors, rather than that nothing is known."""
+        """Whether both code points are defined. Some stand for "unspecified"."""
         return self.primaries in _PRIMARIES and (self.transfer in _CURVES or self.transfer in _HDR)
 
     @property
     def words(self) -> str:
-        """For people."""
+        """The color space in words."""
         primaries = _PRIMARIES.get(self.primaries, (f"primaries {self.primaries}",))[0]
         curve = _CURVES.get(self.transfer, (_HDR.get(self.transfer, f"curve {self.transfer}"),))[0]
         return f"{primaries} with {curve}" + ("" if self.full_range else " of video range")
 
 
 def pack(cicp: Cicp) -> bytes:
-    """As PNG's chunk cICP has it, with the matrix of RGB."""
+    """The content of PNG's chunk cICP, with the matrix coefficients of RGB."""
     return bytes([cicp.primaries, cicp.transfer, 0, cicp.full_range])
 
 
 def parse(data: bytes) -> Cicp | None:
-    """The inverse of `pack`; None for bytes that it never gives."""
+    """The inverse of `pack`; None for invalid bytes."""
     if len(data) != BYTES or data[2] != 0 or data[3] > 1:
         return None
     return Cicp(data[0], data[1], bool(data[3]))
 
 
 def as_icc(cicp: Cicp, gray: bool) -> bytes:
-    """A color profile that says the same; empty for what none can say, such as HDR."""
+    """An ICC profile of the same color space; empty if there is none, as for HDR."""
     if not cicp.full_range or cicp.primaries not in _PRIMARIES or cicp.transfer not in _CURVES:
         return b""
     _, primaries, white = _PRIMARIES[cicp.primaries]

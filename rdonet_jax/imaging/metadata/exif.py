@@ -1,4 +1,4 @@
-"""EXIF data as it travels: from its TIFF header on, and upright."""
+"""EXIF data, stored from its TIFF header on and with an upright orientation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 from rdonet_jax.imaging.metadata import exif_block, exif_thumbnail
 
 PREFIX = b"Exif\0\0"
-"""Stands before EXIF data in JPEG files."""
+"""The bytes before EXIF data in JPEG files."""
 
 OF_THE_FILE = frozenset(
     {
@@ -22,17 +22,17 @@ OF_THE_FILE = frozenset(
         *(42112, 42113, 50838, 50839),
     }
 )
-"""Tags that say how a TIFF file stores its pixels, or hold what is no EXIF data."""
+"""Tags that describe how a TIFF file stores its pixels, or that are no EXIF data."""
 
 DIRECTORIES = frozenset(int(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
-"""Tags that stand for more of them."""
+"""Tags of nested directories."""
 
 RESOLUTION = (282, 283, 296)
-"""Tags that say how large a pixel is."""
+"""Tags of the size of a pixel."""
 
 
 def is_sound(data: bytes) -> bool:
-    """Whether every entry can be read and written anew, as it is where formats store it apart."""
+    """Whether Pillow can read and rewrite every entry. Some formats store entries one by one."""
     block = Image.Exif()
     try:
         block.load(data)
@@ -50,25 +50,25 @@ def is_sound(data: bytes) -> bool:
 
 
 def entries(block: Image.Exif) -> Iterator[tuple[int, Any]]:
-    """The entries that do not say how a file stores its pixels, with those of directories."""
+    """The entries that do not describe how a file stores its pixels; directories as dicts."""
     for tag, value in block.items():
         if tag not in OF_THE_FILE:
             yield tag, block.get_ifd(tag) if tag in DIRECTORIES else value
 
 
 def orientation(data: bytes) -> int:
-    """How the image lies, 1 to 8; 1, upright, where that is not said in a legal way."""
+    """The orientation of the image, 1 to 8; 1, upright, if the entry is missing or invalid."""
     block = Image.Exif()
     try:
         block.load(data)
         found = block.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # likewise
+    except Exception:  # almost anything, as above
         return 1
     return int(found) if found in range(1, 9) else 1
 
 
 def turned(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """[H, W, ...] upright, by the orientation."""
+    """Samples [H, W, ...] turned upright from this orientation."""
     if orientation in (5, 6, 7, 8):
         samples = samples.swapaxes(0, 1)
     vertical = -1 if orientation in (3, 4, 7, 8) else 1
@@ -77,21 +77,21 @@ def turned(samples: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def is_exif(data: bytes) -> bool:
-    """Whether it begins as EXIF data does, and has a directory of entries."""
+    """Whether the data starts as EXIF data does and has a directory of entries."""
     return exif_block.byte_order(data) is not None
 
 
 def found_in(image: Image.Image) -> bytes:
-    """What an opened file has in the place of EXIF data, from the TIFF header on, as it is there.
+    """The EXIF data of an opened file, unchanged, from the TIFF header on.
 
-    Empty where it has none, or holds its EXIF data in another way.
+    It need not be valid. Empty if the file has none, or stores it in another way (see `of_image`).
     """
     data = image.info.get("exif") or b""
     return data.removeprefix(PREFIX).removeprefix(PREFIX)  # some files have it twice
 
 
 def drop_false(image: Image.Image) -> bool:
-    """Lets an opened file forget what it calls EXIF data and is none; whether there was such."""
+    """Removes invalid EXIF data from an opened file. Returns whether there was any."""
     data = found_in(image)
     if not data or is_exif(data):
         return False
@@ -102,10 +102,10 @@ def drop_false(image: Image.Image) -> bool:
 
 
 def of_image(image: Image.Image) -> bytes:
-    """The EXIF data of an opened file, upright; empty where it has none.
+    """The EXIF data of an opened file, upright; empty if it has none.
 
-    TIFF files, whose EXIF data lies among their own tags, and PNG files that hold it as text give
-    the same entries in a block of Pillow's making. Raises what Pillow raises for damaged data.
+    TIFF files store EXIF entries among their own tags, and some PNG files store them as text. Their
+    entries are put into a new block. Raises Pillow's errors for damaged data.
     """
     if data := found_in(image):
         return upright(data)
@@ -113,9 +113,9 @@ def of_image(image: Image.Image) -> bytes:
 
 
 def of_block(block: Image.Exif, without: Collection[int] = ()) -> bytes:
-    """The entries of a block as EXIF data, upright; `without` some tags.
+    """The entries of a block as EXIF data, upright, without some tags.
 
-    Those that EXIF cannot hold are left out: numbers of 64 bits, which BigTIFF has alone.
+    Entries with 64-bit numbers, which only BigTIFF can hold, are left out.
     """
     kept = Image.Exif()
     for tag, value in entries(block):
@@ -128,16 +128,16 @@ def of_block(block: Image.Exif, without: Collection[int] = ()) -> bytes:
 
 
 def _is_short(value: Any) -> bool:
-    """Whether a value's whole numbers fit in 32 bits."""
+    """Whether all integers of a value fit in 32 bits."""
     numbers = value if isinstance(value, tuple | list) else (value,)
     return all(-(2**31) <= n < 2**32 for n in numbers if isinstance(n, int))
 
 
 def upright(data: bytes) -> bytes:
-    """EXIF data whose orientation, if it names one, says that the image stands upright.
+    """The EXIF data with its orientation, if it has one, set to upright.
 
-    Where it said otherwise, the thumbnail is turned like the image, or dropped. Nothing else is
-    touched. What has not the layout of EXIF data is given back as it is.
+    A thumbnail is turned in the same way, or removed if that fails. Nothing else is changed.
+    Data without the layout of EXIF is returned as it is.
     """
     order = exif_block.byte_order(data)
     if order is None:
@@ -151,7 +151,7 @@ def upright(data: bytes) -> bytes:
 
 
 def called_upright(data: bytes) -> bytes:
-    """As `upright`, without a look at the thumbnail: for data of an image that was turned."""
+    """As `upright`, but the thumbnail stays: for data of an image that has been turned already."""
     order = exif_block.byte_order(data)
     if order is None:
         return data

@@ -1,4 +1,4 @@
-"""The layout of EXIF data: a TIFF header and directories of entries, found and changed in place."""
+"""Reads and changes EXIF data in place: a TIFF header and directories of entries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WHOLE_NUMBERS = {_SHORT: "H", 4: "I"}
 
 
 class Entry(NamedTuple):
-    """An entry of a directory, and where it begins."""
+    """An entry of a directory. `at` is its offset."""
 
     at: int
     tag: int
@@ -24,9 +24,9 @@ class Entry(NamedTuple):
 
 
 def byte_order(data: bytes) -> str | None:
-    """As `struct` writes it; None for what does not begin as EXIF data does.
+    """The byte order in the notation of `struct`; None for data that is no EXIF data.
 
-    It begins with a TIFF header, which says where the first directory is, within the data.
+    EXIF data starts with a TIFF header, whose offset of the first directory lies within the data.
     """
     order = _HEADERS.get(bytes(data[:4]))
     if order is None or len(data) < _HEADER_BYTES or first_directory(data, order) + 2 > len(data):
@@ -35,7 +35,7 @@ def byte_order(data: bytes) -> str | None:
 
 
 def first_directory(data: bytes, order: str) -> int:
-    """Where the directory of the image begins."""
+    """The offset of the directory of the image."""
     return struct.unpack_from(order + "I", data, 4)[0]
 
 
@@ -53,21 +53,21 @@ def entries(data: bytes, order: str, directory: int) -> list[Entry]:
 
 
 def next_pointer(data: bytes, order: str, directory: int) -> int | None:
-    """Where it says at which place the next directory begins; None if it does not say so."""
+    """The offset of the field that holds the offset of the next directory; None if missing."""
     (count,) = struct.unpack_from(order + "H", data, directory)
     at = directory + 2 + ENTRY_BYTES * count
     return at if at + 4 <= len(data) else None
 
 
 def number(data: bytes, order: str, entry: Entry) -> int | None:
-    """The value of an entry of one whole number; None for any other."""
+    """The value of an entry that is a single integer; None for all others."""
     if entry.count != 1 or entry.kind not in _WHOLE_NUMBERS:
         return None
     return struct.unpack_from(order + _WHOLE_NUMBERS[entry.kind], data, entry.at + 8)[0]
 
 
 def set_upright(data: bytearray, order: str, directory: int) -> None:
-    """Lets every orientation in a directory say 1, in the type that it should have."""
+    """Sets every orientation in a directory to 1, with the standard type."""
     for entry in entries(data, order, directory):
         if entry.tag == ORIENTATION:
             struct.pack_into(order + "HIHH", data, entry.at + 2, _SHORT, 1, 1, 0)

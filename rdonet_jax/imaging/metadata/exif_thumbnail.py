@@ -1,4 +1,4 @@
-"""The thumbnail in EXIF data, which is turned with the image that it shows."""
+"""Turns the thumbnail in EXIF data upright, as its image is turned."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from PIL import Image, ImageOps, JpegImagePlugin
 from rdonet_jax.imaging.metadata import exif_block
 
 MAX_PIXELS = 2**20
-"""Of a thumbnail that is turned; a larger one is dropped."""
+"""Larger thumbnails are removed."""
 
 _START, _LENGTH = 513, 514
-"""Tags of the second directory: where the thumbnail's JPEG file is."""
+"""Tags of the second directory: offset and length of the thumbnail, a JPEG file."""
 
 _LONG = 4
 
 
 def turn(data: bytearray, order: str, orientation: int) -> None:
-    """Turns the thumbnail as `orientation` says, unless its own directory names another one.
+    """Turns the thumbnail by `orientation`, or by that of its own directory if it has one.
 
-    One that is no readable JPEG file of a reasonable size is dropped: nothing leads to it then.
+    A thumbnail that is no readable JPEG file, or too large, is removed: the pointer to its
+    directory is set to 0.
     """
     pointer = exif_block.next_pointer(data, order, exif_block.first_directory(data, order))
     if pointer is None:
@@ -48,7 +49,7 @@ def turn(data: bytearray, order: str, orientation: int) -> None:
 
 
 def _turned(file: bytes, orientation: int) -> bytes | None:
-    """A JPEG file turned, about as well as it was; None if it cannot be."""
+    """A JPEG file turned and coded with the same quantization; None if that fails."""
     try:
         with Image.open(io.BytesIO(file), formats=["JPEG"]) as image:
             if image.mode not in ("L", "RGB") or image.width * image.height > MAX_PIXELS:

@@ -1,4 +1,4 @@
-"""ICC color profiles: what they are called, and images out of their space into sRGB."""
+"""ICC color profiles: their names, and the conversion of images to sRGB."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image, ImageCms
 
 PROFILE_TOLERANCE = 2
-"""A color profile that moves no color by more gray levels than this is taken for sRGB itself."""
+"""A profile that changes no color by more than so many 8-bit levels counts as sRGB."""
 
 _NAME_LENGTH = 64
 
 
 def as_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """An L or RGB image as RGB, converted if its profile is that of another color space."""
+    """An image of mode L or RGB as RGB, converted to sRGB if its profile is another color space."""
     conversion = _to_srgb(profile, image.mode)
     if conversion is None:
         return image.convert("RGB")
@@ -24,16 +24,16 @@ def as_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def is_srgb(profile: bytes, mode: str) -> bool:
-    """Whether `as_srgb` leaves the colors of an L or RGB image of this profile as they are."""
+    """Whether `as_srgb` leaves the colors of an image of this mode and profile unchanged."""
     return _to_srgb(profile, mode) is None
 
 
 @functools.lru_cache(maxsize=16)
 def _to_srgb(profile: bytes, image_mode: str) -> tuple[str, ImageCms.ImageCmsTransform] | None:
-    """The mode to bring an image to and the transform to apply then; None if there is nothing to
-    do. Kept, since finding out takes as long as decoding a small image.
+    """The mode to convert an image to, and the transform to apply then; None for sRGB.
 
-    A profile that is unreadable or of the wrong kind is passed over, as viewers do.
+    Cached, since it takes as long as decoding a small image. Unreadable profiles and those of
+    another kind than RGB and gray are ignored, as viewers do.
     """
     if not profile:
         return None
@@ -54,7 +54,7 @@ def _srgb_profile() -> ImageCms.ImageCmsProfile:
 
 
 def _changes_little(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a color transform is the identity but for rounding: many files say sRGB so."""
+    """Whether a color transform is the identity except for rounding, as for profiles of sRGB."""
     steps = np.arange(0, 256, 15, dtype=np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(len(steps), -1, 3)
     probe = Image.fromarray(cube).convert(mode)
@@ -64,7 +64,7 @@ def _changes_little(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 
 def name(profile: bytes) -> str:
-    """What a profile calls itself, in printable characters; empty where that cannot be told."""
+    """The description in a profile, in printable characters; empty if it has none."""
     try:
         text = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
     except (ImageCms.PyCMSError, OSError, ValueError):

@@ -1,7 +1,7 @@
-"""ICC profiles (version 4.3) of three primaries, a white point and one curve.
+"""Writes ICC profiles (version 4.3) from three primaries, a white point and one curve.
 
-A curve is given by the numbers of the specification's parametric type: (g,) is Y = X^g, and
-(g, a, b, c, d) is Y = (a X + b)^g from X = d on and Y = c X below.
+A curve has the parameters of the specification's type "parametricCurveType": (g,) is Y = X^g, and
+(g, a, b, c, d) is Y = (a X + b)^g for X >= d and Y = c X below.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 Curve = tuple[float, ...]
 Point = tuple[float, float]
-"""A chromaticity, x and y."""
+"""CIE chromaticity coordinates x and y."""
 
 SRGB_CURVE: Curve = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 BT709_POINTS: tuple[Point, Point, Point] = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
-"""The primaries of sRGB too."""
+"""The primaries of BT.709 and sRGB."""
 D65: Point = (0.3127, 0.3290)
 
 _D50 = np.array([0.9642, 1.0, 0.8249])
@@ -26,19 +26,19 @@ _BRADFORD = np.array(
 )
 _LARGEST = 2.0**15 - 1
 _FUNCTIONS = {1: 0, 5: 3}
-"""The type of a curve by how many numbers it has."""
+"""The function type of a curve by its number of parameters."""
 
 
 class ColorError(ValueError):
-    """Primaries, white or curve that are none."""
+    """Invalid primaries, white point or curve."""
 
 
 def profile(
     name: str, curve: Curve, primaries: Sequence[Point], white: Point, gray: bool = False
 ) -> bytes:
-    """A display profile for RGB, or for gray, to which primaries mean nothing.
+    """A display profile for RGB, or for gray, which does not use the primaries.
 
-    Raises ColorError where no colors can be told by these numbers.
+    Raises ColorError for invalid numbers.
     """
     to_d50 = _adaptation(_of_white(white))
     tags = {
@@ -58,7 +58,7 @@ def profile(
 
 
 def _of_white(white: Point) -> np.ndarray:
-    """XYZ of a white of luminance 1."""
+    """XYZ of a white point, of luminance 1."""
     x, y = white
     if not (0 < x < 1 and 0 < y < 1 and x + y <= 1):
         raise ColorError("the white point is no color")
@@ -66,7 +66,7 @@ def _of_white(white: Point) -> np.ndarray:
 
 
 def _matrix(primaries: Sequence[Point], white: Point) -> np.ndarray:
-    """From linear RGB to XYZ."""
+    """The matrix from linear RGB to XYZ."""
     points = np.array([(x, y, 1 - x - y) for x, y in primaries]).T
     if abs(np.linalg.det(points)) < 1e-6:
         raise ColorError("the primaries are on a line")
@@ -74,13 +74,13 @@ def _matrix(primaries: Sequence[Point], white: Point) -> np.ndarray:
 
 
 def _adaptation(white: np.ndarray) -> np.ndarray:
-    """From colors under a white to those under D50, by Bradford."""
+    """The matrix of the Bradford adaptation from a white point, in XYZ, to D50."""
     scale = (_BRADFORD @ _D50) / (_BRADFORD @ white)
     return np.linalg.inv(_BRADFORD) @ (scale[:, None] * _BRADFORD)
 
 
 def _fixed(values: Sequence[float] | np.ndarray) -> bytes:
-    """Numbers with 16 bits behind the point."""
+    """Numbers in the format s15Fixed16."""
     if not np.all(np.abs(values) < _LARGEST):
         raise ColorError("the colors are out of all bounds")
     return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
@@ -100,7 +100,7 @@ def _text(text: str) -> bytes:
 
 
 def _file(space: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """The profile's bytes. Tags of one content share it."""
+    """The bytes of the profile. Tags of equal content share it."""
     start = 128 + 4 + 12 * len(tags)
     table, contents, places = struct.pack(">I", len(tags)), b"", {}
     for tag, content in tags.items():
@@ -111,7 +111,7 @@ def _file(space: bytes, tags: dict[bytes, bytes]) -> bytes:
     header = (
         struct.pack(">I", start + len(contents))
         + struct.pack(">4sI4s4s4s", b"", 0x04300000, b"mntr", space, b"XYZ ")
-        + struct.pack(">6H", 2024, 1, 1, 0, 0, 0)  # a date, which must be one
+        + struct.pack(">6H", 2024, 1, 1, 0, 0, 0)  # any valid date
         + b"acsp".ljust(28 + 4, b"\0")
         + _fixed(_D50)
     )

@@ -1,4 +1,4 @@
-"""How large pixels are, as PNG, JPEG, TIFF and BMP say it."""
+"""The resolution of an image, in pixels per meter, as PNG, JPEG, TIFF and BMP store it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 BYTES = 9
 MOST = 2**31 - 1
-"""Pixels per unit."""
+"""The largest number of pixels per unit."""
 
 _INCH = 0.0254
 _PER_UNIT = {0: False, 1: True}
@@ -20,7 +20,8 @@ _TIFF_TAGS = (282, 283)
 
 
 class Resolution(NamedTuple):
-    """Pixels per meter in both directions, or of no known unit: how their sizes are related."""
+    """Pixels per unit in x and y. The unit is a meter if `metric`, else unknown: only the aspect
+    ratio of pixels is known then."""
 
     x: int
     y: int
@@ -28,7 +29,7 @@ class Resolution(NamedTuple):
 
     @property
     def words(self) -> str:
-        """For people."""
+        """The resolution in words."""
         if not self.metric:
             return f"pixels of {self.y}:{self.x}"
         x, y = (f"{value * _INCH:.5g}" for value in self[:2])
@@ -36,12 +37,12 @@ class Resolution(NamedTuple):
 
 
 def pack(resolution: Resolution) -> bytes:
-    """As PNG's chunk pHYs has it."""
+    """The content of PNG's chunk pHYs."""
     return struct.pack(">IIB", resolution.x, resolution.y, resolution.metric)
 
 
 def parse(data: bytes) -> Resolution | None:
-    """The inverse of `pack`; None for bytes that it never gives."""
+    """The inverse of `pack`; None for invalid bytes."""
     if len(data) != BYTES:
         return None
     x, y, unit = struct.unpack(">IIB", data)
@@ -51,15 +52,15 @@ def parse(data: bytes) -> Resolution | None:
 
 
 def of_image(image: Image.Image) -> Resolution | None:
-    """What an opened file says of its pixels as they are stored; None if they are just squares.
+    """The resolution of an opened file, before it is turned upright; None if it has none.
 
-    That of EXIF data is not asked for: it stays where it is.
+    Square pixels of no unit count as none. The resolution in EXIF data is not used, it stays there.
     """
     info = image.info
     if image.format in ("JPEG", "MPO") and "jfif_density" not in info:
         return None
     if image.format == "TIFF" and not all(tag in image.tag_v2 for tag in _TIFF_TAGS):
-        return None  # Pillow takes it for 1 then
+        return None  # Pillow assumes 1 then
     metric = "dpi" in info and info.get("jfif_unit") != 0
     if metric:
         pair = [value / _INCH for value in info["dpi"]]
@@ -71,7 +72,7 @@ def of_image(image: Image.Image) -> Resolution | None:
 
 
 def of_dpi(x: float, y: float) -> Resolution | None:
-    """From pixels per inch; None for what is no number of them."""
+    """From pixels per inch; None for invalid numbers."""
     return _made(x / _INCH, y / _INCH, True)
 
 
@@ -87,12 +88,12 @@ def _made(x: float, y: float, metric: bool) -> Resolution | None:
 
 
 def turned(resolution: Resolution | None) -> Resolution | None:
-    """Of pixels that lie on their side."""
+    """The resolution with x and y exchanged."""
     return None if resolution is None else Resolution(resolution.y, resolution.x, resolution.metric)
 
 
 def dpi(resolution: Resolution) -> tuple[float, float]:
-    """Pixels per inch; whole numbers where these mean the same."""
+    """Pixels per inch in x and y; int where a whole number is exact."""
     x, y = (_per_inch(value) for value in resolution[:2])
     return x, y
 
@@ -103,7 +104,7 @@ def _per_inch(per_meter: int) -> float:
 
 
 def jfif(resolution: Resolution) -> bytes | None:
-    """Unit and density as JFIF has them, in whole numbers; None if these do not tell it."""
+    """Unit and density as JFIF stores them, in whole numbers; None if that is not possible."""
     unit, pair = 1, [round(value) for value in dpi(resolution)]
     if not resolution.metric:
         divisor = math.gcd(*resolution[:2])

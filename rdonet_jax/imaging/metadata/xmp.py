@@ -1,4 +1,4 @@
-"""XMP data: a text in XML that goes along, and says that the image stands upright."""
+"""XMP data, a text in XML, stored with an upright orientation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 
 _ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)[0-9]")
 _PARTS = re.compile(rb"Item:Semantic(?:\s*=\s*[\"']|>)\s*(\w+)")
-"""Files behind the image, as phones name them."""
+"""Names of files that phones append to an image."""
 _GAIN_MAP = b"http://ns.adobe.com/hdr-gain-map/1.0/"
 _EXTENDED = b"HasExtendedXMP"
 _PART_WORDS = {b"GainMap": "gain map", b"MotionPhoto": "video", b"Depth": "depth map"}
 
 
 def is_text(data: bytes) -> bool:
-    """Whether it is UTF-8 without zeros, as all formats want it."""
+    """Whether the data is UTF-8 without zero bytes, as all formats require."""
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
@@ -22,17 +22,17 @@ def is_text(data: bytes) -> bool:
 
 
 def upright(data: bytes) -> bytes:
-    """With every orientation set to 1; no byte moves."""
+    """The text with every orientation set to 1. Its length does not change."""
     return _ORIENTATION.sub(rb"\g<1>1", data)
 
 
-def besides(data: bytes) -> tuple[str, ...]:
-    """What it says that the file holds behind the image, in words."""
+def further_content(data: bytes) -> tuple[str, ...]:
+    """Names of what the text says is appended to the image."""
     parts = set(_PARTS.findall(data)) - {b"Primary"}
     words = {_PART_WORDS.get(part, "further files") for part in parts}
     return tuple(sorted(words | ({_PART_WORDS[b"GainMap"]} if _GAIN_MAP in data else set())))
 
 
 def is_extended(data: bytes) -> bool:
-    """Whether it is the first part of two, of which JPEG files hold the second elsewhere."""
+    """Whether this is the main part of extended XMP, whose rest is elsewhere in a JPEG file."""
     return _EXTENDED in data

@@ -74,14 +74,14 @@ def auxiliary(kind):
     ],
 )
 def test_what_the_file_has_besides_its_main_image_is_named(properties, items, besides):
-    assert heif_boxes.facts(heif(properties, [], items)).besides == besides
+    assert heif_boxes.facts(heif(properties, [], items)).further_content == besides
 
 
 def test_mastering_data_is_named_where_it_is_that_of_the_main_image():
     properties = [box(b"mdcv", bytes(24)), box(b"clli", bytes(4))]
     named = ("mastering display (mdcv)", "content light level (clli)")
-    assert heif_boxes.facts(heif(properties, [1, 2])).besides == named
-    assert heif_boxes.facts(heif(properties, [])).besides == ()
+    assert heif_boxes.facts(heif(properties, [1, 2])).further_content == named
+    assert heif_boxes.facts(heif(properties, [])).further_content == ()
 
 
 GOOD = heif([nclx(9, 16), auxiliary(b"urn:other"), box(b"clli", bytes(4))], [1, 3])
