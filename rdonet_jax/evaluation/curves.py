@@ -1,7 +1,7 @@
-"""Rate-distortion curves: points of one codec over the same images, and the files they are in.
+"""Rate-distortion curves: points of one codec on the same images, and their JSON files.
 
-A file holds one curve in CompressAI's schema, or a list of them. Beside CompressAI's means stand
-the settings that the points were made with and, under the same names, every image's results.
+A file holds one curve in CompressAI's schema, or a list of curves. In addition to CompressAI's
+means it has the settings of the points and, with the same field names, the results of every image.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ FIELDS = {
 """CompressAI's names for the fields of `Row`."""
 
 OTHER_NAMES = {"psnr-rgb": "psnr", "ms-ssim-rgb": "ms-ssim"}
-"""What earlier versions of CompressAI call them."""
+"""Names of these fields in earlier versions of CompressAI."""
 
 
 class CurveError(ValueError):
-    """A file that holds no curves, or curves that cannot be used as asked."""
+    """A file holds no curves, or a curve cannot be used as requested."""
 
 
 class Point(NamedTuple):
-    """What one setting gives."""
+    """The results of one setting."""
 
-    quality: float | None  # or the codec's own knob; None where there is nothing to turn
+    quality: float | None  # or the setting of a conventional codec; None without such a setting
     mean: Row
-    rows: tuple[Row, ...] = ()  # of every image, if they are known
+    rows: tuple[Row, ...] = ()  # of the images; empty if they are unknown
 
 
 class Curve(NamedTuple):
-    """The points of one codec, in the order in which they were asked for."""
+    """The points of one codec, in the order in which they were requested."""
 
     name: str
     description: str
     points: tuple[Point, ...]
-    settings: Mapping[str, Any] = {}  # whatever else fixes the numbers, for the file
+    settings: Mapping[str, Any] = {}  # what else determines the results
 
 
 def point(quality: float | None, rows: Sequence[Row]) -> Point:
-    """The point of these images."""
+    """The point of the results of these images."""
     return Point(quality, results.mean(rows), tuple(rows))
 
 
 def is_estimate(curve: Curve) -> bool:
-    """Whether a curve of ours shows estimated rates. Curves of others count as real files."""
+    """Whether the rates of a curve are estimates. Without a setting they count as real files."""
     return curve.settings.get("rate") == "estimate"
 
 
 def named(curves: Sequence[Curve], name: str) -> Curve:
-    """The curve of this name. Raises `CurveError` when there is none."""
+    """The curve of this name. Raises `CurveError` if there is none."""
     for curve in curves:
         if curve.name == name:
             return curve
@@ -70,21 +70,21 @@ def named(curves: Sequence[Curve], name: str) -> Curve:
 
 
 def distinct(curves: Sequence[Curve]) -> list[Curve]:
-    """The curves, with a number behind names that others have had before."""
+    """The curves, with a number appended to names that occur before."""
     found: list[Curve] = []
     for curve in curves:
-        known = {one.name for one in found}
+        taken = {one.name for one in found}
         numbered = (f"{curve.name} ({n})" for n in itertools.count(2))
-        name = next(n for n in itertools.chain([curve.name], numbered) if n not in known)
+        name = next(n for n in itertools.chain([curve.name], numbered) if n not in taken)
         found.append(curve._replace(name=name))
     return found
 
 
 def to_json(curve: Curve) -> dict[str, Any]:
-    """The curve in CompressAI's schema. A value that no image has is null.
+    """The curve in CompressAI's schema. Missing values are null.
 
-    "quality" stands in "results" where there is one to choose. "images" holds one object per
-    image and point, which counts from 0.
+    "results" has "quality" if the points have one. "images" holds one object per image and point;
+    "point" counts from 0.
     """
     without_times = results.is_estimate([p.mean for p in curve.points])
     fields = [field for field in FIELDS if not (without_times and field.endswith("time"))]
@@ -111,7 +111,7 @@ def to_json(curve: Curve) -> dict[str, Any]:
 
 
 def from_json(values: Any, where: str) -> Curve:
-    """The curve in an object of CompressAI's schema; `where` names it in complaints.
+    """The curve in an object of CompressAI's schema. `where` names it in messages.
 
     Raises `CurveError` for anything else.
     """
@@ -136,7 +136,7 @@ def from_json(values: Any, where: str) -> Curve:
 
 
 def read(path: Path) -> list[Curve]:
-    """The curves in a file. Raises `CurveError` when it holds none."""
+    """The curves in a file. Raises `CurveError` if it holds none."""
     try:
         values = json.loads(path.read_text())
     except OSError as error:
@@ -150,22 +150,22 @@ def read(path: Path) -> list[Curve]:
 
 
 def write(path: Path, curves: Sequence[Curve], force: bool = False) -> None:
-    """Writes curves, whole or not at all: one as it is, several as a list.
+    """Writes one curve, or a list of several curves. No incomplete file is left.
 
-    Raises `ImageError` when the path cannot be written.
+    Raises `ImageError` if the path cannot be written.
     """
     values = [to_json(curve) for curve in curves]
     write_json(path, values[0] if len(values) == 1 else values, force)
 
 
 def write_json(path: Path, values: Any, force: bool = False) -> None:
-    """Writes anything that JSON holds, whole or not at all. Raises as `write` does."""
+    """Writes any JSON value. Raises as `write` does."""
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
     srgb.write_bytes(path, text.encode(), force)
 
 
 def _column(columns: Mapping[str, Any], name: str) -> list[float | None]:
-    """The values of a field, None throughout where the file has no such field."""
+    """The values of a field; all None if the file has no such field."""
     key = name if name in columns else OTHER_NAMES.get(name, name)
     if key in columns:
         return list(columns[key])
@@ -187,7 +187,7 @@ def _row(name: str, values: Mapping[str, Any]) -> Row:
 
 
 def _images(objects: Sequence[Mapping[str, Any]], qualities: Sequence[Any]) -> dict[int, list]:
-    """The images' rows by point, which older files name by its quality alone."""
+    """The rows of the images by point. In older files only the quality identifies the point."""
     rows: dict[int, list[Row]] = {}
     for values in objects:
         if "point" in values:

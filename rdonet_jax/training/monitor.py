@@ -243,7 +243,7 @@ class _Speed:
         self._marks: collections.deque[tuple[int, float]] = collections.deque()
 
     def mark(self, number: int, now: float) -> None:
-        """Records the end of a step. The first one is only a start, since it includes compilation."""
+        """Records the end of a step. The first one, which includes compilation, only starts it."""
         self._marks.append((number, now))
         while len(self._marks) > 2 and self._marks[1][1] <= now - self._seconds:
             self._marks.popleft()

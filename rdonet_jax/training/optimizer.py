@@ -1,8 +1,8 @@
 """The optimizer of a run and its learning rate over the two stages.
 
 With switch "carry" one schedule spans both stages, and Adam keeps its moments. Only the way in
-which masks are drawn changes. With "restart" each stage has its own schedule, with warm-up, and Adam
-starts stage 2 with moments of zero, as in a separate fine-tuning.
+which masks are drawn changes. With "restart" each stage has its own schedule, with warm-up, and
+Adam starts stage 2 with moments of zero, as in a separate fine-tuning.
 """
 
 from __future__ import annotations

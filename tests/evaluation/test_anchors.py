@@ -1,4 +1,4 @@
-"""Everyday codecs: whole files, rising ladders, ranges of rates, and what is not installed."""
+"""Conventional codecs: whole files, rising ladders, ranges of rates, and what is not installed."""
 
 from __future__ import annotations
 
