@@ -1,12 +1,12 @@
-"""Whether files of one machine decode to the same symbols on another, and what pixels differ.
+"""Checks that files of one machine decode to the same symbols on another, and compares pixels.
 
     python benchmarks/exchange.py write FOLDER [--images DIR] [--model NAME]     on one machine
     python benchmarks/exchange.py read FOLDER                                      on the other
 
 `write` compresses the center of each photograph, and of its odd-sized left part, at several
-qualities and with several masks, and keeps beside every file its symbols' hash and the image that
-this machine decodes. `read` decodes the files and compares both. Take it in both directions: an
-encoder on an accelerator chooses other symbols at ties, which the decoder must follow.
+qualities and with several masks. It stores the files, hashes of their symbols and the images that
+this machine decodes. `read` decodes the files and compares both. Run it in both directions, since
+an encoder on an accelerator chooses other symbols at ties.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ SIDE = 384
 
 
 def hash_of(symbols: Sequence[Sequence[np.ndarray]]) -> str:
-    """Of the symbols of all levels as little-endian 32-bit integers."""
+    """A hash of the symbols of all levels as little-endian 32-bit integers."""
     runs = (run.astype("<i4").tobytes() for level in symbols for run in level)
     return hashlib.sha256(b"".join(runs)).hexdigest()
 
 
 def device() -> str:
-    """The kind of what computes."""
+    """The kind of device that computes."""
     return jax.devices()[0].device_kind
 
 
 def photographs(folder: Path | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and pixels, at most SIDE × SIDE; scikit-image's without a folder."""
+    """Names and pixels, at most SIDE × SIDE. Without a folder, photographs of scikit-image."""
     if folder is None:
         for name in ("astronaut", "coffee", "chelsea"):
             yield name, getattr(skimage.data, name)()
@@ -56,7 +56,7 @@ def photographs(folder: Path | None) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def cases(folder: Path | None) -> Iterator[tuple[str, np.ndarray, float, str]]:
-    """What is coded: name, pixels, quality, masks."""
+    """What is coded, as tuples of name, pixels, quality and mask."""
     for name, pixels in photographs(folder):
         for quality in QUALITIES:
             yield f"{name}-{quality:g}", pixels, quality, "variance"

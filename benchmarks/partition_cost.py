@@ -1,8 +1,8 @@
-"""What the coding tree costs: `python benchmarks/partition_cost.py DIR`.
+"""The rate of partitions: `python benchmarks/partition_cost.py DIR`.
 
-Codes variance partitions of all images in a folder at several pairs of thresholds, and prints
-the mean bits per 64x64 block: raw (1 flag per block, 4 more where it is split) and as coded, in
-whole bytes. Every partition is decoded again and compared.
+Codes variance partitions of all images in a folder at several pairs of thresholds. Prints the mean
+bits per 64x64 block: of raw flags (1 per block, 4 more if it is split), and as coded in whole
+bytes. Every partition is decoded and compared.
 """
 
 from __future__ import annotations

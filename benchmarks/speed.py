@@ -3,15 +3,15 @@
     python benchmarks/speed.py [--preset NAME ...] [--image FILE] [--repeats N] [--no-training]
     python benchmarks/speed.py --preset standard paper --compressai
 
-Times of the codec are of one 768x512 image (a part of FILE, or of a photograph of scikit-image),
-those of training of 8 crops of 256x256. "First" is the first call of all, compilation included;
-"then" is the median of the repeats. The weights are fresh ones at the linear start: that does not
-change the arithmetic, only the number of bytes that the range coder has to move. kMAC are thousands
-of multiply-accumulates per pixel, as the layers are defined.
+The codec is timed on one 768x512 image (a part of FILE, or of a photograph of scikit-image),
+training on 8 crops of 256x256. "First" is the first call, with compilation. "Then" is the median of
+the repeats. The weights are untrained, with the linear start. That changes only the number of
+bytes, not the arithmetic. kMAC are thousands of multiply-accumulates per pixel, as the layers are
+defined.
 
-With `--compressai`, CompressAI's mbt2018_mean and mbt2018 code the same image in the same run,
-with as many threads as there are CPUs and untrained weights, and their times are divided by ours.
-CompressAI lies in an environment of its own, which is made with pip at the first time.
+With `--compressai`, CompressAI's mbt2018_mean and mbt2018 code the same image in the same run, with
+one thread per CPU and untrained weights. Their times are given as multiples of ours. CompressAI is
+installed in a separate environment, which is made with pip on first use.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def timed(function: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 
 def load_image(path: Path | None) -> np.ndarray:
-    """uint8 [512, 768, 3] of real detail, mirrored where the source is too small."""
+    """A photograph, uint8 [512, 768, 3], mirrored where the source is too small."""
     if path is None:
         import skimage.data
 
@@ -91,7 +91,7 @@ def codec_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> di
 
 
 def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> tuple:
-    """One step on 8 crops of 256², data already in memory."""
+    """One training step on 8 crops of 256² in memory."""
     count, side = CROPS
     schedule = training_config.TrainingConfig(batch_size=count, crop=side)
     crops = np.stack([image[i : i + side, 2 * i : 2 * i + side] for i in range(count)])
@@ -107,7 +107,7 @@ def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) ->
 
 
 def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict:
-    """What `speed_compressai.py` prints about this image."""
+    """The results of `speed_compressai.py` for this image."""
     install(environment, COMPRESSAI)
     with tempfile.TemporaryDirectory() as folder:
         parity = Path(folder) / "picture.npy"
@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def compare(ours: dict[str, dict], found: dict) -> None:
-    """CompressAI's times, and how many times ours they are."""
+    """Prints CompressAI's times, and their ratios to ours."""
     for name, measured in found["networks"].items():
         for what, seconds in measured["seconds"].items():
             show(name, f"{what} 768x512", measured["macs_per_pixel"][what] / 1e3, *seconds)

@@ -1,15 +1,14 @@
-"""Memory and time that images of 1 to 100 megapixels take, and the command from start to file.
+"""Memory and time for images of 1 to 100 megapixels, and the time of the whole command.
 
     python benchmarks/tiles.py [--model NAME] [--image FILE] [--megapixels N ...]
 
-Each size is coded in a process of its own, some times in a row: seconds per megapixel are those of
-the last time, when everything is compiled; memory is the most that the process ever held (its
-resident set), with Python, JAX and the image. "Estimate" is what `rdonet_jax.codec.memory` says
-of the coding alone. The images are FILE, or a photograph of scikit-image, repeated and cropped, at
-quality 50 with the variance mask, or with everything coded at the finest level (`--finest`), which
-takes the most.
+Each size is coded several times in a separate process. Seconds per megapixel are those of the last
+time, when everything is compiled. Memory is the largest resident set of the process, with Python,
+JAX and the image. "Estimate" is that of `rdonet_jax.codec.memory` for the coding alone. The images
+are FILE, or a photograph of scikit-image, repeated and cropped, at quality 50 with the variance
+mask, or with the finest level everywhere (`--finest`), which takes the most memory.
 
-The command is run on a 768x512 image with an empty folder for compiled code, then again.
+The command is run on a 768x512 image with an empty cache of compiled code, then again.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ COMMAND_IMAGE = (512, 768)
 
 
 def image_of(megapixels: float, source: np.ndarray) -> np.ndarray:
-    """The source repeated to about so many pixels, three wide for every two high."""
+    """The source repeated to about so many pixels, with an aspect ratio of 3:2."""
     height = round((megapixels * 1e6 * 2 / 3) ** 0.5)
     return cropped(source, height, round(megapixels * 1e6 / height))
 
@@ -55,12 +54,12 @@ def source_of(path: Path | None) -> np.ndarray:
 
 
 def clocks() -> np.ndarray:
-    """Seconds on the clock, and of the processors that this process has had."""
+    """Wall-clock time, and processor time of this process, in seconds."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """In this process: one size."""
+    """Measures one size in this process."""
     (megapixels,) = options.megapixels
     image = image_of(megapixels, source_of(options.image))
     model = zoo.load(options.model)
@@ -92,7 +91,7 @@ def in_another_process(options: argparse.Namespace, megapixels: float) -> dict[s
 
 
 def command_seconds(options: argparse.Namespace) -> list[tuple[float, float]]:
-    """Seconds on the clock and of the processors that the command takes, in a row."""
+    """Wall-clock and processor seconds of consecutive runs of the command."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "picture.png"

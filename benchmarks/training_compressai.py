@@ -1,10 +1,10 @@
-"""Training steps of CompressAI's mbt2018_mean, on request: the other side of `training.py`.
+"""Runs training steps of CompressAI's mbt2018_mean on request, for `training.py`.
 
     python benchmarks/training_compressai.py CROPS.npy BATCH_SIZE THREADS
 
-runs in an environment of its own, with CompressAI and PyTorch. It first writes a line of JSON with
-what it is. Then every line of its input is a number of steps to take, answered by a line with the
-seconds that they took. A step is that of CompressAI's example: the rate-distortion loss, clipped
+runs in a separate environment with CompressAI and PyTorch. It first writes a line of JSON with its
+versions. Every line of its input is a number of steps to run. The answer is a line with their
+seconds. A step is that of CompressAI's example: the rate-distortion loss, clipped
 gradients, one optimizer for the network and one for the quantiles. CROPS.npy holds uint8
 [N, side, side, 3], of which every step draws a batch.
 """

@@ -1,10 +1,10 @@
-"""Compress photographs with the bundled model, restore them, and show what happened.
+"""Compresses photographs with the bundled model, decompresses them, and draws comparisons.
 
-    python examples/demo.py [--out FOLDER] [--model NAME] [PICTURE ...]
+    python examples/demo.py [--out FOLDER] [--model NAME] [IMAGE ...]
 
-Without images it takes three that scikit-image ships under free licences. For each it writes the
-compressed file, the restored image and a comparison: original, decoded, and the blocks in which
-it was coded.
+Without images it takes three photographs of scikit-image, which have free licenses. For each image
+it writes the compressed file, the decoded image and a comparison: original, decoded image, and the
+blocks in which it was coded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COLUMNS = ("{:>8.3f}", "{:>9.2f}", "{:>10.4f}", "{:>8.2f} s", "{:>9.2f} s")
 
 
 class DemoError(ValueError):
-    """Something the user can put right."""
+    """An error that the user can correct."""
 
 
 def samples() -> dict[str, np.ndarray]:
@@ -42,7 +42,7 @@ def samples() -> dict[str, np.ndarray]:
 
 
 def load(paths: Sequence[Path], folder: Path) -> dict[str, np.ndarray]:
-    """The user's images by the names that the results in `folder` will have."""
+    """The user's images, by the names of their results in `folder`. Raises `DemoError`."""
     images: dict[str, np.ndarray] = {}
     for path in paths:
         if path.resolve().parent == folder.resolve():
@@ -54,9 +54,9 @@ def load(paths: Sequence[Path], folder: Path) -> dict[str, np.ndarray]:
 
 
 def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> results.Row:
-    """Through a real file and back, timed from pixels to bytes and from bytes to pixels.
+    """Compresses an image to a file and decompresses it. Measures rate, quality and times.
 
-    Writes the restored image and the comparison beside the file.
+    Writes the file, the decoded image and the comparison.
     """
     chosen = codec.choose_partition(model, image, "variance")
     codec.decompress(model, codec.compress(model, image, chosen))  # compiles for this size
@@ -82,7 +82,7 @@ def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> result
 
 
 def line(row: results.Row, size: str = "", file_bytes: int | str = "") -> str:
-    """A line of the table; "-" stands for a value that an image has not."""
+    """A line of the table; "-" for missing values."""
     cells = (
         "-".rjust(len(form.format(0))) if value is None else form.format(value)
         for form, value in zip(COLUMNS, row[1:], strict=True)

@@ -12,9 +12,7 @@ LEVEL_COLORS = ((214, 34, 40), (250, 200, 30), (36, 165, 52))
 """Red, yellow and green, for blocks of 16, 32 and 64 pixels."""
 
 TINT_OPACITY = 0.45
-DARKEST_GRAY = (
-    60.0  # gray of black below the tint, so that the tints of dark areas can be told apart
-)
+DARKEST_GRAY = 60.0  # black becomes this gray, so that tints of dark areas can be told apart
 BORDER_OPACITY = 0.9
 BORDER_SHADE = 0.6  # the color of a border is that of its block times this factor
 SMALLEST_BORDERED_BLOCK = 5  # in drawn pixels; smaller blocks have no border

@@ -36,11 +36,11 @@ EXPECTED = (
     trainings.InterruptedStudy,
     zoo.ZooError,
 )
-"""Errors that are told in one line."""
+"""Errors that are reported in one line."""
 
 
 class StudyError(ValueError):
-    """A study that cannot be made, or not gone on with."""
+    """A study that cannot be started or continued."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -52,23 +52,25 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", required=True, help="folders of training images")
     parser.add_argument("--valid", nargs="+", required=True, help="folders of validation images")
     parser.add_argument("--test", nargs="+", required=True, help="folders of test images")
-    parser.add_argument("--out", type=Path, required=True, help="what is made, and gone on with")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the results; the same command continues"
+    )
     return parser.parse_args(arguments)
 
 
 def claim(options: argparse.Namespace, budget: budgets.Budget) -> None:
-    """Writes down what the study is made of. Raises `StudyError` if its folder has another one."""
-    made_of = json.loads(json.dumps(dataclasses.asdict(budget)))
+    """Records the budget of the study. Raises `StudyError` if the folder has another study."""
+    recorded = json.loads(json.dumps(dataclasses.asdict(budget)))
     target = options.out / "study.json"
-    if target.exists() and json.loads(target.read_text())["budget"] != made_of:
+    if target.exists() and json.loads(target.read_text())["budget"] != recorded:
         raise StudyError(f"{options.out}: holds a study of another budget")
     options.out.mkdir(parents=True, exist_ok=True)
-    described = {"budget": made_of, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
+    described = {"budget": recorded, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
     curves.write_json(target, described, force=True)
 
 
 def trained(options: argparse.Namespace, budget: budgets.Budget) -> None:
-    """All trainings, lambda by lambda."""
+    """Runs all trainings, lambda by lambda."""
     sources = Sources(options.data, options.valid)
     for lmbda in budget.lmbdas:
         for part in budgets.parts(budget, lmbda):
@@ -80,7 +82,7 @@ def trained(options: argparse.Namespace, budget: budgets.Budget) -> None:
 def evaluated(
     out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]
 ) -> tables.Results:
-    """All columns on a set of images."""
+    """The results of all columns on a set of images."""
     paths = evaluations.chosen(real_files.named_images(folders), budget.most_pictures)
     found: dict[str, dict] = {}
     for contestant in budgets.CONTESTANTS:
@@ -97,7 +99,7 @@ def evaluated(
 
 
 def report(out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]) -> None:
-    """Table, curves and masks of a set of images."""
+    """Writes table, curves and masks of a set of images."""
     found = evaluated(out, budget, which, folders)
     target = out / f"{which}.json"
     curves.write_json(target, tables.to_json(found, budget.lmbdas), force=True)
@@ -125,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
     """The exit code: 0, or 1 after one line that says what is wrong."""
     options = parse(arguments)
     budget = budgets.BUDGETS[options.budget]
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every default it takes
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every default
     try:
         for folders in (options.valid, options.test):
             real_files.named_images(folders)

@@ -1,8 +1,9 @@
-"""What a study trains, for how long, and on how much of a folder it is evaluated.
+"""The networks of a study, the lengths of their trainings, and the number of test images.
 
-Every contestant has the same lambdas, images, crops, numbers of steps and step sizes. Networks
-for CPUs have equal numbers of parameters (which takes the reference half as many
-multiply-accumulates more); for accelerators they are published ones, of 198 and 209 kMAC per pixel.
+Every contestant has the same lambdas, images, crops, numbers of steps and learning rates. Networks
+for CPUs have equal numbers of parameters (the reference then takes half as many
+multiply-accumulates again). Networks for accelerators are published ones, of 198 and 209 kMAC per
+pixel.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from rdonet_jax.models import registry
 from rdonet_jax.training.config import TrainingConfig
 
 THRESHOLDS_AT_ONE = (0.0335, 0.536)
-"""Of the variance masks, times lambda: 5 and 80 at 0.0067, the best of a grid for the preset small
-(experiments/small). What a split is worth in bits per squared error goes with lambda."""
+"""Thresholds of the variance masks times lambda: 5 and 80 at 0.0067, the best of a grid for the
+preset small (experiments/small). They are inverse to lambda, the worth of squared error in bits."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """One size of the study.
+    """The budget of a study.
 
     Attributes:
       rdonet, reference: presets of equal size.
-      lmbdas: one network of every contestant for each.
+      lmbdas: every contestant has one network for each.
       first_steps, second_steps: of the two parts of every training, see `parts`.
       batch_size, crop, learning_rate, warmup_steps: of both parts, for all contestants.
       start: "linear" (each network as the same linear transform coder at first) or "random".
-      most_pictures: of a folder, evenly spread over its list, are evaluated.
+      most_pictures: the largest number of images to evaluate of a folder, evenly spread.
     """
 
     rdonet: str
@@ -60,9 +61,9 @@ BUDGETS: Mapping[str, Budget] = {
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A training of the study: `schedule` from the start, or from the weights of the part before.
+    """A training of the study: `schedule`, from the start or from the weights of part `after`.
 
-    The name is that of its weights file.
+    `name` is the name of its weights file.
     """
 
     name: str
@@ -76,11 +77,11 @@ CONTESTANTS = ("reference", "basic", "var")
 
 
 def parts(budget: Budget, lmbda: float) -> list[Part]:
-    """The trainings for one lambda, each after the one that it goes on from.
+    """The trainings for one lambda, each after the one from which it continues.
 
-    Every contestant goes on from averaged weights of `first_steps` for `second_steps` more, with
-    warm-up and decay of the step size of its own. Basic and Var share the first part, which has
-    random masks; then Basic has random masks again and Var has variance masks.
+    Every contestant is trained for `first_steps`, and from its averaged weights for `second_steps`,
+    each with warm-up and decay of the learning rate. Basic and Var share the first part, with
+    random masks. In the second part Basic has random masks, and Var has variance masks.
     """
     rdonet = registry.with_thresholds(
         config.preset(budget.rdonet), [share / lmbda for share in THRESHOLDS_AT_ONE]

@@ -20,7 +20,7 @@ GAP = 8
 
 
 def draw_curves(results: tables.Results, metric: str, target: Path) -> None:
-    """Mean rate and quality of all columns, as the suffix of `target` says."""
+    """Plots the mean rate and quality of all columns. The suffix of `target` decides the format."""
     pyplot.rcParams["svg.hashsalt"] = target.name
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for column, images in results.items():
@@ -37,7 +37,7 @@ def draw_curves(results: tables.Results, metric: str, target: Path) -> None:
 
 
 def draw_masks(path: Path, maps: Sequence[Path], columns: Sequence[str], target: Path) -> None:
-    """An image's masks: a row for each file of `evaluations.evaluate`, a column for each name."""
+    """Draws an image's masks: a row for each file of `evaluations.evaluate`, a column per name."""
     image = srgb.load(path)
     rows = []
     for file in maps:

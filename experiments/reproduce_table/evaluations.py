@@ -1,7 +1,7 @@
-"""Every column of the table by real files: each image compressed, decoded and measured.
+"""Evaluates every column of the table by real files: compresses, decompresses and measures.
 
-A column is a contestant with a start and passes of search. One evaluation is of one contestant at
-one lambda on one set of images; its JSON file is written when it is complete, and marks it done.
+A column is a contestant with a start and a number of passes of the search. An evaluation is that of
+one contestant at one lambda on one set of images. Its JSON file is written when it is complete.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STARTS: Mapping[str, tuple[str, ...]] = {
     "basic": (encoder.STATIC,),
     "var": (encoder.STATIC, "variance"),
 }
-"""Where the searches of each contestant start; the reference has none."""
+"""The starts of the search for each contestant. The reference has no search."""
 
 
 def columns(contestant: str) -> list[str]:
@@ -64,7 +64,7 @@ def partitions(
 
 
 def coded(model: zoo.Model, image: np.ndarray, p: Partition) -> dict[str, float | None]:
-    """The result of an image's file, which is decoded."""
+    """The rate and quality of an image's file."""
     data = codec.compress(model, image, p)
     seen = measures.measure(image, codec.decompress(model, data))
     pixels = image.shape[0] * image.shape[1]
@@ -74,9 +74,9 @@ def coded(model: zoo.Model, image: np.ndarray, p: Partition) -> dict[str, float 
 def evaluate(
     target: Path, weights: Path, contestant: str, images: Mapping[str, Path]
 ) -> dict[str, Any]:
-    """Results by column and image; made and kept in the file `target`, if it is not there yet.
+    """Results by column and image, from the file `target` if it exists. Else makes the file.
 
-    The level maps of the first image go beside it, for drawings.
+    The level maps of the first image are stored in a file next to it, for drawings.
     """
     if target.exists():
         return json.loads(target.read_text())

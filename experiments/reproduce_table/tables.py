@@ -17,18 +17,18 @@ METRICS = ("psnr", "ms_ssim")
 ANCHOR = "reference"
 
 CODINGS = 24
-"""Of the whole image in a pass of the fast search; the search of the papers takes 6 per block."""
+"""Evaluations of the whole image in a pass of the fast search; the published one takes 6 a block."""
 
 
 class Curve(NamedTuple):
-    """Points of an image, or of means over images, by rising rate."""
+    """Points of an image, or means over images, by rising rate."""
 
     bpp: tuple[float, ...]
     quality: tuple[float, ...]  # dB
 
 
 class Summary(NamedTuple):
-    """Rate against the reference at equal quality, in percent, over the images that have one."""
+    """Bjøntegaard rates against the reference, in percent, over the images that have one."""
 
     best: float
     worst: float
@@ -50,7 +50,7 @@ def joined(by_lambda: Sequence[Mapping[str, Mapping[str, Any]]]) -> Results:
 
 
 def curve(points: Sequence[Mapping[str, Any]], metric: str) -> Curve | None:
-    """The points of an image as a curve; None where it is too small for the metric."""
+    """The points of an image as a curve; None if it is too small for the metric."""
     if any(point[metric] is None for point in points):
         return None
     values = [point[metric] for point in points]
@@ -69,9 +69,9 @@ def mean_curve(images: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -
 
 
 def bd_rate(anchor: Curve, ours: Curve) -> float | None:
-    """Rate of `ours` over the anchor's at equal quality, in percent; None without an overlap.
+    """The Bjøntegaard rate of `ours` against the anchor, in percent.
 
-    None also for curves that do not rise, of which no rate at a quality can be told.
+    None for curves that do not overlap or do not rise.
     """
     rising = all(np.all(np.diff(c.quality) > 0) and len(c.bpp) > 1 for c in (anchor, ours))
     low = max(anchor.quality[0], ours.quality[0])
@@ -87,7 +87,7 @@ def bd_rate(anchor: Curve, ours: Curve) -> float | None:
 
 
 def summary(results: Results, column: str, metric: str) -> Summary | None:
-    """A column against the reference, image by image; None if no image can be compared."""
+    """The rates of a column over the images; None if no image can be compared."""
     rates = []
     for name, points in results[column].items():
         pair = curve(results[ANCHOR][name], metric), curve(points, metric)
@@ -99,7 +99,7 @@ def summary(results: Results, column: str, metric: str) -> Summary | None:
 
 
 def network_runs(column: str) -> int:
-    """How often the search codes the whole image."""
+    """The number of evaluations of the whole image by the search."""
     return CODINGS * int(column.rsplit(", ", 1)[1]) if ", " in column else 0
 
 
@@ -122,7 +122,7 @@ def table(results: Results, metric: str) -> str:
 
 
 def costs(results: Results, column: str, lmbdas: Sequence[float]) -> list[float]:
-    """What the trainings minimize, bpp + lambda * 255**2 * MSE, as means over the images."""
+    """The mean loss of the images for every lambda, bpp + lambda * 255**2 * MSE."""
     by_image = [
         [
             point["bpp"] + lmbda * 255**2 * 10 ** (-point["psnr"] / 10)

@@ -1,4 +1,4 @@
-"""The trainings of a study, each to the end or to a signal; what is finished is not repeated."""
+"""The trainings of a study. Finished ones are not repeated, interrupted ones are continued."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from rdonet_jax.training.loop import Intervals
 from rdonet_jax.training.run import Sources
 
 CHECKPOINT_STEPS = 100
-"""A stopped training does at most so many steps again."""
+"""Steps between checkpoints. A killed training repeats at most so many."""
 
 
 class InterruptedStudy(RuntimeError):
-    """A signal that ended a training before its last step; the message says which."""
+    """A signal ended a training before its last step. The message names it."""
 
 
 def finished(folder: Path, name: str) -> Path | None:
-    """The weights that a part has left, if it came to its end."""
+    """The weights file of a part; None if its training is not finished."""
     return next((folder / "weights").glob(f"{name}-*.safetensors"), None)
 
 
 def train(folder: Path, part: Part, sources: Sources) -> Path:
-    """The weights of a part; trains it, or goes on with its training, if they are not there yet.
+    """The weights file of a part. Starts or continues the training if the file is missing.
 
     Raises `InterruptedStudy`, and what `training_run.train` raises.
     """

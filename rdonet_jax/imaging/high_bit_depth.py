@@ -171,11 +171,11 @@ def jpeg_of_12_bits(path: str | os.PathLike, precision_at: int) -> tuple[np.ndar
     as_8_bits = data[:precision_at] + b"\x08" + data[precision_at + 1 :]
     with Image.open(io.BytesIO(as_8_bits), formats=["JPEG"]) as header:
         false_exif = exif.drop_false(header)
-        along = file_metadata.of_image(header, path, samples.ndim == 2, false_exif)
+        metadata = file_metadata.of_image(header, path, samples.ndim == 2, false_exif)
         orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
     if samples.ndim == 3 and samples.shape[2] != 3:
         raise ImageError(f"{path}: is a CMYK image, convert it to RGB first")
-    return exif.turned(np.atleast_3d(samples), orientation), along
+    return exif.turned(np.atleast_3d(samples), orientation), metadata
 
 
 def split(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> Channels:

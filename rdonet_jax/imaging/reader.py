@@ -260,6 +260,6 @@ def _profile_of(image: Picture, path: str | os.PathLike) -> bytes:
     if not profile:
         raise ImageError(
             f"{path}: has colors of {named.words}, which are not converted to sRGB: "
-            "keep what says so"
+            "keep the metadata"
         )
     return profile

@@ -193,8 +193,8 @@ def _rate(curve: Curve, reference: Curve, metric: str) -> dict[str, Any]:
 
 def _viewer_note(lossless: bool) -> str:
     words = (
-        "Drag the divider, or focus it and use the arrow keys. Conventional codecs were set to come "
-        "as close as they can to the bytes of the model. Bits per block are estimates."
+        "Drag the divider, or focus it and use the arrow keys. Conventional codecs were set to "
+        "come as close as they can to the bytes of the model. Bits per block are estimates."
     )
     if not lossless:
         words += " The images are stored with slight losses, to keep this page small."

@@ -27,9 +27,9 @@ def of_png(data: memoryview, chunks: Sequence[Chunk]) -> list[bytes | memoryview
     return [data[:_AFTER_PNG_HEADER], *more, data[_AFTER_PNG_HEADER:]]
 
 
-def of_jpeg(data: memoryview, wanted: Resolution | None) -> list[bytes | memoryview]:
+def of_jpeg(data: memoryview, size: Resolution | None) -> list[bytes | memoryview]:
     """A JPEG file in parts, with a resolution. Raises AmendmentError."""
-    density = None if wanted is None else resolution.jfif(wanted)
+    density = None if size is None else resolution.jfif(size)
     if density is None:
         return [data]
     if data[_JFIF] != b"JFIF\0":
@@ -37,13 +37,13 @@ def of_jpeg(data: memoryview, wanted: Resolution | None) -> list[bytes | memoryv
     return [data[: _DENSITY.start], density, data[_DENSITY.stop :]]
 
 
-def of_avif(data: memoryview, wanted: Cicp | None) -> list[bytes | memoryview]:
+def of_avif(data: memoryview, color_space: Cicp | None) -> list[bytes | memoryview]:
     """An AVIF file in parts, with the code points of its color space. Raises AmendmentError."""
-    if wanted is None:
+    if color_space is None:
         return [data]
     at = bytes(data).find(_COLORS)
     if at < 0:
         raise AmendmentError("the file has no place for what its colors are")
     at += len(_COLORS)
-    numbers = struct.pack(">HH", wanted.primaries, wanted.transfer)
+    numbers = struct.pack(">HH", color_space.primaries, color_space.transfer)
     return [data[:at], numbers, data[at + len(numbers) :]]
