@@ -16,8 +16,9 @@ from rdonet_jax.core import decibels
 METRICS = ("psnr", "ms_ssim")
 ANCHOR = "reference"
 
-CODINGS = 24
-"""Evaluations of the whole image in a pass of the fast search; the published one takes 6 a block."""
+EVALUATIONS_PER_PASS = 24
+"""Evaluations of the whole image in a pass of the fast search. The published search takes 6 for
+every block."""
 
 
 class Curve(NamedTuple):
@@ -98,15 +99,15 @@ def summary(results: Results, column: str, metric: str) -> Summary | None:
     return Summary(min(rates), max(rates), float(np.mean(rates)), len(rates))
 
 
-def network_runs(column: str) -> int:
-    """The number of evaluations of the whole image by the search."""
-    return CODINGS * int(column.rsplit(", ", 1)[1]) if ", " in column else 0
+def search_evaluations(column: str) -> int:
+    """The number of evaluations of the whole image by the search of a column."""
+    return EVALUATIONS_PER_PASS * int(column.rsplit(", ", 1)[1]) if ", " in column else 0
 
 
 def table(results: Results, metric: str) -> str:
     """The table in Markdown."""
     lines = [
-        f"| {metric} | best | worst | average | images | codings |",
+        f"| {metric} | best | worst | average | images | evaluations |",
         "|---|---|---|---|---|---|",
     ]
     for contestant in evaluations.STARTS:
@@ -117,7 +118,7 @@ def table(results: Results, metric: str) -> str:
             cells = ["–"] * 4
             if found:
                 cells = [f"{value:+.1f} %" for value in found[:3]] + [str(found.pictures)]
-            lines.append(f"| {column} | {' | '.join(cells)} | {evaluations(column)} |")
+            lines.append(f"| {column} | {' | '.join(cells)} | {search_evaluations(column)} |")
     return "\n".join(lines)
 
 
