@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -28,6 +29,12 @@ ADAM7 = (
     (1, 0, 2, 1),
 )
 """First row and column of each pass, and their steps."""
+
+
+def write_animation(path: Path, **options: object) -> None:
+    """Writes three frames, black, gray and light gray; `options` are those of Pillow."""
+    frames = [Image.new("L", (8, 8), gray).convert("RGB") for gray in (0, 99, 200)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

@@ -15,7 +15,16 @@ from PIL import Image
 from rdonet_jax.imaging import reader
 from rdonet_jax.imaging.formats import avif
 from rdonet_jax.imaging.srgb import ImageError
-from tests.image_samples import CHANNELS, assert_same, chunk, drawn, expected_of, load, png
+from tests.image_samples import (
+    CHANNELS,
+    assert_same,
+    chunk,
+    drawn,
+    expected_of,
+    load,
+    png,
+    write_animation,
+)
 
 pytestmark = pytest.mark.once
 
@@ -242,8 +251,7 @@ def test_other_modes_are_refused_by_name(tmp_path, mode, reason):
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif", "avif"])
 def test_animations_are_refused(tmp_path, suffix):
-    frames = [Image.new("L", (8, 8), gray).convert("RGB") for gray in (0, 99, 200)]
-    frames[0].save(tmp_path / f"film.{suffix}", save_all=True, append_images=frames[1:])
+    write_animation(tmp_path / f"film.{suffix}")
     with pytest.raises(ImageError, match=r"film\.\w+: has 3 (frames|pages).*--first-frame"):
         reader.load(tmp_path / f"film.{suffix}")
 

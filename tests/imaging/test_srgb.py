@@ -1,6 +1,4 @@
 import os
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from rdonet_jax.imaging import srgb as imaging_srgb
 from rdonet_jax.imaging.srgb import ImageError
+from tests.image_samples import CHANNELS, png, write_animation
 
 pytestmark = pytest.mark.once
 
@@ -21,17 +20,8 @@ def sample_image(height=5, width=7, seed=0):
 
 
 def write_16_bit_png(path, channels):
-    color_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-
-    def chunk(name, data):
-        checksum = struct.pack(">I", zlib.crc32(name + data))
-        return struct.pack(">I", len(data)) + name + data + checksum
-
-    header = struct.pack(">IIBBBBB", 1, 1, 16, color_type, 0, 0, 0)
-    pixels = zlib.compress(b"\0" + b"\x12\x34" * channels)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
+    kind = {count: name for name, count in CHANNELS.items()}[channels]
+    path.write_bytes(png(np.full((1, 1, channels), 0x1234), kind, 16))
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
@@ -200,8 +190,7 @@ def test_cmyk_images_are_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
 def test_animations_are_refused(tmp_path, suffix):
-    frames = [Image.new("L", (8, 8), gray).convert("RGB") for gray in (0, 99, 200)]
-    frames[0].save(tmp_path / f"film.{suffix}", save_all=True, append_images=frames[1:])
+    write_animation(tmp_path / f"film.{suffix}")
     with pytest.raises(ImageError, match=r"film\.\w+: has 3 frames"):
         imaging_srgb.load(tmp_path / f"film.{suffix}")
 

@@ -29,6 +29,7 @@ from tests.image_samples import (
     expected_of,
     load,
     png,
+    write_animation,
 )
 
 imagecodecs = pytest.importorskip("imagecodecs")
@@ -521,10 +522,9 @@ def test_other_files_are_named(tmp_path, start, reason):
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif", "avif"])
 def test_the_first_frame_of_many_is_read_if_asked_for(tmp_path, suffix):
-    frames = [Image.new("L", (8, 8), gray).convert("RGB") for gray in (0, 99, 200)]
     options = {"quality": 100} if suffix == "avif" else {"lossless": True}
-    frames[0].save(tmp_path / f"film.{suffix}", save_all=True, append_images=frames[1:], **options)
     path = tmp_path / f"film.{suffix}"
+    write_animation(path, **options)
     image = reader.load(path, first_frame=True)
     assert image.pixels.max() <= 1 and image.size == (8, 8)
     assert len(image.notes) == 1 and image.notes[0].startswith("the first of 3 ")
