@@ -53,7 +53,7 @@ def test_the_demo_leaves_three_files_and_a_line_per_image(demo, folder, capsys, 
         (["in/a.png", "--out", "in"], "in/a.png: lies in in"),
     ],
 )
-def test_what_is_wrong_stands_in_one_line(demo, folder, capsys, tiny_weights, arguments, cause):
+def test_errors_are_reported_in_one_line(demo, folder, capsys, tiny_weights, arguments, cause):
     before = {path: path.read_bytes() for path in folder.rglob("*.png")}
     assert demo.main(["--out", "out", "--model", str(tiny_weights), *arguments]) == 1
     out, err = capsys.readouterr()

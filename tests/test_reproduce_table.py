@@ -147,7 +147,7 @@ def test_an_evaluation_is_of_real_files_and_is_not_repeated(
     assert drawn.shape == (2 * 150 + drawings.GAP, 2 * 200 + drawings.GAP, 3)
 
 
-def test_curves_are_drawn_as_the_suffix_says(tmp_path):
+def test_curves_are_drawn_in_the_format_of_the_suffix(tmp_path):
     results = study_results([0.8, 1.1, 0.95])
     for suffix in ("svg", "png"):
         drawings.draw_curves(results, "psnr", tmp_path / f"curves.{suffix}")

@@ -28,7 +28,7 @@ def random_levels(height, width, seed=0):
 
 
 def by_pixel(areas, height, width):
-    """What is known of areas of 16x16 pixels, for each pixel."""
+    """The values of areas of 16x16 pixels, for each pixel."""
     return areas.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
 
 
@@ -94,7 +94,7 @@ def test_images_of_different_size_are_not_compared():
         visualize.comparison(sample_image(64, 64), sample_image(64, 63), uniform_levels(64, 64, 0))
 
 
-def test_original_decoded_and_mask_stand_side_by_side_unscaled():
+def test_original_decoded_and_mask_are_side_by_side_unscaled():
     original, decoded = sample_image(400, 500, 1), sample_image(400, 500, 2)
     levels = random_levels(400, 500)
     sheet = visualize.comparison(original, decoded, levels)
@@ -128,7 +128,7 @@ def test_the_legend_shows_all_three_colors_whatever_the_mask():
         assert (sheet == np.array(color)).all(axis=-1).sum() > 100
 
 
-def test_name_caption_and_legend_stand_below_their_images():
+def test_name_caption_and_legend_are_below_their_images():
     gray, levels = flat(400, 500), uniform_levels(400, 500, 2)
     half = levels.copy()
     half[:, :16] = 0

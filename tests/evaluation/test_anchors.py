@@ -60,7 +60,7 @@ def test_jpeg_files_have_the_chroma_and_the_tables_that_are_promised(photograph)
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_a_curve_spans_the_range_that_is_asked_for_and_no_more(name, photograph):
+def test_a_curve_spans_the_requested_range_and_no_more(name, photograph):
     images = [Picture("a", photograph), Picture("b", photograph[:, ::-1])]
     everything = anchors.curve(name, images[:1])
     rates = [p.mean.bpp for p in everything.points]
@@ -76,7 +76,7 @@ def test_a_curve_spans_the_range_that_is_asked_for_and_no_more(name, photograph)
         assert all(row.encoding_time > 0 and row.decoding_time > 0 for row in point.rows)
 
 
-def test_a_range_beyond_the_ladder_leaves_its_last_rung(photograph):
+def test_a_range_beyond_the_ladder_gives_its_last_point(photograph):
     images = [Picture("a", photograph)]
     assert len(anchors.curve("jpeg", images, (50.0, 60.0)).points) == 1
     assert len(anchors.curve("jpeg", images, (0.0, 0.001)).points) == 1
@@ -115,7 +115,7 @@ def test_settings_and_software_are_recorded(anchor, photograph):
         assert key in words
 
 
-def test_what_is_missing_is_named_and_the_rest_goes_on(monkeypatch):
+def test_missing_codecs_are_named_and_the_others_are_measured(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(anchors.features, "get_supported", lambda: ["jpg", "webp"])

@@ -65,7 +65,7 @@ def test_equal_names_get_numbers(ours):
     assert names == ["ours", "ours (2)", "ours (3)"]
 
 
-def test_an_unknown_name_is_answered_with_those_there_are(ours):
+def test_an_unknown_name_is_an_error_that_lists_the_names(ours):
     with pytest.raises(CurveError, match="no curve 'webp' among ours"):
         curves.named([ours], "webp")
 

@@ -104,7 +104,7 @@ def test_all_points_of_all_curves_are_in_the_page(html):
         assert [p["ms_ssim_db"] for p in stored["points"]] == pytest.approx(decibels)
 
 
-def test_rates_stand_against_the_reference_for_every_other_curve_and_metric(html):
+def test_rates_are_relative_to_the_reference_for_every_other_curve_and_metric(html):
     pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
     rates = data_of(html)["rates"]
     assert rates["reference"] == "JPEG"
@@ -118,7 +118,7 @@ def test_rates_stand_against_the_reference_for_every_other_curve_and_metric(html
         assert (row["pictures"], row["refused"]) == (2, {})
 
 
-def test_what_is_refused_stands_in_the_page_by_name():
+def test_refused_rates_are_listed_in_the_page_by_name():
     pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
     few = curve_samples.curve("few", rates=(0.1, 0.2))
     (row, _) = data_of(page.html([curve_samples.curve("jpeg"), few]))["rates"]["rows"]

@@ -89,7 +89,7 @@ def test_models_of_one_lambda_can_be_joined_to_one_curve(evaluated):
     assert found[0].settings["weights"] == [b"low0".hex(), b"high".hex()]
 
 
-def test_files_of_several_settings_lie_in_folders_of_their_own(evaluated, tmp_path):
+def test_files_of_several_settings_are_in_separate_folders(evaluated, tmp_path):
     shared = Settings(keep=tmp_path)
     run(models=["mini", "low"], inits=["variance", "uniform-16"], shared=shared)
     kept = [settings.keep for _, settings in evaluated]
@@ -189,7 +189,7 @@ def test_stored_curves_are_compared_by_name(tmp_path, capsys):
         (["--data", "a", "--model", "b", "--files"], "beside --estimate"),
     ],
 )
-def test_a_command_line_that_lacks_something_is_told_so(arguments, message, capsys):
+def test_an_incomplete_command_line_is_refused(arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
         eval_script.main(arguments)
     assert caught.value.code == 2

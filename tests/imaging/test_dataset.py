@@ -76,7 +76,7 @@ def test_a_image_that_is_reached_twice_counts_once(tmp_path):
     assert found(other, root=tmp_path)[0] == ["other/folder/b.png", "other/link.png"]
 
 
-def test_links_that_go_round_in_circles_come_to_an_end(tmp_path):
+def test_circular_links_end(tmp_path):
     plant(tmp_path, "one/a.png", "two/b.png")
     (tmp_path / "one" / "self").symlink_to(tmp_path / "one")
     (tmp_path / "one" / "away").symlink_to(tmp_path / "two")
@@ -135,7 +135,7 @@ SAMPLING = tuple(
         (SAMPLING[1:2] + SAMPLING[3:5], SAMPLING[1:2], ["2 .*shifted"]),
     ],
 )
-def test_of_the_copies_in_known_archives_the_originals_are_used_and_each_kind_is_told_once(
+def test_copies_in_known_archives_are_left_out_with_one_warning_for_each_kind(
     tmp_path, tree, kept, rules
 ):
     names, said = found(plant(tmp_path / "data", *tree), root=tmp_path / "data")
@@ -168,7 +168,7 @@ def test_a_folder_of_copies_that_is_itself_given_is_used(tmp_path, tree, given, 
         assert len(found(*both, root=tmp_path)[0]) == originals + count
 
 
-def test_nothing_to_use_is_an_error_that_says_where_and_why(tmp_path):
+def test_nothing_to_use_is_an_error_with_place_and_cause(tmp_path):
     with pytest.raises(DatasetError, match="absent: no such folder"):
         dataset.find([tmp_path / "absent"])
     plant(tmp_path, "notes.txt")
@@ -347,7 +347,7 @@ def test_threads_share_images_budget_and_warnings(copied):
     assert len(caught) == 1 and kept.cached_bytes == 2 * 80 * 72 * 4
 
 
-def test_a_set_of_images_is_known_wherever_it_lies_and_by_names_and_sizes(tmp_path):
+def test_a_fingerprint_depends_on_names_and_sizes_but_not_on_the_folder(tmp_path):
     def noted(root: str, names: dict[str, int]) -> dataset.DatasetFingerprint:
         for name, side in names.items():
             plant(tmp_path, f"{root}/{name}")

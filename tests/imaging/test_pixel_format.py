@@ -121,13 +121,13 @@ def test_a_flat_color_is_continued_as_itself(shape, dtype):
     assert (filled == [7, 200, 91]).all()
 
 
-def test_where_nothing_is_known_there_is_nothing():
+def test_an_image_without_visible_pixels_becomes_black():
     samples = np.full((5, 6, 3), 9, np.uint8)
     assert not push_pull.fill(samples, np.zeros((5, 6), bool)).any()
     assert push_pull.fill(samples, np.ones((5, 6), bool)) is samples
 
 
-def test_a_continuation_is_smooth_and_joins_what_is_known():
+def test_filled_pixels_continue_the_visible_ones_smoothly():
     photograph = skimage.data.coffee()[:256, :256]
     rows, columns = np.mgrid[:256, :256]
     known = (rows - 128) ** 2 + (columns - 128) ** 2 > 80**2

@@ -207,7 +207,7 @@ def test_avif_of_10_and_12_bits_is_read_as_16(tmp_path, bits, channels):
         assert np.abs(image.alpha.astype(int) - alpha).max() < 65536 / 2**bits * 2
 
 
-def test_avif_of_10_bits_says_what_reads_it_where_that_is_missing(tmp_path, monkeypatch):
+def test_an_error_names_the_package_that_avif_of_10_bits_needs(tmp_path, monkeypatch):
     imagecodecs = pytest.importorskip("imagecodecs")
     data = imagecodecs.avif_encode(drawn(3, 10), level=90, bitspersample=10)
 

@@ -113,7 +113,7 @@ def test_the_exif_orientation_is_applied(tmp_path, orientation):
     np.testing.assert_array_equal(imaging_srgb.load(tmp_path / "a.png"), upright)
 
 
-def test_the_size_is_known_from_the_header_as_the_image_is_read(tmp_path):
+def test_the_size_in_the_header_is_that_of_the_decoded_image(tmp_path):
     for number, suffix in enumerate(("png", "jpg", "tif", "webp") * 2):
         path = tmp_path / f"a.{suffix}"
         exif = Image.Exif()
@@ -319,7 +319,7 @@ def test_a_image_too_large_for_its_format_is_refused_before_the_work(tmp_path, s
     imaging_srgb.check_image_target(tmp_path / "a.png", size=(1, side + 1))
 
 
-def test_a_failed_write_leaves_nothing_behind_and_the_old_file_as_it_was(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_other_file_and_the_old_one_unchanged(tmp_path, monkeypatch):
     def fail(file, *_, **__):
         file.write(b"half of it")
         raise OSError("encoder error")

@@ -45,7 +45,7 @@ def assert_same(image, expected):
 
 
 @pytest.mark.parametrize(("gray", "is_16bit", "alpha"), FORMS)
-def test_png_holds_every_form_and_all_that_goes_along(tmp_path, gray, is_16bit, alpha):
+def test_png_holds_every_form_and_all_metadata(tmp_path, gray, is_16bit, alpha):
     image = drawn(gray, is_16bit, alpha, icc=SRGB, exif=exif_block())
     again, notes = saved(tmp_path, ".png", image)
     assert notes == ()
@@ -54,9 +54,7 @@ def test_png_holds_every_form_and_all_that_goes_along(tmp_path, gray, is_16bit, 
 
 
 @pytest.mark.parametrize(("gray", "is_16bit", "alpha"), FORMS)
-def test_tiff_holds_them_too_and_says_of_the_exif_data_what_it_says(
-    tmp_path, gray, is_16bit, alpha
-):
+def test_tiff_holds_every_form_and_the_entries_of_the_exif_data(tmp_path, gray, is_16bit, alpha):
     image = drawn(gray, is_16bit, alpha, icc=SRGB, exif=exif_block(1))
     again, notes = saved(tmp_path, ".tif", image)
     assert notes == () and again.icc == SRGB
@@ -108,7 +106,7 @@ def test_gray_stays_gray_in_jpeg_and_bmp(tmp_path, suffix, gray):
     assert again.gray == gray and (np.abs(again.pixels.astype(int) - 99) < 3).all()
 
 
-def test_what_a_format_cannot_hold_is_said(tmp_path):
+def test_what_a_format_cannot_hold_is_noted(tmp_path):
     image = drawn(is_16bit=True, icc=SRGB, exif=exif_block())
     again, notes = saved(tmp_path, ".jpg", image)
     assert notes == ("8 bits, since JPEG holds no more",)
@@ -194,7 +192,7 @@ def test_tiff_is_what_tifffile_reads_too(tmp_path, gray, is_16bit, alpha):
     assert samples.shape[2] % 2 == (0 if alpha else 1)
 
 
-def test_exif_data_cannot_overrule_what_a_tiff_file_says_of_its_pixels(tmp_path):
+def test_exif_data_cannot_overwrite_the_tags_of_a_tiff_files_pixels(tmp_path):
     block = Image.Exif()
     block[ExifTags.Base.Make] = "A maker"
     for tag in (256, 257, 258, 259, 262, 273, 277, 278, 279, 317, 338, 34675):

@@ -166,7 +166,7 @@ def test_more_pixels_than_places_are_refused(photographs, monkeypatch):
 
 
 @pytest.mark.parametrize("is_resident", [True, False])
-def test_a_feed_goes_on_from_any_position_and_names_the_files(photographs, is_resident):
+def test_a_feed_continues_from_any_position_and_names_the_files(photographs, is_resident):
     config = options(resident=is_resident)
     with input_pipeline.opened(photographs, config) as batches:
         assert batches.position == input_pipeline.first_position(photographs, config)

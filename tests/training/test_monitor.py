@@ -1,4 +1,4 @@
-"""What a training run shows and records, and that resuming leaves no trace in it."""
+"""What a training run shows and records, and that a resumed run has the same records."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CRC_TABLE = [crc_of_byte(byte) for byte in range(256)]
 
 
 class Clock:
-    """Stands for the module `time`; moves when it is told to."""
+    """Replaces the module `time`, with a clock that the test moves."""
 
     time = staticmethod(time.time)
 
@@ -218,7 +218,7 @@ def test_every_line_is_on_tensorboard(tmp_path):
     assert scalars == expected and len(scalars) == 7 + 7 + 6
 
 
-def test_a_validation_is_said_logged_and_drawn(tmp_path, capsys):
+def test_a_validation_is_printed_logged_and_plotted(tmp_path, capsys):
     with Monitor(tmp_path, SCHEDULE, 0, 5) as watched:
         watched.validation(6, VALIDATION, best=True)
         watched.validation(9, VALIDATION, best=False)
@@ -262,7 +262,7 @@ def test_images_on_tensorboard_are_those_of_the_preview(tmp_path):
     np.testing.assert_array_equal(images[3, "preview/scale_of_bits"], visualize.draw_bits_scale())
 
 
-def test_events_stay_when_the_run_goes_on_from_their_step(tmp_path, capsys):
+def test_events_are_kept_when_the_run_is_resumed_at_their_step(tmp_path, capsys):
     facts = {"devices": 8, "signal_name": "SIGTERM", "packages": {"jax": "1"}, "revision": None}
     with Monitor(tmp_path, SCHEDULE, 0, 5) as watched:
         watched.event(2, "kept")

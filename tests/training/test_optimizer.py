@@ -98,12 +98,12 @@ def test_the_gradient_is_clipped_by_its_global_norm():
 
 
 def by_path(tree) -> dict[str, bool]:
-    """The leaves of a tree of dicts by their names, joined by strokes."""
+    """The leaves of a tree of dicts by their names, joined by slashes."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {"/".join(key.key for key in path): leaf for path, leaf in leaves}
 
 
-def test_the_prior_is_what_probabilities_come_from_and_not_what_makes_the_image():
+def test_the_prior_holds_what_predicts_probabilities_and_not_what_makes_the_image():
     belongs = by_path(optimizer.of_prior(portable_params.shapes(config.mini())))
     image = {"g_a", "g_a_refine", "g_s", "g_s_restore", "g_s_finish", "encoder", "refine",
                "to_latent", "from_latent", "restore", "hand_over"}  # fmt: skip

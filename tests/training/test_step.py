@@ -1,4 +1,4 @@
-"""The step of training: masks by stage, precision, accumulation, and what a bad step leaves."""
+"""The training step: masks by stage, precision, accumulation, and the state after a bad step."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_step_that_is_not_finite_and_those_after_it_leave_the_state_as_it_was(
     assert int(after.step) == 1 and not after.healthy
 
 
-def test_the_metrics_of_a_step_say_its_size(counting_step):
+def test_the_metrics_of_a_step_have_its_learning_rate(counting_step):
     schedule, step, state = counting_step
     rate = optimizer.learning_rate(schedule)
     for number in range(4):
@@ -268,7 +268,7 @@ def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
     assert float(jnp.mean(middle)) == pytest.approx(split / 2, abs=0.05)
 
 
-def test_a_run_can_go_on_from_a_weights_file(tiny_weights, tiny_model):
+def test_a_run_can_start_from_a_weights_file(tiny_weights, tiny_model):
     schedule = training_config.TrainingConfig(start=str(tiny_weights))
     state = training_step.create_state(config.tiny(thresholds=(1.0, 2.0)), schedule)
     assert int(state.step) == 0
@@ -296,7 +296,7 @@ def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(p
     np.testing.assert_allclose(losses, np.log(costs), rtol=1e-4)
 
 
-def test_the_qualities_of_a_step_lie_anywhere_on_the_scale():
+def test_the_qualities_of_a_step_cover_the_whole_scale():
     model = config.mini()
     drawn = training_step.qualities_of_step(model, jax.random.split(jax.random.key(3), 2000))
     assert (drawn.min(), drawn.max()) == (0, model.steps_of_quality)

@@ -1,4 +1,4 @@
-"""What goes along with the pixels of image files: read from chunks, segments and tags made here."""
+"""The metadata of image files, read from chunks, segments and tags that the tests make."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_wide_primaries_become_a_profile(tmp_path, chunks):
         [(b"cICP", b"\x01\x0d\0\1"), gamma(100000)],
     ],
 )  # fmt: skip
-def test_what_says_srgb_takes_no_room(tmp_path, chunks):
+def test_files_that_are_srgb_get_no_profile(tmp_path, chunks):
     image = load(tmp_path, png_with(*chunks))
     assert (image.icc, image.cicp, image.notes) == (b"", None, ())
 
@@ -175,7 +175,7 @@ def test_the_resolution_of_tiff_turns_with_the_image(tmp_path, unit, meter):
     assert not {274, 282, 283, 296} & set(block)
 
 
-def test_files_that_do_not_say_it_have_no_resolution(tmp_path):
+def test_files_without_the_entry_have_no_resolution(tmp_path):
     for suffix in (".png", ".tif", ".jpg", ".webp", ".avif", ".ppm"):
         writer.save(tmp_path / f"a{suffix}", Picture(np.zeros((9, 9, 3), np.uint8)))
         assert reader.load(tmp_path / f"a{suffix}").resolution is None
@@ -184,7 +184,7 @@ def test_files_that_do_not_say_it_have_no_resolution(tmp_path):
 # XMP
 
 
-def test_xmp_is_found_in_every_format_and_says_upright(tmp_path):
+def test_xmp_is_read_from_every_format_with_an_upright_orientation(tmp_path):
     text = b"XML:com.adobe.xmp" + bytes(5) + XMP
     found = [load(tmp_path, png_with((b"iTXt", text)))]
     segment = (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)
@@ -241,7 +241,7 @@ GAIN_MAP = b'<x hdrgm:Version="1.0" xmlns:hdrgm="http://ns.adobe.com/hdr-gain-ma
         (b'<a xmpNote:HasExtendedXMP="0"/>', 0, None),
     ],
 )
-def test_what_a_jpeg_file_holds_behind_its_image_is_said(tmp_path, xmp, count, notes):
+def test_what_a_jpeg_file_holds_after_its_image_is_noted(tmp_path, xmp, count, notes):
     written = Image.new("RGB", (24, 16))
     further = {"save_all": True, "append_images": [Image.new("RGB", (8, 8))] * count}
     written.save(
@@ -319,7 +319,7 @@ def test_tiff_gets_tags(tmp_path, resolution, unit, pair):
     [(".webp", ["resolution"]), (".avif", ["resolution"]), (".bmp", ["EXIF data", "XMP"]),
      (".ppm", ["EXIF data", "XMP", "resolution"])],
 )  # fmt: skip
-def test_what_other_formats_cannot_hold_is_said(tmp_path, suffix, lost):
+def test_metadata_that_other_formats_cannot_hold_is_noted(tmp_path, suffix, lost):
     data, notes = written(tmp_path, suffix)
     name = suffix[1:].upper()
     colors = [f"without what its colors are (Display P3 with sRGB), which {name} cannot hold"]
@@ -331,7 +331,7 @@ def test_what_other_formats_cannot_hold_is_said(tmp_path, suffix, lost):
         assert UPRIGHT_XMP in data
 
 
-def test_code_points_stand_in_the_color_box_of_avif(tmp_path):
+def test_code_points_are_written_to_the_color_box_of_avif(tmp_path):
     image = Picture(RICH.pixels, cicp=Cicp(9, 16))
     data, notes = written(tmp_path, ".avif", image)
     assert notes == () and b"colrnclx\0\x09\0\x10" in data
@@ -340,7 +340,7 @@ def test_code_points_stand_in_the_color_box_of_avif(tmp_path):
     assert notes == ("without what its colors are (BT.2020 with PQ), which JPEG cannot hold",)
 
 
-def test_xmp_that_is_too_long_for_jpeg_is_left_out_and_said(tmp_path):
+def test_xmp_that_is_too_long_for_jpeg_is_left_out_with_a_note(tmp_path):
     fits, long = b"x" * 65504, b"x" * 65505
     data, notes = written(tmp_path, ".jpg", Picture(RICH.pixels, xmp=fits))
     assert notes == () and fits in data

@@ -355,7 +355,7 @@ def test_tiff_that_tifffile_reads_keeps_profile_exif_and_orientation(tmp_path, c
     np.testing.assert_array_equal(image.pixels, upright if channels == 3 else upright[..., 0])
 
 
-def test_tiff_says_what_reads_it_where_that_is_missing(tmp_path, monkeypatch):
+def test_an_error_names_the_package_that_tiff_needs(tmp_path, monkeypatch):
     data = tiff(drawn(2, 16), planarconfig="contig")
     monkeypatch.setitem(sys.modules, "tifffile", None)
     refused(tmp_path, data, r"pip install 'rdonet-jax\[tiff\]'", "a.tif")
@@ -462,7 +462,7 @@ def test_jpeg_xl_is_read_in_its_depth(tmp_path, bits, channels, bare):
 
 
 def test_the_orientation_of_jpeg_xl_is_that_of_its_codestream(tmp_path):
-    """EXIF data says it a second time at most, but for a JPEG that was packed as it is."""
+    """The orientation in EXIF data is applied only in files that are transcoded JPEG."""
     pytest.importorskip("pillow_jxl")
     told = b"Exif\0\0" + exif_block(orientation=6)
     Image.fromarray(SMOOTH).save(tmp_path / "a.jxl", lossless=True, exif=told)
@@ -521,7 +521,7 @@ def test_other_files_are_named(tmp_path, start, reason):
 
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif", "avif"])
-def test_the_first_frame_of_many_is_read_if_asked_for(tmp_path, suffix):
+def test_the_first_frame_of_an_animation_is_read_on_request(tmp_path, suffix):
     options = {"quality": 100} if suffix == "avif" else {"lossless": True}
     path = tmp_path / f"film.{suffix}"
     write_animation(path, **options)

@@ -119,14 +119,14 @@ def test_the_thumbnail_is_turned_with_the_image(order, own, color):
     assert pixels[:36].min() > 240 and pixels[44:].max() < 15
 
 
-def test_a_thumbnail_that_stands_upright_already_is_not_turned():
+def test_an_upright_thumbnail_is_not_turned():
     data = exif.upright(lying("<", 3, 6, thumbnail=shown(LEFT_WHITE), own=1))
     assert thumbnail_of(data)[1].shape == (48, 80)
     upright = lying("<", 3, 1, thumbnail=shown(LEFT_WHITE), own=6)
     assert exif.upright(upright) == upright
 
 
-def test_a_thumbnail_that_grows_by_turning_is_found_behind_everything_else():
+def test_a_thumbnail_that_grows_by_turning_is_appended():
     noise = np.random.default_rng(0).integers(0, 256, (40, 56), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "JPEG", optimize=True, quality=90)
@@ -159,7 +159,7 @@ def test_what_has_no_tiff_header_and_directory_is_no_exif_data(data):
     assert exif.is_exif(BIG) and exif.is_exif(LITTLE) and exif.is_exif(exif_block())
 
 
-def test_sound_data_is_told_from_damaged_data():
+def test_sound_data_is_distinguished_from_damaged_data():
     assert exif.is_sound(exif_block()) and exif.is_sound(BIG) and exif.is_sound(LITTLE)
     assert not exif.is_sound(b"garbage that is no header")
 

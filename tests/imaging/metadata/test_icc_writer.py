@@ -1,4 +1,4 @@
-"""Profiles made of primaries and a curve, as LittleCMS understands them."""
+"""Profiles made from primaries and a curve, as LittleCMS interprets them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shown(profile, color, mode="RGB"):
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2, 2.8])
-def test_gray_is_as_light_as_its_gamma_says(gamma):
+def test_gray_is_as_light_as_its_gamma_requires(gamma):
     light = (128 / 255) ** gamma
     level = 255 * (1.055 * light ** (1 / 2.4) - 0.055)  # by the definition of sRGB
     rgb = icc_writer.profile("a", (gamma,), BT709_POINTS, D65)
@@ -65,7 +65,7 @@ def test_points_that_mean_no_colors_are_refused(points, white):
 @pytest.mark.parametrize(
     "named", [Cicp(9, 16), Cicp(9, 18), Cicp(2, 13), Cicp(1, 2), Cicp(1, 13, False)]
 )
-def test_what_no_profile_can_say_has_none(named):
+def test_color_spaces_that_no_profile_can_express_have_none(named):
     assert cicp.as_icc(named, gray=False) == b""
 
 

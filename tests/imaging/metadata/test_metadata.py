@@ -26,7 +26,9 @@ pytestmark = pytest.mark.once
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "avif"])
-def test_the_orientation_is_applied_and_the_exif_data_says_so(tmp_path, suffix, orientation):
+def test_the_orientation_is_applied_and_the_exif_data_becomes_upright(
+    tmp_path, suffix, orientation
+):
     upright = np.zeros((16, 24, 3), np.uint8)
     upright[:8, :8] = 250
     stored = np.ascontiguousarray(turned(upright, orientation))
@@ -102,7 +104,7 @@ def test_a_gray_image_stripped_of_its_profile_stays_gray(tmp_path):
     assert reader.load(tmp_path / "a.png", strip=True).gray
 
 
-def test_16_bits_in_another_space_are_not_stripped_of_what_says_so(tmp_path):
+def test_16_bits_in_another_color_space_keep_their_profile(tmp_path):
     for name, profile in {"same": SRGB, "other": SWAPPED}.items():
         tifffile.imwrite(
             tmp_path / f"{name}.tif", drawn(3, 16), photometric="rgb", iccprofile=profile
