@@ -69,7 +69,7 @@ class Trainer:
         self.rng = np.random.default_rng(0)
         self.model = mbt2018_mean(quality=QUALITY, pretrained=False).train()
         settings = {name: {"type": "Adam", "lr": rate} for name, rate in LEARNING_RATES.items()}
-        self.optimisers = net_aux_optimizer(self.model, settings)
+        self.optimizers = net_aux_optimizer(self.model, settings)
         self.loss = RateDistortionLoss(lmbda=LMBDA, metric="mse")
 
     def batch(self) -> torch.Tensor:
@@ -78,13 +78,13 @@ class Trainer:
 
     def step(self) -> None:
         x = self.batch()
-        for optimiser in self.optimisers.values():
-            optimiser.zero_grad()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
         self.loss(self.model(x), x)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        self.optimisers["net"].step()
+        self.optimizers["net"].step()
         self.model.aux_loss().backward()
-        self.optimisers["aux"].step()
+        self.optimizers["aux"].step()
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def updates(made: optax.GradientTransformation, steps: int) -> np.ndarray:
     return np.array(sizes)
 
 
-def test_the_optimiser_is_optax_adam_with_the_schedule():
+def test_the_optimizer_is_optax_adam_with_the_schedule():
     made = schedule()
     expected = updates(optax.adam(optimizer.learning_rate(made)), 100)
     np.testing.assert_allclose(updates(optimizer.make(made), 100), expected, rtol=1e-6)

@@ -310,7 +310,7 @@ def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
         training_step.create_state(config.mini(), schedule)
 
 
-def test_learning_priors_alone_moves_nothing_else_and_minimises_the_rate(monkeypatch):
+def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(monkeypatch):
     def crop_losses(model, schedule, params, step, batch):
         size = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(params))
         return CropLosses(*jnp.full((3, len(batch.numbers)), size))
