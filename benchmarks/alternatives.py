@@ -3,11 +3,11 @@
     python benchmarks/alternatives.py --data photographs/train --valid photographs/valid \
         [--preset standard] [--seconds S] [--form NAME ...] [--out results.json]
 
-Every form is trained for the same processor time of the training steps alone, over all threads, so
-that other work on the machine changes little: by the MSE, variance masks with a share of random
-ones, from a pool of crops in memory that is the same for all. What learns fastest counts as much as
-what ends best, and what a form costs in use stands beside it. The averaged weights are validated:
-mean of log J over the knots of the quality scale, estimated bits per pixel, PSNR of 8-bit images.
+Every form is trained for the same processor time, which counts only training steps, over all
+threads. So other work on the machine has little influence. All are trained for the MSE, with
+variance masks and a share of random ones, on the same crops in memory. The averaged weights are
+validated: mean of log J over the knots of the quality scale, estimated bits per pixel, and PSNR of
+8-bit images. The complexity of each form in use is listed too.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ Forms = tuple[PortableConfig, TrainingConfig]
 
 
 def form(name: str, model: PortableConfig, schedule: TrainingConfig) -> Forms:
-    """The network and its training with the changes of a form."""
+    """The configurations of network and training with the changes of a form."""
     return (
         dataclasses.replace(model, **MODEL_CHANGES.get(name, {})),
         dataclasses.replace(schedule, **TRAINING_CHANGES.get(name, {})),
     )
 
 
-def pool_of(seen: dataset.Pictures, schedule: TrainingConfig) -> list[crops.Batch]:
+def pool_of(seen: dataset.ImageDataset, schedule: TrainingConfig) -> list[crops.Batch]:
     """Batches in memory, as many crops of 256x256 or the same area of smaller ones."""
     count = POOL_CROPS * 256**2 // (schedule.crop**2 * schedule.batch_size)
     with crops.closing(crops.batches(seen, schedule)) as reader:
@@ -69,7 +69,7 @@ def pool_of(seen: dataset.Pictures, schedule: TrainingConfig) -> list[crops.Batc
 
 
 def trained(trainer: Trainer, pool: list[crops.Batch], seconds: float) -> tuple[int, float]:
-    """Trains for so many seconds of processor time; steps done and their wall-clock seconds."""
+    """Trains for so many seconds of processor time. Returns the steps and their wall-clock time."""
     trainer.compiled(pool[0])
     wall = 0.0
     began = time.process_time()
@@ -128,7 +128,7 @@ def main() -> None:
         prior_rate=8.0, schedule="constant", warmup_steps=50, ema_decay=0.98,
     )  # fmt: skip
     seen = dataset.usable(dataset.find(options.data), VALID_CROP)
-    valid = crops.centre_crops(dataset.usable(dataset.find(options.valid), VALID_CROP), VALID_CROP)
+    valid = crops.center_crops(dataset.usable(dataset.find(options.valid), VALID_CROP), VALID_CROP)
     print(f"jax {jax.__version__} on {jax.devices()}, {options.seconds:g} s of processor time each")
     print(f"{'form':<14}{'log J':>8}{'bpp':>8}{'PSNR':>8}{'steps':>7}{'crops':>8}{'wall':>7}"
           f"{'kMAC':>7}{'M par':>7}")  # fmt: skip

@@ -2,10 +2,10 @@
 
     python benchmarks/coder_speed.py [--symbols 300000] [--coder constriction tfc]
 
-Every row codes Laplace symbols whose scales b are continuous, as a network predicts them, and
-compares the bytes with the information content at these scales: the excess holds everything that
-tables, rounding to 16 bits, escapes and the coder cost. The first rows spread the scales by 10 %
-around one b; the last ones mix scales as an image does, in long and in short runs.
+Every row codes Laplace symbols with continuous scales b, as a network predicts them. The excess
+over the information content at these scales includes the losses by scale tables, 16-bit
+probabilities, escapes and the coder. The scales of the first rows vary by 10 % around one b. The
+last rows mix scales as images do, in long and in short runs.
 """
 
 import argparse

@@ -1,22 +1,21 @@
-"""What the encoder's dead zone gains: Bjøntegaard rates against rounding, by its price of a bit.
+"""The gain of the encoder's dead zone: Bjøntegaard rates against rounding, by the price of a bit.
 
-    python benchmarks/dead_zone.py FOLDER [--price X ...] [--pictures N] [--model NAME]
+    python benchmarks/dead_zone.py FOLDER [--price X ...] [--images N] [--model NAME]
 
 Real files of all images at five qualities with variance masks, and 8-bit metrics. The price is in
-squared quantizer steps, see `rdonet_jax/quantiser.py`; 0 is rounding to the nearest integer.
+squared quantizer steps, see `entropy/dead_zone.py`. A price of 0 is rounding to the nearest
+integer.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 from unittest import mock
 
+import images_of_folder
 import numpy as np
-from originals import PICTURES_HELP, load_pictures
 
 from rdonet_jax.codec import codec
 from rdonet_jax.entropy import dead_zone
@@ -32,7 +31,7 @@ PRICES = (0.0, 0.012, 0.023, 0.035, dead_zone.PRICE, 0.058, 0.116)
 
 @contextlib.contextmanager
 def priced(price: float) -> Iterator[None]:
-    """Codes by another price within."""
+    """A context in which the dead zone has another price."""
     bounds = functools.partial(dead_zone.zero_bounds, price=price)
     with mock.patch.object(dead_zone, "zero_bounds", bounds):
         yield
@@ -47,20 +46,18 @@ def coded(model: zoo.Model, image: np.ndarray, quality: float) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser = images_of_folder.parser(__doc__)
     parser.add_argument("--price", type=float, nargs="+", default=PRICES)
-    parser.add_argument("--pictures", type=int, help=PICTURES_HELP)
     parser.add_argument("--model", default="standard")
     options = parser.parse_args()
     model = zoo.load(options.model)
-    originals = load_pictures(options.folder, options.pictures)
-    print(f"{len(originals)} images, model {model.name}, qualities {QUALITIES}")
+    images = images_of_folder.load_images(options)
+    print(f"{len(images)} images, model {model.name}, qualities {QUALITIES}")
     print(f"{'price':>8}{'PSNR':>10}{'MS-SSIM':>10}   bpp at quality 50")
     reference = {}
     for price in dict.fromkeys((0.0, *options.price)):
         with priced(price):
-            found = [[coded(model, image, q) for image in originals] for q in QUALITIES]
+            found = [[coded(model, image, q) for image in images] for q in QUALITIES]
         rows = []
         for quality, of in zip(QUALITIES, found, strict=True):
             rate, *seen = np.mean(of, axis=0)

@@ -1,21 +1,20 @@
-"""How well the lower and the right edge of images of common sizes are coded.
+"""Quality at the lower and right edges of images of common sizes.
 
-    python benchmarks/edges.py FOLDER [--quality Q ...] [--pictures N] [--model NAME]
+    python benchmarks/edges.py FOLDER [--quality Q ...] [--images N] [--model NAME]
 
-Every image is cut to each size at its top left, turned for upright ones, and coded with its
-variance mask. PSNR in dB, of mean squared errors over all images: of the whole image, of its last
-row, and of its last column. Sizes that an image does not hold are passed over.
+Every image is cropped to each size at its top left (width and height are exchanged for upright
+images) and coded with its variance mask. The PSNR in dB is that of the mean squared error over all
+images: of whole images, of the last rows, and of the last columns. Sizes larger than an image are
+skipped for it.
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
+import images_of_folder
 import numpy as np
-from originals import PICTURES_HELP, load_pictures
 
 from rdonet_jax.codec import codec
+from rdonet_jax.core import decibels
 from rdonet_jax.models import zoo
 
 SIZES = (
@@ -27,7 +26,7 @@ SIZES = (
 
 
 def cut(image: np.ndarray, width: int, height: int) -> np.ndarray | None:
-    """The top left of an image, or None of one that is too small."""
+    """The top left of an image; None if the image is too small."""
     if image.shape[0] > image.shape[1]:
         width, height = height, width
     if image.shape[0] < height or image.shape[1] < width:
@@ -36,7 +35,7 @@ def cut(image: np.ndarray, width: int, height: int) -> np.ndarray | None:
 
 
 def coded(model: zoo.Model, image: np.ndarray, quality: float) -> tuple[float, ...]:
-    """Bytes of a file, and mean squared errors: of all, of the last row, of the last column."""
+    """Bytes of the file, and mean squared errors of the image, its last row and last column."""
     p = codec.choose_partition(model, image, "variance", quality)
     encoded = codec.encode(model, image, p, quality)
     squares = np.square(encoded.picture.astype(np.float64) - image)
@@ -44,23 +43,21 @@ def coded(model: zoo.Model, image: np.ndarray, quality: float) -> tuple[float, .
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser = images_of_folder.parser(__doc__)
     parser.add_argument("--quality", type=float, nargs="+", default=[50, 80])
-    parser.add_argument("--pictures", type=int, help=PICTURES_HELP)
     parser.add_argument("--model", default="standard")
     options = parser.parse_args()
     model = zoo.load(options.model)
-    originals = load_pictures(options.folder, options.pictures)
-    print(f"{len(originals)} images, model {model.name}")
+    images = images_of_folder.load_images(options)
+    print(f"{len(images)} images, model {model.name}")
     print(f"{'quality':>7}{'size':>10}{'bytes':>9}{'whole':>8}{'last row':>10}{'last column':>13}")
     for quality in options.quality:
         for width, height in SIZES:
-            images = [cut(image, width, height) for image in originals]
-            found = [coded(model, image, quality) for image in images if image is not None]
+            cuts = [cut(image, width, height) for image in images]
+            found = [coded(model, image, quality) for image in cuts if image is not None]
             if found:
                 size, *squares = np.mean(found, axis=0)
-                whole, row, column = 10 * np.log10(255**2 / np.array(squares))
+                whole, row, column = (decibels.psnr(mse, 255) for mse in squares)
                 name = f"{width}x{height}"
                 print(f"{quality:>7g}{name:>10}{size:>9.0f}{whole:>8.2f}{row:>10.2f}"
                       f"{column:>13.2f}", flush=True)  # fmt: skip

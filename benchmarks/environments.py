@@ -1,6 +1,6 @@
-"""Environments of their own for what is compared with, and does not live in one with this package.
+"""Separate environments for packages to compare with, whose requirements conflict with ours.
 
-They are made on first use, by the Python that runs the benchmark, and kept.
+An environment is made on first use, by the Python that runs the benchmark, and kept.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from pathlib import Path
 
 COMPRESSAI = ("compressai==1.2.8", "torch==2.15.0", "torchvision==0.29.2")
 TENSORFLOW_COMPRESSION = ("tensorflow-compression==2.14.1", "tensorflow==2.14.1", "numpy==1.26.4")
-"""The whole of it, with the entropy models; needs Python 3.11 or older."""
+"""The full package with its entropy models, which needs Python 3.11 or older."""
 
 
 def place(requirements: tuple[str, ...]) -> Path:
-    """Where the environment of a package is by default, by the name of the first requirement."""
+    """The default folder of an environment, named by its first requirement."""
     return Path.home() / ".cache" / "rdonet-jax" / requirements[0].partition("==")[0]
 
 
 def install(environment: Path, requirements: tuple[str, ...]) -> None:
-    """Makes an environment of these packages unless it is there, complete."""
+    """Makes an environment of these packages, unless a complete one exists."""
     done = environment / "complete"
     if done.exists() and done.read_text().split() == list(requirements):
         return

@@ -1,12 +1,12 @@
-"""Whether files of one machine decode to the same symbols on another, and what pixels differ.
+"""Checks that files of one machine decode to the same symbols on another, and compares pixels.
 
-    python benchmarks/exchange.py write FOLDER [--pictures DIR] [--model NAME]     on one machine
+    python benchmarks/exchange.py write FOLDER [--images DIR] [--model NAME]     on one machine
     python benchmarks/exchange.py read FOLDER                                      on the other
 
-`write` compresses the centre of each photograph, and of its odd-sized left part, at several
-qualities and with several masks, and keeps beside every file its symbols' hash and the image that
-this machine decodes. `read` decodes the files and compares both. Take it in both directions: an
-encoder on an accelerator chooses other symbols at ties, which the decoder must follow.
+`write` compresses the center of each photograph, and of its odd-sized left part, at several
+qualities and with several masks. It stores the files, hashes of their symbols and the images that
+this machine decodes. `read` decodes the files and compares both. Run it in both directions, since
+an encoder on an accelerator chooses other symbols at ties.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ from rdonet_jax.models import zoo
 
 QUALITIES = (0.0, 30.0, 60.0, 100.0)
 MASKS = ("variance", "uniform-16", "uniform-64")
-MOST_PICTURES = 3
+MOST_IMAGES = 3
 SIDE = 384
 
 
 def hash_of(symbols: Sequence[Sequence[np.ndarray]]) -> str:
-    """Of the symbols of all levels as little-endian 32-bit integers."""
+    """A hash of the symbols of all levels as little-endian 32-bit integers."""
     runs = (run.astype("<i4").tobytes() for level in symbols for run in level)
     return hashlib.sha256(b"".join(runs)).hexdigest()
 
 
 def device() -> str:
-    """The kind of what computes."""
+    """The kind of device that computes."""
     return jax.devices()[0].device_kind
 
 
 def photographs(folder: Path | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and pixels, at most SIDE × SIDE; scikit-image's without a folder."""
+    """Names and pixels, at most SIDE × SIDE. Without a folder, photographs of scikit-image."""
     if folder is None:
         for name in ("astronaut", "coffee", "chelsea"):
             yield name, getattr(skimage.data, name)()
         return
-    for path in dataset.find([folder])[:MOST_PICTURES]:
+    for path in dataset.find([folder])[:MOST_IMAGES]:
         whole = np.asarray(srgb.read(path))
         top, left = (max(0, (side - SIDE) // 2) for side in whole.shape[:2])
         yield path.stem, whole[top : top + SIDE, left : left + SIDE]
 
 
 def cases(folder: Path | None) -> Iterator[tuple[str, np.ndarray, float, str]]:
-    """What is coded: name, pixels, quality, masks."""
+    """What is coded, as tuples of name, pixels, quality and mask."""
     for name, pixels in photographs(folder):
         for quality in QUALITIES:
             yield f"{name}-{quality:g}", pixels, quality, "variance"
@@ -102,12 +102,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("write", "read"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=Path, help="folder; scikit-image's without")
+    parser.add_argument(
+        "--images", "--pictures", dest="images", type=Path, help="folder; scikit-image's without"
+    )
     parser.add_argument("--model", default="standard")
     options = parser.parse_args()
     model = zoo.load(options.model)
     if options.what == "write":
-        write(options.folder, options.pictures, model)
+        write(options.folder, options.images, model)
     else:
         read(options.folder, model)
 

@@ -1,25 +1,24 @@
-"""How coarse hyper-latents should be at each quality: the least rate on photographs, knot by knot.
+"""Fits the quantizer steps of hyper-latents to photographs, for each knot of the quality scale.
 
-    python benchmarks/hyper_steps.py FOLDER --model FILE [--pictures N] [--out FOLDER]
+    python benchmarks/hyper_steps.py FOLDER --model FILE [--images N] [--out FOLDER]
 
-Crops that networks are trained on are busier than whole images, and log rates over all qualities
-say little about the lowest, where hyper-latents are dear. At every knot of the quality scale, z is
-tried in steps that are wider by some octaves, and the mean of log bpp (estimate, variance masks)
-is listed; with --out, packed weights with the best ones are written, and their record says so.
-Take images that are for choosing, not those that results are reported on.
+Training crops have more detail than whole images, and the loss over all qualities gives little
+weight to the lowest ones, where hyper-latents are a large part of the rate. At every knot, z is
+quantized with steps that are wider by some octaves. The mean of log bpp (estimate, variance masks)
+is listed. With --out, packed weights with the best steps are written, and their record has the
+steps. Use images for validation, not those on which results are reported.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import images_of_folder
 import jax
 import jax.numpy as jnp
 import numpy as np
-from originals import PICTURES_HELP, load_pictures
 
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import QUALITY_SEGMENT
@@ -46,7 +45,7 @@ def rate(model: zoo.Model, x: jax.Array) -> Callable[[Any, int], float]:
 
 
 def best(model: zoo.Model, judge: Callable[[Any, int], float]) -> Sequence[float]:
-    """The octaves of least rate at each knot; prints all that is tried."""
+    """The octaves of least rate at each knot. Prints all results."""
     chosen = [0.0] * model.config.knots
     print("knot   " + "".join(f"{octaves:>9g}" for octaves in TRIED))
     for knot in range(model.config.knots):
@@ -62,15 +61,13 @@ def best(model: zoo.Model, judge: Callable[[Any, int], float]) -> Sequence[float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser = images_of_folder.parser(__doc__, images=10)
     parser.add_argument("--model", required=True, help="weights of a portable network")
-    parser.add_argument("--pictures", type=int, default=10, help=PICTURES_HELP)
     parser.add_argument("--out", type=Path, help="folder for the weights")
     options = parser.parse_args()
     model = zoo.load(options.model)
-    pixels = [image[:SIDE, :SIDE] for image in load_pictures(options.folder, options.pictures)]
-    judge = rate(model, jnp.asarray(np.stack(pixels), jnp.float32) / 255)
+    pixels = [image[:SIDE, :SIDE] for image in images_of_folder.load_images(options)]
+    judge = rate(model, distortion.from_integers(jnp.asarray(np.stack(pixels))))
     octaves = best(model, judge)
     print("best: " + " ".join(f"{value:g}" for value in octaves))
     if options.out:

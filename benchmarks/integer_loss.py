@@ -1,31 +1,30 @@
-"""What the integer arithmetic of the priors costs: rate of a portable model with it and without.
+"""The cost of integer arithmetic in the priors: the rate of a portable model with it and without.
 
-    python benchmarks/integer_loss.py FOLDER [--model NAME] [--pictures N]
+    python benchmarks/integer_loss.py FOLDER [--model NAME] [--images N]
 
-Without it, the same weights are used as floats: weights, activations, gains, mu and scales are not
-rounded (they are clipped as before). Symbols are rounded to the nearest in both, without the dead
-zone, by which two rates would belong to two distortions. The rate is the information
-content of the symbols given mu and scale, without files: the integer path's cost includes the
-nearest entry of the scale table and the grid of mu.
+Without it, weights, activations, gains, mu and scales are floats, clipped as before but not
+rounded. In both cases symbols are rounded to the nearest integer, without a dead zone, so that the
+distortions are equal. The rate is the information content of the symbols given mu and scale, not
+the size of files. The cost of the integer arithmetic includes the rounding of scales to the table
+and of mu to its grid.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from unittest import mock
 
+import images_of_folder
 import jax
 import jax.numpy as jnp
 import numpy as np
 from dead_zone import priced
-from originals import PICTURES_HELP, load_pictures
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.entropy import distributions
+from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.nn import integer
@@ -35,7 +34,7 @@ QUALITIES = (0, 25, 50, 75, 100)
 
 @contextlib.contextmanager
 def in_floats() -> Iterator[None]:
-    """Takes the roundings out of `exact`, as functions that are traced within see it."""
+    """A context in which functions that are traced have no rounding in `nn.integer`."""
     changes = {
         "shifted_right": lambda x, bits: x * 2.0**-bits,
         "integers": lambda values, bits, largest: integer.clipped(values * 2.0**bits, largest),
@@ -52,13 +51,13 @@ def in_floats() -> Iterator[None]:
 
 
 def information(self, offset: jax.Array, index: jax.Array, _: object) -> jax.Array:
-    """In the place of `PortableRDONet._bits`: information content of the rounded symbols."""
+    """Replaces `PortableRDONet._bits`: the information content of the rounded symbols."""
     low, high = distributions.scale_table(self.config.distribution)[[0, -1]].astype(np.float64)
     scale = low * jnp.exp(index * np.log(high / low) / (distributions.SCALE_COUNT - 1))
     return distributions.bits(jnp.round(offset), scale, self.config.distribution)
 
 
-def rates(model: zoo.Model, originals: list[np.ndarray], quality: float) -> np.ndarray:
+def rates(model: zoo.Model, images: list[np.ndarray], quality: float) -> np.ndarray:
     """Bits per pixel of each image, with masks as files have them."""
     number = codec.stream_quality(model.config, quality)
 
@@ -68,29 +67,27 @@ def rates(model: zoo.Model, originals: list[np.ndarray], quality: float) -> np.n
         return sum(jnp.sum(m) for m in (*coded.y_bits, *coded.z_bits))
 
     found = []
-    for image in originals:
+    for image in images:
         p = codec.choose_partition(model, image, "variance", quality)
         masks = [m[None] for m in codec.coded_masks(p, *image.shape[:2])]
-        x = partition.pad_picture(image).astype(np.float32) / 255.0
+        x = distortion.from_integers(partition.pad_picture(image))
         found.append(float(bits(model.params, x, masks)) / (image.shape[0] * image.shape[1]))
     return np.array(found)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser = images_of_folder.parser(__doc__)
     parser.add_argument("--model", default="standard")
-    parser.add_argument("--pictures", type=int, help=PICTURES_HELP)
     options = parser.parse_args()
     model = zoo.load(options.model)
-    originals = load_pictures(options.folder, options.pictures)
-    print(f"{len(originals)} images, model {model.name}, bits per pixel (information content)")
+    images = images_of_folder.load_images(options)
+    print(f"{len(images)} images, model {model.name}, bits per pixel (information content)")
     print(f"{'quality':>7}{'integers':>10}{'floats':>10}{'loss':>9}")
     with priced(0.0), mock.patch.object(portable.PortableRDONet, "_bits", information):
         for quality in QUALITIES:
-            integers = rates(model, originals, quality).mean()
+            integers = rates(model, images, quality).mean()
             with in_floats():
-                floats = rates(model, originals, quality).mean()
+                floats = rates(model, images, quality).mean()
             loss = 100 * (integers / floats - 1)
             print(f"{quality:>7}{integers:>10.4f}{floats:>10.4f}{loss:>8.2f} %", flush=True)
 

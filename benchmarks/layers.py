@@ -1,4 +1,4 @@
-"""Forms of the 5×5 convolutions, side by side, with XLA's gradients and with those of `layers.py`.
+"""Speed of equivalent forms of the 5×5 convolutions, with the gradients of XLA and of `layers.py`.
 
     python benchmarks/layers.py [--preset NAME] [--repeats N]
 

@@ -1,10 +1,10 @@
-"""What packed weights cost: size of the file, and J of photographs by the estimate.
+"""The cost of packed weights: size of the file, and estimated J of photographs.
 
     python benchmarks/packing.py FOLDER [--model NAME] [--layers]
 
-On the centre of each photograph, 256 × 256, at the knots of the quality scale in turn: mean of
-log J and PSNR with the weights as they are, and packed in more or fewer steps. `--layers` packs one
-layer at a time, in 8 steps per deviation, and lists what that costs: the image depends on few.
+On the center of each photograph, 256 × 256, at the knots of the quality scale in turn: mean of
+log J and PSNR with unpacked weights, and with weights packed in more or fewer steps. `--layers`
+packs one layer at a time, in 8 steps per deviation, and lists its cost: few layers matter.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Judge = Callable[[Any], validation.Validation]
 
 
 def packed_as(model: zoo.Model, near: int, far: int) -> tuple[int, Any]:
-    """Bytes of the file and parameters that come back from it."""
+    """Bytes of the packed file, and the parameters that it holds."""
     steps = mock.patch.multiple(portable, NEAR_STEPS=near, FAR_STEPS=far)
     with tempfile.TemporaryDirectory() as folder, steps:
         record = model.record.stored
@@ -53,7 +53,7 @@ def packed_as(model: zoo.Model, near: int, far: int) -> tuple[int, Any]:
 
 
 def by_layer(model: zoo.Model, judge: Judge, loss: float) -> None:
-    """What one coarse layer at a time costs, the dearest first."""
+    """Prints the cost of packing a single layer coarsely, largest first."""
     flat = {path: np.asarray(v) for path, v in flatten_dict(model.params, sep="/").items()}
     costs = {}
     for path, kernel in flat.items():
@@ -73,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     model = zoo.load(options.model)
     found = dataset.usable(dataset.find([options.folder]), CROP)
-    crops = training_crops.centre_crops(found, CROP)
+    crops = training_crops.center_crops(found, CROP)
     run = training_config.TrainingConfig(
         batch_size=8, precision="float32", metric="both", ms_ssim_share=0.5
     )

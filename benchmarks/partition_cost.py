@@ -1,8 +1,8 @@
-"""What the coding tree costs: `python benchmarks/partition_cost.py DIR`.
+"""The rate of partitions: `python benchmarks/partition_cost.py DIR`.
 
-Codes variance partitions of all images in a folder at several pairs of thresholds, and prints
-the mean bits per 64x64 block: raw (1 flag per block, 4 more where it is split) and as coded, in
-whole bytes. Every partition is decoded again and compared.
+Codes variance partitions of all images in a folder at several pairs of thresholds. Prints the mean
+bits per 64x64 block: of raw flags (1 per block, 4 more if it is split), and as coded in whole
+bytes. Every partition is decoded and compared.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rdonet_jax.codec import partition_coding
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import srgb
+from rdonet_jax.metrics import distortion
 
 THRESHOLDS64 = (30.0, 100.0, 300.0)
 THRESHOLDS32 = (100.0, 200.0, 400.0, 800.0)
@@ -44,10 +45,10 @@ class Variances(NamedTuple):
 
 
 def measure(path: Path) -> Variances:
-    picture = srgb.load(path)
-    height, width, _ = picture.shape
-    padded = np.pad(picture, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
-    variances = partition.block_variances(padded.astype(np.float32) / 255)
+    image = srgb.load(path)
+    height, width, _ = image.shape
+    padded = np.pad(image, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
+    variances = partition.block_variances(distortion.from_integers(padded))
     return Variances(height, width, *map(np.asarray, variances))
 
 
@@ -76,12 +77,12 @@ def main() -> None:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         parser.error(f"no images in {folder}")
-    pictures = [measure(path) for path in paths]
-    print(f"{len(pictures)} images; bits per 64x64 block, milliseconds per image")
+    images = [measure(path) for path in paths]
+    print(f"{len(images)} images; bits per 64x64 block, milliseconds per image")
     print(f"{'t64':>5} {'t32':>5} {'raw':>7} {'coded':>7} {'ratio':>7} {'enc ms':>7} {'dec ms':>7}")
     rows = []
     for thresholds in itertools.product(THRESHOLDS64, THRESHOLDS32):
-        costs = [cost(v, split(v, *thresholds)) for v in pictures]
+        costs = [cost(v, split(v, *thresholds)) for v in images]
         rows.append(Cost(*np.mean(costs, axis=0)))
         print_row(*(f"{threshold:.0f}" for threshold in thresholds), rows[-1])
     print_row("all", "", Cost(*np.mean(rows, axis=0)))

@@ -1,13 +1,13 @@
-"""Real files against the estimate, and the decoder against the encoder, image by image.
+"""Compares real files with the estimated rate, and the decoder with the encoder, for every image.
 
     python benchmarks/rate_check.py FOLDER [--model NAME] [--mask MASK ...] [--quality Q]
         [--coder constriction tfc]
 
-For every image, mask and range coder: compresses, decompresses, checks that symbols and image
-come back bit for bit, and compares sizes with the estimated rate. Prints, per mask and coder, how
-much larger the file is in bytes and in percent, how far the worst file stays inside estimate +
-0.5 % + 100 bytes, and how much larger than the estimate of all images all that is coded by it is,
-the levels: files hold a container and a partition too, which the estimate leaves out.
+For every image, mask and range coder it compresses, decompresses, checks that symbols and image are
+equal bit by bit, and compares the size with the estimate. For every mask and coder it prints how
+much larger the files are, in bytes and in percent, the distance of the worst file to the limit
+estimate + 0.5 % + 100 bytes, and how much larger the coded levels are than the estimates. The
+estimates do not include the container and the partition.
 """
 
 from __future__ import annotations

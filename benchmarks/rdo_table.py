@@ -1,4 +1,4 @@
-"""The published table's columns on any images: partitions by kind, start and passes, real files.
+"""The columns of the published table on any images: kinds of partitions, by real files.
 
     python benchmarks/rdo_table.py FOLDER [--model NAME] [--quality Q ...] [-o OUT.json]
 

@@ -1,4 +1,4 @@
-"""The fast search against the original one: what it finds, what it takes, how long it takes.
+"""Compares the fast search with the original one: result, number of evaluations, and time.
 
     python benchmarks/search.py FOLDER [--model NAME] [--quality Q ...] [--crops N]
         [--megapixels M ...]
@@ -6,13 +6,13 @@
 Three parts, in one run:
 
 - crops of 256x256 from the middle of N images: J of the original search (block by block, six
-  codings each) and of the fast one after two passes, from the static and from the variance start;
-- the first whole image: seconds of two passes of both. The original is extrapolated from 100 of
-  its codings, in full as it was published, and with what depends on no mask computed once;
+  evaluations each) and of the fast one after two passes, from the static and the variance start;
+- the first whole image: seconds of two passes of both. The time of the original is extrapolated
+  from 100 evaluations, once as published, once with what does not depend on masks computed once;
 - seconds of encoding per megapixel with 0, 1 and 2 passes, and the peak memory of one pass for
-  images of M megapixels (tiled from the first one), each in a process of its own.
+  images of M megapixels (tiled from the first one), each in a separate process.
 
-Kodak images are not for choosing anything by; here they show what was chosen elsewhere.
+Do not choose parameters by results on Kodak images. Here they show what was chosen elsewhere.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def middle(image: np.ndarray) -> np.ndarray:
 
 
 def compare(model: zoo.Model, paths: list[Path], qualities: list[float | None]) -> None:
-    """Prints J of both searches on crops, and how much more the fast one costs."""
+    """Prints J of both searches on crops, and the difference."""
     print(f"{'crop':<12}{'quality':>8}{'start':>10}{'J':>9}{'original':>10}{'fast':>9}{'more':>8}")
     excess = []
     for path in paths:
@@ -67,7 +67,7 @@ def compare(model: zoo.Model, paths: list[Path], qualities: list[float | None]) 
 
 
 def seconds(work: Callable[[], object], rounds: int = 3) -> float:
-    """The median time of some work, after once for compilation."""
+    """The median time of calls, after one call for compilation."""
     work()
     times = []
     for _ in range(rounds):
@@ -112,13 +112,13 @@ def encoding_times(model: zoo.Model, image: np.ndarray, quality: float | None) -
 
 
 def large(model: zoo.Model, image: np.ndarray, quality: float | None, megapixels: float) -> None:
-    """Prints what one pass of search takes for a large image; run in a process of its own."""
+    """Prints time and memory of one pass for a large image. Run in a separate process."""
     width = round((1.5e6 * megapixels) ** 0.5)
     height = round(1e6 * megapixels / width)
     repeats = -(-height // image.shape[0]), -(-width // image.shape[1]), 1
-    picture = np.ascontiguousarray(np.tile(image, repeats)[:height, :width])
+    tiled = np.ascontiguousarray(np.tile(image, repeats)[:height, :width])
     began = time.perf_counter()
-    found = encoder.encode(model, picture, EncodeOptions(quality, plan=Plan(passes=1)))
+    found = encoder.encode(model, tiled, EncodeOptions(quality, plan=Plan(passes=1)))
     took = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{width}x{height} pixels, one pass: {took:.0f} s with compilation, "

@@ -1,17 +1,17 @@
 """Compile time and steady-state time of compress, decompress and a training step.
 
-    python benchmarks/speed.py [--preset NAME ...] [--picture FILE] [--repeats N] [--no-training]
+    python benchmarks/speed.py [--preset NAME ...] [--image FILE] [--repeats N] [--no-training]
     python benchmarks/speed.py --preset standard paper --compressai
 
-Times of the codec are of one 768x512 image (a part of FILE, or of a photograph of scikit-image),
-those of training of 8 crops of 256x256. "First" is the first call of all, compilation included;
-"then" is the median of the repeats. The weights are fresh ones at the linear start: that does not
-change the arithmetic, only the number of bytes that the range coder has to move. kMAC are thousands
-of multiply-accumulates per pixel, as the layers are defined.
+The codec is timed on one 768x512 image (a part of FILE, or of a photograph of scikit-image),
+training on 8 crops of 256x256. "First" is the first call, with compilation. "Then" is the median of
+the repeats. The weights are untrained, with the linear start. That changes only the number of
+bytes, not the arithmetic. kMAC are thousands of multiply-accumulates per pixel, as the layers are
+defined.
 
-With `--compressai`, CompressAI's mbt2018_mean and mbt2018 code the same image in the same run,
-with as many threads as there are CPUs and untrained weights, and their times are divided by ours.
-CompressAI lies in an environment of its own, which is made with pip at the first time.
+With `--compressai`, CompressAI's mbt2018_mean and mbt2018 code the same image in the same run, with
+one thread per CPU and untrained weights. Their times are given as multiples of ours. CompressAI is
+installed in a separate environment, which is made with pip on first use.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from rdonet_jax.training import (
     step as training_step,
 )
 
-PICTURE = (512, 768)
+IMAGE = (512, 768)
 CROPS = (8, 256)
 WORKER = Path(__file__).with_name("speed_compressai.py")
 
@@ -59,17 +59,17 @@ def timed(function: Callable[[], object], repeats: int) -> tuple[float, float]:
     return seconds[0], statistics.median(seconds[1:])
 
 
-def load_picture(path: Path | None) -> np.ndarray:
-    """uint8 [512, 768, 3] of real detail, mirrored where the source is too small."""
+def load_image(path: Path | None) -> np.ndarray:
+    """A photograph, uint8 [512, 768, 3], mirrored where the source is too small."""
     if path is None:
         import skimage.data
 
         source = skimage.data.astronaut()
     else:
         source = srgb.load(path)
-    missing = [(0, max(0, want - have)) for want, have in zip(PICTURE, source.shape, strict=False)]
+    missing = [(0, max(0, want - have)) for want, have in zip(IMAGE, source.shape, strict=False)]
     padded = np.pad(source, [*missing, (0, 0)], mode="symmetric")
-    return np.ascontiguousarray(padded[: PICTURE[0], : PICTURE[1]])
+    return np.ascontiguousarray(padded[: IMAGE[0], : IMAGE[1]])
 
 
 def codec_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> dict[str, tuple]:
@@ -91,7 +91,7 @@ def codec_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> di
 
 
 def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> tuple:
-    """One step on 8 crops of 256², data already in memory."""
+    """One training step on 8 crops of 256² in memory."""
     count, side = CROPS
     schedule = training_config.TrainingConfig(batch_size=count, crop=side)
     crops = np.stack([image[i : i + side, 2 * i : 2 * i + side] for i in range(count)])
@@ -107,7 +107,7 @@ def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) ->
 
 
 def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict:
-    """What `speed_compressai.py` prints about this image."""
+    """The results of `speed_compressai.py` for this image."""
     install(environment, COMPRESSAI)
     with tempfile.TemporaryDirectory() as folder:
         parity = Path(folder) / "picture.npy"
@@ -121,7 +121,7 @@ def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", nargs="+", default=["standard"], choices=list(config.PRESETS))
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--image", "--picture", dest="image", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-training", action="store_true", help="the codec alone")
     parser.add_argument("--compressai", action="store_true", help="compare with CompressAI")
@@ -129,7 +129,7 @@ def main() -> None:
         "--environment", type=Path, default=parity(COMPRESSAI), help="of CompressAI"
     )
     options = parser.parse_args()
-    image = load_picture(options.picture)
+    image = load_image(options.image)
     print(f"jax {jax.__version__} on {jax.local_devices()}, median of {options.repeats}")
     print(f"{'network':<14}{'what':<34}{'kMAC':>7}{'first':>9}{'compiling':>11}{'then':>10}")
     ours = {}
@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def compare(ours: dict[str, dict], found: dict) -> None:
-    """CompressAI's times, and how many times ours they are."""
+    """Prints CompressAI's times, and their ratios to ours."""
     for name, measured in found["networks"].items():
         for what, seconds in measured["seconds"].items():
             show(name, f"{what} 768x512", measured["macs_per_pixel"][what] / 1e3, *seconds)

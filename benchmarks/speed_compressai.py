@@ -1,11 +1,11 @@
-"""Compress and decompress by CompressAI's mbt2018_mean and mbt2018: the other side of `speed.py`.
+"""Times compress and decompress of CompressAI's mbt2018_mean and mbt2018, for `speed.py`.
 
-    python benchmarks/speed_compressai.py PICTURE.npy REPEATS THREADS
+    python benchmarks/speed_compressai.py IMAGE.npy REPEATS THREADS
 
-runs in an environment of its own, with CompressAI and PyTorch, on uint8 [H, W, 3], and prints a
-line of JSON: by network the seconds of the first call and the median of the others, and
-multiply-accumulates per pixel. The weights are untrained, which changes what the range coder is
-given and nothing else.
+runs in a separate environment with CompressAI and PyTorch, on an image uint8 [H, W, 3]. It prints a
+line of JSON: for each network the seconds of the first call, the median of the others, and
+multiply-accumulates per pixel. The weights are untrained, which changes only the symbols that are
+coded.
 """
 
 from __future__ import annotations

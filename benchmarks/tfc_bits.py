@@ -1,10 +1,10 @@
-"""Bits by TensorFlow Compression's own entropy models: the other side of `tfc_reference.py`.
+"""Bits by the entropy models of TensorFlow Compression, for `tfc_reference.py`.
 
     python benchmarks/tfc_bits.py SCALES.json
 
-runs in an environment of its own, with the full package. SCALES.json has the scale table of every
-distribution. Prints a line of JSON: by distribution and entropy model, lists of table indices,
-values and the bits of each value.
+runs in a separate environment with the full package. SCALES.json has the scale table of every
+distribution. It prints a line of JSON: for each distribution and entropy model, lists of table
+indices, values and the bits of each value.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import tensorflow_compression as tfc
 
 PRIORS = {"laplace": tfc.NoisyLaplace, "gaussian": tfc.NoisyNormal}
 REACH = {"laplace": (0, 0.3, 1, 2, 5, 12), "gaussian": (0, 0.3, 0.7, 1.2, 2, 4)}
-"""How many scales from 0 the values lie, before they are rounded."""
+"""Values before rounding, in multiples of the scale."""
 
 
 def values_of(scales: np.ndarray, reach: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Table indices and values, float32: a few for every scale, on both sides of 0 in turn."""
+    """Table indices and float32 values: a few for every scale, with alternating signs."""
     index = np.repeat(np.arange(len(scales)), len(reach))
     side = np.where(np.arange(len(index)) % 2, 1, -1)
     return index, (side * scales[index] * np.tile(reach, len(scales))).astype(np.float32)
 
 
 def models(prior, scales: np.ndarray) -> dict:
-    """By name, functions (values, indices) -> the values after rounding or noise, their bits."""
+    """Functions (values, indices) -> (values after rounding or noise, their bits), by name."""
 
     def scale_of(index):
         return tf.gather(tf.constant(scales), tf.cast(index, tf.int32))

@@ -1,10 +1,10 @@
-"""Reference numbers for the tests: bits by TensorFlow Compression's own entropy models.
+"""Makes reference values for the tests: bits by the entropy models of TensorFlow Compression.
 
     python benchmarks/tfc_reference.py [-o tests/reference/tfc_bits.json]
 
-installs the full package, 2.14.1, in an environment of its own, gives our scale tables to its
-entropy models there (`tfc_bits.py`), stores what they say, and prints how far we are from that.
-Needs Python 3.11 or older.
+installs the full package, 2.14.1, in a separate environment, evaluates its entropy models with our
+scale tables (`tfc_bits.py`), stores the results, and prints our deviation from them. Needs Python
+3.11 or older.
 """
 
 from __future__ import annotations

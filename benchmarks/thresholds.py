@@ -1,36 +1,35 @@
-"""Thresholds of the variance mask by least regret to searched partitions, and what they cost.
+"""Fits the thresholds of the variance mask to searched partitions, and compares the costs.
 
-    python benchmarks/thresholds.py FOLDER [--model NAME] [--quality Q ...] [--pictures N]
+    python benchmarks/thresholds.py FOLDER [--model NAME] [--quality Q ...] [--images N]
 
 For every quality (default: the knots of the model's scale) it prints the fitted thresholds and the
 mean J (estimate) of the uniform masks, of the variance mask with the model's thresholds and with
 the fitted ones, and of two passes of search from the latter. At the end it prints the option for
 `train.py` and `train.py export`.
 
-The thresholds are the encoder's alone, in squared 8-bit gray levels. Take images that are for
-choosing, not those that results are reported on.
+Only the encoder uses the thresholds, which are in squared 8-bit gray levels. Use images for
+validation, not those on which results are reported.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
+import images_of_folder
 import numpy as np
-from originals import PICTURES_HELP, load_pictures
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.metrics import distortion
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import fit_thresholds, search
 from rdonet_jax.rdo.cost import RDCost
 
 
 def by_variance(image: np.ndarray, pair: Sequence[float]) -> partition.Partition:
-    """The variance mask with these thresholds."""
-    x = partition.pad_picture(image)[0].astype(np.float32) / 255.0
+    """The variance mask by these thresholds."""
+    x = distortion.from_integers(partition.pad_picture(image)[0])
     return partition.trim(partition.variance(x, tuple(pair)), *image.shape[:2])
 
 
@@ -48,24 +47,22 @@ def costs(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser = images_of_folder.parser(__doc__)
     parser.add_argument("--model", default="standard")
     parser.add_argument("--quality", type=float, nargs="+")
-    parser.add_argument("--pictures", type=int, help=PICTURES_HELP)
     options = parser.parse_args()
     model = zoo.load(options.model)
-    originals = load_pictures(options.folder, options.pictures)
+    images = images_of_folder.load_images(options)
     portable = isinstance(model.config, PortableConfig)
     knots = np.linspace(0, 100, model.config.knots).tolist() if portable else [None]
     found = []
-    print(f"{len(originals)} images, model {model.name}; J (estimate), means")
+    print(f"{len(images)} images, model {model.name}; J (estimate), means")
     for quality in options.quality or knots:
-        fitted = fit_thresholds.fit(model, originals, quality)
+        fitted = fit_thresholds.fit(model, images, quality)
         pair = [f.threshold for f in fitted]
         found += pair
-        rows = [costs(model, image, quality, pair) for image in originals]
-        regrets = " + ".join(f"{f.regret / len(originals):.4f}" for f in fitted)
+        rows = [costs(model, image, quality, pair) for image in images]
+        regrets = " + ".join(f"{f.regret / len(images):.4f}" for f in fitted)
         print(f"quality {quality}: thresholds {pair[0]:.3g} {pair[1]:.3g}, regret {regrets}")
         means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
         print("  " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()), flush=True)

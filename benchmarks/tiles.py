@@ -1,15 +1,14 @@
-"""Memory and time that images of 1 to 100 megapixels take, and the command from start to file.
+"""Memory and time for images of 1 to 100 megapixels, and the time of the whole command.
 
-    python benchmarks/tiles.py [--model NAME] [--picture FILE] [--megapixels N ...]
+    python benchmarks/tiles.py [--model NAME] [--image FILE] [--megapixels N ...]
 
-Each size is coded in a process of its own, some times in a row: seconds per megapixel are those of
-the last time, when everything is compiled; memory is the most that the process ever held (its
-resident set), with Python, JAX and the image. "Estimate" is what `rdonet_jax.codec.memory` says
-of the coding alone. The images are FILE, or a photograph of scikit-image, repeated and cropped, at
-quality 50 with the variance mask, or with everything coded at the finest level (`--finest`), which
-takes the most.
+Each size is coded several times in a separate process. Seconds per megapixel are those of the last
+time, when everything is compiled. Memory is the largest resident set of the process, with Python,
+JAX and the image. "Estimate" is that of `rdonet_jax.codec.memory` for the coding alone. The images
+are FILE, or a photograph of scikit-image, repeated and cropped, at quality 50 with the variance
+mask, or with the finest level everywhere (`--finest`), which takes the most memory.
 
-The command is run on a 768x512 image with an empty folder for compiled code, then again.
+The command is run on a 768x512 image with an empty cache of compiled code, then again.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ from rdonet_jax.core import partition
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 
-COMMAND_PICTURE = (512, 768)
+COMMAND_IMAGE = (512, 768)
 
 
-def picture_of(megapixels: float, source: np.ndarray) -> np.ndarray:
-    """The source repeated to about so many pixels, three wide for every two high."""
+def image_of(megapixels: float, source: np.ndarray) -> np.ndarray:
+    """The source repeated to about so many pixels, with an aspect ratio of 3:2."""
     height = round((megapixels * 1e6 * 2 / 3) ** 0.5)
     return cropped(source, height, round(megapixels * 1e6 / height))
 
@@ -55,14 +54,14 @@ def source_of(path: Path | None) -> np.ndarray:
 
 
 def clocks() -> np.ndarray:
-    """Seconds on the clock, and of the processors that this process has had."""
+    """Wall-clock time, and processor time of this process, in seconds."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """In this process: one size."""
+    """Measures one size in this process."""
     (megapixels,) = options.megapixels
-    image = picture_of(megapixels, source_of(options.picture))
+    image = image_of(megapixels, source_of(options.image))
     model = zoo.load(options.model)
     seconds = {}
     for _ in range(options.repeats):
@@ -85,18 +84,18 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 def in_another_process(options: argparse.Namespace, megapixels: float) -> dict[str, Any]:
     command = [sys.executable, __file__, "--here", "--model", options.model]
     command += ["--megapixels", str(megapixels), "--repeats", str(options.repeats)]
-    command += ["--picture", str(options.picture)] if options.picture else []
+    command += ["--image", str(options.image)] if options.image else []
     command += ["--finest"] if options.finest else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def command_seconds(options: argparse.Namespace) -> list[tuple[float, float]]:
-    """Seconds on the clock and of the processors that the command takes, in a row."""
+    """Wall-clock and processor seconds of consecutive runs of the command."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "picture.png"
-        srgb.save(source, cropped(source_of(options.picture), *COMMAND_PICTURE), True)
+        srgb.save(source, cropped(source_of(options.image), *COMMAND_IMAGE), True)
         environment = os.environ | {"XDG_CACHE_HOME": folder}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         command = [sys.executable, "-m", "rdonet_jax", "compress", "--force", "--quiet"]
@@ -115,7 +114,7 @@ def command_seconds(options: argparse.Namespace) -> list[tuple[float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="standard")
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--image", "--picture", dest="image", type=Path)
     parser.add_argument("--megapixels", type=float, nargs="*", default=[1, 4, 16, 50, 100])
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--finest", action="store_true", help="all coded at the finest level")

@@ -1,21 +1,21 @@
-"""Training speed: batches in memory against the input pipeline, beside CompressAI.
+"""Training speed with batches in memory and with the input pipeline, and that of CompressAI.
 
     python benchmarks/training.py [--data FOLDER ...] [--presets NAME ...] [--compressai] [--limits]
 
-Steps are those of `train.py`, on batches of 256x256 crops of the photographs below FOLDER (of some
-of scikit-image if none is given): once of the same few batches in memory, once of batches that
-the input pipeline reads, reduces and crops meanwhile. `--uncached` adds the pipeline that decodes
-a file for every crop, as it does with more images than memory holds.
+The steps are those of training, on batches of 256x256 crops of the photographs below FOLDER, or of
+some of scikit-image. They use the same few batches in memory, or batches that the input pipeline
+reads, reduces and crops meanwhile. `--uncached` adds the pipeline that decodes a file for every
+crop, as it does with more images than fit in memory.
 
-`--compressai` adds training steps of CompressAI's mbt2018_mean of quality 3 on the CPU, with as
-many threads as there are CPUs. It lies in an environment of its own, which is made with pip at the
-first time; pip's own settings (PIP_INDEX_URL, PIP_FIND_LINKS) choose where PyTorch comes from.
+`--compressai` adds training steps of CompressAI's mbt2018_mean of quality 3 on the CPU, with one
+thread per CPU. CompressAI is installed in a separate environment, which is made with pip on first
+use. Settings of pip (PIP_INDEX_URL, PIP_FIND_LINKS) choose where PyTorch comes from.
 
-All take turns, so that other work on the machine meets all of them; medians are over rounds. GMAC/s
-are multiply-accumulates as the layers are defined, three times those of the forward pass.
+All take turns, so that other work on the machine affects them equally. Medians are over rounds.
+GMAC/s are multiply-accumulates as the layers are defined, three times those of the forward pass.
 
-Where there is an accelerator, or with `--limits`, a second part measures what the device can do and
-how near to it the steps come, see `training_limits.py`.
+With an accelerator, or with `--limits`, a second part compares the steps with the limits of the
+device, see `training_limits.py`.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from rdonet_jax.training import crops as training_crops
 WORKER = Path(__file__).with_name("training_compressai.py")
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 IN_MEMORY = 4
-"""So many batches in memory are used in turn."""
+"""Number of batches in memory, which are used in turn."""
 
 
 @dataclasses.dataclass
 class Contestant:
-    """Something that takes training steps when it is its turn.
+    """A contestant, which runs training steps in turns.
 
     Attributes:
       name, source: of the network and of its batches.
@@ -69,7 +69,7 @@ class Contestant:
     seconds: list[float] = dataclasses.field(default_factory=list)
 
     def choose_steps(self, turn_seconds: float) -> None:
-        """As many steps as fit in a turn, at least two."""
+        """The number of steps that fit in a turn, at least two."""
         self.trainer.run(1)
         self.steps = max(2, round(turn_seconds / self.trainer.run(1)))
 
@@ -79,7 +79,7 @@ class Contestant:
 
 @dataclasses.dataclass
 class Ours:
-    """The trainer of a contestant: a network of this package on batches from here."""
+    """The contestant that trains a network of this package on batches from an iterator."""
 
     trainer: Trainer
     batches: Iterator[training_crops.Batch]
@@ -89,7 +89,7 @@ class Ours:
 
 
 class CompressAI:
-    """The trainer in its own environment: a process that sleeps between its turns."""
+    """The contestant CompressAI, a process in its own environment."""
 
     def __init__(self, environment: Path, crops: Path, batch_size: int) -> None:
         command = [
@@ -127,7 +127,7 @@ class CompressAI:
 
 
 def write_photographs(folder: Path) -> None:
-    """Some photographs of scikit-image as files."""
+    """Writes some photographs of scikit-image as files."""
     import skimage.data
 
     for name in PHOTOGRAPHS:
@@ -135,7 +135,7 @@ def write_photographs(folder: Path) -> None:
 
 
 def crops_in_memory(
-    seen: dataset.Pictures, schedule: training_config.TrainingConfig
+    seen: dataset.ImageDataset, schedule: training_config.TrainingConfig
 ) -> list[training_crops.Batch]:
     numbers = np.arange(schedule.batch_size, dtype=np.int32)
     crops = [
@@ -148,11 +148,11 @@ def crops_in_memory(
 def our_contestants(
     presets: Sequence[str],
     schedule: training_config.TrainingConfig,
-    seen: dataset.Pictures,
+    seen: dataset.ImageDataset,
     kept: Sequence[training_crops.Batch],
     uncached: bool,
 ) -> list[Contestant]:
-    """For every preset: in memory, through the pipeline, and through one that keeps nothing."""
+    """Contestants for every preset: batches in memory, the pipeline, one without a cache."""
     contestants = []
     for preset in presets:
         model = config.preset(preset)
@@ -173,7 +173,7 @@ def our_contestants(
 
 
 def compare(contestants: Sequence[Contestant], rounds: int, turn_seconds: float) -> None:
-    """Lets all take their turns, round by round."""
+    """Runs all contestants in turns, round by round."""
     for contestant in contestants:
         contestant.choose_steps(turn_seconds)
     for _ in range(rounds):
@@ -182,12 +182,12 @@ def compare(contestants: Sequence[Contestant], rounds: int, turn_seconds: float)
 
 
 def ratio(one: Contestant, other: Contestant) -> float:
-    """Median over the rounds of how many times as long a step of one takes as one of the other."""
+    """Median over the rounds of the ratio of the times of a step."""
     return statistics.median(a / b for a, b in zip(one.seconds, other.seconds, strict=True))
 
 
 def report(contestants: Sequence[Contestant], schedule: training_config.TrainingConfig) -> None:
-    """The table, and what follows from it."""
+    """Prints the table and conclusions."""
     batch, side = schedule.batch_size, schedule.crop
     title = f"{'network':<14}{'batches':<24}{'steps':>7}{'s/step':>10}{'crops/s':>10}"
     print(f"{title}{'kMAC/px':>10}{'GMAC/s':>9}")
@@ -260,7 +260,7 @@ def main() -> None:
             write_photographs(temporary)
         seen = dataset.usable(dataset.find(options.data or [temporary]), schedule.crop)
         for index in range(len(seen.paths)):
-            seen.picture(index)  # decoded beforehand, as a run does it once
+            seen.image(index)  # decoded beforehand, as a run does it once
         kept = crops_in_memory(seen, schedule)
         contestants = our_contestants(options.presets, schedule, seen, kept, options.uncached)
         if options.compressai:

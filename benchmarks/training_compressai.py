@@ -1,10 +1,10 @@
-"""Training steps of CompressAI's mbt2018_mean, on request: the other side of `training.py`.
+"""Runs training steps of CompressAI's mbt2018_mean on request, for `training.py`.
 
     python benchmarks/training_compressai.py CROPS.npy BATCH_SIZE THREADS
 
-runs in an environment of its own, with CompressAI and PyTorch. It first writes a line of JSON with
-what it is. Then every line of its input is a number of steps to take, answered by a line with the
-seconds that they took. A step is that of CompressAI's example: the rate-distortion loss, clipped
+runs in a separate environment with CompressAI and PyTorch. It first writes a line of JSON with its
+versions. Every line of its input is a number of steps to run. The answer is a line with their
+seconds. A step is that of CompressAI's example: the rate-distortion loss, clipped
 gradients, one optimizer for the network and one for the quantiles. CROPS.npy holds uint8
 [N, side, side, 3], of which every step draws a batch.
 """
@@ -69,7 +69,7 @@ class Trainer:
         self.rng = np.random.default_rng(0)
         self.model = mbt2018_mean(quality=QUALITY, pretrained=False).train()
         settings = {name: {"type": "Adam", "lr": rate} for name, rate in LEARNING_RATES.items()}
-        self.optimisers = net_aux_optimizer(self.model, settings)
+        self.optimizers = net_aux_optimizer(self.model, settings)
         self.loss = RateDistortionLoss(lmbda=LMBDA, metric="mse")
 
     def batch(self) -> torch.Tensor:
@@ -78,13 +78,13 @@ class Trainer:
 
     def step(self) -> None:
         x = self.batch()
-        for optimiser in self.optimisers.values():
-            optimiser.zero_grad()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
         self.loss(self.model(x), x)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        self.optimisers["net"].step()
+        self.optimizers["net"].step()
         self.model.aux_loss().backward()
-        self.optimisers["aux"].step()
+        self.optimizers["aux"].step()
 
 
 def main() -> None:

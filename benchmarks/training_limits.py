@@ -1,13 +1,12 @@
-"""How near training steps come to what the device can do: the second part of `training.py`.
+"""Compares training steps with the limits of the device: the second part of `training.py`.
 
-Measured first: the rate of large matrix products in bfloat16 and in float32 (once as JAX computes
-them by default, on NVIDIA cards in TF32, once in full precision), and the memory's bandwidth. Then
-steps on batches in memory, by precision and batch size. TFLOP/s of a step are six times the
-multiply-accumulates of the forward pass as the layers are defined. Beside the time of a step stand
-the least times that it could take for its products ("matrix"), for the bytes that XLA counts for
-the compiled step ("memory") and for the input pipeline by itself ("input"): the largest one is what
-bounds it, and where a step takes much longer than that, it waits for something else, such as the
-start of many small operations.
+It first measures the rate of large matrix products in bfloat16 and in float32 (in JAX's default
+precision, which is TF32 on NVIDIA cards, and in full precision) and the bandwidth of the memory.
+Then it runs steps on batches in memory, by precision and batch size. TFLOP/s of a step are six
+times the multiply-accumulates of the forward pass as the layers are defined. For each step it lists
+lower bounds of its time: by matrix products ("matrix"), by the bytes that XLA counts for the
+compiled step ("memory"), and by the input pipeline alone ("input"). A step that takes much longer
+than the largest bound waits for something else, such as the start of many small operations.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from rdonet_jax.training import crops
 GIB = 2**30
 PRECISIONS = ("float32", "bfloat16")
 PRODUCTS = 16
-"""So many products follow each other in one call."""
+"""Number of products in one call."""
 
 SIDES = {"cpu": (512, 1024, 2048)}
 LARGE_SIDES = (2048, 4096, 8192, 16384)
@@ -41,7 +40,7 @@ BANDWIDTH_BYTES = {"cpu": GIB // 4}
 REPEATS, STEPS = 5, 3
 INPUT_SECONDS = 5.0
 POOL = 16
-"""So many different crops."""
+"""Number of different crops."""
 
 COLUMNS = ("ms", "crops/s", "TFLOP/s", "of rate", "of bf16", "matrix", "memory", "input", "GiB",
            "peak")  # fmt: skip
@@ -50,14 +49,14 @@ HEADER = f"{'network':<9}{'precision':<10}{'batch':>6}" + "".join(f"{name:>9}" f
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What one device does per second."""
+    """Rates of one device."""
 
     matrix: dict[str, float]  # FLOP, by precision
     bandwidth: float  # bytes read and written
 
 
 def best_seconds(function: Callable[[], object]) -> float:
-    """The shortest of some calls, after one that compiles."""
+    """The shortest time of some calls, after one that compiles."""
     jax.block_until_ready(function())
     seconds = []
     for _ in range(REPEATS):
@@ -69,7 +68,7 @@ def best_seconds(function: Callable[[], object]) -> float:
 
 @functools.partial(compilation.jit, static_argnames="precision")
 def _chain(a: jax.Array, precision: str) -> jax.Array:
-    """Products one after the other, of numbers that keep their size."""
+    """Consecutive products of matrices whose numbers keep their magnitude."""
     return jax.lax.fori_loop(0, PRODUCTS, lambda _, x: jnp.dot(x, a, precision=precision), a)
 
 
@@ -105,8 +104,8 @@ def measure() -> Limits:
     return limits
 
 
-def input_seconds(seen: dataset.Pictures, schedule: training_config.TrainingConfig) -> float:
-    """Seconds per crop of the input pipeline when nothing else runs."""
+def input_seconds(seen: dataset.ImageDataset, schedule: training_config.TrainingConfig) -> float:
+    """Seconds per crop of the input pipeline alone."""
     with crops.closing(crops.batches(seen, schedule)) as batches:
         for _ in range(crops.MOST_THREADS + crops.READY_BATCHES):  # may lie ready at the first call
             next(batches)
@@ -136,7 +135,7 @@ class Measured:
 def measured(
     model: config.RDONetConfig, schedule: training_config.TrainingConfig, pool: np.ndarray
 ) -> Measured:
-    """Measures steps on crops of the pool, the same ones over and over where it is too small."""
+    """Measures steps on crops of the pool, which are repeated if it is too small."""
     numbers = np.arange(schedule.batch_size, dtype=np.int32)
     batch = crops.Batch(numbers, np.resize(pool, (len(numbers), *pool.shape[1:])))
     trainer = Trainer(model, schedule)
@@ -152,7 +151,7 @@ def measured(
 
 
 def peak() -> str:
-    """GiB of the first device that this process has had in use at once, up to now."""
+    """Peak memory of the first device, used by this process so far, in GiB."""
     known = jax.local_devices()[0].memory_stats() or {}
     return f"{known['peak_bytes_in_use'] / GIB:.2f}" if "peak_bytes_in_use" in known else "-"
 
@@ -160,7 +159,7 @@ def peak() -> str:
 def report(
     presets: Sequence[str],
     batch_sizes: Sequence[int],
-    seen: dataset.Pictures,
+    seen: dataset.ImageDataset,
     schedule: training_config.TrainingConfig,
 ) -> None:
     """Prints the limits, and a line for each preset, precision and batch size."""

@@ -15,7 +15,7 @@ from rdonet_jax.training import step as training_step
 
 
 class Trainer:
-    """A network in training; each call goes on from where the last one has stopped."""
+    """A network in training. Each call continues from the state after the last one."""
 
     def __init__(
         self, model: config.RDONetConfig, schedule: training_config.TrainingConfig
@@ -24,11 +24,11 @@ class Trainer:
         self.state = training_step.replicate(training_step.create_state(model, schedule))
 
     def compiled(self, batch: crops.Batch) -> jax.stages.Compiled:
-        """The step for batches like this one."""
+        """Compiles the step for batches like this one."""
         return self.step.compiled(self.state, training_step.shard(batch))
 
     def run(self, batches: Iterator[crops.Batch], count: int) -> float:
-        """Seconds that so many steps take; as in a run, the devices are one step ahead at most."""
+        """Seconds of so many steps. As in a run, the devices are at most one step ahead."""
         start = time.perf_counter()
         before = None
         for batch in itertools.islice(batches, count):

@@ -1,10 +1,10 @@
-"""Compress photographs with the bundled model, restore them, and show what happened.
+"""Compresses photographs with the bundled model, decompresses them, and draws comparisons.
 
-    python examples/demo.py [--out FOLDER] [--model NAME] [PICTURE ...]
+    python examples/demo.py [--out FOLDER] [--model NAME] [IMAGE ...]
 
-Without images it takes three that scikit-image ships under free licences. For each it writes the
-compressed file, the restored image and a comparison: original, decoded, and the blocks in which
-it was coded.
+Without images it takes three photographs of scikit-image, which have free licenses. For each image
+it writes the compressed file, the decoded image and a comparison: original, decoded image, and the
+blocks in which it was coded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLUMNS = ("{:>8.3f}", "{:>9.2f}", "{:>10.4f}", "{:>8.2f} s", "{:>9.2f} s")
 
 
 class DemoError(ValueError):
-    """Something the user can put right."""
+    """An error that the user can correct."""
 
 
 def samples() -> dict[str, np.ndarray]:
@@ -43,21 +43,21 @@ def samples() -> dict[str, np.ndarray]:
 
 
 def load(paths: Sequence[Path], folder: Path) -> dict[str, np.ndarray]:
-    """The user's images by the names that the results in `folder` will have."""
-    pictures: dict[str, np.ndarray] = {}
+    """The user's images, by the names of their results in `folder`. Raises `DemoError`."""
+    images: dict[str, np.ndarray] = {}
     for path in paths:
         if path.resolve().parent == folder.resolve():
             raise DemoError(f"{path}: lies in {folder}, where results could overwrite it")
-        if path.stem in pictures:
+        if path.stem in images:
             raise DemoError(f"{path}: a second image called {path.stem} would overwrite results")
-        pictures[path.stem] = srgb.load(path)
-    return pictures
+        images[path.stem] = srgb.load(path)
+    return images
 
 
 def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> results.Row:
-    """Through a real file and back, timed from pixels to bytes and from bytes to pixels.
+    """Compresses an image to a file and decompresses it. Measures rate, quality and times.
 
-    Writes the restored image and the comparison beside the file.
+    Writes the file, the decoded image and the comparison.
     """
     chosen = codec.choose_partition(model, image, "variance")
     codec.decompress(model, codec.compress(model, image, chosen))  # compiles for this size
@@ -96,12 +96,12 @@ def line(row: results.Row, size: str = "", file_bytes: int | str = "") -> str:
 
 def run(options: argparse.Namespace) -> None:
     model = zoo.load(options.model)
-    pictures = load(options.pictures, options.out) or samples()
+    images = load(options.images, options.out) or samples()
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"Model {model.name}. bpp is of the whole file; times are without compilation.\n")
     print("image        size      bytes    bpp   PSNR dB  MS-SSIM  compress  decompress")
     rows = []
-    for name, image in pictures.items():
+    for name, image in images.items():
         row = show(model, name, image, options.out)
         rows.append(row)
         size = f"{image.shape[1]}x{image.shape[0]}"
@@ -113,7 +113,7 @@ def run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 1 after one line that says what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pictures", nargs="*", type=Path, metavar="PICTURE")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE")
     parser.add_argument("--out", type=Path, default=Path("demo_output"))
     parser.add_argument("--model", default="standard")
     try:

@@ -19,11 +19,11 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.imaging.cicp import Cicp
-from rdonet_jax.imaging.exif import is_exif, orientation
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.exif import is_exif, orientation
+from rdonet_jax.imaging.metadata.resolution import Resolution
+from rdonet_jax.imaging.metadata.xmp import is_text, upright
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.imaging.resolution import Resolution
-from rdonet_jax.imaging.xmp import is_text, upright
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.rdo import coding
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target

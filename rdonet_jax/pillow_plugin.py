@@ -22,8 +22,9 @@ from PIL import Image, ImageFile
 from rdonet_jax.codec import bitstream, compressed_file, side_data
 from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
-from rdonet_jax.imaging import cicp, exif, pixel_format, resolution, srgb
-from rdonet_jax.imaging.resolution import Resolution
+from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.imaging.metadata import cicp, exif, resolution
+from rdonet_jax.imaging.metadata.resolution import Resolution
 
 FORMAT = "RDO"
 ARGUMENTS = ("quality", "target", "model", "rdo_passes", "init")

@@ -1,4 +1,4 @@
-"""Images for people: what was coded, what came back, and which blocks it was coded in."""
+"""Draws partitions, maps of bits, and comparisons of original and decoded images."""
 
 from fractions import Fraction
 from typing import NamedTuple
@@ -8,16 +8,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rdonet_jax.core import partition
 
-LEVEL_COLOURS = ((214, 34, 40), (250, 200, 30), (36, 165, 52))
-"""Red, yellow and green for the blocks of 16, 32 and 64 pixels."""
+LEVEL_COLORS = ((214, 34, 40), (250, 200, 30), (36, 165, 52))
+"""Red, yellow and green, for blocks of 16, 32 and 64 pixels."""
 
 TINT_OPACITY = 0.45
-DARKEST_GREY = 60.0  # below the tint black is lifted to this, so that colors stay apart there
+DARKEST_GRAY = 60.0  # black becomes this gray, so that tints of dark areas can be told apart
 BORDER_OPACITY = 0.9
-BORDER_SHADE = 0.6  # a border is its block's color, darkened by this factor
-SMALLEST_BORDERED_BLOCK = 5  # in drawn pixels; smaller blocks would be all border
+BORDER_SHADE = 0.6  # the color of a border is that of its block times this factor
+SMALLEST_BORDERED_BLOCK = 5  # in drawn pixels; smaller blocks have no border
 
-BITS_COLOURS = (
+BITS_COLORS = (
     (6, 6, 28),
     (50, 18, 110),
     (115, 33, 130),
@@ -28,14 +28,14 @@ BITS_COLOURS = (
     (250, 232, 90),
     (255, 254, 205),
 )
-"""1/64, 1/32 ... 4 bits per pixel, from dark to bright in equal steps of luma."""
+"""Colors of 1/64, 1/32 ... 4 bits per pixel, from dark to bright in equal steps of luma."""
 
-FEWEST_BITS = 1 / 64  # per pixel; the first of BITS_COLOURS, as is everything below
-SCALE_STEP = 64  # drawn pixels from one of BITS_COLOURS to the next in their legend
+FEWEST_BITS = 1 / 64  # per pixel; this and less has the first of BITS_COLORS
+SCALE_STEP = 64  # drawn pixels from one of BITS_COLORS to the next in their legend
 SCALE_HEIGHT = 28
 
 PANEL_SIDE = 640  # longer side of a panel, drawn pixels
-WIDE_PANEL_SIDE = 1280  # the same for wide images, whose panels stand one above the other
+WIDE_PANEL_SIDE = 1280  # the same for wide images, whose panels are stacked
 WIDE_ASPECT = 2.0
 LARGEST_ENLARGEMENT = 16
 
@@ -49,10 +49,10 @@ QUIET_INK = (96, 96, 96)
 
 
 def draw_mask(image: np.ndarray, level_map: np.ndarray) -> np.ndarray:
-    """The image, uint8 [H, W, 3], with its blocks tinted by level and thinly outlined.
+    """The image, uint8 [H, W, 3], with its blocks tinted by level and outlined.
 
     `level_map` is the level of each 16x16 position, [ceil(H/64)*4, ceil(W/64)*4]. Raises
-    PartitionError when it is no quadtree and ValueError when it does not fit the image.
+    PartitionError if it is no quadtree, and ValueError if it does not fit the image.
     """
     _require_fit(image.shape, level_map)
     height, width = image.shape[:2]
@@ -60,10 +60,10 @@ def draw_mask(image: np.ndarray, level_map: np.ndarray) -> np.ndarray:
 
 
 def draw_bits(density: np.ndarray, level_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Where the bits of an image of `size` = (H, W) went, uint8 [H, W, 3], blocks thinly outlined.
+    """A map of the bits of an image of `size` = (H, W), uint8 [H, W, 3], with outlined blocks.
 
     `density` is the bits per pixel spent in each 16x16 area, on the grid of `level_map` (see
-    `draw_mask`). The colors are those of `bits_colours`, the same for every image. Raises as
+    `draw_mask`). The colors are those of `bits_colors`, the same for every image. Raises as
     `draw_mask` does, and ValueError for a density of another shape.
     """
     _require_fit(size, level_map)
@@ -73,16 +73,16 @@ def draw_bits(density: np.ndarray, level_map: np.ndarray, size: tuple[int, int])
         )
     rows, cols = (np.arange(side) for side in size)
     cells = np.ix_(rows // partition.STRIDES[0], cols // partition.STRIDES[0])
-    colours = bits_colours(density)[cells]
+    colors = bits_colors(density)[cells]
     shade = np.where(_borders(level_map[cells], rows, cols), BORDER_SHADE, 1.0)
-    return np.round(shade[..., None] * colours).astype(np.uint8)
+    return np.round(shade[..., None] * colors).astype(np.uint8)
 
 
 def draw_bits_scale() -> np.ndarray:
-    """The legend of `draw_bits`, uint8 [h, w, 3]: its colors over their bits per pixel."""
-    stops = len(BITS_COLOURS)
+    """The legend of `draw_bits`, uint8 [h, w, 3]: colors, and the bits per pixel below them."""
+    stops = len(BITS_COLORS)
     octaves = np.arange(stops * SCALE_STEP) / SCALE_STEP - 0.5
-    strip = np.round(bits_colours(FEWEST_BITS * np.exp2(octaves))).astype(np.uint8)
+    strip = np.round(bits_colors(FEWEST_BITS * np.exp2(octaves))).astype(np.uint8)
     height = SCALE_HEIGHT + TEXT_SIZE + 2 * LINE_GAP
     sheet = Image.new("RGB", (len(octaves), height), PAPER)
     sheet.paste(Image.fromarray(np.repeat(strip[None], SCALE_HEIGHT, axis=0)), (0, 0))
@@ -94,19 +94,19 @@ def draw_bits_scale() -> np.ndarray:
     return np.array(sheet)
 
 
-def bits_colours(density: np.ndarray) -> np.ndarray:
-    """The colors [..., 3], 0 to 255, of bits per pixel [...]: equal steps for equal ratios.
+def bits_colors(density: np.ndarray) -> np.ndarray:
+    """The colors [..., 3], 0 to 255, of bits per pixel [...], on a logarithmic scale.
 
-    Linear in between the `BITS_COLOURS`; below the first and above the last nothing changes.
+    Colors between the `BITS_COLORS` are interpolated. Values outside of the scale are clipped.
     """
     octaves = np.log2(np.maximum(density, FEWEST_BITS) / FEWEST_BITS)
-    stops = np.arange(len(BITS_COLOURS))
-    channels = np.array(BITS_COLOURS, np.float64).T
+    stops = np.arange(len(BITS_COLORS))
+    channels = np.array(BITS_COLORS, np.float64).T
     return np.stack([np.interp(octaves, stops, channel) for channel in channels], axis=-1)
 
 
 def caption(bpp: float, psnr: float, ms_ssim: float | None = None) -> str:
-    """A line of results: bits per pixel, PSNR in dB and, if given, MS-SSIM (linear, up to 1)."""
+    """A line of text with bits per pixel, PSNR in dB and, if given, MS-SSIM (linear, up to 1)."""
     parts = [f"{bpp:.3f} bpp", f"{psnr:.2f} dB PSNR"]
     if ms_ssim is not None:
         parts.append(f"{ms_ssim:.4f} MS-SSIM")
@@ -122,12 +122,13 @@ def comparison(
 ) -> np.ndarray:
     """Original, decoded image and block sizes side by side with captions, uint8 [h, w, 3].
 
-    Wide images are stacked instead. Large images are reduced and tiny ones enlarged by a whole
-    factor. `name` stands below the original, `caption` (see the function of that name) below the
-    decoded image, and a legend with each level's share of the image's area below the blocks.
+    Wide images are stacked instead. Large images are reduced, small ones enlarged by an integer
+    factor. `name` is the line below the original, `caption` (see the function of that name) the
+    line below the decoded image. Below the blocks is a legend with the share of each level in the
+    image's area.
 
-    Raises ValueError when the arrays do not fit each other and PartitionError when `level_map` is
-    no quadtree.
+    Raises ValueError if the arrays do not fit each other, and PartitionError if `level_map` is no
+    quadtree.
     """
     if original.shape != decoded.shape:
         raise ValueError(
@@ -182,9 +183,9 @@ class _Legend(NamedTuple):
     def draw(self, canvas: ImageDraw.ImageDraw, x: int, y: int) -> None:
         swatch = round(0.8 * TEXT_SIZE)
         top = y + round(0.15 * TEXT_SIZE)
-        for colour, label, step in zip(LEVEL_COLOURS, self._labels(), self._steps(), strict=True):
-            outline = _darkened(colour)
-            canvas.rectangle((x, top, x + swatch, top + swatch), fill=colour, outline=outline)
+        for color, label, step in zip(LEVEL_COLORS, self._labels(), self._steps(), strict=True):
+            outline = _darkened(color)
+            canvas.rectangle((x, top, x + swatch, top + swatch), fill=color, outline=outline)
             canvas.text((x + swatch + 8, y), label, fill=QUIET_INK, font=_font(TEXT_SIZE))
             x += step
 
@@ -192,16 +193,16 @@ class _Legend(NamedTuple):
 class _Panel(NamedTuple):
     """An image with a heading and one more line below it."""
 
-    picture: np.ndarray
+    image: np.ndarray
     heading: str
     line: _Text | _Legend
 
     def width(self) -> int:
         heading = _text_width(self.heading, HEADING_SIZE)
-        return max(self.picture.shape[1], heading, self.line.width())
+        return max(self.image.shape[1], heading, self.line.width())
 
     def height(self) -> int:
-        return self.picture.shape[0] + HEADING_SIZE + TEXT_SIZE + 2 * LINE_GAP
+        return self.image.shape[0] + HEADING_SIZE + TEXT_SIZE + 2 * LINE_GAP
 
 
 def _arrange(panels: tuple[_Panel, ...], one_above_the_other: bool) -> np.ndarray:
@@ -215,8 +216,8 @@ def _arrange(panels: tuple[_Panel, ...], one_above_the_other: bool) -> np.ndarra
     canvas = ImageDraw.Draw(sheet)
     x = y = MARGIN
     for panel, width, height in zip(panels, widths, heights, strict=True):
-        sheet.paste(Image.fromarray(panel.picture), (x, y))
-        below = y + panel.picture.shape[0] + LINE_GAP
+        sheet.paste(Image.fromarray(panel.image), (x, y))
+        below = y + panel.image.shape[0] + LINE_GAP
         canvas.text((x, below), panel.heading, fill=INK, font=_font(HEADING_SIZE))
         panel.line.draw(canvas, x, below + HEADING_SIZE + LINE_GAP)
         if one_above_the_other:
@@ -227,7 +228,7 @@ def _arrange(panels: tuple[_Panel, ...], one_above_the_other: bool) -> np.ndarra
 
 
 def _require_fit(shape: tuple[int, ...], level_map: np.ndarray) -> partition.Partition:
-    """The level map's tree, if it is one and belongs to an image [H, W, 3] of this shape."""
+    """The partition of a level map. Raises as `draw_mask` does for an image of this shape."""
     rows, cols = partition.grid_of(*shape[:2])
     if level_map.shape != (4 * rows, 4 * cols):
         raise ValueError(
@@ -238,36 +239,34 @@ def _require_fit(shape: tuple[int, ...], level_map: np.ndarray) -> partition.Par
 
 
 def _panel_size(height: int, width: int, longer_side: int) -> tuple[int, int]:
-    """Height and width to draw an image at: reduced to fit, or enlarged by a whole factor."""
+    """Height and width of a drawn image: reduced to fit, or enlarged by an integer factor."""
     scale = longer_side / max(height, width)
     if scale >= 1:
         scale = min(int(scale), LARGEST_ENLARGEMENT)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    is_larger = size[0] >= picture.shape[0] and size[1] >= picture.shape[1]
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    is_larger = size[0] >= image.shape[0] and size[1] >= image.shape[1]
     method = Image.Resampling.NEAREST if is_larger else Image.Resampling.LANCZOS
-    return np.array(Image.fromarray(np.ascontiguousarray(picture)).resize(size[::-1], method))
+    return np.array(Image.fromarray(np.ascontiguousarray(image)).resize(size[::-1], method))
 
 
 def _source(drawn: int, pixels: int) -> np.ndarray:
-    """The image's row (or column) that each of the `drawn` ones shows."""
+    """The row (or column) of the image that each of the `drawn` rows shows."""
     return ((np.arange(drawn) + 0.5) * pixels / drawn).astype(int)
 
 
 def _tint(
-    picture: np.ndarray, level_map: np.ndarray, rows: np.ndarray, cols: np.ndarray
+    image: np.ndarray, level_map: np.ndarray, rows: np.ndarray, cols: np.ndarray
 ) -> np.ndarray:
-    """Blocks over a drawn image [h, w, 3] whose pixels show these rows and columns."""
+    """Draws blocks over an image [h, w, 3] whose pixels show these rows and columns."""
     levels = level_map[np.ix_(rows // partition.STRIDES[0], cols // partition.STRIDES[0])]
     is_border = _borders(levels, rows, cols)
-    colours = np.array(LEVEL_COLOURS, np.float32)
-    tint = np.where(
-        is_border[..., None], np.float32(BORDER_SHADE) * colours[levels], colours[levels]
-    )
+    colors = np.array(LEVEL_COLORS, np.float32)
+    tint = np.where(is_border[..., None], np.float32(BORDER_SHADE) * colors[levels], colors[levels])
     opacity = np.where(is_border, BORDER_OPACITY, TINT_OPACITY).astype(np.float32)[..., None]
-    return np.round((1 - opacity) * _grey(picture) + opacity * tint).astype(np.uint8)
+    return np.round((1 - opacity) * _gray(image) + opacity * tint).astype(np.uint8)
 
 
 def _borders(levels: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
@@ -286,14 +285,14 @@ def _starts(indices: np.ndarray) -> np.ndarray:
     return np.diff(indices, prepend=-1) != 0
 
 
-def _grey(picture: np.ndarray) -> np.ndarray:
-    """The luma [h, w, 1] between DARKEST_GREY and white, so that only the blocks have a color."""
-    luma = picture @ np.array(partition.LUMA, np.float32)
-    return (DARKEST_GREY + (255.0 - DARKEST_GREY) / 255.0 * luma)[..., None]
+def _gray(image: np.ndarray) -> np.ndarray:
+    """The luma [h, w, 1], scaled to DARKEST_GRAY ... white. Only the blocks have a color."""
+    luma = image @ np.array(partition.LUMA, np.float32)
+    return (DARKEST_GRAY + (255.0 - DARKEST_GRAY) / 255.0 * luma)[..., None]
 
 
-def _darkened(colour: tuple[int, int, int]) -> tuple[int, int, int]:
-    return tuple(round(BORDER_SHADE * c) for c in colour)
+def _darkened(color: tuple[int, int, int]) -> tuple[int, int, int]:
+    return tuple(round(BORDER_SHADE * c) for c in color)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

@@ -143,7 +143,7 @@ def photograph() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def pictures(photograph) -> list[Picture]:
+def images(photograph) -> list[Picture]:
     """Three real images of different sizes that are padded to the same 192x256."""
     astronaut = skimage.data.astronaut()
     return [
@@ -154,11 +154,11 @@ def pictures(photograph) -> list[Picture]:
 
 
 @pytest.fixture(scope="session")
-def folder(pictures, tmp_path_factory) -> Path:
+def folder(images, tmp_path_factory) -> Path:
     """A folder of these images."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "deeper").mkdir()
-    for picture in pictures:
+    for picture in images:
         srgb.save(folder / picture.name, picture.pixels)
     return folder
 

@@ -32,9 +32,9 @@ from rdonet_jax.codec.bitstream import FormatError, Sections
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.imaging.resolution import Resolution
 from rdonet_jax.models import zoo
 from rdonet_jax.models.zoo import Model
 

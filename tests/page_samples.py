@@ -28,10 +28,10 @@ def curves() -> list[Curve]:
     ]
 
 
-def shown(name: str, pixels: np.ndarray, grey: int = 16) -> Shown:
+def shown(name: str, pixels: np.ndarray, gray: int = 16) -> Shown:
     """An image [64, 128, 3] and two coarse versions of it."""
     versions = []
-    for number, step in enumerate((grey, 3 * grey)):
+    for number, step in enumerate((gray, 3 * gray)):
         decoded = (pixels // step * step).astype(np.uint8)
         seen = {"psnr": quality.psnr(pixels, decoded), "ms_ssim": None}
         versions.append(
@@ -40,6 +40,6 @@ def shown(name: str, pixels: np.ndarray, grey: int = 16) -> Shown:
     return Shown(name, pixels, tuple(versions), LEVELS, (0.25, 0.25, 0.5), DENSITY)
 
 
-def pictures(photograph: np.ndarray) -> Sequence[Shown]:
+def images(photograph: np.ndarray) -> Sequence[Shown]:
     parts = [photograph[top : top + 64, :128] for top in (0, 96)]
     return [shown("a.png", parts[0]), shown("<i>b.png", parts[1])]

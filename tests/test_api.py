@@ -21,7 +21,7 @@ from rdonet_jax import api, pillow_plugin
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo.encode_options import Target
 

@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch, photograph):
     return tmp_path
 
 
-def test_the_demo_leaves_three_files_and_a_line_per_picture(demo, folder, capsys, tiny_weights):
+def test_the_demo_leaves_three_files_and_a_line_per_image(demo, folder, capsys, tiny_weights):
     assert demo.main(["in/a.png", "--out", "out", "--model", str(tiny_weights)]) == 0
     names = {path.name for path in Path("out").iterdir()}
     assert names == {"a.rdo", "a.png", "a-comparison.png"}
@@ -53,7 +53,7 @@ def test_the_demo_leaves_three_files_and_a_line_per_picture(demo, folder, capsys
         (["in/a.png", "--out", "in"], "in/a.png: lies in in"),
     ],
 )
-def test_what_is_wrong_stands_in_one_line(demo, folder, capsys, tiny_weights, arguments, cause):
+def test_errors_are_reported_in_one_line(demo, folder, capsys, tiny_weights, arguments, cause):
     before = {path: path.read_bytes() for path in folder.rglob("*.png")}
     assert demo.main(["--out", "out", "--model", str(tiny_weights), *arguments]) == 1
     out, err = capsys.readouterr()

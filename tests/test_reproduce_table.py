@@ -1,4 +1,4 @@
-"""The study of the poster's table: equal budgets, its arithmetic, what is kept and not repeated."""
+"""The study that reproduces the table: equal budgets, its arithmetic, what it keeps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("bjontegaard", reason="the study needs rdonet-jax[bench]")
 pytest.importorskip("matplotlib", reason="the study needs rdonet-jax[bench]")
 
-from experiments.poster_table import __main__ as study
-from experiments.poster_table import (
+from experiments.reproduce_table import __main__ as study
+from experiments.reproduce_table import (
     budgets,
     drawings,
     evaluations,
@@ -75,7 +75,7 @@ def study_results(scales):
     return columns
 
 
-def test_the_table_has_the_best_the_worst_and_the_mean_picture():
+def test_the_table_has_the_best_the_worst_and_the_mean_image():
     results = study_results([0.8, 1.1, 0.95])
     for metric in tables.METRICS:
         found = tables.summary(results, "var, variance, 1", metric)
@@ -107,7 +107,7 @@ def test_costs_are_what_the_trainings_minimise():
     [lambda p: p | {"psnr": p["psnr"] + 90}, lambda p: p | {"psnr": 30.0},
      lambda p: p | {"psnr": None}],
 )  # fmt: skip
-def test_pictures_without_a_rate_at_equal_quality_are_left_out(change):
+def test_images_without_a_rate_at_equal_quality_are_left_out(change):
     results = study_results([0.8, 1.1, 0.95])
     column = results["var, variance, 0"]
     column["b"] = [change(point) for point in column["b"]]
@@ -116,14 +116,14 @@ def test_pictures_without_a_rate_at_equal_quality_are_left_out(change):
     assert found.pictures == 2
 
 
-def test_a_table_without_any_comparable_picture_says_so():
+def test_a_table_without_any_comparable_image_says_so():
     results = study_results([0.8, 1.1, 0.95])
     for name, found in results["basic, static, 1"].items():
         results["basic, static, 1"][name] = [point | {"ms_ssim": None} for point in found]
     assert "| basic, static, 1 | – | – | – | – | 24 |" in tables.table(results, "ms_ssim")
 
 
-def test_pictures_are_spread_over_the_folder():
+def test_images_are_spread_over_the_folder():
     paths = {str(number): None for number in range(9)}
     assert list(evaluations.chosen(paths, 3)) == ["0", "4", "8"]
     assert list(evaluations.chosen(paths, 20)) == list(paths)
@@ -137,7 +137,7 @@ def test_an_evaluation_is_of_real_files_and_is_not_repeated(
     target = tmp_path / "out" / "basic.json"
     found = evaluations.evaluate(target, tiny_weights, "basic", {"a.png": path})
     assert list(found) == evaluations.columns("basic")
-    costs = {column: pictures["a.png"]["bpp"] for column, pictures in found.items()}
+    costs = {column: images["a.png"]["bpp"] for column, images in found.items()}
     assert all(0 < bpp < 5 for bpp in costs.values())
     monkeypatch.setattr(zoo, "load", None)
     assert evaluations.evaluate(target, tiny_weights, "basic", {"a.png": path}) == found
@@ -147,7 +147,7 @@ def test_an_evaluation_is_of_real_files_and_is_not_repeated(
     assert drawn.shape == (2 * 150 + drawings.GAP, 2 * 200 + drawings.GAP, 3)
 
 
-def test_curves_are_drawn_as_the_suffix_says(tmp_path):
+def test_curves_are_drawn_in_the_format_of_the_suffix(tmp_path):
     results = study_results([0.8, 1.1, 0.95])
     for suffix in ("svg", "png"):
         drawings.draw_curves(results, "psnr", tmp_path / f"curves.{suffix}")
@@ -163,7 +163,7 @@ def test_a_finished_training_is_not_repeated(tmp_path):
     assert trainings.train(tmp_path, part, None) == weights
 
 
-def test_a_folder_with_another_study_and_folders_without_pictures_are_refused(
+def test_a_folder_with_another_study_and_folders_without_images_are_refused(
     tmp_path, photograph_folder, capsys
 ):
     (tmp_path / "study.json").write_text(json.dumps({"budget": {}}))

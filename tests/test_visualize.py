@@ -11,12 +11,12 @@ pytestmark = pytest.mark.once
 HAS_RED_AND_GREEN = {0: (True, False), 1: (True, True), 2: (False, True)}
 
 
-def picture(height, width, seed=0):
+def sample_image(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def flat(height, width, grey=128):
-    return np.full((height, width, 3), grey, np.uint8)
+def flat(height, width, gray=128):
+    return np.full((height, width, 3), gray, np.uint8)
 
 
 def random_levels(height, width, seed=0):
@@ -28,7 +28,7 @@ def random_levels(height, width, seed=0):
 
 
 def by_pixel(areas, height, width):
-    """What is known of areas of 16x16 pixels, for each pixel."""
+    """The values of areas of 16x16 pixels, for each pixel."""
     return areas.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
 
 
@@ -44,8 +44,8 @@ def uniform_levels(height, width, level):
 
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_blocks_are_red_yellow_and_green_from_fine_to_coarse(level):
-    for grey in (0, 128, 255):
-        drawn = visualize.draw_mask(flat(64, 64, grey), uniform_levels(64, 64, level))
+    for gray in (0, 128, 255):
+        drawn = visualize.draw_mask(flat(64, 64, gray), uniform_levels(64, 64, level))
         red, green, blue = drawn[8, 8].astype(int)
         for channel, is_strong in zip((red, green), HAS_RED_AND_GREEN[level], strict=True):
             assert (channel > blue + 30) == is_strong
@@ -62,40 +62,40 @@ def test_every_block_is_outlined_by_one_line_at_its_top_and_left(height, width, 
     np.testing.assert_array_equal(differs, lines_of(levels, height, width))
 
 
-def test_the_picture_shows_through_the_blocks():
-    image = picture(64, 64)
+def test_the_image_shows_through_the_blocks():
+    image = sample_image(64, 64)
     image[20:30, 20:30], image[40:50, 20:30] = 0, 255
     drawn = visualize.draw_mask(image, uniform_levels(64, 64, 2)).astype(int)
     assert drawn[40:50, 20:30].mean() > drawn[20:30, 20:30].mean() + 80
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 300), (64, 64), (65, 63)])
-def test_a_drawn_mask_has_the_size_of_its_picture(size):
-    drawn = visualize.draw_mask(picture(*size), random_levels(*size))
+def test_a_drawn_mask_has_the_size_of_its_image(size):
+    drawn = visualize.draw_mask(sample_image(*size), random_levels(*size))
     assert drawn.shape == (*size, 3) and drawn.dtype == np.uint8
 
 
 def test_a_level_map_of_another_size_is_refused():
     with pytest.raises(ValueError, match="64 x 65 pixels has a level map of 4 x 8"):
-        visualize.draw_mask(picture(64, 65), uniform_levels(64, 64, 0))
+        visualize.draw_mask(sample_image(64, 65), uniform_levels(64, 64, 0))
     with pytest.raises(ValueError, match="level map of 4 x 4"):
-        visualize.comparison(picture(64, 64), picture(64, 64), uniform_levels(64, 65, 0))
+        visualize.comparison(sample_image(64, 64), sample_image(64, 64), uniform_levels(64, 65, 0))
 
 
 def test_a_level_map_that_is_no_quadtree_is_refused():
     levels = uniform_levels(64, 64, 2)
     levels[0, 0] = 0
     with pytest.raises(partition.PartitionError):
-        visualize.draw_mask(picture(64, 64), levels)
+        visualize.draw_mask(sample_image(64, 64), levels)
 
 
-def test_pictures_of_different_size_are_not_compared():
+def test_images_of_different_size_are_not_compared():
     with pytest.raises(ValueError, match=r"\[64, 64, 3\] but the decoded image \[64, 63, 3\]"):
-        visualize.comparison(picture(64, 64), picture(64, 63), uniform_levels(64, 64, 0))
+        visualize.comparison(sample_image(64, 64), sample_image(64, 63), uniform_levels(64, 64, 0))
 
 
-def test_original_decoded_and_mask_stand_side_by_side_unscaled():
-    original, decoded = picture(400, 500, 1), picture(400, 500, 2)
+def test_original_decoded_and_mask_are_side_by_side_unscaled():
+    original, decoded = sample_image(400, 500, 1), sample_image(400, 500, 2)
     levels = random_levels(400, 500)
     sheet = visualize.comparison(original, decoded, levels)
     mask = visualize.draw_mask(original, levels)
@@ -106,35 +106,37 @@ def test_original_decoded_and_mask_stand_side_by_side_unscaled():
         np.testing.assert_array_equal(shown, panel)
 
 
-def test_wide_pictures_are_stacked():
-    sheet = visualize.comparison(picture(64, 640), picture(64, 640), uniform_levels(64, 640, 1))
+def test_wide_images_are_stacked():
+    sheet = visualize.comparison(
+        sample_image(64, 640), sample_image(64, 640), uniform_levels(64, 640, 1)
+    )
     assert sheet.shape[1] < 3 * 640
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 300), (300, 17), (1, 3000), (3000, 1), (1500, 2100)])
-def test_pictures_of_every_size_give_a_sheet_of_moderate_size(size):
+def test_images_of_every_size_give_a_sheet_of_moderate_size(size):
     sheet = visualize.comparison(
-        picture(*size), picture(*size), random_levels(*size), "name", "text"
+        sample_image(*size), sample_image(*size), random_levels(*size), "name", "text"
     )
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
     assert 100 < sheet.shape[0] < 4500 and 400 < sheet.shape[1] < 2500
 
 
-def test_the_legend_shows_all_three_colours_whatever_the_mask():
+def test_the_legend_shows_all_three_colors_whatever_the_mask():
     sheet = visualize.comparison(flat(128, 128), flat(128, 128), uniform_levels(128, 128, 2))
-    for colour in visualize.LEVEL_COLOURS:
-        assert (sheet == np.array(colour)).all(axis=-1).sum() > 100
+    for color in visualize.LEVEL_COLORS:
+        assert (sheet == np.array(color)).all(axis=-1).sum() > 100
 
 
-def test_name_caption_and_legend_stand_below_their_pictures():
-    grey, levels = flat(400, 500), uniform_levels(400, 500, 2)
+def test_name_caption_and_legend_are_below_their_images():
+    gray, levels = flat(400, 500), uniform_levels(400, 500, 2)
     half = levels.copy()
     half[:, :16] = 0
-    sheet = visualize.comparison(grey, grey, levels, "name", "text")
+    sheet = visualize.comparison(gray, gray, levels, "name", "text")
     others = (
-        visualize.comparison(grey, grey, levels, "other", "text"),
-        visualize.comparison(grey, grey, levels, "name", "more"),
-        visualize.comparison(grey, grey, half, "name", "text"),
+        visualize.comparison(gray, gray, levels, "other", "text"),
+        visualize.comparison(gray, gray, levels, "name", "more"),
+        visualize.comparison(gray, gray, half, "name", "text"),
     )
     changes = [(sheet != other)[visualize.MARGIN + 400 :].any(axis=(0, 2)) for other in others]
     for i, changed in enumerate(changes):
@@ -148,37 +150,37 @@ def test_a_caption_gives_rate_and_quality_with_their_units():
     assert visualize.caption(0.4, 31.0, 0.98765) == "0.400 bpp · 31.00 dB PSNR · 0.9877 MS-SSIM"
 
 
-def luma(colours):
-    return colours @ np.array(partition.LUMA)
+def luma(colors):
+    return colors @ np.array(partition.LUMA)
 
 
 def test_more_bits_are_brighter_and_equal_ratios_are_equal_steps():
     density = 2.0 ** np.linspace(-6, 2, 200)
-    brightness = luma(visualize.bits_colours(density))
+    brightness = luma(visualize.bits_colors(density))
     steps = np.diff(brightness)
     assert steps.min() > 0
     assert steps.max() < 1.1 * steps.mean()
 
 
 def test_the_scale_of_bits_is_fixed_and_ends_at_a_64th_and_at_4_bits_per_pixel():
-    colours = visualize.bits_colours(np.array([0, 1 / 1000, 1 / 64, 1 / 8, 1, 4, 100]))
-    expected = [visualize.BITS_COLOURS[i] for i in (0, 0, 0, 3, 6, 8, 8)]
-    np.testing.assert_allclose(colours, expected, atol=1e-9)
+    colors = visualize.bits_colors(np.array([0, 1 / 1000, 1 / 64, 1 / 8, 1, 4, 100]))
+    expected = [visualize.BITS_COLORS[i] for i in (0, 0, 0, 3, 6, 8, 8)]
+    np.testing.assert_allclose(colors, expected, atol=1e-9)
 
 
 @settings(max_examples=10, deadline=None)
 @given(height=st.integers(1, 150), width=st.integers(1, 150), seed=st.integers(0, 99))
-def test_every_16x16_area_has_the_colour_of_its_bits_inside_outlined_blocks(height, width, seed):
+def test_every_16x16_area_has_the_color_of_its_bits_inside_outlined_blocks(height, width, seed):
     levels = random_levels(height, width, seed)
     density = np.random.default_rng(seed).uniform(0, 5, levels.shape).astype(np.float32)
     drawn = visualize.draw_bits(density, levels, (height, width))
     assert drawn.shape == (height, width, 3) and drawn.dtype == np.uint8
-    expected = np.round(visualize.bits_colours(density)).astype(np.uint8)
+    expected = np.round(visualize.bits_colors(density)).astype(np.uint8)
     differs = np.any(drawn != by_pixel(expected, height, width), axis=-1)
     np.testing.assert_array_equal(differs, lines_of(levels, height, width))
 
 
-def test_bits_that_do_not_fit_their_picture_are_refused():
+def test_bits_that_do_not_fit_their_image_are_refused():
     levels = uniform_levels(64, 64, 0)
     with pytest.raises(ValueError, match="64 x 65 pixels has a level map of 4 x 8"):
         visualize.draw_bits(np.ones((4, 4)), levels, (64, 65))
@@ -186,10 +188,10 @@ def test_bits_that_do_not_fit_their_picture_are_refused():
         visualize.draw_bits(np.ones((2, 4)), levels, (64, 64))
 
 
-def test_the_legend_of_bits_shows_each_colour_over_its_label():
+def test_the_legend_of_bits_shows_each_color_over_its_label():
     legend = visualize.draw_bits_scale()
     strip, labels = legend[0], legend[visualize.SCALE_HEIGHT :]
-    for i, colour in enumerate(visualize.BITS_COLOURS):
+    for i, color in enumerate(visualize.BITS_COLORS):
         part = slice(i * visualize.SCALE_STEP, (i + 1) * visualize.SCALE_STEP)
-        np.testing.assert_array_equal(strip[part][visualize.SCALE_STEP // 2], colour)
+        np.testing.assert_array_equal(strip[part][visualize.SCALE_STEP // 2], color)
         assert (labels[:, part] != visualize.PAPER).any()

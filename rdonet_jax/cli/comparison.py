@@ -125,7 +125,7 @@ def _check_output(options: CompareOptions, *sources: str) -> None:
     if os.path.exists(path) and any(os.path.samefile(path, source) for source in sources):
         raise CommandError(f"{path}: is an input, and must not become the output")
     with explained(srgb.ImageError):
-        srgb.check_picture_target(path, options.force)
+        srgb.check_image_target(path, options.force)
 
 
 def _read(path: str, options: CompareOptions, library: ModelLibrary) -> _Image:

@@ -11,7 +11,7 @@ from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.entropy import range_coder
-from rdonet_jax.imaging import icc as imaging_icc
+from rdonet_jax.imaging.metadata import icc as imaging_icc
 from rdonet_jax.metrics.loss import DISTORTIONS
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.training_record import RecordedTraining, TrainingRecord

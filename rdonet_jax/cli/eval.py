@@ -30,7 +30,7 @@ EXPECTED_ERRORS = (
     curves.CurveError,
     measures.EvaluationError,
     srgb.ImageError,
-    dataset.PictureError,
+    dataset.DatasetError,
     plots.PlotError,
     zoo.ZooError,
 )
@@ -190,7 +190,7 @@ def draw(options: argparse.Namespace, everything: Sequence[Curve]) -> None:
     if options.quality_plot:
         plots.over_quality(options.quality_plot, everything[0], options.force)
     if options.report:
-        shown = showcase.pictures(show_of(options)) if options.model else []
+        shown = showcase.images(show_of(options)) if options.model else []
         page.write(options.report, everything, shown, options.bd_rate, options.force)
 
 

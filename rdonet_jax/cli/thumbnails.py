@@ -10,7 +10,8 @@ from PIL import Image
 
 from rdonet_jax.cli import decoding
 from rdonet_jax.cli.console import explained
-from rdonet_jax.imaging import icc, pixel_format, srgb
+from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.imaging.metadata import icc
 from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:

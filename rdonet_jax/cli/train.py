@@ -34,7 +34,7 @@ EXPECTED = (
     checkpoints.CheckpointError,
     config.ConfigError,
     divergence.DivergenceError,
-    dataset.PictureError,
+    dataset.DatasetError,
     run_dir.RunError,
     run_log.LogError,
     zoo.ZooError,

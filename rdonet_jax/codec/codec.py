@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.codec import (
@@ -35,6 +34,7 @@ from rdonet_jax.core.partition import Partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
 from rdonet_jax.models.hierarchy import COARSE_TO_FINE
 from rdonet_jax.models.zoo import Model
@@ -141,7 +141,7 @@ def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | Non
 def _variance_partition(
     config: AnyConfig, pixels: jax.Array, quality: jax.Array | None
 ) -> Partition:
-    x = pixels.astype(jnp.float32) / 255.0
+    x = distortion.from_integers(pixels)
     return registry.variance_partition(config, x, quality)
 
 

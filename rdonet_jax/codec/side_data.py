@@ -15,7 +15,9 @@ import numpy as np
 from PIL import Image
 
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
-from rdonet_jax.imaging import cicp, exif, pixel_format, png, resolution
+from rdonet_jax.imaging import pixel_format
+from rdonet_jax.imaging.formats import png
+from rdonet_jax.imaging.metadata import cicp, exif, resolution
 from rdonet_jax.imaging.pixel_format import Picture
 
 MAX_METADATA = 2**24

@@ -1,8 +1,8 @@
-"""Everyday codecs to compare with: whole files in memory, by Pillow and its plug-ins.
+"""Conventional codecs to compare with (anchors): whole files in memory, by Pillow and its plug-ins.
 
-Every anchor is a table entry: Pillow's format, the options that stay, the knob that is turned, and
-what has to be installed. Rates are those of the whole file and quality is measured as for our own
-models, so the curves stand in one table.
+An anchor is an entry of a table: Pillow's format, fixed options, the option that varies the rate,
+and what must be installed. Rates are those of whole files, and quality is measured as for this
+package's models, so that the results can be compared.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ Progress = Callable[[str, Point], None]
 
 
 class MissingAnchorError(ValueError):
-    """A codec that is not installed here; the message says what would bring it."""
+    """A codec is not installed. The message says what is needed."""
 
 
 class Plugin(NamedTuple):
-    """What teaches Pillow a format."""
+    """A plug-in that adds a format to Pillow."""
 
     package: str  # on PyPI
     module: str
-    register: str = ""  # to be called; nothing where importing is enough
+    register: str = ""  # function to call; empty if importing the module is enough
 
 
 class Anchor(NamedTuple):
-    """An everyday codec and how it is used here."""
+    """A conventional codec and how it is used here."""
 
     label: str
     format: str  # Pillow's name
     fixed: Options  # of Image.save
-    knob: str  # what turns rate into quality
-    ladder: Sequence[int]  # the knob's settings for a curve, by rising rate
-    range: range  # all of them, by rising rate
-    feature: str = ""  # that Pillow must have been built with, and whose version counts
+    knob: str  # the option of Image.save that varies the rate
+    ladder: Sequence[int]  # settings of the knob for a curve, by rising rate
+    range: range  # all settings, by rising rate
+    feature: str = ""  # of Pillow's build that is needed, and whose version is recorded
     plugin: Plugin | None = None
-    in_list: bool = False  # whether Pillow takes the knob's setting in a list
+    in_list: bool = False  # whether Pillow expects the setting in a list
 
 
 HEIF = Plugin("pillow-heif", "pillow_heif", "register_heif_opener")
@@ -100,7 +100,7 @@ ANCHORS: Mapping[str, Anchor] = {
 
 
 class Coded(NamedTuple):
-    """An image's file and what is in it."""
+    """A coded image: size of its file, decoded pixels and times."""
 
     size: int  # bytes
     decoded: np.ndarray  # uint8 [H, W, 3]
@@ -109,9 +109,9 @@ class Coded(NamedTuple):
 
 
 def require(name: str) -> Anchor:
-    """The anchor of this name, ready to be used.
+    """The anchor of this name. Registers its plug-in.
 
-    Raises `MissingAnchorError` when Pillow has not what it takes.
+    Raises `MissingAnchorError` if Pillow lacks the plug-in or feature.
     """
     anchor = ANCHORS[name]
     if anchor.plugin is not None:
@@ -128,7 +128,7 @@ def require(name: str) -> Anchor:
 
 
 def available(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Which of the anchors can be used here, and a sentence about each of the others."""
+    """The anchors that are installed, and a sentence about each of the others."""
     found, missing = [], []
     for name in names:
         try:
@@ -140,7 +140,7 @@ def available(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def versions(anchor: Anchor) -> str:
-    """The software that codes: Pillow, and the library or plug-in behind it."""
+    """The software that codes: Pillow, and its library or plug-in, with versions."""
     words = f"Pillow {PIL.__version__}"
     if anchor.plugin is not None:
         package = anchor.plugin.package
@@ -154,21 +154,21 @@ def versions(anchor: Anchor) -> str:
     return f"{words}, {anchor.label.split(' (')[0]} library {features.version(anchor.feature)}"
 
 
-def encode(anchor: Anchor, picture: np.ndarray, setting: int) -> bytes:
-    """The file of an image uint8 [H, W, 3]. Raises `EvaluationError` when the codec refuses."""
+def encode(anchor: Anchor, image: np.ndarray, setting: int) -> bytes:
+    """The file of an image uint8 [H, W, 3]. Raises `EvaluationError` if the codec refuses it."""
     file = io.BytesIO()
     knob = {anchor.knob: [setting] if anchor.in_list else setting}
     try:
-        Image.fromarray(picture).save(file, anchor.format, **anchor.fixed, **knob)
+        Image.fromarray(image).save(file, anchor.format, **anchor.fixed, **knob)
     except (OSError, RuntimeError, ValueError) as error:
         raise EvaluationError(f"{anchor.label}: cannot code an image: {error}") from error
     return file.getvalue()
 
 
-def code(anchor: Anchor, picture: np.ndarray, setting: int) -> Coded:
-    """An image uint8 [H, W, 3] through the codec and back."""
+def code(anchor: Anchor, image: np.ndarray, setting: int) -> Coded:
+    """Encodes and decodes an image uint8 [H, W, 3]."""
     began = time.perf_counter()
-    data = encode(anchor, picture, setting)
+    data = encode(anchor, image, setting)
     coded = time.perf_counter()
     decoded = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     return Coded(len(data), decoded, coded - began, time.perf_counter() - coded)
@@ -176,35 +176,36 @@ def code(anchor: Anchor, picture: np.ndarray, setting: int) -> Coded:
 
 def curve(
     name: str,
-    pictures: Sequence[Picture],
+    images: Sequence[Picture],
     bpp: tuple[float, float] = (0.0, math.inf),
     report: Progress = lambda name, point: None,
 ) -> Curve:
-    """The anchor's curve over the images, over a range of mean rates.
+    """The anchor's rate-distortion curve of the images, over a range of mean rates.
 
-    That is its ladder from the last rung at or below the range to the first one at or above it.
-    Raises `MissingAnchorError` as `require` does.
+    Its points are the settings of the ladder, from the last one at or below the range to the first
+    one at or above it. `report` is called with every point. Raises `MissingAnchorError` as
+    `require` does.
     """
     anchor = require(name)
-    known: dict[int, Point] = {}
+    measured: dict[int, Point] = {}
 
-    def rung(at: int) -> Point:
-        if at not in known:
-            known[at] = _point(anchor, pictures, anchor.ladder[at])
-        return known[at]
+    def point_at(index: int) -> Point:
+        if index not in measured:
+            measured[index] = _point(anchor, images, anchor.ladder[index])
+        return measured[index]
 
-    first = last_below(lambda at: rung(at).mean.bpp, len(anchor.ladder), bpp[0])
+    first = last_below(lambda at: point_at(at).mean.bpp, len(anchor.ladder), bpp[0])
     points = []
     for at in range(first, len(anchor.ladder)):
-        points.append(rung(at))
+        points.append(point_at(at))
         report(name, points[-1])
         if points[-1].mean.bpp >= bpp[1]:
             break
-    return Curve(name, description(anchor, len(pictures)), tuple(points), settings(anchor))
+    return Curve(name, description(anchor, len(images)), tuple(points), settings(anchor))
 
 
 def description(anchor: Anchor, count: int) -> str:
-    """What the numbers are, on one line."""
+    """A description of the results, on one line."""
     options = ", ".join(f"{key}={_words(value)}" for key, value in anchor.fixed.items())
     return (
         f"whole {anchor.label} files; {options}, {anchor.knob} varied; {versions(anchor)}; "
@@ -213,7 +214,7 @@ def description(anchor: Anchor, count: int) -> str:
 
 
 def settings(anchor: Anchor) -> dict[str, Any]:
-    """What fixes the numbers beside the knob's setting."""
+    """What determines the results, apart from the setting of the knob."""
     return {
         "rate": "real files",
         "label": anchor.label,
@@ -223,26 +224,26 @@ def settings(anchor: Anchor) -> dict[str, Any]:
     }
 
 
-def at_rate(anchor: Anchor, picture: np.ndarray, size: int) -> tuple[int, Coded]:
-    """The setting by which an image's file comes closest to `size` bytes, and that file.
+def at_rate(anchor: Anchor, image: np.ndarray, size: int) -> tuple[int, Coded]:
+    """The setting whose file is closest to `size` bytes in ratio, and the image coded by it.
 
-    Closest by ratio, found by bisection over the settings, since rates rise with them.
+    Found by bisection over the settings, since rates rise with them.
     """
     sizes: dict[int, int] = {}
 
     def size_at(at: int) -> float:
         if at not in sizes:
-            sizes[at] = len(encode(anchor, picture, anchor.range[at]))
+            sizes[at] = len(encode(anchor, image, anchor.range[at]))
         return sizes[at]
 
     below = last_below(size_at, len(anchor.range), size)
     nearby = [at for at in (below, below + 1) if at < len(anchor.range)]
     best = min(nearby, key=lambda at: abs(math.log(size_at(at) / size)))
-    return anchor.range[best], code(anchor, picture, anchor.range[best])
+    return anchor.range[best], code(anchor, image, anchor.range[best])
 
 
 def last_below(value: Callable[[int], float], count: int, limit: float) -> int:
-    """The last of `count` rising values that is not over the limit; the first if all are."""
+    """The index of the last of `count` rising values that is at most the limit; else 0."""
     low, high = 0, count
     while high - low > 1:
         middle = (low + high) // 2
@@ -253,9 +254,9 @@ def last_below(value: Callable[[int], float], count: int, limit: float) -> int:
     return low
 
 
-def _point(anchor: Anchor, pictures: Sequence[Picture], setting: int) -> Point:
+def _point(anchor: Anchor, images: Sequence[Picture], setting: int) -> Point:
     rows = []
-    for name, pixels in tqdm(pictures, delay=5, leave=False, desc=anchor.label):
+    for name, pixels in tqdm(images, delay=5, leave=False, desc=anchor.label):
         coded = code(anchor, pixels, setting)
         seen = quality.measure(pixels, coded.decoded)
         bpp = measures.bits_per_pixel(coded.size, pixels)

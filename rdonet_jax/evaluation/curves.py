@@ -1,7 +1,7 @@
-"""Rate-distortion curves: points of one codec over the same images, and the files they are in.
+"""Rate-distortion curves: points of one codec on the same images, and their JSON files.
 
-A file holds one curve in CompressAI's schema, or a list of them. Beside CompressAI's means stand
-the settings that the points were made with and, under the same names, every image's results.
+A file holds one curve in CompressAI's schema, or a list of curves. In addition to CompressAI's
+means it has the settings of the points and, with the same field names, the results of every image.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ TIMES = ("encoding_time", "decoding_time")
 """CompressAI's names for the times of `Row`."""
 
 OTHER_NAMES = {"psnr-rgb": "psnr", "ms-ssim-rgb": "ms-ssim"}
-"""What earlier versions of CompressAI call them."""
+"""Names of these fields in earlier versions of CompressAI."""
 
 
 class CurveError(ValueError):
-    """A file that holds no curves, or curves that cannot be used as asked."""
+    """A file holds no curves, or a curve cannot be used as requested."""
 
 
 class Point(NamedTuple):
-    """What one setting gives."""
+    """The results of one setting."""
 
-    quality: float | None  # or the codec's own knob; None where there is nothing to turn
+    quality: float | None  # or the setting of a conventional codec; None without such a setting
     mean: Row
-    rows: tuple[Row, ...] = ()  # of every image, if they are known
+    rows: tuple[Row, ...] = ()  # of the images; empty if they are unknown
 
 
 class Curve(NamedTuple):
-    """The points of one codec, in the order in which they were asked for."""
+    """The points of one codec, in the order in which they were requested."""
 
     name: str
     description: str
     points: tuple[Point, ...]
-    settings: Mapping[str, Any] = {}  # whatever else fixes the numbers, for the file
+    settings: Mapping[str, Any] = {}  # what else determines the results
 
 
 def point(quality: float | None, rows: Sequence[Row]) -> Point:
-    """The point of these images."""
+    """The point of the results of these images."""
     return Point(quality, results.mean(rows), tuple(rows))
 
 
 def is_estimate(curve: Curve) -> bool:
-    """Whether a curve of ours shows estimated rates. Curves of others count as real files."""
+    """Whether the rates of a curve are estimates. Without a setting they count as real files."""
     return curve.settings.get("rate") == "estimate"
 
 
 def named(curves: Sequence[Curve], name: str) -> Curve:
-    """The curve of this name. Raises `CurveError` when there is none."""
+    """The curve of this name. Raises `CurveError` if there is none."""
     for curve in curves:
         if curve.name == name:
             return curve
@@ -65,21 +65,21 @@ def named(curves: Sequence[Curve], name: str) -> Curve:
 
 
 def distinct(curves: Sequence[Curve]) -> list[Curve]:
-    """The curves, with a number behind names that others have had before."""
+    """The curves, with a number appended to names that occur before."""
     found: list[Curve] = []
     for curve in curves:
-        known = {one.name for one in found}
+        taken = {one.name for one in found}
         numbered = (f"{curve.name} ({n})" for n in itertools.count(2))
-        name = next(n for n in itertools.chain([curve.name], numbered) if n not in known)
+        name = next(n for n in itertools.chain([curve.name], numbered) if n not in taken)
         found.append(curve._replace(name=name))
     return found
 
 
 def to_json(curve: Curve) -> dict[str, Any]:
-    """The curve in CompressAI's schema. A value that no image has is null.
+    """The curve in CompressAI's schema. Missing values are null.
 
-    "quality" stands in "results" where there is one to choose. "images" holds one object per
-    image and point, which counts from 0.
+    "results" has "quality" if the points have one. "images" holds one object per image and point;
+    "point" counts from 0.
     """
     without_times = results.is_estimate([p.mean for p in curve.points])
     times = () if without_times else TIMES
@@ -107,7 +107,7 @@ def to_json(curve: Curve) -> dict[str, Any]:
 
 
 def from_json(values: Any, where: str) -> Curve:
-    """The curve in an object of CompressAI's schema; `where` names it in complaints.
+    """The curve in an object of CompressAI's schema. `where` names it in messages.
 
     Raises `CurveError` for anything else.
     """
@@ -116,7 +116,7 @@ def from_json(values: Any, where: str) -> Curve:
         count = len(values["results"]["bpp"])
         qualities = values["results"].get("quality") or [None] * count
         means = [_row("mean", {name: c[n] for name, c in columns.items()}) for n in range(count)]
-        rows = _pictures(values.get("images", []), qualities)
+        rows = _images(values.get("images", []), qualities)
         points = [
             Point(quality, mean, tuple(rows.get(n, ())))
             for n, (quality, mean) in enumerate(zip(qualities, means, strict=True))
@@ -132,7 +132,7 @@ def from_json(values: Any, where: str) -> Curve:
 
 
 def read(path: Path) -> list[Curve]:
-    """The curves in a file. Raises `CurveError` when it holds none."""
+    """The curves in a file. Raises `CurveError` if it holds none."""
     try:
         values = json.loads(path.read_text())
     except OSError as error:
@@ -146,22 +146,22 @@ def read(path: Path) -> list[Curve]:
 
 
 def write(path: Path, curves: Sequence[Curve], force: bool = False) -> None:
-    """Writes curves, whole or not at all: one as it is, several as a list.
+    """Writes one curve, or a list of several curves. No incomplete file is left.
 
-    Raises `ImageError` when the path cannot be written.
+    Raises `ImageError` if the path cannot be written.
     """
     values = [to_json(curve) for curve in curves]
     write_json(path, values[0] if len(values) == 1 else values, force)
 
 
 def write_json(path: Path, values: Any, force: bool = False) -> None:
-    """Writes anything that JSON holds, whole or not at all. Raises as `write` does."""
+    """Writes any JSON value. Raises as `write` does."""
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
     srgb.write_bytes(path, text.encode(), force)
 
 
 def _column(columns: Mapping[str, Any], name: str) -> list[float | None]:
-    """The values of a field, None throughout where the file has no such field."""
+    """The values of a field; all None if the file has no such field."""
     key = name if name in columns else OTHER_NAMES.get(name, name)
     if key in columns:
         return list(columns[key])
@@ -192,8 +192,8 @@ def _row(name: str, values: Mapping[str, Any]) -> Row:
     return Row(name, numbers["bpp"], measured, *(numbers[key] for key in TIMES))
 
 
-def _pictures(objects: Sequence[Mapping[str, Any]], qualities: Sequence[Any]) -> dict[int, list]:
-    """The images' rows by point, which older files name by its quality alone."""
+def _images(objects: Sequence[Mapping[str, Any]], qualities: Sequence[Any]) -> dict[int, list]:
+    """The rows of the images by point. In older files only the quality identifies the point."""
     rows: dict[int, list[Row]] = {}
     for values in objects:
         if "point" in values:

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -143,7 +142,7 @@ def estimate_batch(
     masks[l] is bool [B, h, w]: where level l sends symbols, inside the image. A hyper-latent is
     counted when any of its latents is, as in the codec.
     """
-    x = pixels.astype(jnp.float32) / 255.0
+    x = distortion.from_integers(pixels)
     coded = registry.code(config, params, x, masks, quality, sizes=sizes)
     bits = distortion.total_bits((coded.y_bits, coded.z_bits))
     by_area = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)

@@ -80,12 +80,12 @@ class Settings:
 def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
     """One row per image below the folders, in the order of their names.
 
-    Raises `PictureError` when there are no images, `ImageError` for an image that cannot be read
+    Raises `DatasetError` when there are no images, `ImageError` for an image that cannot be read
     or a file that cannot be written, `EvaluationError` for one that cannot be coded, and
     `EncodeError` for a plan that the model has no masks for.
     """
     encoder.require_masks(model, settings.plan)
-    paths = named_pictures(folders)
+    paths = named_images(folders)
     _check_targets(list(paths), settings)
     pictures = (Picture(name, srgb.load(path)) for name, path in paths.items())
     rows: dict[str, Row] = {}
@@ -108,10 +108,10 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     return [rows[name] for name in paths]
 
 
-def named_pictures(folders: Sequence[str | Path]) -> dict[str, Path]:
+def named_images(folders: Sequence[str | Path]) -> dict[str, Path]:
     """The images below the folders, each once, by their path below what the folders share.
 
-    Raises `PictureError` when there are none.
+    Raises `DatasetError` when there are none.
     """
     paths = sorted({Path(os.path.abspath(path)) for path in dataset.find(folders)})
     root = os.path.commonpath([os.path.abspath(folder) for folder in folders])

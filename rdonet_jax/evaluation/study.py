@@ -1,8 +1,9 @@
-"""A study: models, starts, passes and qualities, and conventional codecs, over the same images.
+"""A study: models with several settings, and conventional codecs, on the same images.
 
-What one call of eval.py measures: a curve for every model, start and number of passes, with a
-point for every quality, and one for every anchor, over the rates that the models reach. Real files
-and estimates come one after the other, each in a table of its own.
+This is what one evaluation command measures. It gives a curve for every model, start of the search
+and number of passes, with a point for every quality. It gives a curve for every anchor, over the
+range of rates of the models. Estimates and real files are measured separately, each in its own
+table.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rdonet_jax.models import zoo
 from rdonet_jax.rdo.encoder import Plan
 
 Show = Callable[[str], None]
-"""Told lines for people as they come."""
+"""Is called with every line of the report."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +34,16 @@ class Study:
 
     Attributes:
       data: folders of images.
-      models: names of bundled models, or weights files.
-      qualities: 0 to 100, or None for models of a fixed lambda and for the default.
-      inits: starts, of `rdo.INITS`.
-      passes: of the search from there.
+      models: names of bundled models, or paths of weights files.
+      qualities: 0 to 100, or None for fixed-rate models and for the default quality.
+      inits: partitions at which the search starts, of `encoder.INITS`.
+      passes: numbers of passes of the search.
       files: whether to measure real files.
       estimate: whether to estimate rates.
-      shared: what else holds for all settings; its folders get one inside for each of several.
-      joined: name of the one curve that all models, each of one lambda, are points of.
-      anchors: of `anchors.ANCHORS`.
-      bpp: range of mean rates of the anchors; None for that of the models, if there are any.
+      shared: the other settings, for all points. Its folders get a subfolder for every point.
+      joined: name of a single curve, whose points are the models, each of one lambda.
+      anchors: names of `anchors.ANCHORS`.
+      bpp: range of mean rates of the anchors; None for the range of the models, if there are any.
       per_image: whether to show every image's results.
     """
 
@@ -75,8 +76,8 @@ class _Setting(NamedTuple):
 
     model: zoo.Model
     settings: Settings
-    quality: float | None  # as the model counts it
-    curve: str  # the name of the curve that this is a point of
+    quality: float | None  # rounded to the scale of the model
+    curve: str  # the name of the curve to which this point belongs
 
     def label(self) -> str:
         quality = "" if self.quality is None else f", quality {self.quality:g}"
@@ -87,7 +88,7 @@ class _Setting(NamedTuple):
 def run(study: Study, show: Show) -> list[Curve]:
     """The curves of the study: estimates, then models, then anchors.
 
-    Raises `EvaluationError`, and what `evaluation.evaluate` and `zoo.load` raise.
+    Raises `EvaluationError`, and what `real_files.evaluate` and `zoo.load` raise.
     """
     models = [zoo.load(name) for name in study.models]
     settings = _settings(study, models)
@@ -100,12 +101,12 @@ def run(study: Study, show: Show) -> list[Curve]:
 
 
 def differences(estimated: Point, real: Point) -> list[float]:
-    """How much more every image's file takes than estimated, as a part of the estimate."""
+    """The relative difference of file size and estimate for every image."""
     return [file.bpp / row.bpp - 1 for row, file in zip(estimated.rows, real.rows, strict=True)]
 
 
 def _settings(study: Study, models: Sequence[zoo.Model]) -> list[_Setting]:
-    """All settings of real files, those of one curve in the order of its points."""
+    """All settings of real files. Those of a curve are in the order of its points."""
     plans = [Plan(init, passes) for init in study.inits for passes in study.passes]
     found = []
     for model in models:
@@ -139,7 +140,7 @@ def _inside(folder: Path | None, parts: Sequence[str]) -> Path | None:
 
 
 def _estimates(study: Study, settings: Sequence[_Setting]) -> list[_Setting]:
-    """The settings whose rates are estimated. Beside real files they save nothing."""
+    """The settings whose rates are estimated. They save nothing if real files are measured too."""
     if not study.estimate:
         return []
     found = []
@@ -154,7 +155,7 @@ def _estimates(study: Study, settings: Sequence[_Setting]) -> list[_Setting]:
 def _model_curves(
     study: Study, settings: Sequence[_Setting], width: int, show: Show
 ) -> list[Curve]:
-    """The curves of models, with a line of the table for every point as it is measured."""
+    """Measures the curves of models. Shows a line of the table for every point."""
     found: dict[str, Curve] = {}
     for setting in settings:
         rows = real_files.evaluate(setting.model, study.data, setting.settings)
@@ -179,17 +180,17 @@ def _model_curves(
 
 
 def _anchor_curves(study: Study, measured: Sequence[Curve], width: int, show: Show) -> list[Curve]:
-    """The curves of the anchors that are installed; a line for each of the others."""
+    """Measures the curves of installed anchors. Shows a line for each of the others."""
     names, missing = anchors.available(study.anchors)
     for sentence in missing:
         show(f"left out: {sentence}")
     if not names:
         return []
-    paths = real_files.named_pictures(study.data)
-    pictures = [Picture(name, srgb.load(path)) for name, path in paths.items()]
+    paths = real_files.named_images(study.data)
+    images = [Picture(name, srgb.load(path)) for name, path in paths.items()]
     found: list[Curve] = []
     for name in names:
-        curve = anchors.curve(name, pictures, study.bpp or _rates(measured))
+        curve = anchors.curve(name, images, study.bpp or _rates(measured))
         for number, point in enumerate(curve.points):
             is_first = not found and not number
             _show_point(study, f"{name} {point.quality:g}", point, width, is_first, show)
@@ -200,7 +201,7 @@ def _anchor_curves(study: Study, measured: Sequence[Curve], width: int, show: Sh
 
 
 def _rates(measured: Sequence[Curve]) -> tuple[float, float]:
-    """The range of mean rates of curves; all rates where there are no two."""
+    """The range of mean rates of the curves; all rates if there are fewer than two points."""
     rates = [point.mean.bpp for curve in measured for point in curve.points]
     return (min(rates), max(rates)) if len(rates) > 1 else (0.0, math.inf)
 
@@ -218,7 +219,7 @@ def _show_point(
 def _show_difference(
     estimated: Sequence[Curve], real: Sequence[Curve], width: int, show: Show
 ) -> None:
-    """How much larger real files are than their estimates, by setting, over the images."""
+    """Shows by how much real files are larger than their estimates, by setting."""
     title = "files over estimate"
     show(f"{title:<{width}}       mean      least       most")
     for theirs, ours in zip(estimated, real, strict=True):
@@ -231,9 +232,9 @@ def _show_difference(
 
 
 def _width(study: Study, settings: Sequence[_Setting]) -> int:
-    """Letters of the longest name in a table."""
+    """The length of the longest name in a table."""
     names = [setting.label() for setting in settings]
     names += [f"{name} 100" for name in study.anchors]
     if study.per_image:
-        names += ["  " + name for name in real_files.named_pictures(study.data)]
+        names += ["  " + name for name in real_files.named_images(study.data)]
     return max(map(len, names))

@@ -1,13 +1,13 @@
-"""Photographs on disk: which files of a folder are images to use, and their decoded pixels.
+"""Datasets of photographs on disk: which files of a folder are used, and their decoded pixels.
 
-Archives are taken as they unpack. Some hold the same image several times, and such copies would
-fill the folder with what adds nothing, so below a given folder they are left out (`COPIES`):
+The archives of some datasets hold the same image in several versions. Below a given folder these
+copies are left out (`COPIES`):
 
 - DIV2K: the reduced and degraded versions, DIV2K_*_LR_*;
 - TESTIMAGES of 2011 (TECNICK): the reduced and the gray versions, and the artificial patterns;
 - TESTIMAGES SAMPLING: 16 bits, gray, shifted by some pixels, and all sizes but the largest.
 
-CLIC holds every image once, whatever its splits. A folder of copies that is itself given is used.
+CLIC holds every image once. If the folder of copies is itself given, the copies are used.
 """
 
 from __future__ import annotations
@@ -35,28 +35,32 @@ AREA_POWER = 0.5
 """Images are drawn with probability proportional to their area to this power."""
 
 READERS = 16
-"""Headers are read by so many threads: mostly they wait for the disk or the network."""
+"""Threads that read headers. They mostly wait for the disk or the network."""
 
 BYTES_PER_PIXEL = 4
-"""Of a decoded image: Pillow keeps a spare byte beside red, green and blue."""
+"""Memory of a decoded image: Pillow pads RGB pixels to 4 bytes."""
 
 UNKNOWN_MEMORY_BYTES = 2**31
-"""Of decoded images that are kept where the system does not tell how much memory there is."""
+"""Size of the cache of decoded images on systems that do not report the available memory."""
 
 
-class PictureError(ValueError):
-    """Folders without images, or images none of which can be used; the message names them."""
+class DatasetError(ValueError):
+    """There are no images, or none of them can be used. The message names folder or file."""
 
 
-class PictureWarning(UserWarning):
-    """Images that are left out; the message names the file, or the folder and how many."""
+class DatasetWarning(UserWarning):
+    """Images are left out. The message names the file, or the folder and the number of images."""
 
 
 class Copies(NamedTuple):
-    """Versions that an archive holds beside its originals."""
+    """Versions of images that an archive holds beside its originals.
+
+    what: in words, for warnings. where: a pattern that is searched in the path below the given
+    folder. If it has a group `side`, the versions with the largest side are not copies.
+    """
 
     what: str
-    where: re.Pattern[str]  # found in the path below the given folder; a side: the largest stays
+    where: re.Pattern[str]
 
 
 COPIES = (
@@ -73,8 +77,8 @@ COPIES = (
 
 
 @dataclasses.dataclass
-class _Store:
-    """What is known of images' pixels so far, by number; all threads share it."""
+class _Cache:
+    """Decoded images and broken files, by index; shared by all threads."""
 
     kept: dict[int, Image.Image] = dataclasses.field(default_factory=dict)
     kept_bytes: int = 0
@@ -83,102 +87,106 @@ class _Store:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
-    """The usable images of some folders. Their pixels are decoded when they are first asked for,
-    and kept as long as no more than `cache_bytes` are; the others are decoded every time.
+class ImageDataset:
+    """The usable images of some folders.
+
+    An image is decoded when it is first used. Decoded images are cached up to `cache_bytes`; images
+    beyond that are decoded at every use.
 
     Attributes:
       paths: the files.
       sizes: width and height of each, upright.
-      weights: cumulative probabilities with which they are drawn.
-      cache_bytes: of decoded images that are kept at most.
+      weights: cumulative probabilities with which the images are drawn.
+      cache_bytes: the largest size of the cache.
     """
 
     paths: tuple[Path, ...]
     sizes: tuple[tuple[int, int], ...]
     weights: np.ndarray
     cache_bytes: int
-    _store: _Store = dataclasses.field(default_factory=_Store, repr=False)
+    _cache: _Cache = dataclasses.field(default_factory=_Cache, repr=False)
 
-    def drawn(self, chance: float) -> int:
-        """The number of the image that a chance, uniform in [0, 1), falls on."""
+    def draw(self, chance: float) -> int:
+        """The index of a random image, from a number that is uniform in [0, 1)."""
         return min(int(np.searchsorted(self.weights, chance, "right")), len(self.paths) - 1)
 
-    def picture(self, index: int, keep: bool = True) -> Image.Image | None:
-        """The image as Pillow's RGB; None, after one warning, if its file turns out broken.
+    def image(self, index: int, keep: bool = True) -> Image.Image | None:
+        """The image in mode RGB, or None if its file is broken, which is warned of once.
 
-        Every thread may call it. Raises `PictureError` once all files have turned out broken.
+        keep: whether to cache it. The method is safe to call from several threads. Raises
+        `DatasetError` once all files have been found broken.
         """
-        store = self._store
-        if index in store.kept:
-            return store.kept[index]
-        if index not in store.broken:
+        cache = self._cache
+        if index in cache.kept:
+            return cache.kept[index]
+        if index not in cache.broken:
             try:
-                picture = _decode(self.paths[index], self.sizes[index])
+                image = _decode(self.paths[index], self.sizes[index])
             except srgb.ImageError as error:
-                self._pass_over(index, error)
+                self._mark_broken(index, error)
             else:
                 if keep:
-                    self._keep(index, picture)
-                return picture
-        if len(store.broken) == len(self.paths):
-            raise PictureError(
+                    self._keep(index, image)
+                return image
+        if len(cache.broken) == len(self.paths):
+            raise DatasetError(
                 f"none of {len(self.paths)} images can be decoded, such as {self.paths[0]}"
             )
         return None
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes of the decoded images that are kept."""
-        return self._store.kept_bytes
+        """The present size of the cache."""
+        return self._cache.kept_bytes
 
-    def _keep(self, index: int, picture: Image.Image) -> None:
-        size = BYTES_PER_PIXEL * picture.width * picture.height
-        store = self._store
-        with store.lock:
-            if index not in store.kept and store.kept_bytes + size <= self.cache_bytes:
-                store.kept[index] = picture
-                store.kept_bytes += size
+    def _keep(self, index: int, image: Image.Image) -> None:
+        size = BYTES_PER_PIXEL * image.width * image.height
+        cache = self._cache
+        with cache.lock:
+            if index not in cache.kept and cache.kept_bytes + size <= self.cache_bytes:
+                cache.kept[index] = image
+                cache.kept_bytes += size
 
-    def _pass_over(self, index: int, error: srgb.ImageError) -> None:
-        store = self._store
-        with store.lock:
-            is_known = index in store.broken
-            store.broken.add(index)
+    def _mark_broken(self, index: int, error: srgb.ImageError) -> None:
+        cache = self._cache
+        with cache.lock:
+            is_known = index in cache.broken
+            cache.broken.add(index)
         if not is_known:
-            warnings.warn(f"{error}; passed over", PictureWarning, stacklevel=3)
+            warnings.warn(f"{error}; passed over", DatasetWarning, stacklevel=3)
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureSet:
-    """What tells whether a run is continued with the same images."""
+class DatasetFingerprint:
+    """Identifies the images of a run, so that it is resumed with the same ones."""
 
     count: int
-    sha256: str  # first 16 hex digits; of names below the folders and sizes, in order of use
+    sha256: str  # first 16 hex digits of a hash over relative names and sizes, in order
 
 
-def picture_set(pictures: Pictures, folders: Sequence[str | Path]) -> PictureSet:
-    """The usable images that were found below `folders`, wherever these lie."""
+def fingerprint(images: ImageDataset, folders: Sequence[str | Path]) -> DatasetFingerprint:
+    """The fingerprint of images that were found below `folders`. It does not depend on where the
+    folders are."""
     digest = hashlib.sha256()
-    for path, (width, height) in zip(pictures.paths, pictures.sizes, strict=True):
+    for path, (width, height) in zip(images.paths, images.sizes, strict=True):
         folder = next(folder for folder in folders if path.is_relative_to(folder))
         digest.update(os.fsencode(path.relative_to(folder).as_posix()))
         digest.update(f"\0{width}x{height}\n".encode())
-    return PictureSet(len(pictures.paths), digest.hexdigest()[:16])
+    return DatasetFingerprint(len(images.paths), digest.hexdigest()[:16])
 
 
 def find(folders: Sequence[str | Path]) -> list[Path]:
-    """All image files below the folders but for `COPIES`: by folder as given, then by name.
+    """All image files below the folders except for `COPIES`, by folder as given, then by name.
 
-    Hidden files and folders are passed over, links are followed, and a file that is reached twice
-    counts once. Warns of copies, once for each kind and folder. Raises `PictureError` for a folder
-    that is not there or cannot be read, and when there are no images.
+    Hidden files and folders are skipped. Links are followed. A file that is reached twice counts
+    once. Warns of copies, once for each kind and folder. Raises `DatasetError` for a folder that
+    does not exist or cannot be read, and if there are no images.
     """
     found: dict[str, Path] = {}  # by where a file really lies
     left_out = 0
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise PictureError(f"{folder}: {'not a' if folder.exists() else 'no such'} folder")
+            raise DatasetError(f"{folder}: {'not a' if folder.exists() else 'no such'} folder")
         below = dict(_files_below(folder, os.path.realpath(folder)))
         originals = _originals(folder, below)
         left_out += len(below) - len(originals)
@@ -186,38 +194,38 @@ def find(folders: Sequence[str | Path]) -> list[Path]:
             found.setdefault(below[path], path)
     if not found:
         copies = f", but for {left_out} that were left out" if left_out else ""
-        raise PictureError(f"no images below {', '.join(map(str, folders))}{copies}")
+        raise DatasetError(f"no images below {', '.join(map(str, folders))}{copies}")
     return list(found.values())
 
 
 def usable(
     paths: Sequence[Path], crop: int, purpose: str = "training", cache_bytes: int | None = None
-) -> Pictures:
-    """The images that hold a crop and that `images.read` takes, as far as their headers tell.
+) -> ImageDataset:
+    """The images that are at least as large as a crop and that `srgb.read` accepts.
 
-    Every other one is left out with a warning that names it. Only images with alpha are decoded
-    for this. Decoded images will be kept up to `cache_bytes`, by default half of the memory that
-    is available now. Raises `PictureError` when none is left.
+    This is judged by their headers; only images with alpha are decoded. Each of the others is left
+    out with a warning that names it. `cache_bytes` is by default half of the memory that is
+    available now. Raises `DatasetError` if none is left; `purpose` is a word of its message.
     """
     kept: list[Path] = []
     sizes: list[tuple[int, int]] = []
     for path, judged in zip(paths, in_threads(lambda path: _judge(path, crop), paths), strict=True):
         if isinstance(judged, str):
-            warnings.warn(f"{judged}; left out", PictureWarning, stacklevel=2)
+            warnings.warn(f"{judged}; left out", DatasetWarning, stacklevel=2)
         else:
             kept.append(path)
             sizes.append(judged)
     if not kept:
-        raise PictureError(f"none of {len(paths)} {purpose} images gives crops of {crop}x{crop}")
+        raise DatasetError(f"none of {len(paths)} {purpose} images gives crops of {crop}x{crop}")
     weights = np.cumsum(np.prod(np.asarray(sizes, float), axis=1) ** AREA_POWER)
     budget = default_cache_bytes() if cache_bytes is None else cache_bytes
-    return Pictures(tuple(kept), tuple(sizes), weights / weights[-1], budget)
+    return ImageDataset(tuple(kept), tuple(sizes), weights / weights[-1], budget)
 
 
 def in_threads(
     function: Callable[[Any], Any], items: Iterable[Any], threads: int = READERS
 ) -> Iterator[Any]:
-    """The function's results in the order of the items, some of which are worked on at a time."""
+    """The results of the function in the order of the items, computed by several threads."""
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(function, items)
 
@@ -225,16 +233,16 @@ def in_threads(
 def _files_below(
     folder: Path, real: str, above: frozenset[str] = frozenset()
 ) -> Iterator[tuple[Path, str]]:
-    """Image files below a folder by name, each with where it really lies.
+    """Image files below a folder, ordered by name, each with its real path.
 
-    `real` is where the folder lies, `above` where the folders lie that led here: a link to one of
-    them would go round in circles.
+    `real` is the real path of the folder. `above` holds the real paths of the folders above it. A
+    link to one of them is skipped, since following it would never end.
     """
     try:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise PictureError(f"{folder}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{folder}: cannot be read ({error.strerror})") from error
     for entry in listed:
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
@@ -249,7 +257,7 @@ def _files_below(
 
 
 def _originals(folder: Path, paths: Collection[Path]) -> list[Path]:
-    """The paths below a folder without `COPIES`, of which it warns."""
+    """The paths below a folder without `COPIES`. Warns of these."""
     names = {path.relative_to(folder).as_posix(): path for path in paths}
     for copies in COPIES:
         found = _matching(copies.where, names)
@@ -257,7 +265,7 @@ def _originals(folder: Path, paths: Collection[Path]) -> list[Path]:
             warnings.warn(
                 f"{folder}: left out {len(found)} of {len(paths)} images, {copies.what}; "
                 "to use them, give their own folder",
-                PictureWarning,
+                DatasetWarning,
                 stacklevel=3,
             )
         names = {name: path for name, path in names.items() if name not in found}
@@ -265,7 +273,7 @@ def _originals(folder: Path, paths: Collection[Path]) -> list[Path]:
 
 
 def _matching(where: re.Pattern[str], names: Iterable[str]) -> set[str]:
-    """The names that a rule of `COPIES` is about, but for the largest of each place's sides."""
+    """The names that match a rule of `COPIES`, except for those of the largest side."""
     found = {name: match for name in names if (match := where.search(name))}
     if "side" not in where.groupindex:
         return set(found)
@@ -277,7 +285,7 @@ def _matching(where: re.Pattern[str], names: Iterable[str]) -> set[str]:
 
 
 def _judge(path: Path, crop: int) -> tuple[int, int] | str:
-    """Width and height of an image, or why it cannot be used."""
+    """Width and height of an image, or the reason why it cannot be used."""
     try:
         width, height = srgb.inspect(path)
     except srgb.ImageError as error:
@@ -288,15 +296,15 @@ def _judge(path: Path, crop: int) -> tuple[int, int] | str:
 
 
 def _decode(path: Path, size: tuple[int, int]) -> Image.Image:
-    """The image of a file that had this size. Raises ImageError."""
-    picture = srgb.read(path)
-    if picture.size != size:
-        read, told = ("x".join(map(str, pair)) for pair in (picture.size, size))
-        raise srgb.ImageError(f"{path}: is {read} now, but its header told {told}")
-    return picture
+    """The decoded image of a file. Raises ImageError if its size is another than `size`."""
+    image = srgb.read(path)
+    if image.size != size:
+        read, header = ("x".join(map(str, pair)) for pair in (image.size, size))
+        raise srgb.ImageError(f"{path}: is {read} now, but its header said {header}")
+    return image
 
 
 def default_cache_bytes() -> int:
-    """Half of the memory that is available, the other half being for the training itself."""
+    """Half of the available memory. The other half is left to the training."""
     available = system_memory.available_bytes()
     return UNKNOWN_MEMORY_BYTES if available is None else available // 2

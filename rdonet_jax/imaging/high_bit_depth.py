@@ -1,8 +1,9 @@
-"""Files of more than 8 bits per channel, of which Pillow gives 8 where there is more than one.
+"""Reads files of more than 8 bits per channel.
 
-Pillow unpacks two bytes per sample to the more significant one; told that they come in the other
-order, it unpacks the same file to the less significant one. So its decoders (for interlaced PNG,
-for TIFF with any compression) serve for 16 bits as well, asked twice.
+For images of several channels Pillow keeps only the high byte of each 16-bit sample. If its decoder
+is given the other byte order, it keeps the low byte instead. So a file is decoded twice, and both
+bytes are joined. All of Pillow's decoders can be used that way, for interlaced PNG as well as for
+any compression of TIFF.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from rdonet_jax.imaging import avif, exif, file_metadata, plug_ins
-from rdonet_jax.imaging.file_metadata import Metadata
-from rdonet_jax.imaging.srgb import ImageError
+from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.formats import avif, file_metadata, plug_ins
+from rdonet_jax.imaging.formats.file_metadata import Metadata
+from rdonet_jax.imaging.metadata import exif
 
 Channels = tuple[np.ndarray, np.ndarray | None]
 """Pixels [H, W] or [H, W, 3], and alpha [H, W] of the same depth."""
@@ -27,85 +29,85 @@ _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if _NATIVE == "L" else "L"}
 _TAGS = {"bits": 258, "photometric": 262}
 _WHITE_IS_ZERO = 0
 JPEG_FRAMES_OF_12_BITS = (0xC1, 0xC2)
-"""Markers of frames that may have so many: extended and progressive, both Huffman's."""
+"""Markers of JPEG frames that may have 12 bits: extended sequential and progressive, Huffman."""
 
 _J2K_START = b"\xff\x4f\xff\x51"
 _COUNT_AT, _BITS_AT = 40, 42
-"""Bytes from the start of a JPEG 2000 codestream: number of components, bits of the first."""
+"""Offsets in a JPEG 2000 codestream: the number of components, and the bits of the first one."""
 
 
-def bits(picture: Image.Image, path: str | os.PathLike) -> int:
-    """The most bits per channel of an opened file, before its pixels are read."""
-    if picture.format in plug_ins.FORMATS:
-        return plug_ins.bits(picture, path)
-    if picture.mode.startswith("I;16") and picture.format != "TIFF":
+def bits(image: Image.Image, path: str | os.PathLike) -> int:
+    """Bits per channel (the largest number) of an opened file whose pixels are not read yet."""
+    if image.format in plug_ins.FORMATS:
+        return plug_ins.bits(image, path)
+    if image.mode.startswith("I;16") and image.format != "TIFF":
         return 16
-    if picture.format == "TIFF":
-        return max(picture.tag_v2.get(_TAGS["bits"], (1,)))
-    if picture.format == "PNG":
-        return 16 if raw_mode(picture).endswith(";16B") else 8
-    if picture.format == "PPM":
-        arguments = picture.tile[0].args
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(_TAGS["bits"], (1,)))
+    if image.format == "PNG":
+        return 16 if raw_mode(image).endswith(";16B") else 8
+    if image.format == "PPM":
+        arguments = image.tile[0].args
         largest = arguments[1] if isinstance(arguments, tuple) else 255
-        return 16 if largest > 255 or raw_mode(picture) == "I;16B" else 8
-    if picture.format == "AVIF":
+        return 16 if largest > 255 or raw_mode(image) == "I;16B" else 8
+    if image.format == "AVIF":
         return avif.kind(path).bits
-    if picture.format == "JPEG2000":
+    if image.format == "JPEG2000":
         return _jpeg_2000_bits(Path(path).read_bytes())
     return 8
 
 
-def raw_mode(picture: Image.Image) -> str:
-    """How the samples lie in an opened file, in Pillow's words; empty where it does not say."""
-    if not picture.tile:
+def raw_mode(image: Image.Image) -> str:
+    """Pillow's raw mode of an opened file, which names the layout of its samples; or empty."""
+    if not image.tile:
         return ""
-    arguments = picture.tile[0].args
+    arguments = image.tile[0].args
     return arguments[0] if isinstance(arguments, tuple) else arguments or ""
 
 
-def channels(picture: Image.Image, bits: int, path: str | os.PathLike) -> Channels:
-    """What an opened file of more than 8 `bits` holds, upright, as 16 bits.
+def channels(image: Image.Image, bits: int, path: str | os.PathLike) -> Channels:
+    """Pixels and alpha of an opened file of more than 8 `bits`, upright, as uint16.
 
-    Raises ImageError for what cannot be read, and what Pillow raises for damaged files.
+    Raises ImageError for kinds of files that cannot be read, and Pillow's errors for damaged ones.
     """
-    if picture.format == "AVIF":
-        return _split(_avif(picture, bits, path))
-    if picture.format in plug_ins.FORMATS:
-        return split(plug_ins.samples(picture, bits, path), bits)
-    if picture.format == "JPEG2000":
+    if image.format == "AVIF":
+        return _split(_avif(image, bits, path))
+    if image.format in plug_ins.FORMATS:
+        return split(plug_ins.samples(image, bits, path), bits)
+    if image.format == "JPEG2000":
         raise ImageError(f"{path}: is JPEG 2000 of {bits} bits, convert it to PNG or TIFF first")
-    if picture.format == "PPM" and picture.mode == "RGB":
-        return _ppm(picture, path), None
-    if picture.mode in ("RGB", "RGBA"):
-        return _split(_both_bytes(picture, path))
-    pixels = _scaled(np.array(ImageOps.exif_transpose(picture)), bits)
-    inverted = picture.format == "TIFF" and _tag(picture, "photometric") == _WHITE_IS_ZERO
+    if image.format == "PPM" and image.mode == "RGB":
+        return _ppm(image, path), None
+    if image.mode in ("RGB", "RGBA"):
+        return _split(_both_bytes(image, path))
+    pixels = _scaled(np.array(ImageOps.exif_transpose(image)), bits)
+    inverted = image.format == "TIFF" and _tag(image, "photometric") == _WHITE_IS_ZERO
     return np.uint16(65535) - pixels if inverted else pixels, None
 
 
-def _tag(picture: Image.Image, name: str) -> int | None:
-    return picture.tag_v2.get(_TAGS[name])
+def _tag(image: Image.Image, name: str) -> int | None:
+    return image.tag_v2.get(_TAGS[name])
 
 
-def _both_bytes(picture: Image.Image, path: str | os.PathLike) -> np.ndarray:
+def _both_bytes(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
     """The samples of a PNG or TIFF file, uint16 [H, W, 2 to 4]."""
-    mode = raw_mode(picture)
-    if mode == "LA;16B":  # 32 bits for a pixel, as with four channels of 8
-        four = _unpacked(path, picture, "RGBA").astype(np.uint16)
+    mode = raw_mode(image)
+    if mode == "LA;16B":  # 32 bits per pixel, so it can be unpacked as four channels of 8
+        four = _unpacked(path, image, "RGBA").astype(np.uint16)
         return four[..., ::2] << 8 | four[..., 1::2]
     other = mode[:-1] + _OTHER_ORDER[mode[-1]]
     if premultiplied := mode.startswith("RGBa"):
         mode, other = (name.replace("a", "A") for name in (mode, other))
-    high, low = (_unpacked(path, picture, name).astype(np.uint16) for name in (mode, other))
+    high, low = (_unpacked(path, image, name).astype(np.uint16) for name in (mode, other))
     samples = high << 8 | low
     return divided(samples) if premultiplied else samples
 
 
-def _unpacked(path: str | os.PathLike, picture: Image.Image, mode: str) -> np.ndarray:
-    """The pixels of the file of `picture`, upright, if its samples lay as `mode` says."""
-    with Image.open(path, formats=[picture.format]) as again:
-        if picture.format == "TIFF":
-            again.seek(picture.tell())
+def _unpacked(path: str | os.PathLike, image: Image.Image, mode: str) -> np.ndarray:
+    """The upright pixels of the file of `image`, decoded with another raw mode."""
+    with Image.open(path, formats=[image.format]) as again:
+        if image.format == "TIFF":
+            again.seek(image.tell())
         again.tile = [
             tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
             for tile in again.tile
@@ -115,29 +117,29 @@ def _unpacked(path: str | os.PathLike, picture: Image.Image, mode: str) -> np.nd
 
 
 def divided(samples: np.ndarray) -> np.ndarray:
-    """RGBA with colors that were multiplied by alpha, without that."""
+    """Premultiplied RGBA, uint16 [H, W, 4], with the colors divided by alpha."""
     wide = samples.astype(np.uint64)
     alpha = wide[..., 3:]
-    colours = (wide[..., :3] * 65535 + alpha // 2) // np.maximum(alpha, 1)
-    return np.concatenate([np.minimum(colours, 65535), alpha], axis=2).astype(np.uint16)
+    colors = (wide[..., :3] * 65535 + alpha // 2) // np.maximum(alpha, 1)
+    return np.concatenate([np.minimum(colors, 65535), alpha], axis=2).astype(np.uint16)
 
 
-def _ppm(picture: Image.Image, path: str | os.PathLike) -> np.ndarray:
-    """Binary PPM with numbers of two bytes."""
-    name, (_, largest) = picture.tile[0].codec_name, picture.tile[0].args
+def _ppm(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
+    """The samples of a binary PPM file of two bytes per sample."""
+    name, (_, largest) = image.tile[0].codec_name, image.tile[0].args
     if name == "ppm_plain":
         raise ImageError(f"{path}: is PPM in plain text of 16 bits, convert it to PNG first")
-    count = picture.width * picture.height * 3
+    count = image.width * image.height * 3
     with open(path, "rb") as file:
-        file.seek(picture.tile[0].offset)
+        file.seek(image.tile[0].offset)
         data = file.read(2 * count)
     if len(data) < 2 * count:
         raise ImageError(f"{path}: is damaged: it ends before its last pixel")
-    samples = np.frombuffer(data, ">u2").reshape(picture.height, picture.width, 3)
+    samples = np.frombuffer(data, ">u2").reshape(image.height, image.width, 3)
     return _scaled(samples, largest=largest)
 
 
-def _avif(picture: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
+def _avif(image: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
     """The samples of an AVIF file of 10 or 12 bits, uint16 [H, W, 1 to 4]."""
     try:
         samples = avif.decode(path)
@@ -146,14 +148,15 @@ def _avif(picture: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarra
             f"{path}: is AVIF of {bits} bits, which is read with imagecodecs: "
             "pip install 'rdonet-jax[avif]'"
         ) from error
-    upright = exif.turned(samples, picture.getexif().get(ExifTags.Base.Orientation, 1))
+    upright = exif.turned(samples, image.getexif().get(ExifTags.Base.Orientation, 1))
     return _scaled(upright, bits)
 
 
 def jpeg_of_12_bits(path: str | os.PathLike, precision_at: int) -> tuple[np.ndarray, Metadata]:
-    """Upright samples [H, W, 1 or 3] up to 4095 of a JPEG file, and what goes along with them.
+    """Upright samples [H, W, 1 or 3] up to 4095 of a 12-bit JPEG file, and its metadata.
 
-    Raises ImageError where imagecodecs, which decodes it, is missing, and what that raises for
+    `precision_at` is the offset of the byte that holds the number of bits. Raises ImageError if
+    imagecodecs, which decodes the file, is not installed, and the errors of imagecodecs for
     damaged files.
     """
     data = Path(path).read_bytes()
@@ -164,19 +167,20 @@ def jpeg_of_12_bits(path: str | os.PathLike, precision_at: int) -> tuple[np.ndar
             f"{path}: is JPEG of 12 bits, which is read with imagecodecs: pip install imagecodecs"
         ) from error
     samples = imagecodecs.jpeg8_decode(data)
-    # Pillow refuses 12 bits, but reads what stands around the pixels.
+    # Pillow refuses 12 bits. With the number changed to 8 it reads the metadata.
     as_8_bits = data[:precision_at] + b"\x08" + data[precision_at + 1 :]
     with Image.open(io.BytesIO(as_8_bits), formats=["JPEG"]) as header:
         false_exif = exif.drop_false(header)
-        along = file_metadata.of_picture(header, path, samples.ndim == 2, false_exif)
+        metadata = file_metadata.of_image(header, path, samples.ndim == 2, false_exif)
         orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
     if samples.ndim == 3 and samples.shape[2] != 3:
         raise ImageError(f"{path}: is a CMYK image, convert it to RGB first")
-    return exif.turned(np.atleast_3d(samples), orientation), along
+    return exif.turned(np.atleast_3d(samples), orientation), metadata
 
 
 def split(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> Channels:
-    """Colors or gray, and alpha, of [H, W, 1 to 4] up to `largest`; in 8 bits where they fit."""
+    """Pixels and alpha of samples [H, W, 1 to 4], scaled from 0 ... `largest` to all of uint8 or
+    uint16. `largest` is 2**bits - 1 by default; up to 255 the result has 8 bits."""
     largest = largest or 2**bits - 1
     if largest > 255:
         return _split(_scaled(samples, largest=largest))
@@ -185,14 +189,14 @@ def split(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> Ch
 
 
 def _split(samples: np.ndarray) -> Channels:
-    """Colors or gray, and alpha, of [H, W, 1 to 4]."""
+    """Pixels and alpha of samples [H, W, 1 to 4], unscaled."""
     count = samples.shape[2]
     pixels = samples[..., 0] if count < 3 else samples[..., :3]
     return pixels, np.ascontiguousarray(samples[..., -1]) if count in (2, 4) else None
 
 
 def _scaled(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> np.ndarray:
-    """Samples up to `largest` as 16 bits, of the same share of [0, 1]."""
+    """Samples scaled from 0 ... `largest` to all of uint16."""
     largest = largest or 2**bits - 1
     if largest == 65535:
         return samples.astype(np.uint16)
@@ -201,7 +205,7 @@ def _scaled(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> 
 
 
 def _jpeg_2000_bits(data: bytes) -> int:
-    """The most bits of the components of a JPEG 2000 file."""
+    """The largest number of bits among the components of a JPEG 2000 file."""
     start = data.find(_J2K_START)
     count = int.from_bytes(data[start + _COUNT_AT :][:2], "big")
     components = data[start + _BITS_AT :][: 3 * count : 3]

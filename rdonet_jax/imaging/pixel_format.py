@@ -1,47 +1,51 @@
-"""What a file holds of an image: pixels, alpha, color profile and EXIF, and pure functions of it.
+"""An image as a value: pixels, alpha and metadata, and pure functions of them.
 
-An image's *form* is what its arrays look like: gray or color, 8 or 16 bits. The network knows
-color only: gray is R = G = B to it, and 16 bits are a finer scale of the same [0, 1].
+The *form* of an image is gray or color, with 8 or 16 bits per sample. The networks work on RGB in
+[0, 1]. A gray image is coded as R = G = B. Samples of 8 and of 16 bits are scaled to the same
+range.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from rdonet_jax.core import decibels
 from rdonet_jax.core.defaults import MAX_PIXELS as MAX_PIXELS
 from rdonet_jax.imaging import push_pull
-from rdonet_jax.imaging.cicp import Cicp
-from rdonet_jax.imaging.resolution import Resolution
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 
 DEPTHS = (np.dtype(np.uint8), np.dtype(np.uint16))
 
 _ROWS = 256
-"""Of an image at a time, where numbers are wide."""
+"""Rows that are computed at a time where the intermediate numbers need much memory."""
 
 _STEPS = 257
-"""Of 16 bits in one of 8: 65535 / 255."""
+"""65535 / 255: one step of an 8-bit sample, in steps of a 16-bit sample."""
 
 
 class PixelFormatError(ValueError):
-    """Arrays that are no image."""
+    """Arrays of a type or a shape that no image has."""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An image in the form in which it came, or is to be written.
+    """An image in the form that its file has.
 
-    pixels: uint8 or uint16, [H, W, 3], or [H, W] where it is gray; in the color space of its
-    profile. alpha: of the same depth, [H, W], not premultiplied; None where everything is opaque.
-    icc: the color profile, exif: the EXIF data from its TIFF header on, xmp: the XMP text; empty
-    where there is none. cicp: what the colors mean by their code points, which counts more than
-    the profile. resolution: how large pixels are. notes: what its file held besides and is not
-    here, in a few words each.
+    Attributes:
+      pixels: uint8 or uint16, [H, W, 3] for RGB or [H, W] for gray, in the color space of `icc`.
+      alpha: [H, W] of the same type, not premultiplied. None if all pixels are opaque.
+      icc: the ICC color profile. Empty if there is none, as `exif` and `xmp`.
+      exif: the EXIF data, from the TIFF header on.
+      xmp: the XMP text, UTF-8.
+      cicp: the color space by code points. It takes precedence over `icc`.
+      resolution: the size of a pixel.
+      notes: what else the file held, which is not part of this value. A few words each.
 
-    Raises ContentError for arrays of any other kind.
+    Raises PixelFormatError for arrays of another type or shape.
     """
 
     pixels: np.ndarray
@@ -78,11 +82,12 @@ class Picture:
 
     @property
     def gray(self) -> bool:
+        """Whether there is one channel, apart from alpha."""
         return self.pixels.ndim == 2
 
     @property
     def is_16bit(self) -> bool:
-        """Whether it has 16 bits."""
+        """Whether the samples have 16 bits."""
         return self.pixels.dtype == np.uint16
 
 
@@ -94,9 +99,10 @@ def of_samples(
     cicp: Cicp | None = None,
     resolution: Resolution | None = None,
 ) -> Picture:
-    """An image from [H, W] gray, [H, W, 2] with alpha, [H, W, 3] RGB or [H, W, 4] with alpha.
+    """An image from one array: gray [H, W] or [H, W, 1], gray and alpha [H, W, 2], RGB
+    [H, W, 3], or RGB and alpha [H, W, 4].
 
-    Raises ContentError for any other array.
+    Raises PixelFormatError for any other array.
     """
     if samples.ndim != 3 or samples.shape[2] not in (1, 2, 4):
         return Picture(samples, None, icc, exif, xmp, cicp, resolution)
@@ -106,54 +112,60 @@ def of_samples(
     return Picture(pixels, alpha, icc, exif, xmp, cicp, resolution)
 
 
-def samples(picture: Picture) -> np.ndarray:
-    """The inverse of `of_samples`, [H, W] or [H, W, 2 to 4]."""
-    if picture.alpha is None:
-        return picture.pixels
-    pixels = picture.pixels[..., None] if picture.gray else picture.pixels
-    return np.concatenate([pixels, picture.alpha[..., None]], axis=2)
+def samples(image: Picture) -> np.ndarray:
+    """All channels in one array, [H, W] or [H, W, 2 to 4]; the inverse of `of_samples`."""
+    if image.alpha is None:
+        return image.pixels
+    pixels = image.pixels[..., None] if image.gray else image.pixels
+    return np.concatenate([pixels, image.alpha[..., None]], axis=2)
 
 
 def as_picture(image: Picture | np.ndarray) -> Picture:
-    """An image, from one or from its pixels alone. Raises ContentError as `Picture` does."""
+    """The image itself, or an image without metadata from an array of pixels.
+
+    Raises PixelFormatError as `Picture` does.
+    """
     return image if isinstance(image, Picture) else Picture(image)
 
 
-def fill_hidden(picture: Picture) -> Picture:
-    """As it is coded: without an alpha channel that is opaque everywhere, and with a smooth
-    continuation of what can be seen in place of what cannot. Doing it twice changes nothing."""
-    if picture.alpha is None:
-        return picture
-    if picture.alpha.min() == np.iinfo(picture.alpha.dtype).max:
-        return dataclasses.replace(picture, alpha=None)
-    pixels = push_pull.fill(picture.pixels, picture.alpha > 0)
-    return dataclasses.replace(picture, pixels=pixels)
+def fill_hidden(image: Picture) -> Picture:
+    """The image with invisible pixels (alpha 0) replaced by a smooth continuation of the others.
+
+    Smooth areas take few bits. An alpha channel that is opaque everywhere is removed. The function
+    is idempotent.
+    """
+    if image.alpha is None:
+        return image
+    if image.alpha.min() == np.iinfo(image.alpha.dtype).max:
+        return dataclasses.replace(image, alpha=None)
+    pixels = push_pull.fill(image.pixels, image.alpha > 0)
+    return dataclasses.replace(image, pixels=pixels)
 
 
 def as_rgb(pixels: np.ndarray) -> np.ndarray:
-    """Pixels as the network sees them, [H, W, 3] of the same depth."""
+    """Gray or RGB pixels as RGB [H, W, 3] of the same type."""
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
 def to_uint8(array: np.ndarray) -> np.ndarray:
-    """Samples in 8 bits, the nearest ones, whatever depth they have."""
+    """uint8 or uint16 samples, rounded to the nearest of 8 bits."""
     if array.dtype == np.uint8:
         return array
     return ((array.astype(np.uint32) + _STEPS // 2) // _STEPS).astype(np.uint8)
 
 
 def to_uint16(array: np.ndarray) -> np.ndarray:
-    """Samples in 16 bits: those of 8 bits spread over the same [0, 1]."""
+    """uint8 or uint16 samples with 16 bits: 255 becomes 65535."""
     return array if array.dtype == np.uint16 else array.astype(np.uint16) * np.uint16(_STEPS)
 
 
-def as_rgb8(picture: Picture | np.ndarray) -> np.ndarray:
-    """The pixels as uint8 [H, W, 3], by which partitions are chosen and priced."""
-    return to_uint8(as_rgb(as_picture(picture).pixels))
+def as_rgb8(image: Picture | np.ndarray) -> np.ndarray:
+    """The pixels as uint8 [H, W, 3]. Partitions are chosen by these, whatever the image's form."""
+    return to_uint8(as_rgb(as_picture(image).pixels))
 
 
 def mean_gray(pixels: np.ndarray, is_16bit: bool) -> np.ndarray:
-    """uint16 [H, W, 3] -> the mean of the three, [H, W], in 16 bits or the nearest of 8."""
+    """The mean [H, W] of the channels of uint16 [H, W, 3], as uint16 or rounded to uint8."""
     total = pixels.sum(axis=2, dtype=np.uint32)
     if is_16bit:
         return ((total + 1) // 3).astype(np.uint16)
@@ -161,28 +173,34 @@ def mean_gray(pixels: np.ndarray, is_16bit: bool) -> np.ndarray:
 
 
 def psnr(pixels: np.ndarray, decoded: np.ndarray) -> float:
-    """In dB, of two arrays of pixels of one form; infinite for equal ones."""
+    """PSNR in dB of two integer arrays of one type and shape; infinite for equal ones.
+
+    For floats in [0, 1] as JAX arrays there is `metrics.distortion.psnr`.
+    """
     peak = float(np.iinfo(pixels.dtype).max)
     squares = np.square(pixels.astype(np.float32) - decoded.astype(np.float32))
     mean = float(np.mean(squares, dtype=np.float64))
-    return 20 * math.log10(peak) - 10 * math.log10(mean) if mean else math.inf
+    return decibels.psnr(mean, peak)
 
 
-def flatten(picture: Picture, background: tuple[int, int, int]) -> Picture:
-    """Without alpha, on a background of 8-bit RGB; a gray image stays so on a gray one."""
-    if picture.alpha is None:
-        return picture
+def flatten(image: Picture, background: tuple[int, int, int]) -> Picture:
+    """The image blended with a background color, 8-bit RGB, and without alpha.
+
+    A gray image stays gray if the background is gray.
+    """
+    if image.alpha is None:
+        return image
     ground = np.array(background, np.uint8)
-    pixels = picture.pixels[..., None] if picture.gray else picture.pixels
-    if picture.gray:
+    pixels = image.pixels[..., None] if image.gray else image.pixels
+    if image.gray:
         ground = ground[:1] if len(set(background)) == 1 else ground
     most = int(np.iinfo(pixels.dtype).max)
-    if picture.is_16bit:
+    if image.is_16bit:
         ground = to_uint16(ground)
     mixed = np.empty((*pixels.shape[:2], max(pixels.shape[2], len(ground))), pixels.dtype)
-    for first in range(0, len(mixed), _ROWS):  # wide integers take much memory
+    for first in range(0, len(mixed), _ROWS):  # the 32-bit integers need much memory
         rows = slice(first, first + _ROWS)
-        alpha = picture.alpha[rows, :, None].astype(np.uint32)
+        alpha = image.alpha[rows, :, None].astype(np.uint32)
         mixed[rows] = (alpha * pixels[rows] + (most - alpha) * ground + most // 2) // most
     pixels = mixed[..., 0] if mixed.shape[2] == 1 else mixed
-    return dataclasses.replace(picture, pixels=pixels, alpha=None)
+    return dataclasses.replace(image, pixels=pixels, alpha=None)

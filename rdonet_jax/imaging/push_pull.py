@@ -1,8 +1,10 @@
-"""A smooth continuation of what is known of an image over what is not: pull and push.
+"""Fills unknown areas of an image smoothly, by the push-pull algorithm.
 
-Known samples are averaged over squares of 2×2, and these again, until nothing is unknown ("pull");
-on the way back every unknown sample is interpolated from the next coarser level ("push"). What is
-far from anything known becomes flat, so that it costs next to nothing to code.
+Pull: known samples are averaged over squares of 2×2, and the averages again, until every sample of
+the coarsest level is known. Push: from coarse to fine, unknown samples are interpolated from the
+next coarser level. Areas far from any known sample become flat, so they take few bits.
+
+Gortler et al., The Lumigraph, 1996 (https://doi.org/10.1145/237170.237200).
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ import numpy as np
 
 
 def fill(samples: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Samples [H, W] or [H, W, C] of an integer type, as they are where `known` (bool [H, W]) and
-    continued elsewhere; zeros where nothing is known at all."""
+    """Integer samples [H, W] or [H, W, C] with those filled that are not `known` (bool [H, W]).
+
+    Zeros if no sample is known.
+    """
     if known.all():
         return samples
     if not known.any():
@@ -23,13 +27,13 @@ def fill(samples: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _filled(channel: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """One channel, by itself: its floats are a third of what all of them would take."""
+    """One channel. One at a time needs a third of the memory of all three."""
     continued = np.rint(_continued(np.where(known, channel, 0).astype(np.float32), known))
     return np.where(known, channel, continued.astype(channel.dtype))
 
 
 def _continued(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Floats [H, W] that are zero where unknown, continued over that."""
+    """Floats [H, W], zero where unknown, with these samples filled."""
     if known.all():
         return values
     counts = _sums(known.astype(np.float32))
@@ -45,7 +49,7 @@ def _sums(values: np.ndarray) -> np.ndarray:
 
 
 def _doubled(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Interpolated linearly to [H, W], twice the size but for an odd last row or column."""
+    """Linear interpolation to twice the size, cut to `shape` where a side is odd."""
     for axis, side in enumerate(shape):
         lines = np.moveaxis(values, axis, 0)
         finer = np.empty((2 * len(lines), *lines.shape[1:]), np.float32)

@@ -1,7 +1,7 @@
-"""Image files in the form in which they come: gray, alpha, 16 bits, palettes, ICC, EXIF.
+"""Reads image files for coding: gray or color, 8 or 16 bits, alpha, palettes, metadata.
 
-`images` reads what networks are trained and judged with, sRGB of 8 bits. This is for coding: the
-colors stay in the space of their profile, and what cannot be kept of them is refused.
+Colors stay in the color space of the file's profile. Files whose pixels cannot be kept faithfully
+are refused. For training and evaluation, `imaging.srgb` reads files as 8-bit sRGB instead.
 """
 
 from __future__ import annotations
@@ -14,34 +14,22 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from rdonet_jax.imaging import (
-    avif,
-    cicp,
-    exif,
-    file_kinds,
-    file_metadata,
-    high_bit_depth,
-    pam,
-    pixel_format,
-    plug_ins,
-    srgb,
-    tiff_reader,
-)
-from rdonet_jax.imaging import (
-    icc as imaging_icc,
-)
-from rdonet_jax.imaging.file_metadata import Metadata
+from rdonet_jax.imaging import high_bit_depth, pixel_format, srgb
+from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.formats import avif, file_kinds, file_metadata, pam, plug_ins, tiff_reader
+from rdonet_jax.imaging.formats.file_metadata import Metadata
+from rdonet_jax.imaging.metadata import cicp, exif
+from rdonet_jax.imaging.metadata import icc as imaging_icc
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.imaging.srgb import ImageError
 
 FORMATS = (*srgb.READABLE_FORMATS, "AVIF", "JPEG2000", "TGA", "QOI")
-"""By Pillow's names. Left out are those that run other programs, and icons."""
+"""Formats by Pillow's names. Icons and formats that run other programs are left out."""
 
 MORE_SUFFIXES = (".pam", *(s for found in plug_ins.SUFFIXES.values() for s in found))
-"""Of files that are read without Pillow, or with its plug-ins."""
+"""Suffixes of files that are read without Pillow, or with plug-ins of Pillow."""
 
 Channels = tuple[np.ndarray, np.ndarray | None]
-"""Pixels as in `Picture`, and alpha."""
+"""Pixels and alpha, as in `Picture`."""
 
 
 def load(
@@ -52,28 +40,34 @@ def load(
 ) -> Picture:
     """The image in a file, upright.
 
-    Palettes become RGB, what has 1 to 7 bits per channel 8, and 9 to 15 bits 16. Alpha that is
-    opaque everywhere is dropped. With `strip` the profile and all other metadata are dropped too,
-    and the colors are converted to sRGB. With `first_frame` the first frame stands for all of an
-    animation, the first page for all of a document. What stays behind is in the notes.
+    Palettes become RGB. Samples of 1 to 7 bits become 8 bits, those of 9 to 15 bits become 16. An
+    alpha channel that is opaque everywhere is dropped. The notes of the result list what else is
+    dropped.
 
-    Raises ImageError for missing, unreadable and damaged files, animations, images of more than
-    `max_pixels`, and what is none of gray, RGB and palette, such as CMYK and floats.
+    Args:
+      path: the file.
+      strip: whether to drop all metadata and to convert the colors to sRGB.
+      max_pixels: larger images are refused.
+      first_frame: whether to take the first frame of an animation, or the first page of a
+        document. They are refused otherwise.
+
+    Raises ImageError for missing, unreadable, damaged and refused files, and for images that are
+    neither gray nor RGB nor have a palette, such as CMYK and floats.
     """
-    said: list[str] = []
-    how = _How(max_pixels, first_frame, said.append)
+    notes: list[str] = []
+    options = _Options(max_pixels, first_frame, notes.append)
     with srgb.damage_named(path):
-        whole = _READERS.get(file_kinds.kind_of(path), _by_pillow)(path, how)
-    whole = dataclasses.replace(whole, notes=(*said, *whole.notes))
-    return _stripped(whole, path) if strip else whole
+        image = _READERS.get(file_kinds.kind_of(path), _by_pillow)(path, options)
+    image = dataclasses.replace(image, notes=(*notes, *image.notes))
+    return _stripped(image, path) if strip else image
 
 
-class _How(NamedTuple):
-    """The options of `load`."""
+class _Options(NamedTuple):
+    """The options of `load`. `note` takes what is left out, in words."""
 
     max_pixels: int
     first_frame: bool
-    tell: Callable[[str], object]
+    note: Callable[[str], object]
 
     def check_size(self, path: str | os.PathLike, height: int, width: int) -> None:
         if width * height > self.max_pixels:
@@ -89,90 +83,90 @@ class _How(NamedTuple):
                 f"{path}: has {count} {what}, only still images are read; "
                 f"--first-frame takes the first of them"
             )
-        self.tell(f"the first of {count} {what} is coded, the others are left out")
+        self.note(f"the first of {count} {what} is coded, the others are left out")
 
 
 def _by_pillow(
     path: str | os.PathLike,
-    how: _How,
+    options: _Options,
     page: tiff_reader.Page | None = None,
     formats: Sequence[str] = FORMATS,
 ) -> Picture:
-    def check(picture: Image.Image, path: str | os.PathLike) -> None:
+    def check(image: Image.Image, path: str | os.PathLike) -> None:
         if page is not None:
-            picture.seek(page.number)
-        how.check_size(path, picture.height, picture.width)
-        _check_mode(picture, path)
+            image.seek(page.number)
+        options.check_size(path, image.height, image.width)
+        _check_mode(image, path)
         if page is None:
-            how.check_frames(path, srgb.frames_of(picture))
+            options.check_frames(path, srgb.frames_of(image))
 
-    with srgb.opened(path, formats, check) as picture:
-        plug_ins.settle_orientation(picture)
-        false_exif = exif.drop_false(picture)
-        bits = high_bit_depth.bits(picture, path)
+    with srgb.opened(path, formats, check) as image:
+        plug_ins.correct_orientation(image)
+        false_exif = exif.drop_false(image)
+        bits = high_bit_depth.bits(image, path)
         pixels, alpha = (
-            _shallow(picture)
+            _channels_of_8_bits(image)
             if bits <= 8
-            else _with_key(picture, *high_bit_depth.channels(picture, bits, path))
+            else _with_key(image, *high_bit_depth.channels(image, bits, path))
         )
-        if picture.format == "AVIF" and avif.kind(path).gray and pixels.ndim == 3:
+        if image.format == "AVIF" and avif.kind(path).gray and pixels.ndim == 3:
             pixels = pixels[..., 0]
-        along = file_metadata.of_picture(picture, path, pixels.ndim == 2, false_exif)
-    return _picture(pixels, alpha, along)
+        metadata = file_metadata.of_image(image, path, pixels.ndim == 2, false_exif)
+    return _image(pixels, alpha, metadata)
 
 
-def _tiff(path: str | os.PathLike, how: _How) -> Picture:
+def _tiff(path: str | os.PathLike, options: _Options) -> Picture:
     page = tiff_reader.main_page(path)
-    if page is None:  # damaged, as Pillow says
-        return _by_pillow(path, how)
-    how.check_size(path, *tiff_reader.size_of(page))
-    how.check_frames(path, page.count, "pages")
+    if page is None:  # a damaged file: Pillow gives the reason
+        return _by_pillow(path, options)
+    options.check_size(path, *tiff_reader.size_of(page))
+    options.check_frames(path, page.count, "pages")
     if tiff_reader.by_pillow(path, page):
-        return _by_pillow(path, how, page)
+        return _by_pillow(path, options, page)
     samples, bits = tiff_reader.samples(path, page)
     pixels, alpha = high_bit_depth.split(samples, bits)
     if tiff_reader.is_premultiplied(page):
         both = np.concatenate([np.atleast_3d(pixels), alpha[..., None]], axis=2)
         pixels, alpha = high_bit_depth.split(high_bit_depth.divided(both), 8 * both.itemsize)
-    return _picture(pixels, alpha, tiff_reader.metadata(path, page))
+    return _image(pixels, alpha, tiff_reader.metadata(path, page))
 
 
-def _pam(path: str | os.PathLike, how: _How) -> Picture:
+def _pam(path: str | os.PathLike, options: _Options) -> Picture:
     try:
-        samples, largest = pam.read(path, how.max_pixels)
+        samples, largest = pam.read(path, options.max_pixels)
     except pam.PamError as error:
         raise ImageError(f"{path}: {error}") from error
-    return _picture(*high_bit_depth.split(samples, largest=largest), Metadata())
+    return _image(*high_bit_depth.split(samples, largest=largest), Metadata())
 
 
-def _jpeg(path: str | os.PathLike, how: _How) -> Picture:
+def _jpeg(path: str | os.PathLike, options: _Options) -> Picture:
     frame = file_kinds.jpeg_frame(path)
     if frame is None:
-        return _by_pillow(path, how)
-    # Every block has at least a bit. Without this, libjpeg makes gray of what is missing.
+        return _by_pillow(path, options)
+    # Every block takes at least one bit. Without this check libjpeg fills missing blocks with gray.
     if frame.huffman and frame.blocks() > 8 * os.path.getsize(path):
         raise ImageError(
             f"{path}: is damaged: it is too short for the {frame.width} x {frame.height} pixels "
             "that it claims"
         )
     if frame.bits != 12 or frame.marker not in high_bit_depth.JPEG_FRAMES_OF_12_BITS:
-        return _by_pillow(path, how)
-    how.check_size(path, frame.height, frame.width)
-    samples, along = high_bit_depth.jpeg_of_12_bits(path, frame.precision_at)
-    return _picture(*high_bit_depth.split(samples, 12), along)
+        return _by_pillow(path, options)
+    options.check_size(path, frame.height, frame.width)
+    samples, metadata = high_bit_depth.jpeg_of_12_bits(path, frame.precision_at)
+    return _image(*high_bit_depth.split(samples, 12), metadata)
 
 
-def _by_plug_in(name: str) -> Callable[[str | os.PathLike, _How], Picture]:
-    def read(path: str | os.PathLike, how: _How) -> Picture:
-        plug_ins.register(path, name, how.max_pixels)
+def _by_plug_in(name: str) -> Callable[[str | os.PathLike, _Options], Picture]:
+    def read(path: str | os.PathLike, options: _Options) -> Picture:
+        plug_ins.register(path, name, options.max_pixels)
         if name == "JXL" and plug_ins.jxl_header(path).animated:
-            if not how.first_frame:
+            if not options.first_frame:
                 raise ImageError(
                     f"{path}: is an animation, only still images are read; "
                     "--first-frame takes its first frame"
                 )
-            how.tell("the first frame is coded, the others are left out")
-        return _by_pillow(path, how, formats=[name])
+            options.note("the first frame is coded, the others are left out")
+        return _by_pillow(path, options, formats=[name])
 
     return read
 
@@ -184,90 +178,88 @@ _READERS = {
     "HEIF": _by_plug_in("HEIF"),
     "JXL": _by_plug_in("JXL"),
 }
-"""By the kind of file; Pillow alone reads all others."""
+"""Readers by the kind of file. All other kinds are read by Pillow alone."""
 
 
-def _picture(pixels: np.ndarray, alpha: np.ndarray | None, along: Metadata) -> Picture:
-    """With alpha only where something is transparent."""
+def _image(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata) -> Picture:
+    """The image, without an alpha channel that is opaque everywhere."""
     if alpha is not None:
         opaque = alpha.min() == np.iinfo(alpha.dtype).max
         alpha = None if opaque else np.ascontiguousarray(alpha)
-    return Picture(np.ascontiguousarray(pixels), alpha, **along._asdict())
+    return Picture(np.ascontiguousarray(pixels), alpha, **metadata._asdict())
 
 
-def _check_mode(picture: Image.Image, path: str | os.PathLike) -> None:
-    gray_of_16_bits = picture.mode.startswith("I;16") or (
-        picture.mode == "I" and picture.format == "PPM"
-    )
-    if picture.mode not in srgb.READABLE_MODES and not gray_of_16_bits:
-        if picture.mode == "F":
+def _check_mode(image: Image.Image, path: str | os.PathLike) -> None:
+    gray_of_16_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+    if image.mode not in srgb.READABLE_MODES and not gray_of_16_bits:
+        if image.mode == "F":
             raise ImageError(f"{path}: holds floating-point numbers, which are not coded")
         raise ImageError(
-            f"{path}: is a {picture.mode} image, convert it to gray or RGB of 8 or 16 bits first"
+            f"{path}: is a {image.mode} image, convert it to gray or RGB of 8 or 16 bits first"
         )
 
 
-def _shallow(picture: Image.Image) -> Channels:
-    """Of an image of up to 8 bits."""
-    steps = {"L;2": 85, "L;4": 17}.get(high_bit_depth.raw_mode(picture), 1)
-    picture = ImageOps.exif_transpose(picture)
-    key = picture.info.get("transparency")
-    if picture.mode in ("P", "PA"):
-        transparent = picture.mode == "PA" or key is not None
-        picture, key = picture.convert("RGBA" if transparent else "RGB"), None
-    if picture.mode in ("LA", "RGBA"):
-        samples = np.array(picture)
-        return samples[..., 0] if picture.mode == "LA" else samples[..., :3], samples[..., -1]
-    if picture.mode == "1":
-        pixels = np.array(picture.convert("L"))
+def _channels_of_8_bits(image: Image.Image) -> Channels:
+    """Pixels and alpha of an opened image of up to 8 bits."""
+    steps = {"L;2": 85, "L;4": 17}.get(high_bit_depth.raw_mode(image), 1)
+    image = ImageOps.exif_transpose(image)
+    key = image.info.get("transparency")
+    if image.mode in ("P", "PA"):
+        transparent = image.mode == "PA" or key is not None
+        image, key = image.convert("RGBA" if transparent else "RGB"), None
+    if image.mode in ("LA", "RGBA"):
+        samples = np.array(image)
+        return samples[..., 0] if image.mode == "LA" else samples[..., :3], samples[..., -1]
+    if image.mode == "1":
+        pixels = np.array(image.convert("L"))
         return pixels, None if key is None else _keyed(pixels, 255 * bool(key))
-    pixels = np.array(picture)
+    pixels = np.array(image)
     if key is not None:
         key = steps * (np.array(key) & (255 if steps == 1 else 255 // steps))
     return pixels, None if key is None else _keyed(pixels, key)
 
 
 def _keyed(pixels: np.ndarray, key: np.ndarray | int) -> np.ndarray:
-    """Alpha of pixels of which those of one color are transparent."""
+    """The alpha channel in which the pixels of one color, `key`, are transparent."""
     same = pixels == np.asarray(key)
     hidden = same.all(axis=2) if pixels.ndim == 3 else same
     return np.where(hidden, 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
 
 
-def _with_key(picture: Image.Image, pixels: np.ndarray, alpha: np.ndarray | None) -> Channels:
-    """Of an image of 16 bits, whose file may name a transparent color."""
-    key = picture.info.get("transparency")
+def _with_key(image: Image.Image, pixels: np.ndarray, alpha: np.ndarray | None) -> Channels:
+    """Pixels and alpha of a 16-bit image, whose file may name a transparent color."""
+    key = image.info.get("transparency")
     return pixels, alpha if key is None else _keyed(pixels, np.array(key))
 
 
-def _stripped(picture: Picture, path: str | os.PathLike) -> Picture:
-    """Without what goes along, in sRGB."""
-    bare = Picture(picture.pixels, picture.alpha, notes=picture.notes)
-    mode = "L" if picture.gray else "RGB"
-    icc = _meaning(picture, path)
+def _stripped(image: Picture, path: str | os.PathLike) -> Picture:
+    """The image without metadata, its colors converted to sRGB."""
+    bare = Picture(image.pixels, image.alpha, notes=image.notes)
+    mode = "L" if image.gray else "RGB"
+    icc = _profile_of(image, path)
     if imaging_icc.is_srgb(icc, mode):
         return bare
-    if picture.is_16bit:
+    if image.is_16bit:
         raise ImageError(
             f"{path}: has 16 bits in another color space than sRGB, which is converted for "
             "images of 8 bits only: keep its profile"
         )
-    colours = np.array(imaging_icc.as_srgb(Image.fromarray(picture.pixels), icc))
-    pixels = np.ascontiguousarray(colours[..., 1]) if picture.gray else colours
+    colors = np.array(imaging_icc.as_srgb(Image.fromarray(image.pixels), icc))
+    pixels = np.ascontiguousarray(colors[..., 1]) if image.gray else colors
     return dataclasses.replace(bare, pixels=pixels)
 
 
-def _meaning(picture: Picture, path: str | os.PathLike) -> bytes:
-    """The profile of what the colors are; empty where that is sRGB."""
-    named = picture.cicp
+def _profile_of(image: Picture, path: str | os.PathLike) -> bytes:
+    """An ICC profile of the image's color space, from `cicp` or `icc`; empty for sRGB."""
+    named = image.cicp
     if named is None or not named.known:
-        return picture.icc
+        return image.icc
     if named.srgb:
         return b""
-    profile = cicp.as_icc(named, picture.gray)
+    profile = cicp.as_icc(named, image.gray)
     if not profile:
         raise ImageError(
             f"{path}: has colors of {named.words}, which are not converted to sRGB: "
-            "keep what says so"
+            "keep the metadata"
         )
     return profile

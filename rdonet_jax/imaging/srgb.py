@@ -1,7 +1,7 @@
-"""Image files to arrays and back: what is read without loss of meaning, and what is refused.
+"""Image files as 8-bit sRGB arrays, uint8 [H, W, 3], for training and evaluation.
 
-An image is uint8 [H, W, 3] in sRGB. Whatever cannot become that faithfully is refused with one
-sentence that names the file, and a file appears under its name whole or not at all.
+Files that cannot be converted faithfully are refused, with one sentence that names the file. Files
+are written under another name and then renamed, so they are never incomplete.
 """
 
 import contextlib
@@ -14,7 +14,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from rdonet_jax.core import files
-from rdonet_jax.imaging import file_kinds, icc
+from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.formats import file_kinds
+from rdonet_jax.imaging.metadata import icc
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
@@ -23,7 +25,7 @@ SIDEWAYS = (5, 6, 7, 8)
 """The EXIF orientations that exchange width and height."""
 
 _SAMPLE_FORMAT, _SIGNED = 339, 2
-"""A tag of TIFF, and what it says of signed numbers, which Pillow takes for unsigned ones."""
+"""A tag of TIFF and its value for signed numbers, which Pillow reads as unsigned ones."""
 
 WRITABLE_FORMATS = {
     ".png": ("PNG", {}),
@@ -37,21 +39,17 @@ WRITABLE_FORMATS = {
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".avif": ("AVIF", {"quality": 100, "subsampling": "4:4:4"}),
 }
-"""Suffix to Pillow's format and options; all are lossless but JPEG and AVIF."""
+"""Pillow's format and options by suffix. All are lossless except for JPEG and AVIF."""
 
 LARGEST_SIDES = {"WEBP": 16383, "JPEG": 65500}
-"""Pixels on a side that these formats can hold at most."""
-
-
-class ImageError(ValueError):
-    """A file that cannot be read or written as asked; the message is one sentence with its name."""
+"""The largest width and height, in pixels, that these formats allow."""
 
 
 def load(path: str | os.PathLike) -> np.ndarray:
-    """The image in a file as uint8 [H, W, 3], sRGB, the way a viewer would show it.
+    """The image in a file as uint8 [H, W, 3], sRGB, as a viewer shows it.
 
-    Gray, palette and 1-bit images become RGB, the EXIF orientation is applied, another color
-    space's profile is converted to sRGB, and alpha is dropped where it is opaque everywhere.
+    Gray, palette and 1-bit images become RGB. The EXIF orientation is applied. Colors of other
+    color spaces are converted to sRGB. An alpha channel that is opaque everywhere is dropped.
 
     Raises ImageError for missing, unreadable and damaged files, animations, more than 8 bits per
     channel, color spaces such as CMYK, and images with real transparency.
@@ -60,44 +58,46 @@ def load(path: str | os.PathLike) -> np.ndarray:
 
 
 def read(path: str | os.PathLike) -> Image.Image:
-    """What `load` gives as Pillow's RGB image, whose parts can be cut out and reduced cheaply.
+    """As `load`, but an image of Pillow in mode RGB, which can be cropped and resized cheaply.
 
     Raises ImageError as `load` does.
     """
-    picture = _without_alpha(_open(path), path)
-    return icc.as_srgb(picture, picture.info.get("icc_profile") or b"")
+    image = _without_alpha(_open(path), path)
+    return icc.as_srgb(image, image.info.get("icc_profile") or b"")
 
 
 def inspect(path: str | os.PathLike) -> tuple[int, int]:
-    """Width and height of the image that `read` gives, from no more than the file's header.
+    """Width and height of the image that `read` gives.
 
-    Only images with alpha are decoded, to see whether they are opaque. Raises ImageError as
-    `read` does, but for damage behind the header.
+    Only the header is read, except for images with alpha, which are decoded to check that they are
+    opaque. Raises ImageError as `read` does, but does not notice damage after the header.
     """
-    with opened(path, READABLE_FORMATS, _require_still_8_bit) as picture:
-        if not _has_alpha(picture):
-            return _upright_size(picture)
+    with opened(path, READABLE_FORMATS, _require_still_8_bit) as image:
+        if not _has_alpha(image):
+            return _upright_size(image)
     return read(path).size
 
 
 def load_mask(path: str | os.PathLike) -> np.ndarray:
-    """The level map in a file, uint8 [rows, columns]: the numbers of an .npy array, or the gray
-    values or palette indices of an 8-bit image. Whether they make a valid tree is not judged.
+    """The level map in a file, uint8 [rows, columns].
 
-    Raises ImageError for files that hold no such map.
+    The file is an .npy array of integers, or an 8-bit image, whose gray values or palette indices
+    are the levels. Whether they form a valid quadtree is not checked here.
+
+    Raises ImageError for any other file.
     """
     if Path(path).suffix.lower() == ".npy":
         return _load_array(path)
-    picture = _open(path)
-    if picture.mode not in ("L", "P"):
+    image = _open(path)
+    if image.mode not in ("L", "P"):
         raise ImageError(
-            f"{path}: a mask must be a gray or palette image of 8 bits, but this is {picture.mode}"
+            f"{path}: a mask must be a gray or palette image of 8 bits, but this is {image.mode}"
         )
-    return np.array(picture)
+    return np.array(image)
 
 
 def check_target(path: str | os.PathLike, force: bool = False) -> None:
-    """Raise ImageError if `write_bytes` would refuse the path; for asking before long work."""
+    """Raises ImageError if `write_bytes` would refuse the path. Callers check before long work."""
     folder = Path(path).parent
     if not os.path.isdir(folder):
         raise ImageError(f"{path}: the folder {folder} does not exist")
@@ -109,12 +109,12 @@ def check_target(path: str | os.PathLike, force: bool = False) -> None:
         raise ImageError(f"{path}: exists already and is not overwritten without --force")
 
 
-def check_picture_target(
+def check_image_target(
     path: str | os.PathLike, force: bool = False, size: tuple[int, int] | None = None
 ) -> None:
-    """Raise ImageError if `save` would refuse the path; for asking before long work.
+    """Raises ImageError if `save` would refuse the path. Callers check before long work.
 
-    `size` = (height, width) of the image, if it is known, must fit the format as well.
+    `size`: (height, width) of the image, if it is known. It must not exceed the format's limits.
     """
     if Path(path).suffix.lower() not in WRITABLE_FORMATS:
         raise ImageError(
@@ -127,20 +127,20 @@ def check_picture_target(
 
 
 def save(path: str | os.PathLike, array: np.ndarray, force: bool = False) -> None:
-    """Write an image, uint8 [H, W, 3], in the format of the suffix (see WRITABLE_FORMATS).
+    """Writes an image, uint8 [H, W, 3], in the format of the suffix (see WRITABLE_FORMATS).
 
-    The file appears whole or not at all. Raises ImageError for a suffix that names no format, an
-    existing file without `force`, and whatever keeps the file from being written.
+    Raises ImageError for an unknown suffix, for an existing file without `force`, and if writing
+    fails. No incomplete file is left.
     """
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ImageError(
             f"{path}: an image is uint8 [H, W, 3], but this array is {array.dtype} "
             f"{list(array.shape)}"
         )
-    check_picture_target(path, force, array.shape[:2])
-    picture_format, options = WRITABLE_FORMATS[Path(path).suffix.lower()]
-    picture = Image.fromarray(np.ascontiguousarray(array))
-    replace(path, lambda file: picture.save(file, picture_format, **options))
+    check_image_target(path, force, array.shape[:2])
+    image_format, options = WRITABLE_FORMATS[Path(path).suffix.lower()]
+    image = Image.fromarray(np.ascontiguousarray(array))
+    replace(path, lambda file: image.save(file, image_format, **options))
 
 
 def write_bytes(
@@ -149,21 +149,21 @@ def write_bytes(
     force: bool = False,
     like: os.stat_result | None = None,
 ) -> None:
-    """Write a file that appears whole or not at all, with the times and permissions of `like`.
+    """Writes a file, with the times and permissions of `like`. No incomplete file is left.
 
-    Raises ImageError for an existing file without `force` and whatever keeps it from being written.
+    Raises ImageError for an existing file without `force`, and if writing fails.
     """
     check_target(path, force)
     replace(path, lambda file: file.write(data), like)
 
 
 def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
-    """Refuses an image of (height, width) that is larger than the suffix's format can hold."""
-    picture_format, _ = WRITABLE_FORMATS[Path(path).suffix.lower()]
-    largest = LARGEST_SIDES.get(picture_format)
+    """Raises ImageError for a size, (height, width), over the limits of the suffix's format."""
+    image_format, _ = WRITABLE_FORMATS[Path(path).suffix.lower()]
+    largest = LARGEST_SIDES.get(image_format)
     if largest is not None and max(size) > largest:
         raise ImageError(
-            f"{path}: {picture_format} holds no image of {size[1]}x{size[0]} pixels, "
+            f"{path}: {image_format} holds no image of {size[1]}x{size[0]} pixels, "
             f"its sides are {largest} at most"
         )
 
@@ -173,9 +173,9 @@ def replace(
     write: Callable[[BinaryIO], object],
     like: os.stat_result | None = None,
 ) -> None:
-    """Let `write` fill the file, which appears whole or not at all; see `files.replace`.
+    """Writes a file with `write`, as `core.files.replace` does.
 
-    Raises ImageError for what `write` raises, and what keeps it from being written.
+    Raises ImageError for whatever `write` raises, and if writing fails.
     """
     try:
         files.replace(path, write, like)
@@ -184,9 +184,9 @@ def replace(
 
 
 def _open(path: str | os.PathLike) -> Image.Image:
-    """The file's image, upright and fully read, if it is still, of 8 bits and a known mode."""
-    with opened(path, READABLE_FORMATS, _require_still_8_bit) as picture:
-        return ImageOps.exif_transpose(picture)
+    """The decoded, upright image of a file. Raises ImageError unless it is a still 8-bit image."""
+    with opened(path, READABLE_FORMATS, _require_still_8_bit) as image:
+        return ImageOps.exif_transpose(image)
 
 
 @contextlib.contextmanager
@@ -195,12 +195,13 @@ def opened(
     formats: Sequence[str],
     check: Callable[[Image.Image, str | os.PathLike], None],
 ) -> Iterator[Image.Image]:
-    """A file's image before its pixels are read; ImageError for whatever goes wrong inside.
+    """Opens an image file with Pillow, without decoding its pixels.
 
-    `check` is given the image and the path, and raises ImageError for what is not to be read.
+    `check` gets the image and the path. It raises ImageError for images to refuse. Any error within
+    the context becomes an ImageError.
     """
     try:
-        picture = Image.open(path, formats=formats)
+        image = Image.open(path, formats=formats)
     except Image.UnidentifiedImageError as error:
         raise ImageError(
             f"{path}: {file_kinds.why_not(path) or _unknown(path, formats)}"
@@ -211,14 +212,14 @@ def opened(
         raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
     except Exception as error:  # Pillow's readers raise almost anything on damaged headers
         raise ImageError(f"{path}: cannot be read as an image: {_reason(error)}") from error
-    with damage_named(path), picture:
-        check(picture, path)
-        yield picture
+    with damage_named(path), image:
+        check(image, path)
+        yield image
 
 
 @contextlib.contextmanager
 def damage_named(path: str | os.PathLike) -> Iterator[None]:
-    """For reading the contents of a file; ImageError for whatever goes wrong."""
+    """Turns any error within the context, which reads a file, into an ImageError."""
     try:
         yield
     except ImageError:
@@ -235,66 +236,66 @@ def _unknown(path: str | os.PathLike, formats: Sequence[str]) -> str:
     return f"is damaged or no image in any of {', '.join(formats)}"
 
 
-def _upright_size(picture: Image.Image) -> tuple[int, int]:
+def _upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height once the orientation is applied."""
-    size = picture.size
-    if picture.format == "TIFF":  # whose size some versions of Pillow have turned already
-        size = (picture.tag_v2[ExifTags.Base.ImageWidth], picture.tag_v2[ExifTags.Base.ImageLength])
+    size = image.size
+    if image.format == "TIFF":  # some versions of Pillow swap its width and height already
+        size = (image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength])
     # The base class's method, since that of PNG reads the whole file in search of more.
-    orientation = Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
+    orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     return size[::-1] if orientation in SIDEWAYS else size
 
 
-def frames_of(picture: Image.Image) -> int:
+def frames_of(image: Image.Image) -> int:
     """How many frames or pages an image has."""
     # The further frames of an MPO file are previews and gain maps that cameras add to a JPEG.
-    return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
 
-def require_still(picture: Image.Image, path: str | os.PathLike) -> None:
-    """Raise ImageError for an image of more than one frame."""
-    if (count := frames_of(picture)) > 1:
+def require_still(image: Image.Image, path: str | os.PathLike) -> None:
+    """Raises ImageError for an image of more than one frame."""
+    if (count := frames_of(image)) > 1:
         raise ImageError(f"{path}: has {count} frames, only still images are read")
 
 
-def _require_still_8_bit(picture: Image.Image, path: str | os.PathLike) -> None:
-    require_still(picture, path)
-    if picture.format == "TIFF" and _SIGNED in picture.tag_v2.get(_SAMPLE_FORMAT, ()):
+def _require_still_8_bit(image: Image.Image, path: str | os.PathLike) -> None:
+    require_still(image, path)
+    if image.format == "TIFF" and _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ()):
         raise ImageError(
             f"{path}: holds signed numbers, convert it to unsigned ones of 8 bits first"
         )
-    if _has_deep_channels(picture):
+    if _has_more_than_8_bits(image):
         raise ImageError(f"{path}: has more than 8 bits per channel, convert it to 8 bits first")
-    if picture.mode not in READABLE_MODES:
-        raise ImageError(f"{path}: is a {picture.mode} image, convert it to RGB first")
+    if image.mode not in READABLE_MODES:
+        raise ImageError(f"{path}: is a {image.mode} image, convert it to RGB first")
 
 
-def _has_deep_channels(picture: Image.Image) -> bool:
-    """Whether the file has more than 8 bits per channel, which Pillow may hide by converting."""
-    if picture.mode.startswith(("I", "F")):
+def _has_more_than_8_bits(image: Image.Image) -> bool:
+    """Whether the file has more than 8 bits per channel. Pillow may reduce them silently."""
+    if image.mode.startswith(("I", "F")):
         return True
-    if picture.format == "TIFF":
-        bits_per_sample = picture.tag_v2.get(258, (1,))
+    if image.format == "TIFF":
+        bits_per_sample = image.tag_v2.get(258, (1,))
         return max(bits_per_sample) > 8
-    decoder_options = picture.tile[0][3] if picture.tile else None
-    if picture.format == "PNG":
+    decoder_options = image.tile[0][3] if image.tile else None
+    if image.format == "PNG":
         return decoder_options.endswith(";16B")
-    if picture.format == "PPM" and isinstance(decoder_options, tuple):
+    if image.format == "PPM" and isinstance(decoder_options, tuple):
         return decoder_options[1] > 255
     return False
 
 
-def _has_alpha(picture: Image.Image) -> bool:
-    return picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
 
 
-def _without_alpha(picture: Image.Image, path: str | os.PathLike) -> Image.Image:
-    """The image as L or RGB, if it is opaque everywhere."""
-    if _has_alpha(picture):
-        least_alpha, _ = picture.convert("RGBA").getchannel("A").getextrema()
+def _without_alpha(image: Image.Image, path: str | os.PathLike) -> Image.Image:
+    """The image in mode L or RGB. Raises ImageError if a pixel is transparent."""
+    if _has_alpha(image):
+        least_alpha, _ = image.convert("RGBA").getchannel("A").getextrema()
         if least_alpha < 255:
             raise ImageError(f"{path}: has transparent pixels, flatten it on a background first")
-    return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
 
 
 def _load_array(path: str | os.PathLike) -> np.ndarray:
@@ -312,6 +313,6 @@ def _load_array(path: str | os.PathLike) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    """What an exception says, on one line and without the file name that the caller adds."""
+    """The message of an exception on one line, without the file name, which the caller adds."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())

@@ -1,4 +1,7 @@
-"""Images to files of a suffix's format, in their own form as far as that can hold it."""
+"""Writes images to files. The suffix decides the format.
+
+What the format cannot hold, such as 16 bits or metadata, is left out and reported.
+"""
 
 from __future__ import annotations
 
@@ -11,37 +14,29 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, features
 
-from rdonet_jax.imaging import (
-    amendments,
-    cicp,
-    exif,
-    pixel_format,
-    png,
-    resolution,
-    srgb,
-    tiff,
-    xmp,
-)
-from rdonet_jax.imaging.file_metadata import Metadata
+from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.formats import amendments, png, tiff_writer
+from rdonet_jax.imaging.formats.file_metadata import Metadata
+from rdonet_jax.imaging.metadata import cicp, exif, resolution, xmp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.imaging.resolution import Resolution
-from rdonet_jax.imaging.srgb import ImageError
 
 
 class Abilities(NamedTuple):
-    """What a format holds besides 8-bit colors."""
+    """What files of a format can hold besides 8-bit colors."""
 
     is_16bit: bool = False
     alpha: bool = False
-    icc: int = 0  # bytes of a color profile, at most
-    exif: int = 0  # likewise
-    xmp: int = 0  # likewise
+    icc: int = 0  # the largest number of bytes, as in the next two
+    exif: int = 0
+    xmp: int = 0
     cicp: bool = False
-    resolution: Callable[[Resolution], bool] = lambda _: False
+    resolution: Callable[[Resolution], bool] = lambda _: False  # whether it can hold this one
 
 
 _OPTIONAL = {"AVIF": "avif", "WEBP": "webp"}
-"""Formats that Pillow may have been built without, by its names for that."""
+"""Formats that some builds of Pillow lack, with Pillow's names of these features."""
 
 _ANY = 2**32
 ABILITIES = {
@@ -50,7 +45,7 @@ ABILITIES = {
     "PPM": Abilities(is_16bit=True),
     "WEBP": Abilities(False, True, _ANY, _ANY, _ANY),
     "AVIF": Abilities(False, True, _ANY, _ANY, _ANY, True),
-    # Profiles are cut into 255 markers, EXIF data and XMP have one each.
+    # A profile may fill 255 segments, EXIF data and XMP one each.
     "JPEG": Abilities(
         icc=255 * 65519,
         exif=65533 - len(exif.PREFIX),
@@ -59,13 +54,15 @@ ABILITIES = {
     ),
     "BMP": Abilities(resolution=lambda size: size.metric),
 }
-"""By the names of Pillow's formats."""
+"""By Pillow's names of the formats."""
 
 
 def check(path: str | os.PathLike, force: bool, size: tuple[int, int], alpha: bool = False) -> None:
-    """Raise ImageError if `save` would refuse an image of (height, width), with or without alpha,
-    at this path; for asking before long work."""
-    srgb.check_picture_target(path, force, size)
+    """Raises ImageError if `save` would refuse an image of this size, (height, width), at a path.
+
+    `alpha`: whether the image has an alpha channel. Callers check before long work.
+    """
+    srgb.check_image_target(path, force, size)
     if _format(path) in _OPTIONAL and not features.check(_OPTIONAL[_format(path)]):
         raise ImageError(f"{path}: this installation of Pillow cannot write {_format(path)}")
     if alpha and not _abilities(path).alpha:
@@ -78,42 +75,40 @@ def check(path: str | os.PathLike, force: bool, size: tuple[int, int], alpha: bo
 
 def save(
     path: str | os.PathLike,
-    picture: Picture,
+    image: Picture,
     force: bool = False,
     like: os.stat_result | None = None,
 ) -> tuple[str, ...]:
-    """Write an image, and say in a few words each what the format could not hold.
+    """Writes an image. Returns what the format could not hold, a few words each.
 
-    The file gets the times and permissions of `like`.
-
-    The file appears whole or not at all. Raises ImageError as `check` does, and for whatever keeps
-    the file from being written.
+    The file is written under another name and then renamed, so it is never incomplete. It gets the
+    times and permissions of `like`. Raises ImageError as `check` does, and if writing fails.
     """
-    check(path, force, picture.size, picture.alpha is not None)
+    check(path, force, image.size, image.alpha is not None)
     name, able = _format(path), _abilities(path)
     notes = []
-    samples = np.atleast_3d(pixel_format.samples(picture))
-    if name == "TIFF" and picture.is_16bit and samples.shape[2] == 2:
-        samples = samples[..., [0, 0, 0, 1]]  # gray with alpha of 16 bits is hardly read anywhere
-    if picture.is_16bit and not able.is_16bit:
+    samples = np.atleast_3d(pixel_format.samples(image))
+    if name == "TIFF" and image.is_16bit and samples.shape[2] == 2:
+        samples = samples[..., [0, 0, 0, 1]]  # few programs read 16-bit gray with alpha
+    if image.is_16bit and not able.is_16bit:
         samples = pixel_format.to_uint8(samples)
         notes.append(f"8 bits, since {name} holds no more")
     gray = samples.shape[2] < 3 and name != "WEBP"
-    kept, lost = _fitting(picture, name, gray)
+    kept, lost = _fitting(image, name, gray)
     srgb.replace(path, lambda file: _write(file, path, samples, kept), like)
     return (*notes, *lost)
 
 
-def _fitting(picture: Picture, name: str, gray: bool) -> tuple[Metadata, tuple[str, ...]]:
-    """What goes along in a format, and words for what does not. `gray`: as the file will be."""
+def _fitting(image: Picture, name: str, gray: bool) -> tuple[Metadata, tuple[str, ...]]:
+    """The metadata that a format can hold, and notes about the rest. `gray`: the file's form."""
     able, notes = ABILITIES[name], []
-    icc, named = picture.icc, picture.cicp
+    icc, named = image.icc, image.cicp
     if named is not None and not able.cicp:
-        said = cicp.as_icc(named, gray) if able.icc else b""
-        if not said:
+        profile = cicp.as_icc(named, gray) if able.icc else b""
+        if not profile:
             notes.append(f"without what its colors are ({named.words}), which {name} cannot hold")
-        icc, named = said or icc, None
-    kept = {"icc": icc, "exif": picture.exif, "xmp": picture.xmp}
+        icc, named = profile or icc, None
+    kept = {"icc": icc, "exif": image.exif, "xmp": image.xmp}
     for field, what, most in (
         ("icc", "color profile", able.icc),
         ("exif", "EXIF data", able.exif),
@@ -134,7 +129,7 @@ def _fitting(picture: Picture, name: str, gray: bool) -> tuple[Metadata, tuple[s
     if not xmp.is_text(kept["xmp"]):
         kept["xmp"] = b""
         notes.append("without its XMP, which is no text")
-    size = picture.resolution
+    size = image.resolution
     if size is not None and not able.resolution(size):
         size = None
         notes.append(f"without its resolution, which {name} cannot hold")
@@ -149,57 +144,61 @@ def _abilities(path: str | os.PathLike) -> Abilities:
     return ABILITIES[_format(path)]
 
 
-def _write(file: BinaryIO, path: str | os.PathLike, samples: np.ndarray, along: Metadata) -> None:
+def _write(
+    file: BinaryIO, path: str | os.PathLike, samples: np.ndarray, metadata: Metadata
+) -> None:
     name = _format(path)
     if name == "TIFF":
-        tiff.write(file, samples, along.icc, along.exif, along.xmp, along.resolution)
+        tiff_writer.write(
+            file, samples, metadata.icc, metadata.exif, metadata.xmp, metadata.resolution
+        )
     elif samples.dtype == np.uint8:
-        _write_8_bits(file, path, samples, along)
+        _write_8_bits(file, path, samples, metadata)
     elif name == "PNG":
-        file.writelines(png.encode(samples, _chunks(along)))
+        file.writelines(png.encode(samples, _chunks(metadata)))
     else:
         kind = b"P5" if samples.shape[2] == 1 else b"P6"
         file.write(b"%s\n%d %d\n65535\n" % (kind, samples.shape[1], samples.shape[0]))
         file.write(samples.astype(">u2").tobytes())
 
 
-def _chunks(along: Metadata) -> list[png.Chunk]:
-    """All that goes along, as chunks of PNG."""
-    named = b"" if along.cicp is None else cicp.pack(along.cicp)
-    size = b"" if along.resolution is None else resolution.pack(along.resolution)
-    return png.metadata(along.icc, along.exif, along.xmp, named, size)
+def _chunks(metadata: Metadata) -> list[png.Chunk]:
+    """The metadata as chunks of PNG."""
+    named = b"" if metadata.cicp is None else cicp.pack(metadata.cicp)
+    size = b"" if metadata.resolution is None else resolution.pack(metadata.resolution)
+    return png.metadata(metadata.icc, metadata.exif, metadata.xmp, named, size)
 
 
 def _write_8_bits(
-    file: BinaryIO, path: str | os.PathLike, samples: np.ndarray, along: Metadata
+    file: BinaryIO, path: str | os.PathLike, samples: np.ndarray, metadata: Metadata
 ) -> None:
     name, options = srgb.WRITABLE_FORMATS[Path(path).suffix.lower()]
     single = samples.shape[2] == 1
     extra: dict[str, object] = {}
-    if along.icc:
-        extra["icc_profile"] = along.icc
-    if along.exif:
-        extra["exif"] = exif.PREFIX + along.exif
-    if along.xmp and name != "PNG":
-        extra["xmp"] = along.xmp
-    if along.resolution and name == "BMP":
-        extra["dpi"] = resolution.dpi(along.resolution)
+    if metadata.icc:
+        extra["icc_profile"] = metadata.icc
+    if metadata.exif:
+        extra["exif"] = exif.PREFIX + metadata.exif
+    if metadata.xmp and name != "PNG":
+        extra["xmp"] = metadata.xmp
+    if metadata.resolution and name == "BMP":
+        extra["dpi"] = resolution.dpi(metadata.resolution)
     if name == "WEBP":
-        extra["exact"] = True  # colors under alpha 0 are kept
+        extra["exact"] = True  # keep the colors of pixels with alpha 0
     if name == "AVIF" and samples.shape[2] < 3:
         extra["subsampling"] = "4:0:0"
-    picture = Image.fromarray(np.ascontiguousarray(samples[..., 0] if single else samples))
+    image = Image.fromarray(np.ascontiguousarray(samples[..., 0] if single else samples))
     buffer = io.BytesIO()
-    picture.save(buffer, name, **(options | extra))
-    file.writelines(_amended(name, buffer.getbuffer(), along))
+    image.save(buffer, name, **(options | extra))
+    file.writelines(_amended(name, buffer.getbuffer(), metadata))
 
 
-def _amended(name: str, data: memoryview, along: Metadata) -> list[bytes | memoryview]:
-    """A file in parts, with what Pillow does not write."""
+def _amended(name: str, data: memoryview, metadata: Metadata) -> list[bytes | memoryview]:
+    """A file that Pillow has written, in parts, with the metadata that Pillow does not write."""
     if name == "PNG":
-        return amendments.of_png(data, _chunks(along._replace(icc=b"", exif=b"")))
+        return amendments.of_png(data, _chunks(metadata._replace(icc=b"", exif=b"")))
     if name == "JPEG":
-        return amendments.of_jpeg(data, along.resolution)
+        return amendments.of_jpeg(data, metadata.resolution)
     if name == "AVIF":
-        return amendments.of_avif(data, along.cicp)
+        return amendments.of_avif(data, metadata.cicp)
     return [data]

@@ -49,14 +49,17 @@ def to_16_bit(x: jax.Array) -> jax.Array:
     return jnp.round(jnp.clip(x, 0.0, 1.0) * 65535.0).astype(jnp.uint16)
 
 
-def from_integers(pixels: jax.Array) -> jax.Array:
-    """Pixels of a file, uint8 or uint16, as the image in [0, 1], float32."""
+def from_integers(pixels: Any) -> Any:
+    """Pixels of a file, uint8 or uint16, as the image in [0, 1], float32.
+
+    Gives an array of the kind that it gets, of NumPy or of JAX.
+    """
     return pixels.astype(jnp.float32) / float(jnp.iinfo(pixels.dtype).max)
 
 
 def round_to_8_bit(x: jax.Array) -> jax.Array:
     """The image as a reader of its 8-bit file sees it: float32 multiples of 1/255 in [0, 1]."""
-    return to_8_bit(x).astype(jnp.float32) / 255.0
+    return from_integers(to_8_bit(x))
 
 
 def mse(x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:

@@ -161,7 +161,7 @@ class RDCost:
 def _features(
     config: AnyConfig, params: Any, pixels: jax.Array, sizes: jax.Array
 ) -> tuple[jax.Array, ...]:
-    return registry.analyze(config, params, pixels.astype(jnp.float32) / 255.0, sizes)
+    return registry.analyze(config, params, distortion.from_integers(pixels), sizes)
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))

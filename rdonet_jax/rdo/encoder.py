@@ -57,15 +57,15 @@ def steps(plan: Plan, reconstruct: bool = False) -> tuple[str, ...]:
     """What `encode` reports, in this order."""
     if not plan.passes:
         return (*codec.ENCODING_STEPS, *((codec.SYNTHESIS,) if reconstruct else ()))
-    return ("start", *_colour_steps(plan.passes), "coding")
+    return ("start", *_color_steps(plan.passes), "coding")
 
 
-def _colour_steps(passes: int) -> tuple[str, ...]:
-    colours = range(1, len(search.COLOURS) + 1)
+def _color_steps(passes: int) -> tuple[str, ...]:
+    colors = range(1, len(search.COLORS) + 1)
     return tuple(
-        f"pass {number}, {colour}/{len(search.COLOURS)}"
+        f"pass {number}, {color}/{len(search.COLORS)}"
         for number in range(1, passes + 1)
-        for colour in colours
+        for color in colors
     )
 
 
@@ -139,14 +139,14 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
 
 def is_of_search(step: str) -> bool:
     """Whether a step that `encode` reports is one of the search."""
-    return step in _colour_steps(MOST_PASSES)
+    return step in _color_steps(MOST_PASSES)
 
 
 def _found(
     cost: search.Cost, start: Partition, passes: int, report: Report
 ) -> tuple[Partition, bool]:
     """The result of the fast search, and whether it was interrupted."""
-    waiting = iter(_colour_steps(passes))
+    waiting = iter(_color_steps(passes))
     best = start
     try:
         for found in search.fast(cost, start, passes):

@@ -1,8 +1,9 @@
-"""Thresholds of the variance mask, fitted to searched partitions by least regret.
+"""Fits the thresholds of the variance mask to searched partitions, by least regret.
 
-A searched partition tells for every block what splitting it costs more than not splitting, as
-things stand around it. A threshold on the block's variance decides some of them against that; the
-regret is what all those decisions cost, and the best threshold is found by sorting.
+Around a searched partition, the difference in rate-distortion cost between splitting and not
+splitting is known for every block. A threshold splits the blocks of larger variance, and some of
+these decisions are wrong. The regret of a threshold is the sum of what wrong decisions cost. The
+threshold of least regret is found by sorting.
 """
 
 from __future__ import annotations
@@ -13,23 +14,24 @@ from typing import NamedTuple
 import numpy as np
 
 from rdonet_jax.core import compilation, partition
+from rdonet_jax.metrics import distortion
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import initial_masks, search
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import MOST_PASSES
 
 LARGEST = 16384.0
-"""No variance of 8-bit gray levels is above this: the threshold that splits nothing."""
+"""No variance of 8-bit gray levels is larger, so this threshold splits nothing."""
 
 SMALLEST = 0.01
-"""The least threshold: splits whatever is not flat."""
+"""The smallest threshold. It splits every block that is not flat."""
 
 
 class Decisions(NamedTuple):
-    """What is known of N decisions, [N] each."""
+    """N decisions whether to split a block, [N] each."""
 
     variance: np.ndarray  # of the block, in squared gray levels
-    gain: np.ndarray  # what splitting it costs more than not, in J per pixel of its image
+    gain: np.ndarray  # cost of splitting minus cost of not splitting, J per pixel of the image
 
 
 class Samples(NamedTuple):
@@ -40,7 +42,7 @@ class Samples(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A threshold, and what its decisions cost more than the best ones, as a sum over samples."""
+    """A threshold and its regret: the excess cost over the best decisions, summed over samples."""
 
     threshold: float
     regret: float
@@ -51,22 +53,22 @@ def samples(
 ) -> Samples:
     """The decisions in an image uint8 [H, W, 3], around the best partition of a search.
 
-    Blocks that lie partly outside the image are left out. Raises `EncodeError` for what cannot be
-    coded.
+    Blocks that lie partly outside the image are left out. Raises `EncodeError` for an image that
+    cannot be coded.
     """
     rd_cost = RDCost(model, image, quality)
     start = initial_masks.start_of(model, image, initial_masks.SOLVED, quality, rd_cost)
     *_, best = search.fast(rd_cost, start, passes)
     gains = search.gains(rd_cost, best)
     height, width = image.shape[:2]
-    padded = partition.pad_picture(image)[0].astype(np.float32) / 255.0
+    padded = distortion.from_integers(partition.pad_picture(image)[0])
     variances = compilation.jit(partition.block_variances)(padded)
     is_open = np.ones_like(best.partition.split64), np.kron(best.partition.split64, np.ones((2, 2)))
     parts = []
-    for variance, gain, known, side in zip(variances, gains, is_open, (64, 32), strict=True):
+    for variance, gain, decided, side in zip(variances, gains, is_open, (64, 32), strict=True):
         whole = np.zeros(gain.shape, bool)
         whole[: height // side, : width // side] = True
-        chosen = whole & (known > 0)
+        chosen = whole & (decided > 0)
         parts.append(Decisions(np.asarray(variance)[chosen], gain[chosen] / (height * width)))
     return Samples(*parts)
 
@@ -78,16 +80,16 @@ def joined(parts: Iterable[Samples]) -> Samples:
 
 
 def least_regret(decisions: Decisions) -> Fitted:
-    """The threshold above which to split, so that the decisions cost least.
+    """The threshold of least regret.
 
-    It lies midway, in ratio, between the variances that it divides.
+    It is the geometric mean of the two variances that it separates.
     """
     best_of_all = float(np.minimum(decisions.gain, 0).sum())
     textured = decisions.variance > SMALLEST
     variance, gain = (v[textured].astype(np.float64) for v in decisions)
     order = np.argsort(variance)
     variance, gain = variance[order], gain[order]
-    # Of splitting all but the first n; equal variances cannot be divided.
+    # costs[n]: of splitting all but the first n. Equal variances cannot be separated.
     costs = np.append(np.cumsum(gain[::-1])[::-1], 0.0)
     costs[1:-1][variance[1:] == variance[:-1]] = np.inf
     bounds = np.concatenate([[SMALLEST], variance, [LARGEST]])
@@ -97,6 +99,6 @@ def least_regret(decisions: Decisions) -> Fitted:
 
 
 def fit(model: Model, images: Sequence[np.ndarray], quality: float | None = None) -> list[Fitted]:
-    """The two thresholds, for 64x64 and for 32x32 blocks, that suit the images at a quality."""
+    """The thresholds for 64x64 and for 32x32 blocks of least regret on the images at a quality."""
     all_samples = joined(samples(model, image, quality) for image in images)
     return [least_regret(decisions) for decisions in all_samples]

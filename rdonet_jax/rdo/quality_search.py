@@ -1,12 +1,12 @@
-"""Finds the number on a scale at which something measured meets a limit, in few trials.
+"""Finds the number on a scale at which a measured value meets a limit, in few trials.
 
-Knows nothing of images: a caller asks `proposed` for the number to try next, measures there, and
-adds what it found to its trials, until there is nothing left to try; `best` names the result.
+The functions are pure and do not measure anything. The caller asks `propose` for the next number,
+measures there, and appends the result to its trials, until `propose` returns None. Then `best` is
+the result.
 
-Two kinds of curves are met. Where the measured value rises with the number, as it does on ordinary
-images, secants within a bracket take about five trials. Flat and tiny images have values that rise
-and fall by chance: as soon as that shows, and before anything is refused, numbers all over the
-scale are tried as well.
+On ordinary images the value rises with the number, and the secant method within a bracket takes
+about five trials. On flat and tiny images the value may rise and fall. As soon as that shows, and
+before the search fails, numbers spread over the whole scale are tried as well.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ import math
 from typing import NamedTuple
 
 HALVING_AFTER = 5
-"""After so many, every other trial halves the bracket, against curves on which secants creep."""
+"""After so many trials every other one halves the bracket, since secants can converge slowly."""
 
 LEAST_RISE = 0.1
-"""A curve that rises by less than this share of what is expected is taken for a plateau."""
+"""A curve that rises by less than this share of the expected slope counts as flat."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """What is looked for, on a scale of the numbers 0 to `most`.
+    """The goal of a search on a scale of the numbers 0 to `most`.
 
-    limit: a value meets the goal if it is at most this. Values rise with the number as a rule.
-    tolerance: how far below the limit a value may stay if no more trials are to be made.
-    slope: by how much the value is expected to rise per number, a first guess.
-    scan: the numbers tried where values do not rise; in order, with 0 and `most` among them.
+    Attributes:
+      limit: a value meets the goal if it is at most this. Values usually rise with the number.
+      tolerance: a value at most so far below the limit ends the search.
+      slope: the expected rise of the value per number, a first guess.
+      most: the largest number.
+      scan: the numbers to try if values do not rise, in order, with 0 and `most` among them.
     """
 
     limit: float
@@ -44,29 +46,30 @@ class Goal:
 
 
 class Trial(NamedTuple):
-    """What was measured at a number."""
+    """The result of measuring at a number."""
 
     number: int
     value: float  # infinite values are allowed
-    cost: float  # of two trials that meet the goal, the one of less cost is better
+    cost: float  # the best trial is that of least cost among those that meet the goal
 
 
 def evenly(most: int, count: int) -> tuple[int, ...]:
-    """A scan of `count` numbers, or of all where the scale has fewer."""
+    """A scan of `count` evenly spaced numbers, or of all if the scale has fewer."""
     return tuple(sorted({round(i * most / (count - 1)) for i in range(count)}))
 
 
 def best(goal: Goal, trials: tuple[Trial, ...]) -> Trial | None:
-    """The trial of least cost among those that meet the goal; the first one of equals."""
+    """The trial of least cost among those that meet the goal, the first one of equal ones."""
     meeting = [trial for trial in trials if trial.value <= goal.limit]
     return min(meeting, key=lambda trial: trial.cost, default=None)
 
 
-def proposed(goal: Goal, first: int, trials: tuple[Trial, ...]) -> int | None:
-    """The number to try next, never one that was tried; None where the search has ended.
+def propose(goal: Goal, first: int, trials: tuple[Trial, ...]) -> int | None:
+    """The number to try next, which was not tried before; None at the end of the search.
 
-    `first` is tried first. The end without any trial that meets the goal comes after the whole
-    scan only. Ends at the largest number that meets it or within the tolerance where values rise.
+    `first` is tried first. Where values rise, the search ends at the largest number that meets the
+    goal, or within the tolerance. It ends without any trial that meets the goal only after the
+    whole scan.
     """
     if not trials:
         return first
@@ -76,17 +79,17 @@ def proposed(goal: Goal, first: int, trials: tuple[Trial, ...]) -> int | None:
         if waiting:
             return waiting[0]
     low, high = _bracket(goal, trials)
-    if not _settled(goal, low, high):
+    if not _is_done(goal, low, high):
         return _between(goal, trials, low, high)
     if low is None:
         return next((number for number in goal.scan if number not in tried), None)
-    if len(trials) == 1:  # which alone does not show that values rise
+    if len(trials) == 1:  # a single trial does not show that values rise
         return next((n for n in goal.scan if n > first), None)
     return None
 
 
 def _uneven(goal: Goal, trials: tuple[Trial, ...]) -> bool:
-    """Whether values fall, or hardly rise, from one trial to another at some distance from it."""
+    """Whether values fall, or hardly rise, between two trials that are not close to each other."""
     least = goal.most / max(len(goal.scan) - 1, 1)
     ordered = sorted(trials)
     return any(
@@ -98,14 +101,14 @@ def _uneven(goal: Goal, trials: tuple[Trial, ...]) -> bool:
 
 
 def _bracket(goal: Goal, trials: tuple[Trial, ...]) -> tuple[Trial | None, Trial | None]:
-    """The largest number that meets the goal, and the least beyond it; None where there is none."""
+    """The trial of the largest number that meets the goal, and the next larger trial; or None."""
     low = max((t for t in trials if t.value <= goal.limit), default=None)
     beyond = (t for t in trials if low is None or t.number > low.number)
     return low, min(beyond, default=None)
 
 
-def _settled(goal: Goal, low: Trial | None, high: Trial | None) -> bool:
-    """Whether nothing between the two is worth trying."""
+def _is_done(goal: Goal, low: Trial | None, high: Trial | None) -> bool:
+    """Whether no number between the two needs to be tried."""
     if low is not None and low.value >= goal.limit - goal.tolerance:
         return True
     return _end(high, goal.most + 1) - _end(low, -1) <= 1
@@ -116,7 +119,7 @@ def _end(trial: Trial | None, otherwise: int) -> int:
 
 
 def _between(goal: Goal, trials: tuple[Trial, ...], low: Trial | None, high: Trial | None) -> int:
-    """A number between two trials, of which there is one at least."""
+    """A number between two trials, at least one of which is not None."""
     start, end = _end(low, -1), _end(high, goal.most + 1)
     aim = goal.limit - goal.tolerance / 2
     halving = len(trials) > HALVING_AFTER and len(trials) % 2
@@ -127,7 +130,7 @@ def _between(goal: Goal, trials: tuple[Trial, ...], low: Trial | None, high: Tri
         # The value at `high` is over the limit, and that at `low` below it by the tolerance.
         guess = start + (aim - low.value) / (high.value - low.value) * (end - start)
     else:
-        # Farther each time, for an end that the slope does not lead to.
+        # With growing steps, in case that the slope is too small to reach the end of the scale.
         stride = 2 ** (len(trials) - 1) * (aim - known[0].value) / goal.slope
         guess = known[0].number + min(max(stride, -goal.most), goal.most)
     return min(max(round(guess), start + 1, 0), end - 1, goal.most)

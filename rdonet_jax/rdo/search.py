@@ -21,7 +21,7 @@ import numpy as np
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 
-COLOURS = ((0, 0), (1, 1), (0, 1), (1, 0))
+COLORS = ((0, 0), (1, 1), (0, 1), (1, 0))
 """Parities of row and column of the blocks that are decided at the same time, in this order."""
 
 _PER_BLOCK = 4  # areas of 16x16 pixels on the side of a block
@@ -142,19 +142,19 @@ def fast(cost: Cost, start: Partition, passes: int) -> Iterator[Found]:
     yield best
     for _ in range(passes):
         before = best
-        for colour in COLOURS:
-            best = _best_of_colour(cost, best, colour)
+        for color in COLORS:
+            best = _best_of_color(cost, best, color)
             yield best
         if best is before:
             return
 
 
-def _best_of_colour(cost: Cost, best: Found, colour: tuple[int, int]) -> Found:
+def _best_of_color(cost: Cost, best: Found, color: tuple[int, int]) -> Found:
     now = blocks_of(best.partition)
-    if not now.split[_mine(colour)].size:
+    if not now.split[_mine(color)].size:
         return best
-    judged = _judged(cost, best, colour)
-    options = [partition_of(_with_colour(now, colour, forms)) for forms in judged.decisions()]
+    judged = _judged(cost, best, color)
+    options = [partition_of(_with_color(now, color, forms)) for forms in judged.decisions()]
     new = [p for p in options if not _same(p, best.partition)]
     if len(new) == 2 and _same(*new):
         new = new[:1]
@@ -174,11 +174,11 @@ def gains(cost: Cost, found: Found) -> Gains:
     """
     now = blocks_of(found.partition)
     split, quarters = np.zeros(now.split.shape), np.zeros(now.quarters.shape)
-    for colour in COLOURS:
-        mine = _mine(colour)
+    for color in COLORS:
+        mine = _mine(color)
         if not now.split[mine].size:
             continue
-        judged = _judged(cost, found, colour)
+        judged = _judged(cost, found, color)
         split[mine] = judged.combined()[1] - judged.whole
         quarters[mine] = np.where(judged.base, -judged.flipped, judged.flipped)
     rows, cols = now.split.shape
@@ -241,16 +241,16 @@ def _chosen(forms: Sequence[Blocks], costs: Sequence[np.ndarray]) -> Blocks:
     return Blocks(split, np.choose(choice[..., None, None], [form.quarters for form in forms]))
 
 
-def _judged(cost: Cost, best: Found, colour: tuple[int, int]) -> _Judged:
+def _judged(cost: Cost, best: Found, color: tuple[int, int]) -> _Judged:
     """Tries four alternatives for the blocks of a color, in one call."""
     now = blocks_of(best.partition)
-    mine = _mine(colour)
+    mine = _mine(color)
     was_split = now.split[mine]
     base = now.quarters[mine] & was_split[..., None, None]
     alternatives = _alternatives(was_split, base)
-    tried = [partition_of(_with_colour(now, colour, form)) for form in alternatives]
-    before = _around(best.areas, colour)
-    costs = [_around(areas, colour) - before for areas in cost(tried).areas]
+    tried = [partition_of(_with_color(now, color, form)) for form in alternatives]
+    before = _around(best.areas, color)
+    costs = [_around(areas, color) - before for areas in cost(tried).areas]
     # Of a whole block, the split with `base` is the first alternative.
     as_base = np.where(was_split[..., None, None], 0.0, costs[0])
     flipped = [
@@ -290,14 +290,14 @@ def _by_quarter(difference: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     return difference + between / 2
 
 
-def _around(areas: np.ndarray, colour: tuple[int, int]) -> np.ndarray:
+def _around(areas: np.ndarray, color: tuple[int, int]) -> np.ndarray:
     """Costs around every block of a color: [rows', columns', 2, 2], the quarters of a square of
     twice its side. The squares of a color do not overlap."""
     rows, cols = (
         (side // _PER_BLOCK - parity + 1) // 2
-        for side, parity in zip(areas.shape, colour, strict=True)
+        for side, parity in zip(areas.shape, color, strict=True)
     )
-    first_row, first_col = (_PER_BLOCK * parity for parity in colour)
+    first_row, first_col = (_PER_BLOCK * parity for parity in color)
     padded = np.pad(areas, _MARGIN)[first_row:, first_col:]
     squares = padded[: 2 * rows * _PER_BLOCK, : 2 * cols * _PER_BLOCK]
     return partition.tile_sums(squares, _PER_BLOCK).reshape(rows, 2, cols, 2).swapaxes(1, 2)
@@ -317,15 +317,15 @@ def partition_of(blocks: Blocks) -> Partition:
     return Partition(blocks.split, quarters.reshape(2 * rows, 2 * cols))
 
 
-def _mine(colour: tuple[int, int]) -> tuple[slice, slice]:
+def _mine(color: tuple[int, int]) -> tuple[slice, slice]:
     """Where the blocks of a color are."""
-    return np.s_[colour[0] :: 2, colour[1] :: 2]
+    return np.s_[color[0] :: 2, color[1] :: 2]
 
 
-def _with_colour(now: Blocks, colour: tuple[int, int], forms: Blocks) -> Blocks:
+def _with_color(now: Blocks, color: tuple[int, int], forms: Blocks) -> Blocks:
     """`now` with the blocks of a color in other forms."""
     split, quarters = now.split.copy(), now.quarters.copy()
-    split[_mine(colour)], quarters[_mine(colour)] = forms
+    split[_mine(color)], quarters[_mine(color)] = forms
     return Blocks(split, quarters)
 
 

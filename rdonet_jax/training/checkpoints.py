@@ -1,8 +1,8 @@
-"""Checkpoints of a run: the newest ones, and the one that validated best.
+"""Checkpoints of a run: the newest ones, and the one with the least validation loss.
 
-A checkpoint holds the state as plain arrays, without a device axis, and the run's progress as
-JSON. So it restores onto any number of devices and hosts. With several hosts all must save and
-restore together, and the folder must be one that all of them see.
+A checkpoint holds the state as arrays without a device axis, and the progress of the run as JSON.
+So it can be restored on any number of devices and hosts. With several hosts all of them must save
+and restore together, in a folder that they share.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from rdonet_jax.training.step import TrainState, state_of
 LAST = "checkpoints"
 BEST = "best"
 KEPT = 2
-"""Of the newest checkpoints, so many stay: one is whole while the next is written."""
+"""The number of newest checkpoints that are kept: one is complete while the next is written."""
 
 
 UNFINISHED = "*.orbax-checkpoint-tmp*"
-"""The folder of a checkpoint while it is written."""
+"""Pattern of the folder of a checkpoint that is being written."""
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that is not there, or cannot be read or written."""
+    """A checkpoint does not exist, or cannot be read or written."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a run stands, beside its state."""
+    """What is stored of a run beside its state."""
 
     step: int
     switched_at: int | None  # steps done when stage 2 began; None before
-    reader: Mapping[str, Any]  # position in the crops, the reader's own words
+    reader: Mapping[str, Any]  # position in the sequence of crops, see `input_pipeline.Feed`
     pending: tuple[tuple[float, ...], ...] = ()  # values of the steps since the last log line
     best_loss: float | None = None  # least validation loss so far
 
@@ -58,11 +58,11 @@ class Progress:
 
 
 class Checkpoints:
-    """The checkpoints below a run's folder; a context manager that waits for the last write.
+    """The checkpoints below a run's folder. A context manager that waits for the last write.
 
-    Writes go on in the background, one at a time: two would mix up where several hosts wait for
-    each other. All methods raise `CheckpointError` when one has failed, be it an earlier one.
-    With `read_only`, nothing is made or removed in the folder.
+    Checkpoints are written in the background, one at a time, since the barriers between hosts of
+    two writes could get mixed up. All methods raise `CheckpointError` if a write has failed, also
+    an earlier one. With `read_only`, nothing in the folder is created or removed.
     """
 
     def __init__(self, folder: Path, read_only: bool = False) -> None:
@@ -85,14 +85,14 @@ class Checkpoints:
         return self._last.latest_step()
 
     def save(self, state: TrainState, progress: Progress, best: bool = False) -> None:
-        """Writes an unreplicated state in the background, if it is the best one in both places."""
+        """Writes an unreplicated state in the background, also as the best one if it is."""
         if best:
-            # First: the newest one says that it is there.
+            # First, since the newest checkpoint refers to the best one.
             self._write(self._best, state, progress)
         self._write(self._last, state, progress)
 
     def wait(self) -> None:
-        """Returns when everything is on disk."""
+        """Waits until everything is on disk."""
         for manager in (self._best, self._last):
             with wrap_errors(manager):
                 manager.wait_until_finished()
@@ -110,9 +110,9 @@ class Checkpoints:
     def restore(
         self, model: AnyConfig, config: TrainingConfig, best: bool = False
     ) -> tuple[TrainState, Progress]:
-        """The newest checkpoint or the best one, on the host.
+        """The newest or the best checkpoint, as arrays on the host.
 
-        Raises `CheckpointError` when there is none, or it cannot be read.
+        Raises `CheckpointError` if there is none, or if it cannot be read.
         """
         manager = self._best if best else self._last
         steps = manager.all_steps() if manager else []
@@ -129,7 +129,7 @@ class Checkpoints:
             values = dict(restored["progress"])
             values["pending"] = tuple(map(tuple, values["pending"]))
             return TrainState(**restored["state"]), Progress(**values)
-        except Exception as error:  # Orbax and what it stands on raise many kinds
+        except Exception as error:  # Orbax and its libraries raise many kinds
             complaint = f"{manager.directory / str(step)}: this checkpoint cannot be read"
             if len(steps) > 1:
                 complaint += f"; without it the run goes on from step {sorted(steps)[-2]}"
@@ -137,7 +137,7 @@ class Checkpoints:
 
 
 def save_alone(directory: Path, state: TrainState) -> None:
-    """Writes an unreplicated state as a checkpoint of its own. Raises `CheckpointError`."""
+    """Writes an unreplicated state as a single checkpoint. Raises `CheckpointError`."""
     try:
         with _quiet(), ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(directory.absolute(), _arrays(state))
@@ -146,7 +146,7 @@ def save_alone(directory: Path, state: TrainState) -> None:
 
 
 def newest_step(folder: Path) -> int | None:
-    """The steps done at the newest checkpoint of a run's folder; None if there is none."""
+    """The number of steps of the newest checkpoint below a run's folder; None if there is none."""
     last = folder / LAST
     names = [path.name for path in last.iterdir()] if last.is_dir() else []
     return max((int(name) for name in names if name.isdecimal()), default=None)
@@ -154,7 +154,7 @@ def newest_step(folder: Path) -> int | None:
 
 @contextlib.contextmanager
 def wrap_errors(manager: ocp.CheckpointManager) -> Iterator[None]:
-    """What goes wrong when a checkpoint is written, as one sentence; its parts are removed."""
+    """A context that turns errors of writing into a `CheckpointError` and removes partial files."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
@@ -169,7 +169,7 @@ def wrap_errors(manager: ocp.CheckpointManager) -> Iterator[None]:
 
 
 def _cause(error: Exception) -> str:
-    """What the system complained of, where that can be told; else the first line."""
+    """The cause of an error: the system's message if there is one, else the first line."""
     text = str(error).strip()
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
         if os.strerror(number) in text:
@@ -179,10 +179,10 @@ def _cause(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Orbax and TensorStore from printing what ends in a `CheckpointError` anyway.
+    """A context that silences Orbax and TensorStore about errors that become a `CheckpointError`.
 
-    For one write that fails they print hundreds of lines: every thread logs its own traceback, and
-    what is still to be written finds the event loop of its thread closed.
+    A single failed write would print hundreds of lines: every thread logs a traceback, and pending
+    writes complain of a closed event loop.
     """
 
     def hook(unraisable: Any) -> None:
@@ -204,7 +204,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _manager(directory: Path, keep: int, read_only: bool) -> ocp.CheckpointManager | None:
-    """None for a folder to read that is not there, which Orbax 0.11 refuses."""
+    """A manager of checkpoints; None for a missing folder to read, which Orbax 0.11 refuses."""
     if read_only and not directory.exists():
         return None
     options = ocp.CheckpointManagerOptions(
@@ -221,7 +221,7 @@ def _arrays(state: TrainState) -> dict[str, Any]:
 
 
 def _template(model: AnyConfig, config: TrainingConfig) -> dict[str, Any]:
-    """Shapes and types of the state, as NumPy arrays: so it is restored to the host."""
+    """Empty NumPy arrays of the state's shapes and types, so that it is restored to the host."""
     shapes = jax.eval_shape(
         lambda: state_of(config, registry.init_params(model, jax.random.key(0)))
     )

@@ -1,11 +1,11 @@
-"""Training images that lie on the devices: crops are cut there, and the host has nothing to do.
+"""Batches of random crops, cut on the devices from images in their memory.
 
-Every image is there at a few sizes, reduced (Lanczos) beforehand, in one row of packed pixels. A
-crop is cut from one of these sizes; which, where, and whether mirrored is a pure function of (seed,
-step, number of the crop in the whole batch), as with `data`, though not the same one.
+Every image is stored at a few sizes, reduced beforehand (Lanczos), as one array of packed pixels. A
+crop is cut from one of these sizes. Image, size, position and mirroring are a pure function of
+(seed, step, number of the crop in the whole batch), but other ones than in `crops`.
 
-This is for accelerators that take crops faster than a host can cut them, and have the memory: three
-to four times 4 bytes per pixel.
+This is for accelerators that train faster than a host can cut crops. All images together take three
+to four times 4 bytes per pixel of device memory.
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ from PIL import Image
 
 from rdonet_jax.core import compilation
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.imaging.dataset import Pictures, in_threads
+from rdonet_jax.imaging.dataset import ImageDataset, in_threads
 from rdonet_jax.training import crops as training_crops
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.config import TrainingConfig
 
 SIZES = 5
-"""Of every image, its own among them."""
+"""The number of sizes of every image, including the original one."""
 
 MOST_PIXELS = 2**31 - 1
-"""Places of pixels are int32."""
+"""Indices of pixels are int32."""
 
 STREAM = 0x637574
-"""Folded into the run's key: masks and noise are drawn from others."""
+"""Folded into the run's key to draw crops, apart from the keys of masks and noise."""
 
 
 class Pool(NamedTuple):
     """All images at all sizes."""
 
     pixels: jax.Array  # uint32 [N], red + green · 2^8 + blue · 2^16, row by row
-    offsets: jax.Array  # int32 [P, SIZES], where an image's pixels begin at a size
+    offsets: jax.Array  # int32 [P, SIZES], index of the first pixel of an image at a size
     sides: jax.Array  # int32 [P, SIZES, 2], rows and columns
-    chances: jax.Array  # float32 [P], cumulative
+    chances: jax.Array  # float32 [P], cumulative probabilities of the images
 
 
 class _Cut(NamedTuple):
-    """Where a crop comes from."""
+    """The position of a crop in the pool."""
 
-    picture: jax.Array  # its number in the pool
-    first: jax.Array  # the place of its top left pixel
+    image: jax.Array  # index of the image
+    first: jax.Array  # index of the top left pixel
     width: jax.Array  # of the image, in pixels
     is_mirrored: jax.Array
 
 
-def load(pictures: Pictures, config: TrainingConfig) -> tuple[Pool, tuple[Path, ...]]:
-    """The pool, on the host, and the files of its images, from which broken ones are left out.
+def load(images: ImageDataset, config: TrainingConfig) -> tuple[Pool, tuple[Path, ...]]:
+    """The pool, in host memory, and the files of its images, without broken ones.
 
-    Raises `PictureError` when no image can be decoded, `ConfigError` for too many pixels.
+    Raises `DatasetError` when no image can be decoded, `ConfigError` for too many pixels.
     """
-    numbers = range(len(pictures.paths))
-    sizes_of = functools.partial(_sizes, pictures, config)
+    numbers = range(len(images.paths))
+    sizes_of = functools.partial(_sizes, images, config)
     found = list(in_threads(sizes_of, numbers, training_crops.default_threads()))
     whole = [number for number in numbers if found[number]]
     rows = [array for number in whole for array in found[number]]
@@ -69,48 +69,48 @@ def load(pictures: Pictures, config: TrainingConfig) -> tuple[Pool, tuple[Path, 
         raise ConfigError(f"images of more than {MOST_PIXELS} pixels at {SIZES} sizes cannot be "
                           "kept on the devices; train without --resident")  # fmt: skip
     offsets = np.cumsum([0, *(array.size for array in rows[:-1])])
-    chances = np.cumsum(np.diff(pictures.weights, prepend=0.0)[whole])
+    chances = np.cumsum(np.diff(images.weights, prepend=0.0)[whole])
     pool = Pool(
         np.concatenate([array.ravel() for array in rows]),
         offsets.astype(np.int32).reshape(-1, SIZES),
         np.array([array.shape for array in rows], np.int32).reshape(-1, SIZES, 2),
         (chances / chances[-1]).astype(np.float32),
     )
-    return pool, tuple(pictures.paths[number] for number in whole)
+    return pool, tuple(images.paths[number] for number in whole)
 
 
-def _sizes(pictures: Pictures, config: TrainingConfig, number: int) -> list[np.ndarray]:
-    """An image at all sizes, uint32 [rows, columns] each; nothing of a broken one."""
-    picture = pictures.picture(number, keep=False)
-    if picture is None:
+def _sizes(images: ImageDataset, config: TrainingConfig, number: int) -> list[np.ndarray]:
+    """An image at all sizes, uint32 [rows, columns] each; an empty list for a broken one."""
+    image = images.image(number, keep=False)
+    if image is None:
         return []
-    smallest = max(config.min_scale, config.crop / min(picture.size))
+    smallest = max(config.min_scale, config.crop / min(image.size))
     sizes = []
     for scale in np.linspace(1.0, smallest, SIZES):
-        sides = tuple(max(config.crop, round(scale * side)) for side in picture.size)
-        reduced = picture.resize(sides, Image.Resampling.LANCZOS)
+        sides = tuple(max(config.crop, round(scale * side)) for side in image.size)
+        reduced = image.resize(sides, Image.Resampling.LANCZOS)
         red, green, blue = np.moveaxis(np.asarray(reduced).astype(np.uint32), -1, 0)
         sizes.append(red | green << 8 | blue << 16)
     return sizes
 
 
 def _drawn(pool: Pool, config: TrainingConfig, step: jax.Array, number: jax.Array) -> _Cut:
-    """Which crop is number `number` of the batch that follows `step` steps."""
+    """The position of crop `number` in the batch after `step` steps."""
     key = jax.random.fold_in(jax.random.key(config.seed), STREAM)
     key = jax.random.fold_in(jax.random.fold_in(key, step), number)
     chances = jax.random.uniform(key, (5,))
     last = len(pool.chances) - 1
-    picture = jnp.minimum(jnp.searchsorted(pool.chances, chances[0], side="right"), last)
+    image = jnp.minimum(jnp.searchsorted(pool.chances, chances[0], side="right"), last)
     size = _whole(chances[1], SIZES)
-    rows, columns = pool.sides[picture, size]
+    rows, columns = pool.sides[image, size]
     top = _whole(chances[2], rows - config.crop + 1)
     left = _whole(chances[3], columns - config.crop + 1)
-    first = pool.offsets[picture, size] + top * columns + left
-    return _Cut(picture, first, columns, chances[4] < 0.5)
+    first = pool.offsets[image, size] + top * columns + left
+    return _Cut(image, first, columns, chances[4] < 0.5)
 
 
 def _whole(chance: jax.Array, count: Any) -> jax.Array:
-    """One of 0 ... count - 1, from a chance in [0, 1)."""
+    """One of 0 ... count - 1, from a random number in [0, 1)."""
     return jnp.minimum((chance * count).astype(jnp.int32), count - 1)
 
 
@@ -129,28 +129,28 @@ def cut(pool: Pool, config: TrainingConfig, step: jax.Array, numbers: jax.Array)
 
 
 @functools.partial(compilation.jit, static_argnums=1)
-def _picture_of(pool: Pool, config: TrainingConfig, step: int, number: int) -> jax.Array:
-    return _drawn(pool, config, step, number).picture
+def _image_of(pool: Pool, config: TrainingConfig, step: int, number: int) -> jax.Array:
+    return _drawn(pool, config, step, number).image
 
 
 class Reader:
-    """A host's part of the batches of all steps, from step 0 on, over its devices.
+    """A host's part of the batches of all steps from step 0 on, over its devices.
 
-    Host h of n has crops h·B/n ... (h+1)·B/n - 1 of every batch of B. Its state is the next step,
-    as that of the iterators of `data`.
+    Host h of n has crops h·B/n ... (h+1)·B/n - 1 of every batch of B. The state is the next
+    step, as that of the iterators of `crops.batches`.
     """
 
     def __init__(
-        self, pictures: Pictures, config: TrainingConfig, host: int = 0, hosts: int = 1
+        self, images: ImageDataset, config: TrainingConfig, host: int = 0, hosts: int = 1
     ) -> None:
-        """Decodes all images; raises as `load` does, and `ConfigError` for unequal parts."""
+        """Decodes all images. Raises as `load` does, and `ConfigError` for unequal parts."""
         if config.batch_size % hosts:
             raise ConfigError(f"{hosts} hosts cannot share batches of {config.batch_size} crops")
         self.config = config
         self._step = 0
-        pool, self._paths = load(pictures, config)
+        pool, self._paths = load(images, config)
         self._pool = training_step.replicate(pool)
-        self._places = pool._replace(pixels=pool.pixels[:0])  # what tells where crops come from
+        self._places = pool._replace(pixels=pool.pixels[:0])  # enough to find the file of a crop
         numbers = np.split(np.arange(config.batch_size, dtype=np.int32), hosts)[host]
         self._numbers = training_step.shard(numbers)
         self._cut = compilation.pmap(
@@ -176,4 +176,4 @@ class Reader:
 
     def source(self, step: int, number: int) -> Path:
         """The file that crop `number` of the batch that follows `step` steps comes from."""
-        return self._paths[int(_picture_of(self._places, self.config, step, number))]
+        return self._paths[int(_image_of(self._places, self.config, step, number))]

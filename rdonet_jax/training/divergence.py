@@ -1,8 +1,8 @@
-"""What is left behind when the loss of a run stops being finite, to look into it.
+"""Stores what is needed to examine a run whose loss stopped being finite.
 
-`diverged-STEP/` holds `state/` (the state that the step met, an Orbax checkpoint as in
-`checkpoints/`), `batch-HOST.npz` (the crops, uint8, and their numbers) and `crops-HOST.json` (for
-each crop its image and what it gave).
+`diverged-STEP/` holds `state/` (the state before the step, an Orbax checkpoint as in
+`checkpoints/`), `batch-HOST.npz` (the crops, uint8, and their numbers) and `crops-HOST.json` (the
+image and the losses of each crop).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KEPT = "the last checkpoint is kept"
 
 
 class DivergenceError(RuntimeError):
-    """A run whose loss or state is not finite any more."""
+    """The loss or the state of a run is not finite."""
 
 
 def examined(
@@ -44,14 +44,15 @@ def examined(
     batch: training_crops.Batch,
     source: Callable[[int, int], Path],
 ) -> DivergenceError:
-    """Writes what the step after `state` met below the run's folder; gives the error to raise.
+    """Stores the inputs of the step after `state` below the run's folder.
 
-    `source` tells the file of a crop by the steps done and its number in the batch.
+    `source` maps the number of steps done and the number of a crop in the batch to the crop's file.
+    Returns the error to raise.
     """
     done = int(state.step)
     place = folder / f"diverged-{done + 1}"
     try:
-        with multihost.failing_alike("there is a place for what diverged"):
+        with multihost.raise_on_all_hosts("folder of the diverged step"):
             if multihost.is_first():
                 shutil.rmtree(place, ignore_errors=True)
                 place.mkdir()
@@ -78,9 +79,9 @@ def _write_crops(
     files.replace(place / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
     crops = []
     for number, losses in zip(batch.numbers, _losses(model, config, state, batch), strict=True):
-        picture = source(int(state.step), int(number))
+        image = source(int(state.step), int(number))
         values = {name: str(value) for name, value in losses._asdict().items()}
-        crops.append({"number": int(number), "picture": str(picture), **values})
+        crops.append({"number": int(number), "picture": str(image), **values})
     files.replace(
         place / f"crops-{host}.json", lambda file: file.write(json.dumps(crops, indent=1).encode())
     )
@@ -92,7 +93,7 @@ def _losses(
     state: training_step.TrainState,
     batch: training_crops.Batch,
 ) -> list[training_step.CropLosses]:
-    """The losses of each crop as the step saw them, one crop at a time to save memory."""
+    """The losses of each crop, as in the step, computed one by one to save memory."""
     one = compilation.jit(training_step.crop_losses, static_argnums=(0, 1))
     found = []
     for number in range(len(batch.numbers)):

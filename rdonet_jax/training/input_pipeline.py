@@ -1,4 +1,4 @@
-"""The batches of a run, over this host's devices: cut by threads of the host, or on the devices."""
+"""The batches of a run for this host's devices, cut by threads of the host or on the devices."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 import jax
 
-from rdonet_jax.imaging.dataset import Pictures
+from rdonet_jax.imaging.dataset import ImageDataset
 from rdonet_jax.training import crops, device_crops
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.config import TrainingConfig
 
 
 class Feed:
-    """Iterates over the batches of a run, each with a device axis, from its `position` on.
+    """Iterates over the batches of a run, each with a device axis. See `opened`.
 
-    See `opened`. The position is the reader's own words, JSON's.
+    The position, a JSON object, is stored in checkpoints.
     """
 
-    def __init__(self, reader: Any, pictures: Pictures, config: TrainingConfig) -> None:
-        self._reader, self._pictures, self._config = reader, pictures, config
+    def __init__(self, reader: Any, images: ImageDataset, config: TrainingConfig) -> None:
+        self._reader, self._images, self._config = reader, images, config
 
     def __next__(self) -> crops.Batch:
         batch = next(self._reader)
@@ -30,6 +30,7 @@ class Feed:
 
     @property
     def position(self) -> Mapping[str, Any]:
+        """The position before the next batch."""
         return self._reader.get_state()
 
     def go_to(self, position: Mapping[str, Any]) -> None:
@@ -40,26 +41,26 @@ class Feed:
         if self._config.resident:
             return self._reader.source(step, number)
         index = crops.crop_index(self._config, step, number)
-        return crops.source(self._pictures, self._config, index)
+        return crops.source(self._images, self._config, index)
 
 
 @contextlib.contextmanager
-def opened(pictures: Pictures, config: TrainingConfig) -> Iterator[Feed]:
-    """This host's part of the batches, from step 0 on, as `config.resident` has it.
+def opened(images: ImageDataset, config: TrainingConfig) -> Iterator[Feed]:
+    """This host's part of the batches from step 0 on, cut on the devices if `config.resident`.
 
-    Raises as `data.batches` and `resident.Reader` do.
+    Raises as `crops.batches` and `device_crops.Reader` do.
     """
     host, hosts = jax.process_index(), jax.process_count()
     if config.resident:
-        yield Feed(device_crops.Reader(pictures, config, host, hosts), pictures, config)
+        yield Feed(device_crops.Reader(images, config, host, hosts), images, config)
         return
-    with crops.closing(crops.batches(pictures, config, host, hosts)) as reader:
-        yield Feed(reader, pictures, config)
+    with crops.closing(crops.batches(images, config, host, hosts)) as reader:
+        yield Feed(reader, images, config)
 
 
-def first_position(pictures: Pictures, config: TrainingConfig) -> Mapping[str, Any]:
+def first_position(images: ImageDataset, config: TrainingConfig) -> Mapping[str, Any]:
     """The position before step 0."""
     if config.resident:
         return {"step": 0}
-    with crops.closing(crops.batches(pictures, config)) as reader:
+    with crops.closing(crops.batches(images, config)) as reader:
         return reader.get_state()

@@ -1,9 +1,9 @@
-"""Whether a run that has done some of its steps can go on with stages of another length.
+"""Whether a run that has done some of its steps can continue with stages of another length.
 
-It can if the steps that it has done are those that it would have done with the new length: the same
-stage and the same learning rate each. So a run that is made longer is one that was so long from the
-start. With the constant schedule that is always so for stage 2. With the others the learning rate
-falls over the whole run, or with the switch "restart" over each of its stages.
+It can if all steps done would have had the same stage and the same learning rate with the new
+length. So a run that is made longer equals a run that had this length from the start. With the
+constant schedule the length of stage 2 can always be changed. With the other schedules the learning
+rate decays over the whole run or, with the switch "restart", over each stage.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from rdonet_jax.training.config import TrainingConfig
 
 
 def with_length_of(config: TrainingConfig, other: TrainingConfig) -> TrainingConfig:
-    """The configuration, with stages as long as those of the other."""
+    """The configuration with the numbers of steps of the other."""
     return dataclasses.replace(
         config, stage1_steps=other.stage1_steps, stage2_steps=other.stage2_steps
     )
 
 
 def objection(held: TrainingConfig, wanted: TrainingConfig, done: int) -> str | None:
-    """Why a run cannot go on with the stages of `wanted` after so many steps; None if it can.
+    """Why a run cannot continue with the stages of `wanted` after `done` steps; None if it can.
 
-    The configurations differ in the lengths of their stages alone.
+    The configurations must differ only in the lengths of their stages.
     """
     change = (
         f"stage1_steps: {held.stage1_steps} then, {wanted.stage1_steps} now, "

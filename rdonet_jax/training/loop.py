@@ -1,4 +1,4 @@
-"""The loop of a training run: steps, what happens between them, and how it ends."""
+"""The loop of a training run: its steps, and validation, checkpoints and reports in between."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from rdonet_jax.core.config import AnyConfig, ConfigError
-from rdonet_jax.imaging.dataset import Pictures
+from rdonet_jax.imaging.dataset import ImageDataset
 from rdonet_jax.training import (
     crops as training_crops,
 )
@@ -30,7 +30,7 @@ from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.monitor import Monitor, StepValues
 
 PREVIEWED = 4
-"""So many validation crops are shown as images."""
+"""The number of validation crops that TensorBoard shows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,16 +57,16 @@ class Intervals:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its last state, and the signal that stopped it before its end."""
+    """How a run ended: its last state, and the signal that stopped it, if any."""
 
     state: training_step.TrainState
-    stopped_by: str  # empty if it came to its end
-    was_finished: bool = False  # nothing was left to do
+    stopped_by: str  # name of the signal; empty if all steps were done
+    was_finished: bool = False  # whether all steps had been done before
 
 
 @dataclasses.dataclass(frozen=True)
 class _Sent:
-    """A step that was given to the devices and not yet looked at."""
+    """A step that was sent to the devices, and whose results have not been read yet."""
 
     number: int
     batch: training_crops.Batch  # with a device axis
@@ -74,9 +74,10 @@ class _Sent:
 
 
 class Loop:
-    """Takes the steps of a run. The devices are at most one step ahead of what the host has seen.
+    """Runs the steps of a training run.
 
-    What a resumed run needs beside the state is in `Progress`.
+    The host reads the results of a step after it has sent the next one, so the devices do not wait
+    for the host. A resumed run needs the state and the `Progress` of its checkpoint.
     """
 
     def __init__(
@@ -85,13 +86,13 @@ class Loop:
         model: AnyConfig,
         config: TrainingConfig,
         intervals: Intervals,
-        pictures: Pictures,
+        images: ImageDataset,
         crops: np.ndarray,
         kept: Checkpoints,
     ) -> None:
-        """`crops` are those for validation, `kept` the checkpoints to write."""
+        """`images` are those for training, `crops` those for validation, `kept` the checkpoints."""
         self.folder, self.model, self.config, self.intervals = folder, model, config, intervals
-        self.pictures, self.crops, self.kept = pictures, crops, kept
+        self.images, self.crops, self.kept = images, crops, kept
         self.step = training_step.make_step(model, config)
         self.validate = validation.make(model, config, crops)
 
@@ -102,16 +103,16 @@ class Loop:
         resumed: bool,
         stop_request: Callable[[int], str],
     ) -> Outcome:
-        """From a state on the host to the end of the schedule, or to a signal.
+        """Trains from a state on the host to the end of the schedule, or to a signal.
 
-        `stop_request` is as `hosts.stop_requests` gives it.
+        `stop_request`: see `multihost.stop_requests`.
         """
         config = self.config
         pending = [StepValues(*values) for values in progress.pending]
         monitor = Monitor(
             self.folder, config, progress.step, self.intervals.log, pending, multihost.is_first()
         )
-        with input_pipeline.opened(self.pictures, config) as batches, monitor:
+        with input_pipeline.opened(self.images, config) as batches, monitor:
             batches.go_to(progress.reader)
             if resumed:
                 facts = {"steps": config.steps, **run_dir.environment(config)}
@@ -151,7 +152,7 @@ class Loop:
         return number % interval == 0 or number == self.config.steps
 
     def _has_duties(self, number: int) -> bool:
-        """Whether anything is to be done after a step that needs its state."""
+        """Whether something is due after a step that needs the step's state."""
         due = self.intervals
         return any(
             self._is_due(number, steps) for steps in (due.validation, due.checkpoint, due.preview)
@@ -164,10 +165,10 @@ class Loop:
         monitor: Monitor,
         batches: input_pipeline.Feed,
     ) -> None:
-        """Reports a step. Raises `DivergenceError` for one that was not finite."""
+        """Reports a step. Raises `DivergenceError` if its loss or gradient is not finite."""
         *values, healthy = (value[0].item() for value in jax.device_get(sent.metrics))
         if not healthy:
-            # Steps after a bad one change nothing: this is the state that it met.
+            # Later steps change nothing, so this is the state before the failed step.
             met = training_step.unreplicate(state)
             batch = training_step.unsharded(sent.batch)
             raise divergence.examined(
@@ -185,7 +186,7 @@ class Loop:
         monitor: Monitor,
         stopping: bool,
     ) -> Progress:
-        """What is due between two steps: validation, images, checkpoints."""
+        """Does what is due between two steps: validation, preview, checkpoint."""
         config, intervals = self.config, self.intervals
         progress = dataclasses.replace(
             progress,
@@ -205,14 +206,15 @@ class Loop:
             if self._is_due(number, intervals.preview) and multihost.is_first() and not stopping:
                 ema = training_step.unreplicate(state.ema)
                 shown = validation.preview(self.model, ema, self.crops[:PREVIEWED])
-                monitor.pictures(number, shown)
+                monitor.images(number, shown)
             if stopping or improved or self._is_due(number, intervals.checkpoint):
                 self._save(state, progress, improved)
             multihost.wait_for_all(f"step {number}")
         return progress
 
     def _save(self, state: training_step.TrainState, progress: Progress, improved: bool) -> None:
-        """A checkpoint, unless the state is not finite: the newest one must stay good."""
+        """Writes a checkpoint. Raises `DivergenceError` for a state that is not finite, since the
+        newest checkpoint must stay usable."""
         held = training_step.unreplicate(state)
         if not training_step.is_finite(held):
             raise divergence.DivergenceError(

@@ -1,16 +1,13 @@
-"""What one sees of a training run: progress on the screen, `log.jsonl`, and TensorBoard.
+"""Reports a training run: progress on the screen, `log.jsonl`, and TensorBoard.
 
-Whatever was written about the steps after a checkpoint is forgotten when the run goes on from it.
-So a run that was killed and resumed leaves the log of one that never stopped.
+When a run is resumed from a checkpoint, the records of later steps are removed. So the log of a run
+that was killed and resumed equals the log of an uninterrupted run.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import io
-import math
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,28 +15,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
-from tensorboardX import RecordWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from rdonet_jax import visualize
-from rdonet_jax.core import partition
+from rdonet_jax.core import decibels, partition
 from rdonet_jax.training import masks, run_log
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.event_file import EventFile
 from rdonet_jax.training.run_log import LOG_FILE
 from rdonet_jax.training.validation import Preview, Validation
 
 EVENTS_FOLDER = "tensorboard"
 
-SHOWN_STEPS = 50  # the bar shows the means of at most so many
-SPEED_SECONDS = 30.0  # of work over which the speed on the screen is measured
+SHOWN_STEPS = 50  # the bar shows means over at most so many steps
+SPEED_SECONDS = 30.0  # of computing, over which the speed on the screen is measured
 BAR_FORMAT = "{n_fmt}/{total_fmt} {desc} {bar}"  # a narrow terminal cuts the end
 
 
 class StepValues(NamedTuple):
-    """Means over the whole batch of one step; estimated rate."""
+    """Means over the batch of one step. The rate is an estimate."""
 
     loss: float
     bpp: float
@@ -49,21 +43,21 @@ class StepValues(NamedTuple):
 
 
 class Monitor:
-    """Shows and records a run, from its first step to its last: a context manager.
+    """Shows and records a run from its first step to its last. A context manager.
 
-    Entering it prunes the log, and opens the files and the bar; leaving it closes them. On hosts
-    other than the first it is not `visible`: it counts, but prints nothing and touches no file.
+    Entering it removes records of later steps, and opens the files and the progress bar. Leaving it
+    closes them.
 
     Args:
       folder: the run's folder.
-      config: how long the run is, and how many crops a step has.
-      first_step: steps done before; what is recorded about later ones is forgotten.
-      log_every: steps between lines of the log; the last step has one too.
-      pending: what `pending` was when the checkpoint was written, so that the next line is the one
-        of a run that never stopped; plain lists, as JSON gives them back, will do.
-      visible: whether to print and to write.
+      config: has the number of steps and the crops per step.
+      first_step: the number of steps done before. Records of later steps are removed.
+      log_every: steps between two lines of the log. The last step has a line too.
+      pending: the property `pending` at the time of the checkpoint, as tuples or lists, so that the
+        next line of the log covers the same steps as in an uninterrupted run.
+      visible: whether to print and to write files, which is False on all hosts but the first.
 
-    Entering raises `run_log.LogError` for a damaged log, and all that writes raises OSError.
+    Entering raises `run_log.LogError` for a damaged log. All methods that write raise OSError.
     """
 
     def __init__(
@@ -81,14 +75,14 @@ class Monitor:
         self._shown = collections.deque(self._pending, maxlen=min(log_every, SHOWN_STEPS))
         self._clock = _Clock()
         self._speed = _Speed(SPEED_SECONDS)
-        self._last_line: tuple[int, float] | None = None  # step, and time of work
+        self._last_line: tuple[int, float] | None = None  # step, and seconds of computing
         self._screen: _Bar | _Lines | None = None
-        self._events: _Events | None = None
+        self._events: EventFile | None = None
 
     def __enter__(self) -> Monitor:
         if self._visible:
             run_log.forget_after(self._folder / LOG_FILE, self._first_step)
-            self._events = _Events(self._folder / EVENTS_FOLDER, self._first_step)
+            self._events = EventFile(self._folder / EVENTS_FOLDER, self._first_step + 1)
             kind = _Bar if sys.stderr.isatty() else _Lines
             self._screen = kind(self._first_step, self._config.steps)
         return self
@@ -100,11 +94,11 @@ class Monitor:
 
     @property
     def pending(self) -> tuple[StepValues, ...]:
-        """The values since the last line of the log, to be kept with a checkpoint."""
+        """The values since the last line of the log, which belong into a checkpoint."""
         return tuple(self._pending)
 
     def step(self, number: int, values: StepValues) -> None:
-        """Takes note of a step when it is done; steps come one by one, in order."""
+        """Records a step. Steps must be given one by one, in order."""
         now = self._clock.now()
         self._speed.mark(number, now)
         self._pending.append(values)
@@ -117,7 +111,7 @@ class Monitor:
             self._write_means(number, now)
 
     def validation(self, number: int, result: Validation, best: bool) -> None:
-        """Takes note of a validation after step `number`; `best`: better than all before it."""
+        """Records a validation after step `number`. `best`: whether it is the best so far."""
         areas = " / ".join(f"{share:.0%}" for share in result.shares)
         self._say(
             f"step {number}: validation loss {result.loss:.4f}, {result.bpp:.4f} bpp (estimate), "
@@ -132,22 +126,21 @@ class Monitor:
             values[f"share_{stride}"] = share
         self._write_scalars(number, "validation", values)
 
-    def pictures(self, number: int, preview: Preview) -> None:
-        """Shows images on TensorBoard: as they were, decoded, their blocks and their bits."""
+    def images(self, number: int, preview: Preview) -> None:
+        """Adds validation images to TensorBoard: original, decoded, partition, map of bits."""
         if self._events is None:
             return
         with self.paused():
-            self._events.pictures(number, {"preview/scale_of_bits": visualize.draw_bits_scale()})
+            self._events.images(number, {"preview/scale_of_bits": visualize.draw_bits_scale()})
             parts = (preview.x, preview.x_hat, preview.levels, preview.density)
             for i, arrays in enumerate(zip(*map(np.asarray, parts), strict=True)):
                 drawn = {f"preview/{i}/{k}": v for k, v in _drawn(*arrays).items()}
-                self._events.pictures(number, drawn)
+                self._events.images(number, drawn)
 
     def event(self, number: int, event: str, **facts: Any) -> None:
-        """Takes note of what happened after step `number`, such as a resumption.
+        """Records an event after step `number`, such as a resumption.
 
-        It stays in the log when the run goes on from that step or a later one. All facts, which
-        must be JSON's, go there; the numbers and words among them are shown as well.
+        The log gets all facts, which must be JSON values. The screen shows numbers and strings.
         """
         shown = {k: v for k, v in facts.items() if isinstance(v, str | int | float)}
         listed = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
@@ -156,9 +149,9 @@ class Monitor:
 
     @contextlib.contextmanager
     def paused(self, doing: str = "") -> Iterator[None]:
-        """For work that is no step: its time does not count. `doing` stands on the bar meanwhile.
+        """A context for work that belongs to no step. Its time does not count for the speed.
 
-        Pauses may lie within each other.
+        `doing`: a text for the progress bar meanwhile. Pauses may be nested.
         """
         shown = self._screen.doing(doing) if self._screen and doing else contextlib.nullcontext()
         with self._clock.paused(), shown:
@@ -168,9 +161,9 @@ class Monitor:
         means = _means(self._pending)
         stage = masks.stage_of(self._config, number - 1)
         line: dict[str, Any] = {"step": number, "stage": stage}
-        line |= {"loss": means.loss, "bpp": means.bpp, "psnr": _psnr(means.mse)}
+        line |= {"loss": means.loss, "bpp": means.bpp, "psnr": decibels.psnr(means.mse)}
         line |= {"gradient_norm": means.gradient_norm, "learning_rate": means.learning_rate}
-        if self._last_line:  # before the first line the step was compiled
+        if self._last_line:  # the time before the first line includes compilation
             step, then = self._last_line
             line["crops_per_second"] = (number - step) * self._config.batch_size / (now - then)
         self._pending, self._last_line = [], (number, now)
@@ -180,7 +173,7 @@ class Monitor:
     def _progress(self, number: int, means: StepValues) -> str:
         stage = masks.stage_of(self._config, number - 1)
         parts = [f"stage {stage}", f"loss {means.loss:.3f}", f"{means.bpp:.3f} bpp"]
-        parts.append(f"{_psnr(means.mse):.2f} dB")
+        parts.append(f"{decibels.psnr(means.mse):.2f} dB")
         if steps_per_second := self._speed.value():
             speed = steps_per_second * self._config.batch_size
             parts.append(f"{speed:.2f} crops/s" if speed < 10 else f"{speed:.0f} crops/s")
@@ -205,15 +198,10 @@ def _means(values: Sequence[StepValues]) -> StepValues:
     return StepValues(*np.mean(values, axis=0, dtype=np.float64).tolist())
 
 
-def _psnr(mse: float) -> float:
-    """In dB; infinite for equal images."""
-    return -10 * math.log10(mse) if mse else math.inf
-
-
 def _drawn(
     x: np.ndarray, x_hat: np.ndarray, levels: np.ndarray, density: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What is shown of one image, all of its size."""
+    """The images that TensorBoard shows for one validation image, all of its size."""
     return {
         "input": x,
         "reconstruction": x_hat,
@@ -223,7 +211,7 @@ def _drawn(
 
 
 class _Clock:
-    """Seconds of work: time without pauses."""
+    """A clock of the seconds of computing, without pauses."""
 
     def __init__(self) -> None:
         self._paused_since: float | None = None
@@ -247,14 +235,14 @@ class _Clock:
 
 
 class _Speed:
-    """Steps per second over the last seconds of work; at least over one step."""
+    """Steps per second over the last seconds of computing, over one step at least."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._marks: collections.deque[tuple[int, float]] = collections.deque()
 
     def mark(self, number: int, now: float) -> None:
-        """A step ended now. The first one to end says nothing: it was compiled as well."""
+        """Records the end of a step. The first one, which includes compilation, only starts it."""
         self._marks.append((number, now))
         while len(self._marks) > 2 and self._marks[1][1] <= now - self._seconds:
             self._marks.popleft()
@@ -267,7 +255,7 @@ class _Speed:
 
 
 class _Bar:
-    """A terminal: a bar that moves with every step, and messages above it."""
+    """Output on a terminal: a progress bar, and messages above it."""
 
     def __init__(self, first_step: int, steps: int) -> None:
         self._bar = tqdm(
@@ -296,7 +284,7 @@ class _Bar:
 
 
 class _Lines:
-    """No terminal, but the log of a batch system, say: one line for each one of `log.jsonl`."""
+    """Output without a terminal: one line for each line of `log.jsonl`."""
 
     def __init__(self, first_step: int, steps: int) -> None:
         self._steps = steps
@@ -313,46 +301,3 @@ class _Lines:
 
     def close(self) -> None:
         pass
-
-
-class _Events:
-    """A file of events for TensorBoard, on disk as soon as they are added."""
-
-    def __init__(self, folder: Path, first_step: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads the files of a folder in the order of their names.
-        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
-        self._path = str(folder / name)
-        self._file = RecordWriter(self._path)
-        self._add(file_version="brain.Event:2")
-        # Makes TensorBoard forget what earlier files say of this step and later ones.
-        self._add(step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
-
-    def scalars(self, number: int, values: Mapping[str, float]) -> None:
-        parts = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-        self._add(step=number, summary=Summary(value=parts))
-
-    def pictures(self, number: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Adds images uint8 [H, W, 3] by their tags."""
-        parts = [Summary.Value(tag=tag, image=_png(picture)) for tag, picture in pictures.items()]
-        self._add(step=number, summary=Summary(value=parts))
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _add(self, **content: Any) -> None:
-        try:
-            self._file.write(Event(wall_time=time.time(), **content).SerializeToString())
-            self._file.flush()
-        except OSError as error:
-            error.filename = error.filename or self._path  # a full disk names no file
-            raise
-
-
-def _png(picture: np.ndarray) -> Summary.Image:
-    encoded = io.BytesIO()
-    Image.fromarray(picture).save(encoded, format="PNG")
-    height, width, channels = picture.shape
-    return Summary.Image(
-        height=height, width=width, colorspace=channels, encoded_image_string=encoded.getvalue()
-    )

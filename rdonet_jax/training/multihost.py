@@ -1,7 +1,7 @@
-"""Several hosts as one run: joining them, who speaks, and stopping together.
+"""Training on several hosts: connecting them, barriers, common errors and signals.
 
-Every host runs the same program on its own devices. `jax.distributed` connects them; collectives
-of the step do the rest.
+Every host runs the same program on its own devices. `jax.distributed` connects the hosts, and the
+collectives of the training step exchange gradients.
 """
 
 from __future__ import annotations
@@ -26,23 +26,24 @@ from jax.experimental import multihost_utils
 from rdonet_jax.core.config import ConfigError
 
 PATIENCE_MS = 30 * 60 * 1000
-"""How long a host waits for the others, in milliseconds."""
+"""Milliseconds that a host waits for the others at a barrier."""
 
 FAREWELL_MS = 5 * 1000
-"""How long a host that ends with an error waits for others that end with one, in milliseconds.
+"""Milliseconds that a host which fails waits for others that fail.
 
-A host that loses the others is ended by `jax.distributed` before it can say what was wrong."""
+Without waiting, `jax.distributed` would end the others before they can report their own error."""
 
 LONGEST_TEXT = 1000
-"""Bytes of a text that hosts tell each other; of longer ones the rest is left out."""
+"""Bytes of a text that hosts exchange. Longer texts are cut."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
     """How a host finds the others.
 
-    With `coordinator` (address:port of the first host's service) the other two are needed as well;
-    without, `jax.distributed` asks the environment: SLURM, Open MPI, Cloud TPU, Kubernetes.
+    `coordinator` is address:port of the first host's service. Either all three values are given or
+    none. Without them `jax.distributed` reads the environment of SLURM, Open MPI, Cloud TPU or
+    Kubernetes.
     """
 
     coordinator: str | None = None
@@ -51,9 +52,9 @@ class Cluster:
 
 
 def join(cluster: Cluster) -> None:
-    """Connects this host; to be called before anything touches a device.
+    """Connects this host to the others. Must be called before any device is used.
 
-    Raises `ConfigError` when the others cannot be found or do not answer.
+    Raises `ConfigError` if the others cannot be found or do not answer.
     """
     given = dataclasses.astuple(cluster)
     if None in given and any(value is not None for value in given):
@@ -72,15 +73,15 @@ def is_first() -> bool:
 
 
 def wait_for_all(name: str, patience_ms: int = PATIENCE_MS) -> None:
-    """Returns when every host has come here; `name` tells such places apart.
+    """A barrier: returns when every host has called it with this name.
 
-    Devices are not involved: their collectives give up on a host that comes much later.
+    It does not use the devices, whose collectives fail if a host arrives much later.
     """
     ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=patience_ms)
 
 
-def told_by_all(name: str, text: str) -> list[str]:
-    """What every host says here, in their order; `name` is as in `wait_for_all`."""
+def gather_texts(name: str, text: str) -> list[str]:
+    """The texts that all hosts pass, in the order of the hosts. `name` is as in `wait_for_all`."""
     if jax.process_count() == 1:
         return [text]
     wait_for_all(name)
@@ -92,18 +93,18 @@ def told_by_all(name: str, text: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def failing_alike(name: str) -> Iterator[None]:
-    """For what every host does by itself: where it fails on one host, it fails on all.
+def raise_on_all_hosts(name: str) -> Iterator[None]:
+    """A context for work that every host does separately: an error on one host is raised on all.
 
-    The others would wait for that one. They raise `ConfigError` with its complaint. `name` is as in
-    `wait_for_all`; nothing within may wait for other hosts.
+    Otherwise the other hosts would wait for the failed one. They raise `ConfigError` with its
+    message. `name` is as in `wait_for_all`. Nothing within the context may wait for other hosts.
     """
     failure: Exception | None = None
     try:
         yield
     except Exception as error:
         failure = error
-    complaints = told_by_all(name, _complaint(failure) if failure else "")
+    complaints = gather_texts(name, _complaint(failure) if failure else "")
     if failure:
         raise failure
     for host, complaint in enumerate(complaints):
@@ -118,7 +119,7 @@ def _complaint(error: Exception) -> str:
 
 
 def processes_here() -> int:
-    """How many of a run's processes share this machine, and so its memory."""
+    """The number of the run's processes on this machine, which share its memory."""
     if jax.process_count() == 1:
         return 1
     name = np.asarray(zlib.crc32(socket.gethostname().encode()), np.uint32)
@@ -127,9 +128,9 @@ def processes_here() -> int:
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
-    """Where one of several hosts ends with an error, the others end as well.
+    """A context that ends this process at once after an error, so that the other hosts end too.
 
-    Python would have it wait for the others first, which wait for it.
+    A normal exit would wait for the other hosts, which wait for this one.
     """
     try:
         yield
@@ -156,10 +157,11 @@ def require_equal(text: str, what: str) -> None:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[int], str]]:
-    """Gives a function of the number of steps done: the signal to stop for, or an empty string.
+    """A context that gives a function of the number of steps done.
 
-    All hosts hear it at the same step, whichever was told. One host alone also heeds Ctrl-C; a
-    second one interrupts as usual. Further SIGTERMs change nothing.
+    The function returns the name of a signal on which training must stop, or an empty string. All
+    hosts stop at the same step, whichever received the signal. On a single host Ctrl-C stops too,
+    and a second Ctrl-C interrupts as usual. Further SIGTERM signals are ignored.
     """
     if jax.process_count() > 1:
         # jax.distributed has its own handler of SIGTERM, and lets the hosts agree on a step.
@@ -176,12 +178,12 @@ def stop_requests() -> Iterator[Callable[[int], str]]:
             signal.signal(number, held[number])
 
     held = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    # A job in the background is not to hear Ctrl-C.
-    heeded = [number for number, handler in held.items() if handler != signal.SIG_IGN]
-    for number in heeded:
+    # A background job ignores Ctrl-C, and must go on doing so.
+    handled = [number for number, handler in held.items() if handler != signal.SIG_IGN]
+    for number in handled:
         signal.signal(number, note)
     try:
         yield lambda step: received[0] if received else ""
     finally:
-        for number in heeded:
+        for number in handled:
             signal.signal(number, held[number])

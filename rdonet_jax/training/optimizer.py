@@ -1,9 +1,8 @@
-"""The optimizer of a run and its step size, over the two stages.
+"""The optimizer of a run and its learning rate over the two stages.
 
-With switch "carry" one schedule spans both stages, and Adam's moments go on: the loss is the same
-function, only the masks are drawn otherwise. With "restart" each stage has a schedule of its own,
-warm-up included, and Adam begins stage 2 with moments of zero: for a second stage that is a
-fine-tuning of its own.
+With switch "carry" one schedule spans both stages, and Adam keeps its moments. Only the way in
+which masks are drawn changes. With "restart" each stage has its own schedule, with warm-up, and
+Adam starts stage 2 with moments of zero, as in a separate fine-tuning.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Restarting(NamedTuple):
 
 
 def learning_rate(config: TrainingConfig) -> optax.Schedule:
-    """The step size by number of steps done."""
+    """The learning rate as a function of the number of steps done."""
     first, second = config.learning_rate, config.learning_rate * config.stage2_rate
     if config.switch == "carry" or not config.stage2_steps:
         return _curve(config, first, config.steps)
@@ -39,7 +38,7 @@ def learning_rate(config: TrainingConfig) -> optax.Schedule:
 
 
 def _curve(config: TrainingConfig, peak: float, steps: int) -> optax.Schedule:
-    """Linear warm-up to the peak, then the decay of `config.schedule` over what is left."""
+    """Linear warm-up to the peak, then the decay of `config.schedule` over the remaining steps."""
     warmup = min(config.warmup_steps, steps - 1)
     left = steps - warmup
     decays = {
@@ -56,7 +55,7 @@ def _curve(config: TrainingConfig, peak: float, steps: int) -> optax.Schedule:
 
 
 def restarted_at(inner: optax.GradientTransformation, step: int) -> optax.GradientTransformation:
-    """`inner`, begun anew before the update that follows `step` updates."""
+    """`inner`, with its state reset after `step` updates."""
 
     def init(params):
         return Restarting(jnp.zeros((), jnp.int32), inner.init(params))
@@ -73,14 +72,14 @@ def restarted_at(inner: optax.GradientTransformation, step: int) -> optax.Gradie
 
 
 PRIOR = frozenset({"prior", "hyper_encoder", "z_gain"})
-"""Names in the path of a parameter of a portable network that probabilities come from."""
+"""Names in the paths of the parameters of a portable network that predict probabilities."""
 
 NOT_PRIOR = "gain"
-"""The quantizer's steps lie beside them, but change the image."""
+"""The quantizer's steps are stored beside the prior, but change the decoded image."""
 
 
 def of_prior(params: Any) -> Any:
-    """Which leaves `TrainingConfig.prior_rate` is for, as a tree of the same structure."""
+    """A tree of bool: which leaves belong to the prior, whose learning rate is scaled."""
 
     def belongs(path: Any, _: Any) -> bool:
         names = [key.key for key in path]
@@ -90,7 +89,7 @@ def of_prior(params: Any) -> Any:
 
 
 def make(config: TrainingConfig) -> optax.GradientTransformation:
-    """Adam behind clipping by the global norm."""
+    """Clipping of the gradient by its global norm, then Adam."""
     adam = optax.scale_by_adam()
     if config.switch == "restart":
         adam = restarted_at(adam, config.stage1_steps)

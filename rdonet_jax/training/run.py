@@ -49,10 +49,10 @@ class Sources:
 
 def split_pictures(
     sources: Sources, crop: int, cache_bytes: int
-) -> tuple[dataset.Pictures, dataset.Pictures]:
+) -> tuple[dataset.ImageDataset, dataset.ImageDataset]:
     """Images for training, decoded ones kept up to `cache_bytes`, and for validation.
 
-    Raises `RunError` when there are too few to hold one out, and `PictureError`.
+    Raises `RunError` when there are too few to hold one out, and `DatasetError`.
     """
     paths = dataset.find(sources.training)
     if sources.validation:
@@ -87,13 +87,13 @@ def train(
     `command` is what started the run, for its record. A run that was killed before its first
     checkpoint is started afresh by `resume`; one that is finished is left as it is. A `length` that
     differs from that of the run to resume is possible as `lengthening` has it. Raises `RunError`,
-    `ConfigError`, `PictureError` or `ZooError` before anything is written when it cannot start, and
+    `ConfigError`, `DatasetError` or `ZooError` before anything is written when it cannot start, and
     `DivergenceError` when the loss stops being finite; no such state becomes a checkpoint.
     """
     run_dir.require_shared(folder)
     # Processes of one machine share its memory.
     budget = dataset.default_cache_bytes() // multihost.processes_here()
-    with multihost.failing_alike("every host has its images"):
+    with multihost.raise_on_all_hosts("every host has its images"):
         seen, held_out = split_pictures(sources, run.training.crop, budget)
         config = _with_length(folder, run.training, length or RunLength(), len(seen.paths), resume)
         training_step.require_divisible(config)
@@ -102,9 +102,9 @@ def train(
         )
     intervals = intervals or Intervals()
     _require_equal_hosts(run, intervals, resume)
-    with multihost.failing_alike("every host has looked at the folder"):
+    with multihost.raise_on_all_hosts("every host has looked at the folder"):
         run_dir.check(folder, run, resume)
-        crops = training_crops.centre_crops(held_out, config.crop)
+        crops = training_crops.center_crops(held_out, config.crop)
         start = None if resume else training_step.create_state(run.model, config)
     with run_dir.locked(folder) if multihost.is_first() else nullcontext():
         multihost.wait_for_all("every host may write")
@@ -135,8 +135,8 @@ def _with_length(
 def _origin(
     config: TrainingConfig,
     sources: Sources,
-    seen: dataset.Pictures,
-    held_out: dataset.Pictures,
+    seen: dataset.ImageDataset,
+    held_out: dataset.ImageDataset,
     command: str,
     resume: bool,
 ) -> Origin:
@@ -144,8 +144,8 @@ def _origin(
         command=command,
         folders=tuple(map(str, sources.training)),
         validation_folders=tuple(map(str, sources.validation)),
-        pictures=dataset.picture_set(seen, sources.training),
-        validation_pictures=dataset.picture_set(held_out, sources.validation or sources.training),
+        pictures=dataset.fingerprint(seen, sources.training),
+        validation_pictures=dataset.fingerprint(held_out, sources.validation or sources.training),
         started_from=None if resume else _record_of_start(config),
         environment=run_dir.environment(config),
     )
@@ -165,7 +165,7 @@ def _require_equal_hosts(run: Run, intervals: Intervals, resume: bool) -> None:
 def _first_state(
     folder: Path,
     run: Run,
-    seen: dataset.Pictures,
+    seen: dataset.ImageDataset,
     kept: Checkpoints,
     start: training_step.TrainState | None,
 ) -> tuple[training_step.TrainState, Progress]:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from rdonet_jax.core import files
 from rdonet_jax.core.config import AnyConfig, from_dict
-from rdonet_jax.imaging.dataset import PictureSet
+from rdonet_jax.imaging.dataset import DatasetFingerprint
 from rdonet_jax.models import registry
 from rdonet_jax.training import checkpoints, lengthening, multihost, run_log
 from rdonet_jax.training.config import TrainingConfig
@@ -63,15 +63,15 @@ class Origin:
     command: str
     folders: tuple[str, ...]  # as given; they may move
     validation_folders: tuple[str, ...]  # empty when training images are held out
-    pictures: PictureSet
-    validation_pictures: PictureSet
+    pictures: DatasetFingerprint
+    validation_pictures: DatasetFingerprint
     started_from: Mapping[str, Any] | None  # the record of the weights it goes on from
     environment: Mapping[str, Any] | None = None  # see the function of that name
 
     @classmethod
     def of_json(cls, values: Mapping[str, Any]) -> Origin:
         sets = ("pictures", "validation_pictures")
-        return from_dict(cls, {**values, **{k: PictureSet(**values[k]) for k in sets}})
+        return from_dict(cls, {**values, **{k: DatasetFingerprint(**values[k]) for k in sets}})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,16 +215,16 @@ def require_shared(folder: Path) -> None:
     """
     if jax.process_count() == 1:
         return
-    name = f".hosts-{multihost.told_by_all('name of a file', secrets.token_hex(8))[0]}"
+    name = f".hosts-{multihost.gather_texts('name of a file', secrets.token_hex(8))[0]}"
     made: list[Path] = []
     try:
-        with multihost.failing_alike("the file is written"):
+        with multihost.raise_on_all_hosts("the file is written"):
             if multihost.is_first():
                 made += _missing(folder)
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / name).touch()
         found = "" if _appears(folder, name) else socket.gethostname()
-        lacking = multihost.told_by_all("the file was looked for", found)
+        lacking = multihost.gather_texts("the file was looked for", found)
     finally:
         if multihost.is_first():
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """`log.jsonl` of a training run: one JSON object per line, each with the number of its step.
 
-Lines are appended whole. A last line that is torn all the same, by a full disk or a power cut, is
-passed over.
+Every line is written in one piece. An incomplete last line, which a full disk or a power cut can
+leave, is ignored.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ LOG_FILE = "log.jsonl"
 
 
 class LogError(ValueError):
-    """A log that cannot be read; the message names the file and the line."""
+    """A log that cannot be read. The message names the file and the line."""
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """What the lines of a log say; nothing if there is no log.
+    """The entries of a log; an empty list if there is no log.
 
-    Raises `LogError` for a damaged line, unless it is the torn last one.
+    Raises `LogError` for a damaged line, unless it is an incomplete last one.
     """
     return [entry for _, entry in _lines(path)]
 
 
 def append(path: Path, entry: Mapping[str, Any]) -> None:
-    """Adds a line. Numbers that JSON does not have, such as NaN, become null."""
+    """Appends a line. Numbers that JSON does not have, such as NaN, become null."""
     line = json.dumps(_strict(entry), allow_nan=False) + "\n"
     try:
         with open(path, "ab", buffering=0) as log:
@@ -42,14 +42,14 @@ def append(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 def forget_after(path: Path, step: int) -> None:
-    """Removes the lines about steps later than `step`, and a torn last one. Raises as `read`."""
+    """Removes the lines of steps after `step`, and an incomplete last one. Raises as `read`."""
     kept = b"".join(line for line, entry in _lines(path) if entry["step"] <= step)
     if path.exists() and path.read_bytes() != kept:
         files.replace(path, lambda file: file.write(kept))
 
 
 def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
-    """Each whole line as it stands there, and what it says."""
+    """The bytes and the entry of every complete line."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()

@@ -1,8 +1,9 @@
 """Training: the state and the data-parallel step of the two-stage schedule.
 
-The step is a per-device function with the named axis `AXIS`, run under `jax.pmap`. Every random
-choice depends on (seed, step, number of the crop in the whole batch), so one device and eight do
-the same up to rounding. Gradients are averaged over all devices in float32 before they are clipped.
+The step is a function of one device with the named axis `AXIS`, run under `jax.pmap`. Every random
+choice is a function of (seed, step, number of the crop in the whole batch), so the result does not
+depend on the number of devices, up to rounding. Gradients are averaged over all devices in float32
+before they are clipped.
 """
 
 from __future__ import annotations
@@ -29,35 +30,35 @@ from rdonet_jax.training.crops import Batch
 AXIS = "devices"
 
 MOST_CUT = partition.BLOCK - 1
-"""Pixels of padding at the bottom and the right that an image has at most."""
+"""The most pixels of padding that an image can have at its bottom or right."""
 
 ENDS = 0x656E6473
-"""Folded into a crop's key for the end of its image: masks and noise are drawn from others."""
+"""Folded into a crop's key to draw where its image ends, apart from the keys of masks and noise."""
 
 
 class TrainState(NamedTuple):
-    """Everything that a step changes."""
+    """Everything that a step changes. The names are part of checkpoints."""
 
     step: jax.Array  # int32, steps done
-    healthy: jax.Array  # bool; once False, steps change nothing any more
+    healthy: jax.Array  # bool; once False, steps change nothing
     params: Any
-    ema: Any  # averaged parameters, what is validated and shipped
+    ema: Any  # exponential moving average of the parameters, which is validated and exported
     optimiser: Any
 
 
 class StepMetrics(NamedTuple):
-    """Means over the whole batch; estimated rates. A leading device axis, all entries equal."""
+    """Means over the whole batch, with estimated rates. A leading device axis of equal entries."""
 
     loss: jax.Array
     bpp: jax.Array
     mse: jax.Array  # data range 1
     gradient_norm: jax.Array  # before clipping
     learning_rate: jax.Array
-    healthy: jax.Array  # bool; False when this step or one before it gave no finite gradient
+    healthy: jax.Array  # bool; False if this or an earlier step had no finite loss and gradient
 
 
 class CropLosses(NamedTuple):
-    """What a step minimizes the mean of, and its parts, for each crop [B]."""
+    """The loss of each crop and its parts, [B]. A step minimizes the mean of `loss`."""
 
     loss: jax.Array
     bpp: jax.Array
@@ -67,13 +68,13 @@ class CropLosses(NamedTuple):
 def create_state(model: AnyConfig, config: TrainingConfig) -> TrainState:
     """The state before the first step.
 
-    Raises `ConfigError` for a start that cannot be made, `ZooError` for weights that are not there.
+    Raises `ConfigError` for a start that does not fit the model, `ZooError` for missing weights.
     """
     return state_of(config, starting_params(model, config))
 
 
 def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
-    """Parameters by `config.start`; raises as `create_state` does."""
+    """The initial parameters by `config.start`. Raises as `create_state` does."""
     family = registry.family_of(model)
     metric = loss.named(config.metric)
     if family.variable_rate and not metric.scaled_as_mse:
@@ -96,7 +97,7 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
 
 
 def _params_of(weights: zoo.Model, model: AnyConfig, source: str) -> Any:
-    """Parameters to go on from, for thresholds and a range of lambdas that may be others."""
+    """Parameters to continue from. Thresholds and the range of lambdas may differ."""
     family = registry.family_of(model)
     found = None
     if registry.family_of(weights.config) is family:
@@ -107,7 +108,7 @@ def _params_of(weights: zoo.Model, model: AnyConfig, source: str) -> Any:
 
 
 def state_of(config: TrainingConfig, params: Any) -> TrainState:
-    """The state of a run that begins with `params`."""
+    """The state of a run that starts with `params`."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         healthy=jnp.ones((), bool),
@@ -118,7 +119,7 @@ def state_of(config: TrainingConfig, params: Any) -> TrainState:
 
 
 def compute_dtype(config: TrainingConfig) -> Any:
-    """What the transforms are computed in on this machine's devices."""
+    """The type in which the transforms are computed on this machine's devices."""
     if config.precision == "auto":
         return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
     return jnp.dtype(config.precision)
@@ -149,7 +150,7 @@ def masks_of_step(
 
 
 def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:
-    """A quality for each crop, drawn evenly over the scale; None for a fixed-rate model."""
+    """A random quality for each crop, uniform over the scale; None for a fixed-rate model."""
     if not registry.family_of(model).variable_rate:
         return None
     most = model.steps_of_quality
@@ -160,10 +161,11 @@ def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:
 def sizes_of_step(
     config: TrainingConfig, keys: jax.Array, sides: tuple[int, int]
 ) -> jax.Array | None:
-    """Where the image in each crop of `sides` ends, int32 [B, 2]; None where all fill their crops.
+    """Height and width of the image within each crop, int32 [B, 2]; None if all fill their crops.
 
-    `cut_share` of them end up to `MOST_CUT` pixels earlier along each side, drawn evenly. They
-    keep what the distortion needs.
+    A share `cut_share` of the images ends up to `MOST_CUT` pixels before the crop does, uniformly
+    drawn for each axis. So the network learns to code images that end within their padding. With
+    MS-SSIM in the loss, images stay large enough for its scales.
     """
     if not config.cut_share:
         return None
@@ -182,13 +184,13 @@ def sizes_of_step(
 def crop_losses(
     model: AnyConfig, config: TrainingConfig, params: Any, step: jax.Array, batch: Batch
 ) -> CropLosses:
-    """The loss of every crop of a batch, with the masks and the noise of the step."""
+    """The loss of every crop of a batch, with the masks and the noise of this step."""
     keys = jax.vmap(jax.random.split)(crop_keys(config, step, batch.numbers))
     crops, sides = batch.crops, batch.crops.shape[1:3]
     sizes = sizes_of_step(config, keys[:, 0], sides)
     if sizes is not None:
         crops = lapped.continued(crops, sizes)
-    x = crops.astype(jnp.float32) / 255.0
+    x = distortion.from_integers(crops)
     quality = qualities_of_step(model, keys[:, 0])
     levels = masks_of_step(model, config, step, x, quality, keys[:, 0])
     if sizes is not None:
@@ -226,14 +228,14 @@ def device_step(
 ) -> tuple[TrainState, StepMetrics]:
     """One step on one device, on its share of the batch.
 
-    A step whose loss or gradient is not finite changes nothing but `healthy`, and neither does any
-    step after it: the state stays what gave that loss.
+    A step whose loss or gradient is not finite changes only `healthy`. Later steps change nothing,
+    so the state stays the one that led to this loss.
     """
     means, gradients = _mean_gradients(model, config, state, batch)
-    # In one piece: between hosts, many small reductions take far longer than a large one.
+    # As one array: between hosts, many small reductions take far longer than a large one.
     flat, restored = ravel_pytree((means, gradients))
     means, gradients = restored(jax.lax.pmean(flat, AXIS))
-    norm = global_norm(gradients)
+    norm = optax.global_norm(gradients)  # its successor `optax.tree.norm` is younger than 0.2.4
     healthy = state.healthy & jnp.isfinite(means.loss) & jnp.isfinite(norm)
     new = _updated(config, state, gradients)
     state = jax.tree_util.tree_map(functools.partial(jnp.where, healthy), new, state)
@@ -245,7 +247,7 @@ def device_step(
 def _mean_gradients(
     model: AnyConfig, config: TrainingConfig, state: TrainState, batch: Batch
 ) -> tuple[CropLosses, Any]:
-    """Means over a device's crops and the gradient of the mean loss, part by part."""
+    """Means over a device's crops, and the gradient of the mean loss, in `accumulate` parts."""
 
     def loss_of(params: Any, part: Batch) -> tuple[jax.Array, CropLosses]:
         if config.learn == "priors":
@@ -276,22 +278,17 @@ def _mean_gradients(
 
 
 def _with_fixed_transforms(params: Any) -> Any:
-    """The parameters, of which all but the priors' are constants; nothing moves them."""
+    """The parameters, with gradients stopped for all except those of the priors."""
     return jax.tree_util.tree_map(
         lambda leaf, learns: leaf if learns else jax.lax.stop_gradient(leaf),
         params, optimizer.of_prior(params),
     )  # fmt: skip
 
 
-def global_norm(tree: Any) -> jax.Array:
-    """The Euclidean norm of all numbers of a tree."""
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(tree)))
-
-
 def _updated(config: TrainingConfig, state: TrainState, gradients: Any) -> TrainState:
     updates, held = optimizer.make(config).update(gradients, state.optimiser, state.params)
     params = optax.apply_updates(state.params, updates)
-    # A short memory at first, so that the average does not depend on the starting point.
+    # A smaller decay at first, so that the average forgets the initial parameters.
     decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
     ema = optax.incremental_update(params, state.ema, 1 - decay)
     return TrainState(state.step + 1, state.healthy, params, ema, held)
@@ -300,7 +297,7 @@ def _updated(config: TrainingConfig, state: TrainState, gradients: Any) -> Train
 def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
     """The step over all devices: (replicated state, batch with a device axis) -> (state, metrics).
 
-    The state is donated. Each host gives the batch of its own devices, see `shard`.
+    The state is donated. Each host passes the crops of its own devices, see `shard`.
     """
     step = functools.partial(device_step, model, config)
     ready = functools.partial(multihost.wait_for_all, "compiled step")
@@ -310,7 +307,8 @@ def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
 def replicate(state: Any) -> Any:
     """The state on every local device, with a leading device axis.
 
-    The axis has the step's name: the step would be compiled anew for its own output otherwise.
+    The axis has the same name as in the step. Otherwise the step would be compiled again for its
+    own output.
     """
     devices = jax.local_device_count()
     stacked = jax.tree_util.tree_map(
@@ -321,14 +319,14 @@ def replicate(state: Any) -> Any:
 
 def unreplicate(state: Any) -> Any:
     """The first local device's copy as NumPy arrays, without the device axis."""
-    # By its buffer: an index would be compiled for every shape.
+    # Through its buffer, since an index would be compiled for every shape.
     return jax.tree_util.tree_map(
         lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], state
     )
 
 
 def require_divisible(config: TrainingConfig) -> None:
-    """Raises `ConfigError` unless every device gets equal parts of a batch."""
+    """Raises `ConfigError` unless a batch can be divided equally over the devices and parts."""
     devices, parts = jax.device_count(), config.accumulate
     if config.batch_size % (devices * parts):
         among = f"{devices} devices" + (f" in {parts} parts each" if parts > 1 else "")
@@ -336,7 +334,7 @@ def require_divisible(config: TrainingConfig) -> None:
 
 
 def shard(batch: Any) -> Any:
-    """This host's crops [N, ...] to [local devices, N / devices, ...]; for any tree of arrays."""
+    """Reshapes a tree of this host's arrays, [N, ...] to [local devices, N / devices, ...]."""
     devices = jax.local_device_count()
     return jax.tree_util.tree_map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
 

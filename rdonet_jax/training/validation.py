@@ -1,6 +1,6 @@
-"""Validation during training: rate and quality on crops that are not trained on, over all devices.
+"""Validation during training: rate and quality on crops that are not trained on, on all devices.
 
-The averaged parameters, variance masks and rounded latents; float32, as in use.
+As in use, it takes the averaged parameters, variance masks, rounded latents and float32.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rdonet_jax.training.step import AXIS, crop_loss, shard
 
 
 class Validation(NamedTuple):
-    """Means over the validation crops; the rate is an estimate."""
+    """Means over the validation crops. The rate is an estimate."""
 
     loss: float
     bpp: float
@@ -32,7 +32,7 @@ class Validation(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """What validation crops look like: for people."""
+    """Validation crops, decoded crops and maps, for TensorBoard."""
 
     x: np.ndarray  # uint8 [N, H, W, 3]
     x_hat: np.ndarray  # uint8 [N, H, W, 3]
@@ -40,23 +40,25 @@ class Preview(NamedTuple):
     density: np.ndarray  # float32 [N, H/16, W/16], bits per pixel spent there (estimate)
 
 
-class _Walked(NamedTuple):
+class _Coded(NamedTuple):
+    """Crops [N, H, W, 3] in [0, 1], and the results of the network."""
+
     x: jax.Array
     quality: jax.Array | None
     partition: partition.Partition
     coded: hierarchy.Coded
 
 
-def _walked(model: AnyConfig, params: Any, crops: jax.Array, numbers: jax.Array) -> _Walked:
-    x = crops.astype(jnp.float32) / 255.0
+def _code(model: AnyConfig, params: Any, crops: jax.Array, numbers: jax.Array) -> _Coded:
+    x = distortion.from_integers(crops)
     quality = _qualities(model, numbers)
     chosen = registry.variance_partition(model, x, quality)
     coded = registry.code(model, params, x, partition.level_masks(chosen), quality)
-    return _Walked(x, quality, chosen, coded)
+    return _Coded(x, quality, chosen, coded)
 
 
 def _qualities(model: AnyConfig, numbers: jax.Array) -> jax.Array | None:
-    """For a network of every quality, that of crop number n: the knots in turn."""
+    """The quality of each crop for a variable-rate model: the knots in turn; None for others."""
     if not registry.family_of(model).variable_rate:
         return None
     return (numbers % model.knots) * QUALITY_SEGMENT
@@ -65,14 +67,15 @@ def _qualities(model: AnyConfig, numbers: jax.Array) -> jax.Array | None:
 def make(
     model: AnyConfig, config: TrainingConfig, crops: np.ndarray
 ) -> Callable[[Any], Validation]:
-    """A function of the replicated averaged parameters, over crops uint8 [N, ...].
+    """A function that validates replicated averaged parameters on the crops uint8 [N, ...].
 
-    Every host holds all crops and computes its share of them; the results are the same on all.
-    One shape for all batches, so one compilation; crops that fill the last batch up count nothing.
+    Every host holds all crops and computes a share of them. All hosts get the same result. The last
+    batch is filled up to the size of the others, so that there is one compilation. Crops that fill
+    it up do not count.
     """
 
     def batch_sums(params: Any, crops: jax.Array, numbers: jax.Array) -> jax.Array:
-        x, quality, chosen, coded = _walked(model, params, crops, numbers)
+        x, quality, chosen, coded = _code(model, params, crops, numbers)
         bpp = distortion.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
         x_hat = distortion.round_to_8_bit(coded.x_hat)
         loss = crop_loss(model, config, bpp, x, x_hat, quality)
@@ -86,7 +89,7 @@ def make(
     batches = [shard(batch) for batch in _batches(crops, config.batch_size)]
 
     def validate(params: Any) -> Validation:
-        # All at once, so that the devices need not wait for the host between batches.
+        # Started all together, so that the devices do not wait for the host between batches.
         sums = np.sum(jax.device_get([summed(params, *batch) for batch in batches]), 0, np.float64)
         loss, bpp, psnr, *shares = (sums[0] / len(crops)).tolist()
         return Validation(loss, bpp, psnr, tuple(shares))
@@ -95,8 +98,10 @@ def make(
 
 
 def _batches(crops: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """This host's share of batches of `size` crops, with their numbers; those that fill up the
-    last batch have numbers from len(crops) on."""
+    """This host's share of batches of `size` crops, with the numbers of the crops.
+
+    The crops that fill up the last batch have numbers from len(crops) on.
+    """
     missing = -len(crops) % size
     filled = np.concatenate([crops, np.repeat(crops[-1:], missing, axis=0)])
     numbers = np.arange(len(filled), dtype=np.int32)
@@ -107,7 +112,7 @@ def _batches(crops: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]
 
 @functools.partial(compilation.jit, static_argnums=0)
 def _previewed(model: AnyConfig, params: Any, crops: jax.Array) -> tuple[jax.Array, ...]:
-    _, _, chosen, coded = _walked(model, params, crops, jnp.arange(len(crops)))
+    _, _, chosen, coded = _code(model, params, crops, jnp.arange(len(crops)))
     masks = partition.level_masks(chosen)
     bits = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)
     density = bits / partition.STRIDES[0] ** 2

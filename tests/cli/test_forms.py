@@ -14,10 +14,10 @@ from PIL import ExifTags, Image
 
 from rdonet_jax.cli import jobs
 from rdonet_jax.imaging import pixel_format, reader, writer
-from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.imaging.resolution import Resolution
-from tests.picture_samples import SRGB, SWAPPED, exif_block
+from tests.image_samples import SRGB, SWAPPED, exif_block
 
 
 @pytest.fixture(autouse=True)

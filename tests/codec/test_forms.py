@@ -13,9 +13,9 @@ from rdonet_jax.codec import bitstream, codec, side_data
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.core import partition
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.imaging.resolution import Resolution
 from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions
 

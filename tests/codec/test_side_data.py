@@ -18,10 +18,10 @@ from PIL import Image
 from rdonet_jax.codec import side_data
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.codec.side_data import MAX_METADATA
-from rdonet_jax.imaging.cicp import Cicp
+from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.imaging.resolution import Resolution
-from tests.picture_samples import chunk, png
+from tests.image_samples import chunk, png
 
 HEADER = Header(1, 16, 24, None, bytes(4), "", 0)
 DEEP = dataclasses.replace(HEADER, is_16bit=True)

@@ -1,4 +1,4 @@
-"""Everyday codecs: whole files, rising ladders, ranges of rates, and what is not installed."""
+"""Conventional codecs: whole files, rising ladders, ranges of rates, and what is not installed."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_a_file_is_a_whole_one_that_any_reader_opens(anchor, photograph):
 
 
 def test_rate_and_quality_rise_along_a_ladder(anchor, photograph):
-    picture = photograph[:128, :128]
-    ends = [anchors.code(anchor, picture, anchor.ladder[at]) for at in (0, -1)]
-    errors = [np.mean((c.decoded.astype(float) - picture) ** 2) for c in ends]
+    image = photograph[:128, :128]
+    ends = [anchors.code(anchor, image, anchor.ladder[at]) for at in (0, -1)]
+    errors = [np.mean((c.decoded.astype(float) - image) ** 2) for c in ends]
     assert ends[0].size < 0.5 * ends[1].size
     assert errors[0] > 2 * errors[1]
     rungs = [anchor.range.index(setting) for setting in anchor.ladder]
@@ -60,12 +60,12 @@ def test_jpeg_files_have_the_chroma_and_the_tables_that_are_promised(photograph)
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_a_curve_spans_the_range_that_is_asked_for_and_no_more(name, photograph):
-    pictures = [Picture("a", photograph), Picture("b", photograph[:, ::-1])]
-    everything = anchors.curve(name, pictures[:1])
+def test_a_curve_spans_the_requested_range_and_no_more(name, photograph):
+    images = [Picture("a", photograph), Picture("b", photograph[:, ::-1])]
+    everything = anchors.curve(name, images[:1])
     rates = [p.mean.bpp for p in everything.points]
     low, high = 1.01 * rates[2], 1.01 * rates[5]
-    found = anchors.curve(name, pictures, (low, high))
+    found = anchors.curve(name, images, (low, high))
     assert len(everything.points) == len(ANCHORS[name].ladder)
     rates = [p.mean.bpp for p in found.points]
     assert rates[0] <= low < rates[1]
@@ -76,10 +76,10 @@ def test_a_curve_spans_the_range_that_is_asked_for_and_no_more(name, photograph)
         assert all(row.encoding_time > 0 and row.decoding_time > 0 for row in point.rows)
 
 
-def test_a_range_beyond_the_ladder_leaves_its_last_rung(photograph):
-    pictures = [Picture("a", photograph)]
-    assert len(anchors.curve("jpeg", pictures, (50.0, 60.0)).points) == 1
-    assert len(anchors.curve("jpeg", pictures, (0.0, 0.001)).points) == 1
+def test_a_range_beyond_the_ladder_gives_its_last_point(photograph):
+    images = [Picture("a", photograph)]
+    assert len(anchors.curve("jpeg", images, (50.0, 60.0)).points) == 1
+    assert len(anchors.curve("jpeg", images, (0.0, 0.001)).points) == 1
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -115,7 +115,7 @@ def test_settings_and_software_are_recorded(anchor, photograph):
         assert key in words
 
 
-def test_what_is_missing_is_named_and_the_rest_goes_on(monkeypatch):
+def test_missing_codecs_are_named_and_the_others_are_measured(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(anchors.features, "get_supported", lambda: ["jpg", "webp"])
@@ -126,6 +126,6 @@ def test_what_is_missing_is_named_and_the_rest_goes_on(monkeypatch):
     assert missing[2] == "hevc: needs the package pillow-heif"
 
 
-def test_a_codec_that_refuses_a_picture_is_named():
+def test_a_codec_that_refuses_a_image_is_named():
     with pytest.raises(anchors.EvaluationError, match="WebP: cannot code an image"):
         anchors.encode(ANCHORS["webp"], np.zeros((1, 17000, 3), np.uint8), 50)

@@ -53,7 +53,7 @@ def test_compressais_own_files_are_read(tmp_path):
         assert all(p.rows == () for p in found.points)
 
 
-def test_pictures_that_are_named_by_their_quality_find_their_point(ours, tmp_path):
+def test_images_that_are_named_by_their_quality_find_their_point(ours, tmp_path):
     values = curves.to_json(ours)
     for row in values["images"]:
         del row["point"]
@@ -65,7 +65,7 @@ def test_equal_names_get_numbers(ours):
     assert names == ["ours", "ours (2)", "ours (3)"]
 
 
-def test_an_unknown_name_is_answered_with_those_there_are(ours):
+def test_an_unknown_name_is_an_error_that_lists_the_names(ours):
     with pytest.raises(CurveError, match="no curve 'webp' among ours"):
         curves.named([ours], "webp")
 

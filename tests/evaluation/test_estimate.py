@@ -21,27 +21,27 @@ from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
-def estimates(tiny_model, pictures) -> list[evaluation_estimate.Estimate]:
+def estimates(tiny_model, images) -> list[evaluation_estimate.Estimate]:
     """Each image with its variance mask, in a batch of its own."""
     return [
         evaluation_estimate.estimate_picture(
             tiny_model, pixels, codec.choose_partition(tiny_model, pixels, "variance")
         )
-        for _, pixels in pictures
+        for _, pixels in images
     ]
 
 
 @pytest.mark.parametrize("mask", codec.MASKS)
-def test_a_file_is_as_large_as_the_estimate_says(tiny_model, pictures, mask):
-    for name, pixels in pictures:
+def test_a_file_is_as_large_as_the_estimate_says(tiny_model, images, mask):
+    for name, pixels in images:
         p = codec.choose_partition(tiny_model, pixels, mask)
         estimated = evaluation_estimate.estimate_picture(tiny_model, pixels, p).bits / 8
         size = len(codec.compress(tiny_model, pixels, p))
         assert abs(size - estimated) <= 0.005 * estimated + 100, name
 
 
-def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, pictures, estimates):
-    for (_, pixels), estimate in zip(pictures, estimates, strict=True):
+def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, images, estimates):
+    for (_, pixels), estimate in zip(images, estimates, strict=True):
         p = codec.choose_partition(tiny_model, pixels, "variance")
         decoded = codec.encode(tiny_model, pixels, p).picture
         difference = np.abs(decoded.astype(int) - estimate.decoded)
@@ -50,8 +50,8 @@ def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, pictu
         assert np.mean(difference > 0) < 0.01
 
 
-def test_positions_outside_the_picture_are_not_counted(tiny_model, pictures):
-    pixels = pictures[2].pixels
+def test_positions_outside_the_picture_are_not_counted(tiny_model, images):
+    pixels = images[2].pixels
     height, width = pixels.shape[:2]
     padded = partition.pad_picture(pixels)[0]
     p = partition.uniform(0, partition.grid_of(height, width))
@@ -66,8 +66,8 @@ def test_a_partition_of_another_size_is_refused(tiny_model, photograph):
         evaluation_estimate.estimate_picture(tiny_model, photograph, p)
 
 
-def test_a_batch_gives_what_its_pictures_give_alone(tiny_model, pictures, estimates):
-    pixels = [picture.pixels for picture in pictures[1:]]
+def test_a_batch_gives_what_its_pictures_give_alone(tiny_model, images, estimates):
+    pixels = [picture.pixels for picture in images[1:]]
     partitions = [codec.choose_partition(tiny_model, image, "variance") for image in pixels]
     together = evaluation_estimate.estimate_pictures(tiny_model, pixels, partitions, 2)
     for alone, batched in zip(estimates[1:], together, strict=True):
@@ -75,24 +75,24 @@ def test_a_batch_gives_what_its_pictures_give_alone(tiny_model, pictures, estima
         assert np.mean(batched.decoded != alone.decoded) < 0.01
 
 
-def test_filling_up_the_last_batch_changes_nothing(tiny_model, pictures):
-    filled_up = {r.name: (r, d) for r, d in _estimate_all(tiny_model, pictures)}
-    full = {r.name: (r, d) for r, d in _estimate_all(tiny_model, [*pictures, _copy(pictures[0])])}
+def test_filling_up_the_last_batch_changes_nothing(tiny_model, images):
+    filled_up = {r.name: (r, d) for r, d in _estimate_all(tiny_model, images)}
+    full = {r.name: (r, d) for r, d in _estimate_all(tiny_model, [*images, _copy(images[0])])}
     assert len(filled_up) == 3
     for name, (row, decoded) in filled_up.items():
         assert row == full[name][0]
         np.testing.assert_array_equal(decoded, full[name][1])
 
 
-def test_one_padded_size_is_compiled_once_whatever_changes(mini_model, pictures):
+def test_one_padded_size_is_compiled_once_whatever_changes(mini_model, images):
     before = evaluation_estimate.estimate_batch._cache_size()
     for plan, quality in itertools.product(
         (Plan(), Plan("uniform-32"), Plan("uniform-16")), (10.0, 50.0, 90.5)
     ):
-        list(evaluation_estimate.estimate_all(mini_model, pictures, plan, 2, quality))
+        list(evaluation_estimate.estimate_all(mini_model, images, plan, 2, quality))
     assert evaluation_estimate.estimate_batch._cache_size() == before + 1
-    small = Picture("small.png", pictures[0].pixels[:64, :128])
-    list(evaluation_estimate.estimate_all(mini_model, [small, *pictures, small], Plan(), 2, 50.0))
+    small = Picture("small.png", images[0].pixels[:64, :128])
+    list(evaluation_estimate.estimate_all(mini_model, [small, *images, small], Plan(), 2, 50.0))
     assert evaluation_estimate.estimate_batch._cache_size() == before + 2
 
 
@@ -116,9 +116,9 @@ print(*(estimate.bits for estimate in found))
 
 
 def test_two_devices_share_a_batch_of_an_odd_number(
-    tiny_weights, tiny_model, pictures, estimates, tmp_path
+    tiny_weights, tiny_model, images, estimates, tmp_path
 ):
-    np.save(tmp_path / "pixels.npy", [pictures[0].pixels] * 3)
+    np.save(tmp_path / "pixels.npy", [images[0].pixels] * 3)
     done = subprocess.run(
         [sys.executable, "-c", ON_TWO_DEVICES, str(tiny_weights), str(tmp_path / "pixels.npy")],
         env=os.environ | {
@@ -151,8 +151,8 @@ def test_batches_hold_every_picture_once_and_one_padded_size_each(sizes, size):
 
 
 @pytest.mark.parametrize("quality", [0.0, 62.5, 100.0])
-def test_a_file_of_every_quality_is_as_large_as_the_estimate_says(mini_model, pictures, quality):
-    image = pictures[0].pixels
+def test_a_file_of_every_quality_is_as_large_as_the_estimate_says(mini_model, images, quality):
+    image = images[0].pixels
     p = codec.choose_partition(mini_model, image, "variance", quality)
     size = len(codec.compress(mini_model, image, p, quality))
     estimate = evaluation_estimate.estimate_picture(mini_model, image, p, quality)
@@ -161,8 +161,8 @@ def test_a_file_of_every_quality_is_as_large_as_the_estimate_says(mini_model, pi
     np.testing.assert_array_equal(estimate.decoded, decoded)
 
 
-def _estimate_all(model, pictures):
-    return evaluation_estimate.estimate_all(model, pictures, Plan(), batch_size=2)
+def _estimate_all(model, images):
+    return evaluation_estimate.estimate_all(model, images, Plan(), batch_size=2)
 
 
 def _copy(picture: Picture) -> Picture:

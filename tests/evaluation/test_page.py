@@ -61,7 +61,7 @@ def data_of(html: str) -> dict:
 
 @pytest.fixture(scope="module")
 def html(photograph) -> str:
-    return page.html(page_samples.curves(), page_samples.pictures(photograph), "jpeg")
+    return page.html(page_samples.curves(), page_samples.images(photograph), "jpeg")
 
 
 def test_the_page_is_well_formed_and_every_label_has_its_field(html):
@@ -104,7 +104,7 @@ def test_all_points_of_all_curves_are_in_the_page(html):
         assert [p["on_curve"]["ms_ssim"] for p in stored["points"]] == pytest.approx(decibels)
 
 
-def test_rates_stand_against_the_reference_for_every_other_curve_and_metric(html):
+def test_rates_are_relative_to_the_reference_for_every_other_curve_and_metric(html):
     pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
     rates = data_of(html)["rates"]
     assert rates["reference"] == "JPEG"
@@ -118,7 +118,7 @@ def test_rates_stand_against_the_reference_for_every_other_curve_and_metric(html
         assert (row["pictures"], row["refused"]) == (2, {})
 
 
-def test_what_is_refused_stands_in_the_page_by_name():
+def test_refused_rates_are_listed_in_the_page_by_name():
     pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
     few = curve_samples.curve("few", rates=(0.1, 0.2))
     (row, _) = data_of(page.html([curve_samples.curve("jpeg"), few]))["rates"]["rows"]
@@ -126,33 +126,33 @@ def test_what_is_refused_stands_in_the_page_by_name():
     assert set(row["refused"]) == {"a.png", "b.png", "set"}
 
 
-def test_pictures_are_stored_without_losses(html, photograph):
+def test_images_are_stored_without_losses(html, photograph):
     for shown, stored in zip(
-        page_samples.pictures(photograph), data_of(html)["pictures"], strict=True
+        page_samples.images(photograph), data_of(html)["pictures"], strict=True
     ):
         assert (stored["width"], stored["height"]) == (128, 64)
         sources = [stored["original"], *(v["src"] for v in stored["versions"])]
-        arrays = [shown.original, *(v.picture for v in shown.versions)]
+        arrays = [shown.original, *(v.image for v in shown.versions)]
         for source, array in zip(sources, arrays, strict=True):
             kind, _, text = source.partition(",")
             assert kind == "data:image/webp;base64"
-            picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
-            np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), array)
+            image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
+            np.testing.assert_array_equal(np.asarray(image.convert("RGB")), array)
 
 
-def test_pictures_that_would_take_too_much_are_stored_smaller_and_the_page_says_so(
+def test_images_that_would_take_too_much_are_stored_smaller_and_the_page_says_so(
     photograph, monkeypatch
 ):
-    pictures = page_samples.pictures(photograph)
-    whole = page.html(page_samples.curves(), pictures)
-    monkeypatch.setattr(page, "MOST_PICTURE_BYTES", 1000)
-    small = page.html(page_samples.curves(), pictures)
+    images = page_samples.images(photograph)
+    whole = page.html(page_samples.curves(), images)
+    monkeypatch.setattr(page, "MOST_IMAGE_BYTES", 1000)
+    small = page.html(page_samples.curves(), images)
     assert "slight losses" in data_of(small)["viewer_note"]
     assert "slight losses" not in data_of(whole)["viewer_note"]
     assert len(small) < len(whole)
 
 
-def test_blocks_tile_the_padded_picture_and_keep_all_bits():
+def test_blocks_tile_the_padded_image_and_keep_all_bits():
     blocks = page.blocks(page_samples.LEVELS, page_samples.DENSITY)
     seen = np.zeros((64, 128), int)
     for x, y, side, level, _ in blocks:

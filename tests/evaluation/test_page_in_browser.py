@@ -30,7 +30,7 @@ return [...canvas.getContext("2d").getImageData(x, y, 1, 1).data];
 @pytest.fixture(scope="module")
 def path(photograph, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
-    page.write(path, page_samples.curves(), page_samples.pictures(photograph), "jpeg")
+    page.write(path, page_samples.curves(), page_samples.images(photograph), "jpeg")
     return path
 
 
@@ -95,7 +95,7 @@ def test_the_page_loads_without_errors_requests_and_sideways_scrolling(driver, p
 
 TEXTS = ("h1", "#summary", ".hint", "#rates thead th", "#rates .saved", "#legend button")
 
-COLOURS = """
+COLORS = """
 let place = document.querySelector(arguments[0]);
 const ink = getComputedStyle(place).color, paper = () => getComputedStyle(place).backgroundColor;
 while (paper() === "rgba(0, 0, 0, 0)") place = place.parentElement;
@@ -112,7 +112,7 @@ def test_text_has_contrast_in_both_schemes(driver, path):
 
 def contrast(driver, selector):
     """By WCAG, of an element's text with the nearest background that is not transparent."""
-    ink, paper = driver.execute_script(COLOURS, selector)
+    ink, paper = driver.execute_script(COLORS, selector)
     light, dark = sorted((luminance(ink), luminance(paper)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 
@@ -142,7 +142,7 @@ def test_the_divider_follows_the_keys_and_stays_inside(shown):
     assert split(shown) == pytest.approx(0, abs=0.5)
 
 
-def test_the_divider_hides_the_left_picture_beyond_it(shown):
+def test_the_divider_hides_the_left_image_beyond_it(shown):
     press(shown, "#divider", "HOME", "PAGE_UP")
     clip = shown.execute_script(
         "return getComputedStyle(document.getElementById('left-image')).clipPath"
@@ -171,12 +171,12 @@ def test_either_side_shows_the_version_that_is_chosen(shown):
     assert shown.execute_script(f"return Promise.all((() => {{ {sizes} }})())") == [128, 128]
 
 
-def test_blocks_are_drawn_in_the_colour_of_their_level(shown):
+def test_blocks_are_drawn_in_the_color_of_their_level(shown):
     assert shown.execute_script(PIXEL, 8, 8)[3] == 0
     find(shown, "#blocks").click()
     for (x, y), level in (((8, 8), 0), ((48, 16), 1), ((96, 32), 2)):
         *rgb, opacity = shown.execute_script(PIXEL, x, y)
-        assert rgb == pytest.approx(visualize.LEVEL_COLOURS[level], abs=4)
+        assert rgb == pytest.approx(visualize.LEVEL_COLORS[level], abs=4)
         assert 60 < opacity < 120
     assert "blocks" in find(shown, "#overlay").get_attribute("aria-label")
     assert find(shown, "#blocks-legend").text.split("\n") == [
@@ -186,11 +186,11 @@ def test_blocks_are_drawn_in_the_colour_of_their_level(shown):
     assert shown.execute_script(PIXEL, 8, 8)[3] == 0
 
 
-def test_the_heat_map_has_the_colours_of_the_bits(shown):
+def test_the_heat_map_has_the_colors_of_the_bits(shown):
     find(shown, "#heat").click()
     for x, y, side, _, density in page.blocks(page_samples.LEVELS, page_samples.DENSITY):
         *rgb, opacity = shown.execute_script(PIXEL, x + side / 2, y + side / 2)
-        assert rgb == pytest.approx(visualize.bits_colours(density).tolist(), abs=4)
+        assert rgb == pytest.approx(visualize.bits_colors(density).tolist(), abs=4)
         assert opacity > 190
     assert find(shown, "#heat-legend").is_displayed()
     find(shown, "#heat").click()
@@ -237,7 +237,7 @@ def test_the_legend_hides_curves_and_the_switch_changes_the_axis(shown):
     assert last == pytest.approx(first, rel=1e-3)
 
 
-def test_enlarged_pictures_scroll_inside_their_frame(driver, path):
+def test_enlarged_images_scroll_inside_their_frame(driver, path):
     from selenium.webdriver.support.ui import Select
 
     browsers.show(driver, path, 360)

@@ -34,7 +34,7 @@ def real_run(folder, tiny_weights, tmp_path_factory) -> Path:
 
 
 def test_the_first_picture_of_each_padded_size_is_coded_untimed_before(
-    tiny_model, pictures, tmp_path, monkeypatch
+    tiny_model, images, tmp_path, monkeypatch
 ):
     shapes = []
     encode = codec.encode
@@ -45,16 +45,16 @@ def test_the_first_picture_of_each_padded_size_is_coded_untimed_before(
         return encode(model, x, *others, reconstruct=reconstruct)
 
     monkeypatch.setattr(codec, "encode", recorded)
-    rows = [r for r, _ in real_files.code_all(tiny_model, pictures[:2], Plan(), tmp_path)]
+    rows = [r for r, _ in real_files.code_all(tiny_model, images[:2], Plan(), tmp_path)]
     assert shapes == [(192, 256), (192, 256), (170, 250)]
     assert all(row.encoding_time > 0 and row.decoding_time > 0 for row in rows)
 
 
 def test_files_are_written_by_the_range_coder_that_is_asked_for(
-    tiny_model, pictures, tmp_path, coder_name
+    tiny_model, images, tmp_path, coder_name
 ):
     (row, _), = real_files.code_all(
-        tiny_model, pictures[:1], Plan(), tmp_path, coder=coder_name
+        tiny_model, images[:1], Plan(), tmp_path, coder=coder_name
     )  # fmt: skip
     header, _ = bitstream.parse((tmp_path / f"{row.name}.rdo").read_bytes())
     assert header.coder == range_coder.CODERS[coder_name]
@@ -75,24 +75,24 @@ def test_results_have_compressais_schema(real_run, tiny_model):
         assert result["results"][key] == [pytest.approx(sum(values) / len(values))]
 
 
-def test_bpp_is_that_of_the_whole_file_over_the_pictures_own_pixels(real_run, pictures):
+def test_bpp_is_that_of_the_whole_file_over_the_pictures_own_pixels(real_run, images):
     rows = json.loads((real_run / "out.json").read_text())["images"]
-    assert [row["name"] for row in rows] == [picture.name for picture in pictures]
-    for row, (name, pixels) in zip(rows, pictures, strict=True):
+    assert [row["name"] for row in rows] == [picture.name for picture in images]
+    for row, (name, pixels) in zip(rows, images, strict=True):
         size = (real_run / "files" / f"{name}.rdo").stat().st_size
         assert row["bpp"] == pytest.approx(8 * size / (pixels.shape[0] * pixels.shape[1]))
 
 
-def test_quality_is_that_of_the_decoded_8_bit_pictures(real_run, pictures):
+def test_quality_is_that_of_the_decoded_8_bit_pictures(real_run, images):
     rows = json.loads((real_run / "out.json").read_text())["images"]
-    for row, (name, pixels) in zip(rows, pictures, strict=True):
+    for row, (name, pixels) in zip(rows, images, strict=True):
         decoded = srgb.load(real_run / "decoded" / f"{name}.rdo.png")
         mse = np.mean((pixels.astype(float) - decoded) ** 2)
         assert row["psnr-rgb"] == pytest.approx(10 * math.log10(255**2 / mse), abs=1e-3)
 
 
-def test_kept_files_decode_to_the_saved_pictures(real_run, tiny_model, pictures):
-    for name, _ in pictures:
+def test_kept_files_decode_to_the_saved_pictures(real_run, tiny_model, images):
+    for name, _ in images:
         data = (real_run / "files" / f"{name}.rdo").read_bytes()
         saved = srgb.load(real_run / "decoded" / f"{name}.rdo.png")
         np.testing.assert_array_equal(codec.decompress(tiny_model, data), saved)
@@ -153,12 +153,12 @@ def test_the_table_lists_pictures_on_request_and_always_the_mean():
 
 
 def test_pictures_of_the_same_name_in_two_folders_stay_apart(folder):
-    twice = real_files.named_pictures([folder, folder / "deeper"])
+    twice = real_files.named_images([folder, folder / "deeper"])
     assert list(twice) == ["a.png", "b.png", "deeper/c.png"]
 
 
 def test_a_decoder_that_shows_another_picture_is_an_error(
-    tiny_model, pictures, tmp_path, monkeypatch
+    tiny_model, images, tmp_path, monkeypatch
 ):
     decode = codec.decode
     monkeypatch.setattr(
@@ -167,15 +167,15 @@ def test_a_decoder_that_shows_another_picture_is_an_error(
         lambda *a: (d := decode(*a))._replace(content=pixel_format.as_picture(255 - d.picture)),
     )
     with pytest.raises(EvaluationError, match=r"a\.png: the decoder's image is not the encoder's"):
-        list(real_files.code_all(tiny_model, pictures, Plan(), tmp_path))
+        list(real_files.code_all(tiny_model, images, Plan(), tmp_path))
 
 
-def test_a_picture_that_cannot_be_coded_is_named(tiny_model, pictures, tmp_path):
+def test_a_picture_that_cannot_be_coded_is_named(tiny_model, images, tmp_path):
     broken = tiny_model._replace(params=_scaled(tiny_model.params, math.nan))
     with pytest.raises(EvaluationError, match=r"^a\.png: cannot be coded: "):
-        list(real_files.code_all(broken, pictures, Plan(), tmp_path))
+        list(real_files.code_all(broken, images, Plan(), tmp_path))
     with pytest.raises(EvaluationError, match=r"^a\.png: its estimated rate is nan"):
-        list(estimate.estimate_all(broken, pictures, Plan()))
+        list(estimate.estimate_all(broken, images, Plan()))
 
 
 @pytest.mark.parametrize(
@@ -212,9 +212,9 @@ def test_a_wrong_call_ends_with_one_line_that_says_why(
     assert (tmp_path / "there.json").read_text() == "{}"
 
 
-def test_files_that_exist_are_replaced_only_by_force(tiny_model, pictures, tmp_path):
+def test_files_that_exist_are_replaced_only_by_force(tiny_model, images, tmp_path):
     (tmp_path / "in").mkdir()
-    srgb.save(tmp_path / "in/a.png", pictures[0].pixels)
+    srgb.save(tmp_path / "in/a.png", images[0].pixels)
     settings = {"keep": tmp_path / "files", "save_decoded": tmp_path / "decoded"}
     real_files.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings))
     with pytest.raises(srgb.ImageError, match="exists already"):
@@ -222,7 +222,7 @@ def test_files_that_exist_are_replaced_only_by_force(tiny_model, pictures, tmp_p
     real_files.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings, force=True))
 
 
-def test_an_interrupted_search_ends_the_evaluation(tiny_model, pictures, tmp_path, monkeypatch):
+def test_an_interrupted_search_ends_the_evaluation(tiny_model, images, tmp_path, monkeypatch):
     original = encoder.encode
 
     def interrupted(*arguments):
@@ -232,7 +232,7 @@ def test_an_interrupted_search_ends_the_evaluation(tiny_model, pictures, tmp_pat
 
     monkeypatch.setattr(encoder, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        list(real_files.code_all(tiny_model, pictures[:1], Plan(), tmp_path))
+        list(real_files.code_all(tiny_model, images[:1], Plan(), tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -254,7 +254,7 @@ def test_several_qualities_make_one_curve(folder, mini_weights, tmp_path, capsys
     written = json.loads(output.read_text())
     assert written["results"]["quality"] == [20, 80]
     assert written["results"]["bpp"][0] < written["results"]["bpp"][1]
-    names = len(real_files.named_pictures([folder]))
+    names = len(real_files.named_images([folder]))
     assert [row["quality"] for row in written["images"]] == [20] * names + [80] * names
 
 

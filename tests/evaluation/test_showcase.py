@@ -18,17 +18,17 @@ from rdonet_jax.evaluation.report.showcase import Show
 @pytest.fixture(scope="module")
 def shown(folder, tiny_weights):
     wanted = Show([folder], str(tiny_weights), anchors=["jpeg", "webp"], count=1)
-    (one,) = showcase.pictures(wanted)
+    (one,) = showcase.images(wanted)
     return one
 
 
-def test_the_first_picture_is_shown_as_its_file_decodes(shown, pictures, tiny_model):
-    original = pictures[0].pixels
+def test_the_first_image_is_shown_as_its_file_decodes(shown, images, tiny_model):
+    original = images[0].pixels
     chosen = codec.choose_partition(tiny_model, original, "variance")
     encoded = codec.encode(tiny_model, original, chosen)
     ours = shown.versions[0]
     assert (shown.name, ours.name, ours.size) == ("a.png", tiny_model.name, len(encoded.data))
-    np.testing.assert_array_equal(ours.picture, encoded.picture)
+    np.testing.assert_array_equal(ours.image, encoded.picture)
     np.testing.assert_array_equal(shown.levels, partition.level_map(chosen))
     height, width = original.shape[:2]
     assert shown.shares == partition.block_shares(chosen, height, width)
@@ -47,8 +47,8 @@ def test_the_bits_of_all_blocks_are_those_of_the_file(shown):
     assert 8 * shown.versions[0].size == pytest.approx(bits, rel=0.005, abs=8 * 100)
 
 
-def test_the_number_of_pictures_is_not_negative(folder, tiny_weights):
-    assert showcase.pictures(Show([folder], str(tiny_weights), count=0)) == []
+def test_the_number_of_images_is_not_negative(folder, tiny_weights):
+    assert showcase.images(Show([folder], str(tiny_weights), count=0)) == []
     with pytest.raises(EvaluationError, match="images to show is not -1"):
         Show([folder], str(tiny_weights), count=-1)
 
@@ -60,5 +60,5 @@ def test_one_call_measures_and_reports(folder, tiny_weights, tmp_path):
     html = (tmp_path / "out.html").read_text()
     data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
     assert [curve["estimate"] for curve in data["curves"]] == [True]
-    assert [picture["name"] for picture in data["pictures"]] == ["a.png"]
+    assert [image["name"] for image in data["pictures"]] == ["a.png"]
     assert [version["name"] for version in data["pictures"][0]["versions"]] == ["tiny"]

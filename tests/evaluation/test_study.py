@@ -89,7 +89,7 @@ def test_models_of_one_lambda_can_be_joined_to_one_curve(evaluated):
     assert found[0].settings["weights"] == [b"low0".hex(), b"high".hex()]
 
 
-def test_files_of_several_settings_lie_in_folders_of_their_own(evaluated, tmp_path):
+def test_files_of_several_settings_are_in_separate_folders(evaluated, tmp_path):
     shared = Settings(keep=tmp_path)
     run(models=["mini", "low"], inits=["variance", "uniform-16"], shared=shared)
     kept = [settings.keep for _, settings in evaluated]
@@ -108,9 +108,9 @@ def test_estimates_beside_files_keep_nothing(evaluated, tmp_path):
     assert files == dataclasses.replace(shared, quality=None)
 
 
-def test_every_picture_is_listed_on_request(evaluated, monkeypatch):
+def test_every_image_is_listed_on_request(evaluated, monkeypatch):
     names = {"a.png": Path("a.png"), "b.png": Path("b.png")}
-    monkeypatch.setattr(real_files, "named_pictures", lambda folders: names)
+    monkeypatch.setattr(real_files, "named_images", lambda folders: names)
     _, lines = run(models=["mini"], per_image=True)
     rows = "\n".join(lines).splitlines()
     assert [row.split()[0] for row in rows[1:4]] == ["a.png", "b.png", "mini,"]
@@ -121,9 +121,9 @@ def test_anchors_span_the_rates_of_the_models_and_missing_ones_are_named(
 ):
     ranges = []
 
-    def curve(name, pictures, bpp):
+    def curve(name, images, bpp):
         ranges.append(bpp)
-        return curve_samples.curve(name, names=[picture.name for picture in pictures])
+        return curve_samples.curve(name, names=[image.name for image in images])
 
     def require(name):
         if name == "jxl":

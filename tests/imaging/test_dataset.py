@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from rdonet_jax.core import system_memory
 from rdonet_jax.imaging import dataset, srgb
-from rdonet_jax.imaging.dataset import PictureError, PictureWarning
+from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning
 
 pytestmark = pytest.mark.once
 
@@ -41,7 +41,7 @@ def found(*folders: Path, root: Path) -> tuple[list[str], list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         paths = dataset.find(folders)
-    assert all(issubclass(warning.category, PictureWarning) for warning in caught)
+    assert all(issubclass(warning.category, DatasetWarning) for warning in caught)
     return below(root, paths), [str(warning.message) for warning in caught]
 
 
@@ -55,7 +55,7 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
-def test_pictures_of_any_depth_and_spelling_are_found_and_hidden_or_foreign_files_are_not(tmp_path):
+def test_images_of_any_depth_and_spelling_are_found_and_hidden_or_foreign_files_are_not(tmp_path):
     plant(
         tmp_path,
         "b.PNG", "a/deep/er/x.JPeG", "a.tiff", "c.webp",
@@ -66,7 +66,7 @@ def test_pictures_of_any_depth_and_spelling_are_found_and_hidden_or_foreign_file
     assert names == ["a/deep/er/x.JPeG", "a.tiff", "b.PNG", "c.webp"] and not said
 
 
-def test_a_picture_that_is_reached_twice_counts_once(tmp_path):
+def test_a_image_that_is_reached_twice_counts_once(tmp_path):
     plant(tmp_path, "one/a.png", "one/two/b.png")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "link.png").symlink_to(tmp_path / "one" / "a.png")
@@ -76,7 +76,7 @@ def test_a_picture_that_is_reached_twice_counts_once(tmp_path):
     assert found(other, root=tmp_path)[0] == ["other/folder/b.png", "other/link.png"]
 
 
-def test_links_that_go_round_in_circles_come_to_an_end(tmp_path):
+def test_circular_links_end(tmp_path):
     plant(tmp_path, "one/a.png", "two/b.png")
     (tmp_path / "one" / "self").symlink_to(tmp_path / "one")
     (tmp_path / "one" / "away").symlink_to(tmp_path / "two")
@@ -87,7 +87,7 @@ def test_links_that_go_round_in_circles_come_to_an_end(tmp_path):
 def test_a_link_to_nowhere_is_found_and_then_left_out_by_name(tmp_path):
     Image.fromarray(noise(0)).save(tmp_path / "a.png")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.warns(PictureWarning, match=r"gone\.png: cannot be read"):
+    with pytest.warns(DatasetWarning, match=r"gone\.png: cannot be read"):
         assert len(dataset.usable(dataset.find([tmp_path]), 64).paths) == 1
 
 
@@ -135,7 +135,7 @@ SAMPLING = tuple(
         (SAMPLING[1:2] + SAMPLING[3:5], SAMPLING[1:2], ["2 .*shifted"]),
     ],
 )
-def test_of_the_copies_in_known_archives_the_originals_are_used_and_each_kind_is_told_once(
+def test_copies_in_known_archives_are_left_out_with_one_warning_for_each_kind(
     tmp_path, tree, kept, rules
 ):
     names, said = found(plant(tmp_path / "data", *tree), root=tmp_path / "data")
@@ -168,17 +168,17 @@ def test_a_folder_of_copies_that_is_itself_given_is_used(tmp_path, tree, given, 
         assert len(found(*both, root=tmp_path)[0]) == originals + count
 
 
-def test_nothing_to_use_is_an_error_that_says_where_and_why(tmp_path):
-    with pytest.raises(PictureError, match="absent: no such folder"):
+def test_nothing_to_use_is_an_error_with_place_and_cause(tmp_path):
+    with pytest.raises(DatasetError, match="absent: no such folder"):
         dataset.find([tmp_path / "absent"])
     plant(tmp_path, "notes.txt")
-    with pytest.raises(PictureError, match=f"no images below {tmp_path}$"):
+    with pytest.raises(DatasetError, match=f"no images below {tmp_path}$"):
         dataset.find([tmp_path])
     plant(tmp_path, "DIV2K_train_LR_x8/0001x8.png")
-    with pytest.warns(PictureWarning), pytest.raises(PictureError, match="but for 1 that were"):
+    with pytest.warns(DatasetWarning), pytest.raises(DatasetError, match="but for 1 that were"):
         dataset.find([tmp_path])
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
-    with pytest.warns(PictureWarning), pytest.raises(PictureError, match="none of 1 training"):
+    with pytest.warns(DatasetWarning), pytest.raises(DatasetError, match="none of 1 training"):
         dataset.usable([tmp_path / "a.png"], 64)
 
 
@@ -192,11 +192,11 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         return scan(folder)
 
     monkeypatch.setattr(dataset.os, "scandir", refuse)
-    with pytest.raises(PictureError, match=r"locked: cannot be read \(Permission denied\)"):
+    with pytest.raises(DatasetError, match=r"locked: cannot be read \(Permission denied\)"):
         dataset.find([tmp_path])
 
 
-def test_every_unusable_picture_is_named_with_its_cause_in_the_order_of_the_paths(tmp_path):
+def test_every_unusable_image_is_named_with_its_cause_in_the_order_of_the_paths(tmp_path):
     Image.new("RGB", (20, 300)).save(tmp_path / "narrow.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
     Image.fromarray(np.full((80, 80), 40_000, np.uint16)).save(tmp_path / "deep.png")
@@ -213,7 +213,7 @@ def test_every_unusable_picture_is_named_with_its_cause_in_the_order_of_the_path
     for mode in ("1", "L", "P", "RGB"):
         Image.new(mode, (80, 80)).save(tmp_path / f"{mode}.png")
     Image.new("RGBA", (80, 80), (9, 9, 9, 255)).save(tmp_path / "RGBA.png")
-    with pytest.warns(PictureWarning) as caught:
+    with pytest.warns(DatasetWarning) as caught:
         kept = dataset.usable(dataset.find([tmp_path]), 64)
     assert [path.stem for path in kept.paths] == ["1", "L", "P", "RGB", "RGBA"]
     assert len(caught) == len(causes)
@@ -223,7 +223,7 @@ def test_every_unusable_picture_is_named_with_its_cause_in_the_order_of_the_path
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
-def test_a_picture_is_used_upright_as_it_is_coded(tmp_path, suffix, orientation):
+def test_a_image_is_used_upright_as_it_is_coded(tmp_path, suffix, orientation):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     path = tmp_path / f"a.{suffix}"
@@ -232,16 +232,16 @@ def test_a_picture_is_used_upright_as_it_is_coded(tmp_path, suffix, orientation)
     upright = srgb.load(path)
     assert kept.sizes == (upright.shape[1::-1],)
     assert kept.sizes == ((96, 64) if orientation in (1, 3) else (64, 96),)
-    np.testing.assert_array_equal(np.asarray(kept.picture(0)), upright)
+    np.testing.assert_array_equal(np.asarray(kept.image(0)), upright)
 
 
-def test_pictures_are_drawn_by_the_square_root_of_their_area(tmp_path):
+def test_images_are_drawn_by_the_square_root_of_their_area(tmp_path):
     for side in (100, 200, 500):
         Image.new("L", (side, side)).save(tmp_path / f"{side}.png")
     kept = dataset.usable(dataset.find([tmp_path]), 64)
     assert [path.stem for path in kept.paths] == ["100", "200", "500"]
     chances = (np.arange(8000) + 0.5) / 8000
-    assert np.bincount([kept.drawn(chance) for chance in chances]).tolist() == [1000, 2000, 5000]
+    assert np.bincount([kept.draw(chance) for chance in chances]).tolist() == [1000, 2000, 5000]
 
 
 @settings(max_examples=25, deadline=None)
@@ -253,7 +253,7 @@ def test_no_more_is_kept_than_the_budget_allows_and_pixels_do_not_depend_on_it(
     kept = dataset.usable(dataset.find([folder]), 64, cache_bytes=budget)
     for index in asked:
         expected = srgb.load(kept.paths[index])
-        np.testing.assert_array_equal(np.asarray(kept.picture(index)), expected)
+        np.testing.assert_array_equal(np.asarray(kept.image(index)), expected)
         assert kept.cached_bytes <= budget
     assert kept.cached_bytes == size * min(len(set(asked)), budget // size)
 
@@ -263,9 +263,9 @@ def test_what_is_kept_stays_and_the_rest_is_decoded_every_time(folder, monkeypat
     decoded = []
     read = srgb.read
     monkeypatch.setattr(srgb, "read", lambda path: decoded.append(path.name) or read(path))
-    kept.picture(3, keep=False)
+    kept.image(3, keep=False)
     for index in (2, 0, 1, 2, 0, 1, 3):
-        kept.picture(index)
+        kept.image(index)
     assert decoded == ["d.tif", "c.jpg", "a.png", "b.webp", "b.webp", "d.tif"]
 
 
@@ -289,7 +289,7 @@ def copied(folder, tmp_path) -> list[Path]:
 
 @pytest.mark.parametrize("index", range(4))
 @pytest.mark.parametrize("damage", ["truncated", "removed", "smaller", "a folder"])
-def test_a_picture_that_breaks_in_mid_run_is_passed_over_with_one_warning(copied, index, damage):
+def test_a_image_that_breaks_in_mid_run_is_passed_over_with_one_warning(copied, index, damage):
     kept = dataset.usable(copied, 64)
     path = kept.paths[index]
     content = path.read_bytes()
@@ -300,34 +300,34 @@ def test_a_picture_that_breaks_in_mid_run_is_passed_over_with_one_warning(copied
         Image.new("RGB", (70, 70)).save(path)
     elif damage == "a folder":
         path.mkdir()
-    with pytest.warns(PictureWarning, match=re.escape(str(path))) as caught:
-        assert kept.picture(index) is None
-        assert kept.picture(index) is None
-        assert kept.picture(index - 1) is not None
+    with pytest.warns(DatasetWarning, match=re.escape(str(path))) as caught:
+        assert kept.image(index) is None
+        assert kept.image(index) is None
+        assert kept.image(index - 1) is not None
     assert len(caught) == 1
 
 
-def test_a_picture_that_is_kept_outlives_its_file(copied):
+def test_a_image_that_is_kept_outlives_its_file(copied):
     kept = dataset.usable(copied, 64)
-    before = np.asarray(kept.picture(0))
+    before = np.asarray(kept.image(0))
     copied[0].unlink()
-    np.testing.assert_array_equal(np.asarray(kept.picture(0)), before)
+    np.testing.assert_array_equal(np.asarray(kept.image(0)), before)
 
 
-def test_when_all_pictures_are_broken_every_call_is_an_error(copied):
+def test_when_all_images_are_broken_every_call_is_an_error(copied):
     kept = dataset.usable(copied, 64)
     for path in copied:
         path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.warns(PictureWarning) as caught:
+    with pytest.warns(DatasetWarning) as caught:
         for index in range(3):
-            assert kept.picture(index) is None
+            assert kept.image(index) is None
         for index in (3, 0, 3):
-            with pytest.raises(PictureError, match=r"none of 4 images.*a\.png"):
-                kept.picture(index)
+            with pytest.raises(DatasetError, match=r"none of 4 images.*a\.png"):
+                kept.image(index)
     assert len(caught) == 4
 
 
-def test_threads_share_pictures_budget_and_warnings(copied):
+def test_threads_share_images_budget_and_warnings(copied):
     kept = dataset.usable(copied, 64, cache_bytes=2 * 80 * 72 * 4)
     copied[1].write_bytes(b"")
     begin = threading.Barrier(8)
@@ -335,10 +335,10 @@ def test_threads_share_pictures_budget_and_warnings(copied):
 
     def ask() -> None:
         begin.wait()
-        seen.append([kept.picture(index) is not None for index in (0, 1, 2, 3) * 3])
+        seen.append([kept.image(index) is not None for index in (0, 1, 2, 3) * 3])
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
-    with pytest.warns(PictureWarning) as caught:
+    with pytest.warns(DatasetWarning) as caught:
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -347,13 +347,13 @@ def test_threads_share_pictures_budget_and_warnings(copied):
     assert len(caught) == 1 and kept.cached_bytes == 2 * 80 * 72 * 4
 
 
-def test_a_set_of_pictures_is_known_wherever_it_lies_and_by_names_and_sizes(tmp_path):
-    def noted(root: str, names: dict[str, int]) -> dataset.PictureSet:
+def test_a_fingerprint_depends_on_names_and_sizes_but_not_on_the_folder(tmp_path):
+    def noted(root: str, names: dict[str, int]) -> dataset.DatasetFingerprint:
         for name, side in names.items():
             plant(tmp_path, f"{root}/{name}")
             Image.new("L", (side, 70)).save(tmp_path / root / name)
         folders = [tmp_path / root / "one", tmp_path / root / "two"]
-        return dataset.picture_set(dataset.usable(dataset.find(folders), 64), folders)
+        return dataset.fingerprint(dataset.usable(dataset.find(folders), 64), folders)
 
     names = {"one/a.png": 70, "two/b.png": 80}
     first = noted("here", names)

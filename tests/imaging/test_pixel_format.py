@@ -28,7 +28,7 @@ EVERY_16 = np.arange(65536, dtype=np.uint16)
         np.zeros((4, 4, 1), np.uint16), np.zeros((4, 4), np.int16), np.zeros(4, np.uint8),
     ],
 )  # fmt: skip
-def test_arrays_of_other_kinds_are_no_pictures(pixels):
+def test_arrays_of_other_kinds_are_no_images(pixels):
     with pytest.raises(PixelFormatError, match="uint8 or uint16 array"):
         pixel_format.as_picture(pixels)
 
@@ -54,7 +54,7 @@ def test_gray_is_the_mean_of_the_three_to_half_a_step(triples, is_16bit):
         assert abs(int(value) - exact) <= Fraction(1, 2)
 
 
-def test_what_the_search_sees_of_any_form_is_8_bit_colour():
+def test_what_the_search_sees_of_any_form_is_8_bit_color():
     gray = np.array([[0, 128, 65535]], np.uint16)
     for image in (gray, Picture(gray), pixel_format.as_rgb(gray)):
         plain = pixel_format.as_rgb8(image)
@@ -71,7 +71,7 @@ def test_what_the_search_sees_of_any_form_is_8_bit_colour():
 @given(
     st.tuples(*[st.integers(0, 255)] * 3), st.booleans(), st.booleans(), st.integers(0, 2**32 - 1)
 )
-def test_a_flattened_picture_is_the_mean_that_alpha_weighs(background, gray, is_16bit, seed):
+def test_a_flattened_image_is_the_mean_that_alpha_weighs(background, gray, is_16bit, seed):
     most = 65535 if is_16bit else 255
     rng = np.random.default_rng(seed)
     dtype = np.uint16 if is_16bit else np.uint8
@@ -94,25 +94,25 @@ def test_only_what_is_wholly_hidden_is_replaced_and_twice_is_once():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (37, 53, 3), dtype=np.uint8)
     alpha = rng.choice(np.array([0, 0, 1, 255], np.uint8), (37, 53))
-    picture = Picture(pixels, alpha)
-    once = pixel_format.fill_hidden(picture)
+    image = Picture(pixels, alpha)
+    once = pixel_format.fill_hidden(image)
     np.testing.assert_array_equal(once.pixels[alpha > 0], pixels[alpha > 0])
     assert (once.pixels[alpha == 0] != pixels[alpha == 0]).any()
     np.testing.assert_array_equal(once.alpha, alpha)
     np.testing.assert_array_equal(pixel_format.fill_hidden(once).pixels, once.pixels)
     noise = np.where(alpha[..., None] > 0, pixels, rng.integers(0, 256, pixels.shape, np.uint8))
-    other = pixel_format.fill_hidden(dataclasses.replace(picture, pixels=noise))
+    other = pixel_format.fill_hidden(dataclasses.replace(image, pixels=noise))
     np.testing.assert_array_equal(other.pixels, once.pixels)
 
 
 def test_alpha_that_is_opaque_everywhere_is_no_alpha():
-    picture = Picture(np.zeros((3, 3), np.uint16), np.full((3, 3), 65535, np.uint16))
-    assert pixel_format.fill_hidden(picture).alpha is None
+    image = Picture(np.zeros((3, 3), np.uint16), np.full((3, 3), 65535, np.uint16))
+    assert pixel_format.fill_hidden(image).alpha is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (64, 64), (61, 130)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_flat_colour_is_continued_as_itself(shape, dtype):
+def test_a_flat_color_is_continued_as_itself(shape, dtype):
     known = np.zeros(shape, bool)
     known[0, -1] = True
     samples = np.where(known[..., None], np.array([7, 200, 91]), 3).astype(dtype)
@@ -121,13 +121,13 @@ def test_a_flat_colour_is_continued_as_itself(shape, dtype):
     assert (filled == [7, 200, 91]).all()
 
 
-def test_where_nothing_is_known_there_is_nothing():
+def test_an_image_without_visible_pixels_becomes_black():
     samples = np.full((5, 6, 3), 9, np.uint8)
     assert not push_pull.fill(samples, np.zeros((5, 6), bool)).any()
     assert push_pull.fill(samples, np.ones((5, 6), bool)) is samples
 
 
-def test_a_continuation_is_smooth_and_joins_what_is_known():
+def test_filled_pixels_continue_the_visible_ones_smoothly():
     photograph = skimage.data.coffee()[:256, :256]
     rows, columns = np.mgrid[:256, :256]
     known = (rows - 128) ** 2 + (columns - 128) ** 2 > 80**2

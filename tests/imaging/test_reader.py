@@ -12,9 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rdonet_jax.imaging import avif, reader
+from rdonet_jax.imaging import reader
+from rdonet_jax.imaging.formats import avif
 from rdonet_jax.imaging.srgb import ImageError
-from tests.picture_samples import CHANNELS, assert_same, chunk, drawn, expected_of, load, png
+from tests.image_samples import (
+    CHANNELS,
+    assert_same,
+    chunk,
+    drawn,
+    expected_of,
+    load,
+    png,
+    write_animation,
+)
 
 pytestmark = pytest.mark.once
 
@@ -31,8 +41,8 @@ pytestmark = pytest.mark.once
 )
 def test_png_of_every_mode_and_depth_is_read_in_its_own_form(tmp_path, kind, depth, interlaced):
     samples = drawn(CHANNELS[kind], depth)
-    picture = load(tmp_path, png(samples, kind, depth, interlaced=interlaced))
-    assert_same(picture, *expected_of(samples, depth))
+    image = load(tmp_path, png(samples, kind, depth, interlaced=interlaced))
+    assert_same(image, *expected_of(samples, depth))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
@@ -45,16 +55,16 @@ def test_a_palette_becomes_rgb_with_the_alpha_of_its_entries(tmp_path, depth, tr
     if transparency:
         before.append((b"tRNS", transparency))
         opacities[: len(transparency)] = list(transparency)
-    picture = load(tmp_path, png(samples, "palette", depth, before=before))
+    image = load(tmp_path, png(samples, "palette", depth, before=before))
     index = samples[..., 0]
     alpha = opacities[index]
-    assert_same(picture, palette[index], None if (alpha == 255).all() else alpha)
+    assert_same(image, palette[index], None if (alpha == 255).all() else alpha)
 
 
 @pytest.mark.parametrize(
     ("kind", "depth"), [*(("gray", d) for d in (1, 2, 4, 8, 16)), ("rgb", 8), ("rgb", 16)]
 )
-def test_a_transparent_colour_hides_its_pixels_and_no_others(tmp_path, kind, depth):
+def test_a_transparent_color_hides_its_pixels_and_no_others(tmp_path, kind, depth):
     samples = drawn(CHANNELS[kind], depth)
     samples[3, 4] = samples[5, 6] = key = samples[0, 0] | 1
     samples[7, 8] = key
@@ -68,7 +78,7 @@ def test_a_transparent_colour_hides_its_pixels_and_no_others(tmp_path, kind, dep
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-def test_a_transparent_colour_that_is_nowhere_leaves_no_alpha(tmp_path, depth):
+def test_a_transparent_color_that_is_nowhere_leaves_no_alpha(tmp_path, depth):
     samples = drawn(3, depth) & ~np.uint16(1)
     before = [(b"tRNS", struct.pack(">HHH", 1, 1, 1))]
     assert load(tmp_path, png(samples, "rgb", depth, before=before)).alpha is None
@@ -86,7 +96,7 @@ def test_alpha_that_is_opaque_everywhere_is_dropped_and_no_other(tmp_path, kind,
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 10000), (10000, 1)])
 @pytest.mark.parametrize("depth", [1, 16])
-def test_long_and_thin_pictures_are_read(tmp_path, size, depth):
+def test_long_and_thin_images_are_read(tmp_path, size, depth):
     samples = drawn(1, depth, *size)
     assert_same(load(tmp_path, png(samples, "gray", depth)), *expected_of(samples, depth))
 
@@ -123,8 +133,8 @@ def test_tiff_of_16_bits_premultiplied_is_divided_by_its_alpha(tmp_path):
     tifffile.imwrite(
         tmp_path / "a.tif", samples, photometric="rgb", extrasamples=["assocalpha"], metadata=None
     )
-    colours = [[[100, 200, 300], [200, 0, 65535], [0, 0, 0]]]
-    assert_same(reader.load(tmp_path / "a.tif"), np.array(colours, np.uint16), samples[..., 3])
+    colors = [[[100, 200, 300], [200, 0, 65535], [0, 0, 0]]]
+    assert_same(reader.load(tmp_path / "a.tif"), np.array(colors, np.uint16), samples[..., 3])
 
 
 # PPM and others
@@ -167,12 +177,12 @@ def test_the_transparency_of_a_gif_is_read(tmp_path):
     source.putpalette([9, 8, 7, 200, 100, 50])
     source.putpixel((2, 1), 0)
     source.save(tmp_path / "a.gif", transparency=0)
-    picture = reader.load(tmp_path / "a.gif")
-    assert picture.alpha[1, 2] == 0 and picture.alpha.sum() == 7 * 255
-    assert picture.pixels[0, 0].tolist() == [200, 100, 50]
+    image = reader.load(tmp_path / "a.gif")
+    assert image.alpha[1, 2] == 0 and image.alpha.sum() == 7 * 255
+    assert image.pixels[0, 0].tolist() == [200, 100, 50]
 
 
-def test_the_main_picture_of_a_camera_file_with_previews_is_read(tmp_path):
+def test_the_main_image_of_a_camera_file_with_previews_is_read(tmp_path):
     main, preview = Image.new("RGB", (16, 16), "white"), Image.new("RGB", (8, 8))
     main.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[preview])
     assert reader.load(tmp_path / "phone.jpg").size == (16, 16)
@@ -188,16 +198,16 @@ def test_avif_of_10_and_12_bits_is_read_as_16(tmp_path, bits, channels):
     ramp = np.linspace(0, 2**bits - 1, 64 * 48).reshape(48, 64).astype(np.uint16)
     samples = np.stack([ramp, ramp[::-1], ramp[:, ::-1], ramp][:channels], axis=2)
     data = imagecodecs.avif_encode(samples.squeeze(), level=100, bitspersample=bits)
-    picture = load(tmp_path, data, "a.avif")
+    image = load(tmp_path, data, "a.avif")
     pixels, alpha = expected_of(samples, bits)
-    assert picture.pixels.dtype == np.uint16
-    assert len(np.unique(picture.pixels)) > 512
-    assert np.abs(picture.pixels.astype(int) - pixels).max() < 65536 / 2**bits * 4
+    assert image.pixels.dtype == np.uint16
+    assert len(np.unique(image.pixels)) > 512
+    assert np.abs(image.pixels.astype(int) - pixels).max() < 65536 / 2**bits * 4
     if alpha is not None:
-        assert np.abs(picture.alpha.astype(int) - alpha).max() < 65536 / 2**bits * 2
+        assert np.abs(image.alpha.astype(int) - alpha).max() < 65536 / 2**bits * 2
 
 
-def test_avif_of_10_bits_says_what_reads_it_where_that_is_missing(tmp_path, monkeypatch):
+def test_an_error_names_the_package_that_avif_of_10_bits_needs(tmp_path, monkeypatch):
     imagecodecs = pytest.importorskip("imagecodecs")
     data = imagecodecs.avif_encode(drawn(3, 10), level=90, bitspersample=10)
 
@@ -215,9 +225,9 @@ def test_avif_of_8_bits_is_read_with_its_mode(tmp_path, mode):
     source.putalpha(Image.radial_gradient("L")) if mode == "RGBA" else None
     subsampling = "4:0:0" if mode == "L" else "4:4:4"
     source.save(tmp_path / "a.avif", quality=100, subsampling=subsampling)
-    picture = reader.load(tmp_path / "a.avif")
-    assert picture.gray == (mode == "L") and not picture.is_16bit
-    assert (picture.alpha is not None) == (mode == "RGBA")
+    image = reader.load(tmp_path / "a.avif")
+    assert image.gray == (mode == "L") and not image.is_16bit
+    assert (image.alpha is not None) == (mode == "RGBA")
 
 
 # What is refused
@@ -241,8 +251,7 @@ def test_other_modes_are_refused_by_name(tmp_path, mode, reason):
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif", "avif"])
 def test_animations_are_refused(tmp_path, suffix):
-    frames = [Image.new("L", (8, 8), grey).convert("RGB") for grey in (0, 99, 200)]
-    frames[0].save(tmp_path / f"film.{suffix}", save_all=True, append_images=frames[1:])
+    write_animation(tmp_path / f"film.{suffix}")
     with pytest.raises(ImageError, match=r"film\.\w+: has 3 (frames|pages).*--first-frame"):
         reader.load(tmp_path / f"film.{suffix}")
 
@@ -253,7 +262,7 @@ def test_jpeg_2000_of_more_than_8_bits_is_refused(tmp_path):
         reader.load(tmp_path / "a.jp2")
 
 
-def test_pictures_that_claim_too_many_pixels_are_refused_unread(tmp_path):
+def test_images_that_claim_too_many_pixels_are_refused_unread(tmp_path):
     header = struct.pack(">IIBBBBB", 2**14, 2**14 - 1, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
     with pytest.raises(ImageError, match="far too large"):
@@ -271,7 +280,7 @@ def test_pictures_that_claim_too_many_pixels_are_refused_unread(tmp_path):
     length=st.floats(0.3, 1),
 )
 @pytest.mark.filterwarnings("ignore")
-def test_damaged_bytes_give_a_picture_or_an_image_error(
+def test_damaged_bytes_give_a_image_or_an_image_error(
     tmp_path_factory, kind, depth, suffix, damage, length
 ):
     path = Path(tmp_path_factory.mktemp("damage")) / f"a.{suffix}"
@@ -289,8 +298,8 @@ def test_damaged_bytes_give_a_picture_or_an_image_error(
         data[int(place * (len(data) - 1))] = value
     path.write_bytes(data[: max(1, round(length * len(data)))])
     try:
-        picture = reader.load(path)
+        image = reader.load(path)
     except ImageError as error:
         assert "\n" not in str(error) and str(path) in str(error)
     else:
-        assert picture.pixels.size
+        assert image.pixels.size

@@ -1,6 +1,4 @@
 import os
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -12,26 +10,18 @@ from PIL import ExifTags, Image, ImageCms
 
 from rdonet_jax.imaging import srgb as imaging_srgb
 from rdonet_jax.imaging.srgb import ImageError
+from tests.image_samples import CHANNELS, png, write_animation
 
 pytestmark = pytest.mark.once
 
 
-def picture(height=5, width=7, seed=0):
+def sample_image(height=5, width=7, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def write_16_bit_png(path, channels):
-    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-
-    def chunk(name, data):
-        checksum = struct.pack(">I", zlib.crc32(name + data))
-        return struct.pack(">I", len(data)) + name + data + checksum
-
-    header = struct.pack(">IIBBBBB", 1, 1, 16, colour_type, 0, 0, 0)
-    pixels = zlib.compress(b"\0" + b"\x12\x34" * channels)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
+    kind = {count: name for name, count in CHANNELS.items()}[channels]
+    path.write_bytes(png(np.full((1, 1, channels), 0x1234), kind, 16))
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
@@ -41,14 +31,14 @@ def test_a_photograph_is_read_as_scikit_image_reads_it_though_it_carries_an_srgb
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp", ".PNG"])
-def test_a_saved_picture_is_read_back_unchanged(tmp_path, suffix):
+def test_a_saved_image_is_read_back_unchanged(tmp_path, suffix):
     path = tmp_path / f"picture{suffix}"
-    imaging_srgb.save(path, picture())
-    np.testing.assert_array_equal(imaging_srgb.load(path), picture())
+    imaging_srgb.save(path, sample_image())
+    np.testing.assert_array_equal(imaging_srgb.load(path), sample_image())
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg"])
-def test_a_jpeg_is_close_to_the_picture_saved(tmp_path, suffix):
+def test_a_jpeg_is_close_to_the_image_saved(tmp_path, suffix):
     gradient = np.linspace(0, 255, 32).astype(np.uint8)[None, :, None].repeat(16, 0).repeat(3, 2)
     imaging_srgb.save(tmp_path / f"a{suffix}", gradient)
     assert np.abs(imaging_srgb.load(tmp_path / f"a{suffix}").astype(int) - gradient).max() < 8
@@ -56,15 +46,15 @@ def test_a_jpeg_is_close_to_the_picture_saved(tmp_path, suffix):
 
 @settings(max_examples=20, deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 99))
-def test_pictures_of_every_size_survive_a_png(tmp_path_factory, height, width, seed):
+def test_images_of_every_size_survive_a_png(tmp_path_factory, height, width, seed):
     path = tmp_path_factory.mktemp("sizes") / "a.png"
-    imaging_srgb.save(path, picture(height, width, seed))
-    np.testing.assert_array_equal(imaging_srgb.load(path), picture(height, width, seed))
+    imaging_srgb.save(path, sample_image(height, width, seed))
+    np.testing.assert_array_equal(imaging_srgb.load(path), sample_image(height, width, seed))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P"])
-def test_gray_palette_and_one_bit_pictures_become_rgb(tmp_path, mode):
-    source = Image.fromarray(picture()).convert(mode)
+def test_gray_palette_and_one_bit_images_become_rgb(tmp_path, mode):
+    source = Image.fromarray(sample_image()).convert(mode)
     source.save(tmp_path / "a.png")
     loaded = imaging_srgb.load(tmp_path / "a.png")
     assert loaded.dtype == np.uint8 and loaded.shape == (5, 7, 3)
@@ -73,7 +63,7 @@ def test_gray_palette_and_one_bit_pictures_become_rgb(tmp_path, mode):
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_alpha_that_is_opaque_everywhere_is_dropped(tmp_path, mode):
-    source = Image.fromarray(picture()).convert(mode)
+    source = Image.fromarray(sample_image()).convert(mode)
     source.save(tmp_path / "a.png")
     np.testing.assert_array_equal(
         imaging_srgb.load(tmp_path / "a.png"), np.asarray(source.convert("RGB"))
@@ -82,7 +72,7 @@ def test_alpha_that_is_opaque_everywhere_is_dropped(tmp_path, mode):
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_one_transparent_pixel_is_refused(tmp_path, mode):
-    source = Image.fromarray(picture()).convert(mode)
+    source = Image.fromarray(sample_image()).convert(mode)
     alpha = source.getchannel("A")
     alpha.putpixel((3, 2), 254)
     source.putalpha(alpha)
@@ -92,9 +82,7 @@ def test_one_transparent_pixel_is_refused(tmp_path, mode):
 
 
 @pytest.mark.parametrize(("mode", "key"), [("1", 1), ("L", 7), ("P", 0), ("RGB", (9, 9, 9))])
-def test_a_transparent_colour_is_refused_where_it_is_used_and_ignored_where_not(
-    tmp_path, mode, key
-):
+def test_a_transparent_color_is_refused_where_it_is_used_and_ignored_where_not(tmp_path, mode, key):
     used = Image.new(mode, (4, 4), key)
     unused = Image.new(mode, (4, 4), 0 if mode != "P" else 1)
     used.save(tmp_path / "used.png", transparency=key)
@@ -125,12 +113,12 @@ def test_the_exif_orientation_is_applied(tmp_path, orientation):
     np.testing.assert_array_equal(imaging_srgb.load(tmp_path / "a.png"), upright)
 
 
-def test_the_size_is_known_from_the_header_as_the_picture_is_read(tmp_path):
+def test_the_size_in_the_header_is_that_of_the_decoded_image(tmp_path):
     for number, suffix in enumerate(("png", "jpg", "tif", "webp") * 2):
         path = tmp_path / f"a.{suffix}"
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = number + 1
-        Image.fromarray(picture(80, 90)).save(path, exif=exif)
+        Image.fromarray(sample_image(80, 90)).save(path, exif=exif)
         size = imaging_srgb.inspect(path)
         assert size == imaging_srgb.read(path).size == imaging_srgb.load(path).shape[1::-1]
     path = tmp_path / "a.png"
@@ -145,12 +133,12 @@ def test_a_damaged_exif_block_is_refused(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     damaged = exif.tobytes().replace(b"MM\0*", b"MM\0!")
-    Image.fromarray(picture()).save(tmp_path / "a.png", exif=damaged)
+    Image.fromarray(sample_image()).save(tmp_path / "a.png", exif=damaged)
     with pytest.raises(ImageError, match=r"a\.png: is damaged"):
         imaging_srgb.load(tmp_path / "a.png")
 
 
-def test_a_profile_of_another_colour_space_is_converted_to_srgb(tmp_path):
+def test_a_profile_of_another_color_space_is_converted_to_srgb(tmp_path):
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = srgb.replace(b"rXYZ", b"tmpX").replace(b"bXYZ", b"rXYZ").replace(b"tmpX", b"bXYZ")
@@ -170,8 +158,8 @@ def test_an_unreadable_profile_is_passed_over(tmp_path, damage):
         "color space": srgb.replace(b"RGB ", b"\xe9\xff\x80 "),
         "cut": srgb[:200],
     }[damage]
-    Image.fromarray(picture()).save(tmp_path / "a.png", icc_profile=profile)
-    np.testing.assert_array_equal(imaging_srgb.load(tmp_path / "a.png"), picture())
+    Image.fromarray(sample_image()).save(tmp_path / "a.png", icc_profile=profile)
+    np.testing.assert_array_equal(imaging_srgb.load(tmp_path / "a.png"), sample_image())
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -194,7 +182,7 @@ def test_sixteen_bit_tiff_files_are_refused(tmp_path):
         imaging_srgb.load(tmp_path / "deep.tif")
 
 
-def test_cmyk_pictures_are_refused(tmp_path):
+def test_cmyk_images_are_refused(tmp_path):
     Image.new("CMYK", (8, 8)).save(tmp_path / "print.jpg")
     with pytest.raises(ImageError, match=r"print\.jpg: is a CMYK image"):
         imaging_srgb.load(tmp_path / "print.jpg")
@@ -202,13 +190,12 @@ def test_cmyk_pictures_are_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
 def test_animations_are_refused(tmp_path, suffix):
-    frames = [Image.new("L", (8, 8), grey).convert("RGB") for grey in (0, 99, 200)]
-    frames[0].save(tmp_path / f"film.{suffix}", save_all=True, append_images=frames[1:])
+    write_animation(tmp_path / f"film.{suffix}")
     with pytest.raises(ImageError, match=r"film\.\w+: has 3 frames"):
         imaging_srgb.load(tmp_path / f"film.{suffix}")
 
 
-def test_the_main_picture_of_a_camera_file_with_previews_is_read(tmp_path):
+def test_the_main_image_of_a_camera_file_with_previews_is_read(tmp_path):
     main, preview = Image.new("RGB", (16, 16), "white"), Image.new("RGB", (8, 8))
     main.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[preview])
     assert imaging_srgb.load(tmp_path / "phone.jpg").shape == (16, 16, 3)
@@ -230,7 +217,7 @@ def test_missing_files_folders_and_other_files_are_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "gif"])
 def test_a_truncated_file_is_refused(tmp_path, suffix):
-    Image.fromarray(picture(64, 64)).save(tmp_path / f"whole.{suffix}")
+    Image.fromarray(sample_image(64, 64)).save(tmp_path / f"whole.{suffix}")
     whole = (tmp_path / f"whole.{suffix}").read_bytes()
     (tmp_path / f"cut.{suffix}").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ImageError, match=rf"cut\.{suffix}"):
@@ -243,9 +230,9 @@ def test_a_truncated_file_is_refused(tmp_path, suffix):
     damage=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4),
 )
 @pytest.mark.filterwarnings("ignore")
-def test_damaged_bytes_give_a_picture_or_an_image_error(tmp_path_factory, suffix, damage):
+def test_damaged_bytes_give_a_image_or_an_image_error(tmp_path_factory, suffix, damage):
     path = tmp_path_factory.mktemp("damage") / f"a.{suffix}"
-    Image.fromarray(picture(12, 12)).save(path)
+    Image.fromarray(sample_image(12, 12)).save(path)
     data = bytearray(path.read_bytes())
     for place, value in damage:
         data[int(place * (len(data) - 1))] = value
@@ -260,12 +247,12 @@ def test_damaged_bytes_give_a_picture_or_an_image_error(tmp_path_factory, suffix
 
 def test_an_existing_file_is_overwritten_only_by_force(tmp_path):
     path = tmp_path / "a.png"
-    imaging_srgb.save(path, picture(seed=1))
+    imaging_srgb.save(path, sample_image(seed=1))
     with pytest.raises(ImageError, match=r"a\.png: exists already"):
-        imaging_srgb.save(path, picture(seed=2))
-    np.testing.assert_array_equal(imaging_srgb.load(path), picture(seed=1))
-    imaging_srgb.save(path, picture(seed=2), force=True)
-    np.testing.assert_array_equal(imaging_srgb.load(path), picture(seed=2))
+        imaging_srgb.save(path, sample_image(seed=2))
+    np.testing.assert_array_equal(imaging_srgb.load(path), sample_image(seed=1))
+    imaging_srgb.save(path, sample_image(seed=2), force=True)
+    np.testing.assert_array_equal(imaging_srgb.load(path), sample_image(seed=2))
 
 
 def test_bytes_are_written_whole_and_overwritten_only_by_force(tmp_path):
@@ -281,7 +268,7 @@ def test_bytes_are_written_whole_and_overwritten_only_by_force(tmp_path):
 def test_what_is_no_regular_file_is_never_replaced(tmp_path):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(ImageError, match="not a regular file"):
-        imaging_srgb.save(tmp_path / "folder.png", picture(), force=True)
+        imaging_srgb.save(tmp_path / "folder.png", sample_image(), force=True)
     with pytest.raises(ImageError, match="not a regular file"):
         imaging_srgb.write_bytes(os.devnull, b"", force=True)
 
@@ -294,8 +281,8 @@ def test_a_missing_folder_is_named(tmp_path):
 @pytest.mark.parametrize("name", ["a", "a.txt", "a.rdo", "a.png.gz"])
 def test_an_unknown_suffix_is_refused_and_the_known_ones_are_listed(tmp_path, name):
     for refuse in (
-        imaging_srgb.check_picture_target,
-        lambda path: imaging_srgb.save(path, picture()),
+        imaging_srgb.check_image_target,
+        lambda path: imaging_srgb.save(path, sample_image()),
     ):
         with pytest.raises(ImageError, match=r"suffix.*\.png"):
             refuse(tmp_path / name)
@@ -303,36 +290,36 @@ def test_an_unknown_suffix_is_refused_and_the_known_ones_are_listed(tmp_path, na
 
 
 def test_targets_can_be_checked_before_the_work(tmp_path):
-    imaging_srgb.check_picture_target(tmp_path / "a.png")
+    imaging_srgb.check_image_target(tmp_path / "a.png")
     (tmp_path / "a.png").touch()
-    imaging_srgb.check_picture_target(tmp_path / "a.png", force=True)
+    imaging_srgb.check_image_target(tmp_path / "a.png", force=True)
     with pytest.raises(ImageError, match="exists already"):
-        imaging_srgb.check_picture_target(tmp_path / "a.png")
+        imaging_srgb.check_image_target(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(
     "array",
     [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)],
 )
-def test_arrays_that_are_no_picture_are_refused(tmp_path, array):
+def test_arrays_that_are_no_image_are_refused(tmp_path, array):
     with pytest.raises(ImageError, match=r"uint8 \[H, W, 3\]"):
         imaging_srgb.save(tmp_path / "a.png", array)
 
 
 @pytest.mark.parametrize(("suffix", "side"), [("webp", 16383), ("jpg", 65500)])
-def test_a_picture_too_large_for_its_format_is_refused_before_the_work(tmp_path, suffix, side):
+def test_a_image_too_large_for_its_format_is_refused_before_the_work(tmp_path, suffix, side):
     path = tmp_path / f"a.{suffix}"
-    imaging_srgb.check_picture_target(path, size=(1, side))
+    imaging_srgb.check_image_target(path, size=(1, side))
     for size in [(1, side + 1), (side + 1, 1)]:
         with pytest.raises(ImageError, match=f"{size[1]}x{size[0]} pixels.* {side} at most"):
-            imaging_srgb.check_picture_target(path, size=size)
+            imaging_srgb.check_image_target(path, size=size)
     imaging_srgb.save(path, np.zeros((1, side, 3), np.uint8))
     with pytest.raises(ImageError, match="at most"):
         imaging_srgb.save(path, np.zeros((1, side + 1, 3), np.uint8), force=True)
-    imaging_srgb.check_picture_target(tmp_path / "a.png", size=(1, side + 1))
+    imaging_srgb.check_image_target(tmp_path / "a.png", size=(1, side + 1))
 
 
-def test_a_failed_write_leaves_nothing_behind_and_the_old_file_as_it_was(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_other_file_and_the_old_one_unchanged(tmp_path, monkeypatch):
     def fail(file, *_, **__):
         file.write(b"half of it")
         raise OSError("encoder error")
@@ -341,7 +328,7 @@ def test_a_failed_write_leaves_nothing_behind_and_the_old_file_as_it_was(tmp_pat
     path.write_bytes(b"precious")
     monkeypatch.setattr(Image.Image, "save", lambda _, *rest, **options: fail(*rest, **options))
     with pytest.raises(ImageError, match=r"a\.webp: cannot be written: encoder error"):
-        imaging_srgb.save(path, picture(), force=True)
+        imaging_srgb.save(path, sample_image(), force=True)
     assert path.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -352,7 +339,7 @@ def test_a_written_file_has_the_usual_permissions(tmp_path):
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_a_mask_is_read_from_gray_and_palette_pictures_and_arrays(tmp_path):
+def test_a_mask_is_read_from_gray_and_palette_images_and_arrays(tmp_path):
     levels = np.random.default_rng(0).integers(0, 3, (4, 8), dtype=np.uint8)
     gray = Image.fromarray(levels)
     palette = Image.fromarray(levels)
@@ -367,8 +354,8 @@ def test_a_mask_is_read_from_gray_and_palette_pictures_and_arrays(tmp_path):
         np.testing.assert_array_equal(mask, levels)
 
 
-def test_a_mask_of_colours_is_refused(tmp_path):
-    imaging_srgb.save(tmp_path / "a.png", picture())
+def test_a_mask_of_colors_is_refused(tmp_path):
+    imaging_srgb.save(tmp_path / "a.png", sample_image())
     with pytest.raises(ImageError, match=r"a\.png: a mask must be a gray or palette image"):
         imaging_srgb.load_mask(tmp_path / "a.png")
 

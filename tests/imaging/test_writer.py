@@ -10,10 +10,11 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image
 
-from rdonet_jax.imaging import png, reader, writer
+from rdonet_jax.imaging import reader, writer
+from rdonet_jax.imaging.formats import png
 from rdonet_jax.imaging.pixel_format import Picture
 from rdonet_jax.imaging.srgb import ImageError
-from tests.picture_samples import SRGB, exif_block
+from tests.image_samples import SRGB, exif_block
 
 pytestmark = pytest.mark.once
 
@@ -29,14 +30,14 @@ def drawn(gray=False, is_16bit=False, alpha=False, size=(37, 53), **more):
     )
 
 
-def saved(tmp_path, suffix, picture):
-    notes = writer.save(tmp_path / f"a{suffix}", picture)
+def saved(tmp_path, suffix, image):
+    notes = writer.save(tmp_path / f"a{suffix}", image)
     return reader.load(tmp_path / f"a{suffix}"), notes
 
 
-def assert_same(picture, expected):
+def assert_same(image, expected):
     for name in ("pixels", "alpha"):
-        one, other = getattr(picture, name), getattr(expected, name)
+        one, other = getattr(image, name), getattr(expected, name)
         assert (one is None) == (other is None)
         if one is not None:
             assert one.dtype == other.dtype
@@ -44,26 +45,24 @@ def assert_same(picture, expected):
 
 
 @pytest.mark.parametrize(("gray", "is_16bit", "alpha"), FORMS)
-def test_png_holds_every_form_and_all_that_goes_along(tmp_path, gray, is_16bit, alpha):
-    picture = drawn(gray, is_16bit, alpha, icc=SRGB, exif=exif_block())
-    again, notes = saved(tmp_path, ".png", picture)
+def test_png_holds_every_form_and_all_metadata(tmp_path, gray, is_16bit, alpha):
+    image = drawn(gray, is_16bit, alpha, icc=SRGB, exif=exif_block())
+    again, notes = saved(tmp_path, ".png", image)
     assert notes == ()
-    assert_same(again, picture)
-    assert (again.icc, again.exif) == (picture.icc, picture.exif)
+    assert_same(again, image)
+    assert (again.icc, again.exif) == (image.icc, image.exif)
 
 
 @pytest.mark.parametrize(("gray", "is_16bit", "alpha"), FORMS)
-def test_tiff_holds_them_too_and_says_of_the_exif_data_what_it_says(
-    tmp_path, gray, is_16bit, alpha
-):
-    picture = drawn(gray, is_16bit, alpha, icc=SRGB, exif=exif_block(1))
-    again, notes = saved(tmp_path, ".tif", picture)
+def test_tiff_holds_every_form_and_the_entries_of_the_exif_data(tmp_path, gray, is_16bit, alpha):
+    image = drawn(gray, is_16bit, alpha, icc=SRGB, exif=exif_block(1))
+    again, notes = saved(tmp_path, ".tif", image)
     assert notes == () and again.icc == SRGB
     if gray and is_16bit and alpha:
-        assert (again.pixels == picture.pixels[..., None]).all()
-        np.testing.assert_array_equal(again.alpha, picture.alpha)
+        assert (again.pixels == image.pixels[..., None]).all()
+        np.testing.assert_array_equal(again.alpha, image.alpha)
     else:
-        assert_same(again, picture)
+        assert_same(again, image)
     block = Image.Exif()
     block.load(again.exif)
     assert block[ExifTags.Base.Make] == "A maker"
@@ -78,15 +77,15 @@ def test_ppm_holds_gray_and_16_bits(tmp_path, gray, is_16bit):
 
 
 @pytest.mark.parametrize("is_16bit", [False, True])
-def test_webp_holds_alpha_and_the_colours_under_it_in_8_bits(tmp_path, is_16bit):
-    picture = drawn(False, is_16bit, True, icc=SRGB, exif=exif_block())
-    picture.alpha[:20] = 0
-    again, notes = saved(tmp_path, ".webp", picture)
+def test_webp_holds_alpha_and_the_colors_under_it_in_8_bits(tmp_path, is_16bit):
+    image = drawn(False, is_16bit, True, icc=SRGB, exif=exif_block())
+    image.alpha[:20] = 0
+    again, notes = saved(tmp_path, ".webp", image)
     assert notes == (("8 bits, since WEBP holds no more",) if is_16bit else ())
     assert (again.icc, again.exif) == (SRGB, exif_block())
     scale = 257 if is_16bit else 1
-    np.testing.assert_array_equal(again.pixels, np.rint(picture.pixels / scale))
-    np.testing.assert_array_equal(again.alpha, np.rint(picture.alpha / scale))
+    np.testing.assert_array_equal(again.pixels, np.rint(image.pixels / scale))
+    np.testing.assert_array_equal(again.alpha, np.rint(image.alpha / scale))
 
 
 @pytest.mark.parametrize("gray", [False, True])
@@ -107,12 +106,12 @@ def test_gray_stays_gray_in_jpeg_and_bmp(tmp_path, suffix, gray):
     assert again.gray == gray and (np.abs(again.pixels.astype(int) - 99) < 3).all()
 
 
-def test_what_a_format_cannot_hold_is_said(tmp_path):
-    picture = drawn(is_16bit=True, icc=SRGB, exif=exif_block())
-    again, notes = saved(tmp_path, ".jpg", picture)
+def test_what_a_format_cannot_hold_is_noted(tmp_path):
+    image = drawn(is_16bit=True, icc=SRGB, exif=exif_block())
+    again, notes = saved(tmp_path, ".jpg", image)
     assert notes == ("8 bits, since JPEG holds no more",)
     assert (again.icc, again.exif) == (SRGB, exif_block())
-    _, notes = saved(tmp_path, ".bmp", picture)
+    _, notes = saved(tmp_path, ".bmp", image)
     assert notes == (
         "8 bits, since BMP holds no more",
         "without its color profile, which BMP cannot hold",
@@ -127,11 +126,11 @@ def test_what_a_format_cannot_hold_is_said(tmp_path):
 def test_damaged_exif_data_is_left_out_where_it_would_spoil_the_file(tmp_path, suffix):
     # The name of the maker as a fraction.
     damaged = b"II*\0\x08\0\0\0\1\0\x0f\1\5\0\1\0\0\0\0\0\0\0\0\0\0\0"
-    picture = drawn(exif=damaged)
+    image = drawn(exif=damaged)
     name = {".tif": "TIFF", ".avif": "AVIF"}[suffix]
-    again, notes = saved(tmp_path, suffix, picture)
+    again, notes = saved(tmp_path, suffix, image)
     assert notes == (f"without its EXIF data, which is damaged and would spoil {name}",)
-    assert again.exif == b"" and again.size == picture.size
+    assert again.exif == b"" and again.size == image.size
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".avif"])
@@ -182,28 +181,28 @@ def test_16_bit_png_is_what_imagecodecs_reads_too(channels, size):
 
 @pytest.mark.parametrize(("gray", "is_16bit", "alpha"), FORMS)
 def test_tiff_is_what_tifffile_reads_too(tmp_path, gray, is_16bit, alpha):
-    picture = drawn(gray, is_16bit, alpha, size=(700, 400), icc=SRGB, exif=exif_block())
-    writer.save(tmp_path / "a.tif", picture)
+    image = drawn(gray, is_16bit, alpha, size=(700, 400), icc=SRGB, exif=exif_block())
+    writer.save(tmp_path / "a.tif", image)
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         page = file.pages[0]
         samples = page.asarray()
         assert page.iccprofile == SRGB and len(page.dataoffsets) > 1
     samples = samples[..., None] if samples.ndim == 2 else samples
-    np.testing.assert_array_equal(samples[..., : 1 if gray else 3].squeeze(), picture.pixels)
+    np.testing.assert_array_equal(samples[..., : 1 if gray else 3].squeeze(), image.pixels)
     assert samples.shape[2] % 2 == (0 if alpha else 1)
 
 
-def test_exif_data_cannot_overrule_what_a_tiff_file_says_of_its_pixels(tmp_path):
+def test_exif_data_cannot_overwrite_the_tags_of_a_tiff_files_pixels(tmp_path):
     block = Image.Exif()
     block[ExifTags.Base.Make] = "A maker"
     for tag in (256, 257, 258, 259, 262, 273, 277, 278, 279, 317, 338, 34675):
         block[tag] = 7
-    picture = drawn(exif=block.tobytes().removeprefix(b"Exif\0\0"))
-    again, _ = saved(tmp_path, ".tif", picture)
-    assert_same(again, picture)
+    image = drawn(exif=block.tobytes().removeprefix(b"Exif\0\0"))
+    again, _ = saved(tmp_path, ".tif", image)
+    assert_same(again, image)
 
 
-def test_smooth_pictures_of_16_bits_get_small():
+def test_smooth_images_of_16_bits_get_small():
     ramp = np.add.outer(np.arange(512), 3 * np.arange(512)).astype(np.uint16)[..., None]
     file = io.BytesIO()
     file.writelines(png.encode(ramp))

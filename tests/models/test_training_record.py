@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rdonet_jax.metrics.distortion import Loss
+from rdonet_jax.metrics.loss import Loss
 from rdonet_jax.models import zoo
 from rdonet_jax.models.training_record import RecordedValidation, RecordError, TrainingRecord
 

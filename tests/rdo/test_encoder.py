@@ -47,7 +47,7 @@ def test_pictures_of_any_size_can_be_searched(mini_model, photograph, size):
     assert found.searched.after <= found.searched.before
 
 
-def test_a_picture_of_any_form_is_searched_by_its_8_bit_colours(mini_model, photograph):
+def test_a_picture_of_any_form_is_searched_by_its_8_bit_colors(mini_model, photograph):
     gray = pixel_format.to_uint16(photograph[..., 1])
     alpha = np.where(np.arange(256) < 100, 0, 65535).astype(np.uint16) * np.ones((192, 1), "u2")
     picture = pixel_format.fill_hidden(pixel_format.Picture(gray, alpha, icc=b"a profile"))

@@ -30,13 +30,13 @@ def test_no_threshold_costs_less_than_the_one_of_least_regret(variances, seed):
     assert found.regret == pytest.approx(ours - np.minimum(gain, 0).sum(), abs=1e-9)
 
 
-def test_blocks_that_are_better_split_from_some_variance_on_are_told_apart_exactly():
+def test_blocks_that_are_better_split_above_a_variance_are_separated_exactly():
     variance = np.array([1.0, 2.0, 8.0, 32.0])
     found = fit_thresholds.least_regret(Decisions(variance, np.array([5.0, 1.0, -1.0, -9.0])))
     assert found == (4.0, 0.0)
 
 
-def test_samples_are_the_whole_blocks_inside_the_picture(mini_model, photograph):
+def test_samples_are_the_whole_blocks_inside_the_image(mini_model, photograph):
     image = photograph[:130, :200]
     found = fit_thresholds.samples(mini_model, image, 50.0, passes=1)
     assert len(found.split64.variance) == len(found.split64.gain) == 2 * 3

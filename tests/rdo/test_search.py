@@ -138,7 +138,7 @@ def test_blocks_and_partitions_say_the_same(grid, seed):
     assert all(map(np.array_equal, search.partition_of(search.blocks_of(p)), p))
 
 
-def test_the_fast_search_is_near_the_original_where_neighbours_matter():
+def test_the_fast_search_is_near_the_original_where_neighbors_matter():
     """A tenth of the costs by neighbors; means over twenty images of 6x6 blocks."""
     ratios = []
     for seed in range(20):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging import dataset
-from rdonet_jax.imaging.dataset import PictureError, Pictures, PictureWarning
+from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning, ImageDataset
 from rdonet_jax.training import crops as training_crops
 from rdonet_jax.training.config import TrainingConfig
 
@@ -25,17 +25,17 @@ def options(**changes) -> TrainingConfig:
     return TrainingConfig(**{**defaults, **changes})
 
 
-def opened(folder: Path, cache_bytes: int | None = None) -> Pictures:
+def opened(folder: Path, cache_bytes: int | None = None) -> ImageDataset:
     return dataset.usable(dataset.find([folder]), 64, cache_bytes=cache_bytes)
 
 
 @pytest.fixture(scope="module")
-def photographs(photograph_folder) -> Pictures:
+def photographs(photograph_folder) -> ImageDataset:
     return opened(photograph_folder)
 
 
 @pytest.fixture(scope="module")
-def ramp(tmp_path_factory) -> Pictures:
+def ramp(tmp_path_factory) -> ImageDataset:
     """One image whose value is the column's number."""
     path = tmp_path_factory.mktemp("ramp")
     columns = np.broadcast_to(np.arange(256, dtype=np.uint8), (200, 256))
@@ -59,7 +59,7 @@ def truncate(path: Path) -> None:
 
 
 def complaints(caught) -> list[str]:
-    return [str(warning.message) for warning in caught if warning.category is PictureWarning]
+    return [str(warning.message) for warning in caught if warning.category is DatasetWarning]
 
 
 def test_a_crop_is_a_function_of_seed_and_number(photographs):
@@ -72,8 +72,8 @@ def test_a_crop_is_a_function_of_seed_and_number(photographs):
         assert np.any(first != training_crops.random_crop(photographs, options(seed=seed), number))
 
 
-def test_crops_without_reduction_are_pieces_of_the_pictures_or_their_mirror_images(photographs):
-    sources = [np.asarray(photographs.picture(n)) for n in range(len(photographs.paths))]
+def test_crops_without_reduction_are_pieces_of_the_images_or_their_mirror_images(photographs):
+    sources = [np.asarray(photographs.image(n)) for n in range(len(photographs.paths))]
     windows = [np.lib.stride_tricks.sliding_window_view(s[..., 0], (1, 64)) for s in sources]
     for number in range(6):
         crop = training_crops.random_crop(photographs, options(min_scale=1.0), number)
@@ -104,7 +104,7 @@ def test_half_of_the_crops_are_mirrored_and_their_scales_vary(ramp):
     assert abs(slopes).min() < 1.1 and abs(slopes).max() > 1.8
 
 
-def test_a_small_picture_is_not_reduced_below_the_size_of_a_crop(tmp_path):
+def test_a_small_image_is_not_reduced_below_the_size_of_a_crop(tmp_path):
     Image.new("RGB", (64, 65), (1, 2, 3)).save(tmp_path / "a.png")
     crop = training_crops.random_crop(opened(tmp_path), options(min_scale=0.1), 0)
     np.testing.assert_array_equal(crop, np.broadcast_to((1, 2, 3), (64, 64, 3)))
@@ -182,13 +182,13 @@ def test_hosts_that_cannot_have_equal_parts_are_refused(photographs):
 
 
 @pytest.mark.parametrize("index", range(3))
-def test_a_crop_that_falls_on_a_broken_picture_is_drawn_again_and_no_other_changes(copied, index):
+def test_a_crop_that_falls_on_a_broken_image_is_drawn_again_and_no_other_changes(copied, index):
     config = options()
     whole = opened(copied)
     expected = [training_crops.random_crop(whole, config, number) for number in range(40)]
     runs = [opened(copied, cache_bytes=0) for _ in range(2)]
     truncate(whole.paths[index])
-    with pytest.warns(PictureWarning) as caught:
+    with pytest.warns(DatasetWarning) as caught:
         crops = [training_crops.random_crop(runs[0], config, number) for number in range(40)]
         # Another run, which comes to the broken image elsewhere.
         for number in reversed(range(40)):
@@ -201,13 +201,13 @@ def test_a_crop_that_falls_on_a_broken_picture_is_drawn_again_and_no_other_chang
     assert 0.3 * weights[index] < np.mean(changed) < 2 * weights[index]
 
 
-def test_any_number_of_broken_pictures_leaves_the_crops_of_the_others(copied):
+def test_any_number_of_broken_images_leaves_the_crops_of_the_others(copied):
     config = options(min_scale=1.0)
     kept = opened(copied)
-    last = np.asarray(kept.picture(2, keep=False))
+    last = np.asarray(kept.image(2, keep=False))
     for path in kept.paths[:2]:
         truncate(path)
-    with pytest.warns(PictureWarning) as caught:
+    with pytest.warns(DatasetWarning) as caught:
         batches = list(training_crops.batches(kept, config, threads=3))
     assert len(complaints(caught)) == 2
     rows = np.lib.stride_tricks.sliding_window_view(last[..., 0], 64, axis=1)
@@ -216,31 +216,31 @@ def test_any_number_of_broken_pictures_leaves_the_crops_of_the_others(copied):
         assert any(np.any(np.all(rows == line, axis=-1)) for line in lines)
 
 
-def test_batches_end_with_an_error_when_every_picture_is_broken(copied):
+def test_batches_end_with_an_error_when_every_image_is_broken(copied):
     kept = opened(copied)
     shutil.rmtree(copied)
-    with warnings.catch_warnings(record=True), pytest.raises(PictureError, match="none of 3"):
+    with warnings.catch_warnings(record=True), pytest.raises(DatasetError, match="none of 3"):
         next(training_crops.batches(kept, options()))
 
 
-def test_centre_crops_are_the_middles_of_the_pictures_and_nothing_of_them_is_kept(copied):
+def test_center_crops_are_the_middles_of_the_images_and_nothing_of_them_is_kept(copied):
     kept = opened(copied)
-    crops = training_crops.centre_crops(kept, 64)
+    crops = training_crops.center_crops(kept, 64)
     assert crops.shape == (3, 64, 64, 3) and crops.dtype == np.uint8
     assert kept.cached_bytes == 0
     for index, crop in enumerate(crops):
-        picture = np.asarray(kept.picture(index))
-        top, left = (picture.shape[0] - 64) // 2, (picture.shape[1] - 64) // 2
-        np.testing.assert_array_equal(crop, picture[top : top + 64, left : left + 64])
+        image = np.asarray(kept.image(index))
+        top, left = (image.shape[0] - 64) // 2, (image.shape[1] - 64) // 2
+        np.testing.assert_array_equal(crop, image[top : top + 64, left : left + 64])
 
 
-def test_centre_crops_pass_over_broken_pictures_unless_all_are(copied):
+def test_center_crops_pass_over_broken_images_unless_all_are(copied):
     kept = opened(copied)
-    whole = training_crops.centre_crops(kept, 64)
+    whole = training_crops.center_crops(kept, 64)
     truncate(kept.paths[1])
-    with pytest.warns(PictureWarning) as caught:
-        np.testing.assert_array_equal(training_crops.centre_crops(kept, 64), whole[[0, 2]])
+    with pytest.warns(DatasetWarning) as caught:
+        np.testing.assert_array_equal(training_crops.center_crops(kept, 64), whole[[0, 2]])
         assert len(complaints(caught)) == 1
         shutil.rmtree(copied)
-        with pytest.raises(PictureError, match="none of 3"):
-            training_crops.centre_crops(kept, 64)
+        with pytest.raises(DatasetError, match="none of 3"):
+            training_crops.center_crops(kept, 64)

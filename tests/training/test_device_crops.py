@@ -14,7 +14,7 @@ from PIL import Image
 
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging import dataset
-from rdonet_jax.imaging.dataset import PictureError, Pictures, PictureWarning
+from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning, ImageDataset
 from rdonet_jax.training import device_crops, input_pipeline
 from rdonet_jax.training.config import TrainingConfig
 
@@ -24,12 +24,12 @@ def options(**changes) -> TrainingConfig:
     return TrainingConfig(**{**defaults, **changes})
 
 
-def opened(folder: Path) -> Pictures:
+def opened(folder: Path) -> ImageDataset:
     return dataset.usable(dataset.find([folder]), 64)
 
 
 @pytest.fixture(scope="module")
-def photographs(photograph_folder) -> Pictures:
+def photographs(photograph_folder) -> ImageDataset:
     return opened(photograph_folder)
 
 
@@ -38,18 +38,18 @@ def flat(batch) -> np.ndarray:
     return crops.reshape(-1, *crops.shape[2:])
 
 
-def is_piece(crop: np.ndarray, picture: np.ndarray) -> bool:
+def is_piece(crop: np.ndarray, image: np.ndarray) -> bool:
     """Whether a crop is somewhere in an image, as it is or mirrored."""
     height, width = crop.shape[:2]
-    rows = np.lib.stride_tricks.sliding_window_view(picture[..., 0], (1, width))[:, :, 0]
+    rows = np.lib.stride_tricks.sliding_window_view(image[..., 0], (1, width))[:, :, 0]
     for shown in (crop, crop[:, ::-1]):
         for top, left in np.argwhere(np.all(rows == shown[0, :, 0], axis=-1)):
-            if np.array_equal(picture[top : top + height, left : left + width], shown):
+            if np.array_equal(image[top : top + height, left : left + width], shown):
                 return True
     return False
 
 
-def test_crops_without_reduction_are_pieces_of_the_pictures_mirrored_or_not(photographs):
+def test_crops_without_reduction_are_pieces_of_the_images_mirrored_or_not(photographs):
     config = options(min_scale=1.0)
     reader = device_crops.Reader(photographs, config)
     batch = next(reader)
@@ -57,20 +57,20 @@ def test_crops_without_reduction_are_pieces_of_the_pictures_mirrored_or_not(phot
     assert crops.shape == (8, 64, 64, 3) and crops.dtype == np.uint8
     for number, crop in enumerate(crops):
         source = photographs.paths.index(reader.source(0, number))
-        assert is_piece(crop, np.asarray(photographs.picture(source)))
+        assert is_piece(crop, np.asarray(photographs.image(source)))
 
 
-def test_crops_are_pieces_of_the_pictures_reduced_by_lanczos(photographs):
+def test_crops_are_pieces_of_the_images_reduced_by_lanczos(photographs):
     config = options(min_scale=0.5)
     reader = device_crops.Reader(photographs, config)
     scales = np.linspace(1.0, 0.5, device_crops.SIZES)
     used = set()
     for step in range(3):
         for number, crop in enumerate(flat(next(reader))):
-            picture = photographs.picture(photographs.paths.index(reader.source(step, number)))
+            image = photographs.image(photographs.paths.index(reader.source(step, number)))
             for scale in scales:
-                sides = tuple(round(scale * side) for side in picture.size)
-                reduced = picture.resize(sides, Image.Resampling.LANCZOS)
+                sides = tuple(round(scale * side) for side in image.size)
+                reduced = image.resize(sides, Image.Resampling.LANCZOS)
                 if is_piece(crop, np.asarray(reduced)):
                     used.add(scale)
                     break
@@ -79,7 +79,7 @@ def test_crops_are_pieces_of_the_pictures_reduced_by_lanczos(photographs):
     assert len(used) == len(scales)
 
 
-def test_a_small_picture_is_reduced_to_the_crop_at_most(tmp_path):
+def test_a_small_image_is_reduced_to_the_crop_at_most(tmp_path):
     ramp = np.broadcast_to(np.arange(80, dtype=np.uint8), (70, 80))
     Image.fromarray(np.ascontiguousarray(ramp)).save(tmp_path / "ramp.png")
     pool, _ = device_crops.load(opened(tmp_path), options(min_scale=0.1))
@@ -114,7 +114,7 @@ def test_hosts_share_a_batch(photographs):
     number=st.integers(0, 2**20),
     seed=st.sampled_from((0, 2**31 - 1)),  # each is compiled
 )
-def test_every_crop_lies_within_its_picture(step, number, seed):
+def test_every_crop_lies_within_its_image(step, number, seed):
     """In a pool whose pixels say where they are: number of the image, row, column."""
     sides = np.array([[[70, 90]] * device_crops.SIZES, [[64, 64]] * device_crops.SIZES], np.int32)
     rows = [
@@ -134,13 +134,13 @@ def test_every_crop_lies_within_its_picture(step, number, seed):
 CUT = jax.jit(device_crops.cut, static_argnums=1)
 
 
-def test_pictures_are_drawn_by_their_weights(photographs):
+def test_images_are_drawn_by_their_weights(photographs):
     pool, paths = device_crops.load(photographs, options())
     np.testing.assert_allclose(pool.chances, photographs.weights, rtol=1e-6)
     assert paths == photographs.paths
 
 
-def test_broken_pictures_are_passed_over_with_a_warning(photograph_folder, tmp_path):
+def test_broken_images_are_passed_over_with_a_warning(photograph_folder, tmp_path):
     for path in sorted(photograph_folder.iterdir()):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     broken = sorted(tmp_path.iterdir())[0]
@@ -149,12 +149,12 @@ def test_broken_pictures_are_passed_over_with_a_warning(photograph_folder, tmp_p
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pool, paths = device_crops.load(seen, options())
-    assert [w.category for w in caught] == [PictureWarning] and broken.name in str(caught[0])
+    assert [w.category for w in caught] == [DatasetWarning] and broken.name in str(caught[0])
     assert broken not in paths and len(paths) == len(seen.paths) - 1
     assert pool.chances[-1] == 1 and np.all(np.diff(pool.chances) > 0)
     for path in tmp_path.iterdir():
         path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(PictureError, match="none of"), warnings.catch_warnings():
+    with pytest.raises(DatasetError, match="none of"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         device_crops.load(seen, options())
 
@@ -166,7 +166,7 @@ def test_more_pixels_than_places_are_refused(photographs, monkeypatch):
 
 
 @pytest.mark.parametrize("is_resident", [True, False])
-def test_a_feed_goes_on_from_any_position_and_names_the_files(photographs, is_resident):
+def test_a_feed_continues_from_any_position_and_names_the_files(photographs, is_resident):
     config = options(resident=is_resident)
     with input_pipeline.opened(photographs, config) as batches:
         assert batches.position == input_pipeline.first_position(photographs, config)

@@ -1,4 +1,4 @@
-"""What a training run shows and records, and that resuming leaves no trace in it."""
+"""What a training run shows and records, and that a resumed run has the same records."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CRC_TABLE = [crc_of_byte(byte) for byte in range(256)]
 
 
 class Clock:
-    """Stands for the module `time`; moves when it is told to."""
+    """Replaces the module `time`, with a clock that the test moves."""
 
     time = staticmethod(time.time)
 
@@ -123,7 +123,7 @@ def scalars_of(folder):
     return {(step, v.tag): v.simple_value for step, v in shown if v.HasField("simple_value")}
 
 
-def pictures_of(folder):
+def images_of(folder):
     encoded = {(s, v.tag): v.image for s, v in shown_on_tensorboard(folder) if v.HasField("image")}
     return {
         key: np.array(Image.open(io.BytesIO(image.encoded_image_string)))
@@ -218,7 +218,7 @@ def test_every_line_is_on_tensorboard(tmp_path):
     assert scalars == expected and len(scalars) == 7 + 7 + 6
 
 
-def test_a_validation_is_said_logged_and_drawn(tmp_path, capsys):
+def test_a_validation_is_printed_logged_and_plotted(tmp_path, capsys):
     with Monitor(tmp_path, SCHEDULE, 0, 5) as watched:
         watched.validation(6, VALIDATION, best=True)
         watched.validation(9, VALIDATION, best=False)
@@ -244,12 +244,12 @@ def test_a_validation_is_said_logged_and_drawn(tmp_path, capsys):
     assert "best" not in said[1]
 
 
-def test_pictures_on_tensorboard_are_those_of_the_preview(tmp_path):
+def test_images_on_tensorboard_are_those_of_the_preview(tmp_path):
     shown = preview()
     with Monitor(tmp_path, SCHEDULE, 0, 5) as watched:
-        watched.pictures(3, shown)
-    pictures = pictures_of(tmp_path)
-    assert len(pictures) == 2 * 4 + 1
+        watched.images(3, shown)
+    images = images_of(tmp_path)
+    assert len(images) == 2 * 4 + 1
     for i in range(2):
         x, levels = shown.x[i], shown.levels[i]
         for name, expected in (
@@ -258,11 +258,11 @@ def test_pictures_on_tensorboard_are_those_of_the_preview(tmp_path):
             ("mask", visualize.draw_mask(x, levels)),
             ("bits", visualize.draw_bits(shown.density[i], levels, (64, 128))),
         ):
-            np.testing.assert_array_equal(pictures[3, f"preview/{i}/{name}"], expected)
-    np.testing.assert_array_equal(pictures[3, "preview/scale_of_bits"], visualize.draw_bits_scale())
+            np.testing.assert_array_equal(images[3, f"preview/{i}/{name}"], expected)
+    np.testing.assert_array_equal(images[3, "preview/scale_of_bits"], visualize.draw_bits_scale())
 
 
-def test_events_stay_when_the_run_goes_on_from_their_step(tmp_path, capsys):
+def test_events_are_kept_when_the_run_is_resumed_at_their_step(tmp_path, capsys):
     facts = {"devices": 8, "signal_name": "SIGTERM", "packages": {"jax": "1"}, "revision": None}
     with Monitor(tmp_path, SCHEDULE, 0, 5) as watched:
         watched.event(2, "kept")
@@ -286,7 +286,7 @@ def test_a_host_that_is_not_the_first_counts_but_shows_and_writes_nothing(tmp_pa
     with contextlib.redirect_stderr(stream), hidden as watched:
         take_steps(watched, 0, 7)
         watched.validation(7, VALIDATION, best=True)
-        watched.pictures(7, preview())
+        watched.images(7, preview())
         watched.event(7, "stopped")
         with watched.paused("validation"):
             assert watched.pending == (values_of(6), values_of(7))
@@ -308,7 +308,7 @@ def test_a_damaged_log_is_refused_before_anything_is_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [monitor.LOG_FILE]
 
 
-def test_values_that_are_no_numbers_and_perfect_pictures_can_be_logged(tmp_path):
+def test_values_that_are_no_numbers_and_perfect_images_can_be_logged(tmp_path):
     with Monitor(tmp_path, SCHEDULE, 0, 2) as watched:
         watched.step(1, values_of(1))
         watched.step(2, values_of(2)._replace(loss=math.nan, gradient_norm=math.inf))

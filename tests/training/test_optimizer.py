@@ -71,7 +71,7 @@ def updates(made: optax.GradientTransformation, steps: int) -> np.ndarray:
     return np.array(sizes)
 
 
-def test_the_optimiser_is_optax_adam_with_the_schedule():
+def test_the_optimizer_is_optax_adam_with_the_schedule():
     made = schedule()
     expected = updates(optax.adam(optimizer.learning_rate(made)), 100)
     np.testing.assert_allclose(updates(optimizer.make(made), 100), expected, rtol=1e-6)
@@ -98,19 +98,19 @@ def test_the_gradient_is_clipped_by_its_global_norm():
 
 
 def by_path(tree) -> dict[str, bool]:
-    """The leaves of a tree of dicts by their names, joined by strokes."""
+    """The leaves of a tree of dicts by their names, joined by slashes."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {"/".join(key.key for key in path): leaf for path, leaf in leaves}
 
 
-def test_the_prior_is_what_probabilities_come_from_and_not_what_makes_the_picture():
+def test_the_prior_holds_what_predicts_probabilities_and_not_what_makes_the_image():
     belongs = by_path(optimizer.of_prior(portable_params.shapes(config.mini())))
-    picture = {"g_a", "g_a_refine", "g_s", "g_s_restore", "g_s_finish", "encoder", "refine",
+    image = {"g_a", "g_a_refine", "g_s", "g_s_restore", "g_s_finish", "encoder", "refine",
                "to_latent", "from_latent", "restore", "hand_over"}  # fmt: skip
     for path, prior in belongs.items():
         names = path.split("/")
         part = names[1] if names[0].startswith("units") else names[0]
-        assert prior == (part not in picture and path.split("/", 1)[1] != "prior/gain"), path
+        assert prior == (part not in image and path.split("/", 1)[1] != "prior/gain"), path
     for name in ("first/kernel", "embed/bias", "from_z/kernel", "z_index"):
         assert belongs[f"units_0/prior/{name}"]
     assert belongs["units_2/z_gain"] and belongs["units_2/hyper_encoder/third/kernel"]

@@ -1,4 +1,4 @@
-"""The log of a run: whole lines, and what is left of them when a run goes on."""
+"""The log of a run: complete lines, and which lines remain when a run is resumed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_lines_about_later_steps_are_forgotten(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_log_with_nothing_to_forget_is_not_touched(tmp_path):
+def test_a_log_without_later_lines_is_not_rewritten(tmp_path):
     path = tmp_path / "log"
     write_steps(path, [1, 2])
     before = path.stat()

@@ -1,4 +1,4 @@
-"""The step of training: masks by stage, precision, accumulation, and what a bad step leaves."""
+"""The training step: masks by stage, precision, accumulation, and the state after a bad step."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from tests.conftest import quick_key
 @pytest.fixture(scope="module")
 def crops() -> Batch:
     """Four crops of a photograph, 64x64."""
-    picture = skimage.data.astronaut()
-    cut = [picture[at : at + 64, 2 * at : 2 * at + 64] for at in (0, 60, 120, 180)]
+    image = skimage.data.astronaut()
+    cut = [image[at : at + 64, 2 * at : 2 * at + 64] for at in (0, 60, 120, 180)]
     return Batch(np.arange(4, dtype=np.int32), np.stack(cut))
 
 
@@ -163,7 +163,7 @@ def counting_step(monkeypatch):
     return schedule, training_step.make_step(config.tiny(), schedule), state
 
 
-def grey(level: int) -> Batch:
+def gray(level: int) -> Batch:
     devices = jax.local_device_count()
     crops = np.full((devices, 2, 64, 64, 3), level, np.uint8)
     return Batch(np.zeros((devices, 2), np.int32), crops)
@@ -171,12 +171,12 @@ def grey(level: int) -> Batch:
 
 def test_a_step_that_is_not_finite_and_those_after_it_leave_the_state_as_it_was(counting_step):
     _, step, state = counting_step
-    state, metrics = step(state, grey(7))
+    state, metrics = step(state, gray(7))
     assert bool(metrics.healthy[0])
     before = training_step.unreplicate(state)
-    state, metrics = step(state, grey(255))
+    state, metrics = step(state, gray(255))
     assert not bool(metrics.healthy[0]) and np.isnan(metrics.loss[0])
-    state, metrics = step(state, grey(7))
+    state, metrics = step(state, gray(7))
     assert not bool(metrics.healthy[0]) and np.isfinite(metrics.loss[0])
     after = training_step.unreplicate(state)
     jax.tree_util.tree_map(
@@ -185,11 +185,11 @@ def test_a_step_that_is_not_finite_and_those_after_it_leave_the_state_as_it_was(
     assert int(after.step) == 1 and not after.healthy
 
 
-def test_the_metrics_of_a_step_say_its_size(counting_step):
+def test_the_metrics_of_a_step_have_its_learning_rate(counting_step):
     schedule, step, state = counting_step
     rate = optimizer.learning_rate(schedule)
     for number in range(4):
-        state, metrics = step(state, grey(7))
+        state, metrics = step(state, gray(7))
         assert float(metrics.learning_rate[0]) == pytest.approx(float(rate(number)), rel=1e-5)
 
 
@@ -199,11 +199,11 @@ def test_a_step_is_compiled_once_for_both_stages(counting_step):
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
     )
-    state, _ = step(state, grey(7))
+    state, _ = step(state, gray(7))
     assert compiled
     compiled.clear()
     for _ in range(3):
-        state, _ = step(state, grey(7))
+        state, _ = step(state, gray(7))
     assert not compiled
 
 
@@ -269,7 +269,7 @@ def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
     assert float(jnp.mean(middle)) == pytest.approx(split / 2, abs=0.05)
 
 
-def test_a_run_can_go_on_from_a_weights_file(tiny_weights, tiny_model):
+def test_a_run_can_start_from_a_weights_file(tiny_weights, tiny_model):
     schedule = training_config.TrainingConfig(start=str(tiny_weights))
     state = training_step.create_state(config.tiny(thresholds=(1.0, 2.0)), schedule)
     assert int(state.step) == 0
@@ -297,7 +297,7 @@ def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(p
     np.testing.assert_allclose(losses, np.log(costs), rtol=1e-4)
 
 
-def test_the_qualities_of_a_step_lie_anywhere_on_the_scale():
+def test_the_qualities_of_a_step_cover_the_whole_scale():
     model = config.mini()
     drawn = training_step.qualities_of_step(model, jax.random.split(jax.random.key(3), 2000))
     assert (drawn.min(), drawn.max()) == (0, model.steps_of_quality)
@@ -311,7 +311,7 @@ def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
         training_step.create_state(config.mini(), schedule)
 
 
-def test_learning_priors_alone_moves_nothing_else_and_minimises_the_rate(monkeypatch):
+def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(monkeypatch):
     def crop_losses(model, schedule, params, step, batch):
         size = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(params))
         return CropLosses(*jnp.full((3, len(batch.numbers)), size))
@@ -323,7 +323,7 @@ def test_learning_priors_alone_moves_nothing_else_and_minimises_the_rate(monkeyp
     for learn in ("all", "priors"):
         schedule = training_config.TrainingConfig(learn=learn, learning_rate=0.1, warmup_steps=0)
         state = training_step.state_of(schedule, params)
-        _, gradients = training_step._mean_gradients(model, schedule, state, grey(0))
+        _, gradients = training_step._mean_gradients(model, schedule, state, gray(0))
         after = flatten_dict(training_step._updated(schedule, state, gradients).params, sep="/")
         belongs = flatten_dict(optimizer.of_prior(params), sep="/")
         for path, before in flatten_dict(params, sep="/").items():

@@ -1,7 +1,7 @@
-"""The report as one page of HTML that needs nothing from outside.
+"""The report as a single HTML page without external resources.
 
-The folder `web` holds its frame, style and script; this room fills in the data as JSON: curves,
-Bjøntegaard rates, and images as WebP inside the page.
+The folder `web` holds the template, style and scripts. This module inserts the data as JSON:
+curves, Bjøntegaard rates, and images as WebP.
 """
 
 from __future__ import annotations
@@ -30,47 +30,47 @@ from rdonet_jax.metrics.quality import METRICS, QualityMetric
 TITLE = "RDONet: evaluation"
 
 SCRIPTS = ("elements.js", "chart.js", "viewer.js", "tables.js")
-"""One script, in this order."""
+"""Files that are joined to one script, in this order."""
 
-MOST_PICTURE_BYTES = 9_000_000
-"""Of all images in the page, as text; more than these are stored with slight losses."""
+MOST_IMAGE_BYTES = 9_000_000
+"""Size of all images in the page, as text. Beyond it the images are stored with losses."""
 
 LOSSY_QUALITY = 92
-"""Of WebP, where images are not stored losslessly."""
+"""Quality of WebP for images that are stored with losses."""
 
 
 def write(
     path: Path,
     shown_curves: Sequence[Curve],
-    pictures: Sequence[Shown] = (),
+    images: Sequence[Shown] = (),
     reference: str | None = None,
     force: bool = False,
 ) -> None:
-    """Writes the page. Raises `ImageError` when the file cannot be written, and as `html` does."""
-    srgb.write_bytes(path, html(shown_curves, pictures, reference).encode(), force)
+    """Writes the page. Raises `ImageError` if the file cannot be written, and as `html` does."""
+    srgb.write_bytes(path, html(shown_curves, images, reference).encode(), force)
 
 
 def html(
-    shown_curves: Sequence[Curve], pictures: Sequence[Shown] = (), reference: str | None = None
+    shown_curves: Sequence[Curve], images: Sequence[Shown] = (), reference: str | None = None
 ) -> str:
-    """The page: curves with distinct names, images, and rates against the curve `reference`.
+    """The page, with curves of distinct names, images, and Bjøntegaard rates.
 
-    Without a reference it is the first curve that is no model of ours, or else the first one.
-    Raises `CurveError` when there is no such curve, or no curve at all.
+    The rates are relative to the curve named `reference`, by default to the first curve that is no
+    model of this package, else to the first curve. Raises `CurveError` if there is no such curve.
     """
     if not shown_curves:
         raise curves.CurveError("a report needs at least one curve")
     against = _reference(shown_curves, reference)
-    stored, is_lossless = _stored(pictures)
+    stored, is_lossless = _stored(images)
     data = {
         "metrics": [_metric(metric) for metric in METRICS.values()],
         "curves": [_curve(curve) for curve in shown_curves],
         "rates": _rates(shown_curves, against) if len(shown_curves) > 1 else None,
-        "pictures": [_picture(*both) for both in zip(pictures, stored, strict=True)],
+        "pictures": [_image(*both) for both in zip(images, stored, strict=True)],
         "viewer_note": _viewer_note(is_lossless),
         "palette": {
-            "levels": visualize.LEVEL_COLOURS,
-            "bits": visualize.BITS_COLOURS,
+            "levels": visualize.LEVEL_COLORS,
+            "bits": visualize.BITS_COLORS,
             "fewest": visualize.FEWEST_BITS,
         },
     }
@@ -84,9 +84,9 @@ def html(
 
 
 def blocks(levels: np.ndarray, density: np.ndarray) -> list[list[float]]:
-    """The blocks of a partition: [x, y, side, level, bits per pixel] each, in pixels.
+    """The blocks of a partition, each as [x, y, side, level, bits per pixel].
 
-    `levels` and `density` are by areas of 16x16 pixels, as in `Shown`.
+    `levels` and `density` have one value per 16x16 pixels, as in `Shown`.
     """
     found = []
     for level, side in enumerate(partition.STRIDES):
@@ -104,7 +104,7 @@ def _file(name: str) -> str:
 
 
 def _inert(data: Mapping[str, Any]) -> str:
-    """JSON that ends no script element, whatever strings are in it."""
+    """JSON that cannot end the script element that holds it."""
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
@@ -117,7 +117,7 @@ def _reference(shown_curves: Sequence[Curve], name: str | None) -> Curve:
 
 
 def _summary(shown_curves: Sequence[Curve]) -> str:
-    """One sentence on what there is to see."""
+    """A sentence on the content of the page."""
     counts = {len(point.rows) for curve in shown_curves for point in curve.points} - {0}
     words = f"{len(shown_curves)} curve{'s' * (len(shown_curves) > 1)}"
     if len(counts) == 1:
@@ -145,7 +145,7 @@ def _label(curve: Curve) -> str:
 
 
 def _words(value: Any) -> str:
-    """A setting in words."""
+    """A value of the settings as text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {_words(part)}" for key, part in value.items())
     if isinstance(value, (list, tuple)):
@@ -190,7 +190,7 @@ def _rates(shown_curves: Sequence[Curve], reference: Curve) -> dict[str, Any]:
 
 
 def _rate(curve: Curve, reference: Curve, metric: str) -> dict[str, Any]:
-    """A line of the table, with what is refused by name."""
+    """A line of the table, with the reasons for missing rates."""
     try:
         found = bd_rates.compare(curve, reference, metric)
     except bd_rates.BdRateError as error:
@@ -213,16 +213,16 @@ def _rate(curve: Curve, reference: Curve, metric: str) -> dict[str, Any]:
 
 def _viewer_note(lossless: bool) -> str:
     words = (
-        "Drag the divider, or focus it and use the arrow keys. Everyday codecs were set to come as "
-        "close as they can to the number of bytes of ours. Bits per block are the estimate's."
+        "Drag the divider, or focus it and use the arrow keys. Conventional codecs were set to "
+        "come as close as they can to the bytes of the model. Bits per block are estimates."
     )
     if not lossless:
         words += " The images are stored with slight losses, to keep this page small."
     return words
 
 
-def _picture(shown: Shown, stored: Sequence[str]) -> dict[str, Any]:
-    """An image with its versions; `stored` holds the original and these as `_stored` has them."""
+def _image(shown: Shown, stored: Sequence[str]) -> dict[str, Any]:
+    """An image with its versions. `stored`: data URIs of the original and of the versions."""
     height, width = shown.original.shape[:2]
     original, *decoded = stored
     return {
@@ -247,16 +247,16 @@ def _version(version: Version, stored: str) -> dict[str, Any]:
     }
 
 
-def _stored(pictures: Sequence[Shown]) -> tuple[list[list[str]], bool]:
-    """The original and the versions of every image as data URIs, and whether without losses."""
-    arrays = [[shown.original, *(v.picture for v in shown.versions)] for shown in pictures]
+def _stored(images: Sequence[Shown]) -> tuple[list[list[str]], bool]:
+    """Original and versions of every image as data URIs, and whether they are lossless."""
+    arrays = [[shown.original, *(v.image for v in shown.versions)] for shown in images]
     lossless = [[_uri(array, lossless=True, method=4) for array in row] for row in arrays]
-    if sum(len(uri) for row in lossless for uri in row) <= MOST_PICTURE_BYTES:
+    if sum(len(uri) for row in lossless for uri in row) <= MOST_IMAGE_BYTES:
         return lossless, True
     return [[_uri(array, quality=LOSSY_QUALITY) for array in row] for row in arrays], False
 
 
-def _uri(picture: np.ndarray, **options: Any) -> str:
+def _uri(image: np.ndarray, **options: Any) -> str:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "WEBP", **options)
+    Image.fromarray(image).save(file, "WEBP", **options)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""Curves as figures for papers and pages: PNG or SVG, by matplotlib."""
+"""Figures of curves, PNG or SVG, by matplotlib."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from rdonet_jax.metrics.quality import METRICS
 
 SUFFIXES = (".png", ".svg")
 
-COLOURS = (
+COLORS = (
     "#1f5fa8", "#b2531c", "#2b7d4f", "#8a3f9c", "#a8870b", "#c2335a", "#2a8c93", "#6b6b6b",
 )  # fmt: skip
-"""By curve, in turn: distinct in hue and in lightness."""
+"""Colors of the curves, in turn. They differ in hue and lightness."""
 
 MARKERS = "osD^vPX*"
-"""In the same order, for those who see no colors."""
+"""Markers of the curves, in turn, for readers who cannot distinguish the colors."""
 
 RATE_TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
 class PlotError(ValueError):
-    """A figure that cannot be drawn; the message says why."""
+    """A figure cannot be drawn. The message says why."""
 
 
 def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) -> None:
     """Every metric of quality over the rate, next to each other.
 
-    Raises `PlotError` without matplotlib or for another suffix, and `ImageError` when the file
-    cannot be written.
+    Raises `PlotError` without matplotlib or for another suffix, and `ImageError` if the file cannot
+    be written.
     """
     figure = _figure((5 * len(METRICS), 4.2), path)
     places = figure.subplots(1, len(METRICS), squeeze=False)[0]
@@ -45,7 +45,7 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
             )
             axes.plot(
                 *zip(*points, strict=True) if points else ([], []),
-                marker=MARKERS[number % len(MARKERS)], color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)], color=COLORS[number % len(COLORS)],
                 markersize=3.5, linewidth=1.4, label=curve.name,
             )  # fmt: skip
         axes.set_xlabel("bits per pixel")
@@ -56,8 +56,10 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
 
 
 def over_quality(path: Path, curve: Curve, force: bool = False) -> None:
-    """Rate and PSNR over the quality that a model was asked for. Raises as `rate_distortion`, and
-    `PlotError` for a curve without qualities."""
+    """Plots rate and PSNR over the quality setting of a model.
+
+    Raises as `rate_distortion` does, and `PlotError` for a curve without qualities.
+    """
     points = [p for p in curve.points if p.quality is not None]
     if not points:
         raise PlotError(f"{path}: the curve {curve.name} has no qualities to plot over")
@@ -65,8 +67,8 @@ def over_quality(path: Path, curve: Curve, force: bool = False) -> None:
     axes = figure.subplots()
     qualities, rates = [p.quality for p in points], [p.mean.bpp for p in points]
     axes.set_xlabel("--quality")
-    axes.plot(qualities, rates, "o-", color=COLOURS[0], markersize=3)
-    axes.set_ylabel("bits per pixel", color=COLOURS[0])
+    axes.plot(qualities, rates, "o-", color=COLORS[0], markersize=3)
+    axes.set_ylabel("bits per pixel", color=COLORS[0])
     axes.set_yscale("log")
     axes.set_yticks(RATE_TICKS, [f"{tick:g}" for tick in RATE_TICKS])
     axes.set_ylim(0.9 * min(rates), 1.1 * max(rates))
@@ -74,25 +76,25 @@ def over_quality(path: Path, curve: Curve, force: bool = False) -> None:
     axes.grid(alpha=0.3)
     other = axes.twinx()
     other.plot(
-        qualities, [p.mean.quality["psnr"] for p in points], "s-", color=COLOURS[1], markersize=3
+        qualities, [p.mean.quality["psnr"] for p in points], "s-", color=COLORS[1], markersize=3
     )
-    other.set_ylabel("PSNR in dB", color=COLOURS[1])
+    other.set_ylabel("PSNR in dB", color=COLORS[1])
     _write(figure, path, force)
 
 
 def _figure(size: tuple[float, float], path: Path) -> Any:
-    """An empty figure of so many inches, for a file."""
+    """An empty figure, `size` in inches. Raises `PlotError`."""
     if path.suffix.lower() not in SUFFIXES:
         raise PlotError(f"{path}: figures are written as {' or '.join(SUFFIXES)}")
     try:
-        from matplotlib.figure import Figure  # here, since few evaluations draw
+        from matplotlib.figure import Figure  # here, since most evaluations draw nothing
     except ImportError as error:
         raise PlotError(f"{path}: figures need the package matplotlib (extra report)") from error
     return Figure(size, layout="constrained")
 
 
 def _write(figure: Any, path: Path, force: bool) -> None:
-    """The same bytes for the same figure: no date, and names of parts by the file's name."""
+    """Writes a figure, with the same bytes each time: no date, and ids from the file name."""
     import matplotlib
 
     file = io.BytesIO()

@@ -1,6 +1,6 @@
-"""Images to look at: coded by a model, and by conventional codecs at the same rate.
+"""Example images for a report: coded by a model, and by conventional codecs at the same rate.
 
-The partition and where the bits went belong to them.
+Each has the partition of the model and a map of its bits.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 
 @dataclasses.dataclass(frozen=True)
 class Show:
-    """What to show.
+    """Which examples to make.
 
     Attributes:
-      data: folders of images, of which the first are shown.
-      model: name of a bundled model, or a weights file.
-      quality: of the model; None for the default, or for a model of a fixed lambda.
+      data: folders of images, whose first ones are taken.
+      model: name of a bundled model, or the path of a weights file.
+      quality: of the model; None for the default, or for a fixed-rate model.
       plan: how partitions are chosen.
       coder: the range coder.
-      anchors: of `anchors.ANCHORS`; those that are not installed are left out.
-      count: images at most.
+      anchors: names of `anchors.ANCHORS`; those that are not installed are left out.
+      count: the largest number of images.
     """
 
     data: Sequence[str | Path]
@@ -55,7 +55,7 @@ class Version(NamedTuple):
     """A decoded image."""
 
     name: str
-    setting: str  # of the codec, in words
+    setting: str  # of the codec, as text
     size: int  # bytes of the file
     bpp: float
     quality: Mapping[str, float | None]  # as in `Row`
@@ -63,23 +63,23 @@ class Version(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """An image and what became of it."""
+    """An image and its decoded versions."""
 
     name: str
     original: np.ndarray  # uint8 [H, W, 3]
     versions: tuple[Version, ...]  # the model's first
-    levels: np.ndarray  # uint8 [ceil(H/64)*4, ceil(W/64)*4], the level of each 16x16 pixels
+    levels: np.ndarray  # uint8 [ceil(H/64)*4, ceil(W/64)*4], the level of each area of 16x16
     shares: tuple[float, float, float]  # of the area, by level
-    density: np.ndarray  # bits per pixel in each 16x16 pixels (estimate), as `levels`
+    density: np.ndarray  # bits per pixel of each area of 16x16 (estimate), shape of `levels`
 
 
-def pictures(show: Show) -> list[Shown]:
-    """The images with all their versions. Raises as `evaluation.evaluate` does."""
+def images(show: Show) -> list[Shown]:
+    """The example images with all their versions. Raises as `real_files.evaluate` does."""
     if not show.count:
         return []
     model = zoo.load(show.model)
     names, _ = anchors.available(show.anchors)
-    paths = list(real_files.named_pictures(show.data).items())
+    paths = list(real_files.named_images(show.data).items())
     return [_shown(show, model, names, name, srgb.load(path)) for name, path in paths[: show.count]]
 
 

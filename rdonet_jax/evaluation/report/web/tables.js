@@ -32,7 +32,7 @@ function percentage(value, name = "") {
 function showRates(rates) {
   byId("rates-section").hidden = false;
   byId("reference").textContent = rates.reference;
-  const titles = ["Codec", "Quality", "Mean curves", "Best case", "Worst case", "Average", "Pictures", "Overlap"];
+  const titles = ["Codec", "Quality", "Mean curves", "Best case", "Worst case", "Average", "Images", "Overlap"];
   const body = element("tbody");
   for (const r of rates.rows) {
     const cells = [element("th", { scope: "row" }, r.label), r.metric, percentage(r.set)];

@@ -1,4 +1,4 @@
-// The viewer: two versions of a picture and a divider between them, blocks and bits above them.
+// The viewer: two versions of an image and a divider between them, blocks and bits above them.
 
 const STEP = 1, LEAP = 10; // percent by arrow keys and by page keys
 
@@ -51,7 +51,7 @@ class Viewer {
     this.split = clamp(percent, 0, 100);
     byId("stage").style.setProperty("--split", `${this.split}%`);
     byId("divider").setAttribute("aria-valuenow", Math.round(this.split));
-    byId("divider").setAttribute("aria-valuetext", `${Math.round(this.split)} % of the left picture`);
+    byId("divider").setAttribute("aria-valuetext", `${Math.round(this.split)} % of the left image`);
   }
 
   choose(number) {
@@ -90,7 +90,7 @@ class Viewer {
     ];
   }
 
-  /** The stage in the size asked for: to fit, or so many screen pixels per picture pixel. */
+  /** The stage in the size asked for: to fit, or so many screen pixels per image pixel. */
   fit() {
     const zoom = byId("zoom").value, { width, height } = this.picture;
     const stage = byId("stage");

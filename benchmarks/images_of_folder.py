@@ -1,0 +1,28 @@
+"""The arguments of benchmarks that measure on a folder of images, and these images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from rdonet_jax.imaging import dataset, srgb
+
+
+def parser(description: str, images: int | None = None) -> argparse.ArgumentParser:
+    """A parser with a folder and `--images`, which is `images` by default. None means all."""
+    made = argparse.ArgumentParser(description=description.splitlines()[0])
+    made.add_argument("folder", type=Path)
+    made.add_argument(
+        "--images", "--pictures", dest="images", type=int, default=images,
+        help="at least so many of them, evenly spread: every k-th for the largest k; default: all",
+    )  # fmt: skip
+    return made
+
+
+def load_images(options: argparse.Namespace) -> list[np.ndarray]:
+    """The images that the arguments of `parser` choose, uint8 [H, W, 3] each."""
+    paths = dataset.find([options.folder])
+    step = max(1, len(paths) // options.images) if options.images else 1
+    return [srgb.load(path) for path in paths[::step]]

@@ -1,0 +1,1 @@
+"""Trains and measures the published table anew, at any budget: docs/study.md."""

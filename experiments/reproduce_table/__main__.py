@@ -1,0 +1,145 @@
+"""Trains and compares the baseline, Basic RDONet and RDONet-Var: docs/study.md.
+
+python -m experiments.reproduce_table --budget cpu --data DIR --valid DIR --test DIR --out FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from experiments.reproduce_table import budgets, drawings, evaluations, tables, trainings
+from rdonet_jax.codec import codec
+from rdonet_jax.core import config
+from rdonet_jax.evaluation import curves, real_files
+from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.models import zoo
+from rdonet_jax.training import checkpoints, divergence, run_dir
+from rdonet_jax.training.run import Sources
+
+EXPECTED = (
+    checkpoints.CheckpointError,
+    codec.EncodeError,
+    config.ConfigError,
+    divergence.DivergenceError,
+    srgb.ImageError,
+    dataset.DatasetError,
+    run_dir.RunError,
+    trainings.InterruptedStudy,
+    zoo.ZooError,
+)
+"""Errors that are reported in one line."""
+
+
+class StudyError(ValueError):
+    """A study that cannot be started or continued."""
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.reproduce_table", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--budget", required=True, choices=list(budgets.BUDGETS))
+    parser.add_argument("--data", nargs="+", required=True, help="folders of training images")
+    parser.add_argument("--valid", nargs="+", required=True, help="folders of validation images")
+    parser.add_argument("--test", nargs="+", required=True, help="folders of test images")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the results; the same command continues"
+    )
+    return parser.parse_args(arguments)
+
+
+def claim(options: argparse.Namespace, budget: budgets.Budget) -> None:
+    """Records the budget of the study. Raises `StudyError` if the folder has another study."""
+    recorded = json.loads(json.dumps(dataclasses.asdict(budget)))
+    target = options.out / "study.json"
+    if target.exists() and json.loads(target.read_text())["budget"] != recorded:
+        raise StudyError(f"{options.out}: holds a study of another budget")
+    options.out.mkdir(parents=True, exist_ok=True)
+    described = {"budget": recorded, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
+    curves.write_json(target, described, force=True)
+
+
+def trained(options: argparse.Namespace, budget: budgets.Budget) -> None:
+    """Runs all trainings, lambda by lambda."""
+    sources = Sources(options.data, options.valid)
+    for lmbda in budget.lmbdas:
+        for part in budgets.parts(budget, lmbda):
+            if not trainings.finished(options.out, part.name):
+                _say(f"training {part.name}: {part.schedule.steps} steps")
+            trainings.train(options.out, part, sources)
+
+
+def evaluated(
+    out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]
+) -> tables.Results:
+    """The results of all columns on a set of images."""
+    paths = evaluations.chosen(real_files.named_images(folders), budget.most_pictures)
+    found: dict[str, dict] = {}
+    for contestant in budgets.CONTESTANTS:
+        by_lambda = []
+        for lmbda in budget.lmbdas:
+            name = budgets.named(contestant, lmbda)
+            target = out / "evaluations" / which / f"{name}.json"
+            if not target.exists():
+                _say(f"evaluating {name} on {which}: {len(paths)} images")
+            weights = trainings.finished(out, name)
+            by_lambda.append(evaluations.evaluate(target, weights, contestant, paths))
+        found |= tables.joined(by_lambda)
+    return found
+
+
+def report(out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]) -> None:
+    """Writes table, curves and masks of a set of images."""
+    found = evaluated(out, budget, which, folders)
+    target = out / f"{which}.json"
+    curves.write_json(target, tables.to_json(found, budget.lmbdas), force=True)
+    parts = [tables.table(found, metric) for metric in tables.METRICS]
+    text = "\n\n".join([*parts, tables.cost_table(found, budget.lmbdas)])
+    (out / f"{which}.md").write_text(text + "\n")
+    for metric in tables.METRICS:
+        for suffix in ("svg", "png"):
+            drawings.draw_curves(found, metric, out / f"{which}-{metric}.{suffix}")
+    first = next(iter(real_files.named_images(folders).values()))
+    maps = [
+        out / "evaluations" / which / f"{budgets.named('var', lmbda)}.npz"
+        for lmbda in budget.lmbdas
+    ]
+    shown = [column for column in evaluations.columns("var") if "variance" in column]
+    drawings.draw_masks(first, maps, shown, out / f"{which}-masks.png")
+    print(f"{which}:\n{text}", flush=True)
+
+
+def _say(what: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0, or 1 after one line that says what is wrong."""
+    options = parse(arguments)
+    budget = budgets.BUDGETS[options.budget]
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every default
+    try:
+        for folders in (options.valid, options.test):
+            real_files.named_images(folders)
+        claim(options, budget)
+        trained(options, budget)
+        report(options.out, budget, "test", options.test)
+        report(options.out, budget, "validation", options.valid)
+    except (*EXPECTED, StudyError) as error:
+        print(f"reproduce_table: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""Evaluates every column of the table by real files: compresses, decompresses and measures.
+
+A column is a contestant with a start and a number of passes of the search. An evaluation is that of
+one contestant at one lambda on one set of images. Its JSON file is written when it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from rdonet_jax.codec import codec
+from rdonet_jax.core import partition
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.evaluation import curves
+from rdonet_jax.imaging import srgb
+from rdonet_jax.metrics import quality
+from rdonet_jax.models import zoo
+from rdonet_jax.rdo import encode_options, initial_masks, search
+from rdonet_jax.rdo.cost import RDCost
+
+STARTS: Mapping[str, tuple[str, ...]] = {
+    "reference": (),
+    "basic": (initial_masks.STATIC,),
+    "var": (initial_masks.STATIC, "variance"),
+}
+"""The starts of the search for each contestant. The reference has no search."""
+
+
+def columns(contestant: str) -> list[str]:
+    """The columns of a contestant, such as "var, variance, 2"."""
+    if not STARTS[contestant]:
+        return [contestant]
+    return [f"{contestant}, {start}, {n}" for start in STARTS[contestant] for n in range(3)]
+
+
+def chosen(paths: Mapping[str, Path], most: int) -> dict[str, Path]:
+    """At most so many of the images, evenly spread over their list."""
+    names = list(paths)
+    places = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int))
+    return {names[place]: paths[names[place]] for place in places}
+
+
+def partitions(
+    model: zoo.Model, contestant: str, image: np.ndarray
+) -> Iterator[tuple[str, Partition]]:
+    """The partition of every column of a contestant."""
+    if not STARTS[contestant]:
+        yield contestant, codec.choose_partition(model, image, "variance")
+        return
+    rd_cost = RDCost(model, image)
+    for start in STARTS[contestant]:
+        first = initial_masks.start_of(model, image, start)
+        steps = list(search.fast(rd_cost, first, encode_options.MOST_PASSES))
+        # The start, and a step for every color of a pass; a second pass may end early.
+        after = (0, min(len(search.COLORS), len(steps) - 1), len(steps) - 1)
+        for passes, step in enumerate(after):
+            yield f"{contestant}, {start}, {passes}", steps[step].partition
+
+
+def coded(model: zoo.Model, image: np.ndarray, p: Partition) -> dict[str, float | None]:
+    """The rate and quality of an image's file."""
+    data = codec.compress(model, image, p)
+    seen = quality.measure(image, codec.decompress(model, data))
+    pixels = image.shape[0] * image.shape[1]
+    return {"bpp": 8 * len(data) / pixels, "psnr": seen["psnr"], "ms_ssim": seen["ms_ssim"]}
+
+
+def evaluate(
+    target: Path, weights: Path, contestant: str, images: Mapping[str, Path]
+) -> dict[str, Any]:
+    """Results by column and image, from the file `target` if it exists. Else makes the file.
+
+    The level maps of the first image are stored in a file next to it, for drawings.
+    """
+    if target.exists():
+        return json.loads(target.read_text())
+    model = zoo.load(str(weights))
+    found: dict[str, dict[str, Any]] = {column: {} for column in columns(contestant)}
+    for number, (name, path) in enumerate(tqdm(images.items(), delay=2, leave=False)):
+        image = srgb.load(path)
+        maps = {}
+        for column, p in partitions(model, contestant, image):
+            found[column][name] = coded(model, image, p)
+            maps[column] = np.asarray(partition.level_map(p))
+        if number == 0:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(target.with_suffix(".npz"), **maps)
+    curves.write_json(target, found, force=True)
+    return found

@@ -1,0 +1,164 @@
+"""The table of a study: Bjøntegaard rates against the reference, best, worst and mean image."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import bjontegaard
+import numpy as np
+
+from experiments.reproduce_table import evaluations
+from rdonet_jax.core import decibels
+
+METRICS = ("psnr", "ms_ssim")
+ANCHOR = "reference"
+
+EVALUATIONS_PER_PASS = 24
+"""Evaluations of the whole image in a pass of the fast search. The published search takes 6 for
+every block."""
+
+
+class Curve(NamedTuple):
+    """Points of an image, or means over images, by rising rate."""
+
+    bpp: tuple[float, ...]
+    quality: tuple[float, ...]  # dB
+
+
+class Summary(NamedTuple):
+    """Bjøntegaard rates against the reference, in percent, over the images that have one."""
+
+    best: float
+    worst: float
+    average: float
+    pictures: int  # images that were compared; the name in stored results
+
+
+Results = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
+"""By column and image: the points at all lambdas, as `evaluations.coded` gives them."""
+
+
+def joined(by_lambda: Sequence[Mapping[str, Mapping[str, Any]]]) -> Results:
+    """The results of all lambdas, one list per column and image."""
+    first = by_lambda[0]
+    return {
+        column: {name: [part[column][name] for part in by_lambda] for name in first[column]}
+        for column in first
+    }
+
+
+def curve(points: Sequence[Mapping[str, Any]], metric: str) -> Curve | None:
+    """The points of an image as a curve; None if it is too small for the metric."""
+    if any(point[metric] is None for point in points):
+        return None
+    values = [point[metric] for point in points]
+    if metric == "ms_ssim":
+        values = [decibels.ms_ssim(value) for value in values]
+    pairs = sorted(zip([point["bpp"] for point in points], values, strict=True))
+    return Curve(*zip(*pairs, strict=True))
+
+
+def mean_curve(images: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> Curve | None:
+    """The means over the images at every lambda."""
+    curves = [c for points in images.values() if (c := curve(points, metric))]
+    if not curves:
+        return None
+    return Curve(*(tuple(np.mean(axis, axis=0).tolist()) for axis in zip(*curves, strict=True)))
+
+
+def bd_rate(anchor: Curve, ours: Curve) -> float | None:
+    """The Bjøntegaard rate of `ours` against the anchor, in percent.
+
+    None for curves that do not overlap or do not rise.
+    """
+    rising = all(np.all(np.diff(c.quality) > 0) and len(c.bpp) > 1 for c in (anchor, ours))
+    low = max(anchor.quality[0], ours.quality[0])
+    if not rising or low >= min(anchor.quality[-1], ours.quality[-1]):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about curves of fewer than four points
+        rate = bjontegaard.bd_rate(
+            anchor.bpp, anchor.quality, ours.bpp, ours.quality, method="pchip",
+            require_matching_points=False, min_overlap=0,
+        )  # fmt: skip
+    return float(rate) if math.isfinite(rate) else None
+
+
+def summary(results: Results, column: str, metric: str) -> Summary | None:
+    """The rates of a column over the images; None if no image can be compared."""
+    rates = []
+    for name, points in results[column].items():
+        pair = curve(results[ANCHOR][name], metric), curve(points, metric)
+        if None not in pair and (rate := bd_rate(*pair)) is not None:
+            rates.append(rate)
+    if not rates:
+        return None
+    return Summary(min(rates), max(rates), float(np.mean(rates)), len(rates))
+
+
+def search_evaluations(column: str) -> int:
+    """The number of evaluations of the whole image by the search of a column."""
+    return EVALUATIONS_PER_PASS * int(column.rsplit(", ", 1)[1]) if ", " in column else 0
+
+
+def table(results: Results, metric: str) -> str:
+    """The table in Markdown."""
+    lines = [
+        f"| {metric} | best | worst | average | images | evaluations |",
+        "|---|---|---|---|---|---|",
+    ]
+    for contestant in evaluations.STARTS:
+        for column in evaluations.columns(contestant):
+            if column == ANCHOR:
+                continue
+            found = summary(results, column, metric)
+            cells = ["–"] * 4
+            if found:
+                cells = [f"{value:+.1f} %" for value in found[:3]] + [str(found.pictures)]
+            lines.append(f"| {column} | {' | '.join(cells)} | {search_evaluations(column)} |")
+    return "\n".join(lines)
+
+
+def costs(results: Results, column: str, lmbdas: Sequence[float]) -> list[float]:
+    """The mean loss of the images for every lambda, bpp + lambda * 255**2 * MSE."""
+    by_image = [
+        [
+            point["bpp"] + lmbda * 255**2 * 10 ** (-point["psnr"] / 10)
+            for lmbda, point in zip(lmbdas, points, strict=True)
+        ]
+        for points in results[column].values()
+    ]
+    return np.mean(by_image, axis=0).tolist()
+
+
+def cost_table(results: Results, lmbdas: Sequence[float]) -> str:
+    """Costs in Markdown, and the change from the reference's."""
+    lines = [
+        f"| J | {' | '.join(f'lambda {lmbda:g}' for lmbda in lmbdas)} |",
+        f"|{'---|' * (1 + len(lmbdas))}",
+    ]
+    anchor = costs(results, ANCHOR, lmbdas)
+    for column in results:
+        cells = [
+            f"{own:.3f} ({own / of_anchor - 1:+.1%})"
+            for own, of_anchor in zip(costs(results, column, lmbdas), anchor, strict=True)
+        ]
+        lines.append(f"| {column} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def to_json(results: Results, lmbdas: Sequence[float]) -> dict[str, Any]:
+    """The table's numbers and the mean curves, by metric and column, and the costs."""
+    found: dict[str, Any] = {"J": {column: costs(results, column, lmbdas) for column in results}}
+    for metric in METRICS:
+        found[metric] = {}
+        for column in results:
+            rates, mean = summary(results, column, metric), mean_curve(results[column], metric)
+            found[metric][column] = {
+                "bd_rate": rates and rates._asdict(),
+                "mean_curve": mean and mean._asdict(),
+            }
+    return found

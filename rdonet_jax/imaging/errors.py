@@ -1,0 +1,5 @@
+"""The error that all modules of this package raise."""
+
+
+class ImageError(ValueError):
+    """An image file cannot be read or written. The message is one sentence that names the file."""

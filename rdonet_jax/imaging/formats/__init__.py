@@ -1,0 +1,1 @@
+"""File formats beyond what Pillow reads and writes by itself."""

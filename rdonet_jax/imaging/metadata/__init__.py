@@ -1,0 +1,1 @@
+"""What a file holds beside pixels: EXIF, XMP, ICC profiles, CICP code points, resolution."""
