@@ -58,7 +58,6 @@ def by_command(data, folder):
 
 
 def by_pillow(data, _):
-
     return np.asarray(Image.open(io.BytesIO(data), formats=[pillow_plugin.FORMAT]))
 
 
