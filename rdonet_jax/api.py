@@ -1,4 +1,4 @@
-"""Arrays to files' bytes and back, for other programs.
+"""Compression of arrays to the bytes of a file and back, for other programs.
 
 data = rdonet_jax.compress(pixels, quality=40)
 pixels = rdonet_jax.decompress(data)
@@ -55,10 +55,10 @@ def compress(
       target: a size or a PSNR instead of a quality.
       model: the name of a bundled model, or the path of a weights file.
       rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo.encode_options.Plan`.
-      icc, exif: color profile and EXIF data (from its TIFF header on), to go along. EXIF data must
-        say that the image is upright, or nothing about it.
-      xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, what the
-        colors mean (`rdonet_jax.imaging.cicp.Cicp`), and how large pixels are
+      icc, exif: color profile and EXIF data (from its TIFF header on), which are stored with the
+        image. EXIF data must not give another orientation than upright.
+      xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, the code points
+        of the colors (`rdonet_jax.imaging.cicp.Cicp`), and the size of pixels
         (`rdonet_jax.imaging.resolution.Resolution`).
 
     Raises `ValueError` for what cannot be coded and for other arguments than these. For a model
@@ -94,9 +94,11 @@ def decompress(
 ) -> np.ndarray:
     """The image in a file's bytes, an array as `compress` takes it.
 
-    `model` is the path of a weights file for files of models that are not bundled. Raises
-    `FormatError`, a `ValueError`, for what is no bytes or cannot be decoded; `ValueError` for a
-    limit that is no number; and for a model what `compress` does.
+    `model` is the path of a weights file, for files of models that are not bundled. `max_pixels` is
+    how many pixels the file may claim.
+
+    Raises `FormatError`, a `ValueError`, for data that is not bytes or cannot be decoded,
+    `ValueError` for a limit that is no number, and for a model what `compress` raises.
     """
     try:
         data = data if isinstance(data, bytes) else bytes(memoryview(data))

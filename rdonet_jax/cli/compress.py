@@ -64,13 +64,13 @@ def compress_file(
 ) -> FileResult:
     """Compresses an image file. An interrupted search ends with the best partition so far."""
     started = time.perf_counter()
-    picture, status = _load_image(source, target, options)
+    image, status = _load_image(source, target, options)
 
     from rdonet_jax.cli import fidelity
     from rdonet_jax.imaging import srgb
 
     model = models.load(library, options.model)
-    result, step_seconds = _encode(source, model, picture, options, show_progress)
+    result, step_seconds = _encode(source, model, image, options, show_progress)
     with explained(srgb.ImageError):
         srgb.write_bytes(
             target, result.encoded.data, options.force, status if options.preserve else None
@@ -106,18 +106,18 @@ def _load_image(
 
 
 def _encode(
-    source: FilePath, model: Model, picture: Picture, options: CompressOptions, show_progress: bool
+    source: FilePath, model: Model, image: Picture, options: CompressOptions, show_progress: bool
 ) -> tuple[EncodeResult, tuple[tuple[str, float], ...]]:
     """The encoded image, and the steps with their seconds."""
     from rdonet_jax.codec.preparation import EncodeError
     from rdonet_jax.rdo import coding
 
-    encode_options = _encode_options(options, picture.size)
+    encode_options = _encode_options(options, image.size)
     steps = coding.encode_steps(encode_options)
     with progress(str(source), steps, not show_progress) as report:
         timer = StepTimer(report)
         with explained(EncodeError, about=str(source)), InterruptibleSearch(timer) as report:
-            result = coding.encode(model, picture, encode_options, report)
+            result = coding.encode(model, image, encode_options, report)
     return result, timer.seconds()
 
 

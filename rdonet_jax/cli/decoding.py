@@ -72,5 +72,5 @@ def load_image(
 ) -> tuple[Picture, int]:
     """The image in a compressed file, and the size of the file in bytes. Raises `CommandError`."""
     file = read(source, max_pixels)
-    picture, _ = decode(source, file, library, model)
-    return picture, file.byte_count
+    image, _ = decode(source, file, library, model)
+    return image, file.byte_count

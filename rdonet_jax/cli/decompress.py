@@ -40,11 +40,11 @@ def decompress_file(
     alpha = bool(file.sections.alpha) and options.background is None
     with explained(srgb.ImageError):
         writer.check(target, options.force, (header.height, header.width), alpha)
-    picture, step_seconds = decoding.decode(source, file, library, options.model, show_progress)
+    image, step_seconds = decoding.decode(source, file, library, options.model, show_progress)
     if options.background is not None:
-        picture = pixel_format.flatten(picture, options.background)
+        image = pixel_format.flatten(image, options.background)
     with explained(srgb.ImageError):
-        notes = writer.save(target, picture, options.force, status if options.preserve else None)
+        notes = writer.save(target, image, options.force, status if options.preserve else None)
     facts = {
         "input": str(source),
         "output": str(target),

@@ -38,11 +38,11 @@ def make(source: str, target: str, side: int, library: ModelLibrary) -> tuple[in
     return small.size
 
 
-def reduced(picture: Picture, side: int) -> Image.Image:
+def reduced(image: Picture, side: int) -> Image.Image:
     """The image in 8-bit sRGB, scaled down until no side is longer than `side` pixels."""
-    colors = Image.fromarray(np.ascontiguousarray(pixel_format.to_uint8(picture.pixels)))
-    image = icc.as_srgb(colors, picture.icc)
-    if picture.alpha is not None:
-        image.putalpha(Image.fromarray(np.ascontiguousarray(pixel_format.to_uint8(picture.alpha))))
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return image
+    colors = Image.fromarray(np.ascontiguousarray(pixel_format.to_uint8(image.pixels)))
+    small = icc.as_srgb(colors, image.icc)
+    if image.alpha is not None:
+        small.putalpha(Image.fromarray(np.ascontiguousarray(pixel_format.to_uint8(image.alpha))))
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return small

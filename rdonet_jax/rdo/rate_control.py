@@ -63,12 +63,16 @@ def encode(
     among those of the PSNR. For a PSNR the result always holds what the decoder will give.
 
     Raises `TargetError` where neither the ends of the range nor `SCANNED` qualities between them
-    meet the target, and `EncodeError` as `encoder.encode` does.
+    meet the target, `EncodeError` as `encoder.encode` does, and ValueError for options without a
+    target.
     """
+    target = options.target
+    if target is None:
+        raise ValueError("rate control needs a target")
     if not registry.family_of(model.config).variable_rate:
         raise TargetError("the model was trained for one quality: it can aim at no target")
     prepared = preparation.prepare(model.config, image)
-    trials = _Trials(model, prepared, options)
+    trials = _Trials(model, prepared, target, options)
     number = codec.stream_quality(model.config, None)
     report(TRIALS)
     found = trials.best(dataclasses.replace(options.plan, passes=0), number)
@@ -82,8 +86,7 @@ def encode(
     report(MORE_TRIALS)
     again = trials.best(Plan(searched.partition), found.number)
     # The partition that costs less at one quality may miss what the start met, or meet it later.
-    aims_at_psnr = options.target.psnr is not None
-    worse = isinstance(again, str) or (aims_at_psnr and again.size > found.size)
+    worse = isinstance(again, str) or (target.psnr is not None and again.size > found.size)
     best = found if worse else again
     return best.result._replace(searched=searched.searched)
 
@@ -105,11 +108,8 @@ class _Trials:
 
     model: Model
     image: PreparedImage
+    target: Target
     options: EncodeOptions
-
-    @property
-    def target(self) -> Target:
-        return self.options.target
 
     def best(self, plan: Plan, first: int) -> _Found | str:
         """The result for the target, or in words why there is none."""

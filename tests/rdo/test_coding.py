@@ -15,7 +15,7 @@ from rdonet_jax.codec import bitstream, codec, compressed_file, preparation, sid
 from rdonet_jax.imaging import pixel_format, srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.models.library import ModelLibrary
-from rdonet_jax.rdo import coding, encoder
+from rdonet_jax.rdo import coding, encoder, rate_control
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 
 
@@ -58,7 +58,6 @@ def by_command(data, folder):
 
 
 def by_pillow(data, _):
-
     return np.asarray(Image.open(io.BytesIO(data), formats=[pillow_plugin.FORMAT]))
 
 
@@ -118,6 +117,8 @@ def test_a_quality_and_a_target_exclude_each_other(mini_model, image):
         EncodeOptions(40, Target(2000))
     with pytest.raises(ValueError, match="no target"):
         encoder.encode(mini_model, image, EncodeOptions(target=Target(2000)))
+    with pytest.raises(ValueError, match="needs a target"):
+        rate_control.encode(mini_model, image, EncodeOptions(40))
 
 
 def test_a_file_of_unknown_weights_names_them(image, monkeypatch):
