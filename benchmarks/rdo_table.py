@@ -24,6 +24,7 @@ from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder, search
 from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.masks import STATIC
 
 COLUMNS = ("uniform-16", "uniform-32", "uniform-64", "static 1", "static 2",
            "variance 0", "variance 1", "variance 2")  # fmt: skip
@@ -35,7 +36,7 @@ def partitions(
 ) -> dict[str, Partition]:
     """The partition of every column."""
     chosen = {mask: encoder.start_of(model, image, mask, quality) for mask in COLUMNS[:3]}
-    for start in (encoder.STATIC, "variance"):
+    for start in (STATIC, "variance"):
         steps = list(search.fast(rd_cost, encoder.start_of(model, image, start, quality), 2))
         # The start, and four colors in every pass; a second pass may end early or not begin.
         for passes, step in enumerate((steps[0], steps[min(4, len(steps) - 1)], steps[-1])):

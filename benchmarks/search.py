@@ -33,10 +33,11 @@ from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder, search
 from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.masks import STATIC
 from rdonet_jax.rdo.search import SearchStats
 
 SIDE = 256
-STARTS = (encoder.STATIC, "variance")
+STARTS = (STATIC, "variance")
 SAMPLED = 100
 
 

@@ -19,6 +19,7 @@ from rdonet_jax.imaging import srgb
 from rdonet_jax.metrics import loss, quality
 from rdonet_jax.models import registry
 from rdonet_jax.rdo import encoder
+from rdonet_jax.rdo import masks as rdo_masks
 from rdonet_jax.training import masks
 from tests.conftest import ROOT
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.once
 
 REGISTRIES = (
     distributions.DISTRIBUTIONS,
-    encoder.INITS,
+    rdo_masks.INITS,
     loss.DISTORTIONS,
     masks.SCHEDULES,
     quality.METRICS,
@@ -153,7 +154,7 @@ def test_the_family_is_stored_by_name_and_codes_a_file(program):
     "again",
     [
         lambda: distributions.register(distributions.Laplace()),
-        lambda: encoder.register_mask("variance", encoder.INITS["static"]),
+        lambda: rdo_masks.register_mask("variance", rdo_masks.INITS["static"]),
         lambda: loss.register(loss.SquaredError()),
         lambda: masks.register_schedule("two-stage", masks.two_stage),
         lambda: quality.register(quality.QualityMetric("new", "new", max, stored="psnr-rgb")),

@@ -23,11 +23,12 @@ from rdonet_jax.metrics import quality
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder, search
 from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.masks import STATIC
 
 STARTS: Mapping[str, tuple[str, ...]] = {
     "reference": (),
-    "basic": (encoder.STATIC,),
-    "var": (encoder.STATIC, "variance"),
+    "basic": (STATIC,),
+    "var": (STATIC, "variance"),
 }
 """Where the searches of each contestant start; the reference has none."""
 

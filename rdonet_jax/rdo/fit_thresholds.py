@@ -16,6 +16,7 @@ from rdonet_jax.core import compilation, partition
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, search
 from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.masks import SOLVED
 
 LARGEST = 16384.0
 """No variance of 8-bit gray levels is above this: the threshold that splits nothing."""
@@ -54,7 +55,7 @@ def samples(
     coded.
     """
     rd_cost = RDCost(model, image, quality)
-    start = encoder.start_of(model, image, encoder.SOLVED, quality, rd_cost)
+    start = encoder.start_of(model, image, SOLVED, quality, rd_cost)
     *_, best = search.fast(rd_cost, start, passes)
     gains = search.gains(rd_cost, best)
     height, width = image.shape[:2]
