@@ -71,9 +71,7 @@ class Jitted:
         chosen = {} if _is_traced() else {**options(), **self._given}
         key = tuple(chosen.items())
         if key not in self._made:
-            self._made[key] = jax.jit(
-                self._function, compiler_options=chosen or None, **self._how
-            )
+            self._made[key] = jax.jit(self._function, compiler_options=chosen or None, **self._how)
         return self._made[key]
 
 
