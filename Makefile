@@ -26,6 +26,7 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/mypy
 
 man: $(READY)
 	$(VENV)/bin/python -m rdonet_jax man > docs/rdonet.1

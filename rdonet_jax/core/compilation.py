@@ -53,6 +53,7 @@ class Jitted:
 
     def __init__(self, function: Callable[..., Any], given: Mapping[str, Any], how: Any) -> None:
         functools.update_wrapper(self, function)
+        self._function = function
         self._made: dict[tuple[tuple[str, Any], ...], Any] = {}
         self._given, self._how = given, how
 
@@ -70,9 +71,7 @@ class Jitted:
         chosen = {} if _is_traced() else {**options(), **self._given}
         key = tuple(chosen.items())
         if key not in self._made:
-            self._made[key] = jax.jit(
-                self.__wrapped__, compiler_options=chosen or None, **self._how
-            )
+            self._made[key] = jax.jit(self._function, compiler_options=chosen or None, **self._how)
         return self._made[key]
 
 

@@ -133,12 +133,13 @@ def compare(tested: Curve, reference: Curve, metric: str) -> Comparison:
     refused: dict[str, str] = {}
     for name in sorted(names[0] & names[1]):
         try:
-            pictures[name] = _between(*(rows[name] for rows in by_picture), metric)
+            pictures[name] = _between(by_picture[0][name], by_picture[1][name], metric)
         except BdRateError as error:
             refused[name] = str(error)
     over_set = None
     try:
-        over_set = _between(*([p.mean for p in c.points] for c in (tested, reference)), metric)
+        means = [[point.mean for point in curve.points] for curve in (tested, reference)]
+        over_set = _between(means[0], means[1], metric)
     except BdRateError as error:
         refused["set"] = str(error)
     return Comparison(metric, over_set, pictures, refused)

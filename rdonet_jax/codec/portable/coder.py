@@ -366,7 +366,7 @@ class PortableCodec(FamilyCodec):
         params: Any,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
-        quality: int,
+        quality: int | None,
     ) -> PortableLevelCoder:
         return PortableLevelCoder(config, params, masks, quality, size)
 

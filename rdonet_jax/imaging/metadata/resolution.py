@@ -68,7 +68,8 @@ def of_image(image: Image.Image) -> Resolution | None:
         pair = info["jfif_density"] if info["jfif_unit"] == 0 else (0, 0)
     else:
         pair = info.get("aspect") or info.get("resolution") or (0, 0)
-    return _made(*map(float, pair), metric)
+    across, down = map(float, pair)
+    return _made(across, down, metric)
 
 
 def of_dpi(x: float, y: float) -> Resolution | None:

@@ -224,7 +224,8 @@ class LevelPrior(nn.Module):
     ) -> Prediction:
         """For the positions of a plane, given the embeddings of planes decoded before."""
         e, wide = self.config.embedding, 2 * self.config.conditioning
-        rows, parts = [], []
+        rows: list[int] = []
+        parts: list[jax.Array] = []
         for tap in range(9):
             row, column = parity[0] + tap // 3 - 1, parity[1] + tap % 3 - 1
             source = planes.get((row % 2, column % 2))
