@@ -13,6 +13,7 @@ from PIL import Image
 import rdonet_jax
 from rdonet_jax import api
 from rdonet_jax.models import zoo
+from rdonet_jax.models.library import ModelLibrary
 from tests.conftest import ROOT
 
 PACKAGES = ("codec", "evaluation", "metrics", "models", "rdo", "training")
@@ -38,7 +39,7 @@ def sections():
 @pytest.fixture
 def photographs(monkeypatch, tmp_path, photograph, mini_weights):
     """What the examples find: files of images, and a small model under the name of the bundled."""
-    api._loaded.cache_clear()
+    monkeypatch.setattr(api, "_library", ModelLibrary())
     monkeypatch.setattr(zoo, "bundled", lambda: {"standard": mini_weights})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photographs").mkdir()
@@ -46,7 +47,6 @@ def photographs(monkeypatch, tmp_path, photograph, mini_weights):
     for name in ("a", "b"):
         Image.fromarray(photograph[:128, :128]).save(tmp_path / "photographs" / f"{name}.png")
     yield
-    api._loaded.cache_clear()
 
 
 @pytest.mark.once
