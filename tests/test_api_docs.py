@@ -50,7 +50,7 @@ def photographs(monkeypatch, tmp_path, photograph, mini_weights):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("text", sections())
+@pytest.mark.parametrize("text", list(sections()))
 def test_the_examples_of_the_page_run(photographs, text):
     if "BD-rate" in text:
         pytest.importorskip("bjontegaard")
