@@ -23,7 +23,7 @@ def copied(rdonet, monkeypatch):
     def copy(source, target, options, models, show_progress):
         data = Path(source).read_bytes()
         Path(target).write_bytes(data)
-        return FileResult((), {"input": str(source)}, 1, len(data), ())
+        return FileResult((), {"input": str(source), "notes": []}, 1, len(data), ())
 
     monkeypatch.setattr(compress, "compress_file", copy)
     monkeypatch.setattr(decompress, "decompress_file", copy)
