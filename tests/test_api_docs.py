@@ -30,10 +30,12 @@ def code_of(text: str) -> str:
 
 
 def sections():
+    found = []
     for text in SECTIONS:
         title = text.partition("\n")[0]
         marks = [pytest.mark.long] if title in LONG else []
-        yield pytest.param(text, id=title.replace(" ", "-"), marks=marks)
+        found.append(pytest.param(text, id=title.replace(" ", "-"), marks=marks))
+    return found
 
 
 @pytest.fixture
