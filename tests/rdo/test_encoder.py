@@ -52,7 +52,7 @@ def test_a_picture_of_any_form_is_searched_by_its_8_bit_colors(mini_model, photo
     picture = pixel_format.fill_hidden(pixel_format.Picture(gray, alpha, icc=b"a profile"))
     found = encoder.encode(mini_model, picture, Plan("uniform-32", 1), QUALITY)
     decoded = codec.decode(mini_model, found.encoded.data).content
-    assert decoded.gray and decoded.deep and decoded.icc == b"a profile"
+    assert decoded.gray and decoded.is_16bit and decoded.icc == b"a profile"
     np.testing.assert_array_equal(decoded.alpha, alpha)
     np.testing.assert_array_equal(decoded.pixels, found.encoded.picture)
     rd_cost = RDCost(mini_model, pixel_format.as_rgb8(picture), QUALITY)
