@@ -53,7 +53,8 @@ class Line(NamedTuple):
             raise BdRateError(
                 f"{len(rising)} points on a rising curve, but at least {LEAST_POINTS} are needed"
             )
-        return cls(*map(tuple, zip(*rising, strict=True)), unit)
+        rates, qualities = zip(*rising, strict=True)
+        return cls(rates, qualities, unit)
 
 
 class BdRate(NamedTuple):

@@ -59,7 +59,7 @@ class Version(NamedTuple):
     size: int  # bytes of the file
     bpp: float
     quality: Mapping[str, float | None]  # as in `Row`
-    picture: np.ndarray  # uint8 [H, W, 3]
+    image: np.ndarray  # uint8 [H, W, 3]
 
 
 class Shown(NamedTuple):
