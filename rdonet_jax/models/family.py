@@ -46,7 +46,12 @@ class Family(abc.ABC):
     has_separate_priors: ClassVar[bool] = False
 
     def check(self, config: Any) -> None:
-        """Raises `ConfigError` for a configuration that names what is not registered."""
+        """Raises `ConfigError` for a configuration that names what is not registered.
+
+        A family whose latents have another kind of prior has no field `distribution`.
+        """
+        if not hasattr(config, "distribution"):
+            return
         try:
             distributions.named(config.distribution)
         except ValueError as error:
