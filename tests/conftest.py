@@ -30,6 +30,9 @@ ROOT = Path(__file__).parent.parent
 
 LMBDA = 0.0067
 
+COMPILING_ANEW = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+"""In the environment of a process that is to come to the same without what others compiled."""
+
 # How long a test takes says nothing of what it tests, on machines that others share.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

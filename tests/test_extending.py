@@ -36,12 +36,12 @@ REGISTRIES = (
 
 
 @pytest.fixture(scope="module")
-def program(pictures, tmp_path_factory):
+def program(images, tmp_path_factory):
     """What the page's code has made, what it has printed, and its folder."""
     pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
     folder = tmp_path_factory.mktemp("extending")
     (folder / "photographs").mkdir()
-    for name, picture in zip("abc", pictures, strict=True):
+    for name, picture in zip("abc", images, strict=True):
         srgb.save(folder / f"photographs/{name}.png", picture.pixels[:80, :100])
     text = (ROOT / "docs/extending.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.S | re.M)

@@ -28,7 +28,7 @@ from rdonet_jax.models.baselines import network as baselines
 from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions
 from tests.codec.test_codec import assert_same_symbols, relabelled
-from tests.conftest import ROOT, quick_key
+from tests.conftest import COMPILING_ANEW, ROOT, quick_key
 
 KINDS = ("context", "hyperprior", "factorised")
 LMBDA = 0.0067
@@ -99,8 +99,8 @@ def test_a_fresh_process_decodes_the_picture_that_the_encoder_saw(encoded, weigh
     (tmp_path / "a.rdo").write_bytes(sent.data)
     command = ["-m", "rdonet_jax", "decompress", "a.rdo", "a.png", "--model", str(weights)]
     done = subprocess.run(
-        [sys.executable, *command], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True,
+        [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | COMPILING_ANEW,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     np.testing.assert_array_equal(srgb.load(tmp_path / "a.png"), sent.picture)

@@ -67,7 +67,7 @@ def test_every_form_comes_back_as_it_was(mini_model, gray, is_16bit, alpha, meta
         assert psnr(again.pixels[visible], picture.pixels[visible]) > 20
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 10000), (10000, 1)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 1100), (1100, 1)])
 def test_the_smallest_and_the_thinnest_pictures_come_back_in_every_form(mini_model, size):
     rng = np.random.default_rng(0)
     for gray, is_16bit, alpha in FORMS:

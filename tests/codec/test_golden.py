@@ -12,7 +12,7 @@ import pytest
 
 from rdonet_jax.codec import codec
 from rdonet_jax.models import zoo
-from tests.conftest import ROOT
+from tests.conftest import COMPILING_ANEW, ROOT
 from tests.golden import make as golden
 
 
@@ -80,7 +80,7 @@ def test_another_process_decodes_and_writes_the_same_symbols(golden_model, tmp_p
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, path],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | ELSEWHERE[where],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | COMPILING_ANEW | ELSEWHERE[where],
         capture_output=True,
         text=True,
     )

@@ -12,7 +12,7 @@ import pytest
 
 from rdonet_jax.codec import codec
 from rdonet_jax.imaging import srgb
-from tests.conftest import ROOT
+from tests.conftest import COMPILING_ANEW, ROOT
 
 ON_ONE_CPU = """
 import os, sys
@@ -35,7 +35,7 @@ def decompressed_elsewhere(folder, encoded, weights, prefix=()):
     done = subprocess.run(
         [sys.executable, *prefix, *command],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | COMPILING_ANEW,
         capture_output=True,
         text=True,
     )

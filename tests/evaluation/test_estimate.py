@@ -84,16 +84,17 @@ def test_filling_up_the_last_batch_changes_nothing(tiny_model, images):
         np.testing.assert_array_equal(decoded, full[name][1])
 
 
-def test_one_padded_size_is_compiled_once_whatever_changes(mini_model, images):
-    before = evaluation_estimate.estimate_batch._cache_size()
-    for plan, quality in itertools.product(
-        (Plan(), Plan("uniform-32"), Plan("uniform-16")), (10.0, 50.0, 90.5)
-    ):
-        list(evaluation_estimate.estimate_all(mini_model, images, plan, 2, quality))
-    assert evaluation_estimate.estimate_batch._cache_size() == before + 1
+def test_one_padded_size_is_compiled_once_whatever_changes(mini_model, tiny_model, images):
+    def estimate(model, images, size, plan, quality=None):
+        list(evaluation_estimate.estimate_all(model, images, plan, size, quality))
+        return evaluation_estimate.estimate_batch._cache_size()
+
+    compiled = estimate(mini_model, images, 1, Plan(), 50.0)
+    for plan, quality in itertools.product((Plan("uniform-32"), Plan("uniform-16")), (10.0, 90.5)):
+        assert estimate(mini_model, images, 1, plan, quality) == compiled
     small = Picture("small.png", images[0].pixels[:64, :128])
-    list(evaluation_estimate.estimate_all(mini_model, [small, *images, small], Plan(), 2, 50.0))
-    assert evaluation_estimate.estimate_batch._cache_size() == before + 2
+    compiled = max(estimate(tiny_model, [one], 2, Plan()) for one in (small, images[0]))
+    assert estimate(tiny_model, [small, *images, small], 2, Plan("uniform-64")) == compiled
 
 
 def test_bits_by_area_add_up_to_all_bits(estimates):

@@ -175,7 +175,7 @@ def test_a_picture_that_cannot_be_coded_is_named(tiny_model, images, tmp_path):
     with pytest.raises(EvaluationError, match=r"^a\.png: cannot be coded: "):
         list(real_files.code_all(broken, images, Plan(), tmp_path))
     with pytest.raises(EvaluationError, match=r"^a\.png: its estimated rate is nan"):
-        list(estimate.estimate_all(broken, images, Plan()))
+        list(estimate.estimate_all(broken, images, Plan(), batch_size=2))
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(pictures, pho
     tables = distributions.scale_tables(MODEL.distribution)
     for level in (2, 1, 0):
         z, *y = (8 * len(range_coder.encode([run], tables))
-                 for run in walk.send(level, goes_on=True))  # fmt: skip
+                 for run in walk.encode_level(level, continues=True))  # fmt: skip
         for maps, sent in ((coded.z_bits, z), (coded.y_bits, sum(y))):
             estimated = float(jnp.sum(maps[level][example]))
             assert sent == pytest.approx(estimated, rel=0.01, abs=4 * 64)

@@ -46,9 +46,7 @@ def plain_up(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return canvas[:, 4 : 4 + 2 * rows, 4 : 4 + 2 * columns]
 
 
-quickly = functools.partial(jax.jit, compiler_options=portable_params.QUICKLY)
-
-STAGES = {"down": (quickly(lapped.down), plain_down), "up": (quickly(lapped.up), plain_up)}
+STAGES = {"down": (jax.jit(lapped.down), plain_down), "up": (jax.jit(lapped.up), plain_up)}
 
 
 @pytest.mark.parametrize("kind", STAGES)
@@ -93,7 +91,7 @@ def test_gradients_of_a_stage_are_those_of_finite_differences(kind):
     def loss(x, kernel):
         return jnp.vdot(stage(x, kernel), weights)
 
-    slopes = quickly(jax.grad(loss, argnums=(0, 1)))(x, kernel)
+    slopes = jax.jit(jax.grad(loss, argnums=(0, 1)))(x, kernel)
     for argument, slope in enumerate(slopes):
         values = [x, kernel]
         direction = normal(3 + argument, *slope.shape).astype(np.float64)
@@ -173,7 +171,7 @@ def test_what_is_no_layer_changes_nothing():
     np.testing.assert_array_equal(apply(x), x)
 
 
-@functools.partial(quickly, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=portable_params.QUICKLY)
 def layer(module, x, extent=None):
     params = module.init(quick_key(0), x)["params"]
     params = jax.tree_util.tree_map(lambda leaf: leaf + 0.1, params)  # none is the identity
