@@ -110,7 +110,7 @@ def test_masks_are_taken_in_coding_and_by_the_command(program):
 
 def test_the_schedule_is_recorded_and_fades(program):
     made, _, _ = program
-    assert made["model"].record["training"]["masks"] == "fading"
+    assert made["model"].record.stored["training"]["masks"] == "fading"
     x = jnp.zeros((4, 64, 64, 3))
     keys = jax.random.split(jax.random.key(0), 4)
     settings = mock.Mock(steps=10)
