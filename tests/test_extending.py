@@ -139,7 +139,7 @@ def test_the_metric_is_in_table_file_curve_rates_and_report(program):
 
 def test_less_is_better_counts_for_rates(program):
     curve = program[0]["jpeg"]
-    line = program[0]["bd_rate"].line([p.mean for p in curve.points], "mae")
+    line = program[0]["bd_rates"].line([p.mean for p in curve.points], "mae")
     assert line.quality[0] < line.quality[-1] < 0
     assert line.unit == "levels"
 
