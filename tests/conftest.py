@@ -55,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, value in settings.items():
         os.environ[name.upper()] = str(value)
         jax.config.update(name, value)
+    # JAX has set it for this process, and those that tests start would inherit it.
+    os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -199,7 +199,7 @@ def test_nothing_is_kept_where_no_folder_can_be_made(no_cache, monkeypatch):
 
 def test_a_second_process_finds_what_the_first_has_compiled(no_cache):
     program = (
-        "from rdonet_jax import console; console.remember_compilations(); import jax; "
+        "from rdonet_jax.cli import console; console.remember_compilations(); import jax; "
         "jax.jit(lambda x: x * 3 + 1)(2.0)"
     )
     counts = []
