@@ -6,7 +6,6 @@ pixels = rdonet_jax.decompress(data)
 
 from __future__ import annotations
 
-import math
 import numbers
 import os
 
@@ -104,7 +103,7 @@ def decompress(
         data = data if isinstance(data, bytes) else bytes(memoryview(data))
     except TypeError as error:
         raise FormatError(f"a file's bytes are needed, not {type(data).__name__}") from error
-    if not isinstance(max_pixels, numbers.Real) or math.isnan(max_pixels):
+    if not isinstance(max_pixels, numbers.Real) or max_pixels != max_pixels:  # NaN
         raise ValueError(f"max_pixels is a number, not {max_pixels!r}")
     return pixel_format.samples(decode_file(compressed_file.parse(data, max_pixels), model))
 

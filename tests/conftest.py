@@ -43,8 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Workers and what tests start inherit the environment; JAX is loaded here already.
     """
-    if hasattr(config, "workerinput"):
-        return
+    if hasattr(config, "workerinput") or jax.__version_info__ < (0, 6):
+        return  # programs that JAX 0.5.3 has kept compute other numbers in the next process
     folder = tempfile.mkdtemp(prefix="compiled-")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     settings = {
