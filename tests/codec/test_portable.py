@@ -93,9 +93,9 @@ def test_hyper_latents_come_first_and_then_the_planes_in_their_order(
 
 
 @functools.partial(jax.jit, static_argnums=0, compiler_options=portable_params.QUICKLY)
-def estimated(model_config, params, pixels, masks, quality):
+def estimated(model_config, params, pixels, masks, quality, sizes):
     x = pixels.astype(np.float32) / 255.0
-    coded = registry.code(model_config, params, x, masks, quality)
+    coded = registry.code(model_config, params, x, masks, quality, sizes=sizes)
     return sum(maps.sum() for maps in jax.tree_util.tree_leaves((coded.y_bits, coded.z_bits)))
 
 
@@ -111,6 +111,7 @@ def test_a_file_is_as_large_as_the_estimate_says(mini_model, large, kind, qualit
         partition.pad_picture(large),
         tuple(mask[None] for mask in masks),
         np.array([codec.stream_quality(mini_model.config, quality)], np.int32),
+        np.array([large.shape[:2]], np.int32),
     )
     assert size == pytest.approx(float(bits) / 8, rel=0.005, abs=100)
 
