@@ -91,13 +91,13 @@ def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     shared = seconds(lambda: [rd_cost([start]) for _ in range(SAMPLED)], rounds=1)
     height, width = image.shape[:2]
     print(f"two passes on {width}x{height} pixels, {blocks} blocks, from the variance mask")
-    print(f"fast: {fast:.2f} s ({stats.evaluations} codings in {stats.calls} calls)")
+    print(f"fast: {fast:.2f} s ({stats.evaluations} evaluations in {stats.calls} calls)")
     for name, time_of_sample in (
-        ("original, full codings", full),
+        ("original, full evaluations", full),
         ("original, what depends on no mask computed once", shared),
     ):
         whole = time_of_sample / SAMPLED * 12 * blocks
-        print(f"{name}: {whole:.0f} s for {12 * blocks} codings (extrapolated from {SAMPLED}), "
+        print(f"{name}: {whole:.0f} s for {12 * blocks} evaluations (extrapolated from {SAMPLED}), "
               f"{whole / fast:.1f} times as long")  # fmt: skip
     print()
 
@@ -122,7 +122,8 @@ def large(model: zoo.Model, image: np.ndarray, quality: float | None, megapixels
     took = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{width}x{height} pixels, one pass: {took:.0f} s with compilation, "
-          f"{found.searched.stats.evaluations} codings, peak memory {peak:.1f} GiB")  # fmt: skip
+          f"{found.searched.stats.evaluations} evaluations, "
+          f"peak memory {peak:.1f} GiB")  # fmt: skip
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ def add_compress(commands: Any) -> None:
     coding.add_argument(
         "--init", "--mask", metavar="INIT", type=types.name, default="variance",
         help="which level codes which block, or where the search for it starts: variance "
-        "(default), uniform (what suits each block in uniform partitions, by three codings), "
+        "(default), uniform (what suits each block in uniform partitions, by three evaluations), "
         "static or uniform-16, uniform-32, uniform-64, or a file, an 8-bit image or .npy with "
         "the level (0, 1, 2 = 16, 32, 64 pixels) of every 16x16 pixels",
     )  # fmt: skip

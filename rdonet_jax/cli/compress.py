@@ -212,6 +212,7 @@ def _facts(
         stats, before, after, interrupted = result.searched
         facts["search"] = {
             **dataclasses.asdict(stats),
+            "codings": stats.evaluations,  # the name that earlier versions gave it
             "before": before,
             "after": after,
             "interrupted": interrupted,
@@ -243,6 +244,6 @@ def _search_line(searched: Searched) -> str:
     gain = 1 - searched.after / searched.before
     ended = ", interrupted: the best so far is written" if searched.interrupted else ""
     return (
-        f"search: {searched.stats.evaluations} codings in {searched.stats.calls} calls, "
+        f"search: {searched.stats.evaluations} evaluations in {searched.stats.calls} calls, "
         f"J {searched.before:.4f} to {searched.after:.4f} (-{gain:.1%}){ended}"
     )

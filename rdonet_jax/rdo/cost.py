@@ -31,7 +31,7 @@ MOST_AT_ONCE = 4
 
 
 class Maps(NamedTuple):
-    """What codings of an image come to by areas of 16x16 pixels, [K, ...]."""
+    """The rate and distortion of evaluated partitions by areas of 16x16 pixels, [K, ...]."""
 
     bits: jax.Array  # [K, H/16, W/16], without the partition's
     distortions: tuple[jax.Array, ...]  # each [K, M, H/16, W/16], see `Distortion.maps`

@@ -4,10 +4,10 @@ A search starts from a partition and makes passes over its 64x64 blocks. What pa
 told by a function of several candidates at once, each for the whole image; it knows nothing of
 networks.
 
-`original` is the search of the papers, the yardstick: block by block, six codings each. `fast`
+`original` is the search of the papers, the yardstick: block by block, six evaluations each. `fast`
 takes the blocks in four color classes, by the parity of row and column, and tries an alternative
-for all blocks of a color in one coding: they lie 64 pixels apart, and each is judged by what the
-area around it costs, half a block on every side. So a pass takes a constant number of codings.
+for all blocks of a color in one evaluation: they lie 64 pixels apart, and each is judged by what the
+area around it costs, half a block on every side. So a pass takes a constant number of evaluations.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def evaluated(cost: Cost, p: Partition) -> Found:
 def from_uniform(cost: Cost, grid: tuple[int, int]) -> Partition:
     """Every quadtree solved from the bottom up by what its parts cost in uniform partitions.
 
-    Three codings in one call. What a block costs at a level is taken from the image coded at
+    Three evaluations in one call. What a block costs at a level is taken from the image coded at
     that level alone, so the levels' influence on each other is left out.
     """
     levels = [partition.uniform(level, grid) for level in range(3)]
@@ -107,7 +107,7 @@ def original(cost: Cost, start: Partition, passes: int) -> Iterator[Found]:
     """The search of the papers: first the start, then the best partition after every block.
 
     In every pass each block in raster order is coded whole, as four 32x32 blocks, and with each of
-    those split in turn where that was cheaper: six codings, one per call. J never rises.
+    those split in turn where that was cheaper: six evaluations, one per call. J never rises.
     """
     best = evaluated(cost, start)
     yield best
@@ -132,10 +132,10 @@ def _best_of_block(cost: Cost, best: Found, block: tuple[int, int]) -> Found:
 
 
 def fast(cost: Cost, start: Partition, passes: int) -> Iterator[Found]:
-    """A search of few codings: first the start, then the best partition after every color.
+    """A search of few evaluations: first the start, then the best partition after every color.
 
-    A pass takes at most 24 codings in eight calls: four alternatives for the blocks of each of the
-    four colors, and two ways to decide by them. The better one stands if the whole image costs
+    A pass takes at most 24 evaluations in eight calls: four alternatives for the blocks of each of
+    the four colors, and two ways to decide by them. The better one stands if the whole image costs
     less with it than before: J never rises.
     """
     best = evaluated(cost, start)
@@ -170,7 +170,7 @@ def _best_of_color(cost: Cost, best: Found, color: tuple[int, int]) -> Found:
 def gains(cost: Cost, found: Found) -> Gains:
     """What every split of a partition costs or saves, the rest of the image as it is.
 
-    Up to 16 codings in four calls.
+    Up to 16 evaluations in four calls.
     """
     now = blocks_of(found.partition)
     split, quarters = np.zeros(now.split.shape), np.zeros(now.quarters.shape)

@@ -251,7 +251,7 @@ def test_a_source_checkout_has_no_version_but_says_so(rdonet, monkeypatch):
 def test_a_search_says_what_it_took_and_what_it_saved(rdonet, bundle, image):
     code, out, err = rdonet("compress", "a.png", "--init", "uniform-64", "--rdo", "1")
     assert (code, err) == (0, "")
-    pattern = r"search: (\d+) codings in \d+ calls, J [\d.]+ to [\d.]+ \(-[\d.]+%\)"
+    pattern = r"search: (\d+) evaluations in \d+ calls, J [\d.]+ to [\d.]+ \(-[\d.]+%\)"
     assert int(re.search(pattern, out).group(1)) <= 25
     assert rdonet("decompress", "a.png.rdo").code == 0
     assert srgb.load("a.png.rdo.png").shape == image.shape
