@@ -6,8 +6,9 @@ networks.
 
 `original` is the search of the papers, the yardstick: block by block, six evaluations each. `fast`
 takes the blocks in four color classes, by the parity of row and column, and tries an alternative
-for all blocks of a color in one evaluation: they lie 64 pixels apart, and each is judged by what the
-area around it costs, half a block on every side. So a pass takes a constant number of evaluations.
+for all blocks of a color in one evaluation: they lie 64 pixels apart, and each is judged by what
+the area around it costs, half a block on every side. So a pass takes a constant number of
+evaluations.
 """
 
 from __future__ import annotations
