@@ -57,9 +57,9 @@ def by_layer(model: zoo.Model, judge: Judge, loss: float) -> None:
     flat = {path: np.asarray(v) for path, v in flatten_dict(model.params, sep="/").items()}
     costs = {}
     for path, kernel in flat.items():
-        if packing.is_worth_it(path, kernel) and "/prior/" not in path:
-            tensors = packing.packed(path, kernel, packing.steps(kernel, COARSE))
-            coarse = {**flat, **packing.unpacked(tensors)}
+        if packing.is_packable(path, kernel) and "/prior/" not in path:
+            tensors = packing.pack(path, kernel, packing.steps(kernel, COARSE))
+            coarse = {**flat, **packing.unpack(tensors)}
             costs[path] = judge(unflatten_dict(coarse, sep="/")).loss - loss
     for path in sorted(costs, key=costs.get, reverse=True):
         print(f"{path:<40}{flat[path].size:>9}{costs[path]:>9.2%}", flush=True)

@@ -50,7 +50,7 @@ def symbol_bits(v: jax.Array, scale: jax.Array, distribution: str) -> jax.Array:
 
     NaN where v is not finite. The derivatives by v and by scale are those of `entropy.bits`.
     """
-    return _charged(v, distributions.scale_index(scale, distribution), distribution)
+    return _table_bits(v, distributions.scale_index(scale, distribution), distribution)
 
 
 @symbol_bits.defjvp
@@ -66,7 +66,7 @@ def entry_bits(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
 
     The derivative by index is that by the scale, which grows geometrically with it.
     """
-    return _charged(v, index.astype(jnp.int32), distribution)
+    return _table_bits(v, index.astype(jnp.int32), distribution)
 
 
 @entry_bits.defjvp
@@ -78,7 +78,7 @@ def _entry_bits_jvp(distribution, primals, tangents):
     return entry_bits(*primals, distribution), slope
 
 
-def _charged(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
+def _table_bits(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
     """What the integer tables of these entries charge."""
     costs = _costs(distribution)
     last, order = jnp.asarray(costs.last)[index], jnp.asarray(costs.order)[index]

@@ -33,6 +33,6 @@ def zero_bounds(distribution: str, price: float = PRICE) -> np.ndarray:
     return bounds
 
 
-def outside(offset: Array, bounds: Array) -> Array:
+def apply(offset: Array, bounds: Array) -> Array:
     """The offset from mu in steps, not yet rounded; 0 where it is less than its bound."""
     return offset * (abs(offset) >= bounds)

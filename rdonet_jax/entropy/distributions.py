@@ -21,7 +21,7 @@ TOTAL = 1 << PRECISION
 SCALE_COUNT = 64
 BINARY_COUNT = 64
 
-LEAST_RANGE = 16.0
+MIN_SCALE_RATIO = 16.0
 """Largest scale over smallest, at least: the integer priors count no finer table than that."""
 
 _BINARY_LOGIT = 8.0
@@ -146,9 +146,9 @@ def register(distribution: Distribution) -> None:
     if distribution.name in DISTRIBUTIONS:
         raise ValueError(f"there is a distribution {distribution.name!r} already")
     low, high = distribution.scales
-    if not 0 < LEAST_RANGE * low <= high < math.inf:
+    if not 0 < MIN_SCALE_RATIO * low <= high < math.inf:
         raise ValueError(
-            f"{distribution.name}: the largest scale must be at least {LEAST_RANGE:g} times the "
+            f"{distribution.name}: the largest scale must be at least {MIN_SCALE_RATIO:g} times the "
             f"smallest, not {low} and {high}"
         )
     DISTRIBUTIONS[distribution.name] = distribution
@@ -175,7 +175,7 @@ def scale_table(distribution: str) -> np.ndarray:
     """The fixed scales, float32 [64], logarithmically spaced; read-only."""
     low, high = named(distribution).scales
     exponents = np.arange(SCALE_COUNT) / (SCALE_COUNT - 1)
-    return _frozen((low * (high / low) ** exponents).astype(np.float32))
+    return _read_only((low * (high / low) ** exponents).astype(np.float32))
 
 
 def scale_at(index, distribution: str):
@@ -189,10 +189,10 @@ def scale_at(index, distribution: str):
 def scale_thresholds(distribution: str) -> np.ndarray:
     """Where one table entry ends and the next begins (geometric means), float32 [63]; read-only."""
     scales = scale_table(distribution).astype(np.float64)
-    return _frozen(np.sqrt(scales[:-1] * scales[1:]).astype(np.float32))
+    return _read_only(np.sqrt(scales[:-1] * scales[1:]).astype(np.float32))
 
 
-def _frozen(a: np.ndarray) -> np.ndarray:
+def _read_only(a: np.ndarray) -> np.ndarray:
     a.setflags(write=False)
     return a
 
@@ -239,7 +239,7 @@ def _scale_cdf(scale: float, distribution: str) -> np.ndarray:
     counts = half[:-1] - half[1:]
     escape = max(1, 2 * half[-1])
     centre = TOTAL - 2 * counts.sum() - escape
-    return _cumulated([*counts[::-1], centre, *counts, escape])
+    return _cdf_of_counts([*counts[::-1], centre, *counts, escape])
 
 
 def tail_counts(scale: float, distribution: str) -> np.ndarray:
@@ -252,14 +252,14 @@ def tail_counts(scale: float, distribution: str) -> np.ndarray:
             return np.array(tails[:-1])
 
 
-def _cumulated(counts) -> np.ndarray:
-    return _frozen(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
+def _cdf_of_counts(counts) -> np.ndarray:
+    return _read_only(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
 
 
 @functools.cache
 def binary_tables() -> CdfTables:
     """Tables over the symbols 0 and 1, P(1) = 1 / (1 + exp(-x)) for 64 x evenly in [-8, 8]."""
-    cdfs = tuple(_cumulated([TOTAL - n, n]) for n in binary_counts(0))
+    cdfs = tuple(_cdf_of_counts([TOTAL - n, n]) for n in binary_counts(0))
     return CdfTables(cdfs, (0,) * BINARY_COUNT, False)
 
 
@@ -279,4 +279,4 @@ def binary_index(ones, total) -> np.ndarray:
 def binary_counts(shift: float) -> np.ndarray:
     """Counts out of 2**16 of P(1) at the grid's points moved by `shift` steps; int64 [64]."""
     x = _BINARY_LOGIT * (2 * (np.arange(BINARY_COUNT) + shift) / (BINARY_COUNT - 1) - 1)
-    return _frozen(np.rint(TOTAL / (1 + np.exp(-x))).astype(np.int64))
+    return _read_only(np.rint(TOTAL / (1 + np.exp(-x))).astype(np.int64))

@@ -20,8 +20,8 @@ from rdonet_jax.entropy.distributions import PRECISION, TOTAL, CdfTables
 
 Run = tuple[np.ndarray, np.ndarray]
 
-_AT_ONCE = 2**18
-_ESCAPES_AT_ONCE = 2**12
+_CHUNK = 2**18
+_ESCAPE_CHUNK = 2**12
 
 # Numbers of the coders in the header of a file, and the way back.
 CODERS = {"constriction": 1, "tfc": 2}
@@ -62,36 +62,36 @@ def decoder(
     data: bytes,
     tables: CdfTables,
     name: str = "constriction",
-    most_beyond: float = math.inf,
+    max_excess_bits: float = math.inf,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """take(indices) -> the symbols of the next run, int32, given the run's table indices.
 
     Never more work than the indices ask for, whatever the bytes are. Bytes past the end count as
     zeros, so a truncated stream may decode to wrong symbols: the container's checksum is what
     finds that. Raises CoderError, here or in take, when the bytes cannot come from `encode`, or
-    the symbols so far cost `most_beyond` bits more than there are, and MissingCoderError as
+    the symbols so far cost `max_excess_bits` bits more than there are, and MissingCoderError as
     `require` does.
     """
     _, entry_decoder = _backend(name)
     if data.endswith(b"\0"):
         raise CoderError("the coded data ends in a needless zero byte")
-    take_entries = entry_decoder(data, _entry_tables(tables))
-    if most_beyond < math.inf:
-        most_bits = 8 * len(data) + most_beyond
-        take_entries = _within(take_entries, _entry_tables(tables), most_bits)
+    read_entries = entry_decoder(data, _entry_tables(tables))
+    if max_excess_bits < math.inf:
+        most_bits = 8 * len(data) + max_excess_bits
+        read_entries = _limit_bits(read_entries, _entry_tables(tables), most_bits)
 
     def take(indices: np.ndarray) -> np.ndarray:
         indices = _checked_indices(indices, tables)
-        symbols = take_entries(indices)
+        symbols = read_entries(indices)
         escaped: list[np.ndarray] = []
-        for part in _parts(len(indices)):
+        for part in _chunks(len(indices)):
             entries, tables_of = symbols[part], indices[part]
             if tables.has_escape:
                 escaped.append(np.flatnonzero(entries == _escapes(tables)[tables_of]) + part.start)
             symbols[part] = entries + _offsets(tables)[tables_of]
         places = np.concatenate([np.empty(0, np.int64), *escaped])
         if places.size:
-            beyond = _take_escapes(take_entries, indices[places], tables)
+            beyond = _read_escapes(read_entries, indices[places], tables)
             if beyond.min() < -(2**31) or beyond.max() >= 2**31:
                 raise CoderError("an escaped symbol does not fit in 32 bits")
             symbols[places] = beyond
@@ -100,17 +100,17 @@ def decoder(
     return take
 
 
-def _within(
-    take_entries: Callable[[np.ndarray], np.ndarray], tables: CdfTables, most_bits: float
+def _limit_bits(
+    read_entries: Callable[[np.ndarray], np.ndarray], tables: CdfTables, most_bits: float
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """`take_entries` until its entries cost more than so many bits; CoderError from then on."""
+    """`read_entries` until its entries cost more than so many bits; CoderError from then on."""
     starts, bits = _entry_bits(tables)
     left = most_bits
 
     def take(indices: np.ndarray) -> np.ndarray:
         nonlocal left
-        entries = take_entries(indices)
-        for part in _parts(len(indices)):
+        entries = read_entries(indices)
+        for part in _chunks(len(indices)):
             left -= bits[starts[indices[part]] + entries[part]].sum(dtype=np.float64)
         if left < 0:
             raise CoderError("it ends long before its last symbol")
@@ -155,7 +155,7 @@ def _entry_runs(runs: Iterable[Run], tables: CdfTables) -> Iterator[Run]:
         symbols = _checked_symbols(symbols, indices)
         entries = np.empty(len(symbols), np.int32)
         found: list[np.ndarray] = []
-        for part in _parts(len(symbols)):
+        for part in _chunks(len(symbols)):
             escape = _escapes(tables)[indices[part]]
             distances = symbols[part] - _offsets(tables)[indices[part]]
             outside = (distances < 0) | (distances >= escape)
@@ -170,10 +170,10 @@ def _entry_runs(runs: Iterable[Run], tables: CdfTables) -> Iterator[Run]:
             yield from _escape_runs(values, indices[escaped], tables)
 
 
-def _parts(count: int) -> Iterator[slice]:
+def _chunks(count: int) -> Iterator[slice]:
     """A run's symbols in parts: an image's may be many, and wide integers take much memory."""
-    for first in range(0, count, _AT_ONCE):
-        yield slice(first, min(first + _AT_ONCE, count))
+    for first in range(0, count, _CHUNK):
+        yield slice(first, min(first + _CHUNK, count))
 
 
 def _escape_runs(symbols: np.ndarray, indices: np.ndarray, tables: CdfTables) -> Iterator[Run]:
@@ -190,24 +190,24 @@ def _escape_runs(symbols: np.ndarray, indices: np.ndarray, tables: CdfTables) ->
     yield bits, np.full(len(bits), _bit_table(tables))
 
 
-def _take_escapes(take_entries, indices: np.ndarray, tables: CdfTables) -> np.ndarray:
+def _read_escapes(read_entries, indices: np.ndarray, tables: CdfTables) -> np.ndarray:
     orders = escape_orders(tables)[indices]
-    widths = orders + take_entries(np.full(len(indices), _class_table(tables)))
+    widths = orders + read_entries(np.full(len(indices), _class_table(tables)))
     found = np.empty(len(indices), np.int64)
-    for first in range(0, len(indices), _ESCAPES_AT_ONCE):
-        part = slice(first, first + _ESCAPES_AT_ONCE)
-        found[part] = _take_payloads(
-            take_entries, indices[part], orders[part], widths[part], tables
+    for first in range(0, len(indices), _ESCAPE_CHUNK):
+        part = slice(first, first + _ESCAPE_CHUNK)
+        found[part] = _read_payloads(
+            read_entries, indices[part], orders[part], widths[part], tables
         )
     return found
 
 
-def _take_payloads(
-    take_entries, indices: np.ndarray, orders: np.ndarray, widths: np.ndarray, tables: CdfTables
+def _read_payloads(
+    read_entries, indices: np.ndarray, orders: np.ndarray, widths: np.ndarray, tables: CdfTables
 ) -> np.ndarray:
     """The symbols of escapes whose bits come next, given how many."""
     shifts, starts = _bit_layout(widths + 1)
-    bits = take_entries(np.full(len(shifts), _bit_table(tables)))
+    bits = read_entries(np.full(len(shifts), _bit_table(tables)))
     payload = np.add.reduceat(bits << shifts, starts)
     below = payload >> widths
     excess = payload - (below << widths) + (1 << widths) - (1 << orders)
@@ -294,7 +294,7 @@ def constriction_weights(cdf: np.ndarray) -> np.ndarray:
 
 def _groups(indices: np.ndarray, count: int) -> list[tuple[int, slice]]:
     """For each table in use its slice of the run, when that is sorted by table."""
-    lengths = sum((np.bincount(indices[p], minlength=count) for p in _parts(len(indices))), 0)
+    lengths = sum((np.bincount(indices[p], minlength=count) for p in _chunks(len(indices))), 0)
     ends = np.cumsum(np.broadcast_to(lengths, count))
     used = np.flatnonzero(lengths)
     return [(int(t), slice(ends[t] - lengths[t], ends[t])) for t in used]
@@ -308,7 +308,7 @@ def _by_table(
     following = np.zeros(count, np.int64)
     for table, part in groups:
         following[table] = part.start
-    for part in _parts(len(indices)):
+    for part in _chunks(len(indices)):
         tables_of = indices[part].astype(np.uint16)
         order = np.argsort(tables_of, kind="stable")
         lengths = np.bincount(tables_of, minlength=count)

@@ -76,14 +76,14 @@ class Family(abc.ABC):
         `lmbda` weighs the MSE; a variable-rate family has its own.
         """
 
-    def parameters_from(self, params: Any, source: Any, config: Any) -> Any | None:
+    def convert_params(self, params: Any, source: Any, config: Any) -> Any | None:
         """Parameters of the configuration `source` for `config`; None if that cannot be.
 
         Both are of this family. Training goes on from weights this way.
         """
         return params if source == config else None
 
-    def with_new_priors(self, params: Any, config: Any, key: jax.Array) -> Any:
+    def reinit_priors(self, params: Any, config: Any, key: jax.Array) -> Any:
         """The parameters with hyperpriors drawn anew; for families with `has_separate_priors`."""
         raise ConfigError(f"the priors of the family {self.name} are not trained alone")
 

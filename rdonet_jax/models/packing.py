@@ -19,63 +19,63 @@ import numpy as np
 PER_DEVIATION = 64
 """Steps per root mean square, where nothing is known of a kernel."""
 
-LEAST_STEP = 2.0**-20
+MIN_STEP = 2.0**-20
 """Of a channel that is all zeros; half precision holds it."""
 
-LEAST_SIZE = 4096
+MIN_SIZE = 4096
 """Smaller arrays are not worth it."""
 
 PARTS = ("steps", "shape", "folded")
 
 
-def is_worth_it(path: str, values: np.ndarray) -> bool:
-    """Whether an array is to be packed: a large kernel."""
-    return path.endswith("kernel") and values.size >= LEAST_SIZE
+def is_packable(path: str, values: np.ndarray) -> bool:
+    """Whether an array is to be pack: a large kernel."""
+    return path.endswith("kernel") and values.size >= MIN_SIZE
 
 
 def steps(kernel: np.ndarray, per_deviation: float = PER_DEVIATION) -> np.ndarray:
     """Of each output channel of a kernel [..., output channels]."""
     power = np.mean(np.square(kernel, dtype=np.float64), axis=tuple(range(kernel.ndim - 1)))
-    return np.maximum(np.sqrt(power) / per_deviation, LEAST_STEP)
+    return np.maximum(np.sqrt(power) / per_deviation, MIN_STEP)
 
 
-def packed(path: str, kernel: np.ndarray, steps: np.ndarray) -> dict[str, np.ndarray]:
+def pack(path: str, kernel: np.ndarray, steps: np.ndarray) -> dict[str, np.ndarray]:
     """The three tensors of a kernel [..., output channels], float32, in one step or one each."""
     steps = steps.astype(np.float16)
     numbers = np.rint(kernel / steps.astype(np.float32)).astype(np.int32).ravel()
     folded = np.where(numbers < 0, -2 * numbers - 1, 2 * numbers).astype("<u2")
-    content = b"".join(_deflated(part) for part in (folded & 255, folded >> 8))
+    content = b"".join(_deflate(part) for part in (folded & 255, folded >> 8))
     parts = steps, np.array(kernel.shape, np.int32), np.frombuffer(content, np.uint8)
     return {f"{path}/{name}": part for name, part in zip(PARTS, parts, strict=True)}
 
 
-def path_of(key: str) -> str | None:
+def kernel_path(key: str) -> str | None:
     """The path of the kernel that a tensor of a file is a part of; None if it is no such part."""
     path, _, part = key.rpartition("/")
     return path if path and part in PARTS else None
 
 
-def unpacked(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Tensors of a file with all packed kernels as float32 arrays.
+def unpack(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Tensors of a file with all pack kernels as float32 arrays.
 
     Raises `ValueError` for parts that do not belong together.
     """
-    result = {key: values for key, values in flat.items() if path_of(key) is None}
-    for path in sorted({*map(path_of, flat)} - {None}):
+    result = {key: values for key, values in flat.items() if kernel_path(key) is None}
+    for path in sorted({*map(kernel_path, flat)} - {None}):
         steps, shape, folded = (flat.get(f"{path}/{part}") for part in PARTS)
         if steps is None or shape is None or folded is None:
             raise ValueError(f"{path} is not whole")
-        result[path] = _kernel(path, steps, shape, folded)
+        result[path] = _unpack_kernel(path, steps, shape, folded)
     return result
 
 
-def _kernel(path: str, steps: np.ndarray, shape: np.ndarray, folded: np.ndarray) -> np.ndarray:
+def _unpack_kernel(path: str, steps: np.ndarray, shape: np.ndarray, folded: np.ndarray) -> np.ndarray:
     sides = tuple(int(side) for side in shape.ravel())
     if not sides or min(sides) < 1 or steps.shape not in ((1,), sides[-1:]):
         raise ValueError(f"{path} cannot be {list(sides)} with {steps.size} steps")
     count = math.prod(sides)
-    low, rest = _inflated(path, folded.tobytes(), count)
-    high, rest = _inflated(path, rest, count)
+    low, rest = _inflate(path, folded.tobytes(), count)
+    high, rest = _inflate(path, rest, count)
     if rest:
         raise ValueError(f"{path} has bytes left over")
     numbers = (low.astype(np.int32) | high.astype(np.int32) << 8).reshape(sides)
@@ -84,7 +84,7 @@ def _kernel(path: str, steps: np.ndarray, shape: np.ndarray, folded: np.ndarray)
         return numbers.astype(np.float32) * steps.astype(np.float32)
 
 
-def _deflated(values: np.ndarray) -> bytes:
+def _deflate(values: np.ndarray) -> bytes:
     """By Huffman codes alone, or with repetitions where most values are zero."""
     plain = values.astype(np.uint8).tobytes()
     tries = []
@@ -94,7 +94,7 @@ def _deflated(values: np.ndarray) -> bytes:
     return min(tries, key=len)
 
 
-def _inflated(path: str, content: bytes, count: int) -> tuple[np.ndarray, bytes]:
+def _inflate(path: str, content: bytes, count: int) -> tuple[np.ndarray, bytes]:
     """So many bytes, and what comes behind them."""
     stream = zlib.decompressobj()
     try:

@@ -22,19 +22,19 @@ from rdonet_jax.models.training_record import RecordError, TrainingRecord
 METADATA_KEY = "rdonet_jax"
 """The one entry of the file's metadata (the format does not keep the order of several): JSON."""
 
-MOST_PARAMETERS = 2**26
+MAX_PARAMETERS = 2**26
 """Of a network; the one of the papers has 49 million."""
 
-MOST_HEADER = 2**20
+MAX_HEADER_BYTES = 2**20
 """Bytes of the safetensors header; the default model's has 28 thousand."""
 
-MOST_BYTES = 8 + MOST_HEADER + 4 * MOST_PARAMETERS + 2**24
+MAX_FILE_BYTES = 8 + MAX_HEADER_BYTES + 4 * MAX_PARAMETERS + 2**24
 """Of a file: header, weights in single precision, and tables."""
 
-MOST_DEPTH = 100
+MAX_DEPTH = 100
 """Of lists and objects inside each other in the metadata."""
 
-MOST_SIDES = 8
+MAX_RANK = 8
 """Of the shape of a kernel."""
 
 TYPES = ("F16", "F32", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
@@ -63,10 +63,10 @@ def digest_of(path: Path) -> bytes:
     with open(path, "rb") as file:
         size, start = os.fstat(file.fileno()).st_size, file.read(8)
         header = int.from_bytes(start, "little")
-        if len(start) < 8 or header > MOST_HEADER:
+        if len(start) < 8 or header > MAX_HEADER_BYTES:
             raise WeightsError("it does not begin as one does")
-        if size > MOST_BYTES:
-            raise WeightsError(f"it has {size} bytes, more than the {MOST_BYTES} that one may have")
+        if size > MAX_FILE_BYTES:
+            raise WeightsError(f"it has {size} bytes, more than the {MAX_FILE_BYTES} that one may have")
         file.seek(0)
         return hashlib.file_digest(file, "sha256").digest()
 
@@ -86,7 +86,7 @@ def metadata(tensors: Any) -> Metadata:
         raise WeightsError(f"its metadata is an object with named values, not {shown(values)}")
     if missing := [name for name in Metadata._fields if name not in values]:
         raise WeightsError(f"its metadata has no {missing[0]}")
-    if _is_deeper(values, MOST_DEPTH):
+    if _is_deeper(values, MAX_DEPTH):
         raise WeightsError("its metadata has too many lists in lists")
     try:
         record = TrainingRecord.of(values["record"])
@@ -118,9 +118,9 @@ def require_network(
     It may hold `others` beside them, each of up to `most_numbers` numbers.
     """
     count = sum(map(math.prod, expected.values()))
-    if count > MOST_PARAMETERS:
+    if count > MAX_PARAMETERS:
         raise WeightsError(
-            f"a network of its configuration has {count} parameters, more than {MOST_PARAMETERS}"
+            f"a network of its configuration has {count} parameters, more than {MAX_PARAMETERS}"
         )
     found = {}
     for key in tensors.keys():  # noqa: SIM118
@@ -128,7 +128,7 @@ def require_network(
         shape = tuple(declared.get_shape())
         if declared.get_dtype() not in TYPES:
             raise WeightsError(f"{shortened(key)} is of the type {declared.get_dtype()}")
-        path = packing.path_of(key)
+        path = packing.kernel_path(key)
         if key in others:
             if math.prod(shape) > most_numbers:
                 raise WeightsError(f"{key} has {math.prod(shape)} numbers, not {most_numbers}")
@@ -137,7 +137,7 @@ def require_network(
         elif path not in expected:
             raise WeightsError(f"{shortened(path)} is unknown to the network of its configuration")
         elif key.endswith("/shape"):
-            if len(shape) != 1 or shape[0] > MOST_SIDES or declared.get_dtype()[0] == "F":
+            if len(shape) != 1 or shape[0] > MAX_RANK or declared.get_dtype()[0] == "F":
                 raise WeightsError(f"{path} has no shape")
             found[path] = tuple(map(int, tensors.get_tensor(key)))
     if wrong := _difference(found, expected):

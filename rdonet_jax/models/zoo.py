@@ -166,7 +166,7 @@ def _read(path: Path, is_own: bool) -> Model:
             room = registry.family_of(config).table_count(config) * distributions.TOTAL
             weights_file.require_network(tensors, _shapes(config), others, room)
         flat = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
-        flat = packing.unpacked(flat)
+        flat = packing.unpack(flat)
     try:
         tables = _taken_tables(config, flat)
     except ValueError as error:
@@ -262,10 +262,10 @@ def save(
     metadata = {"name": name, "config": registry.to_dict(config), "record": dict(record)}
     tensors = {**half, **_table_tensors(config, half)}
     if pack:
-        for key in [key for key, value in flat.items() if packing.is_worth_it(key, value)]:
+        for key in [key for key, value in flat.items() if packing.is_packable(key, value)]:
             kernel = tensors.pop(key).astype(np.float32)
             steps = registry.family_of(config).kernel_steps(key, kernel)
-            tensors |= packing.packed(key, kernel, steps)
+            tensors |= packing.pack(key, kernel, steps)
     content = serialise(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     digest = hashlib.sha256(content).digest()[:HASH_BYTES]
     folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo.search import Costs
 
-MOST_AT_ONCE = 4
+MAX_BATCH = 4
 """Partitions that one compiled call prices."""
 
 
@@ -37,7 +37,7 @@ class Maps(NamedTuple):
     distortions: tuple[jax.Array, ...]  # each [K, M, H/16, W/16], see `Distortion.maps`
 
 
-def loss_of(model: Model, quality: float | None = None) -> tuple[Part, ...]:
+def trained_loss(model: Model, quality: float | None = None) -> tuple[Part, ...]:
     """The distortions that the model was trained for, with what they weigh at a quality.
 
     A model without a record counts as trained with the defaults of `Loss`.
@@ -78,7 +78,7 @@ class RDCost:
         self.size = prepared.size
         if lack := memory.shortage(model.config, partition.grid_of(*self.size), searching=True):
             raise codec.EncodeError(f"the image is too large: {lack}")
-        self.parts = tuple(part for part in loss_of(model, quality) if part.weight > 0)
+        self.parts = tuple(part for part in trained_loss(model, quality) if part.weight > 0)
         self._distortions = tuple(part.distortion for part in self.parts)
         self._model = model
         self._pixels = partition.pad_picture(prepared.rgb8)
@@ -90,8 +90,8 @@ class RDCost:
 
     def __call__(self, candidates: Sequence[Partition]) -> Costs:
         parts = [
-            self._priced(candidates[first : first + MOST_AT_ONCE])
-            for first in range(0, len(candidates), MOST_AT_ONCE)
+            self._priced(candidates[first : first + MAX_BATCH])
+            for first in range(0, len(candidates), MAX_BATCH)
         ]
         return Costs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
@@ -111,9 +111,9 @@ class RDCost:
                 total += weight * self.size[0] * self.size[1] * whole
         return float(total) / (self.size[0] * self.size[1])
 
-    def _priced(self, candidates: Sequence[Partition]) -> Costs:
+    def _evaluate(self, candidates: Sequence[Partition]) -> Costs:
         masks = [codec.coded_masks(partition.trim(p, *self.size), *self.size) for p in candidates]
-        missing = MOST_AT_ONCE - len(masks)
+        missing = MAX_BATCH - len(masks)
         levels = tuple(
             np.stack([*level, *[level[0]] * missing]) for level in zip(*masks, strict=True)
         )
@@ -134,7 +134,7 @@ class RDCost:
             bits + flags, [np.asarray(part, np.float64)[: len(masks)] for part in maps.distortions]
         )
 
-    def _weighed(self, areas: np.ndarray, maps: Sequence[np.ndarray]) -> Costs:
+    def _weigh(self, areas: np.ndarray, maps: Sequence[np.ndarray]) -> Costs:
         """Bits by area [K, H/16, W/16] and the weighed distortions together."""
         if not self._first:
             self._first = [part[0] for part in maps]

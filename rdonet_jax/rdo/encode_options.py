@@ -10,7 +10,7 @@ from rdonet_jax.core.defaults import DEFAULT_CODER
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo.initial_masks import INITS
 
-MOST_PASSES = 2
+MAX_PASSES = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Plan:
 
     Attributes:
       init: where to start, one of `initial_masks.INITS`, or a partition.
-      passes: of the search from there, 0 to `MOST_PASSES`.
+      passes: of the search from there, 0 to `MAX_PASSES`.
     """
 
     init: str | Partition = "variance"
@@ -29,8 +29,8 @@ class Plan:
         if isinstance(self.init, str) and self.init not in INITS:
             raise ValueError(f"unknown start {self.init!r}; there are {', '.join(INITS)}")
         whole = isinstance(self.passes, numbers.Integral)
-        if not whole or self.passes not in range(MOST_PASSES + 1):
-            raise ValueError(f"a search has 0 to {MOST_PASSES} passes, not {self.passes}")
+        if not whole or self.passes not in range(MAX_PASSES + 1):
+            raise ValueError(f"a search has 0 to {MAX_PASSES} passes, not {self.passes}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,12 +21,12 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import search
 from rdonet_jax.rdo.cost import RDCost
-from rdonet_jax.rdo.encode_options import MOST_PASSES, EncodeOptions, Plan
-from rdonet_jax.rdo.initial_masks import start_of
+from rdonet_jax.rdo.encode_options import MAX_PASSES, EncodeOptions, Plan
+from rdonet_jax.rdo.initial_masks import initial_partition
 from rdonet_jax.rdo.search import SearchStats
 
 
-class Searched(NamedTuple):
+class SearchSummary(NamedTuple):
     """What a search has done."""
 
     stats: SearchStats
@@ -40,7 +40,7 @@ class EncodeResult(NamedTuple):
 
     encoded: Encoded
     partition: Partition
-    searched: Searched | None  # None without a pass
+    searched: SearchSummary | None  # None without a pass
     image: PreparedImage  # what was encoded
 
 
@@ -90,7 +90,7 @@ def encode(
     prepared = preparation.prepare(model.config, image)
     if options.plan.passes:
         return _encode_with_search(model, prepared, options, report)
-    start = start_of(model, prepared.rgb8, options.plan.init, options.quality)
+    start = initial_partition(model, prepared.rgb8, options.plan.init, options.quality)
     encoded = codec.encode(
         model,
         prepared,
@@ -111,15 +111,15 @@ def _encode_with_search(
     report("start")
     rd_cost = RDCost(model, image, options.quality)
     stats = SearchStats()
-    cost = search.counted(rd_cost, stats)
-    start = start_of(model, image.rgb8, options.plan.init, options.quality, cost)
-    found, interrupted = _found(cost, start, options.plan.passes, report)
+    cost = search.count_evaluations(rd_cost, stats)
+    start = initial_partition(model, image.rgb8, options.plan.init, options.quality, cost)
+    found, interrupted = _run_search(cost, start, options.plan.passes, report)
     report("coding")
     candidates = [start] if all(map(np.array_equal, start, found)) else [start, found]
     files = [codec.encode(model, image, p, options.quality, options.coder) for p in candidates]
     costs = [rd_cost.of_file(len(file.data), pixel_format.as_rgb8(file.picture)) for file in files]
     best = int(np.argmin(costs))
-    searched = Searched(stats, costs[0], costs[best], interrupted)
+    searched = SearchSummary(stats, costs[0], costs[best], interrupted)
     return EncodeResult(files[best], candidates[best], searched, image)
 
 
@@ -130,19 +130,19 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
     """
     require_masks(model, plan)
     if not plan.passes:
-        return start_of(model, image, plan.init, quality)
+        return initial_partition(model, image, plan.init, quality)
     rd_cost = RDCost(model, image, quality)
-    start = start_of(model, image, plan.init, quality, rd_cost)
+    start = initial_partition(model, image, plan.init, quality, rd_cost)
     *_, best = search.fast(rd_cost, start, plan.passes)
     return best.partition
 
 
-def is_of_search(step: str) -> bool:
+def is_search_step(step: str) -> bool:
     """Whether a step that `encode` reports is one of the search."""
-    return step in _color_steps(MOST_PASSES)
+    return step in _color_steps(MAX_PASSES)
 
 
-def _found(
+def _run_search(
     cost: search.Cost, start: Partition, passes: int, report: Report
 ) -> tuple[Partition, bool]:
     """The result of the fast search, and whether it was interrupted."""

@@ -18,7 +18,7 @@ from rdonet_jax.metrics import distortion
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import initial_masks, search
 from rdonet_jax.rdo.cost import RDCost
-from rdonet_jax.rdo.encode_options import MOST_PASSES
+from rdonet_jax.rdo.encode_options import MAX_PASSES
 
 LARGEST = 16384.0
 """No variance of 8-bit gray levels is larger, so this threshold splits nothing."""
@@ -41,15 +41,15 @@ class Samples(NamedTuple):
     split32: Decisions  # in 64x64 blocks that the search has split
 
 
-class Fitted(NamedTuple):
-    """A threshold and its regret: the excess cost over the best decisions, summed over samples."""
+class FittedThreshold(NamedTuple):
+    """A threshold and its regret: the excess cost over the best decisions, summed over collect_samples."""
 
     threshold: float
     regret: float
 
 
-def samples(
-    model: Model, image: np.ndarray, quality: float | None = None, passes: int = MOST_PASSES
+def collect_samples(
+    model: Model, image: np.ndarray, quality: float | None = None, passes: int = MAX_PASSES
 ) -> Samples:
     """The decisions in an image uint8 [H, W, 3], around the best partition of a search.
 
@@ -57,9 +57,9 @@ def samples(
     cannot be coded.
     """
     rd_cost = RDCost(model, image, quality)
-    start = initial_masks.start_of(model, image, initial_masks.SOLVED, quality, rd_cost)
+    start = initial_masks.initial_partition(model, image, initial_masks.SOLVED, quality, rd_cost)
     *_, best = search.fast(rd_cost, start, passes)
-    gains = search.gains(rd_cost, best)
+    gains = search.split_costs(rd_cost, best)
     height, width = image.shape[:2]
     padded = distortion.from_integers(partition.pad_picture(image)[0])
     variances = compilation.jit(partition.block_variances)(padded)
@@ -73,13 +73,13 @@ def samples(
     return Samples(*parts)
 
 
-def joined(parts: Iterable[Samples]) -> Samples:
+def join_samples(parts: Iterable[Samples]) -> Samples:
     """The decisions of several images."""
     by_size = zip(*parts, strict=True)
     return Samples(*(Decisions(*map(np.concatenate, zip(*size, strict=True))) for size in by_size))
 
 
-def least_regret(decisions: Decisions) -> Fitted:
+def least_regret(decisions: Decisions) -> FittedThreshold:
     """The threshold of least regret.
 
     It is the geometric mean of the two variances that it separates.
@@ -95,10 +95,10 @@ def least_regret(decisions: Decisions) -> Fitted:
     bounds = np.concatenate([[SMALLEST], variance, [LARGEST]])
     best = int(np.argmin(costs))
     threshold = float(np.sqrt(bounds[best] * bounds[best + 1]))
-    return Fitted(threshold, float(costs[best]) - best_of_all)
+    return FittedThreshold(threshold, float(costs[best]) - best_of_all)
 
 
-def fit(model: Model, images: Sequence[np.ndarray], quality: float | None = None) -> list[Fitted]:
+def fit(model: Model, images: Sequence[np.ndarray], quality: float | None = None) -> list[FittedThreshold]:
     """The thresholds for 64x64 and for 32x32 blocks of least regret on the images at a quality."""
-    all_samples = joined(samples(model, image, quality) for image in images)
+    all_samples = join_samples(collect_samples(model, image, quality) for image in images)
     return [least_regret(decisions) for decisions in all_samples]

@@ -49,7 +49,7 @@ def register_mask(name: str, mask: Mask) -> None:
     INITS[name] = mask
 
 
-def start_of(
+def initial_partition(
     model: Model,
     image: np.ndarray,
     init: str | Partition,

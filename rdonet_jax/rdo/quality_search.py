@@ -1,7 +1,7 @@
 """Finds the number on a scale at which a measured value meets a limit, in few trials.
 
-The functions are pure and do not measure anything. The caller asks `propose` for the next number,
-measures there, and appends the result to its trials, until `propose` returns None. Then `best` is
+The functions are pure and do not measure anything. The caller asks `next_number` for the next number,
+measures there, and appends the result to its trials, until `next_number` returns None. Then `best` is
 the result.
 
 On ordinary images the value rises with the number, and the secant method within a bracket takes
@@ -18,7 +18,7 @@ from typing import NamedTuple
 HALVING_AFTER = 5
 """After so many trials every other one halves the bracket, since secants can converge slowly."""
 
-LEAST_RISE = 0.1
+MIN_RISE = 0.1
 """A curve that rises by less than this share of the expected slope counts as flat."""
 
 
@@ -64,7 +64,7 @@ def best(goal: Goal, trials: tuple[Trial, ...]) -> Trial | None:
     return min(meeting, key=lambda trial: trial.cost, default=None)
 
 
-def propose(goal: Goal, first: int, trials: tuple[Trial, ...]) -> int | None:
+def next_number(goal: Goal, first: int, trials: tuple[Trial, ...]) -> int | None:
     """The number to try next, which was not tried before; None at the end of the search.
 
     `first` is tried first. Where values rise, the search ends at the largest number that meets the
@@ -94,7 +94,7 @@ def _uneven(goal: Goal, trials: tuple[Trial, ...]) -> bool:
     ordered = sorted(trials)
     return any(
         b.number - a.number >= least
-        and not b.value - a.value >= LEAST_RISE * goal.slope * (b.number - a.number)
+        and not b.value - a.value >= MIN_RISE * goal.slope * (b.number - a.number)
         for i, a in enumerate(ordered)
         for b in ordered[i + 1 :]
     )

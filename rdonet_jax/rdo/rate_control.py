@@ -116,7 +116,7 @@ class _Trials:
         goal, first = self._goal(), self._position(first)
         trials: tuple[Trial, ...] = ()
         kept: EncodeResult | None = None  # of all files the best so far; the others are given up
-        while (position := quality_search.propose(goal, first, trials)) is not None:
+        while (position := quality_search.next_number(goal, first, trials)) is not None:
             found = self._encoded(plan, self._position(position))
             trials = (*trials, self._trial(position, found))
             if quality_search.best(goal, trials) == trials[-1]:

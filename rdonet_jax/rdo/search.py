@@ -47,7 +47,7 @@ class Blocks(NamedTuple):
     quarters: np.ndarray  # bool [rows, columns, 2, 2]: which of those into four 16x16 ones
 
 
-class Found(NamedTuple):
+class EvaluatedPartition(NamedTuple):
     """A partition and what it costs."""
 
     partition: Partition
@@ -55,7 +55,7 @@ class Found(NamedTuple):
     total: float
 
 
-class Gains(NamedTuple):
+class SplitCosts(NamedTuple):
     """What splitting costs more than not splitting; negative where it pays."""
 
     split64: np.ndarray  # [rows, columns]: the best split form found instead of the whole block
@@ -70,7 +70,7 @@ class SearchStats:
     calls: int = 0  # of the cost function
 
 
-def counted(cost: Cost, stats: SearchStats) -> Cost:
+def count_evaluations(cost: Cost, stats: SearchStats) -> Cost:
     """The cost function, with its use written down in `stats`."""
 
     def counting(candidates: Sequence[Partition]) -> Costs:
@@ -81,11 +81,11 @@ def counted(cost: Cost, stats: SearchStats) -> Cost:
     return counting
 
 
-def evaluated(cost: Cost, p: Partition) -> Found:
+def evaluate(cost: Cost, p: Partition) -> EvaluatedPartition:
     """A partition with its cost."""
     p = Partition(np.asarray(p.split64, bool), np.asarray(p.split32, bool))
     areas, totals = cost([p])
-    return Found(p, areas[0], float(totals[0]))
+    return EvaluatedPartition(p, areas[0], float(totals[0]))
 
 
 def from_uniform(cost: Cost, grid: tuple[int, int]) -> Partition:
@@ -104,57 +104,57 @@ def from_uniform(cost: Cost, grid: tuple[int, int]) -> Partition:
     return Partition(split, quarters & np.kron(split, np.ones((2, 2), bool)))
 
 
-def original(cost: Cost, start: Partition, passes: int) -> Iterator[Found]:
+def original(cost: Cost, start: Partition, passes: int) -> Iterator[EvaluatedPartition]:
     """The search of the papers: first the start, then the best partition after every block.
 
     In every pass each block in raster order is coded whole, as four 32x32 blocks, and with each of
     those split in turn where that was cheaper: six evaluations, one per call. J never rises.
     """
-    best = evaluated(cost, start)
+    best = evaluate(cost, start)
     yield best
     for _ in range(passes):
         for block in np.ndindex(*best.partition.split64.shape):
-            best = _best_of_block(cost, best, block)
+            best = _decide_block(cost, best, block)
             yield best
 
 
-def _best_of_block(cost: Cost, best: Found, block: tuple[int, int]) -> Found:
+def _decide_block(cost: Cost, best: EvaluatedPartition, block: tuple[int, int]) -> EvaluatedPartition:
     around = blocks_of(best.partition)
-    whole = evaluated(cost, _with_block(around, block, False, np.zeros((2, 2), bool)))
+    whole = evaluate(cost, _with_block(around, block, False, np.zeros((2, 2), bool)))
     quarters = np.zeros((2, 2), bool)
-    split = evaluated(cost, _with_block(around, block, True, quarters))
+    split = evaluate(cost, _with_block(around, block, True, quarters))
     for quarter in np.ndindex(2, 2):
         tried = quarters.copy()
         tried[quarter] = True
-        candidate = evaluated(cost, _with_block(around, block, True, tried))
+        candidate = evaluate(cost, _with_block(around, block, True, tried))
         if candidate.total < split.total:
             split, quarters = candidate, tried
     return min(best, whole, split, key=lambda found: found.total)
 
 
-def fast(cost: Cost, start: Partition, passes: int) -> Iterator[Found]:
+def fast(cost: Cost, start: Partition, passes: int) -> Iterator[EvaluatedPartition]:
     """A search of few evaluations: first the start, then the best partition after every color.
 
     A pass takes at most 24 evaluations in eight calls: four alternatives for the blocks of each of
     the four colors, and two ways to decide by them. The better one stands if the whole image costs
     less with it than before: J never rises.
     """
-    best = evaluated(cost, start)
+    best = evaluate(cost, start)
     yield best
     for _ in range(passes):
         before = best
         for color in COLORS:
-            best = _best_of_color(cost, best, color)
+            best = _decide_color(cost, best, color)
             yield best
         if best is before:
             return
 
 
-def _best_of_color(cost: Cost, best: Found, color: tuple[int, int]) -> Found:
+def _decide_color(cost: Cost, best: EvaluatedPartition, color: tuple[int, int]) -> EvaluatedPartition:
     now = blocks_of(best.partition)
-    if not now.split[_mine(color)].size:
+    if not now.split[_color_slices(color)].size:
         return best
-    judged = _judged(cost, best, color)
+    judged = _evaluate_forms(cost, best, color)
     options = [partition_of(_with_color(now, color, forms)) for forms in judged.decisions()]
     new = [p for p in options if not _same(p, best.partition)]
     if len(new) == 2 and _same(*new):
@@ -165,10 +165,10 @@ def _best_of_color(cost: Cost, best: Found, color: tuple[int, int]) -> Found:
     number = int(np.argmin(costs.totals))
     if costs.totals[number] >= best.total:
         return best
-    return Found(new[number], costs.areas[number], float(costs.totals[number]))
+    return EvaluatedPartition(new[number], costs.areas[number], float(costs.totals[number]))
 
 
-def gains(cost: Cost, found: Found) -> Gains:
+def split_costs(cost: Cost, found: EvaluatedPartition) -> SplitCosts:
     """What every split of a partition costs or saves, the rest of the image as it is.
 
     Up to 16 evaluations in four calls.
@@ -176,14 +176,14 @@ def gains(cost: Cost, found: Found) -> Gains:
     now = blocks_of(found.partition)
     split, quarters = np.zeros(now.split.shape), np.zeros(now.quarters.shape)
     for color in COLORS:
-        mine = _mine(color)
+        mine = _color_slices(color)
         if not now.split[mine].size:
             continue
-        judged = _judged(cost, found, color)
+        judged = _evaluate_forms(cost, found, color)
         split[mine] = judged.combined()[1] - judged.whole
         quarters[mine] = np.where(judged.base, -judged.flipped, judged.flipped)
     rows, cols = now.split.shape
-    return Gains(split, quarters.swapaxes(1, 2).reshape(2 * rows, 2 * cols))
+    return SplitCosts(split, quarters.swapaxes(1, 2).reshape(2 * rows, 2 * cols))
 
 
 def _same(one: Partition, other: Partition) -> bool:
@@ -194,7 +194,7 @@ _DIAGONAL = np.eye(2, dtype=bool)
 """The upper left and the lower right quarter of a block."""
 
 
-class _Judged(NamedTuple):
+class _FormCosts(NamedTuple):
     """What the blocks of a color would cost in other forms, relative to now; [rows', columns'].
 
     Two of the alternatives flip the quarters on a diagonal of `base`. The other two are, for a
@@ -230,35 +230,35 @@ class _Judged(NamedTuple):
         forms, costs = [unchanged, *self.alternatives], [zero, *self.costs]
         combined, sum_of_flips = self.combined()
         return (
-            _chosen([*forms, combined], [*costs, sum_of_flips]),
-            _chosen(forms, costs),
+            _cheapest([*forms, combined], [*costs, sum_of_flips]),
+            _cheapest(forms, costs),
         )
 
 
-def _chosen(forms: Sequence[Blocks], costs: Sequence[np.ndarray]) -> Blocks:
+def _cheapest(forms: Sequence[Blocks], costs: Sequence[np.ndarray]) -> Blocks:
     """For every block the form that costs least, the first one of equals."""
     choice = np.argmin(costs, axis=0)
     split = np.choose(choice, [form.split for form in forms])
     return Blocks(split, np.choose(choice[..., None, None], [form.quarters for form in forms]))
 
 
-def _judged(cost: Cost, best: Found, color: tuple[int, int]) -> _Judged:
+def _evaluate_forms(cost: Cost, best: EvaluatedPartition, color: tuple[int, int]) -> _FormCosts:
     """Tries four alternatives for the blocks of a color, in one call."""
     now = blocks_of(best.partition)
-    mine = _mine(color)
+    mine = _color_slices(color)
     was_split = now.split[mine]
     base = now.quarters[mine] & was_split[..., None, None]
     alternatives = _alternatives(was_split, base)
     tried = [partition_of(_with_color(now, color, form)) for form in alternatives]
-    before = _around(best.areas, color)
-    costs = [_around(areas, color) - before for areas in cost(tried).areas]
+    before = _surrounding_costs(best.areas, color)
+    costs = [_surrounding_costs(areas, color) - before for areas in cost(tried).areas]
     # Of a whole block, the split with `base` is the first alternative.
     as_base = np.where(was_split[..., None, None], 0.0, costs[0])
     flipped = [
         _by_quarter(flip - as_base, quarters)
         for flip, quarters in zip(costs[2:], (_DIAGONAL, ~_DIAGONAL), strict=True)
     ]
-    return _Judged(
+    return _FormCosts(
         was_split,
         base,
         alternatives,
@@ -269,7 +269,7 @@ def _judged(cost: Cost, best: Found, color: tuple[int, int]) -> _Judged:
 
 
 def _alternatives(was_split: np.ndarray, base: np.ndarray) -> tuple[Blocks, ...]:
-    """The four of `_Judged`."""
+    """The four of `_FormCosts`."""
     split = np.ones_like(was_split)
     nothing = np.zeros_like(base)
     # All quarters of a split block alike: the farther way, since flips tell of the nearer.
@@ -291,7 +291,7 @@ def _by_quarter(difference: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     return difference + between / 2
 
 
-def _around(areas: np.ndarray, color: tuple[int, int]) -> np.ndarray:
+def _surrounding_costs(areas: np.ndarray, color: tuple[int, int]) -> np.ndarray:
     """Costs around every block of a color: [rows', columns', 2, 2], the quarters of a square of
     twice its side. The squares of a color do not overlap."""
     rows, cols = (
@@ -318,7 +318,7 @@ def partition_of(blocks: Blocks) -> Partition:
     return Partition(blocks.split, quarters.reshape(2 * rows, 2 * cols))
 
 
-def _mine(color: tuple[int, int]) -> tuple[slice, slice]:
+def _color_slices(color: tuple[int, int]) -> tuple[slice, slice]:
     """Where the blocks of a color are."""
     return np.s_[color[0] :: 2, color[1] :: 2]
 
@@ -326,7 +326,7 @@ def _mine(color: tuple[int, int]) -> tuple[slice, slice]:
 def _with_color(now: Blocks, color: tuple[int, int], forms: Blocks) -> Blocks:
     """`now` with the blocks of a color in other forms."""
     split, quarters = now.split.copy(), now.quarters.copy()
-    split[_mine(color)], quarters[_mine(color)] = forms
+    split[_color_slices(color)], quarters[_color_slices(color)] = forms
     return Blocks(split, quarters)
 
 

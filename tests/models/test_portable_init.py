@@ -135,7 +135,7 @@ def _variances(model: config.PortableConfig, level: int) -> np.ndarray:
     parity = np.arange(side)
     markov = rdonet_init.CORRELATION ** np.abs(parity[:, None] - parity)
     root = np.linalg.cholesky(markov)
-    colour = np.linalg.cholesky(rdonet_init.COLOUR_COVARIANCE)
+    colour = np.linalg.cholesky(rdonet_init.COLOR_COVARIANCE)
     kernels = [np.asarray(params["g_a"]["kernel"], np.float64)]
     kernels += [np.asarray(params[f"units_{i}"]["encoder"]["kernel"], np.float64)
                 for i in range(level + 1)]  # fmt: skip
@@ -156,4 +156,4 @@ def _variances(model: config.PortableConfig, level: int) -> np.ndarray:
 
 def test_parameters_of_another_configuration_are_refused():
     with pytest.raises(ValueError, match="a kernel .* for a layer"):
-        portable_init.init_params(portable_params.start(MODEL), WIDE)
+        portable_init.linear_start(portable_params.start(MODEL), WIDE)

@@ -81,7 +81,7 @@ def test_the_start_solved_from_uniform_partitions_is_better_than_any_of_them(
     mini_model, photograph
 ):
     cost = RDCost(mini_model, photograph, QUALITY)
-    solved = initial_masks.start_of(mini_model, photograph, "uniform", QUALITY, cost)
+    solved = initial_masks.initial_partition(mini_model, photograph, "uniform", QUALITY, cost)
     grid = partition.grid_of(*photograph.shape[:2])
     candidates = [solved, *(partition.uniform(level, grid) for level in range(3))]
     totals = cost(candidates).totals
@@ -121,7 +121,7 @@ def test_progress_is_told_in_the_order_of_the_steps(mini_model, photograph, pass
 def test_the_partition_alone_is_that_of_the_search(mini_model, photograph):
     plan = Plan("static", 1)
     cost = RDCost(mini_model, photograph, QUALITY)
-    start = initial_masks.start_of(mini_model, photograph, "static", QUALITY)
+    start = initial_masks.initial_partition(mini_model, photograph, "static", QUALITY)
     *_, best = search.fast(cost, start, 1)
     chosen = encoder.choose(mini_model, photograph, plan, QUALITY)
     assert all(map(np.array_equal, chosen, best.partition))

@@ -138,9 +138,9 @@ def update_plane(
     """
     mu, symbols = (v.astype(jnp.float32)[None, None] for v in (mu, symbols))
     coded = jnp.ones(mu.shape[:3])
-    v = integer_prior.decoded(mu, symbols)
+    v = integer_prior.latent_integers(mu, symbols)
     embedded = _apply(config, params, level, v, coded, gains, method="embedding")
-    steps = integer_prior.filled(mu, symbols, coded[..., None])
+    steps = integer_prior.dequantize(mu, symbols, coded[..., None])
     y_hat = steps / integer.powers(gains)[:, None, None]
     corrected = _apply(config, params, level, y_hat, d, method="corrected")
     return embedded[0, 0].astype(jnp.int8), corrected[0, 0]

@@ -2,7 +2,7 @@
 
 Each position sees the twelve that come before it in raster order within 5×5: two rows above it and
 two positions to its left. Positions with equal column + 3 · row need none of each other, so a
-decoder goes by these fronts: all of a front at once, by one function of one shape.
+decoder goes by these fronts: all of a wavefront at once, by one function of one shape.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Front(NamedTuple):
     real: jax.Array  # bool [P]; False: beyond the grid, to be passed over
 
 
-def front_count(grid: tuple[int, int]) -> int:
+def wavefront_count(grid: tuple[int, int]) -> int:
     """How many wavefronts a grid of (rows, columns) has."""
     return grid[1] + (REACH + 1) * (grid[0] - 1)
 
 
-def front(number: Any, grid: tuple[int, int], library: Any = jnp) -> Front:
+def wavefront(number: Any, grid: tuple[int, int], library: Any = jnp) -> Front:
     """Wavefront `number`, column + 3 · row = number, by rising rows.
 
     Numbers [...] give fronts [..., P]. `library` is JAX's NumPy, or NumPy itself on the host.
@@ -52,23 +52,23 @@ def front(number: Any, grid: tuple[int, int], library: Any = jnp) -> Front:
     return Front(row, column, (row < rows) & (column >= 0))
 
 
-def framed(y_hat: jax.Array) -> jax.Array:
+def pad_frame(y_hat: jax.Array) -> jax.Array:
     """[B, h, w, M] with the zeros outside that the taps reach, [B, h + 2, w + 4, M]."""
     return jnp.pad(y_hat, ((0, 0), (REACH, 0), (REACH, REACH), (0, 0)))
 
 
 def empty_frame(batch: int, grid: tuple[int, int], channels: int) -> jax.Array:
-    """`framed` zeros: what is known before the first wavefront."""
+    """`pad_frame` zeros: what is known before the first wavefront."""
     return jnp.zeros((batch, grid[0] + REACH, grid[1] + 2 * REACH, channels))
 
 
-def unframed(frame: jax.Array) -> jax.Array:
-    """The inverse of `framed`."""
+def crop_frame(frame: jax.Array) -> jax.Array:
+    """The inverse of `pad_frame`."""
     return frame[:, REACH:, REACH:-REACH]
 
 
-def neighbours(frame: jax.Array) -> jax.Array:
-    """The taps of all positions, [B, h, w, 12 M], of `framed` y_hat."""
+def gather_taps(frame: jax.Array) -> jax.Array:
+    """The taps of all positions, [B, h, w, 12 M], of `pad_frame` y_hat."""
     rows, columns = frame.shape[1] - REACH, frame.shape[2] - 2 * REACH
     taps = [
         frame[:, REACH + down :, REACH + right :][:, :rows, :columns] for down, right in OFFSETS
@@ -76,20 +76,20 @@ def neighbours(frame: jax.Array) -> jax.Array:
     return jnp.concatenate(taps, axis=-1)
 
 
-def neighbours_at(frame: jax.Array, at: Front) -> jax.Array:
+def gather_taps_at(frame: jax.Array, at: Front) -> jax.Array:
     """The taps of the positions of a wavefront, [B, P, 12 M]."""
     rows = jnp.minimum(at.rows, frame.shape[1] - REACH - 1) + REACH
     columns = jnp.maximum(at.columns, 0) + REACH
     return jnp.concatenate([frame[:, rows + d, columns + r] for d, r in OFFSETS], axis=-1)
 
 
-def values_at(grid: jax.Array, at: Front) -> jax.Array:
+def gather_at(grid: jax.Array, at: Front) -> jax.Array:
     """The values [B, P, ·] of a grid [B, h, w, ·] at a wavefront; arbitrary where not real."""
     here = jnp.minimum(at.rows, grid.shape[1] - 1), jnp.maximum(at.columns, 0)
     return jnp.asarray(grid)[:, *here]
 
 
-def placed(frame: jax.Array, at: Front, values: jax.Array) -> jax.Array:
+def scatter_at(frame: jax.Array, at: Front, values: jax.Array) -> jax.Array:
     """The frame with the values [B, P, M] of a wavefront."""
     # Positions that are not real are sent beyond the frame, where they are dropped.
     rows = jnp.where(at.real, at.rows + REACH, frame.shape[1])
@@ -97,7 +97,7 @@ def placed(frame: jax.Array, at: Front, values: jax.Array) -> jax.Array:
 
 
 class Context(nn.Module):
-    """The masked convolution, of taps [..., 12 M] as `neighbours` gives them, to [..., 2 M]."""
+    """The masked convolution, of taps [..., 12 M] as `gather_taps` gives them, to [..., 2 M]."""
 
     features: int
     dtype: jnp.dtype = jnp.float32

@@ -29,15 +29,15 @@ LARGEST_SYMBOL = 2047
 """In a table; what lies beyond is sent as an escape."""
 
 
-class FactorisedPrior(nn.Module):
+class FactorizedPrior(nn.Module):
     """Called on v [..., C], gives the bits of the unit bin around every element, same shape."""
 
     @nn.compact
     def __call__(self, v: jax.Array) -> jax.Array:
         params = self._params(v.shape[-1])
-        at_zero = _risen(params, jnp.zeros(v.shape[-1]), jnp)
-        lower = _risen(params, v - 0.5, jnp) - at_zero
-        upper = _risen(params, v + 0.5, jnp) - at_zero
+        at_zero = _logits(params, jnp.zeros(v.shape[-1]), jnp)
+        lower = _logits(params, v - 0.5, jnp) - at_zero
+        upper = _logits(params, v + 0.5, jnp) - at_zero
         # sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u)): no cancellation.
         gap = jnp.maximum(upper - lower, 1e-6)
         nats = nn.softplus(-upper) + nn.softplus(lower) - jnp.log(-jnp.expm1(-gap))
@@ -62,7 +62,7 @@ def _uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.uniform(key, shape, minval=-0.5, maxval=0.5)
 
 
-def _risen(params: Any, v: Any, library: Any) -> Any:
+def _logits(params: Any, v: Any, library: Any) -> Any:
     """f of v [..., C] without its constant; `library` is JAX's NumPy, or NumPy itself."""
     h = v[..., None]
     last = len(WIDTHS) - 2
@@ -79,7 +79,7 @@ def cumulative(params: Any, v: np.ndarray) -> np.ndarray:
     """The distribution of every channel at v [..., C], in float64."""
     params = {name: np.asarray(value, np.float64) for name, value in params.items()}
     v = np.asarray(v, np.float64)
-    risen = _risen(params, v, np) - _risen(params, np.zeros(v.shape[-1]), np)
+    risen = _logits(params, v, np) - _logits(params, np.zeros(v.shape[-1]), np)
     # Where exp would overflow, 0 and 1 are all that float64 could tell.
     return 1 / (1 + np.exp(-np.clip(risen, -700, 700)))
 

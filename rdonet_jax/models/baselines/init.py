@@ -21,14 +21,14 @@ from rdonet_jax.entropy import distributions
 from rdonet_jax.models.rdonet import init as rdonet_init
 
 
-def init_params(params: Any, config: BaselineConfig, lmbda: float) -> Any:
+def linear_start(params: Any, config: BaselineConfig, lmbda: float) -> Any:
     """Fresh parameters (of `reference.init_params`) turned into the linear transform coder.
 
     `lmbda` is as in `linear.init_params`. Raises `ConfigError` for the three-stage transforms.
     """
     if len(config.trunk) != 3:
         raise ConfigError("the three-stage transforms have no linear start; use the random start")
-    transform = rdonet_init.stages((*config.trunk, config.latents))
+    transform = rdonet_init.klt_stages((*config.trunk, config.latents))
     gain = rdonet_init.step_gain(lmbda)
     params = dict(jax.tree_util.tree_map(np.array, params))
     params["g_a"], params["g_s"] = _transforms(params["g_a"], params["g_s"], transform, gain)
@@ -36,7 +36,7 @@ def init_params(params: Any, config: BaselineConfig, lmbda: float) -> Any:
         deviations = gain * np.sqrt(transform[-1].variances)
         scales = deviations / distributions.named(config.distribution).deviation
         room, layer = _last_of_prior(config)
-        params[room] = {**params[room], layer: rdonet_init.with_scales(params[room][layer], scales)}
+        params[room] = {**params[room], layer: rdonet_init.set_scales(params[room][layer], scales)}
     if config.kind == "context":
         # Neighbours are many steps large: unlearned, they would upset what the scales begin with.
         layer = params["context"]["convolution"]
@@ -52,7 +52,7 @@ def _transforms(
     analysis, synthesis = dict(analysis), dict(synthesis)
     last = len(transform) - 1
     for number, stage in enumerate(transform):
-        kernel = rdonet_init.placed(stage.weights.transpose(1, 2, 3, 0))
+        kernel = rdonet_init.center_2x2(stage.weights.transpose(1, 2, 3, 0))
         scale = gain if number == last else 1.0
         down, up = f"stage_{number}", f"stage_{last - number}"
         analysis[down] = _blend(analysis[down], kernel, scale)

@@ -26,9 +26,9 @@ from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import BaselineConfig
 from rdonet_jax.entropy import bit_cost, distributions
 from rdonet_jax.models.baselines import context
-from rdonet_jax.models.baselines.factorized_prior import FactorisedPrior
+from rdonet_jax.models.baselines.factorized_prior import FactorizedPrior
 from rdonet_jax.models.hierarchy import Coded
-from rdonet_jax.models.rdonet.network import Prior, smallest_scale
+from rdonet_jax.models.rdonet.network import Prior, min_scale
 from rdonet_jax.nn import layers, ops
 
 SLOPE = 0.01
@@ -150,7 +150,7 @@ class BaselineNetwork(nn.Module):
         again = nn.remat if self.remat else lambda module: module
         self.g_a = again(Analysis)(config, self.dtype)
         self.g_s = again(Synthesis)(config, self.dtype)
-        self.factorised_prior = FactorisedPrior()
+        self.factorised_prior = FactorizedPrior()
         if config.kind != "factorised":
             self.hyper_encoder = again(HyperAnalysis)(config, self.dtype)
             self.hyper_decoder = again(HyperSynthesis)(config, self.dtype)
@@ -162,7 +162,7 @@ class BaselineNetwork(nn.Module):
         """x [B, H, W, 3] -> y at level 0; there is nothing at the others."""
         return self.g_a(x), None, None
 
-    def hyper_analyse(self, y: jax.Array) -> jax.Array:
+    def hyper_analyze(self, y: jax.Array) -> jax.Array:
         """Encoder only: z of y."""
         return self.hyper_encoder(y)
 
@@ -179,7 +179,7 @@ class BaselineNetwork(nn.Module):
             seen = self.context(neighbours).astype(jnp.float32)
             conditions = self.entropy_parameters(jnp.concatenate([conditions, seen], axis=-1))
         mu, raw = jnp.split(conditions, 2, axis=-1)
-        scale = ops.lower_bound(nn.softplus(raw), smallest_scale(self.config.distribution))
+        scale = ops.lower_bound(nn.softplus(raw), min_scale(self.config.distribution))
         return Prior(mu, scale)
 
     def synthesize(self, y_hat: jax.Array) -> jax.Array:
@@ -210,7 +210,7 @@ class BaselineNetwork(nn.Module):
             y_hat = jnp.where(mask[..., None], ops.straight_through_round(y), 0.0)
             y_bits = self.factorised_prior(_observed(y, y_noise))
         else:
-            z = self.hyper_analyse(y)
+            z = self.hyper_analyze(y)
             z_bits = _summed(self.factorised_prior(_observed(z, z_noise)), hyper_mask)
             z_hat = jnp.where(hyper_mask[..., None], ops.straight_through_round(z), 0.0)
             y_hat, y_bits = self._conditional(y, self.conditions(z_hat), mask, y_noise)
@@ -234,7 +234,7 @@ class BaselineNetwork(nn.Module):
                 seen = ops.straight_through(self._decoded(y, conditions, mask), y)
             else:
                 seen = _observed(y, noise)
-            neighbours = context.neighbours(context.framed(seen))
+            neighbours = context.gather_taps(context.pad_frame(seen))
         prior = self.prior(conditions, neighbours)
         symbols = ops.straight_through_round(y - prior.mu)
         if noise is None:
@@ -252,15 +252,15 @@ class BaselineNetwork(nn.Module):
         predict = functools.partial(self.clone().apply, variables)
 
         def step(number: jax.Array, frame: jax.Array) -> jax.Array:
-            at = context.front(number, grid)
-            here = context.values_at(conditions, at)
-            mu = predict(here, context.neighbours_at(frame, at), method="prior").mu
-            symbols = jnp.round(context.values_at(y, at) - mu)
-            coded = context.values_at(mask[..., None], at)
-            return context.placed(frame, at, mu + jnp.where(coded, symbols, 0.0))
+            at = context.wavefront(number, grid)
+            here = context.gather_at(conditions, at)
+            mu = predict(here, context.gather_taps_at(frame, at), method="prior").mu
+            symbols = jnp.round(context.gather_at(y, at) - mu)
+            coded = context.gather_at(mask[..., None], at)
+            return context.scatter_at(frame, at, mu + jnp.where(coded, symbols, 0.0))
 
         frame = context.empty_frame(y.shape[0], grid, y.shape[-1])
-        return context.unframed(jax.lax.fori_loop(0, context.front_count(grid), step, frame))
+        return context.crop_frame(jax.lax.fori_loop(0, context.wavefront_count(grid), step, frame))
 
 
 def _split(keys: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -37,16 +37,16 @@ class PortableFamily(Family):
     def linear_start(self, params: Any, config: PortableConfig, lmbda: float) -> Any:
         return init.init_params(params, config)
 
-    def parameters_from(
+    def convert_params(
         self, params: Any, source: PortableConfig, config: PortableConfig
     ) -> Any | None:
         """The thresholds and the range of lambdas may differ."""
-        if not quality_range.matches(source, config):
+        if not quality_range.is_same_network(source, config):
             return None
-        return quality_range.moved(params, source, config)
+        return quality_range.resample_knots(params, source, config)
 
-    def with_new_priors(self, params: Any, config: PortableConfig, key: jax.Array) -> Any:
-        return hyperpriors.begun_anew(params, config, key)
+    def reinit_priors(self, params: Any, config: PortableConfig, key: jax.Array) -> Any:
+        return hyperpriors.reinit_priors(params, config, key)
 
     def kernel_steps(self, path: str, kernel: np.ndarray) -> np.ndarray:
         return network.kernel_steps(path, kernel)

@@ -16,11 +16,11 @@ from rdonet_jax.entropy import distributions
 from rdonet_jax.models.portable import integer_prior
 from rdonet_jax.models.portable import network as portable
 
-PARTS = frozenset({"hyper_encoder", "z_gain", "z_index"})
+REINITIALIZED = frozenset({"hyper_encoder", "z_gain", "z_index"})
 """Names in the paths of parameters that are drawn anew as a whole."""
 
 
-def begun_anew(params: Any, config: PortableConfig, key: jax.Array) -> Any:
+def reinit_priors(params: Any, config: PortableConfig, key: jax.Array) -> Any:
     """The parameters with new hyper-encoders and new readers of z, drawn from `key`.
 
     What the priors know of the quality and of the other levels stays. Hyper-latents that say
@@ -30,7 +30,7 @@ def begun_anew(params: Any, config: PortableConfig, key: jax.Array) -> Any:
     fresh = flatten_dict(portable.init_params(config, key))
     flat = flatten_dict(params)
     for path in flat:
-        if PARTS & set(path):
+        if REINITIALIZED & set(path):
             flat[path] = fresh[path]
         elif path[-2:] == ("from_z", "kernel"):
             # The rows below those of z are for the quality.
@@ -39,7 +39,7 @@ def begun_anew(params: Any, config: PortableConfig, key: jax.Array) -> Any:
     return unflatten_dict(flat)
 
 
-def in_coarser_steps(params: Any, config: PortableConfig, octaves: Sequence[float]) -> Any:
+def coarsen_z(params: Any, config: PortableConfig, octaves: Sequence[float]) -> Any:
     """The parameters with z in steps that are wider by so many octaves at each knot of the quality.
 
     Its scales follow; what the priors make of z does not, which they take as a z of less weight.

@@ -26,10 +26,10 @@ LEAST_UNIT = 2.0**-9
 """Of the networks, in units of y: finer than an eighth of a step at the highest quality."""
 
 
-def init_params(params: Any, config: PortableConfig) -> Any:
+def linear_start(params: Any, config: PortableConfig) -> Any:
     """Fresh parameters (of `portable.init_params`) turned into the linear transform coder."""
-    pixels, _ = rdonet_init.join_neighbours(rdonet_init.join_neighbours(rdonet_init.COLOURS)[0])
-    transform = rdonet_init.stages((config.trunk, *config.features), pixels)
+    pixels, _ = rdonet_init.join_neighbors(rdonet_init.join_neighbors(rdonet_init.RGB_BASIS)[0])
+    transform = rdonet_init.klt_stages((config.trunk, *config.features), pixels)
     params = dict(jax.tree_util.tree_map(np.array, params))
     trunk = _kernel(transform[0])
     params["g_a"] = _set(params["g_a"], trunk)

@@ -1,13 +1,13 @@
-"""The prior path of a portable RDONet: from decoded integers to mu and scale index, exactly.
+"""The prior path of a portable RDONet: from latent_integers integers to mu and scale index, exactly.
 
-Everything here is computed from symbols that were decoded before, in integer arithmetic that no
+Everything here is computed from symbols that were latent_integers before, in integer arithmetic that no
 device can get wrong (`rdonet_jax.nn.integer`). One `LevelPrior` serves one level:
 
     conditioning(z, coarser)  what z and the coarser levels say about every position
-    embedding(v, coded)       a decoded position as 8-bit numbers
+    embedding(v, coded)       a latent_integers position as 8-bit numbers
     predict(place, ...)       mu and scale index at a quarter of the positions
 
-A level's positions come in four planes by the parity of row and column. They are decoded in one,
+A level's positions come in four planes by the parity of row and column. They are latent_integers in one,
 two (checkerboard) or four steps, each seeing the planes of earlier steps in its 3×3 neighborhood.
 
 Units: the integers v are y_hat in 1/16 of a quantizer step; mu is too. The networks see y_hat in
@@ -33,7 +33,7 @@ GRID = 16
 """mu lies on multiples of 1/16."""
 
 LARGEST_SYMBOL = 1000
-"""Larger symbols are decoded as they are; the networks see this one."""
+"""Larger symbols are latent_integers as they are; the networks see this one."""
 
 Parity = tuple[int, int]
 """Parity of row and of column: which of the four planes."""
@@ -91,27 +91,27 @@ class Prediction(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """What is fixed before the first plane of a level is decoded."""
+    """What is fixed before the first plane of a level is latent_integers."""
 
     context_features: jax.Array  # [B, h, w, 2 · conditioning], from z and from the coarser levels
     gains: jax.Array  # [B, L], log2 of steps per unit of y, in 1/256
     quality_basis: jax.Array  # [B, knots], the quality
 
 
-def planes_of(x: jax.Array) -> dict[Parity, jax.Array]:
+def split_planes(x: jax.Array) -> dict[Parity, jax.Array]:
     """[B, h, w, C], padded to even sides with zeros, as its four planes [B, h/2, w/2, C]."""
     x = ops.pad_to_multiple(x, 2)
     return {(dy, dx): x[:, dy::2, dx::2] for dy, dx in PLANES}
 
 
-def joined(planes: Mapping[Parity, jax.Array], grid: tuple[int, int]) -> jax.Array:
-    """The inverse of `planes_of`, cropped to `grid`."""
+def join_planes(planes: Mapping[Parity, jax.Array], grid: tuple[int, int]) -> jax.Array:
+    """The inverse of `split_planes`, cropped to `grid`."""
     x = ops.depth_to_space(jnp.concatenate([planes[parity] for parity in PLANES], axis=-1))
     return x[:, : grid[0], : grid[1]]
 
 
 def planes_before(context: int, parity: Parity) -> tuple[Parity, ...]:
-    """The planes that are decoded before the step of `parity`."""
+    """The planes that are latent_integers before the step of `parity`."""
     earlier: list[Parity] = []
     for step in DECODE_ORDER[context]:
         if parity in step:
@@ -159,19 +159,19 @@ class LevelPrior(nn.Module):
 
     def gains(self, quality: jax.Array) -> jax.Array:
         """log2 of the quantizer steps per unit of y, in 1/256, at qualities [B]: [B, L]."""
-        knots = integer.integers(self.gain, 8, integer.OCTAVES * integer.OCTAVE)
-        return integer.interpolated(knots, quality, QUALITY_SEGMENT)
+        knots = integer.to_integers(self.gain, 8, integer.OCTAVES * integer.OCTAVE)
+        return integer.interpolate(knots, quality, QUALITY_SEGMENT)
 
     def units(self) -> jax.Array:
         """log2 of the networks' units in units of y, in 1/256; fixed when training starts."""
         return jax.lax.stop_gradient(
-            integer.integers(self.unit, 8, integer.OCTAVES * integer.OCTAVE)
+            integer.to_integers(self.unit, 8, integer.OCTAVES * integer.OCTAVE)
         )
 
     def z_prior(self, quality: jax.Array) -> jax.Array:
         """The scale index of every channel of z, whose mean is 0: [B, ·]."""
-        knots = integer.integers(self.z_index, 7, 2**12)
-        index = integer.shifted_right(integer.interpolated(knots, quality, QUALITY_SEGMENT), 4)
+        knots = integer.to_integers(self.z_index, 7, 2**12)
+        index = integer.shift_right(integer.interpolate(knots, quality, QUALITY_SEGMENT), 4)
         return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
 
     def conditions(
@@ -181,7 +181,7 @@ class LevelPrior(nn.Module):
         gave (None at the coarsest) and the quality [B]. `grid` is (h, w)."""
         quality_basis = self.quality_basis(quality)
         context_features = self.context_features(
-            integer.neighbourhood(z_hat), coarser, quality_basis, grid
+            integer.gather_3x3(z_hat), coarser, quality_basis, grid
         )
         return Conditions(context_features, self.gains(quality), quality_basis)
 
@@ -201,8 +201,8 @@ class LevelPrior(nn.Module):
         From the 3×3 neighbors of every hyper-latent, `around` [B, ceil(h/4), ceil(w/4), 9 ·], and
         what the coarser level hands over, [B, ceil(h/2), ceil(w/2), ·]. hats [B or 1, knots].
         """
-        seen = integer.clipped(around * Z_UNIT)
-        inputs = jnp.concatenate([seen, _everywhere(quality_basis, seen.shape[:3])], axis=-1)
+        seen = integer.clip(around * Z_UNIT)
+        inputs = jnp.concatenate([seen, _at_every_position(quality_basis, seen.shape[:3])], axis=-1)
         sums = ops.depth_to_space(ops.depth_to_space(self.from_z(inputs)))
         from_z = integer.activation(sums[:, : grid[0], : grid[1]], Z_BITS)
         if coarser is None:
@@ -215,14 +215,14 @@ class LevelPrior(nn.Module):
     def embedding(self, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
         """Decoded v [B, h, w, L] as 8-bit numbers [B, h, w, ·], 0 where not `coded` [B, h, w]."""
         exponents = -(gains + self.units())[:, None, None]
-        a = integer.clipped(integer.scaled(v, exponents, 4))
+        a = integer.clip(integer.scale(v, exponents, 4))
         sums = self.embed(jnp.concatenate([a, jnp.abs(a)], axis=-1))
-        return integer.clipped(integer.shifted_right(sums, EMBEDDING_BITS)) * coded[..., None]
+        return integer.clip(integer.shift_right(sums, EMBEDDING_BITS)) * coded[..., None]
 
     def predict(
         self, parity: Parity, conditions: Conditions, planes: Mapping[Parity, jax.Array]
     ) -> Prediction:
-        """For the positions of a plane, given the embeddings of planes decoded before."""
+        """For the positions of a plane, given the embeddings of planes latent_integers before."""
         e, wide = self.config.embedding, 2 * self.config.conditioning
         rows: list[int] = []
         parts: list[jax.Array] = []
@@ -230,15 +230,15 @@ class LevelPrior(nn.Module):
             row, column = parity[0] + tap // 3 - 1, parity[1] + tap % 3 - 1
             source = planes.get((row % 2, column % 2))
             if source is not None:
-                parts.append(integer.moved(source, row // 2, column // 2))
+                parts.append(integer.shift(source, row // 2, column // 2))
                 rows.extend(range(e * tap, e * (tap + 1)))
-        context_features = planes_of(conditions.context_features)[parity]
+        context_features = split_planes(conditions.context_features)[parity]
         shape = context_features.shape[:3]
         here = jnp.full((1, 1), float(integer.LARGEST))
         parts += [
             context_features,
-            _everywhere(conditions.quality_basis, shape),
-            _everywhere(here, shape),
+            _at_every_position(conditions.quality_basis, shape),
+            _at_every_position(here, shape),
         ]
         behind = 9 * e
         rows += range(behind, behind + wide + self.config.knots)
@@ -256,7 +256,7 @@ class LevelPrior(nn.Module):
         """`predict` for any positions of any one plane, which need not lie side by side.
 
         neighbors [1, 1, n, 8 E] are the embeddings around each position in raster order, zeros
-        where not decoded before; known [1, 1, n, ·] is that of `Conditions`. `parity` [1, 4] is 1
+        where not latent_integers before; known [1, 1, n, ·] is that of `Conditions`. `parity` [1, 4] is 1
         for the plane, in the order of `PLANES`, and 0 for the others.
         """
         e, shape = self.config.embedding, context_features.shape[:3]
@@ -264,44 +264,44 @@ class LevelPrior(nn.Module):
         parts = [
             neighbours,
             context_features,
-            _everywhere(quality_basis, shape),
-            _everywhere(here, shape),
+            _at_every_position(quality_basis, shape),
+            _at_every_position(here, shape),
         ]
         rows = [*range(4 * e), *range(5 * e, self.first.inputs)]  # a position does not see itself
         return self._predicted(jnp.concatenate(parts, axis=-1), rows, gains)
 
-    def _predicted(self, inputs: jax.Array, rows: Sequence[int], gains: jax.Array) -> Prediction:
+    def _predict(self, inputs: jax.Array, rows: Sequence[int], gains: jax.Array) -> Prediction:
         """From the inputs of the first layer that belong to these rows of its kernel."""
         first = integer.activation(self.first(inputs, rows), CONTEXT_BITS)
         second = integer.activation(self.second(first), HIDDEN_BITS)
         h = jnp.concatenate([first, second], axis=-1)
         gains = gains[:, None, None]
-        mu = integer.shifted_right(self.to_mu(h), MU_SHIFT)
-        mu = integer.clipped(integer.scaled(mu, gains + self.units()), integer.LARGEST_WIDE)
+        mu = integer.shift_right(self.to_mu(h), MU_SHIFT)
+        mu = integer.clip(integer.scale(mu, gains + self.units()), integer.LARGEST_WIDE)
         return Prediction(
-            mu, self._index(integer.shifted_right(self.to_scale(h), SCALE_SHIFT), gains)
+            mu, self._index(integer.shift_right(self.to_scale(h), SCALE_SHIFT), gains)
         )
 
-    def _index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
+    def _scale_index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
         """Table entries from sixteenths of one for y itself, moved by the gain."""
         per_octave = index_per_octave(self.config.distribution)
-        moved = integer.shifted_right(gains * per_octave, _INDEX_BITS)
-        index = integer.shifted_right(fraction + moved, 4)
+        moved = integer.shift_right(gains * per_octave, _INDEX_BITS)
+        index = integer.shift_right(fraction + moved, 4)
         return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
 
     def hand_over(self, embedded: jax.Array, conditions: Conditions) -> jax.Array:
         """What the next finer level is told: the embedded neighborhood and what was known."""
         context_features = conditions.context_features[..., : self.config.conditioning]
-        return jnp.concatenate([integer.neighbourhood(embedded), context_features], axis=-1)
+        return jnp.concatenate([integer.gather_3x3(embedded), context_features], axis=-1)
 
 
-def _everywhere(values: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+def _at_every_position(values: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
     """[B, C] or [1, C] at every position of `shape` = (B, h, w), [B, h, w, C]."""
     return jnp.broadcast_to(values[:, None, None], (*shape, values.shape[-1]))
 
 
-def filled(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array:
-    """y_hat in steps: decoded where `coded` [B, h, w, 1], 0 elsewhere.
+def dequantize(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array:
+    """y_hat in steps: latent_integers where `coded` [B, h, w, 1], 0 elsewhere.
 
     y is what its level adds to the guess that the coarser levels have handed down, so 0 leaves that
     guess as it is.
@@ -309,8 +309,8 @@ def filled(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array:
     return jnp.where(coded > 0, mu / GRID + symbols, 0.0)
 
 
-def decoded(mu: jax.Array, symbols: jax.Array) -> jax.Array:
+def latent_integers(mu: jax.Array, symbols: jax.Array) -> jax.Array:
     """The integers v = mu + 16 · symbol that the networks see, from integers in float32."""
-    return integer.clipped(
-        mu + GRID * integer.clipped(symbols, LARGEST_SYMBOL), integer.LARGEST_WIDE
+    return integer.clip(
+        mu + GRID * integer.clip(symbols, LARGEST_SYMBOL), integer.LARGEST_WIDE
     )

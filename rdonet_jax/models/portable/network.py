@@ -94,7 +94,7 @@ class HyperEncoder(nn.Module):
             extent = -(-extent // partition.HYPER_STRIDE) * partition.HYPER_STRIDE
         x = nn.relu(lapped.Stage(config.hyper, "down", name="second")(x, extent))
         third = lapped.Stage(config.hyper_latents[self.level], "down", name="third")
-        return third(x, lapped.scaled(extent, 1, 2))
+        return third(x, lapped.scale_extent(extent, 1, 2))
 
 
 class LSUnit(nn.Module):
@@ -166,14 +166,14 @@ class PortableRDONet(nn.Module):
     def finest_feature(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         """x [B, H, W, 3] -> e[0] [B, H/16, W/16, C]."""
         h = ops.space_to_depth(ops.space_to_depth(x - 0.5))
-        h = self.g_a(h, lapped.scaled(extent, 1, PATCH))
-        extent = lapped.scaled(extent, 1, 2 * PATCH)
+        h = self.g_a(h, lapped.scale_extent(extent, 1, PATCH))
+        extent = lapped.scale_extent(extent, 1, 2 * PATCH)
         return self.feature(0, self.g_a_refine(h, extent), extent)
 
     def feature(self, level: int, h: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         """e[level] from the feature before it, of twice its size."""
         unit = self.units[level]
-        return unit.refine(unit.encoder(h, extent), lapped.scaled(extent, 1, 2))
+        return unit.refine(unit.encoder(h, extent), lapped.scale_extent(extent, 1, 2))
 
     def start(self, batch: int, grid: tuple[int, int]) -> State:
         """The state before the first level, for `grid` = (rows, columns) of 64-blocks."""
@@ -191,7 +191,7 @@ class PortableRDONet(nn.Module):
         unit = self.units[level]
         y = unit.to_latent(jnp.concatenate([e, d], axis=-1)).astype(jnp.float32)
         in_units = y * (1 / integer.powers(unit.prior.units())) / 32
-        log_gain = integer.interpolated_smoothly(unit.z_gain, quality, QUALITY_SEGMENT)
+        log_gain = integer.interpolate_unrounded(unit.z_gain, quality, QUALITY_SEGMENT)
         return y, unit.hyper_encoder(in_units, extent) * jnp.exp2(log_gain)[:, None, None]
 
     def conditions(
@@ -279,7 +279,7 @@ class PortableRDONet(nn.Module):
     def picture(self, trunk: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         """What level 0 hands on -> x_hat [B, H, W, 3], not clipped."""
         h = self.g_s(self.g_s_restore(trunk, extent), extent)
-        h = self.g_s_finish(h, lapped.scaled(extent, 2)).astype(jnp.float32)
+        h = self.g_s_finish(h, lapped.scale_extent(extent, 2)).astype(jnp.float32)
         return ops.depth_to_space(ops.depth_to_space(h)) + 0.5
 
     def code(
@@ -316,8 +316,8 @@ class PortableRDONet(nn.Module):
         conditions = self.conditions(level, z_hat, state, quality)
         gains = conditions.gains[:, None, None]
         grid = mask.shape[1:3]
-        targets = integer_prior.planes_of(y * integer.powers(gains))
-        coded = integer_prior.planes_of(mask[..., None].astype(jnp.float32))
+        targets = integer_prior.split_planes(y * integer.powers(gains))
+        coded = integer_prior.split_planes(mask[..., None].astype(jnp.float32))
         steps: dict[Parity, jax.Array] = {}
         embedded: dict[Parity, jax.Array] = {}
         seen: dict[Parity, jax.Array] = {}
@@ -331,10 +331,10 @@ class PortableRDONet(nn.Module):
                     offset = self._outside_dead_zone(offset, indices[parity])
                 symbols = ops.straight_through_round(offset) * coded[parity]
                 seen[parity] = symbols if y_key is None else offset
-                v = integer_prior.decoded(mu, symbols)
+                v = integer_prior.latent_integers(mu, symbols)
                 embedded[parity] = self.embedding(level, v, coded[parity][..., 0], conditions.gains)
-                steps[parity] = integer_prior.filled(mu, symbols, coded[parity])
-        joined = functools.partial(integer_prior.joined, grid=grid)
+                steps[parity] = integer_prior.dequantize(mu, symbols, coded[parity])
+        joined = functools.partial(integer_prior.join_planes, grid=grid)
         y_seen = joined(seen)
         if y_key is not None:
             y_seen = y_seen + ops.uniform_noise(y_key, y_seen.shape[1:])
@@ -351,7 +351,7 @@ class PortableRDONet(nn.Module):
         zero could not learn to be sent otherwise.
         """
         bounds = jnp.asarray(dead_zone.zero_bounds(self.config.distribution))
-        kept = dead_zone.outside(offset, bounds[index.astype(jnp.int32)])
+        kept = dead_zone.apply(offset, bounds[index.astype(jnp.int32)])
         return ops.straight_through(kept, offset)
 
     def _bits(self, seen: jax.Array, index: jax.Array, rounded: bool) -> jax.Array:

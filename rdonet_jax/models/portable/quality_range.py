@@ -1,4 +1,4 @@
-"""A portable network moved to another range of lambdas, to go on training from there.
+"""A portable network resample_knots to another range of lambdas, to go on training from there.
 
 All that depends on the quality is linear between knots that are equally spaced in log lambda. So
 the same network over another range has the old values, read at the new knots; beyond the old range
@@ -20,15 +20,15 @@ KNOTTED = ("gain", "z_gain", "z_index")
 """Parameters with one row per knot."""
 
 
-def matches(weights: PortableConfig, model: PortableConfig) -> bool:
+def is_same_network(weights: PortableConfig, model: PortableConfig) -> bool:
     """Whether the two are the same network, over ranges of lambda that may differ."""
     free = {"lmbdas": model.lmbdas, "thresholds": model.thresholds}
     return dataclasses.replace(weights, **free) == model
 
 
-def moved(params: Any, old: PortableConfig, new: PortableConfig) -> Any:
-    """Parameters over the range of `old` as those over the range of `new`; `matches` both."""
-    places = _places(old, new)
+def resample_knots(params: Any, old: PortableConfig, new: PortableConfig) -> Any:
+    """Parameters over the range of `old` as those over the range of `new`; `is_same_network` both."""
+    places = _knot_positions(old, new)
     inside = np.clip(places, 0, old.knots - 1)
     left = np.minimum(inside.astype(int), old.knots - 2)
     share = inside - left
@@ -49,7 +49,7 @@ def moved(params: Any, old: PortableConfig, new: PortableConfig) -> Any:
     return unflatten_dict(flat)
 
 
-def _places(old: PortableConfig, new: PortableConfig) -> np.ndarray:
+def _knot_positions(old: PortableConfig, new: PortableConfig) -> np.ndarray:
     """The knots of `new` on the scale of the knots of `old`, 0 for the first; maybe beyond."""
     knots = np.linspace(*np.log(new.lmbdas), new.knots)
     low, high = np.log(old.lmbdas)

@@ -56,7 +56,7 @@ def outputs(neighbours: Any, weights: CausalWeights) -> Any:
     return total
 
 
-def shifted(grid: Any) -> list[Any]:
+def shift_causal(grid: Any) -> list[Any]:
     """The four causal neighbors of every position of a grid [B, h, w, ...], zeros outside."""
     _, rows, columns = grid.shape[:3]
     padding = ((0, 0), (1, 0), (1, 1)) + ((0, 0),) * (grid.ndim - 3)
@@ -76,8 +76,8 @@ class CausalPrior(nn.Module):
     @nn.compact
     def __call__(self, z_hat):
         weights = self.weights(z_hat.shape[-1])
-        units = hidden_units(shifted(z_hat), weights)
-        result = outputs(shifted(units), weights)
+        units = hidden_units(shift_causal(z_hat), weights)
+        result = outputs(shift_causal(units), weights)
         return result[..., 0, :], result[..., 1, :]
 
     def weights(self, channels: int) -> CausalWeights:

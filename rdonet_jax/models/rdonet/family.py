@@ -31,7 +31,7 @@ class RDONetFamily(Family):
     def linear_start(self, params: Any, config: RDONetConfig, lmbda: float) -> Any:
         return init.init_params(params, config, lmbda)
 
-    def parameters_from(
+    def convert_params(
         self, params: Any, source: RDONetConfig, config: RDONetConfig
     ) -> Any | None:
         """The thresholds may differ: they are the encoder's alone."""

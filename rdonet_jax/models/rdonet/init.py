@@ -23,13 +23,13 @@ from rdonet_jax.core.config import LEVELS, RDONetConfig
 CORRELATION = 0.97
 """Of neighboring pixels, in rows and in columns."""
 
-COLOUR_COVARIANCE = np.array([[0.064, 0.060, 0.054], [0.060, 0.062, 0.058], [0.054, 0.058, 0.065]])
+COLOR_COVARIANCE = np.array([[0.064, 0.060, 0.054], [0.060, 0.062, 0.058], [0.054, 0.058, 0.065]])
 """Of R, G, B in images in [0, 1], typical of photographs."""
 
 RANDOM_SHARE = 0.01
 """Of the random initialization that stays in every convolution of the transforms."""
 
-CENTRE = 2  # tap of a 5×5 kernel at the output's own position; 2 and 3 are its 2×2 block
+CENTER = 2  # tap of a 5×5 kernel at the output's own position; 2 and 3 are its 2×2 block
 
 
 class Stage(NamedTuple):
@@ -48,17 +48,17 @@ def step_gain(lmbda: float) -> float:
     return math.sqrt(math.log(2) * lmbda * 255.0**2 / 18)
 
 
-COLOURS = np.eye(3).reshape(3, 1, 1, 3)
+RGB_BASIS = np.eye(3).reshape(3, 1, 1, 3)
 
 
-def stages(directions: tuple[int, ...], basis: np.ndarray = COLOURS) -> list[Stage]:
+def klt_stages(directions: tuple[int, ...], basis: np.ndarray = RGB_BASIS) -> list[Stage]:
     """The transform with `directions[k]` kept after stage k.
 
     The first stage starts from `basis`, vectors [K, n, n, 3]: the three colors of a pixel.
     """
     result = []
     for keep in directions:
-        children, side = join_neighbours(basis)
+        children, side = join_neighbors(basis)
         covariance = _covariance(children, side)
         variances, vectors = np.linalg.eigh(covariance)
         order = np.argsort(variances)[::-1][:keep]
@@ -69,7 +69,7 @@ def stages(directions: tuple[int, ...], basis: np.ndarray = COLOURS) -> list[Sta
     return result
 
 
-def join_neighbours(basis: np.ndarray) -> tuple[np.ndarray, int]:
+def join_neighbors(basis: np.ndarray) -> tuple[np.ndarray, int]:
     """[K, n, n, 3] -> the same vectors at the four places of a 2n × 2n patch, [4 K, 2n, 2n, 3]."""
     count, side = basis.shape[:2]
     children = np.zeros((2, 2, count, 2, side, 2, side, 3))
@@ -83,19 +83,19 @@ def _covariance(vectors: np.ndarray, side: int) -> np.ndarray:
     """Covariance of the projections of a Markov image on vectors [N, side, side, 3]."""
     position = np.arange(side)
     markov = CORRELATION ** np.abs(position[:, None] - position)
-    spread = np.einsum("nyxc,cd->nyxd", vectors, COLOUR_COVARIANCE)
+    spread = np.einsum("nyxc,cd->nyxd", vectors, COLOR_COVARIANCE)
     spread = np.einsum("yv,nvxd->nyxd", markov, spread, optimize=True)
     spread = np.einsum("xu,nyud->nyxd", markov, spread, optimize=True)
     return np.tensordot(vectors, spread, axes=([1, 2, 3], [1, 2, 3]))
 
 
-def init_params(params: Any, config: RDONetConfig, lmbda: float) -> Any:
+def linear_start(params: Any, config: RDONetConfig, lmbda: float) -> Any:
     """Fresh parameters (of `rdonet.init_params`) turned into the linear transform coder.
 
     `lmbda` is the multiplier of 255² · MSE that the training will use; it sets the step.
     """
     kept = tuple(channels // 2 for channels in (*config.trunk, *config.features))
-    transform = stages(kept)
+    transform = klt_stages(kept)
     trunk, levels = transform[:-LEVELS], transform[-LEVELS:]
     gain = step_gain(lmbda)
     params = dict(jax.tree_util.tree_map(np.array, params))
@@ -122,7 +122,7 @@ def _unit(unit: Any, stage: Stage, features: int, latents: int, gain: float) -> 
     select = np.eye(count, latents)
     signed = _mirror(np.eye(count))  # [count, 2 count]
     to_latent = np.zeros((5, 5, 2 * count, latents))
-    to_latent[CENTRE, CENTRE] = signed.T @ select * gain
+    to_latent[CENTER, CENTER] = signed.T @ select * gain
 
     up = down.transpose(0, 1, 3, 2)
     # The first half of the mirrored channels are the directions themselves.
@@ -135,7 +135,7 @@ def _unit(unit: Any, stage: Stage, features: int, latents: int, gain: float) -> 
     hand_over["kernel"][:, :, features:] /= gain
     unit["hand_over"] = _blend(hand_over, up, (features, from_latent))
     unit["hyper_decoder"] = dict(unit["hyper_decoder"])
-    unit["hyper_decoder"]["prior"] = with_scales(
+    unit["hyper_decoder"]["prior"] = set_scales(
         unit["hyper_decoder"]["prior"], gain * np.sqrt(stage.variances[:latents] / 2)
     )
     return unit
@@ -153,13 +153,13 @@ def _kernel(stage: Stage, colours: bool = False) -> np.ndarray:
     exchanged.
     """
     weights = stage.weights if colours else _mirror(stage.weights)
-    return placed(_mirror(weights.transpose(1, 2, 3, 0)))
+    return center_2x2(_mirror(weights.transpose(1, 2, 3, 0)))
 
 
-def placed(weights: np.ndarray) -> np.ndarray:
+def center_2x2(weights: np.ndarray) -> np.ndarray:
     """The 5×5 kernel that joins 2×2 neighbors by weights [2, 2, I, O]."""
     kernel = np.zeros((5, 5, *weights.shape[2:]))
-    kernel[CENTRE : CENTRE + 2, CENTRE : CENTRE + 2] = weights
+    kernel[CENTER : CENTER + 2, CENTER : CENTER + 2] = weights
     return kernel
 
 
@@ -174,7 +174,7 @@ def _blend(layer: Any, kernel: np.ndarray, *joined: tuple[int, np.ndarray]) -> A
     return {**layer, "kernel": blended.astype(np.float32)}
 
 
-def with_scales(layer: Any, scales: np.ndarray) -> Any:
+def set_scales(layer: Any, scales: np.ndarray) -> Any:
     """The last layer of a hyper-decoder, with biases that predict zero mean and `scales`."""
     bias = np.zeros_like(layer["bias"])
     latents = len(bias) // 2

@@ -34,7 +34,7 @@ class Prior(NamedTuple):
     scale: jax.Array  # Laplace b or Gaussian sigma, at least the smallest of the scale table
 
 
-def smallest_scale(distribution: str) -> float:
+def min_scale(distribution: str) -> float:
     """The lower bound of predicted scales: the first entry of the scale table."""
     return float(distributions.scale_table(distribution)[0])
 
@@ -151,11 +151,11 @@ class RDONet(nn.Module):
     def prior(self, level: int, z_hat: jax.Array, state: jax.Array) -> Prior:
         """The distribution of y at a level, given z_hat and the coarser levels."""
         mu, raw = _float32(*self.units[level].hyper_decoder(z_hat, state))
-        return Prior(mu, self.scale_of(raw))
+        return Prior(mu, self.scale_from_raw(raw))
 
-    def scale_of(self, raw: jax.Array) -> jax.Array:
+    def scale_from_raw(self, raw: jax.Array) -> jax.Array:
         """softplus, bounded below by the smallest scale of the table."""
-        return ops.lower_bound(nn.softplus(raw), smallest_scale(self.config.distribution))
+        return ops.lower_bound(nn.softplus(raw), min_scale(self.config.distribution))
 
     def merge(self, level: int, y_hat: jax.Array, state: jax.Array) -> jax.Array:
         """The state for the next finer level; y_hat is mu-filled where the level is not coded."""
@@ -190,7 +190,7 @@ class RDONet(nn.Module):
         coded_z = partition.hyper_mask(mask)[..., None]
         z_hat = jnp.where(coded_z, ops.straight_through_round(z), 0.0)
         mu, raw = self.hyper_prior(level, z_hat)
-        bits_of_z = bits(_observed(z, mu, z_key), self.scale_of(raw))
+        bits_of_z = bits(_observed(z, mu, z_key), self.scale_from_raw(raw))
         z_bits = jnp.sum(jnp.where(coded_z, bits_of_z, 0.0), axis=-1)
 
         prior = self.prior(level, z_hat, state)
