@@ -36,7 +36,7 @@ LARGEST_SYMBOL = 1000
 """Larger symbols are latent_integers as they are; the networks see this one."""
 
 Parity = tuple[int, int]
-"""Parity of row and of column: which of the four planes."""
+"""Parity of row and of column, which names one of the four planes."""
 
 DECODE_ORDER: Mapping[int, tuple[tuple[Parity, ...], ...]] = {
     1: (((0, 0), (0, 1), (1, 0), (1, 1)),),
@@ -60,31 +60,34 @@ WEIGHT_BITS: Mapping[str, int] = {
 }
 """By layer: a weight of 1.0 is the integer 2**bits."""
 
-MU_SHIFT = 5  # sums to 1/16 of the network's units
-SCALE_SHIFT = 5  # sums to 1/16 of a table entry
+MU_SHIFT = 5  # from sums to 1/16 of the networks' units
+SCALE_SHIFT = 5  # from sums to 1/16 of a table entry
 INDEX_FRACTION = 16
-Z_UNIT = 8  # of the networks, per step of z
+Z_UNIT = 8  # integers that the networks see, per step of z
 UNIT_RANGE = 8.0
-"""Standard deviations of y, as it is at the start of training, that 8 bits span on each side."""
+"""The range of 8-bit activations, in standard deviations that y has at the start of training."""
 
 Z_INDEX_UNIT = 2**7 / 2**4
 """Table entries per unit of `z_index`."""
 
 Z_INDEX = 3.6
-"""Of the scale of z at first: for deviations of two to three steps."""
+"""Initial `z_index`, for deviations of z of two to three steps."""
 
 _INDEX_BITS = 12
 
 
 def index_per_octave(distribution: str) -> int:
-    """Sixteenths of a table entry per 1/256 octave, times 4096: two integers below 2**12 meet."""
+    """Sixteenths of a table entry per 1/256 octave, times 4096.
+
+    It is below 2**12, as is what it is multiplied by.
+    """
     scales = distributions.scale_table(distribution).astype(np.float64)
     octaves = float(np.log2(scales[-1] / scales[0])) / (distributions.SCALE_COUNT - 1)
     return round(2**_INDEX_BITS * INDEX_FRACTION / (integer.OCTAVE * octaves))
 
 
 class Prediction(NamedTuple):
-    """Of a plane's positions, [B, h/2, w/2, L]; integers in float32."""
+    """The prior of the positions of a plane, [B, h/2, w/2, L]; integers in float32."""
 
     mu: jax.Array  # in 1/16 of a quantizer step
     index: jax.Array  # of the scale table
@@ -93,9 +96,9 @@ class Prediction(NamedTuple):
 class Conditions(NamedTuple):
     """What is fixed before the first plane of a level is latent_integers."""
 
-    context_features: jax.Array  # [B, h, w, 2 · conditioning], from z and from the coarser levels
+    context_features: jax.Array  # [B, h, w, 2 · conditioning], from z and the coarser level
     gains: jax.Array  # [B, L], log2 of steps per unit of y, in 1/256
-    quality_basis: jax.Array  # [B, knots], the quality
+    quality_basis: jax.Array  # [B, knots], the quality as inputs
 
 
 def split_planes(x: jax.Array) -> dict[Parity, jax.Array]:
@@ -113,17 +116,17 @@ def join_planes(planes: Mapping[Parity, jax.Array], grid: tuple[int, int]) -> ja
 def planes_before(context: int, parity: Parity) -> tuple[Parity, ...]:
     """The planes that are latent_integers before the step of `parity`."""
     earlier: list[Parity] = []
-    for step in DECODE_ORDER[context]:
-        if parity in step:
+    for group in DECODE_ORDER[context]:
+        if parity in group:
             return tuple(earlier)
-        earlier.extend(step)
+        earlier.extend(group)
     raise ValueError(f"no plane {parity}")
 
 
 def weight_step(path: str) -> float | None:
-    """The step of the integers that a kernel of the network stands for; None of a float one."""
-    *_, room, layer, leaf = ("", "", *path.split("/"))
-    if (room, leaf) == ("prior", "kernel"):
+    """The value of one integer step of the kernel at `path`; None for a kernel of floats."""
+    *_, module, layer, leaf = ("", "", *path.split("/"))
+    if (module, leaf) == ("prior", "kernel"):
         return 2.0 ** -WEIGHT_BITS[layer]
     return None
 
@@ -137,15 +140,16 @@ class LevelPrior(nn.Module):
     def setup(self) -> None:
         config, level = self.config, self.level
         latents, knots = config.latents[level], config.knots
-        wide, e = config.conditioning, config.embedding
-        side = partition.HYPER_STRIDE**2
+        context, embedding = config.conditioning, config.embedding
+        positions = partition.HYPER_STRIDE**2
         bits = WEIGHT_BITS
         z_inputs = 9 * config.hyper_latents[level] + knots
-        self.from_z = integer.Dense(z_inputs, side * wide, bits["from_z"])
+        self.from_z = integer.Dense(z_inputs, positions * context, bits["from_z"])
         if level < LEVELS - 1:
-            self.from_coarser = integer.Dense(9 * e + wide, 4 * wide, bits["from_coarser"])
-        self.embed = integer.Dense(2 * latents, e, bits["embed"])
-        inputs = 9 * e + 2 * wide + knots + len(PLANES)
+            coarse_inputs = 9 * embedding + context
+            self.from_coarser = integer.Dense(coarse_inputs, 4 * context, bits["from_coarser"])
+        self.embed = integer.Dense(2 * latents, embedding, bits["embed"])
+        inputs = 9 * embedding + 2 * context + knots + len(PLANES)
         self.first = integer.Dense(inputs, config.hidden, bits["first"])
         self.second = integer.Dense(config.hidden, config.hidden, bits["second"])
         self.to_mu = integer.Dense(2 * config.hidden, latents, bits["to_mu"], spread=0.0)
@@ -158,32 +162,39 @@ class LevelPrior(nn.Module):
         )
 
     def gains(self, quality: jax.Array) -> jax.Array:
-        """log2 of the quantizer steps per unit of y, in 1/256, at qualities [B]: [B, L]."""
+        """log2 of the quantizer steps per unit of y, in 1/256, at qualities [B]: [B, L].
+
+        Gain vectors of Cui et al. 2020 (https://arxiv.org/abs/2003.02012), interpolated in log
+        lambda.
+        """
         knots = integer.to_integers(self.gain, 8, integer.OCTAVES * integer.OCTAVE)
         return integer.interpolate(knots, quality, QUALITY_SEGMENT)
 
     def units(self) -> jax.Array:
-        """log2 of the networks' units in units of y, in 1/256; fixed when training starts."""
+        """log2 of the networks' units in units of y, in 1/256; not trained."""
         return jax.lax.stop_gradient(
             integer.to_integers(self.unit, 8, integer.OCTAVES * integer.OCTAVE)
         )
 
-    def z_prior(self, quality: jax.Array) -> jax.Array:
-        """The scale index of every channel of z, whose mean is 0: [B, ·]."""
+    def z_scale_index(self, quality: jax.Array) -> jax.Array:
+        """The scale index of every channel of z, [B, ·]. The mean of z is 0."""
         knots = integer.to_integers(self.z_index, 7, 2**12)
         index = integer.shift_right(integer.interpolate(knots, quality, QUALITY_SEGMENT), 4)
         return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
 
-    def conditions(
+    def compute_context(
         self, z_hat: jax.Array, coarser: jax.Array | None, quality: jax.Array, grid: tuple[int, int]
-    ) -> Conditions:
-        """From integers z_hat [B, ceil(h/4), ceil(w/4), ·], what `hand_over` of the coarser level
-        gave (None at the coarsest) and the quality [B]. `grid` is (h, w)."""
+    ) -> LevelContext:
+        """The context of a level with `grid` = (h, w) positions.
+
+        From integers z_hat [B, ceil(h/4), ceil(w/4), ·], the `coarse_context` of the coarser level
+        (None at the coarsest) and the quality [B].
+        """
         quality_basis = self.quality_basis(quality)
         context_features = self.context_features(
             integer.gather_3x3(z_hat), coarser, quality_basis, grid
         )
-        return Conditions(context_features, self.gains(quality), quality_basis)
+        return LevelContext(context_features, self.gains(quality), quality_basis)
 
     def quality_basis(self, quality: jax.Array) -> jax.Array:
         """The qualities [B] as 8-bit inputs, [B, knots]."""
@@ -191,18 +202,19 @@ class LevelPrior(nn.Module):
 
     def context_features(
         self,
-        around: jax.Array,
+        z_neighborhood: jax.Array,
         coarser: jax.Array | None,
         quality_basis: jax.Array,
         grid: tuple[int, int],
     ) -> jax.Array:
-        """`Conditions.context_features` at `grid` = (h, w) positions: 8-bit integers.
+        """`LevelContext.context_features` at `grid` = (h, w) positions: 8-bit integers.
 
-        From the 3×3 neighbors of every hyper-latent, `around` [B, ceil(h/4), ceil(w/4), 9 ·], and
-        what the coarser level hands over, [B, ceil(h/2), ceil(w/2), ·]. hats [B or 1, knots].
+        From the 3×3 neighborhood of every hyper-latent, [B, ceil(h/4), ceil(w/4), 9 ·], the
+        `coarse_context` of the coarser level, [B, ceil(h/2), ceil(w/2), ·], and the quality basis,
+        [B or 1, knots].
         """
-        seen = integer.clip(around * Z_UNIT)
-        inputs = jnp.concatenate([seen, _at_every_position(quality_basis, seen.shape[:3])], axis=-1)
+        z = integer.clip(z_neighborhood * Z_UNIT)
+        inputs = jnp.concatenate([z, _at_every_position(quality_basis, z.shape[:3])], axis=-1)
         sums = ops.depth_to_space(ops.depth_to_space(self.from_z(inputs)))
         from_z = integer.activation(sums[:, : grid[0], : grid[1]], Z_BITS)
         if coarser is None:
@@ -212,11 +224,11 @@ class LevelPrior(nn.Module):
             coarser = integer.activation(sums[:, : grid[0], : grid[1]], CONTEXT_BITS)
         return jnp.concatenate([from_z, coarser], axis=-1)
 
-    def embedding(self, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
-        """Decoded v [B, h, w, L] as 8-bit numbers [B, h, w, ·], 0 where not `coded` [B, h, w]."""
+    def embed_latents(self, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
+        """Decoded v [B, h, w, L] as 8-bit inputs [B, h, w, E], 0 where not `coded` [B, h, w]."""
         exponents = -(gains + self.units())[:, None, None]
-        a = integer.clip(integer.scale(v, exponents, 4))
-        sums = self.embed(jnp.concatenate([a, jnp.abs(a)], axis=-1))
+        y = integer.clip(integer.scale(v, exponents, 4))
+        sums = self.embed(jnp.concatenate([y, jnp.abs(y)], axis=-1))
         return integer.clip(integer.shift_right(sums, EMBEDDING_BITS)) * coded[..., None]
 
     def predict(
@@ -248,7 +260,7 @@ class LevelPrior(nn.Module):
     def predict_at(
         self,
         parity: jax.Array,
-        neighbours: jax.Array,
+        neighbors: jax.Array,
         context_features: jax.Array,
         gains: jax.Array,
         quality_basis: jax.Array,
@@ -271,7 +283,7 @@ class LevelPrior(nn.Module):
         return self._predicted(jnp.concatenate(parts, axis=-1), rows, gains)
 
     def _predict(self, inputs: jax.Array, rows: Sequence[int], gains: jax.Array) -> Prediction:
-        """From the inputs of the first layer that belong to these rows of its kernel."""
+        """The prior from those inputs of the first layer that belong to `rows` of its kernel."""
         first = integer.activation(self.first(inputs, rows), CONTEXT_BITS)
         second = integer.activation(self.second(first), HIDDEN_BITS)
         h = jnp.concatenate([first, second], axis=-1)
@@ -283,15 +295,15 @@ class LevelPrior(nn.Module):
         )
 
     def _scale_index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
-        """Table entries from sixteenths of one for y itself, moved by the gain."""
+        """The scale index of y in steps, from that of y itself in 1/16 and the gains."""
         per_octave = index_per_octave(self.config.distribution)
-        moved = integer.shift_right(gains * per_octave, _INDEX_BITS)
-        index = integer.shift_right(fraction + moved, 4)
+        offset = integer.shift_right(gains * per_octave, _INDEX_BITS)
+        index = integer.shift_right(fraction + offset, 4)
         return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
 
-    def hand_over(self, embedded: jax.Array, conditions: Conditions) -> jax.Array:
-        """What the next finer level is told: the embedded neighborhood and what was known."""
-        context_features = conditions.context_features[..., : self.config.conditioning]
+    def coarse_context(self, embedded: jax.Array, context: LevelContext) -> jax.Array:
+        """Input of the finer level's context: the embedded 3×3 neighborhood, and features of z."""
+        context_features = context.context_features[..., : self.config.conditioning]
         return jnp.concatenate([integer.gather_3x3(embedded), context_features], axis=-1)
 
 
@@ -310,7 +322,7 @@ def dequantize(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array
 
 
 def latent_integers(mu: jax.Array, symbols: jax.Array) -> jax.Array:
-    """The integers v = mu + 16 · symbol that the networks see, from integers in float32."""
+    """v = mu + 16 · symbol, as the networks see decoded latents; integers in float32."""
     return integer.clip(
         mu + GRID * integer.clip(symbols, LARGEST_SYMBOL), integer.LARGEST_WIDE
     )
