@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import packing, zoo
-from rdonet_jax.models.portable import network as portable
+from rdonet_jax.models.portable import kernel_packing
 from rdonet_jax.training import (
     config as training_config,
 )
@@ -45,7 +45,7 @@ Judge = Callable[[Any], validation.Validation]
 
 def packed_as(model: zoo.Model, near: int, far: int) -> tuple[int, Any]:
     """Bytes of the packed file, and the parameters that it holds."""
-    steps = mock.patch.multiple(portable, NEAR_STEPS=near, FAR_STEPS=far)
+    steps = mock.patch.multiple(kernel_packing, NEAR_STEPS=near, FAR_STEPS=far)
     with tempfile.TemporaryDirectory() as folder, steps:
         record = model.record.stored
         path = zoo.save(Path(folder), "trial", model.config, model.params, record, pack=True)

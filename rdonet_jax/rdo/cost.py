@@ -90,7 +90,7 @@ class RDCost:
 
     def __call__(self, candidates: Sequence[Partition]) -> Costs:
         parts = [
-            self._priced(candidates[first : first + MAX_BATCH])
+            self._evaluate(candidates[first : first + MAX_BATCH])
             for first in range(0, len(candidates), MAX_BATCH)
         ]
         return Costs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
@@ -130,7 +130,7 @@ class RDCost:
         )
         bits = np.asarray(maps.bits, np.float64)[: len(masks)]
         flags = np.stack([self._flag_bits(p) for p in candidates])
-        return self._weighed(
+        return self._weigh(
             bits + flags, [np.asarray(part, np.float64)[: len(masks)] for part in maps.distortions]
         )
 

@@ -12,7 +12,13 @@ import numpy as np
 from rdonet_jax.core.config import AnyConfig, ConfigError, PortableConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.family import Family
-from rdonet_jax.models.portable import hyperpriors, init, network, quality_range
+from rdonet_jax.models.portable import (
+    hyperpriors,
+    init,
+    kernel_packing,
+    network,
+    quality_range,
+)
 
 
 class PortableFamily(Family):
@@ -41,7 +47,7 @@ class PortableFamily(Family):
         return hyperpriors.reinit_priors(params, config, key)
 
     def kernel_steps(self, path: str, kernel: np.ndarray) -> np.ndarray:
-        return network.kernel_steps(path, kernel)
+        return kernel_packing.kernel_steps(path, kernel)
 
     def thresholds(
         self, config: PortableConfig, quality: jax.Array | None

@@ -1,17 +1,18 @@
-"""The prior path of a portable RDONet: from latent_integers integers to mu and scale index, exactly.
+"""The prior of a portable RDONet: mu and scale index of y from decoded integers, exactly.
 
-Everything here is computed from symbols that were latent_integers before, in integer arithmetic that no
-device can get wrong (`rdonet_jax.nn.integer`). One `LevelPrior` serves one level:
+All of it is integer arithmetic on symbols that were decoded before, with the same result on every
+device (`rdonet_jax.nn.integer`). The steps of a level, by its `LevelPrior`:
 
-    conditioning(z, coarser)  what z and the coarser levels say about every position
-    embedding(v, coded)       a latent_integers position as 8-bit numbers
-    predict(place, ...)       mu and scale index at a quarter of the positions
+    compute_context(...)       context features of every position, from z and the coarser level
+    predict(parity, ...)       mu and scale index of a plane
+    embed_latents(v, ...)      the decoded latents of a plane as 8-bit inputs for later planes
 
-A level's positions come in four planes by the parity of row and column. They are latent_integers in one,
-two (checkerboard) or four steps, each seeing the planes of earlier steps in its 3×3 neighborhood.
+The positions of a level are four planes, by the parity of row and column. They are decoded in one,
+two (checkerboard, He et al. 2021, https://arxiv.org/abs/2103.15306) or four steps. Each step sees
+the planes of earlier steps in the 3×3 neighborhood of a position.
 
-Units: the integers v are y_hat in 1/16 of a quantizer step; mu is too. The networks see y_hat in
-steps of their own, one per channel, that do not depend on the quality.
+Units: the integers v are y_hat in 1/16 of a quantizer step, and so is mu. The networks see y_hat in
+units that are fixed per channel and do not depend on the quality.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ GRID = 16
 """mu lies on multiples of 1/16."""
 
 LARGEST_SYMBOL = 1000
-"""Larger symbols are latent_integers as they are; the networks see this one."""
+"""Symbols are clipped to it where networks see them; decoding does not clip."""
 
 Parity = tuple[int, int]
 """Parity of row and of column, which names one of the four planes."""
@@ -93,8 +94,8 @@ class Prediction(NamedTuple):
     index: jax.Array  # of the scale table
 
 
-class Conditions(NamedTuple):
-    """What is fixed before the first plane of a level is latent_integers."""
+class LevelContext(NamedTuple):
+    """What the prior of a level uses besides decoded planes; fixed before the first plane."""
 
     context_features: jax.Array  # [B, h, w, 2 · conditioning], from z and the coarser level
     gains: jax.Array  # [B, L], log2 of steps per unit of y, in 1/256
@@ -114,7 +115,7 @@ def join_planes(planes: Mapping[Parity, jax.Array], grid: tuple[int, int]) -> ja
 
 
 def planes_before(context: int, parity: Parity) -> tuple[Parity, ...]:
-    """The planes that are latent_integers before the step of `parity`."""
+    """The planes that are decoded before the step of `parity`."""
     earlier: list[Parity] = []
     for group in DECODE_ORDER[context]:
         if parity in group:
@@ -232,30 +233,31 @@ class LevelPrior(nn.Module):
         return integer.clip(integer.shift_right(sums, EMBEDDING_BITS)) * coded[..., None]
 
     def predict(
-        self, parity: Parity, conditions: Conditions, planes: Mapping[Parity, jax.Array]
+        self, parity: Parity, context: LevelContext, planes: Mapping[Parity, jax.Array]
     ) -> Prediction:
-        """For the positions of a plane, given the embeddings of planes latent_integers before."""
-        e, wide = self.config.embedding, 2 * self.config.conditioning
+        """The prior of a plane, given the embeddings of the planes decoded before it."""
+        size = self.config.embedding
         rows: list[int] = []
-        parts: list[jax.Array] = []
+        inputs: list[jax.Array] = []
         for tap in range(9):
             row, column = parity[0] + tap // 3 - 1, parity[1] + tap % 3 - 1
-            source = planes.get((row % 2, column % 2))
-            if source is not None:
-                parts.append(integer.shift(source, row // 2, column // 2))
-                rows.extend(range(e * tap, e * (tap + 1)))
-        context_features = split_planes(conditions.context_features)[parity]
+            plane = planes.get((row % 2, column % 2))
+            if plane is not None:
+                inputs.append(integer.shift(plane, row // 2, column // 2))
+                rows.extend(range(size * tap, size * (tap + 1)))
+        context_features = split_planes(context.context_features)[parity]
         shape = context_features.shape[:3]
-        here = jnp.full((1, 1), float(integer.LARGEST))
-        parts += [
+        one_hot = jnp.full((1, 1), float(integer.LARGEST))
+        inputs += [
             context_features,
-            _at_every_position(conditions.quality_basis, shape),
-            _at_every_position(here, shape),
+            _at_every_position(context.quality_basis, shape),
+            _at_every_position(one_hot, shape),
         ]
-        behind = 9 * e
-        rows += range(behind, behind + wide + self.config.knots)
-        rows.append(behind + wide + self.config.knots + PLANES.index(parity))
-        return self._predicted(jnp.concatenate(parts, axis=-1), rows, conditions.gains)
+        first_of_context = 9 * size
+        first_of_parity = first_of_context + 2 * self.config.conditioning + self.config.knots
+        rows += range(first_of_context, first_of_parity)
+        rows.append(first_of_parity + PLANES.index(parity))
+        return self._predict(jnp.concatenate(inputs, axis=-1), rows, context.gains)
 
     def predict_at(
         self,
@@ -268,19 +270,20 @@ class LevelPrior(nn.Module):
         """`predict` for any positions of any one plane, which need not lie side by side.
 
         neighbors [1, 1, n, 8 E] are the embeddings around each position in raster order, zeros
-        where not latent_integers before; known [1, 1, n, ·] is that of `Conditions`. `parity` [1, 4] is 1
-        for the plane, in the order of `PLANES`, and 0 for the others.
+        where not decoded before. context_features [1, 1, n, ·] are those of `LevelContext`.
+        `parity` [1, 4] is 1 for the plane, in the order of `PLANES`, and 0 for the others.
         """
-        e, shape = self.config.embedding, context_features.shape[:3]
-        here = parity * float(integer.LARGEST)
-        parts = [
-            neighbours,
+        size, shape = self.config.embedding, context_features.shape[:3]
+        one_hot = parity * float(integer.LARGEST)
+        inputs = [
+            neighbors,
             context_features,
             _at_every_position(quality_basis, shape),
-            _at_every_position(here, shape),
+            _at_every_position(one_hot, shape),
         ]
-        rows = [*range(4 * e), *range(5 * e, self.first.inputs)]  # a position does not see itself
-        return self._predicted(jnp.concatenate(parts, axis=-1), rows, gains)
+        # All rows but those of the position itself, the fifth of nine.
+        rows = [*range(4 * size), *range(5 * size, self.first.inputs)]
+        return self._predict(jnp.concatenate(inputs, axis=-1), rows, gains)
 
     def _predict(self, inputs: jax.Array, rows: Sequence[int], gains: jax.Array) -> Prediction:
         """The prior from those inputs of the first layer that belong to `rows` of its kernel."""
@@ -291,7 +294,7 @@ class LevelPrior(nn.Module):
         mu = integer.shift_right(self.to_mu(h), MU_SHIFT)
         mu = integer.clip(integer.scale(mu, gains + self.units()), integer.LARGEST_WIDE)
         return Prediction(
-            mu, self._index(integer.shift_right(self.to_scale(h), SCALE_SHIFT), gains)
+            mu, self._scale_index(integer.shift_right(self.to_scale(h), SCALE_SHIFT), gains)
         )
 
     def _scale_index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
@@ -313,10 +316,9 @@ def _at_every_position(values: jax.Array, shape: tuple[int, int, int]) -> jax.Ar
 
 
 def dequantize(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array:
-    """y_hat in steps: latent_integers where `coded` [B, h, w, 1], 0 elsewhere.
+    """y_hat in steps: mu + symbol where `coded` [B, h, w, 1], 0 elsewhere.
 
-    y is what its level adds to the guess that the coarser levels have handed down, so 0 leaves that
-    guess as it is.
+    A level adds y_hat to the prediction from the coarser levels, so 0 leaves that unchanged.
     """
     return jnp.where(coded > 0, mu / GRID + symbols, 0.0)
 
