@@ -3,7 +3,7 @@
 Rounding to the nearest integer minimizes the distortion alone. A symbol of 1 costs more bits than a
 0, the more so the smaller the scale. With a price per bit, 0 is the better choice for all offsets r
 below the one where (r - 0)^2 = (r - 1)^2 + price * bits (Sullivan, "Efficient scalar quantization
-of exponential and Laplacian random variables", 1996, https://doi.org/10.1109/18.532878). The
+of exponential and Laplacian random variables", IEEE Transactions on Information Theory, 1996). The
 decoder does not depend on it.
 """
 

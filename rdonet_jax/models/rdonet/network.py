@@ -1,8 +1,9 @@
-"""RDONet: a hierarchy of LS-Units with conditional hyperpriors (Brand, Fischer, Kaup).
+"""RDONet: a hierarchy of LS-Units with conditional hyperpriors.
 
-"Rate-Distortion Optimized Learned Image Compression Using Variable-Size Latent Space Units". Each
-position of an image is coded at one of three levels, by the latent-space unit (LS-Unit) of that
-level. A pass over the levels, coarse to fine, is the same in training, rate estimation, encoding
+Brand, Fischer, Kaup, "Rate-Distortion Optimized Learning-Based Image Compression using an Adaptive
+Hierarchical Autoencoder with Conditional Hyperprior", CVPRW 2021, and Brand, Fischer, Kopte, Kaup,
+https://arxiv.org/abs/2201.01586. Each position of an image is coded at one of three levels, by the
+latent-space unit (LS-Unit) of that level. A pass over the levels, coarse to fine, is the same in training, rate estimation, encoding
 and decoding. They differ in where a level's symbols come from: noise, rounding or a bitstream.
 `RDONet.code` is the pass with noise or rounding, `rdonet_jax.codec.rdonet` the one with a range
 coder.
