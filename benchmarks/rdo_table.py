@@ -52,7 +52,7 @@ def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarra
         size = len(encoded.data)
         seen = quality_metrics.measure(image, encoded.picture)
         bpp = 8 * size / image[..., 0].size
-        found.append([rd_cost.of_file(size, encoded.picture), bpp, seen["psnr"], seen["ms_ssim"]])
+        found.append([rd_cost.file_cost(size, encoded.picture), bpp, seen["psnr"], seen["ms_ssim"]])
     return np.array(found, np.float64)
 
 

@@ -22,7 +22,7 @@ def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
     found = encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan(init, 1)))
     decoded = codec.decode(mini_model, found.encoded.data)
     rd_cost = RDCost(mini_model, photograph, QUALITY)
-    assert rd_cost.of_file(len(found.encoded.data), decoded.picture) == found.searched.after
+    assert rd_cost.file_cost(len(found.encoded.data), decoded.picture) == found.searched.after
     assert found.searched.after <= found.searched.before
     assert all(map(np.array_equal, decoded.partition, found.partition))
 
@@ -57,7 +57,7 @@ def test_a_picture_of_any_form_is_searched_by_its_8_bit_colors(mini_model, photo
     np.testing.assert_array_equal(decoded.alpha, alpha)
     np.testing.assert_array_equal(decoded.pixels, found.encoded.picture)
     rd_cost = RDCost(mini_model, pixel_format.as_rgb8(picture), QUALITY)
-    cost = rd_cost.of_file(len(found.encoded.data), pixel_format.as_rgb8(decoded))
+    cost = rd_cost.file_cost(len(found.encoded.data), pixel_format.as_rgb8(decoded))
     assert cost == found.searched.after <= found.searched.before
 
 
