@@ -21,7 +21,7 @@ SCALE_COUNT = 64
 BINARY_COUNT = 64
 
 MIN_SCALE_RATIO = 16.0
-"""The least ratio of the largest to the smallest scale, for which integer priors have the precision."""
+"""The least ratio of the largest to the smallest scale. Integer priors assume it."""
 
 _BINARY_LOGIT = 8.0
 
@@ -147,8 +147,8 @@ def register(distribution: Distribution) -> None:
     low, high = distribution.scales
     if not 0 < MIN_SCALE_RATIO * low <= high < math.inf:
         raise ValueError(
-            f"{distribution.name}: the largest scale must be at least {MIN_SCALE_RATIO:g} times the "
-            f"smallest, not {low} and {high}"
+            f"{distribution.name}: the largest scale must be at least {MIN_SCALE_RATIO:g} times "
+            f"the smallest, not {low} and {high}"
         )
     DISTRIBUTIONS[distribution.name] = distribution
 

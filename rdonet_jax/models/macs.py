@@ -81,7 +81,9 @@ def _of_residual(module: lapped.Residual, shape: tuple[int, ...], y: jax.Array) 
     return math.prod(shape) * 9 * module.hidden
 
 
-def _of_matrix(module: lapped.Pointwise | integer.Dense, shape: tuple[int, ...], y: jax.Array) -> int:
+def _of_matrix(
+    module: lapped.Pointwise | integer.Dense, shape: tuple[int, ...], y: jax.Array
+) -> int:
     # x has only those inputs of an integer layer that are used.
     return math.prod(shape) * module.features
 

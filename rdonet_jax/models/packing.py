@@ -69,7 +69,9 @@ def unpack(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return result
 
 
-def _unpack_kernel(path: str, steps: np.ndarray, shape: np.ndarray, folded: np.ndarray) -> np.ndarray:
+def _unpack_kernel(
+    path: str, steps: np.ndarray, shape: np.ndarray, folded: np.ndarray
+) -> np.ndarray:
     sides = tuple(int(side) for side in shape.ravel())
     if not sides or min(sides) < 1 or steps.shape not in ((1,), sides[-1:]):
         raise ValueError(f"{path} cannot be {list(sides)} with {steps.size} steps")

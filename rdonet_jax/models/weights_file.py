@@ -69,7 +69,9 @@ def digest_of(path: Path) -> bytes:
         if len(start) < 8 or header > MAX_HEADER_BYTES:
             raise WeightsError("it does not begin as one does")
         if size > MAX_FILE_BYTES:
-            raise WeightsError(f"it has {size} bytes, more than the {MAX_FILE_BYTES} that one may have")
+            raise WeightsError(
+                f"it has {size} bytes, more than the {MAX_FILE_BYTES} that one may have"
+            )
         file.seek(0)
         return hashlib.file_digest(file, "sha256").digest()
 

@@ -42,8 +42,8 @@ HASH_BYTES = 8
 """Bytes of the SHA-256 in the name of a weights file."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TABLES = ("tables/cumulative", "tables/entries", "tables/offsets")
-"""Integer tensors in the file of a model that stores its tables: the cumulative counts of all tables
-in a row, without the final 65536 of each; the number of entries of each; its first symbol."""
+"""Integer tensors in the file of a model that stores its tables: the cumulative counts of all
+tables in a row, without the final 65536 of each; the entry count of each; its first symbol."""
 
 
 class ZooError(ValueError):

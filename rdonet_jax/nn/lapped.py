@@ -73,7 +73,9 @@ def _pad_borders(x: jax.Array, extent: jax.Array | None) -> jax.Array:
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
 
 
-def scale_extent(extent: jax.Array | None, numerator: int, denominator: int = 1) -> jax.Array | None:
+def scale_extent(
+    extent: jax.Array | None, numerator: int, denominator: int = 1
+) -> jax.Array | None:
     """The extent of the same image on a finer or a coarser grid."""
     return None if extent is None else extent * numerator // denominator
 

@@ -95,7 +95,7 @@ class RDCost:
         return Costs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def file_cost(self, size: int, decoded: np.ndarray) -> float:
-        """J per pixel of a file of `size` bytes that decodes to uint8 [H, W, 3], by its real bits."""
+        """J per pixel, by real bits, of a file of `size` bytes that decodes to uint8 [H, W, 3]."""
         maps = _distortion_maps(
             self._distortions, self._pixels, partition.pad_picture(decoded), np.array(self.size)
         )

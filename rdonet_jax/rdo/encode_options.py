@@ -51,7 +51,11 @@ class Target:
         value = self.psnr if self.size is None else self.size
         try:
             is_valid = bool(0 < value < math.inf) and math.isfinite(float(value))
-        except (TypeError, ValueError, ArithmeticError):  # not a number, an array, or too large for a float
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+        ):  # not a number, an array, or too large for a float
             is_valid = False
         if not is_valid:
             raise ValueError(f"a target must be a positive number, not {repr(value)[:60]}")

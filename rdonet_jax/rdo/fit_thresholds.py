@@ -42,7 +42,7 @@ class Samples(NamedTuple):
 
 
 class FittedThreshold(NamedTuple):
-    """A threshold and its regret: the excess cost over the best decisions, summed over collect_samples."""
+    """A threshold and its regret: the excess cost over the best decisions, summed over blocks."""
 
     threshold: float
     regret: float
@@ -102,7 +102,9 @@ def least_regret(decisions: Decisions) -> FittedThreshold:
     return FittedThreshold(threshold, float(costs[best]) - best_cost)
 
 
-def fit(model: Model, images: Sequence[np.ndarray], quality: float | None = None) -> list[FittedThreshold]:
+def fit(
+    model: Model, images: Sequence[np.ndarray], quality: float | None = None
+) -> list[FittedThreshold]:
     """The thresholds for 64x64 and for 32x32 blocks of least regret on the images at a quality."""
     all_samples = join_samples(collect_samples(model, image, quality) for image in images)
     return [least_regret(decisions) for decisions in all_samples]

@@ -167,7 +167,9 @@ class _Trials:
                 f"the smallest file, of quality {quality:g}, has {size} bytes, "
                 f"not {self.target.size}"
             )
-        psnr = math.floor(-100 * nearest.value) / 100  # rounded down, so that it never reads as the target
+        psnr = (
+            math.floor(-100 * nearest.value) / 100
+        )  # rounded down, so that it never reads as the target
         return (
             f"the best image, of quality {quality:g}, has {psnr:.2f} dB, not {self.target.psnr:g}"
         )

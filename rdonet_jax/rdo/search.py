@@ -116,7 +116,9 @@ def original(cost: Cost, start: Partition, passes: int) -> Iterator[EvaluatedPar
             yield best
 
 
-def _decide_block(cost: Cost, best: EvaluatedPartition, block: tuple[int, int]) -> EvaluatedPartition:
+def _decide_block(
+    cost: Cost, best: EvaluatedPartition, block: tuple[int, int]
+) -> EvaluatedPartition:
     current = blocks_of(best.partition)
     whole = evaluate(cost, _with_block(current, block, False, np.zeros((2, 2), bool)))
     quarters = np.zeros((2, 2), bool)
@@ -148,7 +150,9 @@ def fast(cost: Cost, start: Partition, passes: int) -> Iterator[EvaluatedPartiti
             return
 
 
-def _decide_color(cost: Cost, best: EvaluatedPartition, color: tuple[int, int]) -> EvaluatedPartition:
+def _decide_color(
+    cost: Cost, best: EvaluatedPartition, color: tuple[int, int]
+) -> EvaluatedPartition:
     current = blocks_of(best.partition)
     if not current.split[_color_slices(color)].size:
         return best

@@ -266,7 +266,7 @@ def predictor():
 
 def predicted(predictor, known, taps):
     model, params, *_ = predictor
-    return baselines.network(model).apply({"params": params}, known, taps, method="prior")
+    return baselines.network(model).apply({"params": params}, known, taps, method="predict_y")
 
 
 def test_all_positions_at_once_are_predicted_as_by_a_masked_convolution_in_numpy(predictor):

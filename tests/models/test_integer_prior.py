@@ -53,16 +53,16 @@ def predictions(
     def step(method: str, *arguments: Any) -> Any:
         return LevelPrior(model, LEVEL).apply({"params": prior}, *arguments, method=method)
 
-    context_features = step("conditions", z_hat, coarser, quality, mask.shape[1:3])
+    context = step("compute_context", z_hat, coarser, quality, mask.shape[1:3])
     values, coded = integer_prior.split_planes(symbols), integer_prior.split_planes(mask[..., None])
     found: dict[tuple[int, int], Prediction] = {}
     embedded: dict[tuple[int, int], jax.Array] = {}
     for group in integer_prior.DECODE_ORDER[model.context]:
         before = dict(embedded)
         for parity in group:
-            found[parity] = step("predict", parity, context_features, before)
+            found[parity] = step("predict", parity, context, before)
             v = integer_prior.latent_integers(found[parity].mu, values[parity])
-            embedded[parity] = step("embedding", v, coded[parity][..., 0], context_features.gains)
+            embedded[parity] = step("embed_latents", v, coded[parity][..., 0], context.gains)
     return found
 
 

@@ -42,7 +42,9 @@ def test_at_one_lambda_both_ranges_have_the_same_gains_and_priors(params, qualit
     np.testing.assert_allclose(gains(NEW, moved, quality), gains(OLD, params, earlier), atol=1.01)
     for level in range(3):
         found, expected = (
-            portable.network(m).apply({"params": p}, level, jnp.asarray([q]), method="z_prior")
+            portable.network(m).apply(
+                {"params": p}, level, jnp.asarray([q]), method="z_scale_index"
+            )
             for m, p, q in ((NEW, moved, quality), (OLD, params, earlier))
         )
         np.testing.assert_allclose(found, expected, atol=1)

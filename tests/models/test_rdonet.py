@@ -10,7 +10,7 @@ import pytest
 from rdonet_jax.core import config, partition
 from rdonet_jax.metrics import distortion
 from rdonet_jax.metrics import loss as metrics_loss
-from rdonet_jax.models import registry
+from rdonet_jax.models import latents, registry
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.models.rdonet import network as rdonet
 from tests import hasty_xla
@@ -111,13 +111,13 @@ def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
             return rdonet.network(preset).apply({"params": params}, *arguments, method=method)
 
         features = step("analyze", x)
-        state = step("start", 1, (2, 2))
+        state = step("initial_state", 1, (2, 2))
         for level in (2, 1, 0):
             y, z = step("latent", level, features[level], state)
             z_hat = jnp.round(z) * partition.hyper_mask(masks[level])[..., None]
-            prior = step("prior", level, z_hat, state)
+            prior = step("predict_y", level, z_hat, state)
             y_hat = rdonet.select(masks[level], prior.mu + jnp.round(y - prior.mu), prior.mu)
-            state = step("merge", level, y_hat, state)
+            state = step("next_state", level, y_hat, state)
         return step("synthesize", state)
 
     found = hasty_xla.jit(walk)(params, x, masks)
@@ -128,7 +128,7 @@ def test_encoder_features_and_the_coarsest_latent_do_not_depend_on_the_mask(netw
     preset, params, x, _ = network
     net = rdonet.network(preset)
     features = net.apply({"params": params}, x, method="analyze")
-    state = net.apply({"params": params}, 1, (2, 2), method="start")
+    state = net.apply({"params": params}, 1, (2, 2), method="initial_state")
     y, _ = net.apply({"params": params}, 2, features[2], state, method="latent")
     assert not np.any(np.asarray(state))
     assert np.any(np.asarray(y)), "the coarsest latent must come from the image alone"
@@ -188,7 +188,7 @@ def test_scales_stay_within_the_tables_range(distribution):
     preset = config.tiny(distribution=distribution)
     net = rdonet.network(preset)
     scales = net.apply({}, jnp.array([-1e4, -3.0, 0.0, 50.0]), method="scale_from_raw")
-    assert float(scales.min()) == pytest.approx(rdonet.min_scale(preset.distribution))
+    assert float(scales.min()) == pytest.approx(latents.min_scale(preset.distribution))
     assert np.all(np.diff(scales) >= 0)
 
 

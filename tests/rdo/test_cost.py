@@ -40,7 +40,7 @@ def expected_distortion(image, decoded, weights, levels=5):
 
 def weights_of(model, quality=None):
     """By the distortion's name, what it weighs."""
-    return {part.name: weight for weight, part in rdo_cost.loss_of(model, quality)}
+    return {part.name: weight for weight, part in rdo_cost.trained_loss(model, quality)}
 
 
 def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model, tiny_model):
@@ -60,7 +60,7 @@ def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
     with pytest.raises(
         codec.EncodeError, match="tiny: was trained for the metric 'vmaf', which this version"
     ):
-        rdo_cost.loss_of(trained)
+        rdo_cost.trained_loss(trained)
 
 
 def test_priors_learnt_alone_leave_what_the_whole_network_was_trained_for(both_model):

@@ -1,4 +1,4 @@
-"""The linear start of baselines: parameters of a linear transform coder, for training to start from.
+"""The linear start of baselines: parameters of a linear transform coder to start training from.
 
 As `models.rdonet.init`: the same hierarchical Karhunen-Loève transform of the same Markov model of
 images, quantizer step for a lambda, share of the random initialization, and scales from the

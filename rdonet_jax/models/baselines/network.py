@@ -126,7 +126,7 @@ class HyperSynthesis(nn.Module):
 
 
 class EntropyParameters(nn.Module):
-    """1×1 layers from context and hyperprior features [..., 4 M] to mean and raw scale [..., 2 M]."""
+    """1×1 layers: hyperprior and context features [..., 4 M] to mean and raw scale [..., 2 M]."""
 
     latents: int
     dtype: Any = jnp.float32
@@ -179,7 +179,7 @@ class BaselineNetwork(nn.Module):
     def predict_y(self, hyper_features: jax.Array, taps: jax.Array | None = None) -> Prior:
         """The distribution of y [..., M], at a grid of positions or at those of a wavefront.
 
-        `hyper_features` are [..., 2 M]. With a context, `taps` are the causal neighbors [..., 12 M].
+        `hyper_features` are [..., 2 M]; with a context, `taps` the causal neighbors [..., 12 M].
         """
         parameters = hyper_features
         if self.config.kind == "context":

@@ -325,6 +325,4 @@ def dequantize(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array
 
 def latent_integers(mu: jax.Array, symbols: jax.Array) -> jax.Array:
     """v = mu + 16 · symbol, as the networks see decoded latents; integers in float32."""
-    return integer.clip(
-        mu + GRID * integer.clip(symbols, LARGEST_SYMBOL), integer.LARGEST_WIDE
-    )
+    return integer.clip(mu + GRID * integer.clip(symbols, LARGEST_SYMBOL), integer.LARGEST_WIDE)

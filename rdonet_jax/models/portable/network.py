@@ -50,8 +50,8 @@ PATCH = 4
 """The first stage gets blocks of PATCH x PATCH pixels as channels."""
 
 Z_GAIN = 2.0
-"""Initial log2 of the gain of z, which gives z a deviation of two to three steps. With less than one
-step, hyper-latents would all be rounded to 0 and never get useful."""
+"""Initial log2 of the gain of z, for a deviation of two to three steps. With less than one step,
+all hyper-latents would be rounded to 0, and training would not make use of them."""
 
 
 class State(NamedTuple):

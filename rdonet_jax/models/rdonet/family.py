@@ -21,9 +21,7 @@ class RDONetFamily(Family):
     def linear_start(self, params: Any, config: RDONetConfig, lmbda: float) -> Any:
         return init.linear_start(params, config, lmbda)
 
-    def convert_params(
-        self, params: Any, source: RDONetConfig, config: RDONetConfig
-    ) -> Any | None:
+    def convert_params(self, params: Any, source: RDONetConfig, config: RDONetConfig) -> Any | None:
         """The thresholds may differ: only the encoder uses them."""
         same = dataclasses.replace(source, thresholds=config.thresholds) == config
         return params if same else None

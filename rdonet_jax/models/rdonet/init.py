@@ -70,7 +70,7 @@ def klt_stages(directions: tuple[int, ...], basis: np.ndarray = RGB_BASIS) -> li
 
 
 def join_neighbors(basis: np.ndarray) -> tuple[np.ndarray, int]:
-    """[K, n, n, 3] -> the vectors in each quarter of a patch of twice the size, [4 K, 2n, 2n, 3]."""
+    """[K, n, n, 3] -> the vectors in each quarter of a 2n × 2n patch, [4 K, 2n, 2n, 3]."""
     count, side = basis.shape[:2]
     children = np.zeros((2, 2, count, 2, side, 2, side, 3))
     for dy in range(2):

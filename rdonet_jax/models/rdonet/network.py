@@ -3,10 +3,10 @@
 Brand, Fischer, Kaup, "Rate-Distortion Optimized Learning-Based Image Compression using an Adaptive
 Hierarchical Autoencoder with Conditional Hyperprior", CVPRW 2021, and Brand, Fischer, Kopte, Kaup,
 https://arxiv.org/abs/2201.01586. Each position of an image is coded at one of three levels, by the
-latent-space unit (LS-Unit) of that level. A pass over the levels, coarse to fine, is the same in training, rate estimation, encoding
-and decoding. They differ in where a level's symbols come from: noise, rounding or a bitstream.
-`RDONet.code` is the pass with noise or rounding, `rdonet_jax.codec.rdonet` the one with a range
-coder.
+latent-space unit (LS-Unit) of that level. Training, rate estimation, encoding and decoding share
+one pass over the levels, coarse to fine. They differ in where a level's symbols come from: noise,
+rounding or a bitstream. `RDONet.code` is the pass with noise or rounding, `rdonet_jax.codec.rdonet`
+the one with a range coder.
 
 Shapes: an image x is [B, H, W, 3] in [0, 1], H and W multiples of 64. At level l the latent grid
 is h = H / (16 · 2^l) by w = W / (16 · 2^l), the hyper-latent grid ceil(h / 4) by ceil(w / 4).
@@ -127,7 +127,7 @@ class RDONet(nn.Module):
         return tuple(features)
 
     def initial_state(self, batch: int, grid: tuple[int, int]) -> jax.Array:
-        """Zeros, the state before the coarsest level. `grid` counts rows, columns of 64x64 blocks."""
+        """The state before the coarsest level: zeros. `grid` counts rows and columns of blocks."""
         return jnp.zeros((batch, *grid, self.config.features[COARSEST]))
 
     def latent(self, level: int, e: jax.Array, state: jax.Array) -> tuple[jax.Array, jax.Array]:
