@@ -289,7 +289,7 @@ def test_decoding_by_wavefronts_gives_what_decoding_in_raster_order_gives(predic
         raster[row, column] = mu + np.rint(y[0, row, column] - mu)
     mask = np.ones((1, 5, 9), bool)
     by_fronts = baselines.network(model).apply(
-        {"params": params}, *map(jnp.asarray, (y, known, mask)), method="_decoded"
+        {"params": params}, *map(jnp.asarray, (y, known, mask)), method="_decode_y"
     )
     np.testing.assert_allclose(by_fronts[0], raster, atol=1e-3)
 

@@ -112,6 +112,7 @@ class LSUnit(nn.Module):
         )
         self.prior = LevelPrior(config, level)
         finer_channels = config.features[level - 1] if level else config.trunk
+        # Upsamples to the next finer level. Attribute names are stored in weights files.
         self.hand_over = lapped.Stage(finer_channels, "up", dtype)
 
 

@@ -89,6 +89,7 @@ class LSUnit(nn.Module):
         self.hyper_encoder = HyperEncoder(config, self.dtype)
         self.hyper_decoder = HyperDecoder(config, config.latents[level], self.dtype)
         self.hyper_prior = CausalPrior(config.prior_hidden)
+        # Upsamples to the next finer level. Attribute names are stored in weights files.
         self.hand_over = conv(finer_channels, "up", gain=2.0)
 
 
