@@ -1,7 +1,8 @@
-"""What the walk of a portable model holds of a level, on the host, whatever the image's size.
+"""The decoder's state at one level of a portable model, in host memory, for images of any size.
 
-Compiled steps take lists of positions, always as many; what a position needs to know is gathered
-here, and what they find is put back. All of it is what `models.exact_prior` computes on grids.
+Compiled steps (`codec.portable.steps`) work on lists of positions of one fixed length. This module
+gathers their inputs from the grids and stores their outputs. `models.portable.integer_prior`
+computes the same numbers on whole grids.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.models.portable.integer_prior import PLANES, Parity
 
-_AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-_OTHERS = [step for step in _AROUND if step != (0, 0)]
+_NEIGHBORHOOD = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+_NEIGHBORS = [offset for offset in _NEIGHBORHOOD if offset != (0, 0)]
 
 
 class Positions(NamedTuple):
@@ -27,13 +28,13 @@ class Positions(NamedTuple):
     columns: np.ndarray
 
     def first(self, count: int) -> Positions:
-        """The first so many of the list."""
+        """The first `count` of the list."""
         return Positions(self.rows[:count], self.columns[:count])
 
-    def lists(self, size: int) -> Iterator[tuple[slice, Positions]]:
-        """Parts of `size` positions each, and where they are in the list.
+    def batches(self, size: int) -> Iterator[tuple[slice, Positions]]:
+        """Parts of `size` positions, each with its slice of the list.
 
-        The last part is filled up with a position that is there anyway.
+        The last part is filled up with copies of its last position.
         """
         count = len(self.rows)
         for first in range(0, count, size):
@@ -42,24 +43,25 @@ class Positions(NamedTuple):
             yield part, Positions(*(np.append(v[part], v[part][-1:].repeat(missing)) for v in self))
 
 
-def filled_up(values: np.ndarray, size: int) -> np.ndarray:
-    """[n, ...] with zeros behind, [size, ...]."""
+def zero_pad(values: np.ndarray, size: int) -> np.ndarray:
+    """[n, ...] with zeros appended, [size, ...]."""
     if len(values) == size:
         return values
-    filled = np.zeros((size, *values.shape[1:]), values.dtype)
-    filled[: len(values)] = values
-    return filled
+    padded = np.zeros((size, *values.shape[1:]), values.dtype)
+    padded[: len(values)] = values
+    return padded
 
 
-class Level:
-    """What is known of a level.
+class LevelState:
+    """The decoder's state at one level.
 
     Attributes:
-      mask: where it is coded, bool [h, w].
-      d: the guess of its features, float32 [h, w, C]; corrected where positions are settled.
-      planes: its coded positions by plane, in raster order.
-      areas: its hyper-latents whose areas are coded at this level or a finer one: what is known
-        there is told to positions that are coded.
+      mask: where the level is coded, bool [h, w].
+      d: the decoder features predicted from coarser levels, float32 [h, w, C]. At decoded positions
+        the latents have been added.
+      planes: the coded positions by plane, in raster order.
+      areas: the hyper-latents whose 4×4 positions are coded at this level or a finer one. Context
+        features are computed there alone.
     """
 
     def __init__(
@@ -70,69 +72,75 @@ class Level:
         self.planes = {parity: _plane(mask, parity) for parity in PLANES}
         areas = partition.hyper_mask(needed)
         self.areas = Positions(*np.nonzero(areas))
-        # Zeros around, and as many positions as the areas of the finer level have coarser ones.
+        # A border of zeros, and even sides: an area of the finer level has 2×2 of these positions.
         bordered = [side + side % 2 + 2 for side in mask.shape]
-        self._embedded = np.zeros((*bordered, config.embedding), np.int8)
-        whole = [HYPER_STRIDE * side for side in areas.shape]
-        self._known = np.zeros((*whole, 2 * config.conditioning), np.int8)
+        self._embeddings = np.zeros((*bordered, config.embedding), np.int8)
+        padded = [HYPER_STRIDE * side for side in areas.shape]
+        self._context_features = np.zeros((*padded, 2 * config.conditioning), np.int8)
         self._conditioning = config.conditioning
 
     def set_context(self, areas: Positions, context_features: np.ndarray) -> None:
-        """Takes what is known before the first plane, int8 [n, 4, 4, ·], in areas."""
-        rows, columns = (side // HYPER_STRIDE for side in self._known.shape[:2])
-        by_area = self._known.reshape(rows, HYPER_STRIDE, columns, HYPER_STRIDE, -1)
+        """Stores the context features int8 [n, 4, 4, ·] of areas."""
+        rows, columns = (side // HYPER_STRIDE for side in self._context_features.shape[:2])
+        by_area = self._context_features.reshape(rows, HYPER_STRIDE, columns, HYPER_STRIDE, -1)
         by_area[areas.rows, :, areas.columns] = context_features
 
-    def context_features(self, at: Positions) -> np.ndarray:
-        """What was learnt at positions, int8 [n, ·]."""
-        return self._known[at.rows, at.columns]
+    def context_features(self, positions: Positions) -> np.ndarray:
+        """The context features at positions, int8 [n, ·]."""
+        return self._context_features[positions.rows, positions.columns]
 
-    def neighbours(self, at: Positions) -> np.ndarray:
-        """The embeddings around positions, int8 [n, 8, E] in raster order; 0 where none are."""
-        return self._gathered(at, _OTHERS)
+    def neighbor_embeddings(self, positions: Positions) -> np.ndarray:
+        """The embeddings of the 8 neighbors in raster order, int8 [n, 8, E]; 0 if not decoded."""
+        return self._gather_embeddings(positions, _NEIGHBORS)
 
-    def update_plane(self, at: Positions, embedded: np.ndarray, d: np.ndarray) -> None:
-        """Takes decoded positions: their embeddings int8 [n, E] and their corrected d [n, C]."""
-        self._embedded[at.rows + 1, at.columns + 1] = embedded
-        self.d[at.rows, at.columns] = d
+    def update_plane(self, positions: Positions, embeddings: np.ndarray, d: np.ndarray) -> None:
+        """Stores decoded positions: their embeddings int8 [n, E] and their updated d [n, C]."""
+        self._embeddings[positions.rows + 1, positions.columns + 1] = embeddings
+        self.d[positions.rows, positions.columns] = d
 
-    def without_features(self) -> Level:
-        """The level as the next finer one remembers it: without d, which takes the most memory."""
+    def drop_features(self) -> LevelState:
+        """Frees d, which takes the most memory. The next finer level needs only the rest."""
         self.d = np.empty((*self.mask.shape, 0), np.float32)
         return self
 
     def coarse_context(self, areas: Positions) -> tuple[np.ndarray, np.ndarray]:
-        """What the next finer level is told in its areas, which have 2×2 positions of this one.
+        """The context of areas of the next finer level, each of which has 2×2 positions of this.
 
-        int8 [n, 2, 2, 9, E], the embeddings around each, and [n, 2, 2, ·], what z has told.
+        int8 [n, 2, 2, 9, E], the embeddings of their 3×3 neighborhoods, and int8 [n, 2, 2, ·], the
+        context features from z.
         """
         rows = (2 * areas.rows[:, None, None] + np.arange(2)[:, None]) + np.zeros((1, 1, 2), int)
         columns = (2 * areas.columns[:, None, None] + np.arange(2)) + np.zeros((1, 2, 1), int)
-        at = Positions(rows.ravel(), columns.ravel())
-        embedded = self._gathered(at, _AROUND).reshape(*rows.shape, len(_AROUND), -1)
-        return embedded, self._known[rows, columns, : self._conditioning]
+        positions = Positions(rows.ravel(), columns.ravel())
+        embeddings = self._gather_embeddings(positions, _NEIGHBORHOOD)
+        embeddings = embeddings.reshape(*rows.shape, len(_NEIGHBORHOOD), -1)
+        return embeddings, self._context_features[rows, columns, : self._conditioning]
 
-    def _gathered(self, at: Positions, steps: list[tuple[int, int]]) -> np.ndarray:
-        width = self._embedded.shape[1]
-        here = (at.rows + 1) * width + at.columns + 1
-        places = here[:, None] + np.array([dy * width + dx for dy, dx in steps])
-        return self._embedded.reshape(-1, self._embedded.shape[-1])[places]
+    def _gather_embeddings(
+        self, positions: Positions, offsets: list[tuple[int, int]]
+    ) -> np.ndarray:
+        width = self._embeddings.shape[1]
+        centers = (positions.rows + 1) * width + positions.columns + 1
+        taps = centers[:, None] + np.array([dy * width + dx for dy, dx in offsets])
+        return self._embeddings.reshape(-1, self._embeddings.shape[-1])[taps]
 
 
-def around(grid: np.ndarray, at: Positions) -> np.ndarray:
-    """The 3×3 neighbors of positions of [h, w, C], zeros outside: [n, 9 C]."""
+def gather_neighborhoods(grid: np.ndarray, positions: Positions) -> np.ndarray:
+    """The 3×3 neighborhoods of positions of [h, w, C], zeros outside: [n, 9 C]."""
     bordered = np.pad(grid, ((1, 1), (1, 1), (0, 0)))
-    parts = [bordered[at.rows + 1 + dy, at.columns + 1 + dx] for dy, dx in _AROUND]
-    return np.concatenate(parts, axis=-1)
+    taps = [
+        bordered[positions.rows + 1 + dy, positions.columns + 1 + dx] for dy, dx in _NEIGHBORHOOD
+    ]
+    return np.concatenate(taps, axis=-1)
 
 
-def needed(masks: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """By level, where it or a finer one is coded."""
-    found = [masks[0]]
+def masks_with_finer(masks: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """By level, where it or a finer one is coded, bool [h, w]."""
+    unions = [masks[0]]
     for mask in masks[1:]:
         rows, columns = mask.shape
-        found.append(mask | found[-1].reshape(rows, 2, columns, 2).any(axis=(1, 3)))
-    return tuple(found)
+        unions.append(mask | unions[-1].reshape(rows, 2, columns, 2).any(axis=(1, 3)))
+    return tuple(unions)
 
 
 def _plane(mask: np.ndarray, parity: Parity) -> Positions:

@@ -1,8 +1,10 @@
-"""Windows of one shape over grids of any size: where they lie, how arrays are cut and put together.
+"""Tiles of a few shapes over grids of any size.
 
-A window is for its *core*; around that it sees as much as what is computed in it reaches, except
-where the image ends. Windows that an image is larger than lie inside of it; in the others it
-lies at the top left, and what is beyond its extent counts as nothing.
+Transforms are compiled for the shape of a tile, so images of any size take the same compiled
+functions. A tile consists of a *core*, whose values are kept, and a margin that the convolutions
+reach. There is no margin where the image ends. If the image is larger than a tile along a side, its
+tiles lie within it along that side. Otherwise the tile begins with the image and goes past its end;
+values beyond `Tile.extent` are ignored.
 """
 
 from __future__ import annotations
@@ -17,106 +19,113 @@ import numpy as np
 from rdonet_jax.core.partition import BLOCK, STRIDES
 
 Sides = tuple[int, int]
-"""Of a grid or a window: rows and columns."""
+"""Rows and columns of a grid or a tile."""
 
 TILE_SHAPES: tuple[Sides, ...] = ((8, 8), (8, 12), (12, 8), (16, 16))
-"""Sides of the windows in 64x64 blocks: three for small images, one for all others. The oblong
-ones are photographs of 0.4 megapixels, in one piece. A hyper-latent of the coarsest level is for 16
+"""Sides of the tiles in 64x64 blocks: three for small images, one for all others. The oblong ones
+hold photographs of 0.4 megapixels in one piece. A hyper-latent of the coarsest level stands for 16
 blocks, of which each shape has a multiple."""
 
-LEAST_SIDE = 16
-"""Positions on the side of a window of a coarse level: less than that would be margins alone."""
+MIN_SIDE = 16
+"""Positions on the side of a tile of a coarse level: fewer would leave nothing but margins."""
 
 MARGIN = 3
-"""Positions of 16x16 pixels that a core's transform from pixels, or to them, sees on each side."""
+"""Margin of tiles of 16x16-pixel positions for transforms from or to pixels, on each side."""
 
 
 class Span(NamedTuple):
-    """A window along one side of a grid, in positions."""
+    """A tile along one side of a grid, in positions. The core ends with `core_stop` - 1."""
 
     start: int
-    first: int  # of the core
-    stop: int
+    core_start: int
+    core_stop: int
 
 
 class Tile(NamedTuple):
-    """A window on a grid."""
+    """A tile on a grid."""
 
     rows: Span
     columns: Span
     sides: Sides
 
-    def place(self, factor: int = 1) -> tuple[slice, slice]:
+    def core_slices(self, factor: int = 1) -> tuple[slice, slice]:
         """Where the core lies in an array with `factor` entries per position and side."""
-        return tuple(slice(s.first * factor, s.stop * factor) for s in self[:2])
-
-    def core(self, values: np.ndarray, factor: int = 1) -> np.ndarray:
-        """The core of what was computed in the window, [1, ...] -> [h, w, ...]."""
         rows, columns = (
-            slice((s.first - s.start) * factor, (s.stop - s.start) * factor) for s in self[:2]
+            slice(span.core_start * factor, span.core_stop * factor) for span in self[:2]
+        )
+        return rows, columns
+
+    def crop_core(self, values: np.ndarray, factor: int = 1) -> np.ndarray:
+        """The core of values computed for the whole tile, [1, ...] -> [h, w, ...]."""
+        rows, columns = (
+            slice((span.core_start - span.start) * factor, (span.core_stop - span.start) * factor)
+            for span in self[:2]
         )
         return values[0, rows, columns]
 
     def extent(self, shape: tuple[int, ...], factor: int = 1) -> np.ndarray:
-        """How many rows and columns of an array [h, w] the window sees, int32 [2]."""
-        left = [
+        """How many rows and columns of an array [h, w] lie in the tile, int32 [2].
+
+        The array has `factor` entries per position and side.
+        """
+        counts = [
             min(length - span.start * factor, side * factor)
             for length, span, side in zip(shape, self[:2], self.sides, strict=True)
         ]
-        return np.array(left, np.int32)
+        return np.array(counts, np.int32)
 
 
 def spans(length: int, side: int, margin: int) -> list[Span]:
-    """As few as there may be so that their cores cover `length` positions.
+    """The fewest spans of `side` positions whose cores cover `length` positions.
 
-    Raises ValueError for a side of nothing but margins where it would need a core.
+    Raises ValueError if several are needed, but a span has no room for a core between its margins.
     """
     if length <= side:
         return [Span(0, 0, length)]
     if side <= 2 * margin:
-        raise ValueError(f"a window of {side} positions has no core between margins of {margin}")
+        raise ValueError(f"a tile of {side} positions has no core between margins of {margin}")
     count = -(-(length - 2 * margin) // (side - 2 * margin))
     starts = [min(i * (side - 2 * margin), length - side) for i in range(count)]
     stops = [start + side - margin for start in starts[:-1]] + [length]
     return [Span(*span) for span in zip(starts, [0, *stops[:-1]], stops, strict=True)]
 
 
-def over(grid: Sides, sides: Sides, margin: int) -> Iterator[Tile]:
-    """The windows of `sides` over a grid, in positions, row by row."""
-    along = (spans(length, side, margin) for length, side in zip(grid, sides, strict=True))
-    for rows, columns in itertools.product(*along):
+def cover(grid: Sides, sides: Sides, margin: int) -> Iterator[Tile]:
+    """The tiles of `sides` whose cores cover a grid, all in positions, row by row."""
+    by_side = (spans(length, side, margin) for length, side in zip(grid, sides, strict=True))
+    for rows, columns in itertools.product(*by_side):
         yield Tile(rows, columns, sides)
 
 
 def tile_shape_for(grid: Sides) -> Sides:
-    """The shape, one of `TILE_SHAPES`, that takes the least work for a grid of blocks.
+    """The shape, one of `TILE_SHAPES`, with the least work for a grid of 64x64 blocks.
 
-    What reaches from pixels to the finest level, or back, is most of the work.
+    Most of the work is in the transforms between pixels and the finest level, so that is counted.
     """
-    return min(TILE_SHAPES, key=lambda shape: math.prod(shape) * _count(grid, shape))
+    return min(TILE_SHAPES, key=lambda shape: math.prod(shape) * _tile_count(grid, shape))
 
 
-def sides_at(shape: Sides, level: int) -> Sides:
-    """The sides of a level's windows, in its positions."""
-    rows, columns = (max(blocks * BLOCK // STRIDES[level], LEAST_SIDE) for blocks in shape)
+def tile_sides(shape: Sides, level: int) -> Sides:
+    """Rows and columns of a level's tiles in its positions, from their shape in 64x64 blocks."""
+    rows, columns = (max(blocks * BLOCK // STRIDES[level], MIN_SIDE) for blocks in shape)
     return rows, columns
 
 
-def _count(grid: Sides, shape: Sides) -> int:
+def _tile_count(grid: Sides, shape: Sides) -> int:
     per_block = BLOCK // STRIDES[0]
-    sides = zip(grid, sides_at(shape, 0), strict=True)
+    sides = zip(grid, tile_sides(shape, 0), strict=True)
     return math.prod(len(spans(per_block * n, side, MARGIN)) for n, side in sides)
 
 
 def cut(array: np.ndarray, tile: Tile, factor: int = 1) -> np.ndarray:
-    """What a window sees of [h, w, ...] with `factor` entries per position and side, [1, ...].
+    """The part of [h, w, ...] in a tile, [1, ...], with `factor` entries per position and side.
 
-    Where the array has ended, it is continued by replication.
+    Beyond the end of the array its last row and column are replicated.
     """
     sizes = [side * factor for side in tile.sides]
     starts = [span.start * factor for span in tile[:2]]
-    seen = array[tuple(slice(s, s + size) for s, size in zip(starts, sizes, strict=True))]
-    missing = [(0, size - have) for size, have in zip(sizes, seen.shape[:2], strict=True)]
+    part = array[tuple(slice(s, s + size) for s, size in zip(starts, sizes, strict=True))]
+    missing = [(0, size - count) for size, count in zip(sizes, part.shape[:2], strict=True)]
     if any(map(any, missing)):
-        seen = np.pad(seen, [*missing, *[(0, 0)] * (array.ndim - 2)], mode="edge")
-    return seen[None]
+        part = np.pad(part, [*missing, *[(0, 0)] * (array.ndim - 2)], mode="edge")
+    return part[None]
