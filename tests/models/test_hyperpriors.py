@@ -8,7 +8,7 @@ from flax.traverse_util import flatten_dict
 
 from rdonet_jax.core import config
 from rdonet_jax.entropy import distributions
-from rdonet_jax.models.portable import hyperpriors, integer_prior
+from rdonet_jax.models.portable import hyperpriors, integer_format
 from tests import portable_params
 
 MODEL = config.mini()
@@ -24,7 +24,7 @@ def test_coarser_steps_divide_z_and_its_scales_alike():
         divided = 2.0 ** np.asarray(before["z_gain"] - after["z_gain"])
         np.testing.assert_allclose(divided, np.broadcast_to(2.0 ** octaves[:, None], divided.shape),
                                    rtol=1e-5)  # fmt: skip
-        entries = [integer_prior.Z_INDEX_UNIT * p["prior"]["z_index"] for p in (before, after)]
+        entries = [integer_format.Z_INDEX_UNIT * p["prior"]["z_index"] for p in (before, after)]
         ratio = np.log2(scales[1] / scales[0]) * np.asarray(entries[0] - entries[1])
         assert ratio == pytest.approx(np.broadcast_to(octaves[:, None], ratio.shape), abs=1e-4)
 

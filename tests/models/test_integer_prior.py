@@ -19,8 +19,9 @@ from rdonet_jax.codec.portable import coder as portable_coder
 from rdonet_jax.core import config, partition
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import zoo
-from rdonet_jax.models.portable import integer_prior
-from rdonet_jax.models.portable.integer_prior import PLANES, LevelPrior, Prediction
+from rdonet_jax.models.portable import integer_format, integer_prior
+from rdonet_jax.models.portable.integer_format import PLANES
+from rdonet_jax.models.portable.integer_prior import LevelPrior, Prediction
 from rdonet_jax.nn import integer
 from tests import portable_params
 from tests import reference_prior as reference
@@ -57,7 +58,7 @@ def predictions(
     values, coded = integer_prior.split_planes(symbols), integer_prior.split_planes(mask[..., None])
     found: dict[tuple[int, int], Prediction] = {}
     embedded: dict[tuple[int, int], jax.Array] = {}
-    for group in integer_prior.DECODE_ORDER[model.context]:
+    for group in integer_format.DECODE_ORDER[model.context]:
         before = dict(embedded)
         for parity in group:
             found[parity] = step("predict", parity, context, before)
@@ -106,7 +107,7 @@ def test_planes_are_put_together_as_they_were_taken_apart(grid):
 @pytest.mark.parametrize(("context", "before"), [(1, [0, 0, 0, 0]), (2, [0, 0, 2, 2]),
                                                  (4, [0, 1, 2, 3])])  # fmt: skip
 def test_every_plane_knows_those_of_earlier_steps(context, before):
-    order = [parity for step in integer_prior.DECODE_ORDER[context] for parity in step]
+    order = [parity for step in integer_format.DECODE_ORDER[context] for parity in step]
     assert sorted(order) == sorted(PLANES)
     for parity, count in zip(order, before, strict=True):
         assert integer_prior.planes_before(context, parity) == tuple(order[:count])
@@ -146,7 +147,7 @@ def test_a_symbol_is_seen_by_its_neighbours_alone():
     changed = symbols.copy()
     changed[:, 2, 4] += 7  # of the first plane: seen at once by the 3×3 positions around it
     a, b = (predictions(*before, s, mask) for s in (symbols, changed))
-    second, other = integer_prior.DECODE_ORDER[4][1][0], integer_prior.DECODE_ORDER[4][0][0]
+    second, other = integer_format.DECODE_ORDER[4][1][0], integer_format.DECODE_ORDER[4][0][0]
     differs = np.any(np.asarray(a[second].mu) != np.asarray(b[second].mu), axis=(0, -1))
     rows, columns = 2 * np.arange(3) + second[0], 2 * np.arange(4) + second[1]
     near = (np.abs(rows - 2) <= 1)[:, None] & (np.abs(columns - 4) <= 1)
@@ -190,7 +191,9 @@ def test_a_gain_of_one_octave_more_is_one_octave_more_of_scale():
 
     def index(octave: float) -> float:
         entry, gain = jnp.float32(16 * 40), jnp.float32(integer.OCTAVE * octave)
-        return LevelPrior(model, LEVEL).apply({"params": params}, entry, gain, method="_scale_index")
+        return LevelPrior(model, LEVEL).apply(
+            {"params": params}, entry, gain, method="_scale_index"
+        )
 
     found = scales[np.array([int(index(octave)) for octave in octaves])]
     encoder_latents = scales[40] * 2.0**octaves
@@ -200,7 +203,7 @@ def test_a_gain_of_one_octave_more_is_one_octave_more_of_scale():
 
 
 def test_indices_per_octave_are_the_nearest_integers():
-    found = {name: integer_prior.index_per_octave(name) for name in distributions.DISTRIBUTIONS}
+    found = {name: integer_format.index_per_octave(name) for name in distributions.DISTRIBUTIONS}
     assert found == {name: reference.index_per_octave(name) for name in found}
     assert max(found.values()) * integer.OCTAVES * integer.OCTAVE < 2**24
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rdonet_jax.codec import codec
 from rdonet_jax.core import config
 from rdonet_jax.models import packing, registry, zoo
-from rdonet_jax.models.portable import integer_prior
+from rdonet_jax.models.portable import integer_format
 from tests import portable_params
 
 PATH = "layer/kernel"
@@ -110,7 +110,7 @@ def test_a_packed_model_has_the_same_integers_and_codes_its_own_files(tmp_path):
     assert sizes[0] < 0.8 * sizes[1]
     for level in range(3):
         ours, theirs = (m.params[f"units_{level}"]["prior"] for m in (packed, plain))
-        for layer, bits in integer_prior.WEIGHT_BITS.items():
+        for layer, bits in integer_format.WEIGHT_BITS.items():
             if layer in ours:
                 a, b = (np.clip(np.rint(np.asarray(p[layer]["kernel"]) * 2.0**bits), -127, 127)
                         for p in (ours, theirs))  # fmt: skip

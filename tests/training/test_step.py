@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from rdonet_jax.core import config, partition
 from rdonet_jax.metrics import distortion
-from rdonet_jax.models.portable import integer_prior
+from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.nn import integer
 from rdonet_jax.training import config as training_config
@@ -358,7 +358,7 @@ def test_hyper_latents_begin_with_something_to_say():
     """Rounded to 0 they would say nothing, and the bits they cost would keep them at that."""
     model = config.standard()
     units = (
-        integer.LARGEST / integer_prior.UNIT_RANGE / 32
+        integer.LARGEST / integer_format.UNIT_RANGE / 32
     )  # of a deviation, as the network sees it
     rng = np.random.default_rng(0)
     y = units * rng.laplace(scale=0.5**0.5, size=(1, 16, 16, model.latents[1]))

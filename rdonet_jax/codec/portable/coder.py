@@ -32,8 +32,8 @@ from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
 from rdonet_jax.entropy import dead_zone
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.models.hierarchy import COARSEST
-from rdonet_jax.models.portable import integer_prior
-from rdonet_jax.models.portable.integer_prior import GRID, PLANES, Parity
+from rdonet_jax.models.portable import integer_format
+from rdonet_jax.models.portable.integer_format import GRID, PLANES, Parity
 
 CodeRun = Callable[[np.ndarray, Callable[[], np.ndarray]], np.ndarray]
 """(table indices of a run [N], what an encoder would send) -> the run's symbols, integers [N].
@@ -198,7 +198,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
             runs.append(level_coder.narrowed(symbols))
             return runs[-1]
 
-        groups = integer_prior.DECODE_ORDER[self.config.context]
+        groups = integer_format.DECODE_ORDER[self.config.context]
         # A decoder reads these first, and goes past levels that hold nothing only when a finer one
         # has begun: a short file that claims a large image is refused before the work.
         z_hat = self._hyper_latents(level, run, encoder_latents)

@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.entropy import distributions
-from rdonet_jax.models.portable import integer_prior
+from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable import network as portable
 
 REINITIALIZED = frozenset({"hyper_encoder", "z_gain", "z_index"})
@@ -52,6 +52,6 @@ def coarsen_z(params: Any, config: PortableConfig, octaves: Sequence[float]) -> 
         if path[-1] == "z_gain":
             flat[path] = flat[path] - wider
         elif path[-1] == "z_index":
-            per_octave = entries_per_octave / integer_prior.Z_INDEX_UNIT
+            per_octave = entries_per_octave / integer_format.Z_INDEX_UNIT
             flat[path] = flat[path] - wider * per_octave
     return unflatten_dict(flat)

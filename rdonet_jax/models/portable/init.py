@@ -18,7 +18,7 @@ import numpy as np
 from rdonet_jax.core.config import LEVELS, PortableConfig
 from rdonet_jax.entropy import distributions
 from rdonet_jax.metrics import distortion
-from rdonet_jax.models.portable import integer_prior
+from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.nn import integer
 
@@ -63,7 +63,7 @@ def _unit(
     unit["from_latent"] = _set(unit["from_latent"], select.T)
     prior = dict(unit["prior"])
     prior["gain"] = np.repeat(log_gains[:, None], latents, axis=1)
-    unit_sizes = integer_prior.UNIT_RANGE * deviations / integer.LARGEST
+    unit_sizes = integer_format.UNIT_RANGE * deviations / integer.LARGEST
     prior["unit"] = np.log2(np.maximum(unit_sizes, MIN_UNIT))
     prior["to_scale"] = dict(prior["to_scale"], bias=_scale_bias(config, deviations))
     unit["prior"] = prior
@@ -75,8 +75,8 @@ def _scale_bias(config: PortableConfig, deviations: np.ndarray) -> np.ndarray:
     low, high = distributions.scale_table(config.distribution)[[0, -1]].astype(np.float64)
     spread = deviations / distributions.named(config.distribution).deviation
     entries = np.log(spread / low) / np.log(high / low) * (distributions.SCALE_COUNT - 1)
-    shift = integer_prior.SCALE_BITS + integer.BIAS_BITS - integer_prior.SCALE_SHIFT
-    return entries * integer_prior.INDEX_FRACTION / 2**shift
+    shift = integer_format.SCALE_BITS + integer.BIAS_BITS - integer_format.SCALE_SHIFT
+    return entries * integer_format.INDEX_FRACTION / 2**shift
 
 
 def _kernel(stage: rdonet_init.Stage) -> np.ndarray:

@@ -23,68 +23,29 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import LEVELS, QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.entropy import distributions
+from rdonet_jax.models.portable.integer_format import (
+    CONTEXT_BITS,
+    DECODE_ORDER,
+    EMBEDDING_BITS,
+    GRID,
+    HIDDEN_BITS,
+    INDEX_BITS,
+    LARGEST_SYMBOL,
+    MU_SHIFT,
+    PLANES,
+    SCALE_SHIFT,
+    WEIGHT_BITS,
+    Z_BITS,
+    Z_INDEX,
+    Z_UNIT,
+    Parity,
+    index_per_octave,
+)
 from rdonet_jax.nn import integer, ops
-
-GRID = 16
-"""mu lies on multiples of 1/16."""
-
-LARGEST_SYMBOL = 1000
-"""Symbols are clipped to it where networks see them; decoding does not clip."""
-
-Parity = tuple[int, int]
-"""Parity of row and of column, which names one of the four planes."""
-
-DECODE_ORDER: Mapping[int, tuple[tuple[Parity, ...], ...]] = {
-    1: (((0, 0), (0, 1), (1, 0), (1, 1)),),
-    2: (((0, 0), (1, 1)), ((0, 1), (1, 0))),
-    4: (((0, 0),), ((1, 1),), ((0, 1),), ((1, 0),)),
-}
-"""The planes of each step of decoding, by the number of steps."""
-
-PLANES: tuple[Parity, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
-
-EMBEDDING_BITS, CONTEXT_BITS, HIDDEN_BITS, Z_BITS = 7, 8, 7, 7
-MU_BITS, SCALE_BITS = 9, 7
-WEIGHT_BITS: Mapping[str, int] = {
-    "from_z": Z_BITS,
-    "from_coarser": CONTEXT_BITS,
-    "embed": EMBEDDING_BITS,
-    "first": CONTEXT_BITS,
-    "second": HIDDEN_BITS,
-    "to_mu": MU_BITS,
-    "to_scale": SCALE_BITS,
-}
-"""By layer: a weight of 1.0 is the integer 2**bits."""
-
-MU_SHIFT = 5  # from sums to 1/16 of the networks' units
-SCALE_SHIFT = 5  # from sums to 1/16 of a table entry
-INDEX_FRACTION = 16
-Z_UNIT = 8  # integers that the networks see, per step of z
-UNIT_RANGE = 8.0
-"""The range of 8-bit activations, in standard deviations that y has at the start of training."""
-
-Z_INDEX_UNIT = 2**7 / 2**4
-"""Table entries per unit of `z_index`."""
-
-Z_INDEX = 3.6
-"""Initial `z_index`, for deviations of z of two to three steps."""
-
-_INDEX_BITS = 12
-
-
-def index_per_octave(distribution: str) -> int:
-    """Sixteenths of a table entry per 1/256 octave, times 4096.
-
-    It is below 2**12, as is what it is multiplied by.
-    """
-    scales = distributions.scale_table(distribution).astype(np.float64)
-    octaves = float(np.log2(scales[-1] / scales[0])) / (distributions.SCALE_COUNT - 1)
-    return round(2**_INDEX_BITS * INDEX_FRACTION / (integer.OCTAVE * octaves))
 
 
 class Prediction(NamedTuple):
@@ -300,7 +261,7 @@ class LevelPrior(nn.Module):
     def _scale_index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
         """The scale index of y in steps, from that of y itself in 1/16 and the gains."""
         per_octave = index_per_octave(self.config.distribution)
-        offset = integer.shift_right(gains * per_octave, _INDEX_BITS)
+        offset = integer.shift_right(gains * per_octave, INDEX_BITS)
         index = integer.shift_right(fraction + offset, 4)
         return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
 

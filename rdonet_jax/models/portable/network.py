@@ -42,8 +42,9 @@ from rdonet_jax.core.config import LEVELS, QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.entropy import bit_cost, dead_zone, distributions
 from rdonet_jax.models import hierarchy, latents, modules
 from rdonet_jax.models.hierarchy import COARSEST, Coded, Keys
-from rdonet_jax.models.portable import integer_prior
-from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Parity, Prediction
+from rdonet_jax.models.portable import integer_format, integer_prior
+from rdonet_jax.models.portable.integer_format import Parity
+from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Prediction
 from rdonet_jax.nn import integer, lapped, ops
 
 PATCH = 4
@@ -347,11 +348,11 @@ class PortableRDONet(nn.Module):
         embedded: dict[Parity, jax.Array] = {}
         residuals: dict[Parity, jax.Array] = {}  # y - mu, as the rate counts it
         indices: dict[Parity, jax.Array] = {}
-        for group in integer_prior.DECODE_ORDER[self.config.context]:
+        for group in integer_format.DECODE_ORDER[self.config.context]:
             earlier = dict(embedded)
             for parity in group:
                 mu, indices[parity] = self.predict(level, parity, context, earlier)
-                offset = targets[parity] - mu / integer_prior.GRID
+                offset = targets[parity] - mu / integer_format.GRID
                 if keys is None:
                     offset = self._apply_dead_zone(offset, indices[parity])
                 symbols = ops.straight_through_round(offset) * coded[parity]

@@ -1,0 +1,189 @@
+"""The integer prior of one level in NumPy: the numbers of `models.portable.integer_prior`.
+
+All values are integers held in float32. Every sum is below 2**24 in magnitude, so any BLAS gives
+the exact value, in any order of summation (see `rdonet_jax.nn.integer`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rdonet_jax.core.config import QUALITY_SEGMENT, PortableConfig
+from rdonet_jax.entropy import distributions
+from rdonet_jax.models.portable import integer_format as fmt
+from rdonet_jax.models.portable.integer_format import (
+    CONTEXT_BITS,
+    EMBEDDING_BITS,
+    HIDDEN_BITS,
+    MU_SHIFT,
+    SCALE_SHIFT,
+    WEIGHT_BITS,
+    Z_BITS,
+    Z_UNIT,
+)
+from rdonet_jax.nn.integer_format import (
+    BIAS_BITS,
+    LARGEST,
+    LARGEST_BIAS,
+    LARGEST_WIDE,
+    MANTISSA_BITS,
+    MANTISSAS,
+    OCTAVE,
+    OCTAVES,
+)
+
+
+def clip(x: np.ndarray, largest: int = LARGEST) -> np.ndarray:
+    """x clipped to [-largest, largest]."""
+    return np.clip(x, np.float32(-largest), np.float32(largest))
+
+
+def shift_right(x: np.ndarray, bits: int) -> np.ndarray:
+    """x / 2**bits, rounded half to even."""
+    return np.rint(x * np.float32(2.0**-bits))
+
+
+def powers(exponents: np.ndarray) -> np.ndarray:
+    """2 ** (exponents / 256) to 11 bits: m · 2**k, exact."""
+    exponents = clip(exponents, OCTAVES * OCTAVE).astype(np.int32)
+    octaves = exponents // OCTAVE
+    return np.ldexp(MANTISSAS[exponents - OCTAVE * octaves], octaves - MANTISSA_BITS)
+
+
+def scale(x: np.ndarray, exponents: np.ndarray, bits: int = 0) -> np.ndarray:
+    """x · 2 ** (exponents / 256) / 2**bits, x clipped to 13 bits, rounded half to even."""
+    return np.rint(clip(x, LARGEST_WIDE) * powers(exponents) * np.float32(2.0**-bits))
+
+
+def to_integers(values: Any, bits: int, largest: int) -> np.ndarray:
+    """Parameters as integers: values · 2**bits, rounded half to even, clipped to ± largest."""
+    return clip(np.rint(np.asarray(values, np.float32) * np.float32(2.0**bits)), largest)
+
+
+def hat_functions(quality: int, knots: int) -> np.ndarray:
+    """The weights of the knots at a quality times `QUALITY_SEGMENT`, [knots]."""
+    distance = np.abs(quality - QUALITY_SEGMENT * np.arange(knots))
+    return np.maximum(QUALITY_SEGMENT - distance, 0).astype(np.float32)
+
+
+def interpolate(knots: np.ndarray, quality: int) -> np.ndarray:
+    """Knots [K, C] interpolated linearly at a quality, not rounded: [C]."""
+    weights = hat_functions(quality, len(knots))
+    return np.sum(weights[:, None] * knots, axis=0) / np.float32(QUALITY_SEGMENT)
+
+
+def activation(sums: np.ndarray, bits: int) -> np.ndarray:
+    """Sums / 2**bits as 8-bit activations: linear in the first half of the channels, else ReLU."""
+    x = clip(shift_right(sums, bits))
+    half = x.shape[-1] // 2
+    np.maximum(x[..., half:], 0, out=x[..., half:])
+    return x
+
+
+class Layer:
+    """An integer layer: its weights [n, features] and bias [features], integers in float32."""
+
+    def __init__(self, weights: Any, name: str) -> None:
+        bits = WEIGHT_BITS[name]
+        self.kernel = to_integers(weights["kernel"], bits, LARGEST)
+        self.bias = to_integers(weights["bias"], bits + BIAS_BITS, LARGEST_BIAS)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return x @ self.kernel + self.bias
+
+
+class LevelPrior:
+    """The integer networks of one level at one quality.
+
+    Attributes:
+      gains: log2 of the quantizer steps per unit of y, in 1/256, [L].
+      steps: the quantizer steps per unit of y, [L].
+      z_index: the scale index of every channel of z, int32 [·].
+    """
+
+    def __init__(self, config: PortableConfig, weights: Any, quality: int) -> None:
+        self._config = config
+        octaves = OCTAVES * OCTAVE
+        self.gains = np.rint(interpolate(to_integers(weights["gain"], 8, octaves), quality))
+        self.steps = powers(self.gains)
+        self.units = to_integers(weights["unit"], 8, octaves)
+        z_index = np.rint(interpolate(to_integers(weights["z_index"], 7, 2**12), quality))
+        largest = distributions.SCALE_COUNT - 1
+        self.z_index = np.clip(shift_right(z_index, 4), 0, largest).astype(np.int32)
+        self._quality_basis = clip(hat_functions(quality, config.knots))
+        self._from_z = Layer(weights["from_z"], "from_z")
+        # What does not depend on the position joins the bias.
+        self._z_rows = len(self._from_z.kernel) - config.knots
+        self._from_z.bias = (
+            self._from_z.bias + self._quality_basis @ self._from_z.kernel[self._z_rows :]
+        )
+        coarser = weights.get("from_coarser")
+        self._from_coarser = None if coarser is None else Layer(coarser, "from_coarser")
+        self._embed = Layer(weights["embed"], "embed")
+        self._first = Layer(weights["first"], "first")
+        self._second = Layer(weights["second"], "second")
+        self._to_mu = Layer(weights["to_mu"], "to_mu")
+        self._to_scale = Layer(weights["to_scale"], "to_scale")
+        per_octave = fmt.index_per_octave(config.distribution)
+        self._index_offset = shift_right(self.gains * np.float32(per_octave), fmt.INDEX_BITS)
+
+    def context_features(self, z: np.ndarray, coarser: np.ndarray | None) -> np.ndarray:
+        """The context features of N areas of 4×4 positions, [N, 4, 4, ·].
+
+        From the 3×3 neighborhoods of their hyper-latents, [N, 9 ·], and the context that the
+        coarser level gives for their 2×2 positions, [N, 2, 2, ·].
+        """
+        z = clip(z * Z_UNIT)
+        sums = z @ self._from_z.kernel[: self._z_rows] + self._from_z.bias
+        from_z = activation(_unfold(_unfold(sums.reshape(len(z), 1, 1, -1))), Z_BITS)
+        if coarser is None or self._from_coarser is None:
+            from_coarser = np.zeros_like(from_z)
+        else:
+            from_coarser = activation(_unfold(self._from_coarser(coarser)), CONTEXT_BITS)
+        return np.concatenate([from_z, from_coarser], axis=-1)
+
+    def predict(
+        self, plane: int, neighbors: np.ndarray, context_features: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """mu in 1/16 of a step and scale index of N positions of a plane, [N, L].
+
+        `plane` counts as in `PLANES`; neighbors [N, 8 E], context_features [N, ·].
+        """
+        size = self._config.embedding
+        kernel = self._first.kernel
+        context = 9 * size
+        quality = context + context_features.shape[-1]
+        parity = quality + self._config.knots
+        sums = neighbors[:, : 4 * size] @ kernel[: 4 * size]
+        sums += neighbors[:, 4 * size :] @ kernel[5 * size : context]
+        sums += context_features @ kernel[context:quality]
+        constant = self._quality_basis @ kernel[quality:parity] + LARGEST * kernel[parity + plane]
+        sums += constant + self._first.bias
+        first = activation(sums, CONTEXT_BITS)
+        second = activation(self._second(first), HIDDEN_BITS)
+        hidden = np.concatenate([first, second], axis=-1)
+        mu = shift_right(self._to_mu(hidden), MU_SHIFT)
+        mu = clip(scale(mu, self.gains + self.units), LARGEST_WIDE)
+        index = shift_right(self._to_scale(hidden), SCALE_SHIFT)
+        index = shift_right(index + self._index_offset, 4)
+        return mu, np.clip(index, 0, distributions.SCALE_COUNT - 1)
+
+    def embed_latents(self, v: np.ndarray) -> np.ndarray:
+        """Decoded v [N, L] in 1/16 of a step as 8-bit inputs [N, E]."""
+        y = clip(scale(v, -(self.gains + self.units), 4))
+        sums = self._embed(np.concatenate([y, np.abs(y)], axis=-1))
+        return clip(shift_right(sums, EMBEDDING_BITS))
+
+
+def latent_integers(mu: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+    """The integers v = mu + 16 · symbol that the networks see."""
+    return clip(mu + fmt.GRID * clip(symbols, fmt.LARGEST_SYMBOL), LARGEST_WIDE)
+
+
+def _unfold(x: np.ndarray) -> np.ndarray:
+    """[N, h, w, 4 C] -> [N, 2 h, 2 w, C]."""
+    n, h, w, c = x.shape
+    x = x.reshape(n, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, 2 * h, 2 * w, c // 4)
