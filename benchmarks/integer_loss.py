@@ -70,7 +70,7 @@ def rates(model: zoo.Model, images: list[np.ndarray], quality: float) -> np.ndar
     for image in images:
         p = codec.choose_partition(model, image, "variance", quality)
         masks = [m[None] for m in codec.coded_masks(p, *image.shape[:2])]
-        x = distortion.from_integers(partition.pad_picture(image))
+        x = distortion.from_integers(partition.pad_image(image))
         found.append(float(bits(model.params, x, masks)) / (image.shape[0] * image.shape[1]))
     return np.array(found)
 

@@ -29,7 +29,7 @@ from rdonet_jax.rdo.cost import RDCost
 
 def by_variance(image: np.ndarray, pair: Sequence[float]) -> partition.Partition:
     """The variance mask by these thresholds."""
-    x = distortion.from_integers(partition.pad_picture(image)[0])
+    x = distortion.from_integers(partition.pad_image(image)[0])
     return partition.trim(partition.variance(x, tuple(pair)), *image.shape[:2])
 
 

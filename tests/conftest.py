@@ -163,8 +163,8 @@ def folder(images, tmp_path_factory) -> Path:
     """A folder of these images."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "deeper").mkdir()
-    for picture in images:
-        srgb.save(folder / picture.name, picture.pixels)
+    for image in images:
+        srgb.save(folder / image.name, image.pixels)
     return folder
 
 
@@ -173,8 +173,8 @@ def photograph_folder(tmp_path_factory) -> Path:
     """Three photographs, one of them only for validation by its place in the list."""
     path = tmp_path_factory.mktemp("pictures")
     for name in ("astronaut", "chelsea", "coffee"):
-        picture = Image.fromarray(getattr(skimage.data, name)())
-        picture.resize((picture.width // 2, picture.height // 2)).save(path / f"{name}.png")
+        image = Image.fromarray(getattr(skimage.data, name)())
+        image.resize((image.width // 2, image.height // 2)).save(path / f"{name}.png")
     return path
 
 

@@ -77,7 +77,7 @@ def valid_files(model: Model) -> list[bytes]:
         noise = rng.integers(0, 60, (height, width, 3))
         pixels = (smooth + noise).clip(0, 255).astype(np.uint8)
         alpha = rng.integers(0, 3, (height, width)).astype(np.uint8) * 120
-        pictures = [
+        images = [
             Picture(pixels),
             Picture(pixels[..., 0], alpha, b"profile" * 30, b"II*\0" + bytes(40)),
             Picture(pixel_format.to_uint16(pixels), pixel_format.to_uint16(alpha)),
@@ -89,11 +89,11 @@ def valid_files(model: Model) -> list[bytes]:
                 resolution=Resolution(11811, 11811, True),
             ),
         ]
-        for picture in pictures:
+        for image in images:
             p = _any_partition(rng, height, width)
             quality = float(rng.integers(0, 101))
             name = coders[len(files) % len(coders)]
-            files.append(codec.encode(model, picture, p, quality, name, reconstruct=False).data)
+            files.append(codec.encode(model, image, p, quality, name, reconstruct=False).data)
     return files
 
 

@@ -98,7 +98,7 @@ def without_work(monkeypatch):
     def stop(*_, **__):
         raise codec.EncodeError("the coding would begin")
 
-    monkeypatch.setattr(codec, "_walk", stop)
+    monkeypatch.setattr(codec, "_level_coder", stop)
 
 
 @settings(
@@ -179,9 +179,9 @@ def test_the_package_is_imported_without_jax():
 # Pillow
 
 
-def saved(picture: Image.Image, **options) -> bytes:
+def saved(image: Image.Image, **options) -> bytes:
     file = io.BytesIO()
-    picture.save(file, "RDO", **options)
+    image.save(file, "RDO", **options)
     return file.getvalue()
 
 

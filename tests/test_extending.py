@@ -41,8 +41,8 @@ def program(images, tmp_path_factory):
     pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
     folder = tmp_path_factory.mktemp("extending")
     (folder / "photographs").mkdir()
-    for name, picture in zip("abc", images, strict=True):
-        srgb.save(folder / f"photographs/{name}.png", picture.pixels[:80, :100])
+    for name, image in zip("abc", images, strict=True):
+        srgb.save(folder / f"photographs/{name}.png", image.pixels[:80, :100])
     text = (ROOT / "docs/extending.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.S | re.M)
     made: dict[str, object] = {"__name__": "extending"}

@@ -1,13 +1,12 @@
-"""The walk of a baseline with a range coder in hand; its files are bound to a platform.
+"""The level coder of the baselines, whose files are bound to a platform, and their codec.
 
-There is one level to walk past. As in `fixed_codec`, the encoder takes the decoder's own compiled
-steps (`conditions`, `predict`, `predict_front`, `place`, `synthesize`). A context model goes
-wavefront by wavefront in both directions: `predict_front` has one shape for all of them, so a
-image of any size takes two compiled functions, and the encoder predicts each position from the
-very numbers that the decoder will have.
+All latents are at level 0. As in `codec.rdonet`, the encoder uses the decoder's own compiled
+functions (`hyper_synthesize`, `predict`, `predict_wavefront`, `place_wavefront`, `synthesize`), so
+that both predict the same numbers. A context model codes wavefront by wavefront in both directions.
+`predict_wavefront` has one shape for all wavefronts, so an image of any size takes two compiled
+functions.
 
-Tables of the factorized prior come with the weights and are chosen by channel, so nothing of them
-is computed here.
+The tables of the factorized prior are stored with the weights and chosen by channel.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import numpy as np
 
 from rdonet_jax.codec import level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
+from rdonet_jax.codec.level_coder import CodeRun
 from rdonet_jax.codec.rdonet import this_platform
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import BaselineConfig
@@ -31,9 +31,6 @@ from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
 from rdonet_jax.models.baselines import context
 from rdonet_jax.models.baselines.context import Wavefront
-
-Symbols = Callable[[np.ndarray, Callable[[], Any]], np.ndarray]
-"""(table indices of a run, what the encoder would send) -> the run's symbols, both 1-D."""
 
 
 def _apply(config: BaselineConfig, params: Any, method: str, *arguments: Any) -> Any:
@@ -54,26 +51,28 @@ def encode_latents(config: BaselineConfig, params: Any, y: jax.Array) -> jax.Arr
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def conditions(config: BaselineConfig, params: Any, z_hat: jax.Array) -> jax.Array:
-    """What z_hat, int32, tells of y, [1, h, w, 2 M]."""
+def hyper_synthesize(config: BaselineConfig, params: Any, z_hat: jax.Array) -> jax.Array:
+    """z_hat int32 -> the parameters that the hyperprior gives for y, [1, h, w, 2 M]."""
     return _apply(config, params, "hyper_synthesize", z_hat.astype(jnp.float32))
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def predict(config: BaselineConfig, params: Any, known: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Without a context: mu of y and the index of its scale's table, [1, h, w, M]."""
-    prior = _apply(config, params, "predict_y", known)
+def predict(
+    config: BaselineConfig, params: Any, parameters: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Without a context: mu and scale index of y, [1, h, w, M]."""
+    prior = _apply(config, params, "predict_y", parameters)
     return prior.mu, distributions.scale_index(prior.scale, config.distribution)
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def predict_front(
-    config: BaselineConfig, params: Any, known: jax.Array, frame: jax.Array, number: jax.Array
+def predict_wavefront(
+    config: BaselineConfig, params: Any, parameters: jax.Array, frame: jax.Array, number: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """With a context: mu and table index of the positions of a wavefront, [1, P, M]."""
-    at = context.wavefront(number, known.shape[1:3])
-    neighbours = context.gather_taps_at(frame, at)
-    prior = _apply(config, params, "predict_y", context.gather_at(known, at), neighbours)
+    """With a context: mu and scale index of the positions of a wavefront, [1, P, M]."""
+    at = context.wavefront(number, parameters.shape[1:3])
+    neighbors = context.gather_taps_at(frame, at)
+    prior = _apply(config, params, "predict_y", context.gather_at(parameters, at), neighbors)
     return prior.mu, distributions.scale_index(prior.scale, config.distribution)
 
 
@@ -84,18 +83,18 @@ def quantize(y: jax.Array, mu: jax.Array) -> jax.Array:
 
 
 @functools.partial(compilation.jit, static_argnums=2)
-def quantise_front(
+def quantize_wavefront(
     y: jax.Array, mu: jax.Array, grid: tuple[int, int], number: jax.Array
 ) -> jax.Array:
-    """The same for the positions of a wavefront; encoder only."""
+    """The symbols of the positions of a wavefront; encoder only."""
     return jnp.round(context.gather_at(y, context.wavefront(number, grid)) - mu)
 
 
 @functools.partial(compilation.jit, static_argnums=3)
-def place(
+def place_wavefront(
     frame: jax.Array, mu: jax.Array, symbols: jax.Array, grid: tuple[int, int], number: jax.Array
 ) -> jax.Array:
-    """The frame with a wavefront's y_hat; symbols int32 are 0 where nothing is coded."""
+    """The frame with the y_hat of a wavefront added; symbols int32 are 0 where not coded."""
     at = context.wavefront(number, grid)
     return context.scatter_at(frame, at, mu + symbols.astype(jnp.float32))
 
@@ -108,119 +107,124 @@ def synthesize(config: BaselineConfig, is_16bit: bool, params: Any, y_hat: jax.A
 
 
 def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions of this walk, for counting their compilations."""
-    encoder = (analyze, encode_latents, quantize, quantise_front)
-    return *encoder, conditions, predict, predict_front, place, synthesize
+    """All compiled functions, for counting their compilations."""
+    encoder = (analyze, encode_latents, quantize, quantize_wavefront)
+    return *encoder, hyper_synthesize, predict, predict_wavefront, place_wavefront, synthesize
 
 
 class BaselineLevelCoder(level_coder.LevelCoder):
-    """The walk for one image whose positions inside it are `mask`, bool [h, w]."""
+    """Codes one image, whose latents are all at level 0.
+
+    Args:
+      config, params: of the model.
+      mask: the positions inside the image, bool [h, w].
+    """
 
     def __init__(self, config: BaselineConfig, params: Any, mask: np.ndarray) -> None:
         super().__init__()
         self.config, self.params, self.mask = config, params, mask
         self.hyper_mask = np.asarray(partition.hyper_mask(mask))
         self.y_hat: Any = None
-        self._y: Any = None  # the encoder's
+        self._y: Any = None  # of the encoder
 
     def analyze(self, image: np.ndarray) -> None:
-        self._y = analyze(self.config, self.params, partition.pad_picture(image))
+        self._y = analyze(self.config, self.params, partition.pad_image(image))
 
     def encode_level(self, level: int, continues: bool) -> list[Run]:
         """The runs of level 0: z, then y in one run or by wavefront. None at the other levels."""
         runs: list[Run] = []
-
-        def symbols(indices: np.ndarray, wanted: Callable[[], Any]) -> np.ndarray:
-            run = level_coder.integers(np.asarray(wanted())).ravel()
-            runs.append((run, indices))
-            return run
-
-        self._pass(level, symbols, self._y)
+        self._code_level(level, level_coder.encoder_run(runs), self._y)
         return runs
 
-    def decode_level(self, level: int, take: level_coder.ReadSymbols) -> None:
-        self._pass(level, lambda indices, _: take(indices), None)
+    def decode_level(self, level: int, read_symbols: level_coder.ReadSymbols) -> None:
+        self._code_level(level, level_coder.decoder_run(read_symbols), None)
 
-    def picture(self, is_16bit: bool = False) -> np.ndarray:
+    def reconstruct(self, is_16bit: bool = False) -> np.ndarray:
         return np.asarray(synthesize(self.config, is_16bit, self.params, self.y_hat))[0]
 
-    def _pass(self, level: int, symbols: Symbols, y: Any) -> None:
-        """Past a level, with symbols from either side. y is the encoder's alone."""
-        runs: list[np.ndarray] = []
-
-        def recorded(indices: np.ndarray, wanted: Callable[[], Any]) -> np.ndarray:
-            runs.append(symbols(indices, wanted))
-            return runs[-1]
-
+    def _code_level(self, level: int, code_run: CodeRun, y: Any) -> None:
+        """Codes the runs of a level. y is None in a decoder."""
+        symbols: list[np.ndarray] = []
+        code_run = level_coder.recorded_run(code_run, symbols)
         if level == 0 and self.config.kind == "factorised":
-            of_channel = np.arange(self.config.latents)
-            y_hat = _by_channel(
-                self.mask, of_channel, recorded, lambda: np.rint(np.asarray(y)[0, self.mask])
-            )
-            self.y_hat = y_hat.astype(np.float32)
+            self._code_factorized(code_run, y)
         elif level == 0:
-            known = self._conditions(recorded, y)
-            if self.config.kind == "context":
-                self._by_fronts(recorded, known, y)
-            else:
-                self._at_once(recorded, known, y)
-        self.record(level, runs)
+            parameters = self._code_hyper_latents(code_run, y)
+            code = self._code_wavefronts if self.config.kind == "context" else self._code_at_once
+            code(code_run, parameters, y)
+        self.record(level, symbols)
 
-    def _conditions(self, symbols: Symbols, y: Any) -> jax.Array:
-        """z in the stream, and what it tells of y."""
-        of_channel = distributions.SCALE_COUNT + np.arange(self.config.hyper)
+    def _code_factorized(self, code_run: CodeRun, y: Any) -> None:
+        """y with a table for each channel."""
+        tables = np.arange(self.config.latents)
+        y_hat = _code_by_channel(
+            self.mask, tables, code_run, lambda: np.rint(np.asarray(y)[0, self.mask])
+        )
+        self.y_hat = y_hat.astype(np.float32)
 
-        def wanted() -> np.ndarray:
+    def _code_hyper_latents(self, code_run: CodeRun, y: Any) -> jax.Array:
+        """Codes z; gives the output of the hyper-synthesis."""
+        tables = distributions.SCALE_COUNT + np.arange(self.config.hyper)
+
+        def compute_symbols() -> np.ndarray:
             return np.asarray(encode_latents(self.config, self.params, y))[0, self.hyper_mask]
 
-        z_hat = _by_channel(self.hyper_mask, of_channel, symbols, wanted)
-        return conditions(self.config, self.params, z_hat)
+        z_hat = _code_by_channel(self.hyper_mask, tables, code_run, compute_symbols)
+        return hyper_synthesize(self.config, self.params, z_hat)
 
-    def _at_once(self, symbols: Symbols, known: jax.Array, y: Any) -> None:
-        mu, index = predict(self.config, self.params, known)
+    def _code_at_once(self, code_run: CodeRun, parameters: jax.Array, y: Any) -> None:
+        """y in one run, from the hyperprior alone."""
+        mu, index = predict(self.config, self.params, parameters)
         grid = np.zeros(mu.shape, np.int32)
         coded = np.asarray(index)[0, self.mask]
-        run = symbols(coded.ravel(), lambda: np.asarray(quantize(y, mu))[0, self.mask])
-        grid[0, self.mask] = run.reshape(coded.shape)
+        symbols = code_run(coded.ravel(), lambda: np.asarray(quantize(y, mu))[0, self.mask])
+        grid[0, self.mask] = symbols.reshape(coded.shape)
         self.y_hat = mu + grid.astype(np.float32)
 
-    def _by_fronts(self, symbols: Symbols, known: jax.Array, y: Any) -> None:
+    def _code_wavefronts(self, code_run: CodeRun, parameters: jax.Array, y: Any) -> None:
+        """y by wavefronts, from the hyperprior and the context of decoded positions."""
         grid = self.mask.shape
         frame = context.empty_frame(1, grid, self.config.latents)
-        for number, at in fronts(grid):
-            mu, index = predict_front(self.config, self.params, known, frame, number)
-            coded = at.real & self.mask[at.rows, at.columns]
+        for number, positions in wavefronts(grid):
+            mu, index = predict_wavefront(self.config, self.params, parameters, frame, number)
+            coded = positions.real & self.mask[positions.rows, positions.columns]
             indices = np.asarray(index)[0, coded]
             placed = np.zeros(mu.shape, np.int32)
-            run = symbols(indices.ravel(), functools.partial(_front_of, y, mu, grid, number, coded))
-            placed[0, coded] = run.reshape(indices.shape)
-            frame = place(frame, mu, placed, grid, number)
+            compute_symbols = functools.partial(_wavefront_symbols, y, mu, grid, number, coded)
+            placed[0, coded] = code_run(indices.ravel(), compute_symbols).reshape(indices.shape)
+            frame = place_wavefront(frame, mu, placed, grid, number)
         self.y_hat = context.crop_frame(frame)
 
 
-def fronts(grid: tuple[int, int]) -> Iterator[tuple[np.ndarray, Wavefront]]:
-    """The wavefronts' numbers and positions on the host; those that are not real lie at (0, 0)."""
+def wavefronts(grid: tuple[int, int]) -> Iterator[tuple[np.ndarray, Wavefront]]:
+    """The number and the positions of every wavefront, on the host.
+
+    Entries that are no positions are at (0, 0).
+    """
     numbers = np.arange(context.wavefront_count(grid), dtype=np.int32)
     rows, columns, real = context.wavefront(numbers, grid, np)
-    places = Wavefront(np.where(real, rows, 0), np.where(real, columns, 0), real)
+    positions = Wavefront(np.where(real, rows, 0), np.where(real, columns, 0), real)
     for number in numbers:
-        yield number, Wavefront(*(part[number] for part in places))
+        yield number, Wavefront(*(part[number] for part in positions))
 
 
-def _front_of(
+def _wavefront_symbols(
     y: jax.Array, mu: jax.Array, grid: tuple[int, int], number: np.ndarray, coded: np.ndarray
 ) -> np.ndarray:
-    return np.asarray(quantise_front(y, mu, grid, number))[0, coded]
+    return np.asarray(quantize_wavefront(y, mu, grid, number))[0, coded]
 
 
-def _by_channel(
-    mask: np.ndarray, of_channel: np.ndarray, symbols: Symbols, wanted: Callable[[], Any]
+def _code_by_channel(
+    mask: np.ndarray,
+    tables: np.ndarray,
+    code_run: CodeRun,
+    compute_symbols: Callable[[], np.ndarray],
 ) -> np.ndarray:
     """int32 [1, h, w, C] of a run coded by the tables of the channels; 0 where not coded."""
     count = int(mask.sum())
-    grid = np.zeros((1, *mask.shape, len(of_channel)), np.int32)
-    run = symbols(np.tile(of_channel, count), wanted)
-    grid[0, mask] = run.reshape(count, -1)
+    grid = np.zeros((1, *mask.shape, len(tables)), np.int32)
+    symbols = code_run(np.tile(tables, count), compute_symbols)
+    grid[0, mask] = symbols.reshape(count, -1)
     return grid
 
 

@@ -1,7 +1,7 @@
-"""Images to bytes and back: what both families of models have in common.
+"""Images to bytes and back: what all families of models have in common.
 
-A model's own walk through the levels (`fixed_codec`, `portable_codec`) gives and takes the runs of
-symbols; here they become the sections of a file, under a header that says how to read them.
+The level coder of a model's family codes the runs of symbols of each level. Here these become the
+sections of a file, under a header that says how to read them.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from rdonet_jax.models.hierarchy import COARSE_TO_FINE
 from rdonet_jax.models.zoo import Model
 
 DEFAULT_QUALITY = 50.0
-"""Of 0 to 100, for models that have every quality."""
+"""Of 0 to 100, for variable-rate models."""
 
 Report = Callable[[str], None]
-"""Told what comes next, for progress bars."""
+"""Called with the name of each step before it begins, for progress bars."""
 
 SYNTHESIS = "synthesis"
 ENCODING_STEPS = ("analysis", "level 64", "level 32", "level 16")
 DECODING_STEPS = ("level 64", "level 32", "level 16", SYNTHESIS)
-"""What `Report` is told, in this order; encoding with a reconstruction synthesizes too."""
+"""The steps of a `Report`, in this order. Encoding with a reconstruction also has `SYNTHESIS`."""
 
-MOST_BEYOND = 4096
-"""Bits of symbols that a level may ask for past the end of its section, where zeros are read.
+MAX_EXCESS_BITS = 4096
+"""Bits that the symbols of a level may take past the end of its section, where zeros are read.
 
-Zeros at the end of a section are not stored, so an encoder's own symbols may need a few. That they
+Zeros at the end of a section are not stored, so symbols of an encoder may need a few. That they
 need this many has the probability 2**-4096. Without a bound, a file of a few bytes that claims a
-large image would keep a decoder busy with all of it.
+large image would make a decoder decode all of it.
 """
 
 MASKS = ("variance", "uniform-16", "uniform-32", "uniform-64")
@@ -66,22 +66,22 @@ class Encoded(NamedTuple):
     """A compressed image and what the encoder knows about it."""
 
     data: bytes
-    picture: np.ndarray | None  # pixels, what the decoder will give, if asked for
+    image: np.ndarray | None  # pixels, what the decoder will give, if asked for
     symbols: tuple[tuple[np.ndarray, ...], ...]  # per level, the symbols of its runs
     quality: float | None  # 0 to 100, as it is in the file; None from a fixed-rate model
 
 
 class Decoded(NamedTuple):
-    """A decompressed image and what stood in the file."""
+    """A decompressed image."""
 
     content: Picture
     partition: Partition
-    quality: float | None  # 0 to 100; None from a model that has one quality
+    quality: float | None  # 0 to 100; None of a fixed-rate model
     symbols: tuple[tuple[np.ndarray, ...], ...]
 
     @property
-    def picture(self) -> np.ndarray:
-        """Its pixels: uint8 [H, W, 3] but for gray ones and those of 16 bits."""
+    def image(self) -> np.ndarray:
+        """The pixels: uint8 [H, W, 3], or uint16 and [H, W] where the image is so."""
         return self.content.pixels
 
 
@@ -92,7 +92,7 @@ def jitted_steps() -> tuple[Any, ...]:
 
 
 def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
-    """The number that stands for a quality in a file; None for a model that has one quality.
+    """The number that stands for a quality in a file; None for a fixed-rate model.
 
     A variable-rate model has the qualities 0 to 100, and None means `DEFAULT_QUALITY`. A fixed-rate
     model takes None alone. Raises `EncodeError` otherwise.
@@ -119,22 +119,22 @@ def quality_of(config: AnyConfig, number: int | None) -> float | None:
 
 
 def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]:
-    """Where each level sends symbols, bool [h, w]: its mask, inside the image."""
+    """Where each level is coded, bool [h, w]: its mask, inside the image."""
     masks = partition.level_masks(p)
     inside = partition.inside_masks(height, width)
     return tuple(np.asarray(m) & i for m, i in zip(masks, inside, strict=True))
 
 
 def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | None) -> Partition:
-    """The variance mask of an image, window by window."""
+    """The variance mask of an image, tile by tile."""
     grid = partition.grid_of(*image.shape[:2])
-    found = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
-    for tile in tiles.over(grid, tiles.TILE_SHAPES[0], margin=0):
+    splits = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
+    for tile in tiles.cover(grid, tiles.TILE_SHAPES[0], margin=0):
         pixels = tiles.cut(image, tile, partition.BLOCK)
-        splits = _variance_partition(config, pixels, quality)
-        for factor, part, whole in zip((1, 2), splits, found, strict=True):
-            whole[tile.place(factor)] = tile.core(np.asarray(part), factor)
-    return found
+        of_tile = _variance_partition(config, pixels, quality)
+        for factor, part, whole in zip((1, 2), of_tile, splits, strict=True):
+            whole[tile.core_slices(factor)] = tile.crop_core(np.asarray(part), factor)
+    return splits
 
 
 @functools.partial(compilation.jit, static_argnums=0)
@@ -168,7 +168,7 @@ def choose_partition(
 
 
 def silent(_: str) -> None:
-    """The `Report` of callers who do not ask for one."""
+    """The `Report` that does nothing."""
 
 
 def require_coder(name: str) -> None:
@@ -191,7 +191,7 @@ def decompress(model: Model, data: bytes) -> np.ndarray:
 
     Raises `FormatError` for bytes that cannot be decoded. `decode` gives alpha and all else too.
     """
-    return decode(model, data).picture
+    return decode(model, data).image
 
 
 def encode(
@@ -203,12 +203,12 @@ def encode(
     report: Report = silent,
     reconstruct: bool = True,
 ) -> Encoded:
-    """Compresses an image with the partition p, and says what the decoder will see.
+    """Compresses an image with the partition p, and gives what the decoder will give.
 
-    Pixels alone stand for an image that is nothing else. Colors that alpha hides are replaced.
+    Pixels alone are an image without alpha and metadata. Colors that alpha hides are replaced.
     `quality` is 0 to 100 for a portable model (None: `DEFAULT_QUALITY`), None for any other.
-    Without `reconstruct` the work ends with the last symbols, and the image is None; the bytes
-    are the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
+    Without `reconstruct` the pixels are not computed, and `Encoded.image` is None; the bytes are
+    the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
     array that is no such image, for one larger than is written or than memory allows, for a
     quality that the model does not have, for a range coder that is not installed, and for values
     of the network that cannot be coded.
@@ -216,19 +216,18 @@ def encode(
     require_coder(coder_name)
     number = stream_quality(model.config, quality)
     prepared = preparation.prepare(model.config, image)
-    picture = prepared.picture
     height, width = prepared.size
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
     if not _has_levels_of(model.config, p, height, width):
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
-    walk = _walk(model, p, (height, width), number)
+    coder = _level_coder(model, p, (height, width), number)
     report("analysis")
-    walk.analyze(pixel_format.as_rgb(picture.pixels))
+    coder.analyze(pixel_format.as_rgb(prepared.image.pixels))
     streams: dict[str, bytes] = {}
     for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
         try:
-            runs = walk.encode_level(level, reconstruct or level != COARSE_TO_FINE[-1])
+            runs = coder.encode_level(level, reconstruct or level != COARSE_TO_FINE[-1])
         except SymbolError as error:
             raise EncodeError(f"{error}: the weights cannot be right") from error
         streams[f"level{level}"] = range_coder.encode(runs, model.tables, coder_name)
@@ -242,21 +241,21 @@ def encode(
         quality=number,
         weights=model.digest,
         platform=family_codec.of(model.config).platform(),
-        symbols_crc=walk.checksum,
-        gray=picture.gray,
-        is_16bit=picture.is_16bit,
+        symbols_crc=coder.checksum,
+        gray=prepared.image.gray,
+        is_16bit=prepared.image.is_16bit,
     )
     data = bitstream.pack(header, Sections(tree, **streams, **prepared.side_sections))
-    pixels = _pixels(walk, header) if reconstruct else None
-    return Encoded(data, pixels, _by_level(walk), quality_of(model.config, number))
+    pixels = _pixels(coder, header) if reconstruct else None
+    return Encoded(data, pixels, _symbols_by_level(coder), quality_of(model.config, number))
 
 
-def _pixels(walk: LevelCoder, header: Header) -> np.ndarray:
-    """What the walk has arrived at, in the form that the header names.
+def _pixels(coder: LevelCoder, header: Header) -> np.ndarray:
+    """The decoded pixels in the form that the header names.
 
-    The mean that makes gray is taken of 16 bits, since three roundings to 8 are two too many.
+    Gray is the mean of three channels of 16 bits, since it is to be rounded to 8 bits only once.
     """
-    padded = walk.picture(is_16bit=header.is_16bit or header.gray)
+    padded = coder.reconstruct(is_16bit=header.is_16bit or header.gray)
     pixels = padded[: header.height, : header.width]
     return pixel_format.mean_gray(pixels, header.is_16bit) if header.gray else pixels
 
@@ -288,33 +287,35 @@ def decode_file(model: Model, file: CompressedFile, report: Report = silent) -> 
         raise FormatError(f"the file's partition has levels that {model.name} does not have")
     alpha = side_data.alpha(header, sections.alpha)
     along = side_data.fields(sections)
-    walk = _walk(model, p, (header.height, header.width), header.quality)
+    coder = _level_coder(model, p, (header.height, header.width), header.quality)
     try:
-        _decode_levels(walk, model, header, sections, report)
+        _decode_levels(coder, model, header, sections, report)
     except (range_coder.CoderError, SymbolError) as error:
         cause = _elsewhere(model.config, header) or f"the file's coded data is invalid: {error}"
         raise FormatError(cause) from error
-    if walk.checksum != header.symbols_crc:
+    if coder.checksum != header.symbols_crc:
         cause = "the decoded symbols are not those that were encoded"
         raise FormatError(_elsewhere(model.config, header) or cause)
     report(SYNTHESIS)
-    picture = Picture(_pixels(walk, header), alpha, **along)
-    return Decoded(picture, p, quality_of(model.config, header.quality), _by_level(walk))
+    image = Picture(_pixels(coder, header), alpha, **along)
+    return Decoded(image, p, quality_of(model.config, header.quality), _symbols_by_level(coder))
 
 
 def _decode_levels(
-    walk: LevelCoder, model: Model, header: Header, sections: Sections, report: Report
+    coder: LevelCoder, model: Model, header: Header, sections: Sections, report: Report
 ) -> None:
-    """Takes the walk past all levels of a file. Raises `CoderError` or `SymbolError`."""
+    """Decodes all levels of a file. Raises `CoderError` or `SymbolError`."""
     for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
         stream = getattr(sections, f"level{level}")
         name = range_coder.NAMES[header.coder]
-        walk.decode_level(level, range_coder.decoder(stream, model.tables, name, MOST_BEYOND))
+        coder.decode_level(level, range_coder.decoder(stream, model.tables, name, MAX_EXCESS_BITS))
 
 
-def _walk(model: Model, p: Partition, size: tuple[int, int], quality: int | None) -> LevelCoder:
-    """The model's walk for an image of `size` = (height, width), before the first level."""
+def _level_coder(
+    model: Model, p: Partition, size: tuple[int, int], quality: int | None
+) -> LevelCoder:
+    """The level coder of an image of `size` = (height, width), before its first level."""
     masks = coded_masks(p, *size)
     codec = family_codec.of(model.config)
     return codec.level_coder(model.config, model.params, masks, size, quality)
@@ -328,8 +329,8 @@ def _has_levels_of(config: AnyConfig, p: Partition, height: int, width: int) -> 
     return all(map(np.array_equal, p, only))
 
 
-def _by_level(walk: LevelCoder) -> tuple[tuple[np.ndarray, ...], ...]:
-    return tuple(walk.symbols[level] for level in sorted(walk.symbols))
+def _symbols_by_level(coder: LevelCoder) -> tuple[tuple[np.ndarray, ...], ...]:
+    return tuple(coder.symbols[level] for level in sorted(coder.symbols))
 
 
 def _elsewhere(config: AnyConfig, header: Header) -> str | None:

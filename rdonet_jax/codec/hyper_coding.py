@@ -1,19 +1,19 @@
-"""The hyper-latents in the stream: symbols of z against their causal prior, wavefront by wavefront.
+"""Codes the hyper-latents of the fixed-rate RDONet with their causal prior, by wavefronts.
 
-The prior of a position depends on z_hat to its left and above, so a decoder goes along diagonals
-t = column + 2 · row, whose positions need earlier diagonals only. The arithmetic is NumPy's,
-element by element (`rdonet_jax.models.rdonet.causal_prior` says why that gives encoder and decoder
-the same bits), and the scale's table entry is found without evaluating the softplus.
+The prior of a position depends on z_hat to its left and above. A wavefront is a diagonal
+t = column + 2 · row, whose positions depend on earlier diagonals alone. The arithmetic is NumPy's,
+element by element; `rdonet_jax.models.rdonet.causal_prior` says why encoder and decoder get the
+same bits. The scale index is found without evaluating the softplus.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
-from rdonet_jax.codec.level_coder import SymbolError
+from rdonet_jax.codec.level_coder import ReadSymbols, SymbolError
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.models.rdonet import causal_prior
@@ -45,45 +45,45 @@ def encode_runs(
 
     z_hat is integer-valued, and 0 where not coded. Raises `SymbolError` when it is too large.
     """
-    z_hat = _checked(z_hat)
-    everywhere = np.indices(coded.shape).reshape(2, -1)
-    planes = _Planes(weights, coded.shape, z_hat.shape[-1])
-    planes.place((everywhere[0], everywhere[1]), z_hat.reshape(-1, z_hat.shape[-1]))
-    planes.update_units((everywhere[0], everywhere[1]))
+    z_hat = _check_range(z_hat)
+    rows, columns = np.indices(coded.shape).reshape(2, -1)
+    state = _State(weights, coded.shape, z_hat.shape[-1])
+    state.place((rows, columns), z_hat.reshape(-1, z_hat.shape[-1]))
+    state.update_units((rows, columns))
     runs = []
-    for front in wavefronts(*coded.shape):
-        row, column = _only(front, coded)
-        mu, index = planes.prior((row, column), distribution)
+    for positions in wavefronts(*coded.shape):
+        row, column = _select(positions, coded)
+        mu, index = state.prior((row, column), distribution)
         symbols = z_hat[row, column].astype(np.int64) - mu.astype(np.int64)
         runs.append((symbols.ravel(), index.ravel()))
     return runs
 
 
 def decode(
-    take: Callable[[np.ndarray], np.ndarray],
+    read_symbols: ReadSymbols,
     weights: causal_prior.CausalWeights,
     coded: np.ndarray,
     distribution: str,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """z_hat float32 [h, w, C] and the symbols of each run, from a range decoder's `take`.
+    """z_hat float32 [h, w, C] and the symbols of each run, by a range decoder's `read_symbols`.
 
     Raises `SymbolError` for symbols that no encoder writes.
     """
     channels = weights.output_bias.shape[-1]
-    planes = _Planes(weights, coded.shape, channels)
+    state = _State(weights, coded.shape, channels)
     symbols = []
-    for front in wavefronts(*coded.shape):
-        planes.update_units(front)
-        chosen = _only(front, coded)
-        mu, index = planes.prior(chosen, distribution)
-        run = take(index.ravel())
+    for positions in wavefronts(*coded.shape):
+        state.update_units(positions)
+        selected = _select(positions, coded)
+        mu, index = state.prior(selected, distribution)
+        run = read_symbols(index.ravel())
         symbols.append(run)
-        planes.place(chosen, _checked(mu + run.reshape(mu.shape).astype(np.float64)))
-    return planes.z_hat[1:, 1:-1], symbols
+        state.place(selected, _check_range(mu + run.reshape(mu.shape).astype(np.float64)))
+    return state.z_hat[1:, 1:-1], symbols
 
 
-class _Planes:
-    """z_hat and the hidden units of the causal network, with the zero border that both assume."""
+class _State:
+    """z_hat and the hidden units of the causal network so far, with their zero borders."""
 
     def __init__(
         self, weights: causal_prior.CausalWeights, shape: tuple[int, int], channels: int
@@ -99,29 +99,29 @@ class _Planes:
         self.z_hat[row + 1, column + 1] = values
 
     def update_units(self, positions: Positions) -> None:
-        """Hidden units at positions all of whose causal neighbors are in place."""
+        """Hidden units at positions whose causal neighbors have all been coded."""
         row, column = positions
-        neighbours = _neighbours(self.z_hat, positions)
-        self.units[row + 1, column + 1] = causal_prior.hidden_units(neighbours, self.weights)
+        neighbors = _neighbors(self.z_hat, positions)
+        self.units[row + 1, column + 1] = causal_prior.hidden_units(neighbors, self.weights)
 
     def prior(self, positions: Positions, distribution: str) -> Run:
-        """Integer mean (as float32) and table index, each [n, C]."""
-        result = causal_prior.outputs(_neighbours(self.units, positions), self.weights)
-        mu = _checked(np.rint(result[:, 0]))
+        """Integer mean (as float32) and scale index, each [n, C]."""
+        result = causal_prior.outputs(_neighbors(self.units, positions), self.weights)
+        mu = _check_range(np.rint(result[:, 0]))
         return mu, np.searchsorted(raw_thresholds(distribution), result[:, 1])
 
 
-def _neighbours(plane: np.ndarray, positions: Positions) -> list[np.ndarray]:
+def _neighbors(plane: np.ndarray, positions: Positions) -> list[np.ndarray]:
     row, column = positions
     return [plane[row + 1 + down, column + 1 + right] for down, right in causal_prior.OFFSETS]
 
 
-def _only(positions: Positions, coded: np.ndarray) -> Positions:
+def _select(positions: Positions, coded: np.ndarray) -> Positions:
     keep = coded[positions]
     return positions[0][keep], positions[1][keep]
 
 
-def _checked(values: np.ndarray) -> np.ndarray:
+def _check_range(values: np.ndarray) -> np.ndarray:
     """Values that float32 holds exactly; also refuses NaN."""
     if not np.all(np.abs(values) <= LARGEST):
         raise SymbolError(f"hyper-latents beyond ±{LARGEST} cannot be coded")

@@ -28,27 +28,27 @@ class PreparedImage:
     """An image in the form in which it is encoded.
 
     Attributes:
-      picture: the image. Colors that alpha hides are replaced by a smooth continuation of the
+      image: the image. Colors that alpha hides are replaced by a smooth continuation of the
         visible ones, and an alpha channel that is opaque everywhere is removed.
       side_sections: by name, the file's sections for alpha and metadata.
     """
 
-    picture: Picture
+    image: Picture
     side_sections: Mapping[str, bytes]
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self.picture.size
+        return self.image.size
 
     @functools.cached_property
     def rgb8(self) -> np.ndarray:
         """The pixels as uint8 [H, W, 3], from which partitions are chosen."""
-        return pixel_format.as_rgb8(self.picture)
+        return pixel_format.as_rgb8(self.image)
 
     def psnr(self, decoded: np.ndarray) -> float:
         """PSNR in dB of decoded pixels in the image's own form; infinite for equal ones."""
-        return pixel_format.psnr(self.picture.pixels, decoded)
+        return pixel_format.psnr(self.image.pixels, decoded)
 
 
 def prepare(config: AnyConfig, image: PreparedImage | Picture | np.ndarray) -> PreparedImage:
@@ -60,13 +60,13 @@ def prepare(config: AnyConfig, image: PreparedImage | Picture | np.ndarray) -> P
     if isinstance(image, PreparedImage):
         return image
     try:
-        picture = pixel_format.as_picture(image)
+        checked = pixel_format.as_picture(image)
     except pixel_format.PixelFormatError as error:
         raise EncodeError(str(error)) from error
-    _require_size(config, *picture.size)
-    picture = pixel_format.fill_hidden(picture)
+    _require_size(config, *checked.size)
+    filled = pixel_format.fill_hidden(checked)
     try:
-        return PreparedImage(picture, side_data.pack(picture))
+        return PreparedImage(filled, side_data.pack(filled))
     except side_data.AttachmentError as error:
         raise EncodeError(str(error)) from error
 

@@ -1,14 +1,15 @@
-"""The walk of a model for one lambda with a range coder in hand; its files are bound to a platform.
+"""The level coder of the fixed-rate RDONet, whose files are bound to a platform, and its codec.
 
-The encoder takes the decoder's own compiled steps (`predict`, `advance`, `synthesize`) and adds
-those that only it needs (`analyze`, `encode_latents`, `quantize`). So what it predicts is what the
-decoder will see, bit for bit, in any process on the same kind of machine with the same version of
-JAX: on CPUs, tests decode in a fresh process and, for JAX 0.10, in one that has a single CPU (for
-0.5.3 the
-number of CPUs must be the same). Elsewhere floats may differ in the last bit, as they may between
-two processes on accelerators whose libraries choose their algorithms anew. The checksum over all
-symbols then turns what would be garbage into an error; where only the synthesis differs, some
-values of the image are off by a gray level.
+The encoder uses the decoder's own compiled functions (`predict`, `advance`, `synthesize`) and those
+that only it needs (`analyze`, `encode_latents`, `quantize`). So both predict the same numbers, bit
+for bit, in any process on the same kind of machine with the same version of JAX. On CPUs, tests
+decode in a fresh process and, for JAX 0.10, in one that has a single CPU (for 0.5.3 the number of
+CPUs must be the same).
+
+Elsewhere floats may differ in the last bit, as they may between two processes on accelerators whose
+libraries choose their algorithms anew. The checksum over all symbols then makes an error of what
+would be a wrong image. Where only the synthesis differs, some values of the image differ by one
+gray level.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def encode_latents(
 def predict(
     config: RDONetConfig, level: int, params: Any, z_hat: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """mu of y and the index of its scale's table, [1, h, w, C]."""
+    """mu and scale index of y, [1, h, w, C]."""
     prior = rdonet.network(config).apply(
         {"params": params}, level, z_hat, state, method="predict_y"
     )
@@ -97,12 +98,18 @@ def synthesize(config: RDONetConfig, is_16bit: bool, params: Any, state: jax.Arr
 
 
 def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions of this walk, for counting their compilations."""
+    """All compiled functions, for counting their compilations."""
     return analyze, encode_latents, predict, quantize, advance, synthesize
 
 
 class RDONetLevelCoder(level_coder.LevelCoder):
-    """The walk for one image: where each level is coded, bool [h, w], and its 64×64 blocks."""
+    """Codes the levels of one image.
+
+    Args:
+      config, params: of the model.
+      masks: by level, where it is coded, bool [h, w].
+      grid: rows and columns of 64×64 blocks.
+    """
 
     def __init__(
         self,
@@ -116,10 +123,10 @@ class RDONetLevelCoder(level_coder.LevelCoder):
         self.hyper_masks = tuple(np.asarray(partition.hyper_mask(m)) for m in masks)
         self.state = rdonet.network(config).initial_state(1, grid)
         self._features: tuple[jax.Array, ...] = ()
-        self._uncoded: list[tuple[int, np.ndarray]] = []
+        self._pending: list[tuple[int, np.ndarray]] = []  # levels with nothing coded, their z_hat
 
     def analyze(self, image: np.ndarray) -> None:
-        self._features = analyze(self.config, self.params, partition.pad_picture(image))
+        self._features = analyze(self.config, self.params, partition.pad_image(image))
 
     def encode_level(self, level: int, continues: bool) -> list[Run]:
         """The runs of a level: hyper-latents by wavefront, then the latents."""
@@ -129,49 +136,49 @@ class RDONetLevelCoder(level_coder.LevelCoder):
         weights = self._causal_weights(level)
         runs = hyper_coding.encode_runs(weights, z_hat, coded, self.config.distribution)
         mu, index = self._predict(level, z_hat)
-        symbols = level_coder.integers(np.asarray(quantize(y, mu))[0][mask])
+        symbols = level_coder.to_integers(np.asarray(quantize(y, mu))[0][mask])
         runs.append((symbols.ravel(), index[mask].ravel()))
         self.record(level, [run for run, _ in runs])
         if continues:
             self._advance(level, mu, symbols)
         return runs
 
-    def decode_level(self, level: int, take: level_coder.ReadSymbols) -> None:
-        z_hat, runs = hyper_coding.decode(
-            take, self._causal_weights(level), self.hyper_masks[level], self.config.distribution
-        )
+    def decode_level(self, level: int, read_symbols: level_coder.ReadSymbols) -> None:
+        weights, coded = self._causal_weights(level), self.hyper_masks[level]
+        z_hat, runs = hyper_coding.decode(read_symbols, weights, coded, self.config.distribution)
         if not self.masks[level].any():
-            # Gone past only when a finer level has said something: a file may hold nothing more.
-            self._uncoded.append((level, z_hat))
-            self.record(level, [*runs, take(np.zeros(0, np.int64))])
+            # Computed when a finer level has begun: a short file that claims a large image is
+            # refused before the work.
+            self._pending.append((level, z_hat))
+            self.record(level, [*runs, read_symbols(np.zeros(0, np.int64))])
             return
-        self._pass_uncoded()
+        self._advance_pending()
         mu, index = self._predict(level, z_hat)
-        symbols = take(index[self.masks[level]].ravel())
+        symbols = read_symbols(index[self.masks[level]].ravel())
         self.record(level, [*runs, symbols])
         self._advance(level, mu, symbols)
 
-    def picture(self, is_16bit: bool = False) -> np.ndarray:
-        self._pass_uncoded()
+    def reconstruct(self, is_16bit: bool = False) -> np.ndarray:
+        self._advance_pending()
         return np.asarray(synthesize(self.config, is_16bit, self.params, self.state))[0]
 
-    def _pass_uncoded(self) -> None:
-        """Goes past the levels that code nothing and have been left for later."""
-        for level, z_hat in self._uncoded:
+    def _advance_pending(self) -> None:
+        """Brings the state past the levels that have nothing coded."""
+        for level, z_hat in self._pending:
             mu, _ = self._predict(level, z_hat)
             self._advance(level, mu, np.zeros(0, np.int32))
-        self._uncoded.clear()
+        self._pending.clear()
 
     def _causal_weights(self, level: int) -> causal_prior.CausalWeights:
         return causal_prior.CausalWeights(**self.params[f"units_{level}"]["hyper_prior"])
 
     def _predict(self, level: int, z_hat: np.ndarray) -> tuple[jax.Array, np.ndarray]:
-        """mu [1, h, w, C] and, on the host, the table indices [h, w, C]."""
+        """mu [1, h, w, C] and, on the host, the scale indices [h, w, C]."""
         mu, index = predict(self.config, level, self.params, z_hat[None], self.state)
         return mu, np.asarray(index)[0]
 
     def _advance(self, level: int, mu: jax.Array, symbols: np.ndarray) -> None:
-        """Goes past a level with the latent symbols of its coded positions."""
+        """Brings the state past a level with the symbols of its coded latents."""
         grid = np.zeros(mu.shape, np.int32)
         mask = self.masks[level]
         grid[0, mask] = symbols.reshape(-1, mu.shape[-1])

@@ -36,13 +36,13 @@ class AttachmentError(ValueError):
     """Something that no file can hold."""
 
 
-def pack(picture: Picture) -> dict[str, bytes]:
+def pack(image: Picture) -> dict[str, bytes]:
     """The sections of an image, by their names. Raises AttachmentError for too much metadata."""
     return {
-        "alpha": b"" if picture.alpha is None else _pack_alpha(picture.alpha),
-        **{n: _pack_metadata(words, getattr(picture, n)) for n, words in _COMPRESSED.items()},
-        "cicp": b"" if picture.cicp is None else cicp.pack(picture.cicp),
-        "resolution": b"" if picture.resolution is None else resolution.pack(picture.resolution),
+        "alpha": b"" if image.alpha is None else _pack_alpha(image.alpha),
+        **{n: _pack_metadata(words, getattr(image, n)) for n, words in _COMPRESSED.items()},
+        "cicp": b"" if image.cicp is None else cicp.pack(image.cicp),
+        "resolution": b"" if image.resolution is None else resolution.pack(image.resolution),
     }
 
 
@@ -76,8 +76,8 @@ def alpha(header: Header, section: bytes) -> np.ndarray | None:
         return None
     try:
         depth = _checked_depth(header, section)
-        with Image.open(io.BytesIO(section), formats=["PNG"]) as picture:
-            samples = np.asarray(picture)
+        with Image.open(io.BytesIO(section), formats=["PNG"]) as image:
+            samples = np.asarray(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FormatError(f"the file's alpha is invalid: {error}") from error
     if depth == 1:
@@ -109,13 +109,13 @@ def _pack_alpha(samples: np.ndarray) -> bytes:
     most = np.iinfo(samples.dtype).max
     low = pixel_format.to_uint8(samples)
     if ((samples == 0) | (samples == most)).all():
-        picture = Image.fromarray(low).convert("1", dither=Image.Dither.NONE)
+        image = Image.fromarray(low).convert("1", dither=Image.Dither.NONE)
     elif samples.dtype == np.uint8 or np.array_equal(pixel_format.to_uint16(low), samples):
-        picture = Image.fromarray(low)
+        image = Image.fromarray(low)
     else:
-        picture = Image.fromarray(np.ascontiguousarray(samples))
+        image = Image.fromarray(np.ascontiguousarray(samples))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

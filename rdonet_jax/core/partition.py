@@ -225,7 +225,7 @@ def hyper_mask(mask: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
     return _tiles(_padded(mask, HYPER_STRIDE), HYPER_STRIDE).any(axis=(-3, -1))
 
 
-def pad_picture(image: np.ndarray) -> np.ndarray:
+def pad_image(image: np.ndarray) -> np.ndarray:
     """Pixels [H, W, 3] replicated to multiples of 64 at the bottom and the right, [1, ·, ·, 3]."""
     bottom, right = ((-side) % BLOCK for side in image.shape[:2])
     return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")[None]

@@ -61,7 +61,7 @@ def estimate_all(
     for batch in batches(pictures, batch_size):
         pixels = [picture.pixels for picture in batch]
         partitions = [encoder.choose(model, image, plan, quality) for image in pixels]
-        estimates = estimate_pictures(model, pixels, partitions, batch_size, quality)
+        estimates = estimate_images(model, pixels, partitions, batch_size, quality)
         for picture, estimate in zip(batch, estimates, strict=True):
             if not math.isfinite(estimate.bits):
                 raise EvaluationError(f"{picture.name}: its estimated rate is {estimate.bits}")
@@ -70,29 +70,29 @@ def estimate_all(
             yield Evaluated(Row(picture.name, bpp, seen), estimate.decoded)
 
 
-def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+def batches(images: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
     """Lists of up to `size` images of one padded size; only the last of each size is shorter."""
     waiting: dict[tuple[int, int], list[Picture]] = {}
-    for picture in pictures:
-        grid = partition.grid_of(*picture.pixels.shape[:2])
+    for image in images:
+        grid = partition.grid_of(*image.pixels.shape[:2])
         group = waiting.setdefault(grid, [])
-        group.append(picture)
+        group.append(image)
         if len(group) == size:
             yield waiting.pop(grid)
     yield from waiting.values()
 
 
-def estimate_picture(
+def estimate_image(
     model: Model, image: np.ndarray, p: Partition, quality: float | None = None
 ) -> Estimate:
     """The estimate of one image uint8 [H, W, 3] with the partition p.
 
     Raises `PartitionError` for a partition of another size.
     """
-    return estimate_pictures(model, [image], [p], 1, quality)[0]
+    return estimate_images(model, [image], [p], 1, quality)[0]
 
 
-def estimate_pictures(
+def estimate_images(
     model: Model,
     pixels: Sequence[np.ndarray],
     partitions: Sequence[Partition],
@@ -111,7 +111,7 @@ def estimate_pictures(
     ]
     shared = sharing(batch_size)
     places = -(-batch_size // shared.mesh.size) * shared.mesh.size
-    padded = _fill(np.concatenate([partition.pad_picture(image) for image in pixels]), places)
+    padded = _fill(np.concatenate([partition.pad_image(image) for image in pixels]), places)
     levels = tuple(_fill(np.stack(level), places) for level in zip(*masks, strict=True))
     number = codec.stream_quality(model.config, quality)
     qualities = None if number is None else np.full(places, number, np.int32)

@@ -28,6 +28,6 @@ class Evaluated(NamedTuple):
     decoded: np.ndarray  # uint8 [H, W, 3]
 
 
-def bits_per_pixel(file_bytes: int, picture: np.ndarray) -> float:
+def bits_per_pixel(file_bytes: int, image: np.ndarray) -> float:
     """The rate of a whole file of an image [H, W, 3]."""
-    return 8 * file_bytes / math.prod(picture.shape[:2])
+    return 8 * file_bytes / math.prod(image.shape[:2])

@@ -87,17 +87,17 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     encoder.require_masks(model, settings.plan)
     paths = named_images(folders)
     _check_targets(list(paths), settings)
-    pictures = (Picture(name, srgb.load(path)) for name, path in paths.items())
+    images = (Picture(name, srgb.load(path)) for name, path in paths.items())
     rows: dict[str, Row] = {}
     with contextlib.ExitStack() as stack:
         if settings.estimate:
             evaluated = evaluation_estimate.estimate_all(
-                model, pictures, settings.plan, settings.batch_size, settings.quality
+                model, images, settings.plan, settings.batch_size, settings.quality
             )
         else:
             folder = settings.keep or stack.enter_context(tempfile.TemporaryDirectory())
             evaluated = code_all(
-                model, pictures, settings.plan, Path(folder), settings.force, settings.quality,
+                model, images, settings.plan, Path(folder), settings.force, settings.quality,
                 settings.coder,
             )  # fmt: skip
         for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
@@ -120,7 +120,7 @@ def named_images(folders: Sequence[str | Path]) -> dict[str, Path]:
 
 def code_all(
     model: Model,
-    pictures: Iterable[Picture],
+    images: Iterable[Picture],
     plan: Plan,
     folder: Path,
     force: bool = False,
@@ -134,36 +134,34 @@ def code_all(
     """
     options = EncodeOptions(quality, plan=plan, coder=coder)
     compiled: set[tuple[int, int]] = set()
-    for picture in pictures:
-        with _naming(picture):
-            grid = partition.grid_of(*picture.pixels.shape[:2])
+    for image in images:
+        with _naming(image):
+            grid = partition.grid_of(*image.pixels.shape[:2])
             if grid not in compiled:
                 short = dataclasses.replace(plan, passes=min(plan.passes, 1))
-                first = coding.encode(
-                    model, picture.pixels, dataclasses.replace(options, plan=short)
-                )
+                first = coding.encode(model, image.pixels, dataclasses.replace(options, plan=short))
                 codec.decode(model, first.encoded.data)
                 compiled.add(grid)
             began = time.perf_counter()
-            found = coding.encode(model, picture.pixels, options)
+            found = coding.encode(model, image.pixels, options)
             encoding_time = time.perf_counter() - began
             if found.searched and found.searched.interrupted:
                 raise KeyboardInterrupt  # half a search is no result
             expected = found.encoded
-            if expected.picture is None:
-                expected = codec.encode(model, picture.pixels, found.partition, quality, coder)
-        target = _target(folder, picture.name, FILE_SUFFIX)
+            if expected.image is None:
+                expected = codec.encode(model, image.pixels, found.partition, quality, coder)
+        target = _target(folder, image.name, FILE_SUFFIX)
         srgb.write_bytes(target, found.encoded.data, force)
         content = target.read_bytes()
-        with _naming(picture):
+        with _naming(image):
             began = time.perf_counter()
-            decoded = codec.decode(model, content).picture
+            decoded = codec.decode(model, content).image
             decoding_time = time.perf_counter() - began
-        if content != expected.data or not np.array_equal(decoded, expected.picture):
-            raise EvaluationError(f"{picture.name}: the decoder's image is not the encoder's")
-        bpp = measures.bits_per_pixel(len(content), picture.pixels)
-        seen = quality_metrics.measure(picture.pixels, decoded)
-        yield Evaluated(Row(picture.name, bpp, seen, encoding_time, decoding_time), decoded)
+        if content != expected.data or not np.array_equal(decoded, expected.image):
+            raise EvaluationError(f"{image.name}: the decoder's image is not the encoder's")
+        bpp = measures.bits_per_pixel(len(content), image.pixels)
+        seen = quality_metrics.measure(image.pixels, decoded)
+        yield Evaluated(Row(image.name, bpp, seen, encoding_time, decoding_time), decoded)
 
 
 def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
@@ -220,9 +218,9 @@ def _target(folder: Path, name: str, suffix: str) -> Path:
 
 
 @contextlib.contextmanager
-def _naming(picture: Picture) -> Iterator[None]:
+def _naming(image: Picture) -> Iterator[None]:
     """Names the image in the codec's complaints."""
     try:
         yield
     except ValueError as error:
-        raise EvaluationError(f"{picture.name}: cannot be coded: {error}") from error
+        raise EvaluationError(f"{image.name}: cannot be coded: {error}") from error

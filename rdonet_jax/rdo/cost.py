@@ -80,7 +80,7 @@ class RDCost:
         self.parts = tuple(part for part in trained_loss(model, quality) if part.weight > 0)
         self._distortions = tuple(part.distortion for part in self.parts)
         self._model = model
-        self._pixels = partition.pad_picture(prepared.rgb8)
+        self._pixels = partition.pad_image(prepared.rgb8)
         number = codec.stream_quality(model.config, quality)
         self._quality = None if number is None else np.array([number], np.int32)
         self._sizes = np.array([self.size], np.int32)
@@ -97,7 +97,7 @@ class RDCost:
     def file_cost(self, size: int, decoded: np.ndarray) -> float:
         """J per pixel, by real bits, of a file of `size` bytes that decodes to uint8 [H, W, 3]."""
         maps = _distortion_maps(
-            self._distortions, self._pixels, partition.pad_picture(decoded), np.array(self.size)
+            self._distortions, self._pixels, partition.pad_image(decoded), np.array(self.size)
         )
         maps = [np.asarray(part, np.float64) for part in maps]
         total = 8.0 * size

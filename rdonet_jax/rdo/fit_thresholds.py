@@ -61,7 +61,7 @@ def collect_samples(
     *_, best = search.fast(rd_cost, start, passes)
     split_costs = search.split_costs(rd_cost, best)
     height, width = image.shape[:2]
-    padded = distortion.from_integers(partition.pad_picture(image)[0])
+    padded = distortion.from_integers(partition.pad_image(image)[0])
     variances = compilation.jit(partition.block_variances)(padded)
     can_split64 = np.ones_like(best.partition.split64)
     can_split32 = np.kron(best.partition.split64, np.ones((2, 2)))

@@ -191,11 +191,11 @@ class RunLength:
             if value is not None and not 0 <= value < math.inf:
                 raise ConfigError(f"{name} must be finite and not negative, not {value}")
 
-    def applied(self, config: TrainingConfig, pictures: int) -> TrainingConfig:
+    def applied(self, config: TrainingConfig, images: int) -> TrainingConfig:
         """The configuration with its stages so long, for that many training images."""
 
         def of_epochs(epochs: float) -> int:
-            return math.ceil(epochs * pictures / config.batch_size)
+            return math.ceil(epochs * images / config.batch_size)
 
         if self.stage1_epochs is not None and self.stage2_epochs is not None:
             first, second = of_epochs(self.stage1_epochs), of_epochs(self.stage2_epochs)

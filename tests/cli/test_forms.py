@@ -34,9 +34,9 @@ def form(image, gray=False, is_16bit=False, alpha=False, **more) -> Picture:
     return Picture(pixels, ramp if alpha else None, **more)
 
 
-def restored(rdonet, picture, suffix, *options, source=".png"):
+def restored(rdonet, image, suffix, *options, source=".png"):
     """What both commands make of an image, and what the second says."""
-    writer.save(f"in{source}", picture, force=True)
+    writer.save(f"in{source}", image, force=True)
     assert rdonet("compress", f"in{source}", "c.rdo", "--force").code == 0
     done = rdonet("decompress", "c.rdo", f"out{suffix}", "--force", *options)
     assert (done.code, done.err) == (0, "")

@@ -78,7 +78,7 @@ def test_the_last_row_and_column_of_a_file_are_as_good_as_the_rest(mini_model, k
         for seed in range(4):
             image = cut(kind, size, seed)
             p = codec.choose_partition(mini_model, image, "variance", 80)
-            found.append(squares(image, codec.encode(mini_model, image, p, 80).picture))
+            found.append(squares(image, codec.encode(mini_model, image, p, 80).image))
         losses[size] = losses_at_the_end(found)
     assert {size: loss for size, loss in losses.items() if max(loss) > WITHIN} == {}
 
@@ -102,7 +102,7 @@ def test_the_shipped_weights_code_every_size_as_well_at_its_end_as_elsewhere(kin
     for size in PAIRS:
         images = [cut(kind, size, seed) for seed in range(seeds)]
         masks = [codec.choose_partition(model, image, "variance", quality) for image in images]
-        estimates = evaluation_estimate.estimate_pictures(model, images, masks, seeds, quality)
+        estimates = evaluation_estimate.estimate_images(model, images, masks, seeds, quality)
         for image, each in zip(images, estimates, strict=True):
             whole, row, column = squares(image, each.decoded)
             for length, end in zip(size, (row, column), strict=True):
@@ -117,20 +117,20 @@ def test_the_estimate_is_of_the_file_at_any_size(mini_model, size):
     p = partition.random(jax.random.key(sum(size)), partition.grid_of(*size))
     p = partition.Partition(*map(np.asarray, p))
     encoded = codec.encode(mini_model, image, p, 60)
-    estimate = evaluation_estimate.estimate_pictures(mini_model, [image], [p], BATCH, 60)[0]
+    estimate = evaluation_estimate.estimate_images(mini_model, [image], [p], BATCH, 60)[0]
     # The header, the partition, and the ends of three streams.
     assert 0 < len(encoded.data) - estimate.bits / 8 < 60 + 0.002 * len(encoded.data)
-    assert np.abs(encoded.picture.astype(int) - estimate.decoded).max() <= 1
-    np.testing.assert_array_equal(codec.decode(mini_model, encoded.data).picture, encoded.picture)
+    assert np.abs(encoded.image.astype(int) - estimate.decoded).max() <= 1
+    np.testing.assert_array_equal(codec.decode(mini_model, encoded.data).image, encoded.image)
 
 
 def test_images_of_a_batch_end_where_each_does(mini_model):
     sizes = [(65, 128), (128, 80), (112, 97), (128, 128)]
     images = [cut("textured", size, seed) for seed, size in enumerate(sizes)]
     masks = [codec.choose_partition(mini_model, image, "variance", 70) for image in images]
-    together = evaluation_estimate.estimate_pictures(mini_model, images, masks, BATCH, 70)
+    together = evaluation_estimate.estimate_images(mini_model, images, masks, BATCH, 70)
     for image, p, one in zip(images, masks, together, strict=True):
-        alone = evaluation_estimate.estimate_pictures(mini_model, [image], [p], BATCH, 70)[0]
+        alone = evaluation_estimate.estimate_images(mini_model, [image], [p], BATCH, 70)[0]
         assert one.bits == pytest.approx(alone.bits, rel=1e-4)
         assert np.abs(one.decoded.astype(int) - alone.decoded).max() <= 1
 
@@ -143,7 +143,7 @@ def handed_on(params, d, coarse, fine):
         d = network.upsample(1, d, coarse)
         d = d if fine is None else jnp.where(beyond(d, fine), jnp.nan, d)
         extent = None if fine is None else 2 * fine
-        return network.picture(network.upsample(0, d, fine), extent)
+        return network.reconstruct(network.upsample(0, d, fine), extent)
 
     return portable.network(MODEL).apply({"params": params}, d, coarse, fine, method=steps)
 

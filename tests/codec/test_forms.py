@@ -37,9 +37,9 @@ def photograph(gray=False, is_16bit=False, alpha=False, size=(128, 128), **more)
     return Picture(pixels, hole if alpha else None, **more)
 
 
-def coded(model, picture, quality=QUALITY):
-    p = partition.uniform(0, partition.grid_of(*pixel_format.as_picture(picture).size))
-    data = codec.encode(model, picture, p, quality, reconstruct=False).data
+def coded(model, image, quality=QUALITY):
+    p = partition.uniform(0, partition.grid_of(*pixel_format.as_picture(image).size))
+    data = codec.encode(model, image, p, quality, reconstruct=False).data
     return data, codec.decode(model, data).content
 
 
@@ -53,18 +53,18 @@ def psnr(one, other):
 def test_every_form_comes_back_as_it_was(mini_model, gray, is_16bit, alpha, metadata):
     extra = {"icc": b"a profile", "exif": b"EXIF data" * 9} if metadata else {}
     for size in SIZES:
-        picture = photograph(gray, is_16bit, alpha, size, **extra)
-        data, again = coded(mini_model, picture)
+        image = photograph(gray, is_16bit, alpha, size, **extra)
+        data, again = coded(mini_model, image)
         assert data[4] == (3 if gray or is_16bit or alpha or metadata else 2)
-        assert again.pixels.dtype == picture.pixels.dtype
-        assert again.pixels.shape == picture.pixels.shape
-        assert (again.icc, again.exif) == (picture.icc, picture.exif)
+        assert again.pixels.dtype == image.pixels.dtype
+        assert again.pixels.shape == image.pixels.shape
+        assert (again.icc, again.exif) == (image.icc, image.exif)
         assert (again.alpha is None) == (not alpha)
         if alpha:
-            assert again.alpha.dtype == picture.alpha.dtype
-            np.testing.assert_array_equal(again.alpha, picture.alpha)
-        visible = slice(None) if picture.alpha is None else picture.alpha > 0
-        assert psnr(again.pixels[visible], picture.pixels[visible]) > 20
+            assert again.alpha.dtype == image.alpha.dtype
+            np.testing.assert_array_equal(again.alpha, image.alpha)
+        visible = slice(None) if image.alpha is None else image.alpha > 0
+        assert psnr(again.pixels[visible], image.pixels[visible]) > 20
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 1100), (1100, 1)])
@@ -75,29 +75,29 @@ def test_the_smallest_and_the_thinnest_pictures_come_back_in_every_form(mini_mod
         pixels = np.add.outer(*map(np.arange, size)) % 200 + rng.integers(0, 9, size)
         pixels = (pixels * (257 if is_16bit else 1)).astype(dtype)
         hole = rng.integers(0, 3, size).astype(dtype) if alpha else None
-        picture = Picture(pixels if gray else np.repeat(pixels[..., None], 3, axis=2), hole)
-        _, again = coded(mini_model, picture)
-        assert again.pixels.dtype == dtype and again.pixels.shape == picture.pixels.shape
+        image = Picture(pixels if gray else np.repeat(pixels[..., None], 3, axis=2), hole)
+        _, again = coded(mini_model, image)
+        assert again.pixels.dtype == dtype and again.pixels.shape == image.pixels.shape
         assert (again.alpha is None) == (not alpha or hole.min() == np.iinfo(dtype).max)
         if alpha:
             np.testing.assert_array_equal(again.alpha, hole)
         visible = slice(None) if hole is None else hole > 0
-        if np.size(picture.pixels[visible]):
-            assert psnr(again.pixels[visible], picture.pixels[visible]) > 15
+        if np.size(image.pixels[visible]):
+            assert psnr(again.pixels[visible], image.pixels[visible]) > 15
 
 
 def test_the_encoder_shows_what_the_decoder_gives(mini_model):
     p = partition.uniform(0, (2, 2))
     for gray, is_16bit in itertools.product((False, True), repeat=2):
         encoded = codec.encode(mini_model, photograph(gray, is_16bit), p, QUALITY)
-        np.testing.assert_array_equal(encoded.picture, codec.decompress(mini_model, encoded.data))
+        np.testing.assert_array_equal(encoded.image, codec.decompress(mini_model, encoded.data))
 
 
 def test_pixels_alone_are_a_picture_and_plain_ones_are_written_as_ever(mini_model):
-    picture = photograph()
-    data, _ = coded(mini_model, picture)
-    assert data == coded(mini_model, picture.pixels)[0]
-    opaque = dataclasses.replace(picture, alpha=np.full(picture.size, 255, np.uint8))
+    image = photograph()
+    data, _ = coded(mini_model, image)
+    assert data == coded(mini_model, image.pixels)[0]
+    opaque = dataclasses.replace(image, alpha=np.full(image.size, 255, np.uint8))
     assert data == coded(mini_model, opaque)[0]
     assert data[4] == bitstream.PLAIN_VERSION
 
@@ -177,8 +177,8 @@ def test_the_variance_mask_of_any_form_is_that_of_its_8_bit_colours(mini_model):
     options = EncodeOptions(QUALITY)
     for gray in (False, True):
         masks = [
-            encoder.encode(mini_model, picture, options).partition
-            for picture in (
+            encoder.encode(mini_model, image, options).partition
+            for image in (
                 photograph(gray, True),
                 photograph(gray),
                 pixel_format.as_rgb(photograph(gray).pixels),
@@ -200,11 +200,11 @@ def test_too_much_metadata_is_refused_before_work(mini_model, monkeypatch):
 @pytest.fixture(scope="module")
 def formed(mini_model):
     """A small file that has everything."""
-    picture = photograph(
+    image = photograph(
         *(True, True, True, (65, 66)), icc=b"profile", exif=b"EXIF", xmp=b"<x/>",
         cicp=Cicp(9, 16), resolution=Resolution(1, 2, False),
     )  # fmt: skip
-    return coded(mini_model, picture, 0.0)[0]
+    return coded(mini_model, image, 0.0)[0]
 
 
 def test_every_damaged_byte_and_every_truncation_is_refused(mini_model, formed):
@@ -222,7 +222,7 @@ def test_a_false_attachment_under_right_checksums_is_refused_before_work(
 ):
     header, sections = bitstream.parse(formed)
     forged = bitstream.pack(header, sections._replace(**{name: b"no such thing"}))
-    monkeypatch.setattr(codec, "_walk", None)
+    monkeypatch.setattr(codec, "_level_coder", None)
     with pytest.raises(FormatError, match="the file's"):
         codec.decode(mini_model, forged)
 
@@ -230,4 +230,4 @@ def test_a_false_attachment_under_right_checksums_is_refused_before_work(
 def test_a_form_that_is_another_than_was_coded_still_gives_pixels_of_that_form(mini_model, formed):
     header, sections = bitstream.parse(formed)
     other = bitstream.pack(dataclasses.replace(header, gray=False), sections)
-    assert codec.decode(mini_model, other).picture.shape == (65, 66, 3)
+    assert codec.decode(mini_model, other).image.shape == (65, 66, 3)

@@ -30,17 +30,17 @@ def test_golden_files_decode_to_the_symbols_that_were_once_encoded(golden_model,
 
 @pytest.mark.parametrize("name", golden.formed_pictures())
 def test_golden_files_of_other_forms_decode_to_what_was_once_encoded(golden_model, name):
-    picture = golden.formed_pictures()[name]
+    image = golden.formed_pictures()[name]
     decoded = codec.decode(golden_model, golden.form_file(name).read_bytes())
     assert golden.hashes(decoded.symbols) == json.loads(golden.FORMS.read_text())[name]
     again = decoded.content
-    assert (again.icc, again.exif) == (picture.icc, picture.exif)
-    np.testing.assert_array_equal(again.alpha, picture.alpha)
-    assert again.pixels.dtype == picture.pixels.dtype
-    assert again.pixels.shape == picture.pixels.shape
-    visible = picture.alpha > 0
-    error = again.pixels[visible] / 1.0 - picture.pixels[visible]
-    assert np.abs(error).mean() < np.iinfo(picture.pixels.dtype).max / 10
+    assert (again.icc, again.exif) == (image.icc, image.exif)
+    np.testing.assert_array_equal(again.alpha, image.alpha)
+    assert again.pixels.dtype == image.pixels.dtype
+    assert again.pixels.shape == image.pixels.shape
+    visible = image.alpha > 0
+    error = again.pixels[visible] / 1.0 - image.pixels[visible]
+    assert np.abs(error).mean() < np.iinfo(image.pixels.dtype).max / 10
 
 
 FAST_MATH = (

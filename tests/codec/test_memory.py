@@ -10,8 +10,7 @@ import pytest
 
 from rdonet_jax.codec import memory
 from rdonet_jax.codec import rdonet as rdonet_codec
-from rdonet_jax.codec.portable import steps as portable_steps
-from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec.portable import jax_engine, tiles
 from rdonet_jax.core import config, partition, system_memory
 from rdonet_jax.models import registry
 
@@ -47,7 +46,7 @@ def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
 def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
     preset = config.preset(name)
     params = parameters(preset)
-    rows, columns = tiles.sides_at(max(tiles.TILE_SHAPES, key=math.prod), 0)
+    rows, columns = tiles.tile_sides(max(tiles.TILE_SHAPES, key=math.prod), 0)
 
     def window(factor, channels, dtype=jnp.float32):
         return jax.ShapeDtypeStruct((1, factor * rows, factor * columns, channels), dtype)
@@ -56,10 +55,8 @@ def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
     pixels, d = window(16, 3, jnp.uint8), window(1, preset.features[0])
     updated = jax.ShapeDtypeStruct((1, rows, columns), bool)
     actual = max(
-        taken(portable_steps.analyze.lower(preset, params, pixels, extent), pixels),
-        taken(
-            portable_steps.synthesize.lower(preset, False, params, d, updated, extent), (d, updated)
-        ),
+        taken(jax_engine.analyze.lower(preset, params, pixels, extent), pixels),
+        taken(jax_engine.synthesize.lower(preset, False, params, d, updated, extent), (d, updated)),
     )
     # What libraries of convolutions take for themselves is in the estimate, not in the account.
     assert actual <= memory.working_set_bytes(preset, (1, 1)) <= 4 * actual

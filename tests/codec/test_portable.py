@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from rdonet_jax.codec import bitstream, codec, memory, partition_coding
 from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.codec.portable import steps as portable_steps
-from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec.portable import jax_engine, tiles
 from rdonet_jax.core import config, partition, system_memory
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry
@@ -50,8 +49,8 @@ def test_the_decoder_gets_the_encoders_symbols_and_picture(mini_model, photograp
     encoded = codec.encode(mini_model, image, p, quality)
     decoded = codec.decode(mini_model, encoded.data)
     assert_same_symbols(decoded, encoded)
-    np.testing.assert_array_equal(decoded.picture, encoded.picture)
-    assert decoded.picture.shape == image.shape
+    np.testing.assert_array_equal(decoded.image, encoded.image)
+    assert decoded.image.shape == image.shape
     assert decoded.quality == quality
     for theirs, ours in zip(decoded.partition, partition.trim(p, *size), strict=True):
         np.testing.assert_array_equal(theirs, ours)
@@ -69,7 +68,7 @@ def test_other_tables_and_orders_of_planes_make_the_same_round_trip(mini_model, 
     encoded = codec.encode(model, strip, partition_of(model, strip, "random"))
     decoded = codec.decode(model, encoded.data)
     assert_same_symbols(decoded, encoded)
-    np.testing.assert_array_equal(decoded.picture, encoded.picture)
+    np.testing.assert_array_equal(decoded.image, encoded.image)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +107,7 @@ def test_a_file_is_as_large_as_the_estimate_says(mini_model, large, kind, qualit
     bits = estimated(
         mini_model.config,
         mini_model.params,
-        partition.pad_picture(large),
+        partition.pad_image(large),
         tuple(mask[None] for mask in masks),
         np.array([codec.stream_quality(mini_model.config, quality)], np.int32),
         np.array([large.shape[:2]], np.int32),
@@ -123,7 +122,7 @@ def test_a_higher_quality_makes_a_larger_file_and_a_better_picture(mini_model, l
     for quality in range(0, 101, 10):
         encoded = codec.encode(model, large, p, quality)
         sizes.append(len(encoded.data))
-        errors.append(np.mean((encoded.picture.astype(float) - large) ** 2))
+        errors.append(np.mean((encoded.image.astype(float) - large) ** 2))
     assert np.all(np.diff(sizes) > 0)
     assert sizes[-1] > 2 * sizes[0]
     assert errors == sorted(errors, reverse=True)
@@ -182,13 +181,13 @@ def test_windows_of_a_few_shapes_serve_all_pictures_and_qualities(
         (4, 4): [(170, 200), (1, 1), (64, 700), (256, 250)],
         (8, 4): [(384, 380), (290, 1000)],
     }
-    for shape, pictures in sizes.items():
-        assert all(tiles.tile_shape_for(partition.grid_of(*size)) == shape for size in pictures)
+    for shape, images in sizes.items():
+        assert all(tiles.tile_shape_for(partition.grid_of(*size)) == shape for size in images)
         for kind in ("random", "variance"):
-            round_trip(*pictures[0], kind, 100)
+            round_trip(*images[0], kind, 100)
     before = compiled()
     assert sum(before) > 20
-    for number, size in enumerate(size for pictures in sizes.values() for size in pictures):
+    for number, size in enumerate(size for images in sizes.values() for size in images):
         round_trip(*size, KINDS[number % len(KINDS)], 10.3 * number)
     assert compiled() == before
 
@@ -196,9 +195,9 @@ def test_windows_of_a_few_shapes_serve_all_pictures_and_qualities(
 def test_the_bytes_are_the_same_without_a_reconstruction(mini_model, strip, monkeypatch):
     p = partition_of(mini_model, strip, "random")
     encoded = codec.encode(mini_model, strip, p, 70)
-    monkeypatch.setattr(portable_steps, "synthesize", unreachable)
+    monkeypatch.setattr(jax_engine, "synthesize", unreachable)
     alone = codec.encode(mini_model, strip, p, 70, reconstruct=False)
-    assert alone.picture is None
+    assert alone.image is None
     assert alone.data == encoded.data
     assert_same_symbols(alone, encoded)
 
@@ -291,11 +290,11 @@ def test_rewritten_files_raise_one_type_of_exception_or_decode(mini_model, compr
         dataclasses.replace(header, quality=quality), sections._replace(**{field: content})
     )
     try:
-        picture = codec.decode(mini_model, hostile).picture
+        image = codec.decode(mini_model, hostile).image
     except FormatError as error:
         assert "\n" not in str(error)
     else:
-        assert picture.shape == (64, 64, 3)
+        assert image.shape == (64, 64, 3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -324,8 +323,8 @@ def test_a_flipped_byte_anywhere_is_a_format_error(mini_model, compressed, posit
 
 
 def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(mini_model, monkeypatch):
-    for step in portable_steps.jitted_steps():
-        monkeypatch.setattr(portable_steps, step.__name__, unreachable)
+    for step in jax_engine.jitted_steps():
+        monkeypatch.setattr(jax_engine, step.__name__, unreachable)
     enough = memory.working_set_bytes(mini_model.config, (16, 16))
     monkeypatch.setattr(system_memory, "available_bytes", lambda: enough)
     header = bitstream.Header(1, 16384, 65535, 320, mini_model.digest, "", 0)
@@ -354,7 +353,7 @@ def test_a_file_decodes_uncompiled_to_the_same_symbols(mini_model, photograph, m
         decoded = codec.decode(mini_model, encoded.data)
     for runs, sent in zip(decoded.symbols, encoded.symbols, strict=True):
         assert all(map(np.array_equal, runs, sent))
-    assert np.abs(decoded.picture.astype(int) - encoded.picture).max() <= 1
+    assert np.abs(decoded.image.astype(int) - encoded.image).max() <= 1
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
@@ -362,9 +361,9 @@ def test_a_file_decodes_uncompiled_to_the_same_symbols(mini_model, photograph, m
 def test_a_tiny_file_of_the_largest_legal_claim_is_refused_before_work(
     mini_model, monkeypatch, level, sections
 ):
-    for step in portable_steps.jitted_steps():
+    for step in jax_engine.jitted_steps():
         if step.__name__ != "at_quality":
-            monkeypatch.setattr(portable_steps, step.__name__, unreachable)
+            monkeypatch.setattr(jax_engine, step.__name__, unreachable)
     monkeypatch.setattr(system_memory, "available_bytes", lambda: None)
     height, width = 8192, 16384
     tree = partition_coding.encode(

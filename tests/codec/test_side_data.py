@@ -153,11 +153,11 @@ def test_metadata_comes_back_byte_for_byte(data):
 
 
 def test_metadata_up_to_the_limit_is_packed_and_no_more():
-    picture = Picture(np.zeros((4, 4), np.uint8), exif=bytes(MAX_METADATA))
-    section = side_data.pack(picture)["exif"]
+    image = Picture(np.zeros((4, 4), np.uint8), exif=bytes(MAX_METADATA))
+    section = side_data.pack(image)["exif"]
     assert len(side_data.metadata("EXIF data", section)) == MAX_METADATA
     with pytest.raises(side_data.AttachmentError, match=f"more than {MAX_METADATA}"):
-        side_data.pack(dataclasses.replace(picture, exif=bytes(MAX_METADATA + 1)))
+        side_data.pack(dataclasses.replace(image, exif=bytes(MAX_METADATA + 1)))
 
 
 def squeezed(data):
@@ -196,16 +196,16 @@ def test_any_bytes_give_metadata_or_a_format_error(section):
 
 @pytest.mark.parametrize("primaries, transfer, full", [(9, 16, True), (0, 255, False)])
 def test_what_colours_are_and_how_large_pixels_are_take_the_bytes_of_png(primaries, transfer, full):
-    picture = Picture(
+    image = Picture(
         np.zeros((4, 4), np.uint8),
         cicp=Cicp(primaries, transfer, full),
         resolution=Resolution(11811, 2**31 - 1, True),
     )
-    sections = side_data.pack(picture)
+    sections = side_data.pack(image)
     assert sections["cicp"] == bytes([primaries, transfer, 0, full])
     assert sections["resolution"] == bytes.fromhex("00002e23 7fffffff 01")
     fields = side_data.fields(Sections(b"", b"", b"", b"", **sections))
-    assert (fields["cicp"], fields["resolution"]) == (picture.cicp, picture.resolution)
+    assert (fields["cicp"], fields["resolution"]) == (image.cicp, image.resolution)
 
 
 @pytest.mark.parametrize(
@@ -240,5 +240,5 @@ def test_exif_data_that_calls_an_upright_picture_sideways_is_put_right():
 
 def test_alpha_is_a_file_that_any_png_reader_opens():
     section = packed(SAMPLES[..., 0].astype(np.uint8))["alpha"]
-    with Image.open(io.BytesIO(section)) as picture:
-        assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (24, 16))
+    with Image.open(io.BytesIO(section)) as image:
+        assert (image.format, image.mode, image.size) == ("PNG", "L", (24, 16))

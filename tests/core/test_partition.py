@@ -137,11 +137,11 @@ def patchy_pictures(count: int, rows: int, cols: int) -> np.ndarray:
 
 
 def test_variance_partitions_agree_with_a_loop_over_blocks():
-    pictures = patchy_pictures(2, 4, 5)
+    images = patchy_pictures(2, 4, 5)
     thresholds = (300.0, 250.0)
-    result = jax.jit(partition.variance)(pictures, thresholds)
+    result = jax.jit(partition.variance)(images, thresholds)
     for index in range(2):
-        expected = variance_by_loop(pictures[index].astype(np.float64), thresholds)
+        expected = variance_by_loop(images[index].astype(np.float64), thresholds)
         assert 0 < expected.split64.mean() < 1
         assert 0 < expected.split32.mean() < expected.split64.mean()
         np.testing.assert_array_equal(result.split64[index], expected.split64)
@@ -207,13 +207,13 @@ def test_an_array_that_is_no_level_map_is_refused(levels):
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_inside_masks_mark_the_positions_that_touch_the_picture(height, width):
-    picture = np.zeros((-(-height // 64) * 64, -(-width // 64) * 64), bool)
-    picture[:height, :width] = True
+    image = np.zeros((-(-height // 64) * 64, -(-width // 64) * 64), bool)
+    image[:height, :width] = True
     for stride, mask in zip((16, 32, 64), partition.inside_masks(height, width), strict=True):
-        assert mask.shape == (picture.shape[0] // stride, picture.shape[1] // stride)
+        assert mask.shape == (image.shape[0] // stride, image.shape[1] // stride)
         for row in range(mask.shape[0]):
             for col in range(mask.shape[1]):
-                area = picture[row * stride :, col * stride :][:stride, :stride]
+                area = image[row * stride :, col * stride :][:stride, :stride]
                 assert mask[row, col] == area.any()
 
 

@@ -149,8 +149,8 @@ def test_the_codec_refuses_to_work_with_a_missing_coder(
     with pytest.raises(codec.EncodeError, match="not installed"):
         encoder.encode(mini_model, image, EncodeOptions(plan=Plan(passes=1), coder="tfc"))
     with pytest.raises(real_files.EvaluationError, match="not installed"):
-        pictures = [real_files.Picture("a.png", image)]
-        next(real_files.code_all(mini_model, pictures, Plan(), Path(), coder="tfc"))
+        images = [real_files.Picture("a.png", image)]
+        next(real_files.code_all(mini_model, images, Plan(), Path(), coder="tfc"))
 
 
 def test_a_file_whose_coder_is_missing_says_what_to_install(

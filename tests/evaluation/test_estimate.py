@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 def estimates(tiny_model, images) -> list[evaluation_estimate.Estimate]:
     """Each image with its variance mask, in a batch of its own."""
     return [
-        evaluation_estimate.estimate_picture(
+        evaluation_estimate.estimate_image(
             tiny_model, pixels, codec.choose_partition(tiny_model, pixels, "variance")
         )
         for _, pixels in images
@@ -35,7 +35,7 @@ def estimates(tiny_model, images) -> list[evaluation_estimate.Estimate]:
 def test_a_file_is_as_large_as_the_estimate_says(tiny_model, images, mask):
     for name, pixels in images:
         p = codec.choose_partition(tiny_model, pixels, mask)
-        estimated = evaluation_estimate.estimate_picture(tiny_model, pixels, p).bits / 8
+        estimated = evaluation_estimate.estimate_image(tiny_model, pixels, p).bits / 8
         size = len(codec.compress(tiny_model, pixels, p))
         assert abs(size - estimated) <= 0.005 * estimated + 100, name
 
@@ -43,7 +43,7 @@ def test_a_file_is_as_large_as_the_estimate_says(tiny_model, images, mask):
 def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, images, estimates):
     for (_, pixels), estimate in zip(images, estimates, strict=True):
         p = codec.choose_partition(tiny_model, pixels, "variance")
-        decoded = codec.encode(tiny_model, pixels, p).picture
+        decoded = codec.encode(tiny_model, pixels, p).image
         difference = np.abs(decoded.astype(int) - estimate.decoded)
         assert estimate.decoded.shape == pixels.shape
         assert difference.max() <= 1
@@ -53,23 +53,23 @@ def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, image
 def test_positions_outside_the_picture_are_not_counted(tiny_model, images):
     pixels = images[2].pixels
     height, width = pixels.shape[:2]
-    padded = partition.pad_picture(pixels)[0]
+    padded = partition.pad_image(pixels)[0]
     p = partition.uniform(0, partition.grid_of(height, width))
-    own = evaluation_estimate.estimate_picture(tiny_model, pixels, p).bits
-    with_padding = evaluation_estimate.estimate_picture(tiny_model, padded, p).bits
+    own = evaluation_estimate.estimate_image(tiny_model, pixels, p).bits
+    with_padding = evaluation_estimate.estimate_image(tiny_model, padded, p).bits
     assert own < 0.99 * with_padding
 
 
 def test_a_partition_of_another_size_is_refused(tiny_model, photograph):
     p = partition.uniform(1, (1, 1))
     with pytest.raises(partition.PartitionError, match="3x4 blocks"):
-        evaluation_estimate.estimate_picture(tiny_model, photograph, p)
+        evaluation_estimate.estimate_image(tiny_model, photograph, p)
 
 
 def test_a_batch_gives_what_its_pictures_give_alone(tiny_model, images, estimates):
     pixels = [picture.pixels for picture in images[1:]]
     partitions = [codec.choose_partition(tiny_model, image, "variance") for image in pixels]
-    together = evaluation_estimate.estimate_pictures(tiny_model, pixels, partitions, 2)
+    together = evaluation_estimate.estimate_images(tiny_model, pixels, partitions, 2)
     for alone, batched in zip(estimates[1:], together, strict=True):
         assert batched.bits == pytest.approx(alone.bits, rel=1e-3)
         assert np.mean(batched.decoded != alone.decoded) < 0.01
@@ -110,7 +110,7 @@ from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.models import zoo
 model, pixels = zoo.load(sys.argv[1]), list(np.load(sys.argv[2]))
 chosen = [codec.choose_partition(model, image, "variance") for image in pixels]
-found = evaluation_estimate.estimate_pictures(model, pixels, chosen, 3)
+found = evaluation_estimate.estimate_images(model, pixels, chosen, 3)
 assert evaluation_estimate.sharing(3).mesh.size == 2
 print(*(estimate.bits for estimate in found))
 """
@@ -156,9 +156,9 @@ def test_a_file_of_every_quality_is_as_large_as_the_estimate_says(mini_model, im
     image = images[0].pixels
     p = codec.choose_partition(mini_model, image, "variance", quality)
     size = len(codec.compress(mini_model, image, p, quality))
-    estimate = evaluation_estimate.estimate_picture(mini_model, image, p, quality)
+    estimate = evaluation_estimate.estimate_image(mini_model, image, p, quality)
     assert 8 * size == pytest.approx(estimate.bits, rel=0.005, abs=8 * 100)
-    decoded = codec.encode(mini_model, image, p, quality).picture
+    decoded = codec.encode(mini_model, image, p, quality).image
     np.testing.assert_array_equal(estimate.decoded, decoded)
 
 
@@ -166,5 +166,5 @@ def _estimate_all(model, images):
     return evaluation_estimate.estimate_all(model, images, Plan(), batch_size=2)
 
 
-def _copy(picture: Picture) -> Picture:
-    return picture._replace(name="copy of " + picture.name)
+def _copy(image: Picture) -> Picture:
+    return image._replace(name="copy of " + image.name)

@@ -77,7 +77,7 @@ def test_results_have_compressais_schema(real_run, tiny_model):
 
 def test_bpp_is_that_of_the_whole_file_over_the_pictures_own_pixels(real_run, images):
     rows = json.loads((real_run / "out.json").read_text())["images"]
-    assert [row["name"] for row in rows] == [picture.name for picture in images]
+    assert [row["name"] for row in rows] == [image.name for image in images]
     for row, (name, pixels) in zip(rows, images, strict=True):
         size = (real_run / "files" / f"{name}.rdo").stat().st_size
         assert row["bpp"] == pytest.approx(8 * size / (pixels.shape[0] * pixels.shape[1]))
@@ -164,7 +164,7 @@ def test_a_decoder_that_shows_another_picture_is_an_error(
     monkeypatch.setattr(
         codec,
         "decode",
-        lambda *a: (d := decode(*a))._replace(content=pixel_format.as_picture(255 - d.picture)),
+        lambda *a: (d := decode(*a))._replace(content=pixel_format.as_picture(255 - d.image)),
     )
     with pytest.raises(EvaluationError, match=r"a\.png: the decoder's image is not the encoder's"):
         list(real_files.code_all(tiny_model, images, Plan(), tmp_path))

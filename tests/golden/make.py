@@ -83,8 +83,8 @@ def formed_pictures() -> dict[str, Picture]:
 def make_forms(model: zoo.Model) -> None:
     """Replaces the files of other forms."""
     symbols = {}
-    for name, picture in formed_pictures().items():
-        encoded = codec.encode(model, picture, strip_partition(), QUALITY)
+    for name, image in formed_pictures().items():
+        encoded = codec.encode(model, image, strip_partition(), QUALITY)
         form_file(name).write_bytes(encoded.data)
         symbols[name] = hashes(encoded.symbols)
     FORMS.write_text(json.dumps(symbols, indent=1) + "\n")

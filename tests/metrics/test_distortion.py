@@ -27,20 +27,20 @@ PYTORCH_MSSSIM = {
 }
 
 
-def blocky(picture, step=37.3):
+def blocky(image, step=37.3):
     """JPEG-like: 8x8 DCT blocks quantized with one step; what is left over stays as it is."""
-    h, w = (n // 8 * 8 for n in picture.shape[:2])
-    blocks = picture[:h, :w].astype(np.float64).reshape(h // 8, 8, w // 8, 8, 3)
+    h, w = (n // 8 * 8 for n in image.shape[:2])
+    blocks = image[:h, :w].astype(np.float64).reshape(h // 8, 8, w // 8, 8, 3)
     coarse = np.round(scipy.fft.dctn(blocks, axes=(1, 3), norm="ortho") / step) * step
     restored = np.round(scipy.fft.idctn(coarse, axes=(1, 3), norm="ortho"))
-    out = picture.copy()
+    out = image.copy()
     out[:h, :w] = np.clip(restored, 0, 255).reshape(h, w, 3).astype(np.uint8)
     return out
 
 
-def noisy(picture, spread=24):
-    noise = np.random.default_rng(2003).integers(-spread, spread, picture.shape, endpoint=True)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+def noisy(image, spread=24):
+    noise = np.random.default_rng(2003).integers(-spread, spread, image.shape, endpoint=True)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
 DISTORTIONS = {"blocky": blocky, "noisy": noisy}
@@ -50,8 +50,8 @@ ROUNDINGS = 100 * 2**-24
 """Twenty float32 roundings of numbers up to one at each of the five scales of MS-SSIM."""
 
 
-def unit(picture):
-    return (picture / 255).astype(np.float32)
+def unit(image):
+    return (image / 255).astype(np.float32)
 
 
 def random_pair(seed, height=161, width=176, amount=0.1):
@@ -133,10 +133,10 @@ def test_every_8_bit_picture_survives_rounding_unchanged():
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
 def test_psnr_equals_that_of_scikit_image(name):
-    picture = getattr(skimage.data, name)()
+    image = getattr(skimage.data, name)()
     for distort in DISTORTIONS.values():
-        expected = skimage.metrics.peak_signal_noise_ratio(picture, distort(picture))
-        actual = metrics_distortion.psnr(unit(picture), unit(distort(picture)))
+        expected = skimage.metrics.peak_signal_noise_ratio(image, distort(image))
+        actual = metrics_distortion.psnr(unit(image), unit(distort(image)))
         assert actual == pytest.approx(expected, abs=1e-4)
 
 
@@ -147,8 +147,8 @@ def test_psnr_of_equal_pictures_is_infinite():
 
 @pytest.mark.parametrize(("name", "distortion"), PYTORCH_MSSSIM)
 def test_ms_ssim_equals_that_of_pytorch_msssim(name, distortion):
-    picture = getattr(skimage.data, name)()
-    actual = ms_ssim(unit(picture), unit(DISTORTIONS[distortion](picture)))
+    image = getattr(skimage.data, name)()
+    actual = ms_ssim(unit(image), unit(DISTORTIONS[distortion](image)))
     assert actual == pytest.approx(PYTORCH_MSSSIM[name, distortion], abs=ROUNDINGS)
 
 
@@ -184,8 +184,8 @@ def test_ms_ssim_of_a_batch_is_that_of_each_picture():
 
 def test_ms_ssim_never_exceeds_one_and_is_one_for_equal_pictures():
     x, _ = random_pair(3)
-    for picture in (x, np.zeros_like(x), np.ones_like(x)):
-        assert ms_ssim(picture, picture) == 1.0
+    for image in (x, np.zeros_like(x), np.ones_like(x)):
+        assert ms_ssim(image, image) == 1.0
 
 
 @pytest.mark.parametrize("size", [(160, 400), (400, 160), (1, 1)])

@@ -249,12 +249,12 @@ def model() -> zoo.Model:
 def test_an_independent_integer_implementation_decodes_real_files(
     model, photograph, quality, mask, size
 ):
-    picture = photograph[: size[0], : size[1]]
+    image = photograph[: size[0], : size[1]]
     if mask == "random":
         p = partition.trim(masks_of(size[0], (3, 4)), *size)
     else:
-        p = codec.choose_partition(model, picture, mask, quality)
-    sent = codec.encode(model, picture, p, quality, reconstruct=False)
+        p = codec.choose_partition(model, image, mask, quality)
+    sent = codec.encode(model, image, p, quality, reconstruct=False)
     found = decoded_by_reference(model, sent.data)
     assert_same_symbols(found, sent.symbols)
     coded = [run for run in found if run.symbols.size]

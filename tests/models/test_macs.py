@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from rdonet_jax.codec.portable import coder as portable_coder
-from rdonet_jax.codec.portable import steps as portable_steps
-from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec.portable import jax_engine, tiles
 from rdonet_jax.core import config, partition
 from rdonet_jax.models import macs
 from rdonet_jax.models.rdonet import network as rdonet
@@ -106,7 +105,7 @@ def counting(function: Callable[..., Any], counts: list[int]) -> Callable[..., A
 
 
 _FIXED = (config.PortableConfig, int, tuple)
-STEPS = [step.__name__ for step in portable_steps.jitted_steps()]
+STEPS = [step.__name__ for step in jax_engine.jitted_steps()]
 
 
 @pytest.fixture
@@ -114,7 +113,7 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
     """What coder and decoder of a square image compute, per pixel."""
     counts: list[int] = []
     for name in STEPS:
-        monkeypatch.setattr(portable_steps, name, counting(getattr(portable_steps, name), counts))
+        monkeypatch.setattr(jax_engine, name, counting(getattr(jax_engine, name), counts))
 
     def count(model: config.PortableConfig, side: int) -> dict[str, float]:
         masks = tuple(np.ones([side // stride] * 2, bool) for stride in partition.STRIDES)
@@ -128,14 +127,14 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
         decoder = walk()
         for level in (2, 1, 0):
             decoder.decode_level(level, lambda indices: np.zeros(indices.shape, np.int32))
-        decoder.picture()
+        decoder.image()
         found = {"decoder": sum(counts) / side**2}
         encoder = walk()
         encoder.analyze(np.zeros((side, side, 3), np.uint8))
         for level in (2, 1, 0):
             encoder.encode_level(level, continues=True)
         found["encoder"] = sum(counts) / side**2
-        encoder.picture()
+        encoder.image()
         found["encoder with its image"] = sum(counts) / side**2
         return found
 

@@ -44,7 +44,7 @@ def masks_of(kind: str, grid: tuple[int, int] = GRID, batch: int = 1) -> tuple[n
 
 
 @pytest.fixture(scope="module")
-def pictures(photograph) -> np.ndarray:
+def images(photograph) -> np.ndarray:
     """The photograph once for every quality."""
     return np.repeat(photograph[None].astype(np.float32) / 255, len(QUALITIES), axis=0)
 
@@ -109,9 +109,9 @@ def test_the_walk_has_a_map_of_bits_for_every_level_of_every_grid(grid, noisy):
 
 
 @pytest.mark.parametrize("kind", ["0", "1", "2", "random"])
-def test_bits_are_counted_exactly_where_a_level_is_coded(pictures, kind):
+def test_bits_are_counted_exactly_where_a_level_is_coded(images, kind):
     masks = masks_of(kind, batch=len(QUALITIES))
-    coded = code(MODEL, portable_params.acting(MODEL), pictures, masks, QUALITIES)
+    coded = code(MODEL, portable_params.acting(MODEL), images, masks, QUALITIES)
     assert np.all(np.isfinite(coded.x_hat))
     for level, mask in enumerate(masks):
         y_bits, z_bits = np.asarray(coded.y_bits[level]), np.asarray(coded.z_bits[level])
@@ -129,41 +129,41 @@ def moved(params: Any, *path: str) -> Any:
 
 
 @pytest.mark.parametrize("layer", [("to_latent",), ("prior", "to_mu"), ("prior", "embed")])
-def test_where_a_level_is_not_coded_the_guess_of_the_coarser_levels_stands(pictures, layer):
+def test_where_a_level_is_not_coded_the_guess_of_the_coarser_levels_stands(images, layer):
     """Neither its latents nor what is predicted for them reach the image there."""
     params = portable_params.acting(MODEL)
     changed = moved(params, "units_0", *layer)
     for kind, reaches in (("2", False), ("0", True)):
         masks = masks_of(kind, batch=len(QUALITIES))
-        a, b = (code(MODEL, p, pictures, masks, QUALITIES) for p in (params, changed))
+        a, b = (code(MODEL, p, images, masks, QUALITIES) for p in (params, changed))
         same = np.array_equal(a.x_hat, b.x_hat) and np.array_equal(a.y_bits[0], b.y_bits[0])
         assert same == (not reaches)
 
 
-def test_at_the_start_rate_and_quality_rise_with_the_quality(pictures):
+def test_at_the_start_rate_and_quality_rise_with_the_quality(images):
     masks = masks_of("0", batch=len(QUALITIES))
-    coded = code(MODEL, portable_params.start(MODEL), pictures, masks, QUALITIES)
+    coded = code(MODEL, portable_params.start(MODEL), images, masks, QUALITIES)
     bits = np.asarray(distortion.total_bits((coded.y_bits, coded.z_bits)))
-    psnr = np.asarray(distortion.psnr(pictures, coded.x_hat))
+    psnr = np.asarray(distortion.psnr(images, coded.x_hat))
     assert np.all(bits[1:] > 1.15 * bits[:-1])
     assert np.all(np.diff(psnr) > 0) and psnr[1] > psnr[0] + 0.3
 
 
-def test_pictures_of_a_batch_are_coded_as_if_each_were_alone(pictures):
+def test_pictures_of_a_batch_are_coded_as_if_each_were_alone(images):
     params, masks = portable_params.acting(MODEL), masks_of("random", batch=len(QUALITIES))
-    coded = code(MODEL, params, pictures, masks, QUALITIES)
+    coded = code(MODEL, params, images, masks, QUALITIES)
     for example in (0, 3):
         only = np.full(len(QUALITIES), example)
-        alone = code(MODEL, params, pictures, tuple(mask[only] for mask in masks), QUALITIES[only])
+        alone = code(MODEL, params, images, tuple(mask[only] for mask in masks), QUALITIES[only])
         np.testing.assert_allclose(alone.x_hat[0], coded.x_hat[example], atol=1e-4)
         for maps in ("y_bits", "z_bits"):
             for one, many in zip(getattr(alone, maps), getattr(coded, maps), strict=True):
                 np.testing.assert_allclose(one[0], many[example], rtol=1e-4)
 
 
-def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(pictures, photograph):
+def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(images, photograph):
     params, masks = portable_params.acting(MODEL), masks_of("random", batch=len(QUALITIES))
-    coded = code(MODEL, params, pictures, masks, QUALITIES)
+    coded = code(MODEL, params, images, masks, QUALITIES)
     example = 3
     plain = tuple(mask[example] for mask in masks)
     walk = portable_coder.PortableLevelCoder(
@@ -178,7 +178,7 @@ def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(pictures, pho
             estimated = float(jnp.sum(maps[level][example]))
             assert sent == pytest.approx(estimated, rel=0.01, abs=4 * 64)
     expected = np.asarray(distortion.to_8_bit(coded.x_hat))[example].astype(int)
-    assert np.abs(walk.picture().astype(int) - expected).max() <= 1
+    assert np.abs(walk.image().astype(int) - expected).max() <= 1
 
 
 @functools.partial(jax.jit, compiler_options=portable_params.QUICKLY)

@@ -49,37 +49,37 @@ def through_trunk(network: portable.PortableRDONet, x: jax.Array) -> jax.Array:
 
 
 @pytest.fixture(scope="module")
-def picture(photograph) -> np.ndarray:
+def image(photograph) -> np.ndarray:
     return photograph[None].astype(np.float32) / 255
 
 
 @pytest.fixture(scope="module")
-def kept(picture) -> np.ndarray:
+def kept(image) -> np.ndarray:
     """The image and what is kept of it, through level 0 once more."""
-    once = np.asarray(run(MODEL, through_level_0, picture))
+    once = np.asarray(run(MODEL, through_level_0, image))
     twice = np.asarray(run(MODEL, through_level_0, once))
     return np.concatenate([once, twice])
 
 
-def test_analysis_and_synthesis_are_an_orthogonal_projection(picture, kept):
+def test_analysis_and_synthesis_are_an_orthogonal_projection(image, kept):
     once, twice = kept
     np.testing.assert_allclose(twice, once, atol=1e-4)
-    lost, centred = (picture[0] - once).astype(np.float64), once - 0.5
+    lost, centred = (image[0] - once).astype(np.float64), once - 0.5
     assert np.abs(lost).max() > 0.05
     assert abs(np.vdot(lost, centred)) < 1e-5 * np.linalg.norm(lost) * np.linalg.norm(centred)
 
 
-def test_a_trunk_as_wide_as_its_patches_loses_nothing(picture):
-    np.testing.assert_allclose(run(WIDE, through_trunk, picture), picture, atol=1e-4)
+def test_a_trunk_as_wide_as_its_patches_loses_nothing(image):
+    np.testing.assert_allclose(run(WIDE, through_trunk, image), image, atol=1e-4)
 
 
-def test_level_0_loses_what_its_quantiser_does_and_no_more(picture, kept):
+def test_level_0_loses_what_its_quantiser_does_and_no_more(image, kept):
     count = len(QUALITIES)
     masks = partition.level_masks(partition.uniform(0, (3, 4), (count,)))
     masks = tuple(np.asarray(mask) for mask in masks)
-    pictures = np.repeat(picture, count, axis=0)
+    images = np.repeat(image, count, axis=0)
     decoded = portable_params.code(
-        MODEL, portable_params.start(MODEL), pictures, masks, QUALITIES
+        MODEL, portable_params.start(MODEL), images, masks, QUALITIES
     ).x_hat
     # An orthonormal transform with 16 coefficients per 16×16 pixels of three colors each, rounded
     # to multiples of its step.

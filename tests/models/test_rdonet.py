@@ -233,7 +233,7 @@ def test_channels_beyond_the_directions_leave_the_linear_start_as_it_is(photogra
     """Odd widths, and a stage of more than four times the channels of the one before."""
     x = jnp.asarray(photograph[None, :128, :128], jnp.float32) / 255.0
     masks = masks_of("random")
-    pictures = []
+    images = []
     for preset in (
         config.tiny(trunk=(8, 12, 16), features=(16, 64, 16)),
         config.tiny(trunk=(9, 13, 17), features=(17, 81, 17)),
@@ -242,8 +242,8 @@ def test_channels_beyond_the_directions_leave_the_linear_start_as_it_is(photogra
         code = hasty_xla.jit(
             lambda params, net=net: net.apply({"params": params}, x, masks, method="code")
         )
-        pictures.append(code(linear_start(preset)).x_hat)
-    np.testing.assert_allclose(*pictures, atol=1e-3)
+        images.append(code(linear_start(preset)).x_hat)
+    np.testing.assert_allclose(*images, atol=1e-3)
 
 
 def test_the_linear_start_can_be_made_for_a_single_channel():

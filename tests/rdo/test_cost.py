@@ -81,7 +81,7 @@ def test_the_price_is_the_rate_with_the_partitions_and_the_weighed_error(
 ):
     image = photograph[: size[0], : size[1]]
     p = codec.choose_partition(mini_model, image, "variance", QUALITY)
-    estimate = evaluation_estimate.estimate_picture(mini_model, image, p, QUALITY)
+    estimate = evaluation_estimate.estimate_image(mini_model, image, p, QUALITY)
     areas, totals = RDCost(mini_model, image, QUALITY)([p])
     weights = weights_of(mini_model, QUALITY)
     pixels = size[0] * size[1]
@@ -95,7 +95,7 @@ def test_the_price_is_the_rate_with_the_partitions_and_the_weighed_error(
 def test_a_network_of_one_lambda_has_prices_too(tiny_model, photograph, candidates):
     _, totals = RDCost(tiny_model, photograph)(candidates)
     for p, total in zip(candidates, totals, strict=True):
-        estimate = evaluation_estimate.estimate_picture(tiny_model, photograph, p)
+        estimate = evaluation_estimate.estimate_image(tiny_model, photograph, p)
         expected = estimate.bits + partition_coding.bits(p, *photograph.shape[:2]).sum()
         weights = {"mse": 0.0067}
         expected += photograph[..., 0].size * expected_distortion(
@@ -110,7 +110,7 @@ def test_ms_ssim_has_its_share_in_the_price_of_a_model_trained_for_both(
     weights = weights_of(both_model, QUALITY)
     _, totals = RDCost(both_model, photograph, QUALITY)(candidates)
     for p, total in zip(candidates, totals, strict=True):
-        estimate = evaluation_estimate.estimate_picture(both_model, photograph, p, QUALITY)
+        estimate = evaluation_estimate.estimate_image(both_model, photograph, p, QUALITY)
         expected = estimate.bits + partition_coding.bits(p, *photograph.shape[:2]).sum()
         expected += photograph[..., 0].size * expected_distortion(
             photograph, estimate.decoded, weights
@@ -157,11 +157,11 @@ def test_other_partitions_pictures_and_sizes_within_a_grid_compile_nothing(
 def test_a_file_costs_its_real_bits_and_what_its_picture_lacks(both_model, photograph, quality):
     p = codec.choose_partition(both_model, photograph, "variance", quality)
     encoded = codec.encode(both_model, photograph, p, quality)
-    cost = RDCost(both_model, photograph, quality).file_cost(len(encoded.data), encoded.picture)
+    cost = RDCost(both_model, photograph, quality).file_cost(len(encoded.data), encoded.image)
     weights = weights_of(both_model, quality)
     bpp = 8 * len(encoded.data) / photograph[..., 0].size
     assert cost == pytest.approx(
-        bpp + expected_distortion(photograph, encoded.picture, weights), rel=0.01
+        bpp + expected_distortion(photograph, encoded.image, weights), rel=0.01
     )
 
 

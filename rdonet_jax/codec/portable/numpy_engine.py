@@ -1,8 +1,4 @@
-"""The steps of a portable model's level coder in NumPy: no compiler, no JAX.
-
-Each step gives what the compiled one of `codec.portable.steps` gives: integers equal, floats up to
-rounding. So a file of either engine decodes with the other one, to the same symbols.
-"""
+"""The engine of portable models in NumPy: matrix products, no compiler, no JAX."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ import numpy as np
 
 from rdonet_jax.codec.portable import numpy_layers as layers
 from rdonet_jax.codec.portable import numpy_prior
+from rdonet_jax.codec.portable.engine import Engine
 from rdonet_jax.core.config import LEVELS, PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.models.portable.integer_format import GRID
@@ -20,8 +17,10 @@ PATCH = 4
 """Pixels on the side of the blocks that the first stage sees as channels."""
 
 
-class NumpyEngine:
-    """The steps of one model at one quality. Arrays of tiles are [1, h, w, C]."""
+class NumpyEngine(Engine):
+    """The steps of one model at one quality, see `Engine`."""
+
+    fixed_lengths = False
 
     def __init__(self, config: PortableConfig, params: Any, quality: int) -> None:
         self._config, self._params, self._quality = config, params, quality
@@ -31,11 +30,9 @@ class NumpyEngine:
         ]
 
     def z_index(self, level: int) -> np.ndarray:
-        """Scale indices of the channels of z, int32 [·]."""
         return self._priors[level].z_index
 
     def analyze(self, pixels: np.ndarray, extent: np.ndarray) -> np.ndarray:
-        """Pixels uint8 or uint16 [1, 16 n, 16 n, 3] -> e[0] [1, n, n, C]."""
         x = pixels[0].astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
         h = layers.space_to_depth(layers.space_to_depth(x - np.float32(0.5)))
         h = layers.down(h, self._params["g_a"], extent // PATCH)
@@ -44,7 +41,6 @@ class NumpyEngine:
         return self.coarsen(0, h[None], extent)
 
     def coarsen(self, level: int, e: np.ndarray, extent: np.ndarray) -> np.ndarray:
-        """e[level - 1] [1, 2 n, 2 n, C] -> e[level] [1, n, n, C]."""
         unit = self._units[level]
         h = layers.down(e[0], unit["encoder"], extent)
         return self._nonlinearity(h, unit.get("refine"), extent // 2, inverse=False)[None]
@@ -52,7 +48,6 @@ class NumpyEngine:
     def encode_latents(
         self, level: int, e: np.ndarray, d: np.ndarray, extent: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """y [1, n, n, L] and z [1, n/4, n/4, ·] in steps, not yet rounded; encoder only."""
         unit, prior = self._units[level], self._priors[level]
         y = layers.pointwise(np.concatenate([e[0], d[0]], axis=-1), unit["to_latent"])
         log_gain = numpy_prior.interpolate(np.asarray(unit["z_gain"]), self._quality)
@@ -73,10 +68,6 @@ class NumpyEngine:
         z_neighborhoods: np.ndarray,
         coarser: tuple[np.ndarray, np.ndarray] | None,
     ) -> np.ndarray:
-        """The context features int8 [N, 4, 4, ·] of the areas of N hyper-latents.
-
-        From the 3×3 neighborhoods of z_hat [N, 9 ·] and the `coarse_context` of the coarser level.
-        """
         inputs = None
         if coarser is not None:
             embeddings, features = (part.astype(np.float32) for part in coarser)
@@ -89,10 +80,6 @@ class NumpyEngine:
     def predict(
         self, level: int, plane: int, neighbors: np.ndarray, context_features: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """mu int16 in 1/16 step and scale index uint8 at N positions of a plane, [N, L].
-
-        `plane` counts as in `PLANES`. neighbors int8 [N, 8, E]; context_features int8 [N, ·].
-        """
         rows = (v.reshape(len(v), -1).astype(np.float32) for v in (neighbors, context_features))
         mu, index = self._priors[level].predict(plane, *rows)
         return mu.astype(np.int16), index.astype(np.uint8)
@@ -100,10 +87,6 @@ class NumpyEngine:
     def update_plane(
         self, level: int, mu: np.ndarray, symbols: np.ndarray, d: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """N decoded positions: their embeddings int8 [N, E], and d with the latents added [N, C].
-
-        From mu int16 and symbols int32 [N, L].
-        """
         prior = self._priors[level]
         mu, symbols = mu.astype(np.float32), symbols.astype(np.float32)
         embeddings = prior.embed_latents(numpy_prior.latent_integers(mu, symbols))
@@ -114,7 +97,6 @@ class NumpyEngine:
     def upsample(
         self, level: int, d: np.ndarray, updated: np.ndarray, extent: np.ndarray
     ) -> np.ndarray:
-        """d of the next finer level [1, 2 n, 2 n, C], from d, which is `updated` where decoded."""
         unit = self._units[level]
         # Where a level is not coded, its y_hat is 0.
         d = np.where(updated[0, ..., None], d[0], d[0] + unit["from_latent"]["bias"])
@@ -124,7 +106,6 @@ class NumpyEngine:
     def synthesize(
         self, is_16bit: bool, d: np.ndarray, updated: np.ndarray, extent: np.ndarray
     ) -> np.ndarray:
-        """Pixels uint8, or uint16 if `is_16bit`, [1, 16 n, 16 n, 3], from d of level 0."""
         trunk = self.upsample(0, d, updated, extent)[0]
         extent = 2 * extent
         h = self._nonlinearity(trunk, self._params.get("g_s_restore"), extent, inverse=True)

@@ -1,6 +1,6 @@
 """The decoder's state at one level of a portable model, in host memory, for images of any size.
 
-Compiled steps (`codec.portable.steps`) work on lists of positions of one fixed length. This module
+Steps (`codec.portable.engine`) work on lists of positions of one fixed length. This module
 gathers their inputs from the grids and stores their outputs. `models.portable.integer_prior`
 computes the same numbers on whole grids.
 """
@@ -31,15 +31,15 @@ class Positions(NamedTuple):
         """The first `count` of the list."""
         return Positions(self.rows[:count], self.columns[:count])
 
-    def batches(self, size: int) -> Iterator[tuple[slice, Positions]]:
-        """Parts of `size` positions, each with its slice of the list.
+    def batches(self, size: int, fill: bool) -> Iterator[tuple[slice, Positions]]:
+        """Parts of up to `size` positions, each with its slice of the list.
 
-        The last part is filled up with copies of its last position.
+        With `fill`, the last part is filled up with copies of its last position.
         """
         count = len(self.rows)
         for first in range(0, count, size):
             part = slice(first, min(first + size, count))
-            missing = size - (part.stop - part.start)
+            missing = size - (part.stop - part.start) if fill else 0
             yield part, Positions(*(np.append(v[part], v[part][-1:].repeat(missing)) for v in self))
 
 

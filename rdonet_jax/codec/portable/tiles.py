@@ -64,13 +64,13 @@ class Tile(NamedTuple):
         return values[0, rows, columns]
 
     def extent(self, shape: tuple[int, ...], factor: int = 1) -> np.ndarray:
-        """How many rows and columns of an array [h, w] lie in the tile, int32 [2].
+        """How many rows and columns of an array [h, w, ...] lie in the tile, int32 [2].
 
         The array has `factor` entries per position and side.
         """
         counts = [
             min(length - span.start * factor, side * factor)
-            for length, span, side in zip(shape, self[:2], self.sides, strict=True)
+            for length, span, side in zip(shape[:2], self[:2], self.sides, strict=True)
         ]
         return np.array(counts, np.int32)
 

@@ -92,11 +92,9 @@ def _shown(
         data, decoded = coded.encoded.data, codec.decode(model, coded.encoded.data)
     except ValueError as error:
         raise EvaluationError(f"{name}: cannot be coded: {error}") from error
-    estimate = evaluation_estimate.estimate_picture(
-        model, original, decoded.partition, show.quality
-    )
+    estimate = evaluation_estimate.estimate_image(model, original, decoded.partition, show.quality)
     setting = "" if decoded.quality is None else f"quality {decoded.quality:g}"
-    versions = [_version(model.name, setting, len(data), original, decoded.picture)]
+    versions = [_version(model.name, setting, len(data), original, decoded.image)]
     for anchor in (anchors.ANCHORS[n] for n in names):
         at, theirs = anchors.at_rate(anchor, original, len(data))
         knob = anchor.knob.replace("quality_layers", "ratio")

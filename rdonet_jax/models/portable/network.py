@@ -280,9 +280,9 @@ class PortableRDONet(nn.Module):
     def synthesize(self, state: State, sizes: jax.Array | None = None) -> jax.Array:
         """The state after level 0 -> x_hat [B, H, W, 3], not clipped."""
         extent = None if sizes is None else 2 * partition.reach(sizes, 0)
-        return self.picture(state.d, extent)
+        return self.reconstruct(state.d, extent)
 
-    def picture(self, trunk: jax.Array, extent: jax.Array | None = None) -> jax.Array:
+    def reconstruct(self, trunk: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         """The trunk, `upsample` of level 0 -> x_hat [B, H, W, 3], not clipped."""
         h = self.g_s(self.g_s_restore(trunk, extent), extent)
         h = self.g_s_finish(h, lapped.scale_extent(extent, 2)).astype(jnp.float32)

@@ -136,8 +136,8 @@ def start(interrupts, photograph_folder, tiny_weights) -> Callable[..., Any]:
     """Starts the script on the photographs; runs of equal shape share what they compile."""
 
     def start(run: Path, *more: object, devices: int = 1, hosts: int = 1) -> Any:
-        pictures = ["--data", photograph_folder, "--start", tiny_weights]
-        arguments = [*SHORT, *pictures, "--run", run, *more]
+        images = ["--data", photograph_folder, "--start", tiny_weights]
+        arguments = [*SHORT, *images, "--run", run, *more]
         if hosts == 2:
             return on_two_hosts(arguments, devices)
         return started(arguments, devices)

@@ -1,8 +1,8 @@
-"""The steps of a portable model's walk as compiled functions: of windows and of lists of positions.
+"""The engine of portable models in JAX: compiled functions of tiles and of lists of positions.
 
-Their shapes depend on the window alone, never on the image. Steps of transforms take windows of a
-image and how far it reaches in them, see `lapped`; steps of priors take so many positions, with
-what each of them needs to know. What goes in and out has the smallest type that holds it.
+Their shapes depend on the tile alone, never on the image. Transforms take tiles of an image and how
+far it extends in them, see `lapped`. Priors take lists of positions of one length. Inputs and
+outputs have the smallest type that holds them.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from rdonet_jax.codec.portable.engine import Engine
 from rdonet_jax.core import compilation
 from rdonet_jax.core.config import LEVELS, PortableConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.portable import integer_prior
 from rdonet_jax.models.portable import network as portable
+from rdonet_jax.models.portable.integer_format import PLANES
 from rdonet_jax.nn import integer
 
 
 class AtQuality(NamedTuple):
-    """What a level has to know about the quality."""
+    """What a level takes from the quality."""
 
     gains: jax.Array  # [1, L], log2 of steps per unit of y, in 1/256
     quality_basis: jax.Array  # [1, knots], the quality as inputs
@@ -82,21 +85,15 @@ def compute_context(
     config: PortableConfig,
     level: int,
     params: Any,
-    around: jax.Array,
+    z_neighborhoods: jax.Array,
     coarser: tuple[jax.Array, jax.Array] | None,
     quality_basis: jax.Array,
 ) -> jax.Array:
-    """What is known before the first plane, int8 [N, 4, 4, ·], in the areas of N hyper-latents.
-
-    `around` [N, 9 ·] are their 3×3 neighbors; `coarser` are the embeddings int8 [N, 2, 2, 9, E]
-    around the coarser positions in these areas and what was known at them from z.
-    """
+    """The context features int8 [N, 4, 4, ·] of areas, see `Engine.compute_context`."""
     if coarser is not None:
-        embedded, context_features = (part.astype(jnp.float32) for part in coarser)
-        coarser = jnp.concatenate(
-            [embedded.reshape(*context_features.shape[:3], -1), context_features], axis=-1
-        )
-    z = around.astype(jnp.float32)[:, None, None]
+        embeddings, features = (part.astype(jnp.float32) for part in coarser)
+        coarser = jnp.concatenate([embeddings.reshape(*features.shape[:3], -1), features], axis=-1)
+    z = z_neighborhoods.astype(jnp.float32)[:, None, None]
     return _apply(
         config, params, level, z, coarser, quality_basis, method="context_features"
     ).astype(jnp.int8)
@@ -108,17 +105,18 @@ def predict(
     level: int,
     params: Any,
     parity: jax.Array,
-    neighbours: jax.Array,
+    neighbors: jax.Array,
     context_features: jax.Array,
     at: AtQuality,
 ) -> tuple[jax.Array, jax.Array]:
-    """mu in 1/16 step, int16, and the table index, uint8, at N positions of a plane: [N, L].
+    """mu in 1/16 step, int16, and the scale index, uint8, at N positions of a plane: [N, L].
 
-    `parity` [1, 4] says which plane; neighbors int8 [N, 8, E]; known int8 [N, ·].
+    `parity` [1, 4] is 1 for the plane, in the order of `PLANES`; neighbors int8 [N, 8, E];
+    context_features int8 [N, ·].
     """
-    rows = (v.astype(jnp.float32).reshape(1, 1, len(v), -1) for v in (neighbours, context_features))
-    given = (parity, *rows, at.gains, at.quality_basis)
-    mu, index = _apply(config, params, level, *given, method="predict_at")
+    rows = (v.astype(jnp.float32).reshape(1, 1, len(v), -1) for v in (neighbors, context_features))
+    inputs = (parity, *rows, at.gains, at.quality_basis)
+    mu, index = _apply(config, params, level, *inputs, method="predict_at")
     return mu[0, 0].astype(jnp.int16), index[0, 0].astype(jnp.uint8)
 
 
@@ -132,18 +130,15 @@ def update_plane(
     d: jax.Array,
     gains: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """N decoded positions: as the prior sees them, int8 [N, E], and d corrected, [N, C].
-
-    From mu int16 and symbols int32 [N, L].
-    """
+    """N decoded positions, see `Engine.update_plane`."""
     mu, symbols = (v.astype(jnp.float32)[None, None] for v in (mu, symbols))
     coded = jnp.ones(mu.shape[:3])
     v = integer_prior.latent_integers(mu, symbols)
     embedded = _apply(config, params, level, v, coded, gains, method="embed_latents")
     steps = integer_prior.dequantize(mu, symbols, coded[..., None])
     y_hat = steps / integer.powers(gains)[:, None, None]
-    corrected = _apply(config, params, level, y_hat, d, method="add_residual")
-    return embedded[0, 0].astype(jnp.int8), corrected[0, 0]
+    updated = _apply(config, params, level, y_hat, d, method="add_residual")
+    return embedded[0, 0].astype(jnp.int8), updated[0, 0]
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
@@ -155,11 +150,8 @@ def upsample(
     updated: jax.Array,
     extent: jax.Array,
 ) -> jax.Array:
-    """d of the next finer level [1, 2 n, 2 n, C], from d of which `updated` [1, n, n] is correct.
-
-    Where a level is not coded, it says y_hat = 0.
-    """
-    d = _corrected(config, level, params, d, updated)
+    """d of the next finer level [1, 2 n, 2 n, C], see `Engine.upsample`."""
+    d = _with_zero_latents(config, level, params, d, updated)
     return _apply(config, params, level, d, extent, method="upsample")
 
 
@@ -176,24 +168,84 @@ def synthesize(
 
     d and `updated` are as in `upsample`.
     """
-    d = _corrected(config, 0, params, d, updated)
+    d = _with_zero_latents(config, 0, params, d, updated)
     trunk = _apply(config, params, 0, d, extent, method="upsample")
-    x_hat = _apply(config, params, trunk, 2 * extent, method="picture")
+    x_hat = _apply(config, params, trunk, 2 * extent, method="reconstruct")
     return distortion.to_16_bit(x_hat) if is_16bit else distortion.to_8_bit(x_hat)
 
 
+class JaxEngine(Engine):
+    """The steps of one model at one quality, see `Engine`. Results are computed asynchronously."""
+
+    fixed_lengths = True
+
+    def __init__(self, config: PortableConfig, params: Any, quality: int) -> None:
+        self._config, self._params = config, params
+        self._quality = np.array([quality], np.int32)
+        self._at = at_quality(config, params, self._quality)
+
+    def z_index(self, level: int) -> np.ndarray:
+        return np.asarray(self._at[level].z_index)
+
+    def analyze(self, pixels: np.ndarray, extent: np.ndarray) -> jax.Array:
+        return analyze(self._config, self._params, pixels, extent)
+
+    def coarsen(self, level: int, e: np.ndarray, extent: np.ndarray) -> jax.Array:
+        return coarsen(self._config, level, self._params, e, extent)
+
+    def encode_latents(
+        self, level: int, e: np.ndarray, d: np.ndarray, extent: np.ndarray
+    ) -> tuple[jax.Array, jax.Array]:
+        return encode_latents(self._config, level, self._params, e, d, self._quality, extent)
+
+    def compute_context(
+        self,
+        level: int,
+        z_neighborhoods: np.ndarray,
+        coarser: tuple[np.ndarray, np.ndarray] | None,
+    ) -> jax.Array:
+        quality_basis = self._at[level].quality_basis
+        return compute_context(
+            self._config, level, self._params, z_neighborhoods, coarser, quality_basis
+        )
+
+    def predict(
+        self, level: int, plane: int, neighbors: np.ndarray, context_features: np.ndarray
+    ) -> tuple[jax.Array, jax.Array]:
+        parity = np.eye(len(PLANES), dtype=np.float32)[None, plane]
+        at = self._at[level]
+        return predict(self._config, level, self._params, parity, neighbors, context_features, at)
+
+    def update_plane(
+        self, level: int, mu: np.ndarray, symbols: np.ndarray, d: np.ndarray
+    ) -> tuple[jax.Array, jax.Array]:
+        gains = self._at[level].gains
+        return update_plane(self._config, level, self._params, mu, symbols, d, gains)
+
+    def upsample(
+        self, level: int, d: np.ndarray, updated: np.ndarray, extent: np.ndarray
+    ) -> jax.Array:
+        return upsample(self._config, level, self._params, d, updated, extent)
+
+    def synthesize(
+        self, is_16bit: bool, d: np.ndarray, updated: np.ndarray, extent: np.ndarray
+    ) -> jax.Array:
+        return synthesize(self._config, is_16bit, self._params, d, updated, extent)
+
+
 def jitted_steps() -> tuple[Any, ...]:
-    """All of them, for counting their compilations."""
+    """All compiled functions, for counting their compilations."""
     transforms = (analyze, coarsen, encode_latents, upsample, synthesize)
     return *transforms, at_quality, compute_context, predict, update_plane
 
 
-def _corrected(
+def _with_zero_latents(
     config: PortableConfig, level: int, params: Any, d: jax.Array, updated: jax.Array
 ) -> jax.Array:
-    nothing = jnp.zeros((1, 1, 1, config.latents[level]))
-    corrected = _apply(config, params, level, nothing, d, method="add_residual")
-    return jnp.where(updated[..., None], d, corrected)
+    """d with latents of 0 added where no latents have been added."""
+    zeros = jnp.zeros((1, 1, 1, config.latents[level]))
+    added = _apply(config, params, level, zeros, d, method="add_residual")
+    return jnp.where(updated[..., None], d, added)
 
 
 def _apply(config: PortableConfig, params: Any, *arguments: Any, method: Any) -> Any:
