@@ -43,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Workers and what tests start inherit the environment; JAX is loaded here already.
     """
+    # JAX has set it for this process, and those that tests start would inherit it.
+    os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
     if hasattr(config, "workerinput") or jax.__version_info__ < (0, 6):
         return  # programs that JAX 0.5.3 has kept compute other numbers in the next process
     folder = tempfile.mkdtemp(prefix="compiled-")
@@ -55,8 +57,6 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, value in settings.items():
         os.environ[name.upper()] = str(value)
         jax.config.update(name, value)
-    # JAX has set it for this process, and those that tests start would inherit it.
-    os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -117,7 +117,7 @@ def quick_key(seed: int) -> jax.Array:
 def tiny_weights(tmp_path_factory) -> Path:
     """A weights file of the tiny preset at its linear start: it codes real images, if badly."""
     preset = config.tiny()
-    params = rdonet_init.init_params(rdonet.init_params(preset, quick_key(0)), preset, LMBDA)
+    params = rdonet_init.linear_start(rdonet.init_params(preset, quick_key(0)), preset, LMBDA)
     return zoo.save(tmp_path_factory.mktemp("zoo"), "tiny", preset, params, {"preset": "tiny"})
 
 

@@ -41,7 +41,7 @@ def test_a_run_told_to_stop_and_then_killed_is_bit_for_bit_one_that_never_stoppe
     process = start(run, "--resume")
     wait_for_step(run, 17, [process])
     process.kill()
-    process.communicate()
+    process.wait()
     assert int(newest_state(run).step) <= max(logged(run, "loss")) < STEPS
     ended(start(run, "--resume"))
     assert curve(run) == curve(finished)
