@@ -47,7 +47,7 @@ class Process(subprocess.Popen):
             command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=self.messages
         )
 
-    def errors(self) -> str:
+    def said(self) -> str:
         """What it has written to its error stream so far."""
         self.messages.seek(0)
         return self.messages.read()
@@ -75,8 +75,8 @@ def ended(process: Process, code: int = 0) -> str:
         process.wait(timeout=LIMIT)
     finally:
         process.kill()
-    assert process.returncode == code, process.errors()
-    return process.errors()
+    assert process.returncode == code, process.said()
+    return process.said()
 
 
 def on_two_hosts(arguments: Sequence[object], devices: int) -> list[Process]:
@@ -99,7 +99,7 @@ def wait_for_step(run: Path, step: int, processes: Sequence[Process]) -> None:
     limit = time.monotonic() + LIMIT
     while not log.exists() or step not in logged(run, "loss"):
         for process in processes:
-            assert process.poll() is None, f"ended too early: {process.errors()}"
+            assert process.poll() is None, f"ended too early: {process.said()}"
         assert time.monotonic() < limit, f"step {step} was not reached in {LIMIT} s"
         time.sleep(0.01)
 
