@@ -24,7 +24,7 @@ from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.models.rdonet import network as rdonet
-from tests import portable_params
+from tests import hasty_xla, portable_params
 
 ROOT = Path(__file__).parent.parent
 
@@ -95,6 +95,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.skip(reason="takes long; make test-long runs it"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    hasty_xla.use_for(item)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

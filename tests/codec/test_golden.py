@@ -15,6 +15,8 @@ from rdonet_jax.models import zoo
 from tests.conftest import COMPILING_ANEW, ROOT
 from tests.golden import make as golden
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.fixture(scope="module")
 def golden_model():

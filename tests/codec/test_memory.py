@@ -15,6 +15,8 @@ from rdonet_jax.codec.portable import tiles
 from rdonet_jax.core import config, partition, system_memory
 from rdonet_jax.models import registry
 
+pytestmark = pytest.mark.optimized
+
 # So large an image that rearranged weights, which are not counted, do not matter.
 GRID = (64, 48)
 
