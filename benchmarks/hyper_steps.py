@@ -53,7 +53,7 @@ def best(model: zoo.Model, judge: Callable[[Any, int], float]) -> Sequence[float
         for octaves in TRIED:
             tried = [0.0] * model.config.knots
             tried[knot] = octaves
-            params = hyperpriors.in_coarser_steps(model.params, model.config, tried)
+            params = hyperpriors.coarsen_z(model.params, model.config, tried)
             found[octaves] = judge(params, QUALITY_SEGMENT * knot)
         chosen[knot] = min(found, key=found.get)
         print(f"{knot:<7}" + "".join(f"{value:>9.4f}" for value in found.values()), flush=True)
@@ -71,7 +71,7 @@ def main() -> None:
     octaves = best(model, judge)
     print("best: " + " ".join(f"{value:g}" for value in octaves))
     if options.out:
-        params = hyperpriors.in_coarser_steps(model.params, model.config, octaves)
+        params = hyperpriors.coarsen_z(model.params, model.config, octaves)
         record = {**model.record.stored, "hyper_steps": list(octaves)}
         print(zoo.save(options.out, model.name, model.config, params, record, pack=True))
 

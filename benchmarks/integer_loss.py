@@ -36,15 +36,15 @@ QUALITIES = (0, 25, 50, 75, 100)
 def in_floats() -> Iterator[None]:
     """A context in which functions that are traced have no rounding in `nn.integer`."""
     changes = {
-        "shifted_right": lambda x, bits: x * 2.0**-bits,
-        "integers": lambda values, bits, largest: integer.clipped(values * 2.0**bits, largest),
+        "shift_right": lambda x, bits: x * 2.0**-bits,
+        "to_integers": lambda values, bits, largest: integer.clip(values * 2.0**bits, largest),
         "powers": lambda exponents: jnp.exp2(exponents / integer.OCTAVE),
-        "scaled": lambda x, exponents, bits=0: (
-            integer.clipped(x, integer.LARGEST_WIDE)
+        "scale": lambda x, exponents, bits=0: (
+            integer.clip(x, integer.LARGEST_WIDE)
             * jnp.exp2(exponents / integer.OCTAVE)
             * 2.0**-bits
         ),
-        "interpolated": integer.interpolated_smoothly,
+        "interpolate": integer.interpolate_unrounded,
     }
     with mock.patch.multiple(integer, **changes):
         yield

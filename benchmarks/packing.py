@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import packing, zoo
-from rdonet_jax.models.portable import network as portable
+from rdonet_jax.models.portable import kernel_packing
 from rdonet_jax.training import (
     config as training_config,
 )
@@ -45,7 +45,7 @@ Judge = Callable[[Any], validation.Validation]
 
 def packed_as(model: zoo.Model, near: int, far: int) -> tuple[int, Any]:
     """Bytes of the packed file, and the parameters that it holds."""
-    steps = mock.patch.multiple(portable, NEAR_STEPS=near, FAR_STEPS=far)
+    steps = mock.patch.multiple(kernel_packing, NEAR_STEPS=near, FAR_STEPS=far)
     with tempfile.TemporaryDirectory() as folder, steps:
         record = model.record.stored
         path = zoo.save(Path(folder), "trial", model.config, model.params, record, pack=True)
@@ -57,9 +57,9 @@ def by_layer(model: zoo.Model, judge: Judge, loss: float) -> None:
     flat = {path: np.asarray(v) for path, v in flatten_dict(model.params, sep="/").items()}
     costs = {}
     for path, kernel in flat.items():
-        if packing.is_worth_it(path, kernel) and "/prior/" not in path:
-            tensors = packing.packed(path, kernel, packing.steps(kernel, COARSE))
-            coarse = {**flat, **packing.unpacked(tensors)}
+        if packing.is_packable(path, kernel) and "/prior/" not in path:
+            tensors = packing.pack(path, kernel, packing.steps(kernel, COARSE))
+            coarse = {**flat, **packing.unpack(tensors)}
             costs[path] = judge(unflatten_dict(coarse, sep="/")).loss - loss
     for path in sorted(costs, key=costs.get, reverse=True):
         print(f"{path:<40}{flat[path].size:>9}{costs[path]:>9.2%}", flush=True)

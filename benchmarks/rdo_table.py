@@ -34,9 +34,13 @@ def partitions(
     model: zoo.Model, image: np.ndarray, quality: float | None, rd_cost: RDCost
 ) -> dict[str, Partition]:
     """The partition of every column."""
-    chosen = {mask: initial_masks.start_of(model, image, mask, quality) for mask in COLUMNS[:3]}
+    chosen = {
+        mask: initial_masks.initial_partition(model, image, mask, quality) for mask in COLUMNS[:3]
+    }
     for start in (initial_masks.STATIC, "variance"):
-        steps = list(search.fast(rd_cost, initial_masks.start_of(model, image, start, quality), 2))
+        steps = list(
+            search.fast(rd_cost, initial_masks.initial_partition(model, image, start, quality), 2)
+        )
         # The start, and four colors in every pass; a second pass may end early or not begin.
         for passes, step in enumerate((steps[0], steps[min(4, len(steps) - 1)], steps[-1])):
             chosen[f"{start} {passes}"] = step.partition
@@ -52,7 +56,7 @@ def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarra
         size = len(encoded.data)
         seen = quality_metrics.measure(image, encoded.picture)
         bpp = 8 * size / image[..., 0].size
-        found.append([rd_cost.of_file(size, encoded.picture), bpp, seen["psnr"], seen["ms_ssim"]])
+        found.append([rd_cost.file_cost(size, encoded.picture), bpp, seen["psnr"], seen["ms_ssim"]])
     return np.array(found, np.float64)
 
 

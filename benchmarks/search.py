@@ -33,7 +33,7 @@ from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder, initial_masks, search
 from rdonet_jax.rdo.cost import RDCost
-from rdonet_jax.rdo.encode_options import MOST_PASSES, EncodeOptions, Plan
+from rdonet_jax.rdo.encode_options import MAX_PASSES, EncodeOptions, Plan
 from rdonet_jax.rdo.search import SearchStats
 
 SIDE = 256
@@ -56,7 +56,7 @@ def compare(model: zoo.Model, paths: list[Path], qualities: list[float | None]) 
         for quality in qualities:
             rd_cost = RDCost(model, image, quality)
             for init in STARTS:
-                start = initial_masks.start_of(model, image, init, quality)
+                start = initial_masks.initial_partition(model, image, init, quality)
                 first, *_, theirs = search.original(rd_cost, start, 2)
                 *_, ours = search.fast(rd_cost, start, 2)
                 excess.append(ours.total / theirs.total - 1)
@@ -80,10 +80,10 @@ def seconds(work: Callable[[], object], rounds: int = 3) -> float:
 def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     """Prints the seconds of two passes of both searches on a whole image."""
     rd_cost = RDCost(model, image, quality)
-    start = initial_masks.start_of(model, image, "variance", quality)
+    start = initial_masks.initial_partition(model, image, "variance", quality)
     stats = SearchStats()
     fast = seconds(lambda: list(search.fast(rd_cost, start, 2)))
-    list(search.fast(search.counted(rd_cost, stats), start, 2))
+    list(search.fast(search.count_evaluations(rd_cost, stats), start, 2))
     blocks = start.split64.size
     full = seconds(
         lambda: [RDCost(model, image, quality)([start]) for _ in range(SAMPLED)], rounds=1
@@ -104,7 +104,7 @@ def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
 
 def encoding_times(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     """Prints seconds of encoding per megapixel by number of passes."""
-    for passes in range(MOST_PASSES + 1):
+    for passes in range(MAX_PASSES + 1):
         options = EncodeOptions(quality, plan=Plan(passes=passes))
         took = seconds(lambda options=options: encoder.encode(model, image, options))
         print(f"encoding with {passes} passes: {took / image[..., 0].size * 1e6:.2f} s/megapixel")

@@ -122,7 +122,7 @@ def quick_key(seed: int) -> jax.Array:
 def tiny_weights(tmp_path_factory) -> Path:
     """A weights file of the tiny preset at its linear start: it codes real images, if badly."""
     preset = config.tiny()
-    params = rdonet_init.init_params(rdonet.init_params(preset, quick_key(0)), preset, LMBDA)
+    params = rdonet_init.linear_start(rdonet.init_params(preset, quick_key(0)), preset, LMBDA)
     return zoo.save(tmp_path_factory.mktemp("zoo"), "tiny", preset, params, {"preset": "tiny"})
 
 

@@ -45,7 +45,7 @@ def start(config: PortableConfig) -> Any:
         return (0.0 if still else 1.0) * rng.normal(size=leaf.shape) / np.sqrt(inputs)
 
     params = jax.tree_util.tree_map_with_path(drawn, shapes(config))
-    return portable_init.init_params(params, config)
+    return portable_init.linear_start(params, config)
 
 
 @functools.cache

@@ -55,8 +55,8 @@ def partitions(
         return
     rd_cost = RDCost(model, image)
     for start in STARTS[contestant]:
-        first = initial_masks.start_of(model, image, start)
-        steps = list(search.fast(rd_cost, first, encode_options.MOST_PASSES))
+        first = initial_masks.initial_partition(model, image, start)
+        steps = list(search.fast(rd_cost, first, encode_options.MAX_PASSES))
         # The start, and a step for every color of a pass; a second pass may end early.
         after = (0, min(len(search.COLORS), len(steps) - 1), len(steps) - 1)
         for passes, step in enumerate(after):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rdonet_jax.imaging.pixel_format import Picture
     from rdonet_jax.models.zoo import Model
     from rdonet_jax.rdo.encode_options import EncodeOptions, Target
-    from rdonet_jax.rdo.encoder import EncodeResult, Searched
+    from rdonet_jax.rdo.encoder import EncodeResult, SearchSummary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,7 +239,7 @@ def _lines(facts: dict[str, Any], result: EncodeResult, psnr: float | None) -> t
     return (line, _search_line(result.searched)) if result.searched else (line,)
 
 
-def _search_line(searched: Searched) -> str:
+def _search_line(searched: SearchSummary) -> str:
     """What a search has done, for people."""
     gain = 1 - searched.after / searched.before
     ended = ", interrupted: the best so far is written" if searched.interrupted else ""

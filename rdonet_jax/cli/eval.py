@@ -74,7 +74,7 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
         help="which level codes which block, or where the search for it starts",
     )  # fmt: skip
     group.add_argument(
-        "--rdo", nargs="+", type=int, choices=range(encode_options.MOST_PASSES + 1), default=[0],
+        "--rdo", nargs="+", type=int, choices=range(encode_options.MAX_PASSES + 1), default=[0],
         help="passes of a search for the partition that costs least (default: 0)",
     )  # fmt: skip
     group.add_argument(

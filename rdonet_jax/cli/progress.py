@@ -47,7 +47,7 @@ class InterruptibleSearch:
         from rdonet_jax.rdo import encoder
 
         self._report(step)
-        if not encoder.is_of_search(step):
+        if not encoder.is_search_step(step):
             self._end_search()
             return
         if self._is_interrupted is None:

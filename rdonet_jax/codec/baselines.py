@@ -30,7 +30,7 @@ from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
 from rdonet_jax.models.baselines import context
-from rdonet_jax.models.baselines.context import Front
+from rdonet_jax.models.baselines.context import Wavefront
 
 Symbols = Callable[[np.ndarray, Callable[[], Any]], np.ndarray]
 """(table indices of a run, what the encoder would send) -> the run's symbols, both 1-D."""
@@ -50,19 +50,19 @@ def analyze(config: BaselineConfig, params: Any, pixels: jax.Array) -> jax.Array
 @functools.partial(compilation.jit, static_argnums=0)
 def encode_latents(config: BaselineConfig, params: Any, y: jax.Array) -> jax.Array:
     """Rounded z [1, h/4, w/4, N]; encoder only."""
-    return jnp.round(_apply(config, params, "hyper_analyse", y))
+    return jnp.round(_apply(config, params, "hyper_analyze", y))
 
 
 @functools.partial(compilation.jit, static_argnums=0)
 def conditions(config: BaselineConfig, params: Any, z_hat: jax.Array) -> jax.Array:
     """What z_hat, int32, tells of y, [1, h, w, 2 M]."""
-    return _apply(config, params, "conditions", z_hat.astype(jnp.float32))
+    return _apply(config, params, "hyper_synthesize", z_hat.astype(jnp.float32))
 
 
 @functools.partial(compilation.jit, static_argnums=0)
 def predict(config: BaselineConfig, params: Any, known: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Without a context: mu of y and the index of its scale's table, [1, h, w, M]."""
-    prior = _apply(config, params, "prior", known)
+    prior = _apply(config, params, "predict_y", known)
     return prior.mu, distributions.scale_index(prior.scale, config.distribution)
 
 
@@ -71,9 +71,9 @@ def predict_front(
     config: BaselineConfig, params: Any, known: jax.Array, frame: jax.Array, number: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """With a context: mu and table index of the positions of a wavefront, [1, P, M]."""
-    at = context.front(number, known.shape[1:3])
-    neighbours = context.neighbours_at(frame, at)
-    prior = _apply(config, params, "prior", context.values_at(known, at), neighbours)
+    at = context.wavefront(number, known.shape[1:3])
+    neighbours = context.gather_taps_at(frame, at)
+    prior = _apply(config, params, "predict_y", context.gather_at(known, at), neighbours)
     return prior.mu, distributions.scale_index(prior.scale, config.distribution)
 
 
@@ -88,7 +88,7 @@ def quantise_front(
     y: jax.Array, mu: jax.Array, grid: tuple[int, int], number: jax.Array
 ) -> jax.Array:
     """The same for the positions of a wavefront; encoder only."""
-    return jnp.round(context.values_at(y, context.front(number, grid)) - mu)
+    return jnp.round(context.gather_at(y, context.wavefront(number, grid)) - mu)
 
 
 @functools.partial(compilation.jit, static_argnums=3)
@@ -96,8 +96,8 @@ def place(
     frame: jax.Array, mu: jax.Array, symbols: jax.Array, grid: tuple[int, int], number: jax.Array
 ) -> jax.Array:
     """The frame with a wavefront's y_hat; symbols int32 are 0 where nothing is coded."""
-    at = context.front(number, grid)
-    return context.placed(frame, at, mu + symbols.astype(jnp.float32))
+    at = context.wavefront(number, grid)
+    return context.scatter_at(frame, at, mu + symbols.astype(jnp.float32))
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
@@ -195,16 +195,16 @@ class BaselineLevelCoder(level_coder.LevelCoder):
             run = symbols(indices.ravel(), functools.partial(_front_of, y, mu, grid, number, coded))
             placed[0, coded] = run.reshape(indices.shape)
             frame = place(frame, mu, placed, grid, number)
-        self.y_hat = context.unframed(frame)
+        self.y_hat = context.crop_frame(frame)
 
 
-def fronts(grid: tuple[int, int]) -> Iterator[tuple[np.ndarray, Front]]:
+def fronts(grid: tuple[int, int]) -> Iterator[tuple[np.ndarray, Wavefront]]:
     """The wavefronts' numbers and positions on the host; those that are not real lie at (0, 0)."""
-    numbers = np.arange(context.front_count(grid), dtype=np.int32)
-    rows, columns, real = context.front(numbers, grid, np)
-    places = Front(np.where(real, rows, 0), np.where(real, columns, 0), real)
+    numbers = np.arange(context.wavefront_count(grid), dtype=np.int32)
+    rows, columns, real = context.wavefront(numbers, grid, np)
+    places = Wavefront(np.where(real, rows, 0), np.where(real, columns, 0), real)
     for number in numbers:
-        yield number, Front(*(part[number] for part in places))
+        yield number, Wavefront(*(part[number] for part in places))
 
 
 def _front_of(

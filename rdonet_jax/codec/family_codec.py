@@ -15,7 +15,10 @@ from rdonet_jax.models import registry
 
 
 class FamilyCodec(abc.ABC):
-    """How the models of a family code an image, and what that takes.
+    """How the models of a family code an image, and how much memory that takes.
+
+    A subclass gives `level_coder` and `working_set_bytes`. If its family has levels, it also gives
+    `searching_bytes`.
 
     Each codec is one object in the module of its family's level coder, named by `Family.codec`.
     """
@@ -44,7 +47,7 @@ class FamilyCodec(abc.ABC):
     def searching_bytes(self, config: Any, grid: tuple[int, int]) -> int:
         """About the most memory that a search for its partition takes, without the weights.
 
-        For families with levels.
+        Only for families with levels.
         """
         raise NotImplementedError(f"{type(self).__name__} has no levels to search")
 

@@ -61,7 +61,9 @@ def predict(
     config: RDONetConfig, level: int, params: Any, z_hat: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """mu of y and the index of its scale's table, [1, h, w, C]."""
-    prior = rdonet.network(config).apply({"params": params}, level, z_hat, state, method="prior")
+    prior = rdonet.network(config).apply(
+        {"params": params}, level, z_hat, state, method="predict_y"
+    )
     return prior.mu, distributions.scale_index(prior.scale, config.distribution)
 
 
@@ -82,7 +84,9 @@ def advance(
 ) -> jax.Array:
     """The next state; symbols int32 [1, h, w, C] are 0 where not coded, which leaves mu there."""
     y_hat = mu + symbols.astype(jnp.float32)
-    return rdonet.network(config).apply({"params": params}, level, y_hat, state, method="merge")
+    return rdonet.network(config).apply(
+        {"params": params}, level, y_hat, state, method="next_state"
+    )
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
@@ -110,7 +114,7 @@ class RDONetLevelCoder(level_coder.LevelCoder):
         super().__init__()
         self.config, self.params, self.masks = config, params, masks
         self.hyper_masks = tuple(np.asarray(partition.hyper_mask(m)) for m in masks)
-        self.state = rdonet.network(config).start(1, grid)
+        self.state = rdonet.network(config).initial_state(1, grid)
         self._features: tuple[jax.Array, ...] = ()
         self._uncoded: list[tuple[int, np.ndarray]] = []
 

@@ -1,12 +1,12 @@
-"""What symbols cost in the stream: their entry in the integer tables, or an escape.
+"""The bits of symbols in the bitstream: of their entry in an integer table, or of an escape.
 
-The information content of a symbol that a model holds for all but impossible grows without bound.
-The stream pays for such a symbol by an entry with the least count, or by an escape, whose cost
-grows with the logarithm. Estimates of rate take this into account.
+The information content of an improbable symbol grows without bound. In the bitstream it costs an
+entry with the smallest count, or an escape, whose cost grows with the logarithm of the symbol.
+Estimates of the rate include this.
 
-A table has no derivative. The gradient of these bits is therefore that of `entropy.bits`, the
-differentiable likelihood, at the symbols and at the scales as given. Its growth for improbable
-symbols is what teaches the model. Where no gradient is taken, the likelihood is not computed.
+A table has no derivative. The gradient of these bits is that of `distributions.bits`, the
+differentiable likelihood, at the same symbols and scales. Its growth for improbable symbols is what
+trains the model. The likelihood is computed only where a gradient is.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from rdonet_jax.entropy import distributions, range_coder
 
 
 class _Costs(NamedTuple):
-    """Per entry of the scale table: what its integer table charges."""
+    """The costs of the integer table of every entry of the scale table."""
 
-    last: np.ndarray  # [64] the largest symbol that the table holds
+    last: np.ndarray  # [64] the largest symbol in the table
     bits: np.ndarray  # [64, largest of all + 2] bits of |symbol|; of the escape at last + 1
-    order: np.ndarray  # [64] of the escape's code
+    order: np.ndarray  # [64] the order of the escape code
 
 
 @functools.cache
@@ -40,17 +40,17 @@ def _costs(distribution: str) -> _Costs:
 
 
 def bits_of_small(distribution: str) -> np.ndarray:
-    """By entry of the scale table, the bits of the symbols 0 and ±1, float32 [64, 2]."""
+    """The bits of the symbols 0 and ±1 by entry of the scale table, float32 [64, 2]."""
     return _costs(distribution).bits[:, :2]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def symbol_bits(v: jax.Array, scale: jax.Array, distribution: str) -> jax.Array:
-    """Bits that integer-valued symbols v cost given their scales; float32, elementwise.
+    """Bits of integer-valued symbols v with these scales; float32, elementwise.
 
-    NaN where v is not finite. The derivatives by v and by scale are those of `entropy.bits`.
+    NaN where v is not finite. The derivatives are those of `distributions.bits`.
     """
-    return _charged(v, distributions.scale_index(scale, distribution), distribution)
+    return _table_bits(v, distributions.scale_index(scale, distribution), distribution)
 
 
 @symbol_bits.defjvp
@@ -62,11 +62,11 @@ def _symbol_bits_jvp(distribution, primals, tangents):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def entry_bits(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
-    """As `symbol_bits`, given entries of the scale table: integers held in float32.
+    """`symbol_bits` for indices of the scale table: integers held in float32.
 
     The derivative by index is that by the scale, which grows geometrically with it.
     """
-    return _charged(v, index.astype(jnp.int32), distribution)
+    return _table_bits(v, index.astype(jnp.int32), distribution)
 
 
 @entry_bits.defjvp
@@ -78,8 +78,8 @@ def _entry_bits_jvp(distribution, primals, tangents):
     return entry_bits(*primals, distribution), slope
 
 
-def _charged(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
-    """What the integer tables of these entries charge."""
+def _table_bits(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
+    """Bits of symbols v by the integer tables of these indices."""
     costs = _costs(distribution)
     last, order = jnp.asarray(costs.last)[index], jnp.asarray(costs.order)[index]
     size = jnp.abs(v)

@@ -1,9 +1,10 @@
-"""The dead zone of the encoder's quantizer: what is hardly worth its bits is sent as zero.
+"""The dead zone of the encoder's quantizer: small offsets are quantized to zero.
 
-Rounding to the nearest integer is best for the distance alone. A symbol of 1 costs more bits than a
-0, the more the surer the prior is of the 0; with a price on a bit, 0 is the better choice for all
-offsets r below the one where (r - 0)^2 = (r - 1)^2 + price * bits (Sullivan, "Efficient scalar
-quantization of exponential and Laplacian random variables", 1996). The decoder knows nothing of it.
+Rounding to the nearest integer minimizes the distortion alone. A symbol of 1 costs more bits than a
+0, the more so the smaller the scale. With a price per bit, 0 is the better choice for all offsets r
+below the one where (r - 0)^2 = (r - 1)^2 + price * bits (Sullivan, "Efficient scalar quantization
+of exponential and Laplacian random variables", IEEE Transactions on Information Theory, 1996). The
+decoder does not depend on it.
 """
 
 from __future__ import annotations
@@ -17,22 +18,21 @@ import numpy as np
 from rdonet_jax.entropy import bit_cost
 
 PRICE = 0.046
-"""Squared quantizer steps that are given for a bit. At high rates uniform quantizers trade by
-ln(2) / 6 = 0.116; this is what `benchmarks/dead_zone.py` finds best for PSNR and MS-SSIM
-together."""
+"""Squared quantizer steps per bit. For uniform quantizers at high rates it is ln(2) / 6 = 0.116.
+This value is best for PSNR and MS-SSIM together, by `benchmarks/dead_zone.py`."""
 
 Array = TypeVar("Array", np.ndarray, jax.Array)
 
 
 @functools.cache
 def zero_bounds(distribution: str, price: float = PRICE) -> np.ndarray:
-    """By entry of the scale table, below which |y - mu| in steps 0 is sent; float32 [64]."""
+    """The smallest |y - mu| in steps that is not set to 0, by scale index; float32 [64]."""
     bits = bit_cost.bits_of_small(distribution)
     bounds = (0.5 + price / 2 * (bits[:, 1] - bits[:, 0])).astype(np.float32)
     bounds.setflags(write=False)
     return bounds
 
 
-def outside(offset: Array, bounds: Array) -> Array:
-    """The offset from mu in steps, not yet rounded; 0 where it is less than its bound."""
+def apply(offset: Array, bounds: Array) -> Array:
+    """The offset from mu in steps, not yet rounded, set to 0 where it is below its bound."""
     return offset * (abs(offset) >= bounds)

@@ -1,9 +1,8 @@
-"""Distributions as bits, and as the integer tables that a range coder needs.
+"""Distributions of latents: differentiable bits, and the integer tables of the range coder.
 
-Two views of the same conditional distributions. While training and estimating, the rate of an
-element is the information content of its unit bin, in float32 and differentiable. While coding,
-every scale is replaced by the nearest entry of a fixed logarithmic table, and every entry has a
-cumulative table of 16-bit integers, so that encoder and decoder agree exactly on any machine.
+In training and estimates, the rate of an element is the information content of its unit bin, in
+float32. The codec replaces every scale by the nearest entry of a fixed logarithmic table. Every
+entry has a cumulative table of 16-bit integers, so that encoder and decoder agree on any machine.
 """
 
 import abc
@@ -21,8 +20,8 @@ TOTAL = 1 << PRECISION
 SCALE_COUNT = 64
 BINARY_COUNT = 64
 
-LEAST_RANGE = 16.0
-"""Largest scale over smallest, at least: the integer priors count no finer table than that."""
+MIN_SCALE_RATIO = 16.0
+"""The least ratio of the largest to the smallest scale. Integer priors assume it."""
 
 _BINARY_LOGIT = 8.0
 
@@ -35,21 +34,21 @@ _MILLS = (
 
 
 def laplace_bits(v, scale):
-    """Bits of the unit bin [v - 1/2, v + 1/2] of a centred Laplace distribution of scale b.
+    """Bits of the unit bin [v - 1/2, v + 1/2] of a centered Laplace distribution of scale b.
 
     Elementwise, any shapes that broadcast, float32. Value and gradients are finite for |v| up to
     1e6 and every scale of the table's range, and grow linearly in the tails.
     """
     a = jnp.abs(v)
-    # The bin's mass is that of a bin at m <= 1/2 times the decay over the rest of the way. Both
-    # terms of the former are positive: no cancellation, no branch whose gradient could be NaN.
+    # The bin's mass is that of a bin at m = min(a, 1/2), times exp(-(a - m) / scale). Both terms of
+    # the former are positive: no cancellation, and no branch whose gradient could be NaN.
     m = jnp.minimum(a, 0.5)
     near = -jnp.expm1((m - 0.5) / scale) - jnp.expm1((-m - 0.5) / scale)
     return ((a - m) / scale - jnp.log(0.5 * near)) * (1 / math.log(2))
 
 
 def gaussian_bits(v, scale):
-    """Bits of the unit bin [v - 1/2, v + 1/2] of a centred normal distribution of deviation sigma.
+    """Bits of the unit bin [v - 1/2, v + 1/2] of a centered normal distribution of deviation sigma.
 
     Elementwise, any shapes that broadcast, float32. Value and gradients are finite for |v| up to
     1e6 and every scale of the table's range, and grow quadratically in the tails.
@@ -73,15 +72,15 @@ def _mills(t):
 
 
 class Distribution(abc.ABC):
-    """A family of distributions, symmetric around 0, with a scale: what symbols are coded by.
+    """A family of distributions of latents, symmetric around 0, with a scale.
 
-    A new one is one subclass and one call of `register`. Configurations name it in their field
-    `distribution`.
+    A new one is one subclass, which sets the attributes and gives `bits` and `tail`, and one call
+    of `register`. Configurations name it in their field `distribution`.
 
     Attributes:
       name: stored with configurations.
-      scales: the smallest and the largest scale of the table. Below the smallest, 16 bits should
-        not express how sure a symbol is. Above the largest, escapes get frequent.
+      scales: the smallest and the largest scale of the table. Below the smallest, 16-bit counts
+        should have no use. Above the largest, escapes get frequent.
       deviation: the standard deviation at scale 1.
     """
 
@@ -99,7 +98,7 @@ class Distribution(abc.ABC):
 
     @abc.abstractmethod
     def tail(self, t: float) -> float:
-        """P(X > t) at scale 1, t >= 0, in double precision. The range coder's tables are its."""
+        """P(X > t) at scale 1, t >= 0, in double precision. The range coder's tables follow."""
 
 
 class Laplace(Distribution):
@@ -108,8 +107,8 @@ class Laplace(Distribution):
     name = "laplace"
     # Measured for symbols of continuous scale b: 64 entries over this range cost 0.4 % more than
     # the information content at b = 0.1 (0.0003 bits per symbol), 0.1 % at 0.3, below 0.05 % from
-    # 1 on. Below the smallest b, 16 bits cannot express how sure a symbol is (0.00007 bits remain);
-    # above the largest, escapes come in and cost 2 % at b = 400.
+    # 1 on. Below the smallest b, 16 bits cannot express smaller costs (0.00007 bits remain); above
+    # the largest, escapes cost 2 % at b = 400.
     scales = (0.05, 256.0)
     deviation = math.sqrt(2)
 
@@ -139,17 +138,17 @@ DISTRIBUTIONS: dict[str, Distribution] = {}
 
 
 def register(distribution: Distribution) -> None:
-    """Makes a distribution known.
+    """Registers a distribution.
 
-    Raises ValueError for a name that is taken, and for a range of scales that is too narrow.
+    Raises ValueError if its name is taken, and for a range of scales that is too narrow.
     """
     if distribution.name in DISTRIBUTIONS:
         raise ValueError(f"there is a distribution {distribution.name!r} already")
     low, high = distribution.scales
-    if not 0 < LEAST_RANGE * low <= high < math.inf:
+    if not 0 < MIN_SCALE_RATIO * low <= high < math.inf:
         raise ValueError(
-            f"{distribution.name}: the largest scale must be at least {LEAST_RANGE:g} times the "
-            f"smallest, not {low} and {high}"
+            f"{distribution.name}: the largest scale must be at least {MIN_SCALE_RATIO:g} times "
+            f"the smallest, not {low} and {high}"
         )
     DISTRIBUTIONS[distribution.name] = distribution
 
@@ -166,7 +165,7 @@ def named(name: str) -> Distribution:
 
 
 def bits(v, scale, distribution: str):
-    """Bits of the unit bin around v. Raises ValueError for no name of a distribution."""
+    """Bits of the unit bin around v. Raises ValueError for an unknown distribution."""
     return named(distribution).bits(v, scale)
 
 
@@ -175,11 +174,11 @@ def scale_table(distribution: str) -> np.ndarray:
     """The fixed scales, float32 [64], logarithmically spaced; read-only."""
     low, high = named(distribution).scales
     exponents = np.arange(SCALE_COUNT) / (SCALE_COUNT - 1)
-    return _frozen((low * (high / low) ** exponents).astype(np.float32))
+    return _read_only((low * (high / low) ** exponents).astype(np.float32))
 
 
 def scale_at(index, distribution: str):
-    """The scale of table entries, given as floats between which it grows geometrically."""
+    """The scale at indices of the table, which may be fractions: interpolated geometrically."""
     scales = scale_table(distribution).astype(np.float64)
     step = float(np.log(scales[1] / scales[0]))
     return float(scales[0]) * jnp.exp(index * step)
@@ -187,12 +186,12 @@ def scale_at(index, distribution: str):
 
 @functools.cache
 def scale_thresholds(distribution: str) -> np.ndarray:
-    """Where one table entry ends and the next begins (geometric means), float32 [63]; read-only."""
+    """Geometric means of successive scales of the table, float32 [63]; read-only."""
     scales = scale_table(distribution).astype(np.float64)
-    return _frozen(np.sqrt(scales[:-1] * scales[1:]).astype(np.float32))
+    return _read_only(np.sqrt(scales[:-1] * scales[1:]).astype(np.float32))
 
 
-def _frozen(a: np.ndarray) -> np.ndarray:
+def _read_only(a: np.ndarray) -> np.ndarray:
     a.setflags(write=False)
     return a
 
@@ -209,11 +208,11 @@ def scale_index(scale, distribution: str):
 
 @dataclass(frozen=True, eq=False)
 class CdfTables:
-    """Integer cumulative tables of one family of distributions, as a range coder uses them.
+    """Integer cumulative tables, as a range coder uses them.
 
-    cdfs: int32 [n + 1] per table, rising strictly from 0 to 2**16. Entry i stands for the symbol
-    offsets[table] + i; with has_escape the last entry of every table stands for all other symbols.
-    Compared and hashed by identity, so that coders can keep what they derive from it.
+    cdfs: int32 [n + 1] per table, rising strictly from 0 to 2**16. Entry i is the symbol
+    offsets[table] + i. With has_escape, the last entry of every table is for all other symbols.
+    Compared and hashed by identity, so that coders can cache what they derive from it.
     """
 
     cdfs: tuple[np.ndarray, ...]
@@ -229,17 +228,17 @@ def scale_tables(distribution: str) -> CdfTables:
 
 
 def _scale_cdf(scale: float, distribution: str) -> np.ndarray:
-    """Cumulative counts of -k .. k and the escape; k is the last symbol worth a count of one.
+    """Cumulative counts of -k .. k and the escape; k is the last symbol with a count of one.
 
-    Rounding the tail beyond each symbol, not each symbol's count, makes all roundings telescope:
-    the sum is exact, and a symbol that is worth one count gets at least one.
+    The probabilities beyond each symbol are rounded, not the symbols' counts. So the sum is exact,
+    and a symbol with an expected count of one gets at least one.
     """
     tails = tail_counts(scale, distribution)
     half = np.rint(tails).astype(np.int64)
     counts = half[:-1] - half[1:]
     escape = max(1, 2 * half[-1])
-    centre = TOTAL - 2 * counts.sum() - escape
-    return _cumulated([*counts[::-1], centre, *counts, escape])
+    zero = TOTAL - 2 * counts.sum() - escape
+    return _cdf_of_counts([*counts[::-1], zero, *counts, escape])
 
 
 def tail_counts(scale: float, distribution: str) -> np.ndarray:
@@ -252,19 +251,19 @@ def tail_counts(scale: float, distribution: str) -> np.ndarray:
             return np.array(tails[:-1])
 
 
-def _cumulated(counts) -> np.ndarray:
-    return _frozen(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
+def _cdf_of_counts(counts) -> np.ndarray:
+    return _read_only(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
 
 
 @functools.cache
 def binary_tables() -> CdfTables:
     """Tables over the symbols 0 and 1, P(1) = 1 / (1 + exp(-x)) for 64 x evenly in [-8, 8]."""
-    cdfs = tuple(_cumulated([TOTAL - n, n]) for n in binary_counts(0))
+    cdfs = tuple(_cdf_of_counts([TOTAL - n, n]) for n in binary_counts(0))
     return CdfTables(cdfs, (0,) * BINARY_COUNT, False)
 
 
 def binary_index(ones, total) -> np.ndarray:
-    """Index of the binary table for adaptive counts: `ones` ones were seen among `total` flags.
+    """Index of the binary table for adaptive counts: `ones` ones among `total` flags so far.
 
     Integer arrays of equal shape, total < 2**40; int32. Picks the table nearest in the logistic
     domain to the estimate (ones + 1/2) / (total + 1) by integer comparisons alone.
@@ -277,6 +276,6 @@ def binary_index(ones, total) -> np.ndarray:
 
 @functools.cache
 def binary_counts(shift: float) -> np.ndarray:
-    """Counts out of 2**16 of P(1) at the grid's points moved by `shift` steps; int64 [64]."""
+    """Counts out of 2**16 of P(1), at the logits of the tables plus `shift` steps; int64 [64]."""
     x = _BINARY_LOGIT * (2 * (np.arange(BINARY_COUNT) + shift) / (BINARY_COUNT - 1) - 1)
-    return _frozen(np.rint(TOTAL / (1 + np.exp(-x))).astype(np.int64))
+    return _read_only(np.rint(TOTAL / (1 + np.exp(-x))).astype(np.int64))

@@ -1,11 +1,11 @@
 """Range coders behind an interface of two functions: symbols + table indices <-> bytes.
 
-`encode` takes all runs, `decoder` gives them back one by one, so that a decoder can look at what
-it has before it asks for more. Any int32 symbol codes exactly: what a table does not hold is sent
-as its escape entry, followed at the end of the run by how far outside the symbol lies.
+`encode` takes all runs. `decoder` returns them one by one, so that the table indices of a run may
+depend on earlier runs. Any int32 symbol can be coded: one that its table does not have is coded as
+the table's escape entry, and how far outside the table it lies is coded at the end of the run.
 
-A range coder behind this interface (a row of _BACKENDS) sees only entries of integer tables, so
-all of them code the same symbols by the same tables and escapes, into bytes of their own.
+A range coder behind this interface (a row of _BACKENDS) codes entries of integer tables. All of
+them code the same entries, escapes included, into bytes of their own.
 """
 
 import functools
@@ -20,10 +20,10 @@ from rdonet_jax.entropy.distributions import PRECISION, TOTAL, CdfTables
 
 Run = tuple[np.ndarray, np.ndarray]
 
-_AT_ONCE = 2**18
-_ESCAPES_AT_ONCE = 2**12
+_CHUNK = 2**18
+_ESCAPE_CHUNK = 2**12
 
-# Numbers of the coders in the header of a file, and the way back.
+# Numbers of the coders in the header of a file, and names by number.
 CODERS = {"constriction": 1, "tfc": 2}
 NAMES = {number: name for name, number in CODERS.items()}
 
@@ -34,7 +34,7 @@ _CLASSES = 33
 _CLASS_COUNTS = [1 << (15 - n) for n in range(11)] + [11] + [1] * 21
 _CLASS_CDF = np.concatenate([[0], np.cumsum(_CLASS_COUNTS)]).astype(np.int32)
 ESCAPE_CLASS_BITS = (PRECISION - np.log2(_CLASS_COUNTS)).astype(np.float32)
-"""What the class of an escape costs, by class."""
+"""Bits of the class of an escape, by class."""
 
 _BIT_CDF = np.array([0, TOTAL // 2, TOTAL], np.int32)
 
@@ -44,7 +44,7 @@ class CoderError(ValueError):
 
 
 class MissingCoderError(Exception):
-    """A range coder that is not installed; the message says what to install."""
+    """A range coder is not installed; the message says what to install."""
 
 
 def encode(runs: Iterable[Run], tables: CdfTables, name: str = "constriction") -> bytes:
@@ -62,66 +62,66 @@ def decoder(
     data: bytes,
     tables: CdfTables,
     name: str = "constriction",
-    most_beyond: float = math.inf,
+    max_excess_bits: float = math.inf,
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """take(indices) -> the symbols of the next run, int32, given the run's table indices.
+    """Returns read_symbols(table indices of the next run) -> its symbols, int32.
 
-    Never more work than the indices ask for, whatever the bytes are. Bytes past the end count as
-    zeros, so a truncated stream may decode to wrong symbols: the container's checksum is what
-    finds that. Raises CoderError, here or in take, when the bytes cannot come from `encode`, or
-    the symbols so far cost `most_beyond` bits more than there are, and MissingCoderError as
-    `require` does.
+    The work depends on the indices alone, whatever the bytes are. Bytes past the end count as
+    zeros, so a truncated stream may decode to wrong symbols, which the container's checksum
+    detects. Raises CoderError, here or in read_symbols, when the bytes cannot come from `encode`,
+    or the symbols so far cost `max_excess_bits` more than there are bits. Raises MissingCoderError
+    as `require` does.
     """
     _, entry_decoder = _backend(name)
     if data.endswith(b"\0"):
         raise CoderError("the coded data ends in a needless zero byte")
-    take_entries = entry_decoder(data, _entry_tables(tables))
-    if most_beyond < math.inf:
-        most_bits = 8 * len(data) + most_beyond
-        take_entries = _within(take_entries, _entry_tables(tables), most_bits)
+    read_entries = entry_decoder(data, _entry_tables(tables))
+    if max_excess_bits < math.inf:
+        max_bits = 8 * len(data) + max_excess_bits
+        read_entries = _limit_bits(read_entries, _entry_tables(tables), max_bits)
 
-    def take(indices: np.ndarray) -> np.ndarray:
-        indices = _checked_indices(indices, tables)
-        symbols = take_entries(indices)
+    def read_symbols(indices: np.ndarray) -> np.ndarray:
+        indices = _check_indices(indices, tables)
+        symbols = read_entries(indices)
         escaped: list[np.ndarray] = []
-        for part in _parts(len(indices)):
+        for part in _chunks(len(indices)):
             entries, tables_of = symbols[part], indices[part]
             if tables.has_escape:
                 escaped.append(np.flatnonzero(entries == _escapes(tables)[tables_of]) + part.start)
             symbols[part] = entries + _offsets(tables)[tables_of]
-        places = np.concatenate([np.empty(0, np.int64), *escaped])
-        if places.size:
-            beyond = _take_escapes(take_entries, indices[places], tables)
-            if beyond.min() < -(2**31) or beyond.max() >= 2**31:
+        positions = np.concatenate([np.empty(0, np.int64), *escaped])
+        if positions.size:
+            values = _read_escapes(read_entries, indices[positions], tables)
+            if values.min() < -(2**31) or values.max() >= 2**31:
                 raise CoderError("an escaped symbol does not fit in 32 bits")
-            symbols[places] = beyond
+            symbols[positions] = values
         return symbols
 
-    return take
+    return read_symbols
 
 
-def _within(
-    take_entries: Callable[[np.ndarray], np.ndarray], tables: CdfTables, most_bits: float
+def _limit_bits(
+    read_entries: Callable[[np.ndarray], np.ndarray], tables: CdfTables, max_bits: float
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """`take_entries` until its entries cost more than so many bits; CoderError from then on."""
+    """`read_entries` that raises CoderError once its entries cost more than `max_bits`."""
     starts, bits = _entry_bits(tables)
-    left = most_bits
+    left = max_bits
 
-    def take(indices: np.ndarray) -> np.ndarray:
+    def read(indices: np.ndarray) -> np.ndarray:
         nonlocal left
-        entries = take_entries(indices)
-        for part in _parts(len(indices)):
+        entries = read_entries(indices)
+        for part in _chunks(len(indices)):
             left -= bits[starts[indices[part]] + entries[part]].sum(dtype=np.float64)
         if left < 0:
             raise CoderError("it ends long before its last symbol")
         return entries
 
-    return take
+    return read
 
 
 @functools.lru_cache(maxsize=16)
 def _entry_bits(tables: CdfTables) -> tuple[np.ndarray, np.ndarray]:
-    """Where each table's entries begin in one list of all, and what each entry costs."""
+    """Where each table begins in a list of the entries of all tables, and the entries' bits."""
     lengths = [len(cdf) - 1 for cdf in tables.cdfs]
     counts = np.concatenate([np.diff(cdf) for cdf in tables.cdfs])
     starts = np.cumsum(lengths) - lengths
@@ -149,19 +149,19 @@ def _backend(name: str) -> tuple[Callable, Callable]:
 
 
 def _entry_runs(runs: Iterable[Run], tables: CdfTables) -> Iterator[Run]:
-    """Runs of symbols as runs of table entries; a run with escapes is followed by two for those."""
+    """Runs of symbols as runs of table entries. After a run with escapes come two for these."""
     for symbols, indices in runs:
-        indices = _checked_indices(indices, tables)
-        symbols = _checked_symbols(symbols, indices)
+        indices = _check_indices(indices, tables)
+        symbols = _check_symbols(symbols, indices)
         entries = np.empty(len(symbols), np.int32)
-        found: list[np.ndarray] = []
-        for part in _parts(len(symbols)):
+        escapes: list[np.ndarray] = []
+        for part in _chunks(len(symbols)):
             escape = _escapes(tables)[indices[part]]
             distances = symbols[part] - _offsets(tables)[indices[part]]
             outside = (distances < 0) | (distances >= escape)
             entries[part] = np.where(outside, escape, distances)
-            found.append(np.flatnonzero(outside) + part.start)
-        escaped = np.concatenate([np.empty(0, np.int64), *found])
+            escapes.append(np.flatnonzero(outside) + part.start)
+        escaped = np.concatenate([np.empty(0, np.int64), *escapes])
         if escaped.size and not tables.has_escape:
             raise ValueError("a symbol lies outside its table, and the tables have no escape")
         yield entries, indices
@@ -170,10 +170,10 @@ def _entry_runs(runs: Iterable[Run], tables: CdfTables) -> Iterator[Run]:
             yield from _escape_runs(values, indices[escaped], tables)
 
 
-def _parts(count: int) -> Iterator[slice]:
-    """A run's symbols in parts: an image's may be many, and wide integers take much memory."""
-    for first in range(0, count, _AT_ONCE):
-        yield slice(first, min(first + _AT_ONCE, count))
+def _chunks(count: int) -> Iterator[slice]:
+    """Splits a run into chunks, which bounds the memory of wide integers."""
+    for first in range(0, count, _CHUNK):
+        yield slice(first, min(first + _CHUNK, count))
 
 
 def _escape_runs(symbols: np.ndarray, indices: np.ndarray, tables: CdfTables) -> Iterator[Run]:
@@ -190,24 +190,24 @@ def _escape_runs(symbols: np.ndarray, indices: np.ndarray, tables: CdfTables) ->
     yield bits, np.full(len(bits), _bit_table(tables))
 
 
-def _take_escapes(take_entries, indices: np.ndarray, tables: CdfTables) -> np.ndarray:
+def _read_escapes(read_entries, indices: np.ndarray, tables: CdfTables) -> np.ndarray:
     orders = escape_orders(tables)[indices]
-    widths = orders + take_entries(np.full(len(indices), _class_table(tables)))
-    found = np.empty(len(indices), np.int64)
-    for first in range(0, len(indices), _ESCAPES_AT_ONCE):
-        part = slice(first, first + _ESCAPES_AT_ONCE)
-        found[part] = _take_payloads(
-            take_entries, indices[part], orders[part], widths[part], tables
+    widths = orders + read_entries(np.full(len(indices), _class_table(tables)))
+    symbols = np.empty(len(indices), np.int64)
+    for first in range(0, len(indices), _ESCAPE_CHUNK):
+        part = slice(first, first + _ESCAPE_CHUNK)
+        symbols[part] = _read_payloads(
+            read_entries, indices[part], orders[part], widths[part], tables
         )
-    return found
+    return symbols
 
 
-def _take_payloads(
-    take_entries, indices: np.ndarray, orders: np.ndarray, widths: np.ndarray, tables: CdfTables
+def _read_payloads(
+    read_entries, indices: np.ndarray, orders: np.ndarray, widths: np.ndarray, tables: CdfTables
 ) -> np.ndarray:
-    """The symbols of escapes whose bits come next, given how many."""
+    """The symbols of escapes whose bits come next, given the number of bits of each."""
     shifts, starts = _bit_layout(widths + 1)
-    bits = take_entries(np.full(len(shifts), _bit_table(tables)))
+    bits = read_entries(np.full(len(shifts), _bit_table(tables)))
     payload = np.add.reduceat(bits << shifts, starts)
     below = payload >> widths
     excess = payload - (below << widths) + (1 << widths) - (1 << orders)
@@ -216,12 +216,12 @@ def _take_payloads(
 
 
 def _bit_layout(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For numbers of the given bit lengths (>= 1) in a row: each bit's shift, each first bit."""
+    """For numbers of these bit lengths (>= 1) in a row: the shift of each bit, and first bits."""
     ends = np.cumsum(lengths)
     return np.repeat(ends, lengths) - 1 - np.arange(ends[-1]), ends - lengths
 
 
-def _checked_indices(indices, tables: CdfTables) -> np.ndarray:
+def _check_indices(indices, tables: CdfTables) -> np.ndarray:
     indices = np.asarray(indices)
     if indices.ndim != 1 or indices.dtype.kind not in "iu":
         raise ValueError("table indices must be a 1-D integer array")
@@ -230,7 +230,7 @@ def _checked_indices(indices, tables: CdfTables) -> np.ndarray:
     return indices
 
 
-def _checked_symbols(symbols, indices: np.ndarray) -> np.ndarray:
+def _check_symbols(symbols, indices: np.ndarray) -> np.ndarray:
     symbols = np.asarray(symbols)
     if symbols.shape != indices.shape or symbols.dtype.kind not in "iu":
         raise ValueError("symbols must be an integer array as long as their table indices")
@@ -246,7 +246,7 @@ def _offsets(tables: CdfTables) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def _escapes(tables: CdfTables) -> np.ndarray:
-    """Per table: number of the symbols it holds, which is the escape entry if there is one."""
+    """Per table: the number of its symbols, which is also the escape entry if there is one."""
     return np.array([len(c) - 1 - tables.has_escape for c in tables.cdfs], np.int64)
 
 
@@ -258,7 +258,7 @@ def escape_orders(tables: CdfTables) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def _entry_tables(tables: CdfTables) -> CdfTables:
-    """All tables that entries are coded by: those of symbols, then of escapes, see _class_table."""
+    """All tables of entries: those of symbols, then of escapes, see _class_table."""
     cdfs = (*tables.cdfs, _CLASS_CDF, _BIT_CDF)
     return CdfTables(cdfs, (0,) * len(cdfs), False)
 
@@ -293,8 +293,8 @@ def constriction_weights(cdf: np.ndarray) -> np.ndarray:
 
 
 def _groups(indices: np.ndarray, count: int) -> list[tuple[int, slice]]:
-    """For each table in use its slice of the run, when that is sorted by table."""
-    lengths = sum((np.bincount(indices[p], minlength=count) for p in _parts(len(indices))), 0)
+    """Each table in use, with its slice of the run after sorting by table."""
+    lengths = sum((np.bincount(indices[p], minlength=count) for p in _chunks(len(indices))), 0)
     ends = np.cumsum(np.broadcast_to(lengths, count))
     used = np.flatnonzero(lengths)
     return [(int(t), slice(ends[t] - lengths[t], ends[t])) for t in used]
@@ -303,18 +303,18 @@ def _groups(indices: np.ndarray, count: int) -> list[tuple[int, slice]]:
 def _by_table(
     indices: np.ndarray, groups: list[tuple[int, slice]]
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """How to sort a run by table, stably: (part of the run, order in that, places when sorted)."""
+    """Sorts a run by table, stably: (chunk of the run, order in it, positions after sorting)."""
     count = 1 + max((table for table, _ in groups), default=0)
-    following = np.zeros(count, np.int64)
+    next_position = np.zeros(count, np.int64)
     for table, part in groups:
-        following[table] = part.start
-    for part in _parts(len(indices)):
+        next_position[table] = part.start
+    for part in _chunks(len(indices)):
         tables_of = indices[part].astype(np.uint16)
         order = np.argsort(tables_of, kind="stable")
         lengths = np.bincount(tables_of, minlength=count)
-        shifts = following - (np.cumsum(lengths) - lengths)
+        shifts = next_position - (np.cumsum(lengths) - lengths)
         yield part, order, np.arange(len(order)) + np.repeat(shifts, lengths)
-        following += lengths
+        next_position += lengths
 
 
 def _constriction_encode(runs: Iterable[Run], tables: CdfTables) -> bytes:
@@ -323,8 +323,8 @@ def _constriction_encode(runs: Iterable[Run], tables: CdfTables) -> bytes:
     for entries, indices in runs:
         groups = _groups(indices, len(models))
         sorted_entries = np.empty(len(entries), np.int32)
-        for part, order, places in _by_table(indices, groups):
-            sorted_entries[places] = entries[part][order]
+        for part, order, positions in _by_table(indices, groups):
+            sorted_entries[positions] = entries[part][order]
         for table, part in groups:
             encoder.encode(sorted_entries[part], models[table])
     return _shortest(encoder)
@@ -354,7 +354,7 @@ def _constriction_decoder(data: bytes, tables: CdfTables) -> Callable[[np.ndarra
     words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
     range_decoder = constriction.stream.queue.RangeDecoder(words)
 
-    def take(indices: np.ndarray) -> np.ndarray:
+    def read(indices: np.ndarray) -> np.ndarray:
         groups = _groups(indices, len(models))
         sorted_entries = np.empty(len(indices), np.int32)
         for table, part in groups:
@@ -363,14 +363,14 @@ def _constriction_decoder(data: bytes, tables: CdfTables) -> Callable[[np.ndarra
             except AssertionError as error:
                 raise CoderError("the coded data is invalid") from error
         entries = np.empty(len(indices), np.int32)
-        for part, order, places in _by_table(indices, groups):
-            entries[part][order] = sorted_entries[places]
+        for part, order, positions in _by_table(indices, groups):
+            entries[part][order] = sorted_entries[positions]
         return entries
 
-    return take
+    return read
 
 
-# Per coder: (runs of entries, tables) -> bytes, and (bytes, tables) -> take(indices) -> entries.
+# Per coder: (runs of entries, tables) -> bytes, and (bytes, tables) -> read(indices) -> entries.
 _BACKENDS = {
     "constriction": (_constriction_encode, _constriction_decoder),
     "tfc": (tfc.encode_entries, tfc.entry_decoder),

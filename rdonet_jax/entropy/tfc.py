@@ -1,11 +1,10 @@
-"""TensorFlow Compression's range coder, for `coder`: entries of integer tables to bytes and back.
+"""TensorFlow Compression's range coder, for `range_coder`: entries of integer tables <-> bytes.
 
-Its ops take entries and table indices together, so a run is coded in its own order. They have a
-code of their own for what a table does not hold, which a negative precision switches on. It is not
-used, since its loops have no end where they need one: the encoder's for values from 2**30 on, the
-decoder's for data as short as the bytes FF FF. Escapes are those of `coder` instead, which hold
-every 32-bit symbol and make no more work than the indices ask for. Without that code any bytes
-decode to some entries.
+Its ops take entries and table indices together and code a run in its own order. They have an escape
+code of their own, which a negative precision switches on. It is not used, because its loops can run
+almost forever: in the encoder for values from 2**30 on, in the decoder for data as short as the
+bytes FF FF. The escapes of `range_coder` code every 32-bit symbol, and their work depends on the
+table indices alone. Without the ops' own escapes, any bytes decode to some entries.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 class LoadError(Exception):
-    """Why TensorFlow Compression cannot be used, as words that go on from its name."""
+    """Why TensorFlow Compression cannot be used, as the predicate of a sentence about it."""
 
 
 @functools.cache
 def load() -> tuple[ModuleType, ModuleType]:
     """TensorFlow and the ops of TensorFlow Compression; the first call takes seconds.
 
-    TensorFlow is told to print nothing and to leave GPUs alone, whose memory is JAX's. Raises
+    TensorFlow is set to print nothing and to use no GPUs, whose memory is for JAX. Raises
     LoadError.
     """
     try:
@@ -41,10 +40,10 @@ def load() -> tuple[ModuleType, ModuleType]:
             import tensorflow_compression_ops
     except ModuleNotFoundError as error:
         raise LoadError("is not installed") from error
-    except Exception as error:  # what other versions of TensorFlow, NumPy or Protobuf lead to
+    except Exception as error:  # incompatible versions of TensorFlow, NumPy, Protobuf raise many
         reason = str(error).strip().partition("\n")[0]
         raise LoadError(f"cannot be loaded ({reason})") from error
-    # It refuses when the caller's own TensorFlow already runs, with the devices that it was given.
+    # Raises if the caller already uses TensorFlow, whose devices are then left as they are.
     with contextlib.suppress(RuntimeError):
         tensorflow.config.set_visible_devices([], "GPU")
     return tensorflow, tensorflow_compression_ops
@@ -52,7 +51,7 @@ def load() -> tuple[ModuleType, ModuleType]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """TensorFlow remembers the level that it finds while it is imported; JAX has set its own."""
+    """Sets the log level that TensorFlow reads when imported, and restores that of JAX."""
     before = os.environ.get(_LOG_LEVEL)
     os.environ[_LOG_LEVEL] = "3"
     try:
@@ -66,7 +65,7 @@ def _silence() -> Iterator[None]:
 
 @functools.lru_cache(maxsize=16)
 def _lookup(tables: CdfTables) -> Any:
-    """The tables in a row, each after its precision, as the ops want them."""
+    """The tables in a row, each after its precision, as the ops take them."""
     tensorflow, _ = load()
     return tensorflow.constant(np.concatenate([[PRECISION, *cdf] for cdf in tables.cdfs]), "int32")
 
@@ -80,22 +79,22 @@ def encode_entries(entry_runs: Iterable[tuple[np.ndarray, np.ndarray]], tables: 
     entries, indices = (np.concatenate(part).astype(np.int32) for part in zip(*runs, strict=True))
     handle = ops.create_range_encoder([], _lookup(tables))
     handle = ops.entropy_encode_index(handle, indices, entries)
-    # Bytes past the end count as zeros, so those at the end say nothing.
+    # The decoder takes bytes past the end as zeros, so zeros at the end are not needed.
     return ops.entropy_encode_finalize(handle).numpy().rstrip(b"\0")
 
 
 def entry_decoder(data: bytes, tables: CdfTables) -> Callable[[np.ndarray], np.ndarray]:
-    """take(indices) -> the entries of the next run."""
+    """Returns read(table indices of the next run) -> its entries."""
     tensorflow, ops = load()
     handle = ops.create_range_decoder(tensorflow.constant(data), _lookup(tables))
 
-    def take(indices: np.ndarray) -> np.ndarray:
+    def read(indices: np.ndarray) -> np.ndarray:
         if not len(indices):
             return np.zeros(0, np.int32)
-        # The handle stands for one decoder, which goes on from where it is.
+        # The handle is a decoder with a position, which this call advances.
         _, entries = ops.entropy_decode_index(
             handle, indices.astype(np.int32), [len(indices)], tensorflow.int32
         )
         return entries.numpy().astype(np.int32)
 
-    return take
+    return read

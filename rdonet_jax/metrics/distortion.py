@@ -1,8 +1,8 @@
 """Measures of rate and distortion: bits per pixel, MSE, PSNR, MS-SSIM.
 
-Every function here works per image: [..., H, W, 3] in [0, 1] in, [...] out. Where one takes
-`sizes`, int32 [..., 2], an image is that many rows and columns at the top left of its array, and
-nothing beyond them counts. What lambda weighs is in `rdonet_jax.metrics.loss`.
+Functions of images [..., H, W, 3] in [0, 1] return one value per image, [...]. With `sizes`,
+int32 [..., 2], an image is that many rows and columns at the top left of its array, and nothing
+beyond them counts. The loss is in `rdonet_jax.metrics.loss`.
 """
 
 import functools
@@ -20,8 +20,8 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 WINDOW_TAPS = 11
 WINDOW_SIGMA = 1.5
-C1 = 0.01**2  # stabilises the luminance term, data range 1
-C2 = 0.03**2  # stabilises the contrast-structure term, data range 1
+C1 = 0.01**2  # stabilizes the luminance term, data range 1
+C2 = 0.03**2  # stabilizes the contrast-structure term, data range 1
 SMALLEST_TERM = 1e-6  # below it a scale's similarity counts as zero, which bounds its gradient
 
 
@@ -52,27 +52,27 @@ def to_16_bit(x: jax.Array) -> jax.Array:
 def from_integers(pixels: Any) -> Any:
     """Pixels of a file, uint8 or uint16, as the image in [0, 1], float32.
 
-    Gives an array of the kind that it gets, of NumPy or of JAX.
+    NumPy for NumPy, JAX for JAX.
     """
     return pixels.astype(jnp.float32) / float(jnp.iinfo(pixels.dtype).max)
 
 
 def round_to_8_bit(x: jax.Array) -> jax.Array:
-    """The image as a reader of its 8-bit file sees it: float32 multiples of 1/255 in [0, 1]."""
+    """The image rounded to 8 bits: float32 multiples of 1/255 in [0, 1]."""
     return from_integers(to_8_bit(x))
 
 
 def mse(x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
     """Mean squared error over the RGB image, data range 1."""
-    own = None if sizes is None else partition.within(sizes, x.shape[-3:-1])[..., None]
-    return jnp.mean(jnp.square(x - x_hat), axis=(-3, -2, -1), where=own)
+    valid = None if sizes is None else partition.within(sizes, x.shape[-3:-1])[..., None]
+    return jnp.mean(jnp.square(x - x_hat), axis=(-3, -2, -1), where=valid)
 
 
 @compilation.jit
 def psnr(x: jax.Array, x_hat: jax.Array) -> jax.Array:
     """Peak signal-to-noise ratio in dB of the MSE over all three channels; inf for equal images.
 
-    To report an image that was stored, pass x_hat through `round_to_8_bit` first.
+    For the PSNR of a stored image, pass x_hat through `round_to_8_bit` first.
     """
     return -10.0 * jnp.log10(mse(x, x_hat))
 
@@ -89,9 +89,9 @@ def ms_ssim(
     scales that remain are divided by their sum. Gradients are finite everywhere; they are zero
     where a scale's similarity is not positive.
 
-    Of images with `sizes`, the windows count that lie inside, and on coarser scales those of
-    means of 2x2 pixels inside: what is beyond has no share in any of them. The means of odd sizes
-    lie half a pixel from those of the definition. With five scales a side needs 176 pixels.
+    With `sizes`, only windows inside the image count, on coarser scales only those of means of 2x2
+    pixels inside. At odd sizes these means are half a pixel from those of the definition. With five
+    scales a side needs 176 pixels.
 
     Raises ValueError when the array is too small for the scales: with five, the short side must
     have at least 161 pixels.
@@ -99,16 +99,16 @@ def ms_ssim(
     maps = similarity_maps(x, x_hat, levels)
     product = jnp.ones(maps[0].shape[:-2], maps[0].dtype)
     for scale, (term, weight) in enumerate(zip(maps, scale_weights(levels), strict=True)):
-        own = None
+        valid = None
         if sizes is not None:
             windows = (sizes >> scale) - (WINDOW_TAPS - 1)
-            own = partition.within(windows, term.shape[-2:])[..., None, :, :]
-        product = product * _power(jnp.mean(term, axis=(-2, -1), where=own), weight)
+            valid = partition.within(windows, term.shape[-2:])[..., None, :, :]
+        product = product * _power(jnp.mean(term, axis=(-2, -1), where=valid), weight)
     return jnp.mean(product, axis=-1)
 
 
 def similarity_maps(x: jax.Array, x_hat: jax.Array, levels: int = 5) -> tuple[jax.Array, ...]:
-    """What MS-SSIM takes means of: by scale, the similarity at every position of the window.
+    """The similarity at every position of the window, by scale. MS-SSIM combines their means.
 
     [..., 3, h - 10, w - 10] for a scale of h x w. Raises as `ms_ssim` does.
     """
@@ -126,7 +126,7 @@ def similarity_maps(x: jax.Array, x_hat: jax.Array, levels: int = 5) -> tuple[ja
 
 
 def scale_weights(levels: int) -> tuple[float, ...]:
-    """The exponents of so many scales of MS-SSIM. Raises ValueError for no such number."""
+    """The exponents of MS-SSIM with `levels` scales. Raises ValueError unless there are 1 to 5."""
     if not 1 <= levels <= len(SCALE_WEIGHTS):
         raise ValueError(f"MS-SSIM has 1 to {len(SCALE_WEIGHTS)} levels, not {levels}")
     if levels == len(SCALE_WEIGHTS):
@@ -136,17 +136,17 @@ def scale_weights(levels: int) -> tuple[float, ...]:
 
 
 def smallest_side(levels: int = len(SCALE_WEIGHTS)) -> int:
-    """The least pixels on the short side of an image for MS-SSIM with so many scales."""
+    """The fewest pixels on the short side of an image for MS-SSIM with `levels` scales."""
     return (WINDOW_TAPS - 1) * 2 ** (levels - 1) + 1
 
 
 def smallest_end(levels: int = len(SCALE_WEIGHTS)) -> int:
-    """The same for an image that ends within its array, see `ms_ssim`."""
+    """`smallest_side` for an image that is smaller than its array, see `ms_ssim`."""
     return WINDOW_TAPS * 2 ** (levels - 1)
 
 
 def scales_within(side: int) -> int:
-    """How many scales of MS-SSIM fit in an image with so many pixels on its short side."""
+    """The number of scales of MS-SSIM that an image with a short side of `side` pixels allows."""
     fitting = range(1, len(SCALE_WEIGHTS) + 1)
     return sum(smallest_side(scales) <= side for scales in fitting)
 
@@ -157,22 +157,25 @@ def ms_ssim_db(value: jax.Array) -> jax.Array:
 
 
 def lmbda_of(config: PortableConfig, quality: Any) -> Any:
-    """lambda of the metric "mse" at a quality of a portable model, geometric over its scale."""
+    """lambda of the metric "mse" at a quality of a portable model, interpolated geometrically."""
     low, high = config.lmbdas
     return low * (high / low) ** (quality / config.steps_of_quality)
 
 
 def thresholds_at(config: PortableConfig, quality: Any) -> tuple[jax.Array, jax.Array]:
-    """The two thresholds of the variance mask at qualities [B], geometric between the knots."""
-    places = jnp.linspace(0.0, config.steps_of_quality, config.knots)
+    """Two thresholds of the variance mask at qualities [B], interpolated geometrically."""
+    positions = jnp.linspace(0.0, config.steps_of_quality, config.knots)
     knots = jnp.log(jnp.asarray(config.thresholds))
-    first, second = (jnp.exp(jnp.interp(quality, places, knots[:, i])) for i in range(2))
+    first, second = (jnp.exp(jnp.interp(quality, positions, knots[:, i])) for i in range(2))
     return first, second
 
 
 def relative_loss(loss: jax.Array) -> jax.Array:
-    """What a network of every quality minimizes: log J, so that one percent of J counts the same at
-    every quality and in every image. J grows a hundredfold over the qualities."""
+    """log J, which variable-rate networks minimize.
+
+    J grows a hundredfold over the qualities. In log J, one percent counts the same at every quality
+    and in every image.
+    """
     return jnp.log(loss)
 
 
@@ -197,8 +200,8 @@ def _window() -> tuple[float, ...]:
 def _blur_axis(maps: jax.Array, axis: int) -> jax.Array:
     """Weighted sums of shifted slices: exact float32 everywhere, and the compiler fuses them.
 
-    A convolution of one channel is slow on CPUs and loses bits on accelerators, which would
-    matter in the differences of moments that variances are.
+    A convolution of one channel is slow on CPUs, and imprecise on accelerators. Variances are
+    differences of moments and need the precision.
     """
     size = maps.shape[axis] - WINDOW_TAPS + 1
     shifted = (jax.lax.slice_in_dim(maps, i, i + size, axis=axis) for i in range(WINDOW_TAPS))
@@ -209,8 +212,8 @@ def _blur_axis(maps: jax.Array, axis: int) -> jax.Array:
 def _blur(maps: jax.Array) -> jax.Array:
     """Local means of maps [..., H, W] under the Gaussian window, [..., H - 10, W - 10].
 
-    The window is symmetric, so the transpose is the same blur of the zero-padded cotangent; said
-    here because the automatic transpose of the slices is ten times slower.
+    The window is symmetric, so the gradient is the same blur of the zero-padded cotangent. It is
+    defined here because the automatic gradient of the slices is ten times slower.
     """
     return _blur_axis(_blur_axis(maps, maps.ndim - 1), maps.ndim - 2)
 
@@ -231,8 +234,8 @@ _blur.defvjp(_blur_forward, _blur_backward)
 def _similarity_maps(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Luminance and contrast-structure similarity at every window position of [..., H, W].
 
-    Written with the difference d = a - b: as 2 cov(a, b) = var(a) + var(b) - var(d), the usual
-    quotients are one minus a small term, which keeps float32 exact for images nearly equal.
+    Computed from d = a - b: since 2 cov(a, b) = var(a) + var(b) - var(d), the usual quotients are
+    one minus a small term. This keeps float32 precise for nearly equal images.
     """
     d = a - b
     moments = jnp.stack([a, d, jnp.square(a) + jnp.square(b), jnp.square(d)])

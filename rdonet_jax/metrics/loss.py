@@ -1,6 +1,6 @@
-"""What training and the search for partitions minimize: rate plus lambda times a distortion.
+"""The rate-distortion loss, which training and the search for partitions minimize.
 
-The one convention for lambda, defined here and nowhere else:
+The convention for lambda:
 
     loss = bpp + lmbda * 255**2 * MSE            metric "mse"
     loss = bpp + lmbda * (1 - MS-SSIM)           metric "ms-ssim"
@@ -8,8 +8,8 @@ The one convention for lambda, defined here and nowhere else:
                           + share * SIMILARITY_WEIGHT * (1 - MS-SSIM))   metric "both"
 
 with bpp in bits per pixel of the image and images in [0, 1], so that 255**2 * MSE is in squared
-8-bit gray levels; `share` is that of MS-SSIM in the distortion. Other metrics are registered: one
-subclass of `Distortion` (or `PixelDistortion`) and one call of `register`.
+8-bit gray levels; `share` is that of MS-SSIM in the distortion. Another metric is one subclass of
+`Distortion`, `PixelDistortion` or `Mixture`, and one call of `register`.
 """
 
 from __future__ import annotations
@@ -25,28 +25,32 @@ from rdonet_jax.core import partition
 from rdonet_jax.metrics import distortion
 
 SIMILARITY_WEIGHT = 8.73 / 0.0067
-"""Squared gray levels that 1 - MS-SSIM stands for: CompressAI's lambdas of about equal rates."""
+"""The weight of 1 - MS-SSIM in squared gray levels: the ratio of CompressAI's lambdas for about
+equal rates."""
 
 AREA = partition.STRIDES[0]
-"""Pixels on the side of the areas by which the search tells distortions apart."""
+"""Side in pixels of the areas of distortion maps, which the search compares."""
 
 
 class Distortion(abc.ABC):
-    """How far a decoded image is from the original, as a term of the loss.
+    """A distortion of decoded images, as a term of the loss.
+
+    A subclass sets `name` and `words`, and gives `of_batch` and `maps`. If its distortion is no sum
+    over areas, it also sets `adds_up = False` and gives `linearized`.
 
     Attributes:
       name: the value of the field `metric` of a training configuration, which weights record.
-      words: what lambda weighs, for people.
-      unit: what `of_batch` is multiplied by beside lambda.
-      smallest_side: pixels on the short side of an image, at least.
-      smallest_end: the same for an image that ends within its array (see `sizes` of `of_batch`).
-      scaled_as_mse: whether lambda weighs it about as it weighs 255**2 * MSE. The lambdas of
-        variable-rate models and the linear start are made for that.
-      instead: what to use with variable-rate models otherwise, as a request.
-      least_lmbda: a smaller lambda is refused as next to nothing.
-      usual_lmbda: what is said to whoever gives such a one.
-      takes_share: whether `ms_ssim_share` is for this metric.
-      adds_up: whether the image's distortion is the sum of `maps`. If not, see `linearized`.
+      words: the factor of lambda in the loss, as text for users.
+      unit: the factor of `of_batch` in the loss, besides lambda.
+      smallest_side: the fewest pixels on the short side of an image.
+      smallest_end: the same for an image smaller than its array (see `sizes` of `of_batch`).
+      scaled_as_mse: whether lambdas for it are about those for 255**2 * MSE. The lambdas of
+        variable-rate models and the linear start assume this.
+      instead: for other metrics, advice for users of variable-rate models.
+      least_lmbda: smaller lambdas are refused, as their distortion would have no weight.
+      usual_lmbda: the lambda that the refusal suggests.
+      takes_share: whether the metric uses `ms_ssim_share`.
+      adds_up: whether the distortion of an image is the sum of `maps`. If not, see `linearized`.
     """
 
     name: ClassVar[str]
@@ -66,36 +70,36 @@ class Distortion(abc.ABC):
         """The distortion [B] of images [B, H, W, 3] in [0, 1], differentiable.
 
         With `sizes`, int32 [B, 2], an image is that many rows and columns at the top left of its
-        array, and nothing beyond them counts.
+        array. Nothing beyond them counts.
         """
 
     @abc.abstractmethod
     def maps(self, pixels: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
-        """What each area of 16x16 pixels contributes, [M, H/16, W/16], in what lambda weighs.
+        """The distortion of each area of 16x16 pixels, [M, H/16, W/16], times `unit`.
 
         For one padded image uint8 [H, W, 3], of which `size` int32 [2] is the image itself. The sum
-        of all is the image's distortion times its pixels.
+        over M maps and all areas is the image's distortion times its number of pixels.
         """
 
     def linearized(self, maps: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For a distortion that is no sum: parts by area, and what it is, of K versions.
+        """Linearizes the distortion of K reconstructions. Only for `adds_up = False`.
 
         Args:
           maps: float64 [K, M, H/16, W/16], from `maps`.
-          first: those of the version at which the distortion is made linear.
+          first: the maps [M, H/16, W/16] of the reconstruction around which to linearize.
 
         Returns:
-          parts [K, H/16, W/16] that add up to a linear stand-in of the distortion but for a
+          areas [K, H/16, W/16], whose sum is the linear approximation of the distortion up to a
           constant, and the distortion itself, [K].
         """
-        raise NotImplementedError(f"{self.name} adds up")
+        raise NotImplementedError(f"{self.name} has no linearization: its maps add up")
 
     def parts(self, share: float) -> tuple[Part, ...]:
-        """What the metric consists of, with weights beside lambda."""
+        """The distortions of the metric, here one, with their weights besides lambda."""
         return (Part(1.0, self),)
 
     def words_of(self, share: float) -> str:
-        """What lambda weighs, for people."""
+        """The factor of lambda in the loss, as text for users."""
         return self.words
 
 
@@ -107,20 +111,20 @@ class Part(NamedTuple):
 
 
 class PixelDistortion(Distortion):
-    """A distortion that is a mean over pixels: `of_pixels` is all that a subclass needs."""
+    """A distortion that is a mean over pixels. A subclass gives `of_pixels` alone."""
 
     @abc.abstractmethod
     def of_pixels(self, x: jax.Array, x_hat: jax.Array) -> jax.Array:
         """The distortion [..., H, W] of every pixel of images [..., H, W, 3] in [0, 1]."""
 
     def of_batch(self, x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
-        own = None if sizes is None else partition.within(sizes, x.shape[-3:-1])
-        return jnp.mean(self.of_pixels(x, x_hat), axis=(-2, -1), where=own)
+        valid = None if sizes is None else partition.within(sizes, x.shape[-3:-1])
+        return jnp.mean(self.of_pixels(x, x_hat), axis=(-2, -1), where=valid)
 
     def maps(self, pixels: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
         x, x_hat = map(distortion.from_integers, (pixels, decoded))
-        own = partition.within(size, pixels.shape[:2])
-        values = jnp.where(own, self.of_pixels(x, x_hat), 0.0)
+        valid = partition.within(size, pixels.shape[:2])
+        values = jnp.where(valid, self.of_pixels(x, x_hat), 0.0)
         return self.unit * partition.tile_sums(values, AREA)[None]
 
 
@@ -135,17 +139,17 @@ class SquaredError(Distortion):
         return distortion.mse(x, x_hat, sizes)
 
     def maps(self, pixels: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
-        # In gray levels, of which squares are exact.
+        # In gray levels, whose squares are exact in float32.
         x, x_hat = (v.astype(jnp.float32) for v in (pixels, decoded))
-        own = partition.within(size, pixels.shape[:2])
-        return partition.tile_sums(jnp.mean(jnp.square(x - x_hat), axis=-1) * own, AREA)[None]
+        valid = partition.within(size, pixels.shape[:2])
+        return partition.tile_sums(jnp.mean(jnp.square(x - x_hat), axis=-1) * valid, AREA)[None]
 
 
 class Dissimilarity(Distortion):
     """1 - MS-SSIM.
 
-    In the search it is evaluated locally, on the padded image, with as many of its scales as fit in
-    that: `maps` has one map for each, means of 1 - similarity.
+    `maps` are local means of 1 - similarity on the padded image, one map for each scale that its
+    size allows.
     """
 
     name = "ms-ssim"
@@ -165,7 +169,7 @@ class Dissimilarity(Distortion):
         x, x_hat = (v.astype(jnp.float32) / 255.0 for v in (pixels, decoded))
         grid = tuple(side // AREA for side in pixels.shape[:2])
         scales = distortion.scales_within(min(pixels.shape[:2]))
-        parts = []
+        maps = []
         for scale, similarity in enumerate(distortion.similarity_maps(x, x_hat, scales)):
             side = AREA >> scale
             dissimilar = jnp.mean(1.0 - similarity, axis=0)
@@ -174,29 +178,29 @@ class Dissimilarity(Distortion):
                 for n, have in zip(grid, dissimilar.shape, strict=True)
             ]
             padded = jnp.pad(dissimilar, margins, mode="edge")
-            parts.append(partition.tile_sums(padded, side) / side**2)
-        return jnp.stack(parts)
+            maps.append(partition.tile_sums(padded, side) / side**2)
+        return jnp.stack(maps)
 
     def linearized(self, maps: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """MS-SSIM is a product over the scales of powers of means: the parts are its tangent's."""
+        """The tangent of MS-SSIM, which is a product over the scales of powers of means."""
         exponents = np.array(distortion.scale_weights(maps.shape[1]))
         products, _ = _products(maps, exponents)
-        at, means_at = _products(first[None], exponents)
-        slopes = exponents * at[0] / means_at[0]
-        parts = np.einsum("s,ksij->kij", slopes, maps) / first[0].size
-        return parts, 1.0 - products
+        first_product, first_means = _products(first[None], exponents)
+        slopes = exponents * first_product[0] / first_means[0]
+        areas = np.einsum("s,ksij->kij", slopes, maps) / first[0].size
+        return areas, 1.0 - products
 
 
 def _products(maps: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """MS-SSIM [K], and the mean similarities [K, scales] that it is a product of powers of."""
+    """MS-SSIM [K], and the mean similarities [K, scales] whose powers it is a product of."""
     means = np.maximum(1.0 - maps.mean((2, 3)), distortion.SMALLEST_TERM)
     return np.prod(means**exponents, axis=1), means
 
 
-class Mixture:
-    """Several distortions in one loss: a metric that is registered like a `Distortion`.
+class Mixture(abc.ABC):
+    """A metric of several distortions in one loss, registered like a `Distortion`.
 
-    Attributes are those of `Distortion` of the same names.
+    A subclass sets `name` and gives `parts`. The attributes are as in `Distortion`.
     """
 
     name: ClassVar[str]
@@ -206,9 +210,9 @@ class Mixture:
     usual_lmbda: ClassVar[float] = 0.0067
     takes_share: ClassVar[bool] = False
 
+    @abc.abstractmethod
     def parts(self, share: float) -> tuple[Part, ...]:
-        """As `Distortion.parts`."""
-        raise NotImplementedError
+        """The distortions of the metric, with their weights besides lambda."""
 
     def words_of(self, share: float) -> str:
         """As `Distortion.words_of`."""
@@ -220,7 +224,7 @@ class Mixture:
 
 
 class Both(Mixture):
-    """MSE and MS-SSIM, of which the latter has `share`."""
+    """MSE and MS-SSIM, the latter with the weight `share`."""
 
     name = "both"
     takes_share = True
@@ -236,7 +240,7 @@ DISTORTIONS: dict[str, Distortion | Mixture] = {}
 
 
 def register(metric: Distortion | Mixture) -> None:
-    """Makes a distortion known. Raises ValueError for a name that is taken."""
+    """Registers a distortion. Raises ValueError if its name is taken."""
     if metric.name in DISTORTIONS:
         raise ValueError(f"there is a metric {metric.name!r} already")
     DISTORTIONS[metric.name] = metric
@@ -254,9 +258,9 @@ def named(metric: str) -> Distortion | Mixture:
 
 
 class Loss(NamedTuple):
-    """What a model is trained for; `ms_ssim_share` is for the metric "both" alone.
+    """The loss that a model is trained for. `ms_ssim_share` is only for the metric "both".
 
-    A variable-rate model takes lambda from the quality instead, see `distortion.lmbda_of`.
+    The lambda of a variable-rate model depends on the quality instead, see `distortion.lmbda_of`.
     """
 
     lmbda: Any = 0.0067
@@ -264,7 +268,7 @@ class Loss(NamedTuple):
     ms_ssim_share: float = 0.0
 
     def parts(self) -> tuple[Part, ...]:
-        """The distortions with what they weigh in the loss, lambda included.
+        """The distortions with their weights in the loss, lambda included.
 
         Raises ValueError for a metric that is not registered.
         """
@@ -281,7 +285,7 @@ def rd_loss(
     share: float = 0.0,
     sizes: jax.Array | None = None,
 ) -> jax.Array:
-    """Rate plus lambda times distortion per image, by the module's convention.
+    """Rate plus lambda times distortion per image, by the convention of this module.
 
     `lmbda` is one number or one per image; `sizes` as in `Distortion.of_batch`. Raises ValueError
     for a metric that is not registered.

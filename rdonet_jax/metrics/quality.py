@@ -1,7 +1,7 @@
-"""What evaluations report of a decoded image: registered metrics of its quality.
+"""The registered quality metrics of decoded images, which evaluations report.
 
-Each takes 8-bit images. A new one is one `QualityMetric` and one call of `register`. Tables, result
-files, curves, Bjøntegaard rates, plots and the report then have it.
+Each takes 8-bit images. A new one is one `QualityMetric` and one call of `register`. It is then in
+tables, result files, curves, Bjøntegaard rates, plots and the report.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from rdonet_jax.metrics import distortion
 
 
-def as_it_is(value: float) -> float:
-    """A value that curves show unchanged."""
+def identity(value: float) -> float:
+    """The default of `QualityMetric.on_curve`."""
     return value
 
 
@@ -26,16 +26,16 @@ class QualityMetric:
 
     Attributes:
       name: its key in `Row.quality`.
-      label: what people call it.
-      function: (original, decoded), both uint8 [H, W, 3], to the value; None where an image has
-        none. A value that is not finite counts as none.
-      higher_is_better: whether more of it is better.
-      unit: of the value, for people; empty for none.
+      label: its name for users.
+      function: (original, decoded), both uint8 [H, W, 3], to the value; None if an image has none.
+        A value that is not finite counts as none.
+      higher_is_better: whether larger values are better.
+      unit: of the value, for users; empty for none.
       decimals: in tables of text. The report shows one less.
       stored: its key in result files; `name` if empty.
-      highest: no value is greater: a file that says so is refused.
-      left_out: which images have no value, for people.
-      on_curve: the value as curves and Bjøntegaard rates take it, for another scale.
+      highest: the largest valid value. Result files with larger ones are refused.
+      left_out: which images have no value, for users.
+      on_curve: converts values for curves and Bjøntegaard rates, for instance to decibels.
       curve_unit: the unit there; `unit` if None.
     """
 
@@ -48,7 +48,7 @@ class QualityMetric:
     stored: str = ""
     highest: float = math.inf
     left_out: str = "without a value"
-    on_curve: Callable[[float], float] = as_it_is
+    on_curve: Callable[[float], float] = identity
     curve_unit: str | None = None
 
     @property
@@ -58,7 +58,7 @@ class QualityMetric:
 
     @property
     def title(self) -> str:
-        """Of a column of values."""
+        """The title of a column of values."""
         return f"{self.label} {self.unit}".strip()
 
     @property
@@ -68,7 +68,7 @@ class QualityMetric:
 
     @property
     def curve_title(self) -> str:
-        """Of an axis of `curve_value`."""
+        """The title of an axis of `curve_value`."""
         return f"{self.label} in {self.unit_of_curve}" if self.unit_of_curve else self.label
 
     def measure(self, original: np.ndarray, decoded: np.ndarray) -> float | None:
@@ -77,11 +77,11 @@ class QualityMetric:
         return value if value is not None and math.isfinite(value) else None
 
     def curve_value(self, value: float | None) -> float | None:
-        """A value as curves show it; None where it has no finite place there."""
+        """A value converted for curves; None if that is not finite."""
         if value is None:
             return None
-        shown = self.on_curve(value)
-        return shown if math.isfinite(shown) else None
+        converted = self.on_curve(value)
+        return converted if math.isfinite(converted) else None
 
 
 def _unit_range(pixels: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ METRICS: dict[str, QualityMetric] = {}
 
 
 def register(metric: QualityMetric) -> None:
-    """Makes a metric known. Raises ValueError for a name or a stored key that is taken."""
+    """Registers a metric. Raises ValueError if its name or its stored key is taken."""
     taken = {key for other in METRICS.values() for key in (other.name, other.key)}
     if taken & {metric.name, metric.key}:
         raise ValueError(f"there is a metric {metric.name!r} already")

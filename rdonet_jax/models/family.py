@@ -1,7 +1,7 @@
-"""What a family of networks is: everything that the package has to know about a kind of network.
+"""The interface of a family of networks: all that the package uses of a kind of network.
 
-A new family is one subclass and one call of `registry.register`. Nothing else in the package asks
-for the type of a configuration.
+A new family is one subclass and one call of `registry.register`. Nothing else in the package
+depends on the type of a configuration.
 """
 
 from __future__ import annotations
@@ -19,18 +19,23 @@ import numpy as np
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
-from rdonet_jax.models import packing
+from rdonet_jax.models import modules, packing
 
 
 class Family(abc.ABC):
-    """A kind of network, its parameters and where its codec is.
+    """A kind of network, its parameters and its codec.
+
+    A subclass sets the first four attributes and gives `linear_start`. It overrides what else is
+    different from the defaults here.
 
     Attributes:
       name: stored with every configuration of the family.
       config: the class of its configurations, a frozen dataclass.
+      network_class: the class of its Flax modules, constructed from a configuration, `dtype` and
+        `remat`. It has the methods `code` (see `registry.code`) and `analyze`.
       codec: its `rdonet_jax.codec.family_codec.FamilyCodec`, as "module:attribute". It is imported
         when something is coded, so that training loads no codec.
-      has_levels: whether a mask chooses among levels. Without, everything is coded at 16x16.
+      has_levels: whether a mask chooses among levels. If not, everything is coded at 16x16.
       variable_rate: whether one set of weights serves every quality. Its configurations then have
         `lmbdas`, `knots` and `steps_of_quality`, and its networks take a quality for each image.
       stores_tables: whether a weights file holds the range coder's tables beside the weights.
@@ -39,6 +44,7 @@ class Family(abc.ABC):
 
     name: ClassVar[str]
     config: ClassVar[type]
+    network_class: ClassVar[type[nn.Module]]
     codec: ClassVar[str]
     has_levels: ClassVar[bool] = True
     variable_rate: ClassVar[bool] = False
@@ -46,9 +52,9 @@ class Family(abc.ABC):
     has_separate_priors: ClassVar[bool] = False
 
     def check(self, config: Any) -> None:
-        """Raises `ConfigError` for a configuration that names what is not registered.
+        """Raises `ConfigError` for a configuration whose distribution is not registered.
 
-        A family whose latents have another kind of prior has no field `distribution`.
+        A configuration may have no field `distribution`, when its priors use none.
         """
         if not hasattr(config, "distribution"):
             return
@@ -57,40 +63,40 @@ class Family(abc.ABC):
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
-    @abc.abstractmethod
     def network(self, config: Any, dtype: Any = jnp.float32, remat: bool = False) -> nn.Module:
-        """The Flax module, whose transforms are computed in `dtype`.
+        """The Flax module of a configuration, see `modules.build`.
 
-        It has the methods `code` (see `registry.code`) and `analyze`. The same arguments must give
-        equal modules, so that jit finds what it has compiled.
+        The same arguments must give equal modules, so that jit finds what it has compiled.
         """
+        return modules.build(self.network_class, config, dtype, remat)
 
-    @abc.abstractmethod
     def init_params(self, config: Any, key: jax.Array) -> Any:
         """Random parameters, a tree of float32 arrays."""
+        return modules.init_params(self.network_class, self.variable_rate, config, key)
 
     @abc.abstractmethod
     def linear_start(self, params: Any, config: Any, lmbda: float) -> Any:
-        """Random parameters turned into a linear transform coder, from which training starts.
+        """Parameters of a linear transform coder, from which training can start.
 
-        `lmbda` weighs the MSE; a variable-rate family has its own.
+        Made from random parameters. `lmbda` is the weight of the MSE; variable-rate families use
+        those of the configuration instead.
         """
 
-    def parameters_from(self, params: Any, source: Any, config: Any) -> Any | None:
-        """Parameters of the configuration `source` for `config`; None if that cannot be.
+    def convert_params(self, params: Any, source: Any, config: Any) -> Any | None:
+        """Converts parameters of the configuration `source` for `config`; None if not possible.
 
-        Both are of this family. Training goes on from weights this way.
+        Both configurations are of this family. Training that starts from weights uses it.
         """
         return params if source == config else None
 
-    def with_new_priors(self, params: Any, config: Any, key: jax.Array) -> Any:
-        """The parameters with hyperpriors drawn anew; for families with `has_separate_priors`."""
+    def reinit_priors(self, params: Any, config: Any, key: jax.Array) -> Any:
+        """The parameters with random hyperpriors. For families with `has_separate_priors`."""
         raise ConfigError(f"the priors of the family {self.name} are not trained alone")
 
     def coder_tables(self, config: Any, params: Any) -> CdfTables:
-        """The range coder's cumulative tables, for parameters rounded as a weights file has them.
+        """The range coder's cumulative tables, for parameters as rounded in a weights file.
 
-        Without `stores_tables`, `params` is None.
+        `params` is None for families without `stores_tables`.
         """
         return distributions.scale_tables(config.distribution)
 
@@ -99,7 +105,7 @@ class Family(abc.ABC):
         return distributions.SCALE_COUNT
 
     def kernel_steps(self, path: str, kernel: np.ndarray) -> np.ndarray:
-        """The steps, for all or for each output channel, in which a packed file holds a kernel."""
+        """The quantizer steps of a kernel in a packed file, one or one per output channel."""
         return packing.steps(kernel)
 
     def thresholds(self, config: Any, quality: jax.Array | None) -> tuple[Any, Any]:
@@ -107,5 +113,5 @@ class Family(abc.ABC):
         return config.thresholds
 
     def with_thresholds(self, config: Any, numbers: Sequence[float]) -> AnyConfig:
-        """The configuration with other thresholds: T64 T32. Raises `ConfigError`."""
+        """The configuration with other thresholds, T64 T32. May raise `ConfigError`."""
         return dataclasses.replace(config, thresholds=tuple(numbers))

@@ -1,8 +1,8 @@
-"""The walk through the levels inside one graph, for either family of networks.
+"""One pass over the levels, coarse to fine, that training, estimates, encoder and decoder share.
 
-A network has the steps `analyze`, `start`, `code_level` and `synthesize`; `code` composes them,
-from the coarsest level to the finest. `rdonet_jax.codec` is the same walk with a range coder in
-hand.
+A network of the RDONet or the portable family has the methods `analyze`, `initial_state`,
+`code_level` and `synthesize`. `code` composes them in one graph, for training and estimates. The
+level coders in `rdonet_jax.codec` make the same pass with a range coder.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ COARSEST = LEVELS - 1
 COARSE_TO_FINE = tuple(reversed(range(LEVELS)))
 
 Keys = tuple[jax.Array | None, jax.Array | None]
-"""For the noise on y and on z of a level, [B] each; None for rounding."""
+"""Keys [B] for the noise on y and on z of a level; None to round instead."""
 
 
 class Coded(NamedTuple):
-    """What a walk through the levels gives. Tuples are indexed by level."""
+    """The reconstruction of images, and their rate. Tuples are indexed by level."""
 
     x_hat: jax.Array  # [B, H, W, 3], not clipped
     y_bits: tuple[jax.Array, ...]  # [B, h, w] bits per position, 0 where not coded
@@ -36,22 +36,29 @@ def code(
     x: jax.Array,
     masks: tuple[jax.Array, ...],
     keys: jax.Array | None,
-    *given: jax.Array,
+    *quality: jax.Array,
     sizes: jax.Array | None = None,
 ) -> Coded:
-    """The walk with noise (keys [B]: one key per image) or with rounding (keys None).
+    """Passes images through the network, with noise or with rounding, and counts their bits.
 
-    With noise the rate is that of the noisy latents while the decoder sees straight-through rounded
-    ones (Minnen and Singh 2020), so that it is trained on what it will be given. With rounding it
-    is what the symbols cost in the stream, escapes included. Its gradient is then that of the
-    likelihood at these symbols, and passes to the latents straight through rounding and dead zone.
-    masks[l] is bool [B, h, w], True where the level is coded; a hyper-latent is coded when any of
-    its 4×4 latents is. What else is `given` goes to every level. `sizes` int32 [B, 2] are those of
-    the images themselves in x, in pixels, for networks whose steps ask for them; without them,
-    every image is all of its array.
+    With noise, the rate is that of noisy latents, while the decoder gets rounded ones with
+    straight-through gradients (Minnen and Singh 2020, https://arxiv.org/abs/2007.08739). So it is
+    trained on what it gets when decoding. With rounding, the rate is what the symbols cost in the
+    bitstream, escapes included. Its gradient is that of the likelihood at these symbols, and passes
+    straight through rounding and dead zone to the latents.
+
+    Args:
+      network: a bound Flax module.
+      x: images [B, H, W, 3] in [0, 1], H and W multiples of 64.
+      masks: by level, bool [B, h, w], True where the level is coded. A hyper-latent is coded when
+        any of its 4×4 latents is.
+      keys: one key per image for the noise, [B]; None to round.
+      quality: int32 [B], for variable-rate networks only.
+      sizes: int32 [B, 2], rows and columns of the images themselves in x, for networks whose steps
+        take them; None where every image fills its array.
     """
-    features = _segment(network, type(network).analyze)(network, x, *_unless_none(sizes))
-    return code_features(network, features, masks, keys, *given, sizes=sizes)
+    features = _segment(network, type(network).analyze)(network, x, *_optional(sizes))
+    return code_features(network, features, masks, keys, *quality, sizes=sizes)
 
 
 def code_features(
@@ -59,36 +66,37 @@ def code_features(
     features: tuple[jax.Array, ...],
     masks: tuple[jax.Array, ...],
     keys: jax.Array | None,
-    *given: jax.Array,
+    *quality: jax.Array,
     sizes: jax.Array | None = None,
 ) -> Coded:
-    """The rest of `code`, from the encoder's features, which depend on no mask."""
-    steps = type(network)
-    state = network.start(features[COARSEST].shape[0], features[COARSEST].shape[1:3])
+    """The part of `code` after `analyze`, whose features do not depend on the masks."""
+    methods = type(network)
+    batch, *grid = features[COARSEST].shape[:3]
+    state = network.initial_state(batch, tuple(grid))
     y_bits: list[Any] = [None] * LEVELS
     z_bits: list[Any] = [None] * LEVELS
     for level in COARSE_TO_FINE:
-        step = _segment(network, functools.partial(steps.code_level, level=level))
-        state, y_bits[level], z_bits[level] = step(
-            network, features[level], state, masks[level], _level_keys(keys, level), *given,
-            *_unless_none(sizes),
+        code_level = _segment(network, functools.partial(methods.code_level, level=level))
+        state, y_bits[level], z_bits[level] = code_level(
+            network, features[level], state, masks[level], level_keys(keys, level), *quality,
+            *_optional(sizes),
         )  # fmt: skip
-    x_hat = _segment(network, steps.synthesize)(network, state, *_unless_none(sizes))
+    x_hat = _segment(network, methods.synthesize)(network, state, *_optional(sizes))
     return Coded(x_hat, tuple(y_bits), tuple(z_bits))
 
 
-def _unless_none(value: jax.Array | None) -> tuple[jax.Array, ...]:
-    """A last argument, where there is one."""
-    return () if value is None else (value,)
+def _optional(argument: jax.Array | None) -> tuple[jax.Array, ...]:
+    """A last positional argument; nothing for None."""
+    return () if argument is None else (argument,)
 
 
-def _segment(network: Any, step: Callable[..., Any]) -> Callable[..., Any]:
-    """A part of the walk; with `remat`, only its inputs are kept for the backward pass."""
-    return nn.remat(step) if network.remat else step
+def _segment(network: Any, method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of the network. With `remat`, the backward pass stores only its inputs."""
+    return nn.remat(method) if network.remat else method
 
 
-def _level_keys(keys: jax.Array | None, level: int) -> Keys:
-    """Independent keys [B] for the noise on y and on z of a level."""
+def level_keys(keys: jax.Array | None, level: int) -> Keys:
+    """Independent keys [B] for the noise on y and on z of a level; None for None."""
     if keys is None:
         return None, None
     y_keys, z_keys = (

@@ -1,4 +1,4 @@
-"""Models by name, by path or by the hash in a compressed file, each loaded once.
+"""Loads models by name, by path or by the hash in a compressed file, each once.
 
 Importing this module loads no JAX.
 """
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 class PlatformError(RuntimeError):
-    """JAX cannot use the platform that JAX_PLATFORMS names."""
+    """JAX cannot use the platform of JAX_PLATFORMS."""
 
 
 class ModelLibrary:
-    """Loads models when they are asked for and keeps them. It may be used by several threads."""
+    """Loads models on demand and caches them. Safe for use by several threads."""
 
     def __init__(self, capacity: int | None = None) -> None:
-        """Keeps the `capacity` models that were used last; None: all of them."""
+        """Caches the `capacity` models that were used last; None: all of them."""
         self._load = functools.lru_cache(capacity)(_load)
         self._lock = threading.Lock()
 
     def load(self, name: str | os.PathLike[str]) -> Model:
         """The bundled model of this name, or the one of this weights file.
 
-        Raises `ZooError` for a model that is not there, and `PlatformError`.
+        Raises `ZooError` if there is no such model, and `PlatformError`.
         """
         from rdonet_jax.models import zoo
 
@@ -41,7 +41,7 @@ class ModelLibrary:
             return self._load(name)
 
     def find(self, digest: bytes) -> Model | None:
-        """The bundled model that a compressed file names by the hash of its weights.
+        """The bundled model with this hash of its weights, as in the header of a compressed file.
 
         None if no bundled model has that hash. Raises as `load` does.
         """
@@ -51,7 +51,7 @@ class ModelLibrary:
         return None if path is None else self.load(path)
 
     def clear(self) -> None:
-        """Forgets all models."""
+        """Empties the cache."""
         self._load.cache_clear()
 
 
@@ -63,7 +63,7 @@ def _load(name: str) -> Model:
 
 
 def _require_platform() -> None:
-    """Raises `PlatformError` where JAX finds no device of the platform that it is to use."""
+    """Raises `PlatformError` if JAX finds no device of its platform."""
     import jax
 
     try:

@@ -1,8 +1,8 @@
-"""Multiply-accumulates of a network, layer by layer, as the layers are defined.
+"""Counts the multiply-accumulates (MACs) of a network, layer by layer.
 
-They are counted while the walk is traced; nothing is computed. What XLA is given can take a few
-more, where a kernel's taps are filled up with zeros. A factorized prior counts nothing: coders have
-its tables.
+They follow from the definition of the layers, while `registry.code` is traced; nothing is computed.
+XLA may compute a few more, where kernels are padded with zeros. A factorized prior counts nothing,
+because codecs use its tables.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from rdonet_jax.models.rdonet.causal_prior import OFFSETS, CausalPrior
 from rdonet_jax.nn import integer, lapped, layers
 
 SIDE = 256
-"""Of the image that is counted: at every level, its hyper-latents stand for 4×4 latents."""
+"""Side of the image in pixels. At every level, all hyper-latents then have all 4×4 latents."""
 
 DECODER = ("g_s", "prior", "hyper_decoder", "from_latent", "restore", "hand_over",
            "context", "entropy_parameters")  # fmt: skip
-"""Words in the paths of layers that a decoder computes; an encoder computes all but g_s."""
+"""Parts of the paths of layers that a decoder computes. An encoder computes all but g_s."""
 
 
 def per_pixel(config: AnyConfig) -> Mapping[str, float]:
-    """Multiply-accumulates per pixel of encoding and decoding together, by the layer's path."""
+    """MACs per pixel of encoding and decoding together, by the layer's path."""
     counted: dict[str, float] = collections.defaultdict(float)
 
     def count(call: Callable[..., Any], args: tuple, kwargs: dict, context: Any) -> Any:
@@ -48,7 +48,7 @@ def per_pixel(config: AnyConfig) -> Mapping[str, float]:
     x = jnp.zeros((1, SIDE, SIDE, 3))
     masks = partition.level_masks(partition.uniform(0, (blocks, blocks), (1,)))
     quality = jnp.zeros(1, jnp.int32) if registry.family_of(config).variable_rate else None
-    # With noise, as in training: a context is then evaluated at all positions at once.
+    # With noise, as in training, a context model is evaluated at all positions at once.
     keys = jax.random.split(jax.random.key(0), 1)
     with nn.intercept_methods(count):
         jax.eval_shape(lambda p: registry.code(config, p, x, masks, quality, keys), params)
@@ -56,17 +56,17 @@ def per_pixel(config: AnyConfig) -> Mapping[str, float]:
 
 
 def of_decoder(counted: Mapping[str, float]) -> float:
-    """What of `per_pixel` a decoder computes."""
+    """MACs per pixel of a decoder, from those of `per_pixel`."""
     return sum(n for path, n in counted.items() if any(name in path for name in DECODER))
 
 
 def of_encoder(counted: Mapping[str, float]) -> float:
-    """What of `per_pixel` an encoder computes that does not look at its image."""
+    """MACs per pixel of an encoder that does not reconstruct its image."""
     return sum(n for path, n in counted.items() if not path.startswith("g_s"))
 
 
 def _of_convolution(module: layers.Conv, shape: tuple[int, ...], y: jax.Array) -> int:
-    # A transposed convolution takes every input to 5×5 outputs, the others every output from 5×5.
+    # A transposed convolution has 5×5 taps per input, the others have them per output.
     positions = math.prod(shape[:3] if module.kind == "up" else y.shape[:3])
     return positions * layers.KERNEL**2 * shape[-1] * module.features
 
@@ -77,12 +77,14 @@ def _of_stage(module: lapped.Stage, shape: tuple[int, ...], y: jax.Array) -> int
 
 
 def _of_residual(module: lapped.Residual, shape: tuple[int, ...], y: jax.Array) -> int:
-    # Its 3×3 convolution; the layer behind it is counted for itself.
+    # The 3×3 convolution alone; the `Pointwise` inside it is counted separately.
     return math.prod(shape) * 9 * module.hidden
 
 
-def _of_rows(module: lapped.Pointwise | integer.Dense, shape: tuple[int, ...], y: jax.Array) -> int:
-    # Of an exact layer, the inputs that are there: those left out are no products.
+def _of_matrix(
+    module: lapped.Pointwise | integer.Dense, shape: tuple[int, ...], y: jax.Array
+) -> int:
+    # x has only those inputs of an integer layer that are used.
     return math.prod(shape) * module.features
 
 
@@ -110,9 +112,9 @@ _COUNTS: Mapping[type, Callable[[Any, tuple[int, ...], Any], int]] = {
     layers.GDN: _of_gdn,
     lapped.Stage: _of_stage,
     lapped.Residual: _of_residual,
-    lapped.Pointwise: _of_rows,
+    lapped.Pointwise: _of_matrix,
     lapped.GentleGDN: _of_gdn,
-    integer.Dense: _of_rows,
+    integer.Dense: _of_matrix,
     CausalPrior: _of_causal_prior,
     layers.WideConv: _of_wide_convolution,
     nn.Conv: _of_flax_layer,

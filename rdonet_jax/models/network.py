@@ -33,10 +33,10 @@ class HasParameters(Protocol):
 
 @flax.struct.dataclass
 class Network:
-    """A configuration with parameters. A pytree whose leaves are the parameters.
+    """A configuration with parameters: a pytree whose leaves are the parameters.
 
-    So it may be an argument of functions under `jax.jit`, and `jax.grad` with respect to it gives
-    the gradients as another `Network`.
+    It may be an argument of functions under `jax.jit`. `jax.grad` with respect to it gives the
+    gradients as another `Network`.
     """
 
     params: Any
@@ -49,10 +49,10 @@ class Network:
 
 
 class Output(NamedTuple):
-    """What `forward` returns. B is there if x has it; tuples are indexed by level.
+    """The result of `forward`. It has an axis B if x has one; tuples are indexed by level.
 
-    H and W are the sides of the image. h and w are those of its grid at a level: 4, 2 or 1 times
-    the rows and columns of 64x64 blocks that cover the image.
+    H, W are the height and width of the image. h, w are those of the grid of a level: 4, 2 or 1
+    times the rows and columns of 64x64 blocks that cover the image.
     """
 
     x_hat: jax.Array  # float32 [B, H, W, 3], not clipped
@@ -82,7 +82,7 @@ def forward(
     quality: float | jax.Array | np.ndarray | None = None,
     key: jax.Array | None = None,
 ) -> Output:
-    """The reconstruction of images and what they cost, without a range coder.
+    """Reconstructs images and estimates their bits, without a range coder.
 
     Args:
       model: a `Network`, or a `Model` as `load_model` returns it. Under `jax.jit`, a `Network` may
@@ -98,8 +98,8 @@ def forward(
         uniform noise, as in training (Ballé et al. 2017, https://arxiv.org/abs/1611.01704), while
         the synthesis sees rounded ones.
 
-    Raises ValueError for arrays of other shapes or types, for a quality that the model does not
-    have, and for a variable-rate model without a quality.
+    Raises ValueError for arrays of other shapes or types, for a quality outside of 0 to 100 or for
+    a fixed-rate model, and for a variable-rate model without a quality.
     """
     if x.ndim not in (3, 4) or x.shape[-1] != 3 or not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(
@@ -109,7 +109,7 @@ def forward(
     has_batch = x.ndim == 4
     batched = x if has_batch else x[None]
     if masks is not None:
-        masks = _checked_masks(masks, x.shape[:-3], batched.shape)
+        masks = _check_masks(masks, x.shape[:-3], batched.shape)
     steps = _quality_steps(model.config, quality, batched.shape[0])
     keys = None if key is None else jax.random.split(key, batched.shape[0])
     output = _forward(model.config, model.params, batched, masks, steps, keys)
@@ -130,20 +130,19 @@ def _forward(
     bottom, right = -height % partition.BLOCK, -width % partition.BLOCK
     padded = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")
     if masks is None:
-        chosen = registry.variance_partition(config, padded, quality)
-        masks = partition.level_masks(chosen)
+        masks = partition.level_masks(registry.variance_partition(config, padded, quality))
     inside = partition.inside_masks(height, width)
-    masks = tuple(jnp.asarray(mask) & own for mask, own in zip(masks, inside, strict=True))
+    masks = tuple(jnp.asarray(mask) & within for mask, within in zip(masks, inside, strict=True))
     sizes = jnp.full((batch, 2), jnp.array([height, width])) if bottom or right else None
     coded = registry.code(config, params, padded, masks, quality, keys, sizes=sizes)
     bpp = distortion.bpp((coded.y_bits, coded.z_bits), height * width)
     return Output(coded.x_hat[:, :height, :width], bpp, masks, coded.y_bits, coded.z_bits)
 
 
-def _checked_masks(
+def _check_masks(
     masks: tuple[jax.Array | np.ndarray, ...], batch: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[jax.Array, ...]:
-    """The masks with a batch axis. Raises ValueError for those of no image x of this shape."""
+    """The masks with a batch axis. Raises ValueError unless they fit images of this shape."""
     rows, cols = partition.grid_of(*shape[1:3])
     expected = [
         (*batch, rows * partition.BLOCK // stride, cols * partition.BLOCK // stride)
@@ -155,7 +154,7 @@ def _checked_masks(
 
 
 def _quality_steps(config: AnyConfig, quality: Any, batch: int) -> jax.Array | None:
-    """The quality of each image on the model's own scale, int32 [B]; None for a fixed rate."""
+    """The quality of each image as an integer on the model's scale, [B]; None for a fixed rate."""
     if not registry.family_of(config).variable_rate:
         if quality is not None:
             raise ValueError("the model was trained for one quality: it takes none")

@@ -1,12 +1,12 @@
-"""Kernels in few bytes: integers of a step of their own per output channel, deflated.
+"""Packed kernels in weights files: quantized per output channel and deflated.
 
-A float kernel is rounded to so many steps per root mean square of each of its output channels. One
-of the exact networks is integers already, and is kept as they are. The integers are folded (0, -1,
-1, -2, ... become 0, 1, 2, 3, ...) and split into their low and their high bytes, which deflate
-packs to within a few percent of their entropy.
+A float kernel is quantized with so many steps per root mean square of each of its output channels.
+The kernel of an integer layer is stored as its integers. The integers are folded (0, -1, 1, -2, ...
+become 0, 1, 2, 3, ...) and split into low and high bytes. Deflate then gets within a few percent of
+their entropy.
 
-Of a kernel at PATH, a file holds PATH/steps (float16, one per output channel, or one for all),
-PATH/shape (int32) and PATH/folded (uint8). The kernel is integers times steps, in float32.
+A file holds the kernel at PATH as PATH/steps (float16, one or one per output channel), PATH/shape
+(int32) and PATH/folded (uint8). The kernel is integers times steps, in float32.
 """
 
 from __future__ import annotations
@@ -17,90 +17,92 @@ import zlib
 import numpy as np
 
 PER_DEVIATION = 64
-"""Steps per root mean square, where nothing is known of a kernel."""
+"""Default number of steps per root mean square."""
 
-LEAST_STEP = 2.0**-20
-"""Of a channel that is all zeros; half precision holds it."""
+MIN_STEP = 2.0**-20
+"""The step of a channel of zeros; it is exact in half precision."""
 
-LEAST_SIZE = 4096
-"""Smaller arrays are not worth it."""
+MIN_SIZE = 4096
+"""Smaller arrays are not packed."""
 
 PARTS = ("steps", "shape", "folded")
 
 
-def is_worth_it(path: str, values: np.ndarray) -> bool:
-    """Whether an array is to be packed: a large kernel."""
-    return path.endswith("kernel") and values.size >= LEAST_SIZE
+def is_packable(path: str, values: np.ndarray) -> bool:
+    """Whether an array is packed: a large kernel."""
+    return path.endswith("kernel") and values.size >= MIN_SIZE
 
 
 def steps(kernel: np.ndarray, per_deviation: float = PER_DEVIATION) -> np.ndarray:
-    """Of each output channel of a kernel [..., output channels]."""
+    """The quantizer step of each output channel of a kernel [..., output channels]."""
     power = np.mean(np.square(kernel, dtype=np.float64), axis=tuple(range(kernel.ndim - 1)))
-    return np.maximum(np.sqrt(power) / per_deviation, LEAST_STEP)
+    return np.maximum(np.sqrt(power) / per_deviation, MIN_STEP)
 
 
-def packed(path: str, kernel: np.ndarray, steps: np.ndarray) -> dict[str, np.ndarray]:
-    """The three tensors of a kernel [..., output channels], float32, in one step or one each."""
+def pack(path: str, kernel: np.ndarray, steps: np.ndarray) -> dict[str, np.ndarray]:
+    """The tensors of a float32 kernel [..., output channels]; one step or one per channel."""
     steps = steps.astype(np.float16)
     numbers = np.rint(kernel / steps.astype(np.float32)).astype(np.int32).ravel()
     folded = np.where(numbers < 0, -2 * numbers - 1, 2 * numbers).astype("<u2")
-    content = b"".join(_deflated(part) for part in (folded & 255, folded >> 8))
+    content = b"".join(_deflate(part) for part in (folded & 255, folded >> 8))
     parts = steps, np.array(kernel.shape, np.int32), np.frombuffer(content, np.uint8)
     return {f"{path}/{name}": part for name, part in zip(PARTS, parts, strict=True)}
 
 
-def path_of(key: str) -> str | None:
-    """The path of the kernel that a tensor of a file is a part of; None if it is no such part."""
+def kernel_path(key: str) -> str | None:
+    """The path of the packed kernel that a tensor belongs to; None if it belongs to none."""
     path, _, part = key.rpartition("/")
     return path if path and part in PARTS else None
 
 
-def unpacked(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Tensors of a file with all packed kernels as float32 arrays.
+def unpack(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors of a file, with all packed kernels as float32 arrays.
 
-    Raises `ValueError` for parts that do not belong together.
+    Raises `ValueError` for a kernel whose parts are missing or do not fit.
     """
-    result = {key: values for key, values in flat.items() if path_of(key) is None}
-    for path in sorted({*map(path_of, flat)} - {None}):
+    result = {key: values for key, values in flat.items() if kernel_path(key) is None}
+    for path in sorted({*map(kernel_path, flat)} - {None}):
         steps, shape, folded = (flat.get(f"{path}/{part}") for part in PARTS)
         if steps is None or shape is None or folded is None:
             raise ValueError(f"{path} is not whole")
-        result[path] = _kernel(path, steps, shape, folded)
+        result[path] = _unpack_kernel(path, steps, shape, folded)
     return result
 
 
-def _kernel(path: str, steps: np.ndarray, shape: np.ndarray, folded: np.ndarray) -> np.ndarray:
+def _unpack_kernel(
+    path: str, steps: np.ndarray, shape: np.ndarray, folded: np.ndarray
+) -> np.ndarray:
     sides = tuple(int(side) for side in shape.ravel())
     if not sides or min(sides) < 1 or steps.shape not in ((1,), sides[-1:]):
         raise ValueError(f"{path} cannot be {list(sides)} with {steps.size} steps")
     count = math.prod(sides)
-    low, rest = _inflated(path, folded.tobytes(), count)
-    high, rest = _inflated(path, rest, count)
+    low, rest = _inflate(path, folded.tobytes(), count)
+    high, rest = _inflate(path, rest, count)
     if rest:
         raise ValueError(f"{path} has bytes left over")
     numbers = (low.astype(np.int32) | high.astype(np.int32) << 8).reshape(sides)
     numbers = np.where(numbers & 1, -(numbers >> 1) - 1, numbers >> 1)
-    with np.errstate(over="ignore", invalid="ignore"):  # whether they are finite is to be checked
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks that all is finite
         return numbers.astype(np.float32) * steps.astype(np.float32)
 
 
-def _deflated(values: np.ndarray) -> bytes:
-    """By Huffman codes alone, or with repetitions where most values are zero."""
-    plain = values.astype(np.uint8).tobytes()
-    tries = []
+def _deflate(values: np.ndarray) -> bytes:
+    """The shorter of deflate with Huffman codes alone, and with repetitions (for many zeros)."""
+    data = values.astype(np.uint8).tobytes()
+    candidates = []
     for strategy in (zlib.Z_HUFFMAN_ONLY, zlib.Z_DEFAULT_STRATEGY):
-        squeezer = zlib.compressobj(9, memLevel=9, strategy=strategy)
-        tries.append(squeezer.compress(plain) + squeezer.flush())
-    return min(tries, key=len)
+        compressor = zlib.compressobj(9, memLevel=9, strategy=strategy)
+        candidates.append(compressor.compress(data) + compressor.flush())
+    return min(candidates, key=len)
 
 
-def _inflated(path: str, content: bytes, count: int) -> tuple[np.ndarray, bytes]:
-    """So many bytes, and what comes behind them."""
+def _inflate(path: str, content: bytes, count: int) -> tuple[np.ndarray, bytes]:
+    """Inflates `count` bytes; returns them and the rest of the content."""
     stream = zlib.decompressobj()
     try:
-        plain = stream.decompress(content, count + 1)
+        data = stream.decompress(content, count + 1)
     except zlib.error as error:
         raise ValueError(f"{path} is damaged ({error})") from error
-    if len(plain) != count or not stream.eof:
+    if len(data) != count or not stream.eof:
         raise ValueError(f"{path} does not hold {count} numbers")
-    return np.frombuffer(plain, np.uint8), stream.unused_data
+    return np.frombuffer(data, np.uint8), stream.unused_data

@@ -1,4 +1,4 @@
-"""The families of networks, found by their configurations, and what works with any of them."""
+"""The registered families of networks, and functions that work with any family."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FAMILIES: dict[str, Family] = {}
 """By name. `register` adds to it."""
 
 FAMILY_KEY = "family"
-"""Of a stored configuration: the name of its family."""
+"""The key of the family's name in a stored configuration."""
 
 
 def register(family: Family) -> None:
-    """Makes a family known. Raises ValueError for a name or a configuration that is taken."""
+    """Registers a family. Raises ValueError if its name or configuration class is taken."""
     for other in FAMILIES.values():
         if family.name == other.name or family.config is other.config:
             raise ValueError(f"the family {family.name} would take the place of {other.name}")
@@ -42,7 +42,7 @@ for _family in (RDONetFamily(), PortableFamily(), BaselineFamily()):
 def family_of(config: AnyConfig) -> Family:
     """The family of a configuration.
 
-    Raises `ConfigError` for one of no family, or one that names what is not registered.
+    Raises `ConfigError` if no registered family has it, and as `Family.check` does.
     """
     for family in FAMILIES.values():
         if type(config) is family.config:
@@ -57,7 +57,10 @@ def to_dict(config: AnyConfig) -> dict[str, Any]:
 
 
 def from_stored(values: Mapping[str, Any]) -> AnyConfig:
-    """The configuration that `to_dict` or an earlier version stored. Raises `ConfigError`."""
+    """The configuration from JSON values of `to_dict`, or of an earlier version of it.
+
+    Raises `ConfigError`.
+    """
     if not isinstance(values, Mapping):
         raise ConfigError(f"a configuration is an object with named values, not {shown(values)}")
     name = values.get(FAMILY_KEY) or _unnamed_family(values)
@@ -92,11 +95,13 @@ def code(
     remat: bool = False,
     sizes: jax.Array | None = None,
 ) -> Coded:
-    """The whole network; `quality` int32 [B] for a variable-rate one, None for a fixed-rate one.
+    """Passes padded images through a network of any family, see `hierarchy.code`.
 
-    With noise (keys [B], one per image) or with rounding (keys None). `sizes` int32 [B, 2] are
-    the sides of the images themselves in pixels; None: every image is all of its array. Fixed-rate
-    networks have no use for them beyond the masks.
+    Args:
+      quality: int32 [B] for a variable-rate network, None for a fixed-rate one.
+      keys: one key per image for noise, [B]; None to round.
+      sizes: rows and columns of the images themselves, int32 [B, 2]; None where every image fills
+        its array. Fixed-rate networks use only the masks.
     """
     arguments = (x, masks, keys) if quality is None else (x, masks, keys, quality, sizes)
     network = family_of(config).network(config, dtype, remat)
@@ -106,10 +111,10 @@ def code(
 def analyze(
     config: AnyConfig, params: Any, x: jax.Array, sizes: jax.Array | None = None
 ) -> tuple[jax.Array, ...]:
-    """The encoder's features by level, which depend on no mask; `sizes` as in `code`."""
+    """The encoder's features by level, which depend on no mask. `sizes` as in `code`."""
     family = family_of(config)
-    given = (x, sizes) if family.variable_rate else (x,)
-    return family.network(config).apply({"params": params}, *given, method="analyze")
+    arguments = (x, sizes) if family.variable_rate else (x,)
+    return family.network(config).apply({"params": params}, *arguments, method="analyze")
 
 
 def code_features(
@@ -120,21 +125,26 @@ def code_features(
     quality: jax.Array | None,
     sizes: jax.Array | None = None,
 ) -> Coded:
-    """What `code` gives with rounding, from what `analyze` gave; for families with levels."""
-    given = () if quality is None else (quality,)
-    own = None if quality is None else sizes
+    """`code` with rounding, from the features of `analyze`. For families with levels."""
+    arguments = () if quality is None else (quality,)
     network = family_of(config).network(config)
     return network.apply(
-        {"params": params}, features, masks, None, *given, sizes=own, method=hierarchy.code_features
+        {"params": params},
+        features,
+        masks,
+        None,
+        *arguments,
+        sizes=None if quality is None else sizes,
+        method=hierarchy.code_features,
     )
 
 
 def variance_partition(
     config: AnyConfig, x: jax.Array, quality: jax.Array | None = None
 ) -> Partition:
-    """The variance mask of images [B, H, W, 3] with the model's thresholds at their quality.
+    """The variance mask of images [B, H, W, 3], with the thresholds for their quality.
 
-    Without levels to choose from, it is the finest one everywhere.
+    For a family without levels, the finest level everywhere.
     """
     family = family_of(config)
     if not family.has_levels:
@@ -145,8 +155,8 @@ def variance_partition(
 def with_thresholds(config: AnyConfig, numbers: Sequence[float]) -> AnyConfig:
     """The configuration with other thresholds of its variance mask.
 
-    T64 T32, for a variable-rate family such a pair for every knot. Raises `ConfigError` for another
-    number of them, and for a family without levels.
+    `numbers` are T64 T32, for a variable-rate family one such pair for every knot. Raises
+    `ConfigError` for another number of them, and for a family without levels.
     """
     return family_of(config).with_thresholds(config, numbers)
 

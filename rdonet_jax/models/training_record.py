@@ -1,7 +1,7 @@
-"""What a weights file records of the training that made it, as a typed value.
+"""The record of a training in a weights file, as a typed value.
 
-`TrainingRecord.of` is the one place that reads the stored JSON, and `TrainingRecord.new` the one
-that makes it. A record holds the JSON unchanged, since it is part of the file and of its hash.
+Only `TrainingRecord.from_json` reads the stored JSON, and only `TrainingRecord.new` makes it. A
+record keeps the JSON unchanged, since it is part of the file and of its hash.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from rdonet_jax.metrics.loss import Loss
 
 
 class RecordError(ValueError):
-    """JSON that is no record of a training."""
+    """JSON that is not a record of a training."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordedTraining:
-    """The fields of a training configuration that are read from a weights file again.
+    """The fields of a training configuration that are read back from a weights file.
 
     Attributes:
-      lmbda, metric, ms_ssim_share: of the loss, see `rdonet_jax.metrics.loss`. The metric may
-        be one that this version does not have: only a search needs it.
+      lmbda, metric, ms_ssim_share: of the loss, see `rdonet_jax.metrics.loss`. The metric need not
+        be registered: only a search uses it.
       learn: "all", or "priors" where the transforms were not trained.
       crop: side of the crops in pixels.
       batch_size: crops per step.
@@ -40,7 +40,7 @@ class RecordedTraining:
 
     @property
     def loss(self) -> Loss:
-        """What the network was trained for."""
+        """The loss of the training."""
         return Loss(self.lmbda, self.metric, self.ms_ssim_share)
 
 
@@ -57,13 +57,13 @@ class TrainingRecord:
     """How the weights of a file were trained.
 
     Attributes:
-      stored: the JSON values in the file. It holds more than is read again: the images, the
-        command, the versions of packages.
-      training: None where the training is not on record.
-      steps_done: optimizer steps; None where they are not on record.
-      validation: None where there was none.
-      started_from: the record of the weights that the training went on from. None where it began
-        with new ones, or where that is not on record.
+      stored: the JSON values in the file. They include more than the other attributes: the images,
+        the command, the versions of packages.
+      training: None if not recorded.
+      steps_done: number of optimizer steps; None if not recorded.
+      validation: None if there was none.
+      started_from: the record of the weights that the training started from. None if it started
+        from random ones, or if not recorded.
     """
 
     stored: Mapping[str, Any]
@@ -73,11 +73,11 @@ class TrainingRecord:
     started_from: TrainingRecord | None = None
 
     @classmethod
-    def of(cls, stored: Any) -> TrainingRecord:
+    def from_json(cls, stored: Any) -> TrainingRecord:
         """The record with these JSON values.
 
-        Raises `RecordError` for values that are no record, and for a training of priors alone that
-        does not say what it started from.
+        Raises `RecordError` for invalid values, and for a training of priors alone without the
+        record of the weights that it started from.
         """
         values = _object(stored, "its record")
         training = None
@@ -106,12 +106,12 @@ class TrainingRecord:
         jax: str,
         origin: Mapping[str, Any] | None,
     ) -> TrainingRecord:
-        """The record of a run: its configuration, what it came to, and the version of JAX.
+        """The record of a run, which is stored in its weights file.
 
-        `parameters` counts the scalars of the network. `origin` is where the run comes from, None
-        if it did not record it.
+        `parameters` is the number of scalars of the network, `jax` the version of JAX. `origin`
+        describes the run's images, command and starting weights; None if it was not recorded.
         """
-        return cls.of(
+        return cls.from_json(
             {
                 "preset": preset,
                 "training": training,
@@ -124,9 +124,9 @@ class TrainingRecord:
         )
 
     def of_whole_network(self) -> TrainingRecord:
-        """The record of the newest training of the whole network, which made it for its loss.
+        """The record of the last training of the whole network, whose loss the network is for.
 
-        That is the record itself, or an earlier one where priors alone were trained since.
+        It is this record, or an earlier one if only priors were trained since.
         """
         record = self
         while record.training and record.training.learn == "priors" and record.started_from:
@@ -140,17 +140,21 @@ def _object(values: Any, what: str) -> Mapping[str, Any]:
     return values
 
 
-def _known(cls: type, values: Mapping[str, Any], what: str) -> Mapping[str, Any]:
-    """The values of a dataclass's fields. Other versions may have recorded other fields."""
+def _select_fields(cls: type, values: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """The values of a dataclass's fields. Other versions may have recorded other fields.
+
+    `what` names the values in the message of a `RecordError`.
+    """
     names = {field.name for field in dataclasses.fields(cls)}
-    known = {name: value for name, value in values.items() if name in names}
-    if complaint := json_values.complaint(cls, known):
+    selected = {name: value for name, value in values.items() if name in names}
+    if complaint := json_values.complaint(cls, selected):
         raise RecordError(f"{what}: {complaint}")
-    return known
+    return selected
 
 
 def _training(values: Mapping[str, Any]) -> RecordedTraining:
-    training = RecordedTraining(**_known(RecordedTraining, values, "training in its record"))
+    fields = _select_fields(RecordedTraining, values, "training in its record")
+    training = RecordedTraining(**fields)
     if not config.SMALLEST_NUMBER <= training.lmbda <= config.LARGEST_NUMBER:
         raise RecordError(f"training in its record: lmbda is {shown(training.lmbda)}")
     if not 0 <= training.ms_ssim_share <= 1:
@@ -161,10 +165,10 @@ def _training(values: Mapping[str, Any]) -> RecordedTraining:
 
 def _validation(values: Any) -> RecordedValidation:
     what = "validation in its record"
-    known = _known(RecordedValidation, _object(values, what), what)
-    if missing := [f.name for f in dataclasses.fields(RecordedValidation) if f.name not in known]:
+    fields = _select_fields(RecordedValidation, _object(values, what), what)
+    if missing := [f.name for f in dataclasses.fields(RecordedValidation) if f.name not in fields]:
         raise RecordError(f"{what}: has no {missing[0]}")
-    return RecordedValidation(**known)
+    return RecordedValidation(**fields)
 
 
 def _started_from(
@@ -172,8 +176,8 @@ def _started_from(
 ) -> TrainingRecord | None:
     origin = values.get("origin")
     if isinstance(origin, Mapping) and "started_from" in origin:
-        before = origin["started_from"]
-        return None if before is None else TrainingRecord.of(before)
+        stored = origin["started_from"]
+        return None if stored is None else TrainingRecord.from_json(stored)
     if training and training.learn == "priors":
         raise RecordError("its record does not say what the training started from")
     return None

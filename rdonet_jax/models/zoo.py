@@ -1,12 +1,12 @@
-"""Weights by name or by path, checked by their hash.
+"""Loads weights by name or by path and checks their hash; writes weights files.
 
 A weights file is a safetensors file: the parameters in half precision under their path in the
 tree, or their large kernels packed (`rdonet_jax.models.packing`), and as metadata the model's name,
 its configuration and the record of its training. Its name ends in the first eight bytes of its
-SHA-256, of which the first four identify it in every compressed file.
+SHA-256. The first four identify the weights in every compressed file.
 
-The files of portable models and of baselines also hold the cumulative tables of their range
-coder, as integers: what decodes elsewhere must not depend on a library's exponential function.
+The files of portable models and of baselines also hold the range coder's cumulative tables, as
+integers: decoding must not depend on the exponential function of a library.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import jax
 import numpy as np
 import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors.numpy import save as serialise
+from safetensors.numpy import save as serialize
 
 from rdonet_jax.core import files
 from rdonet_jax.core.config import WEIGHTS_BYTES, AnyConfig
@@ -39,15 +39,15 @@ from rdonet_jax.models.weights_file import METADATA_KEY, WeightsError
 
 SUFFIX = ".safetensors"
 HASH_BYTES = 8
-"""Of the SHA-256, in the name of a weights file."""
+"""Bytes of the SHA-256 in the name of a weights file."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TABLES = ("tables/cumulative", "tables/entries", "tables/offsets")
-"""Integers in the file of a model that stores its tables: the cumulative counts of all tables in a
-row, without the closing 65536 of each; how many entries each has; the symbol of its first one."""
+"""Integer tensors in the file of a model that stores its tables: the cumulative counts of all
+tables in a row, without the final 65536 of each; the entry count of each; its first symbol."""
 
 
 class ZooError(ValueError):
-    """A model that is not there, or a weights file that is not what it claims to be."""
+    """A model that does not exist, or a weights file that is invalid or damaged."""
 
 
 class Model(NamedTuple):
@@ -67,23 +67,23 @@ def bundled() -> dict[str, Path]:
     Raises `ZooError` when two of them have one name.
     """
     folder = Path(str(resources.files("rdonet_jax") / "weights"))
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         name, _ = name_and_hash(path)
-        if name in found:
-            raise ZooError(f"{folder}: holds both {found[name].name} and {path.name}")
-        found[name] = path
-    return found
+        if name in paths:
+            raise ZooError(f"{folder}: holds both {paths[name].name} and {path.name}")
+        paths[name] = path
+    return paths
 
 
 def name_and_hash(path: Path) -> tuple[str, str]:
-    """What a weights file is called, NAME-HASH, in two: the model's name and the hash in hex."""
+    """The model's name and the hash in hex, from the name of a weights file: NAME-HASH."""
     name, _, digest = path.stem.rpartition("-")
     return name, digest
 
 
 def find(digest: bytes) -> Path | None:
-    """The bundled weights file that a compressed file names by `digest`; None if there is none.
+    """The bundled weights file whose hash starts with `digest`; None if there is none.
 
     Raises `ZooError` when two bundled models have one name.
     """
@@ -107,29 +107,30 @@ def load(name_or_path: str | os.PathLike[str]) -> Model:
         name = os.fsdecode(name_or_path)
     except TypeError as error:
         raise ZooError(f"no model {name_or_path!r}: it is neither a name nor a path") from error
-    own = bundled()
-    path = own.get(name, Path(name))
-    if not os.path.isfile(path):  # no name is an error to it, however long
-        names = ", ".join(own) or "none"
+    bundled_paths = bundled()
+    path = bundled_paths.get(name, Path(name))
+    if not os.path.isfile(path):  # unlike Path.is_file, never raises, however long the name
+        names = ", ".join(bundled_paths) or "none"
         raise ZooError(f"no model {name!r}: it is no weights file, and bundled are: {names}")
-    return _read(path, is_own=path in own.values())
+    return _read(path, is_bundled=path in bundled_paths.values())
 
 
 def config_of(path: Path) -> AnyConfig:
     """The configuration in a weights file, without its weights. Raises `ZooError`."""
-    with _opened(path) as tensors:
+    with _open(path) as tensors:
         return weights_file.metadata(tensors).config
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A weights file; whatever it does not hold as it should ends in `ZooError`."""
-    with _explained(path), safetensors.safe_open(path, framework="numpy") as tensors:
+def _open(path: Path) -> Iterator[Any]:
+    """Opens a weights file, and raises `ZooError` for whatever is wrong with it."""
+    with _as_zoo_errors(path), safetensors.safe_open(path, framework="numpy") as tensors:
         yield tensors
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _as_zoo_errors(path: Path) -> Iterator[None]:
+    """Turns the errors of reading a weights file into `ZooError`."""
     try:
         yield
     except WeightsError as error:
@@ -142,48 +143,52 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _digest(path: Path) -> bytes:
-    """The hash of a file that is named by it. Raises `ZooError` for any other."""
-    with _explained(path):
+    """The SHA-256 of a weights file. Raises `ZooError` if the file's name has another hash."""
+    with _as_zoo_errors(path):
         digest = weights_file.digest_of(path)
-    found, claimed = digest[:HASH_BYTES].hex(), name_and_hash(path)[1]
-    if claimed != found:
-        raise ZooError(f"{path}: damaged or renamed, its hash is {found}, not {shown(claimed)}")
+    actual, claimed = digest[:HASH_BYTES].hex(), name_and_hash(path)[1]
+    if claimed != actual:
+        raise ZooError(f"{path}: damaged or renamed, its hash is {actual}, not {shown(claimed)}")
     return digest
 
 
-def _read(path: Path, is_own: bool) -> Model:
-    """The model of a file. The shapes in one of the package's own are taken for granted: to know
-    those of a configuration takes a second."""
+def _read(path: Path, is_bundled: bool) -> Model:
+    """The model of a weights file.
+
+    The shapes in bundled files are not checked, since to compute those of a configuration takes a
+    second.
+    """
     digest = _digest(path)
-    with _opened(path) as tensors:
+    with _open(path) as tensors:
         name, config, record = weights_file.metadata(tensors)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise WeightsError(
                 f"it holds a model of the name {shown(name)}, which no model may have"
             )
-        if not is_own:
-            others = _TABLES if registry.family_of(config).stores_tables else ()
-            room = registry.family_of(config).table_count(config) * distributions.TOTAL
-            weights_file.require_network(tensors, _shapes(config), others, room)
+        if not is_bundled:
+            family = registry.family_of(config)
+            table_keys = _TABLES if family.stores_tables else ()
+            max_numbers = family.table_count(config) * distributions.TOTAL
+            weights_file.require_network(tensors, _shapes(config), table_keys, max_numbers)
         flat = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
-        flat = packing.unpacked(flat)
+        flat = packing.unpack(flat)
     try:
-        tables = _taken_tables(config, flat)
+        tables = _pop_tables(config, flat)
     except ValueError as error:
         raise ZooError(f"{path}: holds no tables for a range coder: {error}") from error
     if not all(np.isfinite(value).all() for value in flat.values()):
         raise ZooError(f"{path}: has weights that are not finite")
-    # Placed on the device here, once: every compiled step would do it anew otherwise. As they are:
-    # `jnp.asarray` would compile something for each of the shapes.
+    # Placed on the device once, or every compiled step would do it again. `jnp.asarray` would
+    # compile a function for each of the shapes.
     params = jax.device_put({key: value.astype(np.float32) for key, value in flat.items()})
-    short = digest[:WEIGHTS_BYTES]
-    return Model(name, config, unflatten_dict(params, sep="/"), short, record, tables)
+    weights = digest[:WEIGHTS_BYTES]
+    return Model(name, config, unflatten_dict(params, sep="/"), weights, record, tables)
 
 
-def _taken_tables(config: AnyConfig, flat: dict[str, np.ndarray]) -> CdfTables:
-    """The model's tables; takes them out of the file's tensors where they belong there.
+def _pop_tables(config: AnyConfig, flat: dict[str, np.ndarray]) -> CdfTables:
+    """The model's tables. Removes their tensors from `flat`, if the family stores tables.
 
-    Raises `ValueError` for tensors that hold no such tables.
+    Raises `ValueError` for tensors that are no valid tables.
     """
     if not registry.family_of(config).stores_tables:
         return registry.family_of(config).coder_tables(config, None)
@@ -197,23 +202,23 @@ def _taken_tables(config: AnyConfig, flat: dict[str, np.ndarray]) -> CdfTables:
     count = registry.family_of(config).table_count(config)
     if not len(entries) == len(offsets) == count:
         raise ValueError(f"there are {len(entries)} and {len(offsets)}, not {count}")
-    # An escape, and before it a symbol at least; a bound on each keeps the sum from overflowing.
+    # At least a symbol and the escape. The upper bound keeps the sum from overflowing.
     if np.any((entries < 2) | (entries > distributions.TOTAL)) or entries.sum() != len(cumulative):
         raise ValueError(f"their sizes do not add up to the {len(cumulative)} numbers there are")
     if np.any((offsets > 0) | (offsets + entries < 2)):
         raise ValueError("not all of them hold the symbol 0")
     parts = np.split(cumulative, np.cumsum(entries)[:-1])
-    wide = [np.append(part, distributions.TOTAL) for part in parts]
-    if any(cdf[0] != 0 or np.any(cdf[1:] <= cdf[:-1]) for cdf in wide):
+    int64_cdfs = [np.append(part, distributions.TOTAL) for part in parts]
+    if any(cdf[0] != 0 or np.any(cdf[1:] <= cdf[:-1]) for cdf in int64_cdfs):
         raise ValueError(f"not all of them rise from 0 to {distributions.TOTAL}")
-    cdfs = tuple(cdf.astype(np.int32) for cdf in wide)
+    cdfs = tuple(cdf.astype(np.int32) for cdf in int64_cdfs)
     return CdfTables(cdfs, tuple(offsets.tolist()), has_escape=True)
 
 
 def _table_tensors(config: AnyConfig, half: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors that `_taken_tables` reads; none for a model that needs none.
+    """The tensors that `_pop_tables` reads; none for a family that stores no tables.
 
-    They are made for the weights as the file holds them, `half`.
+    `half` are the parameters in half precision, as in the file.
     """
     if not registry.family_of(config).stores_tables:
         return {}
@@ -240,14 +245,12 @@ def save(
     record: Mapping[str, Any],
     pack: bool = False,
 ) -> Path:
-    """Writes NAME-HASH.safetensors in half precision, whole or not at all; returns its path.
+    """Writes NAME-HASH.safetensors in half precision, atomically; returns its path.
 
-    With `pack`, large kernels take less than half of that, and are rounded for it. The file of a
-    model that stores its tables gets those of its range coder as well. `record` is how it was
-    trained, as it is to be stored (`TrainingRecord.stored`).
+    With `pack`, large kernels are quantized further and take less than half the bytes. `record` is
+    the JSON of how the model was trained (`TrainingRecord.stored`).
 
-    Raises `ZooError` for a name that cannot be told from its hash, or weights that half precision
-    cannot hold.
+    Raises `ZooError` for an invalid name, and for weights that are not finite in half precision.
     """
     if not name.isidentifier() or not _NAME.fullmatch(name):
         raise ZooError(
@@ -262,11 +265,11 @@ def save(
     metadata = {"name": name, "config": registry.to_dict(config), "record": dict(record)}
     tensors = {**half, **_table_tensors(config, half)}
     if pack:
-        for key in [key for key, value in flat.items() if packing.is_worth_it(key, value)]:
+        for key in [key for key, value in flat.items() if packing.is_packable(key, value)]:
             kernel = tensors.pop(key).astype(np.float32)
             steps = registry.family_of(config).kernel_steps(key, kernel)
-            tensors |= packing.packed(key, kernel, steps)
-    content = serialise(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+            tensors |= packing.pack(key, kernel, steps)
+    content = serialize(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     digest = hashlib.sha256(content).digest()[:HASH_BYTES]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{digest.hex()}{SUFFIX}"

@@ -1,13 +1,17 @@
-"""Integer arithmetic that gives the same numbers on every device, whatever computes it.
+"""Integer layers that give the same numbers on every device and in every order of summation.
 
-All numbers are integers held in float32. Activations and weights have 8 bits, a sum has at most
-`MOST_INPUTS` products and stays below 2**24: float32, int32, bfloat16 products with float32 sums
-and TF32 all give the exact value, in any order of summation. What leaves a sum is scaled by a power
-of two, rounded half to even and clipped, which is exact too. Numbers that need more than 8 bits
-have at most 13 and are multiplied by one of 11 bits.
+Portable models compute their priors with them, so that encoder and decoder agree on every machine
+("Integer networks for data compression with latent-variable models", Ballé, Johnston, Minnen 2019,
+https://openreview.net/forum?id=S1zz2i0cY7).
 
-In training the forward pass is this very arithmetic; gradients pass roundings as if they were not
-there (straight-through).
+All numbers are integers held in float32. Activations and weights have 8 bits. A sum has at most
+`MAX_INPUTS` products and stays below 2**24, so float32, int32, bfloat16 products with float32 sums
+and TF32 all give the exact value. A sum is then scaled by a power of two, rounded half to even and
+clipped, which is exact too. Numbers that need more than 8 bits have at most 13 and are multiplied
+by one of 11 bits.
+
+Training runs the same arithmetic in the forward pass. Gradients pass straight through the
+roundings.
 """
 
 from __future__ import annotations
@@ -23,14 +27,16 @@ from rdonet_jax.core.config import ConfigError
 from rdonet_jax.nn import ops
 
 LARGEST = 127
-"""Of activations and of weights, in magnitude."""
+"""The largest magnitude of activations and of weights."""
 
-MOST_INPUTS = 960
+MAX_INPUTS = 960
+"""The largest number of products in a sum."""
+
 LARGEST_BIAS = 2**20
-"""960 · 127² + 2**20 < 2**24: no sum of a layer can leave what float32 holds exactly."""
+"""960 · 127² + 2**20 < 2**24: every sum of a layer is exact in float32."""
 
 LARGEST_WIDE = 2**13 - 1
-"""Of numbers that meet a mantissa: 8191 · 2047 < 2**24."""
+"""The largest magnitude of numbers that are multiplied by a mantissa: 8191 · 2047 < 2**24."""
 
 BIAS_BITS = 5
 """A bias of 1.0 counts as much as a weight of 1.0 at an activation of 2**5."""
@@ -44,16 +50,16 @@ MANTISSAS = np.rint(2.0**MANTISSA_BITS * 2.0 ** (np.arange(OCTAVE) / OCTAVE)).as
 """2 ** (n / 256) for n = 0 ... 255 in 1/1024. No value is near a tie, see the tests."""
 
 OCTAVES = 15
-"""Of the largest and the smallest power, up and down."""
+"""Powers range from 2**-OCTAVES to 2**OCTAVES."""
 
 
-def shifted_right(x: jax.Array, bits: int) -> jax.Array:
+def shift_right(x: jax.Array, bits: int) -> jax.Array:
     """x / 2**bits, rounded half to even."""
     return ops.straight_through_round(x * 2.0**-bits)
 
 
-def clipped(x: jax.Array, largest: int = LARGEST) -> jax.Array:
-    """x within ± largest."""
+def clip(x: jax.Array, largest: int = LARGEST) -> jax.Array:
+    """x clipped to [-largest, largest]."""
     return jnp.clip(x, -largest, largest)
 
 
@@ -63,12 +69,12 @@ def powers(exponents: jax.Array) -> jax.Array:
 
     The derivative is that of the smooth function.
     """
-    exponents = clipped(exponents, OCTAVES * OCTAVE)
+    exponents = clip(exponents, OCTAVES * OCTAVE)
     octave = jnp.floor(exponents / OCTAVE)
-    place = (exponents - OCTAVE * octave).astype(jnp.int32)
-    # The float with this exponent, put together from its bits: exp2 is not exact everywhere.
+    fraction = (exponents - OCTAVE * octave).astype(jnp.int32)
+    # Assembles the float 2**octave from its bits, since exp2 is not exact everywhere.
     bits = (octave.astype(jnp.int32) + (127 - MANTISSA_BITS)) << 23
-    return jnp.asarray(MANTISSAS)[place] * jax.lax.bitcast_convert_type(bits, jnp.float32)
+    return jnp.asarray(MANTISSAS)[fraction] * jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
 @powers.defjvp
@@ -77,63 +83,63 @@ def _powers_jvp(primals, tangents):
     return value, tangents[0] * value * (float(np.log(2.0)) / OCTAVE)
 
 
-def scaled(x: jax.Array, exponents: jax.Array, bits: int = 0) -> jax.Array:
+def scale(x: jax.Array, exponents: jax.Array, bits: int = 0) -> jax.Array:
     """x · 2 ** (exponents / 256) / 2**bits, x clipped to 13 bits, rounded half to even."""
-    return ops.straight_through_round(clipped(x, LARGEST_WIDE) * powers(exponents) * 2.0**-bits)
+    return ops.straight_through_round(clip(x, LARGEST_WIDE) * powers(exponents) * 2.0**-bits)
 
 
-def _nearness(quality: jax.Array, knots: int, segment: int) -> jax.Array:
+def _hat_functions(quality: jax.Array, knots: int, segment: int) -> jax.Array:
     """Hat functions around knots `segment` apart, read at integers `quality` [B]: [B, knots].
 
     `segment` at a knot, 0 at its neighbors, linear between.
     """
-    places = segment * jnp.arange(knots, dtype=jnp.float32)
-    distance = jnp.abs(quality.astype(jnp.float32)[:, None] - places)
+    positions = segment * jnp.arange(knots, dtype=jnp.float32)
+    distance = jnp.abs(quality.astype(jnp.float32)[:, None] - positions)
     return jnp.maximum(segment - distance, 0.0)
 
 
 def quality_basis(quality: jax.Array, knots: int, segment: int) -> jax.Array:
     """The quality [B] as 8-bit inputs of a layer, one for every knot: [B, knots]."""
-    return clipped(_nearness(quality, knots, segment))
+    return clip(_hat_functions(quality, knots, segment))
 
 
-def interpolated_smoothly(knots: jax.Array, quality: jax.Array, segment: int) -> jax.Array:
-    """Knots [K, C], `segment` apart, read at integers `quality` [B], linear between: [B, C]."""
-    # Two of the weights are not zero. Products of single elements, not of matrices: those are exact
-    # with numbers of more than 8 bits, too, whatever tensor cores do.
-    weights = _nearness(quality, len(knots), segment)
+def interpolate_unrounded(knots: jax.Array, quality: jax.Array, segment: int) -> jax.Array:
+    """Interpolates knots [K, C], `segment` apart, linearly at integers `quality` [B]: [B, C]."""
+    # At most two weights are nonzero. Elementwise products are exact with more than 8 bits too,
+    # while a matrix product may run on tensor cores, which are not.
+    weights = _hat_functions(quality, len(knots), segment)
     return jnp.sum(weights[:, :, None] * knots, axis=1) / segment
 
 
-def interpolated(knots: jax.Array, quality: jax.Array, segment: int) -> jax.Array:
-    """As `interpolated_smoothly`, rounded half to even: integers from integer knots.
+def interpolate(knots: jax.Array, quality: jax.Array, segment: int) -> jax.Array:
+    """As `interpolate_unrounded`, rounded half to even: integers from integer knots.
 
     Exact for knots below 2**16 and a `segment` that is a power of two up to 2**7.
     """
-    return ops.straight_through_round(interpolated_smoothly(knots, quality, segment))
+    return ops.straight_through_round(interpolate_unrounded(knots, quality, segment))
 
 
-def integers(values: jax.Array, bits: int, largest: int) -> jax.Array:
-    """Parameters as integers: values · 2**bits, rounded half to even, within ± largest."""
-    return clipped(ops.straight_through_round(values * 2.0**bits), largest)
+def to_integers(values: jax.Array, bits: int, largest: int) -> jax.Array:
+    """Quantizes parameters: values · 2**bits, rounded half to even, clipped to ± largest."""
+    return clip(ops.straight_through_round(values * 2.0**bits), largest)
 
 
 class Dense(nn.Module):
     """Sums of 8-bit activations [..., n] by 8-bit weights, plus a bias: integers [..., features].
 
-    Weights are kept as numbers of which 1.0 is the integer 2**`bits`. `inputs` is the number of
-    rows of the kernel. Raises `ConfigError` for more than sums have room for.
+    A weight parameter of 1.0 is the integer 2**`bits`. `inputs` is the number of rows of the
+    kernel. Raises `ConfigError` for more than `MAX_INPUTS`.
     """
 
     inputs: int
     features: int
     bits: int
-    spread: float = 1.0  # of the random start, relative to 1 / sqrt(inputs)
+    spread: float = 1.0  # deviation of the random initialization, relative to 1 / sqrt(inputs)
 
     def setup(self) -> None:
-        if self.inputs > MOST_INPUTS:
+        if self.inputs > MAX_INPUTS:
             raise ConfigError(
-                f"an exact layer sums at most {MOST_INPUTS} products, not {self.inputs}"
+                f"an exact layer sums at most {MAX_INPUTS} products, not {self.inputs}"
             )
         deviation = self.spread / np.sqrt(self.inputs)
         self.kernel = self.param(
@@ -142,15 +148,15 @@ class Dense(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
 
     def __call__(self, x: jax.Array, rows: Sequence[int] | None = None) -> jax.Array:
-        """The sums; with `rows`, x holds only those inputs and all others are zero."""
-        kernel = self.kernel if rows is None else _selected(self.kernel, rows)
-        weights = integers(kernel, self.bits, LARGEST)
-        bias = integers(self.bias, self.bits + BIAS_BITS, LARGEST_BIAS)
+        """The sums. With `rows`, x holds only those inputs, and all others are zero."""
+        kernel = self.kernel if rows is None else _select_rows(self.kernel, rows)
+        weights = to_integers(kernel, self.bits, LARGEST)
+        bias = to_integers(self.bias, self.bits + BIAS_BITS, LARGEST_BIAS)
         return ops.add_bias(x @ weights, bias)
 
 
-def _selected(kernel: jax.Array, rows: Sequence[int]) -> jax.Array:
-    """kernel[rows] as slices: the gradient of an indexing is a scatter, which CPUs are slow at."""
+def _select_rows(kernel: jax.Array, rows: Sequence[int]) -> jax.Array:
+    """kernel[rows], joined from slices: the gradient of indexing is a scatter, slow on CPUs."""
     numbers = np.asarray(rows)
     ends = np.flatnonzero(np.diff(numbers) != 1) + 1
     runs = np.split(numbers, ends)
@@ -158,23 +164,23 @@ def _selected(kernel: jax.Array, rows: Sequence[int]) -> jax.Array:
 
 
 def activation(sums: jax.Array, bits: int) -> jax.Array:
-    """Sums / 2**bits as 8-bit activations; of the second half of the channels, negatives are 0."""
-    x = clipped(shifted_right(sums, bits))
+    """Sums / 2**bits as 8-bit activations: linear in the first half of the channels, else ReLU."""
+    x = clip(shift_right(sums, bits))
     channels = x.shape[-1]
     lowest = np.where(np.arange(channels) < channels // 2, -LARGEST, 0).astype(np.float32)
     return jnp.maximum(x, lowest)
 
 
-def moved(plane: jax.Array, rows: int, columns: int) -> jax.Array:
+def shift(plane: jax.Array, rows: int, columns: int) -> jax.Array:
     """plane[:, i + rows, j + columns] at (i, j), zeros outside; [B, h, w, C]."""
     _, height, width, _ = plane.shape
-    reach = ((max(-rows, 0), max(rows, 0)), (max(-columns, 0), max(columns, 0)))
-    padded = jnp.pad(plane, ((0, 0), *reach, (0, 0)))
+    padding = ((max(-rows, 0), max(rows, 0)), (max(-columns, 0), max(columns, 0)))
+    padded = jnp.pad(plane, ((0, 0), *padding, (0, 0)))
     top, left = max(rows, 0), max(columns, 0)
     return padded[:, top : top + height, left : left + width]
 
 
-def neighbourhood(x: jax.Array) -> jax.Array:
-    """The 3×3 neighbors of every position, gathered: [B, h, w, C] -> [B, h, w, 9 C]."""
-    places = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    return jnp.concatenate([moved(x, *place) for place in places], axis=-1)
+def gather_3x3(x: jax.Array) -> jax.Array:
+    """The 3×3 neighborhood of every position as channels: [B, h, w, C] -> [B, h, w, 9 C]."""
+    offsets = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    return jnp.concatenate([shift(x, *offset) for offset in offsets], axis=-1)

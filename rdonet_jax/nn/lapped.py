@@ -1,14 +1,14 @@
-"""Lapped stages: 4×4 convolutions of stride 2 and their transposes, without a wasted product.
+"""Lapped stages: 4×4 convolutions of stride 2 and their transposes.
 
-An output of the stage down sees its own 2×2 inputs and one more on each side; an input of the stage
-up is seen by 4×4 outputs. Both are stride-1 2×2 convolutions between the corners of the grid and
-2×2 blocks, which every backend computes well, gradients included. Images are continued by
-replication.
+An output of the stage down sees its own 2×2 inputs and one more on each side. An input of the stage
+up reaches 4×4 outputs. Both are computed as stride-1 2×2 convolutions between the corners of the
+grid and 2×2 blocks. Every backend computes these well, gradients included, and no product is with
+a zero. Borders are padded by replication.
 
-An image may lie at the top left of an array of another size. Then its `extent`, int32 [2], says
-how many rows and columns of the array are the image; it is continued from there on, whatever the
-array holds beyond, and so is what is computed of it. An extent int32 [B, 2] is one for each image
-of a batch. Without an extent the array is the image.
+An image may lie at the top left of a larger array. Then its `extent`, int32 [2], says how many rows
+and columns of the array are the image. The image is padded by replication from there on, whatever
+the array holds beyond, and so is the result. An extent int32 [B, 2] is one for each image of a
+batch. Without an extent the array is the image.
 """
 
 from __future__ import annotations
@@ -29,49 +29,53 @@ def down(x: jax.Array, kernel: jax.Array, extent: jax.Array | None = None) -> ja
 
     y[i, j] = sum over a, b of x[2 i - 1 + a, 2 j - 1 + b] kernel[a, b].
     """
-    blocks = ops.space_to_depth(_bordered(x, extent))
+    blocks = ops.space_to_depth(_pad_borders(x, extent))
     inputs, outputs = kernel.shape[2:]
     k = kernel.reshape(2, 2, 2, 2, inputs, outputs).transpose(0, 2, 1, 3, 4, 5)
     return _convolve(blocks, k.reshape(2, 2, 4 * inputs, outputs))
 
 
 def up(x: jax.Array, kernel: jax.Array, extent: jax.Array | None = None) -> jax.Array:
-    """[B, H, W, I] -> [B, 2 H, 2 W, O]; kernel [4, 4, I, O]; the transpose of `down` inside.
+    """[B, H, W, I] -> [B, 2 H, 2 W, O]; kernel [4, 4, I, O].
 
-    x[i, j] kernel[a, b] goes to y[2 i - 1 + a, 2 j - 1 + b].
+    Away from the borders it is the transpose of `down`:
+
+    x[i, j] kernel[a, b] is added to y[2 i - 1 + a, 2 j - 1 + b].
     """
     inputs, outputs = kernel.shape[2:]
     k = kernel.reshape(2, 2, 2, 2, inputs, outputs)[::-1, :, ::-1]
     k = k.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, inputs, 4 * outputs)
-    corners = _convolve(_bordered(x, extent), k)
+    corners = _convolve(_pad_borders(x, extent), k)
     return ops.depth_to_space(corners)[:, 1:-1, 1:-1]
 
 
-def continued(x: jax.Array, extent: jax.Array) -> jax.Array:
-    """x [B, H, W, C] with its last row and column within the extent in place of all beyond it."""
+def replicate_beyond(x: jax.Array, extent: jax.Array) -> jax.Array:
+    """x [B, H, W, C], all beyond the extent replaced by its last row and column."""
     for axis, length in zip((1, 2), jnp.broadcast_to(extent, (len(x), 2)).T, strict=True):
-        place = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
-        x = jnp.where(place >= length[:, None, None, None], _last(x, length, axis), x)
+        position = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
+        x = jnp.where(position >= length[:, None, None, None], _last_line(x, length, axis), x)
     return x
 
 
-def _last(x: jax.Array, length: jax.Array, axis: int) -> jax.Array:
-    """The last row (axis 1) or column (axis 2) of each image in x, with its axis."""
+def _last_line(x: jax.Array, length: jax.Array, axis: int) -> jax.Array:
+    """The last row (axis 1) or column (axis 2) of each image in x; the axis is kept."""
 
-    def one(picture: jax.Array, end: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice_in_dim(picture, end - 1, 1, axis - 1)
+    def last_of_image(image: jax.Array, end: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(image, end - 1, 1, axis - 1)
 
-    return jax.vmap(one)(x, length)
+    return jax.vmap(last_of_image)(x, length)
 
 
-def _bordered(x: jax.Array, extent: jax.Array | None) -> jax.Array:
-    """With one more row and column on each side, and continued behind the extent."""
+def _pad_borders(x: jax.Array, extent: jax.Array | None) -> jax.Array:
+    """x with one more row and column on each side, replicated from the end of its extent."""
     if extent is not None:
-        x = continued(x, extent)
+        x = replicate_beyond(x, extent)
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
 
 
-def scaled(extent: jax.Array | None, numerator: int, denominator: int = 1) -> jax.Array | None:
+def scale_extent(
+    extent: jax.Array | None, numerator: int, denominator: int = 1
+) -> jax.Array | None:
     """The extent of the same image on a finer or a coarser grid."""
     return None if extent is None else extent * numerator // denominator
 
@@ -117,9 +121,9 @@ class Pointwise(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + W ReLU(3×3 convolution of x), W zero at first: the identity that training departs from.
+    """x + W ReLU(3×3 convolution of x). W is initialized with zeros, so the block is the identity.
 
-    [B, h, w, C] -> the same shape, `hidden` channels within.
+    [B, h, w, C] -> the same shape, with `hidden` channels inside.
     """
 
     hidden: int
@@ -131,14 +135,14 @@ class Residual(nn.Module):
         kernel = self.param("kernel", layers.scaled_normal(2.0, 9), (3, 3, channels, self.hidden))
         bias = self.param("bias", nn.initializers.zeros, (self.hidden,))
         x, kernel, bias = (v.astype(self.dtype) for v in (x, kernel, bias))
-        h = nn.relu(ops.add_bias(_convolve(_bordered(x, extent), kernel), bias))
+        h = nn.relu(ops.add_bias(_convolve(_pad_borders(x, extent), kernel), bias))
         return x + Pointwise(channels, 0.0, self.dtype, name="out")(h)
 
 
 class GentleGDN(nn.Module):
-    """GDN in float32 whose divisor is nearly 1 at first: x_i / sqrt(1 + sum_j gamma_ji x_j²).
+    """GDN in float32, initialized near the identity: x_i / sqrt(1 + sum_j gamma_ji x_j²).
 
-    gamma is kept as a square root; `inverse` multiplies instead.
+    The parameter is the square root of gamma. `inverse` multiplies instead of dividing.
     """
 
     inverse: bool = False
@@ -158,7 +162,7 @@ class GentleGDN(nn.Module):
 
 
 class Identity(nn.Module):
-    """Nothing."""
+    """x itself, where a configuration has no nonlinearity."""
 
     def __call__(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         return x

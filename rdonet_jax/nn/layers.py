@@ -1,13 +1,13 @@
-"""Convolutions and GDN: linen shells around pure functions.
+"""Convolutions and GDN: Flax modules around pure functions.
 
 All strided convolutions but `WideConv` are 5×5 with stride 2. Output i sees inputs 2i-2 ... 2i+2,
-so it is centred on the first of the two input rows that it stands for. The transposed convolution
-is its exact adjoint: input i reaches outputs 2i-2 ... 2i+2.
+so it is centered on the first of its two input rows. The transposed convolution is its exact
+adjoint: input i reaches outputs 2i-2 ... 2i+2.
 
-The parameters stay 5×5, but what XLA computes has the form that it is fast in on CPUs
-(`benchmarks/layers.py` measures them). Each convolution brings its own gradient, in which the
-strided and the transposed one are each other's. Where the decoder's convolutions are evaluated
-without a gradient they keep one form for good: the bits of the decoder depend on it.
+The parameters are 5×5 kernels. XLA is given equivalent convolutions that are fast on CPUs
+(`benchmarks/layers.py` measures them). Each convolution defines its own gradient, in which the
+strided and the transposed one are each other's adjoints. The forward pass of the decoder's
+convolutions must keep its form: the float results of the decoder depend on it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Residual = tuple[jax.Array, jax.Array]
 
 KERNEL = 5
 FEW_CHANNELS = 8
-"""Up to so many channels, those of the two rows and columns that a stride skips are joined: blocks
-of 2×2 pixels are then what a 3×3 convolution reads or writes."""
+"""With at most so many channels, a strided convolution is computed by space-to-depth: a 3×3
+convolution that reads or writes blocks of 2×2 pixels."""
 
 WIDE_KERNEL, WIDE_STRIDE = 9, 4
-"""Of the outermost stage of Ballé et al. 2017."""
+"""Of the outermost stage of Ballé et al. 2017 (https://arxiv.org/abs/1611.01704)."""
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _SAME = ((2, 2), (2, 2))
@@ -47,9 +47,9 @@ def _convolve_any(
 ) -> jax.Array:
     """A convolution of a grid of any size.
 
-    XLA exchanges grid and kernel where the kernel is the larger one, and on CPUs has nothing but a
-    plain loop for the result, 100 times slower. With its padding the grid is large enough; the
-    barrier keeps XLA from taking that off again.
+    XLA exchanges grid and kernel where the kernel is the larger one. On CPUs it computes the result
+    by a plain loop, 100 times slower. The padded grid is large enough, and the barrier keeps XLA
+    from merging the padding into the convolution.
     """
     if x.shape[1] * x.shape[2] < kernel.shape[0] * kernel.shape[1]:
         x = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *padding, (0, 0))))
@@ -86,7 +86,7 @@ def _transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _phase_by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Each of the four phases of the outputs from the taps that reach it: no tap is zero."""
+    """Computes each of the four output phases from the taps that reach it: no tap is zero."""
     if kernel.shape[-1] <= FEW_CHANNELS:
         return ops.depth_to_space(_convolve_any(x, _to_phases(kernel), 1, _ONE_BLOCK))
     phases = [
@@ -98,7 +98,7 @@ def _phase_by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _input_dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The form that accelerators' libraries know as the backward pass of a strided convolution."""
+    """The form in which accelerators' libraries have the gradient of a strided convolution."""
     return jax.lax.conv_general_dilated(
         x,
         kernel[::-1, ::-1],
@@ -199,7 +199,7 @@ def convolve_down(x: jax.Array, kernel: jax.Array, padding: str = "zero") -> jax
 def convolve_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """5×5 transposed convolution, stride 2: [B, H, W, I] -> [B, 2 H, 2 W, O]; kernel [5, 5, I, O].
 
-    Its value is that of one 3×3 convolution to four phases and depth-to-space.
+    It equals a 3×3 convolution to four phases, followed by depth-to-space.
     """
     return _up(x, kernel)
 
@@ -212,7 +212,7 @@ def convolve_wide_down(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def convolve_wide_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The transposed one: [B, H, W, I] -> [B, 4 H, 4 W, O]; kernel [9, 9, I, O]."""
+    """Transposed 9×9, stride 4: [B, H, W, I] -> [B, 4 H, 4 W, O]; kernel [9, 9, I, O]."""
     blocks = _wide_blocks(kernel)[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
     form = blocks.reshape(3, 3, kernel.shape[2], WIDE_STRIDE**2 * kernel.shape[3])
     return ops.depth_to_space(_convolve_any(x, form, 1, _ONE_BLOCK), WIDE_STRIDE)
@@ -230,10 +230,10 @@ def _pad_edges(x: jax.Array, rows: tuple[int, int], columns: tuple[int, int]) ->
 
 
 def _add_beyond_edges(y: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """To the strided convolution of zero-padded x, what replicated borders add.
+    """Adds to y, the strided convolution of zero-padded x, what replicated borders contribute.
 
-    The first output sees two rows (columns) before the first input, the last one sees one behind
-    the last. This is cheaper than to convolve a padded copy of x.
+    The first output sees two rows (columns) before the first input, the last output sees one after
+    the last input. This is cheaper than a convolution of a padded copy of x.
     """
     rows, columns = y.shape[1:3]
     beside = ((0, 0), (2, 1))
@@ -244,13 +244,13 @@ def _add_beyond_edges(y: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Arra
     upright = ((2, 1), (0, 0))
     left = _convolve(x[:, :, :1], jnp.sum(kernel[:, :2], 1, keepdims=True), (2, 1), upright)
     right = _convolve(x[:, :, -1:], kernel[:, 4:], (2, 1), upright)
-    for part, place in (
+    for part, padding in (
         (above, ((0, rows - 1), (0, 0))),
         (below, ((rows - 1, 0), (0, 0))),
         (left, ((0, 0), (0, columns - 1))),
         (right, ((0, 0), (columns - 1, 0))),
     ):
-        y = y + jnp.pad(part, ((0, 0), *place, (0, 0)))
+        y = y + jnp.pad(part, ((0, 0), *padding, (0, 0)))
     return y
 
 
@@ -267,7 +267,7 @@ def scaled_normal(gain: float, inputs_per_output: float) -> Initializer:
 class Conv(nn.Module):
     """5×5 convolution with bias. `kind` is "same", "down" (stride 2) or "up" (transposed).
 
-    It is computed in `dtype`, which its result has; parameters are float32.
+    It is computed in `dtype`, which is that of the result. Parameters are float32.
     """
 
     features: int
@@ -291,18 +291,19 @@ class Conv(nn.Module):
 
 
 def gdn(x: jax.Array, beta: jax.Array, gamma: jax.Array, inverse: bool = False) -> jax.Array:
-    """Generalised divisive normalization, x_i / sqrt(beta_i + sum_j gamma_ji x_j²).
+    """Generalized divisive normalization, x_i / sqrt(beta_i + sum_j gamma_ji x_j²).
 
-    Ballé et al. 2016; `inverse` multiplies instead. beta [C] > 0, gamma [C, C] >= 0.
+    Ballé et al. 2016 (https://arxiv.org/abs/1511.06281). `inverse` multiplies instead of dividing.
+    beta [C] > 0, gamma [C, C] >= 0.
     """
     norm = jnp.einsum("...i,ij->...j", jnp.square(x), gamma) + beta
     return x * (jnp.sqrt(norm) if inverse else jax.lax.rsqrt(norm))
 
 
 class GDN(nn.Module):
-    """GDN with non-negative parameters kept as square roots above a small bound, in float32.
+    """GDN in float32. Its parameters are square roots with a small lower bound.
 
-    The square root and its bound follow Ballé et al. 2016: gradients shrink near zero and
+    This keeps beta and gamma non-negative. As in Ballé et al. 2016, gradients shrink near zero and
     never vanish.
     """
 
@@ -330,8 +331,9 @@ class GDN(nn.Module):
 class WideConv(nn.Module):
     """9×9 convolution of stride 4 with bias, `kind` "down" or "up" (transposed), zeros outside.
 
-    Output i of the one down is centred on input 4i; the one up is its adjoint. Both are 3×3
-    convolutions from or to blocks of 4×4 pixels, with kernels filled up by three rows and columns.
+    Output i of the one down is centered on input 4i; the one up is its adjoint. Both are computed
+    as 3×3 convolutions from or to blocks of 4×4 pixels, their kernels padded with three rows and
+    columns of zeros.
     """
 
     features: int

@@ -1,7 +1,4 @@
-"""Small pure tensor functions that know nothing of the codec.
-
-Arrays are NHWC; leading axes other than the documented ones are not needed here.
-"""
+"""Small pure functions on NHWC arrays."""
 
 from __future__ import annotations
 
@@ -41,10 +38,10 @@ def uniform_noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 @jax.custom_vjp
 def lower_bound(x: jax.Array, bound: float) -> jax.Array:
-    """max(x, bound), whose gradient also passes below the bound when it points upwards.
+    """max(x, bound). Below the bound, gradients that increase x pass.
 
-    So a parameter that has fallen below its bound can return (Ballé et al. 2018, TFC's
-    `lower_bound`).
+    So a parameter below its bound can return (Ballé et al. 2018, https://arxiv.org/abs/1802.01436,
+    `lower_bound` in TensorFlow Compression).
     """
     return jnp.maximum(x, bound)
 
@@ -66,8 +63,8 @@ lower_bound.defvjp(_lower_bound_forward, _lower_bound_backward)
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     """x [..., C] + bias [C].
 
-    The gradient of the bias is a product with ones: where XLA fuses the sum over all positions with
-    what it sums, CPUs compute that anew, one number at a time.
+    The gradient of the bias is a matrix product with ones. As a plain sum, XLA would fuse it with
+    the computation of its terms, which CPUs then repeat one number at a time.
     """
     return x + bias
 
@@ -94,7 +91,7 @@ def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
 
 def zero_beyond(x: jax.Array, extent: jax.Array) -> jax.Array:
     """x [B, H, W, C] within its first `extent` = (rows, columns), int32 [2]; 0 elsewhere."""
-    rows, columns = (jnp.arange(side) < own for side, own in zip(x.shape[1:3], extent, strict=True))
+    rows, columns = (jnp.arange(side) < end for side, end in zip(x.shape[1:3], extent, strict=True))
     return jnp.where(rows[:, None, None] & columns[:, None], x, 0.0)
 
 

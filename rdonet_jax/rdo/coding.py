@@ -1,7 +1,7 @@
-"""Encoding an image and decoding a file: what the command line and the Python API both call.
+"""Encodes images and decodes files, for the command line and the Python API.
 
-`encode` chooses between rate control and a single quality. `decode` finds the model by the header
-of the file.
+`encode` uses rate control for a target and a single encoding for a quality. `decode` finds the
+model by the header of the file.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def encode(
     options: EncodeOptions,
     report: Report = codec.silent,
 ) -> EncodeResult:
-    """Encodes an image, or its pixels alone, for a target or at a quality.
+    """Encodes an image for a target or at a quality.
 
-    `report` is called at the beginning of each of `encode_steps`. An interrupt (Ctrl-C) ends a
-    search, and the best partition so far is used.
+    `image` may be an array of pixels. `report` is called at the beginning of each of
+    `encode_steps`. An interrupt (Ctrl-C) ends a search, and the best partition so far is used.
 
-    Raises `EncodeError` for an image that cannot be encoded, for options that the model does not
-    have, and, as `TargetError`, for a target that no quality meets; `PartitionError` for a
-    partition of another size than the image's.
+    Raises `EncodeError` for an image that cannot be encoded and for options that the model does not
+    support, `TargetError` for a target that no quality meets, and `PartitionError` for a partition
+    of another size than the image's.
     """
     if options.target is not None:
         return rate_control.encode(model, image, options, report)
@@ -60,13 +60,13 @@ def decode(
     model: str | os.PathLike[str] | None = None,
     report: Report = codec.silent,
 ) -> Decoded:
-    """Decodes a file that has been parsed.
+    """Decodes a parsed file.
 
-    The model is the bundled one whose hash is in the header, or the one of the name or the weights
-    file `model`. `report` is called at the beginning of each of `codec.DECODING_STEPS`.
+    The model is the bundled one whose hash is in the header, or `model`, a name or the path of a
+    weights file. `report` is called at the beginning of each of `codec.DECODING_STEPS`.
 
-    Raises `UnknownWeightsError` where no bundled model has that hash, `FormatError` for a file that
-    the model cannot decode, and what `ModelLibrary.load` raises.
+    Raises `UnknownWeightsError` if no bundled model has that hash, `FormatError` for a file that
+    the model cannot decode, and as `ModelLibrary.load` does.
     """
     return codec.decode_file(_model_of(file, library, model), file, report)
 
@@ -76,9 +76,9 @@ def _model_of(
 ) -> Model:
     if name is not None:
         return library.load(name)
-    found = library.find(file.header.weights)
-    if found is None:
+    model = library.find(file.header.weights)
+    if model is None:
         raise UnknownWeightsError(
             f"needs the weights {file.header.weights.hex()}, which are not bundled"
         )
-    return found
+    return model

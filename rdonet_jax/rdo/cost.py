@@ -1,8 +1,8 @@
-"""What partitions of an image cost with a model: R + lambda * D, the cost function of `search`.
+"""The rate-distortion cost of partitions with a model, R + lambda * D: the cost of `search`.
 
-In the model's own units: lambda is that of the quality asked for, and D what the model was trained
-for, see `rdonet_jax.metrics.loss`. R is what the integer tables and the adaptive coding of the
-partition charge, D that of the 8-bit image.
+lambda is that of the quality, and D the distortion that the model was trained for, see
+`rdonet_jax.metrics.loss`. R are the bits by the integer tables and by the adaptive coding of the
+partition; D is that of the 8-bit image.
 """
 
 from __future__ import annotations
@@ -26,24 +26,23 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo.search import Costs
 
-MOST_AT_ONCE = 4
-"""Partitions that one compiled call prices."""
+MAX_BATCH = 4
+"""The most partitions that one compiled call evaluates."""
 
 
 class Maps(NamedTuple):
     """The rate and distortion of evaluated partitions by areas of 16x16 pixels, [K, ...]."""
 
-    bits: jax.Array  # [K, H/16, W/16], without the partition's
+    bits: jax.Array  # [K, H/16, W/16], without those of the partition
     distortions: tuple[jax.Array, ...]  # each [K, M, H/16, W/16], see `Distortion.maps`
 
 
-def loss_of(model: Model, quality: float | None = None) -> tuple[Part, ...]:
-    """The distortions that the model was trained for, with what they weigh at a quality.
+def trained_loss(model: Model, quality: float | None = None) -> tuple[Part, ...]:
+    """The distortions that the model was trained for, with their weights at a quality.
 
-    A model without a record counts as trained with the defaults of `Loss`.
+    A model without a record is taken to be trained with the defaults of `Loss`.
 
-    Raises `EncodeError` as `codec.stream_quality` does, and for a loss that this version does not
-    have.
+    Raises `EncodeError` as `codec.stream_quality` does, and for a metric that is not registered.
     """
     training = model.record.of_whole_network().training
     trained_for = training.loss if training else Loss()
@@ -62,8 +61,8 @@ def loss_of(model: Model, quality: float | None = None) -> tuple[Part, ...]:
 class RDCost:
     """The cost function of one image, for `rdonet_jax.rdo.search`: J times the number of pixels.
 
-    What depends on no mask is computed once. Memory is taken for one partition at a time, however
-    many are priced.
+    The encoder's features, which depend on no mask, are computed once. Partitions are evaluated one
+    at a time, so memory does not grow with their number.
     """
 
     def __init__(
@@ -71,14 +70,14 @@ class RDCost:
     ) -> None:
         """For a prepared image, or for pixels uint8 [H, W, 3].
 
-        Raises `EncodeError` for an image that no file can hold, for one that takes more memory to
+        Raises `EncodeError` for an image that cannot be coded, for one that takes more memory to
         evaluate than there is, and for a quality that the model does not have.
         """
         prepared = preparation.prepare(model.config, image)
         self.size = prepared.size
         if lack := memory.shortage(model.config, partition.grid_of(*self.size), searching=True):
             raise codec.EncodeError(f"the image is too large: {lack}")
-        self.parts = tuple(part for part in loss_of(model, quality) if part.weight > 0)
+        self.parts = tuple(part for part in trained_loss(model, quality) if part.weight > 0)
         self._distortions = tuple(part.distortion for part in self.parts)
         self._model = model
         self._pixels = partition.pad_picture(prepared.rgb8)
@@ -86,17 +85,17 @@ class RDCost:
         self._quality = None if number is None else np.array([number], np.int32)
         self._sizes = np.array([self.size], np.int32)
         self._features = _features(model.config, model.params, self._pixels, self._sizes)
-        self._first: list[np.ndarray] = []  # maps of the partition that was priced first
+        self._first: list[np.ndarray] = []  # maps of the partition evaluated first
 
     def __call__(self, candidates: Sequence[Partition]) -> Costs:
         parts = [
-            self._priced(candidates[first : first + MOST_AT_ONCE])
-            for first in range(0, len(candidates), MOST_AT_ONCE)
+            self._evaluate(candidates[first : first + MAX_BATCH])
+            for first in range(0, len(candidates), MAX_BATCH)
         ]
         return Costs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
-    def of_file(self, size: int, decoded: np.ndarray) -> float:
-        """J per pixel of a file of `size` bytes that decodes to uint8 [H, W, 3]: real bits."""
+    def file_cost(self, size: int, decoded: np.ndarray) -> float:
+        """J per pixel, by real bits, of a file of `size` bytes that decodes to uint8 [H, W, 3]."""
         maps = _distortion_maps(
             self._distortions, self._pixels, partition.pad_picture(decoded), np.array(self.size)
         )
@@ -111,9 +110,9 @@ class RDCost:
                 total += weight * self.size[0] * self.size[1] * whole
         return float(total) / (self.size[0] * self.size[1])
 
-    def _priced(self, candidates: Sequence[Partition]) -> Costs:
+    def _evaluate(self, candidates: Sequence[Partition]) -> Costs:
         masks = [codec.coded_masks(partition.trim(p, *self.size), *self.size) for p in candidates]
-        missing = MOST_AT_ONCE - len(masks)
+        missing = MAX_BATCH - len(masks)
         levels = tuple(
             np.stack([*level, *[level[0]] * missing]) for level in zip(*masks, strict=True)
         )
@@ -130,12 +129,12 @@ class RDCost:
         )
         bits = np.asarray(maps.bits, np.float64)[: len(masks)]
         flags = np.stack([self._flag_bits(p) for p in candidates])
-        return self._weighed(
+        return self._add_distortions(
             bits + flags, [np.asarray(part, np.float64)[: len(masks)] for part in maps.distortions]
         )
 
-    def _weighed(self, areas: np.ndarray, maps: Sequence[np.ndarray]) -> Costs:
-        """Bits by area [K, H/16, W/16] and the weighed distortions together."""
+    def _add_distortions(self, areas: np.ndarray, maps: Sequence[np.ndarray]) -> Costs:
+        """The costs of bits by area, [K, H/16, W/16], plus the weighted distortions."""
         if not self._first:
             self._first = [part[0] for part in maps]
         for (weight, part), values in zip(self.parts, maps, strict=True):
@@ -150,7 +149,7 @@ class RDCost:
         return Costs(areas, totals)
 
     def _flag_bits(self, p: Partition) -> np.ndarray:
-        """The bits of the partition itself, those of a block spread over its areas."""
+        """The bits of the partition itself by area. Those of a block are spread over its areas."""
         per_side = partition.BLOCK // AREA
         return np.kron(
             partition_coding.bits(p, *self.size) / per_side**2, np.ones((per_side, per_side))
@@ -176,10 +175,10 @@ def _maps(
     count: jax.Array,
     quality: jax.Array | None,
 ) -> Maps:
-    """The first `count` of the K masks [K, h, w], one after the other; the other maps are zero.
+    """Maps of the first `count` of K masks [K, h, w], one after the other; the others are zero.
 
-    One compilation for every number of masks and for every image of one padded size. `sizes`
-    int32 [1, 2] is that of the image itself.
+    It is compiled once per padded size of images, for any number of masks. `sizes` int32 [1, 2] is
+    that of the image itself.
     """
 
     def maps_of(number: jax.Array) -> Maps:

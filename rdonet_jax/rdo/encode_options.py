@@ -1,4 +1,4 @@
-"""How an image is to be encoded: quality or target, search for the partition, range coder."""
+"""The options of an encoding: quality or target, search for the partition, range coder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rdonet_jax.core.defaults import DEFAULT_CODER
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo.initial_masks import INITS
 
-MOST_PASSES = 2
+MAX_PASSES = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Plan:
     """How to choose a partition.
 
     Attributes:
-      init: where to start, one of `initial_masks.INITS`, or a partition.
-      passes: of the search from there, 0 to `MOST_PASSES`.
+      init: the initial partition, or the name of a mask in `initial_masks.INITS`.
+      passes: of the search that starts from it, 0 to `MAX_PASSES`.
     """
 
     init: str | Partition = "variance"
@@ -28,14 +28,14 @@ class Plan:
     def __post_init__(self) -> None:
         if isinstance(self.init, str) and self.init not in INITS:
             raise ValueError(f"unknown start {self.init!r}; there are {', '.join(INITS)}")
-        whole = isinstance(self.passes, numbers.Integral)
-        if not whole or self.passes not in range(MOST_PASSES + 1):
-            raise ValueError(f"a search has 0 to {MOST_PASSES} passes, not {self.passes}")
+        is_integer = isinstance(self.passes, numbers.Integral)
+        if not is_integer or self.passes not in range(MAX_PASSES + 1):
+            raise ValueError(f"a search has 0 to {MAX_PASSES} passes, not {self.passes}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What rate control aims at; one of the two is None.
+    """The target of rate control. One of the attributes is None.
 
     Attributes:
       size: bytes of the whole file, at most.
@@ -50,10 +50,14 @@ class Target:
             raise ValueError("a target is either a size or a PSNR")
         value = self.psnr if self.size is None else self.size
         try:
-            legal = bool(0 < value < math.inf) and math.isfinite(float(value))
-        except (TypeError, ValueError, ArithmeticError):  # no number, several, or far too large
-            legal = False
-        if not legal:
+            is_valid = bool(0 < value < math.inf) and math.isfinite(float(value))
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+        ):  # not a number, an array, or too large for a float
+            is_valid = False
+        if not is_valid:
             raise ValueError(f"a target must be a positive number, not {repr(value)[:60]}")
 
 
@@ -67,8 +71,8 @@ class EncodeOptions:
       target: a size or a PSNR in place of a quality; for a variable-rate model.
       plan: how to choose the partition.
       coder: the name of the range coder.
-      reconstruct: whether the result is to hold the pixels that the decoder will give. Some ways
-        of encoding need them anyway.
+      reconstruct: whether the result contains the decoder's pixels. With a target PSNR, and in
+        some other cases, it does anyway.
 
     Raises ValueError for both a quality and a target.
     """

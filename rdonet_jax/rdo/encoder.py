@@ -1,8 +1,8 @@
-"""Rate-distortion-optimized encoding: a start, passes of search from it, and the file.
+"""Rate-distortion-optimized encoding: an initial partition, passes of a search, and the file.
 
-With no pass, the partition is the start itself ("zero-pass RDO" when that is the variance mask).
-After a search both the start and what was found are coded for good, and the file that costs less by
-its real bits is the result, so that a search never does harm.
+Without passes, the initial partition is used ("zero-pass RDO" in the papers for the variance mask).
+After a search, both the initial partition and the result are encoded, and the file of lower cost by
+its real bits is kept. So a search never increases the cost.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import search
 from rdonet_jax.rdo.cost import RDCost
-from rdonet_jax.rdo.encode_options import MOST_PASSES, EncodeOptions, Plan
-from rdonet_jax.rdo.initial_masks import start_of
+from rdonet_jax.rdo.encode_options import MAX_PASSES, EncodeOptions, Plan
+from rdonet_jax.rdo.initial_masks import initial_partition
 from rdonet_jax.rdo.search import SearchStats
 
 
-class Searched(NamedTuple):
-    """What a search has done."""
+class SearchSummary(NamedTuple):
+    """The summary of a search."""
 
     stats: SearchStats
-    before: float  # J per pixel of the start's file: real bits
-    after: float  # of the result's
+    before: float  # J per pixel of the file with the initial partition, by real bits
+    after: float  # the same for the file that is kept
     interrupted: bool
 
 
 class EncodeResult(NamedTuple):
-    """An encoded image, its partition and how that was found."""
+    """An encoded image, its partition, and the summary of the search."""
 
     encoded: Encoded
     partition: Partition
-    searched: Searched | None  # None without a pass
-    image: PreparedImage  # what was encoded
+    searched: SearchSummary | None  # None without a pass
+    image: PreparedImage  # the image as it was encoded
 
 
 def require_masks(model: Model, plan: Plan) -> None:
-    """Raises `EncodeError` for another plan than the default with a model that has no masks."""
+    """Raises `EncodeError` if a model without masks gets another plan than the default."""
     if not registry.family_of(model.config).has_levels and plan != Plan():
         raise EncodeError(
             f"{model.name} codes every block at one level: there is no mask to choose or to "
@@ -54,7 +54,7 @@ def require_masks(model: Model, plan: Plan) -> None:
 
 
 def steps(plan: Plan, reconstruct: bool = False) -> tuple[str, ...]:
-    """What `encode` reports, in this order."""
+    """The steps that `encode` reports, in this order."""
     if not plan.passes:
         return (*codec.ENCODING_STEPS, *((codec.SYNTHESIS,) if reconstruct else ()))
     return ("start", *_color_steps(plan.passes), "coding")
@@ -75,10 +75,10 @@ def encode(
     options: EncodeOptions,
     report: Report = codec.silent,
 ) -> EncodeResult:
-    """Encodes an image, or its pixels alone, at one quality.
+    """Encodes an image, or an array of pixels, at one quality.
 
-    The partition is chosen by the image's colors in 8 bits, whatever form it has. An interrupt
-    (Ctrl-C) in the middle of a search ends it, and the best partition so far is used; so does a
+    The partition is chosen by the 8-bit colors of the image, also for gray and 16-bit images. An
+    interrupt (Ctrl-C) during a search ends it, and the best partition so far is used. So does a
     `KeyboardInterrupt` that `report` raises at a step of the search.
 
     Raises `PartitionError` and `EncodeError` as `codec.encode` and `require_masks` do, and
@@ -90,7 +90,7 @@ def encode(
     prepared = preparation.prepare(model.config, image)
     if options.plan.passes:
         return _encode_with_search(model, prepared, options, report)
-    start = start_of(model, prepared.rgb8, options.plan.init, options.quality)
+    start = initial_partition(model, prepared.rgb8, options.plan.init, options.quality)
     encoded = codec.encode(
         model,
         prepared,
@@ -106,52 +106,54 @@ def encode(
 def _encode_with_search(
     model: Model, image: PreparedImage, options: EncodeOptions, report: Report
 ) -> EncodeResult:
-    """The cheaper by real bits of two files: that of the start, and that of the search."""
+    """Encodes with the initial and with the searched partition; keeps the file of lower cost."""
     codec.require_coder(options.coder)
     report("start")
     rd_cost = RDCost(model, image, options.quality)
     stats = SearchStats()
-    cost = search.counted(rd_cost, stats)
-    start = start_of(model, image.rgb8, options.plan.init, options.quality, cost)
-    found, interrupted = _found(cost, start, options.plan.passes, report)
+    cost = search.count_evaluations(rd_cost, stats)
+    start = initial_partition(model, image.rgb8, options.plan.init, options.quality, cost)
+    result, interrupted = _run_search(cost, start, options.plan.passes, report)
     report("coding")
-    candidates = [start] if all(map(np.array_equal, start, found)) else [start, found]
+    candidates = [start] if all(map(np.array_equal, start, result)) else [start, result]
     files = [codec.encode(model, image, p, options.quality, options.coder) for p in candidates]
-    costs = [rd_cost.of_file(len(file.data), pixel_format.as_rgb8(file.picture)) for file in files]
+    costs = [
+        rd_cost.file_cost(len(file.data), pixel_format.as_rgb8(file.picture)) for file in files
+    ]
     best = int(np.argmin(costs))
-    searched = Searched(stats, costs[0], costs[best], interrupted)
-    return EncodeResult(files[best], candidates[best], searched, image)
+    summary = SearchSummary(stats, costs[0], costs[best], interrupted)
+    return EncodeResult(files[best], candidates[best], summary, image)
 
 
 def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = None) -> Partition:
-    """The partition of an image uint8 [H, W, 3] by `plan`, where no file is to be written.
+    """The partition of an image uint8 [H, W, 3] by `plan`, without encoding it.
 
     Raises as `encode` does.
     """
     require_masks(model, plan)
     if not plan.passes:
-        return start_of(model, image, plan.init, quality)
+        return initial_partition(model, image, plan.init, quality)
     rd_cost = RDCost(model, image, quality)
-    start = start_of(model, image, plan.init, quality, rd_cost)
+    start = initial_partition(model, image, plan.init, quality, rd_cost)
     *_, best = search.fast(rd_cost, start, plan.passes)
     return best.partition
 
 
-def is_of_search(step: str) -> bool:
-    """Whether a step that `encode` reports is one of the search."""
-    return step in _color_steps(MOST_PASSES)
+def is_search_step(step: str) -> bool:
+    """Whether a reported step belongs to the search."""
+    return step in _color_steps(MAX_PASSES)
 
 
-def _found(
+def _run_search(
     cost: search.Cost, start: Partition, passes: int, report: Report
 ) -> tuple[Partition, bool]:
-    """The result of the fast search, and whether it was interrupted."""
-    waiting = iter(_color_steps(passes))
+    """The best partition of the fast search, and whether the search was interrupted."""
+    remaining_steps = iter(_color_steps(passes))
     best = start
     try:
-        for found in search.fast(cost, start, passes):
-            best = found.partition
-            report(next(waiting, "coding"))
+        for evaluated in search.fast(cost, start, passes):
+            best = evaluated.partition
+            report(next(remaining_steps, "coding"))
     except KeyboardInterrupt:
         return best, True
     return best, False

@@ -1,9 +1,9 @@
 """Fits the thresholds of the variance mask to searched partitions, by least regret.
 
-Around a searched partition, the difference in rate-distortion cost between splitting and not
-splitting is known for every block. A threshold splits the blocks of larger variance, and some of
-these decisions are wrong. The regret of a threshold is the sum of what wrong decisions cost. The
-threshold of least regret is found by sorting.
+Around a searched partition, the cost of splitting minus that of not splitting is computed for every
+block. A threshold splits the blocks of larger variance, some of them wrongly. Its regret is the
+total cost of the wrong decisions. Sorting the blocks by variance gives the threshold of least
+regret.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rdonet_jax.metrics import distortion
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import initial_masks, search
 from rdonet_jax.rdo.cost import RDCost
-from rdonet_jax.rdo.encode_options import MOST_PASSES
+from rdonet_jax.rdo.encode_options import MAX_PASSES
 
 LARGEST = 16384.0
 """No variance of 8-bit gray levels is larger, so this threshold splits nothing."""
@@ -28,28 +28,28 @@ SMALLEST = 0.01
 
 
 class Decisions(NamedTuple):
-    """N decisions whether to split a block, [N] each."""
+    """N blocks that can be split, [N] each."""
 
     variance: np.ndarray  # of the block, in squared gray levels
-    gain: np.ndarray  # cost of splitting minus cost of not splitting, J per pixel of the image
+    split_cost: np.ndarray  # cost of splitting minus not splitting, J per pixel of the image
 
 
 class Samples(NamedTuple):
-    """The decisions of one or more images."""
+    """The blocks of one or more images."""
 
     split64: Decisions
-    split32: Decisions  # in 64x64 blocks that the search has split
+    split32: Decisions  # of 64x64 blocks that the search has split
 
 
-class Fitted(NamedTuple):
-    """A threshold and its regret: the excess cost over the best decisions, summed over samples."""
+class FittedThreshold(NamedTuple):
+    """A threshold and its regret: the excess cost over the best decisions, summed over blocks."""
 
     threshold: float
     regret: float
 
 
-def samples(
-    model: Model, image: np.ndarray, quality: float | None = None, passes: int = MOST_PASSES
+def collect_samples(
+    model: Model, image: np.ndarray, quality: float | None = None, passes: int = MAX_PASSES
 ) -> Samples:
     """The decisions in an image uint8 [H, W, 3], around the best partition of a search.
 
@@ -57,48 +57,54 @@ def samples(
     cannot be coded.
     """
     rd_cost = RDCost(model, image, quality)
-    start = initial_masks.start_of(model, image, initial_masks.SOLVED, quality, rd_cost)
+    start = initial_masks.initial_partition(model, image, initial_masks.SOLVED, quality, rd_cost)
     *_, best = search.fast(rd_cost, start, passes)
-    gains = search.gains(rd_cost, best)
+    split_costs = search.split_costs(rd_cost, best)
     height, width = image.shape[:2]
     padded = distortion.from_integers(partition.pad_picture(image)[0])
     variances = compilation.jit(partition.block_variances)(padded)
-    is_open = np.ones_like(best.partition.split64), np.kron(best.partition.split64, np.ones((2, 2)))
-    parts = []
-    for variance, gain, decided, side in zip(variances, gains, is_open, (64, 32), strict=True):
-        whole = np.zeros(gain.shape, bool)
-        whole[: height // side, : width // side] = True
-        chosen = whole & (decided > 0)
-        parts.append(Decisions(np.asarray(variance)[chosen], gain[chosen] / (height * width)))
-    return Samples(*parts)
+    can_split64 = np.ones_like(best.partition.split64)
+    can_split32 = np.kron(best.partition.split64, np.ones((2, 2)))
+    decisions = []
+    for variance, split_cost, can_split, side in zip(
+        variances, split_costs, (can_split64, can_split32), (64, 32), strict=True
+    ):
+        inside = np.zeros(split_cost.shape, bool)
+        inside[: height // side, : width // side] = True
+        chosen = inside & (can_split > 0)
+        per_pixel = split_cost[chosen] / (height * width)
+        decisions.append(Decisions(np.asarray(variance)[chosen], per_pixel))
+    return Samples(*decisions)
 
 
-def joined(parts: Iterable[Samples]) -> Samples:
+def join_samples(parts: Iterable[Samples]) -> Samples:
     """The decisions of several images."""
     by_size = zip(*parts, strict=True)
     return Samples(*(Decisions(*map(np.concatenate, zip(*size, strict=True))) for size in by_size))
 
 
-def least_regret(decisions: Decisions) -> Fitted:
+def least_regret(decisions: Decisions) -> FittedThreshold:
     """The threshold of least regret.
 
     It is the geometric mean of the two variances that it separates.
     """
-    best_of_all = float(np.minimum(decisions.gain, 0).sum())
+    best_cost = float(np.minimum(decisions.split_cost, 0).sum())
     textured = decisions.variance > SMALLEST
-    variance, gain = (v[textured].astype(np.float64) for v in decisions)
+    variance, split_cost = (v[textured].astype(np.float64) for v in decisions)
     order = np.argsort(variance)
-    variance, gain = variance[order], gain[order]
+    variance, split_cost = variance[order], split_cost[order]
     # costs[n]: of splitting all but the first n. Equal variances cannot be separated.
-    costs = np.append(np.cumsum(gain[::-1])[::-1], 0.0)
+    costs = np.append(np.cumsum(split_cost[::-1])[::-1], 0.0)
     costs[1:-1][variance[1:] == variance[:-1]] = np.inf
     bounds = np.concatenate([[SMALLEST], variance, [LARGEST]])
     best = int(np.argmin(costs))
     threshold = float(np.sqrt(bounds[best] * bounds[best + 1]))
-    return Fitted(threshold, float(costs[best]) - best_of_all)
+    return FittedThreshold(threshold, float(costs[best]) - best_cost)
 
 
-def fit(model: Model, images: Sequence[np.ndarray], quality: float | None = None) -> list[Fitted]:
+def fit(
+    model: Model, images: Sequence[np.ndarray], quality: float | None = None
+) -> list[FittedThreshold]:
     """The thresholds for 64x64 and for 32x32 blocks of least regret on the images at a quality."""
-    all_samples = joined(samples(model, image, quality) for image in images)
+    all_samples = join_samples(collect_samples(model, image, quality) for image in images)
     return [least_regret(decisions) for decisions in all_samples]

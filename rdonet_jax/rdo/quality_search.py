@@ -1,12 +1,11 @@
 """Finds the number on a scale at which a measured value meets a limit, in few trials.
 
-The functions are pure and do not measure anything. The caller asks `propose` for the next number,
-measures there, and appends the result to its trials, until `propose` returns None. Then `best` is
-the result.
+The functions are pure and do not measure anything. The caller measures at `next_number`, appends
+the result to its trials, and repeats, until `next_number` returns None. Then `best` is the result.
 
 On ordinary images the value rises with the number, and the secant method within a bracket takes
-about five trials. On flat and tiny images the value may rise and fall. As soon as that shows, and
-before the search fails, numbers spread over the whole scale are tried as well.
+about five trials. On flat and tiny images the value may rise and fall. Once a trial shows this, and
+before the search fails, numbers all over the scale are tried as well.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import NamedTuple
 HALVING_AFTER = 5
 """After so many trials every other one halves the bracket, since secants can converge slowly."""
 
-LEAST_RISE = 0.1
+MIN_RISE = 0.1
 """A curve that rises by less than this share of the expected slope counts as flat."""
 
 
@@ -31,7 +30,7 @@ class Goal:
       tolerance: a value at most so far below the limit ends the search.
       slope: the expected rise of the value per number, a first guess.
       most: the largest number.
-      scan: the numbers to try if values do not rise, in order, with 0 and `most` among them.
+      scan: the numbers to try if values do not rise, in order, from 0 to `most`.
     """
 
     limit: float
@@ -64,7 +63,7 @@ def best(goal: Goal, trials: tuple[Trial, ...]) -> Trial | None:
     return min(meeting, key=lambda trial: trial.cost, default=None)
 
 
-def propose(goal: Goal, first: int, trials: tuple[Trial, ...]) -> int | None:
+def next_number(goal: Goal, first: int, trials: tuple[Trial, ...]) -> int | None:
     """The number to try next, which was not tried before; None at the end of the search.
 
     `first` is tried first. Where values rise, the search ends at the largest number that meets the
@@ -75,9 +74,9 @@ def propose(goal: Goal, first: int, trials: tuple[Trial, ...]) -> int | None:
         return first
     tried = {trial.number for trial in trials}
     if _uneven(goal, trials):
-        waiting = [number for number in goal.scan if number not in tried]
-        if waiting:
-            return waiting[0]
+        untried = [number for number in goal.scan if number not in tried]
+        if untried:
+            return untried[0]
     low, high = _bracket(goal, trials)
     if not _is_done(goal, low, high):
         return _between(goal, trials, low, high)
@@ -94,7 +93,7 @@ def _uneven(goal: Goal, trials: tuple[Trial, ...]) -> bool:
     ordered = sorted(trials)
     return any(
         b.number - a.number >= least
-        and not b.value - a.value >= LEAST_RISE * goal.slope * (b.number - a.number)
+        and not b.value - a.value >= MIN_RISE * goal.slope * (b.number - a.number)
         for i, a in enumerate(ordered)
         for b in ordered[i + 1 :]
     )
@@ -123,14 +122,14 @@ def _between(goal: Goal, trials: tuple[Trial, ...], low: Trial | None, high: Tri
     start, end = _end(low, -1), _end(high, goal.most + 1)
     aim = goal.limit - goal.tolerance / 2
     halving = len(trials) > HALVING_AFTER and len(trials) % 2
-    known = [trial for trial in (low, high) if trial is not None]
-    if halving or any(math.isinf(trial.value) for trial in known):
+    ends = [trial for trial in (low, high) if trial is not None]
+    if halving or any(math.isinf(trial.value) for trial in ends):
         guess = (start + end) / 2
     elif low is not None and high is not None:
         # The value at `high` is over the limit, and that at `low` below it by the tolerance.
         guess = start + (aim - low.value) / (high.value - low.value) * (end - start)
     else:
-        # With growing steps, in case that the slope is too small to reach the end of the scale.
-        stride = 2 ** (len(trials) - 1) * (aim - known[0].value) / goal.slope
-        guess = known[0].number + min(max(stride, -goal.most), goal.most)
+        # The steps grow, in case the slope is too small to reach the end of the scale.
+        stride = 2 ** (len(trials) - 1) * (aim - ends[0].value) / goal.slope
+        guess = ends[0].number + min(max(stride, -goal.most), goal.most)
     return min(max(round(guess), start + 1, 0), end - 1, goal.most)

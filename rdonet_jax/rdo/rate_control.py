@@ -1,7 +1,7 @@
-"""Encoding for a size or a PSNR: the quality that meets it, found in few trials.
+"""Rate control: encodes with the quality that meets a target size or PSNR, found in few trials.
 
-Sizes and PSNRs rise with the quality, nearly so much per step everywhere, but for flat and tiny
-images. `quality_search` says what to try. Only portable models have qualities.
+Sizes and PSNRs rise with the quality, at a nearly constant rate, except for flat and tiny images.
+`quality_search` chooses the trials. Only variable-rate models have qualities.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from rdonet_jax.rdo.encoder import EncodeResult
 from rdonet_jax.rdo.quality_search import Goal, Trial
 
 TOLERANCE = 0.01
-"""How far below a size, as a share of it, a file may stay if no more trials are to be made."""
+"""How far below the target a size may be, as a share of it, to end the search."""
 
 PSNR_TOLERANCE = 0.05
-"""How far above a PSNR, in dB, likewise."""
+"""How far above the target a PSNR may be, in dB, to end the search."""
 
 LOG_SIZE_SLOPE, PSNR_SLOPE = 0.57, 2.1
-"""What log(size) and PSNR typically gain while lambda grows e-fold; a first guess, no more."""
+"""Typical increase of log(size) and of the PSNR per e-fold lambda: a first guess."""
 
 SCANNED = 21
-"""Qualities all over the range, tried where size or PSNR do not rise, and before a refusal."""
+"""Number of qualities of a scan, where size or PSNR do not rise, and before a refusal."""
 
 TRIALS, MORE_TRIALS = "trials", "more trials"
 
@@ -43,7 +43,7 @@ class TargetError(EncodeError):
 
 
 def steps(plan: Plan) -> tuple[str, ...]:
-    """What `encode` reports, in this order."""
+    """The steps that `encode` reports, in this order."""
     return (TRIALS, *encoder.steps(plan), MORE_TRIALS) if plan.passes else (TRIALS,)
 
 
@@ -55,12 +55,14 @@ def encode(
 ) -> EncodeResult:
     """Encodes an image at the quality that meets the target of the options.
 
-    Trials are made without the search; if the plan has passes, one search follows at the quality
-    found, and further trials with its partition. A size is kept below, a PSNR above: by
-    `TOLERANCE` and `PSNR_TOLERANCE` at most, or by one step of the quality; where quality 100 makes
-    a smaller file than was asked for, that is the result. Where sizes or PSNRs do not rise with the
-    quality, it is the highest quality among those tried that keep the size, or the smallest file
-    among those of the PSNR. For a PSNR the result always holds what the decoder will give.
+    The first trials are without a search. If the plan has passes, a search at the resulting quality
+    and further trials with its partition follow.
+
+    The result meets the target: a size from below, a PSNR from above, within `TOLERANCE` or
+    `PSNR_TOLERANCE`, or one step of the quality. If quality 100 gives a file smaller than the
+    target, that is the result. If sizes or PSNRs do not rise with the quality, the result is the
+    highest quality of those tried that meet the size, or the smallest file of those that meet the
+    PSNR. For a PSNR the result contains the decoder's pixels.
 
     Raises `TargetError` where neither the ends of the range nor `SCANNED` qualities between them
     meet the target, `EncodeError` as `encoder.encode` does, and ValueError for options without a
@@ -75,24 +77,24 @@ def encode(
     trials = _Trials(model, prepared, target, options)
     number = codec.stream_quality(model.config, None)
     report(TRIALS)
-    found = trials.best(dataclasses.replace(options.plan, passes=0), number)
-    if isinstance(found, str):
-        raise TargetError(found)
+    solution = trials.best(dataclasses.replace(options.plan, passes=0), number)
+    if isinstance(solution, str):
+        raise TargetError(solution)
     if not options.plan.passes:
-        return found.result
-    quality = codec.quality_of(model.config, found.number)
+        return solution.result
+    quality = codec.quality_of(model.config, solution.number)
     at_quality = dataclasses.replace(options, quality=quality, target=None, reconstruct=False)
     searched = encoder.encode(model, prepared, at_quality, report)
     report(MORE_TRIALS)
-    again = trials.best(Plan(searched.partition), found.number)
-    # The partition that costs less at one quality may miss what the start met, or meet it later.
-    worse = isinstance(again, str) or (target.psnr is not None and again.size > found.size)
-    best = found if worse else again
+    refined = trials.best(Plan(searched.partition), solution.number)
+    # A partition of lower cost at one quality may miss the target, or need a larger file for it.
+    worse = isinstance(refined, str) or (target.psnr is not None and refined.size > solution.size)
+    best = solution if worse else refined
     return best.result._replace(searched=searched.searched)
 
 
-class _Found(NamedTuple):
-    """The file that meets a target, and the number of its quality."""
+class _Solution(NamedTuple):
+    """The file that meets a target, and its quality on the model's scale."""
 
     number: int
     result: EncodeResult
@@ -111,26 +113,26 @@ class _Trials:
     target: Target
     options: EncodeOptions
 
-    def best(self, plan: Plan, first: int) -> _Found | str:
-        """The result for the target, or in words why there is none."""
+    def best(self, plan: Plan, first: int) -> _Solution | str:
+        """The best file that meets the target, or the reason why there is none."""
         goal, first = self._goal(), self._position(first)
         trials: tuple[Trial, ...] = ()
-        kept: EncodeResult | None = None  # of all files the best so far; the others are given up
-        while (position := quality_search.propose(goal, first, trials)) is not None:
-            found = self._encoded(plan, self._position(position))
-            trials = (*trials, self._trial(position, found))
+        kept: EncodeResult | None = None  # the best file so far
+        while (position := quality_search.next_number(goal, first, trials)) is not None:
+            result = self._encode(plan, self._position(position))
+            trials = (*trials, self._trial(position, result))
             if quality_search.best(goal, trials) == trials[-1]:
-                kept = found
+                kept = result
         if kept is None:
-            return self._out_of_reach(trials)
-        return _Found(self._position(quality_search.best(goal, trials).number), kept)
+            return self._reason_of_failure(trials)
+        return _Solution(self._position(quality_search.best(goal, trials).number), kept)
 
     def _position(self, number: int) -> int:
-        """On the scale of the search, on which values rise, of a quality's number; and back."""
+        """Converts a quality to the scale of the search, on which values rise, and back."""
         return number if self.target.psnr is None else self.model.config.steps_of_quality - number
 
     def _goal(self) -> Goal:
-        """In log(size), or in the PSNR with its sign turned, which falls with the quality."""
+        """The goal for log(size), or for the negative PSNR, which falls with the quality."""
         config = self.model.config
         most = config.steps_of_quality
         per_step = math.log(config.lmbdas[1] / config.lmbdas[0]) / most
@@ -140,13 +142,13 @@ class _Trials:
             return Goal(limit, tolerance, LOG_SIZE_SLOPE * per_step, most, scan)
         return Goal(-self.target.psnr, PSNR_TOLERANCE, PSNR_SLOPE * per_step, most, scan)
 
-    def _trial(self, position: int, found: EncodeResult) -> Trial:
-        size = len(found.encoded.data)
+    def _trial(self, position: int, result: EncodeResult) -> Trial:
+        size = len(result.encoded.data)
         if self.target.psnr is None:
             return Trial(position, math.log(size), -position)
-        return Trial(position, -self.image.psnr(found.encoded.picture), size)
+        return Trial(position, -self.image.psnr(result.encoded.picture), size)
 
-    def _encoded(self, plan: Plan, number: int) -> EncodeResult:
+    def _encode(self, plan: Plan, number: int) -> EncodeResult:
         options = dataclasses.replace(
             self.options,
             quality=codec.quality_of(self.model.config, number),
@@ -156,7 +158,7 @@ class _Trials:
         )
         return encoder.encode(self.model, self.image, options)
 
-    def _out_of_reach(self, trials: tuple[Trial, ...]) -> str:
+    def _reason_of_failure(self, trials: tuple[Trial, ...]) -> str:
         nearest = min(trials, key=lambda trial: trial.value)
         quality = codec.quality_of(self.model.config, self._position(nearest.number))
         if self.target.psnr is None:
@@ -165,7 +167,9 @@ class _Trials:
                 f"the smallest file, of quality {quality:g}, has {size} bytes, "
                 f"not {self.target.size}"
             )
-        psnr = math.floor(-100 * nearest.value) / 100  # never up to what was asked for
+        psnr = (
+            math.floor(-100 * nearest.value) / 100
+        )  # rounded down, so that it never reads as the target
         return (
             f"the best image, of quality {quality:g}, has {psnr:.2f} dB, not {self.target.psnr:g}"
         )

@@ -1,14 +1,13 @@
-"""Rate-distortion-optimized partitions: the search, from a cost function that is passed in.
+"""The search for a rate-distortion-optimized partition, for any cost function of partitions.
 
-A search starts from a partition and makes passes over its 64x64 blocks. What partitions cost it is
-told by a function of several candidates at once, each for the whole image; it knows nothing of
-networks.
+A search starts from a partition and makes passes over its 64x64 blocks. The cost function takes
+several candidate partitions of the whole image at once. The search does not depend on networks.
 
-`original` is the search of the papers, the yardstick: block by block, six evaluations each. `fast`
-takes the blocks in four color classes, by the parity of row and column, and tries an alternative
-for all blocks of a color in one evaluation: they lie 64 pixels apart, and each is judged by what
-the area around it costs, half a block on every side. So a pass takes a constant number of
-evaluations.
+`original` is the search of the papers (Brand et al., see `models.rdonet.network`), kept as a
+reference: block by block, six evaluations each. `fast` splits the blocks into four colors, by the
+parity of row and column, and tries an alternative for all blocks of a color in one evaluation.
+Blocks of a color are 64 pixels apart. Each is compared by the costs of its area and of half a block
+around it. So a pass takes a constant number of evaluations.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 
 COLORS = ((0, 0), (1, 1), (0, 1), (1, 0))
-"""Parities of row and column of the blocks that are decided at the same time, in this order."""
+"""Parities of row and column of the blocks that are decided together, in the order of a pass."""
 
 _PER_BLOCK = 4  # areas of 16x16 pixels on the side of a block
 _MARGIN = _PER_BLOCK // 2
 
 
 class Costs(NamedTuple):
-    """What K partitions cost, in any unit that adds up; float64."""
+    """The costs of K partitions, in any additive unit; float64."""
 
-    areas: np.ndarray  # [K, H/16, W/16], where the costs lie
+    areas: np.ndarray  # [K, H/16, W/16], by areas of 16x16 pixels
     totals: np.ndarray  # [K], of the whole image
 
 
@@ -40,59 +39,58 @@ Cost = Callable[[Sequence[Partition]], Costs]
 
 
 class Blocks(NamedTuple):
-    """A partition by blocks; `quarters` may be True in a block that is not split: it counts then
-    as soon as the block is."""
+    """A partition by blocks. `quarters` has an effect only in blocks that are split."""
 
     split: np.ndarray  # bool [rows, columns]: into four 32x32 blocks
     quarters: np.ndarray  # bool [rows, columns, 2, 2]: which of those into four 16x16 ones
 
 
-class Found(NamedTuple):
-    """A partition and what it costs."""
+class EvaluatedPartition(NamedTuple):
+    """A partition and its cost."""
 
     partition: Partition
     areas: np.ndarray  # [H/16, W/16]
     total: float
 
 
-class Gains(NamedTuple):
-    """What splitting costs more than not splitting; negative where it pays."""
+class SplitCosts(NamedTuple):
+    """The cost of splitting a block minus that of not splitting it; negative where it pays."""
 
-    split64: np.ndarray  # [rows, columns]: the best split form found instead of the whole block
+    split64: np.ndarray  # [rows, columns]: the best split form that was tried
     split32: np.ndarray  # [2 rows, 2 columns]: where its 64x64 block is split
 
 
 @dataclasses.dataclass
 class SearchStats:
-    """What a search has taken so far."""
+    """The number of evaluations of a search so far."""
 
     evaluations: int = 0  # evaluations of a whole image
     calls: int = 0  # of the cost function
 
 
-def counted(cost: Cost, stats: SearchStats) -> Cost:
-    """The cost function, with its use written down in `stats`."""
+def count_evaluations(cost: Cost, stats: SearchStats) -> Cost:
+    """A cost function that counts its calls in `stats`."""
 
-    def counting(candidates: Sequence[Partition]) -> Costs:
+    def counting_cost(candidates: Sequence[Partition]) -> Costs:
         stats.evaluations += len(candidates)
         stats.calls += 1
         return cost(candidates)
 
-    return counting
+    return counting_cost
 
 
-def evaluated(cost: Cost, p: Partition) -> Found:
+def evaluate(cost: Cost, p: Partition) -> EvaluatedPartition:
     """A partition with its cost."""
     p = Partition(np.asarray(p.split64, bool), np.asarray(p.split32, bool))
     areas, totals = cost([p])
-    return Found(p, areas[0], float(totals[0]))
+    return EvaluatedPartition(p, areas[0], float(totals[0]))
 
 
 def from_uniform(cost: Cost, grid: tuple[int, int]) -> Partition:
-    """Every quadtree solved from the bottom up by what its parts cost in uniform partitions.
+    """Solves every quadtree from the bottom up, by the costs of the three uniform partitions.
 
-    Three evaluations in one call. What a block costs at a level is taken from the image coded at
-    that level alone, so the levels' influence on each other is left out.
+    Three evaluations in one call. The cost of a block at a level is that in the image coded at that
+    level alone. So the dependence of levels on each other is neglected.
     """
     levels = [partition.uniform(level, grid) for level in range(3)]
     areas = cost(levels).areas
@@ -104,86 +102,91 @@ def from_uniform(cost: Cost, grid: tuple[int, int]) -> Partition:
     return Partition(split, quarters & np.kron(split, np.ones((2, 2), bool)))
 
 
-def original(cost: Cost, start: Partition, passes: int) -> Iterator[Found]:
+def original(cost: Cost, start: Partition, passes: int) -> Iterator[EvaluatedPartition]:
     """The search of the papers: first the start, then the best partition after every block.
 
     In every pass each block in raster order is coded whole, as four 32x32 blocks, and with each of
     those split in turn where that was cheaper: six evaluations, one per call. J never rises.
     """
-    best = evaluated(cost, start)
+    best = evaluate(cost, start)
     yield best
     for _ in range(passes):
         for block in np.ndindex(*best.partition.split64.shape):
-            best = _best_of_block(cost, best, block)
+            best = _decide_block(cost, best, block)
             yield best
 
 
-def _best_of_block(cost: Cost, best: Found, block: tuple[int, int]) -> Found:
-    around = blocks_of(best.partition)
-    whole = evaluated(cost, _with_block(around, block, False, np.zeros((2, 2), bool)))
+def _decide_block(
+    cost: Cost, best: EvaluatedPartition, block: tuple[int, int]
+) -> EvaluatedPartition:
+    current = blocks_of(best.partition)
+    whole = evaluate(cost, _with_block(current, block, False, np.zeros((2, 2), bool)))
     quarters = np.zeros((2, 2), bool)
-    split = evaluated(cost, _with_block(around, block, True, quarters))
+    split = evaluate(cost, _with_block(current, block, True, quarters))
     for quarter in np.ndindex(2, 2):
         tried = quarters.copy()
         tried[quarter] = True
-        candidate = evaluated(cost, _with_block(around, block, True, tried))
+        candidate = evaluate(cost, _with_block(current, block, True, tried))
         if candidate.total < split.total:
             split, quarters = candidate, tried
-    return min(best, whole, split, key=lambda found: found.total)
+    return min(best, whole, split, key=lambda candidate: candidate.total)
 
 
-def fast(cost: Cost, start: Partition, passes: int) -> Iterator[Found]:
+def fast(cost: Cost, start: Partition, passes: int) -> Iterator[EvaluatedPartition]:
     """A search of few evaluations: first the start, then the best partition after every color.
 
-    A pass takes at most 24 evaluations in eight calls: four alternatives for the blocks of each of
-    the four colors, and two ways to decide by them. The better one stands if the whole image costs
-    less with it than before: J never rises.
+    A pass takes at most 24 evaluations in eight calls. Each of the four colors takes four for
+    alternatives of its blocks, and two for partitions made of the best ones. The better of these is
+    used if it lowers the cost of the whole image, so J never rises.
     """
-    best = evaluated(cost, start)
+    best = evaluate(cost, start)
     yield best
     for _ in range(passes):
         before = best
         for color in COLORS:
-            best = _best_of_color(cost, best, color)
+            best = _decide_color(cost, best, color)
             yield best
         if best is before:
             return
 
 
-def _best_of_color(cost: Cost, best: Found, color: tuple[int, int]) -> Found:
-    now = blocks_of(best.partition)
-    if not now.split[_mine(color)].size:
+def _decide_color(
+    cost: Cost, best: EvaluatedPartition, color: tuple[int, int]
+) -> EvaluatedPartition:
+    current = blocks_of(best.partition)
+    if not current.split[_color_slices(color)].size:
         return best
-    judged = _judged(cost, best, color)
-    options = [partition_of(_with_color(now, color, forms)) for forms in judged.decisions()]
-    new = [p for p in options if not _same(p, best.partition)]
-    if len(new) == 2 and _same(*new):
-        new = new[:1]
-    if not new:
+    form_costs = _evaluate_forms(cost, best, color)
+    choices = [partition_of(_with_color(current, color, forms)) for forms in form_costs.decisions()]
+    candidates = [p for p in choices if not _same(p, best.partition)]
+    if len(candidates) == 2 and _same(*candidates):
+        candidates = candidates[:1]
+    if not candidates:
         return best
-    costs = cost(new)
-    number = int(np.argmin(costs.totals))
-    if costs.totals[number] >= best.total:
+    costs = cost(candidates)
+    index = int(np.argmin(costs.totals))
+    if costs.totals[index] >= best.total:
         return best
-    return Found(new[number], costs.areas[number], float(costs.totals[number]))
+    return EvaluatedPartition(candidates[index], costs.areas[index], float(costs.totals[index]))
 
 
-def gains(cost: Cost, found: Found) -> Gains:
-    """What every split of a partition costs or saves, the rest of the image as it is.
+def split_costs(cost: Cost, evaluated: EvaluatedPartition) -> SplitCosts:
+    """The cost of every single split of a partition, with the rest of the image unchanged.
 
     Up to 16 evaluations in four calls.
     """
-    now = blocks_of(found.partition)
-    split, quarters = np.zeros(now.split.shape), np.zeros(now.quarters.shape)
+    current = blocks_of(evaluated.partition)
+    split, quarters = np.zeros(current.split.shape), np.zeros(current.quarters.shape)
     for color in COLORS:
-        mine = _mine(color)
-        if not now.split[mine].size:
+        of_color = _color_slices(color)
+        if not current.split[of_color].size:
             continue
-        judged = _judged(cost, found, color)
-        split[mine] = judged.combined()[1] - judged.whole
-        quarters[mine] = np.where(judged.base, -judged.flipped, judged.flipped)
-    rows, cols = now.split.shape
-    return Gains(split, quarters.swapaxes(1, 2).reshape(2 * rows, 2 * cols))
+        form_costs = _evaluate_forms(cost, evaluated, color)
+        split[of_color] = form_costs.combined()[1] - form_costs.whole
+        flipped = form_costs.flipped
+        quarters[of_color] = np.where(form_costs.base, -flipped, flipped)
+    rows, cols = current.split.shape
+    return SplitCosts(split, quarters.swapaxes(1, 2).reshape(2 * rows, 2 * cols))
 
 
 def _same(one: Partition, other: Partition) -> bool:
@@ -194,85 +197,88 @@ _DIAGONAL = np.eye(2, dtype=bool)
 """The upper left and the lower right quarter of a block."""
 
 
-class _Judged(NamedTuple):
-    """What the blocks of a color would cost in other forms, relative to now; [rows', columns'].
+class _FormCosts(NamedTuple):
+    """Costs of other forms of the blocks of a color, relative to the current ones.
 
-    Two of the alternatives flip the quarters on a diagonal of `base`. The other two are, for a
-    block that is split, the whole block and all quarters alike; for a whole one, four 32x32 blocks
-    and sixteen 16x16 ones.
+    Arrays are [..., rows', columns'] over the blocks of the color. For a split block, the four
+    alternatives are: not split, all quarters alike, and the quarters on either diagonal of `base`
+    flipped. For a block that is not split: four 32x32 blocks, sixteen 16x16 blocks, and the same
+    two flips.
     """
 
     was_split: np.ndarray  # bool
-    base: np.ndarray  # bool [..., 2, 2]: its quarters now or, of a whole block, none
+    base: np.ndarray  # bool [..., 2, 2]: the current quarters; all False if not split
     alternatives: tuple[Blocks, ...]
     costs: np.ndarray  # [4, rows', columns'], of the alternatives
-    split: np.ndarray  # with `base`
-    flipped: np.ndarray  # [..., 2, 2]: more than `split` when this quarter of `base` is flipped
+    split: np.ndarray  # cost of the split form with the quarters `base`
+    flipped: np.ndarray  # [..., 2, 2]: added to `split` when this quarter of `base` is flipped
 
     @property
     def whole(self) -> np.ndarray:
-        """The costs of the whole block."""
+        """The costs of not splitting."""
         return np.where(self.was_split, self.costs[0], 0.0)
 
     def combined(self) -> tuple[Blocks, np.ndarray]:
-        """The split form with those quarters flipped that cost less by themselves, and its costs.
+        """The split form with every quarter flipped that lowers the cost by itself, and its costs.
 
-        It was not coded, and costs so much as far as quarters do not depend on each other.
+        This form was not evaluated. The costs are exact if quarters do not depend on each other.
         """
         forms = Blocks(np.ones_like(self.was_split), self.base ^ (self.flipped < 0))
         return forms, self.split + np.minimum(self.flipped, 0).sum((-2, -1))
 
     def decisions(self) -> tuple[Blocks, Blocks]:
-        """The cheapest form of every block, the one that it has where none is cheaper: among all
-        forms, and among those that were coded."""
+        """The cheapest form of every block: among all forms, and among those evaluated.
+
+        The current form is kept where none is cheaper.
+        """
         unchanged = Blocks(self.was_split, self.base)
         zero = np.zeros_like(self.split)
         forms, costs = [unchanged, *self.alternatives], [zero, *self.costs]
-        combined, sum_of_flips = self.combined()
+        combined, combined_costs = self.combined()
         return (
-            _chosen([*forms, combined], [*costs, sum_of_flips]),
-            _chosen(forms, costs),
+            _cheapest([*forms, combined], [*costs, combined_costs]),
+            _cheapest(forms, costs),
         )
 
 
-def _chosen(forms: Sequence[Blocks], costs: Sequence[np.ndarray]) -> Blocks:
-    """For every block the form that costs least, the first one of equals."""
+def _cheapest(forms: Sequence[Blocks], costs: Sequence[np.ndarray]) -> Blocks:
+    """The cheapest form of every block, the first one of equals."""
     choice = np.argmin(costs, axis=0)
     split = np.choose(choice, [form.split for form in forms])
     return Blocks(split, np.choose(choice[..., None, None], [form.quarters for form in forms]))
 
 
-def _judged(cost: Cost, best: Found, color: tuple[int, int]) -> _Judged:
-    """Tries four alternatives for the blocks of a color, in one call."""
-    now = blocks_of(best.partition)
-    mine = _mine(color)
-    was_split = now.split[mine]
-    base = now.quarters[mine] & was_split[..., None, None]
+def _evaluate_forms(cost: Cost, best: EvaluatedPartition, color: tuple[int, int]) -> _FormCosts:
+    """Evaluates four alternatives for the blocks of a color, in one call."""
+    current = blocks_of(best.partition)
+    of_color = _color_slices(color)
+    was_split = current.split[of_color]
+    base = current.quarters[of_color] & was_split[..., None, None]
     alternatives = _alternatives(was_split, base)
-    tried = [partition_of(_with_color(now, color, form)) for form in alternatives]
-    before = _around(best.areas, color)
-    costs = [_around(areas, color) - before for areas in cost(tried).areas]
-    # Of a whole block, the split with `base` is the first alternative.
-    as_base = np.where(was_split[..., None, None], 0.0, costs[0])
+    candidates = [partition_of(_with_color(current, color, form)) for form in alternatives]
+    before = _surrounding_costs(best.areas, color)
+    costs = [_surrounding_costs(areas, color) - before for areas in cost(candidates).areas]
+    # For a block that is not split, the split form with `base` is the first alternative.
+    base_costs = np.where(was_split[..., None, None], 0.0, costs[0])
     flipped = [
-        _by_quarter(flip - as_base, quarters)
-        for flip, quarters in zip(costs[2:], (_DIAGONAL, ~_DIAGONAL), strict=True)
+        _by_quarter(flip_costs - base_costs, quarters)
+        for flip_costs, quarters in zip(costs[2:], (_DIAGONAL, ~_DIAGONAL), strict=True)
     ]
-    return _Judged(
+    return _FormCosts(
         was_split,
         base,
         alternatives,
         np.stack([part.sum((-2, -1)) for part in costs]),
-        as_base.sum((-2, -1)),
+        base_costs.sum((-2, -1)),
         np.where(_DIAGONAL, *flipped),
     )
 
 
 def _alternatives(was_split: np.ndarray, base: np.ndarray) -> tuple[Blocks, ...]:
-    """The four of `_Judged`."""
+    """The four alternatives of `_FormCosts`."""
     split = np.ones_like(was_split)
     nothing = np.zeros_like(base)
-    # All quarters of a split block alike: the farther way, since flips tell of the nearer.
+    # Of a split block, all quarters alike as the minority is: the flips try the smaller changes.
     alike = np.broadcast_to((base.sum((-2, -1)) < 2)[..., None, None], base.shape)
     return (
         Blocks(~was_split, nothing),
@@ -283,17 +289,20 @@ def _alternatives(was_split: np.ndarray, base: np.ndarray) -> tuple[Blocks, ...]
 
 
 def _by_quarter(difference: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-    """What either quarter of a diagonal that was flipped has made of the costs, [..., 2, 2].
+    """The change of costs by either flipped quarter of a diagonal, [..., 2, 2].
 
-    The two quarters between them, which were not, count half for each.
+    The costs of the two other quarters, which were not flipped, change too. Half of that change is
+    attributed to each flipped one.
     """
     between = np.where(diagonal, 0.0, difference).sum((-2, -1), keepdims=True)
     return difference + between / 2
 
 
-def _around(areas: np.ndarray, color: tuple[int, int]) -> np.ndarray:
-    """Costs around every block of a color: [rows', columns', 2, 2], the quarters of a square of
-    twice its side. The squares of a color do not overlap."""
+def _surrounding_costs(areas: np.ndarray, color: tuple[int, int]) -> np.ndarray:
+    """Costs of the square around every block of a color, by quarter: [rows', columns', 2, 2].
+
+    The square has twice the side of the block. The squares of a color do not overlap.
+    """
     rows, cols = (
         (side // _PER_BLOCK - parity + 1) // 2
         for side, parity in zip(areas.shape, color, strict=True)
@@ -318,22 +327,22 @@ def partition_of(blocks: Blocks) -> Partition:
     return Partition(blocks.split, quarters.reshape(2 * rows, 2 * cols))
 
 
-def _mine(color: tuple[int, int]) -> tuple[slice, slice]:
-    """Where the blocks of a color are."""
+def _color_slices(color: tuple[int, int]) -> tuple[slice, slice]:
+    """The index of the blocks of a color."""
     return np.s_[color[0] :: 2, color[1] :: 2]
 
 
-def _with_color(now: Blocks, color: tuple[int, int], forms: Blocks) -> Blocks:
-    """`now` with the blocks of a color in other forms."""
-    split, quarters = now.split.copy(), now.quarters.copy()
-    split[_mine(color)], quarters[_mine(color)] = forms
+def _with_color(current: Blocks, color: tuple[int, int], forms: Blocks) -> Blocks:
+    """`current` with the blocks of a color in other forms."""
+    split, quarters = current.split.copy(), current.quarters.copy()
+    split[_color_slices(color)], quarters[_color_slices(color)] = forms
     return Blocks(split, quarters)
 
 
 def _with_block(
-    around: Blocks, block: tuple[int, int], split: bool, quarters: np.ndarray
+    current: Blocks, block: tuple[int, int], split: bool, quarters: np.ndarray
 ) -> Partition:
-    """The partition with one block of this form."""
-    splits, all_quarters = around.split.copy(), around.quarters.copy()
-    splits[block], all_quarters[block] = split, quarters
-    return partition_of(Blocks(splits, all_quarters))
+    """The partition with one block in another form."""
+    all_splits, all_quarters = current.split.copy(), current.quarters.copy()
+    all_splits[block], all_quarters[block] = split, quarters
+    return partition_of(Blocks(all_splits, all_quarters))

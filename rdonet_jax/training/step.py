@@ -87,7 +87,7 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     key = jax.random.key(config.seed)
     if config.start not in ("linear", "random"):
         params = _params_of(zoo.load(config.start), model, config.start)
-        return family.with_new_priors(params, model, key) if config.learn == "priors" else params
+        return family.reinit_priors(params, model, key) if config.learn == "priors" else params
     params = family.init_params(model, key)
     if config.start == "random":
         return params
@@ -101,7 +101,7 @@ def _params_of(weights: zoo.Model, model: AnyConfig, source: str) -> Any:
     family = registry.family_of(model)
     found = None
     if registry.family_of(weights.config) is family:
-        found = family.parameters_from(weights.params, weights.config, model)
+        found = family.convert_params(weights.params, weights.config, model)
     if found is None:
         raise ConfigError(f"{source}: holds a network of another configuration")
     return found
@@ -189,7 +189,7 @@ def crop_losses(
     crops, sides = batch.crops, batch.crops.shape[1:3]
     sizes = sizes_of_step(config, keys[:, 0], sides)
     if sizes is not None:
-        crops = lapped.continued(crops, sizes)
+        crops = lapped.replicate_beyond(crops, sizes)
     x = distortion.from_integers(crops)
     quality = qualities_of_step(model, keys[:, 0])
     levels = masks_of_step(model, config, step, x, quality, keys[:, 0])

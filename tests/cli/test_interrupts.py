@@ -233,7 +233,7 @@ def test_ctrl_c_ends_a_search_with_the_best_so_far(after_ctrl_c):
         return search.Costs(areas, -np.arange(len(candidates), dtype=float))
 
     with InterruptibleSearch(codec.silent) as report:
-        found, interrupted = encoder._found(cost, start, 2, report)
+        found, interrupted = encoder._run_search(cost, start, 2, report)
         assert interrupted and calls == [1]
         report("coding")  # what follows the search is not interrupted
     assert all(map(np.array_equal, found, start))
@@ -242,7 +242,7 @@ def test_ctrl_c_ends_a_search_with_the_best_so_far(after_ctrl_c):
 
 def test_steps_of_a_search_are_told_from_others():
     steps = encoder.steps(Plan(passes=2))
-    assert [step for step in steps if not encoder.is_of_search(step)] == ["start", "coding"]
+    assert [step for step in steps if not encoder.is_search_step(step)] == ["start", "coding"]
 
 
 def test_no_job_is_begun_after_ctrl_c(after_ctrl_c):

@@ -39,7 +39,7 @@ def weights(request, tmp_path_factory):
     """A weights file of a tiny coder of each kind, which codes real images, if badly."""
     preset = config.mbt2018_tiny(kind=request.param)
     params = baselines.init_params(preset, quick_key(0))
-    params = baselines_init.init_params(params, preset, LMBDA)
+    params = baselines_init.linear_start(params, preset, LMBDA)
     params = jax.tree_util.tree_map(np.array, params)
     if preset.kind != "factorised":
         params["hyper_encoder"]["third"]["kernel"] *= 3  # hyper-latents that say something
@@ -81,7 +81,7 @@ def test_every_symbol_lies_in_the_section_of_the_finest_level(model, encoded):
     assert sum(run.size for run in sent.symbols[0][has_z:]) == latents
     assert sum(run.size for run in sent.symbols[0][:has_z]) == has_z * 3 * 4 * model.config.hyper
     if model.config.kind == "context":
-        assert len(sent.symbols[0]) == 1 + context.front_count((12, 16))
+        assert len(sent.symbols[0]) == 1 + context.wavefront_count((12, 16))
 
 
 def test_a_file_is_as_large_as_the_estimate_says_and_shows_its_picture(model, encoded):

@@ -44,12 +44,12 @@ def test_the_surer_the_prior_is_of_zero_the_wider_is_the_zone(distribution):
 def test_only_what_would_be_one_becomes_zero(offsets, index):
     offsets = np.array(offsets, np.float32)
     bound = dead_zone.zero_bounds("laplace")[np.full(len(offsets), index)]
-    on_host = np.rint(dead_zone.outside(offsets, bound))
+    on_host = np.rint(dead_zone.apply(offsets, bound))
     plain = np.rint(offsets)
     changed = on_host != plain
     assert (np.abs(plain[changed]) == 1).all() and (on_host[changed] == 0).all()
     assert (np.abs(offsets[changed]) < bound[changed]).all()
-    traced = jnp.round(dead_zone.outside(jnp.asarray(offsets), jnp.asarray(bound)))
+    traced = jnp.round(dead_zone.apply(jnp.asarray(offsets), jnp.asarray(bound)))
     np.testing.assert_array_equal(on_host, traced)
 
 
@@ -60,7 +60,7 @@ def test_files_cost_less_than_with_rounding_to_the_nearest(monkeypatch, quality)
 
     def measured():
         encoded = codec.encode(model, image, p, quality)
-        cost = rdo_cost.RDCost(model, image, quality).of_file(len(encoded.data), encoded.picture)
+        cost = rdo_cost.RDCost(model, image, quality).file_cost(len(encoded.data), encoded.picture)
         return cost, len(encoded.data), float(distortion.psnr(image / 255.0, encoded.picture / 255))
 
     cost, size, psnr = measured()

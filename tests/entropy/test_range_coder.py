@@ -223,13 +223,13 @@ def test_truncated_and_flipped_streams_raise_coder_error_or_give_symbols(coder_n
 def test_a_stream_that_asks_for_far_more_than_it_holds_is_refused(coder_name):
     (drawn, indices), _ = laplace_run(20_000)
     data = range_coder.encode([(drawn, indices)] * 2, LAPLACE, coder_name)
-    take = range_coder.decoder(data, LAPLACE, coder_name, most_beyond=64)
+    take = range_coder.decoder(data, LAPLACE, coder_name, max_excess_bits=64)
     for _ in range(2):
         np.testing.assert_array_equal(take(indices), drawn)
     with pytest.raises(CoderError, match="ends long before its last symbol"):
         take(indices)
     for hostile in (b"", b"\x01", data[: len(data) // 2]):
-        take = range_coder.decoder(hostile, LAPLACE, coder_name, most_beyond=4096)
+        take = range_coder.decoder(hostile, LAPLACE, coder_name, max_excess_bits=4096)
         with pytest.raises(CoderError):
             for _ in range(3):
                 take(indices)
@@ -239,7 +239,7 @@ def test_a_stream_that_asks_for_far_more_than_it_holds_is_refused(coder_name):
 @settings(deadline=None)
 def test_what_an_encoder_writes_is_never_far_shorter_than_its_symbols_cost(coder_name, runs):
     data = range_coder.encode(iter(runs), LAPLACE, coder_name)
-    take = range_coder.decoder(data, LAPLACE, coder_name, most_beyond=4096)
+    take = range_coder.decoder(data, LAPLACE, coder_name, max_excess_bits=4096)
     for expected, indices in runs:
         np.testing.assert_array_equal(take(indices), expected)
 

@@ -227,7 +227,7 @@ def test_an_interrupted_search_ends_the_evaluation(tiny_model, images, tmp_path,
 
     def interrupted(*arguments):
         found = original(*arguments)
-        searched = encoder.Searched(encoder.SearchStats(), 1.0, 1.0, interrupted=True)
+        searched = encoder.SearchSummary(encoder.SearchStats(), 1.0, 1.0, interrupted=True)
         return found._replace(searched=searched)
 
     monkeypatch.setattr(encoder, "encode", interrupted)

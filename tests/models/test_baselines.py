@@ -194,7 +194,7 @@ def test_masks_are_the_same_in_both_stages_of_training():
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_linear_start_codes_a_photograph(kind, photograph):
     model = config.mbt2018_tiny(kind=kind)
-    params = baselines_init.init_params(baselines.init_params(model, quick_key(0)), model, 0.0067)
+    params = baselines_init.linear_start(baselines.init_params(model, quick_key(0)), model, 0.0067)
     x = (photograph[None] / 255).astype(np.float32)
     coded = hasty_xla.jit(lambda p: walked(model, p, x))(params)
     assert distortion.psnr(x, coded.x_hat)[0] > 22
@@ -203,7 +203,7 @@ def test_the_linear_start_codes_a_photograph(kind, photograph):
 
 def test_the_three_stage_transforms_are_refused_a_linear_start():
     with pytest.raises(ConfigError, match="use the random start"):
-        baselines_init.init_params(None, config.balle2017(), 0.0067)
+        baselines_init.linear_start(None, config.balle2017(), 0.0067)
 
 
 @pytest.mark.parametrize(
@@ -266,12 +266,12 @@ def predictor():
 
 def predicted(predictor, known, taps):
     model, params, *_ = predictor
-    return baselines.network(model).apply({"params": params}, known, taps, method="prior")
+    return baselines.network(model).apply({"params": params}, known, taps, method="predict_y")
 
 
 def test_all_positions_at_once_are_predicted_as_by_a_masked_convolution_in_numpy(predictor):
     model, params, known, y = predictor
-    prior = predicted(predictor, known, context.neighbours(context.framed(y)))
+    prior = predicted(predictor, known, context.gather_taps(context.pad_frame(y)))
     oracle = NumpyContext(params, model.latents)
     for row, column in np.ndindex(5, 9):
         mu, raw = oracle.mean_and_raw(known[0], y[0], row, column)
@@ -289,7 +289,7 @@ def test_decoding_by_wavefronts_gives_what_decoding_in_raster_order_gives(predic
         raster[row, column] = mu + np.rint(y[0, row, column] - mu)
     mask = np.ones((1, 5, 9), bool)
     by_fronts = baselines.network(model).apply(
-        {"params": params}, *map(jnp.asarray, (y, known, mask)), method="_decoded"
+        {"params": params}, *map(jnp.asarray, (y, known, mask)), method="_decode_y"
     )
     np.testing.assert_allclose(by_fronts[0], raster, atol=1e-3)
 
@@ -300,7 +300,7 @@ def test_a_later_position_changes_no_earlier_prediction(predictor):
     changed = y.copy()
     changed[0, row, column] += 100.0
     before, after = (
-        np.asarray(predicted(predictor, known, context.neighbours(context.framed(v))).mu[0])
+        np.asarray(predicted(predictor, known, context.gather_taps(context.pad_frame(v))).mu[0])
         for v in (y, changed)
     )
     parity = 9 * row + column
@@ -314,8 +314,8 @@ def test_a_later_position_changes_no_earlier_prediction(predictor):
 @settings(max_examples=40, deadline=None)
 def test_wavefronts_visit_every_position_once_after_all_that_it_sees(rows, columns):
     seen = np.full((rows, columns), -1)
-    numbers = np.arange(context.front_count((rows, columns)))
-    fronts = context.front(numbers, (rows, columns), np)
+    numbers = np.arange(context.wavefront_count((rows, columns)))
+    fronts = context.wavefront(numbers, (rows, columns), np)
     for number, (row, column, real) in enumerate(zip(*fronts, strict=True)):
         assert np.any(real) or columns < 3
         assert np.all(seen[row[real], column[real]] == -1)
@@ -329,16 +329,16 @@ def test_wavefronts_visit_every_position_once_after_all_that_it_sees(rows, colum
 
 def test_what_is_gathered_for_a_wavefront_is_what_the_whole_grid_has(predictor):
     *_, y = predictor
-    frame = context.framed(y)
-    everywhere = np.asarray(context.neighbours(frame))
+    frame = context.pad_frame(y)
+    everywhere = np.asarray(context.gather_taps(frame))
     placed = context.empty_frame(1, (5, 9), 6)
-    for number in range(context.front_count((5, 9))):
-        at = context.front(jnp.int32(number), (5, 9))
+    for number in range(context.wavefront_count((5, 9))):
+        at = context.wavefront(jnp.int32(number), (5, 9))
         real = np.asarray(at.real)
         rows, columns = np.asarray(at.rows)[real], np.asarray(at.columns)[real]
-        found = np.asarray(context.neighbours_at(frame, at))[:, real]
+        found = np.asarray(context.gather_taps_at(frame, at))[:, real]
         np.testing.assert_array_equal(found, everywhere[:, rows, columns])
-        placed = context.placed(placed, at, context.values_at(y, at))
+        placed = context.scatter_at(placed, at, context.gather_at(y, at))
     np.testing.assert_array_equal(placed, frame)
 
 

@@ -18,7 +18,7 @@ CHANNELS = 6
 @pytest.fixture(scope="module")
 def params() -> dict[str, np.ndarray]:
     """Densities of many shapes: one narrow, one wide, one with two humps, the others by chance."""
-    module = factorized_prior.FactorisedPrior()
+    module = factorized_prior.FactorizedPrior()
     fresh = module.init(quick_key(0), np.zeros((1, CHANNELS), np.float32))["params"]
     rng = np.random.default_rng(1)
     params = {
@@ -58,7 +58,7 @@ def test_the_median_of_every_density_is_zero(params):
 @pytest.mark.parametrize("v", [0.0, 0.3, -1.0, 4.0])
 def test_bits_are_those_of_the_density_integrated_over_the_bin(params, v):
     given = np.full((1, CHANNELS), v, np.float32)
-    bits = factorized_prior.FactorisedPrior().apply({"params": params}, given)[0]
+    bits = factorized_prior.FactorizedPrior().apply({"params": params}, given)[0]
     for channel in range(CHANNELS):
         # Float32 holds the slope of the narrowest density to four digits.
         mass, _ = scipy.integrate.quad(
@@ -70,7 +70,7 @@ def test_bits_are_those_of_the_density_integrated_over_the_bin(params, v):
 
 def test_bits_and_gradients_are_finite_far_out(params):
     def total(v):
-        return factorized_prior.FactorisedPrior().apply({"params": params}, v).sum()
+        return factorized_prior.FactorizedPrior().apply({"params": params}, v).sum()
 
     far = np.array([-1e6, -1e3, -30, 30, 1e3, 1e6], np.float32)[:, None] * np.ones(CHANNELS)
     value, slope = hasty_xla.jit(jax.value_and_grad(total))(far.astype(np.float32))

@@ -210,7 +210,7 @@ def test_an_absent_entry_is_named(tmp_path):
     refused(declared(tmp_path, '{"name": "a", "config": {}}'), "its metadata has no record")
 
 
-@pytest.mark.parametrize("claim", [2**40, 2**63, weights_file.MOST_HEADER + 1])
+@pytest.mark.parametrize("claim", [2**40, 2**63, weights_file.MAX_HEADER_BYTES + 1])
 def test_a_header_that_claims_too_much_is_not_read(tmp_path, claim):
     refused(named(tmp_path, claim.to_bytes(8, "little") + bytes(100)), "does not begin as one does")
 

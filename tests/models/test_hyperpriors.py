@@ -17,7 +17,7 @@ MODEL = config.mini()
 def test_coarser_steps_divide_z_and_its_scales_alike():
     params = portable_params.acting(MODEL)
     octaves = np.linspace(-0.5, 2.0, MODEL.knots)
-    coarser = hyperpriors.in_coarser_steps(params, MODEL, octaves)
+    coarser = hyperpriors.coarsen_z(params, MODEL, octaves)
     scales = distributions.scale_table(MODEL.distribution).astype(float)
     for level in range(3):
         before, after = (p[f"units_{level}"] for p in (params, coarser))
@@ -31,7 +31,7 @@ def test_coarser_steps_divide_z_and_its_scales_alike():
 
 def test_coarser_steps_leave_all_else():
     params = portable_params.acting(MODEL)
-    coarser = hyperpriors.in_coarser_steps(params, MODEL, [1.0] * MODEL.knots)
+    coarser = hyperpriors.coarsen_z(params, MODEL, [1.0] * MODEL.knots)
     before, after = (flatten_dict(p) for p in (params, coarser))
     changed = {path[-1] for path in before if np.any(np.asarray(before[path] != after[path]))}
     assert changed == {"z_gain", "z_index"}

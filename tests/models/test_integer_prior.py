@@ -53,16 +53,16 @@ def predictions(
     def step(method: str, *arguments: Any) -> Any:
         return LevelPrior(model, LEVEL).apply({"params": prior}, *arguments, method=method)
 
-    context_features = step("conditions", z_hat, coarser, quality, mask.shape[1:3])
-    values, coded = integer_prior.planes_of(symbols), integer_prior.planes_of(mask[..., None])
+    context = step("compute_context", z_hat, coarser, quality, mask.shape[1:3])
+    values, coded = integer_prior.split_planes(symbols), integer_prior.split_planes(mask[..., None])
     found: dict[tuple[int, int], Prediction] = {}
     embedded: dict[tuple[int, int], jax.Array] = {}
     for group in integer_prior.DECODE_ORDER[model.context]:
         before = dict(embedded)
         for parity in group:
-            found[parity] = step("predict", parity, context_features, before)
-            v = integer_prior.decoded(found[parity].mu, values[parity])
-            embedded[parity] = step("embedding", v, coded[parity][..., 0], context_features.gains)
+            found[parity] = step("predict", parity, context, before)
+            v = integer_prior.latent_integers(found[parity].mu, values[parity])
+            embedded[parity] = step("embed_latents", v, coded[parity][..., 0], context.gains)
     return found
 
 
@@ -95,12 +95,12 @@ def assert_equal(a: Mapping, b: Mapping) -> None:
 @pytest.mark.parametrize("grid", [(1, 1), (2, 2), (3, 2), (4, 5), (5, 7)])
 def test_planes_are_put_together_as_they_were_taken_apart(grid):
     x = np.arange(2 * np.prod(grid) * 3, dtype=np.float32).reshape(2, *grid, 3)
-    planes = integer_prior.planes_of(jnp.asarray(x))
+    planes = integer_prior.split_planes(jnp.asarray(x))
     half = tuple(-(-side // 2) for side in grid)
     assert all(plane.shape == (2, *half, 3) for plane in planes.values())
     for i, j in np.ndindex(grid):
         np.testing.assert_array_equal(planes[i % 2, j % 2][:, i // 2, j // 2], x[:, i, j])
-    np.testing.assert_array_equal(integer_prior.joined(planes, grid), x)
+    np.testing.assert_array_equal(integer_prior.join_planes(planes, grid), x)
 
 
 @pytest.mark.parametrize(("context", "before"), [(1, [0, 0, 0, 0]), (2, [0, 0, 2, 2]),
@@ -190,7 +190,8 @@ def test_a_gain_of_one_octave_more_is_one_octave_more_of_scale():
 
     def index(octave: float) -> float:
         entry, gain = jnp.float32(16 * 40), jnp.float32(integer.OCTAVE * octave)
-        return LevelPrior(model, LEVEL).apply({"params": params}, entry, gain, method="_index")
+        arguments = entry, gain
+        return LevelPrior(model, LEVEL).apply({"params": params}, *arguments, method="_scale_index")
 
     found = scales[np.array([int(index(octave)) for octave in octaves])]
     encoder_latents = scales[40] * 2.0**octaves

@@ -30,7 +30,7 @@ def kernel(*shape: int, seed: int = 0) -> np.ndarray:
 def test_every_weight_comes_back_within_half_a_step(channels, seed, spread, per_deviation):
     values = spread * kernel(3, 2, channels, seed=seed)
     steps = packing.steps(values, per_deviation)
-    back = packing.unpacked(packing.packed(PATH, values, steps))[PATH]
+    back = packing.unpack(packing.pack(PATH, values, steps))[PATH]
     assert back.dtype == np.float32 and back.shape == values.shape
     # The step itself is a number of half precision, which may be a subnormal one.
     used = steps.astype(np.float16).astype(float)
@@ -39,31 +39,31 @@ def test_every_weight_comes_back_within_half_a_step(channels, seed, spread, per_
 
 def test_a_channel_of_zeros_stays_zero():
     values = kernel(8, 3) * np.array([1.0, 0.0, 1.0], np.float32)
-    back = packing.unpacked(packing.packed(PATH, values, packing.steps(values)))[PATH]
+    back = packing.unpack(packing.pack(PATH, values, packing.steps(values)))[PATH]
     assert np.all(back[:, 1] == 0) and np.all(np.any(back[:, [0, 2]], axis=0))
 
 
 def test_normal_weights_take_little_more_than_their_entropy():
     values = kernel(300, 200)
-    tensors = packing.packed(PATH, values, packing.steps(values, 32))
+    tensors = packing.pack(PATH, values, packing.steps(values, 32))
     entropy = np.log2(32 * np.sqrt(2 * np.pi * np.e))
     assert 8 * len(tensors[f"{PATH}/folded"]) < 1.03 * entropy * values.size
 
 
 def test_integers_of_a_known_step_come_back_exactly():
     values = np.random.default_rng(1).integers(-127, 128, (40, 30)) * np.float32(2.0**-7)
-    back = packing.unpacked(packing.packed(PATH, values, np.full(1, 2.0**-7)))[PATH]
+    back = packing.unpack(packing.pack(PATH, values, np.full(1, 2.0**-7)))[PATH]
     np.testing.assert_array_equal(back, values)
 
 
 def test_other_tensors_are_left_alone():
     flat = {"layer/bias": np.ones(3, np.float16), "tables/entries": np.zeros(2, np.uint16)}
-    assert packing.unpacked(flat).keys() == flat.keys()
+    assert packing.unpack(flat).keys() == flat.keys()
 
 
 def tampered(**changes: object) -> dict[str, np.ndarray]:
     values = kernel(6, 4)
-    tensors = packing.packed(PATH, values, packing.steps(values))
+    tensors = packing.pack(PATH, values, packing.steps(values))
     for name, value in changes.items():
         if value is None:
             del tensors[f"{PATH}/{name}"]
@@ -95,7 +95,7 @@ def of_bytes(content: bytes) -> np.ndarray:
 )
 def test_parts_that_do_not_belong_together_are_refused(changes, cause):
     with pytest.raises(ValueError, match=cause):
-        packing.unpacked(tampered(**changes))
+        packing.unpack(tampered(**changes))
 
 
 def test_a_packed_model_has_the_same_integers_and_codes_its_own_files(tmp_path):

@@ -16,7 +16,7 @@ from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry
 from rdonet_jax.models.portable import init as portable_init
 from rdonet_jax.models.portable import network as portable
-from rdonet_jax.models.portable.integer_prior import Conditions, LevelPrior
+from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.nn import ops
 from tests import portable_params
@@ -40,7 +40,7 @@ def through_level_0(network: portable.PortableRDONet, x: jax.Array) -> jax.Array
     """Analysis and synthesis, nothing quantized."""
     e = network.analyze(x)[0]
     nothing = jnp.zeros((*e.shape[:3], network.config.latents[0]))
-    return network.synthesize(network.merge(0, nothing, e, None, None))
+    return network.synthesize(network.next_state(0, nothing, e, None, None))
 
 
 def through_trunk(network: portable.PortableRDONet, x: jax.Array) -> jax.Array:
@@ -110,7 +110,7 @@ def test_scales_begin_at_the_deviation_of_their_channel(level, distribution):
     model = config.mini(distribution=distribution)
     prior = portable_params.start(model)[f"units_{level}"]["prior"]
     latents, wide = model.latents[level], 2 * model.conditioning
-    context_features = Conditions(
+    context_features = LevelContext(
         jnp.zeros((1, 2, 2, wide)),
         jnp.zeros((1, latents)),  # a gain of 1
         jnp.zeros((1, model.knots)),
@@ -135,7 +135,7 @@ def _variances(model: config.PortableConfig, level: int) -> np.ndarray:
     parity = np.arange(side)
     markov = rdonet_init.CORRELATION ** np.abs(parity[:, None] - parity)
     root = np.linalg.cholesky(markov)
-    colour = np.linalg.cholesky(rdonet_init.COLOUR_COVARIANCE)
+    colour = np.linalg.cholesky(rdonet_init.COLOR_COVARIANCE)
     kernels = [np.asarray(params["g_a"]["kernel"], np.float64)]
     kernels += [np.asarray(params[f"units_{i}"]["encoder"]["kernel"], np.float64)
                 for i in range(level + 1)]  # fmt: skip
@@ -156,4 +156,4 @@ def _variances(model: config.PortableConfig, level: int) -> np.ndarray:
 
 def test_parameters_of_another_configuration_are_refused():
     with pytest.raises(ValueError, match="a kernel .* for a layer"):
-        portable_init.init_params(portable_params.start(MODEL), WIDE)
+        portable_init.linear_start(portable_params.start(MODEL), WIDE)

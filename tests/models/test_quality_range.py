@@ -35,27 +35,29 @@ def gains(model, params, quality):
 
 @pytest.mark.parametrize("quality", [128, 200, 511, 640])
 def test_at_one_lambda_both_ranges_have_the_same_gains_and_priors(params, quality):
-    moved = quality_range.moved(params, OLD, NEW)
+    moved = quality_range.resample_knots(params, OLD, NEW)
     earlier = quality - 128
     assert distortion.lmbda_of(NEW, quality) == pytest.approx(distortion.lmbda_of(OLD, earlier))
     # Knots are whole 1/256 octaves, between which values are rounded once.
     np.testing.assert_allclose(gains(NEW, moved, quality), gains(OLD, params, earlier), atol=1.01)
     for level in range(3):
         found, expected = (
-            portable.network(m).apply({"params": p}, level, jnp.asarray([q]), method="z_prior")
+            portable.network(m).apply(
+                {"params": p}, level, jnp.asarray([q]), method="z_scale_index"
+            )
             for m, p, q in ((NEW, moved, quality), (OLD, params, earlier))
         )
         np.testing.assert_allclose(found, expected, atol=1)
 
 
 def test_beyond_the_old_range_gains_follow_the_square_root_of_lambda(params):
-    moved = quality_range.moved(params, OLD, NEW)
+    moved = quality_range.resample_knots(params, OLD, NEW)
     first, second = (gains(NEW, moved, quality) for quality in (0, 128))
     np.testing.assert_allclose(second - first, 128, atol=1.01)  # half an octave
 
 
 def test_the_same_range_changes_nothing(params):
-    same = quality_range.moved(params, OLD, OLD)
+    same = quality_range.resample_knots(params, OLD, OLD)
     for a, b in zip(*map(jax.tree_util.tree_leaves, (params, same)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 

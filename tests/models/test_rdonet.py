@@ -10,7 +10,7 @@ import pytest
 from rdonet_jax.core import config, partition
 from rdonet_jax.metrics import distortion
 from rdonet_jax.metrics import loss as metrics_loss
-from rdonet_jax.models import registry
+from rdonet_jax.models import latents, registry
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.models.rdonet import network as rdonet
 from tests import hasty_xla
@@ -111,13 +111,13 @@ def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
             return rdonet.network(preset).apply({"params": params}, *arguments, method=method)
 
         features = step("analyze", x)
-        state = step("start", 1, (2, 2))
+        state = step("initial_state", 1, (2, 2))
         for level in (2, 1, 0):
             y, z = step("latent", level, features[level], state)
             z_hat = jnp.round(z) * partition.hyper_mask(masks[level])[..., None]
-            prior = step("prior", level, z_hat, state)
+            prior = step("predict_y", level, z_hat, state)
             y_hat = rdonet.select(masks[level], prior.mu + jnp.round(y - prior.mu), prior.mu)
-            state = step("merge", level, y_hat, state)
+            state = step("next_state", level, y_hat, state)
         return step("synthesize", state)
 
     found = hasty_xla.jit(walk)(params, x, masks)
@@ -128,7 +128,7 @@ def test_encoder_features_and_the_coarsest_latent_do_not_depend_on_the_mask(netw
     preset, params, x, _ = network
     net = rdonet.network(preset)
     features = net.apply({"params": params}, x, method="analyze")
-    state = net.apply({"params": params}, 1, (2, 2), method="start")
+    state = net.apply({"params": params}, 1, (2, 2), method="initial_state")
     y, _ = net.apply({"params": params}, 2, features[2], state, method="latent")
     assert not np.any(np.asarray(state))
     assert np.any(np.asarray(y)), "the coarsest latent must come from the image alone"
@@ -136,7 +136,7 @@ def test_encoder_features_and_the_coarsest_latent_do_not_depend_on_the_mask(netw
 
 def test_noise_bits_are_close_to_rounded_bits_on_average(network):
     preset, params, x, code = network
-    params = rdonet_init.init_params(params, preset, 0.0067)
+    params = rdonet_init.linear_start(params, preset, 0.0067)
     x = jax.image.resize(x[:, :16, :16], x.shape, "cubic")
     masks = masks_of("uniform-16")
     rounded = code(params, x, masks)
@@ -158,7 +158,7 @@ def test_one_example_is_the_same_alone_and_in_a_batch(network):
 
 def test_every_parameter_gets_a_finite_gradient_when_every_level_codes(network, photograph):
     preset, params, x, _ = network
-    params = rdonet_init.init_params(params, preset, 0.1)  # latents large enough not to round to 0
+    params = rdonet_init.linear_start(params, preset, 0.1)  # latents large enough not to round to 0
     x = jnp.asarray(photograph[None, :128, :128], jnp.float32) / 255.0
     masks = masks_of("random", grid=(2, 2))
     assert all(np.asarray(m).any() for m in masks)
@@ -187,13 +187,13 @@ def test_every_parameter_gets_a_finite_gradient_when_every_level_codes(network, 
 def test_scales_stay_within_the_tables_range(distribution):
     preset = config.tiny(distribution=distribution)
     net = rdonet.network(preset)
-    scales = net.apply({}, jnp.array([-1e4, -3.0, 0.0, 50.0]), method="scale_of")
-    assert float(scales.min()) == pytest.approx(rdonet.smallest_scale(preset.distribution))
+    scales = net.apply({}, jnp.array([-1e4, -3.0, 0.0, 50.0]), method="scale_from_raw")
+    assert float(scales.min()) == pytest.approx(latents.min_scale(preset.distribution))
     assert np.all(np.diff(scales) >= 0)
 
 
 def test_the_linear_transform_is_orthonormal_and_keeps_the_strongest_directions():
-    for stage in rdonet_init.stages((12, 20, 16)):
+    for stage in rdonet_init.klt_stages((12, 20, 16)):
         rows = stage.weights.reshape(len(stage.weights), -1)
         np.testing.assert_allclose(rows @ rows.T, np.eye(len(rows)), atol=1e-10)
         assert np.all(np.diff(stage.variances) <= 1e-12)
@@ -201,14 +201,14 @@ def test_the_linear_transform_is_orthonormal_and_keeps_the_strongest_directions(
 
 def test_a_complete_linear_transform_keeps_the_pictures_energy():
     # 12 directions of 2×2 pixels in three colors are all there are.
-    (stage,) = rdonet_init.stages((12,))
+    (stage,) = rdonet_init.klt_stages((12,))
     rows = stage.weights.reshape(12, 12)
     np.testing.assert_allclose(rows.T @ rows, np.eye(12), atol=1e-10)
 
 
 def test_the_linear_start_is_a_working_coder_at_every_level(photograph):
     preset = config.small()
-    params = rdonet_init.init_params(rdonet.init_params(preset, quick_key(0)), preset, 0.0067)
+    params = rdonet_init.linear_start(rdonet.init_params(preset, quick_key(0)), preset, 0.0067)
     x = jnp.asarray(photograph[None, :128, :128], jnp.float32) / 255.0
     code = hasty_xla.reused(
         lambda masks: rdonet.network(preset).apply({"params": params}, x, masks, method="code")
@@ -226,7 +226,7 @@ def linear_start(preset):
     """The linear start without any random share, which predicts zero for all latents."""
     shapes = jax.eval_shape(lambda: rdonet.init_params(preset, jax.random.key(0)))
     zeros = jax.tree_util.tree_map(lambda leaf: jnp.zeros(leaf.shape), shapes)
-    return rdonet_init.init_params(zeros, preset, 0.1)
+    return rdonet_init.linear_start(zeros, preset, 0.1)
 
 
 def test_channels_beyond_the_directions_leave_the_linear_start_as_it_is(photograph):

@@ -94,7 +94,7 @@ def test_the_dead_zone_changes_symbols_and_no_slope():
     offsets = jnp.array([0.2, 0.6, -0.7, bound + 0.1, 3.4])
 
     def symbols(offset):
-        kept = ops.straight_through(dead_zone.outside(offset, bound), offset)
+        kept = ops.straight_through(dead_zone.apply(offset, bound), offset)
         return ops.straight_through_round(kept)
 
     np.testing.assert_array_equal(symbols(offsets), [0, 0, 0, 1, 3])

@@ -19,23 +19,23 @@ def priors_after(before: object) -> dict:
 
 def test_a_record_holds_what_is_stored_unchanged_and_what_is_read_from_it_typed():
     stored = WHOLE | {"of_another_version": [1], "validation": {"bpp": 0.5, "psnr": 30, "loss": 1}}
-    record = TrainingRecord.of(stored)
+    record = TrainingRecord.from_json(stored)
     assert record.stored is stored
     assert record.training.loss == Loss(0.01, "both", 0.25) and record.steps_done == 7
     assert record.validation == RecordedValidation(0.5, 30) and record.started_from is None
 
 
 def test_a_record_of_nothing_knows_nothing():
-    record = TrainingRecord.of({})
+    record = TrainingRecord.from_json({})
     assert (record.training, record.steps_done, record.validation) == (None, None, None)
     assert record.of_whole_network() is record
 
 
 def test_the_loss_is_that_of_the_newest_training_of_the_whole_network():
-    record = TrainingRecord.of(priors_after(priors_after(WHOLE)))
+    record = TrainingRecord.from_json(priors_after(priors_after(WHOLE)))
     assert record.of_whole_network().stored == WHOLE
     assert record.started_from.started_from.steps_done == 7
-    under_new_transforms = TrainingRecord.of(priors_after(None))
+    under_new_transforms = TrainingRecord.from_json(priors_after(None))
     assert under_new_transforms.of_whole_network() is under_new_transforms
 
 
@@ -51,7 +51,7 @@ def test_the_loss_is_that_of_the_newest_training_of_the_whole_network():
 )
 def test_what_is_no_record_is_refused_in_one_sentence(stored, cause):
     with pytest.raises(RecordError, match=cause):
-        TrainingRecord.of(stored)
+        TrainingRecord.from_json(stored)
 
 
 def test_the_record_of_a_run_is_stored_with_the_names_that_weights_files_have():

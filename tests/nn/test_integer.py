@@ -21,12 +21,12 @@ SEEDS = st.integers(0, 2**32 - 1)
 FEATURES = 5
 EXPONENTS = np.arange(-integer.OCTAVES * integer.OCTAVE, integer.OCTAVES * integer.OCTAVE + 1)
 
-layer = integer.Dense(integer.MOST_INPUTS, FEATURES, 7)
+layer = integer.Dense(integer.MAX_INPUTS, FEATURES, 7)
 dense = jax.jit(
     lambda kernel, bias, x: layer.apply({"params": {"kernel": kernel, "bias": bias}}, x)
 )
-scaled = jax.jit(integer.scaled, static_argnums=2)
-interpolated = jax.jit(integer.interpolated, static_argnums=2)
+scaled = jax.jit(integer.scale, static_argnums=2)
+interpolated = jax.jit(integer.interpolate, static_argnums=2)
 activation = jax.jit(integer.activation, static_argnums=1)
 
 
@@ -39,9 +39,9 @@ def layer_of(seed: int, extreme: float) -> tuple[np.ndarray, np.ndarray, np.ndar
         return np.where(rng.random(values.shape) < extreme, ends, values).astype(np.float32)
 
     # In halves of an integer, so that many lie on ties.
-    kernel = rng.integers(-256, 257, (integer.MOST_INPUTS, FEATURES)) / 2**8
+    kernel = rng.integers(-256, 257, (integer.MAX_INPUTS, FEATURES)) / 2**8
     bias = rng.integers(-(2**21), 2**21 + 1, FEATURES) / 2**13
-    x = rng.integers(-127, 128, (3, integer.MOST_INPUTS))
+    x = rng.integers(-127, 128, (3, integer.MAX_INPUTS))
     return pushed(kernel, 2.0), pushed(bias, 2.0**20), pushed(x, 127.0)
 
 
@@ -56,14 +56,14 @@ def test_the_sums_of_a_layer_are_those_of_integers(seed, extreme):
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_the_largest_sum_that_a_layer_can_have_is_exact(sign):
-    kernel = np.full((integer.MOST_INPUTS, FEATURES), sign * 9.0, np.float32)
+    kernel = np.full((integer.MAX_INPUTS, FEATURES), sign * 9.0, np.float32)
     bias = np.full(FEATURES, sign * 1e9, np.float32)
-    expected = integer.MOST_INPUTS * 127 * 127 + 2**20
+    expected = integer.MAX_INPUTS * 127 * 127 + 2**20
     assert expected < 2**24
-    sums = dense(kernel, bias, np.full((1, integer.MOST_INPUTS), 127, np.float32))
+    sums = dense(kernel, bias, np.full((1, integer.MAX_INPUTS), 127, np.float32))
     np.testing.assert_array_equal(sums, np.full((1, FEATURES), sign * expected))
     # One input less than all at an end: the neighboring odd sums are held too.
-    x = np.full((1, integer.MOST_INPUTS), 127, np.float32)
+    x = np.full((1, integer.MAX_INPUTS), 127, np.float32)
     x[0, 0] = 126
     np.testing.assert_array_equal(
         dense(kernel, bias, x), np.full((1, FEATURES), sign * (expected - 127))
@@ -74,8 +74,8 @@ def test_the_largest_sum_that_a_layer_can_have_is_exact(sign):
 @given(SEEDS, st.sampled_from([0.0, 0.99, 1.0]))
 def test_products_of_bfloat16_and_of_bytes_give_the_same_sums(seed, extreme):
     kernel, bias, x = layer_of(seed, extreme)
-    weights = integer.integers(jnp.asarray(kernel), 7, 127)
-    wide = integer.integers(jnp.asarray(bias), 12, 2**20)
+    weights = integer.to_integers(jnp.asarray(kernel), 7, 127)
+    wide = integer.to_integers(jnp.asarray(bias), 12, 2**20)
     expected = np.asarray(dense(kernel, bias, x))
     for narrow, sums in ((jnp.bfloat16, jnp.float32), (jnp.int8, jnp.int32)):
         product = jax.lax.dot_general(
@@ -89,12 +89,12 @@ def test_products_of_bfloat16_and_of_bytes_give_the_same_sums(seed, extreme):
 
 def test_a_layer_with_more_products_than_a_sum_holds_is_refused():
     with pytest.raises(ConfigError, match="at most 960 products, not 961"):
-        integer.Dense(integer.MOST_INPUTS + 1, 1, 7).init(jax.random.key(0), jnp.zeros((1, 961)))
+        integer.Dense(integer.MAX_INPUTS + 1, 1, 7).init(jax.random.key(0), jnp.zeros((1, 961)))
 
 
 def test_inputs_that_are_left_out_count_as_zero():
     kernel, bias, x = layer_of(0, 0.5)
-    rows = np.flatnonzero(np.random.default_rng(1).random(integer.MOST_INPUTS) < 0.3)
+    rows = np.flatnonzero(np.random.default_rng(1).random(integer.MAX_INPUTS) < 0.3)
     whole = np.zeros_like(x)
     whole[:, rows] = x[:, rows]
     params = {"params": {"kernel": kernel, "bias": bias}}
@@ -105,13 +105,13 @@ def test_inputs_that_are_left_out_count_as_zero():
 @settings(deadline=None)
 @given(st.integers(-(2**20), 2**20), st.integers(0, 12))
 def test_a_shift_rounds_half_to_even(x, bits):
-    assert float(integer.shifted_right(jnp.float32(x), bits)) == round(Fraction(x, 2**bits))
+    assert float(integer.shift_right(jnp.float32(x), bits)) == round(Fraction(x, 2**bits))
 
 
 @pytest.mark.parametrize(("x", "even"), [(0.5, 0), (1.5, 2), (2.5, 2), (-0.5, 0), (-1.5, -2)])
 def test_ties_go_to_the_even_neighbour(x, even):
     assert float(ops.straight_through_round(jnp.float32(x))) == even
-    assert float(integer.integers(jnp.float32(x / 128), 7, 127)) == even
+    assert float(integer.to_integers(jnp.float32(x / 128), 7, 127)) == even
     assert int(reference.divided(int(2 * x), 1)) == even
 
 
@@ -183,7 +183,7 @@ def test_knots_are_met_exactly_and_joined_by_rounded_straight_lines(seed):
 def test_knots_of_floats_are_joined_by_straight_lines():
     knots = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     qualities = np.arange(3 * 128 + 1)
-    found = integer.interpolated_smoothly(jnp.asarray(knots), jnp.asarray(qualities), 128)
+    found = integer.interpolate_unrounded(jnp.asarray(knots), jnp.asarray(qualities), 128)
     expected = [np.interp(qualities / 128, np.arange(4), column) for column in knots.T]
     np.testing.assert_allclose(found, np.transpose(expected), atol=1e-6)
 
@@ -211,7 +211,7 @@ def test_activations_have_8_bits_and_half_of_them_no_sign(seed):
 @pytest.mark.parametrize("columns", [-1, 0, 1, 2])
 def test_a_moved_plane_is_continued_by_zeros(rows, columns):
     plane = np.random.default_rng(0).normal(size=(2, 3, 4, 2)).astype(np.float32)
-    found = np.asarray(integer.moved(jnp.asarray(plane), rows, columns))
+    found = np.asarray(integer.shift(jnp.asarray(plane), rows, columns))
     for i, j in np.ndindex(3, 4):
         inside = 0 <= i + rows < 3 and 0 <= j + columns < 4
         expected = plane[:, i + rows, j + columns] if inside else 0 * plane[:, 0, 0]
@@ -221,7 +221,7 @@ def test_a_moved_plane_is_continued_by_zeros(rows, columns):
 @pytest.mark.parametrize("grid", [(1, 1), (1, 4), (3, 2)])
 def test_a_neighbourhood_gathers_nine_positions_row_by_row(grid):
     x = np.random.default_rng(0).integers(-127, 128, (*grid, 3))
-    found = np.asarray(integer.neighbourhood(jnp.asarray(x[None], jnp.float32)))[0]
+    found = np.asarray(integer.gather_3x3(jnp.asarray(x[None], jnp.float32)))[0]
     for place in np.ndindex(grid):
         np.testing.assert_array_equal(found[place], reference.around(x, *place))
 
@@ -230,7 +230,7 @@ def test_gradients_pass_roundings_as_if_they_were_not_there():
     x = jnp.asarray([-3.7, -0.5, 0.2, 4.5])
     slope = jax.grad(lambda v: jnp.sum(ops.straight_through_round(v)))(x)
     np.testing.assert_array_equal(slope, np.ones(4))
-    slope = jax.grad(lambda v: jnp.sum(integer.shifted_right(v, 3)))(x)
+    slope = jax.grad(lambda v: jnp.sum(integer.shift_right(v, 3)))(x)
     np.testing.assert_array_equal(slope, np.full(4, 1 / 8))
 
     kernel, bias, inputs = (jnp.asarray(v) for v in layer_of(0, 0.0))
@@ -252,7 +252,7 @@ def test_the_slope_of_powers_is_that_of_the_smooth_function():
 def test_gradients_are_finite_whatever_the_integers_are():
     ends = jnp.asarray([-(2.0**24), -8192.0, -1.0, 0.0, 1.0, 8192.0, 2.0**24])
     x, exponents = (v.ravel() for v in jnp.meshgrid(ends, ends))
-    slopes = jax.grad(lambda *v: jnp.sum(integer.scaled(*v, 4)), argnums=(0, 1))(x, exponents)
+    slopes = jax.grad(lambda *v: jnp.sum(integer.scale(*v, 4)), argnums=(0, 1))(x, exponents)
     assert all(np.all(np.isfinite(slope)) for slope in slopes)
     sums = jax.grad(lambda v: jnp.sum(integer.activation(v, 7)))(x)
     assert np.all(np.isfinite(sums))

@@ -21,7 +21,7 @@ QUALITY = 40.0
 def both_model(mini_model):
     """Said to have been trained for both distortions."""
     training = {"metric": "both", "ms_ssim_share": 0.25}
-    return mini_model._replace(record=TrainingRecord.of({"training": training}))
+    return mini_model._replace(record=TrainingRecord.from_json({"training": training}))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def expected_distortion(image, decoded, weights, levels=5):
 
 def weights_of(model, quality=None):
     """By the distortion's name, what it weighs."""
-    return {part.name: weight for weight, part in rdo_cost.loss_of(model, quality)}
+    return {part.name: weight for weight, part in rdo_cost.trained_loss(model, quality)}
 
 
 def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model, tiny_model):
@@ -48,19 +48,19 @@ def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model
     assert weights_of(mini_model, QUALITY) == pytest.approx({"mse": lmbda})
     mixed = {"mse": 0.75 * lmbda, "ms-ssim": 0.25 * lmbda * loss.SIMILARITY_WEIGHT}
     assert weights_of(both_model, QUALITY) == pytest.approx(mixed)
-    record = TrainingRecord.of({"training": {"lmbda": 8.0, "metric": "ms-ssim"}})
+    record = TrainingRecord.from_json({"training": {"lmbda": 8.0, "metric": "ms-ssim"}})
     trained = tiny_model._replace(record=record)
     assert weights_of(trained) == {"ms-ssim": 8.0}
     assert weights_of(tiny_model) == {"mse": 0.0067}
 
 
 def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
-    record = TrainingRecord.of({"training": {"lmbda": 8.0, "metric": "vmaf"}})
+    record = TrainingRecord.from_json({"training": {"lmbda": 8.0, "metric": "vmaf"}})
     trained = tiny_model._replace(record=record)
     with pytest.raises(
         codec.EncodeError, match="tiny: was trained for the metric 'vmaf', which this version"
     ):
-        rdo_cost.loss_of(trained)
+        rdo_cost.trained_loss(trained)
 
 
 def test_priors_learnt_alone_leave_what_the_whole_network_was_trained_for(both_model):
@@ -68,10 +68,10 @@ def test_priors_learnt_alone_leave_what_the_whole_network_was_trained_for(both_m
     for _ in range(2):
         record = {"training": {"learn": "priors", "metric": "mse", "ms_ssim_share": 0.5},
                   "origin": {"started_from": record}}  # fmt: skip
-    later = both_model._replace(record=TrainingRecord.of(record))
+    later = both_model._replace(record=TrainingRecord.from_json(record))
     assert weights_of(later, QUALITY) == weights_of(both_model, QUALITY)
     alone = {"training": {"learn": "priors", "metric": "mse"}, "origin": {"started_from": None}}
-    never_trained = both_model._replace(record=TrainingRecord.of(alone))
+    never_trained = both_model._replace(record=TrainingRecord.from_json(alone))
     assert set(weights_of(never_trained, QUALITY)) == {"mse"}
 
 
@@ -157,7 +157,7 @@ def test_other_partitions_pictures_and_sizes_within_a_grid_compile_nothing(
 def test_a_file_costs_its_real_bits_and_what_its_picture_lacks(both_model, photograph, quality):
     p = codec.choose_partition(both_model, photograph, "variance", quality)
     encoded = codec.encode(both_model, photograph, p, quality)
-    cost = RDCost(both_model, photograph, quality).of_file(len(encoded.data), encoded.picture)
+    cost = RDCost(both_model, photograph, quality).file_cost(len(encoded.data), encoded.picture)
     weights = weights_of(both_model, quality)
     bpp = 8 * len(encoded.data) / photograph[..., 0].size
     assert cost == pytest.approx(

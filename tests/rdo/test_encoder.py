@@ -22,7 +22,7 @@ def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
     found = encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan(init, 1)))
     decoded = codec.decode(mini_model, found.encoded.data)
     rd_cost = RDCost(mini_model, photograph, QUALITY)
-    assert rd_cost.of_file(len(found.encoded.data), decoded.picture) == found.searched.after
+    assert rd_cost.file_cost(len(found.encoded.data), decoded.picture) == found.searched.after
     assert found.searched.after <= found.searched.before
     assert all(map(np.array_equal, decoded.partition, found.partition))
 
@@ -57,7 +57,7 @@ def test_a_picture_of_any_form_is_searched_by_its_8_bit_colors(mini_model, photo
     np.testing.assert_array_equal(decoded.alpha, alpha)
     np.testing.assert_array_equal(decoded.pixels, found.encoded.picture)
     rd_cost = RDCost(mini_model, pixel_format.as_rgb8(picture), QUALITY)
-    cost = rd_cost.of_file(len(found.encoded.data), pixel_format.as_rgb8(decoded))
+    cost = rd_cost.file_cost(len(found.encoded.data), pixel_format.as_rgb8(decoded))
     assert cost == found.searched.after <= found.searched.before
 
 
@@ -81,7 +81,7 @@ def test_the_start_solved_from_uniform_partitions_is_better_than_any_of_them(
     mini_model, photograph
 ):
     cost = RDCost(mini_model, photograph, QUALITY)
-    solved = initial_masks.start_of(mini_model, photograph, "uniform", QUALITY, cost)
+    solved = initial_masks.initial_partition(mini_model, photograph, "uniform", QUALITY, cost)
     grid = partition.grid_of(*photograph.shape[:2])
     candidates = [solved, *(partition.uniform(level, grid) for level in range(3))]
     totals = cost(candidates).totals
@@ -121,7 +121,7 @@ def test_progress_is_told_in_the_order_of_the_steps(mini_model, photograph, pass
 def test_the_partition_alone_is_that_of_the_search(mini_model, photograph):
     plan = Plan("static", 1)
     cost = RDCost(mini_model, photograph, QUALITY)
-    start = initial_masks.start_of(mini_model, photograph, "static", QUALITY)
+    start = initial_masks.initial_partition(mini_model, photograph, "static", QUALITY)
     *_, best = search.fast(cost, start, 1)
     chosen = encoder.choose(mini_model, photograph, plan, QUALITY)
     assert all(map(np.array_equal, chosen, best.partition))

@@ -38,8 +38,8 @@ def test_blocks_that_are_better_split_above_a_variance_are_separated_exactly():
 
 def test_samples_are_the_whole_blocks_inside_the_image(mini_model, photograph):
     image = photograph[:130, :200]
-    found = fit_thresholds.samples(mini_model, image, 50.0, passes=1)
-    assert len(found.split64.variance) == len(found.split64.gain) == 2 * 3
+    found = fit_thresholds.collect_samples(mini_model, image, 50.0, passes=1)
+    assert len(found.split64.variance) == len(found.split64.split_cost) == 2 * 3
     assert len(found.split32.variance) <= 4 * 6
     luma = image.astype(float) @ partition.LUMA
     expected = [luma[r : r + 64, c : c + 64].var() for r in (0, 64) for c in (0, 64, 128)]
@@ -48,7 +48,7 @@ def test_samples_are_the_whole_blocks_inside_the_image(mini_model, photograph):
 
 def test_the_gain_of_a_block_is_near_what_coding_it_otherwise_costs(mini_model, photograph):
     image, grid = photograph, (3, 4)
-    found = fit_thresholds.samples(mini_model, image, 50.0, passes=2)
+    found = fit_thresholds.collect_samples(mini_model, image, 50.0, passes=2)
     rd_cost = RDCost(mini_model, image, 50.0)
     start = search.from_uniform(rd_cost, grid)
     *_, best = search.fast(rd_cost, start, 2)
@@ -60,5 +60,5 @@ def test_the_gain_of_a_block_is_near_what_coding_it_otherwise_costs(mini_model, 
         split[block] = False
         other = search.partition_of(search.Blocks(split, blocks.quarters))
         more = (rd_cost([other]).totals[0] - best.total) / (192 * 256)
-        gain = found.split64.gain[number]
+        gain = found.split64.split_cost[number]
         assert gain <= 0.1 * more  # splitting it pays, and not splitting it costs as much

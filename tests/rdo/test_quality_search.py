@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.rdo.quality_search import Goal, Trial, best, evenly, propose
+from rdonet_jax.rdo.quality_search import Goal, Trial, best, evenly, next_number
 
 MOST = 640
 SCAN = evenly(MOST, 21)
@@ -19,7 +19,7 @@ SLOPE = 0.006
 def solved(goal: Goal, measure, first: int = 320) -> tuple[Trial | None, tuple[Trial, ...]]:
     """The result, and all trials."""
     trials: tuple[Trial, ...] = ()
-    while (number := propose(goal, first, trials)) is not None:
+    while (number := next_number(goal, first, trials)) is not None:
         assert 0 <= number <= goal.most
         assert number not in [trial.number for trial in trials]
         trials = (*trials, Trial(number, *measure(number)))

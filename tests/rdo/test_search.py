@@ -69,7 +69,7 @@ def test_blocks_that_do_not_hang_on_each_other_get_their_best_form_in_one_pass(g
     for found in (
         list(search.original(cost, start, 1))[-1].total,
         list(search.fast(cost, start, 1))[-1].total,
-        search.evaluated(cost, search.from_uniform(cost, grid)).total,
+        search.evaluate(cost, search.from_uniform(cost, grid)).total,
     ):
         assert found == pytest.approx(optimum(cost))
 
@@ -94,7 +94,7 @@ def test_the_cost_never_rises_and_every_step_is_a_quadtree_with_the_cost_it_clai
 def test_a_pass_takes_at_most_24_codings_in_9_calls_whatever_the_size(grid):
     for passes in (1, 2):
         stats = SearchStats()
-        cost = search.counted(Pretended(grid, 0, 0.5), stats)
+        cost = search.count_evaluations(Pretended(grid, 0, 0.5), stats)
         list(search.fast(cost, random_partition(grid, 1), passes))
         assert stats.evaluations <= 1 + 24 * passes  # one is the start's
         assert stats.calls <= 1 + 8 * passes
@@ -102,14 +102,14 @@ def test_a_pass_takes_at_most_24_codings_in_9_calls_whatever_the_size(grid):
 
 def test_the_original_search_codes_every_block_six_times_per_pass():
     stats = SearchStats()
-    cost = search.counted(Pretended((3, 4), 0, 0.5), stats)
+    cost = search.count_evaluations(Pretended((3, 4), 0, 0.5), stats)
     list(search.original(cost, random_partition((3, 4), 1), 2))
     assert stats.evaluations == 1 + 2 * 6 * 12
 
 
 def test_a_search_that_finds_nothing_more_ends():
     stats = SearchStats()
-    cost = search.counted(Pretended((4, 4), 3), stats)
+    cost = search.count_evaluations(Pretended((4, 4), 3), stats)
     *_, best = search.fast(cost, random_partition((4, 4), 0), 1)
     used = stats.evaluations
     list(search.fast(cost, best.partition, 2))
@@ -120,8 +120,8 @@ def test_a_search_that_finds_nothing_more_ends():
 @given(GRIDS, st.integers(0, 99))
 def test_gains_are_what_every_split_costs_more(grid, seed):
     cost = Pretended(grid, seed)
-    found = search.evaluated(cost, random_partition(grid, seed))
-    gains = search.gains(cost, found)
+    found = search.evaluate(cost, random_partition(grid, seed))
+    gains = search.split_costs(cost, found)
     fine, halves = (
         price.reshape(2 * grid[0], 2, 2 * grid[1], 2).sum((1, 3)) for price in cost.price[:2]
     )

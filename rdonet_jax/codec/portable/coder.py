@@ -76,7 +76,7 @@ class EncoderLatents:
         for first in range(0, len(y), 4096):
             part = slice(first, first + 4096)
             offset = y[part] - mu[part] / np.float32(GRID)
-            np.rint(dead_zone.outside(offset, self._bounds[index[part]]), out=y[part])
+            np.rint(dead_zone.apply(offset, self._bounds[index[part]]), out=y[part])
         return y.ravel()
 
 

@@ -38,7 +38,7 @@ def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple
             AtQuality(
                 network.gains(level, quality),
                 network.units[level].prior.quality_basis(quality),
-                network.z_prior(level, quality)[0].astype(jnp.int32),
+                network.z_scale_index(level, quality)[0].astype(jnp.int32),
             )
             for level in range(LEVELS)
         )
@@ -138,11 +138,11 @@ def update_plane(
     """
     mu, symbols = (v.astype(jnp.float32)[None, None] for v in (mu, symbols))
     coded = jnp.ones(mu.shape[:3])
-    v = integer_prior.decoded(mu, symbols)
-    embedded = _apply(config, params, level, v, coded, gains, method="embedding")
-    steps = integer_prior.filled(mu, symbols, coded[..., None])
+    v = integer_prior.latent_integers(mu, symbols)
+    embedded = _apply(config, params, level, v, coded, gains, method="embed_latents")
+    steps = integer_prior.dequantize(mu, symbols, coded[..., None])
     y_hat = steps / integer.powers(gains)[:, None, None]
-    corrected = _apply(config, params, level, y_hat, d, method="corrected")
+    corrected = _apply(config, params, level, y_hat, d, method="add_residual")
     return embedded[0, 0].astype(jnp.int8), corrected[0, 0]
 
 
@@ -192,7 +192,7 @@ def _corrected(
     config: PortableConfig, level: int, params: Any, d: jax.Array, updated: jax.Array
 ) -> jax.Array:
     nothing = jnp.zeros((1, 1, 1, config.latents[level]))
-    corrected = _apply(config, params, level, nothing, d, method="corrected")
+    corrected = _apply(config, params, level, nothing, d, method="add_residual")
     return jnp.where(updated[..., None], d, corrected)
 
 

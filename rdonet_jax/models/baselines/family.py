@@ -1,12 +1,9 @@
-"""The baselines as a family: fixed-rate models of the literature, without levels."""
+"""The baselines as a family: fixed-rate models without levels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 from rdonet_jax.core.config import AnyConfig, BaselineConfig, ConfigError
 from rdonet_jax.entropy import distributions
@@ -16,35 +13,29 @@ from rdonet_jax.models.family import Family
 
 
 class BaselineFamily(Family):
-    """Minnen et al. 2018, Ballé et al. 2018 and 2017: what RDONet is compared with."""
+    """The models of Minnen et al. 2018 and of Ballé et al. 2018 and 2017."""
 
     name = "baseline"
+    network_class = network.BaselineNetwork
     config = BaselineConfig
     codec = "rdonet_jax.codec.baselines:CODEC"
     has_levels = False
     stores_tables = True
 
-    def network(
-        self, config: BaselineConfig, dtype: Any = jnp.float32, remat: bool = False
-    ) -> network.BaselineNetwork:
-        return network.network(config, dtype, remat)
-
-    def init_params(self, config: BaselineConfig, key: jax.Array) -> Any:
-        return network.init_params(config, key)
-
     def linear_start(self, params: Any, config: BaselineConfig, lmbda: float) -> Any:
-        return init.init_params(params, config, lmbda)
+        return init.linear_start(params, config, lmbda)
 
     def coder_tables(self, config: BaselineConfig, params: Any) -> CdfTables:
-        """The tables of the scales, and behind them those of the factorized prior.
+        """The tables of the scales, followed by those of the factorized prior's channels.
 
-        The factorized prior's own are all that there is where y has such a prior.
+        Where y has a factorized prior, the scales have no use and no tables.
         """
-        own = factorized_prior.tables(params["factorised_prior"])
+        channels = factorized_prior.tables(params["factorised_prior"])
         if config.kind == "factorised":
-            return own
+            return channels
         scales = distributions.scale_tables(config.distribution)
-        return CdfTables(scales.cdfs + own.cdfs, scales.offsets + own.offsets, has_escape=True)
+        offsets = scales.offsets + channels.offsets
+        return CdfTables(scales.cdfs + channels.cdfs, offsets, has_escape=True)
 
     def table_count(self, config: BaselineConfig) -> int:
         if config.kind == "factorised":

@@ -1,11 +1,10 @@
-"""A start for training baselines: a linear transform coder that already works.
+"""The linear start of baselines: parameters of a linear transform coder to start training from.
 
-The counterpart of `models.linear` for them: the same hierarchical Karhunen-Loève transform of the
-same Markov model of images, with as many directions as the layers have channels, the same step of
-the quantizer for a lambda, the same share of the random start left in every kernel, scales at the
-deviations of the model. A GDN needs no mirrored channels, since it is odd. Every stage doubles what
-equal inputs come to, so the norms' weights begin four times smaller from stage to stage: all of
-them bend what they are given equally little.
+As `models.rdonet.init`: the same hierarchical Karhunen-Loève transform of the same Markov model of
+images, quantizer step for a lambda, share of the random initialization, and scales from the
+deviations of the model. The layers keep as many directions as they have channels: GDN is odd, so
+directions need no mirrored channels. Equal inputs double from stage to stage, so gamma of the GDNs
+is divided by four each time. All GDNs then depart from the identity equally little.
 """
 
 from __future__ import annotations
@@ -21,27 +20,28 @@ from rdonet_jax.entropy import distributions
 from rdonet_jax.models.rdonet import init as rdonet_init
 
 
-def init_params(params: Any, config: BaselineConfig, lmbda: float) -> Any:
-    """Fresh parameters (of `reference.init_params`) turned into the linear transform coder.
+def linear_start(params: Any, config: BaselineConfig, lmbda: float) -> Any:
+    """Random parameters (of `network.init_params`) turned into the linear transform coder.
 
-    `lmbda` is as in `linear.init_params`. Raises `ConfigError` for the three-stage transforms.
+    `lmbda` is the weight of 255² · MSE. Raises `ConfigError` for the three-stage transforms.
     """
     if len(config.trunk) != 3:
         raise ConfigError("the three-stage transforms have no linear start; use the random start")
-    transform = rdonet_init.stages((*config.trunk, config.latents))
+    transform = rdonet_init.klt_stages((*config.trunk, config.latents))
     gain = rdonet_init.step_gain(lmbda)
     params = dict(jax.tree_util.tree_map(np.array, params))
     params["g_a"], params["g_s"] = _transforms(params["g_a"], params["g_s"], transform, gain)
     if config.kind != "factorised":
         deviations = gain * np.sqrt(transform[-1].variances)
         scales = deviations / distributions.named(config.distribution).deviation
-        room, layer = _last_of_prior(config)
-        params[room] = {**params[room], layer: rdonet_init.with_scales(params[room][layer], scales)}
+        module, layer = _last_prior_layer(config)
+        last = rdonet_init.set_scales(params[module][layer], scales)
+        params[module] = {**params[module], layer: last}
     if config.kind == "context":
-        # Neighbours are many steps large: unlearned, they would upset what the scales begin with.
+        # y spans many steps. With random weights, the context would change the initial scales.
         layer = params["context"]["convolution"]
-        faint = {**layer, "kernel": rdonet_init.RANDOM_SHARE * layer["kernel"]}
-        params["context"] = {"convolution": faint}
+        small = {**layer, "kernel": rdonet_init.RANDOM_SHARE * layer["kernel"]}
+        params["context"] = {"convolution": small}
     return jax.tree_util.tree_map(jnp.asarray, params)
 
 
@@ -52,11 +52,12 @@ def _transforms(
     analysis, synthesis = dict(analysis), dict(synthesis)
     last = len(transform) - 1
     for number, stage in enumerate(transform):
-        kernel = rdonet_init.placed(stage.weights.transpose(1, 2, 3, 0))
+        kernel = rdonet_init.center_2x2(stage.weights.transpose(1, 2, 3, 0))
         scale = gain if number == last else 1.0
         down, up = f"stage_{number}", f"stage_{last - number}"
-        analysis[down] = _blend(analysis[down], kernel, scale)
-        synthesis[up] = _blend(synthesis[up], kernel.swapaxes(2, 3), 1 / scale)
+        analysis[down] = rdonet_init.blend(analysis[down], kernel, scale=scale)
+        mirrored = kernel.swapaxes(2, 3)
+        synthesis[up] = rdonet_init.blend(synthesis[up], mirrored, scale=1 / scale)
         if number < last:
             for side, norm in ((analysis, f"gdn_{number}"), (synthesis, f"gdn_{last - number}")):
                 # GDN keeps the square roots of its weights.
@@ -64,15 +65,8 @@ def _transforms(
     return analysis, synthesis
 
 
-def _last_of_prior(config: BaselineConfig) -> tuple[str, str]:
-    """Where mean and raw scale come from."""
+def _last_prior_layer(config: BaselineConfig) -> tuple[str, str]:
+    """The names of the module and of its layer that gives mean and raw scale."""
     if config.kind == "context":
         return "entropy_parameters", "layer_2"
     return "hyper_decoder", "third"
-
-
-def _blend(layer: Any, kernel: np.ndarray, scale: float) -> Any:
-    """A layer with a little of its random start, and the transform in its first channels."""
-    blended = rdonet_init.RANDOM_SHARE * layer["kernel"]
-    blended[:, :, : kernel.shape[2], : kernel.shape[3]] += kernel
-    return {**layer, "kernel": (scale * blended).astype(np.float32)}

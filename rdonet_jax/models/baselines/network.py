@@ -1,11 +1,13 @@
-"""The coders of the literature that RDONet is compared with, on the same layers and entropy models.
+"""The baselines: published codecs that RDONet is compared with, with the same layers.
 
-One latent y with 16×16 pixels per position, no levels and no masks. Its prior, by
-`BaselineConfig.kind`:
+They have one latent y with 16×16 pixels per position, no levels and no masks. The prior of y
+depends on `BaselineConfig.kind`:
 
-    context      mean and scale from z and from the causal 5×5 neighborhood (Minnen et al. 2018)
-    hyperprior   mean and scale from z alone ("mean-scale hyperprior")
-    factorized   one density per channel, no z (Ballé et al. 2017; 2018)
+    context      mean and scale from z and from the causal 5×5 neighborhood (Minnen et al. 2018,
+                 https://arxiv.org/abs/1809.02736)
+    hyperprior   mean and scale from z alone (the "mean & scale hyperprior" of the same paper)
+    factorised   one density per channel, no z (Ballé et al. 2017, https://arxiv.org/abs/1611.01704,
+                 and 2018, https://arxiv.org/abs/1802.01436)
 
 z has 64×64 pixels per position and a factorized prior. The scale is a softplus, as in RDONet.
 
@@ -22,22 +24,23 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import BaselineConfig
 from rdonet_jax.entropy import bit_cost, distributions
+from rdonet_jax.models import hierarchy, latents, modules
 from rdonet_jax.models.baselines import context
-from rdonet_jax.models.baselines.factorized_prior import FactorisedPrior
+from rdonet_jax.models.baselines.factorized_prior import FactorizedPrior
 from rdonet_jax.models.hierarchy import Coded
-from rdonet_jax.models.rdonet.network import Prior, smallest_scale
+from rdonet_jax.models.latents import Prior
 from rdonet_jax.nn import layers, ops
 
 SLOPE = 0.01
-"""Of the leaky ReLUs for negative inputs."""
+"""Slope of the leaky ReLUs for negative inputs."""
 
 _leaky = functools.partial(nn.leaky_relu, negative_slope=SLOPE)
 
 
-def _small(features: int, dtype: Any, gain: float, name: str | None = None) -> nn.Conv:
+def _conv3x3(features: int, dtype: Any, gain: float, name: str | None = None) -> nn.Conv:
     """A 3×3 convolution."""
     start = layers.scaled_normal(gain, 9)
     return nn.Conv(features, (3, 3), dtype=dtype, kernel_init=start, name=name)
@@ -96,14 +99,17 @@ class HyperAnalysis(nn.Module):
     @nn.compact
     def __call__(self, y: jax.Array) -> jax.Array:
         width = self.config.hyper
-        x = _leaky(_small(width, self.dtype, 2.0, "first")(y))
+        x = _leaky(_conv3x3(width, self.dtype, 2.0, "first")(y))
         x = _leaky(layers.Conv(width, "down", gain=2.0, dtype=self.dtype, name="second")(x))
         x = layers.Conv(width, "down", dtype=self.dtype, name="third")(x)
         return x.astype(jnp.float32)
 
 
 class HyperSynthesis(nn.Module):
-    """h_s: z_hat -> what it tells of y, [B, h, w, 2 M]: mean and raw scale without a context."""
+    """h_s: z_hat -> features for the prior of y, [B, h, w, 2 M].
+
+    Without a context, they are the mean and the raw scale.
+    """
 
     config: BaselineConfig
     dtype: Any = jnp.float32
@@ -116,11 +122,11 @@ class HyperSynthesis(nn.Module):
         x = layers.Conv(3 * latents // 2, "up", gain=2.0, dtype=self.dtype, name="second")(
             _leaky(x)
         )
-        return _small(2 * latents, self.dtype, gain, "third")(_leaky(x)).astype(jnp.float32)
+        return _conv3x3(2 * latents, self.dtype, gain, "third")(_leaky(x)).astype(jnp.float32)
 
 
 class EntropyParameters(nn.Module):
-    """Context and hyperprior, [..., 4 M], to mean and raw scale, [..., 2 M], in 1×1 layers."""
+    """1×1 layers: hyperprior and context features [..., 4 M] to mean and raw scale [..., 2 M]."""
 
     latents: int
     dtype: Any = jnp.float32
@@ -136,9 +142,9 @@ class EntropyParameters(nn.Module):
 
 
 class BaselineNetwork(nn.Module):
-    """The network. Every public method is a step, to be used through `apply`.
+    """The network. Its public methods are steps, to be called through `apply`.
 
-    `dtype` and `remat` are as in `rdonet.RDONet`.
+    `dtype` and `remat` are as in `rdonet.network.RDONet`.
     """
 
     config: BaselineConfig
@@ -147,40 +153,41 @@ class BaselineNetwork(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        again = nn.remat if self.remat else lambda module: module
-        self.g_a = again(Analysis)(config, self.dtype)
-        self.g_s = again(Synthesis)(config, self.dtype)
-        self.factorised_prior = FactorisedPrior()
+        rematerialized = nn.remat if self.remat else lambda module: module
+        self.g_a = rematerialized(Analysis)(config, self.dtype)
+        self.g_s = rematerialized(Synthesis)(config, self.dtype)
+        self.factorised_prior = FactorizedPrior()
         if config.kind != "factorised":
-            self.hyper_encoder = again(HyperAnalysis)(config, self.dtype)
-            self.hyper_decoder = again(HyperSynthesis)(config, self.dtype)
+            self.hyper_encoder = rematerialized(HyperAnalysis)(config, self.dtype)
+            self.hyper_decoder = rematerialized(HyperSynthesis)(config, self.dtype)
         if config.kind == "context":
             self.context = context.Context(2 * config.latents, self.dtype)
             self.entropy_parameters = EntropyParameters(config.latents, self.dtype)
 
     def analyze(self, x: jax.Array) -> tuple[jax.Array, None, None]:
-        """x [B, H, W, 3] -> y at level 0; there is nothing at the others."""
+        """x [B, H, W, 3] -> y as the feature of level 0; the other levels have none."""
         return self.g_a(x), None, None
 
-    def hyper_analyse(self, y: jax.Array) -> jax.Array:
+    def hyper_analyze(self, y: jax.Array) -> jax.Array:
         """Encoder only: z of y."""
         return self.hyper_encoder(y)
 
-    def conditions(self, z_hat: jax.Array) -> jax.Array:
-        """What z_hat tells of y, [B, h, w, 2 M]."""
+    def hyper_synthesize(self, z_hat: jax.Array) -> jax.Array:
+        """The hyperprior features of y, [B, h, w, 2 M]."""
         return self.hyper_decoder(z_hat)
 
-    def prior(self, conditions: jax.Array, neighbours: jax.Array | None = None) -> Prior:
-        """The distribution of y [..., M]; with a context, from the neighbors [..., 12 M] too.
+    def predict_y(self, hyper_features: jax.Array, taps: jax.Array | None = None) -> Prior:
+        """The distribution of y [..., M], at a grid of positions or at those of a wavefront.
 
-        The positions may be a grid or those of a wavefront.
+        `hyper_features` are [..., 2 M]; with a context, `taps` the causal neighbors [..., 12 M].
         """
+        parameters = hyper_features
         if self.config.kind == "context":
-            seen = self.context(neighbours).astype(jnp.float32)
-            conditions = self.entropy_parameters(jnp.concatenate([conditions, seen], axis=-1))
-        mu, raw = jnp.split(conditions, 2, axis=-1)
-        scale = ops.lower_bound(nn.softplus(raw), smallest_scale(self.config.distribution))
-        return Prior(mu, scale)
+            context_features = self.context(taps).astype(jnp.float32)
+            joined = jnp.concatenate([hyper_features, context_features], axis=-1)
+            parameters = self.entropy_parameters(joined)
+        mu, raw = jnp.split(parameters, 2, axis=-1)
+        return Prior(mu, latents.bounded_scale(raw, self.config.distribution))
 
     def synthesize(self, y_hat: jax.Array) -> jax.Array:
         """y_hat [B, h, w, M] -> x_hat [B, H, W, 3], not clipped."""
@@ -189,9 +196,9 @@ class BaselineNetwork(nn.Module):
     def code(
         self, x: jax.Array, masks: tuple[jax.Array, ...], keys: jax.Array | None = None
     ) -> Coded:
-        """All of it, with noise (keys [B]) or rounding (keys None), as `hierarchy.code` has it.
+        """The network from images to reconstructions and bits, as `hierarchy.code`.
 
-        masks[0] says which positions count: those inside the image.
+        masks[0] is True at the positions that are coded: those inside the image.
         """
         return self.code_features(self.analyze(x), masks, keys)
 
@@ -201,98 +208,68 @@ class BaselineNetwork(nn.Module):
         masks: tuple[jax.Array, ...],
         keys: jax.Array | None = None,
     ) -> Coded:
-        """The rest of `code`, from y."""
+        """The part of `code` after `analyze`."""
         y, mask = features[0], masks[0]
-        y_noise, z_noise = (None, None) if keys is None else _split(keys)
+        y_key, z_key = hierarchy.level_keys(keys, 0)
         hyper_mask = partition.hyper_mask(mask)
         z_bits = jnp.zeros(hyper_mask.shape)
         if self.config.kind == "factorised":
             y_hat = jnp.where(mask[..., None], ops.straight_through_round(y), 0.0)
-            y_bits = self.factorised_prior(_observed(y, y_noise))
+            y_bits = self.factorised_prior(latents.noisy_or_rounded(y, y_key))
         else:
-            z = self.hyper_analyse(y)
-            z_bits = _summed(self.factorised_prior(_observed(z, z_noise)), hyper_mask)
+            z = self.hyper_analyze(y)
+            z_bits = self.factorised_prior(latents.noisy_or_rounded(z, z_key))
+            z_bits = latents.masked_sum(z_bits, hyper_mask)
             z_hat = jnp.where(hyper_mask[..., None], ops.straight_through_round(z), 0.0)
-            y_hat, y_bits = self._conditional(y, self.conditions(z_hat), mask, y_noise)
+            y_hat, y_bits = self._code_y(y, self.hyper_synthesize(z_hat), mask, y_key)
         return Coded(
             self.synthesize(y_hat),
-            (_summed(y_bits, mask), *(jnp.zeros(m.shape) for m in masks[1:])),
+            (latents.masked_sum(y_bits, mask), *(jnp.zeros(m.shape) for m in masks[1:])),
             (z_bits, *(jnp.zeros(partition.hyper_mask(m).shape) for m in masks[1:])),
         )
 
-    def _conditional(
-        self, y: jax.Array, conditions: jax.Array, mask: jax.Array, noise: jax.Array | None
+    def _code_y(
+        self, y: jax.Array, hyper_features: jax.Array, mask: jax.Array, keys: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
         """y_hat and the bits of every element of y.
 
-        In training the context sees y with the rate's noise, which can be had at once. Otherwise
-        it sees what a decoder has decoded, front by front; the gradient passes as if that were y.
+        In training the context sees noisy y, at all positions at once. Otherwise it sees y_hat as
+        a decoder gets it, wavefront by wavefront. The gradient is then as if it saw y.
         """
-        neighbours = None
+        taps = None
         if self.config.kind == "context":
-            if noise is None:
-                seen = ops.straight_through(self._decoded(y, conditions, mask), y)
+            if keys is None:
+                visible = ops.straight_through(self._decode_y(y, hyper_features, mask), y)
             else:
-                seen = _observed(y, noise)
-            neighbours = context.neighbours(context.framed(seen))
-        prior = self.prior(conditions, neighbours)
+                visible = latents.noisy_or_rounded(y, keys)
+            taps = context.gather_taps(context.pad_frame(visible))
+        prior = self.predict_y(hyper_features, taps)
         symbols = ops.straight_through_round(y - prior.mu)
-        if noise is None:
+        if keys is None:
             bits = bit_cost.symbol_bits(symbols, prior.scale, self.config.distribution)
         else:
-            noisy = _observed(y, noise) - prior.mu
+            noisy = latents.noisy_or_rounded(y, keys) - prior.mu
             bits = distributions.bits(noisy, prior.scale, self.config.distribution)
         return prior.mu + jnp.where(mask[..., None], symbols, 0.0), bits
 
-    def _decoded(self, y: jax.Array, conditions: jax.Array, mask: jax.Array) -> jax.Array:
-        """y_hat as a decoder with a context finds it, wavefront by wavefront; without gradient."""
+    def _decode_y(self, y: jax.Array, hyper_features: jax.Array, mask: jax.Array) -> jax.Array:
+        """y_hat as a decoder with a context gets it, wavefront by wavefront; without gradient."""
         grid = y.shape[1:3]
-        y, conditions, variables = jax.lax.stop_gradient((y, conditions, self.variables))
-        # A module that is bound cannot be called in a loop.
+        y, hyper_features, variables = jax.lax.stop_gradient((y, hyper_features, self.variables))
+        # Flax does not allow calls of a bound module in a JAX loop.
         predict = functools.partial(self.clone().apply, variables)
 
         def step(number: jax.Array, frame: jax.Array) -> jax.Array:
-            at = context.front(number, grid)
-            here = context.values_at(conditions, at)
-            mu = predict(here, context.neighbours_at(frame, at), method="prior").mu
-            symbols = jnp.round(context.values_at(y, at) - mu)
-            coded = context.values_at(mask[..., None], at)
-            return context.placed(frame, at, mu + jnp.where(coded, symbols, 0.0))
+            at = context.wavefront(number, grid)
+            features = context.gather_at(hyper_features, at)
+            mu = predict(features, context.gather_taps_at(frame, at), method="predict_y").mu
+            symbols = jnp.round(context.gather_at(y, at) - mu)
+            coded = context.gather_at(mask[..., None], at)
+            return context.scatter_at(frame, at, mu + jnp.where(coded, symbols, 0.0))
 
         frame = context.empty_frame(y.shape[0], grid, y.shape[-1])
-        return context.unframed(jax.lax.fori_loop(0, context.front_count(grid), step, frame))
+        return context.crop_frame(jax.lax.fori_loop(0, context.wavefront_count(grid), step, frame))
 
 
-def _split(keys: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Independent keys [B] for the noise on y and on z."""
-    y_keys, z_keys = (jax.vmap(jax.random.fold_in, (0, None))(keys, part) for part in range(2))
-    return y_keys, z_keys
-
-
-def _observed(v: jax.Array, keys: jax.Array | None) -> jax.Array:
-    """What the rate is counted for: v with noise, or rounded when there are no keys."""
-    if keys is None:
-        return ops.straight_through_round(v)
-    return v + ops.uniform_noise(keys, v.shape[1:])
-
-
-def _summed(bits: jax.Array, mask: jax.Array) -> jax.Array:
-    """Bits per position [B, h, w] of bits per element, where the mask counts them."""
-    return jnp.sum(jnp.where(mask[..., None], bits, 0.0), axis=-1)
-
-
-@functools.cache
-def network(
-    config: BaselineConfig, dtype: Any = jnp.float32, remat: bool = False
-) -> BaselineNetwork:
-    """The module for a configuration; one object per configuration, so that jit caches hold."""
-    return BaselineNetwork(config, dtype, remat)
-
-
-@functools.partial(compilation.jit, static_argnums=0)
-def init_params(config: BaselineConfig, key: jax.Array) -> Any:
-    """Fresh parameters, drawn from `key`."""
-    x = jnp.zeros((1, partition.BLOCK, partition.BLOCK, 3))
-    masks = partition.level_masks(partition.uniform(0, (1, 1), (1,)))
-    keys = jax.random.split(key, 2)
-    return network(config).init(keys[0], x, masks, keys[1:], method="code")["params"]
+network = functools.partial(modules.build, BaselineNetwork)
+init_params = functools.partial(modules.init_params, BaselineNetwork, False)

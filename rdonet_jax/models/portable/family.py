@@ -1,4 +1,4 @@
-"""The portable networks as a family: variable-rate models with exact priors."""
+"""The portable networks as a family: variable-rate models with integer priors."""
 
 from __future__ import annotations
 
@@ -7,49 +7,47 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.core.config import AnyConfig, ConfigError, PortableConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.family import Family
-from rdonet_jax.models.portable import hyperpriors, init, network, quality_range
+from rdonet_jax.models.portable import (
+    hyperpriors,
+    init,
+    kernel_packing,
+    network,
+    quality_range,
+)
 
 
 class PortableFamily(Family):
-    """Every quality with one set of weights, and the same symbols on every device."""
+    """One set of weights for every quality, and the same symbols on every device."""
 
     name = "portable"
+    network_class = network.PortableRDONet
     config = PortableConfig
     codec = "rdonet_jax.codec.portable.coder:CODEC"
     variable_rate = True
     stores_tables = True
     has_separate_priors = True
 
-    def network(
-        self, config: PortableConfig, dtype: Any = jnp.float32, remat: bool = False
-    ) -> network.PortableRDONet:
-        return network.network(config, dtype, remat)
-
-    def init_params(self, config: PortableConfig, key: jax.Array) -> Any:
-        return network.init_params(config, key)
-
     def linear_start(self, params: Any, config: PortableConfig, lmbda: float) -> Any:
-        return init.init_params(params, config)
+        return init.linear_start(params, config)
 
-    def parameters_from(
+    def convert_params(
         self, params: Any, source: PortableConfig, config: PortableConfig
     ) -> Any | None:
         """The thresholds and the range of lambdas may differ."""
-        if not quality_range.matches(source, config):
+        if not quality_range.is_same_network(source, config):
             return None
-        return quality_range.moved(params, source, config)
+        return quality_range.resample_knots(params, source, config)
 
-    def with_new_priors(self, params: Any, config: PortableConfig, key: jax.Array) -> Any:
-        return hyperpriors.begun_anew(params, config, key)
+    def reinit_priors(self, params: Any, config: PortableConfig, key: jax.Array) -> Any:
+        return hyperpriors.reinit_priors(params, config, key)
 
     def kernel_steps(self, path: str, kernel: np.ndarray) -> np.ndarray:
-        return network.kernel_steps(path, kernel)
+        return kernel_packing.kernel_steps(path, kernel)
 
     def thresholds(
         self, config: PortableConfig, quality: jax.Array | None

@@ -1,4 +1,4 @@
-"""Hyperpriors of a portable network begun anew, or weighed anew, under transforms that stay."""
+"""Changes to the hyperpriors of a trained portable network, whose transforms stay as they are."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from rdonet_jax.entropy import distributions
 from rdonet_jax.models.portable import integer_prior
 from rdonet_jax.models.portable import network as portable
 
-PARTS = frozenset({"hyper_encoder", "z_gain", "z_index"})
-"""Names in the paths of parameters that are drawn anew as a whole."""
+REINITIALIZED = frozenset({"hyper_encoder", "z_gain", "z_index"})
+"""Names in the paths of parameters that `reinit_priors` replaces as a whole."""
 
 
-def begun_anew(params: Any, config: PortableConfig, key: jax.Array) -> Any:
-    """The parameters with new hyper-encoders and new readers of z, drawn from `key`.
+def reinit_priors(params: Any, config: PortableConfig, key: jax.Array) -> Any:
+    """The parameters with random hyper-encoders and random input weights of z, drawn from `key`.
 
-    What the priors know of the quality and of the other levels stays. Hyper-latents that say
-    nothing cannot learn to; those that begin with something to say are worth their bits or learn
-    to keep silent.
+    The priors keep their weights for the quality and for the other levels. Hyper-latents that carry
+    no information get no useful gradient. Those that start with some become worth their bits in
+    training, or are trained away.
     """
     fresh = flatten_dict(portable.init_params(config, key))
     flat = flatten_dict(params)
     for path in flat:
-        if PARTS & set(path):
+        if REINITIALIZED & set(path):
             flat[path] = fresh[path]
         elif path[-2:] == ("from_z", "kernel"):
-            # The rows below those of z are for the quality.
-            of_z = jnp.arange(len(flat[path])) < len(flat[path]) - config.knots
-            flat[path] = jnp.where(of_z[:, None], fresh[path], flat[path])
+            # The last rows are for the quality.
+            is_z = jnp.arange(len(flat[path])) < len(flat[path]) - config.knots
+            flat[path] = jnp.where(is_z[:, None], fresh[path], flat[path])
     return unflatten_dict(flat)
 
 
-def in_coarser_steps(params: Any, config: PortableConfig, octaves: Sequence[float]) -> Any:
-    """The parameters with z in steps that are wider by so many octaves at each knot of the quality.
+def coarsen_z(params: Any, config: PortableConfig, octaves: Sequence[float]) -> Any:
+    """The parameters with steps of z that are wider by `octaves` at each knot of the quality.
 
-    Its scales follow; what the priors make of z does not, which they take as a z of less weight.
+    The scales of z follow. The prior of y does not: the integers that it gets of z are smaller.
     """
     low, high = distributions.scale_table(config.distribution)[[0, -1]].astype(float)
     entries_per_octave = (distributions.SCALE_COUNT - 1) / math.log2(high / low)
-    moved = np.asarray(octaves, np.float32)[:, None]
+    wider = np.asarray(octaves, np.float32)[:, None]
     flat = flatten_dict(params)
     for path in flat:
         if path[-1] == "z_gain":
-            flat[path] = flat[path] - moved
+            flat[path] = flat[path] - wider
         elif path[-1] == "z_index":
             per_octave = entries_per_octave / integer_prior.Z_INDEX_UNIT
-            flat[path] = flat[path] - moved * per_octave
+            flat[path] = flat[path] - wider * per_octave
     return unflatten_dict(flat)

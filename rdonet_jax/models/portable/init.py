@@ -1,10 +1,10 @@
-"""A start for training the portable network: an orthonormal transform coder that already works.
+"""The linear start of the portable network: an orthonormal transform coder to start training from.
 
-The lapped stages begin as one hierarchical Karhunen-Loève transform of a separable Markov model of
-images (`models.linear` gives the model): a stage joins 2×2 neighbors and keeps the strongest
-directions, its transpose in the synthesis puts them back. A finer level codes the difference to
-what the coarser ones predict. Gains begin at the step that is best for each quality's lambda,
-scales at the deviations of the model, residual networks at the identity. Nothing is fitted to data.
+The lapped stages are initialized as one hierarchical Karhunen-Loève transform of the Markov model
+of images in `models.rdonet.init`. A stage joins 2×2 neighbors and keeps the strongest directions;
+the synthesis is its transpose. A finer level codes the difference to the prediction from the
+coarser ones. Gains are the best quantizer steps for each quality's lambda, scales the deviations of
+the model, residual networks the identity. Nothing is fitted to data.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from rdonet_jax.models.portable import integer_prior
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.nn import integer
 
-LEAST_UNIT = 2.0**-9
-"""Of the networks, in units of y: finer than an eighth of a step at the highest quality."""
+MIN_UNIT = 2.0**-9
+"""The smallest unit of the integer networks, in units of y.
+
+It is finer than an eighth of a step at the highest quality."""
 
 
-def init_params(params: Any, config: PortableConfig) -> Any:
-    """Fresh parameters (of `portable.init_params`) turned into the linear transform coder."""
-    pixels, _ = rdonet_init.join_neighbours(rdonet_init.join_neighbours(rdonet_init.COLOURS)[0])
-    transform = rdonet_init.stages((config.trunk, *config.features), pixels)
+def linear_start(params: Any, config: PortableConfig) -> Any:
+    """Random parameters (of `network.init_params`) turned into the linear transform coder."""
+    pixels, _ = rdonet_init.join_neighbors(rdonet_init.join_neighbors(rdonet_init.RGB_BASIS)[0])
+    transform = rdonet_init.klt_stages((config.trunk, *config.features), pixels)
     params = dict(jax.tree_util.tree_map(np.array, params))
     trunk = _kernel(transform[0])
     params["g_a"] = _set(params["g_a"], trunk)
@@ -43,7 +45,7 @@ def init_params(params: Any, config: PortableConfig) -> Any:
 
 
 def knot_qualities(config: PortableConfig) -> np.ndarray:
-    """The qualities of the knots, on the scale of the stream."""
+    """The qualities of the knots, 0 to `config.steps_of_quality`."""
     return np.linspace(0, config.steps_of_quality, config.knots)
 
 
@@ -62,7 +64,7 @@ def _unit(
     prior = dict(unit["prior"])
     prior["gain"] = np.repeat(log_gains[:, None], latents, axis=1)
     unit_sizes = integer_prior.UNIT_RANGE * deviations / integer.LARGEST
-    prior["unit"] = np.log2(np.maximum(unit_sizes, LEAST_UNIT))
+    prior["unit"] = np.log2(np.maximum(unit_sizes, MIN_UNIT))
     prior["to_scale"] = dict(prior["to_scale"], bias=_scale_bias(config, deviations))
     unit["prior"] = prior
     return unit

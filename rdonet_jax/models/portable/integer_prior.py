@@ -1,17 +1,18 @@
-"""The prior path of a portable RDONet: from decoded integers to mu and scale index, exactly.
+"""The prior of a portable RDONet: mu and scale index of y from decoded integers, exactly.
 
-Everything here is computed from symbols that were decoded before, in integer arithmetic that no
-device can get wrong (`rdonet_jax.nn.integer`). One `LevelPrior` serves one level:
+All of it is integer arithmetic on symbols that were decoded before, with the same result on every
+device (`rdonet_jax.nn.integer`). The steps of a level, by its `LevelPrior`:
 
-    conditioning(z, coarser)  what z and the coarser levels say about every position
-    embedding(v, coded)       a decoded position as 8-bit numbers
-    predict(place, ...)       mu and scale index at a quarter of the positions
+    compute_context(...)       context features of every position, from z and the coarser level
+    predict(parity, ...)       mu and scale index of a plane
+    embed_latents(v, ...)      the decoded latents of a plane as 8-bit inputs for later planes
 
-A level's positions come in four planes by the parity of row and column. They are decoded in one,
-two (checkerboard) or four steps, each seeing the planes of earlier steps in its 3×3 neighborhood.
+The positions of a level are four planes, by the parity of row and column. They are decoded in one,
+two (checkerboard, He et al. 2021, https://arxiv.org/abs/2103.15306) or four steps. Each step sees
+the planes of earlier steps in the 3×3 neighborhood of a position.
 
-Units: the integers v are y_hat in 1/16 of a quantizer step; mu is too. The networks see y_hat in
-steps of their own, one per channel, that do not depend on the quality.
+Units: the integers v are y_hat in 1/16 of a quantizer step, and so is mu. The networks see y_hat in
+units that are fixed per channel and do not depend on the quality.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ GRID = 16
 """mu lies on multiples of 1/16."""
 
 LARGEST_SYMBOL = 1000
-"""Larger symbols are decoded as they are; the networks see this one."""
+"""Symbols are clipped to it where networks see them; decoding does not clip."""
 
 Parity = tuple[int, int]
-"""Parity of row and of column: which of the four planes."""
+"""Parity of row and of column, which names one of the four planes."""
 
 DECODE_ORDER: Mapping[int, tuple[tuple[Parity, ...], ...]] = {
     1: (((0, 0), (0, 1), (1, 0), (1, 1)),),
@@ -60,52 +61,55 @@ WEIGHT_BITS: Mapping[str, int] = {
 }
 """By layer: a weight of 1.0 is the integer 2**bits."""
 
-MU_SHIFT = 5  # sums to 1/16 of the network's units
-SCALE_SHIFT = 5  # sums to 1/16 of a table entry
+MU_SHIFT = 5  # from sums to 1/16 of the networks' units
+SCALE_SHIFT = 5  # from sums to 1/16 of a table entry
 INDEX_FRACTION = 16
-Z_UNIT = 8  # of the networks, per step of z
+Z_UNIT = 8  # integers that the networks see, per step of z
 UNIT_RANGE = 8.0
-"""Standard deviations of y, as it is at the start of training, that 8 bits span on each side."""
+"""The range of 8-bit activations, in standard deviations that y has at the start of training."""
 
 Z_INDEX_UNIT = 2**7 / 2**4
 """Table entries per unit of `z_index`."""
 
 Z_INDEX = 3.6
-"""Of the scale of z at first: for deviations of two to three steps."""
+"""Initial `z_index`, for deviations of z of two to three steps."""
 
 _INDEX_BITS = 12
 
 
 def index_per_octave(distribution: str) -> int:
-    """Sixteenths of a table entry per 1/256 octave, times 4096: two integers below 2**12 meet."""
+    """Sixteenths of a table entry per 1/256 octave, times 4096.
+
+    It is below 2**12, as is what it is multiplied by.
+    """
     scales = distributions.scale_table(distribution).astype(np.float64)
     octaves = float(np.log2(scales[-1] / scales[0])) / (distributions.SCALE_COUNT - 1)
     return round(2**_INDEX_BITS * INDEX_FRACTION / (integer.OCTAVE * octaves))
 
 
 class Prediction(NamedTuple):
-    """Of a plane's positions, [B, h/2, w/2, L]; integers in float32."""
+    """The prior of the positions of a plane, [B, h/2, w/2, L]; integers in float32."""
 
     mu: jax.Array  # in 1/16 of a quantizer step
     index: jax.Array  # of the scale table
 
 
-class Conditions(NamedTuple):
-    """What is fixed before the first plane of a level is decoded."""
+class LevelContext(NamedTuple):
+    """What the prior of a level uses besides decoded planes; fixed before the first plane."""
 
-    context_features: jax.Array  # [B, h, w, 2 · conditioning], from z and from the coarser levels
+    context_features: jax.Array  # [B, h, w, 2 · conditioning], from z and the coarser level
     gains: jax.Array  # [B, L], log2 of steps per unit of y, in 1/256
-    quality_basis: jax.Array  # [B, knots], the quality
+    quality_basis: jax.Array  # [B, knots], the quality as inputs
 
 
-def planes_of(x: jax.Array) -> dict[Parity, jax.Array]:
+def split_planes(x: jax.Array) -> dict[Parity, jax.Array]:
     """[B, h, w, C], padded to even sides with zeros, as its four planes [B, h/2, w/2, C]."""
     x = ops.pad_to_multiple(x, 2)
     return {(dy, dx): x[:, dy::2, dx::2] for dy, dx in PLANES}
 
 
-def joined(planes: Mapping[Parity, jax.Array], grid: tuple[int, int]) -> jax.Array:
-    """The inverse of `planes_of`, cropped to `grid`."""
+def join_planes(planes: Mapping[Parity, jax.Array], grid: tuple[int, int]) -> jax.Array:
+    """The inverse of `split_planes`, cropped to `grid`."""
     x = ops.depth_to_space(jnp.concatenate([planes[parity] for parity in PLANES], axis=-1))
     return x[:, : grid[0], : grid[1]]
 
@@ -113,17 +117,17 @@ def joined(planes: Mapping[Parity, jax.Array], grid: tuple[int, int]) -> jax.Arr
 def planes_before(context: int, parity: Parity) -> tuple[Parity, ...]:
     """The planes that are decoded before the step of `parity`."""
     earlier: list[Parity] = []
-    for step in DECODE_ORDER[context]:
-        if parity in step:
+    for group in DECODE_ORDER[context]:
+        if parity in group:
             return tuple(earlier)
-        earlier.extend(step)
+        earlier.extend(group)
     raise ValueError(f"no plane {parity}")
 
 
 def weight_step(path: str) -> float | None:
-    """The step of the integers that a kernel of the network stands for; None of a float one."""
-    *_, room, layer, leaf = ("", "", *path.split("/"))
-    if (room, leaf) == ("prior", "kernel"):
+    """The value of one integer step of the kernel at `path`; None for a kernel of floats."""
+    *_, module, layer, leaf = ("", "", *path.split("/"))
+    if (module, leaf) == ("prior", "kernel"):
         return 2.0 ** -WEIGHT_BITS[layer]
     return None
 
@@ -137,15 +141,16 @@ class LevelPrior(nn.Module):
     def setup(self) -> None:
         config, level = self.config, self.level
         latents, knots = config.latents[level], config.knots
-        wide, e = config.conditioning, config.embedding
-        side = partition.HYPER_STRIDE**2
+        context, embedding = config.conditioning, config.embedding
+        positions = partition.HYPER_STRIDE**2
         bits = WEIGHT_BITS
         z_inputs = 9 * config.hyper_latents[level] + knots
-        self.from_z = integer.Dense(z_inputs, side * wide, bits["from_z"])
+        self.from_z = integer.Dense(z_inputs, positions * context, bits["from_z"])
         if level < LEVELS - 1:
-            self.from_coarser = integer.Dense(9 * e + wide, 4 * wide, bits["from_coarser"])
-        self.embed = integer.Dense(2 * latents, e, bits["embed"])
-        inputs = 9 * e + 2 * wide + knots + len(PLANES)
+            coarse_inputs = 9 * embedding + context
+            self.from_coarser = integer.Dense(coarse_inputs, 4 * context, bits["from_coarser"])
+        self.embed = integer.Dense(2 * latents, embedding, bits["embed"])
+        inputs = 9 * embedding + 2 * context + knots + len(PLANES)
         self.first = integer.Dense(inputs, config.hidden, bits["first"])
         self.second = integer.Dense(config.hidden, config.hidden, bits["second"])
         self.to_mu = integer.Dense(2 * config.hidden, latents, bits["to_mu"], spread=0.0)
@@ -158,32 +163,39 @@ class LevelPrior(nn.Module):
         )
 
     def gains(self, quality: jax.Array) -> jax.Array:
-        """log2 of the quantizer steps per unit of y, in 1/256, at qualities [B]: [B, L]."""
-        knots = integer.integers(self.gain, 8, integer.OCTAVES * integer.OCTAVE)
-        return integer.interpolated(knots, quality, QUALITY_SEGMENT)
+        """log2 of the quantizer steps per unit of y, in 1/256, at qualities [B]: [B, L].
+
+        Gain vectors of Cui et al. 2020 (https://arxiv.org/abs/2003.02012), interpolated in log
+        lambda.
+        """
+        knots = integer.to_integers(self.gain, 8, integer.OCTAVES * integer.OCTAVE)
+        return integer.interpolate(knots, quality, QUALITY_SEGMENT)
 
     def units(self) -> jax.Array:
-        """log2 of the networks' units in units of y, in 1/256; fixed when training starts."""
+        """log2 of the networks' units in units of y, in 1/256; not trained."""
         return jax.lax.stop_gradient(
-            integer.integers(self.unit, 8, integer.OCTAVES * integer.OCTAVE)
+            integer.to_integers(self.unit, 8, integer.OCTAVES * integer.OCTAVE)
         )
 
-    def z_prior(self, quality: jax.Array) -> jax.Array:
-        """The scale index of every channel of z, whose mean is 0: [B, ·]."""
-        knots = integer.integers(self.z_index, 7, 2**12)
-        index = integer.shifted_right(integer.interpolated(knots, quality, QUALITY_SEGMENT), 4)
+    def z_scale_index(self, quality: jax.Array) -> jax.Array:
+        """The scale index of every channel of z, [B, ·]. The mean of z is 0."""
+        knots = integer.to_integers(self.z_index, 7, 2**12)
+        index = integer.shift_right(integer.interpolate(knots, quality, QUALITY_SEGMENT), 4)
         return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
 
-    def conditions(
+    def compute_context(
         self, z_hat: jax.Array, coarser: jax.Array | None, quality: jax.Array, grid: tuple[int, int]
-    ) -> Conditions:
-        """From integers z_hat [B, ceil(h/4), ceil(w/4), ·], what `hand_over` of the coarser level
-        gave (None at the coarsest) and the quality [B]. `grid` is (h, w)."""
+    ) -> LevelContext:
+        """The context of a level with `grid` = (h, w) positions.
+
+        From integers z_hat [B, ceil(h/4), ceil(w/4), ·], the `coarse_context` of the coarser level
+        (None at the coarsest) and the quality [B].
+        """
         quality_basis = self.quality_basis(quality)
         context_features = self.context_features(
-            integer.neighbourhood(z_hat), coarser, quality_basis, grid
+            integer.gather_3x3(z_hat), coarser, quality_basis, grid
         )
-        return Conditions(context_features, self.gains(quality), quality_basis)
+        return LevelContext(context_features, self.gains(quality), quality_basis)
 
     def quality_basis(self, quality: jax.Array) -> jax.Array:
         """The qualities [B] as 8-bit inputs, [B, knots]."""
@@ -191,18 +203,19 @@ class LevelPrior(nn.Module):
 
     def context_features(
         self,
-        around: jax.Array,
+        z_neighborhood: jax.Array,
         coarser: jax.Array | None,
         quality_basis: jax.Array,
         grid: tuple[int, int],
     ) -> jax.Array:
-        """`Conditions.context_features` at `grid` = (h, w) positions: 8-bit integers.
+        """`LevelContext.context_features` at `grid` = (h, w) positions: 8-bit integers.
 
-        From the 3×3 neighbors of every hyper-latent, `around` [B, ceil(h/4), ceil(w/4), 9 ·], and
-        what the coarser level hands over, [B, ceil(h/2), ceil(w/2), ·]. hats [B or 1, knots].
+        From the 3×3 neighborhood of every hyper-latent, [B, ceil(h/4), ceil(w/4), 9 ·], the
+        `coarse_context` of the coarser level, [B, ceil(h/2), ceil(w/2), ·], and the quality basis,
+        [B or 1, knots].
         """
-        seen = integer.clipped(around * Z_UNIT)
-        inputs = jnp.concatenate([seen, _everywhere(quality_basis, seen.shape[:3])], axis=-1)
+        z = integer.clip(z_neighborhood * Z_UNIT)
+        inputs = jnp.concatenate([z, _at_every_position(quality_basis, z.shape[:3])], axis=-1)
         sums = ops.depth_to_space(ops.depth_to_space(self.from_z(inputs)))
         from_z = integer.activation(sums[:, : grid[0], : grid[1]], Z_BITS)
         if coarser is None:
@@ -212,43 +225,44 @@ class LevelPrior(nn.Module):
             coarser = integer.activation(sums[:, : grid[0], : grid[1]], CONTEXT_BITS)
         return jnp.concatenate([from_z, coarser], axis=-1)
 
-    def embedding(self, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
-        """Decoded v [B, h, w, L] as 8-bit numbers [B, h, w, ·], 0 where not `coded` [B, h, w]."""
+    def embed_latents(self, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
+        """Decoded v [B, h, w, L] as 8-bit inputs [B, h, w, E], 0 where not `coded` [B, h, w]."""
         exponents = -(gains + self.units())[:, None, None]
-        a = integer.clipped(integer.scaled(v, exponents, 4))
-        sums = self.embed(jnp.concatenate([a, jnp.abs(a)], axis=-1))
-        return integer.clipped(integer.shifted_right(sums, EMBEDDING_BITS)) * coded[..., None]
+        y = integer.clip(integer.scale(v, exponents, 4))
+        sums = self.embed(jnp.concatenate([y, jnp.abs(y)], axis=-1))
+        return integer.clip(integer.shift_right(sums, EMBEDDING_BITS)) * coded[..., None]
 
     def predict(
-        self, parity: Parity, conditions: Conditions, planes: Mapping[Parity, jax.Array]
+        self, parity: Parity, context: LevelContext, planes: Mapping[Parity, jax.Array]
     ) -> Prediction:
-        """For the positions of a plane, given the embeddings of planes decoded before."""
-        e, wide = self.config.embedding, 2 * self.config.conditioning
+        """The prior of a plane, given the embeddings of the planes decoded before it."""
+        size = self.config.embedding
         rows: list[int] = []
-        parts: list[jax.Array] = []
+        inputs: list[jax.Array] = []
         for tap in range(9):
             row, column = parity[0] + tap // 3 - 1, parity[1] + tap % 3 - 1
-            source = planes.get((row % 2, column % 2))
-            if source is not None:
-                parts.append(integer.moved(source, row // 2, column // 2))
-                rows.extend(range(e * tap, e * (tap + 1)))
-        context_features = planes_of(conditions.context_features)[parity]
+            plane = planes.get((row % 2, column % 2))
+            if plane is not None:
+                inputs.append(integer.shift(plane, row // 2, column // 2))
+                rows.extend(range(size * tap, size * (tap + 1)))
+        context_features = split_planes(context.context_features)[parity]
         shape = context_features.shape[:3]
-        here = jnp.full((1, 1), float(integer.LARGEST))
-        parts += [
+        one_hot = jnp.full((1, 1), float(integer.LARGEST))
+        inputs += [
             context_features,
-            _everywhere(conditions.quality_basis, shape),
-            _everywhere(here, shape),
+            _at_every_position(context.quality_basis, shape),
+            _at_every_position(one_hot, shape),
         ]
-        behind = 9 * e
-        rows += range(behind, behind + wide + self.config.knots)
-        rows.append(behind + wide + self.config.knots + PLANES.index(parity))
-        return self._predicted(jnp.concatenate(parts, axis=-1), rows, conditions.gains)
+        first_of_context = 9 * size
+        first_of_parity = first_of_context + 2 * self.config.conditioning + self.config.knots
+        rows += range(first_of_context, first_of_parity)
+        rows.append(first_of_parity + PLANES.index(parity))
+        return self._predict(jnp.concatenate(inputs, axis=-1), rows, context.gains)
 
     def predict_at(
         self,
         parity: jax.Array,
-        neighbours: jax.Array,
+        neighbors: jax.Array,
         context_features: jax.Array,
         gains: jax.Array,
         quality_basis: jax.Array,
@@ -256,61 +270,59 @@ class LevelPrior(nn.Module):
         """`predict` for any positions of any one plane, which need not lie side by side.
 
         neighbors [1, 1, n, 8 E] are the embeddings around each position in raster order, zeros
-        where not decoded before; known [1, 1, n, ·] is that of `Conditions`. `parity` [1, 4] is 1
-        for the plane, in the order of `PLANES`, and 0 for the others.
+        where not decoded before. context_features [1, 1, n, ·] are those of `LevelContext`.
+        `parity` [1, 4] is 1 for the plane, in the order of `PLANES`, and 0 for the others.
         """
-        e, shape = self.config.embedding, context_features.shape[:3]
-        here = parity * float(integer.LARGEST)
-        parts = [
-            neighbours,
+        size, shape = self.config.embedding, context_features.shape[:3]
+        one_hot = parity * float(integer.LARGEST)
+        inputs = [
+            neighbors,
             context_features,
-            _everywhere(quality_basis, shape),
-            _everywhere(here, shape),
+            _at_every_position(quality_basis, shape),
+            _at_every_position(one_hot, shape),
         ]
-        rows = [*range(4 * e), *range(5 * e, self.first.inputs)]  # a position does not see itself
-        return self._predicted(jnp.concatenate(parts, axis=-1), rows, gains)
+        # All rows but those of the position itself, the fifth of nine.
+        rows = [*range(4 * size), *range(5 * size, self.first.inputs)]
+        return self._predict(jnp.concatenate(inputs, axis=-1), rows, gains)
 
-    def _predicted(self, inputs: jax.Array, rows: Sequence[int], gains: jax.Array) -> Prediction:
-        """From the inputs of the first layer that belong to these rows of its kernel."""
+    def _predict(self, inputs: jax.Array, rows: Sequence[int], gains: jax.Array) -> Prediction:
+        """The prior from those inputs of the first layer that belong to `rows` of its kernel."""
         first = integer.activation(self.first(inputs, rows), CONTEXT_BITS)
         second = integer.activation(self.second(first), HIDDEN_BITS)
         h = jnp.concatenate([first, second], axis=-1)
         gains = gains[:, None, None]
-        mu = integer.shifted_right(self.to_mu(h), MU_SHIFT)
-        mu = integer.clipped(integer.scaled(mu, gains + self.units()), integer.LARGEST_WIDE)
+        mu = integer.shift_right(self.to_mu(h), MU_SHIFT)
+        mu = integer.clip(integer.scale(mu, gains + self.units()), integer.LARGEST_WIDE)
         return Prediction(
-            mu, self._index(integer.shifted_right(self.to_scale(h), SCALE_SHIFT), gains)
+            mu, self._scale_index(integer.shift_right(self.to_scale(h), SCALE_SHIFT), gains)
         )
 
-    def _index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
-        """Table entries from sixteenths of one for y itself, moved by the gain."""
+    def _scale_index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
+        """The scale index of y in steps, from that of y itself in 1/16 and the gains."""
         per_octave = index_per_octave(self.config.distribution)
-        moved = integer.shifted_right(gains * per_octave, _INDEX_BITS)
-        index = integer.shifted_right(fraction + moved, 4)
+        offset = integer.shift_right(gains * per_octave, _INDEX_BITS)
+        index = integer.shift_right(fraction + offset, 4)
         return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
 
-    def hand_over(self, embedded: jax.Array, conditions: Conditions) -> jax.Array:
-        """What the next finer level is told: the embedded neighborhood and what was known."""
-        context_features = conditions.context_features[..., : self.config.conditioning]
-        return jnp.concatenate([integer.neighbourhood(embedded), context_features], axis=-1)
+    def coarse_context(self, embedded: jax.Array, context: LevelContext) -> jax.Array:
+        """Input of the finer level's context: the embedded 3×3 neighborhood, and features of z."""
+        context_features = context.context_features[..., : self.config.conditioning]
+        return jnp.concatenate([integer.gather_3x3(embedded), context_features], axis=-1)
 
 
-def _everywhere(values: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+def _at_every_position(values: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
     """[B, C] or [1, C] at every position of `shape` = (B, h, w), [B, h, w, C]."""
     return jnp.broadcast_to(values[:, None, None], (*shape, values.shape[-1]))
 
 
-def filled(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array:
-    """y_hat in steps: decoded where `coded` [B, h, w, 1], 0 elsewhere.
+def dequantize(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array:
+    """y_hat in steps: mu + symbol where `coded` [B, h, w, 1], 0 elsewhere.
 
-    y is what its level adds to the guess that the coarser levels have handed down, so 0 leaves that
-    guess as it is.
+    A level adds y_hat to the prediction from the coarser levels, so 0 leaves that unchanged.
     """
     return jnp.where(coded > 0, mu / GRID + symbols, 0.0)
 
 
-def decoded(mu: jax.Array, symbols: jax.Array) -> jax.Array:
-    """The integers v = mu + 16 · symbol that the networks see, from integers in float32."""
-    return integer.clipped(
-        mu + GRID * integer.clipped(symbols, LARGEST_SYMBOL), integer.LARGEST_WIDE
-    )
+def latent_integers(mu: jax.Array, symbols: jax.Array) -> jax.Array:
+    """v = mu + 16 · symbol, as the networks see decoded latents; integers in float32."""
+    return integer.clip(mu + GRID * integer.clip(symbols, LARGEST_SYMBOL), integer.LARGEST_WIDE)

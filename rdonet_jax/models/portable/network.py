@@ -1,27 +1,29 @@
-"""The portable RDONet: every quality with one set of weights, the same symbols on every device.
+"""The portable RDONet: one set of weights for every quality, the same symbols on every device.
 
-The walk is RDONet's, from the coarsest level to the finest, each position coded at one level. What
-differs from `models.rdonet`:
+As in `models.rdonet`, a pass goes over the levels, coarse to fine, and each position is coded at
+one level. The differences:
 
-- every prior comes from decoded integers by exact arithmetic (`models.exact_prior`); floats only
-  make images out of symbols and symbols out of images, where a last bit does no harm;
-- y is divided into steps of a quantizer of its own per level, channel and quality (gain vectors,
-  Cui et al. 2020), interpolated in log lambda;
-- the transforms are linear lapped ones, at first orthonormal, with small residual networks;
-- within a level, positions are decoded in up to four steps, each seeing the earlier ones.
+- Every prior is computed from decoded integers by exact arithmetic (`integer_prior`). Floats only
+  turn images into symbols and symbols into images, where rounding errors do no harm.
+- y is divided by quantizer steps of its own per level, channel and quality (gain vectors, Cui et
+  al. 2020, https://arxiv.org/abs/2003.02012), interpolated in log lambda.
+- The transforms are linear lapped ones with small residual networks, orthonormal when training
+  starts.
+- Within a level, positions are decoded in up to four steps, each with the earlier ones as context
+  (He et al. 2021, https://arxiv.org/abs/2103.15306, for two steps).
 
-Shapes: an image x is [B, H, W, 3] in [0, 1], H and W multiples of 64; quality is int32 [B] from 0
-to `config.steps_of_quality`. Where a step takes an `extent`, its images lie in arrays of another
-size, see `lapped`; it is that of the step's input.
+Shapes: an image x is [B, H, W, 3] in [0, 1], H and W multiples of 64. quality is int32 [B] from 0
+to `config.steps_of_quality`. `sizes`, int32 [B, 2], are rows and columns of the images themselves
+in pixels. With an `extent`, the images fill only that part of the arrays, see `nn.lapped`; it is in
+positions of the step's input.
 
-An image whose sides are no multiples of 64 is padded, and positions of padding alone are not coded.
-What a decoder would make of them is no continuation of the image, so nothing may depend on it. At
-every level the synthesis takes the image to end with the last position that has a pixel of it, and
-continues it from there, as it does at the end of an image without padding. The encoder's features
-of the finest level are those of an image that ends there, so that both agree. Those of the coarser
-levels are of the padded image. Nearly all of what these say is of low frequencies, which the end
-matters little to, and replicated pixels cost them fewer bits than replicated positions. Where a
-step takes `sizes`, int32 [B, 2], these are the sides of the images themselves in pixels.
+Images are padded to multiples of 64, and positions with nothing but padding are not coded. A
+decoder cannot continue the image there, so nothing may depend on these positions. At every level,
+the synthesis takes the image to end with the last position that has a pixel of it, and replicates
+from there, as at the border of an image without padding. The encoder's features of the finest level
+are those of an image that ends there, so both agree. Features of the coarser levels are those of
+the padded image: they are mostly low frequencies, which the border hardly affects, and replicated
+pixels cost fewer bits than replicated positions.
 """
 
 from __future__ import annotations
@@ -35,42 +37,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import LEVELS, QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.entropy import bit_cost, dead_zone, distributions
-from rdonet_jax.models import hierarchy, packing
+from rdonet_jax.models import hierarchy, latents, modules
 from rdonet_jax.models.hierarchy import COARSEST, Coded, Keys
 from rdonet_jax.models.portable import integer_prior
-from rdonet_jax.models.portable.integer_prior import Conditions, LevelPrior, Parity, Prediction
+from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Parity, Prediction
 from rdonet_jax.nn import integer, lapped, ops
 
 PATCH = 4
-"""Pixels on the side of the blocks that the first stage sees as channels."""
+"""The first stage gets blocks of PATCH x PATCH pixels as channels."""
 
 Z_GAIN = 2.0
-"""log2 of the gain of z at first: z has a deviation of two to three steps then. Hyper-latents that
-begin below one step are rounded to 0, say nothing, and are never learnt."""
-
-
-NEAR_PICTURE = (
-    "g_a", "g_s", "g_s_finish", "g_s_restore",
-    "units_0/encoder", "units_0/to_latent", "units_0/from_latent", "units_0/hand_over",
-)  # fmt: skip
-"""Layers whose kernels the image depends on most, see `benchmarks/packing.py`."""
-
-NEAR_STEPS, FAR_STEPS = 96, 32
-"""Steps per deviation of packed kernels of these layers and of all others."""
+"""Initial log2 of the gain of z, for a deviation of two to three steps. With less than one step,
+all hyper-latents would be rounded to 0, and training would not make use of them."""
 
 
 class State(NamedTuple):
-    """What the decoder knows before a level."""
+    """The state of the decoder before a level."""
 
-    d: jax.Array  # float32 [B, h, w, C], the guess of e from coarser levels
-    coarser: jax.Array | None  # integers for the level's prior; None at the coarsest
+    d: jax.Array  # float32 [B, h, w, C], the prediction of e from coarser levels
+    coarser: jax.Array | None  # `LevelPrior.coarse_context`; None at the coarsest level
 
 
 def nonlinear(config: PortableConfig, hidden: int, dtype: Any, inverse: bool) -> nn.Module:
-    """What stands behind a linear stage; the identity at first."""
+    """The nonlinearity after a linear stage, initialized at or near the identity."""
     if config.nonlinearity == "residual":
         return lapped.Residual(hidden, dtype)
     if config.nonlinearity == "gdn":
@@ -79,7 +71,7 @@ def nonlinear(config: PortableConfig, hidden: int, dtype: Any, inverse: bool) ->
 
 
 class HyperEncoder(nn.Module):
-    """y in the units of the prior, [B, h, w, L], to z [B, ceil(h/4), ceil(w/4), ·]."""
+    """h_a: y [B, h, w, L] in units of the prior, to z [B, ceil(h/4), ceil(w/4), ·]."""
 
     config: PortableConfig
     level: int
@@ -94,11 +86,11 @@ class HyperEncoder(nn.Module):
             extent = -(-extent // partition.HYPER_STRIDE) * partition.HYPER_STRIDE
         x = nn.relu(lapped.Stage(config.hyper, "down", name="second")(x, extent))
         third = lapped.Stage(config.hyper_latents[self.level], "down", name="third")
-        return third(x, lapped.scaled(extent, 1, 2))
+        return third(x, lapped.scale_extent(extent, 1, 2))
 
 
 class LSUnit(nn.Module):
-    """One latent-space unit: the networks of one level."""
+    """A latent-space unit (LS-Unit): the networks of one level."""
 
     config: PortableConfig
     level: int
@@ -119,12 +111,16 @@ class LSUnit(nn.Module):
             (config.knots, config.hyper_latents[level]),
         )
         self.prior = LevelPrior(config, level)
-        handed_on = config.features[level - 1] if level else config.trunk
-        self.hand_over = lapped.Stage(handed_on, "up", dtype)
+        finer_channels = config.features[level - 1] if level else config.trunk
+        # Upsamples to the next finer level. Attribute names are stored in weights files.
+        self.hand_over = lapped.Stage(finer_channels, "up", dtype)
 
 
 class PortableRDONet(nn.Module):
-    """The network. Every public method is a step of the walk, to be used through `apply`."""
+    """The network. Its public methods are the steps of the pass, to be called through `apply`.
+
+    `dtype` and `remat` are as in `models.rdonet.network.RDONet`.
+    """
 
     config: PortableConfig
     dtype: Any = jnp.float32
@@ -147,13 +143,13 @@ class PortableRDONet(nn.Module):
         for level in range(1, LEVELS):
             features.append(self.feature(level, features[-1]))
         if sizes is not None:
-            features[0] = self._ended(x, features[0], sizes)
+            features[0] = self._with_borders(x, features[0], sizes)
         return tuple(features)
 
-    def _ended(self, x: jax.Array, e: jax.Array, sizes: jax.Array) -> jax.Array:
-        """e[0] of images that end with their last positions; e is that of x.
+    def _with_borders(self, x: jax.Array, e: jax.Array, sizes: jax.Array) -> jax.Array:
+        """e[0] of images of these sizes, which end with their last positions.
 
-        Takes the time of `finest_feature` only where an image has padding.
+        e is that of the padded x, and is returned where no image has padding.
         """
         extents = partition.STRIDES[0] * partition.reach(sizes, 0)
         return nn.cond(
@@ -166,17 +162,17 @@ class PortableRDONet(nn.Module):
     def finest_feature(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         """x [B, H, W, 3] -> e[0] [B, H/16, W/16, C]."""
         h = ops.space_to_depth(ops.space_to_depth(x - 0.5))
-        h = self.g_a(h, lapped.scaled(extent, 1, PATCH))
-        extent = lapped.scaled(extent, 1, 2 * PATCH)
+        h = self.g_a(h, lapped.scale_extent(extent, 1, PATCH))
+        extent = lapped.scale_extent(extent, 1, 2 * PATCH)
         return self.feature(0, self.g_a_refine(h, extent), extent)
 
     def feature(self, level: int, h: jax.Array, extent: jax.Array | None = None) -> jax.Array:
-        """e[level] from the feature before it, of twice its size."""
+        """e[level] from the next finer feature h, of twice its size."""
         unit = self.units[level]
-        return unit.refine(unit.encoder(h, extent), lapped.scaled(extent, 1, 2))
+        return unit.refine(unit.encoder(h, extent), lapped.scale_extent(extent, 1, 2))
 
-    def start(self, batch: int, grid: tuple[int, int]) -> State:
-        """The state before the first level, for `grid` = (rows, columns) of 64-blocks."""
+    def initial_state(self, batch: int, grid: tuple[int, int]) -> State:
+        """The state before the coarsest level. `grid` counts rows, columns of 64x64 blocks."""
         return State(jnp.zeros((batch, *grid, self.config.features[COARSEST])), None)
 
     def latent(
@@ -191,27 +187,31 @@ class PortableRDONet(nn.Module):
         unit = self.units[level]
         y = unit.to_latent(jnp.concatenate([e, d], axis=-1)).astype(jnp.float32)
         in_units = y * (1 / integer.powers(unit.prior.units())) / 32
-        log_gain = integer.interpolated_smoothly(unit.z_gain, quality, QUALITY_SEGMENT)
+        log_gain = integer.interpolate_unrounded(unit.z_gain, quality, QUALITY_SEGMENT)
         return y, unit.hyper_encoder(in_units, extent) * jnp.exp2(log_gain)[:, None, None]
 
-    def conditions(
+    def compute_context(
         self, level: int, z_hat: jax.Array, state: State, quality: jax.Array
-    ) -> Conditions:
-        """What the prior of y knows before the first plane, from integers alone."""
+    ) -> LevelContext:
+        """What the prior of y uses besides decoded planes, see `LevelPrior.compute_context`."""
         grid = state.d.shape[1:3]
-        return self.units[level].prior.conditions(z_hat, state.coarser, quality, grid)
+        return self.units[level].prior.compute_context(z_hat, state.coarser, quality, grid)
 
     def context_features(
-        self, level: int, around: jax.Array, coarser: jax.Array | None, quality_basis: jax.Array
+        self,
+        level: int,
+        z_neighborhood: jax.Array,
+        coarser: jax.Array | None,
+        quality_basis: jax.Array,
     ) -> jax.Array:
         """Context features of areas of 4×4 positions, see `LevelPrior.context_features`."""
         return self.units[level].prior.context_features(
-            around, coarser, quality_basis, (partition.HYPER_STRIDE,) * 2
+            z_neighborhood, coarser, quality_basis, (partition.HYPER_STRIDE,) * 2
         )
 
-    def z_prior(self, level: int, quality: jax.Array) -> jax.Array:
-        """The scale indices of z's channels [B, ·]; its mean is zero."""
-        return self.units[level].prior.z_prior(quality)
+    def z_scale_index(self, level: int, quality: jax.Array) -> jax.Array:
+        """The scale indices of z's channels, [B, ·]. The mean of z is 0."""
+        return self.units[level].prior.z_scale_index(quality)
 
     def gains(self, level: int, quality: jax.Array) -> jax.Array:
         """log2 of the quantizer steps per unit of y, in 1/256: integers in float32, [B, L]."""
@@ -221,52 +221,57 @@ class PortableRDONet(nn.Module):
         self,
         level: int,
         parity: Parity,
-        conditions: Conditions,
+        context: LevelContext,
         planes: Mapping[Parity, jax.Array],
     ) -> Prediction:
-        """mu and scale index of a plane, given the embedded planes that were decoded before."""
-        return self.units[level].prior.predict(parity, conditions, planes)
+        """mu and scale index of a plane, given the embeddings of planes decoded before it."""
+        return self.units[level].prior.predict(parity, context, planes)
 
     def predict_at(
         self,
         level: int,
         parity: jax.Array,
-        neighbours: jax.Array,
+        neighbors: jax.Array,
         context_features: jax.Array,
         gains: jax.Array,
         quality_basis: jax.Array,
     ) -> Prediction:
-        """What `predict` gives, of any positions of a plane, see `LevelPrior.predict_at`."""
+        """`predict` for any positions of a plane, see `LevelPrior.predict_at`."""
         return self.units[level].prior.predict_at(
-            parity, neighbours, context_features, gains, quality_basis
+            parity, neighbors, context_features, gains, quality_basis
         )
 
-    def embedding(self, level: int, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
-        """A decoded plane as the prior sees it, zero where not coded."""
-        return self.units[level].prior.embedding(v, coded, gains)
+    def embed_latents(
+        self, level: int, v: jax.Array, coded: jax.Array, gains: jax.Array
+    ) -> jax.Array:
+        """A decoded plane as inputs of the prior, see `LevelPrior.embed_latents`."""
+        return self.units[level].prior.embed_latents(v, coded, gains)
 
-    def merge(
+    def next_state(
         self,
         level: int,
         y_hat: jax.Array,
         d: jax.Array,
         embedded: jax.Array,
-        conditions: Conditions,
+        context: LevelContext,
         sizes: jax.Array | None = None,
     ) -> State:
         """The state for the next finer level from y_hat in units of y, 0 where not coded."""
         coarser = None
         if level:
-            coarser = self.units[level].prior.hand_over(embedded, conditions)
+            coarser = self.units[level].prior.coarse_context(embedded, context)
         extent = None if sizes is None else partition.reach(sizes, level)
-        return State(self.upsample(level, self.corrected(level, y_hat, d), extent), coarser)
+        return State(self.upsample(level, self.add_residual(level, y_hat, d), extent), coarser)
 
-    def corrected(self, level: int, y_hat: jax.Array, d: jax.Array) -> jax.Array:
-        """d with what the level says, position by position."""
+    def add_residual(self, level: int, y_hat: jax.Array, d: jax.Array) -> jax.Array:
+        """The prediction d plus what the level's latents add to it, position by position."""
         return d + self.units[level].from_latent(y_hat)
 
     def upsample(self, level: int, d: jax.Array, extent: jax.Array | None = None) -> jax.Array:
-        """The corrected d of a level as the guess for the next finer one, or as the trunk."""
+        """From the reconstructed d of a level to the prediction for the next finer one.
+
+        From level 0, to the trunk: the input of the synthesis.
+        """
         unit = self.units[level]
         d = unit.restore(d, extent)
         return unit.hand_over(d, extent).astype(jnp.float32)
@@ -277,9 +282,9 @@ class PortableRDONet(nn.Module):
         return self.picture(state.d, extent)
 
     def picture(self, trunk: jax.Array, extent: jax.Array | None = None) -> jax.Array:
-        """What level 0 hands on -> x_hat [B, H, W, 3], not clipped."""
+        """The trunk, `upsample` of level 0 -> x_hat [B, H, W, 3], not clipped."""
         h = self.g_s(self.g_s_restore(trunk, extent), extent)
-        h = self.g_s_finish(h, lapped.scaled(extent, 2)).astype(jnp.float32)
+        h = self.g_s_finish(h, lapped.scale_extent(extent, 2)).astype(jnp.float32)
         return ops.depth_to_space(ops.depth_to_space(h)) + 0.5
 
     def code(
@@ -290,7 +295,7 @@ class PortableRDONet(nn.Module):
         quality: jax.Array,
         sizes: jax.Array | None = None,
     ) -> Coded:
-        """The whole walk for images of the given quality each, see `hierarchy.code`."""
+        """The network from images to reconstructions and bits, see `hierarchy.code`."""
         return hierarchy.code(self, x, masks, keys, quality, sizes=sizes)
 
     def code_level(
@@ -304,91 +309,82 @@ class PortableRDONet(nn.Module):
         *,
         level: int,
     ) -> tuple[State, jax.Array, jax.Array]:
-        """One level of `code`: the state for the next one, and the maps of bits of y and z."""
+        """One level of `code`: the next state, and the bits of y and of z per position."""
         y, z = self.latent(level, e, state.d, quality)
         y_key, z_key = keys
-        coded_z = partition.hyper_mask(mask)[..., None]
-        z_hat = jnp.where(coded_z, ops.straight_through_round(z), 0.0)
-        z_index = self.z_prior(level, quality)[:, None, None]
-        z_seen = z_hat if z_key is None else z + ops.uniform_noise(z_key, z.shape[1:])
-        z_bits = jnp.where(coded_z, self._bits(z_seen, z_index, z_key is None), 0.0)
+        z_hat, z_bits = self._code_z(level, z, partition.hyper_mask(mask), quality, z_key)
+        context = self.compute_context(level, z_hat, state, quality)
+        y_hat, embedded, y_bits = self._code_y(level, y, context, mask, y_key)
+        return self.next_state(level, y_hat, state.d, embedded, context, sizes), y_bits, z_bits
 
-        conditions = self.conditions(level, z_hat, state, quality)
-        gains = conditions.gains[:, None, None]
-        grid = mask.shape[1:3]
-        targets = integer_prior.planes_of(y * integer.powers(gains))
-        coded = integer_prior.planes_of(mask[..., None].astype(jnp.float32))
+    def _code_z(
+        self,
+        level: int,
+        z: jax.Array,
+        mask: jax.Array,
+        quality: jax.Array,
+        keys: jax.Array | None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """z_hat, and the bits of z per position. mask is bool [B, ceil(h/4), ceil(w/4)]."""
+        z_hat = jnp.where(mask[..., None], ops.straight_through_round(z), 0.0)
+        index = self.z_scale_index(level, quality)[:, None, None]
+        v = z_hat if keys is None else latents.noisy_or_rounded(z, keys)
+        return z_hat, latents.masked_sum(self._bits(v, index, keys is None), mask)
+
+    def _code_y(
+        self,
+        level: int,
+        y: jax.Array,
+        context: LevelContext,
+        mask: jax.Array,
+        keys: jax.Array | None,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """y_hat in units of y, its embedding, and the bits of y per position. Plane by plane."""
+        gains = context.gains[:, None, None]
+        targets = integer_prior.split_planes(y * integer.powers(gains))
+        coded = integer_prior.split_planes(mask[..., None].astype(jnp.float32))
         steps: dict[Parity, jax.Array] = {}
         embedded: dict[Parity, jax.Array] = {}
-        seen: dict[Parity, jax.Array] = {}
+        residuals: dict[Parity, jax.Array] = {}  # y - mu, as the rate counts it
         indices: dict[Parity, jax.Array] = {}
         for group in integer_prior.DECODE_ORDER[self.config.context]:
-            before = dict(embedded)
+            earlier = dict(embedded)
             for parity in group:
-                mu, indices[parity] = self.predict(level, parity, conditions, before)
+                mu, indices[parity] = self.predict(level, parity, context, earlier)
                 offset = targets[parity] - mu / integer_prior.GRID
-                if y_key is None:
-                    offset = self._outside_dead_zone(offset, indices[parity])
+                if keys is None:
+                    offset = self._apply_dead_zone(offset, indices[parity])
                 symbols = ops.straight_through_round(offset) * coded[parity]
-                seen[parity] = symbols if y_key is None else offset
-                v = integer_prior.decoded(mu, symbols)
-                embedded[parity] = self.embedding(level, v, coded[parity][..., 0], conditions.gains)
-                steps[parity] = integer_prior.filled(mu, symbols, coded[parity])
-        joined = functools.partial(integer_prior.joined, grid=grid)
-        y_seen = joined(seen)
-        if y_key is not None:
-            y_seen = y_seen + ops.uniform_noise(y_key, y_seen.shape[1:])
-        y_bits = self._bits(y_seen, joined(indices), y_key is None)
-        y_bits = jnp.where(mask[..., None], y_bits, 0.0)
-        y_hat = joined(steps) / integer.powers(gains)
-        state = self.merge(level, y_hat, state.d, joined(embedded), conditions, sizes)
-        return state, jnp.sum(y_bits, axis=-1), jnp.sum(z_bits, axis=-1)
+                residuals[parity] = symbols if keys is None else offset
+                v = integer_prior.latent_integers(mu, symbols)
+                embedded[parity] = self.embed_latents(
+                    level, v, coded[parity][..., 0], context.gains
+                )
+                steps[parity] = integer_prior.dequantize(mu, symbols, coded[parity])
+        join = functools.partial(integer_prior.join_planes, grid=mask.shape[1:3])
+        residual = join(residuals)
+        if keys is not None:
+            residual = latents.noisy_or_rounded(residual, keys)
+        y_bits = latents.masked_sum(self._bits(residual, join(indices), keys is None), mask)
+        return join(steps) / integer.powers(gains), join(embedded), y_bits
 
-    def _outside_dead_zone(self, offset: jax.Array, index: jax.Array) -> jax.Array:
-        """The offset from mu as the encoder quantizes it, not yet rounded.
+    def _apply_dead_zone(self, offset: jax.Array, index: jax.Array) -> jax.Array:
+        """The offset from mu, zero in the dead zone; not yet rounded.
 
-        The gradient passes as if there were no dead zone, as it does with rounding: what is sent as
-        zero could not learn to be sent otherwise.
+        The gradient passes as if there were no dead zone, as it does through rounding. Otherwise
+        latents in the dead zone would get no gradient.
         """
         bounds = jnp.asarray(dead_zone.zero_bounds(self.config.distribution))
-        kept = dead_zone.outside(offset, bounds[index.astype(jnp.int32)])
+        kept = dead_zone.apply(offset, bounds[index.astype(jnp.int32)])
         return ops.straight_through(kept, offset)
 
-    def _bits(self, seen: jax.Array, index: jax.Array, rounded: bool) -> jax.Array:
-        """Bits by the scale table of symbols, if `rounded`, or of what has noise."""
+    def _bits(self, v: jax.Array, index: jax.Array, is_rounded: bool) -> jax.Array:
+        """Bits of elements v: what the integer tables charge if v is rounded, else -log2 P."""
         distribution = self.config.distribution
-        if rounded:
-            return bit_cost.entry_bits(seen, index, distribution)
-        return distributions.bits(seen, distributions.scale_at(index, distribution), distribution)
+        if is_rounded:
+            return bit_cost.entry_bits(v, index, distribution)
+        return distributions.bits(v, distributions.scale_at(index, distribution), distribution)
 
 
-def network(
-    config: PortableConfig, dtype: Any = jnp.float32, remat: bool = False
-) -> PortableRDONet:
-    """The module for a configuration; one object per configuration, so that jit caches hold."""
-    return _network(config, dtype, remat)
-
-
-@functools.cache
-def _network(config: PortableConfig, dtype: Any, remat: bool) -> PortableRDONet:
-    return PortableRDONet(config, dtype, remat)
-
-
-def kernel_steps(path: str, kernel: np.ndarray) -> np.ndarray:
-    """The steps in which a packed file holds a kernel: those of its integers, or by its layer."""
-    step = integer_prior.weight_step(path)
-    if step is not None:
-        return np.full(1, step)
-    is_near = path.removesuffix("/kernel") in NEAR_PICTURE
-    return packing.steps(kernel, NEAR_STEPS if is_near else FAR_STEPS)
-
-
-@functools.partial(compilation.jit, static_argnums=0)
-def init_params(config: PortableConfig, key: jax.Array) -> Any:
-    """Fresh parameters, drawn from `key`."""
-    x = jnp.zeros((1, 2 * partition.BLOCK, 2 * partition.BLOCK, 3))
-    masks = partition.level_masks(partition.uniform(0, (2, 2), (1,)))
-    keys = jax.random.split(key, 2)
-    quality = jnp.zeros(1, jnp.int32)
-    net = network(config)
-    return net.init(keys[0], x, masks, keys[1:], quality, method="code")["params"]
+network = functools.partial(modules.build, PortableRDONet)
+init_params = functools.partial(modules.init_params, PortableRDONet, True)

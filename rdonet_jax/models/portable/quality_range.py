@@ -1,8 +1,8 @@
-"""A portable network moved to another range of lambdas, to go on training from there.
+"""A portable network's parameters for another range of lambdas, to continue training from.
 
-All that depends on the quality is linear between knots that are equally spaced in log lambda. So
-the same network over another range has the old values, read at the new knots; beyond the old range
-its gains follow the square root of lambda and all else stays as it is at the end.
+Every parameter that depends on the quality is linear between knots, which are equally spaced in
+log lambda. So the parameters for another range are the old ones interpolated at the new knots.
+Beyond the old range, gains follow the square root of lambda, and all else is constant.
 """
 
 from __future__ import annotations
@@ -20,47 +20,50 @@ KNOTTED = ("gain", "z_gain", "z_index")
 """Parameters with one row per knot."""
 
 
-def matches(weights: PortableConfig, model: PortableConfig) -> bool:
-    """Whether the two are the same network, over ranges of lambda that may differ."""
+def is_same_network(weights: PortableConfig, model: PortableConfig) -> bool:
+    """Whether two configurations differ at most in their range of lambdas and in thresholds."""
     free = {"lmbdas": model.lmbdas, "thresholds": model.thresholds}
     return dataclasses.replace(weights, **free) == model
 
 
-def moved(params: Any, old: PortableConfig, new: PortableConfig) -> Any:
-    """Parameters over the range of `old` as those over the range of `new`; `matches` both."""
-    places = _places(old, new)
-    inside = np.clip(places, 0, old.knots - 1)
+def resample_knots(params: Any, old: PortableConfig, new: PortableConfig) -> Any:
+    """Parameters over the range of `old` as parameters over that of `new`.
+
+    The two must satisfy `is_same_network`.
+    """
+    positions = _knot_positions(old, new)
+    inside = np.clip(positions, 0, old.knots - 1)
     left = np.minimum(inside.astype(int), old.knots - 2)
-    share = inside - left
+    fraction = inside - left
     weights = np.zeros((new.knots, old.knots))
-    weights[np.arange(new.knots), left] = 1 - share
-    weights[np.arange(new.knots), left + 1] += share
-    # A gain is log2 of steps per unit of y, and steps are as 1 / sqrt(lambda).
+    weights[np.arange(new.knots), left] = 1 - fraction
+    weights[np.arange(new.knots), left + 1] += fraction
+    # A gain is log2 of steps per unit of y, and the step size is proportional to 1 / sqrt(lambda).
     segment = np.log2(old.lmbdas[1] / old.lmbdas[0]) / (old.knots - 1)
-    beyond = (places - inside) * segment / 2
+    extrapolated = (positions - inside) * segment / 2
     flat = {}
     for path, leaf in flatten_dict(params).items():
         leaf = np.array(leaf)
         if path[-1] in KNOTTED:
-            leaf = weights @ leaf + (beyond[:, None] if path[-1] == "gain" else 0.0)
-        elif path[-1] == "kernel" and (rows := _rows_of_quality(path, len(leaf), old)):
+            leaf = weights @ leaf + (extrapolated[:, None] if path[-1] == "gain" else 0.0)
+        elif path[-1] == "kernel" and (rows := _quality_rows(path, len(leaf), old)):
             leaf[rows] = weights @ leaf[rows]
         flat[path] = jnp.asarray(leaf, jnp.float32)
     return unflatten_dict(flat)
 
 
-def _places(old: PortableConfig, new: PortableConfig) -> np.ndarray:
-    """The knots of `new` on the scale of the knots of `old`, 0 for the first; maybe beyond."""
+def _knot_positions(old: PortableConfig, new: PortableConfig) -> np.ndarray:
+    """The knots of `new` in units of the knots of `old`: 0 is its first one. May lie outside."""
     knots = np.linspace(*np.log(new.lmbdas), new.knots)
     low, high = np.log(old.lmbdas)
     return (knots - low) / (high - low) * (old.knots - 1)
 
 
-def _rows_of_quality(path: tuple[str, ...], rows: int, config: PortableConfig) -> slice | None:
-    """Where the kernel of an exact layer has the inputs that say the quality, if it has."""
+def _quality_rows(path: tuple[str, ...], rows: int, config: PortableConfig) -> slice | None:
+    """The rows of an integer layer's kernel whose inputs are the quality basis, if it has any."""
     if path[-2] == "from_z":
         return slice(rows - config.knots, rows)
     if path[-2] == "first" and path[-3] == "prior":
-        behind = 9 * config.embedding + 2 * config.conditioning
-        return slice(behind, behind + config.knots)
+        first = 9 * config.embedding + 2 * config.conditioning
+        return slice(first, first + config.knots)
     return None

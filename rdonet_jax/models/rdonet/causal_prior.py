@@ -1,12 +1,12 @@
-"""The causal network behind the prior on z: two 3×3 masked convolutions of type A.
+"""The prior on z: a causal network of two 3×3 masked convolutions of type A, for each channel.
 
 Each channel of z is predicted from itself alone, at positions that come earlier in raster order:
 left, above left, above, above right. Two masked layers reach two rows up.
 
-The functions use only +, -, * and abs on their arguments, element by element and in a fixed order.
-So the same code runs on JAX arrays in the training graph and on NumPy arrays inside the entropy
-decoder, where IEEE arithmetic gives the same bits for one position as for a whole grid: an encoder
-may evaluate all positions at once, a decoder wavefront by wavefront.
+The functions use only +, -, * and abs, element by element and in a fixed order. They run on JAX
+arrays in the training graph and on NumPy arrays in the codec. IEEE arithmetic on the host gives the
+same bits for one position as for a whole grid. So an encoder evaluates all positions at once, and a
+decoder one wavefront after the other.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ def leaky_relu(x: Any) -> Any:
     return 0.5 * (1 + NEGATIVE_SLOPE) * x + 0.5 * (1 - NEGATIVE_SLOPE) * abs(x)
 
 
-def hidden_units(neighbours: Any, weights: CausalWeights) -> Any:
+def hidden_units(neighbors: Any, weights: CausalWeights) -> Any:
     """First layer: four neighbors, each [..., C] of z_hat, to [..., M, C]."""
     total = weights.hidden_bias
-    for tap, neighbour in enumerate(neighbours):
-        total = total + neighbour[..., None, :] * weights.hidden[tap]
+    for tap, neighbor in enumerate(neighbors):
+        total = total + neighbor[..., None, :] * weights.hidden[tap]
     return leaky_relu(total)
 
 
-def outputs(neighbours: Any, weights: CausalWeights) -> Any:
+def outputs(neighbors: Any, weights: CausalWeights) -> Any:
     """Second layer: four neighbors, each [..., M, C] of hidden units, to [..., 2, C].
 
     The two entries are the mean and the scale before its softplus.
     """
     total = weights.output_bias
-    for tap, neighbour in enumerate(neighbours):
+    for tap, neighbor in enumerate(neighbors):
         for unit in range(weights.output.shape[1]):
-            total = total + neighbour[..., unit, None, :] * weights.output[tap, unit]
+            total = total + neighbor[..., unit, None, :] * weights.output[tap, unit]
     return total
 
 
-def shifted(grid: Any) -> list[Any]:
+def shift_causal(grid: Any) -> list[Any]:
     """The four causal neighbors of every position of a grid [B, h, w, ...], zeros outside."""
     _, rows, columns = grid.shape[:3]
     padding = ((0, 0), (1, 0), (1, 1)) + ((0, 0),) * (grid.ndim - 3)
@@ -65,9 +65,9 @@ def shifted(grid: Any) -> list[Any]:
 
 
 class CausalPrior(nn.Module):
-    """Holds the weights; called on z_hat [B, h, w, C], gives mean and raw scale of the same shape.
+    """Mean and raw scale of z, each [B, h, w, C], from z_hat of the same shape.
 
-    A position's result depends only on positions before it in raster order.
+    The result at a position depends only on positions before it in raster order.
     """
 
     hidden: int
@@ -76,22 +76,22 @@ class CausalPrior(nn.Module):
     @nn.compact
     def __call__(self, z_hat):
         weights = self.weights(z_hat.shape[-1])
-        units = hidden_units(shifted(z_hat), weights)
-        result = outputs(shifted(units), weights)
+        units = hidden_units(shift_causal(z_hat), weights)
+        result = outputs(shift_causal(units), weights)
         return result[..., 0, :], result[..., 1, :]
 
     def weights(self, channels: int) -> CausalWeights:
         """The parameters, created on first use."""
-        # Outputs begin at zero: where crops are too small for z to have neighbors (a level's
-        # hyper-latent stands for up to 256 pixels), the prior stays a plain one per channel.
+        # Output weights are zero at first, so the prior is one per channel. It stays so where crops
+        # are too small for z to have neighbors: a hyper-latent covers up to 256 pixels a side.
         normal, zeros = nn.initializers.normal(0.3), nn.initializers.zeros
 
-        def start_scale(_, shape):
+        def initial_bias(_, shape):
             return jnp.zeros(shape).at[1].set(self.initial_scale)
 
         return CausalWeights(
             self.param("hidden", normal, (len(OFFSETS), self.hidden, channels)),
             self.param("hidden_bias", zeros, (self.hidden, channels)),
             self.param("output", zeros, (len(OFFSETS), self.hidden, 2, channels)),
-            self.param("output_bias", start_scale, (2, channels)),
+            self.param("output_bias", initial_bias, (2, channels)),
         )

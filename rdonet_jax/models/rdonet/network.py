@@ -1,9 +1,12 @@
-"""RDONet: the hierarchy of LS-Units with conditional hyperpriors, as the steps of one walk.
+"""RDONet: a hierarchy of LS-Units with conditional hyperpriors.
 
-The walk goes from the coarsest level to the finest. Training, rate estimation, encoding and
-decoding take the same steps and differ only in where a level's symbols come from: noise, rounding
-or a bitstream. `RDONet.code` is the walk with noise or rounding; `rdonet_jax.codec.codec` is the
-walk with a range coder in hand.
+Brand, Fischer, Kaup, "Rate-Distortion Optimized Learning-Based Image Compression using an Adaptive
+Hierarchical Autoencoder with Conditional Hyperprior", CVPRW 2021, and Brand, Fischer, Kopte, Kaup,
+https://arxiv.org/abs/2201.01586. Each position of an image is coded at one of three levels, by the
+latent-space unit (LS-Unit) of that level. Training, rate estimation, encoding and decoding share
+one pass over the levels, coarse to fine. They differ in where a level's symbols come from: noise,
+rounding or a bitstream. `RDONet.code` is the pass with noise or rounding, `rdonet_jax.codec.rdonet`
+the one with a range coder.
 
 Shapes: an image x is [B, H, W, 3] in [0, 1], H and W multiples of 64. At level l the latent grid
 is h = H / (16 · 2^l) by w = W / (16 · 2^l), the hyper-latent grid ceil(h / 4) by ceil(w / 4).
@@ -12,31 +15,20 @@ is h = H / (16 · 2^l) by w = W / (16 · 2^l), the hyper-latent grid ceil(h / 4)
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import LEVELS, RDONetConfig
 from rdonet_jax.entropy import bit_cost, distributions
-from rdonet_jax.models import hierarchy
+from rdonet_jax.models import hierarchy, latents, modules
 from rdonet_jax.models.hierarchy import COARSEST, Coded, Keys
+from rdonet_jax.models.latents import Prior
 from rdonet_jax.models.rdonet.causal_prior import CausalPrior
 from rdonet_jax.nn import layers, ops
-
-
-class Prior(NamedTuple):
-    """A conditional distribution per element, of the shape of what it predicts."""
-
-    mu: jax.Array
-    scale: jax.Array  # Laplace b or Gaussian sigma, at least the smallest of the scale table
-
-
-def smallest_scale(distribution: str) -> float:
-    """The lower bound of predicted scales: the first entry of the scale table."""
-    return float(distributions.scale_table(distribution)[0])
 
 
 def select(mask: jax.Array, y_hat: jax.Array, mu: jax.Array) -> jax.Array:
@@ -62,7 +54,7 @@ class HyperEncoder(nn.Module):
 
 
 class HyperDecoder(nn.Module):
-    """h_s: z_hat and d to mean and raw scale of y, conditional on the coarser levels."""
+    """h_s: z_hat and d to the mean and the raw scale of y; d carries the coarser levels."""
 
     config: RDONetConfig
     latents: int
@@ -82,7 +74,7 @@ class HyperDecoder(nn.Module):
 
 
 class LSUnit(nn.Module):
-    """One latent-space unit: the networks of one level. Level and widths are static."""
+    """A latent-space unit (LS-Unit of the paper): the networks of one level."""
 
     config: RDONetConfig
     level: int
@@ -91,23 +83,25 @@ class LSUnit(nn.Module):
     def setup(self) -> None:
         config, level = self.config, self.level
         conv = functools.partial(layers.Conv, dtype=self.dtype)
-        handed_on = config.features[level - 1] if level else config.trunk[2]
+        finer_channels = config.features[level - 1] if level else config.trunk[2]
         self.encoder = conv(config.features[level], "down", config.padding, gain=2.0)
         self.to_latent = conv(config.latents[level])
         self.hyper_encoder = HyperEncoder(config, self.dtype)
         self.hyper_decoder = HyperDecoder(config, config.latents[level], self.dtype)
         self.hyper_prior = CausalPrior(config.prior_hidden)
-        self.hand_over = conv(handed_on, "up", gain=2.0)
+        # Upsamples to the next finer level. Attribute names are stored in weights files.
+        self.hand_over = conv(finer_channels, "up", gain=2.0)
 
 
 class RDONet(nn.Module):
-    """The network. Every public method is a step of the walk, to be used through `apply`.
+    """The network. Its public methods are the steps of the pass, to be called through `apply`.
 
-    `state` is what the decoder knows so far: the decoder feature d at the resolution of the level
-    that comes next (after level 0: at 1/8 of the image's size), [B, ·, ·, C].
+    `state` is the decoder feature d at the resolution of the next level (after level 0: at 1/8 of
+    the image's size), [B, ·, ·, C].
 
-    `dtype` and `remat` are for training: the transforms may be computed in bfloat16 (latents,
-    priors and x_hat are float32 all the same), and activations anew in the backward pass.
+    `dtype` and `remat` are for training. The transforms may be computed in bfloat16; latents,
+    priors and x_hat are float32 in any case. With `remat`, the backward pass computes activations
+    again.
     """
 
     config: RDONetConfig
@@ -133,8 +127,8 @@ class RDONet(nn.Module):
             features.append(h)
         return tuple(features)
 
-    def start(self, batch: int, grid: tuple[int, int]) -> jax.Array:
-        """The state before the first level: zeros, for `grid` = (rows, columns) of 64-blocks."""
+    def initial_state(self, batch: int, grid: tuple[int, int]) -> jax.Array:
+        """The state before the coarsest level: zeros. `grid` counts rows and columns of blocks."""
         return jnp.zeros((batch, *grid, self.config.features[COARSEST]))
 
     def latent(self, level: int, e: jax.Array, state: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -143,22 +137,22 @@ class RDONet(nn.Module):
         y = unit.to_latent(jnp.concatenate([e, state], axis=-1))
         return _float32(y, unit.hyper_encoder(y, state))
 
-    def hyper_prior(self, level: int, z_hat: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean on the integer grid (straight-through) and raw scale of z, given earlier z_hat."""
+    def predict_z(self, level: int, z_hat: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The mean of z, rounded (straight-through), and its raw scale, from earlier z_hat."""
         mu, raw = self.units[level].hyper_prior(z_hat)
         return ops.straight_through_round(mu), raw
 
-    def prior(self, level: int, z_hat: jax.Array, state: jax.Array) -> Prior:
+    def predict_y(self, level: int, z_hat: jax.Array, state: jax.Array) -> Prior:
         """The distribution of y at a level, given z_hat and the coarser levels."""
         mu, raw = _float32(*self.units[level].hyper_decoder(z_hat, state))
-        return Prior(mu, self.scale_of(raw))
+        return Prior(mu, self.scale_from_raw(raw))
 
-    def scale_of(self, raw: jax.Array) -> jax.Array:
-        """softplus, bounded below by the smallest scale of the table."""
-        return ops.lower_bound(nn.softplus(raw), smallest_scale(self.config.distribution))
+    def scale_from_raw(self, raw: jax.Array) -> jax.Array:
+        """The scale of a prior, from the raw output of its network."""
+        return latents.bounded_scale(raw, self.config.distribution)
 
-    def merge(self, level: int, y_hat: jax.Array, state: jax.Array) -> jax.Array:
-        """The state for the next finer level; y_hat is mu-filled where the level is not coded."""
+    def next_state(self, level: int, y_hat: jax.Array, state: jax.Array) -> jax.Array:
+        """The state for the next finer level. y_hat must be mu where the level is not coded."""
         h = self.units[level].hand_over(jnp.concatenate([state, y_hat], axis=-1))
         return nn.relu(h)
 
@@ -170,7 +164,7 @@ class RDONet(nn.Module):
     def code(
         self, x: jax.Array, masks: tuple[jax.Array, ...], keys: jax.Array | None = None
     ) -> Coded:
-        """The whole walk, see `hierarchy.code`."""
+        """The network from images to reconstructions and bits, see `hierarchy.code`."""
         return hierarchy.code(self, x, masks, keys)
 
     def code_level(
@@ -181,47 +175,28 @@ class RDONet(nn.Module):
         keys: Keys,
         level: int,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """One level of `code`: the state for the next one, and the maps of bits of y and z."""
-        count = bit_cost.symbol_bits if keys[0] is None else distributions.bits
-        bits = functools.partial(count, distribution=self.config.distribution)
+        """One level of `code`: the next state, and the bits of y and of z per position."""
+        rate = bit_cost.symbol_bits if keys[0] is None else distributions.bits
+        bits = functools.partial(rate, distribution=self.config.distribution)
         y, z = self.latent(level, e, state)
         y_key, z_key = keys
 
-        coded_z = partition.hyper_mask(mask)[..., None]
-        z_hat = jnp.where(coded_z, ops.straight_through_round(z), 0.0)
-        mu, raw = self.hyper_prior(level, z_hat)
-        bits_of_z = bits(_observed(z, mu, z_key), self.scale_of(raw))
-        z_bits = jnp.sum(jnp.where(coded_z, bits_of_z, 0.0), axis=-1)
+        coded_z = partition.hyper_mask(mask)
+        z_hat = jnp.where(coded_z[..., None], ops.straight_through_round(z), 0.0)
+        mu, raw = self.predict_z(level, z_hat)
+        z_bits = bits(latents.noisy_or_rounded(z - mu, z_key), self.scale_from_raw(raw))
 
-        prior = self.prior(level, z_hat, state)
-        bits_of_y = bits(_observed(y, prior.mu, y_key), prior.scale)
-        y_bits = jnp.sum(jnp.where(mask[..., None], bits_of_y, 0.0), axis=-1)
-
+        prior = self.predict_y(level, z_hat, state)
+        y_bits = bits(latents.noisy_or_rounded(y - prior.mu, y_key), prior.scale)
         y_hat = prior.mu + ops.straight_through_round(y - prior.mu)
-        return self.merge(level, select(mask, y_hat, prior.mu), state), y_bits, z_bits
+
+        state = self.next_state(level, select(mask, y_hat, prior.mu), state)
+        return state, latents.masked_sum(y_bits, mask), latents.masked_sum(z_bits, coded_z)
 
 
 def _float32(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(array.astype(jnp.float32) for array in arrays)
 
 
-def _observed(v: jax.Array, mu: jax.Array, keys: jax.Array | None) -> jax.Array:
-    """What the rate is counted for: v - mu with noise, or rounded when there are no keys."""
-    if keys is None:
-        return ops.straight_through_round(v - mu)
-    return v - mu + ops.uniform_noise(keys, v.shape[1:])
-
-
-@functools.cache
-def network(config: RDONetConfig, dtype: Any = jnp.float32, remat: bool = False) -> RDONet:
-    """The module for a configuration; one object per configuration, so that jit caches hold."""
-    return RDONet(config, dtype, remat)
-
-
-@functools.partial(compilation.jit, static_argnums=0)
-def init_params(config: RDONetConfig, key: jax.Array) -> Any:
-    """Fresh parameters, drawn from `key`."""
-    x = jnp.zeros((1, partition.BLOCK, partition.BLOCK, 3))
-    masks = partition.level_masks(partition.uniform(0, (1, 1), (1,)))
-    keys = jax.random.split(key, 2)
-    return network(config).init(keys[0], x, masks, keys[1:], method="code")["params"]
+network = functools.partial(modules.build, RDONet)
+init_params = functools.partial(modules.init_params, RDONet, False)
