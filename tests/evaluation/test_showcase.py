@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from rdonet_jax.cli import eval as eval_command
+from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation.measures import EvaluationError

@@ -28,7 +28,7 @@ from .conftest import (
 
 IMPATIENT = """
 import sys
-from rdonet_jax.cli import train
+from rdonet_jax.cli.commands import train
 from rdonet_jax.training import run_dir
 run_dir.SHARING_PATIENCE_S = 0.5
 sys.exit(train.run(sys.argv[1:], "train.py"))

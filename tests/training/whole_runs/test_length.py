@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.cli import train
+from rdonet_jax.cli.commands import train
 from rdonet_jax.training import lengthening, run_dir, validation
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.config import TrainingConfig
