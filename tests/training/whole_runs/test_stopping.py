@@ -30,7 +30,8 @@ def assert_stops(process, run, step, number, code) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("terminated_too", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("terminated_too", [False, True])
 def test_a_run_told_to_stop_and_then_killed_is_bit_for_bit_one_that_never_stopped(
     start, finished, tmp_path, terminated_too
 ):
