@@ -24,7 +24,7 @@ from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.models.rdonet import network as rdonet
-from tests import portable_params
+from tests import hasty_xla, portable_params
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Workers and what tests start inherit the environment; JAX is loaded here already.
     """
+    # JAX has set it for this process, and those that tests start would inherit it.
+    os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
     if hasattr(config, "workerinput") or jax.__version_info__ < (0, 6):
         return  # programs that JAX 0.5.3 has kept compute other numbers in the next process
     folder = tempfile.mkdtemp(prefix="compiled-")
@@ -55,8 +57,6 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, value in settings.items():
         os.environ[name.upper()] = str(value)
         jax.config.update(name, value)
-    # JAX has set it for this process, and those that tests start would inherit it.
-    os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -95,6 +95,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.skip(reason="takes long; make test-long runs it"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    hasty_xla.use_for(item)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

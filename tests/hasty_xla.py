@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import pytest
+
+from rdonet_jax.core import compilation
 
 OPTIONS: Mapping[str, Any] = {
     "xla_backend_optimization_level": 0,
@@ -50,3 +53,15 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
         return lowered.compile(compiler_options=dict(options()))(*arguments)
 
     return call
+
+
+def use_for(test: pytest.Item) -> None:
+    """Has the package's own functions compiled with these options, unless the test is `optimized`.
+
+    It stays so until the next test. A function that is compiled in both ways is compiled twice.
+    """
+    optimized = test.get_closest_marker("optimized")
+    compilation.options = _usual if optimized else lambda: {**_usual(), **options()}
+
+
+_usual = compilation.options

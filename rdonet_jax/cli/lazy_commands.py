@@ -16,7 +16,7 @@ PACKAGE = "rdonet_jax"
 def train(arguments: Sequence[str], program: str = "rdonet train") -> int:
     """Trains a model, or exports the weights of a run; returns the exit code."""
     try:
-        from rdonet_jax.cli import train
+        from rdonet_jax.cli.commands import train
     except ModuleNotFoundError as error:
         return _missing(error, program)
     return train.run(arguments, program)
@@ -25,7 +25,7 @@ def train(arguments: Sequence[str], program: str = "rdonet train") -> int:
 def evaluate(arguments: Sequence[str], program: str = "rdonet eval") -> int:
     """Evaluates models and conventional codecs; returns the exit code."""
     try:
-        from rdonet_jax.cli import eval as evaluation
+        from rdonet_jax.cli.commands import eval as evaluation
     except ModuleNotFoundError as error:
         return _missing(error, program)
     return evaluation.main(arguments, program)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from rdonet_jax.cli import coding_commands, lazy_commands, more_commands
-from rdonet_jax.cli.arguments import parse
+from rdonet_jax.cli import lazy_commands
+from rdonet_jax.cli.commands import coding_commands, more_commands
 from rdonet_jax.cli.console import (
     CommandError,
     Incomplete,
@@ -20,6 +20,7 @@ from rdonet_jax.cli.console import (
     remember_compilations,
     writing_output,
 )
+from rdonet_jax.cli.options.arguments import parse
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from rdonet_jax.cli import console
@@ -175,7 +176,14 @@ def no_cache(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_compiled_code_is_kept_below_the_users_folder_for_caches(no_cache):
+@pytest.fixture
+def jax_0_6(monkeypatch):
+    """A JAX that may remember, whichever is installed."""
+    versions = {"jax": "0.6.0"}
+    monkeypatch.setattr(console.importlib.metadata, "version", versions.__getitem__)
+
+
+def test_compiled_code_is_kept_below_the_users_folder_for_caches(no_cache, jax_0_6):
     console.remember_compilations()
     folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
     assert folder.is_dir()
@@ -183,20 +191,27 @@ def test_compiled_code_is_kept_below_the_users_folder_for_caches(no_cache):
     assert int(os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"]) == console.CACHE_BYTES
 
 
-def test_a_folder_that_the_user_has_chosen_is_left_as_it_is(no_cache, monkeypatch):
+def test_a_folder_that_the_user_has_chosen_is_left_as_it_is(no_cache, jax_0_6, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
     console.remember_compilations()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
     assert "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ
 
 
-def test_nothing_is_kept_where_no_folder_can_be_made(no_cache, monkeypatch):
+def test_nothing_is_kept_where_no_folder_can_be_made(no_cache, jax_0_6, monkeypatch):
     (no_cache / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(no_cache / "file"))
     console.remember_compilations()
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
+def test_nothing_is_kept_by_a_jax_whose_kept_programs_compute_other_numbers(no_cache, monkeypatch):
+    monkeypatch.setattr(console.importlib.metadata, "version", {"jax": "0.5.3"}.__getitem__)
+    console.remember_compilations()
+    assert not list(no_cache.iterdir())
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 6), reason="JAX before 0.6 keeps no programs")
 def test_a_second_process_finds_what_the_first_has_compiled(no_cache):
     program = (
         "from rdonet_jax.cli import console; console.remember_compilations(); import jax; "

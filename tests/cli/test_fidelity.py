@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax.cli import fidelity
+from rdonet_jax.cli.commands import fidelity
 from rdonet_jax.codec import codec
 from rdonet_jax.imaging import pixel_format, reader, srgb, writer
 from rdonet_jax.imaging.pixel_format import Picture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from rdonet_jax.cli import jobs
+from rdonet_jax.cli.files import jobs
 from rdonet_jax.imaging import pixel_format, reader, writer
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution

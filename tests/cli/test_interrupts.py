@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax.cli import batch, jobs
 from rdonet_jax.cli import main as cli_main
+from rdonet_jax.cli.files import batch, jobs
 from rdonet_jax.cli.progress import InterruptibleSearch
 from rdonet_jax.codec import codec
 from rdonet_jax.core import files, interrupts, partition
@@ -70,8 +70,8 @@ files.replace("a", write)
 BATCH = """
 import pathlib, sys, time
 from rdonet_jax import __main__
-from rdonet_jax.cli import compress as cli_compress
-from rdonet_jax.cli.file_result import FileResult
+from rdonet_jax.cli.commands import compress as cli_compress
+from rdonet_jax.cli.files.file_result import FileResult
 
 def compress(source, target, options, library, show_progress):
     pathlib.Path(f"begun-{source}").touch()

@@ -25,7 +25,7 @@ def test_where_a_package_is_missing_one_sentence_says_what_to_install(package):
 
 
 def test_a_missing_module_of_the_package_itself_is_a_fault_and_not_explained():
-    error = ModuleNotFoundError(name="rdonet_jax.cli.train")
+    error = ModuleNotFoundError(name="rdonet_jax.cli.commands.train")
     with pytest.raises(ModuleNotFoundError):
         lazy_commands._missing(error, "rdonet train")
 

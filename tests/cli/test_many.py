@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax.cli import argument_types, batch, jobs
-from rdonet_jax.cli.file_result import FileResult
+from rdonet_jax.cli.files import batch, jobs
+from rdonet_jax.cli.files.file_result import FileResult
+from rdonet_jax.cli.options import argument_types
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.imaging import reader, srgb
 from rdonet_jax.rdo import encoder, rate_control

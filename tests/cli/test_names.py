@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rdonet_jax.cli import arguments
+from rdonet_jax.cli.options import arguments
 
 # The end of options
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdonet_jax.cli import compress, decompress, file_names, jobs
-from rdonet_jax.cli.file_result import FileResult
+from rdonet_jax.cli.commands import compress, decompress
+from rdonet_jax.cli.files import file_names, jobs
+from rdonet_jax.cli.files.file_result import FileResult
 
 
 @pytest.fixture

@@ -204,8 +204,9 @@ def test_nobody_who_reads_the_file_is_a_quiet_end(piped, monkeypatch):
 
 CARELESS = """
 import os, sys
-from rdonet_jax.cli import compress as cli_compress, main as cli_main
-from rdonet_jax.cli.file_result import FileResult
+from rdonet_jax.cli import main as cli_main
+from rdonet_jax.cli.commands import compress as cli_compress
+from rdonet_jax.cli.files.file_result import FileResult
 
 def compress(source, target, *others):
     with open(target, "w") as file:

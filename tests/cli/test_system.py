@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax.cli import arguments, completion, desktop, grammar, thumbnails
+from rdonet_jax.cli.commands import completion, desktop, thumbnails
+from rdonet_jax.cli.options import arguments, grammar
 from rdonet_jax.codec import bitstream
 from rdonet_jax.imaging.pixel_format import Picture
 from tests.conftest import ROOT

@@ -8,8 +8,9 @@ import shlex
 
 import pytest
 
-from rdonet_jax.cli import config_options, train
-from rdonet_jax.cli.run_settings import RunSettings
+from rdonet_jax.cli.commands import train
+from rdonet_jax.cli.options import config_options
+from rdonet_jax.cli.options.run_settings import RunSettings
 from rdonet_jax.core import config
 from rdonet_jax.models import registry
 from rdonet_jax.models.rdonet.family import RDONetFamily

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.cli import describe
-from rdonet_jax.cli import eval as eval_command
+from rdonet_jax.cli.commands import describe
+from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.codec import baselines as baselines_codec
 from rdonet_jax.codec import bitstream, codec, compressed_file, partition_coding
 from rdonet_jax.codec.bitstream import FormatError

@@ -15,6 +15,8 @@ from rdonet_jax.models import zoo
 from tests.conftest import COMPILING_ANEW, ROOT
 from tests.golden import make as golden
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.fixture(scope="module")
 def golden_model():
@@ -68,7 +70,7 @@ from tests import portable_params
 from tests.golden import make as golden
 model = zoo.load(str(golden.weights_file()))
 decoded = codec.decode(model, golden.PICTURES["constriction"].read_bytes())
-again = codec.encode(model, decoded.picture, decoded.partition, 71.3)
+again = codec.encode(model, decoded.image, decoded.partition, 71.3)
 Path(sys.argv[1]).write_bytes(again.data)
 print(json.dumps([golden.hashes(symbols) for symbols in (decoded.symbols, again.symbols)]))
 """

@@ -14,6 +14,8 @@ from rdonet_jax.codec.portable import jax_engine, tiles
 from rdonet_jax.core import config, partition, system_memory
 from rdonet_jax.models import registry
 
+pytestmark = pytest.mark.optimized
+
 # So large an image that rearranged weights, which are not counted, do not matter.
 GRID = (64, 48)
 

@@ -14,6 +14,8 @@ from rdonet_jax.codec import codec
 from rdonet_jax.imaging import srgb
 from tests.conftest import COMPILING_ANEW, ROOT
 
+pytestmark = pytest.mark.optimized
+
 ON_ONE_CPU = """
 import os, sys
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])

@@ -16,6 +16,8 @@ import pytest
 from rdonet_jax.core import compilation
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.optimized
+
 ROWS = 32769
 """With so many, YNNPACK as of JAX 0.10.2 computes one sum wrongly."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax.cli import eval as eval_command
+from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation import curves
 from rdonet_jax.evaluation.report import page

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax.cli import eval as eval_command
+from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import curves, estimate, real_files, results

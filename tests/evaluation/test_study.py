@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rdonet_jax.cli import eval as eval_command
+from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.evaluation import anchors, bd_rates, curves, real_files, study
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.real_files import Settings

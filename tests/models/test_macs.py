@@ -19,6 +19,8 @@ from rdonet_jax.models import macs
 from rdonet_jax.models.rdonet import network as rdonet
 from tests import portable_params
 
+pytestmark = pytest.mark.optimized
+
 LEVELS = 1 + 1 / 4 + 1 / 16
 """The networks of a level cost a quarter of those of the next finer one."""
 

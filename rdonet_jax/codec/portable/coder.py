@@ -178,8 +178,9 @@ class PortableLevelCoder(level_coder.LevelCoder):
         latents = EncoderLatents(self._state, self.config.latents[level], z_shape, bounds)
 
         def compute(tile: Tile) -> tuple[Array, Array]:
-            inputs = (tiles.cut(values, tile, HYPER_STRIDE) for values in (e, d))
-            return self.engine.encode_latents(level, *inputs, tile.extent(e.shape, HYPER_STRIDE))
+            e_tile, d_tile = (tiles.cut(values, tile, HYPER_STRIDE) for values in (e, d))
+            extent = tile.extent(e.shape, HYPER_STRIDE)
+            return self.engine.encode_latents(level, e_tile, d_tile, extent)
 
         rows, columns = tiles.tile_sides(self._tile_shape, level)
         sides = rows // HYPER_STRIDE, columns // HYPER_STRIDE

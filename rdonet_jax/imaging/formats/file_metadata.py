@@ -53,6 +53,13 @@ class _Colors(NamedTuple):
     left_out: tuple[str, ...] = ()  # what is not kept, in words
 
 
+_TEXTS_THAT_HOLD_MORE = ("XML:com.adobe.xmp", "Raw profile type")
+"""How the keys begin of text entries of PNG files that hold XMP, EXIF data or a color profile."""
+
+_IPTC_TAGS = frozenset({33723, 34377})
+"""Of TIFF files: IPTC data by themselves, and as Photoshop stores them."""
+
+
 def of_image(
     image: Image.Image, path: str | os.PathLike, gray: bool, false_exif: bool = False
 ) -> Metadata:
@@ -71,7 +78,8 @@ def of_image(
     colors = _colors(image, path, gray)
     text = _xmp(image)
     is_text = xmp.is_text(text)
-    notes = [f"without its {what}" for what in (*colors.left_out, *_other_images(image, text))]
+    left_out = (*colors.left_out, *_other_images(image, text), *_texts(image))
+    notes = [f"without its {what}" for what in left_out]
     if false_exif:
         notes.append("without what it calls EXIF data, which is none")
     if not is_text:
@@ -104,6 +112,22 @@ def _other_images(image: Image.Image, text: bytes) -> Iterator[str]:
     if others > sum(word != "video" for word in named):
         plural = "s" if others > 1 else ""
         yield f"{others} further image{plural} (a gain map, a preview or another view)"
+
+
+def _texts(image: Image.Image) -> Iterator[str]:
+    """Names of texts about the image that are neither EXIF nor XMP."""
+    if image.format == "PNG":
+        count = sum(not key.startswith(_TEXTS_THAT_HOLD_MORE) for key in image.text)
+        if count:
+            yield "text entry" if count == 1 else f"{count} text entries"
+    elif image.format == "TIFF":
+        if _IPTC_TAGS & set(image.tag_v2):
+            yield "IPTC data"
+    else:
+        if image.info.get("comment"):
+            yield "comment"
+        if image.info.get("photoshop"):
+            yield "IPTC data and other data of Photoshop"
 
 
 def _resolution(image: Image.Image, path: str | os.PathLike) -> Resolution | None:

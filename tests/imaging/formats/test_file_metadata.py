@@ -54,6 +54,50 @@ def in_srgb(image, color):
     return ImageCms.applyTransform(Image.new(mode, (1, 1), color), transform).getpixel((0, 0))
 
 
+# Texts
+
+
+@pytest.mark.parametrize(
+    ("chunks", "note"),
+    [
+        ([(b"tEXt", b"Title\0a")], ("without its text entry",)),
+        (
+            [(b"tEXt", b"Title\0a"), (b"iTXt", b"Author\0\0\0\0\0b")],
+            ("without its 2 text entries",),
+        ),
+        ([(b"zTXt", b"Comment\0\0" + zlib.compress(b"c"))], ("without its text entry",)),
+        ([(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)], ()),
+        ([], ()),
+    ],
+)
+def test_texts_of_a_png_file_are_noted_unless_they_are_metadata_that_travels(
+    tmp_path, chunks, note
+):
+    assert load(tmp_path, png_with(*chunks)).notes == note
+
+
+@pytest.mark.parametrize(
+    ("segment", "note"),
+    [
+        ((0xFE, b"a comment"), "comment"),
+        (
+            (0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x02ab"),
+            "IPTC data and other data of Photoshop",
+        ),
+    ],
+)
+def test_comments_and_iptc_data_of_a_jpeg_file_are_noted(tmp_path, segment, note):
+    assert load(tmp_path, jpeg_with(segment)).notes == (f"without its {note}",)
+
+
+@pytest.mark.parametrize("tag", [33723, 34377])
+def test_iptc_data_of_a_tiff_file_are_noted(tmp_path, tag):
+    buffer = io.BytesIO()
+    extra = [(tag, 7, 4, b"\x1c\x02\0\0", True)]
+    tifffile.imwrite(buffer, drawn(3, 8), photometric="rgb", extratags=extra)
+    assert load(tmp_path, buffer.getvalue()).notes == ("without its IPTC data",)
+
+
 # Colors of PNG
 
 

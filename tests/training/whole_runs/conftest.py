@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ SHORT = ["--preset", "tiny", "--crop", "64", "--batch-size", "8", "--steps", str
          "--log-every", "1", "--validation-every", "10", "--checkpoint-every", "4",
          "--preview-every", "1000"]  # fmt: skip
 
+LIMIT = 900
+"""Seconds after which a run that should have ended, or come to a step, counts as stuck."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,34 +38,48 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: here not in item.path.parents)
 
 
+class Process(subprocess.Popen):
+    """A process whose messages go to a file: a pipe that is full would stop it."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
+        self.messages = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as this
+        super().__init__(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=self.messages
+        )
+
+    def said(self) -> str:
+        """What it has written to its error stream so far."""
+        self.messages.seek(0)
+        return self.messages.read()
+
+
 def started(
     arguments: Sequence[object],
     devices: int = 1,
     program: Sequence[str] = ("train.py",),
-) -> subprocess.Popen:
+) -> Process:
     """`train.py` at work, on so many virtual devices; `program` is what Python is to run."""
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {hasty_xla.flags()}",
+        # XLA reports every compiled program that it takes from the cache on some processors.
+        "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    return subprocess.Popen(
-        [sys.executable, *program, *map(str, arguments)],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return Process([sys.executable, *program, *map(str, arguments)], environment)
 
 
-def ended(process: subprocess.Popen, code: int = 0) -> str:
+def ended(process: Process, code: int = 0) -> str:
     """What a process wrote to its error stream, once it has ended with this exit code."""
     try:
-        _, errors = process.communicate(timeout=1800)
+        process.wait(timeout=LIMIT)
     finally:
         process.kill()
-    assert process.returncode == code, errors
-    return errors
+    assert process.returncode == code, process.said()
+    return process.said()
 
 
-def on_two_hosts(arguments: Sequence[object], devices: int) -> list[subprocess.Popen]:
+def on_two_hosts(arguments: Sequence[object], devices: int) -> list[Process]:
     """Two processes with so many devices each, as two hosts of one run."""
     cluster = cluster_of_two()
     return [started([*arguments, *cluster, number], devices) for number in range(2)]
@@ -75,11 +93,14 @@ def cluster_of_two() -> list[object]:
     return ["--coordinator", f"localhost:{port}", "--processes", 2, "--process"]
 
 
-def wait_for_step(run: Path, step: int, processes: Sequence[subprocess.Popen]) -> None:
+def wait_for_step(run: Path, step: int, processes: Sequence[Process]) -> None:
     """Returns as soon as a run at work has logged a step."""
     log = run / run_log.LOG_FILE
+    limit = time.monotonic() + LIMIT
     while not log.exists() or step not in logged(run, "loss"):
-        assert all(process.poll() is None for process in processes), "ended too early"
+        for process in processes:
+            assert process.poll() is None, f"ended too early: {process.said()}"
+        assert time.monotonic() < limit, f"step {step} was not reached in {LIMIT} s"
         time.sleep(0.01)
 
 

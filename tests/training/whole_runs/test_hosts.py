@@ -28,7 +28,7 @@ from .conftest import (
 
 IMPATIENT = """
 import sys
-from rdonet_jax.cli import train
+from rdonet_jax.cli.commands import train
 from rdonet_jax.training import run_dir
 run_dir.SHARING_PATIENCE_S = 0.5
 sys.exit(train.run(sys.argv[1:], "train.py"))
@@ -77,6 +77,7 @@ def on_two_hosts(start, tmp_path_factory):
     return run
 
 
+@pytest.mark.long
 def test_eight_devices_have_the_loss_curve_of_one(finished, on_eight_devices):
     np.testing.assert_allclose(losses(on_eight_devices), losses(finished), rtol=2e-4)
     # Every gradient is clipped. Clipped before it is averaged, it would have another direction.
@@ -95,6 +96,7 @@ def test_pictures_on_eight_devices_give_the_loss_curve_of_pictures_on_one(start,
     assert_close(newest_state(runs[0]), newest_state(runs[1]), 1e-3)
 
 
+@pytest.mark.long
 def test_two_hosts_of_four_devices_begin_with_the_losses_of_one_device(finished, stopped):
     count = min(stopped.step, COMPARED)
     np.testing.assert_allclose(losses(stopped.run, count), losses(finished, count), rtol=2e-4)

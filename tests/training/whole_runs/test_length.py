@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.cli import train
+from rdonet_jax.cli.commands import train
 from rdonet_jax.training import lengthening, run_dir, validation
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.config import TrainingConfig
@@ -73,6 +73,7 @@ def files_of(folder) -> dict:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 def test_a_run_of_20_steps_made_30_long_is_bit_for_bit_one_of_30_from_the_start(run, tmp_path):
     usual = [*CONSTANT, "--switch", "restart", "--stage1-steps", 15]
     assert run("whole", *usual, "--stage2-steps", 15) == 0

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax.cli import train
+from rdonet_jax.cli.commands import train
 from rdonet_jax.core import config
 from rdonet_jax.models import zoo
 from rdonet_jax.training import checkpoints, run_dir, run_log, validation

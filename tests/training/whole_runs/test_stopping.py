@@ -30,7 +30,8 @@ def assert_stops(process, run, step, number, code) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("terminated_too", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("terminated_too", [False, True])
 def test_a_run_told_to_stop_and_then_killed_is_bit_for_bit_one_that_never_stopped(
     start, finished, tmp_path, terminated_too
 ):
@@ -41,7 +42,7 @@ def test_a_run_told_to_stop_and_then_killed_is_bit_for_bit_one_that_never_stoppe
     process = start(run, "--resume")
     wait_for_step(run, 17, [process])
     process.kill()
-    process.communicate()
+    process.wait()
     assert int(newest_state(run).step) <= max(logged(run, "loss")) < STEPS
     ended(start(run, "--resume"))
     assert curve(run) == curve(finished)

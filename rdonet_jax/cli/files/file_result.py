@@ -6,7 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 FilePath = str | os.PathLike[str]
-"""A file's name, or a `rdonet_jax.cli.streams.Stream` that stands for standard input or output."""
+"""A file's name, or a `files.streams.Stream` that stands for standard input or output."""
 
 
 class FileResult(NamedTuple):

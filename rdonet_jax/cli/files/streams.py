@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Iterator
 
 from rdonet_jax.cli import console
-from rdonet_jax.cli.command_parser import STANDARD_STREAM
 from rdonet_jax.cli.console import CommandError
-from rdonet_jax.cli.file_result import FilePath
+from rdonet_jax.cli.files.file_result import FilePath
+from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
 
 INPUT, OUTPUT = "standard input", "standard output"
 

@@ -17,10 +17,11 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from rdonet_jax.cli import config_options, console, run_settings
-from rdonet_jax.cli.config_options import Section
+from rdonet_jax.cli import console
+from rdonet_jax.cli.options import config_options, run_settings
+from rdonet_jax.cli.options.config_options import Section
+from rdonet_jax.cli.options.run_settings import RunSettings
 from rdonet_jax.cli.program import INTERRUPTED, Parser, exit_code
-from rdonet_jax.cli.run_settings import RunSettings
 from rdonet_jax.core import config, interrupts
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo

@@ -31,7 +31,7 @@ def load(library: ModelLibrary, name: str) -> Model:
 
 def listing() -> str:
     """The bundled models, in lines for people. Raises `CommandError`."""
-    from rdonet_jax.cli import describe
+    from rdonet_jax.cli.commands import describe
     from rdonet_jax.models import zoo
 
     library = ModelLibrary()

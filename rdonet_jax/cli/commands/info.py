@@ -6,9 +6,10 @@ import argparse
 import json
 import os
 
-from rdonet_jax.cli import decoding, models, streams
+from rdonet_jax.cli.commands import decoding, models
 from rdonet_jax.cli.console import CommandError, Incomplete, escaped, explained, failed, say
-from rdonet_jax.cli.file_result import FilePath
+from rdonet_jax.cli.files import streams
+from rdonet_jax.cli.files.file_result import FilePath
 
 
 def run_info(options: argparse.Namespace) -> None:
@@ -34,7 +35,7 @@ def _print_file(source: FilePath, name: str, as_json: bool) -> None:
     if os.path.isdir(source):
         raise CommandError(f"{source}: is a folder")
     file = decoding.read(source)
-    from rdonet_jax.cli import describe
+    from rdonet_jax.cli.commands import describe
     from rdonet_jax.codec import bitstream
 
     with explained(bitstream.FormatError, about=str(source)), models.explained_models():

@@ -9,8 +9,8 @@ import argparse
 import shlex
 from collections.abc import Callable
 
-from rdonet_jax.cli import grammar
-from rdonet_jax.cli.grammar import Command, Option
+from rdonet_jax.cli.options import grammar
+from rdonet_jax.cli.options.grammar import Command, Option
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 
 WITH_COMPRESSED_FILES = ("decompress", "info", "thumbnail")

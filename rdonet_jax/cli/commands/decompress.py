@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from rdonet_jax.cli import decoding, paths
+from rdonet_jax.cli.commands import decoding
 from rdonet_jax.cli.console import explained
-from rdonet_jax.cli.file_result import FilePath, FileResult
+from rdonet_jax.cli.files import paths
+from rdonet_jax.cli.files.file_result import FilePath, FileResult
 from rdonet_jax.models.library import ModelLibrary
 
 

@@ -14,16 +14,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rdonet_jax.cli import models, paths
-from rdonet_jax.cli.argument_types import MOST_BYTES
+from rdonet_jax.cli.commands import models
 from rdonet_jax.cli.console import CommandError, explained, progress
-from rdonet_jax.cli.file_result import FilePath, FileResult
+from rdonet_jax.cli.files import paths
+from rdonet_jax.cli.files.file_result import FilePath, FileResult
+from rdonet_jax.cli.options.argument_types import MOST_BYTES
 from rdonet_jax.cli.progress import InterruptibleSearch, StepTimer
 from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_MODEL
 from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
-    from rdonet_jax.cli.fidelity import Fidelity
+    from rdonet_jax.cli.commands.fidelity import Fidelity
     from rdonet_jax.core.partition import Partition
     from rdonet_jax.imaging.pixel_format import Picture
     from rdonet_jax.models.zoo import Model
@@ -66,7 +67,7 @@ def compress_file(
     started = time.perf_counter()
     image, status = _load_image(source, target, options)
 
-    from rdonet_jax.cli import fidelity
+    from rdonet_jax.cli.commands import fidelity
     from rdonet_jax.imaging import srgb
 
     model = models.load(library, options.model)
@@ -123,7 +124,7 @@ def _encode(
 
 def _encode_options(options: CompressOptions, size: tuple[int, int]) -> EncodeOptions:
     """What the encoder is to do with an image of (height, width)."""
-    from rdonet_jax.cli import fidelity
+    from rdonet_jax.cli.commands import fidelity
     from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 
     plan = Plan(_init(size, options.init), options.rdo)
@@ -225,7 +226,7 @@ def _facts(
 
 def _lines(facts: dict[str, Any], result: EncodeResult, psnr: float | None) -> tuple[str, ...]:
     """What there is to say about the file, for people."""
-    from rdonet_jax.cli import fidelity
+    from rdonet_jax.cli.commands import fidelity
 
     levels = facts["levels"]
     parts = [

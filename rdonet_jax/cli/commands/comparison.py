@@ -11,7 +11,7 @@ import math
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rdonet_jax.cli import decoding, fidelity
+from rdonet_jax.cli.commands import decoding, fidelity
 from rdonet_jax.cli.console import CommandError, explained, progress
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.models.library import ModelLibrary

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from rdonet_jax.cli import grammar
-from rdonet_jax.cli.grammar import Command, Option
+from rdonet_jax.cli.options import grammar
+from rdonet_jax.cli.options.grammar import Command, Option
 
 SECTION = "1"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from rdonet_jax.cli import decoding
+from rdonet_jax.cli.commands import decoding
 from rdonet_jax.cli.console import explained
 from rdonet_jax.imaging import pixel_format, srgb
 from rdonet_jax.imaging.metadata import icc

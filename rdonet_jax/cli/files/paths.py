@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from rdonet_jax.cli.console import CommandError
-from rdonet_jax.cli.file_result import FilePath
+from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 
 OTHER_IMAGE_SUFFIXES = frozenset((".heic", ".heif", ".jxl", ".exr", ".pam", ".svg"))

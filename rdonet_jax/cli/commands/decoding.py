@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rdonet_jax.cli import models
+from rdonet_jax.cli.commands import models
 from rdonet_jax.cli.console import CommandError, explained, progress
-from rdonet_jax.cli.file_result import FilePath
+from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.cli.progress import StepTimer
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.models.library import ModelLibrary

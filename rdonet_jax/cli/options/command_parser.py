@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rdonet_jax.cli import argument_types as types
+from rdonet_jax.cli.options import argument_types as types
 from rdonet_jax.core.defaults import MAX_PIXELS
 
 STANDARD_STREAM = "-"

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
 from rdonet_jax.cli.console import CommandError
-from rdonet_jax.cli.file_result import FileResult
-from rdonet_jax.cli.jobs import Failed, Job
+from rdonet_jax.cli.files.file_result import FileResult
+from rdonet_jax.cli.files.jobs import Failed, Job
 from rdonet_jax.core import interrupts
 
 SAMPLES = 3

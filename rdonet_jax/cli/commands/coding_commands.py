@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rdonet_jax.cli import compress, decompress, streams
-from rdonet_jax.cli.command_parser import STANDARD_STREAM
-from rdonet_jax.cli.compress import CompressOptions
+from rdonet_jax.cli.commands import compress, decompress
+from rdonet_jax.cli.commands.compress import CompressOptions
+from rdonet_jax.cli.commands.decompress import DecompressOptions
 from rdonet_jax.cli.console import (
     CommandError,
     Incomplete,
@@ -23,14 +23,15 @@ from rdonet_jax.cli.console import (
     say,
     say_beside,
 )
-from rdonet_jax.cli.decompress import DecompressOptions
-from rdonet_jax.cli.file_result import FilePath, FileResult
+from rdonet_jax.cli.files import streams
+from rdonet_jax.cli.files.file_result import FilePath, FileResult
+from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
 from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
-    from rdonet_jax.cli.batch import Outcome, Summary
-    from rdonet_jax.cli.jobs import Found, Job
+    from rdonet_jax.cli.files.batch import Outcome, Summary
+    from rdonet_jax.cli.files.jobs import Found, Job
 
 Work = Callable[[FilePath, FilePath, ModelLibrary, bool], FileResult]
 """(source, target, library, whether to show progress) -> the result."""
@@ -63,7 +64,7 @@ def run_compress(options: argparse.Namespace) -> None:
     if options.out_dir is None:
         _run_one(options, work, COMPRESSED_SUFFIX, COMPRESSED_SUFFIX)
         return
-    from rdonet_jax.cli import jobs
+    from rdonet_jax.cli.files import jobs
 
     _run_many(options, work, jobs.compressions(options.files, options.out_dir, _listed(options)))
 
@@ -85,7 +86,7 @@ def run_decompress(options: argparse.Namespace) -> None:
     if options.out_dir is None:
         _run_one(options, work, IMAGE_SUFFIX, suffix)
         return
-    from rdonet_jax.cli import jobs
+    from rdonet_jax.cli.files import jobs
 
     found = jobs.decompressions(options.files, options.out_dir, suffix, _listed(options))
     _run_many(options, work, found._replace(others=[]))  # a folder may well hold other files
@@ -114,7 +115,7 @@ def _run_many(options: argparse.Namespace, work: Work, found: Found) -> None:
     """Makes many files of many, and sums up. Raises `Incomplete` if some failed."""
     from tqdm import tqdm
 
-    from rdonet_jax.cli import batch, jobs
+    from rdonet_jax.cli.files import batch, jobs
 
     if not options.quiet and (text := jobs.passed_over(found)):
         note(text)
@@ -155,7 +156,7 @@ def _print_outcome(options: argparse.Namespace, outcome: Outcome) -> None:
     Raises KeyboardInterrupt where an interrupt has ended the search for this file: it is meant for
     all files.
     """
-    from rdonet_jax.cli import batch
+    from rdonet_jax.cli.files import batch
 
     if isinstance(outcome, batch.Failed):
         failed(outcome.cause)
@@ -178,7 +179,7 @@ def _print_outcome(options: argparse.Namespace, outcome: Outcome) -> None:
 
 def _listed(options: argparse.Namespace) -> list[str]:
     """The names in the file of --list, if there is one."""
-    from rdonet_jax.cli import file_names
+    from rdonet_jax.cli.files import file_names
 
     if options.list is None:
         return []

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from rdonet_jax.cli import argument_types as types
-from rdonet_jax.cli import coding_arguments
-from rdonet_jax.cli.command_parser import STANDARD_STREAM, add_command, add_reading_options
+from rdonet_jax.cli.options import argument_types as types
+from rdonet_jax.cli.options import coding_arguments
+from rdonet_jax.cli.options.command_parser import STANDARD_STREAM, add_command, add_reading_options
 
 _PLAIN = "\0"
 """Stands before names that look like options and are none; no name on a command line holds it."""

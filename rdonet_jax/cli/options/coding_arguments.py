@@ -6,8 +6,8 @@ import argparse
 import functools
 from typing import Any
 
-from rdonet_jax.cli import argument_types as types
-from rdonet_jax.cli.command_parser import STANDARD_STREAM, add_command, add_reading_options
+from rdonet_jax.cli.options import argument_types as types
+from rdonet_jax.cli.options.command_parser import STANDARD_STREAM, add_command, add_reading_options
 from rdonet_jax.core.defaults import (
     COMPRESSED_SUFFIX,
     DEFAULT_CODER,

@@ -6,9 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from rdonet_jax.cli import info, models
-from rdonet_jax.cli.arguments import whole_parser
+from rdonet_jax.cli.commands import info, models
 from rdonet_jax.cli.console import say
+from rdonet_jax.cli.options.arguments import whole_parser
 from rdonet_jax.models.library import ModelLibrary
 
 
@@ -17,7 +17,7 @@ def _models(_: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from rdonet_jax.cli import comparison
+    from rdonet_jax.cli.commands import comparison
 
     compare_options = comparison.CompareOptions(
         options.model, options.max_pixels, options.difference, options.force
@@ -27,26 +27,26 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _thumbnail(options: argparse.Namespace) -> None:
-    from rdonet_jax.cli import thumbnails
+    from rdonet_jax.cli.commands import thumbnails
 
     thumbnails.make(options.source, options.target, options.size, ModelLibrary())
 
 
 def _desktop(options: argparse.Namespace) -> None:
-    from rdonet_jax.cli import desktop
+    from rdonet_jax.cli.commands import desktop
 
     prefix = desktop.default_prefix() if options.prefix is None else Path(options.prefix)
     say("\n".join(desktop.remove(prefix) if options.remove else desktop.install(prefix)))
 
 
 def _completion(options: argparse.Namespace) -> None:
-    from rdonet_jax.cli import completion
+    from rdonet_jax.cli.commands import completion
 
     say(completion.script(whole_parser(), options.shell).rstrip("\n"))
 
 
 def _man(_: argparse.Namespace) -> None:
-    from rdonet_jax.cli import manual
+    from rdonet_jax.cli.commands import manual
 
     say(manual.page(whole_parser()).rstrip("\n"))
 

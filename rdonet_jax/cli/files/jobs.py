@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rdonet_jax.cli import file_names
 from rdonet_jax.cli.console import explained
+from rdonet_jax.cli.files import file_names
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
 
 

@@ -1,0 +1,1 @@
+"""Which files a command works on: names, lists, batches, standard input and output."""
