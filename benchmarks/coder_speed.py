@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from rdonet_jax.entropy import distributions, range_coder
+from rdonet_jax.entropy import distributions, likelihoods, range_coder
 
 SCALES = (0.06, 0.1, 0.3, 1.0, 3.0, 20.0, 100.0)
 MIXED = (0.25, 4.0)  # median and spread (as a factor) of the scales of the last rows
@@ -29,8 +29,8 @@ def sample(
     scale = np.exp(rng.normal(np.log(median), np.log(spread), count)).astype(np.float32)
     scale = scale.clip(distributions.scale_table("laplace")[0])
     symbols = np.rint(rng.laplace(0, scale)).astype(np.int32)
-    indices = np.asarray(distributions.scale_index(scale, "laplace"))
-    bits = distributions.laplace_bits(symbols.astype(np.float32), scale)
+    indices = np.asarray(likelihoods.scale_index(scale, "laplace"))
+    bits = likelihoods.laplace_bits(symbols.astype(np.float32), scale)
     cuts = range(run, count, run)
     runs = zip(np.split(symbols, cuts), np.split(indices, cuts), strict=True)
     return list(runs), float(np.asarray(bits, np.float64).sum())

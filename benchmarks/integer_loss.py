@@ -23,7 +23,7 @@ from dead_zone import priced
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.entropy import distributions
+from rdonet_jax.entropy import distributions, likelihoods
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.portable import network as portable
@@ -54,7 +54,7 @@ def information(self, offset: jax.Array, index: jax.Array, _: object) -> jax.Arr
     """Replaces `PortableRDONet._bits`: the information content of the rounded symbols."""
     low, high = distributions.scale_table(self.config.distribution)[[0, -1]].astype(np.float64)
     scale = low * jnp.exp(index * np.log(high / low) / (distributions.SCALE_COUNT - 1))
-    return distributions.bits(jnp.round(offset), scale, self.config.distribution)
+    return likelihoods.bits(jnp.round(offset), scale, self.config.distribution)
 
 
 def rates(model: zoo.Model, images: list[np.ndarray], quality: float) -> np.ndarray:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from environments import TENSORFLOW_COMPRESSION, install, parity
 
-from rdonet_jax.entropy import distributions
+from rdonet_jax.entropy import distributions, likelihoods
 
 WORKER = Path(__file__).with_name("tfc_bits.py")
 
@@ -54,7 +54,7 @@ def main() -> None:
         for name, rows in models.items():
             index, value, bits = (np.array(rows[key]) for key in ("index", "value", "bits"))
             scale = distributions.scale_table(distribution)[index]
-            ours = np.asarray(distributions.bits(value.astype(np.float32), scale, distribution))
+            ours = np.asarray(likelihoods.bits(value.astype(np.float32), scale, distribution))
             off = np.abs(ours - bits)
             some, total = bits > 0.001, ours.sum() / bits.sum() - 1
             print(

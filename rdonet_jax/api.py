@@ -15,7 +15,7 @@ from rdonet_jax.codec import bitstream, compressed_file
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.core import partition
-from rdonet_jax.core.defaults import DEFAULT_MODEL
+from rdonet_jax.core.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
@@ -44,6 +44,7 @@ def compress(
     xmp: bytes = b"",
     cicp: Cicp | None = None,
     resolution: Resolution | None = None,
+    engine: str = DEFAULT_ENGINE,
 ) -> bytes:
     """The bytes of a file that holds the image.
 
@@ -59,6 +60,7 @@ def compress(
       xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, the code points
         of the colors (`rdonet_jax.imaging.cicp.Cicp`), and the size of pixels
         (`rdonet_jax.imaging.resolution.Resolution`).
+      engine: what computes the model: "numpy", "jax", or "auto" for the one that is usually faster.
 
     Raises `ValueError` for what cannot be coded and for other arguments than these. For a model
     that is not there that is a `ZooError`. Raises OSError for a weights file that cannot be read.
@@ -81,7 +83,7 @@ def compress(
     image = pixel_format.of_samples(samples, icc, exif, upright(xmp), cicp, resolution)
     if not isinstance(init, str):
         init = _partition(init, image.size)
-    options = EncodeOptions(quality, target, Plan(init, rdo_passes))
+    options = EncodeOptions(quality, target, Plan(init, rdo_passes), engine=engine)
     return coding.encode(_library.load(model), image, options).encoded.data
 
 
@@ -90,11 +92,12 @@ def decompress(
     *,
     model: str | os.PathLike[str] | None = None,
     max_pixels: int = bitstream.MAX_PIXELS,
+    engine: str = DEFAULT_ENGINE,
 ) -> np.ndarray:
     """The image in a file's bytes, an array as `compress` takes it.
 
     `model` is the path of a weights file, for files of models that are not bundled. `max_pixels` is
-    how many pixels the file may claim.
+    how many pixels the file may claim. `engine` is as in `compress`.
 
     Raises `FormatError`, a `ValueError`, for data that is not bytes or cannot be decoded,
     `ValueError` for a limit that is no number, and for a model what `compress` raises.
@@ -105,15 +108,18 @@ def decompress(
         raise FormatError(f"a file's bytes are needed, not {type(data).__name__}") from error
     if not isinstance(max_pixels, numbers.Real) or max_pixels != max_pixels:  # NaN
         raise ValueError(f"max_pixels is a number, not {max_pixels!r}")
-    return pixel_format.samples(decode_file(compressed_file.parse(data, max_pixels), model))
+    file = compressed_file.parse(data, max_pixels)
+    return pixel_format.samples(decode_file(file, model, engine))
 
 
-def decode_file(file: CompressedFile, model: str | os.PathLike[str] | None = None) -> Picture:
+def decode_file(
+    file: CompressedFile, model: str | os.PathLike[str] | None = None, engine: str = DEFAULT_ENGINE
+) -> Picture:
     """The image in a parsed file, with color profile, EXIF data and the like.
 
-    `model` and what is raised are as in `decompress`.
+    `model`, `engine` and what is raised are as in `decompress`.
     """
-    return coding.decode(file, _library, model).content
+    return coding.decode(file, _library, model, engine=engine).content
 
 
 def _bytes(name: str, value: bytes) -> bytes:

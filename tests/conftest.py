@@ -45,8 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     # JAX has set it for this process, and those that tests start would inherit it.
     os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    if hasattr(config, "workerinput") or jax.__version_info__ < (0, 6):
-        return  # programs that JAX 0.5.3 has kept compute other numbers in the next process
+    if hasattr(config, "workerinput"):
+        return
     folder = tempfile.mkdtemp(prefix="compiled-")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     settings = {

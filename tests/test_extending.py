@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.entropy import distributions, range_coder
+from rdonet_jax.entropy import distributions, likelihoods, range_coder
 from rdonet_jax.imaging import srgb
 from rdonet_jax.metrics import loss, quality
 from rdonet_jax.models import registry
@@ -88,7 +88,7 @@ def test_the_distribution_has_whole_tables_and_finite_gradients(program):
     assert data
     v, scale = jnp.array([0.0, 0.5, 7.0, 1e6]), jnp.array([0.045, 1.0, 30.0, 256.0])
     for argument in (0, 1):
-        total = lambda *both: distributions.bits(*both, "logistic").sum()  # noqa: E731
+        total = lambda *both: likelihoods.bits(*both, "logistic").sum()  # noqa: E731
         assert np.isfinite(jax.grad(total, argument)(v, scale)).all()
 
 

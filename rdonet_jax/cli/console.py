@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import logging
 import os
 import platform
@@ -18,10 +17,6 @@ from typing import TextIO
 
 CACHE_BYTES = 2**28
 """Of compiled code on disk, at most."""
-
-FIRST_TO_REMEMBER = (0, 6)
-"""The first JAX whose programs compute the same numbers when they come from the disk. Those that
-JAX 0.5.3 takes from there round otherwise than those that it has just compiled."""
 
 PROGRESS_DELAY = 2.0
 """Seconds that a command may take before it shows its progress."""
@@ -111,10 +106,10 @@ def remember_compilations() -> None:
     """Lets JAX keep on disk what it compiles, for the next process; to be called before its import.
 
     Below $XDG_CACHE_HOME or ~/.cache, apart for kinds of processors; what is used least goes when
-    it gets too much. Does nothing where JAX_COMPILATION_CACHE_DIR says something else, where no
-    folder can be made, or with a JAX older than `FIRST_TO_REMEMBER`.
+    it gets too much. Does nothing where JAX_COMPILATION_CACHE_DIR says something else, or where no
+    folder can be made.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or _jax_version() < FIRST_TO_REMEMBER:
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     try:
         root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
@@ -126,11 +121,6 @@ def remember_compilations() -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-
-
-def _jax_version() -> tuple[int, ...]:
-    """Major and minor version of the installed JAX, which is not imported."""
-    return tuple(map(int, importlib.metadata.version("jax").split(".")[:2]))
 
 
 def _processor() -> str:

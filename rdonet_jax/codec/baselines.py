@@ -25,12 +25,13 @@ from rdonet_jax.codec.level_coder import CodeRun
 from rdonet_jax.codec.rdonet import this_platform
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import BaselineConfig
-from rdonet_jax.entropy import distributions
+from rdonet_jax.entropy import distributions, likelihoods
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
 from rdonet_jax.models.baselines import context
 from rdonet_jax.models.baselines.context import Wavefront
+from rdonet_jax.models.zoo import Model
 
 
 def _apply(config: BaselineConfig, params: Any, method: str, *arguments: Any) -> Any:
@@ -62,7 +63,7 @@ def predict(
 ) -> tuple[jax.Array, jax.Array]:
     """Without a context: mu and scale index of y, [1, h, w, M]."""
     prior = _apply(config, params, "predict_y", parameters)
-    return prior.mu, distributions.scale_index(prior.scale, config.distribution)
+    return prior.mu, likelihoods.scale_index(prior.scale, config.distribution)
 
 
 @functools.partial(compilation.jit, static_argnums=0)
@@ -73,7 +74,7 @@ def predict_wavefront(
     at = context.wavefront(number, parameters.shape[1:3])
     neighbors = context.gather_taps_at(frame, at)
     prior = _apply(config, params, "predict_y", context.gather_at(parameters, at), neighbors)
-    return prior.mu, distributions.scale_index(prior.scale, config.distribution)
+    return prior.mu, likelihoods.scale_index(prior.scale, config.distribution)
 
 
 @compilation.jit
@@ -233,13 +234,13 @@ class BaselineCodec(FamilyCodec):
 
     def level_coder(
         self,
-        config: BaselineConfig,
-        params: Any,
+        model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
         quality: int | None,
+        engine: str,
     ) -> BaselineLevelCoder:
-        return BaselineLevelCoder(config, params, masks[0])
+        return BaselineLevelCoder(model.config, model.device_params, masks[0])
 
     def working_set_bytes(self, config: BaselineConfig, grid: tuple[int, int]) -> int:
         return working_set.in_one_piece(working_set.baseline_scalars(config), grid)

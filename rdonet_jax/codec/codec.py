@@ -6,16 +6,15 @@ sections of a file, under a header that says how to read them.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from rdonet_jax.codec import (
     bitstream,
     compressed_file,
+    engine_choice,
     family_codec,
     memory,
     partition_coding,
@@ -27,16 +26,14 @@ from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.codec.level_coder import LevelCoder, SymbolError
 from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
-from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import AnyConfig
-from rdonet_jax.core.defaults import DEFAULT_CODER
+from rdonet_jax.core import partition
+from rdonet_jax.core.config import COARSE_TO_FINE, AnyConfig
+from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import Picture
-from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
-from rdonet_jax.models.hierarchy import COARSE_TO_FINE
 from rdonet_jax.models.zoo import Model
 
 DEFAULT_QUALITY = 50.0
@@ -87,8 +84,7 @@ class Decoded(NamedTuple):
 
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions of the codec, for counting their compilations."""
-    steps = (step for found in family_codec.all_codecs() for step in found.jitted_steps())
-    return *steps, _variance_partition
+    return tuple(step for found in family_codec.all_codecs() for step in found.jitted_steps())
 
 
 def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
@@ -131,18 +127,11 @@ def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | Non
     splits = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
     for tile in tiles.cover(grid, tiles.TILE_SHAPES[0], margin=0):
         pixels = tiles.cut(image, tile, partition.BLOCK)
-        of_tile = _variance_partition(config, pixels, quality)
+        x = pixels.astype(np.float32) / np.float32(255)
+        of_tile = registry.variance_partition(config, x, quality)
         for factor, part, whole in zip((1, 2), of_tile, splits, strict=True):
-            whole[tile.core_slices(factor)] = tile.crop_core(np.asarray(part), factor)
+            whole[tile.core_slices(factor)] = tile.crop_core(part, factor)
     return splits
-
-
-@functools.partial(compilation.jit, static_argnums=0)
-def _variance_partition(
-    config: AnyConfig, pixels: jax.Array, quality: jax.Array | None
-) -> Partition:
-    x = distortion.from_integers(pixels)
-    return registry.variance_partition(config, x, quality)
 
 
 def choose_partition(
@@ -202,6 +191,7 @@ def encode(
     coder_name: str = DEFAULT_CODER,
     report: Report = silent,
     reconstruct: bool = True,
+    engine: str = DEFAULT_ENGINE,
 ) -> Encoded:
     """Compresses an image with the partition p, and gives what the decoder will give.
 
@@ -211,16 +201,17 @@ def encode(
     the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
     array that is no such image, for one larger than is written or than memory allows, for a
     quality that the model does not have, for a range coder that is not installed, and for values
-    of the network that cannot be coded.
+    of the network that cannot be coded. Raises `EngineError` for an engine that there is not.
     """
     require_coder(coder_name)
+    engine = engine_choice.choose(model.config, engine)
     number = stream_quality(model.config, quality)
     prepared = preparation.prepare(model.config, image)
     height, width = prepared.size
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
     if not _has_levels_of(model.config, p, height, width):
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
-    coder = _level_coder(model, p, (height, width), number)
+    coder = _level_coder(model, p, (height, width), number, engine)
     report("analysis")
     coder.analyze(pixel_format.as_rgb(prepared.image.pixels))
     streams: dict[str, bytes] = {}
@@ -265,18 +256,26 @@ def decode(
     data: bytes,
     report: Report = silent,
     max_pixels: int = bitstream.MAX_PIXELS,
+    engine: str = DEFAULT_ENGINE,
 ) -> Decoded:
     """Decompresses a file's bytes.
 
     Raises `FormatError`, and nothing else, for bytes that this model cannot decode, among them
-    those that claim an image of more than `max_pixels`, or one that memory cannot hold.
+    those that claim an image of more than `max_pixels`, or one that memory cannot hold. Raises
+    `EngineError` for an engine that there is not.
     """
-    return decode_file(model, compressed_file.parse(data, max_pixels), report)
+    return decode_file(model, compressed_file.parse(data, max_pixels), report, engine)
 
 
-def decode_file(model: Model, file: CompressedFile, report: Report = silent) -> Decoded:
-    """Decompresses a file that has been parsed. Raises `FormatError` as `decode` does."""
+def decode_file(
+    model: Model,
+    file: CompressedFile,
+    report: Report = silent,
+    engine: str = DEFAULT_ENGINE,
+) -> Decoded:
+    """Decompresses a file that has been parsed. Raises as `decode` does."""
     header, sections = file.header, file.sections
+    engine = engine_choice.choose(model.config, engine)
     _check_model(model, header)
     if lack := memory.shortage(model.config, partition.grid_of(header.height, header.width)):
         raise FormatError(
@@ -287,7 +286,8 @@ def decode_file(model: Model, file: CompressedFile, report: Report = silent) -> 
         raise FormatError(f"the file's partition has levels that {model.name} does not have")
     alpha = side_data.alpha(header, sections.alpha)
     along = side_data.fields(sections)
-    coder = _level_coder(model, p, (header.height, header.width), header.quality)
+    size = header.height, header.width
+    coder = _level_coder(model, p, size, header.quality, engine)
     try:
         _decode_levels(coder, model, header, sections, report)
     except (range_coder.CoderError, SymbolError) as error:
@@ -313,12 +313,11 @@ def _decode_levels(
 
 
 def _level_coder(
-    model: Model, p: Partition, size: tuple[int, int], quality: int | None
+    model: Model, p: Partition, size: tuple[int, int], quality: int | None, engine: str
 ) -> LevelCoder:
     """The level coder of an image of `size` = (height, width), before its first level."""
     masks = coded_masks(p, *size)
-    codec = family_codec.of(model.config)
-    return codec.level_coder(model.config, model.params, masks, size, quality)
+    return family_codec.of(model.config).level_coder(model, masks, size, quality, engine)
 
 
 def _has_levels_of(config: AnyConfig, p: Partition, height: int, width: int) -> bool:

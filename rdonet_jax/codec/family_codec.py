@@ -12,6 +12,7 @@ import numpy as np
 from rdonet_jax.codec.level_coder import LevelCoder
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.models import registry
+from rdonet_jax.models.zoo import Model
 
 
 class FamilyCodec(abc.ABC):
@@ -26,11 +27,11 @@ class FamilyCodec(abc.ABC):
     @abc.abstractmethod
     def level_coder(
         self,
-        config: Any,
-        params: Any,
+        model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
         quality: int | None,
+        engine: str,
     ) -> LevelCoder:
         """The level coder of one image, before its first level.
 
@@ -38,7 +39,12 @@ class FamilyCodec(abc.ABC):
           masks: by level, where it is coded, bool [h, w].
           size: height and width of the image in pixels.
           quality: on the scale of the configuration; None for a fixed-rate model.
+          engine: the name of what computes its steps, one of `engines`.
         """
+
+    def engines(self) -> tuple[str, ...]:
+        """The names of the engines that the family has."""
+        return ("jax",)
 
     @abc.abstractmethod
     def working_set_bytes(self, config: Any, grid: tuple[int, int]) -> int:

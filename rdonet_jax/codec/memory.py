@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import jax
-
-from rdonet_jax.codec import family_codec
+from rdonet_jax.codec import engine_choice, family_codec
 from rdonet_jax.core import system_memory
 from rdonet_jax.core.config import AnyConfig
 
@@ -31,7 +29,7 @@ def shortage(config: AnyConfig, grid: tuple[int, int], searching: bool = False) 
     """
     available = system_memory.available_bytes()
     needed = (searching_bytes if searching else working_set_bytes)(config, grid)
-    if available is None or needed <= available or jax.default_backend() != "cpu":
+    if available is None or needed <= available or engine_choice.uses_accelerator():
         return None
     work = "a search for its partition" if searching else "coding it"
     return (

@@ -26,11 +26,12 @@ from rdonet_jax.codec import bitstream, hyper_coding, level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import RDONetConfig
-from rdonet_jax.entropy import distributions
+from rdonet_jax.entropy import likelihoods
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.rdonet import causal_prior
 from rdonet_jax.models.rdonet import network as rdonet
+from rdonet_jax.models.zoo import Model
 
 
 @functools.cache
@@ -65,7 +66,7 @@ def predict(
     prior = rdonet.network(config).apply(
         {"params": params}, level, z_hat, state, method="predict_y"
     )
-    return prior.mu, distributions.scale_index(prior.scale, config.distribution)
+    return prior.mu, likelihoods.scale_index(prior.scale, config.distribution)
 
 
 @compilation.jit
@@ -190,13 +191,14 @@ class RDONetCodec(FamilyCodec):
 
     def level_coder(
         self,
-        config: RDONetConfig,
-        params: Any,
+        model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
         quality: int | None,
+        engine: str,
     ) -> RDONetLevelCoder:
-        return RDONetLevelCoder(config, params, masks, partition.grid_of(*size))
+        grid = partition.grid_of(*size)
+        return RDONetLevelCoder(model.config, model.device_params, masks, grid)
 
     def working_set_bytes(self, config: RDONetConfig, grid: tuple[int, int]) -> int:
         return working_set.in_one_piece(working_set.rdonet_scalars(config), grid)

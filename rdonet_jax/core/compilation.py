@@ -6,7 +6,10 @@ is switched off, by an option that goes with each function. XLA_FLAGS would reac
 functions of others as well. But XLA reads them only once, so they do nothing for a caller who has
 used JAX before; a process whose jaxlib lacks one of them ends; and child processes inherit them.
 
-Nothing is decided before the first call, since importing the package must not start a backend:
+Programs that JAX 0.5.3 takes from its persistent cache round otherwise than those that it has just
+compiled. Encoder and decoder of a fixed-rate model would differ, so the cache is off there.
+
+Nothing else is decided before the first call, since importing the package must not start a backend:
 accelerators get no options, nor do jaxlibs that lack them.
 
 XLA compiles what a function calls together with it, by the options of the outermost one. So a
@@ -29,6 +32,9 @@ from jax.sharding import PartitionSpec
 
 CPU_OPTIONS: Mapping[str, str] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """What XLA may hand to YNNPACK: nothing."""
+
+if jax.__version_info__ < (0, 6):
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 def options() -> dict[str, Any]:

@@ -16,6 +16,9 @@ from rdonet_jax.core.json_values import shown
 LEVELS = 3
 """Number of LS-Units: levels 0, 1, 2 stand for 16, 32 and 64 pixels per latent position."""
 
+COARSEST = LEVELS - 1
+COARSE_TO_FINE = tuple(reversed(range(LEVELS)))
+
 QUALITY_SEGMENT = 128
 """Steps of the quality scale between two knots; a power of two."""
 

@@ -19,3 +19,8 @@ MAX_PIXELS = 2**27
 
 IMAGE_SUFFIX = ".png"
 """The suffix of restored images."""
+
+ENGINES = ("auto", "numpy", "jax")
+"""What can compute a model, see `rdonet_jax.codec.engine_choice`."""
+
+DEFAULT_ENGINE = ENGINES[0]

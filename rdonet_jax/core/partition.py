@@ -2,16 +2,18 @@
 
 A 64x64 block is coded at level 2 or split into four 32x32 blocks, each coded at level 1 or
 split into four 16x16 blocks of level 0. Everything here is an array operation over leading
-batch axes and may be traced by jit, except the functions marked "host".
+batch axes and may be traced by jit, except the functions marked "host". NumPy arrays give NumPy
+arrays, and JAX is loaded only where its arrays are.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+
+if TYPE_CHECKING:
+    import jax
 
 BLOCK = 64
 STRIDES = (16, 32, 64)
@@ -74,6 +76,8 @@ def random(
     `p64` and `p32` are the probabilities that a 64x64 block and a 32x32 block (of a split
     parent) are split; with the defaults each level covers a third of the area on average.
     """
+    import jax
+
     rows, cols = grid
     key64, key32 = jax.random.split(key)
     split64 = jax.random.bernoulli(key64, p64, (*batch, rows, cols))
@@ -122,8 +126,8 @@ def level_masks(p: Partition) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 def level_map(p: Partition) -> jax.Array:
     """The level that codes each 16x16 pixels: uint8 [..., H/16, W/16]."""
-    splits = _enlarge(p.split64, 4).astype(jnp.uint8) + _enlarge(p.split32, 2)
-    return (2 - splits).astype(jnp.uint8)
+    splits = _enlarge(p.split64, 4).astype(np.uint8) + _enlarge(p.split32, 2)
+    return (2 - splits).astype(np.uint8)
 
 
 def from_level_map(levels: np.ndarray) -> Partition:
@@ -245,13 +249,13 @@ def bits_by_area(
     are shared by the coded ones among its 4x4 latents, so that all bits lie where something is
     coded. masks and y_bits are [..., H/s, W/s] by level, z_bits as `hyper_mask` makes them.
     """
-    total = jnp.zeros(())
+    total: Any = 0.0
     for level, (mask, y, z) in enumerate(zip(masks, y_bits, z_bits, strict=True)):
         rows, cols = mask.shape[-2:]
         served = tile_sums(_padded(mask, HYPER_STRIDE), HYPER_STRIDE)
-        shared = _enlarge(z / jnp.maximum(served, 1), HYPER_STRIDE)[..., :rows, :cols]
+        shared = _enlarge(z / served.clip(1), HYPER_STRIDE)[..., :rows, :cols]
         factor = 2**level
-        total = total + _enlarge((y + jnp.where(mask, shared, 0.0)) / factor**2, factor)
+        total = total + _enlarge((y + mask * shared) / factor**2, factor)
     return total
 
 
@@ -278,7 +282,11 @@ def _padded(mask: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
     """False at the end of the last two axes, up to multiples of `size`."""
     rows, cols = mask.shape[-2:]
     padding = [(0, 0)] * (mask.ndim - 2) + [(0, -rows % size), (0, -cols % size)]
-    return (np if isinstance(mask, np.ndarray) else jnp).pad(mask, padding)
+    if isinstance(mask, np.ndarray):
+        return np.pad(mask, padding)
+    import jax.numpy as jnp
+
+    return jnp.pad(mask, padding)
 
 
 def _tiles(values, size: int):
@@ -297,7 +305,7 @@ def _variances(luma: jax.Array, size: int) -> jax.Array:
     tiles = _tiles(luma, size)
     # Relative to one of its own pixels, a flat block is exactly zero in any precision.
     tiles = tiles - tiles[..., :1, :, :1]
-    return jnp.var(tiles, axis=(-3, -1))
+    return tiles.var(axis=(-3, -1))
 
 
 def _refuse(bad: np.ndarray, size: int, reason) -> None:

@@ -12,22 +12,21 @@ from __future__ import annotations
 import functools
 from typing import TypeVar
 
-import jax
 import numpy as np
 
-from rdonet_jax.entropy import bit_cost
+from rdonet_jax.entropy import table_costs
 
 PRICE = 0.046
 """Squared quantizer steps per bit. For uniform quantizers at high rates it is ln(2) / 6 = 0.116.
 This value is best for PSNR and MS-SSIM together, by `benchmarks/dead_zone.py`."""
 
-Array = TypeVar("Array", np.ndarray, jax.Array)
+Array = TypeVar("Array")
 
 
 @functools.cache
 def zero_bounds(distribution: str, price: float = PRICE) -> np.ndarray:
     """The smallest |y - mu| in steps that is not set to 0, by scale index; float32 [64]."""
-    bits = bit_cost.bits_of_small(distribution)
+    bits = table_costs.bits_of_small(distribution)
     bounds = (0.5 + price / 2 * (bits[:, 1] - bits[:, 0])).astype(np.float32)
     bounds.setflags(write=False)
     return bounds

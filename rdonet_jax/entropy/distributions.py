@@ -1,8 +1,9 @@
-"""Distributions of latents: differentiable bits, and the integer tables of the range coder.
+"""Distributions of latents, and the integer tables of the range coder.
 
-In training and estimates, the rate of an element is the information content of its unit bin, in
-float32. The codec replaces every scale by the nearest entry of a fixed logarithmic table. Every
-entry has a cumulative table of 16-bit integers, so that encoder and decoder agree on any machine.
+The codec replaces every scale by the nearest entry of a fixed logarithmic table. Every entry has a
+cumulative table of 16-bit integers, so that encoder and decoder agree on any machine. The
+differentiable bits of training and estimates are in `entropy.likelihoods`. Importing this module
+loads no JAX.
 """
 
 import abc
@@ -11,9 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import erf
 
 PRECISION = 16
 TOTAL = 1 << PRECISION
@@ -24,51 +23,6 @@ MIN_SCALE_RATIO = 16.0
 """The least ratio of the largest to the smallest scale. Integer priors assume it."""
 
 _BINARY_LOGIT = 8.0
-
-# Polynomial in w = (t - 3) / (t + 3) for (1 + t) * Q(t) / phi(t), t >= 0: a Chebyshev fit, relative
-# error below 2e-7 in float32. Q is the upper tail of the normal distribution, phi its density.
-_MILLS = (
-    1.21836121, -0.241956655, -0.0411904498, 0.113207963, -0.0569617523, 0.00291785002,
-    0.00748653986, -0.000915902377, -0.00118815864, 8.96748895e-05, 0.00014969347,
-)  # fmt: skip
-
-
-def laplace_bits(v, scale):
-    """Bits of the unit bin [v - 1/2, v + 1/2] of a centered Laplace distribution of scale b.
-
-    Elementwise, any shapes that broadcast, float32. Value and gradients are finite for |v| up to
-    1e6 and every scale of the table's range, and grow linearly in the tails.
-    """
-    a = jnp.abs(v)
-    # The bin's mass is that of a bin at m = min(a, 1/2), times exp(-(a - m) / scale). Both terms of
-    # the former are positive: no cancellation, and no branch whose gradient could be NaN.
-    m = jnp.minimum(a, 0.5)
-    near = -jnp.expm1((m - 0.5) / scale) - jnp.expm1((-m - 0.5) / scale)
-    return ((a - m) / scale - jnp.log(0.5 * near)) * (1 / math.log(2))
-
-
-def gaussian_bits(v, scale):
-    """Bits of the unit bin [v - 1/2, v + 1/2] of a centered normal distribution of deviation sigma.
-
-    Elementwise, any shapes that broadcast, float32. Value and gradients are finite for |v| up to
-    1e6 and every scale of the table's range, and grow quadratically in the tails.
-    """
-    a = jnp.abs(v)
-    inner = a < 0.5
-    m = jnp.where(inner, a, 0.5)
-    near = erf((0.5 + m) / scale * math.sqrt(0.5)) + erf((0.5 - m) / scale * math.sqrt(0.5))
-    u = jnp.where(inner, 0.0, a - 0.5)
-    t = u / scale
-    decay = jnp.exp(-(u + 0.5) / scale / scale)  # phi(t + 1 / scale) / phi(t)
-    far = _mills(t) - decay * _mills(t + 1 / scale)
-    far_nats = 0.5 * t * t + 0.5 * math.log(2 * math.pi) - jnp.log(far)
-    return jnp.where(inner, -jnp.log(0.5 * near), far_nats) * (1 / math.log(2))
-
-
-def _mills(t):
-    """Q(t) / phi(t) of the normal distribution for t >= 0."""
-    w = (t - 3) / (t + 3)
-    return functools.reduce(lambda r, c: r * w + c, reversed(_MILLS)) / (1 + t)
 
 
 class Distribution(abc.ABC):
@@ -113,7 +67,9 @@ class Laplace(Distribution):
     deviation = math.sqrt(2)
 
     def bits(self, v: Any, scale: Any) -> Any:
-        return laplace_bits(v, scale)
+        from rdonet_jax.entropy import likelihoods
+
+        return likelihoods.laplace_bits(v, scale)
 
     def tail(self, t: float) -> float:
         return 0.5 * math.exp(-t)
@@ -127,7 +83,9 @@ class Gaussian(Distribution):
     deviation = 1.0
 
     def bits(self, v: Any, scale: Any) -> Any:
-        return gaussian_bits(v, scale)
+        from rdonet_jax.entropy import likelihoods
+
+        return likelihoods.gaussian_bits(v, scale)
 
     def tail(self, t: float) -> float:
         return 0.5 * math.erfc(t * math.sqrt(0.5))
@@ -164,24 +122,12 @@ def named(name: str) -> Distribution:
     return DISTRIBUTIONS[name]
 
 
-def bits(v, scale, distribution: str):
-    """Bits of the unit bin around v. Raises ValueError for an unknown distribution."""
-    return named(distribution).bits(v, scale)
-
-
 @functools.cache
 def scale_table(distribution: str) -> np.ndarray:
     """The fixed scales, float32 [64], logarithmically spaced; read-only."""
     low, high = named(distribution).scales
     exponents = np.arange(SCALE_COUNT) / (SCALE_COUNT - 1)
     return _read_only((low * (high / low) ** exponents).astype(np.float32))
-
-
-def scale_at(index, distribution: str):
-    """The scale at indices of the table, which may be fractions: interpolated geometrically."""
-    scales = scale_table(distribution).astype(np.float64)
-    step = float(np.log(scales[1] / scales[0]))
-    return float(scales[0]) * jnp.exp(index * step)
 
 
 @functools.cache
@@ -194,16 +140,6 @@ def scale_thresholds(distribution: str) -> np.ndarray:
 def _read_only(a: np.ndarray) -> np.ndarray:
     a.setflags(write=False)
     return a
-
-
-def scale_index(scale, distribution: str):
-    """Index of the table entry nearest to each scale in the log domain; int32, the shape of scale.
-
-    By comparisons alone, so equal scales give equal indices on every machine. Scales outside the
-    table's range get its first or last entry.
-    """
-    thresholds = jnp.asarray(scale_thresholds(distribution))
-    return jnp.searchsorted(thresholds, scale, method="scan_unrolled").astype(jnp.int32)
 
 
 @dataclass(frozen=True, eq=False)

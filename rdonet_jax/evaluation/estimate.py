@@ -118,7 +118,8 @@ def estimate_images(
     # Those that fill the batch up have no end: all of them is padding.
     ends = np.array([*sizes, *[padded.shape[1:3]] * (places - len(sizes))], np.int32)
     given = jax.device_put((padded, levels, qualities, ends), shared)
-    bits, decoded, density = map(np.asarray, estimate_batch(model.config, model.params, *given))
+    results = estimate_batch(model.config, model.device_params, *given)
+    bits, decoded, density = map(np.asarray, results)
     return [
         Estimate(float(bits[n]), decoded[n, :height, :width], density[n])
         for n, (height, width) in enumerate(sizes)

@@ -162,14 +162,6 @@ def lmbda_of(config: PortableConfig, quality: Any) -> Any:
     return low * (high / low) ** (quality / config.steps_of_quality)
 
 
-def thresholds_at(config: PortableConfig, quality: Any) -> tuple[jax.Array, jax.Array]:
-    """Two thresholds of the variance mask at qualities [B], interpolated geometrically."""
-    positions = jnp.linspace(0.0, config.steps_of_quality, config.knots)
-    knots = jnp.log(jnp.asarray(config.thresholds))
-    first, second = (jnp.exp(jnp.interp(quality, positions, knots[:, i])) for i in range(2))
-    return first, second
-
-
 def relative_loss(loss: jax.Array) -> jax.Array:
     """log J, which variable-rate networks minimize.
 

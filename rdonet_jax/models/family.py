@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, ClassVar
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
-from rdonet_jax.models import modules, packing
+from rdonet_jax.models import packing
+
+if TYPE_CHECKING:
+    import flax.linen as nn
+    import jax
 
 
 class Family(abc.ABC):
@@ -32,7 +34,8 @@ class Family(abc.ABC):
       name: stored with every configuration of the family.
       config: the class of its configurations, a frozen dataclass.
       network_class: the class of its Flax modules, constructed from a configuration, `dtype` and
-        `remat`. It has the methods `code` (see `registry.code`) and `analyze`.
+        `remat`. It has the methods `code` (see `registry.code`) and `analyze`. Given as
+        "module:attribute", it is imported when it is first used, with Flax and JAX.
       codec: its `rdonet_jax.codec.family_codec.FamilyCodec`, as "module:attribute". It is imported
         when something is coded, so that training loads no codec.
       has_levels: whether a mask chooses among levels. If not, everything is coded at 16x16.
@@ -44,7 +47,7 @@ class Family(abc.ABC):
 
     name: ClassVar[str]
     config: ClassVar[type]
-    network_class: ClassVar[type[nn.Module]]
+    network_class: ClassVar[type | str]
     codec: ClassVar[str]
     has_levels: ClassVar[bool] = True
     variable_rate: ClassVar[bool] = False
@@ -63,16 +66,35 @@ class Family(abc.ABC):
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
-    def network(self, config: Any, dtype: Any = jnp.float32, remat: bool = False) -> nn.Module:
+    def network(self, config: Any, dtype: Any = "float32", remat: bool = False) -> nn.Module:
         """The Flax module of a configuration, see `modules.build`.
 
         The same arguments must give equal modules, so that jit finds what it has compiled.
         """
-        return modules.build(self.network_class, config, dtype, remat)
+        from rdonet_jax.models import modules
+
+        return modules.build(self._network_class(), config, dtype, remat)
 
     def init_params(self, config: Any, key: jax.Array) -> Any:
         """Random parameters, a tree of float32 arrays."""
-        return modules.init_params(self.network_class, self.variable_rate, config, key)
+        from rdonet_jax.models import modules
+
+        return modules.init_params(self._network_class(), self.variable_rate, config, key)
+
+    def _network_class(self) -> type[nn.Module]:
+        if not isinstance(self.network_class, str):
+            return self.network_class
+        module, _, attribute = self.network_class.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def param_shapes(self, config: Any) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of the parameters by their path, such as "g_a/kernel"."""
+        import jax
+
+        from rdonet_jax.models import param_tree
+
+        tree = jax.eval_shape(lambda key: self.init_params(config, key), jax.random.key(0))
+        return {path: leaf.shape for path, leaf in param_tree.flatten(tree).items()}
 
     @abc.abstractmethod
     def linear_start(self, params: Any, config: Any, lmbda: float) -> Any:

@@ -14,10 +14,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
-from rdonet_jax.core.config import LEVELS
-
-COARSEST = LEVELS - 1
-COARSE_TO_FINE = tuple(reversed(range(LEVELS)))
+from rdonet_jax.core.config import COARSE_TO_FINE, COARSEST, LEVELS
 
 Keys = tuple[jax.Array | None, jax.Array | None]
 """Keys [B] for the noise on y and on z of a level; None to round instead."""

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from rdonet_jax.models.zoo import Model
 
 
-class PlatformError(RuntimeError):
-    """JAX cannot use the platform of JAX_PLATFORMS."""
-
-
 class ModelLibrary:
     """Loads models on demand and caches them. Safe for use by several threads."""
 
@@ -29,7 +25,7 @@ class ModelLibrary:
     def load(self, name: str | os.PathLike[str]) -> Model:
         """The bundled model of this name, or the one of this weights file.
 
-        Raises `ZooError` if there is no such model, and `PlatformError`.
+        Raises `ZooError` if there is no such model.
         """
         from rdonet_jax.models import zoo
 
@@ -58,17 +54,4 @@ class ModelLibrary:
 def _load(name: str) -> Model:
     from rdonet_jax.models import zoo
 
-    _require_platform()
     return zoo.load(name)
-
-
-def _require_platform() -> None:
-    """Raises `PlatformError` if JAX finds no device of its platform."""
-    import jax
-
-    try:
-        jax.default_backend()
-    except (RuntimeError, AssertionError) as error:
-        platforms = os.environ.get("JAX_PLATFORMS", "")
-        cause = str(error) or "JAX finds no such platform here"
-        raise PlatformError(f"JAX_PLATFORMS={platforms}: {cause}") from error

@@ -15,14 +15,14 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def build(
-    network_class: type[Module], config: Any, dtype: Any = jnp.float32, remat: bool = False
+    network_class: type[Module], config: Any, dtype: Any = "float32", remat: bool = False
 ) -> Module:
     """The Flax module of a configuration, whose transforms are computed in `dtype`.
 
     With `remat`, the backward pass computes activations again instead of storing them. Equal
     arguments give the same object, so that jit finds what it has compiled.
     """
-    return _build(network_class, config, dtype, remat)
+    return _build(network_class, config, jnp.dtype(dtype), remat)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ import numpy as np
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.metrics import distortion
-from rdonet_jax.models import registry
+from rdonet_jax.models import registry, zoo
 
 
 class HasParameters(Protocol):
@@ -112,7 +112,8 @@ def forward(
         masks = _check_masks(masks, x.shape[:-3], batched.shape)
     steps = _quality_steps(model.config, quality, batched.shape[0])
     keys = None if key is None else jax.random.split(key, batched.shape[0])
-    output = _forward(model.config, model.params, batched, masks, steps, keys)
+    params = model.device_params if isinstance(model, zoo.Model) else model.params
+    output = _forward(model.config, params, batched, masks, steps, keys)
     return output if has_batch else jax.tree_util.tree_map(lambda leaf: leaf[0], output)
 
 

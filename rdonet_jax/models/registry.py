@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import jax
-import jax.numpy as jnp
+from typing import TYPE_CHECKING, Any
 
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig, ConfigError, from_dict
 from rdonet_jax.core.json_values import shown
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.models import hierarchy
+from rdonet_jax.models import param_tree
 from rdonet_jax.models.baselines.family import BaselineFamily
 from rdonet_jax.models.family import Family
-from rdonet_jax.models.hierarchy import Coded
 from rdonet_jax.models.portable.family import PortableFamily
 from rdonet_jax.models.rdonet.family import RDONetFamily
+
+if TYPE_CHECKING:
+    import jax
+
+    from rdonet_jax.models.hierarchy import Coded
 
 FAMILIES: dict[str, Family] = {}
 """By name. `register` adds to it."""
@@ -91,7 +92,7 @@ def code(
     masks: tuple[jax.Array, ...],
     quality: jax.Array | None,
     keys: jax.Array | None = None,
-    dtype: Any = jnp.float32,
+    dtype: Any = "float32",
     remat: bool = False,
     sizes: jax.Array | None = None,
 ) -> Coded:
@@ -126,6 +127,8 @@ def code_features(
     sizes: jax.Array | None = None,
 ) -> Coded:
     """`code` with rounding, from the features of `analyze`. For families with levels."""
+    from rdonet_jax.models import hierarchy
+
     arguments = () if quality is None else (quality,)
     network = family_of(config).network(config)
     return network.apply(
@@ -163,4 +166,4 @@ def with_thresholds(config: AnyConfig, numbers: Sequence[float]) -> AnyConfig:
 
 def parameter_count(params: Any) -> int:
     """Number of scalars in a tree of parameters."""
-    return sum(leaf.size for leaf in jax.tree_util.tree_leaves(params))
+    return sum(leaf.size for leaf in param_tree.flatten(params).values())

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdonet_jax.core import config, json_values
 from rdonet_jax.core.json_values import shown
-from rdonet_jax.metrics.loss import Loss
+
+if TYPE_CHECKING:
+    from rdonet_jax.metrics.loss import Loss
 
 
 class RecordError(ValueError):
@@ -41,6 +43,8 @@ class RecordedTraining:
     @property
     def loss(self) -> Loss:
         """The loss of the training."""
+        from rdonet_jax.metrics.loss import Loss
+
         return Loss(self.lmbda, self.metric, self.ms_ssim_share)
 
 

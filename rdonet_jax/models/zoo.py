@@ -12,6 +12,7 @@ integers: decoding must not depend on the exponential function of a library.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -20,12 +21,10 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 import safetensors
-from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as serialize
 
 from rdonet_jax.core import files
@@ -33,7 +32,8 @@ from rdonet_jax.core.config import WEIGHTS_BYTES, AnyConfig
 from rdonet_jax.core.json_values import shortened, shown
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
-from rdonet_jax.models import packing, registry, weights_file
+from rdonet_jax.models import packing, param_tree, registry, weights_file
+from rdonet_jax.models.platform import require_platform
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.models.weights_file import METADATA_KEY, WeightsError
 
@@ -50,15 +50,37 @@ class ZooError(ValueError):
     """A model that does not exist, or a weights file that is invalid or damaged."""
 
 
-class Model(NamedTuple):
-    """A network with its weights."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its weights.
+
+    Attributes:
+      params: the parameters, a tree of float32 arrays of NumPy.
+      digest: the first `WEIGHTS_BYTES` of the SHA-256 of the weights file.
+      record: how it was trained.
+      tables: of the range coder, see `Family.coder_tables`.
+    """
 
     name: str
     config: AnyConfig
-    params: Any  # float32, on the device
-    digest: bytes  # first 4 bytes of the weights file's SHA-256
-    record: TrainingRecord  # how it was trained
-    tables: CdfTables  # of the range coder, see `Family.coder_tables`
+    params: Any
+    digest: bytes
+    record: TrainingRecord
+    tables: CdfTables
+
+    @functools.cached_property
+    def device_params(self) -> Any:
+        """The parameters on the default device of JAX. Raises `PlatformError`."""
+        import jax
+
+        require_platform()
+        # Placed there once, or every compiled step would do it again. `jnp.asarray` would compile a
+        # function for each of the shapes.
+        return jax.device_put(self.params)
+
+    def replace(self, **changes: Any) -> Model:
+        """A model with other values of these attributes."""
+        return dataclasses.replace(self, **changes)
 
 
 def bundled() -> dict[str, Path]:
@@ -178,11 +200,10 @@ def _read(path: Path, is_bundled: bool) -> Model:
         raise ZooError(f"{path}: holds no tables for a range coder: {error}") from error
     if not all(np.isfinite(value).all() for value in flat.values()):
         raise ZooError(f"{path}: has weights that are not finite")
-    # Placed on the device once, or every compiled step would do it again. `jnp.asarray` would
-    # compile a function for each of the shapes.
-    params = jax.device_put({key: value.astype(np.float32) for key, value in flat.items()})
-    weights = digest[:WEIGHTS_BYTES]
-    return Model(name, config, unflatten_dict(params, sep="/"), weights, record, tables)
+    params = param_tree.unflatten(
+        {key: value.astype(np.float32, copy=False) for key, value in flat.items()}
+    )
+    return Model(name, config, params, digest[:WEIGHTS_BYTES], record, tables)
 
 
 def _pop_tables(config: AnyConfig, flat: dict[str, np.ndarray]) -> CdfTables:
@@ -222,7 +243,7 @@ def _table_tensors(config: AnyConfig, half: dict[str, np.ndarray]) -> dict[str, 
     """
     if not registry.family_of(config).stores_tables:
         return {}
-    tables = registry.family_of(config).coder_tables(config, unflatten_dict(half, sep="/"))
+    tables = registry.family_of(config).coder_tables(config, param_tree.unflatten(half))
     cumulative = np.concatenate([cdf[:-1] for cdf in tables.cdfs]).astype(np.uint16)
     entries = np.array([len(cdf) - 1 for cdf in tables.cdfs], np.uint16)
     return dict(
@@ -233,8 +254,7 @@ def _table_tensors(config: AnyConfig, half: dict[str, np.ndarray]) -> dict[str, 
 @functools.cache
 def _shapes(config: AnyConfig) -> Mapping[str, tuple[int, ...]]:
     """The shapes of a network's parameters by their path."""
-    tree = jax.eval_shape(functools.partial(registry.init_params, config), jax.random.key(0))
-    return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+    return registry.family_of(config).param_shapes(config)
 
 
 def save(
@@ -257,7 +277,7 @@ def save(
             "a model name is made of up to 64 letters, digits and underscores and begins with a "
             f"letter, not {name!r}"
         )
-    flat = flatten_dict(jax.tree_util.tree_map(np.asarray, params), sep="/")
+    flat = {path: np.asarray(leaf) for path, leaf in param_tree.flatten(params).items()}
     with np.errstate(over="ignore"):
         half = {key: value.astype(np.float16) for key, value in sorted(flat.items())}
     if not all(np.isfinite(value).all() for value in half.values()):

@@ -15,6 +15,7 @@ from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.codec.codec import Decoded, Report
 from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.codec.preparation import PreparedImage
+from rdonet_jax.core.defaults import DEFAULT_ENGINE
 from rdonet_jax.imaging.pixel_format import Picture
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.zoo import Model
@@ -59,6 +60,7 @@ def decode(
     library: ModelLibrary,
     model: str | os.PathLike[str] | None = None,
     report: Report = codec.silent,
+    engine: str = DEFAULT_ENGINE,
 ) -> Decoded:
     """Decodes a parsed file.
 
@@ -66,9 +68,9 @@ def decode(
     weights file. `report` is called at the beginning of each of `codec.DECODING_STEPS`.
 
     Raises `UnknownWeightsError` if no bundled model has that hash, `FormatError` for a file that
-    the model cannot decode, and as `ModelLibrary.load` does.
+    the model cannot decode, as `ModelLibrary.load` does, and as `engine_choice.choose` does.
     """
-    return codec.decode_file(_model_of(file, library, model), file, report)
+    return codec.decode_file(_model_of(file, library, model), file, report, engine)
 
 
 def _model_of(

@@ -84,7 +84,7 @@ class RDCost:
         number = codec.stream_quality(model.config, quality)
         self._quality = None if number is None else np.array([number], np.int32)
         self._sizes = np.array([self.size], np.int32)
-        self._features = _features(model.config, model.params, self._pixels, self._sizes)
+        self._features = _features(model.config, model.device_params, self._pixels, self._sizes)
         self._first: list[np.ndarray] = []  # maps of the partition evaluated first
 
     def __call__(self, candidates: Sequence[Partition]) -> Costs:
@@ -119,7 +119,7 @@ class RDCost:
         maps = _maps(
             self._model.config,
             self._distortions,
-            self._model.params,
+            self._model.device_params,
             self._features,
             self._pixels,
             self._sizes,

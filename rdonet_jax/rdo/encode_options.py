@@ -6,7 +6,7 @@ import dataclasses
 import math
 import numbers
 
-from rdonet_jax.core.defaults import DEFAULT_CODER
+from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo.initial_masks import INITS
 
@@ -73,6 +73,7 @@ class EncodeOptions:
       coder: the name of the range coder.
       reconstruct: whether the result contains the decoder's pixels. With a target PSNR, and in
         some other cases, it does anyway.
+      engine: what computes the model, one of `rdonet_jax.core.defaults.ENGINES`.
 
     Raises ValueError for both a quality and a target.
     """
@@ -82,6 +83,7 @@ class EncodeOptions:
     plan: Plan = Plan()
     coder: str = DEFAULT_CODER
     reconstruct: bool = False
+    engine: str = DEFAULT_ENGINE
 
     def __post_init__(self) -> None:
         if self.quality is not None and self.target is not None:

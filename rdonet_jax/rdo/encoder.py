@@ -20,7 +20,6 @@ from rdonet_jax.imaging.pixel_format import Picture
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import search
-from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import MAX_PASSES, EncodeOptions, Plan
 from rdonet_jax.rdo.initial_masks import initial_partition
 from rdonet_jax.rdo.search import SearchStats
@@ -99,6 +98,7 @@ def encode(
         options.coder,
         report,
         reconstruct=options.reconstruct,
+        engine=options.engine,
     )
     return EncodeResult(encoded, start, None, prepared)
 
@@ -109,6 +109,8 @@ def _encode_with_search(
     """Encodes with the initial and with the searched partition; keeps the file of lower cost."""
     codec.require_coder(options.coder)
     report("start")
+    from rdonet_jax.rdo.cost import RDCost
+
     rd_cost = RDCost(model, image, options.quality)
     stats = SearchStats()
     cost = search.count_evaluations(rd_cost, stats)
@@ -116,7 +118,10 @@ def _encode_with_search(
     result, interrupted = _run_search(cost, start, options.plan.passes, report)
     report("coding")
     candidates = [start] if all(map(np.array_equal, start, result)) else [start, result]
-    files = [codec.encode(model, image, p, options.quality, options.coder) for p in candidates]
+    files = [
+        codec.encode(model, image, p, options.quality, options.coder, engine=options.engine)
+        for p in candidates
+    ]
     costs = [rd_cost.file_cost(len(file.data), pixel_format.as_rgb8(file.image)) for file in files]
     best = int(np.argmin(costs))
     summary = SearchSummary(stats, costs[0], costs[best], interrupted)
@@ -131,6 +136,8 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
     require_masks(model, plan)
     if not plan.passes:
         return initial_partition(model, image, plan.init, quality)
+    from rdonet_jax.rdo.cost import RDCost
+
     rd_cost = RDCost(model, image, quality)
     start = initial_partition(model, image, plan.init, quality, rd_cost)
     *_, best = search.fast(rd_cost, start, plan.passes)

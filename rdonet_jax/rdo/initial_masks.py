@@ -12,7 +12,6 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import search
-from rdonet_jax.rdo.cost import RDCost
 
 STATIC, SOLVED = "static", "uniform"
 """Masks besides `codec.MASKS`: the uniform partition of the finest level, and `from_uniform`."""
@@ -26,6 +25,8 @@ def _codec_mask(model: Model, image: np.ndarray, quality: float | None, *, kind:
 
 
 def _solved(model: Model, image: np.ndarray, quality: float | None) -> Partition:
+    from rdonet_jax.rdo.cost import RDCost
+
     return from_uniform(image, RDCost(model, image, quality))
 
 

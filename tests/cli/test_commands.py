@@ -16,7 +16,7 @@ from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import srgb
-from rdonet_jax.models import zoo
+from rdonet_jax.models import param_tree, zoo
 from rdonet_jax.rdo import encode_options
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK
 from tests.conftest import ROOT
@@ -116,7 +116,7 @@ def test_models_tells_what_each_was_trained_for_and_how_long(
 ):
     bundle["tiny"] = other_weights
     first, second = zoo.load("standard").digest.hex(), zoo.load("tiny").digest.hex()
-    size = sum(np.size(leaf) for leaf in codec.jax.tree_util.tree_leaves(tiny_model.params)) / 1e6
+    size = sum(np.size(leaf) for leaf in param_tree.flatten(tiny_model.params).values()) / 1e6
     assert rdonet("models") == (
         0,
         f"standard (default): hash {first}, {size:.2f} M parameters\n"

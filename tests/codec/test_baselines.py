@@ -119,7 +119,7 @@ def test_the_tables_of_a_weights_file_are_those_that_both_sides_use(model, weigh
     changed = jax.tree_util.tree_map(np.array, model.params)
     changed["factorised_prior"]["bias_0"] += 0.3
     _, _, sent = encoded
-    decoded = codec.decode(model._replace(params=changed), sent.data)
+    decoded = codec.decode(model.replace(params=changed), sent.data)
     np.testing.assert_array_equal(decoded.image, sent.image)
 
 

@@ -62,7 +62,7 @@ def test_the_decoder_gets_the_encoders_symbols_and_picture_bit_for_bit(
 
 def test_the_gaussian_model_with_edge_padding_makes_the_same_round_trip(tiny_model, photograph):
     """Together, since each configuration is compiled anew."""
-    other = tiny_model._replace(config=config.tiny(distribution="gaussian", padding="edge"))
+    other = tiny_model.replace(config=config.tiny(distribution="gaussian", padding="edge"))
     p = partition_of(other, photograph, "random")
     encoded = codec.encode(other, photograph, p)
     decoded = codec.decode(other, encoded.data)
@@ -150,7 +150,7 @@ def compressed(tiny_model, photograph):
 
 
 def test_a_file_of_other_weights_is_refused_with_both_hashes(tiny_model, compressed):
-    other = tiny_model._replace(name="other", digest=bytes(4))
+    other = tiny_model.replace(name="other", digest=bytes(4))
     mine = tiny_model.digest.hex()
     with pytest.raises(FormatError, match=rf"the weights {mine}, .*of other \(00000000\)"):
         codec.decode(other, compressed)
@@ -222,7 +222,7 @@ def test_weights_that_predict_otherwise_are_noticed_not_shown(tiny_model, photog
     prior["bias"] = prior["bias"] + 1.0
     decoder["prior"], unit["hyper_decoder"], params["units_0"] = prior, decoder, unit
     with pytest.raises(FormatError):
-        codec.decode(tiny_model._replace(params=params), data)
+        codec.decode(tiny_model.replace(params=params), data)
 
 
 def test_the_bytes_are_the_same_without_a_reconstruction(tiny_model, photograph, monkeypatch):
@@ -327,7 +327,7 @@ def test_weights_that_give_no_numbers_are_refused_by_the_encoder(tiny_model, pho
     unit = dict(params["units_0"])
     unit["to_latent"] = dict(unit["to_latent"], bias=np.full(8, np.nan, np.float32))
     params["units_0"] = unit
-    broken = tiny_model._replace(params=params)
+    broken = tiny_model.replace(params=params)
     with pytest.raises(codec.EncodeError, match="cannot be right"):
         codec.compress(broken, photograph, codec.choose_partition(broken, photograph, "uniform-16"))
 

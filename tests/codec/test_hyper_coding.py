@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdonet_jax.codec import hyper_coding, level_coder
-from rdonet_jax.entropy import distributions
+from rdonet_jax.entropy import distributions, likelihoods
 from rdonet_jax.models.rdonet import causal_prior
 
 
@@ -84,7 +84,7 @@ def test_the_raw_thresholds_are_far_from_any_rounding_tie():
 def test_table_indices_follow_the_softplus_of_the_raw_scale():
     raw = np.linspace(-6, 300, 5000).astype(np.float32)
     softplus = np.logaddexp(0, raw.astype(np.float64)).astype(np.float32)
-    expected = np.asarray(distributions.scale_index(softplus, "laplace"))
+    expected = np.asarray(likelihoods.scale_index(softplus, "laplace"))
     result = np.searchsorted(hyper_coding.raw_thresholds("laplace"), raw)
     assert np.mean(expected != result) < 0.001
     assert np.abs(expected - result).max() <= 1

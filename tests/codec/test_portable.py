@@ -59,7 +59,7 @@ def test_the_decoder_gets_the_encoders_symbols_and_picture(mini_model, photograp
 def changed_model(model, **changes):
     """The model with another configuration of the same parameters, and its tables."""
     other = dataclasses.replace(model.config, **changes)
-    return model._replace(config=other, tables=distributions.scale_tables(other.distribution))
+    return model.replace(config=other, tables=distributions.scale_tables(other.distribution))
 
 
 @pytest.mark.parametrize("changes", [{"distribution": "gaussian", "context": 2}, {"context": 1}])
@@ -116,7 +116,7 @@ def test_a_file_is_as_large_as_the_estimate_says(mini_model, large, kind, qualit
 
 
 def test_a_higher_quality_makes_a_larger_file_and_a_better_picture(mini_model, large):
-    model = mini_model._replace(params=portable_params.start(mini_model.config))
+    model = mini_model.replace(params=portable_params.start(mini_model.config))
     p = partition_of(model, large, "uniform-16")
     sizes, errors = [], []
     for quality in range(0, 101, 10):
@@ -204,7 +204,7 @@ def test_the_bytes_are_the_same_without_a_reconstruction(mini_model, strip, monk
 
 def test_the_models_tables_are_used_and_no_others(mini_model, photograph):
     image = photograph[:64, :64]
-    others = mini_model._replace(tables=distributions.scale_tables("gaussian"))
+    others = mini_model.replace(tables=distributions.scale_tables("gaussian"))
     encoded = codec.encode(others, image, partition_of(others, image, "uniform-16"))
     assert_same_symbols(codec.decode(others, encoded.data), encoded)
     with pytest.raises(FormatError):
@@ -217,7 +217,7 @@ def with_latent_bias(model, value):
     shape = unit["to_latent"]["bias"].shape
     unit["to_latent"] = dict(unit["to_latent"], bias=np.full(shape, value, np.float32))
     params["units_0"] = unit
-    return model._replace(params=params)
+    return model.replace(params=params)
 
 
 @pytest.mark.parametrize("bias", [np.nan, np.inf, 1e12])

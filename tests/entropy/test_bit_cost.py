@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.entropy import bit_cost, distributions, range_coder
+from rdonet_jax.entropy import bit_cost, distributions, likelihoods, range_coder
 
 
 @settings(max_examples=40, deadline=None)
@@ -32,7 +32,7 @@ def test_likely_symbols_cost_their_information_content():
     likely = np.rint(scales)
     np.testing.assert_allclose(
         bit_cost.symbol_bits(likely, scales, "laplace"),
-        distributions.bits(likely, scales, "laplace"),
+        likelihoods.bits(likely, scales, "laplace"),
         rtol=0.03,
         atol=1e-3,
     )
@@ -45,4 +45,4 @@ def test_what_is_no_number_has_no_cost():
 
 def test_an_impossible_symbol_costs_an_escape_not_its_information_content():
     cost = float(bit_cost.symbol_bits(np.float32(1000), np.float32(0.05), "laplace"))
-    assert cost < 60 < float(distributions.bits(np.float32(1000), np.float32(0.05), "laplace"))
+    assert cost < 60 < float(likelihoods.bits(np.float32(1000), np.float32(0.05), "laplace"))

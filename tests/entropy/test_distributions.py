@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from rdonet_jax.entropy import distributions
+from rdonet_jax.entropy import distributions, likelihoods
 
 DISTRIBUTIONS = distributions.DISTRIBUTIONS
 VALUES = np.concatenate([np.linspace(0, 4, 81), np.geomspace(4, 1e6, 200)]).astype(np.float32)
@@ -32,7 +32,7 @@ def oracle_bits(v, scale, distribution):
 
 def gradients(v, scale, distribution):
     """Derivatives of the bits by v and by scale, elementwise."""
-    total = lambda v, scale: distributions.bits(v, scale, distribution).sum()  # noqa: E731
+    total = lambda v, scale: likelihoods.bits(v, scale, distribution).sum()  # noqa: E731
     return tuple(map(np.asarray, jax.grad(total, argnums=(0, 1))(v, scale)))
 
 
@@ -44,7 +44,7 @@ def value_grid(distribution):
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_bits_equal_the_float64_information_content(distribution):
     v, scale = value_grid(distribution)
-    bits = np.asarray(distributions.bits(v, scale, distribution))
+    bits = np.asarray(likelihoods.bits(v, scale, distribution))
     assert bits.dtype == np.float32
     np.testing.assert_allclose(bits, oracle_bits(v, scale, distribution), rtol=2e-5, atol=2e-6)
 
@@ -52,8 +52,8 @@ def test_bits_equal_the_float64_information_content(distribution):
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_bits_are_symmetric_and_grow_with_distance(distribution):
     v, scale = value_grid(distribution)
-    bits = np.asarray(distributions.bits(v, scale, distribution))
-    np.testing.assert_array_equal(bits, distributions.bits(-v, scale, distribution))
+    bits = np.asarray(likelihoods.bits(v, scale, distribution))
+    np.testing.assert_array_equal(bits, likelihoods.bits(-v, scale, distribution))
     assert (np.diff(bits.reshape(-1, len(VALUES)), axis=1) > -1e-4).all()
 
 
@@ -98,13 +98,13 @@ def test_gradients_exist_at_zero_and_at_the_seam_of_the_formulas(distribution):
 def test_the_probabilities_of_all_integers_sum_to_one(distribution):
     v = np.arange(-4000, 4001).astype(np.float32)
     for scale in distributions.scale_table(distribution)[::7]:
-        total = np.exp2(-np.asarray(distributions.bits(v, scale, distribution), np.float64)).sum()
+        total = np.exp2(-np.asarray(likelihoods.bits(v, scale, distribution), np.float64)).sum()
         assert abs(total - 1) < 1e-4
 
 
 def test_an_unknown_distribution_is_named():
     with pytest.raises(ValueError, match="cauchy"):
-        distributions.bits(0.0, 1.0, "cauchy")
+        likelihoods.bits(0.0, 1.0, "cauchy")
     with pytest.raises(ValueError, match="cauchy"):
         distributions.scale_tables("cauchy")
 
@@ -126,8 +126,8 @@ def test_scale_index_is_the_nearest_table_entry_in_logarithms(distribution):
     two = np.sort(distance, axis=-1)[..., :2]
     clear = two[..., 1] - two[..., 0] > 1e-6
     for index in (
-        distributions.scale_index(probe, distribution),
-        jax.jit(lambda s: distributions.scale_index(s, distribution))(probe),
+        likelihoods.scale_index(probe, distribution),
+        jax.jit(lambda s: likelihoods.scale_index(s, distribution))(probe),
     ):
         assert index.shape == probe.shape and index.dtype == jnp.int32
         np.testing.assert_array_equal(np.asarray(index)[clear], distance.argmin(axis=-1)[clear])
@@ -137,14 +137,12 @@ def test_scale_index_is_the_nearest_table_entry_in_logarithms(distribution):
 def test_scale_index_is_exact_at_entries_and_thresholds(distribution):
     scales = distributions.scale_table(distribution)
     thresholds = distributions.scale_thresholds(distribution)
-    np.testing.assert_array_equal(distributions.scale_index(scales, distribution), np.arange(64))
-    np.testing.assert_array_equal(
-        distributions.scale_index(thresholds, distribution), np.arange(63)
-    )
+    np.testing.assert_array_equal(likelihoods.scale_index(scales, distribution), np.arange(64))
+    np.testing.assert_array_equal(likelihoods.scale_index(thresholds, distribution), np.arange(63))
     above = np.nextafter(thresholds, np.float32(np.inf))
-    np.testing.assert_array_equal(distributions.scale_index(above, distribution), np.arange(1, 64))
+    np.testing.assert_array_equal(likelihoods.scale_index(above, distribution), np.arange(1, 64))
     outside = np.array([0.0, 1e-30, 1e30, np.inf], np.float32)
-    np.testing.assert_array_equal(distributions.scale_index(outside, distribution), [0, 0, 63, 63])
+    np.testing.assert_array_equal(likelihoods.scale_index(outside, distribution), [0, 0, 63, 63])
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.entropy import distributions, range_coder
+from rdonet_jax.entropy import distributions, likelihoods, range_coder
 from rdonet_jax.entropy.distributions import CdfTables
 from rdonet_jax.entropy.range_coder import CoderError
 
@@ -42,8 +42,8 @@ def laplace_run(count, seed=0, middle=-1.0, spread=1.5):
     rng = np.random.default_rng(seed)
     scale = np.exp(rng.normal(middle, spread, count)).astype(np.float32)
     drawn = np.rint(rng.laplace(0, scale)).astype(np.int32)
-    index = np.asarray(distributions.scale_index(scale, "laplace"))
-    bits = np.asarray(distributions.laplace_bits(drawn.astype(np.float32), scale), np.float64).sum()
+    index = np.asarray(likelihoods.scale_index(scale, "laplace"))
+    bits = np.asarray(likelihoods.laplace_bits(drawn.astype(np.float32), scale), np.float64).sum()
     return (drawn, index), bits
 
 
@@ -172,7 +172,7 @@ def test_coded_size_is_close_to_the_information_content_at_every_scale(b, coder_
 
 def test_heavy_tails_cost_bits_not_exactness(coder_name):
     drawn = np.rint(np.random.default_rng(0).standard_cauchy(3000) * 3).astype(np.int32)
-    index = np.full(3000, distributions.scale_index(np.float32(3), "laplace"))
+    index = np.full(3000, likelihoods.scale_index(np.float32(3), "laplace"))
     data = range_coder.encode([(drawn, index)], LAPLACE, coder_name)
     np.testing.assert_array_equal(range_coder.decoder(data, LAPLACE, coder_name)(index), drawn)
     # An escape costs about its table entry and twice the logarithm of the excess.

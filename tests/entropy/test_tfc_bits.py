@@ -10,7 +10,7 @@ import json
 import numpy as np
 import pytest
 
-from rdonet_jax.entropy import bit_cost, distributions
+from rdonet_jax.entropy import bit_cost, distributions, likelihoods
 from tests.conftest import ROOT
 
 REFERENCE = json.loads((ROOT / "tests" / "reference" / "tfc_bits.json").read_text())["bits"]
@@ -28,7 +28,7 @@ def reference(distribution, model):
 @pytest.mark.parametrize(("distribution", "model"), MODELS)
 def test_bits_agree_with_tensorflow_compressions_entropy_models(distribution, model):
     value, scale, bits = reference(distribution, model)
-    ours = np.asarray(distributions.bits(value, scale, distribution), np.float64)
+    ours = np.asarray(likelihoods.bits(value, scale, distribution), np.float64)
     # Theirs are floats of 32 bits too, which cannot say more of a probability next to 1.
     np.testing.assert_allclose(ours, bits, rtol=0.001, atol=1e-6)
     assert ours.sum() == pytest.approx(bits.sum(), rel=1e-5)

@@ -171,7 +171,7 @@ def test_a_decoder_that_shows_another_picture_is_an_error(
 
 
 def test_a_picture_that_cannot_be_coded_is_named(tiny_model, images, tmp_path):
-    broken = tiny_model._replace(params=_scaled(tiny_model.params, math.nan))
+    broken = tiny_model.replace(params=_scaled(tiny_model.params, math.nan))
     with pytest.raises(EvaluationError, match=r"^a\.png: cannot be coded: "):
         list(real_files.code_all(broken, images, Plan(), tmp_path))
     with pytest.raises(EvaluationError, match=r"^a\.png: its estimated rate is nan"):

@@ -21,8 +21,8 @@ def evaluated(monkeypatch, tiny_model, mini_model) -> list[tuple[str, Settings]]
     """What is evaluated, without doing it: files are half a percent larger than estimates."""
     models = {
         "mini": mini_model,
-        "low": tiny_model._replace(name="low", digest=b"low0"),
-        "high": tiny_model._replace(name="high", digest=b"high"),
+        "low": tiny_model.replace(name="low", digest=b"low0"),
+        "high": tiny_model.replace(name="high", digest=b"high"),
     }
     calls: list[tuple[str, Settings]] = []
 

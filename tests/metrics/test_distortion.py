@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rdonet_jax.core import config
 from rdonet_jax.metrics import distortion as metrics_distortion
 from rdonet_jax.metrics import loss as metrics_loss
+from rdonet_jax.models.portable import thresholds as portable_thresholds
 from tests import hasty_xla
 
 # MS-SSIM by pytorch_msssim 1.0.0 on torch 2.13.0: ms_ssim(p, q, data_range=1.0, win=...) with p =
@@ -276,16 +277,16 @@ def test_more_quality_is_more_lambda_and_smaller_thresholds():
     model = config.standard()
     qualities = np.arange(model.steps_of_quality + 1)
     assert np.all(np.diff(metrics_distortion.lmbda_of(model, qualities)) > 0)
-    for thresholds in metrics_distortion.thresholds_at(model, jnp.asarray(qualities)):
+    for thresholds in portable_thresholds.thresholds_at(model, jnp.asarray(qualities)):
         assert np.all(np.diff(thresholds) < 0) and np.all(thresholds > 0)
 
 
 def test_thresholds_are_met_at_the_knots_and_geometric_between_them():
     model = config.standard()
     knots = 128 * np.arange(6)
-    found = np.transpose(metrics_distortion.thresholds_at(model, jnp.asarray(knots)))
+    found = np.transpose(portable_thresholds.thresholds_at(model, jnp.asarray(knots)))
     np.testing.assert_allclose(found, model.thresholds, rtol=1e-5)
-    halfway = np.transpose(metrics_distortion.thresholds_at(model, jnp.asarray(knots[:-1] + 64)))
+    halfway = np.transpose(portable_thresholds.thresholds_at(model, jnp.asarray(knots[:-1] + 64)))
     expected = np.sqrt(np.multiply(model.thresholds[:-1], model.thresholds[1:]))
     np.testing.assert_allclose(halfway, expected, rtol=1e-5)
 

@@ -21,7 +21,7 @@ QUALITY = 40.0
 def both_model(mini_model):
     """Said to have been trained for both distortions."""
     training = {"metric": "both", "ms_ssim_share": 0.25}
-    return mini_model._replace(record=TrainingRecord.from_json({"training": training}))
+    return mini_model.replace(record=TrainingRecord.from_json({"training": training}))
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +49,14 @@ def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model
     mixed = {"mse": 0.75 * lmbda, "ms-ssim": 0.25 * lmbda * loss.SIMILARITY_WEIGHT}
     assert weights_of(both_model, QUALITY) == pytest.approx(mixed)
     record = TrainingRecord.from_json({"training": {"lmbda": 8.0, "metric": "ms-ssim"}})
-    trained = tiny_model._replace(record=record)
+    trained = tiny_model.replace(record=record)
     assert weights_of(trained) == {"ms-ssim": 8.0}
     assert weights_of(tiny_model) == {"mse": 0.0067}
 
 
 def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
     record = TrainingRecord.from_json({"training": {"lmbda": 8.0, "metric": "vmaf"}})
-    trained = tiny_model._replace(record=record)
+    trained = tiny_model.replace(record=record)
     with pytest.raises(
         codec.EncodeError, match="tiny: was trained for the metric 'vmaf', which this version"
     ):
@@ -68,10 +68,10 @@ def test_priors_learnt_alone_leave_what_the_whole_network_was_trained_for(both_m
     for _ in range(2):
         record = {"training": {"learn": "priors", "metric": "mse", "ms_ssim_share": 0.5},
                   "origin": {"started_from": record}}  # fmt: skip
-    later = both_model._replace(record=TrainingRecord.from_json(record))
+    later = both_model.replace(record=TrainingRecord.from_json(record))
     assert weights_of(later, QUALITY) == weights_of(both_model, QUALITY)
     alone = {"training": {"learn": "priors", "metric": "mse"}, "origin": {"started_from": None}}
-    never_trained = both_model._replace(record=TrainingRecord.from_json(alone))
+    never_trained = both_model.replace(record=TrainingRecord.from_json(alone))
     assert set(weights_of(never_trained, QUALITY)) == {"mse"}
 
 

@@ -48,6 +48,7 @@ def run_compress(options: argparse.Namespace) -> None:
         rdo=options.rdo,
         init=options.init,
         coder=options.coder,
+        engine=options.engine,
         strip=options.strip,
         first_frame=options.first_frame,
         lossless_check=options.lossless_check,
@@ -72,7 +73,12 @@ def run_compress(options: argparse.Namespace) -> None:
 def run_decompress(options: argparse.Namespace) -> None:
     """Restores the images in the files that the options name."""
     decompress_options = DecompressOptions(
-        options.model, options.max_pixels, options.background, options.force, options.preserve
+        options.model,
+        options.max_pixels,
+        options.background,
+        options.force,
+        options.preserve,
+        options.engine,
     )
 
     def work(

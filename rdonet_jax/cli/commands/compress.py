@@ -20,8 +20,9 @@ from rdonet_jax.cli.files import paths
 from rdonet_jax.cli.files.file_result import FilePath, FileResult
 from rdonet_jax.cli.options.argument_types import MOST_BYTES
 from rdonet_jax.cli.progress import InterruptibleSearch, StepTimer
-from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_MODEL
+from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE, DEFAULT_MODEL
 from rdonet_jax.models.library import ModelLibrary
+from rdonet_jax.models.platform import PlatformError
 
 if TYPE_CHECKING:
     from rdonet_jax.cli.commands.fidelity import Fidelity
@@ -48,6 +49,7 @@ class CompressOptions:
     rdo: int = 0
     init: str = "variance"
     coder: str = DEFAULT_CODER
+    engine: str = DEFAULT_ENGINE
     strip: bool = False
     first_frame: bool = False
     lossless_check: bool = False
@@ -77,7 +79,7 @@ def compress_file(
             target, result.encoded.data, options.force, status if options.preserve else None
         )
     if options.lossless_check:
-        _check_file(target, model, result)
+        _check_file(target, model, result, options.engine)
     source_bytes = os.path.getsize(source) if os.path.isfile(source) else None
     judged = fidelity.judge(model, result, source_bytes, options.measure)
     facts = _facts(source, target, model, result, judged)
@@ -110,6 +112,7 @@ def _encode(
     source: FilePath, model: Model, image: Picture, options: CompressOptions, show_progress: bool
 ) -> tuple[EncodeResult, tuple[tuple[str, float], ...]]:
     """The encoded image, and the steps with their seconds."""
+    from rdonet_jax.codec.engine_choice import EngineError
     from rdonet_jax.codec.preparation import EncodeError
     from rdonet_jax.rdo import coding
 
@@ -117,7 +120,11 @@ def _encode(
     steps = coding.encode_steps(encode_options)
     with progress(str(source), steps, not show_progress) as report:
         timer = StepTimer(report)
-        with explained(EncodeError, about=str(source)), InterruptibleSearch(timer) as report:
+        with (
+            explained(PlatformError),
+            explained(EncodeError, EngineError, about=str(source)),
+            InterruptibleSearch(timer) as report,
+        ):
             result = coding.encode(model, image, encode_options, report)
     return result, timer.seconds()
 
@@ -132,7 +139,7 @@ def _encode_options(options: CompressOptions, size: tuple[int, int]) -> EncodeOp
     # With a target, only the file found is decoded for its PSNR, not every trial.
     measured = target is None and fidelity.is_measured(options.quality, options.measure)
     reconstruct = options.lossless_check or measured
-    return EncodeOptions(options.quality, target, plan, options.coder, reconstruct)
+    return EncodeOptions(options.quality, target, plan, options.coder, reconstruct, options.engine)
 
 
 def _target(options: CompressOptions, size: tuple[int, int]) -> Target | None:
@@ -171,7 +178,7 @@ def _init(size: tuple[int, int], init: str) -> str | Partition:
         return partition.from_level_map(levels)
 
 
-def _check_file(path: FilePath, model: Model, result: EncodeResult) -> None:
+def _check_file(path: FilePath, model: Model, result: EncodeResult, engine: str) -> None:
     """Refuses a written file that does not decode to what the encoder reconstructed."""
     import numpy as np
 
@@ -179,7 +186,7 @@ def _check_file(path: FilePath, model: Model, result: EncodeResult) -> None:
 
     data = Path(path).read_bytes()
     with explained(bitstream.FormatError, about=f"{path}: does not decode as it was written"):
-        decoded = codec.decode(model, data)
+        decoded = codec.decode(model, data, engine=engine)
     symbols = zip(decoded.symbols, result.encoded.symbols, strict=True)
     same = all(
         np.array_equal(*runs) for level in symbols for runs in zip(*level, strict=True)

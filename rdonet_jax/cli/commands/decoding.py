@@ -8,7 +8,7 @@ from rdonet_jax.cli.commands import models
 from rdonet_jax.cli.console import CommandError, explained, progress
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.cli.progress import StepTimer
-from rdonet_jax.core.defaults import MAX_PIXELS
+from rdonet_jax.core.defaults import DEFAULT_ENGINE, MAX_PIXELS
 from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def decode(
     library: ModelLibrary,
     model: str | None = None,
     show_progress: bool = False,
+    engine: str = DEFAULT_ENGINE,
 ) -> tuple[Picture, tuple[tuple[str, float], ...]]:
     """The image in a parsed file, and the steps of decoding it with their seconds.
 
@@ -49,16 +50,17 @@ def decode(
     `CommandError`.
     """
     from rdonet_jax.codec import bitstream, codec
+    from rdonet_jax.codec.engine_choice import EngineError
     from rdonet_jax.rdo import coding
 
     with (
-        explained(bitstream.FormatError, about=str(source)),
+        explained(bitstream.FormatError, EngineError, about=str(source)),
         models.explained_models(),
         progress(str(source), codec.DECODING_STEPS, not show_progress) as report,
     ):
         timer = StepTimer(report)
         try:
-            decoded = coding.decode(file, library, model, timer)
+            decoded = coding.decode(file, library, model, timer, engine)
         except coding.UnknownWeightsError as error:
             raise CommandError(f"{source}: {error}; give their file with --model") from error
         return decoded.content, timer.seconds()

@@ -9,6 +9,7 @@ from rdonet_jax.cli.commands import decoding
 from rdonet_jax.cli.console import explained
 from rdonet_jax.cli.files import paths
 from rdonet_jax.cli.files.file_result import FilePath, FileResult
+from rdonet_jax.core.defaults import DEFAULT_ENGINE
 from rdonet_jax.models.library import ModelLibrary
 
 
@@ -21,6 +22,7 @@ class DecompressOptions:
     background: tuple[int, int, int] | None = None
     force: bool = False
     preserve: bool = False
+    engine: str = DEFAULT_ENGINE
 
 
 def decompress_file(
@@ -41,7 +43,9 @@ def decompress_file(
     alpha = bool(file.sections.alpha) and options.background is None
     with explained(srgb.ImageError):
         writer.check(target, options.force, (header.height, header.width), alpha)
-    image, step_seconds = decoding.decode(source, file, library, options.model, show_progress)
+    image, step_seconds = decoding.decode(
+        source, file, library, options.model, show_progress, options.engine
+    )
     if options.background is not None:
         image = pixel_format.flatten(image, options.background)
     with explained(srgb.ImageError):

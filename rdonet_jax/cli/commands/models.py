@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rdonet_jax.cli.console import explained
 from rdonet_jax.core.defaults import DEFAULT_MODEL
-from rdonet_jax.models.library import ModelLibrary, PlatformError
+from rdonet_jax.models.library import ModelLibrary
+from rdonet_jax.models.platform import PlatformError
 
 if TYPE_CHECKING:
     from rdonet_jax.models.zoo import Model

@@ -7,7 +7,12 @@ import functools
 from typing import Any
 
 from rdonet_jax.cli.options import argument_types as types
-from rdonet_jax.cli.options.command_parser import STANDARD_STREAM, add_command, add_reading_options
+from rdonet_jax.cli.options.command_parser import (
+    STANDARD_STREAM,
+    add_command,
+    add_engine_option,
+    add_reading_options,
+)
 from rdonet_jax.core.defaults import (
     COMPRESSED_SUFFIX,
     DEFAULT_CODER,
@@ -68,6 +73,7 @@ def add_compress(commands: Any) -> None:
         "--coder", choices=("constriction", "tfc"), default=DEFAULT_CODER,
         help="range coder; tfc is TensorFlow Compression's (default: %(default)s)",
     )  # fmt: skip
+    add_engine_option(coding)
     coding.add_argument(
         "--strip", action="store_true",
         help="drop the color profile, converting to sRGB, and the EXIF data",
@@ -100,6 +106,7 @@ def add_decompress(commands: Any) -> None:
         f"(default: {IMAGE_SUFFIX.removeprefix('.')})",
     )  # fmt: skip
     add_reading_options(parser)
+    add_engine_option(parser)
     parser.add_argument(
         "--background", metavar="COLOUR", type=types.color,
         help="flatten an image with transparency on this color: white, #ff8000, ...",

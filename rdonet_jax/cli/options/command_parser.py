@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from rdonet_jax.cli.options import argument_types as types
-from rdonet_jax.core.defaults import MAX_PIXELS
+from rdonet_jax.core.defaults import DEFAULT_ENGINE, ENGINES, MAX_PIXELS
 
 STANDARD_STREAM = "-"
 """As a name, standard input or output."""
@@ -40,4 +40,13 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pixels", metavar="N", type=types.positive_integer,
         help=f"refuse files that claim more pixels than this (default: {MAX_PIXELS})",
+    )  # fmt: skip
+
+
+def add_engine_option(parser: Any) -> None:
+    """The option that says what computes a model."""
+    parser.add_argument(
+        "--engine", choices=ENGINES, default=DEFAULT_ENGINE,
+        help="what computes the model: numpy, which starts quickly, jax, or auto, which is numpy "
+        "unless JAX uses an accelerator (default: %(default)s)",
     )  # fmt: skip

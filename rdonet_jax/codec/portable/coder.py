@@ -35,14 +35,13 @@ from rdonet_jax.codec.portable.state import (
 )
 from rdonet_jax.codec.portable.tiles import Tile
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import LEVELS, PortableConfig
+from rdonet_jax.core.config import COARSEST, LEVELS, PortableConfig
 from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
 from rdonet_jax.entropy import dead_zone
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable.integer_format import GRID, PLANES, Parity
-
-COARSEST = LEVELS - 1
+from rdonet_jax.models.zoo import Model
 
 AHEAD = 2
 """Steps that are under way while the result of an earlier one is stored."""
@@ -368,14 +367,17 @@ class PortableCodec(FamilyCodec):
 
     def level_coder(
         self,
-        config: PortableConfig,
-        params: Any,
+        model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
         quality: int | None,
+        engine: str,
     ) -> PortableLevelCoder:
-        engine = engines.make("jax", config, params, quality)
-        return PortableLevelCoder(config, engine, masks, size)
+        steps = engines.make(engine, model, quality)
+        return PortableLevelCoder(model.config, steps, masks, size)
+
+    def engines(self) -> tuple[str, ...]:
+        return engines.ENGINES
 
     def working_set_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
         return working_set.in_tiles(config, grid)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from rdonet_jax.codec.portable.engine import Engine
-from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.models.zoo import Model
 
-ENGINES = ("jax", "numpy")
+ENGINES = ("numpy", "jax")
 
 
-def make(name: str, config: PortableConfig, params: Any, quality: int) -> Engine:
-    """The steps of a model at a quality, on the scale of its configuration, by an engine's name."""
+def make(name: str, model: Model, quality: int) -> Engine:
+    """The engine of this name for a model at a quality on the scale of its configuration."""
     if name == "numpy":
         from rdonet_jax.codec.portable.numpy_engine import NumpyEngine
 
-        return NumpyEngine(config, params, quality)
+        return NumpyEngine(model.config, model.params, quality)
     from rdonet_jax.codec.portable.jax_engine import JaxEngine
 
-    return JaxEngine(config, params, quality)
+    return JaxEngine(model.config, model.device_params, quality)
 
 
 def jitted_steps() -> tuple[Any, ...]:

@@ -8,7 +8,6 @@ from typing import Any
 from rdonet_jax.core.config import AnyConfig, BaselineConfig, ConfigError
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
-from rdonet_jax.models.baselines import factorized_prior, init, network
 from rdonet_jax.models.family import Family
 
 
@@ -16,13 +15,15 @@ class BaselineFamily(Family):
     """The models of Minnen et al. 2018 and of Ballé et al. 2018 and 2017."""
 
     name = "baseline"
-    network_class = network.BaselineNetwork
+    network_class = "rdonet_jax.models.baselines.network:BaselineNetwork"
     config = BaselineConfig
     codec = "rdonet_jax.codec.baselines:CODEC"
     has_levels = False
     stores_tables = True
 
     def linear_start(self, params: Any, config: BaselineConfig, lmbda: float) -> Any:
+        from rdonet_jax.models.baselines import init
+
         return init.linear_start(params, config, lmbda)
 
     def coder_tables(self, config: BaselineConfig, params: Any) -> CdfTables:
@@ -30,6 +31,8 @@ class BaselineFamily(Family):
 
         Where y has a factorized prior, the scales have no use and no tables.
         """
+        from rdonet_jax.models.baselines import factorized_prior
+
         channels = factorized_prior.tables(params["factorised_prior"])
         if config.kind == "factorised":
             return channels

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import BaselineConfig
-from rdonet_jax.entropy import bit_cost, distributions
+from rdonet_jax.entropy import bit_cost, likelihoods
 from rdonet_jax.models import hierarchy, latents, modules
 from rdonet_jax.models.baselines import context
 from rdonet_jax.models.baselines.factorized_prior import FactorizedPrior
@@ -249,7 +249,7 @@ class BaselineNetwork(nn.Module):
             bits = bit_cost.symbol_bits(symbols, prior.scale, self.config.distribution)
         else:
             noisy = latents.noisy_or_rounded(y, keys) - prior.mu
-            bits = distributions.bits(noisy, prior.scale, self.config.distribution)
+            bits = likelihoods.bits(noisy, prior.scale, self.config.distribution)
         return prior.mu + jnp.where(mask[..., None], symbols, 0.0), bits
 
     def _decode_y(self, y: jax.Array, hyper_features: jax.Array, mask: jax.Array) -> jax.Array:

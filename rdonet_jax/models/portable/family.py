@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from rdonet_jax.core.config import AnyConfig, ConfigError, PortableConfig
-from rdonet_jax.metrics import distortion
 from rdonet_jax.models.family import Family
-from rdonet_jax.models.portable import (
-    hyperpriors,
-    init,
-    kernel_packing,
-    network,
-    quality_range,
-)
+from rdonet_jax.models.portable import kernel_packing, param_shapes, thresholds
+
+if TYPE_CHECKING:
+    import jax
 
 
 class PortableFamily(Family):
     """One set of weights for every quality, and the same symbols on every device."""
 
     name = "portable"
-    network_class = network.PortableRDONet
+    network_class = "rdonet_jax.models.portable.network:PortableRDONet"
     config = PortableConfig
     codec = "rdonet_jax.codec.portable.coder:CODEC"
     variable_rate = True
@@ -33,18 +28,27 @@ class PortableFamily(Family):
     has_separate_priors = True
 
     def linear_start(self, params: Any, config: PortableConfig, lmbda: float) -> Any:
+        from rdonet_jax.models.portable import init
+
         return init.linear_start(params, config)
 
     def convert_params(
         self, params: Any, source: PortableConfig, config: PortableConfig
     ) -> Any | None:
         """The thresholds and the range of lambdas may differ."""
+        from rdonet_jax.models.portable import quality_range
+
         if not quality_range.is_same_network(source, config):
             return None
         return quality_range.resample_knots(params, source, config)
 
     def reinit_priors(self, params: Any, config: PortableConfig, key: jax.Array) -> Any:
+        from rdonet_jax.models.portable import hyperpriors
+
         return hyperpriors.reinit_priors(params, config, key)
+
+    def param_shapes(self, config: PortableConfig) -> Mapping[str, tuple[int, ...]]:
+        return param_shapes.param_shapes(config)
 
     def kernel_steps(self, path: str, kernel: np.ndarray) -> np.ndarray:
         return kernel_packing.kernel_steps(path, kernel)
@@ -52,7 +56,7 @@ class PortableFamily(Family):
     def thresholds(
         self, config: PortableConfig, quality: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
-        first, second = distortion.thresholds_at(config, quality)
+        first, second = thresholds.thresholds_at(config, quality)
         return first[:, None, None], second[:, None, None]
 
     def with_thresholds(self, config: PortableConfig, numbers: Sequence[float]) -> AnyConfig:

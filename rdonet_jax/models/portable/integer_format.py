@@ -67,3 +67,11 @@ def index_per_octave(distribution: str) -> int:
     scales = distributions.scale_table(distribution).astype(np.float64)
     octaves = float(np.log2(scales[-1] / scales[0])) / (distributions.SCALE_COUNT - 1)
     return round(2**INDEX_BITS * INDEX_FRACTION / (OCTAVE * octaves))
+
+
+def weight_step(path: str) -> float | None:
+    """The value of one integer step of the kernel at `path`; None for a kernel of floats."""
+    *_, module, layer, leaf = ("", "", *path.split("/"))
+    if (module, leaf) == ("prior", "kernel"):
+        return 2.0 ** -WEIGHT_BITS[layer]
+    return None

@@ -85,14 +85,6 @@ def planes_before(context: int, parity: Parity) -> tuple[Parity, ...]:
     raise ValueError(f"no plane {parity}")
 
 
-def weight_step(path: str) -> float | None:
-    """The value of one integer step of the kernel at `path`; None for a kernel of floats."""
-    *_, module, layer, leaf = ("", "", *path.split("/"))
-    if (module, leaf) == ("prior", "kernel"):
-        return 2.0 ** -WEIGHT_BITS[layer]
-    return None
-
-
 class LevelPrior(nn.Module):
     """The integer networks of one level."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rdonet_jax.models import packing
-from rdonet_jax.models.portable import integer_prior
+from rdonet_jax.models.portable import integer_format
 
 NEAR_IMAGE = (
     "g_a", "g_s", "g_s_finish", "g_s_restore",
@@ -22,7 +22,7 @@ def kernel_steps(path: str, kernel: np.ndarray) -> np.ndarray:
 
     Integer layers keep their integers.
     """
-    step = integer_prior.weight_step(path)
+    step = integer_format.weight_step(path)
     if step is not None:
         return np.full(1, step)
     is_near = path.removesuffix("/kernel") in NEAR_IMAGE

@@ -38,10 +38,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import LEVELS, QUALITY_SEGMENT, PortableConfig
-from rdonet_jax.entropy import bit_cost, dead_zone, distributions
+from rdonet_jax.core.config import COARSEST, LEVELS, QUALITY_SEGMENT, PortableConfig
+from rdonet_jax.entropy import bit_cost, dead_zone, likelihoods
 from rdonet_jax.models import hierarchy, latents, modules
-from rdonet_jax.models.hierarchy import COARSEST, Coded, Keys
+from rdonet_jax.models.hierarchy import Coded, Keys
 from rdonet_jax.models.portable import integer_format, integer_prior
 from rdonet_jax.models.portable.integer_format import Parity
 from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Prediction
@@ -384,7 +384,7 @@ class PortableRDONet(nn.Module):
         distribution = self.config.distribution
         if is_rounded:
             return bit_cost.entry_bits(v, index, distribution)
-        return distributions.bits(v, distributions.scale_at(index, distribution), distribution)
+        return likelihoods.bits(v, likelihoods.scale_at(index, distribution), distribution)
 
 
 network = functools.partial(modules.build, PortableRDONet)

@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import LEVELS, RDONetConfig
-from rdonet_jax.entropy import bit_cost, distributions
+from rdonet_jax.core.config import COARSEST, LEVELS, RDONetConfig
+from rdonet_jax.entropy import bit_cost, likelihoods
 from rdonet_jax.models import hierarchy, latents, modules
-from rdonet_jax.models.hierarchy import COARSEST, Coded, Keys
+from rdonet_jax.models.hierarchy import Coded, Keys
 from rdonet_jax.models.latents import Prior
 from rdonet_jax.models.rdonet.causal_prior import CausalPrior
 from rdonet_jax.nn import layers, ops
@@ -176,7 +176,7 @@ class RDONet(nn.Module):
         level: int,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """One level of `code`: the next state, and the bits of y and of z per position."""
-        rate = bit_cost.symbol_bits if keys[0] is None else distributions.bits
+        rate = bit_cost.symbol_bits if keys[0] is None else likelihoods.bits
         bits = functools.partial(rate, distribution=self.config.distribution)
         y, z = self.latent(level, e, state)
         y_key, z_key = keys

@@ -1,0 +1,105 @@
+"""The shapes of a portable model's parameters, without its Flax modules.
+
+So a weights file can be checked without JAX. A test compares them with those of the modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rdonet_jax.core.config import LEVELS, PortableConfig
+from rdonet_jax.core.partition import HYPER_STRIDE
+from rdonet_jax.models.portable.integer_format import PLANES
+
+Shape = tuple[int, ...]
+
+PATCH = 4
+"""Pixels on the side of the blocks that the first stage sees as channels."""
+
+TAPS = 4
+"""Of a lapped stage, on each side."""
+
+
+def param_shapes(config: PortableConfig) -> Mapping[str, Shape]:
+    """The shape of each parameter by its path, such as "units_0/encoder/kernel"."""
+    pixels = 3 * PATCH**2
+    shapes: dict[str, Shape] = {
+        **_stage("g_a", pixels, config.trunk),
+        **_nonlinearity(config, "g_a_refine", config.trunk, config.residual[0]),
+        **_nonlinearity(config, "g_s_restore", config.trunk, config.residual[0]),
+        **_stage("g_s", config.trunk, pixels),
+    }
+    if config.finish:
+        shapes |= _residual("g_s_finish", pixels, config.finish)
+    for level in range(LEVELS):
+        shapes |= _unit(config, level)
+    return shapes
+
+
+def _unit(config: PortableConfig, level: int) -> dict[str, Shape]:
+    """The parameters of one LS-Unit."""
+    name, features, latents = f"units_{level}", config.features[level], config.latents[level]
+    finer = config.features[level - 1] if level else config.trunk
+    hidden, hyper = config.residual[1 + level], f"{name}/hyper_encoder"
+    z = config.hyper_latents[level]
+    return {
+        **_stage(f"{name}/encoder", finer, features),
+        **_nonlinearity(config, f"{name}/refine", features, hidden),
+        **_pointwise(f"{name}/to_latent", 2 * features, latents),
+        **_pointwise(f"{name}/from_latent", latents, features),
+        **_nonlinearity(config, f"{name}/restore", features, hidden),
+        **_pointwise(f"{hyper}/first", latents, config.hyper),
+        **_stage(f"{hyper}/second", config.hyper, config.hyper),
+        **_stage(f"{hyper}/third", config.hyper, z),
+        f"{name}/z_gain": (config.knots, z),
+        **_prior(config, level),
+        **_stage(f"{name}/hand_over", features, finer),
+    }
+
+
+def _prior(config: PortableConfig, level: int) -> dict[str, Shape]:
+    """The parameters of the integer prior of a level."""
+    name, latents, knots = f"units_{level}/prior", config.latents[level], config.knots
+    context, embedding, hidden = config.conditioning, config.embedding, config.hidden
+    z = config.hyper_latents[level]
+    shapes = _pointwise(f"{name}/from_z", 9 * z + knots, HYPER_STRIDE**2 * context)
+    if level < LEVELS - 1:
+        shapes |= _pointwise(f"{name}/from_coarser", 9 * embedding + context, 4 * context)
+    inputs = 9 * embedding + 2 * context + knots + len(PLANES)
+    return {
+        **shapes,
+        **_pointwise(f"{name}/embed", 2 * latents, embedding),
+        **_pointwise(f"{name}/first", inputs, hidden),
+        **_pointwise(f"{name}/second", hidden, hidden),
+        **_pointwise(f"{name}/to_mu", 2 * hidden, latents),
+        **_pointwise(f"{name}/to_scale", 2 * hidden, latents),
+        f"{name}/gain": (knots, latents),
+        f"{name}/unit": (latents,),
+        f"{name}/z_index": (knots, z),
+    }
+
+
+def _nonlinearity(
+    config: PortableConfig, name: str, channels: int, hidden: int
+) -> dict[str, Shape]:
+    if config.nonlinearity == "residual":
+        return _residual(name, channels, hidden)
+    if config.nonlinearity == "gdn":
+        return {f"{name}/gamma": (channels, channels)}
+    return {}
+
+
+def _residual(name: str, channels: int, hidden: int) -> dict[str, Shape]:
+    return {
+        f"{name}/kernel": (3, 3, channels, hidden),
+        f"{name}/bias": (hidden,),
+        **_pointwise(f"{name}/out", hidden, channels),
+    }
+
+
+def _stage(name: str, inputs: int, outputs: int) -> dict[str, Shape]:
+    return {f"{name}/kernel": (TAPS, TAPS, inputs, outputs), f"{name}/bias": (outputs,)}
+
+
+def _pointwise(name: str, inputs: int, outputs: int) -> dict[str, Shape]:
+    return {f"{name}/kernel": (inputs, outputs), f"{name}/bias": (outputs,)}
