@@ -12,7 +12,6 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging.metadata import icc as imaging_icc
-from rdonet_jax.metrics.loss import DISTORTIONS
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.training_record import RecordedTraining, TrainingRecord
 from rdonet_jax.models.zoo import Model
@@ -147,6 +146,8 @@ def _objective_words(config: AnyConfig, training: RecordedTraining) -> str:
 
 def _distortion_words(training: RecordedTraining) -> str:
     """The distortion of a training run, see `rdonet_jax.metrics.loss`."""
+    from rdonet_jax.metrics.loss import DISTORTIONS
+
     if training.metric not in DISTORTIONS:
         return f"the metric {training.metric!r}"
     return DISTORTIONS[training.metric].words_of(training.ms_ssim_share)
