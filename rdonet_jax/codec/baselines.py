@@ -1,13 +1,14 @@
-"""The walk of a baseline with a range coder in hand; its files are bound to a platform.
+"""The level coder of the baselines, whose files are bound to a platform.
 
-There is one level to walk past. As in `fixed_codec`, the encoder takes the decoder's own compiled
-steps (`conditions`, `predict`, `predict_front`, `place`, `synthesize`). A context model goes
-wavefront by wavefront in both directions: `predict_front` has one shape for all of them, so a
-image of any size takes two compiled functions, and the encoder predicts each position from the
-very numbers that the decoder will have.
+All is coded at level 0. As in `codec.rdonet`, the encoder runs the decoder's own compiled functions
+(`predict_features`, `predict`, `predict_front`, `update_frame`, `synthesize`).
 
-Tables of the factorized prior come with the weights and are chosen by channel, so nothing of them
-is computed here.
+A context model (Minnen et al. 2018, https://arxiv.org/abs/1809.02736) is coded wavefront by
+wavefront in both directions. `predict_front` has the same shapes for all wavefronts of an image, so
+it is compiled once, and the encoder predicts each position from the same numbers as the decoder.
+
+The tables of the factorized prior come with the weights. They are chosen by channel, so nothing is
+computed for them here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 
 from rdonet_jax.codec import level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
+from rdonet_jax.codec.level_coder import CodeRun
 from rdonet_jax.codec.rdonet import this_platform
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import BaselineConfig
@@ -32,9 +34,6 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.baselines import context
 from rdonet_jax.models.baselines.context import Wavefront
 
-Symbols = Callable[[np.ndarray, Callable[[], Any]], np.ndarray]
-"""(table indices of a run, what the encoder would send) -> the run's symbols, both 1-D."""
-
 
 def _apply(config: BaselineConfig, params: Any, method: str, *arguments: Any) -> Any:
     network = registry.family_of(config).network(config)
@@ -43,59 +42,68 @@ def _apply(config: BaselineConfig, params: Any, method: str, *arguments: Any) ->
 
 @functools.partial(compilation.jit, static_argnums=0)
 def analyze(config: BaselineConfig, params: Any, pixels: jax.Array) -> jax.Array:
-    """Padded pixels uint8 or uint16 [1, H, W, 3] -> y [1, h, w, M]; encoder only."""
+    """Encoder only: padded pixels uint8 or uint16 [1, H, W, 3] -> y [1, h, w, M]."""
     return _apply(config, params, "analyze", distortion.from_integers(pixels))[0]
 
 
 @functools.partial(compilation.jit, static_argnums=0)
 def encode_latents(config: BaselineConfig, params: Any, y: jax.Array) -> jax.Array:
-    """Rounded z [1, h/4, w/4, N]; encoder only."""
+    """Encoder only: rounded z [1, h/4, w/4, N]."""
     return jnp.round(_apply(config, params, "hyper_analyze", y))
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def conditions(config: BaselineConfig, params: Any, z_hat: jax.Array) -> jax.Array:
-    """What z_hat, int32, tells of y, [1, h, w, 2 M]."""
+def predict_features(config: BaselineConfig, params: Any, z_hat: jax.Array) -> jax.Array:
+    """z_hat int32 [1, h/4, w/4, N] -> hyperprior features of y [1, h, w, 2 M]."""
     return _apply(config, params, "hyper_synthesize", z_hat.astype(jnp.float32))
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def predict(config: BaselineConfig, params: Any, known: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Without a context: mu of y and the index of its scale's table, [1, h, w, M]."""
-    prior = _apply(config, params, "predict_y", known)
+def predict(
+    config: BaselineConfig, params: Any, hyper_features: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Without a context: mu and scale index of y, [1, h, w, M]."""
+    prior = _apply(config, params, "predict_y", hyper_features)
     return prior.mu, distributions.scale_index(prior.scale, config.distribution)
 
 
 @functools.partial(compilation.jit, static_argnums=0)
 def predict_front(
-    config: BaselineConfig, params: Any, known: jax.Array, frame: jax.Array, number: jax.Array
+    config: BaselineConfig,
+    params: Any,
+    hyper_features: jax.Array,
+    frame: jax.Array,
+    number: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """With a context: mu and table index of the positions of a wavefront, [1, P, M]."""
-    at = context.wavefront(number, known.shape[1:3])
-    neighbours = context.gather_taps_at(frame, at)
-    prior = _apply(config, params, "predict_y", context.gather_at(known, at), neighbours)
+    """With a context: mu and scale index of y at the positions of a wavefront, [1, P, M].
+
+    `frame` is y_hat so far with its padding, see `context.pad_frame`.
+    """
+    at = context.wavefront(number, hyper_features.shape[1:3])
+    taps = context.gather_taps_at(frame, at)
+    prior = _apply(config, params, "predict_y", context.gather_at(hyper_features, at), taps)
     return prior.mu, distributions.scale_index(prior.scale, config.distribution)
 
 
 @compilation.jit
 def quantize(y: jax.Array, mu: jax.Array) -> jax.Array:
-    """The symbols round(y - mu), as float32 integers; encoder only."""
+    """Encoder only: the symbols round(y - mu), as float32 integers."""
     return jnp.round(y - mu)
 
 
 @functools.partial(compilation.jit, static_argnums=2)
-def quantise_front(
+def quantize_front(
     y: jax.Array, mu: jax.Array, grid: tuple[int, int], number: jax.Array
 ) -> jax.Array:
-    """The same for the positions of a wavefront; encoder only."""
+    """Encoder only: the symbols at the positions of a wavefront, [1, P, M]."""
     return jnp.round(context.gather_at(y, context.wavefront(number, grid)) - mu)
 
 
 @functools.partial(compilation.jit, static_argnums=3)
-def place(
+def update_frame(
     frame: jax.Array, mu: jax.Array, symbols: jax.Array, grid: tuple[int, int], number: jax.Array
 ) -> jax.Array:
-    """The frame with a wavefront's y_hat; symbols int32 are 0 where nothing is coded."""
+    """The frame with y_hat of a wavefront; symbols int32 [1, P, M] are 0 where not coded."""
     at = context.wavefront(number, grid)
     return context.scatter_at(frame, at, mu + symbols.astype(jnp.float32))
 
@@ -108,20 +116,20 @@ def synthesize(config: BaselineConfig, is_16bit: bool, params: Any, y_hat: jax.A
 
 
 def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions of this walk, for counting their compilations."""
-    encoder = (analyze, encode_latents, quantize, quantise_front)
-    return *encoder, conditions, predict, predict_front, place, synthesize
+    """All compiled functions of this module, for counting their compilations."""
+    encoder = (analyze, encode_latents, quantize, quantize_front)
+    return *encoder, predict_features, predict, predict_front, update_frame, synthesize
 
 
 class BaselineLevelCoder(level_coder.LevelCoder):
-    """The walk for one image whose positions inside it are `mask`, bool [h, w]."""
+    """Codes one image with a baseline. `mask`, bool [h, w]: the positions inside the image."""
 
     def __init__(self, config: BaselineConfig, params: Any, mask: np.ndarray) -> None:
         super().__init__()
         self.config, self.params, self.mask = config, params, mask
         self.hyper_mask = np.asarray(partition.hyper_mask(mask))
         self.y_hat: Any = None
-        self._y: Any = None  # the encoder's
+        self._y: Any = None  # of the encoder
 
     def analyze(self, image: np.ndarray) -> None:
         self._y = analyze(self.config, self.params, partition.pad_picture(image))
@@ -129,103 +137,107 @@ class BaselineLevelCoder(level_coder.LevelCoder):
     def encode_level(self, level: int, continues: bool) -> list[Run]:
         """The runs of level 0: z, then y in one run or by wavefront. None at the other levels."""
         runs: list[Run] = []
-
-        def symbols(indices: np.ndarray, wanted: Callable[[], Any]) -> np.ndarray:
-            run = level_coder.integers(np.asarray(wanted())).ravel()
-            runs.append((run, indices))
-            return run
-
-        self._pass(level, symbols, self._y)
+        self._code_level(level, level_coder.encoder_run(runs), self._y)
         return runs
 
-    def decode_level(self, level: int, take: level_coder.ReadSymbols) -> None:
-        self._pass(level, lambda indices, _: take(indices), None)
+    def decode_level(self, level: int, read_symbols: level_coder.ReadSymbols) -> None:
+        self._code_level(level, level_coder.decoder_run(read_symbols), None)
 
-    def picture(self, is_16bit: bool = False) -> np.ndarray:
+    def reconstruct(self, is_16bit: bool = False) -> np.ndarray:
         return np.asarray(synthesize(self.config, is_16bit, self.params, self.y_hat))[0]
 
-    def _pass(self, level: int, symbols: Symbols, y: Any) -> None:
-        """Past a level, with symbols from either side. y is the encoder's alone."""
-        runs: list[np.ndarray] = []
+    def _code_level(self, level: int, code_run: CodeRun, y: jax.Array | None) -> None:
+        """Codes the runs of a level and sets y_hat. y is None in a decoder."""
+        symbols: list[np.ndarray] = []
+        code_run = level_coder.recorded_run(code_run, symbols)
+        if level == 0:
+            self.y_hat = self._code_y(code_run, y)
+        self.record(level, symbols)
 
-        def recorded(indices: np.ndarray, wanted: Callable[[], Any]) -> np.ndarray:
-            runs.append(symbols(indices, wanted))
-            return runs[-1]
-
-        if level == 0 and self.config.kind == "factorised":
-            of_channel = np.arange(self.config.latents)
-            y_hat = _by_channel(
-                self.mask, of_channel, recorded, lambda: np.rint(np.asarray(y)[0, self.mask])
+    def _code_y(self, code_run: CodeRun, y: jax.Array | None) -> jax.Array | np.ndarray:
+        """Codes all that the model codes. Returns y_hat [1, h, w, M]."""
+        if self.config.kind == "factorised":
+            tables = np.arange(self.config.latents)
+            y_hat = _code_by_channel(
+                self.mask, tables, code_run, lambda: np.rint(np.asarray(y)[0, self.mask])
             )
-            self.y_hat = y_hat.astype(np.float32)
-        elif level == 0:
-            known = self._conditions(recorded, y)
-            if self.config.kind == "context":
-                self._by_fronts(recorded, known, y)
-            else:
-                self._at_once(recorded, known, y)
-        self.record(level, runs)
+            return y_hat.astype(np.float32)
+        hyper_features = self._code_z(code_run, y)
+        if self.config.kind == "context":
+            return self._code_fronts(code_run, hyper_features, y)
+        return self._code_at_once(code_run, hyper_features, y)
 
-    def _conditions(self, symbols: Symbols, y: Any) -> jax.Array:
-        """z in the stream, and what it tells of y."""
-        of_channel = distributions.SCALE_COUNT + np.arange(self.config.hyper)
+    def _code_z(self, code_run: CodeRun, y: jax.Array | None) -> jax.Array:
+        """Codes z. Returns the hyperprior features of y."""
+        tables = distributions.SCALE_COUNT + np.arange(self.config.hyper)
 
-        def wanted() -> np.ndarray:
+        def compute_symbols() -> np.ndarray:
             return np.asarray(encode_latents(self.config, self.params, y))[0, self.hyper_mask]
 
-        z_hat = _by_channel(self.hyper_mask, of_channel, symbols, wanted)
-        return conditions(self.config, self.params, z_hat)
+        z_hat = _code_by_channel(self.hyper_mask, tables, code_run, compute_symbols)
+        return predict_features(self.config, self.params, z_hat)
 
-    def _at_once(self, symbols: Symbols, known: jax.Array, y: Any) -> None:
-        mu, index = predict(self.config, self.params, known)
-        grid = np.zeros(mu.shape, np.int32)
-        coded = np.asarray(index)[0, self.mask]
-        run = symbols(coded.ravel(), lambda: np.asarray(quantize(y, mu))[0, self.mask])
-        grid[0, self.mask] = run.reshape(coded.shape)
-        self.y_hat = mu + grid.astype(np.float32)
+    def _code_at_once(
+        self, code_run: CodeRun, hyper_features: jax.Array, y: jax.Array | None
+    ) -> jax.Array:
+        """Without a context: codes y in one run. Returns y_hat [1, h, w, M]."""
+        mu, index = predict(self.config, self.params, hyper_features)
+        index = np.asarray(index)[0, self.mask]
+        run = code_run(index.ravel(), lambda: np.asarray(quantize(y, mu))[0, self.mask])
+        symbols = np.zeros(mu.shape, np.int32)
+        symbols[0, self.mask] = run.reshape(index.shape)
+        return mu + symbols.astype(np.float32)
 
-    def _by_fronts(self, symbols: Symbols, known: jax.Array, y: Any) -> None:
+    def _code_fronts(
+        self, code_run: CodeRun, hyper_features: jax.Array, y: jax.Array | None
+    ) -> jax.Array:
+        """With a context: codes y in one run for each wavefront. Returns y_hat [1, h, w, M]."""
         grid = self.mask.shape
         frame = context.empty_frame(1, grid, self.config.latents)
-        for number, at in fronts(grid):
-            mu, index = predict_front(self.config, self.params, known, frame, number)
-            coded = at.real & self.mask[at.rows, at.columns]
-            indices = np.asarray(index)[0, coded]
-            placed = np.zeros(mu.shape, np.int32)
-            run = symbols(indices.ravel(), functools.partial(_front_of, y, mu, grid, number, coded))
-            placed[0, coded] = run.reshape(indices.shape)
-            frame = place(frame, mu, placed, grid, number)
-        self.y_hat = context.crop_frame(frame)
+        for number, front in _wavefronts(grid):
+            mu, index = predict_front(self.config, self.params, hyper_features, frame, number)
+            coded = front.real & self.mask[front.rows, front.columns]
+            index = np.asarray(index)[0, coded]
+            quantize_coded = functools.partial(_quantize_coded, y, mu, grid, number, coded)
+            run = code_run(index.ravel(), quantize_coded)
+            symbols = np.zeros(mu.shape, np.int32)
+            symbols[0, coded] = run.reshape(index.shape)
+            frame = update_frame(frame, mu, symbols, grid, number)
+        return context.crop_frame(frame)
 
 
-def fronts(grid: tuple[int, int]) -> Iterator[tuple[np.ndarray, Wavefront]]:
-    """The wavefronts' numbers and positions on the host; those that are not real lie at (0, 0)."""
+def _wavefronts(grid: tuple[int, int]) -> Iterator[tuple[np.ndarray, Wavefront]]:
+    """Number and positions, on the host, of each wavefront. Padding positions are (0, 0)."""
     numbers = np.arange(context.wavefront_count(grid), dtype=np.int32)
     rows, columns, real = context.wavefront(numbers, grid, np)
-    places = Wavefront(np.where(real, rows, 0), np.where(real, columns, 0), real)
+    positions = Wavefront(np.where(real, rows, 0), np.where(real, columns, 0), real)
     for number in numbers:
-        yield number, Wavefront(*(part[number] for part in places))
+        yield number, Wavefront(*(part[number] for part in positions))
 
 
-def _front_of(
+def _quantize_coded(
     y: jax.Array, mu: jax.Array, grid: tuple[int, int], number: np.ndarray, coded: np.ndarray
 ) -> np.ndarray:
-    return np.asarray(quantise_front(y, mu, grid, number))[0, coded]
+    """`quantize_front` at the `coded` positions, [n, M]."""
+    return np.asarray(quantize_front(y, mu, grid, number))[0, coded]
 
 
-def _by_channel(
-    mask: np.ndarray, of_channel: np.ndarray, symbols: Symbols, wanted: Callable[[], Any]
+def _code_by_channel(
+    mask: np.ndarray, tables: np.ndarray, code_run: CodeRun, compute_symbols: Callable[[], Any]
 ) -> np.ndarray:
-    """int32 [1, h, w, C] of a run coded by the tables of the channels; 0 where not coded."""
+    """Codes a run with one table per channel, `tables` [C]. Returns its symbols int32 [1, h, w, C].
+
+    They are 0 where not coded.
+    """
     count = int(mask.sum())
-    grid = np.zeros((1, *mask.shape, len(of_channel)), np.int32)
-    run = symbols(np.tile(of_channel, count), wanted)
-    grid[0, mask] = run.reshape(count, -1)
-    return grid
+    symbols = np.zeros((1, *mask.shape, len(tables)), np.int32)
+    run = code_run(np.tile(tables, count), compute_symbols)
+    symbols[0, mask] = run.reshape(count, -1)
+    return symbols
 
 
 class BaselineCodec(FamilyCodec):
-    """The codec of the baselines. Its files are bound to a platform."""
+    """The codec of the baselines. Their files are bound to a platform."""
 
     def level_coder(
         self,

@@ -129,11 +129,11 @@ def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | Non
     """The variance mask of an image, window by window."""
     grid = partition.grid_of(*image.shape[:2])
     found = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
-    for tile in tiles.over(grid, tiles.TILE_SHAPES[0], margin=0):
+    for tile in tiles.cover(grid, tiles.TILE_SHAPES[0], margin=0):
         pixels = tiles.cut(image, tile, partition.BLOCK)
         splits = _variance_partition(config, pixels, quality)
         for factor, part, whole in zip((1, 2), splits, found, strict=True):
-            whole[tile.place(factor)] = tile.core(np.asarray(part), factor)
+            whole[tile.core_slices(factor)] = tile.crop_core(np.asarray(part), factor)
     return found
 
 
@@ -256,7 +256,7 @@ def _pixels(walk: LevelCoder, header: Header) -> np.ndarray:
 
     The mean that makes gray is taken of 16 bits, since three roundings to 8 are two too many.
     """
-    padded = walk.picture(is_16bit=header.is_16bit or header.gray)
+    padded = walk.reconstruct(is_16bit=header.is_16bit or header.gray)
     pixels = padded[: header.height, : header.width]
     return pixel_format.mean_gray(pixels, header.is_16bit) if header.gray else pixels
 

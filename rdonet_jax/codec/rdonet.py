@@ -1,14 +1,15 @@
-"""The walk of a model for one lambda with a range coder in hand; its files are bound to a platform.
+"""The level coder of the fixed-rate models, whose files are bound to a platform.
 
-The encoder takes the decoder's own compiled steps (`predict`, `advance`, `synthesize`) and adds
-those that only it needs (`analyze`, `encode_latents`, `quantize`). So what it predicts is what the
-decoder will see, bit for bit, in any process on the same kind of machine with the same version of
-JAX: on CPUs, tests decode in a fresh process and, for JAX 0.10, in one that has a single CPU (for
-0.5.3 the
-number of CPUs must be the same). Elsewhere floats may differ in the last bit, as they may between
-two processes on accelerators whose libraries choose their algorithms anew. The checksum over all
-symbols then turns what would be garbage into an error; where only the synthesis differs, some
-values of the image are off by a gray level.
+The encoder runs the decoder's own compiled functions (`predict`, `advance`, `synthesize`), besides
+those that only it needs (`analyze`, `encode_latents`, `quantize`). So it makes the decoder's
+predictions bit for bit, in any process on the same kind of machine with the same version of JAX. On
+CPUs, tests decode in a fresh process and, for JAX 0.10, in one that has a single CPU (for 0.5.3 the
+number of CPUs must be the same).
+
+Elsewhere floats may differ in the last bit. So they may between two processes on accelerators whose
+libraries choose their algorithms anew. A decoder then fails by the checksum over all symbols
+instead of returning garbage. If only the synthesis differs, some values of the image are off by one
+gray level.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from rdonet_jax.models.rdonet import network as rdonet
 
 @functools.cache
 def this_platform() -> str:
-    """What the files written here are bound to, such as "cpu x86_64 jax 0.10.2"."""
+    """The platform that files written here are bound to, such as "cpu x86_64 jax 0.10.2"."""
     name = f"{jax.default_backend()} {platform.machine()} jax {jax.__version__}"
     return name[: bitstream.MAX_PLATFORM]
 
@@ -50,9 +51,9 @@ def analyze(config: RDONetConfig, params: Any, pixels: jax.Array) -> tuple[jax.A
 def encode_latents(
     config: RDONetConfig, level: int, params: Any, e: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """y and rounded z of a level; encoder only."""
-    net = rdonet.network(config)
-    y, z = net.apply({"params": params}, level, e, state, method="latent")
+    """Encoder only: y [1, h, w, L] and rounded z [1, ceil(h/4), ceil(w/4), ·] of a level."""
+    network = rdonet.network(config)
+    y, z = network.apply({"params": params}, level, e, state, method="latent")
     return y, jnp.round(z)
 
 
@@ -60,7 +61,7 @@ def encode_latents(
 def predict(
     config: RDONetConfig, level: int, params: Any, z_hat: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """mu of y and the index of its scale's table, [1, h, w, C]."""
+    """mu and scale index of y, [1, h, w, L]."""
     prior = rdonet.network(config).apply(
         {"params": params}, level, z_hat, state, method="predict_y"
     )
@@ -69,7 +70,7 @@ def predict(
 
 @compilation.jit
 def quantize(y: jax.Array, mu: jax.Array) -> jax.Array:
-    """The symbols round(y - mu), as float32 integers; encoder only."""
+    """Encoder only: the symbols round(y - mu), as float32 integers."""
     return jnp.round(y - mu)
 
 
@@ -82,7 +83,10 @@ def advance(
     symbols: jax.Array,
     state: jax.Array,
 ) -> jax.Array:
-    """The next state; symbols int32 [1, h, w, C] are 0 where not coded, which leaves mu there."""
+    """The state of the decoder before the next finer level.
+
+    symbols int32 [1, h, w, L] are 0 where the level is not coded, so y_hat is mu there.
+    """
     y_hat = mu + symbols.astype(jnp.float32)
     return rdonet.network(config).apply(
         {"params": params}, level, y_hat, state, method="next_state"
@@ -97,12 +101,17 @@ def synthesize(config: RDONetConfig, is_16bit: bool, params: Any, state: jax.Arr
 
 
 def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions of this walk, for counting their compilations."""
+    """All compiled functions of this module, for counting their compilations."""
     return analyze, encode_latents, predict, quantize, advance, synthesize
 
 
 class RDONetLevelCoder(level_coder.LevelCoder):
-    """The walk for one image: where each level is coded, bool [h, w], and its 64×64 blocks."""
+    """Codes one image with a fixed-rate model.
+
+    Args:
+      masks: by level, where it is coded, bool [h, w].
+      grid: rows and columns of 64×64 blocks of the padded image.
+    """
 
     def __init__(
         self,
@@ -115,63 +124,68 @@ class RDONetLevelCoder(level_coder.LevelCoder):
         self.config, self.params, self.masks = config, params, masks
         self.hyper_masks = tuple(np.asarray(partition.hyper_mask(m)) for m in masks)
         self.state = rdonet.network(config).initial_state(1, grid)
-        self._features: tuple[jax.Array, ...] = ()
-        self._uncoded: list[tuple[int, np.ndarray]] = []
+        self._features: tuple[jax.Array, ...] = ()  # of the encoder, by level
+        # Decoder only: (level, z_hat) of levels without coded positions, see `decode_level`.
+        self._pending: list[tuple[int, np.ndarray]] = []
 
     def analyze(self, image: np.ndarray) -> None:
         self._features = analyze(self.config, self.params, partition.pad_picture(image))
 
     def encode_level(self, level: int, continues: bool) -> list[Run]:
-        """The runs of a level: hyper-latents by wavefront, then the latents."""
+        """The runs of a level: hyper-latents by wavefront, then the latents in one run."""
         y, z = encode_latents(self.config, level, self.params, self._features[level], self.state)
-        coded, mask = self.hyper_masks[level], self.masks[level]
-        z_hat = np.where(coded[..., None], np.asarray(z)[0], np.float32(0))
+        hyper_mask, mask = self.hyper_masks[level], self.masks[level]
+        z_hat = np.where(hyper_mask[..., None], np.asarray(z)[0], np.float32(0))
         weights = self._causal_weights(level)
-        runs = hyper_coding.encode_runs(weights, z_hat, coded, self.config.distribution)
+        runs = hyper_coding.encode_runs(weights, z_hat, hyper_mask, self.config.distribution)
         mu, index = self._predict(level, z_hat)
-        symbols = level_coder.integers(np.asarray(quantize(y, mu))[0][mask])
-        runs.append((symbols.ravel(), index[mask].ravel()))
-        self.record(level, [run for run, _ in runs])
+        code_run = level_coder.encoder_run(runs)
+        symbols = code_run(index[mask].ravel(), lambda: np.asarray(quantize(y, mu))[0][mask])
+        self.record(level, [run_symbols for run_symbols, _ in runs])
         if continues:
             self._advance(level, mu, symbols)
         return runs
 
-    def decode_level(self, level: int, take: level_coder.ReadSymbols) -> None:
-        z_hat, runs = hyper_coding.decode(
-            take, self._causal_weights(level), self.hyper_masks[level], self.config.distribution
+    def decode_level(self, level: int, read_symbols: level_coder.ReadSymbols) -> None:
+        z_hat, z_symbols = hyper_coding.decode(
+            read_symbols,
+            self._causal_weights(level),
+            self.hyper_masks[level],
+            self.config.distribution,
         )
         if not self.masks[level].any():
-            # Gone past only when a finer level has said something: a file may hold nothing more.
-            self._uncoded.append((level, z_hat))
-            self.record(level, [*runs, take(np.zeros(0, np.int64))])
+            # The networks of this level run when a finer level has its first symbols. So a short
+            # file that claims a large image is refused before the work.
+            self._pending.append((level, z_hat))
+            self.record(level, [*z_symbols, read_symbols(np.zeros(0, np.int64))])
             return
-        self._pass_uncoded()
+        self._advance_pending()
         mu, index = self._predict(level, z_hat)
-        symbols = take(index[self.masks[level]].ravel())
-        self.record(level, [*runs, symbols])
+        symbols = read_symbols(index[self.masks[level]].ravel())
+        self.record(level, [*z_symbols, symbols])
         self._advance(level, mu, symbols)
 
-    def picture(self, is_16bit: bool = False) -> np.ndarray:
-        self._pass_uncoded()
+    def reconstruct(self, is_16bit: bool = False) -> np.ndarray:
+        self._advance_pending()
         return np.asarray(synthesize(self.config, is_16bit, self.params, self.state))[0]
 
-    def _pass_uncoded(self) -> None:
-        """Goes past the levels that code nothing and have been left for later."""
-        for level, z_hat in self._uncoded:
+    def _advance_pending(self) -> None:
+        """Updates the state by the levels without coded positions that have been decoded."""
+        for level, z_hat in self._pending:
             mu, _ = self._predict(level, z_hat)
             self._advance(level, mu, np.zeros(0, np.int32))
-        self._uncoded.clear()
+        self._pending.clear()
 
     def _causal_weights(self, level: int) -> causal_prior.CausalWeights:
         return causal_prior.CausalWeights(**self.params[f"units_{level}"]["hyper_prior"])
 
     def _predict(self, level: int, z_hat: np.ndarray) -> tuple[jax.Array, np.ndarray]:
-        """mu [1, h, w, C] and, on the host, the table indices [h, w, C]."""
+        """mu [1, h, w, L] and, on the host, the scale indices [h, w, L]."""
         mu, index = predict(self.config, level, self.params, z_hat[None], self.state)
         return mu, np.asarray(index)[0]
 
     def _advance(self, level: int, mu: jax.Array, symbols: np.ndarray) -> None:
-        """Goes past a level with the latent symbols of its coded positions."""
+        """Updates the state by a level, from the symbols of its coded positions."""
         grid = np.zeros(mu.shape, np.int32)
         mask = self.masks[level]
         grid[0, mask] = symbols.reshape(-1, mu.shape[-1])
@@ -179,7 +193,7 @@ class RDONetLevelCoder(level_coder.LevelCoder):
 
 
 class RDONetCodec(FamilyCodec):
-    """The codec of the networks of the papers. Its files are bound to a platform."""
+    """The codec of the fixed-rate models. Their files are bound to a platform."""
 
     def level_coder(
         self,

@@ -47,7 +47,7 @@ def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
 def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
     preset = config.preset(name)
     params = parameters(preset)
-    rows, columns = tiles.sides_at(max(tiles.TILE_SHAPES, key=math.prod), 0)
+    rows, columns = tiles.tile_sides(max(tiles.TILE_SHAPES, key=math.prod), 0)
 
     def window(factor, channels, dtype=jnp.float32):
         return jax.ShapeDtypeStruct((1, factor * rows, factor * columns, channels), dtype)

@@ -363,7 +363,7 @@ def test_a_tiny_file_of_the_largest_legal_claim_is_refused_before_work(
     mini_model, monkeypatch, level, sections
 ):
     for step in portable_steps.jitted_steps():
-        if step.__name__ != "at_quality":
+        if step.__name__ != "quality_parameters":
             monkeypatch.setattr(portable_steps, step.__name__, unreachable)
     monkeypatch.setattr(system_memory, "available_bytes", lambda: None)
     height, width = 8192, 16384

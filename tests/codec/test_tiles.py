@@ -22,24 +22,24 @@ SHAPES = st.tuples(st.integers(1, 300), st.integers(7, 40), st.integers(0, 3))
 def test_cores_cover_every_position_once_and_see_their_margins(shape):
     length, side, margin = shape
     found = tiles.spans(length, side, margin)
-    covered = np.concatenate([np.arange(span.first, span.stop) for span in found])
+    covered = np.concatenate([np.arange(span.core_start, span.core_stop) for span in found])
     np.testing.assert_array_equal(covered, np.arange(length))
     for span in found:
-        assert span.first == 0 or span.first - span.start >= margin
-        assert span.stop == length or span.start + side - span.stop >= margin
+        assert span.core_start == 0 or span.core_start - span.start >= margin
+        assert span.core_stop == length or span.start + side - span.core_stop >= margin
         assert span.start == 0 or span.start + side <= length
 
 
 @settings(deadline=None)
 @given(SHAPES)
-def test_no_window_could_be_left_out(shape):
+def test_no_tile_could_be_left_out(shape):
     length, side, margin = shape
     count = len(tiles.spans(length, side, margin))
     # The first and the last one have a margin on one side alone.
     assert count == 1 or (count - 1) * (side - 2 * margin) + 2 * margin < length
 
 
-def test_a_window_of_margins_alone_is_refused_where_one_is_not_enough():
+def test_a_tile_of_margins_alone_is_refused_where_one_is_not_enough():
     assert len(tiles.spans(6, 6, 3)) == 1
     with pytest.raises(ValueError, match="no core"):
         tiles.spans(7, 6, 3)
@@ -47,19 +47,19 @@ def test_a_window_of_margins_alone_is_refused_where_one_is_not_enough():
 
 @settings(deadline=None)
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 3), st.integers(0, 2**32 - 1))
-def test_what_is_cut_into_windows_is_put_together_again(rows, columns, factor, seed):
+def test_what_is_cut_into_tiles_is_put_together_again(rows, columns, factor, seed):
     array = np.random.default_rng(seed).integers(0, 9, (rows * factor, columns * factor, 2))
-    whole = np.full_like(array, -1)
-    for tile in tiles.over((rows, columns), (12, 9), 3):
-        seen = tiles.cut(array, tile, factor)
-        assert seen.shape == (1, 12 * factor, 9 * factor, 2)
+    joined = np.full_like(array, -1)
+    for tile in tiles.cover((rows, columns), (12, 9), 3):
+        part = tiles.cut(array, tile, factor)
+        assert part.shape == (1, 12 * factor, 9 * factor, 2)
         height, width = tile.extent(array.shape[:2], factor)
         assert 0 < height <= 12 * factor and 0 < width <= 9 * factor
         top, left = tile.rows.start * factor, tile.columns.start * factor
         inside = array[top : top + height, left : left + width]
-        np.testing.assert_array_equal(seen[0, :height, :width], inside)
-        whole[tile.place(factor)] = tile.core(seen, factor)
-    np.testing.assert_array_equal(whole, array)
+        np.testing.assert_array_equal(part[0, :height, :width], inside)
+        joined[tile.core_slices(factor)] = tile.crop_core(part, factor)
+    np.testing.assert_array_equal(joined, array)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_every_shape_has_whole_areas_of_the_coarsest_hyper_latents():
     assert all(math.prod(shape) % partition.HYPER_STRIDE**2 == 0 for shape in tiles.TILE_SHAPES)
 
 
-def test_coarse_levels_have_windows_of_more_than_margins():
+def test_coarse_levels_have_tiles_of_more_than_margins():
     square, oblong = (
-        [tiles.sides_at(shape, level) for level in range(3)] for shape in ((16, 16), (8, 12))
+        [tiles.tile_sides(shape, level) for level in range(3)] for shape in ((16, 16), (8, 12))
     )
     assert square == [(64, 64), (32, 32), (16, 16)]
     assert oblong == [(32, 48), (16, 24), (16, 16)]

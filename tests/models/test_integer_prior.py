@@ -190,7 +190,9 @@ def test_a_gain_of_one_octave_more_is_one_octave_more_of_scale():
 
     def index(octave: float) -> float:
         entry, gain = jnp.float32(16 * 40), jnp.float32(integer.OCTAVE * octave)
-        return LevelPrior(model, LEVEL).apply({"params": params}, entry, gain, method="_scale_index")
+        return LevelPrior(model, LEVEL).apply(
+            {"params": params}, entry, gain, method="_scale_index"
+        )
 
     found = scales[np.array([int(index(octave)) for octave in octaves])]
     encoder_latents = scales[40] * 2.0**octaves

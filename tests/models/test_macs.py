@@ -128,14 +128,14 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
         decoder = walk()
         for level in (2, 1, 0):
             decoder.decode_level(level, lambda indices: np.zeros(indices.shape, np.int32))
-        decoder.picture()
+        decoder.reconstruct()
         found = {"decoder": sum(counts) / side**2}
         encoder = walk()
         encoder.analyze(np.zeros((side, side, 3), np.uint8))
         for level in (2, 1, 0):
             encoder.encode_level(level, continues=True)
         found["encoder"] = sum(counts) / side**2
-        encoder.picture()
+        encoder.reconstruct()
         found["encoder with its image"] = sum(counts) / side**2
         return found
 

@@ -178,7 +178,7 @@ def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(pictures, pho
             estimated = float(jnp.sum(maps[level][example]))
             assert sent == pytest.approx(estimated, rel=0.01, abs=4 * 64)
     expected = np.asarray(distortion.to_8_bit(coded.x_hat))[example].astype(int)
-    assert np.abs(walk.picture().astype(int) - expected).max() <= 1
+    assert np.abs(walk.reconstruct().astype(int) - expected).max() <= 1
 
 
 @functools.partial(jax.jit, compiler_options=portable_params.QUICKLY)

@@ -1,12 +1,13 @@
-"""The walk of a portable model with a range coder in hand.
+"""The level coder of the portable models.
 
-Encoder and decoder run the same function, level by level and plane by plane; they differ in where a
-run's symbols come from, an `CodeRun`. The tables of a run follow from integers that were exchanged
-before, by exact arithmetic: the file decodes to the same symbols on every device. Only what makes
-images of symbols, or symbols of images, is floats, and a pixel may differ by a gray level.
+Encoder and decoder run the same function, level by level and plane by plane. They differ only in
+where the symbols of a run come from (`level_coder.CodeRun`). The tables of a run follow by exact
+integer arithmetic from symbols that were coded before, so a file decodes to the same symbols on
+every device. Only the transforms between pixels and latents use floats. Between devices, pixels may
+differ by one gray level.
 
-An image of any size takes the same compiled steps: transforms go over windows, priors over lists
-of positions. What a level knows lies on the host.
+Images of any size take the same compiled functions (`codec.portable.steps`): transforms of tiles,
+priors of lists of positions. The arrays of the whole image are in host memory.
 """
 
 from __future__ import annotations
@@ -23,8 +24,16 @@ import numpy as np
 
 from rdonet_jax.codec import level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
+from rdonet_jax.codec.level_coder import CodeRun
 from rdonet_jax.codec.portable import steps, tiles
-from rdonet_jax.codec.portable.state import Level, Positions, around, filled_up, needed
+from rdonet_jax.codec.portable.encoder_latents import EncoderLatents
+from rdonet_jax.codec.portable.state import (
+    LevelState,
+    Positions,
+    gather_neighborhoods,
+    masks_with_finer,
+    zero_pad,
+)
 from rdonet_jax.codec.portable.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import LEVELS, PortableConfig
@@ -33,57 +42,27 @@ from rdonet_jax.entropy import dead_zone
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.models.hierarchy import COARSEST
 from rdonet_jax.models.portable import integer_prior
-from rdonet_jax.models.portable.integer_prior import GRID, PLANES, Parity
+from rdonet_jax.models.portable.integer_prior import PLANES, Parity
 
-CodeRun = Callable[[np.ndarray, Callable[[], np.ndarray]], np.ndarray]
-"""(table indices of a run [N], what an encoder would send) -> the run's symbols, integers [N].
+PIPELINE_DEPTH = 2
+"""Calls of a compiled step that are dispatched before the result of an earlier one is fetched."""
 
-An encoder calls the second argument and sends what it gives; a decoder reads the symbols.
-"""
+_COARSE_MARGIN = 2
+"""Margin of tiles for transforms between levels, in positions of the coarser one."""
 
-AHEAD = 2
-"""Calls that are under way while the result of one before them is taken."""
+_LATENTS_MARGIN = 1
+"""Margin of tiles for `steps.encode_latents`, in hyper-latents."""
 
 Item = TypeVar("Item")
 
 
-class EncoderLatents:
-    """What the encoder wants of a level, in steps: z [·, ·, ·], and y of the coded positions."""
-
-    def __init__(
-        self, level: Level, latents: int, z_shape: tuple[int, ...], bounds: np.ndarray
-    ) -> None:
-        """`bounds` are those of the dead zone, by table."""
-        self.z, self._bounds = np.empty(z_shape, np.float32), bounds
-        self._mask, self._y, self._rows = level.mask, {}, np.zeros(level.mask.shape, np.int64)
-        for parity, at in level.planes.items():
-            self._y[parity] = np.empty((len(at.rows), latents), np.float32)
-            self._rows[at.rows, at.columns] = np.arange(len(at.rows))
-
-    def take(self, tile: Tile, y: np.ndarray, z: np.ndarray) -> None:
-        """Takes the core of a window of areas."""
-        self.z[tile.place()] = tile.core(z)
-        where = tile.place(HYPER_STRIDE)
-        mask, rows = self._mask[where], self._rows[where]
-        y = tile.core(y, HYPER_STRIDE)[: mask.shape[0], : mask.shape[1]]
-        for (dy, dx), kept in self._y.items():
-            coded = mask[dy::2, dx::2]
-            kept[rows[dy::2, dx::2][coded]] = y[dy::2, dx::2][coded]
-
-    def symbols(self, parity: Parity, mu: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """y - mu of a plane, quantized, [N] float32; y is given up for it."""
-        y = self._y.pop(parity)
-        for first in range(0, len(y), 4096):
-            part = slice(first, first + 4096)
-            offset = y[part] - mu[part] / np.float32(GRID)
-            np.rint(dead_zone.apply(offset, self._bounds[index[part]]), out=y[part])
-        return y.ravel()
-
-
 class PortableLevelCoder(level_coder.LevelCoder):
-    """The walk for one image of `size` = (height, width): where each level is coded, bool [h, w].
+    """Codes one image with a portable model.
 
-    `quality` is on the scale of the configuration, 0 to `steps_of_quality`.
+    Args:
+      masks: by level, where it is coded, bool [h, w].
+      quality: on the scale of the configuration, 0 to `steps_of_quality`.
+      size: height and width of the image in pixels.
     """
 
     def __init__(
@@ -96,235 +75,238 @@ class PortableLevelCoder(level_coder.LevelCoder):
     ) -> None:
         super().__init__()
         self.config, self.params, self.masks = config, params, masks
-        self.grid = grid = partition.grid_of(*size)
-        self._reach = [tuple(partition.reach(n, level) for n in size) for level in range(LEVELS)]
         self.quality = np.array([quality], np.int32)
-        self._at = steps.at_quality(config, params, self.quality)
-        self._shape = tiles.tile_shape_for(grid)
-        self._needed = needed(masks)
-        self._features: dict[int, np.ndarray] = {}
-        self._coarser: Level | None = None
-        start = np.zeros((*grid, config.features[COARSEST]), np.float32)
-        self._level = Level(config, masks[COARSEST], self._needed[COARSEST], start)
-        self._stands_at = COARSEST
-        self._unlearnt: dict[int, np.ndarray] = {}
+        self._by_quality = steps.quality_parameters(config, params, self.quality)
+        grid = partition.grid_of(*size)
+        self._tile_shape = tiles.tile_shape_for(grid)
+        # By level, the rows and columns of positions that have a pixel of the image.
+        self._extents = [tuple(partition.reach(n, level) for n in size) for level in range(LEVELS)]
+        self._needed = masks_with_finer(masks)
+        self._features: dict[int, np.ndarray] = {}  # of the encoder, by level
+        # The state of the level that the coder has reached, and of the one before.
+        self._state_level = COARSEST
+        d = np.zeros((*grid, config.features[COARSEST]), np.float32)
+        self._state = LevelState(config, masks[COARSEST], self._needed[COARSEST], d)
+        self._coarser: LevelState | None = None
+        # Decoder only: z_hat of levels without coded positions, see `_code_level`.
+        self._pending_z: dict[int, np.ndarray] = {}
 
     def analyze(self, image: np.ndarray) -> None:
-        config, params, stride = self.config, self.params, STRIDES[0]
-
-        def finest(tile: Tile, reach: tuple[int, int]) -> jax.Array:
-            pixels = tiles.cut(image, tile, stride)
-            return steps.analyze(config, params, pixels, tile.extent(reach) * stride)
-
-        grid, reach = self.masks[0].shape, self._reach[0]
-        padded = functools.partial(finest, reach=grid)
-        ended = functools.partial(finest, reach=reach)
-        e = self._transformed(0, tiles.MARGIN, padded, config.features[0])
-        self._features[0] = e
+        grid = self.masks[0].shape
+        analyze_padded = functools.partial(self._analyze_tile, image, grid)
+        channels = self.config.features[0]
+        self._features[0] = self._transform(0, tiles.MARGIN, analyze_padded, channels)
         for level in range(1, LEVELS):
-            finer = self._features[level - 1]
-
-            def coarser(tile: Tile, level: int = level, e: np.ndarray = finer) -> jax.Array:
-                extent = tile.extent(e.shape[:2], 2)
-                return steps.coarsen(config, level, params, tiles.cut(e, tile, 2), extent)
-
-            self._features[level] = self._transformed(level, 2, coarser, config.features[level])
-        # What the finest level codes is an image that ends with its last positions.
-        all_windows = tiles.over(grid, tiles.sides_at(self._shape, 0), tiles.MARGIN)
-        last = (w for w in all_windows if np.any(w.extent(reach) < w.extent(grid)))
-        for tile, found in _in_turn(last, ended):
-            e[tile.place()] = tile.core(found)
+            coarsen = functools.partial(self._coarsen_tile, level, self._features[level - 1])
+            channels = self.config.features[level]
+            self._features[level] = self._transform(level, _COARSE_MARGIN, coarsen, channels)
+        # The coarser levels have the features of the padded image. Those of the finest level are
+        # of the image that ends with the last coded positions, see `models.portable.network`.
+        extent = self._extents[0]
+        analyze_unpadded = functools.partial(self._analyze_tile, image, extent)
+        sides = tiles.tile_sides(self._tile_shape, 0)
+        all_tiles = tiles.cover(grid, sides, tiles.MARGIN)
+        with_padding = (t for t in all_tiles if np.any(t.extent(extent) < t.extent(grid)))
+        for tile, e in _map_pipelined(analyze_unpadded, with_padding):
+            self._features[0][tile.core_slices()] = tile.crop_core(e)
 
     def encode_level(self, level: int, continues: bool) -> list[Run]:
-        self._arrive(level)
+        self._advance_to(level)
         runs: list[Run] = []
-
-        def code_run(indices: np.ndarray, proposed: Callable[[], np.ndarray]) -> np.ndarray:
-            runs.append((proposed(), indices))
-            return runs[-1][0]
-
-        self.code_level(level, code_run, self.encoder_latents(level), continues)
+        latents = self._encode_latents(level)
+        self._code_level(level, level_coder.encoder_run(runs), latents, continues)
         return runs
 
-    def decode_level(self, level: int, take: level_coder.ReadSymbols) -> None:
-        self.code_level(level, lambda indices, _: take(indices), None)
+    def decode_level(self, level: int, read_symbols: level_coder.ReadSymbols) -> None:
+        self._code_level(level, level_coder.decoder_run(read_symbols), None)
 
-    def picture(self, is_16bit: bool = False) -> np.ndarray:
-        def synthesised(tile: Tile) -> jax.Array:
-            return steps.synthesize(self.config, is_16bit, self.params, *self._settled(0, tile))
+    def reconstruct(self, is_16bit: bool = False) -> np.ndarray:
+        self._advance_to(0)
 
-        self._arrive(0)
+        def synthesize(tile: Tile) -> jax.Array:
+            return steps.synthesize(self.config, is_16bit, self.params, *self._cut_state(tile))
+
         dtype = np.uint16 if is_16bit else np.uint8
-        return self._transformed(0, tiles.MARGIN, synthesised, 3, STRIDES[0], dtype)
+        return self._transform(0, tiles.MARGIN, synthesize, 3, STRIDES[0], dtype)
 
-    def encoder_latents(self, level: int) -> EncoderLatents:
-        """Encoder only: what a level is to say, by its feature, which is given up for it."""
-        e, d = self._features.pop(level), self._level.d
-        areas = tuple(-(-side // HYPER_STRIDE) for side in self.masks[level].shape)
-        z_shape = (*areas, self.config.hyper_latents[level])
-        bounds = dead_zone.zero_bounds(self.config.distribution)
-        found = EncoderLatents(self._level, self.config.latents[level], z_shape, bounds)
+    def _analyze_tile(self, image: np.ndarray, extent: tuple[int, int], tile: Tile) -> jax.Array:
+        """e[0] of a tile of an image that ends after `extent` positions."""
+        pixels = tiles.cut(image, tile, STRIDES[0])
+        return steps.analyze(self.config, self.params, pixels, tile.extent(extent) * STRIDES[0])
 
-        def proposed(tile: Tile) -> tuple[jax.Array, jax.Array]:
-            given = (tiles.cut(v, tile, HYPER_STRIDE) for v in (e, d))
+    def _coarsen_tile(self, level: int, finer: np.ndarray, tile: Tile) -> jax.Array:
+        """e[level] of a tile, from e[level - 1] of the image."""
+        e, extent = tiles.cut(finer, tile, 2), tile.extent(finer.shape[:2], 2)
+        return steps.coarsen(self.config, level, self.params, e, extent)
+
+    def _encode_latents(self, level: int) -> EncoderLatents:
+        """Encoder only: y and z of a level. Drops its features, which are not needed again."""
+        e, d = self._features.pop(level), self._state.d
+        config = self.config
+        z_grid = partition.hyper_mask(self.masks[level]).shape
+        latents = EncoderLatents(
+            self._state.planes,
+            self.masks[level].shape,
+            (config.latents[level], config.hyper_latents[level]),
+            dead_zone.zero_bounds(config.distribution),
+        )
+
+        def encode_tile(tile: Tile) -> tuple[jax.Array, jax.Array]:
+            e_tile, d_tile = (tiles.cut(v, tile, HYPER_STRIDE) for v in (e, d))
             extent = tile.extent(e.shape[:2], HYPER_STRIDE)
             return steps.encode_latents(
-                self.config, level, self.params, *given, self.quality, extent
+                config, level, self.params, e_tile, d_tile, self.quality, extent
             )
 
-        rows, columns = tiles.sides_at(self._shape, level)
+        rows, columns = tiles.tile_sides(self._tile_shape, level)
         sides = rows // HYPER_STRIDE, columns // HYPER_STRIDE
-        for tile, (y, z) in _in_turn(tiles.over(areas, sides, 1), proposed):
-            found.take(tile, y, z)
-        return found
+        z_tiles = tiles.cover(z_grid, sides, _LATENTS_MARGIN)
+        for tile, (y, z) in _map_pipelined(encode_tile, z_tiles):
+            latents.store_tile(tile, y, z)
+        return latents
 
-    def code_level(
+    def _code_level(
         self,
         level: int,
         code_run: CodeRun,
-        encoder_latents: EncoderLatents | None,
+        latents: EncoderLatents | None,
         continues: bool = True,
     ) -> None:
-        """Past a level, exchanging its runs: the hyper-latents, then the latents plane by plane.
+        """Codes the runs of a level: the hyper-latents, then the latents plane by plane.
 
-        `encoder_latents` is None in a decoder. The planes that are decoded last are taken into the
-        state only if the coder `continues` with the next level. Raises `SymbolError` where an
-        encoder would send numbers that cannot be coded.
+        `latents` is None in a decoder. The planes of the last step update the state only if the
+        coder `continues`.
         """
-        runs: list[np.ndarray] = []
-
-        def run(indices: np.ndarray, proposed: Callable[[], np.ndarray]) -> np.ndarray:
-            symbols = code_run(indices, lambda: level_coder.integers(proposed()))
-            runs.append(level_coder.narrowed(symbols))
-            return runs[-1]
-
+        symbols: list[np.ndarray] = []
+        code_run = level_coder.recorded_run(code_run, symbols)
+        z_hat = self._code_hyper_latents(level, code_run, latents)
         groups = integer_prior.DECODE_ORDER[self.config.context]
-        # A decoder reads these first, and goes past levels that hold nothing only when a finer one
-        # has begun: a short file that claims a large image is refused before the work.
-        z_hat = self._hyper_latents(level, run, encoder_latents)
-        if encoder_latents is None and not self.masks[level].any():
-            self._unlearnt[level] = z_hat
+        if latents is None and not self.masks[level].any():
+            # The context of this level is computed when a finer level has its first symbols. So a
+            # short file that claims a large image is refused before the work.
+            self._pending_z[level] = z_hat
             for _ in itertools.chain(*groups):
-                run(np.zeros(0, np.uint8), lambda: None)
-            self.record(level, runs)
-            return
-        self._arrive(level)
-        self._learn(level, z_hat)
-        for group in groups:
-            decoded: dict[Parity, tuple[np.ndarray, np.ndarray]] = {}
-            for parity in group:
-                mu, index = self._predicted(level, parity)
+                code_run(np.zeros(0, np.uint8), lambda: None)
+        else:
+            self._advance_to(level)
+            self._compute_context(level, z_hat)
+            for group in groups:
+                # No plane of a group is context for another one of it.
+                decoded = {p: self._code_plane(level, p, code_run, latents) for p in group}
+                if continues or group != groups[-1]:
+                    for parity, (mu, plane_symbols) in decoded.items():
+                        self._update_plane(level, parity, mu, plane_symbols)
+        self.record(level, symbols)
 
-                def proposed(
-                    parity: Parity = parity, mu: np.ndarray = mu, index: np.ndarray = index
-                ) -> np.ndarray:
-                    return encoder_latents.symbols(parity, mu, index)
-
-                symbols = run(index.ravel(), proposed)
-                decoded[parity] = mu, symbols.reshape(mu.shape)
-            if continues or group != groups[-1]:
-                for parity, state in decoded.items():
-                    self._update_plane(level, parity, *state)
-        self.record(level, runs)
-
-    def _hyper_latents(
-        self, level: int, run: CodeRun, encoder_latents: EncoderLatents | None
+    def _code_hyper_latents(
+        self, level: int, code_run: CodeRun, latents: EncoderLatents | None
     ) -> np.ndarray:
-        """z_hat int32 [·, ·, ·], 0 where not coded."""
+        """Codes z. Returns z_hat int32 [ceil(h/4), ceil(w/4), ·], 0 where not coded."""
         coded = partition.hyper_mask(self.masks[level])
-        index = np.asarray(self._at[level].z_index)
-        symbols = run(
-            np.tile(index, np.count_nonzero(coded)),
-            lambda: np.rint(encoder_latents.z[coded]).ravel(),
-        )
-        z_hat = np.zeros((*coded.shape, len(index)), np.int32)
-        z_hat[coded] = symbols.reshape(-1, len(index))
+        channel_index = np.asarray(self._by_quality[level].z_index)
+        index = np.tile(channel_index, np.count_nonzero(coded))
+        symbols = code_run(index, lambda: np.rint(latents.z[coded]))
+        z_hat = np.zeros((*coded.shape, len(channel_index)), np.int32)
+        z_hat[coded] = symbols.reshape(-1, len(channel_index))
         return z_hat
 
-    def _learn(self, level: int, z_hat: np.ndarray) -> None:
-        """What is known before the first plane."""
-        state, quality_basis = self._level, self._at[level].quality_basis
+    def _code_plane(
+        self, level: int, parity: Parity, code_run: CodeRun, latents: EncoderLatents | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Codes y of a plane. Returns mu and the symbols, [n, L]."""
+        mu, index = self._predict(level, parity)
+        symbols = code_run(index.ravel(), lambda: latents.quantize_plane(parity, mu, index))
+        return mu, symbols.reshape(mu.shape)
 
-        def learnt(item: tuple[slice, Positions]) -> jax.Array:
-            coarser = self._coarser.coarse_context(item[1]) if self._coarser else None
-            given = around(z_hat, item[1]), coarser, quality_basis
-            return steps.compute_context(self.config, level, self.params, *given)
+    def _compute_context(self, level: int, z_hat: np.ndarray) -> None:
+        """Sets the context features of the state, from z_hat and the coarser level."""
+        state, quality_basis = self._state, self._by_quality[level].quality_basis
 
-        lists = state.areas.lists(self._positions(level) // HYPER_STRIDE**2)
-        for (part, areas), found in _in_turn(lists, learnt):
+        def compute_context(batch: tuple[slice, Positions]) -> jax.Array:
+            _, areas = batch
+            coarser = self._coarser.coarse_context(areas) if self._coarser else None
+            z_neighborhood = gather_neighborhoods(z_hat, areas)
+            return steps.compute_context(
+                self.config, level, self.params, z_neighborhood, coarser, quality_basis
+            )
+
+        batches = state.areas.batches(self._positions_per_tile(level) // HYPER_STRIDE**2)
+        for (part, areas), features in _map_pipelined(compute_context, batches):
             count = part.stop - part.start
-            state.set_context(areas.first(count), found[:count])
+            state.set_context(areas.first(count), features[:count])
         self._coarser = None
 
-    def _predicted(self, level: int, parity: Parity) -> tuple[np.ndarray, np.ndarray]:
-        """mu int16 and table indices uint8 of the coded positions of a plane, [n, L]."""
-        state, at = self._level, self._at[level]
-        which = np.array([[parity == other for other in PLANES]], np.float32)
+    def _predict(self, level: int, parity: Parity) -> tuple[np.ndarray, np.ndarray]:
+        """mu int16 in 1/16 step and scale indices uint8 of a plane's coded positions, [n, L]."""
+        state, by_quality = self._state, self._by_quality[level]
+        one_hot = np.array([[parity == other for other in PLANES]], np.float32)
 
-        def predicted(item: tuple[slice, Positions]) -> tuple[jax.Array, jax.Array]:
-            given = state.neighbours(item[1]), state.context_features(item[1])
-            return steps.predict(self.config, level, self.params, which, *given, at)
+        def predict(batch: tuple[slice, Positions]) -> tuple[jax.Array, jax.Array]:
+            _, positions = batch
+            neighbors = state.neighbor_embeddings(positions)
+            features = state.context_features(positions)
+            return steps.predict(
+                self.config, level, self.params, one_hot, neighbors, features, by_quality
+            )
 
         positions = state.planes[parity]
         shape = (len(positions.rows), self.config.latents[level])
         mu, index = np.empty(shape, np.int16), np.empty(shape, np.uint8)
-        lists = positions.lists(self._positions(level) // len(PLANES))
-        for (part, _), found in _in_turn(lists, predicted):
-            mu[part], index[part] = (v[: part.stop - part.start] for v in found)
+        batches = positions.batches(self._positions_per_tile(level) // len(PLANES))
+        for (part, _), prediction in _map_pipelined(predict, batches):
+            mu[part], index[part] = (v[: part.stop - part.start] for v in prediction)
         return mu, index
 
     def _update_plane(
         self, level: int, parity: Parity, mu: np.ndarray, symbols: np.ndarray
     ) -> None:
-        """Goes past a plane with its symbols."""
-        state, gains = self._level, self._at[level].gains
-        size = self._positions(level) // len(PLANES)
+        """Adds the decoded latents of a plane to the state, from mu and symbols [n, L]."""
+        state, gains = self._state, self._by_quality[level].gains
+        size = self._positions_per_tile(level) // len(PLANES)
 
-        def updated(item: tuple[slice, Positions]) -> tuple[jax.Array, jax.Array]:
-            part, at = item
-            values = (mu[part], symbols[part].astype(np.int32))
-            given = (*(filled_up(v, size) for v in values), state.d[at.rows, at.columns], gains)
-            return steps.update_plane(self.config, level, self.params, *given)
+        def update_plane(batch: tuple[slice, Positions]) -> tuple[jax.Array, jax.Array]:
+            part, positions = batch
+            mu_part = zero_pad(mu[part], size)
+            symbols_part = zero_pad(symbols[part].astype(np.int32), size)
+            d = state.d[positions.rows, positions.columns]
+            return steps.update_plane(
+                self.config, level, self.params, mu_part, symbols_part, d, gains
+            )
 
-        for (part, at), found in _in_turn(state.planes[parity].lists(size), updated):
+        batches = state.planes[parity].batches(size)
+        for (part, positions), (embeddings, d) in _map_pipelined(update_plane, batches):
             count = part.stop - part.start
-            state.update_plane(at.first(count), *(v[:count] for v in found))
+            state.update_plane(positions.first(count), embeddings[:count], d[:count])
 
-    def _arrive(self, level: int) -> None:
-        """At a level, from wherever the walk still stands."""
-        while self._stands_at != level:
-            if self._stands_at in self._unlearnt:
-                self._learn(self._stands_at, self._unlearnt.pop(self._stands_at))
-            self._hand_on(self._stands_at)
-            self._stands_at -= 1
+    def _advance_to(self, level: int) -> None:
+        """Computes the state before `level` from that of the level that the coder has reached."""
+        while self._state_level != level:
+            if self._state_level in self._pending_z:
+                self._compute_context(self._state_level, self._pending_z.pop(self._state_level))
+            self._upsample()
 
-    def _hand_on(self, level: int) -> None:
-        """To the next finer level."""
+    def _upsample(self) -> None:
+        """Replaces the state by that of the next finer level."""
+        level, finer = self._state_level, self._state_level - 1
 
-        def handed_on(tile: Tile) -> jax.Array:
-            given = self._settled(level, tile)
-            return steps.upsample(self.config, level, self.params, *given)
+        def upsample(tile: Tile) -> jax.Array:
+            return steps.upsample(self.config, level, self.params, *self._cut_state(tile))
 
-        finer = level - 1
-        channels = self.config.features[finer]
-        d = self._transformed(level, 2, handed_on, channels, 2)
-        self._coarser = self._level.without_features()
-        self._level = Level(self.config, self.masks[finer], self._needed[finer], d)
+        d = self._transform(level, _COARSE_MARGIN, upsample, self.config.features[finer], 2)
+        self._coarser = self._state.drop_features()
+        self._state = LevelState(self.config, self.masks[finer], self._needed[finer], d)
+        self._state_level = finer
 
-    def _settled(self, level: int, tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What a window sees of d, where that is settled, and how far the image reaches.
+    def _cut_state(self, tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Arguments of `steps.upsample` and `synthesize`: d and mask of a tile, and its extent."""
+        state, extent = self._state, tile.extent(self._extents[self._state_level])
+        return tiles.cut(state.d, tile), tiles.cut(state.mask, tile), extent
 
-        Beyond that nothing is known: it lies outside the image and is not coded.
-        """
-        state = self._level
-        seen = tiles.cut(state.d, tile), tiles.cut(state.mask, tile)
-        return *seen, tile.extent(self._reach[level])
+    def _positions_per_tile(self, level: int) -> int:
+        """How many positions of a level lie in 64×64 blocks of a tile; lists are as long."""
+        return math.prod(self._tile_shape) * (BLOCK // STRIDES[level]) ** 2
 
-    def _positions(self, level: int) -> int:
-        """How many positions of a level compiled steps take at a time, in all planes."""
-        return math.prod(self._shape) * (BLOCK // STRIDES[level]) ** 2
-
-    def _transformed(
+    def _transform(
         self,
         level: int,
         margin: int,
@@ -333,32 +315,37 @@ class PortableLevelCoder(level_coder.LevelCoder):
         factor: int = 1,
         dtype: Any = np.float32,
     ) -> np.ndarray:
-        """What a step gives in all windows over a level: [factor · h, factor · w, channels]."""
-        grid = self.masks[level].shape
-        whole = np.empty((factor * grid[0], factor * grid[1], channels), dtype)
-        sides = tiles.sides_at(self._shape, level)
-        for tile, found in _in_turn(tiles.over(grid, sides, margin), step):
-            whole[tile.place(factor)] = tile.core(found, factor)
-        return whole
+        """Joins the results of a step for all tiles of a level: [factor h, factor w, channels]."""
+        rows, columns = self.masks[level].shape
+        joined = np.empty((factor * rows, factor * columns, channels), dtype)
+        sides = tiles.tile_sides(self._tile_shape, level)
+        for tile, values in _map_pipelined(step, tiles.cover((rows, columns), sides, margin)):
+            joined[tile.core_slices(factor)] = tile.crop_core(values, factor)
+        return joined
 
 
-def _in_turn(items: Iterable[Item], step: Callable[[Item], Any]) -> Iterator[tuple[Item, Any]]:
-    """What a compiled step gives for each item, on the host, while the next ones are computed."""
-    under_way: deque[tuple[Item, Any]] = deque()
+def _map_pipelined(
+    step: Callable[[Item], Any], items: Iterable[Item]
+) -> Iterator[tuple[Item, Any]]:
+    """Each item with the result of a compiled step as NumPy arrays, in order.
+
+    Results are fetched while the next items are computed.
+    """
+    dispatched: deque[tuple[Item, Any]] = deque()
     for item in items:
-        under_way.append((item, step(item)))
-        if len(under_way) > AHEAD:
-            yield _on_host(*under_way.popleft())
-    while under_way:
-        yield _on_host(*under_way.popleft())
+        dispatched.append((item, step(item)))
+        if len(dispatched) > PIPELINE_DEPTH:
+            yield _fetch(*dispatched.popleft())
+    while dispatched:
+        yield _fetch(*dispatched.popleft())
 
 
-def _on_host(item: Item, found: Any) -> tuple[Item, Any]:
-    return item, jax.tree_util.tree_map(np.asarray, found)
+def _fetch(item: Item, result: Any) -> tuple[Item, Any]:
+    return item, jax.tree_util.tree_map(np.asarray, result)
 
 
 class PortableCodec(FamilyCodec):
-    """The codec of the portable networks. Its files decode everywhere."""
+    """The codec of the portable models. Their files decode on every device."""
 
     def level_coder(
         self,

@@ -1,8 +1,11 @@
-"""The steps of a portable model's walk as compiled functions: of windows and of lists of positions.
+"""The compiled functions of a portable model's level coder.
 
-Their shapes depend on the window alone, never on the image. Steps of transforms take windows of a
-image and how far it reaches in them, see `lapped`; steps of priors take so many positions, with
-what each of them needs to know. What goes in and out has the smallest type that holds it.
+Their shapes depend on the shape of the tiles, never on the image. Transforms take a tile and its
+`extent`, int32 [2], the rows and columns of it that lie in the image, see `nn.lapped`. Priors take
+a list of N positions. Arguments and results have the smallest types that hold them, because they
+are copied between host and device.
+
+L counts the channels of y, C those of the features, E those of the embeddings.
 """
 
 from __future__ import annotations
@@ -21,21 +24,23 @@ from rdonet_jax.models.portable import network as portable
 from rdonet_jax.nn import integer
 
 
-class AtQuality(NamedTuple):
-    """What a level has to know about the quality."""
+class QualityParameters(NamedTuple):
+    """What depends on the quality at one level."""
 
-    gains: jax.Array  # [1, L], log2 of steps per unit of y, in 1/256
-    quality_basis: jax.Array  # [1, knots], the quality as inputs
+    gains: jax.Array  # [1, L], log2 of quantizer steps per unit of y, in 1/256
+    quality_basis: jax.Array  # [1, knots], the quality as inputs of the priors
     z_index: jax.Array  # int32 [·], scale indices of the channels of z
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple[AtQuality, ...]:
-    """By level, for the quality int32 [1]."""
+def quality_parameters(
+    config: PortableConfig, params: Any, quality: jax.Array
+) -> tuple[QualityParameters, ...]:
+    """The parameters of each level at the quality int32 [1]."""
 
-    def every_level(network: portable.PortableRDONet) -> tuple[AtQuality, ...]:
+    def of_levels(network: portable.PortableRDONet) -> tuple[QualityParameters, ...]:
         return tuple(
-            AtQuality(
+            QualityParameters(
                 network.gains(level, quality),
                 network.units[level].prior.quality_basis(quality),
                 network.z_scale_index(level, quality)[0].astype(jnp.int32),
@@ -43,7 +48,7 @@ def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple
             for level in range(LEVELS)
         )
 
-    return _apply(config, params, method=every_level)
+    return _apply(config, params, method=of_levels)
 
 
 @functools.partial(compilation.jit, static_argnums=0)
@@ -71,7 +76,10 @@ def encode_latents(
     quality: jax.Array,
     extent: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """y [1, n, n, L] and z [1, n/4, n/4, ·] in steps, not yet rounded; encoder only."""
+    """Encoder only: y [1, n, n, L] and z [1, n/4, n/4, ·] in quantizer steps, not yet rounded.
+
+    From the features e of the encoder and their prediction d, each [1, n, n, C].
+    """
     y, z = _apply(config, params, level, e, d, quality, extent, method="latent")
     gains = _apply(config, params, level, quality, method="gains")
     return y * integer.powers(gains)[:, None, None], z
@@ -82,24 +90,23 @@ def compute_context(
     config: PortableConfig,
     level: int,
     params: Any,
-    around: jax.Array,
+    z_neighborhood: jax.Array,
     coarser: tuple[jax.Array, jax.Array] | None,
     quality_basis: jax.Array,
 ) -> jax.Array:
-    """What is known before the first plane, int8 [N, 4, 4, ·], in the areas of N hyper-latents.
+    """The context features int8 [N, 4, 4, ·] of the areas of N hyper-latents.
 
-    `around` [N, 9 ·] are their 3×3 neighbors; `coarser` are the embeddings int8 [N, 2, 2, 9, E]
-    around the coarser positions in these areas and what was known at them from z.
+    `z_neighborhood` int32 [N, 9 ·] are their 3×3 neighborhoods in z_hat. `coarser` is the context
+    from the coarser level, see `LevelState.coarse_context`; None at the coarsest level.
     """
     if coarser is not None:
-        embedded, context_features = (part.astype(jnp.float32) for part in coarser)
+        embeddings, context_features = (part.astype(jnp.float32) for part in coarser)
         coarser = jnp.concatenate(
-            [embedded.reshape(*context_features.shape[:3], -1), context_features], axis=-1
+            [embeddings.reshape(*context_features.shape[:3], -1), context_features], axis=-1
         )
-    z = around.astype(jnp.float32)[:, None, None]
-    return _apply(
-        config, params, level, z, coarser, quality_basis, method="context_features"
-    ).astype(jnp.int8)
+    z = z_neighborhood.astype(jnp.float32)[:, None, None]
+    features = _apply(config, params, level, z, coarser, quality_basis, method="context_features")
+    return features.astype(jnp.int8)
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
@@ -108,17 +115,18 @@ def predict(
     level: int,
     params: Any,
     parity: jax.Array,
-    neighbours: jax.Array,
+    neighbors: jax.Array,
     context_features: jax.Array,
-    at: AtQuality,
+    by_quality: QualityParameters,
 ) -> tuple[jax.Array, jax.Array]:
-    """mu in 1/16 step, int16, and the table index, uint8, at N positions of a plane: [N, L].
+    """mu in 1/16 step, int16, and the scale index, uint8, at N positions of a plane: [N, L].
 
-    `parity` [1, 4] says which plane; neighbors int8 [N, 8, E]; known int8 [N, ·].
+    `parity` [1, 4] is 1 for the plane and 0 for the others. `neighbors` int8 [N, 8, E] are the
+    embeddings around each position, and `context_features` int8 [N, ·] those of `compute_context`.
     """
-    rows = (v.astype(jnp.float32).reshape(1, 1, len(v), -1) for v in (neighbours, context_features))
-    given = (parity, *rows, at.gains, at.quality_basis)
-    mu, index = _apply(config, params, level, *given, method="predict_at")
+    rows = (v.astype(jnp.float32).reshape(1, 1, len(v), -1) for v in (neighbors, context_features))
+    inputs = (parity, *rows, by_quality.gains, by_quality.quality_basis)
+    mu, index = _apply(config, params, level, *inputs, method="predict_at")
     return mu[0, 0].astype(jnp.int16), index[0, 0].astype(jnp.uint8)
 
 
@@ -132,18 +140,18 @@ def update_plane(
     d: jax.Array,
     gains: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """N decoded positions: as the prior sees them, int8 [N, E], and d corrected, [N, C].
+    """Embeddings int8 [N, E] and updated d [N, C] of N decoded positions of a plane.
 
-    From mu int16 and symbols int32 [N, L].
+    From mu int16 in 1/16 step and symbols int32, [N, L], and the d so far.
     """
     mu, symbols = (v.astype(jnp.float32)[None, None] for v in (mu, symbols))
     coded = jnp.ones(mu.shape[:3])
     v = integer_prior.latent_integers(mu, symbols)
-    embedded = _apply(config, params, level, v, coded, gains, method="embed_latents")
+    embeddings = _apply(config, params, level, v, coded, gains, method="embed_latents")
     steps = integer_prior.dequantize(mu, symbols, coded[..., None])
     y_hat = steps / integer.powers(gains)[:, None, None]
-    corrected = _apply(config, params, level, y_hat, d, method="add_residual")
-    return embedded[0, 0].astype(jnp.int8), corrected[0, 0]
+    updated = _apply(config, params, level, y_hat, d, method="add_residual")
+    return embeddings[0, 0].astype(jnp.int8), updated[0, 0]
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
@@ -152,14 +160,15 @@ def upsample(
     level: int,
     params: Any,
     d: jax.Array,
-    updated: jax.Array,
+    coded: jax.Array,
     extent: jax.Array,
 ) -> jax.Array:
-    """d of the next finer level [1, 2 n, 2 n, C], from d of which `updated` [1, n, n] is correct.
+    """The prediction d for the next finer level [1, 2 n, 2 n, C], from d of this one.
 
-    Where a level is not coded, it says y_hat = 0.
+    At the positions `coded`, bool [1, n, n], d is as `update_plane` returns it. Elsewhere this
+    function adds the residual of y_hat = 0.
     """
-    d = _corrected(config, level, params, d, updated)
+    d = _update_uncoded(config, level, params, d, coded)
     return _apply(config, params, level, d, extent, method="upsample")
 
 
@@ -169,31 +178,32 @@ def synthesize(
     is_16bit: bool,
     params: Any,
     d: jax.Array,
-    updated: jax.Array,
+    coded: jax.Array,
     extent: jax.Array,
 ) -> jax.Array:
     """Pixels uint8, or uint16 if `is_16bit`, [1, 16 n, 16 n, 3], from d of level 0.
 
-    d and `updated` are as in `upsample`.
+    d and `coded` are as in `upsample`.
     """
-    d = _corrected(config, 0, params, d, updated)
+    d = _update_uncoded(config, 0, params, d, coded)
     trunk = _apply(config, params, 0, d, extent, method="upsample")
     x_hat = _apply(config, params, trunk, 2 * extent, method="picture")
     return distortion.to_16_bit(x_hat) if is_16bit else distortion.to_8_bit(x_hat)
 
 
 def jitted_steps() -> tuple[Any, ...]:
-    """All of them, for counting their compilations."""
+    """All compiled functions of this module, for counting their compilations."""
     transforms = (analyze, coarsen, encode_latents, upsample, synthesize)
-    return *transforms, at_quality, compute_context, predict, update_plane
+    return *transforms, quality_parameters, compute_context, predict, update_plane
 
 
-def _corrected(
-    config: PortableConfig, level: int, params: Any, d: jax.Array, updated: jax.Array
+def _update_uncoded(
+    config: PortableConfig, level: int, params: Any, d: jax.Array, coded: jax.Array
 ) -> jax.Array:
-    nothing = jnp.zeros((1, 1, 1, config.latents[level]))
-    corrected = _apply(config, params, level, nothing, d, method="add_residual")
-    return jnp.where(updated[..., None], d, corrected)
+    """d with the residual of y_hat = 0 added where the level is not coded."""
+    y_hat = jnp.zeros((1, 1, 1, config.latents[level]))
+    updated = _apply(config, params, level, y_hat, d, method="add_residual")
+    return jnp.where(coded[..., None], d, updated)
 
 
 def _apply(config: PortableConfig, params: Any, *arguments: Any, method: Any) -> Any:
