@@ -41,7 +41,7 @@ def coded(model: zoo.Model, image: np.ndarray, quality: float) -> list[float]:
     """Bits per pixel of a file, and all metrics of its image."""
     p = codec.choose_partition(model, image, "variance", quality)
     encoded = codec.encode(model, image, p, quality)
-    seen = quality_metrics.measure(image, encoded.picture)
+    seen = quality_metrics.measure(image, encoded.image)
     return [measures.bits_per_pixel(len(encoded.data), image), *seen.values()]
 
 

@@ -38,7 +38,7 @@ def coded(model: zoo.Model, image: np.ndarray, quality: float) -> tuple[float, .
     """Bytes of the file, and mean squared errors of the image, its last row and last column."""
     p = codec.choose_partition(model, image, "variance", quality)
     encoded = codec.encode(model, image, p, quality)
-    squares = np.square(encoded.picture.astype(np.float64) - image)
+    squares = np.square(encoded.image.astype(np.float64) - image)
     return len(encoded.data), squares.mean(), squares[-1].mean(), squares[:, -1].mean()
 
 

@@ -74,7 +74,7 @@ def write(folder: Path, source: Path | None, model: zoo.Model) -> None:
         encoded = codec.encode(model, pixels, chosen, quality)
         decoded = codec.decode(model, encoded.data)
         (folder / f"{name}.rdo").write_bytes(encoded.data)
-        Image.fromarray(decoded.picture).save(folder / f"{name}.png")
+        Image.fromarray(decoded.image).save(folder / f"{name}.png")
         told[name] = hash_of(encoded.symbols)
     described = {"model": model.name, "device": device(), "jax": jax.__version__}
     (folder / "symbols.json").write_text(json.dumps({**described, "symbols": told}, indent=1))
@@ -87,7 +87,7 @@ def read(folder: Path, model: zoo.Model) -> None:
     for name, symbols in told["symbols"].items():
         decoded = codec.decode(model, (folder / f"{name}.rdo").read_bytes())
         equal += hash_of(decoded.symbols) == symbols
-        step = np.abs(decoded.picture.astype(int) - np.asarray(Image.open(folder / f"{name}.png")))
+        step = np.abs(decoded.image.astype(int) - np.asarray(Image.open(folder / f"{name}.png")))
         steps, count = max(steps, step.max()), count + step.size
         differing += np.count_nonzero(step)
     print(f"written by JAX {told['jax']} on {told['device']}, "

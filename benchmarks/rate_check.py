@@ -58,7 +58,7 @@ def check(
             for ours, theirs in zip(expected.symbols, symbols, strict=True):
                 for a, b in zip(ours, theirs, strict=True):
                     np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(encoded.picture, decoded.picture)
+        np.testing.assert_array_equal(encoded.image, decoded.image)
         _, sections = bitstream.parse(encoded.data)
         sizes.append((len(encoded.data), sum(map(len, sections)) - len(sections.partition)))
     return sizes, evaluation_estimate.estimate_picture(model, image, p, quality).bits / 8

@@ -54,9 +54,9 @@ def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarra
     for p in partitions(model, image, quality, rd_cost).values():
         encoded = codec.encode(model, image, p, quality)
         size = len(encoded.data)
-        seen = quality_metrics.measure(image, encoded.picture)
+        seen = quality_metrics.measure(image, encoded.image)
         bpp = 8 * size / image[..., 0].size
-        found.append([rd_cost.file_cost(size, encoded.picture), bpp, seen["psnr"], seen["ms_ssim"]])
+        found.append([rd_cost.file_cost(size, encoded.image), bpp, seen["psnr"], seen["ms_ssim"]])
     return np.array(found, np.float64)
 
 

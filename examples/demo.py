@@ -71,14 +71,14 @@ def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> result
     start = time.perf_counter()
     decoded = codec.decode(model, data)
     decompressing = time.perf_counter() - start
-    srgb.save(folder / f"{name}.png", decoded.picture, force=True)
+    srgb.save(folder / f"{name}.png", decoded.image, force=True)
 
     bpp = 8 * len(data) / (image.shape[0] * image.shape[1])
-    seen = quality.measure(image, decoded.picture)
+    seen = quality.measure(image, decoded.image)
     psnr = float("inf") if seen["psnr"] is None else seen["psnr"]
     caption = visualize.caption(bpp, psnr, seen["ms_ssim"])
     levels = np.asarray(partition.level_map(decoded.partition))
-    comparison = visualize.comparison(image, decoded.picture, levels, name, caption)
+    comparison = visualize.comparison(image, decoded.image, levels, name, caption)
     srgb.save(folder / f"{name}-comparison.png", comparison, force=True)
     return results.Row(name, bpp, seen, compressing, decompressing)
 

@@ -98,7 +98,7 @@ def without_work(monkeypatch):
     def stop(*_, **__):
         raise codec.EncodeError("the coding would begin")
 
-    monkeypatch.setattr(codec, "_walk", stop)
+    monkeypatch.setattr(codec, "_level_coder", stop)
 
 
 @settings(

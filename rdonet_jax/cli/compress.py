@@ -182,7 +182,7 @@ def _check_file(path: FilePath, model: Model, result: EncodeResult) -> None:
     symbols = zip(decoded.symbols, result.encoded.symbols, strict=True)
     same = all(
         np.array_equal(*runs) for level in symbols for runs in zip(*level, strict=True)
-    ) and np.array_equal(decoded.picture, result.encoded.picture)
+    ) and np.array_equal(decoded.image, result.encoded.image)
     if not same:
         raise CommandError(f"{path}: does not decode to what was encoded")
 

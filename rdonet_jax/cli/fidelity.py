@@ -42,7 +42,7 @@ def judge(model: Model, result: EncodeResult, source_bytes: int | None, asked: b
     there is none, and the file is decoded.
     """
     encoded = result.encoded
-    decoded = encoded.picture
+    decoded = encoded.image
     if decoded is None and is_measured(encoded.quality, asked):
         decoded = _decoded(model, encoded)
     psnr = None if decoded is None else result.image.psnr(decoded)
@@ -52,7 +52,7 @@ def judge(model: Model, result: EncodeResult, source_bytes: int | None, asked: b
 def _decoded(model: Model, encoded: Encoded) -> np.ndarray:
     from rdonet_jax.codec import codec
 
-    return codec.decode(model, encoded.data).picture
+    return codec.decode(model, encoded.data).image
 
 
 def warnings(

@@ -250,7 +250,7 @@ class BaselineCodec(FamilyCodec):
         return BaselineLevelCoder(config, params, masks[0])
 
     def working_set_bytes(self, config: BaselineConfig, grid: tuple[int, int]) -> int:
-        return working_set.in_one_piece(working_set.baseline_scalars(config), grid)
+        return working_set.untiled_bytes(working_set.baseline_scalars(config), grid)
 
     def platform(self) -> str:
         return this_platform()

@@ -20,7 +20,7 @@ from rdonet_jax.imaging.pixel_format import Picture
 
 
 class EncodeError(ValueError):
-    """An image, or what the network makes of it, that no file can hold."""
+    """An image cannot be encoded: its form, size or metadata, or the values of the network."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ def prepare(config: AnyConfig, image: PreparedImage | Picture | np.ndarray) -> P
     picture = pixel_format.fill_hidden(picture)
     try:
         return PreparedImage(picture, side_data.pack(picture))
-    except side_data.AttachmentError as error:
+    except side_data.SideDataError as error:
         raise EncodeError(str(error)) from error
 
 

@@ -206,10 +206,10 @@ class RDONetCodec(FamilyCodec):
         return RDONetLevelCoder(config, params, masks, partition.grid_of(*size))
 
     def working_set_bytes(self, config: RDONetConfig, grid: tuple[int, int]) -> int:
-        return working_set.in_one_piece(working_set.rdonet_scalars(config), grid)
+        return working_set.untiled_bytes(working_set.rdonet_scalars(config), grid)
 
     def searching_bytes(self, config: RDONetConfig, grid: tuple[int, int]) -> int:
-        return working_set.of_search(config.features, working_set.rdonet_scalars(config), grid)
+        return working_set.search_bytes(config.features, working_set.rdonet_scalars(config), grid)
 
     def platform(self) -> str:
         return this_platform()

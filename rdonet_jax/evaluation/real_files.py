@@ -150,16 +150,16 @@ def code_all(
             if found.searched and found.searched.interrupted:
                 raise KeyboardInterrupt  # half a search is no result
             expected = found.encoded
-            if expected.picture is None:
+            if expected.image is None:
                 expected = codec.encode(model, picture.pixels, found.partition, quality, coder)
         target = _target(folder, picture.name, FILE_SUFFIX)
         srgb.write_bytes(target, found.encoded.data, force)
         content = target.read_bytes()
         with _naming(picture):
             began = time.perf_counter()
-            decoded = codec.decode(model, content).picture
+            decoded = codec.decode(model, content).image
             decoding_time = time.perf_counter() - began
-        if content != expected.data or not np.array_equal(decoded, expected.picture):
+        if content != expected.data or not np.array_equal(decoded, expected.image):
             raise EvaluationError(f"{picture.name}: the decoder's image is not the encoder's")
         bpp = measures.bits_per_pixel(len(content), picture.pixels)
         seen = quality_metrics.measure(picture.pixels, decoded)

@@ -117,9 +117,7 @@ def _encode_with_search(
     report("coding")
     candidates = [start] if all(map(np.array_equal, start, result)) else [start, result]
     files = [codec.encode(model, image, p, options.quality, options.coder) for p in candidates]
-    costs = [
-        rd_cost.file_cost(len(file.data), pixel_format.as_rgb8(file.picture)) for file in files
-    ]
+    costs = [rd_cost.file_cost(len(file.data), pixel_format.as_rgb8(file.image)) for file in files]
     best = int(np.argmin(costs))
     summary = SearchSummary(stats, costs[0], costs[best], interrupted)
     return EncodeResult(files[best], candidates[best], summary, image)

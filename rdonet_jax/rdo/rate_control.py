@@ -146,7 +146,7 @@ class _Trials:
         size = len(result.encoded.data)
         if self.target.psnr is None:
             return Trial(position, math.log(size), -position)
-        return Trial(position, -self.image.psnr(result.encoded.picture), size)
+        return Trial(position, -self.image.psnr(result.encoded.image), size)
 
     def _encode(self, plan: Plan, number: int) -> EncodeResult:
         options = dataclasses.replace(

@@ -198,7 +198,7 @@ def test_a_check_that_finds_another_picture_says_so(rdonet, bundle, monkeypatch)
 
     def wrong(*arguments, **named):
         decoded = decode(*arguments, **named)
-        pixels = np.ascontiguousarray(decoded.picture[::-1])
+        pixels = np.ascontiguousarray(decoded.image[::-1])
         return decoded._replace(content=codec.Picture(pixels))
 
     monkeypatch.setattr(codec, "decode", wrong)

@@ -64,10 +64,10 @@ def test_the_decoder_gets_the_encoders_symbols_and_picture_bit_for_bit(model, en
     image, p, sent = encoded
     decoded = codec.decode(model, sent.data)
     assert_same_symbols(decoded, sent)
-    np.testing.assert_array_equal(decoded.picture, sent.picture)
+    np.testing.assert_array_equal(decoded.image, sent.image)
     for theirs, ours in zip(decoded.partition, p, strict=True):
         np.testing.assert_array_equal(theirs, ours)
-    assert np.mean((decoded.picture.astype(float) - image) ** 2) < 0.2 * np.var(image)
+    assert np.mean((decoded.image.astype(float) - image) ** 2) < 0.2 * np.var(image)
 
 
 def test_every_symbol_lies_in_the_section_of_the_finest_level(model, encoded):
@@ -89,7 +89,7 @@ def test_a_file_is_as_large_as_the_estimate_says_and_shows_its_picture(model, en
     estimate = evaluation_estimate.estimate_picture(model, image, p)
     _, sections = bitstream.parse(sent.data)
     assert len(sections.level0) == pytest.approx(estimate.bits / 8, rel=0.005, abs=4)
-    difference = np.abs(sent.picture.astype(int) - estimate.decoded)
+    difference = np.abs(sent.image.astype(int) - estimate.decoded)
     assert difference.max() <= 1 and np.mean(difference > 0) < 0.01
 
 
@@ -103,7 +103,7 @@ def test_a_fresh_process_decodes_the_picture_that_the_encoder_saw(encoded, weigh
         env=os.environ | {"PYTHONPATH": str(ROOT)} | COMPILING_ANEW,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    np.testing.assert_array_equal(srgb.load(tmp_path / "a.png"), sent.picture)
+    np.testing.assert_array_equal(srgb.load(tmp_path / "a.png"), sent.image)
 
 
 def test_compiled_steps_serve_all_pictures_of_one_padded_size(model, encoded, photograph):
@@ -120,7 +120,7 @@ def test_the_tables_of_a_weights_file_are_those_that_both_sides_use(model, weigh
     changed["factorised_prior"]["bias_0"] += 0.3
     _, _, sent = encoded
     decoded = codec.decode(model._replace(params=changed), sent.data)
-    np.testing.assert_array_equal(decoded.picture, sent.picture)
+    np.testing.assert_array_equal(decoded.image, sent.image)
 
 
 def test_a_weights_file_without_its_tables_is_refused(model, tmp_path, monkeypatch):

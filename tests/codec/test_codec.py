@@ -54,8 +54,8 @@ def test_the_decoder_gets_the_encoders_symbols_and_picture_bit_for_bit(
     encoded = codec.encode(tiny_model, image, p)
     decoded = codec.decode(tiny_model, encoded.data)
     assert_same_symbols(decoded, encoded)
-    np.testing.assert_array_equal(decoded.picture, encoded.picture)
-    assert decoded.picture.shape == image.shape
+    np.testing.assert_array_equal(decoded.image, encoded.image)
+    assert decoded.image.shape == image.shape
     for theirs, ours in zip(decoded.partition, partition.trim(p, *size), strict=True):
         np.testing.assert_array_equal(theirs, ours)
 
@@ -67,7 +67,7 @@ def test_the_gaussian_model_with_edge_padding_makes_the_same_round_trip(tiny_mod
     encoded = codec.encode(other, photograph, p)
     decoded = codec.decode(other, encoded.data)
     assert_same_symbols(decoded, encoded)
-    np.testing.assert_array_equal(decoded.picture, encoded.picture)
+    np.testing.assert_array_equal(decoded.image, encoded.image)
 
 
 def test_a_picture_is_compressed_and_still_recognisable(tiny_model, photograph):
@@ -230,7 +230,7 @@ def test_the_bytes_are_the_same_without_a_reconstruction(tiny_model, photograph,
     encoded = codec.encode(tiny_model, photograph, p)
     monkeypatch.setattr(rdonet_codec, "synthesize", unreachable)
     alone = codec.encode(tiny_model, photograph, p, reconstruct=False)
-    assert alone.picture is None
+    assert alone.image is None
     assert alone.data == encoded.data == codec.compress(tiny_model, photograph, p)
     assert_same_symbols(alone, encoded)
 
@@ -255,7 +255,7 @@ def test_rewritten_sections_raise_one_type_of_exception_or_decode(tiny_model, co
     content = data.draw(st.binary(max_size=40))
     hostile = bitstream.pack(header, sections._replace(**{field: content}))
     try:
-        picture = codec.decode(tiny_model, hostile).picture
+        picture = codec.decode(tiny_model, hostile).image
     except FormatError as error:
         assert "\n" not in str(error)
     else:
@@ -348,7 +348,7 @@ def test_every_range_coder_sends_the_same_symbols_in_as_many_bytes(
     encoded = codec.encode(model, photograph, p, coder_name=coder_name)
     decoded = codec.decode(model, encoded.data)
     assert_same_symbols(decoded, usual)
-    np.testing.assert_array_equal(decoded.picture, usual.picture)
+    np.testing.assert_array_equal(decoded.image, usual.image)
     for theirs, ours in zip(decoded.partition, partition.trim(p, *photograph.shape[:2]),
                             strict=True):  # fmt: skip
         np.testing.assert_array_equal(theirs, ours)

@@ -78,7 +78,7 @@ def test_the_last_row_and_column_of_a_file_are_as_good_as_the_rest(mini_model, k
         for seed in range(4):
             image = cut(kind, size, seed)
             p = codec.choose_partition(mini_model, image, "variance", 80)
-            found.append(squares(image, codec.encode(mini_model, image, p, 80).picture))
+            found.append(squares(image, codec.encode(mini_model, image, p, 80).image))
         losses[size] = losses_at_the_end(found)
     assert {size: loss for size, loss in losses.items() if max(loss) > WITHIN} == {}
 
@@ -120,8 +120,8 @@ def test_the_estimate_is_of_the_file_at_any_size(mini_model, size):
     estimate = evaluation_estimate.estimate_pictures(mini_model, [image], [p], BATCH, 60)[0]
     # The header, the partition, and the ends of three streams.
     assert 0 < len(encoded.data) - estimate.bits / 8 < 60 + 0.002 * len(encoded.data)
-    assert np.abs(encoded.picture.astype(int) - estimate.decoded).max() <= 1
-    np.testing.assert_array_equal(codec.decode(mini_model, encoded.data).picture, encoded.picture)
+    assert np.abs(encoded.image.astype(int) - estimate.decoded).max() <= 1
+    np.testing.assert_array_equal(codec.decode(mini_model, encoded.data).image, encoded.image)
 
 
 def test_images_of_a_batch_end_where_each_does(mini_model):

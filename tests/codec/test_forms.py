@@ -90,7 +90,7 @@ def test_the_encoder_shows_what_the_decoder_gives(mini_model):
     p = partition.uniform(0, (2, 2))
     for gray, is_16bit in itertools.product((False, True), repeat=2):
         encoded = codec.encode(mini_model, photograph(gray, is_16bit), p, QUALITY)
-        np.testing.assert_array_equal(encoded.picture, codec.decompress(mini_model, encoded.data))
+        np.testing.assert_array_equal(encoded.image, codec.decompress(mini_model, encoded.data))
 
 
 def test_pixels_alone_are_a_picture_and_plain_ones_are_written_as_ever(mini_model):
@@ -222,7 +222,7 @@ def test_a_false_attachment_under_right_checksums_is_refused_before_work(
 ):
     header, sections = bitstream.parse(formed)
     forged = bitstream.pack(header, sections._replace(**{name: b"no such thing"}))
-    monkeypatch.setattr(codec, "_walk", None)
+    monkeypatch.setattr(codec, "_level_coder", None)
     with pytest.raises(FormatError, match="the file's"):
         codec.decode(mini_model, forged)
 
@@ -230,4 +230,4 @@ def test_a_false_attachment_under_right_checksums_is_refused_before_work(
 def test_a_form_that_is_another_than_was_coded_still_gives_pixels_of_that_form(mini_model, formed):
     header, sections = bitstream.parse(formed)
     other = bitstream.pack(dataclasses.replace(header, gray=False), sections)
-    assert codec.decode(mini_model, other).picture.shape == (65, 66, 3)
+    assert codec.decode(mini_model, other).image.shape == (65, 66, 3)

@@ -68,7 +68,7 @@ from tests import portable_params
 from tests.golden import make as golden
 model = zoo.load(str(golden.weights_file()))
 decoded = codec.decode(model, golden.PICTURES["constriction"].read_bytes())
-again = codec.encode(model, decoded.picture, decoded.partition, 71.3)
+again = codec.encode(model, decoded.image, decoded.partition, 71.3)
 Path(sys.argv[1]).write_bytes(again.data)
 print(json.dumps([golden.hashes(symbols) for symbols in (decoded.symbols, again.symbols)]))
 """

@@ -50,8 +50,8 @@ def test_the_decoder_gets_the_encoders_symbols_and_picture(mini_model, photograp
     encoded = codec.encode(mini_model, image, p, quality)
     decoded = codec.decode(mini_model, encoded.data)
     assert_same_symbols(decoded, encoded)
-    np.testing.assert_array_equal(decoded.picture, encoded.picture)
-    assert decoded.picture.shape == image.shape
+    np.testing.assert_array_equal(decoded.image, encoded.image)
+    assert decoded.image.shape == image.shape
     assert decoded.quality == quality
     for theirs, ours in zip(decoded.partition, partition.trim(p, *size), strict=True):
         np.testing.assert_array_equal(theirs, ours)
@@ -69,7 +69,7 @@ def test_other_tables_and_orders_of_planes_make_the_same_round_trip(mini_model, 
     encoded = codec.encode(model, strip, partition_of(model, strip, "random"))
     decoded = codec.decode(model, encoded.data)
     assert_same_symbols(decoded, encoded)
-    np.testing.assert_array_equal(decoded.picture, encoded.picture)
+    np.testing.assert_array_equal(decoded.image, encoded.image)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_higher_quality_makes_a_larger_file_and_a_better_picture(mini_model, l
     for quality in range(0, 101, 10):
         encoded = codec.encode(model, large, p, quality)
         sizes.append(len(encoded.data))
-        errors.append(np.mean((encoded.picture.astype(float) - large) ** 2))
+        errors.append(np.mean((encoded.image.astype(float) - large) ** 2))
     assert np.all(np.diff(sizes) > 0)
     assert sizes[-1] > 2 * sizes[0]
     assert errors == sorted(errors, reverse=True)
@@ -198,7 +198,7 @@ def test_the_bytes_are_the_same_without_a_reconstruction(mini_model, strip, monk
     encoded = codec.encode(mini_model, strip, p, 70)
     monkeypatch.setattr(portable_steps, "synthesize", unreachable)
     alone = codec.encode(mini_model, strip, p, 70, reconstruct=False)
-    assert alone.picture is None
+    assert alone.image is None
     assert alone.data == encoded.data
     assert_same_symbols(alone, encoded)
 
@@ -291,7 +291,7 @@ def test_rewritten_files_raise_one_type_of_exception_or_decode(mini_model, compr
         dataclasses.replace(header, quality=quality), sections._replace(**{field: content})
     )
     try:
-        picture = codec.decode(mini_model, hostile).picture
+        picture = codec.decode(mini_model, hostile).image
     except FormatError as error:
         assert "\n" not in str(error)
     else:
@@ -354,7 +354,7 @@ def test_a_file_decodes_uncompiled_to_the_same_symbols(mini_model, photograph, m
         decoded = codec.decode(mini_model, encoded.data)
     for runs, sent in zip(decoded.symbols, encoded.symbols, strict=True):
         assert all(map(np.array_equal, runs, sent))
-    assert np.abs(decoded.picture.astype(int) - encoded.picture).max() <= 1
+    assert np.abs(decoded.image.astype(int) - encoded.image).max() <= 1
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])

@@ -48,7 +48,7 @@ def test_files_of_many_windows_are_those_of_one(mini_model, picture, size):
         parts = coded(mini_model, image, p, shape)
         assert_same_symbols(parts, whole)
         assert parts.data == whole.data
-        assert np.abs(parts.picture.astype(int) - whole.picture).max() <= 1
+        assert np.abs(parts.image.astype(int) - whole.image).max() <= 1
 
 
 def test_each_decodes_what_the_other_has_written(mini_model, picture):
@@ -58,7 +58,7 @@ def test_each_decodes_what_the_other_has_written(mini_model, picture):
     for writer, reader in itertools.permutations(encoded, 2):
         decoded = opened(mini_model, encoded[writer].data, reader)
         assert_same_symbols(decoded, encoded[writer])
-        np.testing.assert_array_equal(decoded.picture, encoded[reader].picture)
+        np.testing.assert_array_equal(decoded.image, encoded[reader].image)
 
 
 def test_the_variance_mask_is_that_of_the_whole_picture(mini_model, picture, monkeypatch):

@@ -60,8 +60,8 @@ def test_files_cost_less_than_with_rounding_to_the_nearest(monkeypatch, quality)
 
     def measured():
         encoded = codec.encode(model, image, p, quality)
-        cost = rdo_cost.RDCost(model, image, quality).file_cost(len(encoded.data), encoded.picture)
-        return cost, len(encoded.data), float(distortion.psnr(image / 255.0, encoded.picture / 255))
+        cost = rdo_cost.RDCost(model, image, quality).file_cost(len(encoded.data), encoded.image)
+        return cost, len(encoded.data), float(distortion.psnr(image / 255.0, encoded.image / 255))
 
     cost, size, psnr = measured()
     rounding = functools.partial(dead_zone.zero_bounds, price=0.0)

@@ -43,7 +43,7 @@ def test_a_file_is_as_large_as_the_estimate_says(tiny_model, images, mask):
 def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, images, estimates):
     for (_, pixels), estimate in zip(images, estimates, strict=True):
         p = codec.choose_partition(tiny_model, pixels, "variance")
-        decoded = codec.encode(tiny_model, pixels, p).picture
+        decoded = codec.encode(tiny_model, pixels, p).image
         difference = np.abs(decoded.astype(int) - estimate.decoded)
         assert estimate.decoded.shape == pixels.shape
         assert difference.max() <= 1
@@ -158,7 +158,7 @@ def test_a_file_of_every_quality_is_as_large_as_the_estimate_says(mini_model, im
     size = len(codec.compress(mini_model, image, p, quality))
     estimate = evaluation_estimate.estimate_picture(mini_model, image, p, quality)
     assert 8 * size == pytest.approx(estimate.bits, rel=0.005, abs=8 * 100)
-    decoded = codec.encode(mini_model, image, p, quality).picture
+    decoded = codec.encode(mini_model, image, p, quality).image
     np.testing.assert_array_equal(estimate.decoded, decoded)
 
 

@@ -164,7 +164,7 @@ def test_a_decoder_that_shows_another_picture_is_an_error(
     monkeypatch.setattr(
         codec,
         "decode",
-        lambda *a: (d := decode(*a))._replace(content=pixel_format.as_picture(255 - d.picture)),
+        lambda *a: (d := decode(*a))._replace(content=pixel_format.as_picture(255 - d.image)),
     )
     with pytest.raises(EvaluationError, match=r"a\.png: the decoder's image is not the encoder's"):
         list(real_files.code_all(tiny_model, images, Plan(), tmp_path))

@@ -28,7 +28,7 @@ def test_the_first_image_is_shown_as_its_file_decodes(shown, images, tiny_model)
     encoded = codec.encode(tiny_model, original, chosen)
     ours = shown.versions[0]
     assert (shown.name, ours.name, ours.size) == ("a.png", tiny_model.name, len(encoded.data))
-    np.testing.assert_array_equal(ours.image, encoded.picture)
+    np.testing.assert_array_equal(ours.image, encoded.image)
     np.testing.assert_array_equal(shown.levels, partition.level_map(chosen))
     height, width = original.shape[:2]
     assert shown.shares == partition.block_shares(chosen, height, width)

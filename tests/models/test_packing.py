@@ -118,7 +118,7 @@ def test_a_packed_model_has_the_same_integers_and_codes_its_own_files(tmp_path):
     assert registry.parameter_count(packed.params) == registry.parameter_count(plain.params)
     pixels = np.random.default_rng(2).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     encoded = codec.encode(packed, pixels, codec.choose_partition(packed, pixels, "uniform-16"))
-    np.testing.assert_array_equal(codec.decode(packed, encoded.data).picture, encoded.picture)
+    np.testing.assert_array_equal(codec.decode(packed, encoded.data).image, encoded.image)
 
 
 def test_a_damaged_kernel_makes_no_model(tmp_path):

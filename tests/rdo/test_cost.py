@@ -157,11 +157,11 @@ def test_other_partitions_pictures_and_sizes_within_a_grid_compile_nothing(
 def test_a_file_costs_its_real_bits_and_what_its_picture_lacks(both_model, photograph, quality):
     p = codec.choose_partition(both_model, photograph, "variance", quality)
     encoded = codec.encode(both_model, photograph, p, quality)
-    cost = RDCost(both_model, photograph, quality).file_cost(len(encoded.data), encoded.picture)
+    cost = RDCost(both_model, photograph, quality).file_cost(len(encoded.data), encoded.image)
     weights = weights_of(both_model, quality)
     bpp = 8 * len(encoded.data) / photograph[..., 0].size
     assert cost == pytest.approx(
-        bpp + expected_distortion(photograph, encoded.picture, weights), rel=0.01
+        bpp + expected_distortion(photograph, encoded.image, weights), rel=0.01
     )
 
 

@@ -22,7 +22,7 @@ def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
     found = encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan(init, 1)))
     decoded = codec.decode(mini_model, found.encoded.data)
     rd_cost = RDCost(mini_model, photograph, QUALITY)
-    assert rd_cost.file_cost(len(found.encoded.data), decoded.picture) == found.searched.after
+    assert rd_cost.file_cost(len(found.encoded.data), decoded.image) == found.searched.after
     assert found.searched.after <= found.searched.before
     assert all(map(np.array_equal, decoded.partition, found.partition))
 
@@ -43,7 +43,7 @@ def test_pictures_of_any_size_can_be_searched(mini_model, photograph, size):
     image = photograph[: size[0], : size[1]]
     found = encoder.encode(mini_model, image, EncodeOptions(QUALITY, plan=Plan(passes=1)))
     decoded = codec.decode(mini_model, found.encoded.data)
-    assert decoded.picture.shape == image.shape
+    assert decoded.image.shape == image.shape
     assert found.searched.after <= found.searched.before
 
 
@@ -55,7 +55,7 @@ def test_a_picture_of_any_form_is_searched_by_its_8_bit_colors(mini_model, photo
     decoded = codec.decode(mini_model, found.encoded.data).content
     assert decoded.gray and decoded.is_16bit and decoded.icc == b"a profile"
     np.testing.assert_array_equal(decoded.alpha, alpha)
-    np.testing.assert_array_equal(decoded.pixels, found.encoded.picture)
+    np.testing.assert_array_equal(decoded.pixels, found.encoded.image)
     rd_cost = RDCost(mini_model, pixel_format.as_rgb8(picture), QUALITY)
     cost = rd_cost.file_cost(len(found.encoded.data), pixel_format.as_rgb8(decoded))
     assert cost == found.searched.after <= found.searched.before
@@ -102,8 +102,8 @@ def test_an_interrupted_search_leaves_the_best_so_far(mini_model, photograph):
     assert found.searched.interrupted
     assert found.searched.stats.evaluations < 24
     assert found.searched.after < found.searched.before
-    picture = codec.decode(mini_model, found.encoded.data).picture
-    np.testing.assert_array_equal(picture, found.encoded.picture)
+    picture = codec.decode(mini_model, found.encoded.data).image
+    np.testing.assert_array_equal(picture, found.encoded.image)
 
 
 @pytest.mark.parametrize("passes", [0, 1, 2])

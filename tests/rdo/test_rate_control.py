@@ -38,7 +38,7 @@ def flat(request, mini_model):
     coded = [
         encoder.encode(mini_model, image, EncodeOptions(q, reconstruct=True)).encoded for q in scan
     ]
-    return image, [(len(c.data), pixel_format.psnr(image, c.picture)) for c in coded]
+    return image, [(len(c.data), pixel_format.psnr(image, c.image)) for c in coded]
 
 
 def test_a_flat_image_meets_the_least_size_that_any_scanned_quality_has(mini_model, flat):
@@ -58,7 +58,7 @@ def test_a_flat_image_meets_the_best_psnr_that_any_scanned_quality_has(mini_mode
     image, table = flat
     best = min(max(psnr for _, psnr in table), 90.0)  # where one decodes exactly, any is met
     found = rate_control.encode(mini_model, image, EncodeOptions(target=Target(psnr=best)))
-    assert pixel_format.psnr(image, codec.decode(mini_model, found.encoded.data).picture) >= best
+    assert pixel_format.psnr(image, codec.decode(mini_model, found.encoded.data).image) >= best
     assert len(found.encoded.data) <= min(size for size, psnr in table if psnr >= best)
 
 
@@ -67,7 +67,7 @@ def test_an_exact_decoding_meets_every_psnr(mini_model, monkeypatch):
     found = rate_control.encode(
         mini_model, FLAT["one pixel"], EncodeOptions(target=Target(psnr=1e6))
     )
-    assert codec.decode(mini_model, found.encoded.data).picture.shape == (1, 1, 3)
+    assert codec.decode(mini_model, found.encoded.data).image.shape == (1, 1, 3)
 
 
 def test_what_a_search_makes_worse_is_given_up_for_what_met_the_target(
@@ -114,12 +114,12 @@ def test_a_size_is_kept_and_used(mini_model, large, share):
 def test_a_psnr_is_reached_and_no_more_than_needed(mini_model, large):
     def at(quality):
         found = encoder.encode(mini_model, large, EncodeOptions(quality, reconstruct=True))
-        return pixel_format.psnr(large, found.encoded.picture)
+        return pixel_format.psnr(large, found.encoded.image)
 
     wanted = (at(20.0) + at(80.0)) / 2
     found = rate_control.encode(mini_model, large, EncodeOptions(target=Target(psnr=wanted)))
     decoded = codec.decode(mini_model, found.encoded.data)
-    reached = pixel_format.psnr(large, decoded.picture)
+    reached = pixel_format.psnr(large, decoded.image)
     assert reached >= wanted
     assert (
         reached <= wanted + rate_control.PSNR_TOLERANCE or at(decoded.quality - 100 / MOST) < wanted

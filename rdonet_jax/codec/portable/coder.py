@@ -358,10 +358,10 @@ class PortableCodec(FamilyCodec):
         return PortableLevelCoder(config, params, masks, quality, size)
 
     def working_set_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
-        return working_set.in_tiles(config, grid)
+        return working_set.tiled_bytes(config, grid)
 
     def searching_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
-        return working_set.of_search(config.features, working_set.tile_scalars(config), grid)
+        return working_set.search_bytes(config.features, working_set.portable_scalars(config), grid)
 
     def jitted_steps(self) -> tuple[Any, ...]:
         return steps.jitted_steps()

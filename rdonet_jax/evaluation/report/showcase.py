@@ -96,7 +96,7 @@ def _shown(
         model, original, decoded.partition, show.quality
     )
     setting = "" if decoded.quality is None else f"quality {decoded.quality:g}"
-    versions = [_version(model.name, setting, len(data), original, decoded.picture)]
+    versions = [_version(model.name, setting, len(data), original, decoded.image)]
     for anchor in (anchors.ANCHORS[n] for n in names):
         at, theirs = anchors.at_rate(anchor, original, len(data))
         knob = anchor.knob.replace("quality_layers", "ratio")
