@@ -83,7 +83,8 @@ class PortableLevelCoder(level_coder.LevelCoder):
         self._extents = [tuple(partition.reach(n, level) for n in size) for level in range(LEVELS)]
         self._needed = masks_with_finer(masks)
         self._features: dict[int, np.ndarray] = {}  # of the encoder, by level
-        # The state of the level that the coder has reached, and of the one before.
+        # The state at the level that the coder has reached, and that of the next coarser level. The
+        # latter is dropped when the context has been computed.
         self._state_level = COARSEST
         d = np.zeros((*grid, config.features[COARSEST]), np.float32)
         self._state = LevelState(config, masks[COARSEST], self._needed[COARSEST], d)
