@@ -1,9 +1,8 @@
-"""The container: header, sections, checksum. docs/format.md is its description.
+"""The file format: header, sections and checksum, as described in docs/format.md.
 
-Parsing trusts nothing: whatever the bytes are, it returns what `pack` was given or raises
-FormatError, and itself it allocates no more than the input's own size. What decoding allocates
-depends on the size that the header claims, whatever the file's own size is; the limit on pixels
-bounds that.
+`parse` does not trust its input. It returns what `pack` was given, or raises FormatError, and
+allocates no more memory than the size of the input. What decoding allocates depends on the size
+that the header claims, however small the file is. The limit on pixels bounds that.
 """
 
 from __future__ import annotations
@@ -17,52 +16,56 @@ from rdonet_jax.imaging import pixel_format
 
 MAGIC = b"\x92RDO"
 PLAIN_VERSION = 2
-"""Of files that hold 8-bit color and nothing more."""
+"""Version of files of 8-bit RGB images without alpha and metadata. They have no field `form`."""
 FORM_VERSION = 3
-"""Of those that say in what form their colors are, or hold alpha, a profile or EXIF data."""
+"""Version of files of gray or 16-bit images, or with alpha, an ICC profile or EXIF data."""
 RICH_VERSION = 4
-"""Of those that hold more than version 3 can."""
+"""Version of files with XMP, CICP or a resolution."""
 VERSIONS = (PLAIN_VERSION, FORM_VERSION, RICH_VERSION)
 
 MAX_PIXELS = pixel_format.MAX_PIXELS
 MAX_SIDE = 2**16 - 1
-"""Bounds what a decoder does per row or column of a file that claims a long, thin image."""
+"""Bounds the work per row or column for a file that claims a long, thin image."""
 
 MAX_QUALITY = 2**16 - 1
-"""The largest number on a model's scale of qualities."""
+"""The largest number on the quality scale of a model."""
 MAX_PLATFORM = 64
-"""Characters that name a platform."""
+"""Characters of the name of a platform."""
 
-GRAY, DEEP = 1, 2
-EXTRAS = {"alpha": 4, "icc": 8, "exif": 16, "xmp": 32, "cicp": 64, "resolution": 128}
-"""The flags of the form: of the pixels, and of the sections that a file may have more."""
+_GRAY_FLAG, _16BIT_FLAG = 1, 2
+"""Flags of the field `form` for the pixels."""
+SECTION_FLAGS = {"alpha": 4, "icc": 8, "exif": 16, "xmp": 32, "cicp": 64, "resolution": 128}
+"""Flags of the field `form` for the optional sections."""
 
 _FORMS = {FORM_VERSION: range(1, 32), RICH_VERSION: range(32, 256)}
-"""By the version: no form is of two."""
+"""Legal values of `form` by version. They do not overlap."""
 _CRC_BYTES = 4
-_NUMBER_BYTES = 5
+_MAX_VARINT_BYTES = 5
 
-_LONGEST_START = 512
-"""Bytes that hold everything before the first section, whatever the file."""
+_MAX_HEADER_BYTES = 512
+"""No file has more bytes before its first section."""
 
 _PART_BYTES = 2**24
-"""So much of a file is read at a time."""
+"""A file is read in parts of at most this size."""
 
 
 class FormatError(ValueError):
-    """The bytes are no file of this format, or the header is one that none may have."""
+    """The bytes are no valid file, or the header is illegal."""
 
 
 @dataclass(frozen=True)
 class Header:
     """What a decoder must know before the first section.
 
-    coder: number of the range coder in coder.CODERS. height, width: of the image, in pixels.
-    quality: on the scale of the model, 0 to MAX_QUALITY; None when the model has one quality.
-    weights: first 4 bytes of the SHA-256 of the weights file. platform: what the file is bound to,
-    printable ASCII; empty when it decodes everywhere. symbols_crc: CRC-32 of all symbols, by which
-    a decoder notices that it has arrived at other symbols than the encoder's. gray: the image
-    has one channel. deep: it has 16 bits, not 8.
+    Attributes:
+      coder: number of the range coder, a value of `range_coder.CODERS`.
+      height, width: of the image, in pixels.
+      quality: on the scale of the model, 0 to MAX_QUALITY; None for a fixed-rate model.
+      weights: first 4 bytes of the SHA-256 of the weights file.
+      platform: what the file is bound to, printable ASCII; empty if it decodes everywhere.
+      symbols_crc: CRC-32 of all symbols, by which a decoder detects wrong ones.
+      gray: whether the image has one channel.
+      is_16bit: whether it has 16 bits per sample, not 8.
     """
 
     coder: int
@@ -77,9 +80,10 @@ class Header:
 
 
 class Sections(NamedTuple):
-    """What a file holds, in its order: partition, levels from the coarsest, and what goes along.
+    """The sections of a file in their order: partition, levels, alpha and metadata.
 
-    From alpha on they are for `attachments` to read, and empty where the file has no such thing.
+    Those from alpha on are optional, and empty if the file does not have them. `codec.side_data`
+    packs and parses them.
     """
 
     partition: bytes
@@ -94,42 +98,43 @@ class Sections(NamedTuple):
     resolution: bytes = b""
 
 
-def form_of(header: Header, sections: Sections) -> int:
-    """The flags that a file has; 0 for one of the plain version, which does not name them."""
-    pixels = GRAY * header.gray | DEEP * header.is_16bit
-    return pixels | sum(flag for name, flag in EXTRAS.items() if getattr(sections, name))
+def _form_of(header: Header, sections: Sections) -> int:
+    """The field `form`, a sum of flags; 0 for a file of the plain version."""
+    form = _GRAY_FLAG * header.gray | _16BIT_FLAG * header.is_16bit
+    return form | sum(flag for name, flag in SECTION_FLAGS.items() if getattr(sections, name))
 
 
 def version_of(header: Header, sections: Sections) -> int:
     """The version of the format in which a file is written."""
-    form = form_of(header, sections)
+    form = _form_of(header, sections)
     return next((v for v, forms in _FORMS.items() if form in forms), PLAIN_VERSION)
 
 
-def _present(form: int) -> tuple[str, ...]:
+def _section_names(form: int) -> tuple[str, ...]:
     """The names of the sections of a file of this form."""
-    return tuple(n for n in Sections._fields if n not in EXTRAS or form & EXTRAS[n])
+    flags = SECTION_FLAGS
+    return tuple(name for name in Sections._fields if name not in flags or form & flags[name])
 
 
 def pack(header: Header, sections: Sections) -> bytes:
-    """The file's bytes. Raises FormatError for a header that `parse` would refuse."""
-    _check(header, max_pixels=None)
+    """The bytes of a file. Raises FormatError for a header that `parse` would refuse."""
+    _check_header(header, max_pixels=None)
     quality = 0 if header.quality is None else 1 + header.quality
-    form = form_of(header, sections)
-    present = [getattr(sections, name) for name in _present(form)]
+    form = _form_of(header, sections)
+    present = [getattr(sections, name) for name in _section_names(form)]
     body = b"".join(
         (
             MAGIC,
             bytes([version_of(header, sections), header.coder]),
-            _number(header.height),
-            _number(header.width),
-            _number(quality),
+            _varint(header.height),
+            _varint(header.width),
+            _varint(quality),
             header.weights,
             bytes([len(header.platform)]),
             header.platform.encode("ascii"),
             header.symbols_crc.to_bytes(_CRC_BYTES, "big"),
             bytes([form] if form else []),
-            *(_number(len(section)) for section in present),
+            *(_varint(len(section)) for section in present),
             *present,
         )
     )
@@ -137,36 +142,38 @@ def pack(header: Header, sections: Sections) -> bytes:
 
 
 def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
-    """Header and sections of a file's bytes.
+    """Header and sections of a file.
 
-    Raises FormatError for foreign, damaged, truncated or lengthened data, for illegal fields, and
-    for images of more than max_pixels, against files that claim a huge image.
+    Raises FormatError for other formats, for damaged, truncated or extended files, for illegal
+    fields, and for images of more than `max_pixels`.
     """
-    _check_start(data)
-    reader = _Reader(data, 0)
-    header, form, lengths = _fields(reader)
-    pairs = zip(lengths, _present(form or 0), strict=True)
-    sections = Sections(**{name: reader.take(n, f"section {name}") for n, name in pairs})
+    _check_magic(data)
+    reader = _Reader(data)
+    header, form, lengths = _parse_header(reader)
+    sizes = zip(_section_names(form or 0), lengths, strict=True)
+    sections = Sections(**{name: reader.take(size, f"section {name}") for name, size in sizes})
     checksum = int.from_bytes(reader.take(_CRC_BYTES, "checksum"), "big")
     reader.finish()
-    # Damage is told from illegal fields: past this point the fields are what somebody wrote.
+    # Before the fields are checked, so that a damaged file is not reported as an illegal one.
     if checksum != zlib.crc32(data[:-_CRC_BYTES]):
         raise FormatError("the file is damaged: its checksum does not match")
-    _check(header, max_pixels)
+    _check_header(header, max_pixels)
     if form is not None:
         _check_form(form, data[len(MAGIC)], sections)
     return header, sections
 
 
-def _fields(reader: _Reader) -> tuple[Header, int | None, list[int]]:
-    """What stands before the first section, not judged: the header, the form where the version has
-    one, and the lengths of the sections."""
+def _parse_header(reader: _Reader) -> tuple[Header, int | None, list[int]]:
+    """All that precedes the first section: header, form and the lengths of the sections.
+
+    The form is None in a file of the plain version. The values of the fields are not checked.
+    """
     reader.take(len(MAGIC), "magic bytes")
     version = reader.byte("version")
     coder = reader.byte("range coder")
-    height = reader.number("height")
-    width = reader.number("width")
-    quality = reader.number("quality")
+    height = reader.varint("height")
+    width = reader.varint("width")
+    quality = reader.varint("quality")
     weights = reader.take(WEIGHTS_BYTES, "weights")
     platform = reader.take(reader.byte("platform"), "platform")
     symbols_crc = int.from_bytes(reader.take(_CRC_BYTES, "symbols checksum"), "big")
@@ -179,28 +186,28 @@ def _fields(reader: _Reader) -> tuple[Header, int | None, list[int]]:
         weights,
         platform.decode("latin-1"),
         symbols_crc,
-        gray=bool(form and form & GRAY),
-        is_16bit=bool(form and form & DEEP),
+        gray=bool(form and form & _GRAY_FLAG),
+        is_16bit=bool(form and form & _16BIT_FLAG),
     )
-    lengths = [reader.number(f"length of section {name}") for name in _present(form or 0)]
+    lengths = [reader.varint(f"length of section {name}") for name in _section_names(form or 0)]
     return header, form, lengths
 
 
 def read(file: BinaryIO) -> bytes:
-    """The bytes of a file, from where it stands, for `parse` to judge.
+    """The bytes of a file from the current position, for `parse`.
 
-    No more is read than the sizes of its sections ask for: of a file that is none, the first bytes
-    alone. Raises FormatError for such a file, and for one that goes on behind its end.
+    It reads no more than the header asks for: only the first bytes of a file of another format.
+    Raises FormatError for such a file, and for one with more bytes after its end.
     """
-    start = file.read(_LONGEST_START)
-    _check_start(start)
+    start = file.read(_MAX_HEADER_BYTES)
+    _check_magic(start)
     try:
-        reader = _Reader(start, 0)
-        *_, lengths = _fields(reader)
-    except FormatError:  # for `parse` to explain
+        reader = _Reader(start)
+        *_, lengths = _parse_header(reader)
+    except FormatError:  # `parse` raises it again with the right message
         return start
     size = reader.position + sum(lengths) + _CRC_BYTES
-    # In parts, since whoever is asked for so many bytes provides room for them at once.
+    # In parts, because a stream may allocate at once all that it is asked for.
     parts, missing = [start], size - len(start)
     while missing > 0 and (part := file.read(min(missing, _PART_BYTES))):
         parts.append(part)
@@ -210,7 +217,7 @@ def read(file: BinaryIO) -> bytes:
     return b"".join(parts)
 
 
-def _check_start(data: bytes) -> None:
+def _check_magic(data: bytes) -> None:
     if not data:
         raise FormatError("the file is empty")
     if not data.startswith(MAGIC[: len(data)]):
@@ -222,8 +229,8 @@ def _check_start(data: bytes) -> None:
         )
 
 
-def _check(header: Header, max_pixels: int | None) -> None:
-    # Here, since it loads JAX: `read` refuses files that are none without it.
+def _check_header(header: Header, max_pixels: int | None) -> None:
+    # Imported here because it loads JAX, which `read` does not need to refuse other formats.
     from rdonet_jax.entropy.range_coder import CODERS
 
     if header.coder not in CODERS.values():
@@ -254,13 +261,13 @@ def _check_form(form: int, version: int, sections: Sections) -> None:
     legal = _FORMS[version]
     if form not in legal:
         raise FormatError(f"illegal form {form}, not {legal.start} to {legal.stop - 1}")
-    for name, flag in EXTRAS.items():
+    for name, flag in SECTION_FLAGS.items():
         if form & flag and not getattr(sections, name):
             raise FormatError(f"the section {name} is empty, though the file says that it has one")
 
 
-def _number(value: int) -> bytes:
-    """A varint: 7 bits a byte, lowest first, the high bit set on all bytes but the last."""
+def _varint(value: int) -> bytes:
+    """A varint: 7 bits per byte, lowest first, the high bit set in all bytes but the last."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -270,11 +277,11 @@ def _number(value: int) -> bytes:
 
 
 class _Reader:
-    """Reads fields one after another; names the field at which the data fails."""
+    """Reads one field after another. The name of the field is for error messages."""
 
-    def __init__(self, data: bytes, position: int):
+    def __init__(self, data: bytes) -> None:
         self._data = data
-        self.position = position
+        self.position = 0
 
     def take(self, count: int, field: str) -> bytes:
         end = self.position + count
@@ -287,9 +294,9 @@ class _Reader:
     def byte(self, field: str) -> int:
         return self.take(1, field)[0]
 
-    def number(self, field: str) -> int:
+    def varint(self, field: str) -> int:
         value = 0
-        for i in range(_NUMBER_BYTES):
+        for i in range(_MAX_VARINT_BYTES):
             byte = self.byte(field)
             value |= (byte & 0x7F) << 7 * i
             if byte < 0x80:

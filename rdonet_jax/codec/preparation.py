@@ -20,7 +20,7 @@ from rdonet_jax.imaging.pixel_format import Picture
 
 
 class EncodeError(ValueError):
-    """An image, or what the network makes of it, that no file can hold."""
+    """An image cannot be encoded: its form, size or metadata, or the values of the network."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,8 +1,8 @@
-"""What goes along with the coded colors, as the sections of a file: alpha and metadata.
+"""Sections of a file besides the coded colors: alpha and metadata, all lossless.
 
-All of it is lossless. Alpha is a PNG file; color profile, EXIF data and XMP are compressed as raw
-LZMA; the rest are a few bytes. Reading trusts nothing: what a section claims is judged before a
-decoder allocates anything for it.
+Alpha is a PNG file. Color profile, EXIF data and XMP are compressed as raw LZMA. The others are a
+few bytes. Sections are not trusted: their claims are checked before a decoder allocates memory for
+them.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ MAX_METADATA = 2**24
 """Bytes of an ICC profile, of EXIF data or of XMP, uncompressed."""
 
 _COMPRESSED = {"icc": "color profile", "exif": "EXIF data", "xmp": "XMP"}
-"""Sections of metadata by what they are called."""
+"""Compressed sections, with their names for error messages."""
 
 _FILTERS = [
     {"id": lzma.FILTER_LZMA1, "dict_size": 2**20, "lc": 0, "lp": 0, "pb": 0, "nice_len": 273}
 ]
-"""A sixth smaller than Deflate on the usual profiles, which are tables of numbers."""
+"""On common profiles, which are tables of numbers, the result is a sixth smaller than Deflate's."""
 
 
-class AttachmentError(ValueError):
-    """Something that no file can hold."""
+class SideDataError(ValueError):
+    """Metadata that is too large for a file."""
 
 
 def pack(image: Picture) -> dict[str, bytes]:
@@ -47,30 +47,30 @@ def pack(image: Picture) -> dict[str, bytes]:
 
 
 def fields(sections: Sections) -> dict[str, Any]:
-    """What all sections but alpha hold, as the fields of `Picture` of their names.
+    """The metadata in sections, by the names of the fields of `Picture`; all but alpha.
 
-    Some files hold EXIF data that says how the image lay before it was turned: that is put right.
-    Raises FormatError for what is none.
+    Images are coded upright, but the EXIF data of some files still has the orientation of the
+    original; it is corrected. Raises FormatError for invalid metadata.
     """
-    found: dict[str, Any] = {
-        name: metadata(words, getattr(sections, name)) for name, words in _COMPRESSED.items()
+    values: dict[str, Any] = {
+        name: metadata(title, getattr(sections, name)) for name, title in _COMPRESSED.items()
     }
-    found["exif"] = exif.called_upright(found["exif"])
-    for name, words, parse in (
+    values["exif"] = exif.called_upright(values["exif"])
+    for name, title, parse in (
         ("cicp", "color description", cicp.parse),
         ("resolution", "resolution", resolution.parse),
     ):
         section = getattr(sections, name)
-        found[name] = parse(section) if section else None
-        if section and found[name] is None:
-            raise FormatError(f"the file's {words} is invalid")
-    return found
+        values[name] = parse(section) if section else None
+        if section and values[name] is None:
+            raise FormatError(f"the file's {title} is invalid")
+    return values
 
 
 def alpha(header: Header, section: bytes) -> np.ndarray | None:
-    """Alpha [H, W] in the depth of the image; None for an empty section.
+    """Alpha [H, W], uint8 or uint16 as the image; None for an empty section.
 
-    Raises FormatError for a section that holds none of this image.
+    Raises FormatError for a section that is no alpha of this image.
     """
     if not section:
         return None
@@ -88,7 +88,8 @@ def alpha(header: Header, section: bytes) -> np.ndarray | None:
 def metadata(name: str, section: bytes) -> bytes:
     """The ICC profile, the EXIF data or the XMP in a section; empty for an empty one.
 
-    Raises FormatError, naming it, for one that holds nothing or more than MAX_METADATA.
+    Raises FormatError, with `name` in the message, for a section that is invalid or holds nothing
+    or more than MAX_METADATA bytes.
     """
     if not section:
         return b""
@@ -120,24 +121,24 @@ def _pack_alpha(samples: np.ndarray) -> bytes:
 
 
 def _checked_depth(header: Header, section: bytes) -> int:
-    """The bits per sample of an alpha section; raises PngError for what no encoder writes."""
+    """The bits per sample of an alpha section. Raises PngError for files that no encoder writes."""
     chunks = list(png.chunks(section))
     kinds = [kind for kind, _ in chunks]
     expected = [b"IHDR", *[b"IDAT"] * max(1, len(kinds) - 2), b"IEND"]
     if kinds != expected or chunks[-1][1]:
         raise png.PngError("it has other chunks than IHDR, IDAT and IEND")
-    named = png.header(chunks[0][1])
-    if (named.height, named.width) != (header.height, header.width):
-        raise png.PngError(f"it is one of {named.width} x {named.height} pixels")
-    if named.depth not in ((1, 8, 16) if header.is_16bit else (1, 8)) or named[3:] != (0, 0, 0, 0):
+    ihdr = png.header(chunks[0][1])
+    if (ihdr.height, ihdr.width) != (header.height, header.width):
+        raise png.PngError(f"it is one of {ihdr.width} x {ihdr.height} pixels")
+    if ihdr.depth not in ((1, 8, 16) if header.is_16bit else (1, 8)) or ihdr[3:] != (0, 0, 0, 0):
         raise png.PngError("it is no gray image of the right depth")
     stored = sum(len(content) for kind, content in chunks if kind == b"IDAT")
-    if named.height * (1 + -(-named.width * named.depth // 8)) > png.DEFLATE_RATIO * stored:
+    if ihdr.height * (1 + -(-ihdr.width * ihdr.depth // 8)) > png.DEFLATE_RATIO * stored:
         raise png.PngError("it is too short for so many pixels")
-    return named.depth
+    return ihdr.depth
 
 
 def _pack_metadata(name: str, data: bytes) -> bytes:
     if len(data) > MAX_METADATA:
-        raise AttachmentError(f"the {name} has {len(data)} bytes, more than {MAX_METADATA}")
+        raise SideDataError(f"the {name} has {len(data)} bytes, more than {MAX_METADATA}")
     return lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS) if data else b""

@@ -77,7 +77,7 @@ def of_file(file: CompressedFile) -> list[str]:
         stride = str(partition.STRIDES[level])
         blocks, area = f"{facts['blocks'][stride]:>9}", f"{facts['area'][stride]:>9.1%}"
         lines.append(row(f"{stride}x{stride}", facts["sections"][f"level{level}"], blocks, area))
-    extras = {name: facts["sections"][name] for name in bitstream.EXTRAS}
+    extras = {name: facts["sections"][name] for name in bitstream.SECTION_FLAGS}
     return lines + [row(name, count) for name, count in extras.items() if count]
 
 

@@ -187,7 +187,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
             latents.store(tile, y, z)
         return latents
 
-    def code_level(
+    def _code_level(
         self,
         level: int,
         code_run: CodeRun,
@@ -223,7 +223,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
     def _code_hyper_latents(
         self, level: int, code_run: CodeRun, latents: EncoderLatents | None
     ) -> np.ndarray:
-        """z_hat int32 [·, ·, ·], 0 where not coded."""
+        """Codes z. Returns z_hat int32 [ceil(h/4), ceil(w/4), ·], 0 where not coded."""
         coded = partition.hyper_mask(self.masks[level])
         index = self.engine.z_index(level)
         symbols = code_run(
@@ -380,10 +380,10 @@ class PortableCodec(FamilyCodec):
         return engines.ENGINES
 
     def working_set_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
-        return working_set.in_tiles(config, grid)
+        return working_set.tiled_bytes(config, grid)
 
     def searching_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
-        return working_set.of_search(config.features, working_set.tile_scalars(config), grid)
+        return working_set.search_bytes(config.features, working_set.portable_scalars(config), grid)
 
     def jitted_steps(self) -> tuple[Any, ...]:
         return engines.jitted_steps()

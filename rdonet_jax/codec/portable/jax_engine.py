@@ -27,18 +27,20 @@ from rdonet_jax.nn import integer
 class AtQuality(NamedTuple):
     """What a level takes from the quality."""
 
-    gains: jax.Array  # [1, L], log2 of steps per unit of y, in 1/256
-    quality_basis: jax.Array  # [1, knots], the quality as inputs
+    gains: jax.Array  # [1, L], log2 of quantizer steps per unit of y, in 1/256
+    quality_basis: jax.Array  # [1, knots], the quality as inputs of the priors
     z_index: jax.Array  # int32 [·], scale indices of the channels of z
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple[AtQuality, ...]:
-    """By level, for the quality int32 [1]."""
+def quality_parameters(
+    config: PortableConfig, params: Any, quality: jax.Array
+) -> tuple[QualityParameters, ...]:
+    """The parameters of each level at the quality int32 [1]."""
 
-    def every_level(network: portable.PortableRDONet) -> tuple[AtQuality, ...]:
+    def of_levels(network: portable.PortableRDONet) -> tuple[QualityParameters, ...]:
         return tuple(
-            AtQuality(
+            QualityParameters(
                 network.gains(level, quality),
                 network.units[level].prior.quality_basis(quality),
                 network.z_scale_index(level, quality)[0].astype(jnp.int32),
@@ -46,7 +48,7 @@ def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple
             for level in range(LEVELS)
         )
 
-    return _apply(config, params, method=every_level)
+    return _apply(config, params, method=of_levels)
 
 
 @functools.partial(compilation.jit, static_argnums=0)
@@ -74,7 +76,10 @@ def encode_latents(
     quality: jax.Array,
     extent: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """y [1, n, n, L] and z [1, n/4, n/4, ·] in steps, not yet rounded; encoder only."""
+    """Encoder only: y [1, n, n, L] and z [1, n/4, n/4, ·] in quantizer steps, not yet rounded.
+
+    From the features e of the encoder and their prediction d, each [1, n, n, C].
+    """
     y, z = _apply(config, params, level, e, d, quality, extent, method="latent")
     gains = _apply(config, params, level, quality, method="gains")
     return y * integer.powers(gains)[:, None, None], z
@@ -107,7 +112,7 @@ def predict(
     parity: jax.Array,
     neighbors: jax.Array,
     context_features: jax.Array,
-    at: AtQuality,
+    by_quality: QualityParameters,
 ) -> tuple[jax.Array, jax.Array]:
     """mu in 1/16 step, int16, and the scale index, uint8, at N positions of a plane: [N, L].
 
@@ -134,7 +139,7 @@ def update_plane(
     mu, symbols = (v.astype(jnp.float32)[None, None] for v in (mu, symbols))
     coded = jnp.ones(mu.shape[:3])
     v = integer_prior.latent_integers(mu, symbols)
-    embedded = _apply(config, params, level, v, coded, gains, method="embed_latents")
+    embeddings = _apply(config, params, level, v, coded, gains, method="embed_latents")
     steps = integer_prior.dequantize(mu, symbols, coded[..., None])
     y_hat = steps / integer.powers(gains)[:, None, None]
     updated = _apply(config, params, level, y_hat, d, method="add_residual")
@@ -147,7 +152,7 @@ def upsample(
     level: int,
     params: Any,
     d: jax.Array,
-    updated: jax.Array,
+    coded: jax.Array,
     extent: jax.Array,
 ) -> jax.Array:
     """d of the next finer level [1, 2 n, 2 n, C], see `Engine.upsample`."""
@@ -161,12 +166,12 @@ def synthesize(
     is_16bit: bool,
     params: Any,
     d: jax.Array,
-    updated: jax.Array,
+    coded: jax.Array,
     extent: jax.Array,
 ) -> jax.Array:
     """Pixels uint8, or uint16 if `is_16bit`, [1, 16 n, 16 n, 3], from d of level 0.
 
-    d and `updated` are as in `upsample`.
+    d and `coded` are as in `upsample`.
     """
     d = _with_zero_latents(config, 0, params, d, updated)
     trunk = _apply(config, params, 0, d, extent, method="upsample")
@@ -236,7 +241,7 @@ class JaxEngine(Engine):
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions, for counting their compilations."""
     transforms = (analyze, coarsen, encode_latents, upsample, synthesize)
-    return *transforms, at_quality, compute_context, predict, update_plane
+    return *transforms, quality_parameters, compute_context, predict, update_plane
 
 
 def _with_zero_latents(
