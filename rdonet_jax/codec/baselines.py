@@ -41,13 +41,13 @@ def _apply(config: BaselineConfig, params: Any, method: str, *arguments: Any) ->
 
 @functools.partial(compilation.jit, static_argnums=0)
 def analyze(config: BaselineConfig, params: Any, pixels: jax.Array) -> jax.Array:
-    """Encoder only: padded pixels uint8 or uint16 [1, H, W, 3] -> y [1, h, w, M]."""
+    """Padded pixels uint8 or uint16 [1, H, W, 3] -> y [1, h, w, M]; encoder only."""
     return _apply(config, params, "analyze", distortion.from_integers(pixels))[0]
 
 
 @functools.partial(compilation.jit, static_argnums=0)
 def encode_latents(config: BaselineConfig, params: Any, y: jax.Array) -> jax.Array:
-    """Encoder only: rounded z [1, h/4, w/4, N]."""
+    """Rounded z [1, h/4, w/4, N]; encoder only."""
     return jnp.round(_apply(config, params, "hyper_analyze", y))
 
 
@@ -79,7 +79,7 @@ def predict_wavefront(
 
 @compilation.jit
 def quantize(y: jax.Array, mu: jax.Array) -> jax.Array:
-    """Encoder only: the symbols round(y - mu), as float32 integers."""
+    """The symbols round(y - mu), as float32 integers; encoder only."""
     return jnp.round(y - mu)
 
 
@@ -221,10 +221,7 @@ def _code_by_channel(
     code_run: CodeRun,
     compute_symbols: Callable[[], np.ndarray],
 ) -> np.ndarray:
-    """Codes a run with one table per channel, `tables` [C]. Returns its symbols int32 [1, h, w, C].
-
-    They are 0 where not coded.
-    """
+    """int32 [1, h, w, C] of a run coded by the tables of the channels; 0 where not coded."""
     count = int(mask.sum())
     grid = np.zeros((1, *mask.shape, len(tables)), np.int32)
     symbols = code_run(np.tile(tables, count), compute_symbols)
@@ -233,7 +230,7 @@ def _code_by_channel(
 
 
 class BaselineCodec(FamilyCodec):
-    """The codec of the baselines. Their files are bound to a platform."""
+    """The codec of the baselines. Its files are bound to a platform."""
 
     def level_coder(
         self,

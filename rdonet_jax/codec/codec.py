@@ -56,11 +56,11 @@ large image would make a decoder decode all of it.
 """
 
 MASKS = ("variance", "uniform-16", "uniform-32", "uniform-64")
-"""The masks that `choose_partition` knows by name."""
+"""Kinds of masks that need nothing but the image."""
 
 
 class Encoded(NamedTuple):
-    """A compressed image."""
+    """A compressed image and what the encoder knows about it."""
 
     data: bytes
     image: np.ndarray | None  # pixels, what the decoder will give, if asked for
@@ -110,7 +110,7 @@ def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
 
 
 def quality_of(config: AnyConfig, number: int | None) -> float | None:
-    """The inverse of `stream_quality`: the quality, 0 to 100, of an integer in a file."""
+    """The inverse of `stream_quality`: the quality, 0 to 100, of a number in a file."""
     return None if number is None else 100 * number / config.steps_of_quality
 
 
@@ -139,17 +139,17 @@ def choose_partition(
 ) -> Partition:
     """The partition of an image uint8 [H, W, 3] by the name of a kind of mask, one of `MASKS`.
 
-    "variance" uses the model's own thresholds, which depend on the quality for a variable-rate
-    model. It is "uniform-16" for a model that has no other level. Raises `ValueError` for another
+    "variance" uses the model's own thresholds, which follow the quality where there is one to
+    choose; it is "uniform-16" for a model that has no other level. Raises `ValueError` for another
     name, and `EncodeError` as `stream_quality` does.
     """
     if mask not in MASKS:
         raise ValueError(f"unknown mask {mask!r}; there are {', '.join(MASKS)}")
-    quality_index = stream_quality(model.config, quality)
+    number = stream_quality(model.config, quality)
     image = pixel_format.as_rgb8(image)
     if mask == "variance":
-        indices = None if quality_index is None else np.array([quality_index], np.int32)
-        p = _variance_partition(model.config, image, indices)
+        step = None if number is None else np.array([number], np.int32)
+        p = _by_variance(model.config, image, step)
     else:
         level = partition.STRIDES.index(int(mask.removeprefix("uniform-")))
         p = partition.uniform(level, partition.grid_of(*image.shape[:2]))
@@ -171,14 +171,14 @@ def require_coder(name: str) -> None:
 def compress(
     model: Model, image: Picture | np.ndarray, p: Partition, quality: float | None = None
 ) -> bytes:
-    """The bytes of the file for an image, coded with the partition p. Raises as `encode`."""
+    """The file's bytes for an image, or for pixels alone, coded with the partition p."""
     return encode(model, image, p, quality, reconstruct=False).data
 
 
 def decompress(model: Model, data: bytes) -> np.ndarray:
-    """The pixels of a file, as `Decoded.image`.
+    """The pixels in a file, uint8 [H, W, 3] but for gray images and those of 16 bits.
 
-    Raises `FormatError` for bytes that cannot be decoded. `decode` also returns alpha and metadata.
+    Raises `FormatError` for bytes that cannot be decoded. `decode` gives alpha and all else too.
     """
     return decode(model, data).image
 
@@ -209,7 +209,7 @@ def encode(
     prepared = preparation.prepare(model.config, image)
     height, width = prepared.size
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
-    if not _has_levels(model.config, p, height, width):
+    if not _has_levels_of(model.config, p, height, width):
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
     coder = _level_coder(model, p, (height, width), number, engine)
     report("analysis")
@@ -224,12 +224,12 @@ def encode(
         streams[f"level{level}"] = range_coder.encode(runs, model.tables, coder_name)
     if reconstruct:
         report(SYNTHESIS)
-    coded_partition = partition_coding.encode(p, height, width, coder_name)
+    tree = partition_coding.encode(p, height, width, coder_name)
     header = Header(
         coder=range_coder.CODERS[coder_name],
         height=height,
         width=width,
-        quality=quality_index,
+        quality=number,
         weights=model.digest,
         platform=family_codec.of(model.config).platform(),
         symbols_crc=coder.checksum,
@@ -258,7 +258,7 @@ def decode(
     max_pixels: int = bitstream.MAX_PIXELS,
     engine: str = DEFAULT_ENGINE,
 ) -> Decoded:
-    """Decompresses the bytes of a file.
+    """Decompresses a file's bytes.
 
     Raises `FormatError`, and nothing else, for bytes that this model cannot decode, among them
     those that claim an image of more than `max_pixels`, or one that memory cannot hold. Raises
@@ -282,7 +282,7 @@ def decode_file(
             f"the image of {header.width}x{header.height} pixels is too large: {lack}"
         )
     p = partition_coding.read(header, sections)
-    if not _has_levels(model.config, p, header.height, header.width):
+    if not _has_levels_of(model.config, p, header.height, header.width):
         raise FormatError(f"the file's partition has levels that {model.name} does not have")
     alpha = side_data.alpha(header, sections.alpha)
     along = side_data.fields(sections)
@@ -295,7 +295,7 @@ def decode_file(
         raise FormatError(cause) from error
     if coder.checksum != header.symbols_crc:
         cause = "the decoded symbols are not those that were encoded"
-        raise FormatError(_platform_mismatch(model.config, header) or cause)
+        raise FormatError(_elsewhere(model.config, header) or cause)
     report(SYNTHESIS)
     image = Picture(_pixels(coder, header), alpha, **along)
     return Decoded(image, p, quality_of(model.config, header.quality), _symbols_by_level(coder))
@@ -320,40 +320,40 @@ def _level_coder(
     return family_codec.of(model.config).level_coder(model, masks, size, quality, engine)
 
 
-def _has_levels(config: AnyConfig, p: Partition, height: int, width: int) -> bool:
+def _has_levels_of(config: AnyConfig, p: Partition, height: int, width: int) -> bool:
     """Whether the model has all levels of a trimmed partition."""
     if registry.family_of(config).has_levels:
         return True
-    finest = partition.uniform(0, partition.grid_of(height, width))
-    return all(map(np.array_equal, p, partition.trim(finest, height, width)))
+    only = partition.trim(partition.uniform(0, partition.grid_of(height, width)), height, width)
+    return all(map(np.array_equal, p, only))
 
 
 def _symbols_by_level(coder: LevelCoder) -> tuple[tuple[np.ndarray, ...], ...]:
     return tuple(coder.symbols[level] for level in sorted(coder.symbols))
 
 
-def _platform_mismatch(config: AnyConfig, header: Header) -> str | None:
-    """The error message for a file that is bound to another platform; None for other files."""
-    this_platform = family_codec.of(config).platform()
-    if header.platform == this_platform:
+def _elsewhere(config: AnyConfig, header: Header) -> str | None:
+    """Why the file cannot be decoded here, if it is that it was written elsewhere."""
+    here = family_codec.of(config).platform()
+    if header.platform == here:
         return None
     return (
         f"the file is bound to the platform that wrote it ({header.platform}), "
-        f"and this one is {this_platform}"
+        f"and this one is {here}"
     )
 
 
 def _check_model(model: Model, header: Header) -> None:
-    """Raises `FormatError` for the file of another model, and for a header it never writes."""
+    """Raises `FormatError` for the file of another model, or what this one never writes."""
     if header.weights != model.digest:
         raise FormatError(
             f"the file was written with the weights {header.weights.hex()}, "
             f"not with those of {model.name} ({model.digest.hex()})"
         )
-    has_platform = bool(family_codec.of(model.config).platform())
-    if has_platform and not header.platform:
+    bound = bool(family_codec.of(model.config).platform())
+    if bound and not header.platform:
         raise FormatError(f"the file names no platform, which those of {model.name} must")
-    if header.platform and not has_platform:
+    if header.platform and not bound:
         raise FormatError(f"the file names a platform, to which none of {model.name} is bound")
     if not registry.family_of(model.config).variable_rate:
         if header.quality is not None:

@@ -19,15 +19,14 @@ from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.models.rdonet import causal_prior
 
 LARGEST = 1 << 24
-"""Bound on |z_hat| and |mu|: beyond it float32 does not hold every integer."""
+"""Bound on |z_hat| and |mu|: beyond it float32 no longer holds every integer."""
 
 Positions = tuple[np.ndarray, np.ndarray]
-"""Rows and columns, integers [n]."""
 
 
 @functools.cache
 def raw_thresholds(distribution: str) -> np.ndarray:
-    """softplus⁻¹ of the thresholds between scale indices, float32, ascending."""
+    """softplus⁻¹ of the scale table's thresholds, float32, ascending."""
     thresholds = distributions.scale_thresholds(distribution).astype(np.float64)
     return (thresholds + np.log(-np.expm1(-thresholds))).astype(np.float32)
 
@@ -42,9 +41,9 @@ def wavefronts(rows: int, columns: int) -> Iterator[Positions]:
 def encode_runs(
     weights: causal_prior.CausalWeights, z_hat: np.ndarray, coded: np.ndarray, distribution: str
 ) -> list[Run]:
-    """Runs for the range coder, one per wavefront, of z_hat [h, w, C] where `coded` [h, w].
+    """Runs for the range coder, one per wavefront, of z_hat [h, w, C] where coded [h, w].
 
-    z_hat is integer-valued, and 0 where not coded. Raises `SymbolError` if it is too large.
+    z_hat is integer-valued, and 0 where not coded. Raises `SymbolError` when it is too large.
     """
     z_hat = _check_range(z_hat)
     rows, columns = np.indices(coded.shape).reshape(2, -1)
@@ -68,7 +67,7 @@ def decode(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """z_hat float32 [h, w, C] and the symbols of each run, by a range decoder's `read_symbols`.
 
-    Raises `SymbolError` for symbols that no encoder writes, and what `read_symbols` raises.
+    Raises `SymbolError` for symbols that no encoder writes.
     """
     channels = weights.output_bias.shape[-1]
     state = _State(weights, coded.shape, channels)
@@ -95,10 +94,9 @@ class _State:
         self.z_hat = np.zeros((rows + 1, columns + 2, channels), np.float32)
         self.units = np.zeros((rows + 1, columns + 2, hidden, channels), np.float32)
 
-    def set_z_hat(self, positions: Positions, values: np.ndarray) -> None:
-        """Stores z_hat [n, C] at positions."""
-        rows, columns = positions
-        self.z_hat[rows + 1, columns + 1] = values
+    def place(self, positions: Positions, values: np.ndarray) -> None:
+        row, column = positions
+        self.z_hat[row + 1, column + 1] = values
 
     def update_units(self, positions: Positions) -> None:
         """Hidden units at positions whose causal neighbors have all been coded."""

@@ -1,4 +1,4 @@
-"""Checks before the work whether there is enough memory for an image."""
+"""Whether there is memory for an image: asked before the work."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def searching_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
 
 
 def shortage(config: AnyConfig, grid: tuple[int, int], searching: bool = False) -> str | None:
-    """A clause for an error message if the memory is too small for an image; None otherwise.
+    """What is lacking for an image of this grid, as a clause; None if nothing is known to be.
 
-    It is the memory for coding the image, or, if `searching`, for the search for its partition.
-    None also where the memory is unknown, and for accelerators, which have memory of their own.
+    To code it, or before that to search for its partition.
+
+    Accelerators have memory of their own, about which nothing is said.
     """
     available = system_memory.available_bytes()
     needed = (searching_bytes if searching else working_set_bytes)(config, grid)

@@ -20,7 +20,7 @@ from rdonet_jax.imaging.pixel_format import Picture
 
 
 class EncodeError(ValueError):
-    """An image cannot be encoded: its form, size or metadata, or the values of the network."""
+    """An image, or what the network makes of it, that no file can hold."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ def prepare(config: AnyConfig, image: PreparedImage | Picture | np.ndarray) -> P
     filled = pixel_format.fill_hidden(checked)
     try:
         return PreparedImage(filled, side_data.pack(filled))
-    except side_data.AttachmentError as error:
+    except side_data.SideDataError as error:
         raise EncodeError(str(error)) from error
 
 

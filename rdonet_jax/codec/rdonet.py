@@ -36,7 +36,7 @@ from rdonet_jax.models.zoo import Model
 
 @functools.cache
 def this_platform() -> str:
-    """The platform that files written here are bound to, such as "cpu x86_64 jax 0.10.2"."""
+    """What the files written here are bound to, such as "cpu x86_64 jax 0.10.2"."""
     name = f"{jax.default_backend()} {platform.machine()} jax {jax.__version__}"
     return name[: bitstream.MAX_PLATFORM]
 
@@ -52,9 +52,9 @@ def analyze(config: RDONetConfig, params: Any, pixels: jax.Array) -> tuple[jax.A
 def encode_latents(
     config: RDONetConfig, level: int, params: Any, e: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Encoder only: y [1, h, w, L] and rounded z [1, ceil(h/4), ceil(w/4), ·] of a level."""
-    network = rdonet.network(config)
-    y, z = network.apply({"params": params}, level, e, state, method="latent")
+    """y and rounded z of a level; encoder only."""
+    net = rdonet.network(config)
+    y, z = net.apply({"params": params}, level, e, state, method="latent")
     return y, jnp.round(z)
 
 
@@ -71,7 +71,7 @@ def predict(
 
 @compilation.jit
 def quantize(y: jax.Array, mu: jax.Array) -> jax.Array:
-    """Encoder only: the symbols round(y - mu), as float32 integers."""
+    """The symbols round(y - mu), as float32 integers; encoder only."""
     return jnp.round(y - mu)
 
 
@@ -84,10 +84,7 @@ def advance(
     symbols: jax.Array,
     state: jax.Array,
 ) -> jax.Array:
-    """The state of the decoder before the next finer level.
-
-    symbols int32 [1, h, w, L] are 0 where the level is not coded, so y_hat is mu there.
-    """
+    """The next state; symbols int32 [1, h, w, C] are 0 where not coded, which leaves mu there."""
     y_hat = mu + symbols.astype(jnp.float32)
     return rdonet.network(config).apply(
         {"params": params}, level, y_hat, state, method="next_state"
@@ -133,12 +130,12 @@ class RDONetLevelCoder(level_coder.LevelCoder):
         self._features = analyze(self.config, self.params, partition.pad_image(image))
 
     def encode_level(self, level: int, continues: bool) -> list[Run]:
-        """The runs of a level: hyper-latents by wavefront, then the latents in one run."""
+        """The runs of a level: hyper-latents by wavefront, then the latents."""
         y, z = encode_latents(self.config, level, self.params, self._features[level], self.state)
-        hyper_mask, mask = self.hyper_masks[level], self.masks[level]
-        z_hat = np.where(hyper_mask[..., None], np.asarray(z)[0], np.float32(0))
+        coded, mask = self.hyper_masks[level], self.masks[level]
+        z_hat = np.where(coded[..., None], np.asarray(z)[0], np.float32(0))
         weights = self._causal_weights(level)
-        runs = hyper_coding.encode_runs(weights, z_hat, hyper_mask, self.config.distribution)
+        runs = hyper_coding.encode_runs(weights, z_hat, coded, self.config.distribution)
         mu, index = self._predict(level, z_hat)
         symbols = level_coder.to_integers(np.asarray(quantize(y, mu))[0][mask])
         runs.append((symbols.ravel(), index[mask].ravel()))
@@ -190,7 +187,7 @@ class RDONetLevelCoder(level_coder.LevelCoder):
 
 
 class RDONetCodec(FamilyCodec):
-    """The codec of the fixed-rate models. Their files are bound to a platform."""
+    """The codec of the networks of the papers. Its files are bound to a platform."""
 
     def level_coder(
         self,

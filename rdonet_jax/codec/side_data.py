@@ -37,7 +37,7 @@ class SideDataError(ValueError):
 
 
 def pack(image: Picture) -> dict[str, bytes]:
-    """The sections of an image, by their names. Raises AttachmentError for too much metadata."""
+    """The sections of an image, by their names. Raises SideDataError for too much metadata."""
     return {
         "alpha": b"" if image.alpha is None else _pack_alpha(image.alpha),
         **{n: _pack_metadata(words, getattr(image, n)) for n, words in _COMPRESSED.items()},

@@ -156,7 +156,7 @@ def test_metadata_up_to_the_limit_is_packed_and_no_more():
     image = Picture(np.zeros((4, 4), np.uint8), exif=bytes(MAX_METADATA))
     section = side_data.pack(image)["exif"]
     assert len(side_data.metadata("EXIF data", section)) == MAX_METADATA
-    with pytest.raises(side_data.AttachmentError, match=f"more than {MAX_METADATA}"):
+    with pytest.raises(side_data.SideDataError, match=f"more than {MAX_METADATA}"):
         side_data.pack(dataclasses.replace(image, exif=bytes(MAX_METADATA + 1)))
 
 

@@ -187,7 +187,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
             latents.store(tile, y, z)
         return latents
 
-    def _code_level(
+    def code_level(
         self,
         level: int,
         code_run: CodeRun,
@@ -223,7 +223,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
     def _code_hyper_latents(
         self, level: int, code_run: CodeRun, latents: EncoderLatents | None
     ) -> np.ndarray:
-        """Codes z. Returns z_hat int32 [ceil(h/4), ceil(w/4), ·], 0 where not coded."""
+        """z_hat int32 [·, ·, ·], 0 where not coded."""
         coded = partition.hyper_mask(self.masks[level])
         index = self.engine.z_index(level)
         symbols = code_run(

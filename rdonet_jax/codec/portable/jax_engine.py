@@ -27,20 +27,18 @@ from rdonet_jax.nn import integer
 class AtQuality(NamedTuple):
     """What a level takes from the quality."""
 
-    gains: jax.Array  # [1, L], log2 of quantizer steps per unit of y, in 1/256
-    quality_basis: jax.Array  # [1, knots], the quality as inputs of the priors
+    gains: jax.Array  # [1, L], log2 of steps per unit of y, in 1/256
+    quality_basis: jax.Array  # [1, knots], the quality as inputs
     z_index: jax.Array  # int32 [·], scale indices of the channels of z
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def quality_parameters(
-    config: PortableConfig, params: Any, quality: jax.Array
-) -> tuple[QualityParameters, ...]:
-    """The parameters of each level at the quality int32 [1]."""
+def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple[AtQuality, ...]:
+    """By level, for the quality int32 [1]."""
 
-    def of_levels(network: portable.PortableRDONet) -> tuple[QualityParameters, ...]:
+    def every_level(network: portable.PortableRDONet) -> tuple[AtQuality, ...]:
         return tuple(
-            QualityParameters(
+            AtQuality(
                 network.gains(level, quality),
                 network.units[level].prior.quality_basis(quality),
                 network.z_scale_index(level, quality)[0].astype(jnp.int32),
@@ -48,7 +46,7 @@ def quality_parameters(
             for level in range(LEVELS)
         )
 
-    return _apply(config, params, method=of_levels)
+    return _apply(config, params, method=every_level)
 
 
 @functools.partial(compilation.jit, static_argnums=0)
@@ -76,10 +74,7 @@ def encode_latents(
     quality: jax.Array,
     extent: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Encoder only: y [1, n, n, L] and z [1, n/4, n/4, ·] in quantizer steps, not yet rounded.
-
-    From the features e of the encoder and their prediction d, each [1, n, n, C].
-    """
+    """y [1, n, n, L] and z [1, n/4, n/4, ·] in steps, not yet rounded; encoder only."""
     y, z = _apply(config, params, level, e, d, quality, extent, method="latent")
     gains = _apply(config, params, level, quality, method="gains")
     return y * integer.powers(gains)[:, None, None], z
@@ -112,7 +107,7 @@ def predict(
     parity: jax.Array,
     neighbors: jax.Array,
     context_features: jax.Array,
-    by_quality: QualityParameters,
+    at: AtQuality,
 ) -> tuple[jax.Array, jax.Array]:
     """mu in 1/16 step, int16, and the scale index, uint8, at N positions of a plane: [N, L].
 
@@ -139,7 +134,7 @@ def update_plane(
     mu, symbols = (v.astype(jnp.float32)[None, None] for v in (mu, symbols))
     coded = jnp.ones(mu.shape[:3])
     v = integer_prior.latent_integers(mu, symbols)
-    embeddings = _apply(config, params, level, v, coded, gains, method="embed_latents")
+    embedded = _apply(config, params, level, v, coded, gains, method="embed_latents")
     steps = integer_prior.dequantize(mu, symbols, coded[..., None])
     y_hat = steps / integer.powers(gains)[:, None, None]
     updated = _apply(config, params, level, y_hat, d, method="add_residual")
@@ -152,7 +147,7 @@ def upsample(
     level: int,
     params: Any,
     d: jax.Array,
-    coded: jax.Array,
+    updated: jax.Array,
     extent: jax.Array,
 ) -> jax.Array:
     """d of the next finer level [1, 2 n, 2 n, C], see `Engine.upsample`."""
@@ -166,12 +161,12 @@ def synthesize(
     is_16bit: bool,
     params: Any,
     d: jax.Array,
-    coded: jax.Array,
+    updated: jax.Array,
     extent: jax.Array,
 ) -> jax.Array:
     """Pixels uint8, or uint16 if `is_16bit`, [1, 16 n, 16 n, 3], from d of level 0.
 
-    d and `coded` are as in `upsample`.
+    d and `updated` are as in `upsample`.
     """
     d = _with_zero_latents(config, 0, params, d, updated)
     trunk = _apply(config, params, 0, d, extent, method="upsample")
@@ -241,7 +236,7 @@ class JaxEngine(Engine):
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions, for counting their compilations."""
     transforms = (analyze, coarsen, encode_latents, upsample, synthesize)
-    return *transforms, quality_parameters, compute_context, predict, update_plane
+    return *transforms, at_quality, compute_context, predict, update_plane
 
 
 def _with_zero_latents(
