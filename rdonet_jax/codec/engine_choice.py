@@ -7,6 +7,7 @@ import sys
 from rdonet_jax.codec import family_codec
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.defaults import DEFAULT_ENGINE, ENGINES
+from rdonet_jax.models.platform import require_platform
 
 
 class EngineError(ValueError):
@@ -31,6 +32,12 @@ def choose(config: AnyConfig, name: str = DEFAULT_ENGINE) -> str:
 
 
 def uses_accelerator() -> bool:
-    """Whether this process has loaded JAX, and its default device is no CPU."""
+    """Whether this process has loaded JAX, and its default device is no CPU.
+
+    Raises `PlatformError` if JAX is loaded and has no device.
+    """
     jax = sys.modules.get("jax")
-    return jax is not None and jax.default_backend() != "cpu"
+    if jax is None:
+        return False
+    require_platform()
+    return jax.default_backend() != "cpu"

@@ -88,11 +88,15 @@ class Family(abc.ABC):
         return getattr(importlib.import_module(module), attribute)
 
     def param_shapes(self, config: Any) -> Mapping[str, tuple[int, ...]]:
-        """The shapes of the parameters by their path, such as "g_a/kernel"."""
+        """The shapes of the parameters by their path, such as "g_a/kernel".
+
+        Raises `PlatformError`.
+        """
         import jax
 
-        from rdonet_jax.models import param_tree
+        from rdonet_jax.models import param_tree, platform
 
+        platform.require_platform()
         tree = jax.eval_shape(lambda key: self.init_params(config, key), jax.random.key(0))
         return {path: leaf.shape for path, leaf in param_tree.flatten(tree).items()}
 

@@ -184,14 +184,14 @@ def test_compiled_code_is_kept_below_the_users_folder_for_caches(no_cache):
     assert int(os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"]) == console.CACHE_BYTES
 
 
-def test_a_folder_that_the_user_has_chosen_is_left_as_it_is(no_cache, jax_0_6, monkeypatch):
+def test_a_folder_that_the_user_has_chosen_is_left_as_it_is(no_cache, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
     console.remember_compilations()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
     assert "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ
 
 
-def test_nothing_is_kept_where_no_folder_can_be_made(no_cache, jax_0_6, monkeypatch):
+def test_nothing_is_kept_where_no_folder_can_be_made(no_cache, monkeypatch):
     (no_cache / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(no_cache / "file"))
     console.remember_compilations()

@@ -122,7 +122,8 @@ def test_a_signal_counts_at_once_while_native_code_is_imported(album, tmp_path_f
     library = tmp_path_factory.mktemp("library")
     (library / "jax").mkdir()
     (library / "jax" / "__init__.py").write_text(NATIVE_IMPORT)
-    process = start(album, COMMAND, "compress", "a.png", "a.rdo", paths=[library])
+    arguments = ["compress", "a.png", "a.rdo", "--engine", "jax"]
+    process = start(album, COMMAND, *arguments, paths=[library])
     wait_for(album / "begun", process)
     process.send_signal(number)
     assert outcome(process) == (CODES[number], "", f"rdonet: {LINES[number]}")

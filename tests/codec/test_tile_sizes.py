@@ -21,7 +21,7 @@ SIZES = [(1, 1), (64, 836), (700, 60), (330, 401), (512, 832), (850, 833)]
 
 
 @pytest.fixture(scope="module")
-def image():
+def source():
     return skimage.data.astronaut()
 
 
@@ -39,9 +39,9 @@ def opened(model, data, shape):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_files_of_many_windows_are_those_of_one(mini_model, picture, size):
+def test_files_of_many_windows_are_those_of_one(mini_model, source, size):
     """All levels are coded somewhere, and their borders cross those of windows everywhere."""
-    image = picture_of(picture, *size)
+    image = picture_of(source, *size)
     p = partition.random(quick_key(sum(size)), partition.grid_of(*size))
     whole = coded(mini_model, image, p, WHOLE)
     for shape in (SMALL, OBLONG):
@@ -51,8 +51,8 @@ def test_files_of_many_windows_are_those_of_one(mini_model, picture, size):
         assert np.abs(parts.image.astype(int) - whole.image).max() <= 1
 
 
-def test_each_decodes_what_the_other_has_written(mini_model, picture):
-    image = picture_of(picture, 450, 600)
+def test_each_decodes_what_the_other_has_written(mini_model, source):
+    image = picture_of(source, 450, 600)
     p = partition.random(quick_key(7), partition.grid_of(450, 600))
     encoded = {shape: coded(mini_model, image, p, shape) for shape in (SMALL, OBLONG, WHOLE)}
     for writer, reader in itertools.permutations(encoded, 2):
@@ -61,8 +61,8 @@ def test_each_decodes_what_the_other_has_written(mini_model, picture):
         np.testing.assert_array_equal(decoded.image, encoded[reader].image)
 
 
-def test_the_variance_mask_is_that_of_the_whole_picture(mini_model, picture, monkeypatch):
-    image = picture_of(picture, 700, 1100)
+def test_the_variance_mask_is_that_of_the_whole_picture(mini_model, source, monkeypatch):
+    image = picture_of(source, 700, 1100)
     masks = []
     for ladder in (((3, 3),), ((2, 4),), ((20, 20),)):
         monkeypatch.setattr(tiles, "TILE_SHAPES", ladder)

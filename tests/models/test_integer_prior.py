@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from rdonet_jax.codec import bitstream, codec, partition_coding
 from rdonet_jax.codec.portable import coder as portable_coder
+from rdonet_jax.codec.portable import jax_engine
 from rdonet_jax.core import config, partition
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import zoo
@@ -285,7 +286,8 @@ def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(seed,
         return symbols.astype(np.int32)
 
     size = tuple(partition.BLOCK * side for side in grid)
-    walk = portable_coder.PortableLevelCoder(model, params, masks, quality, size)
+    engine = jax_engine.JaxEngine(model, params, quality)
+    walk = portable_coder.PortableLevelCoder(model, engine, masks, size)
     for level in (2, 1, 0):
         walk.decode_level(level, functools.partial(take, level))
     symbols = {level: [run[1] for run in sent if run[0] == level] for level in range(3)}

@@ -122,21 +122,20 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
 
         def walk() -> portable_coder.PortableLevelCoder:
             counts.clear()
-            return portable_coder.PortableLevelCoder(
-                model, portable_params.shapes(model), masks, 0, (side, side)
-            )
+            engine = jax_engine.JaxEngine(model, portable_params.shapes(model), 0)
+            return portable_coder.PortableLevelCoder(model, engine, masks, (side, side))
 
         decoder = walk()
         for level in (2, 1, 0):
             decoder.decode_level(level, lambda indices: np.zeros(indices.shape, np.int32))
-        decoder.image()
+        decoder.reconstruct()
         found = {"decoder": sum(counts) / side**2}
         encoder = walk()
         encoder.analyze(np.zeros((side, side, 3), np.uint8))
         for level in (2, 1, 0):
             encoder.encode_level(level, continues=True)
         found["encoder"] = sum(counts) / side**2
-        encoder.image()
+        encoder.reconstruct()
         found["encoder with its image"] = sum(counts) / side**2
         return found
 

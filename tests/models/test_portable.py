@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rdonet_jax.codec.portable import coder as portable_coder
+from rdonet_jax.codec.portable import jax_engine
 from rdonet_jax.core import config, partition
 from rdonet_jax.entropy import distributions, range_coder
 from rdonet_jax.metrics import distortion
@@ -166,9 +167,8 @@ def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(images, photo
     coded = code(MODEL, params, images, masks, QUALITIES)
     example = 3
     plain = tuple(mask[example] for mask in masks)
-    walk = portable_coder.PortableLevelCoder(
-        MODEL, params, plain, int(QUALITIES[example]), (192, 256)
-    )
+    engine = jax_engine.JaxEngine(MODEL, params, int(QUALITIES[example]))
+    walk = portable_coder.PortableLevelCoder(MODEL, engine, plain, (192, 256))
     walk.analyze(photograph)
     tables = distributions.scale_tables(MODEL.distribution)
     for level in (2, 1, 0):
@@ -178,7 +178,7 @@ def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(images, photo
             estimated = float(jnp.sum(maps[level][example]))
             assert sent == pytest.approx(estimated, rel=0.01, abs=4 * 64)
     expected = np.asarray(distortion.to_8_bit(coded.x_hat))[example].astype(int)
-    assert np.abs(walk.image().astype(int) - expected).max() <= 1
+    assert np.abs(walk.reconstruct().astype(int) - expected).max() <= 1
 
 
 @functools.partial(jax.jit, compiler_options=portable_params.QUICKLY)

@@ -93,8 +93,13 @@ def forged(tmp_path, model, name="forged", **changes):
     return renamed(tmp_path / "forged", content)
 
 
-def test_weights_are_on_the_device_before_they_are_used(tiny_model):
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree_util.tree_leaves(tiny_model.params))
+def test_weights_are_placed_on_the_device_once(tiny_model):
+    placed = jax.tree_util.tree_leaves(tiny_model.device_params)
+    assert all(isinstance(leaf, jax.Array) for leaf in placed)
+    assert tiny_model.device_params is tiny_model.device_params
+    for leaf, own in zip(placed, jax.tree_util.tree_leaves(tiny_model.params), strict=True):
+        assert isinstance(own, np.ndarray)
+        np.testing.assert_array_equal(leaf, own)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rdonet_jax.codec.portable.engine import Engine
+from rdonet_jax.models import param_tree
 from rdonet_jax.models.zoo import Model
 
 ENGINES = ("numpy", "jax")
@@ -15,7 +18,9 @@ def make(name: str, model: Model, quality: int) -> Engine:
     if name == "numpy":
         from rdonet_jax.codec.portable.numpy_engine import NumpyEngine
 
-        return NumpyEngine(model.config, model.params, quality)
+        flat = param_tree.flatten(model.params)
+        params = param_tree.unflatten({path: np.asarray(leaf) for path, leaf in flat.items()})
+        return NumpyEngine(model.config, params, quality)
     from rdonet_jax.codec.portable.jax_engine import JaxEngine
 
     return JaxEngine(model.config, model.device_params, quality)
