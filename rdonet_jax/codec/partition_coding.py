@@ -125,7 +125,7 @@ def _indices(frequencies) -> np.ndarray:
 
 
 def _uniform(level: int, height: int, width: int) -> Partition:
-    rows, cols = partition.grid_of(height, width)
+    rows, cols = partition.block_grid(height, width)
     split64 = np.full((rows, cols), level < 2)
     split32 = np.full((2 * rows, 2 * cols), level < 1)
     return partition.trim(Partition(split64, split32), height, width)
@@ -153,7 +153,7 @@ def _adaptive_runs(p: Partition, height: int, width: int) -> list[range_coder.Ru
 
 def _walk(height: int, width: int, answer: Answer) -> Partition:
     """Ask for all flags inside the image, diagonal by diagonal; returns what they make."""
-    rows, cols = partition.grid_of(height, width)
+    rows, cols = partition.block_grid(height, width)
     inside = partition.inside_masks(height, width)[1]
     # The depth of the tree at each 32x32 block, in a frame of blocks that do not exist.
     framed = np.full((2 * rows + 2, 2 * cols + 2), _MISSING)
