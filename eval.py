@@ -6,5 +6,5 @@ from rdonet_jax.cli import lazy_commands
 from rdonet_jax.core import interrupts
 
 if __name__ == "__main__":
-    interrupts.heed("eval.py")
+    interrupts.install_handlers("eval.py")
     sys.exit(lazy_commands.evaluate(sys.argv[1:], "eval.py"))

@@ -34,7 +34,7 @@ def choose(
     """The partition of a kind of mask; random ones depend on the seed."""
     if kind != "random":
         return codec.choose_partition(model, image, kind, quality)
-    p = partition.random(jax.random.key(seed), partition.grid_of(*image.shape[:2]))
+    p = partition.random(jax.random.key(seed), partition.block_grid(*image.shape[:2]))
     return partition.trim(p, *image.shape[:2])
 
 

@@ -72,7 +72,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         codec.decompress(model, data)
         end = clocks()
         seconds = {"encode": (middle - start).tolist(), "decode": (end - middle).tolist()}
-    grid = partition.grid_of(*image.shape[:2])
+    grid = partition.block_grid(*image.shape[:2])
     return {
         **seconds,
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,

@@ -9,7 +9,7 @@ def main() -> int:
     """Runs the command line and returns its exit code."""
     # Before all imports that take time. A training run handles signals by itself.
     if sys.argv[1:2] != ["train"]:
-        interrupts.heed()
+        interrupts.install_handlers()
     from rdonet_jax.cli import main as cli_main
 
     return cli_main.main()

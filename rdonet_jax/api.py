@@ -22,7 +22,7 @@ from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.exif import is_exif, orientation
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.metadata.xmp import is_text, upright
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.rdo import coding
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
@@ -114,7 +114,7 @@ def decompress(
 
 def decode_file(
     file: CompressedFile, model: str | os.PathLike[str] | None = None, engine: str = DEFAULT_ENGINE
-) -> Picture:
+) -> ImageData:
     """The image in a parsed file, with color profile, EXIF data and the like.
 
     `model`, `engine` and what is raised are as in `decompress`.

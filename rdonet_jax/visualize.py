@@ -229,7 +229,7 @@ def _arrange(panels: tuple[_Panel, ...], one_above_the_other: bool) -> np.ndarra
 
 def _require_fit(shape: tuple[int, ...], level_map: np.ndarray) -> partition.Partition:
     """The partition of a level map. Raises as `draw_mask` does for an image of this shape."""
-    rows, cols = partition.grid_of(*shape[:2])
+    rows, cols = partition.block_grid(*shape[:2])
     if level_map.shape != (4 * rows, 4 * cols):
         raise ValueError(
             f"an image of {shape[0]} x {shape[1]} pixels has a level map of {4 * rows} x "

@@ -19,7 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from rdonet_jax.core import config
 from rdonet_jax.entropy import range_coder
-from rdonet_jax.evaluation.measures import Picture
+from rdonet_jax.evaluation.measures import NamedImage
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.models.rdonet import init as rdonet_init
@@ -153,13 +153,13 @@ def photograph() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def images(photograph) -> list[Picture]:
+def images(photograph) -> list[NamedImage]:
     """Three real images of different sizes that are padded to the same 192x256."""
     astronaut = skimage.data.astronaut()
     return [
-        Picture("a.png", photograph),
-        Picture("b.png", np.ascontiguousarray(astronaut[20:190, 130:380])),
-        Picture("deeper/c.png", np.ascontiguousarray(astronaut[200:350, 300:500])),
+        NamedImage("a.png", photograph),
+        NamedImage("b.png", np.ascontiguousarray(astronaut[20:190, 130:380])),
+        NamedImage("deeper/c.png", np.ascontiguousarray(astronaut[200:350, 300:500])),
     ]
 
 

@@ -34,7 +34,7 @@ from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import zoo
 from rdonet_jax.models.zoo import Model
 
@@ -78,10 +78,10 @@ def valid_files(model: Model) -> list[bytes]:
         pixels = (smooth + noise).clip(0, 255).astype(np.uint8)
         alpha = rng.integers(0, 3, (height, width)).astype(np.uint8) * 120
         images = [
-            Picture(pixels),
-            Picture(pixels[..., 0], alpha, b"profile" * 30, b"II*\0" + bytes(40)),
-            Picture(pixel_format.to_uint16(pixels), pixel_format.to_uint16(alpha)),
-            Picture(
+            ImageData(pixels),
+            ImageData(pixels[..., 0], alpha, b"profile" * 30, b"II*\0" + bytes(40)),
+            ImageData(pixel_format.to_uint16(pixels), pixel_format.to_uint16(alpha)),
+            ImageData(
                 pixels,
                 exif=b"II*\0\x08\0\0\0\1\0\x12\1\4\0\1\0\0\0\6\0\0\0" + bytes(4),
                 xmp=b"<x:xmpmeta/>" * 20,
@@ -108,7 +108,7 @@ def _installed() -> list[str]:
 
 
 def _any_partition(rng: np.random.Generator, height: int, width: int) -> partition.Partition:
-    rows, cols = partition.grid_of(height, width)
+    rows, cols = partition.block_grid(height, width)
     split = rng.random((rows, cols)) < 0.6
     quarters = (rng.random((2 * rows, 2 * cols)) < 0.5) & np.kron(split, np.ones((2, 2), bool))
     return partition.trim(partition.Partition(split, quarters), height, width)

@@ -70,7 +70,7 @@ def test_a_target_stands_in_for_a_quality(image):
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4, 3)), "text"])
-def test_what_is_no_picture_is_a_value_error(wrong):
+def test_what_is_no_image_is_a_value_error(wrong):
     with pytest.raises(ValueError, match="an image is"):
         rdonet_jax.compress(wrong)
 
@@ -155,7 +155,7 @@ def partition_of(split64, split32):
         (tuple(partition_of(True, False)), "a name or a Partition"),
     ],
 )
-def test_what_is_no_partition_of_the_picture_is_a_value_error(image, without_work, init, cause):
+def test_what_is_no_partition_of_the_image_is_a_value_error(image, without_work, init, cause):
     with pytest.raises(ValueError, match=cause):
         rdonet_jax.compress(image, init=init)
 
@@ -186,17 +186,17 @@ def saved(image: Image.Image, **options) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "I;16"])
-def test_pillow_saves_and_opens_pictures_of_its_modes(tmp_path, image, mode):
+def test_pillow_saves_and_opens_images_of_its_modes(tmp_path, image, mode):
     if mode == "I;16":
-        picture = Image.fromarray(pixel_format.to_uint16(image[..., 1]))
+        pil_image = Image.fromarray(pixel_format.to_uint16(image[..., 1]))
     elif mode in ("LA", "RGBA"):
-        picture = Image.fromarray(with_alpha(image)).convert(mode)
+        pil_image = Image.fromarray(with_alpha(image)).convert(mode)
     else:
-        picture = Image.fromarray(image).convert(mode)
+        pil_image = Image.fromarray(image).convert(mode)
     path = tmp_path / "a.rdo"
-    picture.save(path, quality=90)
+    pil_image.save(path, quality=90)
     back = Image.open(path)
-    assert (back.format, back.size) == ("RDO", picture.size)
+    assert (back.format, back.size) == ("RDO", pil_image.size)
     assert back.mode == {"P": "RGB", "1": "L"}.get(mode, mode)
     expected = rdonet_jax.decompress(path.read_bytes())
     np.testing.assert_array_equal(np.asarray(back), expected)
@@ -208,8 +208,8 @@ def test_pillow_closes_the_file_that_it_has_loaded(tmp_path, image, suffix):
     Image.fromarray(image).save(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
-        with open(path, "rb") as file, Image.open(file) as picture:
-            picture.load()
+        with open(path, "rb") as file, Image.open(file) as pil_image:
+            pil_image.load()
             assert not file.closed
         opened = Image.open(path)
         file = opened.fp
@@ -220,31 +220,31 @@ def test_pillow_closes_the_file_that_it_has_loaded(tmp_path, image, suffix):
 
 
 def test_a_transparent_colour_of_a_palette_becomes_alpha(image):
-    picture = Image.fromarray(image).quantize(8)
-    picture.info["transparency"] = 3
-    back = Image.open(io.BytesIO(saved(picture)))
+    pil_image = Image.fromarray(image).quantize(8)
+    pil_image.info["transparency"] = 3
+    back = Image.open(io.BytesIO(saved(pil_image)))
     np.testing.assert_array_equal(
-        np.asarray(back)[..., 3], np.where(np.asarray(picture) == 3, 0, 255)
+        np.asarray(back)[..., 3], np.where(np.asarray(pil_image) == 3, 0, 255)
     )
 
 
 def test_pillow_passes_quality_profile_and_exif_on(image):
-    picture = Image.fromarray(image)
-    assert len(saved(picture, quality=5)) < len(saved(picture, quality=95))
+    pil_image = Image.fromarray(image)
+    assert len(saved(pil_image, quality=5)) < len(saved(pil_image, quality=95))
     exif = Image.Exif()
     exif[0x010E] = "a description"
-    back = Image.open(io.BytesIO(saved(picture, icc_profile=b"profile" * 20, exif=exif)))
+    back = Image.open(io.BytesIO(saved(pil_image, icc_profile=b"profile" * 20, exif=exif)))
     assert back.info["icc_profile"] == b"profile" * 20
     assert back.getexif()[0x010E] == "a description"
 
 
 def test_pillow_passes_xmp_resolution_and_code_points_on(image):
-    picture = Image.fromarray(image)
-    picture.info["xmp"] = b'<x tiff:Orientation="1"/>'
-    back = Image.open(io.BytesIO(saved(picture, dpi=(300, 150))))
-    assert back.info["xmp"] == picture.info["xmp"] and back.info["dpi"] == (300, 150)
-    picture.info["cicp"] = Cicp(12, 13)
-    back = Image.open(io.BytesIO(saved(picture)))
+    pil_image = Image.fromarray(image)
+    pil_image.info["xmp"] = b'<x tiff:Orientation="1"/>'
+    back = Image.open(io.BytesIO(saved(pil_image, dpi=(300, 150))))
+    assert back.info["xmp"] == pil_image.info["xmp"] and back.info["dpi"] == (300, 150)
+    pil_image.info["cicp"] = Cicp(12, 13)
+    back = Image.open(io.BytesIO(saved(pil_image)))
     assert back.info["cicp"] == (12, 13, True)
     profile = ImageCms.ImageCmsProfile(io.BytesIO(back.info["icc_profile"]))
     assert "Display P3" in ImageCms.getProfileDescription(profile)
@@ -261,12 +261,12 @@ def test_pillow_warns_of_exif_data_that_is_none_and_leaves_it_out(image):
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_pillow_saves_pictures_upright(image, orientation):
-    picture, exif = Image.fromarray(image), Image.Exif()
+def test_pillow_saves_images_upright(image, orientation):
+    pil_image, exif = Image.fromarray(image), Image.Exif()
     exif[0x0112] = orientation
-    picture.info["exif"] = exif.tobytes()
-    expected = saved(ImageOps.exif_transpose(picture))
-    data = saved(picture)
+    pil_image.info["exif"] = exif.tobytes()
+    expected = saved(ImageOps.exif_transpose(pil_image))
+    data = saved(pil_image)
     np.testing.assert_array_equal(rdonet_jax.decompress(data), rdonet_jax.decompress(expected))
     assert Image.open(io.BytesIO(data)).getexif()[0x0112] == 1
     with pytest.raises(ValueError, match="turn it first"):

@@ -83,7 +83,7 @@ def evaluated(
     out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]
 ) -> tables.Results:
     """The results of all columns on a set of images."""
-    paths = evaluations.chosen(real_files.named_images(folders), budget.most_pictures)
+    paths = evaluations.chosen(real_files.named_images(folders), budget.max_images)
     found: dict[str, dict] = {}
     for contestant in budgets.CONTESTANTS:
         by_lambda = []

@@ -31,7 +31,7 @@ class Budget:
       first_steps, second_steps: of the two parts of every training, see `parts`.
       batch_size, crop, learning_rate, warmup_steps: of both parts, for all contestants.
       start: "linear" (each network as the same linear transform coder at first) or "random".
-      most_pictures: the largest number of images to evaluate of a folder, evenly spread.
+      max_images: the largest number of images to evaluate of a folder, evenly spread.
     """
 
     rdonet: str
@@ -44,7 +44,7 @@ class Budget:
     learning_rate: float
     warmup_steps: int
     start: str
-    most_pictures: int
+    max_images: int
 
 
 BUDGETS: Mapping[str, Budget] = {

@@ -52,7 +52,9 @@ class InterruptibleSearch:
             return
         if self._is_interrupted is None:
             message = "the search ends with the best so far"
-            self._is_interrupted = self._search.enter_context(interrupts.gently(message))
+            self._is_interrupted = self._search.enter_context(
+                interrupts.graceful_interrupt(message)
+            )
         if self._is_interrupted():
             raise KeyboardInterrupt
 

@@ -32,7 +32,7 @@ from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 
@@ -71,7 +71,7 @@ class Encoded(NamedTuple):
 class Decoded(NamedTuple):
     """A decompressed image."""
 
-    content: Picture
+    content: ImageData
     partition: Partition
     quality: float | None  # 0 to 100; None of a fixed-rate model
     symbols: tuple[tuple[np.ndarray, ...], ...]
@@ -123,7 +123,7 @@ def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]
 
 def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | None) -> Partition:
     """The variance mask of an image, tile by tile."""
-    grid = partition.grid_of(*image.shape[:2])
+    grid = partition.block_grid(*image.shape[:2])
     splits = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
     for tile in tiles.cover(grid, tiles.TILE_SHAPES[0], margin=0):
         pixels = tiles.cut(image, tile, partition.BLOCK)
@@ -152,7 +152,7 @@ def choose_partition(
         p = _by_variance(model.config, image, step)
     else:
         level = partition.STRIDES.index(int(mask.removeprefix("uniform-")))
-        p = partition.uniform(level, partition.grid_of(*image.shape[:2]))
+        p = partition.uniform(level, partition.block_grid(*image.shape[:2]))
     return partition.trim(p, *image.shape[:2])
 
 
@@ -169,7 +169,7 @@ def require_coder(name: str) -> None:
 
 
 def compress(
-    model: Model, image: Picture | np.ndarray, p: Partition, quality: float | None = None
+    model: Model, image: ImageData | np.ndarray, p: Partition, quality: float | None = None
 ) -> bytes:
     """The file's bytes for an image, or for pixels alone, coded with the partition p."""
     return encode(model, image, p, quality, reconstruct=False).data
@@ -185,7 +185,7 @@ def decompress(model: Model, data: bytes) -> np.ndarray:
 
 def encode(
     model: Model,
-    image: PreparedImage | Picture | np.ndarray,
+    image: PreparedImage | ImageData | np.ndarray,
     p: Partition,
     quality: float | None = None,
     coder_name: str = DEFAULT_CODER,
@@ -277,7 +277,7 @@ def decode_file(
     header, sections = file.header, file.sections
     engine = engine_choice.choose(model.config, engine)
     _check_model(model, header)
-    if lack := memory.shortage(model.config, partition.grid_of(header.height, header.width)):
+    if lack := memory.shortage(model.config, partition.block_grid(header.height, header.width)):
         raise FormatError(
             f"the image of {header.width}x{header.height} pixels is too large: {lack}"
         )
@@ -297,7 +297,7 @@ def decode_file(
         cause = "the decoded symbols are not those that were encoded"
         raise FormatError(_elsewhere(model.config, header) or cause)
     report(SYNTHESIS)
-    image = Picture(_pixels(coder, header), alpha, **along)
+    image = ImageData(_pixels(coder, header), alpha, **along)
     return Decoded(image, p, quality_of(model.config, header.quality), _symbols_by_level(coder))
 
 
@@ -324,7 +324,7 @@ def _has_levels_of(config: AnyConfig, p: Partition, height: int, width: int) -> 
     """Whether the model has all levels of a trimmed partition."""
     if registry.family_of(config).has_levels:
         return True
-    only = partition.trim(partition.uniform(0, partition.grid_of(height, width)), height, width)
+    only = partition.trim(partition.uniform(0, partition.block_grid(height, width)), height, width)
     return all(map(np.array_equal, p, only))
 
 

@@ -133,7 +133,7 @@ def _indices(frequencies) -> np.ndarray:
 
 
 def _uniform(level: int, height: int, width: int) -> Partition:
-    rows, cols = partition.grid_of(height, width)
+    rows, cols = partition.block_grid(height, width)
     split64 = np.full((rows, cols), level < 2)
     split32 = np.full((2 * rows, 2 * cols), level < 1)
     return partition.trim(Partition(split64, split32), height, width)
@@ -161,7 +161,7 @@ def _adaptive_runs(p: Partition, height: int, width: int) -> list[range_coder.Ru
 
 def _code_adaptively(height: int, width: int, code_flags: CodeFlags) -> Partition:
     """Codes all flags inside the image, diagonal by diagonal. Returns their partition."""
-    rows, cols = partition.grid_of(height, width)
+    rows, cols = partition.block_grid(height, width)
     inside = partition.inside_masks(height, width)[1]
     # The depth of the tree at each 32x32 block, with a border of missing blocks.
     padded = np.full((2 * rows + 2, 2 * cols + 2), _MISSING)

@@ -16,7 +16,7 @@ from rdonet_jax.codec import bitstream, memory, side_data
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 
 
 class EncodeError(ValueError):
@@ -33,7 +33,7 @@ class PreparedImage:
       side_sections: by name, the file's sections for alpha and metadata.
     """
 
-    image: Picture
+    image: ImageData
     side_sections: Mapping[str, bytes]
 
     @property
@@ -51,7 +51,7 @@ class PreparedImage:
         return pixel_format.psnr(self.image.pixels, decoded)
 
 
-def prepare(config: AnyConfig, image: PreparedImage | Picture | np.ndarray) -> PreparedImage:
+def prepare(config: AnyConfig, image: PreparedImage | ImageData | np.ndarray) -> PreparedImage:
     """An image, or its pixels alone, ready for encoding with a model of this configuration.
 
     A `PreparedImage` is returned as it is. Raises `EncodeError` for an array that is no image, for
@@ -60,7 +60,7 @@ def prepare(config: AnyConfig, image: PreparedImage | Picture | np.ndarray) -> P
     if isinstance(image, PreparedImage):
         return image
     try:
-        checked = pixel_format.as_picture(image)
+        checked = pixel_format.as_image_data(image)
     except pixel_format.PixelFormatError as error:
         raise EncodeError(str(error)) from error
     _require_size(config, *checked.size)
@@ -78,5 +78,5 @@ def _require_size(config: AnyConfig, height: int, width: int) -> None:
             f"an image of {width}x{height} pixels is too large: no side may be over "
             f"{bitstream.MAX_SIDE}, nor the area over {bitstream.MAX_PIXELS} pixels"
         )
-    if lack := memory.shortage(config, partition.grid_of(height, width)):
+    if lack := memory.shortage(config, partition.block_grid(height, width)):
         raise EncodeError(f"an image of {width}x{height} pixels is too large: {lack}")

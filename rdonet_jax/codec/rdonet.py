@@ -197,7 +197,7 @@ class RDONetCodec(FamilyCodec):
         quality: int | None,
         engine: str,
     ) -> RDONetLevelCoder:
-        grid = partition.grid_of(*size)
+        grid = partition.block_grid(*size)
         return RDONetLevelCoder(model.config, model.device_params, masks, grid)
 
     def working_set_bytes(self, config: RDONetConfig, grid: tuple[int, int]) -> int:

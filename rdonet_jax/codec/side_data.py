@@ -18,7 +18,7 @@ from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.formats import png
 from rdonet_jax.imaging.metadata import cicp, exif, resolution
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 
 MAX_METADATA = 2**24
 """Bytes of an ICC profile, of EXIF data or of XMP, uncompressed."""
@@ -36,7 +36,7 @@ class SideDataError(ValueError):
     """Metadata that is too large for a file."""
 
 
-def pack(image: Picture) -> dict[str, bytes]:
+def pack(image: ImageData) -> dict[str, bytes]:
     """The sections of an image, by their names. Raises SideDataError for too much metadata."""
     return {
         "alpha": b"" if image.alpha is None else _pack_alpha(image.alpha),
@@ -47,7 +47,7 @@ def pack(image: Picture) -> dict[str, bytes]:
 
 
 def fields(sections: Sections) -> dict[str, Any]:
-    """The metadata in sections, by the names of the fields of `Picture`; all but alpha.
+    """The metadata in sections, by the names of the fields of `ImageData`; all but alpha.
 
     Images are coded upright, but the EXIF data of some files still has the orientation of the
     original; it is corrected. Raises FormatError for invalid metadata.

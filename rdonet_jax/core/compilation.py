@@ -1,21 +1,22 @@
-"""How XLA is asked to compile: every compiled function of this package is made here.
+"""`jit` and `pmap` with XLA options for CPUs. All compiled functions of the package use them.
 
-On CPUs, newer jaxlibs hand sums and products to YNNPACK. That of JAX 0.10.2 computes wrong numbers
-there, without a word, and convolutions with few channels take 2 to 4 times as long. So on CPUs it
-is switched off, by an option that goes with each function. XLA_FLAGS would reach the compiled
-functions of others as well. But XLA reads them only once, so they do nothing for a caller who has
-used JAX before; a process whose jaxlib lacks one of them ends; and child processes inherit them.
+On CPUs, newer jaxlibs compute sums and products with YNNPACK. In JAX 0.10.2 this gives wrong
+numbers without an error, and convolutions with few channels take 2 to 4 times as long. So on CPUs
+it is disabled, by an option of each compiled function. The environment variable XLA_FLAGS is no
+alternative. XLA reads it only once, so it has no effect in a process that has already used JAX. A
+process whose jaxlib does not know a flag is ended. And it affects the compiled functions of others
+and child processes.
 
-Programs that JAX 0.5.3 takes from its persistent cache round otherwise than those that it has just
-compiled. Encoder and decoder of a fixed-rate model would differ, so the cache is off there.
+Programs that JAX 0.5.3 loads from its persistent cache round differently from those that it has
+just compiled. Encoder and decoder of a fixed-rate model would differ, so the cache is off there.
 
-Nothing else is decided before the first call, since importing the package must not start a backend:
-accelerators get no options, nor do jaxlibs that lack them.
+The options are chosen at the first call, since importing the package must not start a backend.
+Accelerators get no options, and neither do jaxlibs that do not know them.
 
-XLA compiles what a function calls together with it, by the options of the outermost one. So a
-function made here counts as one of plain JAX inside `jax.jit`, `jax.grad` or `jax.vmap`; use
-`jit(jax.grad(f))` of this module for the right numbers of JAX 0.10.2. Operations outside of any
-compiled function are compiled one by one, without these options. The package has no sums there.
+XLA compiles nested functions with the options of the outermost one. So inside `jax.jit`, `jax.grad`
+or `jax.vmap`, a function of this module has no options of its own; use `jit(jax.grad(f))` of this
+module for correct numbers with JAX 0.10.2. Operations outside of compiled functions are compiled
+one by one, without these options. The package has no sums there.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ from jax.experimental import multihost_utils
 from jax.sharding import PartitionSpec
 
 CPU_OPTIONS: Mapping[str, str] = {"xla_cpu_experimental_ynn_fusion_type": ""}
-"""What XLA may hand to YNNPACK: nothing."""
+"""Disables YNNPACK: the option lists the operations that XLA may give to it."""
 
 if jax.__version_info__ < (0, 6):
     jax.config.update("jax_enable_compilation_cache", False)
 
 
 def options() -> dict[str, Any]:
-    """The options of functions that are compiled now, for the default device."""
+    """The compiler options for the current default device."""
     device = jax.config.jax_default_device
     platform = jax.default_backend() if device is None else getattr(device, "platform", device)
-    return dict(CPU_OPTIONS) if platform == "cpu" and _are_known(*CPU_OPTIONS.items()) else {}
+    return dict(CPU_OPTIONS) if platform == "cpu" and _are_supported(*CPU_OPTIONS.items()) else {}
 
 
 @functools.cache
-def _are_known(*items: tuple[str, str]) -> bool:
-    """Whether this jaxlib has the options."""
+def _are_supported(*items: tuple[str, str]) -> bool:
+    """Whether this jaxlib knows the options."""
     try:
         jax.jit(lambda: 0).lower().compile(compiler_options=dict(items))
     except jax.errors.JaxRuntimeError:
@@ -55,50 +56,60 @@ def _are_known(*items: tuple[str, str]) -> bool:
 
 
 class Jitted:
-    """What `jit` returns."""
+    """A compiled function whose compiler options depend on the backend; made by `jit`."""
 
-    def __init__(self, function: Callable[..., Any], given: Mapping[str, Any], how: Any) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        compiler_options: Mapping[str, Any],
+        jit_arguments: Mapping[str, Any],
+    ) -> None:
         functools.update_wrapper(self, function)
         self._function = function
-        self._made: dict[tuple[tuple[str, Any], ...], Any] = {}
-        self._given, self._how = given, how
+        self._jitted: dict[tuple[tuple[str, Any], ...], Any] = {}  # by compiler options
+        self._compiler_options, self._jit_arguments = compiler_options, jit_arguments
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self._now()(*arguments, **named)
+        return self._current()(*arguments, **named)
 
     def lower(self, *arguments: Any, **named: Any) -> jax.stages.Lowered:
-        return self._now().lower(*arguments, **named)
+        return self._current().lower(*arguments, **named)
 
     def _cache_size(self) -> int:
-        return sum(jitted._cache_size() for jitted in self._made.values())
+        return sum(jitted._cache_size() for jitted in self._jitted.values())
 
-    def _now(self) -> Any:
-        """JAX's own function. It refuses options where another function is being traced."""
-        chosen = {} if _is_traced() else {**options(), **self._given}
+    def _current(self) -> Any:
+        """The function of `jax.jit` for the current backend.
+
+        JAX refuses options while it traces another function, so there are none then.
+        """
+        chosen = {} if _is_traced() else {**options(), **self._compiler_options}
         key = tuple(chosen.items())
-        if key not in self._made:
-            self._made[key] = jax.jit(self._function, compiler_options=chosen or None, **self._how)
-        return self._made[key]
+        if key not in self._jitted:
+            self._jitted[key] = jax.jit(
+                self._function, compiler_options=chosen or None, **self._jit_arguments
+            )
+        return self._jitted[key]
 
 
 def jit(
     function: Callable[..., Any],
     *,
     compiler_options: Mapping[str, Any] | None = None,
-    **how: Any,
+    **jit_arguments: Any,
 ) -> Jitted:
-    """As `jax.jit`, whose arguments it takes; `compiler_options` come after those of `options`."""
-    return Jitted(function, compiler_options or {}, how)
+    """As `jax.jit`, with its arguments. `compiler_options` override those of `options`."""
+    return Jitted(function, compiler_options or {}, jit_arguments)
 
 
 def _is_traced() -> bool:
-    """Whether the caller is a function that JAX is transforming."""
-    return _trace_state() != _state_outside()
+    """Whether JAX is tracing the caller."""
+    return _trace_state() != _untraced_state()
 
 
 @functools.cache
-def _state_outside() -> Any:
-    """The state where nothing is traced, as every thread begins."""
+def _untraced_state() -> Any:
+    """The trace state of a new thread, in which nothing is traced."""
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         return thread.submit(_trace_state).result()
 
@@ -112,41 +123,48 @@ def _trace_state() -> Any:
 class FixedShapes:
     """A jitted or pmapped function whose arguments always have the shapes of the first call.
 
-    `ready` is called when it is compiled, before it first runs: there several hosts may wait for
-    each other. One may find it in its cache where another one compiles for minutes, and collectives
-    of the devices do not wait for so long.
+    `on_compiled` is called after compilation, before the first run. Several hosts may wait for each
+    other there: one may find the function in its cache while another compiles for minutes, and
+    collectives of the devices do not wait that long.
     """
 
-    def __init__(self, function: Any, ready: Callable[[], None] = lambda: None) -> None:
-        self.function, self._ready = function, ready
+    def __init__(self, function: Any, on_compiled: Callable[[], None] = lambda: None) -> None:
+        self.function, self._on_compiled = function, on_compiled
         self._compiled: jax.stages.Compiled | None = None
 
     def compiled(self, *arguments: Any) -> jax.stages.Compiled:
-        """What runs; it knows its memory and what it costs. Compiled when first asked for."""
+        """The compiled function, which has analyses of its memory and cost.
+
+        It is compiled by the first call of this method.
+        """
         if self._compiled is None:
             self._compiled = self.function.lower(*arguments).compile(compiler_options=options())
-            self._ready()
+            self._on_compiled()
         return self._compiled
 
     def __call__(self, *arguments: Any) -> Any:
         compiled = self.compiled(*arguments)
         if jax.process_count() == 1:
             return compiled(*arguments)
-        # What is compiled takes the arrays of all hosts; pmap makes them from this one's, and finds
-        # the rest in JAX's cache. It takes no options.
+        # A compiled function takes arrays of all hosts. `jax.pmap` makes them from this host's and
+        # finds the compiled function in JAX's cache, but has no compiler options.
         return _on_all_hosts(compiled, arguments) if options() else self.function(*arguments)
 
 
 def _on_all_hosts(compiled: jax.stages.Compiled, arguments: tuple[Any, ...]) -> Any:
     """Runs a pmapped function on this host's arrays, together with the other hosts."""
-    taken, given = compiled.input_shardings[0], compiled.output_shardings
-    mesh = jax.tree_util.tree_leaves(taken)[0].mesh
-    whole = multihost_utils.host_local_array_to_global_array(arguments, mesh, _specs(taken))
-    return multihost_utils.global_array_to_host_local_array(compiled(*whole), mesh, _specs(given))
+    inputs, outputs = compiled.input_shardings[0], compiled.output_shardings
+    mesh = jax.tree_util.tree_leaves(inputs)[0].mesh
+    global_arrays = multihost_utils.host_local_array_to_global_array(
+        arguments, mesh, _partition_specs(inputs)
+    )
+    return multihost_utils.global_array_to_host_local_array(
+        compiled(*global_arrays), mesh, _partition_specs(outputs)
+    )
 
 
-def _specs(shardings: Any) -> Any:
-    """The axes over which each array lies. An argument that is not used has no sharding."""
+def _partition_specs(shardings: Any) -> Any:
+    """The mesh axes over which each array is sharded. An unused argument has no sharding."""
     return jax.tree_util.tree_map(
         lambda sharding: PartitionSpec() if sharding is None else sharding.spec,
         shardings,
@@ -155,7 +173,9 @@ def _specs(shardings: Any) -> Any:
 
 
 def pmap(
-    function: Callable[..., Any], ready: Callable[[], None] = lambda: None, **how: Any
+    function: Callable[..., Any],
+    on_compiled: Callable[[], None] = lambda: None,
+    **pmap_arguments: Any,
 ) -> FixedShapes:
     """As `jax.pmap`, for arguments of the same shapes in every call."""
-    return FixedShapes(jax.pmap(function, **how), ready)
+    return FixedShapes(jax.pmap(function, **pmap_arguments), on_compiled)

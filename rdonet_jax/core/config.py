@@ -1,7 +1,6 @@
-"""What a network is made of, as frozen dataclasses: one for each family.
+"""The configurations of the networks, as frozen dataclasses: one for each family.
 
-Presets are functions that return one. Sizes are bounded, since files that anybody may have made
-hold configurations.
+Presets are functions that return one. Sizes are bounded, since untrusted files hold configurations.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rdonet_jax.core import json_values
-from rdonet_jax.core.json_values import shown
+from rdonet_jax.core.json_values import short_repr
 
 LEVELS = 3
 """Number of LS-Units: levels 0, 1, 2 stand for 16, 32 and 64 pixels per latent position."""
@@ -22,43 +21,44 @@ COARSE_TO_FINE = tuple(reversed(range(LEVELS)))
 QUALITY_SEGMENT = 128
 """Steps of the quality scale between two knots; a power of two."""
 
-MOST_CHANNELS = 4096
-"""Of a layer; ten times those of the papers."""
+MAX_CHANNELS = 4096
+"""The most channels of a layer; ten times those of the papers."""
 
-MOST_KNOTS = 512
-"""The largest quality of so many is still a number that compressed files can hold."""
+MAX_KNOTS = 512
+"""Compressed files can hold the largest quality of a model with so many knots."""
 
-SMALLEST_NUMBER, LARGEST_NUMBER = 1e-9, 1e9
-"""Of lambdas and variances: their logarithms and products have room in single precision."""
+MIN_NUMBER, MAX_NUMBER = 1e-9, 1e9
+"""Bounds of lambdas and variances: single precision holds their logarithms and products."""
+
 WEIGHTS_BYTES = 4
-"""Of the SHA-256 of a weights file: those that a compressed file names it by."""
+"""The bytes of the SHA-256 of a weights file that identify it in compressed files."""
 
 Triple = tuple[int, int, int]
 
 
 class ConfigError(ValueError):
-    """A configuration that no network or training run can be made from."""
+    """An invalid configuration of a network or a training run."""
 
 
 def _require_channels(config: Any, names: Sequence[str]) -> None:
-    """Refuses a configuration in which a field of these names counts channels that none has."""
+    """Raises `ConfigError` if a field of these names is no valid channel count."""
     for name in names:
         value = getattr(config, name)
         counts = value if isinstance(value, tuple) else (value,)
-        if not all(1 <= count <= MOST_CHANNELS for count in counts):
+        if not all(1 <= count <= MAX_CHANNELS for count in counts):
             raise ConfigError(
-                f"{name}: channel counts must be positive and at most {MOST_CHANNELS}, "
-                f"not {shown(value)}"
+                f"{name}: channel counts must be positive and at most {MAX_CHANNELS}, "
+                f"not {short_repr(value)}"
             )
 
 
-def _is_usual(value: float) -> bool:
-    return SMALLEST_NUMBER <= value <= LARGEST_NUMBER
+def _is_in_range(value: float) -> bool:
+    return MIN_NUMBER <= value <= MAX_NUMBER
 
 
 @dataclasses.dataclass(frozen=True)
 class RDONetConfig:
-    """Everything that fixes the network and the probabilities of an RDONet.
+    """The configuration of a fixed-rate RDONet: its network and its probability models.
 
     Attributes:
       trunk: channels of g_a at 1/2, 1/4 and 1/8 of the image's size; g_s mirrors them.
@@ -68,12 +68,12 @@ class RDONetConfig:
         the same for all levels.
       hyper_latents: channels of z, the same for all levels.
       prior_hidden: hidden channels per channel of z in the causal prior on z.
-      padding: how the convolutions of the encoder see past the image: "edge" (replicate, as in
-        the original) or "zero" (a little cheaper).
+      padding: of the encoder's convolutions: "edge" (replication, as in the original) or "zero" (a
+        little cheaper).
       distribution: of y and z given their priors: "laplace", "gaussian" or the name of another
         that is registered, see `rdonet_jax.entropy.distributions`.
       thresholds: variance, in squared 8-bit gray levels of luma, above which a 64-block and a
-        32-block are split. Known to the encoder alone.
+        32-block are split. Only the encoder uses them.
     """
 
     trunk: Triple = (192, 192, 192)
@@ -93,17 +93,17 @@ class RDONetConfig:
             if len(getattr(self, name)) != LEVELS:
                 raise ConfigError(f"{name} needs three channel counts, got {getattr(self, name)}")
         if self.padding not in ("edge", "zero"):
-            raise ConfigError(f"padding must be 'edge' or 'zero', not {shown(self.padding)}")
-        if len(self.thresholds) != 2 or not all(0 <= t <= LARGEST_NUMBER for t in self.thresholds):
+            raise ConfigError(f"padding must be 'edge' or 'zero', not {short_repr(self.padding)}")
+        if len(self.thresholds) != 2 or not all(0 <= t <= MAX_NUMBER for t in self.thresholds):
             raise ConfigError(
-                f"thresholds are two variances from 0 to {LARGEST_NUMBER:g}, "
-                f"not {shown(self.thresholds)}"
+                f"thresholds are two variances from 0 to {MAX_NUMBER:g}, "
+                f"not {short_repr(self.thresholds)}"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class PortableConfig:
-    """Everything that fixes a portable RDONet: every quality, and the same symbols on every device.
+    """The configuration of a portable RDONet: variable-rate, with the same symbols on every device.
 
     Attributes:
       trunk: channels at 1/8 of the image's size, in analysis and synthesis.
@@ -111,20 +111,21 @@ class PortableConfig:
       latents: channels of y, by level.
       residual: hidden channels of the residual blocks at 1/8 and at each level.
       finish: hidden channels of a residual block at 1/4 of the image's size, the last step of the
-        synthesis: a filter of what the lapped stages put together. 0 for none.
+        synthesis: a filter of the output of the lapped stages. 0 for none.
       nonlinearity: of the transforms: "residual" blocks, residual "gdn", or "none" (linear). The
         last step is a residual block or none.
       hyper: inner channels of the hyper-encoder.
       hyper_latents: channels of z, by level.
-      embedding, conditioning, hidden: widths of the integer network of the priors: what a decoded
-        position is turned into, what z and the coarser levels are, and its hidden layers.
+      embedding, conditioning, hidden: widths of the integer network of the priors: the embedding
+        of a decoded position, the context features from z and from the coarser levels (each), and
+        the hidden layers.
       context: steps in which a level is decoded, 1, 2 (checkerboard) or 4.
       knots: qualities at which gains and priors of z are given, equally spaced.
       lmbdas: lambda at quality 0 and at quality 100; geometric in between.
       distribution: of y and z given their priors: "laplace", "gaussian" or the name of another
         that is registered, see `rdonet_jax.entropy.distributions`.
       thresholds: at each knot, the variances, in squared 8-bit gray levels of luma, above which a
-        64-block and a 32-block are split; geometric in between. Known to the encoder alone.
+        64-block and a 32-block are split; geometric in between. Only the encoder uses them.
     """
 
     trunk: int = 96
@@ -159,34 +160,34 @@ class PortableConfig:
                 raise ConfigError(f"{name} needs {count} counts, got {getattr(self, name)}")
         if any(y > e for y, e in zip(self.latents, self.features, strict=True)):
             raise ConfigError(f"more latents {self.latents} than features {self.features}")
-        if not 0 <= self.finish <= MOST_CHANNELS:
+        if not 0 <= self.finish <= MAX_CHANNELS:
             raise ConfigError(
-                f"finish counts channels, 0 for none and at most {MOST_CHANNELS}, not {self.finish}"
+                f"finish counts channels, 0 for none and at most {MAX_CHANNELS}, not {self.finish}"
             )
         if self.nonlinearity not in ("residual", "gdn", "none"):
             raise ConfigError(
-                f"nonlinearity is 'residual', 'gdn' or 'none', not {shown(self.nonlinearity)}"
+                f"nonlinearity is 'residual', 'gdn' or 'none', not {short_repr(self.nonlinearity)}"
             )
         if self.context not in (1, 2, 4):
             raise ConfigError(f"context takes 1, 2 or 4 steps, not {self.context}")
-        if not 2 <= self.knots <= MOST_KNOTS or len(self.thresholds) != self.knots:
+        if not 2 <= self.knots <= MAX_KNOTS or len(self.thresholds) != self.knots:
             raise ConfigError(
                 f"{self.knots} knots need as many pairs of thresholds, two at least and "
-                f"{MOST_KNOTS} at most"
+                f"{MAX_KNOTS} at most"
             )
-        numbers = f"from {SMALLEST_NUMBER:g} to {LARGEST_NUMBER:g}"
-        if not all(len(pair) == 2 and all(map(_is_usual, pair)) for pair in self.thresholds):
+        numbers = f"from {MIN_NUMBER:g} to {MAX_NUMBER:g}"
+        if not all(len(pair) == 2 and all(map(_is_in_range, pair)) for pair in self.thresholds):
             raise ConfigError(
                 f"thresholds are pairs of positive variances {numbers}, "
-                f"not {shown(self.thresholds)}"
+                f"not {short_repr(self.thresholds)}"
             )
         if (
             len(self.lmbdas) != 2
-            or not all(map(_is_usual, self.lmbdas))
+            or not all(map(_is_in_range, self.lmbdas))
             or not self.lmbdas[0] < self.lmbdas[1]
         ):
             raise ConfigError(
-                f"lmbdas must be positive and rise, {numbers}, not {shown(self.lmbdas)}"
+                f"lmbdas must be positive and rise, {numbers}, not {short_repr(self.lmbdas)}"
             )
 
     @property
@@ -197,7 +198,7 @@ class PortableConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BaselineConfig:
-    """A coder of the literature that RDONet is compared with: one lambda, one level, no masks.
+    """The configuration of a baseline from the literature: fixed-rate, one level, no masks.
 
     Attributes:
       kind: "context" (Minnen et al. 2018: hyperprior and a causal 5×5 context), "hyperprior" (the
@@ -219,10 +220,12 @@ class BaselineConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("context", "hyperprior", "factorised"):
             raise ConfigError(
-                f"kind must be 'context', 'hyperprior' or 'factorised', not {shown(self.kind)}"
+                f"kind must be 'context', 'hyperprior' or 'factorised', not {short_repr(self.kind)}"
             )
         if len(self.trunk) not in (2, 3):
-            raise ConfigError(f"trunk has two or three channel counts, not {shown(self.trunk)}")
+            raise ConfigError(
+                f"trunk has two or three channel counts, not {short_repr(self.trunk)}"
+            )
         _require_channels(self, ("trunk", "latents", "hyper"))
 
 
@@ -362,10 +365,10 @@ def field_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `ConfigError` for names and types that do not belong there, whatever JSON they are.
     """
-    if complaint := json_values.complaint(cls, values):
-        raise ConfigError(complaint)
-    return {name: _tupled(value) for name, value in values.items()}
+    if error := json_values.find_error(cls, values):
+        raise ConfigError(error)
+    return {name: _to_tuples(value) for name, value in values.items()}
 
 
-def _tupled(value: Any) -> Any:
-    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+def _to_tuples(value: Any) -> Any:
+    return tuple(map(_to_tuples, value)) if isinstance(value, list) else value

@@ -1,15 +1,15 @@
-"""What signals mean to a command: Ctrl-C, SIGTERM and SIGHUP end it with one line.
+"""Signal handling of commands: Ctrl-C, SIGTERM and SIGHUP end the process with one line of text.
 
-`heed` is for the entry points of commands alone; a program that imports the package keeps its own
-handling of signals. From then on a thread waits for signals and acts on them, so that they count
-at once, whatever the main thread is doing: an exception that a handler raises while a library's
-native code is being imported is lost, or ends the process with a fault.
+`install_handlers` is for the entry points of commands alone; a program that imports the package
+keeps its own signal handling. A thread waits for signals and handles them, so they take effect at
+once, whatever the main thread does. An exception raised in a handler would not do: while a
+library's native code is imported, it is lost or crashes the process.
 
-A signal ends the process with the exit code of 128 and its number. Files that are not whole are
-removed first. While work lasts that asks for it with `gently`, the first Ctrl-C is only noted, and
-the work ends by itself; the second one ends the process.
+A signal ends the process with the exit code 128 plus its number. Incomplete files are removed
+first. Within `graceful_interrupt`, the first Ctrl-C only sets a flag, which the work checks to stop
+by itself; the second one ends the process.
 
-Few modules are imported here, since a signal that comes before `heed` is not covered by it.
+This module imports few others, since a signal before `install_handlers` is not handled.
 """
 
 from __future__ import annotations
@@ -22,134 +22,134 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+TERMINATING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """The signals that end a command; Windows has no SIGHUP."""
 
-PATIENCE = 1.0
-"""Seconds that the last words may take: a pipe that nobody reads must not keep the process."""
+FINAL_OUTPUT_TIMEOUT = 1.0
+"""Seconds for the final output: a pipe that nobody reads must not keep the process alive."""
 
 
 class _State:
-    """What the process knows of signals. There is one, as there is one set of handlers."""
+    """The state of the signal handling. There is one per process."""
 
     def __init__(self) -> None:
         self.program = ""
-        self.unfinished: set[str] = set()
-        self.making = threading.Lock()  # held while a temporary file is made or removed
-        self.gentle: list[str] = []  # what to say after the first Ctrl-C, the newest last
-        self.asked = False
-        self.last_words: list[Callable[[], str]] = []
+        self.temporary_files: set[str] = set()
+        self.files_lock = threading.Lock()  # held while a temporary file is made or removed
+        self.graceful_messages: list[str] = []  # printed after the first Ctrl-C, the newest last
+        self.interrupted = False  # by a first Ctrl-C
+        self.final_outputs: list[Callable[[], str]] = []
 
 
 _state = _State()
 
 
-def heed(program: str = "rdonet") -> None:
-    """Lets signals end this process, which says so under the name of the program.
+def install_handlers(program: str = "rdonet") -> None:
+    """Lets signals end this process with a message that begins with the program's name.
 
-    To be called once, in the main thread. What is ignored already, as by nohup, stays ignored.
+    To be called once, in the main thread. Signals that are ignored, as by nohup, stay ignored.
     """
     _state.program = program
-    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
-    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    numbers = [getattr(signal, name) for name in TERMINATING_SIGNALS if hasattr(signal, name)]
+    handled = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     reader, writer = os.pipe()
     if hasattr(os, "set_blocking"):  # Windows has it from Python 3.12 on, and does not need it
         os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in heeded:
-        signal.signal(number, _noted)
-    threading.Thread(target=_watch, args=(reader, heeded), daemon=True).start()
+    for number in handled:
+        signal.signal(number, _ignore)
+    threading.Thread(target=_watch, args=(reader, handled), daemon=True).start()
 
 
-def _noted(number: int, frame: object) -> None:
-    """Does nothing: the number has reached the watching thread by the pipe."""
+def _ignore(number: int, frame: object) -> None:
+    """Does nothing: the thread of `_watch` reads the signal's number from the pipe."""
 
 
-def _watch(reader: int, heeded: list[int]) -> None:
+def _watch(reader: int, handled: list[int]) -> None:
     while received := os.read(reader, 1):
-        # Handlers that others install write to the pipe as well.
-        if received[0] in heeded:
-            _act(received[0])
+        # Signals whose handlers are installed elsewhere reach the pipe as well.
+        if received[0] in handled:
+            _handle(received[0])
 
 
-def _act(number: int) -> None:
-    if number == signal.SIGINT and _state.gentle and not _state.asked:
-        _state.asked = True
-        _print(f"interrupted: {_state.gentle[-1]}; Ctrl-C again ends at once")
+def _handle(number: int) -> None:
+    if number == signal.SIGINT and _state.graceful_messages and not _state.interrupted:
+        _state.interrupted = True
+        _print(f"interrupted: {_state.graceful_messages[-1]}; Ctrl-C again ends at once")
         return
-    end(number)
+    terminate(number)
 
 
-def end(number: int) -> None:
-    """Ends the process as after a signal; gives nothing back."""
-    # For good: whoever makes or completes a file now waits for the end of the process.
-    _state.making.acquire()
-    for path in _state.unfinished:
+def terminate(number: int) -> None:
+    """Ends the process as after the signal of this number; does not return."""
+    # Never released: no thread makes or completes a file from now on.
+    _state.files_lock.acquire()
+    for path in _state.temporary_files:
         with contextlib.suppress(OSError):
             os.unlink(path)
-    speaker = threading.Thread(target=_say_farewell, args=(number,), daemon=True)
-    speaker.start()
-    speaker.join(PATIENCE)
+    printer = threading.Thread(target=_print_final_output, args=(number,), daemon=True)
+    printer.start()
+    printer.join(FINAL_OUTPUT_TIMEOUT)
     os._exit(128 + number)
 
 
-def _say_farewell(number: int) -> None:
+def _print_final_output(number: int) -> None:
     with contextlib.suppress(OSError, ValueError):  # ValueError: the stream is closed
-        for words in filter(None, [words() for words in _state.last_words]):
-            print(words, flush=True)
+        for text in filter(None, [make_text() for make_text in _state.final_outputs]):
+            print(text, flush=True)
     interrupted = number == signal.SIGINT
     _print("interrupted" if interrupted else f"ended by {signal.Signals(number).name}")
 
 
-def _print(words: str) -> None:
+def _print(message: str) -> None:
     with contextlib.suppress(OSError, ValueError):
-        # A terminal shows ^C, or a bar of progress, at the beginning of the line.
+        # The line may already have ^C or a progress bar on a terminal.
         start = "\n" if sys.stderr.isatty() else ""
-        print(f"{start}{_state.program}: {words}", file=sys.stderr, flush=True)
+        print(f"{start}{_state.program}: {message}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def temporary_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Makes a file, open for writing, that is gone at the end unless it has another name by then.
+    """Makes a file, open for writing. It is removed at the end unless it was renamed.
 
-    A signal that ends the process removes it.
+    A signal that ends the process removes it too.
     """
     name = os.fspath(path)
     try:
-        with _state.making:
-            _state.unfinished.add(name)
+        with _state.files_lock:
+            _state.temporary_files.add(name)
             file = open(name, "xb")  # noqa: SIM115 - outlives the lock
         with file:
             yield file
     finally:
-        with _state.making:
+        with _state.files_lock:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
-            _state.unfinished.discard(name)
+            _state.temporary_files.discard(name)
 
 
 @contextlib.contextmanager
-def gently(what_happens: str) -> Iterator[Callable[[], bool]]:
-    """While it lasts, the first Ctrl-C is noted, and `what_happens` is said.
+def graceful_interrupt(message: str) -> Iterator[Callable[[], bool]]:
+    """Within it, the first Ctrl-C does not end the process but prints `message`.
 
-    Gives a function that says whether it came. Several threads may be inside, and one block in
-    another: one Ctrl-C is meant for all of them.
+    Gives a function that tells whether Ctrl-C was pressed. Blocks may be nested and run in several
+    threads: one Ctrl-C is meant for all of them.
     """
-    _state.gentle.append(what_happens)
+    _state.graceful_messages.append(message)
     try:
-        yield lambda: _state.asked
+        yield lambda: _state.interrupted
     finally:
-        _state.gentle.remove(what_happens)
+        _state.graceful_messages.remove(message)
 
 
 @contextlib.contextmanager
-def last_words(words: Callable[[], str]) -> Iterator[None]:
-    """While it lasts, a signal that ends the process has these words printed to standard output.
+def final_output(make_text: Callable[[], str]) -> Iterator[None]:
+    """Within it, a signal that ends the process prints this text to standard output first.
 
-    Nothing is printed where they are empty.
+    Nothing is printed if the text is empty.
     """
-    _state.last_words.append(words)
+    _state.final_outputs.append(make_text)
     try:
         yield
     finally:
-        _state.last_words.remove(words)
+        _state.final_outputs.remove(make_text)

@@ -1,13 +1,16 @@
-"""The quadtree of an image: which of the three levels codes which part of it.
+"""The partition of an image: a quadtree that selects the level that codes each block.
 
-A 64x64 block is coded at level 2 or split into four 32x32 blocks, each coded at level 1 or
-split into four 16x16 blocks of level 0. Everything here is an array operation over leading
-batch axes and may be traced by jit, except the functions marked "host". NumPy arrays give NumPy
-arrays, and JAX is loaded only where its arrays are.
+A 64x64 block is coded at level 2 or split into four 32x32 blocks. Each of these is coded at level 1
+or split into four 16x16 blocks of level 0. The partition gives the masks of the LS-Units of RDONet
+(Brand, Fischer, Kaup, "Rate-Distortion Optimized Learned Image Compression Using Variable-Size
+Latent Space Units"). All functions are array operations over leading batch axes and may be traced
+by jit, except those marked "Host". NumPy arrays give NumPy arrays, and JAX is loaded only where its
+arrays are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,20 +30,20 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 class PartitionError(ValueError):
-    """A partition, or what should become one, breaks the rules of the quadtree."""
+    """A partition, or the input of one, breaks the rules of the quadtree."""
 
 
 class Partition(NamedTuple):
-    """The split decisions of every 64x64 block, for an image of H x W pixels.
+    """The split decisions of all blocks of an image of H x W pixels.
 
-    Every function relies on `split32` being False wherever the parent is not split.
+    `split32` must be False wherever the parent block is not split.
     """
 
     split64: jax.Array | np.ndarray  # bool [..., H/64, W/64]: True = four 32x32 blocks
     split32: jax.Array | np.ndarray  # bool [..., H/32, W/32]: True = four 16x16 blocks
 
 
-def grid_of(height: int, width: int) -> tuple[int, int]:
+def block_grid(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of 64x64 blocks that cover an image of `height` x `width` pixels.
 
     Raises PartitionError for an empty image.
@@ -71,7 +74,7 @@ def random(
     p64: float = 2 / 3,
     p32: float = 1 / 2,
 ) -> Partition:
-    """A partition with independent split decisions, the masks of the first training stage.
+    """A partition with independent random split decisions, as in the first training stage.
 
     `p64` and `p32` are the probabilities that a 64x64 block and a 32x32 block (of a split
     parent) are split; with the defaults each level covers a third of the area on average.
@@ -86,7 +89,7 @@ def random(
 
 
 def variance(x: jax.Array, thresholds: tuple[float, float]) -> Partition:
-    """The variance-based partition: a block is split when its variance exceeds a threshold.
+    """The variance-based partition: a block is split if its variance exceeds a threshold.
 
     `x` is [..., H, W, 3] in [0, 1]; `thresholds` = (for 64x64 blocks, for 32x32 blocks), in
     squared gray levels of 8 bits. Raises PartitionError when H or W is no multiple of 64.
@@ -113,9 +116,9 @@ def block_variances(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def level_masks(p: Partition) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Where each level codes: bool [..., H/16, W/16], [..., H/32, W/32], [..., H/64, W/64].
+    """By level, where it codes: bool [..., H/16, W/16], [..., H/32, W/32], [..., H/64, W/64].
 
-    NumPy for NumPy, JAX for JAX.
+    The arrays are NumPy's or JAX's as those of `p` are.
     """
     return (
         _enlarge(p.split32, 2),
@@ -131,9 +134,9 @@ def level_map(p: Partition) -> jax.Array:
 
 
 def from_level_map(levels: np.ndarray) -> Partition:
-    """The partition (NumPy arrays) whose `level_map` is `levels`, integers [H/16, W/16]. Host.
+    """The inverse of `level_map`: from integers [H/16, W/16], NumPy arrays. Host.
 
-    Raises PartitionError, naming the block, when `levels` describes no quadtree.
+    Raises PartitionError, which names the block, if `levels` is not that of a quadtree.
     """
     levels = np.asarray(levels)
     if levels.ndim != 2 or not levels.size or levels.shape[0] % 4 or levels.shape[1] % 4:
@@ -143,19 +146,19 @@ def from_level_map(levels: np.ndarray) -> Partition:
         )
     if levels.dtype.kind not in "iu":
         raise PartitionError(f"a level map holds integers, not {levels.dtype}")
-    _refuse(
+    _raise_at_first(
         (levels < 0) | (levels > 2),
         16,
         lambda row, col: f"has level {levels[row, col]}, but levels are 0, 1 and 2",
     )
     split64 = _reduce(levels, 4, np.min) < 2
-    _refuse(
+    _raise_at_first(
         split64 & (_reduce(levels, 4, np.max) == 2),
         64,
         lambda row, col: "is at level 2 (64x64) in one part and at a finer level in another",
     )
     split32 = _reduce(levels, 2, np.min) < 1
-    _refuse(
+    _raise_at_first(
         split32 & (_reduce(levels, 2, np.max) == 1),
         32,
         lambda row, col: "is at level 1 (32x32) in one part and at level 0 in another",
@@ -163,55 +166,59 @@ def from_level_map(levels: np.ndarray) -> Partition:
     return Partition(split64, split32)
 
 
-def reach(size: Any, level: int) -> Any:
-    """How many positions of a level an image has along each side.
+def latent_size(size: Any, level: int) -> Any:
+    """Rows or columns of latent positions of a level that contain a pixel of an image.
 
-    `size` is that of the image itself in pixels, without padding: a number, or an array of any
-    shape. A position counts when it has a pixel of the image.
+    `size` is the height or width of the image in pixels, without padding: a number, or an array of
+    any shape.
     """
     return -(-size // STRIDES[level])
 
 
-def within(extent: Any, grid: tuple[int, int]) -> Any:
-    """Which positions of a grid lie within the first rows and columns [..., 2]: [..., h, w]."""
+def extent_mask(extent: Any, grid: tuple[int, int]) -> Any:
+    """Which positions of a grid lie in its first rows and columns, bool [..., h, w].
+
+    `extent` [..., 2]: how many rows and columns.
+    """
     rows, cols = (np.arange(side) < extent[..., axis, None] for axis, side in enumerate(grid))
     return rows[..., :, None] & cols[..., None, :]
 
 
 def inside_masks(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which latent positions touch the image, by level, on the padded grid. Host.
+    """By level, which latent positions of the padded image contain a pixel of the image. Host.
 
-    bool, shaped as `level_masks` for `height` x `width` padded to multiples of 64. Positions
-    that touch only padding are never coded.
+    bool, shaped as `level_masks` for `height` x `width` padded to multiples of 64. Positions that
+    contain only padding are never coded.
     """
-    rows, cols = grid_of(height, width)
-
+    rows, cols = block_grid(height, width)
     size = np.array([height, width])
     return tuple(
-        within(reach(size, level), (rows * BLOCK // stride, cols * BLOCK // stride))
+        extent_mask(latent_size(size, level), (rows * BLOCK // stride, cols * BLOCK // stride))
         for level, stride in enumerate(STRIDES)
     )
 
 
-def inside(
+def exclude_padding(
     masks: tuple[jax.Array, ...], sizes: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`level_masks` [B, h, w] without the positions wholly outside images of `sizes` int32 [B, 2].
+    """`level_masks` [B, h, w], False at positions that contain only padding.
 
-    What `inside_masks` is for one image on the host.
+    `sizes` int32 [B, 2] are the heights and widths of the images. `inside_masks` is the same for
+    one image on the host.
     """
     return tuple(
-        mask & within(reach(sizes, level), mask.shape[1:]) for level, mask in enumerate(masks)
+        mask & extent_mask(latent_size(sizes, level), mask.shape[1:])
+        for level, mask in enumerate(masks)
     )
 
 
 def trim(p: Partition, height: int, width: int) -> Partition:
-    """`p` without the splits of 32x32 blocks that lie wholly outside the image.
+    """`p` without the splits of 32x32 blocks that lie wholly in the padding.
 
-    Those blocks are not coded, so the choice between their two forms is not sent either.
-    Raises PartitionError when `p` does not belong to an image of this size.
+    Those blocks are not coded, and neither are their splits. Raises PartitionError if `p` has not
+    the size of such an image.
     """
-    rows, cols = grid_of(height, width)
+    rows, cols = block_grid(height, width)
     shapes = p.split64.shape[-2:], p.split32.shape[-2:]
     if shapes != ((rows, cols), (2 * rows, 2 * cols)):
         raise PartitionError(
@@ -224,45 +231,48 @@ def trim(p: Partition, height: int, width: int) -> Partition:
 def hyper_mask(mask: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
     """Which hyper-latents are coded: those with a coded position among their 4x4 latents.
 
-    bool [..., h, w] to bool [..., ceil(h/4), ceil(w/4)]; NumPy for NumPy, JAX for JAX.
+    bool [..., h, w] to bool [..., ceil(h/4), ceil(w/4)], NumPy or JAX as `mask` is.
     """
     return _tiles(_padded(mask, HYPER_STRIDE), HYPER_STRIDE).any(axis=(-3, -1))
 
 
 def pad_image(image: np.ndarray) -> np.ndarray:
-    """Pixels [H, W, 3] replicated to multiples of 64 at the bottom and the right, [1, ·, ·, 3]."""
+    """Pixels [H, W, 3] padded by replication at the bottom and the right, [1, ·, ·, 3].
+
+    Height and width become multiples of 64.
+    """
     bottom, right = ((-side) % BLOCK for side in image.shape[:2])
     return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")[None]
 
 
 def tile_sums(values: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
-    """Sums over every size x size tile of the last two axes; NumPy for NumPy, JAX for JAX."""
+    """Sums over every size x size tile of the last two axes, NumPy or JAX as `values` are."""
     return _tiles(values, size).sum(axis=(-3, -1))
 
 
 def bits_by_area(
     masks: tuple[jax.Array, ...], y_bits: tuple[jax.Array, ...], z_bits: tuple[jax.Array, ...]
 ) -> jax.Array:
-    """The bits that every 16x16 pixels cost, [..., H/16, W/16], from those per position.
+    """The bits of every 16x16 pixels, [..., H/16, W/16], from the bits per position.
 
-    Those of a latent are spread evenly over the area that it stands for. Those of a hyper-latent
-    are shared by the coded ones among its 4x4 latents, so that all bits lie where something is
-    coded. masks and y_bits are [..., H/s, W/s] by level, z_bits as `hyper_mask` makes them.
+    The bits of a latent are spread evenly over its area. The bits of a hyper-latent are shared by
+    the coded ones among its 4x4 latents, so no area without coded latents has bits. `masks` and
+    `y_bits` are [..., H/s, W/s] by level, with stride s; `z_bits` have the shapes of `hyper_mask`.
     """
     total: Any = 0.0
     for level, (mask, y, z) in enumerate(zip(masks, y_bits, z_bits, strict=True)):
         rows, cols = mask.shape[-2:]
-        served = tile_sums(_padded(mask, HYPER_STRIDE), HYPER_STRIDE)
-        shared = _enlarge(z / served.clip(1), HYPER_STRIDE)[..., :rows, :cols]
+        coded_count = tile_sums(_padded(mask, HYPER_STRIDE), HYPER_STRIDE)
+        shared = _enlarge(z / coded_count.clip(1), HYPER_STRIDE)[..., :rows, :cols]
         factor = 2**level
         total = total + _enlarge((y + mask * shared) / factor**2, factor)
     return total
 
 
 def block_shares(p: Partition, height: int, width: int) -> tuple[float, float, float]:
-    """The share of the image's area that each level codes; padding does not count. Host.
+    """By level, the share of the image's area that it codes, without padding. Host.
 
-    `p` has no batch axes. Raises PartitionError when it does not belong to this size.
+    `p` has no batch axes. Raises PartitionError if it has not the size of such an image.
     """
     levels = np.asarray(level_map(trim(p, height, width)))
     rows, cols = (
@@ -279,7 +289,7 @@ def _enlarge(values: jax.Array | np.ndarray, factor: int) -> jax.Array | np.ndar
 
 
 def _padded(mask: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
-    """False at the end of the last two axes, up to multiples of `size`."""
+    """`mask` padded with False at the end of the last two axes, to multiples of `size`."""
     rows, cols = mask.shape[-2:]
     padding = [(0, 0)] * (mask.ndim - 2) + [(0, -rows % size), (0, -cols % size)]
     if isinstance(mask, np.ndarray):
@@ -303,13 +313,13 @@ def _reduce(values, size: int, function):
 def _variances(luma: jax.Array, size: int) -> jax.Array:
     """Population variance of every size x size tile of the last two axes."""
     tiles = _tiles(luma, size)
-    # Relative to one of its own pixels, a flat block is exactly zero in any precision.
+    # Relative to one of its own pixels, so that a flat block has exactly zero variance.
     tiles = tiles - tiles[..., :1, :, :1]
     return tiles.var(axis=(-3, -1))
 
 
-def _refuse(bad: np.ndarray, size: int, reason) -> None:
-    """Raise PartitionError for the first True of `bad`, a map with one entry per block."""
+def _raise_at_first(bad: np.ndarray, size: int, reason: Callable[[int, int], str]) -> None:
+    """Raises PartitionError for the first True of `bad`, a map with one entry per block."""
     if bad.any():
         row, col = np.unravel_index(np.argmax(bad), bad.shape)
         raise PartitionError(

@@ -1,34 +1,34 @@
-"""How much memory the system has left, as Linux tells it."""
+"""The memory that is available on Linux."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 MEMORY_STATE = Path("/proc/meminfo")
-"""Where Linux says how much memory there is."""
+"""The file with the memory statistics of the machine."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
-"""Where it says how much of that a container may take."""
+"""The folder with the limits of the control group, such as that of a container."""
 
 
 def available_bytes() -> int | None:
-    """The memory that can be had without swapping; None where the system does not tell."""
-    known = [found for found in (_of_machine(), _of_container()) if found is not None]
-    return min(known, default=None)
+    """The memory that can be had without swapping; None where that is not known."""
+    limits = [limit for limit in (_of_machine(), _of_container()) if limit is not None]
+    return min(limits, default=None)
 
 
 def _of_container() -> int | None:
-    """What a control group (version 2) leaves; None without a limit."""
+    """The available memory within a control group (version 2); None without a limit."""
     try:
-        limit, taken = (
+        limit, used = (
             int((CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current")
         )
         lines = (CONTROL_GROUP / "memory.stat").read_text().splitlines()
     except (OSError, ValueError):  # ValueError: "max", no limit
         return None
-    # Files that were read are kept in memory as long as nobody else wants it.
-    kept = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
-    return max(0, limit - taken + kept)
+    # The cache of files that were read is given up when memory is needed.
+    cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    return max(0, limit - used + cached)
 
 
 def _of_machine() -> int | None:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from rdonet_jax.evaluation import curves, measures
 from rdonet_jax.evaluation.curves import Curve, Point
-from rdonet_jax.evaluation.measures import EvaluationError, Picture
+from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.metrics import quality
 
@@ -176,7 +176,7 @@ def code(anchor: Anchor, image: np.ndarray, setting: int) -> Coded:
 
 def curve(
     name: str,
-    images: Sequence[Picture],
+    images: Sequence[NamedImage],
     bpp: tuple[float, float] = (0.0, math.inf),
     report: Progress = lambda name, point: None,
 ) -> Curve:
@@ -254,7 +254,7 @@ def last_below(value: Callable[[int], float], count: int, limit: float) -> int:
     return low
 
 
-def _point(anchor: Anchor, images: Sequence[Picture], setting: int) -> Point:
+def _point(anchor: Anchor, images: Sequence[NamedImage], setting: int) -> Point:
     rows = []
     for name, pixels in tqdm(images, delay=5, leave=False, desc=anchor.label):
         coded = code(anchor, pixels, setting)

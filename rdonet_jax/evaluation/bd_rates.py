@@ -71,14 +71,14 @@ class Comparison(NamedTuple):
 
     metric: str  # of `quality.METRICS`
     over_set: BdRate | None  # of the curves of means
-    pictures: dict[str, BdRate]
+    images: dict[str, BdRate]
     refused: dict[str, str]  # by image, or "set", why there is none
 
     def extremes(self) -> tuple[tuple[str, float], tuple[str, float], float] | None:
         """The best and the worst image with their percentages, and the average of all."""
-        if not self.pictures:
+        if not self.images:
             return None
-        ranked = sorted((found.percent, name) for name, found in self.pictures.items())
+        ranked = sorted((found.percent, name) for name, found in self.images.items())
         average = math.fsum(percent for percent, _ in ranked) / len(ranked)
         (best, best_name), (worst, worst_name) = ranked[0], ranked[-1]
         return (best_name, best), (worst_name, worst), average
@@ -125,16 +125,16 @@ def compare(tested: Curve, reference: Curve, metric: str) -> Comparison:
     """
     if curves.is_estimate(tested) != curves.is_estimate(reference):
         raise BdRateError("estimated rates are not compared with those of files")
-    by_picture = [_by_picture(curve) for curve in (tested, reference)]
-    names = [set(rows) for rows in by_picture]
+    by_image = [_by_image(curve) for curve in (tested, reference)]
+    names = [set(rows) for rows in by_image]
     if all(names) and names[0] != names[1]:
         odd = sorted(names[0] ^ names[1])
         raise BdRateError(f"the images differ: {odd[0]} is not in both")
-    pictures: dict[str, BdRate] = {}
+    images: dict[str, BdRate] = {}
     refused: dict[str, str] = {}
     for name in sorted(names[0] & names[1]):
         try:
-            pictures[name] = _between(by_picture[0][name], by_picture[1][name], metric)
+            images[name] = _between(by_image[0][name], by_image[1][name], metric)
         except BdRateError as error:
             refused[name] = str(error)
     over_set = None
@@ -143,7 +143,7 @@ def compare(tested: Curve, reference: Curve, metric: str) -> Comparison:
         over_set = _between(means[0], means[1], metric)
     except BdRateError as error:
         refused["set"] = str(error)
-    return Comparison(metric, over_set, pictures, refused)
+    return Comparison(metric, over_set, images, refused)
 
 
 def table(measured: Sequence[Curve], reference: Curve) -> Iterator[str]:
@@ -177,7 +177,7 @@ def _cells(found: Comparison) -> str:
     parts += [extremes[0][1], extremes[1][1], extremes[2]] if extremes else [None] * 3
     cells = "".join(f"{'-' if part is None else f'{part:+.1f} %':>10}" for part in parts)
     overlap = f"{found.over_set.overlap:.0%}" if found.over_set else "-"
-    return f"{cells}{len(found.pictures):>10}{overlap:>10}"
+    return f"{cells}{len(found.images):>10}{overlap:>10}"
 
 
 def _range(line: Line) -> str:
@@ -190,7 +190,7 @@ def _between(tested: Sequence[Row], reference: Sequence[Row], metric: str) -> Bd
     return bd_rate(line(tested, metric), line(reference, metric))
 
 
-def _by_picture(curve: Curve) -> dict[str, list[Row]]:
+def _by_image(curve: Curve) -> dict[str, list[Row]]:
     rows: dict[str, list[Row]] = {}
     for point in curve.points:
         for row in point.rows:

@@ -23,7 +23,7 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, Picture
+from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.metrics import distortion
 from rdonet_jax.metrics import quality as quality_metrics
@@ -35,7 +35,7 @@ from rdonet_jax.rdo.encoder import Plan
 BATCH_SIZE = 4
 """Images per batch, unless the caller says otherwise."""
 
-AXIS = "pictures"
+AXIS = "images"
 """The axis of batches, along which devices share the work."""
 
 
@@ -49,7 +49,7 @@ class Estimate(NamedTuple):
 
 def estimate_all(
     model: Model,
-    pictures: Iterable[Picture],
+    images: Iterable[NamedImage],
     plan: Plan,
     batch_size: int = BATCH_SIZE,
     quality: float | None = None,
@@ -58,23 +58,23 @@ def estimate_all(
 
     Raises `EvaluationError` for a rate that is no number.
     """
-    for batch in batches(pictures, batch_size):
-        pixels = [picture.pixels for picture in batch]
+    for batch in batches(images, batch_size):
+        pixels = [original.pixels for original in batch]
         partitions = [encoder.choose(model, image, plan, quality) for image in pixels]
         estimates = estimate_images(model, pixels, partitions, batch_size, quality)
-        for picture, estimate in zip(batch, estimates, strict=True):
+        for original, estimate in zip(batch, estimates, strict=True):
             if not math.isfinite(estimate.bits):
-                raise EvaluationError(f"{picture.name}: its estimated rate is {estimate.bits}")
-            bpp = estimate.bits / math.prod(picture.pixels.shape[:2])
-            seen = quality_metrics.measure(picture.pixels, estimate.decoded)
-            yield Evaluated(Row(picture.name, bpp, seen), estimate.decoded)
+                raise EvaluationError(f"{original.name}: its estimated rate is {estimate.bits}")
+            bpp = estimate.bits / math.prod(original.pixels.shape[:2])
+            seen = quality_metrics.measure(original.pixels, estimate.decoded)
+            yield Evaluated(Row(original.name, bpp, seen), estimate.decoded)
 
 
-def batches(images: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+def batches(images: Iterable[NamedImage], size: int) -> Iterator[list[NamedImage]]:
     """Lists of up to `size` images of one padded size; only the last of each size is shorter."""
-    waiting: dict[tuple[int, int], list[Picture]] = {}
+    waiting: dict[tuple[int, int], list[NamedImage]] = {}
     for image in images:
-        grid = partition.grid_of(*image.pixels.shape[:2])
+        grid = partition.block_grid(*image.pixels.shape[:2])
         group = waiting.setdefault(grid, [])
         group.append(image)
         if len(group) == size:

@@ -14,7 +14,7 @@ class EvaluationError(ValueError):
     """An evaluation that cannot be made, or whose result cannot be trusted."""
 
 
-class Picture(NamedTuple):
+class NamedImage(NamedTuple):
     """An image to evaluate."""
 
     name: str  # its path below the folder that all images share

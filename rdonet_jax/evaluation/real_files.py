@@ -33,7 +33,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation import measures, results
-from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, Picture
+from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.metrics import quality as quality_metrics
@@ -42,7 +42,7 @@ from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import coding, encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 
-FILE_SUFFIX, PICTURE_SUFFIX = COMPRESSED_SUFFIX, f"{COMPRESSED_SUFFIX}.png"
+FILE_SUFFIX, IMAGE_SUFFIX = COMPRESSED_SUFFIX, f"{COMPRESSED_SUFFIX}.png"
 """Appended to an image's name for its compressed file and for the decoded image."""
 
 
@@ -87,7 +87,7 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     encoder.require_masks(model, settings.plan)
     paths = named_images(folders)
     _check_targets(list(paths), settings)
-    images = (Picture(name, srgb.load(path)) for name, path in paths.items())
+    images = (NamedImage(name, srgb.load(path)) for name, path in paths.items())
     rows: dict[str, Row] = {}
     with contextlib.ExitStack() as stack:
         if settings.estimate:
@@ -103,7 +103,7 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
         for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
             rows[row.name] = row
             if settings.save_decoded:
-                target = _target(settings.save_decoded, row.name, PICTURE_SUFFIX)
+                target = _target(settings.save_decoded, row.name, IMAGE_SUFFIX)
                 srgb.save(target, decoded, settings.force)
     return [rows[name] for name in paths]
 
@@ -120,7 +120,7 @@ def named_images(folders: Sequence[str | Path]) -> dict[str, Path]:
 
 def code_all(
     model: Model,
-    images: Iterable[Picture],
+    images: Iterable[NamedImage],
     plan: Plan,
     folder: Path,
     force: bool = False,
@@ -136,7 +136,7 @@ def code_all(
     compiled: set[tuple[int, int]] = set()
     for image in images:
         with _naming(image):
-            grid = partition.grid_of(*image.pixels.shape[:2])
+            grid = partition.block_grid(*image.pixels.shape[:2])
             if grid not in compiled:
                 short = dataclasses.replace(plan, passes=min(plan.passes, 1))
                 first = coding.encode(model, image.pixels, dataclasses.replace(options, plan=short))
@@ -201,7 +201,7 @@ def _check_targets(names: Sequence[str], settings: Settings) -> None:
     """Raises `ImageError` before any work for files that would not be overwritten."""
     for folder, suffix in (
         (settings.keep, FILE_SUFFIX),
-        (settings.save_decoded, PICTURE_SUFFIX),
+        (settings.save_decoded, IMAGE_SUFFIX),
     ):
         for name in names if folder else ():
             srgb.check_target(_target(folder, name, suffix), settings.force)
@@ -218,7 +218,7 @@ def _target(folder: Path, name: str, suffix: str) -> Path:
 
 
 @contextlib.contextmanager
-def _naming(image: Picture) -> Iterator[None]:
+def _naming(image: NamedImage) -> Iterator[None]:
     """Names the image in the codec's complaints."""
     try:
         yield

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from rdonet_jax.codec import codec
 from rdonet_jax.evaluation import anchors, curves, real_files, results
 from rdonet_jax.evaluation.curves import Curve, Point
-from rdonet_jax.evaluation.measures import EvaluationError, Picture
+from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import srgb
@@ -187,7 +187,7 @@ def _anchor_curves(study: Study, measured: Sequence[Curve], width: int, show: Sh
     if not names:
         return []
     paths = real_files.named_images(study.data)
-    images = [Picture(name, srgb.load(path)) for name, path in paths.items()]
+    images = [NamedImage(name, srgb.load(path)) for name, path in paths.items()]
     found: list[Curve] = []
     for name in names:
         curve = anchors.curve(name, images, study.bpp or _rates(measured))

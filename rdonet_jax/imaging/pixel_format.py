@@ -32,7 +32,7 @@ class PixelFormatError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ImageData:
     """An image in the form that its file has.
 
     Attributes:
@@ -98,21 +98,21 @@ def of_samples(
     xmp: bytes = b"",
     cicp: Cicp | None = None,
     resolution: Resolution | None = None,
-) -> Picture:
+) -> ImageData:
     """An image from one array: gray [H, W] or [H, W, 1], gray and alpha [H, W, 2], RGB
     [H, W, 3], or RGB and alpha [H, W, 4].
 
     Raises PixelFormatError for any other array.
     """
     if samples.ndim != 3 or samples.shape[2] not in (1, 2, 4):
-        return Picture(samples, None, icc, exif, xmp, cicp, resolution)
+        return ImageData(samples, None, icc, exif, xmp, cicp, resolution)
     channels = samples.shape[2]
     pixels = samples[..., :3] if channels == 4 else samples[..., 0]
     alpha = None if channels == 1 else samples[..., -1]
-    return Picture(pixels, alpha, icc, exif, xmp, cicp, resolution)
+    return ImageData(pixels, alpha, icc, exif, xmp, cicp, resolution)
 
 
-def samples(image: Picture) -> np.ndarray:
+def samples(image: ImageData) -> np.ndarray:
     """All channels in one array, [H, W] or [H, W, 2 to 4]; the inverse of `of_samples`."""
     if image.alpha is None:
         return image.pixels
@@ -120,15 +120,15 @@ def samples(image: Picture) -> np.ndarray:
     return np.concatenate([pixels, image.alpha[..., None]], axis=2)
 
 
-def as_picture(image: Picture | np.ndarray) -> Picture:
+def as_image_data(image: ImageData | np.ndarray) -> ImageData:
     """The image itself, or an image without metadata from an array of pixels.
 
-    Raises PixelFormatError as `Picture` does.
+    Raises PixelFormatError as `ImageData` does.
     """
-    return image if isinstance(image, Picture) else Picture(image)
+    return image if isinstance(image, ImageData) else ImageData(image)
 
 
-def fill_hidden(image: Picture) -> Picture:
+def fill_hidden(image: ImageData) -> ImageData:
     """The image with invisible pixels (alpha 0) replaced by a smooth continuation of the others.
 
     Smooth areas take few bits. An alpha channel that is opaque everywhere is removed. The function
@@ -159,9 +159,9 @@ def to_uint16(array: np.ndarray) -> np.ndarray:
     return array if array.dtype == np.uint16 else array.astype(np.uint16) * np.uint16(_STEPS)
 
 
-def as_rgb8(image: Picture | np.ndarray) -> np.ndarray:
+def as_rgb8(image: ImageData | np.ndarray) -> np.ndarray:
     """The pixels as uint8 [H, W, 3]. Partitions are chosen by these, whatever the image's form."""
-    return to_uint8(as_rgb(as_picture(image).pixels))
+    return to_uint8(as_rgb(as_image_data(image).pixels))
 
 
 def mean_gray(pixels: np.ndarray, is_16bit: bool) -> np.ndarray:
@@ -183,7 +183,7 @@ def psnr(pixels: np.ndarray, decoded: np.ndarray) -> float:
     return decibels.psnr(mean, peak)
 
 
-def flatten(image: Picture, background: tuple[int, int, int]) -> Picture:
+def flatten(image: ImageData, background: tuple[int, int, int]) -> ImageData:
     """The image blended with a background color, 8-bit RGB, and without alpha.
 
     A gray image stays gray if the background is gray.

@@ -20,7 +20,7 @@ from rdonet_jax.imaging.formats import avif, file_kinds, file_metadata, pam, plu
 from rdonet_jax.imaging.formats.file_metadata import Metadata
 from rdonet_jax.imaging.metadata import cicp, exif
 from rdonet_jax.imaging.metadata import icc as imaging_icc
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 
 FORMATS = (*srgb.READABLE_FORMATS, "AVIF", "JPEG2000", "TGA", "QOI")
 """Formats by Pillow's names. Icons and formats that run other programs are left out."""
@@ -29,7 +29,7 @@ MORE_SUFFIXES = (".pam", *(s for found in plug_ins.SUFFIXES.values() for s in fo
 """Suffixes of files that are read without Pillow, or with plug-ins of Pillow."""
 
 Channels = tuple[np.ndarray, np.ndarray | None]
-"""Pixels and alpha, as in `Picture`."""
+"""Pixels and alpha, as in `ImageData`."""
 
 
 def load(
@@ -37,7 +37,7 @@ def load(
     strip: bool = False,
     max_pixels: int = pixel_format.MAX_PIXELS,
     first_frame: bool = False,
-) -> Picture:
+) -> ImageData:
     """The image in a file, upright.
 
     Palettes become RGB. Samples of 1 to 7 bits become 8 bits, those of 9 to 15 bits become 16. An
@@ -91,7 +91,7 @@ def _by_pillow(
     options: _Options,
     page: tiff_reader.Page | None = None,
     formats: Sequence[str] = FORMATS,
-) -> Picture:
+) -> ImageData:
     def check(image: Image.Image, path: str | os.PathLike) -> None:
         if page is not None:
             image.seek(page.number)
@@ -115,7 +115,7 @@ def _by_pillow(
     return _image(pixels, alpha, metadata)
 
 
-def _tiff(path: str | os.PathLike, options: _Options) -> Picture:
+def _tiff(path: str | os.PathLike, options: _Options) -> ImageData:
     page = tiff_reader.main_page(path)
     if page is None:  # a damaged file: Pillow gives the reason
         return _by_pillow(path, options)
@@ -131,7 +131,7 @@ def _tiff(path: str | os.PathLike, options: _Options) -> Picture:
     return _image(pixels, alpha, tiff_reader.metadata(path, page))
 
 
-def _pam(path: str | os.PathLike, options: _Options) -> Picture:
+def _pam(path: str | os.PathLike, options: _Options) -> ImageData:
     try:
         samples, largest = pam.read(path, options.max_pixels)
     except pam.PamError as error:
@@ -139,7 +139,7 @@ def _pam(path: str | os.PathLike, options: _Options) -> Picture:
     return _image(*high_bit_depth.split(samples, largest=largest), Metadata())
 
 
-def _jpeg(path: str | os.PathLike, options: _Options) -> Picture:
+def _jpeg(path: str | os.PathLike, options: _Options) -> ImageData:
     frame = file_kinds.jpeg_frame(path)
     if frame is None:
         return _by_pillow(path, options)
@@ -156,8 +156,8 @@ def _jpeg(path: str | os.PathLike, options: _Options) -> Picture:
     return _image(*high_bit_depth.split(samples, 12), metadata)
 
 
-def _by_plug_in(name: str) -> Callable[[str | os.PathLike, _Options], Picture]:
-    def read(path: str | os.PathLike, options: _Options) -> Picture:
+def _by_plug_in(name: str) -> Callable[[str | os.PathLike, _Options], ImageData]:
+    def read(path: str | os.PathLike, options: _Options) -> ImageData:
         plug_ins.register(path, name, options.max_pixels)
         if name == "JXL" and plug_ins.jxl_header(path).animated:
             if not options.first_frame:
@@ -181,12 +181,12 @@ _READERS = {
 """Readers by the kind of file. All other kinds are read by Pillow alone."""
 
 
-def _image(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata) -> Picture:
+def _image(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata) -> ImageData:
     """The image, without an alpha channel that is opaque everywhere."""
     if alpha is not None:
         opaque = alpha.min() == np.iinfo(alpha.dtype).max
         alpha = None if opaque else np.ascontiguousarray(alpha)
-    return Picture(np.ascontiguousarray(pixels), alpha, **metadata._asdict())
+    return ImageData(np.ascontiguousarray(pixels), alpha, **metadata._asdict())
 
 
 def _check_mode(image: Image.Image, path: str | os.PathLike) -> None:
@@ -232,9 +232,9 @@ def _with_key(image: Image.Image, pixels: np.ndarray, alpha: np.ndarray | None) 
     return pixels, alpha if key is None else _keyed(pixels, np.array(key))
 
 
-def _stripped(image: Picture, path: str | os.PathLike) -> Picture:
+def _stripped(image: ImageData, path: str | os.PathLike) -> ImageData:
     """The image without metadata, its colors converted to sRGB."""
-    bare = Picture(image.pixels, image.alpha, notes=image.notes)
+    bare = ImageData(image.pixels, image.alpha, notes=image.notes)
     mode = "L" if image.gray else "RGB"
     icc = _profile_of(image, path)
     if imaging_icc.is_srgb(icc, mode):
@@ -249,7 +249,7 @@ def _stripped(image: Picture, path: str | os.PathLike) -> Picture:
     return dataclasses.replace(bare, pixels=pixels)
 
 
-def _profile_of(image: Picture, path: str | os.PathLike) -> bytes:
+def _profile_of(image: ImageData, path: str | os.PathLike) -> bytes:
     """An ICC profile of the image's color space, from `cicp` or `icc`; empty for sRGB."""
     named = image.cicp
     if named is None or not named.known:

@@ -20,7 +20,7 @@ from rdonet_jax.imaging.formats import amendments, png, tiff_writer
 from rdonet_jax.imaging.formats.file_metadata import Metadata
 from rdonet_jax.imaging.metadata import cicp, exif, resolution, xmp
 from rdonet_jax.imaging.metadata.resolution import Resolution
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 
 
 class Abilities(NamedTuple):
@@ -75,7 +75,7 @@ def check(path: str | os.PathLike, force: bool, size: tuple[int, int], alpha: bo
 
 def save(
     path: str | os.PathLike,
-    image: Picture,
+    image: ImageData,
     force: bool = False,
     like: os.stat_result | None = None,
 ) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ def save(
     return (*notes, *lost)
 
 
-def _fitting(image: Picture, name: str, gray: bool) -> tuple[Metadata, tuple[str, ...]]:
+def _fitting(image: ImageData, name: str, gray: bool) -> tuple[Metadata, tuple[str, ...]]:
     """The metadata that a format can hold, and notes about the rest. `gray`: the file's form."""
     able, notes = ABILITIES[name], []
     icc, named = image.icc, image.cicp

@@ -64,7 +64,7 @@ def round_to_8_bit(x: jax.Array) -> jax.Array:
 
 def mse(x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
     """Mean squared error over the RGB image, data range 1."""
-    valid = None if sizes is None else partition.within(sizes, x.shape[-3:-1])[..., None]
+    valid = None if sizes is None else partition.extent_mask(sizes, x.shape[-3:-1])[..., None]
     return jnp.mean(jnp.square(x - x_hat), axis=(-3, -2, -1), where=valid)
 
 
@@ -102,7 +102,7 @@ def ms_ssim(
         valid = None
         if sizes is not None:
             windows = (sizes >> scale) - (WINDOW_TAPS - 1)
-            valid = partition.within(windows, term.shape[-2:])[..., None, :, :]
+            valid = partition.extent_mask(windows, term.shape[-2:])[..., None, :, :]
         product = product * _power(jnp.mean(term, axis=(-2, -1), where=valid), weight)
     return jnp.mean(product, axis=-1)
 

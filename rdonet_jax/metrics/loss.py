@@ -118,12 +118,12 @@ class PixelDistortion(Distortion):
         """The distortion [..., H, W] of every pixel of images [..., H, W, 3] in [0, 1]."""
 
     def of_batch(self, x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
-        valid = None if sizes is None else partition.within(sizes, x.shape[-3:-1])
+        valid = None if sizes is None else partition.extent_mask(sizes, x.shape[-3:-1])
         return jnp.mean(self.of_pixels(x, x_hat), axis=(-2, -1), where=valid)
 
     def maps(self, pixels: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
         x, x_hat = map(distortion.from_integers, (pixels, decoded))
-        valid = partition.within(size, pixels.shape[:2])
+        valid = partition.extent_mask(size, pixels.shape[:2])
         values = jnp.where(valid, self.of_pixels(x, x_hat), 0.0)
         return self.unit * partition.tile_sums(values, AREA)[None]
 
@@ -141,7 +141,7 @@ class SquaredError(Distortion):
     def maps(self, pixels: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
         # In gray levels, whose squares are exact in float32.
         x, x_hat = (v.astype(jnp.float32) for v in (pixels, decoded))
-        valid = partition.within(size, pixels.shape[:2])
+        valid = partition.extent_mask(size, pixels.shape[:2])
         return partition.tile_sums(jnp.mean(jnp.square(x - x_hat), axis=-1) * valid, AREA)[None]
 
 

@@ -144,7 +144,7 @@ def _check_masks(
     masks: tuple[jax.Array | np.ndarray, ...], batch: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[jax.Array, ...]:
     """The masks with a batch axis. Raises ValueError unless they fit images of this shape."""
-    rows, cols = partition.grid_of(*shape[1:3])
+    rows, cols = partition.block_grid(*shape[1:3])
     expected = [
         (*batch, rows * partition.BLOCK // stride, cols * partition.BLOCK // stride)
         for stride in partition.STRIDES

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig, ConfigError, from_dict
-from rdonet_jax.core.json_values import shown
+from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models import param_tree
 from rdonet_jax.models.baselines.family import BaselineFamily
@@ -63,10 +63,12 @@ def from_stored(values: Mapping[str, Any]) -> AnyConfig:
     Raises `ConfigError`.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"a configuration is an object with named values, not {shown(values)}")
+        raise ConfigError(
+            f"a configuration is an object with named values, not {short_repr(values)}"
+        )
     name = values.get(FAMILY_KEY) or _unnamed_family(values)
     if not isinstance(name, str) or name not in FAMILIES:
-        raise ConfigError(f"unknown family {shown(name)}; there are {', '.join(FAMILIES)}")
+        raise ConfigError(f"unknown family {short_repr(name)}; there are {', '.join(FAMILIES)}")
     fields = {key: value for key, value in values.items() if key != FAMILY_KEY}
     config = from_dict(FAMILIES[name].config, fields)
     FAMILIES[name].check(config)
@@ -151,7 +153,7 @@ def variance_partition(
     """
     family = family_of(config)
     if not family.has_levels:
-        return partition.uniform(0, partition.grid_of(*x.shape[1:3]), (x.shape[0],))
+        return partition.uniform(0, partition.block_grid(*x.shape[1:3]), (x.shape[0],))
     return partition.variance(x, family.thresholds(config, quality))
 
 

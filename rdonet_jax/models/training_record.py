@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rdonet_jax.core import config, json_values
-from rdonet_jax.core.json_values import shown
+from rdonet_jax.core.json_values import short_repr
 
 if TYPE_CHECKING:
     from rdonet_jax.metrics.loss import Loss
@@ -89,7 +89,9 @@ class TrainingRecord:
             training = _training(_object(values["training"], "training in its record"))
         steps, validation = values.get("steps_done"), values.get("validation")
         if steps is not None and type(steps) is not int:
-            raise RecordError(f"steps_done in its record is a whole number, not {shown(steps)}")
+            raise RecordError(
+                f"steps_done in its record is a whole number, not {short_repr(steps)}"
+            )
         return cls(
             stored=stored,
             training=training,
@@ -140,7 +142,7 @@ class TrainingRecord:
 
 def _object(values: Any, what: str) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
-        raise RecordError(f"{what} is an object with named values, not {shown(values)}")
+        raise RecordError(f"{what} is an object with named values, not {short_repr(values)}")
     return values
 
 
@@ -151,18 +153,18 @@ def _select_fields(cls: type, values: Mapping[str, Any], what: str) -> Mapping[s
     """
     names = {field.name for field in dataclasses.fields(cls)}
     selected = {name: value for name, value in values.items() if name in names}
-    if complaint := json_values.complaint(cls, selected):
-        raise RecordError(f"{what}: {complaint}")
+    if error := json_values.find_error(cls, selected):
+        raise RecordError(f"{what}: {error}")
     return selected
 
 
 def _training(values: Mapping[str, Any]) -> RecordedTraining:
     fields = _select_fields(RecordedTraining, values, "training in its record")
     training = RecordedTraining(**fields)
-    if not config.SMALLEST_NUMBER <= training.lmbda <= config.LARGEST_NUMBER:
-        raise RecordError(f"training in its record: lmbda is {shown(training.lmbda)}")
+    if not config.MIN_NUMBER <= training.lmbda <= config.MAX_NUMBER:
+        raise RecordError(f"training in its record: lmbda is {short_repr(training.lmbda)}")
     if not 0 <= training.ms_ssim_share <= 1:
-        share = shown(training.ms_ssim_share)
+        share = short_repr(training.ms_ssim_share)
         raise RecordError(f"training in its record: ms_ssim_share is {share}")
     return training
 

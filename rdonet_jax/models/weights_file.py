@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rdonet_jax.core.config import AnyConfig
-from rdonet_jax.core.json_values import shortened, shown
+from rdonet_jax.core.json_values import short_repr, truncate
 from rdonet_jax.models import packing, registry
 from rdonet_jax.models.training_record import RecordError, TrainingRecord
 
@@ -88,9 +88,9 @@ def metadata(tensors: Any) -> Metadata:
         values = json.loads(entries[METADATA_KEY])
     except (ValueError, RecursionError) as error:
         cause = "too many lists in lists" if isinstance(error, RecursionError) else error
-        raise WeightsError(f"its metadata is no JSON: {shortened(str(cause))}") from error
+        raise WeightsError(f"its metadata is no JSON: {truncate(str(cause))}") from error
     if not isinstance(values, dict):
-        raise WeightsError(f"its metadata is an object with named values, not {shown(values)}")
+        raise WeightsError(f"its metadata is an object with named values, not {short_repr(values)}")
     if missing := [name for name in Metadata._fields if name not in values]:
         raise WeightsError(f"its metadata has no {missing[0]}")
     if _is_nested_deeper(values, MAX_DEPTH):
@@ -134,7 +134,7 @@ def require_network(
         declared = tensors.get_slice(key)
         shape = tuple(declared.get_shape())
         if declared.get_dtype() not in TYPES:
-            raise WeightsError(f"{shortened(key)} is of the type {declared.get_dtype()}")
+            raise WeightsError(f"{truncate(key)} is of the type {declared.get_dtype()}")
         path = packing.kernel_path(key)
         if key in extra_keys:
             if math.prod(shape) > max_numbers:
@@ -142,7 +142,7 @@ def require_network(
         elif path is None:
             declared_shapes[key] = shape
         elif path not in expected:
-            raise WeightsError(f"{shortened(path)} is unknown to the network of its configuration")
+            raise WeightsError(f"{truncate(path)} is unknown to the network of its configuration")
         elif key.endswith("/shape"):
             if len(shape) != 1 or shape[0] > MAX_RANK or declared.get_dtype()[0] == "F":
                 raise WeightsError(f"{path} has no shape")
@@ -157,7 +157,7 @@ def _first_difference(declared: Shapes, expected: Shapes) -> str | None:
         if name not in declared:
             return f"{name} is missing"
         if name not in expected:
-            return f"{shortened(name)} is unknown to it"
+            return f"{truncate(name)} is unknown to it"
         if declared[name] != expected[name]:
             return f"{name} has the shape {list(declared[name])}, not {list(expected[name])}"
     return None

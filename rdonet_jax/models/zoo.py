@@ -29,7 +29,7 @@ from safetensors.numpy import save as serialize
 
 from rdonet_jax.core import files
 from rdonet_jax.core.config import WEIGHTS_BYTES, AnyConfig
-from rdonet_jax.core.json_values import shortened, shown
+from rdonet_jax.core.json_values import short_repr, truncate
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
 from rdonet_jax.models import packing, param_tree, registry, weights_file
@@ -160,7 +160,7 @@ def _as_zoo_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ZooError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        cause = shortened(str(error))
+        cause = truncate(str(error))
         raise ZooError(f"{path}: is no weights file of rdonet_jax ({cause})") from error
 
 
@@ -170,7 +170,9 @@ def _digest(path: Path) -> bytes:
         digest = weights_file.digest_of(path)
     actual, claimed = digest[:HASH_BYTES].hex(), name_and_hash(path)[1]
     if claimed != actual:
-        raise ZooError(f"{path}: damaged or renamed, its hash is {actual}, not {shown(claimed)}")
+        raise ZooError(
+            f"{path}: damaged or renamed, its hash is {actual}, not {short_repr(claimed)}"
+        )
     return digest
 
 
@@ -185,7 +187,7 @@ def _read(path: Path, is_bundled: bool) -> Model:
         name, config, record = weights_file.metadata(tensors)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise WeightsError(
-                f"it holds a model of the name {shown(name)}, which no model may have"
+                f"it holds a model of the name {short_repr(name)}, which no model may have"
             )
         if not is_bundled:
             family = registry.family_of(config)

@@ -16,7 +16,7 @@ from rdonet_jax.codec.codec import Decoded, Report
 from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.codec.preparation import PreparedImage
 from rdonet_jax.core.defaults import DEFAULT_ENGINE
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, rate_control
@@ -37,7 +37,7 @@ def encode_steps(options: EncodeOptions) -> tuple[str, ...]:
 
 def encode(
     model: Model,
-    image: PreparedImage | Picture | np.ndarray,
+    image: PreparedImage | ImageData | np.ndarray,
     options: EncodeOptions,
     report: Report = codec.silent,
 ) -> EncodeResult:

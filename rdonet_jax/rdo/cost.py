@@ -75,7 +75,7 @@ class RDCost:
         """
         prepared = preparation.prepare(model.config, image)
         self.size = prepared.size
-        if lack := memory.shortage(model.config, partition.grid_of(*self.size), searching=True):
+        if lack := memory.shortage(model.config, partition.block_grid(*self.size), searching=True):
             raise codec.EncodeError(f"the image is too large: {lack}")
         self.parts = tuple(part for part in trained_loss(model, quality) if part.weight > 0)
         self._distortions = tuple(part.distortion for part in self.parts)

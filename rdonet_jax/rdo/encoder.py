@@ -16,7 +16,7 @@ from rdonet_jax.codec.codec import Encoded, Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import search
@@ -70,7 +70,7 @@ def _color_steps(passes: int) -> tuple[str, ...]:
 
 def encode(
     model: Model,
-    image: PreparedImage | Picture | np.ndarray,
+    image: PreparedImage | ImageData | np.ndarray,
     options: EncodeOptions,
     report: Report = codec.silent,
 ) -> EncodeResult:

@@ -69,5 +69,5 @@ def initial_partition(
 
 def from_uniform(image: np.ndarray, cost: search.Cost) -> Partition:
     """Every quadtree solved by the costs of the three uniform partitions."""
-    p = search.from_uniform(cost, partition.grid_of(*image.shape[:2]))
+    p = search.from_uniform(cost, partition.block_grid(*image.shape[:2]))
     return partition.trim(p, *image.shape[:2])

@@ -15,7 +15,7 @@ import numpy as np
 from rdonet_jax.codec import codec, preparation
 from rdonet_jax.codec.codec import Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, quality_search
@@ -49,7 +49,7 @@ def steps(plan: Plan) -> tuple[str, ...]:
 
 def encode(
     model: Model,
-    image: PreparedImage | Picture | np.ndarray,
+    image: PreparedImage | ImageData | np.ndarray,
     options: EncodeOptions,
     report: Report = codec.silent,
 ) -> EncodeResult:

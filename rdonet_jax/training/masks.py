@@ -55,7 +55,7 @@ def two_stage(
     keys: jax.Array,
 ) -> Partition:
     """Random masks in stage 1, in stage 2 for `random_share` of the crops; else by variance."""
-    grid = partition.grid_of(*x.shape[1:3])
+    grid = partition.block_grid(*x.shape[1:3])
     keys = jax.vmap(jax.random.split)(keys)
     drawn = jax.vmap(lambda key: partition.random(key, grid))(keys[:, 0])
     seen = registry.variance_partition(model, x, quality)

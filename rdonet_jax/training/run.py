@@ -47,7 +47,7 @@ class Sources:
     validation: Sequence[str | Path] = ()
 
 
-def split_pictures(
+def split_images(
     sources: Sources, crop: int, cache_bytes: int
 ) -> tuple[dataset.ImageDataset, dataset.ImageDataset]:
     """Images for training, decoded ones kept up to `cache_bytes`, and for validation.
@@ -94,7 +94,7 @@ def train(
     # Processes of one machine share its memory.
     budget = dataset.default_cache_bytes() // multihost.processes_here()
     with multihost.raise_on_all_hosts("every host has its images"):
-        seen, held_out = split_pictures(sources, run.training.crop, budget)
+        seen, held_out = split_images(sources, run.training.crop, budget)
         config = _with_length(folder, run.training, length or RunLength(), len(seen.paths), resume)
         training_step.require_divisible(config)
         run = dataclasses.replace(

@@ -194,7 +194,7 @@ def crop_losses(
     quality = qualities_of_step(model, keys[:, 0])
     levels = masks_of_step(model, config, step, x, quality, keys[:, 0])
     if sizes is not None:
-        levels = partition.inside(levels, sizes)
+        levels = partition.exclude_padding(levels, sizes)
     dtype = compute_dtype(config)
     coded = registry.code(model, params, x, levels, quality, keys[:, 1], dtype, config.remat, sizes)
     pixels = math.prod(sides) if sizes is None else jnp.prod(sizes, axis=1)

@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 # Compressing and decompressing
 
 
-def test_compress_writes_the_codecs_bytes_beside_the_picture(rdonet, bundle, tiny_model, image):
+def test_compress_writes_the_codecs_bytes_beside_the_image(rdonet, bundle, tiny_model, image):
     code, out, err = rdonet("compress", "a.png")
     data = Path("a.png.rdo").read_bytes()
     assert data == codec.compress(
@@ -37,7 +37,7 @@ def test_compress_writes_the_codecs_bytes_beside_the_picture(rdonet, bundle, tin
     assert float(bpp) == pytest.approx(8 * len(data) / 9000, abs=0.0006)
 
 
-def test_decompress_gives_the_picture_that_the_codec_gives(rdonet, bundle, tiny_model, compressed):
+def test_decompress_gives_the_image_that_the_codec_gives(rdonet, bundle, tiny_model, compressed):
     code, out, err = rdonet("decompress", "b.rdo")
     assert (code, err) == (0, "")
     assert re.fullmatch(r"b\.rdo\.png: 90x100 pixels, \d+\.\d s\n", out)

@@ -11,7 +11,7 @@ import pytest
 import skimage.data
 
 from rdonet_jax.imaging import pixel_format, reader, srgb, writer
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 
 
 @pytest.fixture(autouse=True)
@@ -79,16 +79,16 @@ def test_a_compressed_file_is_compared_by_what_it_decodes_to(rdonet):
 def test_depths_of_16_bits_gray_and_alpha_are_compared_as_they_are(rdonet, image):
     gray, alpha = image[..., 1], np.tile(np.arange(90, dtype=np.uint8), (100, 1))
     is_16bit = pixel_format.to_uint16(gray)
-    writer.save("deep.png", Picture(is_16bit))
-    writer.save("other.png", Picture(is_16bit ^ 1))
+    writer.save("deep.png", ImageData(is_16bit))
+    writer.save("other.png", ImageData(is_16bit ^ 1))
     facts = json.loads(rdonet("compare", "deep.png", "other.png", "--json").out)
     assert facts["psnr"] == pytest.approx(20 * math.log10(65535), abs=1e-6)
-    writer.save("gray.png", Picture(np.ascontiguousarray(gray)))
+    writer.save("gray.png", ImageData(np.ascontiguousarray(gray)))
     srgb.save("colours.png", np.repeat(gray[..., None], 3, axis=2))
     assert "no difference" in rdonet("compare", "gray.png", "colours.png").out
-    writer.save("alpha.png", Picture(image, alpha))
+    writer.save("alpha.png", ImageData(image, alpha))
     hidden = np.where(alpha[..., None] > 0, image, 99).astype(np.uint8)
-    writer.save("hidden.png", Picture(hidden, np.maximum(alpha, 2) * (alpha > 0)))
+    writer.save("hidden.png", ImageData(hidden, np.maximum(alpha, 2) * (alpha > 0)))
     out = rdonet("compare", "alpha.png", "hidden.png").out
     assert "no difference\n" in out and "largest difference of alpha: 1\n" in out
 
@@ -96,8 +96,8 @@ def test_depths_of_16_bits_gray_and_alpha_are_compared_as_they_are(rdonet, image
 def test_images_that_cannot_be_compared_are_refused_in_one_sentence(refusal, folder, image):
     srgb.save("cut.png", image[:, :80])
     alpha = np.tile(np.arange(90, dtype=np.uint8), (100, 1))
-    writer.save("alpha.png", Picture(image, alpha))
-    writer.save("deep.png", Picture(pixel_format.to_uint16(image)))
+    writer.save("alpha.png", ImageData(image, alpha))
+    writer.save("deep.png", ImageData(pixel_format.to_uint16(image)))
     assert refusal("cut.png", "compare", "a.png", "cut.png") == (
         "has 80x100 pixels, and a.png 90x100: images of different sizes cannot be compared"
     )

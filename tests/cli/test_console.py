@@ -75,7 +75,7 @@ def test_quick_quiet_and_redirected_work_show_no_progress(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 9 bytes")])
-def test_exhausted_memory_is_the_pictures_fault(error):
+def test_exhausted_memory_is_the_images_fault(error):
     with (
         pytest.raises(CommandError, match="^a.png: there is not enough memory"),
         console.progress("a.png", STEPS, True),

@@ -13,7 +13,7 @@ import pytest
 from rdonet_jax.cli.commands import fidelity
 from rdonet_jax.codec import codec
 from rdonet_jax.imaging import pixel_format, reader, srgb, writer
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def unreachable(*_, **__):
 @pytest.fixture
 def with_alpha(folder, image):
     alpha = np.tile(np.arange(90) * 255 // 89, (100, 1)).astype(np.uint8)
-    writer.save("alpha.png", Picture(image, np.where(alpha > 40, alpha, 0).astype(np.uint8)))
+    writer.save("alpha.png", ImageData(image, np.where(alpha > 40, alpha, 0).astype(np.uint8)))
 
 
 @pytest.mark.parametrize("source", ["a.png", "alpha.png"])

@@ -16,7 +16,7 @@ from rdonet_jax.cli.files import jobs
 from rdonet_jax.imaging import pixel_format, reader, writer
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from tests.image_samples import SRGB, SWAPPED, exif_block
 
 
@@ -26,12 +26,12 @@ def portable_bundle(bundle, mini_weights):
     bundle["standard"] = mini_weights
 
 
-def form(image, gray=False, is_16bit=False, alpha=False, **more) -> Picture:
+def form(image, gray=False, is_16bit=False, alpha=False, **more) -> ImageData:
     pixels = np.ascontiguousarray(image[..., 1] if gray else image)
     ramp = np.tile(np.arange(90) * 255 // 89, (100, 1)).astype(np.uint8)
     if is_16bit:
         pixels, ramp = pixel_format.to_uint16(pixels), pixel_format.to_uint16(ramp)
-    return Picture(pixels, ramp if alpha else None, **more)
+    return ImageData(pixels, ramp if alpha else None, **more)
 
 
 def restored(rdonet, image, suffix, *options, source=".png"):
@@ -49,15 +49,15 @@ def restored(rdonet, image, suffix, *options, source=".png"):
 @pytest.mark.parametrize("metadata", [False, True])
 def test_what_comes_in_as_png_goes_out_as_png(rdonet, image, gray, is_16bit, alpha, metadata):
     more = {"icc": SRGB, "exif": exif_block(1)} if metadata else {}
-    picture = form(image, gray, is_16bit, alpha, **more)
-    again, out = restored(rdonet, picture, ".png")
+    content = form(image, gray, is_16bit, alpha, **more)
+    again, out = restored(rdonet, content, ".png")
     assert re.fullmatch(r"out\.png: 90x100 pixels, \d+\.\d s\n", out)
-    assert again.pixels.dtype == picture.pixels.dtype
-    assert again.pixels.shape == picture.pixels.shape
-    assert (again.icc, again.exif) == (picture.icc, picture.exif)
+    assert again.pixels.dtype == content.pixels.dtype
+    assert again.pixels.shape == content.pixels.shape
+    assert (again.icc, again.exif) == (content.icc, content.exif)
     assert (again.alpha is None) == (not alpha)
     if alpha:
-        np.testing.assert_array_equal(again.alpha, picture.alpha)
+        np.testing.assert_array_equal(again.alpha, content.alpha)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_background_that_is_no_opaque_colour_is_wrong_usage(rdonet, colour):
 
 
 def test_stripped_files_hold_srgb_and_nothing_else(rdonet, image):
-    writer.save("in.png", Picture(image, icc=SWAPPED, exif=exif_block()))
+    writer.save("in.png", ImageData(image, icc=SWAPPED, exif=exif_block()))
     assert rdonet("compress", "in.png", "kept.rdo").code == 0
     assert rdonet("compress", "in.png", "bare.rdo", "--strip").code == 0
     assert "format version 2" in rdonet("info", "bare.rdo").out
@@ -195,7 +195,7 @@ def test_a_profile_without_a_printable_name_does_no_harm_to_the_terminal(rdonet,
         b"no profile",
         SRGB.replace("built-in".encode("utf-16-be"), "\x1b[2J\n\r\0\x07x".encode("utf-16-be")),
     ):
-        writer.save("in.png", Picture(image, icc=icc), force=True)
+        writer.save("in.png", ImageData(image, icc=icc), force=True)
         assert rdonet("compress", "in.png", "--force").code == 0
         assert rdonet("info", "in.png.rdo").out.replace("\n", "").isprintable()
 

@@ -56,7 +56,7 @@ hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 WRITER = """
 import time
 from rdonet_jax.core import files, interrupts
-interrupts.heed()
+interrupts.install_handlers()
 
 def write(file):
     file.write(b"half")
@@ -199,8 +199,8 @@ def test_what_nobody_reads_does_not_keep_a_process_that_is_to_end(tmp_path):
     script = """
 import os, pathlib
 from rdonet_jax.core import interrupts
-interrupts.heed()
-with interrupts.last_words(lambda: "nothing"):
+interrupts.install_handlers()
+with interrupts.final_output(lambda: "nothing"):
     os.set_blocking(1, False)
     try:
         while True:
@@ -220,7 +220,7 @@ with interrupts.last_words(lambda: "nothing"):
 @pytest.fixture
 def after_ctrl_c(monkeypatch):
     """As after the first Ctrl-C in a block that asked for gentleness."""
-    monkeypatch.setattr(interrupts._state, "asked", True)
+    monkeypatch.setattr(interrupts._state, "interrupted", True)
 
 
 def test_ctrl_c_ends_a_search_with_the_best_so_far(after_ctrl_c):
@@ -238,7 +238,7 @@ def test_ctrl_c_ends_a_search_with_the_best_so_far(after_ctrl_c):
         assert interrupted and calls == [1]
         report("coding")  # what follows the search is not interrupted
     assert all(map(np.array_equal, found, start))
-    assert not interrupts._state.gentle
+    assert not interrupts._state.graceful_messages
 
 
 def test_steps_of_a_search_are_told_from_others():
@@ -257,4 +257,4 @@ def test_the_package_itself_leaves_signals_alone(tmp_path):
     assert cli_main.main(["--version"]) == 0
     files.replace(tmp_path / "a", lambda file: file.write(b"whole"))
     assert [signal.getsignal(number) for number in CODES] == before
-    assert not interrupts._state.unfinished
+    assert not interrupts._state.temporary_files

@@ -36,7 +36,7 @@ def found(place):
     return sorted(str(path) for path in Path(place).rglob("*") if path.is_file())
 
 
-def test_a_folder_of_pictures_goes_there_and_back(rdonet, bundle, album):
+def test_a_folder_of_images_goes_there_and_back(rdonet, bundle, album):
     code, out, err = rdonet("compress", "album", "--out-dir", "out")
     assert (code, err) == (0, "rdonet: files passed over in folders: 1 (.txt)\n")
     assert found("out") == ["out/below/gray.tif.rdo", "out/below/two.jpg.rdo", "out/one.png.rdo"]
@@ -52,7 +52,7 @@ def test_a_folder_of_pictures_goes_there_and_back(rdonet, bundle, album):
     assert Image.open("back/one.png").size == (90, 100)
 
 
-def test_pictures_come_back_in_the_format_that_is_asked_for(rdonet, bundle, album):
+def test_images_come_back_in_the_format_that_is_asked_for(rdonet, bundle, album):
     assert rdonet("decompress", "b.rdo", "--out-dir", "back", "--suffix", "WebP").code == 0
     assert found("back") == ["back/b.webp"]
 
@@ -193,14 +193,14 @@ def test_an_interrupt_ends_many_jobs_and_keeps_what_is_done(album):
     assert (summary.done, summary.not_done, summary.interrupted) == (2, 1, True)
 
 
-def test_a_check_that_finds_another_picture_says_so(rdonet, bundle, monkeypatch):
+def test_a_check_that_finds_another_image_says_so(rdonet, bundle, monkeypatch):
     assert rdonet("compress", "a.png", "c.rdo", "--lossless-check").code == 0
     decode = codec.decode
 
     def wrong(*arguments, **named):
         decoded = decode(*arguments, **named)
         pixels = np.ascontiguousarray(decoded.image[::-1])
-        return decoded._replace(content=codec.Picture(pixels))
+        return decoded._replace(content=codec.ImageData(pixels))
 
     monkeypatch.setattr(codec, "decode", wrong)
     code, out, err = rdonet("compress", "a.png", "d.rdo", "--lossless-check")

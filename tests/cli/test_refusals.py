@@ -59,7 +59,7 @@ def test_the_input_is_never_overwritten_not_even_with_force(refusal, bundle, com
     assert "is the input" in refusal(same, command, source, same, "--force")
 
 
-def test_a_second_picture_is_not_taken_for_the_output(refusal, bundle, image):
+def test_a_second_image_is_not_taken_for_the_output(refusal, bundle, image):
     srgb.save("z.png", image)
     assert "name of an image" in refusal("z.png", "compress", "a.png", "z.png", "--force")
 
@@ -152,7 +152,7 @@ def test_a_file_may_claim_more_than_the_default_limit_where_the_user_says_so(
     assert "GiB of memory, of which 1.0 GiB are available" in cause
 
 
-def test_a_picture_too_wide_for_the_outputs_format_is_refused_before_the_work(
+def test_an_image_too_wide_for_the_outputs_format_is_refused_before_the_work(
     refusal, bundle, compressed, monkeypatch
 ):
     header, sections = bitstream.parse(compressed)
@@ -162,7 +162,7 @@ def test_a_picture_too_wide_for_the_outputs_format_is_refused_before_the_work(
     assert "WEBP holds no image of 16384x1" in refusal("c.webp", "decompress", "wide.rdo", "c.webp")
 
 
-def test_any_damaged_byte_is_noticed_before_a_picture_is_written(refusal, bundle, compressed):
+def test_any_damaged_byte_is_noticed_before_an_image_is_written(refusal, bundle, compressed):
     for position in range(0, len(compressed), len(compressed) // 12):
         damaged = bytearray(compressed)
         damaged[position] ^= 0x10
@@ -170,7 +170,7 @@ def test_any_damaged_byte_is_noticed_before_a_picture_is_written(refusal, bundle
         refusal("b.rdo", "decompress", "b.rdo")
 
 
-def test_a_picture_that_cannot_be_written_leaves_no_temporary_file(refusal, bundle, monkeypatch):
+def test_an_image_that_cannot_be_written_leaves_no_temporary_file(refusal, bundle, monkeypatch):
     def deny(*_):
         raise PermissionError(13, "Permission denied")
 

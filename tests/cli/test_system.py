@@ -18,7 +18,7 @@ from PIL import Image
 from rdonet_jax.cli.commands import completion, desktop, thumbnails
 from rdonet_jax.cli.options import arguments, grammar
 from rdonet_jax.codec import bitstream
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from tests.conftest import ROOT
 
 PARSER = arguments.whole_parser()
@@ -190,11 +190,11 @@ def test_thumbnails_keep_alpha_and_are_never_larger_than_the_image():
     pixels = np.full((30, 60), 40000, np.uint16)
     alpha = np.full((30, 60), 65535, np.uint16)
     alpha[:, :30] = 0
-    small = thumbnails.reduced(Picture(pixels, alpha), 20)
+    small = thumbnails.reduced(ImageData(pixels, alpha), 20)
     assert (small.mode, small.size) == ("RGBA", (20, 10))
     assert small.getpixel((19, 5)) == (156, 156, 156, 255)
     assert small.getpixel((0, 5))[3] == 0
-    assert thumbnails.reduced(Picture(pixels), 500).size == (60, 30)
+    assert thumbnails.reduced(ImageData(pixels), 500).size == (60, 30)
 
 
 def test_a_file_that_is_none_has_no_thumbnail(refusal, folder):

@@ -60,7 +60,7 @@ def encoded(model, photograph):
     return image, p, codec.encode(model, image, p)
 
 
-def test_the_decoder_gets_the_encoders_symbols_and_picture_bit_for_bit(model, encoded):
+def test_the_decoder_gets_the_encoders_symbols_and_image_bit_for_bit(model, encoded):
     image, p, sent = encoded
     decoded = codec.decode(model, sent.data)
     assert_same_symbols(decoded, sent)
@@ -84,7 +84,7 @@ def test_every_symbol_lies_in_the_section_of_the_finest_level(model, encoded):
         assert len(sent.symbols[0]) == 1 + context.wavefront_count((12, 16))
 
 
-def test_a_file_is_as_large_as_the_estimate_says_and_shows_its_picture(model, encoded):
+def test_a_file_is_as_large_as_the_estimate_says_and_shows_its_image(model, encoded):
     image, p, sent = encoded
     estimate = evaluation_estimate.estimate_image(model, image, p)
     _, sections = bitstream.parse(sent.data)
@@ -94,7 +94,7 @@ def test_a_file_is_as_large_as_the_estimate_says_and_shows_its_picture(model, en
 
 
 @pytest.mark.parametrize("weights", ["context"], indirect=True)
-def test_a_fresh_process_decodes_the_picture_that_the_encoder_saw(encoded, weights, tmp_path):
+def test_a_fresh_process_decodes_the_image_that_the_encoder_saw(encoded, weights, tmp_path):
     _, _, sent = encoded
     (tmp_path / "a.rdo").write_bytes(sent.data)
     command = ["-m", "rdonet_jax", "decompress", "a.rdo", "a.png", "--model", str(weights)]
@@ -106,7 +106,7 @@ def test_a_fresh_process_decodes_the_picture_that_the_encoder_saw(encoded, weigh
     np.testing.assert_array_equal(srgb.load(tmp_path / "a.png"), sent.image)
 
 
-def test_compiled_steps_serve_all_pictures_of_one_padded_size(model, encoded, photograph):
+def test_compiled_steps_serve_all_images_of_one_padded_size(model, encoded, photograph):
     before = [step._cache_size() for step in baselines_codec.jitted_steps()]
     image = photograph[10:180, 5:215]
     sent = codec.encode(model, image, codec.choose_partition(model, image, "variance"))
@@ -144,7 +144,7 @@ def test_rewritten_sections_raise_one_type_of_exception_or_decode(model, encoded
 
 def test_a_partition_with_other_levels_is_refused_by_both_sides(model, encoded):
     image, _, sent = encoded
-    coarse = partition.uniform(2, partition.grid_of(*image.shape[:2]))
+    coarse = partition.uniform(2, partition.block_grid(*image.shape[:2]))
     with pytest.raises(codec.EncodeError, match="reference has one level"):
         codec.encode(model, image, coarse)
     _, sections = bitstream.parse(sent.data)

@@ -90,7 +90,7 @@ def test_versions_3_and_4_are_for_what_others_cannot_hold_and_name_it_in_one_byt
         assert data == simple
 
 
-def test_a_kodak_picture_of_a_portable_model_pays_32_bytes_for_the_container():
+def test_a_kodak_image_of_a_portable_model_pays_32_bytes_for_the_container():
     sections = Sections(bytes(60), bytes(1000), bytes(2000), bytes(4000))
     header = dataclasses.replace(HEADER, quality=320, platform="")
     assert len(pack(header, sections)) - sum(map(len, sections)) == 32
@@ -193,7 +193,7 @@ def test_random_bytes_after_a_right_start_raise_nothing_but_format_errors(tail):
             parse(data)
 
 
-def test_pictures_above_the_limit_are_refused():
+def test_images_above_the_limit_are_refused():
     assert parse(PACKED, max_pixels=512 * 768)[0] == HEADER
     with pytest.raises(FormatError, match="768 x 512 pixels"):
         parse(PACKED, max_pixels=512 * 768 - 1)

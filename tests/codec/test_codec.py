@@ -20,7 +20,7 @@ SIZES = [(1, 1), (17, 300), (64, 64), (511, 769)]
 KINDS = [*codec.MASKS, "random"]
 
 
-def picture_of(photograph, height, width):
+def image_of(photograph, height, width):
     """The photograph repeated to any size, so that even large images hold real detail."""
     rows, columns = np.arange(height) % photograph.shape[0], np.arange(width) % photograph.shape[1]
     return np.ascontiguousarray(photograph[np.ix_(rows, columns)])
@@ -29,7 +29,7 @@ def picture_of(photograph, height, width):
 def partition_of(model, image, kind, seed=0):
     if kind != "random":
         return codec.choose_partition(model, image, kind)
-    return partition.random(quick_key(seed), partition.grid_of(*image.shape[:2]))
+    return partition.random(quick_key(seed), partition.block_grid(*image.shape[:2]))
 
 
 def unreachable(*_, **__):
@@ -46,10 +46,10 @@ def assert_same_symbols(decoded, encoded):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", SIZES)
-def test_the_decoder_gets_the_encoders_symbols_and_picture_bit_for_bit(
+def test_the_decoder_gets_the_encoders_symbols_and_image_bit_for_bit(
     tiny_model, photograph, size, kind
 ):
-    image = picture_of(photograph, *size)
+    image = image_of(photograph, *size)
     p = partition_of(tiny_model, image, kind)
     encoded = codec.encode(tiny_model, image, p)
     decoded = codec.decode(tiny_model, encoded.data)
@@ -70,7 +70,7 @@ def test_the_gaussian_model_with_edge_padding_makes_the_same_round_trip(tiny_mod
     np.testing.assert_array_equal(decoded.image, encoded.image)
 
 
-def test_a_picture_is_compressed_and_still_recognisable(tiny_model, photograph):
+def test_an_image_is_compressed_and_still_recognisable(tiny_model, photograph):
     data = codec.compress(
         tiny_model, photograph, codec.choose_partition(tiny_model, photograph, "uniform-16")
     )
@@ -80,9 +80,9 @@ def test_a_picture_is_compressed_and_still_recognisable(tiny_model, photograph):
     assert error < 0.2 * np.var(photograph)
 
 
-def test_no_symbol_is_coded_outside_the_picture(tiny_model, photograph):
+def test_no_symbol_is_coded_outside_the_image(tiny_model, photograph):
     """A strip of 17 rows has two rows of 16×16 positions, not the four of its padded blocks."""
-    image = picture_of(photograph, 17, 300)
+    image = image_of(photograph, 17, 300)
     encoded = codec.encode(
         tiny_model, image, codec.choose_partition(tiny_model, image, "uniform-16")
     )
@@ -92,7 +92,7 @@ def test_no_symbol_is_coded_outside_the_picture(tiny_model, photograph):
 
 
 def test_hyper_latents_are_coded_only_where_a_latent_is(tiny_model, photograph):
-    image = picture_of(photograph, 256, 256)
+    image = image_of(photograph, 256, 256)
     levels = np.zeros((16, 16), np.uint8)
     levels[:, 8:] = 2
     encoded = codec.encode(tiny_model, image, partition.from_level_map(levels))
@@ -102,9 +102,9 @@ def test_hyper_latents_are_coded_only_where_a_latent_is(tiny_model, photograph):
     assert counts == [8, 0, 1]
 
 
-def test_compiled_steps_serve_all_pictures_of_one_padded_size(tiny_model, photograph):
+def test_compiled_steps_serve_all_images_of_one_padded_size(tiny_model, photograph):
     def round_trip(height, width, kind):
-        image = picture_of(photograph, height, width)
+        image = image_of(photograph, height, width)
         encoded = codec.encode(tiny_model, image, partition_of(tiny_model, image, kind))
         codec.decode(tiny_model, encoded.data)
 
@@ -127,12 +127,12 @@ def test_an_unknown_mask_is_refused(tiny_model, photograph):
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4), np.uint8)]
 )
-def test_an_array_that_is_no_picture_is_refused(tiny_model, image):
+def test_an_array_that_is_no_image_is_refused(tiny_model, image):
     with pytest.raises(codec.EncodeError, match="uint8 or uint16 array"):
         codec.compress(tiny_model, image, partition.uniform(0, (1, 1)))
 
 
-def test_a_picture_with_a_side_that_no_file_can_hold_is_refused_before_work(tiny_model):
+def test_an_image_with_a_side_that_no_file_can_hold_is_refused_before_work(tiny_model):
     image = np.zeros((1, bitstream.MAX_SIDE + 1, 3), np.uint8)
     with pytest.raises(codec.EncodeError, match="65536"):
         codec.encode(tiny_model, image, partition.uniform(0, (1, 1)))
@@ -280,7 +280,7 @@ def no_work(monkeypatch):
     monkeypatch.setattr(system_memory, "available_bytes", lambda: enough)
 
 
-def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(tiny_model, no_work):
+def test_a_tiny_file_that_claims_a_huge_image_is_refused_before_work(tiny_model, no_work):
     header = bitstream.Header(1, 16384, 65535, None, tiny_model.digest, "here", 0)
     hostile = bitstream.pack(header, bitstream.Sections(b"", b"", b"", b""))
     assert len(hostile) < 40
@@ -296,7 +296,7 @@ def test_a_tiny_file_of_a_legal_claim_is_refused_before_work(
 ):
     monkeypatch.setattr(system_memory, "available_bytes", lambda: None)
     size = 4000, 6000
-    tree = partition_coding.encode(partition.uniform(level, partition.grid_of(*size)), *size)
+    tree = partition_coding.encode(partition.uniform(level, partition.block_grid(*size)), *size)
     platform = rdonet_codec.this_platform()
     header = bitstream.Header(1, *size, None, tiny_model.digest, platform, 0)
     hostile = bitstream.pack(header, bitstream.Sections(tree, b"", b"\x11", b"\x22\x33"))
@@ -308,16 +308,16 @@ def test_a_tiny_file_of_a_legal_claim_is_refused_before_work(
     ("height", "width", "cause"),
     [(2**13 + 1, 2**14, f"area over {2**27} pixels"), (1024, 1025, "GiB of memory")],
 )
-def test_a_picture_too_large_to_be_coded_is_refused_before_work(
+def test_an_image_too_large_to_be_coded_is_refused_before_work(
     tiny_model, no_work, height, width, cause
 ):
     image = np.broadcast_to(np.uint8(0), (height, width, 3))
-    p = partition.uniform(2, partition.grid_of(height, width))
+    p = partition.uniform(2, partition.block_grid(height, width))
     with pytest.raises(codec.EncodeError, match=cause):
         codec.compress(tiny_model, image, p)
 
 
-def test_a_larger_picture_than_allowed_is_refused_before_work(tiny_model, compressed):
+def test_a_larger_image_than_allowed_is_refused_before_work(tiny_model, compressed):
     with pytest.raises(FormatError, match="limit"):
         codec.decode(tiny_model, compressed, max_pixels=64 * 64 - 1)
 

@@ -114,7 +114,7 @@ def test_the_shipped_weights_code_every_size_as_well_at_its_end_as_elsewhere(kin
 @pytest.mark.parametrize("size", [(96, 112), (77, 109), (128, 65)])
 def test_the_estimate_is_of_the_file_at_any_size(mini_model, size):
     image = cut("textured", size, 7)
-    p = partition.random(jax.random.key(sum(size)), partition.grid_of(*size))
+    p = partition.random(jax.random.key(sum(size)), partition.block_grid(*size))
     p = partition.Partition(*map(np.asarray, p))
     encoded = codec.encode(mini_model, image, p, 60)
     estimate = evaluation_estimate.estimate_images(mini_model, [image], [p], BATCH, 60)[0]
@@ -159,7 +159,7 @@ def beyond(d, extent):
 def test_nothing_that_lies_wholly_beyond_the_end_matters(size):
     """Not even what is no number; the image is that of an array which ends there."""
     params, rng = portable_params.acting(MODEL), np.random.default_rng(0)
-    coarse, fine = (np.array([partition.reach(n, level) for n in size]) for level in (1, 0))
+    coarse, fine = (np.array([partition.latent_size(n, level) for n in size]) for level in (1, 0))
     d = rng.normal(size=(1, 4, 8, MODEL.features[1])).astype(np.float32)
     alone = d[:, : coarse[0], : coarse[1]]
     disturbed = np.where(beyond(d, coarse), np.nan, d)
@@ -174,13 +174,13 @@ def test_nothing_that_lies_wholly_beyond_the_end_matters(size):
 def test_an_image_reaches_the_positions_that_have_a_pixel_of_it(level, stride):
     for size in range(1, 200):
         covered = len({pixel // stride for pixel in range(size)})
-        assert partition.reach(size, level) == covered
+        assert partition.latent_size(size, level) == covered
 
 
 def test_masks_on_the_device_end_where_those_on_the_host_do():
     sizes = list(itertools.product((65, 80, 81, 128), (129, 161, 192)))
     whole = tuple(np.ones((len(sizes), 128 // s, 192 // s), bool) for s in STRIDES)
-    found = partition.inside(whole, jnp.asarray(sizes))
+    found = partition.exclude_padding(whole, jnp.asarray(sizes))
     for number, size in enumerate(sizes):
         for level, expected in enumerate(partition.inside_masks(*size)):
             np.testing.assert_array_equal(found[level][number], expected)

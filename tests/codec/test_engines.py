@@ -18,7 +18,7 @@ from rdonet_jax.codec.portable import engines
 from rdonet_jax.core import config, partition
 from rdonet_jax.entropy import distributions
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import zoo
 from tests import portable_params
 from tests.conftest import ROOT
@@ -133,7 +133,7 @@ def test_transforms_give_equal_numbers_up_to_rounding(model, extent):
 def test_a_file_of_either_engine_decodes_with_the_other_one(mini_model, photograph, size, kind):
     image = np.ascontiguousarray(np.resize(photograph, (*size, 3)))
     if kind == "random":
-        rng, grid = np.random.default_rng(0), partition.grid_of(*size)
+        rng, grid = np.random.default_rng(0), partition.block_grid(*size)
         split64 = rng.random(grid) < 0.7
         split32 = rng.random([2 * side for side in grid]) < 0.5
         p = partition.Partition(split64, split32 & split64.repeat(2, 0).repeat(2, 1))
@@ -152,9 +152,9 @@ def test_a_file_of_either_engine_decodes_with_the_other_one(mini_model, photogra
 def test_images_of_any_form_decode_with_the_other_engine(mini_model, photograph, form):
     pixels = photograph[:70, :90]
     image = {
-        "gray": Picture(np.ascontiguousarray(pixels[..., 1])),
-        "16 bits": Picture(pixel_format.to_uint16(pixels)),
-        "alpha": Picture(np.ascontiguousarray(pixels), np.ascontiguousarray(pixels[..., 0])),
+        "gray": ImageData(np.ascontiguousarray(pixels[..., 1])),
+        "16 bits": ImageData(pixel_format.to_uint16(pixels)),
+        "alpha": ImageData(np.ascontiguousarray(pixels), np.ascontiguousarray(pixels[..., 0])),
     }[form]
     p = codec.choose_partition(mini_model, pixel_format.as_rgb8(image), "variance", 50)
     encoded = codec.encode(mini_model, image, p, 50, engine="jax")

@@ -15,7 +15,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions
 
@@ -26,7 +26,7 @@ SIZES = [(128, 128), (100, 90), (65, 127)]
 QUALITY = 80.0
 
 
-def photograph(gray=False, is_16bit=False, alpha=False, size=(128, 128), **more) -> Picture:
+def photograph(gray=False, is_16bit=False, alpha=False, size=(128, 128), **more) -> ImageData:
     """A part of a real image in a form, with a soft-edged hole where it has alpha."""
     pixels = skimage.data.astronaut()[60 : 60 + size[0], 180 : 180 + size[1]]
     pixels = np.ascontiguousarray(pixels[..., 1] if gray else pixels)
@@ -34,11 +34,11 @@ def photograph(gray=False, is_16bit=False, alpha=False, size=(128, 128), **more)
     hole = np.clip(8 * (np.hypot(rows - 50, columns - 50) - 25), 0, 255).astype(np.uint8)
     if is_16bit:
         pixels, hole = pixel_format.to_uint16(pixels), pixel_format.to_uint16(hole)
-    return Picture(pixels, hole if alpha else None, **more)
+    return ImageData(pixels, hole if alpha else None, **more)
 
 
 def coded(model, image, quality=QUALITY):
-    p = partition.uniform(0, partition.grid_of(*pixel_format.as_picture(image).size))
+    p = partition.uniform(0, partition.block_grid(*pixel_format.as_image_data(image).size))
     data = codec.encode(model, image, p, quality, reconstruct=False).data
     return data, codec.decode(model, data).content
 
@@ -68,14 +68,14 @@ def test_every_form_comes_back_as_it_was(mini_model, gray, is_16bit, alpha, meta
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 1100), (1100, 1)])
-def test_the_smallest_and_the_thinnest_pictures_come_back_in_every_form(mini_model, size):
+def test_the_smallest_and_the_thinnest_images_come_back_in_every_form(mini_model, size):
     rng = np.random.default_rng(0)
     for gray, is_16bit, alpha in FORMS:
         dtype = np.uint16 if is_16bit else np.uint8
         pixels = np.add.outer(*map(np.arange, size)) % 200 + rng.integers(0, 9, size)
         pixels = (pixels * (257 if is_16bit else 1)).astype(dtype)
         hole = rng.integers(0, 3, size).astype(dtype) if alpha else None
-        image = Picture(pixels if gray else np.repeat(pixels[..., None], 3, axis=2), hole)
+        image = ImageData(pixels if gray else np.repeat(pixels[..., None], 3, axis=2), hole)
         _, again = coded(mini_model, image)
         assert again.pixels.dtype == dtype and again.pixels.shape == image.pixels.shape
         assert (again.alpha is None) == (not alpha or hole.min() == np.iinfo(dtype).max)
@@ -93,7 +93,7 @@ def test_the_encoder_shows_what_the_decoder_gives(mini_model):
         np.testing.assert_array_equal(encoded.image, codec.decompress(mini_model, encoded.data))
 
 
-def test_pixels_alone_are_a_picture_and_plain_ones_are_written_as_ever(mini_model):
+def test_pixels_alone_are_an_image_and_plain_ones_are_written_as_ever(mini_model):
     image = photograph()
     data, _ = coded(mini_model, image)
     assert data == coded(mini_model, image.pixels)[0]

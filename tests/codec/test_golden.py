@@ -25,14 +25,14 @@ def golden_model():
 
 def test_golden_files_decode_to_the_symbols_that_were_once_encoded(golden_model, coder_name):
     """Written by another process, long ago: files must stay readable, with every version of JAX."""
-    decoded = codec.decode(golden_model, golden.PICTURES[coder_name].read_bytes())
+    decoded = codec.decode(golden_model, golden.FILES[coder_name].read_bytes())
     assert golden.hashes(decoded.symbols) == json.loads(golden.SYMBOLS.read_text())
     assert all(sum(run.size for run in level) for level in decoded.symbols)
 
 
-@pytest.mark.parametrize("name", golden.formed_pictures())
+@pytest.mark.parametrize("name", golden.images_by_form())
 def test_golden_files_of_other_forms_decode_to_what_was_once_encoded(golden_model, name):
-    image = golden.formed_pictures()[name]
+    image = golden.images_by_form()[name]
     decoded = codec.decode(golden_model, golden.form_file(name).read_bytes())
     assert golden.hashes(decoded.symbols) == json.loads(golden.FORMS.read_text())[name]
     again = decoded.content
@@ -69,7 +69,7 @@ from rdonet_jax.models import zoo
 from tests import portable_params
 from tests.golden import make as golden
 model = zoo.load(str(golden.weights_file()))
-decoded = codec.decode(model, golden.PICTURES["constriction"].read_bytes())
+decoded = codec.decode(model, golden.FILES["constriction"].read_bytes())
 again = codec.encode(model, decoded.image, decoded.partition, 71.3)
 Path(sys.argv[1]).write_bytes(again.data)
 print(json.dumps([golden.hashes(symbols) for symbols in (decoded.symbols, again.symbols)]))

@@ -65,7 +65,7 @@ def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
 
 
 def test_a_hundred_megapixels_fit_in_three_gigabytes_but_a_search_for_their_partition_does_not():
-    grid = partition.grid_of(8192, 12288)
+    grid = partition.block_grid(8192, 12288)
     assert memory.working_set_bytes(config.standard(), grid) < 2.5 * 2**30
     assert memory.searching_bytes(config.standard(), grid) > 20 * 2**30
 

@@ -22,7 +22,7 @@ def found(request, mini_model, files):
     return findings
 
 
-def test_mutated_files_give_a_picture_or_the_one_exception(found):
+def test_mutated_files_give_an_image_or_the_one_exception(found):
     assert found.slowest < mutations.SLOWEST
     assert found.memory < mutations.MOST_BYTES
 

@@ -75,7 +75,7 @@ def test_patchy_partitions_survive_the_stream(height, width, seed, patch):
     ("height", "width"), [(1, 1), (17, 300), (64, 64), (511, 769), (4000, 6000)]
 )
 def test_a_uniform_partition_survives_the_stream_and_costs_one_byte(level, height, width):
-    p = partition.uniform(level, partition.grid_of(height, width))
+    p = partition.uniform(level, partition.block_grid(height, width))
     p = Partition(*map(np.asarray, p))
     assert_round_trip(p, height, width)
     assert len(partition_coding.encode(p, height, width)) <= 1
@@ -97,14 +97,14 @@ def test_the_partition_may_come_as_jax_arrays():
 
 @given(sides, sides, seeds)
 @settings(max_examples=50, deadline=None)
-def test_splits_outside_the_picture_cost_nothing(height, width, seed):
+def test_splits_outside_the_image_cost_nothing(height, width, seed):
     p = random_partition(height, width, seed)
     q = without_splits_outside(p, height, width)
     assert partition_coding.encode(p, height, width) == partition_coding.encode(q, height, width)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_patchy_partitions_of_a_small_picture_cost_less_than_half_of_the_raw_flags(seed):
+def test_patchy_partitions_of_a_small_image_cost_less_than_half_of_the_raw_flags(seed):
     p = patchy_partition(512, 768, seed)
     assert 8 * len(partition_coding.encode(p, 512, 768)) < 0.5 * raw_bits(p)
 
@@ -115,7 +115,7 @@ def test_partitions_without_any_pattern_cost_hardly_more_than_the_raw_flags(seed
     assert 8 * len(partition_coding.encode(p, 512, 768)) < 1.15 * raw_bits(p) + 8
 
 
-def test_the_coding_adapts_to_a_picture_unlike_those_it_was_fitted_to():
+def test_the_coding_adapts_to_an_image_unlike_those_it_was_fitted_to():
     """A chequerboard of levels: neighbors always differ."""
     split64 = np.indices((32, 32)).sum(0) % 2 == 0
     p = Partition(split64, np.zeros((64, 64), bool))
@@ -132,7 +132,7 @@ def decode_or_refuse(data: bytes, height: int, width: int) -> None:
         p = partition_coding.decode(data, height, width)
     except (CoderError, PartitionError):
         return
-    assert p.split64.shape == partition.grid_of(height, width)
+    assert p.split64.shape == partition.block_grid(height, width)
     assert not (p.split32 & ~p.split64.repeat(2, 0).repeat(2, 1)).any()
     assert_equal(p, without_splits_outside(p, height, width))
 

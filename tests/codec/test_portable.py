@@ -19,32 +19,32 @@ from rdonet_jax.core import config, partition, system_memory
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry
 from tests import portable_params
-from tests.codec.test_codec import KINDS, SIZES, assert_same_symbols, picture_of, unreachable
+from tests.codec.test_codec import KINDS, SIZES, assert_same_symbols, image_of, unreachable
 
 
 @pytest.fixture(scope="module")
 def strip(photograph):
     """Two rows of 19 positions of the finest level, in five blocks."""
-    return picture_of(photograph, 17, 300)
+    return image_of(photograph, 17, 300)
 
 
 @pytest.fixture(scope="module")
 def large(photograph):
-    return picture_of(photograph, *SIZES[-1])
+    return image_of(photograph, *SIZES[-1])
 
 
 def partition_of(model, image, kind, quality=None, seed=0):
     if kind != "random":
         return codec.choose_partition(model, image, kind, quality)
     key = jax.random.key(seed, impl="unsafe_rbg")
-    return partition.random(key, partition.grid_of(*image.shape[:2]))
+    return partition.random(key, partition.block_grid(*image.shape[:2]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", SIZES)
-def test_the_decoder_gets_the_encoders_symbols_and_picture(mini_model, photograph, size, kind):
+def test_the_decoder_gets_the_encoders_symbols_and_image(mini_model, photograph, size, kind):
     quality = 25 * KINDS.index(kind)
-    image = picture_of(photograph, *size)
+    image = image_of(photograph, *size)
     p = partition_of(mini_model, image, kind, quality)
     encoded = codec.encode(mini_model, image, p, quality)
     decoded = codec.decode(mini_model, encoded.data)
@@ -115,7 +115,7 @@ def test_a_file_is_as_large_as_the_estimate_says(mini_model, large, kind, qualit
     assert size == pytest.approx(float(bits) / 8, rel=0.005, abs=100)
 
 
-def test_a_higher_quality_makes_a_larger_file_and_a_better_picture(mini_model, large):
+def test_a_higher_quality_makes_a_larger_file_and_a_better_image(mini_model, large):
     model = mini_model.replace(params=portable_params.start(mini_model.config))
     p = partition_of(model, large, "uniform-16")
     sizes, errors = [], []
@@ -163,14 +163,14 @@ def test_variance_masks_split_more_blocks_at_a_higher_quality(mini_model, large)
     assert splits[0] < splits[1] < splits[2]
 
 
-def test_windows_of_a_few_shapes_serve_all_pictures_and_qualities(
+def test_windows_of_a_few_shapes_serve_all_images_and_qualities(
     mini_model, photograph, monkeypatch
 ):
     # Those that other tests compile as well: a large image takes no more work in large windows.
     monkeypatch.setattr(tiles, "TILE_SHAPES", ((8, 4), (4, 4)))
 
     def round_trip(height, width, kind, quality):
-        image = picture_of(photograph, height, width)
+        image = image_of(photograph, height, width)
         p = partition_of(mini_model, image, kind, quality)
         data = codec.encode(mini_model, image, p, quality, reconstruct=False, engine="jax").data
         codec.decode(mini_model, data, engine="jax")
@@ -183,7 +183,7 @@ def test_windows_of_a_few_shapes_serve_all_pictures_and_qualities(
         (8, 4): [(384, 380), (290, 1000)],
     }
     for shape, images in sizes.items():
-        assert all(tiles.tile_shape_for(partition.grid_of(*size)) == shape for size in images)
+        assert all(tiles.tile_shape_for(partition.block_grid(*size)) == shape for size in images)
         for kind in ("random", "variance"):
             round_trip(*images[0], kind, 100)
     before = compiled()
@@ -323,7 +323,7 @@ def test_a_flipped_byte_anywhere_is_a_format_error(mini_model, compressed, posit
         codec.decode(mini_model, bytes(damaged))
 
 
-def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(mini_model, monkeypatch):
+def test_a_tiny_file_that_claims_a_huge_image_is_refused_before_work(mini_model, monkeypatch):
     for step in jax_engine.jitted_steps():
         monkeypatch.setattr(jax_engine, step.__name__, unreachable)
     enough = memory.working_set_bytes(mini_model.config, (16, 16))
@@ -338,7 +338,7 @@ def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_work(mini_mode
         codec.compress(
             mini_model,
             np.broadcast_to(np.uint8(0), (1024, 1025, 3)),
-            partition.uniform(2, partition.grid_of(1024, 1025)),
+            partition.uniform(2, partition.block_grid(1024, 1025)),
         )
 
 
@@ -371,7 +371,7 @@ def test_a_tiny_file_of_the_largest_legal_claim_is_refused_before_work(
     monkeypatch.setattr(system_memory, "available_bytes", lambda: None)
     height, width = 8192, 16384
     tree = partition_coding.encode(
-        partition.uniform(level, partition.grid_of(height, width)), height, width
+        partition.uniform(level, partition.block_grid(height, width)), height, width
     )
     header = bitstream.Header(1, height, width, 320, mini_model.digest, "", 0)
     hostile = bitstream.pack(header, bitstream.Sections(tree, *sections))

@@ -20,7 +20,7 @@ from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.codec.side_data import MAX_METADATA
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from tests.image_samples import chunk, png
 
 HEADER = Header(1, 16, 24, None, bytes(4), "", 0)
@@ -28,7 +28,7 @@ DEEP = dataclasses.replace(HEADER, is_16bit=True)
 
 
 def packed(alpha, **more):
-    return side_data.pack(Picture(np.zeros(alpha.shape, alpha.dtype), alpha, **more))
+    return side_data.pack(ImageData(np.zeros(alpha.shape, alpha.dtype), alpha, **more))
 
 
 def depth_of(section):
@@ -66,7 +66,7 @@ def test_alpha_of_any_size_and_of_all_values_is_exact(height, width, is_16bit, s
 
 
 def test_no_alpha_is_no_section():
-    assert side_data.pack(Picture(np.zeros((4, 4), np.uint8)))["alpha"] == b""
+    assert side_data.pack(ImageData(np.zeros((4, 4), np.uint8)))["alpha"] == b""
     assert side_data.alpha(HEADER, b"") is None
 
 
@@ -127,7 +127,7 @@ def peak_of(work):
         tracemalloc.stop()
 
 
-def test_a_bomb_of_alpha_allocates_no_more_than_the_picture_that_was_declared():
+def test_a_bomb_of_alpha_allocates_no_more_than_the_image_that_was_declared():
     bomb = rebuilt(IHDR, (b"IDAT", zlib.compress(bytes(2**26), 9)), IEND)
     large = rebuilt((b"IHDR", b"\0\0\xff\xff" * 2 + GOOD[24:29]), IDAT, IEND)
 
@@ -146,14 +146,14 @@ def test_a_bomb_of_alpha_allocates_no_more_than_the_picture_that_was_declared():
 @settings(deadline=None, max_examples=50)
 @given(st.binary(min_size=1, max_size=5000))
 def test_metadata_comes_back_byte_for_byte(data):
-    sections = side_data.pack(Picture(np.zeros((4, 4), np.uint8), icc=data, exif=data[::-1]))
+    sections = side_data.pack(ImageData(np.zeros((4, 4), np.uint8), icc=data, exif=data[::-1]))
     assert side_data.metadata("color profile", sections["icc"]) == data
     assert side_data.metadata("EXIF data", sections["exif"]) == data[::-1]
     assert side_data.metadata("EXIF data", b"") == b""
 
 
 def test_metadata_up_to_the_limit_is_packed_and_no_more():
-    image = Picture(np.zeros((4, 4), np.uint8), exif=bytes(MAX_METADATA))
+    image = ImageData(np.zeros((4, 4), np.uint8), exif=bytes(MAX_METADATA))
     section = side_data.pack(image)["exif"]
     assert len(side_data.metadata("EXIF data", section)) == MAX_METADATA
     with pytest.raises(side_data.SideDataError, match=f"more than {MAX_METADATA}"):
@@ -196,7 +196,7 @@ def test_any_bytes_give_metadata_or_a_format_error(section):
 
 @pytest.mark.parametrize("primaries, transfer, full", [(9, 16, True), (0, 255, False)])
 def test_what_colours_are_and_how_large_pixels_are_take_the_bytes_of_png(primaries, transfer, full):
-    image = Picture(
+    image = ImageData(
         np.zeros((4, 4), np.uint8),
         cicp=Cicp(primaries, transfer, full),
         resolution=Resolution(11811, 2**31 - 1, True),
@@ -229,9 +229,9 @@ def test_any_section_gives_its_field_or_a_format_error(name, section):
         side_data.fields(Sections(b"", b"", b"", b"")._replace(**{name: section}))
 
 
-def test_exif_data_that_calls_an_upright_picture_sideways_is_put_right():
+def test_exif_data_that_calls_an_upright_image_sideways_is_put_right():
     sideways = b"II*\0\x08\0\0\0\1\0\x12\1\4\0\1\0\0\0\6\0\0\0" + bytes(4)
-    section = side_data.pack(Picture(np.zeros((4, 4), np.uint8), exif=sideways))["exif"]
+    section = side_data.pack(ImageData(np.zeros((4, 4), np.uint8), exif=sideways))["exif"]
     fields = side_data.fields(Sections(b"", b"", b"", b"", exif=section))
     block = Image.Exif()
     block.load(fields["exif"])

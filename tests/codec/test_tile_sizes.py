@@ -1,4 +1,4 @@
-"""A portable model's files depend on the image, not on the windows that it is coded in."""
+"""A portable model's files depend on the image, not on the tiles that it is coded in."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import skimage.data
 from rdonet_jax.codec import codec
 from rdonet_jax.codec.portable import tiles
 from rdonet_jax.core import partition
-from tests.codec.test_codec import assert_same_symbols, picture_of
+from tests.codec.test_codec import assert_same_symbols, image_of
 from tests.conftest import quick_key
 
 SMALL, OBLONG, WHOLE = (4, 4), (8, 4), (14, 14)
-"""Sides of windows in blocks: two that most images need several of, and one that all fit in."""
+"""Sides of tiles in blocks: two that most images need several of, and one that all fit in."""
 
 SIZES = [(1, 1), (64, 836), (700, 60), (330, 401), (512, 832), (850, 833)]
 
 
 @pytest.fixture(scope="module")
-def source():
+def astronaut():
     return skimage.data.astronaut()
 
 
 def coded(model, image, p, shape, quality=60):
-    """In windows of one shape alone."""
+    """In tiles of one shape alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "TILE_SHAPES", (shape,))
         return codec.encode(model, image, p, quality)
@@ -39,10 +39,10 @@ def opened(model, data, shape):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_files_of_many_windows_are_those_of_one(mini_model, source, size):
-    """All levels are coded somewhere, and their borders cross those of windows everywhere."""
-    image = picture_of(source, *size)
-    p = partition.random(quick_key(sum(size)), partition.grid_of(*size))
+def test_files_of_many_tiles_are_those_of_one(mini_model, astronaut, size):
+    """All levels are coded somewhere, and their borders cross those of tiles everywhere."""
+    image = image_of(astronaut, *size)
+    p = partition.random(quick_key(sum(size)), partition.block_grid(*size))
     whole = coded(mini_model, image, p, WHOLE)
     for shape in (SMALL, OBLONG):
         parts = coded(mini_model, image, p, shape)
@@ -51,9 +51,9 @@ def test_files_of_many_windows_are_those_of_one(mini_model, source, size):
         assert np.abs(parts.image.astype(int) - whole.image).max() <= 1
 
 
-def test_each_decodes_what_the_other_has_written(mini_model, source):
-    image = picture_of(source, 450, 600)
-    p = partition.random(quick_key(7), partition.grid_of(450, 600))
+def test_each_decodes_what_the_other_has_written(mini_model, astronaut):
+    image = image_of(astronaut, 450, 600)
+    p = partition.random(quick_key(7), partition.block_grid(450, 600))
     encoded = {shape: coded(mini_model, image, p, shape) for shape in (SMALL, OBLONG, WHOLE)}
     for writer, reader in itertools.permutations(encoded, 2):
         decoded = opened(mini_model, encoded[writer].data, reader)
@@ -61,8 +61,8 @@ def test_each_decodes_what_the_other_has_written(mini_model, source):
         np.testing.assert_array_equal(decoded.image, encoded[reader].image)
 
 
-def test_the_variance_mask_is_that_of_the_whole_picture(mini_model, source, monkeypatch):
-    image = picture_of(source, 700, 1100)
+def test_the_variance_mask_is_that_of_the_whole_image(mini_model, astronaut, monkeypatch):
+    image = image_of(astronaut, 700, 1100)
     masks = []
     for ladder in (((3, 3),), ((2, 4),), ((20, 20),)):
         monkeypatch.setattr(tiles, "TILE_SHAPES", ladder)

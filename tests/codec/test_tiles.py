@@ -69,7 +69,7 @@ def test_what_is_cut_into_tiles_is_put_together_again(rows, columns, factor, see
         *[((7, 10), (8, 12)), ((16, 16), (16, 16)), ((100, 200), (16, 16)), ((3, 999), (8, 12))],
     ],
 )
-def test_pictures_take_the_shape_of_least_work(grid, shape):
+def test_images_take_the_shape_of_least_work(grid, shape):
     assert tiles.TILE_SHAPES == ((8, 8), (8, 12), (12, 8), (16, 16))
     assert tiles.tile_shape_for(grid) == shape
 

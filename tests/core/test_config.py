@@ -21,7 +21,7 @@ from rdonet_jax.training.config import CHOICES, RunLength, TrainingConfig
 
 
 @given(st.integers(1, 10_000), st.integers(1, 500), st.floats(0.5, 3000))
-def test_an_epoch_has_as_many_crops_as_there_are_pictures(images, batch_size, epochs):
+def test_an_epoch_has_as_many_crops_as_there_are_images(images, batch_size, epochs):
     config = TrainingConfig(batch_size=batch_size)
     steps = RunLength(epochs=epochs).applied(config, images).steps
     assert (steps - 1) * batch_size < epochs * images <= steps * batch_size + 1e-6

@@ -126,7 +126,7 @@ def variance_by_loop(x: np.ndarray, thresholds: tuple[float, float]) -> Partitio
     return Partition(split64, split32)
 
 
-def patchy_pictures(count: int, rows: int, cols: int) -> np.ndarray:
+def patchy_images(count: int, rows: int, cols: int) -> np.ndarray:
     """Noise whose strength and mean change from one 16x16 block to the next."""
     generator = np.random.default_rng(7)
     spread = generator.uniform(0, 0.3, (count, 4 * rows, 4 * cols, 1)) ** 2
@@ -137,7 +137,7 @@ def patchy_pictures(count: int, rows: int, cols: int) -> np.ndarray:
 
 
 def test_variance_partitions_agree_with_a_loop_over_blocks():
-    images = patchy_pictures(2, 4, 5)
+    images = patchy_images(2, 4, 5)
     thresholds = (300.0, 250.0)
     result = jax.jit(partition.variance)(images, thresholds)
     for index in range(2):
@@ -164,7 +164,7 @@ def test_a_flat_block_is_not_split_even_at_threshold_zero(red, green, blue):
     assert not p.split64.any() and not p.split32.any()
 
 
-def test_a_picture_that_is_no_multiple_of_64_has_no_variance_partition():
+def test_an_image_that_is_no_multiple_of_64_has_no_variance_partition():
     with pytest.raises(PartitionError, match="multiples of 64"):
         partition.variance(jnp.zeros((64, 80, 3)), (1.0, 1.0))
 
@@ -206,7 +206,7 @@ def test_an_array_that_is_no_level_map_is_refused(levels):
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_inside_masks_mark_the_positions_that_touch_the_picture(height, width):
+def test_inside_masks_mark_the_positions_that_touch_the_image(height, width):
     image = np.zeros((-(-height // 64) * 64, -(-width // 64) * 64), bool)
     image[:height, :width] = True
     for stride, mask in zip((16, 32, 64), partition.inside_masks(height, width), strict=True):
@@ -217,7 +217,7 @@ def test_inside_masks_mark_the_positions_that_touch_the_picture(height, width):
                 assert mask[row, col] == area.any()
 
 
-def test_trimming_removes_only_splits_that_change_nothing_inside_the_picture():
+def test_trimming_removes_only_splits_that_change_nothing_inside_the_image():
     height, width = 70, 90
     p = some_partition(2, 2, seed=1)
     p = Partition(np.ones_like(p.split64), np.ones_like(p.split32))
@@ -233,7 +233,7 @@ def test_a_partition_of_another_size_is_refused():
     with pytest.raises(PartitionError, match="2x3 blocks"):
         partition.trim(partition.uniform(0, (2, 2)), 128, 129)
     with pytest.raises(PartitionError, match="0x5"):
-        partition.grid_of(0, 5)
+        partition.block_grid(0, 5)
 
 
 @given(st.sampled_from([1, 4, 9]), st.integers(1, 5), st.integers(0, 2**31))
@@ -261,7 +261,7 @@ def test_sums_of_tiles_agree_with_a_loop_over_them(side, kind):
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_block_shares_count_the_pixels_of_the_picture(height, width):
+def test_block_shares_count_the_pixels_of_the_image(height, width):
     p = some_partition(-(-height // 64), -(-width // 64), seed=height)
     pixels = levels_by_loop(p).repeat(16, 0).repeat(16, 1)[:height, :width]
     shares = partition.block_shares(p, height, width)

@@ -149,14 +149,14 @@ def test_the_codec_refuses_to_work_with_a_missing_coder(
     with pytest.raises(codec.EncodeError, match="not installed"):
         encoder.encode(mini_model, image, EncodeOptions(plan=Plan(passes=1), coder="tfc"))
     with pytest.raises(real_files.EvaluationError, match="not installed"):
-        images = [real_files.Picture("a.png", image)]
+        images = [real_files.NamedImage("a.png", image)]
         next(real_files.code_all(mini_model, images, Plan(), Path(), coder="tfc"))
 
 
 def test_a_file_whose_coder_is_missing_says_what_to_install(
     without_tensorflow, tmp_path, monkeypatch, capsys
 ):
-    data = golden.PICTURES["tfc"].read_bytes()
+    data = golden.FILES["tfc"].read_bytes()
     with pytest.raises(codec.FormatError) as refused:
         codec.decode(zoo.load(str(golden.weights_file())), data)
     assert str(refused.value) == MISSING

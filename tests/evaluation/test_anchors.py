@@ -14,7 +14,7 @@ from PIL import Image
 
 from rdonet_jax.evaluation import anchors
 from rdonet_jax.evaluation.anchors import ANCHORS, MissingAnchorError
-from rdonet_jax.evaluation.measures import Picture
+from rdonet_jax.evaluation.measures import NamedImage
 
 pytestmark = pytest.mark.once
 
@@ -61,7 +61,7 @@ def test_jpeg_files_have_the_chroma_and_the_tables_that_are_promised(photograph)
 
 @pytest.mark.parametrize("name", FAST)
 def test_a_curve_spans_the_requested_range_and_no_more(name, photograph):
-    images = [Picture("a", photograph), Picture("b", photograph[:, ::-1])]
+    images = [NamedImage("a", photograph), NamedImage("b", photograph[:, ::-1])]
     everything = anchors.curve(name, images[:1])
     rates = [p.mean.bpp for p in everything.points]
     low, high = 1.01 * rates[2], 1.01 * rates[5]
@@ -77,7 +77,7 @@ def test_a_curve_spans_the_requested_range_and_no_more(name, photograph):
 
 
 def test_a_range_beyond_the_ladder_gives_its_last_point(photograph):
-    images = [Picture("a", photograph)]
+    images = [NamedImage("a", photograph)]
     assert len(anchors.curve("jpeg", images, (50.0, 60.0)).points) == 1
     assert len(anchors.curve("jpeg", images, (0.0, 0.001)).points) == 1
 

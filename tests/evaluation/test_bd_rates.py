@@ -53,7 +53,7 @@ def test_a_multiple_of_the_rate_at_equal_quality_is_that_percentage(factor, metr
     percent = 100 * (factor - 1)
     assert found.over_set.percent == pytest.approx(percent, rel=1e-6, abs=1e-6)
     assert found.over_set.overlap == pytest.approx(1.0)
-    for one in found.pictures.values():
+    for one in found.images.values():
         assert one.percent == pytest.approx(percent, rel=1e-6, abs=1e-6)
     assert not found.refused
 
@@ -70,7 +70,7 @@ def test_the_order_of_points_changes_nothing():
     assert bd_rates.line(rows[::-1], "psnr") == bd_rates.line(rows, "psnr")
 
 
-def test_best_and_worst_pictures_are_named_and_averaged():
+def test_best_and_worst_images_are_named_and_averaged():
     reference = curve_samples.curve("reference", names=["a", "b", "c"])
     points = [
         curves.point(
@@ -114,7 +114,7 @@ def test_too_little_overlap_is_refused_by_name_and_spares_the_others():
         for p, q in zip(tested.points, moved.points, strict=True)
     ]
     found = bd_rates.compare(tested._replace(points=tuple(mixed)), reference, "psnr")
-    assert list(found.pictures) == ["a.png"]
+    assert list(found.images) == ["a.png"]
     assert list(found.refused) == ["b.png"]
     assert "6% of the smaller range in common, but 50% are needed" in found.refused["b.png"]
     assert found.over_set is not None
@@ -133,7 +133,7 @@ def test_estimates_are_not_compared_with_files():
     assert bd_rates.compare(estimate, estimate, "psnr").over_set.percent == pytest.approx(0)
 
 
-def test_curves_over_other_pictures_are_refused():
+def test_curves_over_other_images_are_refused():
     with pytest.raises(BdRateError, match=r"the images differ: c\.png is not in both"):
         bd_rates.compare(
             curve_samples.curve("tested"),
@@ -142,7 +142,7 @@ def test_curves_over_other_pictures_are_refused():
         )
 
 
-def test_curves_without_pictures_have_a_rate_over_the_set_alone():
+def test_curves_without_images_have_a_rate_over_the_set_alone():
     reference = curve_samples.curve("reference")
     bare = reference._replace(points=tuple(p._replace(rows=()) for p in reference.points))
     found = bd_rates.compare(bare, reference, "ms_ssim")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation import estimate as evaluation_estimate
-from rdonet_jax.evaluation.measures import Picture
+from rdonet_jax.evaluation.measures import NamedImage
 from rdonet_jax.rdo.encoder import Plan
 from tests.conftest import ROOT
 
@@ -40,7 +40,7 @@ def test_a_file_is_as_large_as_the_estimate_says(tiny_model, images, mask):
         assert abs(size - estimated) <= 0.005 * estimated + 100, name
 
 
-def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, images, estimates):
+def test_the_estimate_shows_the_image_that_the_decoder_gives(tiny_model, images, estimates):
     for (_, pixels), estimate in zip(images, estimates, strict=True):
         p = codec.choose_partition(tiny_model, pixels, "variance")
         decoded = codec.encode(tiny_model, pixels, p).image
@@ -50,11 +50,11 @@ def test_the_estimate_shows_the_picture_that_the_decoder_gives(tiny_model, image
         assert np.mean(difference > 0) < 0.01
 
 
-def test_positions_outside_the_picture_are_not_counted(tiny_model, images):
+def test_positions_outside_the_image_are_not_counted(tiny_model, images):
     pixels = images[2].pixels
     height, width = pixels.shape[:2]
     padded = partition.pad_image(pixels)[0]
-    p = partition.uniform(0, partition.grid_of(height, width))
+    p = partition.uniform(0, partition.block_grid(height, width))
     own = evaluation_estimate.estimate_image(tiny_model, pixels, p).bits
     with_padding = evaluation_estimate.estimate_image(tiny_model, padded, p).bits
     assert own < 0.99 * with_padding
@@ -66,8 +66,8 @@ def test_a_partition_of_another_size_is_refused(tiny_model, photograph):
         evaluation_estimate.estimate_image(tiny_model, photograph, p)
 
 
-def test_a_batch_gives_what_its_pictures_give_alone(tiny_model, images, estimates):
-    pixels = [picture.pixels for picture in images[1:]]
+def test_a_batch_gives_what_its_images_give_alone(tiny_model, images, estimates):
+    pixels = [image.pixels for image in images[1:]]
     partitions = [codec.choose_partition(tiny_model, image, "variance") for image in pixels]
     together = evaluation_estimate.estimate_images(tiny_model, pixels, partitions, 2)
     for alone, batched in zip(estimates[1:], together, strict=True):
@@ -92,7 +92,7 @@ def test_one_padded_size_is_compiled_once_whatever_changes(mini_model, tiny_mode
     compiled = estimate(mini_model, images, 1, Plan(), 50.0)
     for plan, quality in itertools.product((Plan("uniform-32"), Plan("uniform-16")), (10.0, 90.5)):
         assert estimate(mini_model, images, 1, plan, quality) == compiled
-    small = Picture("small.png", images[0].pixels[:64, :128])
+    small = NamedImage("small.png", images[0].pixels[:64, :128])
     compiled = max(estimate(tiny_model, [one], 2, Plan()) for one in (small, images[0]))
     assert estimate(tiny_model, [small, *images, small], 2, Plan("uniform-64")) == compiled
 
@@ -138,13 +138,13 @@ def test_two_devices_share_a_batch_of_an_odd_number(
 @given(
     st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), max_size=30), st.integers(1, 5)
 )
-def test_batches_hold_every_picture_once_and_one_padded_size_each(sizes, size):
-    blank = [Picture(str(i), np.empty((*hw, 3), np.uint8)) for i, hw in enumerate(sizes)]
+def test_batches_hold_every_image_once_and_one_padded_size_each(sizes, size):
+    blank = [NamedImage(str(i), np.empty((*hw, 3), np.uint8)) for i, hw in enumerate(sizes)]
     found = list(evaluation_estimate.batches(blank, size))
     assert sorted(int(p.name) for batch in found for p in batch) == list(range(len(sizes)))
     shorter = []
     for batch in found:
-        grids = {partition.grid_of(*p.pixels.shape[:2]) for p in batch}
+        grids = {partition.block_grid(*p.pixels.shape[:2]) for p in batch}
         assert len(grids) == 1
         assert 1 <= len(batch) <= size
         shorter += list(grids) if len(batch) < size else []
@@ -166,5 +166,5 @@ def _estimate_all(model, images):
     return evaluation_estimate.estimate_all(model, images, Plan(), batch_size=2)
 
 
-def _copy(image: Picture) -> Picture:
+def _copy(image: NamedImage) -> NamedImage:
     return image._replace(name="copy of " + image.name)

@@ -33,7 +33,7 @@ def real_run(folder, tiny_weights, tmp_path_factory) -> Path:
     return out
 
 
-def test_the_first_picture_of_each_padded_size_is_coded_untimed_before(
+def test_the_first_image_of_each_padded_size_is_coded_untimed_before(
     tiny_model, images, tmp_path, monkeypatch
 ):
     shapes = []
@@ -75,7 +75,7 @@ def test_results_have_compressais_schema(real_run, tiny_model):
         assert result["results"][key] == [pytest.approx(sum(values) / len(values))]
 
 
-def test_bpp_is_that_of_the_whole_file_over_the_pictures_own_pixels(real_run, images):
+def test_bpp_is_that_of_the_whole_file_over_the_images_own_pixels(real_run, images):
     rows = json.loads((real_run / "out.json").read_text())["images"]
     assert [row["name"] for row in rows] == [image.name for image in images]
     for row, (name, pixels) in zip(rows, images, strict=True):
@@ -83,7 +83,7 @@ def test_bpp_is_that_of_the_whole_file_over_the_pictures_own_pixels(real_run, im
         assert row["bpp"] == pytest.approx(8 * size / (pixels.shape[0] * pixels.shape[1]))
 
 
-def test_quality_is_that_of_the_decoded_8_bit_pictures(real_run, images):
+def test_quality_is_that_of_the_decoded_8_bit_images(real_run, images):
     rows = json.loads((real_run / "out.json").read_text())["images"]
     for row, (name, pixels) in zip(rows, images, strict=True):
         decoded = srgb.load(real_run / "decoded" / f"{name}.rdo.png")
@@ -91,14 +91,14 @@ def test_quality_is_that_of_the_decoded_8_bit_pictures(real_run, images):
         assert row["psnr-rgb"] == pytest.approx(10 * math.log10(255**2 / mse), abs=1e-3)
 
 
-def test_kept_files_decode_to_the_saved_pictures(real_run, tiny_model, images):
+def test_kept_files_decode_to_the_saved_images(real_run, tiny_model, images):
     for name, _ in images:
         data = (real_run / "files" / f"{name}.rdo").read_bytes()
         saved = srgb.load(real_run / "decoded" / f"{name}.rdo.png")
         np.testing.assert_array_equal(codec.decompress(tiny_model, data), saved)
 
 
-def test_small_pictures_have_no_ms_ssim_and_a_note_counts_them(real_run):
+def test_small_images_have_no_ms_ssim_and_a_note_counts_them(real_run):
     result = json.loads((real_run / "out.json").read_text())
     first, second, small = [row["ms-ssim-rgb"] for row in result["images"]]
     assert small is None
@@ -139,7 +139,7 @@ def test_an_exact_copy_has_no_finite_psnr_and_the_mean_leaves_it_out(photograph,
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_the_table_lists_pictures_on_request_and_always_the_mean():
+def test_the_table_lists_images_on_request_and_always_the_mean():
     rows = [
         Row("a.png", 0.5, {"psnr": 30.0, "ms_ssim": 0.9}, 0.2, 0.1),
         Row("long name.png", 0.7, {"psnr": 31.0, "ms_ssim": None}, 0.4, 0.3),
@@ -152,25 +152,23 @@ def test_the_table_lists_pictures_on_request_and_always_the_mean():
     assert full[2].split()[2:] == ["0.7000", "31.000", "-", "0.400", "0.300"]
 
 
-def test_pictures_of_the_same_name_in_two_folders_stay_apart(folder):
+def test_images_of_the_same_name_in_two_folders_stay_apart(folder):
     twice = real_files.named_images([folder, folder / "deeper"])
     assert list(twice) == ["a.png", "b.png", "deeper/c.png"]
 
 
-def test_a_decoder_that_shows_another_picture_is_an_error(
-    tiny_model, images, tmp_path, monkeypatch
-):
+def test_a_decoder_that_shows_another_image_is_an_error(tiny_model, images, tmp_path, monkeypatch):
     decode = codec.decode
     monkeypatch.setattr(
         codec,
         "decode",
-        lambda *a: (d := decode(*a))._replace(content=pixel_format.as_picture(255 - d.image)),
+        lambda *a: (d := decode(*a))._replace(content=pixel_format.as_image_data(255 - d.image)),
     )
     with pytest.raises(EvaluationError, match=r"a\.png: the decoder's image is not the encoder's"):
         list(real_files.code_all(tiny_model, images, Plan(), tmp_path))
 
 
-def test_a_picture_that_cannot_be_coded_is_named(tiny_model, images, tmp_path):
+def test_an_image_that_cannot_be_coded_is_named(tiny_model, images, tmp_path):
     broken = tiny_model.replace(params=_scaled(tiny_model.params, math.nan))
     with pytest.raises(EvaluationError, match=r"^a\.png: cannot be coded: "):
         list(real_files.code_all(broken, images, Plan(), tmp_path))

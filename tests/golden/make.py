@@ -22,12 +22,12 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import config, partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import zoo
 from tests.portable_params import mini_parameters
 
 FOLDER = Path(__file__).parent
-PICTURES = {"constriction": FOLDER / "picture.rdo", "tfc": FOLDER / "picture-tfc.rdo"}
+FILES = {"constriction": FOLDER / "picture.rdo", "tfc": FOLDER / "picture-tfc.rdo"}
 """By the range coder that wrote them."""
 SYMBOLS = FOLDER / "symbols.json"
 FORMS = FOLDER / "forms.json"
@@ -65,25 +65,25 @@ def strip_partition() -> Partition:
     return partition.from_level_map(levels)
 
 
-def formed_pictures() -> dict[str, Picture]:
+def images_by_form() -> dict[str, ImageData]:
     """One that has everything, and one that is alike but for soft transparency."""
     colours = strip()
     rows, columns = np.mgrid[: colours.shape[0], : colours.shape[1]]
     alpha = np.clip(6 * (np.hypot(rows - 30, columns - 200) - 20), 0, 255).astype(np.uint8)
     fine = pixel_format.to_uint16(colours[..., 1]) + (rows * columns % 257).astype(np.uint16) // 2
-    everything = Picture(
+    everything = ImageData(
         np.minimum(fine, 65535).astype(np.uint16),
         pixel_format.to_uint16(alpha) // 3,
         icc=bytes(range(128)),
         exif=b"II*\0" + bytes(range(40)),
     )
-    return {"gray-16-alpha": everything, "rgb-8-alpha": Picture(colours, alpha)}
+    return {"gray-16-alpha": everything, "rgb-8-alpha": ImageData(colours, alpha)}
 
 
 def make_forms(model: zoo.Model) -> None:
     """Replaces the files of other forms."""
     symbols = {}
-    for name, image in formed_pictures().items():
+    for name, image in images_by_form().items():
         encoded = codec.encode(model, image, strip_partition(), QUALITY)
         form_file(name).write_bytes(encoded.data)
         symbols[name] = hashes(encoded.symbols)
@@ -97,7 +97,7 @@ def main() -> None:
     preset = config.mini()
     record = {"made_by": "tests/golden/make.py"}
     model = zoo.load(str(zoo.save(FOLDER, "mini", preset, mini_parameters(preset, seed=1), record)))
-    for coder_name, path in PICTURES.items():
+    for coder_name, path in FILES.items():
         encoded = codec.encode(model, strip(), strip_partition(), QUALITY, coder_name)
         path.write_bytes(encoded.data)
     SYMBOLS.write_text(json.dumps(hashes(encoded.symbols), indent=1) + "\n")

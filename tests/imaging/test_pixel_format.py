@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdonet_jax.imaging import pixel_format, push_pull
-from rdonet_jax.imaging.pixel_format import Picture, PixelFormatError
+from rdonet_jax.imaging.pixel_format import ImageData, PixelFormatError
 
 pytestmark = pytest.mark.once
 
@@ -30,13 +30,13 @@ EVERY_16 = np.arange(65536, dtype=np.uint16)
 )  # fmt: skip
 def test_arrays_of_other_kinds_are_no_images(pixels):
     with pytest.raises(PixelFormatError, match="uint8 or uint16 array"):
-        pixel_format.as_picture(pixels)
+        pixel_format.as_image_data(pixels)
 
 
 @pytest.mark.parametrize("alpha", [np.zeros((4, 4), np.uint16), np.zeros((4, 5), np.uint8)])
 def test_alpha_has_the_size_and_the_depth_of_the_pixels(alpha):
     with pytest.raises(PixelFormatError, match="alpha is uint8"):
-        Picture(np.zeros((4, 4, 3), np.uint8), alpha)
+        ImageData(np.zeros((4, 4, 3), np.uint8), alpha)
 
 
 def test_depths_are_exchanged_to_the_nearest_value_of_the_same_share():
@@ -56,7 +56,7 @@ def test_gray_is_the_mean_of_the_three_to_half_a_step(triples, is_16bit):
 
 def test_what_the_search_sees_of_any_form_is_8_bit_color():
     gray = np.array([[0, 128, 65535]], np.uint16)
-    for image in (gray, Picture(gray), pixel_format.as_rgb(gray)):
+    for image in (gray, ImageData(gray), pixel_format.as_rgb(gray)):
         plain = pixel_format.as_rgb8(image)
         assert plain.dtype == np.uint8
         np.testing.assert_array_equal(plain, [[[0] * 3, [0] * 3, [255] * 3]])
@@ -78,7 +78,7 @@ def test_a_flattened_image_is_the_mean_that_alpha_weighs(background, gray, is_16
     pixels = rng.integers(0, most + 1, (3, 4) if gray else (3, 4, 3)).astype(dtype)
     alpha = rng.choice([0, 1, most // 2, most - 1, most], (3, 4)).astype(dtype)
     with mock.patch.object(pixel_format, "_ROWS", 2):  # two strips, the second one shorter
-        flat = pixel_format.flatten(Picture(pixels, alpha, b"icc", b"exif"), background)
+        flat = pixel_format.flatten(ImageData(pixels, alpha, b"icc", b"exif"), background)
     share = alpha[..., None] / most
     expected = share * pixel_format.as_rgb(pixels) + (1 - share) * np.array(background) * most / 255
     assert flat.alpha is None and (flat.icc, flat.exif) == (b"icc", b"exif")
@@ -94,7 +94,7 @@ def test_only_what_is_wholly_hidden_is_replaced_and_twice_is_once():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (37, 53, 3), dtype=np.uint8)
     alpha = rng.choice(np.array([0, 0, 1, 255], np.uint8), (37, 53))
-    image = Picture(pixels, alpha)
+    image = ImageData(pixels, alpha)
     once = pixel_format.fill_hidden(image)
     np.testing.assert_array_equal(once.pixels[alpha > 0], pixels[alpha > 0])
     assert (once.pixels[alpha == 0] != pixels[alpha == 0]).any()
@@ -106,7 +106,7 @@ def test_only_what_is_wholly_hidden_is_replaced_and_twice_is_once():
 
 
 def test_alpha_that_is_opaque_everywhere_is_no_alpha():
-    image = Picture(np.zeros((3, 3), np.uint16), np.full((3, 3), 65535, np.uint16))
+    image = ImageData(np.zeros((3, 3), np.uint16), np.full((3, 3), 65535, np.uint16))
     assert pixel_format.fill_hidden(image).alpha is None
 
 

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from rdonet_jax.imaging import reader, writer
 from rdonet_jax.imaging.formats import png
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.imaging.srgb import ImageError
 from tests.image_samples import SRGB, exif_block
 
@@ -25,7 +25,7 @@ def drawn(gray=False, is_16bit=False, alpha=False, size=(37, 53), **more):
     rng = np.random.default_rng(0)
     most, dtype = (65535, np.uint16) if is_16bit else (255, np.uint8)
     pixels = rng.integers(0, most, size if gray else (*size, 3), dtype, endpoint=True)
-    return Picture(
+    return ImageData(
         pixels, rng.integers(0, most, size, dtype, endpoint=True) if alpha else None, **more
     )
 
@@ -101,7 +101,7 @@ def test_avif_holds_alpha_exactly_and_gray(tmp_path, gray):
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
 def test_gray_stays_gray_in_jpeg_and_bmp(tmp_path, suffix, gray):
     again, _ = saved(
-        tmp_path, suffix, Picture(np.full((16, 16) if gray else (16, 16, 3), 99, "u1"))
+        tmp_path, suffix, ImageData(np.full((16, 16) if gray else (16, 16, 3), 99, "u1"))
     )
     assert again.gray == gray and (np.abs(again.pixels.astype(int) - 99) < 3).all()
 
@@ -117,7 +117,7 @@ def test_what_a_format_cannot_hold_is_noted(tmp_path):
         "without its color profile, which BMP cannot hold",
         "without its EXIF data, which BMP cannot hold",
     )
-    long = Picture(np.zeros((4, 4), np.uint8), exif=exif_block() + bytes(65536))
+    long = ImageData(np.zeros((4, 4), np.uint8), exif=exif_block() + bytes(65536))
     assert saved(tmp_path, "2.jpg", long)[1] == ("without its EXIF data, which JPEG cannot hold",)
     assert saved(tmp_path, "2.png", long)[0].exif == long.exif
 

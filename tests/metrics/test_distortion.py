@@ -103,7 +103,7 @@ def plain_ms_ssim(x, x_hat, levels=5):
     return np.mean(values)
 
 
-def test_bpp_adds_every_map_of_a_picture_and_divides_by_its_pixels():
+def test_bpp_adds_every_map_of_an_image_and_divides_by_its_pixels():
     rng = np.random.default_rng(0)
     maps = {"y": (rng.random((2, 4, 6)), rng.random((2, 2, 3, 5))), "z": rng.random((2, 1, 1))}
     expected = [
@@ -113,7 +113,7 @@ def test_bpp_adds_every_map_of_a_picture_and_divides_by_its_pixels():
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
-def test_bpp_takes_a_pixel_count_for_each_picture():
+def test_bpp_takes_a_pixel_count_for_each_image():
     result = metrics_distortion.bpp((jnp.ones((2, 3, 3)),), jnp.array([9, 18]))
     np.testing.assert_allclose(result, [1.0, 0.5])
 
@@ -126,7 +126,7 @@ def test_rounding_to_8_bit_gives_the_nearest_grey_level_and_clips():
     )
 
 
-def test_every_8_bit_picture_survives_rounding_unchanged():
+def test_every_8_bit_image_survives_rounding_unchanged():
     grey = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(metrics_distortion.to_8_bit(unit(grey)), grey)
     np.testing.assert_allclose(metrics_distortion.round_to_8_bit(unit(grey)), unit(grey), atol=1e-7)
@@ -141,7 +141,7 @@ def test_psnr_equals_that_of_scikit_image(name):
         assert actual == pytest.approx(expected, abs=1e-4)
 
 
-def test_psnr_of_equal_pictures_is_infinite():
+def test_psnr_of_equal_images_is_infinite():
     x, _ = random_pair(0, 8, 8)
     assert metrics_distortion.psnr(x, x) == jnp.inf
 
@@ -168,7 +168,7 @@ def test_ms_ssim_of_fewer_levels_equals_the_plain_definition(levels):
     assert ms_ssim(x, x_hat, levels=levels) == pytest.approx(expected, abs=ROUNDINGS)
 
 
-def test_ms_ssim_tells_pictures_apart_that_are_nearly_equal():
+def test_ms_ssim_tells_images_apart_that_are_nearly_equal():
     x, _ = random_pair(0)
     x = 0.8 + 0.1 * x
     x_hat = x + np.random.default_rng(1).normal(size=x.shape).astype(np.float32) / 1000
@@ -177,20 +177,20 @@ def test_ms_ssim_tells_pictures_apart_that_are_nearly_equal():
     assert 1 - ms_ssim(x, x_hat) == pytest.approx(expected, rel=0.01)
 
 
-def test_ms_ssim_of_a_batch_is_that_of_each_picture():
+def test_ms_ssim_of_a_batch_is_that_of_each_image():
     pairs = [random_pair(seed) for seed in (1, 2)]
     batch = ms_ssim(*(jnp.stack(side) for side in zip(*pairs, strict=True)))
     np.testing.assert_allclose(batch, [ms_ssim(*pair) for pair in pairs], atol=1e-6)
 
 
-def test_ms_ssim_never_exceeds_one_and_is_one_for_equal_pictures():
+def test_ms_ssim_never_exceeds_one_and_is_one_for_equal_images():
     x, _ = random_pair(3)
     for image in (x, np.zeros_like(x), np.ones_like(x)):
         assert ms_ssim(image, image) == 1.0
 
 
 @pytest.mark.parametrize("size", [(160, 400), (400, 160), (1, 1)])
-def test_ms_ssim_refuses_pictures_too_small_for_its_scales_and_names_their_size(size):
+def test_ms_ssim_refuses_images_too_small_for_its_scales_and_names_their_size(size):
     x = jnp.zeros((*size, 3))
     with pytest.raises(ValueError, match=rf"161 pixels.*{size[0]} x {size[1]}"):
         ms_ssim(x, x)
@@ -301,7 +301,7 @@ def test_one_percent_more_of_any_loss_counts_the_same():
     np.testing.assert_allclose(slopes * losses, np.ones(3), rtol=1e-6)
 
 
-def test_every_picture_of_a_batch_may_have_its_own_lambda():
+def test_every_image_of_a_batch_may_have_its_own_lambda():
     x, x_hat = (np.stack(pair) for pair in zip(random_pair(0), random_pair(1), strict=True))
     bits = jnp.array([0.5, 0.7])
     lmbdas = np.array([0.001, 0.2])
@@ -311,7 +311,7 @@ def test_every_picture_of_a_batch_may_have_its_own_lambda():
         assert float(found[i]) == pytest.approx(float(bits[i]) + lmbda * error, rel=1e-5)
 
 
-def test_pictures_that_end_within_their_arrays_have_the_distortions_of_what_they_are():
+def test_images_that_end_within_their_arrays_have_the_distortions_of_what_they_are():
     rng = np.random.default_rng(0)
     x, x_hat = rng.random((2, 2, 256, 208, 3), np.float32)
     sizes = np.array([(240, 176), (224, 208)])

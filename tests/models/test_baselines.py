@@ -153,7 +153,7 @@ def network(request):
 
 
 def walked(model, params, x, keys=None):
-    blocks = partition.grid_of(*x.shape[1:3])
+    blocks = partition.block_grid(*x.shape[1:3])
     masks = partition.level_masks(partition.uniform(0, blocks, (len(x),)))
     return registry.code(model, params, x, masks, None, keys)
 

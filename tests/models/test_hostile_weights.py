@@ -55,7 +55,7 @@ def test_any_json_is_a_configuration_with_bounded_sizes_or_refused(values):
         return
     for name, hint in type(model).__annotations__.items():
         if "int" in str(hint) or "Triple" in str(hint):
-            assert np.max(getattr(model, name)) <= config.MOST_CHANNELS
+            assert np.max(getattr(model, name)) <= config.MAX_CHANNELS
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_training_options_are_judged_by_their_types(values, complaint):
 
 
 def test_whole_numbers_are_numbers():
-    assert json_values.complaint(TrainingConfig, {"lmbda": 8}) is None
+    assert json_values.find_error(TrainingConfig, {"lmbda": 8}) is None
 
 
 # Whole files

@@ -264,7 +264,7 @@ def test_an_independent_integer_implementation_decodes_real_files(
 
 def test_an_independent_integer_implementation_decodes_the_golden_file():
     model = zoo.load(str(golden.weights_file()))
-    found = decoded_by_reference(model, golden.PICTURES["constriction"].read_bytes())
+    found = decoded_by_reference(model, golden.FILES["constriction"].read_bytes())
     symbols = [[run.symbols for run in found if run.level == level] for level in range(3)]
     assert golden.hashes(symbols) == json.loads(golden.SYMBOLS.read_text())
 

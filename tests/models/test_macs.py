@@ -149,10 +149,10 @@ def test_the_standard_network_computes_its_layers_and_few_of_them(computed):
     assert found["decoder"] <= 30e3
     assert found["encoder"] <= found["encoder with its image"] <= 60e3
     last = ("units_0/restore", "units_0/hand_over")
-    to_picture = sum(n for path, n in counted.items() if path.startswith(last))
+    to_image = sum(n for path, n in counted.items() if path.startswith(last))
     expected = {
         "decoder": macs.of_decoder(counted),
-        "encoder": macs.of_encoder(counted) - to_picture,
+        "encoder": macs.of_encoder(counted) - to_image,
         "encoder with its image": sum(counted.values()),
     }
     for name in found:
@@ -160,7 +160,7 @@ def test_the_standard_network_computes_its_layers_and_few_of_them(computed):
         assert expected[name] <= found[name] <= 1.12 * expected[name]
 
 
-def test_a_portable_decoder_leaves_out_what_looks_at_the_picture():
+def test_a_portable_decoder_leaves_out_what_looks_at_the_image():
     counted = macs.per_pixel(config.mini())
     left_out = {path.split("/")[-1] for path in counted if not macs.of_decoder({path: 1.0})}
     assert left_out == {"g_a", "g_a_refine", "out", "encoder", "refine", "to_latent",

@@ -27,7 +27,7 @@ def test_arrays_that_are_no_images_are_refused(wrong):
 
 
 def test_masks_of_another_image_are_refused():
-    grid = partition.grid_of(*X.shape[:2])
+    grid = partition.block_grid(*X.shape[:2])
     for wrong in (
         partition.level_masks(partition.uniform(0, (1, 1))),
         partition.level_masks(partition.uniform(0, grid, (1,))),

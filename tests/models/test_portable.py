@@ -150,7 +150,7 @@ def test_at_the_start_rate_and_quality_rise_with_the_quality(images):
     assert np.all(np.diff(psnr) > 0) and psnr[1] > psnr[0] + 0.3
 
 
-def test_pictures_of_a_batch_are_coded_as_if_each_were_alone(images):
+def test_images_of_a_batch_are_coded_as_if_each_were_alone(images):
     params, masks = portable_params.acting(MODEL), masks_of("random", batch=len(QUALITIES))
     coded = code(MODEL, params, images, masks, QUALITIES)
     for example in (0, 3):

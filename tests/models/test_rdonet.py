@@ -90,7 +90,7 @@ def test_bits_are_counted_exactly_where_a_level_is_coded(network, kind):
         np.testing.assert_array_equal(np.asarray(coded.z_bits[level]) > 0, hyper)
 
 
-def test_what_a_masked_level_would_have_coded_does_not_reach_the_picture(network):
+def test_what_a_masked_level_would_have_coded_does_not_reach_the_image(network):
     _, params, x, code = network
     masks = masks_of("uniform-64")
     changed = jax.tree_util.tree_map(lambda leaf: leaf, params)
@@ -199,7 +199,7 @@ def test_the_linear_transform_is_orthonormal_and_keeps_the_strongest_directions(
         assert np.all(np.diff(stage.variances) <= 1e-12)
 
 
-def test_a_complete_linear_transform_keeps_the_pictures_energy():
+def test_a_complete_linear_transform_keeps_the_images_energy():
     # 12 directions of 2×2 pixels in three colors are all there are.
     (stage,) = rdonet_init.klt_stages((12,))
     rows = stage.weights.reshape(12, 12)

@@ -104,7 +104,9 @@ def test_the_dead_zone_changes_symbols_and_no_slope():
 
 def rate_and_slopes(model, params, x, quality=None):
     """A function of parameters: bits per pixel of rounded latents, and the gradient."""
-    masks = partition.level_masks(partition.uniform(0, partition.grid_of(*x.shape[1:3]), (len(x),)))
+    masks = partition.level_masks(
+        partition.uniform(0, partition.block_grid(*x.shape[1:3]), (len(x),))
+    )
 
     def rate(params):
         coded = registry.code(model, params, x, masks, quality)

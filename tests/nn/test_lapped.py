@@ -73,7 +73,7 @@ def test_up_is_the_transpose_of_down_away_from_the_borders():
 
 
 @pytest.mark.parametrize("kind", STAGES)
-def test_a_flat_picture_stays_flat_up_to_its_borders(kind):
+def test_a_flat_image_stays_flat_up_to_its_borders(kind):
     stage, _ = STAGES[kind]
     found = np.asarray(stage(np.ones((1, 4, 6, 3), np.float32), normal(1, 4, 4, 3, 5)))
     period = {"down": 1, "up": 2}[kind]
@@ -188,7 +188,7 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("grid", [(2, 2), (6, 2), (4, 8), (8, 8)])
-def test_a_picture_in_a_larger_array_is_continued_where_it_ends(name, grid):
+def test_an_image_in_a_larger_array_is_continued_where_it_ends(name, grid):
     """Whatever the array holds beyond, even where the image fills it."""
     whole = normal(5, 2, 8, 8, 3)
     alone = np.asarray(layer(LAYERS[name], whole[:, : grid[0], : grid[1]]))
@@ -197,7 +197,7 @@ def test_a_picture_in_a_larger_array_is_continued_where_it_ends(name, grid):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_picture_of_a_batch_is_continued_where_it_ends(name):
+def test_every_image_of_a_batch_is_continued_where_it_ends(name):
     whole, grids = normal(6, 3, 8, 8, 3), np.array([(4, 8), (6, 2), (8, 8)], np.int32)
     found = layer(LAYERS[name], whole, grids)
     for number, grid in enumerate(grids):

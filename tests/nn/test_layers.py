@@ -134,7 +134,7 @@ def test_the_transposed_convolution_is_the_input_dilated_one():
     np.testing.assert_allclose(layers.convolve_up(y, kernel), dilated, atol=1e-4)
 
 
-def test_an_edge_padded_convolution_keeps_a_flat_picture_flat():
+def test_an_edge_padded_convolution_keeps_a_flat_image_flat():
     kernel = jnp.asarray(normal(0, 5, 5, 3, 4))
     flat = jnp.broadcast_to(jnp.array([0.2, 0.5, 0.9]), (1, 8, 8, 3))
     result = np.asarray(layers.convolve_down(flat, kernel, "edge"))
@@ -172,7 +172,7 @@ def test_the_rounding_passes_gradients_and_the_bound_passes_those_that_lead_back
     assert jax.grad(lambda v: ops.lower_bound(v, 1.0))(2.0) == 1.0
 
 
-def test_the_noise_of_a_picture_hangs_on_its_own_key_alone():
+def test_the_noise_of_an_image_hangs_on_its_own_key_alone():
     keys = jax.random.split(jax.random.key(0), 4)
     together = ops.uniform_noise(keys, (3, 2))
     np.testing.assert_array_equal(ops.uniform_noise(keys[2:], (3, 2)), together[2:])

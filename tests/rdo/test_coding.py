@@ -94,7 +94,7 @@ def test_the_command_and_the_function_write_the_same_file(image, tmp_path):
 def test_an_image_is_checked_and_its_metadata_packed_once(mini_model, image, count, options):
     alpha = np.full(image.shape[:2], 77, np.uint8)
     checked, packed = count(preparation, "_require_size"), count(side_data, "pack")
-    coding.encode(mini_model, pixel_format.Picture(image, alpha), options)
+    coding.encode(mini_model, pixel_format.ImageData(image, alpha), options)
     assert (len(checked), len(packed)) == (1, 1)
 
 

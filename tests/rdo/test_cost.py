@@ -26,7 +26,7 @@ def both_model(mini_model):
 
 @pytest.fixture(scope="module")
 def candidates(photograph):
-    grid = partition.grid_of(*photograph.shape[:2])
+    grid = partition.block_grid(*photograph.shape[:2])
     mixed = np.kron(np.arange(12).reshape(3, 4) % 3, np.ones((4, 4), int))
     return [partition.uniform(0, grid), partition.from_level_map(mixed)]
 
@@ -144,7 +144,7 @@ def test_a_price_hangs_on_no_other_candidate_and_on_no_number_of_them(
     assert many.totals.tolist() == [first, second, second, first, first, second, second]
 
 
-def test_other_partitions_pictures_and_sizes_within_a_grid_compile_nothing(
+def test_other_partitions_images_and_sizes_within_a_grid_compile_nothing(
     mini_model, photograph, candidates
 ):
     RDCost(mini_model, photograph, QUALITY)(candidates)
@@ -154,7 +154,7 @@ def test_other_partitions_pictures_and_sizes_within_a_grid_compile_nothing(
 
 
 @pytest.mark.parametrize("quality", [0.0, 60.0])
-def test_a_file_costs_its_real_bits_and_what_its_picture_lacks(both_model, photograph, quality):
+def test_a_file_costs_its_real_bits_and_what_its_image_lacks(both_model, photograph, quality):
     p = codec.choose_partition(both_model, photograph, "variance", quality)
     encoded = codec.encode(both_model, photograph, p, quality)
     cost = RDCost(both_model, photograph, quality).file_cost(len(encoded.data), encoded.image)
@@ -174,7 +174,7 @@ def test_the_bits_of_the_partition_are_those_of_its_stream():
     rng = np.random.default_rng(5)
     for _ in range(20):
         height, width = rng.integers(65, 700, 2)
-        grid = partition.grid_of(height, width)
+        grid = partition.block_grid(height, width)
         split = rng.random(grid) < rng.random()
         quarters = rng.random((2 * grid[0], 2 * grid[1])) < rng.random()
         p = partition.Partition(split, quarters & np.kron(split, np.ones((2, 2), bool)))

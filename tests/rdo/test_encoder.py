@@ -39,7 +39,7 @@ def test_a_search_saves_and_a_second_pass_does_no_harm(mini_model, photograph):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (140, 193), (17, 60)])
-def test_pictures_of_any_size_can_be_searched(mini_model, photograph, size):
+def test_images_of_any_size_can_be_searched(mini_model, photograph, size):
     image = photograph[: size[0], : size[1]]
     found = encoder.encode(mini_model, image, EncodeOptions(QUALITY, plan=Plan(passes=1)))
     decoded = codec.decode(mini_model, found.encoded.data)
@@ -47,10 +47,10 @@ def test_pictures_of_any_size_can_be_searched(mini_model, photograph, size):
     assert found.searched.after <= found.searched.before
 
 
-def test_a_picture_of_any_form_is_searched_by_its_8_bit_colors(mini_model, photograph):
+def test_an_image_of_any_form_is_searched_by_its_8_bit_colors(mini_model, photograph):
     gray = pixel_format.to_uint16(photograph[..., 1])
     alpha = np.where(np.arange(256) < 100, 0, 65535).astype(np.uint16) * np.ones((192, 1), "u2")
-    image = pixel_format.fill_hidden(pixel_format.Picture(gray, alpha, icc=b"a profile"))
+    image = pixel_format.fill_hidden(pixel_format.ImageData(gray, alpha, icc=b"a profile"))
     found = encoder.encode(mini_model, image, EncodeOptions(QUALITY, plan=Plan("uniform-32", 1)))
     decoded = codec.decode(mini_model, found.encoded.data).content
     assert decoded.gray and decoded.is_16bit and decoded.icc == b"a profile"
@@ -69,7 +69,7 @@ def test_without_a_pass_the_start_is_the_partition(mini_model, photograph):
 
 
 def test_a_search_may_start_from_a_given_partition(mini_model, photograph):
-    grid = partition.grid_of(*photograph.shape[:2])
+    grid = partition.block_grid(*photograph.shape[:2])
     by_name = encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan("static", 1)))
     given = encoder.encode(
         mini_model, photograph, EncodeOptions(QUALITY, plan=Plan(partition.uniform(0, grid), 1))
@@ -82,7 +82,7 @@ def test_the_start_solved_from_uniform_partitions_is_better_than_any_of_them(
 ):
     cost = RDCost(mini_model, photograph, QUALITY)
     solved = initial_masks.initial_partition(mini_model, photograph, "uniform", QUALITY, cost)
-    grid = partition.grid_of(*photograph.shape[:2])
+    grid = partition.block_grid(*photograph.shape[:2])
     candidates = [solved, *(partition.uniform(level, grid) for level in range(3))]
     totals = cost(candidates).totals
     assert totals[0] < totals[1:].min()

@@ -75,7 +75,7 @@ def test_what_a_search_makes_worse_is_given_up_for_what_met_the_target(
 ):
     encode = encoder.encode
     wanted = len(encode(mini_model, large, EncodeOptions(50.0)).encoded.data)
-    finest = partition.uniform(0, partition.grid_of(*large.shape[:2]))
+    finest = partition.uniform(0, partition.block_grid(*large.shape[:2]))
 
     def searching(model, image, options, *others):
         plan = options.plan
@@ -163,7 +163,7 @@ def test_a_target_is_one_positive_number(wrong):
         Target(**wrong)
 
 
-def test_an_infinite_psnr_is_that_of_equal_pictures(photograph):
+def test_an_infinite_psnr_is_that_of_equal_images(photograph):
     assert pixel_format.psnr(photograph, photograph) == math.inf
     deep = pixel_format.to_uint16(photograph)
     other = np.clip(photograph.astype(int) + 1, 0, 255).astype(np.uint8)

@@ -19,7 +19,7 @@ from rdonet_jax.models.library import ModelLibrary
 if TYPE_CHECKING:
     import numpy as np
 
-    from rdonet_jax.imaging.pixel_format import Picture
+    from rdonet_jax.imaging.pixel_format import ImageData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ComparisonResult(NamedTuple):
 class _Image(NamedTuple):
     path: str
     size: int  # bytes of the file
-    image: Picture
+    image: ImageData
 
     def facts(self) -> dict[str, Any]:
         height, width = self.image.size
@@ -163,7 +163,7 @@ def _require_alike(a: _Image, b: _Image) -> None:
         )
 
 
-def _visible_pixels(a: Picture, b: Picture) -> tuple[np.ndarray, np.ndarray]:
+def _visible_pixels(a: ImageData, b: ImageData) -> tuple[np.ndarray, np.ndarray]:
     """The pixels of both, gray ones as colors where the other has colors."""
     from rdonet_jax.imaging import pixel_format
 
@@ -222,11 +222,11 @@ def _draw(options: CompareOptions, pixels: tuple[np.ndarray, np.ndarray], larges
     import numpy as np
 
     from rdonet_jax.imaging import srgb, writer
-    from rdonet_jax.imaging.pixel_format import Picture
+    from rdonet_jax.imaging.pixel_format import ImageData
 
     distance = _distance(*pixels)
     factor = int(np.iinfo(distance.dtype).max) // largest if largest else 1
     with explained(srgb.ImageError):
-        drawn = Picture(distance * distance.dtype.type(factor))
+        drawn = ImageData(distance * distance.dtype.type(factor))
         writer.save(options.difference, drawn, options.force)
     return factor

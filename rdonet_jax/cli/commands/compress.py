@@ -27,7 +27,7 @@ from rdonet_jax.models.platform import PlatformError
 if TYPE_CHECKING:
     from rdonet_jax.cli.commands.fidelity import Fidelity
     from rdonet_jax.core.partition import Partition
-    from rdonet_jax.imaging.pixel_format import Picture
+    from rdonet_jax.imaging.pixel_format import ImageData
     from rdonet_jax.models.zoo import Model
     from rdonet_jax.rdo.encode_options import EncodeOptions, Target
     from rdonet_jax.rdo.encoder import EncodeResult, SearchSummary
@@ -96,7 +96,7 @@ def compress_file(
 
 def _load_image(
     source: FilePath, target: FilePath, options: CompressOptions
-) -> tuple[Picture, os.stat_result]:
+) -> tuple[ImageData, os.stat_result]:
     """The image and the status of its file, once the output is known to be possible."""
     from rdonet_jax.imaging import reader, srgb
 
@@ -109,7 +109,7 @@ def _load_image(
 
 
 def _encode(
-    source: FilePath, model: Model, image: Picture, options: CompressOptions, show_progress: bool
+    source: FilePath, model: Model, image: ImageData, options: CompressOptions, show_progress: bool
 ) -> tuple[EncodeResult, tuple[tuple[str, float], ...]]:
     """The encoded image, and the steps with their seconds."""
     from rdonet_jax.codec.engine_choice import EngineError
@@ -167,7 +167,7 @@ def _init(size: tuple[int, int], init: str) -> str | Partition:
     with explained(srgb.ImageError):
         levels = srgb.load_mask(init)
     height, width = size
-    expected = tuple(4 * blocks for blocks in partition.grid_of(height, width))
+    expected = tuple(4 * blocks for blocks in partition.block_grid(height, width))
     if levels.shape != expected:
         raise CommandError(
             f"{init}: has {levels.shape[0]} rows of {levels.shape[1]} levels; an image of "

@@ -13,7 +13,7 @@ from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
     from rdonet_jax.codec.compressed_file import CompressedFile
-    from rdonet_jax.imaging.pixel_format import Picture
+    from rdonet_jax.imaging.pixel_format import ImageData
 
 
 def is_compressed(data: bytes) -> bool:
@@ -43,7 +43,7 @@ def decode(
     model: str | None = None,
     show_progress: bool = False,
     engine: str = DEFAULT_ENGINE,
-) -> tuple[Picture, tuple[tuple[str, float], ...]]:
+) -> tuple[ImageData, tuple[tuple[str, float], ...]]:
     """The image in a parsed file, and the steps of decoding it with their seconds.
 
     `model` names a weights file, in place of the bundled model that the file names. Raises
@@ -71,7 +71,7 @@ def load_image(
     library: ModelLibrary,
     model: str | None = None,
     max_pixels: int | None = None,
-) -> tuple[Picture, int]:
+) -> tuple[ImageData, int]:
     """The image in a compressed file, and the size of the file in bytes. Raises `CommandError`."""
     file = read(source, max_pixels)
     image, _ = decode(source, file, library, model)

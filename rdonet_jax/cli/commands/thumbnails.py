@@ -15,7 +15,7 @@ from rdonet_jax.imaging.metadata import icc
 from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
-    from rdonet_jax.imaging.pixel_format import Picture
+    from rdonet_jax.imaging.pixel_format import ImageData
 
 SIDE = 256
 """Pixels of the longer side, unless something else is asked for."""
@@ -38,7 +38,7 @@ def make(source: str, target: str, side: int, library: ModelLibrary) -> tuple[in
     return small.size
 
 
-def reduced(image: Picture, side: int) -> Image.Image:
+def reduced(image: ImageData, side: int) -> Image.Image:
     """The image in 8-bit sRGB, scaled down until no side is longer than `side` pixels."""
     colors = Image.fromarray(np.ascontiguousarray(pixel_format.to_uint8(image.pixels)))
     small = icc.as_srgb(colors, image.icc)

@@ -62,7 +62,7 @@ LENGTH = Section(
 def run(arguments: Sequence[str], program: str = "rdonet train") -> int:
     """The command as a process of its own, perhaps one of several hosts; returns the exit code."""
     if arguments[:1] == ["export"]:
-        interrupts.heed(program)  # a run handles signals by itself
+        interrupts.install_handlers(program)  # a run handles signals by itself
     try:
         with multihost.failing_together():
             sys.exit(main(arguments, program))

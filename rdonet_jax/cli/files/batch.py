@@ -91,8 +91,10 @@ def run(
             counts["size"] += outcome[1].byte_count
 
     with (
-        interrupts.gently("files that are begun are ended, no others are begun") as asked,
-        interrupts.last_words(lambda: summary_text(summary()._replace(interrupted=True))),
+        interrupts.graceful_interrupt(
+            "files that are begun are ended, no others are begun"
+        ) as asked,
+        interrupts.final_output(lambda: summary_text(summary()._replace(interrupted=True))),
     ):
         try:
             outcomes = _outcomes(jobs, work, force, workers, asked)

@@ -18,7 +18,7 @@ import yaml
 from rdonet_jax.cli.program import nearest
 from rdonet_jax.core import config
 from rdonet_jax.core.config import AnyConfig, ConfigError
-from rdonet_jax.core.json_values import shown
+from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.models import registry
 from rdonet_jax.training import run_dir
 from rdonet_jax.training.config import RunLength, TrainingConfig
@@ -72,11 +72,15 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is no {kind}: {' '.join(str(error).split())}") from error
     values = {} if values is None else values
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: a configuration has named sections, it is not {shown(values)}")
+        raise ConfigError(
+            f"{path}: a configuration has named sections, it is not {short_repr(values)}"
+        )
     _require_known(path, "a configuration", values, ("preset", *SECTIONS, "origin"))
     for name in SECTIONS:
         if not isinstance(values.get(name, {}), dict):
-            raise ConfigError(f"{path}: {name} has named fields, it is not {shown(values[name])}")
+            raise ConfigError(
+                f"{path}: {name} has named fields, it is not {short_repr(values[name])}"
+            )
     if "origin" in values:  # written by a run, perhaps before there were all fields
         values["training"] = {**run_dir.BEFORE, **values.get("training", {})}
     return values

@@ -112,9 +112,9 @@ class PortableLevelCoder(level_coder.LevelCoder):
     ) -> None:
         super().__init__()
         self.config, self.engine, self.masks = config, engine, masks
-        grid = partition.grid_of(*size)
+        grid = partition.block_grid(*size)
         self._extents = [
-            tuple(partition.reach(side, level) for side in size) for level in range(LEVELS)
+            tuple(partition.latent_size(side, level) for side in size) for level in range(LEVELS)
         ]
         self._tile_shape = tiles.tile_shape_for(grid)
         self._masks_with_finer = masks_with_finer(masks)

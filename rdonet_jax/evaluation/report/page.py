@@ -206,7 +206,7 @@ def _rate(curve: Curve, reference: Curve, metric: str) -> dict[str, Any]:
         "worst": worst[1],
         "worst_name": worst[0],
         "average": average,
-        "pictures": len(found.pictures),
+        "pictures": len(found.images),
         "refused": found.refused,
     }
 

@@ -35,7 +35,7 @@ _POINTS_OF_SRGB = tuple(
 
 
 class Metadata(NamedTuple):
-    """The fields of `pixel_format.Picture` of the same names."""
+    """The fields of `pixel_format.ImageData` of the same names."""
 
     icc: bytes = b""
     exif: bytes = b""

@@ -152,7 +152,7 @@ class PortableRDONet(nn.Module):
 
         e is that of the padded x, and is returned where no image has padding.
         """
-        extents = partition.STRIDES[0] * partition.reach(sizes, 0)
+        extents = partition.STRIDES[0] * partition.latent_size(sizes, 0)
         return nn.cond(
             jnp.any(extents < np.array(x.shape[1:3])),
             lambda network, x, e, extents: network.finest_feature(x, extents),
@@ -261,7 +261,7 @@ class PortableRDONet(nn.Module):
         coarser = None
         if level:
             coarser = self.units[level].prior.coarse_context(embedded, context)
-        extent = None if sizes is None else partition.reach(sizes, level)
+        extent = None if sizes is None else partition.latent_size(sizes, level)
         return State(self.upsample(level, self.add_residual(level, y_hat, d), extent), coarser)
 
     def add_residual(self, level: int, y_hat: jax.Array, d: jax.Array) -> jax.Array:
@@ -279,7 +279,7 @@ class PortableRDONet(nn.Module):
 
     def synthesize(self, state: State, sizes: jax.Array | None = None) -> jax.Array:
         """The state after level 0 -> x_hat [B, H, W, 3], not clipped."""
-        extent = None if sizes is None else 2 * partition.reach(sizes, 0)
+        extent = None if sizes is None else 2 * partition.latent_size(sizes, 0)
         return self.reconstruct(state.d, extent)
 
     def reconstruct(self, trunk: jax.Array, extent: jax.Array | None = None) -> jax.Array:

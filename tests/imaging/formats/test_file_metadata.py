@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageCms
 from rdonet_jax.imaging import reader, writer
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
-from rdonet_jax.imaging.pixel_format import Picture
+from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.imaging.srgb import ImageError
 from tests.image_samples import SRGB, SWAPPED, chunk, drawn, exif_block, load, png
 
@@ -221,7 +221,7 @@ def test_the_resolution_of_tiff_turns_with_the_image(tmp_path, unit, meter):
 
 def test_files_without_the_entry_have_no_resolution(tmp_path):
     for suffix in (".png", ".tif", ".jpg", ".webp", ".avif", ".ppm"):
-        writer.save(tmp_path / f"a{suffix}", Picture(np.zeros((9, 9, 3), np.uint8)))
+        writer.save(tmp_path / f"a{suffix}", ImageData(np.zeros((9, 9, 3), np.uint8)))
         assert reader.load(tmp_path / f"a{suffix}").resolution is None
 
 
@@ -299,7 +299,7 @@ def test_what_a_jpeg_file_holds_after_its_image_is_noted(tmp_path, xmp, count, n
 # Writing
 
 
-RICH = Picture(
+RICH = ImageData(
     drawn(3, 8, 40, 56).astype(np.uint8),
     xmp=UPRIGHT_XMP,
     cicp=Cicp(12, 13),
@@ -316,7 +316,7 @@ def written(tmp_path, suffix, image=RICH):
 @pytest.mark.parametrize("is_16bit", [False, True])
 def test_png_gets_the_chunks_before_its_pixels(tmp_path, is_16bit):
     pixels = RICH.pixels.astype(np.uint16) if is_16bit else RICH.pixels
-    data, notes = written(tmp_path, ".png", Picture(pixels, None, b"", *_along(RICH)))
+    data, notes = written(tmp_path, ".png", ImageData(pixels, None, b"", *_along(RICH)))
     assert notes == ()
     for each in (
         chunk(b"cICP", b"\x0c\x0d\0\1"),
@@ -350,7 +350,7 @@ def test_jpeg_gets_density_xmp_and_a_profile(tmp_path):
     ],
 )
 def test_tiff_gets_tags(tmp_path, resolution, unit, pair):
-    image = Picture(RICH.pixels, xmp=UPRIGHT_XMP, resolution=resolution)
+    image = ImageData(RICH.pixels, xmp=UPRIGHT_XMP, resolution=resolution)
     data, notes = written(tmp_path, ".tif", image)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         tags = {tag.code: tag.value for tag in file.pages[0].tags}
@@ -376,7 +376,7 @@ def test_metadata_that_other_formats_cannot_hold_is_noted(tmp_path, suffix, lost
 
 
 def test_code_points_are_written_to_the_color_box_of_avif(tmp_path):
-    image = Picture(RICH.pixels, cicp=Cicp(9, 16))
+    image = ImageData(RICH.pixels, cicp=Cicp(9, 16))
     data, notes = written(tmp_path, ".avif", image)
     assert notes == () and b"colrnclx\0\x09\0\x10" in data
     assert reader.load(tmp_path / "a.avif").cicp == Cicp(9, 16)
@@ -386,9 +386,9 @@ def test_code_points_are_written_to_the_color_box_of_avif(tmp_path):
 
 def test_xmp_that_is_too_long_for_jpeg_is_left_out_with_a_note(tmp_path):
     fits, long = b"x" * 65504, b"x" * 65505
-    data, notes = written(tmp_path, ".jpg", Picture(RICH.pixels, xmp=fits))
+    data, notes = written(tmp_path, ".jpg", ImageData(RICH.pixels, xmp=fits))
     assert notes == () and fits in data
-    _, notes = written(tmp_path, ".jpg", Picture(RICH.pixels, xmp=long))
+    _, notes = written(tmp_path, ".jpg", ImageData(RICH.pixels, xmp=long))
     assert notes == ("without its XMP, which JPEG cannot hold",)
 
 
@@ -396,7 +396,7 @@ def test_xmp_that_is_too_long_for_jpeg_is_left_out_with_a_note(tmp_path):
 def test_gray_in_avif_is_monochrome_and_has_its_profile_for_gray(tmp_path, alpha):
     gray = np.tile(np.arange(0, 240, 4, np.uint8), (40, 1))
     profile = SRGB[:16] + b"GRAY" + SRGB[20:]
-    image = Picture(gray, np.roll(gray, 9, axis=1) if alpha else None, icc=profile)
+    image = ImageData(gray, np.roll(gray, 9, axis=1) if alpha else None, icc=profile)
     data, notes = written(tmp_path, ".avif", image)
     places = [i for i in range(len(data)) if data[i : i + 4] == b"av1C"]
     assert notes == () and places

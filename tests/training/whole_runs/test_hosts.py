@@ -87,7 +87,7 @@ def test_eight_devices_have_the_loss_curve_of_one(finished, on_eight_devices):
 
 
 @pytest.mark.long
-def test_pictures_on_eight_devices_give_the_loss_curve_of_pictures_on_one(start, tmp_path):
+def test_images_on_eight_devices_give_the_loss_curve_of_images_on_one(start, tmp_path):
     runs = [tmp_path / "one", tmp_path / "eight"]
     for run, devices in zip(runs, (1, 8), strict=True):
         ended(start(run, "--resident", devices=devices))

@@ -46,7 +46,7 @@ def test_checkpoints_say_where_the_run_stands(finished):
     assert newest == [28, 30]
 
 
-def test_a_run_records_its_command_its_pictures_and_what_computed_it(finished, photograph_folder):
+def test_a_run_records_its_command_its_images_and_what_computed_it(finished, photograph_folder):
     origin = run_dir.Run.load(finished).origin
     assert origin.command.startswith("train.py --preset tiny --crop 64")
     assert origin.folders == (str(photograph_folder),)
@@ -238,14 +238,14 @@ def test_a_state_that_is_not_finite_does_not_become_a_checkpoint(
     assert int(state.step) == 2 and training_step.is_finite(state)
 
 
-def test_resuming_asks_for_the_same_pictures_wherever_they_lie(
+def test_resuming_asks_for_the_same_images_wherever_they_lie(
     quick_steps, quick_start, photograph_folder, tmp_path, capsys
 ):
     assert quick_start() == 0
     moved = shutil.copytree(photograph_folder, tmp_path / "elsewhere")
     assert quick_start("--resume", data=moved) == 0
-    with Image.open(moved / "coffee.png") as picture:
-        picture.resize((100, 90)).save(moved / "coffee.png")
+    with Image.open(moved / "coffee.png") as image:
+        image.resize((100, 90)).save(moved / "coffee.png")
     assert quick_start("--resume", data=moved) == 1
     assert "training images are not those" in capsys.readouterr().err
 
@@ -274,7 +274,7 @@ def test_two_processes_do_not_train_the_same_run(quick_steps, quick_start, tmp_p
     assert quick_start("--resume") == 0
 
 
-def test_pictures_are_held_out_from_those_that_can_be_used(
+def test_images_are_held_out_from_those_that_can_be_used(
     quick_steps, quick_start, photograph_folder, tmp_path, capsys
 ):
     folder = shutil.copytree(photograph_folder, tmp_path / "pictures")
@@ -285,7 +285,7 @@ def test_pictures_are_held_out_from_those_that_can_be_used(
     assert (origin.pictures.count, origin.validation_pictures.count) == (2, 1)
 
 
-def test_validation_pictures_among_the_training_pictures_are_not_trained_on(
+def test_validation_images_among_the_training_images_are_not_trained_on(
     quick_steps, quick_start, photograph_folder, tmp_path
 ):
     folder = shutil.copytree(photograph_folder, tmp_path / "pictures")
