@@ -23,6 +23,9 @@ from rdonet_jax.cli.console import (
 from rdonet_jax.cli.options.arguments import parse
 
 INTERRUPTED = 130
+OPTIONAL = ("jax", "jaxlib", "flax")
+"""Packages that smaller installations may lack."""
+
 BROKEN_PIPE = 141
 """As of a process that the signal of a broken pipe ends."""
 
@@ -58,8 +61,17 @@ def _run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return int(stop.code or 0)
     remember_compilations()
-    with quiet_libraries():
-        COMMANDS[options.command](options)
+    try:
+        with quiet_libraries():
+            COMMANDS[options.command](options)
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in OPTIONAL:
+            raise
+        raise CommandError(
+            f"this needs {package}, which is not installed: pip install jax flax. Only coding with "
+            "the default model and without a search needs neither"
+        ) from error
     return 0
 
 

@@ -186,13 +186,32 @@ import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow"):
-            raise ImportError(f"{name} is not to be loaded")
+            raise ImportError(f"{name} is not to be loaded", name=name)
 
 sys.meta_path.insert(0, Blocked())
 from rdonet_jax import __main__
 sys.argv = ["rdonet", *sys.argv[1:]]
 sys.exit(__main__.main())
 """
+
+
+def without_jax(folder, *arguments) -> tuple[int, str]:
+    """The exit code of a command where JAX cannot be imported, and its error stream."""
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stderr
+
+
+def test_where_there_is_no_jax_one_sentence_says_what_needs_it(tmp_path, photograph, mini_weights):
+    Image.fromarray(photograph).save(tmp_path / "a.png")
+    code, errors = without_jax(tmp_path, "compress", "a.png", "--rdo", 1, "--model", mini_weights)
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.startswith("rdonet: this needs jax, which is not installed: pip install jax")
 
 
 def test_commands_code_images_where_there_is_no_jax(tmp_path, photograph, mini_weights):
@@ -204,14 +223,7 @@ def test_commands_code_images_where_there_is_no_jax(tmp_path, photograph, mini_w
     ):
         if arguments[0] == "compress":
             arguments += ["--model", mini_weights]
-        done = subprocess.run(
-            [sys.executable, "-c", BLOCKED, *map(str, arguments)],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert (done.returncode, done.stderr) == (0, ""), arguments
+        assert without_jax(tmp_path, *arguments) == (0, ""), arguments
     restored = np.asarray(Image.open(tmp_path / "b.png"))
     assert restored.shape == photograph.shape
 
