@@ -23,11 +23,11 @@ from rdonet_jax.cli.console import (
 from rdonet_jax.cli.options.arguments import parse
 
 INTERRUPTED = 130
-OPTIONAL = ("jax", "jaxlib", "flax")
-"""Packages that smaller installations may lack."""
-
 BROKEN_PIPE = 141
 """As of a process that the signal of a broken pipe ends."""
+
+OPTIONAL = ("jax", "jaxlib", "flax")
+"""Packages that smaller installations may lack."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -39,10 +39,10 @@ def test_the_first_image_of_each_padded_size_is_coded_untimed_before(
     shapes = []
     encode = codec.encode
 
-    def recorded(model, x, *others, reconstruct=True):
+    def recorded(model, x, *others, reconstruct=True, **options):
         if not reconstruct:
             shapes.append(x.size)
-        return encode(model, x, *others, reconstruct=reconstruct)
+        return encode(model, x, *others, reconstruct=reconstruct, **options)
 
     monkeypatch.setattr(codec, "encode", recorded)
     rows = [r for r, _ in real_files.code_all(tiny_model, images[:2], Plan(), tmp_path)]
