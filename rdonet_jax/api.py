@@ -82,7 +82,7 @@ def compress(
         raise ValueError("the XMP is none: it is no text in UTF-8")
     image = pixel_format.of_samples(samples, icc, exif, upright(xmp), cicp, resolution)
     if not isinstance(init, str):
-        init = _partition(init, image.size)
+        init = partition.check(init, *image.size)
     options = EncodeOptions(quality, target, Plan(init, rdo_passes), engine=engine)
     return coding.encode(_library.load(model), image, options).encoded.data
 
@@ -127,19 +127,3 @@ def _bytes(name: str, value: bytes) -> bytes:
     if not isinstance(value, bytes | bytearray | memoryview):
         raise ValueError(f"{name} is bytes, not {type(value).__name__}")
     return bytes(value)
-
-
-def _partition(init: Partition, size: tuple[int, int]) -> Partition:
-    """A start for the search in an image of `size` = (height, width).
-
-    Raises `ValueError` for what is no partition of such an image.
-    """
-    if not isinstance(init, Partition):
-        raise ValueError(f"init is a name or a Partition, not {type(init).__name__}")
-    p = Partition(*map(np.asarray, init))
-    if any(splits.dtype != bool or splits.ndim != 2 for splits in p):
-        raise ValueError("a partition's splits are arrays of bool, [rows, columns]")
-    partition.trim(p, *size)
-    if np.any(p.split32 & ~np.kron(p.split64, np.ones((2, 2), bool))):
-        raise ValueError("a partition splits 32x32 blocks only where it splits the 64x64 block")
-    return p

@@ -152,7 +152,7 @@ def partition_of(split64, split32):
         (partition_of(1, 0), "arrays of bool"),
         (Partition(np.zeros((1, 2, 2), bool), np.zeros((1, 4, 4), bool)), "arrays of bool"),
         (Partition(np.zeros((1, 2), bool), np.zeros((2, 4), bool)), "blocks of 64x64"),
-        (tuple(partition_of(True, False)), "a name or a Partition"),
+        (tuple(partition_of(True, False)), "a partition is a Partition"),
     ],
 )
 def test_what_is_no_partition_of_the_image_is_a_value_error(image, without_work, init, cause):

@@ -212,6 +212,22 @@ def exclude_padding(
     )
 
 
+def check(p: Any, height: int, width: int) -> Partition:
+    """A partition that somebody else has made, as NumPy arrays, trimmed to an image. Host.
+
+    Raises PartitionError for what is no partition of an image of this size.
+    """
+    if not isinstance(p, Partition):
+        raise PartitionError(f"a partition is a Partition, not {type(p).__name__}")
+    p = Partition(*map(np.asarray, p))
+    if any(splits.dtype != bool or splits.ndim != 2 for splits in p):
+        raise PartitionError("a partition's splits are arrays of bool, [rows, columns]")
+    trimmed = trim(p, height, width)
+    if np.any(p.split32 & ~_enlarge(p.split64, 2)):
+        raise PartitionError("a partition splits 32x32 blocks only where it splits the 64x64 block")
+    return trimmed
+
+
 def trim(p: Partition, height: int, width: int) -> Partition:
     """`p` without the splits of 32x32 blocks that lie wholly in the padding.
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rdonet_jax.rdo.coding import encode
     from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
     from rdonet_jax.rdo.encoder import EncodeResult, choose
-    from rdonet_jax.rdo.initial_masks import register_mask
+    from rdonet_jax.rdo.initial_masks import initial_partition, register_mask
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
@@ -21,6 +21,7 @@ else:
             "Target": "rdonet_jax.rdo.encode_options:Target",
             "choose": "rdonet_jax.rdo.encoder:choose",
             "encode": "rdonet_jax.rdo.coding:encode",
+            "initial_partition": "rdonet_jax.rdo.initial_masks:initial_partition",
             "register_mask": "rdonet_jax.rdo.initial_masks:register_mask",
         },
     )
@@ -32,5 +33,6 @@ __all__ = [
     "Target",
     "choose",
     "encode",
+    "initial_partition",
     "register_mask",
 ]

@@ -58,13 +58,16 @@ def initial_partition(
     """The partition to encode with, or from which a search starts.
 
     `init` is a name of `INITS`, or a partition. `cost` is used for SOLVED, which makes its own
-    without one. Raises `PartitionError` for a mask of another size than the image's.
+    without one. Raises `PartitionError` for what is no partition of the image.
     """
     if not isinstance(init, str):
         return init
     if init == SOLVED and cost is not None:
         return from_uniform(image, cost)
-    return partition.trim(INITS[init](model, image, quality), *image.shape[:2])
+    try:
+        return partition.check(INITS[init](model, image, quality), *image.shape[:2])
+    except partition.PartitionError as error:
+        raise partition.PartitionError(f"the mask {init!r}: {error}") from error
 
 
 def from_uniform(image: np.ndarray, cost: search.Cost) -> Partition:

@@ -9,6 +9,7 @@ from rdonet_jax.core import lazy
 if TYPE_CHECKING:
     from rdonet_jax.training.config import RunLength, TrainingConfig
     from rdonet_jax.training.loop import Intervals, Outcome
+    from rdonet_jax.training.masks import register_schedule
     from rdonet_jax.training.run import Sources, export, train
     from rdonet_jax.training.run_dir import Run
 else:
@@ -19,6 +20,7 @@ else:
             "TrainingConfig": "rdonet_jax.training.config:TrainingConfig",
             "Intervals": "rdonet_jax.training.loop:Intervals",
             "Outcome": "rdonet_jax.training.loop:Outcome",
+            "register_schedule": "rdonet_jax.training.masks:register_schedule",
             "Sources": "rdonet_jax.training.run:Sources",
             "export": "rdonet_jax.training.run:export",
             "train": "rdonet_jax.training.run:train",
@@ -34,5 +36,6 @@ __all__ = [
     "Sources",
     "TrainingConfig",
     "export",
+    "register_schedule",
     "train",
 ]

@@ -25,9 +25,10 @@ Schedule = Callable[
 ]
 """(model, config, step, x, quality, keys) -> the partitions of a batch.
 
-step int32 []: steps done. x [B, H, W, 3] in [0, 1]. quality int32 [B], None for a fixed-rate model.
-keys [B], one for each crop. The result has a leading axis B. It is compiled: no Python branches on
-values. A model without levels needs no masks, and its schedule is not called.
+model: the configuration of the network. step int32 []: steps done. x float32 [B, H, W, 3] in
+[0, 1], sides multiples of 64. quality int32 [B], 0 to `model.steps_of_quality`, None for a
+fixed-rate model. keys [B], one for each crop. The result has a leading axis B. It is compiled: no
+Python branches on values. A model without levels needs no masks, and its schedule is not called.
 """
 
 SCHEDULES: dict[str, Schedule] = {}

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax.core import files
-from rdonet_jax.core.config import AnyConfig, from_dict
+from rdonet_jax.core.config import AnyConfig, ConfigError, from_dict
 from rdonet_jax.imaging.dataset import DatasetFingerprint
 from rdonet_jax.models import registry
 from rdonet_jax.training import checkpoints, lengthening, multihost, run_log
@@ -101,6 +101,8 @@ class Run:
             )
         except KeyError as error:
             raise RunError(f"{folder}: {CONFIG_FILE} has no entry {error}") from error
+        except ConfigError as error:
+            raise RunError(f"{folder}: {CONFIG_FILE} cannot be used here: {error}") from error
         except (OSError, AttributeError, RecursionError, TypeError, ValueError) as error:
             raise RunError(f"{folder}: holds no training run ({error})") from error
 

@@ -7,6 +7,7 @@ import pytest
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
+from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.rdo import encoder, initial_masks, search
 from rdonet_jax.rdo.cost import RDCost
@@ -134,3 +135,22 @@ def test_the_partition_alone_is_that_of_the_search(mini_model, photograph):
 def test_a_plan_that_cannot_be_carried_out_is_refused(given, complaint):
     with pytest.raises(ValueError, match=complaint):
         Plan(**given)
+
+
+@pytest.mark.parametrize(
+    ("made", "cause"),
+    [
+        (lambda grid: np.zeros(grid), "a Partition, not ndarray"),
+        (lambda grid: Partition(np.zeros(grid), np.zeros(grid)), "arrays of bool"),
+        (lambda grid: Partition(np.zeros(grid, bool), np.zeros(grid, bool)), "has .* split"),
+        (
+            lambda grid: Partition(np.zeros(grid, bool), np.ones([2 * n for n in grid], bool)),
+            "only where it splits the 64x64 block",
+        ),
+    ],
+)
+def test_a_mask_that_makes_no_partition_is_named(tiny_model, photograph, monkeypatch, made, cause):
+    mask = lambda model, image, quality: made(partition.block_grid(*image.shape[:2]))  # noqa: E731
+    monkeypatch.setitem(initial_masks.INITS, "own", mask)
+    with pytest.raises(partition.PartitionError, match=f"the mask 'own': .*{cause}"):
+        encoder.choose(tiny_model, photograph, Plan("own"))

@@ -19,6 +19,7 @@ from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.nn import integer
 from rdonet_jax.training import config as training_config
+from rdonet_jax.training import masks as training_masks
 from rdonet_jax.training import optimizer, run_dir
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.crops import Batch
@@ -254,6 +255,21 @@ def test_masks_are_random_in_stage_1_and_follow_the_variance_in_stage_2():
     other = training_step.crop_keys(schedule, jnp.int32(4), jnp.arange(2))
     moved = training_step.masks_of_step(model, schedule, jnp.int32(9), x, None, other)
     assert any(np.any(stage1[level] != moved[level]) for level in range(3))
+
+
+def test_blocks_that_a_schedule_splits_within_whole_ones_stay_whole(monkeypatch):
+    def broken(model, config, step, x, quality, keys):
+        rows, cols = partition.block_grid(*x.shape[1:3])
+        split32 = jnp.ones((len(x), 2 * rows, 2 * cols), bool)
+        return partition.Partition(jnp.zeros((len(x), rows, cols), bool), split32)
+
+    monkeypatch.setitem(training_masks.SCHEDULES, "broken", broken)
+    schedule = training_config.TrainingConfig(masks="broken")
+    x, keys = jnp.zeros((2, 128, 64, 3)), jax.random.split(jax.random.key(0), 2)
+    fine, middle, coarse = training_step.masks_of_step(
+        config.tiny(), schedule, jnp.int32(0), x, None, keys
+    )
+    assert coarse.all() and not fine.any() and not middle.any()
 
 
 def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
