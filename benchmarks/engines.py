@@ -105,8 +105,8 @@ def main() -> None:
     for megapixels in options.megapixels:
         found = per_megapixel(image, megapixels, 3 if megapixels < 10 else 1)
         results["coding"].append(found)
-        print(f"{found.pop('megapixels'):.1f} megapixels, seconds per megapixel:", end=" ")
-        print(", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+        times = [f"{name} {value:.3f}" for name, value in found.items() if name != "megapixels"]
+        print(f"{found['megapixels']:.1f} megapixels, seconds per megapixel: {', '.join(times)}")
     if options.out:
         options.out.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -18,6 +18,9 @@ from typing import TextIO
 CACHE_BYTES = 2**28
 """Of compiled code on disk, at most."""
 
+OPTIONAL = ("jax", "jaxlib", "flax")
+"""Packages that smaller installations may lack."""
+
 PROGRESS_DELAY = 2.0
 """Seconds that a command may take before it shows its progress."""
 
@@ -40,6 +43,21 @@ def explained(*kinds: type[Exception], about: str | None = None) -> Iterator[Non
         yield
     except kinds as error:
         raise CommandError(f"{about}: {error}" if about else str(error)) from error
+
+
+@contextlib.contextmanager
+def explained_missing() -> Iterator[None]:
+    """A package that smaller installations lack, and that is needed, becomes a `CommandError`."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in OPTIONAL:
+            raise
+        raise CommandError(
+            f"this needs {package}, which is not installed: pip install jax flax. Portable models "
+            "are coded without it where there is no search"
+        ) from error
 
 
 @contextlib.contextmanager

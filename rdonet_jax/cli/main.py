@@ -14,6 +14,7 @@ from rdonet_jax.cli.commands import coding_commands, more_commands
 from rdonet_jax.cli.console import (
     CommandError,
     Incomplete,
+    explained_missing,
     failed,
     open_streams,
     quiet_libraries,
@@ -25,9 +26,6 @@ from rdonet_jax.cli.options.arguments import parse
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """As of a process that the signal of a broken pipe ends."""
-
-OPTIONAL = ("jax", "jaxlib", "flax")
-"""Packages that smaller installations may lack."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,17 +59,8 @@ def _run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return int(stop.code or 0)
     remember_compilations()
-    try:
-        with quiet_libraries():
-            COMMANDS[options.command](options)
-    except ImportError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in OPTIONAL:
-            raise
-        raise CommandError(
-            f"this needs {package}, which is not installed: pip install jax flax. Only coding with "
-            "the default model and without a search needs neither"
-        ) from error
+    with explained_missing(), quiet_libraries():
+        COMMANDS[options.command](options)
     return 0
 
 

@@ -7,7 +7,6 @@ import sys
 from rdonet_jax.codec import family_codec
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.defaults import DEFAULT_ENGINE, ENGINES
-from rdonet_jax.models.platform import require_platform
 
 
 class EngineError(ValueError):
@@ -34,10 +33,14 @@ def choose(config: AnyConfig, name: str = DEFAULT_ENGINE) -> str:
 def uses_accelerator() -> bool:
     """Whether this process has loaded JAX, and its default device is no CPU.
 
-    Raises `PlatformError` if JAX is loaded and has no device.
+    Where JAX is loaded, this starts its backend. A platform that JAX cannot use is none.
     """
     jax = sys.modules.get("jax")
     if jax is None:
         return False
-    require_platform()
-    return jax.default_backend() != "cpu"
+    device = jax.config.jax_default_device
+    try:
+        platform = jax.default_backend() if device is None else getattr(device, "platform", device)
+    except (RuntimeError, AssertionError):
+        return False
+    return platform != "cpu"

@@ -25,11 +25,15 @@ def shortage(config: AnyConfig, grid: tuple[int, int], searching: bool = False) 
 
     To code it, or before that to search for its partition.
 
-    Accelerators have memory of their own, about which nothing is said.
+    Accelerators have memory of their own, about which nothing is said. Models that NumPy can code
+    keep most of what coding takes in the memory of the host with every engine.
     """
     available = system_memory.available_bytes()
     needed = (searching_bytes if searching else working_set_bytes)(config, grid)
-    if available is None or needed <= available or engine_choice.uses_accelerator():
+    if available is None or needed <= available:
+        return None
+    on_device = searching or "numpy" not in family_codec.of(config).engines()
+    if on_device and engine_choice.uses_accelerator():
         return None
     work = "a search for its partition" if searching else "coding it"
     return (

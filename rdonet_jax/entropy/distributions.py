@@ -98,7 +98,8 @@ DISTRIBUTIONS: dict[str, Distribution] = {}
 def register(distribution: Distribution) -> None:
     """Registers a distribution.
 
-    Raises ValueError if its name is taken, and for a range of scales that is too narrow.
+    Raises ValueError if its name is taken, for a range of scales that is too narrow, and for a tail
+    that is none.
     """
     if distribution.name in DISTRIBUTIONS:
         raise ValueError(f"there is a distribution {distribution.name!r} already")
@@ -108,6 +109,9 @@ def register(distribution: Distribution) -> None:
             f"{distribution.name}: the largest scale must be at least {MIN_SCALE_RATIO:g} times "
             f"the smallest, not {low} and {high}"
         )
+    tails = np.array([distribution.tail(t) for t in (0.0, *np.geomspace(1e-3, 30, 61).tolist())])
+    if abs(tails[0] - 0.5) > 1e-9 or not np.all(np.diff(tails) <= 0):  # NaN does not fall either
+        raise ValueError(f"{distribution.name}: the tail must fall from 0.5 at t = 0")
     DISTRIBUTIONS[distribution.name] = distribution
 
 
@@ -183,6 +187,7 @@ def tail_counts(scale: float, distribution: str) -> np.ndarray:
     tails = [TOTAL * tail(0.5 / scale)]
     while True:
         tails.append(TOTAL * tail((len(tails) + 0.5) / scale))
+        # At most TOTAL steps are that large, since their sum is at most TOTAL / 2.
         if tails[-2] - tails[-1] < 1:
             return np.array(tails[:-1])
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax.codec import codec, preparation
+from rdonet_jax.codec import codec, engine_choice, preparation
 from rdonet_jax.codec.codec import Encoded, Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.core.partition import Partition
@@ -108,6 +108,7 @@ def _encode_with_search(
 ) -> EncodeResult:
     """Encodes with the initial and with the searched partition; keeps the file of lower cost."""
     codec.require_coder(options.coder)
+    engine_choice.choose(model.config, options.engine)
     report("start")
     from rdonet_jax.rdo.cost import RDCost
 

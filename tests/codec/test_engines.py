@@ -19,7 +19,8 @@ from rdonet_jax.core import config, partition
 from rdonet_jax.entropy import distributions
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
-from rdonet_jax.models import zoo
+from rdonet_jax.models import registry, zoo
+from rdonet_jax.models.family import Family
 from tests import portable_params
 from tests.conftest import ROOT
 
@@ -186,7 +187,7 @@ import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow"):
-            raise ImportError(f"{name} is not to be loaded", name=name)
+            raise ModuleNotFoundError(f"{name} is not to be loaded", name=name)
 
 sys.meta_path.insert(0, Blocked())
 from rdonet_jax import __main__
@@ -212,6 +213,10 @@ def test_where_there_is_no_jax_one_sentence_says_what_needs_it(tmp_path, photogr
     code, errors = without_jax(tmp_path, "compress", "a.png", "--rdo", 1, "--model", mini_weights)
     assert (code, errors.count("\n")) == (1, 1)
     assert errors.startswith("rdonet: this needs jax, which is not installed: pip install jax")
+    search = ["--init", "uniform", "--model", mini_weights]
+    code, errors = without_jax(tmp_path, "compress", "a.png", "--out-dir", "out", *search)
+    assert code == 1
+    assert "this needs jax" in errors and "unforeseen" not in errors
 
 
 def test_commands_code_images_where_there_is_no_jax(tmp_path, photograph, mini_weights):
@@ -236,6 +241,34 @@ def test_an_engine_that_a_model_does_not_have_is_refused(tiny_model, mini_model)
         engine_choice.choose(tiny_model.config, "numpy")
     with pytest.raises(engine_choice.EngineError, match="no engine 'abacus'"):
         engine_choice.choose(mini_model.config, "abacus")
+
+
+@pytest.mark.parametrize("changes", [{"hidden": 481}, {"embedding": 110}])
+def test_weights_whose_sums_could_be_inexact_are_refused(tmp_path, changes):
+    preset = dataclasses.replace(config.mini(), **changes)
+    with pytest.raises(config.ConfigError, match="at most 960 are exact"):
+        registry.family_of(preset).param_shapes(preset)
+
+
+def test_the_shapes_without_flax_are_those_of_the_modules(model):
+    family = registry.family_of(model.config)
+    assert family.param_shapes(model.config) == Family.param_shapes(family, model.config)
+
+
+def test_a_platform_that_jax_cannot_use_does_not_matter_to_numpy(mini_model, monkeypatch):
+    def fails():
+        raise RuntimeError("no such platform")
+
+    monkeypatch.setattr("jax.default_backend", fails)
+    assert engine_choice.choose(mini_model.config) == "numpy"
+
+
+def test_a_cpu_that_is_the_default_device_is_no_accelerator(mini_model, monkeypatch):
+    import jax
+
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    with jax.default_device(jax.devices("cpu")[0]):
+        assert engine_choice.choose(mini_model.config) == "numpy"
 
 
 def test_an_accelerator_that_jax_uses_is_used(mini_model, monkeypatch):

@@ -81,7 +81,7 @@ def compress_file(
     if options.lossless_check:
         _check_file(target, model, result, options.engine)
     source_bytes = os.path.getsize(source) if os.path.isfile(source) else None
-    judged = fidelity.judge(model, result, source_bytes, options.measure)
+    judged = fidelity.judge(model, result, source_bytes, options.measure, options.engine)
     facts = _facts(source, target, model, result, judged)
     facts["seconds"] = round(time.perf_counter() - started, 3)
     return FileResult(

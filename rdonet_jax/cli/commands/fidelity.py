@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from rdonet_jax.core.defaults import DEFAULT_ENGINE
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -35,7 +37,13 @@ def is_measured(quality: float | None, asked: bool) -> bool:
     return asked or (quality is not None and quality >= HIGH_QUALITY)
 
 
-def judge(model: Model, result: EncodeResult, source_bytes: int | None, asked: bool) -> Fidelity:
+def judge(
+    model: Model,
+    result: EncodeResult,
+    source_bytes: int | None,
+    asked: bool,
+    engine: str = DEFAULT_ENGINE,
+) -> Fidelity:
     """Judges an encoded image; `source_bytes` is the size of its file, None where it was no file.
 
     The reconstruction of the encoder is used where there is one. After rate control for a size
@@ -44,15 +52,15 @@ def judge(model: Model, result: EncodeResult, source_bytes: int | None, asked: b
     encoded = result.encoded
     decoded = encoded.image
     if decoded is None and is_measured(encoded.quality, asked):
-        decoded = _decoded(model, encoded)
+        decoded = _decoded(model, encoded, engine)
     psnr = None if decoded is None else result.image.psnr(decoded)
     return Fidelity(psnr, warnings(len(encoded.data), source_bytes, encoded.quality, psnr))
 
 
-def _decoded(model: Model, encoded: Encoded) -> np.ndarray:
+def _decoded(model: Model, encoded: Encoded, engine: str) -> np.ndarray:
     from rdonet_jax.codec import codec
 
-    return codec.decode(model, encoded.data).image
+    return codec.decode(model, encoded.data, engine=engine).image
 
 
 def warnings(

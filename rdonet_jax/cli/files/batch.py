@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
-from rdonet_jax.cli.console import CommandError
+from rdonet_jax.cli.console import CommandError, explained_missing
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Failed, Job
 from rdonet_jax.core import interrupts
@@ -123,7 +123,8 @@ def _outcomes(
             return Skipped(job)
         try:
             os.makedirs(os.path.dirname(job.target) or ".", exist_ok=True)
-            return job, work(job)
+            with explained_missing():
+                return job, work(job)
         except CommandError as error:
             return Failed(job, str(error))
         except OSError as error:

@@ -115,7 +115,9 @@ class NumpyEngine(Engine):
         x_hat = layers.depth_to_space(layers.depth_to_space(h)) + np.float32(0.5)
         dtype = np.uint16 if is_16bit else np.uint8
         largest = np.float32(np.iinfo(dtype).max)
-        return np.rint(np.clip(x_hat, 0, 1) * largest).astype(dtype)[None]
+        # Broken weights may give NaN, whose cast is undefined.
+        x_hat = np.clip(np.nan_to_num(x_hat), 0, 1)
+        return np.rint(x_hat * largest).astype(dtype)[None]
 
     def _nonlinearity(
         self, x: np.ndarray, weights: Any, extent: np.ndarray, inverse: bool

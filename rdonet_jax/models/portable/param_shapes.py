@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rdonet_jax.core.config import LEVELS, PortableConfig
+from rdonet_jax.core.config import LEVELS, ConfigError, PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.models.portable.integer_format import PLANES
+from rdonet_jax.nn.integer_format import MAX_INPUTS
 
 Shape = tuple[int, ...]
 
@@ -58,7 +59,10 @@ def _unit(config: PortableConfig, level: int) -> dict[str, Shape]:
 
 
 def _prior(config: PortableConfig, level: int) -> dict[str, Shape]:
-    """The parameters of the integer prior of a level."""
+    """The parameters of the integer prior of a level.
+
+    Raises `ConfigError` for a layer whose sums could leave the range in which they are exact.
+    """
     name, latents, knots = f"units_{level}/prior", config.latents[level], config.knots
     context, embedding, hidden = config.conditioning, config.embedding, config.hidden
     z = config.hyper_latents[level]
@@ -66,13 +70,18 @@ def _prior(config: PortableConfig, level: int) -> dict[str, Shape]:
     if level < LEVELS - 1:
         shapes |= _pointwise(f"{name}/from_coarser", 9 * embedding + context, 4 * context)
     inputs = 9 * embedding + 2 * context + knots + len(PLANES)
-    return {
-        **shapes,
+    shapes |= {
         **_pointwise(f"{name}/embed", 2 * latents, embedding),
         **_pointwise(f"{name}/first", inputs, hidden),
         **_pointwise(f"{name}/second", hidden, hidden),
         **_pointwise(f"{name}/to_mu", 2 * hidden, latents),
         **_pointwise(f"{name}/to_scale", 2 * hidden, latents),
+    }
+    for path, shape in shapes.items():
+        if path.endswith("/kernel") and shape[0] > MAX_INPUTS:
+            raise ConfigError(f"{path} sums {shape[0]} products, at most {MAX_INPUTS} are exact")
+    return {
+        **shapes,
         f"{name}/gain": (knots, latents),
         f"{name}/unit": (latents,),
         f"{name}/z_index": (knots, z),
