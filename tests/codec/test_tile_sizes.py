@@ -29,13 +29,13 @@ def coded(model, image, p, shape, quality=60):
     """In tiles of one shape alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "TILE_SHAPES", (shape,))
-        return codec.encode(model, image, p, quality)
+        return codec.encode(model, image, p, quality, engine="jax")
 
 
 def opened(model, data, shape):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "TILE_SHAPES", (shape,))
-        return codec.decode(model, data)
+        return codec.decode(model, data, engine="jax")
 
 
 @pytest.mark.parametrize("size", SIZES)
