@@ -22,10 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.portable.engines import ENGINES
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
-
-ENGINES = ("numpy", "jax")
 
 
 def seconds(work: Callable[[], object]) -> float:

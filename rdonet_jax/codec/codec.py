@@ -60,7 +60,7 @@ MASKS = ("variance", "uniform-16", "uniform-32", "uniform-64")
 
 
 class Encoded(NamedTuple):
-    """A compressed image and what the encoder knows about it."""
+    """A compressed image, with its symbols."""
 
     data: bytes
     image: np.ndarray | None  # pixels, what the decoder will give, if asked for

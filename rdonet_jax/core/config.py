@@ -18,6 +18,12 @@ LEVELS = 3
 COARSEST = LEVELS - 1
 COARSE_TO_FINE = tuple(reversed(range(LEVELS)))
 
+PATCH = 4
+"""A portable network's first stage gets blocks of PATCH x PATCH pixels as channels."""
+
+TAPS = 4
+"""The side of the kernel of a lapped stage."""
+
 QUALITY_SEGMENT = 128
 """Steps of the quality scale between two knots; a power of two."""
 

@@ -85,7 +85,7 @@ def random(
     key64, key32 = jax.random.split(key)
     split64 = jax.random.bernoulli(key64, p64, (*batch, rows, cols))
     split32 = jax.random.bernoulli(key32, p32, (*batch, 2 * rows, 2 * cols))
-    return Partition(split64, split32 & _enlarge(split64, 2))
+    return obey_parents(Partition(split64, split32))
 
 
 def variance(x: jax.Array, thresholds: tuple[float, float]) -> Partition:
@@ -97,7 +97,12 @@ def variance(x: jax.Array, thresholds: tuple[float, float]) -> Partition:
     variance64, variance32 = block_variances(x)
     threshold64, threshold32 = thresholds
     split64 = variance64 > threshold64
-    return Partition(split64, (variance32 > threshold32) & _enlarge(split64, 2))
+    return obey_parents(Partition(split64, variance32 > threshold32))
+
+
+def obey_parents(p: Partition) -> Partition:
+    """`p` without splits of 32x32 blocks whose 64x64 block is not split."""
+    return Partition(p.split64, p.split32 & _enlarge(p.split64, 2))
 
 
 def block_variances(x: jax.Array) -> tuple[jax.Array, jax.Array]:

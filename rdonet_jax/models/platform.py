@@ -1,4 +1,4 @@
-"""Whether JAX can use the platform that it is told to use."""
+"""Whether JAX can use the platform that JAX_PLATFORMS names."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Model:
     if not os.path.isfile(path):  # unlike Path.is_file, never raises, however long the name
         names = ", ".join(bundled_paths) or "none"
         raise ZooError(f"no model {name!r}: it is no weights file, and bundled are: {names}")
-    return _read(path, is_bundled=path in bundled_paths.values())
+    return _read(path)
 
 
 def config_of(path: Path) -> AnyConfig:
@@ -176,12 +176,8 @@ def _digest(path: Path) -> bytes:
     return digest
 
 
-def _read(path: Path, is_bundled: bool) -> Model:
-    """The model of a weights file.
-
-    The shapes in bundled files are not checked, since to compute those of a configuration takes a
-    second.
-    """
+def _read(path: Path) -> Model:
+    """The model of a weights file."""
     digest = _digest(path)
     with _open(path) as tensors:
         name, config, record = weights_file.metadata(tensors)
@@ -189,11 +185,10 @@ def _read(path: Path, is_bundled: bool) -> Model:
             raise WeightsError(
                 f"it holds a model of the name {short_repr(name)}, which no model may have"
             )
-        if not is_bundled:
-            family = registry.family_of(config)
-            table_keys = _TABLES if family.stores_tables else ()
-            max_numbers = family.table_count(config) * distributions.TOTAL
-            weights_file.require_network(tensors, _shapes(config), table_keys, max_numbers)
+        family = registry.family_of(config)
+        table_keys = _TABLES if family.stores_tables else ()
+        max_numbers = family.table_count(config) * distributions.TOTAL
+        weights_file.require_network(tensors, _shapes(config), table_keys, max_numbers)
         flat = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
         flat = packing.unpack(flat)
     try:

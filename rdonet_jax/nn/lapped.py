@@ -19,9 +19,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rdonet_jax.core.config import TAPS
 from rdonet_jax.nn import layers, ops
-
-TAPS = 4
 
 
 def down(x: jax.Array, kernel: jax.Array, extent: jax.Array | None = None) -> jax.Array:

@@ -146,9 +146,7 @@ def masks_of_step(
     if not registry.family_of(model).has_levels:
         return partition.level_masks(registry.variance_partition(model, x))
     p = masks.SCHEDULES[config.masks](model, config, step, x, quality, keys)
-    # Of a schedule that splits a 32x32 block whose parent is whole, the parent counts.
-    parents = p.split64.repeat(2, axis=-2).repeat(2, axis=-1)
-    return partition.level_masks(p._replace(split32=p.split32 & parents))
+    return partition.level_masks(partition.obey_parents(p))
 
 
 def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:

@@ -350,7 +350,9 @@ def _compute_ahead(
     """What a step gives for each item, as NumPy arrays, while the next ones are being computed."""
     under_way: deque[tuple[Item, Any]] = deque()
     for item in items:
-        under_way.append((item, compute(item)))
+        # Weights may overflow. Symbols that are not finite are refused when they are coded.
+        with np.errstate(over="ignore", invalid="ignore"):
+            under_way.append((item, compute(item)))
         if len(under_way) > AHEAD:
             yield _as_numpy(*under_way.popleft())
     while under_way:

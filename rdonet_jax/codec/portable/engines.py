@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from rdonet_jax.codec.portable.engine import Engine
+from rdonet_jax.core import defaults
 from rdonet_jax.models import param_tree
 from rdonet_jax.models.zoo import Model
 
-ENGINES = ("numpy", "jax")
+ENGINES = tuple(name for name in defaults.ENGINES if name != defaults.DEFAULT_ENGINE)
 
 
 def make(name: str, model: Model, quality: int) -> Engine:

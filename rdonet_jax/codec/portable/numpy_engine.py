@@ -9,12 +9,9 @@ import numpy as np
 from rdonet_jax.codec.portable import numpy_layers as layers
 from rdonet_jax.codec.portable import numpy_prior
 from rdonet_jax.codec.portable.engine import Engine
-from rdonet_jax.core.config import LEVELS, PortableConfig
+from rdonet_jax.core.config import LEVELS, PATCH, PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.models.portable.integer_format import GRID
-
-PATCH = 4
-"""Pixels on the side of the blocks that the first stage sees as channels."""
 
 
 class NumpyEngine(Engine):
@@ -28,6 +25,13 @@ class NumpyEngine(Engine):
         self._priors = [
             numpy_prior.LevelPrior(config, unit["prior"], quality) for unit in self._units
         ]
+        self._g_a, self._g_s = (layers.Stage(params[name]) for name in ("g_a", "g_s"))
+        self._encoders = [layers.Stage(unit["encoder"]) for unit in self._units]
+        self._hand_overs = [layers.Stage(unit["hand_over"]) for unit in self._units]
+        self._hyper_stages = [
+            [layers.Stage(unit["hyper_encoder"][name]) for name in ("second", "third")]
+            for unit in self._units
+        ]
 
     def z_index(self, level: int) -> np.ndarray:
         return self._priors[level].z_index
@@ -35,14 +39,14 @@ class NumpyEngine(Engine):
     def analyze(self, pixels: np.ndarray, extent: np.ndarray) -> np.ndarray:
         x = pixels[0].astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
         h = layers.space_to_depth(layers.space_to_depth(x - np.float32(0.5)))
-        h = layers.down(h, self._params["g_a"], extent // PATCH)
+        h = self._g_a.down(h, extent // PATCH)
         extent = extent // (2 * PATCH)
         h = self._nonlinearity(h, self._params.get("g_a_refine"), extent, inverse=False)
         return self.coarsen(0, h[None], extent)
 
     def coarsen(self, level: int, e: np.ndarray, extent: np.ndarray) -> np.ndarray:
         unit = self._units[level]
-        h = layers.down(e[0], unit["encoder"], extent)
+        h = self._encoders[level].down(e[0], extent)
         return self._nonlinearity(h, unit.get("refine"), extent // 2, inverse=False)[None]
 
     def encode_latents(
@@ -50,17 +54,18 @@ class NumpyEngine(Engine):
     ) -> tuple[np.ndarray, np.ndarray]:
         unit, prior = self._units[level], self._priors[level]
         y = layers.pointwise(np.concatenate([e[0], d[0]], axis=-1), unit["to_latent"])
-        log_gain = numpy_prior.interpolate(np.asarray(unit["z_gain"]), self._quality)
+        log_gain = numpy_prior.interpolate(unit["z_gain"], self._quality)
         in_units = y * (1 / numpy_prior.powers(prior.units)) / np.float32(32)
-        z = self._hyper_encoder(unit["hyper_encoder"], in_units, extent) * np.exp2(log_gain)
+        z = self._encode_hyper_latents(level, in_units, extent) * np.exp2(log_gain)
         return (y * prior.steps)[None], z[None]
 
-    def _hyper_encoder(self, weights: Any, y: np.ndarray, extent: np.ndarray) -> np.ndarray:
-        x = np.maximum(layers.pointwise(y, weights["first"]), 0)
-        x = layers.zero_beyond(x, extent)
+    def _encode_hyper_latents(self, level: int, y: np.ndarray, extent: np.ndarray) -> np.ndarray:
+        """z before its gain, from y in the units of the prior."""
+        first = self._units[level]["hyper_encoder"]["first"]
+        second, third = self._hyper_stages[level]
+        x = layers.zero_beyond(np.maximum(layers.pointwise(y, first), 0), extent)
         extent = -(-extent // HYPER_STRIDE) * HYPER_STRIDE
-        x = np.maximum(layers.down(x, weights["second"], extent), 0)
-        return layers.down(x, weights["third"], extent // 2)
+        return third.down(np.maximum(second.down(x, extent), 0), extent // 2)
 
     def compute_context(
         self,
@@ -101,7 +106,7 @@ class NumpyEngine(Engine):
         # Where a level is not coded, its y_hat is 0.
         d = np.where(updated[0, ..., None], d[0], d[0] + unit["from_latent"]["bias"])
         d = self._nonlinearity(d, unit.get("restore"), extent, inverse=True)
-        return layers.up(d, unit["hand_over"], extent)[None]
+        return self._hand_overs[level].up(d, extent)[None]
 
     def synthesize(
         self, is_16bit: bool, d: np.ndarray, updated: np.ndarray, extent: np.ndarray
@@ -109,7 +114,7 @@ class NumpyEngine(Engine):
         trunk = self.upsample(0, d, updated, extent)[0]
         extent = 2 * extent
         h = self._nonlinearity(trunk, self._params.get("g_s_restore"), extent, inverse=True)
-        h = layers.up(h, self._params["g_s"], extent)
+        h = self._g_s.up(h, extent)
         if self._config.finish:
             h = layers.residual(h, self._params["g_s_finish"], 2 * extent)
         x_hat = layers.depth_to_space(layers.depth_to_space(h)) + np.float32(0.5)

@@ -1,17 +1,17 @@
 """The float layers of the portable networks in NumPy, as matrix products over one tile.
 
 They compute what `rdonet_jax.nn.lapped` computes, up to rounding: arrays are [h, w, C], in float32,
-and an `extent` is how many rows and columns of an array the image has, or None for all of it.
+and an `extent`, int32 [2], is how many rows and columns of an array the image has.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-Extent = np.ndarray | None
 Weights = Mapping[str, Any]
 
 
@@ -23,15 +23,15 @@ def space_to_depth(x: np.ndarray) -> np.ndarray:
 
 
 def depth_to_space(x: np.ndarray) -> np.ndarray:
-    """[h, w, 4 C] -> [2 h, 2 w, C]; the inverse of `space_to_depth`."""
-    h, w, c = x.shape
-    x = x.reshape(h, w, 2, 2, c // 4).transpose(0, 2, 1, 3, 4)
-    return x.reshape(2 * h, 2 * w, c // 4)
+    """[..., h, w, 4 C] -> [..., 2 h, 2 w, C]; the inverse of `space_to_depth`."""
+    *batch, h, w, c = x.shape
+    x = np.swapaxes(x.reshape(*batch, h, w, 2, 2, c // 4), -4, -3)
+    return x.reshape(*batch, 2 * h, 2 * w, c // 4)
 
 
-def pad_borders(x: np.ndarray, extent: Extent) -> np.ndarray:
+def pad_borders(x: np.ndarray, extent: np.ndarray) -> np.ndarray:
     """x with one more row and column on each side, replicated from the end of its extent."""
-    rows, columns = x.shape[:2] if extent is None else map(int, extent)
+    rows, columns = map(int, extent)
     after = [(1, 1 + side - end) for side, end in zip(x.shape[:2], (rows, columns), strict=True)]
     return np.pad(x[:rows, :columns], (*after, (0, 0)), mode="edge")
 
@@ -48,23 +48,37 @@ def convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return flat.reshape(h, w, outputs)
 
 
-def down(x: np.ndarray, weights: Weights, extent: Extent = None) -> np.ndarray:
-    """The lapped stage of 4×4 taps and stride 2: [h, w, I] -> [h/2, w/2, O]."""
-    kernel = weights["kernel"]
-    inputs, outputs = kernel.shape[2:]
-    blocks = kernel.reshape(2, 2, 2, 2, inputs, outputs).transpose(0, 2, 1, 3, 4, 5)
-    y = convolve(space_to_depth(pad_borders(x, extent)), blocks.reshape(2, 2, 4 * inputs, outputs))
-    return y + weights["bias"]
+class Stage:
+    """A lapped stage in either direction. Its kernel is arranged when it is first used."""
 
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
 
-def up(x: np.ndarray, weights: Weights, extent: Extent = None) -> np.ndarray:
-    """The transpose of `down` away from the borders: [h, w, I] -> [2 h, 2 w, O]."""
-    kernel = weights["kernel"]
-    inputs, outputs = kernel.shape[2:]
-    blocks = kernel.reshape(2, 2, 2, 2, inputs, outputs)[::-1, :, ::-1]
-    blocks = blocks.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, inputs, 4 * outputs)
-    corners = convolve(pad_borders(x, extent), blocks)
-    return depth_to_space(corners)[1:-1, 1:-1] + weights["bias"]
+    def down(self, x: np.ndarray, extent: np.ndarray) -> np.ndarray:
+        """The stage of 4×4 taps and stride 2: [h, w, I] -> [h/2, w/2, O]."""
+        y = convolve(space_to_depth(pad_borders(x, extent)), self._down_kernel)
+        y += self._weights["bias"]
+        return y
+
+    def up(self, x: np.ndarray, extent: np.ndarray) -> np.ndarray:
+        """The transpose of `down` away from the borders: [h, w, I] -> [2 h, 2 w, O]."""
+        corners = convolve(pad_borders(x, extent), self._up_kernel)
+        return depth_to_space(corners)[1:-1, 1:-1] + self._weights["bias"]
+
+    @functools.cached_property
+    def _down_kernel(self) -> np.ndarray:
+        blocks = self._blocks().transpose(0, 2, 1, 3, 4, 5)
+        return blocks.reshape(2, 2, -1, blocks.shape[-1])
+
+    @functools.cached_property
+    def _up_kernel(self) -> np.ndarray:
+        blocks = self._blocks()[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
+        return blocks.reshape(2, 2, blocks.shape[2], -1)
+
+    def _blocks(self) -> np.ndarray:
+        """The kernel [4, 4, I, O] as [2, 2, 2, 2, I, O], where 2 · block + phase is the tap."""
+        kernel = self._weights["kernel"]
+        return kernel.reshape(2, 2, 2, 2, *kernel.shape[2:])
 
 
 def pointwise(x: np.ndarray, weights: Weights) -> np.ndarray:
@@ -72,7 +86,9 @@ def pointwise(x: np.ndarray, weights: Weights) -> np.ndarray:
     return x @ weights["kernel"] + weights["bias"]
 
 
-def nonlinearity(kind: str, x: np.ndarray, weights: Weights, extent: Extent, inverse: bool) -> Any:
+def nonlinearity(
+    kind: str, x: np.ndarray, weights: Weights, extent: np.ndarray, inverse: bool
+) -> np.ndarray:
     """The nonlinearity after a linear stage, by the configuration's name for it."""
     if kind == "residual":
         return residual(x, weights, extent)
@@ -81,9 +97,10 @@ def nonlinearity(kind: str, x: np.ndarray, weights: Weights, extent: Extent, inv
     return x
 
 
-def residual(x: np.ndarray, weights: Weights, extent: Extent = None) -> np.ndarray:
+def residual(x: np.ndarray, weights: Weights, extent: np.ndarray) -> np.ndarray:
     """x + W ReLU(3×3 convolution of x)."""
-    hidden = convolve(pad_borders(x, extent), weights["kernel"]) + weights["bias"]
+    hidden = convolve(pad_borders(x, extent), weights["kernel"])
+    hidden += weights["bias"]
     np.maximum(hidden, 0, out=hidden)
     return x + pointwise(hidden, weights["out"])
 

@@ -6,10 +6,12 @@ the exact value, in any order of summation (see `rdonet_jax.nn.integer`).
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 
+from rdonet_jax.codec.portable.numpy_layers import depth_to_space
 from rdonet_jax.core.config import QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models.portable import integer_format as fmt
@@ -18,6 +20,7 @@ from rdonet_jax.models.portable.integer_format import (
     EMBEDDING_BITS,
     HIDDEN_BITS,
     MU_SHIFT,
+    PLANES,
     SCALE_SHIFT,
     WEIGHT_BITS,
     Z_BITS,
@@ -93,6 +96,13 @@ class Layer:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return x @ self.kernel + self.bias
 
+    def split(self, rows: int, constants: np.ndarray) -> Layer:
+        """The layer of the first `rows` inputs, where those behind are always `constants`."""
+        part = copy.copy(self)
+        part.kernel = self.kernel[:rows]
+        part.bias = self.bias + constants.astype(np.float32) @ self.kernel[rows:]
+        return part
+
 
 class LevelPrior:
     """The integer networks of one level at one quality.
@@ -104,7 +114,7 @@ class LevelPrior:
     """
 
     def __init__(self, config: PortableConfig, weights: Any, quality: int) -> None:
-        self._config = config
+        self._embedding = config.embedding
         octaves = OCTAVES * OCTAVE
         self.gains = np.rint(interpolate(to_integers(weights["gain"], 8, octaves), quality))
         self.steps = powers(self.gains)
@@ -112,17 +122,20 @@ class LevelPrior:
         z_index = np.rint(interpolate(to_integers(weights["z_index"], 7, 2**12), quality))
         largest = distributions.SCALE_COUNT - 1
         self.z_index = np.clip(shift_right(z_index, 4), 0, largest).astype(np.int32)
-        self._quality_basis = clip(hat_functions(quality, config.knots))
-        self._from_z = Layer(weights["from_z"], "from_z")
-        # What does not depend on the position joins the bias.
-        self._z_rows = len(self._from_z.kernel) - config.knots
-        self._from_z.bias = (
-            self._from_z.bias + self._quality_basis @ self._from_z.kernel[self._z_rows :]
-        )
-        coarser = weights.get("from_coarser")
-        self._from_coarser = None if coarser is None else Layer(coarser, "from_coarser")
+        quality_basis = clip(hat_functions(quality, config.knots))
+        from_z = Layer(weights["from_z"], "from_z")
+        self._from_z = from_z.split(len(from_z.kernel) - config.knots, quality_basis)
+        if "from_coarser" in weights:
+            self._from_coarser = Layer(weights["from_coarser"], "from_coarser")
         self._embed = Layer(weights["embed"], "embed")
-        self._first = Layer(weights["first"], "first")
+        first = Layer(weights["first"], "first")
+        self._first_of_plane = [
+            first.split(
+                9 * config.embedding + 2 * config.conditioning,
+                np.concatenate([quality_basis, LARGEST * np.eye(len(PLANES))[plane]]),
+            )
+            for plane in range(len(PLANES))
+        ]
         self._second = Layer(weights["second"], "second")
         self._to_mu = Layer(weights["to_mu"], "to_mu")
         self._to_scale = Layer(weights["to_scale"], "to_scale")
@@ -135,13 +148,12 @@ class LevelPrior:
         From the 3×3 neighborhoods of their hyper-latents, [N, 9 ·], and the context that the
         coarser level gives for their 2×2 positions, [N, 2, 2, ·].
         """
-        z = clip(z * Z_UNIT)
-        sums = z @ self._from_z.kernel[: self._z_rows] + self._from_z.bias
-        from_z = activation(_unfold(_unfold(sums.reshape(len(z), 1, 1, -1))), Z_BITS)
-        if coarser is None or self._from_coarser is None:
+        sums = self._from_z(clip(z * Z_UNIT)).reshape(len(z), 1, 1, -1)
+        from_z = activation(depth_to_space(depth_to_space(sums)), Z_BITS)
+        if coarser is None:
             from_coarser = np.zeros_like(from_z)
         else:
-            from_coarser = activation(_unfold(self._from_coarser(coarser)), CONTEXT_BITS)
+            from_coarser = activation(depth_to_space(self._from_coarser(coarser)), CONTEXT_BITS)
         return np.concatenate([from_z, from_coarser], axis=-1)
 
     def predict(
@@ -151,17 +163,13 @@ class LevelPrior:
 
         `plane` counts as in `PLANES`; neighbors [N, 8 E], context_features [N, ·].
         """
-        size = self._config.embedding
-        kernel = self._first.kernel
-        context = 9 * size
-        quality = context + context_features.shape[-1]
-        parity = quality + self._config.knots
-        sums = neighbors[:, : 4 * size] @ kernel[: 4 * size]
-        sums += neighbors[:, 4 * size :] @ kernel[5 * size : context]
-        sums += context_features @ kernel[context:quality]
-        constant = self._quality_basis @ kernel[quality:parity] + LARGEST * kernel[parity + plane]
-        sums += constant + self._first.bias
-        first = activation(sums, CONTEXT_BITS)
+        first = self._first_of_plane[plane]
+        size = self._embedding
+        # The rows of the position itself, the fifth of nine, have no input.
+        sums = neighbors[:, : 4 * size] @ first.kernel[: 4 * size]
+        sums += neighbors[:, 4 * size :] @ first.kernel[5 * size : 9 * size]
+        sums += context_features @ first.kernel[9 * size :]
+        first = activation(sums + first.bias, CONTEXT_BITS)
         second = activation(self._second(first), HIDDEN_BITS)
         hidden = np.concatenate([first, second], axis=-1)
         mu = shift_right(self._to_mu(hidden), MU_SHIFT)
@@ -180,10 +188,3 @@ class LevelPrior:
 def latent_integers(mu: np.ndarray, symbols: np.ndarray) -> np.ndarray:
     """The integers v = mu + 16 · symbol that the networks see."""
     return clip(mu + fmt.GRID * clip(symbols, fmt.LARGEST_SYMBOL), LARGEST_WIDE)
-
-
-def _unfold(x: np.ndarray) -> np.ndarray:
-    """[N, h, w, 4 C] -> [N, 2 h, 2 w, C]."""
-    n, h, w, c = x.shape
-    x = x.reshape(n, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, 2 * h, 2 * w, c // 4)

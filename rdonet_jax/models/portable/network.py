@@ -38,7 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import COARSEST, LEVELS, QUALITY_SEGMENT, PortableConfig
+from rdonet_jax.core.config import COARSEST, LEVELS, PATCH, QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.entropy import bit_cost, dead_zone, likelihoods
 from rdonet_jax.models import hierarchy, latents, modules
 from rdonet_jax.models.hierarchy import Coded, Keys
@@ -46,9 +46,6 @@ from rdonet_jax.models.portable import integer_format, integer_prior
 from rdonet_jax.models.portable.integer_format import Parity
 from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Prediction
 from rdonet_jax.nn import integer, lapped, ops
-
-PATCH = 4
-"""The first stage gets blocks of PATCH x PATCH pixels as channels."""
 
 Z_GAIN = 2.0
 """Initial log2 of the gain of z, for a deviation of two to three steps. With less than one step,

@@ -7,18 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rdonet_jax.core.config import LEVELS, ConfigError, PortableConfig
+from rdonet_jax.core.config import LEVELS, PATCH, TAPS, ConfigError, PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.models.portable.integer_format import PLANES
 from rdonet_jax.nn.integer_format import MAX_INPUTS
 
 Shape = tuple[int, ...]
-
-PATCH = 4
-"""Pixels on the side of the blocks that the first stage sees as channels."""
-
-TAPS = 4
-"""Of a lapped stage, on each side."""
 
 
 def param_shapes(config: PortableConfig) -> Mapping[str, Shape]:
