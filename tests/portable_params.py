@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ def start(config: PortableConfig) -> Any:
         if path[-1].key != "kernel":
             return np.full(leaf.shape, 1.5 if path[-1].key == "z_index" else 0.0, np.float32)
         # The last layers begin at zero: mu, scale, what residual blocks add.
-        still = path[-2].key in ("to_mu", "to_scale", "out")
+        still = path[-2].key == "out" or re.search(r"to_(mu|scale)", path[-2].key)
         inputs = np.prod(leaf.shape[:-1])
         return (0.0 if still else 1.0) * rng.normal(size=leaf.shape) / np.sqrt(inputs)
 

@@ -33,7 +33,7 @@ ReadSymbols = Callable[[int, np.ndarray], np.ndarray]
 
 
 class Run(NamedTuple):
-    """The hyper-latents of a level, or its latents of one parity."""
+    """The hyper-latents of a level, or a group of channels of its latents of one parity."""
 
     level: int
     indices: np.ndarray  # int64 [N]
@@ -117,7 +117,7 @@ class Layer:
 
     def __init__(self, layer: Any, bits: int) -> None:
         self.weights = integers(layer["kernel"], bits, 127)
-        self.bias = integers(layer["bias"], bits + 5, 2**20)
+        self.bias = integers(layer.get("bias", np.zeros(1)), bits + 5, 2**20)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         assert np.abs(x).max(initial=0) <= 127
@@ -143,13 +143,19 @@ def spread(x: np.ndarray) -> np.ndarray:
 class Level:
     """The networks of one level at one quality."""
 
-    def __init__(self, prior: Any, config: PortableConfig, quality: int) -> None:
+    def __init__(self, prior: Any, config: PortableConfig, level: int, quality: int) -> None:
         self.config = config
         self.from_z = Layer(prior["from_z"], 7)
         self.from_coarser = Layer(prior["from_coarser"], 8) if "from_coarser" in prior else None
         self.embed = Layer(prior["embed"], 7)
         self.first, self.second = Layer(prior["first"], 8), Layer(prior["second"], 7)
         self.to_mu, self.to_scale = Layer(prior["to_mu"], 9), Layer(prior["to_scale"], 7)
+        self.later = [
+            [Layer(prior[f"group_{name}_{number}"], bits)
+             for name, bits in (("first", 7), ("to_mu", 9), ("to_scale", 7))]
+            for number in range(len(config.channel_groups[level]))
+        ]  # fmt: skip
+        self.edges = [0, *config.channel_groups[level], config.latents[level]]
         self.gains = at_quality(integers(prior["gain"], 8, 3840), quality)
         self.units = integers(prior["unit"], 8, 3840)
         z_index = at_quality(integers(prior["z_index"], 7, 4096), quality)
@@ -178,10 +184,12 @@ class Level:
         sums = self.embed(np.concatenate([a, abs(a)], axis=-1))
         return np.clip(divided(sums, 7), -127, 127)
 
-    def predicted(
+    def hidden(
         self, seen: np.ndarray, context_features: np.ndarray, places: Sequence[tuple[int, int]]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """mu and table index [N, L] at places, from the embeddings decoded before."""
+    ) -> np.ndarray:
+        """Hidden features [N, ·] at places, from the embeddings decoded before."""
+        if not places:
+            return np.zeros((0, 2 * self.config.hidden), np.int64)
         inputs = []
         for row, column in places:
             parity = np.zeros(4, np.int64)
@@ -197,10 +205,27 @@ class Level:
                 )
             )
         first = activation(self.first(np.array(inputs)), 8)
-        hidden = np.concatenate([first, activation(self.second(first), 7)], axis=-1)
-        mu = times_power(divided(self.to_mu(hidden), 5), self.gains + self.units)
-        moved = divided(self.gains * index_per_octave(self.config.distribution), 12)
-        index = divided(divided(self.to_scale(hidden), 5) + moved, 4)
+        return np.concatenate([first, activation(self.second(first), 7)], axis=-1)
+
+    def predicted(
+        self, group: int, hidden: np.ndarray, symbols: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """mu and table index [N, ·] of a group of channels, given the symbols before it [N, ·]."""
+        mu, index = self.to_mu(hidden), self.to_scale(hidden)
+        chosen = slice(self.edges[group], self.edges[group + 1])
+        mu, index = mu[:, chosen], index[:, chosen]
+        exponents = self.gains + self.units
+        if group:
+            first, to_mu, to_scale = self.later[group - 1]
+            missed = times_power(
+                16 * np.clip(symbols, -1000, 1000), -exponents[: symbols.shape[1]], 4
+            )
+            missed = np.clip(missed, -127, 127)
+            inner = activation(first(np.concatenate([hidden, missed, abs(missed)], axis=-1)), 7)
+            mu, index = mu + to_mu(inner), index + to_scale(inner)
+        mu = times_power(divided(mu, 5), exponents[chosen])
+        moved = divided(self.gains[chosen] * index_per_octave(self.config.distribution), 12)
+        index = divided(divided(index, 5) + moved, 4)
         return np.clip(mu, -8191, 8191), np.clip(index, 0, 63)
 
 
@@ -218,7 +243,7 @@ def walk(
     runs = []
     told = None
     for number in (2, 1, 0):
-        level = Level(params[f"units_{number}"]["prior"], config, quality)
+        level = Level(params[f"units_{number}"]["prior"], config, number, quality)
         mask = np.asarray(masks[number])
         grid = mask.shape
         z = np.zeros((-(-grid[0] // 4), -(-grid[1] // 4), len(level.z_index)), np.int64)
@@ -242,13 +267,15 @@ def walk(
                     for j in range(parity[1], grid[1], 2)
                     if mask[i, j]
                 ]
-                empty = np.zeros((0, config.latents[number]), np.int64)
-                mu, index = (
-                    level.predicted(before, context_features, places) if places else (empty, empty)
-                )
-                symbols = np.asarray(take(number, index.ravel()), np.int64)
-                runs.append(Run(number, index.ravel(), mu.ravel(), symbols))
-                v = mu + 16 * np.clip(symbols.reshape(mu.shape), -1000, 1000)
+                hidden = level.hidden(before, context_features, places)
+                means, decoded = [], np.zeros((len(places), 0), np.int64)
+                for group in range(len(level.edges) - 1):
+                    mu, index = level.predicted(group, hidden, decoded)
+                    symbols = np.asarray(take(number, index.ravel()), np.int64)
+                    runs.append(Run(number, index.ravel(), mu.ravel(), symbols))
+                    means.append(mu)
+                    decoded = np.concatenate([decoded, symbols.reshape(mu.shape)], axis=1)
+                v = np.concatenate(means, axis=1) + 16 * np.clip(decoded, -1000, 1000)
                 v = np.clip(v, -8191, 8191)
                 for place, value in zip(places, level.embedded(v), strict=True):
                     seen[place] = value

@@ -6,6 +6,7 @@ Presets are functions that return one. Sizes are bounded, since untrusted files 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,9 @@ MAX_KNOTS = 512
 
 MIN_NUMBER, MAX_NUMBER = 1e-9, 1e9
 """Bounds of lambdas and variances: single precision holds their logarithms and products."""
+
+MAX_GROUPS = 16
+"""The most groups of channels of a level."""
 
 WEIGHTS_BYTES = 4
 """The bytes of the SHA-256 of a weights file that identify it in compressed files."""
@@ -126,6 +130,9 @@ class PortableConfig:
         of a decoded position, the context features from z and from the coarser levels (each), and
         the hidden layers.
       context: steps in which a level is decoded, 1, 2 (checkerboard) or 4.
+      channel_groups: by level, the channels of y at which a new group begins. Within a step, groups
+        are decoded one after the other, each with the earlier ones as context. Empty for one group.
+      group_hidden: hidden channels of the networks that add this context.
       knots: qualities at which gains and priors of z are given, equally spaced.
       lmbdas: lambda at quality 0 and at quality 100; geometric in between.
       distribution: of y and z given their priors: "laplace", "gaussian" or the name of another
@@ -146,6 +153,8 @@ class PortableConfig:
     conditioning: int = 32
     hidden: int = 128
     context: int = 4
+    channel_groups: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] = ((), (), ())
+    group_hidden: int = 128
     knots: int = 6
     lmbdas: tuple[float, float] = (0.0002, 0.1)
     distribution: str = "laplace"
@@ -160,8 +169,9 @@ class PortableConfig:
 
     def __post_init__(self) -> None:
         groups = ("trunk", "features", "latents", "residual", "hyper", "hyper_latents")
-        _require_channels(self, (*groups, "embedding", "conditioning", "hidden"))
-        for name, count in (("features", 3), ("latents", 3), ("hyper_latents", 3), ("residual", 4)):
+        _require_channels(self, (*groups, "embedding", "conditioning", "hidden", "group_hidden"))
+        counts = dict(features=3, latents=3, hyper_latents=3, residual=4, channel_groups=3)
+        for name, count in counts.items():
             if len(getattr(self, name)) != count:
                 raise ConfigError(f"{name} needs {count} counts, got {getattr(self, name)}")
         if any(y > e for y, e in zip(self.latents, self.features, strict=True)):
@@ -176,6 +186,7 @@ class PortableConfig:
             )
         if self.context not in (1, 2, 4):
             raise ConfigError(f"context takes 1, 2 or 4 steps, not {self.context}")
+        self._require_channel_groups()
         if not 2 <= self.knots <= MAX_KNOTS or len(self.thresholds) != self.knots:
             raise ConfigError(
                 f"{self.knots} knots need as many pairs of thresholds, two at least and "
@@ -195,6 +206,15 @@ class PortableConfig:
             raise ConfigError(
                 f"lmbdas must be positive and rise, {numbers}, not {short_repr(self.lmbdas)}"
             )
+
+    def _require_channel_groups(self) -> None:
+        for starts, latents in zip(self.channel_groups, self.latents, strict=True):
+            edges = (0, *starts, latents)
+            if len(starts) >= MAX_GROUPS or any(a >= b for a, b in itertools.pairwise(edges)):
+                raise ConfigError(
+                    f"channel_groups: at most {MAX_GROUPS} groups of {latents} channels begin at "
+                    f"rising channels after 0, not at {short_repr(starts)}"
+                )
 
     @property
     def steps_of_quality(self) -> int:

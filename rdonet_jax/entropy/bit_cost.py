@@ -53,6 +53,31 @@ def _entry_bits_jvp(distribution, primals, tangents):
     return entry_bits(*primals, distribution), slope
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def quantized_bits(
+    offset: jax.Array, symbol: jax.Array, index: jax.Array, distribution: str
+) -> jax.Array:
+    """`entry_bits` of symbols that offsets from the mean were quantized to.
+
+    The derivative by the offset is that of the likelihood at the offset itself. At the symbol it
+    would be 0 for all that is quantized to 0, and means would learn from the other symbols alone.
+    The derivative by the index is that at the symbol; there is none by the symbol.
+    """
+    return _table_bits(symbol, index.astype(jnp.int32), distribution)
+
+
+@quantized_bits.defjvp
+def _quantized_bits_jvp(distribution, primals, tangents):
+    (offset, symbol, index), (offset_tangent, _, index_tangent) = primals, tangents
+
+    def likelihood(v: jax.Array, index: jax.Array) -> jax.Array:
+        return likelihoods.bits(v, likelihoods.scale_at(index, distribution), distribution)
+
+    _, by_offset = jax.jvp(lambda v: likelihood(v, index), (offset,), (offset_tangent,))
+    _, by_index = jax.jvp(lambda i: likelihood(symbol, i), (index,), (index_tangent,))
+    return quantized_bits(*primals, distribution), by_offset + by_index
+
+
 def _table_bits(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
     """Bits of symbols v by the integer tables of these indices."""
     costs = table_costs.costs(distribution)

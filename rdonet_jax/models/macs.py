@@ -84,8 +84,8 @@ def _of_residual(module: lapped.Residual, shape: tuple[int, ...], y: jax.Array) 
 def _of_matrix(
     module: lapped.Pointwise | integer.Dense, shape: tuple[int, ...], y: jax.Array
 ) -> int:
-    # x has only those inputs of an integer layer that are used.
-    return math.prod(shape) * module.features
+    # x and y have only those inputs and outputs of an integer layer that are used.
+    return math.prod(shape) * y.shape[-1]
 
 
 def _of_gdn(module: layers.GDN | lapped.GentleGDN, shape: tuple[int, ...], y: jax.Array) -> int:

@@ -276,7 +276,8 @@ def save(
         )
     flat = {path: np.asarray(leaf) for path, leaf in param_tree.flatten(params).items()}
     with np.errstate(over="ignore"):
-        half = {key: value.astype(np.float16) for key, value in sorted(flat.items())}
+        # In C order: safetensors writes the memory of an array as it lies.
+        half = {key: value.astype(np.float16, order="C") for key, value in sorted(flat.items())}
     if not all(np.isfinite(value).all() for value in half.values()):
         raise ZooError(f"{name}: has weights that are not finite in half precision")
     metadata = {"name": name, "config": registry.to_dict(config), "record": dict(record)}

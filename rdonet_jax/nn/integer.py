@@ -113,13 +113,15 @@ class Dense(nn.Module):
     """Sums of 8-bit activations [..., n] by 8-bit weights, plus a bias: integers [..., features].
 
     A weight parameter of 1.0 is the integer 2**`bits`. `inputs` is the number of rows of the
-    kernel. Raises `ConfigError` for more than `MAX_INPUTS`.
+    kernel. Raises `ConfigError` for more than `MAX_INPUTS`. The sums of several layers can be
+    added up, as long as these have that many inputs together and one of them has a bias.
     """
 
     inputs: int
     features: int
     bits: int
     spread: float = 1.0  # deviation of the random initialization, relative to 1 / sqrt(inputs)
+    has_bias: bool = True
 
     def setup(self) -> None:
         if self.inputs > MAX_INPUTS:
@@ -130,14 +132,25 @@ class Dense(nn.Module):
         self.kernel = self.param(
             "kernel", nn.initializers.normal(deviation), (self.inputs, self.features)
         )
-        self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if self.has_bias:
+            self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
 
-    def __call__(self, x: jax.Array, rows: Sequence[int] | None = None) -> jax.Array:
-        """The sums. With `rows`, x holds only those inputs, and all others are zero."""
+    def __call__(
+        self,
+        x: jax.Array,
+        rows: Sequence[int] | None = None,
+        columns: slice = slice(None),
+    ) -> jax.Array:
+        """The sums of the features `columns`.
+
+        With `rows`, x holds only those inputs, and all others are zero.
+        """
         kernel = self.kernel if rows is None else _select_rows(self.kernel, rows)
-        weights = to_integers(kernel, self.bits, LARGEST)
-        bias = to_integers(self.bias, self.bits + BIAS_BITS, LARGEST_BIAS)
-        return ops.add_bias(x @ weights, bias)
+        sums = x @ to_integers(kernel[:, columns], self.bits, LARGEST)
+        if not self.has_bias:
+            return sums
+        bias = to_integers(self.bias[columns], self.bits + BIAS_BITS, LARGEST_BIAS)
+        return ops.add_bias(sums, bias)
 
 
 def _select_rows(kernel: jax.Array, rows: Sequence[int]) -> jax.Array:

@@ -21,6 +21,8 @@ CHOICES = {
     "switch": ("carry", "restart"),
     "precision": ("auto", "float32", "bfloat16"),
     "learn": ("all", "priors"),
+    "hyperpriors": ("restart", "keep"),
+    "rate": ("noisy", "rounded"),
 }
 """Fields of a `TrainingConfig` that are one of a few words."""
 
@@ -52,7 +54,10 @@ class TrainingConfig:
       switch: what happens to Adam at the second stage, see `rdonet_jax.training.optimizer`.
       stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
       learn: "all", or of a portable network the "priors" alone: its transforms stay as they are,
-        its hyperpriors begin anew, and what is minimized is the logarithm of the rate.
+        and what is minimized is the logarithm of the rate.
+      hyperpriors: whether these "restart", or "keep" what they have learnt, where priors are learnt
+        alone.
+      rate: that of "noisy" latents (Ballé et al. 2017), or that of "rounded" ones, as in files.
       prior_rate: step size of the networks that probabilities come from, as a multiple of
         learning_rate; for portable networks, whose transforms begin where they already work.
       clip_norm: bound on the global norm of the gradient.
@@ -86,6 +91,8 @@ class TrainingConfig:
     switch: str = "carry"
     stage2_rate: float = 1.0
     learn: str = "all"
+    hyperpriors: str = "restart"
+    rate: str = "noisy"
     prior_rate: float = 1.0
     clip_norm: float = 1.0
     ema_decay: float = 0.999
@@ -147,6 +154,10 @@ class TrainingConfig:
         yield (
             self.schedule != "exponential" or self.final_rate > 0,
             "final_rate must be positive with the exponential schedule",
+        )
+        yield (
+            self.learn == "priors" or self.hyperpriors == "restart",
+            "hyperpriors 'keep' is for learning priors alone; otherwise nothing restarts",
         )
         yield 0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}"
         yield self.warmup_steps >= 0, f"warmup_steps must not be negative: {self.warmup_steps}"

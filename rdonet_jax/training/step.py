@@ -87,7 +87,8 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     key = jax.random.key(config.seed)
     if config.start not in ("linear", "random"):
         params = _params_of(zoo.load(config.start), model, config.start)
-        return family.reinit_priors(params, model, key) if config.learn == "priors" else params
+        restarts = config.learn == "priors" and config.hyperpriors == "restart"
+        return family.reinit_priors(params, model, key) if restarts else params
     params = family.init_params(model, key)
     if config.start == "random":
         return params
@@ -196,7 +197,8 @@ def crop_losses(
     if sizes is not None:
         levels = partition.exclude_padding(levels, sizes)
     dtype = compute_dtype(config)
-    coded = registry.code(model, params, x, levels, quality, keys[:, 1], dtype, config.remat, sizes)
+    noise = keys[:, 1] if config.rate == "noisy" else None
+    coded = registry.code(model, params, x, levels, quality, noise, dtype, config.remat, sizes)
     pixels = math.prod(sides) if sizes is None else jnp.prod(sizes, axis=1)
     bpp = distortion.bpp((coded.y_bits, coded.z_bits), pixels)
     cost = crop_loss(model, config, bpp, x, coded.x_hat, quality, sizes)

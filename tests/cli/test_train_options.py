@@ -87,6 +87,19 @@ def test_pairs_are_a_row_on_the_command_line(capsys):
     assert both in complaint(capsys, f"--thresholds {row} --model.thresholds {row}")
 
 
+def test_lists_of_open_length_are_json_on_the_command_line(capsys):
+    found = settings("--preset mini --model.channel-groups [[2,4],[],[3]]")
+    assert found.model == config.mini(channel_groups=((2, 4), (), (3,)))
+    for value, cause in (
+        ("[[4,2],[],[]]", "begin at rising channels after 0"),
+        ("[[0],[],[]]", "begin at rising channels after 0"),
+        ("[[2],[]]", "channel_groups must be a list of 3 lists of whole numbers"),
+        ("[2,3,4]", "channel_groups must be a list of 3 lists of whole numbers"),
+        ("[[2", "is no JSON"),
+    ):
+        assert cause in complaint(capsys, f"--preset mini --model.channel-groups {value}")
+
+
 def test_the_spellings_without_a_section_are_the_same_options():
     old = "--batch-size 4 --no-resident --stage1-steps 7 --stage2-steps 5 --log-every 9"
     new = (

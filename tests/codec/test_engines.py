@@ -21,6 +21,7 @@ from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.family import Family
+from rdonet_jax.models.portable import integer_format
 from tests import portable_params
 from tests.conftest import ROOT
 
@@ -28,6 +29,7 @@ FORMS = {
     "as it is": {},
     "gdn, one context step": {"nonlinearity": "gdn", "context": 1, "finish": 0},
     "linear, checkerboard": {"nonlinearity": "none", "context": 2},
+    "groups of channels": {"channel_groups": ((3, 9), (4, 5), (1,)), "group_hidden": 10},
 }
 BYTES = st.integers(-127, 127)
 
@@ -79,10 +81,16 @@ def test_integer_steps_give_equal_numbers(model, quality, level, seed):
     neighbors = as_int8(rng, 16, 8, preset.embedding)
     features = as_int8(rng, 16, 2 * preset.conditioning)
     for plane in range(4):
-        expected = jax_engine.predict(level, plane, neighbors, features)
-        for ours, theirs in zip(
-            numpy_engine.predict(level, plane, neighbors, features), expected, strict=True
-        ):
+        hidden = numpy_engine.hidden_features(level, plane, neighbors, features)
+        expected = jax_engine.hidden_features(level, plane, neighbors, features)
+        np.testing.assert_array_equal(hidden, expected)
+        assert hidden.dtype == np.int8
+    for group, channels in enumerate(integer_format.channel_groups(preset, level)):
+        symbols = rng.choice([0, 1, -2, 30, 2**31 - 1], (16, channels.start)).astype(np.int32)
+        hidden = as_int8(rng, 16, 2 * preset.hidden)
+        expected = jax_engine.predict(level, group, hidden, symbols)
+        found = numpy_engine.predict(level, group, hidden, symbols)
+        for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
             assert ours.dtype == theirs.dtype
 

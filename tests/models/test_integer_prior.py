@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -19,8 +20,8 @@ from rdonet_jax.codec.portable import coder as portable_coder
 from rdonet_jax.codec.portable import jax_engine
 from rdonet_jax.core import config, partition
 from rdonet_jax.entropy import distributions
-from rdonet_jax.models import zoo
-from rdonet_jax.models.portable import integer_format, integer_prior
+from rdonet_jax.models import registry, zoo
+from rdonet_jax.models.portable import groups, integer_format, integer_prior
 from rdonet_jax.models.portable.integer_format import PLANES
 from rdonet_jax.models.portable.integer_prior import LevelPrior, Prediction
 from rdonet_jax.nn import integer
@@ -35,9 +36,18 @@ ENDS = (-(2**31), -(2**31) + 1, -1000, 1000, 2**31 - 1)
 """Symbols that a hostile file may hold."""
 
 
+GROUPS = ((3, 9), (4, 5), (1,))
+
+
 @functools.cache
 def preset(context: int) -> config.PortableConfig:
     return config.mini(context=context)
+
+
+@functools.cache
+def grouped(context: int) -> config.PortableConfig:
+    """The same network with channels that are decoded in groups."""
+    return config.mini(context=context, channel_groups=GROUPS, group_hidden=10)
 
 
 @functools.partial(jax.jit, static_argnums=0, compiler_options=portable_params.QUICKLY)
@@ -62,13 +72,24 @@ def predictions(
     for group in integer_format.DECODE_ORDER[model.context]:
         before = dict(embedded)
         for parity in group:
-            found[parity] = step("predict", parity, context, before)
+            hidden = step("hidden_features", parity, context, before)
+            channel_groups = integer_format.channel_groups(model, LEVEL)
+            parts = [
+                step("predict", number, hidden, values[parity][..., : channels.start],
+                     context.gains)
+                for number, channels in enumerate(channel_groups)
+            ]  # fmt: skip
+            found[parity] = Prediction(
+                *(jnp.concatenate(p, axis=-1) for p in zip(*parts, strict=True))
+            )
             v = integer_prior.latent_integers(found[parity].mu, values[parity])
             embedded[parity] = step("embed_latents", v, coded[parity][..., 0], context.gains)
     return found
 
 
-def given_to(context: int, seed: int, batch: int, extreme: bool = False) -> list[Any]:
+def given_to(
+    context: int, seed: int, batch: int, extreme: bool = False, preset: Any = preset
+) -> list[Any]:
     """Arguments of `predictions`, different in every example of the batch."""
     model, rng = preset(context), np.random.default_rng(seed)
     prior = portable_params.acting(model)[f"units_{LEVEL}"]["prior"]
@@ -156,14 +177,62 @@ def test_a_symbol_is_seen_by_its_neighbours_alone():
     np.testing.assert_array_equal(a[other].mu, b[other].mu)
 
 
-@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize(("context", "preset"), [(1, preset), (2, preset), (4, preset),
+                                                 (2, grouped)])  # fmt: skip
 @pytest.mark.parametrize("extreme", [False, True])
-def test_predictions_are_integers_within_their_bounds_whatever_was_decoded(context, extreme):
-    for mu, index in predictions(*given_to(context, 3, 5, extreme)).values():
+def test_predictions_are_integers_within_their_bounds_whatever_was_decoded(
+    context, preset, extreme
+):
+    for mu, index in predictions(*given_to(context, 3, 5, extreme, preset)).values():
         mu, index = np.asarray(mu), np.asarray(index)
         assert np.array_equal(mu, np.round(mu)) and np.array_equal(index, np.round(index))
         assert np.abs(mu).max() <= 8191 and index.min() >= 0 and index.max() <= 63
         assert len(np.unique(mu)) > 100 and len(np.unique(index)) > 10
+
+
+def test_a_group_of_channels_hangs_on_the_groups_before_it_at_its_position_and_on_no_others():
+    arguments = given_to(1, 6, 1, preset=grouped)
+    *before, symbols, _ = arguments
+    starts = (0, *GROUPS[LEVEL], symbols.shape[-1])
+    mask = np.ones((1, *GRID), np.float32)
+    plain = predictions(*before, symbols, mask)
+    for number, start in enumerate(starts[:-1]):
+        changed = symbols.copy()
+        changed[0, 2, 4, start] += 9
+        found = predictions(*before, changed, mask)
+        for parity in PLANES:
+            by_mu, by_index = (
+                np.asarray(a)[0] != np.asarray(b)[0]
+                for a, b in zip(found[parity], plain[parity], strict=True)
+            )
+            differs = by_mu | by_index
+            # Row 2 and column 4 lie at (1, 2) of the first plane. Without steps before it, no
+            # other position knows of it.
+            assert not differs[..., : starts[number + 1]].any()
+            elsewhere = differs.copy()
+            elsewhere[1, 2] = False
+            assert not elsewhere.any()
+        later = np.asarray(found[0, 0].mu != plain[0, 0].mu)[0, 1, 2, starts[number + 1] :]
+        assert later.any() or not later.size
+
+
+def test_networks_of_groups_change_nothing_before_they_are_trained():
+    model, plain = grouped(4), portable_params.acting(preset(4))
+    params = groups.add_groups(plain, model, jax.random.key(1))
+    shapes = portable_params.shapes(model)
+    assert jax.tree_util.tree_map(np.shape, params) == jax.tree_util.tree_map(np.shape, shapes)
+    arguments = given_to(4, 7, 3)
+    expected = predictions(*arguments)
+    prior = params[f"units_{LEVEL}"]["prior"]
+    assert_equal(predictions(model, prior, *arguments[2:]), expected)
+
+
+def test_networks_of_groups_whose_sums_could_be_inexact_are_refused():
+    wide = dataclasses.replace(grouped(4), group_hidden=960)
+    with pytest.raises(config.ConfigError, match="960 are exact"):
+        registry.family_of(wide).param_shapes(wide)
+    with pytest.raises(config.ConfigError, match="960 are exact"):
+        portable_params.shapes(wide)
 
 
 def test_alone_a_prediction_is_what_it_is_in_a_batch():
@@ -229,16 +298,17 @@ def decoded_by_reference(model: zoo.Model, data: bytes) -> list[reference.Run]:
 
 def assert_same_symbols(found: list[reference.Run], symbols: Any) -> None:
     expected = [(level, run) for level in (2, 1, 0) for run in symbols[level]]
-    assert len(found) == len(expected) == 15
+    assert len(found) == len(expected)
     for run, (level, context_features) in zip(found, expected, strict=True):
         assert run.level == level
         np.testing.assert_array_equal(run.symbols, context_features)
 
 
-@pytest.fixture(scope="module")
-def model() -> zoo.Model:
-    tables = distributions.scale_tables(preset(4).distribution)
-    return zoo.Model("acting", preset(4), portable_params.acting(preset(4)), bytes(4), {}, tables)
+@pytest.fixture(scope="module", params=[preset, grouped], ids=["one group", "groups"])
+def model(request) -> zoo.Model:
+    model = request.param(4)
+    tables = distributions.scale_tables(model.distribution)
+    return zoo.Model("acting", model, portable_params.acting(model), bytes(4), {}, tables)
 
 
 @pytest.mark.parametrize(
@@ -270,9 +340,16 @@ def test_an_independent_integer_implementation_decodes_the_golden_file():
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(0, 640), st.booleans())
-def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(seed, quality, hostile):
-    model, params, grid = preset(4), portable_params.acting(preset(4), seed % 3), (3, 4)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 640),
+    st.booleans(),
+    st.sampled_from([preset(4), grouped(4)]),
+)
+def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(
+    seed, quality, hostile, model
+):
+    params, grid = portable_params.acting(model, seed % 3), (3, 4)
     masks = codec.coded_masks(masks_of(seed, grid), 192, 256)
     rng = np.random.default_rng(seed)
     sent: list[tuple[int, np.ndarray, np.ndarray]] = []

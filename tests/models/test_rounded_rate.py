@@ -64,6 +64,31 @@ def test_by_entry_of_the_scale_table_the_slope_is_that_of_its_scale(distribution
 
 
 @pytest.mark.parametrize("distribution", distributions.DISTRIBUTIONS)
+def test_means_learn_from_offsets_that_are_quantized_to_zero(distribution):
+    scales = distributions.scale_table(distribution).astype(float)
+    entries = np.full(7, 30, np.float32)
+    offsets = np.array([-2.2, -0.7, -0.3, 0.0, 0.2, 0.4, 1.3])
+    symbols = np.rint(0.8 * offsets)
+
+    @hasty_xla.jit
+    @functools.partial(jax.value_and_grad, argnums=(0, 1, 2))
+    def bits(offset, symbol, index):
+        return bit_cost.quantized_bits(offset, symbol, index, distribution).sum()
+
+    floats = (v.astype(np.float32) for v in (offsets, symbols, entries))
+    value, (by_offset, by_symbol, by_index) = bits(*floats)
+    expected = bit_cost.entry_bits(symbols.astype(np.float32), entries, distribution).sum()
+    assert value == pytest.approx(float(expected), rel=1e-6)
+    scale, ratio = scales[30], np.log(scales[1] / scales[0])
+    ends = [likelihood(offsets + step, scale, distribution) for step in (-STEP, STEP)]
+    np.testing.assert_allclose(by_offset, (ends[1] - ends[0]) / (2 * STEP), rtol=2e-3, atol=1e-4)
+    ends = [likelihood(symbols, scale * np.exp(s * ratio * STEP), distribution) for s in (-1, 1)]
+    np.testing.assert_allclose(by_index, (ends[1] - ends[0]) / (2 * STEP), rtol=2e-3, atol=1e-4)
+    np.testing.assert_array_equal(by_symbol, 0)
+    assert by_offset[2] < 0 < by_offset[4]
+
+
+@pytest.mark.parametrize("distribution", distributions.DISTRIBUTIONS)
 def test_slopes_are_finite_however_unlikely_a_symbol_is(distribution):
     symbols = np.array([0, 1, -1, 40, -1e3, 1e6], np.float32)[:, None]
     scales = distributions.scale_table(distribution)[::9]

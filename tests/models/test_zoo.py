@@ -209,6 +209,15 @@ def test_an_unknown_name_lists_what_there_is():
         zoo.load("nothing")
 
 
+def test_parameters_come_back_however_they_lie_in_memory(tiny_model, tmp_path):
+    in_columns = jax.tree_util.tree_map(np.asfortranarray, tiny_model.params)
+    paths = [
+        zoo.save(tmp_path, "tiny", tiny_model.config, params, {})
+        for params in (tiny_model.params, in_columns)
+    ]
+    assert paths[0] == paths[1]
+
+
 @pytest.mark.parametrize("name", ["a-b", "../x", "", "é", "_x", "x" * 65])
 def test_a_name_that_no_file_can_carry_is_refused(tiny_model, tmp_path, name):
     with pytest.raises(zoo.ZooError, match="letters"):

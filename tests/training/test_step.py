@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from rdonet_jax.core import config, partition
 from rdonet_jax.metrics import distortion
+from rdonet_jax.models import registry
 from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.nn import integer
@@ -368,6 +369,50 @@ def test_priors_that_are_learnt_alone_begin_with_new_hyper_latents(
     np.testing.assert_array_equal(before[rows][-knots:], after[rows][-knots:])
     with pytest.raises(config.ConfigError, match="only a portable network"):
         training_step.starting_params(config.tiny(), schedule)
+
+
+def test_priors_that_keep_their_hyper_latents_begin_where_the_weights_are(mini_weights, mini_model):
+    schedule = training_config.TrainingConfig(
+        learn="priors", hyperpriors="keep", start=str(mini_weights)
+    )
+    begun = training_step.starting_params(mini_model.config, schedule)
+    jax.tree_util.tree_map(np.testing.assert_array_equal, begun, mini_model.params)
+    with pytest.raises(config.ConfigError, match="learning priors alone"):
+        training_config.TrainingConfig(hyperpriors="keep")
+
+
+def test_a_start_may_get_groups_of_channels(mini_weights, mini_model):
+    grouped = config.mini(channel_groups=((4,), (4,), ()), group_hidden=8)
+    schedule = training_config.TrainingConfig(start=str(mini_weights))
+    begun = flatten_dict(training_step.starting_params(grouped, schedule), sep="/")
+    before = flatten_dict(mini_model.params, sep="/")
+    for path, leaf in begun.items():
+        if "group_" not in path:
+            np.testing.assert_array_equal(leaf, before[path])
+    # What is there cannot be taken away, nor changed.
+    with pytest.raises(config.ConfigError, match="another configuration"):
+        training_step.starting_params(config.mini(hidden=20), schedule)
+
+
+def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
+    keys_of = {}
+    code = registry.code
+
+    def recorded(model, params, x, levels, quality, keys, *rest):
+        keys_of[len(keys_of)] = keys
+        return code(model, params, x, levels, quality, keys, *rest)
+
+    monkeypatch.setattr(registry, "code", recorded)
+    model, params = config.mini(), portable_params.acting(config.mini())
+    for rate in ("noisy", "rounded"):
+        schedule = training_config.TrainingConfig(crop=64, rate=rate, cut_share=0.0)
+        jax.eval_shape(
+            lambda p, s=schedule: training_step.crop_losses(
+                model, s, p, jnp.zeros((), jnp.int32), training_step.unsharded(gray(0))
+            ),
+            params,
+        )
+    assert keys_of[0] is not None and keys_of[1] is None
 
 
 def test_hyper_latents_begin_with_something_to_say():

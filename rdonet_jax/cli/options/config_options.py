@@ -17,7 +17,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rdonet_jax.core.config import ConfigError
+from rdonet_jax.core.config import ConfigError, field_values
 
 _ATTRIBUTE = re.compile(r"  (\w+(?:, \w+)*): (.*)")
 """A line that begins the description of attributes."""
@@ -68,7 +68,7 @@ def given(options: argparse.Namespace, section: Section) -> dict[str, Any]:
     """The values of the fields that the command line sets. Raises `ConfigError`."""
     hints, values = typing.get_type_hints(section.cls), vars(options)
     return {
-        field: _shaped(f"{section.name}.{field}", hints[field], values[f"{section.name}.{field}"])
+        field: _field_value(section, field, hints[field], values[f"{section.name}.{field}"])
         for field in section.fields()
         if f"{section.name}.{field}" in values
     }
@@ -103,9 +103,14 @@ def _settings(field: str, hint: Any, choices: Sequence[str] | None) -> dict[str,
     settings: dict[str, Any] = {"type": kind, "choices": choices}
     if choices is None:
         settings["metavar"] = name
-    if typing.get_origin(hint) is tuple:
+    if typing.get_origin(hint) is tuple and not _is_ragged(hint):
         settings["nargs"] = count or "+"
     return settings
+
+
+def _is_ragged(hint: Any) -> bool:
+    """Whether a type is of rows whose lengths are open, which one row of values cannot tell."""
+    return any(typing.get_args(part)[-1:] == (Ellipsis,) for part in typing.get_args(hint))
 
 
 def _required(hint: Any) -> Any:
@@ -120,7 +125,7 @@ def _leaf(hint: Any) -> tuple[Callable[[str], Any], int | None]:
     """What one value is, and how many a row has; None where that is open."""
     if hint in (int, float, str):
         return hint, 1
-    if typing.get_origin(hint) is not tuple:
+    if typing.get_origin(hint) is not tuple or _is_ragged(hint):
         return _json_value, 1
     parts = typing.get_args(hint)
     kind, count = _leaf(parts[0])
@@ -134,6 +139,13 @@ def _json_value(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no JSON") from error
+
+
+def _field_value(section: Section, field: str, hint: Any, value: Any) -> Any:
+    """The value of a field from its option. Raises `ConfigError`."""
+    if _is_ragged(hint):
+        return field_values(section.cls, {field: value})[field]
+    return _shaped(f"{section.name}.{field}", hint, value)
 
 
 def _shaped(name: str, hint: Any, value: Any) -> Any:

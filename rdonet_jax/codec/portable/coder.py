@@ -13,11 +13,9 @@ on tiles, priors on lists of positions. The state of a level is in host memory.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +23,8 @@ from rdonet_jax.codec import level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.level_coder import CodeRun
 from rdonet_jax.codec.portable import engines, tiles
+from rdonet_jax.codec.portable.asynchronous import compute_ahead
+from rdonet_jax.codec.portable.encoder_latents import EncoderLatents
 from rdonet_jax.codec.portable.engine import Array, Engine
 from rdonet_jax.codec.portable.state import (
     LevelState,
@@ -40,57 +40,8 @@ from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
 from rdonet_jax.entropy import dead_zone
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.models.portable import integer_format
-from rdonet_jax.models.portable.integer_format import GRID, PLANES, Parity
+from rdonet_jax.models.portable.integer_format import PLANES, Parity
 from rdonet_jax.models.zoo import Model
-
-AHEAD = 2
-"""Steps that are under way while the result of an earlier one is stored."""
-
-QUANTIZED_AT_ONCE = 4096
-"""Positions whose latents are quantized at a time, to bound the memory."""
-
-Item = TypeVar("Item")
-
-
-class EncoderLatents:
-    """The latents of a level before quantization, in steps. Encoder only.
-
-    Attributes:
-      z: float32 [·, ·, ·].
-    """
-
-    def __init__(
-        self, level: LevelState, latents: int, z_shape: tuple[int, ...], bounds: np.ndarray
-    ) -> None:
-        """`bounds` are those of the dead zone, by scale index."""
-        self.z, self._bounds = np.empty(z_shape, np.float32), bounds
-        self._mask, self._rows = level.mask, np.zeros(level.mask.shape, np.int64)
-        self._y: dict[Parity, np.ndarray] = {}
-        for parity, positions in level.planes.items():
-            self._y[parity] = np.empty((len(positions.rows), latents), np.float32)
-            self._rows[positions.rows, positions.columns] = np.arange(len(positions.rows))
-
-    def store(self, tile: Tile, y: np.ndarray, z: np.ndarray) -> None:
-        """Stores the core of a tile, which counts hyper-latents."""
-        self.z[tile.core_slices()] = tile.crop_core(z)
-        core = tile.core_slices(HYPER_STRIDE)
-        mask, rows = self._mask[core], self._rows[core]
-        y = tile.crop_core(y, HYPER_STRIDE)[: mask.shape[0], : mask.shape[1]]
-        for (dy, dx), plane in self._y.items():
-            coded = mask[dy::2, dx::2]
-            plane[rows[dy::2, dx::2][coded]] = y[dy::2, dx::2][coded]
-
-    def quantize_plane(self, parity: Parity, mu: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """The symbols of a plane as floats, [N]: y - mu, rounded. To be called once, frees y.
-
-        From mu in 1/16 step and the scale index, [n, L].
-        """
-        y = self._y.pop(parity)
-        for first in range(0, len(y), QUANTIZED_AT_ONCE):
-            part = slice(first, first + QUANTIZED_AT_ONCE)
-            offset = y[part] - mu[part] / np.float32(GRID)
-            np.rint(dead_zone.apply(offset, self._bounds[index[part]]), out=y[part])
-        return y.ravel()
 
 
 class PortableLevelCoder(level_coder.LevelCoder):
@@ -116,6 +67,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
         self._extents = [
             tuple(partition.latent_size(side, level) for side in size) for level in range(LEVELS)
         ]
+        self._groups = [integer_format.channel_groups(config, level) for level in range(LEVELS)]
         self._tile_shape = tiles.tile_shape_for(grid)
         self._masks_with_finer = masks_with_finer(masks)
         self._features: dict[int, np.ndarray] = {}
@@ -139,7 +91,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
         # `models.portable.network`.
         all_tiles = tiles.cover(grid, tiles.tile_sides(self._tile_shape, 0), tiles.MARGIN)
         ends = (tile for tile in all_tiles if np.any(tile.extent(extent) < tile.extent(grid)))
-        for tile, ended in _compute_ahead(ends, compute_ended):
+        for tile, ended in compute_ahead(ends, compute_ended):
             e[tile.core_slices()] = tile.crop_core(ended)
 
     def _analyze_tile(self, image: np.ndarray, extent: tuple[int, int], tile: Tile) -> Array:
@@ -183,7 +135,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
 
         rows, columns = tiles.tile_sides(self._tile_shape, level)
         sides = rows // HYPER_STRIDE, columns // HYPER_STRIDE
-        for tile, (y, z) in _compute_ahead(tiles.cover(areas, sides, 1), compute):
+        for tile, (y, z) in compute_ahead(tiles.cover(areas, sides, 1), compute):
             latents.store(tile, y, z)
         return latents
 
@@ -202,20 +154,20 @@ class PortableLevelCoder(level_coder.LevelCoder):
         """
         symbols: list[np.ndarray] = []
         code_run = level_coder.recorded_run(code_run, symbols)
-        groups = integer_format.DECODE_ORDER[self.config.context]
+        steps = integer_format.DECODE_ORDER[self.config.context]
         z_hat = self._code_hyper_latents(level, code_run, latents)
         if latents is None and not self.masks[level].any():
             # Computed when a finer level has begun: a short file that claims a large image is
             # refused before the work.
             self._pending_z_hat[level] = z_hat
-            for _ in itertools.chain(*groups):
+            for _ in range(len(PLANES) * len(self._groups[level])):
                 code_run(np.zeros(0, np.uint8), lambda: None)
         else:
             self._enter(level)
             self._set_context(level, z_hat)
-            for group in groups:
-                coded = {p: self._code_plane(level, p, code_run, latents) for p in group}
-                if continues or group != groups[-1]:
+            for step in steps:
+                coded = {p: self._code_plane(level, p, code_run, latents) for p in step}
+                if continues or step != steps[-1]:
                     for parity, (mu, plane_symbols) in coded.items():
                         self._update_plane(level, parity, mu, plane_symbols)
         self.record(level, symbols)
@@ -237,9 +189,23 @@ class PortableLevelCoder(level_coder.LevelCoder):
         self, level: int, parity: Parity, code_run: CodeRun, latents: EncoderLatents | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """mu in 1/16 step and the symbols of the coded positions of a plane, [n, L]."""
-        mu, index = self._predict(level, parity)
-        symbols = code_run(index.ravel(), lambda: latents.quantize_plane(parity, mu, index))
-        return mu, symbols.reshape(mu.shape)
+        hidden = self._hidden_features(level, parity)
+        mu: list[np.ndarray] = []
+        symbols: list[np.ndarray] = []
+
+        def code_group(group: int, channels: slice) -> None:
+            group_mu, index = self._predict(level, group, hidden, symbols)
+            run = code_run(
+                index.ravel(), lambda: latents.quantize(parity, channels, group_mu, index)
+            )
+            mu.append(group_mu)
+            symbols.append(run.reshape(group_mu.shape))
+
+        for group, channels in enumerate(self._groups[level]):
+            code_group(group, channels)
+        if latents is not None:
+            latents.drop_plane(parity)
+        return _joined(mu), _joined(symbols)
 
     def _set_context(self, level: int, z_hat: np.ndarray) -> None:
         """Computes the context features of the level, before its first plane."""
@@ -252,25 +218,50 @@ class PortableLevelCoder(level_coder.LevelCoder):
             return self.engine.compute_context(level, neighborhoods, coarse_context)
 
         batches = self._batches(state.areas, self._positions(level) // HYPER_STRIDE**2)
-        for (part, areas), features in _compute_ahead(batches, compute):
+        for (part, areas), features in compute_ahead(batches, compute):
             count = part.stop - part.start
             state.set_context(areas.first(count), features[:count])
         self._coarser = None
 
-    def _predict(self, level: int, parity: Parity) -> tuple[np.ndarray, np.ndarray]:
-        """mu int16 and scale indices uint8 of the coded positions of a plane, [n, L]."""
+    def _hidden_features(self, level: int, parity: Parity) -> np.ndarray:
+        """Hidden features int8 of the coded positions of a plane, [n, ·]."""
         state = self._state
 
-        def compute(batch: tuple[slice, Positions]) -> tuple[Array, Array]:
+        def compute(batch: tuple[slice, Positions]) -> Array:
             _, at = batch
             neighbors, features = state.neighbor_embeddings(at), state.context_features(at)
-            return self.engine.predict(level, PLANES.index(parity), neighbors, features)
+            return self.engine.hidden_features(level, PLANES.index(parity), neighbors, features)
 
         positions = state.planes[parity]
-        shape = (len(positions.rows), self.config.latents[level])
+        hidden = np.empty((len(positions.rows), 2 * self.config.hidden), np.int8)
+        batches = self._batches(positions, self._plane_positions(level))
+        for (part, _), features in compute_ahead(batches, compute):
+            hidden[part] = features[: part.stop - part.start]
+        return hidden
+
+    def _predict(
+        self, level: int, group: int, hidden: np.ndarray, symbols: list[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """mu int16 and scale indices uint8 of a group of channels, [n, ·].
+
+        From the hidden features [n, ·] and the symbols [n, ·] of each earlier group.
+        """
+        size, channels = self._plane_positions(level), self._groups[level][group]
+
+        def compute(part: slice) -> tuple[Array, Array]:
+            rows = part.stop - part.start
+            earlier = np.zeros((rows, channels.start), np.int32)
+            if symbols:
+                np.concatenate([values[part] for values in symbols], axis=1, out=earlier)
+            values = (hidden[part], earlier)
+            if self.engine.fixed_lengths:
+                values = tuple(zero_pad(v, size) for v in values)
+            return self.engine.predict(level, group, *values)
+
+        shape = (len(hidden), channels.stop - channels.start)
         mu, index = np.empty(shape, np.int16), np.empty(shape, np.uint8)
-        batches = self._batches(positions, self._positions(level) // len(PLANES))
-        for (part, _), prediction in _compute_ahead(batches, compute):
+        parts = (slice(i, min(i + size, len(hidden))) for i in range(0, len(hidden), size))
+        for part, prediction in compute_ahead(parts, compute):
             mu[part], index[part] = (v[: part.stop - part.start] for v in prediction)
         return mu, index
 
@@ -278,7 +269,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
         self, level: int, parity: Parity, mu: np.ndarray, symbols: np.ndarray
     ) -> None:
         """Adds the decoded latents of a plane to the state."""
-        state, size = self._state, self._positions(level) // len(PLANES)
+        state, size = self._state, self._plane_positions(level)
 
         def compute(batch: tuple[slice, Positions]) -> tuple[Array, Array]:
             part, at = batch
@@ -287,7 +278,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
                 values = tuple(zero_pad(v, size) for v in values)
             return self.engine.update_plane(level, *values, state.d[at.rows, at.columns])
 
-        for (part, at), updated in _compute_ahead(
+        for (part, at), updated in compute_ahead(
             self._batches(state.planes[parity], size), compute
         ):
             count = part.stop - part.start
@@ -326,6 +317,10 @@ class PortableLevelCoder(level_coder.LevelCoder):
         """How many positions of a level are computed at a time, in all planes."""
         return math.prod(self._tile_shape) * (BLOCK // STRIDES[level]) ** 2
 
+    def _plane_positions(self, level: int) -> int:
+        """How many positions of a plane of a level are computed at a time."""
+        return self._positions(level) // len(PLANES)
+
     def _compute_tiles(
         self,
         level: int,
@@ -339,29 +334,14 @@ class PortableLevelCoder(level_coder.LevelCoder):
         grid = self.masks[level].shape
         whole = np.empty((factor * grid[0], factor * grid[1], channels), dtype)
         sides = tiles.tile_sides(self._tile_shape, level)
-        for tile, values in _compute_ahead(tiles.cover(grid, sides, margin), compute):
+        for tile, values in compute_ahead(tiles.cover(grid, sides, margin), compute):
             whole[tile.core_slices(factor)] = tile.crop_core(values, factor)
         return whole
 
 
-def _compute_ahead(
-    items: Iterable[Item], compute: Callable[[Item], Any]
-) -> Iterator[tuple[Item, Any]]:
-    """What a step gives for each item, as NumPy arrays, while the next ones are being computed."""
-    under_way: deque[tuple[Item, Any]] = deque()
-    for item in items:
-        # Weights may overflow. Symbols that are not finite are refused when they are coded.
-        with np.errstate(over="ignore", invalid="ignore"):
-            under_way.append((item, compute(item)))
-        if len(under_way) > AHEAD:
-            yield _as_numpy(*under_way.popleft())
-    while under_way:
-        yield _as_numpy(*under_way.popleft())
-
-
-def _as_numpy(item: Item, result: Array | tuple[Array, ...]) -> tuple[Item, Any]:
-    is_tuple = isinstance(result, tuple)
-    return item, tuple(map(np.asarray, result)) if is_tuple else np.asarray(result)
+def _joined(groups: list[np.ndarray]) -> np.ndarray:
+    """Groups of channels [n, ·] side by side; one alone is not copied."""
+    return groups[0] if len(groups) == 1 else np.concatenate(groups, axis=1)
 
 
 class PortableCodec(FamilyCodec):

@@ -62,12 +62,21 @@ class Engine(abc.ABC):
         """
 
     @abc.abstractmethod
-    def predict(
+    def hidden_features(
         self, level: int, plane: int, neighbors: np.ndarray, context_features: np.ndarray
-    ) -> tuple[Array, Array]:
-        """mu int16 in 1/16 step and scale index uint8 at N positions of a plane, [N, L].
+    ) -> Array:
+        """Hidden features int8 [N, ·] of N positions of a plane.
 
         `plane` counts as in `PLANES`. neighbors int8 [N, 8, E]; context_features int8 [N, ·].
+        """
+
+    @abc.abstractmethod
+    def predict(
+        self, level: int, group: int, hidden: np.ndarray, symbols: np.ndarray
+    ) -> tuple[Array, Array]:
+        """mu int16 in 1/16 step and scale index uint8 of a group of channels, [N, ·].
+
+        From the hidden features of N positions, and symbols int32 [N, ·] of the earlier groups.
         """
 
     @abc.abstractmethod

@@ -100,23 +100,39 @@ def compute_context(
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
-def predict(
+def hidden_features(
     config: PortableConfig,
     level: int,
     params: Any,
     parity: jax.Array,
     neighbors: jax.Array,
     context_features: jax.Array,
-    at: AtQuality,
-) -> tuple[jax.Array, jax.Array]:
-    """mu in 1/16 step, int16, and the scale index, uint8, at N positions of a plane: [N, L].
+    quality_basis: jax.Array,
+) -> jax.Array:
+    """The hidden features int8 [N, ·] at N positions of a plane.
 
     `parity` [1, 4] is 1 for the plane, in the order of `PLANES`; neighbors int8 [N, 8, E];
     context_features int8 [N, ·].
     """
     rows = (v.astype(jnp.float32).reshape(1, 1, len(v), -1) for v in (neighbors, context_features))
-    inputs = (parity, *rows, at.gains, at.quality_basis)
-    mu, index = _apply(config, params, level, *inputs, method="predict_at")
+    inputs = (parity, *rows, quality_basis)
+    hidden = _apply(config, params, level, *inputs, method="hidden_features_at")
+    return hidden[0, 0].astype(jnp.int8)
+
+
+@functools.partial(compilation.jit, static_argnums=(0, 1, 2))
+def predict(
+    config: PortableConfig,
+    level: int,
+    group: int,
+    params: Any,
+    hidden: jax.Array,
+    symbols: jax.Array,
+    gains: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """mu and scale index of a group of channels at N positions, see `Engine.predict`."""
+    hidden, symbols = (v.astype(jnp.float32)[None, None] for v in (hidden, symbols))
+    mu, index = _apply(config, params, level, group, hidden, symbols, gains, method="predict")
     return mu[0, 0].astype(jnp.int16), index[0, 0].astype(jnp.uint8)
 
 
@@ -209,12 +225,18 @@ class JaxEngine(Engine):
             self._config, level, self._params, z_neighborhoods, coarser, quality_basis
         )
 
-    def predict(
+    def hidden_features(
         self, level: int, plane: int, neighbors: np.ndarray, context_features: np.ndarray
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> jax.Array:
         parity = np.eye(len(PLANES), dtype=np.float32)[None, plane]
-        at = self._at[level]
-        return predict(self._config, level, self._params, parity, neighbors, context_features, at)
+        inputs = (parity, neighbors, context_features, self._at[level].quality_basis)
+        return hidden_features(self._config, level, self._params, *inputs)
+
+    def predict(
+        self, level: int, group: int, hidden: np.ndarray, symbols: np.ndarray
+    ) -> tuple[jax.Array, jax.Array]:
+        inputs = (hidden, symbols, self._at[level].gains)
+        return predict(self._config, level, group, self._params, *inputs)
 
     def update_plane(
         self, level: int, mu: np.ndarray, symbols: np.ndarray, d: np.ndarray
@@ -236,7 +258,7 @@ class JaxEngine(Engine):
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions, for counting their compilations."""
     transforms = (analyze, coarsen, encode_latents, upsample, synthesize)
-    return *transforms, at_quality, compute_context, predict, update_plane
+    return *transforms, at_quality, compute_context, hidden_features, predict, update_plane
 
 
 def _with_zero_latents(

@@ -23,7 +23,8 @@ class NumpyEngine(Engine):
         self._config, self._params, self._quality = config, params, quality
         self._units = [params[f"units_{level}"] for level in range(LEVELS)]
         self._priors = [
-            numpy_prior.LevelPrior(config, unit["prior"], quality) for unit in self._units
+            numpy_prior.LevelPrior(config, level, unit["prior"], quality)
+            for level, unit in enumerate(self._units)
         ]
         self._g_a, self._g_s = (layers.Stage(params[name]) for name in ("g_a", "g_s"))
         self._encoders = [layers.Stage(unit["encoder"]) for unit in self._units]
@@ -82,11 +83,17 @@ class NumpyEngine(Engine):
         z = z_neighborhoods.astype(np.float32)
         return self._priors[level].context_features(z, inputs).astype(np.int8)
 
-    def predict(
+    def hidden_features(
         self, level: int, plane: int, neighbors: np.ndarray, context_features: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> np.ndarray:
         rows = (v.reshape(len(v), -1).astype(np.float32) for v in (neighbors, context_features))
-        mu, index = self._priors[level].predict(plane, *rows)
+        return self._priors[level].hidden_features(plane, *rows).astype(np.int8)
+
+    def predict(
+        self, level: int, group: int, hidden: np.ndarray, symbols: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        rows = (v.astype(np.float32) for v in (hidden, symbols))
+        mu, index = self._priors[level].predict(group, *rows)
         return mu.astype(np.int16), index.astype(np.uint8)
 
     def update_plane(

@@ -88,13 +88,22 @@ def activation(sums: np.ndarray, bits: int) -> np.ndarray:
 class Layer:
     """An integer layer: its weights [n, features] and bias [features], integers in float32."""
 
-    def __init__(self, weights: Any, name: str) -> None:
-        bits = WEIGHT_BITS[name]
+    def __init__(self, weights: Any, bits: int) -> None:
         self.kernel = to_integers(weights["kernel"], bits, LARGEST)
-        self.bias = to_integers(weights["bias"], bits + BIAS_BITS, LARGEST_BIAS)
+        self.bias = np.zeros(self.kernel.shape[1], np.float32)
+        if "bias" in weights:
+            self.bias = to_integers(weights["bias"], bits + BIAS_BITS, LARGEST_BIAS)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return x @ self.kernel + self.bias
+
+    def columns(self, channels: slice) -> Layer:
+        """The layer of some of the features."""
+        part = copy.copy(self)
+        # Contiguous, for the matrix products.
+        part.kernel = np.ascontiguousarray(self.kernel[:, channels])
+        part.bias = self.bias[channels]
+        return part
 
     def split(self, rows: int, constants: np.ndarray) -> Layer:
         """The layer of the first `rows` inputs, where those behind are always `constants`."""
@@ -102,6 +111,38 @@ class Layer:
         part.kernel = self.kernel[:rows]
         part.bias = self.bias + constants.astype(np.float32) @ self.kernel[rows:]
         return part
+
+
+class Group:
+    """The layers that predict a group of channels of y.
+
+    Attributes:
+      channels: of y.
+    """
+
+    def __init__(
+        self, channels: slice, to_mu: Layer, to_scale: Layer, number: int, weights: Any
+    ) -> None:
+        """`weights` are those of the whole prior; groups count from 0."""
+        self.channels = channels
+        self._to_mu, self._to_scale = to_mu, to_scale
+        # The first group has no earlier channels as context.
+        self._context_layers = [
+            Layer(weights[f"{name}_{number - 1}"], WEIGHT_BITS[name])
+            for name in ("group_first", "group_to_mu", "group_to_scale")
+            if number
+        ]
+
+    def __call__(self, hidden: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums for mu and for the scale index, from hidden features and offsets [N, ·]."""
+        mu, index = self._to_mu(hidden), self._to_scale(hidden)
+        if self._context_layers:
+            first, to_mu, to_scale = self._context_layers
+            inputs = np.concatenate([hidden, offsets, np.abs(offsets)], axis=-1)
+            h = activation(first(inputs), HIDDEN_BITS)
+            mu += to_mu(h)
+            index += to_scale(h)
+        return mu, index
 
 
 class LevelPrior:
@@ -113,7 +154,7 @@ class LevelPrior:
       z_index: the scale index of every channel of z, int32 [·].
     """
 
-    def __init__(self, config: PortableConfig, weights: Any, quality: int) -> None:
+    def __init__(self, config: PortableConfig, level: int, weights: Any, quality: int) -> None:
         self._embedding = config.embedding
         octaves = OCTAVES * OCTAVE
         self.gains = np.rint(interpolate(to_integers(weights["gain"], 8, octaves), quality))
@@ -123,12 +164,12 @@ class LevelPrior:
         largest = distributions.SCALE_COUNT - 1
         self.z_index = np.clip(shift_right(z_index, 4), 0, largest).astype(np.int32)
         quality_basis = clip(hat_functions(quality, config.knots))
-        from_z = Layer(weights["from_z"], "from_z")
+        from_z = Layer(weights["from_z"], WEIGHT_BITS["from_z"])
         self._from_z = from_z.split(len(from_z.kernel) - config.knots, quality_basis)
         if "from_coarser" in weights:
-            self._from_coarser = Layer(weights["from_coarser"], "from_coarser")
-        self._embed = Layer(weights["embed"], "embed")
-        first = Layer(weights["first"], "first")
+            self._from_coarser = Layer(weights["from_coarser"], WEIGHT_BITS["from_coarser"])
+        self._embed = Layer(weights["embed"], WEIGHT_BITS["embed"])
+        first = Layer(weights["first"], WEIGHT_BITS["first"])
         self._first_of_plane = [
             first.split(
                 9 * config.embedding + 2 * config.conditioning,
@@ -136,11 +177,15 @@ class LevelPrior:
             )
             for plane in range(len(PLANES))
         ]
-        self._second = Layer(weights["second"], "second")
-        self._to_mu = Layer(weights["to_mu"], "to_mu")
-        self._to_scale = Layer(weights["to_scale"], "to_scale")
+        self._second = Layer(weights["second"], WEIGHT_BITS["second"])
         per_octave = fmt.index_per_octave(config.distribution)
         self._index_offset = shift_right(self.gains * np.float32(per_octave), fmt.INDEX_BITS)
+        to_mu = Layer(weights["to_mu"], WEIGHT_BITS["to_mu"])
+        to_scale = Layer(weights["to_scale"], WEIGHT_BITS["to_scale"])
+        self._groups = [
+            Group(channels, to_mu.columns(channels), to_scale.columns(channels), number, weights)
+            for number, channels in enumerate(fmt.channel_groups(config, level))
+        ]
 
     def context_features(self, z: np.ndarray, coarser: np.ndarray | None) -> np.ndarray:
         """The context features of N areas of 4×4 positions, [N, 4, 4, ·].
@@ -156,10 +201,10 @@ class LevelPrior:
             from_coarser = activation(depth_to_space(self._from_coarser(coarser)), CONTEXT_BITS)
         return np.concatenate([from_z, from_coarser], axis=-1)
 
-    def predict(
+    def hidden_features(
         self, plane: int, neighbors: np.ndarray, context_features: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """mu in 1/16 of a step and scale index of N positions of a plane, [N, L].
+    ) -> np.ndarray:
+        """The hidden features of N positions of a plane, [N, ·].
 
         `plane` counts as in `PLANES`; neighbors [N, 8 E], context_features [N, ·].
         """
@@ -171,12 +216,27 @@ class LevelPrior:
         sums += context_features @ first.kernel[9 * size :]
         first = activation(sums + first.bias, CONTEXT_BITS)
         second = activation(self._second(first), HIDDEN_BITS)
-        hidden = np.concatenate([first, second], axis=-1)
-        mu = shift_right(self._to_mu(hidden), MU_SHIFT)
-        mu = clip(scale(mu, self.gains + self.units), LARGEST_WIDE)
-        index = shift_right(self._to_scale(hidden), SCALE_SHIFT)
-        index = shift_right(index + self._index_offset, 4)
-        return mu, np.clip(index, 0, distributions.SCALE_COUNT - 1)
+        return np.concatenate([first, second], axis=-1)
+
+    def predict(
+        self, group: int, hidden: np.ndarray, symbols: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """mu in 1/16 of a step and scale index of a group of channels at N positions, [N, ·].
+
+        From the hidden features [N, ·] and the symbols [N, ·] of the earlier groups.
+        """
+        offsets = self._offset_inputs(symbols) if group else symbols
+        mu, index = self._groups[group](hidden, offsets)
+        channels = self._groups[group].channels
+        mu = scale(shift_right(mu, MU_SHIFT), (self.gains + self.units)[channels])
+        index = shift_right(index, SCALE_SHIFT) + self._index_offset[channels]
+        largest = distributions.SCALE_COUNT - 1
+        return clip(mu, LARGEST_WIDE), np.clip(shift_right(index, 4), 0, largest)
+
+    def _offset_inputs(self, symbols: np.ndarray) -> np.ndarray:
+        """y - mu of the first channels as 8-bit inputs, from their symbols [N, n]."""
+        exponents = -(self.gains + self.units)[: symbols.shape[1]]
+        return clip(scale(fmt.GRID * clip(symbols, fmt.LARGEST_SYMBOL), exponents, 4))
 
     def embed_latents(self, v: np.ndarray) -> np.ndarray:
         """Decoded v [N, L] in 1/16 of a step as 8-bit inputs [N, E]."""

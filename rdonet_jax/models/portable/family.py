@@ -35,12 +35,18 @@ class PortableFamily(Family):
     def convert_params(
         self, params: Any, source: PortableConfig, config: PortableConfig
     ) -> Any | None:
-        """The thresholds and the range of lambdas may differ."""
-        from rdonet_jax.models.portable import quality_range
+        """The thresholds and the range of lambdas may differ, and groups may be added."""
+        import jax
 
-        if not quality_range.is_same_network(source, config):
+        from rdonet_jax.models.portable import groups, quality_range
+
+        if quality_range.is_same_network(source, config):
+            return quality_range.resample_knots(params, source, config)
+        without = groups.without_groups(config)
+        if not quality_range.is_same_network(source, without):
             return None
-        return quality_range.resample_knots(params, source, config)
+        params = quality_range.resample_knots(params, source, without)
+        return groups.add_groups(params, config, jax.random.key(0))
 
     def reinit_priors(self, params: Any, config: PortableConfig, key: jax.Array) -> Any:
         from rdonet_jax.models.portable import hyperpriors

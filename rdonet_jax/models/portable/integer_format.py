@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rdonet_jax.core.config import ConfigError, PortableConfig
 from rdonet_jax.entropy import distributions
-from rdonet_jax.nn.integer_format import OCTAVE
+from rdonet_jax.nn.integer_format import MAX_INPUTS, OCTAVE
 
 GRID = 16
 """mu lies on multiples of 1/16."""
@@ -40,6 +41,9 @@ WEIGHT_BITS: Mapping[str, int] = {
     "second": HIDDEN_BITS,
     "to_mu": MU_BITS,
     "to_scale": SCALE_BITS,
+    "group_first": HIDDEN_BITS,
+    "group_to_mu": MU_BITS,
+    "group_to_scale": SCALE_BITS,
 }
 """By layer: a weight of 1.0 is the integer 2**bits."""
 
@@ -69,9 +73,31 @@ def index_per_octave(distribution: str) -> int:
     return round(2**INDEX_BITS * INDEX_FRACTION / (OCTAVE * octaves))
 
 
+def channel_groups(config: PortableConfig, level: int) -> tuple[slice, ...]:
+    """The channels of y of each group of a level, in the order of decoding.
+
+    Raises `ConfigError` for networks of groups whose sums could leave the range in which they are
+    exact.
+    """
+    inputs = 2 * config.hidden + config.group_hidden
+    if config.channel_groups[level] and inputs > MAX_INPUTS:
+        raise ConfigError(
+            f"hidden and group_hidden: outputs of a group sum {inputs} products, at most "
+            f"{MAX_INPUTS} are exact"
+        )
+    starts, latents = config.channel_groups[level], config.latents[level]
+    return tuple(map(slice, (0, *starts), (*starts, latents)))
+
+
+def group_inputs(config: PortableConfig, channels: slice) -> int:
+    """Inputs of a group's network: hidden features, then y - mu of earlier channels, |y - mu|."""
+    return 2 * config.hidden + 2 * channels.start
+
+
 def weight_step(path: str) -> float | None:
     """The value of one integer step of the kernel at `path`; None for a kernel of floats."""
     *_, module, layer, leaf = ("", "", *path.split("/"))
     if (module, leaf) == ("prior", "kernel"):
-        return 2.0 ** -WEIGHT_BITS[layer]
+        # Networks of groups of channels are numbered: group_first_0.
+        return 2.0 ** -WEIGHT_BITS[layer.rstrip("_0123456789")]
     return None

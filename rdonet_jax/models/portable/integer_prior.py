@@ -4,12 +4,18 @@ All of it is integer arithmetic on symbols that were decoded before, with the sa
 device (`rdonet_jax.nn.integer`). The steps of a level, by its `LevelPrior`:
 
     compute_context(...)       context features of every position, from z and the coarser level
-    predict(parity, ...)       mu and scale index of a plane
+    hidden_features(...)       hidden features of a plane, from these and the planes before it
+    predict(group, ...)        mu and scale index of a group of channels of the plane
     embed_latents(v, ...)      the decoded latents of a plane as 8-bit inputs for later planes
 
 The positions of a level are four planes, by the parity of row and column. They are decoded in one,
 two (checkerboard, He et al. 2021, https://arxiv.org/abs/2103.15306) or four steps. Each step sees
 the planes of earlier steps in the 3×3 neighborhood of a position.
+
+Within a plane, the channels of y may be decoded in groups, each with the earlier ones of the same
+position as context (channel-conditional models, Minnen and Singh 2020,
+https://arxiv.org/abs/2007.08739). A small network per group gets the hidden features and y - mu of
+the earlier groups, and is added to what the hidden features alone give.
 
 Units: the integers v are y_hat in 1/16 of a quantizer step, and so is mu. The networks see y_hat in
 units that are fixed per channel and do not depend on the quality.
@@ -43,13 +49,15 @@ from rdonet_jax.models.portable.integer_format import (
     Z_INDEX,
     Z_UNIT,
     Parity,
+    channel_groups,
+    group_inputs,
     index_per_octave,
 )
 from rdonet_jax.nn import integer, ops
 
 
 class Prediction(NamedTuple):
-    """The prior of the positions of a plane, [B, h/2, w/2, L]; integers in float32."""
+    """The prior of a group of channels of a plane, [B, h/2, w/2, ·]; integers in float32."""
 
     mu: jax.Array  # in 1/16 of a quantizer step
     index: jax.Array  # of the scale table
@@ -108,12 +116,27 @@ class LevelPrior(nn.Module):
         self.second = integer.Dense(config.hidden, config.hidden, bits["second"])
         self.to_mu = integer.Dense(2 * config.hidden, latents, bits["to_mu"], spread=0.0)
         self.to_scale = integer.Dense(2 * config.hidden, latents, bits["to_scale"], spread=0.0)
+        self.groups = channel_groups(config, level)
+        later = self.groups[1:]
+        # Names are stored in weights files, numbered: group_first_0 is of the second group.
+        self.group_first = [
+            integer.Dense(group_inputs(config, g), config.group_hidden, bits["group_first"])
+            for g in later
+        ]
+        self.group_to_mu = [self._group_output("group_to_mu", g) for g in later]
+        self.group_to_scale = [self._group_output("group_to_scale", g) for g in later]
         zeros = nn.initializers.zeros
         self.gain = self.param("gain", zeros, (knots, latents))
         self.unit = self.param("unit", zeros, (latents,))
         self.z_index = self.param(
             "z_index", nn.initializers.constant(Z_INDEX), (knots, config.hyper_latents[level])
         )
+
+    def _group_output(self, name: str, channels: slice) -> integer.Dense:
+        """Outputs of a group, which are added to sums of `to_mu` or `to_scale`; at first 0."""
+        features = channels.stop - channels.start
+        inputs, bits = self.config.group_hidden, WEIGHT_BITS[name]
+        return integer.Dense(inputs, features, bits, spread=0.0, has_bias=False)
 
     def gains(self, quality: jax.Array) -> jax.Array:
         """log2 of the quantizer steps per unit of y, in 1/256, at qualities [B]: [B, L].
@@ -185,10 +208,13 @@ class LevelPrior(nn.Module):
         sums = self.embed(jnp.concatenate([y, jnp.abs(y)], axis=-1))
         return integer.clip(integer.shift_right(sums, EMBEDDING_BITS)) * coded[..., None]
 
-    def predict(
+    def hidden_features(
         self, parity: Parity, context: LevelContext, planes: Mapping[Parity, jax.Array]
-    ) -> Prediction:
-        """The prior of a plane, given the embeddings of the planes decoded before it."""
+    ) -> jax.Array:
+        """The hidden features of a plane, [B, h/2, w/2, ·]: 8-bit integers.
+
+        From the embeddings of the planes decoded before it.
+        """
         size = self.config.embedding
         rows: list[int] = []
         inputs: list[jax.Array] = []
@@ -210,17 +236,16 @@ class LevelPrior(nn.Module):
         first_of_parity = first_of_context + 2 * self.config.conditioning + self.config.knots
         rows += range(first_of_context, first_of_parity)
         rows.append(first_of_parity + PLANES.index(parity))
-        return self._predict(jnp.concatenate(inputs, axis=-1), rows, context.gains)
+        return self._hidden(jnp.concatenate(inputs, axis=-1), rows)
 
-    def predict_at(
+    def hidden_features_at(
         self,
         parity: jax.Array,
         neighbors: jax.Array,
         context_features: jax.Array,
-        gains: jax.Array,
         quality_basis: jax.Array,
-    ) -> Prediction:
-        """`predict` for any positions of any one plane, which need not lie side by side.
+    ) -> jax.Array:
+        """`hidden_features` of any positions of any one plane, which need not lie side by side.
 
         neighbors [1, 1, n, 8 E] are the embeddings around each position in raster order, zeros
         where not decoded before. context_features [1, 1, n, ·] are those of `LevelContext`.
@@ -236,19 +261,41 @@ class LevelPrior(nn.Module):
         ]
         # All rows but those of the position itself, the fifth of nine.
         rows = [*range(4 * size), *range(5 * size, self.first.inputs)]
-        return self._predict(jnp.concatenate(inputs, axis=-1), rows, gains)
+        return self._hidden(jnp.concatenate(inputs, axis=-1), rows)
 
-    def _predict(self, inputs: jax.Array, rows: Sequence[int], gains: jax.Array) -> Prediction:
-        """The prior from those inputs of the first layer that belong to `rows` of its kernel."""
+    def _hidden(self, inputs: jax.Array, rows: Sequence[int]) -> jax.Array:
+        """Both hidden layers, from those inputs that belong to `rows` of the first kernel."""
         first = integer.activation(self.first(inputs, rows), CONTEXT_BITS)
         second = integer.activation(self.second(first), HIDDEN_BITS)
-        h = jnp.concatenate([first, second], axis=-1)
-        gains = gains[:, None, None]
-        mu = integer.shift_right(self.to_mu(h), MU_SHIFT)
-        mu = integer.clip(integer.scale(mu, gains + self.units()), integer.LARGEST_WIDE)
-        return Prediction(
-            mu, self._scale_index(integer.shift_right(self.to_scale(h), SCALE_SHIFT), gains)
-        )
+        return jnp.concatenate([first, second], axis=-1)
+
+    def predict(
+        self, group: int, hidden: jax.Array, symbols: jax.Array, gains: jax.Array
+    ) -> Prediction:
+        """The prior of a group of channels at positions with these hidden features.
+
+        `symbols` are those of the earlier groups of the same positions, [B, h, w, ·].
+        """
+        channels = self.groups[group]
+        mu = self.to_mu(hidden, columns=channels)
+        index = self.to_scale(hidden, columns=channels)
+        if group:
+            offsets = self._offset_inputs(symbols, gains)
+            inputs = jnp.concatenate([hidden, offsets, jnp.abs(offsets)], axis=-1)
+            h = integer.activation(self.group_first[group - 1](inputs), HIDDEN_BITS)
+            mu += self.group_to_mu[group - 1](h)
+            index += self.group_to_scale[group - 1](h)
+        gains = gains[:, None, None, channels]
+        mu = integer.scale(integer.shift_right(mu, MU_SHIFT), gains + self.units()[channels])
+        index = self._scale_index(integer.shift_right(index, SCALE_SHIFT), gains)
+        return Prediction(integer.clip(mu, integer.LARGEST_WIDE), index)
+
+    def _offset_inputs(self, symbols: jax.Array, gains: jax.Array) -> jax.Array:
+        """y - mu of the first channels as 8-bit inputs, from their symbols [B, h, w, n]."""
+        count = symbols.shape[-1]
+        exponents = -(gains[:, None, None, :count] + self.units()[:count])
+        offsets = GRID * integer.clip(symbols, LARGEST_SYMBOL)
+        return integer.clip(integer.scale(offsets, exponents, 4))
 
     def _scale_index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
         """The scale index of y in steps, from that of y itself in 1/16 and the gains."""

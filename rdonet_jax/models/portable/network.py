@@ -29,7 +29,6 @@ pixels cost fewer bits than replicated positions.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -39,11 +38,9 @@ import numpy as np
 
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import COARSEST, LEVELS, PATCH, QUALITY_SEGMENT, PortableConfig
-from rdonet_jax.entropy import bit_cost, dead_zone, likelihoods
-from rdonet_jax.models import hierarchy, latents, modules
+from rdonet_jax.models import hierarchy, modules
 from rdonet_jax.models.hierarchy import Coded, Keys
-from rdonet_jax.models.portable import integer_format, integer_prior
-from rdonet_jax.models.portable.integer_format import Parity
+from rdonet_jax.models.portable import level_rate
 from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Prediction
 from rdonet_jax.nn import integer, lapped, ops
 
@@ -215,29 +212,24 @@ class PortableRDONet(nn.Module):
         """log2 of the quantizer steps per unit of y, in 1/256: integers in float32, [B, L]."""
         return self.units[level].prior.gains(quality)
 
-    def predict(
-        self,
-        level: int,
-        parity: Parity,
-        context: LevelContext,
-        planes: Mapping[Parity, jax.Array],
-    ) -> Prediction:
-        """mu and scale index of a plane, given the embeddings of planes decoded before it."""
-        return self.units[level].prior.predict(parity, context, planes)
-
-    def predict_at(
+    def hidden_features_at(
         self,
         level: int,
         parity: jax.Array,
         neighbors: jax.Array,
         context_features: jax.Array,
-        gains: jax.Array,
         quality_basis: jax.Array,
-    ) -> Prediction:
-        """`predict` for any positions of a plane, see `LevelPrior.predict_at`."""
-        return self.units[level].prior.predict_at(
-            parity, neighbors, context_features, gains, quality_basis
+    ) -> jax.Array:
+        """The hidden features of positions of a plane, see `LevelPrior.hidden_features_at`."""
+        return self.units[level].prior.hidden_features_at(
+            parity, neighbors, context_features, quality_basis
         )
+
+    def predict(
+        self, level: int, group: int, hidden: jax.Array, symbols: jax.Array, gains: jax.Array
+    ) -> Prediction:
+        """mu and scale index of a group of channels, see `LevelPrior.predict`."""
+        return self.units[level].prior.predict(group, hidden, symbols, gains)
 
     def embed_latents(
         self, level: int, v: jax.Array, coded: jax.Array, gains: jax.Array
@@ -310,78 +302,12 @@ class PortableRDONet(nn.Module):
         """One level of `code`: the next state, and the bits of y and of z per position."""
         y, z = self.latent(level, e, state.d, quality)
         y_key, z_key = keys
-        z_hat, z_bits = self._code_z(level, z, partition.hyper_mask(mask), quality, z_key)
+        prior = self.units[level].prior
+        coded_areas = partition.hyper_mask(mask)
+        z_hat, z_bits = level_rate.code_hyper_latents(prior, z, coded_areas, quality, z_key)
         context = self.compute_context(level, z_hat, state, quality)
-        y_hat, embedded, y_bits = self._code_y(level, y, context, mask, y_key)
+        y_hat, embedded, y_bits = level_rate.code_latents(prior, y, context, mask, y_key)
         return self.next_state(level, y_hat, state.d, embedded, context, sizes), y_bits, z_bits
-
-    def _code_z(
-        self,
-        level: int,
-        z: jax.Array,
-        mask: jax.Array,
-        quality: jax.Array,
-        keys: jax.Array | None,
-    ) -> tuple[jax.Array, jax.Array]:
-        """z_hat, and the bits of z per position. mask is bool [B, ceil(h/4), ceil(w/4)]."""
-        z_hat = jnp.where(mask[..., None], ops.straight_through_round(z), 0.0)
-        index = self.z_scale_index(level, quality)[:, None, None]
-        v = z_hat if keys is None else latents.noisy_or_rounded(z, keys)
-        return z_hat, latents.masked_sum(self._bits(v, index, keys is None), mask)
-
-    def _code_y(
-        self,
-        level: int,
-        y: jax.Array,
-        context: LevelContext,
-        mask: jax.Array,
-        keys: jax.Array | None,
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """y_hat in units of y, its embedding, and the bits of y per position. Plane by plane."""
-        gains = context.gains[:, None, None]
-        targets = integer_prior.split_planes(y * integer.powers(gains))
-        coded = integer_prior.split_planes(mask[..., None].astype(jnp.float32))
-        steps: dict[Parity, jax.Array] = {}
-        embedded: dict[Parity, jax.Array] = {}
-        residuals: dict[Parity, jax.Array] = {}  # y - mu, as the rate counts it
-        indices: dict[Parity, jax.Array] = {}
-        for group in integer_format.DECODE_ORDER[self.config.context]:
-            earlier = dict(embedded)
-            for parity in group:
-                mu, indices[parity] = self.predict(level, parity, context, earlier)
-                offset = targets[parity] - mu / integer_format.GRID
-                if keys is None:
-                    offset = self._apply_dead_zone(offset, indices[parity])
-                symbols = ops.straight_through_round(offset) * coded[parity]
-                residuals[parity] = symbols if keys is None else offset
-                v = integer_prior.latent_integers(mu, symbols)
-                embedded[parity] = self.embed_latents(
-                    level, v, coded[parity][..., 0], context.gains
-                )
-                steps[parity] = integer_prior.dequantize(mu, symbols, coded[parity])
-        join = functools.partial(integer_prior.join_planes, grid=mask.shape[1:3])
-        residual = join(residuals)
-        if keys is not None:
-            residual = latents.noisy_or_rounded(residual, keys)
-        y_bits = latents.masked_sum(self._bits(residual, join(indices), keys is None), mask)
-        return join(steps) / integer.powers(gains), join(embedded), y_bits
-
-    def _apply_dead_zone(self, offset: jax.Array, index: jax.Array) -> jax.Array:
-        """The offset from mu, zero in the dead zone; not yet rounded.
-
-        The gradient passes as if there were no dead zone, as it does through rounding. Otherwise
-        latents in the dead zone would get no gradient.
-        """
-        bounds = jnp.asarray(dead_zone.zero_bounds(self.config.distribution))
-        kept = dead_zone.apply(offset, bounds[index.astype(jnp.int32)])
-        return ops.straight_through(kept, offset)
-
-    def _bits(self, v: jax.Array, index: jax.Array, is_rounded: bool) -> jax.Array:
-        """Bits of elements v: what the integer tables charge if v is rounded, else -log2 P."""
-        distribution = self.config.distribution
-        if is_rounded:
-            return bit_cost.entry_bits(v, index, distribution)
-        return likelihoods.bits(v, likelihoods.scale_at(index, distribution), distribution)
 
 
 network = functools.partial(modules.build, PortableRDONet)

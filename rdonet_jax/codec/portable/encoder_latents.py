@@ -1,0 +1,61 @@
+"""The latents of a level of a portable model in the encoder, before they are quantized."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rdonet_jax.codec.portable.state import LevelState
+from rdonet_jax.codec.portable.tiles import Tile
+from rdonet_jax.core.partition import HYPER_STRIDE
+from rdonet_jax.entropy import dead_zone
+from rdonet_jax.models.portable.integer_format import GRID, Parity
+
+QUANTIZED_AT_ONCE = 4096
+"""Positions whose latents are quantized at a time, to bound the memory."""
+
+
+class EncoderLatents:
+    """The latents of a level before quantization, in steps. Encoder only.
+
+    Attributes:
+      z: float32 [·, ·, ·].
+    """
+
+    def __init__(
+        self, level: LevelState, latents: int, z_shape: tuple[int, ...], bounds: np.ndarray
+    ) -> None:
+        """`bounds` are those of the dead zone, by scale index."""
+        self.z, self._bounds = np.empty(z_shape, np.float32), bounds
+        self._mask, self._rows = level.mask, np.zeros(level.mask.shape, np.int64)
+        self._y: dict[Parity, np.ndarray] = {}
+        for parity, positions in level.planes.items():
+            self._y[parity] = np.empty((len(positions.rows), latents), np.float32)
+            self._rows[positions.rows, positions.columns] = np.arange(len(positions.rows))
+
+    def store(self, tile: Tile, y: np.ndarray, z: np.ndarray) -> None:
+        """Stores the core of a tile, which counts hyper-latents."""
+        self.z[tile.core_slices()] = tile.crop_core(z)
+        core = tile.core_slices(HYPER_STRIDE)
+        mask, rows = self._mask[core], self._rows[core]
+        y = tile.crop_core(y, HYPER_STRIDE)[: mask.shape[0], : mask.shape[1]]
+        for (dy, dx), plane in self._y.items():
+            coded = mask[dy::2, dx::2]
+            plane[rows[dy::2, dx::2][coded]] = y[dy::2, dx::2][coded]
+
+    def quantize(
+        self, parity: Parity, channels: slice, mu: np.ndarray, index: np.ndarray
+    ) -> np.ndarray:
+        """The symbols of a group of channels of a plane as floats, [n, ·]: y - mu, rounded.
+
+        From mu in 1/16 step and the scale index, [n, ·]. To be called once, y is overwritten.
+        """
+        y = self._y[parity][:, channels]
+        for first in range(0, len(y), QUANTIZED_AT_ONCE):
+            part = slice(first, first + QUANTIZED_AT_ONCE)
+            offset = y[part] - mu[part] / np.float32(GRID)
+            np.rint(dead_zone.apply(offset, self._bounds[index[part]]), out=y[part])
+        return y
+
+    def drop_plane(self, parity: Parity) -> None:
+        """Frees the latents of a plane."""
+        del self._y[parity]

@@ -1,0 +1,123 @@
+"""The latents of one level as training and estimates code them: rounded or noisy, and their bits.
+
+All positions of a level are computed at once, plane by plane. The level coder of the codec makes
+the same predictions for the coded positions alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rdonet_jax.entropy import bit_cost, dead_zone, likelihoods
+from rdonet_jax.models import latents
+from rdonet_jax.models.portable import integer_format, integer_prior
+from rdonet_jax.models.portable.integer_format import Parity
+from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior
+from rdonet_jax.nn import integer, ops
+
+
+class Plane(NamedTuple):
+    """What coding a plane gives, [B, h/2, w/2, L]."""
+
+    mu: jax.Array  # in 1/16 of a quantizer step
+    index: jax.Array  # of the scale table
+    offset: jax.Array  # y - mu in steps
+    symbols: jax.Array  # the offset rounded; 0 where not coded
+    steps: jax.Array  # y_hat in steps; 0 where not coded
+
+
+def code_hyper_latents(
+    prior: LevelPrior,
+    z: jax.Array,
+    mask: jax.Array,
+    quality: jax.Array,
+    keys: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """z_hat, and the bits of z per position. mask is bool [B, ceil(h/4), ceil(w/4)]."""
+    z_hat = jnp.where(mask[..., None], ops.straight_through_round(z), 0.0)
+    index = prior.z_scale_index(quality)[:, None, None]
+    distribution = prior.config.distribution
+    if keys is None:
+        bits = bit_cost.entry_bits(z_hat, index, distribution)
+    else:
+        noisy = latents.noisy_or_rounded(z, keys)
+        bits = likelihoods.bits(noisy, likelihoods.scale_at(index, distribution), distribution)
+    return z_hat, latents.masked_sum(bits, mask)
+
+
+def code_latents(
+    prior: LevelPrior,
+    y: jax.Array,
+    context: LevelContext,
+    mask: jax.Array,
+    keys: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """y_hat in units of y, its embedding, and the bits of y per position. Plane by plane."""
+    steps_per_unit = integer.powers(context.gains[:, None, None])
+    targets = integer_prior.split_planes(y * steps_per_unit)
+    coded = integer_prior.split_planes(mask[..., None].astype(jnp.float32))
+    planes: dict[Parity, Plane] = {}
+    embedded: dict[Parity, jax.Array] = {}
+    for step in integer_format.DECODE_ORDER[prior.config.context]:
+        earlier = dict(embedded)
+        for parity in step:
+            hidden = prior.hidden_features(parity, context, earlier)
+            plane = _code_plane(
+                prior, targets[parity], hidden, coded[parity], context.gains, keys is None
+            )
+            planes[parity] = plane
+            v = integer_prior.latent_integers(plane.mu, plane.symbols)
+            embedded[parity] = prior.embed_latents(v, coded[parity][..., 0], context.gains)
+    whole = Plane(*(
+        integer_prior.join_planes(dict(zip(planes, values, strict=True)), mask.shape[1:3])
+        for values in zip(*planes.values(), strict=True)
+    ))  # fmt: skip
+    y_bits = latents.masked_sum(_latent_bits(prior, whole, keys), mask)
+    joined = integer_prior.join_planes(embedded, mask.shape[1:3])
+    return whole.steps / steps_per_unit, joined, y_bits
+
+
+def _code_plane(
+    prior: LevelPrior,
+    target: jax.Array,
+    hidden: jax.Array,
+    coded: jax.Array,
+    gains: jax.Array,
+    is_rounded: bool,
+) -> Plane:
+    """A plane, group by group of its channels. target is y in steps [B, h/2, w/2, L]."""
+    parts: list[Plane] = []
+    symbols = target[..., :0]
+    for group, channels in enumerate(prior.groups):
+        mu, index = prior.predict(group, hidden, symbols, gains)
+        offset = target[..., channels] - mu / integer_format.GRID
+        kept = _apply_dead_zone(offset, index, prior) if is_rounded else offset
+        rounded = ops.straight_through_round(kept) * coded
+        parts.append(
+            Plane(mu, index, offset, rounded, integer_prior.dequantize(mu, rounded, coded))
+        )
+        symbols = jnp.concatenate([symbols, rounded], axis=-1)
+    return Plane(*(jnp.concatenate(values, axis=-1) for values in zip(*parts, strict=True)))
+
+
+def _apply_dead_zone(offset: jax.Array, index: jax.Array, prior: LevelPrior) -> jax.Array:
+    """The offset from mu, zero in the dead zone; not yet rounded.
+
+    The gradient passes as if there were no dead zone, as it does through rounding. Otherwise
+    latents in the dead zone would get no gradient.
+    """
+    bounds = jnp.asarray(dead_zone.zero_bounds(prior.config.distribution))
+    kept = dead_zone.apply(offset, bounds[index.astype(jnp.int32)])
+    return ops.straight_through(kept, offset)
+
+
+def _latent_bits(prior: LevelPrior, plane: Plane, keys: jax.Array | None) -> jax.Array:
+    """Bits of y: what the integer tables charge for symbols, or -log2 P of noisy latents."""
+    distribution = prior.config.distribution
+    if keys is None:
+        return bit_cost.quantized_bits(plane.offset, plane.symbols, plane.index, distribution)
+    noisy = latents.noisy_or_rounded(plane.offset, keys)
+    return likelihoods.bits(noisy, likelihoods.scale_at(plane.index, distribution), distribution)
