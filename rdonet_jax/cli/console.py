@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from rdonet_jax.entropy.constriction_library import SlowCoderWarning
+
 CACHE_BYTES = 2**28
 """Of compiled code on disk, at most."""
 
@@ -104,8 +106,11 @@ def _bar(steps: Sequence[str], silent: bool) -> Iterator[Callable[[str], None]]:
 
 
 @contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Keeps what JAX, XLA and others have to say from standard error."""
+def quiet_libraries(quiet: bool = False) -> Iterator[None]:
+    """Keeps what JAX, XLA and others have to say from standard error.
+
+    A `SlowCoderWarning` is shown, for it says what the user can do, unless all is to be `quiet`.
+    """
     # XLA reads this when it is loaded.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # With any handler at all, `logging` prints nothing of its own accord.
@@ -115,9 +120,21 @@ def quiet_libraries() -> Iterator[None]:
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")
+                if not quiet:
+                    warnings.simplefilter("default", SlowCoderWarning)
+                    show_warnings("rdonet")
             yield
     finally:
         logging.getLogger().removeHandler(handler)
+
+
+def show_warnings(program: str) -> None:
+    """Lets Python's warnings appear as one line each, without the place in the code."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        note(f"warning: {' '.join(str(message).split())}", program)
+
+    warnings.showwarning = show
 
 
 def remember_compilations() -> None:

@@ -59,7 +59,7 @@ def _run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return int(stop.code or 0)
     remember_compilations()
-    with explained_missing(), quiet_libraries():
+    with explained_missing(), quiet_libraries(getattr(options, "quiet", False)):
         COMMANDS[options.command](options)
     return 0
 

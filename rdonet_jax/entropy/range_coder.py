@@ -12,10 +12,9 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 
-import constriction
 import numpy as np
 
-from rdonet_jax.entropy import tfc
+from rdonet_jax.entropy import constriction_library, tfc
 from rdonet_jax.entropy.distributions import PRECISION, TOTAL, CdfTables
 
 Run = tuple[np.ndarray, np.ndarray]
@@ -280,11 +279,8 @@ def _bit_table(tables: CdfTables) -> int:
 
 
 @functools.lru_cache(maxsize=16)
-def _models(tables: CdfTables) -> tuple:
-    return tuple(
-        constriction.stream.model.Categorical(constriction_weights(c), perfect=False)
-        for c in tables.cdfs
-    )
+def _models(tables: CdfTables, library: constriction_library.Library) -> tuple:
+    return tuple(library.Categorical(constriction_weights(c), perfect=False) for c in tables.cdfs)
 
 
 def constriction_weights(cdf: np.ndarray) -> np.ndarray:
@@ -318,8 +314,9 @@ def _by_table(
 
 
 def _constriction_encode(runs: Iterable[Run], tables: CdfTables) -> bytes:
-    models = _models(tables)
-    encoder = constriction.stream.queue.RangeEncoder()
+    library = constriction_library.load()
+    models = _models(tables, library)
+    encoder = library.RangeEncoder()
     for entries, indices in runs:
         groups = _groups(indices, len(models))
         sorted_entries = np.empty(len(entries), np.int32)
@@ -350,9 +347,10 @@ def _round_up(number: int, bits: int) -> int:
 
 
 def _constriction_decoder(data: bytes, tables: CdfTables) -> Callable[[np.ndarray], np.ndarray]:
-    models = _models(tables)
+    library = constriction_library.load()
+    models = _models(tables, library)
     words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
-    range_decoder = constriction.stream.queue.RangeDecoder(words)
+    range_decoder = library.RangeDecoder(words)
 
     def read(indices: np.ndarray) -> np.ndarray:
         groups = _groups(indices, len(models))

@@ -216,6 +216,8 @@ def main(arguments: Sequence[str], program: str = "rdonet eval") -> int:
     """The exit code: 0, or after one line that says what is wrong 1, 2 for wrong usage, 130 after
     Ctrl-C."""
 
+    console.show_warnings(program)
+
     def work() -> int:
         evaluate(parse(arguments, program))
         return 0

@@ -9,11 +9,9 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import shlex
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,15 +71,10 @@ def run(arguments: Sequence[str], program: str = "rdonet train") -> int:
 def main(arguments: Sequence[str], program: str = "rdonet train") -> int:
     """The exit code: 0, or after one line that says what is wrong 1, 2 for wrong usage, 130 after
     Ctrl-C."""
-    warnings.showwarning = functools.partial(_show_warning, program)
+    console.show_warnings(program)
     if arguments[:1] == ["export"]:
         return exit_code(lambda: export(arguments[1:], program), EXPECTED, program)
     return exit_code(lambda: train(arguments, program), EXPECTED, program)
-
-
-def _show_warning(program: str, message: Warning | str, *_: object) -> None:
-    """One line, without the place in the code."""
-    console.note(f"warning: {' '.join(str(message).split())}", program)
 
 
 def train(arguments: Sequence[str], program: str) -> int:
