@@ -3,13 +3,16 @@
     python benchmarks/engines.py photographs/kodak/kodim15.png --out engines.json
 
 Larger images are tiled from the image. Prints medians; each pair is measured in turn, in one run.
-Where `avifenc` and `avifdec` are installed, they are measured beside the commands.
+Commands are measured with the most memory that the process held, and with an empty cache folder, as
+on the first day. Those of AVIF and JPEG XL are measured beside them where they are installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -44,30 +47,55 @@ def medians(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def run(arguments: Sequence[object]) -> None:
-    subprocess.run([str(a) for a in arguments], check=True, capture_output=True)
+def run(arguments: Sequence[object], **variables: str) -> int:
+    """Runs a process and returns the most memory that it held, in MiB."""
+    process = subprocess.Popen(
+        [str(a) for a in arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **variables},
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{arguments[0]} failed: {' '.join(map(str, arguments))}")
+    return usage.ru_maxrss // 2**10
 
 
-def commands(image: Path, rounds: int) -> dict[str, float]:
-    """Whole processes, from the start to the exit."""
+def other_commands(image: Path, folder: Path) -> dict[str, list[object]]:
+    """Commands of other codecs that are installed, at speeds with which they are used."""
+    avif, jxl, back = folder / "a.avif", folder / "a.jxl", folder / "a.png"
+    found: dict[str, list[object]] = {}
+    if shutil.which("avifenc") and shutil.which("avifdec"):
+        found["avifenc -s 6"] = ["avifenc", "-s", 6, image, avif]
+        found["avifdec"] = ["avifdec", avif, back]
+    if shutil.which("cjxl") and shutil.which("djxl"):
+        found["cjxl"] = ["cjxl", image, jxl]
+        found["djxl"] = ["djxl", jxl, back]
+    return found
+
+
+def commands(image: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """Whole processes, from the start to the exit: seconds, and MiB of memory."""
     rdonet = [sys.executable, "-m", "rdonet_jax"]
-    works: dict[str, Callable[[], object]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        lines: dict[str, list[object]] = {}
         for engine in ENGINES:
             file, back = folder / f"{engine}.rdo", folder / f"{engine}.png"
             options = ["--engine", engine, "--force"]
-            works[f"compress, {engine}"] = lambda f=file, o=options: run(
-                [*rdonet, "compress", image, f, *o]
-            )
-            works[f"decompress, {engine}"] = lambda f=file, b=back, o=options: run(
-                [*rdonet, "decompress", f, b, *o]
-            )
-        if shutil.which("avifenc") and shutil.which("avifdec"):
-            file, back = folder / "a.avif", folder / "a.png"
-            works["avifenc"] = lambda: run(["avifenc", "-s", 6, image, file])
-            works["avifdec"] = lambda: run(["avifdec", file, back])
-        return medians(works, rounds)
+            lines[f"compress, {engine}"] = [*rdonet, "compress", image, file, *options]
+            lines[f"decompress, {engine}"] = [*rdonet, "decompress", file, back, *options]
+        lines |= other_commands(image, folder)
+        memory = {name: run(line) for name, line in lines.items()}
+        works = {name: functools.partial(run, line) for name, line in lines.items()}
+        found = medians(works, rounds)
+        results = {n: {"seconds": found[n], "memory": memory[n]} for n in lines}
+        for number, name in enumerate(name for name in lines if "press" in name):
+            cache = str(folder / f"cache-{number}")
+            first = seconds(functools.partial(run, lines[name], XDG_CACHE_HOME=cache))
+            results[name]["first"] = first
+        return results
 
 
 def per_megapixel(image: np.ndarray, megapixels: float, rounds: int) -> dict[str, float]:
@@ -97,8 +125,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a JSON file for the results")
     options = parser.parse_args()
     results: dict[str, object] = {"commands": commands(options.image, options.rounds)}
-    for name, value in results["commands"].items():
-        print(f"{name:<20} {value:6.2f} s")
+    for name, found in results["commands"].items():
+        first = f", {found['first']:.2f} s with an empty cache" if "first" in found else ""
+        print(f"{name:<20} {found['seconds']:6.2f} s, {found['memory']} MiB{first}")
     image = srgb.load(options.image)
     results["coding"] = []
     for megapixels in options.megapixels:

@@ -1,12 +1,12 @@
-"""Checks that files of one machine decode to the same symbols on another, and compares pixels.
+"""Checks that files of one machine or engine decode to the same symbols with another.
 
-    python benchmarks/exchange.py write FOLDER [--images DIR] [--model NAME]     on one machine
-    python benchmarks/exchange.py read FOLDER                                      on the other
+    python benchmarks/exchange.py write FOLDER [--images DIR] [--model NAME] [--engine ENGINE]
+    python benchmarks/exchange.py read FOLDER [--model NAME] [--engine ENGINE]
 
-`write` compresses the center of each photograph, and of its odd-sized left part, at several
-qualities and with several masks. It stores the files, hashes of their symbols and the images that
-this machine decodes. `read` decodes the files and compares both. Run it in both directions, since
-an encoder on an accelerator chooses other symbols at ties.
+`write` compresses photographs, and an odd-sized part of each, at five qualities and with several
+masks. It stores the files, hashes of their symbols and the images that are decoded here. `read`
+decodes the files and compares both. Run it in both directions, since an encoder may choose other
+symbols at ties. With the NumPy engine and --images, neither needs JAX.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
-import skimage.data
 from PIL import Image
 
 from rdonet_jax.codec import codec
+from rdonet_jax.core import partition
+from rdonet_jax.core.defaults import DEFAULT_ENGINE, ENGINES
+from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
 
-QUALITIES = (0.0, 30.0, 60.0, 100.0)
-MASKS = ("variance", "uniform-16", "uniform-64")
-MOST_IMAGES = 3
-SIDE = 384
+QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
+MASKS = ("variance", "random", "uniform-16", "uniform-64")
 
 
 def hash_of(symbols: Sequence[Sequence[np.ndarray]]) -> str:
@@ -38,63 +38,90 @@ def hash_of(symbols: Sequence[Sequence[np.ndarray]]) -> str:
     return hashlib.sha256(b"".join(runs)).hexdigest()
 
 
-def device() -> str:
-    """The kind of device that computes."""
-    return jax.devices()[0].device_kind
+def here(engine: str) -> str:
+    """What computes in this process."""
+    if engine == "numpy":
+        return f"NumPy {np.__version__}"
+    import jax
+
+    return f"JAX {jax.__version__} on {jax.devices()[0].device_kind}"
 
 
-def photographs(folder: Path | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and pixels, at most SIDE × SIDE. Without a folder, photographs of scikit-image."""
-    if folder is None:
+def photographs(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and pixels, cropped to --side. Without a folder, photographs of scikit-image."""
+    if options.images is None:
+        import skimage.data
+
         for name in ("astronaut", "coffee", "chelsea"):
-            yield name, getattr(skimage.data, name)()
+            yield name, crop(getattr(skimage.data, name)(), options.side)
         return
-    for path in dataset.find([folder])[:MOST_IMAGES]:
-        whole = np.asarray(srgb.read(path))
-        top, left = (max(0, (side - SIDE) // 2) for side in whole.shape[:2])
-        yield path.stem, whole[top : top + SIDE, left : left + SIDE]
+    for path in dataset.find([options.images])[: options.count]:
+        yield path.stem, crop(srgb.load(path), options.side)
 
 
-def cases(folder: Path | None) -> Iterator[tuple[str, np.ndarray, float, str]]:
+def crop(image: np.ndarray, side: int | None) -> np.ndarray:
+    """The middle of an image, at most side × side."""
+    if side is None:
+        return image
+    top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
+    return image[top : top + side, left : left + side]
+
+
+def partition_of(model: zoo.Model, image: np.ndarray, mask: str, quality: float) -> Partition:
+    """A partition by the name of a mask, of which "random" is one."""
+    if mask != "random":
+        return codec.choose_partition(model, image, mask, quality)
+    rng = np.random.default_rng(int(quality))
+    rows, columns = partition.block_grid(*image.shape[:2])
+    split64 = rng.random((rows, columns)) < 2 / 3
+    split32 = rng.random((2 * rows, 2 * columns)) < 1 / 2
+    both = split32 & split64.repeat(2, axis=0).repeat(2, axis=1)
+    return partition.trim(Partition(split64, both), *image.shape[:2])
+
+
+def cases(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray, float, str]]:
     """What is coded, as tuples of name, pixels, quality and mask."""
-    for name, pixels in photographs(folder):
+    for name, image in photographs(options):
+        odd = image[: image.shape[0] // 2 + 5, : image.shape[1] // 3 + 2]
         for quality in QUALITIES:
-            yield f"{name}-{quality:g}", pixels, quality, "variance"
-        odd = pixels[: SIDE // 2 + 5, : SIDE // 3 + 2]
-        for masks in MASKS:
-            yield f"{name}-{masks}", odd, 50.0, masks
+            for mask in MASKS:
+                yield f"{name}-{mask}-{quality:g}", image, quality, mask
+            yield f"{name}-odd-{quality:g}", odd, quality, "variance"
 
 
-def write(folder: Path, source: Path | None, model: zoo.Model) -> None:
+def write(options: argparse.Namespace, model: zoo.Model) -> None:
+    folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
-    told = {}
-    for name, pixels, quality, masks in cases(source):
+    hashes: dict[str, str] = {}
+    for name, pixels, quality, mask in cases(options):
         pixels = np.ascontiguousarray(pixels)
-        chosen = codec.choose_partition(model, pixels, masks, quality)
-        encoded = codec.encode(model, pixels, chosen, quality)
-        decoded = codec.decode(model, encoded.data)
+        p = partition_of(model, pixels, mask, quality)
+        encoded = codec.encode(model, pixels, p, quality, engine=options.engine)
         (folder / f"{name}.rdo").write_bytes(encoded.data)
-        Image.fromarray(decoded.image).save(folder / f"{name}.png")
-        told[name] = hash_of(encoded.symbols)
-    described = {"model": model.name, "device": device(), "jax": jax.__version__}
-    (folder / "symbols.json").write_text(json.dumps({**described, "symbols": told}, indent=1))
-    print(f"{len(told)} files by JAX {jax.__version__} on {device()}")
+        Image.fromarray(encoded.image).save(folder / f"{name}.png", compress_level=1)
+        hashes[name] = hash_of(encoded.symbols)
+    written = {"model": model.name, "by": here(options.engine), "symbols": hashes}
+    (folder / "symbols.json").write_text(json.dumps(written, indent=1))
+    print(f"{len(hashes)} files by {written['by']}")
 
 
-def read(folder: Path, model: zoo.Model) -> None:
-    told = json.loads((folder / "symbols.json").read_text())
-    equal, steps, differing, count = 0, 0, 0, 0
-    for name, symbols in told["symbols"].items():
-        decoded = codec.decode(model, (folder / f"{name}.rdo").read_bytes())
+def read(options: argparse.Namespace, model: zoo.Model) -> None:
+    folder = options.folder
+    written = json.loads((folder / "symbols.json").read_text())
+    equal, largest, differing, samples = 0, 0, 0, 0
+    for name, symbols in written["symbols"].items():
+        data = (folder / f"{name}.rdo").read_bytes()
+        decoded = codec.decode(model, data, engine=options.engine)
         equal += hash_of(decoded.symbols) == symbols
-        step = np.abs(decoded.image.astype(int) - np.asarray(Image.open(folder / f"{name}.png")))
-        steps, count = max(steps, step.max()), count + step.size
+        with Image.open(folder / f"{name}.png") as file:
+            step = np.abs(decoded.image.astype(int) - np.asarray(file))
+        largest, samples = max(largest, step.max()), samples + math.prod(step.shape)
         differing += np.count_nonzero(step)
-    print(f"written by JAX {told['jax']} on {told['device']}, "
-          f"read by JAX {jax.__version__} on {device()}: "
-          f"{equal} of {len(told['symbols'])} files with the same symbols; samples differ by "
-          f"{steps} at most, {differing / count:.4%} of them")  # fmt: skip
-    if equal != len(told["symbols"]):
+    count = len(written["symbols"])
+    print(f"written by {written['by']}, read by {here(options.engine)}: {equal} of {count} files "
+          f"with the same symbols; samples differ by {largest} at most, "
+          f"{differing / samples:.4%} of them")  # fmt: skip
+    if equal != count:
         raise SystemExit("not all files decode to the symbols that were written")
 
 
@@ -105,13 +132,13 @@ def main() -> None:
     parser.add_argument(
         "--images", "--pictures", dest="images", type=Path, help="folder; scikit-image's without"
     )
+    parser.add_argument("--count", type=int, default=3, help="at most so many images")
+    parser.add_argument("--side", type=int, help="of the middle that is cropped; default: all")
     parser.add_argument("--model", default="standard")
+    parser.add_argument("--engine", choices=ENGINES, default=DEFAULT_ENGINE)
     options = parser.parse_args()
     model = zoo.load(options.model)
-    if options.what == "write":
-        write(options.folder, options.images, model)
-    else:
-        read(options.folder, model)
+    {"write": write, "read": read}[options.what](options, model)
 
 
 if __name__ == "__main__":
