@@ -37,9 +37,9 @@ class ModelLibrary:
             return self._load(name)
 
     def find(self, digest: bytes) -> Model | None:
-        """The bundled model with this hash of its weights, as in the header of a compressed file.
+        """The model with this hash of its weights, as in the header of a compressed file.
 
-        None if no bundled model has that hash. Raises as `load` does.
+        Bundled, or of an earlier release; None if none has that hash. Raises as `load` does.
         """
         from rdonet_jax.models import zoo
 

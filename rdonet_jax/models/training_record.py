@@ -28,7 +28,7 @@ class RecordedTraining:
     Attributes:
       lmbda, metric, ms_ssim_share: of the loss, see `rdonet_jax.metrics.loss`. The metric need not
         be registered: only a search uses it.
-      learn: "all", or "priors" where the transforms were not trained.
+      learn: "all", or the part that was trained, "decoder" or "priors".
       crop: side of the crops in pixels.
       batch_size: crops per step.
     """
@@ -80,7 +80,7 @@ class TrainingRecord:
     def from_json(cls, stored: Any) -> TrainingRecord:
         """The record with these JSON values.
 
-        Raises `RecordError` for invalid values, and for a training of priors alone without the
+        Raises `RecordError` for invalid values, and for a training of a part without the
         record of the weights that it started from.
         """
         values = _object(stored, "its record")
@@ -132,10 +132,10 @@ class TrainingRecord:
     def of_whole_network(self) -> TrainingRecord:
         """The record of the last training of the whole network, whose loss the network is for.
 
-        It is this record, or an earlier one if only priors were trained since.
+        It is this record, or an earlier one if only a part was trained since.
         """
         record = self
-        while record.training and record.training.learn == "priors" and record.started_from:
+        while record.training and record.training.learn != "all" and record.started_from:
             record = record.started_from
         return record
 
@@ -184,6 +184,6 @@ def _started_from(
     if isinstance(origin, Mapping) and "started_from" in origin:
         stored = origin["started_from"]
         return None if stored is None else TrainingRecord.from_json(stored)
-    if training and training.learn == "priors":
+    if training and training.learn != "all":
         raise RecordError("its record does not say what the training started from")
     return None

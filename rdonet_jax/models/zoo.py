@@ -84,18 +84,26 @@ class Model:
 
 
 def bundled() -> dict[str, Path]:
-    """The weights files that come with the package, by model name.
+    """The weights files that come with the package and compress, by model name.
 
     Raises `ZooError` when two of them have one name.
     """
-    folder = Path(str(resources.files("rdonet_jax") / "weights"))
     paths: dict[str, Path] = {}
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    for path in _weights_in("weights"):
         name, _ = name_and_hash(path)
         if name in paths:
-            raise ZooError(f"{folder}: holds both {paths[name].name} and {path.name}")
+            raise ZooError(f"{path.parent}: holds both {paths[name].name} and {path.name}")
         paths[name] = path
     return paths
+
+
+def earlier() -> dict[str, Path]:
+    """The weights files of earlier releases, by NAME-HASH: files of these models stay readable."""
+    return {path.stem: path for path in _weights_in("weights/earlier")}
+
+
+def _weights_in(folder: str) -> list[Path]:
+    return sorted(Path(str(resources.files("rdonet_jax") / folder)).glob(f"*{SUFFIX}"))
 
 
 def name_and_hash(path: Path) -> tuple[str, str]:
@@ -105,11 +113,11 @@ def name_and_hash(path: Path) -> tuple[str, str]:
 
 
 def find(digest: bytes) -> Path | None:
-    """The bundled weights file whose hash starts with `digest`; None if there is none.
+    """The bundled or earlier weights file whose hash starts with `digest`; None if there is none.
 
     Raises `ZooError` when two bundled models have one name.
     """
-    for path in bundled().values():
+    for path in (*bundled().values(), *earlier().values()):
         if name_and_hash(path)[1].startswith(digest.hex()):
             return path
     return None
@@ -121,7 +129,7 @@ def list_models() -> tuple[str, ...]:
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Model:
-    """The bundled model of that name, or the one of a weights file.
+    """The bundled model of that name, an earlier one by NAME-HASH, or the one of a weights file.
 
     Raises `ZooError` when there is no such model, or the file is damaged.
     """
@@ -130,7 +138,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Model:
     except TypeError as error:
         raise ZooError(f"no model {name_or_path!r}: it is neither a name nor a path") from error
     bundled_paths = bundled()
-    path = bundled_paths.get(name, Path(name))
+    path = {**earlier(), **bundled_paths}.get(name, Path(name))
     if not os.path.isfile(path):  # unlike Path.is_file, never raises, however long the name
         names = ", ".join(bundled_paths) or "none"
         raise ZooError(f"no model {name!r}: it is no weights file, and bundled are: {names}")

@@ -20,7 +20,7 @@ CHOICES = {
     "schedule": ("cosine", "linear", "exponential", "constant"),
     "switch": ("carry", "restart"),
     "precision": ("auto", "float32", "bfloat16"),
-    "learn": ("all", "priors"),
+    "learn": ("all", "decoder", "priors"),
     "hyperpriors": ("restart", "keep"),
     "rate": ("noisy", "rounded"),
 }
@@ -53,10 +53,10 @@ class TrainingConfig:
         get there, how it falls then, and what share of it is left at the end.
       switch: what happens to Adam at the second stage, see `rdonet_jax.training.optimizer`.
       stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
-      learn: "all", or of a portable network the "priors" alone: its transforms stay as they are,
-        and what is minimized is the logarithm of the rate.
-      hyperpriors: whether these "restart", or "keep" what they have learnt, where priors are learnt
-        alone.
+      learn: "all", or a part of a portable network. The "priors" alone, whose rate is minimized by
+        its logarithm. Or what decodes, the "decoder": the priors, and the synthesis from the finest
+        latents on, which no symbol depends on. All else stays as it is.
+      hyperpriors: whether these "restart", or "keep" what they have learnt, where a part is learnt.
       rate: that of "noisy" latents (Ballé et al. 2017), or that of "rounded" ones, as in files.
       prior_rate: step size of the networks that probabilities come from, as a multiple of
         learning_rate; for portable networks, whose transforms begin where they already work.
@@ -156,8 +156,8 @@ class TrainingConfig:
             "final_rate must be positive with the exponential schedule",
         )
         yield (
-            self.learn == "priors" or self.hyperpriors == "restart",
-            "hyperpriors 'keep' is for learning priors alone; otherwise nothing restarts",
+            self.learn != "all" or self.hyperpriors == "restart",
+            "hyperpriors 'keep' is for learning a part of the network; else nothing restarts",
         )
         yield 0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}"
         yield self.warmup_steps >= 0, f"warmup_steps must not be negative: {self.warmup_steps}"

@@ -88,6 +88,29 @@ def of_prior(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(belongs, params)
 
 
+AFTER_SYMBOLS = frozenset({"g_s", "g_s_restore", "g_s_finish"})
+"""Names of parts of the synthesis that no symbol depends on."""
+
+AFTER_FINEST = frozenset({"from_latent", "restore", "hand_over"})
+"""Such parts within the finest level."""
+
+
+def learning(params: Any, learn: str) -> Any:
+    """A tree of bool: which leaves a training with `TrainingConfig.learn` changes."""
+
+    def is_after_symbols(path: Any, _: Any) -> bool:
+        first, *rest = (key.key for key in path)
+        return first in AFTER_SYMBOLS or (first == "units_0" and bool(AFTER_FINEST & set(rest)))
+
+    prior = of_prior(params)
+    if learn == "priors":
+        return prior
+    if learn == "decoder":
+        after = jax.tree_util.tree_map_with_path(is_after_symbols, params)
+        return jax.tree_util.tree_map(lambda a, b: a or b, prior, after)
+    return jax.tree_util.tree_map(lambda _: True, params)
+
+
 def make(config: TrainingConfig) -> optax.GradientTransformation:
     """Clipping of the gradient by its global norm, then Adam."""
     adam = optax.scale_by_adam()

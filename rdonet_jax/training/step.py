@@ -82,12 +82,12 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
             f"a portable network has lambdas of its own, which do not suit {config.metric!r}; "
             f"{metric.instead}"
         )
-    if config.learn == "priors" and not family.has_separate_priors:
-        raise ConfigError("only a portable network has priors to be learnt alone")
+    if config.learn != "all" and not family.has_separate_priors:
+        raise ConfigError("only a portable network has parts to be learnt alone")
     key = jax.random.key(config.seed)
     if config.start not in ("linear", "random"):
         params = _params_of(zoo.load(config.start), model, config.start)
-        restarts = config.learn == "priors" and config.hyperpriors == "restart"
+        restarts = config.learn != "all" and config.hyperpriors == "restart"
         return family.reinit_priors(params, model, key) if restarts else params
     params = family.init_params(model, key)
     if config.start == "random":
@@ -252,8 +252,8 @@ def _mean_gradients(
     """Means over a device's crops, and the gradient of the mean loss, in `accumulate` parts."""
 
     def loss_of(params: Any, part: Batch) -> tuple[jax.Array, CropLosses]:
-        if config.learn == "priors":
-            params = _with_fixed_transforms(params)
+        if config.learn != "all":
+            params = _with_fixed_parts(params, config.learn)
         losses = crop_losses(model, config, params, state.step, part)
         means = CropLosses(*map(jnp.mean, losses))
         return means.loss, means
@@ -279,11 +279,11 @@ def _mean_gradients(
     return jax.tree_util.tree_map(lambda leaf: leaf / config.accumulate, total)
 
 
-def _with_fixed_transforms(params: Any) -> Any:
-    """The parameters, with gradients stopped for all except those of the priors."""
+def _with_fixed_parts(params: Any, learn: str) -> Any:
+    """The parameters, with gradients stopped for all except those that are to learn."""
     return jax.tree_util.tree_map(
         lambda leaf, learns: leaf if learns else jax.lax.stop_gradient(leaf),
-        params, optimizer.of_prior(params),
+        params, optimizer.learning(params, learn),
     )  # fmt: skip
 
 

@@ -53,12 +53,14 @@ def bundle(monkeypatch, tiny_weights):
     """Lets the package hold the tiny model, under its own name and the default's."""
     models = {"standard": tiny_weights, "tiny": tiny_weights}
     monkeypatch.setattr(zoo, "bundled", lambda: models)
+    monkeypatch.setattr(zoo, "earlier", dict)
     return models
 
 
 @pytest.fixture
 def empty_bundle(monkeypatch):
     monkeypatch.setattr(zoo, "bundled", dict)
+    monkeypatch.setattr(zoo, "earlier", dict)
 
 
 @pytest.fixture

@@ -175,6 +175,23 @@ def test_info_tells_whether_the_weights_are_here(rdonet, bundle, other_weights):
     assert ", which are not bundled\n" in rdonet("info", "b.rdo").out
 
 
+def test_files_of_earlier_releases_are_decoded_and_say_so(
+    rdonet, bundle, monkeypatch, tiny_weights, other_weights
+):
+    bundle.update(standard=other_weights, tiny=other_weights)
+    monkeypatch.setattr(zoo, "earlier", lambda: {tiny_weights.stem: tiny_weights})
+    said = (
+        f"model tiny of an earlier release (weights {tiny_weights.stem[-16:-8]}), which is bundled"
+    )
+    assert said in rdonet("info", "b.rdo").out
+    assert rdonet("decompress", "b.rdo").code == 0
+    listed = rdonet("models").out.splitlines()
+    assert listed[-1] == f"of earlier releases, for files made with them: {tiny_weights.stem}"
+    # By its whole name, an earlier model also compresses: to make old results again.
+    assert rdonet("compress", "a.png", "--model", tiny_weights.stem, "--force").code == 0
+    assert said in rdonet("info", "a.png.rdo").out
+
+
 # Quality
 
 

@@ -117,6 +117,21 @@ def test_the_prior_holds_what_predicts_probabilities_and_not_what_makes_the_imag
     assert not belongs["units_1/prior/gain"]
 
 
+def test_what_decodes_is_the_prior_and_the_synthesis_that_no_symbol_depends_on():
+    params = portable_params.shapes(config.mini())
+    prior, learns = (by_path(tree) for tree in (
+        optimizer.of_prior(params), optimizer.learning(params, "decoder")
+    ))  # fmt: skip
+    assert {path for path, is_prior in prior.items() if is_prior} <= set(learns)
+    more = {path.rpartition("/")[0] for path in learns if learns[path] and not prior[path]}
+    assert more == {
+        "g_s", "g_s_restore", "g_s_restore/out", "g_s_finish", "g_s_finish/out",
+        "units_0/from_latent", "units_0/restore", "units_0/restore/out", "units_0/hand_over",
+    }  # fmt: skip
+    assert all(by_path(optimizer.learning(params, "all")).values())
+    assert by_path(optimizer.learning(params, "priors")) == prior
+
+
 def test_the_prior_moves_faster_by_its_own_rate():
     params = {"units_0": {"prior": {"gain": jnp.zeros(()), "unit": jnp.zeros(())},
                           "encoder": {"kernel": jnp.zeros(())}}}  # fmt: skip

@@ -377,7 +377,7 @@ def test_priors_that_keep_their_hyper_latents_begin_where_the_weights_are(mini_w
     )
     begun = training_step.starting_params(mini_model.config, schedule)
     jax.tree_util.tree_map(np.testing.assert_array_equal, begun, mini_model.params)
-    with pytest.raises(config.ConfigError, match="learning priors alone"):
+    with pytest.raises(config.ConfigError, match="a part of the network"):
         training_config.TrainingConfig(hyperpriors="keep")
 
 

@@ -38,6 +38,7 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
         "coder": range_coder.NAMES[header.coder],
         "weights": header.weights.hex(),
         "model": None if path is None else zoo.name_and_hash(path)[0],
+        "is_earlier": path in zoo.earlier().values(),
         "quality": codec.quality_of(zoo.config_of(path), header.quality) if known_scale else None,
         "platform": header.platform or None,
         "gray": header.gray,
@@ -102,7 +103,8 @@ def _model_text(facts: Mapping[str, Any]) -> str:
     """The model that the header names."""
     if facts["model"] is None:
         return f"weights {facts['weights']}, which are not bundled"
-    return f"model {facts['model']} (weights {facts['weights']}), which is bundled"
+    release = " of an earlier release" if facts["is_earlier"] else ""
+    return f"model {facts['model']}{release} (weights {facts['weights']}), which is bundled"
 
 
 def of_model(model: Model) -> list[str]:
@@ -118,10 +120,27 @@ def of_model(model: Model) -> list[str]:
         steps = record.started_from.steps_done
         lines.append(f"  after {_count(steps)} steps of the weights that it went on from")
     if record is not model.record:
-        lines.append(f"  then for the rate, its priors alone, {_steps_words(model.record)}")
+        lines += [f"  then {_part_words(part)}" for part in _later_parts(model.record)]
     if validation := model.record.validation:
         lines.append(f"  validation: {validation.bpp:.3f} bpp (estimate), {validation.psnr:.2f} dB")
     return lines
+
+
+def _later_parts(record: TrainingRecord) -> list[TrainingRecord]:
+    """The trainings of parts of the network since the last one of the whole, in their order."""
+    parts: list[TrainingRecord] = []
+    whole = record.of_whole_network()
+    while record is not whole and record.started_from:
+        parts.insert(0, record)
+        record = record.started_from
+    return parts
+
+
+def _part_words(record: TrainingRecord) -> str:
+    """A training of a part of a network."""
+    learn = (record.training or RecordedTraining()).learn
+    what = {"priors": "for the rate, its priors alone"}.get(learn, f"its {learn} alone")
+    return f"{what}, {_steps_words(record)}"
 
 
 def _steps_words(record: TrainingRecord) -> str:

@@ -31,7 +31,7 @@ def load(library: ModelLibrary, name: str) -> Model:
 
 
 def listing() -> str:
-    """The bundled models, in lines for people. Raises `CommandError`."""
+    """The bundled models and the earlier ones, in lines for people. Raises `CommandError`."""
     from rdonet_jax.cli.commands import describe
     from rdonet_jax.models import zoo
 
@@ -39,8 +39,11 @@ def listing() -> str:
     lines: list[str] = []
     with explained_models():
         names = zoo.bundled()
+        earlier = zoo.earlier()
     for name in names:
         title = f"{name} (default)" if name == DEFAULT_MODEL else name
         first, *rest = describe.of_model(load(library, name))
         lines += [f"{title}: {first}", *rest]
+    if earlier:
+        lines.append(f"of earlier releases, for files made with them: {', '.join(earlier)}")
     return "\n".join(lines) or "no models are bundled with this installation"
