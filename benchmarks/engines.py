@@ -29,6 +29,9 @@ from rdonet_jax.codec.portable.engines import ENGINES
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 
+# As users have it: modules are compiled to bytecode once.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
 
 def seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
@@ -53,7 +56,7 @@ def run(arguments: Sequence[object], **variables: str) -> int:
         [str(a) for a in arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **variables},
+        env={**ENVIRONMENT, **variables},
     )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

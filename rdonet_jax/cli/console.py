@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import threading
+import time
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -79,30 +80,58 @@ def progress(about: str, steps: Sequence[str], quiet: bool) -> Iterator[Callable
 
 @contextlib.contextmanager
 def _bar(steps: Sequence[str], silent: bool) -> Iterator[Callable[[str], None]]:
-    from tqdm import tqdm
-
-    bar = tqdm(
-        total=len(steps),
-        bar_format="{desc:<9} |{bar}| {n_fmt}/{total_fmt} [{elapsed}]",
-        delay=PROGRESS_DELAY,
-        mininterval=0,
-        disable=silent,
-        leave=False,
-    )
-    # The bar itself looks at the clock between steps only, and a single one may take long.
-    timer = threading.Timer(PROGRESS_DELAY, bar.refresh)
+    """A bar that appears when the work has taken `PROGRESS_DELAY`, within a step if need be."""
+    if silent:
+        yield lambda step: None
+        return
+    bar = _LateBar(steps)
+    timer = threading.Timer(PROGRESS_DELAY, bar.appear)
     timer.daemon = True
-
-    def report(step: str) -> None:
-        bar.set_description_str(step, refresh=False)
-        bar.update(steps.index(step) - bar.n)
-
     try:
         timer.start()
-        yield report
+        yield bar.report
     finally:
         timer.cancel()
         bar.close()
+
+
+class _LateBar:
+    """A bar of tqdm, which is imported only when it appears: most commands are done before."""
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        self._steps, self._at, self._bar = steps, 0, None
+        self._started, self._lock, self._is_over = time.time(), threading.RLock(), False
+
+    def appear(self) -> None:
+        with self._lock:
+            if self._bar is not None or self._is_over:
+                return
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=len(self._steps),
+                bar_format="{desc:<9} |{bar}| {n_fmt}/{total_fmt} [{elapsed}]",
+                initial=self._at,
+                desc=self._steps[self._at],
+                mininterval=0,
+                leave=False,
+            )
+            self._bar.start_t = self._started
+
+    def report(self, step: str) -> None:
+        with self._lock:
+            self._at = self._steps.index(step)
+            if self._bar is not None:
+                self._bar.set_description_str(step, refresh=False)
+                self._bar.update(self._at - self._bar.n)
+            elif time.time() - self._started >= PROGRESS_DELAY:
+                self.appear()
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_over = True
+            if self._bar is not None:
+                self._bar.close()
 
 
 @contextlib.contextmanager

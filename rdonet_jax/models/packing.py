@@ -80,10 +80,13 @@ def _unpack_kernel(
     high, rest = _inflate(path, rest, count)
     if rest:
         raise ValueError(f"{path} has bytes left over")
-    numbers = (low.astype(np.int32) | high.astype(np.int32) << 8).reshape(sides)
-    numbers = np.where(numbers & 1, -(numbers >> 1) - 1, numbers >> 1)
+    # In 16 bits, since weights are unpacked whenever a command starts.
+    codes = np.stack([low, high], axis=-1).view("<u2")[:, 0]
+    numbers = (codes >> 1).astype(np.int16) ^ -(codes & 1).astype(np.int16)
+    kernel = numbers.astype(np.float32).reshape(sides)
     with np.errstate(over="ignore", invalid="ignore"):  # the caller checks that all is finite
-        return numbers.astype(np.float32) * steps.astype(np.float32)
+        kernel *= steps.astype(np.float32)
+    return kernel
 
 
 def _deflate(values: np.ndarray) -> bytes:
