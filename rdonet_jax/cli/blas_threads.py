@@ -1,4 +1,4 @@
-"""How many threads the matrix products of NumPy use, where several files are coded at a time."""
+"""How many threads the matrix products of NumPy use in a command."""
 
 from __future__ import annotations
 
@@ -14,18 +14,29 @@ VARIABLES = (
 """What the libraries behind NumPy read when they are loaded."""
 
 
-def share(jobs: int) -> None:
-    """Lets each of so many jobs compute with its share of the cores, one thread at least.
+def share(jobs: int = 1) -> None:
+    """Lets each of so many jobs compute with its share of the idle cores, one thread at least.
 
-    Pools of threads that each take all cores wait for each other. To be called before NumPy is
-    imported, or it changes nothing. What the user has set stays.
+    The threads of OpenBLAS wait for each other without giving their core away. If there are more
+    of them than idle cores, a command takes several times as long. Files do not depend on their
+    number. To be called before NumPy is imported, or it changes nothing. What the user has set
+    stays.
     """
-    if jobs == 1 or "numpy" in sys.modules:
+    if "numpy" in sys.modules:
         return
+    threads = max(1, (_cores() - _busy_cores()) // jobs)
     for variable in VARIABLES:
-        os.environ.setdefault(variable, str(max(1, _cores() // jobs)))
+        os.environ.setdefault(variable, str(threads))
 
 
 def _cores() -> int:
     known = hasattr(os, "sched_getaffinity")
     return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+
+
+def _busy_cores() -> int:
+    """About how many cores were in use in the last minute; 0 where this is not known."""
+    try:
+        return round(os.getloadavg()[0])
+    except (AttributeError, OSError):  # AttributeError: on Windows
+        return 0

@@ -14,7 +14,7 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rdonet_jax.entropy.constriction_library import SlowCoderWarning
 
@@ -99,7 +99,8 @@ class _LateBar:
     """A bar of tqdm, which is imported only when it appears: most commands are done before."""
 
     def __init__(self, steps: Sequence[str]) -> None:
-        self._steps, self._at, self._bar = steps, 0, None
+        self._steps, self._at = steps, 0
+        self._bar: Any = None
         self._started, self._lock, self._is_over = time.time(), threading.RLock(), False
 
     def appear(self) -> None:

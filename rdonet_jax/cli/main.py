@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from rdonet_jax.cli import lazy_commands
+from rdonet_jax.cli import blas_threads, lazy_commands
 from rdonet_jax.cli.commands import coding_commands, more_commands
 from rdonet_jax.cli.console import (
     CommandError,
@@ -59,6 +59,7 @@ def _run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return int(stop.code or 0)
     remember_compilations()
+    blas_threads.share(getattr(options, "jobs", 1))
     with explained_missing(), quiet_libraries(getattr(options, "quiet", False)):
         COMMANDS[options.command](options)
     return 0

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rdonet_jax.cli import blas_threads
 from rdonet_jax.cli.commands import compress, decompress
 from rdonet_jax.cli.commands.compress import CompressOptions
 from rdonet_jax.cli.commands.decompress import DecompressOptions
@@ -66,7 +65,6 @@ def run_compress(options: argparse.Namespace) -> None:
     if options.out_dir is None:
         _run_one(options, work, COMPRESSED_SUFFIX, COMPRESSED_SUFFIX)
         return
-    blas_threads.share(options.jobs)
     from rdonet_jax.cli.files import jobs
 
     _run_many(options, work, jobs.compressions(options.files, options.out_dir, _listed(options)))
@@ -94,7 +92,6 @@ def run_decompress(options: argparse.Namespace) -> None:
     if options.out_dir is None:
         _run_one(options, work, IMAGE_SUFFIX, suffix)
         return
-    blas_threads.share(options.jobs)
     from rdonet_jax.cli.files import jobs
 
     found = jobs.decompressions(options.files, options.out_dir, suffix, _listed(options))
