@@ -25,13 +25,13 @@ def light_steps(monkeypatch):
 
     def make_step(model, schedule):
         @functools.partial(jax.jit, compiler_options=dict(hasty_xla.options()))
-        def updated(state, mean):
+        def updated(state, mean, position):
             gradients = jax.tree_util.tree_map(lambda leaf: leaf * mean + mean, state.params)
-            return training_step._updated(schedule, state, gradients)
+            return training_step._updated(schedule, state, gradients, position)
 
-        def step(state, batch):
+        def step(state, batch, position):
             one = jax.tree_util.tree_map(lambda leaf: leaf[0], state)
-            new = updated(one, np.float32(np.mean(batch.crops)))
+            new = updated(one, np.float32(np.mean(batch.crops)), position)
             metrics = [jnp.full(1, value) for value in (1.0, 0.5, 0.01, 2.0, 1e-4, True)]
             return jax.tree_util.tree_map(lambda leaf: leaf[None], new), training_step.StepMetrics(
                 *metrics
