@@ -1,7 +1,7 @@
 """The configurations of the networks, as frozen dataclasses: one for each family.
 
-The presets, functions that return one, are in `core.presets` and can be had from here too. Sizes are
-bounded, since untrusted files hold configurations.
+The presets are functions that return one, in `core.presets`, and can be had from here too. Sizes
+are bounded, since untrusted files hold configurations.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rdonet_jax.core import json_values, lazy
 from rdonet_jax.core.json_values import short_repr
 
 if TYPE_CHECKING:
-    from rdonet_jax.core.presets import (
+    from rdonet_jax.core.presets import (  # noqa: F401
         PRESETS,
         balle2017,
         bmshj2018_factorised,
@@ -160,8 +160,9 @@ class PortableConfig:
       channel_groups: by level, the channels of y at which a new group begins. Within a step, groups
         are decoded one after the other, each with the earlier ones as context. Empty for one group.
       group_hidden: hidden channels of the networks that add this context.
-      embedded: by level, how many channels of y serve as context of what is decoded later, the first
-        ones; 0 for all. An integer layer has at most 960 inputs, and these are two per channel.
+      embedded: by level, how many channels of y serve as context of what is decoded later, from
+        the first one on; 0 for all. An integer layer has at most 960 inputs, and these are two per
+        channel.
       knots: qualities at which gains and priors of z are given, equally spaced.
       lmbdas: lambda at quality 0 and at quality 100; geometric in between.
       distribution: of y and z given their priors: "laplace", "gaussian" or the name of another
@@ -200,7 +201,9 @@ class PortableConfig:
     def __post_init__(self) -> None:
         groups = ("trunk", "features", "latents", "residual", "hyper", "hyper_latents")
         _require_channels(self, (*groups, "embedding", "conditioning", "hidden", "group_hidden"))
-        counts = dict(features=3, latents=3, hyper_latents=3, residual=4, channel_groups=3, embedded=3)
+        counts = dict(
+            features=3, latents=3, hyper_latents=3, residual=4, channel_groups=3, embedded=3
+        )
         for name, count in counts.items():
             if len(getattr(self, name)) != count:
                 raise ConfigError(f"{name} needs {count} counts, got {getattr(self, name)}")

@@ -166,9 +166,7 @@ class Loop:
         monitor.event(number, event="stopped", by=stopped_by)
         return state, stopped_by
 
-    def _rehearse_end(
-        self, state: training_step.TrainState, number: int, monitor: Monitor
-    ) -> None:
+    def _rehearse_end(self, state: training_step.TrainState, number: int, monitor: Monitor) -> None:
         """Compiles and measures what a run by the clock must leave time for at its end."""
         with monitor.paused("validation"):
             self.validate(state.ema)

@@ -29,9 +29,9 @@ try:
 except ModuleNotFoundError:
     tqdm = None  # lines are printed then, as without a terminal
 try:
-    from rdonet_jax.training.event_file import EventFile
+    from rdonet_jax.training import event_file
 except ModuleNotFoundError:
-    EventFile = None
+    event_file = None
 
 EVENTS_FOLDER = "tensorboard"
 
@@ -86,13 +86,15 @@ class Monitor:
         self._speed = _Speed(SPEED_SECONDS)
         self._last_line: tuple[int, float] | None = None  # step, and seconds of computing
         self._screen: _Bar | _Lines | None = None
-        self._events: EventFile | None = None
+        self._events: event_file.EventFile | None = None
 
     def __enter__(self) -> Monitor:
         if self._visible:
             run_log.forget_after(self._folder / LOG_FILE, self._first_step)
-            if EventFile:
-                self._events = EventFile(self._folder / EVENTS_FOLDER, self._first_step + 1)
+            if event_file:
+                self._events = event_file.EventFile(
+                    self._folder / EVENTS_FOLDER, self._first_step + 1
+                )
             kind = _Bar if tqdm and sys.stderr.isatty() else _Lines
             self._screen = kind(self._first_step, self._steps)
         return self
@@ -116,8 +118,8 @@ class Monitor:
     ) -> None:
         """Records a step. Steps must be given one by one, in order.
 
-        `position` is that of the step in the schedule, by default the number of steps before it. The
-        last step has a line of the log. In a run of so many steps, that step is known.
+        `position` is that of the step in the schedule, by default the number of steps before it.
+        The last step has a line of the log. In a run of so many steps, that step is known.
         """
         position = number - 1 if position is None else position
         now = self._clock.now()

@@ -28,7 +28,7 @@ from rdonet_jax.training.config import RunLength, TrainingConfig
 SAFETY = 1.5
 """What is done at the end may take so many times what it took before."""
 
-MARGIN, SHORTEST_MARGIN_S = 0.01, 1.0
+MARGIN, SHORTEST_MARGIN_S = 0.01, 2.0
 """Share of the time that is left over at the end, for what is not measured; at least so much."""
 
 IN_FLIGHT = 2
@@ -173,7 +173,8 @@ def of_run(
 ) -> Pace:
     """The pace of a run that begins, or goes on from a checkpoint's progress.
 
-    The arguments are those of `ClockPace`. A resumed run by the clock has the time that was left at its checkpoint, or `more_minutes`.
+    The arguments are those of `ClockPace`. A resumed run by the clock has the time that was left at
+    its checkpoint, or `more_minutes`.
     """
     if not config.minutes:
         return StepPace(config)

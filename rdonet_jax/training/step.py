@@ -322,9 +322,7 @@ def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
     """
     step = functools.partial(device_step, model, config)
     ready = functools.partial(multihost.wait_for_all, "compiled step")
-    return compilation.pmap(
-        step, ready, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,)
-    )
+    return compilation.pmap(step, ready, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,))
 
 
 def replicate(state: Any) -> Any:

@@ -27,7 +27,7 @@ class Clock:
 
 
 class Taken:
-    """What a run by a fake clock did: positions, and when it ended, in seconds from its beginning."""
+    """What a run by a fake clock did: positions, and when it ended, in seconds from its begin."""
 
     def __init__(
         self,

@@ -58,9 +58,7 @@ LENGTH = Section(
 )
 
 
-def run(
-    arguments: Sequence[str], program: str = "rdonet train", began: float | None = None
-) -> int:
+def run(arguments: Sequence[str], program: str = "rdonet train", began: float | None = None) -> int:
     """The command as a process of its own, perhaps one of several hosts; returns the exit code.
 
     `began` is when it began, by `time.monotonic`, for a run of so many minutes; without it, now.
