@@ -99,6 +99,7 @@ def pack(
         if size_of(out) <= megabytes * MEGABYTE:
             return setting, size_of(out)
         shutil.rmtree(out / TRAIN)
+    shutil.rmtree(out)
     raise PackError(f"{len(paths)} images do not fit into {megabytes:g} MB")
 
 

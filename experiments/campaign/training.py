@@ -115,6 +115,6 @@ def summary(out: Path) -> str:
 
 def complaints(out: Path) -> list[str]:
     """What of the folder could not be brought back."""
-    files = [path for path in out.iterdir() if path.is_file()]
+    files = sorted(path for path in out.iterdir() if path.is_file())
     found = [f"{path.name} is too large" for path in files if path.stat().st_size > MOST_BYTES]
     return found + ([f"{len(files)} files are too many"] if len(files) > MOST_FILES else [])
