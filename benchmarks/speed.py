@@ -100,7 +100,7 @@ def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) ->
     holder = {"state": training_step.replicate(training_step.create_state(preset, schedule))}
 
     def run() -> object:
-        holder["state"], metrics = step(holder["state"], batch)
+        holder["state"], metrics = step(holder["state"], batch, np.float32(0))
         return metrics
 
     return timed(run, repeats)

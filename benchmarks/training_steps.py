@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import jax
+import numpy as np
 
 from rdonet_jax.core import config
 from rdonet_jax.training import config as training_config
@@ -22,17 +23,20 @@ class Trainer:
     ) -> None:
         self.step = training_step.make_step(model, schedule)
         self.state = training_step.replicate(training_step.create_state(model, schedule))
+        self.done = 0
 
     def compiled(self, batch: crops.Batch) -> jax.stages.Compiled:
         """Compiles the step for batches like this one."""
-        return self.step.compiled(self.state, training_step.shard(batch))
+        return self.step.compiled(self.state, training_step.shard(batch), np.float32(0))
 
     def run(self, batches: Iterator[crops.Batch], count: int) -> float:
         """Seconds of so many steps. As in a run, the devices are at most one step ahead."""
         start = time.perf_counter()
         before = None
         for batch in itertools.islice(batches, count):
-            self.state, metrics = self.step(self.state, training_step.shard(batch))
+            position = np.float32(self.done)
+            self.state, metrics = self.step(self.state, training_step.shard(batch), position)
+            self.done += 1
             jax.block_until_ready(before)
             before = metrics
         jax.block_until_ready(before)

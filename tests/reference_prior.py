@@ -155,6 +155,7 @@ class Level:
              for name, bits in (("first", 7), ("to_mu", 9), ("to_scale", 7))]
             for number in range(len(config.channel_groups[level]))
         ]  # fmt: skip
+        self.seen_channels = config.embedded[level] or config.latents[level]
         self.edges = [0, *config.channel_groups[level], config.latents[level]]
         self.gains = at_quality(integers(prior["gain"], 8, 3840), quality)
         self.units = integers(prior["unit"], 8, 3840)
@@ -181,6 +182,7 @@ class Level:
     def embedded(self, v: np.ndarray) -> np.ndarray:
         """Decoded integers [N, L] as later predictions see them, [N, ·]."""
         a = np.clip(times_power(v, -(self.gains + self.units), 4), -127, 127)
+        a = a[..., : self.seen_channels]
         sums = self.embed(np.concatenate([a, abs(a)], axis=-1))
         return np.clip(divided(sums, 7), -127, 127)
 
@@ -220,7 +222,7 @@ class Level:
             missed = times_power(
                 16 * np.clip(symbols, -1000, 1000), -exponents[: symbols.shape[1]], 4
             )
-            missed = np.clip(missed, -127, 127)
+            missed = np.clip(missed, -127, 127)[:, : self.seen_channels]
             inner = activation(first(np.concatenate([hidden, missed, abs(missed)], axis=-1)), 7)
             mu, index = mu + to_mu(inner), index + to_scale(inner)
         mu = times_power(divided(mu, 5), exponents[chosen])

@@ -1,17 +1,44 @@
 """The configurations of the networks, as frozen dataclasses: one for each family.
 
-Presets are functions that return one. Sizes are bounded, since untrusted files hold configurations.
+The presets are functions that return one, in `core.presets`, and can be had from here too. Sizes
+are bounded, since untrusted files hold configurations.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from rdonet_jax.core import json_values
+from rdonet_jax.core import json_values, lazy
 from rdonet_jax.core.json_values import short_repr
+
+if TYPE_CHECKING:
+    from rdonet_jax.core.presets import (  # noqa: F401
+        PRESETS,
+        balle2017,
+        bmshj2018_factorised,
+        mbt2018,
+        mbt2018_mean,
+        mbt2018_small,
+        mbt2018_tiny,
+        mini,
+        paper,
+        preset,
+        small,
+        standard,
+        tiny,
+        wide,
+    )
+else:
+    _PRESETS = (
+        "PRESETS", "preset", "paper", "small", "tiny", "standard", "wide", "mini", "mbt2018",
+        "mbt2018_mean", "mbt2018_small", "mbt2018_tiny", "bmshj2018_factorised", "balle2017",
+    )  # fmt: skip
+    __getattr__, __dir__ = lazy.exports(
+        __name__, {name: f"rdonet_jax.core.presets:{name}" for name in _PRESETS}
+    )
 
 LEVELS = 3
 """Number of LS-Units: levels 0, 1, 2 stand for 16, 32 and 64 pixels per latent position."""
@@ -133,6 +160,9 @@ class PortableConfig:
       channel_groups: by level, the channels of y at which a new group begins. Within a step, groups
         are decoded one after the other, each with the earlier ones as context. Empty for one group.
       group_hidden: hidden channels of the networks that add this context.
+      embedded: by level, how many channels of y serve as context of what is decoded later, from
+        the first one on; 0 for all. An integer layer has at most 960 inputs, and these are two per
+        channel.
       knots: qualities at which gains and priors of z are given, equally spaced.
       lmbdas: lambda at quality 0 and at quality 100; geometric in between.
       distribution: of y and z given their priors: "laplace", "gaussian" or the name of another
@@ -155,6 +185,7 @@ class PortableConfig:
     context: int = 4
     channel_groups: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] = ((), (), ())
     group_hidden: int = 128
+    embedded: Triple = (0, 0, 0)
     knots: int = 6
     lmbdas: tuple[float, float] = (0.0002, 0.1)
     distribution: str = "laplace"
@@ -170,12 +201,19 @@ class PortableConfig:
     def __post_init__(self) -> None:
         groups = ("trunk", "features", "latents", "residual", "hyper", "hyper_latents")
         _require_channels(self, (*groups, "embedding", "conditioning", "hidden", "group_hidden"))
-        counts = dict(features=3, latents=3, hyper_latents=3, residual=4, channel_groups=3)
+        counts = dict(
+            features=3, latents=3, hyper_latents=3, residual=4, channel_groups=3, embedded=3
+        )
         for name, count in counts.items():
             if len(getattr(self, name)) != count:
                 raise ConfigError(f"{name} needs {count} counts, got {getattr(self, name)}")
         if any(y > e for y, e in zip(self.latents, self.features, strict=True)):
             raise ConfigError(f"more latents {self.latents} than features {self.features}")
+        if not all(0 <= n <= y for n, y in zip(self.embedded, self.latents, strict=True)):
+            raise ConfigError(
+                f"embedded counts channels of the latents {self.latents}, 0 for all, "
+                f"not {short_repr(self.embedded)}"
+            )
         if not 0 <= self.finish <= MAX_CHANNELS:
             raise ConfigError(
                 f"finish counts channels, 0 for none and at most {MAX_CHANNELS}, not {self.finish}"
@@ -256,130 +294,6 @@ class BaselineConfig:
 
 
 AnyConfig = RDONetConfig | PortableConfig | BaselineConfig
-
-
-def paper(**changes: Any) -> RDONetConfig:
-    """The network of the papers, channel for channel: about 49 M parameters, 209 kMAC per pixel."""
-    return dataclasses.replace(RDONetConfig(), **changes)
-
-
-def small(**changes: Any) -> RDONetConfig:
-    """The same structure for CPUs: thin where the resolution is high, 8 M parameters."""
-    config = RDONetConfig(
-        trunk=(16, 48, 96),
-        features=(128, 128, 128),
-        latents=(64, 64, 64),
-        hyper=(64, 64, 64),
-        hyper_latents=32,
-        padding="zero",
-    )
-    return dataclasses.replace(config, **changes)
-
-
-def tiny(**changes: Any) -> RDONetConfig:
-    """A few channels everywhere: compiles in seconds, for tests and for trying commands out."""
-    config = RDONetConfig(
-        trunk=(8, 12, 16),
-        features=(16, 16, 16),
-        latents=(8, 8, 8),
-        hyper=(8, 8, 8),
-        hyper_latents=4,
-        prior_hidden=2,
-        padding="zero",
-    )
-    return dataclasses.replace(config, **changes)
-
-
-def standard(**changes: Any) -> PortableConfig:
-    """The portable network that people use: every quality, 6.3 M parameters."""
-    config = PortableConfig(
-        finish=32,
-        channel_groups=((4, 12, 28, 64, 128), (3, 8, 24), ()),
-        lmbdas=(0.0004, 0.16),
-        thresholds=(
-            (23.0, 575.0),
-            (6.5, 215.0),
-            (1.8, 78.0),
-            (0.73, 31.0),
-            (0.46, 15.0),
-            (0.37, 7.5),
-        ),
-    )
-    return dataclasses.replace(config, **changes)
-
-
-def mini(**changes: Any) -> PortableConfig:
-    """A portable network of a few channels, for tests and for trying commands out."""
-    config = PortableConfig(
-        trunk=12,
-        features=(16, 16, 16),
-        latents=(16, 12, 8),
-        residual=(8, 8, 8, 8),
-        finish=4,
-        hyper=8,
-        hyper_latents=(4, 4, 4),
-        embedding=12,
-        conditioning=4,
-        hidden=12,
-    )
-    return dataclasses.replace(config, **changes)
-
-
-def mbt2018(**changes: Any) -> BaselineConfig:
-    """Minnen et al. 2018 with its context model, at N = M = 192: 13.2 M parameters."""
-    return dataclasses.replace(BaselineConfig(), **changes)
-
-
-def mbt2018_mean(**changes: Any) -> BaselineConfig:
-    """Its variant without a context model, at CompressAI's widths of the lower rates."""
-    config = BaselineConfig(kind="hyperprior", trunk=(128, 128, 128), latents=192, hyper=128)
-    return dataclasses.replace(config, **changes)
-
-
-def bmshj2018_factorised(**changes: Any) -> BaselineConfig:
-    """The factorized prior of Ballé et al. 2018, at CompressAI's widths of the lower rates."""
-    config = BaselineConfig(kind="factorised", trunk=(128, 128, 128), latents=192)
-    return dataclasses.replace(config, **changes)
-
-
-def balle2017(**changes: Any) -> BaselineConfig:
-    """Ballé et al. 2017 with its own three-stage transforms."""
-    config = BaselineConfig(kind="factorised", trunk=(128, 128), latents=128)
-    return dataclasses.replace(config, **changes)
-
-
-def mbt2018_small(**changes: Any) -> BaselineConfig:
-    """Minnen et al. 2018 with the trunk and as many parameters as `small`: 7.8 M."""
-    config = BaselineConfig(trunk=(16, 48, 96), latents=192, hyper=160)
-    return dataclasses.replace(config, **changes)
-
-
-def mbt2018_tiny(**changes: Any) -> BaselineConfig:
-    """Minnen et al. 2018 with the trunk and about as many parameters as `tiny`."""
-    config = BaselineConfig(trunk=(8, 12, 16), latents=24, hyper=16)
-    return dataclasses.replace(config, **changes)
-
-
-PRESETS: Mapping[str, Callable[..., AnyConfig]] = {
-    "standard": standard,
-    "paper": paper,
-    "small": small,
-    "tiny": tiny,
-    "mini": mini,
-    "mbt2018": mbt2018,
-    "mbt2018-mean": mbt2018_mean,
-    "bmshj2018-factorised": bmshj2018_factorised,
-    "balle2017": balle2017,
-    "mbt2018-small": mbt2018_small,
-    "mbt2018-tiny": mbt2018_tiny,
-}
-
-
-def preset(name: str, **changes: Any) -> AnyConfig:
-    """The preset `name` with fields changed. Raises `ConfigError` for an unknown name."""
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
-    return PRESETS[name](**changes)
 
 
 def from_dict(cls: type, values: Mapping[str, Any]) -> Any:

@@ -51,6 +51,11 @@ class Progress:
     reader: Mapping[str, Any]  # position in the sequence of crops, see `input_pipeline.Feed`
     pending: tuple[tuple[float, ...], ...] = ()  # values of the steps since the last log line
     best_loss: float | None = None  # least validation loss so far
+    passed: float = 0.0  # share of the schedule that has passed, in a run by the clock
+    left: float | None = None  # seconds that it has left
+
+    def replace(self, **changes: Any) -> Progress:
+        return dataclasses.replace(self, **changes)
 
     def improved(self, loss: float) -> bool:
         """Whether a validation loss is the least so far."""

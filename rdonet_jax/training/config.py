@@ -14,6 +14,9 @@ from rdonet_jax.training import masks
 STAGE_SHARE = 2000 / 2600
 """Of all steps, those with random masks: 2000 of 2600 epochs in the original."""
 
+MOST_STEPS = 2**30
+"""No run by the clock takes so many steps."""
+
 CHOICES = {
     "metric": loss.DISTORTIONS,
     "masks": masks.SCHEDULES,
@@ -38,6 +41,8 @@ class TrainingConfig:
         `rdonet_jax.training.masks`.
       stage1_steps: steps with random masks, so that every level can code everything.
       stage2_steps: steps with variance-based masks, so that levels specialise.
+      minutes: the run takes so long in place of so many steps, see `rdonet_jax.training.pace`. The
+        steps of both stages, and warmup_steps, are then shares of its time. 0 for a run of steps.
       random_share: share of the crops that keep a random mask in stage 2.
       batch_size: crops per step, over all devices of all hosts.
       accumulate: parts of a device's share of the batch that are computed one after the other,
@@ -77,6 +82,7 @@ class TrainingConfig:
     masks: str = "two-stage"
     stage1_steps: int = 20_000
     stage2_steps: int = 6_000
+    minutes: float = 0.0
     random_share: float = 0.0
     batch_size: int = 8
     accumulate: int = 1
@@ -124,6 +130,11 @@ class TrainingConfig:
             min(self.stage1_steps, self.stage2_steps) >= 0 and self.batch_size >= 1 <= self.steps,
             "a run needs at least one step and one crop per step",
         )
+        yield 0 <= self.minutes < math.inf, f"minutes must be finite, not {self.minutes}"
+        yield (
+            not self.minutes or self.switch == "carry",
+            "the switch 'restart' counts steps; a run of so many minutes needs 'carry'",
+        )
         yield self.accumulate >= 1, f"accumulate must be at least 1, not {self.accumulate}"
         for name in (
             "lmbda",
@@ -165,8 +176,13 @@ class TrainingConfig:
 
     @property
     def steps(self) -> int:
-        """Length of both stages together."""
+        """Length of both stages together: the length of the schedule."""
         return self.stage1_steps + self.stage2_steps
+
+    @property
+    def most_steps(self) -> int:
+        """A bound of the number of steps."""
+        return MOST_STEPS if self.minutes else self.steps
 
 
 def _quoted(trait: str) -> str:
@@ -184,6 +200,8 @@ class RunLength:
       steps: of both stages together, divided 2000 : 600 as in the original.
       epochs: the same, in epochs.
       stage1_epochs, stage2_epochs: of each stage by itself.
+      more_minutes: a run by the clock that is resumed takes so long from now on, in place of the
+        time that it had left.
       as_before: a resumed run keeps the length that it has.
     """
 
@@ -191,6 +209,7 @@ class RunLength:
     epochs: float | None = None
     stage1_epochs: float | None = None
     stage2_epochs: float | None = None
+    more_minutes: float | None = None
     as_before: bool = False
 
     def __post_init__(self) -> None:

@@ -109,7 +109,7 @@ def batches(
     if config.batch_size % hosts:
         raise ConfigError(f"{hosts} hosts cannot share batches of {config.batch_size} crops")
     numbers = np.split(np.arange(config.batch_size, dtype=np.int32), hosts)[host]
-    steps = grain.MapDataset.range(config.steps)
+    steps = grain.MapDataset.range(config.most_steps)
     dataset = steps.map(functools.partial(_batch, images, config, numbers))
     threads = threads or default_threads()
     # One element of the dataset per step, so the position does not depend on the number of hosts.

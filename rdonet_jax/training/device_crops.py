@@ -162,7 +162,7 @@ class Reader:
 
     def __next__(self) -> training_crops.Batch:
         """A batch with a device axis: numbers [D, B], crops uint8 [D, B, crop, crop, 3]."""
-        if self._step >= self.config.steps:
+        if self._step >= self.config.most_steps:
             raise StopIteration
         crops = self._cut(self._pool, np.int32(self._step), self._numbers)
         self._step += 1

@@ -43,9 +43,11 @@ def examined(
     state: training_step.TrainState,
     batch: training_crops.Batch,
     source: Callable[[int, int], Path],
+    position: float | None = None,
 ) -> DivergenceError:
     """Stores the inputs of the step after `state` below the run's folder.
 
+    `position` is that of the step in the schedule, by default the number of steps before it.
     `source` maps the number of steps done and the number of a crop in the batch to the crop's file.
     Returns the error to raise.
     """
@@ -57,7 +59,7 @@ def examined(
                 shutil.rmtree(place, ignore_errors=True)
                 place.mkdir()
         checkpoints.save_alone(place / "state", state)
-        _write_crops(place, model, config, state, batch, source)
+        _write_crops(place, model, config, state, batch, source, position)
         kept = f"the state before it and the crops are in {place}"
     except (checkpoints.CheckpointError, ConfigError, OSError) as error:
         kept = f"the state before it and the crops could not be kept ({error})"
@@ -74,11 +76,13 @@ def _write_crops(
     state: training_step.TrainState,
     batch: training_crops.Batch,
     source: Callable[[int, int], Path],
+    position: float | None,
 ) -> None:
     host = jax.process_index()
     files.replace(place / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
     crops = []
-    for number, losses in zip(batch.numbers, _losses(model, config, state, batch), strict=True):
+    found = _losses(model, config, state, batch, position)
+    for number, losses in zip(batch.numbers, found, strict=True):
         image = source(int(state.step), int(number))
         values = {name: str(value) for name, value in losses._asdict().items()}
         crops.append({"number": int(number), "picture": str(image), **values})
@@ -92,12 +96,14 @@ def _losses(
     config: TrainingConfig,
     state: training_step.TrainState,
     batch: training_crops.Batch,
+    position: float | None,
 ) -> list[training_step.CropLosses]:
     """The losses of each crop, as in the step, computed one by one to save memory."""
     one = compilation.jit(training_step.crop_losses, static_argnums=(0, 1))
+    place = state.step if position is None else np.float32(position)
     found = []
     for number in range(len(batch.numbers)):
         crop = jax.tree_util.tree_map(lambda leaf, n=number: leaf[n : n + 1], batch)
-        losses = one(model, config, state.params, state.step, crop)
+        losses = one(model, config, state.params, state.step, crop, place)
         found.append(training_step.CropLosses(*(value.item() for value in losses)))
     return found

@@ -34,6 +34,8 @@ def objection(held: TrainingConfig, wanted: TrainingConfig, done: int) -> str | 
         f"stage1_steps: {held.stage1_steps} then, {wanted.stage1_steps} now, "
         f"stage2_steps: {held.stage2_steps} then, {wanted.stage2_steps} now"
     )
+    if held.minutes:
+        return f"the run goes by the clock and keeps the shares of its stages ({change})"
     if wanted.steps < done:
         return f"the run has done {done} steps and cannot end after {wanted.steps} ({change})"
     if not done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,9 @@ from rdonet_jax.training import (
 )
 from rdonet_jax.training.checkpoints import Checkpoints, Progress
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.exports import Exports
 from rdonet_jax.training.monitor import Monitor, StepValues
+from rdonet_jax.training.pace import Pace
 
 PREVIEWED = 4
 """The number of validation crops that TensorBoard shows."""
@@ -35,24 +38,29 @@ PREVIEWED = 4
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-    """How often things happen, in steps.
+    """How often things happen, in steps; exports in minutes.
 
     Attributes:
       log: a line of means in the log, and on a terminal the bar.
       validation: the averaged weights on the validation images.
       checkpoint: a checkpoint, from which the run can go on.
       preview: images of validation crops for TensorBoard.
+      export: minutes between two packed weights files of the averaged weights, of which the newest
+        two are kept; 0 for none.
     """
 
     log: int = 50
     validation: int = 1000
     checkpoint: int = 500
     preview: int = 5000
+    export: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, steps in dataclasses.asdict(self).items():
-            if steps < 1:
+        for name in ("log", "validation", "checkpoint", "preview"):
+            if (steps := getattr(self, name)) < 1:
                 raise ConfigError(f"the {name} interval must be at least one step, not {steps}")
+        if not 0 <= self.export < math.inf:
+            raise ConfigError(f"the export interval is in minutes, 0 for none, not {self.export}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +79,7 @@ class _Sent:
     number: int
     batch: training_crops.Batch  # with a device axis
     metrics: training_step.StepMetrics
+    position: float  # in the schedule
 
 
 class Loop:
@@ -89,8 +98,11 @@ class Loop:
         images: ImageDataset,
         crops: np.ndarray,
         kept: Checkpoints,
+        pace: Pace,
+        exports: Exports,
     ) -> None:
         """`images` are those for training, `crops` those for validation, `kept` the checkpoints."""
+        self.pace, self.exports = pace, exports
         self.folder, self.model, self.config, self.intervals = folder, model, config, intervals
         self.images, self.crops, self.kept = images, crops, kept
         self.step = training_step.make_step(model, config)
@@ -130,33 +142,44 @@ class Loop:
     ) -> tuple[training_step.TrainState, str]:
         sent: deque[_Sent] = deque()
         state = training_step.replicate(state)
-        number, stopped_by = progress.step, ""
-        while number < self.config.steps and not stopped_by:
+        number, stopped_by, is_over = progress.step, "", False
+        if self.config.minutes:
+            self._rehearse_end(state, number, monitor)
+        while not is_over and not stopped_by:
             batch = next(batches)
-            state, metrics = self.step(state, batch)
+            position = self.pace.position(number)
+            state, metrics = self.step(state, batch, np.float32(position))
             number += 1
-            sent.append(_Sent(number, batch, metrics))
-            stopped_by = stop_request(number)
-            pausing = bool(stopped_by) or self._has_duties(number)
+            sent.append(_Sent(number, batch, metrics, position))
+            stopped_by, is_over = stop_request(number), self.pace.is_over(number)
+            pausing = bool(stopped_by) or is_over or self._has_duties(number)
             while len(sent) > (0 if pausing else 1):
-                self.process_metrics(sent.popleft(), state, monitor, batches)
+                is_last = is_over and len(sent) == 1
+                self.process_metrics(sent.popleft(), state, monitor, batches, is_last)
             if pausing:
-                progress = dataclasses.replace(progress, reader=batches.position)
-                progress = self._pause(number, state, progress, monitor, bool(stopped_by))
-        if number == self.config.steps:
+                progress = progress.replace(step=number, reader=batches.position)
+                progress = self._pause(state, progress, monitor, is_over, bool(stopped_by))
+            if multihost.is_first() and (is_over or stopped_by or self.exports.is_due()):
+                self.exports.write(training_step.unreplicate(state.ema), number)
+        if is_over:
             return state, ""
         monitor.event(number, event="stopped", by=stopped_by)
         return state, stopped_by
 
-    def _is_due(self, number: int, interval: int) -> bool:
-        return number % interval == 0 or number == self.config.steps
+    def _rehearse_end(self, state: training_step.TrainState, number: int, monitor: Monitor) -> None:
+        """Compiles and measures what a run by the clock must leave time for at its end."""
+        with monitor.paused("validation"):
+            self.validate(state.ema)
+            with self.pace.measured("validation"):
+                self.validate(state.ema)
+            with self.pace.measured("export"):
+                self.exports.write(training_step.unreplicate(state.ema), number)
+                self.exports.wait()
 
     def _has_duties(self, number: int) -> bool:
         """Whether something is due after a step that needs the step's state."""
         due = self.intervals
-        return any(
-            self._is_due(number, steps) for steps in (due.validation, due.checkpoint, due.preview)
-        )
+        return any(number % steps == 0 for steps in (due.validation, due.checkpoint, due.preview))
 
     def process_metrics(
         self,
@@ -164,6 +187,7 @@ class Loop:
         state: training_step.TrainState,
         monitor: Monitor,
         batches: input_pipeline.Feed,
+        is_last: bool = False,
     ) -> None:
         """Reports a step. Raises `DivergenceError` if its loss or gradient is not finite."""
         *values, healthy = (value[0].item() for value in jax.device_get(sent.metrics))
@@ -172,42 +196,40 @@ class Loop:
             met = training_step.unreplicate(state)
             batch = training_step.unsharded(sent.batch)
             raise divergence.examined(
-                self.folder, self.model, self.config, met, batch, batches.source
+                self.folder, self.model, self.config, met, batch, batches.source, sent.position
             )
-        monitor.step(sent.number, StepValues(*values))
-        if sent.number == self.config.stage1_steps and self.config.stage2_steps:
+        monitor.step(sent.number, StepValues(*values), sent.position, is_last)
+        if self.pace.ends_stage1(sent.number):
             monitor.event(sent.number, event="stage 2 begins", optimiser=self.config.switch)
 
     def _pause(
         self,
-        number: int,
         state: training_step.TrainState,
         progress: Progress,
         monitor: Monitor,
+        is_over: bool,
         stopping: bool,
     ) -> Progress:
         """Does what is due between two steps: validation, preview, checkpoint."""
-        config, intervals = self.config, self.intervals
-        progress = dataclasses.replace(
-            progress,
-            step=number,
-            switched_at=config.stage1_steps if number > config.stage1_steps else None,
-            pending=tuple(map(tuple, monitor.pending)),
-        )
+        number, intervals = progress.step, self.intervals
+        progress = progress.replace(pending=tuple(map(tuple, monitor.pending)))
         with monitor.paused():
             improved = False
-            if self._is_due(number, intervals.validation):
+            if is_over or number % intervals.validation == 0:
                 with monitor.paused("validation"):
                     result = self.validate(state.ema)
                 improved = progress.improved(result.loss)
                 if improved:
-                    progress = dataclasses.replace(progress, best_loss=result.loss)
+                    progress = progress.replace(best_loss=result.loss)
                 monitor.validation(number, result, improved)
-            if self._is_due(number, intervals.preview) and multihost.is_first() and not stopping:
+            # Compiling the preview could cost a run by the clock its end.
+            is_shown = number % intervals.preview == 0 or (is_over and not self.config.minutes)
+            if is_shown and multihost.is_first() and not stopping:
                 ema = training_step.unreplicate(state.ema)
                 shown = validation.preview(self.model, ema, self.crops[:PREVIEWED])
                 monitor.images(number, shown)
-            if stopping or improved or self._is_due(number, intervals.checkpoint):
+            progress = self.pace.recorded(progress)
+            if stopping or is_over or improved or number % intervals.checkpoint == 0:
                 self._save(state, progress, improved)
             multihost.wait_for_all(f"step {number}")
         return progress

@@ -25,8 +25,9 @@ Schedule = Callable[
 ]
 """(model, config, step, x, quality, keys) -> the partitions of a batch.
 
-model: the configuration of the network. step int32 []: steps done. x float32 [B, H, W, 3] in
-[0, 1], sides multiples of 64. quality int32 [B], 0 to `model.steps_of_quality`, None for a
+model: the configuration of the network. step []: the position in the schedule, from 0 to
+`config.steps`: the number of steps done, or in a run by the clock a float. x float32 [B, H, W, 3]
+in [0, 1], sides multiples of 64. quality int32 [B], 0 to `model.steps_of_quality`, None for a
 fixed-rate model. keys [B], one for each crop. The result has a leading axis B. It is compiled: no
 Python branches on values. A model without levels needs no masks, and its schedule is not called.
 """
@@ -43,7 +44,7 @@ def register_schedule(name: str, schedule: Schedule) -> None:
 
 
 def stage_of(config: TrainingConfig, step: Any) -> Any:
-    """The stage, 1 or 2, of the step that follows `step` steps."""
+    """The stage, 1 or 2, of the step at a position in the schedule."""
     return 1 + (step >= config.stage1_steps)
 
 

@@ -15,15 +15,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from rdonet_jax import visualize
 from rdonet_jax.core import decibels, partition
 from rdonet_jax.training import masks, run_log
 from rdonet_jax.training.config import TrainingConfig
-from rdonet_jax.training.event_file import EventFile
 from rdonet_jax.training.run_log import LOG_FILE
 from rdonet_jax.training.validation import Preview, Validation
+
+# A machine that trains may have few packages. What these show is in log.jsonl too.
+try:
+    from tqdm import tqdm
+except ModuleNotFoundError:
+    tqdm = None  # lines are printed then, as without a terminal
+try:
+    from rdonet_jax.training import event_file
+except ModuleNotFoundError:
+    event_file = None
 
 EVENTS_FOLDER = "tensorboard"
 
@@ -71,20 +79,24 @@ class Monitor:
     ) -> None:
         self._folder, self._config, self._first_step = folder, config, first_step
         self._log_every, self._visible = log_every, visible
+        self._steps = None if config.minutes else config.steps  # None: nobody knows
         self._pending = [StepValues(*values) for values in pending]
         self._shown = collections.deque(self._pending, maxlen=min(log_every, SHOWN_STEPS))
         self._clock = _Clock()
         self._speed = _Speed(SPEED_SECONDS)
         self._last_line: tuple[int, float] | None = None  # step, and seconds of computing
         self._screen: _Bar | _Lines | None = None
-        self._events: EventFile | None = None
+        self._events: event_file.EventFile | None = None
 
     def __enter__(self) -> Monitor:
         if self._visible:
             run_log.forget_after(self._folder / LOG_FILE, self._first_step)
-            self._events = EventFile(self._folder / EVENTS_FOLDER, self._first_step + 1)
-            kind = _Bar if sys.stderr.isatty() else _Lines
-            self._screen = kind(self._first_step, self._config.steps)
+            if event_file:
+                self._events = event_file.EventFile(
+                    self._folder / EVENTS_FOLDER, self._first_step + 1
+                )
+            kind = _Bar if tqdm and sys.stderr.isatty() else _Lines
+            self._screen = kind(self._first_step, self._steps)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,18 +109,29 @@ class Monitor:
         """The values since the last line of the log, which belong into a checkpoint."""
         return tuple(self._pending)
 
-    def step(self, number: int, values: StepValues) -> None:
-        """Records a step. Steps must be given one by one, in order."""
+    def step(
+        self,
+        number: int,
+        values: StepValues,
+        position: float | None = None,
+        is_last: bool = False,
+    ) -> None:
+        """Records a step. Steps must be given one by one, in order.
+
+        `position` is that of the step in the schedule, by default the number of steps before it.
+        The last step has a line of the log. In a run of so many steps, that step is known.
+        """
+        position = number - 1 if position is None else position
         now = self._clock.now()
         self._speed.mark(number, now)
         self._pending.append(values)
         self._shown.append(values)
-        is_due = number % self._log_every == 0 or number == self._config.steps
+        is_due = number % self._log_every == 0 or is_last or number == self._steps
         if self._screen:
             means = _means(self._pending if is_due else self._shown)
-            self._screen.step(number, self._progress(number, means), is_due)
+            self._screen.step(number, self._progress(number, means, position), is_due)
         if is_due:
-            self._write_means(number, now)
+            self._write_means(number, now, position)
 
     def validation(self, number: int, result: Validation, best: bool) -> None:
         """Records a validation after step `number`. `best`: whether it is the best so far."""
@@ -157,9 +180,9 @@ class Monitor:
         with self._clock.paused(), shown:
             yield
 
-    def _write_means(self, number: int, now: float) -> None:
+    def _write_means(self, number: int, now: float, position: float) -> None:
         means = _means(self._pending)
-        stage = masks.stage_of(self._config, number - 1)
+        stage = masks.stage_of(self._config, position)
         line: dict[str, Any] = {"step": number, "stage": stage}
         line |= {"loss": means.loss, "bpp": means.bpp, "psnr": decibels.psnr(means.mse)}
         line |= {"gradient_norm": means.gradient_norm, "learning_rate": means.learning_rate}
@@ -170,15 +193,18 @@ class Monitor:
         self._write(line)
         self._write_scalars(number, "train", {k: v for k, v in line.items() if k != "step"})
 
-    def _progress(self, number: int, means: StepValues) -> str:
-        stage = masks.stage_of(self._config, number - 1)
+    def _progress(self, number: int, means: StepValues, position: float) -> str:
+        stage = masks.stage_of(self._config, position)
         parts = [f"stage {stage}", f"loss {means.loss:.3f}", f"{means.bpp:.3f} bpp"]
         parts.append(f"{decibels.psnr(means.mse):.2f} dB")
         if steps_per_second := self._speed.value():
             speed = steps_per_second * self._config.batch_size
             parts.append(f"{speed:.2f} crops/s" if speed < 10 else f"{speed:.0f} crops/s")
-            left = (self._config.steps - number) / steps_per_second
-            parts.append(f"{tqdm.format_interval(left)} left")
+            if self._steps is not None:
+                left = (self._steps - number) / steps_per_second
+                parts.append(f"{_duration(left)} left")
+        if self._steps is None:
+            parts.append(f"{position / self._config.steps:.1%} of the schedule")
         return ", ".join(parts)
 
     def _say(self, text: str) -> None:
@@ -192,6 +218,13 @@ class Monitor:
     def _write_scalars(self, number: int, group: str, values: Mapping[str, float]) -> None:
         if self._events:
             self._events.scalars(number, {f"{group}/{name}": v for name, v in values.items()})
+
+
+def _duration(seconds: float) -> str:
+    """As MM:SS or H:MM:SS."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
 def _means(values: Sequence[StepValues]) -> StepValues:
@@ -257,7 +290,7 @@ class _Speed:
 class _Bar:
     """Output on a terminal: a progress bar, and messages above it."""
 
-    def __init__(self, first_step: int, steps: int) -> None:
+    def __init__(self, first_step: int, steps: int | None) -> None:
         self._bar = tqdm(
             desc="compiling the first step", total=steps, initial=first_step, file=sys.stderr,
             bar_format=BAR_FORMAT, dynamic_ncols=True, miniters=1, mininterval=0.2,
@@ -286,12 +319,12 @@ class _Bar:
 class _Lines:
     """Output without a terminal: one line for each line of `log.jsonl`."""
 
-    def __init__(self, first_step: int, steps: int) -> None:
-        self._steps = steps
+    def __init__(self, first_step: int, steps: int | None) -> None:
+        self._of = "" if steps is None else f"/{steps}"
 
     def step(self, number: int, progress: str, is_due: bool) -> None:
         if is_due:
-            self.say(f"step {number}/{self._steps}: {progress}")
+            self.say(f"step {number}{self._of}: {progress}")
 
     def doing(self, what: str) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()

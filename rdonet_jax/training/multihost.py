@@ -67,6 +67,11 @@ def join(cluster: Cluster) -> None:
         raise ConfigError(f"the hosts cannot be joined: {error}") from error
 
 
+def process_count() -> int:
+    """The number of hosts, or of processes that count as such."""
+    return jax.process_count()
+
+
 def is_first() -> bool:
     """Whether this host writes logs and descriptions."""
     return jax.process_index() == 0

@@ -24,7 +24,7 @@ class Restarting(NamedTuple):
 
 
 def learning_rate(config: TrainingConfig) -> optax.Schedule:
-    """The learning rate as a function of the number of steps done."""
+    """The learning rate as a function of the position in the schedule, see `training.pace`."""
     first, second = config.learning_rate, config.learning_rate * config.stage2_rate
     if config.switch == "carry" or not config.stage2_steps:
         return _curve(config, first, config.steps)
@@ -111,15 +111,34 @@ def learning(params: Any, learn: str) -> Any:
     return jax.tree_util.tree_map(lambda _: True, params)
 
 
-def make(config: TrainingConfig) -> optax.GradientTransformation:
-    """Clipping of the gradient by its global norm, then Adam."""
+def scale_by_position(config: TrainingConfig) -> optax.GradientTransformationExtraArgs:
+    """Scales by the learning rate at the extra argument `position` of an update.
+
+    Without it, the position is the number of updates. The state is that of
+    `optax.scale_by_learning_rate`, so checkpoints of earlier versions fit.
+    """
+    rate = learning_rate(config)
+
+    def init(params):
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None, *, position=None, **_):
+        step_size = -rate(state.count if position is None else position)
+        updates = jax.tree_util.tree_map(lambda g: jnp.array(step_size, g.dtype) * g, updates)
+        return updates, optax.ScaleByScheduleState(state.count + 1)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def make(config: TrainingConfig) -> optax.GradientTransformationExtraArgs:
+    """Clipping of the gradient by its global norm, then Adam. Updates take a `position`."""
     adam = optax.scale_by_adam()
     if config.switch == "restart":
         adam = restarted_at(adam, config.stage1_steps)
     steps = [
         optax.clip_by_global_norm(config.clip_norm),
         adam,
-        optax.scale_by_learning_rate(learning_rate(config)),
+        scale_by_position(config),
     ]
     if config.prior_rate != 1:
         steps.append(optax.masked(optax.scale(config.prior_rate), of_prior))

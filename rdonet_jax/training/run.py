@@ -8,22 +8,22 @@ A run's folder holds `config.json` (`run_folder`), `log.jsonl` and `tensorboard/
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.training import (
     crops as training_crops,
 )
 from rdonet_jax.training import (
+    exports,
     input_pipeline,
     multihost,
+    pace,
     run_dir,
     run_log,
 )
@@ -32,6 +32,7 @@ from rdonet_jax.training import (
 )
 from rdonet_jax.training.checkpoints import CheckpointError, Checkpoints, Progress
 from rdonet_jax.training.config import RunLength, TrainingConfig
+from rdonet_jax.training.exports import Exports
 from rdonet_jax.training.loop import Intervals, Loop, Outcome
 from rdonet_jax.training.run_dir import Origin, Run, RunError
 
@@ -81,26 +82,33 @@ def train(
     intervals: Intervals | None = None,
     length: RunLength | None = None,
     command: str = "",
+    export_to: Path | None = None,
+    began: float | None = None,
+    now: pace.Now = time.monotonic,
 ) -> Outcome:
     """Runs the schedule to its end, or until SIGTERM or Ctrl-C, when it leaves a checkpoint.
 
-    `command` is what started the run, for its record. A run that was killed before its first
+    `command` is what started the run, for its record. `export_to` is a folder for what is exported
+    every few minutes, by default one below the run's. The minutes of a run by the clock count from
+    `began` on the clock `now`, by default from this call on. A run that was killed before its first
     checkpoint is started afresh by `resume`; one that is finished is left as it is. A `length` that
     differs from that of the run to resume is possible as `lengthening` has it. Raises `RunError`,
     `ConfigError`, `DatasetError` or `ZooError` before anything is written when it cannot start, and
     `DivergenceError` when the loss stops being finite; no such state becomes a checkpoint.
     """
+    began = now() if began is None else began
+    length, intervals = length or RunLength(), intervals or Intervals()
     run_dir.require_shared(folder)
     # Processes of one machine share its memory.
     budget = dataset.default_cache_bytes() // multihost.processes_here()
     with multihost.raise_on_all_hosts("every host has its images"):
         seen, held_out = split_images(sources, run.training.crop, budget)
-        config = _with_length(folder, run.training, length or RunLength(), len(seen.paths), resume)
+        config = _with_length(folder, run.training, length, len(seen.paths), resume)
+        pace.require_possible(config, length, resume)
         training_step.require_divisible(config)
         run = dataclasses.replace(
             run, training=config, origin=_origin(config, sources, seen, held_out, command, resume)
         )
-    intervals = intervals or Intervals()
     _require_equal_hosts(run, intervals, resume)
     with multihost.raise_on_all_hosts("every host has looked at the folder"):
         run_dir.check(folder, run, resume)
@@ -116,11 +124,17 @@ def train(
         multihost.wait_for_all("the folder is claimed")
         # The checkpoints inside: a signal must not cut the last write short.
         with multihost.stop_requests() as stop_request, Checkpoints(folder) as kept:
+            since = now()
             state, progress = _first_state(folder, run, seen, kept, start)
-            if progress.step >= config.steps:
+            if pace.is_finished(config, progress):
                 return Outcome(state, "", was_finished=True)
-            loop = Loop(folder, run.model, config, intervals, seen, crops, kept)
-            return loop.run(state, progress, resume, stop_request)
+            run_pace = pace.of_run(config, length, progress, began, now, now() - since)
+            place = export_to or folder / exports.FOLDER
+            with Exports(place, folder, run, intervals.export, now) as written:
+                loop = Loop(
+                    folder, run.model, config, intervals, seen, crops, kept, run_pace, written
+                )
+                return loop.run(state, progress, resume, stop_request)
 
 
 def _with_length(
@@ -204,21 +218,6 @@ def export(
             state, progress = kept.restore(run.model, run.training, best)
     except CheckpointError as error:
         raise RunError(str(error)) from error
-    record = TrainingRecord.new(
-        preset=run.preset,
-        training=dataclasses.asdict(run.training),
-        steps_done=progress.step,
-        parameters=registry.parameter_count(state.ema),
-        validation=_last_validation(folder / run_log.LOG_FILE, progress.step),
-        jax=jax.__version__,
-        origin=dataclasses.asdict(run.origin) if run.origin else None,
-    )
+    record = exports.record(folder, run, state.ema, progress.step)
     model = registry.with_thresholds(run.model, thresholds) if thresholds else run.model
     return zoo.save(destination, name, model, state.ema, record.stored, pack)
-
-
-def _last_validation(log: Path, step: int) -> Mapping[str, Any] | None:
-    """The newest validation up to a step."""
-    lines = run_log.read(log)
-    found = [line["validation"] for line in lines if "validation" in line and line["step"] <= step]
-    return found[-1] if found else None

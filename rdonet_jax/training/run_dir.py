@@ -194,7 +194,9 @@ def with_held_length(folder: Path, config: TrainingConfig) -> TrainingConfig:
     """The configuration with stages as long as those of the folder's run, if it has one."""
     if not (folder / CONFIG_FILE).exists():
         return config
-    return lengthening.with_length_of(config, Run.load(folder).training)
+    held = Run.load(folder).training
+    minutes = config.minutes or held.minutes
+    return dataclasses.replace(lengthening.with_length_of(config, held), minutes=minutes)
 
 
 def keep_length(folder: Path, config: TrainingConfig) -> None:

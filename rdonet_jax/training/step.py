@@ -135,7 +135,7 @@ def crop_keys(config: TrainingConfig, step: jax.Array, numbers: jax.Array) -> ja
 def masks_of_step(
     model: AnyConfig,
     config: TrainingConfig,
-    step: jax.Array,
+    position: jax.Array,
     x: jax.Array,
     quality: jax.Array | None,
     keys: jax.Array,
@@ -146,7 +146,7 @@ def masks_of_step(
     """
     if not registry.family_of(model).has_levels:
         return partition.level_masks(registry.variance_partition(model, x))
-    p = masks.SCHEDULES[config.masks](model, config, step, x, quality, keys)
+    p = masks.SCHEDULES[config.masks](model, config, position, x, quality, keys)
     return partition.level_masks(partition.obey_parents(p))
 
 
@@ -183,9 +183,17 @@ def sizes_of_step(
 
 
 def crop_losses(
-    model: AnyConfig, config: TrainingConfig, params: Any, step: jax.Array, batch: Batch
+    model: AnyConfig,
+    config: TrainingConfig,
+    params: Any,
+    step: jax.Array,
+    batch: Batch,
+    position: jax.Array | None = None,
 ) -> CropLosses:
-    """The loss of every crop of a batch, with the masks and the noise of this step."""
+    """The loss of every crop of a batch, with the masks and the noise of this step.
+
+    `position` is that in the schedule, by default the number of steps done.
+    """
     keys = jax.vmap(jax.random.split)(crop_keys(config, step, batch.numbers))
     crops, sides = batch.crops, batch.crops.shape[1:3]
     sizes = sizes_of_step(config, keys[:, 0], sides)
@@ -193,7 +201,8 @@ def crop_losses(
         crops = lapped.replicate_beyond(crops, sizes)
     x = distortion.from_integers(crops)
     quality = qualities_of_step(model, keys[:, 0])
-    levels = masks_of_step(model, config, step, x, quality, keys[:, 0])
+    position = step if position is None else position
+    levels = masks_of_step(model, config, position, x, quality, keys[:, 0])
     if sizes is not None:
         levels = partition.exclude_padding(levels, sizes)
     dtype = compute_dtype(config)
@@ -226,35 +235,39 @@ def crop_loss(
 
 
 def device_step(
-    model: AnyConfig, config: TrainingConfig, state: TrainState, batch: Batch
+    model: AnyConfig, config: TrainingConfig, state: TrainState, batch: Batch, position: jax.Array
 ) -> tuple[TrainState, StepMetrics]:
-    """One step on one device, on its share of the batch.
+    """One step on one device, on its share of the batch, at a position in the schedule.
 
     A step whose loss or gradient is not finite changes only `healthy`. Later steps change nothing,
     so the state stays the one that led to this loss.
     """
-    means, gradients = _mean_gradients(model, config, state, batch)
+    means, gradients = _mean_gradients(model, config, state, batch, position)
     # As one array: between hosts, many small reductions take far longer than a large one.
     flat, restored = ravel_pytree((means, gradients))
     means, gradients = restored(jax.lax.pmean(flat, AXIS))
     norm = optax.global_norm(gradients)  # its successor `optax.tree.norm` is younger than 0.2.4
     healthy = state.healthy & jnp.isfinite(means.loss) & jnp.isfinite(norm)
-    new = _updated(config, state, gradients)
+    new = _updated(config, state, gradients, position)
     state = jax.tree_util.tree_map(functools.partial(jnp.where, healthy), new, state)
-    rate = optimizer.learning_rate(config)(state.step - 1)
+    rate = optimizer.learning_rate(config)(position)
     metrics = StepMetrics(*means, norm, jnp.asarray(rate, jnp.float32), healthy)
     return state._replace(healthy=healthy), metrics
 
 
 def _mean_gradients(
-    model: AnyConfig, config: TrainingConfig, state: TrainState, batch: Batch
+    model: AnyConfig,
+    config: TrainingConfig,
+    state: TrainState,
+    batch: Batch,
+    position: jax.Array | None = None,
 ) -> tuple[CropLosses, Any]:
     """Means over a device's crops, and the gradient of the mean loss, in `accumulate` parts."""
 
     def loss_of(params: Any, part: Batch) -> tuple[jax.Array, CropLosses]:
         if config.learn != "all":
             params = _with_fixed_parts(params, config.learn)
-        losses = crop_losses(model, config, params, state.step, part)
+        losses = crop_losses(model, config, params, state.step, part, position)
         means = CropLosses(*map(jnp.mean, losses))
         return means.loss, means
 
@@ -287,8 +300,12 @@ def _with_fixed_parts(params: Any, learn: str) -> Any:
     )  # fmt: skip
 
 
-def _updated(config: TrainingConfig, state: TrainState, gradients: Any) -> TrainState:
-    updates, held = optimizer.make(config).update(gradients, state.optimiser, state.params)
+def _updated(
+    config: TrainingConfig, state: TrainState, gradients: Any, position: jax.Array | None = None
+) -> TrainState:
+    updates, held = optimizer.make(config).update(
+        gradients, state.optimiser, state.params, position=position
+    )
     params = optax.apply_updates(state.params, updates)
     # A smaller decay at first, so that the average forgets the initial parameters.
     decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
@@ -297,13 +314,15 @@ def _updated(config: TrainingConfig, state: TrainState, gradients: Any) -> Train
 
 
 def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
-    """The step over all devices: (replicated state, batch with a device axis) -> (state, metrics).
+    """The step over all devices: (replicated state, batch with a device axis, position) -> (state,
+    metrics).
 
-    The state is donated. Each host passes the crops of its own devices, see `shard`.
+    The state is donated. Each host passes the crops of its own devices, see `shard`. The position
+    in the schedule is a float32 number, see `training.pace`.
     """
     step = functools.partial(device_step, model, config)
     ready = functools.partial(multihost.wait_for_all, "compiled step")
-    return compilation.pmap(step, ready, axis_name=AXIS, donate_argnums=(0,))
+    return compilation.pmap(step, ready, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,))
 
 
 def replicate(state: Any) -> Any:

@@ -110,6 +110,23 @@ def test_the_spellings_without_a_section_are_the_same_options():
     assert settings("--steps 30") == settings("--length.steps 30")
 
 
+def test_minutes_are_a_length_whose_stages_are_shares():
+    found = settings("--minutes 9 --stage1-steps 1 --stage2-steps 9 --export-every 2")
+    assert (found.training.minutes, found.training.steps) == (9, 10)
+    assert found.intervals.export == 2 and not found.length.as_before
+    assert settings("--minutes 9").length.as_before  # the shares that a resumed run has
+    more = settings("--more-minutes 4").length
+    assert more == RunLength(more_minutes=4, as_before=True)
+
+
+def test_a_length_in_steps_takes_the_place_of_minutes_in_a_file(written):
+    name = written("training: {minutes: 9, stage1_steps: 1, stage2_steps: 9}")
+    assert settings(f"--config {name}").training.minutes == 9
+    assert settings(f"--config {name} --more-minutes 3").training.minutes == 9
+    by_steps = settings(f"--config {name} --steps 100")
+    assert (by_steps.training.minutes, by_steps.length.steps) == (0, 100)
+
+
 FILE = """
 preset: small
 model:

@@ -30,6 +30,11 @@ FORMS = {
     "gdn, one context step": {"nonlinearity": "gdn", "context": 1, "finish": 0},
     "linear, checkerboard": {"nonlinearity": "none", "context": 2},
     "groups of channels": {"channel_groups": ((3, 9), (4, 5), (1,)), "group_hidden": 10},
+    "a part of the channels as context": {
+        "channel_groups": ((3, 9), (4, 5), ()),
+        "group_hidden": 10,
+        "embedded": (5, 3, 1),
+    },
 }
 BYTES = st.integers(-127, 127)
 

@@ -93,6 +93,8 @@ def test_a_configuration_written_before_an_option_existed_has_its_default():
         ({"distribution": "cauchy"}, "distribution must be one of laplace, gaussian, not 'cauchy'"),
         ({"thresholds": ((1.0, float("nan")),) * 6}, "thresholds"),
         ({"lmbdas": (0.1,)}, "lmbdas"),
+        ({"embedded": (17, 0, 0)}, "embedded counts channels of the latents"),
+        ({"embedded": (0, 0)}, "embedded needs 3 counts"),
         ({"lmbdas": (0.1, 0.2, 0.3)}, "lmbdas"),
     ],
 )

@@ -58,3 +58,10 @@ def test_channels_in_groups_keep_their_places():
     params = portable_params.acting(grouped)
     with pytest.raises(ValueError, match="have their places"):
         groups.sort_latents(params, grouped, [np.arange(n) for n in grouped.latents])
+
+
+def test_channels_of_which_the_first_are_context_keep_their_places():
+    part = config.mini(embedded=(4, 0, 0))
+    params = portable_params.acting(part)
+    with pytest.raises(ValueError, match="have their places"):
+        groups.sort_latents(params, part, [np.arange(n) for n in part.latents])

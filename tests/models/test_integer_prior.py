@@ -50,6 +50,12 @@ def grouped(context: int) -> config.PortableConfig:
     return config.mini(context=context, channel_groups=GROUPS, group_hidden=10)
 
 
+@functools.cache
+def partly_embedded(context: int) -> config.PortableConfig:
+    """As `grouped`, with the first channels alone as context of what is decoded later."""
+    return dataclasses.replace(grouped(context), embedded=(5, 3, 1))
+
+
 @functools.partial(jax.jit, static_argnums=0, compiler_options=portable_params.QUICKLY)
 def predictions(
     model: config.PortableConfig,
@@ -304,7 +310,8 @@ def assert_same_symbols(found: list[reference.Run], symbols: Any) -> None:
         np.testing.assert_array_equal(run.symbols, context_features)
 
 
-@pytest.fixture(scope="module", params=[preset, grouped], ids=["one group", "groups"])
+@pytest.fixture(scope="module", params=[preset, grouped, partly_embedded],
+                ids=["one group", "groups", "first channels"])  # fmt: skip
 def model(request) -> zoo.Model:
     model = request.param(4)
     tables = distributions.scale_tables(model.distribution)
@@ -344,7 +351,7 @@ def test_an_independent_integer_implementation_decodes_the_golden_file():
     st.integers(0, 2**32 - 1),
     st.integers(0, 640),
     st.booleans(),
-    st.sampled_from([preset(4), grouped(4)]),
+    st.sampled_from([preset(4), grouped(4), partly_embedded(4)]),
 )
 def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(
     seed, quality, hostile, model

@@ -15,7 +15,7 @@ import pytest
 from rdonet_jax.codec.portable import coder as portable_coder
 from rdonet_jax.codec.portable import jax_engine, tiles
 from rdonet_jax.core import config, partition
-from rdonet_jax.models import macs
+from rdonet_jax.models import macs, registry
 from rdonet_jax.models.rdonet import network as rdonet
 from tests import portable_params
 
@@ -175,3 +175,11 @@ def test_the_planes_of_a_level_are_predicted_from_none_four_four_and_eight_neigh
     for level, stride in enumerate(partition.STRIDES):
         products = counted[f"units_{level}/prior/first"] * (2 * stride) ** 2 / model.hidden
         assert products == 4 * always + (0 + 4 + 4 + 8) * model.embedding
+
+
+def test_the_wide_preset_stays_within_what_decoding_and_a_file_may_cost():
+    preset = config.wide()
+    counted = macs.per_pixel(preset)
+    assert macs.of_decoder(counted) <= 20_000 and macs.of_encoder(counted) <= 26_000
+    shapes = registry.family_of(preset).param_shapes(preset)
+    assert sum(math.prod(shape) for shape in shapes.values()) <= 10_000_000

@@ -154,7 +154,7 @@ def test_auto_precision_is_float32_on_cpus_and_bfloat16_elsewhere(monkeypatch):
 def counting_step(monkeypatch):
     """A step whose loss is that of a single parameter, not finite for crops that are white."""
 
-    def crop_losses(model, schedule, params, step, batch):
+    def crop_losses(model, schedule, params, step, batch, position):
         white = jnp.all(batch.crops == 255, axis=(1, 2, 3))
         loss = jnp.square(params["w"] - 1.0) + jnp.where(white, jnp.nan, 0.0)
         return CropLosses(loss, loss, jnp.zeros_like(loss))
@@ -173,12 +173,12 @@ def gray(level: int) -> Batch:
 
 def test_a_step_that_is_not_finite_and_those_after_it_leave_the_state_as_it_was(counting_step):
     _, step, state = counting_step
-    state, metrics = step(state, gray(7))
+    state, metrics = step(state, gray(7), np.float32(0))
     assert bool(metrics.healthy[0])
     before = training_step.unreplicate(state)
-    state, metrics = step(state, gray(255))
+    state, metrics = step(state, gray(255), np.float32(0))
     assert not bool(metrics.healthy[0]) and np.isnan(metrics.loss[0])
-    state, metrics = step(state, gray(7))
+    state, metrics = step(state, gray(7), np.float32(0))
     assert not bool(metrics.healthy[0]) and np.isfinite(metrics.loss[0])
     after = training_step.unreplicate(state)
     jax.tree_util.tree_map(
@@ -191,7 +191,7 @@ def test_the_metrics_of_a_step_have_its_learning_rate(counting_step):
     schedule, step, state = counting_step
     rate = optimizer.learning_rate(schedule)
     for number in range(4):
-        state, metrics = step(state, gray(7))
+        state, metrics = step(state, gray(7), np.float32(number))
         assert float(metrics.learning_rate[0]) == pytest.approx(float(rate(number)), rel=1e-5)
 
 
@@ -201,11 +201,11 @@ def test_a_step_is_compiled_once_for_both_stages(counting_step):
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
     )
-    state, _ = step(state, gray(7))
+    state, _ = step(state, gray(7), np.float32(0))
     assert compiled
     compiled.clear()
-    for _ in range(3):
-        state, _ = step(state, gray(7))
+    for position in (1, 2.5, 3.999):  # of either stage, by steps or by the clock
+        state, _ = step(state, gray(7), np.float32(position))
     assert not compiled
 
 
@@ -329,7 +329,7 @@ def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
 
 
 def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(monkeypatch):
-    def crop_losses(model, schedule, params, step, batch):
+    def crop_losses(model, schedule, params, step, batch, position):
         size = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(params))
         return CropLosses(*jnp.full((3, len(batch.numbers)), size))
 

@@ -12,6 +12,7 @@ import argparse
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,27 +58,33 @@ LENGTH = Section(
 )
 
 
-def run(arguments: Sequence[str], program: str = "rdonet train") -> int:
-    """The command as a process of its own, perhaps one of several hosts; returns the exit code."""
+def run(arguments: Sequence[str], program: str = "rdonet train", began: float | None = None) -> int:
+    """The command as a process of its own, perhaps one of several hosts; returns the exit code.
+
+    `began` is when it began, by `time.monotonic`, for a run of so many minutes; without it, now.
+    """
     if arguments[:1] == ["export"]:
         interrupts.install_handlers(program)  # a run handles signals by itself
     try:
         with multihost.failing_together():
-            sys.exit(main(arguments, program))
+            sys.exit(main(arguments, program, began))
     except SystemExit as stop:
         return int(stop.code or 0)
 
 
-def main(arguments: Sequence[str], program: str = "rdonet train") -> int:
+def main(
+    arguments: Sequence[str], program: str = "rdonet train", began: float | None = None
+) -> int:
     """The exit code: 0, or after one line that says what is wrong 1, 2 for wrong usage, 130 after
     Ctrl-C."""
+    began = time.monotonic() if began is None else began
     console.show_warnings(program)
     if arguments[:1] == ["export"]:
         return exit_code(lambda: export(arguments[1:], program), EXPECTED, program)
-    return exit_code(lambda: train(arguments, program), EXPECTED, program)
+    return exit_code(lambda: train(arguments, program, began), EXPECTED, program)
 
 
-def train(arguments: Sequence[str], program: str) -> int:
+def train(arguments: Sequence[str], program: str, began: float) -> int:
     """Trains, from the start or from the last checkpoint; returns the exit code."""
     options, settings = parse(arguments, program)
     _join_hosts(options)
@@ -89,6 +96,8 @@ def train(arguments: Sequence[str], program: str) -> int:
         settings.intervals,
         settings.length,
         command=shlex.join([*program.split(), *arguments]),
+        export_to=options.export_to,
+        began=began,
     )
     step = int(outcome.state.step)
     if not outcome.stopped_by:
@@ -182,7 +191,11 @@ def _parser(program: str, model: Section) -> Parser:
     config_options.add(parser, model, f"model ({registry.family_of(model.defaults).name})")
     config_options.add(parser, TRAINING, "training")
     config_options.add(parser, LENGTH, "length, if not --stage1-steps and --stage2-steps")
-    config_options.add(parser, INTERVALS, "how often, in steps")
+    config_options.add(parser, INTERVALS, "how often, in steps (exports: in minutes)")
+    parser.add_argument(
+        "--export-to", type=Path, metavar="DIR",
+        help="folder of what --export-every writes (default: weights in the run's folder)",
+    )  # fmt: skip
     _add_hosts(parser)
     return parser
 

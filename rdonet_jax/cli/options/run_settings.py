@@ -27,6 +27,8 @@ from rdonet_jax.training.loop import Intervals
 DEFAULT_PRESET = "standard"
 SECTIONS = ("model", "training", "intervals", "length")
 STAGE_STEPS = ("stage1_steps", "stage2_steps")
+CLOCK = "minutes"
+"""The field of a training that lets it go by the clock; a length is then of its schedule."""
 
 Values = Mapping[str, Mapping[str, Any]]
 """The fields that are set, by section."""
@@ -140,7 +142,7 @@ def resolved(base: Base, file: Values, line: Values) -> RunSettings:
     Raises `ConfigError` for values that do not go together.
     """
     training, length = _with_length(file, line)
-    is_said = bool(length) or any(name in training for name in STAGE_STEPS)
+    is_said = any(name != "more_minutes" for name in (*length, *(training.keys() & STAGE_STEPS)))
     return RunSettings(
         base.preset,
         dataclasses.replace(base.model, **{**file.get("model", {}), **line.get("model", {})}),
@@ -163,5 +165,6 @@ def _with_length(file: Values, line: Values) -> tuple[dict[str, Any], dict[str, 
         length = {}
     if line.get("length"):
         length = dict(line["length"])
-        given = {name: value for name, value in given.items() if name not in STAGE_STEPS}
+        if length.keys() - {"more_minutes"}:
+            given = {k: v for k, v in given.items() if k not in (*STAGE_STEPS, CLOCK)}
     return {**given, **line.get("training", {})}, length

@@ -156,6 +156,7 @@ class LevelPrior:
 
     def __init__(self, config: PortableConfig, level: int, weights: Any, quality: int) -> None:
         self._embedding = config.embedding
+        self._context_channels = fmt.context_channels(config, level)
         octaves = OCTAVES * OCTAVE
         self.gains = np.rint(interpolate(to_integers(weights["gain"], 8, octaves), quality))
         self.steps = powers(self.gains)
@@ -235,12 +236,15 @@ class LevelPrior:
 
     def _offset_inputs(self, symbols: np.ndarray) -> np.ndarray:
         """y - mu of the first channels as 8-bit inputs, from their symbols [N, n]."""
-        exponents = -(self.gains + self.units)[: symbols.shape[1]]
-        return clip(scale(fmt.GRID * clip(symbols, fmt.LARGEST_SYMBOL), exponents, 4))
+        count = min(symbols.shape[1], self._context_channels)
+        exponents = -(self.gains + self.units)[:count]
+        offsets = fmt.GRID * clip(symbols[:, :count], fmt.LARGEST_SYMBOL)
+        return clip(scale(offsets, exponents, 4))
 
     def embed_latents(self, v: np.ndarray) -> np.ndarray:
         """Decoded v [N, L] in 1/16 of a step as 8-bit inputs [N, E]."""
-        y = clip(scale(v, -(self.gains + self.units), 4))
+        count = self._context_channels
+        y = clip(scale(v[:, :count], -(self.gains + self.units)[:count], 4))
         sums = self._embed(np.concatenate([y, np.abs(y)], axis=-1))
         return clip(shift_right(sums, EMBEDDING_BITS))
 

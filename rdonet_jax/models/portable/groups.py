@@ -36,10 +36,13 @@ def sort_latents(params: Any, config: PortableConfig, order: Sequence[Sequence[i
     """The parameters with the channels of y of each level in another order.
 
     `order`, by level, lists the old channels. Symbols are the same, in that order. Raises
-    `ValueError` for a network with groups of channels, which know their channels by number.
+    `ValueError` for a network that knows its channels by number: one with groups of channels, or
+    with a part of them as context.
     """
     if config.channel_groups != NO_GROUPS:
         raise ValueError("the channels of a network with groups have their places")
+    if any(config.embedded):
+        raise ValueError("some channels are no context of others, so all have their places")
     flat = {path: np.array(leaf) for path, leaf in flatten_dict(params).items()}
     for level, channels in enumerate(order):
         columns = np.asarray(channels)

@@ -23,9 +23,10 @@ from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.nn import integer
 
 MIN_UNIT = 2.0**-9
-"""The smallest unit of the integer networks, in units of y.
+"""The smallest unit of the integer networks, in units of y, unless steps are very fine."""
 
-It is finer than an eighth of a step at the highest quality."""
+UNITS_PER_STEP = 8
+"""The smallest unit is at most this part of a step at the highest quality."""
 
 
 def linear_start(params: Any, config: PortableConfig) -> Any:
@@ -64,7 +65,9 @@ def _unit(
     prior = dict(unit["prior"])
     prior["gain"] = np.repeat(log_gains[:, None], latents, axis=1)
     unit_sizes = integer_format.UNIT_RANGE * deviations / integer.LARGEST
-    prior["unit"] = np.log2(np.maximum(unit_sizes, MIN_UNIT))
+    finest_step = 2.0 ** -np.max(log_gains)
+    smallest = min(MIN_UNIT, finest_step / UNITS_PER_STEP)
+    prior["unit"] = np.log2(np.maximum(unit_sizes, smallest))
     prior["to_scale"] = dict(prior["to_scale"], bias=_scale_bias(config, deviations))
     unit["prior"] = prior
     return unit

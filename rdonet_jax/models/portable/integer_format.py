@@ -89,9 +89,17 @@ def channel_groups(config: PortableConfig, level: int) -> tuple[slice, ...]:
     return tuple(map(slice, (0, *starts), (*starts, latents)))
 
 
-def group_inputs(config: PortableConfig, channels: slice) -> int:
-    """Inputs of a group's network: hidden features, then y - mu of earlier channels, |y - mu|."""
-    return 2 * config.hidden + 2 * channels.start
+def context_channels(config: PortableConfig, level: int) -> int:
+    """How many channels of y, the first ones, serve as context of what is decoded later."""
+    return config.embedded[level] or config.latents[level]
+
+
+def group_inputs(config: PortableConfig, level: int, channels: slice) -> int:
+    """Inputs of a group's network: hidden features, then y - mu of earlier channels, |y - mu|.
+
+    Of the earlier channels, those that are `context_channels`.
+    """
+    return 2 * config.hidden + 2 * min(channels.start, context_channels(config, level))
 
 
 def weight_step(path: str) -> float | None:

@@ -50,6 +50,7 @@ from rdonet_jax.models.portable.integer_format import (
     Z_UNIT,
     Parity,
     channel_groups,
+    context_channels,
     group_inputs,
     index_per_octave,
 )
@@ -110,7 +111,8 @@ class LevelPrior(nn.Module):
         if level < LEVELS - 1:
             coarse_inputs = 9 * embedding + context
             self.from_coarser = integer.Dense(coarse_inputs, 4 * context, bits["from_coarser"])
-        self.embed = integer.Dense(2 * latents, embedding, bits["embed"])
+        self.context_channels = context_channels(config, level)
+        self.embed = integer.Dense(2 * self.context_channels, embedding, bits["embed"])
         inputs = 9 * embedding + 2 * context + knots + len(PLANES)
         self.first = integer.Dense(inputs, config.hidden, bits["first"])
         self.second = integer.Dense(config.hidden, config.hidden, bits["second"])
@@ -120,7 +122,7 @@ class LevelPrior(nn.Module):
         later = self.groups[1:]
         # Names are stored in weights files, numbered: group_first_0 is of the second group.
         self.group_first = [
-            integer.Dense(group_inputs(config, g), config.group_hidden, bits["group_first"])
+            integer.Dense(group_inputs(config, level, g), config.group_hidden, bits["group_first"])
             for g in later
         ]
         self.group_to_mu = [self._group_output("group_to_mu", g) for g in later]
@@ -202,9 +204,13 @@ class LevelPrior(nn.Module):
         return jnp.concatenate([from_z, coarser], axis=-1)
 
     def embed_latents(self, v: jax.Array, coded: jax.Array, gains: jax.Array) -> jax.Array:
-        """Decoded v [B, h, w, L] as 8-bit inputs [B, h, w, E], 0 where not `coded` [B, h, w]."""
-        exponents = -(gains + self.units())[:, None, None]
-        y = integer.clip(integer.scale(v, exponents, 4))
+        """Decoded v [B, h, w, L] as 8-bit inputs [B, h, w, E], 0 where not `coded` [B, h, w].
+
+        Channels beyond `context_channels` do not count.
+        """
+        count = self.context_channels
+        exponents = -(gains + self.units())[:, None, None, :count]
+        y = integer.clip(integer.scale(v[..., :count], exponents, 4))
         sums = self.embed(jnp.concatenate([y, jnp.abs(y)], axis=-1))
         return integer.clip(integer.shift_right(sums, EMBEDDING_BITS)) * coded[..., None]
 
@@ -291,10 +297,13 @@ class LevelPrior(nn.Module):
         return Prediction(integer.clip(mu, integer.LARGEST_WIDE), index)
 
     def _offset_inputs(self, symbols: jax.Array, gains: jax.Array) -> jax.Array:
-        """y - mu of the first channels as 8-bit inputs, from their symbols [B, h, w, n]."""
-        count = symbols.shape[-1]
+        """y - mu of the first channels as 8-bit inputs, from their symbols [B, h, w, n].
+
+        Channels beyond `context_channels` do not count.
+        """
+        count = min(symbols.shape[-1], self.context_channels)
         exponents = -(gains[:, None, None, :count] + self.units()[:count])
-        offsets = GRID * integer.clip(symbols, LARGEST_SYMBOL)
+        offsets = GRID * integer.clip(symbols[..., :count], LARGEST_SYMBOL)
         return integer.clip(integer.scale(offsets, exponents, 4))
 
     def _scale_index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:

@@ -9,7 +9,12 @@ from collections.abc import Mapping
 
 from rdonet_jax.core.config import LEVELS, PATCH, TAPS, ConfigError, PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
-from rdonet_jax.models.portable.integer_format import PLANES, channel_groups, group_inputs
+from rdonet_jax.models.portable.integer_format import (
+    PLANES,
+    channel_groups,
+    context_channels,
+    group_inputs,
+)
 from rdonet_jax.nn.integer_format import MAX_INPUTS
 
 Shape = tuple[int, ...]
@@ -65,14 +70,14 @@ def _prior(config: PortableConfig, level: int) -> dict[str, Shape]:
         shapes |= _pointwise(f"{name}/from_coarser", 9 * embedding + context, 4 * context)
     inputs = 9 * embedding + 2 * context + knots + len(PLANES)
     shapes |= {
-        **_pointwise(f"{name}/embed", 2 * latents, embedding),
+        **_pointwise(f"{name}/embed", 2 * context_channels(config, level), embedding),
         **_pointwise(f"{name}/first", inputs, hidden),
         **_pointwise(f"{name}/second", hidden, hidden),
         **_pointwise(f"{name}/to_mu", 2 * hidden, latents),
         **_pointwise(f"{name}/to_scale", 2 * hidden, latents),
     }
     for number, channels in enumerate(channel_groups(config, level)[1:]):
-        shapes |= _group(config, f"{name}/group", number, channels)
+        shapes |= _group(config, level, f"{name}/group", number, channels)
     for path, shape in shapes.items():
         if path.endswith("/kernel") and shape[0] > MAX_INPUTS:
             raise ConfigError(f"{path} sums {shape[0]} products, at most {MAX_INPUTS} are exact")
@@ -84,11 +89,13 @@ def _prior(config: PortableConfig, level: int) -> dict[str, Shape]:
     }
 
 
-def _group(config: PortableConfig, name: str, number: int, channels: slice) -> dict[str, Shape]:
+def _group(
+    config: PortableConfig, level: int, name: str, number: int, channels: slice
+) -> dict[str, Shape]:
     """The parameters that a group of channels after the first adds to the prior of a level."""
     hidden, count = config.group_hidden, channels.stop - channels.start
     return {
-        **_pointwise(f"{name}_first_{number}", group_inputs(config, channels), hidden),
+        **_pointwise(f"{name}_first_{number}", group_inputs(config, level, channels), hidden),
         f"{name}_to_mu_{number}/kernel": (hidden, count),
         f"{name}_to_scale_{number}/kernel": (hidden, count),
     }

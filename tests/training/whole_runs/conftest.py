@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.training import checkpoints, run_dir, run_log
+from rdonet_jax.training import checkpoints, run_dir, run_log, validation
 from rdonet_jax.training import step as training_step
 from tests import hasty_xla
 from tests.conftest import ROOT
@@ -172,3 +174,35 @@ def finished(start, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "one"
     ended(start(run))
     return run
+
+
+@pytest.fixture
+def light_steps(monkeypatch):
+    """Steps with the optimizer, the schedule and the crops of a run, but a gradient that costs
+    nothing: it depends on the parameters and on the crops."""
+
+    def make_step(model, schedule):
+        @functools.partial(jax.jit, compiler_options=dict(hasty_xla.options()))
+        def updated(state, mean, position):
+            gradients = jax.tree_util.tree_map(lambda leaf: leaf * mean + mean, state.params)
+            return training_step._updated(schedule, state, gradients, position)
+
+        def step(state, batch, position):
+            one = jax.tree_util.tree_map(lambda leaf: leaf[0], state)
+            new = updated(one, np.float32(np.mean(batch.crops)), position)
+            metrics = [jnp.full(1, value) for value in (1.0, 0.5, 0.01, 2.0, 1e-4, True)]
+            return jax.tree_util.tree_map(lambda leaf: leaf[None], new), training_step.StepMetrics(
+                *metrics
+            )
+
+        return step
+
+    monkeypatch.setattr(training_step, "make_step", make_step)
+    monkeypatch.setattr(
+        training_step,
+        "unreplicate",
+        lambda tree: jax.tree_util.tree_map(lambda x: np.asarray(x[0]), tree),
+    )
+    result = validation.Validation(1.0, 0.5, 30.0, (1.0, 0.0, 0.0))
+    monkeypatch.setattr(validation, "make", lambda *_: lambda _: result)
+    monkeypatch.setattr(validation, "preview", lambda *_: validation.Preview(*[np.zeros(0)] * 4))

@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rdonet_jax.cli.commands import train
-from rdonet_jax.training import lengthening, run_dir, validation
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import lengthening, run_dir
 from rdonet_jax.training.config import TrainingConfig
-from tests import hasty_xla
 
 from .conftest import SHORT, logged, newest_state
-
-
-@pytest.fixture
-def light_steps(monkeypatch):
-    """Steps with the optimizer, the schedule and the crops of a run, but a gradient that costs
-    nothing: it depends on the parameters and on the crops."""
-
-    def make_step(model, schedule):
-        @functools.partial(jax.jit, compiler_options=dict(hasty_xla.options()))
-        def updated(state, mean):
-            gradients = jax.tree_util.tree_map(lambda leaf: leaf * mean + mean, state.params)
-            return training_step._updated(schedule, state, gradients)
-
-        def step(state, batch):
-            one = jax.tree_util.tree_map(lambda leaf: leaf[0], state)
-            new = updated(one, np.float32(np.mean(batch.crops)))
-            metrics = [jnp.full(1, value) for value in (1.0, 0.5, 0.01, 2.0, 1e-4, True)]
-            return jax.tree_util.tree_map(lambda leaf: leaf[None], new), training_step.StepMetrics(
-                *metrics
-            )
-
-        return step
-
-    monkeypatch.setattr(training_step, "make_step", make_step)
-    monkeypatch.setattr(
-        training_step,
-        "unreplicate",
-        lambda tree: jax.tree_util.tree_map(lambda x: np.asarray(x[0]), tree),
-    )
-    result = validation.Validation(1.0, 0.5, 30.0, (1.0, 0.0, 0.0))
-    monkeypatch.setattr(validation, "make", lambda *_: lambda _: result)
-    monkeypatch.setattr(validation, "preview", lambda *_: validation.Preview(*[np.zeros(0)] * 4))
 
 
 @pytest.fixture

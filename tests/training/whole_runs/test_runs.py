@@ -150,7 +150,7 @@ def quick_steps(monkeypatch):
     diverging = {}
 
     def make_step(model, schedule):
-        def step(state, batch):
+        def step(state, batch, position):
             healthy, added = diverging.get(int(state.step[0]) + 1, (True, 0.0))
             loss = 1.0 if healthy else np.nan
             metrics = [jnp.full(1, value) for value in (loss, 0.5, 0.01, 2.0, 1e-4, healthy)]

@@ -1,0 +1,120 @@
+"""`rdonet train` by the clock, with everything that is brought back in one small folder."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+NEEDED = {
+    "jax": "jax", "flax": "flax", "optax": "optax", "numpy": "numpy", "PIL": "pillow",
+    "orbax.checkpoint": "orbax-checkpoint", "grain": "grain", "safetensors": "safetensors",
+    "yaml": "pyyaml, which flax brings",
+}  # fmt: skip
+"""Modules, and the packages that have them."""
+
+SCHEDULE = (
+    "--stage1-steps", "1000", "--stage2-steps", "9000", "--warmup-steps", "300",
+)  # fmt: skip
+"""Shares of the time: a tenth with random masks, three percent of warm-up."""
+
+RECIPE = (
+    "--resident", "--batch-size", "64", "--random-share", "0.1",
+    "--metric", "both", "--ms-ssim-share", "0.5",
+    "--learning-rate", "4e-4", "--prior-rate", "4", "--final-rate", "0.02",
+    "--ema-decay", "0.9995", "--log-every", "100", "--validation-every", "2000",
+    "--checkpoint-every", "1000", "--preview-every", "1000000000", "--export-every", "2",
+)  # fmt: skip
+"""What the bundled model was trained with, see experiments/standard; no previews."""
+
+MOST_FILES, MOST_BYTES = 8, 16 * 2**20
+"""What can be brought back: so many files, and so many bytes of each."""
+
+COPIED = ("log.jsonl", "config.json")
+
+
+def missing_packages() -> list[str]:
+    """What training needs and this Python does not have."""
+    return [package for module, package in NEEDED.items() if not _is_there(module)]
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False
+
+
+def run(options: argparse.Namespace, more: Sequence[str], began: float) -> int:
+    """Trains, copies the log, prints the summary; returns the exit code."""
+    if missing := missing_packages():
+        print(f"train: missing here: {', '.join(missing)}", file=sys.stderr)
+        return 1
+    # So that the second command on a machine does not compile again. JAX reads these once.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str((options.state / "jax").absolute()))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    from experiments.campaign import packing
+    from rdonet_jax.cli.commands import train
+
+    try:
+        folders = packing.unpacked(options.data, options.state / "images")
+        if not options.resume:
+            _start_anew(options)
+    except (packing.PackError, OSError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    code = train.run(arguments(options, more, folders), "rdonet train", began)
+    for name in COPIED:
+        if (options.state / "run" / name).exists():
+            shutil.copyfile(options.state / "run" / name, options.out / name)
+    print(summary(options.out))
+    return code
+
+
+def _start_anew(options: argparse.Namespace) -> None:
+    if (options.state / "run").exists():
+        raise OSError(f"{options.state}: holds a run; --resume goes on with it")
+    options.out.mkdir(parents=True, exist_ok=True)
+    if any(options.out.iterdir()):
+        raise OSError(f"{options.out}: is not empty")
+
+
+def arguments(
+    options: argparse.Namespace, more: Sequence[str], folders: tuple[Path, Path]
+) -> list[str]:
+    """The command line of `rdonet train`. What is given again in `more` counts."""
+    minutes = [] if options.minutes is None else ["--minutes", f"{options.minutes:g}"]
+    return [
+        "--preset", options.preset, "--data", str(folders[0]), "--valid", str(folders[1]),
+        "--run", str(options.state / "run"), "--export-to", str(options.out),
+        *minutes, *SCHEDULE, *RECIPE, *(["--resume"] if options.resume else []), *more,
+    ]  # fmt: skip
+
+
+def summary(out: Path) -> str:
+    """One line: the last validation, the steps, the speed, and the newest weights."""
+    from rdonet_jax.training import exports, run_log
+
+    lines: list[dict[str, Any]] = run_log.read(out / "log.jsonl")
+    validations = [line["validation"] for line in lines if "validation" in line]
+    speeds = [line["crops_per_second"] for line in lines if "crops_per_second" in line]
+    parts = [f"{lines[-1]['step'] if lines else 0} steps"]
+    if speeds:
+        parts.append(f"{statistics.median(speeds):.1f} crops/s")
+    for last in validations[-1:]:
+        parts.append(f"validation {last['bpp']:.4f} bpp {last['psnr']:.2f} dB")
+    parts += [path.name for path in exports.written(out)[-1:]]
+    return "campaign: " + ", ".join([*parts, *complaints(out)])
+
+
+def complaints(out: Path) -> list[str]:
+    """What of the folder could not be brought back."""
+    files = sorted(path for path in out.iterdir() if path.is_file())
+    found = [f"{path.name} is too large" for path in files if path.stat().st_size > MOST_BYTES]
+    return found + ([f"{len(files)} files are too many"] if len(files) > MOST_FILES else [])

@@ -1,0 +1,170 @@
+"""The presets: configurations by name, as functions that take changes of fields."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rdonet_jax.core.config import (
+    AnyConfig,
+    BaselineConfig,
+    ConfigError,
+    PortableConfig,
+    RDONetConfig,
+)
+
+
+def paper(**changes: Any) -> RDONetConfig:
+    """The network of the papers, channel for channel: about 49 M parameters, 209 kMAC per pixel."""
+    return dataclasses.replace(RDONetConfig(), **changes)
+
+
+def small(**changes: Any) -> RDONetConfig:
+    """The same structure for CPUs: thin where the resolution is high, 8 M parameters."""
+    config = RDONetConfig(
+        trunk=(16, 48, 96),
+        features=(128, 128, 128),
+        latents=(64, 64, 64),
+        hyper=(64, 64, 64),
+        hyper_latents=32,
+        padding="zero",
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def tiny(**changes: Any) -> RDONetConfig:
+    """A few channels everywhere: compiles in seconds, for tests and for trying commands out."""
+    config = RDONetConfig(
+        trunk=(8, 12, 16),
+        features=(16, 16, 16),
+        latents=(8, 8, 8),
+        hyper=(8, 8, 8),
+        hyper_latents=4,
+        prior_hidden=2,
+        padding="zero",
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def standard(**changes: Any) -> PortableConfig:
+    """The portable network that people use: every quality, 6.3 M parameters."""
+    config = PortableConfig(
+        finish=32,
+        channel_groups=((4, 12, 28, 64, 128), (3, 8, 24), ()),
+        lmbdas=(0.0004, 0.16),
+        thresholds=(
+            (23.0, 575.0),
+            (6.5, 215.0),
+            (1.8, 78.0),
+            (0.73, 31.0),
+            (0.46, 15.0),
+            (0.37, 7.5),
+        ),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def wide(**changes: Any) -> PortableConfig:
+    """A portable network for high qualities too: 512 of 768 directions at 1/16, 9.5 M parameters.
+
+    The trunk keeps all 192 directions of 8×8 pixels. The thresholds are those of `standard` at the
+    same lambdas, continued beyond its range.
+    """
+    config = PortableConfig(
+        trunk=192,
+        features=(512, 128, 96),
+        latents=(512, 128, 96),
+        residual=(40, 32, 32, 32),
+        finish=32,
+        channel_groups=((6, 20, 48, 112, 256), (4, 16, 48), ()),
+        group_hidden=96,
+        embedded=(256, 0, 0),
+        knots=7,
+        lmbdas=(0.0004, 1.0),
+        thresholds=(
+            (23.0, 580.0),
+            (5.8, 200.0),
+            (1.5, 66.0),
+            (0.65, 26.0),
+            (0.43, 12.0),
+            (0.34, 5.5),
+            (0.27, 2.6),
+        ),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def mini(**changes: Any) -> PortableConfig:
+    """A portable network of a few channels, for tests and for trying commands out."""
+    config = PortableConfig(
+        trunk=12,
+        features=(16, 16, 16),
+        latents=(16, 12, 8),
+        residual=(8, 8, 8, 8),
+        finish=4,
+        hyper=8,
+        hyper_latents=(4, 4, 4),
+        embedding=12,
+        conditioning=4,
+        hidden=12,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def mbt2018(**changes: Any) -> BaselineConfig:
+    """Minnen et al. 2018 with its context model, at N = M = 192: 13.2 M parameters."""
+    return dataclasses.replace(BaselineConfig(), **changes)
+
+
+def mbt2018_mean(**changes: Any) -> BaselineConfig:
+    """Its variant without a context model, at CompressAI's widths of the lower rates."""
+    config = BaselineConfig(kind="hyperprior", trunk=(128, 128, 128), latents=192, hyper=128)
+    return dataclasses.replace(config, **changes)
+
+
+def bmshj2018_factorised(**changes: Any) -> BaselineConfig:
+    """The factorized prior of Ballé et al. 2018, at CompressAI's widths of the lower rates."""
+    config = BaselineConfig(kind="factorised", trunk=(128, 128, 128), latents=192)
+    return dataclasses.replace(config, **changes)
+
+
+def balle2017(**changes: Any) -> BaselineConfig:
+    """Ballé et al. 2017 with its own three-stage transforms."""
+    config = BaselineConfig(kind="factorised", trunk=(128, 128), latents=128)
+    return dataclasses.replace(config, **changes)
+
+
+def mbt2018_small(**changes: Any) -> BaselineConfig:
+    """Minnen et al. 2018 with the trunk and as many parameters as `small`: 7.8 M."""
+    config = BaselineConfig(trunk=(16, 48, 96), latents=192, hyper=160)
+    return dataclasses.replace(config, **changes)
+
+
+def mbt2018_tiny(**changes: Any) -> BaselineConfig:
+    """Minnen et al. 2018 with the trunk and about as many parameters as `tiny`."""
+    config = BaselineConfig(trunk=(8, 12, 16), latents=24, hyper=16)
+    return dataclasses.replace(config, **changes)
+
+
+PRESETS: Mapping[str, Callable[..., AnyConfig]] = {
+    "standard": standard,
+    "wide": wide,
+    "paper": paper,
+    "small": small,
+    "tiny": tiny,
+    "mini": mini,
+    "mbt2018": mbt2018,
+    "mbt2018-mean": mbt2018_mean,
+    "bmshj2018-factorised": bmshj2018_factorised,
+    "balle2017": balle2017,
+    "mbt2018-small": mbt2018_small,
+    "mbt2018-tiny": mbt2018_tiny,
+}
+
+
+def preset(name: str, **changes: Any) -> AnyConfig:
+    """The preset `name` with fields changed. Raises `ConfigError` for an unknown name."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name](**changes)

@@ -1,0 +1,101 @@
+"""The weights that a run writes every few minutes."""
+
+from __future__ import annotations
+
+import pytest
+
+from rdonet_jax.core import config, files
+from rdonet_jax.models import zoo
+from rdonet_jax.training import exports, run_log
+from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.exports import Exports
+from rdonet_jax.training.run_dir import Run
+from tests import portable_params
+
+MODEL = config.mini()
+RUN = Run(MODEL, TrainingConfig(minutes=9), "mini")
+
+
+@pytest.fixture
+def params():
+    return portable_params.acting(MODEL)
+
+
+def started(folder, minutes=2.0, now=lambda: 0.0) -> Exports:
+    return Exports(folder / "out", folder, RUN, minutes, now)
+
+
+def test_only_the_newest_two_files_stay_and_they_load(tmp_path, params):
+    (tmp_path / "out").mkdir()
+    other = tmp_path / "out" / "notes.txt"
+    other.write_text("mine")
+    result = {"loss": 1.0, "bpp": 0.5, "psnr": 30.0, "shares": [1.0, 0.0, 0.0]}
+    run_log.append(tmp_path / run_log.LOG_FILE, {"step": 900, "validation": result})
+    with started(tmp_path) as written:
+        for step in (0, 999, 1000, 20000):
+            written.write(params, step)
+    found = exports.written(tmp_path / "out")
+    assert [path.name.partition("-")[0] for path in found] == ["step_1000", "step_20000"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "notes.txt", *(path.name for path in found)
+    }  # fmt: skip
+    model = zoo.load(found[-1])
+    assert model.config == MODEL and model.record.steps_done == 20000
+    assert model.record.validation.psnr == 30
+    assert model.record.stored["training"]["minutes"] == 9
+
+
+def test_files_of_the_command_before_count_among_the_newest_two(tmp_path, params):
+    for steps in ((5, 10), (15,)):
+        with started(tmp_path) as written:
+            for step in steps:
+                written.write(params, step)
+    names = [path.name.partition("-")[0] for path in exports.written(tmp_path / "out")]
+    assert names == ["step_10", "step_15"]
+
+
+def test_a_file_that_cannot_be_written_is_told_and_the_ones_before_stay_whole(
+    tmp_path, params, monkeypatch
+):
+    with started(tmp_path) as written:
+        written.write(params, 1)
+        written.wait()
+
+        def cut_off(path, write):
+            def half(file):
+                write(file)
+                file.truncate(100)
+                raise OSError("no space left")
+
+            return replace(path, half)
+
+        replace = files.replace
+        monkeypatch.setattr(files, "replace", cut_off)
+        written.write(params, 2)
+        with pytest.raises(OSError, match="no space left"):
+            written.wait()
+        monkeypatch.undo()
+        written.write(params, 3)
+    names = [path.name.partition("-")[0] for path in (tmp_path / "out").iterdir()]
+    assert sorted(names) == ["step_1", "step_3"]
+    for path in exports.written(tmp_path / "out"):
+        zoo.load(path)
+
+
+def test_a_file_is_due_every_few_minutes(tmp_path, params):
+    now = [0.0]
+    with started(tmp_path, 2.0, lambda: now[0]) as written:
+        due = []
+        for minute in range(7):
+            now[0] = 60.0 * minute
+            due.append(written.is_due())
+            if due[-1]:
+                written.write(params, minute)
+    assert due == [False, False, True, False, True, False, True]
+
+
+def test_without_an_interval_nothing_is_written(tmp_path, params):
+    with started(tmp_path, 0.0, lambda: 1e9) as written:
+        assert not written.is_due()
+        written.write(params, 1)
+    assert not (tmp_path / "out").exists()
