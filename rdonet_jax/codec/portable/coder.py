@@ -24,7 +24,12 @@ from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.level_coder import CodeRun
 from rdonet_jax.codec.portable import engines, tiles
 from rdonet_jax.codec.portable.asynchronous import compute_ahead
-from rdonet_jax.codec.portable.encoder_latents import EncoderLatents
+from rdonet_jax.codec.portable.encoder_latents import (
+    EncoderLatents,
+    GivenLatents,
+    ImageLatents,
+    RecordedLatents,
+)
 from rdonet_jax.codec.portable.engine import Array, Engine
 from rdonet_jax.codec.portable.state import (
     LevelState,
@@ -76,6 +81,10 @@ class PortableLevelCoder(level_coder.LevelCoder):
         self._state = LevelState(config, masks[COARSEST], self._masks_with_finer[COARSEST], d)
         self._state_level = COARSEST
         self._pending_z_hat: dict[int, np.ndarray] = {}
+        self._given: ImageLatents | None = None
+
+    def use_latents(self, latents: ImageLatents) -> None:
+        self._given = latents
 
     def analyze(self, image: np.ndarray) -> None:
         grid, extent = self.masks[0].shape, self._extents[0]
@@ -120,13 +129,23 @@ class PortableLevelCoder(level_coder.LevelCoder):
         dtype = np.uint16 if is_16bit else np.uint8
         return self._compute_tiles(0, tiles.MARGIN, compute, 3, STRIDES[0], dtype)
 
-    def encode_latents(self, level: int) -> EncoderLatents:
+    def encode_recorded(self, level: int) -> tuple[np.ndarray, np.ndarray]:
+        self._enter(level)
+        latents = self.encode_latents(level, RecordedLatents)
+        self.code_level(level, level_coder.encoder_run([]), latents, continues=level > 0)
+        return latents.recorded, latents.z
+
+    def encode_latents(
+        self, level: int, kind: type[EncoderLatents] = EncoderLatents
+    ) -> EncoderLatents:
         """Encoder only: the latents of the level. To be called once, frees the features."""
+        bounds = dead_zone.zero_bounds(self.config.distribution)
+        if self._given is not None:
+            return GivenLatents(self._state, self._given.y[level], self._given.z[level], bounds)
         e, d = self._features.pop(level), self._state.d
         areas = tuple(-(-side // HYPER_STRIDE) for side in self.masks[level].shape)
         z_shape = (*areas, self.config.hyper_latents[level])
-        bounds = dead_zone.zero_bounds(self.config.distribution)
-        latents = EncoderLatents(self._state, self.config.latents[level], z_shape, bounds)
+        latents = kind(self._state, self.config.latents[level], z_shape, bounds)
 
         def compute(tile: Tile) -> tuple[Array, Array]:
             e_tile, d_tile = (tiles.cut(values, tile, HYPER_STRIDE) for values in (e, d))
@@ -346,6 +365,8 @@ def _joined(groups: list[np.ndarray]) -> np.ndarray:
 
 class PortableCodec(FamilyCodec):
     """The codec of the portable models. Their files decode everywhere."""
+
+    takes_latents = True
 
     def level_coder(
         self,
