@@ -63,8 +63,11 @@ class FamilyCodec(abc.ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no levels to search")
 
-    def refining_bytes(self, config: Any, grid: tuple[int, int]) -> int:
-        """About the most memory that refining the latents takes, without the weights."""
+    def refining_bytes(self, config: Any, grid: tuple[int, int], tile_blocks: int) -> int:
+        """About the most memory that refining the latents takes, without the weights.
+
+        In tiles of so many 64x64 blocks. Only for codecs that `takes_latents`.
+        """
         raise NotImplementedError(f"{type(self).__name__} takes no latents")
 
     def platform(self) -> str:

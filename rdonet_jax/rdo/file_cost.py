@@ -32,6 +32,7 @@ class FileCost:
 
     def __init__(self, parts: Sequence[Part], pixels: np.ndarray) -> None:
         self.parts = tuple(part for part in parts if part.weight > 0)
+        self.distortions = tuple(part.distortion for part in self.parts)
         self._pixels = pixels
         self._count = pixels.shape[0] * pixels.shape[1]
 
@@ -48,7 +49,7 @@ class FileCost:
         for tile in refinement_tiles.cover(grid):
             original, other = (tiles.cut(v, tile, BLOCK) for v in (self._pixels, decoded))
             size = tile.extent((height, width), BLOCK)
-            found = _tile_maps(tuple(d for _, d in self.parts), original, other, size)
+            found = _tile_maps(self.distortions, original, other, size)
             if not whole:
                 shape = [per_block * n for n in grid]
                 whole = [np.empty((len(maps), *shape)) for maps in found]

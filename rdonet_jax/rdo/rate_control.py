@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rdonet_jax.codec import codec, preparation
-from rdonet_jax.codec.codec import Report
+from rdonet_jax.codec.codec import Encoded, Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
@@ -44,7 +44,9 @@ class TargetError(EncodeError):
 
 def steps(plan: Plan) -> tuple[str, ...]:
     """The steps that `encode` reports, in this order."""
-    return (TRIALS, *encoder.steps(plan), MORE_TRIALS) if plan.passes else (TRIALS,)
+    searched = dataclasses.replace(plan, refinements=0)
+    searching = (*encoder.steps(searched), MORE_TRIALS) if plan.passes else ()
+    return (TRIALS, *searching, *encoder.refinement_steps(plan))
 
 
 def encode(
@@ -56,7 +58,10 @@ def encode(
     """Encodes an image at the quality that meets the target of the options.
 
     The first trials are without a search. If the plan has passes, a search at the resulting quality
-    and further trials with its partition follow.
+    and further trials with its partition follow. If it has refinements, the latents of the file
+    found are refined, at its quality. The refined file is kept if it costs less and meets the
+    target too; for a PSNR it must also be no larger. The costs in the result are then those before
+    and after the refinement.
 
     The result meets the target: a size from below, a PSNR from above, within `TOLERANCE` or
     `PSNR_TOLERANCE`, or one step of the quality. If quality 100 gives a file smaller than the
@@ -77,20 +82,15 @@ def encode(
     trials = _Trials(model, prepared, target, options)
     number = codec.stream_quality(model.config, None)
     report(TRIALS)
-    solution = trials.best(dataclasses.replace(options.plan, passes=0), number)
+    solution = trials.best(dataclasses.replace(options.plan, passes=0, refinements=0), number)
     if isinstance(solution, str):
         raise TargetError(solution)
-    if not options.plan.passes:
+    if options.plan.passes:
+        solution = _searched(trials, solution, report)
+    searched = solution.result.searched
+    if not options.plan.refinements or (searched is not None and searched.interrupted):
         return solution.result
-    quality = codec.quality_of(model.config, solution.number)
-    at_quality = dataclasses.replace(options, quality=quality, target=None, reconstruct=False)
-    searched = encoder.encode(model, prepared, at_quality, report)
-    report(MORE_TRIALS)
-    refined = trials.best(Plan(searched.partition), solution.number)
-    # A partition of lower cost at one quality may miss the target, or need a larger file for it.
-    worse = isinstance(refined, str) or (target.psnr is not None and refined.size > solution.size)
-    best = solution if worse else refined
-    return best.result._replace(searched=searched.searched)
+    return _refined(trials, solution, report)
 
 
 class _Solution(NamedTuple):
@@ -102,6 +102,47 @@ class _Solution(NamedTuple):
     @property
     def size(self) -> int:
         return len(self.result.encoded.data)
+
+
+def _searched(trials: _Trials, solution: _Solution, report: Report) -> _Solution:
+    """The better of a solution and one with the partition of a search at its quality."""
+    options, target = trials.options, trials.target
+    quality = codec.quality_of(trials.model.config, solution.number)
+    plan = dataclasses.replace(options.plan, refinements=0)
+    at_quality = dataclasses.replace(
+        options, quality=quality, target=None, reconstruct=False, plan=plan
+    )
+    searched = encoder.encode(trials.model, trials.image, at_quality, report)
+    report(MORE_TRIALS)
+    other = trials.best(Plan(searched.partition), solution.number)
+    # A partition of lower cost at one quality may miss the target, or need a larger file for it.
+    worse = isinstance(other, str) or (target.psnr is not None and other.size > solution.size)
+    best = solution if worse else other
+    return best._replace(result=best.result._replace(searched=searched.searched))
+
+
+def _refined(trials: _Trials, solution: _Solution, report: Report) -> EncodeResult:
+    """The solution with refined latents, where they meet the target; else as it was."""
+    quality = codec.quality_of(trials.model.config, solution.number)
+    options = dataclasses.replace(trials.options, quality=quality, target=None)
+    searched, result = solution.result.searched, solution.result._replace(searched=None)
+    if result.encoded.image is None:
+        encoded = codec.encode(
+            trials.model, trials.image, result.partition, quality, options.coder,
+            engine=options.engine,
+        )  # fmt: skip
+        result = result._replace(encoded=encoded)
+
+    def meets_target(encoded: Encoded) -> bool:
+        if trials.target.psnr is None:
+            return len(encoded.data) <= trials.target.size
+        psnr = trials.image.psnr(encoded.image)
+        return psnr >= trials.target.psnr and len(encoded.data) <= solution.size
+
+    refined = encoder.refine(trials.model, result, options, report, meets_target)
+    if searched is None:
+        return refined
+    return refined._replace(searched=refined.searched._replace(stats=searched.stats))
 
 
 @dataclasses.dataclass(frozen=True)

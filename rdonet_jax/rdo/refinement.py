@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from rdonet_jax.codec import codec, family_codec, memory, preparation
+from rdonet_jax.codec import codec, memory, preparation
 from rdonet_jax.codec.codec import Report
 from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
@@ -36,11 +36,6 @@ CHECK_EVERY = 10
 """Iterations after which J of real symbols is computed."""
 
 SEED = 0
-
-PARTS = 20
-"""Steps of the progress, at most."""
-
-_NAME = "refinement"
 
 
 class Refined(NamedTuple):
@@ -71,25 +66,6 @@ class Problem:
     weights: tuple[np.ndarray, ...]
 
 
-def steps(iterations: int) -> tuple[str, ...]:
-    """The steps that `refine` reports, in this order; each one several times."""
-    count = min(PARTS, iterations)
-    return tuple(f"{_NAME} {number}/{count}" for number in range(1, count + 1))
-
-
-def is_step(step: str) -> bool:
-    """Whether a reported step belongs to a refinement."""
-    return step.startswith(f"{_NAME} ")
-
-
-def require(model: Model) -> None:
-    """Raises `EncodeError` if latents of this model cannot be refined."""
-    if not family_codec.of(model.config).takes_latents:
-        raise preparation.EncodeError(
-            f"{model.name}: only latents of portable models can be refined, not those of this one"
-        )
-
-
 def require_memory(model: Model, size: tuple[int, int]) -> None:
     """Raises `EncodeError` if refining an image of (height, width) takes too much memory."""
     grid = partition.block_grid(*size)
@@ -99,16 +75,22 @@ def require_memory(model: Model, size: tuple[int, int]) -> None:
 
 
 def refine(
-    problem: Problem, start: ImageLatents, iterations: int, report: Report = codec.silent
+    problem: Problem,
+    start: ImageLatents,
+    iterations: int,
+    names: tuple[str, ...] = (),
+    report: Report = codec.silent,
 ) -> Refined:
     """Refines latents, `iterations` steps in each tile.
+
+    `report` is called with each of `names`, evenly over the iterations of all tiles.
 
     In each tile J of the real symbols, with the margin, does not rise. A `KeyboardInterrupt` ends
     the refinement, also one that `report` raises. The best latents so far are the result.
     """
     latents = ImageLatents(*(tuple(map(np.copy, values)) for values in start))
     covering = refinement_tiles.cover(partition.block_grid(*problem.pixels.shape[:2]))
-    advance = _progress(len(covering) * iterations, steps(iterations), report)
+    advance = _progress(len(covering) * iterations, names, report)
     for number, tile in enumerate(covering):
         key = jax.random.fold_in(jax.random.key(SEED), number)
         best, interrupted = _refine_tile(problem, tile, latents, key, iterations, advance)
@@ -153,7 +135,7 @@ def _progress(total: int, names: tuple[str, ...], report: Report) -> Callable[[]
     def advance() -> None:
         iteration = next(begun)
         part = iteration * len(names) // total
-        if not iteration or part != (iteration - 1) * len(names) // total:
+        if names and (not iteration or part != (iteration - 1) * len(names) // total):
             report(names[part])
 
     return advance

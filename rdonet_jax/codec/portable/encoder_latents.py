@@ -11,6 +11,7 @@ import numpy as np
 
 from rdonet_jax.codec.portable.state import LevelState
 from rdonet_jax.codec.portable.tiles import Tile
+from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.entropy import dead_zone
 from rdonet_jax.models.portable.integer_format import GRID, Parity
@@ -36,15 +37,15 @@ class EncoderLatents:
       z: float32 [·, ·, ·].
     """
 
-    def __init__(
-        self, level: LevelState, latents: int, z_shape: tuple[int, ...], bounds: np.ndarray
-    ) -> None:
-        """`bounds` are those of the dead zone, by scale index."""
-        self.z, self._bounds = np.empty(z_shape, np.float32), bounds
-        self._mask, self._rows = level.mask, np.zeros(level.mask.shape, np.int64)
+    def __init__(self, config: PortableConfig, level: int, state: LevelState) -> None:
+        """`state` is that of the level."""
+        areas = (-(-side // HYPER_STRIDE) for side in state.mask.shape)
+        self.z = np.empty((*areas, config.hyper_latents[level]), np.float32)
+        self._bounds = dead_zone.zero_bounds(config.distribution)  # by scale index
+        self._mask, self._rows = state.mask, np.zeros(state.mask.shape, np.int64)
         self._y: dict[Parity, np.ndarray] = {}
-        for parity, positions in level.planes.items():
-            self._y[parity] = np.empty((len(positions.rows), latents), np.float32)
+        for parity, positions in state.planes.items():
+            self._y[parity] = np.empty((len(positions.rows), config.latents[level]), np.float32)
             self._rows[positions.rows, positions.columns] = np.arange(len(positions.rows))
 
     def store(self, tile: Tile, y: np.ndarray, z: np.ndarray) -> None:
@@ -83,12 +84,10 @@ class RecordedLatents(EncoderLatents):
       recorded: y float32 [h, w, L] as in `ImageLatents`, complete when the level is coded.
     """
 
-    def __init__(
-        self, level: LevelState, latents: int, z_shape: tuple[int, ...], bounds: np.ndarray
-    ) -> None:
-        super().__init__(level, latents, z_shape, bounds)
-        self._planes = level.planes
-        self.recorded = np.zeros((*level.mask.shape, latents), np.float32)
+    def __init__(self, config: PortableConfig, level: int, state: LevelState) -> None:
+        super().__init__(config, level, state)
+        self._planes = state.planes
+        self.recorded = np.zeros((*state.mask.shape, config.latents[level]), np.float32)
 
     def quantize(
         self, parity: Parity, channels: slice, mu: np.ndarray, index: np.ndarray
@@ -107,9 +106,11 @@ class RecordedLatents(EncoderLatents):
 class GivenLatents(EncoderLatents):
     """Given latents of a level, which are rounded without a dead zone."""
 
-    def __init__(self, level: LevelState, y: np.ndarray, z: np.ndarray, bounds: np.ndarray) -> None:
-        """`bounds` are those of the dead zone; only their number counts."""
-        super().__init__(level, y.shape[-1], z.shape, np.zeros_like(bounds))
+    def __init__(
+        self, config: PortableConfig, level: int, state: LevelState, y: np.ndarray, z: np.ndarray
+    ) -> None:
+        super().__init__(config, level, state)
+        self._bounds = np.zeros_like(self._bounds)
         self.z[:] = z
-        for parity, positions in level.planes.items():
+        for parity, positions in state.planes.items():
             self._y[parity][:] = y[positions.rows, positions.columns]

@@ -93,9 +93,7 @@ def code_given_latents(
     """
     planes = None if noise is None else RoundingNoise(*map(integer_prior.split_planes, noise))
 
-    def quantize(
-        offset: jax.Array, index: jax.Array, parity: Parity, channels: slice
-    ) -> jax.Array:
+    def quantize(offset: jax.Array, index: jax.Array, parity: Parity, channels: slice) -> jax.Array:
         rounded = ops.straight_through_round(offset)
         if planes is None:
             return rounded
