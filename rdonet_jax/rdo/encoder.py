@@ -8,7 +8,6 @@ latents, which follows the search.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -30,14 +29,11 @@ from rdonet_jax.rdo.search import SearchStats
 if TYPE_CHECKING:
     from rdonet_jax.rdo.file_cost import FileCost
 
-MAX_PARTS = 20
+MAX_PARTS = 10
 """Reported steps of a refinement, at most."""
 
 _REFINEMENT = "refinement"
 REFINED_CODING = "refined coding"
-
-JOfFile = Callable[[int, np.ndarray], float]
-"""(bytes of a file, its image uint8 [H, W, 3]) -> J per pixel, by real bits."""
 
 
 class SearchSummary(NamedTuple):
@@ -157,48 +153,50 @@ def _encode_plainly(
 
 
 def refine(
-    model: Model,
-    result: EncodeResult,
-    options: EncodeOptions,
-    report: Report,
-    is_accepted: Callable[[Encoded], bool] = lambda _: True,
+    model: Model, result: EncodeResult, options: EncodeOptions, report: Report
 ) -> EncodeResult:
     """Refines the latents of an encoded image, and keeps the file of lower cost.
 
-    `result` has the decoder's pixels, and is of the quality of the options. A refined file is kept
-    only if `is_accepted`.
+    `result` has the decoder's pixels, and is of the quality of the options.
+    """
+    cost = file_cost(model, result.image, options.quality)
+    refined, interrupted = encode_refined(model, result, options, report)
+    before, after = (cost.of(file) for file in (result.encoded, refined))
+    best = refined if after < before else result.encoded
+    searched = result.searched or SearchSummary(SearchStats(), before, before, False)
+    summary = searched._replace(
+        after=min(before, after), interrupted=interrupted, refinements=options.plan.refinements
+    )
+    return EncodeResult(best, result.partition, summary, result.image)
+
+
+def encode_refined(
+    model: Model, result: EncodeResult, options: EncodeOptions, report: Report
+) -> tuple[Encoded, bool]:
+    """The file of refined latents, and whether the refinement was interrupted.
+
+    `result` is as in `refine`. The file may cost more, for its estimate is not exact.
     """
     from rdonet_jax.rdo import refinement
 
-    image, plain = result.image, result.encoded
+    image, quality, iterations = result.image, options.quality, options.plan.refinements
     refinement.require_memory(model, image.size)
-    file_cost = _file_cost(model, image, options.quality)
+    cost = file_cost(model, image, quality)
     p = partition.trim(result.partition, *image.size)
-    start = codec.start_latents(model, image, p, options.quality, options.engine)
-    weights = tuple(file_cost.weights(pixel_format.as_rgb8(plain.image)))
-    problem = refinement.Problem(
-        model, image.rgb8, p, options.quality, file_cost.distortions, weights
-    )
-    names = refinement_parts(options.plan.refinements)
-    refined = refinement.refine(problem, start, options.plan.refinements, names, report)
+    start = codec.start_latents(model, image, p, quality, options.engine)
+    weights = tuple(cost.weights(pixel_format.as_rgb8(result.encoded.image)))
+    problem = refinement.Problem(model, image.rgb8, p, quality, cost.distortions, weights)
+    names = refinement_parts(iterations)
+    refined = refinement.refine(problem, start, iterations, names, report)
     report(REFINED_CODING)
     encoded = codec.encode(
-        model, image, p, options.quality, options.coder,
-        engine=options.engine, latents=refined.latents,
-    )  # fmt: skip
-    before, after = (
-        file_cost(len(file.data), pixel_format.as_rgb8(file.image)) for file in (plain, encoded)
+        model, image, p, quality, options.coder, engine=options.engine, latents=refined.latents
     )
-    if not (after < before and is_accepted(encoded)):
-        encoded, after = plain, before
-    searched = result.searched or SearchSummary(SearchStats(), before, before, False)
-    summary = searched._replace(
-        after=after, interrupted=refined.interrupted, refinements=options.plan.refinements
-    )
-    return EncodeResult(encoded, result.partition, summary, image)
+    return encoded, refined.interrupted
 
 
-def _file_cost(model: Model, image: PreparedImage, quality: float | None) -> FileCost:
+def file_cost(model: Model, image: PreparedImage, quality: float | None) -> FileCost:
+    """J of files of an image, for the quality's lambda."""
     from rdonet_jax.rdo.cost import trained_loss
     from rdonet_jax.rdo.file_cost import FileCost
 
@@ -226,10 +224,9 @@ def _encode_with_search(
         for p in candidates
     ]
     # A refinement compares further files, by a cost that is computed in tiles.
-    file_cost: JOfFile = rd_cost.file_cost
-    if options.plan.refinements:
-        file_cost = _file_cost(model, image, options.quality)
-    costs = [file_cost(len(file.data), pixel_format.as_rgb8(file.image)) for file in files]
+    is_refined = bool(options.plan.refinements)
+    j_of_file = file_cost(model, image, options.quality) if is_refined else rd_cost.file_cost
+    costs = [j_of_file(len(file.data), pixel_format.as_rgb8(file.image)) for file in files]
     best = int(np.argmin(costs))
     summary = SearchSummary(stats, costs[0], costs[best], interrupted)
     return EncodeResult(files[best], candidates[best], summary, image)

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from rdonet_jax.codec.codec import Encoded
 from rdonet_jax.codec.portable import tiles
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.partition import BLOCK
+from rdonet_jax.imaging import pixel_format
 from rdonet_jax.metrics.loss import AREA, Distortion, Part
 from rdonet_jax.rdo import refinement_tiles
 
@@ -39,6 +41,10 @@ class FileCost:
     def __call__(self, size: int, decoded: np.ndarray) -> float:
         """J per pixel, by real bits, of a file of `size` bytes that decodes to uint8 [H, W, 3]."""
         return total(self.parts, self.maps(decoded), size, self._count)
+
+    def of(self, encoded: Encoded) -> float:
+        """J per pixel of an encoded image that has the decoder's pixels."""
+        return self(len(encoded.data), pixel_format.as_rgb8(encoded.image))
 
     def maps(self, decoded: np.ndarray) -> Maps:
         """The maps of a decoded image uint8 [H, W, 3]."""

@@ -15,13 +15,15 @@ import numpy as np
 from rdonet_jax.codec import codec, preparation
 from rdonet_jax.codec.codec import Encoded, Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, quality_search
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
-from rdonet_jax.rdo.encoder import EncodeResult
+from rdonet_jax.rdo.encoder import EncodeResult, SearchSummary
 from rdonet_jax.rdo.quality_search import Goal, Trial
+from rdonet_jax.rdo.search import SearchStats
 
 TOLERANCE = 0.01
 """How far below the target a size may be, as a share of it, to end the search."""
@@ -34,6 +36,9 @@ LOG_SIZE_SLOPE, PSNR_SLOPE = 0.57, 2.1
 
 SCANNED = 21
 """Number of qualities of a scan, where size or PSNR do not rise, and before a refusal."""
+
+REFINED_TRIALS = 2
+"""Refinements at most, each at another quality."""
 
 TRIALS, MORE_TRIALS = "trials", "more trials"
 
@@ -59,9 +64,9 @@ def encode(
 
     The first trials are without a search. If the plan has passes, a search at the resulting quality
     and further trials with its partition follow. If it has refinements, the latents of the file
-    found are refined, at its quality. The refined file is kept if it costs less and meets the
-    target too; for a PSNR it must also be no larger. The costs in the result are then those before
-    and after the refinement.
+    found are refined. A refined file is kept if it costs less, by the lambda of the quality found,
+    and meets the target too; for a PSNR it is also no larger. The costs in the result are then
+    those before and after it.
 
     The result meets the target: a size from below, a PSNR from above, within `TOLERANCE` or
     `PSNR_TOLERANCE`, or one step of the quality. If quality 100 gives a file smaller than the
@@ -122,27 +127,32 @@ def _searched(trials: _Trials, solution: _Solution, report: Report) -> _Solution
 
 
 def _refined(trials: _Trials, solution: _Solution, report: Report) -> EncodeResult:
-    """The solution with refined latents, where they meet the target; else as it was."""
+    """The solution with refined latents, where they meet the target; else as it was.
+
+    A refined file costs less, but may be a little larger or have a little less PSNR. Then there is
+    one more try, at the quality that should make up for that.
+    """
     quality = codec.quality_of(trials.model.config, solution.number)
-    options = dataclasses.replace(trials.options, quality=quality, target=None)
-    searched, result = solution.result.searched, solution.result._replace(searched=None)
-    if result.encoded.image is None:
-        encoded = codec.encode(
-            trials.model, trials.image, result.partition, quality, options.coder,
-            engine=options.engine,
-        )  # fmt: skip
-        result = result._replace(encoded=encoded)
-
-    def meets_target(encoded: Encoded) -> bool:
-        if trials.target.psnr is None:
-            return len(encoded.data) <= trials.target.size
-        psnr = trials.image.psnr(encoded.image)
-        return psnr >= trials.target.psnr and len(encoded.data) <= solution.size
-
-    refined = encoder.refine(trials.model, result, options, report, meets_target)
-    if searched is None:
-        return refined
-    return refined._replace(searched=refined.searched._replace(stats=searched.stats))
+    cost = encoder.file_cost(trials.model, trials.image, quality)
+    plain = trials.encoded(solution.result.partition, solution.number)
+    kept, number, interrupted = plain, solution.number, False
+    before = after = cost.of(plain.encoded)
+    for _ in range(REFINED_TRIALS):
+        options = trials.at_quality(number)
+        encoded, interrupted = encoder.encode_refined(trials.model, plain, options, report)
+        misses_by, j = trials.excess(encoded), cost.of(encoded)
+        is_larger = trials.target.psnr is not None and len(encoded.data) > solution.size
+        if misses_by <= 0 and j < before and not is_larger:
+            kept, after = kept._replace(encoded=encoded), j
+        if misses_by <= 0 or interrupted:
+            break
+        number = trials.corrected(number, misses_by)
+        plain = trials.encoded(plain.partition, number)
+    searched = solution.result.searched
+    stats = searched.stats if searched else SearchStats()
+    iterations = trials.options.plan.refinements
+    summary = SearchSummary(stats, before, after, interrupted, iterations)
+    return kept._replace(searched=summary)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +177,28 @@ class _Trials:
         if kept is None:
             return self._reason_of_failure(trials)
         return _Solution(self._position(quality_search.best(goal, trials).number), kept)
+
+    def encoded(self, p: Partition, number: int) -> EncodeResult:
+        """The image at a quality, without a search, with the decoder's pixels."""
+        options = dataclasses.replace(self.at_quality(number), plan=Plan(p), reconstruct=True)
+        return encoder.encode(self.model, self.image, options)
+
+    def at_quality(self, number: int) -> EncodeOptions:
+        quality = codec.quality_of(self.model.config, number)
+        return dataclasses.replace(self.options, quality=quality, target=None)
+
+    def excess(self, encoded: Encoded) -> float:
+        """How far a file with pixels misses the target, in log(size) or dB; not positive if met."""
+        if self.target.psnr is None:
+            return math.log(len(encoded.data) / self.target.size)
+        return self.target.psnr - self.image.psnr(encoded.image)
+
+    def corrected(self, number: int, excess: float) -> int:
+        """The quality at which a file should meet the target that this one missed."""
+        goal = self._goal()
+        steps = math.ceil((excess + goal.tolerance / 2) / goal.slope)
+        number += steps if self.target.psnr is not None else -steps
+        return min(max(number, 0), goal.most)
 
     def _position(self, number: int) -> int:
         """Converts a quality to the scale of the search, on which values rise, and back."""

@@ -119,6 +119,8 @@ def _refine_tile(
         for iteration in range(1, iterations + 1):
             advance()
             descent = refinement_step.step(*functions, inputs, descent, key)
+            # Otherwise the progress would run ahead, and an interrupt would wait.
+            descent.steps.block_until_ready()
             if iteration % CHECK_EVERY == 0 or iteration == iterations:
                 found = float(refinement_step.cost(*functions, inputs, descent.latents))
                 if found < least:
