@@ -25,7 +25,8 @@ from rdonet_jax.imaging.metadata.xmp import is_text, upright
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.rdo import coding
-from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
+from rdonet_jax.rdo import effort as effort_levels
+from rdonet_jax.rdo.encode_options import EncodeOptions, Target
 
 _library = ModelLibrary(capacity=4)
 """The models of the calls before, so that each is loaded once."""
@@ -37,7 +38,7 @@ def compress(
     *,
     target: Target | None = None,
     model: str | os.PathLike[str] = DEFAULT_MODEL,
-    rdo_passes: int = 0,
+    rdo_passes: int | None = None,
     init: str | Partition = "variance",
     icc: bytes = b"",
     exif: bytes = b"",
@@ -45,6 +46,8 @@ def compress(
     cicp: Cicp | None = None,
     resolution: Resolution | None = None,
     engine: str = DEFAULT_ENGINE,
+    refinements: int | None = None,
+    effort: int | None = None,
 ) -> bytes:
     """The bytes of a file that holds the image.
 
@@ -55,12 +58,16 @@ def compress(
       target: a size or a PSNR instead of a quality.
       model: the name of a bundled model, or the path of a weights file.
       rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo.encode_options.Plan`.
+        None is 0 passes.
       icc, exif: color profile and EXIF data (from its TIFF header on), which are stored with the
         image. EXIF data must not give another orientation than upright.
       xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, the code points
         of the colors (`rdonet_jax.imaging.cicp.Cicp`), and the size of pixels
         (`rdonet_jax.imaging.resolution.Resolution`).
       engine: what computes the model: "numpy", "jax", or "auto" for the one that is usually faster.
+      refinements: iterations of latent refinement, for portable models; None is 0.
+      effort: 0 (no search) to 9 (the smallest files) instead of `rdo_passes` and `refinements`,
+        see `rdonet_jax.rdo.effort.EFFORTS`.
 
     Raises `ValueError` for what cannot be coded and for other arguments than these. For a model
     that is not there that is a `ZooError`. Raises OSError for a weights file that cannot be read.
@@ -83,7 +90,8 @@ def compress(
     image = pixel_format.of_samples(samples, icc, exif, upright(xmp), cicp, resolution)
     if not isinstance(init, str):
         init = partition.check(init, *image.size)
-    options = EncodeOptions(quality, target, Plan(init, rdo_passes), engine=engine)
+    plan = effort_levels.chosen_plan(effort, init, rdo_passes, refinements)
+    options = EncodeOptions(quality, target, plan, engine=engine)
     return coding.encode(_library.load(model), image, options).encoded.data
 
 

@@ -25,6 +25,7 @@ from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.codec.level_coder import LevelCoder, SymbolError
 from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec.portable.encoder_latents import ImageLatents
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import COARSE_TO_FINE, AnyConfig
@@ -192,8 +193,12 @@ def encode(
     report: Report = silent,
     reconstruct: bool = True,
     engine: str = DEFAULT_ENGINE,
+    latents: ImageLatents | None = None,
 ) -> Encoded:
     """Compresses an image with the partition p, and gives what the decoder will give.
+
+    With `latents`, such as those of `start_latents`, these are coded instead of the analysis of the
+    image. Only codecs that `takes_latents` have this.
 
     Pixels alone are an image without alpha and metadata. Colors that alpha hides are replaced.
     `quality` is 0 to 100 for a portable model (None: `DEFAULT_QUALITY`), None for any other.
@@ -213,7 +218,10 @@ def encode(
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
     coder = _level_coder(model, p, (height, width), number, engine)
     report("analysis")
-    coder.analyze(pixel_format.as_rgb(prepared.image.pixels))
+    if latents is None:
+        coder.analyze(pixel_format.as_rgb(prepared.image.pixels))
+    else:
+        coder.use_latents(latents)
     streams: dict[str, bytes] = {}
     for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
@@ -239,6 +247,26 @@ def encode(
     data = bitstream.pack(header, Sections(tree, **streams, **prepared.side_sections))
     pixels = _pixels(coder, header) if reconstruct else None
     return Encoded(data, pixels, _symbols_by_level(coder), quality_of(model.config, number))
+
+
+def start_latents(
+    model: Model,
+    image: PreparedImage,
+    p: Partition,
+    quality: float | None = None,
+    engine: str = DEFAULT_ENGINE,
+) -> ImageLatents:
+    """The latents of the analysis, moved so that plain rounding quantizes them as `encode` does.
+
+    `p` is trimmed. For families whose codec `takes_latents`. Raises as `encode` does.
+    """
+    number = stream_quality(model.config, quality)
+    name = engine_choice.choose(model.config, engine)
+    coder = _level_coder(model, p, image.size, number, name)
+    coder.analyze(pixel_format.as_rgb(image.image.pixels))
+    by_level = {level: coder.encode_recorded(level) for level in COARSE_TO_FINE}
+    y, z = zip(*(by_level[level] for level in sorted(by_level)), strict=True)
+    return ImageLatents(y, z)
 
 
 def _pixels(coder: LevelCoder, header: Header) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import importlib
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,13 @@ class FamilyCodec(abc.ABC):
     `searching_bytes`.
 
     Each codec is one object in the module of its family's level coder, named by `Family.codec`.
+
+    Attributes:
+      takes_latents: whether its level coders code given latents as well. Then latents can be
+        refined, and there are also `refining_bytes`.
     """
+
+    takes_latents: ClassVar[bool] = False
 
     @abc.abstractmethod
     def level_coder(
@@ -56,6 +62,13 @@ class FamilyCodec(abc.ABC):
         Only for families with levels.
         """
         raise NotImplementedError(f"{type(self).__name__} has no levels to search")
+
+    def refining_bytes(self, config: Any, grid: tuple[int, int], tile_blocks: int) -> int:
+        """About the most memory that refining the latents takes, without the weights.
+
+        In tiles of so many 64x64 blocks. Only for codecs that `takes_latents`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no latents")
 
     def platform(self) -> str:
         """What files written here are bound to; empty for files that decode everywhere."""

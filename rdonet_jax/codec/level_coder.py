@@ -59,6 +59,20 @@ class LevelCoder(abc.ABC):
         `SymbolError` when the network gives numbers that cannot be coded.
         """
 
+    def use_latents(self, latents: Any) -> None:
+        """Encoder only: codes these latents. To be called instead of `analyze`.
+
+        Only for families whose codec `takes_latents`, which define what they are.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no latents")
+
+    def encode_recorded(self, level: int) -> tuple[np.ndarray, np.ndarray]:
+        """Encoder only: as `encode_level`, but gives y and z as `use_latents` takes them.
+
+        Only for families whose codec `takes_latents`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no latents")
+
     @abc.abstractmethod
     def decode_level(self, level: int, read_symbols: ReadSymbols) -> None:
         """Decoder only: reads the symbols of a level and updates the state.

@@ -20,6 +20,11 @@ def searching_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
     return family_codec.of(config).searching_bytes(config, grid)
 
 
+def refining_bytes(config: AnyConfig, grid: tuple[int, int], tile_blocks: int) -> int:
+    """About the most memory that refining latents takes, in tiles of so many 64x64 blocks."""
+    return family_codec.of(config).refining_bytes(config, grid, tile_blocks)
+
+
 def shortage(config: AnyConfig, grid: tuple[int, int], searching: bool = False) -> str | None:
     """What is lacking for an image of this grid, as a clause; None if nothing is known to be.
 
@@ -36,6 +41,19 @@ def shortage(config: AnyConfig, grid: tuple[int, int], searching: bool = False) 
     if on_device and engine_choice.uses_accelerator():
         return None
     work = "a search for its partition" if searching else "coding it"
+    return _lack(work, needed, available)
+
+
+def refining_shortage(config: AnyConfig, grid: tuple[int, int], tile_blocks: int) -> str | None:
+    """As `shortage`, for refining the latents of an image."""
+    available = system_memory.available_bytes()
+    needed = refining_bytes(config, grid, tile_blocks)
+    if available is None or needed <= available:
+        return None
+    return _lack("refining its latents", needed, available)
+
+
+def _lack(work: str, needed: int, available: int) -> str:
     return (
         f"{work} takes about {needed / 2**30:.1f} GiB of memory, "
         f"of which {available / 2**30:.1f} GiB are available"

@@ -17,6 +17,8 @@ _TAPS = 9
 """Inputs of a 3×3 convolution, which libraries gather for every output."""
 _POSITION_BYTES = 24
 """Indices of a coded position in the lists of `codec.portable.state`."""
+_GRADIENT_PASSES = 2
+"""What the gradient of a pass keeps, in terms of what the pass takes at its peak."""
 _SIMILARITY_MAPS = 21
 """Arrays of the size of the image that MS-SSIM holds at the peak."""
 
@@ -42,6 +44,17 @@ def search_bytes(features: tuple[int, ...], scalars: int, grid: tuple[int, int])
     similarity = _SIMILARITY_MAPS * 3 * BLOCK**2
     peak = _level_scalars(features) + max(scalars, similarity)
     return math.prod(grid) * (_SCALAR_BYTES * peak + 2 * 3 * BLOCK**2)
+
+
+def refining_bytes(config: PortableConfig, grid: tuple[int, int], tile_blocks: int) -> int:
+    """Bytes for a refinement of latents, in tiles of so many blocks.
+
+    Coding the image, two copies of its latents, and the decoded image. In a tile, the gradient
+    keeps what the whole pass computes.
+    """
+    held = 2 * _SCALAR_BYTES * _level_scalars(config.latents) + 3 * BLOCK**2
+    tile = tile_blocks * _SCALAR_BYTES * _GRADIENT_PASSES * portable_scalars(config)
+    return tiled_bytes(config, grid) + math.prod(grid) * held + tile
 
 
 def rdonet_scalars(config: RDONetConfig) -> int:

@@ -24,3 +24,6 @@ ENGINES = ("auto", "numpy", "jax")
 """What can compute a model, see `rdonet_jax.codec.engine_choice`."""
 
 DEFAULT_ENGINE = ENGINES[0]
+
+MAX_REFINEMENTS = 10_000
+"""Iterations of latent refinement, at most."""

@@ -35,3 +35,17 @@ def zero_bounds(distribution: str, price: float = PRICE) -> np.ndarray:
 def apply(offset: Array, bounds: Array) -> Array:
     """The offset from mu in steps, not yet rounded, set to 0 where it is below its bound."""
     return offset * (abs(offset) >= bounds)
+
+
+def without_zone(offset: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Offsets that plain rounding quantizes as the dead zone does: piecewise linear, continuous.
+
+    A magnitude at its bound becomes 1/2. Those of 0 and from 1 on stay. `bounds` are below 1.
+    """
+    size = np.abs(offset)
+    below = size * (np.float32(0.5) / bounds)
+    above = np.float32(0.5) * (1 + (size - bounds) / (1 - bounds))
+    # The bound itself is coded as 1, and a tie would be rounded to 0.
+    above = np.maximum(above, np.nextafter(np.float32(0.5), np.float32(1)))
+    moved = np.where(size < bounds, np.minimum(below, np.float32(0.5)), above)
+    return np.where(size < 1, np.copysign(moved, offset), offset).astype(np.float32)

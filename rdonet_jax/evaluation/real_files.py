@@ -84,7 +84,7 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     or a file that cannot be written, `EvaluationError` for one that cannot be coded, and
     `EncodeError` for a plan that the model has no masks for.
     """
-    encoder.require_masks(model, settings.plan)
+    encoder.require_plan(model, settings.plan)
     paths = named_images(folders)
     _check_targets(list(paths), settings)
     images = (NamedImage(name, srgb.load(path)) for name, path in paths.items())

@@ -67,15 +67,34 @@ def code_features(
     sizes: jax.Array | None = None,
 ) -> Coded:
     """The part of `code` after `analyze`, whose features do not depend on the masks."""
+    by_level = tuple(level_keys(keys, level) for level in range(LEVELS))
+    code_level = type(network).code_level
+    return code_levels(network, code_level, features, masks, by_level, *quality, sizes=sizes)
+
+
+def code_levels(
+    network: Any,
+    code_level: Callable[..., Any],
+    sources: tuple[Any, ...],
+    masks: tuple[jax.Array, ...],
+    noise: tuple[Any, ...],
+    *quality: jax.Array,
+    sizes: jax.Array | None = None,
+) -> Coded:
+    """The pass over the levels and the synthesis.
+
+    `code_level` is a method of the network like `code_level`. By level, `sources` are what it takes
+    its latents from, and `noise` what quantizes them.
+    """
     methods = type(network)
-    batch, *grid = features[COARSEST].shape[:3]
+    batch, *grid = masks[COARSEST].shape
     state = network.initial_state(batch, tuple(grid))
     y_bits: list[Any] = [None] * LEVELS
     z_bits: list[Any] = [None] * LEVELS
     for level in COARSE_TO_FINE:
-        code_level = _segment(network, functools.partial(methods.code_level, level=level))
-        state, y_bits[level], z_bits[level] = code_level(
-            network, features[level], state, masks[level], level_keys(keys, level), *quality,
+        code = _segment(network, functools.partial(code_level, level=level))
+        state, y_bits[level], z_bits[level] = code(
+            network, sources[level], state, masks[level], noise[level], *quality,
             *_optional(sizes),
         )  # fmt: skip
     x_hat = _segment(network, methods.synthesize)(network, state, *_optional(sizes))

@@ -24,6 +24,7 @@ from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.metrics.loss import AREA, Distortion, Loss, Part
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
+from rdonet_jax.rdo import file_cost
 from rdonet_jax.rdo.search import Costs
 
 MAX_BATCH = 4
@@ -99,16 +100,8 @@ class RDCost:
         maps = _distortion_maps(
             self._distortions, self._pixels, partition.pad_image(decoded), np.array(self.size)
         )
-        maps = [np.asarray(part, np.float64) for part in maps]
-        total = 8.0 * size
-        for (weight, part), values in zip(self.parts, maps, strict=True):
-            if part.adds_up:
-                total += weight * values.sum()
-        for (weight, part), values in zip(self.parts, maps, strict=True):
-            if not part.adds_up:
-                whole = part.linearized(values[None], values)[1][0]
-                total += weight * self.size[0] * self.size[1] * whole
-        return float(total) / (self.size[0] * self.size[1])
+        values = [np.asarray(part, np.float64) for part in maps]
+        return file_cost.total(self.parts, values, size, self.size[0] * self.size[1])
 
     def _evaluate(self, candidates: Sequence[Partition]) -> Costs:
         masks = [codec.coded_masks(partition.trim(p, *self.size), *self.size) for p in candidates]

@@ -1,4 +1,4 @@
-"""The options of an encoding: quality or target, search for the partition, range coder."""
+"""The options of an encoding: quality or target, search, refinement, range coder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import math
 import numbers
 
-from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE
+from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE, MAX_REFINEMENTS
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo.initial_masks import INITS
 
@@ -15,15 +15,17 @@ MAX_PASSES = 2
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How to choose a partition.
+    """How to choose a partition and the latents.
 
     Attributes:
       init: the initial partition, or the name of a mask in `initial_masks.INITS`.
       passes: of the search that starts from it, 0 to `MAX_PASSES`.
+      refinements: iterations of latent refinement, 0 to `MAX_REFINEMENTS`; for portable models.
     """
 
     init: str | Partition = "variance"
     passes: int = 0
+    refinements: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.init, str) and self.init not in INITS:
@@ -31,6 +33,11 @@ class Plan:
         is_integer = isinstance(self.passes, numbers.Integral)
         if not is_integer or self.passes not in range(MAX_PASSES + 1):
             raise ValueError(f"a search has 0 to {MAX_PASSES} passes, not {self.passes}")
+        is_integer = isinstance(self.refinements, numbers.Integral)
+        if not is_integer or not 0 <= self.refinements <= MAX_REFINEMENTS:
+            raise ValueError(
+                f"a refinement has 0 to {MAX_REFINEMENTS} iterations, not {self.refinements}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +76,7 @@ class EncodeOptions:
       quality: 0 (smallest file) to 100 (best image) for a variable-rate model, where None is the
         default quality; None for a fixed-rate model.
       target: a size or a PSNR in place of a quality; for a variable-rate model.
-      plan: how to choose the partition.
+      plan: how to choose the partition and the latents.
       coder: the name of the range coder.
       reconstruct: whether the result contains the decoder's pixels. With a target PSNR, and in
         some other cases, it does anyway.

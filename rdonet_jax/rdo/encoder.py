@@ -1,19 +1,21 @@
-"""Rate-distortion-optimized encoding: an initial partition, passes of a search, and the file.
+"""Rate-distortion-optimized encoding: initial partition, passes of a search, latent refinement.
 
 Without passes, the initial partition is used ("zero-pass RDO" in the papers for the variance mask).
 After a search, both the initial partition and the result are encoded, and the file of lower cost by
-its real bits is kept. So a search never increases the cost.
+its real bits is kept. So a search never increases the cost. The same holds for a refinement of the
+latents, which follows the search.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rdonet_jax.codec import codec, engine_choice, preparation
+from rdonet_jax.codec import codec, engine_choice, family_codec, preparation
 from rdonet_jax.codec.codec import Encoded, Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
@@ -24,27 +26,45 @@ from rdonet_jax.rdo.encode_options import MAX_PASSES, EncodeOptions, Plan
 from rdonet_jax.rdo.initial_masks import initial_partition
 from rdonet_jax.rdo.search import SearchStats
 
+if TYPE_CHECKING:
+    from rdonet_jax.rdo.file_cost import FileCost
+
+MAX_PARTS = 10
+"""Reported steps of a refinement, at most."""
+
+_REFINEMENT = "refinement"
+REFINED_CODING = "refined coding"
+
 
 class SearchSummary(NamedTuple):
-    """The summary of a search."""
+    """The summary of a search, of a refinement, or of one after the other."""
 
     stats: SearchStats
     before: float  # J per pixel of the file with the initial partition, by real bits
     after: float  # the same for the file that is kept
     interrupted: bool
+    refinements: int = 0  # iterations asked for
 
 
 class EncodeResult(NamedTuple):
-    """An encoded image, its partition, and the summary of the search."""
+    """An encoded image, its partition, and the summary of search and refinement."""
 
     encoded: Encoded
     partition: Partition
-    searched: SearchSummary | None  # None without a pass
+    searched: SearchSummary | None  # None without a pass and without a refinement
     image: PreparedImage  # the image as it was encoded
 
 
-def require_masks(model: Model, plan: Plan) -> None:
-    """Raises `EncodeError` if a model without masks gets another plan than the default."""
+def require_plan(model: Model, plan: Plan) -> None:
+    """Raises `EncodeError` for a plan that the model does not support.
+
+    A model without masks supports no plan but the default. Only some refine latents.
+    """
+    if plan.refinements and not family_codec.of(model.config).takes_latents:
+        raise EncodeError(
+            f"{model.name}: the latents of this kind of model cannot be refined, only those of "
+            "portable models"
+        )
     if not registry.family_of(model.config).has_levels and plan != Plan():
         raise EncodeError(
             f"{model.name} codes every block at one level: there is no mask to choose or to "
@@ -54,9 +74,23 @@ def require_masks(model: Model, plan: Plan) -> None:
 
 def steps(plan: Plan, reconstruct: bool = False) -> tuple[str, ...]:
     """The steps that `encode` reports, in this order."""
-    if not plan.passes:
+    if not plan.passes and not plan.refinements:
         return (*codec.ENCODING_STEPS, *((codec.SYNTHESIS,) if reconstruct else ()))
-    return ("start", *_color_steps(plan.passes), "coding")
+    searching = ("start", *_color_steps(plan.passes)) if plan.passes else ()
+    return (*searching, "coding", *refinement_steps(plan))
+
+
+def refinement_steps(plan: Plan) -> tuple[str, ...]:
+    """The steps that `refine` reports, in this order."""
+    if not plan.refinements:
+        return ()
+    return (*refinement_parts(plan.refinements), REFINED_CODING)
+
+
+def refinement_parts(iterations: int) -> tuple[str, ...]:
+    """The steps of the refinement itself, in this order."""
+    count = min(MAX_PARTS, iterations)
+    return tuple(f"{_REFINEMENT} {number}/{count}" for number in range(1, count + 1))
 
 
 def _color_steps(passes: int) -> tuple[str, ...]:
@@ -77,30 +111,96 @@ def encode(
     """Encodes an image, or an array of pixels, at one quality.
 
     The partition is chosen by the 8-bit colors of the image, also for gray and 16-bit images. An
-    interrupt (Ctrl-C) during a search ends it, and the best partition so far is used. So does a
-    `KeyboardInterrupt` that `report` raises at a step of the search.
+    interrupt (Ctrl-C) during a search or a refinement ends both, and the best so far is used. So
+    does a `KeyboardInterrupt` that `report` raises at one of their steps.
 
-    Raises `PartitionError` and `EncodeError` as `codec.encode` and `require_masks` do, and
+    Raises `PartitionError` and `EncodeError` as `codec.encode` and `require_plan` do, and
     ValueError for a target, which `rdonet_jax.rdo.coding` takes.
     """
     if options.target is not None:
         raise ValueError("one encoding has a quality and no target")
-    require_masks(model, options.plan)
+    require_plan(model, options.plan)
     prepared = preparation.prepare(model.config, image)
     if options.plan.passes:
-        return _encode_with_search(model, prepared, options, report)
-    start = initial_partition(model, prepared.rgb8, options.plan.init, options.quality)
+        result = _encode_with_search(model, prepared, options, report)
+    elif options.plan.refinements:
+        report("coding")
+        result = _encode_plainly(model, prepared, options, codec.silent)
+    else:
+        return _encode_plainly(model, prepared, options, report)
+    is_interrupted = result.searched is not None and result.searched.interrupted
+    if not options.plan.refinements or is_interrupted:
+        return result
+    return refine(model, result, options, report)
+
+
+def _encode_plainly(
+    model: Model, image: PreparedImage, options: EncodeOptions, report: Report
+) -> EncodeResult:
+    """Encodes with the initial partition. Before a refinement, with the decoder's pixels."""
+    start = initial_partition(model, image.rgb8, options.plan.init, options.quality)
     encoded = codec.encode(
         model,
-        prepared,
+        image,
         start,
         options.quality,
         options.coder,
         report,
-        reconstruct=options.reconstruct,
+        reconstruct=options.reconstruct or bool(options.plan.refinements),
         engine=options.engine,
     )
-    return EncodeResult(encoded, start, None, prepared)
+    return EncodeResult(encoded, start, None, image)
+
+
+def refine(
+    model: Model, result: EncodeResult, options: EncodeOptions, report: Report
+) -> EncodeResult:
+    """Refines the latents of an encoded image, and keeps the file of lower cost.
+
+    `result` has the decoder's pixels, and is of the quality of the options.
+    """
+    cost = file_cost(model, result.image, options.quality)
+    refined, interrupted = encode_refined(model, result, options, report)
+    before, after = (cost.of(file) for file in (result.encoded, refined))
+    best = refined if after < before else result.encoded
+    searched = result.searched or SearchSummary(SearchStats(), before, before, False)
+    summary = searched._replace(
+        after=min(before, after), interrupted=interrupted, refinements=options.plan.refinements
+    )
+    return EncodeResult(best, result.partition, summary, result.image)
+
+
+def encode_refined(
+    model: Model, result: EncodeResult, options: EncodeOptions, report: Report
+) -> tuple[Encoded, bool]:
+    """The file of refined latents, and whether the refinement was interrupted.
+
+    `result` is as in `refine`. The file may cost more, for its estimate is not exact.
+    """
+    from rdonet_jax.rdo import refinement
+
+    image, quality, iterations = result.image, options.quality, options.plan.refinements
+    refinement.require_memory(model, image.size)
+    cost = file_cost(model, image, quality)
+    p = partition.trim(result.partition, *image.size)
+    start = codec.start_latents(model, image, p, quality, options.engine)
+    weights = tuple(cost.weights(pixel_format.as_rgb8(result.encoded.image)))
+    problem = refinement.Problem(model, image.rgb8, p, quality, cost.distortions, weights)
+    names = refinement_parts(iterations)
+    refined = refinement.refine(problem, start, iterations, names, report)
+    report(REFINED_CODING)
+    encoded = codec.encode(
+        model, image, p, quality, options.coder, engine=options.engine, latents=refined.latents
+    )
+    return encoded, refined.interrupted
+
+
+def file_cost(model: Model, image: PreparedImage, quality: float | None) -> FileCost:
+    """J of files of an image, for the quality's lambda."""
+    from rdonet_jax.rdo.cost import trained_loss
+    from rdonet_jax.rdo.file_cost import FileCost
+
+    return FileCost(trained_loss(model, quality), image.rgb8)
 
 
 def _encode_with_search(
@@ -123,7 +223,10 @@ def _encode_with_search(
         codec.encode(model, image, p, options.quality, options.coder, engine=options.engine)
         for p in candidates
     ]
-    costs = [rd_cost.file_cost(len(file.data), pixel_format.as_rgb8(file.image)) for file in files]
+    # A refinement compares further files, by a cost that is computed in tiles.
+    is_refined = bool(options.plan.refinements)
+    j_of_file = file_cost(model, image, options.quality) if is_refined else rd_cost.file_cost
+    costs = [j_of_file(len(file.data), pixel_format.as_rgb8(file.image)) for file in files]
     best = int(np.argmin(costs))
     summary = SearchSummary(stats, costs[0], costs[best], interrupted)
     return EncodeResult(files[best], candidates[best], summary, image)
@@ -134,7 +237,7 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
 
     Raises as `encode` does.
     """
-    require_masks(model, plan)
+    require_plan(model, plan)
     if not plan.passes:
         return initial_partition(model, image, plan.init, quality)
     from rdonet_jax.rdo.cost import RDCost
@@ -146,8 +249,8 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
 
 
 def is_search_step(step: str) -> bool:
-    """Whether a reported step belongs to the search."""
-    return step in _color_steps(MAX_PASSES)
+    """Whether a reported step belongs to a search or a refinement, which may be interrupted."""
+    return step in _color_steps(MAX_PASSES) or step.startswith(f"{_REFINEMENT} ")
 
 
 def _run_search(

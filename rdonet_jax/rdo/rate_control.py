@@ -13,15 +13,17 @@ from typing import NamedTuple
 import numpy as np
 
 from rdonet_jax.codec import codec, preparation
-from rdonet_jax.codec.codec import Report
+from rdonet_jax.codec.codec import Encoded, Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, quality_search
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
-from rdonet_jax.rdo.encoder import EncodeResult
+from rdonet_jax.rdo.encoder import EncodeResult, SearchSummary
 from rdonet_jax.rdo.quality_search import Goal, Trial
+from rdonet_jax.rdo.search import SearchStats
 
 TOLERANCE = 0.01
 """How far below the target a size may be, as a share of it, to end the search."""
@@ -35,6 +37,9 @@ LOG_SIZE_SLOPE, PSNR_SLOPE = 0.57, 2.1
 SCANNED = 21
 """Number of qualities of a scan, where size or PSNR do not rise, and before a refusal."""
 
+REFINED_TRIALS = 2
+"""Refinements at most, each at another quality."""
+
 TRIALS, MORE_TRIALS = "trials", "more trials"
 
 
@@ -44,7 +49,9 @@ class TargetError(EncodeError):
 
 def steps(plan: Plan) -> tuple[str, ...]:
     """The steps that `encode` reports, in this order."""
-    return (TRIALS, *encoder.steps(plan), MORE_TRIALS) if plan.passes else (TRIALS,)
+    searched = dataclasses.replace(plan, refinements=0)
+    searching = (*encoder.steps(searched), MORE_TRIALS) if plan.passes else ()
+    return (TRIALS, *searching, *encoder.refinement_steps(plan))
 
 
 def encode(
@@ -56,7 +63,10 @@ def encode(
     """Encodes an image at the quality that meets the target of the options.
 
     The first trials are without a search. If the plan has passes, a search at the resulting quality
-    and further trials with its partition follow.
+    and further trials with its partition follow. If it has refinements, the latents of the file
+    found are refined. A refined file is kept if it costs less, by the lambda of the quality found,
+    and meets the target too; for a PSNR it is also no larger. The costs in the result are then
+    those before and after it.
 
     The result meets the target: a size from below, a PSNR from above, within `TOLERANCE` or
     `PSNR_TOLERANCE`, or one step of the quality. If quality 100 gives a file smaller than the
@@ -77,20 +87,15 @@ def encode(
     trials = _Trials(model, prepared, target, options)
     number = codec.stream_quality(model.config, None)
     report(TRIALS)
-    solution = trials.best(dataclasses.replace(options.plan, passes=0), number)
+    solution = trials.best(dataclasses.replace(options.plan, passes=0, refinements=0), number)
     if isinstance(solution, str):
         raise TargetError(solution)
-    if not options.plan.passes:
+    if options.plan.passes:
+        solution = _searched(trials, solution, report)
+    searched = solution.result.searched
+    if not options.plan.refinements or (searched is not None and searched.interrupted):
         return solution.result
-    quality = codec.quality_of(model.config, solution.number)
-    at_quality = dataclasses.replace(options, quality=quality, target=None, reconstruct=False)
-    searched = encoder.encode(model, prepared, at_quality, report)
-    report(MORE_TRIALS)
-    refined = trials.best(Plan(searched.partition), solution.number)
-    # A partition of lower cost at one quality may miss the target, or need a larger file for it.
-    worse = isinstance(refined, str) or (target.psnr is not None and refined.size > solution.size)
-    best = solution if worse else refined
-    return best.result._replace(searched=searched.searched)
+    return _refined(trials, solution, report)
 
 
 class _Solution(NamedTuple):
@@ -102,6 +107,52 @@ class _Solution(NamedTuple):
     @property
     def size(self) -> int:
         return len(self.result.encoded.data)
+
+
+def _searched(trials: _Trials, solution: _Solution, report: Report) -> _Solution:
+    """The better of a solution and one with the partition of a search at its quality."""
+    options, target = trials.options, trials.target
+    quality = codec.quality_of(trials.model.config, solution.number)
+    plan = dataclasses.replace(options.plan, refinements=0)
+    at_quality = dataclasses.replace(
+        options, quality=quality, target=None, reconstruct=False, plan=plan
+    )
+    searched = encoder.encode(trials.model, trials.image, at_quality, report)
+    report(MORE_TRIALS)
+    other = trials.best(Plan(searched.partition), solution.number)
+    # A partition of lower cost at one quality may miss the target, or need a larger file for it.
+    worse = isinstance(other, str) or (target.psnr is not None and other.size > solution.size)
+    best = solution if worse else other
+    return best._replace(result=best.result._replace(searched=searched.searched))
+
+
+def _refined(trials: _Trials, solution: _Solution, report: Report) -> EncodeResult:
+    """The solution with refined latents, where they meet the target; else as it was.
+
+    A refined file costs less, but may be a little larger or have a little less PSNR. Then there is
+    one more try, at the quality that should make up for that.
+    """
+    quality = codec.quality_of(trials.model.config, solution.number)
+    cost = encoder.file_cost(trials.model, trials.image, quality)
+    plain = trials.encoded(solution.result.partition, solution.number)
+    kept, number, interrupted = plain, solution.number, False
+    before = after = cost.of(plain.encoded)
+    for _ in range(REFINED_TRIALS):
+        options = trials.at_quality(number)
+        encoded, interrupted = encoder.encode_refined(trials.model, plain, options, report)
+        misses_by, j = trials.excess(encoded), cost.of(encoded)
+        is_larger = trials.target.psnr is not None and len(encoded.data) > solution.size
+        if misses_by <= 0 and j < before and not is_larger:
+            kept, after = kept._replace(encoded=encoded), j
+        if misses_by <= 0 or interrupted:
+            break
+        number = trials.corrected(number, misses_by)
+        plain = trials.encoded(plain.partition, number)
+    searched = solution.result.searched
+    stats = searched.stats if searched else SearchStats()
+    iterations = trials.options.plan.refinements
+    summary = SearchSummary(stats, before, after, interrupted, iterations)
+    return kept._replace(searched=summary)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +177,28 @@ class _Trials:
         if kept is None:
             return self._reason_of_failure(trials)
         return _Solution(self._position(quality_search.best(goal, trials).number), kept)
+
+    def encoded(self, p: Partition, number: int) -> EncodeResult:
+        """The image at a quality, without a search, with the decoder's pixels."""
+        options = dataclasses.replace(self.at_quality(number), plan=Plan(p), reconstruct=True)
+        return encoder.encode(self.model, self.image, options)
+
+    def at_quality(self, number: int) -> EncodeOptions:
+        quality = codec.quality_of(self.model.config, number)
+        return dataclasses.replace(self.options, quality=quality, target=None)
+
+    def excess(self, encoded: Encoded) -> float:
+        """How far a file with pixels misses the target, in log(size) or dB; not positive if met."""
+        if self.target.psnr is None:
+            return math.log(len(encoded.data) / self.target.size)
+        return self.target.psnr - self.image.psnr(encoded.image)
+
+    def corrected(self, number: int, excess: float) -> int:
+        """The quality at which a file should meet the target that this one missed."""
+        goal = self._goal()
+        steps = math.ceil((excess + goal.tolerance / 2) / goal.slope)
+        number += steps if self.target.psnr is not None else -steps
+        return min(max(number, 0), goal.most)
 
     def _position(self, number: int) -> int:
         """Converts a quality to the scale of the search, on which values rise, and back."""

@@ -38,7 +38,8 @@ class CompressOptions:
     """The options of the command by their names.
 
     At most one of `quality` (0 to 100), `target_bpp` (bits per pixel of the whole file),
-    `target_size` (bytes of the whole file) and `target_psnr` (dB) is not None.
+    `target_size` (bytes of the whole file) and `target_psnr` (dB) is not None. `effort` stands for
+    both `rdo` and `refine`.
     """
 
     model: str = DEFAULT_MODEL
@@ -46,7 +47,9 @@ class CompressOptions:
     target_bpp: float | None = None
     target_size: int | None = None
     target_psnr: float | None = None
-    rdo: int = 0
+    effort: int | None = None
+    rdo: int | None = None
+    refine: int | None = None
     init: str = "variance"
     coder: str = DEFAULT_CODER
     engine: str = DEFAULT_ENGINE
@@ -132,9 +135,11 @@ def _encode(
 def _encode_options(options: CompressOptions, size: tuple[int, int]) -> EncodeOptions:
     """What the encoder is to do with an image of (height, width)."""
     from rdonet_jax.cli.commands import fidelity
-    from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
+    from rdonet_jax.rdo import effort
+    from rdonet_jax.rdo.encode_options import EncodeOptions
 
-    plan = Plan(_init(size, options.init), options.rdo)
+    init = _init(size, options.init)
+    plan = effort.chosen_plan(options.effort, init, options.rdo, options.refine)
     target = _target(options, size)
     # With a target, only the file found is decoded for its PSNR, not every trial.
     measured = target is None and fidelity.is_measured(options.quality, options.measure)
@@ -217,13 +222,14 @@ def _facts(
         "levels": dict(zip(map(str, partition.STRIDES), map(float, shares), strict=True)),
     }
     if result.searched:
-        stats, before, after, interrupted = result.searched
+        stats, before, after, interrupted, refinements = result.searched
         facts["search"] = {
             **dataclasses.asdict(stats),
             "codings": stats.evaluations,  # the name that earlier versions gave it
             "before": before,
             "after": after,
             "interrupted": interrupted,
+            "refinements": refinements,
         }
     if judged.psnr is not None:
         facts["psnr"] = judged.psnr if math.isfinite(judged.psnr) else None
@@ -248,10 +254,13 @@ def _lines(facts: dict[str, Any], result: EncodeResult, psnr: float | None) -> t
 
 
 def _search_line(searched: SearchSummary) -> str:
-    """What a search has done, for people."""
+    """What a search and a refinement have done, for people."""
+    stats = searched.stats
     gain = 1 - searched.after / searched.before
     ended = ", interrupted: the best so far is written" if searched.interrupted else ""
+    works = [f"search: {stats.evaluations} evaluations in {stats.calls} calls"] * bool(stats.calls)
+    if searched.refinements:
+        works.append(f"refinement: {searched.refinements} iterations")
     return (
-        f"search: {searched.stats.evaluations} evaluations in {searched.stats.calls} calls, "
-        f"J {searched.before:.4f} to {searched.after:.4f} (-{gain:.1%}){ended}"
+        f"{', '.join(works)}, J {searched.before:.4f} to {searched.after:.4f} (-{gain:.1%}){ended}"
     )

@@ -59,6 +59,15 @@ def byte_count(text: str) -> int:
         ) from error
 
 
+def iterations(text: str) -> int:
+    """An argument that counts iterations of a refinement; 0 is none."""
+    from rdonet_jax.core.defaults import MAX_REFINEMENTS
+
+    if not (text.isascii() and text.isdigit() and int(text) <= MAX_REFINEMENTS):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {MAX_REFINEMENTS}")
+    return int(text)
+
+
 def positive_integer(text: str) -> int:
     """An argument that counts something."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):

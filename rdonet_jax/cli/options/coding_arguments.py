@@ -59,8 +59,19 @@ def add_compress(commands: Any) -> None:
         help="bundled model or weights file (default: %(default)s)",
     )  # fmt: skip
     coding.add_argument(
-        "--rdo", metavar="N", type=int, choices=(0, 1, 2), default=0,
+        "--effort", metavar="N", type=int, choices=range(10),
+        help="time for smaller files, 0 (default, no search) to 9: 3 a search for the partition, 5 "
+        "two passes of it, 7 also 30 iterations of --refine, 9 100 of them; 6 and 8 lie between, "
+        "1 and 2 are the same as 0, and 4 as 3",
+    )  # fmt: skip
+    coding.add_argument(
+        "--rdo", metavar="N", type=int, choices=(0, 1, 2),
         help="passes of a search for the partition that costs least: 0 (default), 1 or 2",
+    )  # fmt: skip
+    coding.add_argument(
+        "--refine", metavar="N", type=types.iterations,
+        help="iterations of a gradient descent on the latents, for smaller files of portable "
+        "models: 0 (default), 10, 30, 100, ...",
     )  # fmt: skip
     coding.add_argument(
         "--init", "--mask", metavar="INIT", type=types.name, default="variance",
@@ -87,6 +98,14 @@ def add_compress(commands: Any) -> None:
         help="decode what was written, and compare it with what was encoded",
     )  # fmt: skip
     _add_output_options(parser)
+    check_files = parser.get_default("check")
+
+    def check(options: argparse.Namespace) -> None:
+        check_files(options)
+        if options.effort is not None and (options.rdo, options.refine) != (None, None):
+            parser.error("--effort stands for --rdo and --refine: give it, or those")
+
+    parser.set_defaults(check=check)
 
 
 def add_decompress(commands: Any) -> None:

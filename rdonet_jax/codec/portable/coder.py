@@ -1,4 +1,4 @@
-"""The level coder of portable models, in either direction, and their codec.
+"""The level coder of portable models, in either direction.
 
 Encoder and decoder run the same function, level by level and plane by plane, and differ only in
 where the symbols of a run come from, a `CodeRun`. The probability tables of a run follow from
@@ -19,12 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from rdonet_jax.codec import level_coder, working_set
-from rdonet_jax.codec.family_codec import FamilyCodec
+from rdonet_jax.codec import level_coder
 from rdonet_jax.codec.level_coder import CodeRun
-from rdonet_jax.codec.portable import engines, tiles
+from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.asynchronous import compute_ahead
-from rdonet_jax.codec.portable.encoder_latents import EncoderLatents
+from rdonet_jax.codec.portable.encoder_latents import (
+    EncoderLatents,
+    GivenLatents,
+    ImageLatents,
+    RecordedLatents,
+)
 from rdonet_jax.codec.portable.engine import Array, Engine
 from rdonet_jax.codec.portable.state import (
     LevelState,
@@ -37,11 +41,9 @@ from rdonet_jax.codec.portable.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import COARSEST, LEVELS, PortableConfig
 from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
-from rdonet_jax.entropy import dead_zone
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable.integer_format import PLANES, Parity
-from rdonet_jax.models.zoo import Model
 
 
 class PortableLevelCoder(level_coder.LevelCoder):
@@ -76,6 +78,10 @@ class PortableLevelCoder(level_coder.LevelCoder):
         self._state = LevelState(config, masks[COARSEST], self._masks_with_finer[COARSEST], d)
         self._state_level = COARSEST
         self._pending_z_hat: dict[int, np.ndarray] = {}
+        self._given: ImageLatents | None = None
+
+    def use_latents(self, latents: ImageLatents) -> None:
+        self._given = latents
 
     def analyze(self, image: np.ndarray) -> None:
         grid, extent = self.masks[0].shape, self._extents[0]
@@ -120,13 +126,25 @@ class PortableLevelCoder(level_coder.LevelCoder):
         dtype = np.uint16 if is_16bit else np.uint8
         return self._compute_tiles(0, tiles.MARGIN, compute, 3, STRIDES[0], dtype)
 
+    def encode_recorded(self, level: int) -> tuple[np.ndarray, np.ndarray]:
+        self._enter(level)
+        latents = RecordedLatents(self.config, level, self._state)
+        self._analyze_latents(level, latents)
+        self.code_level(level, level_coder.encoder_run([]), latents, continues=level > 0)
+        return latents.recorded, latents.z
+
     def encode_latents(self, level: int) -> EncoderLatents:
         """Encoder only: the latents of the level. To be called once, frees the features."""
+        if self._given is not None:
+            y, z = self._given.y[level], self._given.z[level]
+            return GivenLatents(self.config, level, self._state, y, z)
+        latents = EncoderLatents(self.config, level, self._state)
+        self._analyze_latents(level, latents)
+        return latents
+
+    def _analyze_latents(self, level: int, latents: EncoderLatents) -> None:
+        """Computes the latents of a level from its features."""
         e, d = self._features.pop(level), self._state.d
-        areas = tuple(-(-side // HYPER_STRIDE) for side in self.masks[level].shape)
-        z_shape = (*areas, self.config.hyper_latents[level])
-        bounds = dead_zone.zero_bounds(self.config.distribution)
-        latents = EncoderLatents(self._state, self.config.latents[level], z_shape, bounds)
 
         def compute(tile: Tile) -> tuple[Array, Array]:
             e_tile, d_tile = (tiles.cut(values, tile, HYPER_STRIDE) for values in (e, d))
@@ -135,9 +153,9 @@ class PortableLevelCoder(level_coder.LevelCoder):
 
         rows, columns = tiles.tile_sides(self._tile_shape, level)
         sides = rows // HYPER_STRIDE, columns // HYPER_STRIDE
+        areas = latents.z.shape[0], latents.z.shape[1]
         for tile, (y, z) in compute_ahead(tiles.cover(areas, sides, 1), compute):
             latents.store(tile, y, z)
-        return latents
 
     def code_level(
         self,
@@ -342,33 +360,3 @@ class PortableLevelCoder(level_coder.LevelCoder):
 def _joined(groups: list[np.ndarray]) -> np.ndarray:
     """Groups of channels [n, ·] side by side; one alone is not copied."""
     return groups[0] if len(groups) == 1 else np.concatenate(groups, axis=1)
-
-
-class PortableCodec(FamilyCodec):
-    """The codec of the portable models. Their files decode everywhere."""
-
-    def level_coder(
-        self,
-        model: Model,
-        masks: tuple[np.ndarray, ...],
-        size: tuple[int, int],
-        quality: int | None,
-        engine: str,
-    ) -> PortableLevelCoder:
-        steps = engines.make(engine, model, quality)
-        return PortableLevelCoder(model.config, steps, masks, size)
-
-    def engines(self) -> tuple[str, ...]:
-        return engines.ENGINES
-
-    def working_set_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
-        return working_set.tiled_bytes(config, grid)
-
-    def searching_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
-        return working_set.search_bytes(config.features, working_set.portable_scalars(config), grid)
-
-    def jitted_steps(self) -> tuple[Any, ...]:
-        return engines.jitted_steps()
-
-
-CODEC = PortableCodec()

@@ -1,17 +1,33 @@
-"""The latents of a level of a portable model in the encoder, before they are quantized."""
+"""The latents of a level of a portable model in the encoder, before they are quantized.
+
+They are those of the analysis, or given ones: refined latents of `rdonet_jax.rdo.refinement`.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from rdonet_jax.codec.portable.state import LevelState
 from rdonet_jax.codec.portable.tiles import Tile
+from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.entropy import dead_zone
 from rdonet_jax.models.portable.integer_format import GRID, Parity
 
 QUANTIZED_AT_ONCE = 4096
 """Positions whose latents are quantized at a time, to bound the memory."""
+
+
+class ImageLatents(NamedTuple):
+    """The latents of an image by level, in steps. Rounding y - mu and z gives the symbols.
+
+    There is no dead zone. Values where nothing is coded have no effect.
+    """
+
+    y: tuple[np.ndarray, ...]  # float32 [h, w, L]
+    z: tuple[np.ndarray, ...]  # float32 [ceil(h/4), ceil(w/4), ·]
 
 
 class EncoderLatents:
@@ -21,15 +37,15 @@ class EncoderLatents:
       z: float32 [·, ·, ·].
     """
 
-    def __init__(
-        self, level: LevelState, latents: int, z_shape: tuple[int, ...], bounds: np.ndarray
-    ) -> None:
-        """`bounds` are those of the dead zone, by scale index."""
-        self.z, self._bounds = np.empty(z_shape, np.float32), bounds
-        self._mask, self._rows = level.mask, np.zeros(level.mask.shape, np.int64)
+    def __init__(self, config: PortableConfig, level: int, state: LevelState) -> None:
+        """`state` is that of the level."""
+        areas = (-(-side // HYPER_STRIDE) for side in state.mask.shape)
+        self.z = np.empty((*areas, config.hyper_latents[level]), np.float32)
+        self._bounds = dead_zone.zero_bounds(config.distribution)  # by scale index
+        self._mask, self._rows = state.mask, np.zeros(state.mask.shape, np.int64)
         self._y: dict[Parity, np.ndarray] = {}
-        for parity, positions in level.planes.items():
-            self._y[parity] = np.empty((len(positions.rows), latents), np.float32)
+        for parity, positions in state.planes.items():
+            self._y[parity] = np.empty((len(positions.rows), config.latents[level]), np.float32)
             self._rows[positions.rows, positions.columns] = np.arange(len(positions.rows))
 
     def store(self, tile: Tile, y: np.ndarray, z: np.ndarray) -> None:
@@ -59,3 +75,42 @@ class EncoderLatents:
     def drop_plane(self, parity: Parity) -> None:
         """Frees the latents of a plane."""
         del self._y[parity]
+
+
+class RecordedLatents(EncoderLatents):
+    """Those of the analysis, which also keep what plain rounding would code alike.
+
+    Attributes:
+      recorded: y float32 [h, w, L] as in `ImageLatents`, complete when the level is coded.
+    """
+
+    def __init__(self, config: PortableConfig, level: int, state: LevelState) -> None:
+        super().__init__(config, level, state)
+        self._planes = state.planes
+        self.recorded = np.zeros((*state.mask.shape, config.latents[level]), np.float32)
+
+    def quantize(
+        self, parity: Parity, channels: slice, mu: np.ndarray, index: np.ndarray
+    ) -> np.ndarray:
+        y, positions = self._y[parity][:, channels], self._planes[parity]
+        for first in range(0, len(y), QUANTIZED_AT_ONCE):
+            part = slice(first, first + QUANTIZED_AT_ONCE)
+            means = mu[part] / np.float32(GRID)
+            bounds = self._bounds[index[part]]
+            moved = dead_zone.without_zone(y[part] - means, bounds)
+            rows, columns = positions.rows[part], positions.columns[part]
+            self.recorded[rows, columns, channels] = means + moved
+        return super().quantize(parity, channels, mu, index)
+
+
+class GivenLatents(EncoderLatents):
+    """Given latents of a level, which are rounded without a dead zone."""
+
+    def __init__(
+        self, config: PortableConfig, level: int, state: LevelState, y: np.ndarray, z: np.ndarray
+    ) -> None:
+        super().__init__(config, level, state)
+        self._bounds = np.zeros_like(self._bounds)
+        self.z[:] = z
+        for parity, positions in state.planes.items():
+            self._y[parity][:] = y[positions.rows, positions.columns]

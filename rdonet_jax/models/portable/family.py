@@ -22,7 +22,7 @@ class PortableFamily(Family):
     name = "portable"
     network_class = "rdonet_jax.models.portable.network:PortableRDONet"
     config = PortableConfig
-    codec = "rdonet_jax.codec.portable.coder:CODEC"
+    codec = "rdonet_jax.codec.portable.family_codec:CODEC"
     variable_rate = True
     stores_tables = True
     has_separate_priors = True

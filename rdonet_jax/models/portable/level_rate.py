@@ -6,12 +6,13 @@ the same predictions for the coded positions alone.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax.entropy import bit_cost, dead_zone, likelihoods
+from rdonet_jax.entropy import bit_cost, dead_zone, likelihoods, soft_rounding
 from rdonet_jax.models import latents
 from rdonet_jax.models.portable import integer_format, integer_prior
 from rdonet_jax.models.portable.integer_format import Parity
@@ -27,6 +28,17 @@ class Plane(NamedTuple):
     offset: jax.Array  # y - mu in steps
     symbols: jax.Array  # the offset rounded; 0 where not coded
     steps: jax.Array  # y_hat in steps; 0 where not coded
+
+
+class RoundingNoise(NamedTuple):
+    """What latents of a level are rounded softly with, see `soft_rounding`."""
+
+    draws: jax.Array  # [B, h, w, L]
+    variable: jax.Array  # bool [B, h, w, 1], where they are; the others are rounded
+
+
+Quantize = Callable[[jax.Array, jax.Array, Parity, slice], jax.Array]
+"""(y - mu in steps, scale index, plane, channels) -> symbols, also where nothing is coded."""
 
 
 def code_hyper_latents(
@@ -56,8 +68,54 @@ def code_latents(
     keys: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """y_hat in units of y, its embedding, and the bits of y per position. Plane by plane."""
+
+    def quantize(offset: jax.Array, index: jax.Array, *_: Any) -> jax.Array:
+        kept = _apply_dead_zone(offset, index, prior) if keys is None else offset
+        return ops.straight_through_round(kept)
+
     steps_per_unit = integer.powers(context.gains[:, None, None])
-    targets = integer_prior.split_planes(y * steps_per_unit)
+    whole, embedded = _code_planes(prior, y * steps_per_unit, context, mask, quantize)
+    y_bits = latents.masked_sum(_latent_bits(prior, whole, keys), mask)
+    return whole.steps / steps_per_unit, embedded, y_bits
+
+
+def code_given_latents(
+    prior: LevelPrior,
+    y: jax.Array,
+    context: LevelContext,
+    mask: jax.Array,
+    noise: RoundingNoise | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """As `code_latents`, for y in steps, which are rounded to the nearest without a dead zone.
+
+    With `noise`, they are rounded softly where they are variable, and the bits are those of the
+    likelihood.
+    """
+    planes = None if noise is None else RoundingNoise(*map(integer_prior.split_planes, noise))
+
+    def quantize(offset: jax.Array, index: jax.Array, parity: Parity, channels: slice) -> jax.Array:
+        rounded = ops.straight_through_round(offset)
+        if planes is None:
+            return rounded
+        soft = soft_rounding.soft_round(offset, planes.draws[parity][..., channels])
+        return jnp.where(planes.variable[parity], soft, rounded)
+
+    whole, embedded = _code_planes(prior, y, context, mask, quantize)
+    distribution = prior.config.distribution
+    if noise is None:
+        bits = bit_cost.entry_bits(whole.symbols, whole.index, distribution)
+    else:
+        scale = likelihoods.scale_at(whole.index, distribution)
+        bits = likelihoods.bits(whole.symbols, scale, distribution)
+    y_hat = whole.steps / integer.powers(context.gains[:, None, None])
+    return y_hat, embedded, latents.masked_sum(bits, mask)
+
+
+def _code_planes(
+    prior: LevelPrior, y: jax.Array, context: LevelContext, mask: jax.Array, quantize: Quantize
+) -> tuple[Plane, jax.Array]:
+    """All planes of a level joined, [B, h, w, L], and their embedding. y is in steps."""
+    targets = integer_prior.split_planes(y)
     coded = integer_prior.split_planes(mask[..., None].astype(jnp.float32))
     planes: dict[Parity, Plane] = {}
     embedded: dict[Parity, jax.Array] = {}
@@ -66,7 +124,7 @@ def code_latents(
         for parity in step:
             hidden = prior.hidden_features(parity, context, earlier)
             plane = _code_plane(
-                prior, targets[parity], hidden, coded[parity], context.gains, keys is None
+                prior, parity, targets[parity], hidden, coded[parity], context.gains, quantize
             )
             planes[parity] = plane
             v = integer_prior.latent_integers(plane.mu, plane.symbols)
@@ -75,18 +133,17 @@ def code_latents(
         integer_prior.join_planes(dict(zip(planes, values, strict=True)), mask.shape[1:3])
         for values in zip(*planes.values(), strict=True)
     ))  # fmt: skip
-    y_bits = latents.masked_sum(_latent_bits(prior, whole, keys), mask)
-    joined = integer_prior.join_planes(embedded, mask.shape[1:3])
-    return whole.steps / steps_per_unit, joined, y_bits
+    return whole, integer_prior.join_planes(embedded, mask.shape[1:3])
 
 
 def _code_plane(
     prior: LevelPrior,
+    parity: Parity,
     target: jax.Array,
     hidden: jax.Array,
     coded: jax.Array,
     gains: jax.Array,
-    is_rounded: bool,
+    quantize: Quantize,
 ) -> Plane:
     """A plane, group by group of its channels. target is y in steps [B, h/2, w/2, L]."""
     parts: list[Plane] = []
@@ -94,8 +151,7 @@ def _code_plane(
     for group, channels in enumerate(prior.groups):
         mu, index = prior.predict(group, hidden, symbols, gains)
         offset = target[..., channels] - mu / integer_format.GRID
-        kept = _apply_dead_zone(offset, index, prior) if is_rounded else offset
-        rounded = ops.straight_through_round(kept) * coded
+        rounded = quantize(offset, index, parity, channels) * coded
         parts.append(
             Plane(mu, index, offset, rounded, integer_prior.dequantize(mu, rounded, coded))
         )

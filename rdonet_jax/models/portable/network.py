@@ -29,6 +29,7 @@ pixels cost fewer bits than replicated positions.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -42,6 +43,7 @@ from rdonet_jax.models import hierarchy, modules
 from rdonet_jax.models.hierarchy import Coded, Keys
 from rdonet_jax.models.portable import level_rate
 from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Prediction
+from rdonet_jax.models.portable.level_rate import RoundingNoise
 from rdonet_jax.nn import integer, lapped, ops
 
 Z_GAIN = 2.0
@@ -54,6 +56,13 @@ class State(NamedTuple):
 
     d: jax.Array  # float32 [B, h, w, C], the prediction of e from coarser levels
     coarser: jax.Array | None  # `LevelPrior.coarse_context`; None at the coarsest level
+
+
+class GivenLatents(NamedTuple):
+    """The latents of a level in steps, not yet rounded."""
+
+    y: jax.Array  # float32 [B, h, w, L]
+    z: jax.Array  # float32 [B, ceil(h/4), ceil(w/4), ·]
 
 
 def nonlinear(config: PortableConfig, hidden: int, dtype: Any, inverse: bool) -> nn.Module:
@@ -302,11 +311,53 @@ class PortableRDONet(nn.Module):
         """One level of `code`: the next state, and the bits of y and of z per position."""
         y, z = self.latent(level, e, state.d, quality)
         y_key, z_key = keys
+        code_y = functools.partial(level_rate.code_latents, y=y, keys=y_key)
+        return self._code_latents(level, state, mask, z, z_key, code_y, quality, sizes)
+
+    def code_given(
+        self,
+        latents: tuple[GivenLatents, ...],
+        masks: tuple[jax.Array, ...],
+        noise: tuple[RoundingNoise | None, ...],
+        quality: jax.Array,
+        sizes: jax.Array | None = None,
+    ) -> Coded:
+        """The pass over given latents, by level, instead of those of the analysis."""
+        code_level = PortableRDONet.code_given_level
+        return hierarchy.code_levels(self, code_level, latents, masks, noise, quality, sizes=sizes)
+
+    def code_given_level(
+        self,
+        latents: GivenLatents,
+        state: State,
+        mask: jax.Array,
+        noise: RoundingNoise | None,
+        quality: jax.Array,
+        sizes: jax.Array | None = None,
+        *,
+        level: int,
+    ) -> tuple[State, jax.Array, jax.Array]:
+        """One level of `code_given`, see `level_rate.code_given_latents`."""
+        code_y = functools.partial(level_rate.code_given_latents, y=latents.y, noise=noise)
+        return self._code_latents(level, state, mask, latents.z, None, code_y, quality, sizes)
+
+    def _code_latents(
+        self,
+        level: int,
+        state: State,
+        mask: jax.Array,
+        z: jax.Array,
+        z_key: jax.Array | None,
+        code_y: Callable[..., tuple[jax.Array, jax.Array, jax.Array]],
+        quality: jax.Array,
+        sizes: jax.Array | None,
+    ) -> tuple[State, jax.Array, jax.Array]:
+        """One level, from z and a function that codes y given the prior and its context."""
         prior = self.units[level].prior
         coded_areas = partition.hyper_mask(mask)
         z_hat, z_bits = level_rate.code_hyper_latents(prior, z, coded_areas, quality, z_key)
         context = self.compute_context(level, z_hat, state, quality)
-        y_hat, embedded, y_bits = level_rate.code_latents(prior, y, context, mask, y_key)
+        y_hat, embedded, y_bits = code_y(prior, context=context, mask=mask)
         return self.next_state(level, y_hat, state.d, embedded, context, sizes), y_bits, z_bits
 
 

@@ -1,0 +1,51 @@
+"""The codec of the portable models: their level coder, their engines, the memory for an image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rdonet_jax.codec import working_set
+from rdonet_jax.codec.family_codec import FamilyCodec
+from rdonet_jax.codec.portable import engines
+from rdonet_jax.codec.portable.coder import PortableLevelCoder
+from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.models.zoo import Model
+
+
+class PortableCodec(FamilyCodec):
+    """The codec of the portable models. Their files decode everywhere."""
+
+    takes_latents = True
+
+    def level_coder(
+        self,
+        model: Model,
+        masks: tuple[np.ndarray, ...],
+        size: tuple[int, int],
+        quality: int | None,
+        engine: str,
+    ) -> PortableLevelCoder:
+        steps = engines.make(engine, model, quality)
+        return PortableLevelCoder(model.config, steps, masks, size)
+
+    def engines(self) -> tuple[str, ...]:
+        return engines.ENGINES
+
+    def working_set_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
+        return working_set.tiled_bytes(config, grid)
+
+    def searching_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
+        return working_set.search_bytes(config.features, working_set.portable_scalars(config), grid)
+
+    def refining_bytes(
+        self, config: PortableConfig, grid: tuple[int, int], tile_blocks: int
+    ) -> int:
+        return working_set.refining_bytes(config, grid, tile_blocks)
+
+    def jitted_steps(self) -> tuple[Any, ...]:
+        return engines.jitted_steps()
+
+
+CODEC = PortableCodec()

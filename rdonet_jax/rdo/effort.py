@@ -1,0 +1,58 @@
+"""The levels of effort: one number for how much work an encoder spends on an image.
+
+Each level that differs from the one before takes about twice as long, and its files cost no more.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rdonet_jax.core.partition import Partition
+from rdonet_jax.rdo.encode_options import Plan
+
+
+class Work(NamedTuple):
+    """What a level of effort does."""
+
+    passes: int  # of the search for a partition
+    refinements: int  # iterations of latent refinement
+
+
+EFFORTS: tuple[Work, ...] = (
+    Work(0, 0),
+    Work(0, 0),
+    Work(0, 0),
+    Work(1, 0),
+    Work(1, 0),
+    Work(2, 0),
+    Work(2, 10),
+    Work(2, 30),
+    Work(2, 60),
+    Work(2, 100),
+)
+"""By level. 1 and 2 are the same as 0, and 4 is the same as 3: nothing that lies between pays."""
+
+
+def plan(effort: int, init: str | Partition = "variance") -> Plan:
+    """The plan of a level of effort. Raises ValueError for a level that there is not."""
+    is_integer = isinstance(effort, int) and not isinstance(effort, bool)
+    if not is_integer or effort not in range(len(EFFORTS)):
+        raise ValueError(f"an effort is an integer from 0 to {len(EFFORTS) - 1}, not {effort!r}")
+    return Plan(init, **EFFORTS[effort]._asdict())
+
+
+def chosen_plan(
+    effort: int | None, init: str | Partition, passes: int | None, refinements: int | None
+) -> Plan:
+    """The plan by a level of effort, or by its parts; None is what is not given.
+
+    Raises ValueError for both, and for values that there are not.
+    """
+    if effort is None:
+        return Plan(init, passes or 0, refinements or 0)
+    if passes is not None or refinements is not None:
+        raise ValueError(
+            "give an effort, or passes of the search and iterations of the refinement, not both: "
+            "an effort stands for both"
+        )
+    return plan(effort, init)

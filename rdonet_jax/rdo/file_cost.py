@@ -1,0 +1,111 @@
+"""The rate-distortion cost of files, R + lambda * D, in tiles: nothing is compiled for an image.
+
+J is that of `rdonet_jax.rdo.cost`. Near the end of an image whose sides are no whole tiles,
+MS-SSIM is that of the image continued to whole tiles, which differs a little.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from rdonet_jax.codec.codec import Encoded
+from rdonet_jax.codec.portable import tiles
+from rdonet_jax.core import compilation, partition
+from rdonet_jax.core.partition import BLOCK
+from rdonet_jax.imaging import pixel_format
+from rdonet_jax.metrics.loss import AREA, Distortion, Part
+from rdonet_jax.rdo import refinement_tiles
+
+Maps = list[np.ndarray]
+"""By distortion its maps, float64 [M, H/16, W/16], see `Distortion.maps`."""
+
+
+class FileCost:
+    """The cost of files of one image.
+
+    Args:
+      parts: the distortions and their weights, see `cost.trained_loss`.
+      pixels: uint8 [H, W, 3].
+    """
+
+    def __init__(self, parts: Sequence[Part], pixels: np.ndarray) -> None:
+        self.parts = tuple(part for part in parts if part.weight > 0)
+        self.distortions = tuple(part.distortion for part in self.parts)
+        self._pixels = pixels
+        self._count = pixels.shape[0] * pixels.shape[1]
+
+    def __call__(self, size: int, decoded: np.ndarray) -> float:
+        """J per pixel, by real bits, of a file of `size` bytes that decodes to uint8 [H, W, 3]."""
+        return total(self.parts, self.maps(decoded), size, self._count)
+
+    def of(self, encoded: Encoded) -> float:
+        """J per pixel of an encoded image that has the decoder's pixels."""
+        return self(len(encoded.data), pixel_format.as_rgb8(encoded.image))
+
+    def maps(self, decoded: np.ndarray) -> Maps:
+        """The maps of a decoded image uint8 [H, W, 3]."""
+        height, width = self._pixels.shape[:2]
+        grid = partition.block_grid(height, width)
+        per_block = BLOCK // AREA
+        whole: Maps = []
+        for tile in refinement_tiles.cover(grid):
+            original, other = (tiles.cut(v, tile, BLOCK) for v in (self._pixels, decoded))
+            size = tile.extent((height, width), BLOCK)
+            found = _tile_maps(self.distortions, original, other, size)
+            if not whole:
+                shape = [per_block * n for n in grid]
+                whole = [np.empty((len(maps), *shape)) for maps in found]
+            for values, maps in zip(whole, found, strict=True):
+                core = np.moveaxis(np.asarray(maps), 0, -1)[None]
+                rows, columns = tile.core_slices(per_block)
+                values[:, rows, columns] = np.moveaxis(tile.crop_core(core, per_block), -1, 0)
+        return whole
+
+    def weights(self, decoded: np.ndarray) -> list[np.ndarray]:
+        """By distortion, what each of its maps [M] weighs in the cost in bits, around an image.
+
+        A distortion that adds up has its weight. Any other has its linearization around the decoded
+        image.
+        """
+        return [
+            np.array(self._weights_of(part, maps), np.float32)
+            for part, maps in zip(self.parts, self.maps(decoded), strict=True)
+        ]
+
+    def _weights_of(self, part: Part, maps: np.ndarray) -> Sequence[float]:
+        count = len(maps)
+        if part.distortion.adds_up:
+            return [part.weight] * count
+        # The linearization is linear in the maps: it is read off from one map of ones at a time.
+        ones = np.broadcast_to(np.eye(count)[:, :, None, None], (count, *maps.shape))
+        areas, _ = part.distortion.linearized(ones, maps)
+        return part.weight * self._count * areas[:, 0, 0]
+
+
+def total(parts: Sequence[Part], maps: Sequence[np.ndarray], size: int, pixels: int) -> float:
+    """J per pixel of a file of `size` bytes whose image has these maps."""
+    bits = 8.0 * size
+    for (weight, part), values in zip(parts, maps, strict=True):
+        if part.adds_up:
+            bits += weight * values.sum()
+    for (weight, part), values in zip(parts, maps, strict=True):
+        if not part.adds_up:
+            bits += weight * pixels * part.linearized(values[None], values)[1][0]
+    return float(bits) / pixels
+
+
+@functools.partial(compilation.jit, static_argnums=0)
+def _tile_maps(
+    distortions: tuple[Distortion, ...], pixels: jax.Array, decoded: jax.Array, size: jax.Array
+) -> tuple[jax.Array, ...]:
+    """The maps of a tile, for padded images uint8 [1, H, W, 3]; `size` of them is the image."""
+    return tuple(part.maps(pixels[0], decoded[0], size) for part in distortions)
+
+
+def jitted_steps() -> tuple[compilation.Jitted, ...]:
+    """All compiled functions, for counting their compilations."""
+    return (_tile_maps,)

@@ -1,0 +1,195 @@
+"""Latent refinement: a gradient descent on J of an image's latents, at the encoder alone.
+
+The variables are y, absolute and not relative to the mean, and z of all levels. The loss is the
+model's own J through the whole pass: later latents are predicted from earlier ones, so a change
+travels on. Real symbols are tried regularly, and the best ones kept, since J of softly rounded
+latents misleads. Decoders do not know about any of this.
+
+It works tile by tile, each with the current latents of its neighbors in its margin. They take part
+in the pass, but do not change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from rdonet_jax.codec import codec, memory, preparation
+from rdonet_jax.codec.codec import Report
+from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec.portable.encoder_latents import ImageLatents
+from rdonet_jax.codec.portable.tiles import Tile
+from rdonet_jax.core import partition
+from rdonet_jax.core.config import LEVELS
+from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
+from rdonet_jax.metrics.loss import Distortion
+from rdonet_jax.models.portable.network import GivenLatents
+from rdonet_jax.models.zoo import Model
+from rdonet_jax.rdo import refinement_step, refinement_tiles
+from rdonet_jax.rdo.refinement_step import Latents, TileInputs
+
+CHECK_EVERY = 10
+"""Iterations after which J of real symbols is computed."""
+
+SEED = 0
+
+
+class Refined(NamedTuple):
+    """Refined latents, and whether the refinement was interrupted."""
+
+    latents: ImageLatents
+    interrupted: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What is to be refined.
+
+    Attributes:
+      model: a portable one.
+      pixels: uint8 [H, W, 3].
+      partition: trimmed.
+      quality: 0 to 100, or None for the default.
+      distortions: those of J.
+      weights: of each of their maps, see `FileCost.weights`.
+    """
+
+    model: Model
+    pixels: np.ndarray
+    partition: Partition
+    quality: float | None
+    distortions: tuple[Distortion, ...]
+    weights: tuple[np.ndarray, ...]
+
+
+def require_memory(model: Model, size: tuple[int, int]) -> None:
+    """Raises `EncodeError` if refining an image of (height, width) takes too much memory."""
+    grid = partition.block_grid(*size)
+    tile_blocks = np.prod(refinement_tiles.cover(grid)[0].sides)
+    if lack := memory.refining_shortage(model.config, grid, int(tile_blocks)):
+        raise preparation.EncodeError(f"the image is too large: {lack}")
+
+
+def refine(
+    problem: Problem,
+    start: ImageLatents,
+    iterations: int,
+    names: tuple[str, ...] = (),
+    report: Report = codec.silent,
+) -> Refined:
+    """Refines latents, `iterations` steps in each tile.
+
+    `report` is called with each of `names`, evenly over the iterations of all tiles.
+
+    In each tile J of the real symbols, with the margin, does not rise. A `KeyboardInterrupt` ends
+    the refinement, also one that `report` raises. The best latents so far are the result.
+    """
+    latents = ImageLatents(*(tuple(map(np.copy, values)) for values in start))
+    covering = refinement_tiles.cover(partition.block_grid(*problem.pixels.shape[:2]))
+    advance = _progress(len(covering) * iterations, names, report)
+    for number, tile in enumerate(covering):
+        key = jax.random.fold_in(jax.random.key(SEED), number)
+        best, interrupted = _refine_tile(problem, tile, latents, key, iterations, advance)
+        if best is not None:
+            _store(latents, tile, best)
+        if interrupted:
+            return Refined(latents, True)
+    return Refined(latents, False)
+
+
+def _refine_tile(
+    problem: Problem,
+    tile: Tile,
+    latents: ImageLatents,
+    key: jax.Array,
+    iterations: int,
+    advance: Callable[[], None],
+) -> tuple[Latents | None, bool]:
+    """The best latents of a tile, None if none cost less; and whether it was interrupted."""
+    model, best = problem.model, None
+    functions = model.config, problem.distortions, model.device_params
+    try:
+        inputs = _tile_inputs(problem, tile)
+        descent = refinement_step.begin(_cut_latents(latents, tile))
+        least = float(refinement_step.cost(*functions, inputs, descent.latents))
+        for iteration in range(1, iterations + 1):
+            advance()
+            descent = refinement_step.step(*functions, inputs, descent, key)
+            # Otherwise the progress would run ahead, and an interrupt would wait.
+            descent.steps.block_until_ready()
+            if iteration % CHECK_EVERY == 0 or iteration == iterations:
+                found = float(refinement_step.cost(*functions, inputs, descent.latents))
+                if found < least:
+                    least, best = found, descent.latents
+    except KeyboardInterrupt:
+        return best, True
+    return best, False
+
+
+def _progress(total: int, names: tuple[str, ...], report: Report) -> Callable[[], None]:
+    """A function to call before each of `total` iterations, which reports where a step begins."""
+    begun = iter(range(total))
+
+    def advance() -> None:
+        iteration = next(begun)
+        part = iteration * len(names) // total
+        if names and (not iteration or part != (iteration - 1) * len(names) // total):
+            report(names[part])
+
+    return advance
+
+
+def _tile_inputs(problem: Problem, tile: Tile) -> TileInputs:
+    size = problem.pixels.shape[:2]
+    masks = codec.coded_masks(problem.partition, *size)
+    number = codec.stream_quality(problem.model.config, problem.quality)
+    return TileInputs(
+        tiles.cut(problem.pixels, tile, BLOCK),
+        tile.extent(size, BLOCK),
+        tuple(_cut_mask(mask, tile, BLOCK // STRIDES[level]) for level, mask in enumerate(masks)),
+        tuple(_variable(tile, level) for level in range(LEVELS)),
+        np.array([number], np.int32),
+        problem.weights,
+    )
+
+
+def _cut_mask(mask: np.ndarray, tile: Tile, per_block: int) -> np.ndarray:
+    """The mask in a tile, [1, h, w], False beyond the image."""
+    within = tile.extent(mask.shape, per_block)
+    part = tiles.cut(mask, tile, per_block)
+    return part & partition.extent_mask(within, part.shape[1:])
+
+
+def _variable(tile: Tile, level: int) -> GivenLatents:
+    """Which latents of a level lie in the core of a tile, bool [1, ·, ·, 1]."""
+    hyper = refinement_tiles.of_hyper_latents(tile, level)
+    return GivenLatents(_core(tile, BLOCK // STRIDES[level]), _core(hyper, 1))
+
+
+def _core(tile: Tile, factor: int) -> np.ndarray:
+    core = np.zeros([1, *(factor * side for side in tile.sides), 1], bool)
+    tile.crop_core(core, factor)[:] = True
+    return core
+
+
+def _cut_latents(latents: ImageLatents, tile: Tile) -> Latents:
+    return tuple(
+        GivenLatents(
+            tiles.cut(y, tile, BLOCK // STRIDES[level]),
+            tiles.cut(z, refinement_tiles.of_hyper_latents(tile, level)),
+        )
+        for level, (y, z) in enumerate(zip(*latents, strict=True))
+    )
+
+
+def _store(latents: ImageLatents, tile: Tile, refined: Latents) -> None:
+    """Writes the latents of the core of a tile."""
+    for level, (y, z) in enumerate(refined):
+        per_block = BLOCK // STRIDES[level]
+        hyper = refinement_tiles.of_hyper_latents(tile, level)
+        latents.y[level][tile.core_slices(per_block)] = tile.crop_core(np.asarray(y), per_block)
+        latents.z[level][hyper.core_slices()] = hyper.crop_core(np.asarray(z))
