@@ -16,7 +16,7 @@ from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry
 from rdonet_jax.models.portable import init as portable_init
 from rdonet_jax.models.portable import network as portable
-from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior
+from rdonet_jax.models.portable.integer_prior import LevelPrior
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.nn import ops
 from tests import portable_params
@@ -109,15 +109,12 @@ def test_gains_at_the_knots_are_those_of_their_lambda(knots, distribution):
 def test_scales_begin_at_the_deviation_of_their_channel(level, distribution):
     model = config.mini(distribution=distribution)
     prior = portable_params.start(model)[f"units_{level}"]["prior"]
-    latents, wide = model.latents[level], 2 * model.conditioning
-    context_features = LevelContext(
-        jnp.zeros((1, 2, 2, wide)),
-        jnp.zeros((1, latents)),  # a gain of 1
-        jnp.zeros((1, model.knots)),
-    )
+    latents = model.latents[level]
+    hidden, symbols = jnp.zeros((1, 1, 1, 2 * model.hidden)), jnp.zeros((1, 1, 1, 0))
+    gains = jnp.zeros((1, latents))  # a gain of 1
     apply = functools.partial(LevelPrior(model, level).apply, method="predict")
     predict = jax.jit(apply, static_argnums=1, compiler_options=portable_params.QUICKLY)
-    predicted = predict({"params": prior}, (0, 0), context_features, {})
+    predicted = predict({"params": prior}, 0, hidden, symbols, gains)
     deviations = np.sqrt(_variances(model, level)[:latents])
     scale = deviations / (np.sqrt(2) if distribution == "laplace" else 1)
     table = distributions.scale_table(distribution).astype(np.float64)
@@ -157,3 +154,13 @@ def _variances(model: config.PortableConfig, level: int) -> np.ndarray:
 def test_parameters_of_another_configuration_are_refused():
     with pytest.raises(ValueError, match="a kernel .* for a layer"):
         portable_init.linear_start(portable_params.start(MODEL), WIDE)
+
+
+def test_units_stay_finer_than_the_finest_step_of_any_range():
+    for top in (0.1, 1.0, 10.0):
+        model = config.mini(lmbdas=(0.001, top))
+        prior = portable_params.start(model)["units_0"]["prior"]
+        finest_step = 2.0 ** -np.max(np.asarray(prior["gain"]))
+        smallest = 2.0 ** np.min(np.asarray(prior["unit"]))
+        floor = min(portable_init.MIN_UNIT, finest_step / portable_init.UNITS_PER_STEP)
+        assert smallest >= floor * 0.999 and floor <= finest_step / 8 * 1.001
