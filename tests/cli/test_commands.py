@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -226,6 +227,8 @@ def test_without_a_quality_it_is_the_middle_one(rdonet, bundle, mini_weights):
         ["compress", "a.png", "--model", ""], ["decompress", "b.rdo", ""],
         ["decompress", "b.rdo", "--max-pixels", "0"],
         ["decompress", "b.rdo", "--max-pixels", "1e9"], ["compress", "a.png", "--quality", "101"],
+        ["compress", "a.png", "--effort", "10"], ["compress", "a.png", "--refine", "-1"],
+        ["compress", "a.png", "--refine", "10001"],
         ["compress", "a.png", "--quality", "best"], ["compress", "a.png", "--quality", "nan"],
         ["compress", "a.png", "--quality", "5", "--target-psnr", "30"],
         ["compress", "a.png", "--target-size", "0"], ["compress", "a.png", "--target-bpp", "few"],
@@ -263,6 +266,36 @@ def test_a_source_checkout_has_no_version_but_says_so(rdonet, monkeypatch):
 
     monkeypatch.setattr(metadata, "version", missing)
     assert rdonet("--version") == (0, "rdonet (source checkout)\n", "")
+
+
+def test_a_refinement_says_what_it_saved(rdonet, monkeypatch, mini_weights):
+    monkeypatch.setattr(zoo, "bundled", lambda: {"standard": mini_weights})
+    line = r"refinement: 1 iterations, J [\d.]+ to [\d.]+ \(-[\d.]+%\)"
+    assert re.search(line, rdonet("compress", "a.png", "--refine", "1").out)
+    facts = json.loads(rdonet("compress", "a.png", "c.rdo", "--refine", "1", "--json").out)
+    search = facts["search"]
+    assert (search["refinements"], search["evaluations"]) == (1, 0)
+    assert search["after"] <= search["before"]
+    assert Path("a.png.rdo").read_bytes() == Path("c.rdo").read_bytes()
+
+
+def test_effort_0_writes_the_file_of_no_options(rdonet, bundle):
+    assert rdonet("compress", "a.png", "c.rdo").code == 0
+    assert rdonet("compress", "a.png", "d.rdo", "--effort", "0").code == 0
+    assert Path("c.rdo").read_bytes() == Path("d.rdo").read_bytes()
+
+
+@pytest.mark.parametrize("part", [["--rdo", "1"], ["--rdo", "0"], ["--refine", "10"]])
+def test_an_effort_goes_without_its_parts(rdonet, bundle, part):
+    code, out, err = rdonet("compress", "a.png", "--effort", "3", *part)
+    assert (code, out) == (2, "")
+    assert "--effort stands for --rdo and --refine: give it, or those" in err
+
+
+def test_models_that_are_not_refined_say_so(refusal, bundle):
+    for option in (["--refine", "5"], ["--effort", "7"]):
+        cause = refusal("a.png", "compress", "a.png", *option)
+        assert cause.endswith("cannot be refined, only those of portable models")
 
 
 def test_a_search_says_what_it_took_and_what_it_saved(rdonet, bundle, image):

@@ -135,6 +135,33 @@ def test_a_search_and_a_target_go_together(mini_model, large):
     assert found.searched.stats.evaluations > 1
 
 
+@pytest.mark.parametrize("passes", [0, 1])
+def test_a_refined_file_keeps_the_size_and_costs_less(start_model, large, passes):
+    wanted = 1 + len(encoder.encode(start_model, large, EncodeOptions(60.0)).encoded.data)
+    plan = Plan("variance", passes, 10)
+    said: list[str] = []
+    options = EncodeOptions(target=Target(size=wanted), plan=plan)
+    found = rate_control.encode(start_model, large, options, said.append)
+    assert len(found.encoded.data) <= wanted
+    assert found.searched.after < found.searched.before
+    assert (found.searched.stats.evaluations > 0) == bool(passes)
+    decoded = codec.decode(start_model, found.encoded.data)
+    np.testing.assert_array_equal(decoded.image, found.encoded.image)
+    assert set(said) == set(rate_control.steps(plan))
+
+
+def test_a_refined_file_keeps_the_psnr_and_is_no_larger(start_model, large):
+    plain = encoder.encode(start_model, large, EncodeOptions(60.0, reconstruct=True))
+    wanted = pixel_format.psnr(large, plain.encoded.image) - 0.01
+    target = Target(psnr=wanted)
+    unrefined = rate_control.encode(start_model, large, EncodeOptions(target=target))
+    options = EncodeOptions(target=target, plan=Plan(refinements=10))
+    found = rate_control.encode(start_model, large, options)
+    assert pixel_format.psnr(large, codec.decode(start_model, found.encoded.data).image) >= wanted
+    assert len(found.encoded.data) <= len(unrefined.encoded.data)
+    assert found.searched.after <= found.searched.before
+
+
 @pytest.mark.parametrize(
     "target, cause",
     [
