@@ -264,8 +264,9 @@ def test_an_effort_stands_for_passes_and_iterations(image):
     plain = rdonet_jax.compress(image)
     assert rdonet_jax.compress(image, effort=0) == plain
     assert rdonet_jax.compress(image, effort=3) == rdonet_jax.compress(image, rdo_passes=1)
-    assert saved(image, effort=0) == plain
-    assert saved(image, refinements=1) == rdonet_jax.compress(image, refinements=1)
+    opened = Image.fromarray(image)
+    assert saved(opened, effort=0) == plain
+    assert saved(opened, refinements=1) == rdonet_jax.compress(image, refinements=1)
     for wrong in ({"effort": 10}, {"effort": 3, "rdo_passes": 1}, {"effort": 0, "refinements": 0}):
         with pytest.raises(ValueError, match="effort"):
             rdonet_jax.compress(image, **wrong)

@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
 
 class StepTimer:
-    """A `Report` that measures the time of every step and calls another one."""
+    """A `Report` that measures the time of every step and calls another one.
+
+    A step that is reported again is still the same step.
+    """
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self._begun: list[tuple[str, float]] = []
 
     def __call__(self, step: str) -> None:
-        self._begun.append((step, time.perf_counter()))
+        if not self._begun or self._begun[-1][0] != step:
+            self._begun.append((step, time.perf_counter()))
         self._report(step)
 
     def seconds(self) -> tuple[tuple[str, float], ...]:

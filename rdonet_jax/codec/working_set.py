@@ -50,10 +50,11 @@ def refining_bytes(config: PortableConfig, grid: tuple[int, int], tile_blocks: i
     """Bytes for a refinement of latents, in tiles of so many blocks.
 
     Coding the image, two copies of its latents, and the decoded image. In a tile, the gradient
-    keeps what the whole pass computes.
+    keeps what the whole pass and MS-SSIM compute.
     """
     held = 2 * _SCALAR_BYTES * _level_scalars(config.latents) + 3 * BLOCK**2
-    tile = tile_blocks * _SCALAR_BYTES * _GRADIENT_PASSES * portable_scalars(config)
+    per_block = _GRADIENT_PASSES * portable_scalars(config) + _SIMILARITY_MAPS * 3 * BLOCK**2
+    tile = tile_blocks * _SCALAR_BYTES * per_block
     return tiled_bytes(config, grid) + math.prod(grid) * held + tile
 
 

@@ -1,6 +1,7 @@
 """The levels of effort: one number for how much work an encoder spends on an image.
 
-Each level that differs from the one before takes about twice as long, and its files cost no more.
+Each level that differs from the one before takes longer, from 5 on up to twice as long, and its
+files cost no more.
 """
 
 from __future__ import annotations

@@ -83,7 +83,8 @@ def refine(
 ) -> Refined:
     """Refines latents, `iterations` steps in each tile.
 
-    `report` is called with each of `names`, evenly over the iterations of all tiles.
+    `report` is called before every iteration, with the `names` of steps in turn, evenly over the
+    iterations of all tiles. So an interrupt does not wait for the end of a step.
 
     In each tile J of the real symbols, with the margin, does not rise. A `KeyboardInterrupt` ends
     the refinement, also one that `report` raises. The best latents so far are the result.
@@ -131,14 +132,13 @@ def _refine_tile(
 
 
 def _progress(total: int, names: tuple[str, ...], report: Report) -> Callable[[], None]:
-    """A function to call before each of `total` iterations, which reports where a step begins."""
+    """A function to call before each of `total` iterations, which reports the step it is in."""
     begun = iter(range(total))
 
     def advance() -> None:
         iteration = next(begun)
-        part = iteration * len(names) // total
-        if names and (not iteration or part != (iteration - 1) * len(names) // total):
-            report(names[part])
+        if names:
+            report(names[iteration * len(names) // total])
 
     return advance
 

@@ -21,6 +21,7 @@ from rdonet_jax.metrics.loss import AREA, Distortion
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable.level_rate import RoundingNoise
 from rdonet_jax.models.portable.network import GivenLatents
+from rdonet_jax.nn import lapped
 
 Latents = tuple[GivenLatents, ...]
 """By level."""
@@ -106,7 +107,9 @@ def _cost(
         method="code_given",
     )  # fmt: skip
     bits = distortion.total_bits((coded.y_bits, coded.z_bits))[0]
-    decoded = 255.0 * jnp.clip(coded.x_hat[0], 0.0, 1.0)
+    # A decoder's image ends there, and `file_cost` continues it so.
+    x_hat = lapped.replicate_beyond(coded.x_hat, inputs.size)
+    decoded = 255.0 * jnp.clip(x_hat[0], 0.0, 1.0)
     if noise[0] is None:
         decoded = jnp.round(decoded)
     blocks = -(-inputs.size // BLOCK)

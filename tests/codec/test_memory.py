@@ -12,7 +12,10 @@ from rdonet_jax.codec import memory
 from rdonet_jax.codec import rdonet as rdonet_codec
 from rdonet_jax.codec.portable import jax_engine, tiles
 from rdonet_jax.core import config, partition, system_memory
+from rdonet_jax.metrics import loss
 from rdonet_jax.models import registry
+from rdonet_jax.models.portable.network import GivenLatents
+from rdonet_jax.rdo import refinement_step
 
 pytestmark = pytest.mark.optimized
 
@@ -122,3 +125,35 @@ def test_only_a_known_lack_on_the_cpu_is_a_shortage(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     monkeypatch.setattr(system_memory, "available_bytes", lambda: None)
     assert memory.shortage(preset, grid) is None
+
+
+def test_the_estimate_covers_a_step_of_refinement():
+    preset, side = config.preset("mini"), 8
+
+    def shape(*sides, dtype=jnp.float32):
+        return jax.ShapeDtypeStruct((1, *sides), dtype)
+
+    def latents_of(level, y, z, dtype=jnp.float32):
+        positions = side * partition.BLOCK // partition.STRIDES[level]
+        areas = positions // partition.HYPER_STRIDE
+        return GivenLatents(
+            shape(positions, positions, y, dtype=dtype), shape(areas, areas, z, dtype=dtype)
+        )
+
+    channels = zip(preset.latents, preset.hyper_latents, strict=True)
+    latents = tuple(latents_of(level, *counts) for level, counts in enumerate(channels))
+    variable = tuple(latents_of(level, 1, 1, bool) for level in range(len(latents)))
+    masks = tuple(jax.ShapeDtypeStruct(of_level.y.shape[:3], jnp.bool_) for of_level in variable)
+    parts = [part.distortion for part in loss.Loss(1.0, "both", 0.5).parts()]
+    weights = tuple(jax.ShapeDtypeStruct((count,), jnp.float32) for count in (1, 5))
+    pixels = shape(side * partition.BLOCK, side * partition.BLOCK, 3, dtype=jnp.uint8)
+    size, quality = (jax.ShapeDtypeStruct((n,), jnp.int32) for n in (2, 1))
+    inputs = refinement_step.TileInputs(pixels, size, masks, variable, quality, weights)
+    steps = jax.ShapeDtypeStruct((), jnp.int32)
+    descent = refinement_step.Descent(latents, latents, latents, steps)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    actual = taken(
+        refinement_step.step.lower(preset, tuple(parts), parameters(preset), inputs, descent, key),
+        (inputs, descent),
+    )
+    assert actual <= memory.refining_bytes(preset, (side, side), side**2) <= 4 * actual

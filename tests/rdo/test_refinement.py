@@ -252,6 +252,21 @@ def test_the_cost_of_a_tile_with_the_whole_image_is_that_of_its_file(start_model
     assert float(expected) + flags == pytest.approx(total, rel=1e-4)
 
 
+def test_the_cost_of_a_tile_counts_an_image_without_its_padding(both_model, photograph):
+    pixels = photograph[:150, :201]
+    image = preparation.prepare(both_model.config, pixels)
+    p = codec.choose_partition(both_model, pixels, "variance", QUALITY)
+    plain = codec.encode(both_model, image, p, QUALITY)
+    start = codec.start_latents(both_model, image, p, QUALITY)
+    problem = problem_of(both_model, pixels, plain, p)
+    (tile,) = refinement_tiles.cover(partition.block_grid(*image.size))
+    inputs = refinement._tile_inputs(problem, tile)
+    functions = both_model.config, problem.distortions, both_model.device_params
+    found = refinement_step.cost(*functions, inputs, refinement._cut_latents(start, tile))
+    expected = encoder.file_cost(both_model, image, QUALITY).of(plain) * pixels[..., 0].size
+    assert float(found) == pytest.approx(expected, rel=0.02)
+
+
 def test_latents_of_the_analysis_are_coded_as_the_analysis_is(start_model, photograph):
     image = preparation.prepare(start_model.config, photograph[:150, :201])
     p = codec.choose_partition(start_model, photograph[:150, :201], "variance", QUALITY)
