@@ -71,7 +71,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, read_only: bool = False) -> None:
-        self._folder = folder
+        self._folder, self._read_only = folder, read_only
         self._last = _manager(folder / LAST, KEPT, read_only)
         self._best = _manager(folder / BEST, 1, read_only)
 
@@ -83,6 +83,9 @@ class Checkpoints:
     def __exit__(self, *_: object) -> None:
         with self._quiet, contextlib.ExitStack() as stack:
             for manager in filter(None, (self._last, self._best)):
+                if not self._read_only:
+                    # After a failure, another part of the checkpoint may have been written still.
+                    stack.callback(_remove_unfinished, manager)
                 stack.enter_context(wrap_errors(manager))
                 stack.callback(manager.close)
 
@@ -163,14 +166,18 @@ def wrap_errors(manager: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        if jax.process_index() == 0:
-            for part in Path(manager.directory).glob(UNFINISHED):
-                shutil.rmtree(part, ignore_errors=True)
+        _remove_unfinished(manager)
         step = manager.latest_step()
         kept = "there is no earlier one" if step is None else f"that of step {step} is kept"
         raise CheckpointError(
             f"{manager.directory}: a checkpoint could not be written ({_cause(error)}); {kept}"
         ) from error
+
+
+def _remove_unfinished(manager: ocp.CheckpointManager) -> None:
+    if jax.process_index() == 0:
+        for part in Path(manager.directory).glob(UNFINISHED):
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _cause(error: Exception) -> str:

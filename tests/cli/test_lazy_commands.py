@@ -11,7 +11,7 @@ from rdonet_jax.cli import lazy_commands
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize("package", ["optax", "orbax.checkpoint", "tensorboardX"])
+@pytest.mark.parametrize("package", ["optax", "orbax.checkpoint"])
 def test_where_a_package_is_missing_one_sentence_says_what_to_install(package):
     script = (
         f"import sys; sys.modules[{package!r}] = None; from rdonet_jax.cli import main; "
