@@ -24,6 +24,7 @@ from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.metrics.loss import AREA, Distortion, Loss, Part
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
+from rdonet_jax.nn import lapped
 from rdonet_jax.rdo import file_cost
 from rdonet_jax.rdo.search import Costs
 
@@ -178,7 +179,8 @@ def _maps(
         mask = tuple(level[number][None] for level in masks)
         coded = registry.code_features(config, params, features, mask, quality, sizes)
         bits = partition.bits_by_area(mask, coded.y_bits, coded.z_bits)[0]
-        decoded = distortion.to_8_bit(coded.x_hat)
+        # A file's distortion is that of the image, padded as its source is.
+        decoded = distortion.to_8_bit(lapped.replicate_beyond(coded.x_hat, sizes))
         return Maps(bits, _distortion_maps(distortions, pixels, decoded, sizes[0]))
 
     empty = jax.tree_util.tree_map(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.metrics import distortion, loss
+from rdonet_jax.models import registry
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import cost as rdo_cost
 from rdonet_jax.rdo.cost import RDCost
@@ -117,6 +121,25 @@ def test_ms_ssim_has_its_share_in_the_price_of_a_model_trained_for_both(
         )
         # The local evaluation repeats the windows at the border.
         assert total == pytest.approx(expected, rel=0.01)
+
+
+def test_what_a_network_makes_of_padding_has_no_price(both_model, photograph, monkeypatch):
+    image = photograph[:180, :200]
+    p = codec.choose_partition(both_model, image, "variance", QUALITY)
+    _, expected = RDCost(both_model, image, QUALITY)([p])
+    code_features = registry.code_features
+
+    def with_junk(*arguments):
+        coded = code_features(*arguments)
+        inside = np.zeros(coded.x_hat.shape[1:3], bool)
+        inside[:180, :200] = True
+        return coded._replace(x_hat=jnp.where(inside[None, ..., None], coded.x_hat, 7.0))
+
+    monkeypatch.setattr(registry, "code_features", with_junk)
+    # Another configuration, for which all is compiled anew.
+    config = dataclasses.replace(both_model.config, thresholds=((1.0, 2.0),) * 6)
+    _, found = RDCost(both_model.replace(config=config), image, QUALITY)([p])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_areas_tell_of_ms_ssim_as_much_as_the_whole_where_little_changes(both_model, photograph):
