@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from training_steps import Trainer
 
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import macs, registry
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--form", nargs="+", choices=FORMS, default=FORMS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    model = config.preset(options.preset)
+    model = presets.preset(options.preset)
     # By time, so the number of steps is unknown: nothing may fall towards an end.
     schedule = training_config.TrainingConfig(
         stage1_steps=0, stage2_steps=100_000, random_share=0.05, learning_rate=1.5e-4,

@@ -55,8 +55,9 @@ def measured(model: Model, image: np.ndarray, quality: float, level: int) -> Mea
     decoded = codec.decode(model, found.encoded.data).image
     prepared = preparation.prepare(model.config, image)
     j = encoder.file_cost(model, prepared, quality)(size, decoded)
-    seen = measure(image, decoded)
-    return Measured(8 * size / pixels, seen["psnr"], seen["ms_ssim"], j, seconds / (pixels / 1e6))
+    found_quality = measure(image, decoded)
+    psnr, ms_ssim = found_quality["psnr"], found_quality["ms_ssim"]
+    return Measured(8 * size / pixels, psnr, ms_ssim, j, seconds / (pixels / 1e6))
 
 
 def bd_rate(reference: np.ndarray, other: np.ndarray, metric: str) -> str:

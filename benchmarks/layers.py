@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core import compilation, config, partition
+from rdonet_jax.core import compilation, config, partition, presets
 from rdonet_jax.nn import layers, ops
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -95,10 +95,10 @@ def compare(title: str, shape: tuple[int, ...], out: int, forms: dict[str, Layer
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="small", choices=list(config.PRESETS))
+    parser.add_argument("--preset", default="small", choices=list(presets.PRESETS))
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    preset = config.preset(options.preset)
+    preset = presets.preset(options.preset)
     first, second, third = preset.trunk
     print(f"jax {jax.__version__} on {jax.local_devices()}, ms, median of {options.repeats}")
     print(f"{'layer, 8 crops of 256x256':<36}{'form':<18}{'forward':>9}{'+ backward':>12}")

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax.codec import codec
+from rdonet_jax.codec import codec, preparation
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.evaluation import curves
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import initial_masks, search
+from rdonet_jax.rdo import encoder, initial_masks, search
 from rdonet_jax.rdo.cost import RDCost
 
 COLUMNS = ("uniform-16", "uniform-32", "uniform-64", "static 1", "static 2",
@@ -50,13 +50,13 @@ def partitions(
 def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarray:
     """[columns, values] of an image."""
     rd_cost = RDCost(model, image, quality)
+    cost = encoder.file_cost(model, preparation.prepare(model.config, image), quality)
     found = []
     for p in partitions(model, image, quality, rd_cost).values():
         encoded = codec.encode(model, image, p, quality)
-        size = len(encoded.data)
-        seen = quality_metrics.measure(image, encoded.image)
-        bpp = 8 * size / image[..., 0].size
-        found.append([rd_cost.file_cost(size, encoded.image), bpp, seen["psnr"], seen["ms_ssim"]])
+        measures = quality_metrics.measure(image, encoded.image)
+        bpp = 8 * len(encoded.data) / image[..., 0].size
+        found.append([cost.of(encoded), bpp, measures["psnr"], measures["ms_ssim"]])
     return np.array(found, np.float64)
 
 

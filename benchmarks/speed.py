@@ -30,7 +30,7 @@ import numpy as np
 from environments import COMPRESSAI, install, parity
 
 from rdonet_jax.codec import codec
-from rdonet_jax.core import config
+from rdonet_jax.core import config, presets, processors
 from rdonet_jax.entropy import distributions
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import macs, zoo
@@ -113,14 +113,14 @@ def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict
         parity = Path(folder) / "picture.npy"
         np.save(parity, image)
         python = environment / "bin" / "python"
-        command = [python, "-W", "ignore", WORKER, parity, str(repeats), str(training_crops.cpus())]
+        command = [python, "-W", "ignore", WORKER, parity, str(repeats), str(processors.usable())]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", nargs="+", default=["standard"], choices=list(config.PRESETS))
+    parser.add_argument("--preset", nargs="+", default=["standard"], choices=list(presets.PRESETS))
     parser.add_argument("--image", "--picture", dest="image", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-training", action="store_true", help="the codec alone")
@@ -134,7 +134,7 @@ def main() -> None:
     print(f"{'network':<14}{'what':<34}{'kMAC':>7}{'first':>9}{'compiling':>11}{'then':>10}")
     ours = {}
     for name in options.preset:
-        preset = config.preset(name)
+        preset = presets.preset(name)
         counted = macs.per_pixel(preset)
         kmacs = {
             "compress": macs.of_encoder(counted) / 1e3,

@@ -39,7 +39,7 @@ from environments import COMPRESSAI, install, parity
 from PIL import Image
 from training_steps import Trainer
 
-from rdonet_jax.core import config
+from rdonet_jax.core import presets, processors
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import macs
 from rdonet_jax.training import config as training_config
@@ -99,7 +99,7 @@ class CompressAI:
             WORKER,
             crops,
             str(batch_size),
-            str(training_crops.cpus()),
+            str(processors.usable()),
         ]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -146,7 +146,7 @@ def crops_in_memory(
 
 
 def our_contestants(
-    presets: Sequence[str],
+    names: Sequence[str],
     schedule: training_config.TrainingConfig,
     seen: dataset.ImageDataset,
     kept: Sequence[training_crops.Batch],
@@ -154,8 +154,8 @@ def our_contestants(
 ) -> list[Contestant]:
     """Contestants for every preset: batches in memory, the pipeline, one without a cache."""
     contestants = []
-    for preset in presets:
-        model = config.preset(preset)
+    for preset in names:
+        model = presets.preset(preset)
         trainer = Trainer(model, schedule)
         sources = {
             "in memory": itertools.cycle(kept),
@@ -222,7 +222,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", nargs="+", type=Path, help="folders of photographs")
     parser.add_argument("--presets", nargs="+", default=["small", "paper"],
-                        choices=list(config.PRESETS))  # fmt: skip
+                        choices=list(presets.PRESETS))  # fmt: skip
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--crop", type=int, default=256)
     parser.add_argument("--precision", default="auto", choices=training_config.CHOICES["precision"])
@@ -250,7 +250,7 @@ def main() -> None:
     if options.compressai:
         install(options.environment, COMPRESSAI)
     print(
-        f"jax {jax.__version__} on {jax.local_devices()}, {training_crops.cpus()} CPUs, "
+        f"jax {jax.__version__} on {jax.local_devices()}, {processors.usable()} CPUs, "
         f"batches of {schedule.batch_size} crops of {schedule.crop}x{schedule.crop}",
         flush=True,
     )

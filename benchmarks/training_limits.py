@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from training_steps import Trainer
 
-from rdonet_jax.core import compilation, config
+from rdonet_jax.core import compilation, config, presets
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import macs
 from rdonet_jax.training import config as training_config
@@ -157,7 +157,7 @@ def peak() -> str:
 
 
 def report(
-    presets: Sequence[str],
+    names: Sequence[str],
     batch_sizes: Sequence[int],
     seen: dataset.ImageDataset,
     schedule: training_config.TrainingConfig,
@@ -168,14 +168,14 @@ def report(
     pool = np.stack([crops.random_crop(seen, schedule, index) for index in range(POOL)])
     print(f"input pipeline {1 / per_crop:.0f} crops/s with {crops.default_threads()} threads\n")
     print(HEADER)
-    for preset, precision, size in itertools.product(presets, PRECISIONS, batch_sizes):
+    for preset, precision, size in itertools.product(names, PRECISIONS, batch_sizes):
         case = dataclasses.replace(schedule, batch_size=size, precision=precision)
         try:
-            step = measured(config.preset(preset), case, pool)
+            step = measured(presets.preset(preset), case, pool)
         except jax.errors.JaxRuntimeError as error:  # most likely too little memory
             print(f"{preset:<9}{precision:<10}{size:>6}  {str(error).splitlines()[0]}")
             continue
-        count = sum(macs.per_pixel(config.preset(preset)).values())
+        count = sum(macs.per_pixel(presets.preset(preset)).values())
         flop = 6 * count * size * case.crop**2 / jax.local_device_count()
         columns = (
             f"{1e3 * step.seconds:.1f}",

@@ -17,7 +17,7 @@ import skimage.data
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation.measures import NamedImage
 from rdonet_jax.imaging import srgb
@@ -121,7 +121,7 @@ def quick_key(seed: int) -> jax.Array:
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory) -> Path:
     """A weights file of the tiny preset at its linear start: it codes real images, if badly."""
-    preset = config.tiny()
+    preset = presets.tiny()
     params = rdonet_init.linear_start(rdonet.init_params(preset, quick_key(0)), preset, LMBDA)
     return zoo.save(tmp_path_factory.mktemp("zoo"), "tiny", preset, params, {"preset": "tiny"})
 
@@ -134,7 +134,7 @@ def tiny_model(tiny_weights) -> zoo.Model:
 @pytest.fixture(scope="session")
 def mini_weights(tmp_path_factory) -> Path:
     """A weights file of the mini preset, which is portable."""
-    preset = config.mini()
+    preset = presets.mini()
     folder = tmp_path_factory.mktemp("portable")
     return zoo.save(
         folder, "mini", preset, portable_params.mini_parameters(preset), {"preset": "mini"}

@@ -16,7 +16,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["rdonet_jax"]):
-    from rdonet_jax.core import config
+    from rdonet_jax.core import presets
     from rdonet_jax.models import zoo
 
 from tests import mutations
@@ -24,7 +24,7 @@ from tests.portable_params import mini_parameters
 
 
 def main() -> None:
-    preset = config.mini()
+    preset = presets.mini()
     with tempfile.TemporaryDirectory() as folder:
         path = zoo.save(Path(folder), "mini", preset, mini_parameters(preset), {"preset": "mini"})
         model = zoo.load(str(path))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.models import registry
 from rdonet_jax.training.config import TrainingConfig
@@ -84,9 +84,9 @@ def parts(budget: Budget, lmbda: float) -> list[Part]:
     random masks. In the second part Basic has random masks, and Var has variance masks.
     """
     rdonet = registry.with_thresholds(
-        config.preset(budget.rdonet), [share / lmbda for share in THRESHOLDS_AT_ONE]
+        presets.preset(budget.rdonet), [share / lmbda for share in THRESHOLDS_AT_ONE]
     )
-    reference = config.preset(budget.reference)
+    reference = presets.preset(budget.reference)
 
     def part(name: str, model: AnyConfig, random: int, variance: int, after: str | None) -> Part:
         schedule = TrainingConfig(

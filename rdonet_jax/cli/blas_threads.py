@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from rdonet_jax.core import processors
+
 VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -24,14 +26,9 @@ def share(jobs: int = 1) -> None:
     """
     if "numpy" in sys.modules:
         return
-    threads = max(1, (_cores() - _busy_cores()) // jobs)
+    threads = max(1, (processors.usable() - _busy_cores()) // jobs)
     for variable in VARIABLES:
         os.environ.setdefault(variable, str(threads))
-
-
-def _cores() -> int:
-    known = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def _busy_cores() -> int:

@@ -1,7 +1,6 @@
 """The configurations of the networks, as frozen dataclasses: one for each family.
 
-The presets are functions that return one, in `core.presets`, and can be had from here too. Sizes
-are bounded, since untrusted files hold configurations.
+`core.presets` has those with a name. Sizes are bounded, since untrusted files hold configurations.
 """
 
 from __future__ import annotations
@@ -9,36 +8,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rdonet_jax.core import json_values, lazy
+from rdonet_jax.core import json_values
 from rdonet_jax.core.json_values import short_repr
-
-if TYPE_CHECKING:
-    from rdonet_jax.core.presets import (  # noqa: F401
-        PRESETS,
-        balle2017,
-        bmshj2018_factorised,
-        mbt2018,
-        mbt2018_mean,
-        mbt2018_small,
-        mbt2018_tiny,
-        mini,
-        paper,
-        preset,
-        small,
-        standard,
-        tiny,
-        wide,
-    )
-else:
-    _PRESETS = (
-        "PRESETS", "preset", "paper", "small", "tiny", "standard", "wide", "mini", "mbt2018",
-        "mbt2018_mean", "mbt2018_small", "mbt2018_tiny", "bmshj2018_factorised", "balle2017",
-    )  # fmt: skip
-    __getattr__, __dir__ = lazy.exports(
-        __name__, {name: f"rdonet_jax.core.presets:{name}" for name in _PRESETS}
-    )
 
 LEVELS = 3
 """Number of LS-Units: levels 0, 1, 2 stand for 16, 32 and 64 pixels per latent position."""

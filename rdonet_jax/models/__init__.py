@@ -13,8 +13,8 @@ if TYPE_CHECKING:
         ConfigError,
         PortableConfig,
         RDONetConfig,
-        preset,
     )
+    from rdonet_jax.core.presets import preset
     from rdonet_jax.models.network import Network, Output, build, forward
     from rdonet_jax.models.registry import init_params, variance_partition
     from rdonet_jax.models.zoo import Model, ZooError
@@ -27,7 +27,7 @@ else:
             "ConfigError": "rdonet_jax.core.config:ConfigError",
             "PortableConfig": "rdonet_jax.core.config:PortableConfig",
             "RDONetConfig": "rdonet_jax.core.config:RDONetConfig",
-            "preset": "rdonet_jax.core.config:preset",
+            "preset": "rdonet_jax.core.presets:preset",
             "Network": "rdonet_jax.models.network:Network",
             "Output": "rdonet_jax.models.network:Output",
             "build": "rdonet_jax.models.network:build",

@@ -25,7 +25,6 @@ from rdonet_jax.metrics.loss import AREA, Distortion, Loss, Part
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.nn import lapped
-from rdonet_jax.rdo import file_cost
 from rdonet_jax.rdo.search import Costs
 
 MAX_BATCH = 4
@@ -95,14 +94,6 @@ class RDCost:
             for first in range(0, len(candidates), MAX_BATCH)
         ]
         return Costs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-    def file_cost(self, size: int, decoded: np.ndarray) -> float:
-        """J per pixel, by real bits, of a file of `size` bytes that decodes to uint8 [H, W, 3]."""
-        maps = _distortion_maps(
-            self._distortions, self._pixels, partition.pad_image(decoded), np.array(self.size)
-        )
-        values = [np.asarray(part, np.float64) for part in maps]
-        return file_cost.total(self.parts, values, size, self.size[0] * self.size[1])
 
     def _evaluate(self, candidates: Sequence[Partition]) -> Costs:
         masks = [codec.coded_masks(partition.trim(p, *self.size), *self.size) for p in candidates]
@@ -181,7 +172,8 @@ def _maps(
         bits = partition.bits_by_area(mask, coded.y_bits, coded.z_bits)[0]
         # A file's distortion is that of the image, padded as its source is.
         decoded = distortion.to_8_bit(lapped.replicate_beyond(coded.x_hat, sizes))
-        return Maps(bits, _distortion_maps(distortions, pixels, decoded, sizes[0]))
+        maps = tuple(part.maps(pixels[0], decoded[0], sizes[0]) for part in distortions)
+        return Maps(bits, maps)
 
     empty = jax.tree_util.tree_map(
         lambda leaf: jnp.zeros((masks[0].shape[0], *leaf.shape), leaf.dtype),
@@ -194,14 +186,3 @@ def _maps(
         )
 
     return jax.lax.fori_loop(0, count, step, empty)
-
-
-@functools.partial(compilation.jit, static_argnums=0)
-def _distortion_maps(
-    distortions: tuple[Distortion, ...], pixels: jax.Array, decoded: jax.Array, size: jax.Array
-) -> tuple[jax.Array, ...]:
-    """The maps of `Maps` without their first axis, for padded images uint8 [1, H, W, 3].
-
-    `size` = (height, width) of the image itself.
-    """
-    return tuple(part.maps(pixels[0], decoded[0], size) for part in distortions)

@@ -223,10 +223,8 @@ def _encode_with_search(
         codec.encode(model, image, p, options.quality, options.coder, engine=options.engine)
         for p in candidates
     ]
-    # A refinement compares further files, by a cost that is computed in tiles.
-    is_refined = bool(options.plan.refinements)
-    j_of_file = file_cost(model, image, options.quality) if is_refined else rd_cost.file_cost
-    costs = [j_of_file(len(file.data), pixel_format.as_rgb8(file.image)) for file in files]
+    cost_of_file = file_cost(model, image, options.quality)
+    costs = [cost_of_file.of(file) for file in files]
     best = int(np.argmin(costs))
     summary = SearchSummary(stats, costs[0], costs[best], interrupted)
     return EncodeResult(files[best], candidates[best], summary, image)

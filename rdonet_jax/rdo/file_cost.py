@@ -40,7 +40,13 @@ class FileCost:
 
     def __call__(self, size: int, decoded: np.ndarray) -> float:
         """J per pixel, by real bits, of a file of `size` bytes that decodes to uint8 [H, W, 3]."""
-        return total(self.parts, self.maps(decoded), size, self._count)
+        bits = 8.0 * size
+        for (weight, part), values in zip(self.parts, self.maps(decoded), strict=True):
+            if part.adds_up:
+                bits += weight * values.sum()
+            else:
+                bits += weight * self._count * part.linearized(values[None], values)[1][0]
+        return float(bits) / self._count
 
     def of(self, encoded: Encoded) -> float:
         """J per pixel of an encoded image that has the decoder's pixels."""
@@ -84,18 +90,6 @@ class FileCost:
         ones = np.broadcast_to(np.eye(count)[:, :, None, None], (count, *maps.shape))
         areas, _ = part.distortion.linearized(ones, maps)
         return part.weight * self._count * areas[:, 0, 0]
-
-
-def total(parts: Sequence[Part], maps: Sequence[np.ndarray], size: int, pixels: int) -> float:
-    """J per pixel of a file of `size` bytes whose image has these maps."""
-    bits = 8.0 * size
-    for (weight, part), values in zip(parts, maps, strict=True):
-        if part.adds_up:
-            bits += weight * values.sum()
-    for (weight, part), values in zip(parts, maps, strict=True):
-        if not part.adds_up:
-            bits += weight * pixels * part.linearized(values[None], values)[1][0]
-    return float(bits) / pixels
 
 
 @functools.partial(compilation.jit, static_argnums=0)

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import itertools
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from rdonet_jax.core import processors
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging.dataset import ImageDataset, in_threads
 from rdonet_jax.training.config import TrainingConfig
@@ -129,13 +129,7 @@ def closing(reader: grain.DatasetIterator[Batch]) -> Iterator[grain.DatasetItera
 
 def default_threads() -> int:
     """The number of CPUs of this process minus one, which is left to the training."""
-    return min(max(1, cpus() - 1), MOST_THREADS)
-
-
-def cpus() -> int:
-    """The number of CPUs that this process may use."""
-    known = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    return min(max(1, processors.usable() - 1), MOST_THREADS)
 
 
 def _batch(images: ImageDataset, config: TrainingConfig, numbers: np.ndarray, step: int) -> Batch:

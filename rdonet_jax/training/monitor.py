@@ -23,7 +23,8 @@ from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.run_log import LOG_FILE
 from rdonet_jax.training.validation import Preview, Validation
 
-# A machine that trains may have few packages. What these show is in log.jsonl too.
+# A machine that trains may have few packages. What these show is in log.jsonl too, and a run says
+# what it does without.
 try:
     from tqdm import tqdm
 except ModuleNotFoundError:
@@ -79,7 +80,7 @@ class Monitor:
     ) -> None:
         self._folder, self._config, self._first_step = folder, config, first_step
         self._log_every, self._visible = log_every, visible
-        self._steps = None if config.minutes else config.steps  # None: nobody knows
+        self._steps = None if config.minutes else config.steps  # None where it is not known
         self._pending = [StepValues(*values) for values in pending]
         self._shown = collections.deque(self._pending, maxlen=min(log_every, SHOWN_STEPS))
         self._clock = _Clock()
@@ -97,6 +98,11 @@ class Monitor:
                 )
             kind = _Bar if tqdm and sys.stderr.isatty() else _Lines
             self._screen = kind(self._first_step, self._steps)
+            if not event_file:
+                self._say(
+                    "nothing is written for TensorBoard, since the package tensorboardX is not "
+                    f"installed; {LOG_FILE} has the same numbers"
+                )
         return self
 
     def __exit__(self, *_: object) -> None:

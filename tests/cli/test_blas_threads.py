@@ -11,6 +11,7 @@ import pytest
 
 from rdonet_jax.cli import blas_threads
 from rdonet_jax.codec import codec
+from rdonet_jax.core import processors
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 from tests.conftest import ROOT
@@ -27,7 +28,7 @@ def variables(monkeypatch):
 
 def share(variables, cores: int, load: float, jobs: int) -> str:
     """The number of threads that each job gets, before NumPy is loaded."""
-    variables.setattr(blas_threads, "_cores", lambda: cores)
+    variables.setattr(processors, "usable", lambda: cores)
     variables.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
     variables.delitem(sys.modules, "numpy")
     blas_threads.share(jobs)
@@ -53,7 +54,7 @@ def test_all_cores_count_as_idle_where_the_load_is_not_known(variables):
     def unknown():
         raise OSError
 
-    variables.setattr(blas_threads, "_cores", lambda: 8)
+    variables.setattr(processors, "usable", lambda: 8)
     variables.setattr(os, "getloadavg", unknown, raising=False)
     variables.delitem(sys.modules, "numpy")
     blas_threads.share(2)

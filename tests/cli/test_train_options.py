@@ -11,7 +11,7 @@ import pytest
 from rdonet_jax.cli.commands import train
 from rdonet_jax.cli.options import config_options
 from rdonet_jax.cli.options.run_settings import RunSettings
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.models import registry
 from rdonet_jax.models.rdonet.family import RDONetFamily
 from rdonet_jax.training import run_dir
@@ -44,17 +44,17 @@ def complaint(capsys, line: str) -> str:
 
 def test_without_options_it_is_the_preset_standard():
     found = settings()
-    assert (found.preset, found.model) == ("standard", config.standard())
+    assert (found.preset, found.model) == ("standard", presets.standard())
     assert (found.training, found.intervals) == (TrainingConfig(), Intervals())
     assert found.length == RunLength(as_before=True)
 
 
 def test_every_field_of_a_configuration_is_an_option_with_the_help_of_its_docstring(capsys):
-    for preset in config.PRESETS:
+    for preset in presets.PRESETS:
         assert train.main(["--preset", preset, "--help"]) == 0
         said = capsys.readouterr().out
         classes = {
-            "model": type(config.preset(preset)), "training": TrainingConfig,
+            "model": type(presets.preset(preset)), "training": TrainingConfig,
             "intervals": Intervals, "length": RunLength,
         }  # fmt: skip
         for section, cls in classes.items():
@@ -70,7 +70,7 @@ def test_fields_are_set_by_their_section_and_name():
         "--preset small --model.latents 32 16 8 --model.padding edge --training.batch-size 64 "
         "--training.resident --intervals.log 3 --length.epochs 2.5"
     )
-    assert found.model == config.small(latents=(32, 16, 8), padding="edge")
+    assert found.model == presets.small(latents=(32, 16, 8), padding="edge")
     assert (found.training.batch_size, found.training.resident) == (64, True)
     assert (found.intervals.log, found.length) == (3, RunLength(epochs=2.5))
 
@@ -89,7 +89,7 @@ def test_pairs_are_a_row_on_the_command_line(capsys):
 
 def test_lists_of_open_length_are_json_on_the_command_line(capsys):
     found = settings("--preset mini --model.channel-groups [[2,4],[],[3]]")
-    assert found.model == config.mini(channel_groups=((2, 4), (), (3,)))
+    assert found.model == presets.mini(channel_groups=((2, 4), (), (3,)))
     for value, cause in (
         ("[[4,2],[],[]]", "begin at rising channels after 0"),
         ("[[0],[],[]]", "begin at rising channels after 0"),
@@ -143,14 +143,14 @@ length: {epochs: 3}
 def test_a_file_goes_over_the_preset_and_the_command_line_over_the_file(written):
     name = written(FILE)
     found = settings(f"--config {name}")
-    assert (found.preset, found.model) == ("small", config.small(latents=(32, 32, 32)))
+    assert (found.preset, found.model) == ("small", presets.small(latents=(32, 32, 32)))
     expected = TrainingConfig(learning_rate=3e-4, lmbda=0.01, batch_size=64)
     assert (found.training, found.intervals.log) == (expected, 7)
     found = settings(f"--config {name} --lmbda 0.02 --model.latents 8 8 8 --log-every 1")
     assert (found.training.lmbda, found.training.batch_size) == (0.02, 64)
     assert (found.model.latents, found.intervals.log) == ((8, 8, 8), 1)
     other = settings(f"--config {name} --preset paper")
-    assert (other.preset, other.model) == ("paper", config.paper(latents=(32, 32, 32)))
+    assert (other.preset, other.model) == ("paper", presets.paper(latents=(32, 32, 32)))
 
 
 def test_a_length_on_the_command_line_takes_the_place_of_the_files(written):
@@ -162,17 +162,17 @@ def test_a_length_on_the_command_line_takes_the_place_of_the_files(written):
     assert (found.training.stage1_steps, found.training.stage2_steps) == (5, 6)
 
 
-@pytest.mark.parametrize("preset", config.PRESETS)
+@pytest.mark.parametrize("preset", presets.PRESETS)
 def test_what_a_run_stored_can_be_given_again(written, preset):
     training = TrainingConfig(stage1_steps=5, stage2_steps=3, metric="both", seed=3)
-    stored = run_dir.Run(config.preset(preset), training, preset)
+    stored = run_dir.Run(presets.preset(preset), training, preset)
     found = settings(f"--config {written(stored.to_json(), 'config.json')}")
     assert run_dir.Run(found.model, found.training, found.preset) == stored
     assert found.length == RunLength()
 
 
 def test_a_run_from_before_a_field_is_given_again_as_it_was(written):
-    stored = run_dir.Run(config.tiny(), TrainingConfig(cut_share=0.0), "tiny")
+    stored = run_dir.Run(presets.tiny(), TrainingConfig(cut_share=0.0), "tiny")
     values = json.loads(stored.to_json())
     del values["training"]["cut_share"]
     found = settings(f"--config {written(json.dumps(values), 'config.json')}")

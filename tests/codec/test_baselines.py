@@ -18,7 +18,7 @@ from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.codec import baselines as baselines_codec
 from rdonet_jax.codec import bitstream, codec, compressed_file, partition_coding
 from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import partition, presets
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
@@ -37,7 +37,7 @@ LMBDA = 0.0067
 @pytest.fixture(scope="module", params=KINDS)
 def weights(request, tmp_path_factory):
     """A weights file of a tiny coder of each kind, which codes real images, if badly."""
-    preset = config.mbt2018_tiny(kind=request.param)
+    preset = presets.mbt2018_tiny(kind=request.param)
     params = baselines.init_params(preset, quick_key(0))
     params = baselines_init.linear_start(params, preset, LMBDA)
     params = jax.tree_util.tree_map(np.array, params)

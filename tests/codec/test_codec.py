@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rdonet_jax.codec import bitstream, codec, memory, partition_coding
 from rdonet_jax.codec import rdonet as rdonet_codec
 from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.core import config, partition, system_memory
+from rdonet_jax.core import config, partition, presets, system_memory
 from rdonet_jax.entropy import range_coder
 from tests.conftest import quick_key
 
@@ -62,7 +62,7 @@ def test_the_decoder_gets_the_encoders_symbols_and_image_bit_for_bit(
 
 def test_the_gaussian_model_with_edge_padding_makes_the_same_round_trip(tiny_model, photograph):
     """Together, since each configuration is compiled anew."""
-    other = tiny_model.replace(config=config.tiny(distribution="gaussian", padding="edge"))
+    other = tiny_model.replace(config=presets.tiny(distribution="gaussian", padding="edge"))
     p = partition_of(other, photograph, "random")
     encoded = codec.encode(other, photograph, p)
     decoded = codec.decode(other, encoded.data)
@@ -276,7 +276,7 @@ def no_work(monkeypatch):
     """No compiled step may be called, and there is memory for images of a million pixels."""
     for step in ("analyze", "encode_latents", "predict", "quantize", "advance", "synthesize"):
         monkeypatch.setattr(rdonet_codec, step, unreachable)
-    enough = memory.working_set_bytes(config.tiny(), (16, 16))
+    enough = memory.working_set_bytes(presets.tiny(), (16, 16))
     monkeypatch.setattr(system_memory, "available_bytes", lambda: enough)
 
 
@@ -333,7 +333,7 @@ def test_weights_that_give_no_numbers_are_refused_by_the_encoder(tiny_model, pho
 
 
 def test_a_configuration_with_unknown_names_is_refused():
-    values = dataclasses.asdict(config.tiny())
+    values = dataclasses.asdict(presets.tiny())
     with pytest.raises(config.ConfigError, match="colour"):
         config.from_dict(config.RDONetConfig, {**values, "colour": 1})
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from rdonet_jax.codec import codec
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import partition, presets
 from rdonet_jax.core.partition import STRIDES
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.models import zoo
 from rdonet_jax.models.portable import network as portable
 from tests import portable_params
 
-MODEL = config.mini()
+MODEL = presets.mini()
 
 WITHIN = 2.0
 """Decibels that the last row or column may lie below the whole image."""

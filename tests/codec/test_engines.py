@@ -15,7 +15,7 @@ from PIL import Image
 
 from rdonet_jax.codec import codec, engine_choice
 from rdonet_jax.codec.portable import engines
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import config, partition, presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
@@ -40,7 +40,7 @@ BYTES = st.integers(-127, 127)
 
 
 def model_of(**changes) -> zoo.Model:
-    preset = dataclasses.replace(config.mini(), **changes)
+    preset = dataclasses.replace(presets.mini(), **changes)
     params = portable_params.mini_parameters(preset)
     tables = distributions.scale_tables(preset.distribution)
     return zoo.Model("mini", preset, params, bytes(4), None, tables)
@@ -258,7 +258,7 @@ def test_an_engine_that_a_model_does_not_have_is_refused(tiny_model, mini_model)
 
 @pytest.mark.parametrize("changes", [{"hidden": 481}, {"embedding": 110}])
 def test_weights_whose_sums_could_be_inexact_are_refused(tmp_path, changes):
-    preset = dataclasses.replace(config.mini(), **changes)
+    preset = dataclasses.replace(presets.mini(), **changes)
     with pytest.raises(config.ConfigError, match="at most 960 are exact"):
         registry.family_of(preset).param_shapes(preset)
 

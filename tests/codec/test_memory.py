@@ -11,7 +11,7 @@ import pytest
 from rdonet_jax.codec import memory
 from rdonet_jax.codec import rdonet as rdonet_codec
 from rdonet_jax.codec.portable import jax_engine, tiles
-from rdonet_jax.core import config, partition, system_memory
+from rdonet_jax.core import partition, presets, system_memory
 from rdonet_jax.metrics import loss
 from rdonet_jax.models import registry
 from rdonet_jax.models.portable.network import GivenLatents
@@ -41,7 +41,7 @@ def taken(lowered, given):
 
 @pytest.mark.parametrize("name", ["paper", "small", "tiny"])
 def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
-    preset = config.preset(name)
+    preset = presets.preset(name)
     state = shaped(8, preset.trunk[2])
     actual = taken(rdonet_codec.synthesize.lower(preset, False, parameters(preset), state), state)
     assert actual <= memory.working_set_bytes(preset, GRID) <= 1.5 * actual
@@ -49,7 +49,7 @@ def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
 
 @pytest.mark.parametrize("name", ["standard", "mini"])
 def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
-    preset = config.preset(name)
+    preset = presets.preset(name)
     params = parameters(preset)
     rows, columns = tiles.tile_sides(max(tiles.TILE_SHAPES, key=math.prod), 0)
 
@@ -69,13 +69,13 @@ def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
 
 def test_a_hundred_megapixels_fit_in_three_gigabytes_but_a_search_for_their_partition_does_not():
     grid = partition.block_grid(8192, 12288)
-    assert memory.working_set_bytes(config.standard(), grid) < 2.5 * 2**30
-    assert memory.searching_bytes(config.standard(), grid) > 20 * 2**30
+    assert memory.working_set_bytes(presets.standard(), grid) < 2.5 * 2**30
+    assert memory.searching_bytes(presets.standard(), grid) > 20 * 2**30
 
 
 def test_a_portable_walk_takes_memory_by_the_positions_of_the_finest_level():
     """Features, the guess of them and latents as floats, and the caller's pixels."""
-    preset = config.standard()
+    preset = presets.standard()
     small, large = (memory.working_set_bytes(preset, (1, n)) for n in (1000, 2000))
     floats = 4 * 16 * (2 * preset.features[0] + preset.latents[0])
     assert floats + 3 * 64**2 < (large - small) / 1000 < 1.1 * (floats + 3 * 64**2)
@@ -84,7 +84,7 @@ def test_a_portable_walk_takes_memory_by_the_positions_of_the_finest_level():
 def test_the_papers_network_takes_some_400_bytes_per_pixel():
     # At half the image's size, 192 channels twice: as phases and as pixels.
     expected = 3 + 4 * (2 * 192 / 4 + 192 / 64 + 192 / 16**2 + 192 / 32**2 + 192 / 64**2)
-    assert memory.working_set_bytes(config.paper(), (5, 7)) == expected * 5 * 7 * 64**2
+    assert memory.working_set_bytes(presets.paper(), (5, 7)) == expected * 5 * 7 * 64**2
 
 
 def test_the_memory_is_read_where_linux_tells_it(monkeypatch, tmp_path):
@@ -113,7 +113,7 @@ def test_a_container_has_what_its_limit_leaves(monkeypatch, tmp_path):
 
 
 def test_only_a_known_lack_on_the_cpu_is_a_shortage(monkeypatch):
-    preset, grid = config.tiny(), (10, 10)
+    preset, grid = presets.tiny(), (10, 10)
     needed = memory.working_set_bytes(preset, grid)
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     monkeypatch.setattr(system_memory, "available_bytes", lambda: needed)
@@ -128,7 +128,7 @@ def test_only_a_known_lack_on_the_cpu_is_a_shortage(monkeypatch):
 
 
 def test_the_estimate_covers_a_step_of_refinement():
-    preset, side = config.preset("mini"), 8
+    preset, side = presets.preset("mini"), 8
 
     def shape(*sides, dtype=jnp.float32):
         return jax.ShapeDtypeStruct((1, *sides), dtype)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rdonet_jax.codec import bitstream, codec, memory, partition_coding
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.codec.portable import engines, jax_engine, numpy_engine, tiles
-from rdonet_jax.core import config, partition, system_memory
+from rdonet_jax.core import partition, presets, system_memory
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry
 from tests import portable_params
@@ -138,11 +138,11 @@ def test_without_a_quality_the_default_is_taken(mini_model, strip):
 
 
 def test_a_quality_is_a_number_on_the_models_scale():
-    scale = functools.partial(codec.stream_quality, config.mini())
+    scale = functools.partial(codec.stream_quality, presets.mini())
     assert [scale(q) for q in (0, 0.05, 0.1, 12.5, 50, None, 99.95, 100)] == [
         0, 0, 1, 80, 320, 320, 640, 640,
     ]  # fmt: skip
-    assert codec.stream_quality(config.tiny(), None) is None
+    assert codec.stream_quality(presets.tiny(), None) is None
 
 
 @pytest.mark.parametrize("quality", [-0.01, 100.01, float("nan"), float("inf")])

@@ -9,13 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdonet_jax.core.config import (
-    PRESETS,
-    ConfigError,
-    RDONetConfig,
-    from_dict,
-    mini,
-)
+from rdonet_jax.core.config import ConfigError, RDONetConfig, from_dict
+from rdonet_jax.core.presets import PRESETS, mini
 from rdonet_jax.models import registry
 from rdonet_jax.training.config import CHOICES, RunLength, TrainingConfig
 

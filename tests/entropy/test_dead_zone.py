@@ -11,11 +11,11 @@ import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.codec import codec
+from rdonet_jax.codec import codec, preparation
 from rdonet_jax.entropy import dead_zone, distributions
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import cost as rdo_cost
+from rdonet_jax.rdo import encoder
 
 
 @pytest.mark.parametrize("distribution", distributions.DISTRIBUTIONS)
@@ -60,8 +60,12 @@ def test_files_cost_less_than_with_rounding_to_the_nearest(monkeypatch, quality)
 
     def measured():
         encoded = codec.encode(model, image, p, quality)
-        cost = rdo_cost.RDCost(model, image, quality).file_cost(len(encoded.data), encoded.image)
-        return cost, len(encoded.data), float(distortion.psnr(image / 255.0, encoded.image / 255))
+        cost = encoder.file_cost(model, preparation.prepare(model.config, image), quality)
+        return (
+            cost.of(encoded),
+            len(encoded.data),
+            float(distortion.psnr(image / 255.0, encoded.image / 255)),
+        )
 
     cost, size, psnr = measured()
     rounding = functools.partial(dead_zone.zero_bounds, price=0.0)

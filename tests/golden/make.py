@@ -19,7 +19,7 @@ import numpy as np
 import skimage.data
 
 from rdonet_jax.codec import codec
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import partition, presets
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
@@ -94,7 +94,7 @@ def main() -> None:
     """Replaces what is there."""
     for path in FOLDER.glob(f"*{zoo.SUFFIX}"):
         path.unlink()
-    preset = config.mini()
+    preset = presets.mini()
     record = {"made_by": "tests/golden/make.py"}
     model = zoo.load(str(zoo.save(FOLDER, "mini", preset, mini_parameters(preset, seed=1), record)))
     for coder_name, path in FILES.items():

@@ -9,7 +9,7 @@ import skimage.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.metrics import distortion as metrics_distortion
 from rdonet_jax.metrics import loss as metrics_loss
 from rdonet_jax.models.portable import thresholds as portable_thresholds
@@ -268,13 +268,13 @@ def test_the_loss_of_a_batch_of_training_crops_compiles_and_has_a_finite_gradien
 
 
 def test_lambda_is_geometric_over_the_qualities():
-    model = config.mini(lmbdas=(0.001, 0.1))
+    model = presets.mini(lmbdas=(0.001, 0.1))
     lmbdas = metrics_distortion.lmbda_of(model, np.array([0, 160, 320, 480, 640]))
     np.testing.assert_allclose(lmbdas, [0.001, 10**-2.5, 0.01, 10**-1.5, 0.1], rtol=1e-6)
 
 
 def test_more_quality_is_more_lambda_and_smaller_thresholds():
-    model = config.standard()
+    model = presets.standard()
     qualities = np.arange(model.steps_of_quality + 1)
     assert np.all(np.diff(metrics_distortion.lmbda_of(model, qualities)) > 0)
     for thresholds in portable_thresholds.thresholds_at(model, jnp.asarray(qualities)):
@@ -282,7 +282,7 @@ def test_more_quality_is_more_lambda_and_smaller_thresholds():
 
 
 def test_thresholds_are_met_at_the_knots_and_geometric_between_them():
-    model = config.standard()
+    model = presets.standard()
     knots = 128 * np.arange(6)
     found = np.transpose(portable_thresholds.thresholds_at(model, jnp.asarray(knots)))
     np.testing.assert_allclose(found, model.thresholds, rtol=1e-5)

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import partition, presets
 from rdonet_jax.core.config import BaselineConfig, ConfigError
 from rdonet_jax.metrics import distortion
 from rdonet_jax.metrics.loss import rd_loss
@@ -77,15 +77,15 @@ def not_ours(densities, m=0):
 
 # As CompressAI 1.2.8 counts its networks of these widths, parameter by parameter.
 PUBLISHED = {
-    "mbt2018": (config.mbt2018(), 192, 192, 14_130_467),
-    "mbt2018, M = 320": (config.mbt2018(latents=320), 192, 320, 25_504_596),
-    "mbt2018-mean": (config.mbt2018_mean(), 128, 192, 7_028_003),
+    "mbt2018": (presets.mbt2018(), 192, 192, 14_130_467),
+    "mbt2018, M = 320": (presets.mbt2018(latents=320), 192, 320, 25_504_596),
+    "mbt2018-mean": (presets.mbt2018_mean(), 128, 192, 7_028_003),
     "mbt2018-mean, M = 320": (
-        config.mbt2018_mean(trunk=(192,) * 3, hyper=192, latents=320), 192, 320, 17_561_699,
+        presets.mbt2018_mean(trunk=(192,) * 3, hyper=192, latents=320), 192, 320, 17_561_699,
     ),
-    "bmshj2018-factorised": (config.bmshj2018_factorised(), 128, 192, 2_998_147),
+    "bmshj2018-factorised": (presets.bmshj2018_factorised(), 128, 192, 2_998_147),
     "bmshj2018-factorised, M = 320": (
-        config.bmshj2018_factorised(trunk=(192,) * 3, latents=320), 192, 320, 7_030_531,
+        presets.bmshj2018_factorised(trunk=(192,) * 3, latents=320), 192, 320, 7_030_531,
     ),
 }  # fmt: skip
 
@@ -115,7 +115,7 @@ def test_a_network_of_the_published_widths_has_the_published_parameters(name):
 
 def test_the_transforms_of_2017_have_three_stages_and_a_gdn_at_every_one():
     expected = conv(3, 128, 81) + 2 * conv(128, 128) + 3 * gdn(128)
-    found = counts(config.balle2017())
+    found = counts(presets.balle2017())
     assert found["g_a"] == expected
     assert found["g_s"] == expected - 128 + 3
 
@@ -123,9 +123,9 @@ def test_the_transforms_of_2017_have_three_stages_and_a_gdn_at_every_one():
 def test_the_small_and_the_tiny_coder_are_as_large_as_rdonets_of_these_names():
     for name in ("small", "tiny"):
         shapes = jax.eval_shape(
-            lambda n=name: registry.init_params(config.preset(n), jax.random.key(0))
+            lambda n=name: registry.init_params(presets.preset(n), jax.random.key(0))
         )
-        ours = sum(counts(config.preset(f"mbt2018-{name}")).values())
+        ours = sum(counts(presets.preset(f"mbt2018-{name}")).values())
         assert ours == pytest.approx(registry.parameter_count(shapes), rel=0.06)
 
 
@@ -136,7 +136,7 @@ def test_multiply_accumulates_are_those_of_the_layers_by_hand():
     to_z = (9 * m * n + 25 * n * n / 4 + 25 * n * n / 16) / 256
     from_z = (25 * n * m / 16 + 25 * m * 288 / 4 + 9 * 288 * 2 * m) / 256
     prior = (12 * m * 2 * m + 768 * 640 + 640 * 512 + 512 * 384) / 256
-    found = macs.per_pixel(config.mbt2018())
+    found = macs.per_pixel(presets.mbt2018())
     assert sum(found.values()) == pytest.approx(2 * (down + norms) + to_z + from_z + prior)
     assert macs.of_decoder(found) == pytest.approx(down + norms + from_z + prior)
 
@@ -144,7 +144,7 @@ def test_multiply_accumulates_are_those_of_the_layers_by_hand():
 @pytest.fixture(scope="module", params=KINDS)
 def network(request):
     """A tiny network of each kind, with its walk compiled."""
-    model = config.mbt2018_tiny(kind=request.param)
+    model = presets.mbt2018_tiny(kind=request.param)
     params = jax.tree_util.tree_map(np.array, baselines.init_params(model, quick_key(0)))
     if model.kind != "factorised":
         params["hyper_encoder"]["third"]["kernel"] *= 30  # no z_hat of zeros alone
@@ -183,7 +183,7 @@ def test_gradients_reach_every_parameter(network):
 
 
 def test_masks_are_the_same_in_both_stages_of_training():
-    model, schedule = config.mbt2018_tiny(), TrainingConfig(stage1_steps=5, stage2_steps=5)
+    model, schedule = presets.mbt2018_tiny(), TrainingConfig(stage1_steps=5, stage2_steps=5)
     x, keys = jnp.zeros((2, 64, 64, 3)), jax.random.split(jax.random.key(0), 2)
     for step in (0, 7):
         masks = training_step.masks_of_step(model, schedule, step, x, None, keys)
@@ -193,7 +193,7 @@ def test_masks_are_the_same_in_both_stages_of_training():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_linear_start_codes_a_photograph(kind, photograph):
-    model = config.mbt2018_tiny(kind=kind)
+    model = presets.mbt2018_tiny(kind=kind)
     params = baselines_init.linear_start(baselines.init_params(model, quick_key(0)), model, 0.0067)
     x = (photograph[None] / 255).astype(np.float32)
     coded = hasty_xla.jit(lambda p: walked(model, p, x))(params)
@@ -203,7 +203,7 @@ def test_the_linear_start_codes_a_photograph(kind, photograph):
 
 def test_the_three_stage_transforms_are_refused_a_linear_start():
     with pytest.raises(ConfigError, match="use the random start"):
-        baselines_init.linear_start(None, config.balle2017(), 0.0067)
+        baselines_init.linear_start(None, presets.balle2017(), 0.0067)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_configuration_that_makes_no_coder_is_refused(changes, cause):
 
 def test_a_coder_without_masks_takes_no_thresholds():
     with pytest.raises(ConfigError, match="no masks"):
-        registry.with_thresholds(config.mbt2018(), [1.0, 2.0])
+        registry.with_thresholds(presets.mbt2018(), [1.0, 2.0])
 
 
 # The context.
@@ -255,7 +255,7 @@ class NumpyContext:
 @pytest.fixture(scope="module")
 def predictor():
     """A context network whose neighbors matter, what z tells at every position, and a y."""
-    model = config.mbt2018_tiny(latents=6)
+    model = presets.mbt2018_tiny(latents=6)
     params = jax.tree_util.tree_map(np.array, baselines.init_params(model, quick_key(3)))
     params["entropy_parameters"]["layer_2"]["kernel"] *= 10
     rng = np.random.default_rng(0)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from rdonet_jax.codec import codec
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import zoo
 from rdonet_jax.models.portable import groups
 from tests import portable_params
 
-MODEL = config.mini()
+MODEL = presets.mini()
 
 
 def model_of(params) -> zoo.Model:
@@ -54,14 +54,14 @@ def test_an_order_has_every_channel_once():
 
 
 def test_channels_in_groups_keep_their_places():
-    grouped = config.mini(channel_groups=((4,), (), ()), group_hidden=8)
+    grouped = presets.mini(channel_groups=((4,), (), ()), group_hidden=8)
     params = portable_params.acting(grouped)
     with pytest.raises(ValueError, match="have their places"):
         groups.sort_latents(params, grouped, [np.arange(n) for n in grouped.latents])
 
 
 def test_channels_of_which_the_first_are_context_keep_their_places():
-    part = config.mini(embedded=(4, 0, 0))
+    part = presets.mini(embedded=(4, 0, 0))
     params = portable_params.acting(part)
     with pytest.raises(ValueError, match="have their places"):
         groups.sort_latents(params, part, [np.arange(n) for n in part.latents])

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as serialise
 
-from rdonet_jax.core import config, json_values
+from rdonet_jax.core import config, json_values, presets
 from rdonet_jax.models import registry, weights_file, zoo
 from rdonet_jax.training.config import TrainingConfig
 
@@ -34,7 +34,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=8,
 )
-BASES = [dataclasses.asdict(make()) for make in (config.tiny, config.mini, config.mbt2018_tiny)]
+BASES = [dataclasses.asdict(make()) for make in (presets.tiny, presets.mini, presets.mbt2018_tiny)]
 
 
 @st.composite
@@ -61,25 +61,30 @@ def test_any_json_is_a_configuration_with_bounded_sizes_or_refused(values):
 @pytest.mark.parametrize(
     ("base", "name", "value", "complaint"),
     [
-        (config.mini, "hidden", True, "hidden must be a whole number, not True"),
-        (config.mini, "hidden", 12.0, "hidden must be a whole number, not 12.0"),
-        (config.mini, "hidden", 10**12, "hidden: channel counts must be positive and at most 4096"),
-        (config.mini, "hidden", 10**4000, "hidden must be a whole number"),
-        (config.mini, "features", "abc", "features must be a list of 3 whole numbers, not 'abc'"),
-        (config.mini, "features", [1, 2], "features must be a list of 3 whole numbers"),
-        (config.mini, "features", [1, 2, "3"], "features must be a list of 3 whole numbers"),
-        (config.mini, "lmbdas", [0.1, math.nan], "lmbdas must be a list of 2 finite numbers"),
-        (config.mini, "lmbdas", [1e-300, 1.0], "lmbdas must be positive and rise"),
-        (config.mini, "thresholds", 3, "thresholds must be a list of lists of 2 finite numbers"),
-        (config.mini, "thresholds", [[1e308, 1e308]] * 6, "pairs of positive variances"),
-        (config.mini, "distribution", ["laplace"], "distribution must be a text"),
-        (config.mini, "knots", 513, "512 at most"),
-        (config.mini, "finish", 10**6, "finish counts channels"),
-        (config.tiny, "thresholds", [math.inf, 1.0], "thresholds must be a list of 2 finite"),
-        (config.tiny, "thresholds", [1e10, 1.0], "two variances from 0 to 1e.09"),
-        (config.tiny, "padding", "x" * 10**6, "padding must be 'edge' or 'zero'"),
-        (config.mbt2018_tiny, "trunk", [8] * 10**5, "trunk has two or three channel counts"),
-        (config.mbt2018_tiny, "kind", None, "kind must be a text, not None"),
+        (presets.mini, "hidden", True, "hidden must be a whole number, not True"),
+        (presets.mini, "hidden", 12.0, "hidden must be a whole number, not 12.0"),
+        (
+            presets.mini,
+            "hidden",
+            10**12,
+            "hidden: channel counts must be positive and at most 4096",
+        ),
+        (presets.mini, "hidden", 10**4000, "hidden must be a whole number"),
+        (presets.mini, "features", "abc", "features must be a list of 3 whole numbers, not 'abc'"),
+        (presets.mini, "features", [1, 2], "features must be a list of 3 whole numbers"),
+        (presets.mini, "features", [1, 2, "3"], "features must be a list of 3 whole numbers"),
+        (presets.mini, "lmbdas", [0.1, math.nan], "lmbdas must be a list of 2 finite numbers"),
+        (presets.mini, "lmbdas", [1e-300, 1.0], "lmbdas must be positive and rise"),
+        (presets.mini, "thresholds", 3, "thresholds must be a list of lists of 2 finite numbers"),
+        (presets.mini, "thresholds", [[1e308, 1e308]] * 6, "pairs of positive variances"),
+        (presets.mini, "distribution", ["laplace"], "distribution must be a text"),
+        (presets.mini, "knots", 513, "512 at most"),
+        (presets.mini, "finish", 10**6, "finish counts channels"),
+        (presets.tiny, "thresholds", [math.inf, 1.0], "thresholds must be a list of 2 finite"),
+        (presets.tiny, "thresholds", [1e10, 1.0], "two variances from 0 to 1e.09"),
+        (presets.tiny, "padding", "x" * 10**6, "padding must be 'edge' or 'zero'"),
+        (presets.mbt2018_tiny, "trunk", [8] * 10**5, "trunk has two or three channel counts"),
+        (presets.mbt2018_tiny, "kind", None, "kind must be a text, not None"),
     ],
 )
 def test_a_field_that_cannot_be_is_named(base, name, value, complaint):
@@ -127,7 +132,7 @@ def declared(folder, text, tensors=None) -> Path:
 
 def of(folder, tensors=None, **changes) -> Path:
     """The same, with metadata that are right but for `changes`."""
-    values = {"name": "evil", "config": dataclasses.asdict(config.mini()), "record": {}}
+    values = {"name": "evil", "config": dataclasses.asdict(presets.mini()), "record": {}}
     return declared(folder, json.dumps(values | changes), tensors)
 
 
@@ -224,13 +229,13 @@ def test_a_file_of_gigabytes_is_refused_by_its_size(tmp_path):
 
 
 def test_a_configuration_of_too_many_parameters_is_refused(tmp_path):
-    huge = dataclasses.asdict(config.mbt2018(trunk=(4096, 4096, 4096)))
+    huge = dataclasses.asdict(presets.mbt2018(trunk=(4096, 4096, 4096)))
     refused(of(tmp_path, config=huge), "parameters, more than")
 
 
 @pytest.fixture(scope="module")
 def shapes():
-    return zoo._shapes(config.mini())
+    return zoo._shapes(presets.mini())
 
 
 def kernel_parts(path: str, shape: tuple[int, ...], folded: bytes) -> dict[str, np.ndarray]:
@@ -276,7 +281,7 @@ def test_tensors_that_are_not_those_of_the_network_are_not_loaded(tmp_path, tens
 
 
 def test_types_that_numpy_has_not_are_named(tmp_path):
-    metadata = {"name": "evil", "config": dataclasses.asdict(config.mini()), "record": {}}
+    metadata = {"name": "evil", "config": dataclasses.asdict(presets.mini()), "record": {}}
     header = json.dumps({
         "__metadata__": {weights_file.METADATA_KEY: json.dumps(metadata)},
         "a": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]},

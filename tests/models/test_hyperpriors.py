@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models.portable import hyperpriors, integer_format
 from tests import portable_params
 
-MODEL = config.mini()
+MODEL = presets.mini()
 
 
 def test_coarser_steps_divide_z_and_its_scales_alike():

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rdonet_jax.codec import bitstream, codec, partition_coding
 from rdonet_jax.codec.portable import coder as portable_coder
 from rdonet_jax.codec.portable import jax_engine
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import config, partition, presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.portable import groups, integer_format, integer_prior
@@ -41,13 +41,13 @@ GROUPS = ((3, 9), (4, 5), (1,))
 
 @functools.cache
 def preset(context: int) -> config.PortableConfig:
-    return config.mini(context=context)
+    return presets.mini(context=context)
 
 
 @functools.cache
 def grouped(context: int) -> config.PortableConfig:
     """The same network with channels that are decoded in groups."""
-    return config.mini(context=context, channel_groups=GROUPS, group_hidden=10)
+    return presets.mini(context=context, channel_groups=GROUPS, group_hidden=10)
 
 
 @functools.cache

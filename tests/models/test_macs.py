@@ -14,7 +14,7 @@ import pytest
 
 from rdonet_jax.codec.portable import coder as portable_coder
 from rdonet_jax.codec.portable import jax_engine, tiles
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import config, partition, presets
 from rdonet_jax.models import macs, registry
 from rdonet_jax.models.rdonet import network as rdonet
 from tests import portable_params
@@ -34,7 +34,7 @@ def test_the_network_of_the_papers_takes_what_its_layers_take_by_hand():
     encoder = 25 * (192 * 192 / 256 + 384 * 192 / 256 + 384 * 192 / 32 / 32 + 192 * 96 / 64 / 64)
     encoder += 192 * 192 / 32 / 32
 
-    counted = macs.per_pixel(config.paper())
+    counted = macs.per_pixel(presets.paper())
     assert sum(counted.values()) == pytest.approx(2 * trunk + LEVELS * (encoder + decoder))
     assert macs.of_decoder(counted) == pytest.approx(trunk + LEVELS * decoder)
     assert sum(counted.values()) == pytest.approx(209e3, rel=0.001)
@@ -42,7 +42,7 @@ def test_the_network_of_the_papers_takes_what_its_layers_take_by_hand():
 
 
 def test_a_decoder_leaves_out_the_analysis_alone():
-    counted = macs.per_pixel(config.tiny())
+    counted = macs.per_pixel(presets.tiny())
     left_out = {path.split("/")[-1] for path in counted if not macs.of_decoder({path: 1.0})}
     assert left_out == {"g_a_0", "g_a_1", "g_a_2", "encoder", "to_latent", "first", "gdn", "second"}
     assert all(
@@ -52,7 +52,7 @@ def test_a_decoder_leaves_out_the_analysis_alone():
 
 
 def test_the_sum_is_what_xla_counts_but_for_borders_and_single_operations():
-    preset = config.small(trunk=(64, 64, 64))
+    preset = presets.small(trunk=(64, 64, 64))
     side = 1024  # so that taps beyond the borders, which XLA leaves out, are few
     x = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     params = jax.eval_shape(functools.partial(rdonet.init_params, preset), jax.random.key(0))
@@ -145,7 +145,7 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
 def test_the_standard_network_computes_its_layers_and_few_of_them(computed):
     # An image that is one window, so that nothing is computed twice.
     side = max(tiles.TILE_SHAPES)[0] * partition.BLOCK
-    found, counted = computed(config.standard(), side), macs.per_pixel(config.standard())
+    found, counted = computed(presets.standard(), side), macs.per_pixel(presets.standard())
     assert found["decoder"] <= 30e3
     assert found["encoder"] <= found["encoder with its image"] <= 60e3
     last = ("units_0/restore", "units_0/hand_over")
@@ -161,7 +161,7 @@ def test_the_standard_network_computes_its_layers_and_few_of_them(computed):
 
 
 def test_a_portable_decoder_leaves_out_what_looks_at_the_image():
-    counted = macs.per_pixel(config.mini())
+    counted = macs.per_pixel(presets.mini())
     left_out = {path.split("/")[-1] for path in counted if not macs.of_decoder({path: 1.0})}
     assert left_out == {"g_a", "g_a_refine", "out", "encoder", "refine", "to_latent",
                         "first", "second", "third"}  # fmt: skip
@@ -169,7 +169,7 @@ def test_a_portable_decoder_leaves_out_what_looks_at_the_image():
 
 
 def test_the_planes_of_a_level_are_predicted_from_none_four_four_and_eight_neighbours():
-    model = config.mini()
+    model = presets.mini()
     counted = macs.per_pixel(model)
     always = 2 * model.conditioning + model.knots + 1
     for level, stride in enumerate(partition.STRIDES):
@@ -178,7 +178,7 @@ def test_the_planes_of_a_level_are_predicted_from_none_four_four_and_eight_neigh
 
 
 def test_the_wide_preset_stays_within_what_decoding_and_a_file_may_cost():
-    preset = config.wide()
+    preset = presets.wide()
     counted = macs.per_pixel(preset)
     assert macs.of_decoder(counted) <= 20_000 and macs.of_encoder(counted) <= 26_000
     shapes = registry.family_of(preset).param_shapes(preset)

@@ -8,12 +8,12 @@ import pytest
 
 from rdonet_jax import models
 from rdonet_jax.codec import codec
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import partition, presets
 from rdonet_jax.models import network
 
 X = np.full((70, 100, 3), 0.5, np.float32)
-FIXED = models.Network(None, config.tiny())
-VARIABLE = models.Network(None, config.mini())
+FIXED = models.Network(None, presets.tiny())
+VARIABLE = models.Network(None, presets.mini())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdonet_jax.codec import codec
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.models import packing, registry, zoo
 from rdonet_jax.models.portable import integer_format
 from tests import portable_params
@@ -100,7 +100,7 @@ def test_parts_that_do_not_belong_together_are_refused(changes, cause):
 
 def test_a_packed_model_has_the_same_integers_and_codes_its_own_files(tmp_path):
     """Wide enough that there is something to pack."""
-    preset = config.mini(hidden=48, embedding=24, features=(48, 24, 16), latents=(24, 16, 8))
+    preset = presets.mini(hidden=48, embedding=24, features=(48, 24, 16), latents=(24, 16, 8))
     params = portable_params.mini_parameters(preset)
     plain = zoo.load(str(zoo.save(tmp_path, "plain", preset, params, {})))
     path = zoo.save(tmp_path, "small", preset, params, {}, pack=True)
@@ -122,7 +122,7 @@ def test_a_packed_model_has_the_same_integers_and_codes_its_own_files(tmp_path):
 
 
 def test_a_damaged_kernel_makes_no_model(tmp_path):
-    preset = config.mini(hidden=48)
+    preset = presets.mini(hidden=48)
     path = zoo.save(
         tmp_path, "small", preset, portable_params.mini_parameters(preset), {}, pack=True
     )

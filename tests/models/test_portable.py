@@ -12,7 +12,7 @@ import pytest
 
 from rdonet_jax.codec.portable import coder as portable_coder
 from rdonet_jax.codec.portable import jax_engine
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import config, partition, presets
 from rdonet_jax.entropy import distributions, range_coder
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
@@ -22,7 +22,7 @@ from tests import portable_params
 from tests.conftest import quick_key
 from tests.portable_params import code
 
-MODEL = config.mini()
+MODEL = presets.mini()
 GRID = (3, 4)
 """In 64-blocks, of the shared photograph."""
 
@@ -84,14 +84,14 @@ def counted_by_hand(model: config.PortableConfig) -> int:
     return total
 
 
-@pytest.mark.parametrize("preset", [config.standard, config.mini])
+@pytest.mark.parametrize("preset", [presets.standard, presets.mini])
 def test_presets_have_the_parameters_of_their_layers(preset):
     count = registry.parameter_count(portable_params.shapes(preset()))
     assert count == counted_by_hand(preset())
 
 
 def test_the_standard_network_is_small():
-    assert registry.parameter_count(portable_params.shapes(config.standard())) <= 6_500_000
+    assert registry.parameter_count(portable_params.shapes(presets.standard())) <= 6_500_000
 
 
 @pytest.mark.parametrize(("grid", "noisy"), [((1, 1), False), ((3, 2), True)])
@@ -236,4 +236,4 @@ def test_units_of_the_prior_do_not_move_but_gains_do():
 
 
 def test_there_is_one_module_for_a_configuration_however_it_is_asked_for():
-    assert registry.family_of(MODEL).network(MODEL) is portable.network(config.mini())
+    assert registry.family_of(MODEL).network(MODEL) is portable.network(presets.mini())

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import config, partition, presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry
 from rdonet_jax.models.portable import init as portable_init
@@ -21,9 +21,9 @@ from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.nn import ops
 from tests import portable_params
 
-MODEL = config.mini()
+MODEL = presets.mini()
 
-WIDE = config.mini(trunk=192)
+WIDE = presets.mini(trunk=192)
 """The trunk keeps all of its 2×2 patches of 4×4×3 samples."""
 
 QUALITIES = np.array([0, 160, 320, 480, 640], np.int32)
@@ -91,7 +91,7 @@ def test_level_0_loses_what_its_quantiser_does_and_no_more(image, kept):
 @pytest.mark.parametrize(("knots", "distribution"), [(6, "laplace"), (2, "gaussian")])
 def test_gains_at_the_knots_are_those_of_their_lambda(knots, distribution):
     thresholds = config.PortableConfig().thresholds[:knots]
-    model = config.mini(knots=knots, thresholds=thresholds, distribution=distribution)
+    model = presets.mini(knots=knots, thresholds=thresholds, distribution=distribution)
     low, high = model.lmbdas
     prior = {"params": portable_params.start(model)["units_1"]["prior"]}
     qualities = config.QUALITY_SEGMENT * jnp.arange(knots)
@@ -107,7 +107,7 @@ def test_gains_at_the_knots_are_those_of_their_lambda(knots, distribution):
     ("level", "distribution"), [(0, "laplace"), (1, "laplace"), (2, "laplace"), (1, "gaussian")]
 )
 def test_scales_begin_at_the_deviation_of_their_channel(level, distribution):
-    model = config.mini(distribution=distribution)
+    model = presets.mini(distribution=distribution)
     prior = portable_params.start(model)[f"units_{level}"]["prior"]
     latents = model.latents[level]
     hidden, symbols = jnp.zeros((1, 1, 1, 2 * model.hidden)), jnp.zeros((1, 1, 1, 0))
@@ -158,7 +158,7 @@ def test_parameters_of_another_configuration_are_refused():
 
 def test_units_stay_finer_than_the_finest_step_of_any_range():
     for top in (0.1, 1.0, 10.0):
-        model = config.mini(lmbdas=(0.001, top))
+        model = presets.mini(lmbdas=(0.001, top))
         prior = portable_params.start(model)["units_0"]["prior"]
         finest_step = 2.0 ** -np.max(np.asarray(prior["gain"]))
         smallest = 2.0 ** np.min(np.asarray(prior["unit"]))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import zoo
@@ -19,7 +19,7 @@ from rdonet_jax.training import config as training_config
 from rdonet_jax.training import step as training_step
 from tests import portable_params
 
-OLD = config.mini(lmbdas=(0.001, 0.032), knots=6)  # a factor of two per segment
+OLD = presets.mini(lmbdas=(0.001, 0.032), knots=6)  # a factor of two per segment
 NEW = dataclasses.replace(OLD, lmbdas=(0.0005, 0.016))
 
 

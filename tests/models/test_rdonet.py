@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import partition, presets
 from rdonet_jax.metrics import distortion
 from rdonet_jax.metrics import loss as metrics_loss
 from rdonet_jax.models import latents, registry
@@ -28,7 +28,7 @@ def masks_of(kind, grid=(2, 2), batch=1):
 
 @pytest.fixture(scope="module")
 def network():
-    preset = config.tiny()
+    preset = presets.tiny()
     params = rdonet.init_params(preset, quick_key(0))
     x = jax.random.uniform(jax.random.key(1), (1, 128, 128, 3))
     code = hasty_xla.reused(
@@ -63,14 +63,14 @@ def published_size(channels=192, hyper=(192, 192, 384), z=96, hidden=3):
 
 
 def test_the_paper_preset_has_the_published_networks_parameters():
-    shapes = jax.eval_shape(lambda: rdonet.init_params(config.paper(), jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: rdonet.init_params(presets.paper(), jax.random.key(0)))
     assert registry.parameter_count(shapes) == published_size() == 48_636_099
 
 
 def test_the_small_preset_has_the_structure_of_the_paper_preset():
     trees = [
         jax.eval_shape(lambda p=preset: rdonet.init_params(p, jax.random.key(0)))
-        for preset in (config.paper(), config.small())
+        for preset in (presets.paper(), presets.small())
     ]
     assert jax.tree_util.tree_structure(trees[0]) == jax.tree_util.tree_structure(trees[1])
     assert registry.parameter_count(trees[1]) < 8_000_000
@@ -185,7 +185,7 @@ def test_every_parameter_gets_a_finite_gradient_when_every_level_codes(network, 
 
 @pytest.mark.parametrize("distribution", ["laplace", "gaussian"])
 def test_scales_stay_within_the_tables_range(distribution):
-    preset = config.tiny(distribution=distribution)
+    preset = presets.tiny(distribution=distribution)
     net = rdonet.network(preset)
     scales = net.apply({}, jnp.array([-1e4, -3.0, 0.0, 50.0]), method="scale_from_raw")
     assert float(scales.min()) == pytest.approx(latents.min_scale(preset.distribution))
@@ -207,7 +207,7 @@ def test_a_complete_linear_transform_keeps_the_images_energy():
 
 
 def test_the_linear_start_is_a_working_coder_at_every_level(photograph):
-    preset = config.small()
+    preset = presets.small()
     params = rdonet_init.linear_start(rdonet.init_params(preset, quick_key(0)), preset, 0.0067)
     x = jnp.asarray(photograph[None, :128, :128], jnp.float32) / 255.0
     code = hasty_xla.reused(
@@ -235,8 +235,8 @@ def test_channels_beyond_the_directions_leave_the_linear_start_as_it_is(photogra
     masks = masks_of("random")
     images = []
     for preset in (
-        config.tiny(trunk=(8, 12, 16), features=(16, 64, 16)),
-        config.tiny(trunk=(9, 13, 17), features=(17, 81, 17)),
+        presets.tiny(trunk=(8, 12, 16), features=(16, 64, 16)),
+        presets.tiny(trunk=(9, 13, 17), features=(17, 81, 17)),
     ):
         net = rdonet.network(preset)
         code = hasty_xla.jit(
@@ -247,5 +247,5 @@ def test_channels_beyond_the_directions_leave_the_linear_start_as_it_is(photogra
 
 
 def test_the_linear_start_can_be_made_for_a_single_channel():
-    params = linear_start(config.tiny(trunk=(1, 1, 1), features=(1, 1, 1), latents=(1, 2, 1)))
+    params = linear_start(presets.tiny(trunk=(1, 1, 1), features=(1, 1, 1), latents=(1, 2, 1)))
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree_util.tree_leaves(params))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import config, partition, presets
 from rdonet_jax.entropy import bit_cost, dead_zone, distributions
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
@@ -161,7 +161,7 @@ def crop_of(photograph):
 
 
 def test_a_portable_network_learns_from_the_rate_of_its_symbols(photograph):
-    model = dataclasses.replace(config.mini(), context=2)
+    model = dataclasses.replace(presets.mini(), context=2)
     params = portable_params.mini_parameters(model)
     rate = rate_and_slopes(model, params, crop_of(photograph), np.array([400], np.int32))
     bits, slopes = rate(params)
@@ -177,7 +177,7 @@ def test_a_portable_network_learns_from_the_rate_of_its_symbols(photograph):
 
 @pytest.mark.parametrize("kind", ["levels", "context"])
 def test_networks_of_one_lambda_learn_from_the_rate_of_their_symbols(kind, photograph):
-    model = config.tiny() if kind == "levels" else dataclasses.replace(
+    model = presets.tiny() if kind == "levels" else dataclasses.replace(
         config.BaselineConfig(), kind=kind, trunk=(4, 4, 4), latents=6, hyper=4
     )  # fmt: skip
     shapes = jax.eval_shape(lambda: registry.init_params(model, jax.random.key(0)))

@@ -12,16 +12,16 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save as serialise
 
-from rdonet_jax.core import config, defaults, files
+from rdonet_jax.core import config, defaults, files, presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.rdonet import network as rdonet
 
 
 def test_weights_come_back_in_half_precision_with_their_configuration(tiny_weights, tiny_model):
-    params = jax.eval_shape(lambda: rdonet.init_params(config.tiny(), jax.random.key(0)))
+    params = jax.eval_shape(lambda: rdonet.init_params(presets.tiny(), jax.random.key(0)))
     assert jax.tree_util.tree_structure(params) == jax.tree_util.tree_structure(tiny_model.params)
-    assert tiny_model.config == config.tiny()
+    assert tiny_model.config == presets.tiny()
     assert tiny_model.record.stored == {"preset": "tiny"}
     leaves = jax.tree_util.tree_leaves(tiny_model.params)
     assert all(leaf.dtype == np.float32 for leaf in leaves)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.models import zoo
 from tests import portable_params
 
@@ -12,7 +12,7 @@ from tests import portable_params
 @pytest.fixture(scope="session")
 def start_model(tmp_path_factory):
     """At the orthonormal start, where a change of a latent changes no mean at random."""
-    preset = config.mini()
+    preset = presets.mini()
     folder = tmp_path_factory.mktemp("start")
     params = portable_params.start(preset)
     return zoo.load(str(zoo.save(folder, "mini", preset, params, {"preset": "mini"})))

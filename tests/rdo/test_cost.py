@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.codec import codec, partition_coding
+from rdonet_jax.codec import codec, partition_coding, preparation
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import estimate as evaluation_estimate
@@ -16,6 +16,7 @@ from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import cost as rdo_cost
+from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.cost import RDCost
 
 QUALITY = 40.0
@@ -180,7 +181,8 @@ def test_other_partitions_images_and_sizes_within_a_grid_compile_nothing(
 def test_a_file_costs_its_real_bits_and_what_its_image_lacks(both_model, photograph, quality):
     p = codec.choose_partition(both_model, photograph, "variance", quality)
     encoded = codec.encode(both_model, photograph, p, quality)
-    cost = RDCost(both_model, photograph, quality).file_cost(len(encoded.data), encoded.image)
+    prepared = preparation.prepare(both_model.config, photograph)
+    cost = encoder.file_cost(both_model, prepared, quality).of(encoded)
     weights = weights_of(both_model, quality)
     bpp = 8 * len(encoded.data) / photograph[..., 0].size
     assert cost == pytest.approx(

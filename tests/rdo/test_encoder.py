@@ -22,8 +22,8 @@ def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
 ):
     found = encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan(init, 1)))
     decoded = codec.decode(mini_model, found.encoded.data)
-    rd_cost = RDCost(mini_model, photograph, QUALITY)
-    assert rd_cost.file_cost(len(found.encoded.data), decoded.image) == found.searched.after
+    cost = encoder.file_cost(mini_model, found.image, QUALITY)
+    assert cost(len(found.encoded.data), decoded.image) == found.searched.after
     assert found.searched.after <= found.searched.before
     assert all(map(np.array_equal, decoded.partition, found.partition))
 
@@ -57,8 +57,8 @@ def test_an_image_of_any_form_is_searched_by_its_8_bit_colors(mini_model, photog
     assert decoded.gray and decoded.is_16bit and decoded.icc == b"a profile"
     np.testing.assert_array_equal(decoded.alpha, alpha)
     np.testing.assert_array_equal(decoded.pixels, found.encoded.image)
-    rd_cost = RDCost(mini_model, pixel_format.as_rgb8(image), QUALITY)
-    cost = rd_cost.file_cost(len(found.encoded.data), pixel_format.as_rgb8(decoded))
+    file_cost = encoder.file_cost(mini_model, found.image, QUALITY)
+    cost = file_cost(len(found.encoded.data), pixel_format.as_rgb8(decoded))
     assert cost == found.searched.after <= found.searched.before
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rdonet_jax.core import config, files
+from rdonet_jax.core import files, presets
 from rdonet_jax.models import zoo
 from rdonet_jax.training import exports, run_log
 from rdonet_jax.training.config import TrainingConfig
@@ -12,7 +12,7 @@ from rdonet_jax.training.exports import Exports
 from rdonet_jax.training.run_dir import Run
 from tests import portable_params
 
-MODEL = config.mini()
+MODEL = presets.mini()
 RUN = Run(MODEL, TrainingConfig(minutes=9), "mini")
 
 

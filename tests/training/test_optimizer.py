@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import optimizer
 from tests import portable_params
@@ -104,7 +104,7 @@ def by_path(tree) -> dict[str, bool]:
 
 
 def test_the_prior_holds_what_predicts_probabilities_and_not_what_makes_the_image():
-    belongs = by_path(optimizer.of_prior(portable_params.shapes(config.mini())))
+    belongs = by_path(optimizer.of_prior(portable_params.shapes(presets.mini())))
     image = {"g_a", "g_a_refine", "g_s", "g_s_restore", "g_s_finish", "encoder", "refine",
                "to_latent", "from_latent", "restore", "hand_over"}  # fmt: skip
     for path, prior in belongs.items():
@@ -118,7 +118,7 @@ def test_the_prior_holds_what_predicts_probabilities_and_not_what_makes_the_imag
 
 
 def test_what_decodes_is_the_prior_and_the_synthesis_that_no_symbol_depends_on():
-    params = portable_params.shapes(config.mini())
+    params = portable_params.shapes(presets.mini())
     prior, learns = (by_path(tree) for tree in (
         optimizer.of_prior(params), optimizer.learning(params, "decoder")
     ))  # fmt: skip

@@ -46,7 +46,7 @@ class Taken:
         with self.pace.measured("validation"):
             clock.seconds += end
         self.positions: list[float] = []
-        self.told: list[int] = []
+        self.switched: list[int] = []
         number, over = progress.step, False
         while not over and clock.seconds - began < stop_after:
             self.positions.append(self.pace.position(number))
@@ -54,7 +54,7 @@ class Taken:
             number += 1
             over = self.pace.is_over(number)
             if self.pace.ends_stage1(number):
-                self.told.append(number)
+                self.switched.append(number)
         clock.seconds += end
         self.ended, self.over = clock.seconds - began, over
         self.progress = self.pace.recorded(progress.replace(step=number))
@@ -92,9 +92,9 @@ def test_a_run_whose_compilation_takes_all_of_its_time_does_one_step():
 
 def test_stage_2_begins_once_at_its_share_of_the_time():
     run = Taken()
-    (told,) = run.told
+    (switched,) = run.switched
     stages = [masks.stage_of(CONFIG, position) for position in run.positions]
-    assert stages.index(2) == told - 1 or stages.index(2) == told
+    assert stages.index(2) == switched - 1 or stages.index(2) == switched
     assert stages.index(2) / len(stages) == pytest.approx(1 / 4, abs=0.01)
     assert run.progress.switched_at == stages.index(2)
 
@@ -106,7 +106,7 @@ def test_a_run_that_was_cut_off_goes_on_with_the_time_that_was_left():
     assert second.over and second.ended <= 300
     assert second.positions[0] == second.positions[1] == first.positions[-1]
     assert second.positions[-1] > 0.97 * CONFIG.steps
-    assert not second.told  # stage 2 had begun before
+    assert not second.switched  # stage 2 had begun before
 
 
 def test_a_run_that_was_cut_off_can_have_more_minutes():
@@ -143,13 +143,13 @@ def test_updates_of_a_run_of_steps_are_bit_for_bit_those_of_the_optimizer_that_c
         optax.scale_by_learning_rate(optimizer.learning_rate(config)),
         optax.masked(optax.scale(config.prior_rate), optimizer.of_prior),
     )
-    told = optimizer.make(config)
-    states = [made.init(params) for made in (counting, told)]
+    by_place = optimizer.make(config)
+    states = [made.init(params) for made in (counting, by_place)]
     for step in range(config.steps):
         gradients = {"units_0": {"prior": {"first": jnp.full(3, 0.1 * step)},
                                  "encoder": jnp.full(2, -0.3)}}  # fmt: skip
         expected, states[0] = counting.update(gradients, states[0], params)
-        found, states[1] = told.update(gradients, states[1], params, position=np.float32(step))
+        found, states[1] = by_place.update(gradients, states[1], params, position=np.float32(step))
         for ours, theirs in zip(*map(leaves, (found, expected)), strict=True):
             np.testing.assert_array_equal(ours, theirs)
     assert str(states[0]) == str(states[1])  # so checkpoints of either fit the other

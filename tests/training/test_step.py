@@ -13,7 +13,7 @@ import skimage.data
 from flax.traverse_util import flatten_dict
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax.core import config, partition
+from rdonet_jax.core import config, partition, presets
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
 from rdonet_jax.models.portable import integer_format
@@ -162,7 +162,7 @@ def counting_step(monkeypatch):
     monkeypatch.setattr(training_step, "crop_losses", crop_losses)
     schedule = training_config.TrainingConfig(stage1_steps=2, stage2_steps=4, warmup_steps=0)
     state = training_step.replicate(training_step.state_of(schedule, {"w": jnp.zeros(())}))
-    return schedule, training_step.make_step(config.tiny(), schedule), state
+    return schedule, training_step.make_step(presets.tiny(), schedule), state
 
 
 def gray(level: int) -> Batch:
@@ -238,7 +238,7 @@ def test_a_batch_must_divide_over_devices_and_their_parts(monkeypatch, devices, 
 
 
 def test_masks_are_random_in_stage_1_and_follow_the_variance_in_stage_2():
-    model = config.tiny()
+    model = presets.tiny()
     schedule = training_config.TrainingConfig(stage1_steps=10, stage2_steps=10)
     x = jnp.asarray(skimage.data.astronaut()[None, :256, :256] / 255.0, jnp.float32)
     x = jnp.concatenate([x, x[:, :, ::-1]])
@@ -268,13 +268,13 @@ def test_blocks_that_a_schedule_splits_within_whole_ones_stay_whole(monkeypatch)
     schedule = training_config.TrainingConfig(masks="broken")
     x, keys = jnp.zeros((2, 128, 64, 3)), jax.random.split(jax.random.key(0), 2)
     fine, middle, coarse = training_step.masks_of_step(
-        config.tiny(), schedule, jnp.int32(0), x, None, keys
+        presets.tiny(), schedule, jnp.int32(0), x, None, keys
     )
     assert coarse.all() and not fine.any() and not middle.any()
 
 
 def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
-    model = config.tiny()
+    model = presets.tiny()
     schedule = training_config.TrainingConfig(stage1_steps=1, stage2_steps=9, random_share=0.25)
     x = jnp.full((200, 64, 64, 3), 0.5)  # flat: its variance mask is the coarsest level
     keys = training_step.crop_keys(schedule, jnp.int32(3), jnp.arange(200))
@@ -288,15 +288,15 @@ def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
 
 def test_a_run_can_start_from_a_weights_file(tiny_weights, tiny_model):
     schedule = training_config.TrainingConfig(start=str(tiny_weights))
-    state = training_step.create_state(config.tiny(thresholds=(1.0, 2.0)), schedule)
+    state = training_step.create_state(presets.tiny(thresholds=(1.0, 2.0)), schedule)
     assert int(state.step) == 0
     jax.tree_util.tree_map(np.testing.assert_array_equal, dict(state.params), tiny_model.params)
     with pytest.raises(config.ConfigError, match="another configuration"):
-        training_step.create_state(config.tiny(hyper_latents=5), schedule)
+        training_step.create_state(presets.tiny(hyper_latents=5), schedule)
 
 
 def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(photograph):
-    model, schedule = config.mini(), training_config.TrainingConfig(stage1_steps=0, crop=128)
+    model, schedule = presets.mini(), training_config.TrainingConfig(stage1_steps=0, crop=128)
     crop = photograph[:128, :128].astype(np.float32) / 255
     x = jnp.asarray(np.stack([crop, crop]))
     keys = jax.random.split(jax.random.key(0), 2)
@@ -315,17 +315,17 @@ def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(p
 
 
 def test_the_qualities_of_a_step_cover_the_whole_scale():
-    model = config.mini()
+    model = presets.mini()
     drawn = training_step.qualities_of_step(model, jax.random.split(jax.random.key(3), 2000))
     assert (drawn.min(), drawn.max()) == (0, model.steps_of_quality)
     assert abs(float(drawn.mean()) / model.steps_of_quality - 0.5) < 0.03
-    assert training_step.qualities_of_step(config.tiny(), None) is None
+    assert training_step.qualities_of_step(presets.tiny(), None) is None
 
 
 def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
     schedule = training_config.TrainingConfig(metric="ms-ssim", lmbda=8.0)
     with pytest.raises(config.ConfigError, match="use the metric 'both'"):
-        training_step.create_state(config.mini(), schedule)
+        training_step.create_state(presets.mini(), schedule)
 
 
 def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(monkeypatch):
@@ -334,7 +334,7 @@ def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(monkeyp
         return CropLosses(*jnp.full((3, len(batch.numbers)), size))
 
     monkeypatch.setattr(training_step, "crop_losses", crop_losses)
-    model = config.mini()
+    model = presets.mini()
     rows = jnp.ones(3)
     params = {"g_a": rows, "units_0": {"encoder": rows, "prior": {"first": rows, "gain": rows}}}
     for learn in ("all", "priors"):
@@ -368,7 +368,7 @@ def test_priors_that_are_learnt_alone_begin_with_new_hyper_latents(
     rows, knots = "units_1/prior/from_z/kernel", mini_model.config.knots
     np.testing.assert_array_equal(before[rows][-knots:], after[rows][-knots:])
     with pytest.raises(config.ConfigError, match="only a portable network"):
-        training_step.starting_params(config.tiny(), schedule)
+        training_step.starting_params(presets.tiny(), schedule)
 
 
 def test_priors_that_keep_their_hyper_latents_begin_where_the_weights_are(mini_weights, mini_model):
@@ -382,7 +382,7 @@ def test_priors_that_keep_their_hyper_latents_begin_where_the_weights_are(mini_w
 
 
 def test_a_start_may_get_groups_of_channels(mini_weights, mini_model):
-    grouped = config.mini(channel_groups=((4,), (4,), ()), group_hidden=8)
+    grouped = presets.mini(channel_groups=((4,), (4,), ()), group_hidden=8)
     schedule = training_config.TrainingConfig(start=str(mini_weights))
     begun = flatten_dict(training_step.starting_params(grouped, schedule), sep="/")
     before = flatten_dict(mini_model.params, sep="/")
@@ -391,7 +391,7 @@ def test_a_start_may_get_groups_of_channels(mini_weights, mini_model):
             np.testing.assert_array_equal(leaf, before[path])
     # What is there cannot be taken away, nor changed.
     with pytest.raises(config.ConfigError, match="another configuration"):
-        training_step.starting_params(config.mini(hidden=20), schedule)
+        training_step.starting_params(presets.mini(hidden=20), schedule)
 
 
 def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
@@ -403,7 +403,7 @@ def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
         return code(model, params, x, levels, quality, keys, *rest)
 
     monkeypatch.setattr(registry, "code", recorded)
-    model, params = config.mini(), portable_params.acting(config.mini())
+    model, params = presets.mini(), portable_params.acting(presets.mini())
     for rate in ("noisy", "rounded"):
         schedule = training_config.TrainingConfig(crop=64, rate=rate, cut_share=0.0)
         jax.eval_shape(
@@ -417,7 +417,7 @@ def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
 
 def test_hyper_latents_begin_with_something_to_say():
     """Rounded to 0 they would say nothing, and the bits they cost would keep them at that."""
-    model = config.standard()
+    model = presets.standard()
     units = (
         integer.LARGEST / integer_format.UNIT_RANGE / 32
     )  # of a deviation, as the network sees it
@@ -428,7 +428,7 @@ def test_hyper_latents_begin_with_something_to_say():
 
 
 def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_lambda():
-    model = config.mini()
+    model = presets.mini()
     x = skimage.data.astronaut()[None, :192, :192].astype(np.float32).repeat(2, axis=0) / 255
     x_hat = np.clip(x + np.random.default_rng(0).normal(0, 0.05, x.shape), 0, 1).astype(np.float32)
     squares = 255**2 * np.mean((x - x_hat) ** 2, axis=(1, 2, 3))
@@ -487,7 +487,7 @@ def test_what_a_crop_holds_beyond_its_image_changes_no_loss(crops, tiny_model):
 
 def test_runs_from_before_images_ended_within_crops_go_on_as_they_began(tmp_path):
     schedule = training_config.TrainingConfig(lmbda=0.01)
-    run = json.loads(run_dir.Run(config.tiny(), schedule, "tiny").to_json())
+    run = json.loads(run_dir.Run(presets.tiny(), schedule, "tiny").to_json())
     del run["training"]["cut_share"]
     (tmp_path / run_dir.CONFIG_FILE).write_text(json.dumps(run))
     held = run_dir.Run.load(tmp_path).training

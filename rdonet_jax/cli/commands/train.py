@@ -21,7 +21,7 @@ from rdonet_jax.cli.options import config_options, run_settings
 from rdonet_jax.cli.options.config_options import Section
 from rdonet_jax.cli.options.run_settings import RunSettings
 from rdonet_jax.cli.program import INTERRUPTED, Parser, exit_code
-from rdonet_jax.core import config, interrupts
+from rdonet_jax.core import config, interrupts, presets
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.training import checkpoints, divergence, multihost, run_dir, run_log
@@ -151,7 +151,7 @@ def _add_base(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--preset", metavar="NAME",
-        help=f"{', '.join(config.PRESETS)} (default: that of the file, or of the family, or "
+        help=f"{', '.join(presets.PRESETS)} (default: that of the file, or of the family, or "
         f"{run_settings.DEFAULT_PRESET})",
     )  # fmt: skip
     group.add_argument(

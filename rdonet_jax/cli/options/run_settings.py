@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from rdonet_jax.cli.program import nearest
-from rdonet_jax.core import config
+from rdonet_jax.core import config, presets
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.models import registry
@@ -106,9 +106,9 @@ def base(preset: Any, family: Any) -> Base:
     if preset is None and family is not None:
         return Base(family, registry.FAMILIES[family].config())
     name = DEFAULT_PRESET if preset is None else preset
-    if name not in list(config.PRESETS):
-        raise ConfigError(f"there is no preset {name}; {nearest(str(name), config.PRESETS)}")
-    model = config.preset(name)
+    if name not in list(presets.PRESETS):
+        raise ConfigError(f"there is no preset {name}; {nearest(str(name), presets.PRESETS)}")
+    model = presets.preset(name)
     own = registry.family_of(model).name
     if family not in (None, own):
         raise ConfigError(f"the preset {name} is of the family {own}, not {family}")

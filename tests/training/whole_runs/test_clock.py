@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.models import zoo
 from rdonet_jax.training import checkpoints, exports
 from rdonet_jax.training import run as training_run
@@ -46,7 +46,7 @@ def run(light_steps, photograph_folder, tmp_path):
         )  # fmt: skip
         outcome = training_run.train(
             tmp_path / name,
-            Run(config.tiny(), training, "tiny"),
+            Run(presets.tiny(), training, "tiny"),
             training_run.Sources([photograph_folder]),
             resume,
             Intervals(log=1, validation=50, checkpoint=40, export=0.2),

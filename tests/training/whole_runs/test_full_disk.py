@@ -11,13 +11,13 @@ import jax
 import numpy as np
 import pytest
 
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.models import registry
 from rdonet_jax.training import checkpoints
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.config import TrainingConfig
 
-MODEL, SCHEDULE = config.tiny(), TrainingConfig(start="random")
+MODEL, SCHEDULE = presets.tiny(), TrainingConfig(start="random")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from rdonet_jax.cli.commands import train
-from rdonet_jax.core import config
+from rdonet_jax.core import presets
 from rdonet_jax.models import zoo
 from rdonet_jax.training import checkpoints, run_dir, run_log, validation
 from rdonet_jax.training import step as training_step
@@ -63,7 +63,7 @@ def test_exported_weights_are_the_averaged_ones_and_load_by_path(
     path = Path(capsys.readouterr().out.strip())
     model = zoo.load(str(path))
     state = newest_state(finished)
-    assert model.config == config.tiny(thresholds=(2.0, 3.5))
+    assert model.config == presets.tiny(thresholds=(2.0, 3.5))
     assert model.record.steps_done == STEPS and model.record.training.lmbda == 0.0067
     origin = model.record.stored["origin"]
     assert origin["command"].startswith("train.py --preset tiny --crop 64")
