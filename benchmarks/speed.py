@@ -27,7 +27,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from environments import COMPRESSAI, install, parity
+from environments import COMPRESSAI, install, place
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import config, presets, processors
@@ -110,10 +110,10 @@ def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict
     """The results of `speed_compressai.py` for this image."""
     install(environment, COMPRESSAI)
     with tempfile.TemporaryDirectory() as folder:
-        parity = Path(folder) / "picture.npy"
-        np.save(parity, image)
+        pixels = Path(folder) / "image.npy"
+        np.save(pixels, image)
         python = environment / "bin" / "python"
-        command = [python, "-W", "ignore", WORKER, parity, str(repeats), str(processors.usable())]
+        command = [python, "-W", "ignore", WORKER, pixels, str(repeats), str(processors.usable())]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
@@ -125,9 +125,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-training", action="store_true", help="the codec alone")
     parser.add_argument("--compressai", action="store_true", help="compare with CompressAI")
-    parser.add_argument(
-        "--environment", type=Path, default=parity(COMPRESSAI), help="of CompressAI"
-    )
+    parser.add_argument("--environment", type=Path, default=place(COMPRESSAI), help="of CompressAI")
     options = parser.parse_args()
     image = load_image(options.image)
     print(f"jax {jax.__version__} on {jax.local_devices()}, median of {options.repeats}")

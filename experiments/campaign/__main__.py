@@ -1,4 +1,4 @@
-"""A training on a machine that is lent for minutes: packs the images, then trains by the clock.
+"""A training on a machine that is there for minutes: packs the images, then trains by the clock.
 
 python -m experiments.campaign pack TRAIN VALID DATA --megabytes 36
 python -m experiments.campaign train DATA OUT --minutes 9 --preset wide
