@@ -147,21 +147,10 @@ class PortableRDONet(nn.Module):
         for level in range(1, LEVELS):
             features.append(self.feature(level, features[-1]))
         if sizes is not None:
-            features[0] = self._with_borders(x, features[0], sizes)
+            # Computed twice for images without padding too: compilers for CPUs make the gradient
+            # of a condition ten times slower than both of its branches.
+            features[0] = self.finest_feature(x, partition.STRIDES[0] * partition.latent_size(sizes, 0))
         return tuple(features)
-
-    def _with_borders(self, x: jax.Array, e: jax.Array, sizes: jax.Array) -> jax.Array:
-        """e[0] of images of these sizes, which end with their last positions.
-
-        e is that of the padded x, and is returned where no image has padding.
-        """
-        extents = partition.STRIDES[0] * partition.latent_size(sizes, 0)
-        return nn.cond(
-            jnp.any(extents < np.array(x.shape[1:3])),
-            lambda network, x, e, extents: network.finest_feature(x, extents),
-            lambda network, x, e, extents: e,
-            self, x, e, extents,
-        )  # fmt: skip
 
     def finest_feature(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
         """x [B, H, W, 3] -> e[0] [B, H/16, W/16, C]."""
