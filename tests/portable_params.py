@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core.config import LEVELS, PortableConfig
+from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.models import registry
 from rdonet_jax.models.hierarchy import Coded
 from rdonet_jax.models.portable import init as portable_init
@@ -72,6 +72,6 @@ def code(config: PortableConfig, params: Any, x: Any, masks: Any, quality: Any) 
 def mini_parameters(preset: PortableConfig, seed: int = 0) -> Any:
     """Parameters by which every symbol depends on earlier ones, hyper-latents and all."""
     params = jax.tree_util.tree_map(np.array, acting(preset, seed))
-    for level in range(LEVELS):
+    for level in range(preset.levels):
         params[f"units_{level}"]["z_gain"] += 3.0
     return params

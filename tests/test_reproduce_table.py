@@ -33,13 +33,17 @@ def test_every_contestant_is_trained_as_long_and_in_the_same_way(name):
             assert before.after is None and before.model == part.model
             assert before.schedule.steps == budget.first_steps
             assert part.schedule.steps == budget.second_steps
-        assert all(part.schedule.lmbda == lmbda for part in parts.values())
-        varied = {"stage1_steps", "stage2_steps", "seed"}
+        lmbdas = {part.schedule.lmbda for part in parts.values()}
+        assert lmbda is None or lmbdas == {lmbda}
+        varied = {"stage1_steps", "stage2_steps", "seed", *budget.second}
         fixed = {
             tuple((k, v) for k, v in vars(part.schedule).items() if k not in varied)
             for part in parts.values()
         }
         assert len(fixed) == 1
+        for part in parts.values():
+            expected = budget.second if part.after else {}
+            assert {k: getattr(part.schedule, k) for k in expected} == expected
         for after in (False, True):
             assert len({p.schedule.seed for p in parts.values() if bool(p.after) == after}) == 1
 
@@ -51,13 +55,15 @@ def test_only_var_sees_variance_masks_and_it_shares_the_first_part_with_basic():
     assert parts["var"].after == parts["basic"].after == parts["rdonet_first"].name
 
 
-LMBDAS = (0.002, 0.01, 0.05)
-
-
 def points(rates, scale=1.0):
     """Points of a curve that needs `scale` times these rates."""
     return [
-        {"bpp": scale * rate, "psnr": 30 + 6 * np.log2(rate), "ms_ssim": 1 - 0.1 / rate}
+        {
+            "bpp": scale * rate,
+            "psnr": 30 + 6 * np.log2(rate),
+            "ms_ssim": 1 - 0.1 / rate,
+            "cost": 2 * scale * rate,
+        }
         for rate in rates
     ]
 
@@ -83,23 +89,19 @@ def test_the_table_has_the_best_the_worst_and_the_mean_image():
         assert found.pictures == 3
     text = tables.table(results, "psnr")
     assert "| var, variance, 2 | -20.0 % | +10.0 % | -5.0 % | 3 | 48 |" in text
-    assert len(text.splitlines()) == 2 + 3 + 6
-    json.dumps(tables.to_json(results, LMBDAS), allow_nan=False)
+    assert "| var, uniform, 0 | -20.0 % | +10.0 % | -5.0 % | 3 | 3 |" in text
+    assert len(text.splitlines()) == 2 + 3 + 7
+    json.dumps(tables.to_json(results), allow_nan=False)
 
 
-def test_costs_are_what_the_trainings_minimise():
+def test_costs_are_means_over_the_images_beside_those_of_the_reference():
     results = study_results([0.8, 1.1, 0.95])
-    mse = [255**2 / 10 ** (psnr / 10) for psnr in (30 + 6 * np.log2([0.5, 1, 2]))]
-    for column, scale in ((tables.ANCHOR, 1.0), ("basic, static, 0", 0.95)):
-        expected = [
-            scale * rate + lmbda * error
-            for rate, lmbda, error in zip((0.5, 1, 2), LMBDAS, mse, strict=True)
-        ]
-        assert tables.costs(results, column, LMBDAS) == pytest.approx(expected)
-    lines = tables.cost_table(results, LMBDAS).splitlines()
-    assert lines[0] == "| J | lambda 0.002 | lambda 0.01 | lambda 0.05 |"
+    assert tables.costs(results, "basic, static, 0") == pytest.approx([0.95, 1.9, 3.8])
+    lines = tables.cost_table(results, ["quality 0", "quality 50", "quality 100"]).splitlines()
+    assert lines[0] == "| J | quality 0 | quality 50 | quality 100 |"
     assert lines[2].startswith("| reference | ") and lines[2].count("(+0.0%)") == 3
-    assert len(lines) == 2 + 1 + 3 + 6
+    assert lines[3] == "| basic, static, 0 | 0.950 (-5.0%) | 1.900 (-5.0%) | 3.800 (-5.0%) |"
+    assert len(lines) == 2 + 1 + 3 + 7
 
 
 @pytest.mark.parametrize(

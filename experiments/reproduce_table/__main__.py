@@ -70,13 +70,17 @@ def claim(options: argparse.Namespace, budget: budgets.Budget) -> None:
 
 
 def trained(options: argparse.Namespace, budget: budgets.Budget) -> None:
-    """Runs all trainings, lambda by lambda."""
+    """Runs all trainings, lambda by lambda, and fits the thresholds."""
     sources = Sources(options.data, options.valid)
     for lmbda in budget.lmbdas:
         for part in budgets.parts(budget, lmbda):
             if not trainings.finished(options.out, part.name):
                 _say(f"training {part.name}: {part.schedule.steps} steps")
             trainings.train(options.out, part, sources)
+        if budget.fit_images:
+            paths = evaluations.chosen(real_files.named_images(options.valid), budget.fit_images)
+            _say(f"thresholds on {len(paths)} images")
+            trainings.fit(options.out, budgets.named("var", lmbda), paths.values())
 
 
 def evaluated(
@@ -86,33 +90,38 @@ def evaluated(
     paths = evaluations.chosen(real_files.named_images(folders), budget.max_images)
     found: dict[str, dict] = {}
     for contestant in budgets.CONTESTANTS:
-        by_lambda = []
-        for lmbda in budget.lmbdas:
-            name = budgets.named(contestant, lmbda)
-            target = out / "evaluations" / which / f"{name}.json"
+        by_point = []
+        for point in budget.points:
+            target = out / "evaluations" / which / f"{point_name(contestant, point)}.json"
             if not target.exists():
-                _say(f"evaluating {name} on {which}: {len(paths)} images")
-            weights = trainings.finished(out, name)
-            by_lambda.append(evaluations.evaluate(target, weights, contestant, paths))
-        found |= tables.joined(by_lambda)
+                _say(f"evaluating {target.stem} on {which}: {len(paths)} images")
+            weights = trainings.evaluated_weights(out, budgets.named(contestant, point.lmbda))
+            by_point.append(evaluations.evaluate(target, weights, contestant, paths, point.quality))
+        found |= tables.joined(by_point)
     return found
+
+
+def point_name(contestant: str, point: budgets.Point) -> str:
+    """The name of the files of an evaluation."""
+    name = budgets.named(contestant, point.lmbda)
+    return name if point.quality is None else f"{name}_{round(point.quality):03d}"
 
 
 def report(out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]) -> None:
     """Writes table, curves and masks of a set of images."""
     found = evaluated(out, budget, which, folders)
     target = out / f"{which}.json"
-    curves.write_json(target, tables.to_json(found, budget.lmbdas), force=True)
+    curves.write_json(target, tables.to_json(found), force=True)
     parts = [tables.table(found, metric) for metric in tables.METRICS]
-    text = "\n\n".join([*parts, tables.cost_table(found, budget.lmbdas)])
+    labels = [point.label for point in budget.points]
+    text = "\n\n".join([*parts, tables.cost_table(found, labels)])
     (out / f"{which}.md").write_text(text + "\n")
     for metric in tables.METRICS:
         for suffix in ("svg", "png"):
             drawings.draw_curves(found, metric, out / f"{which}-{metric}.{suffix}")
     first = next(iter(real_files.named_images(folders).values()))
     maps = [
-        out / "evaluations" / which / f"{budgets.named('var', lmbda)}.npz"
-        for lmbda in budget.lmbdas
+        out / "evaluations" / which / f"{point_name('var', point)}.npz" for point in budget.points
     ]
     shown = [column for column in evaluations.columns("var") if "variance" in column]
     drawings.draw_masks(first, maps, shown, out / f"{which}-masks.png")

@@ -1,15 +1,20 @@
 """The networks of a study, the lengths of their trainings, and the number of test images.
 
-Every contestant has the same lambdas, images, crops, numbers of steps and learning rates. Networks
-for CPUs have equal numbers of parameters (the reference then takes half as many
-multiply-accumulates again). Networks for accelerators are published ones, of 198 and 209 kMAC per
-pixel.
+Every contestant has the same images, crops, numbers of steps and learning rates. There are two
+kinds of studies:
+
+- Fixed-rate networks have a training for every lambda. `small` and `mbt2018-small` have equal
+  numbers of parameters (the reference then takes half as many multiply-accumulates again). `paper`
+  and `mbt2018` are the published ones, of 198 and 209 kMAC per pixel.
+- Portable networks have one training for all qualities. The reference is the network of the same
+  make with one level, and equal multiply-accumulates to decode.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from rdonet_jax.core import presets
 from rdonet_jax.core.config import AnyConfig
@@ -17,8 +22,21 @@ from rdonet_jax.models import registry
 from rdonet_jax.training.config import TrainingConfig
 
 THRESHOLDS_AT_ONE = (0.0335, 0.536)
-"""Thresholds of the variance masks times lambda: 5 and 80 at 0.0067, the best of a grid for the
-preset small (experiments/small). They are inverse to lambda, the worth of squared error in bits."""
+"""Thresholds of the variance masks times lambda, for fixed-rate networks: 5 and 80 at 0.0067, the
+best of a grid for the preset small (experiments/small). They are inverse to lambda, the worth of
+squared error in bits."""
+
+
+class Point(NamedTuple):
+    """A point of every curve: fixed-rate networks of a lambda, or portable ones at a quality."""
+
+    lmbda: float | None
+    quality: float | None
+
+    @property
+    def label(self) -> str:
+        """What the point is called in tables."""
+        return f"quality {self.quality:g}" if self.lmbda is None else f"lambda {self.lmbda:g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,34 +45,65 @@ class Budget:
 
     Attributes:
       rdonet, reference: presets of equal size.
-      lmbdas: every contestant has one network for each.
       first_steps, second_steps: of the two parts of every training, see `parts`.
-      batch_size, crop, learning_rate, warmup_steps: of both parts, for all contestants.
-      start: "linear" (each network as the same linear transform coder at first) or "random".
+      training: the other fields of `TrainingConfig`, of both parts, for all contestants.
+      second: those that are different in the second part.
       max_images: the largest number of images to evaluate of a folder, evenly spread.
+      lmbdas: of fixed-rate networks, one for each. None alone for portable networks.
+      qualities: at which portable networks are measured. None alone for fixed-rate networks.
+      fit_images: on so many validation images the thresholds of RDONet-Var are fitted before it is
+        evaluated. 0 to leave them as they were in training.
     """
 
     rdonet: str
     reference: str
-    lmbdas: tuple[float, ...]
     first_steps: int
     second_steps: int
-    batch_size: int
-    crop: int
-    learning_rate: float
-    warmup_steps: int
-    start: str
+    training: Mapping[str, Any]
     max_images: int
+    second: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    lmbdas: tuple[float | None, ...] = (None,)
+    qualities: tuple[float | None, ...] = (None,)
+    fit_images: int = 0
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The points of every curve, by rising rate."""
+        return tuple(Point(lmbda, q) for lmbda in self.lmbdas for q in self.qualities)
+
+
+def _training(batch_size: int, crop: int, rate: float, warmup: int, **others: Any) -> dict:
+    return dict(
+        batch_size=batch_size, crop=crop, learning_rate=rate, warmup_steps=warmup, ema_decay=0.99,
+        **others,
+    )  # fmt: skip
 
 
 BUDGETS: Mapping[str, Budget] = {
-    "toy": Budget("tiny", "mbt2018-tiny", (0.004, 0.03), 6, 4, 4, 128, 2e-4, 2, "linear", 1),
+    "toy": Budget(
+        "tiny", "mbt2018-tiny", 6, 4, _training(4, 128, 2e-4, 2), 1, lmbdas=(0.004, 0.03)
+    ),
     "cpu": Budget(
-        "small", "mbt2018-small", (0.0018, 0.0067, 0.025), 650, 350, 8, 256, 4e-4, 50, "linear", 8
+        "small", "mbt2018-small", 650, 350, _training(8, 256, 4e-4, 50), 8,
+        lmbdas=(0.0018, 0.0067, 0.025),
     ),
     "gpu": Budget(
-        "paper", "mbt2018", (0.0018, 0.0035, 0.0067, 0.013), 2600, 1000, 16, 256, 2e-4, 200,
-        "linear", 24,
+        "paper", "mbt2018", 2600, 1000, _training(16, 256, 2e-4, 200), 24,
+        lmbdas=(0.0018, 0.0035, 0.0067, 0.013),
+    ),
+    "portable-toy": Budget(
+        "mini", "mini-one-level", 6, 4, _training(2, 192, 2e-4, 2, metric="both", prior_rate=8.0),
+        1, {"rate": "rounded"}, qualities=(20.0, 80.0), fit_images=1,
+    ),
+    "portable-cpu": Budget(
+        "compact", "compact-one-level", 1800, 700,
+        _training(8, 256, 1.5e-4, 50, metric="both", prior_rate=8.0, resident=True),
+        24, {"rate": "rounded"}, qualities=(0.0, 25.0, 50.0, 75.0, 100.0), fit_images=8,
+    ),
+    "portable-gpu": Budget(
+        "standard", "standard-one-level", 8000, 4000,
+        _training(64, 256, 4e-4, 500, metric="both", prior_rate=4.0, resident=True),
+        24, {"rate": "rounded"}, qualities=(0.0, 20.0, 40.0, 60.0, 80.0, 100.0), fit_images=8,
     ),
 }  # fmt: skip
 
@@ -76,25 +125,25 @@ class Part:
 CONTESTANTS = ("reference", "basic", "var")
 
 
-def parts(budget: Budget, lmbda: float) -> list[Part]:
-    """The trainings for one lambda, each after the one from which it continues.
+def parts(budget: Budget, lmbda: float | None) -> list[Part]:
+    """The trainings for a lambda of the budget, each after the one from which it continues.
 
     Every contestant is trained for `first_steps`, and from its averaged weights for `second_steps`,
     each with warm-up and decay of the learning rate. Basic and Var share the first part, with
     random masks. In the second part Basic has random masks, and Var has variance masks.
     """
-    rdonet = registry.with_thresholds(
-        presets.preset(budget.rdonet), [share / lmbda for share in THRESHOLDS_AT_ONE]
-    )
-    reference = presets.preset(budget.reference)
+    rdonet, reference = (presets.preset(name) for name in (budget.rdonet, budget.reference))
+    training = dict(budget.training)
+    if lmbda is not None:
+        numbers = [share / lmbda for share in THRESHOLDS_AT_ONE]
+        rdonet = registry.with_thresholds(rdonet, numbers)
+        training["lmbda"] = lmbda
 
     def part(name: str, model: AnyConfig, random: int, variance: int, after: str | None) -> Part:
+        changes = {"seed": 0} if after is None else {"seed": 1, **budget.second}
         schedule = TrainingConfig(
-            lmbda=lmbda, stage1_steps=random, stage2_steps=variance,
-            batch_size=budget.batch_size, crop=budget.crop, learning_rate=budget.learning_rate,
-            warmup_steps=budget.warmup_steps, ema_decay=0.99,
-            start=budget.start, seed=0 if after is None else 1,
-        )  # fmt: skip
+            **{**training, **changes}, stage1_steps=random, stage2_steps=variance
+        )
         preset = budget.reference if model is reference else budget.rdonet
         return Part(named(name, lmbda), preset, model, schedule, after and named(after, lmbda))
 
@@ -108,6 +157,6 @@ def parts(budget: Budget, lmbda: float) -> list[Part]:
     ]
 
 
-def named(contestant: str, lmbda: float) -> str:
+def named(contestant: str, lmbda: float | None) -> str:
     """The name of a contestant's weights for a lambda: letters, digits and underscores."""
-    return f"{contestant}_{round(1e6 * lmbda):06d}"
+    return contestant if lmbda is None else f"{contestant}_{round(1e6 * lmbda):06d}"

@@ -1,13 +1,14 @@
 """Evaluates every column of the table by real files: compresses, decompresses and measures.
 
 A column is a contestant with a start and a number of passes of the search. An evaluation is that of
-one contestant at one lambda on one set of images. Its JSON file is written when it is complete.
+one contestant at one point of its curve on one set of images. Its JSON file is written when it is
+complete.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,28 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.evaluation import curves
 from rdonet_jax.imaging import srgb
-from rdonet_jax.metrics import quality
+from rdonet_jax.metrics import quality as measures
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encode_options, initial_masks, search
-from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo import initial_masks, search
+from rdonet_jax.rdo.cost import RDCost, trained_loss
+from rdonet_jax.rdo.file_cost import FileCost
 
-STARTS: Mapping[str, tuple[str, ...]] = {
-    "reference": (),
-    "basic": (initial_masks.STATIC,),
-    "var": (initial_masks.STATIC, "variance"),
+STARTS: Mapping[str, Mapping[str, Sequence[int]]] = {
+    "reference": {},
+    "basic": {initial_masks.STATIC: range(3)},
+    "var": {initial_masks.STATIC: range(3), "variance": range(3), initial_masks.SOLVED: range(1)},
 }
-"""The starts of the search for each contestant. The reference has no search."""
+"""For each contestant the starts of the search, and the numbers of passes from each. The reference
+has no search."""
 
 
 def columns(contestant: str) -> list[str]:
     """The columns of a contestant, such as "var, variance, 2"."""
     if not STARTS[contestant]:
         return [contestant]
-    return [f"{contestant}, {start}, {n}" for start in STARTS[contestant] for n in range(3)]
+    return [
+        f"{contestant}, {start}, {n}" for start, each in STARTS[contestant].items() for n in each
+    ]
 
 
 def chosen(paths: Mapping[str, Path], most: int) -> dict[str, Path]:
@@ -47,32 +52,45 @@ def chosen(paths: Mapping[str, Path], most: int) -> dict[str, Path]:
 
 
 def partitions(
-    model: zoo.Model, contestant: str, image: np.ndarray
+    model: zoo.Model, contestant: str, image: np.ndarray, quality: float | None
 ) -> Iterator[tuple[str, Partition]]:
     """The partition of every column of a contestant."""
     if not STARTS[contestant]:
-        yield contestant, codec.choose_partition(model, image, "variance")
+        yield contestant, codec.choose_partition(model, image, "variance", quality)
         return
-    rd_cost = RDCost(model, image)
-    for start in STARTS[contestant]:
-        first = initial_masks.initial_partition(model, image, start)
-        steps = list(search.fast(rd_cost, first, encode_options.MAX_PASSES))
+    rd_cost = RDCost(model, image, quality)
+    for start, each in STARTS[contestant].items():
+        first = initial_masks.initial_partition(model, image, start, quality, rd_cost)
+        steps = list(search.fast(rd_cost, first, max(each)))
         # The start, and a step for every color of a pass; a second pass may end early.
         after = (0, min(len(search.COLORS), len(steps) - 1), len(steps) - 1)
-        for passes, step in enumerate(after):
-            yield f"{contestant}, {start}, {passes}", steps[step].partition
+        for passes in each:
+            yield f"{contestant}, {start}, {passes}", steps[after[passes]].partition
 
 
-def coded(model: zoo.Model, image: np.ndarray, p: Partition) -> dict[str, float | None]:
-    """The rate and quality of an image's file."""
-    data = codec.compress(model, image, p)
-    seen = quality.measure(image, codec.decompress(model, data))
+def coded(
+    model: zoo.Model, image: np.ndarray, p: Partition, quality: float | None
+) -> dict[str, float | None]:
+    """The rate and quality of an image's file, and its cost J as the model's training has it."""
+    data = codec.compress(model, image, p, quality)
+    decoded = codec.decompress(model, data)
+    seen = measures.measure(image, decoded)
     pixels = image.shape[0] * image.shape[1]
-    return {"bpp": 8 * len(data) / pixels, "psnr": seen["psnr"], "ms_ssim": seen["ms_ssim"]}
+    cost = FileCost(trained_loss(model, quality), image)(len(data), decoded)
+    return {
+        "bpp": 8 * len(data) / pixels,
+        "psnr": seen["psnr"],
+        "ms_ssim": seen["ms_ssim"],
+        "cost": cost,
+    }
 
 
 def evaluate(
-    target: Path, weights: Path, contestant: str, images: Mapping[str, Path]
+    target: Path,
+    weights: Path,
+    contestant: str,
+    images: Mapping[str, Path],
+    quality: float | None = None,
 ) -> dict[str, Any]:
     """Results by column and image, from the file `target` if it exists. Else makes the file.
 
@@ -85,8 +103,8 @@ def evaluate(
     for number, (name, path) in enumerate(tqdm(images.items(), delay=2, leave=False)):
         image = srgb.load(path)
         maps = {}
-        for column, p in partitions(model, contestant, image):
-            found[column][name] = coded(model, image, p)
+        for column, p in partitions(model, contestant, image, quality):
+            found[column][name] = coded(model, image, p, quality)
             maps[column] = np.asarray(partition.level_map(p))
         if number == 0:
             target.parent.mkdir(parents=True, exist_ok=True)

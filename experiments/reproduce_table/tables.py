@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.reproduce_table import evaluations
 from rdonet_jax.core import decibels
+from rdonet_jax.rdo import initial_masks
 
 METRICS = ("psnr", "ms_ssim")
 ANCHOR = "reference"
@@ -19,6 +20,10 @@ ANCHOR = "reference"
 EVALUATIONS_PER_PASS = 24
 """Evaluations of the whole image in a pass of the fast search. The published search takes 6 for
 every block."""
+
+
+START_EVALUATIONS = {initial_masks.SOLVED: 3}
+"""Evaluations of the whole image to find a start."""
 
 
 class Curve(NamedTuple):
@@ -38,14 +43,14 @@ class Summary(NamedTuple):
 
 
 Results = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
-"""By column and image: the points at all lambdas, as `evaluations.coded` gives them."""
+"""By column and image: all points, as `evaluations.coded` gives them."""
 
 
-def joined(by_lambda: Sequence[Mapping[str, Mapping[str, Any]]]) -> Results:
-    """The results of all lambdas, one list per column and image."""
-    first = by_lambda[0]
+def joined(by_point: Sequence[Mapping[str, Mapping[str, Any]]]) -> Results:
+    """The results of all points, one list per column and image."""
+    first = by_point[0]
     return {
-        column: {name: [part[column][name] for part in by_lambda] for name in first[column]}
+        column: {name: [part[column][name] for part in by_point] for name in first[column]}
         for column in first
     }
 
@@ -62,7 +67,7 @@ def curve(points: Sequence[Mapping[str, Any]], metric: str) -> Curve | None:
 
 
 def mean_curve(images: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> Curve | None:
-    """The means over the images at every lambda."""
+    """The means over the images at every point."""
     curves = [c for points in images.values() if (c := curve(points, metric))]
     if not curves:
         return None
@@ -100,8 +105,11 @@ def summary(results: Results, column: str, metric: str) -> Summary | None:
 
 
 def search_evaluations(column: str) -> int:
-    """The number of evaluations of the whole image by the search of a column."""
-    return EVALUATIONS_PER_PASS * int(column.rsplit(", ", 1)[1]) if ", " in column else 0
+    """The evaluations of the whole image by the search of a column, with its start."""
+    if ", " not in column:
+        return 0
+    _, start, passes = column.split(", ")
+    return START_EVALUATIONS.get(start, 0) + EVALUATIONS_PER_PASS * int(passes)
 
 
 def table(results: Results, metric: str) -> str:
@@ -122,37 +130,31 @@ def table(results: Results, metric: str) -> str:
     return "\n".join(lines)
 
 
-def costs(results: Results, column: str, lmbdas: Sequence[float]) -> list[float]:
-    """The mean loss of the images for every lambda, bpp + lambda * 255**2 * MSE."""
-    by_image = [
-        [
-            point["bpp"] + lmbda * 255**2 * 10 ** (-point["psnr"] / 10)
-            for lmbda, point in zip(lmbdas, points, strict=True)
-        ]
-        for points in results[column].values()
-    ]
+def costs(results: Results, column: str) -> list[float]:
+    """The mean cost J of the images at every point."""
+    by_image = [[point["cost"] for point in points] for points in results[column].values()]
     return np.mean(by_image, axis=0).tolist()
 
 
-def cost_table(results: Results, lmbdas: Sequence[float]) -> str:
-    """Costs in Markdown, and the change from the reference's."""
+def cost_table(results: Results, labels: Sequence[str]) -> str:
+    """Costs in Markdown, and the change from the reference's. `labels` name the points."""
     lines = [
-        f"| J | {' | '.join(f'lambda {lmbda:g}' for lmbda in lmbdas)} |",
-        f"|{'---|' * (1 + len(lmbdas))}",
+        f"| J | {' | '.join(labels)} |",
+        f"|{'---|' * (1 + len(labels))}",
     ]
-    anchor = costs(results, ANCHOR, lmbdas)
+    anchor = costs(results, ANCHOR)
     for column in results:
         cells = [
             f"{own:.3f} ({own / of_anchor - 1:+.1%})"
-            for own, of_anchor in zip(costs(results, column, lmbdas), anchor, strict=True)
+            for own, of_anchor in zip(costs(results, column), anchor, strict=True)
         ]
         lines.append(f"| {column} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def to_json(results: Results, lmbdas: Sequence[float]) -> dict[str, Any]:
+def to_json(results: Results) -> dict[str, Any]:
     """The table's numbers and the mean curves, by metric and column, and the costs."""
-    found: dict[str, Any] = {"J": {column: costs(results, column, lmbdas) for column in results}}
+    found: dict[str, Any] = {"J": {column: costs(results, column) for column in results}}
     for metric in METRICS:
         found[metric] = {}
         for column in results:

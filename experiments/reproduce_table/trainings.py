@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from experiments.reproduce_table.budgets import Part
+from rdonet_jax.imaging import srgb
+from rdonet_jax.models import registry, zoo
+from rdonet_jax.rdo import fit_thresholds
 from rdonet_jax.training import run as training_run
 from rdonet_jax.training import run_dir
 from rdonet_jax.training.loop import Intervals
@@ -13,6 +19,10 @@ from rdonet_jax.training.run import Sources
 
 CHECKPOINT_STEPS = 100
 """Steps between checkpoints. A killed training repeats at most so many."""
+
+
+FITTED = "_fitted"
+"""Ends the name of weights with other thresholds than those of the training."""
 
 
 class InterruptedStudy(RuntimeError):
@@ -40,9 +50,33 @@ def train(folder: Path, part: Part, sources: Sources) -> Path:
         run_dir.Run(part.model, schedule, part.preset),
         sources,
         resume=(run / run_dir.CONFIG_FILE).exists(),
-        intervals=Intervals(50, schedule.steps, CHECKPOINT_STEPS, schedule.steps),
+        intervals=Intervals(50, max(schedule.steps // 10, 1), CHECKPOINT_STEPS, schedule.steps),
         command="python -m experiments.reproduce_table",
     )
     if outcome.stopped_by:
         raise InterruptedStudy(f"{part.name}: {outcome.stopped_by}; the same command goes on")
     return training_run.export(run, part.name, folder / "weights")
+
+
+def fit(folder: Path, name: str, paths: Iterable[Path]) -> Path:
+    """The weights of a variable-rate model with thresholds that fit these images.
+
+    Fits them if the file is missing.
+    """
+    if done := finished(folder, name + FITTED):
+        return done
+    model = zoo.load(str(finished(folder, name)))
+    images = [srgb.load(path) for path in paths]
+    numbers = [
+        fitted.threshold
+        for quality in np.linspace(0, 100, model.config.knots)
+        for fitted in fit_thresholds.fit(model, images, quality)
+    ]
+    config = registry.with_thresholds(model.config, numbers)
+    record = model.record.stored
+    return zoo.save(folder / "weights", name + FITTED, config, model.params, record)
+
+
+def evaluated_weights(folder: Path, name: str) -> Path:
+    """The weights of a contestant to evaluate: with fitted thresholds where there are such."""
+    return finished(folder, name + FITTED) or finished(folder, name)

@@ -264,8 +264,9 @@ def start_latents(
     name = engine_choice.choose(model.config, engine)
     coder = _level_coder(model, p, image.size, number, name)
     coder.analyze(pixel_format.as_rgb(image.image.pixels))
-    by_level = {level: coder.encode_recorded(level) for level in COARSE_TO_FINE}
-    y, z = zip(*(by_level[level] for level in sorted(by_level)), strict=True)
+    levels = range(model.config.levels)
+    by_level = {level: coder.encode_recorded(level) for level in reversed(levels)}
+    y, z = zip(*(by_level[level] for level in levels), strict=True)
     return ImageLatents(y, z)
 
 
@@ -350,7 +351,7 @@ def _level_coder(
 
 def _has_levels_of(config: AnyConfig, p: Partition, height: int, width: int) -> bool:
     """Whether the model has all levels of a trimmed partition."""
-    if registry.family_of(config).has_levels:
+    if registry.family_of(config).has_levels(config):
         return True
     only = partition.trim(partition.uniform(0, partition.block_grid(height, width)), height, width)
     return all(map(np.array_equal, p, only))

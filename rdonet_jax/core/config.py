@@ -54,12 +54,16 @@ def _require_channels(config: Any, names: Sequence[str]) -> None:
     """Raises `ConfigError` if a field of these names is no valid channel count."""
     for name in names:
         value = getattr(config, name)
-        counts = value if isinstance(value, tuple) else (value,)
-        if not all(1 <= count <= MAX_CHANNELS for count in counts):
-            raise ConfigError(
-                f"{name}: channel counts must be positive and at most {MAX_CHANNELS}, "
-                f"not {short_repr(value)}"
-            )
+        _require_counts(name, value if isinstance(value, tuple) else (value,), value)
+
+
+def _require_counts(name: str, counts: Sequence[int], value: Any) -> None:
+    """Raises `ConfigError` unless the counts, which are all or a part of a field, are valid."""
+    if not all(1 <= count <= MAX_CHANNELS for count in counts):
+        raise ConfigError(
+            f"{name}: channel counts must be positive and at most {MAX_CHANNELS}, "
+            f"not {short_repr(value)}"
+        )
 
 
 def _is_in_range(value: float) -> bool:
@@ -117,7 +121,9 @@ class PortableConfig:
 
     Attributes:
       trunk: channels at 1/8 of the image's size, in analysis and synthesis.
-      features: channels of the encoder and decoder features e and d of each LS-Unit, by level.
+      features: channels of the encoder and decoder features e and d of each LS-Unit, by level. 0
+        at levels 1 and 2 for a conventional coder, which has the finest level alone; then latents,
+        residual and hyper_latents are 0 there too.
       latents: channels of y, by level.
       residual: hidden channels of the residual blocks at 1/8 and at each level.
       finish: hidden channels of a residual block at 1/4 of the image's size, the last step of the
@@ -172,14 +178,13 @@ class PortableConfig:
     )
 
     def __post_init__(self) -> None:
-        groups = ("trunk", "features", "latents", "residual", "hyper", "hyper_latents")
-        _require_channels(self, (*groups, "embedding", "conditioning", "hidden", "group_hidden"))
         counts = dict(
             features=3, latents=3, hyper_latents=3, residual=4, channel_groups=3, embedded=3
         )
         for name, count in counts.items():
             if len(getattr(self, name)) != count:
                 raise ConfigError(f"{name} needs {count} counts, got {getattr(self, name)}")
+        self._require_widths()
         if any(y > e for y, e in zip(self.latents, self.features, strict=True)):
             raise ConfigError(f"more latents {self.latents} than features {self.features}")
         if not all(0 <= n <= y for n, y in zip(self.embedded, self.latents, strict=True)):
@@ -218,14 +223,31 @@ class PortableConfig:
                 f"lmbdas must be positive and rise, {numbers}, not {short_repr(self.lmbdas)}"
             )
 
+    def _require_widths(self) -> None:
+        names = ("trunk", "hyper", "embedding", "conditioning", "hidden", "group_hidden")
+        _require_channels(self, names)
+        by_level = {name: getattr(self, name) for name in ("features", "latents", "hyper_latents")}
+        by_level["residual"] = self.residual[1:]
+        if not any(any(widths[1:]) for widths in by_level.values()):
+            by_level = {name: widths[:1] for name, widths in by_level.items()}
+        for name, widths in (*by_level.items(), ("residual", self.residual[:1])):
+            _require_counts(name, widths, getattr(self, name))
+
     def _require_channel_groups(self) -> None:
         for starts, latents in zip(self.channel_groups, self.latents, strict=True):
+            if not latents and not starts:
+                continue  # a level that the network does not have
             edges = (0, *starts, latents)
             if len(starts) >= MAX_GROUPS or any(a >= b for a, b in itertools.pairwise(edges)):
                 raise ConfigError(
                     f"channel_groups: at most {MAX_GROUPS} groups of {latents} channels begin at "
                     f"rising channels after 0, not at {short_repr(starts)}"
                 )
+
+    @property
+    def levels(self) -> int:
+        """How many levels code latents, from the finest on: three, or one."""
+        return LEVELS if self.latents[COARSEST] else 1
 
     @property
     def steps_of_quality(self) -> int:

@@ -171,7 +171,7 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
     else:
         kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
     count = f"mean over images: {len(rows)}"
-    has_levels = registry.family_of(model.config).has_levels
+    has_levels = registry.family_of(model.config).has_levels(model.config)
     masks = _plan_words(settings.plan) if has_levels else "one level"
     return "; ".join([kind, masks, count, *results.notes(rows)])
 

@@ -38,7 +38,6 @@ class Family(abc.ABC):
         "module:attribute", it is imported when it is first used, with Flax and JAX.
       codec: its `rdonet_jax.codec.family_codec.FamilyCodec`, as "module:attribute". It is imported
         when something is coded, so that training loads no codec.
-      has_levels: whether a mask chooses among levels. If not, everything is coded at 16x16.
       variable_rate: whether one set of weights serves every quality. Its configurations then have
         `lmbdas`, `knots` and `steps_of_quality`, and its networks take a quality for each image.
       stores_tables: whether a weights file holds the range coder's tables beside the weights.
@@ -49,7 +48,6 @@ class Family(abc.ABC):
     config: ClassVar[type]
     network_class: ClassVar[type | str]
     codec: ClassVar[str]
-    has_levels: ClassVar[bool] = True
     variable_rate: ClassVar[bool] = False
     stores_tables: ClassVar[bool] = False
     has_separate_priors: ClassVar[bool] = False
@@ -65,6 +63,10 @@ class Family(abc.ABC):
             distributions.named(config.distribution)
         except ValueError as error:
             raise ConfigError(str(error)) from error
+
+    def has_levels(self, config: Any) -> bool:
+        """Whether a mask chooses among levels. If not, everything is coded at 16x16."""
+        return True
 
     def network(self, config: Any, dtype: Any = "float32", remat: bool = False) -> nn.Module:
         """The Flax module of a configuration, see `modules.build`.

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
-from rdonet_jax.core.config import COARSE_TO_FINE, COARSEST, LEVELS
+from rdonet_jax.core import partition
+from rdonet_jax.core.config import LEVELS
 
 Keys = tuple[jax.Array | None, jax.Array | None]
 """Keys [B] for the noise on y and on z of a level; None to round instead."""
@@ -84,14 +86,16 @@ def code_levels(
     """The pass over the levels and the synthesis.
 
     `code_level` is a method of the network like `code_level`. By level, `sources` are what it takes
-    its latents from, and `noise` what quantizes them.
+    its latents from, and `noise` what quantizes them. A network with the finest level alone has one
+    source, and all masks but the first are False.
     """
     methods = type(network)
-    batch, *grid = masks[COARSEST].shape
+    coarsest = len(sources) - 1
+    batch, *grid = masks[coarsest].shape
     state = network.initial_state(batch, tuple(grid))
-    y_bits: list[Any] = [None] * LEVELS
-    z_bits: list[Any] = [None] * LEVELS
-    for level in COARSE_TO_FINE:
+    y_bits: list[Any] = [jnp.zeros(mask.shape) for mask in masks]
+    z_bits: list[Any] = [jnp.zeros(partition.hyper_mask(mask).shape) for mask in masks]
+    for level in reversed(range(len(sources))):
         code = _segment(network, functools.partial(code_level, level=level))
         state, y_bits[level], z_bits[level] = code(
             network, sources[level], state, masks[level], noise[level], *quality,

@@ -149,10 +149,10 @@ def variance_partition(
 ) -> Partition:
     """The variance mask of images [B, H, W, 3], with the thresholds for their quality.
 
-    For a family without levels, the finest level everywhere.
+    For a network without levels, the finest level everywhere.
     """
     family = family_of(config)
-    if not family.has_levels:
+    if not family.has_levels(config):
         return partition.uniform(0, partition.block_grid(*x.shape[1:3]), (x.shape[0],))
     return partition.variance(x, family.thresholds(config, quality))
 

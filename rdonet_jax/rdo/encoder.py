@@ -8,6 +8,7 @@ latents, which follows the search.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -58,14 +59,15 @@ class EncodeResult(NamedTuple):
 def require_plan(model: Model, plan: Plan) -> None:
     """Raises `EncodeError` for a plan that the model does not support.
 
-    A model without masks supports no plan but the default. Only some refine latents.
+    A model without masks supports no search for them. Only some refine latents.
     """
     if plan.refinements and not family_codec.of(model.config).takes_latents:
         raise EncodeError(
             f"{model.name}: the latents of this kind of model cannot be refined, only those of "
             "portable models"
         )
-    if not registry.family_of(model.config).has_levels and plan != Plan():
+    unmasked = dataclasses.replace(plan, refinements=0) == Plan()
+    if not unmasked and not registry.family_of(model.config).has_levels(model.config):
         raise EncodeError(
             f"{model.name} codes every block at one level: there is no mask to choose or to "
             "search for"

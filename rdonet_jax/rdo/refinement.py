@@ -24,7 +24,6 @@ from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
 from rdonet_jax.codec.portable.tiles import Tile
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import LEVELS
 from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
 from rdonet_jax.metrics.loss import Distortion
 from rdonet_jax.models.portable.network import GivenLatents
@@ -151,7 +150,7 @@ def _tile_inputs(problem: Problem, tile: Tile) -> TileInputs:
         tiles.cut(problem.pixels, tile, BLOCK),
         tile.extent(size, BLOCK),
         tuple(_cut_mask(mask, tile, BLOCK // STRIDES[level]) for level, mask in enumerate(masks)),
-        tuple(_variable(tile, level) for level in range(LEVELS)),
+        tuple(_variable(tile, level) for level in range(problem.model.config.levels)),
         np.array([number], np.int32),
         problem.weights,
     )

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import LEVELS, PortableConfig
+from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.entropy import soft_rounding
 from rdonet_jax.metrics import distortion
@@ -68,7 +68,7 @@ def cost(
     latents: Latents,
 ) -> jax.Array:
     """J of the tile in bits, with real symbols and the 8-bit image."""
-    return _cost(config, distortions, params, inputs, latents, (None,) * LEVELS)
+    return _cost(config, distortions, params, inputs, latents, (None,) * config.levels)
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
@@ -81,7 +81,7 @@ def step(
     key: jax.Array,
 ) -> Descent:
     """One step. `key` is that of the tile."""
-    keys = jax.random.split(jax.random.fold_in(key, descent.steps), LEVELS)
+    keys = jax.random.split(jax.random.fold_in(key, descent.steps), config.levels)
     noise = tuple(
         RoundingNoise(soft_rounding.draw(level_key, latents.y.shape), variable.y)
         for level_key, latents, variable in zip(keys, descent.latents, inputs.variable, strict=True)

@@ -144,7 +144,7 @@ def masks_of_step(
 
     A model without levels has the same masks always.
     """
-    if not registry.family_of(model).has_levels:
+    if not registry.family_of(model).has_levels(model):
         return partition.level_masks(registry.variance_partition(model, x))
     p = masks.SCHEDULES[config.masks](model, config, position, x, quality, keys)
     return partition.level_masks(partition.obey_parents(p))

@@ -39,7 +39,7 @@ from rdonet_jax.codec.portable.state import (
 )
 from rdonet_jax.codec.portable.tiles import Tile
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import COARSEST, LEVELS, PortableConfig
+from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.models.portable import integer_format
@@ -67,16 +67,20 @@ class PortableLevelCoder(level_coder.LevelCoder):
         self.config, self.engine, self.masks = config, engine, masks
         grid = partition.block_grid(*size)
         self._extents = [
-            tuple(partition.latent_size(side, level) for side in size) for level in range(LEVELS)
+            tuple(partition.latent_size(side, level) for side in size)
+            for level in range(config.levels)
         ]
-        self._groups = [integer_format.channel_groups(config, level) for level in range(LEVELS)]
+        self._groups = [
+            integer_format.channel_groups(config, level) for level in range(config.levels)
+        ]
         self._tile_shape = tiles.tile_shape_for(grid)
         self._masks_with_finer = masks_with_finer(masks)
         self._features: dict[int, np.ndarray] = {}
         self._coarser: LevelState | None = None
-        d = np.zeros((*grid, config.features[COARSEST]), np.float32)
-        self._state = LevelState(config, masks[COARSEST], self._masks_with_finer[COARSEST], d)
-        self._state_level = COARSEST
+        coarsest = config.levels - 1
+        d = np.zeros((*masks[coarsest].shape, config.features[coarsest]), np.float32)
+        self._state = LevelState(config, masks[coarsest], self._masks_with_finer[coarsest], d)
+        self._state_level = coarsest
         self._pending_z_hat: dict[int, np.ndarray] = {}
         self._given: ImageLatents | None = None
 
@@ -90,7 +94,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
         features = self.config.features
         e = self._compute_tiles(0, tiles.MARGIN, compute_padded, features[0])
         self._features[0] = e
-        for level in range(1, LEVELS):
+        for level in range(1, self.config.levels):
             compute = functools.partial(self._coarsen_tile, level, self._features[level - 1])
             self._features[level] = self._compute_tiles(level, 2, compute, features[level])
         # The finest level codes an image that ends with its own last positions, see
@@ -108,6 +112,9 @@ class PortableLevelCoder(level_coder.LevelCoder):
         return self.engine.coarsen(level, tiles.cut(finer, tile, 2), tile.extent(finer.shape, 2))
 
     def encode_level(self, level: int, continues: bool) -> list[Run]:
+        if level >= self.config.levels:
+            self.record(level, [])
+            return []
         self._enter(level)
         runs: list[Run] = []
         latents = self.encode_latents(level)
@@ -115,6 +122,9 @@ class PortableLevelCoder(level_coder.LevelCoder):
         return runs
 
     def decode_level(self, level: int, read_symbols: level_coder.ReadSymbols) -> None:
+        if level >= self.config.levels:
+            self.record(level, [])
+            return
         self.code_level(level, level_coder.decoder_run(read_symbols), None)
 
     def reconstruct(self, is_16bit: bool = False) -> np.ndarray:

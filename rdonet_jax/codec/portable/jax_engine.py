@@ -16,7 +16,7 @@ import numpy as np
 
 from rdonet_jax.codec.portable.engine import Engine
 from rdonet_jax.core import compilation
-from rdonet_jax.core.config import LEVELS, PortableConfig
+from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.portable import integer_prior
 from rdonet_jax.models.portable import network as portable
@@ -43,7 +43,7 @@ def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple
                 network.units[level].prior.quality_basis(quality),
                 network.z_scale_index(level, quality)[0].astype(jnp.int32),
             )
-            for level in range(LEVELS)
+            for level in range(config.levels)
         )
 
     return _apply(config, params, method=every_level)

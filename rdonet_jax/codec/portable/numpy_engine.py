@@ -9,7 +9,7 @@ import numpy as np
 from rdonet_jax.codec.portable import numpy_layers as layers
 from rdonet_jax.codec.portable import numpy_prior
 from rdonet_jax.codec.portable.engine import Engine
-from rdonet_jax.core.config import LEVELS, PATCH, PortableConfig
+from rdonet_jax.core.config import PATCH, PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.models.portable.integer_format import GRID
 
@@ -21,7 +21,7 @@ class NumpyEngine(Engine):
 
     def __init__(self, config: PortableConfig, params: Any, quality: int) -> None:
         self._config, self._params, self._quality = config, params, quality
-        self._units = [params[f"units_{level}"] for level in range(LEVELS)]
+        self._units = [params[f"units_{level}"] for level in range(config.levels)]
         self._priors = [
             numpy_prior.LevelPrior(config, level, unit["prior"], quality)
             for level, unit in enumerate(self._units)

@@ -18,8 +18,10 @@ class BaselineFamily(Family):
     network_class = "rdonet_jax.models.baselines.network:BaselineNetwork"
     config = BaselineConfig
     codec = "rdonet_jax.codec.baselines:CODEC"
-    has_levels = False
     stores_tables = True
+
+    def has_levels(self, config: BaselineConfig) -> bool:
+        return False
 
     def linear_start(self, params: Any, config: BaselineConfig, lmbda: float) -> Any:
         from rdonet_jax.models.baselines import init

@@ -27,6 +27,9 @@ class PortableFamily(Family):
     stores_tables = True
     has_separate_priors = True
 
+    def has_levels(self, config: PortableConfig) -> bool:
+        return config.levels > 1
+
     def linear_start(self, params: Any, config: PortableConfig, lmbda: float) -> Any:
         from rdonet_jax.models.portable import init
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core.config import LEVELS, PortableConfig
+from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.entropy import distributions
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.portable import integer_format
@@ -32,14 +32,14 @@ UNITS_PER_STEP = 8
 def linear_start(params: Any, config: PortableConfig) -> Any:
     """Random parameters (of `network.init_params`) turned into the linear transform coder."""
     pixels, _ = rdonet_init.join_neighbors(rdonet_init.join_neighbors(rdonet_init.RGB_BASIS)[0])
-    transform = rdonet_init.klt_stages((config.trunk, *config.features), pixels)
+    transform = rdonet_init.klt_stages((config.trunk, *config.features[: config.levels]), pixels)
     params = dict(jax.tree_util.tree_map(np.array, params))
     trunk = _kernel(transform[0])
     params["g_a"] = _set(params["g_a"], trunk)
     params["g_s"] = _set(params["g_s"], trunk.transpose(0, 1, 3, 2))
     lmbdas = [distortion.lmbda_of(config, q) for q in knot_qualities(config)]
     log_gains = np.log2([rdonet_init.step_gain(lmbda) for lmbda in lmbdas])
-    for level in range(LEVELS):
+    for level in range(config.levels):
         name = f"units_{level}"
         params[name] = _unit(params[name], transform[1 + level], config, level, log_gains)
     return jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)

@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import LEVELS, QUALITY_SEGMENT, PortableConfig
+from rdonet_jax.core.config import QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models.portable.integer_format import (
     CONTEXT_BITS,
@@ -108,7 +108,7 @@ class LevelPrior(nn.Module):
         bits = WEIGHT_BITS
         z_inputs = 9 * config.hyper_latents[level] + knots
         self.from_z = integer.Dense(z_inputs, positions * context, bits["from_z"])
-        if level < LEVELS - 1:
+        if level < config.levels - 1:
             coarse_inputs = 9 * embedding + context
             self.from_coarser = integer.Dense(coarse_inputs, 4 * context, bits["from_coarser"])
         self.context_channels = context_channels(config, level)

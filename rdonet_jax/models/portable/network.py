@@ -35,10 +35,10 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import COARSEST, LEVELS, PATCH, QUALITY_SEGMENT, PortableConfig
+from rdonet_jax.core.config import PATCH, QUALITY_SEGMENT, PortableConfig
+from rdonet_jax.core.partition import STRIDES
 from rdonet_jax.models import hierarchy, modules
 from rdonet_jax.models.hierarchy import Coded, Keys
 from rdonet_jax.models.portable import level_rate
@@ -134,7 +134,7 @@ class PortableRDONet(nn.Module):
         config, dtype = self.config, self.dtype
         self.g_a = lapped.Stage(config.trunk, "down", dtype)
         self.g_a_refine = nonlinear(config, config.residual[0], dtype, inverse=False)
-        self.units = [LSUnit(config, level, dtype) for level in range(LEVELS)]
+        self.units = [LSUnit(config, level, dtype) for level in range(config.levels)]
         self.g_s_restore = nonlinear(config, config.residual[0], dtype, inverse=True)
         self.g_s = lapped.Stage(3 * PATCH**2, "up", dtype)
         self.g_s_finish = (
@@ -144,12 +144,12 @@ class PortableRDONet(nn.Module):
     def analyze(self, x: jax.Array, sizes: jax.Array | None = None) -> tuple[jax.Array, ...]:
         """x [B, H, W, 3] -> encoder features e[l] [B, h, w, C], finest to coarsest."""
         features = [self.finest_feature(x)]
-        for level in range(1, LEVELS):
+        for level in range(1, self.config.levels):
             features.append(self.feature(level, features[-1]))
         if sizes is not None:
             # Computed twice for images without padding too: compilers for CPUs make the gradient
             # of a condition ten times slower than both of its branches.
-            features[0] = self.finest_feature(x, partition.STRIDES[0] * partition.latent_size(sizes, 0))
+            features[0] = self.finest_feature(x, STRIDES[0] * partition.latent_size(sizes, 0))
         return tuple(features)
 
     def finest_feature(self, x: jax.Array, extent: jax.Array | None = None) -> jax.Array:
@@ -165,8 +165,9 @@ class PortableRDONet(nn.Module):
         return unit.refine(unit.encoder(h, extent), lapped.scale_extent(extent, 1, 2))
 
     def initial_state(self, batch: int, grid: tuple[int, int]) -> State:
-        """The state before the coarsest level. `grid` counts rows, columns of 64x64 blocks."""
-        return State(jnp.zeros((batch, *grid, self.config.features[COARSEST])), None)
+        """The state before the coarsest level, of `grid` = (h, w) positions."""
+        features = self.config.features[self.config.levels - 1]
+        return State(jnp.zeros((batch, *grid, features)), None)
 
     def latent(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rdonet_jax.core.config import LEVELS, PATCH, TAPS, ConfigError, PortableConfig
+from rdonet_jax.core.config import PATCH, TAPS, ConfigError, PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.models.portable.integer_format import (
     PLANES,
@@ -31,7 +31,7 @@ def param_shapes(config: PortableConfig) -> Mapping[str, Shape]:
     }
     if config.finish:
         shapes |= _residual("g_s_finish", pixels, config.finish)
-    for level in range(LEVELS):
+    for level in range(config.levels):
         shapes |= _unit(config, level)
     return shapes
 
@@ -66,7 +66,7 @@ def _prior(config: PortableConfig, level: int) -> dict[str, Shape]:
     context, embedding, hidden = config.conditioning, config.embedding, config.hidden
     z = config.hyper_latents[level]
     shapes = _pointwise(f"{name}/from_z", 9 * z + knots, HYPER_STRIDE**2 * context)
-    if level < LEVELS - 1:
+    if level < config.levels - 1:
         shapes |= _pointwise(f"{name}/from_coarser", 9 * embedding + context, 4 * context)
     inputs = 9 * embedding + 2 * context + knots + len(PLANES)
     shapes |= {
