@@ -25,6 +25,9 @@ from rdonet_jax.models import zoo
 from rdonet_jax.training import checkpoints, divergence, run_dir
 from rdonet_jax.training.run import Sources
 
+VALIDATION = "validation"
+"""The name of the set of validation images."""
+
 EXPECTED = (
     checkpoints.CheckpointError,
     codec.EncodeError,
@@ -51,11 +54,27 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--budget", required=True, choices=list(budgets.BUDGETS))
     parser.add_argument("--data", nargs="+", required=True, help="folders of training images")
     parser.add_argument("--valid", nargs="+", required=True, help="folders of validation images")
-    parser.add_argument("--test", nargs="+", required=True, help="folders of test images")
+    parser.add_argument(
+        "--test", nargs="+", required=True, help="folders of test images, a table each"
+    )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the results; the same command continues"
     )
     return parser.parse_args(arguments)
+
+
+def image_sets(options: argparse.Namespace) -> dict[str, list[str]]:
+    """The folders of each set of images to evaluate, by its name: that of the folder of a test.
+
+    Raises `StudyError` for two of a name.
+    """
+    sets = {VALIDATION: options.valid}
+    for folder in options.test:
+        name = Path(folder).resolve().name
+        if name in sets:
+            raise StudyError(f"{folder}: another set of images is called {name!r} too")
+        sets[name] = [folder]
+    return sets
 
 
 def claim(options: argparse.Namespace, budget: budgets.Budget) -> None:
@@ -140,10 +159,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for folders in (options.valid, options.test):
             real_files.named_images(folders)
+        sets = image_sets(options)
         claim(options, budget)
         trained(options, budget)
-        report(options.out, budget, "test", options.test)
-        report(options.out, budget, "validation", options.valid)
+        for which, folders in sets.items():
+            report(options.out, budget, which, folders)
     except (*EXPECTED, StudyError) as error:
         print(f"reproduce_table: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
