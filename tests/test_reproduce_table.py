@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib", reason="the study needs rdonet-jax[bench]")
 
 from experiments.reproduce_table import __main__ as study
 from experiments.reproduce_table import (
+    areas,
     budgets,
     drawings,
     evaluations,
@@ -177,3 +178,23 @@ def test_a_folder_with_another_study_and_folders_without_images_are_refused(
         assert study.main([*arguments, "--out", str(tmp_path)]) == 1
         error = capsys.readouterr().err
         assert cause in error and error.count("\n") == 1
+
+
+def test_quarters_of_the_blocks_are_ordered_by_variance_and_share_the_cost():
+    finest = np.array([1.0, 8.0, 2.0, 4.0, 3.0, 6.0, 16.0, 10.0])
+    variance = np.array([0.0, 50.0, 1.0, 30.0, 2.0, 40.0, 100.0, 70.0])
+    blocks = areas.BlockCosts(
+        variance, finest, finest * 0.9, np.where(variance < 2, 0.5, 1) * finest
+    )
+    found = areas.quarters(blocks)
+    assert [q.most_variance for q in found] == [1.0, 30.0, 50.0, 100.0]
+    assert [q.share for q in found] == pytest.approx([0.06, 0.14, 0.28, 0.52])
+    assert [q.by_variance for q in found] == pytest.approx([-0.1] * 4)
+    assert [q.by_search for q in found] == pytest.approx([-0.5, 0, 0, 0])
+    assert areas.table(blocks).splitlines()[-1] == "| all | 100.0% | -10.0% | -3.0% |"
+
+
+def test_the_blocks_of_an_image_are_those_that_lie_inside_it(tiny_model, photograph):
+    blocks = areas.block_costs(tiny_model, photograph[:150, :200], None)
+    assert {len(values) for values in blocks} == {2 * 3}
+    assert np.all(blocks.finest > 0) and blocks.searched.sum() <= blocks.variance_mask.sum() * 1.05
