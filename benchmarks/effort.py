@@ -1,12 +1,16 @@
 """What the levels of effort give and take: rate, quality, J, time, and Bjøntegaard rates.
 
     python benchmarks/effort.py FOLDER [--images N] [--crop 256] [--model NAME]
-        [--efforts 0 3 5 ...] [--qualities 10 30 50 70]
+        [--efforts 0 3 5 ...] [--qualities 10 30 50 70] [-o FILE]
 
-Real files of the middle of N images. J is the model's own, by real bits. Rates, qualities and J are
-means over images and qualities, and J is also given relative to effort 0, as the mean of ratios.
-Bjøntegaard rates are against effort 0, over the curves of means. Seconds are those of encoding per
-megapixel after compilation, on whatever else the machine does.
+Real files of the middle of N images; `--crop 0` for whole images. J is the model's own, by real
+bits. Rates, qualities and J are means over images and qualities, and J is also given relative to
+effort 0, as the mean of ratios. Bjøntegaard rates are against effort 0: over the curves of means,
+with the best and the worst image. Seconds are those of encoding per megapixel after compilation, on
+whatever else the machine does.
+
+With `-o` every measurement is a line of FILE, and those that the file has are not repeated. So a run
+can be stopped, continued, and extended by images, levels and qualities.
 
 Do not choose parameters by results on Kodak images. Here they show what was chosen elsewhere.
 """
@@ -14,8 +18,10 @@ Do not choose parameters by results on Kodak images. Here they show what was cho
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import images_of_folder
@@ -60,34 +66,42 @@ def measured(model: Model, image: np.ndarray, quality: float, level: int) -> Mea
     return Measured(8 * size / pixels, psnr, ms_ssim, j, seconds / (pixels / 1e6))
 
 
-def bd_rate(reference: np.ndarray, other: np.ndarray, metric: str) -> str:
-    """The Bjøntegaard rate of curves of `Measured` [qualities, values], as text."""
+def bd_rate(reference: np.ndarray, other: np.ndarray, metric: str) -> float:
+    """The Bjøntegaard rate of curves of `Measured` [qualities, values] in percent, or NaN."""
     column = Measured._fields.index(metric)
-    lines = [
-        Line.through([(row[0], METRICS[metric].on_curve(row[column])) for row in curve])
-        for curve in (other, reference)
-    ]
-    return f"{bd_rates.bd_rate(*lines).percent:+.2f}"
+    try:
+        lines = [
+            Line.through([(row[0], METRICS[metric].on_curve(row[column])) for row in curve])
+            for curve in (other, reference)
+        ]
+        return bd_rates.bd_rate(*lines).percent
+    except BdRateError:
+        return np.nan
 
 
-def table(results: dict[int, np.ndarray]) -> None:
+def rates(reference: np.ndarray, values: np.ndarray, metric: str) -> str:
+    """Bjøntegaard rates as text, from `Measured` [images, qualities, values]."""
+    of_means = bd_rate(reference.mean(0), values.mean(0), metric)
+    each = [bd_rate(*pair, metric) for pair in zip(reference, values, strict=True)]
+    return f"{of_means:+.2f} ({np.nanmin(each):+.1f} ... {np.nanmax(each):+.1f})"
+
+
+def table(results: Mapping[int, np.ndarray]) -> None:
     """Prints a row per level of effort, from `Measured` [images, qualities, values]."""
     print(f"{'effort':>6}{'bpp':>8}{'PSNR':>8}{'MS-SSIM':>9}{'J':>9}{'J %':>8}{'s/MP':>9}"
-          f"{'BD PSNR %':>11}{'BD MS-SSIM %':>14}")  # fmt: skip
+          f"{'BD PSNR %':>25}{'BD MS-SSIM %':>25}")  # fmt: skip
     reference = results[min(results)]
     for level, values in results.items():
         means = Measured(*values.mean((0, 1)))
         change = 100 * np.mean(values[..., 3] / reference[..., 3] - 1)
-        try:
-            rates = [bd_rate(reference.mean(0), values.mean(0), m) for m in ("psnr", "ms_ssim")]
-        except BdRateError:
-            rates = ["", ""]
+        seen = [rates(reference, values, metric) for metric in ("psnr", "ms_ssim")]
         print(f"{level:>6}{means.bpp:>8.4f}{means.psnr:>8.2f}{means.ms_ssim:>9.4f}{means.j:>9.4f}"
-              f"{change:>+8.2f}{means.seconds:>9.1f}{rates[0]:>11}{rates[1]:>14}")  # fmt: skip
+              f"{change:>+8.2f}{means.seconds:>9.1f}{seen[0]:>25}{seen[1]:>25}")  # fmt: skip
 
 
 def middle(image: np.ndarray, side: int) -> np.ndarray:
-    """The middle of an image, at most `side` pixels each way."""
+    """The middle of an image, at most `side` pixels each way; all of it for 0."""
+    side = side or max(image.shape)
     rows, columns = (
         slice(max(length - side, 0) // 2, max(length - side, 0) // 2 + side)
         for length in image.shape[:2]
@@ -95,19 +109,59 @@ def middle(image: np.ndarray, side: int) -> np.ndarray:
     return np.ascontiguousarray(image[rows, columns])
 
 
+class Records:
+    """Measurements by image, quality and level, kept in a file of one JSON object per line."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._found: dict[tuple, Measured] = {}
+        if path is not None and path.exists():
+            for line in path.read_text().splitlines():
+                *key, values = json.loads(line)
+                self._found[tuple(key)] = Measured(*values)
+
+    def __contains__(self, key: tuple) -> bool:
+        return key in self._found
+
+    def __getitem__(self, key: tuple) -> Measured:
+        return self._found[key]
+
+    def add(self, key: tuple, value: Measured) -> None:
+        self._found[key] = value
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps([*key, value]) + "\n")
+
+
 def run(
-    model: Model, images: Sequence[np.ndarray], levels: Sequence[int], qualities: Sequence[float]
+    model: Model,
+    images: Mapping[str, np.ndarray],
+    levels: Sequence[int],
+    qualities: Sequence[float],
+    records: Records,
 ) -> dict[int, np.ndarray]:
-    """By level, `Measured` [images, qualities, values]."""
-    results: dict[int, np.ndarray] = {}
-    for level in sorted({0, *levels}):
-        for image in {image.shape: image for image in images}.values():
-            measured(model, image, qualities[0], level)  # compiles
-        results[level] = np.array(
-            [[measured(model, image, q, level) for q in qualities] for image in images]
-        )
+    """By level, `Measured` [images, qualities, values]. Adds to the records what they lack."""
+    compiled = set()
+    for level in (levels := sorted({0, *levels})):
+        for name, image in images.items():
+            for quality in qualities:
+                key = (model.name, name, image.shape[0], image.shape[1], quality, level)
+                if key in records:
+                    continue
+                if (level, image.shape) not in compiled:
+                    measured(model, image, quality, level)
+                    compiled.add((level, image.shape))
+                records.add(key, measured(model, image, quality, level))
         print(f"effort {level} is measured", flush=True)
-    return results
+    return {
+        level: np.array(
+            [
+                [records[(model.name, name, *image.shape[:2], q, level)] for q in qualities]
+                for name, image in images.items()
+            ]
+        )
+        for level in levels
+    }
 
 
 def main() -> None:
@@ -116,11 +170,13 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--efforts", type=int, nargs="+", default=list(range(len(effort.EFFORTS))))
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
+    parser.add_argument("-o", "--out", type=Path, help="file of measurements, added to")
     options: argparse.Namespace = parser.parse_args()
-    loaded = images_of_folder.load_images(options)[: options.images]
-    images = [middle(image, options.crop) for image in loaded]
+    loaded = dict(list(images_of_folder.named_images(options).items())[: options.images])
+    images = {name: middle(image, options.crop) for name, image in loaded.items()}
     model = ModelLibrary().load(options.model)
-    table(run(model, images, options.efforts, options.qualities))
+    records = Records(options.out)
+    table(run(model, images, options.efforts, options.qualities, records))
 
 
 if __name__ == "__main__":

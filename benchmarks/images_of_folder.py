@@ -21,8 +21,13 @@ def parser(description: str, images: int | None = None) -> argparse.ArgumentPars
     return made
 
 
-def load_images(options: argparse.Namespace) -> list[np.ndarray]:
-    """The images that the arguments of `parser` choose, uint8 [H, W, 3] each."""
+def named_images(options: argparse.Namespace) -> dict[str, np.ndarray]:
+    """The images that the arguments of `parser` choose by file name, uint8 [H, W, 3] each."""
     paths = dataset.find([options.folder])
     step = max(1, len(paths) // options.images) if options.images else 1
-    return [srgb.load(path) for path in paths[::step]]
+    return {path.name: srgb.load(path) for path in paths[::step]}
+
+
+def load_images(options: argparse.Namespace) -> list[np.ndarray]:
+    """The images that the arguments of `parser` choose, uint8 [H, W, 3] each."""
+    return list(named_images(options).values())
