@@ -9,8 +9,8 @@ effort 0, as the mean of ratios. Bjøntegaard rates are against effort 0: over t
 with the best and the worst image. Seconds are those of encoding per megapixel after compilation, on
 whatever else the machine does.
 
-With `-o` every measurement is a line of FILE, and those that the file has are not repeated. So a run
-can be stopped, continued, and extended by images, levels and qualities.
+With `-o` every measurement is a line of FILE, and those that the file has are not repeated. So a
+run can be stopped, continued, and extended by images, levels and qualities.
 
 Do not choose parameters by results on Kodak images. Here they show what was chosen elsewhere.
 """
