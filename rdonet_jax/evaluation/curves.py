@@ -25,6 +25,10 @@ OTHER_NAMES = {"psnr-rgb": "psnr", "ms-ssim-rgb": "ms-ssim"}
 """Names of these fields in earlier versions of CompressAI."""
 
 
+SHARD = "shard"
+"""The setting that says of which part of the images a curve is: its number and the count."""
+
+
 class CurveError(ValueError):
     """A file holds no curves, or a curve cannot be used as requested."""
 
@@ -73,6 +77,44 @@ def distinct(curves: Sequence[Curve]) -> list[Curve]:
         name = next(n for n in itertools.chain([curve.name], numbered) if n not in taken)
         found.append(curve._replace(name=name))
     return found
+
+
+def merged(curves: Sequence[Curve]) -> list[Curve]:
+    """The curves, those of shards of the same evaluation joined.
+
+    Raises `CurveError` for shards that are missing, doubled, or have different points.
+    """
+    found: dict[str, list[Curve]] = {}
+    for curve in curves:
+        found.setdefault(curve.name, []).append(curve)
+    whole = []
+    for same in found.values():
+        parts = [curve for curve in same if SHARD in curve.settings]
+        whole += [curve for curve in same if SHARD not in curve.settings]
+        if parts:
+            whole.append(_joined(parts))
+    return whole
+
+
+def _joined(parts: Sequence[Curve]) -> Curve:
+    """One curve of all shards of an evaluation. Raises `CurveError` as `merged` does."""
+    name, count = parts[0].name, parts[0].settings[SHARD][1]
+    numbers = sorted(curve.settings[SHARD][0] for curve in parts)
+    if numbers != list(range(1, count + 1)):
+        there = ", ".join(f"{number}/{count}" for number in numbers)
+        raise CurveError(f"{name}: needs each of its {count} shards once, there are {there}")
+    settings = {key: value for key, value in parts[0].settings.items() if key != SHARD}
+    points = []
+    for same in zip(*(curve.points for curve in parts), strict=False):
+        rows = sorted((row for one in same for row in one.rows), key=lambda row: row.name)
+        points.append(point(same[0].quality, rows))
+    for curve in parts:
+        own = {key: value for key, value in curve.settings.items() if key != SHARD}
+        qualities = [one.quality for one in curve.points]
+        if own != settings or qualities != [one.quality for one in points]:
+            raise CurveError(f"{name}: its shards have different settings or qualities")
+    kind = parts[0].description.removesuffix(results.count_words(parts[0].points[-1].rows))
+    return Curve(name, kind + results.count_words(points[-1].rows), tuple(points), settings)
 
 
 def to_json(curve: Curve) -> dict[str, Any]:

@@ -31,8 +31,10 @@ from tqdm import tqdm
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
+from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation import measures, results
+from rdonet_jax.evaluation.curves import SHARD
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import dataset, srgb
@@ -59,6 +61,7 @@ class Settings:
       save_decoded: folder for the decoded images, as PNG.
       force: replace files that exist.
       coder: the range coder of the files, one of `coder.CODERS`.
+      shard: the part of the images to evaluate.
     """
 
     plan: Plan = dataclasses.field(default_factory=Plan)
@@ -69,6 +72,7 @@ class Settings:
     save_decoded: Path | None = None
     force: bool = False
     coder: str = codec.DEFAULT_CODER
+    shard: Shard = WHOLE
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -85,7 +89,7 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     `EncodeError` for a plan that the model has no masks for.
     """
     encoder.require_plan(model, settings.plan)
-    paths = named_images(folders)
+    paths = named_images(folders, settings.shard)
     _check_targets(list(paths), settings)
     images = (NamedImage(name, srgb.load(path)) for name, path in paths.items())
     rows: dict[str, Row] = {}
@@ -108,14 +112,17 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     return [rows[name] for name in paths]
 
 
-def named_images(folders: Sequence[str | Path]) -> dict[str, Path]:
+def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[str, Path]:
     """The images below the folders, each once, by their path below what the folders share.
 
-    Raises `DatasetError` when there are none.
+    Raises `DatasetError` when there are none, and `EvaluationError` when none is in the shard.
     """
     paths = sorted({Path(os.path.abspath(path)) for path in dataset.find(folders)})
     root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
-    return {path.relative_to(root).as_posix(): path for path in paths}
+    found = shard.part([(path.relative_to(root).as_posix(), path) for path in paths])
+    if not found:
+        raise EvaluationError(f"there are {len(paths)} images, none of them in part {shard}")
+    return dict(found)
 
 
 def code_all(
@@ -170,10 +177,9 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
         kind = "estimated rate, no files"
     else:
         kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
-    count = f"mean over images: {len(rows)}"
     has_levels = registry.family_of(model.config).has_levels(model.config)
     masks = _plan_words(settings.plan) if has_levels else "one level"
-    return "; ".join([kind, masks, count, *results.notes(rows)])
+    return f"{kind}; {masks}; {results.count_words(rows)}"
 
 
 def recorded(settings: Settings) -> dict[str, Any]:
@@ -186,7 +192,8 @@ def recorded(settings: Settings) -> dict[str, Any]:
     }
     own = {"batch_size": settings.batch_size} if settings.estimate else {"coder": settings.coder}
     software = f"JAX {jax.__version__}, NumPy {np.__version__}, {jax.default_backend()}"
-    return {**shared, **own, "software": software}
+    part = {} if settings.shard == WHOLE else {SHARD: list(settings.shard)}
+    return {**shared, **own, "software": software, **part}
 
 
 def _plan_words(plan: Plan) -> str:

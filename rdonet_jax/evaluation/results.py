@@ -45,6 +45,11 @@ def notes(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def count_words(rows: Sequence[Row]) -> str:
+    """How many images a mean is of, and which it leaves out."""
+    return "; ".join([f"mean over images: {len(rows)}", *notes(rows)])
+
+
 def is_estimate(rows: Sequence[Row]) -> bool:
     """Whether the rates are estimates; those have no times, and the two are never mixed."""
     return all(row.encoding_time is None for row in rows)

@@ -236,5 +236,5 @@ def _width(study: Study, settings: Sequence[_Setting]) -> int:
     names = [setting.label() for setting in settings]
     names += [f"{name} 100" for name in study.anchors]
     if study.per_image:
-        names += ["  " + name for name in real_files.named_images(study.data)]
+        names += ["  " + name for name in real_files.named_images(study.data, study.shared.shard)]
     return max(map(len, names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -80,6 +81,44 @@ def test_a_bad_file_is_named_and_stops_nothing(rdonet, bundle, album, workers):
     ]  # fmt: skip
     assert out.startswith("3 files, 2 failed, ")
     assert len(found("out")) == 3
+
+
+def test_shards_share_the_files_of_a_folder(rdonet, bundle, album):
+    first = rdonet("compress", "album", "--out-dir", "out", "--shard", "1/2")
+    assert first.code == 0 and first.out.startswith("2 files, ") and "passed over" in first.err
+    assert len(found("out")) == 2
+    second = rdonet("compress", "album", "--out-dir", "out", "--shard", "2/2")
+    assert (second.code, second.err) == (0, "") and second.out.startswith("1 files, ")
+    assert len(found("out")) == 3
+    nothing = rdonet("decompress", "out", "--out-dir", "back", "--shard", "4/4")
+    assert nothing.code == 0 and nothing.out.startswith("0 files, ")
+    alone = rdonet("compress", "a.png", "--shard", "1/2")
+    assert alone.code == 2 and "--list, --jobs and --shard go with --out-dir" in alone.err
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "1/0", "-1/2", "1/2/3", "a/b", "1/\u0662"])
+def test_what_is_no_shard_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="no part of a whole"):
+        argument_types.shard(text)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_another_process_makes_meanwhile_is_no_failure(
+    rdonet, bundle, album, monkeypatch, workers
+):
+    compress = codec.encode
+
+    def beaten(*arguments, **more):
+        Path("out/below").mkdir(parents=True, exist_ok=True)
+        Path("out/below/two.jpg.rdo").write_bytes(b"theirs")
+        return compress(*arguments, **more)
+
+    monkeypatch.setattr(codec, "encode", beaten)
+    code, out, err = rdonet(
+        "compress", "album/below/two.jpg", "album/one.png", "--out-dir", "out/below", "-j", workers
+    )
+    assert (code, err) == (0, "") and out.startswith("1 files, 1 were there already, ")
+    assert Path("out/below/two.jpg.rdo").read_bytes() == b"theirs"
 
 
 def test_lists_name_files_one_per_line(rdonet, bundle, album, monkeypatch):

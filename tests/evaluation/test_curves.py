@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rdonet_jax.evaluation import curves
+from rdonet_jax.evaluation import curves, results
 from rdonet_jax.evaluation.curves import CurveError
 from rdonet_jax.imaging import srgb
 from tests import curve_samples
@@ -58,6 +58,56 @@ def test_images_that_are_named_by_their_quality_find_their_point(ours, tmp_path)
     for row in values["images"]:
         del row["point"]
     assert curves.from_json(values, "here").points == ours.points
+
+
+def shards(count: int, names: str, **settings) -> list[curves.Curve]:
+    whole = curve_samples.curve("ours", names=names, **settings)
+    parts = []
+    for number in range(1, count + 1):
+        points = [
+            curves.point(p.quality, sorted(p.rows)[number - 1 :: count]) for p in whole.points
+        ]
+        words = results.count_words(points[-1].rows)
+        parts.append(
+            whole._replace(
+                description=f"made up; {words}",
+                points=tuple(points),
+                settings={**settings, curves.SHARD: [number, count]},
+            )
+        )
+    return parts
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_shards_are_joined_to_the_curve_of_all_images(count, tmp_path):
+    whole = curve_samples.curve("ours", names="edcab", rate="real files")
+    for number, part in enumerate(shards(count, "edcab", rate="real files")):
+        curves.write(tmp_path / f"{number}.json", [part])
+    parts = [curve for path in sorted(tmp_path.glob("*.json")) for curve in curves.read(path)]
+    jpeg = curve_samples.curve("jpeg", names="edcab")
+    joined, other = sorted(curves.merged([*reversed(parts), jpeg]), key=lambda one: one.name)[::-1]
+    assert other == jpeg
+    assert (joined.name, joined.settings) == (whole.name, whole.settings)
+    assert joined.description == "made up; mean over images: 5"
+    for found, expected in zip(joined.points, whole.points, strict=True):
+        assert found.rows == tuple(sorted(expected.rows)) and found.quality == expected.quality
+        assert found.mean.bpp == pytest.approx(expected.mean.bpp)
+        assert found.mean.quality == pytest.approx(expected.mean.quality)
+
+
+def test_shards_that_are_missing_doubled_or_of_another_evaluation_are_refused():
+    first, second, third = shards(3, "abcdef")
+    for parts, there in (
+        ([first, third], "1/3, 3/3"),
+        ([first, second, second, third], "2/3, 2/3"),
+    ):
+        with pytest.raises(CurveError, match=f"each of its 3 shards once, there are .*{there}"):
+            curves.merged(parts)
+    odd = second._replace(settings={**second.settings, "init": "static"})
+    shorter = second._replace(points=second.points[:-1])
+    for other in (odd, shorter):
+        with pytest.raises(CurveError, match="different settings or qualities"):
+            curves.merged([first, other, third])
 
 
 def test_equal_names_get_numbers(ours):

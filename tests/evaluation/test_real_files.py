@@ -256,6 +256,25 @@ def test_several_qualities_make_one_curve(folder, mini_weights, tmp_path, capsys
     assert [row["quality"] for row in written["images"]] == [20] * names + [80] * names
 
 
+def test_shards_of_an_evaluation_merge_to_that_of_all_images(folder, tiny_weights, tmp_path):
+    call = ["--data", str(folder), "--model", str(tiny_weights), "--estimate"]
+    parts = [str(tmp_path / f"{number}.json") for number in (1, 2)]
+    for number, part in enumerate(parts, start=1):
+        assert eval_command.main([*call, "--shard", f"{number}/2", "-o", part]) == 0
+    whole, merged = (tmp_path / f"{name}.json" for name in ("whole", "merged"))
+    assert eval_command.main([*call, "-o", str(whole)]) == 0
+    assert eval_command.main(["--results", *parts, "--merge", "-o", str(merged)]) == 0
+    found, expected = (json.loads(path.read_text()) for path in (merged, whole))
+    assert found["settings"] == expected["settings"]
+    assert found["description"] == expected["description"]
+    names = [row["name"] for row in expected["images"]]
+    assert [row["name"] for row in found["images"]] == names and len(names) == 3
+    for key, values in expected["results"].items():
+        if values != [None]:
+            assert found["results"][key] == pytest.approx(values)
+    assert eval_command.main([*call, "--shard", "4/4"]) == 1
+
+
 def test_a_model_of_one_quality_refuses_to_be_asked_for_another(folder, tiny_weights, capsys):
     arguments = ["--data", str(folder), "--model", str(tiny_weights), "--quality", "20"]
     assert eval_command.main(arguments) == 1

@@ -187,6 +187,8 @@ def test_stored_curves_are_compared_by_name(tmp_path, capsys):
         (["--model", "tiny"], "need --data"),
         (["--results", "a.json", "-o", "b.json"], "-o holds what is measured"),
         (["--data", "a", "--model", "b", "--files"], "beside --estimate"),
+        (["--data", "a", "--anchors", "jpeg", "--shard", "1/2"], "--shard is for models"),
+        (["--data", "a", "--model", "b", "--merge"], "--merge joins the shards"),
     ],
 )
 def test_a_command_line_that_lacks_something_is_told_so(arguments, message, capsys):

@@ -125,6 +125,7 @@ def _run_many(options: argparse.Namespace, work: Work, found: Found) -> None:
 
     from rdonet_jax.cli.files import batch, jobs
 
+    found = jobs.of_shard(found, options.shard)
     if not options.quiet and (text := jobs.passed_over(found)):
         note(text)
     library = ModelLibrary()

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rdonet_jax.cli import console
+from rdonet_jax.cli.options import argument_types
 from rdonet_jax.cli.program import Parser, exit_code
 from rdonet_jax.codec import codec
+from rdonet_jax.core.shard import WHOLE
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import anchors, bd_rates, curves, estimate, measures, real_files, study
 from rdonet_jax.evaluation.curves import Curve
@@ -51,10 +53,14 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         parser.error("give --model, --anchors or --results")
     if (options.model or options.anchors) and not options.data:
         parser.error("--model and --anchors need --data")
-    if options.out and not (options.model or options.anchors):
-        parser.error("-o holds what is measured, so it needs --model or --anchors")
+    if options.out and not (options.model or options.anchors or options.merge):
+        parser.error("-o holds what is measured, so it needs --model or --anchors, or --merge")
     if options.bpp and not 0 < options.bpp[0] < options.bpp[1]:
         parser.error("--bpp needs a lower and a higher rate, both positive")
+    if options.shard != WHOLE and options.anchors:
+        parser.error("--shard is for models: settings of anchors follow from rates of all images")
+    if options.merge and (options.model or options.anchors or not options.results):
+        parser.error("--merge joins the shards in --results, and measures nothing")
     if options.files and not options.estimate:
         parser.error("--files is said beside --estimate; without it, files are written anyway")
     return options
@@ -95,6 +101,13 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_ways(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--shard", metavar="I/N", type=argument_types.shard, default=WHOLE,
+        help="every N-th image alone, from the I-th on; --merge joins the results",
+    )  # fmt: skip
+    group.add_argument(
+        "--merge", action="store_true", help="join the shards of evaluations in --results"
+    )
     group.add_argument(
         "--estimate", action="store_true", help="estimate the rate in batches, write no files"
     )
@@ -146,6 +159,8 @@ def evaluate(options: argparse.Namespace) -> None:
         srgb.check_target(path, options.force)
     stored = [curve for path in options.results for curve in curves.read(path)]
     measured: list[Curve] = []
+    if options.merge:
+        measured, stored = curves.merged(stored), []
     if options.model or options.anchors:
         measured = study.run(study_of(options), console.say)
     if options.out:
@@ -166,6 +181,7 @@ def study_of(options: argparse.Namespace) -> study.Study:
         save_decoded=options.save_decoded,
         force=options.force,
         coder=options.coder,
+        shard=options.shard,
     )
     return study.Study(
         data=options.data,

@@ -1,7 +1,8 @@
 """Works on many files, some at a time, and counts the results.
 
 A file that fails stops nothing: it is named and counted. A file that exists already is left alone
-unless it is to be overwritten, so a run that was broken off can be continued.
+unless it is to be overwritten, so a run that was broken off can be continued. The same holds for a
+file that another process makes in the meantime, so several can work on one list.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SAMPLES = 3
 
 
 class Skipped(NamedTuple):
-    """A job whose result was there before."""
+    """A job whose result was there before, or was made by another process."""
 
     job: Job
 
@@ -126,12 +127,14 @@ def _outcomes(
             with explained_missing():
                 return job, work(job)
         except CommandError as error:
-            return Failed(job, str(error))
+            cause = str(error)
         except OSError as error:
-            about = error.filename or job.source
-            return Failed(job, f"{about}: {error.strerror or error}")
+            cause = f"{error.filename or job.source}: {error.strerror or error}"
         except Exception as error:  # one file must not end the work on all others
-            return Failed(job, f"{job.source}: fails in an unforeseen way: {error!r}")
+            cause = f"{job.source}: fails in an unforeseen way: {error!r}"
+        if not force and os.path.exists(job.target):  # another process has made it
+            return Skipped(job)
+        return Failed(job, cause)
 
     if workers == 1:  # in the main thread, which an interrupt reaches in the middle of a job
         yield from filter(None, map(one, jobs))

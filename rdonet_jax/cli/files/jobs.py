@@ -14,6 +14,7 @@ from typing import NamedTuple
 from rdonet_jax.cli.console import explained
 from rdonet_jax.cli.files import file_names
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
+from rdonet_jax.core.shard import Shard
 
 
 class Job(NamedTuple):
@@ -37,6 +38,17 @@ class Found(NamedTuple):
     failed: list[Failed]  # before any work
     others: list[str]  # suffixes, or names without suffix, of files in folders of another kind
     links: list[str]  # in folders, to folders
+
+
+def of_shard(found: Found, shard: Shard) -> Found:
+    """A part of the jobs. What is left out before any work is reported with the first part."""
+    is_first = shard.number == 1
+    return found._replace(
+        jobs=list(shard.part(found.jobs)),
+        failed=found.failed if is_first else [],
+        others=found.others if is_first else [],
+        links=found.links if is_first else [],
+    )
 
 
 class Origin(NamedTuple):

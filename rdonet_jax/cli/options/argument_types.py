@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import re
 
+from rdonet_jax.core.shard import Shard
+
 MOST_BYTES = 2**62
 """The largest size of a file that can be asked for."""
 
@@ -44,6 +46,17 @@ def positive_number(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
     return value
+
+
+def shard(text: str) -> Shard:
+    """An argument that is a part of a list, such as 2/4."""
+    parts = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    found = Shard(*map(int, parts.groups())) if parts else Shard(0, 0)
+    if not 1 <= found.number <= found.count:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no part of a whole: I/N with I from 1 to N, such as 2/4"
+        )
+    return found
 
 
 def byte_count(text: str) -> int:

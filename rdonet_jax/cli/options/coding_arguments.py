@@ -19,6 +19,7 @@ from rdonet_jax.core.defaults import (
     DEFAULT_MODEL,
     IMAGE_SUFFIX,
 )
+from rdonet_jax.core.shard import WHOLE
 
 
 def add_compress(commands: Any) -> None:
@@ -159,6 +160,12 @@ def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> Non
         help="so many files at a time (default: %(default)s)",
     )  # fmt: skip
 
+    many.add_argument(
+        "--shard", metavar="I/N", type=types.shard, default=WHOLE,
+        help="every N-th of the files alone, from the I-th on: N processes or machines with 1/N to "
+        "N/N do all",
+    )  # fmt: skip
+
     parser.set_defaults(check=functools.partial(_check_files, parser))
 
 
@@ -180,8 +187,8 @@ def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -
         parser.error("the following arguments are required: IN")
     if options.out_dir is None and not 1 <= len(options.files) <= 2:
         parser.error("one IN and at most one OUT, or any number of IN with --out-dir")
-    if options.out_dir is None and (options.list or options.jobs != 1):
-        parser.error("--list and --jobs go with --out-dir")
+    if options.out_dir is None and (options.list or options.jobs != 1 or options.shard != WHOLE):
+        parser.error("--list, --jobs and --shard go with --out-dir")
     to_stream = options.files[-1:] == [STANDARD_STREAM]
     if options.out_dir is None and not to_stream and getattr(options, "suffix", None):
         parser.error(
