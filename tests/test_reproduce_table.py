@@ -28,7 +28,7 @@ def test_every_contestant_is_trained_as_long_and_in_the_same_way(name):
     budget = budgets.BUDGETS[name]
     for lmbda in budget.lmbdas:
         parts = {part.name: part for part in budgets.parts(budget, lmbda)}
-        for contestant in budgets.CONTESTANTS:
+        for contestant in budget.contestants:
             part = parts[budgets.named(contestant, lmbda)]
             before = parts[part.after]
             assert before.after is None and before.model == part.model
@@ -52,6 +52,10 @@ def test_every_contestant_is_trained_as_long_and_in_the_same_way(name):
 def test_only_var_sees_variance_masks_and_it_shares_the_first_part_with_basic():
     parts = {p.name.rsplit("_", 1)[0]: p for p in budgets.parts(budgets.BUDGETS["cpu"], 0.01)}
     assert {n for n, p in parts.items() if p.schedule.stage2_steps} == {"var"}
+    portable = {p.name: p for p in budgets.parts(budgets.BUDGETS["portable-cpu"], None)}
+    assert {n for n, p in portable.items() if p.schedule.stage2_steps} == {
+        "var", "direct_first", "direct",
+    }  # fmt: skip
     assert parts["var"].schedule.stage1_steps == 0
     assert parts["var"].after == parts["basic"].after == parts["rdonet_first"].name
 
@@ -91,7 +95,7 @@ def test_the_table_has_the_best_the_worst_and_the_mean_image():
     text = tables.table(results, "psnr")
     assert "| var, variance, 2 | -20.0 % | +10.0 % | -5.0 % | 3 | 48 |" in text
     assert "| var, uniform, 0 | -20.0 % | +10.0 % | -5.0 % | 3 | 3 |" in text
-    assert len(text.splitlines()) == 2 + 3 + 7
+    assert len(text.splitlines()) == 2 + 3 + 7 + 4
     json.dumps(tables.to_json(results), allow_nan=False)
 
 
@@ -102,7 +106,7 @@ def test_costs_are_means_over_the_images_beside_those_of_the_reference():
     assert lines[0] == "| J | quality 0 | quality 50 | quality 100 |"
     assert lines[2].startswith("| reference | ") and lines[2].count("(+0.0%)") == 3
     assert lines[3] == "| basic, static, 0 | 0.950 (-5.0%) | 1.900 (-5.0%) | 3.800 (-5.0%) |"
-    assert len(lines) == 2 + 1 + 3 + 7
+    assert len(lines) == 2 + 1 + 3 + 7 + 4
 
 
 @pytest.mark.parametrize(

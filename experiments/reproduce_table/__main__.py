@@ -68,13 +68,13 @@ def image_sets(options: argparse.Namespace) -> dict[str, list[str]]:
 
     Raises `StudyError` for two of a name.
     """
-    sets = {VALIDATION: options.valid}
+    sets: dict[str, list[str]] = {}
     for folder in options.test:
         name = Path(folder).resolve().name
-        if name in sets:
+        if name in (*sets, VALIDATION):
             raise StudyError(f"{folder}: another set of images is called {name!r} too")
         sets[name] = [folder]
-    return sets
+    return {**sets, VALIDATION: options.valid}
 
 
 def claim(options: argparse.Namespace, budget: budgets.Budget) -> None:
@@ -98,8 +98,10 @@ def trained(options: argparse.Namespace, budget: budgets.Budget) -> None:
             trainings.train(options.out, part, sources)
         if budget.fit_images:
             paths = evaluations.chosen(real_files.named_images(options.valid), budget.fit_images)
-            _say(f"thresholds on {len(paths)} images")
-            trainings.fit(options.out, budgets.named("var", lmbda), paths.values())
+            for contestant in budget.contestants:
+                if "variance" in evaluations.STARTS[contestant]:
+                    _say(f"thresholds of {contestant} on {len(paths)} images")
+                    trainings.fit(options.out, budgets.named(contestant, lmbda), paths.values())
 
 
 def evaluated(
@@ -108,7 +110,7 @@ def evaluated(
     """The results of all columns on a set of images."""
     paths = evaluations.chosen(real_files.named_images(folders), budget.max_images)
     found: dict[str, dict] = {}
-    for contestant in budgets.CONTESTANTS:
+    for contestant in budget.contestants:
         by_point = []
         for point in budget.points:
             target = out / "evaluations" / which / f"{point_name(contestant, point)}.json"

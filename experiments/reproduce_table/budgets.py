@@ -51,8 +51,9 @@ class Budget:
       max_images: the largest number of images to evaluate of a folder, evenly spread.
       lmbdas: of fixed-rate networks, one for each. None alone for portable networks.
       qualities: at which portable networks are measured. None alone for fixed-rate networks.
-      fit_images: on so many validation images the thresholds of RDONet-Var are fitted before it is
-        evaluated. 0 to leave them as they were in training.
+      fit_images: on so many validation images the thresholds of the variance masks are fitted
+        before a contestant is evaluated. 0 to leave them as they were in training.
+      contestants: which are trained and evaluated.
     """
 
     rdonet: str
@@ -65,6 +66,7 @@ class Budget:
     lmbdas: tuple[float | None, ...] = (None,)
     qualities: tuple[float | None, ...] = (None,)
     fit_images: int = 0
+    contestants: tuple[str, ...] = ("reference", "basic", "var")
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -78,6 +80,8 @@ def _training(batch_size: int, crop: int, rate: float, warmup: int, **others: An
         **others,
     )  # fmt: skip
 
+
+WITH_DIRECT = ("reference", "basic", "var", "direct")
 
 BUDGETS: Mapping[str, Budget] = {
     "toy": Budget(
@@ -93,17 +97,19 @@ BUDGETS: Mapping[str, Budget] = {
     ),
     "portable-toy": Budget(
         "mini", "mini-one-level", 6, 4, _training(2, 192, 2e-4, 2, metric="both", prior_rate=8.0),
-        1, {"rate": "rounded"}, qualities=(20.0, 80.0), fit_images=1,
+        1, {"rate": "rounded"}, qualities=(20.0, 80.0), fit_images=1, contestants=WITH_DIRECT,
     ),
     "portable-cpu": Budget(
         "compact", "compact-one-level", 1800, 700,
         _training(8, 256, 1.5e-4, 50, metric="both", prior_rate=8.0, resident=True),
         24, {"rate": "rounded"}, qualities=(0.0, 25.0, 50.0, 75.0, 100.0), fit_images=8,
+        contestants=WITH_DIRECT,
     ),
     "portable-gpu": Budget(
         "standard", "standard-one-level", 8000, 4000,
         _training(64, 256, 4e-4, 500, metric="both", prior_rate=4.0, resident=True),
         24, {"rate": "rounded"}, qualities=(0.0, 20.0, 40.0, 60.0, 80.0, 100.0), fit_images=8,
+        contestants=WITH_DIRECT,
     ),
 }  # fmt: skip
 
@@ -122,15 +128,13 @@ class Part:
     after: str | None
 
 
-CONTESTANTS = ("reference", "basic", "var")
-
-
 def parts(budget: Budget, lmbda: float | None) -> list[Part]:
     """The trainings for a lambda of the budget, each after the one from which it continues.
 
     Every contestant is trained for `first_steps`, and from its averaged weights for `second_steps`,
     each with warm-up and decay of the learning rate. Basic and Var share the first part, with
-    random masks. In the second part Basic has random masks, and Var has variance masks.
+    random masks. In the second part Basic has random masks, and Var has variance masks. Direct has
+    variance masks in both.
     """
     rdonet, reference = (presets.preset(name) for name in (budget.rdonet, budget.reference))
     training = dict(budget.training)
@@ -148,13 +152,18 @@ def parts(budget: Budget, lmbda: float | None) -> list[Part]:
         return Part(named(name, lmbda), preset, model, schedule, after and named(after, lmbda))
 
     first, second = budget.first_steps, budget.second_steps
-    return [
+    all_parts = [
         part("reference_first", reference, first, 0, None),
         part("reference", reference, second, 0, "reference_first"),
         part("rdonet_first", rdonet, first, 0, None),
         part("basic", rdonet, second, 0, "rdonet_first"),
         part("var", rdonet, 0, second, "rdonet_first"),
+        part("direct_first", rdonet, 0, first, None),
+        part("direct", rdonet, 0, second, "direct_first"),
     ]
+    names = {named(contestant, lmbda) for contestant in budget.contestants}
+    needed = names | {part.after for part in all_parts if part.name in names}
+    return [part for part in all_parts if part.name in needed]
 
 
 def named(contestant: str, lmbda: float | None) -> str:

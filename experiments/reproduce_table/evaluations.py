@@ -30,6 +30,7 @@ STARTS: Mapping[str, Mapping[str, Sequence[int]]] = {
     "reference": {},
     "basic": {initial_masks.STATIC: range(3)},
     "var": {initial_masks.STATIC: range(3), "variance": range(3), initial_masks.SOLVED: range(1)},
+    "direct": {initial_masks.STATIC: range(1), "variance": range(3)},
 }
 """For each contestant the starts of the search, and the numbers of passes from each. The reference
 has no search."""

@@ -118,15 +118,14 @@ def table(results: Results, metric: str) -> str:
         f"| {metric} | best | worst | average | images | evaluations |",
         "|---|---|---|---|---|---|",
     ]
-    for contestant in evaluations.STARTS:
-        for column in evaluations.columns(contestant):
-            if column == ANCHOR:
-                continue
-            found = summary(results, column, metric)
-            cells = ["–"] * 4
-            if found:
-                cells = [f"{value:+.1f} %" for value in found[:3]] + [str(found.pictures)]
-            lines.append(f"| {column} | {' | '.join(cells)} | {search_evaluations(column)} |")
+    for column in results:
+        if column == ANCHOR:
+            continue
+        found = summary(results, column, metric)
+        cells = ["–"] * 4
+        if found:
+            cells = [f"{value:+.1f} %" for value in found[:3]] + [str(found.pictures)]
+        lines.append(f"| {column} | {' | '.join(cells)} | {search_evaluations(column)} |")
     return "\n".join(lines)
 
 
