@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import bjontegaard
 import numpy as np
 
-from experiments.reproduce_table import evaluations
 from rdonet_jax.core import decibels
 from rdonet_jax.rdo import initial_masks
 
