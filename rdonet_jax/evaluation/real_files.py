@@ -59,6 +59,7 @@ class Settings:
       save_decoded: folder for the decoded images, as PNG.
       force: replace files that exist.
       coder: the range coder of the files, one of `coder.CODERS`.
+      metrics: names of metrics to measure beside the default ones, see `metrics.quality`.
     """
 
     plan: Plan = dataclasses.field(default_factory=Plan)
@@ -69,6 +70,7 @@ class Settings:
     save_decoded: Path | None = None
     force: bool = False
     coder: str = codec.DEFAULT_CODER
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -92,13 +94,14 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     with contextlib.ExitStack() as stack:
         if settings.estimate:
             evaluated = evaluation_estimate.estimate_all(
-                model, images, settings.plan, settings.batch_size, settings.quality
-            )
+                model, images, settings.plan, settings.batch_size, settings.quality,
+                settings.metrics,
+            )  # fmt: skip
         else:
             folder = settings.keep or stack.enter_context(tempfile.TemporaryDirectory())
             evaluated = code_all(
                 model, images, settings.plan, Path(folder), settings.force, settings.quality,
-                settings.coder,
+                settings.coder, settings.metrics,
             )  # fmt: skip
         for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
             rows[row.name] = row
@@ -126,11 +129,13 @@ def code_all(
     force: bool = False,
     quality: float | None = None,
     coder: str = codec.DEFAULT_CODER,
+    metrics: Sequence[str] = (),
 ) -> Iterator[Evaluated]:
     """Every image through a real file in `folder`, timed without compilation.
 
-    Raises `EvaluationError` when an image cannot be coded, or when the decoder's image is not
-    the encoder's, and `ImageError` when a file cannot be written.
+    `metrics` are names of metrics beside the default ones. Raises `EvaluationError` when an image
+    cannot be coded, or when the decoder's image is not the encoder's, and `ImageError` when a file
+    cannot be written.
     """
     options = EncodeOptions(quality, plan=plan, coder=coder)
     compiled: set[tuple[int, int]] = set()
@@ -160,7 +165,7 @@ def code_all(
         if content != expected.data or not np.array_equal(decoded, expected.image):
             raise EvaluationError(f"{image.name}: the decoder's image is not the encoder's")
         bpp = measures.bits_per_pixel(len(content), image.pixels)
-        seen = quality_metrics.measure(image.pixels, decoded)
+        seen = quality_metrics.measure(image.pixels, decoded, metrics)
         yield Evaluated(Row(image.name, bpp, seen, encoding_time, decoding_time), decoded)
 
 
@@ -186,7 +191,7 @@ def recorded(settings: Settings) -> dict[str, Any]:
     }
     own = {"batch_size": settings.batch_size} if settings.estimate else {"coder": settings.coder}
     software = f"JAX {jax.__version__}, NumPy {np.__version__}, {jax.default_backend()}"
-    return {**shared, **own, "software": software}
+    return {**shared, **own, "software": software, **measures.recorded(settings.metrics)}
 
 
 def _plan_words(plan: Plan) -> str:

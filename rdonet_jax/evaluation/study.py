@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import srgb
+from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo.encoder import Plan
 
@@ -88,8 +89,12 @@ class _Setting(NamedTuple):
 def run(study: Study, show: Show) -> list[Curve]:
     """The curves of the study: estimates, then models, then anchors.
 
-    Raises `EvaluationError`, and what `real_files.evaluate` and `zoo.load` raise.
+    Raises `EvaluationError`, `MissingMetricError` for a metric that is not installed, and what
+    `real_files.evaluate` and `zoo.load` raise.
     """
+    quality_metrics.require(study.shared.metrics)
+    for sentence in _slow_metrics(study):
+        show(sentence)
     models = [zoo.load(name) for name in study.models]
     settings = _settings(study, models)
     width = _width(study, settings)
@@ -98,6 +103,21 @@ def run(study: Study, show: Show) -> list[Curve]:
     if estimated and real:
         _show_difference(estimated, real, width, show)
     return [*estimated, *real, *_anchor_curves(study, real, width, show)]
+
+
+def _slow_metrics(study: Study) -> Iterator[str]:
+    """A sentence for each slow metric on the time it takes, measured on the first image."""
+    if not study.shared.metrics:
+        return
+    paths = real_files.named_images(study.data)
+    name, path = next(iter(paths.items()))
+    image = srgb.load(path)
+    height, width = image.shape[:2]
+    for metric, seconds in quality_metrics.seconds(image, study.shared.metrics).items():
+        yield (
+            f"{metric} takes {seconds:.2g} s for {name} ({width}x{height} pixels): about "
+            f"{len(paths) * seconds:.0f} s for each row of the table, over {len(paths)} images"
+        )
 
 
 def differences(estimated: Point, real: Point) -> list[float]:
@@ -190,7 +210,8 @@ def _anchor_curves(study: Study, measured: Sequence[Curve], width: int, show: Sh
     images = [NamedImage(name, srgb.load(path)) for name, path in paths.items()]
     found: list[Curve] = []
     for name in names:
-        curve = anchors.curve(name, images, study.bpp or _rates(measured))
+        bpp = study.bpp or _rates(measured)
+        curve = anchors.curve(name, images, bpp, metrics=study.shared.metrics)
         for number, point in enumerate(curve.points):
             is_first = not found and not number
             _show_point(study, f"{name} {point.quality:g}", point, width, is_first, show)

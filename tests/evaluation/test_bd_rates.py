@@ -45,7 +45,7 @@ def test_the_value_is_the_mean_difference_of_akimas_log_rates():
     assert found.overlap == pytest.approx((40.037 - 34.987) / (40.121 - 34.987))
 
 
-@given(st.floats(0.1, 10.0), st.sampled_from(list(METRICS)))
+@given(st.floats(0.1, 10.0), st.sampled_from(["psnr", "ms_ssim"]))
 def test_a_multiple_of_the_rate_at_equal_quality_is_that_percentage(factor, metric):
     found = bd_rates.compare(
         curve_samples.curve("tested", factor), curve_samples.curve("reference"), metric

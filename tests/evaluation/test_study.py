@@ -121,7 +121,7 @@ def test_anchors_span_the_rates_of_the_models_and_missing_ones_are_named(
 ):
     ranges = []
 
-    def curve(name, images, bpp):
+    def curve(name, images, bpp, metrics):
         ranges.append(bpp)
         return curve_samples.curve(name, names=[image.name for image in images])
 

@@ -2,7 +2,7 @@
 
 {program} --data DIR --model NAME|PATH [--quality Q ...] [--init START ...] [--rdo N ...]
 {program} --data DIR --model NAME|PATH --estimate
-{program} --data DIR --anchors jpeg webp -o anchors.json
+{program} --data DIR --anchors jpeg webp --metrics ssimulacra2 -o anchors.json
 {program} --results ours.json anchors.json --bd-rate jpeg --report report.html
 """
 
@@ -20,6 +20,7 @@ from rdonet_jax.evaluation import anchors, bd_rates, curves, estimate, measures,
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.report import page, plots, showcase
 from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.metrics import libraries, quality
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encode_options, initial_masks
 
@@ -31,6 +32,7 @@ EXPECTED_ERRORS = (
     measures.EvaluationError,
     srgb.ImageError,
     dataset.DatasetError,
+    libraries.MissingMetricError,
     plots.PlotError,
     zoo.ZooError,
 )
@@ -53,6 +55,8 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         parser.error("--model and --anchors need --data")
     if options.out and not (options.model or options.anchors):
         parser.error("-o holds what is measured, so it needs --model or --anchors")
+    if options.metrics and not (options.model or options.anchors):
+        parser.error("--metrics are measured, so they need --model or --anchors")
     if options.bpp and not 0 < options.bpp[0] < options.bpp[1]:
         parser.error("--bpp needs a lower and a higher rate, both positive")
     if options.files and not options.estimate:
@@ -87,6 +91,10 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--bpp", nargs=2, type=float, metavar=("LOW", "HIGH"),
         help="mean rates that the anchors' curves are to span",
+    )  # fmt: skip
+    group.add_argument(
+        "--metrics", nargs="+", default=[], choices=quality.optional(), metavar="NAME",
+        help=f"beside PSNR and MS-SSIM: {', '.join(quality.optional())}",
     )  # fmt: skip
     group.add_argument(
         "--results", nargs="+", type=Path, default=[], metavar="FILE",
@@ -166,6 +174,7 @@ def study_of(options: argparse.Namespace) -> study.Study:
         save_decoded=options.save_decoded,
         force=options.force,
         coder=options.coder,
+        metrics=tuple(dict.fromkeys(options.metrics)),
     )
     return study.Study(
         data=options.data,
@@ -204,6 +213,7 @@ def show_of(options: argparse.Namespace) -> showcase.Show:
         coder=options.coder,
         anchors=options.anchors,
         count=options.report_pictures,
+        metrics=tuple(options.metrics),
     )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rdonet_jax.evaluation import curves as curve_files
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.imaging import srgb
-from rdonet_jax.metrics.quality import METRICS
 
 SUFFIXES = (".png", ".svg")
 
@@ -34,9 +34,10 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
     Raises `PlotError` without matplotlib or for another suffix, and `ImageError` if the file cannot
     be written.
     """
-    figure = _figure((5 * len(METRICS), 4.2), path)
-    places = figure.subplots(1, len(METRICS), squeeze=False)[0]
-    for axes, metric in zip(places, METRICS.values(), strict=True):
+    metrics = curve_files.metrics_of(curves)
+    figure = _figure((5 * len(metrics), 4.2), path)
+    places = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axes, metric in zip(places, metrics, strict=True):
         for number, curve in enumerate(curves):
             points = sorted(
                 (p.mean.bpp, value)
