@@ -6,7 +6,8 @@ the result to its trials, and repeats, until `next_number` returns None. Then `b
 On ordinary images the value rises with the number, and the secant method within a bracket takes
 about five trials. On flat and tiny images the value may rise and fall. Once a trial shows this, and
 before the search fails, numbers all over the scale are tried as well. If none of those meets the
-limit and the value rises and falls, further numbers are tried next to the least values.
+limit, but the value falls somewhere by more than what is missing, further numbers are tried next to
+the least values.
 """
 
 from __future__ import annotations
@@ -105,12 +106,18 @@ def _distant(goal: Goal, number: int) -> int | None:
 
 
 def _closer(goal: Goal, trials: tuple[Trial, ...]) -> int | None:
-    """A number in the middle of two tried ones, next to the least value; None if that is enough."""
-    if len(trials) >= len(goal.scan) + CLOSER_TRIALS or not _uneven(goal, trials):
+    """A number in the middle of two tried ones, next to the least value.
+
+    None after enough of them, and where the limit is further away than values fall anywhere.
+    """
+    pairs = list(itertools.pairwise(sorted(trials)))
+    fall = max((a.value - b.value for a, b in pairs), default=0.0)
+    missing = min(trial.value for trial in trials) - goal.limit
+    if len(trials) >= len(goal.scan) + CLOSER_TRIALS or fall <= 0 or missing > fall:
         return None
     gaps = [
         (min(a.value, b.value), a.number - b.number, (a.number + b.number) // 2)
-        for a, b in itertools.pairwise(sorted(trials))
+        for a, b in pairs
         if b.number - a.number > 1
     ]
     return min(gaps)[2] if gaps else None

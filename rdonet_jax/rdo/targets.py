@@ -30,7 +30,7 @@ class Aim(NamedTuple):
     label: str  # for users
     function: Callable[[PreparedImage, np.ndarray], float | None]  # None if it has no value
     to_scale: Callable[[float], float]
-    tolerance: float  # how much better, on the scale, a value may be to end the search
+    tolerance: float  # how much better, on the scale, a value may be, to end the search
     slope: float  # typical increase on the scale per e-fold lambda, a first guess
     words: str = "{label} {value}"
     decimals: int = 2
@@ -99,17 +99,17 @@ AIMS: Mapping[str, Aim] = {
         ),
         Aim(
             "ms_ssim", "MS-SSIM", _on_rgb8(_ms_ssim), decibels.ms_ssim,
-            tolerance=0.05, slope=2.4, decimals=5,
+            tolerance=0.05, slope=2.2, decimals=5,
             left_out="the short side has less than 161 pixels",
         ),
         Aim(
-            "ssimulacra2", "SSIMULACRA2", _on_rgb8(perceptual.ssimulacra2), _itself,
-            tolerance=0.25, slope=12.0,
+            "ssimulacra2", "SSIMULACRA2", _on_rgb8(perceptual.ssimulacra2),
+            lambda score: _nearness(100 - score), tolerance=0.0125, slope=0.29,
             library=perceptual.SSIMULACRA2, left_out=_TOO_SMALL,
         ),
         Aim(
             "butteraugli", "Butteraugli", _on_rgb8(perceptual.butteraugli), _nearness,
-            tolerance=0.02, slope=0.25, decimals=3, higher_is_better=False,
+            tolerance=0.02, slope=0.35, decimals=3, higher_is_better=False,
             library=perceptual.BUTTERAUGLI, left_out=_TOO_SMALL,
         ),
     )

@@ -123,12 +123,18 @@ def test_values_that_are_infinite_are_halved_between():
 
 def test_a_dip_between_scanned_numbers_is_found_before_a_refusal():
     def dips(n):
-        return 1.0 - 0.5 * math.exp(-(((n - 207) / 12) ** 2))
+        return 1.0 - 0.5 * math.exp(-(((n - 207) / 20) ** 2))
 
-    assert min(dips(n) for n in SCAN) > 0.8
-    found, trials = solved(goal_of(0.52), lambda n: (dips(n), -n))
-    assert dips(found.number) <= 0.52
+    least = min(dips(n) for n in SCAN)
+    found, trials = solved(goal_of(least - 0.1), lambda n: (dips(n), -n))
+    assert dips(found.number) <= least - 0.1
     assert len(trials) <= len(SCAN) + quality_search.CLOSER_TRIALS
+
+
+def test_a_limit_far_below_all_dips_is_refused_after_the_scan():
+    found, trials = solved(goal_of(-1.0), lambda n: (SLOPE * n + 0.1 * math.sin(n), -n))
+    assert found is None
+    assert len(trials) <= len(SCAN) + 4
 
 
 def test_a_hit_on_a_curve_that_falls_is_no_end_of_the_search_wherever_it_begins():
