@@ -30,8 +30,8 @@ class Package(NamedTuple):
         """Raises `MissingMetricError` if the package is not installed. Does not import it."""
         if importlib.util.find_spec(self.module) is None:
             raise MissingMetricError(
-                f"{metric}: needs the package {self.name}: pip install '.[{self.extra}]', or "
-                f"pip install {self.name}"
+                f"{metric}: needs the package {self.name}: pip install 'rdonet-jax[{self.extra}]' "
+                "brings it"
             )
 
     def version(self) -> str:
