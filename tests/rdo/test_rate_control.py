@@ -122,9 +122,7 @@ def test_a_psnr_is_reached_and_no_more_than_needed(mini_model, large):
     decoded = codec.decode(mini_model, found.encoded.data)
     reached = pixel_format.psnr(large, decoded.image)
     assert reached >= wanted
-    assert (
-        reached <= wanted + AIMS["psnr"].tolerance or at(decoded.quality - 100 / MOST) < wanted
-    )
+    assert reached <= wanted + AIMS["psnr"].tolerance or at(decoded.quality - 100 / MOST) < wanted
 
 
 def test_a_search_and_a_target_go_together(mini_model, large):
