@@ -76,7 +76,7 @@ def test_a_distance_counts_with_its_sign_turned_and_is_named_as_it_is():
     found = bd_rates.compare(curve("tested", 0.5), curve("reference", 1.0), "butteraugli")
     assert found.over_set.percent == pytest.approx(-50)
     text = "\n".join(bd_rates.table([curve("tested", 1, 50), curve("other", 1)], curve("r", 1)))
-    assert "tested   set refused: 53.64 to 61.64 and 3.64 to 11.64 have 0% " in text
+    assert "set refused: 53.64 to 61.64 and 3.64 to 11.64 have 0% " in text
 
 
 def test_values_below_zero_are_named_with_their_sign():

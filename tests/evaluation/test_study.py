@@ -136,8 +136,8 @@ def test_a_slow_metric_says_how_long_it_takes_for_the_first_image(evaluated, fol
     lines: list[str] = []
     study.run(wanted, lines.append)
     assert re.fullmatch(
-        r"slow takes \S+ s for a\.png \(256x192 pixels\): about 0 s for each row of the table, over "
-        r"3 images",
+        r"slow takes \S+ s for a\.png \(256x192 pixels\): about 0 s for each row of the table, "
+        r"over 3 images",
         lines[0],
     )
     assert len(slow) == 2
@@ -150,6 +150,31 @@ def test_anchors_are_measured_by_the_metrics_that_are_asked_for(folder, slow):
     (found,) = study.run(wanted, [].append)
     assert all(row.quality["slow"] == 1.0 for p in found.points for row in p.rows)
     assert found.points[0].mean.quality["slow"] == 1.0
+
+
+def test_anchors_at_an_equal_rate_come_close_to_the_file_of_every_image(
+    monkeypatch, folder, mini_model
+):
+    def evaluate(model, folders, settings):
+        rates = {"a.png": 1.5, "b.png": 0.8, "deeper/c.png": 1.1}
+        return [curve_samples.row(name, rate) for name, rate in rates.items()]
+
+    monkeypatch.setattr(zoo, "load", lambda name: mini_model)
+    monkeypatch.setattr(real_files, "evaluate", evaluate)
+    lines: list[str] = []
+    wanted = study.Study([folder], ["mini"], [40.0], anchors=["jpeg"], equal_rate=True)
+    mini, jpeg = study.run(wanted, lines.append)
+    assert (jpeg.name, jpeg.settings["at_sizes_of"]) == ("jpeg at mini", "mini")
+    assert [p.quality for p in jpeg.points] == [40]
+    for ours, theirs in zip(mini.points[0].rows, jpeg.points[0].rows, strict=True):
+        assert theirs.name == ours.name
+        assert theirs.bpp == pytest.approx(ours.bpp, rel=0.05)
+    assert any(line.startswith("jpeg at mini 40 ") for line in "\n".join(lines).splitlines())
+
+
+def test_an_equal_rate_needs_both_sides(folder):
+    with pytest.raises(EvaluationError, match="needs a model and an anchor"):
+        study.Study([folder], anchors=["jpeg"], equal_rate=True)
 
 
 def test_a_metric_that_is_missing_is_named_before_anything_is_done(evaluated, monkeypatch):

@@ -55,6 +55,10 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         parser.error("--model and --anchors need --data")
     if options.out and not (options.model or options.anchors):
         parser.error("-o holds what is measured, so it needs --model or --anchors")
+    if options.equal_rate and not (options.model and options.anchors):
+        parser.error("--equal-rate needs --model and --anchors")
+    if options.equal_rate and options.bpp:
+        parser.error("--equal-rate and --bpp exclude each other")
     if options.metrics and not (options.model or options.anchors):
         parser.error("--metrics are measured, so they need --model or --anchors")
     if options.bpp and not 0 < options.bpp[0] < options.bpp[1]:
@@ -91,6 +95,10 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--bpp", nargs=2, type=float, metavar=("LOW", "HIGH"),
         help="mean rates that the anchors' curves are to span",
+    )  # fmt: skip
+    group.add_argument(
+        "--equal-rate", action="store_true",
+        help="anchors at the file size of every image by the models, in place of curves",
     )  # fmt: skip
     group.add_argument(
         "--metrics", nargs="+", default=[], choices=quality.optional(), metavar="NAME",
@@ -188,6 +196,7 @@ def study_of(options: argparse.Namespace) -> study.Study:
         joined=options.join,
         anchors=options.anchors,
         bpp=options.bpp and tuple(options.bpp),
+        equal_rate=options.equal_rate,
         per_image=options.per_image,
     )
 

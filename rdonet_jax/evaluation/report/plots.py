@@ -21,6 +21,9 @@ COLORS = (
 MARKERS = "osD^vPX*"
 """Markers of the curves, in turn, for readers who cannot distinguish the colors."""
 
+MOST_COLUMNS = 3
+"""Axes next to each other in a figure."""
+
 RATE_TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
@@ -35,9 +38,13 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
     be written.
     """
     metrics = curve_files.metrics_of(curves)
-    figure = _figure((5 * len(metrics), 4.2), path)
-    places = figure.subplots(1, len(metrics), squeeze=False)[0]
-    for axes, metric in zip(places, metrics, strict=True):
+    columns = min(len(metrics), MOST_COLUMNS)
+    lines = -(-len(metrics) // columns)
+    figure = _figure((5 * columns, 4.2 * lines), path)
+    places = figure.subplots(lines, columns, squeeze=False).ravel()
+    for unused in places[len(metrics) :]:
+        unused.remove()
+    for axes, metric in zip(places[: len(metrics)], metrics, strict=True):
         for number, curve in enumerate(curves):
             points = sorted(
                 (p.mean.bpp, value)
