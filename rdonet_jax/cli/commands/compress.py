@@ -181,7 +181,7 @@ class _Aimed(NamedTuple):
 
 
 def _aimed(options: CompressOptions, result: EncodeResult) -> _Aimed | None:
-    """The metric that was the target; None for a size, a quality, and a PSNR, which is elsewhere."""
+    """The metric that was the target; None for a size, a quality, and a PSNR."""
     from rdonet_jax.rdo.targets import AIMS
 
     target = _target(options, result.image.size)
