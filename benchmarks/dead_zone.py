@@ -22,10 +22,10 @@ from rdonet_jax.entropy import dead_zone
 from rdonet_jax.evaluation import bd_rates, measures
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.metrics import quality as quality_metrics
-from rdonet_jax.metrics.quality import METRICS
 from rdonet_jax.models import zoo
 
 QUALITIES = (10, 30, 50, 70, 90)
+METRICS = ("psnr", "ms_ssim")
 PRICES = (0.0, 0.012, 0.023, 0.035, dead_zone.PRICE, 0.058, 0.116)
 
 
@@ -38,11 +38,12 @@ def priced(price: float) -> Iterator[None]:
 
 
 def coded(model: zoo.Model, image: np.ndarray, quality: float) -> list[float]:
-    """Bits per pixel of a file, and all metrics of its image."""
+    """Bits per pixel of a file, and `METRICS` of its image."""
     p = codec.choose_partition(model, image, "variance", quality)
     encoded = codec.encode(model, image, p, quality)
     seen = quality_metrics.measure(image, encoded.image)
-    return [measures.bits_per_pixel(len(encoded.data), image), *seen.values()]
+    rate = measures.bits_per_pixel(len(encoded.data), image)
+    return [rate, *(seen[metric] for metric in METRICS)]
 
 
 def main() -> None:

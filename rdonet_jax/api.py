@@ -55,7 +55,7 @@ def compress(
       pixels: an array of uint8 or uint16, or what NumPy makes one of: [H, W] gray, [H, W, 2] with
         alpha, [H, W, 3] RGB, [H, W, 4] with alpha, which is lossless.
       quality: 0 (smallest file) to 100 (best image), None for 50.
-      target: a size or a PSNR instead of a quality.
+      target: a size or the value of a metric instead of a quality.
       model: the name of a bundled model, or the path of a weights file.
       rdo_passes, init: of the search for the partition, see `rdonet_jax.rdo.encode_options.Plan`.
         None is 0 passes.

@@ -123,17 +123,23 @@ def test_the_schedule_is_recorded_and_fades(program):
 
 def test_the_metric_is_in_table_file_curve_rates_and_report(program):
     made, printed, folder = program
-    assert "MAE levels" in printed
+    head = next(line for line in printed.splitlines() if "MAE levels" in line)
+    assert head.split().index("SSIM") > head.split().index("MAE")
     assert re.search(r"^webp +MAE ", printed, re.M)
     stored = json.loads((folder / "mine.json").read_text())
     assert list(stored["results"]) == [
-        "bpp", "psnr-rgb", "ms-ssim-rgb", "mae", "encoding_time", "decoding_time",
+        "bpp", "psnr-rgb", "ms-ssim-rgb", "mae", "ssim", "encoding_time", "decoding_time",
     ]  # fmt: skip
-    assert stored["results"]["mae"] == [pytest.approx(made["mine"].points[0].mean.quality["mae"])]
+    for name in ("mae", "ssim"):
+        mean = made["mine"].points[0].mean.quality[name]
+        assert stored["results"][name] == [pytest.approx(mean)]
+    assert re.fullmatch(r"scikit-image [\d.]+; 7x7 means", stored["settings"]["metrics"]["ssim"])
     report = (folder / "report.html").read_text()
     data = json.loads(re.findall(r'id="data">(.*?)</script>', report, re.S)[0])
-    assert [metric["curve_title"] for metric in data["metrics"]][-1] == "MAE in levels"
-    assert {rate["metric"] for rate in data["rates"]["rows"]} == {"PSNR", "MS-SSIM", "MAE"}
+    titles = [metric["curve_title"] for metric in data["metrics"]]
+    assert titles[-2:] == ["MAE in levels (lower is better)", "SSIM"]
+    measured = {rate["metric"] for rate in data["rates"]["rows"]}
+    assert measured == {"PSNR", "MS-SSIM", "MAE", "SSIM"}
     assert made["curves"].read(folder / "mine.json") == [made["mine"]]
 
 

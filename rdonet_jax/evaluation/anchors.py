@@ -179,6 +179,7 @@ def curve(
     images: Sequence[NamedImage],
     bpp: tuple[float, float] = (0.0, math.inf),
     report: Progress = lambda name, point: None,
+    metrics: Sequence[str] = (),
 ) -> Curve:
     """The anchor's rate-distortion curve of the images, over a range of mean rates.
 
@@ -191,7 +192,7 @@ def curve(
 
     def point_at(index: int) -> Point:
         if index not in measured:
-            measured[index] = _point(anchor, images, anchor.ladder[index])
+            measured[index] = _point(anchor, images, anchor.ladder[index], metrics)
         return measured[index]
 
     first = last_below(lambda at: point_at(at).mean.bpp, len(anchor.ladder), bpp[0])
@@ -201,7 +202,8 @@ def curve(
         report(name, points[-1])
         if points[-1].mean.bpp >= bpp[1]:
             break
-    return Curve(name, description(anchor, len(images)), tuple(points), settings(anchor))
+    recorded = {**settings(anchor), **measures.recorded(metrics)}
+    return Curve(name, description(anchor, len(images)), tuple(points), recorded)
 
 
 def description(anchor: Anchor, count: int) -> str:
@@ -254,11 +256,13 @@ def last_below(value: Callable[[int], float], count: int, limit: float) -> int:
     return low
 
 
-def _point(anchor: Anchor, images: Sequence[NamedImage], setting: int) -> Point:
+def _point(
+    anchor: Anchor, images: Sequence[NamedImage], setting: int, metrics: Sequence[str]
+) -> Point:
     rows = []
     for name, pixels in tqdm(images, delay=5, leave=False, desc=anchor.label):
         coded = code(anchor, pixels, setting)
-        seen = quality.measure(pixels, coded.decoded)
+        seen = quality.measure(pixels, coded.decoded, metrics)
         bpp = measures.bits_per_pixel(coded.size, pixels)
         rows.append(Row(name, bpp, seen, coded.encoding_time, coded.decoding_time))
     return curves.point(setting, rows)

@@ -37,9 +37,12 @@ class Line(NamedTuple):
     rate: tuple[float, ...]  # bits per pixel
     quality: tuple[float, ...]  # rising: the negative of a metric of which less is better
     unit: str = "dB"
+    is_negative: bool = False  # whether it is such a metric
 
     @classmethod
-    def through(cls, points: Iterable[tuple[float, float]], unit: str = "dB") -> Line:
+    def through(
+        cls, points: Iterable[tuple[float, float]], unit: str = "dB", is_negative: bool = False
+    ) -> Line:
         """The line through points (bits per pixel, quality) in any order.
 
         A point that is no better than a cheaper one is left out: no-one would use it, and it has no
@@ -54,7 +57,7 @@ class Line(NamedTuple):
                 f"{len(rising)} points on a rising curve, but at least {LEAST_POINTS} are needed"
             )
         rates, qualities = zip(*rising, strict=True)
-        return cls(rates, qualities, unit)
+        return cls(rates, qualities, unit, is_negative)
 
 
 class BdRate(NamedTuple):
@@ -93,7 +96,7 @@ def line(rows: Sequence[Row], metric: str) -> Line:
         for row in rows
         if (value := measure.curve_value(row.quality.get(metric))) is not None
     )
-    return Line.through(known, measure.unit_of_curve)
+    return Line.through(known, measure.unit_of_curve, not measure.higher_is_better)
 
 
 def bd_rate(tested: Line, reference: Line, least_overlap: float = LEAST_OVERLAP) -> BdRate:
@@ -153,12 +156,14 @@ def table(measured: Sequence[Curve], reference: Curve) -> Iterator[str]:
     """
     _package()
     width = max(len(curve.name) for curve in measured)
+    metrics = curves.metrics_of(measured)
+    label = max(8, *(len(metric.label) for metric in metrics))
     head = ("set", "best", "worst", "average", "pictures", "overlap")
     yield f"Bjøntegaard rates against {reference.name}"
-    yield " " * (width + 9) + "".join(f"{title:>10}" for title in head)
+    yield " " * (width + 1 + label) + "".join(f"{title:>10}" for title in head)
     for curve in measured:
-        for metric in METRICS.values() if curve is not reference else ():
-            start = f"{curve.name:<{width}} {metric.label:<8}"
+        for metric in metrics if curve is not reference else ():
+            start = f"{curve.name:<{width}} {metric.label:<{label}}"
             try:
                 found = compare(curve, reference, metric.name)
             except BdRateError as error:
@@ -182,7 +187,8 @@ def _cells(found: Comparison) -> str:
 
 def _range(line: Line) -> str:
     """The qualities of a line, in words."""
-    low, high = sorted((abs(line.quality[0]), abs(line.quality[-1])))
+    sign = -1 if line.is_negative else 1
+    low, high = sorted((sign * line.quality[0], sign * line.quality[-1]))
     return f"{low:.2f} to {high:.2f} {line.unit}".rstrip()
 
 

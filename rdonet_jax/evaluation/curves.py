@@ -9,14 +9,14 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rdonet_jax.evaluation import results
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import srgb
-from rdonet_jax.metrics.quality import METRICS
+from rdonet_jax.metrics.quality import METRICS, QualityMetric
 
 TIMES = ("encoding_time", "decoding_time")
 """CompressAI's names for the times of `Row`."""
@@ -117,6 +117,11 @@ def _joined(parts: Sequence[Curve]) -> Curve:
     return Curve(name, kind + results.count_words(points[-1].rows), tuple(points), settings)
 
 
+def metrics_of(curves: Iterable[Curve]) -> list[QualityMetric]:
+    """The metrics of curves, in the order of their columns."""
+    return results.metrics_of(p.mean for curve in curves for p in curve.points)
+
+
 def to_json(curve: Curve) -> dict[str, Any]:
     """The curve in CompressAI's schema. Missing values are null.
 
@@ -126,8 +131,10 @@ def to_json(curve: Curve) -> dict[str, Any]:
     without_times = results.is_estimate([p.mean for p in curve.points])
     times = () if without_times else TIMES
 
+    metrics = metrics_of([curve])
+
     def named(row: Row) -> dict[str, float | None]:
-        measured = {m.key: row.quality.get(m.name) for m in METRICS.values()}
+        measured = {m.key: row.quality.get(m.name) for m in metrics}
         return {"bpp": row.bpp, **measured, **{name: getattr(row, name) for name in times}}
 
     has_quality = any(p.quality is not None for p in curve.points)
@@ -154,7 +161,7 @@ def from_json(values: Any, where: str) -> Curve:
     Raises `CurveError` for anything else.
     """
     try:
-        columns = {name: _column(values["results"], name) for name in _names()}
+        columns = _columns(values["results"])
         count = len(values["results"]["bpp"])
         qualities = values["results"].get("quality") or [None] * count
         means = [_row("mean", {name: c[n] for name, c in columns.items()}) for n in range(count)]
@@ -202,6 +209,17 @@ def write_json(path: Path, values: Any, force: bool = False) -> None:
     srgb.write_bytes(path, text.encode(), force)
 
 
+def _columns(values: Mapping[str, Any]) -> dict[str, list[float | None]]:
+    """The values of every field. Those of metrics that are no default ones may be missing."""
+    names = ["bpp", *(metric.key for metric in _metrics_in(values)), *TIMES]
+    return {name: _column(values, name) for name in names}
+
+
+def _metrics_in(values: Mapping[str, Any]) -> list[QualityMetric]:
+    """The default metrics, and the others that the fields of a file are of."""
+    return [m for m in METRICS.values() if m.is_default or m.key in values]
+
+
 def _column(columns: Mapping[str, Any], name: str) -> list[float | None]:
     """The values of a field; all None if the file has no such field."""
     key = name if name in columns else OTHER_NAMES.get(name, name)
@@ -212,25 +230,21 @@ def _column(columns: Mapping[str, Any], name: str) -> list[float | None]:
     return [None] * len(columns["bpp"])
 
 
-def _names() -> tuple[str, ...]:
-    """What a file calls the numbers of `Row`."""
-    return "bpp", *(metric.key for metric in METRICS.values()), *TIMES
-
-
 def _row(name: str, values: Mapping[str, Any]) -> Row:
-    numbers = {key: values.get(key) for key in _names()}
+    metrics = _metrics_in(values)
+    numbers = {key: values.get(key) for key in ("bpp", *(m.key for m in metrics), *TIMES)}
     for key, number in numbers.items():
         if number is not None and not math.isfinite(number):
             raise ValueError(f"{key} is {number}")
     if numbers["bpp"] is None or numbers["bpp"] <= 0:
         raise ValueError("a rate is missing or not positive")
-    measured = {metric.name: numbers[metric.key] for metric in METRICS.values()}
-    for metric in METRICS.values():
-        value = measured[metric.name]
+    for metric in metrics:
+        value = numbers[metric.key]
         if value is not None and value > metric.highest:
             raise ValueError(
                 f"an {metric.label} over {metric.highest:g}; it is expected on the linear scale"
             )
+    measured = {metric.name: numbers[metric.key] for metric in metrics}
     return Row(name, numbers["bpp"], measured, *(numbers[key] for key in TIMES))
 
 

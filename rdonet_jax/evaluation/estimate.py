@@ -53,10 +53,12 @@ def estimate_all(
     plan: Plan,
     batch_size: int = BATCH_SIZE,
     quality: float | None = None,
+    metrics: Sequence[str] = (),
 ) -> Iterator[Evaluated]:
     """The estimate of every image, in the order in which batches fill up.
 
-    Raises `EvaluationError` for a rate that is no number.
+    `metrics` are names of metrics beside the default ones. Raises `EvaluationError` for a rate that
+    is no number.
     """
     for batch in batches(images, batch_size):
         pixels = [original.pixels for original in batch]
@@ -66,7 +68,7 @@ def estimate_all(
             if not math.isfinite(estimate.bits):
                 raise EvaluationError(f"{original.name}: its estimated rate is {estimate.bits}")
             bpp = estimate.bits / math.prod(original.pixels.shape[:2])
-            seen = quality_metrics.measure(original.pixels, estimate.decoded)
+            seen = quality_metrics.measure(original.pixels, estimate.decoded, metrics)
             yield Evaluated(Row(original.name, bpp, seen), estimate.decoded)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from rdonet_jax.evaluation.results import Row
+from rdonet_jax.metrics import quality
 
 
 class EvaluationError(ValueError):
@@ -31,3 +33,9 @@ class Evaluated(NamedTuple):
 def bits_per_pixel(file_bytes: int, image: np.ndarray) -> float:
     """The rate of a whole file of an image [H, W, 3]."""
     return 8 * file_bytes / math.prod(image.shape[:2])
+
+
+def recorded(metrics: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What computes these metrics, as an entry of a curve's settings; empty for none."""
+    found = quality.software(metrics)
+    return {"metrics": found} if found else {}

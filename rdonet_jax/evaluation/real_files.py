@@ -62,6 +62,7 @@ class Settings:
       force: replace files that exist.
       coder: the range coder of the files, one of `coder.CODERS`.
       shard: the part of the images to evaluate.
+      metrics: names of metrics to measure beside the default ones, see `metrics.quality`.
     """
 
     plan: Plan = dataclasses.field(default_factory=Plan)
@@ -73,6 +74,7 @@ class Settings:
     force: bool = False
     coder: str = codec.DEFAULT_CODER
     shard: Shard = WHOLE
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -96,13 +98,14 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     with contextlib.ExitStack() as stack:
         if settings.estimate:
             evaluated = evaluation_estimate.estimate_all(
-                model, images, settings.plan, settings.batch_size, settings.quality
-            )
+                model, images, settings.plan, settings.batch_size, settings.quality,
+                settings.metrics,
+            )  # fmt: skip
         else:
             folder = settings.keep or stack.enter_context(tempfile.TemporaryDirectory())
             evaluated = code_all(
                 model, images, settings.plan, Path(folder), settings.force, settings.quality,
-                settings.coder,
+                settings.coder, settings.metrics,
             )  # fmt: skip
         for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
             rows[row.name] = row
@@ -133,11 +136,13 @@ def code_all(
     force: bool = False,
     quality: float | None = None,
     coder: str = codec.DEFAULT_CODER,
+    metrics: Sequence[str] = (),
 ) -> Iterator[Evaluated]:
     """Every image through a real file in `folder`, timed without compilation.
 
-    Raises `EvaluationError` when an image cannot be coded, or when the decoder's image is not
-    the encoder's, and `ImageError` when a file cannot be written.
+    `metrics` are names of metrics beside the default ones. Raises `EvaluationError` when an image
+    cannot be coded, or when the decoder's image is not the encoder's, and `ImageError` when a file
+    cannot be written.
     """
     options = EncodeOptions(quality, plan=plan, coder=coder)
     compiled: set[tuple[int, int]] = set()
@@ -167,7 +172,7 @@ def code_all(
         if content != expected.data or not np.array_equal(decoded, expected.image):
             raise EvaluationError(f"{image.name}: the decoder's image is not the encoder's")
         bpp = measures.bits_per_pixel(len(content), image.pixels)
-        seen = quality_metrics.measure(image.pixels, decoded)
+        seen = quality_metrics.measure(image.pixels, decoded, metrics)
         yield Evaluated(Row(image.name, bpp, seen, encoding_time, decoding_time), decoded)
 
 
@@ -193,7 +198,8 @@ def recorded(settings: Settings) -> dict[str, Any]:
     own = {"batch_size": settings.batch_size} if settings.estimate else {"coder": settings.coder}
     software = f"JAX {jax.__version__}, NumPy {np.__version__}, {jax.default_backend()}"
     part = {} if settings.shard == WHOLE else {SHARD: list(settings.shard)}
-    return {**shared, **own, "software": software, **part}
+    measured = measures.recorded(settings.metrics)
+    return {**shared, **own, "software": software, **measured, **part}
 
 
 def _plan_words(plan: Plan) -> str:

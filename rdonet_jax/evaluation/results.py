@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from rdonet_jax.metrics.quality import METRICS
+from rdonet_jax.metrics import quality as quality_metrics
+from rdonet_jax.metrics.quality import QualityMetric
 
 
 class Row(NamedTuple):
@@ -14,7 +15,7 @@ class Row(NamedTuple):
 
     name: str
     bpp: float
-    quality: Mapping[str, float | None]  # by metric, of `METRICS`; None where it has none
+    quality: Mapping[str, float | None]  # by metric; None where it has none
     encoding_time: float | None = None  # seconds; None for an estimate
     decoding_time: float | None = None
 
@@ -32,11 +33,16 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
+def metrics_of(rows: Iterable[Row]) -> list[QualityMetric]:
+    """The metrics that the rows have, in the order of their columns."""
+    return quality_metrics.present(row.quality for row in rows)
+
+
 def notes(rows: Sequence[Row]) -> list[str]:
     """Which images the means leave out."""
     missing = {
-        metric: sum(row.quality.get(name) is None for row in rows)
-        for name, metric in METRICS.items()
+        metric: sum(row.quality.get(metric.name) is None for row in rows)
+        for metric in metrics_of(rows)
     }
     return [
         f"{metric.label} leaves out {count} of {len(rows)}, {metric.left_out}"
@@ -70,19 +76,20 @@ def aligned(
     its later rows without the titles.
     """
     with_times = not (is_estimate(rows) if estimate is None else estimate)
-    titles = [f"{title:>10}" for title in _titles(with_times)]
+    metrics = metrics_of(rows)
+    titles = [f"{title:>10}" for title in _titles(metrics, with_times)]
     lines = [" ".join([" " * width, *titles])] if head else []
     for row in rows:
         cells = (
             f"{cell:>{len(title)}}"
-            for cell, title in zip(_cells(row, with_times), titles, strict=True)
+            for cell, title in zip(_cells(row, metrics, with_times), titles, strict=True)
         )
         lines.append(" ".join([f"{row.name:<{width}}", *cells]))
     return "\n".join(lines)
 
 
-def _titles(with_times: bool) -> list[str]:
-    measured = [metric.title for metric in METRICS.values()]
+def _titles(metrics: Sequence[QualityMetric], with_times: bool) -> list[str]:
+    measured = [metric.title for metric in metrics]
     return [
         "bpp" if with_times else "bpp (est.)",
         *measured,
@@ -90,9 +97,9 @@ def _titles(with_times: bool) -> list[str]:
     ]
 
 
-def _cells(row: Row, with_times: bool) -> Iterator[str]:
+def _cells(row: Row, metrics: Sequence[QualityMetric], with_times: bool) -> Iterator[str]:
     """The values below the titles; "-" for one that the row has not."""
     values = [(row.bpp, 4)]
-    values += [(row.quality.get(m.name), m.decimals) for m in METRICS.values()]
+    values += [(row.quality.get(m.name), m.decimals) for m in metrics]
     values += [(row.encoding_time, 3), (row.decoding_time, 3)] if with_times else []
     return ("-" if value is None else f"{value:.{decimals}f}" for value, decimals in values)

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from rdonet_jax.codec import codec
-from rdonet_jax.evaluation import anchors, curves, real_files, results
+from rdonet_jax.evaluation import anchors, curves, equal_rate, real_files, results
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import srgb
+from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo.encoder import Plan
 
@@ -44,6 +45,8 @@ class Study:
       joined: name of a single curve, whose points are the models, each of one lambda.
       anchors: names of `anchors.ANCHORS`.
       bpp: range of mean rates of the anchors; None for the range of the models, if there are any.
+      equal_rate: whether anchors are measured at the file sizes of the models, image by image, in
+        place of curves over a range.
       per_image: whether to show every image's results.
     """
 
@@ -58,6 +61,7 @@ class Study:
     joined: str | None = None
     anchors: Sequence[str] = ()
     bpp: tuple[float, float] | None = None
+    equal_rate: bool = False
     per_image: bool = False
 
     def __post_init__(self) -> None:
@@ -69,6 +73,8 @@ class Study:
             raise EvaluationError("models that are joined to one curve have one quality each")
         if self.anchors and not self.files:
             raise EvaluationError("estimated rates are not compared with those of anchors' files")
+        if self.equal_rate and not (self.models and self.anchors):
+            raise EvaluationError("an equal rate needs a model and an anchor that is set to it")
 
 
 class _Setting(NamedTuple):
@@ -88,8 +94,12 @@ class _Setting(NamedTuple):
 def run(study: Study, show: Show) -> list[Curve]:
     """The curves of the study: estimates, then models, then anchors.
 
-    Raises `EvaluationError`, and what `real_files.evaluate` and `zoo.load` raise.
+    Raises `EvaluationError`, `MissingMetricError` for a metric that is not installed, and what
+    `real_files.evaluate` and `zoo.load` raise.
     """
+    quality_metrics.require(study.shared.metrics)
+    for sentence in _slow_metrics(study):
+        show(sentence)
     models = [zoo.load(name) for name in study.models]
     settings = _settings(study, models)
     width = _width(study, settings)
@@ -98,6 +108,21 @@ def run(study: Study, show: Show) -> list[Curve]:
     if estimated and real:
         _show_difference(estimated, real, width, show)
     return [*estimated, *real, *_anchor_curves(study, real, width, show)]
+
+
+def _slow_metrics(study: Study) -> Iterator[str]:
+    """A sentence for each slow metric on the time it takes, measured on the first image."""
+    if not study.shared.metrics:
+        return
+    paths = real_files.named_images(study.data)
+    name, path = next(iter(paths.items()))
+    image = srgb.load(path)
+    height, width = image.shape[:2]
+    for metric, seconds in quality_metrics.seconds(image, study.shared.metrics).items():
+        yield (
+            f"{metric} takes {seconds:.2g} s for {name} ({width}x{height} pixels): about "
+            f"{len(paths) * seconds:.0f} s for each row of the table, over {len(paths)} images"
+        )
 
 
 def differences(estimated: Point, real: Point) -> list[float]:
@@ -189,15 +214,29 @@ def _anchor_curves(study: Study, measured: Sequence[Curve], width: int, show: Sh
     paths = real_files.named_images(study.data)
     images = [NamedImage(name, srgb.load(path)) for name, path in paths.items()]
     found: list[Curve] = []
-    for name in names:
-        curve = anchors.curve(name, images, study.bpp or _rates(measured))
+    for curve in _measured_anchors(study, names, images, measured):
         for number, point in enumerate(curve.points):
             is_first = not found and not number
-            _show_point(study, f"{name} {point.quality:g}", point, width, is_first, show)
+            at = "" if point.quality is None else f" {point.quality:g}"
+            _show_point(study, f"{curve.name}{at}", point, width, is_first, show)
         found.append(curve)
     for curve in found:
         show(f"{curve.name}: {curve.description}")
     return found
+
+
+def _measured_anchors(
+    study: Study, names: Sequence[str], images: Sequence[NamedImage], measured: Sequence[Curve]
+) -> Iterator[Curve]:
+    """The curves of these anchors, one after the other."""
+    metrics = study.shared.metrics
+    for name in names:
+        if study.equal_rate:
+            for model in measured:
+                yield equal_rate.curve(name, images, model, metrics)
+        else:
+            bpp = study.bpp or _rates(measured)
+            yield anchors.curve(name, images, bpp, metrics=metrics)
 
 
 def _rates(measured: Sequence[Curve]) -> tuple[float, float]:
@@ -234,7 +273,8 @@ def _show_difference(
 def _width(study: Study, settings: Sequence[_Setting]) -> int:
     """The length of the longest name in a table."""
     names = [setting.label() for setting in settings]
-    names += [f"{name} 100" for name in study.anchors]
+    ends = {f" at {setting.curve}" for setting in settings} if study.equal_rate else {""}
+    names += [f"{name}{end} 100" for name in study.anchors for end in ends]
     if study.per_image:
         names += ["  " + name for name in real_files.named_images(study.data, study.shared.shard)]
     return max(map(len, names))

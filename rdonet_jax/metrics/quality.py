@@ -1,18 +1,21 @@
 """The registered quality metrics of decoded images, which evaluations report.
 
 Each takes 8-bit images. A new one is one `QualityMetric` and one call of `register`. It is then in
-tables, result files, curves, Bjøntegaard rates, plots and the report.
+tables, result files, curves, Bjøntegaard rates, plots and the report: always if it is a default
+one, else where it is asked for by its name.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics import distortion, perceptual
+from rdonet_jax.metrics.libraries import Library
 
 
 def identity(value: float) -> float:
@@ -37,6 +40,10 @@ class QualityMetric:
       left_out: which images have no value, for users.
       on_curve: converts values for curves and Bjøntegaard rates, for instance to decibels.
       curve_unit: the unit there; `unit` if None.
+      is_default: whether every evaluation measures it.
+      library: the package or program that computes it; None for this package.
+      settings: what else determines its values, for users; empty for nothing.
+      is_slow: whether evaluations say beforehand how long it takes.
     """
 
     name: str
@@ -50,6 +57,10 @@ class QualityMetric:
     left_out: str = "without a value"
     on_curve: Callable[[float], float] = identity
     curve_unit: str | None = None
+    is_default: bool = True
+    library: Library | None = None
+    settings: str = ""
+    is_slow: bool = False
 
     @property
     def key(self) -> str:
@@ -69,7 +80,14 @@ class QualityMetric:
     @property
     def curve_title(self) -> str:
         """The title of an axis of `curve_value`."""
-        return f"{self.label} in {self.unit_of_curve}" if self.unit_of_curve else self.label
+        title = f"{self.label} in {self.unit_of_curve}" if self.unit_of_curve else self.label
+        return title if self.higher_is_better else f"{title} (lower is better)"
+
+    @property
+    def software(self) -> str:
+        """The library with its version, and the settings; empty for this package's metrics."""
+        parts = (self.library.version() if self.library else "", self.settings)
+        return "; ".join(part for part in parts if part)
 
     def measure(self, original: np.ndarray, decoded: np.ndarray) -> float | None:
         """The value of a decoded image uint8 [H, W, 3]; None where there is no finite one."""
@@ -105,6 +123,9 @@ def in_decibels(value: float) -> float:
     return math.inf if value >= 1 else -10 * math.log10(1 - value)
 
 
+_TOO_SMALL = f"short side under {perceptual.BLOCK}"
+_TOO_SMALL_FOR_VGG = f"short side under {perceptual.SMALLEST_FOR_VGG}"
+
 METRICS: dict[str, QualityMetric] = {}
 """By name, in the order of their columns. `register` adds to it."""
 
@@ -133,6 +154,150 @@ register(
 )
 
 
-def measure(original: np.ndarray, decoded: np.ndarray) -> dict[str, float | None]:
-    """All metrics of a decoded image uint8 [H, W, 3]; compiled once per exact size."""
-    return {name: metric.measure(original, decoded) for name, metric in METRICS.items()}
+register(
+    QualityMetric(
+        "ssimulacra2",
+        "SSIMULACRA2",
+        perceptual.ssimulacra2,
+        decimals=2,
+        highest=100.0,
+        left_out=_TOO_SMALL,
+        is_default=False,
+        library=perceptual.SSIMULACRA2,
+        settings="SSIMULACRA 2.1, zeros beyond the borders",
+        is_slow=True,
+    )
+)
+register(
+    QualityMetric(
+        "psnr-hvs-m",
+        "PSNR-HVS-M",
+        perceptual.psnr_hvs_m,
+        unit="dB",
+        left_out=f"{_TOO_SMALL}, or no visible difference",
+        is_default=False,
+        library=perceptual.PSNR_HVS_M,
+        settings="luma of BT.601 from 16 to 235, rounded",
+    )
+)
+register(
+    QualityMetric(
+        "butteraugli",
+        "Butteraugli",
+        perceptual.butteraugli,
+        higher_is_better=False,
+        left_out=_TOO_SMALL,
+        is_default=False,
+        library=perceptual.BUTTERAUGLI,
+        settings=f"largest distance, {perceptual.INTENSITY} cd/m²",
+    )
+)
+register(
+    QualityMetric(
+        "butteraugli-3norm",
+        "Butteraugli 3-norm",
+        perceptual.butteraugli_3norm,
+        higher_is_better=False,
+        left_out=_TOO_SMALL,
+        is_default=False,
+        library=perceptual.BUTTERAUGLI,
+        settings=f"3-norm, {perceptual.INTENSITY} cd/m²",
+    )
+)
+register(
+    QualityMetric(
+        "lpips",
+        "LPIPS",
+        perceptual.lpips,
+        higher_is_better=False,
+        decimals=4,
+        left_out=_TOO_SMALL_FOR_VGG,
+        is_default=False,
+        library=perceptual.PIQ,
+        settings="VGG16",
+        is_slow=True,
+    )
+)
+register(
+    QualityMetric(
+        "dists",
+        "DISTS",
+        perceptual.dists,
+        higher_is_better=False,
+        decimals=4,
+        left_out=_TOO_SMALL_FOR_VGG,
+        is_default=False,
+        library=perceptual.PIQ,
+        settings="VGG16",
+        is_slow=True,
+    )
+)
+register(
+    QualityMetric(
+        "cvvdp",
+        "ColorVideoVDP",
+        perceptual.color_video_vdp,
+        unit="JOD",
+        highest=10.0,
+        left_out=_TOO_SMALL,
+        is_default=False,
+        library=perceptual.CVVDP,
+        settings=f"display {perceptual.DISPLAY}",
+        is_slow=True,
+    )
+)
+
+
+def optional() -> tuple[str, ...]:
+    """The names of metrics that are measured only where they are asked for."""
+    return tuple(name for name, metric in METRICS.items() if not metric.is_default)
+
+
+def require(names: Iterable[str]) -> None:
+    """Raises `MissingMetricError` if a metric needs what is not installed."""
+    for name in names:
+        library = METRICS[name].library
+        if library is not None:
+            library.require(name)
+
+
+def software(names: Iterable[str]) -> dict[str, str]:
+    """By name, what computes these metrics, where it is not this package."""
+    found = {name: METRICS[name].software for name in names}
+    return {name: words for name, words in found.items() if words}
+
+
+def measure(
+    original: np.ndarray, decoded: np.ndarray, names: Sequence[str] = ()
+) -> dict[str, float | None]:
+    """The default metrics and the named ones of a decoded image uint8 [H, W, 3], by name.
+
+    Compiled once per exact size.
+    """
+    return {
+        name: metric.measure(original, decoded)
+        for name, metric in METRICS.items()
+        if metric.is_default or name in names
+    }
+
+
+def seconds(image: np.ndarray, names: Iterable[str]) -> dict[str, float]:
+    """How long the slow ones of these metrics take for an image uint8 [H, W, 3], in seconds.
+
+    The first call for an image of this size is not timed: it loads libraries.
+    """
+    found = {}
+    other = image ^ 1  # a small difference everywhere
+    for name in names:
+        if METRICS[name].is_slow:
+            METRICS[name].measure(image, other)
+            began = time.perf_counter()
+            METRICS[name].measure(image, other)
+            found[name] = time.perf_counter() - began
+    return found
+
+
+def present(measured: Iterable[Mapping[str, float | None]]) -> list[QualityMetric]:
+    """The default metrics, and those that any of these results by name has."""
+    names = {name for one in measured for name in one}
+    return [m for m in METRICS.values() if m.is_default or m.name in names]

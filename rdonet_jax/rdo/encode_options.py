@@ -42,30 +42,54 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """The target of rate control. One of the attributes is None.
+    """The target of rate control. All but one of the attributes are None.
 
     Attributes:
       size: bytes of the whole file, at most.
       psnr: in dB, at least.
+      ms_ssim: of the image in 8-bit RGB, at least; less than 1.
+      ssimulacra2: likewise, at least; at most 100.
+      butteraugli: likewise, the distance at most.
+
+    Raises ValueError for anything else.
     """
 
     size: int | None = None
     psnr: float | None = None
+    ms_ssim: float | None = None
+    ssimulacra2: float | None = None
+    butteraugli: float | None = None
 
     def __post_init__(self) -> None:
-        if (self.size is None) == (self.psnr is None):
-            raise ValueError("a target is either a size or a PSNR")
-        value = self.psnr if self.size is None else self.size
-        try:
-            is_valid = bool(0 < value < math.inf) and math.isfinite(float(value))
-        except (
-            TypeError,
-            ValueError,
-            ArithmeticError,
-        ):  # not a number, an array, or too large for a float
-            is_valid = False
-        if not is_valid:
-            raise ValueError(f"a target must be a positive number, not {repr(value)[:60]}")
+        given = [field for field, value in vars(self).items() if value is not None]
+        if len(given) != 1:
+            raise ValueError(f"a target is one of {', '.join(vars(self))}")
+        if not _is_positive(self.value):
+            raise ValueError(f"a target must be a positive number, not {repr(self.value)[:60]}")
+        if self.ms_ssim is not None and not self.ms_ssim < 1:
+            raise ValueError(f"an MS-SSIM as a target must be less than 1, not {self.ms_ssim:g}")
+        if self.ssimulacra2 is not None and not self.ssimulacra2 <= 100:
+            raise ValueError(
+                f"a SSIMULACRA2 as a target must be at most 100, not {self.ssimulacra2:g}"
+            )
+
+    @property
+    def field(self) -> str:
+        """The name of the attribute that is not None."""
+        return next(field for field, value in vars(self).items() if value is not None)
+
+    @property
+    def value(self) -> float:
+        """The value of that attribute."""
+        return getattr(self, self.field)
+
+
+def _is_positive(value: object) -> bool:
+    """Whether this is a positive number, and a finite float too."""
+    try:
+        return bool(0 < value < math.inf) and math.isfinite(float(value))
+    except (TypeError, ValueError, ArithmeticError):  # no number, an array, or too large
+        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +99,11 @@ class EncodeOptions:
     Attributes:
       quality: 0 (smallest file) to 100 (best image) for a variable-rate model, where None is the
         default quality; None for a fixed-rate model.
-      target: a size or a PSNR in place of a quality; for a variable-rate model.
+      target: a size or a metric in place of a quality; for a variable-rate model.
       plan: how to choose the partition and the latents.
       coder: the name of the range coder.
-      reconstruct: whether the result contains the decoder's pixels. With a target PSNR, and in
-        some other cases, it does anyway.
+      reconstruct: whether the result contains the decoder's pixels. With a metric as the
+        target, and in some other cases, it does anyway.
       engine: what computes the model, one of `rdonet_jax.core.defaults.ENGINES`.
 
     Raises ValueError for both a quality and a target.

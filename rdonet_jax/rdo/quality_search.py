@@ -5,12 +5,15 @@ the result to its trials, and repeats, until `next_number` returns None. Then `b
 
 On ordinary images the value rises with the number, and the secant method within a bracket takes
 about five trials. On flat and tiny images the value may rise and fall. Once a trial shows this, and
-before the search fails, numbers all over the scale are tried as well.
+before the search fails, numbers all over the scale are tried as well. If none of those meets the
+limit, but the value falls somewhere by more than what is missing, further numbers are tried next to
+the least values.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import NamedTuple
 
@@ -19,6 +22,9 @@ HALVING_AFTER = 5
 
 MIN_RISE = 0.1
 """A curve that rises by less than this share of the expected slope counts as flat."""
+
+CLOSER_TRIALS = 30
+"""Trials after a scan, at most, next to the least values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +73,8 @@ def next_number(goal: Goal, first: int, trials: tuple[Trial, ...]) -> int | None
     """The number to try next, which was not tried before; None at the end of the search.
 
     `first` is tried first. Where values rise, the search ends at the largest number that meets the
-    goal, or within the tolerance. It ends without any trial that meets the goal only after the
-    whole scan.
+    goal, or within the tolerance. It ends only after trials far enough from each other to show that
+    values rise, and without any trial that meets the goal only after the whole scan.
     """
     if not trials:
         return first
@@ -81,15 +87,45 @@ def next_number(goal: Goal, first: int, trials: tuple[Trial, ...]) -> int | None
     if not _is_done(goal, low, high):
         return _between(goal, trials, low, high)
     if low is None:
-        return next((number for number in goal.scan if number not in tried), None)
-    if len(trials) == 1:  # a single trial does not show that values rise
-        return next((n for n in goal.scan if n > first), None)
+        scanned = next((number for number in goal.scan if number not in tried), None)
+        return _closer(goal, trials) if scanned is None else scanned
+    if max(tried) - min(tried) < _least_distance(goal):
+        return _distant(goal, low.number)
     return None
+
+
+def _least_distance(goal: Goal) -> float:
+    """How far two numbers are from each other if their values show whether values rise."""
+    return goal.most / max(len(goal.scan) - 1, 1)
+
+
+def _distant(goal: Goal, number: int) -> int | None:
+    """A number of the scan that is far enough from this one, the nearest if possible a larger."""
+    distant = [n for n in goal.scan if abs(n - number) >= _least_distance(goal)]
+    return min(distant, key=lambda n: (n < number, abs(n - number)), default=None)
+
+
+def _closer(goal: Goal, trials: tuple[Trial, ...]) -> int | None:
+    """A number in the middle of two tried ones, next to the least value.
+
+    None after enough of them, and where the limit is further away than values fall anywhere.
+    """
+    pairs = list(itertools.pairwise(sorted(trials)))
+    fall = max((a.value - b.value for a, b in pairs), default=0.0)
+    missing = min(trial.value for trial in trials) - goal.limit
+    if len(trials) >= len(goal.scan) + CLOSER_TRIALS or fall <= 0 or missing > fall:
+        return None
+    gaps = [
+        (min(a.value, b.value), a.number - b.number, (a.number + b.number) // 2)
+        for a, b in pairs
+        if b.number - a.number > 1
+    ]
+    return min(gaps)[2] if gaps else None
 
 
 def _uneven(goal: Goal, trials: tuple[Trial, ...]) -> bool:
     """Whether values fall, or hardly rise, between two trials that are not close to each other."""
-    least = goal.most / max(len(goal.scan) - 1, 1)
+    least = _least_distance(goal)
     ordered = sorted(trials)
     return any(
         b.number - a.number >= least

@@ -1,7 +1,8 @@
-"""Rate control: encodes with the quality that meets a target size or PSNR, found in few trials.
+"""Rate control: encodes with the quality that meets a target, found in few trials.
 
-Sizes and PSNRs rise with the quality, at a nearly constant rate, except for flat and tiny images.
-`quality_search` chooses the trials. Only variable-rate models have qualities.
+A target is a size or a value of a metric. Both rise with the quality, at a nearly constant rate,
+except for flat and tiny images. `targets` has the metrics, and `quality_search` chooses the trials.
+Only variable-rate models have qualities.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from rdonet_jax.codec import codec, preparation
 from rdonet_jax.codec.codec import Encoded, Report
-from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.codec.preparation import PreparedImage
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
@@ -24,27 +25,22 @@ from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.encoder import EncodeResult, SearchSummary
 from rdonet_jax.rdo.quality_search import Goal, Trial
 from rdonet_jax.rdo.search import SearchStats
+from rdonet_jax.rdo.targets import AIMS, Aim
+from rdonet_jax.rdo.targets import TargetError as TargetError
 
 TOLERANCE = 0.01
 """How far below the target a size may be, as a share of it, to end the search."""
 
-PSNR_TOLERANCE = 0.05
-"""How far above the target a PSNR may be, in dB, to end the search."""
-
-LOG_SIZE_SLOPE, PSNR_SLOPE = 0.57, 2.1
-"""Typical increase of log(size) and of the PSNR per e-fold lambda: a first guess."""
+LOG_SIZE_SLOPE = 0.57
+"""Typical increase of log(size) per e-fold lambda: a first guess."""
 
 SCANNED = 21
-"""Number of qualities of a scan, where size or PSNR do not rise, and before a refusal."""
+"""Number of qualities of a scan, where values do not rise, and before a refusal."""
 
 REFINED_TRIALS = 2
 """Refinements at most, each at another quality."""
 
 TRIALS, MORE_TRIALS = "trials", "more trials"
-
-
-class TargetError(EncodeError):
-    """A target that no quality meets."""
 
 
 def steps(plan: Plan) -> tuple[str, ...]:
@@ -65,24 +61,26 @@ def encode(
     The first trials are without a search. If the plan has passes, a search at the resulting quality
     and further trials with its partition follow. If it has refinements, the latents of the file
     found are refined. A refined file is kept if it costs less, by the lambda of the quality found,
-    and meets the target too; for a PSNR it is also no larger. The costs in the result are then
+    and meets the target too; for a metric it is also no larger. The costs in the result are then
     those before and after it.
 
-    The result meets the target: a size from below, a PSNR from above, within `TOLERANCE` or
-    `PSNR_TOLERANCE`, or one step of the quality. If quality 100 gives a file smaller than the
-    target, that is the result. If sizes or PSNRs do not rise with the quality, the result is the
-    highest quality of those tried that meet the size, or the smallest file of those that meet the
-    PSNR. For a PSNR the result contains the decoder's pixels.
+    The result meets the target: a size from below, within `TOLERANCE`, a metric from its better
+    side, within the tolerance of its `Aim`, or one step of the quality. If quality 100 gives a file
+    smaller than the target, that is the result. If values do not rise with the quality, the result
+    is the highest quality of those tried that meet the size, or the smallest file of those that
+    meet the metric. For a metric the result contains the decoder's pixels.
 
-    Raises `TargetError` where neither the ends of the range nor `SCANNED` qualities between them
-    meet the target, `EncodeError` as `encoder.encode` does, and ValueError for options without a
-    target.
+    Raises `TargetError` where none of `SCANNED` qualities, nor of some next to the best of them,
+    meets the target, and for a metric that is not installed or has no value for the image. Raises
+    `EncodeError` as `encoder.encode` does, and ValueError for options without a target.
     """
     target = options.target
     if target is None:
         raise ValueError("rate control needs a target")
     if not registry.family_of(model.config).variable_rate:
         raise TargetError("the model was trained for one quality: it can aim at no target")
+    if target.field in AIMS:
+        AIMS[target.field].require()
     prepared = preparation.prepare(model.config, image)
     trials = _Trials(model, prepared, target, options)
     number = codec.stream_quality(model.config, None)
@@ -121,7 +119,7 @@ def _searched(trials: _Trials, solution: _Solution, report: Report) -> _Solution
     report(MORE_TRIALS)
     other = trials.best(Plan(searched.partition), solution.number)
     # A partition of lower cost at one quality may miss the target, or need a larger file for it.
-    worse = isinstance(other, str) or (target.psnr is not None and other.size > solution.size)
+    worse = isinstance(other, str) or (target.size is None and other.size > solution.size)
     best = solution if worse else other
     return best._replace(result=best.result._replace(searched=searched.searched))
 
@@ -129,7 +127,7 @@ def _searched(trials: _Trials, solution: _Solution, report: Report) -> _Solution
 def _refined(trials: _Trials, solution: _Solution, report: Report) -> EncodeResult:
     """The solution with refined latents, where they meet the target; else as it was.
 
-    A refined file costs less, but may be a little larger or have a little less PSNR. Then there is
+    A refined file costs less, but may be a little larger or look a little worse. Then there is
     one more try, at the quality that should make up for that.
     """
     quality = codec.quality_of(trials.model.config, solution.number)
@@ -141,7 +139,7 @@ def _refined(trials: _Trials, solution: _Solution, report: Report) -> EncodeResu
         options = trials.at_quality(number)
         encoded, interrupted = encoder.encode_refined(trials.model, plain, options, report)
         misses_by, j = trials.excess(encoded), cost.of(encoded)
-        is_larger = trials.target.psnr is not None and len(encoded.data) > solution.size
+        is_larger = trials.target.size is None and len(encoded.data) > solution.size
         if misses_by <= 0 and j < before and not is_larger:
             kept, after = kept._replace(encoded=encoded), j
         if misses_by <= 0 or interrupted:
@@ -164,18 +162,26 @@ class _Trials:
     target: Target
     options: EncodeOptions
 
+    @property
+    def aim(self) -> Aim | None:
+        """The metric that is the target; None for a size."""
+        return AIMS.get(self.target.field)
+
     def best(self, plan: Plan, first: int) -> _Solution | str:
         """The best file that meets the target, or the reason why there is none."""
         goal, first = self._goal(), self._position(first)
         trials: tuple[Trial, ...] = ()
         kept: EncodeResult | None = None  # the best file so far
+        nearest: EncodeResult | None = None  # the one nearest to the target, or far within it
         while (position := quality_search.next_number(goal, first, trials)) is not None:
             result = self._encode(plan, self._position(position))
             trials = (*trials, self._trial(position, result))
             if quality_search.best(goal, trials) == trials[-1]:
                 kept = result
+            if trials[-1].value == min(trial.value for trial in trials):
+                nearest = result
         if kept is None:
-            return self._reason_of_failure(trials)
+            return self._reason_of_failure(nearest.encoded)
         return _Solution(self._position(quality_search.best(goal, trials).number), kept)
 
     def encoded(self, p: Partition, number: int) -> EncodeResult:
@@ -188,38 +194,43 @@ class _Trials:
         return dataclasses.replace(self.options, quality=quality, target=None)
 
     def excess(self, encoded: Encoded) -> float:
-        """How far a file with pixels misses the target, in log(size) or dB; not positive if met."""
-        if self.target.psnr is None:
-            return math.log(len(encoded.data) / self.target.size)
-        return self.target.psnr - self.image.psnr(encoded.image)
+        """How far a file with pixels misses the target, on the scale; not positive if met."""
+        if self.aim is None:
+            return math.log(len(encoded.data) / self.target.value)
+        return self.aim.to_scale(self.target.value) - self._scaled(self.aim, encoded)
 
     def corrected(self, number: int, excess: float) -> int:
         """The quality at which a file should meet the target that this one missed."""
         goal = self._goal()
         steps = math.ceil((excess + goal.tolerance / 2) / goal.slope)
-        number += steps if self.target.psnr is not None else -steps
+        number += -steps if self.aim is None else steps
         return min(max(number, 0), goal.most)
 
     def _position(self, number: int) -> int:
         """Converts a quality to the scale of the search, on which values rise, and back."""
-        return number if self.target.psnr is None else self.model.config.steps_of_quality - number
+        return number if self.aim is None else self.model.config.steps_of_quality - number
 
     def _goal(self) -> Goal:
-        """The goal for log(size), or for the negative PSNR, which falls with the quality."""
+        """The goal for log(size), or for the negative metric, which falls with the quality."""
         config = self.model.config
         most = config.steps_of_quality
         per_step = math.log(config.lmbdas[1] / config.lmbdas[0]) / most
         scan = quality_search.evenly(most, SCANNED)
-        if self.target.psnr is None:
-            limit, tolerance = math.log(self.target.size), -math.log1p(-TOLERANCE)
+        if self.aim is None:
+            limit, tolerance = math.log(self.target.value), -math.log1p(-TOLERANCE)
             return Goal(limit, tolerance, LOG_SIZE_SLOPE * per_step, most, scan)
-        return Goal(-self.target.psnr, PSNR_TOLERANCE, PSNR_SLOPE * per_step, most, scan)
+        limit = -self.aim.to_scale(self.target.value)
+        return Goal(limit, self.aim.tolerance, self.aim.slope * per_step, most, scan)
 
     def _trial(self, position: int, result: EncodeResult) -> Trial:
         size = len(result.encoded.data)
-        if self.target.psnr is None:
+        if self.aim is None:
             return Trial(position, math.log(size), -position)
-        return Trial(position, -self.image.psnr(result.encoded.image), size)
+        return Trial(position, -self._scaled(self.aim, result.encoded), size)
+
+    def _scaled(self, aim: Aim, encoded: Encoded) -> float:
+        """The metric of a file with pixels, on its scale."""
+        return aim.to_scale(aim.measure(self.image, encoded.image))
 
     def _encode(self, plan: Plan, number: int) -> EncodeResult:
         options = dataclasses.replace(
@@ -227,22 +238,16 @@ class _Trials:
             quality=codec.quality_of(self.model.config, number),
             target=None,
             plan=plan,
-            reconstruct=self.options.reconstruct or self.target.psnr is not None,
+            reconstruct=self.options.reconstruct or self.aim is not None,
         )
         return encoder.encode(self.model, self.image, options)
 
-    def _reason_of_failure(self, trials: tuple[Trial, ...]) -> str:
-        nearest = min(trials, key=lambda trial: trial.value)
-        quality = codec.quality_of(self.model.config, self._position(nearest.number))
-        if self.target.psnr is None:
-            size = round(math.exp(nearest.value))
+    def _reason_of_failure(self, nearest: Encoded) -> str:
+        target = self.target.value
+        if self.aim is None:
+            size = len(nearest.data)
             return (
-                f"the smallest file, of quality {quality:g}, has {size} bytes, "
-                f"not {self.target.size}"
+                f"the smallest file, of quality {nearest.quality:g}, has {size} bytes, not {target}"
             )
-        psnr = (
-            math.floor(-100 * nearest.value) / 100
-        )  # rounded down, so that it never reads as the target
-        return (
-            f"the best image, of quality {quality:g}, has {psnr:.2f} dB, not {self.target.psnr:g}"
-        )
+        value = self.aim.in_words(self.aim.measure(self.image, nearest.image))
+        return f"the best image, of quality {nearest.quality:g}, has {value}, not {target:g}"

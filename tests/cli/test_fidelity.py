@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from rdonet_jax.cli.commands import fidelity
 from rdonet_jax.codec import codec
 from rdonet_jax.imaging import pixel_format, reader, srgb, writer
 from rdonet_jax.imaging.pixel_format import ImageData
+from rdonet_jax.rdo import rate_control, targets
+from rdonet_jax.rdo.targets import AIMS
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +57,28 @@ def test_the_psnr_is_measured_at_high_qualities_and_where_it_is_asked_for(rdonet
     wanted = facts["psnr"] - 1
     facts = json.loads(rdonet("compress", "a.png", "f", "--target-psnr", wanted, "--json").out)
     assert facts["psnr"] >= wanted
+
+
+def test_a_file_found_for_another_metric_is_told_with_its_value(rdonet, monkeypatch):
+    aim = AIMS["butteraugli"]._replace(
+        label="Error", function=lambda image, decoded: image.rgb8.std() / 10, library=None
+    )
+    monkeypatch.setattr(targets, "AIMS", {"butteraugli": aim})
+    monkeypatch.setattr(rate_control, "AIMS", {"butteraugli": aim})
+    options = ("--target-butteraugli", "9")
+    assert re.search(r" bpp, Error \d+\.\d{3}, levels", rdonet("compress", "a.png", *options).out)
+    facts = json.loads(rdonet("compress", "a.png", "--json", "--force", *options).out)
+    assert 0 < facts["butteraugli"] <= 9
+
+
+def test_a_metric_that_is_not_installed_is_one_sentence(rdonet, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ssimulacra2", None)
+    code, out, err = rdonet("compress", "a.png", "--target-ssimulacra2", "80")
+    assert (code, out) == (1, "")
+    assert err == (
+        "rdonet: a.png: SSIMULACRA2: needs the package ssimulacra2: pip install "
+        "'rdonet-jax[metrics]' brings it\n"
+    )
 
 
 def test_a_file_found_for_a_size_has_its_psnr_too(rdonet):

@@ -45,7 +45,7 @@ def test_the_value_is_the_mean_difference_of_akimas_log_rates():
     assert found.overlap == pytest.approx((40.037 - 34.987) / (40.121 - 34.987))
 
 
-@given(st.floats(0.1, 10.0), st.sampled_from(list(METRICS)))
+@given(st.floats(0.1, 10.0), st.sampled_from(["psnr", "ms_ssim"]))
 def test_a_multiple_of_the_rate_at_equal_quality_is_that_percentage(factor, metric):
     found = bd_rates.compare(
         curve_samples.curve("tested", factor), curve_samples.curve("reference"), metric
@@ -63,6 +63,25 @@ def test_half_the_rate_is_minus_50_percent_and_back_plus_100():
     back = bd_rates.bd_rate(ANCHOR, Line(tuple(r / 2 for r in ANCHOR.rate), ANCHOR.quality))
     assert half.percent == pytest.approx(-50.0)
     assert back.percent == pytest.approx(100.0)
+
+
+def test_a_distance_counts_with_its_sign_turned_and_is_named_as_it_is():
+    def curve(name: str, factor: float, offset: float = 0.0) -> Curve:
+        points = []
+        for rate in curve_samples.RATES:
+            seen = {"butteraugli": offset + 5 - 2 * math.log2(rate)}
+            points.append(curves.Point(None, Row("mean", factor * rate, seen)))
+        return Curve(name, "", tuple(points))
+
+    found = bd_rates.compare(curve("tested", 0.5), curve("reference", 1.0), "butteraugli")
+    assert found.over_set.percent == pytest.approx(-50)
+    text = "\n".join(bd_rates.table([curve("tested", 1, 50), curve("other", 1)], curve("r", 1)))
+    assert "set refused: 53.64 to 61.64 and 3.64 to 11.64 have 0% " in text
+
+
+def test_values_below_zero_are_named_with_their_sign():
+    line = bd_rates.Line((1, 2, 3, 4), (-20.0, 1.0, 30.0, 50.0), "")
+    assert bd_rates._range(line) == "-20.00 to 50.00"
 
 
 def test_the_order_of_points_changes_nothing():

@@ -110,6 +110,20 @@ def test_shards_that_are_missing_doubled_or_of_another_evaluation_are_refused():
             curves.merged([first, other, third])
 
 
+def test_metrics_that_are_asked_for_are_stored_where_they_were_measured(ours, tmp_path):
+    row = ours.points[0].mean._replace(quality={"psnr": 30.0, "ssimulacra2": 61.5})
+    measured = curves.Curve("measured", "", (curves.Point(None, row, (row,)),))
+    curves.write(tmp_path / "two.json", [measured, ours])
+    values = json.loads((tmp_path / "two.json").read_text())
+    assert values[0]["results"]["ssimulacra2"] == [61.5]
+    assert values[0]["results"]["ms-ssim-rgb"] == [None]
+    assert "ssimulacra2" not in values[1]["results"]
+    found = curves.read(tmp_path / "two.json")
+    assert found[0].points[0].rows[0].quality == {**row.quality, "ms_ssim": None}
+    assert found[1] == ours
+    assert [m.name for m in curves.metrics_of(found)] == ["psnr", "ms_ssim", "ssimulacra2"]
+
+
 def test_equal_names_get_numbers(ours):
     names = [curve.name for curve in curves.distinct([ours, ours, ours])]
     assert names == ["ours", "ours (2)", "ours (3)"]

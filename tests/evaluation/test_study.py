@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.evaluation import anchors, bd_rates, curves, real_files, study
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.real_files import Settings
+from rdonet_jax.metrics import quality
+from rdonet_jax.metrics.libraries import MissingMetricError
 from rdonet_jax.models import zoo
 from tests import curve_samples
 
@@ -116,12 +120,78 @@ def test_every_image_is_listed_on_request(evaluated, monkeypatch):
     assert [row.split()[0] for row in rows[1:4]] == ["a.png", "b.png", "mini,"]
 
 
+@pytest.fixture
+def slow(monkeypatch):
+    """A slow metric by its name, and how often it was measured."""
+    calls = []
+    metric = quality.QualityMetric(
+        "slow", "Slow", lambda *images: calls.append(images) or 1.0, is_default=False, is_slow=True
+    )
+    monkeypatch.setitem(quality.METRICS, "slow", metric)
+    return calls
+
+
+def test_a_slow_metric_says_how_long_it_takes_for_the_first_image(evaluated, folder, slow):
+    wanted = study.Study([folder], ["mini"], shared=Settings(metrics=("slow",)))
+    lines: list[str] = []
+    study.run(wanted, lines.append)
+    assert re.fullmatch(
+        r"slow takes \S+ s for a\.png \(256x192 pixels\): about 0 s for each row of the table, "
+        r"over 3 images",
+        lines[0],
+    )
+    assert len(slow) == 2
+    assert evaluated[0][1].metrics == ("slow",)
+
+
+def test_anchors_are_measured_by_the_metrics_that_are_asked_for(folder, slow):
+    wanted = study.Study([folder], anchors=["jpeg"], shared=Settings(metrics=("slow",)),
+                         bpp=(1.0, 1.1))  # fmt: skip
+    (found,) = study.run(wanted, [].append)
+    assert all(row.quality["slow"] == 1.0 for p in found.points for row in p.rows)
+    assert found.points[0].mean.quality["slow"] == 1.0
+
+
+def test_anchors_at_an_equal_rate_come_close_to_the_file_of_every_image(
+    monkeypatch, folder, mini_model
+):
+    def evaluate(model, folders, settings):
+        rates = {"a.png": 1.5, "b.png": 0.8, "deeper/c.png": 1.1}
+        return [curve_samples.row(name, rate) for name, rate in rates.items()]
+
+    monkeypatch.setattr(zoo, "load", lambda name: mini_model)
+    monkeypatch.setattr(real_files, "evaluate", evaluate)
+    lines: list[str] = []
+    wanted = study.Study([folder], ["mini"], [40.0], anchors=["jpeg"], equal_rate=True)
+    mini, jpeg = study.run(wanted, lines.append)
+    assert (jpeg.name, jpeg.settings["at_sizes_of"]) == ("jpeg at mini", "mini")
+    assert [p.quality for p in jpeg.points] == [40]
+    for ours, theirs in zip(mini.points[0].rows, jpeg.points[0].rows, strict=True):
+        assert theirs.name == ours.name
+        assert theirs.bpp == pytest.approx(ours.bpp, rel=0.05)
+    assert any(line.startswith("jpeg at mini 40 ") for line in "\n".join(lines).splitlines())
+
+
+def test_an_equal_rate_needs_both_sides(folder):
+    with pytest.raises(EvaluationError, match="needs a model and an anchor"):
+        study.Study([folder], anchors=["jpeg"], equal_rate=True)
+
+
+def test_a_metric_that_is_missing_is_named_before_anything_is_done(evaluated, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ssimulacra2", None)
+    monkeypatch.setattr(zoo, "load", None)
+    with pytest.raises(MissingMetricError, match="needs the package ssimulacra2"):
+        run(models=["mini"], shared=Settings(metrics=("ssimulacra2",)))
+    arguments = ["--data", "x", "--model", "mini", "--metrics", "ssimulacra2"]
+    assert eval_command.main(arguments) == 1
+
+
 def test_anchors_span_the_rates_of_the_models_and_missing_ones_are_named(
     evaluated, monkeypatch, folder
 ):
     ranges = []
 
-    def curve(name, images, bpp):
+    def curve(name, images, bpp, metrics):
         ranges.append(bpp)
         return curve_samples.curve(name, names=[image.name for image in images])
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rdonet_jax.rdo import quality_search
 from rdonet_jax.rdo.quality_search import Goal, Trial, best, evenly, next_number
 
 MOST = 640
@@ -118,6 +119,38 @@ def test_values_that_are_infinite_are_halved_between():
     found, trials = solved(goal_of(-60.0), lambda n: (-math.inf if n < 123 else -50.0, -n))
     assert found.number == 122
     assert len(trials) <= len(SCAN) + 12
+
+
+def test_a_dip_between_scanned_numbers_is_found_before_a_refusal():
+    def dips(n):
+        return 1.0 - 0.5 * math.exp(-(((n - 207) / 20) ** 2))
+
+    least = min(dips(n) for n in SCAN)
+    found, trials = solved(goal_of(least - 0.1), lambda n: (dips(n), -n))
+    assert dips(found.number) <= least - 0.1
+    assert len(trials) <= len(SCAN) + quality_search.CLOSER_TRIALS
+
+
+def test_a_limit_far_below_all_dips_is_refused_after_the_scan():
+    found, trials = solved(goal_of(-1.0), lambda n: (SLOPE * n + 0.1 * math.sin(n), -n))
+    assert found is None
+    assert len(trials) <= len(SCAN) + 4
+
+
+def test_a_hit_on_a_curve_that_falls_is_no_end_of_the_search_wherever_it_begins():
+    for first in (0, 320, MOST):
+        limit = -SLOPE * first + 0.005
+        found, trials = solved(goal_of(limit), lambda n: (-SLOPE * n, -n), first)
+        assert found.number == MOST
+        assert len(trials) > 1
+
+
+def test_hits_next_to_each_other_do_not_show_that_values_rise():
+    def zigzag(n):
+        return SLOPE * n if n < 330 else 0.0
+
+    found, _ = solved(goal_of(zigzag(310) + 0.001), lambda n: (zigzag(n), -n))
+    assert found.number == MOST
 
 
 @pytest.mark.parametrize("scan", [(), (0, 5), (5, 10)])

@@ -14,6 +14,7 @@ from rdonet_jax.imaging import pixel_format
 from rdonet_jax.rdo import encoder, quality_search, rate_control
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.rate_control import TargetError
+from rdonet_jax.rdo.targets import AIMS
 
 MOST = 640
 
@@ -121,9 +122,7 @@ def test_a_psnr_is_reached_and_no_more_than_needed(mini_model, large):
     decoded = codec.decode(mini_model, found.encoded.data)
     reached = pixel_format.psnr(large, decoded.image)
     assert reached >= wanted
-    assert (
-        reached <= wanted + rate_control.PSNR_TOLERANCE or at(decoded.quality - 100 / MOST) < wanted
-    )
+    assert reached <= wanted + AIMS["psnr"].tolerance or at(decoded.quality - 100 / MOST) < wanted
 
 
 def test_a_search_and_a_target_go_together(mini_model, large):

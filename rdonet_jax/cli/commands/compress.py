@@ -12,7 +12,7 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.cli.commands import models
 from rdonet_jax.cli.console import CommandError, explained, progress
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 class CompressOptions:
     """The options of the command by their names.
 
-    At most one of `quality` (0 to 100), `target_bpp` (bits per pixel of the whole file),
-    `target_size` (bytes of the whole file) and `target_psnr` (dB) is not None. `effort` stands for
-    both `rdo` and `refine`.
+    At most one of `quality` (0 to 100), `target_bpp` (bits per pixel of the whole file) and the
+    other targets, which are the fields of `Target`, is not None. `effort` stands for both `rdo` and
+    `refine`.
     """
 
     model: str = DEFAULT_MODEL
@@ -47,6 +47,9 @@ class CompressOptions:
     target_bpp: float | None = None
     target_size: int | None = None
     target_psnr: float | None = None
+    target_ms_ssim: float | None = None
+    target_ssimulacra2: float | None = None
+    target_butteraugli: float | None = None
     effort: int | None = None
     rdo: int | None = None
     refine: int | None = None
@@ -85,10 +88,13 @@ def compress_file(
         _check_file(target, model, result, options.engine)
     source_bytes = os.path.getsize(source) if os.path.isfile(source) else None
     judged = fidelity.judge(model, result, source_bytes, options.measure, options.engine)
+    aimed = _aimed(options, result)
     facts = _facts(source, target, model, result, judged)
+    if aimed is not None:
+        facts[aimed.field] = aimed.value
     facts["seconds"] = round(time.perf_counter() - started, 3)
     return FileResult(
-        _lines(facts, result, judged.psnr if options.measure else None),
+        _lines(facts, result, judged.psnr if options.measure else None, aimed),
         facts,
         math.prod(result.image.size),
         len(result.encoded.data),
@@ -154,9 +160,36 @@ def _target(options: CompressOptions, size: tuple[int, int]) -> Target | None:
     byte_count = options.target_size
     if options.target_bpp is not None:
         byte_count = max(1, int(min(options.target_bpp * math.prod(size) / 8, MOST_BYTES)))
-    if byte_count is None and options.target_psnr is None:
+    values = {
+        "size": byte_count,
+        "psnr": options.target_psnr,
+        "ms_ssim": options.target_ms_ssim,
+        "ssimulacra2": options.target_ssimulacra2,
+        "butteraugli": options.target_butteraugli,
+    }
+    if all(value is None for value in values.values()):
         return None
-    return Target(byte_count, options.target_psnr)
+    return Target(**values)
+
+
+class _Aimed(NamedTuple):
+    """What a file has of the metric that was the target."""
+
+    field: str  # of `Target`
+    value: float
+    words: str
+
+
+def _aimed(options: CompressOptions, result: EncodeResult) -> _Aimed | None:
+    """The metric that was the target; None for a size, a quality, and a PSNR."""
+    from rdonet_jax.rdo.targets import AIMS
+
+    target = _target(options, result.image.size)
+    if target is None or target.field not in AIMS or target.psnr is not None:
+        return None
+    aim = AIMS[target.field]
+    value = aim.measure(result.image, result.encoded.image)
+    return _Aimed(target.field, value, aim.in_words(value))
 
 
 def _init(size: tuple[int, int], init: str) -> str | Partition:
@@ -237,7 +270,9 @@ def _facts(
     return facts
 
 
-def _lines(facts: dict[str, Any], result: EncodeResult, psnr: float | None) -> tuple[str, ...]:
+def _lines(
+    facts: dict[str, Any], result: EncodeResult, psnr: float | None, aimed: _Aimed | None
+) -> tuple[str, ...]:
     """What there is to say about the file, for people."""
     from rdonet_jax.cli.commands import fidelity
 
@@ -245,6 +280,7 @@ def _lines(facts: dict[str, Any], result: EncodeResult, psnr: float | None) -> t
     parts = [
         f"{facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
         *(() if psnr is None else (fidelity.psnr_text(psnr),)),
+        *(() if aimed is None else (aimed.words,)),
         f"levels {'/'.join(levels)}: {' / '.join(f'{share:.0%}' for share in levels.values())}",
         *facts["notes"],
         f"{facts['seconds']:.1f} s",

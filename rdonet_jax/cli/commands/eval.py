@@ -2,7 +2,7 @@
 
 {program} --data DIR --model NAME|PATH [--quality Q ...] [--init START ...] [--rdo N ...]
 {program} --data DIR --model NAME|PATH --estimate
-{program} --data DIR --anchors jpeg webp -o anchors.json
+{program} --data DIR --anchors jpeg webp --metrics ssimulacra2 -o anchors.json
 {program} --results ours.json anchors.json --bd-rate jpeg --report report.html
 """
 
@@ -22,6 +22,7 @@ from rdonet_jax.evaluation import anchors, bd_rates, curves, estimate, measures,
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.report import page, plots, showcase
 from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.metrics import libraries, quality
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encode_options, initial_masks
 
@@ -33,6 +34,7 @@ EXPECTED_ERRORS = (
     measures.EvaluationError,
     srgb.ImageError,
     dataset.DatasetError,
+    libraries.MissingMetricError,
     plots.PlotError,
     zoo.ZooError,
 )
@@ -55,6 +57,12 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         parser.error("--model and --anchors need --data")
     if options.out and not (options.model or options.anchors or options.merge):
         parser.error("-o holds what is measured, so it needs --model or --anchors, or --merge")
+    if options.equal_rate and not (options.model and options.anchors):
+        parser.error("--equal-rate needs --model and --anchors")
+    if options.equal_rate and options.bpp:
+        parser.error("--equal-rate and --bpp exclude each other")
+    if options.metrics and not (options.model or options.anchors):
+        parser.error("--metrics are measured, so they need --model or --anchors")
     if options.bpp and not 0 < options.bpp[0] < options.bpp[1]:
         parser.error("--bpp needs a lower and a higher rate, both positive")
     if options.shard != WHOLE and options.anchors:
@@ -93,6 +101,14 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--bpp", nargs=2, type=float, metavar=("LOW", "HIGH"),
         help="mean rates that the anchors' curves are to span",
+    )  # fmt: skip
+    group.add_argument(
+        "--equal-rate", action="store_true",
+        help="anchors at the file size of every image by the models, in place of curves",
+    )  # fmt: skip
+    group.add_argument(
+        "--metrics", nargs="+", default=[], choices=quality.optional(), metavar="NAME",
+        help=f"beside PSNR and MS-SSIM: {', '.join(quality.optional())}",
     )  # fmt: skip
     group.add_argument(
         "--results", nargs="+", type=Path, default=[], metavar="FILE",
@@ -182,6 +198,7 @@ def study_of(options: argparse.Namespace) -> study.Study:
         force=options.force,
         coder=options.coder,
         shard=options.shard,
+        metrics=tuple(dict.fromkeys(options.metrics)),
     )
     return study.Study(
         data=options.data,
@@ -195,6 +212,7 @@ def study_of(options: argparse.Namespace) -> study.Study:
         joined=options.join,
         anchors=options.anchors,
         bpp=options.bpp and tuple(options.bpp),
+        equal_rate=options.equal_rate,
         per_image=options.per_image,
     )
 
@@ -220,6 +238,7 @@ def show_of(options: argparse.Namespace) -> showcase.Show:
         coder=options.coder,
         anchors=options.anchors,
         count=options.report_pictures,
+        metrics=tuple(options.metrics),
     )
 
 

@@ -6,7 +6,9 @@ Each raises `argparse.ArgumentTypeError` for a text that is no such value.
 from __future__ import annotations
 
 import argparse
+import math
 import re
+from collections.abc import Callable
 
 from rdonet_jax.core.shard import Shard
 
@@ -28,23 +30,32 @@ def suffix(text: str) -> str:
 
 def quality(text: str) -> float:
     """An argument that is a quality."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 100")
-    return value
+    return _limited(text, "is no number from 0 to 100", lambda value: 0 <= value <= 100)
 
 
 def positive_number(text: str) -> float:
     """An argument that is a positive number."""
+    return _limited(text, "is no positive number", lambda value: 0 < value < math.inf)
+
+
+def similarity(text: str) -> float:
+    """An argument that is an MS-SSIM."""
+    return _limited(text, "is no number between 0 and 1", lambda value: 0 < value < 1)
+
+
+def score(text: str) -> float:
+    """An argument that is a SSIMULACRA2."""
+    return _limited(text, "is no positive number up to 100", lambda value: 0 < value <= 100)
+
+
+def _limited(text: str, what: str, is_valid: Callable[[float], bool]) -> float:
+    """A number. Refuses another one by saying `what` it is."""
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+        value = math.nan
+    if not is_valid(value):
+        raise argparse.ArgumentTypeError(f"{text!r} {what}")
     return value
 
 

@@ -54,6 +54,19 @@ def add_compress(commands: Any) -> None:
         type=types.positive_number,
         help="the smallest file of this PSNR",
     )
+    aim.add_argument(
+        "--target-ms-ssim", metavar="VALUE", type=types.similarity,
+        help="the smallest file of this MS-SSIM, below 1",
+    )  # fmt: skip
+    aim.add_argument(
+        "--target-ssimulacra2", metavar="SCORE", type=types.score,
+        help="the smallest file of this SSIMULACRA2, at most 100; needs the package ssimulacra2",
+    )  # fmt: skip
+    aim.add_argument(
+        "--target-butteraugli", metavar="DISTANCE", type=types.positive_number,
+        help="the smallest file of this Butteraugli distance or less; needs the program "
+        "butteraugli_main",
+    )  # fmt: skip
     coding = parser.add_argument_group("coding")
     coding.add_argument(
         "--model", metavar="NAME", type=types.name, default=DEFAULT_MODEL,

@@ -25,7 +25,9 @@ from rdonet_jax.evaluation import bd_rates, curves
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.report.showcase import Shown, Version
 from rdonet_jax.imaging import srgb
-from rdonet_jax.metrics.quality import METRICS, QualityMetric
+from rdonet_jax.metrics.quality import QualityMetric
+
+Metrics = Sequence[QualityMetric]
 
 TITLE = "RDONet: evaluation"
 
@@ -62,11 +64,12 @@ def html(
         raise curves.CurveError("a report needs at least one curve")
     against = _reference(shown_curves, reference)
     stored, is_lossless = _stored(images)
+    metrics = curves.metrics_of(shown_curves)
     data = {
-        "metrics": [_metric(metric) for metric in METRICS.values()],
-        "curves": [_curve(curve) for curve in shown_curves],
-        "rates": _rates(shown_curves, against) if len(shown_curves) > 1 else None,
-        "pictures": [_image(*both) for both in zip(images, stored, strict=True)],
+        "metrics": [_metric(metric) for metric in metrics],
+        "curves": [_curve(curve, metrics) for curve in shown_curves],
+        "rates": _rates(shown_curves, against, metrics) if len(shown_curves) > 1 else None,
+        "pictures": [_image(*both, metrics) for both in zip(images, stored, strict=True)],
         "viewer_note": _viewer_note(is_lossless),
         "palette": {
             "levels": visualize.LEVEL_COLORS,
@@ -128,7 +131,7 @@ def _summary(shown_curves: Sequence[Curve]) -> str:
     return f"{words}, with the rates of whole files."
 
 
-def _curve(curve: Curve) -> dict[str, Any]:
+def _curve(curve: Curve, metrics: Metrics) -> dict[str, Any]:
     return {
         "name": curve.name,
         "label": _label(curve),
@@ -136,7 +139,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
         "estimate": curves.is_estimate(curve),
         "knob": str(curve.settings.get("varied", "quality")).replace("quality_layers", "ratio"),
         "settings": {key: _words(value) for key, value in curve.settings.items()},
-        "points": [_point(point) for point in curve.points],
+        "points": [_point(point, metrics) for point in curve.points],
     }
 
 
@@ -167,38 +170,38 @@ def _metric(metric: QualityMetric) -> dict[str, Any]:
     }
 
 
-def _point(point: Point) -> dict[str, Any]:
+def _point(point: Point, metrics: Metrics) -> dict[str, Any]:
     row = point.mean
     return {
         "quality": point.quality,
         "bpp": row.bpp,
-        "values": {name: row.quality.get(name) for name in METRICS},
-        "on_curve": {n: m.curve_value(row.quality.get(n)) for n, m in METRICS.items()},
+        "values": {m.name: row.quality.get(m.name) for m in metrics},
+        "on_curve": {m.name: m.curve_value(row.quality.get(m.name)) for m in metrics},
         "encoding_time": row.encoding_time,
         "decoding_time": row.decoding_time,
     }
 
 
-def _rates(shown_curves: Sequence[Curve], reference: Curve) -> dict[str, Any]:
+def _rates(shown_curves: Sequence[Curve], reference: Curve, metrics: Metrics) -> dict[str, Any]:
     rows = [
         _rate(curve, reference, metric)
         for curve in shown_curves
-        for metric in METRICS
+        for metric in metrics
         if curve is not reference
     ]
     return {"reference": _label(reference), "rows": rows}
 
 
-def _rate(curve: Curve, reference: Curve, metric: str) -> dict[str, Any]:
+def _rate(curve: Curve, reference: Curve, metric: QualityMetric) -> dict[str, Any]:
     """A line of the table, with the reasons for missing rates."""
     try:
-        found = bd_rates.compare(curve, reference, metric)
+        found = bd_rates.compare(curve, reference, metric.name)
     except bd_rates.BdRateError as error:
-        found = bd_rates.Comparison(metric, None, {}, {"all": str(error)})
+        found = bd_rates.Comparison(metric.name, None, {}, {"all": str(error)})
     best, worst, average = found.extremes() or (("", None), ("", None), None)
     return {
         "label": _label(curve),
-        "metric": METRICS[metric].label,
+        "metric": metric.label,
         "set": found.over_set and found.over_set.percent,
         "overlap": found.over_set and found.over_set.overlap,
         "best": best[1],
@@ -221,7 +224,7 @@ def _viewer_note(lossless: bool) -> str:
     return words
 
 
-def _image(shown: Shown, stored: Sequence[str]) -> dict[str, Any]:
+def _image(shown: Shown, stored: Sequence[str], metrics: Metrics) -> dict[str, Any]:
     """An image with its versions. `stored`: data URIs of the original and of the versions."""
     height, width = shown.original.shape[:2]
     original, *decoded = stored
@@ -230,19 +233,21 @@ def _image(shown: Shown, stored: Sequence[str]) -> dict[str, Any]:
         "width": width,
         "height": height,
         "original": original,
-        "versions": [_version(*both) for both in zip(shown.versions, decoded, strict=True)],
+        "versions": [
+            _version(*both, metrics) for both in zip(shown.versions, decoded, strict=True)
+        ],
         "shares": shown.shares,
         "blocks": blocks(shown.levels, shown.density),
     }
 
 
-def _version(version: Version, stored: str) -> dict[str, Any]:
+def _version(version: Version, stored: str, metrics: Metrics) -> dict[str, Any]:
     return {
         "name": version.name,
         "setting": version.setting,
         "bytes": version.size,
         "bpp": version.bpp,
-        "values": {name: version.quality.get(name) for name in METRICS},
+        "values": {m.name: version.quality.get(m.name) for m in metrics},
         "src": stored,
     }
 

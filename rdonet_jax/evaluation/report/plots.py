@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rdonet_jax.evaluation import curves as curve_files
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.imaging import srgb
-from rdonet_jax.metrics.quality import METRICS
 
 SUFFIXES = (".png", ".svg")
 
@@ -20,6 +20,9 @@ COLORS = (
 
 MARKERS = "osD^vPX*"
 """Markers of the curves, in turn, for readers who cannot distinguish the colors."""
+
+MOST_COLUMNS = 3
+"""Axes next to each other in a figure."""
 
 RATE_TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -34,9 +37,14 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
     Raises `PlotError` without matplotlib or for another suffix, and `ImageError` if the file cannot
     be written.
     """
-    figure = _figure((5 * len(METRICS), 4.2), path)
-    places = figure.subplots(1, len(METRICS), squeeze=False)[0]
-    for axes, metric in zip(places, METRICS.values(), strict=True):
+    metrics = curve_files.metrics_of(curves)
+    columns = min(len(metrics), MOST_COLUMNS)
+    lines = -(-len(metrics) // columns)
+    figure = _figure((5 * columns, 4.2 * lines), path)
+    places = figure.subplots(lines, columns, squeeze=False).ravel()
+    for unused in places[len(metrics) :]:
+        unused.remove()
+    for axes, metric in zip(places[: len(metrics)], metrics, strict=True):
         for number, curve in enumerate(curves):
             points = sorted(
                 (p.mean.bpp, value)

@@ -36,6 +36,7 @@ class Show:
       coder: the range coder.
       anchors: names of `anchors.ANCHORS`; those that are not installed are left out.
       count: the largest number of images.
+      metrics: names of metrics beside the default ones.
     """
 
     data: Sequence[str | Path]
@@ -45,6 +46,7 @@ class Show:
     coder: str = codec.DEFAULT_CODER
     anchors: Sequence[str] = ()
     count: int = 4
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.count < 0:
@@ -94,12 +96,12 @@ def _shown(
         raise EvaluationError(f"{name}: cannot be coded: {error}") from error
     estimate = evaluation_estimate.estimate_image(model, original, decoded.partition, show.quality)
     setting = "" if decoded.quality is None else f"quality {decoded.quality:g}"
-    versions = [_version(model.name, setting, len(data), original, decoded.image)]
+    versions = [_version(show, model.name, setting, len(data), original, decoded.image)]
     for anchor in (anchors.ANCHORS[n] for n in names):
         at, theirs = anchors.at_rate(anchor, original, len(data))
         knob = anchor.knob.replace("quality_layers", "ratio")
         versions.append(
-            _version(anchor.label, f"{knob} {at}", theirs.size, original, theirs.decoded)
+            _version(show, anchor.label, f"{knob} {at}", theirs.size, original, theirs.decoded)
         )
     height, width = original.shape[:2]
     return Shown(
@@ -113,7 +115,8 @@ def _shown(
 
 
 def _version(
-    name: str, setting: str, size: int, original: np.ndarray, decoded: np.ndarray
+    show: Show, name: str, setting: str, size: int, original: np.ndarray, decoded: np.ndarray
 ) -> Version:
     bpp = measures.bits_per_pixel(size, original)
-    return Version(name, setting, size, bpp, quality_metrics.measure(original, decoded), decoded)
+    seen = quality_metrics.measure(original, decoded, show.metrics)
+    return Version(name, setting, size, bpp, seen, decoded)
