@@ -114,7 +114,7 @@ def test_estimates_beside_files_keep_nothing(evaluated, tmp_path):
 
 def test_every_image_is_listed_on_request(evaluated, monkeypatch):
     names = {"a.png": Path("a.png"), "b.png": Path("b.png")}
-    monkeypatch.setattr(real_files, "named_images", lambda folders: names)
+    monkeypatch.setattr(real_files, "named_images", lambda folders, shard: names)
     _, lines = run(models=["mini"], per_image=True)
     rows = "\n".join(lines).splitlines()
     assert [row.split()[0] for row in rows[1:4]] == ["a.png", "b.png", "mini,"]
