@@ -21,8 +21,8 @@ from rdonet_jax.evaluation import curves
 from rdonet_jax.imaging import srgb
 from rdonet_jax.metrics import quality
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encode_options, initial_masks, search
-from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo import encode_options, initial_masks
+from rdonet_jax.rdo.search import regions
 
 STARTS: Mapping[str, tuple[str, ...]] = {
     "reference": (),
@@ -53,14 +53,12 @@ def partitions(
     if not STARTS[contestant]:
         yield contestant, codec.choose_partition(model, image, "variance")
         return
-    rd_cost = RDCost(model, image)
     for start in STARTS[contestant]:
         first = initial_masks.initial_partition(model, image, start)
-        steps = list(search.fast(rd_cost, first, encode_options.MAX_PASSES))
-        # The start, and a step for every color of a pass; a second pass may end early.
-        after = (0, min(len(search.COLORS), len(steps) - 1), len(steps) - 1)
-        for passes, step in enumerate(after):
-            yield f"{contestant}, {start}, {passes}", steps[step].partition
+        parts = regions.of_image(model, image, None, first)
+        for passes in range(encode_options.MAX_PASSES + 1):
+            *_, found = regions.search(parts, first, passes)
+            yield f"{contestant}, {start}, {passes}", found
 
 
 def coded(model: zoo.Model, image: np.ndarray, p: Partition) -> dict[str, float | None]:

@@ -23,7 +23,7 @@ from rdonet_jax.rdo import encoder, quality_search
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.encoder import EncodeResult, SearchSummary
 from rdonet_jax.rdo.quality_search import Goal, Trial
-from rdonet_jax.rdo.search import SearchStats
+from rdonet_jax.rdo.search.costs import SearchStats
 
 TOLERANCE = 0.01
 """How far below the target a size may be, as a share of it, to end the search."""
