@@ -29,7 +29,7 @@ from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
 from rdonet_jax.metrics.loss import Distortion
 from rdonet_jax.models.portable.network import GivenLatents
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import refinement_step, encoder_tiles
+from rdonet_jax.rdo import encoder_tiles, refinement_step
 from rdonet_jax.rdo.refinement_step import Latents, TileInputs
 
 CHECK_EVERY = 10

@@ -14,7 +14,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.entropy import dead_zone, soft_rounding
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.models.training_record import TrainingRecord
-from rdonet_jax.rdo import encoder, file_cost, refinement, refinement_step, encoder_tiles
+from rdonet_jax.rdo import encoder, encoder_tiles, file_cost, refinement, refinement_step
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 

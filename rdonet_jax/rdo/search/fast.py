@@ -33,6 +33,12 @@ TRIALS = 5
 TOGGLE_LIMIT, FLIP_LIMIT = 0.1, 0.03
 """A change is tried if its estimated cost is below this share of the cost of its block."""
 
+SMALLEST_TRIAL = 1 / 32
+"""The smallest share of the blocks for whose changes an evaluation is made."""
+
+SMALLEST_RISE = 1e-4
+"""The smallest share of the cost of all blocks for which changes are taken back."""
+
 
 class SplitCosts(NamedTuple):
     """The cost of splitting a block minus that of not splitting it; negative where it pays."""
@@ -63,7 +69,7 @@ def fast(
     found = uniform.evaluate_uniform(cost, grid) if passes else None
     for _ in range(passes):
         before = blocks_of(best.partition)
-        tried = _trials(before, found, untried)
+        tried = _trials(before, found, untried, blocks)
         if not tried:
             return
         best = _improve(cost, best, tried, found)
@@ -74,8 +80,10 @@ def fast(
         untried = _still_untried(untried, tried, near)
 
 
-def _trials(current: Blocks, found: UniformCosts, untried: Changes) -> list[Changes]:
-    """The changes that a pass tries, by evaluation."""
+def _trials(
+    current: Blocks, found: UniformCosts, untried: Changes, blocks: np.ndarray
+) -> list[Changes]:
+    """The changes of these blocks that a pass tries, by evaluation."""
     estimates = found.estimates(current)
     order = Changes(
         estimates.toggled / estimates.current,
@@ -85,7 +93,9 @@ def _trials(current: Blocks, found: UniformCosts, untried: Changes) -> list[Chan
         untried.toggled & (order.toggled < TOGGLE_LIMIT),
         untried.flipped & (order.flipped < FLIP_LIMIT) & current.split[..., None, None],
     )
-    return batches.divide(promising, order, TRIALS)
+    divided = batches.divide(promising, order, TRIALS)
+    fewest = SMALLEST_TRIAL * blocks.sum()
+    return [batch for batch in divided if batch.blocks.sum() >= fewest]
 
 
 def _still_untried(untried: Changes, tried: list[Changes], near: np.ndarray) -> Changes:
@@ -107,9 +117,10 @@ def _improve(
         return best
     joined = evaluate(cost, partition_of(changed(forms, changes, forms.quarters)))
     candidates = [best, joined]
-    rise = costs.of_surroundings(joined.areas - best.areas).sum((-2, -1)) >= 0
-    kept = changes.within(~rise)
-    if (changes.blocks & rise).any() and kept.blocks.any():
+    rises = costs.of_surroundings(joined.areas - best.areas).sum((-2, -1)) * changes.blocks
+    kept = changes.within(rises < 0)
+    is_worth_it = rises.clip(0).sum() > SMALLEST_RISE * abs(best.total)
+    if is_worth_it and kept.blocks.any():
         kept_forms = changed(forms, kept, forms.quarters)
         candidates.append(evaluate(cost, partition_of(kept_forms)))
     return min(candidates, key=lambda candidate: candidate.total)
