@@ -46,8 +46,8 @@ class Region:
     make_cost: Callable[[], Cost]
 
     def cut(self, p: Partition) -> Partition:
-        """The partition of the region, of that of the image."""
-        return Partition(*(splits[self._slices(n)] for n, splits in enumerate(p, 1)))
+        """The partition of the region, of that of the image; a copy."""
+        return Partition(*(splits[self._slices(n)].copy() for n, splits in enumerate(p, 1)))
 
     def decided(self, grid: tuple[int, int]) -> np.ndarray:
         """Which of its blocks are decided in an image of `grid` blocks, bool [rows, columns]."""
