@@ -22,37 +22,32 @@ from rdonet_jax.evaluation import curves
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder, initial_masks, search
-from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo import encoder, initial_masks
+from rdonet_jax.rdo.search import regions
 
 COLUMNS = ("uniform-16", "uniform-32", "uniform-64", "static 1", "static 2",
            "variance 0", "variance 1", "variance 2")  # fmt: skip
 VALUES = ("J", "bpp", "PSNR", "MS-SSIM")
 
 
-def partitions(
-    model: zoo.Model, image: np.ndarray, quality: float | None, rd_cost: RDCost
-) -> dict[str, Partition]:
+def partitions(model: zoo.Model, image: np.ndarray, quality: float | None) -> dict[str, Partition]:
     """The partition of every column."""
     chosen = {
         mask: initial_masks.initial_partition(model, image, mask, quality) for mask in COLUMNS[:3]
     }
     for start in (initial_masks.STATIC, "variance"):
-        steps = list(
-            search.fast(rd_cost, initial_masks.initial_partition(model, image, start, quality), 2)
-        )
-        # The start, and four colors in every pass; a second pass may end early or not begin.
-        for passes, step in enumerate((steps[0], steps[min(4, len(steps) - 1)], steps[-1])):
-            chosen[f"{start} {passes}"] = step.partition
+        first = initial_masks.initial_partition(model, image, start, quality)
+        parts = regions.of_image(model, image, quality, first)
+        for passes in range(3):
+            *_, chosen[f"{start} {passes}"] = regions.search(parts, first, passes)
     return {column: chosen[column] for column in COLUMNS}
 
 
 def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarray:
     """[columns, values] of an image."""
-    rd_cost = RDCost(model, image, quality)
     cost = encoder.file_cost(model, preparation.prepare(model.config, image), quality)
     found = []
-    for p in partitions(model, image, quality, rd_cost).values():
+    for p in partitions(model, image, quality).values():
         encoded = codec.encode(model, image, p, quality)
         measures = quality_metrics.measure(image, encoded.image)
         bpp = 8 * len(encoded.data) / image[..., 0].size

@@ -31,10 +31,12 @@ import numpy as np
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder, initial_masks, search
+from rdonet_jax.rdo import encoder, initial_masks
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import MAX_PASSES, EncodeOptions, Plan
-from rdonet_jax.rdo.search import SearchStats
+from rdonet_jax.rdo.search import regions
+from rdonet_jax.rdo.search.costs import SearchStats
+from rdonet_jax.rdo.search.original import original
 
 SIDE = 256
 STARTS = (initial_masks.STATIC, "variance")
@@ -57,10 +59,11 @@ def compare(model: zoo.Model, paths: list[Path], qualities: list[float | None]) 
             rd_cost = RDCost(model, image, quality)
             for init in STARTS:
                 start = initial_masks.initial_partition(model, image, init, quality)
-                first, *_, theirs = search.original(rd_cost, start, 2)
-                *_, ours = search.fast(rd_cost, start, 2)
-                excess.append(ours.total / theirs.total - 1)
-                j = [found.total / SIDE**2 for found in (first, theirs, ours)]
+                first, *_, theirs = original(rd_cost, start, 2)
+                *_, found = regions.search(regions.of_image(model, image, quality, start), start, 2)
+                ours = rd_cost([found]).totals[0]
+                excess.append(ours / theirs.total - 1)
+                j = [total / SIDE**2 for total in (first.total, theirs.total, ours)]
                 print(f"{path.stem:<12}{quality!s:>8}{init:>10}{j[0]:>9.4f}{j[1]:>10.4f}"
                       f"{j[2]:>9.4f}{excess[-1]:>+8.2%}", flush=True)  # fmt: skip
     print(f"the fast search costs {np.mean(excess):+.2%} on average, {max(excess):+.2%} at most\n")
@@ -82,8 +85,9 @@ def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     rd_cost = RDCost(model, image, quality)
     start = initial_masks.initial_partition(model, image, "variance", quality)
     stats = SearchStats()
-    fast = seconds(lambda: list(search.fast(rd_cost, start, 2)))
-    list(search.fast(search.count_evaluations(rd_cost, stats), start, 2))
+    parts = regions.of_image(model, image, quality, start)
+    fast = seconds(lambda: list(regions.search(parts, start, 2)))
+    list(regions.search(parts, start, 2, stats))
     blocks = start.split64.size
     full = seconds(
         lambda: [RDCost(model, image, quality)([start]) for _ in range(SAMPLED)], rounds=1

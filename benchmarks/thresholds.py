@@ -23,8 +23,9 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import fit_thresholds, search
+from rdonet_jax.rdo import fit_thresholds
 from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.search.fast import fast
 
 
 def by_variance(image: np.ndarray, pair: Sequence[float]) -> partition.Partition:
@@ -41,7 +42,7 @@ def costs(
     chosen = {mask: codec.choose_partition(model, image, mask, quality) for mask in codec.MASKS}
     chosen["fitted"] = by_variance(image, pair)
     totals = dict(zip(chosen, rd_cost(list(chosen.values())).totals, strict=True))
-    *_, best = search.fast(rd_cost, chosen["fitted"], 2)
+    *_, best = fast(rd_cost, chosen["fitted"], 2)
     totals["searched"] = best.total
     return {name: total / (image.shape[0] * image.shape[1]) for name, total in totals.items()}
 

@@ -22,8 +22,9 @@ from rdonet_jax.core import partition
 from rdonet_jax.evaluation import real_files
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import initial_masks, search
+from rdonet_jax.rdo import initial_masks
 from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.search.fast import fast
 
 QUARTERS = 4
 
@@ -53,7 +54,7 @@ def block_costs(model: zoo.Model, image: np.ndarray, quality: float | None) -> B
         initial_masks.initial_partition(model, image, name, quality)
         for name in (initial_masks.STATIC, "variance")
     ]
-    *_, best = search.fast(rd_cost, starts[1], 2)
+    *_, best = fast(rd_cost, starts[1], 2)
     areas = rd_cost([*starts, best.partition]).areas
     per_block = partition.BLOCK // 16
     rows, columns = (side // partition.BLOCK for side in image.shape[:2])

@@ -22,9 +22,10 @@ from rdonet_jax.evaluation import curves
 from rdonet_jax.imaging import srgb
 from rdonet_jax.metrics import quality as measures
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import initial_masks, search
-from rdonet_jax.rdo.cost import RDCost, trained_loss
+from rdonet_jax.rdo import initial_masks
+from rdonet_jax.rdo.cost import trained_loss
 from rdonet_jax.rdo.file_cost import FileCost
+from rdonet_jax.rdo.search import regions
 
 STARTS: Mapping[str, Mapping[str, Sequence[int]]] = {
     "reference": {},
@@ -59,14 +60,12 @@ def partitions(
     if not STARTS[contestant]:
         yield contestant, codec.choose_partition(model, image, "variance", quality)
         return
-    rd_cost = RDCost(model, image, quality)
     for start, each in STARTS[contestant].items():
-        first = initial_masks.initial_partition(model, image, start, quality, rd_cost)
-        steps = list(search.fast(rd_cost, first, max(each)))
-        # The start, and a step for every color of a pass; a second pass may end early.
-        after = (0, min(len(search.COLORS), len(steps) - 1), len(steps) - 1)
+        first = initial_masks.initial_partition(model, image, start, quality)
+        parts = regions.of_image(model, image, quality, first)
         for passes in each:
-            yield f"{contestant}, {start}, {passes}", steps[after[passes]].partition
+            *_, found = regions.search(parts, first, passes)
+            yield f"{contestant}, {start}, {passes}", found
 
 
 def coded(

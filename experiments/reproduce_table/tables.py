@@ -12,14 +12,10 @@ import numpy as np
 
 from rdonet_jax.core import decibels
 from rdonet_jax.rdo import initial_masks
+from rdonet_jax.rdo.search import fast
 
 METRICS = ("psnr", "ms_ssim")
 ANCHOR = "reference"
-
-EVALUATIONS_PER_PASS = 24
-"""Evaluations of the whole image in a pass of the fast search. The published search takes 6 for
-every block."""
-
 
 START_EVALUATIONS = {initial_masks.SOLVED: 3}
 """Evaluations of the whole image to find a start."""
@@ -104,11 +100,15 @@ def summary(results: Results, column: str, metric: str) -> Summary | None:
 
 
 def search_evaluations(column: str) -> int:
-    """The evaluations of the whole image by the search of a column, with its start."""
+    """The most evaluations of the whole image by the search of a column, with its start.
+
+    The published search takes 6 for every block and pass.
+    """
     if ", " not in column:
         return 0
     _, start, passes = column.split(", ")
-    return START_EVALUATIONS.get(start, 0) + EVALUATIONS_PER_PASS * int(passes)
+    searching = fast.most_evaluations(int(passes)) if int(passes) else 0
+    return START_EVALUATIONS.get(start, 0) + searching
 
 
 def table(results: Results, metric: str) -> str:

@@ -15,9 +15,12 @@ def working_set_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
     return family_codec.of(config).working_set_bytes(config, grid)
 
 
-def searching_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
-    """About the most memory that the search for a partition takes, without the weights."""
-    return family_codec.of(config).searching_bytes(config, grid)
+def searching_bytes(config: AnyConfig, grid: tuple[int, int], part: tuple[int, int]) -> int:
+    """About the most memory that the search for a partition takes, without the weights.
+
+    `part` = (rows, columns) of the blocks that are evaluated at a time.
+    """
+    return family_codec.of(config).searching_bytes(config, grid, part)
 
 
 def refining_bytes(config: AnyConfig, grid: tuple[int, int], tile_blocks: int) -> int:
@@ -25,23 +28,30 @@ def refining_bytes(config: AnyConfig, grid: tuple[int, int], tile_blocks: int) -
     return family_codec.of(config).refining_bytes(config, grid, tile_blocks)
 
 
-def shortage(config: AnyConfig, grid: tuple[int, int], searching: bool = False) -> str | None:
-    """What is lacking for an image of this grid, as a clause; None if nothing is known to be.
-
-    To code it, or before that to search for its partition.
+def shortage(config: AnyConfig, grid: tuple[int, int]) -> str | None:
+    """What is lacking to code an image of this grid, as a clause; None if nothing is known to be.
 
     Accelerators have memory of their own, about which nothing is said. Models that NumPy can code
     keep most of what coding takes in the memory of the host with every engine.
     """
     available = system_memory.available_bytes()
-    needed = (searching_bytes if searching else working_set_bytes)(config, grid)
+    needed = working_set_bytes(config, grid)
     if available is None or needed <= available:
         return None
-    on_device = searching or "numpy" not in family_codec.of(config).engines()
-    if on_device and engine_choice.uses_accelerator():
+    if "numpy" not in family_codec.of(config).engines() and engine_choice.uses_accelerator():
         return None
-    work = "a search for its partition" if searching else "coding it"
-    return _lack(work, needed, available)
+    return _lack("coding it", needed, available)
+
+
+def searching_shortage(
+    config: AnyConfig, grid: tuple[int, int], part: tuple[int, int]
+) -> str | None:
+    """As `shortage`, for searching for the partition, `part` blocks at a time."""
+    available = system_memory.available_bytes()
+    needed = searching_bytes(config, grid, part)
+    if available is None or needed <= available or engine_choice.uses_accelerator():
+        return None
+    return _lack("a search for its partition", needed, available)
 
 
 def refining_shortage(config: AnyConfig, grid: tuple[int, int], tile_blocks: int) -> str | None:

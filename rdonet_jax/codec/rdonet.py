@@ -203,8 +203,10 @@ class RDONetCodec(FamilyCodec):
     def working_set_bytes(self, config: RDONetConfig, grid: tuple[int, int]) -> int:
         return working_set.untiled_bytes(working_set.rdonet_scalars(config), grid)
 
-    def searching_bytes(self, config: RDONetConfig, grid: tuple[int, int]) -> int:
-        return working_set.search_bytes(config.features, working_set.rdonet_scalars(config), grid)
+    def searching_bytes(
+        self, config: RDONetConfig, grid: tuple[int, int], part: tuple[int, int]
+    ) -> int:
+        return working_set.search_bytes(config.features, working_set.rdonet_scalars(config), part)
 
     def platform(self) -> str:
         return this_platform()

@@ -35,7 +35,7 @@ def tiled_bytes(config: PortableConfig, grid: tuple[int, int]) -> int:
 
 
 def search_bytes(features: tuple[int, ...], scalars: int, grid: tuple[int, int]) -> int:
-    """Bytes for a search, which evaluates whole images.
+    """Bytes for evaluating `grid` blocks at once in a search.
 
     The features of all levels exist all the time. The peak is in the network, which has `scalars`
     per block, or in MS-SSIM at full size: both images, their products, and the results of filtering
@@ -44,6 +44,12 @@ def search_bytes(features: tuple[int, ...], scalars: int, grid: tuple[int, int])
     similarity = _SIMILARITY_MAPS * 3 * BLOCK**2
     peak = _level_scalars(features) + max(scalars, similarity)
     return math.prod(grid) * (_SCALAR_BYTES * peak + 2 * 3 * BLOCK**2)
+
+
+def tiled_search_bytes(config: PortableConfig, grid: tuple[int, int], part: tuple[int, int]) -> int:
+    """Bytes for a search in tiles of `part` blocks: as for coding, and the decoded image."""
+    evaluation = search_bytes(config.features, portable_scalars(config), part)
+    return tiled_bytes(config, grid) + math.prod(grid) * 3 * BLOCK**2 + evaluation
 
 
 def refining_bytes(config: PortableConfig, grid: tuple[int, int], tile_blocks: int) -> int:

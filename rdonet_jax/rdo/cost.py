@@ -3,6 +3,9 @@
 lambda is that of the quality, and D the distortion that the model was trained for, see
 `rdonet_jax.metrics.loss`. R are the bits by the integer tables and by the adaptive coding of the
 partition; D is that of the 8-bit image.
+
+`RDCost` is the cost of a whole image. `PartCost` is that of a part of it, in an array of one of a
+few shapes, so that nothing is compiled for the size of an image.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.codec import codec, memory, partition_coding, preparation
@@ -25,17 +27,14 @@ from rdonet_jax.metrics.loss import AREA, Distortion, Loss, Part
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.nn import lapped
-from rdonet_jax.rdo.search import Costs
-
-MAX_BATCH = 4
-"""The most partitions that one compiled call evaluates."""
+from rdonet_jax.rdo.search.costs import Costs
 
 
 class Maps(NamedTuple):
-    """The rate and distortion of evaluated partitions by areas of 16x16 pixels, [K, ...]."""
+    """The rate and distortion of a partition by areas of 16x16 pixels."""
 
-    bits: jax.Array  # [K, H/16, W/16], without those of the partition
-    distortions: tuple[jax.Array, ...]  # each [K, M, H/16, W/16], see `Distortion.maps`
+    bits: Any  # [H/16, W/16], without those of the partition
+    distortions: tuple[Any, ...]  # each [M, H/16, W/16], see `Distortion.maps`
 
 
 def trained_loss(model: Model, quality: float | None = None) -> tuple[Part, ...]:
@@ -62,8 +61,7 @@ def trained_loss(model: Model, quality: float | None = None) -> tuple[Part, ...]
 class RDCost:
     """The cost function of one image, for `rdonet_jax.rdo.search`: J times the number of pixels.
 
-    The encoder's features, which depend on no mask, are computed once. Partitions are evaluated one
-    at a time, so memory does not grow with their number.
+    It evaluates the whole image at once, so it is compiled for its padded size.
     """
 
     def __init__(
@@ -76,52 +74,25 @@ class RDCost:
         """
         prepared = preparation.prepare(model.config, image)
         self.size = prepared.size
-        if lack := memory.shortage(model.config, partition.block_grid(*self.size), searching=True):
+        grid = partition.block_grid(*self.size)
+        if lack := memory.searching_shortage(model.config, grid, grid):
             raise codec.EncodeError(f"the image is too large: {lack}")
         self.parts = tuple(part for part in trained_loss(model, quality) if part.weight > 0)
-        self._distortions = tuple(part.distortion for part in self.parts)
-        self._model = model
-        self._pixels = partition.pad_image(prepared.rgb8)
-        number = codec.stream_quality(model.config, quality)
-        self._quality = None if number is None else np.array([number], np.int32)
-        self._sizes = np.array([self.size], np.int32)
-        self._features = _features(model.config, model.device_params, self._pixels, self._sizes)
-        self._first: list[np.ndarray] = []  # maps of the partition evaluated first
+        distortions = tuple(part.distortion for part in self.parts)
+        pixels = partition.pad_image(prepared.rgb8)
+        self._evaluation = _Evaluation(model, distortions, quality, pixels, self.size)
+        self._first: tuple[np.ndarray, ...] = ()  # maps of the partition evaluated first
 
     def __call__(self, candidates: Sequence[Partition]) -> Costs:
-        parts = [
-            self._evaluate(candidates[first : first + MAX_BATCH])
-            for first in range(0, len(candidates), MAX_BATCH)
-        ]
-        return Costs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-    def _evaluate(self, candidates: Sequence[Partition]) -> Costs:
-        masks = [codec.coded_masks(partition.trim(p, *self.size), *self.size) for p in candidates]
-        missing = MAX_BATCH - len(masks)
-        levels = tuple(
-            np.stack([*level, *[level[0]] * missing]) for level in zip(*masks, strict=True)
-        )
-        maps = _maps(
-            self._model.config,
-            self._distortions,
-            self._model.device_params,
-            self._features,
-            self._pixels,
-            self._sizes,
-            levels,
-            len(masks),
-            self._quality,
-        )
-        bits = np.asarray(maps.bits, np.float64)[: len(masks)]
-        flags = np.stack([self._flag_bits(p) for p in candidates])
-        return self._add_distortions(
-            bits + flags, [np.asarray(part, np.float64)[: len(masks)] for part in maps.distortions]
-        )
+        maps = [self._evaluation.maps(p) for p in candidates]
+        if not self._first:
+            self._first = maps[0].distortions
+        bits = np.stack([of.bits for of in maps])
+        by_part = zip(*(of.distortions for of in maps), strict=True)
+        return self._add_distortions(bits, [np.stack(of_part) for of_part in by_part])
 
     def _add_distortions(self, areas: np.ndarray, maps: Sequence[np.ndarray]) -> Costs:
         """The costs of bits by area, [K, H/16, W/16], plus the weighted distortions."""
-        if not self._first:
-            self._first = [part[0] for part in maps]
         for (weight, part), values in zip(self.parts, maps, strict=True):
             if part.adds_up:
                 areas = areas + weight * values.sum(1)
@@ -133,11 +104,94 @@ class RDCost:
                 areas, totals = areas + weight * local, totals + weight * whole
         return Costs(areas, totals)
 
+
+class PartCost:
+    """The cost function of a part of an image: what the costs of its areas add up to.
+
+    Args:
+      model: of a variable-rate family, whose networks know where in an array an image ends.
+      distortions: those of the cost.
+      weights: by distortion, what each of its maps weighs, see `FileCost.weights`.
+      quality: 0 to 100, or None for the default.
+      pixels: uint8 [1, H, W, 3], H and W multiples of 64; continued beyond the end of the image.
+      size: rows and columns of `pixels` that are the image.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        distortions: tuple[Distortion, ...],
+        weights: Sequence[np.ndarray],
+        quality: float | None,
+        pixels: np.ndarray,
+        size: tuple[int, int],
+    ) -> None:
+        self._evaluation = _Evaluation(model, distortions, quality, pixels, size)
+        self._weights = weights
+
+    def __call__(self, candidates: Sequence[Partition]) -> Costs:
+        """The costs of partitions of the part, `size`."""
+        areas = np.stack([self._areas(self._evaluation.maps(p)) for p in candidates])
+        return Costs(areas, areas.sum((1, 2)))
+
+    def _areas(self, maps: Maps) -> np.ndarray:
+        areas = maps.bits
+        for weights, values in zip(self._weights, maps.distortions, strict=True):
+            areas = areas + np.sum(np.asarray(weights, np.float64)[:, None, None] * values, axis=0)
+        return areas
+
+
+class _Evaluation:
+    """The maps of partitions of an image at the top left of an array.
+
+    The encoder's features, which depend on no mask, are computed once. Partitions are evaluated one
+    at a time, so memory does not grow with their number.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        distortions: tuple[Distortion, ...],
+        quality: float | None,
+        pixels: np.ndarray,
+        size: tuple[int, int],
+    ) -> None:
+        self._model, self._distortions, self._pixels, self._size = model, distortions, pixels, size
+        number = codec.stream_quality(model.config, quality)
+        self._quality = None if number is None else np.array([number], np.int32)
+        self._sizes = np.array([size], np.int32)
+        self._features = _features(model.config, model.device_params, pixels, self._sizes)
+
+    def maps(self, p: Partition) -> Maps:
+        """Those of a partition, float64, of the areas of its blocks; with the bits of its flags."""
+        masks = codec.coded_masks(partition.trim(p, *self._size), *self._size)
+        found = _maps(
+            self._model.config,
+            self._distortions,
+            self._model.device_params,
+            self._features,
+            self._pixels,
+            self._sizes,
+            tuple(map(self._in_array, masks, partition.STRIDES)),
+            self._quality,
+        )
+        rows, cols = masks[0].shape
+        bits, distortions = jax.tree_util.tree_map(
+            lambda values: np.asarray(values, np.float64)[..., :rows, :cols], tuple(found)
+        )
+        return Maps(bits + self._flag_bits(p), distortions)
+
+    def _in_array(self, mask: np.ndarray, stride: int) -> np.ndarray:
+        """A mask [h, w] of the blocks of the image as one of the array, [1, h, w]."""
+        sides = (side // stride for side in self._pixels.shape[1:3])
+        missing = [(0, side - have) for side, have in zip(sides, mask.shape, strict=True)]
+        return np.pad(mask, missing)[None]
+
     def _flag_bits(self, p: Partition) -> np.ndarray:
         """The bits of the partition itself by area. Those of a block are spread over its areas."""
         per_side = partition.BLOCK // AREA
         return np.kron(
-            partition_coding.bits(p, *self.size) / per_side**2, np.ones((per_side, per_side))
+            partition_coding.bits(p, *self._size) / per_side**2, np.ones((per_side, per_side))
         )
 
 
@@ -157,32 +211,20 @@ def _maps(
     pixels: jax.Array,
     sizes: jax.Array,
     masks: tuple[jax.Array, ...],
-    count: jax.Array,
     quality: jax.Array | None,
 ) -> Maps:
-    """Maps of the first `count` of K masks [K, h, w], one after the other; the others are zero.
+    """The maps of one partition, whose masks are [1, h, w]. `sizes` int32 [1, 2] as in `code`.
 
-    It is compiled once per padded size of images, for any number of masks. `sizes` int32 [1, 2] is
-    that of the image itself.
+    It is compiled once for each shape of arrays. Compilers for CPUs make convolutions slower inside
+    of a loop, so there is no loop over partitions.
     """
+    coded = registry.code_features(config, params, features, masks, quality, sizes)
+    bits = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)[0]
+    # A file's distortion is that of the image, padded as its source is.
+    decoded = distortion.to_8_bit(lapped.replicate_beyond(coded.x_hat, sizes))
+    return Maps(bits, tuple(part.maps(pixels[0], decoded[0], sizes[0]) for part in distortions))
 
-    def maps_of(number: jax.Array) -> Maps:
-        mask = tuple(level[number][None] for level in masks)
-        coded = registry.code_features(config, params, features, mask, quality, sizes)
-        bits = partition.bits_by_area(mask, coded.y_bits, coded.z_bits)[0]
-        # A file's distortion is that of the image, padded as its source is.
-        decoded = distortion.to_8_bit(lapped.replicate_beyond(coded.x_hat, sizes))
-        maps = tuple(part.maps(pixels[0], decoded[0], sizes[0]) for part in distortions)
-        return Maps(bits, maps)
 
-    empty = jax.tree_util.tree_map(
-        lambda leaf: jnp.zeros((masks[0].shape[0], *leaf.shape), leaf.dtype),
-        jax.eval_shape(maps_of, jnp.zeros((), jnp.int32)),
-    )
-
-    def step(number: jax.Array, maps: Maps) -> Maps:
-        return jax.tree_util.tree_map(
-            lambda all_maps, one: all_maps.at[number].set(one), maps, maps_of(number)
-        )
-
-    return jax.lax.fori_loop(0, count, step, empty)
+def jitted_steps() -> tuple[compilation.Jitted, ...]:
+    """All compiled functions, for counting their compilations."""
+    return _features, _maps

@@ -22,18 +22,19 @@ from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import search
-from rdonet_jax.rdo.encode_options import MAX_PASSES, EncodeOptions, Plan
+from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.initial_masks import initial_partition
-from rdonet_jax.rdo.search import SearchStats
+from rdonet_jax.rdo.search import regions
+from rdonet_jax.rdo.search.costs import SearchStats
+from rdonet_jax.rdo.search.regions import Region
 
 if TYPE_CHECKING:
     from rdonet_jax.rdo.file_cost import FileCost
 
 MAX_PARTS = 10
-"""Reported steps of a refinement, at most."""
+"""Reported steps of a search, and those of a refinement at most."""
 
-_REFINEMENT = "refinement"
+_SEARCH, _REFINEMENT = "search", "refinement"
 REFINED_CODING = "refined coding"
 
 
@@ -78,7 +79,7 @@ def steps(plan: Plan, reconstruct: bool = False) -> tuple[str, ...]:
     """The steps that `encode` reports, in this order."""
     if not plan.passes and not plan.refinements:
         return (*codec.ENCODING_STEPS, *((codec.SYNTHESIS,) if reconstruct else ()))
-    searching = ("start", *_color_steps(plan.passes)) if plan.passes else ()
+    searching = ("start", *_parts(_SEARCH, MAX_PARTS)) if plan.passes else ()
     return (*searching, "coding", *refinement_steps(plan))
 
 
@@ -91,17 +92,11 @@ def refinement_steps(plan: Plan) -> tuple[str, ...]:
 
 def refinement_parts(iterations: int) -> tuple[str, ...]:
     """The steps of the refinement itself, in this order."""
-    count = min(MAX_PARTS, iterations)
-    return tuple(f"{_REFINEMENT} {number}/{count}" for number in range(1, count + 1))
+    return _parts(_REFINEMENT, min(MAX_PARTS, iterations))
 
 
-def _color_steps(passes: int) -> tuple[str, ...]:
-    colors = range(1, len(search.COLORS) + 1)
-    return tuple(
-        f"pass {number}, {color}/{len(search.COLORS)}"
-        for number in range(1, passes + 1)
-        for color in colors
-    )
+def _parts(name: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{name} {number}/{count}" for number in range(1, count + 1))
 
 
 def encode(
@@ -212,19 +207,20 @@ def _encode_with_search(
     codec.require_coder(options.coder)
     engine_choice.choose(model.config, options.engine)
     report("start")
-    from rdonet_jax.rdo.cost import RDCost
 
-    rd_cost = RDCost(model, image, options.quality)
+    def encoded(p: Partition) -> Encoded:
+        return codec.encode(model, image, p, options.quality, options.coder, engine=options.engine)
+
+    start = initial_partition(model, image.rgb8, options.plan.init, options.quality)
+    candidates, files = [start], [encoded(start)]
+    decoded = pixel_format.as_rgb8(files[0].image)
+    parts = regions.of_image(model, image, options.quality, start, decoded)
     stats = SearchStats()
-    cost = search.count_evaluations(rd_cost, stats)
-    start = initial_partition(model, image.rgb8, options.plan.init, options.quality, cost)
-    result, interrupted = _run_search(cost, start, options.plan.passes, report)
+    result, interrupted = _run_search(parts, start, options.plan.passes, stats, report)
     report("coding")
-    candidates = [start] if all(map(np.array_equal, start, result)) else [start, result]
-    files = [
-        codec.encode(model, image, p, options.quality, options.coder, engine=options.engine)
-        for p in candidates
-    ]
+    if not all(map(np.array_equal, start, result)):
+        candidates.append(result)
+        files.append(encoded(result))
     cost_of_file = file_cost(model, image, options.quality)
     costs = [cost_of_file.of(file) for file in files]
     best = int(np.argmin(costs))
@@ -240,29 +236,29 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
     require_plan(model, plan)
     if not plan.passes:
         return initial_partition(model, image, plan.init, quality)
-    from rdonet_jax.rdo.cost import RDCost
-
-    rd_cost = RDCost(model, image, quality)
-    start = initial_partition(model, image, plan.init, quality, rd_cost)
-    *_, best = search.fast(rd_cost, start, plan.passes)
-    return best.partition
+    start = initial_partition(model, image, plan.init, quality)
+    *_, best = regions.search(regions.of_image(model, image, quality, start), start, plan.passes)
+    return best
 
 
 def is_search_step(step: str) -> bool:
     """Whether a reported step belongs to a search or a refinement, which may be interrupted."""
-    return step in _color_steps(MAX_PASSES) or step.startswith(f"{_REFINEMENT} ")
+    return step.startswith((f"{_SEARCH} ", f"{_REFINEMENT} "))
 
 
 def _run_search(
-    cost: search.Cost, start: Partition, passes: int, report: Report
+    parts: list[Region], start: Partition, passes: int, stats: SearchStats, report: Report
 ) -> tuple[Partition, bool]:
-    """The best partition of the fast search, and whether the search was interrupted."""
-    remaining_steps = iter(_color_steps(passes))
+    """The best partition of the search, and whether the search was interrupted."""
+    names = _parts(_SEARCH, MAX_PARTS)
     best = start
+
+    def report_share(share: float) -> None:
+        report(names[int(share * len(names))])
+
     try:
-        for evaluated in search.fast(cost, start, passes):
-            best = evaluated.partition
-            report(next(remaining_steps, "coding"))
+        for found in regions.search(parts, start, passes, stats, report_share):
+            best = found
     except KeyboardInterrupt:
         return best, True
     return best, False

@@ -18,7 +18,7 @@ from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.metrics.loss import AREA, Distortion, Part
-from rdonet_jax.rdo import refinement_tiles
+from rdonet_jax.rdo import encoder_tiles
 
 Maps = list[np.ndarray]
 """By distortion its maps, float64 [M, H/16, W/16], see `Distortion.maps`."""
@@ -58,7 +58,7 @@ class FileCost:
         grid = partition.block_grid(height, width)
         per_block = BLOCK // AREA
         whole: Maps = []
-        for tile in refinement_tiles.cover(grid):
+        for tile in encoder_tiles.cover(grid):
             original, other = (tiles.cut(v, tile, BLOCK) for v in (self._pixels, decoded))
             size = tile.extent((height, width), BLOCK)
             found = _tile_maps(self.distortions, original, other, size)
@@ -71,12 +71,19 @@ class FileCost:
                 values[:, rows, columns] = np.moveaxis(tile.crop_core(core, per_block), -1, 0)
         return whole
 
-    def weights(self, decoded: np.ndarray) -> list[np.ndarray]:
+    @property
+    def adds_up(self) -> bool:
+        """Whether all distortions are sums over areas."""
+        return all(distortion.adds_up for distortion in self.distortions)
+
+    def weights(self, decoded: np.ndarray | None) -> list[np.ndarray]:
         """By distortion, what each of its maps [M] weighs in the cost in bits, around an image.
 
         A distortion that adds up has its weight. Any other has its linearization around the decoded
-        image.
+        image. Without an image, for distortions that add up alone, [1] for all maps of each.
         """
+        if decoded is None:
+            return [np.array([part.weight], np.float32) for part in self.parts]
         return [
             np.array(self._weights_of(part, maps), np.float32)
             for part, maps in zip(self.parts, self.maps(decoded), strict=True)

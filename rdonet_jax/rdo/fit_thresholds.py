@@ -16,9 +16,9 @@ import numpy as np
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import initial_masks, search
-from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo import initial_masks
 from rdonet_jax.rdo.encode_options import MAX_PASSES
+from rdonet_jax.rdo.search import regions
 
 LARGEST = 16384.0
 """No variance of 8-bit gray levels is larger, so this threshold splits nothing."""
@@ -56,15 +56,15 @@ def collect_samples(
     Blocks that lie partly outside the image are left out. Raises `EncodeError` for an image that
     cannot be coded.
     """
-    rd_cost = RDCost(model, image, quality)
-    start = initial_masks.initial_partition(model, image, initial_masks.SOLVED, quality, rd_cost)
-    *_, best = search.fast(rd_cost, start, passes)
-    split_costs = search.split_costs(rd_cost, best)
+    start = initial_masks.initial_partition(model, image, initial_masks.SOLVED, quality)
+    parts = regions.of_image(model, image, quality, start)
+    *_, best = regions.search(parts, start, passes)
+    split_costs = regions.splits(parts, best)
     height, width = image.shape[:2]
     padded = distortion.from_integers(partition.pad_image(image)[0])
     variances = compilation.jit(partition.block_variances)(padded)
-    can_split64 = np.ones_like(best.partition.split64)
-    can_split32 = np.kron(best.partition.split64, np.ones((2, 2)))
+    can_split64 = np.ones_like(best.split64)
+    can_split32 = np.kron(best.split64, np.ones((2, 2)))
     decisions = []
     for variance, split_cost, can_split, side in zip(
         variances, split_costs, (can_split64, can_split32), (64, 32), strict=True

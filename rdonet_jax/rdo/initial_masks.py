@@ -11,10 +11,11 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import search
+from rdonet_jax.rdo.search import regions
 
 STATIC, SOLVED = "static", "uniform"
-"""Masks besides `codec.MASKS`: the uniform partition of the finest level, and `from_uniform`."""
+"""Masks besides `codec.MASKS`: the uniform partition of the finest level, and every quadtree solved
+by the costs of the three uniform partitions."""
 
 Mask = Callable[[Model, np.ndarray, float | None], Partition]
 """(model, image uint8 [H, W, 3], quality 0 to 100 or None) -> the partition of the image."""
@@ -25,9 +26,10 @@ def _codec_mask(model: Model, image: np.ndarray, quality: float | None, *, kind:
 
 
 def _solved(model: Model, image: np.ndarray, quality: float | None) -> Partition:
-    from rdonet_jax.rdo.cost import RDCost
-
-    return from_uniform(image, RDCost(model, image, quality))
+    grid = partition.block_grid(*image.shape[:2])
+    around = partition.uniform(0, grid)
+    p = regions.solve(regions.of_image(model, image, quality, around), grid)
+    return partition.trim(p, *image.shape[:2])
 
 
 INITS: dict[str, Mask] = {
@@ -49,28 +51,16 @@ def register_mask(name: str, mask: Mask) -> None:
 
 
 def initial_partition(
-    model: Model,
-    image: np.ndarray,
-    init: str | Partition,
-    quality: float | None = None,
-    cost: search.Cost | None = None,
+    model: Model, image: np.ndarray, init: str | Partition, quality: float | None = None
 ) -> Partition:
     """The partition to encode with, or from which a search starts.
 
-    `init` is a name of `INITS`, or a partition. `cost` is used for SOLVED, which makes its own
-    without one. Raises `PartitionError` for what is no partition of the image.
+    `init` is a name of `INITS`, or a partition. Raises `PartitionError` for what is no partition of
+    the image.
     """
     if not isinstance(init, str):
         return init
-    if init == SOLVED and cost is not None:
-        return from_uniform(image, cost)
     try:
         return partition.check(INITS[init](model, image, quality), *image.shape[:2])
     except partition.PartitionError as error:
         raise partition.PartitionError(f"the mask {init!r}: {error}") from error
-
-
-def from_uniform(image: np.ndarray, cost: search.Cost) -> Partition:
-    """Every quadtree solved by the costs of the three uniform partitions."""
-    p = search.from_uniform(cost, partition.block_grid(*image.shape[:2]))
-    return partition.trim(p, *image.shape[:2])

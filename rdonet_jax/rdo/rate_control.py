@@ -24,7 +24,7 @@ from rdonet_jax.rdo import encoder, quality_search
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.encoder import EncodeResult, SearchSummary
 from rdonet_jax.rdo.quality_search import Goal, Trial
-from rdonet_jax.rdo.search import SearchStats
+from rdonet_jax.rdo.search.costs import SearchStats
 from rdonet_jax.rdo.targets import AIMS, Aim
 from rdonet_jax.rdo.targets import TargetError as TargetError
 

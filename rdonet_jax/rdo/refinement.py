@@ -28,7 +28,7 @@ from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
 from rdonet_jax.metrics.loss import Distortion
 from rdonet_jax.models.portable.network import GivenLatents
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import refinement_step, refinement_tiles
+from rdonet_jax.rdo import encoder_tiles, refinement_step
 from rdonet_jax.rdo.refinement_step import Latents, TileInputs
 
 CHECK_EVERY = 10
@@ -68,7 +68,7 @@ class Problem:
 def require_memory(model: Model, size: tuple[int, int]) -> None:
     """Raises `EncodeError` if refining an image of (height, width) takes too much memory."""
     grid = partition.block_grid(*size)
-    tile_blocks = np.prod(refinement_tiles.cover(grid)[0].sides)
+    tile_blocks = np.prod(encoder_tiles.cover(grid)[0].sides)
     if lack := memory.refining_shortage(model.config, grid, int(tile_blocks)):
         raise preparation.EncodeError(f"the image is too large: {lack}")
 
@@ -89,7 +89,7 @@ def refine(
     the refinement, also one that `report` raises. The best latents so far are the result.
     """
     latents = ImageLatents(*(tuple(map(np.copy, values)) for values in start))
-    covering = refinement_tiles.cover(partition.block_grid(*problem.pixels.shape[:2]))
+    covering = encoder_tiles.cover(partition.block_grid(*problem.pixels.shape[:2]))
     advance = _progress(len(covering) * iterations, names, report)
     for number, tile in enumerate(covering):
         key = jax.random.fold_in(jax.random.key(SEED), number)
@@ -165,7 +165,7 @@ def _cut_mask(mask: np.ndarray, tile: Tile, per_block: int) -> np.ndarray:
 
 def _variable(tile: Tile, level: int) -> GivenLatents:
     """Which latents of a level lie in the core of a tile, bool [1, ·, ·, 1]."""
-    hyper = refinement_tiles.of_hyper_latents(tile, level)
+    hyper = encoder_tiles.of_hyper_latents(tile, level)
     return GivenLatents(_core(tile, BLOCK // STRIDES[level]), _core(hyper, 1))
 
 
@@ -179,7 +179,7 @@ def _cut_latents(latents: ImageLatents, tile: Tile) -> Latents:
     return tuple(
         GivenLatents(
             tiles.cut(y, tile, BLOCK // STRIDES[level]),
-            tiles.cut(z, refinement_tiles.of_hyper_latents(tile, level)),
+            tiles.cut(z, encoder_tiles.of_hyper_latents(tile, level)),
         )
         for level, (y, z) in enumerate(zip(*latents, strict=True))
     )
@@ -189,6 +189,6 @@ def _store(latents: ImageLatents, tile: Tile, refined: Latents) -> None:
     """Writes the latents of the core of a tile."""
     for level, (y, z) in enumerate(refined):
         per_block = BLOCK // STRIDES[level]
-        hyper = refinement_tiles.of_hyper_latents(tile, level)
+        hyper = encoder_tiles.of_hyper_latents(tile, level)
         latents.y[level][tile.core_slices(per_block)] = tile.crop_core(np.asarray(y), per_block)
         latents.z[level][hyper.core_slices()] = hyper.crop_core(np.asarray(z))

@@ -19,8 +19,9 @@ from rdonet_jax.cli.files import batch, jobs
 from rdonet_jax.cli.progress import InterruptibleSearch
 from rdonet_jax.codec import codec
 from rdonet_jax.core import files, interrupts, partition
-from rdonet_jax.rdo import encoder, search
+from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encode_options import Plan
+from rdonet_jax.rdo.search import costs, regions
 from tests.conftest import ROOT
 
 pytestmark = [
@@ -231,11 +232,13 @@ def test_ctrl_c_ends_a_search_with_the_best_so_far(after_ctrl_c):
     def cost(candidates):
         calls.append(len(candidates))
         areas = np.zeros((len(candidates), 4 * grid[0], 4 * grid[1]))
-        return search.Costs(areas, -np.arange(len(candidates), dtype=float))
+        return costs.Costs(areas, areas.sum((1, 2)))
 
+    region = regions.Region(regions._whole(grid), lambda: cost)
     with InterruptibleSearch(codec.silent) as report:
-        found, interrupted = encoder._run_search(cost, start, 2, report)
-        assert interrupted and calls == [1]
+        stats = costs.SearchStats()
+        found, interrupted = encoder._run_search([region], start, 2, stats, report)
+        assert interrupted and not calls
         report("coding")  # what follows the search is not interrupted
     assert all(map(np.array_equal, found, start))
     assert not interrupts._state.graceful_messages

@@ -15,7 +15,7 @@ from rdonet_jax.core import partition, presets, system_memory
 from rdonet_jax.metrics import loss
 from rdonet_jax.models import registry
 from rdonet_jax.models.portable.network import GivenLatents
-from rdonet_jax.rdo import refinement_step
+from rdonet_jax.rdo import cost, encoder_tiles, refinement_step
 
 pytestmark = pytest.mark.optimized
 
@@ -67,10 +67,38 @@ def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
     assert actual <= memory.working_set_bytes(preset, (1, 1)) <= 4 * actual
 
 
-def test_a_hundred_megapixels_fit_in_three_gigabytes_but_a_search_for_their_partition_does_not():
+def test_a_hundred_megapixels_fit_in_five_gigabytes_in_tiles_but_not_as_a_whole():
     grid = partition.block_grid(8192, 12288)
-    assert memory.working_set_bytes(presets.standard(), grid) < 2.5 * 2**30
-    assert memory.searching_bytes(presets.standard(), grid) > 20 * 2**30
+    preset, tile = presets.standard(), encoder_tiles.TILE_SHAPES[-1]
+    assert memory.working_set_bytes(preset, grid) < 2.5 * 2**30
+    assert memory.searching_bytes(preset, grid, tile) < 3 * 2**30
+    assert memory.searching_bytes(preset, grid, grid) > 20 * 2**30
+
+
+def test_a_search_of_24_megapixels_takes_less_than_two_gigabytes():
+    grid, tile = partition.block_grid(4000, 6000), encoder_tiles.TILE_SHAPES[-1]
+    assert memory.searching_bytes(presets.standard(), grid, tile) < 1.5 * 2**30
+
+
+def test_the_estimate_covers_an_evaluation_of_a_search():
+    preset, side = presets.preset("standard"), 16
+
+    def shape(*sides, dtype=jnp.float32):
+        return jax.ShapeDtypeStruct((1, *sides), dtype)
+
+    def level(number, channels, dtype=jnp.float32):
+        positions = side * partition.BLOCK // partition.STRIDES[number]
+        return shape(positions, positions, *channels, dtype=dtype)
+
+    features = tuple(level(number, (n,)) for number, n in enumerate(preset.features))
+    masks = tuple(level(number, (), bool) for number in range(len(features)))
+    pixels = shape(side * partition.BLOCK, side * partition.BLOCK, 3, dtype=jnp.uint8)
+    sizes, quality = shape(2, dtype=jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
+    parts = tuple(part.distortion for part in loss.Loss(1.0, "both", 0.5).parts())
+    _, maps = cost.jitted_steps()
+    inputs = features, pixels, sizes, masks, quality
+    actual = taken(maps.lower(preset, parts, parameters(preset), *inputs), inputs)
+    assert actual <= memory.searching_bytes(preset, (side, side), (side, side)) <= 4 * actual
 
 
 def test_a_portable_walk_takes_memory_by_the_positions_of_the_finest_level():

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdonet_jax.core import partition
-from rdonet_jax.rdo import fit_thresholds, search
+from rdonet_jax.rdo import fit_thresholds, initial_masks
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.fit_thresholds import Decisions
+from rdonet_jax.rdo.search import blocks, regions
 
 VARIANCES = st.lists(st.sampled_from([0.0, 0.5, 3.0, 20.0, 21.0, 900.0]), min_size=1, max_size=12)
 
@@ -50,15 +51,16 @@ def test_the_gain_of_a_block_is_near_what_coding_it_otherwise_costs(mini_model, 
     image, grid = photograph, (3, 4)
     found = fit_thresholds.collect_samples(mini_model, image, 50.0, passes=2)
     rd_cost = RDCost(mini_model, image, 50.0)
-    start = search.from_uniform(rd_cost, grid)
-    *_, best = search.fast(rd_cost, start, 2)
-    blocks = search.blocks_of(best.partition)
+    start = initial_masks.initial_partition(mini_model, image, initial_masks.SOLVED, 50.0)
+    *_, best = regions.search(regions.of_image(mini_model, image, 50.0, start), start, 2)
+    total = rd_cost([best]).totals[0]
+    current = blocks.blocks_of(best)
     for number, block in enumerate(np.ndindex(grid)):
-        if not blocks.split[block]:
+        if not current.split[block]:
             continue
-        split = blocks.split.copy()
+        split = current.split.copy()
         split[block] = False
-        other = search.partition_of(search.Blocks(split, blocks.quarters))
-        more = (rd_cost([other]).totals[0] - best.total) / (192 * 256)
+        other = blocks.partition_of(blocks.Blocks(split, current.quarters))
+        more = (rd_cost([other]).totals[0] - total) / (192 * 256)
         gain = found.split64.split_cost[number]
         assert gain <= 0.1 * more  # splitting it pays, and not splitting it costs as much

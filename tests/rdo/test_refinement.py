@@ -14,7 +14,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.entropy import dead_zone, soft_rounding
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.models.training_record import TrainingRecord
-from rdonet_jax.rdo import encoder, file_cost, refinement, refinement_step, refinement_tiles
+from rdonet_jax.rdo import encoder, encoder_tiles, file_cost, refinement, refinement_step
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 
@@ -195,9 +195,9 @@ def problem_of(model, image, plain, p):
 def test_tiles_are_refined_one_after_the_other_up_to_their_boundary(
     start_model, photograph, monkeypatch
 ):
-    monkeypatch.setattr(refinement_tiles.cover, "__defaults__", (((4, 8),),))
+    monkeypatch.setattr(encoder_tiles.cover, "__defaults__", (((4, 8),),))
     wide = np.tile(photograph[:100], (1, 3, 1))[:, :600]
-    first, second = refinement_tiles.cover(partition.block_grid(100, 600))
+    first, second = encoder_tiles.cover(partition.block_grid(100, 600))
     assert first.columns[2] == second.columns[1] == 6
     image = preparation.prepare(start_model.config, wide)
     p = codec.choose_partition(start_model, wide, "variance", QUALITY)
@@ -213,7 +213,7 @@ def test_tiles_are_refined_one_after_the_other_up_to_their_boundary(
 
 
 def test_latents_in_the_margin_of_a_tile_do_not_change(start_model, photograph, monkeypatch):
-    monkeypatch.setattr(refinement_tiles.cover, "__defaults__", (((4, 8),),))
+    monkeypatch.setattr(encoder_tiles.cover, "__defaults__", (((4, 8),),))
     wide = np.tile(photograph[:64], (1, 3, 1))[:, :600]
     image = preparation.prepare(start_model.config, wide)
     p = codec.choose_partition(start_model, wide, "uniform-16", QUALITY)
@@ -240,7 +240,7 @@ def test_the_cost_of_a_tile_with_the_whole_image_is_that_of_its_file(start_model
     plain = codec.encode(start_model, image, p, QUALITY)
     start = codec.start_latents(start_model, image, p, QUALITY)
     problem = problem_of(start_model, photograph, plain, p)
-    (tile,) = refinement_tiles.cover(partition.block_grid(*image.size))
+    (tile,) = encoder_tiles.cover(partition.block_grid(*image.size))
     inputs = refinement._tile_inputs(problem, tile)
     functions = start_model.config, problem.distortions, start_model.device_params
     found = refinement_step.cost(*functions, inputs, refinement._cut_latents(start, tile))
@@ -256,7 +256,7 @@ def test_the_cost_of_a_tile_counts_an_image_without_its_padding(both_model, phot
     plain = codec.encode(both_model, image, p, QUALITY)
     start = codec.start_latents(both_model, image, p, QUALITY)
     problem = problem_of(both_model, pixels, plain, p)
-    (tile,) = refinement_tiles.cover(partition.block_grid(*image.size))
+    (tile,) = encoder_tiles.cover(partition.block_grid(*image.size))
     inputs = refinement._tile_inputs(problem, tile)
     functions = both_model.config, problem.distortions, both_model.device_params
     found = refinement_step.cost(*functions, inputs, refinement._cut_latents(start, tile))
@@ -300,13 +300,13 @@ def test_soft_rounding_lies_between_the_neighboring_integers_and_has_a_gradient(
 @pytest.mark.parametrize("grid", [(1, 1), (4, 4), (5, 3), (8, 12), (9, 30), (17, 16), (63, 94)])
 def test_the_cores_of_the_tiles_cover_every_block_once(grid):
     counts = np.zeros(grid, int)
-    for tile in refinement_tiles.cover(grid):
+    for tile in encoder_tiles.cover(grid):
         counts[tile.core_slices()] += 1
         assert tile.rows.start % 4 == 0 and tile.columns.start % 4 == 0
         for span, side, length in zip(tile[:2], tile.sides, grid, strict=True):
-            assert span.start == 0 or span.core_start - span.start == refinement_tiles.MARGIN
+            assert span.start == 0 or span.core_start - span.start == encoder_tiles.MARGIN
             end = span.start + side
-            assert span.core_stop == length or end - span.core_stop == refinement_tiles.MARGIN
+            assert span.core_stop == length or end - span.core_stop == encoder_tiles.MARGIN
     np.testing.assert_array_equal(counts, 1)
 
 
@@ -317,8 +317,8 @@ def test_the_cost_of_a_file_in_tiles_is_that_of_the_whole(both_model, photograph
     cost = encoder.file_cost(both_model, preparation.prepare(both_model.config, image), QUALITY)
     found = []
     for shape, count in (((4, 12), 1), ((4, 8), 2)):
-        monkeypatch.setattr(refinement_tiles.cover, "__defaults__", ((shape,),))
-        assert len(refinement_tiles.cover((4, 12))) == count
+        monkeypatch.setattr(encoder_tiles.cover, "__defaults__", ((shape,),))
+        assert len(encoder_tiles.cover((4, 12))) == count
         found.append(cost(1000, decoded.astype(np.uint8)))
     assert found[1] == pytest.approx(found[0], rel=1e-6)
 

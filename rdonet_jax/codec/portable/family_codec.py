@@ -36,8 +36,10 @@ class PortableCodec(FamilyCodec):
     def working_set_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
         return working_set.tiled_bytes(config, grid)
 
-    def searching_bytes(self, config: PortableConfig, grid: tuple[int, int]) -> int:
-        return working_set.search_bytes(config.features, working_set.portable_scalars(config), grid)
+    def searching_bytes(
+        self, config: PortableConfig, grid: tuple[int, int], part: tuple[int, int]
+    ) -> int:
+        return working_set.tiled_search_bytes(config, grid, part)
 
     def refining_bytes(
         self, config: PortableConfig, grid: tuple[int, int], tile_blocks: int

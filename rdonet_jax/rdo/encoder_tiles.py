@@ -1,4 +1,4 @@
-"""The tiles in which latents are refined, and distortions measured, for images of any size.
+"""The tiles in which an encoder searches, refines latents and measures distortions.
 
 Functions are compiled for a tile, so images of any size take the same compiled functions, and the
 memory for them does not grow with the image. Tiles count 64x64 blocks. Unlike those of the codec,
@@ -23,9 +23,12 @@ MARGIN = 2
 decoded latent of the coarsest level hardly changes pixels that are further away."""
 
 
-def cover(grid: Sides, shapes: tuple[Sides, ...] = TILE_SHAPES) -> list[Tile]:
-    """The tiles, all of the shape with the least work, whose cores cover a grid of blocks."""
-    covers = (list(_cover(grid, shape)) for shape in shapes if _fits(grid, shape))
+def cover(grid: Sides, shapes: tuple[Sides, ...] = TILE_SHAPES, margin: int = MARGIN) -> list[Tile]:
+    """The tiles, all of the shape with the least work, whose cores cover a grid of blocks.
+
+    With another margin than `MARGIN` they need not begin at multiples of 4 blocks.
+    """
+    covers = (list(_cover(grid, shape, margin)) for shape in shapes if _fits(grid, shape))
     return min(covers, key=lambda tiles: len(tiles) * math.prod(tiles[0].sides))
 
 
@@ -34,19 +37,19 @@ def _fits(grid: Sides, shape: Sides) -> bool:
     return all(n <= side or side > 2 * MARGIN for n, side in zip(grid, shape, strict=True))
 
 
-def _cover(grid: Sides, shape: Sides) -> Iterator[Tile]:
-    spans = (_spans(length, side) for length, side in zip(grid, shape, strict=True))
+def _cover(grid: Sides, shape: Sides, margin: int) -> Iterator[Tile]:
+    spans = (_spans(length, side, margin) for length, side in zip(grid, shape, strict=True))
     for rows, columns in itertools.product(*spans):
         yield Tile(rows, columns, shape)
 
 
-def _spans(length: int, side: int) -> list[Span]:
+def _spans(length: int, side: int, margin: int) -> list[Span]:
     """The fewest spans of `side` blocks whose cores cover `length` blocks."""
     if length <= side:
         return [Span(0, 0, length)]
-    step = side - 2 * MARGIN
-    starts = range(0, length - 2 * MARGIN, step)
-    stops = [start + side - MARGIN for start in starts[:-1]] + [length]
+    step = side - 2 * margin
+    starts = range(0, length - 2 * margin, step)
+    stops = [start + side - margin for start in starts[:-1]] + [length]
     return [Span(*span) for span in zip(starts, [0, *stops[:-1]], stops, strict=True)]
 
 
