@@ -97,7 +97,8 @@ def of_image(
 
 
 def _whole(grid: tuple[int, int]) -> Tile:
-    return Tile(*(Span(0, 0, length) for length in grid), grid)
+    rows, columns = (Span(0, 0, length) for length in grid)
+    return Tile(rows, columns, grid)
 
 
 def _tiled(
