@@ -39,7 +39,13 @@ DISPLAY = "standard_4k"
 
 _SCALES = 6
 
-_BLUR = (0.26462111, 0.21292859, 0.10933537, 0.03601111, 0.00941437)
+_BLUR = (
+    0.2646211054882,
+    0.2129285920104,
+    0.1093353727775,
+    0.0360111146584,
+    0.0094143678097,
+)
 """The filter of SSIMULACRA 2 from its middle on: a Gaussian of sigma 1.5 made of cosines."""
 
 
