@@ -22,6 +22,7 @@ from rdonet_jax.core import config
 from rdonet_jax.evaluation import curves, real_files
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
+from rdonet_jax.rdo.encode_options import MAX_PASSES
 from rdonet_jax.training import checkpoints, divergence, run_dir
 from rdonet_jax.training.run import Sources
 
@@ -60,6 +61,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the results; the same command continues"
     )
+    parser.add_argument(
+        "--passes", type=int, choices=range(MAX_PASSES + 1), default=MAX_PASSES,
+        help="of the search, at most (default: %(default)s); evaluations that exist stay as they "
+        "are",
+    )  # fmt: skip
     return parser.parse_args(arguments)
 
 
@@ -105,7 +111,7 @@ def trained(options: argparse.Namespace, budget: budgets.Budget) -> None:
 
 
 def evaluated(
-    out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]
+    out: Path, budget: budgets.Budget, which: str, folders: Sequence[str], passes: int
 ) -> tables.Results:
     """The results of all columns on a set of images."""
     paths = evaluations.chosen(real_files.named_images(folders), budget.max_images)
@@ -117,7 +123,9 @@ def evaluated(
             if not target.exists():
                 _say(f"evaluating {target.stem} on {which}: {len(paths)} images")
             weights = trainings.evaluated_weights(out, budgets.named(contestant, point.lmbda))
-            by_point.append(evaluations.evaluate(target, weights, contestant, paths, point.quality))
+            by_point.append(
+                evaluations.evaluate(target, weights, contestant, paths, point.quality, passes)
+            )
         found |= tables.joined(by_point)
     return found
 
@@ -128,9 +136,11 @@ def point_name(contestant: str, point: budgets.Point) -> str:
     return name if point.quality is None else f"{name}_{round(point.quality):03d}"
 
 
-def report(out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]) -> None:
+def report(
+    out: Path, budget: budgets.Budget, which: str, folders: Sequence[str], passes: int
+) -> None:
     """Writes table, curves and masks of a set of images."""
-    found = evaluated(out, budget, which, folders)
+    found = evaluated(out, budget, which, folders, passes)
     target = out / f"{which}.json"
     curves.write_json(target, tables.to_json(found), force=True)
     parts = [tables.table(found, metric) for metric in tables.METRICS]
@@ -144,7 +154,7 @@ def report(out: Path, budget: budgets.Budget, which: str, folders: Sequence[str]
     maps = [
         out / "evaluations" / which / f"{point_name('var', point)}.npz" for point in budget.points
     ]
-    shown = [column for column in evaluations.columns("var") if "variance" in column]
+    shown = [column for column in evaluations.columns("var", passes) if "variance" in column]
     drawings.draw_masks(first, maps, shown, out / f"{which}-masks.png")
     print(f"{which}:\n{text}", flush=True)
 
@@ -165,7 +175,7 @@ def main(arguments: Sequence[str]) -> int:
         claim(options, budget)
         trained(options, budget)
         for which, folders in sets.items():
-            report(options.out, budget, which, folders)
+            report(options.out, budget, which, folders, options.passes)
     except (*EXPECTED, StudyError) as error:
         print(f"reproduce_table: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -24,6 +24,7 @@ from rdonet_jax.metrics import quality as measures
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import initial_masks
 from rdonet_jax.rdo.cost import trained_loss
+from rdonet_jax.rdo.encode_options import MAX_PASSES
 from rdonet_jax.rdo.file_cost import FileCost
 from rdonet_jax.rdo.search import regions
 
@@ -37,12 +38,13 @@ STARTS: Mapping[str, Mapping[str, Sequence[int]]] = {
 has no search."""
 
 
-def columns(contestant: str) -> list[str]:
-    """The columns of a contestant, such as "var, variance, 2"."""
+def columns(contestant: str, most_passes: int = MAX_PASSES) -> list[str]:
+    """The columns of a contestant with at most so many passes, such as "var, variance, 2"."""
     if not STARTS[contestant]:
         return [contestant]
+    starts = STARTS[contestant].items()
     return [
-        f"{contestant}, {start}, {n}" for start, each in STARTS[contestant].items() for n in each
+        f"{contestant}, {start}, {n}" for start, each in starts for n in each if n <= most_passes
     ]
 
 
@@ -54,7 +56,7 @@ def chosen(paths: Mapping[str, Path], most: int) -> dict[str, Path]:
 
 
 def partitions(
-    model: zoo.Model, contestant: str, image: np.ndarray, quality: float | None
+    model: zoo.Model, contestant: str, image: np.ndarray, quality: float | None, most_passes: int
 ) -> Iterator[tuple[str, Partition]]:
     """The partition of every column of a contestant."""
     if not STARTS[contestant]:
@@ -62,10 +64,12 @@ def partitions(
         return
     for start, each in STARTS[contestant].items():
         first = initial_masks.initial_partition(model, image, start, quality)
-        parts = regions.of_image(model, image, quality, first)
-        for passes in each:
-            *_, found = regions.search(parts, first, passes)
-            yield f"{contestant}, {start}, {passes}", found
+        yield f"{contestant}, {start}, 0", first
+        if most := min(most_passes, max(each)):
+            parts = regions.of_image(model, image, quality, first)
+            for passes in range(1, most + 1):
+                *_, found = regions.search(parts, first, passes)
+                yield f"{contestant}, {start}, {passes}", found
 
 
 def coded(
@@ -91,19 +95,20 @@ def evaluate(
     contestant: str,
     images: Mapping[str, Path],
     quality: float | None = None,
+    most_passes: int = MAX_PASSES,
 ) -> dict[str, Any]:
     """Results by column and image, from the file `target` if it exists. Else makes the file.
 
-    The level maps of the first image are stored in a file next to it, for drawings.
+    Columns have at most `most_passes` passes of the search. The level maps of the first image are stored in a file next to it, for drawings.
     """
     if target.exists():
         return json.loads(target.read_text())
     model = zoo.load(str(weights))
-    found: dict[str, dict[str, Any]] = {column: {} for column in columns(contestant)}
+    found: dict[str, dict[str, Any]] = {column: {} for column in columns(contestant, most_passes)}
     for number, (name, path) in enumerate(tqdm(images.items(), delay=2, leave=False)):
         image = srgb.load(path)
         maps = {}
-        for column, p in partitions(model, contestant, image, quality):
+        for column, p in partitions(model, contestant, image, quality, most_passes):
             found[column][name] = coded(model, image, p, quality)
             maps[column] = np.asarray(partition.level_map(p))
         if number == 0:
