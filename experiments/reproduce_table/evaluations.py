@@ -99,7 +99,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Results by column and image, from the file `target` if it exists. Else makes the file.
 
-    Columns have at most `most_passes` passes of the search. The level maps of the first image are stored in a file next to it, for drawings.
+    Columns have at most `most_passes` passes of the search. The level maps of the first image are
+    stored in a file next to it, for drawings.
     """
     if target.exists():
         return json.loads(target.read_text())
