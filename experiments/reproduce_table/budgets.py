@@ -102,7 +102,7 @@ BUDGETS: Mapping[str, Budget] = {
     "portable-cpu": Budget(
         "compact", "compact-one-level", 1800, 700,
         _training(8, 256, 1.5e-4, 50, metric="both", prior_rate=8.0, resident=True),
-        24, {"rate": "rounded"}, qualities=(0.0, 25.0, 50.0, 75.0, 100.0), fit_images=8,
+        12, {"rate": "rounded"}, qualities=(0.0, 25.0, 50.0, 75.0, 100.0), fit_images=8,
         contestants=WITH_DIRECT,
     ),
     "portable-gpu": Budget(
