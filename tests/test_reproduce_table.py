@@ -182,6 +182,9 @@ def test_a_folder_with_another_study_and_folders_without_images_are_refused(
         assert study.main([*arguments, "--out", str(tmp_path)]) == 1
         error = capsys.readouterr().err
         assert cause in error and error.count("\n") == 1
+    alone = ["--out", str(tmp_path / "other"), "--contestants", "basic"]
+    assert study.main([*arguments[:-1], folder, *alone]) == 1
+    assert "the reference" in capsys.readouterr().err and not (tmp_path / "other").exists()
 
 
 def test_quarters_of_the_blocks_are_ordered_by_variance_and_share_the_cost():

@@ -66,6 +66,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="of the search, at most (default: %(default)s); evaluations that exist stay as they "
         "are",
     )  # fmt: skip
+    parser.add_argument(
+        "--contestants", nargs="+", choices=list(evaluations.STARTS), metavar="NAME",
+        help="which to train and to evaluate, the reference among them (default: all of the budget)",
+    )  # fmt: skip
     return parser.parse_args(arguments)
 
 
@@ -84,8 +88,12 @@ def image_sets(options: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def claim(options: argparse.Namespace, budget: budgets.Budget) -> None:
-    """Records the budget of the study. Raises `StudyError` if the folder has another study."""
+    """Records the budget of the study. Raises `StudyError` if the folder has another study.
+
+    The contestants are not recorded: others can join later.
+    """
     recorded = json.loads(json.dumps(dataclasses.asdict(budget)))
+    del recorded["contestants"]
     target = options.out / "study.json"
     if target.exists() and json.loads(target.read_text())["budget"] != recorded:
         raise StudyError(f"{options.out}: holds a study of another budget")
@@ -167,10 +175,15 @@ def main(arguments: Sequence[str]) -> int:
     """The exit code: 0, or 1 after one line that says what is wrong."""
     options = parse(arguments)
     budget = budgets.BUDGETS[options.budget]
+    if options.contestants:
+        chosen = tuple(name for name in budget.contestants if name in options.contestants)
+        budget = dataclasses.replace(budget, contestants=chosen)
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every default
     try:
         for folders in (options.valid, options.test):
             real_files.named_images(folders)
+        if tables.ANCHOR not in budget.contestants:
+            raise StudyError("--contestants: the reference, to which all are compared, is missing")
         sets = image_sets(options)
         claim(options, budget)
         trained(options, budget)
