@@ -68,7 +68,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--contestants", nargs="+", choices=list(evaluations.STARTS), metavar="NAME",
-        help="which to train and to evaluate, the reference among them (default: all of the budget)",
+        help="which to train and to evaluate, the reference among them (default: all)",
     )  # fmt: skip
     return parser.parse_args(arguments)
 
