@@ -146,7 +146,10 @@ def test_a_refined_file_keeps_the_size_and_costs_less(start_model, large, passes
     assert (found.searched.stats.evaluations > 0) == bool(passes)
     decoded = codec.decode(start_model, found.encoded.data)
     np.testing.assert_array_equal(decoded.image, found.encoded.image)
-    assert set(said) == set(rate_control.steps(plan))
+    # A search may end before its last step.
+    steps = set(rate_control.steps(plan))
+    assert set(said) <= steps
+    assert all(step.startswith("search ") for step in steps - set(said))
 
 
 def test_a_refined_file_keeps_the_psnr_and_is_no_larger(start_model, large):
