@@ -14,7 +14,7 @@ TENSORFLOW_COMPRESSION = ("tensorflow-compression==2.14.1", "tensorflow==2.14.1"
 """The full package with its entropy models, which needs Python 3.11 or older."""
 
 
-def place(requirements: tuple[str, ...]) -> Path:
+def default_folder(requirements: tuple[str, ...]) -> Path:
     """The default folder of an environment, named by its first requirement."""
     return Path.home() / ".cache" / "rdonet-jax" / requirements[0].partition("==")[0]
 

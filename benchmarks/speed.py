@@ -27,7 +27,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from environments import COMPRESSAI, install, place
+from environments import COMPRESSAI, default_folder, install
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import config, presets, processors
@@ -125,7 +125,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-training", action="store_true", help="the codec alone")
     parser.add_argument("--compressai", action="store_true", help="compare with CompressAI")
-    parser.add_argument("--environment", type=Path, default=place(COMPRESSAI), help="of CompressAI")
+    parser.add_argument(
+        "--environment", type=Path, default=default_folder(COMPRESSAI), help="of CompressAI"
+    )
     options = parser.parse_args()
     image = load_image(options.image)
     print(f"jax {jax.__version__} on {jax.local_devices()}, median of {options.repeats}")

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from environments import TENSORFLOW_COMPRESSION, install, place
+from environments import TENSORFLOW_COMPRESSION, default_folder, install
 
 from rdonet_jax.entropy import distributions, likelihoods
 
@@ -46,7 +46,7 @@ def reference(environment: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path)
-    parser.add_argument("--environment", type=Path, default=place(TENSORFLOW_COMPRESSION))
+    parser.add_argument("--environment", type=Path, default=default_folder(TENSORFLOW_COMPRESSION))
     options = parser.parse_args()
     numbers = reference(options.environment)
     print(", ".join(f"{name} {version}" for name, version in numbers["versions"].items()))

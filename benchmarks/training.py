@@ -35,7 +35,7 @@ from typing import Any
 import jax
 import numpy as np
 import training_limits
-from environments import COMPRESSAI, install, place
+from environments import COMPRESSAI, default_folder, install
 from PIL import Image
 from training_steps import Trainer
 
@@ -230,7 +230,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--turn", type=float, default=10, help="seconds of a turn")
     parser.add_argument("--uncached", action="store_true", help="also decode at every crop")
     parser.add_argument("--compressai", action="store_true", help="also train mbt2018_mean")
-    parser.add_argument("--environment", type=Path, default=place(COMPRESSAI), help="of CompressAI")
+    parser.add_argument(
+        "--environment", type=Path, default=default_folder(COMPRESSAI), help="of CompressAI"
+    )
     parser.add_argument("--limits", action="store_true", help="compare with what the device can do")
     parser.add_argument("--limits-batches", nargs="+", type=int, default=[8, 16, 32, 64])
     return parser.parse_args()

@@ -91,7 +91,7 @@ def test_the_table_has_the_best_the_worst_and_the_mean_image():
     for metric in tables.METRICS:
         found = tables.summary(results, "var, variance, 1", metric)
         assert found[:3] == pytest.approx((-20.0, 10.0, -5.0), abs=1e-6)
-        assert found.pictures == 3
+        assert found.images == 3
     text = tables.table(results, "psnr")
     assert "| var, variance, 2 | -20.0 % | +10.0 % | -5.0 % | 3 | 18 |" in text
     assert "| var, uniform, 0 | -20.0 % | +10.0 % | -5.0 % | 3 | 3 |" in text
@@ -120,7 +120,7 @@ def test_images_without_a_rate_at_equal_quality_are_left_out(change):
     column["b"] = [change(point) for point in column["b"]]
     found = tables.summary(results, "var, variance, 0", "psnr")
     assert found[:3] == pytest.approx((-20.0, -5.0, -12.5), abs=1e-6)
-    assert found.pictures == 2
+    assert found.images == 2
 
 
 def test_a_table_without_any_comparable_image_says_so():

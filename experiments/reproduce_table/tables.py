@@ -34,7 +34,7 @@ class Summary(NamedTuple):
     best: float
     worst: float
     average: float
-    pictures: int  # images that were compared; the name in stored results
+    images: int  # that were compared
 
 
 Results = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
@@ -123,7 +123,7 @@ def table(results: Results, metric: str) -> str:
         found = summary(results, column, metric)
         cells = ["–"] * 4
         if found:
-            cells = [f"{value:+.1f} %" for value in found[:3]] + [str(found.pictures)]
+            cells = [f"{value:+.1f} %" for value in found[:3]] + [str(found.images)]
         lines.append(f"| {column} | {' | '.join(cells)} | {search_evaluations(column)} |")
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ one, else where it is asked for by its name.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -154,98 +155,66 @@ register(
 )
 
 
-register(
-    QualityMetric(
+_on_request = functools.partial(QualityMetric, is_default=False, left_out=_TOO_SMALL)
+_butteraugli = functools.partial(
+    _on_request, higher_is_better=False, library=perceptual.BUTTERAUGLI
+)
+_of_vgg16 = functools.partial(
+    _on_request,
+    higher_is_better=False,
+    decimals=4,
+    left_out=_TOO_SMALL_FOR_VGG,
+    library=perceptual.PIQ,
+    settings="VGG16",
+    is_slow=True,
+)
+
+for _metric in (
+    _on_request(
         "ssimulacra2",
         "SSIMULACRA2",
         perceptual.ssimulacra2,
         decimals=2,
         highest=100.0,
-        left_out=_TOO_SMALL,
-        is_default=False,
         library=perceptual.SSIMULACRA2,
         settings="SSIMULACRA 2.1, zeros beyond the borders",
         is_slow=True,
-    )
-)
-register(
-    QualityMetric(
+    ),
+    _on_request(
         "psnr-hvs-m",
         "PSNR-HVS-M",
         perceptual.psnr_hvs_m,
         unit="dB",
         left_out=f"{_TOO_SMALL}, or no visible difference",
-        is_default=False,
         library=perceptual.PSNR_HVS_M,
         settings="luma of BT.601 from 16 to 235, rounded",
-    )
-)
-register(
-    QualityMetric(
+    ),
+    _butteraugli(
         "butteraugli",
         "Butteraugli",
         perceptual.butteraugli,
-        higher_is_better=False,
-        left_out=_TOO_SMALL,
-        is_default=False,
-        library=perceptual.BUTTERAUGLI,
         settings=f"largest distance, {perceptual.INTENSITY} cd/m²",
-    )
-)
-register(
-    QualityMetric(
+    ),
+    _butteraugli(
         "butteraugli-3norm",
         "Butteraugli 3-norm",
         perceptual.butteraugli_3norm,
-        higher_is_better=False,
-        left_out=_TOO_SMALL,
-        is_default=False,
-        library=perceptual.BUTTERAUGLI,
         settings=f"3-norm, {perceptual.INTENSITY} cd/m²",
-    )
-)
-register(
-    QualityMetric(
-        "lpips",
-        "LPIPS",
-        perceptual.lpips,
-        higher_is_better=False,
-        decimals=4,
-        left_out=_TOO_SMALL_FOR_VGG,
-        is_default=False,
-        library=perceptual.PIQ,
-        settings="VGG16",
-        is_slow=True,
-    )
-)
-register(
-    QualityMetric(
-        "dists",
-        "DISTS",
-        perceptual.dists,
-        higher_is_better=False,
-        decimals=4,
-        left_out=_TOO_SMALL_FOR_VGG,
-        is_default=False,
-        library=perceptual.PIQ,
-        settings="VGG16",
-        is_slow=True,
-    )
-)
-register(
-    QualityMetric(
+    ),
+    _of_vgg16("lpips", "LPIPS", perceptual.lpips),
+    _of_vgg16("dists", "DISTS", perceptual.dists),
+    _on_request(
         "cvvdp",
         "ColorVideoVDP",
         perceptual.color_video_vdp,
         unit="JOD",
         highest=10.0,
-        left_out=_TOO_SMALL,
-        is_default=False,
         library=perceptual.CVVDP,
         settings=f"display {perceptual.DISPLAY}",
         is_slow=True,
-    )
-)
+    ),
+):
+    register(_metric)
 
 
 def optional() -> tuple[str, ...]:

@@ -43,9 +43,9 @@ def evaluated(monkeypatch, tiny_model, mini_model) -> list[tuple[str, Settings]]
     return calls
 
 
-def run(**wanted) -> tuple[list[curves.Curve], list[str]]:
+def run(**requested) -> tuple[list[curves.Curve], list[str]]:
     lines: list[str] = []
-    found = study.run(study.Study(data=["pictures"], **wanted), lines.append)
+    found = study.run(study.Study(data=["pictures"], **requested), lines.append)
     return found, lines
 
 
@@ -132,9 +132,9 @@ def slow(monkeypatch):
 
 
 def test_a_slow_metric_says_how_long_it_takes_for_the_first_image(evaluated, folder, slow):
-    wanted = study.Study([folder], ["mini"], shared=Settings(metrics=("slow",)))
+    requested = study.Study([folder], ["mini"], shared=Settings(metrics=("slow",)))
     lines: list[str] = []
-    study.run(wanted, lines.append)
+    study.run(requested, lines.append)
     assert re.fullmatch(
         r"slow takes \S+ s for a\.png \(256x192 pixels\): about 0 s for each row of the table, "
         r"over 3 images",
@@ -145,9 +145,9 @@ def test_a_slow_metric_says_how_long_it_takes_for_the_first_image(evaluated, fol
 
 
 def test_anchors_are_measured_by_the_metrics_that_are_asked_for(folder, slow):
-    wanted = study.Study([folder], anchors=["jpeg"], shared=Settings(metrics=("slow",)),
+    requested = study.Study([folder], anchors=["jpeg"], shared=Settings(metrics=("slow",)),
                          bpp=(1.0, 1.1))  # fmt: skip
-    (found,) = study.run(wanted, [].append)
+    (found,) = study.run(requested, [].append)
     assert all(row.quality["slow"] == 1.0 for p in found.points for row in p.rows)
     assert found.points[0].mean.quality["slow"] == 1.0
 
@@ -162,8 +162,8 @@ def test_anchors_at_an_equal_rate_come_close_to_the_file_of_every_image(
     monkeypatch.setattr(zoo, "load", lambda name: mini_model)
     monkeypatch.setattr(real_files, "evaluate", evaluate)
     lines: list[str] = []
-    wanted = study.Study([folder], ["mini"], [40.0], anchors=["jpeg"], equal_rate=True)
-    mini, jpeg = study.run(wanted, lines.append)
+    requested = study.Study([folder], ["mini"], [40.0], anchors=["jpeg"], equal_rate=True)
+    mini, jpeg = study.run(requested, lines.append)
     assert (jpeg.name, jpeg.settings["at_sizes_of"]) == ("jpeg at mini", "mini")
     assert [p.quality for p in jpeg.points] == [40]
     for ours, theirs in zip(mini.points[0].rows, jpeg.points[0].rows, strict=True):
@@ -202,17 +202,17 @@ def test_anchors_span_the_rates_of_the_models_and_missing_ones_are_named(
     monkeypatch.setattr(anchors, "curve", curve)
     monkeypatch.setattr(anchors, "require", require)
     found, lines = [], []
-    wanted = study.Study([folder], ["mini"], [0.0, 100.0], anchors=["jpeg", "jxl", "webp"])
-    found = study.run(wanted, lines.append)
+    requested = study.Study([folder], ["mini"], [0.0, 100.0], anchors=["jpeg", "jxl", "webp"])
+    found = study.run(requested, lines.append)
     assert [curve.name for curve in found] == ["mini", "jpeg", "webp"]
     assert ranges[0] == pytest.approx((1.005 * 0.1, 1.005 * 1.1))
     assert "left out: jxl: needs the package pillow-jxl-plugin" in lines
-    study.run(dataclasses.replace(wanted, bpp=(0.3, 0.4)), lines.append)
+    study.run(dataclasses.replace(requested, bpp=(0.3, 0.4)), lines.append)
     assert ranges[-1] == (0.3, 0.4)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "message"),
+    ("requested", "message"),
     [
         ({}, "neither a model nor an anchor"),
         ({"models": ["mini"], "data": []}, "no folders"),
@@ -220,9 +220,9 @@ def test_anchors_span_the_rates_of_the_models_and_missing_ones_are_named(
         ({"models": ["mini"], "anchors": ["jpeg"], "files": False}, "estimated rates are not"),
     ],
 )
-def test_a_study_that_makes_no_sense_is_refused(wanted, message):
+def test_a_study_that_makes_no_sense_is_refused(requested, message):
     with pytest.raises(EvaluationError, match=message):
-        study.Study(**{"data": ["pictures"], **wanted})
+        study.Study(**{"data": ["pictures"], **requested})
 
 
 # By the command line

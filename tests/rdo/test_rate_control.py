@@ -75,7 +75,7 @@ def test_what_a_search_makes_worse_is_given_up_for_what_met_the_target(
     mini_model, large, monkeypatch
 ):
     encode = encoder.encode
-    wanted = len(encode(mini_model, large, EncodeOptions(50.0)).encoded.data)
+    limit = len(encode(mini_model, large, EncodeOptions(50.0)).encoded.data)
     finest = partition.uniform(0, partition.block_grid(*large.shape[:2]))
 
     def searching(model, image, options, *others):
@@ -83,15 +83,15 @@ def test_what_a_search_makes_worse_is_given_up_for_what_met_the_target(
         without = dataclasses.replace(options, plan=dataclasses.replace(plan, passes=0))
         found = encode(model, image, without, *others)
         if not plan.passes:
-            large_file = found.encoded._replace(data=bytes(2 * wanted))
+            large_file = found.encoded._replace(data=bytes(2 * limit))
             return found._replace(encoded=large_file) if plan.init is finest else found
         return found._replace(partition=finest, searched="what it did")
 
     monkeypatch.setattr(encoder, "encode", searching)
     found = rate_control.encode(
-        mini_model, large, EncodeOptions(target=Target(size=wanted), plan=Plan(passes=1))
+        mini_model, large, EncodeOptions(target=Target(size=limit), plan=Plan(passes=1))
     )
-    assert len(found.encoded.data) <= wanted
+    assert len(found.encoded.data) <= limit
     assert found.searched == "what it did"
 
 
@@ -100,16 +100,16 @@ def test_a_size_is_kept_and_used(mini_model, large, share):
     sizes = [
         len(encoder.encode(mini_model, large, EncodeOptions(q)).encoded.data) for q in (20.0, 80.0)
     ]
-    wanted = round(np.interp(share, [0, 1], sizes))
-    found = rate_control.encode(mini_model, large, EncodeOptions(target=Target(size=wanted)))
+    limit = round(np.interp(share, [0, 1], sizes))
+    found = rate_control.encode(mini_model, large, EncodeOptions(target=Target(size=limit)))
     size = len(found.encoded.data)
     quality = codec.decode(mini_model, found.encoded.data).quality
-    assert size <= wanted
-    if size < 0.99 * wanted:
+    assert size <= limit
+    if size < 0.99 * limit:
         following = encoder.encode(
             mini_model, large, EncodeOptions(quality + 100 / MOST)
         ).encoded.data
-        assert len(following) > wanted
+        assert len(following) > limit
 
 
 def test_a_psnr_is_reached_and_no_more_than_needed(mini_model, large):
@@ -117,31 +117,31 @@ def test_a_psnr_is_reached_and_no_more_than_needed(mini_model, large):
         found = encoder.encode(mini_model, large, EncodeOptions(quality, reconstruct=True))
         return pixel_format.psnr(large, found.encoded.image)
 
-    wanted = (at(20.0) + at(80.0)) / 2
-    found = rate_control.encode(mini_model, large, EncodeOptions(target=Target(psnr=wanted)))
+    limit = (at(20.0) + at(80.0)) / 2
+    found = rate_control.encode(mini_model, large, EncodeOptions(target=Target(psnr=limit)))
     decoded = codec.decode(mini_model, found.encoded.data)
     reached = pixel_format.psnr(large, decoded.image)
-    assert reached >= wanted
-    assert reached <= wanted + AIMS["psnr"].tolerance or at(decoded.quality - 100 / MOST) < wanted
+    assert reached >= limit
+    assert reached <= limit + AIMS["psnr"].tolerance or at(decoded.quality - 100 / MOST) < limit
 
 
 def test_a_search_and_a_target_go_together(mini_model, large):
-    wanted = 1 + len(encoder.encode(mini_model, large, EncodeOptions(50.0)).encoded.data)
+    limit = 1 + len(encoder.encode(mini_model, large, EncodeOptions(50.0)).encoded.data)
     found = rate_control.encode(
-        mini_model, large, EncodeOptions(target=Target(size=wanted), plan=Plan("static", 1))
+        mini_model, large, EncodeOptions(target=Target(size=limit), plan=Plan("static", 1))
     )
-    assert len(found.encoded.data) <= wanted
+    assert len(found.encoded.data) <= limit
     assert found.searched.stats.evaluations > 1
 
 
 @pytest.mark.parametrize("passes", [0, 1])
 def test_a_refined_file_keeps_the_size_and_costs_less(start_model, large, passes):
-    wanted = 1 + len(encoder.encode(start_model, large, EncodeOptions(60.0)).encoded.data)
+    limit = 1 + len(encoder.encode(start_model, large, EncodeOptions(60.0)).encoded.data)
     plan = Plan("variance", passes, 10)
     said: list[str] = []
-    options = EncodeOptions(target=Target(size=wanted), plan=plan)
+    options = EncodeOptions(target=Target(size=limit), plan=plan)
     found = rate_control.encode(start_model, large, options, said.append)
-    assert len(found.encoded.data) <= wanted
+    assert len(found.encoded.data) <= limit
     assert found.searched.after < found.searched.before
     assert (found.searched.stats.evaluations > 0) == bool(passes)
     decoded = codec.decode(start_model, found.encoded.data)
@@ -154,12 +154,12 @@ def test_a_refined_file_keeps_the_size_and_costs_less(start_model, large, passes
 
 def test_a_refined_file_keeps_the_psnr_and_is_no_larger(start_model, large):
     plain = encoder.encode(start_model, large, EncodeOptions(60.0, reconstruct=True))
-    wanted = pixel_format.psnr(large, plain.encoded.image) - 0.01
-    target = Target(psnr=wanted)
+    limit = pixel_format.psnr(large, plain.encoded.image) - 0.01
+    target = Target(psnr=limit)
     unrefined = rate_control.encode(start_model, large, EncodeOptions(target=target))
     options = EncodeOptions(target=target, plan=Plan(refinements=10))
     found = rate_control.encode(start_model, large, options)
-    assert pixel_format.psnr(large, codec.decode(start_model, found.encoded.data).image) >= wanted
+    assert pixel_format.psnr(large, codec.decode(start_model, found.encoded.data).image) >= limit
     assert len(found.encoded.data) <= len(unrefined.encoded.data)
     assert found.searched.after <= found.searched.before
 

@@ -140,9 +140,9 @@ def test_batches_hold_every_change_once_and_no_neighbors(grid, seed, share):
     order = Changes(rng.random(grid), rng.random((*grid, 2, 2)))
     divided = batches.divide(changes, order)
     for batch in divided:
-        places = np.argwhere(batch.blocks)
-        distances = np.abs(places[:, None] - places[None]).max(-1)
-        assert (distances[~np.eye(len(places), dtype=bool)] > 1).all()
+        blocks = np.argwhere(batch.blocks)
+        distances = np.abs(blocks[:, None] - blocks[None]).max(-1)
+        assert (distances[~np.eye(len(blocks), dtype=bool)] > 1).all()
     nothing = Changes(*map(np.zeros_like, changes))
     for change, *parts in zip(changes, nothing, *divided, strict=True):
         np.testing.assert_array_equal(np.sum(parts, axis=0), change)

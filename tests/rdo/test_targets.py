@@ -84,23 +84,23 @@ def scan(image: np.ndarray) -> list[tuple[int, float, float]]:
     return found
 
 
-@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("quantile", [0.0, 0.5, 1.0])
 def test_what_a_scanned_quality_has_is_met_for_every_kind_of_target(
-    mini_model, odd, coder, by_error, place
+    mini_model, odd, coder, by_error, quantile
 ):
     def reached(target):
         return rate_control.encode(mini_model, odd, EncodeOptions(target=target)).encoded
 
     sizes, psnrs, errors = (np.array(column) for column in zip(*scan(odd), strict=True))
-    size = int(np.quantile(sizes, place, method="nearest"))
+    size = int(np.quantile(sizes, quantile, method="nearest"))
     assert len(reached(Target(size=size)).data) <= size
 
-    psnr = min(float(np.quantile(psnrs, place, method="nearest")), 90.0)
+    psnr = min(float(np.quantile(psnrs, quantile, method="nearest")), 90.0)
     found = reached(Target(psnr=psnr))
     assert pixel_format.psnr(odd, found.image) >= psnr
     assert len(found.data) <= 1.2 * sizes[psnrs >= psnr].min()
 
-    distance = max(float(np.quantile(errors, place, method="nearest")), 0.01)
+    distance = max(float(np.quantile(errors, quantile, method="nearest")), 0.01)
     found = reached(Target(butteraugli=distance))
     assert error(pixel_format.as_rgb8(odd), pixel_format.as_rgb8(found.image)) <= distance
     assert len(found.data) <= 1.2 * sizes[errors <= distance].min()
@@ -130,12 +130,12 @@ def test_a_metric_is_met_and_no_more_than_is_tolerated(mini_model, photograph, c
     def at(quality):
         return aim.to_scale(aim.measure(prepared, toy(image, quality)[1]))
 
-    wanted = aim.measure(prepared, toy(image, 61.3)[1])
-    options = EncodeOptions(target=Target(**{field: wanted}))
+    limit = aim.measure(prepared, toy(image, 61.3)[1])
+    options = EncodeOptions(target=Target(**{field: limit}))
     found = rate_control.encode(mini_model, prepared, options).encoded
-    excess = aim.to_scale(aim.measure(prepared, found.image)) - aim.to_scale(wanted)
+    excess = aim.to_scale(aim.measure(prepared, found.image)) - aim.to_scale(limit)
     assert excess >= 0
-    assert excess <= aim.tolerance or at(found.quality - 100 / MOST) < aim.to_scale(wanted)
+    assert excess <= aim.tolerance or at(found.quality - 100 / MOST) < aim.to_scale(limit)
 
 
 def test_an_image_without_a_value_is_refused(mini_model, photograph):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -39,28 +40,9 @@ Work = Callable[[FilePath, FilePath, ModelLibrary, bool], FileResult]
 
 def run_compress(options: argparse.Namespace) -> None:
     """Compresses the files that the options name."""
-    compress_options = CompressOptions(
-        model=options.model,
-        quality=options.quality,
-        target_bpp=options.target_bpp,
-        target_size=options.target_size,
-        target_psnr=options.target_psnr,
-        target_ms_ssim=options.target_ms_ssim,
-        target_ssimulacra2=options.target_ssimulacra2,
-        target_butteraugli=options.target_butteraugli,
-        effort=options.effort,
-        rdo=options.rdo,
-        refine=options.refine,
-        init=options.init,
-        coder=options.coder,
-        engine=options.engine,
-        strip=options.strip,
-        first_frame=options.first_frame,
-        lossless_check=options.lossless_check,
-        force=options.force,
-        preserve=options.preserve,
-        measure=options.verbose,
-    )
+    named = {field.name for field in dataclasses.fields(CompressOptions)} & vars(options).keys()
+    given = {name: getattr(options, name) for name in named}
+    compress_options = CompressOptions(**given, measure=options.verbose)
 
     def work(
         source: FilePath, target: FilePath, library: ModelLibrary, show_progress: bool

@@ -160,13 +160,8 @@ def _target(options: CompressOptions, size: tuple[int, int]) -> Target | None:
     byte_count = options.target_size
     if options.target_bpp is not None:
         byte_count = max(1, int(min(options.target_bpp * math.prod(size) / 8, MOST_BYTES)))
-    values = {
-        "size": byte_count,
-        "psnr": options.target_psnr,
-        "ms_ssim": options.target_ms_ssim,
-        "ssimulacra2": options.target_ssimulacra2,
-        "butteraugli": options.target_butteraugli,
-    }
+    names = (field.name for field in dataclasses.fields(Target))
+    values = {name: getattr(options, f"target_{name}") for name in names} | {"size": byte_count}
     if all(value is None for value in values.values()):
         return None
     return Target(**values)

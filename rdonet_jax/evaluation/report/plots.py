@@ -41,10 +41,10 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
     columns = min(len(metrics), MOST_COLUMNS)
     lines = -(-len(metrics) // columns)
     figure = _figure((5 * columns, 4.2 * lines), path)
-    places = figure.subplots(lines, columns, squeeze=False).ravel()
-    for unused in places[len(metrics) :]:
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for unused in panels[len(metrics) :]:
         unused.remove()
-    for axes, metric in zip(places[: len(metrics)], metrics, strict=True):
+    for axes, metric in zip(panels[: len(metrics)], metrics, strict=True):
         for number, curve in enumerate(curves):
             points = sorted(
                 (p.mean.bpp, value)
