@@ -25,5 +25,8 @@ ENGINES = ("auto", "numpy", "jax")
 
 DEFAULT_ENGINE = ENGINES[0]
 
+SEARCH_TRIALS = 4
+"""Evaluations of a pass of the search in which changes are tried, at most."""
+
 MAX_REFINEMENTS = 10_000
 """Iterations of latent refinement, at most."""

@@ -1,13 +1,13 @@
 """The levels of effort: one number for how much work an encoder spends on an image.
 
-Each level that differs from the one before takes longer, from 5 on up to twice as long, and its
-files cost no more.
+Each level takes longer than the one before, and its files cost no more on average.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from rdonet_jax.core.defaults import SEARCH_TRIALS
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo.encode_options import Plan
 
@@ -16,22 +16,23 @@ class Work(NamedTuple):
     """What a level of effort does."""
 
     passes: int  # of the search for a partition
+    trials: int  # evaluations of a pass that try changes
     refinements: int  # iterations of latent refinement
 
 
 EFFORTS: tuple[Work, ...] = (
-    Work(0, 0),
-    Work(0, 0),
-    Work(0, 0),
-    Work(1, 0),
-    Work(1, 0),
-    Work(2, 0),
-    Work(2, 10),
-    Work(2, 30),
-    Work(2, 60),
-    Work(2, 100),
+    Work(0, SEARCH_TRIALS, 0),
+    Work(1, 0, 0),
+    Work(1, 2, 0),
+    Work(1, SEARCH_TRIALS, 0),
+    Work(2, 3, 0),
+    Work(2, SEARCH_TRIALS, 0),
+    Work(2, SEARCH_TRIALS, 10),
+    Work(2, SEARCH_TRIALS, 30),
+    Work(2, SEARCH_TRIALS, 60),
+    Work(2, SEARCH_TRIALS, 100),
 )
-"""By level. 1 and 2 are the same as 0, and 4 is the same as 3: nothing that lies between pays."""
+"""By level. Level 0 has no search. At level 1 its estimates decide, without a trial."""
 
 
 def plan(effort: int, init: str | Partition = "variance") -> Plan:

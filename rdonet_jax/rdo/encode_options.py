@@ -6,7 +6,12 @@ import dataclasses
 import math
 import numbers
 
-from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE, MAX_REFINEMENTS
+from rdonet_jax.core.defaults import (
+    DEFAULT_CODER,
+    DEFAULT_ENGINE,
+    MAX_REFINEMENTS,
+    SEARCH_TRIALS,
+)
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo.initial_masks import INITS
 
@@ -21,11 +26,14 @@ class Plan:
       init: the initial partition, or the name of a mask in `initial_masks.INITS`.
       passes: of the search that starts from it, 0 to `MAX_PASSES`.
       refinements: iterations of latent refinement, 0 to `MAX_REFINEMENTS`; for portable models.
+      trials: evaluations of a pass that try changes, at most, 0 to `SEARCH_TRIALS`. With 0,
+        estimates alone decide.
     """
 
     init: str | Partition = "variance"
     passes: int = 0
     refinements: int = 0
+    trials: int = SEARCH_TRIALS
 
     def __post_init__(self) -> None:
         if isinstance(self.init, str) and self.init not in INITS:
@@ -33,6 +41,9 @@ class Plan:
         is_integer = isinstance(self.passes, numbers.Integral)
         if not is_integer or self.passes not in range(MAX_PASSES + 1):
             raise ValueError(f"a search has 0 to {MAX_PASSES} passes, not {self.passes}")
+        is_integer = isinstance(self.trials, numbers.Integral)
+        if not is_integer or self.trials not in range(SEARCH_TRIALS + 1):
+            raise ValueError(f"a pass has 0 to {SEARCH_TRIALS} trials, not {self.trials}")
         is_integer = isinstance(self.refinements, numbers.Integral)
         if not is_integer or not 0 <= self.refinements <= MAX_REFINEMENTS:
             raise ValueError(

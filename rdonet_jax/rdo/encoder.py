@@ -8,7 +8,6 @@ latents, which follows the search.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -67,8 +66,8 @@ def require_plan(model: Model, plan: Plan) -> None:
             f"{model.name}: the latents of this kind of model cannot be refined, only those of "
             "portable models"
         )
-    unmasked = dataclasses.replace(plan, refinements=0) == Plan()
-    if not unmasked and not registry.family_of(model.config).has_levels(model.config):
+    is_masked = plan.passes or plan.init != Plan.init
+    if is_masked and not registry.family_of(model.config).has_levels(model.config):
         raise EncodeError(
             f"{model.name} codes every block at one level: there is no mask to choose or to "
             "search for"
@@ -216,7 +215,7 @@ def _encode_with_search(
     decoded = pixel_format.as_rgb8(files[0].image)
     parts = regions.of_image(model, image, options.quality, start, decoded)
     stats = SearchStats()
-    result, interrupted = _run_search(parts, start, options.plan.passes, stats, report)
+    result, interrupted = _run_search(parts, start, options.plan, stats, report)
     report("coding")
     if not all(map(np.array_equal, start, result)):
         candidates.append(result)
@@ -237,7 +236,8 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
     if not plan.passes:
         return initial_partition(model, image, plan.init, quality)
     start = initial_partition(model, image, plan.init, quality)
-    *_, best = regions.search(regions.of_image(model, image, quality, start), start, plan.passes)
+    parts = regions.of_image(model, image, quality, start)
+    *_, best = regions.search(parts, start, plan.passes, trials=plan.trials)
     return best
 
 
@@ -247,7 +247,7 @@ def is_search_step(step: str) -> bool:
 
 
 def _run_search(
-    parts: list[Region], start: Partition, passes: int, stats: SearchStats, report: Report
+    parts: list[Region], start: Partition, plan: Plan, stats: SearchStats, report: Report
 ) -> tuple[Partition, bool]:
     """The best partition of the search, and whether the search was interrupted."""
     names = _parts(_SEARCH, MAX_PARTS)
@@ -257,7 +257,7 @@ def _run_search(
         report(names[int(share * len(names))])
 
     try:
-        for found in regions.search(parts, start, passes, stats, report_share):
+        for found in regions.search(parts, start, plan.passes, stats, report_share, plan.trials):
             best = found
     except KeyboardInterrupt:
         return best, True

@@ -100,7 +100,18 @@ def test_a_search_takes_few_evaluations_whatever_the_size(grid):
         cost = costs.count_evaluations(Pretended(grid, 0, 0.5), stats)
         list(fast(cost, random_partition(grid, 1), passes))
         assert stats.evaluations <= most_evaluations(passes) <= 18
-        assert stats.calls <= 2 + 3 * passes
+        assert stats.calls <= 4 + 3 * passes
+
+
+def test_without_trials_the_estimates_decide_in_six_evaluations():
+    stats = SearchStats()
+    cost = Pretended((4, 5), 0)
+    steps = list(
+        fast(costs.count_evaluations(cost, stats), random_partition((4, 5), 1), 1, None, 0)
+    )
+    assert len(steps) == 2 and stats.evaluations <= most_evaluations(1, 0) == 6
+    # Where blocks do not depend on each other, one change of each is not yet the best of all.
+    assert optimum(cost) <= steps[-1].total < steps[0].total
 
 
 def test_the_original_search_codes_every_block_six_times_per_pass():

@@ -74,9 +74,9 @@ def add_compress(commands: Any) -> None:
     )  # fmt: skip
     coding.add_argument(
         "--effort", metavar="N", type=int, choices=range(10),
-        help="time for smaller files, 0 (default, no search) to 9: 3 a search for the partition, 5 "
-        "two passes of it, 7 also 30 iterations of --refine, 9 100 of them; 6 and 8 lie between, "
-        "1 and 2 are the same as 0, and 4 as 3",
+        help="time for smaller files, 0 (default, no search) to 9: 1 a quick search for the "
+        "partition, 3 a pass of --rdo, 5 two passes, 7 also 30 iterations of --refine, 9 100 of "
+        "them; the others lie between",
     )  # fmt: skip
     coding.add_argument(
         "--rdo", metavar="N", type=int, choices=(0, 1, 2),

@@ -37,8 +37,7 @@ def linear_start(params: Any, config: PortableConfig) -> Any:
     trunk = _kernel(transform[0])
     params["g_a"] = _set(params["g_a"], trunk)
     params["g_s"] = _set(params["g_s"], trunk.transpose(0, 1, 3, 2))
-    lmbdas = [distortion.lmbda_of(config, q) for q in knot_qualities(config)]
-    log_gains = np.log2([rdonet_init.step_gain(lmbda) for lmbda in lmbdas])
+    log_gains = knot_gains(config)
     for level in range(config.levels):
         name = f"units_{level}"
         params[name] = _unit(params[name], transform[1 + level], config, level, log_gains)
@@ -48,6 +47,19 @@ def linear_start(params: Any, config: PortableConfig) -> Any:
 def knot_qualities(config: PortableConfig) -> np.ndarray:
     """The qualities of the knots, 0 to `config.steps_of_quality`."""
     return np.linspace(0, config.steps_of_quality, config.knots)
+
+
+def knot_gains(config: PortableConfig) -> np.ndarray:
+    """log2 of the best steps per unit of an orthonormal transform at the knots, [knots]."""
+    lmbdas = [distortion.lmbda_of(config, q) for q in knot_qualities(config)]
+    return np.log2([rdonet_init.step_gain(lmbda) for lmbda in lmbdas])
+
+
+def log_units(deviations: np.ndarray, log_gains: np.ndarray) -> np.ndarray:
+    """log2 of the units of the integer networks for channels of y with these deviations."""
+    sizes = integer_format.UNIT_RANGE * deviations / integer.LARGEST
+    finest_step = 2.0 ** -np.max(log_gains)
+    return np.log2(np.maximum(sizes, min(MIN_UNIT, finest_step / UNITS_PER_STEP)))
 
 
 def _unit(
@@ -64,16 +76,13 @@ def _unit(
     unit["from_latent"] = _set(unit["from_latent"], select.T)
     prior = dict(unit["prior"])
     prior["gain"] = np.repeat(log_gains[:, None], latents, axis=1)
-    unit_sizes = integer_format.UNIT_RANGE * deviations / integer.LARGEST
-    finest_step = 2.0 ** -np.max(log_gains)
-    smallest = min(MIN_UNIT, finest_step / UNITS_PER_STEP)
-    prior["unit"] = np.log2(np.maximum(unit_sizes, smallest))
-    prior["to_scale"] = dict(prior["to_scale"], bias=_scale_bias(config, deviations))
+    prior["unit"] = log_units(deviations, log_gains)
+    prior["to_scale"] = dict(prior["to_scale"], bias=scale_bias(config, deviations))
     unit["prior"] = prior
     return unit
 
 
-def _scale_bias(config: PortableConfig, deviations: np.ndarray) -> np.ndarray:
+def scale_bias(config: PortableConfig, deviations: np.ndarray) -> np.ndarray:
     """Biases that choose the table entry of each channel's deviation, at a gain of 1."""
     low, high = distributions.scale_table(config.distribution)[[0, -1]].astype(np.float64)
     spread = deviations / distributions.named(config.distribution).deviation

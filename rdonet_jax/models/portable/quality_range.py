@@ -1,8 +1,9 @@
 """A portable network's parameters for another range of lambdas, to continue training from.
 
 Every parameter that depends on the quality is linear between knots, which are equally spaced in
-log lambda. So the parameters for another range are the old ones interpolated at the new knots.
-Beyond the old range, gains follow the square root of lambda, and all else is constant.
+log lambda. So the parameters for another range are the old ones interpolated at the new knots,
+which may be more or fewer. Beyond the old range, gains follow the square root of lambda, and all
+else is constant.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ KNOTTED = ("gain", "z_gain", "z_index")
 
 
 def is_same_network(weights: PortableConfig, model: PortableConfig) -> bool:
-    """Whether two configurations differ at most in their range of lambdas and in thresholds."""
-    free = {"lmbdas": model.lmbdas, "thresholds": model.thresholds}
+    """Whether two configurations differ at most in lambdas, their knots, and thresholds."""
+    free = {"lmbdas": model.lmbdas, "knots": model.knots, "thresholds": model.thresholds}
     return dataclasses.replace(weights, **free) == model
 
 
@@ -47,7 +48,7 @@ def resample_knots(params: Any, old: PortableConfig, new: PortableConfig) -> Any
         if path[-1] in KNOTTED:
             leaf = weights @ leaf + (extrapolated[:, None] if path[-1] == "gain" else 0.0)
         elif path[-1] == "kernel" and (rows := _quality_rows(path, len(leaf), old)):
-            leaf[rows] = weights @ leaf[rows]
+            leaf = np.concatenate([leaf[: rows.start], weights @ leaf[rows], leaf[rows.stop :]])
         flat[path] = jnp.asarray(leaf, jnp.float32)
     return unflatten_dict(flat)
 

@@ -1,9 +1,10 @@
 """A search of few evaluations, which tries changes of many blocks at once.
 
-The three uniform partitions give estimates of what every change of a block costs. Most changes
-cannot pay, and are left out. The others are tried, the most promising ones first, each evaluation
-with as many as possible. Those that lower the cost around their block are made together. Where that
-costs more after all, because changes of neighbors depend on each other, they are taken back.
+The three uniform partitions give estimates of what every change of a block costs. First all changes
+are made that pay by their estimates. Then passes try changes. Most of them cannot pay, and are left
+out. The others are tried, the most promising ones first, each evaluation with as many as possible.
+Those that lower the cost around their block are made together. Where changes cost more after all,
+because neighbors depend on each other, they are taken back.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdonet_jax.core.defaults import SEARCH_TRIALS
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo.search import batches, costs, uniform
 from rdonet_jax.rdo.search.blocks import (
@@ -26,9 +28,6 @@ from rdonet_jax.rdo.search.blocks import (
 )
 from rdonet_jax.rdo.search.costs import Cost, EvaluatedPartition, evaluate
 from rdonet_jax.rdo.search.uniform import UniformCosts
-
-TRIALS = 5
-"""Evaluations of a pass in which changes are tried, at most."""
 
 TOGGLE_LIMIT, FLIP_LIMIT = 0.1, 0.03
 """A change is tried if its estimated cost is below this share of the cost of its block."""
@@ -47,32 +46,45 @@ class SplitCosts(NamedTuple):
     split32: np.ndarray  # [2 rows, 2 columns]: where its 64x64 block is split; 0 elsewhere
 
 
-def most_evaluations(passes: int) -> int:
+def most_evaluations(passes: int, trials: int = SEARCH_TRIALS) -> int:
     """The most evaluations that `fast` takes."""
-    return 1 + (3 + passes * (TRIALS + 2) if passes else 0)
+    return 1 + (3 + 2 + passes * (trials + 2 if trials else 0) if passes else 0)
 
 
 def fast(
-    cost: Cost, start: Partition, passes: int, decided: np.ndarray | None = None
+    cost: Cost,
+    start: Partition,
+    passes: int,
+    decided: np.ndarray | None = None,
+    trials: int = SEARCH_TRIALS,
 ) -> Iterator[EvaluatedPartition]:
-    """First the start, then the best partition after every pass; J never rises.
+    """First the start, then the best partition by the estimates, then after every pass.
 
-    Only the blocks `decided`, bool [rows, columns], change; None for all. A pass tries what no
-    earlier one has tried since the block or a neighbor of it changed. The search ends when nothing
-    is left to try.
+    J never rises. Only the blocks `decided`, bool [rows, columns], change; None for all. A pass
+    tries what no earlier one has tried since the block or a neighbor of it changed, in at most
+    `trials` evaluations. The search ends when nothing is left to try. Without a pass nothing
+    changes, and without trials the estimates alone decide.
     """
     best = evaluate(cost, start)
     yield best
     grid = best.partition.split64.shape
     blocks = np.ones(grid, bool) if decided is None else decided
     untried = Changes(blocks, np.broadcast_to(blocks[..., None, None], (*grid, 2, 2)))
-    found = uniform.evaluate_uniform(cost, grid) if passes else None
-    for _ in range(passes):
+    if not passes:
+        return
+    found = uniform.evaluate_uniform(cost, grid)
+    current = blocks_of(best.partition)
+    paying = _paying_by_estimate(current, found).within(blocks)
+    best = _make(cost, best, paying, _with_best_quarters(current, found))
+    yield best
+    for _ in range(passes if trials else 0):
         before = blocks_of(best.partition)
-        tried = _trials(before, found, untried, blocks)
+        tried = _batches(before, found, untried, blocks, trials)
         if not tried:
             return
-        best = _improve(cost, best, tried, found)
+        forms = _with_best_quarters(before, found)
+        measured = batches.measure(cost, best, tried, forms)
+        best = _make(cost, best, _cheapest(measured), forms)
         yield best
         after = blocks_of(best.partition)
         different = (before.quarters != after.quarters).any((-2, -1))
@@ -80,20 +92,32 @@ def fast(
         untried = _still_untried(untried, tried, near)
 
 
-def _trials(
-    current: Blocks, found: UniformCosts, untried: Changes, blocks: np.ndarray
-) -> list[Changes]:
-    """The changes of these blocks that a pass tries, by evaluation."""
+def _relative_costs(current: Blocks, found: UniformCosts) -> Changes:
+    """The estimated costs of changes as shares of the cost of their block."""
     estimates = found.estimates(current)
-    order = Changes(
+    return Changes(
         estimates.toggled / estimates.current,
         estimates.flipped / estimates.current[..., None, None],
     )
+
+
+def _paying_by_estimate(current: Blocks, found: UniformCosts) -> Changes:
+    """The change of each block whose estimated cost is lowest, where it is negative."""
+    estimates = found.estimates(current)
+    flipped = np.where(current.split[..., None, None], estimates.flipped, 0.0)
+    return _cheapest(batches.Measured(estimates.toggled, flipped))
+
+
+def _batches(
+    current: Blocks, found: UniformCosts, untried: Changes, blocks: np.ndarray, most: int
+) -> list[Changes]:
+    """The changes of these blocks that a pass tries, by evaluation."""
+    order = _relative_costs(current, found)
     promising = Changes(
         untried.toggled & (order.toggled < TOGGLE_LIMIT),
         untried.flipped & (order.flipped < FLIP_LIMIT) & current.split[..., None, None],
     )
-    divided = batches.divide(promising, order, TRIALS)
+    divided = batches.divide(promising, order, most)
     fewest = SMALLEST_TRIAL * blocks.sum()
     return [batch for batch in divided if batch.blocks.sum() >= fewest]
 
@@ -106,13 +130,10 @@ def _still_untried(untried: Changes, tried: list[Changes], near: np.ndarray) -> 
     return Changes(toggled | near, flipped | near[..., None, None])
 
 
-def _improve(
-    cost: Cost, best: EvaluatedPartition, tried: list[Changes], found: UniformCosts
+def _make(
+    cost: Cost, best: EvaluatedPartition, changes: Changes, forms: Blocks
 ) -> EvaluatedPartition:
-    """The best partition after a pass."""
-    forms = _with_best_quarters(blocks_of(best.partition), found)
-    measured = batches.measure(cost, best, tried, forms)
-    changes = _cheapest(measured)
+    """The best partition after changes of `forms`. Those around which the cost rises are undone."""
     if not changes.blocks.any():
         return best
     joined = evaluate(cost, partition_of(changed(forms, changes, forms.quarters)))

@@ -18,6 +18,7 @@ from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.tiles import Span, Tile
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.core import partition
+from rdonet_jax.core.defaults import SEARCH_TRIALS
 from rdonet_jax.core.partition import BLOCK, Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.models import registry
@@ -134,10 +135,12 @@ def search(
     passes: int,
     stats: SearchStats | None = None,
     report: Callable[[float], None] = lambda share: None,
+    trials: int = SEARCH_TRIALS,
 ) -> Iterator[Partition]:
     """The partition of the image: first the start, then after each pass in each region.
 
-    All passes of a region are made before the next one begins. `report` is called before every
+    All passes of a region are made before the next one begins. `trials` are those of a pass, see
+    `fast`. `report` is called before every
     evaluation, with the share of the work that is done, below 1.
     """
     best = _copy(start)
@@ -148,12 +151,13 @@ def search(
         def report_of_region(share: float, number: int = number) -> None:
             report((number + share) / len(regions))
 
-        cost = _reporting(region.make_cost(), most_evaluations(passes), report_of_region)
+        cost = _reporting(region.make_cost(), most_evaluations(passes, trials), report_of_region)
         steps = fast(
             count_evaluations(cost, stats),
             region.cut(best),
             passes,
             region.decided(best.split64.shape),
+            trials,
         )
         next(steps)  # the start
         for evaluated in steps:

@@ -1,0 +1,143 @@
+"""A trained network with more channels: what the old ones do stays, what was lost is coded."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.widening import __main__ as command
+from experiments.widening import fitting
+from rdonet_jax.codec import codec
+from rdonet_jax.core import partition, presets
+from rdonet_jax.core.config import ConfigError
+from rdonet_jax.models import registry, zoo
+from rdonet_jax.models.portable import quality_range, widening
+from tests import portable_params
+
+OLD = presets.mini()
+TRUNK, LATENTS = 4, 8
+NEW = widening.widened(OLD, TRUNK, LATENTS)
+LEVELS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], *2 * [4 * [0]], *4 * [4 * [2]]])
+"""Of an image of 128×64 pixels, with blocks of all levels."""
+
+
+def textured(height: int, width: int) -> np.ndarray:
+    """An image of waves of all directions, uint8."""
+    y, x, color = np.mgrid[:height, :width, :3] / np.array([1, 1, 0.2]).reshape(3, 1, 1, 1)
+    waves = sum(np.sin(k * (np.cos(k) * x + np.sin(k) * y) + color) for k in (0.02, 0.3, 1.1, 2.3))
+    return np.uint8(128 + 28 * waves)
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return list(fitting.square_crops([textured(256, 320), textured(130, 500)], 2, 128, 0))
+
+
+@pytest.fixture(scope="module")
+def params():
+    return portable_params.acting(OLD)
+
+
+@pytest.fixture(scope="module")
+def transform(params, crops):
+    return fitting.fit(params, OLD, crops, TRUNK, LATENTS)
+
+
+@pytest.fixture(scope="module")
+def wide(params, transform):
+    return widening.widen(params, OLD, NEW, transform, jax.random.key(0))
+
+
+def test_a_widened_network_has_the_parameters_of_its_configuration(wide):
+    shapes = portable_params.shapes(NEW)
+    assert jax.tree_util.tree_map(np.shape, wide) == jax.tree_util.tree_map(np.shape, shapes)
+
+
+def test_with_new_latents_of_zero_a_widened_network_does_what_the_old_one_does(params, transform):
+    silent = transform._replace(
+        to_latent=np.zeros_like(transform.to_latent), bias=np.zeros_like(transform.bias)
+    )
+    wide = widening.widen(params, OLD, NEW, silent, jax.random.key(0))
+    x = jnp.asarray(np.random.default_rng(1).random((2, 128, 64, 3)), jnp.float32)
+    mixed = partition.from_level_map(LEVELS)
+    masks = partition.level_masks(jax.tree_util.tree_map(lambda leaf: np.stack([leaf] * 2), mixed))
+    quality = jnp.asarray([0, 600])
+    before, after = (
+        portable_params.code(config, weights, x, masks, quality)
+        for config, weights in ((OLD, params), (NEW, wide))
+    )
+    np.testing.assert_allclose(after.x_hat, before.x_hat, atol=1e-5)
+    for old, new in zip(before.z_bits, after.z_bits, strict=True):
+        np.testing.assert_allclose(new, old, atol=1e-3)
+    # What is the same for the old channels costs the same; each new symbol of 0 costs a little.
+    more = np.asarray(after.y_bits[0] - before.y_bits[0])
+    assert (more > -1e-3).all() and (more <= 4 * LATENTS).all()
+
+
+def test_the_new_latents_code_what_the_old_network_loses(params, wide, crops):
+    before, after = (
+        command.ceiling(weights, config, crops) for config, weights in ((OLD, params), (NEW, wide))
+    )
+    assert after > before + 1
+
+
+def test_new_directions_are_orthonormal(transform):
+    for matrix in transform[:2]:
+        np.testing.assert_allclose(matrix.T @ matrix, np.eye(matrix.shape[1]), atol=1e-6)
+
+
+def test_a_regression_finds_a_linear_map_and_its_bias():
+    rng = np.random.default_rng(0)
+    matrix, bias = rng.normal(size=(5, 3)), rng.normal(size=3)
+    inputs = rng.normal(size=(400, 5)) + 2
+    found, offset = fitting.regression(inputs, inputs @ matrix + bias)
+    np.testing.assert_allclose(found, matrix, atol=1e-3)
+    np.testing.assert_allclose(offset, bias, atol=1e-3)
+
+
+def test_files_of_a_widened_network_decode_to_what_its_encoder_saw(wide, tmp_path):
+    model = zoo.load(zoo.save(tmp_path, "wide", NEW, wide, {}))
+    image = textured(48, 100)
+    encoded = codec.encode(model, image, codec.choose_partition(model, image, "variance", 60), 60)
+    assert any(np.any(plane[..., OLD.latents[0] :]) for plane in encoded.symbols[0][1:])
+    for engine in ("numpy", "jax"):
+        decoded = codec.decode(model, encoded.data, engine=engine)
+        assert all(map(np.array_equal, decoded.symbols[0], encoded.symbols[0]))
+        assert abs(decoded.image.astype(int) - encoded.image).max() <= 1
+
+
+def test_a_network_is_widened_once_and_to_the_widths_of_the_transform(params, transform):
+    with pytest.raises(ConfigError, match="widened already"):
+        widening.widened(NEW, TRUNK, LATENTS)
+    other = dataclasses.replace(NEW, trunk=NEW.trunk + 1)
+    with pytest.raises(ConfigError, match="does not fit"):
+        widening.widen(params, OLD, other, transform, jax.random.key(0))
+
+
+def test_the_wide_preset_is_the_standard_one_widened_with_qualities_above_its_own():
+    standard, wide = presets.standard(), presets.wide()
+    continued = command.continued(standard, wide.knots)
+    assert quality_range.is_same_network(widening.widened(continued, 48, 176), wide)
+    assert continued.lmbdas == pytest.approx(wide.lmbdas)
+    assert registry.family_of(wide).convert_params({}, standard, wide) is None
+
+
+def test_more_knots_above_the_old_ones_change_nothing_at_the_old_qualities(params):
+    more = command.continued(OLD, OLD.knots + 2)
+    moved = quality_range.resample_knots(params, OLD, more)
+    assert jax.tree_util.tree_map(np.shape, moved) == jax.tree_util.tree_map(
+        np.shape, portable_params.shapes(more)
+    )
+    x = jnp.asarray(np.random.default_rng(1).random((1, 64, 64, 3)), jnp.float32)
+    masks = partition.level_masks(partition.uniform(0, (1, 1), (1,)))
+    quality = jnp.asarray([300])
+    before, after = (
+        portable_params.code(config, weights, x, masks, quality)
+        for config, weights in ((OLD, params), (more, moved))
+    )
+    np.testing.assert_allclose(after.x_hat, before.x_hat, atol=1e-5)
+    np.testing.assert_allclose(after.y_bits[0], before.y_bits[0], atol=1e-3)
