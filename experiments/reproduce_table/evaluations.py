@@ -38,14 +38,24 @@ STARTS: Mapping[str, Mapping[str, Sequence[int]]] = {
 has no search."""
 
 
+def starts(contestant: str, most_passes: int = MAX_PASSES) -> dict[str, list[int]]:
+    """For each start the numbers of passes, at most so many.
+
+    The solved start takes evaluations as a search does. So it is left out where there is no pass.
+    """
+    return {
+        start: [n for n in each if n <= most_passes]
+        for start, each in STARTS[contestant].items()
+        if most_passes or start != initial_masks.SOLVED
+    }
+
+
 def columns(contestant: str, most_passes: int = MAX_PASSES) -> list[str]:
     """The columns of a contestant with at most so many passes, such as "var, variance, 2"."""
     if not STARTS[contestant]:
         return [contestant]
-    starts = STARTS[contestant].items()
-    return [
-        f"{contestant}, {start}, {n}" for start, each in starts for n in each if n <= most_passes
-    ]
+    each = starts(contestant, most_passes).items()
+    return [f"{contestant}, {start}, {n}" for start, passes in each for n in passes]
 
 
 def chosen(paths: Mapping[str, Path], most: int) -> dict[str, Path]:
@@ -62,10 +72,10 @@ def partitions(
     if not STARTS[contestant]:
         yield contestant, codec.choose_partition(model, image, "variance", quality)
         return
-    for start, each in STARTS[contestant].items():
+    for start, each in starts(contestant, most_passes).items():
         first = initial_masks.initial_partition(model, image, start, quality)
         yield f"{contestant}, {start}, 0", first
-        if most := min(most_passes, max(each)):
+        if most := max(each):
             parts = regions.of_image(model, image, quality, first)
             for passes in range(1, most + 1):
                 *_, found = regions.search(parts, first, passes)
