@@ -52,7 +52,7 @@ def measured(image: np.ndarray, encoded: Encoded) -> Measured:
     box = middle(image, 0)
     within = np.zeros(error.shape, bool)
     within[box.y : box.y + box.height, box.x : box.x + box.width] = True
-    inside, outside = (decibels.psnr(error[part].mean()) for part in (within, ~within))
+    inside, outside = (decibels.psnr(error[part].mean(), 255) for part in (within, ~within))
     return Measured(len(encoded.data), inside, outside)
 
 
