@@ -184,7 +184,7 @@ class Level:
     def gains(self, places: Sequence[tuple[int, int]]) -> np.ndarray:
         """log2 of steps per unit at places, [N, L]."""
         found = [at_quality(self.gain_knots, self.qualities.at(place)) for place in places]
-        return np.array(found, np.int64).reshape(len(places), -1)
+        return np.array(found, np.int64).reshape(len(places), self.gain_knots.shape[1])
 
     def z_index(self, places: Sequence[tuple[int, int]]) -> np.ndarray:
         """The table indices of hyper-latents, [N, ·]."""

@@ -355,11 +355,14 @@ def test_an_independent_integer_implementation_decodes_files_with_regions(model,
     assert_same_symbols(decoded_by_reference(model, sent.data), sent.symbols)
 
 
-def test_an_independent_integer_implementation_decodes_the_golden_file():
+def test_an_independent_integer_implementation_decodes_the_golden_files():
     model = zoo.load(str(golden.weights_file()))
     found = decoded_by_reference(model, golden.FILES["constriction"].read_bytes())
     symbols = [[run.symbols for run in found if run.level == level] for level in range(3)]
     assert golden.hashes(symbols) == json.loads(golden.SYMBOLS.read_text())
+    found = decoded_by_reference(model, golden.REGIONS.read_bytes())
+    symbols = [[run.symbols for run in found if run.level == level] for level in range(3)]
+    assert golden.hashes(symbols) == json.loads(golden.REGION_SYMBOLS.read_text())
 
 
 @settings(max_examples=12, deadline=None)
