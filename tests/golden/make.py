@@ -4,8 +4,9 @@ regions (version 5), likewise.
 
 `python -m tests.golden.make`, in the repository's root and the environment of `requirements.txt`,
 which holds all range coders; `python -m tests.golden.make forms` for the other forms alone, with
-the weights that are there, and `regions` for that with regions. New golden files give up the files of the old format or arithmetic, so
-they are made when these are changed on purpose, and never otherwise.
+the weights that are there, and `regions` for that with regions. New golden files give up the files
+of the old format or arithmetic, so they are made when these are changed on purpose, and never
+otherwise.
 """
 
 from __future__ import annotations

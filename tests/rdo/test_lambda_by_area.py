@@ -1,4 +1,4 @@
-"""Where blocks have qualities of their own, costs have their lambdas, and bits are those of files."""
+"""Where blocks have qualities of their own, costs have their lambdas; bits are those of files."""
 
 from __future__ import annotations
 
