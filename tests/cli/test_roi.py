@@ -62,10 +62,10 @@ def test_a_mask_of_128_changes_no_byte(rdonet, options):
 def test_a_target_size_holds_with_regions(rdonet, mini_weights):
     box = ("--roi-box", "64,64,128,64:40")
     result = rdonet(
-        "compress", "p.png", "a.rdo", "--model", mini_weights, "--target-size", "1500", *box
+        "compress", "p.png", "a.rdo", "--model", mini_weights, "--target-size", "3800", *box
     )
     assert result.code == 0
-    assert 1400 < Path("a.rdo").stat().st_size <= 1500
+    assert 3700 < Path("a.rdo").stat().st_size <= 3800
 
 
 def test_many_files_share_a_mask_and_those_of_another_shape_are_named(rdonet, options):
@@ -106,10 +106,9 @@ def test_a_fixed_rate_model_has_no_regions(refusal, tiny_weights):
 
 
 @pytest.mark.parametrize(
-    "text", ["1,2,3", "a,b,c,d", "1,2,3,4:", "1,2,3,4:101", "-1,2,3,4", "1,2,3,4:x"]
+    "text", ["1,2,3", "a,b,c,d", "1,2,3,4:", "1,2,3,4:101", "-1,2,3,4", "1,2,3,4:nan"]
 )
-def test_a_box_that_is_misspelled_is_wrong_usage(rdonet, capsys, text):
-    with pytest.raises(SystemExit) as ended:
-        rdonet("compress", "p.png", "c.rdo", f"--roi-box={text}")
-    assert ended.value.code == 2
-    assert "--roi-box" in capsys.readouterr().err
+def test_a_box_that_is_misspelled_is_wrong_usage(rdonet, text):
+    result = rdonet("compress", "p.png", "c.rdo", f"--roi-box={text}")
+    assert result.code == 2
+    assert "argument --roi-box: " in result.err
