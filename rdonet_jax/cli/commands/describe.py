@@ -23,8 +23,8 @@ from rdonet_jax.models.zoo import Model
 def facts_of_file(file: CompressedFile) -> dict[str, Any]:
     """A description of a compressed file for programs; needs no weights.
 
-    Raises `FormatError` for an invalid partition, and `ZooError` when the bundled models are not as
-    they should be.
+    Raises `FormatError` for an invalid partition or invalid quality offsets, and `ZooError` when
+    the bundled models are not as they should be.
     """
     header, sections = file.header, file.sections
     p = partition_coding.read(header, sections)
