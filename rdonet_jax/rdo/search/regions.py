@@ -95,7 +95,8 @@ def of_image(
         raise EncodeError(f"the image is too large: {lack}")
     if is_tiled:
         return _tiled(model, prepared, quality, covering, around, decoded, gains)
-    qualities.chosen(model.config, quality, gains, prepared.size)  # refuses gains
+    # Raises for gains, which no model without a quality takes.
+    qualities.chosen(model.config, quality, gains, prepared.size)
     from rdonet_jax.rdo.cost import RDCost
 
     return [Region(covering[0], lambda: RDCost(model, prepared, quality))]
