@@ -6,9 +6,9 @@
 
 Pillow has no colors of 16 bits, so such files open in 8; gray ones of 16 bits do not lose any.
 Images are saved upright, turned as their EXIF data says. `save` takes `quality`, `target`,
-`model`, `rdo_passes`, `init`, `engine`, `refinements` and `effort` as `rdonet_jax.compress` does,
-and `icc_profile`, `exif`, `xmp` and `dpi` as Pillow's own formats do. `info` of an opened file
-holds these, and `cicp` if it has that.
+`model`, `rdo_passes`, `init`, `engine`, `refinements`, `effort` and `roi` as `rdonet_jax.compress`
+does, and `icc_profile`, `exif`, `xmp` and `dpi` as Pillow's own formats do. `info` of an opened
+file holds these, and `cicp` if it has that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rdonet_jax.imaging.metadata.resolution import Resolution
 
 FORMAT = "RDO"
 ARGUMENTS = (
-    "quality", "target", "model", "rdo_passes", "init", "engine", "refinements", "effort",
+    "quality", "target", "model", "rdo_passes", "init", "engine", "refinements", "effort", "roi",
 )  # fmt: skip
 
 

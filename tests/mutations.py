@@ -93,7 +93,10 @@ def valid_files(model: Model) -> list[bytes]:
             p = _any_partition(rng, height, width)
             quality = float(rng.integers(0, 101))
             name = coders[len(files) % len(coders)]
-            files.append(codec.encode(model, image, p, quality, name, reconstruct=False).data)
+            gains = rng.integers(-90, 91, partition.block_grid(height, width))
+            gains = gains if len(files) % 2 else None
+            encoded = codec.encode(model, image, p, quality, name, reconstruct=False, gains=gains)
+            files.append(encoded.data)
     return files
 
 

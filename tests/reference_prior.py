@@ -140,11 +140,31 @@ def spread(x: np.ndarray) -> np.ndarray:
     return out
 
 
-class Level:
-    """The networks of one level at one quality."""
+class Qualities:
+    """The quality at every place of an image, from that of all blocks of 64x64, [rows, columns]."""
 
-    def __init__(self, prior: Any, config: PortableConfig, level: int, quality: int) -> None:
-        self.config = config
+    def __init__(self, blocks: np.ndarray, level: int) -> None:
+        self.blocks, self.side = blocks.tolist(), 2**level  # positions per block: 4 / side
+
+    def at(self, place: tuple[int, int]) -> int:
+        """That of a position."""
+        row, column = (i * self.side // 4 for i in place)
+        return self.blocks[row][column]
+
+    def of_z(self, place: tuple[int, int]) -> int:
+        """That of a hyper-latent: the mean of its blocks."""
+        rows = self.blocks[place[0] * self.side : (place[0] + 1) * self.side]
+        near = [q for row in rows for q in row[place[1] * self.side : (place[1] + 1) * self.side]]
+        return sum(near) // len(near)
+
+
+class Level:
+    """The networks of one level."""
+
+    def __init__(
+        self, prior: Any, config: PortableConfig, level: int, qualities: Qualities
+    ) -> None:
+        self.config, self.qualities = config, qualities
         self.from_z = Layer(prior["from_z"], 7)
         self.from_coarser = Layer(prior["from_coarser"], 8) if "from_coarser" in prior else None
         self.embed = Layer(prior["embed"], 7)
@@ -157,17 +177,34 @@ class Level:
         ]  # fmt: skip
         self.seen_channels = config.embedded[level] or config.latents[level]
         self.edges = [0, *config.channel_groups[level], config.latents[level]]
-        self.gains = at_quality(integers(prior["gain"], 8, 3840), quality)
+        self.gain_knots = integers(prior["gain"], 8, 3840)
         self.units = integers(prior["unit"], 8, 3840)
-        z_index = at_quality(integers(prior["z_index"], 7, 4096), quality)
-        self.z_index = np.clip(divided(z_index, 4), 0, 63)
-        self.quality_basis = quality_basis(config.knots, quality)
+        self.z_index_knots = integers(prior["z_index"], 7, 4096)
+
+    def gains(self, places: Sequence[tuple[int, int]]) -> np.ndarray:
+        """log2 of steps per unit at places, [N, L]."""
+        found = [at_quality(self.gain_knots, self.qualities.at(place)) for place in places]
+        return np.array(found, np.int64).reshape(len(places), self.gain_knots.shape[1])
+
+    def z_index(self, places: Sequence[tuple[int, int]]) -> np.ndarray:
+        """The table indices of hyper-latents, [N, ·]."""
+        found = [at_quality(self.z_index_knots, self.qualities.of_z(place)) for place in places]
+        found = np.array(found, np.int64).reshape(len(places), self.z_index_knots.shape[1])
+        return np.clip(divided(found, 4), 0, 63)
 
     def of_z(self, z: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
         """What z [·, ·, ·] says about every position, [h, w, ·]."""
         seen = np.clip(8 * z, -127, 127)
         rows = [
-            [np.concatenate([around(seen, i, j), self.quality_basis]) for j in range(z.shape[1])]
+            [
+                np.concatenate(
+                    [
+                        around(seen, i, j),
+                        quality_basis(self.config.knots, self.qualities.of_z((i, j))),
+                    ]
+                )
+                for j in range(z.shape[1])
+            ]
             for i in range(z.shape[0])
         ]
         out = activation(spread(spread(self.from_z(np.array(rows)))), 7)
@@ -179,9 +216,9 @@ class Level:
             return np.zeros((*grid, self.config.conditioning), np.int64)
         return activation(spread(self.from_coarser(told)), 8)
 
-    def embedded(self, v: np.ndarray) -> np.ndarray:
+    def embedded(self, v: np.ndarray, places: Sequence[tuple[int, int]]) -> np.ndarray:
         """Decoded integers [N, L] as later predictions see them, [N, ·]."""
-        a = np.clip(times_power(v, -(self.gains + self.units), 4), -127, 127)
+        a = np.clip(times_power(v, -(self.gains(places) + self.units), 4), -127, 127)
         a = a[..., : self.seen_channels]
         sums = self.embed(np.concatenate([a, abs(a)], axis=-1))
         return np.clip(divided(sums, 7), -127, 127)
@@ -201,7 +238,7 @@ class Level:
                     [
                         around(seen, row, column),
                         context_features[row, column],
-                        self.quality_basis,
+                        quality_basis(self.config.knots, self.qualities.at((row, column))),
                         parity,
                     ]
                 )
@@ -210,23 +247,28 @@ class Level:
         return np.concatenate([first, activation(self.second(first), 7)], axis=-1)
 
     def predicted(
-        self, group: int, hidden: np.ndarray, symbols: np.ndarray
+        self,
+        group: int,
+        hidden: np.ndarray,
+        symbols: np.ndarray,
+        places: Sequence[tuple[int, int]],
     ) -> tuple[np.ndarray, np.ndarray]:
         """mu and table index [N, ·] of a group of channels, given the symbols before it [N, ·]."""
         mu, index = self.to_mu(hidden), self.to_scale(hidden)
         chosen = slice(self.edges[group], self.edges[group + 1])
         mu, index = mu[:, chosen], index[:, chosen]
-        exponents = self.gains + self.units
+        gains = self.gains(places)
+        exponents = gains + self.units
         if group:
             first, to_mu, to_scale = self.later[group - 1]
             missed = times_power(
-                16 * np.clip(symbols, -1000, 1000), -exponents[: symbols.shape[1]], 4
+                16 * np.clip(symbols, -1000, 1000), -exponents[:, : symbols.shape[1]], 4
             )
             missed = np.clip(missed, -127, 127)[:, : self.seen_channels]
             inner = activation(first(np.concatenate([hidden, missed, abs(missed)], axis=-1)), 7)
             mu, index = mu + to_mu(inner), index + to_scale(inner)
-        mu = times_power(divided(mu, 5), exponents[chosen])
-        moved = divided(self.gains[chosen] * index_per_octave(self.config.distribution), 12)
+        mu = times_power(divided(mu, 5), exponents[:, chosen])
+        moved = divided(gains[:, chosen] * index_per_octave(self.config.distribution), 12)
         index = divided(divided(index, 5) + moved, 4)
         return np.clip(mu, -8191, 8191), np.clip(index, 0, 63)
 
@@ -234,27 +276,30 @@ class Level:
 def walk(
     params: Any,
     config: PortableConfig,
-    quality: int,
+    quality: int | np.ndarray,
     masks: Sequence[np.ndarray],
     take: ReadSymbols,
 ) -> list[Run]:
     """All runs of an image in coding order, their symbols given by `take`.
 
     `params` are those of the whole model, `masks` bool by level, from the finest to the coarsest.
+    `quality` is one number, or that of each block of 64x64, [rows, columns].
     """
     runs = []
+    blocks = np.broadcast_to(quality, masks[2].shape)
     told = None
     for number in (2, 1, 0):
-        level = Level(params[f"units_{number}"]["prior"], config, number, quality)
+        level = Level(params[f"units_{number}"]["prior"], config, number, Qualities(blocks, number))
         mask = np.asarray(masks[number])
         grid = mask.shape
-        z = np.zeros((-(-grid[0] // 4), -(-grid[1] // 4), len(level.z_index)), np.int64)
+        channels = level.z_index_knots.shape[1]
+        z = np.zeros((-(-grid[0] // 4), -(-grid[1] // 4), channels), np.int64)
         spots = [(i, j) for i, j in np.ndindex(z.shape[:2])
                  if mask[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].any()]  # fmt: skip
-        indices = np.tile(level.z_index, len(spots))
+        indices = level.z_index(spots).ravel()
         symbols = np.asarray(take(number, indices), np.int64)
         runs.append(Run(number, indices, np.zeros_like(indices), symbols))
-        for spot, values in zip(spots, symbols.reshape(-1, len(level.z_index)), strict=True):
+        for spot, values in zip(spots, symbols.reshape(-1, channels), strict=True):
             z[spot] = values
 
         of_z = level.of_z(z, grid)
@@ -272,14 +317,14 @@ def walk(
                 hidden = level.hidden(before, context_features, places)
                 means, decoded = [], np.zeros((len(places), 0), np.int64)
                 for group in range(len(level.edges) - 1):
-                    mu, index = level.predicted(group, hidden, decoded)
+                    mu, index = level.predicted(group, hidden, decoded, places)
                     symbols = np.asarray(take(number, index.ravel()), np.int64)
                     runs.append(Run(number, index.ravel(), mu.ravel(), symbols))
                     means.append(mu)
                     decoded = np.concatenate([decoded, symbols.reshape(mu.shape)], axis=1)
                 v = np.concatenate(means, axis=1) + 16 * np.clip(decoded, -1000, 1000)
                 v = np.clip(v, -8191, 8191)
-                for place, value in zip(places, level.embedded(v), strict=True):
+                for place, value in zip(places, level.embedded(v, places), strict=True):
                     seen[place] = value
         told = np.array(
             [
@@ -293,7 +338,7 @@ def walk(
 def prior_walk(
     params: Any,
     config: PortableConfig,
-    quality: int,
+    quality: int | np.ndarray,
     masks: Sequence[np.ndarray],
     symbols: dict[int, Sequence[np.ndarray]],
 ) -> list[Run]:
@@ -305,7 +350,7 @@ def prior_walk(
 def decode_symbols(
     params: Any,
     config: PortableConfig,
-    quality: int,
+    quality: int | np.ndarray,
     masks: Sequence[np.ndarray],
     sections: dict[int, bytes],
     tables: Any,

@@ -88,7 +88,7 @@ NO_ARGUMENTS = st.one_of(
     st.lists(st.lists(st.booleans(), max_size=2), max_size=3).map(tuple),
     st.sampled_from([np.zeros(3), np.zeros((1, 1), bool), np.array(50.0), np.float32(7)]),
 )  # fmt: skip
-NAMES = ("quality", "target", "model", "rdo_passes", "init", "icc", "exif", "pixels")
+NAMES = ("quality", "target", "model", "rdo_passes", "init", "icc", "exif", "pixels", "roi")
 
 
 @pytest.fixture
@@ -303,3 +303,19 @@ def test_pillow_says_why_a_file_is_not_opened_or_written(image):
     with pytest.raises(OSError, match="between 0 and 100"):
         saved(Image.fromarray(image), quality=101)
     assert pillow_plugin.RDOImageFile.format_description == "RDONet"
+
+
+def test_a_mask_of_regions_makes_a_file_with_regions(image):
+    plain = rdonet_jax.compress(image, quality=30)
+    assert rdonet_jax.compress(image, quality=30, roi=np.full((1, 1), 128)) == plain
+    rows, columns = image.shape[:2]
+    mask = np.full((rows, columns), 90.5)
+    mask[: rows // 2] = 200
+    data = rdonet_jax.compress(image, quality=30, roi=mask)
+    assert (plain[4], data[4]) == (2, 5)
+    assert rdonet_jax.decompress(data).shape == image.shape
+    with io.BytesIO() as file:
+        Image.fromarray(image).save(file, "RDO", quality=30, roi=mask)
+        assert file.getvalue() == data
+    with pytest.raises(ValueError, match="do not scale"):
+        rdonet_jax.compress(image, roi=np.zeros((1, 9)))

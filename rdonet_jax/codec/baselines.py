@@ -237,7 +237,7 @@ class BaselineCodec(FamilyCodec):
         model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
-        quality: int | None,
+        quality: int | np.ndarray | None,
         engine: str,
     ) -> BaselineLevelCoder:
         return BaselineLevelCoder(model.config, model.device_params, masks[0])

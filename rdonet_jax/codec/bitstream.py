@@ -21,7 +21,9 @@ FORM_VERSION = 3
 """Version of files of gray or 16-bit images, or with alpha, an ICC profile or EXIF data."""
 RICH_VERSION = 4
 """Version of files with XMP, CICP or a resolution."""
-VERSIONS = (PLAIN_VERSION, FORM_VERSION, RICH_VERSION)
+REGION_VERSION = 5
+"""Version of files whose blocks have qualities of their own. Its `form` is a varint."""
+VERSIONS = (PLAIN_VERSION, FORM_VERSION, RICH_VERSION, REGION_VERSION)
 
 MAX_PIXELS = pixel_format.MAX_PIXELS
 MAX_SIDE = 2**16 - 1
@@ -34,10 +36,17 @@ MAX_PLATFORM = 64
 
 _GRAY_FLAG, _16BIT_FLAG = 1, 2
 """Flags of the field `form` for the pixels."""
-SECTION_FLAGS = {"alpha": 4, "icc": 8, "exif": 16, "xmp": 32, "cicp": 64, "resolution": 128}
+SECTION_FLAGS = {
+    **{"alpha": 4, "icc": 8, "exif": 16, "xmp": 32, "cicp": 64, "resolution": 128},
+    "offsets": 256,
+}
 """Flags of the field `form` for the optional sections."""
 
-_FORMS = {FORM_VERSION: range(1, 32), RICH_VERSION: range(32, 256)}
+_FORMS = {
+    FORM_VERSION: range(1, 32),
+    RICH_VERSION: range(32, 256),
+    REGION_VERSION: range(256, 512),
+}
 """Legal values of `form` by version. They do not overlap."""
 _CRC_BYTES = 4
 _MAX_VARINT_BYTES = 5
@@ -80,10 +89,10 @@ class Header:
 
 
 class Sections(NamedTuple):
-    """The sections of a file in their order: partition, levels, alpha and metadata.
+    """The sections of a file in their order: partition, levels, alpha and metadata, offsets.
 
     Those from alpha on are optional, and empty if the file does not have them. `codec.side_data`
-    packs and parses them.
+    packs and parses alpha and metadata, `codec.offset_coding` the offsets.
     """
 
     partition: bytes
@@ -96,6 +105,7 @@ class Sections(NamedTuple):
     xmp: bytes = b""
     cicp: bytes = b""
     resolution: bytes = b""
+    offsets: bytes = b""
 
 
 def _form_of(header: Header, sections: Sections) -> int:
@@ -133,7 +143,7 @@ def pack(header: Header, sections: Sections) -> bytes:
             bytes([len(header.platform)]),
             header.platform.encode("ascii"),
             header.symbols_crc.to_bytes(_CRC_BYTES, "big"),
-            bytes([form] if form else []),
+            _varint(form) if form >= _FORMS[REGION_VERSION].start else bytes([form] * (form > 0)),
             *(_varint(len(section)) for section in present),
             *present,
         )
@@ -177,7 +187,9 @@ def _parse_header(reader: _Reader) -> tuple[Header, int | None, list[int]]:
     weights = reader.take(WEIGHTS_BYTES, "weights")
     platform = reader.take(reader.byte("platform"), "platform")
     symbols_crc = int.from_bytes(reader.take(_CRC_BYTES, "symbols checksum"), "big")
-    form = reader.byte("form") if version in _FORMS else None
+    form = None
+    if version in _FORMS:
+        form = reader.varint("form") if version == REGION_VERSION else reader.byte("form")
     header = Header(
         coder,
         height,

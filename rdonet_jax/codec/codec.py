@@ -17,8 +17,10 @@ from rdonet_jax.codec import (
     engine_choice,
     family_codec,
     memory,
+    offset_coding,
     partition_coding,
     preparation,
+    qualities,
     side_data,
 )
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
@@ -27,6 +29,10 @@ from rdonet_jax.codec.level_coder import LevelCoder, SymbolError
 from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.codec.qualities import DEFAULT_QUALITY as DEFAULT_QUALITY
+from rdonet_jax.codec.qualities import FileQuality
+from rdonet_jax.codec.qualities import quality_of as quality_of
+from rdonet_jax.codec.qualities import stream_quality as stream_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import COARSE_TO_FINE, AnyConfig
 from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE
@@ -36,9 +42,6 @@ from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
-
-DEFAULT_QUALITY = 50.0
-"""Of 0 to 100, for variable-rate models."""
 
 Report = Callable[[str], None]
 """Called with the name of each step before it begins, for progress bars."""
@@ -76,6 +79,7 @@ class Decoded(NamedTuple):
     partition: Partition
     quality: float | None  # 0 to 100; None of a fixed-rate model
     symbols: tuple[tuple[np.ndarray, ...], ...]
+    gains: np.ndarray | None = None  # points of quality by block; None where all have the same
 
     @property
     def image(self) -> np.ndarray:
@@ -88,33 +92,6 @@ def jitted_steps() -> tuple[Any, ...]:
     return tuple(step for found in family_codec.all_codecs() for step in found.jitted_steps())
 
 
-def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
-    """The number that stands for a quality in a file; None for a fixed-rate model.
-
-    A variable-rate model has the qualities 0 to 100, and None means `DEFAULT_QUALITY`. A fixed-rate
-    model takes None alone. Raises `EncodeError` otherwise.
-    """
-    if not registry.family_of(config).variable_rate:
-        if quality is not None:
-            raise EncodeError("the model was trained for one quality: it takes none from outside")
-        return None
-    if quality is None:
-        quality = DEFAULT_QUALITY
-    try:
-        legal = bool(0 <= quality <= 100)  # NaN does not
-        quality = float(quality)
-    except (TypeError, ValueError, ArithmeticError):  # no number, several, or far too large
-        legal = False
-    if not legal:
-        raise EncodeError(f"a quality is a number between 0 and 100, not {repr(quality)[:60]}")
-    return round(quality / 100 * config.steps_of_quality)
-
-
-def quality_of(config: AnyConfig, number: int | None) -> float | None:
-    """The inverse of `stream_quality`: the quality, 0 to 100, of a number in a file."""
-    return None if number is None else 100 * number / config.steps_of_quality
-
-
 def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]:
     """Where each level is coded, bool [h, w]: its mask, inside the image."""
     masks = partition.level_masks(p)
@@ -122,35 +99,45 @@ def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]
     return tuple(np.asarray(m) & i for m, i in zip(masks, inside, strict=True))
 
 
-def _by_variance(config: AnyConfig, image: np.ndarray, quality: np.ndarray | None) -> Partition:
-    """The variance mask of an image, tile by tile."""
+def _by_variance(
+    config: AnyConfig, image: np.ndarray, quality: int | np.ndarray | None
+) -> Partition:
+    """The variance mask of an image, tile by tile, at one quality or at those of the blocks."""
     grid = partition.block_grid(*image.shape[:2])
     splits = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
     for tile in tiles.cover(grid, tiles.TILE_SHAPES[0], margin=0):
         pixels = tiles.cut(image, tile, partition.BLOCK)
         x = pixels.astype(np.float32) / np.float32(255)
-        of_tile = registry.variance_partition(config, x, quality)
+        if isinstance(quality, np.ndarray):
+            of_tile = registry.variance_partition(config, x, tiles.cut(quality, tile))
+        else:
+            number = None if quality is None else np.array([quality], np.int32)
+            of_tile = registry.variance_partition(config, x, number)
         for factor, part, whole in zip((1, 2), of_tile, splits, strict=True):
             whole[tile.core_slices(factor)] = tile.crop_core(part, factor)
     return splits
 
 
 def choose_partition(
-    model: Model, image: np.ndarray, mask: str, quality: float | None = None
+    model: Model,
+    image: np.ndarray,
+    mask: str,
+    quality: float | None = None,
+    gains: np.ndarray | None = None,
 ) -> Partition:
     """The partition of an image uint8 [H, W, 3] by the name of a kind of mask, one of `MASKS`.
 
     "variance" uses the model's own thresholds, which follow the quality where there is one to
-    choose; it is "uniform-16" for a model that has no other level. Raises `ValueError` for another
-    name, and `EncodeError` as `stream_quality` does.
+    choose, and the `gains` of blocks; it is "uniform-16" for a model that has no other level.
+    Raises `ValueError` for another name, and `EncodeError` as `stream_quality` and
+    `stream_offsets` of `codec.qualities` do.
     """
     if mask not in MASKS:
         raise ValueError(f"unknown mask {mask!r}; there are {', '.join(MASKS)}")
-    number = stream_quality(model.config, quality)
     image = pixel_format.as_rgb8(image)
+    chosen = qualities.chosen(model.config, quality, gains, image.shape[:2])
     if mask == "variance":
-        step = None if number is None else np.array([number], np.int32)
-        p = _by_variance(model.config, image, step)
+        p = _by_variance(model.config, image, chosen.of_blocks(model.config))
     else:
         level = partition.STRIDES.index(int(mask.removeprefix("uniform-")))
         p = partition.uniform(level, partition.block_grid(*image.shape[:2]))
@@ -194,8 +181,12 @@ def encode(
     reconstruct: bool = True,
     engine: str = DEFAULT_ENGINE,
     latents: ImageLatents | None = None,
+    gains: np.ndarray | None = None,
 ) -> Encoded:
     """Compresses an image with the partition p, and gives what the decoder will give.
+
+    With `gains`, [rows, columns], each 64x64 block is better than `quality` by so many points of
+    it. Only codecs that `takes_regions` have this.
 
     With `latents`, such as those of `start_latents`, these are coded instead of the analysis of the
     image. Only codecs that `takes_latents` have this.
@@ -205,18 +196,19 @@ def encode(
     Without `reconstruct` the pixels are not computed, and `Encoded.image` is None; the bytes are
     the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
     array that is no such image, for one larger than is written or than memory allows, for a
-    quality that the model does not have, for a range coder that is not installed, and for values
-    of the network that cannot be coded. Raises `EngineError` for an engine that there is not.
+    quality that the model does not have, for gains that `qualities.stream_offsets` refuses, for a
+    range coder that is not installed, and for values of the network that cannot be coded. Raises
+    `EngineError` for an engine that there is not.
     """
     require_coder(coder_name)
     engine = engine_choice.choose(model.config, engine)
-    number = stream_quality(model.config, quality)
     prepared = preparation.prepare(model.config, image)
     height, width = prepared.size
+    chosen = qualities.chosen(model.config, quality, gains, prepared.size)
     p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
     if not _has_levels_of(model.config, p, height, width):
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
-    coder = _level_coder(model, p, (height, width), number, engine)
+    coder = _level_coder(model, p, (height, width), chosen.of_blocks(model.config), engine)
     report("analysis")
     if latents is None:
         coder.analyze(pixel_format.as_rgb(prepared.image.pixels))
@@ -237,16 +229,19 @@ def encode(
         coder=range_coder.CODERS[coder_name],
         height=height,
         width=width,
-        quality=number,
+        quality=chosen.number,
         weights=model.digest,
         platform=family_codec.of(model.config).platform(),
         symbols_crc=coder.checksum,
         gray=prepared.image.gray,
         is_16bit=prepared.image.is_16bit,
     )
+    if chosen.offsets is not None:
+        streams["offsets"] = offset_coding.encode(chosen.offsets, coder_name)
     data = bitstream.pack(header, Sections(tree, **streams, **prepared.side_sections))
     pixels = _pixels(coder, header) if reconstruct else None
-    return Encoded(data, pixels, _symbols_by_level(coder), quality_of(model.config, number))
+    quality = quality_of(model.config, chosen.number)
+    return Encoded(data, pixels, _symbols_by_level(coder), quality)
 
 
 def start_latents(
@@ -255,14 +250,15 @@ def start_latents(
     p: Partition,
     quality: float | None = None,
     engine: str = DEFAULT_ENGINE,
+    gains: np.ndarray | None = None,
 ) -> ImageLatents:
     """The latents of the analysis, moved so that plain rounding quantizes them as `encode` does.
 
     `p` is trimmed. For families whose codec `takes_latents`. Raises as `encode` does.
     """
-    number = stream_quality(model.config, quality)
+    chosen = qualities.chosen(model.config, quality, gains, image.size)
     name = engine_choice.choose(model.config, engine)
-    coder = _level_coder(model, p, image.size, number, name)
+    coder = _level_coder(model, p, image.size, chosen.of_blocks(model.config), name)
     coder.analyze(pixel_format.as_rgb(image.image.pixels))
     levels = range(model.config.levels)
     by_level = {level: coder.encode_recorded(level) for level in reversed(levels)}
@@ -305,7 +301,7 @@ def decode_file(
     """Decompresses a file that has been parsed. Raises as `decode` does."""
     header, sections = file.header, file.sections
     engine = engine_choice.choose(model.config, engine)
-    _check_model(model, header)
+    _check_model(model, header, sections)
     if lack := memory.shortage(model.config, partition.block_grid(header.height, header.width)):
         raise FormatError(
             f"the image of {header.width}x{header.height} pixels is too large: {lack}"
@@ -315,8 +311,9 @@ def decode_file(
         raise FormatError(f"the file's partition has levels that {model.name} does not have")
     alpha = side_data.alpha(header, sections.alpha)
     along = side_data.fields(sections)
-    size = header.height, header.width
-    coder = _level_coder(model, p, size, header.quality, engine)
+    chosen = FileQuality(header.quality, offset_coding.read(header, sections))
+    at = chosen.of_blocks(model.config)
+    coder = _level_coder(model, p, (header.height, header.width), at, engine)
     try:
         _decode_levels(coder, model, header, sections, report)
     except (range_coder.CoderError, SymbolError) as error:
@@ -327,7 +324,9 @@ def decode_file(
         raise FormatError(_elsewhere(model.config, header) or cause)
     report(SYNTHESIS)
     image = ImageData(_pixels(coder, header), alpha, **along)
-    return Decoded(image, p, quality_of(model.config, header.quality), _symbols_by_level(coder))
+    quality = quality_of(model.config, header.quality)
+    gains = qualities.gains_of(model.config, chosen.offsets)
+    return Decoded(image, p, quality, _symbols_by_level(coder), gains)
 
 
 def _decode_levels(
@@ -342,7 +341,11 @@ def _decode_levels(
 
 
 def _level_coder(
-    model: Model, p: Partition, size: tuple[int, int], quality: int | None, engine: str
+    model: Model,
+    p: Partition,
+    size: tuple[int, int],
+    quality: int | np.ndarray | None,
+    engine: str,
 ) -> LevelCoder:
     """The level coder of an image of `size` = (height, width), before its first level."""
     masks = coded_masks(p, *size)
@@ -372,7 +375,7 @@ def _elsewhere(config: AnyConfig, header: Header) -> str | None:
     )
 
 
-def _check_model(model: Model, header: Header) -> None:
+def _check_model(model: Model, header: Header, sections: Sections) -> None:
     """Raises `FormatError` for the file of another model, or what this one never writes."""
     if header.weights != model.digest:
         raise FormatError(
@@ -384,6 +387,8 @@ def _check_model(model: Model, header: Header) -> None:
         raise FormatError(f"the file names no platform, which those of {model.name} must")
     if header.platform and not bound:
         raise FormatError(f"the file names a platform, to which none of {model.name} is bound")
+    if sections.offsets and not family_codec.of(model.config).takes_regions:
+        raise FormatError(f"the file has regions of other qualities, which {model.name} does not")
     if not registry.family_of(model.config).variable_rate:
         if header.quality is not None:
             raise FormatError(f"the file names a quality, of which {model.name} has one alone")

@@ -26,9 +26,11 @@ class FamilyCodec(abc.ABC):
     Attributes:
       takes_latents: whether its level coders code given latents as well. Then latents can be
         refined, and there are also `refining_bytes`.
+      takes_regions: whether 64x64 blocks of an image may have qualities of their own.
     """
 
     takes_latents: ClassVar[bool] = False
+    takes_regions: ClassVar[bool] = False
 
     @abc.abstractmethod
     def level_coder(
@@ -36,7 +38,7 @@ class FamilyCodec(abc.ABC):
         model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
-        quality: int | None,
+        quality: int | np.ndarray | None,
         engine: str,
     ) -> LevelCoder:
         """The level coder of one image, before its first level.
@@ -44,7 +46,8 @@ class FamilyCodec(abc.ABC):
         Args:
           masks: by level, where it is coded, bool [h, w].
           size: height and width of the image in pixels.
-          quality: on the scale of the configuration; None for a fixed-rate model.
+          quality: on the scale of the configuration; None for a fixed-rate model. Where blocks
+            differ, that of each of them, int32 [rows, columns], for codecs that `takes_regions`.
           engine: the name of what computes its steps, one of `engines`.
         """
 

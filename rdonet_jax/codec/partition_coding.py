@@ -167,7 +167,7 @@ def _code_adaptively(height: int, width: int, code_flags: CodeFlags) -> Partitio
     padded = np.full((2 * rows + 2, 2 * cols + 2), _MISSING)
     depth = padded[1:-1, 1:-1]
     counts = np.array(_START64), np.array(_START32)
-    for row, col in _diagonals(rows, cols):
+    for row, col in diagonals(rows, cols):
         contexts = _contexts64(padded, row, col)
         split = _code_and_count(code_flags, counts, 0, (row, col), contexts)
         for down, right in np.ndindex(2, 2):
@@ -180,7 +180,7 @@ def _code_adaptively(height: int, width: int, code_flags: CodeFlags) -> Partitio
     return Partition(depth[::2, ::2] > 0, depth == 2)
 
 
-def _diagonals(rows: int, cols: int) -> Iterator[Positions]:
+def diagonals(rows: int, cols: int) -> Iterator[Positions]:
     """Rows and columns of the blocks on each diagonal, row + column = constant."""
     for diagonal in range(rows + cols - 1):
         row = np.arange(max(0, diagonal - cols + 1), min(rows, diagonal + 1))

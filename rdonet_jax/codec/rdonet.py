@@ -194,7 +194,7 @@ class RDONetCodec(FamilyCodec):
         model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
-        quality: int | None,
+        quality: int | np.ndarray | None,
         engine: str,
     ) -> RDONetLevelCoder:
         grid = partition.block_grid(*size)

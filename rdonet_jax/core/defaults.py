@@ -30,3 +30,6 @@ SEARCH_TRIALS = 4
 
 MAX_REFINEMENTS = 10_000
 """Iterations of latent refinement, at most."""
+
+DEFAULT_ROI_GAIN = 25.0
+"""Points of quality by which a box of an image is better, if nobody says by how many."""

@@ -100,6 +100,23 @@ def load_mask(path: str | os.PathLike) -> np.ndarray:
     return np.array(image)
 
 
+def load_roi(path: str | os.PathLike) -> np.ndarray:
+    """The mask of regions in a file, [rows, columns], for `rdonet_jax.rdo.roi`.
+
+    The file is an .npy array, whose numbers are not checked here, or an 8-bit gray image.
+
+    Raises ImageError for any other file.
+    """
+    if Path(path).suffix.lower() == ".npy":
+        return _read_array(path)
+    image = _open(path)
+    if image.mode not in ("1", "L"):
+        raise ImageError(
+            f"{path}: a mask of regions must be a gray image of 8 bits, but this is {image.mode}"
+        )
+    return np.array(image.convert("L"))
+
+
 def check_target(path: str | os.PathLike, force: bool = False) -> None:
     """Raises ImageError if `write_bytes` would refuse the path. Callers check before long work."""
     folder = Path(path).parent
@@ -302,14 +319,21 @@ def _without_alpha(image: Image.Image, path: str | os.PathLike) -> Image.Image:
     return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
 
 
-def _load_array(path: str | os.PathLike) -> np.ndarray:
+def _read_array(path: str | os.PathLike) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
     except Exception as error:  # a damaged header may raise almost anything
         raise ImageError(f"{path}: is no readable .npy file") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "biu":
+    if not isinstance(array, np.ndarray):
+        raise ImageError(f"{path}: is no .npy file of one array")
+    return array
+
+
+def _load_array(path: str | os.PathLike) -> np.ndarray:
+    array = _read_array(path)
+    if array.ndim != 2 or array.dtype.kind not in "biu":
         raise ImageError(f"{path}: a mask must be a two-dimensional array of whole numbers")
     if array.size and (array.min() < 0 or array.max() > 255):
         raise ImageError(f"{path}: a mask's numbers must lie in 0 ... 255")

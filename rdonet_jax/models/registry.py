@@ -125,10 +125,13 @@ def code_features(
     params: Any,
     features: tuple[jax.Array, ...],
     masks: tuple[jax.Array, ...],
-    quality: jax.Array | None,
+    quality: Any,
     sizes: jax.Array | None = None,
 ) -> Coded:
-    """`code` with rounding, from the features of `analyze`. For families with levels."""
+    """`code` with rounding, from the features of `analyze`. For families with levels.
+
+    The quality may be any that the network of the family takes.
+    """
     from rdonet_jax.models import hierarchy
 
     arguments = () if quality is None else (quality,)

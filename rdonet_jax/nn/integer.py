@@ -74,26 +74,26 @@ def scale(x: jax.Array, exponents: jax.Array, bits: int = 0) -> jax.Array:
 
 
 def _hat_functions(quality: jax.Array, knots: int, segment: int) -> jax.Array:
-    """Hat functions around knots `segment` apart, read at integers `quality` [B]: [B, knots].
+    """Hat functions around knots `segment` apart, at integers `quality` [...]: [..., knots].
 
     `segment` at a knot, 0 at its neighbors, linear between.
     """
     positions = segment * jnp.arange(knots, dtype=jnp.float32)
-    distance = jnp.abs(quality.astype(jnp.float32)[:, None] - positions)
+    distance = jnp.abs(quality.astype(jnp.float32)[..., None] - positions)
     return jnp.maximum(segment - distance, 0.0)
 
 
 def quality_basis(quality: jax.Array, knots: int, segment: int) -> jax.Array:
-    """The quality [B] as 8-bit inputs of a layer, one for every knot: [B, knots]."""
+    """The quality [...] as 8-bit inputs of a layer, one for every knot: [..., knots]."""
     return clip(_hat_functions(quality, knots, segment))
 
 
 def interpolate_unrounded(knots: jax.Array, quality: jax.Array, segment: int) -> jax.Array:
-    """Interpolates knots [K, C], `segment` apart, linearly at integers `quality` [B]: [B, C]."""
+    """Interpolates knots [K, C], `segment` apart, linearly at integers `quality`: [..., C]."""
     # At most two weights are nonzero. Elementwise products are exact with more than 8 bits too,
     # while a matrix product may run on tensor cores, which are not.
     weights = _hat_functions(quality, len(knots), segment)
-    return jnp.sum(weights[:, :, None] * knots, axis=1) / segment
+    return jnp.sum(weights[..., None] * knots, axis=-2) / segment
 
 
 def interpolate(knots: jax.Array, quality: jax.Array, segment: int) -> jax.Array:

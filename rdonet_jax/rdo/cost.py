@@ -19,12 +19,15 @@ import numpy as np
 
 from rdonet_jax.codec import codec, memory, partition_coding, preparation
 from rdonet_jax.codec.preparation import PreparedImage
+from rdonet_jax.codec.qualities import FileQuality
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.metrics.loss import AREA, Distortion, Loss, Part
 from rdonet_jax.models import registry
+from rdonet_jax.models.portable import quality_maps
+from rdonet_jax.models.portable.quality_maps import QualityMaps
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.nn import lapped
 from rdonet_jax.rdo.search.costs import Costs
@@ -56,6 +59,19 @@ def trained_loss(model: Model, quality: float | None = None) -> tuple[Part, ...]
             "costs least; files can be written without a search"
         )
     return trained_for.parts()
+
+
+def emphasis(config: AnyConfig, quality: FileQuality) -> np.ndarray | None:
+    """The lambda of every area of 16x16 pixels in relation to that of the image, [H/16, W/16].
+
+    None where all blocks have the same quality.
+    """
+    blocks = quality.of_blocks(config)
+    if not isinstance(blocks, np.ndarray):
+        return None
+    lmbdas = distortion.lmbda_of(config, blocks) / distortion.lmbda_of(config, quality.number)
+    per_side = partition.BLOCK // AREA
+    return np.kron(lmbdas, np.ones((per_side, per_side)))
 
 
 class RDCost:
@@ -115,6 +131,8 @@ class PartCost:
       quality: 0 to 100, or None for the default.
       pixels: uint8 [1, H, W, 3], H and W multiples of 64; continued beyond the end of the image.
       size: rows and columns of `pixels` that are the image.
+      blocks: the qualities of the blocks of `pixels` on the scale of the model where they differ.
+      relative: what areas count, [H/16, W/16] of `pixels`, see `FileCost.relative`.
     """
 
     def __init__(
@@ -125,9 +143,11 @@ class PartCost:
         quality: float | None,
         pixels: np.ndarray,
         size: tuple[int, int],
+        blocks: np.ndarray | None = None,
+        relative: np.ndarray | None = None,
     ) -> None:
-        self._evaluation = _Evaluation(model, distortions, quality, pixels, size)
-        self._weights = weights
+        self._evaluation = _Evaluation(model, distortions, quality, pixels, size, blocks)
+        self._weights, self._relative = weights, relative
 
     def __call__(self, candidates: Sequence[Partition]) -> Costs:
         """The costs of partitions of the part, `size`."""
@@ -137,7 +157,10 @@ class PartCost:
     def _areas(self, maps: Maps) -> np.ndarray:
         areas = maps.bits
         for weights, values in zip(self._weights, maps.distortions, strict=True):
-            areas = areas + np.sum(np.asarray(weights, np.float64)[:, None, None] * values, axis=0)
+            cost = np.sum(np.asarray(weights, np.float64)[:, None, None] * values, axis=0)
+            if self._relative is not None:
+                cost = cost * self._relative[: cost.shape[0], : cost.shape[1]]
+            areas = areas + cost
         return areas
 
 
@@ -155,10 +178,16 @@ class _Evaluation:
         quality: float | None,
         pixels: np.ndarray,
         size: tuple[int, int],
+        blocks: np.ndarray | None = None,
     ) -> None:
         self._model, self._distortions, self._pixels, self._size = model, distortions, pixels, size
         number = codec.stream_quality(model.config, quality)
-        self._quality = None if number is None else np.array([number], np.int32)
+        self._quality: np.ndarray | QualityMaps | None
+        if blocks is None:
+            self._quality = None if number is None else np.array([number], np.int32)
+        else:
+            maps = quality_maps.of_blocks(blocks, model.config.levels)
+            self._quality = jax.tree_util.tree_map(lambda values: values[None], maps)
         self._sizes = np.array([size], np.int32)
         self._features = _features(model.config, model.device_params, pixels, self._sizes)
 
@@ -211,7 +240,7 @@ def _maps(
     pixels: jax.Array,
     sizes: jax.Array,
     masks: tuple[jax.Array, ...],
-    quality: jax.Array | None,
+    quality: jax.Array | QualityMaps | None,
 ) -> Maps:
     """The maps of one partition, whose masks are [1, h, w]. `sizes` int32 [1, 2] as in `code`.
 

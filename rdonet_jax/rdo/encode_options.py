@@ -6,6 +6,8 @@ import dataclasses
 import math
 import numbers
 
+import numpy as np
+
 from rdonet_jax.core.defaults import (
     DEFAULT_CODER,
     DEFAULT_ENGINE,
@@ -116,6 +118,9 @@ class EncodeOptions:
       reconstruct: whether the result contains the decoder's pixels. With a metric as the
         target, and in some other cases, it does anyway.
       engine: what computes the model, one of `rdonet_jax.core.defaults.ENGINES`.
+      gains: by 64x64 block, [rows, columns], how many points of quality it is better than the
+        image, -100 to 100; None where all are the same. For models that have regions. See
+        `rdonet_jax.rdo.roi`.
 
     Raises ValueError for both a quality and a target.
     """
@@ -126,6 +131,7 @@ class EncodeOptions:
     coder: str = DEFAULT_CODER
     reconstruct: bool = False
     engine: str = DEFAULT_ENGINE
+    gains: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.quality is not None and self.target is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rdonet_jax.codec import codec, engine_choice, family_codec, preparation
+from rdonet_jax.codec import codec, engine_choice, family_codec, preparation, qualities
 from rdonet_jax.codec.codec import Encoded, Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.core import partition
@@ -134,7 +134,7 @@ def _encode_plainly(
     model: Model, image: PreparedImage, options: EncodeOptions, report: Report
 ) -> EncodeResult:
     """Encodes with the initial partition. Before a refinement, with the decoder's pixels."""
-    start = initial_partition(model, image.rgb8, options.plan.init, options.quality)
+    start = initial_partition(model, image.rgb8, options.plan.init, options.quality, options.gains)
     encoded = codec.encode(
         model,
         image,
@@ -144,6 +144,7 @@ def _encode_plainly(
         report,
         reconstruct=options.reconstruct or bool(options.plan.refinements),
         engine=options.engine,
+        gains=options.gains,
     )
     return EncodeResult(encoded, start, None, image)
 
@@ -155,7 +156,7 @@ def refine(
 
     `result` has the decoder's pixels, and is of the quality of the options.
     """
-    cost = file_cost(model, result.image, options.quality)
+    cost = file_cost(model, result.image, options.quality, options.gains)
     refined, interrupted = encode_refined(model, result, options, report)
     before, after = (cost.of(file) for file in (result.encoded, refined))
     best = refined if after < before else result.encoded
@@ -177,26 +178,39 @@ def encode_refined(
 
     image, quality, iterations = result.image, options.quality, options.plan.refinements
     refinement.require_memory(model, image.size)
-    cost = file_cost(model, image, quality)
+    gains = options.gains
+    cost = file_cost(model, image, quality, gains)
     p = partition.trim(result.partition, *image.size)
-    start = codec.start_latents(model, image, p, quality, options.engine)
+    start = codec.start_latents(model, image, p, quality, options.engine, gains)
     weights = tuple(cost.weights(pixel_format.as_rgb8(result.encoded.image)))
-    problem = refinement.Problem(model, image.rgb8, p, quality, cost.distortions, weights)
+    problem = refinement.Problem(
+        model, image.rgb8, p, quality, cost.distortions, weights, gains, cost.relative
+    )
     names = refinement_parts(iterations)
     refined = refinement.refine(problem, start, iterations, names, report)
     report(REFINED_CODING)
     encoded = codec.encode(
-        model, image, p, quality, options.coder, engine=options.engine, latents=refined.latents
+        model,
+        image,
+        p,
+        quality,
+        options.coder,
+        engine=options.engine,
+        latents=refined.latents,
+        gains=gains,
     )
     return encoded, refined.interrupted
 
 
-def file_cost(model: Model, image: PreparedImage, quality: float | None) -> FileCost:
-    """J of files of an image, for the quality's lambda."""
-    from rdonet_jax.rdo.cost import trained_loss
+def file_cost(
+    model: Model, image: PreparedImage, quality: float | None, gains: np.ndarray | None = None
+) -> FileCost:
+    """J of files of an image, for the quality's lambda, which follows the `gains` of blocks."""
+    from rdonet_jax.rdo.cost import emphasis, trained_loss
     from rdonet_jax.rdo.file_cost import FileCost
 
-    return FileCost(trained_loss(model, quality), image.rgb8)
+    chosen = qualities.chosen(model.config, quality, gains, image.size)
+    return FileCost(trained_loss(model, quality), image.rgb8, emphasis(model.config, chosen))
 
 
 def _encode_with_search(
@@ -208,19 +222,27 @@ def _encode_with_search(
     report("start")
 
     def encoded(p: Partition) -> Encoded:
-        return codec.encode(model, image, p, options.quality, options.coder, engine=options.engine)
+        return codec.encode(
+            model,
+            image,
+            p,
+            options.quality,
+            options.coder,
+            engine=options.engine,
+            gains=options.gains,
+        )
 
-    start = initial_partition(model, image.rgb8, options.plan.init, options.quality)
+    start = initial_partition(model, image.rgb8, options.plan.init, options.quality, options.gains)
     candidates, files = [start], [encoded(start)]
     decoded = pixel_format.as_rgb8(files[0].image)
-    parts = regions.of_image(model, image, options.quality, start, decoded)
+    parts = regions.of_image(model, image, options.quality, start, decoded, options.gains)
     stats = SearchStats()
     result, interrupted = _run_search(parts, start, options.plan, stats, report)
     report("coding")
     if not all(map(np.array_equal, start, result)):
         candidates.append(result)
         files.append(encoded(result))
-    cost_of_file = file_cost(model, image, options.quality)
+    cost_of_file = file_cost(model, image, options.quality, options.gains)
     costs = [cost_of_file.of(file) for file in files]
     best = int(np.argmin(costs))
     summary = SearchSummary(stats, costs[0], costs[best], interrupted)

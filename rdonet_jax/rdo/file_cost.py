@@ -1,7 +1,9 @@
 """The rate-distortion cost of files, R + lambda * D, in tiles: nothing is compiled for an image.
 
-J is that of `rdonet_jax.rdo.cost`. Near the end of an image whose sides are no whole tiles,
-MS-SSIM is that of the image continued to whole tiles, which differs a little.
+J is that of `rdonet_jax.rdo.cost`. Where blocks have qualities of their own, each has a lambda of
+its own: areas count by an *emphasis*, the lambda of their block in relation to that of the image.
+Near the end of an image whose sides are no whole tiles, MS-SSIM is that of the image continued to
+whole tiles, which differs a little.
 """
 
 from __future__ import annotations
@@ -30,10 +32,22 @@ class FileCost:
     Args:
       parts: the distortions and their weights, see `cost.trained_loss`.
       pixels: uint8 [H, W, 3].
+      emphasis: of areas, [H/16, W/16], see `cost.emphasis`; None where all count the same.
+
+    Attributes:
+      parts: with weights of the mean emphasis.
+      relative: the emphasis in relation to its mean, by which maps are multiplied, or None. A
+        distortion that is no sum over areas is that of means which are weighted so.
     """
 
-    def __init__(self, parts: Sequence[Part], pixels: np.ndarray) -> None:
-        self.parts = tuple(part for part in parts if part.weight > 0)
+    def __init__(
+        self, parts: Sequence[Part], pixels: np.ndarray, emphasis: np.ndarray | None = None
+    ) -> None:
+        mean = 1.0 if emphasis is None else float(emphasis.mean())
+        self.relative = None if emphasis is None else emphasis / mean
+        self.parts = tuple(
+            part._replace(weight=part.weight * mean) for part in parts if part.weight > 0
+        )
         self.distortions = tuple(part.distortion for part in self.parts)
         self._pixels = pixels
         self._count = pixels.shape[0] * pixels.shape[1]
@@ -53,7 +67,7 @@ class FileCost:
         return self(len(encoded.data), pixel_format.as_rgb8(encoded.image))
 
     def maps(self, decoded: np.ndarray) -> Maps:
-        """The maps of a decoded image uint8 [H, W, 3]."""
+        """The maps of a decoded image uint8 [H, W, 3], times the emphasis where there is one."""
         height, width = self._pixels.shape[:2]
         grid = partition.block_grid(height, width)
         per_block = BLOCK // AREA
@@ -69,7 +83,7 @@ class FileCost:
                 core = np.moveaxis(np.asarray(maps), 0, -1)[None]
                 rows, columns = tile.core_slices(per_block)
                 values[:, rows, columns] = np.moveaxis(tile.crop_core(core, per_block), -1, 0)
-        return whole
+        return whole if self.relative is None else [maps * self.relative for maps in whole]
 
     @property
     def adds_up(self) -> bool:

@@ -21,22 +21,33 @@ Mask = Callable[[Model, np.ndarray, float | None], Partition]
 """(model, image uint8 [H, W, 3], quality 0 to 100 or None) -> the partition of the image."""
 
 
-def _codec_mask(model: Model, image: np.ndarray, quality: float | None, *, kind: str) -> Partition:
-    return codec.choose_partition(model, image, kind, quality)
+def _codec_mask(
+    model: Model,
+    image: np.ndarray,
+    quality: float | None,
+    gains: np.ndarray | None = None,
+    *,
+    kind: str,
+) -> Partition:
+    return codec.choose_partition(model, image, kind, quality, gains)
 
 
-def _solved(model: Model, image: np.ndarray, quality: float | None) -> Partition:
+def _solved(
+    model: Model, image: np.ndarray, quality: float | None, gains: np.ndarray | None = None
+) -> Partition:
     grid = partition.block_grid(*image.shape[:2])
     around = partition.uniform(0, grid)
-    p = regions.solve(regions.of_image(model, image, quality, around), grid)
+    p = regions.solve(regions.of_image(model, image, quality, around, gains=gains), grid)
     return partition.trim(p, *image.shape[:2])
 
 
-INITS: dict[str, Mask] = {
+_OWN: dict[str, Callable[..., Partition]] = {
     **{kind: functools.partial(_codec_mask, kind=kind) for kind in codec.MASKS},
     STATIC: functools.partial(_codec_mask, kind="uniform-16"),
     SOLVED: _solved,
 }
+
+INITS: dict[str, Mask] = dict(_OWN)
 """Masks by name. `register_mask` adds to it."""
 
 
@@ -51,16 +62,22 @@ def register_mask(name: str, mask: Mask) -> None:
 
 
 def initial_partition(
-    model: Model, image: np.ndarray, init: str | Partition, quality: float | None = None
+    model: Model,
+    image: np.ndarray,
+    init: str | Partition,
+    quality: float | None = None,
+    gains: np.ndarray | None = None,
 ) -> Partition:
     """The partition to encode with, or from which a search starts.
 
-    `init` is a name of `INITS`, or a partition. Raises `PartitionError` for what is no partition of
+    `init` is a name of `INITS`, or a partition. The masks of this package follow the `gains` of
+    blocks, registered ones the quality alone. Raises `PartitionError` for what is no partition of
     the image.
     """
     if not isinstance(init, str):
         return init
+    arguments = (model, image, quality, *([gains] if init in _OWN else []))
     try:
-        return partition.check(INITS[init](model, image, quality), *image.shape[:2])
+        return partition.check(INITS[init](*arguments), *image.shape[:2])
     except partition.PartitionError as error:
         raise partition.PartitionError(f"the mask {init!r}: {error}") from error

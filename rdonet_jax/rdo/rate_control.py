@@ -131,7 +131,7 @@ def _refined(trials: _Trials, solution: _Solution, report: Report) -> EncodeResu
     one more try, at the quality that should make up for that.
     """
     quality = codec.quality_of(trials.model.config, solution.number)
-    cost = encoder.file_cost(trials.model, trials.image, quality)
+    cost = encoder.file_cost(trials.model, trials.image, quality, trials.options.gains)
     plain = trials.encoded(solution.result.partition, solution.number)
     kept, number, interrupted = plain, solution.number, False
     before = after = cost.of(plain.encoded)

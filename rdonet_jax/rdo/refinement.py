@@ -18,15 +18,17 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, preparation
+from rdonet_jax.codec import codec, memory, preparation, qualities
 from rdonet_jax.codec.codec import Report
 from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
 from rdonet_jax.codec.portable.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
-from rdonet_jax.metrics.loss import Distortion
+from rdonet_jax.metrics.loss import AREA, Distortion
+from rdonet_jax.models.portable import quality_maps
 from rdonet_jax.models.portable.network import GivenLatents
+from rdonet_jax.models.portable.quality_maps import LevelQuality, QualityMaps
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder_tiles, refinement_step
 from rdonet_jax.rdo.refinement_step import Latents, TileInputs
@@ -55,6 +57,8 @@ class Problem:
       quality: 0 to 100, or None for the default.
       distortions: those of J.
       weights: of each of their maps, see `FileCost.weights`.
+      gains: points of quality by 64x64 block; None where all have the same quality.
+      relative: what areas count, see `FileCost.relative`.
     """
 
     model: Model
@@ -63,6 +67,8 @@ class Problem:
     quality: float | None
     distortions: tuple[Distortion, ...]
     weights: tuple[np.ndarray, ...]
+    gains: np.ndarray | None = None
+    relative: np.ndarray | None = None
 
 
 def require_memory(model: Model, size: tuple[int, int]) -> None:
@@ -145,14 +151,31 @@ def _progress(total: int, names: tuple[str, ...], report: Report) -> Callable[[]
 def _tile_inputs(problem: Problem, tile: Tile) -> TileInputs:
     size = problem.pixels.shape[:2]
     masks = codec.coded_masks(problem.partition, *size)
-    number = codec.stream_quality(problem.model.config, problem.quality)
     return TileInputs(
         tiles.cut(problem.pixels, tile, BLOCK),
         tile.extent(size, BLOCK),
         tuple(_cut_mask(mask, tile, BLOCK // STRIDES[level]) for level, mask in enumerate(masks)),
         tuple(_variable(tile, level) for level in range(problem.model.config.levels)),
-        np.array([number], np.int32),
+        _tile_quality(problem, tile),
         problem.weights,
+        None if problem.relative is None else tiles.cut(problem.relative, tile, BLOCK // AREA)[0],
+    )
+
+
+def _tile_quality(problem: Problem, tile: Tile) -> np.ndarray | QualityMaps:
+    config = problem.model.config
+    size = problem.pixels.shape[:2]
+    blocks = qualities.chosen(config, problem.quality, problem.gains, size).of_blocks(config)
+    if not isinstance(blocks, np.ndarray):
+        return np.array([blocks], np.int32)
+    return QualityMaps(
+        tuple(
+            LevelQuality(
+                tiles.cut(of_level.positions, tile, BLOCK // STRIDES[level]),
+                tiles.cut(of_level.areas, encoder_tiles.of_hyper_latents(tile, level)),
+            )
+            for level, of_level in enumerate(quality_maps.of_blocks(blocks, config.levels).levels)
+        )
     )
 
 

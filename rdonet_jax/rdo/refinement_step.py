@@ -21,6 +21,7 @@ from rdonet_jax.metrics.loss import AREA, Distortion
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable.level_rate import RoundingNoise
 from rdonet_jax.models.portable.network import GivenLatents
+from rdonet_jax.models.portable.quality_maps import QualityMaps
 from rdonet_jax.nn import lapped
 
 Latents = tuple[GivenLatents, ...]
@@ -40,8 +41,9 @@ class TileInputs(NamedTuple):
     size: jax.Array  # int32 [2], rows and columns of the image in the tile
     masks: tuple[jax.Array, ...]  # bool [1, h, w], where the level is coded
     variable: Latents  # bool [1, ·, ·, 1], which latents may change
-    quality: jax.Array  # int32 [1]
+    quality: jax.Array | QualityMaps  # int32 [1], or that of all positions
     weights: tuple[jax.Array, ...]  # by distortion, of each of its maps, float32 [M]
+    relative: jax.Array | None = None  # what areas count, [H/16, W/16]
 
 
 class Descent(NamedTuple):
@@ -115,6 +117,8 @@ def _cost(
     blocks = -(-inputs.size // BLOCK)
     sides = tuple(side // AREA for side in decoded.shape[:2])
     counted = partition.extent_mask(blocks * (BLOCK // AREA), sides)
+    if inputs.relative is not None:
+        counted = counted * inputs.relative
     for part, weights in zip(distortions, inputs.weights, strict=True):
         maps = part.maps(inputs.pixels[0], decoded, inputs.size)
         bits += jnp.sum(weights * jnp.sum(maps * counted, axis=(1, 2)))

@@ -41,7 +41,9 @@ RICH = pack(
         alpha=b"alpha", icc=b"profile", exif=b"exif", xmp=b"xmp", cicp=b"4444", resolution=bytes(9)
     ),
 )
-"""A file that has everything."""
+"""A file that has all that version 4 holds."""
+REGIONS = pack(HEADER, SECTIONS._replace(offsets=b"offsets"))
+FILES = ["plain", "formed", "rich", "regions"]
 FORM_AT = PACKED.index(b"\xde\xad\xbe\xef") + 4
 
 printable = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
@@ -66,27 +68,29 @@ def sealed(body: bytes) -> bytes:
     return body + zlib.crc32(body).to_bytes(4, "big")
 
 
-@given(headers, st.builds(Sections, *[section] * 10))
+@given(headers, st.builds(Sections, *[section] * 11))
 @settings(deadline=None)
 def test_a_parsed_file_equals_what_was_packed(header, sections):
     assert parse(pack(header, sections), max_pixels=2**64) == (header, sections)
 
 
-@given(headers, st.builds(Sections, *[section] * 10))
+@given(headers, st.builds(Sections, *[section] * 11))
 @settings(deadline=None)
-def test_versions_3_and_4_are_for_what_others_cannot_hold_and_name_it_in_one_byte(header, sections):
+def test_versions_3_to_5_are_for_what_others_cannot_hold_and_name_it(header, sections):
     plain = dataclasses.replace(header, gray=False, is_16bit=False), Sections(*sections[:4])
     more = header.gray + 2 * header.is_16bit
-    flags = (4, 8, 16, 32, 64, 128)
+    flags = (4, 8, 16, 32, 64, 128, 256)
     more += sum(flag * bool(each) for flag, each in zip(flags, sections[4:], strict=True))
     data, simple = pack(header, sections), pack(*plain)
-    assert (data[4], simple[4]) == (4 if more >= 32 else 3 if more else 2, 2)
+    version = 5 if more >= 256 else 4 if more >= 32 else 3 if more else 2
+    assert (data[4], simple[4]) == (version, 2)
     if more:
         behind = sum(1 + (len(each) > 127) + len(each) for each in sections[:4]) + 4
         at = len(simple) - behind
-        assert data[5:at] == simple[5:at] and data[at] == more
+        form = bytes([more]) if version < 5 else bytes([more % 128 + 128, more // 128])
+        assert data[5:at] == simple[5:at] and data[at:].startswith(form)
         lengths = sum(1 + (len(each) > 127) for each in sections[4:] if each)
-        assert len(data) == len(simple) + 1 + lengths + sum(map(len, sections[4:]))
+        assert len(data) == len(simple) + len(form) + lengths + sum(map(len, sections[4:]))
     else:
         assert data == simple
 
@@ -97,7 +101,7 @@ def test_a_kodak_image_of_a_portable_model_pays_32_bytes_for_the_container():
     assert len(pack(header, sections)) - sum(map(len, sections)) == 32
 
 
-@pytest.mark.parametrize("data", [PACKED, FORMED, RICH], ids=["plain", "formed", "rich"])
+@pytest.mark.parametrize("data", [PACKED, FORMED, RICH, REGIONS], ids=FILES)
 def test_any_change_of_any_byte_is_refused(data):
     for position, byte in enumerate(data):
         for flip in {1 << k for k in range(8)} | {0xFF, byte}:
@@ -108,20 +112,24 @@ def test_any_change_of_any_byte_is_refused(data):
                     parse(bytes(damaged))
 
 
-@pytest.mark.parametrize("data", [PACKED, FORMED, RICH], ids=["plain", "formed", "rich"])
+@pytest.mark.parametrize("data", [PACKED, FORMED, RICH, REGIONS], ids=FILES)
 def test_every_truncation_is_refused_as_such(data):
     for length in range(1, len(data)):
         with pytest.raises(FormatError, match="truncated"):
             parse(data[:length])
 
 
-@pytest.mark.parametrize(("version", "form"), [(3, 0), (4, 0), (3, 32), (3, 255), (4, 1), (4, 31)])
+FOREIGN_FORMS = [(3, 0), (4, 0), (3, 32), (3, 255), (4, 1), (4, 31), (5, 0), (5, 255), (5, 768)]
+
+
+@pytest.mark.parametrize(("version", "form"), FOREIGN_FORMS)
 def test_a_form_that_says_nothing_or_belongs_to_another_version_is_refused(version, form):
-    names = [name for flag, name in zip((4, 8, 16, 32, 64, 128), Sections._fields[4:], strict=True)
-             if form & flag]  # fmt: skip
+    flags = (4, 8, 16, 32, 64, 128, 256)
+    names = [name for flag, name in zip(flags, Sections._fields[4:], strict=True) if form & flag]
+    field = bytes([form]) if version < 5 or not form else bytes([form % 128 + 128, form // 128])
     plain = FORM_AT + 6  # 1 + 1 + 2 + 2 bytes of lengths
     body = (
-        MAGIC + bytes([version]) + PACKED[5:FORM_AT] + bytes([form]) + PACKED[FORM_AT:plain]
+        MAGIC + bytes([version]) + PACKED[5:FORM_AT] + field + PACKED[FORM_AT:plain]
         + b"\1" * len(names) + PACKED[plain:-4] + b"x" * len(names)
     )  # fmt: skip
     with pytest.raises(FormatError, match=f"illegal form {form}"):
@@ -130,13 +138,15 @@ def test_a_form_that_says_nothing_or_belongs_to_another_version_is_refused(versi
 
 @pytest.mark.parametrize(
     ("flag", "name"),
-    [(4, "alpha"), (8, "icc"), (16, "exif"), (32, "xmp"), (64, "cicp"), (128, "resolution")],
-)
+    [(4, "alpha"), (8, "icc"), (16, "exif"), (32, "xmp"), (64, "cicp"), (128, "resolution"),
+     (256, "offsets")],
+)  # fmt: skip
 def test_an_empty_section_that_the_form_names_is_refused(flag, name):
     lengths_end = FORM_AT + 6  # 1 + 1 + 2 + 2 bytes
-    form = bytes([flag])
+    form = bytes([flag]) if flag < 256 else b"\x80\x02"
+    version = b"\x03" if flag < 32 else b"\x04" if flag < 256 else b"\x05"
     body = (
-        MAGIC + (b"\x03" if flag < 32 else b"\x04") + PACKED[5:FORM_AT] + form
+        MAGIC + version + PACKED[5:FORM_AT] + form
         + PACKED[FORM_AT:lengths_end] + b"\0"
         + PACKED[lengths_end:-4]
     )  # fmt: skip

@@ -18,7 +18,7 @@ from PIL import Image
 import rdonet_jax.pillow_plugin  # noqa: F401 - lets Pillow know the format
 from rdonet_jax.codec import bitstream
 from rdonet_jax.codec.bitstream import FormatError, Sections
-from tests.codec.test_bitstream import FORMED, HEADER, PACKED, SECTIONS
+from tests.codec.test_bitstream import FORMED, HEADER, PACKED, REGIONS, SECTIONS
 from tests.conftest import ROOT
 
 GIB = 2**30
@@ -48,7 +48,7 @@ def test_a_whole_file_is_read_whole(data):
 
 
 @settings(deadline=None)
-@given(st.sampled_from([PACKED, FORMED]), st.data())
+@given(st.sampled_from([PACKED, FORMED, REGIONS]), st.data())
 def test_what_is_read_of_a_damaged_file_is_refused_as_the_whole_file_is(data, draws):
     content = bytearray(data[: draws.draw(st.integers(0, len(data)))])
     for position in draws.draw(st.lists(st.integers(0, len(data) - 1), max_size=3)):

@@ -30,6 +30,12 @@ def test_golden_files_decode_to_the_symbols_that_were_once_encoded(golden_model,
     assert all(sum(run.size for run in level) for level in decoded.symbols)
 
 
+def test_the_golden_file_with_regions_decodes_to_the_symbols_that_were_once_encoded(golden_model):
+    decoded = codec.decode(golden_model, golden.REGIONS.read_bytes())
+    assert golden.hashes(decoded.symbols) == json.loads(golden.REGION_SYMBOLS.read_text())
+    np.testing.assert_array_equal(decoded.gains, golden.GAINS)
+
+
 @pytest.mark.parametrize("name", golden.images_by_form())
 def test_golden_files_of_other_forms_decode_to_what_was_once_encoded(golden_model, name):
     image = golden.images_by_form()[name]

@@ -1,10 +1,12 @@
 """Makes the golden files: weights, an image compressed with them by every range coder, and the
-symbols that all of these decode to; images in other forms (version 3 of the format), likewise.
+symbols that all of these decode to; images in other forms (version 3 of the format) and one with
+regions (version 5), likewise.
 
 `python -m tests.golden.make`, in the repository's root and the environment of `requirements.txt`,
 which holds all range coders; `python -m tests.golden.make forms` for the other forms alone, with
-the weights that are there. New golden files give up the files of the old format or arithmetic, so
-they are made when these are changed on purpose, and never otherwise.
+the weights that are there, and `regions` for that with regions. New golden files give up the files
+of the old format or arithmetic, so they are made when these are changed on purpose, and never
+otherwise.
 """
 
 from __future__ import annotations
@@ -32,6 +34,10 @@ FILES = {"constriction": FOLDER / "picture.rdo", "tfc": FOLDER / "picture-tfc.rd
 SYMBOLS = FOLDER / "symbols.json"
 FORMS = FOLDER / "forms.json"
 """The symbols of each file of another form, by its name."""
+REGIONS = FOLDER / "regions.rdo"
+"""The strip with blocks of other qualities."""
+REGION_SYMBOLS = FOLDER / "regions.json"
+GAINS = np.array([[0.0, 20.0, -60.0, 35.0, 100.0]])
 QUALITY = 60.0
 
 
@@ -90,6 +96,13 @@ def make_forms(model: zoo.Model) -> None:
     FORMS.write_text(json.dumps(symbols, indent=1) + "\n")
 
 
+def make_regions(model: zoo.Model) -> None:
+    """Replaces the file with regions."""
+    encoded = codec.encode(model, strip(), strip_partition(), QUALITY, gains=GAINS)
+    REGIONS.write_bytes(encoded.data)
+    REGION_SYMBOLS.write_text(json.dumps(hashes(encoded.symbols), indent=1) + "\n")
+
+
 def main() -> None:
     """Replaces what is there."""
     for path in FOLDER.glob(f"*{zoo.SUFFIX}"):
@@ -102,10 +115,13 @@ def main() -> None:
         path.write_bytes(encoded.data)
     SYMBOLS.write_text(json.dumps(hashes(encoded.symbols), indent=1) + "\n")
     make_forms(model)
+    make_regions(model)
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["forms"]:
         make_forms(zoo.load(str(weights_file())))
+    elif sys.argv[1:] == ["regions"]:
+        make_regions(zoo.load(str(weights_file())))
     else:
         main()

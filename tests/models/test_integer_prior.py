@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.codec import bitstream, codec, partition_coding
+from rdonet_jax.codec import bitstream, codec, offset_coding, partition_coding
 from rdonet_jax.codec.portable import coder as portable_coder
 from rdonet_jax.codec.portable import jax_engine
 from rdonet_jax.core import config, partition, presets
@@ -297,8 +297,12 @@ def decoded_by_reference(model: zoo.Model, data: bytes) -> list[reference.Run]:
     p = partition_coding.read(header, sections)
     masks = codec.coded_masks(p, header.height, header.width)
     streams = {level: getattr(sections, f"level{level}") for level in range(3)}
+    offsets = offset_coding.read(header, sections)
+    quality = header.quality
+    if offsets is not None:
+        quality = np.clip(quality + 8 * offsets, 0, 128 * (model.config.knots - 1))
     return reference.decode_symbols(
-        model.params, model.config, header.quality, masks, streams, model.tables
+        model.params, model.config, quality, masks, streams, model.tables
     )
 
 
@@ -339,11 +343,26 @@ def test_an_independent_integer_implementation_decodes_real_files(
     assert any(np.any(run.symbols) for run in coded) and any(np.any(run.mu) for run in coded)
 
 
-def test_an_independent_integer_implementation_decodes_the_golden_file():
+@pytest.mark.parametrize("size", [(131, 250), (300, 321)])
+def test_an_independent_integer_implementation_decodes_files_with_regions(model, photograph, size):
+    """Of five by six blocks, whose hyper-latents stand for blocks of different qualities."""
+    image = np.resize(photograph, (*size, 3))
+    grid = partition.block_grid(*size)
+    rng = np.random.default_rng(size[0])
+    p = partition.trim(masks_of(size[0], grid), *size)
+    gains = rng.integers(-60, 60, grid)
+    sent = codec.encode(model, image, p, 50, reconstruct=False, gains=gains)
+    assert_same_symbols(decoded_by_reference(model, sent.data), sent.symbols)
+
+
+def test_an_independent_integer_implementation_decodes_the_golden_files():
     model = zoo.load(str(golden.weights_file()))
     found = decoded_by_reference(model, golden.FILES["constriction"].read_bytes())
     symbols = [[run.symbols for run in found if run.level == level] for level in range(3)]
     assert golden.hashes(symbols) == json.loads(golden.SYMBOLS.read_text())
+    found = decoded_by_reference(model, golden.REGIONS.read_bytes())
+    symbols = [[run.symbols for run in found if run.level == level] for level in range(3)]
+    assert golden.hashes(symbols) == json.loads(golden.REGION_SYMBOLS.read_text())
 
 
 @settings(max_examples=12, deadline=None)

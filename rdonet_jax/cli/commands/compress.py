@@ -11,6 +11,7 @@ import dataclasses
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,11 +21,18 @@ from rdonet_jax.cli.files import paths
 from rdonet_jax.cli.files.file_result import FilePath, FileResult
 from rdonet_jax.cli.options.argument_types import MOST_BYTES
 from rdonet_jax.cli.progress import InterruptibleSearch, StepTimer
-from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE, DEFAULT_MODEL
+from rdonet_jax.core.defaults import (
+    DEFAULT_CODER,
+    DEFAULT_ENGINE,
+    DEFAULT_MODEL,
+    DEFAULT_ROI_GAIN,
+)
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.platform import PlatformError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rdonet_jax.cli.commands.fidelity import Fidelity
     from rdonet_jax.core.partition import Partition
     from rdonet_jax.imaging.pixel_format import ImageData
@@ -39,7 +47,7 @@ class CompressOptions:
 
     At most one of `quality` (0 to 100), `target_bpp` (bits per pixel of the whole file) and the
     other targets, which are the fields of `Target`, is not None. `effort` stands for both `rdo` and
-    `refine`.
+    `refine`. A `roi_box` is x, y, width, height and gain, which is None for the default.
     """
 
     model: str = DEFAULT_MODEL
@@ -54,6 +62,8 @@ class CompressOptions:
     rdo: int | None = None
     refine: int | None = None
     init: str = "variance"
+    roi: str | None = None
+    roi_box: Sequence[tuple[int, int, int, int, float | None]] | None = None
     coder: str = DEFAULT_CODER
     engine: str = DEFAULT_ENGINE
     strip: bool = False
@@ -125,7 +135,7 @@ def _encode(
     from rdonet_jax.codec.preparation import EncodeError
     from rdonet_jax.rdo import coding
 
-    encode_options = _encode_options(options, image.size)
+    encode_options = _encode_options(source, options, image.size)
     steps = coding.encode_steps(encode_options)
     with progress(str(source), steps, not show_progress) as report:
         timer = StepTimer(report)
@@ -138,7 +148,9 @@ def _encode(
     return result, timer.seconds()
 
 
-def _encode_options(options: CompressOptions, size: tuple[int, int]) -> EncodeOptions:
+def _encode_options(
+    source: FilePath, options: CompressOptions, size: tuple[int, int]
+) -> EncodeOptions:
     """What the encoder is to do with an image of (height, width)."""
     from rdonet_jax.cli.commands import fidelity
     from rdonet_jax.rdo import effort
@@ -150,7 +162,28 @@ def _encode_options(options: CompressOptions, size: tuple[int, int]) -> EncodeOp
     # With a target, only the file found is decoded for its PSNR, not every trial.
     measured = target is None and fidelity.is_measured(options.quality, options.measure)
     reconstruct = options.lossless_check or measured
-    return EncodeOptions(options.quality, target, plan, options.coder, reconstruct, options.engine)
+    gains = _gains(source, options, size)
+    return EncodeOptions(
+        options.quality, target, plan, options.coder, reconstruct, options.engine, gains
+    )
+
+
+def _gains(source: FilePath, options: CompressOptions, size: tuple[int, int]) -> np.ndarray | None:
+    """The gains of blocks by --roi and --roi-box; None without these."""
+    from rdonet_jax.imaging import srgb
+    from rdonet_jax.rdo import roi
+
+    mask = None
+    with explained(srgb.ImageError):
+        if options.roi is not None:
+            mask = srgb.load_roi(options.roi)
+    boxes = [
+        roi.Box(*box[:4], DEFAULT_ROI_GAIN if box[4] is None else box[4])
+        for box in options.roi_box or ()
+    ]
+    about = str(source) if options.roi is None else f"{source}: {options.roi}"
+    with explained(roi.RoiError, about=about):
+        return roi.gains(size, mask, boxes)
 
 
 def _target(options: CompressOptions, size: tuple[int, int]) -> Target | None:

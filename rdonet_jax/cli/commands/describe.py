@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rdonet_jax.codec import bitstream, codec, partition_coding, side_data
+import numpy as np
+
+from rdonet_jax.codec import bitstream, codec, offset_coding, partition_coding, side_data
 from rdonet_jax.codec.bitstream import Header, Sections
 from rdonet_jax.codec.compressed_file import CompressedFile
+from rdonet_jax.codec.qualities import FileQuality
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.entropy import range_coder
@@ -20,8 +23,8 @@ from rdonet_jax.models.zoo import Model
 def facts_of_file(file: CompressedFile) -> dict[str, Any]:
     """A description of a compressed file for programs; needs no weights.
 
-    Raises `FormatError` for an invalid partition, and `ZooError` when the bundled models are not as
-    they should be.
+    Raises `FormatError` for an invalid partition or invalid quality offsets, and `ZooError` when
+    the bundled models are not as they should be.
     """
     header, sections = file.header, file.sections
     p = partition_coding.read(header, sections)
@@ -29,6 +32,7 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
     masks = zip(partition.level_masks(p), partition.inside_masks(*size), strict=True)
     path = zoo.find(header.weights)
     known_scale = header.quality is not None and path is not None
+    offsets = offset_coding.read(header, sections)
     return {
         "width": header.width,
         "height": header.height,
@@ -40,6 +44,11 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
         "model": None if path is None else zoo.name_and_hash(path)[0],
         "is_earlier": path in zoo.earlier().values(),
         "quality": codec.quality_of(zoo.config_of(path), header.quality) if known_scale else None,
+        "regions": None
+        if offsets is None
+        else _regions(
+            FileQuality(header.quality, offsets), zoo.config_of(path) if known_scale else None
+        ),
         "platform": header.platform or None,
         "gray": header.gray,
         "bits": 16 if header.is_16bit else 8,
@@ -47,6 +56,23 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
         "blocks": _by_stride(int((mask & inside).sum()) for mask, inside in masks),
         "area": _by_stride(map(float, partition.block_shares(p, *size))),
     }
+
+
+def _regions(chosen: FileQuality, config: AnyConfig | None) -> dict[str, Any]:
+    """The qualities of the blocks of a file: 0 to 100, or unknown without its configuration."""
+    counts = {
+        name: int(np.count_nonzero(which))
+        for name, which in (
+            ("worse", chosen.offsets < 0),
+            ("as_asked", chosen.offsets == 0),
+            ("better", chosen.offsets > 0),
+        )
+    }
+    if config is None:
+        return {"least": None, "most": None, "blocks": counts}
+    blocks = chosen.of_blocks(config)
+    least, most = (codec.quality_of(config, int(end)) for end in (blocks.min(), blocks.max()))
+    return {"least": least, "most": most, "blocks": counts}
 
 
 def _by_stride(values: Iterable[Any]) -> dict[str, Any]:
@@ -70,6 +96,7 @@ def of_file(file: CompressedFile) -> list[str]:
         *([] if plain else [_form_text(header, sections)]),
         _model_text(facts),
         f"{quality}{bound}",
+        *([_regions_text(facts["regions"])] if facts["regions"] else []),
         f"{'':<10}{'bytes':>9}{'bpp':>9}{'blocks':>9}{'area':>9}",
         row("container", file.byte_count - sum(map(len, sections))),
         row("partition", len(sections.partition)),
@@ -80,6 +107,17 @@ def of_file(file: CompressedFile) -> list[str]:
         lines.append(row(f"{stride}x{stride}", facts["sections"][f"level{level}"], blocks, area))
     extras = {name: facts["sections"][name] for name in bitstream.SECTION_FLAGS}
     return lines + [row(name, count) for name, count in extras.items() if count]
+
+
+def _regions_text(regions: Mapping[str, Any]) -> str:
+    """The qualities of the blocks of a file that has regions."""
+    known = regions["least"] is not None
+    ends = f"quality {regions['least']:.4g} to {regions['most']:.4g}, " if known else ""
+    counts = regions["blocks"]
+    return (
+        f"regions: {ends}blocks of 64x64: {counts['better']} better, "
+        f"{counts['as_asked']} as asked, {counts['worse']} worse"
+    )
 
 
 def _form_text(header: Header, sections: Sections) -> str:

@@ -59,6 +59,20 @@ def _limited(text: str, what: str, is_valid: Callable[[float], bool]) -> float:
     return value
 
 
+def roi_box(text: str) -> tuple[int, int, int, int, float | None]:
+    """An argument that is a box of an image, X,Y,W,H with or without :GAIN."""
+    parts = re.fullmatch(r"(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,9})(?::(.*))?", text, re.ASCII)
+    if not parts:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no box X,Y,WIDTH,HEIGHT or X,Y,WIDTH,HEIGHT:GAIN in whole pixels"
+        )
+    x, y, width, height = map(int, parts.groups()[:4])
+    if parts[5] is None:
+        return x, y, width, height, None
+    what = "is no gain from -100 to 100"
+    return x, y, width, height, _limited(parts[5], what, lambda value: -100 <= value <= 100)
+
+
 def shard(text: str) -> Shard:
     """An argument that is a part of a list, such as 2/4."""
     parts = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)

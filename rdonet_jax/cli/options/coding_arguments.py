@@ -17,6 +17,7 @@ from rdonet_jax.core.defaults import (
     COMPRESSED_SUFFIX,
     DEFAULT_CODER,
     DEFAULT_MODEL,
+    DEFAULT_ROI_GAIN,
     IMAGE_SUFFIX,
 )
 from rdonet_jax.core.shard import WHOLE
@@ -93,6 +94,17 @@ def add_compress(commands: Any) -> None:
         "(default), uniform (what suits each block in uniform partitions, by three evaluations), "
         "static or uniform-16, uniform-32, uniform-64, or a file, an 8-bit image or .npy with "
         "the level (0, 1, 2 = 16, 32, 64 pixels) of every 16x16 pixels",
+    )  # fmt: skip
+    coding.add_argument(
+        "--roi", metavar="FILE", type=types.name,
+        help="regions that matter more or less: an 8-bit gray image or .npy of any size that "
+        "scales to the image; 128 is the quality as asked, brighter is better, darker is worse, by "
+        "a point of quality for 2 gray levels",
+    )  # fmt: skip
+    coding.add_argument(
+        "--roi-box", metavar="X,Y,W,H[:GAIN]", type=types.roi_box, action="append",
+        help="a rectangle of pixels that is better by GAIN points of quality (default: "
+        f"{DEFAULT_ROI_GAIN:g}), or worse if that is negative; may be given several times",
     )  # fmt: skip
     coding.add_argument(
         "--coder", choices=("constriction", "tfc"), default=DEFAULT_CODER,

@@ -31,6 +31,7 @@ from rdonet_jax.codec.portable.encoder_latents import (
 )
 from rdonet_jax.codec.portable.engine import Array, Engine
 from rdonet_jax.codec.portable.state import (
+    ImageQualities,
     LevelState,
     Positions,
     gather_neighborhoods,
@@ -44,6 +45,7 @@ from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
 from rdonet_jax.entropy.range_coder import Run
 from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable.integer_format import PLANES, Parity
+from rdonet_jax.models.portable.quality_maps import QualityMaps
 
 
 class PortableLevelCoder(level_coder.LevelCoder):
@@ -51,9 +53,10 @@ class PortableLevelCoder(level_coder.LevelCoder):
 
     Args:
       config: of the model.
-      engine: its steps at the quality of the image.
+      engine: its steps, at the quality of the image or at all of them.
       masks: by level, where it is coded, bool [h, w].
       size: height and width of the image in pixels.
+      qualities: those of all positions where they differ.
     """
 
     def __init__(
@@ -62,9 +65,11 @@ class PortableLevelCoder(level_coder.LevelCoder):
         engine: Engine,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
+        qualities: QualityMaps | None = None,
     ) -> None:
         super().__init__()
         self.config, self.engine, self.masks = config, engine, masks
+        self._qualities = ImageQualities(qualities)
         grid = partition.block_grid(*size)
         self._extents = [
             tuple(partition.latent_size(side, level) for side in size)
@@ -159,7 +164,8 @@ class PortableLevelCoder(level_coder.LevelCoder):
         def compute(tile: Tile) -> tuple[Array, Array]:
             e_tile, d_tile = (tiles.cut(values, tile, HYPER_STRIDE) for values in (e, d))
             extent = tile.extent(e.shape, HYPER_STRIDE)
-            return self.engine.encode_latents(level, e_tile, d_tile, extent)
+            at = self._qualities.in_tile(level, tile)
+            return self.engine.encode_latents(level, e_tile, d_tile, extent, at)
 
         rows, columns = tiles.tile_sides(self._tile_shape, level)
         sides = rows // HYPER_STRIDE, columns // HYPER_STRIDE
@@ -205,12 +211,13 @@ class PortableLevelCoder(level_coder.LevelCoder):
     ) -> np.ndarray:
         """z_hat int32 [·, ·, ·], 0 where not coded."""
         coded = partition.hyper_mask(self.masks[level])
-        index = self.engine.z_index(level)
-        symbols = code_run(
-            np.tile(index, np.count_nonzero(coded)), lambda: np.rint(latents.z[coded])
-        )
-        z_hat = np.zeros((*coded.shape, len(index)), np.int32)
-        z_hat[coded] = symbols.reshape(-1, len(index))
+        positions = Positions(*np.nonzero(coded))
+        index = self.engine.z_index(level, self._qualities.of_z(level, positions))
+        channels = index.shape[-1]
+        indices = np.broadcast_to(index, (len(positions.rows), channels))
+        symbols = code_run(indices.ravel(), lambda: np.rint(latents.z[coded]))
+        z_hat = np.zeros((*coded.shape, channels), np.int32)
+        z_hat[coded] = symbols.reshape(-1, channels)
         return z_hat
 
     def _code_plane(
@@ -218,11 +225,12 @@ class PortableLevelCoder(level_coder.LevelCoder):
     ) -> tuple[np.ndarray, np.ndarray]:
         """mu in 1/16 step and the symbols of the coded positions of a plane, [n, L]."""
         hidden = self._hidden_features(level, parity)
+        at = self._qualities.at(level, self._state.planes[parity])
         mu: list[np.ndarray] = []
         symbols: list[np.ndarray] = []
 
         def code_group(group: int, channels: slice) -> None:
-            group_mu, index = self._predict(level, group, hidden, symbols)
+            group_mu, index = self._predict(level, group, hidden, symbols, at)
             run = code_run(
                 index.ravel(), lambda: latents.quantize(parity, channels, group_mu, index)
             )
@@ -243,7 +251,8 @@ class PortableLevelCoder(level_coder.LevelCoder):
             _, areas = batch
             coarse_context = coarser.coarse_context(areas) if coarser else None
             neighborhoods = gather_neighborhoods(z_hat, areas)
-            return self.engine.compute_context(level, neighborhoods, coarse_context)
+            at = self._qualities.of_z(level, areas)
+            return self.engine.compute_context(level, neighborhoods, coarse_context, at)
 
         batches = self._batches(state.areas, self._positions(level) // HYPER_STRIDE**2)
         for (part, areas), features in compute_ahead(batches, compute):
@@ -258,7 +267,8 @@ class PortableLevelCoder(level_coder.LevelCoder):
         def compute(batch: tuple[slice, Positions]) -> Array:
             _, at = batch
             neighbors, features = state.neighbor_embeddings(at), state.context_features(at)
-            return self.engine.hidden_features(level, PLANES.index(parity), neighbors, features)
+            inputs = (neighbors, features, self._qualities.at(level, at))
+            return self.engine.hidden_features(level, PLANES.index(parity), *inputs)
 
         positions = state.planes[parity]
         hidden = np.empty((len(positions.rows), 2 * self.config.hidden), np.int8)
@@ -268,11 +278,17 @@ class PortableLevelCoder(level_coder.LevelCoder):
         return hidden
 
     def _predict(
-        self, level: int, group: int, hidden: np.ndarray, symbols: list[np.ndarray]
+        self,
+        level: int,
+        group: int,
+        hidden: np.ndarray,
+        symbols: list[np.ndarray],
+        at: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """mu int16 and scale indices uint8 of a group of channels, [n, ·].
 
-        From the hidden features [n, ·] and the symbols [n, ·] of each earlier group.
+        From the hidden features [n, ·], the symbols [n, ·] of each earlier group, and the qualities
+        [n] where they differ.
         """
         size, channels = self._plane_positions(level), self._groups[level][group]
 
@@ -281,7 +297,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
             earlier = np.zeros((rows, channels.start), np.int32)
             if symbols:
                 np.concatenate([values[part] for values in symbols], axis=1, out=earlier)
-            values = (hidden[part], earlier)
+            values = (hidden[part], earlier, *([] if at is None else [at[part]]))
             if self.engine.fixed_lengths:
                 values = tuple(zero_pad(v, size) for v in values)
             return self.engine.predict(level, group, *values)
@@ -304,7 +320,8 @@ class PortableLevelCoder(level_coder.LevelCoder):
             values = (mu[part], symbols[part].astype(np.int32))
             if self.engine.fixed_lengths:
                 values = tuple(zero_pad(v, size) for v in values)
-            return self.engine.update_plane(level, *values, state.d[at.rows, at.columns])
+            inputs = (*values, state.d[at.rows, at.columns], self._qualities.at(level, at))
+            return self.engine.update_plane(level, *inputs)
 
         for (part, at), updated in compute_ahead(
             self._batches(state.planes[parity], size), compute

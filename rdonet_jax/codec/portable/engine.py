@@ -4,6 +4,10 @@ Each step takes and gives NumPy arrays, or arrays that NumPy converts. All engin
 integers; their floats differ by rounding. So a file of one engine decodes with every other one, to
 the same symbols.
 
+An engine computes a model at one quality, or at all of its qualities for images whose blocks differ
+in it. In the latter case steps take `at`: the quality of each position, or of each hyper-latent for
+what concerns these, int32 [N].
+
 Shapes: a tile of n × m positions is [1, n, m, C]. An `extent`, int32 [2], is how many rows and
 columns of the step's input lie within the image; the image ends there. N is the length of a list of
 positions.
@@ -16,12 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from rdonet_jax.models.portable.quality_maps import LevelQuality
+
 Array = Any
 """A NumPy array, or one that `np.asarray` converts, perhaps not computed yet."""
 
 
 class Engine(abc.ABC):
-    """The steps of one model at one quality.
+    """The steps of one model at one quality, or at all of them.
 
     Attributes:
       fixed_lengths: whether lists of positions must always have the same length, since steps are
@@ -31,8 +37,8 @@ class Engine(abc.ABC):
     fixed_lengths: bool
 
     @abc.abstractmethod
-    def z_index(self, level: int) -> np.ndarray:
-        """Scale indices of the channels of z, int32 [·]."""
+    def z_index(self, level: int, at: np.ndarray | None = None) -> np.ndarray:
+        """Scale indices of the channels of z, int32 [·], or [N, ·] at N hyper-latents."""
 
     @abc.abstractmethod
     def analyze(self, pixels: np.ndarray, extent: np.ndarray) -> Array:
@@ -44,9 +50,17 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def encode_latents(
-        self, level: int, e: np.ndarray, d: np.ndarray, extent: np.ndarray
+        self,
+        level: int,
+        e: np.ndarray,
+        d: np.ndarray,
+        extent: np.ndarray,
+        at: LevelQuality | None = None,
     ) -> tuple[Array, Array]:
-        """y [1, n, m, L] and z [1, n/4, m/4, ·] in steps, not yet rounded; encoder only."""
+        """y [1, n, m, L] and z [1, n/4, m/4, ·] in steps, not yet rounded; encoder only.
+
+        `at` is [1, n, m] and [1, n/4, m/4].
+        """
 
     @abc.abstractmethod
     def compute_context(
@@ -54,6 +68,7 @@ class Engine(abc.ABC):
         level: int,
         z_neighborhoods: np.ndarray,
         coarser: tuple[np.ndarray, np.ndarray] | None,
+        at: np.ndarray | None = None,
     ) -> Array:
         """The context features int8 [N, 4, 4, ·] of the areas of N hyper-latents.
 
@@ -63,7 +78,12 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def hidden_features(
-        self, level: int, plane: int, neighbors: np.ndarray, context_features: np.ndarray
+        self,
+        level: int,
+        plane: int,
+        neighbors: np.ndarray,
+        context_features: np.ndarray,
+        at: np.ndarray | None = None,
     ) -> Array:
         """Hidden features int8 [N, ·] of N positions of a plane.
 
@@ -72,7 +92,12 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def predict(
-        self, level: int, group: int, hidden: np.ndarray, symbols: np.ndarray
+        self,
+        level: int,
+        group: int,
+        hidden: np.ndarray,
+        symbols: np.ndarray,
+        at: np.ndarray | None = None,
     ) -> tuple[Array, Array]:
         """mu int16 in 1/16 step and scale index uint8 of a group of channels, [N, ·].
 
@@ -81,7 +106,12 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def update_plane(
-        self, level: int, mu: np.ndarray, symbols: np.ndarray, d: np.ndarray
+        self,
+        level: int,
+        mu: np.ndarray,
+        symbols: np.ndarray,
+        d: np.ndarray,
+        at: np.ndarray | None = None,
     ) -> tuple[Array, Array]:
         """N decoded positions: their embeddings int8 [N, E], and d with the latents added [N, C].
 

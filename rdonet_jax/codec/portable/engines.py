@@ -14,8 +14,11 @@ from rdonet_jax.models.zoo import Model
 ENGINES = tuple(name for name in defaults.ENGINES if name != defaults.DEFAULT_ENGINE)
 
 
-def make(name: str, model: Model, quality: int) -> Engine:
-    """The engine of this name for a model at a quality on the scale of its configuration."""
+def make(name: str, model: Model, quality: int | None) -> Engine:
+    """The engine of this name for a model at a quality on the scale of its configuration.
+
+    Without a quality it is for all of them.
+    """
     if name == "numpy":
         from rdonet_jax.codec.portable.numpy_engine import NumpyEngine
 

@@ -11,6 +11,7 @@ from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.portable import engines
 from rdonet_jax.codec.portable.coder import PortableLevelCoder
 from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.models.portable import quality_maps
 from rdonet_jax.models.zoo import Model
 
 
@@ -18,17 +19,23 @@ class PortableCodec(FamilyCodec):
     """The codec of the portable models. Their files decode everywhere."""
 
     takes_latents = True
+    takes_regions = True
 
     def level_coder(
         self,
         model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
-        quality: int | None,
+        quality: int | np.ndarray | None,
         engine: str,
     ) -> PortableLevelCoder:
-        steps = engines.make(engine, model, quality)
-        return PortableLevelCoder(model.config, steps, masks, size)
+        if not isinstance(quality, np.ndarray):
+            return PortableLevelCoder(
+                model.config, engines.make(engine, model, quality), masks, size
+            )
+        maps = quality_maps.of_blocks(quality, model.config.levels)
+        steps = engines.make(engine, model, None)
+        return PortableLevelCoder(model.config, steps, masks, size, maps)
 
     def engines(self) -> tuple[str, ...]:
         return engines.ENGINES

@@ -18,35 +18,42 @@ from rdonet_jax.codec.portable.engine import Engine
 from rdonet_jax.core import compilation
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.metrics import distortion
-from rdonet_jax.models.portable import integer_prior
+from rdonet_jax.models.portable import integer_prior, quality_maps
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable.integer_format import PLANES
+from rdonet_jax.models.portable.quality_maps import LevelQuality
 from rdonet_jax.nn import integer
 
 
 class AtQuality(NamedTuple):
-    """What a level takes from the quality."""
+    """What a level takes from each of Q qualities."""
 
-    gains: jax.Array  # [1, L], log2 of steps per unit of y, in 1/256
-    quality_basis: jax.Array  # [1, knots], the quality as inputs
-    z_index: jax.Array  # int32 [·], scale indices of the channels of z
+    gains: jax.Array  # [Q, L], log2 of steps per unit of y, in 1/256
+    quality_basis: jax.Array  # [Q, knots], the quality as inputs
+    z_index: jax.Array  # int32 [Q, ·], scale indices of the channels of z
 
 
 @functools.partial(compilation.jit, static_argnums=0)
 def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple[AtQuality, ...]:
-    """By level, for the quality int32 [1]."""
+    """By level, for qualities int32 [Q]."""
 
     def every_level(network: portable.PortableRDONet) -> tuple[AtQuality, ...]:
         return tuple(
             AtQuality(
                 network.gains(level, quality),
                 network.units[level].prior.quality_basis(quality),
-                network.z_scale_index(level, quality)[0].astype(jnp.int32),
+                network.z_scale_index(level, quality).astype(jnp.int32),
             )
             for level in range(config.levels)
         )
 
     return _apply(config, params, method=every_level)
+
+
+@compilation.jit
+def select(values: jax.Array, numbers: jax.Array) -> jax.Array:
+    """Rows of values [Q, C] by their numbers int32 [N], [N, C]."""
+    return values[numbers]
 
 
 @functools.partial(compilation.jit, static_argnums=0)
@@ -71,13 +78,14 @@ def encode_latents(
     params: Any,
     e: jax.Array,
     d: jax.Array,
-    quality: jax.Array,
+    quality: integer_prior.Quality,
     extent: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """y [1, n, n, L] and z [1, n/4, n/4, ·] in steps, not yet rounded; encoder only."""
     y, z = _apply(config, params, level, e, d, quality, extent, method="latent")
-    gains = _apply(config, params, level, quality, method="gains")
-    return y * integer.powers(gains)[:, None, None], z
+    positions = quality_maps.of_level(quality).positions
+    gains = _apply(config, params, level, positions, method="gains")
+    return y * integer.powers(integer_prior.at_positions(gains)), z
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
@@ -152,7 +160,7 @@ def update_plane(
     v = integer_prior.latent_integers(mu, symbols)
     embedded = _apply(config, params, level, v, coded, gains, method="embed_latents")
     steps = integer_prior.dequantize(mu, symbols, coded[..., None])
-    y_hat = steps / integer.powers(gains)[:, None, None]
+    y_hat = steps / integer.powers(integer_prior.at_positions(gains))
     updated = _apply(config, params, level, y_hat, d, method="add_residual")
     return embedded[0, 0].astype(jnp.int8), updated[0, 0]
 
@@ -191,17 +199,21 @@ def synthesize(
 
 
 class JaxEngine(Engine):
-    """The steps of one model at one quality, see `Engine`. Results are computed asynchronously."""
+    """The steps of one model, see `Engine`. Results are computed asynchronously.
+
+    A quality of None is all of them.
+    """
 
     fixed_lengths = True
 
-    def __init__(self, config: PortableConfig, params: Any, quality: int) -> None:
+    def __init__(self, config: PortableConfig, params: Any, quality: int | None) -> None:
         self._config, self._params = config, params
-        self._quality = np.array([quality], np.int32)
-        self._at = at_quality(config, params, self._quality)
+        every = np.arange(config.steps_of_quality + 1, dtype=np.int32)
+        self._qualities = every if quality is None else np.array([quality], np.int32)
+        self._at = at_quality(config, params, self._qualities)
 
-    def z_index(self, level: int) -> np.ndarray:
-        return np.asarray(self._at[level].z_index)
+    def z_index(self, level: int, at: np.ndarray | None = None) -> np.ndarray:
+        return np.asarray(self._at[level].z_index)[0 if at is None else at]
 
     def analyze(self, pixels: np.ndarray, extent: np.ndarray) -> jax.Array:
         return analyze(self._config, self._params, pixels, extent)
@@ -210,38 +222,63 @@ class JaxEngine(Engine):
         return coarsen(self._config, level, self._params, e, extent)
 
     def encode_latents(
-        self, level: int, e: np.ndarray, d: np.ndarray, extent: np.ndarray
+        self,
+        level: int,
+        e: np.ndarray,
+        d: np.ndarray,
+        extent: np.ndarray,
+        at: LevelQuality | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        return encode_latents(self._config, level, self._params, e, d, self._quality, extent)
+        quality = self._qualities if at is None else at
+        return encode_latents(self._config, level, self._params, e, d, quality, extent)
 
     def compute_context(
         self,
         level: int,
         z_neighborhoods: np.ndarray,
         coarser: tuple[np.ndarray, np.ndarray] | None,
+        at: np.ndarray | None = None,
     ) -> jax.Array:
         quality_basis = self._at[level].quality_basis
+        if at is not None:
+            quality_basis = select(quality_basis, at)
         return compute_context(
             self._config, level, self._params, z_neighborhoods, coarser, quality_basis
         )
 
     def hidden_features(
-        self, level: int, plane: int, neighbors: np.ndarray, context_features: np.ndarray
+        self,
+        level: int,
+        plane: int,
+        neighbors: np.ndarray,
+        context_features: np.ndarray,
+        at: np.ndarray | None = None,
     ) -> jax.Array:
         parity = np.eye(len(PLANES), dtype=np.float32)[None, plane]
-        inputs = (parity, neighbors, context_features, self._at[level].quality_basis)
+        quality_basis = _of_list(self._at[level].quality_basis, at)
+        inputs = (parity, neighbors, context_features, quality_basis)
         return hidden_features(self._config, level, self._params, *inputs)
 
     def predict(
-        self, level: int, group: int, hidden: np.ndarray, symbols: np.ndarray
+        self,
+        level: int,
+        group: int,
+        hidden: np.ndarray,
+        symbols: np.ndarray,
+        at: np.ndarray | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        inputs = (hidden, symbols, self._at[level].gains)
+        inputs = (hidden, symbols, _of_list(self._at[level].gains, at))
         return predict(self._config, level, group, self._params, *inputs)
 
     def update_plane(
-        self, level: int, mu: np.ndarray, symbols: np.ndarray, d: np.ndarray
+        self,
+        level: int,
+        mu: np.ndarray,
+        symbols: np.ndarray,
+        d: np.ndarray,
+        at: np.ndarray | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        gains = self._at[level].gains
+        gains = _of_list(self._at[level].gains, at)
         return update_plane(self._config, level, self._params, mu, symbols, d, gains)
 
     def upsample(
@@ -258,7 +295,13 @@ class JaxEngine(Engine):
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions, for counting their compilations."""
     transforms = (analyze, coarsen, encode_latents, upsample, synthesize)
-    return *transforms, at_quality, compute_context, hidden_features, predict, update_plane
+    priors = (at_quality, select, compute_context, hidden_features, predict, update_plane)
+    return *transforms, *priors
+
+
+def _of_list(values: jax.Array, at: np.ndarray | None) -> jax.Array:
+    """What a list of positions takes from values [Q, C] by quality: [1, C] or [1, 1, N, C]."""
+    return values if at is None else select(values, at)[None, None]
 
 
 def _with_zero_latents(

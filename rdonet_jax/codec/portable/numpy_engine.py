@@ -9,21 +9,25 @@ import numpy as np
 from rdonet_jax.codec.portable import numpy_layers as layers
 from rdonet_jax.codec.portable import numpy_prior
 from rdonet_jax.codec.portable.engine import Engine
+from rdonet_jax.codec.portable.numpy_prior import At
 from rdonet_jax.core.config import PATCH, PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.models.portable.integer_format import GRID
+from rdonet_jax.models.portable.quality_maps import LevelQuality
 
 
 class NumpyEngine(Engine):
-    """The steps of one model at one quality, see `Engine`."""
+    """The steps of one model, see `Engine`. A quality of None is all of them."""
 
     fixed_lengths = False
 
-    def __init__(self, config: PortableConfig, params: Any, quality: int) -> None:
-        self._config, self._params, self._quality = config, params, quality
+    def __init__(self, config: PortableConfig, params: Any, quality: int | None) -> None:
+        self._config, self._params = config, params
+        every = np.arange(config.steps_of_quality + 1)
+        self._qualities = every if quality is None else np.array([quality])
         self._units = [params[f"units_{level}"] for level in range(config.levels)]
         self._priors = [
-            numpy_prior.LevelPrior(config, level, unit["prior"], quality)
+            numpy_prior.LevelPrior(config, level, unit["prior"], self._qualities)
             for level, unit in enumerate(self._units)
         ]
         self._g_a, self._g_s = (layers.Stage(params[name]) for name in ("g_a", "g_s"))
@@ -34,8 +38,8 @@ class NumpyEngine(Engine):
             for unit in self._units
         ]
 
-    def z_index(self, level: int) -> np.ndarray:
-        return self._priors[level].z_index
+    def z_index(self, level: int, at: np.ndarray | None = None) -> np.ndarray:
+        return self._priors[level].z_index[_number(at)]
 
     def analyze(self, pixels: np.ndarray, extent: np.ndarray) -> np.ndarray:
         x = pixels[0].astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
@@ -51,14 +55,21 @@ class NumpyEngine(Engine):
         return self._nonlinearity(h, unit.get("refine"), extent // 2, inverse=False)[None]
 
     def encode_latents(
-        self, level: int, e: np.ndarray, d: np.ndarray, extent: np.ndarray
+        self,
+        level: int,
+        e: np.ndarray,
+        d: np.ndarray,
+        extent: np.ndarray,
+        at: LevelQuality | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
+        positions, areas = at or (None, None)
         unit, prior = self._units[level], self._priors[level]
         y = layers.pointwise(np.concatenate([e[0], d[0]], axis=-1), unit["to_latent"])
-        log_gain = numpy_prior.interpolate(unit["z_gain"], self._quality)
+        log_gain = numpy_prior.interpolate(unit["z_gain"], self._qualities)[_number(areas)]
         in_units = y * (1 / numpy_prior.powers(prior.units)) / np.float32(32)
         z = self._encode_hyper_latents(level, in_units, extent) * np.exp2(log_gain)
-        return (y * prior.steps)[None], z[None]
+        y = y * prior.steps[_number(positions)]
+        return y.reshape(1, *y.shape[-3:]), z.reshape(1, *z.shape[-3:])
 
     def _encode_hyper_latents(self, level: int, y: np.ndarray, extent: np.ndarray) -> np.ndarray:
         """z before its gain, from y in the units of the prior."""
@@ -73,6 +84,7 @@ class NumpyEngine(Engine):
         level: int,
         z_neighborhoods: np.ndarray,
         coarser: tuple[np.ndarray, np.ndarray] | None,
+        at: np.ndarray | None = None,
     ) -> np.ndarray:
         inputs = None
         if coarser is not None:
@@ -81,28 +93,43 @@ class NumpyEngine(Engine):
                 [embeddings.reshape(*features.shape[:3], -1), features], axis=-1
             )
         z = z_neighborhoods.astype(np.float32)
-        return self._priors[level].context_features(z, inputs).astype(np.int8)
+        return self._priors[level].context_features(z, inputs, _number(at)).astype(np.int8)
 
     def hidden_features(
-        self, level: int, plane: int, neighbors: np.ndarray, context_features: np.ndarray
+        self,
+        level: int,
+        plane: int,
+        neighbors: np.ndarray,
+        context_features: np.ndarray,
+        at: np.ndarray | None = None,
     ) -> np.ndarray:
         rows = (v.reshape(len(v), -1).astype(np.float32) for v in (neighbors, context_features))
-        return self._priors[level].hidden_features(plane, *rows).astype(np.int8)
+        return self._priors[level].hidden_features(plane, *rows, at=_number(at)).astype(np.int8)
 
     def predict(
-        self, level: int, group: int, hidden: np.ndarray, symbols: np.ndarray
+        self,
+        level: int,
+        group: int,
+        hidden: np.ndarray,
+        symbols: np.ndarray,
+        at: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         rows = (v.astype(np.float32) for v in (hidden, symbols))
-        mu, index = self._priors[level].predict(group, *rows)
+        mu, index = self._priors[level].predict(group, *rows, at=_number(at))
         return mu.astype(np.int16), index.astype(np.uint8)
 
     def update_plane(
-        self, level: int, mu: np.ndarray, symbols: np.ndarray, d: np.ndarray
+        self,
+        level: int,
+        mu: np.ndarray,
+        symbols: np.ndarray,
+        d: np.ndarray,
+        at: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         prior = self._priors[level]
         mu, symbols = mu.astype(np.float32), symbols.astype(np.float32)
-        embeddings = prior.embed_latents(numpy_prior.latent_integers(mu, symbols))
-        y_hat = (mu / np.float32(GRID) + symbols) / prior.steps
+        embeddings = prior.embed_latents(numpy_prior.latent_integers(mu, symbols), _number(at))
+        y_hat = (mu / np.float32(GRID) + symbols) / prior.steps[_number(at)]
         updated = d + layers.pointwise(y_hat, self._units[level]["from_latent"])
         return embeddings.astype(np.int8), updated
 
@@ -135,3 +162,8 @@ class NumpyEngine(Engine):
         self, x: np.ndarray, weights: Any, extent: np.ndarray, inverse: bool
     ) -> np.ndarray:
         return layers.nonlinearity(self._config.nonlinearity, x, weights, extent, inverse)
+
+
+def _number(at: np.ndarray | None) -> At:
+    """Which of an engine's qualities: those given, or its only one."""
+    return 0 if at is None else at

@@ -55,9 +55,9 @@ def powers(exponents: np.ndarray) -> np.ndarray:
     return np.ldexp(MANTISSAS[exponents - OCTAVE * octaves], octaves - MANTISSA_BITS)
 
 
-def scale(x: np.ndarray, exponents: np.ndarray, bits: int = 0) -> np.ndarray:
-    """x · 2 ** (exponents / 256) / 2**bits, x clipped to 13 bits, rounded half to even."""
-    return np.rint(clip(x, LARGEST_WIDE) * powers(exponents) * np.float32(2.0**-bits))
+def scale(x: np.ndarray, factors: np.ndarray, bits: int = 0) -> np.ndarray:
+    """x times factors of `powers` / 2**bits, x clipped to 13 bits, rounded half to even."""
+    return np.rint(clip(x, LARGEST_WIDE) * factors * np.float32(2.0**-bits))
 
 
 def to_integers(values: Any, bits: int, largest: int) -> np.ndarray:
@@ -65,16 +65,16 @@ def to_integers(values: Any, bits: int, largest: int) -> np.ndarray:
     return clip(np.rint(np.asarray(values, np.float32) * np.float32(2.0**bits)), largest)
 
 
-def hat_functions(quality: int, knots: int) -> np.ndarray:
-    """The weights of the knots at a quality times `QUALITY_SEGMENT`, [knots]."""
-    distance = np.abs(quality - QUALITY_SEGMENT * np.arange(knots))
+def hat_functions(qualities: np.ndarray, knots: int) -> np.ndarray:
+    """The weights of the knots at qualities [Q] times `QUALITY_SEGMENT`, [Q, knots]."""
+    distance = np.abs(qualities[:, None] - QUALITY_SEGMENT * np.arange(knots))
     return np.maximum(QUALITY_SEGMENT - distance, 0).astype(np.float32)
 
 
-def interpolate(knots: np.ndarray, quality: int) -> np.ndarray:
-    """Knots [K, C] interpolated linearly at a quality, not rounded: [C]."""
-    weights = hat_functions(quality, len(knots))
-    return np.sum(weights[:, None] * knots, axis=0) / np.float32(QUALITY_SEGMENT)
+def interpolate(knots: np.ndarray, qualities: np.ndarray) -> np.ndarray:
+    """Knots [K, C] interpolated linearly at qualities [Q], not rounded: [Q, C]."""
+    weights = hat_functions(qualities, len(knots))
+    return np.sum(weights[..., None] * knots, axis=1) / np.float32(QUALITY_SEGMENT)
 
 
 def activation(sums: np.ndarray, bits: int) -> np.ndarray:
@@ -106,7 +106,10 @@ class Layer:
         return part
 
     def split(self, rows: int, constants: np.ndarray) -> Layer:
-        """The layer of the first `rows` inputs, where those behind are always `constants`."""
+        """The layer of the first `rows` inputs, where those behind are always `constants`.
+
+        Its bias is [Q, features] for constants [Q, ·].
+        """
         part = copy.copy(self)
         part.kernel = self.kernel[:rows]
         part.bias = self.bias + constants.astype(np.float32) @ self.kernel[rows:]
@@ -145,42 +148,50 @@ class Group:
         return mu, index
 
 
+At = int | np.ndarray
+"""Which of the qualities of a `LevelPrior`: one of them, or one for each of N positions, [N]."""
+
+
 class LevelPrior:
-    """The integer networks of one level at one quality.
+    """The integer networks of one level at Q qualities.
 
     Attributes:
-      gains: log2 of the quantizer steps per unit of y, in 1/256, [L].
-      steps: the quantizer steps per unit of y, [L].
-      z_index: the scale index of every channel of z, int32 [·].
+      steps: the quantizer steps per unit of y, [Q, L].
+      units: log2 of the networks' units in units of y, in 1/256, [L].
+      z_index: the scale index of every channel of z, int32 [Q, ·].
     """
 
-    def __init__(self, config: PortableConfig, level: int, weights: Any, quality: int) -> None:
+    def __init__(
+        self, config: PortableConfig, level: int, weights: Any, qualities: np.ndarray
+    ) -> None:
         self._embedding = config.embedding
         self._context_channels = fmt.context_channels(config, level)
         octaves = OCTAVES * OCTAVE
-        self.gains = np.rint(interpolate(to_integers(weights["gain"], 8, octaves), quality))
-        self.steps = powers(self.gains)
+        gains = np.rint(interpolate(to_integers(weights["gain"], 8, octaves), qualities))
+        self.steps = powers(gains)
         self.units = to_integers(weights["unit"], 8, octaves)
-        z_index = np.rint(interpolate(to_integers(weights["z_index"], 7, 2**12), quality))
+        self._from_units, self._to_units = powers(gains + self.units), powers(-gains - self.units)
+        z_index = np.rint(interpolate(to_integers(weights["z_index"], 7, 2**12), qualities))
         largest = distributions.SCALE_COUNT - 1
         self.z_index = np.clip(shift_right(z_index, 4), 0, largest).astype(np.int32)
-        quality_basis = clip(hat_functions(quality, config.knots))
+        quality_basis = clip(hat_functions(qualities, config.knots))
         from_z = Layer(weights["from_z"], WEIGHT_BITS["from_z"])
         self._from_z = from_z.split(len(from_z.kernel) - config.knots, quality_basis)
         if "from_coarser" in weights:
             self._from_coarser = Layer(weights["from_coarser"], WEIGHT_BITS["from_coarser"])
         self._embed = Layer(weights["embed"], WEIGHT_BITS["embed"])
         first = Layer(weights["first"], WEIGHT_BITS["first"])
+        planes = LARGEST * np.eye(len(PLANES)).repeat(len(qualities), axis=0)
         self._first_of_plane = [
             first.split(
                 9 * config.embedding + 2 * config.conditioning,
-                np.concatenate([quality_basis, LARGEST * np.eye(len(PLANES))[plane]]),
+                np.concatenate([quality_basis, one_hot], axis=1),
             )
-            for plane in range(len(PLANES))
+            for one_hot in np.split(planes, len(PLANES))
         ]
         self._second = Layer(weights["second"], WEIGHT_BITS["second"])
         per_octave = fmt.index_per_octave(config.distribution)
-        self._index_offset = shift_right(self.gains * np.float32(per_octave), fmt.INDEX_BITS)
+        self._index_offset = shift_right(gains * np.float32(per_octave), fmt.INDEX_BITS)
         to_mu = Layer(weights["to_mu"], WEIGHT_BITS["to_mu"])
         to_scale = Layer(weights["to_scale"], WEIGHT_BITS["to_scale"])
         self._groups = [
@@ -188,13 +199,14 @@ class LevelPrior:
             for number, channels in enumerate(fmt.channel_groups(config, level))
         ]
 
-    def context_features(self, z: np.ndarray, coarser: np.ndarray | None) -> np.ndarray:
+    def context_features(self, z: np.ndarray, coarser: np.ndarray | None, at: At = 0) -> np.ndarray:
         """The context features of N areas of 4×4 positions, [N, 4, 4, ·].
 
         From the 3×3 neighborhoods of their hyper-latents, [N, 9 ·], and the context that the
         coarser level gives for their 2×2 positions, [N, 2, 2, ·].
         """
-        sums = self._from_z(clip(z * Z_UNIT)).reshape(len(z), 1, 1, -1)
+        sums = clip(z * Z_UNIT) @ self._from_z.kernel + self._from_z.bias[at]
+        sums = sums.reshape(len(z), 1, 1, -1)
         from_z = activation(depth_to_space(depth_to_space(sums)), Z_BITS)
         if coarser is None:
             from_coarser = np.zeros_like(from_z)
@@ -203,7 +215,7 @@ class LevelPrior:
         return np.concatenate([from_z, from_coarser], axis=-1)
 
     def hidden_features(
-        self, plane: int, neighbors: np.ndarray, context_features: np.ndarray
+        self, plane: int, neighbors: np.ndarray, context_features: np.ndarray, at: At = 0
     ) -> np.ndarray:
         """The hidden features of N positions of a plane, [N, ·].
 
@@ -215,36 +227,35 @@ class LevelPrior:
         sums = neighbors[:, : 4 * size] @ first.kernel[: 4 * size]
         sums += neighbors[:, 4 * size :] @ first.kernel[5 * size : 9 * size]
         sums += context_features @ first.kernel[9 * size :]
-        first = activation(sums + first.bias, CONTEXT_BITS)
+        first = activation(sums + first.bias[at], CONTEXT_BITS)
         second = activation(self._second(first), HIDDEN_BITS)
         return np.concatenate([first, second], axis=-1)
 
     def predict(
-        self, group: int, hidden: np.ndarray, symbols: np.ndarray
+        self, group: int, hidden: np.ndarray, symbols: np.ndarray, at: At = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         """mu in 1/16 of a step and scale index of a group of channels at N positions, [N, ·].
 
         From the hidden features [N, ·] and the symbols [N, ·] of the earlier groups.
         """
-        offsets = self._offset_inputs(symbols) if group else symbols
+        offsets = self._offset_inputs(symbols, at) if group else symbols
         mu, index = self._groups[group](hidden, offsets)
         channels = self._groups[group].channels
-        mu = scale(shift_right(mu, MU_SHIFT), (self.gains + self.units)[channels])
-        index = shift_right(index, SCALE_SHIFT) + self._index_offset[channels]
+        mu = scale(shift_right(mu, MU_SHIFT), self._from_units[at][..., channels])
+        index = shift_right(index, SCALE_SHIFT) + self._index_offset[at][..., channels]
         largest = distributions.SCALE_COUNT - 1
         return clip(mu, LARGEST_WIDE), np.clip(shift_right(index, 4), 0, largest)
 
-    def _offset_inputs(self, symbols: np.ndarray) -> np.ndarray:
+    def _offset_inputs(self, symbols: np.ndarray, at: At) -> np.ndarray:
         """y - mu of the first channels as 8-bit inputs, from their symbols [N, n]."""
         count = min(symbols.shape[1], self._context_channels)
-        exponents = -(self.gains + self.units)[:count]
         offsets = fmt.GRID * clip(symbols[:, :count], fmt.LARGEST_SYMBOL)
-        return clip(scale(offsets, exponents, 4))
+        return clip(scale(offsets, self._to_units[at][..., :count], 4))
 
-    def embed_latents(self, v: np.ndarray) -> np.ndarray:
+    def embed_latents(self, v: np.ndarray, at: At = 0) -> np.ndarray:
         """Decoded v [N, L] in 1/16 of a step as 8-bit inputs [N, E]."""
         count = self._context_channels
-        y = clip(scale(v[:, :count], -(self.gains + self.units)[:count], 4))
+        y = clip(scale(v[:, :count], self._to_units[at][..., :count], 4))
         sums = self._embed(np.concatenate([y, np.abs(y)], axis=-1))
         return clip(shift_right(sums, EMBEDDING_BITS))
 

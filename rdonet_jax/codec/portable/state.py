@@ -12,10 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec.portable.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.models.portable.integer_format import PLANES, Parity
+from rdonet_jax.models.portable.quality_maps import LevelQuality, QualityMaps
 
 _NEIGHBORHOOD = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 _NEIGHBORS = [offset for offset in _NEIGHBORHOOD if offset != (0, 0)]
@@ -50,6 +53,32 @@ def zero_pad(values: np.ndarray, size: int) -> np.ndarray:
     padded = np.zeros((size, *values.shape[1:]), values.dtype)
     padded[: len(values)] = values
     return padded
+
+
+class ImageQualities:
+    """The qualities of the positions of an image; None of all of them where they are the same."""
+
+    def __init__(self, maps: QualityMaps | None) -> None:
+        self._maps = maps
+
+    def at(self, level: int, positions: Positions) -> np.ndarray | None:
+        """Those of positions of a level, int32 [n]."""
+        if self._maps is None:
+            return None
+        return self._maps.levels[level].positions[positions.rows, positions.columns]
+
+    def of_z(self, level: int, areas: Positions) -> np.ndarray | None:
+        """Those of hyper-latents of a level, int32 [n]."""
+        if self._maps is None:
+            return None
+        return self._maps.levels[level].areas[areas.rows, areas.columns]
+
+    def in_tile(self, level: int, tile: Tile) -> LevelQuality | None:
+        """Those of a tile, which counts hyper-latents: [1, n, m] and [1, n/4, m/4]."""
+        if self._maps is None:
+            return None
+        positions, areas = self._maps.levels[level]
+        return LevelQuality(tiles.cut(positions, tile, HYPER_STRIDE), tiles.cut(areas, tile))
 
 
 class LevelState:

@@ -65,8 +65,11 @@ class PortableFamily(Family):
     def thresholds(
         self, config: PortableConfig, quality: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
+        """At qualities [B], or at those of 64x64 blocks, [B, rows, columns]."""
         first, second = thresholds.thresholds_at(config, quality)
-        return first[:, None, None], second[:, None, None]
+        if first.ndim == 1:
+            return first[:, None, None], second[:, None, None]
+        return first, second.repeat(2, axis=-2).repeat(2, axis=-1)
 
     def with_thresholds(self, config: PortableConfig, numbers: Sequence[float]) -> AnyConfig:
         """T64 T32 for every knot. Raises `ConfigError` for another number of them."""

@@ -17,6 +17,9 @@ position as context (channel-conditional models, Minnen and Singh 2020,
 https://arxiv.org/abs/2007.08739). A small network per group gets the hidden features and y - mu of
 the earlier groups, and is added to what the hidden features alone give.
 
+The quality is one number per image, [B], or one per position, [B, h, w], and per hyper-latent. What
+follows from it, such as gains and the quality basis, is then [B, C] or [B, h, w, C].
+
 Units: the integers v are y_hat in 1/16 of a quantizer step, and so is mu. The networks see y_hat in
 units that are fixed per channel and do not depend on the quality.
 """
@@ -33,6 +36,7 @@ import jax.numpy as jnp
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.entropy import distributions
+from rdonet_jax.models.portable import quality_maps
 from rdonet_jax.models.portable.integer_format import (
     CONTEXT_BITS,
     DECODE_ORDER,
@@ -54,7 +58,11 @@ from rdonet_jax.models.portable.integer_format import (
     group_inputs,
     index_per_octave,
 )
+from rdonet_jax.models.portable.quality_maps import LevelQuality
 from rdonet_jax.nn import integer, ops
+
+Quality = jax.Array | LevelQuality
+"""The quality of a level: one per image, int32 [B], or that of every position and hyper-latent."""
 
 
 class Prediction(NamedTuple):
@@ -68,8 +76,17 @@ class LevelContext(NamedTuple):
     """What the prior of a level uses besides decoded planes; fixed before the first plane."""
 
     context_features: jax.Array  # [B, h, w, 2 · conditioning], from z and the coarser level
-    gains: jax.Array  # [B, L], log2 of steps per unit of y, in 1/256
-    quality_basis: jax.Array  # [B, knots], the quality as inputs
+    gains: jax.Array  # [B, L] or [B, h, w, L], log2 of steps per unit of y, in 1/256
+    quality_basis: jax.Array  # [B, knots] or [B, h, w, knots], the quality as inputs
+
+    def of_plane(self, parity: Parity) -> LevelContext:
+        """The context of the positions of a plane."""
+        return LevelContext(*(x if x.ndim == 2 else split_planes(x)[parity] for x in self))
+
+
+def at_positions(values: jax.Array) -> jax.Array:
+    """Values per image [B, C] as [B, 1, 1, C]; those per position [B, h, w, C] as they are."""
+    return values[:, None, None] if values.ndim == 2 else values
 
 
 def split_planes(x: jax.Array) -> dict[Parity, jax.Array]:
@@ -141,7 +158,7 @@ class LevelPrior(nn.Module):
         return integer.Dense(inputs, features, bits, spread=0.0, has_bias=False)
 
     def gains(self, quality: jax.Array) -> jax.Array:
-        """log2 of the quantizer steps per unit of y, in 1/256, at qualities [B]: [B, L].
+        """log2 of the quantizer steps per unit of y, in 1/256, at qualities [...]: [..., L].
 
         Gain vectors of Cui et al. 2020 (https://arxiv.org/abs/2003.02012), interpolated in log
         lambda.
@@ -156,27 +173,27 @@ class LevelPrior(nn.Module):
         )
 
     def z_scale_index(self, quality: jax.Array) -> jax.Array:
-        """The scale index of every channel of z, [B, ·]. The mean of z is 0."""
+        """The scale index of every channel of z, [..., ·]. The mean of z is 0."""
         knots = integer.to_integers(self.z_index, 7, 2**12)
         index = integer.shift_right(integer.interpolate(knots, quality, QUALITY_SEGMENT), 4)
         return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
 
     def compute_context(
-        self, z_hat: jax.Array, coarser: jax.Array | None, quality: jax.Array, grid: tuple[int, int]
+        self, z_hat: jax.Array, coarser: jax.Array | None, quality: Quality, grid: tuple[int, int]
     ) -> LevelContext:
         """The context of a level with `grid` = (h, w) positions.
 
         From integers z_hat [B, ceil(h/4), ceil(w/4), ·], the `coarse_context` of the coarser level
-        (None at the coarsest) and the quality [B].
+        (None at the coarsest) and the quality.
         """
-        quality_basis = self.quality_basis(quality)
+        positions, areas = quality_maps.of_level(quality)
         context_features = self.context_features(
-            integer.gather_3x3(z_hat), coarser, quality_basis, grid
+            integer.gather_3x3(z_hat), coarser, self.quality_basis(areas), grid
         )
-        return LevelContext(context_features, self.gains(quality), quality_basis)
+        return LevelContext(context_features, self.gains(positions), self.quality_basis(positions))
 
     def quality_basis(self, quality: jax.Array) -> jax.Array:
-        """The qualities [B] as 8-bit inputs, [B, knots]."""
+        """The qualities [...] as 8-bit inputs, [..., knots]."""
         return integer.quality_basis(quality, self.config.knots, QUALITY_SEGMENT)
 
     def context_features(
@@ -190,7 +207,7 @@ class LevelPrior(nn.Module):
 
         From the 3×3 neighborhood of every hyper-latent, [B, ceil(h/4), ceil(w/4), 9 ·], the
         `coarse_context` of the coarser level, [B, ceil(h/2), ceil(w/2), ·], and the quality basis,
-        [B or 1, knots].
+        [B or 1, knots], or that of every hyper-latent.
         """
         z = integer.clip(z_neighborhood * Z_UNIT)
         inputs = jnp.concatenate([z, _at_every_position(quality_basis, z.shape[:3])], axis=-1)
@@ -209,7 +226,7 @@ class LevelPrior(nn.Module):
         Channels beyond `context_channels` do not count.
         """
         count = self.context_channels
-        exponents = -(gains + self.units())[:, None, None, :count]
+        exponents = -at_positions(gains + self.units())[..., :count]
         y = integer.clip(integer.scale(v[..., :count], exponents, 4))
         sums = self.embed(jnp.concatenate([y, jnp.abs(y)], axis=-1))
         return integer.clip(integer.shift_right(sums, EMBEDDING_BITS)) * coded[..., None]
@@ -230,12 +247,12 @@ class LevelPrior(nn.Module):
             if plane is not None:
                 inputs.append(integer.shift(plane, row // 2, column // 2))
                 rows.extend(range(size * tap, size * (tap + 1)))
-        context_features = split_planes(context.context_features)[parity]
-        shape = context_features.shape[:3]
+        of_plane = context.of_plane(parity)
+        shape = of_plane.context_features.shape[:3]
         one_hot = jnp.full((1, 1), float(integer.LARGEST))
         inputs += [
-            context_features,
-            _at_every_position(context.quality_basis, shape),
+            of_plane.context_features,
+            _at_every_position(of_plane.quality_basis, shape),
             _at_every_position(one_hot, shape),
         ]
         first_of_context = 9 * size
@@ -291,7 +308,7 @@ class LevelPrior(nn.Module):
             h = integer.activation(self.group_first[group - 1](inputs), HIDDEN_BITS)
             mu += self.group_to_mu[group - 1](h)
             index += self.group_to_scale[group - 1](h)
-        gains = gains[:, None, None, channels]
+        gains = at_positions(gains)[..., channels]
         mu = integer.scale(integer.shift_right(mu, MU_SHIFT), gains + self.units()[channels])
         index = self._scale_index(integer.shift_right(index, SCALE_SHIFT), gains)
         return Prediction(integer.clip(mu, integer.LARGEST_WIDE), index)
@@ -302,7 +319,7 @@ class LevelPrior(nn.Module):
         Channels beyond `context_channels` do not count.
         """
         count = min(symbols.shape[-1], self.context_channels)
-        exponents = -(gains[:, None, None, :count] + self.units()[:count])
+        exponents = -(at_positions(gains)[..., :count] + self.units()[:count])
         offsets = GRID * integer.clip(symbols[..., :count], LARGEST_SYMBOL)
         return integer.clip(integer.scale(offsets, exponents, 4))
 
@@ -320,8 +337,8 @@ class LevelPrior(nn.Module):
 
 
 def _at_every_position(values: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
-    """[B, C] or [1, C] at every position of `shape` = (B, h, w), [B, h, w, C]."""
-    return jnp.broadcast_to(values[:, None, None], (*shape, values.shape[-1]))
+    """[B, C], [1, C] or [B, h, w, C] at every position of `shape` = (B, h, w), [B, h, w, C]."""
+    return jnp.broadcast_to(at_positions(values), (*shape, values.shape[-1]))
 
 
 def dequantize(mu: jax.Array, symbols: jax.Array, coded: jax.Array) -> jax.Array:

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 
 from rdonet_jax.entropy import bit_cost, dead_zone, likelihoods, soft_rounding
 from rdonet_jax.models import latents
-from rdonet_jax.models.portable import integer_format, integer_prior
+from rdonet_jax.models.portable import integer_format, integer_prior, quality_maps
 from rdonet_jax.models.portable.integer_format import Parity
-from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior
+from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Quality
 from rdonet_jax.nn import integer, ops
 
 
@@ -45,12 +45,12 @@ def code_hyper_latents(
     prior: LevelPrior,
     z: jax.Array,
     mask: jax.Array,
-    quality: jax.Array,
+    quality: Quality,
     keys: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
     """z_hat, and the bits of z per position. mask is bool [B, ceil(h/4), ceil(w/4)]."""
     z_hat = jnp.where(mask[..., None], ops.straight_through_round(z), 0.0)
-    index = prior.z_scale_index(quality)[:, None, None]
+    index = integer_prior.at_positions(prior.z_scale_index(quality_maps.of_level(quality).areas))
     distribution = prior.config.distribution
     if keys is None:
         bits = bit_cost.entry_bits(z_hat, index, distribution)
@@ -73,7 +73,7 @@ def code_latents(
         kept = _apply_dead_zone(offset, index, prior) if keys is None else offset
         return ops.straight_through_round(kept)
 
-    steps_per_unit = integer.powers(context.gains[:, None, None])
+    steps_per_unit = integer.powers(integer_prior.at_positions(context.gains))
     whole, embedded = _code_planes(prior, y * steps_per_unit, context, mask, quantize)
     y_bits = latents.masked_sum(_latent_bits(prior, whole, keys), mask)
     return whole.steps / steps_per_unit, embedded, y_bits
@@ -107,7 +107,7 @@ def code_given_latents(
     else:
         scale = likelihoods.scale_at(whole.index, distribution)
         bits = likelihoods.bits(whole.symbols, scale, distribution)
-    y_hat = whole.steps / integer.powers(context.gains[:, None, None])
+    y_hat = whole.steps / integer.powers(integer_prior.at_positions(context.gains))
     return y_hat, embedded, latents.masked_sum(bits, mask)
 
 
@@ -123,12 +123,13 @@ def _code_planes(
         earlier = dict(embedded)
         for parity in step:
             hidden = prior.hidden_features(parity, context, earlier)
+            gains = context.of_plane(parity).gains
             plane = _code_plane(
-                prior, parity, targets[parity], hidden, coded[parity], context.gains, quantize
+                prior, parity, targets[parity], hidden, coded[parity], gains, quantize
             )
             planes[parity] = plane
             v = integer_prior.latent_integers(plane.mu, plane.symbols)
-            embedded[parity] = prior.embed_latents(v, coded[parity][..., 0], context.gains)
+            embedded[parity] = prior.embed_latents(v, coded[parity][..., 0], gains)
     whole = Plane(*(
         integer_prior.join_planes(dict(zip(planes, values, strict=True)), mask.shape[1:3])
         for values in zip(*planes.values(), strict=True)

@@ -13,9 +13,9 @@ one level. The differences:
   (He et al. 2021, https://arxiv.org/abs/2103.15306, for two steps).
 
 Shapes: an image x is [B, H, W, 3] in [0, 1], H and W multiples of 64. quality is int32 [B] from 0
-to `config.steps_of_quality`. `sizes`, int32 [B, 2], are rows and columns of the images themselves
-in pixels. With an `extent`, the images fill only that part of the arrays, see `nn.lapped`; it is in
-positions of the step's input.
+to `config.steps_of_quality`, or says that of every 64x64 block (`quality_maps`). `sizes`, int32
+[B, 2], are rows and columns of the images themselves in pixels. With an `extent`, the images fill
+only that part of the arrays, see `nn.lapped`; it is in positions of the step's input.
 
 Images are padded to multiples of 64, and positions with nothing but padding are not coded. A
 decoder cannot continue the image there, so nothing may depend on these positions. At every level,
@@ -41,9 +41,10 @@ from rdonet_jax.core.config import PATCH, QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.core.partition import STRIDES
 from rdonet_jax.models import hierarchy, modules
 from rdonet_jax.models.hierarchy import Coded, Keys
-from rdonet_jax.models.portable import level_rate
-from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Prediction
+from rdonet_jax.models.portable import integer_prior, level_rate, quality_maps
+from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Prediction, Quality
 from rdonet_jax.models.portable.level_rate import RoundingNoise
+from rdonet_jax.models.portable.quality_maps import QualityMaps
 from rdonet_jax.nn import integer, lapped, ops
 
 Z_GAIN = 2.0
@@ -174,18 +175,20 @@ class PortableRDONet(nn.Module):
         level: int,
         e: jax.Array,
         d: jax.Array,
-        quality: jax.Array,
+        quality: Quality,
         extent: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Encoder only: y [B, h, w, L], not yet in steps, and z in steps."""
         unit = self.units[level]
         y = unit.to_latent(jnp.concatenate([e, d], axis=-1)).astype(jnp.float32)
         in_units = y * (1 / integer.powers(unit.prior.units())) / 32
-        log_gain = integer.interpolate_unrounded(unit.z_gain, quality, QUALITY_SEGMENT)
-        return y, unit.hyper_encoder(in_units, extent) * jnp.exp2(log_gain)[:, None, None]
+        areas = quality_maps.of_level(quality).areas
+        log_gain = integer.interpolate_unrounded(unit.z_gain, areas, QUALITY_SEGMENT)
+        gain = integer_prior.at_positions(jnp.exp2(log_gain))
+        return y, unit.hyper_encoder(in_units, extent) * gain
 
     def compute_context(
-        self, level: int, z_hat: jax.Array, state: State, quality: jax.Array
+        self, level: int, z_hat: jax.Array, state: State, quality: Quality
     ) -> LevelContext:
         """What the prior of y uses besides decoded planes, see `LevelPrior.compute_context`."""
         grid = state.d.shape[1:3]
@@ -204,11 +207,11 @@ class PortableRDONet(nn.Module):
         )
 
     def z_scale_index(self, level: int, quality: jax.Array) -> jax.Array:
-        """The scale indices of z's channels, [B, ·]. The mean of z is 0."""
+        """The scale indices of z's channels, [..., ·]. The mean of z is 0."""
         return self.units[level].prior.z_scale_index(quality)
 
     def gains(self, level: int, quality: jax.Array) -> jax.Array:
-        """log2 of the quantizer steps per unit of y, in 1/256: integers in float32, [B, L]."""
+        """log2 of the quantizer steps per unit of y, in 1/256: integers in float32, [..., L]."""
         return self.units[level].prior.gains(quality)
 
     def hidden_features_at(
@@ -281,7 +284,7 @@ class PortableRDONet(nn.Module):
         x: jax.Array,
         masks: tuple[jax.Array, ...],
         keys: jax.Array | None,
-        quality: jax.Array,
+        quality: jax.Array | QualityMaps,
         sizes: jax.Array | None = None,
     ) -> Coded:
         """The network from images to reconstructions and bits, see `hierarchy.code`."""
@@ -293,13 +296,13 @@ class PortableRDONet(nn.Module):
         state: State,
         mask: jax.Array,
         keys: Keys,
-        quality: jax.Array,
+        quality: jax.Array | QualityMaps,
         sizes: jax.Array | None = None,
         *,
         level: int,
     ) -> tuple[State, jax.Array, jax.Array]:
         """One level of `code`: the next state, and the bits of y and of z per position."""
-        y, z = self.latent(level, e, state.d, quality)
+        y, z = self.latent(level, e, state.d, quality_maps.of_pass(quality, level))
         y_key, z_key = keys
         code_y = functools.partial(level_rate.code_latents, y=y, keys=y_key)
         return self._code_latents(level, state, mask, z, z_key, code_y, quality, sizes)
@@ -309,7 +312,7 @@ class PortableRDONet(nn.Module):
         latents: tuple[GivenLatents, ...],
         masks: tuple[jax.Array, ...],
         noise: tuple[RoundingNoise | None, ...],
-        quality: jax.Array,
+        quality: jax.Array | QualityMaps,
         sizes: jax.Array | None = None,
     ) -> Coded:
         """The pass over given latents, by level, instead of those of the analysis."""
@@ -322,7 +325,7 @@ class PortableRDONet(nn.Module):
         state: State,
         mask: jax.Array,
         noise: RoundingNoise | None,
-        quality: jax.Array,
+        quality: jax.Array | QualityMaps,
         sizes: jax.Array | None = None,
         *,
         level: int,
@@ -339,11 +342,11 @@ class PortableRDONet(nn.Module):
         z: jax.Array,
         z_key: jax.Array | None,
         code_y: Callable[..., tuple[jax.Array, jax.Array, jax.Array]],
-        quality: jax.Array,
+        quality: jax.Array | QualityMaps,
         sizes: jax.Array | None,
     ) -> tuple[State, jax.Array, jax.Array]:
         """One level, from z and a function that codes y given the prior and its context."""
-        prior = self.units[level].prior
+        prior, quality = self.units[level].prior, quality_maps.of_pass(quality, level)
         coded_areas = partition.hyper_mask(mask)
         z_hat, z_bits = level_rate.code_hyper_latents(prior, z, coded_areas, quality, z_key)
         context = self.compute_context(level, z_hat, state, quality)

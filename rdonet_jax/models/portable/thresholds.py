@@ -10,7 +10,7 @@ from rdonet_jax.core.config import PortableConfig
 
 
 def thresholds_at(config: PortableConfig, quality: Any) -> tuple[Any, Any]:
-    """Two thresholds at qualities [B], interpolated geometrically between the knots.
+    """Two thresholds at qualities of any shape, interpolated geometrically between the knots.
 
     NumPy arrays for NumPy arrays, and JAX arrays otherwise.
     """

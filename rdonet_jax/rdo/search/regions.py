@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, preparation
+from rdonet_jax.codec import codec, memory, preparation, qualities
 from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.tiles import Span, Tile
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
@@ -21,6 +21,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import SEARCH_TRIALS
 from rdonet_jax.core.partition import BLOCK, Partition
 from rdonet_jax.imaging import pixel_format
+from rdonet_jax.metrics.loss import AREA
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder_tiles
@@ -75,8 +76,11 @@ def of_image(
     quality: float | None,
     around: Partition,
     decoded: np.ndarray | None = None,
+    gains: np.ndarray | None = None,
 ) -> list[Region]:
     """The regions of a prepared image, or of pixels uint8 [H, W, 3].
+
+    `gains` are points of quality by 64x64 block, for families whose files have them.
 
     Distortions that do not add up are linearized around the image coded with the partition
     `around`; `decoded`, uint8 [H, W, 3], is that image where it is known.
@@ -91,7 +95,9 @@ def of_image(
     if lack := memory.searching_shortage(model.config, grid, covering[0].sides):
         raise EncodeError(f"the image is too large: {lack}")
     if is_tiled:
-        return _tiled(model, prepared, quality, covering, around, decoded)
+        return _tiled(model, prepared, quality, covering, around, decoded, gains)
+    # Raises for gains, which no model without a quality takes.
+    qualities.chosen(model.config, quality, gains, prepared.size)
     from rdonet_jax.rdo.cost import RDCost
 
     return [Region(covering[0], lambda: RDCost(model, prepared, quality))]
@@ -109,22 +115,30 @@ def _tiled(
     covering: Sequence[Tile],
     around: Partition,
     decoded: np.ndarray | None,
+    gains: np.ndarray | None,
 ) -> list[Region]:
-    from rdonet_jax.rdo.cost import PartCost, trained_loss
+    from rdonet_jax.rdo.cost import PartCost, emphasis, trained_loss
     from rdonet_jax.rdo.file_cost import FileCost
 
-    file_cost = FileCost(trained_loss(model, quality), image.rgb8)
+    chosen = qualities.chosen(model.config, quality, gains, image.size)
+    blocks = chosen.of_blocks(model.config)
+    file_cost = FileCost(trained_loss(model, quality), image.rgb8, emphasis(model.config, chosen))
     if file_cost.adds_up:
         weights = file_cost.weights(None)
     else:
         if decoded is None:
-            decoded = pixel_format.as_rgb8(codec.encode(model, image, around, quality).image)
+            encoded = codec.encode(model, image, around, quality, gains=gains)
+            decoded = pixel_format.as_rgb8(encoded.image)
         weights = file_cost.weights(decoded)
 
     def cost(tile: Tile) -> Cost:
         pixels = tiles.cut(image.rgb8, tile, BLOCK)
         size = tuple(tile.extent(image.size, BLOCK).tolist())
-        return PartCost(model, file_cost.distortions, weights, quality, pixels, size)
+        arguments = (model, file_cost.distortions, weights, quality, pixels, size)
+        if not isinstance(blocks, np.ndarray):
+            return PartCost(*arguments)
+        relative = tiles.cut(file_cost.relative, tile, BLOCK // AREA)[0]
+        return PartCost(*arguments, tiles.cut(blocks, tile)[0], relative)
 
     return [Region(tile, lambda tile=tile: cost(tile)) for tile in covering]
 

@@ -1,0 +1,128 @@
+"""Qualities from 0 to 100 as numbers on the scale of a model, for an image and for its blocks.
+
+Where the blocks of 64x64 pixels differ, a file has the quality of the image and an *offset* for
+each block, an integer in units of `OFFSET_UNIT`. People give *gains*: how many points of the
+quality, which has 100, a block is better than the image.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rdonet_jax.codec import family_codec
+from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.core import partition
+from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.models import registry
+
+DEFAULT_QUALITY = 50.0
+"""Of 0 to 100, for variable-rate models."""
+
+OFFSET_UNIT = 8
+"""Steps of a model's scale by which offsets count: 1/16 of the way between two knots."""
+
+MAX_OFFSET = 127
+"""The largest offset in either direction. It leads from one end of the scale of any model that is
+bundled to the other."""
+
+MAX_GAIN = 100.0
+"""Points of quality by which a block may be better or worse than the image."""
+
+
+def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
+    """The number that stands for a quality in a file; None for a fixed-rate model.
+
+    A variable-rate model has the qualities 0 to 100, and None means `DEFAULT_QUALITY`. A fixed-rate
+    model takes None alone. Raises `EncodeError` otherwise.
+    """
+    if not registry.family_of(config).variable_rate:
+        if quality is not None:
+            raise EncodeError("the model was trained for one quality: it takes none from outside")
+        return None
+    if quality is None:
+        quality = DEFAULT_QUALITY
+    try:
+        legal = bool(0 <= quality <= 100)  # NaN does not
+        quality = float(quality)
+    except (TypeError, ValueError, ArithmeticError):  # no number, several, or far too large
+        legal = False
+    if not legal:
+        raise EncodeError(f"a quality is a number between 0 and 100, not {repr(quality)[:60]}")
+    return round(quality / 100 * config.steps_of_quality)
+
+
+def quality_of(config: AnyConfig, number: int | None) -> float | None:
+    """The inverse of `stream_quality`: the quality, 0 to 100, of a number in a file."""
+    return None if number is None else 100 * number / config.steps_of_quality
+
+
+def require_regions(config: AnyConfig) -> None:
+    """Raises `EncodeError` for a model whose files have one quality for all of an image."""
+    if not registry.family_of(config).variable_rate:
+        raise EncodeError("the model was trained for one quality: no region can have another")
+    if not family_codec.of(config).takes_regions:
+        raise EncodeError("files of this kind of model have one quality for all of an image")
+
+
+def stream_offsets(
+    config: AnyConfig, gains: np.ndarray | None, grid: tuple[int, int]
+) -> np.ndarray | None:
+    """The offsets of an image of `grid` = (rows, columns) blocks, int32; None where all are 0.
+
+    Raises `EncodeError` for gains of another shape, for those that are no numbers from -`MAX_GAIN`
+    to `MAX_GAIN`, and as `require_regions` does.
+    """
+    if gains is None:
+        return None
+    require_regions(config)
+    gains = np.asarray(gains, np.float64)
+    if gains.shape != grid:
+        raise EncodeError(
+            f"there is one gain per 64x64 block, {grid[0]} rows of {grid[1]}, not {gains.shape}"
+        )
+    if not np.all(np.abs(gains) <= MAX_GAIN):  # NaN is not
+        raise EncodeError(f"a gain is a number from {-MAX_GAIN:g} to {MAX_GAIN:g}")
+    offsets = np.rint(gains / 100 * config.steps_of_quality / OFFSET_UNIT)
+    offsets = np.clip(offsets, -MAX_OFFSET, MAX_OFFSET).astype(np.int32)
+    return offsets if offsets.any() else None
+
+
+def gains_of(config: AnyConfig, offsets: np.ndarray | None) -> np.ndarray | None:
+    """The points of quality that offsets stand for, float64; None for None."""
+    if offsets is None:
+        return None
+    return 100 * OFFSET_UNIT * np.asarray(offsets, np.float64) / config.steps_of_quality
+
+
+class FileQuality(NamedTuple):
+    """The quality of an image in a file.
+
+    Attributes:
+      number: on the scale of the model; None of a fixed-rate model.
+      offsets: of 64x64 blocks, int32 [rows, columns]; None where all have the same quality.
+    """
+
+    number: int | None
+    offsets: np.ndarray | None
+
+    def of_blocks(self, config: AnyConfig) -> int | np.ndarray | None:
+        """What a level coder takes: one number, or those of the blocks, int32, where they differ.
+
+        They end with the scale of the model.
+        """
+        if self.offsets is None:
+            return self.number
+        return np.clip(self.number + OFFSET_UNIT * self.offsets, 0, config.steps_of_quality)
+
+
+def chosen(
+    config: AnyConfig, quality: float | None, gains: np.ndarray | None, size: tuple[int, int]
+) -> FileQuality:
+    """The quality of an image of `size` = (height, width) from what somebody asks for.
+
+    Raises `EncodeError` as `stream_quality` and `stream_offsets` do.
+    """
+    number = stream_quality(config, quality)
+    return FileQuality(number, stream_offsets(config, gains, partition.block_grid(*size)))
