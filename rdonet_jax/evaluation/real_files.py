@@ -29,7 +29,7 @@ import numpy as np
 from tqdm import tqdm
 
 from rdonet_jax.codec import codec
-from rdonet_jax.core import partition
+from rdonet_jax.core import partition, url_cache
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
@@ -118,8 +118,10 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
 def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[str, Path]:
     """The images below the folders, each once, by their path below what the folders share.
 
-    Raises `DatasetError` when there are none, and `EvaluationError` when none is in the shard.
+    Of folders at URLs these are local copies. Raises `DatasetError` when there are none,
+    `EvaluationError` when none is in the shard, and `UrlError`.
     """
+    folders = url_cache.folders(folders, dataset.is_image)
     paths = sorted({Path(os.path.abspath(path)) for path in dataset.find(folders)})
     root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
     found = shard.part([(path.relative_to(root).as_posix(), path) for path in paths])

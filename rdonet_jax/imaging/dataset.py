@@ -175,6 +175,13 @@ def fingerprint(images: ImageDataset, folders: Sequence[str | Path]) -> DatasetF
     return DatasetFingerprint(len(images.paths), digest.hexdigest()[:16])
 
 
+def is_image(name: str) -> bool:
+    """Whether a file below a folder is taken for an image, by its name."""
+    parts = Path(name).parts
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and Path(name).suffix.lower() in SUFFIXES
+
+
 def find(folders: Sequence[str | Path]) -> list[Path]:
     """All image files below the folders except for `COPIES`, by folder as given, then by name.
 
