@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -67,11 +67,6 @@ def folder(url: str, is_wanted: Callable[[str], bool]) -> Path:
             (target / name).unlink(missing_ok=True)
         (target / VERSIONS).write_text(json.dumps({name: list(e) for name, e in found.items()}))
     return target
-
-
-def folders(places: Sequence[str | Path], is_wanted: Callable[[str], bool]) -> list[str | Path]:
-    """The places, with a local copy in place of every URL. Raises `UrlError`."""
-    return [folder(place, is_wanted) if urls.is_url(place) else place for place in places]
 
 
 def _versions(target: Path) -> dict[str, list]:

@@ -29,7 +29,7 @@ import numpy as np
 from tqdm import tqdm
 
 from rdonet_jax.codec import codec
-from rdonet_jax.core import partition, url_cache
+from rdonet_jax.core import partition, urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
@@ -38,6 +38,8 @@ from rdonet_jax.evaluation.curves import SHARD
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.imaging.dataset import ImageFile
+from rdonet_jax.imaging.shards import ShardImage
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
@@ -93,7 +95,7 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     encoder.require_plan(model, settings.plan)
     paths = named_images(folders, settings.shard)
     _check_targets(list(paths), settings)
-    images = (NamedImage(name, srgb.load(path)) for name, path in paths.items())
+    images = (NamedImage(name, dataset.load(path)) for name, path in paths.items())
     rows: dict[str, Row] = {}
     with contextlib.ExitStack() as stack:
         if settings.estimate:
@@ -115,19 +117,31 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     return [rows[name] for name in paths]
 
 
-def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[str, Path]:
+def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[str, ImageFile]:
     """The images below the folders, each once, by their path below what the folders share.
 
     Of folders at URLs these are local copies. Raises `DatasetError` when there are none,
     `EvaluationError` when none is in the shard, and `UrlError`.
     """
-    folders = url_cache.folders(folders, dataset.is_image)
-    paths = sorted({Path(os.path.abspath(path)) for path in dataset.find(folders)})
-    root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
-    found = shard.part([(path.relative_to(root).as_posix(), path) for path in paths])
+    folders = dataset.local(folders)
+    paths = {
+        _absolute(path): path if isinstance(path, ShardImage) else _absolute(path)
+        for path in dataset.find(folders)
+    }
+    root = os.path.commonpath([_absolute(folder) for folder in folders])
+    found = shard.part([(path.relative_to(root).as_posix(), paths[path]) for path in sorted(paths)])
     if not found:
         raise EvaluationError(f"there are {len(paths)} images, none of them in part {shard}")
     return dict(found)
+
+
+def _absolute(place: str | ImageFile) -> Path:
+    """Where an image or a folder lies; for a URL, a path below its protocol."""
+    if isinstance(place, ShardImage):
+        return place.absolute()
+    if urls.is_url(place):
+        return Path("/", *urls.parts(str(place)))
+    return Path(os.path.abspath(place))
 
 
 def code_all(

@@ -15,7 +15,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from rdonet_jax.core import url_cache
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.training import (
@@ -52,9 +51,9 @@ class Sources:
     validation: Sequence[str | Path] = ()
 
     def local(self) -> Sources:
-        """The same with local copies of folders at URLs. Raises `UrlError`."""
+        """The same with local copies of folders at URLs, but not of shards. Raises `UrlError`."""
         places = (self.training, self.validation)
-        return Sources(*(url_cache.folders(some, dataset.is_image) for some in places))
+        return Sources(*map(dataset.local, places))
 
 
 def split_images(
