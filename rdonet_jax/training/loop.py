@@ -146,7 +146,7 @@ class Loop:
         stop_request: Callable[[int], str],
     ) -> tuple[training_step.TrainState, str]:
         sent: deque[_Sent] = deque()
-        state = training_step.replicate(state)
+        state = training_step.replicate(state, self.config.parallel)
         number, stopped_by, is_over = progress.step, "", False
         if self.config.minutes:
             self._rehearse_end(state, number, monitor)

@@ -85,7 +85,7 @@ def make(
 
     count = len(crops)
     ready = functools.partial(multihost.wait_for_all, "compiled validation")
-    summed = compilation.pmap(batch_sums, ready, axis_name=AXIS)
+    summed = compilation.parallel(batch_sums, config.parallel, axis_name=AXIS, on_compiled=ready)
     batches = [shard(batch) for batch in _batches(crops, config.batch_size)]
 
     def validate(params: Any) -> Validation:
