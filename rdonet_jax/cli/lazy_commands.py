@@ -28,7 +28,7 @@ def evaluate(arguments: Sequence[str], program: str = "rdonet eval") -> int:
         from rdonet_jax.cli.commands import eval as evaluation
     except ModuleNotFoundError as error:
         return _missing(error, program)
-    return evaluation.main(arguments, program)
+    return evaluation.run(arguments, program)
 
 
 def _missing(error: ModuleNotFoundError, program: str) -> int:

@@ -33,7 +33,7 @@ from rdonet_jax.core import partition, urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
-from rdonet_jax.evaluation import measures, results
+from rdonet_jax.evaluation import hosts, measures, results
 from rdonet_jax.evaluation.curves import SHARD
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
@@ -88,16 +88,21 @@ class Settings:
 def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
     """One row per image below the folders, in the order of their names.
 
+    Several hosts share the images, and all get all rows. What is kept or saved is written by the
+    host that has the image.
+
     Raises `DatasetError` when there are no images, `ImageError` for an image that cannot be read
     or a file that cannot be written, `EvaluationError` for one that cannot be coded, and
     `EncodeError` for a plan that the model has no masks for.
     """
     encoder.require_plan(model, settings.plan)
     paths = named_images(folders, settings.shard)
-    _check_targets(list(paths), settings)
-    images = (NamedImage(name, dataset.load(path)) for name, path in paths.items())
+    hosts.require_equal((model.name, model.digest, settings, list(paths)))
+    own = hosts.share(paths)
+    _check_targets(list(own), settings)
+    images = (NamedImage(name, dataset.load(path)) for name, path in own.items())
     rows: dict[str, Row] = {}
-    with contextlib.ExitStack() as stack:
+    with hosts.together(), contextlib.ExitStack() as stack:
         if settings.estimate:
             evaluated = evaluation_estimate.estimate_all(
                 model, images, settings.plan, settings.batch_size, settings.quality,
@@ -109,12 +114,12 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
                 model, images, settings.plan, Path(folder), settings.force, settings.quality,
                 settings.coder, settings.metrics,
             )  # fmt: skip
-        for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
+        for row, decoded in tqdm(evaluated, total=len(own), delay=2, leave=False):
             rows[row.name] = row
             if settings.save_decoded:
                 target = _target(settings.save_decoded, row.name, IMAGE_SUFFIX)
                 srgb.save(target, decoded, settings.force)
-    return [rows[name] for name in paths]
+    return hosts.gathered(rows, list(paths))
 
 
 def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[str, ImageFile]:

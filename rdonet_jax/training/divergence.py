@@ -15,11 +15,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rdonet_jax.core import compilation, files
+from rdonet_jax.core import compilation, files, multihost
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.training import (
     checkpoints,
-    multihost,
 )
 from rdonet_jax.training import (
     crops as training_crops,

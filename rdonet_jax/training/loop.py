@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from rdonet_jax.core import multihost
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.imaging.dataset import ImageDataset
 from rdonet_jax.training import (
@@ -19,7 +20,6 @@ from rdonet_jax.training import (
 from rdonet_jax.training import (
     divergence,
     input_pipeline,
-    multihost,
     run_dir,
     validation,
 )

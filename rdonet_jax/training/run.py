@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from rdonet_jax.core import multihost
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.training import (
@@ -23,7 +24,6 @@ from rdonet_jax.training import (
 from rdonet_jax.training import (
     exports,
     input_pipeline,
-    multihost,
     pace,
     run_dir,
     run_log,

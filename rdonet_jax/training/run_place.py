@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rdonet_jax.core import urls
-from rdonet_jax.training import mirror, multihost
+from rdonet_jax.core import multihost, urls
+from rdonet_jax.training import mirror
 from rdonet_jax.training.mirror import Mirror, UncopiedError
 from rdonet_jax.training.run_dir import RunError
 from rdonet_jax.training.run_lease import Lease

@@ -18,12 +18,12 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import compilation, multihost, partition
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.nn import lapped
-from rdonet_jax.training import masks, multihost, optimizer
+from rdonet_jax.training import masks, optimizer
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.crops import Batch
 

@@ -19,7 +19,7 @@ import jax, numpy as np
 from rdonet_jax.core import presets
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry
-from rdonet_jax.training import device_crops, multihost, step as training_step, validation
+from rdonet_jax.training import device_crops, step as training_step, validation
 from rdonet_jax.training.config import TrainingConfig
 
 folder, target, *cluster = sys.argv[1:]

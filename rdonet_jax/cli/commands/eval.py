@@ -9,14 +9,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rdonet_jax.cli import console
-from rdonet_jax.cli.options import argument_types
+from rdonet_jax.cli.options import argument_types, host_options
 from rdonet_jax.cli.program import Parser, exit_code
 from rdonet_jax.codec import codec
-from rdonet_jax.core import urls
+from rdonet_jax.core import config, multihost, urls
 from rdonet_jax.core.shard import WHOLE
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import anchors, bd_rates, curves, estimate, measures, real_files, study
@@ -30,6 +32,7 @@ from rdonet_jax.rdo import encode_options, initial_masks
 EXPECTED_ERRORS = (
     bd_rates.BdRateError,
     codec.EncodeError,
+    config.ConfigError,
     console.CommandError,
     curves.CurveError,
     measures.EvaluationError,
@@ -51,6 +54,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     _add_subjects(parser.add_argument_group("what to measure"))
     _add_ways(parser.add_argument_group("how"))
     _add_outcomes(parser.add_argument_group("what to do with it"))
+    host_options.add(parser)
     options = parser.parse_args(arguments)
     if not (options.model or options.anchors or options.results):
         parser.error("give --model, --anchors or --results")
@@ -70,6 +74,8 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         parser.error("--shard is for models: settings of anchors follow from rates of all images")
     if options.merge and (options.model or options.anchors or not options.results):
         parser.error("--merge joins the shards in --results, and measures nothing")
+    if host_options.are_given(options) and not options.model:
+        parser.error("several hosts share the images of --model; nothing else is shared")
     if options.files and not options.estimate:
         parser.error("--files is said beside --estimate; without it, files are written anyway")
     return options
@@ -196,7 +202,10 @@ def _add_outcomes(group: argparse._ArgumentGroup) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Prints tables and writes what is asked for."""
+    """Prints tables and writes what is asked for; of several hosts, the first one does."""
+    if host_options.join(options) and not multihost.is_first():
+        study.run(dataclasses.replace(study_of(options), anchors=(), equal_rate=False), _unsaid)
+        return
     for path in _targets(options):
         curves.check_target(path, options.force)
     stored = [curve for path in options.results for curve in curves.read(path)]
@@ -212,6 +221,10 @@ def evaluate(options: argparse.Namespace) -> None:
         reference = curves.named(everything, options.bd_rate)
         console.say("\n".join(bd_rates.table(everything, reference)))
     draw(options, everything)
+
+
+def _unsaid(line: str) -> None:
+    """What another host says is not said again."""
 
 
 def study_of(options: argparse.Namespace) -> study.Study:
@@ -271,6 +284,15 @@ def show_of(options: argparse.Namespace) -> showcase.Show:
 def _targets(options: argparse.Namespace) -> list[str | Path]:
     named = (options.out, options.quality_plot, options.report, *options.plot)
     return [path for path in named if path]
+
+
+def run(arguments: Sequence[str], program: str = "rdonet eval") -> int:
+    """The command as a process of its own, perhaps one of several hosts; returns the exit code."""
+    try:
+        with multihost.failing_together():
+            sys.exit(main(arguments, program))
+    except SystemExit as stop:
+        return int(stop.code or 0)
 
 
 def main(arguments: Sequence[str], program: str = "rdonet eval") -> int:

@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rdonet_jax.cli import console
-from rdonet_jax.cli.options import argument_types, config_options, run_settings
+from rdonet_jax.cli.options import argument_types, config_options, host_options, run_settings
 from rdonet_jax.cli.options.config_options import Section
 from rdonet_jax.cli.options.run_settings import RunSettings
 from rdonet_jax.cli.program import INTERRUPTED, Parser, exit_code
-from rdonet_jax.core import config, interrupts, presets, urls
+from rdonet_jax.core import config, interrupts, multihost, presets, urls
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.training import checkpoints, divergence, multihost, run_dir, run_log
+from rdonet_jax.training import checkpoints, divergence, run_dir, run_log
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import run as training_run
 from rdonet_jax.training.config import RunLength, TrainingConfig
@@ -87,7 +87,7 @@ def main(
 def train(arguments: Sequence[str], program: str, began: float) -> int:
     """Trains, from the start or from the last checkpoint; returns the exit code."""
     options, settings = parse(arguments, program)
-    _join_hosts(options)
+    host_options.join(options)
     outcome = training_run.train(
         options.run,
         run_dir.Run(settings.model, settings.training, settings.preset),
@@ -202,26 +202,8 @@ def _parser(program: str, model: Section) -> Parser:
         "--export-to", type=urls.parsed, metavar="DIR",
         help="folder or URL of what --export-every writes (default: weights in the run's folder)",
     )  # fmt: skip
-    _add_hosts(parser)
+    host_options.add(parser)
     return parser
-
-
-def _add_hosts(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("several hosts")
-    group.add_argument(
-        "--distributed", action="store_true",
-        help="join the hosts that SLURM, Open MPI, Cloud TPU or Kubernetes name",
-    )  # fmt: skip
-    group.add_argument("--coordinator", metavar="ADDRESS:PORT", help="of the first host")
-    group.add_argument("--processes", type=int, help="how many there are in all")
-    group.add_argument("--process", type=int, help="the number of this one, from 0")
-
-
-def _join_hosts(options: argparse.Namespace) -> None:
-    """Connects the hosts of a run, if there are several."""
-    cluster = multihost.Cluster(options.coordinator, options.processes, options.process)
-    if cluster != multihost.Cluster() or options.distributed:
-        multihost.join(cluster)
 
 
 def _say_finished(run: str | Path, step: int, already: bool, program: str) -> None:
