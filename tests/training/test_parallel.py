@@ -16,7 +16,7 @@ from tests.training.whole_runs.conftest import cluster_of_two, ended, started
 SCRIPT = """
 import dataclasses, json, sys
 import jax, numpy as np
-from rdonet_jax.core import presets
+from rdonet_jax.core import multihost, presets
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry
 from rdonet_jax.training import device_crops, step as training_step, validation
