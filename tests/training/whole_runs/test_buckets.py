@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from rdonet_jax.cli.commands import train
 from rdonet_jax.core import urls
+from rdonet_jax.imaging import shard_writer, shards
 from rdonet_jax.models import zoo
 from rdonet_jax.training import mirror, run_lease, run_place
 from rdonet_jax.training.run_dir import LOCK_FILE, RunError
@@ -79,8 +81,11 @@ def test_a_run_in_a_bucket_on_images_and_weights_from_there_is_a_local_run(
     }  # fmt: skip
     assert run(place, data=images, weights=weights) == 1
     assert f"{place}: there is a run already; continue it with" in capsys.readouterr().err
-    assert run(place, "--resume", data=images, weights=weights) == 0
-    assert "was finished already" in capsys.readouterr().err
+    packed = urls.join(store, "shards")
+    shard_writer.pack([photograph_folder], packed, shards.TAR)
+    for same in (images, packed):
+        assert run(place, "--resume", data=same, weights=weights) == 0
+        assert "was finished already" in capsys.readouterr().err
     assert train.main(["export", place, "name", "--out", urls.join(store, "out")]) == 0
     exported = capsys.readouterr().out.strip()
     assert exported.startswith(urls.join(store, "out/name-"))
@@ -128,6 +133,7 @@ def test_a_run_goes_on_from_whatever_a_killed_one_has_left_in_a_bucket_bit_for_b
     ("place", "sentence"),
     [
         ("s3://no-such-bucket/run", "s3://no-such-bucket/run: there is no such bucket"),
+        ("gs://b/run", "gs://b/run: gs:// needs a package that is not installed: gcsfs"),
         ("nothing://b/run", "nothing://b/run: cannot be accessed (Protocol not known: noth"),
     ],
 )
@@ -136,6 +142,7 @@ def test_a_run_that_cannot_be_at_a_url_says_so_and_leaves_no_folder(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
     monkeypatch.setattr(tempfile, "tempdir", None)
     assert run(place) == 1
     said = capsys.readouterr().err.strip()
