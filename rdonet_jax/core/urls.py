@@ -107,6 +107,7 @@ def exists(url: str) -> bool:
     with _explained(url):
         store, path = _opened(url)
         try:
+            store.invalidate_cache()
             return store.info(path)["type"] == "file"
         except FileNotFoundError as error:
             if _is_missing_bucket(error):
@@ -154,7 +155,7 @@ def download(url: str, target: Path) -> None:
 def listed(url: str) -> dict[str, Entry]:
     """All files below a URL, by their path below it; none if there is nothing.
 
-    Raises `UrlError`, also for a bucket that does not exist.
+    Names that would lead upwards on a disk are left out. Raises `UrlError`, also for a bucket that does not exist.
     """
     with _explained(url):
         store, path = _opened(url)
@@ -170,7 +171,7 @@ def listed(url: str) -> dict[str, Entry]:
         return {
             name.removeprefix(root): Entry(int(about.get("size") or 0), _version(about))
             for name, about in sorted(found.items())
-            if name.startswith(root)
+            if name.startswith(root) and ".." not in name.split("/")
         }
 
 

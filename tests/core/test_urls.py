@@ -35,6 +35,15 @@ def test_a_file_is_created_once(store):
     assert urls.read(url) == b"first"
 
 
+def test_names_that_would_lead_upwards_are_not_copied(store):
+    for name in ("a.png", "../b.png", "c/../../d.png"):
+        try:
+            urls.write(urls.join(store, "images", name), b"x")
+        except urls.UrlError:  # a store may refuse such names
+            continue
+    assert list(urls.listed(urls.join(store, "images"))) == ["a.png"]
+
+
 def test_local_files_are_copied_both_ways(store, tmp_path):
     (tmp_path / "source").write_bytes(bytes(range(256)) * 1000)
     urls.upload(tmp_path / "source", urls.join(store, "x"))
