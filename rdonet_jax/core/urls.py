@@ -155,7 +155,8 @@ def download(url: str, target: Path) -> None:
 def listed(url: str) -> dict[str, Entry]:
     """All files below a URL, by their path below it; none if there is nothing.
 
-    Names that would lead upwards on a disk are left out. Raises `UrlError`, also for a bucket that does not exist.
+    Names that would lead upwards on a disk are left out. Raises `UrlError`, also for a bucket that
+    does not exist.
     """
     with _explained(url):
         store, path = _opened(url)
