@@ -25,6 +25,7 @@ from rdonet_jax.models import zoo
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.models.rdonet import network as rdonet
 from tests import hasty_xla, portable_params
+from tests.buckets import s3, s3_server, store  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parent.parent
 

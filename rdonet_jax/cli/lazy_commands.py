@@ -1,4 +1,4 @@
-"""The commands `train` and `eval`, which are loaded when they are called.
+"""The commands `train`, `eval` and `data`, which are loaded when they are called.
 
 Their options come from configurations and registries that need JAX, and their work needs the
 packages of the extra `[train]`. Neither is needed for the other commands and for `rdonet --help`.
@@ -28,7 +28,7 @@ def evaluate(arguments: Sequence[str], program: str = "rdonet eval") -> int:
         from rdonet_jax.cli.commands import eval as evaluation
     except ModuleNotFoundError as error:
         return _missing(error, program)
-    return evaluation.main(arguments, program)
+    return evaluation.run(arguments, program)
 
 
 def _missing(error: ModuleNotFoundError, program: str) -> int:
@@ -40,4 +40,17 @@ def _missing(error: ModuleNotFoundError, program: str) -> int:
     return 1
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"train": train, "eval": evaluate}
+def data(arguments: Sequence[str], program: str = "rdonet data") -> int:
+    """Packs images into shards; returns the exit code."""
+    try:
+        from rdonet_jax.cli.commands import data
+    except ModuleNotFoundError as error:
+        return _missing(error, program)
+    return data.main(arguments, program)
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "train": train,
+    "eval": evaluate,
+    "data": data,
+}

@@ -1,4 +1,4 @@
-"""`jit` and `pmap` with XLA options for CPUs. All compiled functions of the package use them.
+"""`jit` and `parallel` with XLA options for CPUs. All compiled functions of the package use them.
 
 On CPUs, newer jaxlibs compute sums and products with YNNPACK. In JAX 0.10.2 this gives wrong
 numbers without an error, and convolutions with few channels take 2 to 4 times as long. So on CPUs
@@ -28,8 +28,9 @@ from typing import Any
 
 import jax
 import jax.extend.core
+import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 CPU_OPTIONS: Mapping[str, str] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Disables YNNPACK: the option lists the operations that XLA may give to it."""
@@ -121,15 +122,22 @@ def _trace_state() -> Any:
 
 
 class FixedShapes:
-    """A jitted or pmapped function whose arguments always have the shapes of the first call.
+    """A jitted or parallel function whose arguments always have the shapes of the first call.
 
     `on_compiled` is called after compilation, before the first run. Several hosts may wait for each
     other there: one may find the function in its cache while another compiles for minutes, and
     collectives of the devices do not wait that long.
     """
 
-    def __init__(self, function: Any, on_compiled: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        function: Any,
+        on_compiled: Callable[[], None] = lambda: None,
+        takes_local_arrays: bool = True,
+    ) -> None:
+        """`takes_local_arrays`: whether `function` itself takes the arrays of this host alone."""
         self.function, self._on_compiled = function, on_compiled
+        self._takes_local_arrays = takes_local_arrays
         self._compiled: jax.stages.Compiled | None = None
 
     def compiled(self, *arguments: Any) -> jax.stages.Compiled:
@@ -148,11 +156,13 @@ class FixedShapes:
             return compiled(*arguments)
         # A compiled function takes arrays of all hosts. `jax.pmap` makes them from this host's and
         # finds the compiled function in JAX's cache, but has no compiler options.
-        return _on_all_hosts(compiled, arguments) if options() else self.function(*arguments)
+        if self._takes_local_arrays and not options():
+            return self.function(*arguments)
+        return _on_all_hosts(compiled, arguments)
 
 
 def _on_all_hosts(compiled: jax.stages.Compiled, arguments: tuple[Any, ...]) -> Any:
-    """Runs a pmapped function on this host's arrays, together with the other hosts."""
+    """Runs a parallel function on this host's arrays, together with the other hosts."""
     inputs, outputs = compiled.input_shardings[0], compiled.output_shardings
     mesh = jax.tree_util.tree_leaves(inputs)[0].mesh
     global_arrays = multihost_utils.host_local_array_to_global_array(
@@ -172,10 +182,67 @@ def _partition_specs(shardings: Any) -> Any:
     )
 
 
-def pmap(
+PARALLEL = ("pmap", "shard_map")
+"""Ways to run a function on every device of all hosts, see `parallel`."""
+
+
+def parallel(
     function: Callable[..., Any],
+    kind: str = PARALLEL[0],
+    *,
+    axis_name: str = "devices",
+    in_axes: int | tuple[int | None, ...] = 0,
+    donate_argnums: tuple[int, ...] = (),
     on_compiled: Callable[[], None] = lambda: None,
-    **pmap_arguments: Any,
 ) -> FixedShapes:
-    """As `jax.pmap`, for arguments of the same shapes in every call."""
-    return FixedShapes(jax.pmap(function, **pmap_arguments), on_compiled)
+    """A function of one device as one of all devices, for arguments of the same shapes always.
+
+    Arguments and results have a leading axis over this host's devices, apart from arguments whose
+    entry of `in_axes` is None, which every device gets whole. `kind` is "pmap", as `jax.pmap`, or
+    "shard_map": `jax.jit` over a mesh of all devices.
+    """
+    if kind == "pmap":
+        mapped = jax.pmap(
+            function, axis_name=axis_name, in_axes=in_axes, donate_argnums=donate_argnums
+        )
+        return FixedShapes(mapped, on_compiled)
+    if kind != "shard_map":
+        raise ValueError(f"{kind} is none of {', '.join(PARALLEL)}")
+    mapped = jax.jit(_sharded(function, axis_name, in_axes), donate_argnums=donate_argnums)
+    return FixedShapes(mapped, on_compiled, takes_local_arrays=False)
+
+
+def _sharded(
+    function: Callable[..., Any], axis_name: str, in_axes: int | tuple[int | None, ...]
+) -> Callable[..., Any]:
+    """`function` over a mesh of all devices; each of its arrays has a device axis of one entry."""
+    # Devices of a host lie next to each other, as its arrays do.
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    mesh = Mesh(np.array(devices), (axis_name,))
+
+    def on_all(*arguments: Any) -> Any:
+        axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(arguments)
+
+        def on_one(*local: Any) -> Any:
+            inner = [
+                one if axis is None else jax.tree_util.tree_map(lambda leaf: leaf[0], one)
+                for one, axis in zip(local, axes, strict=True)
+            ]
+            return jax.tree_util.tree_map(lambda leaf: leaf[None], function(*inner))
+
+        shared, split = PartitionSpec(), PartitionSpec(axis_name)
+        specs = tuple(shared if axis is None else split for axis in axes)
+        return _shard_map(on_one, mesh, specs, split)(*arguments)
+
+    return on_all
+
+
+def _shard_map(function: Callable[..., Any], mesh: Mesh, inputs: Any, outputs: Any) -> Any:
+    """`jax.shard_map`, or what it was before JAX 0.6, without checks of what is replicated."""
+    if hasattr(jax, "shard_map"):
+        return jax.shard_map(
+            function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False
+        )
+    from jax.experimental.shard_map import shard_map
+
+    return shard_map(function, mesh, inputs, outputs, check_rep=False)

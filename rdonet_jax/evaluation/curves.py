@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rdonet_jax.core import urls
 from rdonet_jax.evaluation import results
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import srgb
@@ -180,10 +181,13 @@ def from_json(values: Any, where: str) -> Curve:
     return Curve(name, description, tuple(points), settings)
 
 
-def read(path: Path) -> list[Curve]:
-    """The curves in a file. Raises `CurveError` if it holds none."""
+def read(path: str | Path) -> list[Curve]:
+    """The curves in a file, or at a URL. Raises `CurveError` if it holds none, and `UrlError`."""
     try:
-        values = json.loads(path.read_text())
+        text = urls.read(str(path)) if urls.is_url(path) else Path(path).read_text()
+        values = json.loads(text)
+    except urls.UrlError:
+        raise
     except OSError as error:
         raise CurveError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (RecursionError, ValueError) as error:
@@ -194,19 +198,31 @@ def read(path: Path) -> list[Curve]:
     return [from_json(one, str(path)) for one in found]
 
 
-def write(path: Path, curves: Sequence[Curve], force: bool = False) -> None:
-    """Writes one curve, or a list of several curves. No incomplete file is left.
+def check_target(path: str | Path, force: bool = False) -> None:
+    """Raises `ImageError` or `CurveError` if `write` would refuse the path, and `UrlError`."""
+    if not urls.is_url(path):
+        srgb.check_target(path, force)
+    elif not force and urls.exists(str(path)):
+        raise CurveError(f"{path}: exists already and is not overwritten without --force")
 
-    Raises `ImageError` if the path cannot be written.
+
+def write(path: str | Path, curves: Sequence[Curve], force: bool = False) -> None:
+    """Writes one curve, or a list of several curves, also to a URL. No incomplete file is left.
+
+    Raises as `check_target` does, and `ImageError` if the path cannot be written.
     """
     values = [to_json(curve) for curve in curves]
     write_json(path, values[0] if len(values) == 1 else values, force)
 
 
-def write_json(path: Path, values: Any, force: bool = False) -> None:
+def write_json(path: str | Path, values: Any, force: bool = False) -> None:
     """Writes any JSON value. Raises as `write` does."""
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
-    srgb.write_bytes(path, text.encode(), force)
+    if urls.is_url(path):
+        check_target(path, force)
+        urls.write(str(path), text.encode())
+    else:
+        srgb.write_bytes(path, text.encode(), force)
 
 
 def _columns(values: Mapping[str, Any]) -> dict[str, list[float | None]]:

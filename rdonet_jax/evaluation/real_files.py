@@ -29,15 +29,17 @@ import numpy as np
 from tqdm import tqdm
 
 from rdonet_jax.codec import codec
-from rdonet_jax.core import partition
+from rdonet_jax.core import partition, urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
-from rdonet_jax.evaluation import measures, results
+from rdonet_jax.evaluation import hosts, measures, results
 from rdonet_jax.evaluation.curves import SHARD
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.imaging.dataset import ImageFile
+from rdonet_jax.imaging.shards import ShardImage
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
@@ -86,16 +88,21 @@ class Settings:
 def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
     """One row per image below the folders, in the order of their names.
 
+    Several hosts share the images, and all get all rows. What is kept or saved is written by the
+    host that has the image.
+
     Raises `DatasetError` when there are no images, `ImageError` for an image that cannot be read
     or a file that cannot be written, `EvaluationError` for one that cannot be coded, and
     `EncodeError` for a plan that the model has no masks for.
     """
     encoder.require_plan(model, settings.plan)
     paths = named_images(folders, settings.shard)
-    _check_targets(list(paths), settings)
-    images = (NamedImage(name, srgb.load(path)) for name, path in paths.items())
+    hosts.require_equal((model.name, model.digest, settings, list(paths)))
+    own = hosts.share(paths)
+    _check_targets(list(own), settings)
+    images = (NamedImage(name, dataset.load(path)) for name, path in own.items())
     rows: dict[str, Row] = {}
-    with contextlib.ExitStack() as stack:
+    with hosts.together(), contextlib.ExitStack() as stack:
         if settings.estimate:
             evaluated = evaluation_estimate.estimate_all(
                 model, images, settings.plan, settings.batch_size, settings.quality,
@@ -107,25 +114,39 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
                 model, images, settings.plan, Path(folder), settings.force, settings.quality,
                 settings.coder, settings.metrics,
             )  # fmt: skip
-        for row, decoded in tqdm(evaluated, total=len(paths), delay=2, leave=False):
+        for row, decoded in tqdm(evaluated, total=len(own), delay=2, leave=False):
             rows[row.name] = row
             if settings.save_decoded:
                 target = _target(settings.save_decoded, row.name, IMAGE_SUFFIX)
                 srgb.save(target, decoded, settings.force)
-    return [rows[name] for name in paths]
+    return hosts.gathered(rows, list(paths))
 
 
-def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[str, Path]:
+def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[str, ImageFile]:
     """The images below the folders, each once, by their path below what the folders share.
 
-    Raises `DatasetError` when there are none, and `EvaluationError` when none is in the shard.
+    Of folders at URLs these are local copies. Raises `DatasetError` when there are none,
+    `EvaluationError` when none is in the shard, and `UrlError`.
     """
-    paths = sorted({Path(os.path.abspath(path)) for path in dataset.find(folders)})
-    root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
-    found = shard.part([(path.relative_to(root).as_posix(), path) for path in paths])
+    folders = dataset.local(folders)
+    paths = {
+        _absolute(path): path if isinstance(path, ShardImage) else _absolute(path)
+        for path in dataset.find(folders)
+    }
+    root = os.path.commonpath([_absolute(folder) for folder in folders])
+    found = shard.part([(path.relative_to(root).as_posix(), paths[path]) for path in sorted(paths)])
     if not found:
         raise EvaluationError(f"there are {len(paths)} images, none of them in part {shard}")
     return dict(found)
+
+
+def _absolute(place: str | ImageFile) -> Path:
+    """Where an image or a folder lies; for a URL, a path below its protocol."""
+    if isinstance(place, ShardImage):
+        return place.absolute()
+    if urls.is_url(place):
+        return Path("/", *urls.parts(str(place)))
+    return Path(os.path.abspath(place))
 
 
 def code_all(

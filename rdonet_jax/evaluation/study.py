@@ -20,7 +20,7 @@ from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.evaluation.results import Row
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging import dataset
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo.encoder import Plan
@@ -116,7 +116,7 @@ def _slow_metrics(study: Study) -> Iterator[str]:
         return
     paths = real_files.named_images(study.data)
     name, path = next(iter(paths.items()))
-    image = srgb.load(path)
+    image = dataset.load(path)
     height, width = image.shape[:2]
     for metric, seconds in quality_metrics.seconds(image, study.shared.metrics).items():
         yield (
@@ -212,7 +212,7 @@ def _anchor_curves(study: Study, measured: Sequence[Curve], width: int, show: Sh
     if not names:
         return []
     paths = real_files.named_images(study.data)
-    images = [NamedImage(name, srgb.load(path)) for name, path in paths.items()]
+    images = [NamedImage(name, dataset.load(path)) for name, path in paths.items()]
     found: list[Curve] = []
     for curve in _measured_anchors(study, names, images, measured):
         for number, point in enumerate(curve.points):

@@ -1,4 +1,4 @@
-"""Datasets of photographs on disk: which files of a folder are used, and their decoded pixels.
+"""Datasets of photographs: which files of a folder or of shards are used, and their pixels.
 
 The archives of some datasets hold the same image in several versions. Below a given folder these
 copies are left out (`COPIES`):
@@ -18,7 +18,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,10 +26,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from rdonet_jax.core import system_memory
-from rdonet_jax.imaging import srgb
+from rdonet_jax.core import system_memory, url_cache, urls
+from rdonet_jax.imaging import shards, srgb
+from rdonet_jax.imaging.shards import ShardImage
 
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm")
+
+ImageFile = Path | ShardImage
+"""An image file, or one in shards."""
 
 AREA_POWER = 0.5
 """Images are drawn with probability proportional to their area to this power."""
@@ -100,7 +104,7 @@ class ImageDataset:
       cache_bytes: the largest size of the cache.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[ImageFile, ...]
     sizes: tuple[tuple[int, int], ...]
     weights: np.ndarray
     cache_bytes: int
@@ -166,25 +170,63 @@ class DatasetFingerprint:
 
 def fingerprint(images: ImageDataset, folders: Sequence[str | Path]) -> DatasetFingerprint:
     """The fingerprint of images that were found below `folders`. It does not depend on where the
-    folders are."""
+    folders are, and is the same for images in shards."""
     digest = hashlib.sha256()
     for path, (width, height) in zip(images.paths, images.sizes, strict=True):
-        folder = next(folder for folder in folders if path.is_relative_to(folder))
-        digest.update(os.fsencode(path.relative_to(folder).as_posix()))
+        digest.update(os.fsencode(relative_name(path, folders)))
         digest.update(f"\0{width}x{height}\n".encode())
     return DatasetFingerprint(len(images.paths), digest.hexdigest()[:16])
 
 
-def find(folders: Sequence[str | Path]) -> list[Path]:
+def is_image(name: str) -> bool:
+    """Whether a file below a folder is taken for an image, by its name."""
+    parts = Path(name).parts
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and Path(name).suffix.lower() in SUFFIXES
+
+
+def relative_name(path: ImageFile, folders: Sequence[str | Path]) -> str:
+    """The path of an image below the one of the folders in which it was found."""
+    if isinstance(path, ShardImage):
+        return path.name
+    folder = next(
+        folder for folder in folders if not urls.is_url(folder) and path.is_relative_to(folder)
+    )
+    return path.relative_to(folder).as_posix()
+
+
+def load(path: ImageFile) -> np.ndarray:
+    """The image as `srgb.load` gives it. Raises ImageError."""
+    return np.array(path.open()) if isinstance(path, ShardImage) else srgb.load(path)
+
+
+def local(folders: Sequence[str | Path]) -> list[str | Path]:
+    """The folders, with a local copy in place of every folder at a URL, but not of shards there.
+
+    Raises `UrlError`.
+    """
+    return [
+        folder if not urls.is_url(folder) or urls.exists(urls.join(str(folder), shards.INDEX))
+        else url_cache.folder(str(folder), is_image)
+        for folder in folders
+    ]  # fmt: skip
+
+
+def find(folders: Sequence[str | Path]) -> list[ImageFile]:
     """All image files below the folders except for `COPIES`, by folder as given, then by name.
 
-    Hidden files and folders are skipped. Links are followed. A file that is reached twice counts
-    once. Warns of copies, once for each kind and folder. Raises `DatasetError` for a folder that
-    does not exist or cannot be read, and if there are no images.
+    A folder with an index of shards has the images of this index, in its order. Hidden files and
+    folders are skipped. Links are followed. A file that is reached twice counts once. Warns of
+    copies, once for each kind and folder. Raises `DatasetError` for a folder that does not exist or
+    cannot be read, for damaged shards, and if there are no images.
     """
-    found: dict[str, Path] = {}  # by where a file really lies
+    found: dict[Hashable, ImageFile] = {}  # by where a file really lies
     left_out = 0
-    for folder in map(Path, folders):
+    for place in folders:
+        if (packed := _shards(place)) is not None:
+            found.update((image.resolve(), image) for image in packed.images())
+            continue
+        folder = Path(place)
         if not folder.is_dir():
             raise DatasetError(f"{folder}: {'not a' if folder.exists() else 'no such'} folder")
         below = dict(_files_below(folder, os.path.realpath(folder)))
@@ -198,18 +240,33 @@ def find(folders: Sequence[str | Path]) -> list[Path]:
     return list(found.values())
 
 
+def _shards(place: str | Path) -> shards.Shards | None:
+    """The shards in a folder; None for a folder of files. Raises `DatasetError`."""
+    try:
+        packed = shards.found_in(place)
+    except shards.ShardError as error:
+        raise DatasetError(str(error)) from error
+    if packed is None and urls.is_url(place):
+        raise DatasetError(f"{place}: holds no shards, and images there have to be copied first")
+    return packed
+
+
 def usable(
-    paths: Sequence[Path], crop: int, purpose: str = "training", cache_bytes: int | None = None
+    paths: Sequence[ImageFile], crop: int, purpose: str = "training", cache_bytes: int | None = None
 ) -> ImageDataset:
     """The images that are at least as large as a crop and that `srgb.read` accepts.
 
-    This is judged by their headers; only images with alpha are decoded. Each of the others is left
+    This is judged by their headers, or by the index of shards; of files, images with alpha are
+    decoded. Each of the others is left
     out with a warning that names it. `cache_bytes` is by default half of the memory that is
     available now. Raises `DatasetError` if none is left; `purpose` is a word of its message.
     """
-    kept: list[Path] = []
+    kept: list[ImageFile] = []
     sizes: list[tuple[int, int]] = []
-    for path, judged in zip(paths, in_threads(lambda path: _judge(path, crop), paths), strict=True):
+    files = [path for path in paths if isinstance(path, Path)]
+    inspected = in_threads(lambda path: _judge(path, crop), files)
+    for path in paths:
+        judged = next(inspected) if isinstance(path, Path) else _judge(path, crop)
         if isinstance(judged, str):
             warnings.warn(f"{judged}; left out", DatasetWarning, stacklevel=2)
         else:
@@ -284,10 +341,10 @@ def _matching(where: re.Pattern[str], names: Iterable[str]) -> set[str]:
     return {name for name, (place, side) in sides.items() if side < largest[place]}
 
 
-def _judge(path: Path, crop: int) -> tuple[int, int] | str:
+def _judge(path: ImageFile, crop: int) -> tuple[int, int] | str:
     """Width and height of an image, or the reason why it cannot be used."""
     try:
-        width, height = srgb.inspect(path)
+        width, height = path.size if isinstance(path, ShardImage) else srgb.inspect(path)
     except srgb.ImageError as error:
         return str(error)
     if min(width, height) < crop:
@@ -295,9 +352,9 @@ def _judge(path: Path, crop: int) -> tuple[int, int] | str:
     return width, height
 
 
-def _decode(path: Path, size: tuple[int, int]) -> Image.Image:
+def _decode(path: ImageFile, size: tuple[int, int]) -> Image.Image:
     """The decoded image of a file. Raises ImageError if its size is another than `size`."""
-    image = srgb.read(path)
+    image = path.open() if isinstance(path, ShardImage) else srgb.read(path)
     if image.size != size:
         read, header = ("x".join(map(str, pair)) for pair in (image.size, size))
         raise srgb.ImageError(f"{path}: is {read} now, but its header said {header}")

@@ -5,6 +5,7 @@ are written under another name and then renamed, so they are never incomplete.
 """
 
 import contextlib
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -67,6 +68,14 @@ def read(path: str | os.PathLike) -> Image.Image:
     Raises ImageError as `load` does.
     """
     image = _without_alpha(_open(path), path)
+    return icc.as_srgb(image, image.info.get("icc_profile") or b"")
+
+
+def read_content(content: bytes, name: str) -> Image.Image:
+    """As `read`, for the content of a file. `name` is for messages. Raises ImageError."""
+    with opened(name, READABLE_FORMATS, _require_still_8_bit, content) as found:
+        image = ImageOps.exif_transpose(found)
+    image = _without_alpha(image, name)
     return icc.as_srgb(image, image.info.get("icc_profile") or b"")
 
 
@@ -215,15 +224,19 @@ def opened(
     path: str | os.PathLike,
     formats: Sequence[str],
     check: Callable[[Image.Image, str | os.PathLike], None],
+    content: bytes | None = None,
 ) -> Iterator[Image.Image]:
-    """Opens an image file with Pillow, without decoding its pixels.
+    """Opens an image file with Pillow, without decoding its pixels. `content` is what it holds,
+    where there is no such file.
 
     `check` gets the image and the path. It raises ImageError for images to refuse. Any error within
     the context becomes an ImageError.
     """
     try:
-        image = Image.open(path, formats=formats)
+        image = Image.open(path if content is None else io.BytesIO(content), formats=formats)
     except Image.UnidentifiedImageError as error:
+        if content is not None:
+            raise ImageError(f"{path}: {_no_image_in(formats)}") from error
         raise ImageError(
             f"{path}: {file_kinds.why_not(path) or _unknown(path, formats)}"
         ) from error
@@ -254,6 +267,10 @@ def damage_named(path: str | os.PathLike) -> Iterator[None]:
 def _unknown(path: str | os.PathLike, formats: Sequence[str]) -> str:
     if not os.path.getsize(path):
         return "is empty"
+    return _no_image_in(formats)
+
+
+def _no_image_in(formats: Sequence[str]) -> str:
     return f"is damaged or no image in any of {', '.join(formats)}"
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save as serialize
 
-from rdonet_jax.core import files
+from rdonet_jax.core import files, url_cache, urls
 from rdonet_jax.core.config import WEIGHTS_BYTES, AnyConfig
 from rdonet_jax.core.json_values import short_repr, truncate
 from rdonet_jax.entropy import distributions
@@ -131,12 +131,15 @@ def list_models() -> tuple[str, ...]:
 def load(name_or_path: str | os.PathLike[str]) -> Model:
     """The bundled model of that name, an earlier one by NAME-HASH, or the one of a weights file.
 
-    Raises `ZooError` when there is no such model, or the file is damaged.
+    The file may be at a URL. Raises `ZooError` when there is no such model, or the file is damaged,
+    and `UrlError`.
     """
     try:
         name = os.fsdecode(name_or_path)
     except TypeError as error:
         raise ZooError(f"no model {name_or_path!r}: it is neither a name nor a path") from error
+    if urls.is_url(name):
+        return _read(url_cache.file(name))
     bundled_paths = bundled()
     path = {**earlier(), **bundled_paths}.get(name, Path(name))
     if not os.path.isfile(path):  # unlike Path.is_file, never raises, however long the name
@@ -263,14 +266,14 @@ def _shapes(config: AnyConfig) -> Mapping[str, tuple[int, ...]]:
 
 
 def save(
-    folder: Path,
+    folder: str | Path,
     name: str,
     config: AnyConfig,
     params: Any,
     record: Mapping[str, Any],
     pack: bool = False,
-) -> Path:
-    """Writes NAME-HASH.safetensors in half precision, atomically; returns its path.
+) -> str | Path:
+    """Writes NAME-HASH.safetensors in half precision, atomically; returns its path, or its URL.
 
     With `pack`, large kernels are quantized further and take less than half the bytes. `record` is
     the JSON of how the model was trained (`TrainingRecord.stored`).
@@ -297,7 +300,12 @@ def save(
             tensors |= packing.pack(key, kernel, steps)
     content = serialize(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     digest = hashlib.sha256(content).digest()[:HASH_BYTES]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{digest.hex()}{SUFFIX}"
+    file_name = f"{name}-{digest.hex()}{SUFFIX}"
+    if urls.is_url(folder):
+        target = urls.join(str(folder), file_name)
+        urls.write(target, content)
+        return target
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    path = Path(folder) / file_name
     files.replace(path, lambda file: file.write(content))
     return path

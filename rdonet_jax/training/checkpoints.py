@@ -67,13 +67,15 @@ class Checkpoints:
 
     Checkpoints are written in the background, one at a time, since the barriers between hosts of
     two writes could get mixed up. All methods raise `CheckpointError` if a write has failed, also
-    an earlier one. With `read_only`, nothing in the folder is created or removed.
+    an earlier one. With `read_only`, nothing in the folder is created or removed. Without `shared`,
+    every host has a folder of its own, in which the first one writes and all others only read.
     """
 
-    def __init__(self, folder: Path, read_only: bool = False) -> None:
+    def __init__(self, folder: Path, read_only: bool = False, shared: bool = True) -> None:
         self._folder, self._read_only = folder, read_only
-        self._last = _manager(folder / LAST, KEPT, read_only)
-        self._best = _manager(folder / BEST, 1, read_only)
+        self._writes = shared or jax.process_index() == 0
+        self._last = _manager(folder / LAST, KEPT, read_only, shared)
+        self._best = _manager(folder / BEST, 1, read_only, shared)
 
     def __enter__(self) -> Checkpoints:
         self._quiet = contextlib.ExitStack()
@@ -94,6 +96,8 @@ class Checkpoints:
 
     def save(self, state: TrainState, progress: Progress, best: bool = False) -> None:
         """Writes an unreplicated state in the background, also as the best one if it is."""
+        if not self._writes:
+            return
         if best:
             # First, since the newest checkpoint refers to the best one.
             self._write(self._best, state, progress)
@@ -144,10 +148,16 @@ class Checkpoints:
             raise CheckpointError(complaint) from error
 
 
-def save_alone(directory: Path, state: TrainState) -> None:
-    """Writes an unreplicated state as a single checkpoint. Raises `CheckpointError`."""
+def save_alone(directory: Path, state: TrainState, shared: bool = True) -> None:
+    """Writes an unreplicated state as a single checkpoint. Raises `CheckpointError`.
+
+    All hosts must call it. `shared` is as in `Checkpoints`.
+    """
+    if not (shared or jax.process_index() == 0):
+        return
+    hosts = {} if shared else {"multiprocessing_options": _this_host()}
     try:
-        with _quiet(), ocp.StandardCheckpointer() as checkpointer:
+        with _quiet(), ocp.StandardCheckpointer(**hosts) as checkpointer:
             checkpointer.save(directory.absolute(), _arrays(state))
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{directory}: could not be written ({_cause(error)})") from error
@@ -215,15 +225,29 @@ def _quiet() -> Iterator[None]:
         log.removeFilter(is_news)
 
 
-def _manager(directory: Path, keep: int, read_only: bool) -> ocp.CheckpointManager | None:
+def _this_host() -> ocp.options.MultiprocessingOptions:
+    """For checkpoints that a host reads and writes without the others."""
+    host = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=host, active_processes={host}, barrier_sync_key_prefix=f"host-{host}"
+    )
+
+
+def _manager(
+    directory: Path, keep: int, read_only: bool, shared: bool
+) -> ocp.CheckpointManager | None:
     """A manager of checkpoints; None for a missing folder to read, which Orbax 0.11 refuses."""
     if read_only and not directory.exists():
         return None
+    if not read_only:
+        directory.mkdir(parents=True, exist_ok=True)
+    # Orbax makes no folder for some of the hosts alone.
+    hosts = {} if shared else {"create": False, "multiprocessing_options": _this_host()}
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep,
-        create=not read_only,
         read_only=read_only,
         cleanup_tmp_directories=not read_only,
+        **{"create": not read_only, **hosts},
     )
     return ocp.CheckpointManager(directory.absolute(), options=options)
 

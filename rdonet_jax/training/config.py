@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from rdonet_jax.core import compilation
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.metrics import loss
@@ -26,6 +27,7 @@ CHOICES = {
     "learn": ("all", "decoder", "priors"),
     "hyperpriors": ("restart", "keep"),
     "rate": ("noisy", "rounded"),
+    "parallel": compilation.PARALLEL,
 }
 """Fields of a `TrainingConfig` that are one of a few words."""
 
@@ -71,6 +73,7 @@ class TrainingConfig:
         accelerators, float32 on CPUs). Likelihoods, quantization, gradients' sums and the
         optimizer are in float32 always.
       remat: compute activations anew in the backward pass, which saves memory for time.
+      parallel: "pmap", or "shard_map", which is jit over a mesh: how one step runs on all devices.
       start: "linear" (a linear transform coder, see `rdonet_jax.models.rdonet.init`), "random", or
         the name or path of a weights file to go on from.
       seed: fixes initialization, crops, masks and noise.
@@ -104,6 +107,7 @@ class TrainingConfig:
     ema_decay: float = 0.999
     precision: str = "auto"
     remat: bool = False
+    parallel: str = compilation.PARALLEL[0]
     start: str = "linear"
     seed: int = 0
 

@@ -149,12 +149,15 @@ class Reader:
         self.config = config
         self._step = 0
         pool, self._paths = load(images, config)
-        self._pool = training_step.replicate(pool)
+        self._pool = training_step.replicate(pool, config.parallel)
         self._places = pool._replace(pixels=pool.pixels[:0])  # enough to find the file of a crop
         numbers = np.split(np.arange(config.batch_size, dtype=np.int32), hosts)[host]
         self._numbers = training_step.shard(numbers)
-        self._cut = compilation.pmap(
-            lambda pool, step, numbers: cut(pool, config, step, numbers), in_axes=(0, None, 0)
+        self._cut = compilation.parallel(
+            lambda pool, step, numbers: cut(pool, config, step, numbers),
+            config.parallel,
+            axis_name=training_step.AXIS,
+            in_axes=(0, None, 0),
         )
 
     def __iter__(self) -> Reader:

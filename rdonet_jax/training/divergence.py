@@ -15,11 +15,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rdonet_jax.core import compilation, files
+from rdonet_jax.core import compilation, files, multihost
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.training import (
     checkpoints,
-    multihost,
 )
 from rdonet_jax.training import (
     crops as training_crops,
@@ -44,21 +43,22 @@ def examined(
     batch: training_crops.Batch,
     source: Callable[[int, int], Path],
     position: float | None = None,
+    shared: bool = True,
 ) -> DivergenceError:
     """Stores the inputs of the step after `state` below the run's folder.
 
     `position` is that of the step in the schedule, by default the number of steps before it.
     `source` maps the number of steps done and the number of a crop in the batch to the crop's file.
-    Returns the error to raise.
+    `shared`: whether all hosts have the same folder. Returns the error to raise.
     """
     done = int(state.step)
     place = folder / f"diverged-{done + 1}"
     try:
         with multihost.raise_on_all_hosts("folder of the diverged step"):
-            if multihost.is_first():
+            if multihost.is_first() or not shared:
                 shutil.rmtree(place, ignore_errors=True)
                 place.mkdir()
-        checkpoints.save_alone(place / "state", state)
+        checkpoints.save_alone(place / "state", state, shared)
         _write_crops(place, model, config, state, batch, source, position)
         kept = f"the state before it and the crops are in {place}"
     except (checkpoints.CheckpointError, ConfigError, OSError) as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from rdonet_jax.core import multihost
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.imaging.dataset import ImageDataset
 from rdonet_jax.training import (
@@ -19,7 +20,6 @@ from rdonet_jax.training import (
 from rdonet_jax.training import (
     divergence,
     input_pipeline,
-    multihost,
     run_dir,
     validation,
 )
@@ -100,10 +100,15 @@ class Loop:
         kept: Checkpoints,
         pace: Pace,
         exports: Exports,
+        shared: bool = True,
     ) -> None:
-        """`images` are those for training, `crops` those for validation, `kept` the checkpoints."""
+        """`images` are those for training, `crops` those for validation, `kept` the checkpoints.
+
+        `shared`: whether all hosts have the same `folder`.
+        """
         self.pace, self.exports = pace, exports
         self.folder, self.model, self.config, self.intervals = folder, model, config, intervals
+        self.shared = shared
         self.images, self.crops, self.kept = images, crops, kept
         self.step = training_step.make_step(model, config)
         self.validate = validation.make(model, config, crops)
@@ -141,7 +146,7 @@ class Loop:
         stop_request: Callable[[int], str],
     ) -> tuple[training_step.TrainState, str]:
         sent: deque[_Sent] = deque()
-        state = training_step.replicate(state)
+        state = training_step.replicate(state, self.config.parallel)
         number, stopped_by, is_over = progress.step, "", False
         if self.config.minutes:
             self._rehearse_end(state, number, monitor)
@@ -196,7 +201,14 @@ class Loop:
             met = training_step.unreplicate(state)
             batch = training_step.unsharded(sent.batch)
             raise divergence.examined(
-                self.folder, self.model, self.config, met, batch, batches.source, sent.position
+                self.folder,
+                self.model,
+                self.config,
+                met,
+                batch,
+                batches.source,
+                sent.position,
+                self.shared,
             )
         monitor.step(sent.number, StepValues(*values), sent.position, is_last)
         if self.pace.ends_stage1(sent.number):

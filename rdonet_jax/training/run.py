@@ -7,6 +7,7 @@ A run's folder holds `config.json` (`run_folder`), `log.jsonl` and `tensorboard/
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from rdonet_jax.core import multihost
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.training import (
@@ -22,10 +24,10 @@ from rdonet_jax.training import (
 from rdonet_jax.training import (
     exports,
     input_pipeline,
-    multihost,
     pace,
     run_dir,
     run_log,
+    run_place,
 )
 from rdonet_jax.training import (
     step as training_step,
@@ -35,6 +37,7 @@ from rdonet_jax.training.config import RunLength, TrainingConfig
 from rdonet_jax.training.exports import Exports
 from rdonet_jax.training.loop import Intervals, Loop, Outcome
 from rdonet_jax.training.run_dir import Origin, Run, RunError
+from rdonet_jax.training.run_place import Place
 
 HELD_OUT = 20
 """Without validation images, one training image in so many is held out for it."""
@@ -42,10 +45,15 @@ HELD_OUT = 20
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Folders of images; without any for validation, some images are held out."""
+    """Folders of images, or URLs; without any for validation, some images are held out."""
 
     training: Sequence[str | Path]
     validation: Sequence[str | Path] = ()
+
+    def local(self) -> Sources:
+        """The same with local copies of folders at URLs, but not of shards. Raises `UrlError`."""
+        places = (self.training, self.validation)
+        return Sources(*map(dataset.local, places))
 
 
 def split_images(
@@ -75,39 +83,65 @@ def split_images(
 
 
 def train(
-    folder: Path,
+    folder: str | Path,
     run: Run,
     sources: Sources,
     resume: bool = False,
     intervals: Intervals | None = None,
     length: RunLength | None = None,
     command: str = "",
-    export_to: Path | None = None,
+    export_to: str | Path | None = None,
     began: float | None = None,
     now: pace.Now = time.monotonic,
 ) -> Outcome:
     """Runs the schedule to its end, or until SIGTERM or Ctrl-C, when it leaves a checkpoint.
 
-    `command` is what started the run, for its record. `export_to` is a folder for what is exported
-    every few minutes, by default one below the run's. The minutes of a run by the clock count from
-    `began` on the clock `now`, by default from this call on. A run that was killed before its first
-    checkpoint is started afresh by `resume`; one that is finished is left as it is. A `length` that
-    differs from that of the run to resume is possible as `lengthening` has it. Raises `RunError`,
-    `ConfigError`, `DatasetError` or `ZooError` before anything is written when it cannot start, and
-    `DivergenceError` when the loss stops being finite; no such state becomes a checkpoint.
+    `folder` is that of the run, or a URL. `command` is what started the run, for its record.
+    `export_to` is a folder or URL for what is exported every few minutes, by default one below the
+    run's. The minutes of a run by the clock count from `began` on the clock `now`, by default from
+    this call on. A run that was killed before its first checkpoint is started afresh by `resume`;
+    one that is finished is left as it is. A `length` that differs from that of the run to resume is
+    possible as `lengthening` has it. Raises `RunError`, `ConfigError`, `DatasetError`, `UrlError`
+    or `ZooError` before anything is written when it cannot start, and `DivergenceError` when the
+    loss stops being finite; no such state becomes a checkpoint.
     """
     began = now() if began is None else began
     length, intervals = length or RunLength(), intervals or Intervals()
-    run_dir.require_shared(folder)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(run_place.opened(folder))
+        weights = export_to or place.folder / exports.FOLDER
+        weights = stack.enter_context(run_place.written(weights))
+        return _train(place, weights, run, sources, resume, intervals, length, command, began, now)
+
+
+def _train(
+    place: Place,
+    weights: Path,
+    run: Run,
+    sources: Sources,
+    resume: bool,
+    intervals: Intervals,
+    length: RunLength,
+    command: str,
+    began: float,
+    now: pace.Now,
+) -> Outcome:
+    """As `train`, in a local folder; `weights` is that of what is exported every few minutes."""
+    folder = place.folder
+    if place.shared:
+        run_dir.require_shared(folder)
     # Processes of one machine share its memory.
     budget = dataset.default_cache_bytes() // multihost.processes_here()
     with multihost.raise_on_all_hosts("every host has its images"):
-        seen, held_out = split_images(sources, run.training.crop, budget)
+        local = sources.local()
+        seen, held_out = split_images(local, run.training.crop, budget)
         config = _with_length(folder, run.training, length, len(seen.paths), resume)
         pace.require_possible(config, length, resume)
         training_step.require_divisible(config)
         run = dataclasses.replace(
-            run, training=config, origin=_origin(config, sources, seen, held_out, command, resume)
+            run,
+            training=config,
+            origin=_origin(config, sources, local, seen, held_out, command, resume),
         )
     _require_equal_hosts(run, intervals, resume)
     with multihost.raise_on_all_hosts("every host has looked at the folder"):
@@ -123,18 +157,22 @@ def train(
                 run_dir.claim(folder, run)
         multihost.wait_for_all("the folder is claimed")
         # The checkpoints inside: a signal must not cut the last write short.
-        with multihost.stop_requests() as stop_request, Checkpoints(folder) as kept:
+        with (
+            multihost.stop_requests() as stop_request,
+            Checkpoints(folder, shared=place.shared) as kept,
+        ):
             since = now()
             state, progress = _first_state(folder, run, seen, kept, start)
+            place.publish()  # a log must not be there without a checkpoint
             if pace.is_finished(config, progress):
                 return Outcome(state, "", was_finished=True)
             run_pace = pace.of_run(config, length, progress, began, now, now() - since)
-            place = export_to or folder / exports.FOLDER
-            with Exports(place, folder, run, intervals.export, now) as written:
+            with Exports(weights, folder, run, intervals.export, now) as written:
                 loop = Loop(
-                    folder, run.model, config, intervals, seen, crops, kept, run_pace, written
-                )
-                return loop.run(state, progress, resume, stop_request)
+                    folder, run.model, config, intervals, seen, crops, kept, run_pace, written,
+                    place.shared,
+                )  # fmt: skip
+                return loop.run(state, progress, resume, place.watched(stop_request))
 
 
 def _with_length(
@@ -149,6 +187,7 @@ def _with_length(
 def _origin(
     config: TrainingConfig,
     sources: Sources,
+    local: Sources,
     seen: dataset.ImageDataset,
     held_out: dataset.ImageDataset,
     command: str,
@@ -158,8 +197,8 @@ def _origin(
         command=command,
         folders=tuple(map(str, sources.training)),
         validation_folders=tuple(map(str, sources.validation)),
-        pictures=dataset.fingerprint(seen, sources.training),
-        validation_pictures=dataset.fingerprint(held_out, sources.validation or sources.training),
+        pictures=dataset.fingerprint(seen, local.training),
+        validation_pictures=dataset.fingerprint(held_out, local.validation or local.training),
         started_from=None if resume else _record_of_start(config),
         environment=run_dir.environment(config),
     )
@@ -198,26 +237,27 @@ def _first_state(
 
 
 def export(
-    folder: Path,
+    folder: str | Path,
     name: str,
-    destination: Path,
+    destination: str | Path,
     thresholds: Sequence[float] | None = None,
     best: bool = False,
     pack: bool = False,
-) -> Path:
+) -> str | Path:
     """Writes the averaged weights of a run's newest checkpoint, or its best, as one weights file.
 
-    The file is named NAME-HASH.safetensors, and its record says how it was trained and on what.
-    `thresholds` of the variance mask take the place of those of the training; only encoders use
-    them; `pack` makes a file of less than half the size, see `zoo.save`. Raises `RunError` when
-    there is no run or no checkpoint.
+    `folder` and `destination` may be URLs. The file is named NAME-HASH.safetensors, and its record
+    says how it was trained and on what. `thresholds` of the variance mask take the place of those
+    of the training; only encoders use them; `pack` makes a file of less than half the size, see
+    `zoo.save`. Raises `RunError` when there is no run or no checkpoint, and `UrlError`.
     """
-    run = Run.load(folder)
-    try:
-        with Checkpoints(folder, read_only=True) as kept:
-            state, progress = kept.restore(run.model, run.training, best)
-    except CheckpointError as error:
-        raise RunError(str(error)) from error
-    record = exports.record(folder, run, state.ema, progress.step)
+    with run_place.fetched(folder) as local:
+        run = Run.load(local)
+        try:
+            with Checkpoints(local, read_only=True) as kept:
+                state, progress = kept.restore(run.model, run.training, best)
+        except CheckpointError as error:
+            raise RunError(str(error)) from error
+        record = exports.record(local, run, state.ema, progress.step)
     model = registry.with_thresholds(run.model, thresholds) if thresholds else run.model
     return zoo.save(destination, name, model, state.ema, record.stored, pack)

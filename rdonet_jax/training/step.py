@@ -1,9 +1,9 @@
 """Training: the state and the data-parallel step of the two-stage schedule.
 
-The step is a function of one device with the named axis `AXIS`, run under `jax.pmap`. Every random
-choice is a function of (seed, step, number of the crop in the whole batch), so the result does not
-depend on the number of devices, up to rounding. Gradients are averaged over all devices in float32
-before they are clipped.
+The step is a function of one device with the named axis `AXIS`, run under `jax.pmap` or, with
+`--parallel shard_map`, under `jax.jit` over a mesh. Every random choice is a function of (seed,
+step, number of the crop in the whole batch), so the result does not depend on the number of
+devices, up to rounding. Gradients are averaged over all devices in float32 before they are clipped.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import compilation, multihost, partition
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.nn import lapped
-from rdonet_jax.training import masks, multihost, optimizer
+from rdonet_jax.training import masks, optimizer
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.crops import Batch
 
@@ -322,11 +322,14 @@ def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
     """
     step = functools.partial(device_step, model, config)
     ready = functools.partial(multihost.wait_for_all, "compiled step")
-    return compilation.pmap(step, ready, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,))
+    return compilation.parallel(
+        step, config.parallel, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,),
+        on_compiled=ready,
+    )  # fmt: skip
 
 
-def replicate(state: Any) -> Any:
-    """The state on every local device, with a leading device axis.
+def replicate(state: Any, kind: str = compilation.PARALLEL[0]) -> Any:
+    """The state on every local device, with a leading device axis. `kind`: see `parallel`.
 
     The axis has the same name as in the step. Otherwise the step would be compiled again for its
     own output.
@@ -335,7 +338,7 @@ def replicate(state: Any) -> Any:
     stacked = jax.tree_util.tree_map(
         lambda leaf: np.broadcast_to(np.asarray(leaf), (devices, *np.shape(leaf))), state
     )
-    return compilation.pmap(lambda leaf: leaf, axis_name=AXIS)(stacked)
+    return compilation.parallel(lambda leaf: leaf, kind, axis_name=AXIS)(stacked)
 
 
 def unreplicate(state: Any) -> Any:

@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import compilation, multihost, partition
 from rdonet_jax.core.config import QUALITY_SEGMENT, AnyConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import hierarchy, registry
-from rdonet_jax.training import multihost
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.step import AXIS, crop_loss, shard
 
@@ -85,7 +84,7 @@ def make(
 
     count = len(crops)
     ready = functools.partial(multihost.wait_for_all, "compiled validation")
-    summed = compilation.pmap(batch_sums, ready, axis_name=AXIS)
+    summed = compilation.parallel(batch_sums, config.parallel, axis_name=AXIS, on_compiled=ready)
     batches = [shard(batch) for batch in _batches(crops, config.batch_size)]
 
     def validate(params: Any) -> Validation:

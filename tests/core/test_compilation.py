@@ -42,6 +42,13 @@ def assert_squares(found, matrix, rows) -> None:
     assert np.all(error <= 10 * 2**-24 * largest.sum(axis=1))
 
 
+def in_parallel(kind: str):
+    def run(m, x):
+        return compilation.parallel(squares, kind, in_axes=(None, 0))(m, x[None])[0]
+
+    return run
+
+
 WAYS = {
     "jit": lambda: compilation.jit(squares),
     "jit with static arguments": lambda: (
@@ -54,13 +61,14 @@ WAYS = {
     "jit of a jitted function": lambda: compilation.jit(compilation.jit(squares)),
     "jit of a function of plain JAX": lambda: compilation.jit(jax.jit(squares)),
     "fixed shapes": lambda: compilation.FixedShapes(jax.jit(squares)),
-    "pmap": lambda: lambda m, x: compilation.pmap(squares, in_axes=(None, 0))(m, x[None])[0],
+    "pmap": lambda: in_parallel("pmap"),
+    "shard_map": lambda: in_parallel("shard_map"),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_sums_that_ynnpack_gets_wrong_are_right(way, sample):
-    if "pmap" in way and jax.local_device_count() > 1:
+    if "map" in way and jax.local_device_count() > 1:
         pytest.skip("for one device")
     assert_squares(WAYS[way]()(*sample), *sample)
 
@@ -130,12 +138,14 @@ def test_importing_the_package_starts_no_backend():
 def compiles(tree: ast.AST) -> Iterator[str]:
     """What of JAX's own means of compiling a module names."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in ("jit", "pmap"):
+        if isinstance(node, ast.Attribute) and node.attr in ("jit", "pmap", "shard_map"):
             if isinstance(node.value, ast.Name) and node.value.id == "compilation":
                 continue
             yield ast.unparse(node)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("jax", "flax")):
-            yield from (alias.name for alias in node.names if alias.name in ("jit", "pmap"))
+            yield from (
+                alias.name for alias in node.names if alias.name in ("jit", "pmap", "shard_map")
+            )
 
 
 def test_nothing_is_compiled_past_the_module_that_says_how():

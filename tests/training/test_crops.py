@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.imaging import dataset
+from rdonet_jax.imaging import dataset, shard_writer, shards
 from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning, ImageDataset
 from rdonet_jax.training import crops as training_crops
 from rdonet_jax.training.config import TrainingConfig
@@ -244,3 +244,34 @@ def test_center_crops_pass_over_broken_images_unless_all_are(copied):
         shutil.rmtree(copied)
         with pytest.raises(DatasetError, match="none of 3"):
             training_crops.center_crops(kept, 64)
+
+
+@pytest.mark.parametrize("kind", shards.KINDS)
+def test_crops_from_shards_are_those_from_their_folder(photograph_folder, tmp_path, kind):
+    shard_writer.pack([photograph_folder], tmp_path / "shards", kind, shard_bytes=1)
+    files, packed = opened(photograph_folder), opened(tmp_path / "shards", cache_bytes=0)
+    for number in range(20):
+        ours, theirs = (training_crops.random_crop(x, options(), number) for x in (packed, files))
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(
+        training_crops.center_crops(packed, 64), training_crops.center_crops(files, 64)
+    )
+
+
+def test_a_host_reads_the_images_of_its_own_crops_alone(photograph_folder, tmp_path, monkeypatch):
+    shard_writer.pack([photograph_folder], tmp_path / "shards", shards.TAR)
+    read = shards.Shards.read
+    numbers: list[int] = []
+
+    def reading(self, number):
+        numbers.append(number)
+        return read(self, number)
+
+    monkeypatch.setattr(shards.Shards, "read", reading)
+    packed = opened(tmp_path / "shards", cache_bytes=0)
+    with training_crops.closing(training_crops.batches(packed, options(), 1, 2, 1)) as reader:
+        list(reader)
+    own = [step * 4 + number for step in range(5) for number in (2, 3)]
+    expected = [str(training_crops.source(packed, options(), index)) for index in own]
+    drawn = [str(packed.paths[number]) for number in numbers[: len(own)]]
+    assert sorted(drawn) == sorted(expected)

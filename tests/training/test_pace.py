@@ -7,8 +7,9 @@ import numpy as np
 import optax
 import pytest
 
+from rdonet_jax.core import multihost
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.training import masks, multihost, optimizer, pace
+from rdonet_jax.training import masks, optimizer, pace
 from rdonet_jax.training.checkpoints import Progress
 from rdonet_jax.training.config import CHOICES, RunLength, TrainingConfig
 

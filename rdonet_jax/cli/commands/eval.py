@@ -9,13 +9,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rdonet_jax.cli import console
-from rdonet_jax.cli.options import argument_types
+from rdonet_jax.cli.options import argument_types, host_options
 from rdonet_jax.cli.program import Parser, exit_code
 from rdonet_jax.codec import codec
+from rdonet_jax.core import config, multihost, urls
 from rdonet_jax.core.shard import WHOLE
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import anchors, bd_rates, curves, estimate, measures, real_files, study
@@ -29,6 +32,7 @@ from rdonet_jax.rdo import encode_options, initial_masks
 EXPECTED_ERRORS = (
     bd_rates.BdRateError,
     codec.EncodeError,
+    config.ConfigError,
     console.CommandError,
     curves.CurveError,
     measures.EvaluationError,
@@ -50,6 +54,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     _add_subjects(parser.add_argument_group("what to measure"))
     _add_ways(parser.add_argument_group("how"))
     _add_outcomes(parser.add_argument_group("what to do with it"))
+    host_options.add(parser)
     options = parser.parse_args(arguments)
     if not (options.model or options.anchors or options.results):
         parser.error("give --model, --anchors or --results")
@@ -69,15 +74,20 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         parser.error("--shard is for models: settings of anchors follow from rates of all images")
     if options.merge and (options.model or options.anchors or not options.results):
         parser.error("--merge joins the shards in --results, and measures nothing")
+    if host_options.are_given(options) and not options.model:
+        parser.error("several hosts share the images of --model; nothing else is shared")
     if options.files and not options.estimate:
         parser.error("--files is said beside --estimate; without it, files are written anyway")
     return options
 
 
 def _add_subjects(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--data", nargs="+", metavar="DIR", help="folders of images")
+    group.add_argument("--data", nargs="+", metavar="DIR", help="folders of images, or URLs")
     group.add_argument(
-        "--model", nargs="+", default=[], help="names of bundled models, or weights files"
+        "--model",
+        nargs="+",
+        default=[],
+        help="names of bundled models, or weights files, also at URLs",
     )
     group.add_argument(
         "--quality", nargs="+", type=float, metavar="Q", default=[None],
@@ -111,7 +121,7 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
         help=f"beside PSNR and MS-SSIM: {', '.join(quality.optional())}",
     )  # fmt: skip
     group.add_argument(
-        "--results", nargs="+", type=Path, default=[], metavar="FILE",
+        "--results", nargs="+", type=urls.parsed, default=[], metavar="FILE",
         help="curves of earlier calls, or others in CompressAI's schema",
     )  # fmt: skip
 
@@ -145,23 +155,45 @@ def _add_ways(group: argparse._ArgumentGroup) -> None:
 def _add_outcomes(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--per-image", action="store_true", help="show every image's results")
     group.add_argument(
-        "-o", "--out", "--output", type=Path, help="JSON file of the curves, in CompressAI's schema"
+        "-o",
+        "--out",
+        "--output",
+        type=urls.parsed,
+        help="JSON file of the curves, in CompressAI's schema; may be a URL",
     )
-    group.add_argument("--keep", type=Path, metavar="DIR", help="keep the compressed files here")
     group.add_argument(
-        "--save-decoded", type=Path, metavar="DIR", help="write the decoded images here"
+        "--keep",
+        type=argument_types.local_path,
+        metavar="DIR",
+        help="keep the compressed files here",
+    )
+    group.add_argument(
+        "--save-decoded",
+        type=argument_types.local_path,
+        metavar="DIR",
+        help="write the decoded images here",
     )
     group.add_argument(
         "--bd-rate", metavar="CURVE", help="Bjøntegaard rates against the curve of this name"
     )
     group.add_argument(
-        "--plot", nargs="+", type=Path, default=[], metavar="FILE", help="PNG or SVG of the curves"
+        "--plot",
+        nargs="+",
+        type=argument_types.local_path,
+        default=[],
+        metavar="FILE",
+        help="PNG or SVG of the curves",
     )
     group.add_argument(
-        "--quality-plot", type=Path, metavar="FILE",
+        "--quality-plot", type=argument_types.local_path, metavar="FILE",
         help="PNG or SVG of rate and PSNR over the quality of the first curve",
     )  # fmt: skip
-    group.add_argument("--report", type=Path, metavar="FILE", help="a page of HTML with everything")
+    group.add_argument(
+        "--report",
+        type=argument_types.local_path,
+        metavar="FILE",
+        help="a page of HTML with everything",
+    )
     group.add_argument(
         "--report-pictures", type=int, default=4, metavar="N",
         help="how many images the page shows (default: 4)",
@@ -170,9 +202,12 @@ def _add_outcomes(group: argparse._ArgumentGroup) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Prints tables and writes what is asked for."""
+    """Prints tables and writes what is asked for; of several hosts, the first one does."""
+    if host_options.join(options) and not multihost.is_first():
+        study.run(dataclasses.replace(study_of(options), anchors=(), equal_rate=False), _unsaid)
+        return
     for path in _targets(options):
-        srgb.check_target(path, options.force)
+        curves.check_target(path, options.force)
     stored = [curve for path in options.results for curve in curves.read(path)]
     measured: list[Curve] = []
     if options.merge:
@@ -186,6 +221,10 @@ def evaluate(options: argparse.Namespace) -> None:
         reference = curves.named(everything, options.bd_rate)
         console.say("\n".join(bd_rates.table(everything, reference)))
     draw(options, everything)
+
+
+def _unsaid(line: str) -> None:
+    """What another host says is not said again."""
 
 
 def study_of(options: argparse.Namespace) -> study.Study:
@@ -242,9 +281,18 @@ def show_of(options: argparse.Namespace) -> showcase.Show:
     )
 
 
-def _targets(options: argparse.Namespace) -> list[Path]:
+def _targets(options: argparse.Namespace) -> list[str | Path]:
     named = (options.out, options.quality_plot, options.report, *options.plot)
     return [path for path in named if path]
+
+
+def run(arguments: Sequence[str], program: str = "rdonet eval") -> int:
+    """The command as a process of its own, perhaps one of several hosts; returns the exit code."""
+    try:
+        with multihost.failing_together():
+            sys.exit(main(arguments, program))
+    except SystemExit as stop:
+        return int(stop.code or 0)
 
 
 def main(arguments: Sequence[str], program: str = "rdonet eval") -> int:

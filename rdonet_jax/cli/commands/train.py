@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rdonet_jax.cli import console
-from rdonet_jax.cli.options import config_options, run_settings
+from rdonet_jax.cli.options import argument_types, config_options, host_options, run_settings
 from rdonet_jax.cli.options.config_options import Section
 from rdonet_jax.cli.options.run_settings import RunSettings
 from rdonet_jax.cli.program import INTERRUPTED, Parser, exit_code
-from rdonet_jax.core import config, interrupts, presets
+from rdonet_jax.core import config, interrupts, multihost, presets, urls
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.training import checkpoints, divergence, multihost, run_dir, run_log
+from rdonet_jax.training import checkpoints, divergence, run_dir, run_log
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import run as training_run
 from rdonet_jax.training.config import RunLength, TrainingConfig
@@ -87,7 +87,7 @@ def main(
 def train(arguments: Sequence[str], program: str, began: float) -> int:
     """Trains, from the start or from the last checkpoint; returns the exit code."""
     options, settings = parse(arguments, program)
-    _join_hosts(options)
+    host_options.join(options)
     outcome = training_run.train(
         options.run,
         run_dir.Run(settings.model, settings.training, settings.preset),
@@ -155,7 +155,7 @@ def _add_base(parser: argparse.ArgumentParser) -> None:
         f"{run_settings.DEFAULT_PRESET})",
     )  # fmt: skip
     group.add_argument(
-        "--config", type=Path, metavar="FILE",
+        "--config", type=argument_types.local_path, metavar="FILE",
         help="a YAML or JSON file with the sections preset, model, training, intervals, length, or "
         "the config.json of a run",
     )  # fmt: skip
@@ -172,11 +172,17 @@ def _parser(program: str, model: Section) -> Parser:
         description=(__doc__ or "").format(program=program),
         usage=f"{program} [options] --data DIR [DIR ...] --run RUN",
     )
-    parser.add_argument("--data", nargs="+", metavar="DIR", help="folders of training images")
     parser.add_argument(
-        "--valid", nargs="*", default=[], metavar="DIR", help="folders of validation images"
+        "--data", nargs="+", metavar="DIR", help="folders of training images, or URLs"
     )
-    parser.add_argument("--run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument(
+        "--valid",
+        nargs="*",
+        default=[],
+        metavar="DIR",
+        help="folders of validation images, or URLs",
+    )
+    parser.add_argument("--run", type=urls.parsed, metavar="RUN", help="the run's folder, or a URL")
     parser.add_argument(
         "--resume", action="store_true",
         help="continue from the last checkpoint; with another length if the steps done would be "
@@ -193,36 +199,20 @@ def _parser(program: str, model: Section) -> Parser:
     config_options.add(parser, LENGTH, "length, if not --stage1-steps and --stage2-steps")
     config_options.add(parser, INTERVALS, "how often, in steps (exports: in minutes)")
     parser.add_argument(
-        "--export-to", type=Path, metavar="DIR",
-        help="folder of what --export-every writes (default: weights in the run's folder)",
+        "--export-to", type=urls.parsed, metavar="DIR",
+        help="folder or URL of what --export-every writes (default: weights in the run's folder)",
     )  # fmt: skip
-    _add_hosts(parser)
+    host_options.add(parser)
     return parser
 
 
-def _add_hosts(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("several hosts")
-    group.add_argument(
-        "--distributed", action="store_true",
-        help="join the hosts that SLURM, Open MPI, Cloud TPU or Kubernetes name",
-    )  # fmt: skip
-    group.add_argument("--coordinator", metavar="ADDRESS:PORT", help="of the first host")
-    group.add_argument("--processes", type=int, help="how many there are in all")
-    group.add_argument("--process", type=int, help="the number of this one, from 0")
-
-
-def _join_hosts(options: argparse.Namespace) -> None:
-    """Connects the hosts of a run, if there are several."""
-    cluster = multihost.Cluster(options.coordinator, options.processes, options.process)
-    if cluster != multihost.Cluster() or options.distributed:
-        multihost.join(cluster)
-
-
-def _say_finished(run: Path, step: int, already: bool, program: str) -> None:
+def _say_finished(run: str | Path, step: int, already: bool, program: str) -> None:
     """Where the run stands and how to go on."""
     state = "was finished already" if already else "finished"
+    below = checkpoints.LAST
+    checkpoints_of = urls.join(run, below) if isinstance(run, str) else run / below
     console.note(
-        f"{run}: {state} after step {step}; its checkpoints are in {run / checkpoints.LAST}, "
+        f"{run}: {state} after step {step}; its checkpoints are in {checkpoints_of}, "
         f"'{program} export {shlex.quote(str(run))} NAME' writes its weights, and --resume with "
         "more steps goes on where its schedule allows it",
         program,
@@ -232,9 +222,11 @@ def _say_finished(run: Path, step: int, already: bool, program: str) -> None:
 def export(arguments: Sequence[str], program: str) -> int:
     """Writes the weights of a run, and prints their path; returns the exit code."""
     parser = Parser(prog=f"{program} export")
-    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("run", type=urls.parsed, help="the run's folder, or a URL")
     parser.add_argument("name", help="of the model; the file is called NAME-HASH.safetensors")
-    parser.add_argument("--out", type=Path, default=Path(), help="folder to write to")
+    parser.add_argument(
+        "--out", type=urls.parsed, default=Path(), help="folder to write to, or a URL"
+    )
     parser.add_argument(
         "--thresholds", nargs="+", type=float, metavar="T",
         help="of the variance mask, in squared gray levels, T64 T32; for a variable-rate model "

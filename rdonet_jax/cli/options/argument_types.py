@@ -9,7 +9,9 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 
+from rdonet_jax.core import urls
 from rdonet_jax.core.shard import Shard
 
 MOST_BYTES = 2**62
@@ -21,6 +23,13 @@ def name(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("a name must not be empty")
     return text
+
+
+def local_path(text: str) -> Path:
+    """An argument that is a local path where URLs are not taken."""
+    if urls.is_url(text):
+        raise argparse.ArgumentTypeError(f"{text} is a URL, and a local path is needed here")
+    return Path(text)
 
 
 def suffix(text: str) -> str:

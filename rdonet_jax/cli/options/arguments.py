@@ -132,7 +132,11 @@ def _add_lazy(commands: Any) -> None:
         commands, "eval", "evaluate models and conventional codecs on folders of images",
         "[options] --data DIR ... --model NAME ...", "[options] --results FILE ...",
     )  # fmt: skip
-    for parser in (train, evaluate):
+    data = add_command(
+        commands, "data", "pack images into shards, or make the index of tar files",
+        "pack [options] DIR ... OUT", "index DIR",
+    )  # fmt: skip
+    for parser in (train, evaluate, data):
         parser.description += f" {parser.prog} --help lists the options."
 
 

@@ -17,7 +17,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.evaluation import anchors, measures, real_files
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation.measures import EvaluationError
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging import dataset
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import coding
@@ -82,7 +82,9 @@ def images(show: Show) -> list[Shown]:
     model = zoo.load(show.model)
     names, _ = anchors.available(show.anchors)
     paths = list(real_files.named_images(show.data).items())
-    return [_shown(show, model, names, name, srgb.load(path)) for name, path in paths[: show.count]]
+    return [
+        _shown(show, model, names, name, dataset.load(path)) for name, path in paths[: show.count]
+    ]
 
 
 def _shown(

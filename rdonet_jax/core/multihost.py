@@ -1,13 +1,14 @@
-"""Training on several hosts: connecting them, barriers, common errors and signals.
+"""Several hosts as one program: connecting them, barriers, common errors and signals.
 
-Every host runs the same program on its own devices. `jax.distributed` connects the hosts, and the
-collectives of the training step exchange gradients.
+Every host runs the same program on its own devices. `jax.distributed` connects the hosts. What
+they exchange, such as gradients, goes through collectives of their devices.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import socket
@@ -17,10 +18,10 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from rdonet_jax.core.config import ConfigError
@@ -82,14 +83,19 @@ def wait_for_all(name: str, patience_ms: int = PATIENCE_MS) -> None:
 
     It does not use the devices, whose collectives fail if a host arrives much later.
     """
+    import orbax.checkpoint as ocp  # here, since only several hosts need it
+
     ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=patience_ms)
 
 
-def gather_texts(name: str, text: str) -> list[str]:
-    """The texts that all hosts pass, in the order of the hosts. `name` is as in `wait_for_all`."""
+def gather_texts(name: str, text: str, patience_ms: int = PATIENCE_MS) -> list[str]:
+    """The texts that all hosts pass, in the order of the hosts, cut to `LONGEST_TEXT` bytes.
+
+    The arguments are as in `wait_for_all`.
+    """
     if jax.process_count() == 1:
         return [text]
-    wait_for_all(name)
+    wait_for_all(name, patience_ms)
     own = np.zeros(LONGEST_TEXT, np.uint8)
     letters = np.frombuffer(text.encode()[:LONGEST_TEXT], np.uint8)
     own[: len(letters)] = letters
@@ -97,19 +103,36 @@ def gather_texts(name: str, text: str) -> list[str]:
     return [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in rows]
 
 
+def gather_json(name: str, value: Any, patience_ms: int = PATIENCE_MS) -> list[Any]:
+    """The JSON values of any size that all hosts pass, in the order of the hosts.
+
+    The arguments are as in `wait_for_all`.
+    """
+    if jax.process_count() == 1:
+        return [value]
+    wait_for_all(name, patience_ms)
+    own = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    lengths = np.asarray(multihost_utils.process_allgather(np.int32(len(own)))).ravel()
+    padded = np.pad(own, (0, int(lengths.max()) - len(own)))
+    rows = np.asarray(multihost_utils.process_allgather(padded))
+    return [json.loads(bytes(row[:n])) for row, n in zip(rows, lengths, strict=True)]
+
+
 @contextlib.contextmanager
-def raise_on_all_hosts(name: str) -> Iterator[None]:
+def raise_on_all_hosts(name: str, patience_ms: int = PATIENCE_MS) -> Iterator[None]:
     """A context for work that every host does separately: an error on one host is raised on all.
 
     Otherwise the other hosts would wait for the failed one. They raise `ConfigError` with its
-    message. `name` is as in `wait_for_all`. Nothing within the context may wait for other hosts.
+    message. The arguments are as in `wait_for_all`. Nothing within the context may wait for other
+    hosts.
     """
     failure: Exception | None = None
     try:
         yield
     except Exception as error:
         failure = error
-    complaints = gather_texts(name, _complaint(failure) if failure else "")
+    complaint = _complaint(failure) if failure else ""
+    complaints = gather_texts(name, complaint, patience_ms)
     if failure:
         raise failure
     for host, complaint in enumerate(complaints):
@@ -164,9 +187,9 @@ def require_equal(text: str, what: str) -> None:
 def stop_requests() -> Iterator[Callable[[int], str]]:
     """A context that gives a function of the number of steps done.
 
-    The function returns the name of a signal on which training must stop, or an empty string. All
-    hosts stop at the same step, whichever received the signal. On a single host Ctrl-C stops too,
-    and a second Ctrl-C interrupts as usual. Further SIGTERM signals are ignored.
+    The function returns the name of a signal on which the program must stop, or an empty string.
+    All hosts stop at the same step, whichever received the signal. On a single host Ctrl-C stops
+    too, and a second Ctrl-C interrupts as usual. Further SIGTERM signals are ignored.
     """
     if jax.process_count() > 1:
         # jax.distributed has its own handler of SIGTERM, and lets the hosts agree on a step.

@@ -1,0 +1,204 @@
+"""A local folder that is kept at a URL as well: a run, or the weights that it exports.
+
+A thread copies what is new. What a reader at the URL finds is always whole: a checkpoint, a folder
+of many files, is one object there (`STEP.zip`), and the log is copied before the checkpoints that
+refer to it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+from rdonet_jax.core import urls
+from rdonet_jax.core.urls import UrlError
+from rdonet_jax.training import checkpoints
+from rdonet_jax.training.run_dir import LOCK_FILE
+
+PERIOD_S = 10.0
+"""Seconds between two looks at the folder."""
+
+PATIENCE_S = 300.0
+"""Seconds for which copying may fail before that counts as an error."""
+
+ATTEMPTS = 3
+"""How often the last changes are tried to be copied."""
+
+PACKED = ".zip"
+
+
+class UncopiedError(RuntimeError):
+    """The last changes of a folder could not be copied to its URL."""
+
+
+Signature = tuple[int, int]
+"""What tells that a file has changed: bytes, and the time of its last change in ns."""
+
+
+class Mirror:
+    """Copies a folder to a URL as it changes. A context manager; leaving it copies what is left.
+
+    `failure` is a sentence once copying has failed for `PATIENCE_S`; empty before. Leaving raises
+    `UncopiedError` when the last changes cannot be copied. Nothing is copied any more when
+    `may_write` says that another process writes there now.
+    """
+
+    def __init__(
+        self, folder: Path, url: str, may_write: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._folder, self._url, self._may_write = folder, url, may_write
+        self._copied = {name: _signature(path) for name, path in _files(folder)}
+        self._packed = {name for name in urls.listed(url) if _is_packed(name)}
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.failure = ""
+
+    def __enter__(self) -> Mirror:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        for attempt in range(ATTEMPTS):
+            if not self._may_write():
+                return
+            try:
+                self.copy()
+                return
+            except UrlError as failed:
+                if attempt == ATTEMPTS - 1 and error is None:
+                    raise UncopiedError(str(failed)) from failed
+                time.sleep(attempt)
+
+    def _watch(self) -> None:
+        failing_since: float | None = None
+        while not self._ended.wait(PERIOD_S) and self._may_write():
+            try:
+                self.copy()
+            except UrlError as error:
+                failing_since = failing_since or time.monotonic()
+                if time.monotonic() - failing_since > PATIENCE_S:
+                    self.failure = str(error)
+            else:
+                failing_since, self.failure = None, ""
+
+    def copy(self) -> None:
+        """Copies what has changed since the last time. Raises `UrlError`."""
+        with self._lock:
+            self._copy()
+
+    def _copy(self) -> None:
+        steps = dict(_checkpoints(self._folder))  # before the log, which is newer then
+        for name, path in _files(self._folder):
+            self._copy_file(name, path)
+        for name in steps.keys() - self._packed:
+            self._copy_checkpoint(name, steps[name])
+        # The newest is there now, so an older one may go.
+        for name in self._packed - steps.keys() if steps else ():
+            urls.remove(urls.join(self._url, name))
+        self._packed = set(steps) or self._packed
+        for name in [name for name in self._copied if not (self._folder / name).exists()]:
+            urls.remove(urls.join(self._url, name))
+            del self._copied[name]
+
+    def _copy_file(self, name: str, path: Path) -> None:
+        try:
+            signature = _signature(path)
+            if self._copied.get(name) == signature:
+                return
+            content = path.read_bytes()
+        except FileNotFoundError:  # removed meanwhile
+            return
+        urls.write(urls.join(self._url, name), content)
+        self._copied[name] = signature
+
+    def _copy_checkpoint(self, name: str, folder: Path) -> None:
+        packed = folder.parent.with_name(f".{folder.parent.name}-{folder.name}{PACKED}")
+        try:
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:
+                for path in sorted(folder.rglob("*")):
+                    file.write(path, path.relative_to(folder))
+            urls.upload(packed, urls.join(self._url, name))
+        except FileNotFoundError:  # a newer one has taken its place meanwhile
+            return
+        finally:
+            packed.unlink(missing_ok=True)
+        self._packed.add(name)
+
+
+def fetch(url: str, folder: Path) -> None:
+    """Copies a run from a URL, but for older checkpoints. Raises `UrlError`."""
+    names = urls.listed(url)
+    packed = [name for name in names if _is_packed(name)]
+    newest = {}
+    for name in sorted(packed, key=lambda name: int(Path(name).stem)):
+        newest[Path(name).parent] = name
+    plain = [name for name in names if _is_restored(name)]
+    for name in [*plain, *newest.values()]:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        urls.download(urls.join(url, name), target)
+        if name in packed:
+            _unpack(urls.join(url, name), target)
+
+
+def _unpack(url: str, path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as file:
+            file.extractall(path.with_suffix(""))
+    except zipfile.BadZipFile as error:
+        raise UrlError(url, f"is no checkpoint ({error})") from error
+    finally:
+        path.unlink()
+
+
+def _is_packed(name: str) -> bool:
+    path = Path(name)
+    return (
+        len(path.parts) == 2
+        and path.parts[0] in (checkpoints.LAST, checkpoints.BEST)
+        and path.suffix == PACKED
+        and path.stem.isdecimal()
+    )
+
+
+def _is_restored(name: str) -> bool:
+    """Whether a resumed run needs a file. It begins its own event file."""
+    path = Path(name)
+    return path.name != LOCK_FILE and (len(path.parts) == 1 or path.parts[0] == "weights")
+
+
+def _checkpoints(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The checkpoints that are complete, by their name at the URL."""
+    for kind in (checkpoints.LAST, checkpoints.BEST):
+        for path in _listed(folder / kind):
+            if path.name.isdecimal():
+                yield f"{kind}/{path.name}{PACKED}", path
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """All other files, hidden ones left out."""
+    for path in _listed(folder):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), path
+        elif path.name not in (checkpoints.LAST, checkpoints.BEST):
+            for name, below in _files(path):
+                yield f"{path.name}/{name}", below
+
+
+def _listed(folder: Path) -> Iterable[Path]:
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if not path.name.startswith(".")]
+
+
+def _signature(path: Path) -> Signature:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

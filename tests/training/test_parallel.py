@@ -1,0 +1,126 @@
+"""`jax.pmap` and `jit` over a mesh: the same steps, validations and crops, on any devices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from rdonet_jax.core import compilation
+from rdonet_jax.core.compilation import PARALLEL
+from tests.training.whole_runs.conftest import cluster_of_two, ended, started
+
+SCRIPT = """
+import dataclasses, json, sys
+import jax, numpy as np
+from rdonet_jax.core import multihost, presets
+from rdonet_jax.imaging import dataset
+from rdonet_jax.models import registry
+from rdonet_jax.training import device_crops, step as training_step, validation
+from rdonet_jax.training.config import TrainingConfig
+
+folder, target, *cluster = sys.argv[1:]
+if cluster:
+    multihost.join(multihost.Cluster(cluster[1], int(cluster[3]), int(cluster[5])))
+host, hosts = jax.process_index(), jax.process_count()
+images = dataset.usable(dataset.find([folder]), 64)
+model = presets.tiny()
+shared = TrainingConfig(crop=64, batch_size=8, stage1_steps=2, stage2_steps=1, resident=True,
+                        start="random", warmup_steps=0)
+found = {}
+for kind in ("pmap", "shard_map"):
+    config = dataclasses.replace(shared, parallel=kind)
+    start = training_step.state_of(config, registry.init_params(model, jax.random.key(0)))
+    state = training_step.replicate(start, kind)
+    step = training_step.make_step(model, config)
+    reader = device_crops.Reader(images, config, host, hosts)
+    losses, crops = [], []
+    for number in range(2):
+        batch = next(reader)
+        crops.append(int(np.asarray(jax.device_get(batch.crops)).astype(np.int64).sum()))
+        state, metrics = step(state, batch, np.float32(number))
+        losses.append([float(value[0]) for value in jax.device_get(metrics)])
+    held_out = np.stack([np.asarray(images.image(n))[:64, :64] for n in range(3)])
+    result = validation.make(model, config, held_out)(state.ema)
+    found[kind] = {"losses": losses, "crops": crops, "validation": [*result[:3], *result.shares]}
+if host == 0:
+    with open(target, "w") as file:
+        json.dump({**found, "devices": jax.device_count()}, file)
+"""
+"""Two steps of both kinds on resident images, and a validation."""
+
+
+LIGHT = """
+import jax, numpy as np
+from rdonet_jax.core import compilation
+
+def step(state, batch, position):
+    return state + jax.lax.pmean(batch.sum(), "devices") * position, batch * position
+
+assert jax.device_count() == 8
+found = []
+for kind in compilation.PARALLEL:
+    function = compilation.parallel(step, kind, in_axes=(0, 0, None), donate_argnums=(0,))
+    state = compilation.parallel(lambda leaf: leaf, kind)(np.ones((8, 3), np.float32))
+    for number in range(3):
+        batch = np.arange(16, dtype=np.float32).reshape(8, 2) + number
+        state, seen = function(state, batch, np.float32(number))
+        np.testing.assert_array_equal(seen, batch * number)
+    found.append(np.asarray(state))
+    assert len(state.addressable_shards) == 8
+np.testing.assert_array_equal(*found)
+"""
+"""Steps that only add, on eight devices, with a state that is donated."""
+
+
+def test_both_ways_do_the_same_on_eight_devices():
+    ended(started([], 8, ("-c", LIGHT)))
+
+
+def check(path: Path) -> None:
+    found = json.loads(path.read_text())
+    one, other = (found[kind] for kind in PARALLEL)
+    assert found["devices"] == 8
+    assert one["crops"] == other["crops"]
+    np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-5)
+    np.testing.assert_allclose(other["validation"], one["validation"], rtol=1e-5)
+
+
+@pytest.mark.long
+def test_both_ways_have_equal_losses_on_eight_devices(photograph_folder, tmp_path):
+    target = tmp_path / "found.json"
+    ended(started([photograph_folder, target], 8, ("-c", SCRIPT)))
+    check(target)
+
+
+@pytest.mark.long
+def test_both_ways_have_equal_losses_on_two_hosts_of_four_devices(photograph_folder, tmp_path):
+    target, cluster = tmp_path / "found.json", cluster_of_two()
+    arguments = [photograph_folder, target, *cluster]
+    for process in [started([*arguments, n], 4, ("-c", SCRIPT)) for n in range(2)]:
+        ended(process)
+    check(target)
+
+
+@pytest.mark.parametrize("kind", PARALLEL)
+def test_a_function_of_one_device_is_one_of_all(kind):
+    devices = jax.local_device_count()
+
+    def scaled(tree, factor):
+        total = jax.lax.psum(tree["a"].sum(), "devices")
+        return {"a": tree["a"] * factor, "total": total}
+
+    function = compilation.parallel(scaled, kind, in_axes=(0, None))
+    a = np.arange(devices * 6, dtype=np.float32).reshape(devices, 2, 3)
+    for factor in (2, 3):
+        found = function({"a": a}, np.float32(factor))
+        np.testing.assert_array_equal(found["a"], factor * a)
+        np.testing.assert_array_equal(found["total"], np.full(devices, a.sum()))
+
+
+def test_another_way_is_no_way():
+    with pytest.raises(ValueError, match="is none of pmap, shard_map"):
+        compilation.parallel(lambda x: x, "vmap")
