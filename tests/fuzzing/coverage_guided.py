@@ -4,7 +4,7 @@
 
 Inputs that reach new code are kept in FOLDER, which is filled with valid files if it is empty.
 Those of the other folder are tried first. Any exception but `FormatError` ends the run, as does an
-input of more than 10 s. The model is that of the golden files, computed by NumPy.
+input of more than 600 s. The model is that of the golden files, computed by NumPy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
         # As it is, nearly every input would fail by its checksum.
         compressed_files.outcome(model, compressed_files.sealed(data), ENGINE)
 
-    atheris.Setup([*sys.argv, "-timeout=10"], decode)
+    atheris.Setup([*sys.argv, "-timeout=600"], decode)
     atheris.Fuzz()
 
 

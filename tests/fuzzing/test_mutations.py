@@ -24,7 +24,7 @@ from tests.fuzzing import (
 )
 
 SIZES = ((1, 1), (64, 64), (70, 130))
-COUNTS = [400, pytest.param(5000, marks=pytest.mark.long)]
+COUNTS = [300, pytest.param(5000, marks=pytest.mark.long)]
 CORPUS = Path(__file__).parent / "corpus"
 
 
@@ -68,7 +68,7 @@ def test_mutations_reach_every_part_of_the_decoder(found):
 @pytest.mark.parametrize("count", COUNTS)
 def test_mutated_weights_files_are_models_or_refused(tmp_path, count):
     bases = weights_files.bases(tmp_path, subjects.mini_weights())
-    found = worker.tried(weights_files.WeightsFiles(bases, tmp_path), range(count // 2))
+    found = worker.tried(weights_files.WeightsFiles(bases, tmp_path), range(count))
     require_no_faults(found)
     assert found["outcomes"]["loaded and coded"] and len(found["outcomes"]) > 15
 
@@ -78,7 +78,7 @@ def test_mutated_weights_files_are_models_or_refused(tmp_path, count):
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
 def test_mutated_image_files_are_images_or_refused(tmp_path, count, capfd):
     found = worker.tried(
-        image_files.ImageFiles(image_bases.all_bases(), tmp_path), range(2 * count)
+        image_files.ImageFiles(image_bases.all_bases(), tmp_path), range(count)
     )
     require_no_faults(found)
     assert len(found["outcomes"]) > 50

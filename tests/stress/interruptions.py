@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,8 +123,9 @@ def moment(seed: int, number: int, names: tuple[str, ...]) -> Moment:
 class Place:
     """The folder in which commands run, and what they make there when nothing stops them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Sequence[str] = tuple(COMMANDS)) -> None:
         self.folder = folder
+        self._names = names
         self._template = folder / "template"
         self._seconds: dict[str, float] = {}
         self._results: dict[str, dict[str, str]] = {}
@@ -147,7 +148,8 @@ class Place:
         for old in ("out.rdo", "out.png"):
             (self._template / old).write_bytes(b"old")
         self._finish(["compress", "0.png", "0.rdo"])
-        self._finish([*COMMANDS["train"].arguments[:4], "run-done", *TRAINING])
+        if "export" in self._names:
+            self._finish([*COMMANDS["train"].arguments[:4], "run-done", *TRAINING])
         (self._template / "ready").touch()
 
     def _finish(self, arguments: list[str]) -> None:
@@ -284,7 +286,7 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     log = options.folder / f"seen-{options.seed}.jsonl"
     seen = seen_so_far(log)
-    place = Place(options.folder.resolve())
+    place = Place(options.folder.resolve(), options.commands)
     for number in range(len(seen), options.moments):
         chosen = moment(options.seed, number, tuple(options.commands))
         code, err, complaints = place.interrupted(chosen)

@@ -62,10 +62,10 @@ def usage() -> Usage:
     return Usage(resident, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")))
 
 
-def image(number: int, largest: int = LARGEST_SIDE) -> np.ndarray:
+def image(number: int) -> np.ndarray:
     """Image `number`: of any size, gray or color, of 8 or 16 bits, with alpha or not."""
     rng = np.random.default_rng(number)
-    height, width = rng.integers(1, largest, 2)
+    height, width = rng.integers(1, LARGEST_SIDE, 2)
     channels = int(rng.integers(1, 5))
     smooth = np.add.outer(np.arange(height), np.arange(width))[..., None] + 30 * np.arange(channels)
     values = (smooth + rng.integers(0, 20, (height, width, channels))) % 256
