@@ -83,9 +83,7 @@ def test_an_output_on_another_file_system_is_written_there(own, rdonet, folder):
         target.unlink(missing_ok=True)
 
 
-def test_a_result_that_another_process_makes_meanwhile_is_not_overwritten(
-    own, rdonet, monkeypatch
-):
+def test_a_result_that_another_process_makes_meanwhile_is_not_overwritten(own, rdonet, monkeypatch):
     encode = codec.encode
 
     def slowly(*arguments, **options):

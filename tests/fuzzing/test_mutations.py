@@ -77,9 +77,7 @@ def test_mutated_weights_files_are_models_or_refused(tmp_path, count):
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
 def test_mutated_image_files_are_images_or_refused(tmp_path, count, capfd):
-    found = worker.tried(
-        image_files.ImageFiles(image_bases.all_bases(), tmp_path), range(count)
-    )
+    found = worker.tried(image_files.ImageFiles(image_bases.all_bases(), tmp_path), range(count))
     require_no_faults(found)
     assert len(found["outcomes"]) > 50
 

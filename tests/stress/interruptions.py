@@ -6,6 +6,7 @@ Every moment is a pure function of seed and number: a command, a signal, and a s
 that the command takes when nobody interrupts it. FOLDER keeps what was seen; the same command again
 goes on after the last moment. Afterwards the exit code must be one that is documented, standard
 error must hold no traceback, and every file must be as before, or as the whole command makes it.
+Only while Python itself starts, before the first line of the package, Ctrl-C is answered by Python.
 """
 
 from __future__ import annotations
@@ -43,15 +44,6 @@ LATEST = 1.05
 
 TIMEOUT = 300
 """Seconds after a signal within which a command has to end."""
-
-STARTER = """
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-for name in ("SIGTERM", "SIGHUP"):
-    signal.signal(getattr(signal, name), signal.SIG_DFL)
-os.execv(sys.executable, [sys.executable, "-m", "rdonet_jax", *sys.argv[1:]])
-"""
-"""Signals that are ignored here, as in the background of a shell, would stay ignored."""
 
 TRAINING = (
     *("--preset", "tiny", "--crop", "64", "--batch-size", "2", "--steps", "60"),
@@ -95,7 +87,7 @@ COMMANDS = {
         {signal.SIGINT: (0,)},
         made_anew=True,
     ),
-    # SIGTERM ends a training run after the step, with a checkpoint.
+    # SIGTERM ends a training run after the step, with a checkpoint; before that, as usual.
     "train": Command(
         ("train", "--data", "images", "--run", "run", *TRAINING), codes={signal.SIGTERM: (0,)}
     ),
@@ -162,7 +154,7 @@ class Place:
     def _line(self, arguments: list[str] | tuple[str, ...]) -> list[str]:
         weights = subjects.mini_weights().name
         given = [weights if word == "mini.safetensors" else word for word in arguments]
-        return [sys.executable, "-c", STARTER, *given]
+        return [sys.executable, "-m", "rdonet_jax", *given]
 
     def _environment(self) -> dict[str, str]:
         cache = {"XDG_CACHE_HOME": str(self.folder / "cache"), "PYTHONPATH": str(ROOT)}
@@ -186,6 +178,7 @@ class Place:
             return subprocess.Popen(
                 self._line(COMMANDS[name].arguments), cwd=work, env=environment, stdin=stdin,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                preexec_fn=_usual_signals,
             )  # fmt: skip
 
     def seconds(self, name: str) -> float:
@@ -195,7 +188,7 @@ class Place:
                 work, began = self._fresh(), time.monotonic()
                 process = self._start(name, work)
                 _, err = process.communicate()
-                assert process.returncode == 0, err.decode(errors="replace")
+                assert process.returncode == 0, _text(err)
                 self._seconds[name] = time.monotonic() - began
             self._results[name] = outputs(work, COMMANDS[name])
         return self._seconds[name]
@@ -216,16 +209,26 @@ class Place:
             _, err = process.communicate()
             return (
                 -signal.SIGKILL,
-                err.decode(errors="replace"),
+                _text(err),
                 [f"does not end within {TIMEOUT} s"],
             )
-        err = err.decode(errors="replace")
+        err = _text(err)
         expected = self._results[chosen.command]
         complaints = [
             *_wrong_end(process.returncode, err, chosen.signal, command),
             *_wrong_files(work, command, before, expected),
         ]
         return process.returncode, err, complaints
+
+
+def _usual_signals() -> None:
+    """Signals that are ignored here, as in the background of a shell, would stay ignored."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _text(output: bytes) -> str:
+    return output.decode(errors="replace")
 
 
 def outputs(work: Path, command: Command) -> dict[str, str]:
@@ -236,7 +239,18 @@ def outputs(work: Path, command: Command) -> dict[str, str]:
     }
 
 
+def is_by_python(err: str) -> bool:
+    """Whether a traceback of Ctrl-C is from before the first line of the package.
+
+    While Python itself starts, about a tenth of a second, no program can catch signals.
+    """
+    last = err.strip().rpartition("\n")[2]
+    return last == "KeyboardInterrupt" and str(ROOT / "rdonet_jax") not in err
+
+
 def _wrong_end(code: int, err: str, number: int, command: Command) -> list[str]:
+    if number == signal.SIGINT and is_by_python(err):
+        return []
     # The system gives -N for a process that signal N ended, where shells say 128 + N.
     allowed = {0, 128 + number, -number, *command.codes.get(number, ())}
     wrong = [f"exit code {code}"] if code not in allowed else []

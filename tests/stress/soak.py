@@ -42,7 +42,8 @@ MOST_GROWTH = 1.05
 
 MODES = ("L", "LA", "RGB", "RGBA")
 
-LARGEST_SIDE = 300
+LARGEST_SIDE = 160
+"""Of an image; the smallest is 1."""
 
 DEFAULT_EVERY = 10
 """Every so many images is coded with the default model, the others with a small one."""

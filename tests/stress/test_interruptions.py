@@ -32,6 +32,14 @@ def test_a_signal_at_a_random_moment_leaves_old_or_new_files_and_a_documented_co
         assert not complaints, (moment, err)
 
 
+def test_a_traceback_is_forgiven_only_before_the_package_begins():
+    end = "\nKeyboardInterrupt\n"
+    assert interruptions.is_by_python('File "<frozen site>", line 1, in <module>' + end)
+    path = interruptions.ROOT / "rdonet_jax" / "cli" / "main.py"
+    assert not interruptions.is_by_python(f'File "{path}", line 1, in <module>{end}')
+    assert not interruptions.is_by_python("rdonet: interrupted\n")
+
+
 def test_a_moment_is_a_pure_function_of_seed_and_number():
     commands = tuple(interruptions.COMMANDS)
     assert interruptions.moment(3, 5, commands) == interruptions.moment(3, 5, commands)
