@@ -1,4 +1,4 @@
-"""A disk that fills, files that change while they are worked on: one line, and nothing half done."""
+"""A disk that fills, files that change while they are worked on: one line, nothing half done."""
 
 from __future__ import annotations
 

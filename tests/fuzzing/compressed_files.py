@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
+import json
 import random
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from rdonet_jax.codec import bitstream, codec, side_data
+from rdonet_jax import pillow_plugin
+from rdonet_jax.cli.commands import describe, thumbnails
+from rdonet_jax.codec import bitstream, codec, compressed_file, side_data
 from rdonet_jax.codec.bitstream import FormatError, Sections
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import DEFAULT_ENGINE
@@ -181,11 +186,22 @@ def outcome(model: Model, data: bytes, engine: str = DEFAULT_ENGINE) -> str:
 
 
 def _decoded(model: Model, data: bytes, engine: str) -> tuple[str, ImageData | None]:
+    _inspect(data)
     try:
         content = codec.decode(model, data, max_pixels=MAX_PIXELS, engine=engine).content
     except FormatError as error:
         return first_words(str(error)), None
     return "decoded", content
+
+
+def _inspect(data: bytes) -> None:
+    """Describes the file as `rdonet info` does, and opens it with Pillow; either may refuse."""
+    with contextlib.suppress(FormatError):
+        file = compressed_file.parse(data)
+        json.dumps(describe.facts_of_file(file), allow_nan=False)
+        describe.of_file(file)
+    with contextlib.suppress(OSError, Image.DecompressionBombError):
+        Image.open(io.BytesIO(data), formats=[pillow_plugin.FORMAT]).close()
 
 
 def first_words(message: str) -> str:
@@ -200,7 +216,9 @@ def decode_all(model: Model, files: Sequence[bytes], engine: str = DEFAULT_ENGIN
 
 
 def write_image(folder: Path, image: ImageData, number: int) -> str:
-    """Writes an image in the format that the number chooses; says what became of it."""
+    """Writes an image in the format that the number chooses, after a thumbnail of it; says what
+    became of it."""
+    thumbnails.reduced(image, 64)
     suffixes = tuple(srgb.WRITABLE_FORMATS)
     path = folder / f"image{suffixes[number % len(suffixes)]}"
     try:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from rdonet_jax.cli.commands import describe
 from rdonet_jax.codec import codec
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.codec.preparation import EncodeError
@@ -248,6 +249,7 @@ class WeightsFiles:
             return compressed_files.first_words(message)
         finally:
             path.unlink()
+        describe.of_model(model)
         return self._coded(model)
 
     def _coded(self, model: Model) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -174,11 +175,10 @@ class Place:
 
     def _start(self, name: str, work: Path) -> subprocess.Popen:
         environment = self._environment() | {"TMPDIR": str(work / TEMPORARY)}
-        with open(work / COMMANDS[name].stdin) as stdin:
+        with usual_signals(), open(work / COMMANDS[name].stdin) as stdin:
             return subprocess.Popen(
                 self._line(COMMANDS[name].arguments), cwd=work, env=environment, stdin=stdin,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-                preexec_fn=_usual_signals,
             )  # fmt: skip
 
     def seconds(self, name: str) -> float:
@@ -221,10 +221,18 @@ class Place:
         return process.returncode, err, complaints
 
 
-def _usual_signals() -> None:
-    """Signals that are ignored here, as in the background of a shell, would stay ignored."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+@contextlib.contextmanager
+def usual_signals() -> Iterator[None]:
+    """Lets no signal be ignored: processes that are started would ignore it as well."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _text(output: bytes) -> str:
