@@ -4,7 +4,8 @@
 
 Inputs that reach new code are kept in FOLDER, which is filled with valid files if it is empty.
 Those of the other folder are tried first. Any exception but `FormatError` ends the run, as does an
-input of more than 600 s. The model is that of the golden files, computed by NumPy.
+input of more than 600 s. The model is that of the golden files, computed by NumPy. With `-merge=1`,
+those of later folders that reach new code are copied to FOLDER.
 """
 
 from __future__ import annotations
@@ -27,14 +28,17 @@ def main() -> None:
     model = zoo.load(subjects.mini_weights())
     files = compressed_files.valid_files(model, SIZES)
     compressed_files.decode_all(model, files, ENGINE)
-    _fill(Path(sys.argv[1]), files)
+    if not any(word.startswith("-merge") for word in sys.argv):
+        _fill(Path(sys.argv[1]), files)
 
     def decode(data: bytes) -> None:
         compressed_files.outcome(model, data, ENGINE)
         # As it is, nearly every input would fail by its checksum.
         compressed_files.outcome(model, compressed_files.sealed(data), ENGINE)
 
-    atheris.Setup([*sys.argv, "-timeout=600"], decode)
+    # libFuzzer starts itself again to merge, by the name under which it was called.
+    program = f"{sys.executable} -m tests.fuzzing.coverage_guided"
+    atheris.Setup([program, *sys.argv[1:], "-timeout=600"], decode)
     atheris.Fuzz()
 
 
