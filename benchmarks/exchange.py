@@ -19,6 +19,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import exchange_table
 import float_modes
@@ -95,7 +96,7 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray, float,
 
 
 def write(options: argparse.Namespace, model: zoo.Model) -> None:
-    folder = options.folder
+    (folder,) = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     hashes: dict[str, str] = {}
     for name, pixels, quality, mask in cases(options):
@@ -110,43 +111,56 @@ def write(options: argparse.Namespace, model: zoo.Model) -> None:
     print(f"{len(hashes)} files by {written['by']}")
 
 
-def read(options: argparse.Namespace, model: zoo.Model) -> None:
-    folder = options.folder
-    written = json.loads((folder / "symbols.json").read_text())
-    if options.flush_denormals:
-        float_modes.flush_denormals()
-    if options.rounding:
-        float_modes.round_to(options.rounding)
+class Found(NamedTuple):
+    """What reading a folder has found."""
+
+    equal: int  # files that decode to the symbols that were written
+    count: int
+    refused: int
+    largest: int  # difference of a sample
+    share: float  # of the samples that differ
+
+
+def read_folder(folder: Path, model: zoo.Model, engine: str) -> Found:
+    """Decodes the files of a folder, and compares symbols and pixels with what was written."""
+    symbols = json.loads((folder / "symbols.json").read_text())["symbols"]
     equal, largest, differing, samples, refused = 0, 0, 0, 0, 0
-    for name, symbols in written["symbols"].items():
-        data = (folder / f"{name}.rdo").read_bytes()
+    for name, expected in symbols.items():
         try:
-            decoded = codec.decode(model, data, engine=options.engine)
+            decoded = codec.decode(model, (folder / f"{name}.rdo").read_bytes(), engine=engine)
         except FormatError:
             refused += 1
             continue
-        equal += hash_of(decoded.symbols) == symbols
+        equal += hash_of(decoded.symbols) == expected
         with Image.open(folder / f"{name}.png") as file:
             step = np.abs(decoded.image.astype(int) - np.asarray(file))
         largest, samples = max(largest, int(step.max())), samples + math.prod(step.shape)
         differing += np.count_nonzero(step)
-    count = len(written["symbols"])
+    return Found(equal, len(symbols), refused, largest, differing / max(samples, 1))
+
+
+def read(options: argparse.Namespace, model: zoo.Model) -> None:
+    if options.flush_denormals:
+        float_modes.flush_denormals()
+    if options.rounding:
+        float_modes.round_to(options.rounding)
+    results = [read_folder(folder, model, options.engine) for folder in options.folder]
     if options.json:
-        found = {"equal": equal, "count": count, "largest": largest, "refused": refused}
-        print(json.dumps(found))
+        print(json.dumps([found._asdict() for found in results]))
         return
-    share = differing / samples if samples else 0
-    print(f"written by {written['by']}, read by {here(options.engine)}: {equal} of {count} files "
-          f"with the same symbols, {refused} refused; samples differ by {largest} at most, "
-          f"{share:.4%} of them")  # fmt: skip
-    if equal != count:
+    for folder, found in zip(options.folder, results, strict=True):
+        written = json.loads((folder / "symbols.json").read_text())
+        print(f"written by {written['by']}, read by {here(options.engine)}: {found.equal} of "
+              f"{found.count} files with the same symbols, {found.refused} refused; samples differ "
+              f"by {found.largest} at most, {found.share:.4%} of them")  # fmt: skip
+    if any(found.equal != found.count for found in results):
         raise SystemExit("not all files decode to the symbols that were written")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("write", "read", "table"))
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="+", help="one, or for `read` several")
     parser.add_argument(
         "--images", "--pictures", dest="images", type=Path, help="folder; scikit-image's without"
     )

@@ -46,30 +46,24 @@ SETTINGS = {
 }
 
 
-class Cell(NamedTuple):
-    """What a reader has found of the files of a writer."""
-
-    equal: int
-    count: int
-    largest: int
-    refused: int
-
-    def text(self) -> str:
-        """As a cell of the table: files with the same symbols, and the largest difference."""
-        refused = f", {self.refused} refused" if self.refused else ""
-        return f"{self.equal} of {self.count}, {self.largest}{refused}"
+def _cell(found: Mapping[str, float]) -> str:
+    """Files with the same symbols, the largest difference of a sample, and how many differ."""
+    text = f"{found['equal']} of {found['count']}, {found['largest']}"
+    return f"{text}, {found['refused']} refused" if found["refused"] else text
 
 
-def _run(python: str, setting: Setting, what: str, folder: Path, more: Sequence[str]) -> str:
+def _run(
+    python: str, setting: Setting, what: str, folders: Sequence[Path], more: Sequence[str]
+) -> str:
     """Runs `exchange.py` in an environment; returns its last line. Raises `SystemExit`."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     options = ["--engine", setting.engine, *more, *(setting.options if what == "read" else ())]
     done = subprocess.run(
-        [python, SCRIPT, what, folder, *options],
+        [python, SCRIPT, what, *folders, *options],
         env=environment | dict(setting.variables), capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise SystemExit(f"{python} {what} {folder}: {done.stderr.strip().splitlines()[-1]}")
+        raise SystemExit(f"{python} {what}: {done.stderr.strip().splitlines()[-1]}")
     return done.stdout.strip().splitlines()[-1]
 
 
@@ -91,23 +85,20 @@ def table(options: argparse.Namespace) -> None:
     folders: dict[str, Path] = {}
     for name, python in given.items():
         for kind, setting in WRITERS.items():
-            folder = options.folder / f"{name}-{kind}".replace(" ", "-")
+            folder = options.folder[0] / f"{name}-{kind}".replace(" ", "-")
             folders[f"{name}, {kind}"] = folder
             if not (folder / "symbols.json").exists():
-                _run(python, setting, "write", folder, more)
+                _run(python, setting, "write", [folder], more)
     print("| read with | " + " | ".join(folders) + " |")
     print("|---|" + "---|" * len(folders), flush=True)
-    wrong = 0
+    wrong, reading = 0, ["--model", options.model, "--json"]
     for name, python in given.items():
         settings = SETTINGS if name == next(iter(given)) else WRITERS
         for words, setting in settings.items():
-            cells = []
-            for folder in folders.values():
-                options_of_reading = ["--model", options.model, "--json"]
-                found = _run(python, setting, "read", folder, options_of_reading)
-                cells.append(Cell(**json.loads(found)))
-                usual = "--rounding" not in setting.options
-                wrong += usual and cells[-1].equal != cells[-1].count
-            print(f"| {name}, {words} | " + " | ".join(c.text() for c in cells) + " |", flush=True)
+            output = _run(python, setting, "read", [*folders.values()], reading)
+            results = json.loads(output)
+            if "--rounding" not in setting.options:
+                wrong += sum(found["equal"] != found["count"] for found in results)
+            print(f"| {name}, {words} | {' | '.join(map(_cell, results))} |", flush=True)
     if wrong:
         raise SystemExit("not all files decode to the symbols that were written")
