@@ -2,11 +2,13 @@
 
     python benchmarks/exchange.py write FOLDER [--images DIR] [--model NAME] [--engine ENGINE]
     python benchmarks/exchange.py read FOLDER [--model NAME] [--engine ENGINE]
+    python benchmarks/exchange.py table FOLDER [--python NAME=PATH ...]
 
 `write` compresses photographs, and an odd-sized part of each, at five qualities and with several
 masks. It stores the files, hashes of their symbols and the images that are decoded here. `read`
 decodes the files and compares both. Run it in both directions, since an encoder may choose other
-symbols at ties. With the NumPy engine and --images, neither needs JAX.
+symbols at ties. With the NumPy engine and --images, neither needs JAX. `table` does both for every
+interpreter and both engines, and reads with other threads, instructions and kernels as well.
 """
 
 from __future__ import annotations
@@ -17,11 +19,15 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import exchange_table
+import float_modes
 import numpy as np
 from PIL import Image
 
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import DEFAULT_ENGINE, ENGINES
 from rdonet_jax.core.partition import Partition
@@ -90,7 +96,7 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray, float,
 
 
 def write(options: argparse.Namespace, model: zoo.Model) -> None:
-    folder = options.folder
+    (folder,) = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     hashes: dict[str, str] = {}
     for name, pixels, quality, mask in cases(options):
@@ -105,30 +111,56 @@ def write(options: argparse.Namespace, model: zoo.Model) -> None:
     print(f"{len(hashes)} files by {written['by']}")
 
 
-def read(options: argparse.Namespace, model: zoo.Model) -> None:
-    folder = options.folder
-    written = json.loads((folder / "symbols.json").read_text())
-    equal, largest, differing, samples = 0, 0, 0, 0
-    for name, symbols in written["symbols"].items():
-        data = (folder / f"{name}.rdo").read_bytes()
-        decoded = codec.decode(model, data, engine=options.engine)
-        equal += hash_of(decoded.symbols) == symbols
+class Found(NamedTuple):
+    """What reading a folder has found."""
+
+    equal: int  # files that decode to the symbols that were written
+    count: int
+    refused: int
+    largest: int  # difference of a sample
+    share: float  # of the samples that differ
+
+
+def read_folder(folder: Path, model: zoo.Model, engine: str) -> Found:
+    """Decodes the files of a folder, and compares symbols and pixels with what was written."""
+    symbols = json.loads((folder / "symbols.json").read_text())["symbols"]
+    equal, largest, differing, samples, refused = 0, 0, 0, 0, 0
+    for name, expected in symbols.items():
+        try:
+            decoded = codec.decode(model, (folder / f"{name}.rdo").read_bytes(), engine=engine)
+        except FormatError:
+            refused += 1
+            continue
+        equal += hash_of(decoded.symbols) == expected
         with Image.open(folder / f"{name}.png") as file:
             step = np.abs(decoded.image.astype(int) - np.asarray(file))
-        largest, samples = max(largest, step.max()), samples + math.prod(step.shape)
+        largest, samples = max(largest, int(step.max())), samples + math.prod(step.shape)
         differing += np.count_nonzero(step)
-    count = len(written["symbols"])
-    print(f"written by {written['by']}, read by {here(options.engine)}: {equal} of {count} files "
-          f"with the same symbols; samples differ by {largest} at most, "
-          f"{differing / samples:.4%} of them")  # fmt: skip
-    if equal != count:
+    return Found(equal, len(symbols), refused, largest, differing / max(samples, 1))
+
+
+def read(options: argparse.Namespace, model: zoo.Model) -> None:
+    if options.flush_denormals:
+        float_modes.flush_denormals()
+    if options.rounding:
+        float_modes.round_to(options.rounding)
+    results = [read_folder(folder, model, options.engine) for folder in options.folder]
+    if options.json:
+        print(json.dumps([found._asdict() for found in results]))
+        return
+    for folder, found in zip(options.folder, results, strict=True):
+        written = json.loads((folder / "symbols.json").read_text())
+        print(f"written by {written['by']}, read by {here(options.engine)}: {found.equal} of "
+              f"{found.count} files with the same symbols, {found.refused} refused; samples differ "
+              f"by {found.largest} at most, {found.share:.4%} of them")  # fmt: skip
+    if any(found.equal != found.count for found in results):
         raise SystemExit("not all files decode to the symbols that were written")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("write", "read"))
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("what", choices=("write", "read", "table"))
+    parser.add_argument("folder", type=Path, nargs="+", help="one, or for `read` several")
     parser.add_argument(
         "--images", "--pictures", dest="images", type=Path, help="folder; scikit-image's without"
     )
@@ -136,7 +168,15 @@ def main() -> None:
     parser.add_argument("--side", type=int, help="of the middle that is cropped; default: all")
     parser.add_argument("--model", default="standard")
     parser.add_argument("--engine", choices=ENGINES, default=DEFAULT_ENGINE)
+    parser.add_argument("--python", nargs="+", default=[], metavar="NAME=PATH",
+                        help="interpreters of the table; this one without")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="what `read` finds, for programs")
+    parser.add_argument("--flush-denormals", action="store_true", help="when reading")
+    parser.add_argument("--rounding", choices=float_modes.ROUNDING, help="when reading")
     options = parser.parse_args()
+    if options.what == "table":
+        exchange_table.table(options)
+        return
     model = zoo.load(options.model)
     {"write": write, "read": read}[options.what](options, model)
 

@@ -31,6 +31,9 @@ QUALITY_SEGMENT = 128
 MAX_CHANNELS = 4096
 """The most channels of a layer; ten times those of the papers."""
 
+MAX_PRIOR_HIDDEN = 64
+"""The most hidden channels of the causal prior: each is a step of its own in what is compiled."""
+
 MAX_KNOTS = 512
 """Compressed files can hold the largest quality of a model with so many knots."""
 
@@ -106,6 +109,8 @@ class RDONetConfig:
         for name in ("trunk", "features", "latents", "hyper"):
             if len(getattr(self, name)) != LEVELS:
                 raise ConfigError(f"{name} needs three channel counts, got {getattr(self, name)}")
+        if self.prior_hidden > MAX_PRIOR_HIDDEN:
+            raise ConfigError(f"prior_hidden is {self.prior_hidden}, more than {MAX_PRIOR_HIDDEN}")
         if self.padding not in ("edge", "zero"):
             raise ConfigError(f"padding must be 'edge' or 'zero', not {short_repr(self.padding)}")
         if len(self.thresholds) != 2 or not all(0 <= t <= MAX_NUMBER for t in self.thresholds):

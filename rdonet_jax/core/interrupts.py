@@ -35,7 +35,8 @@ class _State:
     def __init__(self) -> None:
         self.program = ""
         self.temporary_files: set[str] = set()
-        self.files_lock = threading.Lock()  # held while a temporary file is made or removed
+        self.temporary_folders: dict[str, Callable[[str], None]] = {}  # with what removes them
+        self.files_lock = threading.Lock()  # held while one of them is made or removed
         self.graceful_messages: list[str] = []  # printed after the first Ctrl-C, the newest last
         self.interrupted = False  # by a first Ctrl-C
         self.final_outputs: list[Callable[[], str]] = []
@@ -87,6 +88,8 @@ def terminate(number: int) -> None:
     for path in _state.temporary_files:
         with contextlib.suppress(OSError):
             os.unlink(path)
+    for folder, remove in _state.temporary_folders.items():
+        remove(folder)
     printer = threading.Thread(target=_print_final_output, args=(number,), daemon=True)
     printer.start()
     printer.join(FINAL_OUTPUT_TIMEOUT)
@@ -126,6 +129,29 @@ def temporary_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
             _state.temporary_files.discard(name)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """Makes a folder where the system has temporary files. It is removed at the end.
+
+    A signal that ends the process removes it too.
+    """
+    import shutil
+    import tempfile
+
+    def remove(path: str) -> None:
+        shutil.rmtree(path, ignore_errors=True)
+
+    with _state.files_lock:
+        folder = tempfile.mkdtemp(prefix="rdonet-")
+        _state.temporary_folders[folder] = remove
+    try:
+        yield folder
+    finally:
+        with _state.files_lock:
+            remove(folder)
+            del _state.temporary_folders[folder]
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from rdonet_jax.core import interrupts
 from rdonet_jax.core.config import ConfigError
 
 PATIENCE_MS = 30 * 60 * 1000
@@ -188,8 +189,9 @@ def stop_requests() -> Iterator[Callable[[int], str]]:
     """A context that gives a function of the number of steps done.
 
     The function returns the name of a signal on which the program must stop, or an empty string.
-    All hosts stop at the same step, whichever received the signal. On a single host Ctrl-C stops
-    too, and a second Ctrl-C interrupts as usual. Further SIGTERM signals are ignored.
+    All hosts stop at the same step, whichever received the signal. On a single host Ctrl-C and
+    SIGHUP stop too, and a second Ctrl-C interrupts as usual. Further SIGTERM and SIGHUP are
+    ignored.
     """
     if jax.process_count() > 1:
         # jax.distributed has its own handler of SIGTERM, and lets the hosts agree on a step.
@@ -205,7 +207,8 @@ def stop_requests() -> Iterator[Callable[[int], str]]:
         if number == signal.SIGINT:
             signal.signal(number, held[number])
 
-    held = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    names = [name for name in interrupts.TERMINATING_SIGNALS if hasattr(signal, name)]
+    held = {number: signal.getsignal(number) for number in (getattr(signal, n) for n in names)}
     # A background job ignores Ctrl-C, and must go on doing so.
     handled = [number for number, handler in held.items() if handler != signal.SIG_IGN]
     for number in handled:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from rdonet_jax.codec import codec
-from rdonet_jax.core import partition, urls
+from rdonet_jax.core import interrupts, partition, urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
@@ -109,7 +108,7 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
                 settings.metrics,
             )  # fmt: skip
         else:
-            folder = settings.keep or stack.enter_context(tempfile.TemporaryDirectory())
+            folder = settings.keep or stack.enter_context(interrupts.temporary_folder())
             evaluated = code_all(
                 model, images, settings.plan, Path(folder), settings.force, settings.quality,
                 settings.coder, settings.metrics,

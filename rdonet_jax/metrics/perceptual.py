@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import functools
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rdonet_jax.core import decibels
+from rdonet_jax.core import decibels, interrupts
 from rdonet_jax.metrics.libraries import MissingMetricError, Package, Program, load
 
 SSIMULACRA2 = Package("ssimulacra2", "ssimulacra2", "metrics")
@@ -125,7 +124,7 @@ def _butteraugli_lines(original: np.ndarray, decoded: np.ndarray) -> list[str] |
 
     if min(original.shape[:2]) < BLOCK:
         return None
-    with tempfile.TemporaryDirectory() as folder:
+    with interrupts.temporary_folder() as folder:
         paths = [Path(folder) / name for name in ("a.ppm", "b.ppm")]
         for path, image in zip(paths, (original, decoded), strict=True):
             Image.fromarray(np.ascontiguousarray(image)).save(path)

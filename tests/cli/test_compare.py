@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import skimage.data
 
+from rdonet_jax.cli.commands import comparison
 from rdonet_jax.imaging import pixel_format, reader, srgb, writer
 from rdonet_jax.imaging.pixel_format import ImageData
 
@@ -123,3 +124,9 @@ def test_the_difference_overwrites_no_input_and_nothing_without_force(refusal, r
     assert "exists already" in refusal("d.png", "compare", *both, "--difference", "d.png")
     assert rdonet("compare", *both, "--difference", "d.png", "--force").code == 0
     assert reader.load("d.png").size == (200, 300)
+
+
+def test_images_that_memory_cannot_compare_are_refused(pair, refusal, monkeypatch):
+    monkeypatch.setattr(comparison.system_memory, "available_bytes", lambda: 10**7)
+    cause = refusal("first.png", "compare", "first.png", "second.png")
+    assert cause.startswith("comparing 300x200 pixels takes about 0.0 GiB of memory")

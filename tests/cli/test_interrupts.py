@@ -68,6 +68,17 @@ def write(file):
 files.replace("a", write)
 """
 
+FOLDER = """
+import os, time
+from rdonet_jax.core import interrupts
+interrupts.install_handlers()
+with interrupts.temporary_folder() as folder:
+    for name in ("input", "output"):
+        open(os.path.join(folder, name), "w").close()
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+
 BATCH = """
 import pathlib, sys, time
 from rdonet_jax import __main__
@@ -141,6 +152,26 @@ def test_a_signal_leaves_no_half_written_file(tmp_path, number):
     assert outcome(process) == (CODES[number], "", f"rdonet: {LINES[number]}")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_leaves_no_temporary_folder(tmp_path, number, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process = start(tmp_path, FOLDER)
+    assert process.stdout.readline() == "begun\n"
+    assert len(list(tmp_path.rglob("*put"))) == 2
+    process.send_signal(number)
+    assert outcome(process) == (CODES[number], "", f"rdonet: {LINES[number]}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_temporary_folder_goes_away_with_what_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ZeroDivisionError), interrupts.temporary_folder() as folder:
+        (Path(folder) / "a").touch()
+        1 / 0  # noqa: B018
+    assert not list(tmp_path.iterdir())
+    assert not interrupts._state.temporary_folders
 
 
 def test_a_signal_that_is_ignored_from_the_start_stays_ignored(tmp_path):

@@ -135,7 +135,7 @@ def test_a_folder_where_nothing_can_be_made_tells_all_names_apart(tmp_path, monk
     def deny(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(file_names.tempfile, "NamedTemporaryFile", deny)
+    monkeypatch.setattr(file_names.interrupts, "temporary_file", deny)
     same = file_names.identity(str(tmp_path / "not" / "there"))
     assert same("a") != same("A")
 

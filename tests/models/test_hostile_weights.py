@@ -82,6 +82,7 @@ def test_any_json_is_a_configuration_with_bounded_sizes_or_refused(values):
         (presets.mini, "finish", 10**6, "finish counts channels"),
         (presets.tiny, "thresholds", [math.inf, 1.0], "thresholds must be a list of 2 finite"),
         (presets.tiny, "thresholds", [1e10, 1.0], "two variances from 0 to 1e.09"),
+        (presets.tiny, "prior_hidden", 65, "prior_hidden is 65, more than 64"),
         (presets.tiny, "padding", "x" * 10**6, "padding must be 'edge' or 'zero'"),
         (presets.mbt2018_tiny, "trunk", [8] * 10**5, "trunk has two or three channel counts"),
         (presets.mbt2018_tiny, "kind", None, "kind must be a text, not None"),

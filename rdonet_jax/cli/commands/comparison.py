@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.cli.commands import decoding, fidelity
 from rdonet_jax.cli.console import CommandError, explained, progress
+from rdonet_jax.core import system_memory
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.models.library import ModelLibrary
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rdonet_jax.imaging.pixel_format import ImageData
+
+
+BYTES_PER_PIXEL = 240
+"""Of memory that a comparison takes, most of it for the MS-SSIM."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +73,7 @@ def compare(
     _check_output(options, first, second)
     a, b = (_read(path, options, library) for path in (first, second))
     _require_alike(a, b)
+    _require_memory(a)
     pixels = _visible_pixels(a.image, b.image)
     with progress(first, ("comparison",), quiet=True):
         found = difference(*pixels)
@@ -140,6 +146,16 @@ def _read(path: str, options: CompareOptions, library: ModelLibrary) -> _Image:
     with explained(srgb.ImageError):
         image = reader.load(path, max_pixels=limit)
     return _Image(path, os.path.getsize(path), image)
+
+
+def _require_memory(compared: _Image) -> None:
+    height, width = compared.image.size
+    needed, available = BYTES_PER_PIXEL * height * width, system_memory.available_bytes()
+    if available is not None and needed > available:
+        raise CommandError(
+            f"{compared.path}: comparing {width}x{height} pixels takes about "
+            f"{needed / 2**30:.1f} GiB of memory, of which {available / 2**30:.1f} GiB are there"
+        )
 
 
 def _require_alike(a: _Image, b: _Image) -> None:

@@ -20,7 +20,7 @@ from rdonet_jax.cli import console
 from rdonet_jax.cli.options import argument_types, config_options, host_options, run_settings
 from rdonet_jax.cli.options.config_options import Section
 from rdonet_jax.cli.options.run_settings import RunSettings
-from rdonet_jax.cli.program import INTERRUPTED, Parser, exit_code
+from rdonet_jax.cli.program import Parser, exit_code
 from rdonet_jax.core import config, interrupts, multihost, presets, urls
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
@@ -76,7 +76,7 @@ def main(
     arguments: Sequence[str], program: str = "rdonet train", began: float | None = None
 ) -> int:
     """The exit code: 0, or after one line that says what is wrong 1, 2 for wrong usage, 130 after
-    Ctrl-C."""
+    Ctrl-C, 129 after a hang-up."""
     began = time.monotonic() if began is None else began
     console.show_warnings(program)
     if arguments[:1] == ["export"]:
@@ -106,8 +106,9 @@ def train(arguments: Sequence[str], program: str, began: float) -> int:
         return 0
     stopped = f"{outcome.stopped_by}: stopped after step {step}, --resume goes on from there"
     console.note(stopped, program)
-    # Being asked to stop by the system is no failure; Ctrl-C is one to whoever called this.
-    return INTERRUPTED if outcome.stopped_by == signal.SIGINT.name else 0
+    # Being asked to stop by the system is no failure; Ctrl-C and a hang-up are to whoever called.
+    number = signal.Signals[outcome.stopped_by]
+    return 0 if number == signal.SIGTERM else 128 + number
 
 
 def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, RunSettings]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import codecs
 import os
-import tempfile
+import secrets
 import unicodedata
 from collections.abc import Callable, Sequence
+
+from rdonet_jax.core import interrupts
 
 
 def names_of(data: bytes, null: bool = False) -> list[str]:
@@ -49,10 +51,9 @@ def identity(folder: str) -> Callable[[str], str]:
         existing = os.path.dirname(existing)
     steps: list[Callable[[str], str]] = []
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=existing, prefix=".rdonet-\u00e9-", suffix=".part"
-        ) as file:
-            probe = file.name[len(existing) :]
+        probe = os.path.join(existing, f".rdonet-\u00e9-{secrets.token_hex(8)}.part")
+        with interrupts.temporary_file(probe):
+            probe = probe[len(existing) :]
             if os.path.exists(existing + unicodedata.normalize("NFD", probe)):
                 steps.append(lambda path: unicodedata.normalize("NFC", path))
             if os.path.exists(existing + probe.upper()):

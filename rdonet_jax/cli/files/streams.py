@@ -10,13 +10,13 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 
 from rdonet_jax.cli import console
 from rdonet_jax.cli.console import CommandError
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
+from rdonet_jax.core import interrupts
 
 INPUT, OUTPUT = "standard input", "standard output"
 
@@ -48,7 +48,7 @@ def source(name: str) -> Iterator[FilePath]:
         raise CommandError(f"{INPUT}: is a terminal; send a file to it, as in < FILE")
     if console.is_closed(sys.stdin):
         raise CommandError(f"{INPUT}: is closed")
-    with tempfile.TemporaryDirectory(prefix="rdonet-") as folder:
+    with interrupts.temporary_folder() as folder:
         path = os.path.join(folder, "input")
         with open(path, "wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
@@ -69,7 +69,7 @@ def target(name: str, suffix: str) -> Iterator[FilePath]:
         raise CommandError(f"{OUTPUT}: is a terminal; send it to a file or a pipe, as in > FILE")
     if console.is_closed(sys.stdout):
         raise CommandError(f"{OUTPUT}: is closed")
-    with tempfile.TemporaryDirectory(prefix="rdonet-") as folder:
+    with interrupts.temporary_folder() as folder:
         path = os.path.join(folder, f"output{suffix}")
         yield Stream(path, OUTPUT)
         with open(path, "rb") as file, console.writing_output():

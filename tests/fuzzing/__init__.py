@@ -1,0 +1,1 @@
+"""Hostile inputs: mutated compressed files, weights files and image files."""

@@ -1,0 +1,81 @@
+"""What the long runs try: kinds of hostile inputs, each with what has to cope with them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from rdonet_jax.core import presets
+from rdonet_jax.core.defaults import DEFAULT_MODEL
+from rdonet_jax.models import zoo
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+class Subject(Protocol):
+    """Inputs that are pure functions of their number, and what tries them."""
+
+    def mutated(self, number: int) -> bytes:
+        """Input `number`."""
+
+    def outcome(self, number: int, data: bytes) -> str:
+        """What becomes of an input, in a few words; raises whatever is not allowed."""
+
+
+def mini_weights() -> Path:
+    """The small weights file among the golden files."""
+    return next(GOLDEN.glob("mini-*.safetensors"))
+
+
+def _bundled(engine: str) -> Callable[[Path], Subject]:
+    return lambda folder: _compressed_files(zoo.load(DEFAULT_MODEL), engine, folder)
+
+
+def _mini(engine: str) -> Callable[[Path], Subject]:
+    return lambda folder: _compressed_files(zoo.load(mini_weights()), engine, folder)
+
+
+def _tiny(folder: Path) -> Subject:
+    from tests.fuzzing import weights_files
+
+    weights_files.saved(folder, presets.tiny(), pack=False)
+    return _compressed_files(zoo.load(next(folder.glob("base-*"))), "jax", folder)
+
+
+def _compressed_files(model: zoo.Model, engine: str, folder: Path) -> Subject:
+    from tests.fuzzing.compressed_files import CompressedFiles
+
+    return CompressedFiles(model, engine, folder)
+
+
+def _weights(folder: Path) -> Subject:
+    from tests.fuzzing import weights_files
+
+    return weights_files.WeightsFiles(weights_files.bases(folder, mini_weights()), folder)
+
+
+def _images(folder: Path) -> Subject:
+    from tests.fuzzing import image_bases, image_files
+
+    return image_files.ImageFiles(image_bases.all_bases(), folder)
+
+
+SUBJECTS: dict[str, Callable[[Path], Subject]] = {
+    "mini-numpy": _mini("numpy"),
+    "mini-jax": _mini("jax"),
+    "standard-numpy": _bundled("numpy"),
+    "standard-jax": _bundled("jax"),
+    "fixed-rate": _tiny,
+    "weights": _weights,
+    "images": _images,
+}
+"""By name: compressed files of a model for an engine, weights files, and image files. Each takes a
+folder for files of its own."""
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory:
+    """A folder for what is written thousands of times: in memory, where the system has that."""
+    memory = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)

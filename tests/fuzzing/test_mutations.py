@@ -1,0 +1,120 @@
+"""Bytes from strangers: files changed in all kinds of ways are read or are refused, soon.
+
+The short form of `python -m tests.fuzzing`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rdonet_jax.models import zoo
+from tests.conftest import ROOT
+from tests.fuzzing import (
+    compressed_files,
+    image_bases,
+    image_files,
+    subjects,
+    weights_files,
+    worker,
+)
+
+SIZES = ((1, 1), (64, 64), (70, 130))
+COUNTS = [300, pytest.param(5000, marks=pytest.mark.long)]
+CORPUS = Path(__file__).parent / "corpus"
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return zoo.load(subjects.mini_weights())
+
+
+@pytest.fixture(scope="module", params=["numpy", pytest.param("jax", marks=pytest.mark.long)])
+def small_files(request, mini, tmp_path_factory):
+    """Compressed files of a small model, for either engine."""
+    folder = tmp_path_factory.mktemp("files")
+    return compressed_files.CompressedFiles(mini, request.param, folder, SIZES)
+
+
+@pytest.fixture(scope="module", params=COUNTS)
+def found(request, small_files):
+    """What came of so many inputs."""
+    return worker.tried(small_files, range(request.param))
+
+
+def require_no_faults(found):
+    assert not found["faults"]
+    assert found["memory"] < worker.MOST_BYTES
+
+
+def test_mutated_files_give_an_image_or_the_one_exception(found):
+    require_no_faults(found)
+
+
+def test_mutations_reach_every_part_of_the_decoder(found):
+    """Else the test above would say little."""
+    count = found["count"]
+    decoded = sum(n for words, n in found["outcomes"].items() if words.startswith("decoded"))
+    assert 0 < decoded < count / 4
+    assert max(found["outcomes"].values()) < count / 2
+    assert len(found["outcomes"]) > 15
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("count", COUNTS)
+def test_mutated_weights_files_are_models_or_refused(tmp_path, count):
+    bases = weights_files.bases(tmp_path, subjects.mini_weights())
+    found = worker.tried(weights_files.WeightsFiles(bases, tmp_path), range(count))
+    require_no_faults(found)
+    assert found["outcomes"]["loaded and coded"] and len(found["outcomes"]) > 15
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
+def test_mutated_image_files_are_images_or_refused(tmp_path, count, capfd):
+    found = worker.tried(image_files.ImageFiles(image_bases.all_bases(), tmp_path), range(count))
+    require_no_faults(found)
+    assert len(found["outcomes"]) > 50
+
+
+def test_an_input_is_a_pure_function_of_its_number(small_files, tmp_path):
+    for made in (
+        small_files,
+        *(subjects.SUBJECTS[name](tmp_path) for name in ("weights", "images")),
+    ):
+        assert made.mutated(3) == made.mutated(3) != made.mutated(4)
+
+
+def test_inputs_that_reached_new_code_are_read_or_refused(mini):
+    paths = sorted(CORPUS.iterdir())
+    assert len(paths) > 50
+    for path in paths:
+        for data in (path.read_bytes(), compressed_files.sealed(path.read_bytes())):
+            compressed_files.outcome(mini, data, "numpy")
+
+
+# The command that runs for as long as one likes
+
+
+def long_run(folder, *options):
+    return subprocess.run(
+        [sys.executable, "-m", "tests.fuzzing", folder, *options],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.once
+def test_a_long_run_goes_on_where_it_stopped(tmp_path):
+    options = ["--subjects", "mini-numpy", "--part", "10", "--until"]
+    for until in (20, 30):
+        done = long_run(tmp_path, *options, str(until))
+        assert done.returncode == 0, done.stderr
+        state = json.loads((tmp_path / "state.json").read_text())["mini-numpy"]
+        assert state["next"] == until == sum(state["outcomes"].values())
+    assert "| mini-numpy | 30 |" in done.stdout
+    assert "| mini-numpy | 30 |" in long_run(tmp_path, "--report").stdout
