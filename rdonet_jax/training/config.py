@@ -18,6 +18,9 @@ STAGE_SHARE = 2000 / 2600
 MOST_STEPS = 2**30
 """No run by the clock takes so many steps."""
 
+STARTS = ("linear", "random")
+"""Starts of a training that are no weights."""
+
 CHOICES = {
     "metric": loss.DISTORTIONS,
     "masks": masks.SCHEDULES,

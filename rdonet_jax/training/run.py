@@ -33,7 +33,7 @@ from rdonet_jax.training import (
     step as training_step,
 )
 from rdonet_jax.training.checkpoints import CheckpointError, Checkpoints, Progress
-from rdonet_jax.training.config import RunLength, TrainingConfig
+from rdonet_jax.training.config import STARTS, RunLength, TrainingConfig
 from rdonet_jax.training.exports import Exports
 from rdonet_jax.training.loop import Intervals, Loop, Outcome
 from rdonet_jax.training.run_dir import Origin, Run, RunError
@@ -206,7 +206,7 @@ def _origin(
 
 def _record_of_start(config: TrainingConfig) -> Mapping[str, Any] | None:
     """The record of the weights that a run goes on from, which may be gone when it ends."""
-    return None if config.start in ("linear", "random") else zoo.load(config.start).record.stored
+    return None if config.start in STARTS else zoo.load(config.start).record.stored
 
 
 def _require_equal_hosts(run: Run, intervals: Intervals, resume: bool) -> None:

@@ -24,7 +24,7 @@ from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.nn import lapped
 from rdonet_jax.training import masks, optimizer
-from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.config import STARTS, TrainingConfig
 from rdonet_jax.training.crops import Batch
 
 AXIS = "devices"
@@ -85,7 +85,7 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
     if config.learn != "all" and not family.has_separate_priors:
         raise ConfigError("only a portable network has parts to be learnt alone")
     key = jax.random.key(config.seed)
-    if config.start not in ("linear", "random"):
+    if config.start not in STARTS:
         params = _params_of(zoo.load(config.start), model, config.start)
         restarts = config.learn != "all" and config.hyperpriors == "restart"
         return family.reinit_priors(params, model, key) if restarts else params

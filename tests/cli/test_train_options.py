@@ -12,11 +12,12 @@ from rdonet_jax.cli.commands import train
 from rdonet_jax.cli.options import config_options
 from rdonet_jax.cli.options.run_settings import RunSettings
 from rdonet_jax.core import presets
-from rdonet_jax.models import registry
+from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.rdonet.family import RDONetFamily
 from rdonet_jax.training import run_dir
 from rdonet_jax.training.config import RunLength, TrainingConfig
 from rdonet_jax.training.loop import Intervals
+from tests import portable_params
 
 
 def settings(line: str = "") -> RunSettings:
@@ -47,6 +48,20 @@ def test_without_options_it_is_the_preset_standard():
     assert (found.preset, found.model) == ("standard", presets.standard())
     assert (found.training, found.intervals) == (TrainingConfig(), Intervals())
     assert found.length == RunLength(as_before=True)
+
+
+def test_weights_to_start_from_bring_their_network(tmp_path):
+    model = presets.mini(hidden=20)
+    path = zoo.save(tmp_path, "own", model, portable_params.start(model), {})
+    found = settings(f"--start {path}")
+    assert (found.preset, found.model, found.training.start) == ("own", model, str(path))
+    assert settings(f"--start {path} --model.knots 6").model == model
+    assert settings(f"--start {path} --preset mini").model == presets.mini()
+    assert settings("--start random").model == presets.standard()
+
+
+def test_weights_to_start_from_that_there_are_not_are_named(capsys):
+    assert "no model 'nowhere'" in complaint(capsys, "--start nowhere")
 
 
 def test_every_field_of_a_configuration_is_an_option_with_the_help_of_its_docstring(capsys):

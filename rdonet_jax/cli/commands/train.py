@@ -120,7 +120,9 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, R
     values = run_settings.read(first.config) if first.config else {}
     stored = values.get("model", {})
     base = run_settings.base(
-        first.preset or values.get("preset"), first.family or stored.get(registry.FAMILY_KEY)
+        first.preset or values.get("preset"),
+        first.family or stored.get(registry.FAMILY_KEY),
+        first.start or values.get("training", {}).get("start"),
     )
     model = Section("model", type(base.model), base.model)
     parser = _parser(program, model)
@@ -143,6 +145,7 @@ def _first_parser(program: str) -> Parser:
     """For the options that the others depend on."""
     parser = Parser(prog=program, add_help=False)
     _add_base(parser)
+    parser.add_argument("--training.start", "--start", dest="start")
     return parser
 
 
@@ -152,8 +155,8 @@ def _add_base(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--preset", metavar="NAME",
-        help=f"{', '.join(presets.PRESETS)} (default: that of the file, or of the family, or "
-        f"{run_settings.DEFAULT_PRESET})",
+        help=f"{', '.join(presets.PRESETS)} (default: that of the file, or of the family, or the "
+        f"network that --start names, or {run_settings.DEFAULT_PRESET})",
     )  # fmt: skip
     group.add_argument(
         "--config", type=argument_types.local_path, metavar="FILE",

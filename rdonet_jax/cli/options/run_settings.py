@@ -19,9 +19,9 @@ from rdonet_jax.cli.program import nearest
 from rdonet_jax.core import config, presets
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.core.json_values import short_repr
-from rdonet_jax.models import registry
+from rdonet_jax.models import registry, zoo
 from rdonet_jax.training import run_dir
-from rdonet_jax.training.config import RunLength, TrainingConfig
+from rdonet_jax.training.config import STARTS, RunLength, TrainingConfig
 from rdonet_jax.training.loop import Intervals
 
 DEFAULT_PRESET = "standard"
@@ -94,17 +94,21 @@ def _require_known(path: Path, what: str, values: Mapping[str, Any], known: Any)
             raise ConfigError(f"{path}: {what} has no {name}; {nearest(str(name), known)}")
 
 
-def base(preset: Any, family: Any) -> Base:
+def base(preset: Any, family: Any, start: str | None = None) -> Base:
     """The preset of that name; without one, the defaults of the family.
 
-    Without both, it is the preset `standard`. Raises `ConfigError` for names that are unknown, and
-    for a preset of another family.
+    Without both, it is the network of the weights to start from, a model's name or a file. Without
+    those too, it is the preset `standard`. Raises `ConfigError` for names that are unknown, and for
+    a preset of another family, and `ZooError` for weights that there are not.
     """
     known = list(registry.FAMILIES)
     if family is not None and family not in known:
         raise ConfigError(f"there is no family {family}; {nearest(str(family), known)}")
     if preset is None and family is not None:
         return Base(family, registry.FAMILIES[family].config())
+    if preset is None and start not in (None, *STARTS):
+        model = zoo.load(start)
+        return Base(model.name, model.config)
     name = DEFAULT_PRESET if preset is None else preset
     if name not in list(presets.PRESETS):
         raise ConfigError(f"there is no preset {name}; {nearest(str(name), presets.PRESETS)}")
