@@ -129,15 +129,8 @@ class FixedShapes:
     collectives of the devices do not wait that long.
     """
 
-    def __init__(
-        self,
-        function: Any,
-        on_compiled: Callable[[], None] = lambda: None,
-        takes_local_arrays: bool = True,
-    ) -> None:
-        """`takes_local_arrays`: whether `function` itself takes the arrays of this host alone."""
+    def __init__(self, function: Any, on_compiled: Callable[[], None] = lambda: None) -> None:
         self.function, self._on_compiled = function, on_compiled
-        self._takes_local_arrays = takes_local_arrays
         self._compiled: jax.stages.Compiled | None = None
 
     def compiled(self, *arguments: Any) -> jax.stages.Compiled:
@@ -156,9 +149,7 @@ class FixedShapes:
             return compiled(*arguments)
         # A compiled function takes arrays of all hosts. `jax.pmap` makes them from this host's and
         # finds the compiled function in JAX's cache, but has no compiler options.
-        if self._takes_local_arrays and not options():
-            return self.function(*arguments)
-        return _on_all_hosts(compiled, arguments)
+        return _on_all_hosts(compiled, arguments) if options() else self.function(*arguments)
 
 
 def _on_all_hosts(compiled: jax.stages.Compiled, arguments: tuple[Any, ...]) -> Any:
@@ -208,31 +199,71 @@ def parallel(
         return FixedShapes(mapped, on_compiled)
     if kind != "shard_map":
         raise ValueError(f"{kind} is none of {', '.join(PARALLEL)}")
-    mapped = jax.jit(_sharded(function, axis_name, in_axes), donate_argnums=donate_argnums)
-    return FixedShapes(mapped, on_compiled, takes_local_arrays=False)
-
-
-def _sharded(
-    function: Callable[..., Any], axis_name: str, in_axes: int | tuple[int | None, ...]
-) -> Callable[..., Any]:
-    """`function` over a mesh of all devices; each of its arrays has a device axis of one entry."""
     # Devices of a host lie next to each other, as its arrays do.
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     mesh = Mesh(np.array(devices), (axis_name,))
+    mapped = jax.jit(_sharded(function, mesh, in_axes), donate_argnums=donate_argnums)
+    return _OnMesh(mapped, on_compiled, mesh, in_axes)
+
+
+class _OnMesh(FixedShapes):
+    """A function of `jax.jit` over a mesh, which takes arrays of all hosts."""
+
+    def __init__(
+        self,
+        function: Any,
+        on_compiled: Callable[[], None],
+        mesh: Mesh,
+        in_axes: int | tuple[int | None, ...],
+    ) -> None:
+        super().__init__(function, on_compiled)
+        self._mesh, self._in_axes = mesh, in_axes
+
+    def compiled(self, *arguments: Any) -> jax.stages.Compiled:
+        return super().compiled(*self._of_all_hosts(arguments))
+
+    def __call__(self, *arguments: Any) -> Any:
+        found = self._of_all_hosts(arguments)
+        results = super().compiled(*found)(*found)
+        if jax.process_count() == 1:
+            return results
+        return multihost_utils.global_array_to_host_local_array(
+            results, self._mesh, PartitionSpec(*self._mesh.axis_names)
+        )
+
+    def _of_all_hosts(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments as arrays of all hosts; as they are on a single one."""
+        if jax.process_count() == 1:
+            return arguments
+        specs = _specs(self._mesh, self._in_axes, len(arguments))
+        return multihost_utils.host_local_array_to_global_array(arguments, self._mesh, specs)
+
+
+def _specs(
+    mesh: Mesh, in_axes: int | tuple[int | None, ...], count: int
+) -> tuple[PartitionSpec, ...]:
+    """How so many arguments lie on a mesh."""
+    axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * count
+    shared, split = PartitionSpec(), PartitionSpec(*mesh.axis_names)
+    return tuple(shared if axis is None else split for axis in axes)
+
+
+def _sharded(
+    function: Callable[..., Any], mesh: Mesh, in_axes: int | tuple[int | None, ...]
+) -> Callable[..., Any]:
+    """`function` over a mesh of all devices; each of its arrays has a device axis of one entry."""
 
     def on_all(*arguments: Any) -> Any:
-        axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(arguments)
+        specs = _specs(mesh, in_axes, len(arguments))
 
         def on_one(*local: Any) -> Any:
             inner = [
-                one if axis is None else jax.tree_util.tree_map(lambda leaf: leaf[0], one)
-                for one, axis in zip(local, axes, strict=True)
+                jax.tree_util.tree_map(lambda leaf: leaf[0], one) if len(spec) else one
+                for one, spec in zip(local, specs, strict=True)
             ]
             return jax.tree_util.tree_map(lambda leaf: leaf[None], function(*inner))
 
-        shared, split = PartitionSpec(), PartitionSpec(axis_name)
-        specs = tuple(shared if axis is None else split for axis in axes)
-        return _shard_map(on_one, mesh, specs, split)(*arguments)
+        return _shard_map(on_one, mesh, specs, PartitionSpec(*mesh.axis_names))(*arguments)
 
     return on_all
 

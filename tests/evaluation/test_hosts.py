@@ -71,6 +71,11 @@ def test_hosts_share_models_alone(options, capsys):
     assert "several hosts share the images of --model" in capsys.readouterr().err
 
 
+def said_by(text: str) -> list[str]:
+    """The lines of the command itself, and not of the library that connects CPUs."""
+    return [line for line in text.splitlines() if not line.startswith("[Gloo]")]
+
+
 @pytest.mark.long
 def test_two_processes_give_the_table_and_the_curves_of_one(folder, mini_weights, tmp_path):
     usual = ["--data", folder, "--model", mini_weights, "--estimate", "--files", "--per-image",
@@ -89,10 +94,10 @@ def test_two_processes_give_the_table_and_the_curves_of_one(folder, mini_weights
     both = [begun("-o", tmp_path / f"{n}.json", *cluster, n) for n in range(2)]
     texts = [process.communicate(timeout=600) for process in both]
     assert [process.returncode for process in both] == [0, 0], texts
-    assert texts[1][0] == "" and not (tmp_path / "1.json").exists()
+    assert said_by(texts[1][0]) == [] and not (tmp_path / "1.json").exists()
 
     def rates(text: str) -> list[list[str]]:
-        return [line.split()[:4] for line in text.splitlines() if "est" not in line]
+        return [line.split()[:4] for line in said_by(text)]
 
     assert rates(texts[0][0]) == rates(table)
     ours, theirs = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("0", "alone"))

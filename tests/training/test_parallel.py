@@ -54,30 +54,41 @@ if host == 0:
 
 
 LIGHT = """
+import sys
 import jax, numpy as np
-from rdonet_jax.core import compilation
+from rdonet_jax.core import compilation, multihost
+
+if cluster := sys.argv[1:]:
+    multihost.join(multihost.Cluster(cluster[1], int(cluster[3]), int(cluster[5])))
+devices, host = jax.local_device_count(), jax.process_index()
 
 def step(state, batch, position):
     return state + jax.lax.pmean(batch.sum(), "devices") * position, batch * position
 
 assert jax.device_count() == 8
-found = []
 for kind in compilation.PARALLEL:
     function = compilation.parallel(step, kind, in_axes=(0, 0, None), donate_argnums=(0,))
-    state = compilation.parallel(lambda leaf: leaf, kind)(np.ones((8, 3), np.float32))
+    state = compilation.parallel(lambda leaf: leaf, kind)(np.ones((devices, 3), np.float32))
+    whole, expected = np.arange(16, dtype=np.float32).reshape(8, 2), 1.0
     for number in range(3):
-        batch = np.arange(16, dtype=np.float32).reshape(8, 2) + number
+        batch = (whole + number)[host * devices : (host + 1) * devices]
         state, seen = function(state, batch, np.float32(number))
         np.testing.assert_array_equal(seen, batch * number)
-    found.append(np.asarray(state))
-    assert len(state.addressable_shards) == 8
-np.testing.assert_array_equal(*found)
+        expected += (whole + number).sum() / 8 * number
+    np.testing.assert_array_equal(state, np.full((devices, 3), expected))
+    assert len(state.addressable_shards) == devices
 """
 """Steps that only add, on eight devices, with a state that is donated."""
 
 
 def test_both_ways_do_the_same_on_eight_devices():
     ended(started([], 8, ("-c", LIGHT)))
+
+
+def test_both_ways_do_the_same_on_two_hosts_of_four_devices():
+    cluster = cluster_of_two()
+    for process in [started([*cluster, n], 4, ("-c", LIGHT)) for n in range(2)]:
+        ended(process)
 
 
 def check(path: Path) -> None:
