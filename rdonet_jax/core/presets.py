@@ -66,7 +66,7 @@ def standard(**changes: Any) -> PortableConfig:
 
 
 def wide(**changes: Any) -> PortableConfig:
-    """`standard` with more channels and qualities, for high rates too: 9.8 M parameters.
+    """`standard` with more channels and qualities, for high rates too: 9.5 M parameters.
 
     At 16×16 it has 496 latents for the 768 numbers of a block. Its lambdas up to quality 71.4 are
     those of `standard` up to 100.
