@@ -7,9 +7,7 @@ from rdonet_jax.core import interrupts
 
 def main() -> int:
     """Runs the command line and returns its exit code."""
-    # Before all imports that take time. A training run handles signals by itself.
-    if sys.argv[1:2] != ["train"]:
-        interrupts.install_handlers()
+    interrupts.install_handlers()  # before all imports that take time
     from rdonet_jax.cli import main as cli_main
 
     return cli_main.main()

@@ -34,6 +34,8 @@ class _State:
 
     def __init__(self) -> None:
         self.program = ""
+        self.installed = False
+        self.take: Callable[[int], bool] | None = None  # of `taking_signals`
         self.temporary_files: set[str] = set()
         self.temporary_folders: dict[str, Callable[[str], None]] = {}  # with what removes them
         self.files_lock = threading.Lock()  # held while one of them is made or removed
@@ -48,9 +50,13 @@ _state = _State()
 def install_handlers(program: str = "rdonet") -> None:
     """Lets signals end this process with a message that begins with the program's name.
 
-    To be called once, in the main thread. Signals that are ignored, as by nohup, stay ignored.
+    To be called in the main thread; a second call changes the name alone. Signals that are ignored,
+    as by nohup, stay ignored.
     """
     _state.program = program
+    if _state.installed:
+        return
+    _state.installed = True
     numbers = [getattr(signal, name) for name in TERMINATING_SIGNALS if hasattr(signal, name)]
     handled = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     reader, writer = os.pipe()
@@ -74,6 +80,8 @@ def _watch(reader: int, handled: list[int]) -> None:
 
 
 def _handle(number: int) -> None:
+    if _state.take is not None and _state.take(number):
+        return
     if number == signal.SIGINT and _state.graceful_messages and not _state.interrupted:
         _state.interrupted = True
         _print(f"interrupted: {_state.graceful_messages[-1]}; Ctrl-C again ends at once")
@@ -166,6 +174,24 @@ def graceful_interrupt(message: str) -> Iterator[Callable[[], bool]]:
         yield lambda: _state.interrupted
     finally:
         _state.graceful_messages.remove(message)
+
+
+def are_handled() -> bool:
+    """Whether `install_handlers` was called in this process."""
+    return _state.installed
+
+
+@contextlib.contextmanager
+def taking_signals(take: Callable[[int], bool]) -> Iterator[None]:
+    """Within it, a signal goes to `take` first, in a thread of its own.
+
+    It ends the process only if `take` returns False.
+    """
+    _state.take = take
+    try:
+        yield
+    finally:
+        _state.take = None
 
 
 @contextlib.contextmanager

@@ -202,6 +202,16 @@ def stop_requests() -> Iterator[Callable[[int], str]]:
         return
     received: list[str] = []
 
+    def take(number: int) -> bool:
+        again = signal.Signals(number).name in received
+        received.append(signal.Signals(number).name)
+        return not (again and number == signal.SIGINT)
+
+    if interrupts.are_handled():
+        with interrupts.taking_signals(take):
+            yield lambda step: received[0] if received else ""
+        return
+
     def note(number: int, _: FrameType | None) -> None:
         received.append(signal.Signals(number).name)
         if number == signal.SIGINT:

@@ -26,7 +26,7 @@ from tests.fuzzing import subjects, worker
 TURN_COUNT, TURN_SECONDS = 20_000, 600.0
 """The most inputs and about the most seconds of a process; then another subject has its turn."""
 
-HANG = 120.0
+HANG = 600.0
 """Seconds without a new input after which a process is taken to hang."""
 
 FAULTS_KEPT = 1000

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from rdonet_jax.core import interrupts
 from rdonet_jax.training import multihost
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs the signals of POSIX")
@@ -14,8 +15,9 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 @pytest.fixture(autouse=True)
-def usual_handlers():
-    """As of a command in the foreground, whatever tests run in."""
+def usual_handlers(monkeypatch):
+    """As of a program in the foreground that handles no signals, whatever tests run in."""
+    monkeypatch.setattr(interrupts._state, "installed", False)
     numbers = [getattr(signal, name) for name in NAMES]
     before = {number: signal.getsignal(number) for number in numbers}
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -50,3 +52,32 @@ def test_what_is_ignored_stays_ignored(name):
     with multihost.stop_requests() as stop_request:
         signal.raise_signal(getattr(signal, name))
         assert stop_request(1) == ""
+
+
+@pytest.fixture
+def of_a_command(monkeypatch):
+    """Signals come by the thread of a command, which ends the process with what nobody takes."""
+    ended = []
+    monkeypatch.setattr(interrupts._state, "installed", True)
+    monkeypatch.setattr(interrupts, "terminate", ended.append)
+    return ended
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_signal_of_a_command_is_named_after_the_step(name, of_a_command):
+    with multihost.stop_requests() as stop_request:
+        interrupts._handle(getattr(signal, name))
+        assert stop_request(1) == name
+        assert not of_a_command
+    interrupts._handle(signal.SIGTERM)
+    assert of_a_command == [signal.SIGTERM]
+
+
+def test_a_second_ctrl_c_ends_the_command_and_a_second_request_to_end_does_not(of_a_command):
+    with multihost.stop_requests():
+        interrupts._handle(signal.SIGTERM)
+        interrupts._handle(signal.SIGTERM)
+        interrupts._handle(signal.SIGINT)
+        assert not of_a_command
+        interrupts._handle(signal.SIGINT)
+        assert of_a_command == [signal.SIGINT]

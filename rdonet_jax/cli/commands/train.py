@@ -63,8 +63,7 @@ def run(arguments: Sequence[str], program: str = "rdonet train", began: float | 
 
     `began` is when it began, by `time.monotonic`, for a run of so many minutes; without it, now.
     """
-    if arguments[:1] == ["export"]:
-        interrupts.install_handlers(program)  # a run handles signals by itself
+    interrupts.install_handlers(program)
     try:
         with multihost.failing_together():
             sys.exit(main(arguments, program, began))
