@@ -273,8 +273,12 @@ def _require_same(folder: Path, held: Run, run: Run) -> None:
                 f"{before.count} then, {now.count} now, and their names below the folders, their "
                 "sizes and their order must be the same"
             )
+    # The preset is only a name: what it stands for is in the model.
     alike = dataclasses.replace(
-        run, origin=held.origin, training=lengthening.with_length_of(run.training, held.training)
+        run,
+        preset=held.preset,
+        origin=held.origin,
+        training=lengthening.with_length_of(run.training, held.training),
     )
     if held != alike:
         raise RunError(
@@ -293,7 +297,7 @@ def _require_possible_length(folder: Path, held: Run, run: Run) -> None:
 
 def _differences(held: Run, run: Run) -> str:
     """Which fields differ, and how."""
-    parts = [("preset", held.preset, run.preset)]
+    parts: list[tuple[str, Any, Any]] = []
     for before, now in ((held.model, run.model), (held.training, run.training)):
         parts += [
             (field.name, getattr(before, field.name), getattr(now, field.name))

@@ -60,6 +60,22 @@ def test_weights_to_start_from_bring_their_network(tmp_path):
     assert settings("--start random").model == presets.standard()
 
 
+def test_a_run_that_began_with_weights_goes_on_without_them_and_gives_its_configuration(tmp_path):
+    model, folder = presets.mini(hidden=20), tmp_path / "run"
+    path = zoo.save(tmp_path, "own", model, portable_params.start(model), {})
+    line = f"--start {path}"
+    begun = settings(line)
+    run = run_dir.Run(begun.model, begun.training, begun.preset)
+    folder.mkdir()
+    (folder / run_dir.CONFIG_FILE).write_text(run.to_json())
+    path.unlink()
+    assert settings(f"--config {folder / run_dir.CONFIG_FILE}").model == model
+    found = train.parse(
+        ["--data", "d", "--run", str(folder), "--resume", *shlex.split(line)], "rdonet train"
+    )[1]
+    assert (found.preset, found.model) == ("own", model)
+
+
 def test_weights_to_start_from_that_there_are_not_are_named(capsys):
     assert "no model 'nowhere'" in complaint(capsys, "--start nowhere")
 

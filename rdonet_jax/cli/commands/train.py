@@ -13,8 +13,9 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rdonet_jax.cli import console
 from rdonet_jax.cli.options import argument_types, config_options, host_options, run_settings
@@ -117,12 +118,7 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, R
     """
     first, _ = _first_parser(program).parse_known_args(arguments)
     values = run_settings.read(first.config) if first.config else {}
-    stored = values.get("model", {})
-    base = run_settings.base(
-        first.preset or values.get("preset"),
-        first.family or stored.get(registry.FAMILY_KEY),
-        first.start or values.get("training", {}).get("start"),
-    )
+    base = _base(first, values)
     model = Section("model", type(base.model), base.model)
     parser = _parser(program, model)
     options = parser.parse_args(arguments)
@@ -140,11 +136,33 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, R
     return options, settings
 
 
+def _base(first: argparse.Namespace, values: Mapping[str, Any]) -> run_settings.Base:
+    """What the model's configuration starts from, by `_first_parser` and the sections of a file.
+
+    A run that is resumed has its own, so the weights that it began with may be gone.
+    """
+    preset = first.preset or run_settings.preset_of(values)
+    family = first.family or values.get("model", {}).get(registry.FAMILY_KEY)
+    start = first.start or values.get("training", {}).get("start")
+    is_local = first.resume and isinstance(first.run, Path)
+    if (
+        preset is None
+        and family is None
+        and is_local
+        and (first.run / run_dir.CONFIG_FILE).is_file()
+    ):
+        held = run_dir.Run.load(first.run)
+        return run_settings.Base(held.preset, held.model)
+    return run_settings.base(preset, family, start)
+
+
 def _first_parser(program: str) -> Parser:
     """For the options that the others depend on."""
     parser = Parser(prog=program, add_help=False)
     _add_base(parser)
     parser.add_argument("--training.start", "--start", dest="start")
+    parser.add_argument("--run", type=urls.parsed)
+    parser.add_argument("--resume", action="store_true")
     return parser
 
 

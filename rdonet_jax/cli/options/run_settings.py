@@ -119,6 +119,16 @@ def base(preset: Any, family: Any, start: str | None = None) -> Base:
     return Base(name, model)
 
 
+def preset_of(values: Mapping[str, Any]) -> Any:
+    """The preset that the sections of a file name.
+
+    A file that a run wrote may name the weights that it began with instead. It has all fields of
+    its model, so no preset is needed.
+    """
+    preset = values.get("preset")
+    return None if "origin" in values and preset not in list(presets.PRESETS) else preset
+
+
 def from_file(path: Path, values: Mapping[str, Any], model: type) -> dict[str, dict[str, Any]]:
     """The fields that a file sets, of the types that they have. Raises `ConfigError`."""
     classes = {
