@@ -47,6 +47,7 @@ def joined(by_point: Sequence[Mapping[str, Mapping[str, Any]]]) -> Results:
     return {
         column: {name: [part[column][name] for part in by_point] for name in first[column]}
         for column in first
+        if all(column in part for part in by_point)  # with fewer passes a point has fewer
     }
 
 

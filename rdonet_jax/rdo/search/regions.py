@@ -151,11 +151,10 @@ def search(
     report: Callable[[float], None] = lambda share: None,
     trials: int = SEARCH_TRIALS,
 ) -> Iterator[Partition]:
-    """The partition of the image: first the start, then after each pass in each region.
+    """The partition of the image: first the start, then after each step of `fast` in each region.
 
-    All passes of a region are made before the next one begins. `trials` are those of a pass, see
-    `fast`. `report` is called before every
-    evaluation, with the share of the work that is done, below 1.
+    All passes of a region are made before the next one begins. `trials` are those of a pass.
+    `report` is called before every evaluation, with the share of the work that is done, below 1.
     """
     best = _copy(start)
     yield _copy(best)
