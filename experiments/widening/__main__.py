@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.widening import fitting
-from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.core.config import ConfigError, PortableConfig
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.models.portable import quality_range, widening
@@ -31,10 +31,13 @@ SIDE = 256
 
 
 def continued(config: PortableConfig, knots: int) -> PortableConfig:
-    """The configuration with more knots above its own, at their distance."""
+    """The configuration with more knots above its own, at their distance.
+
+    Raises `ConfigError` for fewer knots than it has.
+    """
     more = knots - config.knots
     if more < 0:
-        raise ValueError(f"the network has {config.knots} knots already")
+        raise ConfigError(f"the network has {config.knots} knots already")
     ratios = np.asarray(config.thresholds[-1]) / config.thresholds[-2]
     added = [tuple(config.thresholds[-1] * ratios**k) for k in range(1, more + 1)]
     low, high = config.lmbdas
@@ -71,12 +74,19 @@ def main() -> None:
     parser.add_argument("--knots", type=int, help="of the quality; default: those of the model")
     parser.add_argument("--crops", type=int, default=2, help="of each image")
     options = parser.parse_args()
-    model = zoo.load(options.model)
-    old = continued(model.config, options.knots or model.config.knots)
+    try:
+        model = zoo.load(options.model)
+        if not isinstance(model.config, PortableConfig):
+            raise ConfigError("only portable networks can be widened")
+        old = continued(model.config, options.knots or model.config.knots)
+        new = widening.widened(old, options.trunk, options.latents)
+    except (ConfigError, zoo.ZooError) as error:
+        parser.error(f"{options.model}: {error}")
     params = quality_range.resample_knots(model.params, model.config, old)
-    crops = crops_of(options.folder, options.crops, 0)
+    crops = list(crops_of(options.folder, options.crops, 0))
+    if not crops:
+        parser.error(f"{options.folder}: no image has {SIDE} pixels on both sides")
     transform = fitting.fit(params, old, crops, options.trunk, options.latents)
-    new = widening.widened(old, options.trunk, options.latents)
     wide = widening.widen(params, old, new, transform, jax.random.key(0))
     for config, weights in ((old, params), (new, wide)):
         held_out = crops_of(options.validation or options.folder, 1, 1)

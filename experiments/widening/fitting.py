@@ -26,7 +26,7 @@ def fit(
 
     The directions are those of the most energy of the residual: principal components of 8×8 pixels,
     and of 2×2 positions of these. The new latents are the best linear prediction of the residual in
-    these directions from the features of the encoder.
+    these directions from the features of the encoder. All crops are kept in memory.
     """
     crops = list(batches)
     coded = jax.jit(lambda x: code_without_rounding(params, config, x))
