@@ -74,9 +74,7 @@ def folder(url: str, is_wanted: Callable[[str], bool]) -> Path:
     """
     from filelock import FileLock
 
-    # A folder of its own: below another one, which may be asked for too, it would be part of that.
-    digest = hashlib.sha256("/".join(urls.parts(url)).encode()).hexdigest()[:32]
-    target = root() / "folders" / f"{urls.name_of(url)[:100]}-{digest}"
+    target = _folder_of(url)
     found = {name: entry for name, entry in urls.listed(url).items() if is_wanted(name)}
     if not found:
         raise UrlError(url, "holds no images")
@@ -100,6 +98,15 @@ def folder(url: str, is_wanted: Callable[[str], bool]) -> Path:
         finally:
             _save(target / VERSIONS, known)
     return target
+
+
+def _folder_of(url: str) -> Path:
+    """The folder of a copy. It has the name of that at the URL, and neighbors stay neighbors.
+
+    A folder below another one is not below the copy of that, whose images would be its own.
+    """
+    *above, name = urls.parts(url)
+    return root() / "folders" / hashlib.sha256("/".join(above).encode()).hexdigest()[:32] / name
 
 
 def _remove_others(target: Path, found: Iterable[str]) -> None:

@@ -148,12 +148,12 @@ def _mirrored(
 
 
 def _add(error: BaseException, sentence: str) -> None:
-    """Adds to the message of an error; of one that has none, such as Ctrl-C, a warning."""
+    """Adds to the message of an error; where that is not possible, as of Ctrl-C, a warning."""
     if isinstance(error, OSError) and error.strerror:
         error.strerror += f"; {sentence}"
     elif isinstance(error, Exception):
         error.args = (f"{error}; {sentence}",)
-    else:
+    if not isinstance(error, Exception) or sentence not in str(error):
         warnings.warn(sentence, UncopiedWarning, stacklevel=2)
 
 

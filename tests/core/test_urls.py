@@ -176,6 +176,8 @@ def test_a_folder_within_another_one_has_a_copy_of_its_own(store):
         url_cache.folder(store, lambda name, wanted=wanted: name in wanted)
         assert (inner / "b.png").is_file()
     assert inner == url_cache.folder(urls.join(store, "inner") + "/", lambda name: True)
+    urls.write(urls.join(store, "beside", "c.png"), b"x")
+    assert url_cache.folder(urls.join(store, "beside"), bool) == inner.with_name("beside")
 
 
 def test_a_file_is_copied_again_when_it_has_changed(store, monkeypatch):
