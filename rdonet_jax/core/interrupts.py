@@ -140,10 +140,12 @@ def temporary_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def temporary_folder() -> Iterator[str]:
-    """Makes a folder where the system has temporary files. It is removed at the end.
+def temporary_folder(
+    prefix: str = "rdonet-", parent: str | os.PathLike | None = None
+) -> Iterator[str]:
+    """Makes a folder, by default where the system has temporary files. It is removed at the end.
 
-    A signal that ends the process removes it too.
+    A signal that ends the process removes it too. After `keep_folder` it stays.
     """
     import shutil
     import tempfile
@@ -152,14 +154,21 @@ def temporary_folder() -> Iterator[str]:
         shutil.rmtree(path, ignore_errors=True)
 
     with _state.files_lock:
-        folder = tempfile.mkdtemp(prefix="rdonet-")
+        folder = tempfile.mkdtemp(prefix=prefix, dir=parent)
         _state.temporary_folders[folder] = remove
     try:
         yield folder
     finally:
         with _state.files_lock:
-            remove(folder)
-            del _state.temporary_folders[folder]
+            if folder in _state.temporary_folders:
+                remove(folder)
+                del _state.temporary_folders[folder]
+
+
+def keep_folder(folder: str | os.PathLike) -> None:
+    """Lets a folder of `temporary_folder` stay, also after a signal."""
+    with _state.files_lock:
+        _state.temporary_folders.pop(os.fspath(folder), None)
 
 
 @contextlib.contextmanager

@@ -176,6 +176,15 @@ def listed(url: str) -> dict[str, Entry]:
         }
 
 
+def entry(url: str) -> Entry:
+    """Size and version of a file. Raises `UrlError`."""
+    with _explained(url):
+        store, path = _opened(url)
+        store.invalidate_cache()
+        about = store.info(path)
+        return Entry(int(about.get("size") or 0), _version(about))
+
+
 def remove(url: str) -> None:
     """Removes a file, if it is there. Raises `UrlError`."""
     with _explained(url), contextlib.suppress(FileNotFoundError):
@@ -185,8 +194,8 @@ def remove(url: str) -> None:
 
 def _version(about: dict[str, Any]) -> str:
     """What changes with the content of a file, from what the store says about it."""
-    names = ("ETag", "etag", "generation", "content_md5", "LastModified", "updated", "mtime",
-             "created")  # fmt: skip
+    names = ("ETag", "etag", "generation", "content_md5", "LastModified", "Last-Modified",
+             "updated", "mtime", "created")  # fmt: skip
     return " ".join(str(about[name]) for name in names if about.get(name) is not None)
 
 

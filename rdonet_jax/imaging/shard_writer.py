@@ -7,7 +7,6 @@ import dataclasses
 import io
 import os
 import tarfile
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rdonet_jax.core import files, urls
+from rdonet_jax.core import files, interrupts, urls
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.imaging.dataset import DatasetWarning
 from rdonet_jax.imaging.shards import ARRAY_RECORD, INDEX, TAR, Index, ShardError, ShardImage
@@ -116,7 +115,7 @@ def pack(
         for name, path, size in _usable(found, folders):
             content = path.read_bytes()
             if shard is None:
-                shard = _Shard(folder, kind, len(entries.files))
+                shard = _Shard(folder, target, kind, len(entries.files))
             entries.places.append((shard.writer.add(name, content), len(content)))
             entries.names.append(name)
             entries.sizes.append(size)
@@ -178,20 +177,20 @@ def _members(path: Path) -> Iterator[tuple[str, int, bytes]]:
 
 
 class _Shard:
-    """A shard that is written under a temporary name."""
+    """A shard that is written in a temporary folder."""
 
-    def __init__(self, folder: Path, kind: str, number: int) -> None:
+    def __init__(self, folder: Path, target: str | Path, kind: str, number: int) -> None:
         self.name = f"images-{number:05d}.{kind}"
-        self.path = folder / f".{self.name}.part"
+        self.path = folder / self.name
         self.bytes = 0
         try:
             self.writer: _Writer = WRITERS[kind](self.path)
         except ImportError as error:
-            raise ShardError(f"{folder}: {kind} shards need the package {error.name}") from error
+            raise ShardError(f"{target}: {kind} shards need the package {error.name}") from error
 
 
 def _finish(shard: _Shard, target: str | Path, entries: _Entries) -> None:
-    """Closes a shard and gives it its name."""
+    """Closes a shard and puts it in its place."""
     shard.writer.close()
     entries.files.append(shard.name)
     entries.file_bytes.append(shard.path.stat().st_size)
@@ -199,23 +198,19 @@ def _finish(shard: _Shard, target: str | Path, entries: _Entries) -> None:
         urls.upload(shard.path, urls.join(str(target), shard.name))
         shard.path.unlink()
     else:
-        os.replace(shard.path, shard.path.with_name(shard.name))
+        os.replace(shard.path, Path(target) / shard.name)
 
 
 @contextlib.contextmanager
 def _place(target: str | Path) -> Iterator[Path]:
-    """The folder in which shards are written, without what an error left unfinished."""
-    if urls.is_url(target):
-        with tempfile.TemporaryDirectory(prefix="rdonet-shards-") as name:
-            yield Path(name)
-        return
-    folder = Path(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield folder
-    finally:
-        for path in folder.glob(".images-*.part"):
-            path.unlink()
+    """A temporary folder in which shards are written, on the disk of the target if it is local."""
+    parent = None if urls.is_url(target) else Path(target)
+    if parent:
+        parent.mkdir(parents=True, exist_ok=True)
+    with interrupts.temporary_folder(
+        ".rdonet-shards-" if parent else "rdonet-shards-", parent
+    ) as name:
+        yield Path(name)
 
 
 def _usable(

@@ -17,7 +17,7 @@ from types import TracebackType
 from rdonet_jax.core import urls
 from rdonet_jax.core.urls import UrlError
 from rdonet_jax.training import checkpoints
-from rdonet_jax.training.run_dir import LOCK_FILE
+from rdonet_jax.training.run_dir import LOCK_FILE, RunError
 
 PERIOD_S = 10.0
 """Seconds between two looks at the folder."""
@@ -31,7 +31,7 @@ ATTEMPTS = 3
 PACKED = ".zip"
 
 
-class UncopiedError(RuntimeError):
+class UncopiedError(RunError):
     """The last changes of a folder could not be copied to its URL."""
 
 
@@ -42,9 +42,12 @@ Signature = tuple[int, int]
 class Mirror:
     """Copies a folder to a URL as it changes. A context manager; leaving it copies what is left.
 
-    `failure` is a sentence once copying has failed for `PATIENCE_S`; empty before. Leaving raises
-    `UncopiedError` when the last changes cannot be copied. Nothing is copied any more when
-    `may_write` says that another process writes there now.
+    Nothing is copied while `may_write` says that another process may write there.
+
+    Attributes:
+      failure: a sentence once copying has failed for `PATIENCE_S`; empty before.
+      uncopied: after leaving, why the last changes could not be copied; empty if they were.
+        Leaving raises `UncopiedError` with this sentence unless there is another error.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Mirror:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.failure = ""
+        self.uncopied = ""
 
     def __enter__(self) -> Mirror:
         self._thread.start()
@@ -65,49 +69,66 @@ class Mirror:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        self.uncopied = f"{self._url}: copying was interrupted"
         self._ended.set()
         self._thread.join()
         for attempt in range(ATTEMPTS):
-            if not self._may_write():
+            time.sleep(attempt)
+            self.uncopied = self._attempt()
+            if not self.uncopied:
                 return
-            try:
-                self.copy()
-                return
-            except UrlError as failed:
-                if attempt == ATTEMPTS - 1 and error is None:
-                    raise UncopiedError(str(failed)) from failed
-                time.sleep(attempt)
+        if error is None:
+            raise UncopiedError(self.uncopied)
 
     def _watch(self) -> None:
         failing_since: float | None = None
-        while not self._ended.wait(PERIOD_S) and self._may_write():
-            try:
-                self.copy()
-            except UrlError as error:
-                failing_since = failing_since or time.monotonic()
-                if time.monotonic() - failing_since > PATIENCE_S:
-                    self.failure = str(error)
-            else:
+        while not self._ended.wait(PERIOD_S):
+            cause = self._attempt()
+            if not cause:
                 failing_since, self.failure = None, ""
+                continue
+            failing_since = failing_since or time.monotonic()
+            if time.monotonic() - failing_since > PATIENCE_S:
+                self.failure = cause
+
+    def _attempt(self) -> str:
+        """Copies what has changed; the cause if that fails, else an empty text."""
+        if not self._may_write():
+            return f"{self._url}: is not written to without its lock"
+        try:
+            self.copy()
+        except UrlError as error:
+            return str(error)
+        return ""
 
     def copy(self) -> None:
-        """Copies what has changed since the last time. Raises `UrlError`."""
+        """Copies what has changed since the last time. Raises `UrlError` whatever goes wrong."""
         with self._lock:
-            self._copy()
+            try:
+                self._copy()
+            except UrlError:
+                raise
+            except Exception as error:  # a full disk, for one; the thread has to go on
+                raise UrlError(self._url, f"cannot be kept up to date ({error})") from error
 
     def _copy(self) -> None:
         steps = dict(_checkpoints(self._folder))  # before the log, which is newer then
         for name, path in _files(self._folder):
             self._copy_file(name, path)
         for name in steps.keys() - self._packed:
-            self._copy_checkpoint(name, steps[name])
-        # The newest is there now, so an older one may go.
-        for name in self._packed - steps.keys() if steps else ():
+            if self._copy_checkpoint(name, steps[name]):
+                self._packed.add(name)
+        for name in [name for name in self._packed - steps.keys() if self._is_replaced(name)]:
             urls.remove(urls.join(self._url, name))
-        self._packed = set(steps) or self._packed
+            self._packed.remove(name)
         for name in [name for name in self._copied if not (self._folder / name).exists()]:
             urls.remove(urls.join(self._url, name))
             del self._copied[name]
+
+    def _is_replaced(self, name: str) -> bool:
+        """Whether there is a newer checkpoint of the same kind at the URL."""
+        kind = Path(name).parent
+        return any(Path(one).parent == kind and _step(one) > _step(name) for one in self._packed)
 
     def _copy_file(self, name: str, path: Path) -> None:
         try:
@@ -120,18 +141,35 @@ class Mirror:
         urls.write(urls.join(self._url, name), content)
         self._copied[name] = signature
 
-    def _copy_checkpoint(self, name: str, folder: Path) -> None:
+    def _copy_checkpoint(self, name: str, folder: Path) -> bool:
+        """Whether it was copied; not if a newer one has taken its place meanwhile."""
         packed = folder.parent.with_name(f".{folder.parent.name}-{folder.name}{PACKED}")
         try:
-            with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:
-                for path in sorted(folder.rglob("*")):
-                    file.write(path, path.relative_to(folder))
+            paths = _below(folder)
+            if not paths or not _is_packed_whole(folder, paths, packed):
+                return False
+            # It is not being removed as long as it is among the newest ones.
+            if name not in dict(_checkpoints(self._folder)) or _below(folder) != paths:
+                return False
             urls.upload(packed, urls.join(self._url, name))
-        except FileNotFoundError:  # a newer one has taken its place meanwhile
-            return
         finally:
             packed.unlink(missing_ok=True)
-        self._packed.add(name)
+        return True
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
+
+
+def _is_packed_whole(folder: Path, paths: Iterable[Path], packed: Path) -> bool:
+    """Writes the archive of a checkpoint; False if a file is gone."""
+    try:
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED, strict_timestamps=False) as file:
+            for path in paths:
+                file.write(path, path.relative_to(folder))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def fetch(url: str, folder: Path) -> None:
@@ -139,7 +177,7 @@ def fetch(url: str, folder: Path) -> None:
     names = urls.listed(url)
     packed = [name for name in names if _is_packed(name)]
     newest = {}
-    for name in sorted(packed, key=lambda name: int(Path(name).stem)):
+    for name in sorted(packed, key=_step):
         newest[Path(name).parent] = name
     plain = [name for name in names if _is_restored(name)]
     for name in [*plain, *newest.values()]:
@@ -153,6 +191,8 @@ def fetch(url: str, folder: Path) -> None:
 def _unpack(url: str, path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as file:
+            if not file.namelist():
+                raise UrlError(url, "is no checkpoint (the archive is empty)")
             file.extractall(path.with_suffix(""))
     except zipfile.BadZipFile as error:
         raise UrlError(url, f"is no checkpoint ({error})") from error
@@ -170,6 +210,11 @@ def _is_packed(name: str) -> bool:
     )
 
 
+def _step(name: str) -> int:
+    """The step of a packed checkpoint."""
+    return int(Path(name).stem)
+
+
 def _is_restored(name: str) -> bool:
     """Whether a resumed run needs a file. It begins its own event file."""
     path = Path(name)
@@ -177,11 +222,11 @@ def _is_restored(name: str) -> bool:
 
 
 def _checkpoints(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The checkpoints that are complete, by their name at the URL."""
-    for kind in (checkpoints.LAST, checkpoints.BEST):
-        for path in _listed(folder / kind):
-            if path.name.isdecimal():
-                yield f"{kind}/{path.name}{PACKED}", path
+    """The checkpoints that are complete and to be kept, by their name at the URL."""
+    for kind, kept in ((checkpoints.LAST, checkpoints.KEPT), (checkpoints.BEST, 1)):
+        complete = [path for path in _listed(folder / kind) if path.name.isdecimal()]
+        for path in sorted(complete, key=lambda path: int(path.name))[-kept:]:
+            yield f"{kind}/{path.name}{PACKED}", path
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -109,9 +109,12 @@ def train(
     length, intervals = length or RunLength(), intervals or Intervals()
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(run_place.opened(folder))
-        weights = export_to or place.folder / exports.FOLDER
-        weights = stack.enter_context(run_place.written(weights))
-        return _train(place, weights, run, sources, resume, intervals, length, command, began, now)
+        exported = export_to or place.folder / exports.FOLDER
+        weights = stack.enter_context(run_place.written(exported))
+        return _train(
+            place.watching(weights), weights.folder, run, sources, resume, intervals, length,
+            command, began, now,
+        )  # fmt: skip
 
 
 def _train(

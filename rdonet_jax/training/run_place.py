@@ -11,19 +11,24 @@ import contextlib
 import dataclasses
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rdonet_jax.core import multihost, urls
+from rdonet_jax.core import interrupts, multihost, urls
 from rdonet_jax.training import mirror
-from rdonet_jax.training.mirror import Mirror, UncopiedError
+from rdonet_jax.training.mirror import Mirror
 from rdonet_jax.training.run_dir import RunError
 from rdonet_jax.training.run_lease import Lease
 
 
+class UncopiedWarning(UserWarning):
+    """What a run has written is in a temporary folder, and not at its URL."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """The folder in which a run works.
+    """A folder in which a run works, or to which it writes.
 
     Attributes:
       folder: local.
@@ -36,6 +41,10 @@ class Place:
     shared: bool = True
     failures: tuple[Callable[[], str], ...] = ()
     publish: Callable[[], None] = lambda: None
+
+    def watching(self, other: Place) -> Place:
+        """This place, with the failures of another one as well."""
+        return dataclasses.replace(self, failures=(*self.failures, *other.failures))
 
     def watched(self, stop_request: Callable[[int], str]) -> Callable[[int], str]:
         """A function as `multihost.stop_requests` gives, which raises `RunError` after failures."""
@@ -54,8 +63,8 @@ def opened(run: str | Path) -> Iterator[Place]:
     """The place of a run that is to be started or resumed, by all hosts together.
 
     Raises `RunError` when another process trains a run at the URL, and `UrlError`. What is raised
-    inside names the URL. If the last changes cannot be copied to the URL, `RunError` names the
-    temporary folder, which stays then.
+    inside names the URL. If the last changes cannot be copied to the URL, the temporary folder
+    stays, and the error names it: that raised inside, or else `UncopiedError`.
     """
     urls.require_no_flattened_url(run)
     if not urls.is_url(run):
@@ -63,26 +72,25 @@ def opened(run: str | Path) -> Iterator[Place]:
         return
     url = str(run)
     multihost.require_equal(url, "run")
-    folder = Path(tempfile.mkdtemp(prefix="rdonet-run-"))
-    kept = False
+    folder = Path(tempfile.mkdtemp(prefix="rdonet-run-"))  # stays after a signal
+    kept: list[Path] = []
     try:
-        with _naming(url, folder), contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             lease = Lease(url) if multihost.is_first() else None
             with multihost.raise_on_all_hosts("the run's lock"):
                 urls.listed(url)  # an error names the run, and not its lock
                 if lease:
                     stack.enter_context(lease)
-            with multihost.raise_on_all_hosts("the run's files"):
+            with multihost.raise_on_all_hosts("the run's files"), _naming(url, folder):
                 mirror.fetch(url, folder)
             if lease is None:
+                stack.enter_context(_naming(url, folder))
                 yield Place(folder, shared=False)
                 return
-            copies = stack.enter_context(Mirror(folder, url, lambda: not lease.failure))
+            copies = stack.enter_context(_mirrored(folder, url, kept.append, lease.may_write))
+            stack.enter_context(_naming(url, folder))
             failures = (lambda: lease.failure, lambda: copies.failure)
             yield Place(folder, False, failures, copies.copy)
-    except UncopiedError as error:
-        kept = True
-        raise RunError(f"{error}; what is not there yet is in {folder}") from error
     finally:
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
@@ -95,7 +103,7 @@ def fetched(run: str | Path) -> Iterator[Path]:
     if not urls.is_url(run):
         yield Path(run)
         return
-    with tempfile.TemporaryDirectory(prefix="rdonet-run-") as name:
+    with interrupts.temporary_folder("rdonet-run-") as name:
         folder = Path(name)
         with _naming(str(run), folder):
             mirror.fetch(str(run), folder)
@@ -103,17 +111,50 @@ def fetched(run: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def written(place: str | Path) -> Iterator[Path]:
-    """A folder to write to, whose files are copied to the place if it is a URL."""
+def written(place: str | Path) -> Iterator[Place]:
+    """A place to write to, whose files are copied to the URL if it is one.
+
+    If the last ones cannot be copied, they stay in the temporary folder, and the error names it:
+    that raised inside, or else `UncopiedError`.
+    """
     urls.require_no_flattened_url(place)
     if not urls.is_url(place):
-        yield Path(place)
+        yield Place(Path(place))
         return
-    with (
-        tempfile.TemporaryDirectory(prefix="rdonet-weights-") as name,
-        Mirror(Path(name), str(place)),
-    ):
-        yield Path(name)
+    with interrupts.temporary_folder("rdonet-weights-") as name:
+        folder = Path(name)
+        with _mirrored(folder, str(place), interrupts.keep_folder) as copies:
+            yield Place(folder, False, (lambda: copies.failure,), copies.copy)
+
+
+@contextlib.contextmanager
+def _mirrored(
+    folder: Path,
+    url: str,
+    keep: Callable[[Path], None],
+    may_write: Callable[[], bool] = lambda: True,
+) -> Iterator[Mirror]:
+    """A folder that is kept at a URL. If the last changes are not there, `keep` gets the folder,
+    and the error names it."""
+    copies = Mirror(folder, url, may_write)
+    try:
+        with copies:
+            yield copies
+    except BaseException as error:
+        if copies.uncopied:
+            keep(folder)
+            _add(error, f"what is not at {url} yet is in {folder}")
+        raise
+
+
+def _add(error: BaseException, sentence: str) -> None:
+    """Adds to the message of an error; where that is not possible, as of Ctrl-C, a warning."""
+    if isinstance(error, OSError) and error.strerror:
+        error.strerror += f"; {sentence}"
+    elif isinstance(error, Exception):
+        error.args = (f"{error}; {sentence}",)
+    if not isinstance(error, Exception) or sentence not in str(error):
+        warnings.warn(sentence, UncopiedWarning, stacklevel=2)
 
 
 @contextlib.contextmanager

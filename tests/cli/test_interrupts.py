@@ -174,6 +174,15 @@ def test_a_temporary_folder_goes_away_with_what_is_in_it(tmp_path, monkeypatch):
     assert not interrupts._state.temporary_folders
 
 
+def test_a_temporary_folder_that_is_to_be_kept_stays(tmp_path):
+    with interrupts.temporary_folder("kept-", tmp_path) as folder:
+        (Path(folder) / "a").touch()
+        interrupts.keep_folder(Path(folder))
+        assert folder not in interrupts._state.temporary_folders
+    assert [path.name[:5] for path in tmp_path.iterdir()] == ["kept-"]
+    assert (Path(folder) / "a").exists()
+
+
 def test_a_signal_that_is_ignored_from_the_start_stays_ignored(tmp_path):
     nohup = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
     process = start(tmp_path, nohup + WRITER)

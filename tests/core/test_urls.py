@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rdonet_jax.core import url_cache, urls
+from rdonet_jax.core import interrupts, url_cache, urls
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.once
@@ -139,6 +139,76 @@ def test_a_folder_that_does_not_fit_is_refused_before_anything_is_copied(store, 
     monkeypatch.setattr(url_cache.shutil, "disk_usage", lambda _: type("", (), {"free": 999}))
     with pytest.raises(urls.UrlError, match=r"0.0 GB are free; shards are read where they are"):
         url_cache.folder(store, lambda name: True)
+
+
+def test_deleted_images_do_not_come_back_and_a_copy_that_failed_goes_on(store, monkeypatch):
+    monkeypatch.setattr(url_cache, "TRANSFERS", 1)
+    for name in ("a.png", "b.png", "c.png"):
+        urls.write(urls.join(store, name), name.encode())
+    usual, asked = urls.download, []
+
+    def download(url, target):
+        asked.append(urls.name_of(url))
+        if asked == ["a.png", "b.png", "c.png"]:
+            raise urls.UrlError(url, "is out of reach")
+        usual(url, target)
+
+    monkeypatch.setattr(urls, "download", download)
+    with pytest.raises(urls.UrlError, match="out of reach"):
+        url_cache.folder(store, lambda name: True)
+    urls.remove(urls.join(store, "b.png"))
+    asked.clear()
+    folder = url_cache.folder(store, lambda name: True)
+    assert asked == ["c.png"]
+    (folder / ".left.part").write_bytes(b"x")
+    (folder / url_cache.VERSIONS).unlink()
+    urls.remove(urls.join(store, "a.png"))
+    url_cache.folder(store, lambda name: True)
+    names = {path.name for path in folder.iterdir()}
+    assert names - {url_cache.LOCK} == {"c.png", url_cache.VERSIONS}
+
+
+def test_a_folder_within_another_one_has_a_copy_of_its_own(store):
+    for name in ("a.png", "inner/b.png"):
+        urls.write(urls.join(store, name), b"x")
+    inner = url_cache.folder(urls.join(store, "inner"), lambda name: True)
+    for wanted in (("a.png",), ("a.png", "inner/b.png")):
+        url_cache.folder(store, lambda name, wanted=wanted: name in wanted)
+        assert (inner / "b.png").is_file()
+    assert inner == url_cache.folder(urls.join(store, "inner") + "/", lambda name: True)
+    urls.write(urls.join(store, "beside", "c.png"), b"x")
+    assert url_cache.folder(urls.join(store, "beside"), bool) == inner.with_name("beside")
+
+
+def test_a_file_is_copied_again_when_it_has_changed(store, monkeypatch):
+    usual, asked = urls.download, []
+
+    def download(url, target):
+        asked.append(urls.name_of(url))
+        assert str(target) in interrupts._state.temporary_files  # a signal removes it
+        usual(url, target)
+
+    monkeypatch.setattr(urls, "download", download)
+    changing = urls.join(store, "model-0123456789abcdef-2.safetensors")
+    for content in (b"first", b"other"):
+        urls.write(changing, content)
+        for _ in range(2):
+            assert url_cache.file(changing).read_bytes() == content
+    assert asked == ["model-0123456789abcdef-2.safetensors"] * 2
+    hashed = urls.join(store, "model-0123456789abcdef.safetensors")
+    urls.write(hashed, b"fixed")
+    assert url_cache.file(hashed).read_bytes() == b"fixed"
+    urls.remove(hashed)
+    assert url_cache.file(hashed).read_bytes() == b"fixed"
+    monkeypatch.setattr(urls, "_version", lambda about: "")
+    asked.clear()
+    for _ in range(2):
+        assert url_cache.file(changing).read_bytes() == b"other"
+    assert asked == ["model-0123456789abcdef-2.safetensors"] * 2
+    assert not list(url_cache.file(changing).parent.glob("*.part"))
+    urls.remove(changing)
+    with pytest.raises(urls.UrlError, match="there is no such file"):
+        url_cache.file(changing)
 
 
 def test_local_files_load_no_fsspec(photograph_folder, tmp_path):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rdonet_jax.cli import lazy_commands
-from rdonet_jax.core import urls
+from rdonet_jax.core import interrupts, urls
 from rdonet_jax.evaluation import real_files
 from rdonet_jax.imaging import dataset, shard_writer, shards, srgb
 from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning
@@ -197,6 +197,23 @@ def test_what_was_not_finished_is_no_dataset(folder, tmp_path, kind, monkeypatch
         dataset.find([tmp_path / "shards"])
     packed(folder, tmp_path / "shards", kind)
     assert_same(folder, tmp_path / "shards")
+
+
+@pytest.mark.parametrize("place", ["local", "memory"])
+def test_a_shard_that_is_being_written_is_in_a_folder_that_goes_away(
+    folder, tmp_path, kind, monkeypatch, place
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    target = tmp_path / "shards" if place == "local" else "memory://shards/unfinished"
+
+    def fail(shard, *_):
+        assert str(shard.path.parent) in interrupts._state.temporary_folders  # for signals
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shard_writer, "_finish", fail)
+    with pytest.raises(KeyboardInterrupt):
+        packed(folder, target, kind)
+    assert [path for path in tmp_path.rglob("*") if path != target] == []
 
 
 @settings(max_examples=60)

@@ -1,26 +1,41 @@
-"""The lock of a run at a URL: one owner at a time, and none after its end, however it ends."""
+"""The lock of a run at a URL: one owner at a time, and none after its end, however it ends.
+
+Time is that of a clock that only sleeping moves, so no test depends on how fast the machine is.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 
 import pytest
 
 from rdonet_jax.core import urls
 from rdonet_jax.training import run_lease
 from rdonet_jax.training.run_dir import LOCK_FILE, RunError
-from rdonet_jax.training.run_lease import Lease
+from rdonet_jax.training.run_lease import LEASE_S, SETTLING_S, Lease
+
+pytestmark = pytest.mark.once
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch):
-    monkeypatch.setattr(run_lease, "LEASE_S", 0.4)
-    monkeypatch.setattr(run_lease, "SETTLING_S", 0.0)
+class Clock:
+    """Seconds since the start; `passing` is called after every sleep."""
+
+    def __init__(self, passing: Callable[[], None] = lambda: None) -> None:
+        self.seconds, self._passing = 0.0, passing
+
+    def now(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        self._passing()
+
+    def lease(self, url: str) -> Lease:
+        return Lease(url, self.now, self.sleep)
 
 
 def leave_lock(url: str, **owner: object) -> None:
@@ -29,46 +44,88 @@ def leave_lock(url: str, **owner: object) -> None:
 
 
 def test_the_second_owner_is_refused_and_the_lock_ends_with_the_first(store):
-    with Lease(store) as held:
-        started = time.monotonic()
+    with Clock().lease(store) as held:
+        clock = Clock(held.renew)
         with pytest.raises(RunError, match=f"another process is training.*{os.getpid()}"):
-            Lease(store).__enter__()
-        assert time.monotonic() - started < 2
-        assert not held.failure
+            clock.lease(store).__enter__()
+        assert clock.seconds < LEASE_S
+        assert held.may_write() and not held.failure
     assert urls.listed(store) == {}
-    with Lease(store):
-        pass
+    clock = Clock()
+    with clock.lease(store):
+        assert clock.seconds == 0
 
 
 def test_a_lock_that_nobody_renews_is_taken_over(store):
     leave_lock(store, host="another", process=1, key="x", count=3)
-    started = time.monotonic()
-    with Lease(store):
-        assert time.monotonic() - started >= 0.4
+    clock = Clock()
+    with clock.lease(store) as held:
+        assert LEASE_S + SETTLING_S <= clock.seconds < LEASE_S + 3
+        assert held.may_write()
     assert urls.listed(store) == {}
 
 
-def test_nobody_waits_for_a_process_of_this_machine_that_has_ended(store, monkeypatch):
-    monkeypatch.setattr(run_lease, "LEASE_S", 30.0)
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    leave_lock(store, host=socket.gethostname(), process=ended.pid, key="x", count=3)
-    started = time.monotonic()
-    with Lease(store):
-        assert time.monotonic() - started < 5
+@pytest.fixture
+def ended() -> dict[str, object]:
+    """The owner of a lock that was a process of this machine and has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return {**run_lease._process_table(), "process": process.pid, "key": "x", "count": 3}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/ns/pid"), reason="needs Linux")
+def test_nobody_waits_for_a_process_of_this_machine_that_has_ended(store, ended):
+    leave_lock(store, **ended)
+    clock = Clock()
+    with clock.lease(store):
+        assert clock.seconds == SETTLING_S
+
+
+@pytest.mark.parametrize("other", ["boot", "numbers", "host"])
+@pytest.mark.parametrize("value", ["another", "", None])
+def test_a_number_of_another_process_table_says_nothing(store, ended, other, value):
+    leave_lock(store, **{**ended, other: value})
+    clock = Clock()
+    with clock.lease(store):
+        assert clock.seconds >= LEASE_S
+
+
+def test_where_the_system_tells_no_process_table_everybody_waits(store, ended, monkeypatch):
+    unknown = {"host": "here", "boot": "", "numbers": ""}
+    monkeypatch.setattr(run_lease, "_process_table", lambda: unknown)
+    leave_lock(store, **{**ended, **unknown})
+    clock = Clock()
+    with clock.lease(store):
+        assert clock.seconds >= LEASE_S
 
 
 def test_an_owner_whose_lock_was_taken_over_stops_and_leaves_the_new_one(store):
-    with Lease(store) as held:
+    with Clock().lease(store) as held:
         leave_lock(store, host="another", process=1, key="x", count=0)
-        limit = time.monotonic() + 10
-        while not held.failure and time.monotonic() < limit:
-            time.sleep(0.05)
+        held.renew()
         assert held.failure == f"{store}: another process has taken over this run"
+        assert not held.may_write()
     assert list(urls.listed(store)) == [LOCK_FILE]
+
+
+def test_an_owner_that_cannot_renew_its_lock_writes_nothing_until_it_has(store, monkeypatch):
+    clock = Clock()
+    with clock.lease(store) as held:
+        clock.seconds += LEASE_S - 1
+        assert held.may_write()
+        with monkeypatch.context() as patch:
+            patch.setattr(urls, "write", lambda url, _: urls.read(url + "-missing"))
+            with pytest.raises(urls.UrlError):
+                held.renew()
+        clock.seconds += 1
+        assert not held.may_write()
+        held.renew()
+        assert held.may_write()
 
 
 def test_a_lock_that_says_nothing_is_one_too(store):
     urls.write(urls.join(store, LOCK_FILE), b"\xff")
-    with Lease(store):
+    clock = Clock()
+    with clock.lease(store):
         assert urls.exists(urls.join(store, LOCK_FILE))
+        assert clock.seconds >= LEASE_S

@@ -1,0 +1,146 @@
+"""Runs and weights at URLs: what could not be copied there stays, and the error says where."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from rdonet_jax.cli.commands import train
+from rdonet_jax.core import interrupts, urls
+from rdonet_jax.training import mirror, run_lease, run_place
+from rdonet_jax.training.divergence import DivergenceError
+from rdonet_jax.training.mirror import UncopiedError
+from rdonet_jax.training.run_dir import RunError
+
+pytestmark = pytest.mark.once
+
+RUN, WEIGHTS = "memory://place/run", "memory://place/weights"
+
+
+@pytest.fixture(autouse=True)
+def temporary(monkeypatch, tmp_path) -> Path:
+    """The folder of temporary folders; nothing is at the URLs, and nobody waits."""
+    for name in urls.listed("memory://place"):
+        urls.remove(urls.join("memory://place", name))
+    monkeypatch.setattr(mirror, "PERIOD_S", 3600.0)
+    monkeypatch.setattr(mirror.time, "sleep", lambda _: None)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def unwritable(monkeypatch):
+    """Nothing but the lock can be written below these URLs."""
+
+    def refuse(*places: str) -> None:
+        written = urls.write
+
+        def write(url, content):
+            if url.startswith(places) and not url.endswith(".lock"):
+                raise urls.UrlError(url, "access is denied")
+            written(url, content)
+
+        monkeypatch.setattr(urls, "write", write)
+
+    return refuse
+
+
+def folders(temporary: Path) -> list[Path]:
+    return sorted(temporary.iterdir())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RunError("stopped"), DivergenceError("stopped"), urls.UrlError(RUN, "stopped"),
+     ZeroDivisionError("stopped")],
+)  # fmt: skip
+def test_an_error_inside_names_the_folder_that_holds_the_only_copy(unwritable, temporary, error):
+    unwritable(RUN)
+    with pytest.raises(type(error)) as caught, run_place.opened(RUN) as place:
+        (place.folder / "log.jsonl").write_text("lines")
+        raise error
+    (folder,) = folders(temporary)
+    assert str(caught.value).endswith(f"stopped; what is not at {RUN} yet is in {folder}")
+    assert (folder / "log.jsonl").read_text() == "lines"
+
+
+def test_ctrl_c_leaves_the_only_copy_with_a_warning(unwritable, temporary):
+    unwritable(RUN)
+    with (
+        pytest.warns(run_place.UncopiedWarning, match=f"what is not at {RUN} yet is in "),
+        pytest.raises(KeyboardInterrupt),
+        run_place.opened(RUN) as place,
+    ):
+        (place.folder / "log.jsonl").write_text("lines")
+        raise KeyboardInterrupt
+    assert len(folders(temporary)) == 1
+
+
+def test_a_lost_lock_leaves_the_folder(temporary, monkeypatch):
+    monkeypatch.setattr(run_lease.Lease, "may_write", lambda self: False)
+    with (
+        pytest.raises(RunError, match="taken over; what is not at"),
+        run_place.opened(RUN) as place,
+    ):
+        (place.folder / "log.jsonl").write_text("lines")
+        raise RunError("taken over")
+    assert [path.name for path in folders(temporary)[0].iterdir()] == ["log.jsonl"]
+    assert urls.listed(RUN) == {}
+
+
+def test_an_error_inside_leaves_nothing_where_everything_was_copied(temporary):
+    with pytest.raises(RunError) as caught, run_place.opened(RUN) as place:
+        (place.folder / "log.jsonl").write_text("lines")
+        raise RunError(f"{place.folder}: stopped")
+    assert str(caught.value) == f"{RUN}: stopped"
+    assert folders(temporary) == []
+    assert urls.read(urls.join(RUN, "log.jsonl")) == b"lines"
+
+
+def test_weights_that_cannot_be_copied_at_the_end_stay_and_are_one_sentence(unwritable, temporary):
+    unwritable(WEIGHTS)
+    with (
+        pytest.raises(UncopiedError) as caught,
+        run_place.opened(RUN) as run,
+        run_place.written(WEIGHTS) as weights,
+    ):
+        (run.folder / "log.jsonl").write_text("lines")
+        (weights.folder / "a.safetensors").write_text("weights")
+    (folder,) = folders(temporary)
+    assert (folder / "a.safetensors").read_text() == "weights"
+    assert str(caught.value) == (
+        f"{WEIGHTS}/a.safetensors: access is denied; what is not at {WEIGHTS} yet is in {folder}"
+    )
+    assert isinstance(caught.value, train.EXPECTED)
+    assert list(urls.listed(RUN)) == ["log.jsonl"]
+    assert not interrupts._state.temporary_folders
+
+
+def test_both_folders_stay_and_are_named_where_neither_can_be_copied(unwritable, temporary):
+    unwritable(RUN, WEIGHTS)
+    with (
+        pytest.raises(UncopiedError) as caught,
+        run_place.opened(RUN) as run,
+        run_place.written(WEIGHTS) as weights,
+    ):
+        (run.folder / "log.jsonl").write_text("lines")
+        (weights.folder / "a.safetensors").write_text("weights")
+    assert len(folders(temporary)) == 2
+    assert all(str(folder) in str(caught.value) for folder in folders(temporary))
+
+
+def test_a_run_stops_after_failures_of_its_weights_too(tmp_path):
+    place = run_place.Place(tmp_path, failures=(lambda: "",))
+    weights = run_place.Place(tmp_path, failures=(lambda: "weights fail",))
+    with pytest.raises(RunError, match="weights fail"):
+        place.watching(weights).watched(lambda step: "")(1)
+
+
+def test_a_copy_to_read_goes_away(temporary):
+    urls.write(urls.join(RUN, "config.json"), b"{}")
+    with run_place.fetched(RUN) as folder:
+        assert (folder / "config.json").read_bytes() == b"{}"
+        assert str(folder) in interrupts._state.temporary_folders
+    assert folders(temporary) == []
