@@ -277,7 +277,7 @@ def test_ctrl_c_ends_a_search_with_the_best_so_far(after_ctrl_c):
     region = regions.Region(regions._whole(grid), lambda: cost)
     with InterruptibleSearch(codec.silent) as report:
         stats = costs.SearchStats()
-        found, interrupted = encoder._run_search([region], start, 2, stats, report)
+        found, interrupted = encoder._run_search([region], start, Plan(passes=2), stats, report)
         assert interrupted and not calls
         report("coding")  # what follows the search is not interrupted
     assert all(map(np.array_equal, found, start))

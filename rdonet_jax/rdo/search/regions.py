@@ -19,9 +19,8 @@ from rdonet_jax.codec.portable.tiles import Span, Tile
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import SEARCH_TRIALS
-from rdonet_jax.core.partition import BLOCK, Partition
+from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.metrics.loss import AREA
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder_tiles
@@ -137,7 +136,7 @@ def _tiled(
         arguments = (model, file_cost.distortions, weights, quality, pixels, size)
         if not isinstance(blocks, np.ndarray):
             return PartCost(*arguments)
-        relative = tiles.cut(file_cost.relative, tile, BLOCK // AREA)[0]
+        relative = tiles.cut(file_cost.relative, tile, BLOCK // STRIDES[0])[0]
         return PartCost(*arguments, tiles.cut(blocks, tile)[0], relative)
 
     return [Region(tile, lambda tile=tile: cost(tile)) for tile in covering]
