@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.widening import fitting
+from rdonet_jax.core import compilation
 from rdonet_jax.core.config import ConfigError, PortableConfig
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
@@ -55,7 +56,7 @@ def crops_of(folder: Path, per_image: int, seed: int) -> Iterable[np.ndarray]:
 
 def ceiling(params: Any, config: PortableConfig, batches: Iterable[np.ndarray]) -> float:
     """The mean PSNR in dB of crops at 16×16 without quantization."""
-    coded = jax.jit(lambda x: fitting.code_without_rounding(params, config, x)[1])
+    coded = compilation.jit(lambda x: fitting.code_without_rounding(params, config, x)[1])
     decibels: list[float] = []
     for x in batches:
         errors = np.square(np.clip(coded(jnp.asarray(x)), 0, 1) - x).mean(axis=(1, 2, 3))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rdonet_jax.core import compilation
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import BLOCK, STRIDES
 from rdonet_jax.models.portable import network as portable
@@ -29,7 +30,7 @@ def fit(
     these directions from the features of the encoder. All crops are kept in memory.
     """
     crops = list(batches)
-    coded = jax.jit(lambda x: code_without_rounding(params, config, x))
+    coded = compilation.jit(lambda x: code_without_rounding(params, config, x))
     residuals, differences = [], []
     for x in crops:
         difference, x_hat = coded(jnp.asarray(x))

@@ -6,8 +6,7 @@ import signal
 
 import pytest
 
-from rdonet_jax.core import interrupts
-from rdonet_jax.training import multihost
+from rdonet_jax.core import interrupts, multihost
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs the signals of POSIX")
 
