@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
-# Trains on several GPU nodes by SLURM, one process per GPU, and goes on after a requeue.
+# Trains on several GPU nodes by SLURM, one process per GPU. An example to adapt, which has not run on
+# a cluster.
 #
 #   DATA=/data/train-shards VALID=/data/valid RUN=s3://bucket/runs/standard sbatch examples/slurm_train.sh
+#
+# Before its time is over the job stops with a checkpoint and queues itself again. A run that was
+# stopped otherwise goes on with RESUME=1.
 #
 #SBATCH --job-name=rdonet
 #SBATCH --nodes=4
@@ -10,7 +14,7 @@
 #SBATCH --cpus-per-task=12
 #SBATCH --time=12:00:00
 #SBATCH --requeue
-#SBATCH --signal=TERM@120
+#SBATCH --signal=B:TERM@120
 #SBATCH --open-mode=append
 set -euo pipefail
 
@@ -19,11 +23,25 @@ set -euo pipefail
 : "${RUN:?folder that all nodes share, or a URL}"
 
 resume=()
-if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then
+if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 || -n ${RESUME:-} ]]; then
     resume=(--resume)
 fi
 
-# SIGTERM two minutes before the end leaves a checkpoint; the next start goes on from there.
-srun --kill-on-bad-exit=1 rdonet train --distributed --preset "${PRESET:-standard}" \
+srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
+    rdonet train --distributed --preset "${PRESET:-standard}" \
     --data "$DATA" --valid "$VALID" --run "$RUN" --batch-size "${BATCH_SIZE:-256}" \
-    --steps "${STEPS:-26000}" --prior-rate 10 "${resume[@]}"
+    --steps "${STEPS:-26000}" --prior-rate 10 "${resume[@]}" &
+training=$!
+
+# SIGTERM comes two minutes before the end. The training stops with a checkpoint, exit code 0.
+stopped=
+stop() {
+    stopped=1
+    kill -TERM "$training"
+}
+trap stop TERM
+wait "$training" || true # a trap ends the first wait
+wait "$training"
+if [[ -n $stopped ]]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi

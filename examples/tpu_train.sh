@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Trains on a TPU pod slice: the same command on every worker of the slice.
+# Trains on a TPU pod slice: the same command on every worker of the slice. An example to adapt,
+# which has not run on a slice.
 #
 #   TPU=my-slice ZONE=us-central2-b DATA=gs://bucket/train-tar VALID=gs://bucket/valid \
-#       RUN=gs://bucket/runs/standard examples/tpu_train.sh [--resume]
+#       RUN=gs://bucket/runs/standard PACKAGE=https://example.org/rdonet.whl examples/tpu_train.sh [--resume]
 set -euo pipefail
 
 : "${TPU:?name of the TPU VM}"
@@ -10,12 +11,14 @@ set -euo pipefail
 : "${DATA:?tar shards or folder of training images, at a URL}"
 : "${VALID:?validation images}"
 : "${RUN:?URL of the run}"
+: "${PACKAGE:?URL of the package}"
 
 on_all_workers() {
     gcloud compute tpus tpu-vm ssh "$TPU" --zone="$ZONE" --worker=all --command="$1"
 }
 
-on_all_workers "pip install --quiet 'jax[tpu]' 'rdonet-jax[train,gcs]'"
+# PACKAGE is a wheel or an archive of the checkout that every worker can read.
+on_all_workers "pip install --quiet 'jax[tpu]' 'rdonet-jax[train,gcs] @ $PACKAGE'"
 
 command=(rdonet train --distributed --preset "${PRESET:-standard}" --data "$DATA" --valid "$VALID"
     --run "$RUN" --batch-size "${BATCH_SIZE:-512}" --steps "${STEPS:-26000}" --prior-rate 10 "$@")

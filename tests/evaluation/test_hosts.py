@@ -76,6 +76,15 @@ def said_by(text: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("[Gloo]")]
 
 
+def outputs(processes: list[subprocess.Popen]) -> list[tuple[str, str]]:
+    """What each has written, once all have ended; none is left when one has failed."""
+    try:
+        return [process.communicate(timeout=600) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
 @pytest.mark.long
 def test_two_processes_give_the_table_and_the_curves_of_one(folder, mini_weights, tmp_path):
     usual = ["--data", folder, "--model", mini_weights, "--estimate", "--files", "--per-image",
@@ -92,7 +101,7 @@ def test_two_processes_give_the_table_and_the_curves_of_one(folder, mini_weights
     assert alone.returncode == 0, said
     cluster = cluster_of_two()
     both = [begun("-o", tmp_path / f"{n}.json", *cluster, n) for n in range(2)]
-    texts = [process.communicate(timeout=600) for process in both]
+    texts = outputs(both)
     assert [process.returncode for process in both] == [0, 0], texts
     assert said_by(texts[1][0]) == [] and not (tmp_path / "1.json").exists()
 
@@ -124,7 +133,7 @@ def test_what_one_process_cannot_read_ends_both_with_a_sentence(folder, mini_wei
         )
         for n in range(2)
     ]  # fmt: skip
-    said = [process.communicate(timeout=600)[1] for process in both]
+    said = [error for _, error in outputs(both)]
     assert [process.returncode for process in both] == [1, 1], said
     assert "b.png: is damaged or no image" in said[1] and "host 1: " in said[0]
     assert "Traceback" not in "".join(said)

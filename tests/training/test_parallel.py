@@ -11,7 +11,7 @@ import pytest
 
 from rdonet_jax.core import compilation
 from rdonet_jax.core.compilation import PARALLEL
-from tests.training.whole_runs.conftest import cluster_of_two, ended, started
+from tests.training.whole_runs.conftest import all_ended, cluster_of_two, ended, started
 
 SCRIPT = """
 import dataclasses, json, sys
@@ -87,8 +87,7 @@ def test_both_ways_do_the_same_on_eight_devices():
 
 def test_both_ways_do_the_same_on_two_hosts_of_four_devices():
     cluster = cluster_of_two()
-    for process in [started([*cluster, n], 4, ("-c", LIGHT)) for n in range(2)]:
-        ended(process)
+    all_ended([started([*cluster, n], 4, ("-c", LIGHT)) for n in range(2)])
 
 
 def check(path: Path) -> None:
@@ -111,8 +110,7 @@ def test_both_ways_have_equal_losses_on_eight_devices(photograph_folder, tmp_pat
 def test_both_ways_have_equal_losses_on_two_hosts_of_four_devices(photograph_folder, tmp_path):
     target, cluster = tmp_path / "found.json", cluster_of_two()
     arguments = [photograph_folder, target, *cluster]
-    for process in [started([*arguments, n], 4, ("-c", SCRIPT)) for n in range(2)]:
-        ended(process)
+    all_ended([started([*arguments, n], 4, ("-c", SCRIPT)) for n in range(2)])
     check(target)
 
 

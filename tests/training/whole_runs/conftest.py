@@ -81,6 +81,15 @@ def ended(process: Process, code: int = 0) -> str:
     return process.said()
 
 
+def all_ended(processes: Sequence[Process]) -> list[str]:
+    """What each of them wrote to its error stream; none is left when one has failed."""
+    try:
+        return [ended(process) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
 def on_two_hosts(arguments: Sequence[object], devices: int) -> list[Process]:
     """Two processes with so many devices each, as two hosts of one run."""
     cluster = cluster_of_two()
