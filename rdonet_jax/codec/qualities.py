@@ -7,6 +7,7 @@ quality, which has 100, a block is better than the image.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -77,15 +78,24 @@ def stream_offsets(
     if gains is None:
         return None
     require_regions(config)
-    gains = np.asarray(gains, np.float64)
+    try:
+        given = np.asarray(gains)
+        numeric = given.dtype.kind in "iuf"
+    except ValueError:  # rows of different lengths
+        numeric = False
+    if not numeric:
+        raise EncodeError("gains are a two-dimensional array of numbers")
+    gains = given.astype(np.float64)
     if gains.shape != grid:
         raise EncodeError(
             f"there is one gain per 64x64 block, {grid[0]} rows of {grid[1]}, not {gains.shape}"
         )
     if not np.all(np.abs(gains) <= MAX_GAIN):  # NaN is not
         raise EncodeError(f"a gain is a number from {-MAX_GAIN:g} to {MAX_GAIN:g}")
-    offsets = np.rint(gains / 100 * config.steps_of_quality / OFFSET_UNIT)
-    offsets = np.clip(offsets, -MAX_OFFSET, MAX_OFFSET).astype(np.int32)
+    offsets = np.rint(gains / 100 * config.steps_of_quality / OFFSET_UNIT).astype(np.int32)
+    if np.abs(offsets).max() > MAX_OFFSET:
+        most = math.floor(100 * OFFSET_UNIT * MAX_OFFSET / config.steps_of_quality)
+        raise EncodeError(f"files of this model hold gains from {-most} to {most} at most")
     return offsets if offsets.any() else None
 
 

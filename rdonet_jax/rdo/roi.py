@@ -10,6 +10,7 @@ that a region is as good at its border as within.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -72,8 +73,11 @@ def _checked(mask: Any, size: tuple[int, int]) -> np.ndarray:
     except (TypeError, ValueError):  # rows of different lengths
         numeric = False
     if not numeric or values.ndim != 2 or not values.size:
-        raise RoiError("a mask of regions is a two-dimensional array of numbers")
-    shares = values.dtype.kind == "f" and 0 < values.max() <= 1
+        raise RoiError(
+            "a mask of regions is a two-dimensional array of numbers, not of truth values"
+        )
+    # A segmentation of 0 and 1 would make the whole image as bad as possible.
+    shares = 0 < values.max() <= 1
     values = values.astype(np.float64)
     if not np.all((values >= 0) & (values <= 255)):  # NaN is not
         raise RoiError("a mask of regions has numbers from 0 to 255, and some are not")
@@ -116,12 +120,15 @@ def _means(values: np.ndarray, side: int) -> np.ndarray:
 def _covered(box: Box, size: tuple[int, int]) -> np.ndarray:
     """What share of every area of 16x16 pixels a box covers. Raises `RoiError`."""
     words = f"{box.x},{box.y},{box.width},{box.height}"
+    if not all(isinstance(number, numbers.Integral) for number in box[:4]):
+        raise RoiError(f"the box {words} is none: its numbers count whole pixels")
     if min(box.x, box.y) < 0 or min(box.width, box.height) < 1:
         raise RoiError(f"the box {words} is none: it has sides of one pixel at least")
     height, width = size
     if box.x + box.width > width or box.y + box.height > height:
         raise RoiError(f"the box {words} is not within the image of {width}x{height} pixels")
-    if not abs(box.gain) <= MAX_GAIN:  # NaN is not
+    is_number = isinstance(box.gain, numbers.Real)
+    if not is_number or not abs(box.gain) <= MAX_GAIN:  # NaN is not
         raise RoiError(
             f"the gain of the box {words} is a number from {-MAX_GAIN:g} to {MAX_GAIN:g}"
         )

@@ -122,3 +122,18 @@ def test_a_gain_comes_back_as_the_nearest_offset_and_qualities_end_with_the_scal
     assert blocks[0, 1] == chosen.number
     expected = np.clip(quality + gain, 0, 100) / 100 * config.steps_of_quality
     assert abs(blocks[0, 0] - expected) <= 4 + 1
+
+
+@pytest.mark.parametrize("gains", [[["a"]], [[1, 2], [3]], np.ones((3, 3), complex)])
+def test_gains_that_are_no_numbers_are_refused(gains):
+    with pytest.raises(codec.EncodeError, match="two-dimensional array of numbers"):
+        qualities.stream_offsets(presets.mini(), gains, (3, 3))
+
+
+def test_gains_beyond_what_the_files_of_a_model_hold_are_refused():
+    fine = presets.mini(knots=17, thresholds=17 * ((10.0, 100.0),))
+    assert qualities.stream_offsets(fine, np.full((1, 1), 49.0), (1, 1)) is not None
+    with pytest.raises(codec.EncodeError, match="from -49 to 49 at most"):
+        qualities.stream_offsets(fine, np.full((1, 1), 51.0), (1, 1))
+    bundled = presets.standard()
+    assert qualities.stream_offsets(bundled, np.full((1, 1), 100.0), (1, 1)) is not None

@@ -181,8 +181,9 @@ def _gains(source: FilePath, options: CompressOptions, size: tuple[int, int]) ->
         roi.Box(*box[:4], DEFAULT_ROI_GAIN if box[4] is None else box[4])
         for box in options.roi_box or ()
     ]
-    about = str(source) if options.roi is None else f"{source}: {options.roi}"
-    with explained(roi.RoiError, about=about):
+    with explained(roi.RoiError, about=f"{source}: {options.roi}"):
+        roi.gains(size, mask)
+    with explained(roi.RoiError, about=str(source)):
         return roi.gains(size, mask, boxes)
 
 
