@@ -43,7 +43,9 @@ class FileCost:
     def __init__(
         self, parts: Sequence[Part], pixels: np.ndarray, emphasis: np.ndarray | None = None
     ) -> None:
-        mean = 1.0 if emphasis is None else float(emphasis.mean())
+        # Blocks may go past the end of the image: only its own areas count.
+        rows, columns = (-(-side // AREA) for side in pixels.shape[:2])
+        mean = 1.0 if emphasis is None else float(emphasis[:rows, :columns].mean())
         self.relative = None if emphasis is None else emphasis / mean
         self.parts = tuple(
             part._replace(weight=part.weight * mean) for part in parts if part.weight > 0

@@ -12,6 +12,7 @@ in the pass, but do not change.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -69,6 +70,15 @@ class Problem:
     weights: tuple[np.ndarray, ...]
     gains: np.ndarray | None = None
     relative: np.ndarray | None = None
+
+    @functools.cached_property
+    def image_quality(self) -> int | QualityMaps:
+        """The quality on the scale of the model, or its maps where blocks differ."""
+        config, size = self.model.config, self.pixels.shape[:2]
+        blocks = qualities.chosen(config, self.quality, self.gains, size).of_blocks(config)
+        if isinstance(blocks, np.ndarray):
+            return quality_maps.of_blocks(blocks, config.levels)
+        return blocks
 
 
 def require_memory(model: Model, size: tuple[int, int]) -> None:
@@ -163,18 +173,15 @@ def _tile_inputs(problem: Problem, tile: Tile) -> TileInputs:
 
 
 def _tile_quality(problem: Problem, tile: Tile) -> np.ndarray | QualityMaps:
-    config = problem.model.config
-    size = problem.pixels.shape[:2]
-    blocks = qualities.chosen(config, problem.quality, problem.gains, size).of_blocks(config)
-    if not isinstance(blocks, np.ndarray):
-        return np.array([blocks], np.int32)
+    if not isinstance(problem.image_quality, QualityMaps):
+        return np.array([problem.image_quality], np.int32)
     return QualityMaps(
         tuple(
             LevelQuality(
                 tiles.cut(of_level.positions, tile, BLOCK // STRIDES[level]),
                 tiles.cut(of_level.areas, encoder_tiles.of_hyper_latents(tile, level)),
             )
-            for level, of_level in enumerate(quality_maps.of_blocks(blocks, config.levels).levels)
+            for level, of_level in enumerate(problem.image_quality.levels)
         )
     )
 

@@ -12,6 +12,7 @@ from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import coding, cost, encoder
 from rdonet_jax.rdo.cost import PartCost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
+from rdonet_jax.rdo.file_cost import FileCost
 
 QUALITY = 40.0
 SIZE = (192, 256)
@@ -79,3 +80,11 @@ def test_searches_and_refinements_never_cost_more(mini_model, photograph, gains,
 def test_a_model_of_one_quality_has_no_emphasis(tiny_model):
     chosen = qualities.chosen(tiny_model.config, None, None, SIZE)
     assert cost.emphasis(tiny_model.config, chosen) is None
+
+
+def test_areas_beyond_the_image_do_not_count_in_the_mean():
+    emphasis = np.ones((8, 8))
+    emphasis[5:], emphasis[:, 6:] = 100.0, 100.0  # an image of 80x96 pixels in blocks of 64x64
+    emphasis[0, 0] = 4.0
+    found = FileCost((), np.zeros((80, 96, 3), np.uint8), emphasis)
+    assert found.relative[:5, :6].mean() == pytest.approx(1.0)
