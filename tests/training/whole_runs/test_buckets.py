@@ -22,6 +22,8 @@ from rdonet_jax.training.run_dir import LOCK_FILE, RunError
 
 from .conftest import SHORT, curve, ended, newest_state, on_two_hosts, started
 
+pytestmark = pytest.mark.once
+
 STEPS = 9
 QUICK = [*SHORT[: SHORT.index("--steps")], "--steps", str(STEPS), "--log-every", "2",
          "--checkpoint-every", "3", "--validation-every", "4", "--preview-every",
