@@ -38,12 +38,12 @@ def main(options: argparse.Namespace) -> list[str]:
     """The lines of the table."""
     config = TrainingConfig(crop=options.crop)
     with tempfile.TemporaryDirectory() as temporary:
-        places = {"folder": options.folder}
+        sources = {"folder": options.folder}
         for kind in shards.KINDS:
-            places[kind] = Path(temporary) / kind
-            shard_writer.pack([options.folder], places[kind], kind)
-        found = {name: _found(place, options.crop) for name, place in places.items()}
-        rates: dict[str, list[tuple[float, float]]] = {name: [] for name in places}
+            sources[kind] = Path(temporary) / kind
+            shard_writer.pack([options.folder], sources[kind], kind)
+        found = {name: _found(source, options.crop) for name, source in sources.items()}
+        rates: dict[str, list[tuple[float, float]]] = {name: [] for name in sources}
         for number in range(options.rounds + 1):
             for name, (images, _) in found.items():
                 rate = _rates(images, config, number * options.crops, options)
@@ -58,10 +58,10 @@ def main(options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def _found(place: Path, crop: int) -> tuple[ImageDataset, float]:
+def _found(source: Path, crop: int) -> tuple[ImageDataset, float]:
     """The images, of which none is kept decoded, and the seconds that finding them took."""
     began = time.perf_counter()
-    images = dataset.usable(dataset.find([place]), crop, cache_bytes=0)
+    images = dataset.usable(dataset.find([source]), crop, cache_bytes=0)
     return images, time.perf_counter() - began
 
 

@@ -53,9 +53,9 @@ class Entry(NamedTuple):
     version: str  # another one after every change, as far as the store tells
 
 
-def is_url(place: str | os.PathLike[str]) -> bool:
+def is_url(name: str | os.PathLike[str]) -> bool:
     """Whether a name is a URL and not a local path."""
-    return isinstance(place, str) and _URL.match(place) is not None
+    return isinstance(name, str) and _URL.match(name) is not None
 
 
 def parsed(name: str) -> str | Path:

@@ -222,11 +222,11 @@ def find(folders: Sequence[str | Path]) -> list[ImageFile]:
     """
     found: dict[Hashable, ImageFile] = {}  # by where a file really lies
     left_out = 0
-    for place in folders:
-        if (packed := _shards(place)) is not None:
+    for given in folders:
+        if (packed := _shards(given)) is not None:
             found.update((image.resolve(), image) for image in packed.images())
             continue
-        folder = Path(place)
+        folder = Path(given)
         if not folder.is_dir():
             raise DatasetError(f"{folder}: {'not a' if folder.exists() else 'no such'} folder")
         below = dict(_files_below(folder, os.path.realpath(folder)))
@@ -240,14 +240,14 @@ def find(folders: Sequence[str | Path]) -> list[ImageFile]:
     return list(found.values())
 
 
-def _shards(place: str | Path) -> shards.Shards | None:
+def _shards(folder: str | Path) -> shards.Shards | None:
     """The shards in a folder; None for a folder of files. Raises `DatasetError`."""
     try:
-        packed = shards.found_in(place)
+        packed = shards.found_in(folder)
     except shards.ShardError as error:
         raise DatasetError(str(error)) from error
-    if packed is None and urls.is_url(place):
-        raise DatasetError(f"{place}: holds no shards, and images there have to be copied first")
+    if packed is None and urls.is_url(folder):
+        raise DatasetError(f"{folder}: holds no shards, and images there have to be copied first")
     return packed
 
 

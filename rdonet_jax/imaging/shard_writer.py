@@ -30,7 +30,7 @@ class _Entries:
     names: list[str] = dataclasses.field(default_factory=list)
     sizes: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     shard: list[int] = dataclasses.field(default_factory=list)
-    places: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    ranges: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     files: list[str] = dataclasses.field(default_factory=list)
     file_bytes: list[int] = dataclasses.field(default_factory=list)
 
@@ -38,7 +38,7 @@ class _Entries:
         return Index(
             kind, tuple(self.files), tuple(self.file_bytes), tuple(self.names),
             np.array(self.sizes, np.int32).reshape(-1, 2), np.array(self.shard, np.int32),
-            np.array(self.places, np.int64).reshape(-1, 2),
+            np.array(self.ranges, np.int64).reshape(-1, 2),
         )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ class _Writer(Protocol):
     """An open shard."""
 
     def add(self, name: str, content: bytes) -> int:
-        """Appends an image file. Returns its place, as `Index.places` has it."""
+        """Appends an image file. Returns its first byte, as `Index.ranges` has it."""
 
     def close(self) -> None: ...
 
@@ -80,9 +80,9 @@ class _Tar:
         member = tarfile.TarInfo(name)
         member.size = len(content)
         header = len(member.tobuf(self._file.format, self._file.encoding, self._file.errors))
-        place = self._file.offset + header
+        start = self._file.offset + header
         self._file.addfile(member, io.BytesIO(content))
-        return place
+        return start
 
     def close(self) -> None:
         self._file.close()
@@ -116,7 +116,7 @@ def pack(
             content = path.read_bytes()
             if shard is None:
                 shard = _Shard(folder, target, kind, len(entries.files))
-            entries.places.append((shard.writer.add(name, content), len(content)))
+            entries.ranges.append((shard.writer.add(name, content), len(content)))
             entries.names.append(name)
             entries.sizes.append(size)
             entries.shard.append(len(entries.files))
@@ -145,7 +145,7 @@ def index_tars(target: str | Path) -> Index:
     paths = sorted(folder.glob(f"*.{TAR}")) if folder.is_dir() else []
     entries = _Entries()
     for path in paths:
-        for name, place, content in _members(path):
+        for name, start, content in _members(path):
             try:
                 size = srgb.read_content(content, f"{path}/{name}").size
             except srgb.ImageError as error:
@@ -154,7 +154,7 @@ def index_tars(target: str | Path) -> Index:
             entries.names.append(f"{path.stem}/{name}")
             entries.sizes.append(size)
             entries.shard.append(len(entries.files))
-            entries.places.append((place, len(content)))
+            entries.ranges.append((start, len(content)))
         entries.files.append(path.name)
         entries.file_bytes.append(path.stat().st_size)
     if not entries.names:
@@ -165,7 +165,7 @@ def index_tars(target: str | Path) -> Index:
 
 
 def _members(path: Path) -> Iterator[tuple[str, int, bytes]]:
-    """Name, place and content of the images in a tar file. Raises `ShardError`."""
+    """Name, first byte and content of the images in a tar file. Raises `ShardError`."""
     try:
         with tarfile.open(path, "r:") as file:
             for member in file:

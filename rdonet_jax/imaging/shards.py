@@ -2,7 +2,7 @@
 
 A shard is an ArrayRecord file or an uncompressed tar file, as of WebDataset. It holds image
 files as they are. The index, `index.npz`, lies beside the shards. So no header is read before an
-image is used, and an image is one read at a known place. ArrayRecord files are read by grain.
+image is used, and an image is one read at a known offset. ArrayRecord files are read by grain.
 
 Tar files may be at a URL. Of these, the parts that are used are read from there.
 """
@@ -50,7 +50,7 @@ class Index:
       names: of the images, as paths below the folder that they come from.
       sizes: int32 [N, 2], width and height of each, upright.
       shard: int32 [N], the number of the shard that an image is in.
-      places: int64 [N, 2], of the image file in a tar file: the first byte, and how many there are.
+      ranges: int64 [N, 2], of the image file in a tar file: the first byte, and how many there are.
         For ArrayRecord files the number of the record, and how many bytes it has.
     """
 
@@ -60,7 +60,7 @@ class Index:
     names: tuple[str, ...]
     sizes: np.ndarray
     shard: np.ndarray
-    places: np.ndarray
+    ranges: np.ndarray
 
     def to_bytes(self) -> bytes:
         target = io.BytesIO()
@@ -73,7 +73,7 @@ class Index:
             names=_packed(self.names),
             sizes=self.sizes,
             shard=self.shard,
-            places=self.places,
+            ranges=self.ranges,
         )
         return target.getvalue()
 
@@ -91,7 +91,7 @@ class Index:
                     _unpacked(found["names"]),
                     found["sizes"].astype(np.int32).reshape(-1, 2),
                     found["shard"].astype(np.int32),
-                    found["places"].astype(np.int64).reshape(-1, 2),
+                    found["ranges"].astype(np.int64).reshape(-1, 2),
                 )
             index._require_valid()
         except (EOFError, IndexError, KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
@@ -100,14 +100,14 @@ class Index:
 
     def _require_valid(self) -> None:
         """Raises ValueError for an index that is no index."""
-        counts = {len(self.names), len(self.sizes), len(self.shard), len(self.places)}
+        counts = {len(self.names), len(self.sizes), len(self.shard), len(self.ranges)}
         if len(counts) > 1 or len(self.files) != len(self.file_bytes) or self.kind not in KINDS:
             raise ValueError("its parts do not belong together")
         if any("/" in name or "\\" in name for name in self.files):
             raise ValueError("a shard lies beside its index")
         if len(self.names) and not 0 <= self.shard.min() <= self.shard.max() < len(self.files):
             raise ValueError("an image is in a shard that there is not")
-        if len(self.names) and (self.sizes.min() < 1 or self.places.min() < 0):
+        if len(self.names) and (self.sizes.min() < 1 or self.ranges.min() < 0):
             raise ValueError("an image has no size")
 
 
@@ -125,7 +125,7 @@ class Shards:
                 f"{folder}: ArrayRecord shards are read from a local or mounted folder; tar shards "
                 f"('rdonet data pack --kind tar') are read from URLs"
             )
-        self.place = str(folder) if urls.is_url(folder) else os.path.realpath(folder)
+        self.location = str(folder) if urls.is_url(folder) else os.path.realpath(folder)
         self.sizes = list(map(tuple, index.sizes.tolist()))  # quicker than arrays one by one
         self._lock = threading.Lock()
         self._source: Any = None
@@ -141,12 +141,12 @@ class Shards:
     def read(self, number: int) -> bytes:
         """The file of an image. Raises `ShardError`, and `UrlError`."""
         shard = int(self.index.shard[number])
-        place, size = map(int, self.index.places[number])
+        start, size = map(int, self.index.ranges[number])
         if urls.is_url(self.folder):
             url = urls.join(str(self.folder), self.index.files[shard])
-            content = urls.read_range(url, place, place + size)
+            content = urls.read_range(url, start, start + size)
         elif self.index.kind == TAR:
-            content = os.pread(self._descriptor(shard), size, place)
+            content = os.pread(self._descriptor(shard), size, start)
         else:
             content = self._record(number)
         if len(content) != size:
@@ -214,7 +214,7 @@ class ShardImage:
 
     def resolve(self) -> tuple[str, int]:
         """What is the same for the same image, however its shards were found."""
-        return self.shards.place, self.number
+        return self.shards.location, self.number
 
     def absolute(self) -> Path:
         """The path that the image would have as a file; for a URL, below its protocol."""

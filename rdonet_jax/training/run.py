@@ -27,7 +27,7 @@ from rdonet_jax.training import (
     pace,
     run_dir,
     run_log,
-    run_place,
+    working_folder,
 )
 from rdonet_jax.training import (
     step as training_step,
@@ -37,7 +37,7 @@ from rdonet_jax.training.config import STARTS, RunLength, TrainingConfig
 from rdonet_jax.training.exports import Exports
 from rdonet_jax.training.loop import Intervals, Loop, Outcome
 from rdonet_jax.training.run_dir import Origin, Run, RunError
-from rdonet_jax.training.run_place import Place
+from rdonet_jax.training.working_folder import WorkingFolder
 
 HELD_OUT = 20
 """Without validation images, one training image in so many is held out for it."""
@@ -52,8 +52,8 @@ class Sources:
 
     def local(self) -> Sources:
         """The same with local copies of folders at URLs, but not of shards. Raises `UrlError`."""
-        places = (self.training, self.validation)
-        return Sources(*map(dataset.local, places))
+        sources = (self.training, self.validation)
+        return Sources(*map(dataset.local, sources))
 
 
 def split_images(
@@ -108,17 +108,17 @@ def train(
     began = now() if began is None else began
     length, intervals = length or RunLength(), intervals or Intervals()
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(run_place.opened(folder))
-        exported = export_to or place.folder / exports.FOLDER
-        weights = stack.enter_context(run_place.written(exported))
+        working = stack.enter_context(working_folder.opened(folder))
+        exported = export_to or working.folder / exports.FOLDER
+        weights = stack.enter_context(working_folder.written(exported))
         return _train(
-            place.watching(weights), weights.folder, run, sources, resume, intervals, length,
+            working.watching(weights), weights.folder, run, sources, resume, intervals, length,
             command, began, now,
         )  # fmt: skip
 
 
 def _train(
-    place: Place,
+    working: WorkingFolder,
     weights: Path,
     run: Run,
     sources: Sources,
@@ -130,8 +130,8 @@ def _train(
     now: pace.Now,
 ) -> Outcome:
     """As `train`, in a local folder; `weights` is that of what is exported every few minutes."""
-    folder = place.folder
-    if place.shared:
+    folder = working.folder
+    if working.shared:
         run_dir.require_shared(folder)
     # Processes of one machine share its memory.
     budget = dataset.default_cache_bytes() // multihost.processes_here()
@@ -162,20 +162,20 @@ def _train(
         # The checkpoints inside: a signal must not cut the last write short.
         with (
             multihost.stop_requests() as stop_request,
-            Checkpoints(folder, shared=place.shared) as kept,
+            Checkpoints(folder, shared=working.shared) as kept,
         ):
             since = now()
             state, progress = _first_state(folder, run, seen, kept, start)
-            place.publish()  # a log must not be there without a checkpoint
+            working.publish()  # a log must not be there without a checkpoint
             if pace.is_finished(config, progress):
                 return Outcome(state, "", was_finished=True)
             run_pace = pace.of_run(config, length, progress, began, now, now() - since)
             with Exports(weights, folder, run, intervals.export, now) as written:
                 loop = Loop(
                     folder, run.model, config, intervals, seen, crops, kept, run_pace, written,
-                    place.shared,
+                    working.shared,
                 )  # fmt: skip
-                return loop.run(state, progress, resume, place.watched(stop_request))
+                return loop.run(state, progress, resume, working.watched(stop_request))
 
 
 def _with_length(
@@ -254,7 +254,7 @@ def export(
     of the training; only encoders use them; `pack` makes a file of less than half the size, see
     `zoo.save`. Raises `RunError` when there is no run or no checkpoint, and `UrlError`.
     """
-    with run_place.fetched(folder) as local:
+    with working_folder.fetched(folder) as local:
         run = Run.load(local)
         try:
             with Checkpoints(local, read_only=True) as kept:

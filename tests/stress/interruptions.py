@@ -113,7 +113,7 @@ def moment(seed: int, number: int, names: tuple[str, ...]) -> Moment:
     )
 
 
-class Place:
+class Workspace:
     """The folder in which commands run, and what they make there when nothing stops them."""
 
     def __init__(self, folder: Path, names: Sequence[str] = tuple(COMMANDS)) -> None:
@@ -308,10 +308,10 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     log = options.folder / f"seen-{options.seed}.jsonl"
     seen = seen_so_far(log)
-    place = Place(options.folder.resolve(), options.commands)
+    workspace = Workspace(options.folder.resolve(), options.commands)
     for number in range(len(seen), options.moments):
         chosen = moment(options.seed, number, tuple(options.commands))
-        code, err, complaints = place.interrupted(chosen)
+        code, err, complaints = workspace.interrupted(chosen)
         seen.append({**chosen._asdict(), "code": code, "wrong": complaints})
         if complaints:
             seen[-1]["stderr"] = err[-3000:]

@@ -102,11 +102,11 @@ def by_plug_in(number: int, engine: str, folder: Path) -> None:
     assert source.mode in MODES
     # The plug-in opens files of bundled models alone.
     name = folder / f"{threading.get_ident()}.rdo"
-    place = name if number % 4 < 2 else io.BytesIO()
-    source.save(place, "RDO", quality=number % 101, engine=engine)
-    if place is not name:
-        place.seek(0)
-    with Image.open(place) as restored:
+    target = name if number % 4 < 2 else io.BytesIO()
+    source.save(target, "RDO", quality=number % 101, engine=engine)
+    if target is not name:
+        target.seek(0)
+    with Image.open(target) as restored:
         restored.load()
         assert restored.size == source.size
 

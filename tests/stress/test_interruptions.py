@@ -20,15 +20,17 @@ COUNTS = [6, pytest.param(60, marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return interruptions.Place(tmp_path_factory.mktemp("interrupted"), QUICK)
+def workspace(tmp_path_factory):
+    return interruptions.Workspace(tmp_path_factory.mktemp("interrupted"), QUICK)
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_a_signal_at_a_random_moment_leaves_old_or_new_files_and_a_documented_code(place, count):
+def test_a_signal_at_a_random_moment_leaves_old_or_new_files_and_a_documented_code(
+    workspace, count
+):
     for number in range(count):
         moment = interruptions.moment(1, number, QUICK)
-        _, err, complaints = place.interrupted(moment)
+        _, err, complaints = workspace.interrupted(moment)
         assert not complaints, (moment, err)
 
 

@@ -17,7 +17,7 @@ from rdonet_jax.cli.commands import train
 from rdonet_jax.core import urls
 from rdonet_jax.imaging import shard_writer, shards
 from rdonet_jax.models import zoo
-from rdonet_jax.training import mirror, run_lease, run_place
+from rdonet_jax.training import mirror, run_lease, working_folder
 from rdonet_jax.training.run_dir import LOCK_FILE, RunError
 
 from .conftest import SHORT, curve, ended, newest_state, on_two_hosts, started
@@ -32,12 +32,12 @@ QUICK = [*SHORT[: SHORT.index("--steps")], "--steps", str(STEPS), "--log-every",
 
 @pytest.fixture
 def run(light_steps, photograph_folder, tiny_weights, monkeypatch):
-    """`train.main` on a run at a place, by default on local images."""
+    """`train.main` on a run in a folder or at a URL, by default on local images."""
     monkeypatch.setattr(mirror, "PERIOD_S", 0.02)
     monkeypatch.setattr(run_lease, "SETTLING_S", 0.0)
 
-    def run(place, *more, data=photograph_folder, weights=tiny_weights):
-        given = ["--data", data, "--run", place, "--start", weights, *more]
+    def run(target, *more, data=photograph_folder, weights=tiny_weights):
+        given = ["--data", data, "--run", target, "--start", weights, *more]
         return train.main([*QUICK, *map(str, given)])
 
     return run
@@ -53,7 +53,7 @@ def put(folder: Path, url: str) -> str:
 
 def assert_equal(run: str, local: Path) -> None:
     """A run at a URL has the log and the state of a local one, bit for bit."""
-    with run_place.fetched(run) as copy:
+    with working_folder.fetched(run) as copy:
         assert curve(copy) == curve(local)
         jax.tree_util.tree_map(
             np.testing.assert_array_equal, newest_state(copy), newest_state(local)
@@ -70,24 +70,24 @@ def test_a_run_in_a_bucket_on_images_and_weights_from_there_is_a_local_run(
     weights = urls.join(store, "weights", tiny_weights.name)
     urls.upload(tiny_weights, weights)
     assert run(tmp_path / "run") == 0
-    place = urls.join(store, "run")
-    assert run(place, data=images, weights=weights) == 0
-    assert f"{place}: finished after step {STEPS}" in capsys.readouterr().err
-    assert_equal(place, tmp_path / "run")
-    names = set(urls.listed(place))
+    target = urls.join(store, "run")
+    assert run(target, data=images, weights=weights) == 0
+    assert f"{target}: finished after step {STEPS}" in capsys.readouterr().err
+    assert_equal(target, tmp_path / "run")
+    names = set(urls.listed(target))
     events = {name for name in names if name.startswith("tensorboard/")}
     assert len(events) == 1
     assert names - events == {
         "config.json", "log.jsonl", "checkpoints/6.zip", "checkpoints/9.zip", "best/4.zip",
     }  # fmt: skip
-    assert run(place, data=images, weights=weights) == 1
-    assert f"{place}: there is a run already; continue it with" in capsys.readouterr().err
+    assert run(target, data=images, weights=weights) == 1
+    assert f"{target}: there is a run already; continue it with" in capsys.readouterr().err
     packed = urls.join(store, "shards")
     shard_writer.pack([photograph_folder], packed, shards.TAR)
     for same in (images, packed):
-        assert run(place, "--resume", data=same, weights=weights) == 0
+        assert run(target, "--resume", data=same, weights=weights) == 0
         assert "was finished already" in capsys.readouterr().err
-    assert train.main(["export", place, "name", "--out", urls.join(store, "out")]) == 0
+    assert train.main(["export", target, "name", "--out", urls.join(store, "out")]) == 0
     exported = capsys.readouterr().out.strip()
     assert exported.startswith(urls.join(store, "out/name-"))
     local = tmp_path / "run"
@@ -132,7 +132,7 @@ def test_a_run_goes_on_from_whatever_a_killed_one_has_left_in_a_bucket_bit_for_b
 
 
 @pytest.mark.parametrize(
-    ("place", "sentence"),
+    ("target", "sentence"),
     [
         ("s3://no-such-bucket/run", "s3://no-such-bucket/run: there is no such bucket"),
         ("gs://b/run", "gs://b/run: gs:// needs a package that is not installed: gcsfs"),
@@ -140,13 +140,13 @@ def test_a_run_goes_on_from_whatever_a_killed_one_has_left_in_a_bucket_bit_for_b
     ],
 )
 def test_a_run_that_cannot_be_at_a_url_says_so_and_leaves_no_folder(
-    s3_server, run, monkeypatch, tmp_path, capsys, place, sentence
+    s3_server, run, monkeypatch, tmp_path, capsys, target, sentence
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     monkeypatch.setattr(tempfile, "tempdir", None)
-    assert run(place) == 1
+    assert run(target) == 1
     said = capsys.readouterr().err.strip()
     assert sentence in said and "\n" not in said
     assert list(tmp_path.iterdir()) == []
@@ -178,8 +178,10 @@ def test_a_bucket_that_fails_at_the_end_leaves_what_is_not_there_in_a_folder_tha
 
 def test_a_run_whose_bucket_fails_for_long_or_is_taken_over_stops():
     sentences = ["", ""]
-    place = run_place.Place(Path("x"), False, (lambda: sentences[0], lambda: sentences[1]))
-    stop_request = place.watched(lambda step: "SIGTERM" if step == 2 else "")
+    working = working_folder.WorkingFolder(
+        Path("x"), False, (lambda: sentences[0], lambda: sentences[1])
+    )
+    stop_request = working.watched(lambda step: "SIGTERM" if step == 2 else "")
     assert (stop_request(1), stop_request(2)) == ("", "SIGTERM")
     sentences[1] = "taken over"
     with pytest.raises(RunError, match="taken over"):
@@ -223,7 +225,7 @@ def test_two_hosts_train_in_a_bucket_without_a_shared_folder(
         ended(process)
     whole = [name for name in urls.listed(s3) if name.startswith("checkpoints/")]
     assert whole == ["checkpoints/28.zip", "checkpoints/30.zip"]
-    with run_place.fetched(s3) as copy:
+    with working_folder.fetched(s3) as copy:
         ours, theirs = curve(copy), curve(finished)
     for step in range(1, 21):
         assert ours[step, False]["loss"] == pytest.approx(theirs[step, False]["loss"], rel=2e-4)

@@ -27,7 +27,7 @@ class UncopiedWarning(UserWarning):
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class WorkingFolder:
     """A folder in which a run works, or to which it writes.
 
     Attributes:
@@ -42,8 +42,8 @@ class Place:
     failures: tuple[Callable[[], str], ...] = ()
     publish: Callable[[], None] = lambda: None
 
-    def watching(self, other: Place) -> Place:
-        """This place, with the failures of another one as well."""
+    def watching(self, other: WorkingFolder) -> WorkingFolder:
+        """This one, with the failures of another one as well."""
         return dataclasses.replace(self, failures=(*self.failures, *other.failures))
 
     def watched(self, stop_request: Callable[[int], str]) -> Callable[[int], str]:
@@ -59,8 +59,8 @@ class Place:
 
 
 @contextlib.contextmanager
-def opened(run: str | Path) -> Iterator[Place]:
-    """The place of a run that is to be started or resumed, by all hosts together.
+def opened(run: str | Path) -> Iterator[WorkingFolder]:
+    """The working folder of a run that is to be started or resumed, by all hosts together.
 
     Raises `RunError` when another process trains a run at the URL, and `UrlError`. What is raised
     inside names the URL. If the last changes cannot be copied to the URL, the temporary folder
@@ -68,7 +68,7 @@ def opened(run: str | Path) -> Iterator[Place]:
     """
     urls.require_no_flattened_url(run)
     if not urls.is_url(run):
-        yield Place(Path(run))
+        yield WorkingFolder(Path(run))
         return
     url = str(run)
     multihost.require_equal(url, "run")
@@ -85,12 +85,12 @@ def opened(run: str | Path) -> Iterator[Place]:
                 mirror.fetch(url, folder)
             if lease is None:
                 stack.enter_context(_naming(url, folder))
-                yield Place(folder, shared=False)
+                yield WorkingFolder(folder, shared=False)
                 return
             copies = stack.enter_context(_mirrored(folder, url, kept.append, lease.may_write))
             stack.enter_context(_naming(url, folder))
             failures = (lambda: lease.failure, lambda: copies.failure)
-            yield Place(folder, False, failures, copies.copy)
+            yield WorkingFolder(folder, False, failures, copies.copy)
     finally:
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
@@ -111,20 +111,20 @@ def fetched(run: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def written(place: str | Path) -> Iterator[Place]:
-    """A place to write to, whose files are copied to the URL if it is one.
+def written(target: str | Path) -> Iterator[WorkingFolder]:
+    """A folder to write to, whose files are copied to the URL if it is one.
 
     If the last ones cannot be copied, they stay in the temporary folder, and the error names it:
     that raised inside, or else `UncopiedError`.
     """
-    urls.require_no_flattened_url(place)
-    if not urls.is_url(place):
-        yield Place(Path(place))
+    urls.require_no_flattened_url(target)
+    if not urls.is_url(target):
+        yield WorkingFolder(Path(target))
         return
     with interrupts.temporary_folder("rdonet-weights-") as name:
         folder = Path(name)
-        with _mirrored(folder, str(place), interrupts.keep_folder) as copies:
-            yield Place(folder, False, (lambda: copies.failure,), copies.copy)
+        with _mirrored(folder, str(target), interrupts.keep_folder) as copies:
+            yield WorkingFolder(folder, False, (lambda: copies.failure,), copies.copy)
 
 
 @contextlib.contextmanager

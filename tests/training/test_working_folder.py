@@ -9,21 +9,21 @@ import pytest
 
 from rdonet_jax.cli.commands import train
 from rdonet_jax.core import interrupts, urls
-from rdonet_jax.training import mirror, run_lease, run_place
+from rdonet_jax.training import mirror, run_lease, working_folder
 from rdonet_jax.training.divergence import DivergenceError
 from rdonet_jax.training.mirror import UncopiedError
 from rdonet_jax.training.run_dir import RunError
 
 pytestmark = pytest.mark.once
 
-RUN, WEIGHTS = "memory://place/run", "memory://place/weights"
+RUN, WEIGHTS = "memory://bucket/run", "memory://bucket/weights"
 
 
 @pytest.fixture(autouse=True)
 def temporary(monkeypatch, tmp_path) -> Path:
     """The folder of temporary folders; nothing is at the URLs, and nobody waits."""
-    for name in urls.listed("memory://place"):
-        urls.remove(urls.join("memory://place", name))
+    for name in urls.listed("memory://bucket"):
+        urls.remove(urls.join("memory://bucket", name))
     monkeypatch.setattr(mirror, "PERIOD_S", 3600.0)
     monkeypatch.setattr(mirror.time, "sleep", lambda _: None)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -34,11 +34,11 @@ def temporary(monkeypatch, tmp_path) -> Path:
 def unwritable(monkeypatch):
     """Nothing but the lock can be written below these URLs."""
 
-    def refuse(*places: str) -> None:
+    def refuse(*urls_refused: str) -> None:
         written = urls.write
 
         def write(url, content):
-            if url.startswith(places) and not url.endswith(".lock"):
+            if url.startswith(urls_refused) and not url.endswith(".lock"):
                 raise urls.UrlError(url, "access is denied")
             written(url, content)
 
@@ -58,8 +58,8 @@ def folders(temporary: Path) -> list[Path]:
 )  # fmt: skip
 def test_an_error_inside_names_the_folder_that_holds_the_only_copy(unwritable, temporary, error):
     unwritable(RUN)
-    with pytest.raises(type(error)) as caught, run_place.opened(RUN) as place:
-        (place.folder / "log.jsonl").write_text("lines")
+    with pytest.raises(type(error)) as caught, working_folder.opened(RUN) as working:
+        (working.folder / "log.jsonl").write_text("lines")
         raise error
     (folder,) = folders(temporary)
     assert str(caught.value).endswith(f"stopped; what is not at {RUN} yet is in {folder}")
@@ -69,11 +69,11 @@ def test_an_error_inside_names_the_folder_that_holds_the_only_copy(unwritable, t
 def test_ctrl_c_leaves_the_only_copy_with_a_warning(unwritable, temporary):
     unwritable(RUN)
     with (
-        pytest.warns(run_place.UncopiedWarning, match=f"what is not at {RUN} yet is in "),
+        pytest.warns(working_folder.UncopiedWarning, match=f"what is not at {RUN} yet is in "),
         pytest.raises(KeyboardInterrupt),
-        run_place.opened(RUN) as place,
+        working_folder.opened(RUN) as working,
     ):
-        (place.folder / "log.jsonl").write_text("lines")
+        (working.folder / "log.jsonl").write_text("lines")
         raise KeyboardInterrupt
     assert len(folders(temporary)) == 1
 
@@ -82,18 +82,18 @@ def test_a_lost_lock_leaves_the_folder(temporary, monkeypatch):
     monkeypatch.setattr(run_lease.Lease, "may_write", lambda self: False)
     with (
         pytest.raises(RunError, match="taken over; what is not at"),
-        run_place.opened(RUN) as place,
+        working_folder.opened(RUN) as working,
     ):
-        (place.folder / "log.jsonl").write_text("lines")
+        (working.folder / "log.jsonl").write_text("lines")
         raise RunError("taken over")
     assert [path.name for path in folders(temporary)[0].iterdir()] == ["log.jsonl"]
     assert urls.listed(RUN) == {}
 
 
 def test_an_error_inside_leaves_nothing_where_everything_was_copied(temporary):
-    with pytest.raises(RunError) as caught, run_place.opened(RUN) as place:
-        (place.folder / "log.jsonl").write_text("lines")
-        raise RunError(f"{place.folder}: stopped")
+    with pytest.raises(RunError) as caught, working_folder.opened(RUN) as working:
+        (working.folder / "log.jsonl").write_text("lines")
+        raise RunError(f"{working.folder}: stopped")
     assert str(caught.value) == f"{RUN}: stopped"
     assert folders(temporary) == []
     assert urls.read(urls.join(RUN, "log.jsonl")) == b"lines"
@@ -103,8 +103,8 @@ def test_weights_that_cannot_be_copied_at_the_end_stay_and_are_one_sentence(unwr
     unwritable(WEIGHTS)
     with (
         pytest.raises(UncopiedError) as caught,
-        run_place.opened(RUN) as run,
-        run_place.written(WEIGHTS) as weights,
+        working_folder.opened(RUN) as run,
+        working_folder.written(WEIGHTS) as weights,
     ):
         (run.folder / "log.jsonl").write_text("lines")
         (weights.folder / "a.safetensors").write_text("weights")
@@ -122,8 +122,8 @@ def test_both_folders_stay_and_are_named_where_neither_can_be_copied(unwritable,
     unwritable(RUN, WEIGHTS)
     with (
         pytest.raises(UncopiedError) as caught,
-        run_place.opened(RUN) as run,
-        run_place.written(WEIGHTS) as weights,
+        working_folder.opened(RUN) as run,
+        working_folder.written(WEIGHTS) as weights,
     ):
         (run.folder / "log.jsonl").write_text("lines")
         (weights.folder / "a.safetensors").write_text("weights")
@@ -132,15 +132,15 @@ def test_both_folders_stay_and_are_named_where_neither_can_be_copied(unwritable,
 
 
 def test_a_run_stops_after_failures_of_its_weights_too(tmp_path):
-    place = run_place.Place(tmp_path, failures=(lambda: "",))
-    weights = run_place.Place(tmp_path, failures=(lambda: "weights fail",))
+    working = working_folder.WorkingFolder(tmp_path, failures=(lambda: "",))
+    weights = working_folder.WorkingFolder(tmp_path, failures=(lambda: "weights fail",))
     with pytest.raises(RunError, match="weights fail"):
-        place.watching(weights).watched(lambda step: "")(1)
+        working.watching(weights).watched(lambda step: "")(1)
 
 
 def test_a_copy_to_read_goes_away(temporary):
     urls.write(urls.join(RUN, "config.json"), b"{}")
-    with run_place.fetched(RUN) as folder:
+    with working_folder.fetched(RUN) as folder:
         assert (folder / "config.json").read_bytes() == b"{}"
         assert str(folder) in interrupts._state.temporary_folders
     assert folders(temporary) == []
