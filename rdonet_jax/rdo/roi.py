@@ -56,7 +56,7 @@ def gains(size: tuple[int, int], mask: Any = None, boxes: Sequence[Box] = ()) ->
     per_block = BLOCK // _AREA
     areas = np.zeros([-(-side // _AREA) for side in size])
     if mask is not None:
-        areas = GAIN_PER_LEVEL * (_area_means(_checked(mask, size), size) - AS_ASKED)
+        areas = GAIN_PER_LEVEL * (_area_means(checked_mask(mask, size), size) - AS_ASKED)
     for box in boxes:
         covered = _covered(box, size)
         areas = covered * box.gain + (1 - covered) * areas
@@ -65,7 +65,7 @@ def gains(size: tuple[int, int], mask: Any = None, boxes: Sequence[Box] = ()) ->
     return padded.reshape(grid[0], per_block, grid[1], per_block).max(axis=(1, 3))
 
 
-def _checked(mask: Any, size: tuple[int, int]) -> np.ndarray:
+def checked_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
     """A mask as float64 [h, w]. Raises `RoiError`."""
     try:
         values = np.asarray(mask)

@@ -182,7 +182,7 @@ def _gains(source: FilePath, options: CompressOptions, size: tuple[int, int]) ->
         for box in options.roi_box or ()
     ]
     with explained(roi.RoiError, about=f"{source}: {options.roi}"):
-        roi.gains(size, mask)
+        mask = None if mask is None else roi.checked_mask(mask, size)
     with explained(roi.RoiError, about=str(source)):
         return roi.gains(size, mask, boxes)
 

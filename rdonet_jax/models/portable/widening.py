@@ -15,12 +15,9 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from rdonet_jax.core.config import PATCH, ConfigError, PortableConfig
+from rdonet_jax.core.config import ConfigError, PortableConfig
 from rdonet_jax.models.portable import init
 from rdonet_jax.models.portable import network as portable
-
-BLOCK = 2 * PATCH
-"""The side in pixels of what a position of the trunk stands for."""
 
 
 class ResidualTransform(NamedTuple):
