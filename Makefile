@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV ?= .venv
 REQUIREMENTS ?= requirements-newest.txt
 TESTS ?= tests
+# After a worker's crash, pytest-xdist would wait for ever for the tests that it had.
+WORKERS = -n 2 --max-worker-restart 0
 READY := $(VENV)/.ready
 
 .PHONY: demo test test-long lint man clean
@@ -16,11 +18,11 @@ demo: $(READY)
 	$(VENV)/bin/python examples/demo.py
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 2 $(TESTS)
+	$(VENV)/bin/python -m pytest $(WORKERS) $(TESTS)
 
 # The tests that `make test` leaves out because each of them takes long.
 test-long: $(READY)
-	$(VENV)/bin/python -m pytest -n 2 -m long tests
+	$(VENV)/bin/python -m pytest $(WORKERS) -m long tests
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -17,7 +17,7 @@ import skimage.data
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
-from rdonet_jax.core import presets
+from rdonet_jax.core import interrupts, presets
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation.measures import NamedImage
 from rdonet_jax.imaging import srgb
@@ -66,6 +66,24 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_handlers():
+    """Commands that tests call leave the signals of the tests' own process alone.
+
+    What they install lasts as long as the process, and would end it at a later test's signal.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interrupts, "install_handlers", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_for_the_file():
+    """What a file's tests have compiled does not stay in memory; that of all takes 10 GB."""
+    yield
+    jax.clear_caches()
 
 
 class FilesTogether(LoadScopeScheduling):

@@ -121,6 +121,10 @@ class Family(abc.ABC):
         """The parameters with random hyperpriors. For families with `has_separate_priors`."""
         raise ConfigError(f"the priors of the family {self.name} are not trained alone")
 
+    def added_entries(self, params: Any, config: Any, widened_from: tuple[int, int]) -> Any:
+        """A tree of bool arrays: the parameters' entries that widening a network has added."""
+        raise ConfigError(f"networks of the family {self.name} are not widened")
+
     def coder_tables(self, config: Any, params: Any) -> CdfTables:
         """The range coder's cumulative tables, for parameters as rounded in a weights file.
 

@@ -27,7 +27,7 @@ CHOICES = {
     "schedule": ("cosine", "linear", "exponential", "constant"),
     "switch": ("carry", "restart"),
     "precision": ("auto", "float32", "bfloat16"),
-    "learn": ("all", "decoder", "priors"),
+    "learn": ("all", "decoder", "added", "priors"),
     "hyperpriors": ("restart", "keep"),
     "rate": ("noisy", "rounded"),
     "parallel": compilation.PARALLEL,
@@ -65,7 +65,9 @@ class TrainingConfig:
       stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
       learn: "all", or a part of a portable network. The "priors" alone, whose rate is minimized by
         its logarithm. Or what decodes, the "decoder": the priors, and the synthesis from the finest
-        latents on, which no symbol depends on. All else stays as it is.
+        latents on, which no symbol depends on. Or this and what was "added" to the analysis when
+        the network was widened, see `rdonet_jax.models.portable.widening`. All else stays as it is.
+      widened_from: for "added", the channels of the trunk and the number of knots before that.
       hyperpriors: whether these "restart", or "keep" what they have learnt, where a part is learnt.
       rate: that of "noisy" latents (Ballé et al. 2017), or that of "rounded" ones, as in files.
       prior_rate: step size of the networks that probabilities come from, as a multiple of
@@ -103,6 +105,7 @@ class TrainingConfig:
     switch: str = "carry"
     stage2_rate: float = 1.0
     learn: str = "all"
+    widened_from: tuple[int, int] = (0, 0)
     hyperpriors: str = "restart"
     rate: str = "noisy"
     prior_rate: float = 1.0
@@ -176,6 +179,10 @@ class TrainingConfig:
         yield (
             self.learn != "all" or self.hyperpriors == "restart",
             "hyperpriors 'keep' is for learning a part of the network; else nothing restarts",
+        )
+        yield (
+            (self.learn == "added") == any(self.widened_from),
+            "widened_from belongs to learn 'added', which needs it",
         )
         yield 0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}"
         yield self.warmup_steps >= 0, f"warmup_steps must not be negative: {self.warmup_steps}"

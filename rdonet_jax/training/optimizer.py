@@ -96,7 +96,7 @@ AFTER_FINEST = frozenset({"from_latent", "restore", "hand_over"})
 
 
 def learning(params: Any, learn: str) -> Any:
-    """A tree of bool: which leaves a training with `TrainingConfig.learn` changes."""
+    """A tree of bool: which leaves a training with `TrainingConfig.learn` changes as a whole."""
 
     def is_after_symbols(path: Any, _: Any) -> bool:
         first, *rest = (key.key for key in path)
@@ -105,7 +105,7 @@ def learning(params: Any, learn: str) -> Any:
     prior = of_prior(params)
     if learn == "priors":
         return prior
-    if learn == "decoder":
+    if learn in ("decoder", "added"):
         after = jax.tree_util.tree_map_with_path(is_after_symbols, params)
         return jax.tree_util.tree_map(lambda a, b: a or b, prior, after)
     return jax.tree_util.tree_map(lambda _: True, params)

@@ -265,8 +265,7 @@ def _mean_gradients(
     """Means over a device's crops, and the gradient of the mean loss, in `accumulate` parts."""
 
     def loss_of(params: Any, part: Batch) -> tuple[jax.Array, CropLosses]:
-        if config.learn != "all":
-            params = _with_fixed_parts(params, config.learn)
+        params = _with_fixed_parts(model, config, params)
         losses = crop_losses(model, config, params, state.step, part, position)
         means = CropLosses(*map(jnp.mean, losses))
         return means.loss, means
@@ -292,11 +291,21 @@ def _mean_gradients(
     return jax.tree_util.tree_map(lambda leaf: leaf / config.accumulate, total)
 
 
-def _with_fixed_parts(params: Any, learn: str) -> Any:
+def _with_fixed_parts(model: AnyConfig, config: TrainingConfig, params: Any) -> Any:
     """The parameters, with gradients stopped for all except those that are to learn."""
+    if config.learn == "all":
+        return params
+    learning = optimizer.learning(params, config.learn)
+    if config.learn != "added":
+        return jax.tree_util.tree_map(
+            lambda leaf, learns: leaf if learns else jax.lax.stop_gradient(leaf), params, learning
+        )
+    added = registry.family_of(model).added_entries(params, model, config.widened_from)
     return jax.tree_util.tree_map(
-        lambda leaf, learns: leaf if learns else jax.lax.stop_gradient(leaf),
-        params, optimizer.learning(params, learn),
+        lambda leaf, learns, is_added: (
+            leaf if learns else jnp.where(is_added, leaf, jax.lax.stop_gradient(leaf))
+        ),
+        params, learning, added,
     )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def variables(monkeypatch):

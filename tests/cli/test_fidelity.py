@@ -18,6 +18,8 @@ from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.rdo import rate_control, targets
 from rdonet_jax.rdo.targets import AIMS
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(autouse=True)
 def portable_bundle(bundle, mini_weights):

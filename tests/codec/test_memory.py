@@ -17,7 +17,7 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.portable.network import GivenLatents
 from rdonet_jax.rdo import cost, encoder_tiles, refinement_step
 
-pytestmark = pytest.mark.optimized
+pytestmark = [pytest.mark.optimized, pytest.mark.once]
 
 # So large an image that rearranged weights, which are not counted, do not matter.
 GRID = (64, 48)

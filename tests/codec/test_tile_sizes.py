@@ -14,6 +14,8 @@ from rdonet_jax.core import partition
 from tests.codec.test_codec import assert_same_symbols, image_of
 from tests.conftest import quick_key
 
+pytestmark = pytest.mark.once
+
 SMALL, OBLONG, WHOLE = (4, 4), (8, 4), (14, 14)
 """Sides of tiles in blocks: two that most images need several of, and one that all fit in."""
 

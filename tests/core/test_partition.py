@@ -11,6 +11,8 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition, PartitionError
 from tests.conftest import quick_key
 
+pytestmark = pytest.mark.once
+
 SIZES = [(1, 1), (17, 300), (64, 64), (65, 128), (511, 769), (33, 32)]
 
 

@@ -19,6 +19,8 @@ from rdonet_jax.evaluation.measures import NamedImage
 from rdonet_jax.rdo.encoder import Plan
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def estimates(tiny_model, images) -> list[evaluation_estimate.Estimate]:

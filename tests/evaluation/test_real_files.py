@@ -22,6 +22,8 @@ from rdonet_jax.metrics import quality
 from rdonet_jax.rdo import encoder  # fmt: skip
 from rdonet_jax.rdo.encoder import Plan
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def real_run(folder, tiny_weights, tmp_path_factory) -> Path:

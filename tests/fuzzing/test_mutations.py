@@ -1,5 +1,7 @@
 """Bytes from strangers: files changed in all kinds of ways are read or are refused, soon.
 
+pytestmark = pytest.mark.once
+
 The short form of `python -m tests.fuzzing`.
 """
 

@@ -15,6 +15,8 @@ from rdonet_jax.metrics import loss as metrics_loss
 from rdonet_jax.models.portable import thresholds as portable_thresholds
 from tests import hasty_xla
 
+pytestmark = pytest.mark.once
+
 # MS-SSIM by pytorch_msssim 1.0.0 on torch 2.13.0: ms_ssim(p, q, data_range=1.0, win=...) with p =
 # the image / 255 and q = its distortion below / 255, both float64, and a float64 window. (Its own
 # default window is rounded to float32, which alone moves these values by up to 2e-6.)

@@ -19,7 +19,7 @@ from rdonet_jax.models import macs, registry
 from rdonet_jax.models.rdonet import network as rdonet
 from tests import portable_params
 
-pytestmark = pytest.mark.optimized
+pytestmark = [pytest.mark.optimized, pytest.mark.once]
 
 LEVELS = 1 + 1 / 4 + 1 / 16
 """The networks of a level cost a quarter of those of the next finer one."""

@@ -21,6 +21,8 @@ from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.nn import ops
 from tests import portable_params
 
+pytestmark = pytest.mark.once
+
 MODEL = presets.mini()
 
 WIDE = presets.mini(trunk=192)

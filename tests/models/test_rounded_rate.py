@@ -18,6 +18,8 @@ from rdonet_jax.models import registry
 from rdonet_jax.nn import ops
 from tests import hasty_xla, portable_params
 
+pytestmark = pytest.mark.once
+
 LAWS = {"laplace": scipy.stats.laplace, "gaussian": scipy.stats.norm}
 STEP = 1e-5
 """Of the finite differences, in float64."""

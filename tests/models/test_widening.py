@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from experiments.widening import __main__ as command
 from experiments.widening import fitting
@@ -17,6 +18,8 @@ from rdonet_jax.core.config import ConfigError
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.portable import quality_range, widening
 from tests import portable_params
+
+pytestmark = pytest.mark.once
 
 OLD = presets.mini()
 TRUNK, LATENTS = 4, 8
@@ -141,3 +144,26 @@ def test_more_knots_above_the_old_ones_change_nothing_at_the_old_qualities(param
     )
     np.testing.assert_allclose(after.x_hat, before.x_hat, atol=1e-5)
     np.testing.assert_allclose(after.y_bits[0], before.y_bits[0], atol=1e-3)
+
+
+def test_what_widening_added_is_all_that_the_old_network_has_not(wide, params):
+    """Each parameter is the old one where nothing was added, in the same order."""
+    old = widening.narrowed(NEW, OLD.trunk, OLD.knots)
+    assert old == OLD
+    added = flatten_dict(widening.added(wide, NEW, old))
+    before = flatten_dict(params)
+    for path, leaf in flatten_dict(wide).items():
+        kept = np.asarray(leaf)[~added[path]]
+        expected = np.ravel(before[path]) if path in before else np.zeros(0)
+        np.testing.assert_array_equal(kept, expected)
+
+
+@pytest.mark.parametrize(("trunk", "knots"), [(NEW.trunk, 2), (0, 2), (4, NEW.knots + 1)])
+def test_what_no_widening_gives_is_refused(trunk, knots):
+    with pytest.raises(ConfigError, match="was not widened from one with"):
+        widening.narrowed(NEW, trunk, knots)
+
+
+def test_a_network_without_added_channels_is_refused():
+    with pytest.raises(ConfigError, match="no channels that widening has added"):
+        widening.narrowed(OLD, OLD.trunk - 1, OLD.knots)

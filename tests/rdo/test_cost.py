@@ -19,6 +19,8 @@ from rdonet_jax.rdo import cost as rdo_cost
 from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.cost import RDCost
 
+pytestmark = pytest.mark.once
+
 QUALITY = 40.0
 
 

@@ -10,6 +10,8 @@ from rdonet_jax.rdo import effort, encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.search import fast
 
+pytestmark = pytest.mark.once
+
 QUALITY = 60.0
 
 

@@ -13,6 +13,8 @@ from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.fit_thresholds import Decisions
 from rdonet_jax.rdo.search import blocks, regions
 
+pytestmark = pytest.mark.once
+
 VARIANCES = st.lists(st.sampled_from([0.0, 0.5, 3.0, 20.0, 21.0, 900.0]), min_size=1, max_size=12)
 
 

@@ -14,6 +14,8 @@ from rdonet_jax.rdo.cost import PartCost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.file_cost import FileCost
 
+pytestmark = pytest.mark.once
+
 QUALITY = 40.0
 SIZE = (192, 256)
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from rdonet_jax.rdo import quality_search
 from rdonet_jax.rdo.quality_search import Goal, Trial, best, evenly, next_number
 
+pytestmark = pytest.mark.once
+
 MOST = 640
 SCAN = evenly(MOST, 21)
 SLOPE = 0.006

@@ -16,6 +16,8 @@ from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.rate_control import TargetError
 from rdonet_jax.rdo.targets import AIMS
 
+pytestmark = pytest.mark.once
+
 MOST = 640
 
 

@@ -18,6 +18,8 @@ from rdonet_jax.rdo import encoder, encoder_tiles, file_cost, refinement, refine
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 
+pytestmark = pytest.mark.once
+
 QUALITY = 60.0
 ITERATIONS = 10
 REFINED = EncodeOptions(QUALITY, plan=Plan(refinements=ITERATIONS))

@@ -17,6 +17,8 @@ from rdonet_jax.rdo.search import regions
 from rdonet_jax.rdo.search.fast import fast
 from rdonet_jax.rdo.search.original import original
 
+pytestmark = pytest.mark.once
+
 QUALITY = 40.0
 
 

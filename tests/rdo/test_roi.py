@@ -11,6 +11,8 @@ from rdonet_jax.core import partition
 from rdonet_jax.rdo import roi
 from rdonet_jax.rdo.roi import Box, RoiError
 
+pytestmark = pytest.mark.once
+
 SIZE = (200, 300)
 sides = st.integers(1, 150)
 

@@ -17,6 +17,8 @@ from rdonet_jax.rdo.search.costs import Costs, SearchStats
 from rdonet_jax.rdo.search.fast import fast, most_evaluations, split_costs
 from rdonet_jax.rdo.search.original import original
 
+pytestmark = pytest.mark.once
+
 GRIDS = st.tuples(st.integers(1, 5), st.integers(1, 5))
 
 

@@ -18,6 +18,8 @@ from rdonet_jax.rdo.encode_options import EncodeOptions, Target
 from rdonet_jax.rdo.encoder import EncodeResult
 from rdonet_jax.rdo.targets import AIMS, TargetError
 
+pytestmark = pytest.mark.once
+
 MOST = 640
 
 IMAGES = {

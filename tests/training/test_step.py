@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from rdonet_jax.core import config, partition, presets
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
-from rdonet_jax.models.portable import integer_format
+from rdonet_jax.models.portable import integer_format, widening
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.nn import integer
 from rdonet_jax.training import config as training_config
@@ -348,6 +348,33 @@ def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(monkeyp
     rate, x = jnp.array([0.25, 2.0]), jnp.zeros((2, 64, 64, 3))
     loss = training_step.crop_loss(model, schedule, rate, x, x + 0.5, jnp.array([0, 640]))
     np.testing.assert_allclose(loss, np.log(rate), rtol=1e-6)
+
+
+def test_learning_what_widening_added_moves_it_and_the_decoder_and_nothing_else(monkeypatch):
+    def crop_losses(model, schedule, params, step, batch, position):
+        size = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(params))
+        return CropLosses(*jnp.full((3, len(batch.numbers)), size))
+
+    monkeypatch.setattr(training_step, "crop_losses", crop_losses)
+    old = presets.mini()
+    model = widening.widened(old, 4, 8)
+    params = jax.tree_util.tree_map(
+        lambda leaf: jnp.ones(leaf.shape), portable_params.shapes(model)
+    )
+    schedule = training_config.TrainingConfig(
+        learn="added", widened_from=(old.trunk, old.knots), warmup_steps=0
+    )
+    state = training_step.state_of(schedule, params)
+    _, gradients = training_step._mean_gradients(model, schedule, state, gray(0))
+    after = training_step._updated(schedule, state, gradients).params
+    moved = flatten_dict(jax.tree_util.tree_map(lambda leaf: leaf != 1, after), sep="/")
+    added = flatten_dict(widening.added(params, model, old), sep="/")
+    for path, what in moved.items():
+        if path in ("g_s/kernel", "units_0/from_latent/bias", "units_2/prior/first/kernel"):
+            assert what.all()
+        if path.startswith(("g_a", "units_2/encoder", "units_1/hand_over")):
+            np.testing.assert_array_equal(what, added[path])
+    assert 0 < moved["g_a/kernel"].mean() < 1 and not moved["units_2/encoder/kernel"].any()
 
 
 def test_priors_that_are_learnt_alone_begin_with_new_hyper_latents(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from rdonet_jax.cli import console
 from rdonet_jax.cli.options import argument_types
 from rdonet_jax.cli.program import Parser, exit_code
-from rdonet_jax.core import interrupts, urls
+from rdonet_jax.core import urls
 from rdonet_jax.imaging import dataset, shard_writer, shards
 
 EXPECTED_ERRORS = (dataset.DatasetError, shards.ShardError)
@@ -22,7 +22,6 @@ def main(arguments: Sequence[str], program: str = "rdonet data") -> int:
     """The exit code: 0, or after one line that says what is wrong 1, 2 for wrong usage, 130 after
     Ctrl-C."""
     console.show_warnings(program)
-    interrupts.install_handlers(program)
 
     def work() -> int:
         options = _parse(arguments, program)

@@ -56,6 +56,14 @@ class PortableFamily(Family):
 
         return hyperpriors.reinit_priors(params, config, key)
 
+    def added_entries(
+        self, params: Any, config: PortableConfig, widened_from: tuple[int, int]
+    ) -> Any:
+        """See `widening.added`; the old network had this trunk, and so many knots."""
+        from rdonet_jax.models.portable import widening
+
+        return widening.added(params, config, widening.narrowed(config, *widened_from))
+
     def param_shapes(self, config: PortableConfig) -> Mapping[str, tuple[int, ...]]:
         return param_shapes.param_shapes(config)
 

@@ -16,7 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rdonet_jax.core.config import ConfigError, PortableConfig
-from rdonet_jax.models.portable import init
+from rdonet_jax.models.portable import init, param_shapes
 from rdonet_jax.models.portable import network as portable
 
 
@@ -79,6 +79,52 @@ def widened(config: PortableConfig, trunk: int, features: int) -> PortableConfig
         channel_groups=groups,
         embedded=(finest, 0, 0),
     )
+
+
+def narrowed(config: PortableConfig, trunk: int, knots: int) -> PortableConfig:
+    """The configuration that was widened, whose trunk had so many channels; see `widened`.
+
+    It may have had fewer knots. Raises `ConfigError` for a network that no widening gives.
+    """
+    finest = config.embedded[0]
+    if not (0 < trunk < config.trunk and 0 < knots <= config.knots):
+        raise ConfigError(
+            f"a network with a trunk of {config.trunk} channels and {config.knots} knots was not "
+            f"widened from one with {trunk} and {knots}"
+        )
+    if not finest or not config.channel_groups[0] or config.channel_groups[0][-1] != finest:
+        raise ConfigError("this network has no channels that widening has added")
+    groups = (config.channel_groups[0][:-1], *config.channel_groups[1:])
+    return dataclasses.replace(
+        config,
+        trunk=trunk,
+        features=(finest, *config.features[1:]),
+        latents=(finest, *config.latents[1:]),
+        channel_groups=groups,
+        embedded=(0, 0, 0),
+        knots=knots,
+        thresholds=config.thresholds[:knots],
+    )
+
+
+def added(params: Any, config: PortableConfig, old: PortableConfig) -> Any:
+    """A tree of bool arrays: what the parameters of `config` have that those of `old` have not."""
+    shapes = param_shapes.param_shapes(old)
+
+    def added_entries(path: tuple[str, ...], leaf: Any) -> np.ndarray:
+        name = "/".join(path)
+        if name not in shapes:
+            return np.ones(leaf.shape, bool)
+        kept = np.ones((), bool)
+        for axis, (size, before) in enumerate(zip(leaf.shape, shapes[name], strict=True)):
+            # The inputs of to_latent are those of e, then those of d.
+            parts = 2 if name.endswith("to_latent/kernel") and axis == 0 else 1
+            is_kept = np.arange(size) % (size // parts) < before // parts
+            kept = kept & is_kept.reshape(-1, *[1] * (leaf.ndim - 1 - axis))
+        return ~kept
+
+    flat = flatten_dict(params)
+    return unflatten_dict({path: added_entries(path, leaf) for path, leaf in flat.items()})
 
 
 def _embed(leaf: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

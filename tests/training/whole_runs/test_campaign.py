@@ -15,6 +15,8 @@ from experiments.campaign import packing, training
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 
+pytestmark = pytest.mark.once
+
 SMALL = ["--preset", "tiny", "--metric", "mse", "--crop", "64", "--batch-size", "8",
          "--prior-rate", "1", "--start", "random", "--log-every", "10"]  # fmt: skip
 

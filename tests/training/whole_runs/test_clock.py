@@ -17,8 +17,10 @@ from rdonet_jax.training.run_dir import Run, RunError
 
 from .conftest import logged
 
+pytestmark = pytest.mark.once
+
 MINUTES = 1.0
-TICK = 0.1
+TICK = 0.3
 
 
 class Ticking:

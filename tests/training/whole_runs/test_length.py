@@ -12,6 +12,8 @@ from rdonet_jax.training.config import TrainingConfig
 
 from .conftest import SHORT, logged, newest_state
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def run(light_steps, photograph_folder, tiny_weights, tmp_path):
