@@ -13,6 +13,7 @@ import skimage.data
 from rdonet_jax.cli.commands import comparison
 from rdonet_jax.imaging import pixel_format, reader, srgb, writer
 from rdonet_jax.imaging.pixel_format import ImageData
+from rdonet_jax.metrics import quality
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +48,44 @@ def test_two_images_are_compared_by_the_fields_definitions(rdonet, pair):
     assert words[0] == f"first.png: {size} bytes, {8 * size / 60000:.3f} bpp"
     assert words[2].startswith(f"300x200 pixels: PSNR {psnr:.2f} dB, MS-SSIM 0.99")
     assert words[3] == "largest difference: 3 of 255; 1.0% of the pixels differ"
+
+
+def test_further_metrics_are_measured_on_8_bit_rgb_where_they_are_asked_for(
+    rdonet, pair, monkeypatch
+):
+    def mean_difference(original, decoded):
+        assert original.dtype == decoded.dtype == np.uint8 and original.shape[2:] == (3,)
+        return None if original.shape[0] < 8 else float(np.mean(original != decoded))
+
+    metric = quality.QualityMetric(
+        "share", "Share", mean_difference, higher_is_better=False, unit="of 1",
+        left_out="flat", is_default=False,
+    )  # fmt: skip
+    monkeypatch.setitem(quality.METRICS, "share", metric)
+    words = rdonet("compare", "first.png", "second.png", "--metric", "share").out.splitlines()
+    assert words[-1] == "Share 0.010 of 1 (lower is better)"
+    once = ("compare", "first.png", "second.png", "--metric", "share", "--json")
+    assert json.loads(rdonet(*once).out)["metrics"] == {"share": pytest.approx(0.01)}
+    tiny = np.zeros((4, 9), np.uint16)
+    writer.save("tiny.png", ImageData(tiny))
+    assert rdonet("compare", "tiny.png", "tiny.png", "--metric", "share").out.endswith(
+        "Share: no value (flat)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("ssim", "there is no metric 'ssim' beside PSNR and MS-SSIM; there are ssimulacra2, "),
+        ("butteraugli", "butteraugli: needs the program butteraugli_main, in Debian's package"),
+    ],
+)
+def test_a_metric_that_is_not_there_is_refused_in_a_sentence(
+    rdonet, pair, monkeypatch, name, sentence
+):
+    monkeypatch.setenv("PATH", "")
+    code, out, err = rdonet("compare", "first.png", "second.png", "--metric", name)
+    assert (code, out) == (1, "") and sentence in err and err.count("\n") == 1
 
 
 def test_the_difference_is_drawn_as_large_as_fits(rdonet, pair):

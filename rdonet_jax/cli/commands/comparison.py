@@ -1,4 +1,4 @@
-"""`rdonet compare`: sizes of two image files, PSNR, MS-SSIM, and an image of the difference.
+"""`rdonet compare`: sizes of two image files, metrics, and an image of the difference.
 
 Compressed files are decoded first. Colors are compared as the files hold them, in the color space
 of their profile. Colors that alpha hides are not compared.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.cli.commands import decoding, fidelity
@@ -35,6 +36,7 @@ class CompareOptions:
     max_pixels: int | None = None
     difference: str | None = None
     force: bool = False
+    metrics: tuple[str, ...] = ()  # beside PSNR and MS-SSIM, names of `metrics.quality`
 
 
 class ComparisonResult(NamedTuple):
@@ -71,12 +73,14 @@ def compare(
 ) -> ComparisonResult:
     """Compares two files. Raises `CommandError` for those that cannot be compared."""
     _check_output(options, first, second)
+    _require_metrics(options.metrics)
     a, b = (_read(path, options, library) for path in (first, second))
     _require_alike(a, b)
     _require_memory(a)
     pixels = _visible_pixels(a.image, b.image)
     with progress(first, ("comparison",), quiet=True):
         found = difference(*pixels)
+        more = _measured(options.metrics, pixels)
     height, width = a.image.size
     facts = {
         "a": a.facts(),
@@ -89,6 +93,9 @@ def compare(
         "differing_pixels": found.share,
     }
     lines = [a.line(), b.line(), *_lines(found, pixels[0])]
+    if more:
+        facts["metrics"] = more
+        lines += [_metric_line(name, value) for name, value in more.items()]
     if a.image.alpha is not None:
         facts["largest_alpha_difference"] = _largest(a.image.alpha, b.image.alpha)
         lines.append(f"largest difference of alpha: {facts['largest_alpha_difference']}")
@@ -132,6 +139,46 @@ def _check_output(options: CompareOptions, *sources: str) -> None:
         raise CommandError(f"{path}: is an input, and must not become the output")
     with explained(srgb.ImageError):
         srgb.check_image_target(path, options.force)
+
+
+def _require_metrics(names: Sequence[str]) -> None:
+    """Refuses metrics that there are not, and those that need what is not installed."""
+    if not names:
+        return
+    from rdonet_jax.metrics import libraries, quality
+
+    for name in names:
+        if name not in quality.optional():
+            raise CommandError(
+                f"there is no metric {name!r} beside PSNR and MS-SSIM; there are "
+                f"{', '.join(quality.optional())}"
+            )
+    with explained(libraries.MissingMetricError):
+        quality.require(names)
+
+
+def _measured(
+    names: Sequence[str], pixels: tuple[np.ndarray, np.ndarray]
+) -> dict[str, float | None]:
+    """These metrics of the pixels as 8-bit RGB, by name; None where there is no value."""
+    if not names:
+        return {}
+    from rdonet_jax.imaging import pixel_format
+    from rdonet_jax.metrics import libraries, quality
+
+    original, decoded = (pixel_format.to_uint8(pixel_format.as_rgb(part)) for part in pixels)
+    with explained(libraries.MissingMetricError):
+        return {name: quality.METRICS[name].measure(original, decoded) for name in names}
+
+
+def _metric_line(name: str, value: float | None) -> str:
+    from rdonet_jax.metrics import quality
+
+    metric = quality.METRICS[name]
+    if value is None:
+        return f"{metric.label}: no value ({metric.left_out})"
+    better = "" if metric.higher_is_better else " (lower is better)"
+    return f"{metric.label} {value:.{metric.decimals}f} {metric.unit}".rstrip() + better
 
 
 def _read(path: str, options: CompareOptions, library: ModelLibrary) -> _Image:

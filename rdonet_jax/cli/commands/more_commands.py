@@ -20,7 +20,11 @@ def _compare(options: argparse.Namespace) -> None:
     from rdonet_jax.cli.commands import comparison
 
     compare_options = comparison.CompareOptions(
-        options.model, options.max_pixels, options.difference, options.force
+        options.model,
+        options.max_pixels,
+        options.difference,
+        options.force,
+        tuple(dict.fromkeys(options.metric)),
     )
     result = comparison.compare(options.first, options.second, compare_options, ModelLibrary())
     say(json.dumps(result.facts) if options.json else "\n".join(result.lines))

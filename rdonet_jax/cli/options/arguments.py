@@ -105,6 +105,10 @@ def _add_compare(commands: Any) -> None:
         "--difference", metavar="OUT", type=types.name,
         help="write an image of the difference, made as large as fits",
     )  # fmt: skip
+    parser.add_argument(
+        "--metric", metavar="NAME", action="append", default=[],
+        help="measure this too, such as ssimulacra2, butteraugli or psnr-hvs-m; may be repeated",
+    )  # fmt: skip
     add_reading_options(parser)
     parser.add_argument("--force", action="store_true", help="overwrite what exists")
     parser.add_argument("--json", action="store_true", help="print a line of JSON")
