@@ -2,6 +2,7 @@
 
 {program} --preset small --data DIR [DIR ...] --run RUN
 {program} --config run.yaml --model.latents 320 128 96 --training.batch-size 64 --data DIR --run RUN
+{program} --fine-tune standard --minutes 20 --data DIR [DIR ...] --run RUN
 {program} --preset small --help       the fields of this preset's model
 {program} export RUN NAME
 """
@@ -127,6 +128,8 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, R
     sections = (model, TRAINING, INTERVALS, LENGTH)
     line = {section.name: config_options.given(options, section) for section in sections}
     file = run_settings.from_file(first.config, values, type(base.model)) if first.config else {}
+    if first.fine_tune is not None:
+        file, line = run_settings.fine_tuned(first.fine_tune, file, line)
     settings = run_settings.resolved(base, file, line)
     if options.thresholds:
         if "thresholds" in line["model"]:
@@ -143,7 +146,7 @@ def _base(first: argparse.Namespace, values: Mapping[str, Any]) -> run_settings.
     """
     preset = first.preset or run_settings.preset_of(values)
     family = first.family or values.get("model", {}).get(registry.FAMILY_KEY)
-    start = first.start or values.get("training", {}).get("start")
+    start = first.start or first.fine_tune or values.get("training", {}).get("start")
     is_local = first.resume and isinstance(first.run, Path)
     if (
         preset is None
@@ -179,6 +182,11 @@ def _add_base(parser: argparse.ArgumentParser) -> None:
         "--config", type=argument_types.local_path, metavar="FILE",
         help="a YAML or JSON file with the sections preset, model, training, intervals, length, or "
         "the config.json of a run",
+    )  # fmt: skip
+    group.add_argument(
+        "--fine-tune", metavar="WEIGHTS",
+        help="adapt these weights, a model's name or a file, to the images: --start WEIGHTS with "
+        "the loss that they were trained for, variance masks, rounded rates and small steps",
     )  # fmt: skip
     group.add_argument(
         "--model.family", dest="family", metavar="NAME",

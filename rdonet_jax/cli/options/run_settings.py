@@ -20,7 +20,7 @@ from rdonet_jax.core import config, presets
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.training import run_dir
+from rdonet_jax.training import fine_tuning, run_dir
 from rdonet_jax.training.config import STARTS, RunLength, TrainingConfig
 from rdonet_jax.training.loop import Intervals
 
@@ -147,6 +147,33 @@ def from_file(path: Path, values: Mapping[str, Any], model: type) -> dict[str, d
             found[section] = config.field_values(cls, fields)
         except ConfigError as error:
             raise ConfigError(f"{path}: {section}: {error}") from error
+    return found
+
+
+def fine_tuned(start: str, file: Values, line: Values) -> tuple[Values, Values]:
+    """The fields of the file, over those that fine-tuning of these weights sets, and of the line.
+
+    A whole length is that of the second stage; there is no first. Raises `ConfigError` where
+    another start is named, and `ZooError` for weights that there are not.
+    """
+    for layer in (file, line):
+        if "start" in layer.get("training", {}):
+            raise ConfigError("--fine-tune names the weights to start from, so --start cannot")
+    file, line = _in_stage_2(file), _in_stage_2(line)
+    recipe = fine_tuning.settings(start)
+    if file["length"].keys() - {"more_minutes"}:
+        recipe = {name: value for name, value in recipe.items() if name not in STAGE_STEPS}
+    return {**file, "training": {**recipe, **file["training"]}}, line
+
+
+def _in_stage_2(layer: Values) -> dict[str, dict[str, Any]]:
+    """The fields, with a length of both stages together as one of the second stage."""
+    found = {name: dict(fields) for name, fields in layer.items()}
+    training, length = found.setdefault("training", {}), found.setdefault("length", {})
+    if "steps" in length and not any(name in training for name in STAGE_STEPS):
+        training |= {"stage1_steps": 0, "stage2_steps": length.pop("steps")}
+    if "epochs" in length:
+        length |= {"stage1_epochs": 0.0, "stage2_epochs": length.pop("epochs")}
     return found
 
 

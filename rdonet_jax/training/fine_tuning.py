@@ -1,0 +1,45 @@
+"""What a training is set to that adapts finished weights to images of another kind.
+
+Masks follow the variance from the first step, as in the second stage of the papers. The rate is
+that of files. Steps are small, and fall to nearly nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rdonet_jax.models import registry, zoo
+
+RECIPE: dict[str, Any] = {
+    "stage1_steps": 0,
+    "stage2_steps": 2000,
+    "random_share": 0.1,
+    "warmup_steps": 40,
+    "learning_rate": 1e-4,
+    "schedule": "linear",
+    "final_rate": 0.02,
+    "ema_decay": 0.99,
+    "rate": "rounded",
+}
+"""Fields of `TrainingConfig`. With `minutes`, the steps are shares of the time."""
+
+PRIOR_RATE = 10.0
+"""For families whose priors are learnt apart."""
+
+
+def settings(start: str) -> dict[str, Any]:
+    """The fields of a `TrainingConfig` that goes on from the weights of this name or file.
+
+    The loss is that of the weights' last training. Raises `ZooError` for weights that there are
+    not.
+    """
+    model = zoo.load(start)
+    found = {**RECIPE, "start": start}
+    training = model.record.training
+    if training is not None:
+        found |= {"metric": training.metric, "lmbda": training.lmbda}
+        if training.metric == "both":
+            found["ms_ssim_share"] = training.ms_ssim_share
+    if registry.family_of(model.config).has_separate_priors:
+        found["prior_rate"] = PRIOR_RATE
+    return found
