@@ -1,0 +1,102 @@
+"""Fits the quantizer steps of the channels that widening added, for each knot of the quality scale.
+
+    python -m experiments.widening.coarser FOLDER --model FILE --latents 320 --out FOLDER
+
+`--latents` is the number of channels before. At every knot, the new ones are quantized with steps
+that are wider by some octaves, and the mean of log J of the middle of the folder's images is listed
+(estimate, variance masks, the loss that the weights were trained for). The weights with the best
+steps are written.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdonet_jax.core import compilation, partition
+from rdonet_jax.core.config import QUALITY_SEGMENT
+from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.metrics import distortion, loss
+from rdonet_jax.models import registry, zoo
+
+TRIED = (0.0, 0.4, 0.8, 1.2, 1.6)
+SIDE = 256
+BATCH = 4
+
+
+def middles(folder: Path, count: int) -> np.ndarray:
+    """The middle of every so many images of a folder, uint8 [count or less, SIDE, SIDE, 3]."""
+    paths = dataset.find([folder])
+    found = []
+    for path in paths[:: max(1, len(paths) // count)][:count]:
+        image = srgb.load(path)
+        top, left = ((length - SIDE) // 2 for length in image.shape[:2])
+        if min(top, left) >= 0:
+            found.append(image[top : top + SIDE, left : left + SIDE])
+    return np.stack(found)
+
+
+def coarser(params: Any, first: int, octaves: Sequence[float]) -> Any:
+    """The parameters with wider steps of y from that channel of 16×16 on, by octaves at a knot."""
+    unit = params["units_0"]
+    gain = np.array(unit["prior"]["gain"])
+    gain[:, first:] -= np.asarray(octaves)[:, None]
+    return {**params, "units_0": {**unit, "prior": {**unit["prior"], "gain": gain}}}
+
+
+def mean_log_cost(model: zoo.Model, images: np.ndarray) -> Any:
+    """Of parameters and a quality: the mean of log J of the images, estimated."""
+    config, training = model.config, model.record.training
+
+    @compilation.jit
+    def costs(params: Any, pixels: jax.Array, quality: jax.Array) -> jax.Array:
+        x = distortion.from_integers(pixels)
+        masks = partition.level_masks(registry.variance_partition(config, x, quality))
+        coded = registry.code(config, params, x, masks, quality)
+        bpp = distortion.bpp((coded.y_bits, coded.z_bits), SIDE**2)
+        lmbda = distortion.lmbda_of(config, quality)
+        metric, share = training.metric, training.ms_ssim_share
+        cost = loss.rd_loss(bpp, x, coded.x_hat, lmbda, metric, share)
+        return jnp.log(cost)
+
+    def mean(params: Any, quality: int) -> float:
+        parts = (images[i : i + BATCH] for i in range(0, len(images), BATCH))
+        logs = [costs(params, x, jnp.full(len(x), quality, jnp.int32)) for x in parts]
+        return float(np.mean(np.concatenate(logs)))
+
+    return mean
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="validation images")
+    parser.add_argument("--model", required=True, help="widened weights")
+    parser.add_argument("--latents", type=int, required=True, help="channels before widening")
+    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
+    options = parser.parse_args()
+    model = zoo.load(options.model)
+    judge = mean_log_cost(model, middles(options.folder, options.images))
+    chosen = [0.0] * model.config.knots
+    print("knot   " + "".join(f"{octaves:>9g}" for octaves in TRIED))
+    for knot in range(model.config.knots):
+        found = {}
+        for octaves in TRIED:
+            tried = [octaves if k == knot else 0.0 for k in range(model.config.knots)]
+            params = coarser(model.params, options.latents, tried)
+            found[octaves] = judge(params, QUALITY_SEGMENT * knot)
+        chosen[knot] = min(found, key=found.get)
+        print(f"{knot:<7}" + "".join(f"{value:>9.4f}" for value in found.values()), flush=True)
+    params = coarser(model.params, options.latents, chosen)
+    record = {**model.record.stored, "coarser_added_steps": chosen}
+    print(zoo.save(options.out, model.name, model.config, params, record))
+
+
+if __name__ == "__main__":
+    main()
