@@ -1,11 +1,10 @@
 """Fits the quantizer steps of the channels that widening added, for each knot of the quality scale.
 
-    python -m experiments.widening.coarser FOLDER --model FILE --latents 320 --out FOLDER
+    python -m experiments.widening.coarser FOLDER --model FILE --out FOLDER
 
-`--latents` is the number of channels before. At every knot, the new ones are quantized with steps
-that are wider by some octaves, and the mean of log J of the middle of the folder's images is listed
-(estimate, variance masks, the loss that the weights were trained for). The weights with the best
-steps are written.
+At every knot, the new channels are quantized with steps that are wider by some octaves. The mean of
+log J of the middle of the folder's images is listed (estimate, variance masks, the loss that the
+weights were trained for). The weights with the best steps are written.
 """
 
 from __future__ import annotations
@@ -77,23 +76,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="validation images")
     parser.add_argument("--model", required=True, help="widened weights")
-    parser.add_argument("--latents", type=int, required=True, help="channels before widening")
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
     options = parser.parse_args()
     model = zoo.load(options.model)
     judge = mean_log_cost(model, middles(options.folder, options.images))
+    first = model.config.embedded[0]  # the old channels alone are context of others
     chosen = [0.0] * model.config.knots
     print("knot   " + "".join(f"{octaves:>9g}" for octaves in TRIED))
     for knot in range(model.config.knots):
         found = {}
         for octaves in TRIED:
             tried = [octaves if k == knot else 0.0 for k in range(model.config.knots)]
-            params = coarser(model.params, options.latents, tried)
+            params = coarser(model.params, first, tried)
             found[octaves] = judge(params, QUALITY_SEGMENT * knot)
         chosen[knot] = min(found, key=found.get)
         print(f"{knot:<7}" + "".join(f"{value:>9.4f}" for value in found.values()), flush=True)
-    params = coarser(model.params, options.latents, chosen)
+    params = coarser(model.params, first, chosen)
     record = {**model.record.stored, "coarser_added_steps": chosen}
     print(zoo.save(options.out, model.name, model.config, params, record))
 

@@ -80,6 +80,7 @@ def test_a_search_of_24_megapixels_takes_less_than_two_gigabytes():
     assert memory.searching_bytes(presets.standard(), grid, tile) < 1.5 * 2**30
 
 
+@pytest.mark.long
 def test_the_estimate_covers_an_evaluation_of_a_search():
     preset, side = presets.preset("standard"), 16
 
@@ -155,6 +156,7 @@ def test_only_a_known_lack_on_the_cpu_is_a_shortage(monkeypatch):
     assert memory.shortage(preset, grid) is None
 
 
+@pytest.mark.long
 def test_the_estimate_covers_a_step_of_refinement():
     preset, side = presets.preset("mini"), 8
 
