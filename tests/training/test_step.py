@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import skimage.data
-from flax.traverse_util import flatten_dict
 from jax.flatten_util import ravel_pytree
 
 from rdonet_jax.core import config, partition, presets
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
-from rdonet_jax.models.portable import integer_format, widening
+from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.nn import integer
 from rdonet_jax.training import config as training_config
@@ -326,99 +325,6 @@ def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
     schedule = training_config.TrainingConfig(metric="ms-ssim", lmbda=8.0)
     with pytest.raises(config.ConfigError, match="use the metric 'both'"):
         training_step.create_state(presets.mini(), schedule)
-
-
-def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(monkeypatch):
-    def crop_losses(model, schedule, params, step, batch, position):
-        size = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(params))
-        return CropLosses(*jnp.full((3, len(batch.numbers)), size))
-
-    monkeypatch.setattr(training_step, "crop_losses", crop_losses)
-    model = presets.mini()
-    rows = jnp.ones(3)
-    params = {"g_a": rows, "units_0": {"encoder": rows, "prior": {"first": rows, "gain": rows}}}
-    for learn in ("all", "priors"):
-        schedule = training_config.TrainingConfig(learn=learn, learning_rate=0.1, warmup_steps=0)
-        state = training_step.state_of(schedule, params)
-        _, gradients = training_step._mean_gradients(model, schedule, state, gray(0))
-        after = flatten_dict(training_step._updated(schedule, state, gradients).params, sep="/")
-        belongs = flatten_dict(optimizer.of_prior(params), sep="/")
-        for path, before in flatten_dict(params, sep="/").items():
-            assert np.any(np.asarray(after[path] != before)) == (learn == "all" or belongs[path])
-    rate, x = jnp.array([0.25, 2.0]), jnp.zeros((2, 64, 64, 3))
-    loss = training_step.crop_loss(model, schedule, rate, x, x + 0.5, jnp.array([0, 640]))
-    np.testing.assert_allclose(loss, np.log(rate), rtol=1e-6)
-
-
-def test_learning_what_widening_added_moves_it_and_the_decoder_and_nothing_else(monkeypatch):
-    def crop_losses(model, schedule, params, step, batch, position):
-        size = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(params))
-        return CropLosses(*jnp.full((3, len(batch.numbers)), size))
-
-    monkeypatch.setattr(training_step, "crop_losses", crop_losses)
-    old = presets.mini()
-    model = widening.widened(old, 4, 8)
-    params = jax.tree_util.tree_map(
-        lambda leaf: jnp.ones(leaf.shape), portable_params.shapes(model)
-    )
-    schedule = training_config.TrainingConfig(
-        learn="added", widened_from=(old.trunk, old.knots), warmup_steps=0
-    )
-    state = training_step.state_of(schedule, params)
-    _, gradients = training_step._mean_gradients(model, schedule, state, gray(0))
-    after = training_step._updated(schedule, state, gradients).params
-    moved = flatten_dict(jax.tree_util.tree_map(lambda leaf: leaf != 1, after), sep="/")
-    added = flatten_dict(widening.added(params, model, old), sep="/")
-    for path, what in moved.items():
-        if path in ("g_s/kernel", "units_0/from_latent/bias", "units_2/prior/first/kernel"):
-            assert what.all()
-        if path.startswith(("g_a", "units_2/encoder", "units_1/hand_over")):
-            np.testing.assert_array_equal(what, added[path])
-    assert 0 < moved["g_a/kernel"].mean() < 1 and not moved["units_2/encoder/kernel"].any()
-
-
-def test_priors_that_are_learnt_alone_begin_with_new_hyper_latents(
-    mini_weights, mini_model, monkeypatch
-):
-    drawn = portable_params.acting(mini_model.config, seed=5)
-    monkeypatch.setattr(portable, "init_params", lambda model, key: drawn)
-    schedule = training_config.TrainingConfig(learn="priors", start=str(mini_weights))
-    begun = training_step.starting_params(mini_model.config, schedule)
-    before, after = (flatten_dict(params, sep="/") for params in (mini_model.params, begun))
-    assert before.keys() == after.keys()
-    changed = {path for path in before if np.any(np.asarray(before[path] != after[path]))}
-    for path in before:
-        is_new = "hyper_encoder" in path and path.endswith("kernel")
-        is_new |= path.endswith(("z_gain", "z_index", "from_z/kernel"))
-        assert (path in changed) == is_new or "hyper_encoder" in path, path
-    # What the priors know of the quality stays.
-    rows, knots = "units_1/prior/from_z/kernel", mini_model.config.knots
-    np.testing.assert_array_equal(before[rows][-knots:], after[rows][-knots:])
-    with pytest.raises(config.ConfigError, match="only a portable network"):
-        training_step.starting_params(presets.tiny(), schedule)
-
-
-def test_priors_that_keep_their_hyper_latents_begin_where_the_weights_are(mini_weights, mini_model):
-    schedule = training_config.TrainingConfig(
-        learn="priors", hyperpriors="keep", start=str(mini_weights)
-    )
-    begun = training_step.starting_params(mini_model.config, schedule)
-    jax.tree_util.tree_map(np.testing.assert_array_equal, begun, mini_model.params)
-    with pytest.raises(config.ConfigError, match="a part of the network"):
-        training_config.TrainingConfig(hyperpriors="keep")
-
-
-def test_a_start_may_get_groups_of_channels(mini_weights, mini_model):
-    grouped = presets.mini(channel_groups=((4,), (4,), ()), group_hidden=8)
-    schedule = training_config.TrainingConfig(start=str(mini_weights))
-    begun = flatten_dict(training_step.starting_params(grouped, schedule), sep="/")
-    before = flatten_dict(mini_model.params, sep="/")
-    for path, leaf in begun.items():
-        if "group_" not in path:
-            np.testing.assert_array_equal(leaf, before[path])
-    # What is there cannot be taken away, nor changed.
-    with pytest.raises(config.ConfigError, match="another configuration"):
-        training_step.starting_params(presets.mini(hidden=20), schedule)
 
 
 def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
