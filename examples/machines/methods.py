@@ -115,9 +115,9 @@ METHODS: Mapping[str, Method] = {
     "jpeg": Method("JPEG 4:2:0", _jpeg, (6, 10, 20, 35, 55, 80)),
     "plain": Method("without regions", _plain, (5, 20, 35, 50, 65, 80)),
     "levels": Method("levels by candidates", _levels, (35, 55, 75, 100)),
-    "candidates": Method("regions by candidates", _candidates, (20, 35, 50, 65, 80)),
-    "gradient": Method("regions by gradient", _gradient, (35, 50, 60, 70, 80, 95)),
-    "refined": Method("and refined for the task", _refined, (50, 60, 70)),
+    "candidates": Method("regions by candidates", _candidates, (5, 20, 35, 50, 65, 80)),
+    "gradient": Method("regions by gradient", _gradient, (35, 50, 65, 80, 95)),
+    "refined": Method("and refined for the task", _refined, (35, 50, 65)),
 }
 """By name."""
 
