@@ -1,0 +1,1 @@
+"""Images for machines: a codec that spends its bits where a detector needs them."""
