@@ -5,8 +5,9 @@
 Makes images in a temporary folder and compresses them three times: with `-j 2`, with `--ray local`,
 and with `--ray local` while a worker is killed (SIGKILL) once a third of the files are there.
 Then it counts: every image must have one whole file, the same as by `-j 2`, and one line of the
-command. Given are seconds of the whole command, seconds from the first file to the last, and what a
-file takes more than with `-j 2`. A last run finds everything there. Linux only; needs Ray.
+command. Given are seconds of the whole command, by the clock and of processor time with all
+processes of Ray, and what a file takes more than with `-j 2`: without the start, which a last run
+that finds everything there shows by itself. Linux only; needs Ray.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Run(NamedTuple):
     """What one command has done."""
 
     seconds: float
-    span: float  # seconds from the first file to the last
+    used: float  # seconds of processor time, as last seen of each process
+    first_used: float  # those before the first file
     made: int  # by the summary
     there: int
     failed: int
@@ -71,24 +73,34 @@ def make_images(folder: Path, count: int, side: int) -> None:
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{number:05}.png")
 
 
-def workers_of(process: int) -> list[int]:
-    """The processes of Ray's workers below a process."""
-    parents, names = {}, {}
+class Process(NamedTuple):
+    """A process of a command."""
+
+    number: int
+    is_worker: bool
+    used: float  # seconds of processor time
+
+
+def processes_of(root: int) -> list[Process]:
+    """A process and all processes below it."""
+    parents, found = {}, []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                name = (entry / "cmdline").read_bytes()
+                is_worker = b"MapWorker" in (entry / "cmdline").read_bytes()
             except OSError:  # it has ended
                 continue
-            parents[int(entry.name)], names[int(entry.name)] = int(fields[1]), name
+            parents[int(entry.name)] = int(fields[1])
+            used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            found.append(Process(int(entry.name), is_worker, used))
 
     def is_below(one: int) -> bool:
-        while one > 1 and one != process:
+        while one > 1 and one != root:
             one = parents.get(one, 0)
-        return one == process
+        return one == root
 
-    return sorted(p for p, name in names.items() if b"MapWorker" in name and is_below(p))
+    return sorted(process for process in found if is_below(process.number))
 
 
 def run(folder: Path, out: Path, options: Sequence[str], kill_at: int | None = None) -> Run:
@@ -96,25 +108,31 @@ def run(folder: Path, out: Path, options: Sequence[str], kill_at: int | None = N
     root = Path(__file__).parent.parent
     line = [sys.executable, "-m", "rdonet_jax", "compress", folder, "--out-dir", out, "--json"]
     began, killed = time.time(), 0
+    used: dict[int, float] = {}
+    first_used = None
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             [*map(str, line), *options], stdout=said, cwd=folder.parent,
             env={**os.environ, "PYTHONPATH": str(root)},
         )  # fmt: skip
         while process.poll() is None:
-            time.sleep(0.2)
-            if kill_at is not None and not killed and len(list(out.glob("*.rdo"))) >= kill_at:
-                for worker in workers_of(process.pid)[:1]:
-                    os.kill(worker, signal.SIGKILL)
+            time.sleep(0.3)
+            processes = processes_of(process.pid)
+            used.update((one.number, one.used) for one in processes)
+            there = len(list(out.glob("*.rdo")))
+            if first_used is None and there:
+                first_used = sum(used.values())
+            if kill_at is not None and not killed and there >= kill_at:
+                for worker in [one for one in processes if one.is_worker][:1]:
+                    os.kill(worker.number, signal.SIGKILL)
                     killed += 1
         seconds = time.time() - began
         said.seek(0)
         summary = json.loads(said.read().splitlines()[-1])["summary"]
     paths = list(out.glob("*.rdo"))
-    times = [path.stat().st_mtime for path in paths]
     hidden = sum(path.name.startswith(".") for path in out.iterdir())
     return Run(
-        seconds, max(times) - min(times), summary["done"], summary["skipped"], summary["failed"],
+        seconds, sum(used.values()), first_used or 0.0, summary["done"], summary["skipped"], summary["failed"],
         {path.name: path.read_bytes() for path in paths}, hidden, killed,
     )  # fmt: skip
 
@@ -133,17 +151,18 @@ def main(options: argparse.Namespace) -> None:
                 runs[way].append(run(folder, out, [*given, *model], kill_at))
         again = run(folder, out, [*WAYS["--ray local"], *model])
     print(f"{options.images} images, sides of {options.side // 2} to {options.side}")
-    print(f"{'':<30}{'s':>8}{'first to last':>15}{'more per file, ms':>19}"
+    print(f"{'':<30}{'s':>8}{'CPU s':>8}{'before files':>14}{'more per file, CPU ms':>23}"
           f"{'made':>7}{'there':>7}{'failed':>8}{'lost':>6}{'other':>7}{'hidden':>8}")  # fmt: skip
     reference = runs["-j 2"][0].files
-    span = statistics.median(one.span for one in runs["-j 2"])
+    least = statistics.median(one.used - one.first_used for one in runs["-j 2"])
     for way, several in (*runs.items(), ("--ray local, all there", [again])):
         last = several[-1]
         seconds = statistics.median(one.seconds for one in several)
-        taken = statistics.median(one.span for one in several)
-        more = 1000 * (taken - span) / options.images if last.made else math.nan
+        used = statistics.median(one.used for one in several)
+        first = statistics.median(one.first_used for one in several)
+        more = 1000 * (used - first - least) / options.images if last.made else math.nan
         other = sum(last.files.get(name) != data for name, data in reference.items())
-        print(f"{way:<30}{seconds:>8.1f}{taken:>15.1f}{more:>19.2f}"
+        print(f"{way:<30}{seconds:>8.1f}{used:>8.1f}{first:>14.1f}{more:>23.2f}"
               f"{last.made:>7}{last.there:>7}{last.failed:>8}{len(expected - last.files.keys()):>6}"
               f"{other:>7}{last.hidden:>8}")  # fmt: skip
     print(f"workers killed: {sum(one.killed for one in runs['--ray local, a worker killed'])}")

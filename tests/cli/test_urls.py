@@ -79,7 +79,7 @@ def test_files_at_urls_are_compressed_and_restored_there(rdonet, bundle, store):
 
 
 def test_a_bucket_that_is_missing_is_a_sentence(rdonet, bundle, s3_server):
-    code, out, err = rdonet("compress", "s3://none/a", "--out-dir", "out")
+    code, _, err = rdonet("compress", "s3://none/a", "--out-dir", "out")
     assert code == 1 and err == "rdonet: s3://none/a: there is no such bucket\n"
     code, _, err = rdonet("compress", "a.png", "--out-dir", "s3://none/a")
     assert code == 1 and err.startswith("rdonet: s3://none/a/a.png.rdo: ") and err.count("\n") == 1
