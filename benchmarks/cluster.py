@@ -132,7 +132,8 @@ def run(folder: Path, out: Path, options: Sequence[str], kill_at: int | None = N
     paths = list(out.glob("*.rdo"))
     hidden = sum(path.name.startswith(".") for path in out.iterdir())
     return Run(
-        seconds, sum(used.values()), first_used or 0.0, summary["done"], summary["skipped"], summary["failed"],
+        seconds, sum(used.values()), first_used or 0.0,
+        summary["done"], summary["skipped"], summary["failed"],
         {path.name: path.read_bytes() for path in paths}, hidden, killed,
     )  # fmt: skip
 
