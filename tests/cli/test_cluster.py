@@ -29,6 +29,7 @@ def ray():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_raylet_start_wait_time_s", "300")  # on a machine that others share
         ray.init(
             num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**8
         )
