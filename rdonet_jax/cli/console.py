@@ -218,6 +218,33 @@ def is_closed(stream: TextIO) -> bool:
     return getattr(stream, "name", None) == os.devnull
 
 
+def is_descriptor(stream: TextIO, number: int) -> bool:
+    """Whether a stream writes to the file descriptor of this number."""
+    try:
+        return stream.fileno() == number
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+@contextlib.contextmanager
+def own_descriptor(stream: TextIO) -> Iterator[TextIO]:
+    """A stream to where `stream` goes, whose own descriptor is the null device meanwhile.
+
+    So native code that writes to the descriptor is not heard.
+    """
+    number = stream.fileno()
+    stream.flush()
+    with contextlib.ExitStack() as undone:
+        kept = os.dup(number)
+        undone.callback(os.close, kept)
+        undone.callback(os.dup2, kept, number)
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), number)
+        yield undone.enter_context(
+            open(os.dup(kept), "w", encoding=stream.encoding, errors=stream.errors)
+        )
+
+
 @contextlib.contextmanager
 def writing_output() -> Iterator[None]:
     """For writing to standard output. Raises BrokenPipeError where nobody reads it any more, and

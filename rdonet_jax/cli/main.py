@@ -59,7 +59,8 @@ def _run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return int(stop.code or 0)
     remember_compilations()
-    blas_threads.share(getattr(options, "jobs", 1))
+    if getattr(options, "ray", None) is None:  # Ray shares the cores among its workers
+        blas_threads.share(getattr(options, "jobs", 1))
     with explained_missing(), quiet_libraries(getattr(options, "quiet", False)):
         COMMANDS[options.command](options)
     return 0

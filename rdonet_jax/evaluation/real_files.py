@@ -36,9 +36,9 @@ from rdonet_jax.evaluation import hosts, measures, results
 from rdonet_jax.evaluation.curves import SHARD
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
-from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.imaging import dataset, named_datasets, srgb
 from rdonet_jax.imaging.dataset import ImageFile
-from rdonet_jax.imaging.shards import ShardImage
+from rdonet_jax.imaging.packed_image import PackedImage
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
@@ -129,7 +129,7 @@ def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[st
     """
     folders = dataset.local(folders)
     paths = {
-        _absolute(path): path if isinstance(path, ShardImage) else _absolute(path)
+        _absolute(path): path if isinstance(path, PackedImage) else _absolute(path)
         for path in dataset.find(folders)
     }
     root = os.path.commonpath([_absolute(folder) for folder in folders])
@@ -140,9 +140,11 @@ def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[st
 
 
 def _absolute(place: str | ImageFile) -> Path:
-    """Where an image or a folder lies; for a URL, a path below its protocol."""
-    if isinstance(place, ShardImage):
+    """Where an image or a folder lies; for a URL and the name of a dataset, a path made of it."""
+    if isinstance(place, PackedImage):
         return place.absolute()
+    if named_datasets.is_name(place):
+        return named_datasets.absolute(place)
     if urls.is_url(place):
         return Path("/", *urls.parts(str(place)))
     return Path(os.path.abspath(place))

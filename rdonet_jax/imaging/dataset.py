@@ -27,13 +27,15 @@ import numpy as np
 from PIL import Image
 
 from rdonet_jax.core import system_memory, url_cache, urls
-from rdonet_jax.imaging import shards, srgb
+from rdonet_jax.imaging import named_datasets, shards, srgb
+from rdonet_jax.imaging.named_datasets import NamedDataset, NamedDatasetError
+from rdonet_jax.imaging.packed_image import PackedImage
 from rdonet_jax.imaging.shards import ShardImage
 
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm")
 
-ImageFile = Path | ShardImage
-"""An image file, or one in shards."""
+ImageFile = Path | PackedImage
+"""An image file, or one in shards or in a dataset by name."""
 
 AREA_POWER = 0.5
 """Images are drawn with probability proportional to their area to this power."""
@@ -187,7 +189,7 @@ def is_image(name: str) -> bool:
 
 def relative_name(path: ImageFile, folders: Sequence[str | Path]) -> str:
     """The path of an image below the one of the folders in which it was found."""
-    if isinstance(path, ShardImage):
+    if isinstance(path, PackedImage):
         return path.name
     folder = next(
         folder for folder in folders if not urls.is_url(folder) and path.is_relative_to(folder)
@@ -197,7 +199,12 @@ def relative_name(path: ImageFile, folders: Sequence[str | Path]) -> str:
 
 def load(path: ImageFile) -> np.ndarray:
     """The image as `srgb.load` gives it. Raises ImageError."""
-    return np.array(path.open()) if isinstance(path, ShardImage) else srgb.load(path)
+    return np.array(path.open()) if isinstance(path, PackedImage) else srgb.load(path)
+
+
+def inspect(path: ImageFile) -> tuple[int, int]:
+    """Width and height as `srgb.inspect` gives them. Raises ImageError."""
+    return path.inspect() if isinstance(path, PackedImage) else srgb.inspect(path)
 
 
 def local(folders: Sequence[str | Path]) -> list[str | Path]:
@@ -215,7 +222,8 @@ def local(folders: Sequence[str | Path]) -> list[str | Path]:
 def find(folders: Sequence[str | Path]) -> list[ImageFile]:
     """All image files below the folders except for `COPIES`, by folder as given, then by name.
 
-    A folder with an index of shards has the images of this index, in its order. Hidden files and
+    A folder with an index of shards has the images of this index, in its order, and a dataset by
+    name those of its rows. Hidden files and
     folders are skipped. Links are followed. A file that is reached twice counts once. Warns of
     copies, once for each kind and folder. Raises `DatasetError` for a folder that does not exist or
     cannot be read, for damaged shards, and if there are no images.
@@ -223,7 +231,7 @@ def find(folders: Sequence[str | Path]) -> list[ImageFile]:
     found: dict[Hashable, ImageFile] = {}  # by where a file really lies
     left_out = 0
     for given in folders:
-        if (packed := _shards(given)) is not None:
+        if (packed := _packed(given)) is not None:
             found.update((image.resolve(), image) for image in packed.images())
             continue
         folder = Path(given)
@@ -240,11 +248,16 @@ def find(folders: Sequence[str | Path]) -> list[ImageFile]:
     return list(found.values())
 
 
-def _shards(folder: str | Path) -> shards.Shards | None:
-    """The shards in a folder; None for a folder of files. Raises `DatasetError`."""
+def _packed(folder: str | Path) -> shards.Shards | NamedDataset | None:
+    """A dataset by name, or the shards in a folder; None for a folder of files.
+
+    Raises `DatasetError`.
+    """
     try:
+        if named_datasets.is_name(folder):
+            return NamedDataset(str(folder))
         packed = shards.found_in(folder)
-    except shards.ShardError as error:
+    except (shards.ShardError, NamedDatasetError) as error:
         raise DatasetError(str(error)) from error
     if packed is None and urls.is_url(folder):
         raise DatasetError(f"{folder}: holds no shards, and images there have to be copied first")
@@ -256,17 +269,17 @@ def usable(
 ) -> ImageDataset:
     """The images that are at least as large as a crop and that `srgb.read` accepts.
 
-    This is judged by their headers, or by the index of shards; of files, images with alpha are
-    decoded. Each of the others is left
-    out with a warning that names it. `cache_bytes` is by default half of the memory that is
-    available now. Raises `DatasetError` if none is left; `purpose` is a word of its message.
+    This is judged by their headers, or by the index of shards; where there is no index, images with
+    alpha are decoded. Each of the others is left out with a warning that names it. `cache_bytes` is
+    by default half of the memory that is available now. Raises `DatasetError` if none is left;
+    `purpose` is a word of its message.
     """
     kept: list[ImageFile] = []
     sizes: list[tuple[int, int]] = []
-    files = [path for path in paths if isinstance(path, Path)]
-    inspected = in_threads(lambda path: _judge(path, crop), files)
+    unknown = [path for path in paths if not isinstance(path, ShardImage)]
+    inspected = in_threads(lambda path: _judge(path, crop), unknown)
     for path in paths:
-        judged = next(inspected) if isinstance(path, Path) else _judge(path, crop)
+        judged = _judge(path, crop) if isinstance(path, ShardImage) else next(inspected)
         if isinstance(judged, str):
             warnings.warn(f"{judged}; left out", DatasetWarning, stacklevel=2)
         else:
@@ -344,7 +357,7 @@ def _matching(where: re.Pattern[str], names: Iterable[str]) -> set[str]:
 def _judge(path: ImageFile, crop: int) -> tuple[int, int] | str:
     """Width and height of an image, or the reason why it cannot be used."""
     try:
-        width, height = path.size if isinstance(path, ShardImage) else srgb.inspect(path)
+        width, height = inspect(path)
     except srgb.ImageError as error:
         return str(error)
     if min(width, height) < crop:
@@ -354,7 +367,7 @@ def _judge(path: ImageFile, crop: int) -> tuple[int, int] | str:
 
 def _decode(path: ImageFile, size: tuple[int, int]) -> Image.Image:
     """The decoded image of a file. Raises ImageError if its size is another than `size`."""
-    image = path.open() if isinstance(path, ShardImage) else srgb.read(path)
+    image = path.open() if isinstance(path, PackedImage) else srgb.read(path)
     if image.size != size:
         read, header = ("x".join(map(str, pair)) for pair in (image.size, size))
         raise srgb.ImageError(f"{path}: is {read} now, but its header said {header}")

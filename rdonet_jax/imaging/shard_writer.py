@@ -16,7 +16,8 @@ import numpy as np
 
 from rdonet_jax.core import files, interrupts, urls
 from rdonet_jax.imaging import dataset, srgb
-from rdonet_jax.imaging.dataset import DatasetWarning
+from rdonet_jax.imaging.dataset import DatasetWarning, ImageFile
+from rdonet_jax.imaging.packed_image import PackedImage
 from rdonet_jax.imaging.shards import ARRAY_RECORD, INDEX, TAR, Index, ShardError, ShardImage
 
 SHARD_BYTES = 2**28
@@ -99,7 +100,8 @@ def pack(
 ) -> Index:
     """Writes the images below the folders as shards into a new folder, or to a URL.
 
-    Images are the files as they are, in the order of `dataset.find`. Those that training could not
+    Images are the files as they are, in the order of `dataset.find`; a dataset by name is packed
+    too. Those that training could not
     use are left out with a warning that names them. The index is written last. Raises `ShardError`
     where there is one already or a package is missing, `DatasetError`, and OSError.
     """
@@ -113,7 +115,7 @@ def pack(
     with _place(target) as folder:
         shard: _Shard | None = None
         for name, path, size in _usable(found, folders):
-            content = path.read_bytes()
+            content = path.content() if isinstance(path, PackedImage) else path.read_bytes()
             if shard is None:
                 shard = _Shard(folder, target, kind, len(entries.files))
             entries.ranges.append((shard.writer.add(name, content), len(content)))
@@ -215,7 +217,7 @@ def _place(target: str | Path) -> Iterator[Path]:
 
 def _usable(
     found: Sequence[Any], folders: Sequence[str | Path]
-) -> Iterable[tuple[str, Path, tuple[int, int]]]:
+) -> Iterable[tuple[str, ImageFile, tuple[int, int]]]:
     """Name, path and size of the images that training can use."""
     for path, judged in zip(found, dataset.in_threads(_inspected, found), strict=True):
         if isinstance(judged, str):
@@ -224,9 +226,9 @@ def _usable(
             yield dataset.relative_name(path, folders), path, judged
 
 
-def _inspected(path: Path) -> tuple[int, int] | str:
+def _inspected(path: ImageFile) -> tuple[int, int] | str:
     try:
-        return srgb.inspect(path)
+        return dataset.inspect(path)
     except srgb.ImageError as error:
         return str(error)
 

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from rdonet_jax.core import urls
-from rdonet_jax.imaging import srgb
 from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.packed_image import PackedImage
 
 INDEX = "index.npz"
 """The name of the index. It is written last, so shards without one are not complete."""
@@ -193,7 +192,7 @@ class Shards:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ShardImage:
+class ShardImage(PackedImage):
     """One image of shards, in place of the path of a file."""
 
     shards: Shards
@@ -204,16 +203,14 @@ class ShardImage:
         """Its path below the folder that it comes from."""
         return self.shards.index.names[self.number]
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height, upright, as the index has them."""
+    def inspect(self) -> tuple[int, int]:
+        """Width and height, upright, as the index has them: no header is read."""
         return self.shards.sizes[self.number]
 
     def __str__(self) -> str:
         return f"{self.shards.folder}/{self.name}"
 
     def resolve(self) -> tuple[str, int]:
-        """What is the same for the same image, however its shards were found."""
         return self.shards.location, self.number
 
     def absolute(self) -> Path:
@@ -223,13 +220,11 @@ class ShardImage:
             return Path("/", *urls.parts(str(folder)), self.name)
         return Path(os.path.abspath(folder)) / self.name
 
-    def open(self) -> Image.Image:
-        """The decoded image in mode RGB. Raises ImageError."""
+    def content(self) -> bytes:
         try:
-            content = self.shards.read(self.number)
+            return self.shards.read(self.number)
         except (ShardError, OSError) as error:
             raise ImageError(f"{self}: cannot be read: {error}") from error
-        return srgb.read_content(content, str(self))
 
 
 def found_in(folder: str | Path) -> Shards | None:

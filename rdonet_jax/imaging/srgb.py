@@ -91,6 +91,14 @@ def inspect(path: str | os.PathLike) -> tuple[int, int]:
     return read(path).size
 
 
+def inspect_content(content: bytes, name: str) -> tuple[int, int]:
+    """As `inspect`, for the content of a file. `name` is for messages. Raises ImageError."""
+    with opened(name, READABLE_FORMATS, _require_still_8_bit, content) as image:
+        if not _has_alpha(image):
+            return _upright_size(image)
+    return read_content(content, name).size
+
+
 def load_mask(path: str | os.PathLike) -> np.ndarray:
     """The level map in a file, uint8 [rows, columns].
 

@@ -290,7 +290,8 @@ def test_steps_of_a_search_are_told_from_others():
 
 
 def test_no_job_is_begun_after_ctrl_c(after_ctrl_c):
-    summary = batch.run([jobs.Job("a", "b")], lambda job: 1 / 0, False, 1, lambda outcome: None)
+    outcomes = batch.on_this_machine([jobs.Job("a", "b")], lambda job: 1 / 0, False, 1)
+    summary = batch.run(1, outcomes, lambda outcome: None)
     assert (summary.not_done, summary.failed, summary.interrupted) == (1, 0, True)
     assert summary.text().startswith("0 files, 1 not done, ")
 

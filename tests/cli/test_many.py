@@ -93,7 +93,7 @@ def test_shards_share_the_files_of_a_folder(rdonet, bundle, album):
     nothing = rdonet("decompress", "out", "--out-dir", "back", "--shard", "4/4")
     assert nothing.code == 0 and nothing.out.startswith("0 files, ")
     alone = rdonet("compress", "a.png", "--shard", "1/2")
-    assert alone.code == 2 and "--list, --jobs and --shard go with --out-dir" in alone.err
+    assert alone.code == 2 and "--list, --jobs, --ray and --shard go with --out-dir" in alone.err
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "2", "1/0", "-1/2", "1/2/3", "a/b", "1/\u0662"])
@@ -227,7 +227,8 @@ def test_an_interrupt_ends_many_jobs_and_keeps_what_is_done(album):
         return FileResult((), {}, 1, 1, ())
 
     found = jobs.compressions(["album"], "out").jobs
-    summary = batch.run(found, work, False, 1, lambda outcome: None)
+    outcomes = batch.on_this_machine(found, work, False, 1)
+    summary = batch.run(len(found), outcomes, lambda outcome: None)
     assert done == found[:2]
     assert (summary.done, summary.not_done, summary.interrupted) == (2, 1, True)
 

@@ -1,13 +1,16 @@
-"""Which options of `rdonet train` and `rdonet eval` take URLs, and what the others say."""
+"""Which options and names of the commands may be URLs, and what the others say."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.cli.commands import train
+from rdonet_jax.cli.files import jobs, places
+from rdonet_jax.codec import bitstream
 from rdonet_jax.core import urls
 from rdonet_jax.evaluation import curves
 from tests import curve_samples
@@ -50,3 +53,69 @@ def test_a_model_that_is_not_in_a_store_is_a_sentence(store, capsys):
     said = refusal(eval_command.main, capsys, "--data", "d", "--model", url, "--estimate")
     assert f"{url}: there is no such file or bucket" in said
     assert "Traceback" not in said
+
+
+def test_files_at_urls_are_compressed_and_restored_there(rdonet, bundle, store):
+    image = Path("a.png").read_bytes()
+    photographs, coded = urls.join(store, "photographs"), urls.join(store, "coded")
+    for name in ("one.png", "below/two.png", ".hidden.png", "notes.txt"):
+        urls.write(urls.join(photographs, name), image)
+    urls.write(urls.join(photographs, "bad.png"), b"none")
+    code, out, err = rdonet("compress", photographs, "--out-dir", coded, "-j", 2)
+    assert code == 1 and out.startswith("2 files, 1 failed, ")
+    passed, bad = sorted(err.splitlines())
+    assert f"rdonet: {photographs}/bad.png: is damaged or no image" in "".join((passed, bad))
+    assert "files passed over in folders: 1 (.txt)" in err
+    assert list(urls.listed(coded)) == ["below/two.png.rdo", "one.png.rdo"]
+    bitstream.parse(urls.read(urls.join(coded, "one.png.rdo")))
+    again = rdonet("compress", photographs, "--out-dir", coded)
+    assert again.out.startswith("0 files, 2 were there already, 1 failed, ")
+    code, out, err = rdonet("decompress", coded, "--out-dir", "back", "--json")
+    assert (code, err) == (0, "") and Path("back/below/two.png").exists()
+    facts = [json.loads(line) for line in out.splitlines()[:-1]]
+    assert sorted(one["input"] for one in facts) == [
+        urls.join(coded, "below/two.png.rdo"), urls.join(coded, "one.png.rdo")
+    ]  # fmt: skip
+
+
+def test_a_bucket_that_is_missing_is_a_sentence(rdonet, bundle, s3_server):
+    code, _, err = rdonet("compress", "s3://none/a", "--out-dir", "out")
+    assert code == 1 and err == "rdonet: s3://none/a: there is no such bucket\n"
+    code, _, err = rdonet("compress", "a.png", "--out-dir", "s3://none/a")
+    assert code == 1 and err.startswith("rdonet: s3://none/a/a.png.rdo: ") and err.count("\n") == 1
+
+
+def test_names_in_lists_may_be_urls_that_have_a_folder_in_common():
+    names = ["s3://bucket/a/b/x.png", "s3://bucket/a/y.png"]
+    assert [job.target for job in jobs.compressions([], "s3://bucket/out", []).jobs] == []
+    for listed in (names, names[::-1]):
+        root = jobs.file_names.common_folder(listed)
+        assert root == "s3://bucket/a"
+        assert jobs._below_root(names[0], root) == "b/x.png"
+    for other in ("s3://other/z.png", "gs://bucket/a/z.png", "local/z.png"):
+        with pytest.raises(ValueError, match="have no folder in common"):
+            jobs.file_names.common_folder([*names, other])
+
+
+def test_results_that_are_there_are_found_by_listing_each_folder_once(store, tmp_path, monkeypatch):
+    for name in ("a/x", "a/below/y", "b/z"):
+        urls.write(urls.join(store, name), b"")
+    (tmp_path / "here").touch()
+    listed, calls = urls.listed, []
+    monkeypatch.setattr(urls, "listed", lambda url: calls.append(url) or listed(url))
+    there = [urls.join(store, name) for name in ("a/x", "a/below/y", "b/z")]
+    there.append(str(tmp_path / "here"))
+    missing = [urls.join(store, "a/none"), str(tmp_path / "none")]
+    assert places.existing([*there, *missing]) == set(there)
+    assert calls == [urls.join(store, "a"), urls.join(store, "b")]
+
+
+def test_one_file_at_a_url_needs_an_output_folder(refusal, folder):
+    text = refusal("s3://bucket/a.png", "compress", "s3://bucket/a.png")
+    assert text == "is a URL; say with --out-dir where results are to go"
+
+
+def test_times_and_permissions_are_those_of_local_files(refusal, folder):
+    line = ["compress", "a.png", "--out-dir", "s3://bucket/out", "--preserve"]
+    text = refusal("s3://bucket/out/a.png.rdo", *line)
+    assert text == "--preserve goes with local files, not with URLs"

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,30 +25,44 @@ from rdonet_jax.cli.console import (
     say_beside,
 )
 from rdonet_jax.cli.files import streams
-from rdonet_jax.cli.files.file_result import FilePath, FileResult
+from rdonet_jax.cli.files.file_result import FilePath, FileResult, Work
 from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
+from rdonet_jax.core import urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
 from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
-    from rdonet_jax.cli.files.batch import Outcome, Summary
+    from rdonet_jax.cli.files.batch import Outcome, Outcomes, Summary
     from rdonet_jax.cli.files.jobs import Found, Job
 
-Work = Callable[[FilePath, FilePath, ModelLibrary, bool], FileResult]
-"""(source, target, library, whether to show progress) -> the result."""
+
+def compression(options: CompressOptions) -> Work:
+    """The work of compressing one file."""
+
+    def work(
+        source: FilePath, target: FilePath, library: ModelLibrary, show_progress: bool
+    ) -> FileResult:
+        return compress.compress_file(source, target, options, library, show_progress)
+
+    return work
+
+
+def decompression(options: DecompressOptions) -> Work:
+    """The work of restoring one image."""
+
+    def work(
+        source: FilePath, target: FilePath, library: ModelLibrary, show_progress: bool
+    ) -> FileResult:
+        return decompress.decompress_file(source, target, options, library, show_progress)
+
+    return work
 
 
 def run_compress(options: argparse.Namespace) -> None:
     """Compresses the files that the options name."""
     named = {field.name for field in dataclasses.fields(CompressOptions)} & vars(options).keys()
     given = {name: getattr(options, name) for name in named}
-    compress_options = CompressOptions(**given, measure=options.verbose)
-
-    def work(
-        source: FilePath, target: FilePath, library: ModelLibrary, show_progress: bool
-    ) -> FileResult:
-        return compress.compress_file(source, target, compress_options, library, show_progress)
-
+    work = compression(CompressOptions(**given, measure=options.verbose))
     if options.out_dir is None:
         _run_one(options, work, COMPRESSED_SUFFIX, COMPRESSED_SUFFIX)
         return
@@ -59,22 +73,16 @@ def run_compress(options: argparse.Namespace) -> None:
 
 def run_decompress(options: argparse.Namespace) -> None:
     """Restores the images in the files that the options name."""
-    decompress_options = DecompressOptions(
-        options.model,
-        options.max_pixels,
-        options.background,
-        options.force,
-        options.preserve,
-        options.engine,
-    )
-
-    def work(
-        source: FilePath, target: FilePath, library: ModelLibrary, show_progress: bool
-    ) -> FileResult:
-        return decompress.decompress_file(
-            source, target, decompress_options, library, show_progress
+    work = decompression(
+        DecompressOptions(
+            options.model,
+            options.max_pixels,
+            options.background,
+            options.force,
+            options.preserve,
+            options.engine,
         )
-
+    )
     suffix = options.suffix or IMAGE_SUFFIX
     if options.out_dir is None:
         _run_one(options, work, IMAGE_SUFFIX, suffix)
@@ -89,6 +97,8 @@ def _run_one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix
     """Makes one file of another. The suffixes are for an output without a name: of IN alone, and
     of standard output."""
     source, target = [*options.files, None][:2]
+    if url := next(filter(urls.is_url, options.files), None):
+        raise CommandError(f"{url}: is a URL; say with --out-dir where results are to go")
     if os.path.isdir(source):
         raise CommandError(f"{source}: is a folder; say with --out-dir where its files are to go")
     if target is None:
@@ -106,27 +116,61 @@ def _run_one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix
 
 def _run_many(options: argparse.Namespace, work: Work, found: Found) -> None:
     """Makes many files of many, and sums up. Raises `Incomplete` if some failed."""
-    from tqdm import tqdm
-
-    from rdonet_jax.cli.files import batch, jobs
+    from rdonet_jax.cli.files import jobs
 
     found = jobs.of_shard(found, options.shard)
+    _require_local_to_preserve(options, found)
     if not options.quiet and (text := jobs.passed_over(found)):
         note(text)
+    if options.ray is None:
+        _run_jobs(options, found, _on_this_machine(options, work, found.jobs))
+        return
+    from rdonet_jax.cli.files import cluster
+
+    with cluster.quiet_ray():
+        connected = cluster.connect(options.ray)
+        if options.jobs is not None:
+            connected = connected._replace(workers=min(options.jobs, connected.workers))
+        outcomes = cluster.outcomes(found.jobs, work, options.force, connected)
+        _run_jobs(options, found, outcomes, cluster.BEGUN_ARE_DROPPED)
+
+
+def _on_this_machine(options: argparse.Namespace, work: Work, todo: Sequence[Job]) -> Outcomes:
+    from rdonet_jax.cli.files import batch, places
+
     library = ModelLibrary()
-    silent = options.quiet or not sys.stderr.isatty()
 
     def do_job(job: Job) -> FileResult:
-        return work(job.source, job.target, library, False)
+        with places.local(job.source, job.target, options.force) as (source, target):
+            return work(source, target, library, False)
+
+    return batch.on_this_machine(todo, do_job, options.force, options.jobs)
+
+
+def _require_local_to_preserve(options: argparse.Namespace, found: Found) -> None:
+    """Raises `CommandError` where times and permissions would have to be those of a URL."""
+    names = (name for job in found.jobs for name in job)
+    if options.preserve and (url := next(filter(urls.is_url, names), None)):
+        raise CommandError(f"{url}: --preserve goes with local files, not with URLs")
+
+
+def _run_jobs(
+    options: argparse.Namespace, found: Found, outcomes: Outcomes, *after_interrupt: str
+) -> None:
+    """Lets jobs be done, prints what comes of them, and sums up. Raises `Incomplete`."""
+    from tqdm import tqdm
+
+    from rdonet_jax.cli.files import batch
+
+    silent = options.quiet or not sys.stderr.isatty()
 
     def summary_text(summary: Summary) -> str:
         if options.json:
             return json.dumps({"summary": summary._asdict()})
         return "" if options.quiet else summary.text()
 
-    with tqdm(
-        total=len(found.jobs) + len(found.failed), unit="file", disable=silent, leave=False
-    ) as bar:
+    count = len(found.jobs)
+    with tqdm(total=count + len(found.failed), unit="file", disable=silent, leave=False) as bar:
 
         def on_outcome(outcome: Outcome) -> None:
             bar.update()
@@ -134,7 +178,7 @@ def _run_many(options: argparse.Namespace, work: Work, found: Found) -> None:
                 _print_outcome(options, outcome)
 
         summary = batch.run(
-            found.jobs, do_job, options.force, options.jobs, on_outcome, found.failed, summary_text
+            count, outcomes, on_outcome, found.failed, summary_text, *after_interrupt
         )
     if text := summary_text(summary):
         say(text)

@@ -41,7 +41,10 @@ def _parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser = Parser(prog=program, description=(__doc__ or "").format(program=program))
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     pack = actions.add_parser("pack", help="pack folders of images into shards")
-    pack.add_argument("folders", nargs="+", metavar="DIR", help="folders of images, or URLs")
+    pack.add_argument(
+        "folders", nargs="+", metavar="DIR",
+        help="folders of images, URLs, or tfds:NAME[:SPLIT] and hf:NAME[:SPLIT]",
+    )  # fmt: skip
     pack.add_argument("out", metavar="OUT", help="folder of the shards, or a URL")
     pack.add_argument(
         "--kind", choices=shards.KINDS, default=shards.ARRAY_RECORD,

@@ -82,7 +82,9 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
 
 
 def _add_subjects(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--data", nargs="+", metavar="DIR", help="folders of images, or URLs")
+    group.add_argument(
+        "--data", nargs="+", metavar="DIR", help="folders of images, URLs or names of datasets"
+    )
     group.add_argument(
         "--model",
         nargs="+",

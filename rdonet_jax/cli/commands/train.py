@@ -202,7 +202,10 @@ def _parser(program: str, model: Section) -> Parser:
         usage=f"{program} [options] --data DIR [DIR ...] --run RUN",
     )
     parser.add_argument(
-        "--data", nargs="+", metavar="DIR", help="folders of training images, or URLs"
+        "--data",
+        nargs="+",
+        metavar="DIR",
+        help="folders of training images, URLs, or tfds:NAME[:SPLIT] and hf:NAME[:SPLIT]",
     )
     parser.add_argument(
         "--valid",

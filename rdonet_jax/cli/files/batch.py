@@ -8,14 +8,15 @@ file that another process makes in the meantime, so several can work on one list
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
 from rdonet_jax.cli.console import CommandError, explained_missing
+from rdonet_jax.cli.files import places
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Failed, Job
 from rdonet_jax.core import interrupts
@@ -31,6 +32,12 @@ class Skipped(NamedTuple):
 
 
 Outcome = tuple[Job, FileResult] | Failed | Skipped
+
+Outcomes = Callable[[Callable[[], bool]], Iterator[Outcome]]
+"""Does jobs, without those that have not begun when the function that it is given becomes true."""
+
+BEGUN_ARE_ENDED = "files that are begun are ended, no others are begun"
+"""What happens after the first interrupt."""
 
 
 class Summary(NamedTuple):
@@ -59,29 +66,28 @@ class Summary(NamedTuple):
 
 
 def run(
-    jobs: Sequence[Job],
-    work: Callable[[Job], FileResult],
-    force: bool,
-    workers: int,
+    count: int,
+    outcomes: Outcomes,
     on_outcome: Callable[[Outcome], None],
     failed: Sequence[Failed] = (),
     summary_text: Callable[[Summary], str] = lambda summary: "",
+    after_interrupt: str = BEGUN_ARE_ENDED,
 ) -> Summary:
-    """Does all jobs, some at a time. `on_outcome` is called for each of them, `failed` first.
+    """Does so many jobs. `on_outcome` is called for each of them, `failed` first.
 
-    After an interrupt the jobs that have begun are ended, and no others begin. Before a signal ends
-    the process, the `summary_text` so far is printed.
+    `outcomes` does them: `on_this_machine`, or others. Before a signal ends the process, the
+    `summary_text` so far is printed.
     """
     started = time.perf_counter()
     counts = {"done": 0, "skipped": 0, "failed": 0, "pixels": 0, "size": 0}
     interrupted = False
 
     def summary() -> Summary:
-        not_done = len(jobs) + len(failed) - counts["done"] - counts["skipped"] - counts["failed"]
+        not_done = count + len(failed) - counts["done"] - counts["skipped"] - counts["failed"]
         seconds = time.perf_counter() - started
         return Summary(**counts, not_done=not_done, seconds=seconds, interrupted=interrupted)
 
-    def count(outcome: Outcome) -> None:
+    def add(outcome: Outcome) -> None:
         if isinstance(outcome, Failed):
             counts["failed"] += 1
         elif isinstance(outcome, Skipped):
@@ -92,20 +98,44 @@ def run(
             counts["size"] += outcome[1].byte_count
 
     with (
-        interrupts.graceful_interrupt(
-            "files that are begun are ended, no others are begun"
-        ) as asked,
+        interrupts.graceful_interrupt(after_interrupt) as asked,
         interrupts.final_output(lambda: summary_text(summary()._replace(interrupted=True))),
     ):
         try:
-            outcomes = _outcomes(jobs, work, force, workers, asked)
-            for outcome in itertools.chain(failed, outcomes):
-                count(outcome)
+            for outcome in itertools.chain(failed, outcomes(asked)):
+                add(outcome)
                 on_outcome(outcome)
         except KeyboardInterrupt:
             interrupted = True
         interrupted = interrupted or asked()
     return summary()
+
+
+def on_this_machine(
+    jobs: Sequence[Job], work: Callable[[Job], FileResult], force: bool, workers: int
+) -> Outcomes:
+    """Does jobs in this process, so many at a time."""
+    return functools.partial(_outcomes, jobs, work, force, workers)
+
+
+def outcome_of(job: Job, work: Callable[[Job], FileResult], force: bool) -> Outcome:
+    """Does one job, unless its result is there and `force` is not given."""
+    try:
+        if not force and places.exists(job.target):
+            return Skipped(job)
+        places.make_folder(job.target)
+        with explained_missing():
+            return job, work(job)
+    except CommandError as error:
+        cause = str(error)
+    except OSError as error:
+        cause = f"{error.filename or job.source}: {error.strerror or error}"
+    except Exception as error:  # one file must not end the work on all others
+        cause = f"{job.source}: fails in an unforeseen way: {error!r}"
+    with contextlib.suppress(OSError):  # what cannot be asked for has failed
+        if not force and places.exists(job.target):  # another process has made it
+            return Skipped(job)
+    return Failed(job, cause)
 
 
 def _outcomes(
@@ -115,26 +145,8 @@ def _outcomes(
     workers: int,
     stopping: Callable[[], bool],
 ) -> Iterator[Outcome]:
-    """The outcomes of jobs, without those that had not begun when `stopping` became true."""
-
     def one(job: Job) -> Outcome | None:
-        if stopping():
-            return None
-        if not force and os.path.exists(job.target):
-            return Skipped(job)
-        try:
-            os.makedirs(os.path.dirname(job.target) or ".", exist_ok=True)
-            with explained_missing():
-                return job, work(job)
-        except CommandError as error:
-            cause = str(error)
-        except OSError as error:
-            cause = f"{error.filename or job.source}: {error.strerror or error}"
-        except Exception as error:  # one file must not end the work on all others
-            cause = f"{job.source}: fails in an unforeseen way: {error!r}"
-        if not force and os.path.exists(job.target):  # another process has made it
-            return Skipped(job)
-        return Failed(job, cause)
+        return None if stopping() else outcome_of(job, work, force)
 
     if workers == 1:  # in the main thread, which an interrupt reaches in the middle of a job
         yield from filter(None, map(one, jobs))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import os
 import secrets
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from rdonet_jax.core import interrupts
+from rdonet_jax.core import interrupts, urls
 
 
 def names_of(data: bytes, null: bool = False) -> list[str]:
@@ -29,10 +30,22 @@ def names_of(data: bytes, null: bool = False) -> list[str]:
 def common_folder(names: Sequence[str]) -> str:
     """The innermost folder that holds all files, and is or holds all folders, of these names.
 
-    Raises ValueError for names on several drives.
+    For URLs, it is the innermost one that holds all of them. Raises ValueError for names on several
+    drives or in several stores.
     """
+    if any(map(urls.is_url, names)):
+        return _common_url(names)
     absolute = [os.path.abspath(name) for name in names]
     return os.path.commonpath([p if os.path.isdir(p) else os.path.dirname(p) for p in absolute])
+
+
+def _common_url(names: Sequence[str]) -> str:
+    above = [name.rstrip("/").split("/")[:-1] for name in names]
+    pairs = zip(min(above), max(above), strict=False)
+    common = [one for one, other in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    if not all(map(urls.is_url, names)) or len(common) < 3:  # protocol, nothing, store
+        raise ValueError("the names are in several places, which have no folder in common")
+    return "/".join(common)
 
 
 def folded(path: str) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from rdonet_jax.cli.console import explained
 from rdonet_jax.cli.files import file_names
+from rdonet_jax.core import urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
 from rdonet_jax.core.shard import Shard
 
@@ -62,8 +63,8 @@ def compressions(sources: Sequence[str], folder: str, listed: Sequence[str] = ()
     """Jobs that compress images, and all images below folders, into a folder.
 
     A file below a folder keeps its path relative to that folder, and a file named in a list its
-    path relative to the common folder of all names in the list. Raises `CommandError` for a list
-    whose names have no common folder.
+    path relative to the common folder of all names in the list. Files and folders may be URLs.
+    Raises `CommandError` for a list whose names have no common folder.
     """
     from PIL import Image
 
@@ -107,8 +108,9 @@ def _jobs(
     origins += [origin for source in listed for origin in _origins(source, root, suffixes, found)]
     jobs: dict[str, Job] = {}  # by absolute path, since a file that is named twice is one job
     for path, relative in origins:
-        target = os.path.join(folder, os.path.dirname(relative), named(os.path.basename(relative)))
-        jobs.setdefault(os.path.abspath(path), Job(path, target))
+        below, name = os.path.split(relative)
+        target = _joined(folder, below, named(name))
+        jobs.setdefault(path if urls.is_url(path) else os.path.abspath(path), Job(path, target))
     first = _by_target(list(jobs.values()), folder)
     for job in jobs.values():
         other = first[job.target]
@@ -120,11 +122,20 @@ def _jobs(
     return found
 
 
+def _joined(folder: str, below: str, name: str) -> str:
+    """The path or URL of a result."""
+    if urls.is_url(folder):
+        return urls.join(folder, *filter(None, Path(below).parts), name)
+    return os.path.join(folder, below, name)
+
+
 def _by_target(jobs: Sequence[Job], folder: str) -> dict[str, Job]:
     """For every target the first job whose result would have that path."""
     known = {file_names.folded(job.target) for job in jobs}
     same = file_names.folded
-    if len(known) < len(jobs):  # which one may be right depends on the file system
+    if urls.is_url(folder):  # every name is one of its own
+        same = str
+    elif len(known) < len(jobs):  # which one may be right depends on the file system
         same = file_names.identity(folder)
     first: dict[str, Job] = {}
     for job in jobs:
@@ -137,6 +148,9 @@ def _origins(
 ) -> Iterator[Origin]:
     """The files that a source stands for, with their paths relative to `root`, or without one to
     the source. What is left out is added to `found`."""
+    if urls.is_url(source):
+        yield from _origins_at_url(source, root, suffixes, found)
+        return
     if not os.path.isdir(source):
         relative = os.path.basename(source) if root is None else _below_root(source, root)
         yield Origin(source, relative)
@@ -157,7 +171,33 @@ def _origins(
         yield Origin(str(path), below_source if root is None else _below_root(str(path), root))
 
 
+def _origins_at_url(
+    url: str, root: str | None, suffixes: Collection[str], found: Found
+) -> Iterator[Origin]:
+    """As `_origins`, for a file or a folder at a URL."""
+    try:
+        below = urls.listed(url)
+    except urls.UrlError as error:
+        found.failed.append(Failed(Job(url, ""), str(error)))
+        return
+    if not below:  # a file, or nothing, which its job will report
+        yield Origin(url, urls.name_of(url) if root is None else _below_root(url, root))
+        return
+    files = [Path(name) for name in below if not any(p[0] == "." for p in Path(name).parts)]
+    known = [path for path in files if path.suffix.lower() in suffixes]
+    taken = set(known)
+    found.others.extend(p.suffix.lower() or p.name for p in files if p not in taken)
+    if not known:
+        cause = f"{url}: holds no files with a suffix that is known here"
+        found.failed.append(Failed(Job(url, ""), cause))
+    for path in known:
+        file = urls.join(url, *path.parts)
+        yield Origin(file, str(path) if root is None else _below_root(file, root))
+
+
 def _below_root(path: str, root: str) -> str:
+    if urls.is_url(path):
+        return path.removeprefix(root).lstrip("/")
     return os.path.relpath(os.path.abspath(path), root)
 
 

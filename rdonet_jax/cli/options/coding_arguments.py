@@ -31,7 +31,7 @@ def add_compress(commands: Any) -> None:
     _add_files(
         parser,
         "image: PNG, JPEG, WebP, AVIF, TIFF, ...; with --out-dir, any number of them, and "
-        "folders whose images are meant",
+        "folders whose images are meant, also at URLs",
         f"compressed file, - for standard output; default: IN{COMPRESSED_SUFFIX}",
     )
     aim = parser.add_argument_group("how small, how good; default: quality 50")
@@ -142,7 +142,7 @@ def add_decompress(commands: Any) -> None:
     _add_files(
         parser,
         "compressed file; with --out-dir, any number of them, and folders whose "
-        f"{COMPRESSED_SUFFIX} files are meant",
+        f"{COMPRESSED_SUFFIX} files are meant, also at URLs",
         f"image, in the format of its suffix, - for standard output; default: IN{IMAGE_SUFFIX}",
     )
     parser.add_argument(
@@ -168,7 +168,7 @@ def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> Non
     many = parser.add_argument_group("many files")
     many.add_argument(
         "--out-dir", metavar="FOLDER", type=types.name,
-        help="where the results go; those that exist are left alone without --force",
+        help="where the results go, also a URL; those that exist are left alone without --force",
     )  # fmt: skip
     many.add_argument(
         "--list", metavar="FILE", type=types.name,
@@ -181,10 +181,14 @@ def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> Non
         "without this too where the list holds a NUL",
     )  # fmt: skip
     many.add_argument(
-        "-j", "--jobs", metavar="N", type=types.positive_integer, default=1,
-        help="so many files at a time (default: %(default)s)",
+        "-j", "--jobs", metavar="N", type=types.positive_integer,
+        help="so many files at a time (default: 1); with --ray, so many workers at most",
     )  # fmt: skip
-
+    many.add_argument(
+        "--ray", metavar="ADDRESS", type=types.name,
+        help="do it on a Ray cluster: auto is the one of this machine, local one that is started "
+        "for this command; needs pip install 'rdonet-jax[ray]'",
+    )  # fmt: skip
     many.add_argument(
         "--shard", metavar="I/N", type=types.shard, default=WHOLE,
         help="every N-th of the files alone, from the I-th on: N processes or machines with 1/N to "
@@ -212,8 +216,11 @@ def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -
         parser.error("the following arguments are required: IN")
     if options.out_dir is None and not 1 <= len(options.files) <= 2:
         parser.error("one IN and at most one OUT, or any number of IN with --out-dir")
-    if options.out_dir is None and (options.list or options.jobs != 1 or options.shard != WHOLE):
-        parser.error("--list, --jobs and --shard go with --out-dir")
+    if options.ray is None and options.jobs is None:
+        options.jobs = 1
+    alone = (options.list, options.ray, options.jobs, options.shard) == (None, None, 1, WHOLE)
+    if options.out_dir is None and not alone:
+        parser.error("--list, --jobs, --ray and --shard go with --out-dir")
     to_stream = options.files[-1:] == [STANDARD_STREAM]
     if options.out_dir is None and not to_stream and getattr(options, "suffix", None):
         parser.error(
