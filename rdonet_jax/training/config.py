@@ -65,8 +65,9 @@ class TrainingConfig:
       stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
       learn: "all", or a part of a portable network. The "priors" alone, whose rate is minimized by
         its logarithm. Or what decodes, the "decoder": the priors, and the synthesis from the finest
-        latents on, which no symbol depends on. Or this and what was "added" to the analysis when
-        the network was widened, see `rdonet_jax.models.portable.widening`. All else stays as it is.
+        latents on, which no symbol depends on. Or this synthesis and what was "added" to analysis
+        and priors when the network was widened, see `rdonet_jax.models.portable.widening`: the old
+        symbols then cost what they did. All else stays as it is.
       widened_from: for "added", the channels of the trunk and the number of knots before that.
       hyperpriors: whether these "restart", or "keep" what they have learnt, where a part is learnt.
       rate: that of "noisy" latents (Ballé et al. 2017), or that of "rounded" ones, as in files.

@@ -102,11 +102,12 @@ def learning(params: Any, learn: str) -> Any:
         first, *rest = (key.key for key in path)
         return first in AFTER_SYMBOLS or (first == "units_0" and bool(AFTER_FINEST & set(rest)))
 
-    prior = of_prior(params)
+    prior, after = of_prior(params), jax.tree_util.tree_map_with_path(is_after_symbols, params)
     if learn == "priors":
         return prior
-    if learn in ("decoder", "added"):
-        after = jax.tree_util.tree_map_with_path(is_after_symbols, params)
+    if learn == "added":
+        return after
+    if learn == "decoder":
         return jax.tree_util.tree_map(lambda a, b: a or b, prior, after)
     return jax.tree_util.tree_map(lambda _: True, params)
 

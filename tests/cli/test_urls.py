@@ -9,7 +9,7 @@ import pytest
 
 from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.cli.commands import train
-from rdonet_jax.cli.files import jobs, places
+from rdonet_jax.cli.files import jobs, remote_files
 from rdonet_jax.codec import bitstream
 from rdonet_jax.core import urls
 from rdonet_jax.evaluation import curves
@@ -106,7 +106,7 @@ def test_results_that_are_there_are_found_by_listing_each_folder_once(store, tmp
     there = [urls.join(store, name) for name in ("a/x", "a/below/y", "b/z")]
     there.append(str(tmp_path / "here"))
     missing = [urls.join(store, "a/none"), str(tmp_path / "none")]
-    assert places.existing([*there, *missing]) == set(there)
+    assert remote_files.existing([*there, *missing]) == set(there)
     assert calls == [urls.join(store, "a"), urls.join(store, "b")]
 
 

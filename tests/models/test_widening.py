@@ -16,6 +16,7 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import partition, presets
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.models import registry, zoo
+from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable import quality_range, widening
 from tests import portable_params
 
@@ -146,16 +147,35 @@ def test_more_knots_above_the_old_ones_change_nothing_at_the_old_qualities(param
     np.testing.assert_allclose(after.y_bits[0], before.y_bits[0], atol=1e-3)
 
 
-def test_what_widening_added_is_all_that_the_old_network_has_not(wide, params):
-    """Each parameter is the old one where nothing was added, in the same order."""
+def test_what_widening_added_leaves_out_all_that_the_old_network_has(wide, params):
+    """What is not added are the old parameters in their order, and zeros among them.
+
+    But for the last stage of the synthesis, which makes pixels of new channels too.
+    """
     old = widening.narrowed(NEW, OLD.trunk, OLD.knots)
     assert old == OLD
-    added = flatten_dict(widening.added(wide, NEW, old))
-    before = flatten_dict(params)
+    added, before = flatten_dict(widening.added(wide, NEW, old)), flatten_dict(params)
     for path, leaf in flatten_dict(wide).items():
+        if path == ("g_s", "kernel"):
+            continue
         kept = np.asarray(leaf)[~added[path]]
         expected = np.ravel(before[path]) if path in before else np.zeros(0)
-        np.testing.assert_array_equal(kept, expected)
+        np.testing.assert_array_equal(kept[kept != 0], expected[expected != 0])
+
+
+def test_whatever_is_added_the_old_channels_are_coded_as_before(wide, params):
+    added = widening.added(wide, NEW, OLD)
+    rng = np.random.default_rng(0)
+    changed = jax.tree_util.tree_map(
+        lambda leaf, new: np.where(new, leaf + 0.05 * rng.normal(size=leaf.shape), leaf),
+        wide, added,
+    )  # fmt: skip
+    x = jnp.asarray(textured(128, 64)[None] / 255, jnp.float32)
+    with_old = portable.network(OLD).apply({"params": params}, x, method="analyze")
+    with_new = portable.network(NEW).apply({"params": changed}, x, method="analyze")
+    for level, (ours, theirs) in enumerate(zip(with_new, with_old, strict=True)):
+        np.testing.assert_allclose(ours[..., : OLD.features[level]], theirs, atol=1e-5)
+    np.testing.assert_allclose(with_new[2], with_old[2], atol=1e-5)
 
 
 @pytest.mark.parametrize(("trunk", "knots"), [(NEW.trunk, 2), (0, 2), (4, NEW.knots + 1)])

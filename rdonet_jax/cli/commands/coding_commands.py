@@ -136,12 +136,12 @@ def _run_many(options: argparse.Namespace, work: Work, found: Found) -> None:
 
 
 def _on_this_machine(options: argparse.Namespace, work: Work, todo: Sequence[Job]) -> Outcomes:
-    from rdonet_jax.cli.files import batch, places
+    from rdonet_jax.cli.files import batch, remote_files
 
     library = ModelLibrary()
 
     def do_job(job: Job) -> FileResult:
-        with places.local(job.source, job.target, options.force) as (source, target):
+        with remote_files.local(job.source, job.target, options.force) as (source, target):
             return work(source, target, library, False)
 
     return batch.on_this_machine(todo, do_job, options.force, options.jobs)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
 from rdonet_jax.cli.console import CommandError, explained_missing
-from rdonet_jax.cli.files import places
+from rdonet_jax.cli.files import remote_files
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Failed, Job
 from rdonet_jax.core import interrupts
@@ -121,9 +121,9 @@ def on_this_machine(
 def outcome_of(job: Job, work: Callable[[Job], FileResult], force: bool) -> Outcome:
     """Does one job, unless its result is there and `force` is not given."""
     try:
-        if not force and places.exists(job.target):
+        if not force and remote_files.exists(job.target):
             return Skipped(job)
-        places.make_folder(job.target)
+        remote_files.make_folder(job.target)
         with explained_missing():
             return job, work(job)
     except CommandError as error:
@@ -133,7 +133,7 @@ def outcome_of(job: Job, work: Callable[[Job], FileResult], force: bool) -> Outc
     except Exception as error:  # one file must not end the work on all others
         cause = f"{job.source}: fails in an unforeseen way: {error!r}"
     with contextlib.suppress(OSError):  # what cannot be asked for has failed
-        if not force and places.exists(job.target):  # another process has made it
+        if not force and remote_files.exists(job.target):  # another process has made it
             return Skipped(job)
     return Failed(job, cause)
 

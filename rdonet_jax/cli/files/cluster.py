@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from rdonet_jax.cli import console
 from rdonet_jax.cli.console import CommandError
-from rdonet_jax.cli.files import batch, places
+from rdonet_jax.cli.files import batch, remote_files
 from rdonet_jax.cli.files.batch import Failed, Outcome, Outcomes, Skipped
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Job
@@ -149,7 +149,7 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     waiting = dict(enumerate(jobs))
     if not force:  # a store is asked once for all of them
-        there = places.existing([job.target for job in jobs])
+        there = remote_files.existing([job.target for job in jobs])
         for number, job in enumerate(jobs):
             if job.target in there:
                 yield Skipped(waiting.pop(number))
@@ -238,7 +238,7 @@ class _Worker:
         return {"number": list(block["number"]), "kind": list(kinds), "content": list(contents)}
 
     def _do(self, job: Job) -> FileResult:
-        with places.local(job.source, job.target, self._force) as (source, target):
+        with remote_files.local(job.source, job.target, self._force) as (source, target):
             return self._work(source, target, self._library, False)
 
 

@@ -107,21 +107,31 @@ def narrowed(config: PortableConfig, trunk: int, knots: int) -> PortableConfig:
     )
 
 
+_BY_KNOT = ("gain", "z_gain", "z_index")
+"""The last names of parameters [knots, channels]."""
+
+_READS_KNOTS = ("from_z/kernel", "first/kernel")
+"""The ends of paths of the prior's kernels with one row per knot, which is 0 at other qualities."""
+
+
 def added(params: Any, config: PortableConfig, old: PortableConfig) -> Any:
-    """A tree of bool arrays: what the parameters of `config` have that those of `old` have not."""
+    """A tree of bool arrays: the entries that make outputs which `old` has not.
+
+    These are the new channels and what is said of new knots. Entries by which a channel of `old`
+    would read a new one do not count: while they are 0, that channel does what it did.
+    """
     shapes = param_shapes.param_shapes(old)
 
     def added_entries(path: tuple[str, ...], leaf: Any) -> np.ndarray:
         name = "/".join(path)
         if name not in shapes:
             return np.ones(leaf.shape, bool)
-        kept = np.ones((), bool)
-        for axis, (size, before) in enumerate(zip(leaf.shape, shapes[name], strict=True)):
-            # The inputs of to_latent are those of e, then those of d.
-            parts = 2 if name.endswith("to_latent/kernel") and axis == 0 else 1
-            is_kept = np.arange(size) % (size // parts) < before // parts
-            kept = kept & is_kept.reshape(-1, *[1] * (leaf.ndim - 1 - axis))
-        return ~kept
+        shape = shapes[name]
+        is_added = np.broadcast_to(np.arange(leaf.shape[-1]) >= shape[-1], leaf.shape)
+        if path[-1] in _BY_KNOT or ("prior" in path and name.endswith(_READS_KNOTS)):
+            is_row = np.arange(leaf.shape[0]) >= shape[0]
+            is_added = is_added | is_row.reshape(-1, *[1] * (leaf.ndim - 1))
+        return np.array(is_added)
 
     flat = flatten_dict(params)
     return unflatten_dict({path: added_entries(path, leaf) for path, leaf in flat.items()})
