@@ -78,6 +78,8 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="widened weights")
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
+    parser.add_argument("--name", help="of the weights (default: that of the model)")
+    parser.add_argument("--pack", action="store_true", help="large kernels in 7 to 8 bits")
     options = parser.parse_args()
     model = zoo.load(options.model)
     judge = mean_log_cost(model, middles(options.folder, options.images))
@@ -94,7 +96,8 @@ def main() -> None:
         print(f"{knot:<7}" + "".join(f"{value:>9.4f}" for value in found.values()), flush=True)
     params = coarser(model.params, first, chosen)
     record = {**model.record.stored, "coarser_added_steps": chosen}
-    print(zoo.save(options.out, model.name, model.config, params, record))
+    name = options.name or model.name
+    print(zoo.save(options.out, name, model.config, params, record, pack=options.pack))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from experiments.widening import __main__ as command
-from experiments.widening import fitting
+from experiments.widening import coarser, fitting, restored
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition, presets
 from rdonet_jax.core.config import ConfigError
@@ -187,3 +187,26 @@ def test_what_no_widening_gives_is_refused(trunk, knots):
 def test_a_network_without_added_channels_is_refused():
     with pytest.raises(ConfigError, match="no channels that widening has added"):
         widening.narrowed(OLD, OLD.trunk - 1, OLD.knots)
+
+
+def test_restored_weights_have_the_old_symbols_and_the_trained_synthesis(wide):
+    trained = jax.tree_util.tree_map(lambda leaf: leaf + 1.0, wide)
+    found = flatten_dict(restored.restored(trained, wide, NEW, OLD), sep="/")
+    before, added = (flatten_dict(t, sep="/") for t in (wide, widening.added(wide, NEW, OLD)))
+    for path, leaf in found.items():
+        changed = np.asarray(leaf != before[path])
+        if path.startswith(("g_s", "units_0/from_latent", "units_0/restore", "units_0/hand_over")):
+            assert changed.all()
+        else:
+            np.testing.assert_array_equal(changed, added[path], err_msg=path)
+
+
+def test_coarser_steps_are_those_of_the_added_channels_alone(wide):
+    octaves = [0.5, 2.0, *[0.0] * (NEW.knots - 2)]
+    found = coarser.coarser(wide, OLD.latents[0], octaves)
+    gain, before = (params["units_0"]["prior"]["gain"] for params in (found, wide))
+    np.testing.assert_array_equal(gain[:, : OLD.latents[0]], before[:, : OLD.latents[0]])
+    rows = np.repeat(np.array(octaves)[:, None], LATENTS, axis=1)
+    np.testing.assert_allclose(
+        before[:, OLD.latents[0] :] - gain[:, OLD.latents[0] :], rows, atol=1e-6
+    )
