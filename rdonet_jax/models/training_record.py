@@ -28,7 +28,7 @@ class RecordedTraining:
     Attributes:
       lmbda, metric, ms_ssim_share: of the loss, see `rdonet_jax.metrics.loss`. The metric need not
         be registered: only a search uses it.
-      learn: "all", or the part that was trained, "decoder" or "priors".
+      learn: "all", or the part that was trained, "decoder", "added" or "priors".
       crop: side of the crops in pixels.
       batch_size: crops per step.
     """
