@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from examples.machines.scenes import CLASSES
+from rdonet_jax.core import compilation
 
 STRIDE = 4
 """Pixels per position of the detector, on both axes."""
@@ -72,7 +73,7 @@ class Detector:
 
     @functools.cached_property
     def _compiled(self) -> Callable[[jax.Array], jax.Array]:
-        return jax.jit(self.logits)
+        return compilation.jit(self.logits)
 
     def scores(self, pixels: np.ndarray) -> np.ndarray:
         """The scores [H/4, W/4, classes] of an image uint8 [H, W, 3] of any size."""

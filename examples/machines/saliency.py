@@ -14,6 +14,7 @@ import numpy as np
 
 import rdonet_jax
 from examples.machines.detector import Detector, batch_of
+from rdonet_jax.core import compilation
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.zoo import Model
@@ -96,7 +97,7 @@ def divergence(detector: Detector, original: jax.Array, other: jax.Array) -> jax
     return jnp.sum(score * there + (1 - score) * not_there, axis=-1)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0)
 def _blame(detector: Detector, original: jax.Array, coded: jax.Array) -> jax.Array:
     """What each block adds to the task's loss of a decoded image; the sum is about that loss."""
 

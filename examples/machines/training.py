@@ -13,6 +13,7 @@ import optax
 from examples.machines import scenes
 from examples.machines.detector import STRIDE, Detector, Network
 from examples.machines.scenes import CLASSES, Digit
+from rdonet_jax.core import compilation
 
 CROP = 80
 BATCH = 16
@@ -35,7 +36,7 @@ def trained(
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     state = optimizer.init(params)
 
-    @jax.jit
+    @compilation.jit
     def step(params: Any, state: Any, x: jax.Array, target: jax.Array) -> tuple[Any, Any, Any]:
         def loss(params: Any) -> jax.Array:
             return focal_loss(Network(width).apply({"params": params}, x / 255.0), target)
