@@ -177,7 +177,10 @@ def _later_parts(record: TrainingRecord) -> list[TrainingRecord]:
 def _part_words(record: TrainingRecord) -> str:
     """A training of a part of a network."""
     learn = (record.training or RecordedTraining()).learn
-    words = {"priors": "for the rate, its priors alone", "added": "its added channels and synthesis"}
+    words = {
+        "priors": "for the rate, its priors alone",
+        "added": "its added channels and synthesis",
+    }
     what = words.get(learn, f"its {learn} alone")
     return f"{what}, {_steps_words(record)}"
 
