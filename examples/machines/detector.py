@@ -80,7 +80,7 @@ class Detector:
         return np.asarray(jax.nn.sigmoid(self._compiled(batch_of(pixels))[0]))
 
     def detect(self, pixels: np.ndarray) -> list[Detection]:
-        """The digits in an image: local maxima of the scores, the best class at each place."""
+        """The digits in an image: local maxima of the scores, the best class at each position."""
         scores = self.scores(pixels)
         best = scores.max(-1)
         padded = np.pad(best, 1)

@@ -44,10 +44,10 @@ def by_candidates(detector: Detector, pixels: np.ndarray) -> np.ndarray:
         if found.score >= CANDIDATE_SCORE:
             rows, columns = (
                 slice(
-                    max(0, int(place) - CANDIDATE_REACH) // BLOCK,
-                    min(side - 1, int(place) + CANDIDATE_REACH) // BLOCK + 1,
+                    max(0, int(center) - CANDIDATE_REACH) // BLOCK,
+                    min(side - 1, int(center) + CANDIDATE_REACH) // BLOCK + 1,
                 )
-                for place, side in ((found.row, height), (found.column, width))
+                for center, side in ((found.row, height), (found.column, width))
             )
             gains[rows, columns] = 0.0
     return gains

@@ -38,7 +38,7 @@ SIGNS = 3
 """Numbers in a scene of the test."""
 
 MOST_SIGNS = 6
-"""Numbers in a crop for training; those that find no room are left out."""
+"""Numbers in a crop for training; those that do not fit are left out."""
 
 LEAST_CONTRAST = 70
 """Between digits and what they stand on, in gray levels."""
@@ -130,10 +130,10 @@ def with_signs(
         text = "".join(map(str, values))
         margin = 4
         width, full = round(font.getlength(text)) + 2 * margin, height + 2 * margin
-        room = image.height - full, image.width - width
-        if min(room) < 1:
+        margins = image.height - full, image.width - width
+        if min(margins) < 1:
             continue
-        top, left = (int(rng.integers(extent)) for extent in room)
+        top, left = (int(rng.integers(extent)) for extent in margins)
         box = (left, top, left + width, top + full)
         if any(_overlap(box, other) for other in taken):
             continue

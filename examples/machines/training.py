@@ -58,10 +58,10 @@ def trained(
 def targets(digits: Sequence[Digit], side: int) -> np.ndarray:
     """What the scores [side, side, classes] should be: 1 at a center, falling off around it."""
     found = np.zeros((side, side, CLASSES), np.float32)
-    places = np.arange(side)
+    positions = np.arange(side)
     for digit in digits:
-        row, column = (min(int(place / STRIDE), side - 1) for place in (digit.row, digit.column))
-        rows, columns = (np.square(places - place) for place in (row, column))
+        row, column = (min(int(center / STRIDE), side - 1) for center in (digit.row, digit.column))
+        rows, columns = (np.square(positions - center) for center in (row, column))
         peak = np.exp(-(rows[:, None] + columns) / (2 * SPREAD**2))
         found[..., digit.value] = np.maximum(found[..., digit.value], peak)
     return found

@@ -1,4 +1,4 @@
-"""Images unlike photographs: windows with text, code, tables and charts, drawn with free fonts.
+"""Images unlike photographs: screens with text, code, tables and charts, drawn with free fonts.
 
 Everything is drawn from a seed. The fonts are those that Matplotlib brings (DejaVu, STIX, Computer
 Modern), and the words are made of syllables.
@@ -30,7 +30,7 @@ _SYLLABLES = (
 )  # fmt: skip
 
 
-class _Window:
+class _Screen:
     """What is drawn into: an image with its colors and its source of chance."""
 
     def __init__(self, rng: np.random.Generator, size: tuple[int, int]) -> None:
@@ -66,90 +66,90 @@ class _Window:
         return line
 
 
-def _paragraphs(window: _Window, box: Box) -> None:
-    font = window.font(_PROPORTIONAL)
+def _paragraphs(screen: _Screen, box: Box) -> None:
+    font = screen.font(_PROPORTIONAL)
     height = int(1.4 * font.size)
     for y in range(box[1], box[3] - height, height):
-        if window.rng.random() < 0.9:
-            color = window.ink if window.rng.random() < 0.95 else window.accent()
-            window.draw.text((box[0], y), window.line(font, box[2] - box[0]), color, font)
+        if screen.rng.random() < 0.9:
+            color = screen.ink if screen.rng.random() < 0.95 else screen.accent()
+            screen.draw.text((box[0], y), screen.line(font, box[2] - box[0]), color, font)
 
 
-def _code(window: _Window, box: Box) -> None:
-    font = window.font(_MONOSPACED, 10, 15)
+def _code(screen: _Screen, box: Box) -> None:
+    font = screen.font(_MONOSPACED, 10, 15)
     height, step = int(1.35 * font.size), font.getlength("m")
-    colors = [window.ink, *(window.accent() for _ in range(3))]
+    colors = [screen.ink, *(screen.accent() for _ in range(3))]
     indent = 0
     for y in range(box[1], box[3] - height, height):
-        indent = int(np.clip(indent + window.rng.integers(-1, 2), 0, 4))
+        indent = int(np.clip(indent + screen.rng.integers(-1, 2), 0, 4))
         x = box[0] + 4 * indent * step
-        for _ in range(window.rng.integers(0, 7)):
-            word = window.word() + ("() = ", ", ", ": ", " ")[window.rng.integers(4)]
+        for _ in range(screen.rng.integers(0, 7)):
+            word = screen.word() + ("() = ", ", ", ": ", " ")[screen.rng.integers(4)]
             if x + font.getlength(word) > box[2]:
                 break
-            window.draw.text((x, y), word, colors[window.rng.integers(len(colors))], font)
+            screen.draw.text((x, y), word, colors[screen.rng.integers(len(colors))], font)
             x += font.getlength(word)
 
 
-def _table(window: _Window, box: Box) -> None:
-    font = window.font(_PROPORTIONAL, 10, 15)
-    height, columns = int(1.8 * font.size), int(window.rng.integers(2, 6))
-    width, line = (box[2] - box[0]) // columns, window.accent()
+def _table(screen: _Screen, box: Box) -> None:
+    font = screen.font(_PROPORTIONAL, 10, 15)
+    height, columns = int(1.8 * font.size), int(screen.rng.integers(2, 6))
+    width, line = (box[2] - box[0]) // columns, screen.accent()
     for row, y in enumerate(range(box[1], box[3] - height, height)):
-        if row % 2 and window.rng.random() < 0.8:
-            shade = tuple(int(0.9 * p + 0.1 * q) for p, q in zip(window.paper, line, strict=True))
-            window.draw.rectangle((box[0], y, box[0] + columns * width, y + height), shade)
+        if row % 2 and screen.rng.random() < 0.8:
+            shade = tuple(int(0.9 * p + 0.1 * q) for p, q in zip(screen.paper, line, strict=True))
+            screen.draw.rectangle((box[0], y, box[0] + columns * width, y + height), shade)
         for column in range(columns):
-            text = f"{window.rng.normal() * 100:.2f}" if row and column else window.word()
-            window.draw.text((box[0] + column * width + 5, y + 3), text, window.ink, font)
-        window.draw.line((box[0], y, box[0] + columns * width, y), line)
+            text = f"{screen.rng.normal() * 100:.2f}" if row and column else screen.word()
+            screen.draw.text((box[0] + column * width + 5, y + 3), text, screen.ink, font)
+        screen.draw.line((box[0], y, box[0] + columns * width, y), line)
 
 
-def _chart(window: _Window, box: Box) -> None:
+def _chart(screen: _Screen, box: Box) -> None:
     left, top, right, bottom = box
-    window.draw.line((left, top, left, bottom, right, bottom), window.ink, 2)
-    count = int(window.rng.integers(6, 30))
+    screen.draw.line((left, top, left, bottom, right, bottom), screen.ink, 2)
+    count = int(screen.rng.integers(6, 30))
     xs = np.linspace(left + 5, right - 5, count)
-    if window.rng.random() < 0.5:
-        color, width = window.accent(), (right - left) / count * 0.35
-        for x, y in zip(xs, window.rng.uniform(top, bottom - 2, count), strict=True):
-            window.draw.rectangle((x - width, y, x + width, bottom - 2), color)
+    if screen.rng.random() < 0.5:
+        color, width = screen.accent(), (right - left) / count * 0.35
+        for x, y in zip(xs, screen.rng.uniform(top, bottom - 2, count), strict=True):
+            screen.draw.rectangle((x - width, y, x + width, bottom - 2), color)
         return
-    for _ in range(window.rng.integers(1, 4)):
-        walk = np.cumsum(window.rng.normal(size=count))
-        ys = bottom - 4 - (walk - walk.min()) / max(np.ptp(walk), 1e-6) * (bottom - top - 8)
+    for _ in range(screen.rng.integers(1, 4)):
+        values = np.cumsum(screen.rng.normal(size=count))
+        ys = bottom - 4 - (values - values.min()) / max(np.ptp(values), 1e-6) * (bottom - top - 8)
         points = list(zip(xs.tolist(), ys.tolist(), strict=True))
-        window.draw.line(points, window.accent(), int(window.rng.integers(1, 4)))
+        screen.draw.line(points, screen.accent(), int(screen.rng.integers(1, 4)))
 
 
-_PANES: tuple[Callable[[_Window, Box], None], ...] = (_paragraphs, _code, _table, _chart)
+_PANES: tuple[Callable[[_Screen, Box], None], ...] = (_paragraphs, _code, _table, _chart)
 
 
-def _bar(window: _Window, height: int) -> None:
+def _bar(screen: _Screen, height: int) -> None:
     """A title bar with its buttons and its menu."""
-    width, color, font = window.image.width, window.accent(), window.font(_PROPORTIONAL, 11, 15)
-    window.draw.rectangle((0, 0, width, height), color)
+    width, color, font = screen.image.width, screen.accent(), screen.font(_PROPORTIONAL, 11, 15)
+    screen.draw.rectangle((0, 0, width, height), color)
     over = (255, 255, 255) if sum(color) < 380 else (0, 0, 0)
-    window.draw.text((10, 4), window.line(font, width // 3), over, font)
+    screen.draw.text((10, 4), screen.line(font, width // 3), over, font)
     for number in range(3):
         right = width - 10 - 24 * number
-        window.draw.ellipse((right - 14, 6, right, 20), over, color)
+        screen.draw.ellipse((right - 14, 6, right, 20), over, color)
 
 
 def screenshot(rng: np.random.Generator) -> Image.Image:
-    """An image of a window with one to four panes."""
-    window = _Window(rng, SIZES[rng.integers(len(SIZES))])
-    width, height, bar = *window.image.size, 26
+    """An image of a screen with one to four panes."""
+    screen = _Screen(rng, SIZES[rng.integers(len(SIZES))])
+    width, height, bar = *screen.image.size, 26
     across, down = (int(rng.integers(1, 3)) for _ in range(2))
     for column in range(across):
         for row in range(down):
             left, top = column * width // across, bar + row * (height - bar) // down
             right, bottom = (column + 1) * width // across, bar + (row + 1) * (height - bar) // down
             pane = _PANES[rng.integers(len(_PANES))]
-            pane(window, (left + 12, top + 10, right - 12, bottom - 10))
-            window.draw.rectangle((left, top, right, bottom), None, window.accent())
-    _bar(window, bar)
-    return window.image
+            pane(screen, (left + 12, top + 10, right - 12, bottom - 10))
+            screen.draw.rectangle((left, top, right, bottom), None, screen.accent())
+    _bar(screen, bar)
+    return screen.image
 
 
 def write(folder: Path, count: int, seed: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rdonet_jax.core import messages
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.packed_image import PackedImage
 
@@ -56,7 +57,9 @@ class NamedDataset:
         except NamedDatasetError as error:
             raise NamedDatasetError(f"{self.text}: {error}") from error
         except Exception as error:  # the libraries raise almost anything
-            raise NamedDatasetError(f"{self.text}: cannot be opened ({_line(error)})") from error
+            raise NamedDatasetError(
+                f"{self.text}: cannot be opened ({messages.first_line(error)})"
+            ) from error
 
     def images(self) -> Iterator[NamedImage]:
         """All images, in the order of the rows."""
@@ -67,7 +70,9 @@ class NamedDataset:
         try:
             return self._rows.read(number)
         except Exception as error:  # as above
-            raise ImageError(f"{self.text}/{number:08}: cannot be read ({_line(error)})") from error
+            raise ImageError(
+                f"{self.text}/{number:08}: cannot be read ({messages.first_line(error)})"
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -166,12 +171,6 @@ def _image_column(features: Mapping[str, Any], kind: type) -> str:
             f"has several columns of images ({', '.join(columns)}), none called {COLUMN}"
         )
     return COLUMN if COLUMN in columns else columns[0]
-
-
-def _line(error: Exception) -> str:
-    """The first line of what an error says."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 _OPENERS = {"tfds": _tensorflow_datasets, "hf": _hugging_face}

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from rdonet_jax.core import urls
+from rdonet_jax.core import messages, urls
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.packed_image import PackedImage
 
@@ -187,7 +187,7 @@ class Shards:
             return self._source[number]
         except (OSError, RuntimeError, ValueError) as error:
             shard = int(self.index.shard[number])
-            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+            cause = messages.first_line(error)
             raise ShardError(f"{self.path(shard)}: is damaged ({cause})") from error
 
 

@@ -295,18 +295,17 @@ def _with_fixed_parts(model: AnyConfig, config: TrainingConfig, params: Any) -> 
     """The parameters, with gradients stopped for all except those that are to learn."""
     if config.learn == "all":
         return params
+
+    def partly_fixed(leaf: jax.Array, learns: bool | np.ndarray) -> jax.Array:
+        if isinstance(learns, bool):
+            return leaf if learns else jax.lax.stop_gradient(leaf)
+        return jnp.where(learns, leaf, jax.lax.stop_gradient(leaf))
+
     learning = optimizer.learning(params, config.learn)
-    if config.learn != "added":
-        return jax.tree_util.tree_map(
-            lambda leaf, learns: leaf if learns else jax.lax.stop_gradient(leaf), params, learning
-        )
-    added = registry.family_of(model).added_entries(params, model, config.widened_from)
-    return jax.tree_util.tree_map(
-        lambda leaf, learns, is_added: (
-            leaf if learns else jnp.where(is_added, leaf, jax.lax.stop_gradient(leaf))
-        ),
-        params, learning, added,
-    )  # fmt: skip
+    if config.learn == "added":
+        added = registry.family_of(model).added_entries(params, model, config.widened_from)
+        learning = jax.tree_util.tree_map(lambda whole, part: whole or part, learning, added)
+    return jax.tree_util.tree_map(partly_fixed, params, learning)
 
 
 def _updated(

@@ -38,22 +38,19 @@ if TYPE_CHECKING:
 
 def compression(options: CompressOptions) -> Work:
     """The work of compressing one file."""
-
-    def work(
-        source: FilePath, target: FilePath, library: ModelLibrary, show_progress: bool
-    ) -> FileResult:
-        return compress.compress_file(source, target, options, library, show_progress)
-
-    return work
+    return _with_options(compress.compress_file, options)
 
 
 def decompression(options: DecompressOptions) -> Work:
     """The work of restoring one image."""
+    return _with_options(decompress.decompress_file, options)
 
+
+def _with_options(function: Callable[..., FileResult], options: object) -> Work:
     def work(
         source: FilePath, target: FilePath, library: ModelLibrary, show_progress: bool
     ) -> FileResult:
-        return decompress.decompress_file(source, target, options, library, show_progress)
+        return function(source, target, options, library, show_progress)
 
     return work
 

@@ -28,7 +28,7 @@ from rdonet_jax.cli.files import batch, remote_files
 from rdonet_jax.cli.files.batch import Failed, Outcome, Outcomes, Skipped
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Job
-from rdonet_jax.core import urls
+from rdonet_jax.core import messages, urls
 from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def connect(address: str | None) -> Cluster:
             _require_answer(address)
             ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:  # of many kinds, also for an address that makes no sense
-            cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            cause = messages.first_line(error)
             raise CommandError(
                 f"{address or 'Ray'}: no Ray cluster can be reached ({cause})"
             ) from error
@@ -175,7 +175,7 @@ def _rows(
     try:
         yield from _dataset(jobs, work, force, cluster, block).iter_rows()
     except ray.exceptions.RayError as error:
-        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        cause = messages.first_line(error)
         raise CommandError(f"the Ray cluster has failed: {cause}") from error
 
 
