@@ -23,8 +23,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rdonet_jax.core import interrupts
+from rdonet_jax.core import compilation, interrupts
 from rdonet_jax.core.config import ConfigError
 
 PATIENCE_MS = 30 * 60 * 1000
@@ -100,7 +101,7 @@ def gather_texts(name: str, text: str, patience_ms: int = PATIENCE_MS) -> list[s
     own = np.zeros(LONGEST_TEXT, np.uint8)
     letters = np.frombuffer(text.encode()[:LONGEST_TEXT], np.uint8)
     own[: len(letters)] = letters
-    rows = np.asarray(multihost_utils.process_allgather(own))
+    rows = _rows_of_hosts(own)
     return [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in rows]
 
 
@@ -113,10 +114,27 @@ def gather_json(name: str, value: Any, patience_ms: int = PATIENCE_MS) -> list[A
         return [value]
     wait_for_all(name, patience_ms)
     own = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    lengths = np.asarray(multihost_utils.process_allgather(np.int32(len(own)))).ravel()
-    padded = np.pad(own, (0, int(lengths.max()) - len(own)))
-    rows = np.asarray(multihost_utils.process_allgather(padded))
+    lengths = _rows_of_hosts(np.array(len(own), np.int32))
+    rows = _rows_of_hosts(np.pad(own, (0, int(lengths.max()) - len(own))))
     return [json.loads(bytes(row[:n])) for row, n in zip(rows, lengths, strict=True)]
+
+
+def _rows_of_hosts(own: np.ndarray) -> np.ndarray:
+    """The arrays of equal shape that all hosts pass, stacked in the order of the hosts.
+
+    Returns when every device of this host is done. `multihost_utils.process_allgather` waits for
+    one device only. With JAX 0.5.3 on CPUs another device can then take a message of the next
+    exchange for one of this exchange, which ends the process.
+    """
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    mesh = Mesh(np.array(devices).reshape(jax.process_count(), -1), ("host", "device"))
+    rows = multihost_utils.host_local_array_to_global_array(own[None], mesh, PartitionSpec("host"))
+    copied = compilation.jit(_same, out_shardings=NamedSharding(mesh, PartitionSpec()))(rows)
+    return np.asarray(copied.block_until_ready().addressable_data(0))
+
+
+def _same(array: jax.Array) -> jax.Array:
+    return array
 
 
 @contextlib.contextmanager
@@ -152,7 +170,7 @@ def processes_here() -> int:
     if jax.process_count() == 1:
         return 1
     name = np.asarray(zlib.crc32(socket.gethostname().encode()), np.uint32)
-    return int(np.sum(multihost_utils.process_allgather(name) == name))
+    return int(np.sum(_rows_of_hosts(name) == name))
 
 
 @contextlib.contextmanager
@@ -179,7 +197,7 @@ def require_equal(text: str, what: str) -> None:
     """Raises `ConfigError` on every host unless all have the same text; `what` names it."""
     if jax.process_count() == 1:
         return
-    sums = multihost_utils.process_allgather(np.asarray(zlib.crc32(text.encode()), np.uint32))
+    sums = _rows_of_hosts(np.asarray(zlib.crc32(text.encode()), np.uint32))
     if np.any(sums != sums[0]):
         raise ConfigError(f"the hosts of this run differ in their {what}")
 
