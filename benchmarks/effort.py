@@ -1,7 +1,7 @@
 """What the levels of effort give and take: rate, quality, J, time, and Bjøntegaard rates.
 
     python benchmarks/effort.py FOLDER [--images N] [--crop 256] [--model NAME]
-        [--efforts 0 3 5 ...] [--qualities 10 30 50 70] [-o FILE]
+        [--efforts 0 3 5 ...] [--qualities 10 30 50 70] [-o FILE] [--plot FILE]
 
 Real files of the middle of N images; `--crop 0` for whole images. J is the model's own, by real
 bits. Rates, qualities and J are means over images and qualities, and J is also given relative to
@@ -10,7 +10,8 @@ with the best and the worst image. Seconds are those of encoding per megapixel a
 whatever else the machine does.
 
 With `-o` every measurement is a line of FILE, and those that the file has are not repeated. So a
-run can be stopped, continued, and extended by images, levels and qualities.
+run can be stopped, continued, and extended by images, levels and qualities. `--plot` draws the
+Bjøntegaard rates of the means over the seconds.
 
 Do not choose parameters by results on Kodak images. Here they show what was chosen elsewhere.
 """
@@ -99,6 +100,27 @@ def table(results: Mapping[int, np.ndarray]) -> None:
               f"{change:>+8.2f}{means.seconds:>9.1f}{seen[0]:>25}{seen[1]:>25}")  # fmt: skip
 
 
+def plot(results: Mapping[int, np.ndarray], path: Path) -> None:
+    """Draws the gain of the levels over their time, from `Measured` [images, qualities, values]."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    reference, levels = results[min(results)], sorted(results)
+    seconds = [np.median(results[level][..., 4].mean(1)) for level in levels]
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for metric, label in (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM")):
+        gains = [bd_rate(reference.mean(0), results[level].mean(0), metric) for level in levels]
+        axes.plot(seconds, gains, "o-", label=f"at equal {label}")
+    for level, x, y in zip(levels, seconds, gains, strict=True):
+        axes.annotate(str(level), (x, y), textcoords="offset points", xytext=(0, -12), ha="center")
+    axes.set(xscale="log", xlabel="seconds per megapixel", ylabel="change of rate in %")
+    axes.margins(y=0.15)
+    axes.legend()
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
 def middle(image: np.ndarray, side: int) -> np.ndarray:
     """The middle of an image, at most `side` pixels each way; all of it for 0."""
     side = side or max(image.shape)
@@ -171,12 +193,16 @@ def main() -> None:
     parser.add_argument("--efforts", type=int, nargs="+", default=list(range(len(effort.EFFORTS))))
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
     parser.add_argument("-o", "--out", type=Path, help="file of measurements, added to")
+    parser.add_argument("--plot", type=Path, help="a figure, PNG or SVG")
     options: argparse.Namespace = parser.parse_args()
     loaded = dict(list(images_of_folder.named_images(options).items())[: options.images])
     images = {name: middle(image, options.crop) for name, image in loaded.items()}
     model = ModelLibrary().load(options.model)
     records = Records(options.out)
-    table(run(model, images, options.efforts, options.qualities, records))
+    results = run(model, images, options.efforts, options.qualities, records)
+    table(results)
+    if options.plot:
+        plot(results, options.plot)
 
 
 if __name__ == "__main__":
