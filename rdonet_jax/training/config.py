@@ -25,6 +25,7 @@ CHOICES = {
     "metric": loss.DISTORTIONS,
     "masks": masks.SCHEDULES,
     "schedule": ("cosine", "linear", "exponential", "constant"),
+    "optimizer": ("adam", "muon"),
     "switch": ("carry", "restart"),
     "precision": ("auto", "float32", "bfloat16"),
     "learn": ("all", "decoder", "added", "priors"),
@@ -59,9 +60,11 @@ class TrainingConfig:
         padding: replicated, and neither coded nor counted.
       resident: keep the images on the devices and cut the crops there, see
         `rdonet_jax.training.device_crops`.
-      learning_rate, warmup_steps, schedule, final_rate: Adam's peak step size, how long it takes to
+      learning_rate, warmup_steps, schedule, final_rate: the peak step size, how long it takes to
         get there, how it falls then, and what share of it is left at the end.
-      switch: what happens to Adam at the second stage, see `rdonet_jax.training.optimizer`.
+      optimizer: "adam", or "muon" for the large kernels, see `rdonet_jax.training.muon`.
+      switch: what happens to the optimizer at the second stage, see
+        `rdonet_jax.training.optimizer`.
       stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
       learn: "all", or a part of a portable network. The "priors" alone, whose rate is minimized by
         its logarithm. Or what decodes, the "decoder": the priors, and the synthesis from the finest
@@ -103,6 +106,7 @@ class TrainingConfig:
     warmup_steps: int = 200
     schedule: str = "cosine"
     final_rate: float = 0.05
+    optimizer: str = "adam"
     switch: str = "carry"
     stage2_rate: float = 1.0
     learn: str = "all"
@@ -184,6 +188,10 @@ class TrainingConfig:
         yield (
             (self.learn == "added") == any(self.widened_from),
             "widened_from belongs to learn 'added', which needs it",
+        )
+        yield (
+            self.optimizer == "adam" or self.learn != "added",
+            "the optimizer 'muon' moves whole kernels, and learn 'added' parts of them",
         )
         yield 0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}"
         yield self.warmup_steps >= 0, f"warmup_steps must not be negative: {self.warmup_steps}"

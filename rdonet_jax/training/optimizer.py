@@ -1,8 +1,8 @@
 """The optimizer of a run and its learning rate over the two stages.
 
-With switch "carry" one schedule spans both stages, and Adam keeps its moments. Only the way in
-which masks are drawn changes. With "restart" each stage has its own schedule, with warm-up, and
-Adam starts stage 2 with moments of zero, as in a separate fine-tuning.
+With switch "carry" one schedule spans both stages, and the optimizer keeps its moments. Only the
+way in which masks are drawn changes. With "restart" each stage has its own schedule, with warm-up,
+and the optimizer starts stage 2 with moments of zero, as in a separate fine-tuning.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rdonet_jax.training import muon
 from rdonet_jax.training.config import TrainingConfig
 
 
@@ -132,13 +133,18 @@ def scale_by_position(config: TrainingConfig) -> optax.GradientTransformationExt
 
 
 def make(config: TrainingConfig) -> optax.GradientTransformationExtraArgs:
-    """Clipping of the gradient by its global norm, then Adam. Updates take a `position`."""
-    adam = optax.scale_by_adam()
+    """Clipping of the gradient by its global norm, then Adam or Muon. Updates take a `position`.
+
+    Raises `ConfigError` if the installed optax has no such optimizer.
+    """
+    moments = optax.scale_by_adam()
+    if config.optimizer == "muon":
+        moments = muon.scale_by_muon(moments)
     if config.switch == "restart":
-        adam = restarted_at(adam, config.stage1_steps)
+        moments = restarted_at(moments, config.stage1_steps)
     steps = [
         optax.clip_by_global_norm(config.clip_norm),
-        adam,
+        moments,
         scale_by_position(config),
     ]
     if config.prior_rate != 1:

@@ -1,0 +1,112 @@
+"""Muon: large kernels get updates of equal singular values, everything else Adam's."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rdonet_jax.core import presets
+from rdonet_jax.core.config import ConfigError
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import muon, optimizer
+from tests import portable_params
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(optax.contrib, "MuonDimensionNumbers"), reason="this optax has no Muon"
+)
+
+SHAPES = {"wide": (3, 3, 16, 24), "tall": (2, 2, 64, 16), "colors": (1, 1, 3, 32)}
+
+
+def schedule(**changes) -> training_config.TrainingConfig:
+    given = {"stage1_steps": 6, "stage2_steps": 4, "warmup_steps": 0, "schedule": "constant",
+             "learning_rate": 1e-2, "clip_norm": 1e9, "optimizer": "muon"}  # fmt: skip
+    return training_config.TrainingConfig(**(given | changes))
+
+
+@pytest.fixture
+def params():
+    made = {name: {"kernel": jnp.zeros(shape)} for name, shape in SHAPES.items()}
+    return {**made, "prior": {"gain": jnp.zeros((16, 16)), "bias": jnp.zeros(16)}}
+
+
+def gradients(params, seed=0):
+    leaves, tree = jax.tree_util.tree_flatten(params)
+    rng = np.random.default_rng(seed)
+    drawn = [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves]
+    return jax.tree_util.tree_unflatten(tree, drawn)
+
+
+def updates(made, params, count=1):
+    """The last of so many updates."""
+    state = made.init(params)
+    for step in range(count):
+        found, state = made.update(gradients(params, step), state, params)
+    return found
+
+
+def test_the_update_of_a_kernel_has_nearly_equal_singular_values_of_the_size_of_adams(params):
+    found = updates(optimizer.make(schedule()), params)
+    for name in ("wide", "tall"):
+        matrix = np.asarray(found[name]["kernel"]).reshape(-1, SHAPES[name][-1])
+        values = np.linalg.svd(matrix, compute_uv=False)
+        expected = 1e-2 * 0.2 * np.sqrt(max(matrix.shape))
+        np.testing.assert_allclose(values, expected, rtol=0.35)  # five Newton-Schulz steps
+        spread = np.sqrt(np.mean(matrix**2))
+        assert spread == pytest.approx(1e-2 * 0.2, rel=0.35)
+
+
+def test_the_update_goes_against_the_gradient(params):
+    given, found = gradients(params), updates(optimizer.make(schedule()), params)
+    for name in ("wide", "tall"):
+        product = np.sum(np.asarray(found[name]["kernel"]) * np.asarray(given[name]["kernel"]))
+        sizes = [
+            np.linalg.norm(np.asarray(tree[name]["kernel"]).ravel()) for tree in (found, given)
+        ]
+        assert product < -0.5 * sizes[0] * sizes[1]
+
+
+def test_small_kernels_and_all_other_parameters_get_adams_updates(params):
+    ours = updates(optimizer.make(schedule()), params, count=3)
+    adams = updates(optimizer.make(schedule(optimizer="adam")), params, count=3)
+    np.testing.assert_array_equal(ours["colors"]["kernel"], adams["colors"]["kernel"])
+    for name in ("gain", "bias"):
+        np.testing.assert_array_equal(ours["prior"][name], adams["prior"][name])
+
+
+def test_a_kernel_without_a_gradient_stays(params):
+    made = optimizer.make(schedule())
+    zeros = jax.tree_util.tree_map(jnp.zeros_like, params)
+    found, _ = made.update(zeros, made.init(params), params)
+    assert not any(np.any(leaf) for leaf in jax.tree_util.tree_leaves(found))
+
+
+def test_a_restart_forgets_the_momentum(params):
+    restarted = updates(optimizer.make(schedule(switch="restart")), params, count=7)
+    made = optimizer.make(schedule())
+    first, _ = made.update(gradients(params, 6), made.init(params), params)
+    np.testing.assert_allclose(
+        restarted["wide"]["kernel"], first["wide"]["kernel"], rtol=1e-4, atol=1e-7
+    )
+
+
+def test_most_parameters_of_a_portable_network_are_in_its_kernels():
+    shapes = portable_params.shapes(presets.standard())
+    chosen = muon.are_matrices(shapes)
+    sizes = jax.tree_util.tree_map(lambda leaf: int(np.prod(leaf.shape)), shapes)
+    pairs = list(zip(*map(jax.tree_util.tree_leaves, (chosen, sizes)), strict=True))
+    assert sum(size for is_matrix, size in pairs if is_matrix) > 0.9 * sum(s for _, s in pairs)
+
+
+def test_training_a_part_of_kernels_is_refused():
+    with pytest.raises(ConfigError, match="moves whole kernels"):
+        schedule(learn="added", widened_from=(96, 6))
+
+
+def test_an_optax_without_muon_is_named(monkeypatch):
+    monkeypatch.delattr(optax.contrib, "MuonDimensionNumbers")
+    with pytest.raises(ConfigError, match="needs optax 0.2.6"):
+        optimizer.make(schedule())
