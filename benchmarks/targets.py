@@ -154,8 +154,10 @@ def table(found: Mapping[tuple[str, str], Outcome], wanted: Sequence[str]) -> No
               f"{np.median([row.seconds for row in rows]):>7.1f}")  # fmt: skip
     for (image, target), row in found.items():
         if row.said or not row.right:
-            verdict = row.said or f"missed, quality {row.quality:g}"
-            print(f"{target}, {image}: {verdict}{'' if row.right else ' (wrong)'}")
+            met = f"met at quality {row.quality:g}, where the next one would meet it too"
+            verdict = row.said or (met if row.distance >= 0 else "missed")
+            wrong = not row.right and (row.said or row.distance < 0)
+            print(f"{target}, {image}: {verdict}{' (wrong)' if wrong else ''}")
 
 
 def kept(path: Path | None) -> dict[tuple[str, str], Outcome]:
