@@ -23,10 +23,9 @@ from dead_zone import priced
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.entropy import distributions, likelihoods
+from rdonet_jax.entropy import bit_cost, distributions, likelihoods
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.models.portable import network as portable
 from rdonet_jax.nn import integer
 
 QUALITIES = (0, 25, 50, 75, 100)
@@ -50,11 +49,18 @@ def in_floats() -> Iterator[None]:
         yield
 
 
-def information(self, offset: jax.Array, index: jax.Array, _: object) -> jax.Array:
-    """Replaces `PortableRDONet._bits`: the information content of the rounded symbols."""
-    low, high = distributions.scale_table(self.config.distribution)[[0, -1]].astype(np.float64)
+def information(symbols: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
+    """Replaces `bit_cost.entry_bits`: the information content of symbols."""
+    low, high = distributions.scale_table(distribution)[[0, -1]].astype(np.float64)
     scale = low * jnp.exp(index * np.log(high / low) / (distributions.SCALE_COUNT - 1))
-    return likelihoods.bits(jnp.round(offset), scale, self.config.distribution)
+    return likelihoods.bits(symbols, scale, distribution)
+
+
+def information_of_rounded(
+    _: jax.Array, symbols: jax.Array, index: jax.Array, distribution: str
+) -> jax.Array:
+    """Replaces `bit_cost.quantized_bits`."""
+    return information(symbols, index, distribution)
 
 
 def rates(model: zoo.Model, images: list[np.ndarray], quality: float) -> np.ndarray:
@@ -83,7 +89,8 @@ def main() -> None:
     images = images_of_folder.load_images(options)
     print(f"{len(images)} images, model {model.name}, bits per pixel (information content)")
     print(f"{'quality':>7}{'integers':>10}{'floats':>10}{'loss':>9}")
-    with priced(0.0), mock.patch.object(portable.PortableRDONet, "_bits", information):
+    bits = {"entry_bits": information, "quantized_bits": information_of_rounded}
+    with priced(0.0), mock.patch.multiple(bit_cost, **bits):
         for quality in QUALITIES:
             integers = rates(model, images, quality).mean()
             with in_floats():
