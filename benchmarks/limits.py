@@ -48,6 +48,8 @@ def cost(*arguments: object, limit: float | None = None) -> Cost:
 
     The system counts the memory of the process that starts it as well, so this one loads nothing.
     """
+    # A background job of a shell ignores Ctrl-C, and so would the command.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*RDONET, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
