@@ -133,7 +133,7 @@ def test_refinement_for_the_task_lowers_the_cost_that_counts_it(blind, photograp
     task = tuning.TaskDistortion(blind)
     p = codec.choose_partition(mini_model, pixels, "variance", 40, gains)
     plain = codec.encode(mini_model, pixels, p, 40, gains=gains).data
-    refined = tuning.refined(task, mini_model, pixels, 40, gains, 10)
+    refined = tuning.refined(task, mini_model, pixels, 40, gains, 60)
     chosen = qualities.chosen(mini_model.config, 40, gains, pixels.shape[:2])
     areas = emphasis(mini_model.config, chosen)
     mean = areas[:5, :6].mean()
