@@ -32,6 +32,7 @@ from rdonet_jax.codec import codec, preparation
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.evaluation import bd_rates
 from rdonet_jax.evaluation.bd_rates import BdRateError, Line
+from rdonet_jax.evaluation.report import plots
 from rdonet_jax.metrics.quality import METRICS, measure
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.zoo import Model
@@ -102,23 +103,19 @@ def table(results: Mapping[int, np.ndarray]) -> None:
 
 def plot(results: Mapping[int, np.ndarray], path: Path) -> None:
     """Draws the gain of the levels over their time, from `Measured` [images, qualities, values]."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     reference, levels = results[min(results)], sorted(results)
     seconds = [np.median(results[level][..., 4].mean(1)) for level in levels]
-    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    figure = plots.new_figure((5, 3.2), path)
     axes = figure.add_subplot()
     for metric, label in (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM")):
         gains = [bd_rate(reference.mean(0), results[level].mean(0), metric) for level in levels]
         axes.plot(seconds, gains, "o-", label=f"at equal {label}")
     for level, x, y in zip(levels, seconds, gains, strict=True):
         axes.annotate(str(level), (x, y), textcoords="offset points", xytext=(0, -12), ha="center")
-    axes.set(xscale="log", xlabel="seconds per megapixel", ylabel="change of rate in %")
+    axes.set(xlabel="seconds per megapixel", ylabel="change of rate in %")
     axes.margins(y=0.15)
     axes.legend()
-    with matplotlib.rc_context({"svg.hashsalt": path.name}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    plots.write(figure, path, force=True)
 
 
 def middle(image: np.ndarray, side: int) -> np.ndarray:

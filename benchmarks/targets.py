@@ -139,11 +139,11 @@ def refused_rightly(aimed: Aimed) -> bool:
         return True
 
 
-def table(found: Mapping[tuple[str, str], Outcome], wanted: Sequence[str]) -> None:
+def table(found: Mapping[tuple[str, str], Outcome], chosen: Sequence[str]) -> None:
     """Prints a row per target, and then every image that was refused or missed."""
     print(f"{'target':<18}{'images':>7}{'hit':>5}{'refused':>9}{'trials':>8}{'most':>6}"
           f"{'distance':>10}{'most':>9}{'s':>7}")  # fmt: skip
-    for target in wanted:
+    for target in chosen:
         rows = [row for (_, name), row in found.items() if name == target]
         files = [row for row in rows if not row.said]
         hits = [row for row in files if row.right]
@@ -174,17 +174,17 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), metavar="NAME:VALUE")
     parser.add_argument("-o", "--out", type=Path, help="file of outcomes, added to")
     options: argparse.Namespace = parser.parse_args()
-    wanted = {}
+    chosen = {}
     for text in options.targets:
         name, _, value = text.partition(":")
         if name != SIZE and name not in targets.AIMS:
             parser.error(f"{text} is none of {', '.join((SIZE, *targets.AIMS))} with a value")
-        wanted[text] = (name, float(value))
+        chosen[text] = (name, float(value))
     model = ModelLibrary().load(options.model)
     photographs = images_of_folder.named_images(options)
     found = kept(options.out)
     for image, pixels in {**photographs, **made_images()}.items():
-        for text, (name, value) in wanted.items():
+        for text, (name, value) in chosen.items():
             if (image, text) not in found:
                 found[image, text] = outcome(Aimed(model, pixels, name, value))
                 if options.out:
@@ -192,7 +192,7 @@ def main() -> None:
                         file.write(json.dumps([image, text, found[image, text]]) + "\n")
     for title, names in (("images of the folder", photographs), ("made images", made_images())):
         print(title)
-        table({key: row for key, row in found.items() if key[0] in names}, list(wanted))
+        table({key: row for key, row in found.items() if key[0] in names}, list(chosen))
 
 
 if __name__ == "__main__":

@@ -199,11 +199,14 @@ def parallel(
         return FixedShapes(mapped, on_compiled)
     if kind != "shard_map":
         raise ValueError(f"{kind} is none of {', '.join(PARALLEL)}")
-    # Devices of a host lie next to each other, as its arrays do.
-    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    mesh = Mesh(np.array(devices), (axis_name,))
+    mesh = Mesh(devices_by_host(), (axis_name,))
     mapped = jax.jit(_sharded(function, mesh, in_axes), donate_argnums=donate_argnums)
     return _OnMesh(mapped, on_compiled, mesh, in_axes)
+
+
+def devices_by_host() -> np.ndarray:
+    """All devices; those of a host lie next to each other, as its arrays do."""
+    return np.array(sorted(jax.devices(), key=lambda device: (device.process_index, device.id)))
 
 
 class _OnMesh(FixedShapes):

@@ -126,8 +126,8 @@ def _rows_of_hosts(own: np.ndarray) -> np.ndarray:
     one device only. With JAX 0.5.3 on CPUs another device can then take a message of the next
     exchange for one of this exchange, which ends the process.
     """
-    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    mesh = Mesh(np.array(devices).reshape(jax.process_count(), -1), ("host", "device"))
+    devices = compilation.devices_by_host().reshape(jax.process_count(), -1)
+    mesh = Mesh(devices, ("host", "device"))
     rows = multihost_utils.host_local_array_to_global_array(own[None], mesh, PartitionSpec("host"))
     copied = compilation.jit(_same, out_shardings=NamedSharding(mesh, PartitionSpec()))(rows)
     return np.asarray(copied.block_until_ready().addressable_data(0))

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
-from tests.conftest import ROOT
-from tests.training.whole_runs.conftest import cluster_of_two
+from tests.training.whole_runs.conftest import all_ended, cluster_of_two, started
 
 EXCHANGES = 200
 
@@ -27,22 +22,5 @@ for count in range({EXCHANGES}):
 
 
 def test_hosts_of_many_devices_exchange_texts_of_many_sizes_one_after_the_other():
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-    }
-    cluster = list(map(str, cluster_of_two()))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *cluster, str(host)],
-            cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )
-        for host in range(2)
-    ]  # fmt: skip
-    try:
-        said = [process.communicate(timeout=600)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], said
+    cluster = cluster_of_two()
+    all_ended([started([*cluster, host], 4, program=("-c", PROGRAM)) for host in range(2)])

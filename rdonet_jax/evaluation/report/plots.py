@@ -40,7 +40,7 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
     metrics = curve_files.metrics_of(curves)
     columns = min(len(metrics), MOST_COLUMNS)
     lines = -(-len(metrics) // columns)
-    figure = _figure((5 * columns, 4.2 * lines), path)
+    figure = new_figure((5 * columns, 4.2 * lines), path)
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for unused in panels[len(metrics) :]:
         unused.remove()
@@ -60,7 +60,7 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
         axes.set_ylabel(metric.curve_title)
         axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    _write(figure, path, force)
+    write(figure, path, force)
 
 
 def over_quality(path: Path, curve: Curve, force: bool = False) -> None:
@@ -71,7 +71,7 @@ def over_quality(path: Path, curve: Curve, force: bool = False) -> None:
     points = [p for p in curve.points if p.quality is not None]
     if not points:
         raise PlotError(f"{path}: the curve {curve.name} has no qualities to plot over")
-    figure = _figure((6, 3.4), path)
+    figure = new_figure((6, 3.4), path)
     axes = figure.subplots()
     qualities, rates = [p.quality for p in points], [p.mean.bpp for p in points]
     axes.set_xlabel("--quality")
@@ -87,10 +87,10 @@ def over_quality(path: Path, curve: Curve, force: bool = False) -> None:
         qualities, [p.mean.quality["psnr"] for p in points], "s-", color=COLORS[1], markersize=3
     )
     other.set_ylabel("PSNR in dB", color=COLORS[1])
-    _write(figure, path, force)
+    write(figure, path, force)
 
 
-def _figure(size: tuple[float, float], path: Path) -> Any:
+def new_figure(size: tuple[float, float], path: Path) -> Any:
     """An empty figure, `size` in inches. Raises `PlotError`."""
     if path.suffix.lower() not in SUFFIXES:
         raise PlotError(f"{path}: figures are written as {' or '.join(SUFFIXES)}")
@@ -101,7 +101,7 @@ def _figure(size: tuple[float, float], path: Path) -> Any:
     return Figure(size, layout="constrained")
 
 
-def _write(figure: Any, path: Path, force: bool) -> None:
+def write(figure: Any, path: Path, force: bool) -> None:
     """Writes a figure, with the same bytes each time: no date, and ids from the file name."""
     import matplotlib
 
