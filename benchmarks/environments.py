@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMPRESSAI = ("compressai==1.2.8", "torch==2.15.0", "torchvision==0.29.2")
+COMPRESSAI = ("compressai==1.2.8", "torch==2.14.1", "torchvision==0.29.1")
 TENSORFLOW_COMPRESSION = ("tensorflow-compression==2.14.1", "tensorflow==2.14.1", "numpy==1.26.4")
 """The full package with its entropy models, which needs Python 3.11 or older."""
 

@@ -2,12 +2,13 @@
 
     python benchmarks/speed.py [--preset NAME ...] [--image FILE] [--repeats N] [--no-training]
     python benchmarks/speed.py --preset standard paper --compressai
+    python benchmarks/speed.py --model standard wide FILE --compressai
 
 The codec is timed on one 768x512 image (a part of FILE, or of a photograph of scikit-image),
 training on 8 crops of 256x256. "First" is the first call, with compilation. "Then" is the median of
-the repeats. The weights are untrained, with the linear start. That changes only the number of
-bytes, not the arithmetic. kMAC are thousands of multiply-accumulates per pixel, as the layers are
-defined.
+the repeats. The weights of presets are untrained, with the linear start. That changes only the
+number of bytes, not the arithmetic. With `--model`, trained ones code at quality 50. kMAC are
+thousands of multiply-accumulates per pixel, as the layers are defined.
 
 With `--compressai`, CompressAI's mbt2018_mean and mbt2018 code the same image in the same run, with
 one thread per CPU and untrained weights. Their times are given as multiples of ours. CompressAI is
@@ -72,11 +73,15 @@ def load_image(path: Path | None) -> np.ndarray:
     return np.ascontiguousarray(padded[: IMAGE[0], : IMAGE[1]])
 
 
-def codec_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) -> dict[str, tuple]:
-    """Compress and decompress with the variance mask."""
+def untrained(preset: config.AnyConfig) -> zoo.Model:
+    """A model with the linear start."""
     params = training_step.starting_params(preset, training_config.TrainingConfig())
     tables = distributions.scale_tables(preset.distribution)
-    model = zoo.Model("fresh", preset, params, bytes(config.WEIGHTS_BYTES), {}, tables)
+    return zoo.Model("fresh", preset, params, bytes(config.WEIGHTS_BYTES), {}, tables)
+
+
+def codec_times(model: zoo.Model, image: np.ndarray, repeats: int) -> dict[str, tuple]:
+    """Compress and decompress with the variance mask."""
     latest = {}
 
     def compress() -> None:
@@ -120,7 +125,9 @@ def compressai_times(environment: Path, image: np.ndarray, repeats: int) -> dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", nargs="+", default=["standard"], choices=list(presets.PRESETS))
+    networks = parser.add_mutually_exclusive_group()
+    networks.add_argument("--preset", nargs="+", default=["standard"], choices=presets.PRESETS)
+    networks.add_argument("--model", nargs="+", default=[], help="names or weights files")
     parser.add_argument("--image", "--picture", dest="image", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-training", action="store_true", help="the codec alone")
@@ -131,23 +138,24 @@ def main() -> None:
     options = parser.parse_args()
     image = load_image(options.image)
     print(f"jax {jax.__version__} on {jax.local_devices()}, median of {options.repeats}")
-    print(f"{'network':<14}{'what':<34}{'kMAC':>7}{'first':>9}{'compiling':>11}{'then':>10}")
+    print(f"{'network':<16} {'what':<33}{'kMAC':>7}{'first':>9}{'compiling':>11}{'then':>10}")
     ours = {}
-    for name in options.preset:
-        preset = presets.preset(name)
-        counted = macs.per_pixel(preset)
+    for name in options.model or options.preset:
+        model = zoo.load(name) if options.model else untrained(presets.preset(name))
+        name = Path(name).stem
+        counted = macs.per_pixel(model.config)
         kmacs = {
             "compress": macs.of_encoder(counted) / 1e3,
             "decompress": macs.of_decoder(counted) / 1e3,
         }
-        ours[name] = codec_times(preset, image, options.repeats)
+        ours[name] = codec_times(model, image, options.repeats)
         for what, seconds in ours[name].items():
             show(name, f"{what} 768x512", kmacs[what], *seconds)
         if not options.no_training:
-            first, then = training_times(preset, image, options.repeats)
+            first, then = training_times(model.config, image, options.repeats)
             total = sum(counted.values()) / 1e3
             show(name, "training step, 8 crops of 256x256", total, first, then)
-            print(f"{name:<14}{'training':<34}{CROPS[0] / then:>10.2f} crops/s")
+            print(f"{name:<16} {'training':<33}{CROPS[0] / then:>10.2f} crops/s")
     if options.compressai:
         compare(ours, compressai_times(options.environment, image, options.repeats))
 
@@ -167,7 +175,7 @@ def compare(ours: dict[str, dict], found: dict) -> None:
 def show(name: str, what: str, kmacs: float, first: float, then: float) -> None:
     """A line of the table."""
     print(
-        f"{name:<14}{what:<34}{kmacs:>7.1f}{first:>7.2f} s{first - then:>9.2f} s{then:>8.3f} s",
+        f"{name:<16} {what:<33}{kmacs:>7.1f}{first:>7.2f} s{first - then:>9.2f} s{then:>8.3f} s",
         flush=True,
     )
 

@@ -11,15 +11,19 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rdonet_jax.models.step_batches import StepBatches
     from rdonet_jax.models.zoo import Model
 
 
 class ModelLibrary:
     """Loads models on demand and caches them. Safe for use by several threads."""
 
-    def __init__(self, capacity: int | None = None) -> None:
-        """Caches the `capacity` models that were used last; None: all of them."""
-        self._load = functools.lru_cache(capacity)(_load)
+    def __init__(self, capacity: int | None = None, batches: StepBatches | None = None) -> None:
+        """Caches the `capacity` models that were used last; None: all of them.
+
+        `batches` becomes an attribute of all models.
+        """
+        self._load = functools.lru_cache(capacity)(functools.partial(_load, batches))
         self._lock = threading.Lock()
 
     def load(self, name: str | os.PathLike[str]) -> Model:
@@ -51,7 +55,8 @@ class ModelLibrary:
         self._load.cache_clear()
 
 
-def _load(name: str) -> Model:
+def _load(batches: StepBatches | None, name: str) -> Model:
     from rdonet_jax.models import zoo
 
-    return zoo.load(name)
+    model = zoo.load(name)
+    return model if batches is None else model.replace(batches=batches)

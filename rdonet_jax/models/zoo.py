@@ -34,6 +34,7 @@ from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
 from rdonet_jax.models import packing, param_tree, registry, weights_file
 from rdonet_jax.models.platform import require_platform
+from rdonet_jax.models.step_batches import StepBatches
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.models.weights_file import METADATA_KEY, WeightsError
 
@@ -59,6 +60,8 @@ class Model:
       digest: the first `WEIGHTS_BYTES` of the SHA-256 of the weights file.
       record: how it was trained.
       tables: of the range coder, see `Family.coder_tables`.
+      batches: where JAX computes the steps of images that several threads code; None: each image
+        alone. For portable models.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Model:
     digest: bytes
     record: TrainingRecord
     tables: CdfTables
+    batches: StepBatches | None = None
 
     @functools.cached_property
     def device_params(self) -> Any:

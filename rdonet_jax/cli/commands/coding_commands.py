@@ -134,11 +134,14 @@ def _run_many(options: argparse.Namespace, work: Work, found: Found) -> None:
 
 def _on_this_machine(options: argparse.Namespace, work: Work, todo: Sequence[Job]) -> Outcomes:
     from rdonet_jax.cli.files import batch, remote_files
+    from rdonet_jax.models.step_batches import StepBatches
 
-    library = ModelLibrary()
+    batches = StepBatches(options.jobs)
+    library = ModelLibrary(batches=batches if options.jobs > 1 else None)
 
     def do_job(job: Job) -> FileResult:
-        with remote_files.local(job.source, job.target, options.force) as (source, target):
+        local = remote_files.local(job.source, job.target, options.force)
+        with batches.member(), local as (source, target):
             return work(source, target, library, False)
 
     return batch.on_this_machine(todo, do_job, options.force, options.jobs)

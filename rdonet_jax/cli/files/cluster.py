@@ -20,6 +20,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from rdonet_jax.cli import console
@@ -30,6 +31,7 @@ from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Job
 from rdonet_jax.core import messages, urls
 from rdonet_jax.models.library import ModelLibrary
+from rdonet_jax.models.step_batches import StepBatches
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -214,7 +216,11 @@ def _dataset(
 
 
 class _Worker:
-    """Does blocks of jobs, with models that stay loaded."""
+    """Does blocks of jobs, with models that stay loaded.
+
+    The files of a block are coded at the same time where there is an accelerator, which computes
+    equal steps together, and one after the other on a core.
+    """
 
     def __init__(self, work: Work, force: bool, folder: str, has_accelerator: bool) -> None:
         # Names of files, of weights too, may be relative. URLs need no folder.
@@ -226,19 +232,24 @@ class _Worker:
 
             jax.default_backend()  # so that `engine_choice` finds it in use
         self._work, self._force = work, force
-        self._library = ModelLibrary()
+        self._batches = StepBatches(BLOCK)
+        self._threads = BLOCK if has_accelerator else 1
+        self._library = ModelLibrary(batches=self._batches if has_accelerator else None)
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list]:
         """The outcomes of jobs; columns number, source and target to number, kind and content."""
-        done = [
-            _row(batch.outcome_of(Job(str(source), str(target)), self._do, self._force))
-            for source, target in zip(block["source"], block["target"], strict=True)
-        ]
+
+        def row(source: object, target: object) -> tuple[str, str]:
+            return _row(batch.outcome_of(Job(str(source), str(target)), self._do, self._force))
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            done = list(pool.map(row, block["source"], block["target"]))
         kinds, contents = zip(*done, strict=True)
         return {"number": list(block["number"]), "kind": list(kinds), "content": list(contents)}
 
     def _do(self, job: Job) -> FileResult:
-        with remote_files.local(job.source, job.target, self._force) as (source, target):
+        local = remote_files.local(job.source, job.target, self._force)
+        with self._batches.member(), local as (source, target):
             return self._work(source, target, self._library, False)
 
 

@@ -27,7 +27,7 @@ def make(name: str, model: Model, quality: int | None) -> Engine:
         return NumpyEngine(model.config, params, quality)
     from rdonet_jax.codec.portable.jax_engine import JaxEngine
 
-    return JaxEngine(model.config, model.device_params, quality)
+    return JaxEngine(model.config, model.device_params, quality, model.batches)
 
 
 def jitted_steps() -> tuple[Any, ...]:

@@ -8,13 +8,14 @@ outputs have the smallest type that holds them.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.codec.portable.engine import Engine
+from rdonet_jax.codec.portable.engine import Array, Engine
 from rdonet_jax.core import compilation
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.metrics import distortion
@@ -22,15 +23,16 @@ from rdonet_jax.models.portable import integer_prior, quality_maps
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable.integer_format import PLANES
 from rdonet_jax.models.portable.quality_maps import LevelQuality
+from rdonet_jax.models.step_batches import StepBatches
 from rdonet_jax.nn import integer
 
 
 class AtQuality(NamedTuple):
     """What a level takes from each of Q qualities."""
 
-    gains: jax.Array  # [Q, L], log2 of steps per unit of y, in 1/256
-    quality_basis: jax.Array  # [Q, knots], the quality as inputs
-    z_index: jax.Array  # int32 [Q, ·], scale indices of the channels of z
+    gains: Array  # [Q, L], log2 of steps per unit of y, in 1/256
+    quality_basis: Array  # [Q, knots], the quality as inputs
+    z_index: Array  # int32 [Q, ·], scale indices of the channels of z
 
 
 @functools.partial(compilation.jit, static_argnums=0)
@@ -48,12 +50,6 @@ def at_quality(config: PortableConfig, params: Any, quality: jax.Array) -> tuple
         )
 
     return _apply(config, params, method=every_level)
-
-
-@compilation.jit
-def select(values: jax.Array, numbers: jax.Array) -> jax.Array:
-    """Rows of values [Q, C] by their numbers int32 [N], [N, C]."""
-    return values[numbers]
 
 
 @functools.partial(compilation.jit, static_argnums=0)
@@ -201,25 +197,47 @@ def synthesize(
 class JaxEngine(Engine):
     """The steps of one model, see `Engine`. Results are computed asynchronously.
 
-    A quality of None is all of them.
+    A quality of None is all of them. With `batches`, steps are computed together with those of
+    other images.
     """
 
     fixed_lengths = True
 
-    def __init__(self, config: PortableConfig, params: Any, quality: int | None) -> None:
-        self._config, self._params = config, params
+    def __init__(
+        self,
+        config: PortableConfig,
+        params: Any,
+        quality: int | None,
+        batches: StepBatches | None = None,
+    ) -> None:
+        self._config, self._params, self._batches = config, params, batches
         every = np.arange(config.steps_of_quality + 1, dtype=np.int32)
         self._qualities = every if quality is None else np.array([quality], np.int32)
-        self._at = at_quality(config, params, self._qualities)
+        self._at: tuple[AtQuality, ...] = jax.device_get(
+            at_quality(config, params, self._qualities)
+        )
+
+    def _step(
+        self,
+        function: Callable[..., Any],
+        static: tuple[Hashable, ...],
+        *arguments: Any,
+        results: int = 1,
+    ) -> Any:
+        """A step for the model; `static` comes before the parameters."""
+        static = (self._config, *static)
+        if self._batches is None:
+            return function(*static, self._params, *arguments)
+        return self._batches.compute(function, static, self._params, arguments, results)
 
     def z_index(self, level: int, at: np.ndarray | None = None) -> np.ndarray:
-        return np.asarray(self._at[level].z_index)[0 if at is None else at]
+        return self._at[level].z_index[0 if at is None else at]
 
-    def analyze(self, pixels: np.ndarray, extent: np.ndarray) -> jax.Array:
-        return analyze(self._config, self._params, pixels, extent)
+    def analyze(self, pixels: np.ndarray, extent: np.ndarray) -> Array:
+        return self._step(analyze, (), pixels, extent)
 
-    def coarsen(self, level: int, e: np.ndarray, extent: np.ndarray) -> jax.Array:
-        return coarsen(self._config, level, self._params, e, extent)
+    def coarsen(self, level: int, e: np.ndarray, extent: np.ndarray) -> Array:
+        return self._step(coarsen, (level,), e, extent)
 
     def encode_latents(
         self,
@@ -228,9 +246,9 @@ class JaxEngine(Engine):
         d: np.ndarray,
         extent: np.ndarray,
         at: LevelQuality | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> tuple[Array, Array]:
         quality = self._qualities if at is None else at
-        return encode_latents(self._config, level, self._params, e, d, quality, extent)
+        return self._step(encode_latents, (level,), e, d, quality, extent, results=2)
 
     def compute_context(
         self,
@@ -238,13 +256,11 @@ class JaxEngine(Engine):
         z_neighborhoods: np.ndarray,
         coarser: tuple[np.ndarray, np.ndarray] | None,
         at: np.ndarray | None = None,
-    ) -> jax.Array:
+    ) -> Array:
         quality_basis = self._at[level].quality_basis
         if at is not None:
-            quality_basis = select(quality_basis, at)
-        return compute_context(
-            self._config, level, self._params, z_neighborhoods, coarser, quality_basis
-        )
+            quality_basis = quality_basis[at]
+        return self._step(compute_context, (level,), z_neighborhoods, coarser, quality_basis)
 
     def hidden_features(
         self,
@@ -253,11 +269,11 @@ class JaxEngine(Engine):
         neighbors: np.ndarray,
         context_features: np.ndarray,
         at: np.ndarray | None = None,
-    ) -> jax.Array:
+    ) -> Array:
         parity = np.eye(len(PLANES), dtype=np.float32)[None, plane]
         quality_basis = _of_list(self._at[level].quality_basis, at)
         inputs = (parity, neighbors, context_features, quality_basis)
-        return hidden_features(self._config, level, self._params, *inputs)
+        return self._step(hidden_features, (level,), *inputs)
 
     def predict(
         self,
@@ -266,9 +282,9 @@ class JaxEngine(Engine):
         hidden: np.ndarray,
         symbols: np.ndarray,
         at: np.ndarray | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
-        inputs = (hidden, symbols, _of_list(self._at[level].gains, at))
-        return predict(self._config, level, group, self._params, *inputs)
+    ) -> tuple[Array, Array]:
+        gains = _of_list(self._at[level].gains, at)
+        return self._step(predict, (level, group), hidden, symbols, gains, results=2)
 
     def update_plane(
         self,
@@ -277,31 +293,29 @@ class JaxEngine(Engine):
         symbols: np.ndarray,
         d: np.ndarray,
         at: np.ndarray | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> tuple[Array, Array]:
         gains = _of_list(self._at[level].gains, at)
-        return update_plane(self._config, level, self._params, mu, symbols, d, gains)
+        return self._step(update_plane, (level,), mu, symbols, d, gains, results=2)
 
-    def upsample(
-        self, level: int, d: np.ndarray, updated: np.ndarray, extent: np.ndarray
-    ) -> jax.Array:
-        return upsample(self._config, level, self._params, d, updated, extent)
+    def upsample(self, level: int, d: np.ndarray, updated: np.ndarray, extent: np.ndarray) -> Array:
+        return self._step(upsample, (level,), d, updated, extent)
 
     def synthesize(
         self, is_16bit: bool, d: np.ndarray, updated: np.ndarray, extent: np.ndarray
-    ) -> jax.Array:
-        return synthesize(self._config, is_16bit, self._params, d, updated, extent)
+    ) -> Array:
+        return self._step(synthesize, (is_16bit,), d, updated, extent)
 
 
 def jitted_steps() -> tuple[Any, ...]:
     """All compiled functions, for counting their compilations."""
     transforms = (analyze, coarsen, encode_latents, upsample, synthesize)
-    priors = (at_quality, select, compute_context, hidden_features, predict, update_plane)
+    priors = (at_quality, compute_context, hidden_features, predict, update_plane)
     return *transforms, *priors
 
 
-def _of_list(values: jax.Array, at: np.ndarray | None) -> jax.Array:
+def _of_list(values: np.ndarray, at: np.ndarray | None) -> np.ndarray:
     """What a list of positions takes from values [Q, C] by quality: [1, C] or [1, 1, N, C]."""
-    return values if at is None else select(values, at)[None, None]
+    return values if at is None else values[at][None, None]
 
 
 def _with_zero_latents(
