@@ -9,6 +9,9 @@ effort 0, as the mean of ratios. Bjøntegaard rates are against effort 0: over t
 with the best and the worst image. Seconds are those of encoding per megapixel after compilation, on
 whatever else the machine does.
 
+Levels 6 to 9 differ in the iterations of one refinement. For images of one tile they are measured
+along it, as files after so many iterations, and with the seconds up to there.
+
 With `-o` every measurement is a line of FILE, and those that the file has are not repeated. So a
 run can be stopped, continued, and extended by images, levels and qualities. `--plot` draws the
 Bjøntegaard rates of the means over the seconds.
@@ -19,6 +22,8 @@ Do not choose parameters by results on Kodak images. Here they show what was cho
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +34,7 @@ import images_of_folder
 import numpy as np
 
 from rdonet_jax.codec import codec, preparation
+from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.evaluation import bd_rates
 from rdonet_jax.evaluation.bd_rates import BdRateError, Line
@@ -36,7 +42,7 @@ from rdonet_jax.evaluation.report import plots
 from rdonet_jax.metrics.quality import METRICS, measure
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import effort, encoder
+from rdonet_jax.rdo import effort, encoder, encoder_tiles, refinement
 from rdonet_jax.rdo.encode_options import EncodeOptions
 
 QUALITIES = (10.0, 30.0, 50.0, 70.0)
@@ -53,19 +59,71 @@ class Measured(NamedTuple):
     seconds: float  # per megapixel
 
 
-def measured(model: Model, image: np.ndarray, quality: float, level: int) -> Measured:
-    """The real file of an image."""
-    options = EncodeOptions(quality, plan=effort.plan(level))
+def measured(
+    model: Model, image: np.ndarray, quality: float, levels: Sequence[int]
+) -> dict[int, Measured]:
+    """The real files of an image by level; of several levels, those of `along_descent`."""
+    if len(levels) == 1:
+        options = EncodeOptions(quality, plan=effort.plan(levels[0]))
+        began = time.perf_counter()
+        data = encoder.encode(model, image, options).encoded.data
+        files = {levels[0]: (data, time.perf_counter() - began)}
+    else:
+        files = along_descent(model, image, quality, levels)
+    return {level: judged(model, image, quality, *file) for level, file in files.items()}
+
+
+def along_descent(
+    model: Model, image: np.ndarray, quality: float, levels: Sequence[int]
+) -> dict[int, tuple[bytes, float]]:
+    """Files by level, and seconds as if each was encoded by itself.
+
+    For an image of one tile and levels that differ in the iterations of the refinement alone: those
+    of the longest one pass through all others.
+    """
+    iterations = {effort.plan(level).refinements: level for level in levels}
+    options = EncodeOptions(quality, plan=effort.plan(max(levels)))
+    searching = dataclasses.replace(options.plan, refinements=0)
     began = time.perf_counter()
-    found = encoder.encode(model, image, options)
-    seconds = time.perf_counter() - began
-    size, pixels = len(found.encoded.data), image[..., 0].size
-    decoded = codec.decode(model, found.encoded.data).image
+    found = encoder.encode(model, image, dataclasses.replace(options, plan=searching))
+    cost = encoder.file_cost(model, found.image, quality)
+    before = cost.of(found.encoded)
+    problem, start = encoder.refinement_problem(model, found, options)
+    files, beside = {}, 0.0  # seconds for files of other levels
+    for done, latents in refinement.stages(problem, start, max(iterations)):
+        if done not in iterations:
+            continue
+        paused = time.perf_counter()
+        encoded = encoder.encode_latents(model, found, options, latents)
+        best = encoded if cost.of(encoded) < before else found.encoded
+        ended = time.perf_counter()
+        files[iterations[done]] = best.data, ended - began - beside
+        beside += ended - paused
+    return files
+
+
+def judged(
+    model: Model, image: np.ndarray, quality: float, data: bytes, seconds: float
+) -> Measured:
+    """What a file is that was made in so many seconds."""
+    pixels = image[..., 0].size
+    decoded = codec.decode(model, data).image
     prepared = preparation.prepare(model.config, image)
-    j = encoder.file_cost(model, prepared, quality)(size, decoded)
-    found_quality = measure(image, decoded)
-    psnr, ms_ssim = found_quality["psnr"], found_quality["ms_ssim"]
-    return Measured(8 * size / pixels, psnr, ms_ssim, j, seconds / (pixels / 1e6))
+    j = encoder.file_cost(model, prepared, quality)(len(data), decoded)
+    seen = measure(image, decoded)
+    return Measured(
+        8 * len(data) / pixels, seen["psnr"], seen["ms_ssim"], j, seconds / (pixels / 1e6)
+    )
+
+
+def groups(levels: Sequence[int], image: np.ndarray) -> list[list[int]]:
+    """Levels that are measured together: of an image of one tile, those that refine latents."""
+    tiles = encoder_tiles.cover(partition.block_grid(*image.shape[:2]))
+    refining = [level for level in levels if effort.plan(level).refinements and len(tiles) == 1]
+    return [
+        *([level] for level in levels if level not in refining),
+        *([refining] if refining else []),
+    ]
 
 
 def bd_rate(reference: np.ndarray, other: np.ndarray, metric: str) -> float:
@@ -161,17 +219,18 @@ def run(
 ) -> dict[int, np.ndarray]:
     """By level, `Measured` [images, qualities, values]. Adds to the records what they lack."""
     compiled = set()
-    for level in (levels := sorted({0, *levels})):
-        for name, image in images.items():
-            for quality in qualities:
-                key = (model.name, name, image.shape[0], image.shape[1], quality, level)
-                if key in records:
-                    continue
-                if (level, image.shape) not in compiled:
-                    measured(model, image, quality, level)
-                    compiled.add((level, image.shape))
-                records.add(key, measured(model, image, quality, level))
-        print(f"effort {level} is measured", flush=True)
+    levels = sorted({0, *levels})
+    for name, image in images.items():
+        for quality, group in itertools.product(qualities, groups(levels, image)):
+            key = (model.name, name, *image.shape[:2], quality)
+            if all((*key, level) in records for level in group):
+                continue
+            if (*group, image.shape) not in compiled:
+                measured(model, image, quality, group[:1])
+                compiled.add((*group, image.shape))
+            for level, found in measured(model, image, quality, group).items():
+                records.add((*key, level), found)
+        print(f"{name} is measured", flush=True)
     return {
         level: np.array(
             [

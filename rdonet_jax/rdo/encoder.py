@@ -28,7 +28,9 @@ from rdonet_jax.rdo.search.costs import SearchStats
 from rdonet_jax.rdo.search.regions import Region
 
 if TYPE_CHECKING:
+    from rdonet_jax.codec.portable.encoder_latents import ImageLatents
     from rdonet_jax.rdo.file_cost import FileCost
+    from rdonet_jax.rdo.refinement import Problem
 
 MAX_PARTS = 10
 """Reported steps of a search, and those of a refinement at most."""
@@ -176,30 +178,46 @@ def encode_refined(
     """
     from rdonet_jax.rdo import refinement
 
-    image, quality, iterations = result.image, options.quality, options.plan.refinements
-    refinement.require_memory(model, image.size)
-    gains = options.gains
+    refinement.require_memory(model, result.image.size)
+    problem, start = refinement_problem(model, result, options)
+    iterations = options.plan.refinements
+    names = refinement_parts(iterations)
+    refined = refinement.refine(problem, start, iterations, names, report)
+    report(REFINED_CODING)
+    return encode_latents(model, result, options, refined.latents), refined.interrupted
+
+
+def refinement_problem(
+    model: Model, result: EncodeResult, options: EncodeOptions
+) -> tuple[Problem, ImageLatents]:
+    """What is to be refined, and the latents to start from; `result` is as in `refine`."""
+    from rdonet_jax.rdo.refinement import Problem
+
+    image, quality, gains = result.image, options.quality, options.gains
     cost = file_cost(model, image, quality, gains)
     p = partition.trim(result.partition, *image.size)
     start = codec.start_latents(model, image, p, quality, options.engine, gains)
     weights = tuple(cost.weights(pixel_format.as_rgb8(result.encoded.image)))
-    problem = refinement.Problem(
+    problem = Problem(
         model, image.rgb8, p, quality, cost.distortions, weights, gains, cost.relative
     )
-    names = refinement_parts(iterations)
-    refined = refinement.refine(problem, start, iterations, names, report)
-    report(REFINED_CODING)
-    encoded = codec.encode(
+    return problem, start
+
+
+def encode_latents(
+    model: Model, result: EncodeResult, options: EncodeOptions, latents: ImageLatents
+) -> Encoded:
+    """The file of other latents for the image and the partition of a result."""
+    return codec.encode(
         model,
-        image,
-        p,
-        quality,
+        result.image,
+        partition.trim(result.partition, *result.image.size),
+        options.quality,
         options.coder,
         engine=options.engine,
-        latents=refined.latents,
-        gains=gains,
+        latents=latents,
+        gains=options.gains,
     )
-    return encoded, refined.interrupted
 
 
 def file_cost(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -104,7 +104,7 @@ def refine(
     In each tile J of the real symbols, with the margin, does not rise. A `KeyboardInterrupt` ends
     the refinement, also one that `report` raises. The best latents so far are the result.
     """
-    latents = ImageLatents(*(tuple(map(np.copy, values)) for values in start))
+    latents = _copy(start)
     covering = encoder_tiles.cover(partition.block_grid(*problem.pixels.shape[:2]))
     advance = _progress(len(covering) * iterations, names, report)
     for number, tile in enumerate(covering):
@@ -117,6 +117,29 @@ def refine(
     return Refined(latents, False)
 
 
+def stages(
+    problem: Problem, start: ImageLatents, iterations: int
+) -> Iterator[tuple[int, ImageLatents]]:
+    """After every check, the iterations so far and what `refine` gives for so many.
+
+    For images of one tile alone; raises ValueError for others.
+    """
+    covering = encoder_tiles.cover(partition.block_grid(*problem.pixels.shape[:2]))
+    if len(covering) > 1:
+        raise ValueError(f"the image has {len(covering)} tiles, not one")
+    (tile,) = covering
+    key = jax.random.fold_in(jax.random.key(SEED), 0)
+    for done, best in _descend(problem, tile, start, key, iterations, lambda: None):
+        latents = _copy(start)
+        if best is not None:
+            _store(latents, tile, best)
+        yield done, latents
+
+
+def _copy(latents: ImageLatents) -> ImageLatents:
+    return ImageLatents(*(tuple(map(np.copy, values)) for values in latents))
+
+
 def _refine_tile(
     problem: Problem,
     tile: Tile,
@@ -126,24 +149,39 @@ def _refine_tile(
     advance: Callable[[], None],
 ) -> tuple[Latents | None, bool]:
     """The best latents of a tile, None if none cost less; and whether it was interrupted."""
-    model, best = problem.model, None
-    functions = model.config, problem.distortions, model.device_params
+    best = None
     try:
-        inputs = _tile_inputs(problem, tile)
-        descent = refinement_step.begin(_cut_latents(latents, tile))
-        least = float(refinement_step.cost(*functions, inputs, descent.latents))
-        for iteration in range(1, iterations + 1):
-            advance()
-            descent = refinement_step.step(*functions, inputs, descent, key)
-            # Otherwise the progress would run ahead, and an interrupt would wait.
-            descent.steps.block_until_ready()
-            if iteration % CHECK_EVERY == 0 or iteration == iterations:
-                found = float(refinement_step.cost(*functions, inputs, descent.latents))
-                if found < least:
-                    least, best = found, descent.latents
+        for _, found in _descend(problem, tile, latents, key, iterations, advance):
+            best = found
     except KeyboardInterrupt:
         return best, True
     return best, False
+
+
+def _descend(
+    problem: Problem,
+    tile: Tile,
+    latents: ImageLatents,
+    key: jax.Array,
+    iterations: int,
+    advance: Callable[[], None],
+) -> Iterator[tuple[int, Latents | None]]:
+    """After every check, the iterations so far, and the best latents of a tile as in the result."""
+    model, best = problem.model, None
+    functions = model.config, problem.distortions, model.device_params
+    inputs = _tile_inputs(problem, tile)
+    descent = refinement_step.begin(_cut_latents(latents, tile))
+    least = float(refinement_step.cost(*functions, inputs, descent.latents))
+    for iteration in range(1, iterations + 1):
+        advance()
+        descent = refinement_step.step(*functions, inputs, descent, key)
+        # Otherwise the progress would run ahead, and an interrupt would wait.
+        descent.steps.block_until_ready()
+        if iteration % CHECK_EVERY == 0 or iteration == iterations:
+            found = float(refinement_step.cost(*functions, inputs, descent.latents))
+            if found < least:
+                least, best = found, descent.latents
+            yield iteration, best
 
 
 def _progress(total: int, names: tuple[str, ...], report: Report) -> Callable[[], None]:

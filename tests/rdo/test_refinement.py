@@ -96,6 +96,27 @@ def test_the_same_image_gives_the_same_file_twice(start_model, photograph, refin
     assert again.encoded.data == refined.encoded.data
 
 
+def test_a_descent_passes_through_what_shorter_ones_give(start_model, photograph, refined):
+    longer = dataclasses.replace(REFINED, plan=Plan(refinements=25))
+    plain = encoder.encode(start_model, photograph, EncodeOptions(QUALITY, reconstruct=True))
+    problem, start = encoder.refinement_problem(start_model, plain, longer)
+    found = dict(refinement.stages(problem, start, 25))
+    assert list(found) == [10, 20, 25]
+    files = {
+        done: encoder.encode_latents(start_model, plain, longer, latents).data
+        for done, latents in found.items()
+    }
+    assert files[ITERATIONS] == refined.encoded.data
+    assert files[25] == encoder.encode(start_model, photograph, longer).encoded.data
+
+
+def test_the_stages_of_an_image_of_several_tiles_are_refused(start_model):
+    wide = np.zeros((1100, 1100, 3), np.uint8)
+    plain = encoder.encode(start_model, wide, EncodeOptions(QUALITY, reconstruct=True))
+    with pytest.raises(ValueError, match="tiles, not one"):
+        next(refinement.stages(*encoder.refinement_problem(start_model, plain, REFINED), 10))
+
+
 @pytest.mark.parametrize("size", [(17, 300), (130, 97), (1, 1)])
 def test_images_of_any_size_are_refined(start_model, photograph, size):
     tall = np.tile(photograph, (1, 2, 1))
