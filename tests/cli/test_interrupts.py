@@ -54,6 +54,19 @@ hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 """
 """Stands for a library whose import is minutes of native code, in which no Python code runs."""
 
+SLOW_IMPORT = """
+import pathlib, sys, time
+
+class SlowImport:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "rdonet_jax.core.interrupts":
+            pathlib.Path("begun").touch()
+            time.sleep(600)
+
+sys.meta_path.insert(0, SlowImport)
+"""
+
 WRITER = """
 import time
 from rdonet_jax.core import files, interrupts
@@ -127,6 +140,14 @@ def album(tmp_path):
     for name in ("a.png", "b.png"):
         Image.new("RGB", (640, 480), "teal").save(tmp_path / name)
     return tmp_path
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_before_there_are_handlers_ends_the_command_without_a_word(tmp_path, number):
+    process = start(tmp_path, SLOW_IMPORT + COMMAND)
+    wait_for(tmp_path / "begun", process)
+    process.send_signal(number)
+    assert outcome(process) == (-number, "", "")
 
 
 @pytest.mark.parametrize("number", CODES)
