@@ -70,7 +70,7 @@ def measured(
         files = {levels[0]: (data, time.perf_counter() - began)}
     else:
         files = along_descent(model, image, quality, levels)
-    return {level: judged(model, image, quality, *file) for level, file in files.items()}
+    return {level: measured_file(model, image, quality, *file) for level, file in files.items()}
 
 
 def along_descent(
@@ -89,20 +89,20 @@ def along_descent(
     cost = encoder.file_cost(model, found.image, quality)
     before = cost.of(found.encoded)
     problem, start = encoder.refinement_problem(model, found, options)
-    files, beside = {}, 0.0  # seconds for files of other levels
+    files, other_seconds = {}, 0.0  # for the files of other levels
     for done, latents in refinement.stages(problem, start, max(iterations)):
         if done not in iterations:
             continue
         paused = time.perf_counter()
-        encoded = encoder.encode_latents(model, found, options, latents)
+        encoded = encoder.encode_given_latents(model, found, options, latents)
         best = encoded if cost.of(encoded) < before else found.encoded
         ended = time.perf_counter()
-        files[iterations[done]] = best.data, ended - began - beside
-        beside += ended - paused
+        files[iterations[done]] = best.data, ended - began - other_seconds
+        other_seconds += ended - paused
     return files
 
 
-def judged(
+def measured_file(
     model: Model, image: np.ndarray, quality: float, data: bytes, seconds: float
 ) -> Measured:
     """What a file is that was made in so many seconds."""
@@ -110,9 +110,9 @@ def judged(
     decoded = codec.decode(model, data).image
     prepared = preparation.prepare(model.config, image)
     j = encoder.file_cost(model, prepared, quality)(len(data), decoded)
-    seen = measure(image, decoded)
+    metrics = measure(image, decoded)
     return Measured(
-        8 * len(data) / pixels, seen["psnr"], seen["ms_ssim"], j, seconds / (pixels / 1e6)
+        8 * len(data) / pixels, metrics["psnr"], metrics["ms_ssim"], j, seconds / (pixels / 1e6)
     )
 
 
@@ -223,12 +223,13 @@ def run(
     for name, image in images.items():
         for quality, group in itertools.product(qualities, groups(levels, image)):
             key = (model.name, name, *image.shape[:2], quality)
-            if all((*key, level) in records for level in group):
+            missing = [level for level in group if (*key, level) not in records]
+            if not missing:
                 continue
             if (*group, image.shape) not in compiled:
                 measured(model, image, quality, group[:1])
                 compiled.add((*group, image.shape))
-            for level, found in measured(model, image, quality, group).items():
+            for level, found in measured(model, image, quality, missing).items():
                 records.add((*key, level), found)
         print(f"{name} is measured", flush=True)
     return {

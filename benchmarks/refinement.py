@@ -7,7 +7,8 @@
 crops from the middle of the images, the best so far. Its change is that of log J against the file
 without a refinement, as a mean over images and qualities, in percent. Crops have to fit in one
 tile.
-Processor seconds are those of all iterations, per megapixel and iteration.
+Processor seconds, per megapixel and iteration, are those of all work, with the files of
+every check.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def costs(
     before = least = cost.of(plain.encoded)
     found = []
     for _, latents in refinement.stages(problem, start, iterations):
-        least = min(least, cost.of(encoder.encode_latents(model, plain, options, latents)))
+        least = min(least, cost.of(encoder.encode_given_latents(model, plain, options, latents)))
         found.append(least)
     return before, found
 
@@ -53,6 +54,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, nargs="+", default=[refinement_step.RATE])
     parser.add_argument("--iterations", type=int, default=100)
     options = parser.parse_args()
+    if options.iterations % refinement.CHECK_EVERY:
+        parser.error(f"iterations are a multiple of {refinement.CHECK_EVERY}")
     if len(options.noise) != len(options.rate):
         parser.error("--noise and --rate have as many values each")
     loaded = list(images_of_folder.named_images(options).values())

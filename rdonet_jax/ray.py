@@ -51,7 +51,8 @@ def compress_dataset(
     cluster can be reached, or the cluster fails; and OSError for a URL that cannot be listed.
     """
     found = jobs.compressions(_names(sources), os.fspath(out_dir))
-    return _done(found, coding_commands.compression(options), options.force, address, workers)
+    work = coding_commands.compression(options)
+    return _done(found, work, options.force, address, workers, not options.searches)
 
 
 def decompress_dataset(
@@ -68,7 +69,8 @@ def decompress_dataset(
     `suffix` says in which format.
     """
     found = jobs.decompressions(_names(sources), os.fspath(out_dir), suffix)
-    return _done(found, coding_commands.decompression(options), options.force, address, workers)
+    work = coding_commands.decompression(options)
+    return _done(found, work, options.force, address, workers, shares_steps=True)
 
 
 def cluster_row(outcome: Outcome) -> dict[str, str | int | float | None]:
@@ -103,7 +105,12 @@ def _row(
 
 
 def _done(
-    found: Found, work: Work, force: bool, address: str | None, workers: int | None
+    found: Found,
+    work: Work,
+    force: bool,
+    address: str | None,
+    workers: int | None,
+    shares_steps: bool,
 ) -> Dataset:
     connected = cluster.connect(address)
     if workers is not None:
@@ -112,7 +119,7 @@ def _done(
     import ray
 
     rows = [cluster_row(failure) for failure in found.failed]
-    outcomes = cluster.outcomes(found.jobs, work, force, connected)
+    outcomes = cluster.outcomes(found.jobs, work, force, connected, shares_steps)
     rows += [cluster_row(outcome) for outcome in outcomes(lambda: False)]
     text, integer = pyarrow.string(), pyarrow.int64()
     columns = {"input": text, "output": text, "status": text, "error": text, "width": integer,

@@ -1,7 +1,7 @@
 """Computes equal steps of several images together, for accelerators.
 
-The steps of one image (`codec.portable.engine`) are small, and an accelerator takes about as long
-for one as for many. Here each image is coded by a thread of its own. What a thread asks for is
+The steps of one image (`codec.portable.engine`) are small for an accelerator. Here each image is
+coded by a thread of its own. What a thread asks for is
 computed when its result is needed, together with what other threads ask for by then: calls of one
 function with arguments of the same shapes are stacked and computed by `jax.vmap`.
 
@@ -26,11 +26,15 @@ import numpy as np
 LARGEST = 16
 """Calls of a batch, at most."""
 
-PATIENCE_S = 0.02
+MAX_WAIT_S = 0.02
 """How long a call waits for others, while threads are at work that may ask for the same step."""
 
 _SIZES = (1, 4)
 """Sizes of batches below the largest one."""
+
+
+_Outcome = tuple[np.ndarray, ...] | Exception
+"""The results of a call, or what it raised."""
 
 
 class StepBatches:
@@ -38,8 +42,8 @@ class StepBatches:
 
     Args:
       largest: the most calls of a batch, up to `LARGEST`.
-      on_cpus: whether to do so on CPUs too, which gains nothing there. Otherwise each call is
-        computed at once and alone.
+      on_cpus: whether to do so on CPUs too. Otherwise each call is computed there at once and
+        alone.
     """
 
     def __init__(self, largest: int = LARGEST, on_cpus: bool = False) -> None:
@@ -98,7 +102,7 @@ class StepBatches:
                 self._begin(batch)
         if is_full:
             self._finish(batch)
-        parts = tuple(_Later(self, batch, number, part) for part in range(results))
+        parts = tuple(_PendingArray(self, batch, number, part) for part in range(results))
         return parts if results > 1 else parts[0]
 
     @functools.cached_property
@@ -114,33 +118,36 @@ class StepBatches:
 
     def _finish(self, batch: _Batch) -> None:
         """Computes a batch that was begun; the lock is not held."""
-        values, error = None, None
+        outcomes: list[_Outcome] = [RuntimeError("the thread that computed it was ended")]
+        outcomes *= len(batch.calls)
         try:
-            values = self._values(batch)
-        except BaseException as caught:
-            error = caught
-        with self._changed:
-            batch.set(values, error)
-            self._running -= 1
-            self._blocked -= batch.waiting
-            self.computed[len(batch.calls)] += 1
-            self._changed.notify_all()
+            outcomes = self._outcomes(batch)
+        finally:
+            with self._changed:
+                batch.outcomes = outcomes
+                self._running -= 1
+                self._blocked -= batch.waiting
+                self.computed[len(batch.calls)] += 1
+                self._changed.notify_all()
 
-    def _values(self, batch: _Batch) -> tuple[np.ndarray, ...]:
-        """The results of a batch, each with an axis of calls in front."""
+    def _outcomes(self, batch: _Batch) -> list[_Outcome]:
+        """What comes of each call. If all together fail, as for want of memory, each is alone."""
+        if len(batch.calls) > 1:
+            with contextlib.suppress(Exception):
+                return self._together(batch)
+        return [_alone(batch, leaves) for leaves in batch.calls]
+
+    def _together(self, batch: _Batch) -> list[_Outcome]:
         import jax
 
         count = len(batch.calls)
         size = next(size for size in self._sizes if size >= count)
-        if size == 1:
-            arguments = jax.tree_util.tree_unflatten(batch.tree, batch.calls[0])
-            results = batch.function(*batch.static, batch.shared, *arguments)
-            return tuple(np.asarray(leaf)[None] for leaf in jax.tree_util.tree_leaves(results))
         filled = [*batch.calls, *batch.calls[-1:] * (size - count)]
         stacked = [np.stack(leaves) for leaves in zip(*filled, strict=True)]
         arguments = jax.tree_util.tree_unflatten(batch.tree, stacked)
-        results = self._program(batch)(batch.shared, *arguments)
-        return tuple(np.asarray(leaf) for leaf in jax.tree_util.tree_leaves(results))
+        results = jax.tree_util.tree_leaves(self._program(batch)(batch.shared, *arguments))
+        arrays = [np.asarray(leaf) for leaf in results]
+        return [tuple(array[number] for array in arrays) for number in range(count)]
 
     def _program(self, batch: _Batch) -> Callable[..., Any]:
         """The compiled function of a batch."""
@@ -159,34 +166,47 @@ class StepBatches:
                 self._programs[key] = compilation.jit(of_all)
             return self._programs[key]
 
-    def wait_for(self, batch: _Batch) -> tuple[np.ndarray, ...]:
-        """The results of a batch. Begins one where nothing else is to be waited for."""
-        until = time.monotonic() + PATIENCE_S
+    def wait_for(self, batch: _Batch, number: int) -> tuple[np.ndarray, ...]:
+        """The results of a call. Begins a batch where nothing else is to be waited for."""
+        until = time.monotonic() + MAX_WAIT_S
         with self._changed:
-            if not batch.is_done:
+            if batch.outcomes is None:
                 batch.waiting += 1
                 self._blocked += 1
-            while not batch.is_done:
-                chosen = self._due(batch, time.monotonic() > until)
-                if chosen is None:
-                    self._changed.wait(PATIENCE_S)
-                    continue
-                self._begin(chosen)
-                self._changed.release()
-                try:
-                    self._finish(chosen)
-                finally:
-                    self._changed.acquire()
-        return batch.result()
+            try:
+                while batch.outcomes is None:
+                    self._wait_or_compute(batch, time.monotonic() > until)
+            finally:
+                if batch.outcomes is None:  # an interrupt
+                    batch.waiting -= 1
+                    self._blocked -= 1
+        outcome = batch.outcomes[number]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _wait_or_compute(self, batch: _Batch, is_late: bool) -> None:
+        """A turn of a thread that waits for `batch`. The lock is held."""
+        chosen = self._due(batch, is_late)
+        if chosen is None:
+            self._changed.wait(MAX_WAIT_S)
+            return
+        self._begin(chosen)
+        self._changed.release()
+        try:
+            self._finish(chosen)
+        finally:
+            self._changed.acquire()
 
     def _due(self, batch: _Batch, is_late: bool) -> _Batch | None:
         """The open batch to begin now, by a thread that waits for `batch`; None to wait on.
 
-        If all threads wait and nothing is being computed, that is the one with the most calls. So
-        images that are coded in step stay in step.
+        If all threads wait and nothing is being computed, that is one that is waited for, with the
+        most calls. So images whose threads wait for the same step go on together.
         """
         if self._blocked >= self._members and not self._running:
-            return max(self._open.values(), key=lambda found: len(found.calls), default=None)
+            awaited = (found for found in self._open.values() if found.waiting)
+            return max(awaited, key=lambda found: len(found.calls), default=None)
         return batch if is_late and self._open.get(batch.key) is batch else None
 
 
@@ -205,32 +225,32 @@ class _Batch:
         self.tree = tree  # of the arguments of a call
         self.calls: list[list[np.ndarray]] = []  # the leaves of the arguments of each
         self.waiting = 0  # threads
-        self.is_done = False
-        self._values: tuple[np.ndarray, ...] | None = None
-        self._error: BaseException | None = None
+        self.outcomes: list[_Outcome] | None = None  # of the calls, once they are computed
 
     def add(self, leaves: list[np.ndarray]) -> int:
         """Adds a call; returns its number."""
         self.calls.append(leaves)
         return len(self.calls) - 1
 
-    def set(self, values: tuple[np.ndarray, ...] | None, error: BaseException | None) -> None:
-        """Sets what came of it."""
-        self._values, self._error, self.is_done = values, error, True
 
-    def result(self) -> tuple[np.ndarray, ...]:
-        """What came of it; raises what it raised."""
-        if self._values is None:
-            raise self._error
-        return self._values
+def _alone(batch: _Batch, leaves: list[np.ndarray]) -> _Outcome:
+    """What comes of one call by itself."""
+    import jax
+
+    arguments = jax.tree_util.tree_unflatten(batch.tree, leaves)
+    try:
+        results = batch.function(*batch.static, batch.shared, *arguments)
+        return tuple(np.asarray(leaf) for leaf in jax.tree_util.tree_leaves(results))
+    except Exception as error:
+        return error
 
 
-class _Later:
+class _PendingArray:
     """An array that a call gives. To convert it is to wait for it."""
 
     def __init__(self, batches: StepBatches, batch: _Batch, number: int, part: int) -> None:
         self._batches, self._batch, self._number, self._part = batches, batch, number, part
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        values = self._batches.wait_for(self._batch)[self._part][self._number]
+        values = self._batches.wait_for(self._batch, self._number)[self._part]
         return np.array(values, dtype) if copy else np.asarray(values, dtype)

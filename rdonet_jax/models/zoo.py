@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -71,10 +72,18 @@ class Model:
     record: TrainingRecord
     tables: CdfTables
     batches: StepBatches | None = None
+    _placing: threading.Lock = dataclasses.field(
+        default_factory=threading.Lock, init=False, repr=False
+    )
 
-    @functools.cached_property
+    @property
     def device_params(self) -> Any:
         """The parameters on the default device of JAX. Raises `PlatformError`."""
+        with self._placing:  # threads that begin at the same time share one copy
+            return self._placed_params
+
+    @functools.cached_property
+    def _placed_params(self) -> Any:
         import jax
 
         require_platform()

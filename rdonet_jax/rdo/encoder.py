@@ -184,7 +184,7 @@ def encode_refined(
     names = refinement_parts(iterations)
     refined = refinement.refine(problem, start, iterations, names, report)
     report(REFINED_CODING)
-    return encode_latents(model, result, options, refined.latents), refined.interrupted
+    return encode_given_latents(model, result, options, refined.latents), refined.interrupted
 
 
 def refinement_problem(
@@ -204,7 +204,7 @@ def refinement_problem(
     return problem, start
 
 
-def encode_latents(
+def encode_given_latents(
     model: Model, result: EncodeResult, options: EncodeOptions, latents: ImageLatents
 ) -> Encoded:
     """The file of other latents for the image and the partition of a result."""

@@ -143,7 +143,7 @@ def album(tmp_path):
 
 
 @pytest.mark.parametrize("number", CODES)
-def test_a_signal_before_there_are_handlers_ends_the_command_without_a_word(tmp_path, number):
+def test_a_signal_before_there_are_handlers_ends_the_command_without_output(tmp_path, number):
     process = start(tmp_path, SLOW_IMPORT + COMMAND)
     wait_for(tmp_path / "begun", process)
     process.send_signal(number)

@@ -34,7 +34,7 @@ def scaled(power: int, shared: jax.Array, x: jax.Array, more: tuple | None = Non
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     """On a machine that others share a thread may take long to ask for its step."""
-    monkeypatch.setattr(step_batches, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(step_batches, "MAX_WAIT_S", 60.0)
 
 
 def in_threads(batches: StepBatches, *works: Callable[[], object]) -> list:
@@ -111,7 +111,7 @@ def test_a_full_batch_is_computed_before_anyone_needs_it():
 
 
 def test_a_thread_that_has_other_work_is_not_waited_for_without_end(monkeypatch):
-    monkeypatch.setattr(step_batches, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(step_batches, "MAX_WAIT_S", 0.01)
     batches = StepBatches(on_cpus=True)
     done = threading.Event()
     ask = asked(batches, 1, np.ones(1, np.float32))
@@ -140,6 +140,44 @@ def test_an_error_reaches_all_who_wait_for_the_step_and_no_others():
     assert asked(batches, 1, np.ones(1, np.float32))()[0] == 10
 
 
+def test_what_fails_only_in_a_batch_is_computed_alone():
+    batches = StepBatches(on_cpus=True)
+
+    def small(shared, x):
+        if isinstance(x, jax.core.Tracer):
+            raise MemoryError("too large")
+        return shared + x
+
+    def ask(x):
+        return lambda: float(np.asarray(batches.compute(small, (), SHARED, (np.float32(x),))))
+
+    assert in_threads(batches, *map(ask, range(3))) == [10, 11, 12]
+    assert batches.computed == {3: 1}
+
+
+def test_others_go_on_when_an_image_ends_or_fails():
+    batches = StepBatches(on_cpus=True)
+
+    def asking_for_nothing():
+        batches.compute(scaled, (1,), SHARED, (np.ones(1, np.float32),))
+
+    def failing():
+        with pytest.raises(ZeroDivisionError), batches.member():
+            raise ZeroDivisionError
+
+    x = np.ones(2, np.float32)
+    works = [asked(batches, 1, x), asking_for_nothing, failing, asked(batches, 1, x)]
+    found = in_threads(batches, *works)
+    np.testing.assert_array_equal(found[0][0], 10 * x)
+    np.testing.assert_array_equal(found[3][0], 10 * x)
+
+
+def test_threads_that_begin_together_use_one_copy_of_the_weights():
+    model = zoo.load(subjects.mini_weights())
+    found = in_threads(StepBatches(), *[lambda: id(model.device_params)] * 8)
+    assert len(set(found)) == 1
+
+
 def test_on_cpus_every_step_is_computed_alone_unless_asked_for():
     batches = StepBatches()
     first, _ = batches.compute(scaled, (1,), SHARED, (np.float32([4]),), results=2)
@@ -157,10 +195,13 @@ def coded() -> tuple[zoo.Model, list[np.ndarray], list[codec.Encoded]]:
     model = zoo.load(subjects.mini_weights()).replace(batches=StepBatches(4, on_cpus=True))
     rng = np.random.default_rng(0)
     images = [smooth(rng, size) for size in [(70, 130), (96, 64), (70, 130), (70, 130)]]
+    images[3] = images[3].astype(np.uint16) * 257
 
     def encode(image, quality):
+        gains = np.array([[0.0, 10.0, 0.0]] * 2) if quality == 95 else None  # of regions
+        image = image[:, :, :3]
         p = codec.choose_partition(model, image, "variance", quality)
-        return lambda: codec.encode(model, image, p, quality, engine="jax")
+        return lambda: codec.encode(model, image, p, quality, engine="jax", gains=gains)
 
     works = [encode(image, quality) for image, quality in zip(images, (5, 50, 95, 50), strict=True)]
     files = in_threads(model.batches, *works)
@@ -181,8 +222,8 @@ def test_files_of_a_batch_decode_alone_by_every_engine(coded):
             for ours, theirs in zip(decoded.symbols, file.symbols, strict=True):
                 for a, b in zip(ours, theirs, strict=True):
                     np.testing.assert_array_equal(a, b)
-            difference = decoded.image.astype(int) - file.image
-            assert np.abs(difference).max() <= 1
+            difference = np.abs(decoded.image.astype(int) - file.image)
+            assert difference.max() <= (1 if file.image.dtype == np.uint8 else 257)
 
 
 def test_files_decode_in_a_batch_as_they_do_alone_and_a_damaged_one_fails_alone(coded):
@@ -200,7 +241,7 @@ def test_files_decode_in_a_batch_as_they_do_alone_and_a_damaged_one_fails_alone(
     alone = model.replace(batches=None)
     for image, file in zip(found, files, strict=False):
         expected = codec.decode(alone, file.data, engine="jax").image
-        assert np.abs(image.astype(int) - expected).max() <= 1
+        assert np.abs(image.astype(int) - expected).max() <= (1 if image.dtype == np.uint8 else 257)
 
 
 class Forced(StepBatches):
@@ -223,7 +264,7 @@ def test_a_worker_with_an_accelerator_codes_the_files_of_a_block_together(
     work = coding_commands.decompression(
         DecompressOptions(str(subjects.mini_weights()), engine="jax")
     )
-    worker = cluster._Worker(work, False, str(tmp_path), has_accelerator=True)
+    worker = cluster._Worker(work, False, str(tmp_path), has_accelerator=True, together=16)
     names = [f"{number}.rdo" for number in (2, 0, 9, 3)]
     block = {"number": [4, 5, 6, 7], "source": names, "target": [f"{n}.png" for n in names]}
     found = worker(block)
@@ -245,6 +286,12 @@ def test_files_that_one_command_codes_at_the_same_time_share_steps(coded, tmp_pa
     line = ["decompress", *names, "--out-dir", str(tmp_path / "out"), "-j", "4", "--engine", "jax"]
     main.main([*line, "--model", str(subjects.mini_weights())])
     assert sum(batches_of_several(Forced.made[-1]).values()) > 0
-    for number, file in enumerate(files):
+    for number, file in enumerate(files[:3]):
         image = np.asarray(Image.open(tmp_path / "out" / f"{number}.png"))
         assert np.abs(image.astype(int) - file.image).max() <= 1
+    images = [str(path) for path in sorted((tmp_path / "out").glob("*.png"))]
+    line = ["compress", *images, "--out-dir", str(tmp_path / "again"), "-j", "4"]
+    main.main([*line, "--engine", "jax", "--model", str(subjects.mini_weights())])
+    assert sum(batches_of_several(Forced.made[-1]).values()) > 0
+    for path in (tmp_path / "again").iterdir():
+        codec.decode(zoo.load(subjects.mini_weights()), path.read_bytes(), engine="numpy")

@@ -103,7 +103,7 @@ def test_a_descent_passes_through_what_shorter_ones_give(start_model, photograph
     found = dict(refinement.stages(problem, start, 25))
     assert list(found) == [10, 20, 25]
     files = {
-        done: encoder.encode_latents(start_model, plain, longer, latents).data
+        done: encoder.encode_given_latents(start_model, plain, longer, latents).data
         for done, latents in found.items()
     }
     assert files[ITERATIONS] == refined.encoded.data

@@ -59,13 +59,15 @@ def run_compress(options: argparse.Namespace) -> None:
     """Compresses the files that the options name."""
     named = {field.name for field in dataclasses.fields(CompressOptions)} & vars(options).keys()
     given = {name: getattr(options, name) for name in named}
-    work = compression(CompressOptions(**given, measure=options.verbose))
+    compressing = CompressOptions(**given, measure=options.verbose)
+    work = compression(compressing)
     if options.out_dir is None:
         _run_one(options, work, COMPRESSED_SUFFIX, COMPRESSED_SUFFIX)
         return
     from rdonet_jax.cli.files import jobs
 
-    _run_many(options, work, jobs.compressions(options.files, options.out_dir, _listed(options)))
+    found = jobs.compressions(options.files, options.out_dir, _listed(options))
+    _run_many(options, work, found, not compressing.searches)
 
 
 def run_decompress(options: argparse.Namespace) -> None:
@@ -87,7 +89,8 @@ def run_decompress(options: argparse.Namespace) -> None:
     from rdonet_jax.cli.files import jobs
 
     found = jobs.decompressions(options.files, options.out_dir, suffix, _listed(options))
-    _run_many(options, work, found._replace(others=[]))  # a folder may well hold other files
+    # A folder may well hold other files.
+    _run_many(options, work, found._replace(others=[]), shares_steps=True)
 
 
 def _run_one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix: str) -> None:
@@ -111,8 +114,11 @@ def _run_one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix
     _print_warnings(options, result)
 
 
-def _run_many(options: argparse.Namespace, work: Work, found: Found) -> None:
-    """Makes many files of many, and sums up. Raises `Incomplete` if some failed."""
+def _run_many(options: argparse.Namespace, work: Work, found: Found, shares_steps: bool) -> None:
+    """Makes many files of many, and sums up. Raises `Incomplete` if some failed.
+
+    `shares_steps`: whether an accelerator may compute steps of several files together.
+    """
     from rdonet_jax.cli.files import jobs
 
     found = jobs.of_shard(found, options.shard)
@@ -120,7 +126,7 @@ def _run_many(options: argparse.Namespace, work: Work, found: Found) -> None:
     if not options.quiet and (text := jobs.passed_over(found)):
         note(text)
     if options.ray is None:
-        _run_jobs(options, found, _on_this_machine(options, work, found.jobs))
+        _run_jobs(options, found, _on_this_machine(options, work, found.jobs, shares_steps))
         return
     from rdonet_jax.cli.files import cluster
 
@@ -128,20 +134,22 @@ def _run_many(options: argparse.Namespace, work: Work, found: Found) -> None:
         connected = cluster.connect(options.ray)
         if options.jobs is not None:
             connected = connected._replace(workers=min(options.jobs, connected.workers))
-        outcomes = cluster.outcomes(found.jobs, work, options.force, connected)
+        outcomes = cluster.outcomes(found.jobs, work, options.force, connected, shares_steps)
         _run_jobs(options, found, outcomes, cluster.BEGUN_ARE_DROPPED)
 
 
-def _on_this_machine(options: argparse.Namespace, work: Work, todo: Sequence[Job]) -> Outcomes:
+def _on_this_machine(
+    options: argparse.Namespace, work: Work, todo: Sequence[Job], shares_steps: bool
+) -> Outcomes:
     from rdonet_jax.cli.files import batch, remote_files
     from rdonet_jax.models.step_batches import StepBatches
 
     batches = StepBatches(options.jobs)
-    library = ModelLibrary(batches=batches if options.jobs > 1 else None)
+    library = ModelLibrary(batches=batches if shares_steps and options.jobs > 1 else None)
 
     def do_job(job: Job) -> FileResult:
         local = remote_files.local(job.source, job.target, options.force)
-        with batches.member(), local as (source, target):
+        with local as (source, target), batches.member():
             return work(source, target, library, False)
 
     return batch.on_this_machine(todo, do_job, options.force, options.jobs)

@@ -73,6 +73,11 @@ class CompressOptions:
     preserve: bool = False
     measure: bool = False  # the PSNR, whatever the quality is
 
+    @property
+    def searches(self) -> bool:
+        """Whether there is a search for the partition or a refinement of the latents."""
+        return bool(self.effort or self.rdo or self.refine or self.init == "uniform")
+
 
 def compress_file(
     source: FilePath,

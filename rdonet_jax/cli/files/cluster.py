@@ -101,8 +101,12 @@ def _require_answer(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
 
 
-def outcomes(jobs: Sequence[Job], work: Work, force: bool, cluster: Cluster) -> Outcomes:
+def outcomes(
+    jobs: Sequence[Job], work: Work, force: bool, cluster: Cluster, shares_steps: bool = False
+) -> Outcomes:
     """Does jobs on the cluster that this process is connected with.
+
+    `shares_steps`: whether an accelerator may compute steps of several files together.
 
     `work` is sent there by value. Raises `CommandError` for files that workers could not share, and
     its iterator where the cluster fails.
@@ -110,7 +114,8 @@ def outcomes(jobs: Sequence[Job], work: Work, force: bool, cluster: Cluster) -> 
     for name in (name for job in jobs for name in job):
         if urls.is_url(name) and urls.parts(name)[0] == "memory":
             raise CommandError(f"{name}: is in the memory of this process, which no worker sees")
-    return functools.partial(_outcomes, jobs, work, force, cluster)
+    together = BLOCK if shares_steps and cluster.accelerator is not None else 1
+    return functools.partial(_outcomes, jobs, work, force, cluster, together)
 
 
 @contextlib.contextmanager
@@ -147,6 +152,7 @@ def _outcomes(
     work: Work,
     force: bool,
     cluster: Cluster,
+    together: int,
     stopping: Callable[[], bool],
 ) -> Iterator[Outcome]:
     waiting = dict(enumerate(jobs))
@@ -157,7 +163,7 @@ def _outcomes(
                 yield Skipped(waiting.pop(number))
     per_worker = -(-len(waiting) // (BLOCKS_PER_WORKER * cluster.workers))
     for block in (min(BLOCK, per_worker), 1):
-        for row in _rows(waiting, work, force, cluster, block):
+        for row in _rows(waiting, work, force, cluster, min(together, block), block):
             job = waiting.pop(int(row["number"]))
             yield _outcome(job, row["kind"], row["content"])
             if stopping():
@@ -167,7 +173,7 @@ def _outcomes(
 
 
 def _rows(
-    jobs: dict[int, Job], work: Work, force: bool, cluster: Cluster, block: int
+    jobs: dict[int, Job], work: Work, force: bool, cluster: Cluster, together: int, block: int
 ) -> Iterator[dict[str, Any]]:
     """The rows of `_Worker` for jobs by their numbers, as they come; none for blocks given up."""
     if not jobs:
@@ -175,14 +181,14 @@ def _rows(
     import ray
 
     try:
-        yield from _dataset(jobs, work, force, cluster, block).iter_rows()
+        yield from _dataset(jobs, work, force, cluster, together, block).iter_rows()
     except ray.exceptions.RayError as error:
         cause = messages.first_line(error)
         raise CommandError(f"the Ray cluster has failed: {cause}") from error
 
 
 def _dataset(
-    jobs: dict[int, Job], work: Work, force: bool, cluster: Cluster, block: int
+    jobs: dict[int, Job], work: Work, force: bool, cluster: Cluster, together: int, block: int
 ) -> Dataset:
     import ray
 
@@ -201,7 +207,13 @@ def _dataset(
         warnings.simplefilter("ignore")
         return dataset.map_batches(
             _Worker,
-            fn_constructor_args=(work, force, os.getcwd(), cluster.accelerator is not None),
+            fn_constructor_args=(
+                work,
+                force,
+                os.getcwd(),
+                cluster.accelerator is not None,
+                together,
+            ),
             batch_size=block,
             compute=ray.data.ActorPoolStrategy(
                 min_size=1,
@@ -218,11 +230,13 @@ def _dataset(
 class _Worker:
     """Does blocks of jobs, with models that stay loaded.
 
-    The files of a block are coded at the same time where there is an accelerator, which computes
-    equal steps together, and one after the other on a core.
+    So many files of a block as `together` says are coded at the same time, for an accelerator that
+    computes equal steps of them together.
     """
 
-    def __init__(self, work: Work, force: bool, folder: str, has_accelerator: bool) -> None:
+    def __init__(
+        self, work: Work, force: bool, folder: str, has_accelerator: bool, together: int
+    ) -> None:
         # Names of files, of weights too, may be relative. URLs need no folder.
         with contextlib.suppress(OSError):
             os.chdir(folder)
@@ -232,9 +246,8 @@ class _Worker:
 
             jax.default_backend()  # so that `engine_choice` finds it in use
         self._work, self._force = work, force
-        self._batches = StepBatches(BLOCK)
-        self._threads = BLOCK if has_accelerator else 1
-        self._library = ModelLibrary(batches=self._batches if has_accelerator else None)
+        self._together, self._batches = together, StepBatches(together)
+        self._library = ModelLibrary(batches=self._batches if together > 1 else None)
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list]:
         """The outcomes of jobs; columns number, source and target to number, kind and content."""
@@ -242,14 +255,14 @@ class _Worker:
         def row(source: object, target: object) -> tuple[str, str]:
             return _row(batch.outcome_of(Job(str(source), str(target)), self._do, self._force))
 
-        with ThreadPoolExecutor(self._threads) as pool:
+        with ThreadPoolExecutor(self._together) as pool:
             done = list(pool.map(row, block["source"], block["target"]))
         kinds, contents = zip(*done, strict=True)
         return {"number": list(block["number"]), "kind": list(kinds), "content": list(contents)}
 
     def _do(self, job: Job) -> FileResult:
         local = remote_files.local(job.source, job.target, self._force)
-        with self._batches.member(), local as (source, target):
+        with local as (source, target), self._batches.member():
             return self._work(source, target, self._library, False)
 
 
