@@ -1,9 +1,9 @@
 """Computes equal steps of several images together, for accelerators.
 
 The steps of one image (`codec.portable.engine`) are small for an accelerator. Here each image is
-coded by a thread of its own. What a thread asks for is
-computed when its result is needed, together with what other threads ask for by then: calls of one
-function with arguments of the same shapes are stacked and computed by `jax.vmap`.
+coded by a thread of its own. What a thread asks for is computed when its result is needed, together
+with what other threads ask for by then: calls of one function with arguments of the same shapes are
+stacked and computed by `jax.vmap`.
 
 Batches are filled up to one of a few sizes, so nothing is compiled for another number of images.
 Integers are the same as without batches, and floats may differ by rounding, as they do between
@@ -31,7 +31,6 @@ MAX_WAIT_S = 0.02
 
 _SIZES = (1, 4)
 """Sizes of batches below the largest one."""
-
 
 _Outcome = tuple[np.ndarray, ...] | Exception
 """The results of a call, or what it raised."""
