@@ -6,9 +6,8 @@
 `--noise` and `--rate` are lists of the same length, a setting each. J is that of real files of
 crops from the middle of the images, the best so far. Its change is that of log J against the file
 without a refinement, as a mean over images and qualities, in percent. Crops have to fit in one
-tile.
-Processor seconds, per megapixel and iteration, are those of all work, with the files of
-every check.
+tile. Processor seconds, per megapixel and iteration, are those of all work, with the files of every
+check.
 """
 
 from __future__ import annotations

@@ -108,8 +108,13 @@ def refine(
     covering = encoder_tiles.cover(partition.block_grid(*problem.pixels.shape[:2]))
     advance = _progress(len(covering) * iterations, names, report)
     for number, tile in enumerate(covering):
-        key = jax.random.fold_in(jax.random.key(SEED), number)
-        best, interrupted = _refine_tile(problem, tile, latents, key, iterations, advance)
+        best = None
+        try:
+            for _, found in _descend(problem, tile, number, latents, iterations, advance):
+                best = found
+            interrupted = False
+        except KeyboardInterrupt:
+            interrupted = True
         if best is not None:
             _store(latents, tile, best)
         if interrupted:
@@ -128,8 +133,7 @@ def stages(
     if len(covering) > 1:
         raise ValueError(f"the image has {len(covering)} tiles, not one")
     (tile,) = covering
-    key = jax.random.fold_in(jax.random.key(SEED), 0)
-    for done, best in _descend(problem, tile, start, key, iterations, lambda: None):
+    for done, best in _descend(problem, tile, 0, start, iterations):
         latents = _copy(start)
         if best is not None:
             _store(latents, tile, best)
@@ -140,34 +144,20 @@ def _copy(latents: ImageLatents) -> ImageLatents:
     return ImageLatents(*(tuple(map(np.copy, values)) for values in latents))
 
 
-def _refine_tile(
-    problem: Problem,
-    tile: Tile,
-    latents: ImageLatents,
-    key: jax.Array,
-    iterations: int,
-    advance: Callable[[], None],
-) -> tuple[Latents | None, bool]:
-    """The best latents of a tile, None if none cost less; and whether it was interrupted."""
-    best = None
-    try:
-        for _, found in _descend(problem, tile, latents, key, iterations, advance):
-            best = found
-    except KeyboardInterrupt:
-        return best, True
-    return best, False
-
-
 def _descend(
     problem: Problem,
     tile: Tile,
+    number: int,
     latents: ImageLatents,
-    key: jax.Array,
     iterations: int,
-    advance: Callable[[], None],
+    advance: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, Latents | None]]:
-    """After every check, the iterations so far, and the best latents of a tile as in the result."""
+    """After every check, the iterations so far, and the best latents of a tile; None if none.
+
+    `number` is that of the tile. `advance` is called before every iteration.
+    """
     model, best = problem.model, None
+    key = jax.random.fold_in(jax.random.key(SEED), number)
     functions = model.config, problem.distortions, model.device_params
     inputs = _tile_inputs(problem, tile)
     descent = refinement_step.begin(_cut_latents(latents, tile))
