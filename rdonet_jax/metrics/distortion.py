@@ -6,7 +6,8 @@ beyond them counts. The loss is in `rdonet_jax.metrics.loss`.
 """
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from rdonet_jax.core.config import PortableConfig
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales of MS-SSIM, finest first (Wang, Simoncelli and Bovik, 2003)."""
 
+CHANNELS = 3
 WINDOW_TAPS = 11
 WINDOW_SIGMA = 1.5
 C1 = 0.01**2  # stabilizes the luminance term, data range 1
@@ -97,32 +99,72 @@ def ms_ssim(
     have at least 161 pixels.
     """
     maps = similarity_maps(x, x_hat, levels)
-    product = jnp.ones(maps[0].shape[:-2], maps[0].dtype)
+    product = jnp.ones((*x.shape[:-3], CHANNELS), maps[0].dtype)
     for scale, (term, weight) in enumerate(zip(maps, scale_weights(levels), strict=True)):
         valid = None
         if sizes is not None:
             windows = (sizes >> scale) - (WINDOW_TAPS - 1)
-            valid = partition.extent_mask(windows, term.shape[-2:])[..., None, :, :]
-        product = product * _power(jnp.mean(term, axis=(-2, -1), where=valid), weight)
+            valid = partition.extent_mask(windows, term.shape[-3:-1])[..., None]
+        product = product * _power(jnp.mean(term, axis=(-3, -2), where=valid), weight)
     return jnp.mean(product, axis=-1)
+
+
+class Original(NamedTuple):
+    """What the similarity to an image takes of the image itself, at one scale.
+
+    Channels are side by side within a row: [..., h, 3 w]. So windows along both axes are sums of
+    contiguous slices.
+    """
+
+    image: jax.Array
+    means: jax.Array  # local, [..., h - 10, 3 (w - 10)]
+    variances: jax.Array  # local
+
+
+def originals(x: jax.Array, levels: int = 5) -> tuple[Original, ...]:
+    """x [..., H, W, 3] in [0, 1] for `similarity_maps_of`, by scale. Raises as `ms_ssim` does."""
+    scale_weights(levels)
+    _require_size(x.shape, levels)
+    scales = []
+    a = _join_channels(x)
+    for scale in range(levels):
+        if scale:
+            a = _halve(a)
+        means, squares = _blur(jnp.stack([a, jnp.square(a)]))
+        scales.append(Original(a, means, squares - jnp.square(means)))
+    return tuple(scales)
 
 
 def similarity_maps(x: jax.Array, x_hat: jax.Array, levels: int = 5) -> tuple[jax.Array, ...]:
     """The similarity at every position of the window, by scale. MS-SSIM combines their means.
 
-    [..., 3, h - 10, w - 10] for a scale of h x w. Raises as `ms_ssim` does.
+    [..., h - 10, w - 10, 3] for a scale of h x w. Raises as `ms_ssim` does.
     """
-    scale_weights(levels)
-    _require_size(x.shape, levels)
-    a, b = (jnp.moveaxis(v, -1, -3) for v in (x, x_hat))
+    return similarity_maps_of(originals(x, levels), x_hat)
+
+
+def similarity_maps_of(scales: Sequence[Original], x_hat: jax.Array) -> tuple[jax.Array, ...]:
+    """`similarity_maps` for several x_hat of one x, of which `originals` is computed once."""
+    b = _join_channels(x_hat)
     maps = []
-    for scale in range(levels):
+    for scale, original in enumerate(scales):
         if scale:
-            a, b = _halve(a), _halve(b)
-        luminance, contrast_structure = _similarity_maps(a, b)
-        is_last = scale == levels - 1
-        maps.append(luminance * contrast_structure if is_last else contrast_structure)
+            b = _halve(b)
+        luminance, contrast_structure = _similarity_maps(original, b)
+        is_last = scale == len(scales) - 1
+        similarity = luminance * contrast_structure if is_last else contrast_structure
+        maps.append(_split_channels(similarity))
     return tuple(maps)
+
+
+def _join_channels(maps: jax.Array) -> jax.Array:
+    """[..., h, w, 3] -> [..., h, 3 w]."""
+    return maps.reshape(*maps.shape[:-2], -1)
+
+
+def _split_channels(maps: jax.Array) -> jax.Array:
+    """[..., h, 3 w] -> [..., h, w, 3]."""
+    return maps.reshape(*maps.shape[:-1], -1, CHANNELS)
 
 
 def scale_weights(levels: int) -> tuple[float, ...]:
@@ -189,25 +231,27 @@ def _window() -> tuple[float, ...]:
     return tuple((taps / taps.sum()).tolist())
 
 
-def _blur_axis(maps: jax.Array, axis: int) -> jax.Array:
-    """Weighted sums of shifted slices: exact float32 everywhere, and the compiler fuses them.
+def _blur_axis(maps: jax.Array, axis: int, step: int = 1) -> jax.Array:
+    """Weighted sums of slices that are shifted by `step`.
 
-    A convolution of one channel is slow on CPUs, and imprecise on accelerators. Variances are
-    differences of moments and need the precision.
+    They are exact float32 everywhere, and the compiler fuses them. A convolution of one channel is
+    slow on CPUs, and imprecise on accelerators. Variances are differences of moments and need the
+    precision.
     """
-    size = maps.shape[axis] - WINDOW_TAPS + 1
-    shifted = (jax.lax.slice_in_dim(maps, i, i + size, axis=axis) for i in range(WINDOW_TAPS))
+    size = maps.shape[axis] - step * (WINDOW_TAPS - 1)
+    starts = range(0, step * WINDOW_TAPS, step)
+    shifted = (jax.lax.slice_in_dim(maps, i, i + size, axis=axis) for i in starts)
     return sum(tap * part for tap, part in zip(_window(), shifted, strict=True))
 
 
 @jax.custom_vjp
 def _blur(maps: jax.Array) -> jax.Array:
-    """Local means of maps [..., H, W] under the Gaussian window, [..., H - 10, W - 10].
+    """Local means of maps [..., H, 3 W] under the Gaussian window, [..., H - 10, 3 (W - 10)].
 
     The window is symmetric, so the gradient is the same blur of the zero-padded cotangent. It is
     defined here because the automatic gradient of the slices is ten times slower.
     """
-    return _blur_axis(_blur_axis(maps, maps.ndim - 1), maps.ndim - 2)
+    return _blur_axis(_blur_axis(maps, maps.ndim - 1, CHANNELS), maps.ndim - 2)
 
 
 def _blur_forward(maps: jax.Array) -> tuple[jax.Array, None]:
@@ -215,27 +259,26 @@ def _blur_forward(maps: jax.Array) -> tuple[jax.Array, None]:
 
 
 def _blur_backward(_: None, cotangent: jax.Array) -> tuple[jax.Array]:
-    margin = (WINDOW_TAPS - 1, WINDOW_TAPS - 1)
-    padding = [(0, 0)] * (cotangent.ndim - 2) + [margin, margin]
+    margin = WINDOW_TAPS - 1
+    padding = [(0, 0)] * (cotangent.ndim - 2) + [(margin,) * 2, (CHANNELS * margin,) * 2]
     return (_blur(jnp.pad(cotangent, padding)),)
 
 
 _blur.defvjp(_blur_forward, _blur_backward)
 
 
-def _similarity_maps(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Luminance and contrast-structure similarity at every window position of [..., H, W].
+def _similarity_maps(original: Original, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Luminance and contrast-structure similarity at every window position of b [..., H, 3 W].
 
-    Computed from d = a - b: since 2 cov(a, b) = var(a) + var(b) - var(d), the usual quotients are
-    one minus a small term. This keeps float32 precise for nearly equal images.
+    Computed from d = a - b for an original a: since 2 cov(a, b) = var(a) + var(b) - var(d), the
+    usual quotients are one minus a small term. This keeps float32 precise for nearly equal images.
     """
-    d = a - b
-    moments = jnp.stack([a, d, jnp.square(a) + jnp.square(b), jnp.square(d)])
-    mean_a, mean_d, squares, squares_d = _blur(moments)
-    mean_squares = jnp.square(mean_a) + jnp.square(mean_a - mean_d)
-    variances = squares - mean_squares
+    d = original.image - b
+    mean_d, squares_b, squares_d = _blur(jnp.stack([d, jnp.square(b), jnp.square(d)]))
+    square_b = jnp.square(original.means - mean_d)  # of the mean of b
+    variances = original.variances + squares_b - square_b
     variance_d = squares_d - jnp.square(mean_d)
-    luminance = 1.0 - jnp.square(mean_d) / (mean_squares + C1)
+    luminance = 1.0 - jnp.square(mean_d) / (jnp.square(original.means) + square_b + C1)
     return luminance, 1.0 - variance_d / (variances + C2)
 
 
@@ -246,9 +289,10 @@ def _power(base: jax.Array, exponent: float) -> jax.Array:
 
 
 def _halve(maps: jax.Array) -> jax.Array:
-    """2x2 means of maps [..., H, W]; odd sizes get a leading row or column of zeros."""
-    height, width = maps.shape[-2:]
-    padding = [(0, 0)] * (maps.ndim - 2) + [(height % 2, 0), (width % 2, 0)]
+    """2x2 means of maps [..., H, 3 W]; odd sizes get a leading row or column of zeros."""
+    maps = _split_channels(maps)
+    height, width = maps.shape[-3:-1]
+    padding = [(0, 0)] * (maps.ndim - 3) + [(height % 2, 0), (width % 2, 0), (0, 0)]
     padded = jnp.pad(maps, padding)
-    rows = padded[..., 0::2, :] + padded[..., 1::2, :]
-    return 0.25 * (rows[..., 0::2] + rows[..., 1::2])
+    rows = padded[..., 0::2, :, :] + padded[..., 1::2, :, :]
+    return _join_channels(0.25 * (rows[..., 0::2, :] + rows[..., 1::2, :]))

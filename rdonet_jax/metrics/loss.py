@@ -73,12 +73,20 @@ class Distortion(abc.ABC):
         array. Nothing beyond them counts.
         """
 
+    def original(self, pixels: jax.Array) -> Any:
+        """What `maps` takes of an original uint8 [H, W, 3], here its pixels.
+
+        It is computed once for several decoded images.
+        """
+        return pixels
+
     @abc.abstractmethod
-    def maps(self, pixels: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
+    def maps(self, original: Any, decoded: jax.Array, size: jax.Array) -> jax.Array:
         """The distortion of each area of 16x16 pixels, [M, H/16, W/16], times `unit`.
 
-        For one padded image uint8 [H, W, 3], of which `size` int32 [2] is the image itself. The sum
-        over M maps and all areas is the image's distortion times its number of pixels.
+        For what `original` gives and one padded decoded image uint8 [H, W, 3], of which `size`
+        int32 [2] is the image itself. The sum over M maps and all areas is the image's distortion
+        times its number of pixels.
         """
 
     def linearized(self, maps: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,9 +129,9 @@ class PixelDistortion(Distortion):
         valid = None if sizes is None else partition.extent_mask(sizes, x.shape[-3:-1])
         return jnp.mean(self.of_pixels(x, x_hat), axis=(-2, -1), where=valid)
 
-    def maps(self, pixels: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
-        x, x_hat = map(distortion.from_integers, (pixels, decoded))
-        valid = partition.extent_mask(size, pixels.shape[:2])
+    def maps(self, original: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
+        x, x_hat = map(distortion.from_integers, (original, decoded))
+        valid = partition.extent_mask(size, original.shape[:2])
         values = jnp.where(valid, self.of_pixels(x, x_hat), 0.0)
         return self.unit * partition.tile_sums(values, AREA)[None]
 
@@ -138,10 +146,10 @@ class SquaredError(Distortion):
     def of_batch(self, x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
         return distortion.mse(x, x_hat, sizes)
 
-    def maps(self, pixels: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
+    def maps(self, original: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
         # In gray levels, whose squares are exact in float32.
-        x, x_hat = (v.astype(jnp.float32) for v in (pixels, decoded))
-        valid = partition.extent_mask(size, pixels.shape[:2])
+        x, x_hat = (v.astype(jnp.float32) for v in (original, decoded))
+        valid = partition.extent_mask(size, original.shape[:2])
         return partition.tile_sums(jnp.mean(jnp.square(x - x_hat), axis=-1) * valid, AREA)[None]
 
 
@@ -165,20 +173,26 @@ class Dissimilarity(Distortion):
     def of_batch(self, x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
         return 1.0 - distortion.ms_ssim(x, x_hat, sizes=sizes)
 
-    def maps(self, pixels: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
-        x, x_hat = (v.astype(jnp.float32) / 255.0 for v in (pixels, decoded))
-        grid = tuple(side // AREA for side in pixels.shape[:2])
+    def original(self, pixels: jax.Array) -> tuple[distortion.Original, ...]:
         scales = distortion.scales_within(min(pixels.shape[:2]))
+        return distortion.originals(pixels.astype(jnp.float32) / 255.0, scales)
+
+    def maps(
+        self, original: tuple[distortion.Original, ...], decoded: jax.Array, size: jax.Array
+    ) -> jax.Array:
+        x_hat = decoded.astype(jnp.float32) / 255.0
+        rows, columns = (side // AREA for side in decoded.shape[:2])
         maps = []
-        for scale, similarity in enumerate(distortion.similarity_maps(x, x_hat, scales)):
-            side = AREA >> scale
-            dissimilar = jnp.mean(1.0 - similarity, axis=0)
-            margins = [
-                ((missing := n * side - have) // 2, missing - missing // 2)
-                for n, have in zip(grid, dissimilar.shape, strict=True)
-            ]
-            padded = jnp.pad(dissimilar, margins, mode="edge")
-            maps.append(partition.tile_sums(padded, side) / side**2)
+        exact = jax.lax.Precision.HIGHEST
+        for scale, similarity in enumerate(distortion.similarity_maps_of(original, x_hat)):
+            have, side = similarity.shape, AREA >> scale
+            of_rows, of_columns = (
+                _area_means(count, length, side)
+                for count, length in zip((rows, columns), have, strict=False)
+            )
+            joined = 1.0 - similarity.reshape(have[0], -1)
+            by_row = jnp.matmul(of_rows, joined, precision=exact).reshape(rows, *have[1:])
+            maps.append(jnp.matmul(jnp.mean(by_row, axis=-1), of_columns.T, precision=exact))
         return jnp.stack(maps)
 
     def linearized(self, maps: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -189,6 +203,18 @@ class Dissimilarity(Distortion):
         slopes = exponents * first_product[0] / first_means[0]
         areas = np.einsum("s,ksij->kij", slopes, maps) / first[0].size
         return areas, 1.0 - products
+
+
+def _area_means(count: int, have: int, side: int) -> np.ndarray:
+    """Means over `count` areas of `side` of `have` values in their middle, float32 [count, have].
+
+    The first and the last value stand for those that are missing before and after them.
+    """
+    missing = count * side - have
+    nearest = np.clip(np.arange(count * side) - missing // 2, 0, have - 1)
+    means = np.zeros((count, have), np.float32)
+    np.add.at(means, (np.repeat(np.arange(count), side), nearest), 1 / side)
+    return means
 
 
 def _products(maps: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,7 @@ from rdonet_jax.models.portable import quality_maps
 from rdonet_jax.models.portable.quality_maps import QualityMaps
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.nn import lapped
+from rdonet_jax.rdo import file_cost
 from rdonet_jax.rdo.search.costs import Costs
 
 
@@ -190,25 +191,26 @@ class _Evaluation:
             self._quality = jax.tree_util.tree_map(lambda values: values[None], maps)
         self._sizes = np.array([size], np.int32)
         self._features = _features(model.config, model.device_params, pixels, self._sizes)
+        self._originals = file_cost.originals(distortions, pixels)
 
     def maps(self, p: Partition) -> Maps:
         """Those of a partition, float64, of the areas of its blocks; with the bits of its flags."""
         masks = codec.coded_masks(partition.trim(p, *self._size), *self._size)
-        found = _maps(
+        bits, decoded = _code(
             self._model.config,
-            self._distortions,
             self._model.device_params,
             self._features,
-            self._pixels,
             self._sizes,
             tuple(map(self._in_array, masks, partition.STRIDES)),
             self._quality,
         )
+        found = _distortion_maps(self._distortions, self._originals, decoded, self._sizes[0])
+        flag_bits = self._flag_bits(p)  # while the device computes
         rows, cols = masks[0].shape
         bits, distortions = jax.tree_util.tree_map(
-            lambda values: np.asarray(values, np.float64)[..., :rows, :cols], tuple(found)
+            lambda values: np.asarray(values, np.float64)[..., :rows, :cols], (bits, found)
         )
-        return Maps(bits + self._flag_bits(p), distortions)
+        return Maps(bits + flag_bits, distortions)
 
     def _in_array(self, mask: np.ndarray, stride: int) -> np.ndarray:
         """A mask [h, w] of the blocks of the image as one of the array, [1, h, w]."""
@@ -231,29 +233,42 @@ def _features(
     return registry.analyze(config, params, distortion.from_integers(pixels), sizes)
 
 
-@functools.partial(compilation.jit, static_argnums=(0, 1))
-def _maps(
+@functools.partial(compilation.jit, static_argnums=0)
+def _code(
     config: AnyConfig,
-    distortions: tuple[Distortion, ...],
     params: Any,
     features: tuple[jax.Array, ...],
-    pixels: jax.Array,
     sizes: jax.Array,
     masks: tuple[jax.Array, ...],
     quality: jax.Array | QualityMaps | None,
-) -> Maps:
-    """The maps of one partition, whose masks are [1, h, w]. `sizes` int32 [1, 2] as in `code`.
+) -> tuple[jax.Array, jax.Array]:
+    """The bits by area of one partition, whose masks are [1, h, w], and the decoded uint8 image.
 
-    It is compiled once for each shape of arrays. Compilers for CPUs make convolutions slower inside
-    of a loop, so there is no loop over partitions.
+    `sizes` int32 [1, 2] are as in `code`. It is compiled once for each shape of arrays. Compilers
+    for CPUs make convolutions slower inside of a loop, so there is no loop over partitions.
     """
     coded = registry.code_features(config, params, features, masks, quality, sizes)
     bits = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)[0]
     # A file's distortion is that of the image, padded as its source is.
-    decoded = distortion.to_8_bit(lapped.replicate_beyond(coded.x_hat, sizes))
-    return Maps(bits, tuple(part.maps(pixels[0], decoded[0], sizes[0]) for part in distortions))
+    return bits, distortion.to_8_bit(lapped.replicate_beyond(coded.x_hat, sizes))[0]
+
+
+@functools.partial(compilation.jit, static_argnums=0)
+def _distortion_maps(
+    distortions: tuple[Distortion, ...],
+    originals: tuple[Any, ...],
+    decoded: jax.Array,
+    size: jax.Array,
+) -> tuple[jax.Array, ...]:
+    """The maps of a decoded image uint8 [H, W, 3].
+
+    It is not one function with `_code`: compilers for CPUs would compute parts of the synthesis
+    again for every tap of the windows of MS-SSIM.
+    """
+    parts = zip(distortions, originals, strict=True)
+    return tuple(part.maps(original, decoded, size) for part, original in parts)
 
 
 def jitted_steps() -> tuple[compilation.Jitted, ...]:
     """All compiled functions, for counting their compilations."""
-    return _features, _maps
+    return _features, _code, _distortion_maps

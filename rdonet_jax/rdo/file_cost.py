@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -116,13 +117,19 @@ class FileCost:
 
 
 @functools.partial(compilation.jit, static_argnums=0)
+def originals(distortions: tuple[Distortion, ...], pixels: jax.Array) -> tuple[Any, ...]:
+    """What the maps of each distortion take of the original, uint8 [1, H, W, 3]."""
+    return tuple(part.original(pixels[0]) for part in distortions)
+
+
+@functools.partial(compilation.jit, static_argnums=0)
 def _tile_maps(
     distortions: tuple[Distortion, ...], pixels: jax.Array, decoded: jax.Array, size: jax.Array
 ) -> tuple[jax.Array, ...]:
     """The maps of a tile, for padded images uint8 [1, H, W, 3]; `size` of them is the image."""
-    return tuple(part.maps(pixels[0], decoded[0], size) for part in distortions)
+    return tuple(part.maps(part.original(pixels[0]), decoded[0], size) for part in distortions)
 
 
 def jitted_steps() -> tuple[compilation.Jitted, ...]:
     """All compiled functions, for counting their compilations."""
-    return (_tile_maps,)
+    return originals, _tile_maps

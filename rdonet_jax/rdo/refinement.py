@@ -31,7 +31,7 @@ from rdonet_jax.models.portable import quality_maps
 from rdonet_jax.models.portable.network import GivenLatents
 from rdonet_jax.models.portable.quality_maps import LevelQuality, QualityMaps
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import encoder_tiles, refinement_step
+from rdonet_jax.rdo import encoder_tiles, file_cost, refinement_step
 from rdonet_jax.rdo.refinement_step import Latents, TileInputs
 
 CHECK_EVERY = 10
@@ -190,7 +190,7 @@ def _tile_inputs(problem: Problem, tile: Tile) -> TileInputs:
     size = problem.pixels.shape[:2]
     masks = codec.coded_masks(problem.partition, *size)
     return TileInputs(
-        tiles.cut(problem.pixels, tile, BLOCK),
+        file_cost.originals(problem.distortions, tiles.cut(problem.pixels, tile, BLOCK)),
         tile.extent(size, BLOCK),
         tuple(_cut_mask(mask, tile, BLOCK // STRIDES[level]) for level, mask in enumerate(masks)),
         tuple(_variable(tile, level) for level in range(problem.model.config.levels)),

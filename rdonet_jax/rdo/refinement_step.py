@@ -37,7 +37,7 @@ _EPSILON = 1e-8
 class TileInputs(NamedTuple):
     """What the cost of a tile depends on besides its latents. Tuples are indexed by level."""
 
-    pixels: jax.Array  # uint8 [1, H, W, 3]
+    originals: tuple[Any, ...]  # by distortion, see `Distortion.original`
     size: jax.Array  # int32 [2], rows and columns of the image in the tile
     masks: tuple[jax.Array, ...]  # bool [1, h, w], where the level is coded
     variable: Latents  # bool [1, ·, ·, 1], which latents may change
@@ -124,8 +124,9 @@ def _cost(
     counted = partition.extent_mask(blocks * (BLOCK // AREA), sides)
     if inputs.relative is not None:
         counted = counted * inputs.relative
-    for part, weights in zip(distortions, inputs.weights, strict=True):
-        maps = part.maps(inputs.pixels[0], decoded, inputs.size)
+    by_part = zip(distortions, inputs.originals, inputs.weights, strict=True)
+    for part, original, weights in by_part:
+        maps = part.maps(original, decoded, inputs.size)
         bits += jnp.sum(weights * jnp.sum(maps * counted, axis=(1, 2)))
     return bits
 
