@@ -1,0 +1,59 @@
+"""The maps of distortions by area, which searches and refinements compare."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdonet_jax.metrics import distortion, loss
+from rdonet_jax.metrics.loss import AREA
+
+
+def images(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image uint8 [H, W, 3], and one that is damaged more to the right."""
+    rng = np.random.default_rng(0)
+    rows, cols = np.mgrid[:height, :width]
+    smooth = 120 + 60 * np.sin(rows / 9)[..., None] + 50 * np.cos(cols / 14)[..., None]
+    x = smooth + rng.normal(0, 12, (height, width, 3))
+    x_hat = x + rng.normal(0, 1, x.shape) * (20 * cols / width)[..., None]
+    return tuple(v.clip(0, 255).round().astype(np.uint8) for v in (x, x_hat))
+
+
+def maps_of(part: loss.Distortion, x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    size = jnp.array(x.shape[:2])
+    return np.asarray(part.maps(part.original(jnp.asarray(x)), jnp.asarray(x_hat), size))
+
+
+@pytest.mark.parametrize("size", [(64, 128), (512, 768)], ids=str)
+def test_maps_of_ms_ssim_are_area_means_of_dissimilarity_with_the_border_continued(size):
+    x, x_hat = images(*size)
+    (dissimilarity,) = (p.distortion for p in loss.named("ms-ssim").parts(0.0))
+    scales = distortion.scales_within(min(size))
+    of_windows = distortion.similarity_maps(x / np.float32(255), x_hat / np.float32(255), scales)
+    found = maps_of(dissimilarity, x, x_hat)
+    assert found.shape == (scales, size[0] // AREA, size[1] // AREA)
+    for scale, similarity in enumerate(of_windows):
+        side = AREA >> scale
+        whole = [length >> scale for length in size]
+        missing = np.subtract(whole, similarity.shape[:2])
+        before, after = missing // 2, missing - missing // 2
+        margins = [*zip(before, after, strict=True), (0, 0)]
+        continued = np.pad(1.0 - np.asarray(similarity, np.float64), margins, mode="edge")
+        areas = continued.reshape(size[0] // AREA, side, size[1] // AREA, side, 3)
+        np.testing.assert_allclose(found[scale], areas.mean((1, 3, 4)), rtol=1e-4, atol=1e-6)
+
+
+def test_maps_of_the_squared_error_add_up_to_that_of_the_image():
+    x, x_hat = images(512, 768)
+    (squared_error,) = (p.distortion for p in loss.named("mse").parts(0.0))
+    exact = np.square(x.astype(np.float64) - x_hat).mean(-1).sum()
+    np.testing.assert_allclose(maps_of(squared_error, x, x_hat).sum(), exact, rtol=1e-5)
+
+
+def test_what_is_taken_of_the_original_serves_several_decoded_images():
+    x, x_hat = images(192, 256)
+    other = images(192, 256)[1][::-1]
+    for part in (p.distortion for p in loss.named("both").parts(0.5)):
+        original = part.original(jnp.asarray(x))
+        for decoded in (x_hat, other):
+            once = part.maps(original, jnp.asarray(decoded), jnp.array(x.shape[:2]))
+            np.testing.assert_allclose(once, maps_of(part, x, decoded), rtol=1e-6)
