@@ -25,7 +25,7 @@ CHOICES = {
     "metric": loss.DISTORTIONS,
     "masks": masks.SCHEDULES,
     "schedule": ("cosine", "linear", "exponential", "constant"),
-    "optimizer": ("adam", "muon"),
+    "optimizer": ("adam", "muon", "soap"),
     "switch": ("carry", "restart"),
     "precision": ("auto", "float32", "bfloat16"),
     "learn": ("all", "decoder", "added", "priors"),
@@ -62,7 +62,8 @@ class TrainingConfig:
         `rdonet_jax.training.device_crops`.
       learning_rate, warmup_steps, schedule, final_rate: the peak step size, how long it takes to
         get there, how it falls then, and what share of it is left at the end.
-      optimizer: "adam", or "muon" for the large kernels, see `rdonet_jax.training.muon`.
+      optimizer: "adam", or for the kernels "muon" or "soap", see `rdonet_jax.training.muon` and
+        `rdonet_jax.training.soap`.
       switch: what happens to the optimizer at the second stage, see
         `rdonet_jax.training.optimizer`.
       stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
@@ -191,7 +192,8 @@ class TrainingConfig:
         )
         yield (
             self.optimizer == "adam" or self.learn != "added",
-            "the optimizer 'muon' moves whole kernels, and learn 'added' parts of them",
+            f"the optimizer {self.optimizer!r} moves whole kernels, and learn 'added' parts of "
+            "them",
         )
         yield 0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}"
         yield self.warmup_steps >= 0, f"warmup_steps must not be negative: {self.warmup_steps}"

@@ -14,9 +14,7 @@ import jax
 import optax
 
 from rdonet_jax.core.config import ConfigError
-
-LEAST_SIDE = 8
-"""Kernels with a shorter side are Adam's: a convolution of colors has few directions."""
+from rdonet_jax.training import kernels
 
 RMS = 0.2
 """Root mean square of an update of a matrix, as Adam's are in practice, so that one learning rate
@@ -24,7 +22,7 @@ serves both ([Liu et al. 2025](https://arxiv.org/abs/2502.16982))."""
 
 
 def scale_by_muon(adam: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Updates by Muon for the kernels of `are_matrices`, and by `adam` for all other leaves.
+    """Muon for the kernels of `kernels.are_matrices`, and `adam` for all other leaves.
 
     Raises `ConfigError` for an optax that has no Muon.
     """
@@ -34,23 +32,9 @@ def scale_by_muon(adam: optax.GradientTransformation) -> optax.GradientTransform
         )
 
     def labels(params: Any) -> Any:
-        return jax.tree_util.tree_map(lambda is_matrix: str(is_matrix), are_matrices(params))
+        return jax.tree_util.tree_map(str, kernels.are_matrices(params))
 
     return optax.multi_transform({str(True): _of_matrices(), str(False): adam}, labels)
-
-
-def are_matrices(params: Any) -> Any:
-    """A tree of bool: which leaves are kernels, as matrices, with no side under `LEAST_SIDE`."""
-
-    def is_matrix(path: Any, leaf: Any) -> bool:
-        return path[-1].key == "kernel" and min(_matrix_shape(leaf)) >= LEAST_SIDE
-
-    return jax.tree_util.tree_map_with_path(is_matrix, params)
-
-
-def _matrix_shape(kernel: Any) -> tuple[int, int]:
-    """The rows of a kernel [..., inputs, outputs] are its taps and inputs, the columns outputs."""
-    return math.prod(kernel.shape[:-1]), kernel.shape[-1]
 
 
 def _of_matrices() -> optax.GradientTransformation:
@@ -64,6 +48,6 @@ def _of_matrices() -> optax.GradientTransformation:
     return optax.chain(
         optax.contrib.scale_by_muon(weight_dimension_numbers=dimensions),
         optax.stateless_with_tree_map(
-            lambda update, _: RMS * math.sqrt(max(_matrix_shape(update))) * update
+            lambda update, _: RMS * math.sqrt(max(kernels.matrix_shape(update))) * update
         ),
     )

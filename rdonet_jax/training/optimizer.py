@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rdonet_jax.training import muon
+from rdonet_jax.training import muon, soap
 from rdonet_jax.training.config import TrainingConfig
 
 
@@ -133,13 +133,17 @@ def scale_by_position(config: TrainingConfig) -> optax.GradientTransformationExt
 
 
 def make(config: TrainingConfig) -> optax.GradientTransformationExtraArgs:
-    """Clipping of the gradient by its global norm, then Adam or Muon. Updates take a `position`.
+    """Clipping of the gradient by its global norm, then Adam, Muon or SOAP.
+
+    Updates take a `position`.
 
     Raises `ConfigError` if the installed optax has no such optimizer.
     """
     moments = optax.scale_by_adam()
     if config.optimizer == "muon":
         moments = muon.scale_by_muon(moments)
+    elif config.optimizer == "soap":
+        moments = soap.for_kernels(moments)
     if config.switch == "restart":
         moments = restarted_at(moments, config.stage1_steps)
     steps = [

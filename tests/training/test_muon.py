@@ -11,7 +11,7 @@ import pytest
 from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import muon, optimizer
+from rdonet_jax.training import kernels, optimizer
 from tests import portable_params
 
 pytestmark = pytest.mark.skipif(
@@ -95,7 +95,7 @@ def test_a_restart_forgets_the_momentum(params):
 
 def test_most_parameters_of_a_portable_network_are_in_its_kernels():
     shapes = portable_params.shapes(presets.standard())
-    chosen = muon.are_matrices(shapes)
+    chosen = kernels.are_matrices(shapes)
     sizes = jax.tree_util.tree_map(lambda leaf: int(np.prod(leaf.shape)), shapes)
     pairs = list(zip(*map(jax.tree_util.tree_leaves, (chosen, sizes)), strict=True))
     assert sum(size for is_matrix, size in pairs if is_matrix) > 0.9 * sum(s for _, s in pairs)

@@ -1,0 +1,168 @@
+"""SOAP: Adam in the eigenbases of Shampoo's preconditioner, for the kernels of a network.
+
+[Vyas et al. 2024](https://arxiv.org/abs/2409.11321). A kernel is an array of taps, inputs and
+outputs. Each axis has a basis: the eigenvectors of the mean product of gradients with themselves
+over the other axes. The gradient is rotated into these bases, Adam's update is made there and
+rotated back. Bases change slowly, so they are renewed only after some steps, by one power iteration
+and a QR decomposition.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rdonet_jax.training import kernels
+
+LONGEST_SIDE = 512
+"""Longer axes are not rotated: the products grow with the square of the side."""
+
+BASES_EVERY = 10
+"""Steps after which bases are renewed."""
+
+DECAY = 0.95
+"""Of the means of gradients, of their squares, and of their products, as in the paper."""
+
+EPSILON = 1e-8
+
+_EXACT = jax.lax.Precision.HIGHEST
+
+
+class KernelState(NamedTuple):
+    """The state of one kernel. Tuples have an array [side, side] for each axis that is rotated."""
+
+    mean: jax.Array  # of gradients, [taps, inputs, outputs]
+    squares: jax.Array  # means of squares of rotated gradients, of the same shape
+    products: tuple[jax.Array, ...]
+    bases: tuple[jax.Array, ...]  # their columns are the directions
+
+
+class State(NamedTuple):
+    """The state of `scale_by_soap`."""
+
+    count: jax.Array  # int32, steps done
+    kernels: Any
+
+
+def for_kernels(adam: optax.GradientTransformation) -> optax.GradientTransformation:
+    """SOAP for the kernels of `kernels.are_matrices`, and `adam` for all other leaves."""
+
+    def labels(params: Any) -> Any:
+        return jax.tree_util.tree_map(str, kernels.are_matrices(params))
+
+    return optax.multi_transform({str(True): scale_by_soap(), str(False): adam}, labels)
+
+
+def scale_by_soap() -> optax.GradientTransformation:
+    """Updates by SOAP. The first step only begins the means and the bases, and changes nothing."""
+
+    def init(params: Any) -> State:
+        return State(jnp.zeros((), jnp.int32), jax.tree_util.tree_map(_begin, params))
+
+    def update(updates: Any, state: State, params: Any = None) -> tuple[Any, State]:
+        leaves, tree = jax.tree_util.tree_flatten(updates)
+        gradients = [leaf.reshape(_axes(leaf)) for leaf in leaves]
+        states = [
+            _with_gradient(gradient, of_kernel, state.count)
+            for gradient, of_kernel in zip(
+                gradients, tree.flatten_up_to(state.kernels), strict=True
+            )
+        ]
+        moved = [_update(of_kernel, state.count) for of_kernel in states]
+        is_due = state.count % BASES_EVERY == 0
+        way = jnp.where(state.count == 0, 2, is_due.astype(jnp.int32))
+        states = jax.lax.switch(way, (lambda kept: kept, _renewed, _first), states)
+        shaped = [found.reshape(leaf.shape) for found, leaf in zip(moved, leaves, strict=True)]
+        kept = tree.unflatten(states)
+        return tree.unflatten(shaped), State(state.count + 1, kept)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _axes(kernel: Any) -> tuple[int, ...]:
+    """The shape [taps, inputs, outputs] of a kernel, or [inputs, outputs] of one without taps."""
+    taps = math.prod(kernel.shape[:-2])
+    return (taps, *kernel.shape[-2:]) if taps > 1 else tuple(kernel.shape[-2:])
+
+
+def _rotated_axes(shape: tuple[int, ...]) -> list[int]:
+    return [axis for axis, side in enumerate(shape) if 1 < side <= LONGEST_SIDE]
+
+
+def _begin(kernel: jax.Array) -> KernelState:
+    shape = _axes(kernel)
+    zeros = jnp.zeros(shape, jnp.float32)
+    sides = [shape[axis] for axis in _rotated_axes(shape)]
+    products = tuple(jnp.zeros((side, side), jnp.float32) for side in sides)
+    bases = tuple(jnp.eye(side, dtype=jnp.float32) for side in sides)
+    return KernelState(zeros, zeros, products, bases)
+
+
+def _with_gradient(gradient: jax.Array, state: KernelState, count: jax.Array) -> KernelState:
+    """The state with a gradient in its means. That of the squares does not have the first one."""
+    axes = _rotated_axes(gradient.shape)
+    products = tuple(
+        _mean(old, _product(gradient, axis)) for old, axis in zip(state.products, axes, strict=True)
+    )
+    squares = _mean(state.squares, jnp.square(_rotate(gradient, state.bases, 0)))
+    return KernelState(
+        _mean(state.mean, gradient),
+        jnp.where(count > 0, squares, state.squares),
+        products,
+        state.bases,
+    )
+
+
+def _mean(old: jax.Array, new: jax.Array) -> jax.Array:
+    return DECAY * old + (1 - DECAY) * new
+
+
+def _product(gradient: jax.Array, axis: int) -> jax.Array:
+    others = [other for other in range(gradient.ndim) if other != axis]
+    return jnp.tensordot(gradient, gradient, (others, others), precision=_EXACT)
+
+
+def _rotate(values: jax.Array, bases: tuple[jax.Array, ...], side: int) -> jax.Array:
+    """Into the bases (`side` 0), or back from them (1)."""
+    for axis, basis in zip(_rotated_axes(values.shape), bases, strict=True):
+        rotated = jnp.tensordot(values, basis, (axis, side), precision=_EXACT)
+        values = jnp.moveaxis(rotated, -1, axis)
+    return values
+
+
+def _update(state: KernelState, count: jax.Array) -> jax.Array:
+    """Adam's update in the bases. Zero at the first step, which has none yet."""
+    steps = jnp.maximum(count, 1)  # of the squares; the mean has one more
+    mean = _rotate(state.mean, state.bases, 0) / (1 - DECAY ** (steps + 1))
+    squares = state.squares / (1 - DECAY**steps)
+    moved = _rotate(mean / (jnp.sqrt(squares) + EPSILON), state.bases, 1)
+    return jnp.where(count > 0, moved, 0.0)
+
+
+def _first(states: list[KernelState]) -> list[KernelState]:
+    """With the eigenvectors of the products as bases, those of the largest values first."""
+    return [
+        state._replace(bases=tuple(jnp.linalg.eigh(p)[1][:, ::-1] for p in state.products))
+        for state in states
+    ]
+
+
+def _renewed(states: list[KernelState]) -> list[KernelState]:
+    """With bases one power iteration further."""
+    return [_renew(state) for state in states]
+
+
+def _renew(state: KernelState) -> KernelState:
+    squares, bases = state.squares, []
+    parts = zip(_rotated_axes(squares.shape), state.products, state.bases, strict=True)
+    for axis, product, basis in parts:
+        powers = jnp.matmul(product, basis, precision=_EXACT)
+        # The order keeps directions of large values from being made orthogonal to small ones.
+        order = jnp.argsort(-jnp.sum(basis * powers, axis=0))
+        squares = jnp.take(squares, order, axis)
+        bases.append(jnp.linalg.qr(powers[:, order])[0])
+    return state._replace(squares=squares, bases=tuple(bases))

@@ -1,0 +1,165 @@
+"""SOAP: kernels get Adam's updates in the eigenbases of their gradients, everything else Adam's."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rdonet_jax.core.config import ConfigError
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import optimizer, soap
+
+SHAPES = {"convolution": (3, 3, 12, 16), "pointwise": (24, 10), "colors": (1, 1, 3, 32)}
+
+
+def schedule(**changes) -> training_config.TrainingConfig:
+    given = {"stage1_steps": 30, "stage2_steps": 30, "warmup_steps": 0, "schedule": "constant",
+             "learning_rate": 1e-2, "clip_norm": 1e9, "optimizer": "soap"}  # fmt: skip
+    return training_config.TrainingConfig(**(given | changes))
+
+
+@pytest.fixture
+def params():
+    made = {name: {"kernel": jnp.zeros(shape)} for name, shape in SHAPES.items()}
+    return {**made, "prior": {"gain": jnp.zeros((16, 16)), "bias": jnp.zeros(16)}}
+
+
+def gradients(params, seed=0):
+    leaves, tree = jax.tree_util.tree_flatten(params)
+    rng = np.random.default_rng(seed)
+    drawn = [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves]
+    return jax.tree_util.tree_unflatten(tree, drawn)
+
+
+def run(made, params, count):
+    """The last of so many updates, and the state."""
+    state, update = made.init(params), jax.jit(made.update)
+    for step in range(count):
+        found, state = update(gradients(params, step), state, params)
+    return found, state
+
+
+def kernel_states(state):
+    is_one = lambda leaf: isinstance(leaf, soap.KernelState)  # noqa: E731
+    leaves = jax.tree_util.tree_leaves(state, is_leaf=is_one)
+    return [leaf for leaf in leaves if is_one(leaf)]
+
+
+def plain_soap(grads: list[np.ndarray]) -> np.ndarray:
+    """The last update of a matrix by the algorithm of the paper in float64, without QR.
+
+    Bases are eigenvectors by `eigh`, which power iterations approach if the products hardly change.
+    """
+    decay, rows, columns = 0.95, *grads[0].shape
+    mean, squares = np.zeros_like(grads[0]), np.zeros_like(grads[0])
+    left, right = np.zeros((rows, rows)), np.zeros((columns, columns))
+    q_left = q_right = None
+    for step, gradient in enumerate(grads):
+        mean = decay * mean + (1 - decay) * gradient
+        left = decay * left + (1 - decay) * gradient @ gradient.T
+        right = decay * right + (1 - decay) * gradient.T @ gradient
+        if step:
+            squares = decay * squares + (1 - decay) * (q_left.T @ gradient @ q_right) ** 2
+            inner = q_left.T @ mean @ q_right / (1 - decay ** (step + 1))
+            update = q_left @ (inner / np.sqrt(squares / (1 - decay**step))) @ q_right.T
+        if step == 0:
+            q_left, q_right = np.linalg.eigh(left)[1], np.linalg.eigh(right)[1]
+    return update
+
+
+def test_the_update_of_a_matrix_is_that_of_the_paper():
+    rng = np.random.default_rng(3)
+    grads = [rng.normal(size=(12, 12)) * np.arange(1, 13) for _ in range(5)]
+    made = soap.scale_by_soap()
+    state = made.init(jnp.zeros((12, 12)))
+    for gradient in grads:
+        found, state = made.update(jnp.asarray(gradient, jnp.float32), state)
+    np.testing.assert_allclose(found, plain_soap(grads), rtol=2e-3, atol=2e-3)
+
+
+def test_the_first_step_moves_no_kernel(params):
+    found, _ = run(optimizer.make(schedule()), params, 1)
+    assert not np.any(found["convolution"]["kernel"])
+    assert np.any(found["prior"]["gain"])
+
+
+def test_small_kernels_and_all_other_parameters_get_adams_updates(params):
+    ours, _ = run(optimizer.make(schedule()), params, 3)
+    adams, _ = run(optimizer.make(schedule(optimizer="adam")), params, 3)
+    np.testing.assert_allclose(ours["colors"]["kernel"], adams["colors"]["kernel"], rtol=1e-6)
+    for name in ("gain", "bias"):
+        np.testing.assert_allclose(ours["prior"][name], adams["prior"][name], rtol=1e-6)
+
+
+def test_rotated_problems_are_solved_as_fast_as_unrotated_ones():
+    """Adam is not rotated with the problem: it is slow where steep directions lie across axes."""
+    rng = np.random.default_rng(0)
+    rows, columns = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (16, 24))
+    scales = jnp.asarray(np.outer(10.0 ** np.linspace(0, -2, 16), 10.0 ** np.linspace(0, -2, 24)))
+    start = rng.normal(size=(16, 24))
+
+    def loss_after(made, turn, steps=300):
+        left, right = (jnp.asarray(q) if turn else jnp.eye(len(q)) for q in (rows, columns))
+        params = left @ start @ right.T
+
+        def loss(params):
+            return 0.5 * jnp.sum(scales * jnp.square(left.T @ params @ right))
+
+        @jax.jit
+        def step(params, state, rate):
+            found, state = made.update(jax.grad(loss)(params), state)
+            return params - rate * found, state
+
+        state = made.init(params)
+        for rate in np.linspace(0.05, 0, steps, dtype=np.float32):
+            params, state = step(params, state, rate)
+        return float(loss(params))
+
+    ours = [loss_after(soap.scale_by_soap(), turn) for turn in (False, True)]
+    adams = [loss_after(optax.scale_by_adam(0.95, 0.95), turn) for turn in (False, True)]
+    assert ours[1] < 1.5 * ours[0]
+    assert adams[1] > 3 * ours[1]
+
+
+def test_bases_stay_orthonormal_and_follow_the_gradients(params):
+    _, state = run(optimizer.make(schedule()), params, 45)
+    found = kernel_states(state)
+    assert sorted(len(of_kernel.bases) for of_kernel in found) == [2, 3]
+    for of_kernel in found:
+        for basis in of_kernel.bases:
+            np.testing.assert_allclose(basis.T @ basis, np.eye(len(basis)), atol=1e-5)
+            assert np.abs(basis - np.eye(len(basis))).max() > 0.1
+
+
+def test_long_sides_are_not_rotated(monkeypatch):
+    monkeypatch.setattr(soap, "LONGEST_SIDE", 11)
+    params = {"conv": {"kernel": jnp.zeros((3, 3, 12, 16))}}
+    found, state = run(optimizer.make(schedule()), params, 12)
+    (of_kernel,) = kernel_states(state)
+    assert [basis.shape for basis in of_kernel.bases] == [(9, 9)]
+    assert np.isfinite(found["conv"]["kernel"]).all()
+
+
+def test_a_kernel_without_a_gradient_stays(params):
+    made = optimizer.make(schedule())
+    zeros, state = jax.tree_util.tree_map(jnp.zeros_like, params), made.init(params)
+    for _ in range(12):
+        found, state = made.update(zeros, state, params)
+        assert not any(np.any(leaf) for leaf in jax.tree_util.tree_leaves(found))
+
+
+def test_a_restart_begins_with_new_bases(params):
+    _, state = run(optimizer.make(schedule(switch="restart", stage1_steps=5)), params, 6)
+    made = optimizer.make(schedule())
+    _, fresh = made.update(gradients(params, 5), made.init(params), params)
+    for ours, expected in zip(kernel_states(state), kernel_states(fresh), strict=True):
+        for product, other in zip(ours.products, expected.products, strict=True):
+            np.testing.assert_allclose(product, other, rtol=1e-5, atol=1e-6)
+
+
+def test_training_a_part_of_kernels_is_refused():
+    with pytest.raises(ConfigError, match="'soap' moves whole kernels"):
+        schedule(learn="added", widened_from=(96, 6))
