@@ -10,6 +10,7 @@ and a QR decomposition.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -64,21 +65,19 @@ def scale_by_soap() -> optax.GradientTransformation:
         return State(jnp.zeros((), jnp.int32), jax.tree_util.tree_map(_begin, params))
 
     def update(updates: Any, state: State, params: Any = None) -> tuple[Any, State]:
-        leaves, tree = jax.tree_util.tree_flatten(updates)
-        gradients = [leaf.reshape(_axes(leaf)) for leaf in leaves]
-        states = [
-            _with_gradient(gradient, of_kernel, state.count)
-            for gradient, of_kernel in zip(
-                gradients, tree.flatten_up_to(state.kernels), strict=True
-            )
-        ]
-        moved = [_update(of_kernel, state.count) for of_kernel in states]
-        is_due = state.count % BASES_EVERY == 0
-        way = jnp.where(state.count == 0, 2, is_due.astype(jnp.int32))
-        states = jax.lax.switch(way, (lambda kept: kept, _renewed, _first), states)
-        shaped = [found.reshape(leaf.shape) for found, leaf in zip(moved, leaves, strict=True)]
-        kept = tree.unflatten(states)
-        return tree.unflatten(shaped), State(state.count + 1, kept)
+        tree_map, count = jax.tree_util.tree_map, state.count
+
+        def with_gradient(gradient: jax.Array, of_kernel: KernelState) -> KernelState:
+            return _with_gradient(gradient.reshape(_axes(gradient)), of_kernel, count)
+
+        def moved(gradient: jax.Array, of_kernel: KernelState) -> jax.Array:
+            return _update(of_kernel, count).reshape(gradient.shape)
+
+        states = tree_map(with_gradient, updates, state.kernels)
+        found = tree_map(moved, updates, states)
+        way = jnp.where(count == 0, 2, (count % BASES_EVERY == 0).astype(jnp.int32))
+        ways = (lambda kept: kept, _of_each(_renew), _of_each(_first))
+        return found, State(count + 1, jax.lax.switch(way, ways, states))
 
     return optax.GradientTransformation(init, update)
 
@@ -143,20 +142,24 @@ def _update(state: KernelState, count: jax.Array) -> jax.Array:
     return jnp.where(count > 0, moved, 0.0)
 
 
-def _first(states: list[KernelState]) -> list[KernelState]:
+def _of_each(function: Callable[[KernelState], KernelState]) -> Callable[[Any], Any]:
+    """The function, for a tree of states."""
+
+    def of_tree(states: Any) -> Any:
+        return jax.tree_util.tree_map(
+            function, states, is_leaf=lambda part: isinstance(part, KernelState)
+        )
+
+    return of_tree
+
+
+def _first(state: KernelState) -> KernelState:
     """With the eigenvectors of the products as bases, those of the largest values first."""
-    return [
-        state._replace(bases=tuple(jnp.linalg.eigh(p)[1][:, ::-1] for p in state.products))
-        for state in states
-    ]
-
-
-def _renewed(states: list[KernelState]) -> list[KernelState]:
-    """With bases one power iteration further."""
-    return [_renew(state) for state in states]
+    return state._replace(bases=tuple(jnp.linalg.eigh(p)[1][:, ::-1] for p in state.products))
 
 
 def _renew(state: KernelState) -> KernelState:
+    """With bases one power iteration further."""
     squares, bases = state.squares, []
     parts = zip(_rotated_axes(squares.shape), state.products, state.bases, strict=True)
     for axis, product, basis in parts:
