@@ -39,8 +39,8 @@ class TaskDistortion(Distortion):
             values = values * partition.extent_mask(-(-sizes // STRIDE), values.shape[1:])
         return jnp.sum(values, axis=(1, 2))
 
-    def maps(self, pixels: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
-        x, x_hat = (v.astype(jnp.float32)[None] / 255.0 for v in (pixels, decoded))
+    def maps(self, original: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
+        x, x_hat = (v.astype(jnp.float32)[None] / 255.0 for v in (original, decoded))
         values = saliency.divergence(self._detector, x, x_hat)[0]
         values = values * partition.extent_mask(-(-size // STRIDE), values.shape)
         return partition.tile_sums(values, AREA // STRIDE)[None]

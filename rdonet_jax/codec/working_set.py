@@ -19,8 +19,10 @@ _POSITION_BYTES = 24
 """Indices of a coded position in the lists of `codec.portable.state`."""
 _GRADIENT_PASSES = 2
 """What the gradient of a pass keeps, in terms of what the pass takes at its peak."""
-_SIMILARITY_MAPS = 21
-"""Arrays of the size of the image that MS-SSIM holds at the peak."""
+_ORIGINAL_MAPS = 5
+"""Arrays of the size of the image that MS-SSIM keeps of the original, of all scales."""
+_SIMILARITY_MAPS = 7
+"""Those that it holds at the peak besides: a decoded image, its moments, and what is compared."""
 
 
 def untiled_bytes(scalars: int, grid: tuple[int, int]) -> int:
@@ -37,12 +39,11 @@ def tiled_bytes(config: PortableConfig, grid: tuple[int, int]) -> int:
 def search_bytes(features: tuple[int, ...], scalars: int, grid: tuple[int, int]) -> int:
     """Bytes for evaluating `grid` blocks at once in a search.
 
-    The features of all levels exist all the time. The peak is in the network, which has `scalars`
-    per block, or in MS-SSIM at full size: both images, their products, and the results of filtering
-    and comparing them.
+    The features of all levels and what MS-SSIM keeps of the original exist all the time. The peak
+    is in the network, which has `scalars` per block, or in MS-SSIM at full size.
     """
-    similarity = _SIMILARITY_MAPS * 3 * BLOCK**2
-    peak = _level_scalars(features) + max(scalars, similarity)
+    kept = _level_scalars(features) + _ORIGINAL_MAPS * 3 * BLOCK**2
+    peak = kept + max(scalars, _SIMILARITY_MAPS * 3 * BLOCK**2)
     return math.prod(grid) * (_SCALAR_BYTES * peak + 2 * 3 * BLOCK**2)
 
 
@@ -59,7 +60,8 @@ def refining_bytes(config: PortableConfig, grid: tuple[int, int], tile_blocks: i
     keeps what the whole pass and MS-SSIM compute.
     """
     held = 2 * _SCALAR_BYTES * _level_scalars(config.latents) + 3 * BLOCK**2
-    per_block = _GRADIENT_PASSES * portable_scalars(config) + _SIMILARITY_MAPS * 3 * BLOCK**2
+    computed = portable_scalars(config) + _SIMILARITY_MAPS * 3 * BLOCK**2
+    per_block = _GRADIENT_PASSES * computed + _ORIGINAL_MAPS * 3 * BLOCK**2
     tile = tile_blocks * _SCALAR_BYTES * per_block
     return tiled_bytes(config, grid) + math.prod(grid) * held + tile
 

@@ -37,8 +37,8 @@ from rdonet_jax.rdo.search.costs import Costs
 class Maps(NamedTuple):
     """The rate and distortion of a partition by areas of 16x16 pixels."""
 
-    bits: Any  # [H/16, W/16], without those of the partition
-    distortions: tuple[Any, ...]  # each [M, H/16, W/16], see `Distortion.maps`
+    bits: np.ndarray  # [H/16, W/16], with those of the partition
+    distortions: tuple[np.ndarray, ...]  # each [M, H/16, W/16], see `Distortion.maps`
 
 
 def trained_loss(model: Model, quality: float | None = None) -> tuple[Part, ...]:

@@ -59,7 +59,7 @@ def for_kernels(adam: optax.GradientTransformation) -> optax.GradientTransformat
 
 
 def scale_by_soap() -> optax.GradientTransformation:
-    """Updates by SOAP. The first step only begins the means and the bases, and changes nothing."""
+    """Updates by SOAP. The first step only finds the bases, as in the code of the authors."""
 
     def init(params: Any) -> State:
         return State(jnp.zeros((), jnp.int32), jax.tree_util.tree_map(_begin, params))
@@ -94,22 +94,21 @@ def _rotated_axes(shape: tuple[int, ...]) -> list[int]:
 
 def _begin(kernel: jax.Array) -> KernelState:
     shape = _axes(kernel)
-    zeros = jnp.zeros(shape, jnp.float32)
     sides = [shape[axis] for axis in _rotated_axes(shape)]
-    products = tuple(jnp.zeros((side, side), jnp.float32) for side in sides)
-    bases = tuple(jnp.eye(side, dtype=jnp.float32) for side in sides)
-    return KernelState(zeros, zeros, products, bases)
+    products = tuple(jnp.zeros((side, side)) for side in sides)
+    bases = tuple(jnp.eye(side) for side in sides)
+    return KernelState(jnp.zeros(shape), jnp.zeros(shape), products, bases)
 
 
 def _with_gradient(gradient: jax.Array, state: KernelState, count: jax.Array) -> KernelState:
-    """The state with a gradient in its means. That of the squares does not have the first one."""
+    """The state with a gradient in its means. The first one is in those of the products alone."""
     axes = _rotated_axes(gradient.shape)
     products = tuple(
         _mean(old, _product(gradient, axis)) for old, axis in zip(state.products, axes, strict=True)
     )
     squares = _mean(state.squares, jnp.square(_rotate(gradient, state.bases, 0)))
     return KernelState(
-        _mean(state.mean, gradient),
+        jnp.where(count > 0, _mean(state.mean, gradient), state.mean),
         jnp.where(count > 0, squares, state.squares),
         products,
         state.bases,
@@ -135,9 +134,8 @@ def _rotate(values: jax.Array, bases: tuple[jax.Array, ...], side: int) -> jax.A
 
 def _update(state: KernelState, count: jax.Array) -> jax.Array:
     """Adam's update in the bases. Zero at the first step, which has none yet."""
-    steps = jnp.maximum(count, 1)  # of the squares; the mean has one more
-    mean = _rotate(state.mean, state.bases, 0) / (1 - DECAY ** (steps + 1))
-    squares = state.squares / (1 - DECAY**steps)
+    share = 1 - DECAY ** jnp.maximum(count, 1)  # of gradients in the means
+    mean, squares = _rotate(state.mean, state.bases, 0) / share, state.squares / share
     moved = _rotate(mean / (jnp.sqrt(squares) + EPSILON), state.bases, 1)
     return jnp.where(count > 0, moved, 0.0)
 

@@ -15,7 +15,7 @@ from rdonet_jax.core import partition, presets, system_memory
 from rdonet_jax.metrics import loss
 from rdonet_jax.models import registry
 from rdonet_jax.models.portable.network import GivenLatents
-from rdonet_jax.rdo import cost, encoder_tiles, refinement_step
+from rdonet_jax.rdo import cost, encoder_tiles, file_cost, refinement_step
 
 pytestmark = [pytest.mark.optimized, pytest.mark.once]
 
@@ -96,9 +96,15 @@ def test_the_estimate_covers_an_evaluation_of_a_search():
     pixels = shape(side * partition.BLOCK, side * partition.BLOCK, 3, dtype=jnp.uint8)
     sizes, quality = shape(2, dtype=jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
     parts = tuple(part.distortion for part in loss.Loss(1.0, "both", 0.5).parts())
-    _, maps = cost.jitted_steps()
-    inputs = features, pixels, sizes, masks, quality
-    actual = taken(maps.lower(preset, parts, parameters(preset), *inputs), inputs)
+    _, code, maps = cost.jitted_steps()
+    originals = jax.eval_shape(lambda pixels: file_cost.originals(parts, pixels), pixels)
+    inputs, kept = (features, sizes, masks, quality), (features, originals)
+    decoded = jax.ShapeDtypeStruct(pixels.shape[1:], jnp.uint8)
+    size = jax.ShapeDtypeStruct((2,), jnp.int32)
+    actual = max(
+        taken(code.lower(preset, parameters(preset), *inputs), (inputs, originals)),
+        taken(maps.lower(parts, originals, decoded, size), (kept, decoded)),
+    )
     assert actual <= memory.searching_bytes(preset, (side, side), (side, side)) <= 4 * actual
 
 
@@ -174,16 +180,17 @@ def test_the_estimate_covers_a_step_of_refinement():
     latents = tuple(latents_of(level, *counts) for level, counts in enumerate(channels))
     variable = tuple(latents_of(level, 1, 1, bool) for level in range(len(latents)))
     masks = tuple(jax.ShapeDtypeStruct(of_level.y.shape[:3], jnp.bool_) for of_level in variable)
-    parts = [part.distortion for part in loss.Loss(1.0, "both", 0.5).parts()]
+    parts = tuple(part.distortion for part in loss.Loss(1.0, "both", 0.5).parts())
     weights = tuple(jax.ShapeDtypeStruct((count,), jnp.float32) for count in (1, 5))
     pixels = shape(side * partition.BLOCK, side * partition.BLOCK, 3, dtype=jnp.uint8)
     size, quality = (jax.ShapeDtypeStruct((n,), jnp.int32) for n in (2, 1))
-    inputs = refinement_step.TileInputs(pixels, size, masks, variable, quality, weights)
+    originals = jax.eval_shape(lambda pixels: file_cost.originals(parts, pixels), pixels)
+    inputs = refinement_step.TileInputs(originals, size, masks, variable, quality, weights)
     steps = jax.ShapeDtypeStruct((), jnp.int32)
     descent = refinement_step.Descent(latents, latents, latents, steps)
     key = jax.eval_shape(lambda: jax.random.key(0))
     actual = taken(
-        refinement_step.step.lower(preset, tuple(parts), parameters(preset), inputs, descent, key),
+        refinement_step.step.lower(preset, parts, parameters(preset), inputs, descent, key),
         (inputs, descent),
     )
     assert actual <= memory.refining_bytes(preset, (side, side), side**2) <= 6 * actual

@@ -255,7 +255,7 @@ class CompressedFiles:
     def outcome(self, number: int, data: bytes) -> str:
         """What becomes of an input, in words; raises if it is none of what is allowed.
 
-        One of a few is also described, which takes as long as a decoding that is refused.
+        One of `DESCRIBED_OF` is also described, which takes as long as a decoding that is refused.
         """
         if number % DESCRIBED_OF == 0:
             _inspect(data)
