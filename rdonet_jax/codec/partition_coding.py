@@ -201,6 +201,8 @@ def _code_and_count(
     contexts: np.ndarray,
 ) -> np.ndarray:
     """Codes the flags at positions and counts them in their contexts. Returns them, bool."""
+    if not contexts.size:
+        return np.zeros(0, bool)
     ones, total = counts[field][contexts].T
     flags = code_flags(field, positions, binary_index(ones, total)) == 1
     np.add.at(counts[field], contexts, np.stack([flags, np.ones_like(flags)], axis=-1))

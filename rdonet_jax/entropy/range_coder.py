@@ -352,14 +352,19 @@ def _constriction_decoder(data: bytes, tables: CdfTables) -> Callable[[np.ndarra
     words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
     range_decoder = library.RangeDecoder(words)
 
+    def decode(table: int, count: int) -> np.ndarray:
+        try:
+            return range_decoder.decode(models[table], count)
+        except AssertionError as error:
+            raise CoderError("the coded data is invalid") from error
+
     def read(indices: np.ndarray) -> np.ndarray:
         groups = _groups(indices, len(models))
+        if len(groups) == 1:
+            return decode(groups[0][0], len(indices))
         sorted_entries = np.empty(len(indices), np.int32)
         for table, part in groups:
-            try:
-                sorted_entries[part] = range_decoder.decode(models[table], part.stop - part.start)
-            except AssertionError as error:
-                raise CoderError("the coded data is invalid") from error
+            sorted_entries[part] = decode(table, part.stop - part.start)
         entries = np.empty(len(indices), np.int32)
         for part, order, positions in _by_table(indices, groups):
             entries[part][order] = sorted_entries[positions]
