@@ -170,7 +170,7 @@ def plot(results: Mapping[int, np.ndarray], path: Path) -> None:
         axes.plot(seconds, gains, "o-", label=f"at equal {label}")
     for level, x, y in zip(levels, seconds, gains, strict=True):
         axes.annotate(str(level), (x, y), textcoords="offset points", xytext=(0, -12), ha="center")
-    axes.set(xlabel="seconds per megapixel", ylabel="change of rate in %")
+    axes.set(xscale="log", xlabel="seconds per megapixel", ylabel="change of rate in %")
     axes.margins(y=0.15)
     axes.legend()
     plots.write(figure, path, force=True)
