@@ -6,10 +6,11 @@ it is first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rdonet_jax.core import lazy
 
+# Not that of `typing`, whose import takes longer than all else here: until the command has handlers
+# for signals, Ctrl-C gives a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rdonet_jax import codec, evaluation, metrics, models, rdo, training
     from rdonet_jax.api import compress, decompress

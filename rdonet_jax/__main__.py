@@ -5,11 +5,13 @@ import sys
 
 def main() -> int:
     """Runs the command line and returns its exit code."""
-    import signal
+    # Built into Python. The module `signal` makes enumerations of it, and Ctrl-C meanwhile would
+    # give a traceback.
+    import _signal
 
     # Until there are handlers, Ctrl-C ends the process as SIGTERM does, without a traceback.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     from rdonet_jax.core import interrupts
 
     interrupts.install_handlers()  # before all imports that take time

@@ -323,3 +323,14 @@ def test_the_package_itself_leaves_signals_alone(tmp_path):
     files.replace(tmp_path / "a", lambda file: file.write(b"whole"))
     assert [signal.getsignal(number) for number in CODES] == before
     assert not interrupts._state.temporary_files
+
+
+def test_a_command_imports_nothing_slow_before_it_can_be_interrupted_without_a_traceback():
+    """Without `site`, whose own imports differ from one installation to the next."""
+    script = "import sys; from rdonet_jax import __main__; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert not {"enum", "signal", "typing"} & set(done.stdout.split())
