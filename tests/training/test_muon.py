@@ -10,9 +10,9 @@ import pytest
 
 from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.training import config as training_config
 from rdonet_jax.training import kernels, optimizer
 from tests import portable_params
+from tests.training import kernel_params
 
 pytestmark = pytest.mark.skipif(
     not hasattr(optax.contrib, "MuonDimensionNumbers"), reason="this optax has no Muon"
@@ -21,30 +21,20 @@ pytestmark = pytest.mark.skipif(
 SHAPES = {"wide": (3, 3, 16, 24), "tall": (2, 2, 64, 16), "colors": (1, 1, 3, 32)}
 
 
-def schedule(**changes) -> training_config.TrainingConfig:
-    given = {"stage1_steps": 6, "stage2_steps": 4, "warmup_steps": 0, "schedule": "constant",
-             "learning_rate": 1e-2, "clip_norm": 1e9, "optimizer": "muon"}  # fmt: skip
-    return training_config.TrainingConfig(**(given | changes))
+def schedule(**changes):
+    return kernel_params.schedule(**({"optimizer": "muon"} | changes))
 
 
 @pytest.fixture
 def params():
-    made = {name: {"kernel": jnp.zeros(shape)} for name, shape in SHAPES.items()}
-    return {**made, "prior": {"gain": jnp.zeros((16, 16)), "bias": jnp.zeros(16)}}
-
-
-def gradients(params, seed=0):
-    leaves, tree = jax.tree_util.tree_flatten(params)
-    rng = np.random.default_rng(seed)
-    drawn = [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves]
-    return jax.tree_util.tree_unflatten(tree, drawn)
+    return kernel_params.with_kernels(SHAPES)
 
 
 def updates(made, params, count=1):
     """The last of so many updates."""
     state = made.init(params)
     for step in range(count):
-        found, state = made.update(gradients(params, step), state, params)
+        found, state = made.update(kernel_params.gradients(params, step), state, params)
     return found
 
 
@@ -60,7 +50,7 @@ def test_the_update_of_a_kernel_has_nearly_equal_singular_values_of_the_size_of_
 
 
 def test_the_update_goes_against_the_gradient(params):
-    given, found = gradients(params), updates(optimizer.make(schedule()), params)
+    given, found = kernel_params.gradients(params), updates(optimizer.make(schedule()), params)
     for name in ("wide", "tall"):
         product = np.sum(np.asarray(found[name]["kernel"]) * np.asarray(given[name]["kernel"]))
         sizes = [
@@ -87,7 +77,7 @@ def test_a_kernel_without_a_gradient_stays(params):
 def test_a_restart_forgets_the_momentum(params):
     restarted = updates(optimizer.make(schedule(switch="restart")), params, count=7)
     made = optimizer.make(schedule())
-    first, _ = made.update(gradients(params, 6), made.init(params), params)
+    first, _ = made.update(kernel_params.gradients(params, 6), made.init(params), params)
     np.testing.assert_allclose(
         restarted["wide"]["kernel"], first["wide"]["kernel"], rtol=1e-4, atol=1e-7
     )

@@ -10,36 +10,27 @@ import pytest
 
 from rdonet_jax.core import compilation
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.training import config as training_config
 from rdonet_jax.training import optimizer, soap
+from tests.training import kernel_params
 
 SHAPES = {"convolution": (3, 3, 12, 16), "pointwise": (24, 10), "colors": (1, 1, 3, 32)}
 
 
-def schedule(**changes) -> training_config.TrainingConfig:
-    given = {"stage1_steps": 30, "stage2_steps": 30, "warmup_steps": 0, "schedule": "constant",
-             "learning_rate": 1e-2, "clip_norm": 1e9, "optimizer": "soap"}  # fmt: skip
-    return training_config.TrainingConfig(**(given | changes))
+def schedule(**changes):
+    given = {"stage1_steps": 30, "stage2_steps": 30, "optimizer": "soap"}
+    return kernel_params.schedule(**(given | changes))
 
 
 @pytest.fixture
 def params():
-    made = {name: {"kernel": jnp.zeros(shape)} for name, shape in SHAPES.items()}
-    return {**made, "prior": {"gain": jnp.zeros((16, 16)), "bias": jnp.zeros(16)}}
-
-
-def gradients(params, seed=0):
-    leaves, tree = jax.tree_util.tree_flatten(params)
-    rng = np.random.default_rng(seed)
-    drawn = [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves]
-    return jax.tree_util.tree_unflatten(tree, drawn)
+    return kernel_params.with_kernels(SHAPES)
 
 
 def run(made, params, count):
     """The last of so many updates, and the state."""
     state, update = made.init(params), compilation.jit(made.update)
     for step in range(count):
-        found, state = update(gradients(params, step), state, params)
+        found, state = update(kernel_params.gradients(params, step), state, params)
     return found, state
 
 
@@ -136,7 +127,7 @@ def test_bases_are_renewed_every_ten_steps_and_stay_orthonormal(params):
     changed = []
     for step in range(45):
         before = kernel_states(state)
-        _, state = update(gradients(params, step), state, params)
+        _, state = update(kernel_params.gradients(params, step), state, params)
         pairs = zip(before, kernel_states(state), strict=True)
         if any(np.any(old.bases[0] != new.bases[0]) for old, new in pairs):
             changed.append(step)
@@ -167,7 +158,7 @@ def test_a_kernel_without_a_gradient_stays(params):
 def test_a_restart_begins_anew(params):
     _, state = run(optimizer.make(schedule(switch="restart", stage1_steps=5)), params, 6)
     made = optimizer.make(schedule())
-    _, fresh = made.update(gradients(params, 5), made.init(params), params)
+    _, fresh = made.update(kernel_params.gradients(params, 5), made.init(params), params)
     for ours, expected in zip(kernel_states(state), kernel_states(fresh), strict=True):
         for part, other in zip(ours.products, expected.products, strict=True):
             np.testing.assert_allclose(part, other, rtol=1e-5, atol=1e-6)
