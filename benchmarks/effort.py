@@ -6,8 +6,8 @@
 Real files of the middle of N images; `--crop 0` for whole images. J is the model's own, by real
 bits. Rates, qualities and J are means over images and qualities, and J is also given relative to
 effort 0, as the mean of ratios. Bjøntegaard rates are against effort 0: over the curves of means,
-with the best and the worst image. Seconds are those of encoding per megapixel after compilation, on
-whatever else the machine does.
+with the best and the worst image. Seconds are medians, those of encoding per megapixel after
+compilation, on whatever else the machine does.
 
 Levels 6 to 9 differ in the iterations of one refinement. For images of one tile they are measured
 along it, as files after so many iterations, and with the seconds up to there.
@@ -154,15 +154,16 @@ def table(results: Mapping[int, np.ndarray]) -> None:
     for level, values in results.items():
         means = Measured(*values.mean((0, 1)))
         change = 100 * np.mean(values[..., 3] / reference[..., 3] - 1)
+        seconds = np.median(values[..., 4])
         seen = [rates(reference, values, metric) for metric in ("psnr", "ms_ssim")]
         print(f"{level:>6}{means.bpp:>8.4f}{means.psnr:>8.2f}{means.ms_ssim:>9.4f}{means.j:>9.4f}"
-              f"{change:>+8.2f}{means.seconds:>9.1f}{seen[0]:>25}{seen[1]:>25}")  # fmt: skip
+              f"{change:>+8.2f}{seconds:>9.1f}{seen[0]:>25}{seen[1]:>25}")  # fmt: skip
 
 
 def plot(results: Mapping[int, np.ndarray], path: Path) -> None:
     """Draws the gain of the levels over their time, from `Measured` [images, qualities, values]."""
     reference, levels = results[min(results)], sorted(results)
-    seconds = [np.median(results[level][..., 4].mean(1)) for level in levels]
+    seconds = [np.median(results[level][..., 4]) for level in levels]
     figure = plots.new_figure((5, 3.2), path)
     axes = figure.add_subplot()
     for metric, label in (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM")):

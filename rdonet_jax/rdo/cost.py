@@ -204,7 +204,9 @@ class _Evaluation:
             tuple(map(self._in_array, masks, partition.STRIDES)),
             self._quality,
         )
-        found = _distortion_maps(self._distortions, self._originals, decoded, self._sizes[0])
+        # Not in one compiled function with `_code`: compilers for CPUs would compute parts of the
+        # synthesis again for every tap of the windows of MS-SSIM.
+        found = file_cost.maps_of(self._distortions, self._originals, decoded, self._sizes[0])
         flag_bits = self._flag_bits(p)  # while the device computes
         rows, cols = masks[0].shape
         bits, distortions = jax.tree_util.tree_map(
@@ -253,22 +255,6 @@ def _code(
     return bits, distortion.to_8_bit(lapped.replicate_beyond(coded.x_hat, sizes))[0]
 
 
-@functools.partial(compilation.jit, static_argnums=0)
-def _distortion_maps(
-    distortions: tuple[Distortion, ...],
-    originals: tuple[Any, ...],
-    decoded: jax.Array,
-    size: jax.Array,
-) -> tuple[jax.Array, ...]:
-    """The maps of a decoded image uint8 [H, W, 3].
-
-    It is not one function with `_code`: compilers for CPUs would compute parts of the synthesis
-    again for every tap of the windows of MS-SSIM.
-    """
-    parts = zip(distortions, originals, strict=True)
-    return tuple(part.maps(original, decoded, size) for part, original in parts)
-
-
 def jitted_steps() -> tuple[compilation.Jitted, ...]:
     """All compiled functions, for counting their compilations."""
-    return _features, _code, _distortion_maps
+    return _features, _code

@@ -78,7 +78,8 @@ class FileCost:
         for tile in encoder_tiles.cover(grid):
             original, other = (tiles.cut(v, tile, BLOCK) for v in (self._pixels, decoded))
             size = tile.extent((height, width), BLOCK)
-            found = _tile_maps(self.distortions, original, other, size)
+            of_original = originals(self.distortions, original)
+            found = maps_of(self.distortions, of_original, other[0], size)
             if not whole:
                 shape = [per_block * n for n in grid]
                 whole = [np.empty((len(maps), *shape)) for maps in found]
@@ -123,13 +124,17 @@ def originals(distortions: tuple[Distortion, ...], pixels: jax.Array) -> tuple[A
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def _tile_maps(
-    distortions: tuple[Distortion, ...], pixels: jax.Array, decoded: jax.Array, size: jax.Array
+def maps_of(
+    distortions: tuple[Distortion, ...],
+    originals: tuple[Any, ...],
+    decoded: jax.Array,
+    size: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """The maps of a tile, for padded images uint8 [1, H, W, 3]; `size` of them is the image."""
-    return tuple(part.maps(part.original(pixels[0]), decoded[0], size) for part in distortions)
+    """The maps of a padded decoded image uint8 [H, W, 3]; `size` of it is the image."""
+    parts = zip(distortions, originals, strict=True)
+    return tuple(part.maps(original, decoded, size) for part, original in parts)
 
 
 def jitted_steps() -> tuple[compilation.Jitted, ...]:
     """All compiled functions, for counting their compilations."""
-    return originals, _tile_maps
+    return originals, maps_of

@@ -6,9 +6,21 @@ import math
 from typing import Any
 
 import jax
+import optax
 
 LEAST_SIDE = 8
 """Kernels with a shorter side are Adam's: a convolution of colors has few directions."""
+
+
+def separate(
+    of_kernels: optax.GradientTransformation, of_others: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """One transformation for the kernels of `are_matrices`, another one for all other leaves."""
+
+    def labels(params: Any) -> Any:
+        return jax.tree_util.tree_map(str, are_matrices(params))
+
+    return optax.multi_transform({str(True): of_kernels, str(False): of_others}, labels)
 
 
 def are_matrices(params: Any) -> Any:

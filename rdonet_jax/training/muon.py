@@ -21,8 +21,8 @@ RMS = 0.2
 serves both ([Liu et al. 2025](https://arxiv.org/abs/2502.16982))."""
 
 
-def scale_by_muon(adam: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Muon for the kernels of `kernels.are_matrices`, and `adam` for all other leaves.
+def scale_by_muon() -> optax.GradientTransformation:
+    """Muon over kernels of any number of dimensions.
 
     Raises `ConfigError` for an optax that has no Muon.
     """
@@ -30,15 +30,6 @@ def scale_by_muon(adam: optax.GradientTransformation) -> optax.GradientTransform
         raise ConfigError(
             f"the optimizer 'muon' needs optax 0.2.6 or newer, not {optax.__version__}"
         )
-
-    def labels(params: Any) -> Any:
-        return jax.tree_util.tree_map(str, kernels.are_matrices(params))
-
-    return optax.multi_transform({str(True): _of_matrices(), str(False): adam}, labels)
-
-
-def _of_matrices() -> optax.GradientTransformation:
-    """Muon over kernels of any number of dimensions."""
 
     def dimensions(tree: Any) -> Any:
         return jax.tree_util.tree_map(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rdonet_jax.training import muon, soap
+from rdonet_jax.training import kernels, muon, soap
 from rdonet_jax.training.config import TrainingConfig
 
 
@@ -141,9 +141,9 @@ def make(config: TrainingConfig) -> optax.GradientTransformationExtraArgs:
     """
     moments = optax.scale_by_adam()
     if config.optimizer == "muon":
-        moments = muon.scale_by_muon(moments)
+        moments = kernels.separate(muon.scale_by_muon(), moments)
     elif config.optimizer == "soap":
-        moments = soap.for_kernels(moments)
+        moments = kernels.separate(soap.scale_by_soap(), moments)
     if config.switch == "restart":
         moments = restarted_at(moments, config.stage1_steps)
     steps = [

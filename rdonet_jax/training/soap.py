@@ -17,8 +17,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rdonet_jax.training import kernels
-
 LONGEST_SIDE = 512
 """Longer axes are not rotated: the products grow with the square of the side."""
 
@@ -47,15 +45,6 @@ class State(NamedTuple):
 
     count: jax.Array  # int32, steps done
     kernels: Any
-
-
-def for_kernels(adam: optax.GradientTransformation) -> optax.GradientTransformation:
-    """SOAP for the kernels of `kernels.are_matrices`, and `adam` for all other leaves."""
-
-    def labels(params: Any) -> Any:
-        return jax.tree_util.tree_map(str, kernels.are_matrices(params))
-
-    return optax.multi_transform({str(True): scale_by_soap(), str(False): adam}, labels)
 
 
 def scale_by_soap() -> optax.GradientTransformation:

@@ -96,14 +96,14 @@ def test_the_estimate_covers_an_evaluation_of_a_search():
     pixels = shape(side * partition.BLOCK, side * partition.BLOCK, 3, dtype=jnp.uint8)
     sizes, quality = shape(2, dtype=jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
     parts = tuple(part.distortion for part in loss.Loss(1.0, "both", 0.5).parts())
-    _, code, maps = cost.jitted_steps()
+    _, code = cost.jitted_steps()
     originals = jax.eval_shape(lambda pixels: file_cost.originals(parts, pixels), pixels)
     inputs, kept = (features, sizes, masks, quality), (features, originals)
     decoded = jax.ShapeDtypeStruct(pixels.shape[1:], jnp.uint8)
     size = jax.ShapeDtypeStruct((2,), jnp.int32)
     actual = max(
         taken(code.lower(preset, parameters(preset), *inputs), (inputs, originals)),
-        taken(maps.lower(parts, originals, decoded, size), (kept, decoded)),
+        taken(file_cost.maps_of.lower(parts, originals, decoded, size), (kept, decoded)),
     )
     assert actual <= memory.searching_bytes(preset, (side, side), (side, side)) <= 4 * actual
 
