@@ -64,8 +64,8 @@ def compress(
       icc, exif: color profile and EXIF data (from its TIFF header on), which are stored with the
         image. EXIF data must not give another orientation than upright.
       xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, the code points
-        of the colors (`rdonet_jax.imaging.cicp.Cicp`), and the size of pixels
-        (`rdonet_jax.imaging.resolution.Resolution`).
+        of the colors (`rdonet_jax.imaging.metadata.cicp.Cicp`), and the size of
+        pixels (`rdonet_jax.imaging.metadata.resolution.Resolution`).
       engine: what computes the model: "numpy", "jax", or "auto" for the one that is usually faster.
       refinements: iterations of latent refinement, for portable models; None is 0.
       effort: 0 (no search) to 9 (the smallest files) instead of `rdo_passes` and `refinements`,
@@ -76,12 +76,11 @@ def compress(
 
     Raises `ValueError` for what cannot be coded and for other arguments than these. For a model
     that is not there that is a `ZooError`. Raises OSError for a weights file that cannot be read.
+    A KeyboardInterrupt ends a search or a refinement too: there is no file then.
     """
-    icc, exif = _bytes("icc", icc), _bytes("exif", exif)
+    icc, exif, xmp = _bytes("icc", icc), _bytes("exif", exif), _bytes("xmp", xmp)
     if target is not None and not isinstance(target, Target):
-        raise ValueError(
-            f"a target is a rdonet_jax.rdo.rate_control.Target, not {type(target).__name__}"
-        )
+        raise ValueError(f"a target is a rdonet_jax.Target, not {type(target).__name__}")
     if orientation(exif) != 1:
         raise ValueError("the EXIF data says that the image does not stand upright: turn it first")
     try:
@@ -98,7 +97,10 @@ def compress(
     plan = effort_levels.chosen_plan(effort, init, rdo_passes, refinements)
     gains = roi_masks.gains(image.size, roi)
     options = EncodeOptions(quality, target, plan, engine=engine, gains=gains)
-    return coding.encode(_library.load(model), image, options).encoded.data
+    result = coding.encode(_library.load(model), image, options)
+    if result.searched is not None and result.searched.interrupted:
+        raise KeyboardInterrupt
+    return result.encoded.data
 
 
 def decompress(
@@ -110,8 +112,8 @@ def decompress(
 ) -> np.ndarray:
     """The image in a file's bytes, an array as `compress` takes it.
 
-    `model` is the path of a weights file, for files of models that are not bundled. `max_pixels` is
-    how many pixels the file may claim. `engine` is as in `compress`.
+    `model` is as in `compress`, for files of models that are not bundled. `max_pixels` is how many
+    pixels the file may claim. `engine` is as in `compress`.
 
     Raises `FormatError`, a `ValueError`, for data that is not bytes or cannot be decoded,
     `ValueError` for a limit that is no number, and for a model what `compress` raises.

@@ -39,13 +39,17 @@ class RDOImageFile(ImageFile.ImageFile):
     format = FORMAT
     format_description = "RDONet"
 
+    _compressed: CompressedFile | None = None
+    """The file before it is decoded. An image that was copied or unpickled has pixels alone."""
+
     def _open(self) -> None:
         try:
-            self._compressed: CompressedFile | None = compressed_file.read(self.fp)
-            fields = side_data.fields(self._compressed.sections)
+            file = compressed_file.read(self.fp)
+            fields = side_data.fields(file.sections)
         except bitstream.FormatError as error:
             raise OSError(str(error)) from error
-        header, sections = self._compressed.header, self._compressed.sections
+        self._compressed = file
+        header, sections = file.header, file.sections
         self._size = header.width, header.height
         if header.gray and header.is_16bit and not sections.alpha:
             self._mode = "I;16"
@@ -66,7 +70,8 @@ class RDOImageFile(ImageFile.ImageFile):
             if self.fp and self._exclusive_fp:  # it was opened by name, for this image alone
                 self.fp.close()
             self.fp = io.BytesIO(samples.tobytes())
-            self.tile = [("raw", (0, 0, *self.size), 0, self.mode)]
+            # With the mode alone, and not in a tuple, Pillow would map the file that has this name.
+            self.tile = [("raw", (0, 0, *self.size), 0, (self.mode,))]
         return super().load()
 
 
@@ -92,13 +97,7 @@ def _save(image: Image.Image, file: BinaryIO, filename: str | bytes) -> None:
     from rdonet_jax import api
 
     given = image.encoderinfo
-    exif_data = given.get("exif", image.info.get("exif", b""))
-    if isinstance(exif_data, Image.Exif):
-        exif_data = exif_data.tobytes()
-    exif_data = exif_data.removeprefix(exif.PREFIX)
-    if exif_data and not exif.is_exif(exif_data):
-        warnings.warn("what the image calls EXIF data is none, and is left out", stacklevel=4)
-        exif_data = b""
+    exif_data = _exif(image)
     orientation = exif.orientation(exif_data)
     try:
         data = api.compress(
@@ -115,6 +114,18 @@ def _save(image: Image.Image, file: BinaryIO, filename: str | bytes) -> None:
     file.write(data)
 
 
+def _exif(image: Image.Image) -> bytes:
+    """From its TIFF header on; empty, with a warning, where it has none."""
+    data = image.encoderinfo.get("exif", image.info.get("exif"))
+    data = (data.tobytes() if isinstance(data, Image.Exif) else data or b"").removeprefix(
+        exif.PREFIX
+    )
+    if data and not exif.is_exif(data):
+        warnings.warn("what the image calls EXIF data is none, and is left out", stacklevel=5)
+        return b""
+    return data
+
+
 def _xmp(image: Image.Image) -> bytes:
     data = image.encoderinfo.get("xmp", image.info.get("xmp")) or b""
     return data.encode() if isinstance(data, str) else data.rstrip(b"\0")
@@ -123,14 +134,20 @@ def _xmp(image: Image.Image) -> bytes:
 def _resolution(image: Image.Image, orientation: int) -> Resolution | None:
     """Of the image once it stands upright."""
     given = image.encoderinfo.get("dpi", image.info.get("dpi"))
-    found = resolution.of_dpi(*given) if given else None
+    aspect = None if "dpi" in image.encoderinfo else image.info.get("aspect")
+    if given:
+        found = resolution.of_dpi(*given)
+    else:
+        found = resolution.of_aspect(*aspect) if aspect else None
     return resolution.turned(found) if orientation in srgb.SIDEWAYS else found
 
 
 def _samples(image: Image.Image) -> np.ndarray:
     """The image's samples, with alpha where a palette or a color is transparent."""
     if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
+        samples = np.asarray(image).astype(np.uint16)
+        key = image.info.get("transparency")
+        return samples if key is None else np.stack([samples, pixel_format.keyed(samples, key)], -1)
     modes = {"1": "L", "P": "RGB", "PA": "RGBA"}
     mode = modes.get(image.mode, image.mode)
     if "transparency" in image.info and image.mode != "PA":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import io
+import pickle
 import subprocess
 import sys
 import warnings
@@ -22,8 +24,11 @@ from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.models import zoo
+from rdonet_jax.rdo import refinement
 from rdonet_jax.rdo.encode_options import Target
+from rdonet_jax.rdo.search import regions
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +93,10 @@ NO_ARGUMENTS = st.one_of(
     st.lists(st.lists(st.booleans(), max_size=2), max_size=3).map(tuple),
     st.sampled_from([np.zeros(3), np.zeros((1, 1), bool), np.array(50.0), np.float32(7)]),
 )  # fmt: skip
-NAMES = ("quality", "target", "model", "rdo_passes", "init", "icc", "exif", "pixels", "roi")
+NAMES = (
+    "quality", "target", "model", "rdo_passes", "init", "icc", "exif", "xmp", "cicp", "resolution",
+    "pixels", "roi", "effort", "refinements",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -113,6 +121,8 @@ def without_work(monkeypatch):
 @example(arguments={"rdo_passes": 1.0})
 @example(arguments={"init": None})
 @example(arguments={"icc": "profile"})
+@example(arguments={"xmp": "<x/>"})
+@example(arguments={"effort": True})
 def test_whatever_is_wrong_in_compressing_is_a_value_error(image, without_work, arguments):
     with pytest.raises(ValueError):
         rdonet_jax.compress(**{"pixels": image, **arguments})
@@ -160,10 +170,43 @@ def test_what_is_no_partition_of_the_image_is_a_value_error(image, without_work,
         rdonet_jax.compress(image, init=init)
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"resolution": Resolution(0, 0, True)},
+        {"resolution": Resolution(2**31, 1, True)},
+        {"resolution": Resolution(1, 2, 2)},
+        {"resolution": Resolution(72.5, 72.5, True)},
+        {"resolution": Resolution(-1, 1, True)},
+        {"resolution": (72, 72)},
+        {"cicp": Cicp(1, 13, 2)},
+        {"cicp": Cicp(256, 13)},
+        {"cicp": (1, 13)},
+    ],
+)
+def test_metadata_that_no_decoder_would_accept_is_a_value_error(image, metadata):
+    with pytest.raises(ValueError, match="that a file can hold"):
+        rdonet_jax.compress(image, **metadata)
+
+
+@pytest.mark.parametrize("work", [{"rdo_passes": 2}, {"refinements": 10}])
+def test_a_keyboard_interrupt_ends_a_search_or_a_refinement_without_a_file(
+    image, monkeypatch, work
+):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(regions, "search", interrupt)
+    monkeypatch.setattr(refinement, "_descend", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rdonet_jax.compress(image, **work)
+
+
 def test_numbers_and_bytes_of_other_types_are_taken(image):
     expected = rdonet_jax.compress(image, 50)
     for quality in (np.float32(50), np.array(50.0), Fraction(50), Decimal(50)):
         assert rdonet_jax.compress(image, quality) == expected
+    assert rdonet_jax.compress(image, effort=np.int64(0)) == expected
     for data in (bytearray(expected), memoryview(expected), np.frombuffer(expected, np.uint8)):
         assert rdonet_jax.decompress(data).shape == image.shape
 
@@ -200,6 +243,48 @@ def test_pillow_saves_and_opens_images_of_its_modes(tmp_path, image, mode):
     assert back.mode == {"P": "RGB", "1": "L"}.get(mode, mode)
     expected = rdonet_jax.decompress(path.read_bytes())
     np.testing.assert_array_equal(np.asarray(back), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("profile", [b"", bytes(range(256)) * 40])
+def test_pillow_opens_small_images_by_their_names_as_they_are(tmp_path, mode, profile):
+    """Pillow maps files of raw samples into memory where they are long enough for the image."""
+    path = tmp_path / "a.rdo"
+    Image.new(mode, (3, 4), 200 if mode in ("L", "I;16") else (200,) * len(mode)).save(
+        path, icc_profile=profile
+    )
+    expected = rdonet_jax.decompress(path.read_bytes())
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda i: pickle.loads(pickle.dumps(i))])
+def test_copies_of_an_opened_image_hold_its_pixels(image, copied):
+    opened = Image.open(io.BytesIO(saved(Image.fromarray(image))))
+    other = copied(opened)
+    other.load()
+    np.testing.assert_array_equal(np.asarray(other), np.asarray(opened))
+
+
+def test_a_transparent_gray_of_16_bits_becomes_alpha():
+    pil_image = Image.fromarray(np.array([[500, 40000], [500, 65535]], np.uint16))
+    pil_image.info["transparency"] = 500
+    back = rdonet_jax.decompress(saved(pil_image))
+    np.testing.assert_array_equal(back[..., 1], [[0, 65535], [0, 65535]])
+
+
+def test_pillow_leaves_out_metadata_that_is_given_as_none(image):
+    pil_image = Image.fromarray(image)
+    pil_image.info["exif"] = b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"
+    assert "exif" in Image.open(io.BytesIO(saved(pil_image))).info
+    back = Image.open(io.BytesIO(saved(pil_image, exif=None, icc_profile=None, xmp=None)))
+    assert not {"exif", "icc_profile", "xmp"} & back.info.keys()
+
+
+def test_pillow_keeps_the_aspect_of_pixels(image):
+    data = rdonet_jax.compress(image, resolution=Resolution(2, 1, False))
+    opened = Image.open(io.BytesIO(data))
+    assert opened.info["aspect"] == (2, 1)
+    assert Image.open(io.BytesIO(saved(opened))).info["aspect"] == (2, 1)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".rdo"])

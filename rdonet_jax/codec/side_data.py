@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import lzma
-from typing import Any
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -32,17 +34,34 @@ _FILTERS = [
 """On common profiles, which are tables of numbers, the result is a sixth smaller than Deflate's."""
 
 
+class _Small(NamedTuple):
+    """A section of a few bytes: its name for error messages, the type of its value, its coding."""
+
+    title: str
+    kind: type
+    pack: Callable[[Any], bytes]
+    parse: Callable[[bytes], Any]
+
+
+_SMALL = {
+    "cicp": _Small("color description", cicp.Cicp, cicp.pack, cicp.parse),
+    "resolution": _Small("resolution", resolution.Resolution, resolution.pack, resolution.parse),
+}
+
+
 class SideDataError(ValueError):
-    """Metadata that is too large for a file."""
+    """Metadata that a file cannot hold."""
 
 
 def pack(image: ImageData) -> dict[str, bytes]:
-    """The sections of an image, by their names. Raises SideDataError for too much metadata."""
+    """The sections of an image, by their names.
+
+    Raises SideDataError for too much metadata, and for values that `fields` would refuse.
+    """
     return {
         "alpha": b"" if image.alpha is None else _pack_alpha(image.alpha),
         **{n: _pack_metadata(words, getattr(image, n)) for n, words in _COMPRESSED.items()},
-        "cicp": b"" if image.cicp is None else cicp.pack(image.cicp),
-        "resolution": b"" if image.resolution is None else resolution.pack(image.resolution),
+        **{n: _pack_small(small, getattr(image, n)) for n, small in _SMALL.items()},
     }
 
 
@@ -56,14 +75,11 @@ def fields(sections: Sections) -> dict[str, Any]:
         name: metadata(title, getattr(sections, name)) for name, title in _COMPRESSED.items()
     }
     values["exif"] = exif.called_upright(values["exif"])
-    for name, title, parse in (
-        ("cicp", "color description", cicp.parse),
-        ("resolution", "resolution", resolution.parse),
-    ):
+    for name, small in _SMALL.items():
         section = getattr(sections, name)
-        values[name] = parse(section) if section else None
+        values[name] = small.parse(section) if section else None
         if section and values[name] is None:
-            raise FormatError(f"the file's {title} is invalid")
+            raise FormatError(f"the file's {small.title} is invalid")
     return values
 
 
@@ -136,6 +152,18 @@ def _checked_depth(header: Header, section: bytes) -> int:
     if ihdr.height * (1 + -(-ihdr.width * ihdr.depth // 8)) > png.DEFLATE_RATIO * stored:
         raise png.PngError("it is too short for so many pixels")
     return ihdr.depth
+
+
+def _pack_small(small: _Small, value: Any) -> bytes:
+    if value is None:
+        return b""
+    try:
+        section = small.pack(value) if isinstance(value, small.kind) else b""
+    except (struct.error, TypeError, ValueError):  # a field that is no integer, or out of range
+        section = b""
+    if small.parse(section) != value:
+        raise SideDataError(f"no {small.title} that a file can hold: {value!r}")
+    return section
 
 
 def _pack_metadata(name: str, data: bytes) -> bytes:

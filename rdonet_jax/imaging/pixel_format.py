@@ -147,6 +147,13 @@ def as_rgb(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
+def keyed(pixels: np.ndarray, key: np.ndarray | int) -> np.ndarray:
+    """The alpha channel in which the pixels of one color, `key`, are transparent."""
+    same = pixels == np.asarray(key)
+    hidden = same.all(axis=2) if pixels.ndim == 3 else same
+    return np.where(hidden, 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+
+
 def to_uint8(array: np.ndarray) -> np.ndarray:
     """uint8 or uint16 samples, rounded to the nearest of 8 bits."""
     if array.dtype == np.uint8:

@@ -212,24 +212,17 @@ def _channels_of_8_bits(image: Image.Image) -> Channels:
         return samples[..., 0] if image.mode == "LA" else samples[..., :3], samples[..., -1]
     if image.mode == "1":
         pixels = np.array(image.convert("L"))
-        return pixels, None if key is None else _keyed(pixels, 255 * bool(key))
+        return pixels, None if key is None else pixel_format.keyed(pixels, 255 * bool(key))
     pixels = np.array(image)
     if key is not None:
         key = steps * (np.array(key) & (255 if steps == 1 else 255 // steps))
-    return pixels, None if key is None else _keyed(pixels, key)
-
-
-def _keyed(pixels: np.ndarray, key: np.ndarray | int) -> np.ndarray:
-    """The alpha channel in which the pixels of one color, `key`, are transparent."""
-    same = pixels == np.asarray(key)
-    hidden = same.all(axis=2) if pixels.ndim == 3 else same
-    return np.where(hidden, 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+    return pixels, None if key is None else pixel_format.keyed(pixels, key)
 
 
 def _with_key(image: Image.Image, pixels: np.ndarray, alpha: np.ndarray | None) -> Channels:
     """Pixels and alpha of a 16-bit image, whose file may name a transparent color."""
     key = image.info.get("transparency")
-    return pixels, alpha if key is None else _keyed(pixels, np.array(key))
+    return pixels, alpha if key is None else pixel_format.keyed(pixels, np.array(key))
 
 
 def _stripped(image: ImageData, path: str | os.PathLike) -> ImageData:

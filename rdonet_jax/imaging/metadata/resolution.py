@@ -77,6 +77,11 @@ def of_dpi(x: float, y: float) -> Resolution | None:
     return _made(x / _INCH, y / _INCH, True)
 
 
+def of_aspect(x: float, y: float) -> Resolution | None:
+    """From pixels per unknown unit; None for invalid numbers and for square pixels."""
+    return _made(x, y, False)
+
+
 def _made(x: float, y: float, metric: bool) -> Resolution | None:
     if not (math.isfinite(x) and math.isfinite(y)):
         return None
