@@ -194,8 +194,8 @@ def encode(
     Pixels alone are an image without alpha and metadata. Colors that alpha hides are replaced.
     `quality` is 0 to 100 for a portable model (None: `DEFAULT_QUALITY`), None for any other.
     Without `reconstruct` the pixels are not computed, and `Encoded.image` is None; the bytes are
-    the same. Raises `PartitionError` for a partition of another size, and `EncodeError` for an
-    array that is no such image, for one larger than is written or than memory allows, for a
+    the same. Raises `PartitionError` for what is no partition of the image. Raises `EncodeError`
+    for an array that is no such image, for one larger than is written or than memory allows, for a
     quality that the model does not have, for gains that `qualities.stream_offsets` refuses, for a
     range coder that is not installed, and for values of the network that cannot be coded. Raises
     `EngineError` for an engine that there is not.
@@ -205,7 +205,7 @@ def encode(
     prepared = preparation.prepare(model.config, image)
     height, width = prepared.size
     chosen = qualities.chosen(model.config, quality, gains, prepared.size)
-    p = partition.trim(Partition(*(np.asarray(splits) for splits in p)), height, width)
+    p = partition.check(p, height, width)
     if not _has_levels_of(model.config, p, height, width):
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
     coder = _level_coder(model, p, (height, width), chosen.of_blocks(model.config), engine)
@@ -254,7 +254,8 @@ def start_latents(
 ) -> ImageLatents:
     """The latents of the analysis, moved so that plain rounding quantizes them as `encode` does.
 
-    `p` is trimmed. For families whose codec `takes_latents`. Raises as `encode` does.
+    `p` is trimmed. For families whose codec `takes_latents`. Raises `EncodeError` for a quality or
+    gains that the model does not have, and `SymbolError` for values that cannot be coded.
     """
     chosen = qualities.chosen(model.config, quality, gains, image.size)
     name = engine_choice.choose(model.config, engine)

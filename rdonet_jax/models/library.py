@@ -27,7 +27,7 @@ class ModelLibrary:
         self._lock = threading.Lock()
 
     def load(self, name: str | os.PathLike[str]) -> Model:
-        """The bundled model of this name, or the one of this weights file.
+        """The bundled model of this name, or the one of this weights file as it is now.
 
         Raises `ZooError` if there is no such model.
         """
@@ -38,7 +38,7 @@ class ModelLibrary:
         except TypeError as error:
             raise zoo.ZooError(f"no model {name!r}: it is neither a name nor a path") from error
         with self._lock:
-            return self._load(name)
+            return self._load(name, _state_of(name))
 
     def find(self, digest: bytes) -> Model | None:
         """The model with this hash of its weights, as in the header of a compressed file.
@@ -55,7 +55,16 @@ class ModelLibrary:
         self._load.cache_clear()
 
 
-def _load(batches: StepBatches | None, name: str) -> Model:
+def _state_of(name: str) -> tuple[object, ...]:
+    """What changes where a weights file is replaced, or a path names another one."""
+    try:
+        found = os.stat(name)
+    except (OSError, ValueError):  # the name of a bundled model, or no path
+        return ()
+    return os.path.abspath(name), found.st_mtime_ns, found.st_size
+
+
+def _load(batches: StepBatches | None, name: str, _: tuple[object, ...]) -> Model:
     from rdonet_jax.models import zoo
 
     model = zoo.load(name)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rdonet_jax.core.defaults import SEARCH_TRIALS
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.rdo.encode_options import Plan
+from rdonet_jax.rdo.encode_options import Plan, is_count
 
 
 class Work(NamedTuple):
@@ -37,9 +37,9 @@ EFFORTS: tuple[Work, ...] = (
 
 def plan(effort: int, init: str | Partition = "variance") -> Plan:
     """The plan of a level of effort. Raises ValueError for a level that there is not."""
-    is_integer = isinstance(effort, int) and not isinstance(effort, bool)
-    if not is_integer or effort not in range(len(EFFORTS)):
-        raise ValueError(f"an effort is an integer from 0 to {len(EFFORTS) - 1}, not {effort!r}")
+    most = len(EFFORTS) - 1
+    if not is_count(effort, most):
+        raise ValueError(f"an effort is an integer from 0 to {most}, not {effort!r}")
     return Plan(init, **EFFORTS[effort]._asdict())
 
 

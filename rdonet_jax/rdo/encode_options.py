@@ -20,6 +20,15 @@ from rdonet_jax.rdo.initial_masks import INITS
 MAX_PASSES = 2
 
 
+def is_count(value: object, most: int) -> bool:
+    """Whether this is an integer from 0 to `most`, of Python or NumPy, and no bool."""
+    return (
+        isinstance(value, numbers.Integral)
+        and not isinstance(value, bool)
+        and 0 <= int(value) <= most
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """How to choose a partition and the latents.
@@ -40,14 +49,11 @@ class Plan:
     def __post_init__(self) -> None:
         if isinstance(self.init, str) and self.init not in INITS:
             raise ValueError(f"unknown start {self.init!r}; there are {', '.join(INITS)}")
-        is_integer = isinstance(self.passes, numbers.Integral)
-        if not is_integer or self.passes not in range(MAX_PASSES + 1):
+        if not is_count(self.passes, MAX_PASSES):
             raise ValueError(f"a search has 0 to {MAX_PASSES} passes, not {self.passes}")
-        is_integer = isinstance(self.trials, numbers.Integral)
-        if not is_integer or self.trials not in range(SEARCH_TRIALS + 1):
+        if not is_count(self.trials, SEARCH_TRIALS):
             raise ValueError(f"a pass has 0 to {SEARCH_TRIALS} trials, not {self.trials}")
-        is_integer = isinstance(self.refinements, numbers.Integral)
-        if not is_integer or not 0 <= self.refinements <= MAX_REFINEMENTS:
+        if not is_count(self.refinements, MAX_REFINEMENTS):
             raise ValueError(
                 f"a refinement has 0 to {MAX_REFINEMENTS} iterations, not {self.refinements}"
             )

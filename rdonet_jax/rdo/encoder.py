@@ -273,9 +273,9 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
     Raises as `encode` does.
     """
     require_plan(model, plan)
-    if not plan.passes:
-        return initial_partition(model, image, plan.init, quality)
     start = initial_partition(model, image, plan.init, quality)
+    if not plan.passes:
+        return start
     parts = regions.of_image(model, image, quality, start)
     *_, best = regions.search(parts, start, plan.passes, trials=plan.trials)
     return best

@@ -28,13 +28,17 @@ def cover(grid: Sides, shapes: tuple[Sides, ...] = TILE_SHAPES, margin: int = MA
 
     With another margin than `MARGIN` they need not begin at multiples of 4 blocks.
     """
-    covers = (list(_cover(grid, shape, margin)) for shape in shapes if _fits(grid, shape))
+    covers = (list(_cover(grid, shape, margin)) for shape in shapes if _fits(grid, shape, margin))
     return min(covers, key=lambda tiles: len(tiles) * math.prod(tiles[0].sides))
 
 
-def _fits(grid: Sides, shape: Sides) -> bool:
-    """Whether tiles of this shape have a core wherever the grid needs several of them."""
-    return all(n <= side or side > 2 * MARGIN for n, side in zip(grid, shape, strict=True))
+def _fits(grid: Sides, shape: Sides, margin: int) -> bool:
+    """Whether tiles of this shape have a core wherever the grid needs several of them.
+
+    They need one with `MARGIN` too: the smallest tiles would be little else than margins.
+    """
+    margins = 2 * max(margin, MARGIN)
+    return all(n <= side or side > margins for n, side in zip(grid, shape, strict=True))
 
 
 def _cover(grid: Sides, shape: Sides, margin: int) -> Iterator[Tile]:

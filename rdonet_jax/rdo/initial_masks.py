@@ -18,7 +18,9 @@ STATIC, SOLVED = "static", "uniform"
 by the costs of the three uniform partitions."""
 
 Mask = Callable[[Model, np.ndarray, float | None], Partition]
-"""(model, image uint8 [H, W, 3], quality 0 to 100 or None) -> the partition of the image."""
+"""(model, image uint8 [H, W, 3], quality 0 to 100 or None) -> the partition of the image.
+
+The masks of this package have the `gains` of blocks as a fourth argument."""
 
 
 def _codec_mask(
@@ -75,7 +77,7 @@ def initial_partition(
     the image.
     """
     if not isinstance(init, str):
-        return init
+        return partition.check(init, *image.shape[:2])
     arguments = (model, image, quality, *([gains] if init in _OWN else []))
     try:
         return partition.check(INITS[init](*arguments), *image.shape[:2])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -109,13 +109,10 @@ class _Solution(NamedTuple):
 
 def _searched(trials: _Trials, solution: _Solution, report: Report) -> _Solution:
     """The better of a solution and one with the partition of a search at its quality."""
-    options, target = trials.options, trials.target
-    quality = codec.quality_of(trials.model.config, solution.number)
-    plan = dataclasses.replace(options.plan, refinements=0)
-    at_quality = dataclasses.replace(
-        options, quality=quality, target=None, reconstruct=False, plan=plan
-    )
-    searched = encoder.encode(trials.model, trials.image, at_quality, report)
+    target = trials.target
+    plan = dataclasses.replace(trials.options.plan, refinements=0)
+    options = trials.at_quality(solution.number, plan=plan, reconstruct=False)
+    searched = encoder.encode(trials.model, trials.image, options, report)
     report(MORE_TRIALS)
     other = trials.best(Plan(searched.partition), solution.number)
     # A partition of lower cost at one quality may miss the target, or need a larger file for it.
@@ -135,7 +132,11 @@ def _refined(trials: _Trials, solution: _Solution, report: Report) -> EncodeResu
     plain = trials.encoded(solution.result.partition, solution.number)
     kept, number, interrupted = plain, solution.number, False
     before = after = cost.of(plain.encoded)
-    for _ in range(REFINED_TRIALS):
+    tried: set[int] = set()
+    while len(tried) < REFINED_TRIALS and number not in tried:
+        if tried:
+            plain = trials.encoded(plain.partition, number)
+        tried.add(number)
         options = trials.at_quality(number)
         encoded, interrupted = encoder.encode_refined(trials.model, plain, options, report)
         misses_by, j = trials.excess(encoded), cost.of(encoded)
@@ -145,7 +146,6 @@ def _refined(trials: _Trials, solution: _Solution, report: Report) -> EncodeResu
         if misses_by <= 0 or interrupted:
             break
         number = trials.corrected(number, misses_by)
-        plain = trials.encoded(plain.partition, number)
     searched = solution.result.searched
     stats = searched.stats if searched else SearchStats()
     iterations = trials.options.plan.refinements
@@ -186,12 +186,13 @@ class _Trials:
 
     def encoded(self, p: Partition, number: int) -> EncodeResult:
         """The image at a quality, without a search, with the decoder's pixels."""
-        options = dataclasses.replace(self.at_quality(number), plan=Plan(p), reconstruct=True)
+        options = self.at_quality(number, plan=Plan(p), reconstruct=True)
         return encoder.encode(self.model, self.image, options)
 
-    def at_quality(self, number: int) -> EncodeOptions:
+    def at_quality(self, number: int, **changes: Any) -> EncodeOptions:
+        """The options at a quality in place of the target, with other changes."""
         quality = codec.quality_of(self.model.config, number)
-        return dataclasses.replace(self.options, quality=quality, target=None)
+        return dataclasses.replace(self.options, quality=quality, target=None, **changes)
 
     def excess(self, encoded: Encoded) -> float:
         """How far a file with pixels misses the target, on the scale; not positive if met."""
@@ -233,13 +234,8 @@ class _Trials:
         return aim.to_scale(aim.measure(self.image, encoded.image))
 
     def _encode(self, plan: Plan, number: int) -> EncodeResult:
-        options = dataclasses.replace(
-            self.options,
-            quality=codec.quality_of(self.model.config, number),
-            target=None,
-            plan=plan,
-            reconstruct=self.options.reconstruct or self.aim is not None,
-        )
+        reconstruct = self.options.reconstruct or self.aim is not None
+        options = self.at_quality(number, plan=plan, reconstruct=reconstruct)
         return encoder.encode(self.model, self.image, options)
 
     def _reason_of_failure(self, nearest: Encoded) -> str:

@@ -143,6 +143,19 @@ def test_a_partition_of_another_size_is_refused(tiny_model, photograph):
         codec.compress(tiny_model, photograph, partition.uniform(0, (1, 1)))
 
 
+@pytest.mark.parametrize(
+    ("split64", "split32", "cause"),
+    [(np.uint8(1), np.uint8(1), "arrays of bool"), (False, True, "only where it splits the 64x64")],
+)
+def test_what_is_no_partition_is_refused_before_work(
+    tiny_model, photograph, monkeypatch, split64, split32, cause
+):
+    monkeypatch.setattr(codec, "_level_coder", lambda *_: pytest.fail("the coding began"))
+    wrong = partition.Partition(np.full((1, 1), split64), np.full((2, 2), split32))
+    with pytest.raises(partition.PartitionError, match=cause):
+        codec.encode(tiny_model, photograph[:64, :64], wrong)
+
+
 @pytest.fixture(scope="module")
 def compressed(tiny_model, photograph):
     image = photograph[:64, :64]

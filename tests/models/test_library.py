@@ -47,6 +47,22 @@ def test_the_models_that_were_used_last_are_kept(loaded):
     assert loaded == ["a", "b", "c", "b", "a"]
 
 
+def test_a_weights_file_that_was_replaced_is_loaded_again(loaded, tmp_path, monkeypatch):
+    library, (here, there) = ModelLibrary(), (tmp_path / "here", tmp_path / "there")
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "a").write_bytes(b"weights")
+    monkeypatch.chdir(here)
+    assert library.load("a") == library.load("a")
+    assert loaded == ["a"]
+    Path("a").write_bytes(b"other weights")
+    library.load("a")
+    assert loaded == ["a", "a"]
+    monkeypatch.chdir(there)
+    library.load("a")
+    assert loaded == ["a", "a", "a"]
+
+
 def test_cleared_models_are_loaded_again(loaded):
     library = ModelLibrary()
     library.load("a")

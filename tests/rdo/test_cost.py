@@ -70,7 +70,7 @@ def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
         rdo_cost.trained_loss(trained)
 
 
-def test_priors_learnt_alone_leave_what_the_whole_network_was_trained_for(both_model):
+def test_priors_learned_alone_leave_what_the_whole_network_was_trained_for(both_model):
     record = both_model.record.stored
     for _ in range(2):
         record = {"training": {"learn": "priors", "metric": "mse", "ms_ssim_share": 0.5},

@@ -166,6 +166,29 @@ def test_a_refined_file_keeps_the_psnr_and_is_no_larger(start_model, large):
     assert found.searched.after <= found.searched.before
 
 
+def test_no_quality_is_refined_twice(start_model, large, monkeypatch):
+    refined, coded = [], []
+    encode_refined, encode = encoder.encode_refined, encoder.encode
+
+    def too_large(model, result, options, *others):
+        refined.append(options.quality)
+        found, _ = encode_refined(model, result, options, *others)
+        return found._replace(data=bytes(10**6)), False
+
+    def counted(model, image, options, *others):
+        coded.append(options.quality)
+        return encode(model, image, options, *others)
+
+    monkeypatch.setattr(encoder, "encode_refined", too_large)
+    monkeypatch.setattr(encoder, "encode", counted)
+    least = len(encode(start_model, large, EncodeOptions(0.0)).encoded.data)
+    options = EncodeOptions(target=Target(size=least), plan=Plan(refinements=1))
+    assert len(rate_control.encode(start_model, large, options).encoded.data) <= least
+    assert len(refined) == len(set(refined))
+    # Each refinement is of a file with pixels. No other file is made after the first of them.
+    assert coded[-len(refined) :] == refined
+
+
 @pytest.mark.parametrize(
     "target, cause",
     [
