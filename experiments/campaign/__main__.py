@@ -1,4 +1,4 @@
-"""A training on a machine that is there for minutes: packs the images, then trains by the clock.
+"""A training within a time limit: packs the images, then trains by the clock.
 
 python -m experiments.campaign pack TRAIN VALID DATA --megabytes 36
 python -m experiments.campaign train DATA OUT --minutes 9 --preset wide
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str], began: float) -> int:
         return packing.run(sources, options.data, options.megabytes, options.format, options.crop)
     from experiments.campaign import training
 
-    # Imports take seconds on a machine that has never run this: they come after `began`.
+    # The first imports on a machine take seconds: they come after `began`.
     return training.run(options, more, began)
 
 
@@ -52,13 +52,13 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "train", help="trains; further options are those of rdonet train, and go over its own"
     )
     parser.add_argument("data", type=Path, help="folder that 'pack' made")
-    parser.add_argument("out", type=Path, help="folder of what is brought back: a few small files")
+    parser.add_argument("out", type=Path, help="folder of the results: a few small files")
     parser.add_argument("--minutes", type=float, help="that the whole training takes")
     parser.add_argument("--preset", default="wide", help="of the model (default: wide)")
     parser.add_argument(
         "--state", type=Path, default=Path("runs/campaign"),
-        help="folder that stays on the machine between two commands: the run with its checkpoints, "
-        "and what was compiled (default: runs/campaign)",
+        help="folder that the next command on the same machine needs: the run with its "
+        "checkpoints, decoded images, and what was compiled (default: runs/campaign)",
     )  # fmt: skip
     parser.add_argument(
         "--resume", action="store_true",

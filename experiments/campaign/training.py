@@ -1,4 +1,4 @@
-"""`rdonet train` by the clock, with everything that is brought back in one small folder."""
+"""`rdonet train` by the clock, with its results in one small folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RECIPE = (
 """What the bundled model was trained with, see experiments/standard; no previews."""
 
 MOST_FILES, MOST_BYTES = 8, 16 * 2**20
-"""What can be brought back: so many files, and so many bytes of each."""
+"""What the results should not exceed, so that they are copied quickly: files, and bytes of each."""
 
 COPIED = ("log.jsonl", "config.json")
 
@@ -56,19 +56,24 @@ def run(options: argparse.Namespace, more: Sequence[str], began: float) -> int:
     if missing := missing_packages():
         print(f"train: missing here: {', '.join(missing)}", file=sys.stderr)
         return 1
-    # So that the second command on a machine does not compile again. JAX reads these once.
+    # So that a second command on the same machine does not compile again. JAX reads these once.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str((options.state / "jax").absolute()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
     from experiments.campaign import packing
+    from rdonet_jax.cli import program
+    from rdonet_jax.training import run_log
+
+    expected = (*packing.EXPECTED, run_log.LogError)
+    return program.exit_code(lambda: _train(options, more, began), expected, "train")
+
+
+def _train(options: argparse.Namespace, more: Sequence[str], began: float) -> int:
+    """As `run`, once everything is there. Raises OSError and errors of images and of the log."""
+    from experiments.campaign import packing
     from rdonet_jax.cli.commands import train
 
-    try:
-        folders = packing.unpacked(options.data, options.state / "images")
-        if not options.resume:
-            _start_anew(options)
-    except (packing.PackError, OSError) as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 1
+    _prepare_out(options)
+    folders = packing.unpacked(options.data, options.state / "images")
     code = train.run(arguments(options, more, folders), "rdonet train", began)
     for name in COPIED:
         if (options.state / "run" / name).exists():
@@ -77,11 +82,13 @@ def run(options: argparse.Namespace, more: Sequence[str], began: float) -> int:
     return code
 
 
-def _start_anew(options: argparse.Namespace) -> None:
-    if (options.state / "run").exists():
+def _prepare_out(options: argparse.Namespace) -> None:
+    """Makes the folder of the results. Raises OSError where a new run would mix with another."""
+    is_new = not options.resume
+    if is_new and (options.state / "run").exists():
         raise OSError(f"{options.state}: holds a run; --resume goes on with it")
     options.out.mkdir(parents=True, exist_ok=True)
-    if any(options.out.iterdir()):
+    if is_new and any(options.out.iterdir()):
         raise OSError(f"{options.out}: is not empty")
 
 
@@ -103,18 +110,24 @@ def summary(out: Path) -> str:
 
     lines: list[dict[str, Any]] = run_log.read(out / "log.jsonl")
     validations = [line["validation"] for line in lines if "validation" in line]
-    speeds = [line["crops_per_second"] for line in lines if "crops_per_second" in line]
+    speeds = [speed for line in lines if (speed := line.get("crops_per_second")) is not None]
     parts = [f"{lines[-1]['step'] if lines else 0} steps"]
     if speeds:
         parts.append(f"{statistics.median(speeds):.1f} crops/s")
     for last in validations[-1:]:
-        parts.append(f"validation {last['bpp']:.4f} bpp {last['psnr']:.2f} dB")
+        bpp, psnr = _shown(last["bpp"], 4), _shown(last["psnr"], 2)
+        parts.append(f"validation {bpp} bpp {psnr} dB")
     parts += [path.name for path in exports.written(out)[-1:]]
     return "campaign: " + ", ".join([*parts, *complaints(out)])
 
 
+def _shown(value: float | None, digits: int) -> str:
+    """A number of the log, which has null for those that are not finite."""
+    return "not-finite" if value is None else f"{value:.{digits}f}"
+
+
 def complaints(out: Path) -> list[str]:
-    """What of the folder could not be brought back."""
+    """What exceeds the size that results should have."""
     files = sorted(path for path in out.iterdir() if path.is_file())
     found = [f"{path.name} is too large" for path in files if path.stat().st_size > MOST_BYTES]
     return found + ([f"{len(files)} files are too many"] if len(files) > MOST_FILES else [])

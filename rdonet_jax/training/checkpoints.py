@@ -95,13 +95,29 @@ class Checkpoints:
         return self._last.latest_step()
 
     def save(self, state: TrainState, progress: Progress, best: bool = False) -> None:
-        """Writes an unreplicated state in the background, also as the best one if it is."""
+        """Writes an unreplicated state in the background, also as the best one if it is.
+
+        A best one of this step or a later one is replaced: a run that went back to an earlier
+        checkpoint does these steps again.
+        """
         if not self._writes:
             return
         if best:
             # First, since the newest checkpoint refers to the best one.
+            self._remove_best_from(progress.step)
             self._write(self._best, state, progress)
         self._write(self._last, state, progress)
+
+    def _remove_best_from(self, step: int) -> None:
+        """Removes the best checkpoints of this step and of later ones: Orbax writes none before.
+
+        That is not done when the run goes back, since one of a later step is the best until then.
+        All hosts know of the same checkpoints, since none is written before all have looked.
+        """
+        self.wait()
+        with wrap_errors(self._best):
+            for later in [found for found in self._best.all_steps() if found >= step]:
+                self._best.delete(later)
 
     def wait(self) -> None:
         """Waits until everything is on disk."""
@@ -117,7 +133,8 @@ class Checkpoints:
             progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
         )
         with wrap_errors(manager):
-            manager.save(progress.step, args=args)
+            if not manager.save(progress.step, args=args):
+                raise CheckpointError(f"step {progress.step} is not after the newest one")
 
     def restore(
         self, model: AnyConfig, config: TrainingConfig, best: bool = False
@@ -160,7 +177,7 @@ def save_alone(directory: Path, state: TrainState, shared: bool = True) -> None:
         with _quiet(), ocp.StandardCheckpointer(**hosts) as checkpointer:
             checkpointer.save(directory.absolute(), _arrays(state))
     except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{directory}: could not be written ({_cause(error)})") from error
+        raise CheckpointError(f"{directory}: could not be written ({cause(error)})") from error
 
 
 def newest_step(folder: Path) -> int | None:
@@ -180,7 +197,7 @@ def wrap_errors(manager: ocp.CheckpointManager) -> Iterator[None]:
         step = manager.latest_step()
         kept = "there is no earlier one" if step is None else f"that of step {step} is kept"
         raise CheckpointError(
-            f"{manager.directory}: a checkpoint could not be written ({_cause(error)}); {kept}"
+            f"{manager.directory}: a checkpoint could not be written ({cause(error)}); {kept}"
         ) from error
 
 
@@ -190,7 +207,7 @@ def _remove_unfinished(manager: ocp.CheckpointManager) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _cause(error: Exception) -> str:
+def cause(error: Exception) -> str:
     """The cause of an error: the system's message if there is one, else the first line."""
     text = str(error).strip()
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):

@@ -46,7 +46,7 @@ class TrainingConfig:
       masks: the schedule of the masks, "two-stage" or the name of another that is registered, see
         `rdonet_jax.training.masks`.
       stage1_steps: steps with random masks, so that every level can code everything.
-      stage2_steps: steps with variance-based masks, so that levels specialise.
+      stage2_steps: steps with variance-based masks, so that levels specialize.
       minutes: the run takes so long in place of so many steps, see `rdonet_jax.training.pace`. The
         steps of both stages, and warmup_steps, are then shares of its time. 0 for a run of steps.
       random_share: share of the crops that keep a random mask in stage 2.
@@ -73,7 +73,7 @@ class TrainingConfig:
         and priors when the network was widened, see `rdonet_jax.models.portable.widening`: the old
         symbols then cost what they did. All else stays as it is.
       widened_from: for "added", the channels of the trunk and the number of knots before that.
-      hyperpriors: whether these "restart", or "keep" what they have learnt, where a part is learnt.
+      hyperpriors: whether these "restart", or "keep" what they have, where a part is learned.
       rate: that of "noisy" latents (Ballé et al. 2017), or that of "rounded" ones, as in files.
       prior_rate: step size of the networks that probabilities come from, as a multiple of
         learning_rate; for portable networks, whose transforms begin where they already work.

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from rdonet_jax.core import compilation, files, multihost
-from rdonet_jax.core.config import AnyConfig, ConfigError
+from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.training import (
     checkpoints,
 )
@@ -61,8 +61,9 @@ def examined(
         checkpoints.save_alone(place / "state", state, shared)
         _write_crops(place, model, config, state, batch, source, position)
         kept = f"the state before it and the crops are in {place}"
-    except (checkpoints.CheckpointError, ConfigError, OSError) as error:
-        kept = f"the state before it and the crops could not be kept ({error})"
+    except Exception as error:  # whatever it is, the divergence must be told
+        cause = checkpoints.cause(error)
+        kept = f"the state before it and the crops could not be kept ({cause})"
     multihost.wait_for_all("what diverged is written")
     return DivergenceError(
         f"the loss or its gradient is not finite at step {done + 1}; {kept}; {KEPT}"

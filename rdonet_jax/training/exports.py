@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import jax
 
+from rdonet_jax.core import files
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.training import run_log
@@ -22,9 +24,16 @@ FOLDER = "weights"
 """Below a run's folder, unless another folder is given."""
 
 KEPT = 2
-"""How many of the newest files are kept."""
+"""How many of the files that a run has written last are kept."""
+
+LIST_FILE = "exported.txt"
+"""In a run's folder: the names of the files that it has written last, one a line, in that order."""
 
 _NAME = re.compile(r"step_(\d+)-[0-9a-f]+\.safetensors")
+
+
+class ExportWarning(UserWarning):
+    """The last weights could not be written, and another error has ended the run."""
 
 
 def record(folder: Path, run: Run, params: Any, step: int) -> TrainingRecord:
@@ -48,7 +57,7 @@ def _last_validation(log: Path, step: int) -> Mapping[str, Any] | None:
 
 
 def written(folder: Path) -> list[Path]:
-    """The files that `Exports` has left in a folder, the newest one last."""
+    """The files in a folder that `Exports` writes, of whatever run, that of the most steps last."""
     found = {path: _NAME.fullmatch(path.name) for path in folder.glob(f"*{zoo.SUFFIX}")}
     steps = {path: int(match[1]) for path, match in found.items() if match}
     return sorted(steps, key=lambda path: (steps[path], path.stat().st_mtime_ns))
@@ -57,9 +66,15 @@ def written(folder: Path) -> list[Path]:
 class Exports:
     """Writes packed weights every few minutes; a context manager that waits for the last file.
 
-    A file is named step_STEP-HASH.safetensors and appears whole. Only the newest `KEPT` stay. They
-    are written by a thread, so that the devices do not wait. An error in it is raised by the next
-    call.
+    A file is named step_STEP-HASH.safetensors and appears whole. They are written by a thread, so
+    that the devices do not wait. An error in it is raised by the next call. Where another error
+    ends the context, that of the last file is an `ExportWarning`.
+
+    Of the files that the run has written into the folder, the last `KEPT` stay, and those of other
+    runs are left alone. Files of earlier commands of the run count, which `LIST_FILE` names. So the
+    files of steps that a resumed run does again stay until it has written as many new ones. A
+    folder whose files are copied to a URL is empty when a command begins, unless it lies in that of
+    the run. So there the files of earlier commands stay.
 
     Args:
       folder: of the files.
@@ -84,9 +99,19 @@ class Exports:
     def __enter__(self) -> Exports:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         self._pool.shutdown()
-        self.wait()
+        try:
+            self.wait()
+        except Exception as failure:
+            if error is None:
+                raise
+            # What ended the run must be told, such as that its loss is not finite.
+            warnings.warn(
+                f"{self._folder}: the last weights could not be written ({failure})",
+                ExportWarning,
+                stacklevel=2,
+            )
 
     @property
     def is_on(self) -> bool:
@@ -112,6 +137,17 @@ class Exports:
 
     def _save(self, params: Any, step: int) -> None:
         stored = record(self._run_folder, self._run, params, step).stored
-        zoo.save(self._folder, f"step_{step}", self._run.model, params, stored, pack=True)
-        for path in written(self._folder)[:-KEPT]:
-            path.unlink()
+        saved = zoo.save(self._folder, f"step_{step}", self._run.model, params, stored, pack=True)
+        name = Path(saved).name
+        names = [*(before for before in self._written_before() if before != name), name]
+        # Before others are removed: a file that is not listed would stay forever.
+        content = "".join(f"{name}\n" for name in names).encode()
+        files.replace(self._run_folder / LIST_FILE, lambda file: file.write(content))
+        for older in names[:-KEPT]:
+            (self._folder / older).unlink(missing_ok=True)
+
+    def _written_before(self) -> list[str]:
+        """The names of the run's files that are in the folder, the one written last at the end."""
+        path = self._run_folder / LIST_FILE
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        return [line for line in lines if _NAME.fullmatch(line) and (self._folder / line).exists()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from rdonet_jax.models import registry, zoo
+from rdonet_jax.training.config import TrainingConfig
 
 RECIPE: dict[str, Any] = {
     "stage1_steps": 0,
@@ -24,7 +25,10 @@ RECIPE: dict[str, Any] = {
 """Fields of `TrainingConfig`. With `minutes`, the steps are shares of the time."""
 
 PRIOR_RATE = 10.0
-"""For families whose priors are learnt apart."""
+"""For families whose priors are learned apart."""
+
+OF_WEIGHTS = ("start", "metric", "lmbda", "ms_ssim_share", "prior_rate")
+"""Fields that depend on the weights."""
 
 
 def settings(start: str) -> dict[str, Any]:
@@ -43,3 +47,8 @@ def settings(start: str) -> dict[str, Any]:
     if registry.family_of(model.config).has_separate_priors:
         found["prior_rate"] = PRIOR_RATE
     return found
+
+
+def settings_of_run(training: TrainingConfig) -> dict[str, Any]:
+    """What `settings` gave for the weights that a run has gone on from. These may be gone."""
+    return {**RECIPE, **{name: getattr(training, name) for name in OF_WEIGHTS}}

@@ -70,6 +70,7 @@ class Outcome:
     state: training_step.TrainState
     stopped_by: str  # name of the signal; empty if all steps were done
     was_finished: bool = False  # whether all steps had been done before
+    by_clock: bool = False  # whether it was a run of so many minutes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Loop:
                 facts = {"steps": config.steps, **run_dir.environment(config)}
                 monitor.event(progress.step, event="resumed", **facts)
             state, stopped_by = self._steps(state, progress, batches, monitor, stop_request)
-        return Outcome(training_step.unreplicate(state), stopped_by)
+        return Outcome(training_step.unreplicate(state), stopped_by, by_clock=bool(config.minutes))
 
     def _steps(
         self,
@@ -247,11 +248,15 @@ class Loop:
         return progress
 
     def _save(self, state: training_step.TrainState, progress: Progress, improved: bool) -> None:
-        """Writes a checkpoint. Raises `DivergenceError` for a state that is not finite, since the
-        newest checkpoint must stay usable."""
+        """Writes a checkpoint. Raises `DivergenceError` in place of one that is not usable."""
         held = training_step.unreplicate(state)
-        if not training_step.is_finite(held):
-            raise divergence.DivergenceError(
-                f"the state is not finite after step {progress.step}; {divergence.KEPT}"
-            )
+        _require_finite(held, progress.step)
         self.kept.save(held, progress, improved)
+
+
+def _require_finite(state: training_step.TrainState, step: int) -> None:
+    """Raises `DivergenceError` for a state that is not finite."""
+    if not training_step.is_finite(state):
+        raise divergence.DivergenceError(
+            f"the state is not finite after step {step}; {divergence.KEPT}"
+        )

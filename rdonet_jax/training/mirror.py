@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -118,17 +118,21 @@ class Mirror:
         for name in steps.keys() - self._packed:
             if self._copy_checkpoint(name, steps[name]):
                 self._packed.add(name)
-        for name in [name for name in self._packed - steps.keys() if self._is_replaced(name)]:
+        gone = self._packed - steps.keys()
+        for name in [name for name in gone if self._is_replaced(name, steps)]:
             urls.remove(urls.join(self._url, name))
             self._packed.remove(name)
         for name in [name for name in self._copied if not (self._folder / name).exists()]:
             urls.remove(urls.join(self._url, name))
             del self._copied[name]
 
-    def _is_replaced(self, name: str) -> bool:
-        """Whether there is a newer checkpoint of the same kind at the URL."""
+    def _is_replaced(self, name: str, steps: Mapping[str, Path]) -> bool:
+        """Whether a checkpoint of the same kind is at the URL, and among those to be kept.
+
+        It may be of an earlier step, after a run has gone back to a checkpoint before its best one.
+        """
         kind = Path(name).parent
-        return any(Path(one).parent == kind and _step(one) > _step(name) for one in self._packed)
+        return any(Path(one).parent == kind for one in self._packed & steps.keys())
 
     def _copy_file(self, name: str, path: Path) -> None:
         try:

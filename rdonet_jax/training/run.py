@@ -1,8 +1,8 @@
 """A training run: how it is set up or continued, and the export of its weights.
 
 A run's folder holds `config.json` (`run_folder`), `log.jsonl` and `tensorboard/` (`monitor`),
-`checkpoints/` and `best/` (`checkpoints`), and `diverged-STEP/` if the loss stopped being finite
-(`divergence`).
+`checkpoints/` and `best/` (`checkpoints`), `exported.txt` if weights are exported while it runs
+(`exports`), and `diverged-STEP/` if the loss stopped being finite (`divergence`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +99,11 @@ def train(
     `export_to` is a folder or URL for what is exported every few minutes, by default one below the
     run's. The minutes of a run by the clock count from `began` on the clock `now`, by default from
     this call on. A run that was killed before its first checkpoint is started afresh by `resume`;
-    one that is finished is left as it is. A `length` that differs from that of the run to resume is
-    possible as `lengthening` has it. Raises `RunError`, `ConfigError`, `DatasetError`, `UrlError`
-    or `ZooError` before anything is written when it cannot start, and `DivergenceError` when the
-    loss stops being finite; no such state becomes a checkpoint.
+    one that is finished is left as it is, and can have no `more_minutes`. A `length` that differs
+    from that of the run to resume is possible as `lengthening` has it. Raises `RunError`,
+    `ConfigError`, `DatasetError`, `UrlError` or `ZooError` before anything is written when it
+    cannot start, and `DivergenceError` when the loss stops being finite; no such state becomes a
+    checkpoint.
     """
     began = now() if began is None else began
     length, intervals = length or RunLength(), intervals or Intervals()
@@ -151,31 +151,24 @@ def _train(
         run_dir.check(folder, run, resume)
         crops = training_crops.center_crops(held_out, config.crop)
         start = None if resume else training_step.create_state(run.model, config)
-    with run_dir.locked(folder) if multihost.is_first() else nullcontext():
-        multihost.wait_for_all("every host may write")
-        if multihost.is_first():
-            if resume:
-                run_dir.keep_length(folder, config)
-            else:
-                run_dir.claim(folder, run)
-        multihost.wait_for_all("the folder is claimed")
-        # The checkpoints inside: a signal must not cut the last write short.
-        with (
-            multihost.stop_requests() as stop_request,
-            Checkpoints(folder, shared=working.shared) as kept,
-        ):
-            since = now()
-            state, progress = _first_state(folder, run, seen, kept, start)
-            working.publish()  # a log must not be there without a checkpoint
-            if pace.is_finished(config, progress):
-                return Outcome(state, "", was_finished=True)
-            run_pace = pace.of_run(config, length, progress, began, now, now() - since)
-            with Exports(weights, folder, run, intervals.export, now) as written:
-                loop = Loop(
-                    folder, run.model, config, intervals, seen, crops, kept, run_pace, written,
-                    working.shared,
-                )  # fmt: skip
-                return loop.run(state, progress, resume, working.watched(stop_request))
+    # The checkpoints inside: a signal must not cut the last write short.
+    with (
+        _claimed(folder, run, resume),
+        multihost.stop_requests() as stop_request,
+        Checkpoints(folder, shared=working.shared) as kept,
+    ):
+        since = now()
+        state, progress = _first_state(folder, run, seen, kept, start)
+        working.publish()  # a log must not be there without a checkpoint
+        if _is_finished(folder, config, length, progress):
+            return Outcome(state, "", was_finished=True, by_clock=bool(config.minutes))
+        run_pace = pace.of_run(config, length, progress, began, now, now() - since)
+        with Exports(weights, folder, run, intervals.export, now) as written:
+            loop = Loop(
+                folder, run.model, config, intervals, seen, crops, kept, run_pace, written,
+                working.shared,
+            )  # fmt: skip
+            return loop.run(state, progress, resume, working.watched(stop_request))
 
 
 def _with_length(
@@ -216,6 +209,37 @@ def _require_equal_hosts(run: Run, intervals: Intervals, resume: bool) -> None:
     described = dataclasses.replace(run, origin=None).to_json()
     multihost.require_equal(f"{described} {intervals} {resume}", "configuration")
     multihost.require_equal(f"{run.origin.pictures} {run.origin.validation_pictures}", "pictures")
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path, run: Run, resume: bool) -> Iterator[None]:
+    """The folder of a run, locked and described by the first host before any other goes on.
+
+    What the first host cannot do is an error on all of them, as `multihost.raise_on_all_hosts` has
+    it: `RunError` or OSError on the first, `ConfigError` on the others.
+    """
+    with contextlib.ExitStack() as stack:
+        with multihost.raise_on_all_hosts("the folder is claimed"):
+            if multihost.is_first():
+                stack.enter_context(run_dir.locked(folder))
+                if resume:
+                    run_dir.keep_length(folder, run.training)
+                else:
+                    run_dir.claim(folder, run)
+        yield
+
+
+def _is_finished(
+    folder: Path, config: TrainingConfig, length: RunLength, progress: Progress
+) -> bool:
+    """Whether nothing of the schedule is left. Raises `RunError` if it should have more minutes."""
+    is_finished = pace.is_finished(config, progress)
+    if is_finished and length.more_minutes is not None:
+        raise RunError(
+            f"{folder}: the run is finished, and more_minutes are for what is left of a schedule; "
+            "export its weights and begin a new run with --start"
+        )
+    return is_finished
 
 
 def _first_state(

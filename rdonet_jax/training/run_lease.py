@@ -75,8 +75,9 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        if not self.failure:
-            with contextlib.suppress(OSError):
+        # Another process may have taken the lock over since the last renewal.
+        with contextlib.suppress(OSError):
+            if not self.failure and self._is_ours():
                 urls.remove(self._url)
 
     def may_write(self) -> bool:

@@ -1,17 +1,19 @@
 """`log.jsonl` of a training run: one JSON object per line, each with the number of its step.
 
-Every line is written in one piece. An incomplete last line, which a full disk or a power cut can
+Every line is written in one piece, or not at all. An incomplete last line, which a power cut can
 leave, is ignored.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rdonet_jax.core import files
 
@@ -31,14 +33,26 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def append(path: Path, entry: Mapping[str, Any]) -> None:
-    """Appends a line. Numbers that JSON does not have, such as NaN, become null."""
+    """Appends a line. Numbers that JSON does not have, such as NaN, become null.
+
+    Raises OSError, with the log as it was, if the line could not be written whole.
+    """
     line = json.dumps(_strict(entry), allow_nan=False) + "\n"
     try:
         with open(path, "ab", buffering=0) as log:
-            log.write(line.encode())
+            _write_whole(log, line.encode())
     except OSError as error:
         error.filename = error.filename or str(path)  # a full disk names no file
         raise
+
+
+def _write_whole(log: BinaryIO, line: bytes) -> None:
+    """Writes a line at the end of an unbuffered file. Raises OSError."""
+    end = log.seek(0, os.SEEK_END)
+    # A disk without space takes the first bytes, and only the next call would say so.
+    if log.write(line) != len(line):
+        log.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def forget_after(path: Path, step: int) -> None:

@@ -83,7 +83,7 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
             f"{metric.instead}"
         )
     if config.learn != "all" and not family.has_separate_priors:
-        raise ConfigError("only a portable network has parts to be learnt alone")
+        raise ConfigError("only a portable network has parts to be learned alone")
     key = jax.random.key(config.seed)
     if config.start not in STARTS:
         params = _params_of(zoo.load(config.start), model, config.start)
@@ -225,7 +225,7 @@ def crop_loss(
 ) -> jax.Array:
     """Rate and distortion [B] weighed by the run's lambda, or by that of each crop's quality.
 
-    The rate alone, where only priors are learnt.
+    The rate alone, where only priors are learned.
     """
     if config.learn == "priors":
         return distortion.relative_loss(bpp)

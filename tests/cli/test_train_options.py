@@ -201,6 +201,26 @@ def test_minutes_are_a_length_whose_stages_are_shares():
     assert more == RunLength(more_minutes=4, as_before=True)
 
 
+def test_more_minutes_go_with_the_shares_of_the_stages(written):
+    found = settings(
+        "--minutes 13 --stage1-steps 1000 --stage2-steps 9000 --resume --more-minutes 5"
+    )
+    assert (found.training.minutes, found.training.steps) == (13, 10000)
+    assert found.length == RunLength(more_minutes=5)
+    name = written(
+        "training: {minutes: 13, stage1_steps: 1, stage2_steps: 9}\nlength: {more_minutes: 5}"
+    )
+    assert settings(f"--config {name}").length == RunLength(more_minutes=5)
+    found = settings(f"--config {name} --stage1-steps 2 --stage2-steps 6")
+    assert (found.training.minutes, found.training.steps) == (13, 8)
+    assert found.length == RunLength(more_minutes=5)
+
+
+def test_more_minutes_do_not_let_the_length_be_given_twice(capsys):
+    line = "--stage1-steps 1 --stage2-steps 9 --steps 7 --more-minutes 5"
+    assert "either in both stages' steps or once" in complaint(capsys, line)
+
+
 def test_a_length_in_steps_takes_the_place_of_minutes_in_a_file(written):
     name = written("training: {minutes: 9, stage1_steps: 1, stage2_steps: 9}")
     assert settings(f"--config {name}").training.minutes == 9

@@ -8,7 +8,8 @@ from rdonet_jax.core import files, presets
 from rdonet_jax.models import zoo
 from rdonet_jax.training import exports, run_log
 from rdonet_jax.training.config import TrainingConfig
-from rdonet_jax.training.exports import Exports
+from rdonet_jax.training.divergence import DivergenceError
+from rdonet_jax.training.exports import Exports, ExportWarning
 from rdonet_jax.training.run_dir import Run
 from tests import portable_params
 
@@ -52,6 +53,69 @@ def test_files_of_the_command_before_count_among_the_newest_two(tmp_path, params
                 written.write(params, step)
     names = [path.name.partition("-")[0] for path in exports.written(tmp_path / "out")]
     assert names == ["step_10", "step_15"]
+
+
+def write_all(folder, params, steps) -> None:
+    """Writes files as one command of the run does."""
+    with started(folder) as written:
+        for step in steps:
+            written.write(params, step)
+
+
+def steps_in(folder) -> list[str]:
+    return [path.name.partition("-")[0] for path in exports.written(folder / "out")]
+
+
+def test_files_of_other_runs_stay_whatever_their_steps(tmp_path, params):
+    (tmp_path / "out").mkdir()
+    others = [tmp_path / "out" / f"step_{step}-{'ab' * 8}.safetensors" for step in (1, 9000)]
+    for path in others:
+        path.write_bytes(b"")
+    write_all(tmp_path, params, (10, 20, 30))
+    assert steps_in(tmp_path) == ["step_1", "step_20", "step_30", "step_9000"]
+
+
+def test_a_run_that_goes_back_keeps_the_files_it_writes_and_then_removes_those_beyond(
+    tmp_path, params
+):
+    write_all(tmp_path, params, (760, 980))
+    write_all(tmp_path, params, (620,))
+    assert steps_in(tmp_path) == ["step_620", "step_980"]
+    write_all(tmp_path, params, (700,))
+    assert steps_in(tmp_path) == ["step_620", "step_700"]
+
+
+def test_files_that_are_gone_are_not_missed(tmp_path, params):
+    write_all(tmp_path, params, (5, 10))
+    for path in exports.written(tmp_path / "out"):
+        path.unlink()
+    write_all(tmp_path, params, (15,))
+    assert steps_in(tmp_path) == ["step_15"]
+
+
+def test_nothing_but_weights_of_a_run_is_removed_whatever_its_list_says(tmp_path, params):
+    (tmp_path / "mine").write_text("")
+    (tmp_path / exports.LIST_FILE).write_bytes(b"../mine\n\xff\n\n")
+    write_all(tmp_path, params, (5, 10, 15))
+    assert (tmp_path / "mine").exists() and steps_in(tmp_path) == ["step_10", "step_15"]
+
+
+def test_what_ends_a_run_is_told_though_its_last_file_cannot_be_written(
+    tmp_path, params, monkeypatch
+):
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(files, "replace", fail)
+    with (
+        pytest.warns(ExportWarning, match=r"could not be written \(no space left\)"),
+        pytest.raises(DivergenceError, match="not finite"),
+        started(tmp_path) as written,
+    ):
+        written.write(params, 1)
+        raise DivergenceError("not finite")
+    with pytest.raises(OSError, match="no space left"), started(tmp_path) as written:
+        written.write(params, 1)
 
 
 def test_a_file_that_cannot_be_written_is_told_and_the_ones_before_stay_whole(

@@ -115,6 +115,18 @@ def test_the_newest_checkpoint_of_one_kind_replaces_none_of_the_other(store, tmp
     assert at(store) == {"best/3.zip", "checkpoints/3.zip", "checkpoints/6.zip"}
 
 
+def test_a_best_checkpoint_of_an_earlier_step_replaces_one_of_a_later_step(store, tmp_path):
+    copies = Mirror(tmp_path, store)
+    later = put_checkpoint(tmp_path, "best", 9)
+    copies.copy()
+    shutil.rmtree(later)
+    copies.copy()
+    assert at(store) == {"best/9.zip"}
+    put_checkpoint(tmp_path, "best", 6)
+    copies.copy()
+    assert at(store) == {"best/6.zip"}
+
+
 def test_an_archive_without_files_is_no_checkpoint(store, tmp_path):
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass

@@ -72,7 +72,7 @@ def test_learning_what_widening_added_moves_it_and_the_synthesis_and_nothing_els
     assert 0 < moved["g_a/kernel"].mean() < 1 and not moved["units_2/encoder/kernel"].any()
 
 
-def test_priors_that_are_learnt_alone_begin_with_new_hyper_latents(
+def test_priors_that_are_learned_alone_begin_with_new_hyper_latents(
     mini_weights, mini_model, monkeypatch
 ):
     drawn = portable_params.acting(mini_model.config, seed=5)

@@ -108,6 +108,13 @@ def test_an_owner_whose_lock_was_taken_over_stops_and_leaves_the_new_one(store):
     assert list(urls.listed(store)) == [LOCK_FILE]
 
 
+def test_an_owner_that_ends_leaves_a_lock_that_was_taken_over_since_its_last_renewal(store):
+    with Clock().lease(store) as held:
+        leave_lock(store, host="another", process=1, key="x", count=0)
+        assert not held.failure
+    assert list(urls.listed(store)) == [LOCK_FILE]
+
+
 def test_an_owner_that_cannot_renew_its_lock_writes_nothing_until_it_has(store, monkeypatch):
     clock = Clock()
     with clock.lease(store) as held:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import math
 
@@ -73,6 +75,29 @@ def test_a_torn_last_line_is_passed_over_and_then_gone(tmp_path_factory, cut, st
     run_log.forget_after(path, step)
     run_log.append(path, {"step": 9})
     assert steps_in(path) == [k for k in whole if k <= step] + [9]
+
+
+class FullDisk(io.FileIO):
+    """A file on a disk that has room for 7 bytes more."""
+
+    def write(self, content):
+        return super().write(content[:7])
+
+
+def test_a_line_that_does_not_fit_on_the_disk_is_told_and_leaves_the_log_as_it_was(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "log"
+    write_steps(path, [1, 2])
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(run_log, "open", lambda path, mode, **_: FullDisk(path, mode), raising=False)
+        with pytest.raises(OSError) as caught:
+            run_log.append(path, {"step": 3})
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    assert path.read_bytes() == before
+    run_log.append(path, {"step": 4})
+    assert steps_in(path) == [1, 2, 4]
 
 
 @pytest.mark.parametrize("line", ["", "{", "7", "null", "[]", "{}", '{"step": "1"}', "\xff"])

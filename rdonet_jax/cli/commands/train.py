@@ -26,11 +26,12 @@ from rdonet_jax.cli.program import Parser, exit_code
 from rdonet_jax.core import config, interrupts, multihost, presets, urls
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.training import checkpoints, divergence, run_dir, run_log
+from rdonet_jax.training import checkpoints, divergence, fine_tuning, run_dir, run_log
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import run as training_run
 from rdonet_jax.training.config import RunLength, TrainingConfig
-from rdonet_jax.training.loop import Intervals
+from rdonet_jax.training.loop import Intervals, Outcome
+from rdonet_jax.training.run_dir import Run
 
 EXPECTED = (
     checkpoints.CheckpointError,
@@ -91,7 +92,7 @@ def train(arguments: Sequence[str], program: str, began: float) -> int:
     host_options.join(options)
     outcome = training_run.train(
         options.run,
-        run_dir.Run(settings.model, settings.training, settings.preset),
+        Run(settings.model, settings.training, settings.preset),
         training_run.Sources(options.data, options.valid),
         options.resume,
         settings.intervals,
@@ -100,13 +101,10 @@ def train(arguments: Sequence[str], program: str, began: float) -> int:
         export_to=options.export_to,
         began=began,
     )
-    step = int(outcome.state.step)
+    if multihost.is_first():
+        _say_ended(options.run, outcome, program)
     if not outcome.stopped_by:
-        if multihost.is_first():
-            _say_finished(options.run, step, outcome.was_finished, program)
         return 0
-    stopped = f"{outcome.stopped_by}: stopped after step {step}, --resume goes on from there"
-    console.note(stopped, program)
     # Being asked to stop by the system is no failure; Ctrl-C and a hang-up are to whoever called.
     number = signal.Signals[outcome.stopped_by]
     return 0 if number == signal.SIGTERM else 128 + number
@@ -119,7 +117,8 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, R
     """
     first, _ = _first_parser(program).parse_known_args(arguments)
     values = run_settings.read(first.config) if first.config else {}
-    base = _base(first, values)
+    held = _held(first)
+    base = _base(first, values, held)
     model = Section("model", type(base.model), base.model)
     parser = _parser(program, model)
     options = parser.parse_args(arguments)
@@ -129,7 +128,7 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, R
     line = {section.name: config_options.given(options, section) for section in sections}
     file = run_settings.from_file(first.config, values, type(base.model)) if first.config else {}
     if first.fine_tune is not None:
-        file, line = run_settings.fine_tuned(first.fine_tune, file, line)
+        file, line = run_settings.fine_tuned(_recipe(first.fine_tune, held), file, line)
     settings = run_settings.resolved(base, file, line)
     if options.thresholds:
         if "thresholds" in line["model"]:
@@ -139,22 +138,35 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, R
     return options, settings
 
 
-def _base(first: argparse.Namespace, values: Mapping[str, Any]) -> run_settings.Base:
+def _held(first: argparse.Namespace) -> Run | None:
+    """The run in a local folder that is to be resumed, by `_first_parser`.
+
+    It has what it took from the weights that it began with, so these may be gone. A run at a URL is
+    fetched later, so these weights must still be there.
+    """
+    is_local = first.resume and isinstance(first.run, Path)
+    is_there = is_local and (first.run / run_dir.CONFIG_FILE).is_file()
+    return Run.load(first.run) if is_there else None
+
+
+def _recipe(start: str, held: Run | None) -> dict[str, Any]:
+    """What fine-tuning of these weights sets. Raises `ZooError` for weights that there are not."""
+    if held is not None and held.training.start == start:
+        return fine_tuning.settings_of_run(held.training)
+    return fine_tuning.settings(start)
+
+
+def _base(
+    first: argparse.Namespace, values: Mapping[str, Any], held: Run | None
+) -> run_settings.Base:
     """What the model's configuration starts from, by `_first_parser` and the sections of a file.
 
-    A run that is resumed has its own, so the weights that it began with may be gone.
+    A resumed run that is `held` has its own.
     """
     preset = first.preset or run_settings.preset_of(values)
     family = first.family or values.get("model", {}).get(registry.FAMILY_KEY)
     start = first.start or first.fine_tune or values.get("training", {}).get("start")
-    is_local = first.resume and isinstance(first.run, Path)
-    if (
-        preset is None
-        and family is None
-        and is_local
-        and (first.run / run_dir.CONFIG_FILE).is_file()
-    ):
-        held = run_dir.Run.load(first.run)
+    if preset is None and family is None and held is not None:
         return run_settings.Base(held.preset, held.model)
     return run_settings.base(preset, family, start)
 
@@ -238,15 +250,24 @@ def _parser(program: str, model: Section) -> Parser:
     return parser
 
 
-def _say_finished(run: str | Path, step: int, already: bool, program: str) -> None:
+def _say_ended(run: str | Path, outcome: Outcome, program: str) -> None:
     """Where the run stands and how to go on."""
-    state = "was finished already" if already else "finished"
+    step = int(outcome.state.step)
+    if outcome.stopped_by:
+        stopped = f"{outcome.stopped_by}: stopped after step {step}, --resume goes on from there"
+        console.note(stopped, program)
+        return
+    state = "was finished already" if outcome.was_finished else "finished"
     below = checkpoints.LAST
     checkpoints_of = urls.join(run, below) if isinstance(run, str) else run / below
+    further = (
+        "a new run can go on from them with --start"
+        if outcome.by_clock
+        else "--resume with more steps goes on where its schedule allows it"
+    )
     console.note(
         f"{run}: {state} after step {step}; its checkpoints are in {checkpoints_of}, "
-        f"'{program} export {shlex.quote(str(run))} NAME' writes its weights, and --resume with "
-        "more steps goes on where its schedule allows it",
+        f"'{program} export {shlex.quote(str(run))} NAME' writes its weights, and {further}",
         program,
     )
 

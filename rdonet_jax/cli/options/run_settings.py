@@ -20,7 +20,7 @@ from rdonet_jax.core import config, presets
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.training import fine_tuning, run_dir
+from rdonet_jax.training import run_dir
 from rdonet_jax.training.config import STARTS, RunLength, TrainingConfig
 from rdonet_jax.training.loop import Intervals
 
@@ -29,6 +29,8 @@ SECTIONS = ("model", "training", "intervals", "length")
 STAGE_STEPS = ("stage1_steps", "stage2_steps")
 CLOCK = "minutes"
 """The field of a training that lets it go by the clock; a length is then of its schedule."""
+MORE = "more_minutes"
+"""The field of a length that says nothing of the whole run, but of what is left of it."""
 
 Values = Mapping[str, Mapping[str, Any]]
 """The fields that are set, by section."""
@@ -150,18 +152,17 @@ def from_file(path: Path, values: Mapping[str, Any], model: type) -> dict[str, d
     return found
 
 
-def fine_tuned(start: str, file: Values, line: Values) -> tuple[Values, Values]:
-    """The fields of the file, over those that fine-tuning of these weights sets, and of the line.
+def fine_tuned(recipe: Mapping[str, Any], file: Values, line: Values) -> tuple[Values, Values]:
+    """The fields of the file, over those that fine-tuning sets by its `recipe`, and of the line.
 
     A whole length is that of the second stage; there is no first. Raises `ConfigError` where
-    another start is named, and `ZooError` for weights that there are not.
+    another start is named.
     """
     for layer in (file, line):
         if "start" in layer.get("training", {}):
             raise ConfigError("--fine-tune names the weights to start from, so --start cannot")
     file, line = _in_stage_2(file), _in_stage_2(line)
-    recipe = fine_tuning.settings(start)
-    if file["length"].keys() - {"more_minutes"}:
+    if _says_whole(file["length"]):
         recipe = {name: value for name, value in recipe.items() if name not in STAGE_STEPS}
     return {**file, "training": {**recipe, **file["training"]}}, line
 
@@ -183,7 +184,7 @@ def resolved(base: Base, file: Values, line: Values) -> RunSettings:
     Raises `ConfigError` for values that do not go together.
     """
     training, length = _with_length(file, line)
-    is_said = any(name != "more_minutes" for name in (*length, *(training.keys() & STAGE_STEPS)))
+    is_said = _says_whole(length) or any(name in training for name in STAGE_STEPS)
     return RunSettings(
         base.preset,
         dataclasses.replace(base.model, **{**file.get("model", {}), **line.get("model", {})}),
@@ -199,13 +200,19 @@ def _with_length(file: Values, line: Values) -> tuple[dict[str, Any], dict[str, 
     A length on the command line takes the place of one in the file, in whatever form.
     """
     for layer in (file, line):
-        if layer.get("length") and any(name in layer.get("training", {}) for name in STAGE_STEPS):
+        has_stages = any(name in layer.get("training", {}) for name in STAGE_STEPS)
+        if has_stages and _says_whole(layer.get("length", {})):
             raise ConfigError("give the length of the run either in both stages' steps or once")
     given, length = dict(file.get("training", {})), dict(file.get("length", {}))
     if any(name in line.get("training", {}) for name in STAGE_STEPS):
-        length = {}
+        length = {name: value for name, value in length.items() if name == MORE}
     if line.get("length"):
         length = dict(line["length"])
-        if length.keys() - {"more_minutes"}:
+        if _says_whole(length):
             given = {k: v for k, v in given.items() if k not in (*STAGE_STEPS, CLOCK)}
     return {**given, **line.get("training", {})}, length
+
+
+def _says_whole(length: Mapping[str, Any]) -> bool:
+    """Whether the fields of a length say how long the whole run is."""
+    return bool(length.keys() - {MORE})

@@ -12,13 +12,22 @@ from PIL import Image
 
 from experiments.campaign import __main__ as campaign
 from experiments.campaign import packing, training
+from rdonet_jax.cli.commands import train
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
+from rdonet_jax.training import run_log
 
 pytestmark = pytest.mark.once
 
 SMALL = ["--preset", "tiny", "--metric", "mse", "--crop", "64", "--batch-size", "8",
          "--prior-rate", "1", "--start", "random", "--log-every", "10"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_environment(tmp_path, monkeypatch):
+    """A training sets these variables unless they are set, and later tests must not see it."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "jax"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
 
 
 @pytest.fixture
@@ -66,11 +75,103 @@ def test_images_that_cannot_fit_are_refused(photographs, tmp_path, capsys):
     assert "do not fit into 0.05 MB" in capsys.readouterr().err
 
 
-def test_a_campaign_brings_back_a_few_small_files_and_one_line(
-    photographs, tmp_path, light_steps, monkeypatch, capsys
+def test_every_image_gets_a_name_of_its_own(tmp_path):
+    names = ("a/b.png", "a_b.bmp", "a_b.png", "a_b-2.png", "c.png", "d/c.png")
+    for folder in ("train", "valid"):
+        for name in names:
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64)).save(path)
+    folders = tmp_path / "train", tmp_path / "valid"
+    assert pack(folders, tmp_path / "data", 1.0, "--crop", "64") == 0
+    for folder in ("train", "valid"):
+        stems = {path.stem for path in (tmp_path / "data" / folder).iterdir()}
+        assert stems == {"a_b", "a_b-2", "a_b-3", "a_b-4", "c", "d_c"}
+
+
+def test_packing_that_fails_leaves_no_folder(photographs, tmp_path, monkeypatch, capsys):
+    broken = photographs[0] / "broken.png"
+    broken.write_bytes(b"no image")
+    assert pack(photographs, tmp_path / "data", 1.0) == 1
+    assert capsys.readouterr().err.startswith(f"pack: {broken}: ")
+    broken.unlink()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "coded", interrupt)
+        assert pack(photographs, tmp_path / "data", 1.0) == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "valid"]
+    assert pack(photographs, tmp_path / "data", 1.0) == 0
+
+
+@pytest.fixture
+def avif(tmp_path):
+    """Adds training images to a folder of packed images, and gives the folder."""
+
+    def make(name: str, *stems: str):
+        (tmp_path / name / "train").mkdir(parents=True, exist_ok=True)
+        for stem in stems:
+            Image.new("RGB", (32, 32)).save(tmp_path / name / "train" / f"{stem}.avif")
+        return tmp_path / name
+
+    return make
+
+
+def test_decoded_images_are_used_again_for_the_same_files_alone(avif, tmp_path, monkeypatch):
+    images = tmp_path / "state" / "images"
+
+    def names(data):
+        folder, _ = packing.unpacked(data, images)
+        return sorted(path.name for path in folder.iterdir())
+
+    assert names(avif("one", "a", "b")) == ["a.ppm", "b.ppm"]
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "_decode", None)
+        assert names(avif("copy", "a", "b")) == ["a.ppm", "b.ppm"]
+    assert names(avif("other", "c")) == ["c.ppm"]
+    assert names(avif("other", "d")) == ["c.ppm", "d.ppm"]
+    (tmp_path / "other" / "train" / "d.avif").write_bytes(b"no image")
+    with pytest.raises(srgb.ImageError, match=r"d\.avif: is damaged"):
+        names(tmp_path / "other")
+    assert names(tmp_path / "one") == ["a.ppm", "b.ppm"]
+    assert sorted(path.name for path in images.parent.iterdir()) == ["images", "images.json"]
+
+
+def test_a_folder_of_unknown_images_is_neither_used_nor_removed(avif, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "own.png").touch()
+    with pytest.raises(packing.PackError, match="images: is of unknown origin"):
+        packing.unpacked(avif("data", "a"), tmp_path / "images")
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["own.png"]
+
+
+def test_a_folder_that_is_in_use_is_refused_before_images_are_decoded(avif, tmp_path, capsys):
+    data, out, state = avif("data", "a"), tmp_path / "out", tmp_path / "state"
+    out.mkdir()
+    (out / "note").touch()
+    command = ["train", str(data), str(out), "--state", str(state), "--minutes", "1"]
+    assert campaign.main(command, 0.0) == 1
+    assert capsys.readouterr().err == f"train: {out}: is not empty\n"
+    assert not state.exists()
+
+
+def test_a_second_command_can_have_more_minutes(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(train, "run", lambda arguments, *_: given.append(arguments) or 0)
+    campaign.main(
+        ["train", "data", str(tmp_path / "out"), "--state", str(tmp_path), "--minutes", "13",
+         "--resume", "--more-minutes", "5"], 0.0,
+    )  # fmt: skip
+    options, settings = train.parse(given[0], "rdonet train")
+    assert options.resume and settings.training.minutes == 13
+    assert settings.length.more_minutes == 5
+
+
+def test_a_campaign_leaves_a_few_small_files_and_one_line(
+    photographs, tmp_path, light_steps, capsys
 ):
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "jax"))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
     assert pack(photographs, tmp_path / "data", 1.0) == 0
     out, state = tmp_path / "out", tmp_path / "state"
     command = ["train", str(tmp_path / "data"), str(out), "--state", str(state), *SMALL]
@@ -87,7 +188,29 @@ def test_a_campaign_brings_back_a_few_small_files_and_one_line(
     # The state stays, so a second start must say what it wants.
     assert campaign.main([*command, "--minutes", "0.2"], time.monotonic()) == 1
     assert "--resume goes on with it" in capsys.readouterr().err
+    # A second machine may have the state, but not yet the folder of results.
+    command[2] = str(tmp_path / "new")
     assert campaign.main([*command, "--minutes", "0.2", "--resume"], time.monotonic()) == 0
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"log.jsonl", "config.json"}
+
+
+def test_the_line_tells_numbers_that_are_not_finite(tmp_path):
+    validation = {"bpp": float("nan"), "psnr": float("inf")}
+    entry = {"step": 10, "crops_per_second": float("nan"), "validation": validation}
+    run_log.append(tmp_path / "log.jsonl", entry)
+    assert training.summary(tmp_path) == (
+        "campaign: 10 steps, validation not-finite bpp not-finite dB"
+    )
+
+
+def test_a_damaged_log_is_one_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "state" / "run").mkdir(parents=True)
+    (tmp_path / "state" / "run" / "log.jsonl").write_text("no log\n")
+    monkeypatch.setattr(train, "run", lambda *_: 0)
+    state = ["--state", str(tmp_path / "state"), "--resume"]
+    assert campaign.main(["train", "data", str(tmp_path / "out"), *state], 0.0) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("train: ") and "line 1 is damaged" in said and said.count("\n") == 1
 
 
 def test_packages_that_are_missing_are_named(tmp_path, monkeypatch, capsys):
@@ -98,7 +221,7 @@ def test_packages_that_are_missing_are_named(tmp_path, monkeypatch, capsys):
     assert "missing here: no-such-package" in capsys.readouterr().err
 
 
-def test_what_cannot_be_brought_back_is_told(tmp_path, monkeypatch):
+def test_results_that_are_too_large_or_too_many_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "MOST_BYTES", 10)
     for number in range(9):
         (tmp_path / str(number)).write_bytes(bytes(5 + number))

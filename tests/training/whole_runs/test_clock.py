@@ -84,7 +84,9 @@ def test_a_run_by_the_clock_ends_in_time_with_validation_checkpoint_and_weights(
     newest = exports.written(folder / exports.FOLDER)
     assert len(newest) == 2 and zoo.load(newest[-1]).record.steps_done == steps
     again, _ = run("whole", resume=True)
-    assert again.was_finished
+    assert again.was_finished and outcome.by_clock and again.by_clock
+    with pytest.raises(RunError, match="is finished, and more_minutes are for what is left"):
+        run("whole", resume=True, length=RunLength(more_minutes=1, as_before=True))
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_was_left(run, tmp_path):

@@ -1,0 +1,65 @@
+"""How a run takes its folder, and when there is nothing left to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from rdonet_jax.core import multihost, presets
+from rdonet_jax.core.config import ConfigError
+from rdonet_jax.training import run as training_run
+from rdonet_jax.training import run_dir
+from rdonet_jax.training.checkpoints import Progress
+from rdonet_jax.training.config import RunLength, TrainingConfig
+from rdonet_jax.training.run_dir import Run, RunError
+
+pytestmark = pytest.mark.once
+
+RUN = Run(presets.tiny(), TrainingConfig(), "tiny")
+
+
+@pytest.fixture
+def told(monkeypatch) -> list[str]:
+    """What this host tells the others. They tell of no errors."""
+    texts: list[str] = []
+
+    def gather(name, text, patience_ms):
+        texts.append(text)
+        return [text]
+
+    monkeypatch.setattr(multihost, "gather_texts", gather)
+    return texts
+
+
+def claim(folder, resume=False) -> None:
+    with training_run._claimed(folder, RUN, resume):
+        assert (folder / run_dir.CONFIG_FILE).exists()
+
+
+def test_what_the_first_host_cannot_do_in_the_folder_is_told_to_all_hosts(told, tmp_path):
+    with run_dir.locked(tmp_path), pytest.raises(RunError, match="another process is training"):
+        claim(tmp_path)
+    with pytest.raises(RunError, match="holds no training run"):
+        claim(tmp_path, resume=True)
+    claim(tmp_path)
+    with pytest.raises(RunError, match="there is a run already"):
+        claim(tmp_path)
+    claim(tmp_path, resume=True)  # nothing has kept the lock
+    words = ["another process", "no training run", "", "a run already", ""]
+    assert all(word in text for word, text in zip(words, told, strict=True))
+
+
+def test_other_hosts_write_nothing_and_raise_what_the_first_one_tells(tmp_path, monkeypatch):
+    monkeypatch.setattr(multihost, "is_first", lambda: False)
+    monkeypatch.setattr(multihost, "gather_texts", lambda *_: ["the disk is full", ""])
+    with pytest.raises(ConfigError, match="host 0: the disk is full"):
+        claim(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_by_the_clock_that_is_finished_can_have_no_more_minutes(tmp_path):
+    config, more = TrainingConfig(minutes=9), RunLength(more_minutes=3)
+    done = Progress(step=70, switched_at=7, reader={}, passed=1.0)
+    assert training_run._is_finished(tmp_path, config, RunLength(), done)
+    with pytest.raises(RunError, match=f"{tmp_path}: the run is finished, and more_minutes are"):
+        training_run._is_finished(tmp_path, config, more, done)
+    assert not training_run._is_finished(tmp_path, config, more, done.replace(passed=0.5))
