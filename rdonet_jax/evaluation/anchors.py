@@ -27,7 +27,6 @@ from rdonet_jax.evaluation.results import Row
 from rdonet_jax.metrics import quality
 
 Options = Mapping[str, Any]
-Progress = Callable[[str, Point], None]
 
 
 class MissingAnchorError(ValueError):
@@ -161,7 +160,7 @@ def encode(anchor: Anchor, image: np.ndarray, setting: int) -> bytes:
     try:
         Image.fromarray(image).save(file, anchor.format, **anchor.fixed, **knob)
     except (OSError, RuntimeError, ValueError) as error:
-        raise EvaluationError(f"{anchor.label}: cannot code an image: {error}") from error
+        raise EvaluationError(f"{anchor.label} refuses the image: {error}") from error
     return file.getvalue()
 
 
@@ -178,14 +177,13 @@ def curve(
     name: str,
     images: Sequence[NamedImage],
     bpp: tuple[float, float] = (0.0, math.inf),
-    report: Progress = lambda name, point: None,
     metrics: Sequence[str] = (),
 ) -> Curve:
     """The anchor's rate-distortion curve of the images, over a range of mean rates.
 
     Its points are the settings of the ladder, from the last one at or below the range to the first
-    one at or above it. `report` is called with every point. Raises `MissingAnchorError` as
-    `require` does.
+    one at or above it. Raises `MissingAnchorError` as `require` does, and `EvaluationError` with
+    the name of an image that the codec refuses.
     """
     anchor = require(name)
     measured: dict[int, Point] = {}
@@ -199,7 +197,6 @@ def curve(
     points = []
     for at in range(first, len(anchor.ladder)):
         points.append(point_at(at))
-        report(name, points[-1])
         if points[-1].mean.bpp >= bpp[1]:
             break
     recorded = {**settings(anchor), **measures.recorded(metrics)}
@@ -261,7 +258,8 @@ def _point(
 ) -> Point:
     rows = []
     for name, pixels in tqdm(images, delay=5, leave=False, desc=anchor.label):
-        coded = code(anchor, pixels, setting)
+        with measures.naming(name):
+            coded = code(anchor, pixels, setting)
         seen = quality.measure(pixels, coded.decoded, metrics)
         bpp = measures.bits_per_pixel(coded.size, pixels)
         rows.append(Row(name, bpp, seen, coded.encoding_time, coded.decoding_time))

@@ -113,11 +113,22 @@ def bd_rate(tested: Line, reference: Line, least_overlap: float = LEAST_OVERLAP)
             f"{_range(tested)} and {_range(reference)} have {overlap:.0%} of the smaller range in "
             f"common, but {least_overlap:.0%} are needed"
         )
-    percent = _package()(
+    percent = require()(
         reference.rate, reference.quality, tested.rate, tested.quality,
         method="akima", require_matching_points=False, min_overlap=0,
     )  # fmt: skip
     return BdRate(float(percent), low, high, overlap)
+
+
+def require() -> Callable[..., np.floating]:
+    """The function of the package bjontegaard. Raises `BdRateError` when it is missing."""
+    try:
+        import bjontegaard  # here, since few evaluations need it, and it loads matplotlib
+    except ImportError as error:
+        raise BdRateError(
+            "Bjøntegaard rates need the package bjontegaard (extra report)"
+        ) from error
+    return bjontegaard.bd_rate
 
 
 def compare(tested: Curve, reference: Curve, metric: str) -> Comparison:
@@ -154,7 +165,7 @@ def table(measured: Sequence[Curve], reference: Curve) -> Iterator[str]:
 
     Raises `BdRateError` when the package is missing.
     """
-    _package()
+    require()
     width = max(len(curve.name) for curve in measured)
     metrics = curves.metrics_of(measured)
     label = max(8, *(len(metric.label) for metric in metrics))
@@ -202,13 +213,3 @@ def _by_image(curve: Curve) -> dict[str, list[Row]]:
         for row in point.rows:
             rows.setdefault(row.name, []).append(row)
     return rows
-
-
-def _package() -> Callable[..., np.floating]:
-    try:
-        import bjontegaard  # here, since few evaluations need it, and it loads matplotlib
-    except ImportError as error:
-        raise BdRateError(
-            "Bjøntegaard rates need the package bjontegaard (extra report)"
-        ) from error
-    return bjontegaard.bd_rate

@@ -63,20 +63,29 @@ def is_estimate(curve: Curve) -> bool:
 
 def named(curves: Sequence[Curve], name: str) -> Curve:
     """The curve of this name. Raises `CurveError` if there is none."""
-    for curve in curves:
-        if curve.name == name:
-            return curve
-    raise CurveError(f"there is no curve {name!r} among {', '.join(c.name for c in curves)}")
+    names = [curve.name for curve in curves]
+    require_name(name, names)
+    return curves[names.index(name)]
+
+
+def require_name(name: str, names: Sequence[str]) -> None:
+    """Raises `CurveError` if no curve of these names has the name."""
+    if name not in names:
+        raise CurveError(f"there is no curve {name!r} among {', '.join(names)}")
 
 
 def distinct(curves: Sequence[Curve]) -> list[Curve]:
     """The curves, with a number appended to names that occur before."""
-    found: list[Curve] = []
-    for curve in curves:
-        taken = {one.name for one in found}
-        numbered = (f"{curve.name} ({n})" for n in itertools.count(2))
-        name = next(n for n in itertools.chain([curve.name], numbered) if n not in taken)
-        found.append(curve._replace(name=name))
+    names = distinct_names([curve.name for curve in curves])
+    return [curve._replace(name=name) for curve, name in zip(curves, names, strict=True)]
+
+
+def distinct_names(names: Iterable[str]) -> list[str]:
+    """The names, with a number appended to those that occur before."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name} ({n})" for n in itertools.count(2))
+        found.append(next(n for n in itertools.chain([name], numbered) if n not in found))
     return found
 
 

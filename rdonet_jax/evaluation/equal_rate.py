@@ -17,13 +17,19 @@ from rdonet_jax.evaluation.results import Row
 from rdonet_jax.metrics import quality
 
 
+def curve_name(anchor: str, model: str) -> str:
+    """The name of the curve of an anchor at the rates of a model's, from the names of both."""
+    return f"{anchor} at {model}"
+
+
 def curve(
     name: str, images: Sequence[NamedImage], model: Curve, metrics: Sequence[str] = ()
 ) -> Curve:
     """The anchor's curve at the rates of a model's, which has results of all these images.
 
     A point has the quality of the model's point. `metrics` are names of metrics beside the default
-    ones. Raises `MissingAnchorError` as `anchors.require` does.
+    ones. Raises `MissingAnchorError` as `anchors.require` does, and `EvaluationError` with the name
+    of an image that the codec refuses.
     """
     anchor = anchors.require(name)
     points = tuple(_point(anchor, images, point, metrics) for point in model.points)
@@ -33,7 +39,7 @@ def curve(
         "at_sizes_of": model.name,
         **measures.recorded(metrics),
     }
-    return Curve(f"{name} at {model.name}", description, points, settings)
+    return Curve(curve_name(name, model.name), description, points, settings)
 
 
 def _point(
@@ -43,7 +49,8 @@ def _point(
     rows = []
     for name, pixels in tqdm(images, delay=5, leave=False, desc=anchor.label):
         size = round(rates[name] * pixels.shape[0] * pixels.shape[1] / 8)
-        _, coded = anchors.at_rate(anchor, pixels, size)
+        with measures.naming(name):
+            _, coded = anchors.at_rate(anchor, pixels, size)
         seen = quality.measure(pixels, coded.decoded, metrics)
         bpp = measures.bits_per_pixel(coded.size, pixels)
         rows.append(Row(name, bpp, seen, coded.encoding_time, coded.decoding_time))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,15 @@ class Evaluated(NamedTuple):
 
     row: Row
     decoded: np.ndarray  # uint8 [H, W, 3]
+
+
+@contextlib.contextmanager
+def naming(image: str) -> Iterator[None]:
+    """Raises what a codec says against an image as an `EvaluationError` that names the image."""
+    try:
+        yield
+    except ValueError as error:
+        raise EvaluationError(f"{image}: cannot be coded: {error}") from error
 
 
 def bits_per_pixel(file_bytes: int, image: np.ndarray) -> float:

@@ -6,7 +6,7 @@ and decompressed. The rate is that of the whole file, and the seconds are those 
 hold no compilation: the first image of every padded size is coded and decoded once beforehand,
 untimed.
 
-The estimate is that of `estimation`; its rate is a little lower and it has no times, so the two
+The estimate is that of `estimate`; its rate is a little lower and it has no times, so the two
 never share a table.
 
 In both, quality is that of 8-bit images, of the image's own pixels, and every mean is taken
@@ -169,7 +169,7 @@ def code_all(
     options = EncodeOptions(quality, plan=plan, coder=coder)
     compiled: set[tuple[int, int]] = set()
     for image in images:
-        with _naming(image):
+        with measures.naming(image.name):
             grid = partition.block_grid(*image.pixels.shape[:2])
             if grid not in compiled:
                 short = dataclasses.replace(plan, passes=min(plan.passes, 1))
@@ -187,7 +187,7 @@ def code_all(
         target = _target(folder, image.name, FILE_SUFFIX)
         srgb.write_bytes(target, found.encoded.data, force)
         content = target.read_bytes()
-        with _naming(image):
+        with measures.naming(image.name):
             began = time.perf_counter()
             decoded = codec.decode(model, content).image
             decoding_time = time.perf_counter() - began
@@ -250,12 +250,3 @@ def _target(folder: Path, name: str, suffix: str) -> Path:
     except OSError as error:
         raise EvaluationError(f"{path.parent}: cannot be made a folder: {error}") from error
     return path
-
-
-@contextlib.contextmanager
-def _naming(image: NamedImage) -> Iterator[None]:
-    """Names the image in the codec's complaints."""
-    try:
-        yield
-    except ValueError as error:
-        raise EvaluationError(f"{image.name}: cannot be coded: {error}") from error

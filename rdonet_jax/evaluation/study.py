@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rdonet_jax.codec import codec
-from rdonet_jax.evaluation import anchors, curves, equal_rate, real_files, results
+from rdonet_jax.evaluation import anchors, curves, equal_rate, hosts, real_files, results
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.real_files import Settings
@@ -91,37 +91,85 @@ class _Setting(NamedTuple):
         return f"{self.model.name}, {plan.init}+{plan.passes}{quality}"
 
 
-def run(study: Study, show: Show) -> list[Curve]:
-    """The curves of the study: estimates, then models, then anchors.
+class Prepared(NamedTuple):
+    """A study whose models are loaded, and what of it can be measured."""
 
-    Raises `EvaluationError`, `MissingMetricError` for a metric that is not installed, and what
-    `real_files.evaluate` and `zoo.load` raise.
+    study: Study
+    estimated: Sequence[_Setting]  # the settings whose rates are estimated
+    real: Sequence[_Setting]  # those of real files
+    anchors: Sequence[str]  # the names of those that are installed
+
+    def names(self) -> list[str]:
+        """The names of all curves, in the order in which they are measured."""
+        estimated, real = _curve_names(self.estimated), _curve_names(self.real)
+        return [*estimated, *real, *self.anchor_names()]
+
+    def anchor_names(self) -> list[str]:
+        """The names of the curves of anchors."""
+        if not self.study.equal_rate:
+            return list(self.anchors)
+        models = _curve_names(self.real)
+        return [equal_rate.curve_name(name, model) for name in self.anchors for model in models]
+
+
+def prepare(study: Study, show: Show) -> Prepared:
+    """The study, ready to be measured. Shows a line for each anchor that is not installed.
+
+    Raises `EvaluationError` when there is nothing to measure, `MissingMetricError` for a metric
+    that is not installed, and what `zoo.load` raises.
     """
     quality_metrics.require(study.shared.metrics)
+    settings = _settings(study, [zoo.load(name) for name in study.models])
+    names, missing = anchors.available(study.anchors)
+    for sentence in missing:
+        show(f"left out: {sentence}")
+    if not settings and not names:
+        raise EvaluationError("there is nothing to measure, since none of the anchors is installed")
+    return Prepared(study, _estimates(study, settings), settings if study.files else [], names)
+
+
+def run(prepared: Prepared, show: Show) -> Iterator[list[Curve]]:
+    """Measures the curves of a study: estimates, then models, then anchors.
+
+    Gives all curves so far after every point of a model and after every anchor, so that they can
+    be stored before something later fails. Raises `EvaluationError`, and what `real_files.evaluate`
+    raises.
+    """
+    study = prepared.study
     for sentence in _slow_metrics(study):
         show(sentence)
-    models = [zoo.load(name) for name in study.models]
-    settings = _settings(study, models)
-    width = _width(study, settings)
-    estimated = _model_curves(study, _estimates(study, settings), width, show)
-    real = _model_curves(study, settings if study.files else [], width, show)
+    width = _width(prepared)
+    estimated: list[Curve] = []
+    for estimated in _model_curves(study, prepared.estimated, width, show):
+        yield estimated
+    real: list[Curve] = []
+    for real in _model_curves(study, prepared.real, width, show):
+        yield [*estimated, *real]
     if estimated and real:
         _show_difference(estimated, real, width, show)
-    return [*estimated, *real, *_anchor_curves(study, real, width, show)]
+    found = [*estimated, *real]
+    for curve in _anchor_curves(prepared, real, width, show):
+        found = [*found, curve]
+        yield found
 
 
 def _slow_metrics(study: Study) -> Iterator[str]:
-    """A sentence for each slow metric on the time it takes, measured on the first image."""
+    """A sentence for each slow metric on the time it takes, measured on this host's first image."""
     if not study.shared.metrics:
         return
-    paths = real_files.named_images(study.data)
+    every = real_files.named_images(study.data, study.shared.shard)
+    paths = hosts.share(every)
+    if not paths:
+        return
     name, path = next(iter(paths.items()))
     image = dataset.load(path)
     height, width = image.shape[:2]
+    whose = " of this host" if len(paths) < len(every) else ""
     for metric, seconds in quality_metrics.seconds(image, study.shared.metrics).items():
         yield (
             f"{metric} takes {seconds:.2g} s for {name} ({width}x{height} pixels): about "
             f"{len(paths) * seconds:.0f} s for each row of the table, over {len(paths)} images"
+            f"{whose}"
         )
 
 
@@ -160,6 +208,11 @@ def _settings(study: Study, models: Sequence[zoo.Model]) -> list[_Setting]:
     return found
 
 
+def _curve_names(settings: Sequence[_Setting]) -> list[str]:
+    """The names of the curves to which these settings belong, each once."""
+    return list(dict.fromkeys(setting.curve for setting in settings))
+
+
 def _inside(folder: Path | None, parts: Sequence[str]) -> Path | None:
     return folder and folder.joinpath(*parts)
 
@@ -179,8 +232,8 @@ def _estimates(study: Study, settings: Sequence[_Setting]) -> list[_Setting]:
 
 def _model_curves(
     study: Study, settings: Sequence[_Setting], width: int, show: Show
-) -> list[Curve]:
-    """Measures the curves of models. Shows a line of the table for every point."""
+) -> Iterator[list[Curve]]:
+    """The curves of models as they are after every point. Shows a line of the table for it."""
     found: dict[str, Curve] = {}
     for setting in settings:
         rows = real_files.evaluate(setting.model, study.data, setting.settings)
@@ -199,38 +252,39 @@ def _model_curves(
         found[setting.curve] = curve._replace(
             points=(*curve.points, point), settings={**curve.settings, "weights": weights}
         )
+        yield list(found.values())
     for curve in found.values():
         show(f"{curve.name}: {curve.description}; weights {', '.join(curve.settings['weights'])}")
-    return list(found.values())
 
 
-def _anchor_curves(study: Study, measured: Sequence[Curve], width: int, show: Show) -> list[Curve]:
-    """Measures the curves of installed anchors. Shows a line for each of the others."""
-    names, missing = anchors.available(study.anchors)
-    for sentence in missing:
-        show(f"left out: {sentence}")
-    if not names:
-        return []
+def _anchor_curves(
+    prepared: Prepared, measured: Sequence[Curve], width: int, show: Show
+) -> Iterator[Curve]:
+    """The curves of the anchors, one after the other. Shows a line of the table for every point."""
+    study = prepared.study
+    if not prepared.anchors:
+        return
     paths = real_files.named_images(study.data)
     images = [NamedImage(name, dataset.load(path)) for name, path in paths.items()]
     found: list[Curve] = []
-    for curve in _measured_anchors(study, names, images, measured):
+    for curve in _measured_anchors(prepared, images, measured):
         for number, point in enumerate(curve.points):
             is_first = not found and not number
             at = "" if point.quality is None else f" {point.quality:g}"
             _show_point(study, f"{curve.name}{at}", point, width, is_first, show)
         found.append(curve)
+        yield curve
     for curve in found:
         show(f"{curve.name}: {curve.description}")
-    return found
 
 
 def _measured_anchors(
-    study: Study, names: Sequence[str], images: Sequence[NamedImage], measured: Sequence[Curve]
+    prepared: Prepared, images: Sequence[NamedImage], measured: Sequence[Curve]
 ) -> Iterator[Curve]:
-    """The curves of these anchors, one after the other."""
+    """The curves of the anchors, one after the other."""
+    study = prepared.study
     metrics = study.shared.metrics
-    for name in names:
+    for name in prepared.anchors:
         if study.equal_rate:
             for model in measured:
                 yield equal_rate.curve(name, images, model, metrics)
@@ -270,11 +324,11 @@ def _show_difference(
             show(f"{ours.name + quality:<{width}}{cells}")
 
 
-def _width(study: Study, settings: Sequence[_Setting]) -> int:
+def _width(prepared: Prepared) -> int:
     """The length of the longest name in a table."""
-    names = [setting.label() for setting in settings]
-    ends = {f" at {setting.curve}" for setting in settings} if study.equal_rate else {""}
-    names += [f"{name}{end} 100" for name in study.anchors for end in ends]
+    study = prepared.study
+    names = [setting.label() for setting in (*prepared.estimated, *prepared.real)]
+    names += [f"{name} 100" for name in prepared.anchor_names()]
     if study.per_image:
         names += ["  " + name for name in real_files.named_images(study.data, study.shared.shard)]
     return max(map(len, names))

@@ -8,6 +8,7 @@ images that are too small for the metric. `libraries` imports what they need, at
 from __future__ import annotations
 
 import functools
+import io
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,9 @@ INTENSITY = 80
 
 DISPLAY = "standard_4k"
 """The display that ColorVideoVDP supposes: 30 inches, 3840x2160, seen from 0.75 m, 200 cd/m²."""
+
+_SHOWN = 80
+"""The most characters of a program's output that a message shows."""
 
 _SCALES = 6
 
@@ -108,32 +112,63 @@ def psnr_hvs_m(original: np.ndarray, decoded: np.ndarray) -> float | None:
 
 def butteraugli(original: np.ndarray, decoded: np.ndarray) -> float | None:
     """The Butteraugli distance: the largest over the image; 0 for equal images."""
-    found = _butteraugli_lines(original, decoded)
-    return None if found is None else float(found[0])
+    found = _butteraugli(original, decoded)
+    return None if found is None else found[0]
 
 
 def butteraugli_3norm(original: np.ndarray, decoded: np.ndarray) -> float | None:
     """Butteraugli's mean of differences by the 3-norm, which is steadier than the largest."""
-    found = _butteraugli_lines(original, decoded)
-    return None if found is None else float(found[1].rpartition(" ")[2])
+    found = _butteraugli(original, decoded)
+    return None if found is None else found[1]
 
 
-def _butteraugli_lines(original: np.ndarray, decoded: np.ndarray) -> list[str] | None:
-    """What the program prints: the distance, and "3-norm: " and its value."""
-    from PIL import Image
-
+def _butteraugli(original: np.ndarray, decoded: np.ndarray) -> tuple[float, float] | None:
+    """The largest distance and the 3-norm."""
     if min(original.shape[:2]) < BLOCK:
         return None
+    return _butteraugli_of_files(_ppm(original), _ppm(decoded))
+
+
+# Both metrics of an image are measured one after the other, so the program runs once for the two.
+@functools.lru_cache(maxsize=1)
+def _butteraugli_of_files(original: bytes, decoded: bytes) -> tuple[float, float]:
+    """The largest distance and the 3-norm of the contents of two PPM files, by the program.
+
+    Raises `MissingMetricError` if the program fails, or prints anything else.
+    """
     with interrupts.temporary_folder() as folder:
         paths = [Path(folder) / name for name in ("a.ppm", "b.ppm")]
-        for path, image in zip(paths, (original, decoded), strict=True):
-            Image.fromarray(np.ascontiguousarray(image)).save(path)
+        for path, content in zip(paths, (original, decoded), strict=True):
+            path.write_bytes(content)
         command = [BUTTERAUGLI.name, *paths, "--intensity_target", str(INTENSITY)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise MissingMetricError(f"butteraugli: {BUTTERAUGLI.name} failed: {error}") from error
-    return done.stdout.splitlines()
+    return _parsed(done.stdout.decode(errors="replace"))
+
+
+def _parsed(printed: str) -> tuple[float, float]:
+    """The numbers that Butteraugli prints: a line of the distance, and "3-norm: " and its value.
+
+    Raises `MissingMetricError` for anything else.
+    """
+    try:
+        distance, norm, *_ = printed.splitlines()
+        return float(distance), float(norm.rpartition(" ")[2])
+    except ValueError as error:
+        raise MissingMetricError(
+            f"butteraugli: {BUTTERAUGLI.name} printed {printed[:_SHOWN]!r}, not two distances"
+        ) from error
+
+
+def _ppm(image: np.ndarray) -> bytes:
+    """The image uint8 [H, W, 3] as the content of a PPM file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(file, "PPM")
+    return file.getvalue()
 
 
 def lpips(original: np.ndarray, decoded: np.ndarray) -> float | None:

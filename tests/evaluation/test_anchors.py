@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rdonet_jax.evaluation import anchors
+from rdonet_jax.evaluation import anchors, curves, equal_rate
 from rdonet_jax.evaluation.anchors import ANCHORS, MissingAnchorError
-from rdonet_jax.evaluation.measures import NamedImage
+from rdonet_jax.evaluation.curves import Curve
+from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
+from rdonet_jax.evaluation.results import Row
 
 pytestmark = pytest.mark.once
 
@@ -127,5 +129,12 @@ def test_missing_codecs_are_named_and_the_others_are_measured(monkeypatch):
 
 
 def test_a_codec_that_refuses_a_image_is_named():
-    with pytest.raises(anchors.EvaluationError, match="WebP: cannot code an image"):
-        anchors.encode(ANCHORS["webp"], np.zeros((1, 17000, 3), np.uint8), 50)
+    wide = NamedImage("wide.png", np.zeros((1, 17000, 3), np.uint8))
+    with pytest.raises(EvaluationError, match="^WebP refuses the image: "):
+        anchors.encode(ANCHORS["webp"], wide.pixels, 50)
+    named = "^wide.png: cannot be coded: WebP refuses the image: "
+    with pytest.raises(EvaluationError, match=named):
+        anchors.curve("webp", [wide])
+    model = Curve("mini", "", (curves.point(50.0, [Row("wide.png", 1.0, {})]),))
+    with pytest.raises(EvaluationError, match=named):
+        equal_rate.curve("webp", [wide], model)

@@ -186,7 +186,7 @@ def test_an_image_that_cannot_be_coded_is_named(tiny_model, images, tmp_path):
         ({"--data": "broken"}, "torn.png"),
         ({"--model": "nobody"}, "no model 'nobody'"),
         ({"--keep": "files", "--estimate": None}, "no files that could be kept"),
-        ({"--batch-size": "0"}, "at least one image, not 0"),
+        ({"--estimate": None, "--batch-size": "0"}, "at least one image, not 0"),
         ({"-o": "there.json"}, "there.json: exists already"),
         ({"-o": "nowhere/out.json"}, "does not exist"),
         ({"--keep": "there.json"}, "there.json: cannot be made a folder"),

@@ -8,9 +8,13 @@ import re
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from rdonet_jax.cli.commands import eval as eval_command
+from rdonet_jax.cli.options import host_options
+from rdonet_jax.core import multihost
+from rdonet_jax.core.shard import Shard
 from rdonet_jax.evaluation import anchors, bd_rates, curves, real_files, study
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.real_files import Settings
@@ -43,10 +47,15 @@ def evaluated(monkeypatch, tiny_model, mini_model) -> list[tuple[str, Settings]]
     return calls
 
 
+def measured(requested: study.Study, show: study.Show) -> list[curves.Curve]:
+    """All curves of a study."""
+    *_, found = study.run(study.prepare(requested, show), show)
+    return found
+
+
 def run(**requested) -> tuple[list[curves.Curve], list[str]]:
     lines: list[str] = []
-    found = study.run(study.Study(data=["pictures"], **requested), lines.append)
-    return found, lines
+    return measured(study.Study(data=["pictures"], **requested), lines.append), lines
 
 
 def test_every_model_start_and_number_of_passes_is_a_curve_over_the_qualities(evaluated):
@@ -134,7 +143,7 @@ def slow(monkeypatch):
 def test_a_slow_metric_says_how_long_it_takes_for_the_first_image(evaluated, folder, slow):
     requested = study.Study([folder], ["mini"], shared=Settings(metrics=("slow",)))
     lines: list[str] = []
-    study.run(requested, lines.append)
+    measured(requested, lines.append)
     assert re.fullmatch(
         r"slow takes \S+ s for a\.png \(256x192 pixels\): about 0 s for each row of the table, "
         r"over 3 images",
@@ -144,10 +153,28 @@ def test_a_slow_metric_says_how_long_it_takes_for_the_first_image(evaluated, fol
     assert evaluated[0][1].metrics == ("slow",)
 
 
+def test_the_time_of_a_slow_metric_is_that_of_the_images_of_this_shard_and_host(
+    evaluated, folder, slow, monkeypatch
+):
+    def said(number: int) -> str:
+        shared = Settings(metrics=("slow",), shard=Shard(number, 2))
+        lines: list[str] = []
+        measured(study.Study([folder], ["mini"], shared=shared), lines.append)
+        return lines[0]
+
+    assert "for a.png (" in said(1) and said(1).endswith(" over 2 images")
+    assert said(2).endswith(" over 1 images")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert said(1).endswith(" over 1 images of this host")
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert "for deeper/c.png (" in said(1)
+    assert "slow takes" not in said(2)
+
+
 def test_anchors_are_measured_by_the_metrics_that_are_asked_for(folder, slow):
     requested = study.Study([folder], anchors=["jpeg"], shared=Settings(metrics=("slow",)),
                          bpp=(1.0, 1.1))  # fmt: skip
-    (found,) = study.run(requested, [].append)
+    (found,) = measured(requested, [].append)
     assert all(row.quality["slow"] == 1.0 for p in found.points for row in p.rows)
     assert found.points[0].mean.quality["slow"] == 1.0
 
@@ -163,7 +190,8 @@ def test_anchors_at_an_equal_rate_come_close_to_the_file_of_every_image(
     monkeypatch.setattr(real_files, "evaluate", evaluate)
     lines: list[str] = []
     requested = study.Study([folder], ["mini"], [40.0], anchors=["jpeg"], equal_rate=True)
-    mini, jpeg = study.run(requested, lines.append)
+    mini, jpeg = measured(requested, lines.append)
+    assert study.prepare(requested, lines.append).names() == ["mini", "jpeg at mini"]
     assert (jpeg.name, jpeg.settings["at_sizes_of"]) == ("jpeg at mini", "mini")
     assert [p.quality for p in jpeg.points] == [40]
     for ours, theirs in zip(mini.points[0].rows, jpeg.points[0].rows, strict=True):
@@ -201,14 +229,17 @@ def test_anchors_span_the_rates_of_the_models_and_missing_ones_are_named(
 
     monkeypatch.setattr(anchors, "curve", curve)
     monkeypatch.setattr(anchors, "require", require)
-    found, lines = [], []
+    lines: list[str] = []
     requested = study.Study([folder], ["mini"], [0.0, 100.0], anchors=["jpeg", "jxl", "webp"])
-    found = study.run(requested, lines.append)
+    found = measured(requested, lines.append)
     assert [curve.name for curve in found] == ["mini", "jpeg", "webp"]
+    assert study.prepare(requested, lines.append).names() == ["mini", "jpeg", "webp"]
     assert ranges[0] == pytest.approx((1.005 * 0.1, 1.005 * 1.1))
     assert "left out: jxl: needs the package pillow-jxl-plugin" in lines
-    study.run(dataclasses.replace(requested, bpp=(0.3, 0.4)), lines.append)
+    measured(dataclasses.replace(requested, bpp=(0.3, 0.4)), lines.append)
     assert ranges[-1] == (0.3, 0.4)
+    with pytest.raises(EvaluationError, match="none of the anchors is installed"):
+        study.prepare(study.Study([folder], anchors=["jxl"]), lines.append)
 
 
 @pytest.mark.parametrize(
@@ -250,20 +281,83 @@ def test_stored_curves_are_compared_by_name(tmp_path, capsys):
     assert "no curve 'avif' among ours, jpeg" in capsys.readouterr().err
 
 
+@pytest.fixture
+def call(folder, monkeypatch, tmp_path) -> list[str]:
+    """A command line with a model and two anchors, whose curves are made up."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(anchors, "curve", lambda name, *_, **__: curve_samples.curve(name))
+    return ["--data", str(folder), "--model", "mini", "--anchors", "jpeg", "webp"]
+
+
+def stored_points() -> dict[str, int]:
+    """The curves in out.json by name, and how many points each has."""
+    return {curve.name: len(curve.points) for curve in curves.read("out.json")}
+
+
+def test_an_anchor_that_fails_leaves_what_was_measured_before_it(
+    evaluated, call, monkeypatch, capsys
+):
+    def curve(name, *_, **__):
+        if name == "webp":
+            raise EvaluationError("wide.png: cannot be coded: WebP refuses the image")
+        return curve_samples.curve(name)
+
+    monkeypatch.setattr(anchors, "curve", curve)
+    assert eval_command.main([*call, "--quality", "20", "80", "-o", "out.json"]) == 1
+    said = capsys.readouterr().err
+    assert said == "rdonet eval: wide.png: cannot be coded: WebP refuses the image\n"
+    assert stored_points() == {"mini": 2, "jpeg": len(curve_samples.RATES)}
+
+
+def test_ctrl_c_leaves_the_points_that_were_measured(evaluated, call, monkeypatch):
+    evaluate = real_files.evaluate
+
+    def interrupted(model, folders, settings):
+        if settings.quality == 80:
+            raise KeyboardInterrupt
+        return evaluate(model, folders, settings)
+
+    monkeypatch.setattr(real_files, "evaluate", interrupted)
+    line = [*call, "--quality", "10", "20", "80", "90", "-o", "out.json"]
+    assert eval_command.main(line) == 130
+    assert stored_points() == {"mini": 2}
+    assert eval_command.main(line) == 1  # it is not replaced without --force
+
+
+def test_another_host_measures_the_models_alone_and_says_and_writes_nothing(
+    evaluated, call, monkeypatch, capsys
+):
+    monkeypatch.setattr(anchors, "curve", None)
+    monkeypatch.setattr(host_options, "join", lambda options: True)
+    monkeypatch.setattr(multihost, "is_first", lambda: False)
+    assert eval_command.main([*call, "--quality", "20", "80", "-o", "out.json"]) == 0
+    assert [settings.quality for _, settings in evaluated] == [20, 80]
+    assert capsys.readouterr() == ("", "") and not Path("out.json").exists()
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("more", "missing", "message"),
     [
-        ([], "give --model, --anchors or --results"),
-        (["--model", "tiny"], "need --data"),
-        (["--results", "a.json", "-o", "b.json"], "-o holds what is measured"),
-        (["--data", "a", "--model", "b", "--files"], "beside --estimate"),
-        (["--data", "a", "--anchors", "jpeg", "--shard", "1/2"], "--shard is for models"),
-        (["--data", "a", "--model", "b", "--merge"], "--merge joins the shards"),
+        (["--plot", "a.png", "b.pdf"], "", "b.pdf: figures are written as .png or .svg"),
+        (["--quality-plot", "a.gif"], "", "a.gif: figures are written as .png or .svg"),
+        (["--plot", "a.svg"], "matplotlib.figure", "a.svg: figures need the package matplotlib"),
+        (["--bd-rate", "jpeg"], "bjontegaard", "need the package bjontegaard"),
+        (["--bd-rate", "jxl"], "", "no curve 'jxl' among mini, jpeg, webp"),
+        (["--report", "a.html", "--report-pictures", "-1"], "", "images to show is not -1"),
     ],
 )
-def test_a_command_line_that_lacks_something_is_told_so(arguments, message, capsys):
-    assert eval_command.main(arguments) == 2
-    assert message in capsys.readouterr().err
+def test_what_cannot_be_drawn_or_compared_is_refused_before_anything_is_measured(
+    evaluated, call, monkeypatch, capsys, more, missing, message
+):
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    elif "--report" not in more:
+        for package in ("matplotlib", "bjontegaard"):
+            pytest.importorskip(package, reason=f"needs the package {package}")
+    assert eval_command.main([*call, *more, "-o", "out.json"]) == 1
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert evaluated == [] and not Path("out.json").exists()
 
 
 def test_estimates_beside_real_files_by_the_command_line(folder, tiny_weights, tmp_path, capsys):

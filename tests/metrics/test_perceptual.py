@@ -7,6 +7,8 @@ import io
 import math
 import shutil
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,17 +156,52 @@ def test_psnr_hvs_m_is_that_of_its_paper(jpegs):
     assert measured("psnr-hvs-m", original, worse) == pytest.approx(expected, abs=2e-3)
 
 
-def test_butteraugli_gives_the_numbers_that_the_program_prints(monkeypatch, tmp_path):
-    """By a program of the same name, so that this is tried everywhere."""
-    program = tmp_path / "butteraugli_main"
-    program.write_text('#!/bin/sh\ntest -f "$1" && echo "$4.25" && echo "3-norm: 0.75"\n')
-    program.chmod(0o755)
+@pytest.fixture
+def program(monkeypatch, tmp_path) -> Iterator[Path]:
+    """A program of the name of Butteraugli's, so that it is tried everywhere.
+
+    It runs anew, and no other test gets its numbers.
+    """
+    path = tmp_path / "butteraugli_main"
+    path.touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    perceptual._butteraugli_of_files.cache_clear()
+    yield path
+    perceptual._butteraugli_of_files.cache_clear()
+
+
+def test_butteraugli_gives_the_numbers_that_the_program_prints(program):
+    program.write_text('#!/bin/sh\ntest -f "$1" && echo "$4.25" && echo "3-norm: 0.75"\n')
     image = np.zeros((9, 8, 3), np.uint8)
     assert perceptual.butteraugli(image, image) == 80.25
     assert perceptual.butteraugli_3norm(image, image) == 0.75
-    program.write_text("#!/bin/sh\nexit 3\n")
-    with pytest.raises(MissingMetricError, match="butteraugli_main failed: .* 3"):
+
+
+def test_both_metrics_of_butteraugli_take_one_run_of_the_program_for_each_image(program):
+    runs = program.with_name("runs")
+    program.write_text(f'#!/bin/sh\necho >>"{runs}"\ncmp -s "$1" "$2"\necho $?\necho "n: 2"\n')
+    image = np.zeros((9, 8, 3), np.uint8)
+    for number, (decoded, distance) in enumerate([(image, 0.0), (image + 1, 1.0)], start=1):
+        seen = quality.measure(image, decoded, ["butteraugli", "butteraugli-3norm"])
+        assert (seen["butteraugli"], seen["butteraugli-3norm"]) == (distance, 2.0)
+        assert len(runs.read_text()) == number
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("exit 3", "butteraugli_main failed: .* 3"),
+        ("true", "butteraugli_main printed '', not two distances"),
+        ("echo 1.5", r"butteraugli_main printed '1.5\\n', not two distances"),
+        ("echo a; echo b", r"butteraugli_main printed 'a\\nb\\n', not two distances"),
+        (r"printf '\377'", "butteraugli_main printed '\ufffd', not two distances"),
+        ("printf '%090d' 0", "butteraugli_main printed '0{80}', not two distances"),
+    ],
+)
+def test_a_program_that_gives_no_distances_is_a_sentence(program, script, message):
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    image = np.zeros((9, 8, 3), np.uint8)
+    with pytest.raises(MissingMetricError, match=f"^butteraugli: {message}"):
         perceptual.butteraugli(image, image)
 
 

@@ -153,7 +153,7 @@ def add_decompress(commands: Any) -> None:
     add_reading_options(parser)
     add_engine_option(parser)
     parser.add_argument(
-        "--background", metavar="COLOUR", type=types.color,
+        "--background", metavar="COLOR", type=types.color,
         help="flatten an image with transparency on this color: white, #ff8000, ...",
     )  # fmt: skip
     _add_output_options(parser)

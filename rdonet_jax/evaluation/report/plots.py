@@ -90,15 +90,23 @@ def over_quality(path: Path, curve: Curve, force: bool = False) -> None:
     write(figure, path, force)
 
 
-def new_figure(size: tuple[float, float], path: Path) -> Any:
-    """An empty figure, `size` in inches. Raises `PlotError`."""
+def require(path: Path) -> Any:
+    """Matplotlib's class of figures, to draw one that this file can hold.
+
+    Raises `PlotError` without matplotlib or for another suffix.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise PlotError(f"{path}: figures are written as {' or '.join(SUFFIXES)}")
     try:
         from matplotlib.figure import Figure  # here, since most evaluations draw nothing
     except ImportError as error:
         raise PlotError(f"{path}: figures need the package matplotlib (extra report)") from error
-    return Figure(size, layout="constrained")
+    return Figure
+
+
+def new_figure(size: tuple[float, float], path: Path) -> Any:
+    """An empty figure, `size` in inches. Raises `PlotError` as `require` does."""
+    return require(path)(size, layout="constrained")
 
 
 def write(figure: Any, path: Path, force: bool) -> None:

@@ -90,17 +90,16 @@ def images(show: Show) -> list[Shown]:
 def _shown(
     show: Show, model: zoo.Model, names: Sequence[str], name: str, original: np.ndarray
 ) -> Shown:
-    try:
+    with measures.naming(name):
         options = EncodeOptions(show.quality, plan=show.plan, coder=show.coder)
         coded = coding.encode(model, original, options)
         data, decoded = coded.encoded.data, codec.decode(model, coded.encoded.data)
-    except ValueError as error:
-        raise EvaluationError(f"{name}: cannot be coded: {error}") from error
     estimate = evaluation_estimate.estimate_image(model, original, decoded.partition, show.quality)
     setting = "" if decoded.quality is None else f"quality {decoded.quality:g}"
     versions = [_version(show, model.name, setting, len(data), original, decoded.image)]
     for anchor in (anchors.ANCHORS[n] for n in names):
-        at, theirs = anchors.at_rate(anchor, original, len(data))
+        with measures.naming(name):
+            at, theirs = anchors.at_rate(anchor, original, len(data))
         knob = anchor.knob.replace("quality_layers", "ratio")
         versions.append(
             _version(show, anchor.label, f"{knob} {at}", theirs.size, original, theirs.decoded)
