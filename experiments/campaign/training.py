@@ -117,7 +117,9 @@ def summary(out: Path) -> str:
     for last in validations[-1:]:
         bpp, psnr = _shown(last["bpp"], 4), _shown(last["psnr"], 2)
         parts.append(f"validation {bpp} bpp {psnr} dB")
-    parts += [path.name for path in exports.written(out)[-1:]]
+    # After a run went back, the newest file may be of fewer steps than another one.
+    newest = sorted(exports.written(out), key=lambda path: path.stat().st_mtime_ns)[-1:]
+    parts += [path.name for path in newest]
     return "campaign: " + ", ".join([*parts, *complaints(out)])
 
 

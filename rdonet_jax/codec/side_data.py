@@ -157,12 +157,15 @@ def _checked_depth(header: Header, section: bytes) -> int:
 def _pack_small(small: _Small, value: Any) -> bytes:
     if value is None:
         return b""
+    refused = SideDataError(f"no {small.title} that a file can hold: {value!r}")
+    if not isinstance(value, small.kind):
+        raise refused
     try:
-        section = small.pack(value) if isinstance(value, small.kind) else b""
-    except (struct.error, TypeError, ValueError):  # a field that is no integer, or out of range
-        section = b""
+        section = small.pack(value)
+    except (struct.error, TypeError, ValueError) as error:  # no integers, or out of range
+        raise refused from error
     if small.parse(section) != value:
-        raise SideDataError(f"no {small.title} that a file can hold: {value!r}")
+        raise refused
     return section
 
 

@@ -115,16 +115,13 @@ class Prepared(NamedTuple):
 def prepare(study: Study, show: Show) -> Prepared:
     """The study, ready to be measured. Shows a line for each anchor that is not installed.
 
-    Raises `EvaluationError` when there is nothing to measure, `MissingMetricError` for a metric
-    that is not installed, and what `zoo.load` raises.
+    Raises `MissingMetricError` for a metric that is not installed, and what `zoo.load` raises.
     """
     quality_metrics.require(study.shared.metrics)
     settings = _settings(study, [zoo.load(name) for name in study.models])
     names, missing = anchors.available(study.anchors)
     for sentence in missing:
         show(f"left out: {sentence}")
-    if not settings and not names:
-        raise EvaluationError("there is nothing to measure, since none of the anchors is installed")
     return Prepared(study, _estimates(study, settings), settings if study.files else [], names)
 
 
@@ -154,14 +151,14 @@ def run(prepared: Prepared, show: Show) -> Iterator[list[Curve]]:
 
 
 def _slow_metrics(study: Study) -> Iterator[str]:
-    """A sentence for each slow metric on the time it takes, measured on this host's first image."""
+    """A sentence for each slow metric on the time it takes, measured on the first image."""
     if not study.shared.metrics:
         return
     every = real_files.named_images(study.data, study.shared.shard)
     paths = hosts.share(every)
     if not paths:
         return
-    name, path = next(iter(paths.items()))
+    name, path = next(iter(every.items()))  # the same on all hosts: one that is damaged ends all
     image = dataset.load(path)
     height, width = image.shape[:2]
     whose = " of this host" if len(paths) < len(every) else ""

@@ -38,7 +38,8 @@ class ModelLibrary:
         except TypeError as error:
             raise zoo.ZooError(f"no model {name!r}: it is neither a name nor a path") from error
         with self._lock:
-            return self._load(name, _state_of(name))
+            is_named = name in zoo.bundled() or name in zoo.earlier()
+            return self._load(name, () if is_named else _state_of(name))
 
     def find(self, digest: bytes) -> Model | None:
         """The model with this hash of its weights, as in the header of a compressed file.
@@ -59,7 +60,7 @@ def _state_of(name: str) -> tuple[object, ...]:
     """What changes where a weights file is replaced, or a path names another one."""
     try:
         found = os.stat(name)
-    except (OSError, ValueError):  # the name of a bundled model, or no path
+    except (OSError, ValueError):  # no path
         return ()
     return os.path.abspath(name), found.st_mtime_ns, found.st_size
 

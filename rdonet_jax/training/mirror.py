@@ -55,7 +55,12 @@ class Mirror:
     ) -> None:
         self._folder, self._url, self._may_write = folder, url, may_write
         self._copied = {name: _signature(path) for name, path in _files(folder)}
-        self._packed = {name for name in urls.listed(url) if _is_packed(name)}
+        held = dict(_checkpoints(folder))
+        self._packed = {
+            name: _signature(held[name]) if name in held else None
+            for name in urls.listed(url)
+            if _is_packed(name)
+        }
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -115,13 +120,12 @@ class Mirror:
         steps = dict(_checkpoints(self._folder))  # before the log, which is newer then
         for name, path in _files(self._folder):
             self._copy_file(name, path)
-        for name in steps.keys() - self._packed:
-            if self._copy_checkpoint(name, steps[name]):
-                self._packed.add(name)
-        gone = self._packed - steps.keys()
+        for name, path in steps.items():
+            self._copy_checkpoint(name, path)
+        gone = self._packed.keys() - steps.keys()
         for name in [name for name in gone if self._is_replaced(name, steps)]:
             urls.remove(urls.join(self._url, name))
-            self._packed.remove(name)
+            del self._packed[name]
         for name in [name for name in self._copied if not (self._folder / name).exists()]:
             urls.remove(urls.join(self._url, name))
             del self._copied[name]
@@ -132,7 +136,7 @@ class Mirror:
         It may be of an earlier step, after a run has gone back to a checkpoint before its best one.
         """
         kind = Path(name).parent
-        return any(Path(one).parent == kind for one in self._packed & steps.keys())
+        return any(Path(one).parent == kind for one in self._packed.keys() & steps.keys())
 
     def _copy_file(self, name: str, path: Path) -> None:
         try:
@@ -145,20 +149,27 @@ class Mirror:
         urls.write(urls.join(self._url, name), content)
         self._copied[name] = signature
 
-    def _copy_checkpoint(self, name: str, folder: Path) -> bool:
-        """Whether it was copied; not if a newer one has taken its place meanwhile."""
+    def _copy_checkpoint(self, name: str, folder: Path) -> None:
+        """Copies a checkpoint unless it is there, or another one has taken its place meanwhile.
+
+        A run that went back writes the checkpoint of a step again.
+        """
         packed = folder.parent.with_name(f".{folder.parent.name}-{folder.name}{PACKED}")
         try:
-            paths = _below(folder)
+            signature, paths = _signature(folder), _below(folder)
+            if self._packed.get(name) == signature:
+                return
             if not paths or not _is_packed_whole(folder, paths, packed):
-                return False
+                return
             # It is not being removed as long as it is among the newest ones.
             if name not in dict(_checkpoints(self._folder)) or _below(folder) != paths:
-                return False
+                return
             urls.upload(packed, urls.join(self._url, name))
+            self._packed[name] = signature
+        except FileNotFoundError:  # removed meanwhile
+            return
         finally:
             packed.unlink(missing_ok=True)
-        return True
 
 
 def _below(folder: Path) -> list[Path]:

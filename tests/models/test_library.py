@@ -63,6 +63,18 @@ def test_a_weights_file_that_was_replaced_is_loaded_again(loaded, tmp_path, monk
     assert loaded == ["a", "a", "a"]
 
 
+def test_a_folder_with_the_name_of_a_bundled_model_is_not_its_file(loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "bundled", lambda: {"a": tmp_path / "a-00.safetensors"})
+    monkeypatch.chdir(tmp_path)
+    library, folder = ModelLibrary(), tmp_path / "a"
+    library.load("a")
+    folder.mkdir()
+    library.load("a")
+    (folder / "photo.png.rdo").write_bytes(b"")
+    library.load("a")
+    assert loaded == ["a"]
+
+
 def test_cleared_models_are_loaded_again(loaded):
     library = ModelLibrary()
     library.load("a")

@@ -1,1 +1,1 @@
-"""Runs that take long: interruptions, a long life of one process, places where writing fails."""
+"""Runs that take long: interruptions, a process that codes thousands of images, failing writes."""

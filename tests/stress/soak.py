@@ -1,4 +1,4 @@
-"""A long life of one process: images of changing sizes and forms, encoded and decoded.
+"""One process that runs long: images of changing sizes and forms, encoded and decoded.
 
     python -m tests.stress.soak [--count 5000] [--engine numpy] [--threads 4]
     python -m tests.stress.soak --count 200 --workers fork

@@ -127,6 +127,25 @@ def test_a_best_checkpoint_of_an_earlier_step_replaces_one_of_a_later_step(store
     assert at(store) == {"best/6.zip"}
 
 
+def test_a_best_checkpoint_that_is_written_again_is_copied_again(store, tmp_path):
+    copies = Mirror(tmp_path, store)
+    first = put_checkpoint(tmp_path, "best", 9)
+    copies.copy()
+    shutil.rmtree(first)
+    again = put_checkpoint(tmp_path, "best", 9)
+    (again / "progress").write_text("again")
+    copies.copy()
+    mirror.fetch(store, tmp_path / "fetched")
+    assert (tmp_path / "fetched" / "best" / "9" / "progress").read_text() == "again"
+
+
+def test_a_checkpoint_that_is_there_is_not_copied_again(store, tmp_path, monkeypatch):
+    put_checkpoint(tmp_path, "best", 9)
+    Mirror(tmp_path, store).copy()
+    monkeypatch.setattr(urls, "upload", lambda *_: pytest.fail("copied again"))
+    Mirror(tmp_path, store).copy()
+
+
 def test_an_archive_without_files_is_no_checkpoint(store, tmp_path):
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass

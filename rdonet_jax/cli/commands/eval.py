@@ -94,11 +94,15 @@ def _measured(options: argparse.Namespace, stored: Sequence[str]) -> list[Curve]
     """Measures the curves. Those that are there are in `--out` after each point or anchor.
 
     `stored`: the names of the other curves. Raises `CurveError` if neither these nor the ones to be
-    measured have the name in `--bd-rate`.
+    measured have the name in `--bd-rate`, and `EvaluationError` if there is neither.
     """
     prepared = study.prepare(study_of(options), console.say)
+    names = curves.distinct_names([*prepared.names(), *stored])
+    if not names:
+        raise measures.EvaluationError(
+            "there is nothing to measure, since none of the anchors is installed"
+        )
     if options.bd_rate:
-        names = curves.distinct_names([*prepared.names(), *stored])
         curves.require_name(options.bd_rate, names)
     measured: list[Curve] = []
     force = options.force
