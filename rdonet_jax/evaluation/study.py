@@ -328,4 +328,4 @@ def _width(prepared: Prepared) -> int:
     names += [f"{name} 100" for name in prepared.anchor_names()]
     if study.per_image:
         names += ["  " + name for name in real_files.named_images(study.data, study.shared.shard)]
-    return max(map(len, names))
+    return max(map(len, names), default=0)
