@@ -23,7 +23,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from rdonet_jax.core.defaults import MAX_PIXELS
 
@@ -78,7 +78,9 @@ from PIL import Image
 from rdonet_jax.cli import main
 from rdonet_jax.codec import bitstream
 
-folder, side = Path(sys.argv[1]), int(sys.argv[2])
+folder, side, needed = Path(sys.argv[1]), int(sys.argv[2]), set(sys.argv[3:])
+if "empty.rdo" in needed:
+    needed.add("photo.rdo")
 tile = skimage.data.astronaut()
 count = -(-side // tile.shape[0])
 Image.fromarray(np.tile(tile, (count, count, 1))[:side, :side]).save(folder / "photo.png")
@@ -88,12 +90,14 @@ np.save(folder / "fine.npy", np.zeros((4 * -(-side // 64),) * 2, np.uint8))
 fine = ["--quality", "100", "--mask", str(folder / "fine.npy")]
 for name, options in (("photo", []), ("noise", fine)):
     paths = [str(folder / f"{name}{suffix}") for suffix in (".png", ".rdo")]
-    assert main.main(["compress", *paths, *options]) == 0
-header, sections = bitstream.parse((folder / "photo.rdo").read_bytes())
-empty = sections._replace(level0=b"", level1=b"", level2=b"")
-(folder / "empty.rdo").write_bytes(bitstream.pack(header, empty))
+    if f"{name}.rdo" in needed:
+        assert main.main(["compress", *paths, *options]) == 0
+if "empty.rdo" in needed:
+    header, sections = bitstream.parse((folder / "photo.rdo").read_bytes())
+    empty = sections._replace(level0=b"", level1=b"", level2=b"")
+    (folder / "empty.rdo").write_bytes(bitstream.pack(header, empty))
 """
-"""Makes the files that the commands work on: the photograph is repeated as often as needed."""
+"""Makes the files that commands need: the photograph is repeated as often as it fits."""
 
 
 COMMANDS: dict[str, Callable[[Path], list[object]]] = {
@@ -123,6 +127,11 @@ COMMANDS["compress, one iteration"] = lambda f: [*COMMANDS["compress"](f), "--re
 COMMANDS |= {f"compress, effort {level}": at_effort(level) for level in (3, 5, 6, 9)}
 
 
+def is_path(argument: object) -> TypeGuard[Path]:
+    """Whether an argument of a command is a file."""
+    return isinstance(argument, Path)
+
+
 def measure(sides: list[int], names: list[str], limit: float | None) -> None:
     """Prints a row for every command."""
     found: dict[str, list[Cost]] = {name: [] for name in names}
@@ -130,9 +139,11 @@ def measure(sides: list[int], names: list[str], limit: float | None) -> None:
         for side in sides:
             folder = Path(place) / str(side)
             folder.mkdir()
-            subprocess.run([sys.executable, "-c", PREPARE, folder, str(side)], check=True)
-            for name in names:
-                found[name].append(cost(*COMMANDS[name](folder), limit=limit))
+            lines = {name: COMMANDS[name](folder) for name in names}
+            needed = {part.name for line in lines.values() for part in line if is_path(part)}
+            subprocess.run([sys.executable, "-c", PREPARE, folder, str(side), *needed], check=True)
+            for name, line in lines.items():
+                found[name].append(cost(*line, limit=limit))
     print(f"limit: {MAX_PIXELS} pixels")
     sizes = " | ".join(f"{side}x{side}" for side in sides)
     print(f"| command | {sizes} | per pixel, beyond the first size | exit code |")
