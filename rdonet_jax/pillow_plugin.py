@@ -8,7 +8,8 @@ Pillow has no colors of 16 bits, so such files open in 8; gray ones of 16 bits d
 Images are saved upright, turned as their EXIF data says. `save` takes `quality`, `target`,
 `model`, `rdo_passes`, `init`, `engine`, `refinements`, `effort` and `roi` as `rdonet_jax.compress`
 does, and `icc_profile`, `exif`, `xmp` and `dpi` as Pillow's own formats do. `info` of an opened
-file holds these, and `cicp` if it has that.
+file holds these, and `cicp` if it has that. Ctrl-C while an image is saved leaves an empty file, as
+with Pillow's own formats.
 """
 
 from __future__ import annotations

@@ -234,7 +234,7 @@ def unpacked(data: Path, out: Path) -> tuple[Path, Path]:
 
 
 def _listed(sources: Sequence[Path]) -> bytes:
-    """The names and the sizes of files, by which decoded images are known again."""
+    """The names and the sizes of files, to see whether images were decoded from these."""
     sizes = {source.name: source.stat().st_size for source in sources}
     return json.dumps(sizes, indent=1).encode()
 

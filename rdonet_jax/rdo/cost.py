@@ -205,7 +205,7 @@ class _Evaluation:
             self._quality,
         )
         # Not in one compiled function with `_code`: compilers for CPUs would compute parts of the
-        # synthesis again for every tap of the windows of MS-SSIM.
+        # synthesis again for every tap of the Gaussian filter of MS-SSIM.
         found = file_cost.maps_of(self._distortions, self._originals, decoded, self._sizes[0])
         flag_bits = self._flag_bits(p)  # while the device computes
         rows, cols = masks[0].shape

@@ -61,7 +61,7 @@ def examined(
         checkpoints.save_alone(place / "state", state, shared)
         _write_crops(place, model, config, state, batch, source, position)
         kept = f"the state before it and the crops are in {place}"
-    except Exception as error:  # whatever it is, the divergence must be told
+    except Exception as error:  # whatever it is, the divergence is the error to report
         cause = checkpoints.cause(error)
         kept = f"the state before it and the crops could not be kept ({cause})"
     multihost.wait_for_all("what diverged is written")

@@ -106,7 +106,7 @@ class Exports:
         except Exception as failure:
             if error is None:
                 raise
-            # What ended the run must be told, such as that its loss is not finite.
+            # What ended the run is the error to report, such as a loss that is not finite.
             warnings.warn(
                 f"{self._folder}: the last weights could not be written ({failure})",
                 ExportWarning,

@@ -32,7 +32,7 @@ def said(monkeypatch, capsys):
     return said
 
 
-def test_a_finished_run_by_the_clock_is_not_told_to_go_on_with_more_steps(said):
+def test_a_finished_run_by_the_clock_is_not_asked_to_go_on_with_more_steps(said):
     for how in ({}, {"was_finished": True}):
         code, text = said(by_clock=True, **how)
         assert code == 0 and "a new run can go on from them with --start" in text

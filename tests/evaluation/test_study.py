@@ -55,7 +55,7 @@ def measured(requested: study.Study, show: study.Show) -> list[curves.Curve]:
 
 def run(**requested) -> tuple[list[curves.Curve], list[str]]:
     lines: list[str] = []
-    return measured(study.Study(data=["pictures"], **requested), lines.append), lines
+    return measured(study.Study(data=["images"], **requested), lines.append), lines
 
 
 def test_every_model_start_and_number_of_passes_is_a_curve_over_the_qualities(evaluated):
@@ -267,7 +267,7 @@ def test_missing_anchors_alone_are_an_error_and_beside_stored_curves_a_line(
 )
 def test_a_study_that_makes_no_sense_is_refused(requested, message):
     with pytest.raises(EvaluationError, match=message):
-        study.Study(**{"data": ["pictures"], **requested})
+        study.Study(**{"data": ["images"], **requested})
 
 
 # By the command line

@@ -100,7 +100,7 @@ def test_nothing_but_weights_of_a_run_is_removed_whatever_its_list_says(tmp_path
     assert (tmp_path / "mine").exists() and steps_in(tmp_path) == ["step_10", "step_15"]
 
 
-def test_what_ends_a_run_is_told_though_its_last_file_cannot_be_written(
+def test_what_ends_a_run_is_reported_though_its_last_file_cannot_be_written(
     tmp_path, params, monkeypatch
 ):
     def fail(*_):

@@ -18,7 +18,7 @@ RUN = Run(presets.tiny(), TrainingConfig(), "tiny")
 
 
 @pytest.fixture
-def told(monkeypatch) -> list[str]:
+def causes(monkeypatch) -> list[str]:
     """What this host tells the others. They tell of no errors."""
     texts: list[str] = []
 
@@ -35,7 +35,7 @@ def claim(folder, resume=False) -> None:
         assert (folder / run_dir.CONFIG_FILE).exists()
 
 
-def test_what_the_first_host_cannot_do_in_the_folder_is_told_to_all_hosts(told, tmp_path):
+def test_what_the_first_host_cannot_do_in_the_folder_is_an_error_on_all_hosts(causes, tmp_path):
     with run_dir.locked(tmp_path), pytest.raises(RunError, match="another process is training"):
         claim(tmp_path)
     with pytest.raises(RunError, match="holds no training run"):
@@ -45,7 +45,7 @@ def test_what_the_first_host_cannot_do_in_the_folder_is_told_to_all_hosts(told, 
         claim(tmp_path)
     claim(tmp_path, resume=True)  # nothing has kept the lock
     words = ["another process", "no training run", "", "a run already", ""]
-    assert all(word in text for word, text in zip(words, told, strict=True))
+    assert all(word in text for word, text in zip(words, causes, strict=True))
 
 
 def test_other_hosts_write_nothing_and_raise_what_the_first_one_tells(tmp_path, monkeypatch):

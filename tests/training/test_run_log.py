@@ -78,13 +78,13 @@ def test_a_torn_last_line_is_passed_over_and_then_gone(tmp_path_factory, cut, st
 
 
 class FullDisk(io.FileIO):
-    """A file on a disk that has room for 7 bytes more."""
+    """A file on a disk with 7 free bytes."""
 
     def write(self, content):
         return super().write(content[:7])
 
 
-def test_a_line_that_does_not_fit_on_the_disk_is_told_and_leaves_the_log_as_it_was(
+def test_a_line_that_does_not_fit_on_the_disk_is_an_error_and_leaves_the_log_as_it_was(
     tmp_path, monkeypatch
 ):
     path = tmp_path / "log"

@@ -69,7 +69,7 @@ def _unsaid(line: str) -> None:
 
 def _check_outcomes(options: argparse.Namespace) -> None:
     """Raises before anything is measured what files, figures and rates would raise after it."""
-    for path in _targets(options):
+    for path in _outputs(options):
         curves.check_target(path, options.force)
     for path in filter(None, [*options.plot, options.quality_plot]):
         plots.require(path)
@@ -175,7 +175,7 @@ def show_of(options: argparse.Namespace) -> showcase.Show | None:
     )
 
 
-def _targets(options: argparse.Namespace) -> list[str | Path]:
+def _outputs(options: argparse.Namespace) -> list[str | Path]:
     named = (options.out, options.quality_plot, options.report, *options.plot)
     return [path for path in named if path]
 

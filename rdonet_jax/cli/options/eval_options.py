@@ -51,7 +51,7 @@ DEFAULTS: Mapping[str, Any] = {
     "coder": codec.DEFAULT_CODER,
     "report_pictures": 4,
 }
-"""What holds where an option is not given. The parser leaves None, so that it can be told."""
+"""What holds where an option is not given. The parser leaves None there."""
 
 
 def parse(arguments: Sequence[str], program: str, description: str) -> argparse.Namespace:

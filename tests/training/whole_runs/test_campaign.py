@@ -221,7 +221,7 @@ def test_packages_that_are_missing_are_named(tmp_path, monkeypatch, capsys):
     assert "missing here: no-such-package" in capsys.readouterr().err
 
 
-def test_results_that_are_too_large_or_too_many_are_told(tmp_path, monkeypatch):
+def test_results_that_are_too_large_or_too_many_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "MOST_BYTES", 10)
     for number in range(9):
         (tmp_path / str(number)).write_bytes(bytes(5 + number))
