@@ -149,11 +149,14 @@ def measure(sides: list[int], names: list[str], limit: float | None) -> None:
     print(f"| command | {sizes} | per pixel, beyond the first size | exit code |")
     print("|---|" + "---|" * (len(sides) + 2))
     for name, costs in found.items():
-        pixels = sides[-1] ** 2 - sides[0] ** 2
-        seconds = (costs[-1].seconds - costs[0].seconds) / pixels * 1e6
-        memory = (costs[-1].memory - costs[0].memory) / pixels
-        per = f"{seconds:.2f} µs, {memory:.0f} bytes" if pixels else ""
+        per = _per_pixel(sides, costs) if len(sides) > 1 else ""
         print(f"| {name} | {' | '.join(map(str, costs))} | {per} | {costs[-1].code} |", flush=True)
+
+
+def _per_pixel(sides: list[int], costs: list[Cost]) -> str:
+    pixels = sides[-1] ** 2 - sides[0] ** 2
+    seconds = (costs[-1].seconds - costs[0].seconds) / pixels * 1e6
+    return f"{seconds:.2f} µs, {(costs[-1].memory - costs[0].memory) / pixels:.0f} bytes"
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import skimage.data
 
 from rdonet_jax.codec import codec
 from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec.portable.numpy_engine import NumpyEngine
 from rdonet_jax.core import partition
 from tests.codec.test_codec import assert_same_symbols, image_of
 from tests.conftest import quick_key
@@ -61,6 +62,24 @@ def test_each_decodes_what_the_other_has_written(mini_model, astronaut):
         decoded = opened(mini_model, encoded[writer].data, reader)
         assert_same_symbols(decoded, encoded[writer])
         np.testing.assert_array_equal(decoded.image, encoded[reader].image)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (480, 640), (600, 800), (70, 1500), (1100, 1200)])
+def test_tiles_that_fit_the_image_decode_what_tiles_of_a_few_shapes_do(
+    mini_model, astronaut, size, monkeypatch
+):
+    image = image_of(astronaut, *size)
+    p = partition.random(quick_key(sum(size)), partition.block_grid(*size))
+    fitting = codec.encode(mini_model, image, p, 60, engine="numpy")
+    monkeypatch.setattr(NumpyEngine, "fixed_shapes", True)
+    fixed = codec.encode(mini_model, image, p, 60, engine="numpy")
+    for encoded in (fitting, fixed):
+        monkeypatch.setattr(NumpyEngine, "fixed_shapes", encoded is fitting)
+        decoded = codec.decode(mini_model, encoded.data, engine="numpy")
+        assert_same_symbols(decoded, encoded)
+        assert np.abs(decoded.image.astype(int) - encoded.image).max() <= 1
+    # A sum near the middle of two integers may be rounded to either.
+    assert len(fitting.data) == pytest.approx(len(fixed.data), rel=1e-3)
 
 
 def test_the_variance_mask_is_that_of_the_whole_image(mini_model, astronaut, monkeypatch):

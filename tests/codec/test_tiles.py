@@ -74,6 +74,43 @@ def test_images_take_the_shape_of_least_work(grid, shape):
     assert tiles.tile_shape_for(grid) == shape
 
 
+GRIDS = st.tuples(st.integers(1, 200), st.integers(1, 200))
+
+
+@settings(deadline=None)
+@given(GRIDS, st.integers(0, 2))
+def test_tiles_that_fit_have_no_more_work_than_those_of_a_few_shapes(grid, level):
+    def work(sides):
+        return math.prod(sides) * len(list(tiles.cover(positions, sides, tiles.MARGIN)))
+
+    positions = tuple(n * partition.BLOCK // partition.STRIDES[level] for n in grid)
+    sides = tiles.fitting_sides(grid, level)
+    assert all(side % partition.HYPER_STRIDE == 0 for side in sides)
+    assert max(sides) <= tiles.tile_sides((tiles.LARGEST_SIDE,) * 2, level)[0]
+    if level == 0:
+        assert work(sides) <= work(tiles.tile_sides(tiles.tile_shape_for(grid), 0))
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("size", [(1, 1), (480, 640), (600, 800), (1000, 700)])
+def test_an_image_of_up_to_a_megapixel_is_a_single_tile_that_ends_with_its_blocks(size, level):
+    grid = partition.block_grid(*size)
+    positions = [n * partition.BLOCK // partition.STRIDES[level] for n in grid]
+    sides = tiles.fitting_sides(grid, level)
+    for side, length in zip(sides, positions, strict=True):
+        assert length <= side < length + partition.HYPER_STRIDE
+
+
+@pytest.mark.parametrize(
+    ("grid", "sides", "count"),
+    [((12, 20), (48, 44), 2), ((17, 30), (40, 64), 4), ((32, 32), (48, 48), 9)],
+)
+def test_larger_images_are_divided_evenly(grid, sides, count):
+    assert tiles.fitting_sides(grid, 0) == sides
+    positions = tuple(4 * n for n in grid)
+    assert len(list(tiles.cover(positions, sides, tiles.MARGIN))) == count
+
+
 def test_every_shape_has_whole_areas_of_the_coarsest_hyper_latents():
     assert all(math.prod(shape) % partition.HYPER_STRIDE**2 == 0 for shape in tiles.TILE_SHAPES)
 

@@ -79,6 +79,12 @@ class PortableLevelCoder(level_coder.LevelCoder):
             integer_format.channel_groups(config, level) for level in range(config.levels)
         ]
         self._tile_shape = tiles.tile_shape_for(grid)
+        self._tile_sides = [
+            tiles.tile_sides(self._tile_shape, level)
+            if engine.fixed_shapes
+            else tiles.fitting_sides(grid, level)
+            for level in range(config.levels)
+        ]
         self._masks_with_finer = masks_with_finer(masks)
         self._features: dict[int, np.ndarray] = {}
         self._coarser: LevelState | None = None
@@ -104,7 +110,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
             self._features[level] = self._compute_tiles(level, 2, compute, features[level])
         # The finest level codes an image that ends with its own last positions, see
         # `models.portable.network`.
-        all_tiles = tiles.cover(grid, tiles.tile_sides(self._tile_shape, 0), tiles.MARGIN)
+        all_tiles = tiles.cover(grid, self._tile_sides[0], tiles.MARGIN)
         ends = (tile for tile in all_tiles if np.any(tile.extent(extent) < tile.extent(grid)))
         for tile, ended in compute_ahead(ends, compute_ended):
             e[tile.core_slices()] = tile.crop_core(ended)
@@ -167,7 +173,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
             at = self._qualities.in_tile(level, tile)
             return self.engine.encode_latents(level, e_tile, d_tile, extent, at)
 
-        rows, columns = tiles.tile_sides(self._tile_shape, level)
+        rows, columns = self._tile_sides[level]
         sides = rows // HYPER_STRIDE, columns // HYPER_STRIDE
         areas = latents.z.shape[0], latents.z.shape[1]
         for tile, (y, z) in compute_ahead(tiles.cover(areas, sides, 1), compute):
@@ -298,7 +304,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
             if symbols:
                 np.concatenate([values[part] for values in symbols], axis=1, out=earlier)
             values = (hidden[part], earlier, *([] if at is None else [at[part]]))
-            if self.engine.fixed_lengths:
+            if self.engine.fixed_shapes:
                 values = tuple(zero_pad(v, size) for v in values)
             return self.engine.predict(level, group, *values)
 
@@ -318,7 +324,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
         def compute(batch: tuple[slice, Positions]) -> tuple[Array, Array]:
             part, at = batch
             values = (mu[part], symbols[part].astype(np.int32))
-            if self.engine.fixed_lengths:
+            if self.engine.fixed_shapes:
                 values = tuple(zero_pad(v, size) for v in values)
             inputs = (*values, state.d[at.rows, at.columns], self._qualities.at(level, at))
             return self.engine.update_plane(level, *inputs)
@@ -356,7 +362,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
         return d, updated, tile.extent(self._extents[level])
 
     def _batches(self, positions: Positions, size: int) -> Iterator[tuple[slice, Positions]]:
-        return positions.batches(size, self.engine.fixed_lengths)
+        return positions.batches(size, self.engine.fixed_shapes)
 
     def _positions(self, level: int) -> int:
         """How many positions of a level are computed at a time, in all planes."""
@@ -378,8 +384,8 @@ class PortableLevelCoder(level_coder.LevelCoder):
         """The result of a step for all tiles of a level: [factor · h, factor · w, channels]."""
         grid = self.masks[level].shape
         whole = np.empty((factor * grid[0], factor * grid[1], channels), dtype)
-        sides = tiles.tile_sides(self._tile_shape, level)
-        for tile, values in compute_ahead(tiles.cover(grid, sides, margin), compute):
+        covering = tiles.cover(grid, self._tile_sides[level], margin)
+        for tile, values in compute_ahead(covering, compute):
             whole[tile.core_slices(factor)] = tile.crop_core(values, factor)
         return whole
 

@@ -30,11 +30,11 @@ class Engine(abc.ABC):
     """The steps of one model at one quality, or at all of them.
 
     Attributes:
-      fixed_lengths: whether lists of positions must always have the same length, since steps are
-        compiled for it.
+      fixed_shapes: whether tiles and lists of positions must always have the same few shapes, since
+        steps are compiled for them.
     """
 
-    fixed_lengths: bool
+    fixed_shapes: bool
 
     @abc.abstractmethod
     def z_index(self, level: int, at: np.ndarray | None = None) -> np.ndarray:

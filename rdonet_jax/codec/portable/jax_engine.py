@@ -201,7 +201,7 @@ class JaxEngine(Engine):
     other images.
     """
 
-    fixed_lengths = True
+    fixed_shapes = True
 
     def __init__(
         self,

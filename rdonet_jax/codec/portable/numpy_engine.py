@@ -19,7 +19,7 @@ from rdonet_jax.models.portable.quality_maps import LevelQuality
 class NumpyEngine(Engine):
     """The steps of one model, see `Engine`. A quality of None is all of them."""
 
-    fixed_lengths = False
+    fixed_shapes = False
 
     def __init__(self, config: PortableConfig, params: Any, quality: int | None) -> None:
         self._config, self._params = config, params

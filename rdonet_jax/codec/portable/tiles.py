@@ -1,10 +1,12 @@
-"""Tiles of a few shapes over grids of any size.
+"""Tiles over grids of any size.
 
-Transforms are compiled for the shape of a tile, so images of any size take the same compiled
-functions. A tile consists of a *core*, whose values are kept, and a margin that the convolutions
-reach. There is no margin where the image ends. If the image is larger than a tile along a side, its
-tiles lie within it along that side. Otherwise the tile begins with the image and goes past its end;
-values beyond `Tile.extent` are ignored.
+A tile consists of a *core*, whose values are kept, and a margin that the convolutions reach. There
+is no margin where the image ends. If the image is larger than a tile along a side, its tiles lie
+within it along that side. Otherwise the tile begins with the image and may go past its end; values
+beyond `Tile.extent` are ignored.
+
+Where transforms are compiled for the shape of a tile, tiles have one of a few shapes, so images of
+any size take the same compiled functions. Where nothing is compiled, their shape fits the image.
 """
 
 from __future__ import annotations
@@ -16,15 +18,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax.core.partition import BLOCK, STRIDES
+from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
 
 Sides = tuple[int, int]
 """Rows and columns of a grid or a tile."""
 
 TILE_SHAPES: tuple[Sides, ...] = ((8, 8), (8, 12), (12, 8), (16, 16))
-"""Sides of the tiles in 64x64 blocks: three for small images, one for all others. The oblong ones
-hold photographs of 0.4 megapixels in one piece. A hyper-latent of the coarsest level stands for 16
-blocks, of which each shape has a multiple."""
+"""Sides of the tiles of compiled transforms in 64x64 blocks: three for small images, one for all
+others. The oblong ones hold photographs of 0.4 megapixels in one piece. A hyper-latent of the
+coarsest level stands for 16 blocks, of which each shape has a multiple."""
+
+LARGEST_SIDE = 16
+"""Blocks on the side of a tile that fits the image, at most."""
 
 MIN_SIDE = 16
 """Positions on the side of a tile of a coarse level: fewer would leave nothing but margins."""
@@ -111,10 +116,35 @@ def tile_sides(shape: Sides, level: int) -> Sides:
     return rows, columns
 
 
+def fitting_sides(grid: Sides, level: int) -> Sides:
+    """The same of tiles that fit a grid of 64x64 blocks, as whole areas of hyper-latents.
+
+    No tile of another shape has less work, and none goes further past the end of the image than a
+    hyper-latent does.
+    """
+    blocks = range(MIN_SIDE * STRIDES[0] // BLOCK, LARGEST_SIDE + 1)
+    shape = tuple(min(blocks, key=lambda n: _work(length, n)) for length in grid)
+    rows, columns = (
+        -(-min(side, length * BLOCK // STRIDES[level]) // HYPER_STRIDE) * HYPER_STRIDE
+        for length, side in zip(grid, tile_sides(shape, level), strict=True)
+    )
+    return rows, columns
+
+
+def _work(length: int, blocks: int) -> tuple[int, int]:
+    """The blocks of all tiles along a side of so many blocks, and how many tiles there are."""
+    count = _span_count(length, blocks)
+    return count * blocks, count
+
+
 def _tile_count(grid: Sides, shape: Sides) -> int:
+    return math.prod(map(_span_count, grid, shape))
+
+
+def _span_count(length: int, blocks: int) -> int:
+    """Tiles of so many blocks along a side of `length` blocks, for the finest level."""
     per_block = BLOCK // STRIDES[0]
-    sides = zip(grid, tile_sides(shape, 0), strict=True)
-    return math.prod(len(spans(per_block * n, side, MARGIN)) for n, side in sides)
+    return len(spans(per_block * length, per_block * blocks, MARGIN))
 
 
 def cut(array: np.ndarray, tile: Tile, factor: int = 1) -> np.ndarray:
