@@ -1,27 +1,31 @@
 """Tries hostile inputs for as long as one likes; the same command again goes on where it stopped.
 
-    python -m tests.fuzzing FOLDER [--subjects NAMES] [--until COUNT] [--seconds SECONDS]
+    python -m tests.fuzzing FOLDER [--subjects NAMES] [--jobs N] [--until COUNT] [--seconds SECONDS]
 
 FOLDER holds the state: how many inputs of each subject were tried and what became of them. Every
 input that raises what it must not, ends the process, hangs, or takes too much time or memory is
-saved there in `faults`, with the reason. Ctrl-C ends the run after the current part. `--report`
-prints what there is and tries nothing.
+saved there in `faults`, with the reason. Ctrl-C ends the run, and the part that was under way is
+tried again the next time. `--report` prints what there is and tries nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from rdonet_jax.core import files
 from tests.fuzzing import subjects, worker
+from tests.fuzzing.state import State, Turn
 
 TURN_COUNT, TURN_SECONDS = 20_000, 600.0
 """The most inputs and about the most seconds of a process; then another subject has its turn."""
@@ -40,87 +44,53 @@ ONE_THREAD = {
 """Small computations gain nothing by several threads."""
 
 
-class State:
-    """What was tried so far, in a file that is written anew after every part."""
+class Run:
+    """A run of several processes at a time, each of which tries another subject.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "faults").mkdir(parents=True, exist_ok=True)
-        self._path = folder / "state.json"
-        self.subjects: dict[str, dict[str, Any]] = {}
-        if self._path.exists():
-            self.subjects = json.loads(self._path.read_text())
+    Args:
+      folder: of the state and of the faults.
+      names: of the subjects.
+      part: inputs between two writings of the state.
+      until: the inputs of all subjects, of this run and those before.
+      seconds: after which the run ends.
+    """
 
-    def of(self, name: str) -> dict[str, Any]:
-        """What was tried of a subject."""
-        empty = {"next": 0, "outcomes": {}, "faults": 0, "slowest": [0.0, -1], "memory": 0}
-        return self.subjects.setdefault(name, empty | {"seconds": 0.0})
+    def __init__(
+        self, folder: Path, names: list[str], part: int, until: int, seconds: float
+    ) -> None:
+        self.state = State(folder)
+        self._folder, self._names, self._part = folder, names, part
+        self._until, self._end = until, time.monotonic() + seconds
+        self._stopped = threading.Event()
 
-    def add(self, name: str, part: dict[str, Any]) -> None:
-        """Adds the findings of a part, and saves the inputs that are faults."""
-        total = self.of(name)
-        for words, count in part["outcomes"].items():
-            total["outcomes"][words] = total["outcomes"].get(words, 0) + count
-        total["slowest"] = max(total["slowest"], part["slowest"])
-        total["memory"] = max(total["memory"], part["memory"])
-        total["seconds"] += part["seconds"]
-        for number, reason in part["faults"]:
-            self.add_fault(name, number, reason)
-        total["next"] += part["count"]
-        self.save()
+    def go(self, jobs: int) -> None:
+        """Tries inputs until all are tried, the time is over, or Ctrl-C comes."""
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            running = [pool.submit(self._take_turns) for _ in range(jobs)]
+            with contextlib.suppress(KeyboardInterrupt):
+                concurrent.futures.wait(running, return_when="FIRST_EXCEPTION")
+            self._stopped.set()
+        for job in running:
+            job.result()
 
-    def add_fault(self, name: str, number: int, reason: str) -> None:
-        """Saves an input with the reason why it is a fault."""
-        total = self.of(name)
-        total["faults"] += 1
-        if total["faults"] > FAULTS_KEPT:
-            return
-        place = self.folder / "faults" / f"{name}-{number}"
-        place.with_suffix(".txt").write_text(reason)
-        save = ("--save", place.with_suffix(".input"))
-        subprocess.run(_command(name, number, number + 1, self.folder, *save), env=_environment())
+    def _take_turns(self) -> None:
+        while not self._stopped.is_set() and time.monotonic() < self._end:
+            with self.state.turn(self._names, TURN_COUNT, self._until) as turn:
+                if turn is None:
+                    return
+                with tempfile.TemporaryDirectory() as folder:
+                    self._take(turn, Path(folder) / "current")
+            print(f"{self.state.tried():,} inputs, {self.state.faults()} faults", flush=True)
 
-    def save(self) -> None:
-        """Writes the state."""
-        content = json.dumps(self.subjects, indent=1).encode()
-        files.replace(self._path, lambda file: file.write(content))
-
-    def text(self) -> str:
-        """A table by subject."""
-        lines = [
-            "| inputs | tried | hours | faults | slowest | memory |",
-            "|---|---|---|---|---|---|",
-        ]
-        for name, found in self.subjects.items():
-            lines.append(
-                f"| {name} | {found['next']:,} | {found['seconds'] / 3600:.2f} | {found['faults']} "
-                f"| {found['slowest'][0]:.2f} s | {found['memory'] / 2**20:.0f} MiB |"
-            )
-        return "\n".join(lines)
-
-
-def _command(name: str, first: int, last: int, folder: Path, *more: Any) -> list[str]:
-    arguments = (name, first, last, "--current", folder / f"{name}.current", *more)
-    return [sys.executable, "-m", "tests.fuzzing.worker", *map(str, arguments)]
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | ONE_THREAD
-
-
-def take_turn(state: State, name: str, count: int, part: int, until: float) -> bool:
-    """Lets a process try the next inputs of a subject. Returns whether it may go on after that."""
-    first = state.of(name)["next"]
-    current = state.folder / f"{name}.current"
-    current.unlink(missing_ok=True)
-    process = subprocess.Popen(
-        _command(name, first, first + count, state.folder, "--part", part),
-        env=_environment(), stdout=subprocess.PIPE, process_group=0,
-    )  # fmt: skip
-    watch = _Watch(process, current)
-    turn_until = time.monotonic() + TURN_SECONDS
-    stopped = False
-    try:
+    def _take(self, turn: Turn, current: Path) -> None:
+        """Lets a process try the inputs of a turn, which ends early with the time of the run."""
+        last = turn.first + turn.count
+        process = subprocess.Popen(
+            _command(turn.name, turn.first, last, current, "--part", self._part),
+            env=_environment(), stdout=subprocess.PIPE, process_group=0,
+        )  # fmt: skip
+        watch = _Watch(process, current)
+        end = min(time.monotonic() + TURN_SECONDS, self._end)
         os.set_blocking(process.stdout.fileno(), False)
         rest = b""
         while True:
@@ -128,25 +98,58 @@ def take_turn(state: State, name: str, count: int, part: int, until: float) -> b
             rest += process.stdout.read() or b""
             *lines, rest = rest.split(b"\n")
             for line in lines:
-                state.add(name, json.loads(line))
+                self._add(turn.name, json.loads(line))
             if ended:
                 break
-            if lines and time.monotonic() > min(turn_until, until):
+            if self._stopped.is_set() or (lines and time.monotonic() > end):
                 process.kill()
                 process.wait()
-                return True
+                return
             watch.look()
             time.sleep(0.2)
-    except KeyboardInterrupt:
-        stopped = True
-    if stopped:
-        process.kill()
-        process.wait()
-        return False
-    process.wait()
-    if process.returncode:
-        _note_end(state, name, process.returncode, watch.reason)
-    return True
+        if process.returncode:
+            self._add_end(turn.name, current, process.returncode, watch.reason)
+
+    def _add(self, name: str, part: dict[str, Any]) -> None:
+        """Adds the findings of a part, and saves the inputs that are faults."""
+        kept = self.state.faults(name)
+        self.state.add(name, part)
+        for number, reason in part["faults"][: max(FAULTS_KEPT - kept, 0)]:
+            self._save_input(name, number, reason)
+
+    def _add_end(self, name: str, current: Path, code: int, reason: str) -> None:
+        """A process that ended before its last input: the one it was at is a fault."""
+        number = worker.current_number(current)
+        if number is None:
+            raise SystemExit(
+                f"{name}: its process ended with the code {code} before the first input"
+            )
+        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        kept = self.state.faults(name)
+        self.state.add_end(name, number)
+        if kept < FAULTS_KEPT:
+            self._save_input(name, number, reason or f"the process ended: {ended}\n")
+
+    def _save_input(self, name: str, number: int, reason: str) -> None:
+        """Saves an input with the reason why it is a fault."""
+        faults = self._folder / "faults"
+        faults.mkdir(exist_ok=True)
+        (faults / f"{name}-{number}.txt").write_text(reason)
+        save = ("--save", faults / f"{name}-{number}.input")
+        with tempfile.TemporaryDirectory() as folder:
+            current = Path(folder) / "current"
+            subprocess.run(
+                _command(name, number, number + 1, current, *save), env=_environment(), check=True
+            )
+
+
+def _command(name: str, first: int, last: int, current: Path, *more: Any) -> list[str]:
+    arguments = (name, first, last, "--current", current, *more)
+    return [sys.executable, "-m", "tests.fuzzing.worker", *map(str, arguments)]
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | ONE_THREAD
 
 
 class _Watch:
@@ -182,28 +185,12 @@ def _resident_bytes(pid: int) -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _note_end(state: State, name: str, code: int, reason: str) -> None:
-    """A process that ended before its last input: the one it was at is a fault."""
-    number = worker.current_number(state.folder / f"{name}.current")
-    if number is None:
-        raise SystemExit(f"{name}: its process ended with the code {code} before the first input")
-    ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    state.add_fault(name, number, reason or f"the process ended: {ended}\n")
-    total = state.of(name)
-    skipped = number + 1 - total["next"]
-    # Those of the part before it are tried again by nobody: they were without a fault.
-    total["outcomes"]["before one that ended the process"] = (
-        total["outcomes"].get("before one that ended the process", 0) + skipped
-    )
-    total["next"] = number + 1
-    state.save()
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--subjects", nargs="+", choices=subjects.SUBJECTS, help="default: all")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--until", type=int, default=10_000_000, help="inputs of all subjects")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument(
@@ -211,22 +198,13 @@ def main() -> None:
     )
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
-    state = State(options.folder)
+    options.folder.mkdir(parents=True, exist_ok=True)
     names = options.subjects or list(subjects.SUBJECTS)
-    until = time.monotonic() + options.seconds
-
-    def tried() -> int:
-        return sum(found["next"] for found in state.subjects.values())
-
-    going = not options.report
-    while going and tried() < options.until and time.monotonic() < until:
-        name = min(names, key=lambda each: state.of(each)["seconds"])
-        count = min(TURN_COUNT, options.until - tried())
-        going = take_turn(state, name, count, options.part, until)
-        print(f"{tried():,} inputs, {sum(s['faults'] for s in state.subjects.values())} faults",
-              flush=True)  # fmt: skip
-    print(state.text())
-    if any(found["faults"] for found in state.subjects.values()):
+    run = Run(options.folder, names, options.part, options.until, options.seconds)
+    if not options.report:
+        run.go(options.jobs)
+    print(run.state.text())
+    if run.state.faults():
         raise SystemExit(f"faults, see {options.folder / 'faults'}")
 
 

@@ -1,7 +1,5 @@
 """Bytes from strangers: files changed in all kinds of ways are read or are refused, soon.
 
-pytestmark = pytest.mark.once
-
 The short form of `python -m tests.fuzzing`.
 """
 
@@ -24,6 +22,7 @@ from tests.fuzzing import (
     weights_files,
     worker,
 )
+from tests.fuzzing.state import State
 
 SIZES = ((1, 1), (64, 64), (70, 130))
 COUNTS = [300, pytest.param(5000, marks=pytest.mark.long)]
@@ -120,3 +119,43 @@ def test_a_long_run_goes_on_where_it_stopped(tmp_path):
         assert state["next"] == until == sum(state["outcomes"].values())
     assert "| mini-numpy | 30 |" in done.stdout
     assert "| mini-numpy | 30 |" in long_run(tmp_path, "--report").stdout
+
+
+@pytest.mark.once
+def test_processes_side_by_side_try_no_more_than_was_asked_for(tmp_path):
+    options = ["--subjects", "images", "mini-numpy", "--jobs", "3", "--part", "10"]
+    done = long_run(tmp_path, *options, "--until", "40")
+    assert done.returncode == 0, done.stderr
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert sum(found["next"] for found in state.values()) == 40
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+
+
+def part(count, faults=()):
+    return {
+        "count": count, "outcomes": {"decoded": count}, "faults": faults,
+        "slowest": [0.1, 0], "memory": 0, "seconds": 1.0,
+    }  # fmt: skip
+
+
+def test_turns_side_by_side_have_different_subjects_and_share_what_is_left(tmp_path):
+    found = State(tmp_path)
+    found.add("images", part(10))
+    with found.turn(["images", "weights"], 50, 100) as one:
+        assert one == ("weights", 0, 50)
+        found.add("weights", part(20))
+        with found.turn(["images", "weights"], 50, 100) as two:
+            assert two == ("images", 10, 40)
+            with found.turn(["fixed-rate"], 50, 100) as three:
+                assert three is None
+    with found.turn(["weights"], 50, 100) as again:
+        assert again == ("weights", 20, 50)
+    assert State(tmp_path).tried() == 30
+
+
+def test_an_input_that_ended_its_process_is_a_fault_and_is_not_tried_again(tmp_path):
+    found = State(tmp_path)
+    found.add("weights", part(20, [(7, "a reason")]))
+    found.add_end("weights", 24)
+    assert found.next("weights") == 25 and found.faults("weights") == found.faults() == 2
+    assert "| weights | 25 |" in State(tmp_path).text()
