@@ -149,7 +149,7 @@ def measure(sides: list[int], names: list[str], limit: float | None) -> None:
     print(f"| command | {sizes} | per pixel, beyond the first size | exit code |")
     print("|---|" + "---|" * (len(sides) + 2))
     for name, costs in found.items():
-        per = _per_pixel(sides, costs) if len(sides) > 1 else ""
+        per = _per_pixel(sides, costs) if sides[0] < sides[-1] else ""
         print(f"| {name} | {' | '.join(map(str, costs))} | {per} | {costs[-1].code} |", flush=True)
 
 

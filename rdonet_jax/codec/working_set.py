@@ -32,7 +32,8 @@ def untiled_bytes(scalars: int, grid: tuple[int, int]) -> int:
 
 def tiled_bytes(config: PortableConfig, grid: tuple[int, int]) -> int:
     """Bytes for an image that is coded in tiles, with all of it coded at the finest level."""
-    tile = max(map(math.prod, tiles.TILE_SHAPES)) * _SCALAR_BYTES * portable_scalars(config)
+    most_blocks = max(*map(math.prod, tiles.TILE_SHAPES), tiles.LARGEST_SIDE**2)
+    tile = most_blocks * _SCALAR_BYTES * portable_scalars(config)
     return math.prod(grid) * (_host_bytes(config) + 3 * BLOCK**2) + tile
 
 

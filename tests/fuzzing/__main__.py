@@ -18,7 +18,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -65,31 +64,55 @@ class Run:
 
     def go(self, jobs: int) -> None:
         """Tries inputs until all are tried, the time is over, or Ctrl-C comes."""
-        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-            running = [pool.submit(self._take_turns) for _ in range(jobs)]
-            with contextlib.suppress(KeyboardInterrupt):
+        running: list[concurrent.futures.Future[None]] = []
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            concurrent.futures.ThreadPoolExecutor(jobs) as pool,
+        ):
+            try:
+                running += [pool.submit(self._run_turns, jobs) for _ in range(jobs)]
                 concurrent.futures.wait(running, return_when="FIRST_EXCEPTION")
-            self._stopped.set()
+            finally:
+                self._stopped.set()
         for job in running:
             job.result()
 
-    def _take_turns(self) -> None:
+    def _run_turns(self, jobs: int) -> None:
+        """Turns of one process after the other, while there is something left."""
         while not self._stopped.is_set() and time.monotonic() < self._end:
-            with self.state.turn(self._names, TURN_COUNT, self._until) as turn:
-                if turn is None:
+            # Towards the end every process gets a share.
+            left = max(-(-(self._until - self.state.tried()) // jobs), self._part)
+            with self.state.turn(self._names, min(TURN_COUNT, left), self._until) as turn:
+                if turn:
+                    with subjects.temporary_folder() as folder:
+                        self._try_inputs(turn, Path(folder))
+                    counts = f"{self.state.tried():,} inputs, {self.state.faults()} faults"
+                    print(counts, flush=True)
+            if turn is None:
+                if self.state.is_idle():
                     return
-                with tempfile.TemporaryDirectory() as folder:
-                    self._take(turn, Path(folder) / "current")
-            print(f"{self.state.tried():,} inputs, {self.state.faults()} faults", flush=True)
+                # A turn of another process may end early, and leave something.
+                self._stopped.wait(0.2)
 
-    def _take(self, turn: Turn, current: Path) -> None:
+    def _try_inputs(self, turn: Turn, folder: Path) -> None:
         """Lets a process try the inputs of a turn, which ends early with the time of the run."""
         last = turn.first + turn.count
         process = subprocess.Popen(
-            _command(turn.name, turn.first, last, current, "--part", self._part),
+            _command(turn.name, turn.first, last, folder, "--part", self._part),
             env=_environment(), stdout=subprocess.PIPE, process_group=0,
         )  # fmt: skip
-        watch = _Watch(process, current)
+        watch = _Watch(process, folder)
+        try:
+            is_whole = self._follow(process, watch, turn.name)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        if is_whole and process.returncode:
+            self._add_end(turn.name, folder, process.returncode, watch.reason)
+
+    def _follow(self, process: subprocess.Popen, watch: _Watch, name: str) -> bool:
+        """Adds what a process finds. False if it is to be ended before it has ended by itself."""
         end = min(time.monotonic() + TURN_SECONDS, self._end)
         os.set_blocking(process.stdout.fileno(), False)
         rest = b""
@@ -97,54 +120,51 @@ class Run:
             ended = process.poll() is not None
             rest += process.stdout.read() or b""
             *lines, rest = rest.split(b"\n")
-            for line in lines:
-                self._add(turn.name, json.loads(line))
+            parts = [part for part in map(json.loads, lines) if not self._is_fault(name, part)]
+            for part in parts:
+                self.state.add(name, part)
             if ended:
-                break
-            if self._stopped.is_set() or (lines and time.monotonic() > end):
-                process.kill()
-                process.wait()
-                return
+                return True
+            if self._stopped.is_set() or (parts and time.monotonic() > end):
+                return False
             watch.look()
             time.sleep(0.2)
-        if process.returncode:
-            self._add_end(turn.name, current, process.returncode, watch.reason)
 
-    def _add(self, name: str, part: dict[str, Any]) -> None:
-        """Adds the findings of a part, and saves the inputs that are faults."""
-        kept = self.state.faults(name)
-        self.state.add(name, part)
-        for number, reason in part["faults"][: max(FAULTS_KEPT - kept, 0)]:
-            self._save_input(name, number, reason)
+    def _is_fault(self, name: str, found: dict[str, Any]) -> bool:
+        """Whether a line is about a fault, not about a part; then it is saved."""
+        if "fault" not in found:
+            return False
+        self._save_input(name, *found["fault"])
+        self.state.add_fault(name, found["fault"][0])
+        return True
 
-    def _add_end(self, name: str, current: Path, code: int, reason: str) -> None:
+    def _add_end(self, name: str, folder: Path, code: int, reason: str) -> None:
         """A process that ended before its last input: the one it was at is a fault."""
-        number = worker.current_number(current)
+        number = worker.current_number(folder)
         if number is None:
             raise SystemExit(
                 f"{name}: its process ended with the code {code} before the first input"
             )
         ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        kept = self.state.faults(name)
+        self._save_input(name, number, reason or f"the process ended: {ended}\n")
         self.state.add_end(name, number)
-        if kept < FAULTS_KEPT:
-            self._save_input(name, number, reason or f"the process ended: {ended}\n")
 
     def _save_input(self, name: str, number: int, reason: str) -> None:
         """Saves an input with the reason why it is a fault."""
+        if self.state.faults(name) >= FAULTS_KEPT:
+            return
         faults = self._folder / "faults"
         faults.mkdir(exist_ok=True)
         (faults / f"{name}-{number}.txt").write_text(reason)
         save = ("--save", faults / f"{name}-{number}.input")
-        with tempfile.TemporaryDirectory() as folder:
-            current = Path(folder) / "current"
-            subprocess.run(
-                _command(name, number, number + 1, current, *save), env=_environment(), check=True
-            )
+        # The fault may be in making the input, which then has no file.
+        with subjects.temporary_folder() as folder, contextlib.suppress(subprocess.TimeoutExpired):
+            command = _command(name, number, number + 1, Path(folder), *save)
+            subprocess.run(command, env=_environment(), timeout=HANG, process_group=0)
 
 
-def _command(name: str, first: int, last: int, current: Path, *more: Any) -> list[str]:
-    arguments = (name, first, last, "--current", current, *more)
+def _command(name: str, first: int, last: int, folder: Path, *more: Any) -> list[str]:
+    arguments = (name, first, last, folder, *more)
     return [sys.executable, "-m", "tests.fuzzing.worker", *map(str, arguments)]
 
 
@@ -155,15 +175,15 @@ def _environment() -> dict[str, str]:
 class _Watch:
     """Ends a process that stays at one input, or takes too much memory."""
 
-    def __init__(self, process: subprocess.Popen, current: Path) -> None:
-        self._process, self._current = process, current
+    def __init__(self, process: subprocess.Popen, folder: Path) -> None:
+        self._process, self._folder = process, folder
         self._last, self._since = None, time.monotonic()
         self._first_bytes = None
         self.reason = ""
 
     def look(self) -> None:
         """To be called often."""
-        number = worker.current_number(self._current)
+        number = worker.current_number(self._folder)
         if number != self._last:
             self._last, self._since = number, time.monotonic()
         memory = _resident_bytes(self._process.pid)
@@ -190,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--subjects", nargs="+", choices=subjects.SUBJECTS, help="default: all")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time, 1 or more")
     parser.add_argument("--until", type=int, default=10_000_000, help="inputs of all subjects")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument(
@@ -198,6 +218,8 @@ def main() -> None:
     )
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error("--jobs must be 1 or more")
     options.folder.mkdir(parents=True, exist_ok=True)
     names = options.subjects or list(subjects.SUBJECTS)
     run = Run(options.folder, names, options.part, options.until, options.seconds)

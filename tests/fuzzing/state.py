@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from rdonet_jax.core import files
 
 FILE = "state.json"
+ENDED = "ended the process"
 
 
 class Turn(NamedTuple):
@@ -38,21 +39,15 @@ class State:
 
     @contextlib.contextmanager
     def turn(self, names: Sequence[str], most: int, until: int) -> Iterator[Turn | None]:
-        """At most so many inputs of the subject that has had the least time; None if all are tried.
+        """At most so many inputs of the subject that has had the least time.
 
-        All subjects together get no more than `until` inputs. No other turn has this subject.
+        All subjects together get no more than `until` inputs. No other turn has this subject. None
+        if no subject is free, or nothing is left for this turn.
         """
         with self._lock:
-            free = [name for name in names if name not in self._turns]
-            turns = self._turns.values()
-            tried = sum(found["next"] for found in self.subjects.values())
-            under_way = sum(turn.first + turn.count - self.next(turn.name) for turn in turns)
-            count = min(most, until - tried - under_way)
-            if not free or count <= 0:
-                turn = None
-            else:
-                name = min(free, key=lambda each: self._of(each)["seconds"])
-                turn = self._turns[name] = Turn(name, self.next(name), count)
+            turn = self._next_turn(names, most, until)
+            if turn:
+                self._turns[turn.name] = turn
         try:
             yield turn
         finally:
@@ -60,53 +55,70 @@ class State:
                 with self._lock:
                     del self._turns[turn.name]
 
+    def _next_turn(self, names: Sequence[str], most: int, until: int) -> Turn | None:
+        free = [name for name in names if name not in self._turns]
+        turns = self._turns.values()
+        under_way = sum(turn.first + turn.count - self.next(turn.name) for turn in turns)
+        if not free or until - self.tried() - under_way <= 0:
+            return None
+        name = min(free, key=lambda each: self._of(each)["seconds"])
+        first, ended = self.next(name), self._of(name)["ended"]
+        later = [number - first for number in ended if number > first]
+        return Turn(name, first, min(most, until - self.tried() - under_way, *later))
+
+    def is_idle(self) -> bool:
+        """Whether no turn is under way."""
+        with self._lock:
+            return not self._turns
+
     def next(self, name: str) -> int:
         """The first input of a subject that was not tried."""
-        return self.subjects[name]["next"] if name in self.subjects else 0
+        return self._of(name)["next"]
 
     def _of(self, name: str) -> dict[str, Any]:
-        empty = {"next": 0, "outcomes": {}, "faults": 0, "slowest": [0.0, -1], "memory": 0}
-        return self.subjects.setdefault(name, empty | {"seconds": 0.0})
+        empty = {"next": 0, "outcomes": {}, "faults": [], "slowest": [0.0, -1], "memory": 0}
+        return self.subjects.get(name, empty | {"seconds": 0.0, "ended": []})
 
     def add(self, name: str, part: dict[str, Any]) -> None:
         """Adds the findings of a part."""
-        with self._lock:
-            total = self._of(name)
+        with self._changed(name) as total:
             for words, count in part["outcomes"].items():
                 total["outcomes"][words] = total["outcomes"].get(words, 0) + count
             total["slowest"] = max(total["slowest"], part["slowest"])
             total["memory"] = max(total["memory"], part["memory"])
             total["seconds"] += part["seconds"]
-            total["faults"] += len(part["faults"])
             total["next"] += part["count"]
-            self._save()
+
+    def add_fault(self, name: str, number: int) -> None:
+        """Adds a fault. Its part may be tried once more, and give the same fault again."""
+        with self._changed(name) as total:
+            total["faults"] = sorted({*total["faults"], number})
 
     def add_end(self, name: str, number: int) -> None:
-        """Adds an input that ended its process, and those before it of its part.
+        """Adds an input that ended its process. The next turn has those before it, and no more."""
+        self.add_fault(name, number)
+        with self._changed(name) as total:
+            total["ended"] = sorted({*total["ended"], number})
 
-        These are not tried again: they were without a fault.
-        """
+    @contextlib.contextmanager
+    def _changed(self, name: str) -> Iterator[dict[str, Any]]:
         with self._lock:
-            total = self._of(name)
-            words = "before one that ended the process"
-            skipped = number + 1 - total["next"]
-            total["outcomes"][words] = total["outcomes"].get(words, 0) + skipped
-            total["faults"] += 1
-            total["next"] = number + 1
-            self._save()
-
-    def _save(self) -> None:
-        content = json.dumps(self.subjects, indent=1).encode()
-        files.replace(self._path, lambda file: file.write(content))
+            total = self.subjects.setdefault(name, self._of(name))
+            yield total
+            while total["next"] in total["ended"]:
+                total["outcomes"][ENDED] = total["outcomes"].get(ENDED, 0) + 1
+                total["next"] += 1
+            content = json.dumps(self.subjects, indent=1).encode()
+            files.replace(self._path, lambda file: file.write(content))
 
     def faults(self, name: str | None = None) -> int:
-        """The faults of a subject, or of all."""
+        """The number of faults of a subject, or of all."""
         with self._lock:
             subjects = self.subjects if name is None else [name]
-            return sum(self._of(each)["faults"] for each in subjects)
+            return sum(len(self._of(each)["faults"]) for each in subjects)
 
     def tried(self) -> int:
-        """The inputs of all subjects."""
+        """The number of inputs of all subjects."""
         with self._lock:
             return sum(found["next"] for found in self.subjects.values())
 
@@ -118,7 +130,8 @@ class State:
         ]
         for name, found in sorted(self.subjects.items()):
             lines.append(
-                f"| {name} | {found['next']:,} | {found['seconds'] / 3600:.2f} | {found['faults']} "
-                f"| {found['slowest'][0]:.2f} s | {found['memory'] / 2**20:.0f} MiB |"
+                f"| {name} | {found['next']:,} | {found['seconds'] / 3600:.2f} "
+                f"| {len(found['faults'])} | {found['slowest'][0]:.2f} s "
+                f"| {found['memory'] / 2**20:.0f} MiB |"
             )
         return "\n".join(lines)

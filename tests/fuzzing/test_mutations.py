@@ -44,7 +44,13 @@ def small_files(request, mini, tmp_path_factory):
 @pytest.fixture(scope="module", params=COUNTS)
 def found(request, small_files):
     """What came of so many inputs."""
-    return worker.tried(small_files, range(request.param))
+    return tried(small_files, request.param)
+
+
+def tried(subject, count):
+    faults = []
+    found = worker.tried(subject, range(count), lambda *fault: faults.append(fault))
+    return found | {"faults": faults}
 
 
 def require_no_faults(found):
@@ -69,7 +75,7 @@ def test_mutations_reach_every_part_of_the_decoder(found):
 @pytest.mark.parametrize("count", COUNTS)
 def test_mutated_weights_files_are_models_or_refused(tmp_path, count):
     bases = weights_files.bases(tmp_path, subjects.mini_weights())
-    found = worker.tried(weights_files.WeightsFiles(bases, tmp_path), range(count))
+    found = tried(weights_files.WeightsFiles(bases, tmp_path), count)
     require_no_faults(found)
     assert found["outcomes"]["loaded and coded"] and len(found["outcomes"]) > 15
 
@@ -78,7 +84,7 @@ def test_mutated_weights_files_are_models_or_refused(tmp_path, count):
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
 def test_mutated_image_files_are_images_or_refused(tmp_path, count, capfd):
-    found = worker.tried(image_files.ImageFiles(image_bases.all_bases(), tmp_path), range(count))
+    found = tried(image_files.ImageFiles(image_bases.all_bases(), tmp_path), count)
     require_no_faults(found)
     assert len(found["outcomes"]) > 50
 
@@ -122,40 +128,71 @@ def test_a_long_run_goes_on_where_it_stopped(tmp_path):
 
 
 @pytest.mark.once
-def test_processes_side_by_side_try_no_more_than_was_asked_for(tmp_path):
-    options = ["--subjects", "images", "mini-numpy", "--jobs", "3", "--part", "10"]
+def test_processes_side_by_side_share_the_subjects_and_try_no_more_than_was_asked_for(tmp_path):
+    options = ["--subjects", "images", "mini-numpy", "--jobs", "2", "--part", "10"]
     done = long_run(tmp_path, *options, "--until", "40")
     assert done.returncode == 0, done.stderr
     state = json.loads((tmp_path / "state.json").read_text())
     assert sum(found["next"] for found in state.values()) == 40
+    assert state["images"]["next"] > 0 and state["mini-numpy"]["next"] > 0
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
-def part(count, faults=()):
+class BrokenSubject:
+    """Input 3 is a fault, and input 5 cannot even be made."""
+
+    def mutated(self, number):
+        if number == 5:
+            raise RuntimeError("it cannot be made")
+        return bytes([number])
+
+    def outcome(self, number, data):
+        if number == 3:
+            raise RuntimeError("a fault")
+        return "decoded"
+
+
+def test_faults_are_reported_when_they_come_and_every_input_is_counted():
+    reported, counted = [], []
+    found = worker.tried(
+        BrokenSubject(), range(8), lambda number, _: reported.append(number), counted.append
+    )
+    assert reported == [3, 5] and counted == list(range(8))
+    assert found["outcomes"] == {"decoded": 6, "a fault": 2}
+
+
+def part(count):
     return {
-        "count": count, "outcomes": {"decoded": count}, "faults": faults,
-        "slowest": [0.1, 0], "memory": 0, "seconds": 1.0,
+        "count": count, "outcomes": {"decoded": count}, "slowest": [0.1, 0], "memory": 0,
+        "seconds": 1.0,
     }  # fmt: skip
 
 
 def test_turns_side_by_side_have_different_subjects_and_share_what_is_left(tmp_path):
-    found = State(tmp_path)
-    found.add("images", part(10))
-    with found.turn(["images", "weights"], 50, 100) as one:
+    state = State(tmp_path)
+    state.add("images", part(10))
+    with state.turn(["images", "weights"], 50, 100) as one:
         assert one == ("weights", 0, 50)
-        found.add("weights", part(20))
-        with found.turn(["images", "weights"], 50, 100) as two:
+        state.add("weights", part(20))
+        with state.turn(["images", "weights"], 50, 100) as two:
             assert two == ("images", 10, 40)
-            with found.turn(["fixed-rate"], 50, 100) as three:
+            with state.turn(["fixed-rate"], 50, 100) as three:
                 assert three is None
-    with found.turn(["weights"], 50, 100) as again:
-        assert again == ("weights", 20, 50)
+    assert state.is_idle()
+    with state.turn(["weights"], 50, 100) as again:
+        assert again == ("weights", 20, 50) and not state.is_idle()
     assert State(tmp_path).tried() == 30
 
 
-def test_an_input_that_ended_its_process_is_a_fault_and_is_not_tried_again(tmp_path):
-    found = State(tmp_path)
-    found.add("weights", part(20, [(7, "a reason")]))
-    found.add_end("weights", 24)
-    assert found.next("weights") == 25 and found.faults("weights") == found.faults() == 2
+def test_an_input_that_ended_its_process_is_a_fault_and_those_before_it_are_tried_again(tmp_path):
+    state = State(tmp_path)
+    state.add("weights", part(20))
+    state.add_fault("weights", 22)
+    state.add_end("weights", 24)
+    with State(tmp_path).turn(["weights"], 50, 100) as turn:
+        assert turn == ("weights", 20, 4)
+    state.add_fault("weights", 22)  # the same one again
+    state.add("weights", part(4))
+    assert state.next("weights") == 25 and state.faults("weights") == state.faults() == 2
+    assert sum(state.subjects["weights"]["outcomes"].values()) == 25
     assert "| weights | 25 |" in State(tmp_path).text()

@@ -6,8 +6,8 @@ integers that were coded before, by exact arithmetic. So a file decodes to the s
 device. Only the transforms between pixels and latents are computed in floats, and a pixel may
 differ by one gray level between devices.
 
-Images of any size are coded by steps of a few shapes, which an `Engine` computes: transforms work
-on tiles, priors on lists of positions. The state of a level is in host memory.
+Images of any size are coded in steps, which an `Engine` computes: transforms work on tiles, priors
+on lists of positions. The state of a level is in host memory.
 """
 
 from __future__ import annotations

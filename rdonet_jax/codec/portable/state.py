@@ -1,6 +1,6 @@
 """The decoder's state at one level of a portable model, in host memory, for images of any size.
 
-Steps (`codec.portable.engine`) work on lists of positions of one fixed length. This module
+Steps (`codec.portable.engine`) work on lists of positions, compiled ones of one length. This module
 gathers their inputs from the grids and stores their outputs. `models.portable.integer_prior`
 computes the same numbers on whole grids.
 """

@@ -6,7 +6,7 @@ within it along that side. Otherwise the tile begins with the image and may go p
 beyond `Tile.extent` are ignored.
 
 Where transforms are compiled for the shape of a tile, tiles have one of a few shapes, so images of
-any size take the same compiled functions. Where nothing is compiled, their shape fits the image.
+any size use the same compiled functions. Where nothing is compiled, their shape fits the image.
 """
 
 from __future__ import annotations
@@ -117,10 +117,10 @@ def tile_sides(shape: Sides, level: int) -> Sides:
 
 
 def fitting_sides(grid: Sides, level: int) -> Sides:
-    """The same of tiles that fit a grid of 64x64 blocks, as whole areas of hyper-latents.
+    """Rows and columns of a level's tiles that fit a grid of 64x64 blocks.
 
-    No tile of another shape has less work, and none goes further past the end of the image than a
-    hyper-latent does.
+    Their shape is that of the least work, which is counted as in `tile_shape_for`. They have whole
+    areas of hyper-latents, and end at most three positions behind the image if they are larger.
     """
     blocks = range(MIN_SIDE * STRIDES[0] // BLOCK, LARGEST_SIDE + 1)
     shape = tuple(min(blocks, key=lambda n: _work(length, n)) for length in grid)
