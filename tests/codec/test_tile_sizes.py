@@ -1,4 +1,4 @@
-"""A portable model's files depend on the image, not on the tiles that it is coded in."""
+"""What a portable model codes depends on the image, not on the tiles that it is coded in."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_tiles_that_fit_the_image_decode_what_tiles_of_a_few_shapes_do(
         ((1025, 64), {(40, 4)}),
     ],
 )
-def test_numpy_computes_no_more_positions_than_the_image_has(
+def test_numpy_computes_tiles_of_the_size_of_the_image(
     mini_model, astronaut, size, shapes, monkeypatch
 ):
     seen = set()

@@ -32,8 +32,6 @@ TURN_COUNT, TURN_SECONDS = 20_000, 600.0
 HANG = 600.0
 """Seconds without a new input after which a process is taken to hang."""
 
-FAULTS_KEPT = 1000
-
 ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -58,7 +56,7 @@ class Run:
         self, folder: Path, names: list[str], part: int, until: int, seconds: float
     ) -> None:
         self.state = State(folder)
-        self._folder, self._names, self._part = folder, names, part
+        self._faults, self._names, self._part = folder / "faults", names, part
         self._until, self._end = until, time.monotonic() + seconds
         self._stopped = threading.Event()
 
@@ -89,7 +87,7 @@ class Run:
                     counts = f"{self.state.tried():,} inputs, {self.state.faults()} faults"
                     print(counts, flush=True)
             if turn is None:
-                if self.state.is_idle():
+                if self.state.is_finished(self._until):
                     return
                 # A turn of another process may end early, and leave something.
                 self._stopped.wait(0.2)
@@ -97,10 +95,10 @@ class Run:
     def _try_inputs(self, turn: Turn, folder: Path) -> None:
         """Lets a process try the inputs of a turn, which ends early with the time of the run."""
         last = turn.first + turn.count
+        command = _command(turn.name, turn.first, last, folder, self._faults, "--part", self._part)
         process = subprocess.Popen(
-            _command(turn.name, turn.first, last, folder, "--part", self._part),
-            env=_environment(), stdout=subprocess.PIPE, process_group=0,
-        )  # fmt: skip
+            command, env=_environment(), stdout=subprocess.PIPE, process_group=0
+        )
         watch = _Watch(process, folder)
         try:
             is_whole = self._follow(process, watch, turn.name)
@@ -109,7 +107,7 @@ class Run:
             process.wait()
             process.stdout.close()
         if is_whole and process.returncode:
-            self._add_end(turn.name, folder, process.returncode, watch.reason)
+            self._add_end(turn.name, folder, watch, process.returncode)
 
     def _follow(self, process: subprocess.Popen, watch: _Watch, name: str) -> bool:
         """Adds what a process finds. False if it is to be ended before it has ended by itself."""
@@ -120,51 +118,38 @@ class Run:
             ended = process.poll() is not None
             rest += process.stdout.read() or b""
             *lines, rest = rest.split(b"\n")
-            parts = [part for part in map(json.loads, lines) if not self._is_fault(name, part)]
-            for part in parts:
-                self.state.add(name, part)
+            found = [json.loads(line) for line in lines]
+            for each in found:
+                if "fault" in each:
+                    self.state.add_fault(name, each["fault"])
+                else:
+                    self.state.add(name, each)
+                    watch.since_part = time.monotonic()
             if ended:
                 return True
-            if self._stopped.is_set() or (parts and time.monotonic() > end):
+            if self._stopped.is_set() or (found and time.monotonic() > end):
                 return False
             watch.look()
             time.sleep(0.2)
 
-    def _is_fault(self, name: str, found: dict[str, Any]) -> bool:
-        """Whether a line is about a fault, not about a part; then it is saved."""
-        if "fault" not in found:
-            return False
-        self._save_input(name, *found["fault"])
-        self.state.add_fault(name, found["fault"][0])
-        return True
-
-    def _add_end(self, name: str, folder: Path, code: int, reason: str) -> None:
+    def _add_end(self, name: str, folder: Path, watch: _Watch, code: int) -> None:
         """A process that ended before its last input: the one it was at is a fault."""
-        number = worker.current_number(folder)
-        if number is None:
+        current = worker.current_input(folder)
+        if current is None:
             raise SystemExit(
                 f"{name}: its process ended with the code {code} before the first input"
             )
+        number, data = current
         ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        self._save_input(name, number, reason or f"the process ended: {ended}\n")
-        self.state.add_end(name, number)
-
-    def _save_input(self, name: str, number: int, reason: str) -> None:
-        """Saves an input with the reason why it is a fault."""
-        if self.state.faults(name) >= FAULTS_KEPT:
-            return
-        faults = self._folder / "faults"
-        faults.mkdir(exist_ok=True)
-        (faults / f"{name}-{number}.txt").write_text(reason)
-        save = ("--save", faults / f"{name}-{number}.input")
-        # The fault may be in making the input, which then has no file.
-        with subjects.temporary_folder() as folder, contextlib.suppress(subprocess.TimeoutExpired):
-            command = _command(name, number, number + 1, Path(folder), *save)
-            subprocess.run(command, env=_environment(), timeout=HANG, process_group=0)
+        reason = watch.reason or f"the process ended: {ended}\n"
+        if number < self.state.next(name):
+            raise SystemExit(f"{name}: after input {number}, {reason}")
+        worker.save_fault(self._faults, name, number, reason, data)
+        self.state.add_end(name, number, time.monotonic() - watch.since_part)
 
 
-def _command(name: str, first: int, last: int, folder: Path, *more: Any) -> list[str]:
-    arguments = (name, first, last, folder, *more)
+def _command(name: str, first: int, last: int, folder: Path, faults: Path, *more: Any) -> list[str]:
+    arguments = (name, first, last, folder, faults, *more)
     return [sys.executable, "-m", "tests.fuzzing.worker", *map(str, arguments)]
 
 
@@ -179,11 +164,13 @@ class _Watch:
         self._process, self._folder = process, folder
         self._last, self._since = None, time.monotonic()
         self._first_bytes = None
+        self.since_part = time.monotonic()
         self.reason = ""
 
     def look(self) -> None:
         """To be called often."""
-        number = worker.current_number(self._folder)
+        current = worker.current_input(self._folder)
+        number = current and current[0]
         if number != self._last:
             self._last, self._since = number, time.monotonic()
         memory = _resident_bytes(self._process.pid)
@@ -220,6 +207,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error("--jobs must be 1 or more")
+    # A closed terminal and `timeout` end the run as Ctrl-C does, also in the background.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     options.folder.mkdir(parents=True, exist_ok=True)
     names = options.subjects or list(subjects.SUBJECTS)
     run = Run(options.folder, names, options.part, options.until, options.seconds)

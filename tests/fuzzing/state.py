@@ -41,8 +41,8 @@ class State:
     def turn(self, names: Sequence[str], most: int, until: int) -> Iterator[Turn | None]:
         """At most so many inputs of the subject that has had the least time.
 
-        All subjects together get no more than `until` inputs. No other turn has this subject. None
-        if no subject is free, or nothing is left for this turn.
+        All subjects together get no more than `until` inputs, but for those that end a process. No
+        other turn has this subject. None if no subject is free, or nothing is left for this turn.
         """
         with self._lock:
             turn = self._next_turn(names, most, until)
@@ -58,18 +58,19 @@ class State:
     def _next_turn(self, names: Sequence[str], most: int, until: int) -> Turn | None:
         free = [name for name in names if name not in self._turns]
         turns = self._turns.values()
-        under_way = sum(turn.first + turn.count - self.next(turn.name) for turn in turns)
-        if not free or until - self.tried() - under_way <= 0:
+        under_way = sum(max(0, turn.first + turn.count - self.next(turn.name)) for turn in turns)
+        left = until - self.tried() - under_way
+        if not free or left <= 0:
             return None
         name = min(free, key=lambda each: self._of(each)["seconds"])
         first, ended = self.next(name), self._of(name)["ended"]
         later = [number - first for number in ended if number > first]
-        return Turn(name, first, min(most, until - self.tried() - under_way, *later))
+        return Turn(name, first, min(most, left, *later))
 
-    def is_idle(self) -> bool:
-        """Whether no turn is under way."""
+    def is_finished(self, until: int) -> bool:
+        """Whether so many inputs were tried, and no turn is under way."""
         with self._lock:
-            return not self._turns
+            return not self._turns and self.tried() >= until
 
     def next(self, name: str) -> int:
         """The first input of a subject that was not tried."""
@@ -94,10 +95,14 @@ class State:
         with self._changed(name) as total:
             total["faults"] = sorted({*total["faults"], number})
 
-    def add_end(self, name: str, number: int) -> None:
-        """Adds an input that ended its process. The next turn has those before it, and no more."""
+    def add_end(self, name: str, number: int, seconds: float) -> None:
+        """Adds an input that ended its process, after so many seconds in which no part ended.
+
+        The next turn has the inputs before it, and no more.
+        """
         self.add_fault(name, number)
         with self._changed(name) as total:
+            total["seconds"] += seconds
             total["ended"] = sorted({*total["ended"], number})
 
     @contextlib.contextmanager

@@ -6,14 +6,19 @@ The short form of `python -m tests.fuzzing`.
 from __future__ import annotations
 
 import json
+import math
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from rdonet_jax.models import zoo
 from tests.conftest import ROOT
+from tests.fuzzing import __main__ as long_runs
 from tests.fuzzing import (
     compressed_files,
     image_bases,
@@ -47,10 +52,22 @@ def found(request, small_files):
     return tried(small_files, request.param)
 
 
+class Recorder:
+    """What a run would write and print."""
+
+    def __init__(self):
+        self.begun, self.faults = [], []
+
+    def begins(self, number, data):
+        self.begun.append((number, data))
+
+    def is_fault(self, number, reason, data):
+        self.faults.append((number, reason, data))
+
+
 def tried(subject, count):
-    faults = []
-    found = worker.tried(subject, range(count), lambda *fault: faults.append(fault))
-    return found | {"faults": faults}
+    recorder = Recorder()
+    return worker.tried(subject, range(count), recorder) | {"faults": recorder.faults}
 
 
 def require_no_faults(found):
@@ -138,27 +155,70 @@ def test_processes_side_by_side_share_the_subjects_and_try_no_more_than_was_aske
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
-class BrokenSubject:
-    """Input 3 is a fault, and input 5 cannot even be made."""
+@pytest.mark.once
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_signal_ends_a_long_run_with_its_table(tmp_path):
+    options = ["--subjects", "images", "--part", "10"]
+    command = [sys.executable, "-m", "tests.fuzzing", tmp_path, *options]
+    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "state.json").exists():
+        assert run.poll() is None
+        time.sleep(0.1)
+    run.send_signal(signal.SIGTERM)
+    out, _ = run.communicate()
+    assert run.returncode == 0
+    state = json.loads((tmp_path / "state.json").read_text())["images"]
+    assert f"| images | {state['next']} |" in out and state["next"] > 0
 
+
+BROKEN = """
+import os
+from tests.fuzzing import subjects, worker
+
+class Broken:
     def mutated(self, number):
-        if number == 5:
+        if number == 7:
             raise RuntimeError("it cannot be made")
         return bytes([number])
 
     def outcome(self, number, data):
-        if number == 3:
+        if number in (13, 22):
             raise RuntimeError("a fault")
+        if number == 25:
+            os._exit(3)
         return "decoded"
 
+subjects.SUBJECTS["images"] = lambda folder: Broken()
+worker.main()
+"""
 
-def test_faults_are_reported_when_they_come_and_every_input_is_counted():
-    reported, counted = [], []
-    found = worker.tried(
-        BrokenSubject(), range(8), lambda number, _: reported.append(number), counted.append
+
+def test_faults_and_ended_processes_are_saved_and_every_input_is_counted_once(
+    tmp_path, monkeypatch
+):
+    def command(*arguments):
+        return [sys.executable, "-c", BROKEN, *map(str, arguments)]
+
+    monkeypatch.setattr(long_runs, "_command", command)
+    run = long_runs.Run(tmp_path, ["images"], part=10, until=40, seconds=math.inf)
+    run.go(jobs=2)
+    found = run.state.subjects["images"]
+    assert found["faults"] == [7, 13, 22, 25] and found["ended"] == [25]
+    assert found["next"] == 40
+    assert found["outcomes"] == {"decoded": 36, "a fault": 3, "ended the process": 1}
+    saved = {path.name: path.read_bytes() for path in (tmp_path / "faults").iterdir()}
+    assert sorted(saved) == sorted(
+        f"images-{number}.{suffix}" for number in (7, 13, 22, 25) for suffix in ("input", "txt")
     )
-    assert reported == [3, 5] and counted == list(range(8))
-    assert found["outcomes"] == {"decoded": 6, "a fault": 2}
+    assert [saved[f"images-{n}.input"] for n in (7, 13, 25)] == [b"", b"\x0d", b"\x19"]
+    assert b"exit code 3" in saved["images-25.txt"] and b"a fault" in saved["images-13.txt"]
+
+
+def test_a_worker_that_cannot_begin_ends_the_run_with_its_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(long_runs, "_command", lambda *_: [sys.executable, "-c", "exit(4)"])
+    run = long_runs.Run(tmp_path, ["images", "weights"], part=10, until=40, seconds=math.inf)
+    with pytest.raises(SystemExit, match="the code 4 before the first input"):
+        run.go(jobs=2)
 
 
 def part(count):
@@ -178,21 +238,22 @@ def test_turns_side_by_side_have_different_subjects_and_share_what_is_left(tmp_p
             assert two == ("images", 10, 40)
             with state.turn(["fixed-rate"], 50, 100) as three:
                 assert three is None
-    assert state.is_idle()
     with state.turn(["weights"], 50, 100) as again:
-        assert again == ("weights", 20, 50) and not state.is_idle()
+        assert again == ("weights", 20, 50) and not state.is_finished(30)
     assert State(tmp_path).tried() == 30
+    assert state.is_finished(30) and not state.is_finished(31)
 
 
 def test_an_input_that_ended_its_process_is_a_fault_and_those_before_it_are_tried_again(tmp_path):
     state = State(tmp_path)
     state.add("weights", part(20))
     state.add_fault("weights", 22)
-    state.add_end("weights", 24)
+    state.add_end("weights", 24, 600.0)
     with State(tmp_path).turn(["weights"], 50, 100) as turn:
         assert turn == ("weights", 20, 4)
     state.add_fault("weights", 22)  # the same one again
     state.add("weights", part(4))
     assert state.next("weights") == 25 and state.faults("weights") == state.faults() == 2
+    assert state.subjects["weights"]["seconds"] == 602
     assert sum(state.subjects["weights"]["outcomes"].values()) == 25
     assert "| weights | 25 |" in State(tmp_path).text()

@@ -1,8 +1,8 @@
 """A process that tries inputs of one subject, and says after every part what became of them.
 
 The runner starts it (`python -m tests.fuzzing`), so that an input that ends the process, hangs or
-takes all memory ends nothing else. Before every input its number is written to a file. Faults are
-reported at once, each as a line of its own, for the part may not come to its end.
+takes all memory ends nothing else. Every input is written to a file before it is tried. Faults are
+saved and reported at once, each as a line of its own, for the part may not come to its end.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.fuzzing import subjects
 from tests.fuzzing.subjects import Subject
@@ -31,35 +31,44 @@ size, which takes 2 s."""
 MOST_BYTES = 2**28
 """Of memory that all inputs of a process together may take beyond what valid ones take."""
 
+FAULTS_KEPT = 1000
+"""Of every subject."""
+
 _CURRENT, _NUMBER_BYTES = "current", 8
-"""The file with the number of the input, in the folder of the worker."""
+"""The file with the number of the input, and with the input, in the folder of the worker."""
 
 
-def tried(
-    subject: Subject,
-    numbers: range,
-    add_fault: Callable[[int, str], None],
-    about_to_try: Callable[[int], None] = lambda number: None,
-) -> dict[str, Any]:
-    """Tries inputs: counts by outcome, the slowest, the memory.
+class Reports(Protocol):
+    """What is to be done while inputs are tried."""
 
-    `add_fault` gets the number of an input that is a fault, and the reason.
-    """
+    def begins(self, number: int, data: bytes) -> None:
+        """Input `number` is about to be made, when it has no data, or to be tried."""
+
+    def is_fault(self, number: int, reason: str, data: bytes) -> None:
+        """Input `number` is a fault. It has no data if it could not be made."""
+
+
+def tried(subject: Subject, numbers: range, reports: Reports) -> dict[str, Any]:
+    """Tries inputs: counts by outcome, the slowest, the memory."""
     counts: collections.Counter[str] = collections.Counter()
     slowest, before = (0.0, -1), peak_bytes()
     began = time.process_time()
     for number in numbers:
-        about_to_try(number)
+        reports.begins(number, b"")
         start = time.process_time()
+        data, reason = b"", ""
         try:
             data = subject.mutated(number)
+            reports.begins(number, data)
             counts[subject.outcome(number, data)] += 1
         except Exception:
             counts["a fault"] += 1
-            add_fault(number, traceback.format_exc())
+            reason = traceback.format_exc()
         seconds = time.process_time() - start
         if seconds > SLOWEST:
-            add_fault(number, f"takes {seconds:.1f} s of processor time\n")
+            reason += f"takes {seconds:.1f} s of processor time\n"
+        if reason:
+            reports.is_fault(number, reason, data)
         slowest = max(slowest, (seconds, number))
     return {
         "count": len(numbers),
@@ -85,49 +94,67 @@ def silent_libraries() -> Iterator[int]:
     yield out
 
 
+class _ToRunner:
+    """Reports to the runner: the input is in a file, and a fault is a line and two files."""
+
+    def __init__(self, name: str, folder: Path, faults: Path, out: int) -> None:
+        self._name, self._faults, self._out = name, faults, out
+        self._current = os.open(folder / _CURRENT, os.O_CREAT | os.O_WRONLY)
+
+    def begins(self, number: int, data: bytes) -> None:
+        content = number.to_bytes(_NUMBER_BYTES, "little") + data
+        os.pwrite(self._current, content, 0)
+        os.ftruncate(self._current, len(content))
+
+    def is_fault(self, number: int, reason: str, data: bytes) -> None:
+        save_fault(self._faults, self._name, number, reason, data)
+        self.line({"fault": number})
+
+    def line(self, found: dict[str, Any]) -> None:
+        """Writes a line of JSON."""
+        os.write(self._out, json.dumps(found).encode() + b"\n")
+
+
 def main() -> None:
     """Tries a range of inputs in parts; prints a line of JSON after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("subject", choices=subjects.SUBJECTS)
     parser.add_argument("first", type=int)
     parser.add_argument("last", type=int)
-    parser.add_argument("folder", type=Path, help="for the number and for files of the subject")
+    parser.add_argument("folder", type=Path, help="for the input and for files of the subject")
+    parser.add_argument("faults", type=Path, help="where inputs that are faults are saved")
     parser.add_argument("--part", type=int, default=500)
-    parser.add_argument("--save", type=Path, help="write the first input here and do nothing else")
     options = parser.parse_args()
     # As a command does; the libraries of image files warn about many damaged ones.
     warnings.filterwarnings("ignore")
-    with open(options.folder / _CURRENT, "wb", 0) as current:
-        error = os.dup(2)
-        with silent_libraries() as out:
-            try:
-                subject = subjects.SUBJECTS[options.subject](options.folder)
-            except BaseException:
-                os.dup2(error, 2)
-                raise
-            if options.save:
-                options.save.write_bytes(subject.mutated(options.first))
-                return
-
-            def note(number: int) -> None:
-                os.pwrite(current.fileno(), number.to_bytes(_NUMBER_BYTES, "little"), 0)
-
-            def report(found: dict[str, Any]) -> None:
-                os.write(out, json.dumps(found).encode() + b"\n")
-
-            def report_fault(number: int, reason: str) -> None:
-                report({"fault": [number, reason]})
-
-            for first in range(options.first, options.last, options.part):
-                part = range(first, min(first + options.part, options.last))
-                report(tried(subject, part, report_fault, note))
+    error = os.dup(2)
+    with silent_libraries() as out:
+        try:
+            subject = subjects.SUBJECTS[options.subject](options.folder)
+        except BaseException:
+            os.dup2(error, 2)
+            raise
+        reports = _ToRunner(options.subject, options.folder, options.faults, out)
+        for first in range(options.first, options.last, options.part):
+            part = range(first, min(first + options.part, options.last))
+            reports.line(tried(subject, part, reports))
 
 
-def current_number(folder: Path) -> int | None:
+def save_fault(folder: Path, name: str, number: int, reason: str, data: bytes) -> None:
+    """Saves an input and the reason why it is a fault, unless there are many already."""
+    folder.mkdir(exist_ok=True)
+    if len(list(folder.glob(f"{name}-*.txt"))) < FAULTS_KEPT:
+        (folder / f"{name}-{number}.txt").write_text(reason)
+        (folder / f"{name}-{number}.input").write_bytes(data)
+
+
+def current_input(folder: Path) -> tuple[int, bytes] | None:
     """The input that the worker with this folder was at; None if it had not begun."""
     path = folder / _CURRENT
     content = path.read_bytes() if path.exists() else b""
-    return int.from_bytes(content, "little") if len(content) == _NUMBER_BYTES else None
+    if len(content) < _NUMBER_BYTES:
+        return None
+    return int.from_bytes(content[:_NUMBER_BYTES], "little"), content[_NUMBER_BYTES:]
 
 
 if __name__ == "__main__":
