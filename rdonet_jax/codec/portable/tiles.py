@@ -120,7 +120,8 @@ def fitting_sides(grid: Sides, level: int) -> Sides:
     """Rows and columns of a level's tiles that fit a grid of 64x64 blocks.
 
     Their shape is that of the least work, which is counted as in `tile_shape_for`. They have whole
-    areas of hyper-latents, so one that is larger than the grid ends at most three positions past it.
+    areas of hyper-latents, so a tile that is larger than the grid ends up to three positions past
+    it.
     """
     blocks = range(MIN_SIDE * STRIDES[0] // BLOCK, LARGEST_SIDE + 1)
     shape = tuple(min(blocks, key=lambda n: _work(length, n)) for length in grid)
