@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -156,7 +155,6 @@ def test_processes_side_by_side_share_the_subjects_and_try_no_more_than_was_aske
 
 
 @pytest.mark.once
-@pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_signal_ends_a_long_run_with_its_table(tmp_path):
     options = ["--subjects", "images", "--part", "10"]
     command = [sys.executable, "-m", "tests.fuzzing", tmp_path, *options]
