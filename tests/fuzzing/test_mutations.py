@@ -52,13 +52,13 @@ def found(request, small_files):
 
 
 class Recorder:
-    """What a run would write and print."""
+    """Keeps the faults alone: the test of memory counts what is kept of all inputs, too."""
 
     def __init__(self):
-        self.begun, self.faults = [], []
+        self.faults = []
 
     def begins(self, number, data):
-        self.begun.append((number, data))
+        pass
 
     def is_fault(self, number, reason, data):
         self.faults.append((number, reason, data))
