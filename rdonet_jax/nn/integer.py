@@ -12,10 +12,14 @@ by one of 11 bits.
 
 Training runs the same arithmetic in the forward pass. Gradients pass straight through the
 roundings.
+
+A network has hundreds of these small functions. They are jitted so that JAX traces and
+differentiates each of them once per shape. Compilers see no difference, since XLA inlines them.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -23,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rdonet_jax.core import compilation
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.nn import ops
 from rdonet_jax.nn.integer_format import (
@@ -38,14 +43,32 @@ from rdonet_jax.nn.integer_format import (
 )
 
 
+@functools.partial(compilation.jit, static_argnums=1)
 def shift_right(x: jax.Array, bits: int) -> jax.Array:
     """x / 2**bits, rounded half to even."""
     return ops.straight_through_round(x * 2.0**-bits)
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def clamp(x: jax.Array, lowest: float, largest: float) -> jax.Array:
+    """x clipped to [lowest, largest].
+
+    Its gradient is that of `jnp.clip`, half of it at a bound, in a quarter of the operations: with
+    `jnp.clip`, nearly half of the operations in the gradient of a network were those of clips.
+    """
+    return jax.lax.clamp(np.asarray(lowest, x.dtype), x, np.asarray(largest, x.dtype))
+
+
+@clamp.defjvp
+def _clamp_jvp(lowest, largest, primals, tangents):
+    (x,), (tangent,) = primals, tangents
+    passed = (jnp.sign(x - lowest) + jnp.sign(largest - x)) * 0.5
+    return clamp(x, lowest, largest), tangent * passed
+
+
 def clip(x: jax.Array, largest: int = LARGEST) -> jax.Array:
     """x clipped to [-largest, largest]."""
-    return jnp.clip(x, -largest, largest)
+    return clamp(x, -largest, largest)
 
 
 @jax.custom_jvp
@@ -68,6 +91,7 @@ def _powers_jvp(primals, tangents):
     return value, tangents[0] * value * (float(np.log(2.0)) / OCTAVE)
 
 
+@functools.partial(compilation.jit, static_argnums=2)
 def scale(x: jax.Array, exponents: jax.Array, bits: int = 0) -> jax.Array:
     """x · 2 ** (exponents / 256) / 2**bits, x clipped to 13 bits, rounded half to even."""
     return ops.straight_through_round(clip(x, LARGEST_WIDE) * powers(exponents) * 2.0**-bits)
@@ -104,6 +128,7 @@ def interpolate(knots: jax.Array, quality: jax.Array, segment: int) -> jax.Array
     return ops.straight_through_round(interpolate_unrounded(knots, quality, segment))
 
 
+@functools.partial(compilation.jit, static_argnums=(1, 2))
 def to_integers(values: jax.Array, bits: int, largest: int) -> jax.Array:
     """Quantizes parameters: values · 2**bits, rounded half to even, clipped to ± largest."""
     return clip(ops.straight_through_round(values * 2.0**bits), largest)
@@ -129,11 +154,14 @@ class Dense(nn.Module):
                 f"an exact layer sums at most {MAX_INPUTS} products, not {self.inputs}"
             )
         deviation = self.spread / np.sqrt(self.inputs)
-        self.kernel = self.param(
+        kernel = self.param(
             "kernel", nn.initializers.normal(deviation), (self.inputs, self.features)
         )
+        # Once for all calls: there is one for every plane.
+        self.weights = to_integers(kernel, self.bits, LARGEST)
         if self.has_bias:
-            self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            self.bias = to_integers(bias, self.bits + BIAS_BITS, LARGEST_BIAS)
 
     def __call__(
         self,
@@ -145,22 +173,20 @@ class Dense(nn.Module):
 
         With `rows`, x holds only those inputs, and all others are zero.
         """
-        kernel = self.kernel if rows is None else _select_rows(self.kernel, rows)
-        sums = x @ to_integers(kernel[:, columns], self.bits, LARGEST)
-        if not self.has_bias:
-            return sums
-        bias = to_integers(self.bias[columns], self.bits + BIAS_BITS, LARGEST_BIAS)
-        return ops.add_bias(sums, bias)
+        weights = self.weights if rows is None else _select_rows(self.weights, rows)
+        sums = x @ weights[:, columns]
+        return ops.add_bias(sums, self.bias[columns]) if self.has_bias else sums
 
 
-def _select_rows(kernel: jax.Array, rows: Sequence[int]) -> jax.Array:
-    """kernel[rows], joined from slices: the gradient of indexing is a scatter, slow on CPUs."""
+def _select_rows(weights: jax.Array, rows: Sequence[int]) -> jax.Array:
+    """weights[rows], joined from slices: the gradient of indexing is a scatter, slow on CPUs."""
     numbers = np.asarray(rows)
     ends = np.flatnonzero(np.diff(numbers) != 1) + 1
     runs = np.split(numbers, ends)
-    return jnp.concatenate([kernel[run[0] : run[-1] + 1] for run in runs])
+    return jnp.concatenate([weights[run[0] : run[-1] + 1] for run in runs])
 
 
+@functools.partial(compilation.jit, static_argnums=1)
 def activation(sums: jax.Array, bits: int) -> jax.Array:
     """Sums / 2**bits as 8-bit activations: linear in the first half of the channels, else ReLU."""
     x = clip(shift_right(sums, bits))
@@ -169,13 +195,11 @@ def activation(sums: jax.Array, bits: int) -> jax.Array:
     return jnp.maximum(x, lowest)
 
 
+@functools.partial(compilation.jit, static_argnums=(1, 2))
 def shift(plane: jax.Array, rows: int, columns: int) -> jax.Array:
     """plane[:, i + rows, j + columns] at (i, j), zeros outside; [B, h, w, C]."""
-    _, height, width, _ = plane.shape
-    padding = ((max(-rows, 0), max(rows, 0)), (max(-columns, 0), max(columns, 0)))
-    padded = jnp.pad(plane, ((0, 0), *padding, (0, 0)))
-    top, left = max(rows, 0), max(columns, 0)
-    return padded[:, top : top + height, left : left + width]
+    padding = [(0, 0, 0), (-rows, rows, 0), (-columns, columns, 0), (0, 0, 0)]
+    return jax.lax.pad(plane, np.zeros((), plane.dtype), padding)
 
 
 def gather_3x3(x: jax.Array) -> jax.Array:

@@ -69,7 +69,10 @@ def _pad_borders(x: jax.Array, extent: jax.Array | None) -> jax.Array:
     """x with one more row and column on each side, replicated from the end of its extent."""
     if extent is not None:
         x = replicate_beyond(x, extent)
-    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    for axis in (1, 2):
+        first, last = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (0, x.shape[axis] - 1))
+        x = jnp.concatenate([first, x, last], axis=axis)
+    return x
 
 
 def scale_extent(

@@ -9,12 +9,16 @@ import jax.numpy as jnp
 @jax.custom_jvp
 def straight_through_round(x: jax.Array) -> jax.Array:
     """round(x) in the forward pass, half to even; the identity in the gradient."""
-    return jnp.round(x)
+    return _round(x)
 
 
 @straight_through_round.defjvp
 def _straight_through_round_jvp(primals, tangents):
-    return jnp.round(primals[0]), tangents[0]
+    return _round(primals[0]), tangents[0]
+
+
+def _round(x: jax.Array) -> jax.Array:
+    return jax.lax.round(x, jax.lax.RoundingMethod.TO_NEAREST_EVEN)
 
 
 @jax.custom_jvp

@@ -242,6 +242,21 @@ def test_gradients_pass_roundings_as_if_they_were_not_there():
     np.testing.assert_allclose(bias_slope, np.full(FEATURES, 3 * 2.0**12))
 
 
+@pytest.mark.parametrize("bounds", [(-127.0, 127.0), (0.0, 63.0)])
+def test_a_clip_and_its_gradient_are_those_of_the_library(bounds):
+    around = np.concatenate([np.nextafter(b, [-np.inf, b, np.inf], dtype="f4") for b in bounds])
+    x = jnp.asarray([-np.inf, -1e30, -200.0, *around, 0.5, 5.0, 1e30, np.inf], jnp.float32)
+    assert np.isnan(integer.clamp(jnp.nan, *bounds))
+    for clip in (integer.clamp, jax.jit(integer.clamp, static_argnums=(1, 2))):
+        np.testing.assert_array_equal(clip(x, *bounds), jnp.clip(x, *bounds))
+    slope, expected = (
+        jax.vjp(lambda v, clip=clip: clip(v, *bounds), x)[1](3 * jnp.ones_like(x))[0]
+        for clip in (integer.clamp, jnp.clip)
+    )
+    np.testing.assert_array_equal(slope, expected)
+    assert {0.0, 1.5, 3.0} == set(np.asarray(slope).tolist())
+
+
 def test_the_slope_of_powers_is_that_of_the_smooth_function():
     exponents = jnp.asarray([-2500.0, -256.0, -3.0, 0.0, 100.0, 2000.0])
     found = np.asarray(jax.vmap(jax.grad(integer.powers))(exponents), np.float64)

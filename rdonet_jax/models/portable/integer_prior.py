@@ -176,7 +176,7 @@ class LevelPrior(nn.Module):
         """The scale index of every channel of z, [..., ·]. The mean of z is 0."""
         knots = integer.to_integers(self.z_index, 7, 2**12)
         index = integer.shift_right(integer.interpolate(knots, quality, QUALITY_SEGMENT), 4)
-        return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
+        return integer.clamp(index, 0, distributions.SCALE_COUNT - 1)
 
     def compute_context(
         self, z_hat: jax.Array, coarser: jax.Array | None, quality: Quality, grid: tuple[int, int]
@@ -328,7 +328,7 @@ class LevelPrior(nn.Module):
         per_octave = index_per_octave(self.config.distribution)
         offset = integer.shift_right(gains * per_octave, INDEX_BITS)
         index = integer.shift_right(fraction + offset, 4)
-        return jnp.clip(index, 0, distributions.SCALE_COUNT - 1)
+        return integer.clamp(index, 0, distributions.SCALE_COUNT - 1)
 
     def coarse_context(self, embedded: jax.Array, context: LevelContext) -> jax.Array:
         """Input of the finer level's context: the embedded 3×3 neighborhood, and features of z."""
