@@ -246,7 +246,7 @@ def test_gradients_pass_roundings_as_if_they_were_not_there():
 def test_a_clip_and_its_gradient_are_those_of_the_library(bounds):
     around = np.concatenate([np.nextafter(b, [-np.inf, b, np.inf], dtype="f4") for b in bounds])
     x = jnp.asarray([-np.inf, -1e30, -200.0, *around, 0.5, 5.0, 1e30, np.inf], jnp.float32)
-    assert np.isnan(integer.clamp(jnp.nan, *bounds))
+    assert np.isnan(integer.clamp(jnp.asarray(jnp.nan), *bounds))
     for clip in (integer.clamp, jax.jit(integer.clamp, static_argnums=(1, 2))):
         np.testing.assert_array_equal(clip(x, *bounds), jnp.clip(x, *bounds))
     slope, expected = (
