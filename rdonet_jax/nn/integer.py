@@ -13,8 +13,8 @@ by one of 11 bits.
 Training runs the same arithmetic in the forward pass. Gradients pass straight through the
 roundings.
 
-A network has hundreds of these small functions. They are jitted so that JAX traces and
-differentiates each of them once per shape. Compilers see no difference, since XLA inlines them.
+A network calls these functions hundreds of times. Those that are jitted are traced and
+differentiated once per shape. XLA inlines them, so the compiled program is the same.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def shift_right(x: jax.Array, bits: int) -> jax.Array:
 def clamp(x: jax.Array, lowest: float, largest: float) -> jax.Array:
     """x clipped to [lowest, largest].
 
-    Its gradient is that of `jnp.clip`, half of it at a bound, in a quarter of the operations: with
-    `jnp.clip`, nearly half of the operations in the gradient of a network were those of clips.
+    The gradient passes inside, by half at a bound, and is 0 outside, as that of `jnp.clip`. It has
+    a quarter of the operations, and is NaN at NaN.
     """
     return jax.lax.clamp(np.asarray(lowest, x.dtype), x, np.asarray(largest, x.dtype))
 
@@ -157,11 +157,11 @@ class Dense(nn.Module):
         kernel = self.param(
             "kernel", nn.initializers.normal(deviation), (self.inputs, self.features)
         )
-        # Once for all calls: there is one for every plane.
-        self.weights = to_integers(kernel, self.bits, LARGEST)
+        # Quantized once. A layer is called for every plane.
+        self.integer_kernel = to_integers(kernel, self.bits, LARGEST)
         if self.has_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            self.bias = to_integers(bias, self.bits + BIAS_BITS, LARGEST_BIAS)
+            self.integer_bias = to_integers(bias, self.bits + BIAS_BITS, LARGEST_BIAS)
 
     def __call__(
         self,
@@ -173,17 +173,17 @@ class Dense(nn.Module):
 
         With `rows`, x holds only those inputs, and all others are zero.
         """
-        weights = self.weights if rows is None else _select_rows(self.weights, rows)
-        sums = x @ weights[:, columns]
-        return ops.add_bias(sums, self.bias[columns]) if self.has_bias else sums
+        kernel = self.integer_kernel if rows is None else _select_rows(self.integer_kernel, rows)
+        sums = x @ kernel[:, columns]
+        return ops.add_bias(sums, self.integer_bias[columns]) if self.has_bias else sums
 
 
-def _select_rows(weights: jax.Array, rows: Sequence[int]) -> jax.Array:
-    """weights[rows], joined from slices: the gradient of indexing is a scatter, slow on CPUs."""
+def _select_rows(kernel: jax.Array, rows: Sequence[int]) -> jax.Array:
+    """kernel[rows], joined from slices: the gradient of indexing is a scatter, slow on CPUs."""
     numbers = np.asarray(rows)
     ends = np.flatnonzero(np.diff(numbers) != 1) + 1
     runs = np.split(numbers, ends)
-    return jnp.concatenate([weights[run[0] : run[-1] + 1] for run in runs])
+    return jnp.concatenate([kernel[run[0] : run[-1] + 1] for run in runs])
 
 
 @functools.partial(compilation.jit, static_argnums=1)

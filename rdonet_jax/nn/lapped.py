@@ -69,6 +69,7 @@ def _pad_borders(x: jax.Array, extent: jax.Array | None) -> jax.Array:
     """x with one more row and column on each side, replicated from the end of its extent."""
     if extent is not None:
         x = replicate_beyond(x, extent)
+    # `jnp.pad` has three times as many operations, which all have to be traced and compiled.
     for axis in (1, 2):
         first, last = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (0, x.shape[axis] - 1))
         x = jnp.concatenate([first, x, last], axis=axis)

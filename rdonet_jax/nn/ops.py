@@ -9,16 +9,12 @@ import jax.numpy as jnp
 @jax.custom_jvp
 def straight_through_round(x: jax.Array) -> jax.Array:
     """round(x) in the forward pass, half to even; the identity in the gradient."""
-    return _round(x)
+    return jax.lax.round(x, jax.lax.RoundingMethod.TO_NEAREST_EVEN)
 
 
 @straight_through_round.defjvp
 def _straight_through_round_jvp(primals, tangents):
-    return _round(primals[0]), tangents[0]
-
-
-def _round(x: jax.Array) -> jax.Array:
-    return jax.lax.round(x, jax.lax.RoundingMethod.TO_NEAREST_EVEN)
+    return straight_through_round(primals[0]), tangents[0]
 
 
 @jax.custom_jvp

@@ -52,7 +52,7 @@ def found(request, small_files):
 
 
 class Recorder:
-    """Keeps the faults alone: the test of memory counts what is kept of all inputs, too."""
+    """Keeps only the faults. Inputs kept here would count as memory of what is tested."""
 
     def __init__(self):
         self.faults = []

@@ -25,9 +25,7 @@ layer = integer.Dense(integer.MAX_INPUTS, FEATURES, 7)
 dense = jax.jit(
     lambda kernel, bias, x: layer.apply({"params": {"kernel": kernel, "bias": bias}}, x)
 )
-scaled = jax.jit(integer.scale, static_argnums=2)
 interpolated = jax.jit(integer.interpolate, static_argnums=2)
-activation = jax.jit(integer.activation, static_argnums=1)
 
 
 def layer_of(seed: int, extreme: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -151,7 +149,7 @@ def test_scaling_is_exact_for_every_number_and_every_power(seed, bits):
     exponents = rng.integers(-8000, 8001, 500)
     exponents[250:] = rng.integers(-2000, 2001, 250)
     expected = reference.times_power(x, exponents, bits)
-    found = scaled(x.astype(np.float32), exponents.astype(np.float32), bits)
+    found = integer.scale(x.astype(np.float32), exponents.astype(np.float32), bits)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -202,7 +200,7 @@ def test_hats_are_full_at_their_knots_and_share_what_lies_between():
 def test_activations_have_8_bits_and_half_of_them_no_sign(seed):
     rng = np.random.default_rng(seed)
     sums = rng.integers(-(2**24), 2**24 + 1, (4, 7)) >> rng.integers(0, 20, (4, 7))
-    found = np.asarray(activation(sums.astype(np.float32), 8))
+    found = np.asarray(integer.activation(sums.astype(np.float32), 8))
     np.testing.assert_array_equal(found, reference.activation(sums, 8))
     assert np.abs(found).max() <= 127 and found[:, 3:].min() >= 0
 
