@@ -19,6 +19,9 @@ from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats import file_kinds
 from rdonet_jax.imaging.metadata import icc
 
+_LONGEST_REASON = 200
+"""Characters of the message of an exception."""
+
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 
@@ -366,6 +369,10 @@ def _load_array(path: str | os.PathLike) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    """The message of an exception on one line, without the file name, which the caller adds."""
+    """The message of an exception on one short line, without the file name, which the caller adds.
+
+    Messages of libraries may hold bytes of the file, and as many as it has.
+    """
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 3] + "..."

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -239,6 +240,10 @@ def write_image(folder: Path, image: ImageData, number: int) -> str:
     return f"written as {path.suffix}"
 
 
+INPUTS_BETWEEN = 1000
+"""After so many inputs, JAX forgets what it has compiled for `FilesOfEverySize`."""
+
+
 class CompressedFiles:
     """Mutated files of one model for one engine, as a subject of the long runs."""
 
@@ -262,3 +267,15 @@ class CompressedFiles:
             _inspect(data)
         words, image = _decoded(self._model, data, self._engine)
         return words if image is None else "decoded, " + write_image(self._folder, image, number)
+
+
+class FilesOfEverySize(CompressedFiles):
+    """Compressed files of a fixed-rate model, for each of whose sizes JAX compiles.
+
+    Now and then JAX forgets what it has compiled, which would count as memory of the inputs.
+    """
+
+    def outcome(self, number: int, data: bytes) -> str:
+        if number % INPUTS_BETWEEN == 0:
+            jax.clear_caches()
+        return super().outcome(number, data)

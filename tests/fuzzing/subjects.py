@@ -38,10 +38,11 @@ def _mini(engine: str) -> Callable[[Path], Subject]:
 
 
 def _tiny(folder: Path) -> Subject:
-    from tests.fuzzing import weights_files
+    from tests.fuzzing import compressed_files, weights_files
 
     weights_files.saved(folder, presets.tiny(), pack=False)
-    return _compressed_files(zoo.load(next(folder.glob("base-*"))), "jax", folder)
+    model = zoo.load(next(folder.glob("base-*")))
+    return compressed_files.FilesOfEverySize(model, "jax", folder)
 
 
 def _compressed_files(model: zoo.Model, engine: str, folder: Path) -> Subject:

@@ -303,3 +303,24 @@ def test_damaged_bytes_give_a_image_or_an_image_error(
         assert "\n" not in str(error) and str(path) in str(error)
     else:
         assert image.pixels.size
+
+
+@pytest.mark.parametrize(
+    ("entry", "changed", "words"),
+    [
+        ((259, 3, 1, 1), (259, 3, 300, 8), "damaged"),
+        ((262, 3, 1, 1), (262, 2, 1, 1), "colors of the kind"),
+    ],
+    ids=["a tag of too many values", "a tag with a control character"],
+)
+@pytest.mark.filterwarnings("ignore:Metadata Warning:UserWarning:PIL")
+def test_what_a_tiff_file_holds_does_not_spoil_the_message(tmp_path, entry, changed, words):
+    path = tmp_path / "a.tif"
+    gray = np.zeros((40, 60, 2), np.uint16)
+    tifffile.imwrite(path, gray, photometric="minisblack", extrasamples=[2], planarconfig="contig")
+    before, after = (struct.pack("<HHII", *values) for values in (entry, changed))
+    assert before in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(before, after))
+    with pytest.raises(ImageError, match=words) as caught:
+        reader.load(path)
+    assert len(str(caught.value)) < len(str(path)) + 300 and str(caught.value).isprintable()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats.file_metadata import Metadata
 from rdonet_jax.imaging.metadata import exif, xmp
@@ -104,7 +105,8 @@ def samples(path: str | os.PathLike, page: Page) -> tuple[np.ndarray, int]:
     colors = 3 if tags.get(_PHOTOMETRIC) == _RGB else 1
     extra = _numbers(tags, _EXTRA)
     if tags.get(_PHOTOMETRIC) not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
-        raise ImageError(f"{path}: has colors of the kind {tags.get(_PHOTOMETRIC)}, convert it")
+        kind = short_repr(tags.get(_PHOTOMETRIC))
+        raise ImageError(f"{path}: has colors of the kind {kind}, convert it")
     if tags.get(_SAMPLES, 1) != colors + len(extra) or len(extra) > 1 or _UNSPECIFIED in extra:
         raise ImageError(f"{path}: has channels besides colors and alpha, save it without them")
     try:
@@ -219,7 +221,8 @@ def _refuse(path: str | os.PathLike, tags: dict[int, Any]) -> None:
     if max(bits) > 16:
         raise ImageError(f"{path}: has {max(bits)} bits per channel, 16 are the most that are read")
     if len(set(bits)) > 1:
-        raise ImageError(f"{path}: has channels of different numbers of bits, {bits}")
+        numbers = short_repr(bits)
+        raise ImageError(f"{path}: has channels of different numbers of bits, {numbers}")
     ratio = _RATIOS.get(tags.get(_COMPRESSION, 1))
     claimed = tags.get(_WIDTH, 0) * tags.get(_LENGTH, 0) * tags.get(_SAMPLES, 1) * bits[0] // 8
     subsampled = 3 if tags.get(_PHOTOMETRIC) == _YCBCR else 1
