@@ -56,9 +56,9 @@ def short_repr(value: Any) -> str:
     return truncate(reprlib.repr(value))
 
 
-def truncate(text: str) -> str:
-    """A text, or its beginning and dots if it is longer than `MAX_MESSAGE_LENGTH`."""
-    return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 3] + "..."
+def truncate(text: str, most: int = MAX_MESSAGE_LENGTH) -> str:
+    """A text, or its beginning and dots if it has more than `most` characters."""
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _fits(hint: Any, value: Any) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from rdonet_jax.core import files
+from rdonet_jax.core.json_values import truncate
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats import file_kinds
 from rdonet_jax.imaging.metadata import icc
@@ -375,4 +376,4 @@ def _reason(error: Exception) -> str:
     """
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 3] + "..."
+    return truncate(line, _LONGEST_REASON)
