@@ -26,7 +26,7 @@ from typing import Any
 from tests.fuzzing import subjects, worker
 from tests.fuzzing.state import State, Turn
 
-TURN_COUNT, TURN_SECONDS = 20_000, 600.0
+TURN_COUNT, TURN_SECONDS = 200_000, 1800.0
 """The most inputs and about the most seconds of a process; then another subject has its turn."""
 
 HANG = 600.0

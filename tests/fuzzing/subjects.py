@@ -45,6 +45,12 @@ def _tiny(folder: Path) -> Subject:
     return compressed_files.FilesOfEverySize(model, "jax", folder)
 
 
+def _info(folder: Path) -> Subject:
+    from tests.fuzzing.compressed_files import Descriptions
+
+    return Descriptions([zoo.load(mini_weights()), zoo.load(DEFAULT_MODEL)])
+
+
 def _compressed_files(model: zoo.Model, engine: str, folder: Path) -> Subject:
     from tests.fuzzing.compressed_files import CompressedFiles
 
@@ -69,11 +75,12 @@ SUBJECTS: dict[str, Callable[[Path], Subject]] = {
     "standard-numpy": _bundled("numpy"),
     "standard-jax": _bundled("jax"),
     "fixed-rate": _tiny,
+    "info": _info,
     "weights": _weights,
     "images": _images,
 }
-"""By name: compressed files of a model for an engine, weights files, and image files. Each takes a
-folder for files of its own."""
+"""By name: compressed files of a model for an engine, those that are only described, weights files,
+and image files. Each takes a folder for files of its own."""
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory:

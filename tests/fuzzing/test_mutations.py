@@ -89,6 +89,15 @@ def test_mutations_reach_every_part_of_the_decoder(found):
 
 @pytest.mark.once
 @pytest.mark.parametrize("count", COUNTS)
+def test_mutated_files_are_described_or_refused(mini, count):
+    found = tried(compressed_files.Descriptions([mini], SIZES), count)
+    require_no_faults(found)
+    assert 0 < found["outcomes"]["described"] < count / 2
+    assert len(found["outcomes"]) > 15
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("count", COUNTS)
 def test_mutated_weights_files_are_models_or_refused(tmp_path, count):
     bases = weights_files.bases(tmp_path, subjects.mini_weights())
     found = tried(weights_files.WeightsFiles(bases, tmp_path), count)
