@@ -35,22 +35,37 @@ from jax.sharding import Mesh, PartitionSpec
 CPU_OPTIONS: Mapping[str, str] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Disables YNNPACK: the option lists the operations that XLA may give to it."""
 
+QUICK_OPTIONS: Mapping[str, Any] = {
+    "xla_backend_optimization_level": 1,
+    "xla_cpu_use_fusion_emitters": False,
+}
+"""For large functions that run few times: they are compiled in two thirds of the time and memory.
+The gradient of a cost runs as fast as with the usual options, a whole training step does not. What
+they compute may differ by roundings."""
+
 if jax.__version_info__ < (0, 6):
     jax.config.update("jax_enable_compilation_cache", False)
 
 
 def options() -> dict[str, Any]:
     """The compiler options for the current default device."""
+    return _for_cpus(CPU_OPTIONS)
+
+
+def _for_cpus(items: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that this jaxlib knows, if the current default device is a CPU."""
     device = jax.config.jax_default_device
     platform = jax.default_backend() if device is None else getattr(device, "platform", device)
-    return dict(CPU_OPTIONS) if platform == "cpu" and _are_supported(*CPU_OPTIONS.items()) else {}
+    if platform != "cpu":
+        return {}
+    return {name: value for name, value in items.items() if _is_supported(name, value)}
 
 
 @functools.cache
-def _are_supported(*items: tuple[str, str]) -> bool:
-    """Whether this jaxlib knows the options."""
+def _is_supported(name: str, value: Any) -> bool:
+    """Whether this jaxlib knows the option."""
     try:
-        jax.jit(lambda: 0).lower().compile(compiler_options=dict(items))
+        jax.jit(lambda: 0).lower().compile(compiler_options={name: value})
     except jax.errors.JaxRuntimeError:
         return False
     return True
@@ -62,13 +77,13 @@ class Jitted:
     def __init__(
         self,
         function: Callable[..., Any],
-        compiler_options: Mapping[str, Any],
+        quick: bool,
         jit_arguments: Mapping[str, Any],
     ) -> None:
         functools.update_wrapper(self, function)
         self._function = function
         self._jitted: dict[tuple[tuple[str, Any], ...], Any] = {}  # by compiler options
-        self._compiler_options, self._jit_arguments = compiler_options, jit_arguments
+        self._quick, self._jit_arguments = quick, jit_arguments
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         return self._current()(*arguments, **named)
@@ -84,7 +99,7 @@ class Jitted:
 
         JAX refuses options while it traces another function, so there are none then.
         """
-        chosen = {} if _is_traced() else {**options(), **self._compiler_options}
+        chosen = {} if _is_traced() else self._options()
         key = tuple(chosen.items())
         if key not in self._jitted:
             self._jitted[key] = jax.jit(
@@ -92,15 +107,16 @@ class Jitted:
             )
         return self._jitted[key]
 
+    def _options(self) -> dict[str, Any]:
+        return (_for_cpus(QUICK_OPTIONS) if self._quick else {}) | options()
 
-def jit(
-    function: Callable[..., Any],
-    *,
-    compiler_options: Mapping[str, Any] | None = None,
-    **jit_arguments: Any,
-) -> Jitted:
-    """As `jax.jit`, with its arguments. `compiler_options` override those of `options`."""
-    return Jitted(function, compiler_options or {}, jit_arguments)
+
+def jit(function: Callable[..., Any], *, quick: bool = False, **jit_arguments: Any) -> Jitted:
+    """As `jax.jit`, with its arguments. With `quick`, CPUs get `QUICK_OPTIONS` too.
+
+    Functions whose roundings decide how a file is read must not be `quick`.
+    """
+    return Jitted(function, quick, jit_arguments)
 
 
 def _is_traced() -> bool:

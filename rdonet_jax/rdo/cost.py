@@ -228,14 +228,14 @@ class _Evaluation:
         )
 
 
-@functools.partial(compilation.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0, quick=True)
 def _features(
     config: AnyConfig, params: Any, pixels: jax.Array, sizes: jax.Array
 ) -> tuple[jax.Array, ...]:
     return registry.analyze(config, params, distortion.from_integers(pixels), sizes)
 
 
-@functools.partial(compilation.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0, quick=True)
 def _code(
     config: AnyConfig,
     params: Any,

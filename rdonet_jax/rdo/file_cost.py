@@ -117,13 +117,13 @@ class FileCost:
         return part.weight * self._count * areas[:, 0, 0]
 
 
-@functools.partial(compilation.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0, quick=True)
 def originals(distortions: tuple[Distortion, ...], pixels: jax.Array) -> tuple[Any, ...]:
     """What the maps of each distortion take of the original, uint8 [1, H, W, 3]."""
     return tuple(part.original(pixels[0]) for part in distortions)
 
 
-@functools.partial(compilation.jit, static_argnums=0)
+@functools.partial(compilation.jit, static_argnums=0, quick=True)
 def maps_of(
     distortions: tuple[Distortion, ...],
     originals: tuple[Any, ...],

@@ -61,7 +61,7 @@ def begin(latents: Latents) -> Descent:
     return Descent(latents, zeros, zeros, jnp.zeros((), jnp.int32))
 
 
-@functools.partial(compilation.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1), quick=True)
 def cost(
     config: PortableConfig,
     distortions: tuple[Distortion, ...],
@@ -73,7 +73,7 @@ def cost(
     return _cost(config, distortions, params, inputs, latents, (None,) * config.levels)
 
 
-@functools.partial(compilation.jit, static_argnums=(0, 1))
+@functools.partial(compilation.jit, static_argnums=(0, 1), quick=True)
 def step(
     config: PortableConfig,
     distortions: tuple[Distortion, ...],

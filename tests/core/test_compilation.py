@@ -54,9 +54,7 @@ WAYS = {
     "jit with static arguments": lambda: (
         lambda m, x: compilation.jit(lambda f, *v: f(*v), static_argnums=0)(squares, m, x)
     ),
-    "jit with options of its own": lambda: compilation.jit(
-        squares, compiler_options={"xla_backend_optimization_level": 1}
-    ),
+    "jit, quick": lambda: compilation.jit(squares, quick=True),
     "jit, lowered": lambda: lambda *v: compilation.jit(squares).lower(*v).compile()(*v),
     "jit of a jitted function": lambda: compilation.jit(compilation.jit(squares)),
     "jit of a function of plain JAX": lambda: compilation.jit(jax.jit(squares)),
@@ -120,6 +118,10 @@ def test_a_jitted_function_donates_and_keeps_its_name():
 def test_accelerators_get_no_options(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert compilation.options() == {}
+    given = []
+    monkeypatch.setattr(jax, "jit", lambda function, **how: given.append(how) or function)
+    compilation.jit(np.square, quick=True)(3)
+    assert given == [{"compiler_options": None}]
 
 
 def test_importing_the_package_starts_no_backend():
