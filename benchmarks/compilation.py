@@ -53,6 +53,11 @@ class Durations:
         return [self._seconds[event] for event in STAGES]
 
 
+def start(model: PortableConfig, schedule: training_config.TrainingConfig) -> Any:
+    """The parameters that training begins with."""
+    return jax.device_get(training_step.starting_params(model, schedule))
+
+
 def train(model: PortableConfig, schedule: training_config.TrainingConfig) -> None:
     """One training step, on noise."""
     rng = np.random.default_rng(0)
@@ -78,17 +83,18 @@ def main() -> None:
     if not isinstance(config, PortableConfig):
         parser.error(f"{options.preset} is no portable network")
     schedule = training_config.TrainingConfig(batch_size=options.batch_size, crop=options.crop)
-    params = jax.device_get(training_step.starting_params(config, schedule))
-    with tempfile.TemporaryDirectory() as folder:
-        model = zoo.load(zoo.save(Path(folder), options.preset, config, params, {}))
     durations = Durations()
     print(f"{options.preset:<12}" + "".join(f"{name:>9}" for name in STAGES.values()))
-    for name, work in (
-        ("training", lambda: train(config, schedule)),
-        ("refinement", lambda: refine(model, options.crop)),
-    ):
-        seconds = "".join(f"{stage:9.1f}" for stage in durations.of(work))
-        print(f"{name:<12}{seconds}", flush=True)
+    _print_row("parameters", durations.of(lambda: start(config, schedule)))
+    params = start(config, schedule)
+    with tempfile.TemporaryDirectory() as folder:
+        model = zoo.load(zoo.save(Path(folder), options.preset, config, params, {}))
+    _print_row("training", durations.of(lambda: train(config, schedule)))
+    _print_row("refinement", durations.of(lambda: refine(model, options.crop)))
+
+
+def _print_row(name: str, seconds: list[float]) -> None:
+    print(f"{name:<12}" + "".join(f"{stage:9.1f}" for stage in seconds), flush=True)
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ QUICK_OPTIONS: Mapping[str, Any] = {
     "xla_backend_optimization_level": 1,
     "xla_cpu_use_fusion_emitters": False,
 }
-"""For large functions that run few times: they are compiled in two thirds of the time and memory.
-The gradient of a cost runs as fast as with the usual options, a whole training step does not. What
-they compute may differ by roundings."""
+"""For large functions that run few times: they are compiled in two thirds of the time and memory,
+those that draw many random numbers in a third. The gradient of a cost runs as fast as with the
+usual options, a whole training step does not. What they compute may differ by roundings."""
 
 if jax.__version_info__ < (0, 6):
     jax.config.update("jax_enable_compilation_cache", False)

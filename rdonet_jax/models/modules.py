@@ -30,7 +30,7 @@ def _build(network_class: type[Module], config: Any, dtype: Any, remat: bool) ->
     return network_class(config, dtype, remat)
 
 
-@functools.partial(compilation.jit, static_argnums=(0, 1, 2))
+@functools.partial(compilation.jit, static_argnums=(0, 1, 2), quick=True)
 def init_params(
     network_class: type[nn.Module], variable_rate: bool, config: Any, key: jax.Array
 ) -> Any:
