@@ -1,4 +1,4 @@
-"""What JAX does before the first training step and the first iteration of a refinement.
+"""What JAX does before there are parameters, a training step, and an iteration of a refinement.
 
     python benchmarks/compilation.py [--preset mini] [--crop 128] [--batch-size 2]
 

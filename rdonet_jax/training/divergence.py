@@ -100,7 +100,7 @@ def _losses(
     position: float | None,
 ) -> list[training_step.CropLosses]:
     """The losses of each crop, as in the step, computed one by one to save memory."""
-    one = compilation.jit(training_step.crop_losses, static_argnums=(0, 1), quick=True)
+    one = compilation.jit(training_step.crop_losses, static_argnums=(0, 1))
     place = state.step if position is None else np.float32(position)
     found = []
     for number in range(len(batch.numbers)):

@@ -115,13 +115,35 @@ def test_a_jitted_function_donates_and_keeps_its_name():
     assert x.is_deleted()
 
 
+def options_of(function, monkeypatch):
+    """The compiler options that JAX gets for a function of `compilation.jit`."""
+    given = []
+    with monkeypatch.context() as patch:
+        patch.setattr(jax, "jit", lambda function, **how: given.append(how) or function)
+        function(3)
+    return given[0]["compiler_options"]
+
+
+def test_quick_functions_are_compiled_with_fewer_optimizations(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    usual = compilation.options()
+    quick = dict(compilation.QUICK_OPTIONS)
+    assert all(compilation._is_supported(*option) for option in quick.items())
+    assert options_of(compilation.jit(np.square), monkeypatch) == (usual or None)
+    assert options_of(compilation.jit(np.square, quick=True), monkeypatch) == quick | usual
+
+
+def test_the_environment_and_options_of_every_function_come_before_those_of_quick_ones(monkeypatch):
+    level, emitters = compilation.QUICK_OPTIONS
+    monkeypatch.setenv("XLA_FLAGS", f"--{level}=2")
+    monkeypatch.setattr(compilation, "options", lambda: {emitters: True})
+    assert options_of(compilation.jit(np.square, quick=True), monkeypatch) == {emitters: True}
+
+
 def test_accelerators_get_no_options(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert compilation.options() == {}
-    given = []
-    monkeypatch.setattr(jax, "jit", lambda function, **how: given.append(how) or function)
-    compilation.jit(np.square, quick=True)(3)
-    assert given == [{"compiler_options": None}]
+    assert options_of(compilation.jit(np.square, quick=True), monkeypatch) is None
 
 
 def test_importing_the_package_starts_no_backend():

@@ -111,7 +111,7 @@ def _any_partition(rng: np.random.Generator, height: int, width: int) -> partiti
 def mutated(number: int, files: Sequence[bytes]) -> bytes:
     """Input `number`: one to three changes of a valid file, mostly with a checksum that fits.
 
-    The files are in the order of the time that they take. Most inputs begin with the first ones.
+    The files must be in the order of the time that they take: most inputs are made from the first.
     """
     chance = random.Random(number)
     data = files[min(chance.randrange(len(files)) for _ in range(3))]
@@ -208,7 +208,7 @@ def _decoded(model: Model, data: bytes, engine: str) -> tuple[str, ImageData | N
 
 
 def described(data: bytes) -> str:
-    """Describes the file as `rdonet info` does, and opens it with Pillow; either may refuse."""
+    """Describes the file as `rdonet info` does, and opens it with Pillow; says what came of it."""
     with contextlib.suppress(OSError, Image.DecompressionBombError):
         Image.open(io.BytesIO(data), formats=[pillow_plugin.FORMAT]).close()
     try:
@@ -290,13 +290,15 @@ class FilesOfEverySize(CompressedFiles):
 class Descriptions:
     """Mutated files of several models, which are only described, as a subject of the long runs.
 
-    This takes a tenth of the time of a decoding, so that many more are tried.
+    This takes much less time than a decoding that succeeds, so that many more are tried.
     """
 
     def __init__(self, models: Sequence[Model], sizes: Sequence[tuple[int, int]] = SIZES) -> None:
         self._files = [
             data for size in sizes for model in models for data in valid_files(model, [size])
         ]
+        for data in self._files:
+            assert described(data) == "described"
 
     def mutated(self, number: int) -> bytes:
         """Input `number`."""
