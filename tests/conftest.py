@@ -108,12 +108,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogethe
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long tests run where `-m` asks for them."""
-    if "long" in config.option.markexpr:
-        return
-    for item in items:
-        if item.get_closest_marker("long"):
-            item.add_marker(pytest.mark.skip(reason="takes long; make test-long runs it"))
+    """Slow and long tests run where `-m` asks for them."""
+    for mark, takes in (("slow", "seconds"), ("long", "minutes")):
+        if mark in config.option.markexpr.split():
+            continue
+        for item in items:
+            if item.get_closest_marker(mark):
+                reason = f"takes {takes}; make test-{mark} runs it"
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.hookimpl(tryfirst=True)

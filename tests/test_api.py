@@ -345,6 +345,7 @@ def test_pillow_warns_of_exif_data_that_is_none_and_leaves_it_out(image):
         rdonet_jax.compress(image, xmp=b"\xff")
 
 
+@pytest.mark.slow
 def test_an_effort_stands_for_passes_and_iterations(image):
     plain = rdonet_jax.compress(image)
     assert rdonet_jax.compress(image, effort=0) == plain

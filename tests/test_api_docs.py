@@ -51,6 +51,7 @@ def photographs(monkeypatch, tmp_path, photograph, mini_weights):
     yield
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("text", list(sections()))
 def test_the_examples_of_the_page_run(photographs, text):

@@ -59,6 +59,7 @@ def program(images, tmp_path_factory):
         yield made, printed.getvalue(), folder
 
 
+@pytest.mark.slow
 def test_the_distortion_is_in_the_description_and_in_the_search(program):
     made, printed, _ = program
     assert "trained for bpp + 0.0067 * 255 * Charbonnier" in printed

@@ -106,6 +106,7 @@ def test_the_mask_gives_every_block_the_gain_that_was_meant():
     np.testing.assert_allclose(roi.gains((100, 150), mask), gains)
 
 
+@pytest.mark.slow
 def test_what_blocks_add_to_the_loss_is_the_loss(blind, photograph):
     original = detector.batch_of(photograph[:70, :100])
     coded = jnp.clip(original + 0.1 * jax.random.normal(jax.random.key(0), original.shape), 0, 1)
@@ -127,6 +128,7 @@ def test_gains_by_gradient_are_highest_where_an_error_costs_most(
     assert saliency.LEAST_GAIN <= gains.min() < 0
 
 
+@pytest.mark.slow
 def test_refinement_for_the_task_lowers_the_cost_that_counts_it(blind, photograph, mini_model):
     pixels = np.ascontiguousarray(photograph[:70, :90])
     gains = np.array([[0.0, -20.0], [-30.0, 0.0]])
@@ -167,6 +169,7 @@ def test_rates_at_a_precision_lie_between_points_and_are_not_extrapolated():
     assert results.rate_at(points, 0.9) is None
 
 
+@pytest.mark.slow
 def test_the_program_leaves_a_figure_and_what_it_measured(
     mini_weights, tmp_path, capsys, monkeypatch
 ):

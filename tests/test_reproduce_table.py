@@ -136,6 +136,7 @@ def test_images_are_spread_over_the_folder():
     assert list(evaluations.chosen(paths, 20)) == list(paths)
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_of_real_files_and_is_not_repeated(
     tiny_weights, photograph, tmp_path, monkeypatch
 ):

@@ -91,6 +91,7 @@ def test_commands_set_the_threads_before_numpy_is_loaded():
     assert done.stdout.splitlines()[0] == "3 False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "4"])
 def test_files_do_not_depend_on_the_number_of_threads(threads, tmp_path, mini_weights):
     """Compared with what this process computes, however many threads it has."""

@@ -68,6 +68,7 @@ def test_a_file_name_that_no_encoding_holds_is_no_obstacle(rdonet, bundle):
     assert (code, out[:15]) == (0, "\\udcff.png.rdo:")
 
 
+@pytest.mark.slow
 def test_the_module_is_the_same_command_without_a_word_on_standard_error(
     folder, tiny_weights, compressed
 ):
@@ -272,6 +273,7 @@ def test_a_source_checkout_has_no_version_but_says_so(rdonet, monkeypatch):
     assert rdonet("--version") == (0, "rdonet (source checkout)\n", "")
 
 
+@pytest.mark.slow
 def test_a_refinement_says_what_it_saved(rdonet, monkeypatch, mini_weights):
     monkeypatch.setattr(zoo, "bundled", lambda: {"standard": mini_weights})
     line = r"refinement: 1 iterations, J [\d.]+ to [\d.]+ \(-[\d.]+%\)"
@@ -302,6 +304,7 @@ def test_models_that_are_not_refined_say_so(refusal, bundle):
         assert cause.endswith("cannot be refined, only those of portable models")
 
 
+@pytest.mark.slow
 def test_a_search_says_what_it_took_and_what_it_saved(rdonet, bundle, image):
     code, out, err = rdonet("compress", "a.png", "--init", "uniform-64", "--rdo", "1")
     assert (code, err) == (0, "")

@@ -33,6 +33,7 @@ def pair(folder):
     return first, second
 
 
+@pytest.mark.slow
 def test_two_images_are_compared_by_the_fields_definitions(rdonet, pair):
     code, out, err = rdonet("compare", "first.png", "second.png", "--json")
     assert (code, err) == (0, "")

@@ -134,6 +134,7 @@ def test_help_and_usage_errors_do_not_wait_for_jax():
     assert (code, err[:5]) == (0, "usage")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
 def test_a_full_disk_behind_standard_output_is_an_error_of_one_line():
     with open("/dev/full", "w") as full:
@@ -198,6 +199,7 @@ def test_nothing_is_kept_where_no_folder_can_be_made(no_cache, monkeypatch):
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.__version_info__ < (0, 6), reason="JAX before 0.6 keeps no programs")
 def test_a_second_process_finds_what_the_first_has_compiled(no_cache):
     program = (

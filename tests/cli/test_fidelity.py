@@ -36,6 +36,7 @@ def with_alpha(folder, image):
     writer.save("alpha.png", ImageData(image, np.where(alpha > 40, alpha, 0).astype(np.uint8)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["a.png", "alpha.png"])
 def test_verbose_gives_the_psnr_of_what_the_decoder_gives_without_decoding(
     rdonet, with_alpha, monkeypatch, source
@@ -61,6 +62,7 @@ def test_the_psnr_is_measured_at_high_qualities_and_where_it_is_asked_for(rdonet
     assert facts["psnr"] >= wanted
 
 
+@pytest.mark.slow
 def test_a_file_found_for_another_metric_is_told_with_its_value(rdonet, monkeypatch):
     aim = AIMS["butteraugli"]._replace(
         label="Error", function=lambda image, decoded: image.rgb8.std() / 10, library=None

@@ -11,6 +11,7 @@ from rdonet_jax.cli import lazy_commands
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["optax", "orbax.checkpoint"])
 def test_where_a_package_is_missing_one_sentence_says_what_to_install(package):
     script = (
@@ -30,6 +31,7 @@ def test_a_missing_module_of_the_package_itself_is_a_fault_and_not_explained():
         lazy_commands._missing(error, "rdonet train")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "program", "option"),
     [("train.py", "rdonet train", "--lmbd"), ("eval.py", "rdonet eval", "--modl")],

@@ -37,6 +37,7 @@ def found(place):
     return sorted(str(path) for path in Path(place).rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_goes_there_and_back(rdonet, bundle, album):
     code, out, err = rdonet("compress", "album", "--out-dir", "out")
     assert (code, err) == (0, "rdonet: files passed over in folders: 1 (.txt)\n")
@@ -248,6 +249,7 @@ def test_a_check_that_finds_another_image_says_so(rdonet, bundle, monkeypatch):
     assert err == "rdonet: d.rdo: does not decode to what was encoded\n"
 
 
+@pytest.mark.slow
 def test_targets_are_met_on_the_command_line(rdonet, bundle, mini_weights):
     options = ["--model", mini_weights, "--json"]
     sizes = [json.loads(rdonet("compress", "a.png", f"{q}.rdo", "--quality", q, *options).out)

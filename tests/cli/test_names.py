@@ -37,11 +37,13 @@ def test_what_stands_behind_two_dashes_is_a_name(capsys, given, files):
 WORDS = st.text(st.characters(blacklist_characters="\0"), min_size=1)
 
 
+@pytest.mark.slow
 @given(before=st.lists(WORDS.filter(lambda w: w[0] != "-")), behind=st.lists(WORDS, min_size=1))
 def test_all_names_behind_two_dashes_come_as_they_are(before, behind):
     assert arguments.parse(["info", *before, "--", *behind]).files == before + behind
 
 
+@pytest.mark.slow
 def test_wrong_usage_behind_two_dashes_is_named_as_it_was_given(rdonet):
     code, _, err = rdonet("models", "--", "-a")
     assert code == 2 and err.endswith("unrecognized arguments: -a\n")

@@ -63,6 +63,7 @@ def folds(monkeypatch):
 # Collisions
 
 
+@pytest.mark.slow
 def test_of_files_that_would_become_one_the_first_is_done_and_the_others_are_named(copied):
     write("x/a.png", "y/a.png", "y/b.png", "z/a.png")
     done, made = copied("compress", "x/a.png", "y/a.png", "y/b.png", "z/a.png")
@@ -123,6 +124,7 @@ def test_names_that_differ_in_case_alone_collide_where_case_does_not_count(copie
     )
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_no_two_names_that_some_file_system_takes_for_one_escape(first, second):
     for change in (str.upper, str.lower, lambda text: unicodedata.normalize("NFD", text)):

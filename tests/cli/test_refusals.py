@@ -32,6 +32,7 @@ def interrupt(*_, **__):
 # Files that exist
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command, source, target",
     [("compress", "a.png", "a.png.rdo"), ("decompress", "b.rdo", "c.png")],
@@ -279,6 +280,7 @@ def test_an_interrupted_command_leaves_everything_as_it_was(
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["nonsense", "cuda"])
 def test_a_platform_that_is_not_there_is_one_line(folder, tiny_weights, platform):
     if platform == "cuda" and shutil.which("nvidia-smi"):

@@ -27,6 +27,7 @@ def wide(folder, photograph):
     srgb.save("p.png", photograph)
 
 
+@pytest.mark.slow
 def test_a_mask_and_boxes_become_the_gains_of_blocks(rdonet, options, mini_weights):
     mask = np.kron([[128, 168], [128, 88]], np.ones((3, 4))).astype(np.uint8)
     Image.fromarray(mask).save("mask.png")

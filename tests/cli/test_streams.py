@@ -54,6 +54,7 @@ def piped(folder, bundle, temporary, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["-", "-"], ["-"], ["-", "-o", "-"]])
 def test_an_image_goes_through_as_it_does_from_file_to_file(piped, rdonet, arguments):
     assert rdonet("compress", "a.png", "c.rdo").code == 0
@@ -229,6 +230,7 @@ def test_with_closed_streams_no_file_gets_what_is_meant_for_them(folder, redirec
     assert int(Path("c.rdo").read_text()) > 2
 
 
+@pytest.mark.slow
 def test_closed_streams_keep_no_file_from_being_made(folder, tiny_weights, compressed):
     np.save("mask.npy", LEVELS_OF_A_SPLIT_BLOCK)
     options = f"--mask mask.npy --model '{tiny_weights}'"

@@ -64,6 +64,7 @@ def fine_tuned(tmp_path):
     return begun, weights, shlex.split(line) + ["--resume"]
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_run_goes_on_without_the_weights_that_it_began_with(fine_tuned):
     begun, weights, line = fine_tuned
     weights.unlink()

@@ -40,6 +40,7 @@ def own(folder, mini_weights, rdonet):
     return options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -55,6 +55,7 @@ def test_a_model_that_is_not_in_a_store_is_a_sentence(store, capsys):
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_files_at_urls_are_compressed_and_restored_there(rdonet, bundle, store):
     image = Path("a.png").read_bytes()
     photographs, coded = urls.join(store, "photographs"), urls.join(store, "coded")

@@ -44,6 +44,7 @@ def assert_same_symbols(decoded, encoded):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", SIZES)
 def test_the_decoder_gets_the_encoders_symbols_and_image_bit_for_bit(
@@ -60,6 +61,7 @@ def test_the_decoder_gets_the_encoders_symbols_and_image_bit_for_bit(
         np.testing.assert_array_equal(theirs, ours)
 
 
+@pytest.mark.slow
 def test_the_gaussian_model_with_edge_padding_makes_the_same_round_trip(tiny_model, photograph):
     """Together, since each configuration is compiled anew."""
     other = tiny_model.replace(config=presets.tiny(distribution="gaussian", padding="edge"))
@@ -91,6 +93,7 @@ def test_no_symbol_is_coded_outside_the_image(tiny_model, photograph):
     assert [sum(run.size for run in level) for level in encoded.symbols[1:]] == [0, 0]
 
 
+@pytest.mark.slow
 def test_hyper_latents_are_coded_only_where_a_latent_is(tiny_model, photograph):
     image = image_of(photograph, 256, 256)
     levels = np.zeros((16, 16), np.uint8)
@@ -351,6 +354,7 @@ def test_a_configuration_with_unknown_names_is_refused():
         config.from_dict(config.RDONetConfig, {**values, "colour": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["tiny_model", "mini_model"])
 def test_every_range_coder_sends_the_same_symbols_in_as_many_bytes(
     request, model, photograph, coder_name

@@ -70,6 +70,7 @@ SOME = [
 """Rows and columns; positions that lie wholly outside begin 0 to 3 pixels behind most of them."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SLOPES)
 def test_the_last_row_and_column_of_a_file_are_as_good_as_the_rest(mini_model, kind):
     losses = {}
@@ -111,6 +112,7 @@ def test_the_shipped_weights_code_every_size_as_well_at_its_end_as_elsewhere(kin
     assert {length: loss for length, loss in losses.items() if loss > WITHIN} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(96, 112), (77, 109), (128, 65)])
 def test_the_estimate_is_of_the_file_at_any_size(mini_model, size):
     image = cut("textured", size, 7)

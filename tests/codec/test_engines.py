@@ -66,6 +66,7 @@ def as_int8(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.choice([-127, 127, 0, *rng.integers(-127, 128, 3)], shape).astype(np.int8)
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(st.integers(0, 640), st.integers(0, 2), st.integers(0, 2**32 - 1))
 def test_integer_steps_give_equal_numbers(model, quality, level, seed):
@@ -109,6 +110,7 @@ def test_integer_steps_give_equal_numbers(model, quality, level, seed):
     assert_close(ours[1], np.asarray(theirs[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extent", [(8, 8), (5, 8), (3, 1)])
 def test_transforms_give_equal_numbers_up_to_rounding(model, extent):
     rng, preset = np.random.default_rng(0), model.config
@@ -142,6 +144,7 @@ def test_transforms_give_equal_numbers_up_to_rounding(model, extent):
         assert np.abs(ours - np.asarray(jax_engine.synthesize(*arguments))).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (17, 300), (77, 109), (192, 256)])
 @pytest.mark.parametrize("kind", ["variance", "random", "uniform-64"])
 def test_a_file_of_either_engine_decodes_with_the_other_one(mini_model, photograph, size, kind):
@@ -232,6 +235,7 @@ def test_where_there_is_no_jax_one_sentence_says_what_needs_it(tmp_path, photogr
     assert "this needs jax" in errors and "unforeseen" not in errors
 
 
+@pytest.mark.slow
 def test_commands_code_images_where_there_is_no_jax(tmp_path, photograph, mini_weights):
     Image.fromarray(photograph).save(tmp_path / "a.png")
     for arguments in (

@@ -48,6 +48,7 @@ def psnr(one, other):
     return -10 * np.log10(np.mean((one.astype(float) - other.astype(float)) ** 2) / most**2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gray", "is_16bit", "alpha"), FORMS)
 @pytest.mark.parametrize("metadata", [False, True])
 def test_every_form_comes_back_as_it_was(mini_model, gray, is_16bit, alpha, metadata):

@@ -47,6 +47,7 @@ def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
     assert actual <= memory.working_set_bytes(preset, GRID) <= 1.5 * actual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["standard", "mini"])
 def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
     preset = presets.preset(name)

@@ -32,6 +32,7 @@ def offsets_of(kind: str, grid: tuple[int, int], seed: int) -> np.ndarray:
     }[kind]
 
 
+@pytest.mark.slow
 @given(sides, sides, st.sampled_from(KINDS), st.integers(0, 2**32 - 1))
 def test_decoded_offsets_are_those_that_were_encoded(rows, columns, kind, seed):
     offsets = offsets_of(kind, (rows, columns), seed)
@@ -56,6 +57,7 @@ def test_a_box_in_a_photograph_costs_a_dozen_bytes_and_a_slope_two_bits_per_bloc
     assert len(offset_coding.encode(slope)) <= slope.size / 4
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=60), sides, sides)
 def test_any_bytes_are_offsets_within_bounds_or_the_one_error(data, rows, columns):
     try:

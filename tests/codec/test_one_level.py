@@ -31,6 +31,7 @@ def model() -> zoo.Model:
     return zoo.Model("conventional", preset, params, bytes(4), TrainingRecord({}), tables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(75, 100), (64, 64), (1, 130), (190, 150)])
 def test_a_file_of_one_level_decodes_with_both_engines(model, photograph, size):
     image = photograph[: size[0], : size[1]]
@@ -44,6 +45,7 @@ def test_a_file_of_one_level_decodes_with_both_engines(model, photograph, size):
         assert partition.block_shares(decoded.partition, *size) == (1, 0, 0)
 
 
+@pytest.mark.slow
 def test_the_estimate_is_the_size_of_the_file(model, photograph):
     image = photograph[:180, :190]
     p = codec.choose_partition(model, image, "variance", 80)
@@ -79,6 +81,7 @@ def test_a_file_whose_partition_has_other_levels_is_refused(model, photograph):
         codec.decode(model, data)
 
 
+@pytest.mark.slow
 def test_latents_of_one_level_are_refined(model, photograph):
     options = EncodeOptions(60, plan=Plan(refinements=10), reconstruct=True)
     found = encoder.encode(model, photograph[:64, :100], options)
@@ -115,6 +118,7 @@ def test_a_network_has_three_levels_or_the_finest_alone(name):
             dataclasses.replace(preset, **{name: getattr(other, name)})
 
 
+@pytest.mark.slow
 def test_the_conventional_coder_takes_as_many_macs_to_decode():
     of_three, of_one = (
         macs.of_decoder(macs.per_pixel(preset))

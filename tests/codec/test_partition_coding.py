@@ -143,6 +143,7 @@ def test_hostile_bytes_are_refused_or_give_a_valid_partition(data, height, width
     decode_or_refuse(data, height, width)
 
 
+@pytest.mark.slow
 @given(seeds, st.integers(0, 10**6), st.integers(1, 255), sides, sides)
 @settings(max_examples=100, deadline=None)
 def test_damaged_bytes_are_refused_or_give_a_valid_partition(seed, parity, change, height, width):

@@ -98,6 +98,7 @@ def estimated(model_config, params, pixels, masks, quality, sizes):
     return sum(maps.sum() for maps in jax.tree_util.tree_leaves((coded.y_bits, coded.z_bits)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("quality", [0, 60, 100])
 def test_a_file_is_as_large_as_the_estimate_says(mini_model, large, kind, quality):
@@ -115,6 +116,7 @@ def test_a_file_is_as_large_as_the_estimate_says(mini_model, large, kind, qualit
     assert size == pytest.approx(float(bits) / 8, rel=0.005, abs=100)
 
 
+@pytest.mark.slow
 def test_a_higher_quality_makes_a_larger_file_and_a_better_image(mini_model, large):
     model = mini_model.replace(params=portable_params.start(mini_model.config))
     p = partition_of(model, large, "uniform-16")
@@ -163,6 +165,7 @@ def test_variance_masks_split_more_blocks_at_a_higher_quality(mini_model, large)
     assert splits[0] < splits[1] < splits[2]
 
 
+@pytest.mark.slow
 def test_windows_of_a_few_shapes_serve_all_images_and_qualities(
     mini_model, photograph, monkeypatch
 ):

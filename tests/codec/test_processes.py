@@ -45,11 +45,13 @@ def decompressed_elsewhere(folder, encoded, weights, prefix=()):
     return srgb.load(folder / "a.png")
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_image_that_the_encoder_saw(tmp_path, encoded, tiny_weights):
     image = decompressed_elsewhere(tmp_path, encoded, tiny_weights)
     np.testing.assert_array_equal(image, encoded.image)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
 @pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="sums depend on the number of CPUs")
 def test_a_process_with_one_cpu_gives_the_same_image(tmp_path, encoded, tiny_weights):

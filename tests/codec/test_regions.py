@@ -36,6 +36,7 @@ def assert_same(decoded: codec.Decoded, encoded: codec.Encoded) -> None:
     assert np.abs(decoded.image.astype(int) - encoded.image).max() <= 1
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(st.sampled_from(SIZES), st.integers(0, 100), st.integers(0, 2**32 - 1), st.booleans())
 def test_files_with_random_regions_decode_with_the_other_engine(

@@ -176,6 +176,7 @@ def test_metadata_of_any_other_kind_is_refused(section):
         side_data.metadata("EXIF data", section)
 
 
+@pytest.mark.slow
 def test_a_bomb_of_metadata_allocates_no_more_than_the_limit():
     bomb = squeezed(bytes(2**28))
 

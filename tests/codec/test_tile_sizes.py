@@ -41,6 +41,7 @@ def opened(model, data, shape):
         return codec.decode(model, data, engine="jax")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_files_of_many_tiles_are_those_of_one(mini_model, astronaut, size):
     """All levels are coded somewhere, and their borders cross those of tiles everywhere."""
@@ -54,6 +55,7 @@ def test_files_of_many_tiles_are_those_of_one(mini_model, astronaut, size):
         assert np.abs(parts.image.astype(int) - whole.image).max() <= 1
 
 
+@pytest.mark.slow
 def test_each_decodes_what_the_other_has_written(mini_model, astronaut):
     image = image_of(astronaut, 450, 600)
     p = partition.random(quick_key(7), partition.block_grid(450, 600))
@@ -64,6 +66,7 @@ def test_each_decodes_what_the_other_has_written(mini_model, astronaut):
         np.testing.assert_array_equal(decoded.image, encoded[reader].image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (480, 640), (600, 800), (70, 1500), (1100, 1200)])
 def test_tiles_that_fit_the_image_decode_what_tiles_of_a_few_shapes_do(
     mini_model, astronaut, size, monkeypatch

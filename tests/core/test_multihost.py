@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.training.whole_runs.conftest import all_ended, cluster_of_two, started
 
 EXCHANGES = 200
@@ -21,6 +23,7 @@ for count in range({EXCHANGES}):
 """
 
 
+@pytest.mark.slow
 def test_hosts_of_many_devices_exchange_texts_of_many_sizes_one_after_the_other():
     cluster = cluster_of_two()
     all_ended([started([*cluster, host], 4, program=("-c", PROGRAM)) for host in range(2)])

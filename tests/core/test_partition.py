@@ -53,6 +53,7 @@ def test_level_maps_and_masks_agree_with_a_loop_over_all_positions():
                 assert mask[row, col] == (levels[row << level, col << level] == level)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**31))
 @settings(max_examples=20, deadline=None)
 def test_every_finest_position_is_covered_by_exactly_one_level(rows, cols, seed):
@@ -94,6 +95,7 @@ def test_random_partitions_give_each_level_a_third_of_the_area():
         assert abs((levels == level).mean() - 1 / 3) < 0.03
 
 
+@pytest.mark.slow
 def test_random_partitions_depend_on_the_key_alone():
     first, same, other = (partition.random(jax.random.key(k), (5, 5), (2,)) for k in (1, 1, 2))
     np.testing.assert_array_equal(first.split32, same.split32)
@@ -158,6 +160,7 @@ def test_variances_are_in_squared_grey_levels_of_eight_bits():
     np.testing.assert_array_equal(variance32, np.zeros((2, 2)))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
 @settings(max_examples=50, deadline=None)
 def test_a_flat_block_is_not_split_even_at_threshold_zero(red, green, blue):
@@ -271,6 +274,7 @@ def test_block_shares_count_the_pixels_of_the_image(height, width):
         assert shares[level] == pytest.approx((pixels == level).mean())
 
 
+@pytest.mark.slow
 def test_array_operations_can_be_jitted_and_work_on_batches():
     p = partition.random(jax.random.key(0), (2, 3), batch=(4,))
 

@@ -109,6 +109,7 @@ def test_the_bytes_mean_what_the_documented_range_decoder_reads(runs, coder_name
     )
 
 
+@pytest.mark.slow
 def test_a_long_stream_means_what_the_documented_range_decoder_reads(coder_name):
     runs = [laplace_run(n, seed=n, middle=1.0, spread=2.5)[0] for n in (3, 2000, 1, 700)]
     assert_reads(

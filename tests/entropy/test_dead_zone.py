@@ -36,6 +36,7 @@ def test_the_surer_the_prior_is_of_zero_the_wider_is_the_zone(distribution):
     np.testing.assert_array_equal(dead_zone.zero_bounds(distribution, 0.0), 0.5)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(st.floats(-4, 4, width=32), min_size=1, max_size=20),
@@ -53,6 +54,7 @@ def test_only_what_would_be_one_becomes_zero(offsets, index):
     np.testing.assert_array_equal(on_host, traced)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", [20.0, 60.0])
 def test_files_cost_less_than_with_rounding_to_the_nearest(monkeypatch, quality):
     model, image = zoo.load("standard"), skimage.data.astronaut()[:256, :384]

@@ -85,6 +85,7 @@ def test_gradients_far_in_the_tails_are_finite_and_pull_back(distribution):
     assert (by_scale < 0)[far].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_gradients_exist_at_zero_and_at_the_seam_of_the_formulas(distribution):
     for scale in distributions.scale_table(distribution)[::9]:

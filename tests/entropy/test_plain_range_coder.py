@@ -79,6 +79,7 @@ def test_constriction_is_what_codes_where_it_can_be_imported():
     assert WHEEL.RangeDecoder is constriction.stream.queue.RangeDecoder
 
 
+@pytest.mark.slow
 @given(streams())
 @settings(max_examples=150, deadline=None)
 def test_any_symbols_with_any_tables_have_the_bytes_of_constriction_and_come_back(stream):
@@ -175,6 +176,7 @@ def rdonet_without_constriction(folder, *arguments):
     return done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_files_are_coded_to_the_same_pixels_and_bytes_without_constriction_with_one_note(tmp_path):
     weights, data = golden.weights_file(), golden.FILES["constriction"].read_bytes()
     decoded = codec.decode(zoo.load(str(weights)), data)
@@ -197,6 +199,7 @@ def test_files_are_coded_to_the_same_pixels_and_bytes_without_constriction_with_
     assert (tmp_path / "c.rdo").read_bytes() == (tmp_path / "d.rdo").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_tells_about_files_and_models_works_without_constriction(tmp_path):
     (tmp_path / "a.rdo").write_bytes(golden.FILES["constriction"].read_bytes())
     for arguments in (["--version"], ["models"]):

@@ -57,6 +57,7 @@ def assert_round_trip(runs, tables, coder_name):
         np.testing.assert_array_equal(decoded, expected)
 
 
+@pytest.mark.slow
 @given(runs_of(64))
 @settings(deadline=None)
 def test_any_int32_symbol_with_any_table_round_trips(coder_name, runs):

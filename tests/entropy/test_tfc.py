@@ -52,6 +52,7 @@ def run(script: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_tensorflow_is_not_imported_by_those_who_do_not_ask_for_it():
     script = """
 import sys

@@ -46,6 +46,7 @@ def test_the_reference_has_rounded_and_noisy_values_and_those_of_universal_quant
         assert whole["UniversalIndexed"] < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distribution", distributions.DISTRIBUTIONS)
 def test_coding_costs_agree_with_them_where_a_table_can_say_how_likely_a_symbol_is(distribution):
     symbols, scale, bits = reference(distribution, "ContinuousIndexed")

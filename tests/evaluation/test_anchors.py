@@ -61,6 +61,7 @@ def test_jpeg_files_have_the_chroma_and_the_tables_that_are_promised(photograph)
     assert len(data) < plain.tell()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAST)
 def test_a_curve_spans_the_requested_range_and_no_more(name, photograph):
     images = [NamedImage("a", photograph), NamedImage("b", photograph[:, ::-1])]

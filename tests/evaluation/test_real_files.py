@@ -52,6 +52,7 @@ def test_the_first_image_of_each_padded_size_is_coded_untimed_before(
     assert all(row.encoding_time > 0 and row.decoding_time > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_files_are_written_by_the_range_coder_that_is_asked_for(
     tiny_model, images, tmp_path, coder_name
 ):
@@ -108,6 +109,7 @@ def test_small_images_have_no_ms_ssim_and_a_note_counts_them(real_run):
     assert "MS-SSIM leaves out 1 of 3, short side under 161" in result["description"]
 
 
+@pytest.mark.slow
 def test_an_estimate_says_so_and_has_no_times(folder, tiny_weights, tmp_path, capsys):
     out = tmp_path / "out.json"
     arguments = ["--data", str(folder), "--model", str(tiny_weights), "--estimate", "-o", str(out)]
@@ -245,6 +247,7 @@ def _scaled(params, factor: float):
 # A model of every quality
 
 
+@pytest.mark.slow
 def test_several_qualities_make_one_curve(folder, mini_weights, tmp_path, capsys):
     output = tmp_path / "curve.json"
     arguments = ["--data", str(folder), "--model", str(mini_weights), "--estimate", "--per-image"]
@@ -258,6 +261,7 @@ def test_several_qualities_make_one_curve(folder, mini_weights, tmp_path, capsys
     assert [row["quality"] for row in written["images"]] == [20] * names + [80] * names
 
 
+@pytest.mark.slow
 def test_shards_of_an_evaluation_merge_to_that_of_all_images(folder, tiny_weights, tmp_path):
     call = ["--data", str(folder), "--model", str(tiny_weights), "--estimate"]
     parts = [str(tmp_path / f"{number}.json") for number in (1, 2)]

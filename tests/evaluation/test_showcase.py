@@ -22,6 +22,7 @@ def shown(folder, tiny_weights):
     return one
 
 
+@pytest.mark.slow
 def test_the_first_image_is_shown_as_its_file_decodes(shown, images, tiny_model):
     original = images[0].pixels
     chosen = codec.choose_partition(tiny_model, original, "variance")

@@ -374,6 +374,7 @@ def test_what_cannot_be_drawn_or_compared_is_refused_before_anything_is_measured
     assert evaluated == [] and not Path("out.json").exists()
 
 
+@pytest.mark.slow
 def test_estimates_beside_real_files_by_the_command_line(folder, tiny_weights, tmp_path, capsys):
     out = tmp_path / "both.json"
     arguments = ["--data", str(folder), "--model", str(tiny_weights), "--estimate", "--files"]

@@ -74,6 +74,7 @@ def require_no_faults(found):
     assert found["memory"] < worker.MOST_BYTES
 
 
+@pytest.mark.slow
 def test_mutated_files_give_an_image_or_the_one_exception(found):
     require_no_faults(found)
 
@@ -96,6 +97,7 @@ def test_mutated_files_are_described_or_refused(mini, count):
     assert len(found["outcomes"]) > 15
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("count", COUNTS)
 def test_mutated_weights_files_are_models_or_refused(tmp_path, count):
@@ -105,6 +107,7 @@ def test_mutated_weights_files_are_models_or_refused(tmp_path, count):
     assert found["outcomes"]["loaded and coded"] and len(found["outcomes"]) > 15
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
@@ -114,6 +117,7 @@ def test_mutated_image_files_are_images_or_refused(tmp_path, count, capfd):
     assert len(found["outcomes"]) > 50
 
 
+@pytest.mark.slow
 def test_an_input_is_a_pure_function_of_its_number(small_files, tmp_path):
     for made in (
         small_files,
@@ -122,6 +126,7 @@ def test_an_input_is_a_pure_function_of_its_number(small_files, tmp_path):
         assert made.mutated(3) == made.mutated(3) != made.mutated(4)
 
 
+@pytest.mark.slow
 def test_inputs_that_reached_new_code_are_read_or_refused(mini):
     paths = sorted(CORPUS.iterdir())
     assert len(paths) > 50
@@ -140,6 +145,7 @@ def long_run(folder, *options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_long_run_goes_on_where_it_stopped(tmp_path):
     options = ["--subjects", "mini-numpy", "--part", "10", "--until"]
@@ -152,6 +158,7 @@ def test_a_long_run_goes_on_where_it_stopped(tmp_path):
     assert "| mini-numpy | 30 |" in long_run(tmp_path, "--report").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_processes_side_by_side_share_the_subjects_and_try_no_more_than_was_asked_for(tmp_path):
     options = ["--subjects", "images", "mini-numpy", "--jobs", "2", "--part", "10"]
@@ -200,6 +207,7 @@ worker.main()
 """
 
 
+@pytest.mark.slow
 def test_faults_and_ended_processes_are_saved_and_every_input_is_counted_once(
     tmp_path, monkeypatch
 ):

@@ -148,6 +148,7 @@ def test_psnr_of_equal_images_is_infinite():
     assert metrics_distortion.psnr(x, x) == jnp.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "distortion"), PYTORCH_MSSSIM)
 def test_ms_ssim_equals_that_of_pytorch_msssim(name, distortion):
     image = getattr(skimage.data, name)()
@@ -155,6 +156,7 @@ def test_ms_ssim_equals_that_of_pytorch_msssim(name, distortion):
     assert actual == pytest.approx(PYTORCH_MSSSIM[name, distortion], abs=ROUNDINGS)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 1000), amount=st.sampled_from([0.001, 0.05, 0.5]))
 def test_ms_ssim_equals_the_plain_definition(seed, amount):
@@ -162,6 +164,7 @@ def test_ms_ssim_equals_the_plain_definition(seed, amount):
     assert ms_ssim(x, x_hat) == pytest.approx(plain_ms_ssim(x, x_hat), abs=ROUNDINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
 def test_ms_ssim_of_fewer_levels_equals_the_plain_definition(levels):
     smallest = 10 * 2 ** (levels - 1) + 1
@@ -205,6 +208,7 @@ def test_ms_ssim_refuses_a_number_of_levels_it_has_no_weights_for(levels):
         ms_ssim(x, x, levels=levels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["equal", "both black", "against black", "negative", "different"])
 def test_the_gradient_of_ms_ssim_is_finite(case):
     x, x_hat = random_pair(4)
@@ -259,6 +263,7 @@ def test_an_unknown_metric_is_refused():
         metrics_loss.rd_loss(jnp.zeros(1), x, x, 0.01, "vmaf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", metrics_loss.DISTORTIONS)
 def test_the_loss_of_a_batch_of_training_crops_compiles_and_has_a_finite_gradient(metric):
     x, x_hat = (jnp.stack([v, v]) for v in random_pair(8, 256, 256))
@@ -313,6 +318,7 @@ def test_every_image_of_a_batch_may_have_its_own_lambda():
         assert float(found[i]) == pytest.approx(float(bits[i]) + lmbda * error, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_images_that_end_within_their_arrays_have_the_distortions_of_what_they_are():
     rng = np.random.default_rng(0)
     x, x_hat = rng.random((2, 2, 256, 208, 3), np.float32)

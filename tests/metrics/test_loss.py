@@ -23,6 +23,7 @@ def maps_of(part: loss.Distortion, x: np.ndarray, x_hat: np.ndarray) -> np.ndarr
     return np.asarray(compilation.jit(part.maps)(original, x_hat, np.array(x.shape[:2])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 128), (512, 768)], ids=str)
 def test_maps_of_ms_ssim_are_area_means_of_dissimilarity_with_the_border_continued(size):
     x, x_hat = images(*size)

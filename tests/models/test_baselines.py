@@ -120,6 +120,7 @@ def test_the_transforms_of_2017_have_three_stages_and_a_gdn_at_every_one():
     assert found["g_s"] == expected - 128 + 3
 
 
+@pytest.mark.slow
 def test_the_small_and_the_tiny_coder_are_as_large_as_rdonets_of_these_names():
     for name in ("small", "tiny"):
         shapes = jax.eval_shape(
@@ -158,6 +159,7 @@ def walked(model, params, x, keys=None):
     return registry.code(model, params, x, masks, None, keys)
 
 
+@pytest.mark.slow
 def test_every_position_is_coded_at_one_level(network):
     model, params, x = network
     coded = hasty_xla.jit(lambda p: walked(model, p, x))(params)
@@ -169,6 +171,7 @@ def test_every_position_is_coded_at_one_level(network):
         assert not np.any(coded.y_bits[level]) and not np.any(coded.z_bits[level])
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_parameter(network):
     model, params, x = network
 
@@ -269,6 +272,7 @@ def predicted(predictor, known, taps):
     return baselines.network(model).apply({"params": params}, known, taps, method="predict_y")
 
 
+@pytest.mark.slow
 def test_all_positions_at_once_are_predicted_as_by_a_masked_convolution_in_numpy(predictor):
     model, params, known, y = predictor
     prior = predicted(predictor, known, context.gather_taps(context.pad_frame(y)))

@@ -143,6 +143,7 @@ def test_every_plane_knows_those_of_earlier_steps(context, before):
         integer_prior.planes_before(context, (2, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_a_prediction_hangs_on_the_planes_of_earlier_steps_and_on_no_others(context):
     arguments = given_to(context, 0, 1)
@@ -183,6 +184,7 @@ def test_a_symbol_is_seen_by_its_neighbours_alone():
     np.testing.assert_array_equal(a[other].mu, b[other].mu)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("context", "preset"), [(1, preset), (2, preset), (4, preset),
                                                  (2, grouped)])  # fmt: skip
 @pytest.mark.parametrize("extreme", [False, True])
@@ -196,6 +198,7 @@ def test_predictions_are_integers_within_their_bounds_whatever_was_decoded(
         assert len(np.unique(mu)) > 100 and len(np.unique(index)) > 10
 
 
+@pytest.mark.slow
 def test_a_group_of_channels_hangs_on_the_groups_before_it_at_its_position_and_on_no_others():
     arguments = given_to(1, 6, 1, preset=grouped)
     *before, symbols, _ = arguments
@@ -222,6 +225,7 @@ def test_a_group_of_channels_hangs_on_the_groups_before_it_at_its_position_and_o
         assert later.any() or not later.size
 
 
+@pytest.mark.slow
 def test_networks_of_groups_change_nothing_before_they_are_trained():
     model, plain = grouped(4), portable_params.acting(preset(4))
     params = groups.add_groups(plain, model, jax.random.key(1))
@@ -322,6 +326,7 @@ def model(request) -> zoo.Model:
     return zoo.Model("acting", model, portable_params.acting(model), bytes(4), {}, tables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("quality", "mask", "size"),
     [(0, "random", (192, 256)), (33.3, "variance", (192, 256)), (52, "random", (131, 250)),
@@ -365,6 +370,7 @@ def test_an_independent_integer_implementation_decodes_the_golden_files():
     assert golden.hashes(symbols) == json.loads(golden.REGION_SYMBOLS.read_text())
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),

@@ -51,6 +51,7 @@ def test_a_decoder_leaves_out_the_analysis_alone():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_sum_is_what_xla_counts_but_for_borders_and_single_operations():
     preset = presets.small(trunk=(64, 64, 64))
     side = 1024  # so that taps beyond the borders, which XLA leaves out, are few
@@ -142,6 +143,7 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
     return count
 
 
+@pytest.mark.slow
 def test_the_standard_network_computes_its_layers_and_few_of_them(computed):
     # An image that is one window, so that nothing is computed twice.
     side = max(tiles.TILE_SHAPES)[0] * partition.BLOCK
@@ -160,6 +162,7 @@ def test_the_standard_network_computes_its_layers_and_few_of_them(computed):
         assert expected[name] <= found[name] <= 1.12 * expected[name]
 
 
+@pytest.mark.slow
 def test_a_portable_decoder_leaves_out_what_looks_at_the_image():
     counted = macs.per_pixel(presets.mini())
     left_out = {path.split("/")[-1] for path in counted if not macs.of_decoder({path: 1.0})}
@@ -177,6 +180,7 @@ def test_the_planes_of_a_level_are_predicted_from_none_four_four_and_eight_neigh
         assert products == 4 * always + (0 + 4 + 4 + 8) * model.embedding
 
 
+@pytest.mark.slow
 def test_the_wide_preset_stays_within_what_decoding_and_a_file_may_cost():
     preset = presets.wide()
     counted = macs.per_pixel(preset)

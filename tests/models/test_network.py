@@ -59,6 +59,7 @@ def test_qualities_are_those_of_files_traced_or_not():
     np.testing.assert_array_equal(traced, expected)
 
 
+@pytest.mark.slow
 def test_an_image_of_any_size_costs_the_bits_of_its_own_positions(tiny_model, photograph):
     x = photograph[:70, :100].astype(np.float32) / 255
     output = models.forward(tiny_model, x)

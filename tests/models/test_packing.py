@@ -98,6 +98,7 @@ def test_parts_that_do_not_belong_together_are_refused(changes, cause):
         packing.unpack(tampered(**changes))
 
 
+@pytest.mark.slow
 def test_a_packed_model_has_the_same_integers_and_codes_its_own_files(tmp_path):
     """Wide enough that there is something to pack."""
     preset = presets.mini(hidden=48, embedding=24, features=(48, 24, 16), latents=(24, 16, 8))
@@ -121,6 +122,7 @@ def test_a_packed_model_has_the_same_integers_and_codes_its_own_files(tmp_path):
     np.testing.assert_array_equal(codec.decode(packed, encoded.data).image, encoded.image)
 
 
+@pytest.mark.slow
 def test_a_damaged_kernel_makes_no_model(tmp_path):
     preset = presets.mini(hidden=48)
     path = zoo.save(

@@ -71,10 +71,12 @@ def test_analysis_and_synthesis_are_an_orthogonal_projection(image, kept):
     assert abs(np.vdot(lost, centred)) < 1e-5 * np.linalg.norm(lost) * np.linalg.norm(centred)
 
 
+@pytest.mark.slow
 def test_a_trunk_as_wide_as_its_patches_loses_nothing(image):
     np.testing.assert_allclose(run(WIDE, through_trunk, image), image, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_level_0_loses_what_its_quantiser_does_and_no_more(image, kept):
     count = len(QUALITIES)
     masks = partition.level_masks(partition.uniform(0, (3, 4), (count,)))
@@ -158,6 +160,7 @@ def test_parameters_of_another_configuration_are_refused():
         portable_init.linear_start(portable_params.start(MODEL), WIDE)
 
 
+@pytest.mark.slow
 def test_units_stay_finer_than_the_finest_step_of_any_range():
     for top in (0.1, 1.0, 10.0):
         model = presets.mini(lmbdas=(0.001, top))

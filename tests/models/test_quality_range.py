@@ -33,6 +33,7 @@ def gains(model, params, quality):
     return net.apply({"params": params}, 0, jnp.asarray([quality]), method="gains")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", [128, 200, 511, 640])
 def test_at_one_lambda_both_ranges_have_the_same_gains_and_priors(params, quality):
     moved = quality_range.resample_knots(params, OLD, NEW)

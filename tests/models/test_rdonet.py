@@ -76,6 +76,7 @@ def test_the_small_preset_has_the_structure_of_the_paper_preset():
     assert registry.parameter_count(trees[1]) < 8_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MASK_KINDS)
 def test_bits_are_counted_exactly_where_a_level_is_coded(network, kind):
     _, params, x, code = network
@@ -124,6 +125,7 @@ def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
     np.testing.assert_allclose(found, code(params, x, masks).x_hat, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_encoder_features_and_the_coarsest_latent_do_not_depend_on_the_mask(network):
     preset, params, x, _ = network
     net = rdonet.network(preset)
@@ -134,6 +136,7 @@ def test_encoder_features_and_the_coarsest_latent_do_not_depend_on_the_mask(netw
     assert np.any(np.asarray(y)), "the coarsest latent must come from the image alone"
 
 
+@pytest.mark.slow
 def test_noise_bits_are_close_to_rounded_bits_on_average(network):
     preset, params, x, code = network
     params = rdonet_init.linear_start(params, preset, 0.0067)
@@ -146,6 +149,7 @@ def test_noise_bits_are_close_to_rounded_bits_on_average(network):
     assert 0.9 < ratio < 1.3
 
 
+@pytest.mark.slow
 def test_one_example_is_the_same_alone_and_in_a_batch(network):
     _, params, x, code = network
     batch = jnp.concatenate([x, x[:, ::-1], 1 - x])
@@ -156,6 +160,7 @@ def test_one_example_is_the_same_alone_and_in_a_batch(network):
     np.testing.assert_allclose(together.y_bits[0][1:2], alone.y_bits[0], rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_every_parameter_gets_a_finite_gradient_when_every_level_codes(network, photograph):
     preset, params, x, _ = network
     params = rdonet_init.linear_start(params, preset, 0.4)  # latents large enough not to round to 0
@@ -206,6 +211,7 @@ def test_a_complete_linear_transform_keeps_the_images_energy():
     np.testing.assert_allclose(rows.T @ rows, np.eye(12), atol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_linear_start_is_a_working_coder_at_every_level(photograph):
     preset = presets.small()
     params = rdonet_init.linear_start(rdonet.init_params(preset, quick_key(0)), preset, 0.0067)
@@ -229,6 +235,7 @@ def linear_start(preset):
     return rdonet_init.linear_start(zeros, preset, 0.1)
 
 
+@pytest.mark.slow
 def test_channels_beyond_the_directions_leave_the_linear_start_as_it_is(photograph):
     """Odd widths, and a stage of more than four times the channels of the one before."""
     x = jnp.asarray(photograph[None, :128, :128], jnp.float32) / 255.0

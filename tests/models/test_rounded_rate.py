@@ -162,6 +162,7 @@ def crop_of(photograph):
     return photograph[None, :64, :64].astype(np.float32) / 255
 
 
+@pytest.mark.slow
 def test_a_portable_network_learns_from_the_rate_of_its_symbols(photograph):
     model = dataclasses.replace(presets.mini(), context=2)
     params = portable_params.mini_parameters(model)
@@ -177,6 +178,7 @@ def test_a_portable_network_learns_from_the_rate_of_its_symbols(photograph):
         assert rate(stepped(params, slopes, 1.0, part))[0] < bits, part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["levels", "context"])
 def test_networks_of_one_lambda_learn_from_the_rate_of_their_symbols(kind, photograph):
     model = presets.tiny() if kind == "levels" else dataclasses.replace(

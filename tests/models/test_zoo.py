@@ -230,6 +230,7 @@ def test_weights_beyond_half_precision_are_refused(tiny_model, tmp_path):
         zoo.save(tmp_path, "big", tiny_model.config, params, {})
 
 
+@pytest.mark.slow
 def test_every_bundled_model_loads_and_says_how_it_was_trained():
     assert "standard" in zoo.bundled()
     for name in zoo.bundled():

@@ -191,6 +191,7 @@ def causal_module():
     return module, noisy, z_hat
 
 
+@pytest.mark.slow
 def test_the_prior_on_z_sees_no_later_position_and_no_other_channel(causal_module):
     module, params, z_hat = causal_module
     row, column, channel = 2, 3, 1

@@ -87,6 +87,7 @@ def test_the_command_and_the_function_write_the_same_file(image, tmp_path):
         assert (tmp_path / "a.rdo").read_bytes() == rdonet_jax.compress(image, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [EncodeOptions(40), EncodeOptions(40, plan=Plan(passes=1)), EncodeOptions(target=Target(1500))],

@@ -31,6 +31,7 @@ def test_no_level_does_less_than_the_one_before():
     assert effort.plan(7, "static") == Plan("static", passes=2, refinements=30)
 
 
+@pytest.mark.slow
 def test_more_effort_costs_less(start_model, photograph):
     small = np.ascontiguousarray(photograph[:128, :192])
     summaries = []

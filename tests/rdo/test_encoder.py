@@ -20,6 +20,7 @@ from rdonet_jax.rdo.search.fast import most_evaluations
 QUALITY = 30.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["variance", "static", "uniform", "uniform-64"])
 def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
     mini_model, photograph, init
@@ -92,6 +93,7 @@ def test_a_search_may_start_from_a_given_partition(mini_model, photograph):
     assert given.encoded.data == by_name.encoded.data
 
 
+@pytest.mark.slow
 def test_the_start_solved_from_uniform_partitions_is_better_than_any_of_them(
     mini_model, photograph
 ):

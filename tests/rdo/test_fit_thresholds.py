@@ -39,6 +39,7 @@ def test_blocks_that_are_better_split_above_a_variance_are_separated_exactly():
     assert found == (4.0, 0.0)
 
 
+@pytest.mark.slow
 def test_samples_are_the_whole_blocks_inside_the_image(mini_model, photograph):
     image = photograph[:130, :200]
     found = fit_thresholds.collect_samples(mini_model, image, 50.0, passes=1)
@@ -49,6 +50,7 @@ def test_samples_are_the_whole_blocks_inside_the_image(mini_model, photograph):
     np.testing.assert_allclose(found.split64.variance, expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_gain_of_a_block_is_near_what_coding_it_otherwise_costs(mini_model, photograph):
     image, grid = photograph, (3, 4)
     found = fit_thresholds.collect_samples(mini_model, image, 50.0, passes=2)

@@ -47,6 +47,7 @@ def test_with_gains_of_one_value_the_cost_is_that_of_the_other_quality(mini_mode
     assert found == pytest.approx(other, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_estimated_bits_are_those_of_the_file(mini_model, photograph, gains):
     chosen = qualities.chosen(mini_model.config, QUALITY, gains, SIZE)
     blocks = chosen.of_blocks(mini_model.config)

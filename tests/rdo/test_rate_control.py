@@ -127,6 +127,7 @@ def test_a_psnr_is_reached_and_no_more_than_needed(mini_model, large):
     assert reached <= limit + AIMS["psnr"].tolerance or at(decoded.quality - 100 / MOST) < limit
 
 
+@pytest.mark.slow
 def test_a_search_and_a_target_go_together(mini_model, large):
     limit = 1 + len(encoder.encode(mini_model, large, EncodeOptions(50.0)).encoded.data)
     found = rate_control.encode(
@@ -136,6 +137,7 @@ def test_a_search_and_a_target_go_together(mini_model, large):
     assert found.searched.stats.evaluations > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [0, 1])
 def test_a_refined_file_keeps_the_size_and_costs_less(start_model, large, passes):
     limit = 1 + len(encoder.encode(start_model, large, EncodeOptions(60.0)).encoded.data)
@@ -154,6 +156,7 @@ def test_a_refined_file_keeps_the_size_and_costs_less(start_model, large, passes
     assert all(step.startswith("search ") for step in steps - set(said))
 
 
+@pytest.mark.slow
 def test_a_refined_file_keeps_the_psnr_and_is_no_larger(start_model, large):
     plain = encoder.encode(start_model, large, EncodeOptions(60.0, reconstruct=True))
     limit = pixel_format.psnr(large, plain.encoded.image) - 0.01

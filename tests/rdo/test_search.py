@@ -66,6 +66,7 @@ def optimum(cost: Pretended) -> float:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(GRIDS, st.integers(0, 99))
 def test_blocks_that_do_not_hang_on_each_other_get_their_best_form(grid, seed):
@@ -79,6 +80,7 @@ def test_blocks_that_do_not_hang_on_each_other_get_their_best_form(grid, seed):
         assert found == pytest.approx(optimum(cost))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(GRIDS, st.integers(0, 99), st.floats(0, 3), st.integers(0, 3))
 def test_the_cost_never_rises_and_every_step_is_a_quadtree_with_the_cost_it_claims(
@@ -194,6 +196,7 @@ def test_blocks_and_partitions_say_the_same(grid, seed):
     assert all(map(np.array_equal, blocks.partition_of(blocks.blocks_of(p)), p))
 
 
+@pytest.mark.slow
 def test_the_fast_search_is_near_the_original_where_neighbors_matter():
     """A tenth of the costs by neighbors; means over twenty images of 6x6 blocks."""
     ratios = []

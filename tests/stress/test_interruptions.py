@@ -24,6 +24,7 @@ def workspace(tmp_path_factory):
     return interruptions.Workspace(tmp_path_factory.mktemp("interrupted"), QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_signal_at_a_random_moment_leaves_old_or_new_files_and_a_documented_code(
     workspace, count

@@ -14,6 +14,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.long)])
 def test_memory_files_and_threads_stay_as_they_are_after_many_images(count, monkeypatch):
     monkeypatch.setattr(soak, "LARGEST_SIDE", 80)
@@ -21,6 +22,7 @@ def test_memory_files_and_threads_stay_as_they_are_after_many_images(count, monk
     assert soak.complaints(found) == []
 
 
+@pytest.mark.slow
 def test_threads_code_side_by_side_and_leave_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(soak, "LARGEST_SIDE", 80)
     before = soak.usage()
@@ -29,6 +31,7 @@ def test_threads_code_side_by_side_and_leave_nothing(tmp_path, monkeypatch):
     assert soak.usage().threads <= before.threads + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [pytest.param("fork", marks=pytest.mark.long), "spawn"])
 def test_workers_code_as_their_parent_does(method, monkeypatch):
     fewest, most = soak.in_workers(6, "numpy", method)

@@ -33,6 +33,7 @@ def steps_in(folder) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_back_has_its_best_checkpoint_until_it_writes_another(state, tmp_path):
     with Checkpoints(tmp_path) as kept:
         kept.save(state, at(2))

@@ -366,6 +366,7 @@ def test_the_speed_shown_is_that_of_the_last_half_minute(tmp_path, clock, capsys
     assert speeds == ["0.40 crops/s"] * 2 + ["8.00 crops/s"] * 2
 
 
+@pytest.mark.slow
 def test_what_was_recorded_outlives_a_kill(tmp_path):
     code = """if True:
         import os, signal, sys

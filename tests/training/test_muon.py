@@ -38,6 +38,7 @@ def updates(made, params, count=1):
     return found
 
 
+@pytest.mark.slow
 def test_the_update_of_a_kernel_has_nearly_equal_singular_values_of_the_size_of_adams(params):
     found = updates(optimizer.make(schedule()), params)
     for name in ("wide", "tall"):

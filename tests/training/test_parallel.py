@@ -85,6 +85,7 @@ def test_both_ways_do_the_same_on_eight_devices():
     ended(started([], 8, ("-c", LIGHT)))
 
 
+@pytest.mark.slow
 def test_both_ways_do_the_same_on_two_hosts_of_four_devices():
     cluster = cluster_of_two()
     all_ended([started([*cluster, n], 4, ("-c", LIGHT)) for n in range(2)])

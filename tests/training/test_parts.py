@@ -50,6 +50,7 @@ def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(cost_of
     np.testing.assert_allclose(loss, np.log(rate), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_learning_what_widening_added_moves_it_and_the_synthesis_and_nothing_else(cost_of_size):
     old = presets.mini()
     model = widening.widened(old, 4, 8)
@@ -103,6 +104,7 @@ def test_priors_that_keep_their_hyper_latents_begin_where_the_weights_are(mini_w
         training_config.TrainingConfig(hyperpriors="keep")
 
 
+@pytest.mark.slow
 def test_a_start_may_get_groups_of_channels(mini_weights, mini_model):
     grouped = presets.mini(channel_groups=((4,), (4,), ()), group_hidden=8)
     schedule = training_config.TrainingConfig(start=str(mini_weights))

@@ -147,6 +147,7 @@ def test_long_sides_are_not_rotated(monkeypatch):
     assert np.isfinite(found["conv"]["kernel"]).all()
 
 
+@pytest.mark.slow
 def test_a_kernel_without_a_gradient_stays(params):
     made = optimizer.make(schedule())
     zeros, state = jax.tree_util.tree_map(jnp.zeros_like, params), made.init(params)

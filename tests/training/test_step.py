@@ -62,6 +62,7 @@ def relative_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_the_whole_batch(gradients):
     means, whole = gradients()
     accumulated_means, accumulated = gradients(accumulate=4)
@@ -69,6 +70,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(gradients):
     assert relative_difference(accumulated, whole) < ADDED * FLOAT32
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_no_number(gradients):
     means, kept = gradients()
     other_means, computed_anew = gradients(remat=True)
@@ -96,6 +98,7 @@ def test_rematerialisation_keeps_less_than_half_for_the_backward_pass(tiny_model
     assert kept_bytes(True) < 0.5 * kept_bytes(False)
 
 
+@pytest.mark.slow
 def test_bfloat16_changes_the_loss_a_little_and_keeps_float32_results(gradients, crops, tiny_model):
     means, full = gradients()
     half_means, half = gradients(precision="bfloat16")
@@ -236,6 +239,7 @@ def test_a_batch_must_divide_over_devices_and_their_parts(monkeypatch, devices, 
             training_step.require_divisible(schedule)
 
 
+@pytest.mark.slow
 def test_masks_are_random_in_stage_1_and_follow_the_variance_in_stage_2():
     model = presets.tiny()
     schedule = training_config.TrainingConfig(stage1_steps=10, stage2_steps=10)
@@ -272,6 +276,7 @@ def test_blocks_that_a_schedule_splits_within_whole_ones_stay_whole(monkeypatch)
     assert coarse.all() and not fine.any() and not middle.any()
 
 
+@pytest.mark.slow
 def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
     model = presets.tiny()
     schedule = training_config.TrainingConfig(stage1_steps=1, stage2_steps=9, random_share=0.25)
@@ -294,6 +299,7 @@ def test_a_run_can_start_from_a_weights_file(tiny_weights, tiny_model):
         training_step.create_state(presets.tiny(hyper_latents=5), schedule)
 
 
+@pytest.mark.slow
 def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(photograph):
     model, schedule = presets.mini(), training_config.TrainingConfig(stage1_steps=0, crop=128)
     crop = photograph[:128, :128].astype(np.float32) / 255
@@ -327,6 +333,7 @@ def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
         training_step.create_state(presets.mini(), schedule)
 
 
+@pytest.mark.slow
 def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
     keys_of = {}
     code = registry.code
@@ -374,6 +381,7 @@ def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_la
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_share_of_the_crops_has_images_that_end_before_them():
     schedule = training_config.TrainingConfig(cut_share=0.25)
     keys = training_step.crop_keys(schedule, jnp.int32(3), jnp.arange(2000))

@@ -23,6 +23,7 @@ def preview(tiny_model, crops):
     return validation.preview(tiny_model.config, tiny_model.params, crops)
 
 
+@pytest.mark.slow
 def test_the_means_are_those_of_the_crops_one_by_one(tiny_model, crops, preview):
     schedule = training_config.TrainingConfig(batch_size=2, crop=128)
     validate = validation.make(tiny_model.config, schedule, crops)

@@ -60,6 +60,7 @@ def assert_equal(run: str, local: Path) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "store", ["memory", pytest.param("s3", marks=pytest.mark.long)], indirect=True
 )
@@ -96,6 +97,7 @@ def test_a_run_in_a_bucket_on_images_and_weights_from_there_is_a_local_run(
     jax.tree_util.tree_map(np.testing.assert_array_equal, ours.params, theirs.params)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_whatever_a_killed_one_has_left_in_a_bucket_bit_for_bit(
     run, tmp_path, monkeypatch
 ):
@@ -152,6 +154,7 @@ def test_a_run_that_cannot_be_at_a_url_says_so_and_leaves_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_bucket_that_fails_at_the_end_leaves_what_is_not_there_in_a_folder_that_is_named(
     run, monkeypatch, capsys
 ):

@@ -46,6 +46,7 @@ def pack(photographs, out, megabytes, *more):
     )
 
 
+@pytest.mark.slow
 def test_packed_images_fit_and_the_middle_of_validation_images_is_kept_without_loss(
     photographs, tmp_path, capsys
 ):
@@ -70,6 +71,7 @@ def test_jpeg_is_there_where_avif_is_not(photographs, tmp_path, monkeypatch, cap
     assert {path.suffix for path in folder.iterdir()} == {".jpeg"}
 
 
+@pytest.mark.slow
 def test_images_that_cannot_fit_are_refused(photographs, tmp_path, capsys):
     assert pack(photographs, tmp_path / "data", 0.05) == 1
     assert "do not fit into 0.05 MB" in capsys.readouterr().err
@@ -89,6 +91,7 @@ def test_every_image_gets_a_name_of_its_own(tmp_path):
         assert stems == {"a_b", "a_b-2", "a_b-3", "a_b-4", "c", "d_c"}
 
 
+@pytest.mark.slow
 def test_packing_that_fails_leaves_no_folder(photographs, tmp_path, monkeypatch, capsys):
     broken = photographs[0] / "broken.png"
     broken.write_bytes(b"no image")
@@ -169,6 +172,7 @@ def test_a_second_command_can_have_more_minutes(tmp_path, monkeypatch):
     assert settings.length.more_minutes == 5
 
 
+@pytest.mark.slow
 def test_a_campaign_leaves_a_few_small_files_and_one_line(
     photographs, tmp_path, light_steps, capsys
 ):

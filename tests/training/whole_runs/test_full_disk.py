@@ -42,6 +42,7 @@ def state() -> training_step.TrainState:
     return training_step.state_of(SCHEDULE, drawn)
 
 
+@pytest.mark.slow
 def test_a_disk_without_space_is_told_in_one_sentence_and_the_last_checkpoint_is_kept(
     state, tmp_path, capfd, caplog, monkeypatch
 ):

@@ -50,6 +50,7 @@ def test_a_run_of_20_steps_made_30_long_is_bit_for_bit_one_of_30_from_the_start(
     assert run_dir.Run.load(tmp_path / "longer").training.steps == 30
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_so_and_is_left_as_it_is_whatever_length_it_cannot_have(
     run, tmp_path, capsys
 ):
