@@ -23,7 +23,7 @@ from rdonet_jax.rdo.encode_options import Plan
 from rdonet_jax.training import masks
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 REGISTRIES = (
     distributions.DISTRIBUTIONS,
@@ -59,7 +59,6 @@ def program(images, tmp_path_factory):
         yield made, printed.getvalue(), folder
 
 
-@pytest.mark.slow
 def test_the_distortion_is_in_the_description_and_in_the_search(program):
     made, printed, _ = program
     assert "trained for bpp + 0.0067 * 255 * Charbonnier" in printed

@@ -147,6 +147,7 @@ def test_refinement_for_the_task_lowers_the_cost_that_counts_it(blind, photograp
     assert after < before
 
 
+@pytest.mark.slow
 def test_maps_of_the_task_add_up_to_its_loss_and_end_with_the_image(blind, photograph):
     task = tuning.TaskDistortion(blind)
     x = photograph[:64, :128]

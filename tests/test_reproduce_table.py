@@ -202,6 +202,7 @@ def test_quarters_of_the_blocks_are_ordered_by_variance_and_share_the_cost():
     assert areas.table(blocks).splitlines()[-1] == "| all | 100.0% | -10.0% | -3.0% |"
 
 
+@pytest.mark.slow
 def test_the_blocks_of_an_image_are_those_that_lie_inside_it(tiny_model, photograph):
     blocks = areas.block_costs(tiny_model, photograph[:150, :200], None)
     assert {len(values) for values in blocks} == {2 * 3}

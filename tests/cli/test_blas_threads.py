@@ -109,6 +109,7 @@ def test_files_do_not_depend_on_the_number_of_threads(threads, tmp_path, mini_we
     assert (tmp_path / "out.rdo").read_bytes() == encoded.data
 
 
+@pytest.mark.slow
 def test_files_are_the_same_however_many_are_coded_at_a_time(tmp_path, mini_weights):
     rng = np.random.default_rng(0)
     for number in range(3):

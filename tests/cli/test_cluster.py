@@ -18,6 +18,8 @@ from rdonet_jax.cli.console import CommandError
 from rdonet_jax.cli.files import batch, cluster, jobs
 from rdonet_jax.codec import bitstream
 
+pytestmark = pytest.mark.slow
+
 FILES = 12
 
 

@@ -25,6 +25,7 @@ from tests.conftest import ROOT
 # Compressing and decompressing
 
 
+@pytest.mark.slow
 def test_compress_writes_the_codecs_bytes_beside_the_image(rdonet, bundle, tiny_model, image):
     code, out, err = rdonet("compress", "a.png")
     data = Path("a.png.rdo").read_bytes()

@@ -74,6 +74,7 @@ def test_a_fine_tuned_run_goes_on_without_the_weights_that_it_began_with(fine_tu
     assert changed.training == dataclasses.replace(begun.training, learning_rate=1e-3)
 
 
+@pytest.mark.slow
 def test_weights_that_a_resumed_run_did_not_begin_with_are_not_passed_over(fine_tuned):
     _, weights, line = fine_tuned
     other = weights.rename(weights.with_name(weights.name.replace("own", "other")))

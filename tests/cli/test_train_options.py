@@ -59,6 +59,7 @@ def finished(tmp_path):
     return model, zoo.save(tmp_path, "own", model, portable_params.start(model), record)
 
 
+@pytest.mark.slow
 def test_fine_tuning_goes_on_with_the_loss_of_the_weights_in_small_steps_without_random_masks(
     finished,
 ):

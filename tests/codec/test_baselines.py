@@ -30,6 +30,8 @@ from rdonet_jax.rdo.encode_options import EncodeOptions
 from tests.codec.test_codec import assert_same_symbols, relabelled
 from tests.conftest import COMPILING_ANEW, ROOT, quick_key
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("context", "hyperprior", "factorised")
 LMBDA = 0.0067
 
@@ -60,7 +62,6 @@ def encoded(model, photograph):
     return image, p, codec.encode(model, image, p)
 
 
-@pytest.mark.slow
 def test_the_decoder_gets_the_encoders_symbols_and_image_bit_for_bit(model, encoded):
     image, p, sent = encoded
     decoded = codec.decode(model, sent.data)
@@ -85,7 +86,6 @@ def test_every_symbol_lies_in_the_section_of_the_finest_level(model, encoded):
         assert len(sent.symbols[0]) == 1 + context.wavefront_count((12, 16))
 
 
-@pytest.mark.slow
 def test_a_file_is_as_large_as_the_estimate_says_and_shows_its_image(model, encoded):
     image, p, sent = encoded
     estimate = evaluation_estimate.estimate_image(model, image, p)
@@ -95,7 +95,6 @@ def test_a_file_is_as_large_as_the_estimate_says_and_shows_its_image(model, enco
     assert difference.max() <= 1 and np.mean(difference > 0) < 0.01
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["context"], indirect=True)
 def test_a_fresh_process_decodes_the_image_that_the_encoder_saw(encoded, weights, tmp_path):
     _, _, sent = encoded

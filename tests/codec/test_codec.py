@@ -82,6 +82,7 @@ def test_an_image_is_compressed_and_still_recognisable(tiny_model, photograph):
     assert error < 0.2 * np.var(photograph)
 
 
+@pytest.mark.slow
 def test_no_symbol_is_coded_outside_the_image(tiny_model, photograph):
     """A strip of 17 rows has two rows of 16×16 positions, not the four of its padded blocks."""
     image = image_of(photograph, 17, 300)

@@ -127,6 +127,7 @@ def test_the_estimate_is_of_the_file_at_any_size(mini_model, size):
     np.testing.assert_array_equal(codec.decode(mini_model, encoded.data).image, encoded.image)
 
 
+@pytest.mark.slow
 def test_images_of_a_batch_end_where_each_does(mini_model):
     sizes = [(65, 128), (128, 80), (112, 97), (128, 128)]
     images = [cut("textured", size, seed) for seed, size in enumerate(sizes)]

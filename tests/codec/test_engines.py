@@ -165,6 +165,7 @@ def test_a_file_of_either_engine_decodes_with_the_other_one(mini_model, photogra
         assert np.abs(decoded.image.astype(int) - encoded.image).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["gray", "16 bits", "alpha"])
 def test_images_of_any_form_decode_with_the_other_engine(mini_model, photograph, form):
     pixels = photograph[:70, :90]
@@ -267,6 +268,7 @@ def test_weights_whose_sums_could_be_inexact_are_refused(tmp_path, changes):
         registry.family_of(preset).param_shapes(preset)
 
 
+@pytest.mark.slow
 def test_the_shapes_without_flax_are_those_of_the_modules(model):
     family = registry.family_of(model.config)
     assert family.param_shapes(model.config) == Family.param_shapes(family, model.config)

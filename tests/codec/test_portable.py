@@ -196,6 +196,7 @@ def test_windows_of_a_few_shapes_serve_all_images_and_qualities(
     assert compiled() == before
 
 
+@pytest.mark.slow
 def test_the_bytes_are_the_same_without_a_reconstruction(mini_model, strip, monkeypatch):
     p = partition_of(mini_model, strip, "random")
     encoded = codec.encode(mini_model, strip, p, 70, engine="jax")

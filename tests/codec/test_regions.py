@@ -61,6 +61,7 @@ def test_without_gains_and_with_gains_of_0_files_are_those_of_before(mini_model,
     assert codec.decode(mini_model, plain.data).gains is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["numpy", "jax"])
 def test_blocks_of_one_other_quality_are_coded_as_an_image_of_that_quality(
     mini_model, photograph, engine
@@ -106,6 +107,7 @@ def test_gray_images_and_those_of_16_bits_have_regions(mini_model, photograph):
     np.testing.assert_array_equal(decoded.image, encoded.image)
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_for_another_mask(mini_model, photograph):
     p = codec.choose_partition(mini_model, photograph, "variance", 40)
 

@@ -111,6 +111,7 @@ def test_numpy_computes_tiles_of_the_size_of_the_image(
     assert seen == shapes
 
 
+@pytest.mark.slow
 def test_qualities_of_blocks_do_not_depend_on_the_tiles(mini_model, astronaut, monkeypatch):
     size = 1100, 1200
     image, grid = image_of(astronaut, *size), partition.block_grid(*size)

@@ -88,6 +88,7 @@ def test_a_level_that_does_not_exist_is_refused():
         partition.uniform(3, (1, 1))
 
 
+@pytest.mark.slow
 def test_random_partitions_give_each_level_a_third_of_the_area():
     p = partition.random(jax.random.key(3), (40, 40), batch=(4,))
     levels = np.asarray(partition.level_map(p))

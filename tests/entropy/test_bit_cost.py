@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rdonet_jax.entropy import bit_cost, distributions, likelihoods, range_coder
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     table=st.integers(0, distributions.SCALE_COUNT - 1),

@@ -19,7 +19,7 @@ from rdonet_jax.evaluation.measures import NamedImage
 from rdonet_jax.rdo.encoder import Plan
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,6 @@ def estimates(tiny_model, images) -> list[evaluation_estimate.Estimate]:
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mask", codec.MASKS)
 def test_a_file_is_as_large_as_the_estimate_says(tiny_model, images, mask):
     for name, pixels in images:
@@ -87,7 +86,6 @@ def test_filling_up_the_last_batch_changes_nothing(tiny_model, images):
         np.testing.assert_array_equal(decoded, full[name][1])
 
 
-@pytest.mark.slow
 def test_one_padded_size_is_compiled_once_whatever_changes(mini_model, tiny_model, images):
     def estimate(model, images, size, plan, quality=None):
         list(evaluation_estimate.estimate_all(model, images, plan, size, quality))
@@ -120,7 +118,6 @@ print(*(estimate.bits for estimate in found))
 """
 
 
-@pytest.mark.slow
 def test_two_devices_share_a_batch_of_an_odd_number(
     tiny_weights, tiny_model, images, estimates, tmp_path
 ):

@@ -35,6 +35,7 @@ def real_run(folder, tiny_weights, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_first_image_of_each_padded_size_is_coded_untimed_before(
     tiny_model, images, tmp_path, monkeypatch
 ):
@@ -66,6 +67,7 @@ def test_files_are_written_by_the_range_coder_that_is_asked_for(
     assert words.startswith(f"real files, {coder_name} range coder, ")
 
 
+@pytest.mark.slow
 def test_results_have_compressais_schema(real_run, tiny_model):
     result = json.loads((real_run / "out.json").read_text())
     assert list(result) == ["name", "description", "settings", "results", "images"]

@@ -35,6 +35,7 @@ def test_the_first_image_is_shown_as_its_file_decodes(shown, images, tiny_model)
     assert shown.shares == partition.block_shares(chosen, height, width)
 
 
+@pytest.mark.slow
 def test_anchors_come_at_about_the_same_size(shown):
     ours, *others = shown.versions
     assert [version.name for version in others] == ["JPEG", "WebP"]
@@ -43,6 +44,7 @@ def test_anchors_come_at_about_the_same_size(shown):
         assert version.setting.startswith("quality ")
 
 
+@pytest.mark.slow
 def test_the_bits_of_all_blocks_are_those_of_the_file(shown):
     bits = 256 * shown.density.sum()
     assert 8 * shown.versions[0].size == pytest.approx(bits, rel=0.005, abs=8 * 100)

@@ -173,6 +173,7 @@ def test_ms_ssim_of_fewer_levels_equals_the_plain_definition(levels):
     assert ms_ssim(x, x_hat, levels=levels) == pytest.approx(expected, abs=ROUNDINGS)
 
 
+@pytest.mark.slow
 def test_ms_ssim_tells_images_apart_that_are_nearly_equal():
     x, _ = random_pair(0)
     x = 0.8 + 0.1 * x
@@ -182,6 +183,7 @@ def test_ms_ssim_tells_images_apart_that_are_nearly_equal():
     assert 1 - ms_ssim(x, x_hat) == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.slow
 def test_ms_ssim_of_a_batch_is_that_of_each_image():
     pairs = [random_pair(seed) for seed in (1, 2)]
     batch = ms_ssim(*(jnp.stack(side) for side in zip(*pairs, strict=True)))
@@ -223,6 +225,7 @@ def test_the_gradient_of_ms_ssim_is_finite(case):
     assert np.all(np.isfinite(gradient_of_ms_ssim(x, x_hat)))
 
 
+@pytest.mark.slow
 def test_the_gradient_of_ms_ssim_is_its_slope():
     x, x_hat = random_pair(5)
     direction = np.random.default_rng(6).normal(size=x.shape)

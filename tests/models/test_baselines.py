@@ -194,6 +194,7 @@ def test_masks_are_the_same_in_both_stages_of_training():
         assert not np.any(masks[1]) and not np.any(masks[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_linear_start_codes_a_photograph(kind, photograph):
     model = presets.mbt2018_tiny(kind=kind)
@@ -284,6 +285,7 @@ def test_all_positions_at_once_are_predicted_as_by_a_masked_convolution_in_numpy
         np.testing.assert_allclose(prior.scale[0, row, column], scale, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_decoding_by_wavefronts_gives_what_decoding_in_raster_order_gives(predictor):
     model, params, known, y = predictor
     oracle = NumpyContext(params, model.latents)
@@ -298,6 +300,7 @@ def test_decoding_by_wavefronts_gives_what_decoding_in_raster_order_gives(predic
     np.testing.assert_allclose(by_fronts[0], raster, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_later_position_changes_no_earlier_prediction(predictor):
     _, _, known, y = predictor
     row, column = 2, 4

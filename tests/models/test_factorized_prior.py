@@ -40,6 +40,7 @@ def density(params, channel, v):
     return (high - low) / (2 * step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channel", range(CHANNELS))
 def test_every_density_is_positive_and_integrates_to_one(params, channel):
     grid = np.linspace(-60, 60, 2001)
@@ -49,6 +50,7 @@ def test_every_density_is_positive_and_integrates_to_one(params, channel):
     np.testing.assert_allclose(ends[:, channel], [0, 1], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_median_of_every_density_is_zero(params):
     np.testing.assert_allclose(
         factorized_prior.cumulative(params, np.zeros(CHANNELS)), 0.5, atol=1e-12

@@ -161,6 +161,7 @@ def test_a_prediction_hangs_on_the_planes_of_earlier_steps_and_on_no_others(cont
             assert same == (changed not in context_features), (parity, changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_what_stands_at_positions_that_are_not_coded_is_never_seen(context):
     arguments = given_to(context, 1, 5)
@@ -348,6 +349,7 @@ def test_an_independent_integer_implementation_decodes_real_files(
     assert any(np.any(run.symbols) for run in coded) and any(np.any(run.mu) for run in coded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(131, 250), (300, 321)])
 def test_an_independent_integer_implementation_decodes_files_with_regions(model, photograph, size):
     """Of five by six blocks, whose hyper-latents stand for blocks of different qualities."""

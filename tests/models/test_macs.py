@@ -171,6 +171,7 @@ def test_a_portable_decoder_leaves_out_what_looks_at_the_image():
     assert not macs.of_encoder({path: n for path, n in counted.items() if path[:3] == "g_s"})
 
 
+@pytest.mark.slow
 def test_the_planes_of_a_level_are_predicted_from_none_four_four_and_eight_neighbours():
     model = presets.mini()
     counted = macs.per_pixel(model)

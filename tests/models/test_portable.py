@@ -22,6 +22,8 @@ from tests import portable_params
 from tests.conftest import quick_key
 from tests.portable_params import code
 
+pytestmark = pytest.mark.slow
+
 MODEL = presets.mini()
 GRID = (3, 4)
 """In 64-blocks, of the shared photograph."""
@@ -113,7 +115,6 @@ def test_the_walk_has_a_map_of_bits_for_every_level_of_every_grid(grid, noisy):
     assert {leaf.dtype for leaf in jax.tree_util.tree_leaves(coded)} == {jnp.dtype("float32")}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["0", "1", "2", "random"])
 def test_bits_are_counted_exactly_where_a_level_is_coded(images, kind):
     masks = masks_of(kind, batch=len(QUALITIES))
@@ -167,7 +168,6 @@ def test_images_of_a_batch_are_coded_as_if_each_were_alone(images):
                 np.testing.assert_allclose(one[0], many[example], rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(images, photograph):
     params, masks = portable_params.acting(MODEL), masks_of("random", batch=len(QUALITIES))
     coded = code(MODEL, params, images, masks, QUALITIES)
@@ -203,7 +203,6 @@ def slope(params: Any, x: jax.Array, coarser: jax.Array, mask: jax.Array, qualit
     return jax.grad(lambda p: net.apply({"params": p}, x, method=through))(params)
 
 
-@pytest.mark.slow
 def test_gradients_are_finite_at_both_ends_of_quality_and_reach_every_layer(photograph):
     ends = np.array([0, MODEL.steps_of_quality], np.int32)
     x = np.repeat(photograph[None, :128, :128].astype(np.float32) / 255, 2, axis=0)

@@ -92,6 +92,7 @@ def test_level_0_loses_what_its_quantiser_does_and_no_more(image, kept):
     assert 0.3 < noise / (step * np.sqrt(16 / 768 / 12)) < 1.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("knots", "distribution"), [(6, "laplace"), (2, "gaussian")])
 def test_gains_at_the_knots_are_those_of_their_lambda(knots, distribution):
     thresholds = config.PortableConfig().thresholds[:knots]
@@ -107,6 +108,7 @@ def test_gains_at_the_knots_are_those_of_their_lambda(knots, distribution):
         np.testing.assert_allclose(2 ** (-gain / 256), step, rtol=2**-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "distribution"), [(0, "laplace"), (1, "laplace"), (2, "laplace"), (1, "gaussian")]
 )

@@ -51,12 +51,14 @@ def test_at_one_lambda_both_ranges_have_the_same_gains_and_priors(params, qualit
         np.testing.assert_allclose(found, expected, atol=1)
 
 
+@pytest.mark.slow
 def test_beyond_the_old_range_gains_follow_the_square_root_of_lambda(params):
     moved = quality_range.resample_knots(params, OLD, NEW)
     first, second = (gains(NEW, moved, quality) for quality in (0, 128))
     np.testing.assert_allclose(second - first, 128, atol=1.01)  # half an octave
 
 
+@pytest.mark.slow
 def test_the_same_range_changes_nothing(params):
     same = quality_range.resample_knots(params, OLD, OLD)
     for a, b in zip(*map(jax.tree_util.tree_leaves, (params, same)), strict=True):

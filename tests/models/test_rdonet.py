@@ -91,6 +91,7 @@ def test_bits_are_counted_exactly_where_a_level_is_coded(network, kind):
         np.testing.assert_array_equal(np.asarray(coded.z_bits[level]) > 0, hyper)
 
 
+@pytest.mark.slow
 def test_what_a_masked_level_would_have_coded_does_not_reach_the_image(network):
     _, params, x, code = network
     masks = masks_of("uniform-64")
@@ -103,6 +104,7 @@ def test_what_a_masked_level_would_have_coded_does_not_reach_the_image(network):
     np.testing.assert_array_equal(code(params, x, masks).x_hat, code(changed, x, masks).x_hat)
 
 
+@pytest.mark.slow
 def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
     preset, params, x, code = network
     masks = masks_of("random")

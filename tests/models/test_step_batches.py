@@ -21,6 +21,8 @@ from rdonet_jax.models import step_batches, zoo
 from rdonet_jax.models.step_batches import StepBatches
 from tests.fuzzing import subjects
 
+pytestmark = pytest.mark.slow
+
 SHARED = np.float32(10)
 
 
@@ -213,7 +215,6 @@ def batches_of_several(batches: StepBatches) -> Counter:
     return Counter({size: count for size, count in batches.computed.items() if size > 1})
 
 
-@pytest.mark.slow
 def test_files_of_a_batch_decode_alone_by_every_engine(coded):
     model, _, files = coded
     alone = model.replace(batches=None)

@@ -20,7 +20,7 @@ from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable import quality_range, widening
 from tests import portable_params
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 OLD = presets.mini()
 TRUNK, LATENTS = 4, 8
@@ -56,13 +56,11 @@ def wide(params, transform):
     return widening.widen(params, OLD, NEW, transform, jax.random.key(0))
 
 
-@pytest.mark.slow
 def test_a_widened_network_has_the_parameters_of_its_configuration(wide):
     shapes = portable_params.shapes(NEW)
     assert jax.tree_util.tree_map(np.shape, wide) == jax.tree_util.tree_map(np.shape, shapes)
 
 
-@pytest.mark.slow
 def test_with_new_latents_of_zero_a_widened_network_does_what_the_old_one_does(params, transform):
     silent = transform._replace(
         to_latent=np.zeros_like(transform.to_latent), bias=np.zeros_like(transform.bias)
@@ -132,7 +130,6 @@ def test_the_wide_preset_is_the_standard_one_widened_with_qualities_above_its_ow
     assert registry.family_of(wide).convert_params({}, standard, wide) is None
 
 
-@pytest.mark.slow
 def test_more_knots_above_the_old_ones_change_nothing_at_the_old_qualities(params):
     more = command.continued(OLD, OLD.knots + 2)
     moved = quality_range.resample_knots(params, OLD, more)
@@ -166,7 +163,6 @@ def test_what_widening_added_leaves_out_all_that_the_old_network_has(wide, param
         np.testing.assert_array_equal(kept[kept != 0], expected[expected != 0])
 
 
-@pytest.mark.slow
 def test_whatever_is_added_the_old_channels_are_coded_as_before(wide, params):
     added = widening.added(wide, NEW, OLD)
     rng = np.random.default_rng(0)

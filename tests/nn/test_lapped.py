@@ -126,6 +126,7 @@ def test_stages_keep_the_size_of_random_signals_at_first():
         assert float(jnp.std(y)) == pytest.approx(1.0, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_residual_block_is_the_identity_at_first_and_learns_to_be_more():
     module = lapped.Residual(6)
     x = normal(0, 2, 3, 4, 5)

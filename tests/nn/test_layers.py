@@ -202,6 +202,7 @@ def test_the_prior_on_z_sees_no_later_position_and_no_other_channel(causal_modul
         assert all((r, c) > (row, column) and k == channel for r, c, k in changed)
 
 
+@pytest.mark.slow
 def test_the_prior_on_z_is_two_masked_convolutions_of_type_a(causal_module):
     module, params, z_hat = causal_module
     weights = causal_prior.CausalWeights(**params["params"])

@@ -19,7 +19,7 @@ from rdonet_jax.rdo import cost as rdo_cost
 from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.cost import RDCost
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 QUALITY = 40.0
 
@@ -82,7 +82,6 @@ def test_priors_learned_alone_leave_what_the_whole_network_was_trained_for(both_
     assert set(weights_of(never_trained, QUALITY)) == {"mse"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [(192, 256), (150, 201), (33, 17)])
 def test_the_price_is_the_rate_with_the_partitions_and_the_weighed_error(
     mini_model, photograph, size
@@ -100,7 +99,6 @@ def test_the_price_is_the_rate_with_the_partitions_and_the_weighed_error(
     assert (areas >= 0).all()
 
 
-@pytest.mark.slow
 def test_a_network_of_one_lambda_has_prices_too(tiny_model, photograph, candidates):
     _, totals = RDCost(tiny_model, photograph)(candidates)
     for p, total in zip(candidates, totals, strict=True):
@@ -128,7 +126,6 @@ def test_ms_ssim_has_its_share_in_the_price_of_a_model_trained_for_both(
         assert total == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.slow
 def test_what_a_network_makes_of_padding_has_no_price(both_model, photograph, monkeypatch):
     image = photograph[:180, :200]
     p = codec.choose_partition(both_model, image, "variance", QUALITY)

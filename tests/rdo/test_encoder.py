@@ -33,6 +33,7 @@ def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
     assert all(map(np.array_equal, decoded.partition, found.partition))
 
 
+@pytest.mark.slow
 def test_a_search_saves_in_real_bits_in_at_most_so_many_evaluations(mini_model, photograph):
     one, two = (
         encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan("uniform-64", n)))
@@ -44,6 +45,7 @@ def test_a_search_saves_in_real_bits_in_at_most_so_many_evaluations(mini_model, 
         assert found.searched.stats.evaluations <= most_evaluations(passes)
 
 
+@pytest.mark.slow
 def test_no_step_of_a_search_raises_the_estimated_cost(mini_model, photograph):
     start = initial_masks.initial_partition(mini_model, photograph, "uniform-64", QUALITY)
     (whole,) = regions.of_image(mini_model, photograph, QUALITY, start)

@@ -44,6 +44,7 @@ def flat(request, mini_model):
     return image, [(len(c.data), pixel_format.psnr(image, c.image)) for c in coded]
 
 
+@pytest.mark.slow
 def test_a_flat_image_meets_the_least_size_that_any_scanned_quality_has(mini_model, flat):
     image, table = flat
     least = min(size for size, _ in table)
@@ -169,6 +170,7 @@ def test_a_refined_file_keeps_the_psnr_and_is_no_larger(start_model, large):
     assert found.searched.after <= found.searched.before
 
 
+@pytest.mark.slow
 def test_no_quality_is_refined_twice(start_model, large, monkeypatch):
     refined, coded = [], []
     encode_refined, encode = encoder.encode_refined, encoder.encode

@@ -18,7 +18,7 @@ from rdonet_jax.rdo import encoder, encoder_tiles, file_cost, refinement, refine
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 QUALITY = 60.0
 ITERATIONS = 10
@@ -37,7 +37,6 @@ def refined(start_model, photograph):
     return encoder.encode(start_model, photograph, REFINED)
 
 
-@pytest.mark.slow
 def test_refinement_lowers_the_cost_by_real_bits(start_model, photograph, refined):
     plain = encoder.encode(start_model, photograph, EncodeOptions(QUALITY, reconstruct=True))
     cost = encoder.file_cost(start_model, plain.image, QUALITY)
@@ -48,7 +47,6 @@ def test_refinement_lowers_the_cost_by_real_bits(start_model, photograph, refine
     assert refined.searched.refinements == ITERATIONS and not refined.searched.interrupted
 
 
-@pytest.mark.slow
 def test_a_model_trained_for_both_distortions_is_refined_for_both(both_model, photograph):
     found = encoder.encode(both_model, photograph, REFINED)
     assert found.searched.after < found.searched.before
@@ -63,7 +61,6 @@ def test_every_decoder_reads_refined_files_as_they_were_encoded(start_model, ref
     assert abs(difference).max() <= 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["numpy", "jax"])
 def test_each_engine_codes_refined_latents(mini_model, photograph, engine):
     small = photograph[:100, :128]
@@ -99,7 +96,6 @@ def test_the_same_image_gives_the_same_file_twice(start_model, photograph, refin
     assert again.encoded.data == refined.encoded.data
 
 
-@pytest.mark.slow
 def test_a_descent_passes_through_what_shorter_ones_give(start_model, photograph, refined):
     longer = dataclasses.replace(REFINED, plan=Plan(refinements=25))
     plain = encoder.encode(start_model, photograph, EncodeOptions(QUALITY, reconstruct=True))
@@ -121,7 +117,6 @@ def test_the_stages_of_an_image_of_several_tiles_are_refused(start_model):
         next(refinement.stages(*encoder.refinement_problem(start_model, plain, REFINED), 10))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [(17, 300), (130, 97), (1, 1)])
 def test_images_of_any_size_are_refined(start_model, photograph, size):
     tall = np.tile(photograph, (1, 2, 1))
@@ -150,7 +145,6 @@ def test_without_iterations_the_file_is_that_of_no_options(start_model, photogra
     assert none.searched is None
 
 
-@pytest.mark.slow
 def test_a_search_and_a_refinement_add_up(start_model, photograph):
     small = photograph[:128, :192]
     plans = Plan("uniform-64", 1), Plan("uniform-64", 1, ITERATIONS)
@@ -221,7 +215,6 @@ def problem_of(model, image, plain, p):
     return refinement.Problem(model, image, p, QUALITY, cost.distortions, weights)
 
 
-@pytest.mark.slow
 def test_tiles_are_refined_one_after_the_other_up_to_their_boundary(
     start_model, photograph, monkeypatch
 ):
@@ -242,7 +235,6 @@ def test_tiles_are_refined_one_after_the_other_up_to_their_boundary(
     assert cost.of(encoded) < cost.of(plain)
 
 
-@pytest.mark.slow
 def test_latents_in_the_margin_of_a_tile_do_not_change(start_model, photograph, monkeypatch):
     monkeypatch.setattr(encoder_tiles.cover, "__defaults__", (((4, 8),), encoder_tiles.MARGIN))
     wide = np.tile(photograph[:64], (1, 3, 1))[:, :600]
@@ -265,7 +257,6 @@ def test_latents_in_the_margin_of_a_tile_do_not_change(start_model, photograph, 
     np.testing.assert_array_equal(y[:, 4 * 6 :], before[:, 4 * 6 :])
 
 
-@pytest.mark.slow
 def test_the_cost_of_a_tile_with_the_whole_image_is_that_of_its_file(start_model, photograph):
     image = preparation.prepare(start_model.config, photograph)
     p = codec.choose_partition(start_model, photograph, "variance", QUALITY)
@@ -317,7 +308,6 @@ def test_offsets_without_a_dead_zone_are_rounded_as_with_it():
     assert (np.diff(abs(moved[bounds == bounds[0]])[order]) >= -1e-6).all()
 
 
-@pytest.mark.slow
 def test_soft_rounding_lies_between_the_neighboring_integers_and_has_a_gradient():
     x = jnp.linspace(-2.0, 2.0, 101)
     noise = soft_rounding.draw(jax.random.key(0), x.shape)
@@ -343,7 +333,6 @@ def test_the_cores_of_the_tiles_cover_every_block_once(grid):
     np.testing.assert_array_equal(counts, 1)
 
 
-@pytest.mark.slow
 def test_the_cost_of_a_file_in_tiles_is_that_of_the_whole(both_model, photograph, monkeypatch):
     # The image ends with whole tiles, as MS-SSIM otherwise differs a little at the border.
     image = np.tile(photograph, (2, 3, 1))[:256, :768]
@@ -368,7 +357,6 @@ def test_numbers_of_iterations_that_there_are_not_are_refused(iterations):
         Plan(refinements=iterations)
 
 
-@pytest.mark.slow
 def test_an_image_whose_refinement_takes_more_memory_than_there_is_is_refused(
     start_model, photograph, monkeypatch
 ):

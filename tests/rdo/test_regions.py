@@ -17,7 +17,7 @@ from rdonet_jax.rdo.search import regions
 from rdonet_jax.rdo.search.fast import fast
 from rdonet_jax.rdo.search.original import original
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 QUALITY = 40.0
 
@@ -48,7 +48,6 @@ def searched(model, image, start, passes=2):
     return found
 
 
-@pytest.mark.slow
 def test_an_image_of_the_size_of_a_tile_is_searched_as_a_whole_image_is(mini_model, photograph):
     image = np.tile(photograph, (2, 1, 1))[:256]
     start = codec.choose_partition(mini_model, image, "uniform-32", QUALITY)
@@ -56,7 +55,6 @@ def test_an_image_of_the_size_of_a_tile_is_searched_as_a_whole_image_is(mini_mod
     assert all(map(np.array_equal, searched(mini_model, image, start), expected.partition))
 
 
-@pytest.mark.slow
 def test_an_image_in_a_larger_tile_costs_nearly_what_the_padded_image_costs(mini_model, photograph):
     image = photograph[:150, :201]
     start = codec.choose_partition(mini_model, image, "uniform-32", QUALITY)
@@ -77,7 +75,6 @@ def test_a_part_costs_what_the_image_costs_but_for_the_linearization(both_model,
     assert of_region[1] - of_region[0] == pytest.approx(whole[1] - whole[0], rel=0.1)
 
 
-@pytest.mark.slow
 def test_several_tiles_find_nearly_what_the_original_search_finds(mini_model, wide, small_tiles):
     start = codec.choose_partition(mini_model, wide, "uniform-32", QUALITY)
     assert len(regions.of_image(mini_model, wide, QUALITY, start)) == 2
@@ -107,7 +104,6 @@ def test_every_block_is_decided_in_one_region(mini_model):
         assert (times == 1).all()
 
 
-@pytest.mark.slow
 def test_images_of_other_sizes_compile_nothing(both_model, photograph, wide):
     steps = (*rdo_cost.jitted_steps(), *file_cost.jitted_steps())
     options = EncodeOptions(QUALITY, plan=Plan("uniform-32", 1))
@@ -145,7 +141,6 @@ def test_a_search_leaves_the_start_as_it_is(mini_model, photograph):
     assert all(map(np.array_equal, start, copy))
 
 
-@pytest.mark.slow
 def test_fixed_rate_models_are_searched_as_a_whole(tiny_model, wide):
     start = codec.choose_partition(tiny_model, wide, "uniform-64")
     (region,) = regions.of_image(tiny_model, wide, None, start)

@@ -50,6 +50,7 @@ def test_a_run_that_goes_back_has_its_best_checkpoint_until_it_writes_another(st
         assert kept.restore(MODEL, SCHEDULE, best=True)[1].step == 4
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_is_replaced_by_that_of_the_same_step_done_again(state, tmp_path):
     with Checkpoints(tmp_path) as kept:
         kept.save(state, at(6).replace(best_loss=2.0), best=True)

@@ -50,6 +50,7 @@ def test_the_update_of_a_kernel_has_nearly_equal_singular_values_of_the_size_of_
         assert spread == pytest.approx(1e-2 * 0.2, rel=0.35)
 
 
+@pytest.mark.slow
 def test_the_update_goes_against_the_gradient(params):
     given, found = kernel_params.gradients(params), updates(optimizer.make(schedule()), params)
     for name in ("wide", "tall"):
@@ -60,6 +61,7 @@ def test_the_update_goes_against_the_gradient(params):
         assert product < -0.5 * sizes[0] * sizes[1]
 
 
+@pytest.mark.slow
 def test_small_kernels_and_all_other_parameters_get_adams_updates(params):
     ours = updates(optimizer.make(schedule()), params, count=3)
     adams = updates(optimizer.make(schedule(optimizer="adam")), params, count=3)
@@ -84,6 +86,7 @@ def test_a_restart_forgets_the_momentum(params):
     )
 
 
+@pytest.mark.slow
 def test_most_parameters_of_a_portable_network_are_in_its_kernels():
     shapes = portable_params.shapes(presets.standard())
     chosen = kernels.are_matrices(shapes)

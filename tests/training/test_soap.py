@@ -156,6 +156,7 @@ def test_a_kernel_without_a_gradient_stays(params):
         assert not any(np.any(leaf) for leaf in jax.tree_util.tree_leaves(found))
 
 
+@pytest.mark.slow
 def test_a_restart_begins_anew(params):
     _, state = run(optimizer.make(schedule(switch="restart", stage1_steps=5)), params, 6)
     made = optimizer.make(schedule())

@@ -78,6 +78,7 @@ def test_rematerialisation_changes_no_number(gradients):
     assert relative_difference(computed_anew, kept) < ADDED * FLOAT32
 
 
+@pytest.mark.slow
 def test_rematerialisation_keeps_less_than_half_for_the_backward_pass(tiny_model):
     """Counted on what is handed to the backward pass; compilers for CPUs do not save by it."""
 
@@ -399,6 +400,7 @@ def test_a_share_of_the_crops_has_images_that_end_before_them():
     )
 
 
+@pytest.mark.slow
 def test_images_that_end_before_their_crops_keep_what_ms_ssim_needs():
     schedule = training_config.TrainingConfig(cut_share=1.0, metric="both", crop=192)
     keys = training_step.crop_keys(schedule, jnp.int32(3), jnp.arange(500))
@@ -406,6 +408,7 @@ def test_images_that_end_before_their_crops_keep_what_ms_ssim_needs():
     assert (sizes.min(), sizes.max()) == (176, 192)
 
 
+@pytest.mark.slow
 def test_what_a_crop_holds_beyond_its_image_changes_no_loss(crops, tiny_model):
     """Nor does it count: the rate is per pixel of the image."""
     schedule = training_config.TrainingConfig(crop=64, batch_size=4, cut_share=1.0)

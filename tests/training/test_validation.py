@@ -38,6 +38,7 @@ def test_the_means_are_those_of_the_crops_one_by_one(tiny_model, crops, preview)
     assert result.shares == pytest.approx(shares)
 
 
+@pytest.mark.slow
 def test_the_preview_shows_the_masks_of_the_variance(tiny_model, crops, preview):
     expected = partition.level_map(partition.variance(crops / 255.0, THRESHOLDS))
     np.testing.assert_array_equal(preview.levels, expected)

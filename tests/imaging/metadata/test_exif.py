@@ -142,6 +142,7 @@ def test_a_thumbnail_that_cannot_be_turned_is_dropped(thumbnail):
     assert exif.orientation(data) == 1 and thumbnail_of(data) == (None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @given(st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255)), max_size=4))
 def test_damaged_data_with_a_thumbnail_is_put_upright_or_left(changes):

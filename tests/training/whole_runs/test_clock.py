@@ -17,7 +17,7 @@ from rdonet_jax.training.run_dir import Run, RunError
 
 from .conftest import logged
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 MINUTES = 1.0
 TICK = 0.3
@@ -66,7 +66,6 @@ def progress_of(folder) -> checkpoints.Progress:
         return kept.restore(held.model, held.training)[1]
 
 
-@pytest.mark.slow
 def test_a_run_by_the_clock_ends_in_time_with_validation_checkpoint_and_weights(run, tmp_path):
     outcome, seconds = run("whole")
     steps = int(outcome.state.step)
@@ -90,7 +89,6 @@ def test_a_run_by_the_clock_ends_in_time_with_validation_checkpoint_and_weights(
         run("whole", resume=True, length=RunLength(more_minutes=1, as_before=True))
 
 
-@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_with_what_was_left(run, tmp_path):
     first, _ = run("cut", Ticking(stop_at=30))
     assert first.stopped_by == "SIGTERM"
@@ -108,14 +106,12 @@ def test_a_run_that_was_stopped_goes_on_with_what_was_left(run, tmp_path):
     assert list(logged(tmp_path / "cut", "event").values()).count("stage 2 begins") == 1
 
 
-@pytest.mark.slow
 def test_a_run_that_was_stopped_can_have_more_minutes(run, tmp_path):
     run("more", Ticking(stop_at=30))
     outcome, seconds = run("more", resume=True, length=RunLength(more_minutes=1, as_before=True))
     assert not outcome.stopped_by and 50 < seconds <= 60  # of the first minute, 30 s were left
 
 
-@pytest.mark.slow
 def test_the_minutes_and_the_shares_of_a_run_stay_as_they_are(run, tmp_path):
     run("same", Ticking(stop_at=30))
     with pytest.raises(RunError, match=r"minutes: 1.0 then, 2.0 now"):

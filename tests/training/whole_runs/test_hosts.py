@@ -26,6 +26,8 @@ from .conftest import (
     wait_for_step,
 )
 
+pytestmark = pytest.mark.slow
+
 IMPATIENT = """
 import sys
 from rdonet_jax.cli.commands import train
@@ -102,7 +104,6 @@ def test_two_hosts_of_four_devices_begin_with_the_losses_of_one_device(finished,
     np.testing.assert_allclose(losses(stopped.run, count), losses(finished, count), rtol=2e-4)
 
 
-@pytest.mark.slow
 def test_hosts_stop_together_when_one_is_told(stopped):
     assert 3 < stopped.step < STEPS
     assert f"stopped after step {stopped.step}" in stopped.said[0]
@@ -147,7 +148,6 @@ def test_a_checkpoint_of_stopped_hosts_goes_on_with_eight_devices(
     assert_close(newest_state(run), newest_state(on_eight_devices), 1e-3)
 
 
-@pytest.mark.slow
 def test_hosts_that_do_not_share_the_runs_folder_all_say_so_at_the_start(
     photograph_folder, tiny_weights, tmp_path
 ):
@@ -166,7 +166,6 @@ def test_hosts_that_do_not_share_the_runs_folder_all_say_so_at_the_start(
         assert not run.parent.exists()
 
 
-@pytest.mark.slow
 def test_what_is_wrong_on_one_host_ends_all_with_a_sentence(
     photograph_folder, tiny_weights, tmp_path
 ):

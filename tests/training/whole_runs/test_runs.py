@@ -20,11 +20,12 @@ from rdonet_jax.training import step as training_step
 
 from .conftest import SHORT, STEPS, logged, newest_state
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--steps", "6", "--checkpoint-every", "2", "--validation-every", "3",
          "--preview-every", "3"]  # fmt: skip
 
 
-@pytest.mark.slow
 def test_a_run_has_both_stages_in_the_originals_proportion_and_is_validated(finished):
     run = run_dir.Run.load(finished)
     assert (run.training.stage1_steps, run.training.stage2_steps) == (23, 7)
@@ -35,7 +36,6 @@ def test_a_run_has_both_stages_in_the_originals_proportion_and_is_validated(fini
     assert sum(logged(finished, "validation")[30]["shares"]) == pytest.approx(1)
 
 
-@pytest.mark.slow
 def test_checkpoints_say_where_the_run_stands(finished):
     held = run_dir.Run.load(finished)
     with checkpoints.Checkpoints(finished) as kept:
@@ -183,7 +183,6 @@ def quick_start(photograph_folder, tiny_weights, tmp_path):
     return run
 
 
-@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_is_started_afresh(
     quick_steps, quick_start, tmp_path, monkeypatch, capsys
 ):
@@ -210,7 +209,6 @@ def test_a_run_killed_before_its_first_checkpoint_is_started_afresh(
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("where", ["--no-resident", "--resident"])
 def test_a_run_that_diverges_keeps_its_checkpoint_and_all_that_one_needs_to_look_into_it(
     quick_steps, quick_start, tmp_path, capsys, where
@@ -242,7 +240,6 @@ def test_a_state_that_is_not_finite_does_not_become_a_checkpoint(
     assert int(state.step) == 2 and training_step.is_finite(state)
 
 
-@pytest.mark.slow
 def test_resuming_asks_for_the_same_images_wherever_they_lie(
     quick_steps, quick_start, photograph_folder, tmp_path, capsys
 ):
@@ -255,7 +252,6 @@ def test_resuming_asks_for_the_same_images_wherever_they_lie(
     assert "training images are not those" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_damaged_checkpoint_is_told_in_one_line(quick_steps, quick_start, tmp_path, capsys):
     assert quick_start() == 0
     newest = tmp_path / "run" / checkpoints.LAST / "6"
@@ -271,7 +267,6 @@ def test_a_damaged_checkpoint_is_told_in_one_line(quick_steps, quick_start, tmp_
     assert quick_start("--resume") == 0
 
 
-@pytest.mark.slow
 def test_two_processes_do_not_train_the_same_run(quick_steps, quick_start, tmp_path, capsys):
     assert quick_start() == 0
     capsys.readouterr()
@@ -281,7 +276,6 @@ def test_two_processes_do_not_train_the_same_run(quick_steps, quick_start, tmp_p
     assert quick_start("--resume") == 0
 
 
-@pytest.mark.slow
 def test_images_are_held_out_from_those_that_can_be_used(
     quick_steps, quick_start, photograph_folder, tmp_path, capsys
 ):
@@ -293,7 +287,6 @@ def test_images_are_held_out_from_those_that_can_be_used(
     assert (origin.pictures.count, origin.validation_pictures.count) == (2, 1)
 
 
-@pytest.mark.slow
 def test_validation_images_among_the_training_images_are_not_trained_on(
     quick_steps, quick_start, photograph_folder, tmp_path
 ):
@@ -305,7 +298,6 @@ def test_validation_images_among_the_training_images_are_not_trained_on(
     assert (origin.pictures.count, origin.validation_pictures.count) == (2, 1)
 
 
-@pytest.mark.slow
 def test_export_needs_nothing_but_the_runs_folder(
     quick_steps, quick_start, photograph_folder, tiny_weights, tmp_path, capsys
 ):
