@@ -127,8 +127,12 @@ def options_of(function, monkeypatch):
 def test_quick_functions_are_compiled_with_fewer_optimizations(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     usual = compilation.options()
-    quick = dict(compilation.QUICK_OPTIONS)
-    assert all(compilation._is_supported(*option) for option in quick.items())
+    # JAX 0.12 has no fusion emitters to leave out.
+    quick = {
+        name: value
+        for name, value in compilation.QUICK_OPTIONS.items()
+        if "emitters" not in name or compilation._is_supported(name, value)
+    }
     assert options_of(compilation.jit(np.square), monkeypatch) == (usual or None)
     assert options_of(compilation.jit(np.square, quick=True), monkeypatch) == quick | usual
 
