@@ -46,10 +46,12 @@ class Durations:
     def _add(self, event: str, seconds: float, **_: Any) -> None:
         self._seconds[event] += seconds
 
-    def of(self, work: Callable[[], object]) -> list[float]:
-        """Those of `STAGES`, of all functions that are compiled for some work."""
+    def clear(self) -> None:
+        """Forgets what was counted so far."""
         self._seconds.clear()
-        work()
+
+    def by_stage(self) -> list[float]:
+        """Those of `STAGES`, of all functions that were compiled since then."""
         return [self._seconds[event] for event in STAGES]
 
 
@@ -85,16 +87,20 @@ def main() -> None:
     schedule = training_config.TrainingConfig(batch_size=options.batch_size, crop=options.crop)
     durations = Durations()
     print(f"{options.preset:<12}" + "".join(f"{name:>9}" for name in STAGES.values()))
-    _print_row("parameters", durations.of(lambda: start(config, schedule)))
-    params = start(config, schedule)
+    params = _measured(durations, "parameters", lambda: start(config, schedule))
     with tempfile.TemporaryDirectory() as folder:
         model = zoo.load(zoo.save(Path(folder), options.preset, config, params, {}))
-    _print_row("training", durations.of(lambda: train(config, schedule)))
-    _print_row("refinement", durations.of(lambda: refine(model, options.crop)))
+    _measured(durations, "training", lambda: train(config, schedule))
+    _measured(durations, "refinement", lambda: refine(model, options.crop))
 
 
-def _print_row(name: str, seconds: list[float]) -> None:
-    print(f"{name:<12}" + "".join(f"{stage:9.1f}" for stage in seconds), flush=True)
+def _measured(durations: Durations, name: str, work: Callable[[], Any]) -> Any:
+    """What some work returns; prints what it took."""
+    durations.clear()
+    result = work()
+    seconds = "".join(f"{stage:9.1f}" for stage in durations.by_stage())
+    print(f"{name:<12}{seconds}", flush=True)
+    return result
 
 
 if __name__ == "__main__":

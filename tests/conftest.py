@@ -108,14 +108,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogethe
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow and long tests run where `-m` asks for them."""
-    for mark, takes in (("slow", "seconds"), ("long", "minutes")):
-        if mark in config.option.markexpr.split():
-            continue
-        for item in items:
+    """Slow and long tests run where `-m` asks for them; what is both counts as long."""
+    for item in items:
+        for mark, takes in (("long", "minutes"), ("slow", "seconds")):
             if item.get_closest_marker(mark):
-                reason = f"takes {takes}; make test-{mark} runs it"
-                item.add_marker(pytest.mark.skip(reason=reason))
+                if mark not in config.option.markexpr.split():
+                    reason = f"takes {takes}; make test-{mark} runs it"
+                    item.add_marker(pytest.mark.skip(reason=reason))
+                break
 
 
 @pytest.hookimpl(tryfirst=True)

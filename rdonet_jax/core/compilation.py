@@ -40,10 +40,9 @@ QUICK_OPTIONS: Mapping[str, Any] = {
     "xla_backend_optimization_level": 1,
     "xla_cpu_use_fusion_emitters": False,
 }
-"""For large functions that run few times: they are compiled in about three quarters of the time and
-memory, those that draw many random numbers in a quarter to four tenths. The gradient of a cost runs
-as fast as with the usual options, a whole training step does not. Results may differ by roundings.
-XLA_FLAGS may set them otherwise."""
+"""For large functions that run few times: they are compiled in less time and memory (see
+`benchmarks/compilation.py`). The gradient of a cost runs as fast as with the usual options, a whole
+training step does not. Results may differ by roundings. XLA_FLAGS may set them otherwise."""
 
 if jax.__version_info__ < (0, 6):
     jax.config.update("jax_enable_compilation_cache", False)
