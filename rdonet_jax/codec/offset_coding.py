@@ -17,7 +17,8 @@ from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.codec.qualities import MAX_OFFSET
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
-from rdonet_jax.entropy.distributions import binary_index, binary_tables
+from rdonet_jax.entropy.adaptive_flags import FlagCounts
+from rdonet_jax.entropy.distributions import binary_tables
 
 _DIFFERS = ((1, 12), (1, 3), (1, 2))
 """Initial counts (ones, total) of whether an offset differs from its prediction, by context: the
@@ -75,46 +76,34 @@ def read(header: Header, sections: Sections) -> np.ndarray | None:
     return offsets
 
 
-class _Counts:
-    """Counts of flags by context, which are coded and then added up."""
-
-    def __init__(self, code_flags: CodeFlags, start: np.ndarray) -> None:
-        self._code_flags, self._counts = code_flags, start.astype(np.int64)
-
-    def code(self, flags: np.ndarray, contexts: np.ndarray) -> np.ndarray:
-        """A run of flags, bool; all with the counts from before it."""
-        indices = binary_index(*self._counts[contexts].T)
-        flags = self._code_flags(flags.astype(np.int32), indices) == 1
-        np.add.at(self._counts, contexts, np.stack([flags, np.ones_like(flags)], axis=-1))
-        return flags
-
-
 def _code(grid: tuple[int, int], code_flags: CodeFlags, offsets: np.ndarray | None) -> np.ndarray:
     """Codes the offsets of a grid, or those that a decoder reads, and returns them, int32."""
-    differs = _Counts(code_flags, np.array(_DIFFERS))
-    is_larger = _Counts(code_flags, np.array(_IS_LARGER))
-    size_bits = _Counts(code_flags, np.zeros((2**SIZE_BITS, 2)))
+    differs, is_larger = FlagCounts(_DIFFERS), FlagCounts(_IS_LARGER)
+    size_bits = FlagCounts(np.zeros((2**SIZE_BITS, 2)))
+
+    def code(counts: FlagCounts, flags: np.ndarray, contexts: np.ndarray) -> np.ndarray:
+        return counts.code(contexts, lambda indices: code_flags(flags.astype(np.int32), indices))
+
+    def code_sizes(sizes: np.ndarray) -> np.ndarray:
+        """Numbers of `SIZE_BITS` bits, the highest first."""
+        prefix = np.ones_like(sizes)  # a one, and the bits so far
+        for bit in reversed(range(SIZE_BITS)):
+            prefix = 2 * prefix + code(size_bits, sizes >> bit & 1, prefix)
+        return prefix - 2**SIZE_BITS
+
     coded = np.zeros((grid[0] + 1, grid[1] + 1), np.int64)  # with a row and a column before it
     for row, column in partition_coding.diagonals(*grid):
         predicted, contexts = _prediction(coded, row, column)
         actual = predicted if offsets is None else offsets[row, column]
-        here = differs.code(actual != predicted, contexts)
+        here = code(differs, actual != predicted, contexts)
         start, difference = predicted[here], (actual - predicted)[here]
-        sign = np.where(is_larger.code(difference > 0, np.sign(start) + 1), 1, -1)
+        sign = np.where(code(is_larger, difference > 0, np.sign(start) + 1), 1, -1)
         values = predicted.copy()
-        values[here] += sign * (1 + _code_sizes(size_bits, np.abs(difference) - 1))
+        values[here] += sign * (1 + code_sizes(np.abs(difference) - 1))
         if np.any(np.abs(values) > MAX_OFFSET):
             raise range_coder.CoderError(f"there is one beyond {MAX_OFFSET}")
         coded[row + 1, column + 1] = values
     return coded[1:, 1:].astype(np.int32)
-
-
-def _code_sizes(counts: _Counts, sizes: np.ndarray) -> np.ndarray:
-    """Numbers of `SIZE_BITS` bits, the highest first."""
-    prefix = np.ones_like(sizes)  # a one, and the bits so far
-    for bit in reversed(range(SIZE_BITS)):
-        prefix = 2 * prefix + counts.code(sizes >> bit & 1 == 1, prefix)
-    return prefix - 2**SIZE_BITS
 
 
 def _prediction(

@@ -17,6 +17,7 @@ from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition, PartitionError
 from rdonet_jax.entropy import range_coder
+from rdonet_jax.entropy.adaptive_flags import FlagCounts
 from rdonet_jax.entropy.distributions import TOTAL, binary_index, binary_tables
 
 _START64 = ((1, 5), (3, 7), (6, 7), (10, 10), (22, 22), (3, 5))
@@ -166,17 +167,19 @@ def _code_adaptively(height: int, width: int, code_flags: CodeFlags) -> Partitio
     # The depth of the tree at each 32x32 block, with a border of missing blocks.
     padded = np.full((2 * rows + 2, 2 * cols + 2), _MISSING)
     depth = padded[1:-1, 1:-1]
-    counts = np.array(_START64), np.array(_START32)
+    counts = FlagCounts(_START64), FlagCounts(_START32)
+
+    def code(field: int, positions: Positions, contexts: np.ndarray) -> np.ndarray:
+        return counts[field].code(contexts, lambda indices: code_flags(field, positions, indices))
+
     for row, col in diagonals(rows, cols):
-        contexts = _contexts64(padded, row, col)
-        split = _code_and_count(code_flags, counts, 0, (row, col), contexts)
+        split = code(0, (row, col), _contexts64(padded, row, col))
         for down, right in np.ndindex(2, 2):
             depth[2 * row + down, 2 * col + right] = split
         for group in _CHILD_ORDER:
             children = _children(row[split], col[split], group)
             children = tuple(side[inside[children]] for side in children)
-            contexts = _contexts32(padded, *children)
-            depth[children] += _code_and_count(code_flags, counts, 1, children, contexts)
+            depth[children] += code(1, children, _contexts32(padded, *children))
     return Partition(depth[::2, ::2] > 0, depth == 2)
 
 
@@ -191,22 +194,6 @@ def _children(row: np.ndarray, col: np.ndarray, group: tuple[tuple[int, int], ..
     """The 32x32 blocks of a group of `_CHILD_ORDER`, for 64x64 blocks at (row, col)."""
     downs, rights = np.array(group).T[:, :, None]
     return (2 * row + downs).ravel(), (2 * col + rights).ravel()
-
-
-def _code_and_count(
-    code_flags: CodeFlags,
-    counts: tuple[np.ndarray, np.ndarray],
-    field: int,
-    positions: Positions,
-    contexts: np.ndarray,
-) -> np.ndarray:
-    """Codes the flags at positions and counts them in their contexts. Returns them, bool."""
-    if not contexts.size:
-        return np.zeros(0, bool)
-    ones, total = counts[field][contexts].T
-    flags = code_flags(field, positions, binary_index(ones, total)) == 1
-    np.add.at(counts[field], contexts, np.stack([flags, np.ones_like(flags)], axis=-1))
-    return flags
 
 
 def _contexts64(padded: np.ndarray, row: np.ndarray, col: np.ndarray) -> np.ndarray:

@@ -210,9 +210,10 @@ def binary_index(ones, total) -> np.ndarray:
     domain to the estimate (ones + 1/2) / (total + 1) by integer comparisons alone.
     """
     ones, total = np.asarray(ones, np.int64), np.asarray(total, np.int64)
+    # The number of counts c between two tables with c < estimate / (2 total + 2).
     estimate = (2 * ones + 1) * TOTAL
-    below = (2 * total[..., None] + 2) * binary_counts(0.5)[:-1] < estimate[..., None]
-    return np.sum(below, axis=-1, dtype=np.int32)
+    below = (estimate - 1) // (2 * total + 2)
+    return np.searchsorted(binary_counts(0.5)[:-1], below, side="right").astype(np.int32)
 
 
 @functools.cache

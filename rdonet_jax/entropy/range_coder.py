@@ -82,6 +82,8 @@ def decoder(
     def read_symbols(indices: np.ndarray) -> np.ndarray:
         indices = _check_indices(indices, tables)
         symbols = read_entries(indices)
+        if _are_entries(tables):
+            return symbols
         escaped: list[np.ndarray] = []
         for part in _chunks(len(indices)):
             entries, tables_of = symbols[part], indices[part]
@@ -244,6 +246,12 @@ def _offsets(tables: CdfTables) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=16)
+def _are_entries(tables: CdfTables) -> bool:
+    """Whether the symbols are the entries of their tables."""
+    return not tables.has_escape and not any(tables.offsets)
+
+
+@functools.lru_cache(maxsize=16)
 def _escapes(tables: CdfTables) -> np.ndarray:
     """Per table: the number of its symbols, which is also the escape entry if there is one."""
     return np.array([len(c) - 1 - tables.has_escape for c in tables.cdfs], np.int64)
@@ -290,10 +298,15 @@ def constriction_weights(cdf: np.ndarray) -> np.ndarray:
 
 def _groups(indices: np.ndarray, count: int) -> list[tuple[int, slice]]:
     """Each table in use, with its slice of the run after sorting by table."""
-    lengths = sum((np.bincount(indices[p], minlength=count) for p in _chunks(len(indices))), 0)
-    ends = np.cumsum(np.broadcast_to(lengths, count))
+    lengths = np.zeros(count, np.int64)
+    for part in _chunks(len(indices)):
+        lengths += np.bincount(indices[part], minlength=count)
     used = np.flatnonzero(lengths)
-    return [(int(t), slice(ends[t] - lengths[t], ends[t])) for t in used]
+    ends = np.cumsum(lengths[used]).tolist()
+    return [
+        (table, slice(start, end))
+        for table, start, end in zip(used.tolist(), [0, *ends], ends, strict=False)
+    ]
 
 
 def _by_table(

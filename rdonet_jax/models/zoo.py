@@ -163,6 +163,14 @@ def load(name_or_path: str | os.PathLike[str]) -> Model:
 
 def config_of(path: Path) -> AnyConfig:
     """The configuration in a weights file, without its weights. Raises `ZooError`."""
+    with _as_zoo_errors(path):
+        status = path.stat()
+    return _config_of(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _config_of(path: Path, size: int, changed: int) -> AnyConfig:
+    """Reading it takes as long as the description of a small file; many may be described."""
     with _open(path) as tensors:
         return weights_file.metadata(tensors).config
 

@@ -199,6 +199,7 @@ def test_the_evaluation_script_writes_and_reads_real_files(weights, photograph, 
 
 
 def test_what_a_file_and_a_model_are_is_told(model, encoded):
-    lines = describe.of_file(compressed_file.parse(encoded[2].data))
+    file = compressed_file.parse(encoded[2].data)
+    lines = describe.of_file(file, describe.facts_of_file(file))
     assert lines[-1].startswith("16x16") and lines[-1].endswith("100.0%")
     assert describe.of_model(model)[0].startswith(f"hash {model.digest.hex()}")

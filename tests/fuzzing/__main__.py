@@ -46,17 +46,17 @@ class Run:
 
     Args:
       folder: of the state and of the faults.
-      names: of the subjects.
+      shares: of the subjects in the time, by name.
       part: inputs between two writings of the state.
       until: the inputs of all subjects, of this run and those before.
       seconds: after which the run ends.
     """
 
     def __init__(
-        self, folder: Path, names: list[str], part: int, until: int, seconds: float
+        self, folder: Path, shares: dict[str, int], part: int, until: int, seconds: float
     ) -> None:
         self.state = State(folder)
-        self._faults, self._names, self._part = folder / "faults", names, part
+        self._faults, self._shares, self._part = folder / "faults", shares, part
         self._until, self._end = until, time.monotonic() + seconds
         self._stopped = threading.Event()
 
@@ -80,7 +80,7 @@ class Run:
         while not self._stopped.is_set() and time.monotonic() < self._end:
             # Towards the end every process gets a share.
             left = max(-(-(self._until - self.state.tried()) // jobs), self._part)
-            with self.state.turn(self._names, min(TURN_COUNT, left), self._until) as turn:
+            with self.state.turn(self._shares, min(TURN_COUNT, left), self._until) as turn:
                 if turn:
                     with subjects.temporary_folder() as folder:
                         self._try_inputs(turn, Path(folder))
@@ -211,8 +211,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     options.folder.mkdir(parents=True, exist_ok=True)
-    names = options.subjects or list(subjects.SUBJECTS)
-    run = Run(options.folder, names, options.part, options.until, options.seconds)
+    names = options.subjects or subjects.SUBJECTS
+    shares = {name: subjects.SUBJECTS[name].share for name in names}
+    run = Run(options.folder, shares, options.part, options.until, options.seconds)
     if not options.report:
         run.go(options.jobs)
     print(run.state.text())

@@ -45,6 +45,9 @@ MAX_PIXELS = 2**16
 DESCRIBED_OF = 8
 """One input of so many is also described in a long run."""
 
+WRITTEN_OF = 4
+"""One image of so many is also written, which takes longer than reading one."""
+
 _CRC_BYTES = 4
 
 SIZES = ((1, 1), (64, 64), (128, 65), (70, 130), (200, 312), (1, 700), (700, 1))
@@ -213,8 +216,9 @@ def described(data: bytes) -> str:
         Image.open(io.BytesIO(data), formats=[pillow_plugin.FORMAT]).close()
     try:
         file = compressed_file.parse(data)
-        json.dumps(describe.facts_of_file(file), allow_nan=False)
-        describe.of_file(file)
+        facts = describe.facts_of_file(file)
+        json.dumps(facts, allow_nan=False)
+        describe.of_file(file, facts)
     except FormatError as error:
         return first_words(str(error))
     return "described"
@@ -232,11 +236,14 @@ def decode_all(model: Model, files: Sequence[bytes], engine: str = DEFAULT_ENGIN
 
 
 def write_image(folder: Path, image: ImageData, number: int) -> str:
-    """Writes an image in the format that the number chooses, after a thumbnail of it; says what
-    became of it."""
+    """Writes one image of `WRITTEN_OF` in the format that the number chooses, after a thumbnail of
+    it; says what became of it."""
+    turn, rest = divmod(number, WRITTEN_OF)
+    if rest:
+        return "not written"
     thumbnails.reduced(image, 64)
     suffixes = tuple(srgb.WRITABLE_FORMATS)
-    path = folder / f"image{suffixes[number % len(suffixes)]}"
+    path = folder / f"image{suffixes[turn % len(suffixes)]}"
     try:
         writer.save(path, image, force=True)
     except ImageError as error:
@@ -272,7 +279,9 @@ class CompressedFiles:
         if number % DESCRIBED_OF == 0:
             described(data)
         words, image = _decoded(self._model, data, self._engine)
-        return words if image is None else "decoded, " + write_image(self._folder, image, number)
+        if image is None:
+            return words
+        return "decoded, " + write_image(self._folder, image, number // DESCRIBED_OF)
 
 
 class FilesOfEverySize(CompressedFiles):

@@ -6,6 +6,7 @@ compressed image, comes back from there, and can be written as an image file aga
 
 from __future__ import annotations
 
+import functools
 import random
 import struct
 import zlib
@@ -66,10 +67,15 @@ def _change_chunk(chance: random.Random, data: bytes) -> bytes:
             content,
         )
     else:
-        inflated = zlib.compress(bytes(chance.choice((0, 2**10, 2**24))), 9)
+        inflated = _zeros_packed(chance.choice((0, 2**10, 2**24)))
         bomb = chance.choice(((b"iCCP", b"x\0\0"), (b"zTXt", b"x\0\0"), (b"IDAT", b"")))
         found.insert(chance.randrange(len(found)), (bomb[0], bomb[1] + inflated))
     return data[:8] + b"".join(image_samples.chunk(kind, content) for kind, content in found)
+
+
+@functools.cache
+def _zeros_packed(count: int) -> bytes:
+    return zlib.compress(bytes(count), 9)
 
 
 # TIFF and EXIF

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,14 +38,14 @@ class State:
             self.subjects = json.loads(self._path.read_text())
 
     @contextlib.contextmanager
-    def turn(self, names: Sequence[str], most: int, until: int) -> Iterator[Turn | None]:
-        """At most so many inputs of the subject that has had the least time.
+    def turn(self, shares: Mapping[str, int], most: int, until: int) -> Iterator[Turn | None]:
+        """At most so many inputs of the subject that has had the least of its share of the time.
 
         All subjects together get no more than `until` inputs, but for those that end a process. No
         other turn has this subject. None if no subject is free, or nothing is left for this turn.
         """
         with self._lock:
-            turn = self._next_turn(names, most, until)
+            turn = self._next_turn(shares, most, until)
             if turn:
                 self._turns[turn.name] = turn
         try:
@@ -55,14 +55,14 @@ class State:
                 with self._lock:
                     del self._turns[turn.name]
 
-    def _next_turn(self, names: Sequence[str], most: int, until: int) -> Turn | None:
-        free = [name for name in names if name not in self._turns]
+    def _next_turn(self, shares: Mapping[str, int], most: int, until: int) -> Turn | None:
+        free = [name for name in shares if name not in self._turns]
         turns = self._turns.values()
         under_way = sum(max(0, turn.first + turn.count - self.next(turn.name)) for turn in turns)
         left = until - self.tried() - under_way
         if not free or left <= 0:
             return None
-        name = min(free, key=lambda each: self._of(each)["seconds"])
+        name = min(free, key=lambda each: self._of(each)["seconds"] / shares[each])
         first, ended = self.next(name), self._of(name)["ended"]
         later = [number - first for number in ended if number > first]
         return Turn(name, first, min(most, left, *later))

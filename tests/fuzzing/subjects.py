@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rdonet_jax.core import presets
 from rdonet_jax.core.defaults import DEFAULT_MODEL
@@ -69,18 +69,30 @@ def _images(folder: Path) -> Subject:
     return image_files.ImageFiles(image_bases.all_bases(), folder)
 
 
-SUBJECTS: dict[str, Callable[[Path], Subject]] = {
-    "mini-numpy": _mini("numpy"),
-    "mini-jax": _mini("jax"),
-    "standard-numpy": _bundled("numpy"),
-    "standard-jax": _bundled("jax"),
-    "fixed-rate": _tiny,
-    "info": _info,
-    "weights": _weights,
-    "images": _images,
+class Kind(NamedTuple):
+    """A kind of inputs.
+
+    Attributes:
+      subject: makes what tries them, with a folder for files of its own.
+      share: of the time. Where an input takes little time, a long run tries many more.
+    """
+
+    subject: Callable[[Path], Subject]
+    share: int
+
+
+SUBJECTS: dict[str, Kind] = {
+    "mini-numpy": Kind(_mini("numpy"), 8),
+    "mini-jax": Kind(_mini("jax"), 1),
+    "standard-numpy": Kind(_bundled("numpy"), 4),
+    "standard-jax": Kind(_bundled("jax"), 1),
+    "fixed-rate": Kind(_tiny, 1),
+    "info": Kind(_info, 8),
+    "weights": Kind(_weights, 4),
+    "images": Kind(_images, 8),
 }
 """By name: compressed files of a model for an engine, those that are only described, weights files,
-and image files. Each takes a folder for files of its own."""
+and image files."""
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory:

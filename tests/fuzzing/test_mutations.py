@@ -122,7 +122,7 @@ def test_mutated_image_files_are_images_or_refused(tmp_path, count, capfd):
 def test_an_input_is_a_pure_function_of_its_number(small_files, tmp_path):
     for made in (
         small_files,
-        *(subjects.SUBJECTS[name](tmp_path) for name in ("weights", "images")),
+        *(subjects.SUBJECTS[name].subject(tmp_path) for name in ("weights", "images")),
     ):
         assert made.mutated(3) == made.mutated(3) != made.mutated(4)
 
@@ -203,7 +203,7 @@ class Broken:
             os._exit(3)
         return "decoded"
 
-subjects.SUBJECTS["images"] = lambda folder: Broken()
+subjects.SUBJECTS["images"] = subjects.Kind(lambda folder: Broken(), 1)
 worker.main()
 """
 
@@ -216,7 +216,7 @@ def test_faults_and_ended_processes_are_saved_and_every_input_is_counted_once(
         return [sys.executable, "-c", BROKEN, *map(str, arguments)]
 
     monkeypatch.setattr(long_runs, "_command", command)
-    run = long_runs.Run(tmp_path, ["images"], part=10, until=40, seconds=math.inf)
+    run = long_runs.Run(tmp_path, {"images": 1}, part=10, until=40, seconds=math.inf)
     run.go(jobs=2)
     found = run.state.subjects["images"]
     assert found["faults"] == [7, 13, 22, 25] and found["ended"] == [25]
@@ -232,7 +232,7 @@ def test_faults_and_ended_processes_are_saved_and_every_input_is_counted_once(
 
 def test_a_worker_that_cannot_begin_ends_the_run_with_its_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(long_runs, "_command", lambda *_: [sys.executable, "-c", "exit(4)"])
-    run = long_runs.Run(tmp_path, ["images", "weights"], part=10, until=40, seconds=math.inf)
+    run = long_runs.Run(tmp_path, {"images": 1, "weights": 1}, part=10, until=40, seconds=math.inf)
     with pytest.raises(SystemExit, match="the code 4 before the first input"):
         run.go(jobs=2)
 
@@ -247,17 +247,26 @@ def part(count):
 def test_turns_side_by_side_have_different_subjects_and_share_what_is_left(tmp_path):
     state = State(tmp_path)
     state.add("images", part(10))
-    with state.turn(["images", "weights"], 50, 100) as one:
+    with state.turn({"images": 1, "weights": 1}, 50, 100) as one:
         assert one == ("weights", 0, 50)
         state.add("weights", part(20))
-        with state.turn(["images", "weights"], 50, 100) as two:
+        with state.turn({"images": 1, "weights": 1}, 50, 100) as two:
             assert two == ("images", 10, 40)
-            with state.turn(["fixed-rate"], 50, 100) as three:
+            with state.turn({"fixed-rate": 1}, 50, 100) as three:
                 assert three is None
-    with state.turn(["weights"], 50, 100) as again:
+    with state.turn({"weights": 1}, 50, 100) as again:
         assert again == ("weights", 20, 50) and not state.is_finished(30)
     assert State(tmp_path).tried() == 30
     assert state.is_finished(30) and not state.is_finished(31)
+
+
+def test_a_subject_with_three_shares_has_three_times_the_time(tmp_path):
+    state, shares = State(tmp_path), {"images": 3, "weights": 1}
+    for _ in range(40):
+        with state.turn(shares, 5, 1000) as turn:
+            state.add(turn.name, part(turn.count))
+    seconds = [state.subjects[name]["seconds"] for name in shares]
+    assert seconds == [30, 10]
 
 
 def test_an_input_that_ended_its_process_is_a_fault_and_those_before_it_are_tried_again(tmp_path):
@@ -265,7 +274,7 @@ def test_an_input_that_ended_its_process_is_a_fault_and_those_before_it_are_trie
     state.add("weights", part(20))
     state.add_fault("weights", 22)
     state.add_end("weights", 24, 600.0)
-    with State(tmp_path).turn(["weights"], 50, 100) as turn:
+    with State(tmp_path).turn({"weights": 1}, 50, 100) as turn:
         assert turn == ("weights", 20, 4)
     state.add_fault("weights", 22)  # the same one again
     state.add("weights", part(4))

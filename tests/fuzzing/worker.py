@@ -130,7 +130,7 @@ def main() -> None:
     error = os.dup(2)
     with silent_libraries() as out:
         try:
-            subject = subjects.SUBJECTS[options.subject](options.folder)
+            subject = subjects.SUBJECTS[options.subject].subject(options.folder)
         except BaseException:
             os.dup2(error, 2)
             raise

@@ -31,7 +31,8 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
     size = header.height, header.width
     masks = zip(partition.level_masks(p), partition.inside_masks(*size), strict=True)
     path = zoo.find(header.weights)
-    known_scale = header.quality is not None and path is not None
+    has_scale = header.quality is not None and path is not None
+    config = zoo.config_of(path) if has_scale else None
     offsets = offset_coding.read(header, sections)
     return {
         "width": header.width,
@@ -43,12 +44,10 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
         "weights": header.weights.hex(),
         "model": None if path is None else zoo.name_and_hash(path)[0],
         "is_earlier": path in zoo.earlier().values(),
-        "quality": codec.quality_of(zoo.config_of(path), header.quality) if known_scale else None,
+        "quality": codec.quality_of(config, header.quality) if has_scale else None,
         "regions": None
         if offsets is None
-        else _regions(
-            FileQuality(header.quality, offsets), zoo.config_of(path) if known_scale else None
-        ),
+        else _regions(FileQuality(header.quality, offsets), config),
         "platform": header.platform or None,
         "gray": header.gray,
         "bits": 16 if header.is_16bit else 8,
@@ -79,9 +78,8 @@ def _by_stride(values: Iterable[Any]) -> dict[str, Any]:
     return dict(zip(map(str, partition.STRIDES), values, strict=True))
 
 
-def of_file(file: CompressedFile) -> list[str]:
-    """A description of a compressed file for people, in lines. Raises as `facts_of_file`."""
-    facts = facts_of_file(file)
+def of_file(file: CompressedFile, facts: Mapping[str, Any]) -> list[str]:
+    """A description of a compressed file for people, in lines, from its `facts_of_file`."""
     header, sections = file.header, file.sections
     bound = f"bound to {header.platform}" if header.platform else "decodes everywhere"
     quality = "" if facts["quality"] is None else f"quality {facts['quality']:.4g}, "

@@ -39,8 +39,9 @@ def _print_file(source: FilePath, name: str, as_json: bool) -> None:
     from rdonet_jax.codec import bitstream
 
     with explained(bitstream.FormatError, about=str(source)), models.explained_models():
+        facts = describe.facts_of_file(file)
         if as_json:
-            say(json.dumps({"input": name, **describe.facts_of_file(file)}))
+            say(json.dumps({"input": name, **facts}))
             return
-        lines = describe.of_file(file)
+        lines = describe.of_file(file, facts)
     say("\n".join(map(escaped, [f"{source}: {lines[0]}", *lines[1:]])))

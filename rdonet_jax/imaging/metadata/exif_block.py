@@ -44,12 +44,11 @@ def entries(data: bytes, order: str, directory: int) -> list[Entry]:
     if directory + 2 > len(data):
         return []
     (count,) = struct.unpack_from(order + "H", data, directory)
-    places = range(directory + 2, directory + 2 + ENTRY_BYTES * count, ENTRY_BYTES)
-    return [
-        Entry(at, *struct.unpack_from(order + "HHI", data, at))
-        for at in places
-        if at + ENTRY_BYTES <= len(data)
-    ]
+    start = directory + 2
+    count = min(count, (len(data) - start) // ENTRY_BYTES)
+    part = memoryview(data)[start : start + ENTRY_BYTES * count]
+    fields = struct.iter_unpack(order + "HHI4x", part)
+    return [Entry(start + ENTRY_BYTES * n, *field) for n, field in enumerate(fields)]
 
 
 def next_pointer(data: bytes, order: str, directory: int) -> int | None:
