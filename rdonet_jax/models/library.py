@@ -38,8 +38,10 @@ class ModelLibrary:
         except TypeError as error:
             raise zoo.ZooError(f"no model {name!r}: it is neither a name nor a path") from error
         with self._lock:
-            is_named = name in zoo.bundled() or name in zoo.earlier()
-            return self._load(name, () if is_named else _state_of(name))
+            named = {**zoo.earlier(), **zoo.bundled()}
+            # By its path also where it is named, or `find` would load it again.
+            path = str(named.get(name, name))
+            return self._load(path, _state_of(path))
 
     def find(self, digest: bytes) -> Model | None:
         """The model with this hash of its weights, as in the header of a compressed file.

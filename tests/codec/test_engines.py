@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rdonet_jax.codec import codec, engine_choice
-from rdonet_jax.codec.portable import engines
+from rdonet_jax.codec.portable import engines, numpy_prior
 from rdonet_jax.core import config, partition, presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.imaging import pixel_format
@@ -53,7 +54,8 @@ def model(request) -> zoo.Model:
 
 def both(model: zoo.Model, quality: int):
     """The reference engine, and the one that is compared with it."""
-    return engines.make("jax", model, quality), engines.make("numpy", model, quality)
+    qualities = np.array([quality])
+    return engines.make("jax", model, qualities), engines.make("numpy", model, qualities)
 
 
 def assert_close(found, expected):
@@ -200,6 +202,7 @@ def test_the_variance_mask_needs_no_jax_and_is_that_of_jax(mini_model, photograp
 
 BLOCKED = """
 import sys
+import tracemalloc
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
@@ -293,3 +296,33 @@ def test_a_cpu_that_is_the_default_device_is_no_accelerator(mini_model, monkeypa
 def test_an_accelerator_that_jax_uses_is_used(mini_model, monkeypatch):
     monkeypatch.setattr("jax.default_backend", lambda: "gpu")
     assert engine_choice.choose(mini_model.config) == "jax"
+
+
+def test_knots_are_interpolated_as_by_hat_functions():
+    rng = np.random.default_rng(3)
+    knots = rng.integers(-2047, 2048, (6, 40)).astype(np.float32)
+    every = np.arange(5 * 128 + 1)
+    weights = np.maximum(128 - np.abs(every[:, None] - 128 * np.arange(6)), 0)
+    expected = weights @ knots.astype(np.int64) / 128
+    np.testing.assert_array_equal(numpy_prior.interpolate(knots, every), expected)
+
+
+def test_interpolating_many_knots_needs_no_more_memory_than_its_result():
+    knots, few = np.zeros((512, 64), np.float32), np.arange(0, 65409, 64)
+    tracemalloc.start()
+    found = numpy_prior.interpolate(knots, few)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * found.nbytes
+
+
+def test_an_engine_of_some_qualities_computes_at_them_as_one_of_all():
+    model = model_of()
+    some, every = np.array([3, 200, 201, 384]), np.arange(641)
+    at = np.array([384, 3, 3, 201, 200])
+    for name in engines.ENGINES:
+        few, all_of_them = engines.make(name, model, some), engines.make(name, model, every)
+        for level in range(3):
+            expected = all_of_them.z_index(level, at)
+            np.testing.assert_array_equal(few.z_index(level, at), expected)
+            assert expected.shape[0] == len(at)

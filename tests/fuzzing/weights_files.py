@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from rdonet_jax.cli.commands import describe
-from rdonet_jax.codec import codec
+from rdonet_jax.codec import codec, qualities
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition, presets
@@ -32,6 +32,9 @@ _LENGTH_BYTES = 8
 
 IMAGE_SIZE = (40, 72)
 """Height and width of the image that a model which loads has to code."""
+
+REGIONS_OF, OFFSETS = 4, np.array([[0, 9]])
+"""One image of so many has these quality offsets of its blocks."""
 
 Parts = tuple[dict[str, Any], bytes]
 """The header of a safetensors file, and the bytes of its tensors."""
@@ -250,13 +253,16 @@ class WeightsFiles:
         finally:
             path.unlink()
         describe.of_model(model)
-        return self._coded(model)
+        return self._coded(model, OFFSETS if number % REGIONS_OF == 0 else None)
 
-    def _coded(self, model: Model) -> str:
+    def _coded(self, model: Model, offsets: np.ndarray | None) -> str:
         if not registry.family_of(model.config).variable_rate:
             return "loaded"  # what JAX compiles anew for every network is not run
+        gains = qualities.gains_of(model.config, offsets)
         try:
-            encoded = codec.encode(model, self._image, self._partition, 50.0, engine="numpy")
+            encoded = codec.encode(
+                model, self._image, self._partition, 50.0, engine="numpy", gains=gains
+            )
         except EncodeError as error:
             return "loaded, refuses to code: " + compressed_files.first_words(str(error))
         try:

@@ -397,7 +397,7 @@ def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(
         return symbols.astype(np.int32)
 
     size = tuple(partition.BLOCK * side for side in grid)
-    engine = jax_engine.JaxEngine(model, params, quality)
+    engine = jax_engine.JaxEngine(model, params, np.array([quality]))
     walk = portable_coder.PortableLevelCoder(model, engine, masks, size)
     for level in (2, 1, 0):
         walk.decode_level(level, functools.partial(take, level))

@@ -33,6 +33,13 @@ def test_a_model_is_loaded_once_whatever_kind_of_name_it_is_given(loaded):
     assert loaded == ["a"]
 
 
+def test_a_bundled_model_is_loaded_once_by_its_name_its_path_and_its_hash():
+    library = ModelLibrary()
+    name, path = next(iter(zoo.bundled().items()))
+    model = library.load(name)
+    assert library.load(path) is model and library.find(model.digest) is model
+
+
 def test_threads_that_ask_for_the_same_model_load_it_once(loaded):
     library = ModelLibrary()
     with ThreadPoolExecutor(4) as pool:
@@ -64,7 +71,8 @@ def test_a_weights_file_that_was_replaced_is_loaded_again(loaded, tmp_path, monk
 
 
 def test_a_folder_with_the_name_of_a_bundled_model_is_not_its_file(loaded, tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "bundled", lambda: {"a": tmp_path / "a-00.safetensors"})
+    file = tmp_path / "a-00.safetensors"
+    monkeypatch.setattr(zoo, "bundled", lambda: {"a": file})
     monkeypatch.chdir(tmp_path)
     library, folder = ModelLibrary(), tmp_path / "a"
     library.load("a")
@@ -72,7 +80,7 @@ def test_a_folder_with_the_name_of_a_bundled_model_is_not_its_file(loaded, tmp_p
     library.load("a")
     (folder / "photo.png.rdo").write_bytes(b"")
     library.load("a")
-    assert loaded == ["a"]
+    assert loaded == [str(file)]
 
 
 def test_cleared_models_are_loaded_again(loaded):

@@ -123,7 +123,7 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
 
         def walk() -> portable_coder.PortableLevelCoder:
             counts.clear()
-            engine = jax_engine.JaxEngine(model, portable_params.shapes(model), 0)
+            engine = jax_engine.JaxEngine(model, portable_params.shapes(model), np.array([0]))
             return portable_coder.PortableLevelCoder(model, engine, masks, (side, side))
 
         decoder = walk()

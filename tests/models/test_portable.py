@@ -173,7 +173,7 @@ def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(images, photo
     coded = code(MODEL, params, images, masks, QUALITIES)
     example = 3
     plain = tuple(mask[example] for mask in masks)
-    engine = jax_engine.JaxEngine(MODEL, params, int(QUALITIES[example]))
+    engine = jax_engine.JaxEngine(MODEL, params, QUALITIES[example : example + 1])
     walk = portable_coder.PortableLevelCoder(MODEL, engine, plain, (192, 256))
     walk.analyze(photograph)
     tables = distributions.scale_tables(MODEL.distribution)

@@ -53,7 +53,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
 
     Args:
       config: of the model.
-      engine: its steps, at the quality of the image or at all of them.
+      engine: its steps, at all qualities of the image.
       masks: by level, where it is coded, bool [h, w].
       size: height and width of the image in pixels.
       qualities: those of all positions where they differ.

@@ -4,9 +4,9 @@ Each step takes and gives NumPy arrays, or arrays that NumPy converts. All engin
 integers; their floats differ by rounding. So a file of one engine decodes with every other one, to
 the same symbols.
 
-An engine computes a model at one quality, or at all of its qualities for images whose blocks differ
-in it. In the latter case steps take `at`: the quality of each position, or of each hyper-latent for
-what concerns these, int32 [N].
+An engine computes a model at the qualities of an image: one, or those of its blocks. In the latter
+case steps take `at`: the quality of each position, or of each hyper-latent for what concerns these,
+int32 [N].
 
 Shapes: a tile of n × m positions is [1, n, m, C]. An `extent`, int32 [2], is how many rows and
 columns of the step's input lie within the image; the image ends there. N is the length of a list of
@@ -27,7 +27,7 @@ Array = Any
 
 
 class Engine(abc.ABC):
-    """The steps of one model at one quality, or at all of them.
+    """The steps of one model at the qualities of an image.
 
     Attributes:
       fixed_shapes: whether tiles and lists of positions must always have the same few shapes, since

@@ -14,20 +14,20 @@ from rdonet_jax.models.zoo import Model
 ENGINES = tuple(name for name in defaults.ENGINES if name != defaults.DEFAULT_ENGINE)
 
 
-def make(name: str, model: Model, quality: int | None) -> Engine:
-    """The engine of this name for a model at a quality on the scale of its configuration.
+def make(name: str, model: Model, qualities: np.ndarray) -> Engine:
+    """The engine of this name for a model at qualities on the scale of its configuration.
 
-    Without a quality it is for all of them.
+    They rise: integers [Q].
     """
     if name == "numpy":
         from rdonet_jax.codec.portable.numpy_engine import NumpyEngine
 
         flat = param_tree.flatten(model.params)
         params = param_tree.unflatten({path: np.asarray(leaf) for path, leaf in flat.items()})
-        return NumpyEngine(model.config, params, quality)
+        return NumpyEngine(model.config, params, qualities)
     from rdonet_jax.codec.portable.jax_engine import JaxEngine
 
-    return JaxEngine(model.config, model.device_params, quality, model.batches)
+    return JaxEngine(model.config, model.device_params, qualities, model.batches)
 
 
 def jitted_steps() -> tuple[Any, ...]:

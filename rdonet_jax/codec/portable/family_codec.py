@@ -29,12 +29,11 @@ class PortableCodec(FamilyCodec):
         quality: int | np.ndarray | None,
         engine: str,
     ) -> PortableLevelCoder:
-        if not isinstance(quality, np.ndarray):
-            return PortableLevelCoder(
-                model.config, engines.make(engine, model, quality), masks, size
-            )
-        maps = quality_maps.of_blocks(quality, model.config.levels)
-        steps = engines.make(engine, model, None)
+        maps, qualities = None, np.atleast_1d(quality)
+        if isinstance(quality, np.ndarray):
+            maps = quality_maps.of_blocks(quality, model.config.levels)
+            qualities = maps.distinct()
+        steps = engines.make(engine, model, qualities)
         return PortableLevelCoder(model.config, steps, masks, size, maps)
 
     def engines(self) -> tuple[str, ...]:

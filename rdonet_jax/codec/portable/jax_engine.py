@@ -194,11 +194,14 @@ def synthesize(
     return distortion.to_16_bit(x_hat) if is_16bit else distortion.to_8_bit(x_hat)
 
 
+_FEWEST_QUALITIES = 64
+"""For which an engine of several qualities is compiled."""
+
+
 class JaxEngine(Engine):
     """The steps of one model, see `Engine`. Results are computed asynchronously.
 
-    A quality of None is all of them. With `batches`, steps are computed together with those of
-    other images.
+    With `batches`, steps are computed together with those of other images.
     """
 
     fixed_shapes = True
@@ -207,15 +210,22 @@ class JaxEngine(Engine):
         self,
         config: PortableConfig,
         params: Any,
-        quality: int | None,
+        qualities: np.ndarray,
         batches: StepBatches | None = None,
     ) -> None:
         self._config, self._params, self._batches = config, params, batches
-        every = np.arange(config.steps_of_quality + 1, dtype=np.int32)
-        self._qualities = every if quality is None else np.array([quality], np.int32)
+        self._qualities = _padded(qualities.astype(np.int32))
         self._at: tuple[AtQuality, ...] = jax.device_get(
             at_quality(config, params, self._qualities)
         )
+
+    def _numbers(self, at: np.ndarray) -> np.ndarray:
+        """Which of the engine's qualities these are."""
+        return np.searchsorted(self._qualities, at)
+
+    def _of_list(self, values: np.ndarray, at: np.ndarray | None) -> np.ndarray:
+        """What a list of positions takes from values [Q, C] by quality: [1, C] or [1, 1, N, C]."""
+        return values if at is None else values[self._numbers(at)][None, None]
 
     def _step(
         self,
@@ -231,7 +241,7 @@ class JaxEngine(Engine):
         return self._batches.compute(function, static, self._params, arguments, results)
 
     def z_index(self, level: int, at: np.ndarray | None = None) -> np.ndarray:
-        return self._at[level].z_index[0 if at is None else at]
+        return self._at[level].z_index[0 if at is None else self._numbers(at)]
 
     def analyze(self, pixels: np.ndarray, extent: np.ndarray) -> Array:
         return self._step(analyze, (), pixels, extent)
@@ -259,7 +269,7 @@ class JaxEngine(Engine):
     ) -> Array:
         quality_basis = self._at[level].quality_basis
         if at is not None:
-            quality_basis = quality_basis[at]
+            quality_basis = quality_basis[self._numbers(at)]
         return self._step(compute_context, (level,), z_neighborhoods, coarser, quality_basis)
 
     def hidden_features(
@@ -271,7 +281,7 @@ class JaxEngine(Engine):
         at: np.ndarray | None = None,
     ) -> Array:
         parity = np.eye(len(PLANES), dtype=np.float32)[None, plane]
-        quality_basis = _of_list(self._at[level].quality_basis, at)
+        quality_basis = self._of_list(self._at[level].quality_basis, at)
         inputs = (parity, neighbors, context_features, quality_basis)
         return self._step(hidden_features, (level,), *inputs)
 
@@ -283,7 +293,7 @@ class JaxEngine(Engine):
         symbols: np.ndarray,
         at: np.ndarray | None = None,
     ) -> tuple[Array, Array]:
-        gains = _of_list(self._at[level].gains, at)
+        gains = self._of_list(self._at[level].gains, at)
         return self._step(predict, (level, group), hidden, symbols, gains, results=2)
 
     def update_plane(
@@ -294,7 +304,7 @@ class JaxEngine(Engine):
         d: np.ndarray,
         at: np.ndarray | None = None,
     ) -> tuple[Array, Array]:
-        gains = _of_list(self._at[level].gains, at)
+        gains = self._of_list(self._at[level].gains, at)
         return self._step(update_plane, (level,), mu, symbols, d, gains, results=2)
 
     def upsample(self, level: int, d: np.ndarray, updated: np.ndarray, extent: np.ndarray) -> Array:
@@ -313,9 +323,13 @@ def jitted_steps() -> tuple[Any, ...]:
     return *transforms, *priors
 
 
-def _of_list(values: np.ndarray, at: np.ndarray | None) -> np.ndarray:
-    """What a list of positions takes from values [Q, C] by quality: [1, C] or [1, 1, N, C]."""
-    return values if at is None else values[at][None, None]
+def _padded(qualities: np.ndarray) -> np.ndarray:
+    """With the last one repeated where there are several, so that few lengths are compiled."""
+    count = len(qualities)
+    if count == 1:
+        return qualities
+    length = max(_FEWEST_QUALITIES, 1 << (count - 1).bit_length())
+    return np.append(qualities, qualities[-1:].repeat(length - count))
 
 
 def _with_zero_latents(

@@ -17,14 +17,12 @@ from rdonet_jax.models.portable.quality_maps import LevelQuality
 
 
 class NumpyEngine(Engine):
-    """The steps of one model, see `Engine`. A quality of None is all of them."""
+    """The steps of one model, see `Engine`."""
 
     fixed_shapes = False
 
-    def __init__(self, config: PortableConfig, params: Any, quality: int | None) -> None:
-        self._config, self._params = config, params
-        every = np.arange(config.steps_of_quality + 1)
-        self._qualities = every if quality is None else np.array([quality])
+    def __init__(self, config: PortableConfig, params: Any, qualities: np.ndarray) -> None:
+        self._config, self._params, self._qualities = config, params, qualities
         self._units = [params[f"units_{level}"] for level in range(config.levels)]
         self._priors = [
             numpy_prior.LevelPrior(config, level, unit["prior"], self._qualities)
@@ -39,7 +37,11 @@ class NumpyEngine(Engine):
         ]
 
     def z_index(self, level: int, at: np.ndarray | None = None) -> np.ndarray:
-        return self._priors[level].z_index[_number(at)]
+        return self._priors[level].z_index[self._number(at)]
+
+    def _number(self, at: np.ndarray | None) -> At:
+        """Which of the engine's qualities: those given, or its only one."""
+        return 0 if at is None else np.searchsorted(self._qualities, at)
 
     def analyze(self, pixels: np.ndarray, extent: np.ndarray) -> np.ndarray:
         x = pixels[0].astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
@@ -65,10 +67,10 @@ class NumpyEngine(Engine):
         positions, areas = at or (None, None)
         unit, prior = self._units[level], self._priors[level]
         y = layers.pointwise(np.concatenate([e[0], d[0]], axis=-1), unit["to_latent"])
-        log_gain = numpy_prior.interpolate(unit["z_gain"], self._qualities)[_number(areas)]
+        log_gain = numpy_prior.interpolate(unit["z_gain"], self._qualities)[self._number(areas)]
         in_units = y * (1 / numpy_prior.powers(prior.units)) / np.float32(32)
         z = self._encode_hyper_latents(level, in_units, extent) * np.exp2(log_gain)
-        y = y * prior.steps[_number(positions)]
+        y = y * prior.steps[self._number(positions)]
         return y.reshape(1, *y.shape[-3:]), z.reshape(1, *z.shape[-3:])
 
     def _encode_hyper_latents(self, level: int, y: np.ndarray, extent: np.ndarray) -> np.ndarray:
@@ -93,7 +95,7 @@ class NumpyEngine(Engine):
                 [embeddings.reshape(*features.shape[:3], -1), features], axis=-1
             )
         z = z_neighborhoods.astype(np.float32)
-        return self._priors[level].context_features(z, inputs, _number(at)).astype(np.int8)
+        return self._priors[level].context_features(z, inputs, self._number(at)).astype(np.int8)
 
     def hidden_features(
         self,
@@ -104,7 +106,9 @@ class NumpyEngine(Engine):
         at: np.ndarray | None = None,
     ) -> np.ndarray:
         rows = (v.reshape(len(v), -1).astype(np.float32) for v in (neighbors, context_features))
-        return self._priors[level].hidden_features(plane, *rows, at=_number(at)).astype(np.int8)
+        return (
+            self._priors[level].hidden_features(plane, *rows, at=self._number(at)).astype(np.int8)
+        )
 
     def predict(
         self,
@@ -115,7 +119,7 @@ class NumpyEngine(Engine):
         at: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         rows = (v.astype(np.float32) for v in (hidden, symbols))
-        mu, index = self._priors[level].predict(group, *rows, at=_number(at))
+        mu, index = self._priors[level].predict(group, *rows, at=self._number(at))
         return mu.astype(np.int16), index.astype(np.uint8)
 
     def update_plane(
@@ -128,8 +132,8 @@ class NumpyEngine(Engine):
     ) -> tuple[np.ndarray, np.ndarray]:
         prior = self._priors[level]
         mu, symbols = mu.astype(np.float32), symbols.astype(np.float32)
-        embeddings = prior.embed_latents(numpy_prior.latent_integers(mu, symbols), _number(at))
-        y_hat = (mu / np.float32(GRID) + symbols) / prior.steps[_number(at)]
+        embeddings = prior.embed_latents(numpy_prior.latent_integers(mu, symbols), self._number(at))
+        y_hat = (mu / np.float32(GRID) + symbols) / prior.steps[self._number(at)]
         updated = d + layers.pointwise(y_hat, self._units[level]["from_latent"])
         return embeddings.astype(np.int8), updated
 
@@ -162,8 +166,3 @@ class NumpyEngine(Engine):
         self, x: np.ndarray, weights: Any, extent: np.ndarray, inverse: bool
     ) -> np.ndarray:
         return layers.nonlinearity(self._config.nonlinearity, x, weights, extent, inverse)
-
-
-def _number(at: np.ndarray | None) -> At:
-    """Which of an engine's qualities: those given, or its only one."""
-    return 0 if at is None else at

@@ -73,8 +73,11 @@ def hat_functions(qualities: np.ndarray, knots: int) -> np.ndarray:
 
 def interpolate(knots: np.ndarray, qualities: np.ndarray) -> np.ndarray:
     """Knots [K, C] interpolated linearly at qualities [Q], not rounded: [Q, C]."""
-    weights = hat_functions(qualities, len(knots))
-    return np.sum(weights[..., None] * knots, axis=1) / np.float32(QUALITY_SEGMENT)
+    below = qualities // QUALITY_SEGMENT
+    above = np.minimum(below + 1, len(knots) - 1)
+    weight = (qualities - QUALITY_SEGMENT * below)[:, None].astype(np.float32)
+    sums = (np.float32(QUALITY_SEGMENT) - weight) * knots[below] + weight * knots[above]
+    return sums / np.float32(QUALITY_SEGMENT)
 
 
 def activation(sums: np.ndarray, bits: int) -> np.ndarray:

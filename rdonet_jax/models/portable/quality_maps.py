@@ -26,6 +26,10 @@ class QualityMaps(NamedTuple):
 
     levels: tuple[LevelQuality, ...]
 
+    def distinct(self) -> np.ndarray:
+        """All qualities in them, int32, rising."""
+        return np.unique(np.concatenate([np.ravel(q) for level in self.levels for q in level]))
+
 
 def of_blocks(blocks: np.ndarray, levels: int) -> QualityMaps:
     """The maps of so many levels from the qualities of 64x64 blocks, integers [rows, columns]."""
