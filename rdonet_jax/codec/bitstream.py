@@ -211,7 +211,7 @@ def read(file: BinaryIO) -> bytes:
     It reads no more than the header asks for: only the first bytes of a file of another format.
     Raises FormatError for such a file, and for one with more bytes after its end.
     """
-    start = file.read(_MAX_HEADER_BYTES)
+    start = _read_parts(file, _MAX_HEADER_BYTES)
     _check_magic(start)
     try:
         reader = _Reader(start)
@@ -219,13 +219,21 @@ def read(file: BinaryIO) -> bytes:
     except FormatError:  # `parse` raises it again with the right message
         return start
     size = reader.position + sum(lengths) + _CRC_BYTES
-    # In parts, because a stream may allocate at once all that it is asked for.
-    parts, missing = [start], size - len(start)
-    while missing > 0 and (part := file.read(min(missing, _PART_BYTES))):
-        parts.append(part)
-        missing -= len(part)
-    if missing < 0 or file.read(1):
+    data = start + _read_parts(file, size - len(start))
+    if size < len(start) or file.read(1):
         raise FormatError("there are bytes too many at the end of the file")
+    return data
+
+
+def _read_parts(file: BinaryIO, count: int) -> bytes:
+    """`count` bytes, or those up to the end of the file.
+
+    In parts: a stream may give less than it is asked for, and may allocate all of that at once.
+    """
+    parts: list[bytes] = []
+    while count > 0 and (part := file.read(min(count, _PART_BYTES))):
+        parts.append(part)
+        count -= len(part)
     return b"".join(parts)
 
 

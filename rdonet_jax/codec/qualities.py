@@ -135,4 +135,13 @@ def chosen(
     Raises `EncodeError` as `stream_quality` and `stream_offsets` do.
     """
     number = stream_quality(config, quality)
-    return FileQuality(number, stream_offsets(config, gains, partition.block_grid(*size)))
+    offsets = stream_offsets(config, gains, partition.block_grid(*size))
+    return FileQuality(number, None if offsets is None else _effective(config, number, offsets))
+
+
+def _effective(config: AnyConfig, number: int, offsets: np.ndarray) -> np.ndarray | None:
+    """Offsets that lead no further than to the ends of the scale; None where all are 0 then."""
+    lowest = -number // OFFSET_UNIT
+    highest = -((number - config.steps_of_quality) // OFFSET_UNIT)
+    offsets = np.clip(offsets, lowest, highest)
+    return offsets if offsets.any() else None

@@ -22,6 +22,10 @@ PER_DEVIATION = 64
 MIN_STEP = 2.0**-20
 """The step of a channel of zeros; it is exact in half precision."""
 
+MOST_STEPS = 2**15 - 1
+"""The largest integer. Integer layers clip at less, and a float kernel would need a weight of
+hundreds of root mean squares, as only channels of 100,000 weights can have."""
+
 MIN_SIZE = 4096
 """Smaller arrays are not packed."""
 
@@ -42,7 +46,8 @@ def steps(kernel: np.ndarray, per_deviation: float = PER_DEVIATION) -> np.ndarra
 def pack(path: str, kernel: np.ndarray, steps: np.ndarray) -> dict[str, np.ndarray]:
     """The tensors of a float32 kernel [..., output channels]; one step or one per channel."""
     steps = steps.astype(np.float16)
-    numbers = np.rint(kernel / steps.astype(np.float32)).astype(np.int32).ravel()
+    numbers = np.rint(kernel / steps.astype(np.float32)).clip(-MOST_STEPS, MOST_STEPS)
+    numbers = numbers.astype(np.int32).ravel()
     folded = np.where(numbers < 0, -2 * numbers - 1, 2 * numbers).astype("<u2")
     content = b"".join(_deflate(part) for part in (folded & 255, folded >> 8))
     parts = steps, np.array(kernel.shape, np.int32), np.frombuffer(content, np.uint8)

@@ -47,6 +47,22 @@ def test_a_whole_file_is_read_whole(data):
     assert bitstream.read(io.BytesIO(data)) == data
 
 
+class Slow(io.RawIOBase):
+    """A stream that gives up to `most` bytes at a time, as pipes and sockets do."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        self.source, self.most = io.BytesIO(data), most
+
+    def read(self, count: int = -1) -> bytes:
+        return self.source.read(min(count, self.most))
+
+
+@pytest.mark.parametrize("most", [1, 10, 511])
+def test_a_stream_that_gives_few_bytes_at_a_time_is_read_whole(most):
+    for data in (PACKED, FORMED, LONGEST):
+        assert bitstream.read(Slow(data, most)) == data
+
+
 @settings(deadline=None)
 @given(st.sampled_from([PACKED, FORMED, REGIONS]), st.data())
 def test_what_is_read_of_a_damaged_file_is_refused_as_the_whole_file_is(data, draws):

@@ -115,15 +115,29 @@ def test_gains_that_are_none_are_refused(mini_model, photograph, gains, cause):
 def test_a_gain_comes_back_as_the_nearest_offset_and_qualities_end_with_the_scale(gain, quality):
     config = presets.mini()
     chosen = qualities.chosen(config, quality, np.array([[gain, 0.0]]), (64, 128))
+    on_scale = np.clip(quality + gain, 0, 100) - quality
+    offset = 100 * 8 / config.steps_of_quality
     if chosen.offsets is None:
-        assert abs(gain) <= 100 * 4 / config.steps_of_quality
+        assert abs(on_scale) <= offset / 2
         return
-    found = qualities.gains_of(config, chosen.offsets)
-    assert abs(found[0, 0] - gain) <= 100 * 4 / config.steps_of_quality + 1e-9
+    found = qualities.gains_of(config, chosen.offsets)[0, 0]
+    assert abs(found - on_scale) <= (offset / 2 if on_scale == gain else offset) + 1e-9
     blocks = chosen.of_blocks(config)
     assert blocks[0, 1] == chosen.number
     expected = np.clip(quality + gain, 0, 100) / 100 * config.steps_of_quality
     assert abs(blocks[0, 0] - expected) <= 4 + 1
+
+
+@pytest.mark.parametrize(("quality", "gain"), [(100, 30), (0, -30)])
+def test_a_gain_that_leads_beyond_the_scale_alone_makes_no_other_file(
+    mini_model, photograph, quality, gain
+):
+    p = codec.choose_partition(mini_model, photograph, "variance", quality)
+    gains = np.zeros(partition.block_grid(*photograph.shape[:2]))
+    plain = codec.encode(mini_model, photograph, p, quality, gains=gains, reconstruct=False)
+    gains[0] = gain
+    found = codec.encode(mini_model, photograph, p, quality, gains=gains, reconstruct=False)
+    assert found.data == plain.data
 
 
 @pytest.mark.parametrize("gains", [[["a"]], [[1, 2], [3]], np.ones((3, 3), complex)])

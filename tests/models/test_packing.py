@@ -56,6 +56,13 @@ def test_integers_of_a_known_step_come_back_exactly():
     np.testing.assert_array_equal(back, values)
 
 
+def test_a_weight_beyond_all_integers_is_the_largest_one_of_its_sign():
+    values = np.array([[128.0, -128.0, 1e5, 0.5]], np.float32)
+    back = packing.unpack(packing.pack(PATH, values, np.full(1, 2.0**-9)))[PATH]
+    most = 32767 * 2.0**-9
+    np.testing.assert_array_equal(back, [[most, -most, most, 0.5]])
+
+
 def test_other_tensors_are_left_alone():
     flat = {"layer/bias": np.ones(3, np.float16), "tables/entries": np.zeros(2, np.uint16)}
     assert packing.unpack(flat).keys() == flat.keys()

@@ -12,7 +12,7 @@ from rdonet_jax.codec.portable.engine import Engine
 from rdonet_jax.codec.portable.numpy_prior import At
 from rdonet_jax.core.config import PATCH, PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
-from rdonet_jax.models.portable.integer_format import GRID
+from rdonet_jax.models.portable.integer_format import ENCODER_UNIT, GRID
 from rdonet_jax.models.portable.quality_maps import LevelQuality
 
 
@@ -68,7 +68,7 @@ class NumpyEngine(Engine):
         unit, prior = self._units[level], self._priors[level]
         y = layers.pointwise(np.concatenate([e[0], d[0]], axis=-1), unit["to_latent"])
         log_gain = numpy_prior.interpolate(unit["z_gain"], self._qualities)[self._number(areas)]
-        in_units = y * (1 / numpy_prior.powers(prior.units)) / np.float32(32)
+        in_units = y * (1 / numpy_prior.powers(prior.units)) / np.float32(ENCODER_UNIT)
         z = self._encode_hyper_latents(level, in_units, extent) * np.exp2(log_gain)
         y = y * prior.steps[self._number(positions)]
         return y.reshape(1, *y.shape[-3:]), z.reshape(1, *z.shape[-3:])

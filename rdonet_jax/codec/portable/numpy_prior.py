@@ -170,13 +170,14 @@ class LevelPrior:
         self._embedding = config.embedding
         self._context_channels = fmt.context_channels(config, level)
         octaves = OCTAVES * OCTAVE
-        gains = np.rint(interpolate(to_integers(weights["gain"], 8, octaves), qualities))
+        gains = np.rint(interpolate(to_integers(weights["gain"], fmt.LOG_BITS, octaves), qualities))
         self.steps = powers(gains)
-        self.units = to_integers(weights["unit"], 8, octaves)
+        self.units = to_integers(weights["unit"], fmt.LOG_BITS, octaves)
         self._from_units, self._to_units = powers(gains + self.units), powers(-gains - self.units)
-        z_index = np.rint(interpolate(to_integers(weights["z_index"], 7, 2**12), qualities))
+        knots = to_integers(weights["z_index"], fmt.Z_INDEX_BITS, fmt.LARGEST_Z_INDEX)
+        z_index = shift_right(np.rint(interpolate(knots, qualities)), fmt.FRACTION_BITS)
         largest = distributions.SCALE_COUNT - 1
-        self.z_index = np.clip(shift_right(z_index, 4), 0, largest).astype(np.int32)
+        self.z_index = np.clip(z_index, 0, largest).astype(np.int32)
         quality_basis = clip(hat_functions(qualities, config.knots))
         from_z = Layer(weights["from_z"], WEIGHT_BITS["from_z"])
         self._from_z = from_z.split(len(from_z.kernel) - config.knots, quality_basis)
@@ -247,18 +248,18 @@ class LevelPrior:
         mu = scale(shift_right(mu, MU_SHIFT), self._from_units[at][..., channels])
         index = shift_right(index, SCALE_SHIFT) + self._index_offset[at][..., channels]
         largest = distributions.SCALE_COUNT - 1
-        return clip(mu, LARGEST_WIDE), np.clip(shift_right(index, 4), 0, largest)
+        return clip(mu, LARGEST_WIDE), np.clip(shift_right(index, fmt.FRACTION_BITS), 0, largest)
 
     def _offset_inputs(self, symbols: np.ndarray, at: At) -> np.ndarray:
         """y - mu of the first channels as 8-bit inputs, from their symbols [N, n]."""
         count = min(symbols.shape[1], self._context_channels)
         offsets = fmt.GRID * clip(symbols[:, :count], fmt.LARGEST_SYMBOL)
-        return clip(scale(offsets, self._to_units[at][..., :count], 4))
+        return clip(scale(offsets, self._to_units[at][..., :count], fmt.GRID_BITS))
 
     def embed_latents(self, v: np.ndarray, at: At = 0) -> np.ndarray:
         """Decoded v [N, L] in 1/16 of a step as 8-bit inputs [N, E]."""
         count = self._context_channels
-        y = clip(scale(v[:, :count], self._to_units[at][..., :count], 4))
+        y = clip(scale(v[:, :count], self._to_units[at][..., :count], fmt.GRID_BITS))
         sums = self._embed(np.concatenate([y, np.abs(y)], axis=-1))
         return clip(shift_right(sums, EMBEDDING_BITS))
 

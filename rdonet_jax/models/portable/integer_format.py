@@ -13,7 +13,8 @@ from rdonet_jax.core.config import ConfigError, PortableConfig
 from rdonet_jax.entropy import distributions
 from rdonet_jax.nn.integer_format import MAX_INPUTS, OCTAVE
 
-GRID = 16
+GRID_BITS = 4
+GRID = 2**GRID_BITS
 """mu lies on multiples of 1/16."""
 
 LARGEST_SYMBOL = 1000
@@ -49,12 +50,19 @@ WEIGHT_BITS: Mapping[str, int] = {
 
 MU_SHIFT = 5  # from sums to 1/16 of the networks' units
 SCALE_SHIFT = 5  # from sums to 1/16 of a table entry
-INDEX_FRACTION = 16
+LOG_BITS = 8  # of the fraction of gains and units, which are log2
+FRACTION_BITS = 4  # of a table entry
+INDEX_FRACTION = 2**FRACTION_BITS
 Z_UNIT = 8  # integers that the networks see, per step of z
+ENCODER_UNIT = 32  # units of the networks, per unit of the input of the hyper-encoder
 UNIT_RANGE = 8.0
 """The range of 8-bit activations, in standard deviations that y has at the start of training."""
 
-Z_INDEX_UNIT = 2**7 / 2**4
+Z_INDEX_BITS = 7
+LARGEST_Z_INDEX = 2**12
+"""Of `z_index` as integers, in sixteenths of a table entry."""
+
+Z_INDEX_UNIT = 2**Z_INDEX_BITS / 2**FRACTION_BITS
 """Table entries per unit of `z_index`."""
 
 Z_INDEX = 3.6

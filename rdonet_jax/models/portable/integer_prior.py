@@ -41,16 +41,21 @@ from rdonet_jax.models.portable.integer_format import (
     CONTEXT_BITS,
     DECODE_ORDER,
     EMBEDDING_BITS,
+    FRACTION_BITS,
     GRID,
+    GRID_BITS,
     HIDDEN_BITS,
     INDEX_BITS,
     LARGEST_SYMBOL,
+    LARGEST_Z_INDEX,
+    LOG_BITS,
     MU_SHIFT,
     PLANES,
     SCALE_SHIFT,
     WEIGHT_BITS,
     Z_BITS,
     Z_INDEX,
+    Z_INDEX_BITS,
     Z_UNIT,
     Parity,
     channel_groups,
@@ -163,19 +168,20 @@ class LevelPrior(nn.Module):
         Gain vectors of Cui et al. 2020 (https://arxiv.org/abs/2003.02012), interpolated in log
         lambda.
         """
-        knots = integer.to_integers(self.gain, 8, integer.OCTAVES * integer.OCTAVE)
+        knots = integer.to_integers(self.gain, LOG_BITS, integer.OCTAVES * integer.OCTAVE)
         return integer.interpolate(knots, quality, QUALITY_SEGMENT)
 
     def units(self) -> jax.Array:
         """log2 of the networks' units in units of y, in 1/256; not trained."""
         return jax.lax.stop_gradient(
-            integer.to_integers(self.unit, 8, integer.OCTAVES * integer.OCTAVE)
+            integer.to_integers(self.unit, LOG_BITS, integer.OCTAVES * integer.OCTAVE)
         )
 
     def z_scale_index(self, quality: jax.Array) -> jax.Array:
         """The scale index of every channel of z, [..., ·]. The mean of z is 0."""
-        knots = integer.to_integers(self.z_index, 7, 2**12)
-        index = integer.shift_right(integer.interpolate(knots, quality, QUALITY_SEGMENT), 4)
+        knots = integer.to_integers(self.z_index, Z_INDEX_BITS, LARGEST_Z_INDEX)
+        index = integer.interpolate(knots, quality, QUALITY_SEGMENT)
+        index = integer.shift_right(index, FRACTION_BITS)
         return integer.clamp(index, 0, distributions.SCALE_COUNT - 1)
 
     def compute_context(
@@ -227,7 +233,7 @@ class LevelPrior(nn.Module):
         """
         count = self.context_channels
         exponents = -at_positions(gains + self.units())[..., :count]
-        y = integer.clip(integer.scale(v[..., :count], exponents, 4))
+        y = integer.clip(integer.scale(v[..., :count], exponents, GRID_BITS))
         sums = self.embed(jnp.concatenate([y, jnp.abs(y)], axis=-1))
         return integer.clip(integer.shift_right(sums, EMBEDDING_BITS)) * coded[..., None]
 
@@ -321,13 +327,13 @@ class LevelPrior(nn.Module):
         count = min(symbols.shape[-1], self.context_channels)
         exponents = -(at_positions(gains)[..., :count] + self.units()[:count])
         offsets = GRID * integer.clip(symbols[..., :count], LARGEST_SYMBOL)
-        return integer.clip(integer.scale(offsets, exponents, 4))
+        return integer.clip(integer.scale(offsets, exponents, GRID_BITS))
 
     def _scale_index(self, fraction: jax.Array, gains: jax.Array) -> jax.Array:
         """The scale index of y in steps, from that of y itself in 1/16 and the gains."""
         per_octave = index_per_octave(self.config.distribution)
         offset = integer.shift_right(gains * per_octave, INDEX_BITS)
-        index = integer.shift_right(fraction + offset, 4)
+        index = integer.shift_right(fraction + offset, FRACTION_BITS)
         return integer.clamp(index, 0, distributions.SCALE_COUNT - 1)
 
     def coarse_context(self, embedded: jax.Array, context: LevelContext) -> jax.Array:

@@ -42,6 +42,7 @@ from rdonet_jax.core.partition import STRIDES
 from rdonet_jax.models import hierarchy, modules
 from rdonet_jax.models.hierarchy import Coded, Keys
 from rdonet_jax.models.portable import integer_prior, level_rate, quality_maps
+from rdonet_jax.models.portable.integer_format import ENCODER_UNIT
 from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Prediction, Quality
 from rdonet_jax.models.portable.level_rate import RoundingNoise
 from rdonet_jax.models.portable.quality_maps import QualityMaps
@@ -181,7 +182,7 @@ class PortableRDONet(nn.Module):
         """Encoder only: y [B, h, w, L], not yet in steps, and z in steps."""
         unit = self.units[level]
         y = unit.to_latent(jnp.concatenate([e, d], axis=-1)).astype(jnp.float32)
-        in_units = y * (1 / integer.powers(unit.prior.units())) / 32
+        in_units = y * (1 / integer.powers(unit.prior.units())) / ENCODER_UNIT
         areas = quality_maps.of_level(quality).areas
         log_gain = integer.interpolate_unrounded(unit.z_gain, areas, QUALITY_SEGMENT)
         gain = integer_prior.at_positions(jnp.exp2(log_gain))
