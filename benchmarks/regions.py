@@ -20,15 +20,13 @@ from typing import NamedTuple
 import images_of_folder
 import numpy as np
 
-from rdonet_jax.codec import codec, preparation, qualities
+from rdonet_jax.codec import codec, preparation
 from rdonet_jax.codec.codec import Encoded
 from rdonet_jax.core import decibels, partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import coding, refinement, roi
-from rdonet_jax.rdo.cost import emphasis, trained_loss
+from rdonet_jax.rdo import coding, encoder, refinement, roi
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
-from rdonet_jax.rdo.file_cost import FileCost
 from rdonet_jax.rdo.roi import Box
 
 
@@ -78,9 +76,7 @@ def refined(
     prepared = preparation.prepare(model.config, image)
     p = partition.trim(p, *prepared.size)
     gains = roi.gains(prepared.size, boxes=[middle(image, gain)])
-    chosen = qualities.chosen(model.config, start.quality, gains, prepared.size)
-    loss = trained_loss(model, start.quality)
-    cost = FileCost(loss, image, emphasis(model.config, chosen))
+    cost = encoder.file_cost(model, prepared, start.quality, gains)
     weights = tuple(cost.weights(start.image))
     problem = refinement.Problem(
         model, image, p, start.quality, cost.distortions, weights, None, cost.relative

@@ -32,7 +32,7 @@ from rdonet_jax.codec import codec, preparation
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import encoder, rate_control, targets
+from rdonet_jax.rdo import encoder, rate_control, target_trials, targets
 from rdonet_jax.rdo.encode_options import EncodeOptions, Target
 
 SIZE = "bpp"
@@ -95,7 +95,7 @@ class Aimed:
         if self.name == SIZE:
             size = self.target().value
             share = 1 - len(data) / size
-            return len(data) <= size, share <= rate_control.TOLERANCE, 100 * share
+            return len(data) <= size, share <= target_trials.TOLERANCE, 100 * share
         aim = targets.AIMS[self.name]
         found = aim.measure(self.image, codec.decode(self.model, data).image)
         better = aim.to_scale(found) - aim.to_scale(self.value)

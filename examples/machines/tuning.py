@@ -17,8 +17,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.metrics.loss import AREA, Distortion
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import refinement
-from rdonet_jax.rdo.cost import emphasis, trained_loss
-from rdonet_jax.rdo.file_cost import FileCost
+from rdonet_jax.rdo.cost import of_files
 
 BITS_PER_NAT = 30.0
 """What the task's loss of an image counts in J, in bits."""
@@ -60,8 +59,7 @@ def refined(
     p = partition.trim(p, *prepared.size)
     start = codec.encode(model, prepared, p, quality, reconstruct=True, gains=gains)
     chosen = qualities.chosen(model.config, quality, gains, prepared.size)
-    areas = emphasis(model.config, chosen)
-    cost = FileCost(trained_loss(model, quality), pixels, areas)
+    cost = of_files(model, pixels, quality, chosen)
     weights = cost.weights(start.image)
     problem = refinement.Problem(
         model,

@@ -75,6 +75,16 @@ def emphasis(config: AnyConfig, quality: FileQuality) -> np.ndarray | None:
     return np.kron(lmbdas, np.ones((per_side, per_side)))
 
 
+def of_files(
+    model: Model, pixels: np.ndarray, quality: float | None, chosen: FileQuality
+) -> file_cost.FileCost:
+    """J of files of an image uint8 [H, W, 3], for the quality's lambda.
+
+    Where blocks have qualities of their own, `chosen`, areas count by their `emphasis`.
+    """
+    return file_cost.FileCost(trained_loss(model, quality), pixels, emphasis(model.config, chosen))
+
+
 class RDCost:
     """The cost function of one image, for `rdonet_jax.rdo.search`: J times the number of pixels.
 

@@ -224,11 +224,10 @@ def file_cost(
     model: Model, image: PreparedImage, quality: float | None, gains: np.ndarray | None = None
 ) -> FileCost:
     """J of files of an image, for the quality's lambda, which follows the `gains` of blocks."""
-    from rdonet_jax.rdo.cost import emphasis, trained_loss
-    from rdonet_jax.rdo.file_cost import FileCost
+    from rdonet_jax.rdo import cost
 
     chosen = qualities.chosen(model.config, quality, gains, image.size)
-    return FileCost(trained_loss(model, quality), image.rgb8, emphasis(model.config, chosen))
+    return cost.of_files(model, image.rgb8, quality, chosen)
 
 
 def _encode_with_search(

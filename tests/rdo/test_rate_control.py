@@ -11,9 +11,11 @@ import pytest
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.rdo import encoder, quality_search, rate_control
+from rdonet_jax.rdo import encoder, quality_search, rate_control, target_trials
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
+from rdonet_jax.rdo.encoder import SearchSummary
 from rdonet_jax.rdo.rate_control import TargetError
+from rdonet_jax.rdo.search.costs import SearchStats
 from rdonet_jax.rdo.targets import AIMS
 
 pytestmark = pytest.mark.once
@@ -37,7 +39,7 @@ def flat(request, mini_model):
     """An image whose sizes and PSNRs do not rise, and by scanned quality what it is coded to."""
     image = FLAT[request.param]
     most = mini_model.config.steps_of_quality
-    scan = [100 * n / most for n in quality_search.evenly(most, rate_control.SCANNED)]
+    scan = [100 * n / most for n in quality_search.evenly(most, target_trials.SCANNED)]
     coded = [
         encoder.encode(mini_model, image, EncodeOptions(q, reconstruct=True)).encoded for q in scan
     ]
@@ -81,6 +83,8 @@ def test_what_a_search_makes_worse_is_given_up_for_what_met_the_target(
     limit = len(encode(mini_model, large, EncodeOptions(50.0)).encoded.data)
     finest = partition.uniform(0, partition.block_grid(*large.shape[:2]))
 
+    did = SearchSummary(SearchStats(7), 3.0, 2.0, False)
+
     def searching(model, image, options, *others):
         plan = options.plan
         without = dataclasses.replace(options, plan=dataclasses.replace(plan, passes=0))
@@ -88,14 +92,16 @@ def test_what_a_search_makes_worse_is_given_up_for_what_met_the_target(
         if not plan.passes:
             large_file = found.encoded._replace(data=bytes(2 * limit))
             return found._replace(encoded=large_file) if plan.init is finest else found
-        return found._replace(partition=finest, searched="what it did")
+        return found._replace(partition=finest, searched=did)
 
     monkeypatch.setattr(encoder, "encode", searching)
     found = rate_control.encode(
         mini_model, large, EncodeOptions(target=Target(size=limit), plan=Plan(passes=1))
     )
     assert len(found.encoded.data) <= limit
-    assert found.searched == "what it did"
+    assert found.searched.stats is did.stats
+    # Both files are the first one, whose cost is that of `cost.of`.
+    assert found.searched.before == found.searched.after > 0
 
 
 @pytest.mark.parametrize("share", [0.1, 0.9])
@@ -189,9 +195,50 @@ def test_no_quality_is_refined_twice(start_model, large, monkeypatch):
     least = len(encode(start_model, large, EncodeOptions(0.0)).encoded.data)
     options = EncodeOptions(target=Target(size=least), plan=Plan(refinements=1))
     assert len(rate_control.encode(start_model, large, options).encoded.data) <= least
-    assert len(refined) == len(set(refined))
-    # Each refinement is of a file with pixels. No other file is made after the first of them.
-    assert coded[-len(refined) :] == refined
+    assert len(refined) == len(set(refined)) <= rate_control.REFINED_TRIALS
+
+
+def refining(points: float, share: float, tried: list[float]):
+    """A refinement whose files look as plain ones `points` better, in a share of their bytes."""
+
+    def refine(model, result, options, report):
+        tried.append(options.quality)
+        quality = min(max(options.quality + points, 0), 100)
+        better = EncodeOptions(quality, reconstruct=True)
+        file = encoder.encode(model, result.image, better).encoded
+        return file._replace(data=file.data[: round(share * len(file.data))]), False
+
+    return refine
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("points", [-4, 4, 9])
+def test_a_refined_file_for_a_psnr_is_smaller_whether_refining_makes_it_better_or_worse(
+    start_model, large, monkeypatch, points
+):
+    plain = encoder.encode(start_model, large, EncodeOptions(50.0, reconstruct=True)).encoded
+    limit = pixel_format.psnr(large, plain.image)
+    tried: list[float] = []
+    monkeypatch.setattr(encoder, "encode_refined", refining(points, 0.9, tried))
+    options = EncodeOptions(target=Target(psnr=limit), plan=Plan(refinements=1))
+    found = rate_control.encode(start_model, large, options)
+    assert pixel_format.psnr(large, found.encoded.image) >= limit
+    assert len(found.encoded.data) < 0.95 * len(plain.data)
+    assert found.searched.after < found.searched.before
+    assert len(tried) <= rate_control.REFINED_TRIALS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.63, 0.85])
+def test_a_size_is_used_by_a_refined_file_too(start_model, large, monkeypatch, share):
+    limit = 1 + len(encoder.encode(start_model, large, EncodeOptions(50.0)).encoded.data)
+    tried: list[float] = []
+    monkeypatch.setattr(encoder, "encode_refined", refining(10, share, tried))
+    options = EncodeOptions(target=Target(size=limit), plan=Plan(refinements=1))
+    found = rate_control.encode(start_model, large, options)
+    assert 0.98 * limit < len(found.encoded.data) <= limit
+    assert found.searched.after < found.searched.before
+    assert len(tried) <= rate_control.REFINED_TRIALS
 
 
 @pytest.mark.parametrize(

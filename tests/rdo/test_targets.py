@@ -13,7 +13,7 @@ import pytest
 
 from rdonet_jax.codec import codec, preparation
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.rdo import encoder, quality_search, rate_control, targets
+from rdonet_jax.rdo import encoder, quality_search, rate_control, target_trials, targets
 from rdonet_jax.rdo.encode_options import EncodeOptions, Target
 from rdonet_jax.rdo.encoder import EncodeResult
 from rdonet_jax.rdo.targets import AIMS, TargetError
@@ -73,13 +73,13 @@ def by_error(monkeypatch):
     aim = AIMS["butteraugli"]._replace(
         label="Error", function=targets._on_rgb8(error), library=None
     )
-    monkeypatch.setattr(rate_control, "AIMS", {**AIMS, "butteraugli": aim})
+    monkeypatch.setitem(AIMS, "butteraugli", aim)
 
 
 def scan(image: np.ndarray) -> list[tuple[int, float, float]]:
     """Size, PSNR and `error` of all scanned qualities."""
     found = []
-    for number in quality_search.evenly(MOST, rate_control.SCANNED):
+    for number in quality_search.evenly(MOST, target_trials.SCANNED):
         data, decoded = toy(image, 100 * number / MOST)
         both = pixel_format.as_rgb8(image), pixel_format.as_rgb8(decoded)
         found.append((len(data), pixel_format.psnr(image, decoded), error(*both)))

@@ -116,12 +116,11 @@ def _tiled(
     decoded: np.ndarray | None,
     gains: np.ndarray | None,
 ) -> list[Region]:
-    from rdonet_jax.rdo.cost import PartCost, emphasis, trained_loss
-    from rdonet_jax.rdo.file_cost import FileCost
+    from rdonet_jax.rdo.cost import PartCost, of_files
 
     chosen = qualities.chosen(model.config, quality, gains, image.size)
     blocks = chosen.of_blocks(model.config)
-    file_cost = FileCost(trained_loss(model, quality), image.rgb8, emphasis(model.config, chosen))
+    file_cost = of_files(model, image.rgb8, quality, chosen)
     if file_cost.adds_up:
         weights = file_cost.weights(None)
     else:

@@ -1,0 +1,148 @@
+"""Encodings of one image for a target: trials at several qualities, and how near each comes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rdonet_jax.codec import codec
+from rdonet_jax.codec.codec import Encoded
+from rdonet_jax.codec.preparation import PreparedImage
+from rdonet_jax.models.zoo import Model
+from rdonet_jax.rdo import encoder, quality_search
+from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
+from rdonet_jax.rdo.encoder import EncodeResult
+from rdonet_jax.rdo.quality_search import Goal, Trial
+from rdonet_jax.rdo.targets import AIMS, Aim
+
+if TYPE_CHECKING:
+    from rdonet_jax.rdo.file_cost import FileCost
+
+TOLERANCE = 0.01
+"""How far below the target a size may be, as a share of it, to end the search."""
+
+LOG_SIZE_SLOPE = 0.57
+"""Typical increase of log(size) per e-fold lambda: a first guess."""
+
+SCANNED = 21
+"""Number of qualities of a scan, where values do not rise, and before a refusal."""
+
+
+class Solution(NamedTuple):
+    """A file that meets a target, and its quality on the model's scale."""
+
+    number: int
+    result: EncodeResult
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.result.encoded.data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trials:
+    """Encodings of one image, for one target.
+
+    Attributes:
+      options: of the encodings, but for their quality.
+      change: of the value of every file by what is to be done with it later, see `value`.
+    """
+
+    model: Model
+    image: PreparedImage
+    target: Target
+    options: EncodeOptions
+    change: float = 0.0
+
+    @property
+    def aim(self) -> Aim | None:
+        """The metric that is the target; None for a size."""
+        return AIMS.get(self.target.field)
+
+    def best(self, plan: Plan, first: int) -> Solution | str:
+        """The best file that meets the target, or the reason why there is none."""
+        goal, first = self._goal(), self._position(first)
+        trials: tuple[Trial, ...] = ()
+        kept: EncodeResult | None = None  # the best file so far
+        nearest: EncodeResult | None = None  # the one nearest to the target, or far within it
+        while (position := quality_search.next_number(goal, first, trials)) is not None:
+            result = self._encode(plan, self._position(position))
+            trials = (*trials, self._trial(position, result))
+            if quality_search.best(goal, trials) == trials[-1]:
+                kept = result
+            if trials[-1].value == min(trial.value for trial in trials):
+                nearest = result
+        if kept is None:
+            return self._reason_of_failure(nearest.encoded)
+        return Solution(self._position(quality_search.best(goal, trials).number), kept)
+
+    def with_pixels(self, solution: Solution) -> Solution:
+        """The same file with the decoder's pixels."""
+        result = solution.result
+        if result.encoded.image is not None:
+            return solution
+        plan = Plan(result.partition)
+        options = self.at_quality(solution.number, plan=plan, reconstruct=True)
+        return solution._replace(result=encoder.encode(self.model, self.image, options))
+
+    def at_quality(self, number: int, **changes: Any) -> EncodeOptions:
+        """The options at a quality in place of the target, with other changes."""
+        quality = codec.quality_of(self.model.config, number)
+        return dataclasses.replace(self.options, quality=quality, target=None, **changes)
+
+    def file_cost(self, number: int) -> FileCost:
+        """J of files of the image, for the lambda of a quality."""
+        quality = codec.quality_of(self.model.config, number)
+        return encoder.file_cost(self.model, self.image, quality, self.options.gains)
+
+    def value(self, encoded: Encoded) -> float:
+        """log(size) of a file, or the negative metric of a file with pixels, on its scale."""
+        if self.aim is None:
+            return math.log(len(encoded.data))
+        return -self.aim.to_scale(self.aim.measure(self.image, encoded.image))
+
+    def meets(self, encoded: Encoded) -> bool:
+        """Whether a file, with pixels where the target is a metric, meets the target."""
+        return self.value(encoded) <= self._goal().limit
+
+    def is_near(self, encoded: Encoded) -> bool:
+        """Whether it meets the target within the tolerance."""
+        goal = self._goal()
+        return goal.limit - goal.tolerance <= self.value(encoded) <= goal.limit
+
+    def _position(self, number: int) -> int:
+        """Converts a quality to the scale of the search, on which values rise, and back."""
+        return number if self.aim is None else self.model.config.steps_of_quality - number
+
+    def _goal(self) -> Goal:
+        """The goal for log(size), or for the negative metric, which falls with the quality."""
+        config = self.model.config
+        most = config.steps_of_quality
+        per_step = math.log(config.lmbdas[1] / config.lmbdas[0]) / most
+        scan = quality_search.evenly(most, SCANNED)
+        if self.aim is None:
+            limit, tolerance = math.log(self.target.value), -math.log1p(-TOLERANCE)
+            return Goal(limit, tolerance, LOG_SIZE_SLOPE * per_step, most, scan)
+        limit = -self.aim.to_scale(self.target.value)
+        return Goal(limit, self.aim.tolerance, self.aim.slope * per_step, most, scan)
+
+    def _trial(self, position: int, result: EncodeResult) -> Trial:
+        cost = -position if self.aim is None else len(result.encoded.data)
+        return Trial(position, self.value(result.encoded) + self.change, cost)
+
+    def _encode(self, plan: Plan, number: int) -> EncodeResult:
+        reconstruct = self.options.reconstruct or self.aim is not None
+        options = self.at_quality(number, plan=plan, reconstruct=reconstruct)
+        return encoder.encode(self.model, self.image, options)
+
+    def _reason_of_failure(self, nearest: Encoded) -> str:
+        target = self.target.value
+        if self.aim is None:
+            size = len(nearest.data)
+            return (
+                f"the smallest file, of quality {nearest.quality:g}, has {size} bytes, not {target}"
+            )
+        value = self.aim.in_words(self.aim.measure(self.image, nearest.image))
+        return f"the best image, of quality {nearest.quality:g}, has {value}, not {target:g}"
