@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         RDONetConfig,
     )
     from rdonet_jax.core.presets import preset
-    from rdonet_jax.models.network import Network, Output, build, forward
+    from rdonet_jax.models.network import Latents, Network, Output, build, compute_latents, forward
     from rdonet_jax.models.registry import init_params, variance_partition
     from rdonet_jax.models.zoo import Model, ZooError
 else:
@@ -28,9 +28,11 @@ else:
             "PortableConfig": "rdonet_jax.core.config:PortableConfig",
             "RDONetConfig": "rdonet_jax.core.config:RDONetConfig",
             "preset": "rdonet_jax.core.presets:preset",
+            "Latents": "rdonet_jax.models.network:Latents",
             "Network": "rdonet_jax.models.network:Network",
             "Output": "rdonet_jax.models.network:Output",
             "build": "rdonet_jax.models.network:build",
+            "compute_latents": "rdonet_jax.models.network:compute_latents",
             "forward": "rdonet_jax.models.network:forward",
             "init_params": "rdonet_jax.models.registry:init_params",
             "variance_partition": "rdonet_jax.models.registry:variance_partition",
@@ -43,6 +45,7 @@ __all__ = [
     "AnyConfig",
     "BaselineConfig",
     "ConfigError",
+    "Latents",
     "Model",
     "Network",
     "Output",
@@ -50,6 +53,7 @@ __all__ = [
     "RDONetConfig",
     "ZooError",
     "build",
+    "compute_latents",
     "forward",
     "init_params",
     "preset",

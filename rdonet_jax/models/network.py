@@ -66,6 +66,17 @@ class Output(NamedTuple):
         return partition.bits_by_area(self.masks, self.y_bits, self.z_bits)
 
 
+class Latents(NamedTuple):
+    """The latents of a level. They have an axis B if x has one; h, w as in `Output`.
+
+    For portable models y is in the units of the network, of which `gains` make steps; z is in
+    steps.
+    """
+
+    y: jax.Array  # float32 [B, h, w, C]
+    z: jax.Array  # float32 [B, ceil(h/4), ceil(w/4), C], the hyper-latents
+
+
 def build(config: AnyConfig, params: Any) -> Network:
     """The network of a configuration with the parameters of `init_params` or of a `Model`.
 
@@ -101,20 +112,52 @@ def forward(
     Raises ValueError for arrays of other shapes or types, for a quality outside of 0 to 100 or for
     a fixed-rate model, and for a variable-rate model without a quality.
     """
+    batch = _batch_of(model, x, masks, quality)
+    keys = None if key is None else jax.random.split(key, batch[0].shape[0])
+    output = _forward(model.config, _params_of(model), *batch, keys)
+    return output if x.ndim == 4 else _only(output)
+
+
+def compute_latents(
+    model: HasParameters,
+    x: jax.Array | np.ndarray,
+    masks: tuple[jax.Array | np.ndarray, ...] | None = None,
+    quality: float | jax.Array | np.ndarray | None = None,
+) -> tuple[Latents, ...]:
+    """The latents of images before they are rounded, by level.
+
+    A level's latents depend on those of the coarser levels, which are coded where the masks say.
+    Arguments and errors are those of `forward`. ValueError also for a baseline.
+    """
+    found = _latents(model.config, _params_of(model), *_batch_of(model, x, masks, quality))
+    return found if x.ndim == 4 else _only(found)
+
+
+def _params_of(model: HasParameters) -> Any:
+    return model.device_params if isinstance(model, zoo.Model) else model.params
+
+
+def _only(batch: Any) -> Any:
+    """A batch of one without its axis."""
+    return jax.tree_util.tree_map(lambda leaf: leaf[0], batch)
+
+
+def _batch_of(
+    model: HasParameters,
+    x: jax.Array | np.ndarray,
+    masks: tuple[jax.Array | np.ndarray, ...] | None,
+    quality: Any,
+) -> tuple[Any, Any, Any]:
+    """Images, masks and qualities in steps with an axis B. Raises as `forward` does."""
     if x.ndim not in (3, 4) or x.shape[-1] != 3 or not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(
             "x is an image [H, W, 3] or images [B, H, W, 3] of floating-point numbers in [0, 1], "
             f"not {x.dtype} {list(x.shape)}"
         )
-    has_batch = x.ndim == 4
-    batched = x if has_batch else x[None]
+    batched = x if x.ndim == 4 else x[None]
     if masks is not None:
         masks = _check_masks(masks, x.shape[:-3], batched.shape)
-    steps = _quality_steps(model.config, quality, batched.shape[0])
-    keys = None if key is None else jax.random.split(key, batched.shape[0])
-    params = model.device_params if isinstance(model, zoo.Model) else model.params
-    output = _forward(model.config, params, batched, masks, steps, keys)
-    return output if has_batch else jax.tree_util.tree_map(lambda leaf: leaf[0], output)
+    return batched, masks, _quality_steps(model.config, quality, batched.shape[0])
 
 
 @functools.partial(compilation.jit, static_argnums=0)
@@ -127,6 +170,52 @@ def _forward(
     keys: jax.Array | None,
 ) -> Output:
     """`forward` for a batch; quality int32 [B] in steps, keys [B]."""
+    height, width = x.shape[1:3]
+    padded, masks, sizes = _padded(config, x, masks, quality)
+    coded = registry.code(config, params, padded, masks, quality, keys, sizes=sizes)
+    bpp = distortion.bpp((coded.y_bits, coded.z_bits), height * width)
+    return Output(coded.x_hat[:, :height, :width], bpp, masks, coded.y_bits, coded.z_bits)
+
+
+@functools.partial(compilation.jit, static_argnums=0)
+def _latents(
+    config: AnyConfig,
+    params: Any,
+    x: jax.Array,
+    masks: tuple[jax.Array, ...] | None,
+    quality: jax.Array | None,
+) -> tuple[Latents, ...]:
+    """`compute_latents` for a batch; quality int32 [B] in steps."""
+    padded, masks, sizes = _padded(config, x, masks, quality)
+    arguments = () if quality is None else (quality, sizes)
+    _, kept = (
+        registry.family_of(config)
+        .network(config)
+        .apply(
+            {"params": params},
+            padded,
+            masks,
+            None,
+            *arguments,
+            method="code",
+            # Flax keeps what each call of this method returns, from the coarsest level on.
+            capture_intermediates=lambda module, method: method == "latent",
+            mutable=["intermediates"],
+        )
+    )
+    found = kept.get("intermediates", {}).get("latent")
+    if found is None:
+        raise ValueError("networks of this family have no latents by level")
+    return tuple(Latents(*level) for level in reversed(found))
+
+
+def _padded(
+    config: AnyConfig,
+    x: jax.Array,
+    masks: tuple[jax.Array, ...] | None,
+    quality: jax.Array | None,
+) -> tuple[jax.Array, tuple[jax.Array, ...], jax.Array | None]:
+    """Images in whole blocks, masks within the images, and rows and columns if any are padded."""
     batch, height, width, _ = x.shape
     bottom, right = -height % partition.BLOCK, -width % partition.BLOCK
     padded = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")
@@ -135,9 +224,7 @@ def _forward(
     inside = partition.inside_masks(height, width)
     masks = tuple(jnp.asarray(mask) & within for mask, within in zip(masks, inside, strict=True))
     sizes = jnp.full((batch, 2), jnp.array([height, width])) if bottom or right else None
-    coded = registry.code(config, params, padded, masks, quality, keys, sizes=sizes)
-    bpp = distortion.bpp((coded.y_bits, coded.z_bits), height * width)
-    return Output(coded.x_hat[:, :height, :width], bpp, masks, coded.y_bits, coded.z_bits)
+    return padded, masks, sizes
 
 
 def _check_masks(

@@ -70,3 +70,28 @@ def test_an_image_of_any_size_costs_the_bits_of_its_own_positions(tiny_model, ph
         assert not np.any(mask & ~inside)
     batch = jax.tree_util.tree_map(lambda leaf: leaf[0], models.forward(tiny_model, x[None]))
     jax.tree_util.tree_map(np.testing.assert_array_equal, batch, output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_rounded_hyper_latents_are_the_symbols_of_the_codec(mini_model, photograph, level):
+    pixels = photograph[:100, :170]
+    p = partition.uniform(level, partition.block_grid(*pixels.shape[:2]))
+    masks = partition.level_masks(p)
+    encoded = codec.encode(mini_model, pixels, p, 60, engine="jax", reconstruct=False)
+    found = models.compute_latents(mini_model, pixels / np.float32(255), masks, quality=60)
+    assert [part.y.shape[:2] for part in found] == [mask.shape for mask in masks]
+    coded = partition.hyper_mask(masks[level] & partition.inside_masks(100, 170)[level])
+    z = np.rint(np.asarray(found[level].z)[np.asarray(coded)]).ravel()
+    symbols = encoded.symbols[level][0]
+    assert z.shape == symbols.shape
+    # What lies on the border between two symbols may round either way.
+    assert np.mean(z != symbols) < 0.01
+    assert np.any(symbols) or level == 2  # where the small model codes nothing
+
+
+def test_networks_without_levels_have_no_latents_by_level():
+    config = presets.preset("mbt2018-tiny")
+    small = models.Network(models.init_params(config, jax.random.key(0)), config)
+    with pytest.raises(ValueError, match="no latents by level"):
+        models.compute_latents(small, X)
