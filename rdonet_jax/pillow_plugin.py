@@ -24,7 +24,7 @@ from PIL import Image, ImageFile
 from rdonet_jax.codec import bitstream, compressed_file, side_data
 from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
-from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata import cicp, exif, resolution
 from rdonet_jax.imaging.metadata.resolution import Resolution
 
@@ -140,7 +140,7 @@ def _resolution(image: Image.Image, orientation: int) -> Resolution | None:
         found = resolution.of_dpi(*given)
     else:
         found = resolution.of_aspect(*aspect) if aspect else None
-    return resolution.turned(found) if orientation in srgb.SIDEWAYS else found
+    return resolution.turned(found) if orientation in exif.SIDEWAYS else found
 
 
 def _samples(image: Image.Image) -> np.ndarray:

@@ -117,11 +117,12 @@ def _unpacked(path: str | os.PathLike, image: Image.Image, mode: str) -> np.ndar
 
 
 def divided(samples: np.ndarray) -> np.ndarray:
-    """Premultiplied RGBA, uint16 [H, W, 4], with the colors divided by alpha."""
+    """Premultiplied samples of all of uint8 or uint16, [H, W, 2 or 4], divided by alpha."""
+    most = np.iinfo(samples.dtype).max
     wide = samples.astype(np.uint64)
-    alpha = wide[..., 3:]
-    colors = (wide[..., :3] * 65535 + alpha // 2) // np.maximum(alpha, 1)
-    return np.concatenate([np.minimum(colors, 65535), alpha], axis=2).astype(np.uint16)
+    alpha = wide[..., -1:]
+    colors = (wide[..., :-1] * most + alpha // 2) // np.maximum(alpha, 1)
+    return np.concatenate([np.minimum(colors, most), alpha], axis=2).astype(samples.dtype)
 
 
 def _ppm(image: Image.Image, path: str | os.PathLike) -> np.ndarray:

@@ -103,6 +103,7 @@ def _by_pillow(
     with srgb.opened(path, formats, check) as image:
         plug_ins.correct_orientation(image)
         false_exif = exif.drop_false(image)
+        exif.load_nested(image)
         bits = high_bit_depth.bits(image, path)
         pixels, alpha = (
             _channels_of_8_bits(image)

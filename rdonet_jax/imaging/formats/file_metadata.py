@@ -16,7 +16,6 @@ from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
 
 _BOXED = ("AVIF", "HEIF")
-_SIDEWAYS = (5, 6, 7, 8)
 _LIGHT = {
     **dict.fromkeys((b"mDCV", b"mDCv"), "mastering display (mDCV)"),
     **dict.fromkeys((b"cLLI", b"cLLi"), "content light level (cLLI)"),
@@ -56,7 +55,7 @@ class _Colors(NamedTuple):
 _TEXTS_THAT_HOLD_MORE = ("XML:com.adobe.xmp", "Raw profile type")
 """How the keys begin of text entries of PNG files that hold XMP, EXIF data or a color profile."""
 
-_IPTC_TAGS = frozenset({33723, 34377})
+IPTC_TAGS = frozenset({33723, 34377})
 """Of TIFF files: IPTC data by themselves, and as Photoshop stores them."""
 
 
@@ -121,7 +120,7 @@ def _texts(image: Image.Image) -> Iterator[str]:
         if count:
             yield "text entry" if count == 1 else f"{count} text entries"
     elif image.format == "TIFF":
-        if _IPTC_TAGS & set(image.tag_v2):
+        if IPTC_TAGS & set(image.tag_v2):
             yield "IPTC data"
     else:
         if image.info.get("comment"):
@@ -138,10 +137,11 @@ def _resolution(image: Image.Image, path: str | os.PathLike) -> Resolution | Non
     tag = ExifTags.Base.Orientation
     if image.format == "TIFF":  # Pillow forgets the orientation when it reads the pixels
         with Image.open(path, formats=["TIFF"]) as again:
+            again.seek(image.tell())
             lies = again.tag_v2.get(tag, 1)
     else:
         lies = image.getexif().get(tag, 1)
-    return resolution.turned(found) if lies in _SIDEWAYS else found
+    return resolution.turned(found) if lies in exif.SIDEWAYS else found
 
 
 def _colors(image: Image.Image, path: str | os.PathLike, gray: bool) -> _Colors:
