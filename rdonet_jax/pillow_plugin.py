@@ -151,8 +151,8 @@ def _samples(image: Image.Image) -> np.ndarray:
         return samples if key is None else np.stack([samples, pixel_format.keyed(samples, key)], -1)
     modes = {"1": "L", "P": "RGB", "PA": "RGBA"}
     mode = modes.get(image.mode, image.mode)
-    if "transparency" in image.info and image.mode != "PA":
-        mode = "LA" if mode == "L" else "RGBA"
+    if mode in ("L", "RGB") and image.has_transparency_data:
+        mode += "A"
     if mode not in ("L", "LA", "RGB", "RGBA"):
         raise OSError(f"cannot write mode {image.mode} as {FORMAT}")
     return np.asarray(image if mode == image.mode else image.convert(mode))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
-from rdonet_jax.imaging.formats import heif_boxes, png
+from rdonet_jax.imaging.formats import heif_boxes, jpeg_2000, png
 from rdonet_jax.imaging.metadata import cicp, exif, icc_writer, resolution, xmp
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
@@ -155,6 +155,9 @@ def _colors(image: Image.Image, path: str | os.PathLike, gray: bool) -> _Colors:
         # A profile takes precedence over code points, and unknown code points are ignored.
         named = facts.cicp if facts.cicp and facts.cicp.known and not icc else None
         return _Colors(icc, None if named and named.srgb else named, facts.further_content)
+    if image.format == "JPEG2000":
+        header = jpeg_2000.header(path)
+        return _Colors(header.icc, None, header.left_out)
     return _Colors(icc)
 
 

@@ -65,7 +65,7 @@ def _nested(block: Image.Exif, tag: int) -> dict[int, Any]:
     """The entries of a nested directory. The one of interoperability within it is a dict too."""
     inner = dict(block.get_ifd(tag))
     if tag == ExifTags.IFD.Exif and _INTEROPERABILITY in inner:
-        # The offset in its place would be that of the file that it was read from.
+        # Pillow gives its offset in the file that it was read from.
         inner[_INTEROPERABILITY] = block.get_ifd(_INTEROPERABILITY)
         if not inner[_INTEROPERABILITY]:
             del inner[_INTEROPERABILITY]
