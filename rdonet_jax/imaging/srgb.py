@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from rdonet_jax.core import files
+from rdonet_jax.core.defaults import MAX_METADATA
 from rdonet_jax.core.json_values import truncate
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats import file_kinds, tiff_reader
 from rdonet_jax.imaging.metadata import exif, icc
+
+# Pillow's own limit is 1 MiB. It applies to color profiles of PNG too, and calls the file damaged.
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, MAX_METADATA)
 
 _LONGEST_REASON = 200
 """Characters of the message of an exception."""
