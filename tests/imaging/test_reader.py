@@ -240,6 +240,18 @@ def test_avif_of_8_bits_is_read_with_its_mode(tmp_path, mode):
     assert (image.alpha is not None) == (mode == "RGBA")
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_depth_of_avif_is_that_of_its_main_image(tmp_path, mode):
+    source = Image.linear_gradient("L").convert(mode)
+    source.save(tmp_path / "a.avif", subsampling="4:0:0" if mode == "L" else "4:4:4")
+    data = (tmp_path / "a.avif").read_bytes()
+    of_12_bit_color = b"av1C" + bytes([0x81, 0x20, 0x60, 0])
+    after = struct.pack(">I4sI", 20, b"free", 12) + of_12_bit_color
+    image, expected = load(tmp_path, data + after, "b.avif"), load(tmp_path, data, "a.avif")
+    assert image.gray == (mode == "L")
+    assert_same(image, expected.pixels)
+
+
 # What is refused
 
 
