@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.imaging.formats import heif_boxes, jpeg_2000, jxl, png
@@ -101,9 +101,7 @@ def of_image(
 
 
 def _xmp(image: Image.Image, path: str | os.PathLike) -> bytes:
-    data = jxl.xmp(path) if image.format == "JXL" else image.info.get("xmp") or b""
-    data = data.encode() if isinstance(data, str) else bytes(data)
-    return data.rstrip(b"\0")
+    return jxl.xmp(path).rstrip(b"\0") if image.format == "JXL" else xmp.of_image(image)
 
 
 def _other_images(image: Image.Image, text: bytes) -> Iterator[str]:
@@ -151,13 +149,12 @@ def _resolution(image: Image.Image, path: str | os.PathLike) -> Resolution | Non
     found = resolution.of_image(image)
     if found is None or found.x == found.y:
         return found
-    tag = ExifTags.Base.Orientation
     if image.format == "TIFF":  # Pillow forgets the orientation when it reads the pixels
         with Image.open(path, formats=["TIFF"]) as again:
             again.seek(image.tell())
-            lies = again.tag_v2.get(tag, 1)
+            lies = exif.orientation_of(again)
     else:
-        lies = image.getexif().get(tag, 1)
+        lies = exif.orientation_of(image)
     return resolution.turned(found) if lies in exif.SIDEWAYS else found
 
 
