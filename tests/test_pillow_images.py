@@ -121,13 +121,13 @@ def test_code_points_are_saved_again_with_the_profile_that_came_with_them(image)
 
 
 @pytest.mark.parametrize("profile", [SRGB, None])
-def test_code_points_do_not_outlive_another_profile(image, profile):
+def test_code_points_are_left_out_with_another_profile(image, profile):
     source = opened(rdonet_jax.compress(image, cicp=Cicp(12, 13)))
     info = opened(saved(source, icc_profile=profile)).info
     assert "cicp" not in info and info.get("icc_profile") == profile
 
 
-def test_code_points_do_not_outlive_a_conversion_in_place(image):
+def test_code_points_are_left_out_after_a_conversion_in_place(image):
     source = opened(rdonet_jax.compress(image, cicp=Cicp(12, 13)))
     wide = ImageCms.ImageCmsProfile(io.BytesIO(source.info["icc_profile"]))
     ImageCms.profileToProfile(source, wide, ImageCms.createProfile("sRGB"), inPlace=True)

@@ -26,7 +26,7 @@ _ENUMERATED, _RESTRICTED_PROFILE, _ANY_PROFILE = 1, 2, 3
 _COLORS_AT = 3
 _YCC = 18
 _READ_COLORS = (0, 12, 15, 16, 17, _YCC)
-"""Color spaces by number: black and white, sRGB, gray, sYCC; and CMYK, which its mode tells."""
+"""Color spaces by number: black and white, sRGB, gray, sYCC; and CMYK, refused by its mode."""
 
 _UUIDS = {
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "XMP",

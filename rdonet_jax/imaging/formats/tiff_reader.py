@@ -1,7 +1,7 @@
 """TIFF files: the page that is the image, reasons to refuse a file, and kinds beyond Pillow.
 
 Pillow reads most files. tifffile, if it is installed, reads the others: separate planes of 16 bits,
-16-bit gray with alpha, and unusual numbers of bits.
+16-bit gray with alpha, unusual numbers of bits, and premultiplied alpha of gray or in planes.
 """
 
 from __future__ import annotations
