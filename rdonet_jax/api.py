@@ -10,7 +10,7 @@ import numbers
 import os
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from rdonet_jax.codec import bitstream, compressed_file
 from rdonet_jax.codec.bitstream import FormatError
@@ -20,9 +20,11 @@ from rdonet_jax.core.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.exif import found_in as exif_in
 from rdonet_jax.imaging.metadata.exif import is_exif, orientation
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.metadata.xmp import is_text
+from rdonet_jax.imaging.metadata.xmp import of_image as xmp_in
 from rdonet_jax.imaging.metadata.xmp import orientation as xmp_orientation
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models.library import ModelLibrary
@@ -146,26 +148,27 @@ def decode_file(
 def _samples(pixels: np.ndarray | Image.Image) -> np.ndarray:
     """The array, in the byte order of this machine. Raises `ValueError` for what is none."""
     try:
-        if isinstance(pixels, Image.Image):
-            _check_pillow(pixels)
         samples = np.asarray(pixels)
     except (TypeError, OSError) as error:
         raise ValueError(f"these are no pixels: {error}") from error
+    if isinstance(pixels, Image.Image):
+        _check_pillow(pixels)
     return samples.astype(samples.dtype.newbyteorder("="), copy=False)
 
 
 def _check_pillow(image: Image.Image) -> None:
-    """Raises `ValueError` for an image of Pillow whose array is not what the image shows."""
+    """Raises `ValueError` for a decoded image of Pillow whose array is not what it shows."""
     if image.mode not in _MODES:
         raise ValueError(
             f"an image of Pillow has the mode {', '.join(_MODES[:-1])} or {_MODES[-1]}, not "
             f"{image.mode}: convert it first"
         )
-    if "transparency" in image.info:
+    if "transparency" in image.info and not image.mode.endswith("A"):
         raise ValueError(
-            'the image of Pillow has a transparent color: convert it to the mode "RGBA" first'
+            "the image of Pillow has a transparent color, which its array lacks: "
+            "give it an alpha channel first"
         )
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+    if orientation(exif_in(image), xmp_in(image)) != 1:
         raise ValueError(f"the image of Pillow does not stand upright: {_TURN}")
 
 

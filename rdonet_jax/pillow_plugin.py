@@ -5,7 +5,7 @@
     image.save("photo.rdo", quality=40)
 
 Pillow has no colors of 16 bits, so such files open in 8; gray ones of 16 bits do not lose any.
-Images are saved upright, turned as their EXIF data or else their XMP says. `save` takes `quality`,
+Images are saved upright, turned as their EXIF data says, or else their XMP. `save` takes `quality`,
 `target`, `model`, `rdo_passes`, `init`, `engine`, `refinements`, `effort` and `roi` as
 `rdonet_jax.compress` does, and `icc_profile`, `exif`, `xmp` and `dpi` as Pillow's own formats do.
 `info` of an opened file holds these, and `cicp` if it has that, which is saved again unless the
@@ -33,8 +33,6 @@ FORMAT = "RDO"
 ARGUMENTS = (
     "quality", "target", "model", "rdo_passes", "init", "engine", "refinements", "effort", "roi",
 )  # fmt: skip
-
-
 _PROFILE = "cicp_profile"
 """In `info`, the profile that came with the code points. With another one they are stale."""
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats import avif, file_metadata, jpeg_2000, plug_ins
@@ -76,7 +76,7 @@ def channels(image: Image.Image, bits: int, path: str | os.PathLike) -> Channels
         return _ppm(image, path), None
     if image.mode in ("RGB", "RGBA"):
         return _split(_both_bytes(image, path))
-    pixels = _scaled(np.array(exif.transposed(image)), bits)
+    pixels = _scaled(np.array(ImageOps.exif_transpose(image)), bits)
     inverted = image.format == "TIFF" and _tag(image, "photometric") == _WHITE_IS_ZERO
     return np.uint16(65535) - pixels if inverted else pixels, None
 
@@ -109,7 +109,7 @@ def _unpacked(path: str | os.PathLike, image: Image.Image, mode: str) -> np.ndar
             for tile in again.tile
         ]
         exif.drop_false(again)
-        return np.array(exif.transposed(again))
+        return np.array(ImageOps.exif_transpose(again))
 
 
 def divided(samples: np.ndarray) -> np.ndarray:
@@ -145,7 +145,7 @@ def _avif(image: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
             f"{path}: is AVIF of {bits} bits, which is read with imagecodecs: "
             "pip install 'rdonet-jax[avif]'"
         ) from error
-    upright = exif.turned(samples, exif.orientation_of(image))
+    upright = exif.turned(samples, image.getexif().get(ExifTags.Base.Orientation, 1))
     return _scaled(upright, bits)
 
 
@@ -169,7 +169,7 @@ def jpeg_of_12_bits(path: str | os.PathLike, precision_at: int) -> tuple[np.ndar
     with Image.open(io.BytesIO(as_8_bits), formats=["JPEG"]) as header:
         false_exif = exif.drop_false(header)
         metadata = file_metadata.of_image(header, path, samples.ndim == 2, false_exif)
-        orientation = exif.orientation_of(header)
+        orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
     if samples.ndim == 3 and samples.shape[2] != 3:
         raise ImageError(f"{path}: is a CMYK image, convert it to RGB first")
     return exif.turned(np.atleast_3d(samples), orientation), metadata

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from rdonet_jax.imaging import high_bit_depth, pixel_format, srgb
 from rdonet_jax.imaging.errors import ImageError
@@ -215,7 +215,7 @@ def _channels_of_8_bits(image: Image.Image, path: str | os.PathLike) -> Channels
     steps = {"L;2": 85, "L;4": 17}.get(high_bit_depth.raw_mode(image), 1)
     if image.format == "JPEG2000":
         image = jpeg_2000.rescaled(image, path)
-    image = exif.transposed(image)
+    image = ImageOps.exif_transpose(image)
     key = image.info.get("transparency")
     if image.mode in ("P", "PA"):
         image, key = image.convert("RGBA" if image.has_transparency_data else "RGB"), None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.imaging.formats import heif_boxes, jpeg_2000, jxl, png
@@ -149,12 +149,13 @@ def _resolution(image: Image.Image, path: str | os.PathLike) -> Resolution | Non
     found = resolution.of_image(image)
     if found is None or found.x == found.y:
         return found
+    tag = ExifTags.Base.Orientation
     if image.format == "TIFF":  # Pillow forgets the orientation when it reads the pixels
         with Image.open(path, formats=["TIFF"]) as again:
             again.seek(image.tell())
-            lies = exif.orientation_of(again)
+            lies = again.getexif().get(tag, 1)
     else:
-        lies = exif.orientation_of(image)
+        lies = image.getexif().get(tag, 1)
     return resolution.turned(found) if lies in exif.SIDEWAYS else found
 
 

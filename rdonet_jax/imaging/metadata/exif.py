@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
+from PIL import ExifTags, Image, TiffImagePlugin
 
-from rdonet_jax.imaging.metadata import exif_block, exif_thumbnail, xmp
+from rdonet_jax.imaging.metadata import exif_block, exif_thumbnail
 
 PREFIX = b"Exif\0\0"
 """The bytes before EXIF data in JPEG files."""
@@ -75,34 +75,16 @@ def _nested(block: Image.Exif, tag: int) -> dict[int, Any]:
 def orientation(data: bytes, xmp_text: bytes = b"") -> int:
     """The orientation of the image, 1 to 8; 1, upright, if the entry is invalid.
 
-    If the entry is missing, it is that of the XMP text. Pillow turns images in the same way.
+    If the entry is missing, it is that of the XMP text, where that has one of the two notations
+    that Pillow recognizes. So it is the one from which `ImageOps.exif_transpose` turns an image.
     """
-    block = Image.Exif()
+    probe = Image.new("L", (1, 1))
+    probe.info.update(exif=data, xmp=xmp_text)
     try:
-        block.load(data)
-        found = block.get(ExifTags.Base.Orientation, xmp.orientation(xmp_text))
+        found = probe.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # almost anything, as above
         return 1
     return int(found) if found in range(1, 9) else 1
-
-
-def orientation_of(image: Image.Image) -> int:
-    """The orientation of an opened file, by its EXIF data, or else by its XMP.
-
-    Pillow recognizes XMP in two notations alone. It gets the orientation of others here.
-    """
-    block = image.getexif()
-    if ExifTags.Base.Orientation not in block:
-        found = xmp.orientation(xmp.of_image(image))
-        if found != 1:
-            block[ExifTags.Base.Orientation] = found
-    return block.get(ExifTags.Base.Orientation, 1)
-
-
-def transposed(image: Image.Image) -> Image.Image:
-    """The image of an opened file, upright."""
-    orientation_of(image)
-    return ImageOps.exif_transpose(image)
 
 
 def turned(samples: np.ndarray, orientation: int) -> np.ndarray:
