@@ -10,6 +10,7 @@ import numbers
 import os
 
 import numpy as np
+from PIL import Image
 
 from rdonet_jax.codec import bitstream, compressed_file
 from rdonet_jax.codec.bitstream import FormatError
@@ -19,9 +20,12 @@ from rdonet_jax.core.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
+from rdonet_jax.imaging.metadata.exif import found_in as exif_in
 from rdonet_jax.imaging.metadata.exif import is_exif, orientation
 from rdonet_jax.imaging.metadata.resolution import Resolution
-from rdonet_jax.imaging.metadata.xmp import is_text, upright
+from rdonet_jax.imaging.metadata.xmp import is_text
+from rdonet_jax.imaging.metadata.xmp import of_image as xmp_in
+from rdonet_jax.imaging.metadata.xmp import orientation as xmp_orientation
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.rdo import coding
@@ -29,12 +33,16 @@ from rdonet_jax.rdo import effort as effort_levels
 from rdonet_jax.rdo import roi as roi_masks
 from rdonet_jax.rdo.encode_options import EncodeOptions, Target
 
+_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
+"""Modes of Pillow whose arrays are gray or RGB, with or without alpha."""
+_TURN = "turn it first, as PIL.ImageOps.exif_transpose does"
+
 _library = ModelLibrary(capacity=4)
 """The models of the calls before, so that each is loaded once."""
 
 
 def compress(
-    pixels: np.ndarray,
+    pixels: np.ndarray | Image.Image,
     quality: float | None = None,
     *,
     target: Target | None = None,
@@ -55,7 +63,8 @@ def compress(
 
     Args:
       pixels: an array of uint8 or uint16, or what NumPy makes one of: [H, W] gray, [H, W, 2] with
-        alpha, [H, W, 3] RGB, [H, W, 4] with alpha, which is lossless.
+        alpha, [H, W, 3] RGB, [H, W, 4] with alpha, which is lossless. Also an upright image of
+        Pillow in the mode L, LA, RGB, RGBA or I;16, without what is in its `info`.
       quality: 0 (smallest file) to 100 (best image), None for 50.
       target: a size or the value of a metric instead of a quality.
       model: the name of a bundled model, or the path of a weights file.
@@ -63,9 +72,9 @@ def compress(
         None is 0 passes.
       icc, exif: color profile and EXIF data (from its TIFF header on), which are stored with the
         image. EXIF data must not give another orientation than upright.
-      xmp, cicp, resolution: likewise XMP, in which an orientation becomes upright, the code points
-        of the colors (`rdonet_jax.imaging.metadata.cicp.Cicp`), and the size of
-        pixels (`rdonet_jax.imaging.metadata.resolution.Resolution`).
+      xmp, cicp, resolution: likewise XMP, of which the same is true, the code points of the colors
+        (`rdonet_jax.imaging.metadata.cicp.Cicp`), and the size of pixels
+        (`rdonet_jax.imaging.metadata.resolution.Resolution`).
       engine: what computes the model: "numpy", "jax", or "auto" for the one that is usually faster.
       refinements: iterations of latent refinement, for portable models; None is 0.
       effort: 0 (no search) to 9 (the smallest files) instead of `rdo_passes` and `refinements`,
@@ -81,17 +90,15 @@ def compress(
     icc, exif, xmp = _bytes("icc", icc), _bytes("exif", exif), _bytes("xmp", xmp)
     if target is not None and not isinstance(target, Target):
         raise ValueError(f"a target is a rdonet_jax.Target, not {type(target).__name__}")
-    if orientation(exif) != 1:
-        raise ValueError("the EXIF data says that the image does not stand upright: turn it first")
-    try:
-        samples = np.asarray(pixels)
-    except TypeError as error:
-        raise ValueError(f"these are no pixels: {error}") from error
+    for words, number in ("EXIF data", orientation(exif)), ("XMP", xmp_orientation(xmp)):
+        if number != 1:
+            raise ValueError(f"the {words} says that the image does not stand upright: {_TURN}")
+    samples = _samples(pixels)
     if exif and not is_exif(exif):
         raise ValueError("the EXIF data is none: it does not begin with a TIFF header")
     if not is_text(xmp):
         raise ValueError("the XMP is none: it is no text in UTF-8")
-    image = pixel_format.of_samples(samples, icc, exif, upright(xmp), cicp, resolution)
+    image = pixel_format.of_samples(samples, icc, exif, xmp, cicp, resolution)
     if not isinstance(init, str):
         init = partition.check(init, *image.size)
     plan = effort_levels.chosen_plan(effort, init, rdo_passes, refinements)
@@ -136,6 +143,33 @@ def decode_file(
     `model`, `engine` and what is raised are as in `decompress`.
     """
     return coding.decode(file, _library, model, engine=engine).content
+
+
+def _samples(pixels: np.ndarray | Image.Image) -> np.ndarray:
+    """The array, in the byte order of this machine. Raises `ValueError` for what is none."""
+    try:
+        samples = np.asarray(pixels)
+    except (TypeError, OSError) as error:
+        raise ValueError(f"these are no pixels: {error}") from error
+    if isinstance(pixels, Image.Image):
+        _check_pillow(pixels)
+    return samples.astype(samples.dtype.newbyteorder("="), copy=False)
+
+
+def _check_pillow(image: Image.Image) -> None:
+    """Raises `ValueError` for a decoded image of Pillow whose array is not what it shows."""
+    if image.mode not in _MODES:
+        raise ValueError(
+            f"an image of Pillow has the mode {', '.join(_MODES[:-1])} or {_MODES[-1]}, not "
+            f"{image.mode}: convert it first"
+        )
+    if "transparency" in image.info and not image.mode.endswith("A"):
+        raise ValueError(
+            "the image of Pillow has a transparent color, which its array lacks: "
+            "give it an alpha channel first"
+        )
+    if orientation(exif_in(image), xmp_in(image)) != 1:
+        raise ValueError(f"the image of Pillow does not stand upright: {_TURN}")
 
 
 def _bytes(name: str, value: bytes) -> bytes:

@@ -5,11 +5,12 @@
     image.save("photo.rdo", quality=40)
 
 Pillow has no colors of 16 bits, so such files open in 8; gray ones of 16 bits do not lose any.
-Images are saved upright, turned as their EXIF data says. `save` takes `quality`, `target`,
-`model`, `rdo_passes`, `init`, `engine`, `refinements`, `effort` and `roi` as `rdonet_jax.compress`
-does, and `icc_profile`, `exif`, `xmp` and `dpi` as Pillow's own formats do. `info` of an opened
-file holds these, and `cicp` if it has that. Ctrl-C while an image is saved leaves an empty file, as
-with Pillow's own formats.
+Images are saved upright, turned as their EXIF data says, or else their XMP. `save` takes `quality`,
+`target`, `model`, `rdo_passes`, `init`, `engine`, `refinements`, `effort` and `roi` as
+`rdonet_jax.compress` does, and `icc_profile`, `exif`, `xmp` and `dpi` as Pillow's own formats do.
+`info` of an opened file holds these, and `cicp` if it has that, which is saved again unless the
+profile is another one by then. Ctrl-C while an image is saved leaves an empty file, as with
+Pillow's own formats.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from PIL import Image, ImageFile
 from rdonet_jax.codec import bitstream, compressed_file, side_data
 from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
-from rdonet_jax.imaging import pixel_format, srgb
-from rdonet_jax.imaging.metadata import cicp, exif, resolution
+from rdonet_jax.imaging import pixel_format
+from rdonet_jax.imaging.metadata import cicp, exif, resolution, xmp
 from rdonet_jax.imaging.metadata.resolution import Resolution
 
 FORMAT = "RDO"
 ARGUMENTS = (
     "quality", "target", "model", "rdo_passes", "init", "engine", "refinements", "effort", "roi",
 )  # fmt: skip
+_PROFILE = "cicp_profile"
+"""In `info`, the profile that came with the code points. With another one they are stale."""
 
 
 class RDOImageFile(ImageFile.ImageFile):
@@ -79,8 +82,10 @@ class RDOImageFile(ImageFile.ImageFile):
 def _info(fields: dict[str, Any], gray: bool) -> dict[str, Any]:
     """The file's metadata by Pillow's names. Code points of colors become a profile too."""
     named, size = fields["cicp"], fields["resolution"]
+    icc = fields["icc"] or (cicp.as_icc(named, gray) if named else b"")
     info = {
-        "icc_profile": fields["icc"] or (cicp.as_icc(named, gray) if named else b""),
+        "icc_profile": icc,
+        _PROFILE: icc if named else b"",
         "exif": exif.PREFIX + fields["exif"] if fields["exif"] else b"",
         "xmp": fields["xmp"],
         "cicp": named,
@@ -98,15 +103,17 @@ def _save(image: Image.Image, file: BinaryIO, filename: str | bytes) -> None:
     from rdonet_jax import api
 
     given = image.encoderinfo
-    exif_data = _exif(image)
-    orientation = exif.orientation(exif_data)
+    icc = given.get("icc_profile", image.info.get("icc_profile")) or b""
+    exif_data, text = _exif(image), _xmp(image)
+    orientation = exif.orientation(exif_data, text)
     try:
         data = api.compress(
             np.ascontiguousarray(exif.turned(_samples(image), orientation)),
-            icc=given.get("icc_profile", image.info.get("icc_profile")) or b"",
+            icc=icc,
             exif=exif.upright(exif_data),
-            xmp=_xmp(image),
-            cicp=image.info.get("cicp"),
+            xmp=xmp.upright(text),
+            # Code points would take precedence over a profile that is not theirs.
+            cicp=image.info.get("cicp") if icc == image.info.get(_PROFILE, b"") else None,
             resolution=_resolution(image, orientation),
             **{name: given[name] for name in ARGUMENTS if name in given},
         )
@@ -140,7 +147,7 @@ def _resolution(image: Image.Image, orientation: int) -> Resolution | None:
         found = resolution.of_dpi(*given)
     else:
         found = resolution.of_aspect(*aspect) if aspect else None
-    return resolution.turned(found) if orientation in srgb.SIDEWAYS else found
+    return resolution.turned(found) if orientation in exif.SIDEWAYS else found
 
 
 def _samples(image: Image.Image) -> np.ndarray:
@@ -151,8 +158,8 @@ def _samples(image: Image.Image) -> np.ndarray:
         return samples if key is None else np.stack([samples, pixel_format.keyed(samples, key)], -1)
     modes = {"1": "L", "P": "RGB", "PA": "RGBA"}
     mode = modes.get(image.mode, image.mode)
-    if "transparency" in image.info and image.mode != "PA":
-        mode = "LA" if mode == "L" else "RGBA"
+    if mode in ("L", "RGB") and image.has_transparency_data:
+        mode += "A"
     if mode not in ("L", "LA", "RGB", "RGBA"):
         raise OSError(f"cannot write mode {image.mode} as {FORMAT}")
     return np.asarray(image if mode == image.mode else image.convert(mode))

@@ -17,13 +17,11 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
+from rdonet_jax.core.defaults import MAX_METADATA
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.formats import png
 from rdonet_jax.imaging.metadata import cicp, exif, resolution
 from rdonet_jax.imaging.pixel_format import ImageData
-
-MAX_METADATA = 2**24
-"""Bytes of an ICC profile, of EXIF data or of XMP, uncompressed."""
 
 _COMPRESSED = {"icc": "color profile", "exif": "EXIF data", "xmp": "XMP"}
 """Compressed sections, with their names for error messages."""

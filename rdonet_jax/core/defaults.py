@@ -33,3 +33,6 @@ MAX_REFINEMENTS = 10_000
 
 DEFAULT_ROI_GAIN = 25.0
 """Points of quality by which a box of an image is better, if nobody says by how many."""
+
+MAX_METADATA = 2**24
+"""Bytes of an ICC profile, of EXIF data or of XMP, uncompressed."""

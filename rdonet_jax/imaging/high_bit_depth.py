@@ -17,7 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from rdonet_jax.imaging.errors import ImageError
-from rdonet_jax.imaging.formats import avif, file_metadata, plug_ins
+from rdonet_jax.imaging.formats import avif, file_metadata, jpeg_2000, plug_ins
 from rdonet_jax.imaging.formats.file_metadata import Metadata
 from rdonet_jax.imaging.metadata import exif
 
@@ -31,15 +31,13 @@ _WHITE_IS_ZERO = 0
 JPEG_FRAMES_OF_12_BITS = (0xC1, 0xC2)
 """Markers of JPEG frames that may have 12 bits: extended sequential and progressive, Huffman."""
 
-_J2K_START = b"\xff\x4f\xff\x51"
-_COUNT_AT, _BITS_AT = 40, 42
-"""Offsets in a JPEG 2000 codestream: the number of components, and the bits of the first one."""
-
 
 def bits(image: Image.Image, path: str | os.PathLike) -> int:
     """Bits per channel (the largest number) of an opened file whose pixels are not read yet."""
     if image.format in plug_ins.FORMATS:
         return plug_ins.bits(image, path)
+    if image.format == "JPEG2000":
+        return jpeg_2000.bits(path)
     if image.mode.startswith("I;16") and image.format != "TIFF":
         return 16
     if image.format == "TIFF":
@@ -52,8 +50,6 @@ def bits(image: Image.Image, path: str | os.PathLike) -> int:
         return 16 if largest > 255 or raw_mode(image) == "I;16B" else 8
     if image.format == "AVIF":
         return avif.kind(path).bits
-    if image.format == "JPEG2000":
-        return _jpeg_2000_bits(Path(path).read_bytes())
     return 8
 
 
@@ -75,7 +71,7 @@ def channels(image: Image.Image, bits: int, path: str | os.PathLike) -> Channels
     if image.format in plug_ins.FORMATS:
         return split(plug_ins.samples(image, bits, path), bits)
     if image.format == "JPEG2000":
-        raise ImageError(f"{path}: is JPEG 2000 of {bits} bits, convert it to PNG or TIFF first")
+        return split(jpeg_2000.decode(path), bits)
     if image.format == "PPM" and image.mode == "RGB":
         return _ppm(image, path), None
     if image.mode in ("RGB", "RGBA"):
@@ -117,11 +113,12 @@ def _unpacked(path: str | os.PathLike, image: Image.Image, mode: str) -> np.ndar
 
 
 def divided(samples: np.ndarray) -> np.ndarray:
-    """Premultiplied RGBA, uint16 [H, W, 4], with the colors divided by alpha."""
+    """Premultiplied samples of all of uint8 or uint16, [H, W, 2 or 4], divided by alpha."""
+    most = np.iinfo(samples.dtype).max
     wide = samples.astype(np.uint64)
-    alpha = wide[..., 3:]
-    colors = (wide[..., :3] * 65535 + alpha // 2) // np.maximum(alpha, 1)
-    return np.concatenate([np.minimum(colors, 65535), alpha], axis=2).astype(np.uint16)
+    alpha = wide[..., -1:]
+    colors = (wide[..., :-1] * most + alpha // 2) // np.maximum(alpha, 1)
+    return np.concatenate([np.minimum(colors, most), alpha], axis=2).astype(samples.dtype)
 
 
 def _ppm(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
@@ -202,11 +199,3 @@ def _scaled(samples: np.ndarray, bits: int = 16, largest: int | None = None) -> 
         return samples.astype(np.uint16)
     wide = np.minimum(samples, largest).astype(np.uint32)
     return ((wide * 65535 + largest // 2) // largest).astype(np.uint16)
-
-
-def _jpeg_2000_bits(data: bytes) -> int:
-    """The largest number of bits among the components of a JPEG 2000 file."""
-    start = data.find(_J2K_START)
-    count = int.from_bytes(data[start + _COUNT_AT :][:2], "big")
-    components = data[start + _BITS_AT :][: 3 * count : 3]
-    return max(((each & 0x7F) + 1 for each in components), default=8)

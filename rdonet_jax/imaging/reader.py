@@ -16,7 +16,15 @@ from PIL import Image, ImageOps
 
 from rdonet_jax.imaging import high_bit_depth, pixel_format, srgb
 from rdonet_jax.imaging.errors import ImageError
-from rdonet_jax.imaging.formats import avif, file_kinds, file_metadata, pam, plug_ins, tiff_reader
+from rdonet_jax.imaging.formats import (
+    avif,
+    file_kinds,
+    file_metadata,
+    jpeg_2000,
+    pam,
+    plug_ins,
+    tiff_reader,
+)
 from rdonet_jax.imaging.formats.file_metadata import Metadata
 from rdonet_jax.imaging.metadata import cicp, exif
 from rdonet_jax.imaging.metadata import icc as imaging_icc
@@ -97,15 +105,18 @@ def _by_pillow(
             image.seek(page.number)
         options.check_size(path, image.height, image.width)
         _check_mode(image, path)
+        if image.format == "JPEG2000":
+            jpeg_2000.check(path)
         if page is None:
             options.check_frames(path, srgb.frames_of(image))
 
     with srgb.opened(path, formats, check) as image:
         plug_ins.correct_orientation(image)
         false_exif = exif.drop_false(image)
+        exif.load_nested(image)
         bits = high_bit_depth.bits(image, path)
         pixels, alpha = (
-            _channels_of_8_bits(image)
+            _channels_of_8_bits(image, path)
             if bits <= 8
             else _with_key(image, *high_bit_depth.channels(image, bits, path))
         )
@@ -199,14 +210,15 @@ def _check_mode(image: Image.Image, path: str | os.PathLike) -> None:
         )
 
 
-def _channels_of_8_bits(image: Image.Image) -> Channels:
+def _channels_of_8_bits(image: Image.Image, path: str | os.PathLike) -> Channels:
     """Pixels and alpha of an opened image of up to 8 bits."""
     steps = {"L;2": 85, "L;4": 17}.get(high_bit_depth.raw_mode(image), 1)
+    if image.format == "JPEG2000":
+        image = jpeg_2000.rescaled(image, path)
     image = ImageOps.exif_transpose(image)
     key = image.info.get("transparency")
     if image.mode in ("P", "PA"):
-        transparent = image.mode == "PA" or key is not None
-        image, key = image.convert("RGBA" if transparent else "RGB"), None
+        image, key = image.convert("RGBA" if image.has_transparency_data else "RGB"), None
     if image.mode in ("LA", "RGBA"):
         samples = np.array(image)
         return samples[..., 0] if image.mode == "LA" else samples[..., :3], samples[..., -1]

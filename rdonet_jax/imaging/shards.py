@@ -14,6 +14,7 @@ import io
 import os
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ class Index:
                     found["ranges"].astype(np.int64).reshape(-1, 2),
                 )
             index._require_valid()
-        except (EOFError, IndexError, KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        except (
+            EOFError, IndexError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error
+        ) as error:  # fmt: skip
             raise ShardError(f"{where}: is no index of shards ({error})") from error
         return index
 

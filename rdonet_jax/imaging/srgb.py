@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from rdonet_jax.core import files
+from rdonet_jax.core.defaults import MAX_METADATA
 from rdonet_jax.core.json_values import truncate
 from rdonet_jax.imaging.errors import ImageError
-from rdonet_jax.imaging.formats import file_kinds
-from rdonet_jax.imaging.metadata import icc
+from rdonet_jax.imaging.formats import file_kinds, tiff_reader
+from rdonet_jax.imaging.metadata import exif, icc
+
+# Pillow's own limit is 1 MiB. It applies to color profiles of PNG too, and calls the file damaged.
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, MAX_METADATA)
 
 _LONGEST_REASON = 200
 """Characters of the message of an exception."""
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
-
-SIDEWAYS = (5, 6, 7, 8)
-"""The EXIF orientations that exchange width and height."""
 
 _SAMPLE_FORMAT, _SIGNED = 339, 2
 """A tag of TIFF and its value for signed numbers, which Pillow reads as unsigned ones."""
@@ -293,7 +294,7 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
         size = (image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength])
     # The base class's method, since that of PNG reads the whole file in search of more.
     orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    return size[::-1] if orientation in SIDEWAYS else size
+    return size[::-1] if orientation in exif.SIDEWAYS else size
 
 
 def frames_of(image: Image.Image) -> int:
@@ -310,10 +311,12 @@ def require_still(image: Image.Image, path: str | os.PathLike) -> None:
 
 def _require_still_8_bit(image: Image.Image, path: str | os.PathLike) -> None:
     require_still(image, path)
-    if image.format == "TIFF" and _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ()):
-        raise ImageError(
-            f"{path}: holds signed numbers, convert it to unsigned ones of 8 bits first"
-        )
+    if image.format == "TIFF":
+        tiff_reader.check_contents(path, image.tag_v2)
+        if _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ()):
+            raise ImageError(
+                f"{path}: holds signed numbers, convert it to unsigned ones of 8 bits first"
+            )
     if _has_more_than_8_bits(image):
         raise ImageError(f"{path}: has more than 8 bits per channel, convert it to 8 bits first")
     if image.mode not in READABLE_MODES:

@@ -19,6 +19,7 @@ from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats import amendments, png, tiff_writer
 from rdonet_jax.imaging.formats.file_metadata import Metadata
 from rdonet_jax.imaging.metadata import cicp, exif, resolution, xmp
+from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import ImageData
 
@@ -31,8 +32,8 @@ class Abilities(NamedTuple):
     icc: int = 0  # the largest number of bytes, as in the next two
     exif: int = 0
     xmp: int = 0
-    cicp: bool = False
-    resolution: Callable[[Resolution], bool] = lambda _: False  # whether it can hold this one
+    cicp: Callable[[Cicp], bool] = lambda _: False  # whether it can hold these code points
+    resolution: Callable[[Resolution], bool] = lambda _: False  # and this resolution
 
 
 _OPTIONAL = {"AVIF": "avif", "WEBP": "webp"}
@@ -40,11 +41,12 @@ _OPTIONAL = {"AVIF": "avif", "WEBP": "webp"}
 
 _ANY = 2**32
 ABILITIES = {
-    "PNG": Abilities(True, True, _ANY, _ANY, _ANY, True, lambda _: True),
-    "TIFF": Abilities(True, True, _ANY, _ANY, _ANY, False, lambda _: True),
+    "PNG": Abilities(True, True, _ANY, _ANY, _ANY, lambda _: True, lambda _: True),
+    "TIFF": Abilities(True, True, _ANY, _ANY, _ANY, resolution=lambda _: True),
     "PPM": Abilities(is_16bit=True),
     "WEBP": Abilities(False, True, _ANY, _ANY, _ANY),
-    "AVIF": Abilities(False, True, _ANY, _ANY, _ANY, True),
+    # The samples that decoders give are always of the whole range.
+    "AVIF": Abilities(False, True, _ANY, _ANY, _ANY, lambda named: named.full_range),
     # A profile may fill 255 segments, EXIF data and XMP one each.
     "JPEG": Abilities(
         icc=255 * 65519,
@@ -101,13 +103,8 @@ def save(
 
 def _fitting(image: ImageData, name: str, gray: bool) -> tuple[Metadata, tuple[str, ...]]:
     """The metadata that a format can hold, and notes about the rest. `gray`: the file's form."""
-    able, notes = ABILITIES[name], []
-    icc, named = image.icc, image.cicp
-    if named is not None and not able.cicp:
-        profile = cicp.as_icc(named, gray) if able.icc else b""
-        if not profile:
-            notes.append(f"without what its colors are ({named.words}), which {name} cannot hold")
-        icc, named = profile or icc, None
+    able = ABILITIES[name]
+    icc, named, notes = _fitting_colors(image, name, gray)
     kept = {"icc": icc, "exif": image.exif, "xmp": image.xmp}
     for field, what, most in (
         ("icc", "color profile", able.icc),
@@ -134,6 +131,25 @@ def _fitting(image: ImageData, name: str, gray: bool) -> tuple[Metadata, tuple[s
         size = None
         notes.append(f"without its resolution, which {name} cannot hold")
     return Metadata(**kept, cicp=named, resolution=size), tuple(notes)
+
+
+def _fitting_colors(
+    image: ImageData, name: str, gray: bool
+) -> tuple[bytes, Cicp | None, list[str]]:
+    """The profile and the code points that describe the colors in a format, and notes."""
+    icc, named = image.icc, image.cicp
+    if named is None:
+        return icc, None, []
+    if not ABILITIES[name].cicp(named):
+        profile = cicp.as_icc(named, gray) if ABILITIES[name].icc else b""
+        if profile:
+            return profile, None, []
+        note = f"without what its colors are ({named.words}), which {name} cannot hold"
+        return icc, None, [note]
+    if icc and named.known and name == "AVIF":  # the profile would take precedence there
+        note = f"without its color profile, since {name} says what its colors are"
+        return b"", named, [note]
+    return icc, named, []
 
 
 def _format(path: str | os.PathLike) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import shutil
+import struct
 import sys
 import tarfile
 import warnings
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -214,6 +216,19 @@ def test_a_shard_that_is_being_written_is_in_a_folder_that_goes_away(
     with pytest.raises(KeyboardInterrupt):
         packed(folder, target, kind)
     assert [path for path in tmp_path.rglob("*") if path != target] == []
+
+
+def test_an_index_whose_compressed_part_is_damaged_is_refused():
+    good = Index(
+        shards.TAR, ("a.tar",), (7,), ("x.png",), np.array([[3, 4]], np.int32),
+        np.zeros(1, np.int32), np.array([[5, 6]], np.int64),
+    ).to_bytes()  # fmt: skip
+    with zipfile.ZipFile(io.BytesIO(good)) as archive:
+        entry = next(each for each in archive.infolist() if each.compress_type)
+    name_bytes, extra_bytes = struct.unpack_from("<HH", good, entry.header_offset + 26)
+    at = entry.header_offset + 30 + name_bytes + extra_bytes
+    with pytest.raises(ShardError, match="x: is no index of shards"):
+        Index.from_bytes(good[:at] + b"\xff" * 4 + good[at + 4 :], "x")
 
 
 @settings(max_examples=60)

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 
 from rdonet_jax.imaging import reader, writer
 from rdonet_jax.imaging.formats import png
+from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.imaging.srgb import ImageError
 from tests.image_samples import SRGB, exif_block
@@ -147,6 +148,23 @@ def test_a_profile_for_gray_does_not_go_into_a_file_of_rgb(tmp_path):
     is_16bit = drawn(gray=True, is_16bit=True, alpha=True, icc=profile)
     assert writer.save(tmp_path / "a.tif", is_16bit) == (note,)
     assert writer.save(tmp_path / "a.png", is_16bit) == ()
+
+
+def test_avif_gets_no_code_points_of_video_range(tmp_path):
+    image = drawn(cicp=Cicp(9, 16, False))
+    again, notes = saved(tmp_path, ".avif", image)
+    words = "BT.2020 with PQ of video range"
+    assert notes == (f"without what its colors are ({words}), which AVIF cannot hold",)
+    assert again.cicp is None
+    assert saved(tmp_path, ".png", image)[0].cicp == image.cicp
+
+
+def test_code_points_count_more_than_a_profile_in_avif_too(tmp_path):
+    again, notes = saved(tmp_path, ".avif", drawn(icc=SRGB, cicp=Cicp(9, 16)))
+    assert notes == ("without its color profile, since AVIF says what its colors are",)
+    assert (again.cicp, again.icc) == (Cicp(9, 16), b"")
+    again, notes = saved(tmp_path, "2.avif", drawn(icc=SRGB, cicp=Cicp(2, 2)))
+    assert (again.icc, notes) == (SRGB, ())
 
 
 def test_a_format_that_pillow_cannot_write_is_refused_before_the_work(tmp_path, monkeypatch):

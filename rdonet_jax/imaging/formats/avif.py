@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from rdonet_jax.imaging.formats import heif_boxes
 
 _CONFIGURATION = b"av1C"
 _VERSION = 0x81
@@ -17,7 +20,7 @@ class MissingDecoderError(Exception):
 
 
 class Kind(NamedTuple):
-    """The form of the coded images in a file, of color and of alpha."""
+    """The form of the coded image in a file."""
 
     bits: int
     gray: bool
@@ -26,14 +29,19 @@ class Kind(NamedTuple):
 def kind(path: str | Path) -> Kind:
     """The kind of a file by its AV1 configuration boxes; 8-bit color if there are none."""
     data = Path(path).read_bytes()
-    flags = []
-    position = data.find(_CONFIGURATION)
-    while 0 <= position < len(data) - 6:
-        if data[position + 4] == _VERSION:
-            flags.append(data[position + 6])
-        position = data.find(_CONFIGURATION, position + 4)
+    found = heif_boxes.properties(data, _CONFIGURATION) or list(_anywhere(data))
+    flags = [each[2] for each in found if len(each) > 2 and each[0] == _VERSION]
     bits = max(((12 if f & _TWELVE else 10) if f & _HIGH else 8 for f in flags), default=8)
     return Kind(bits, bool(flags) and all(f & _GRAY for f in flags))
+
+
+def _anywhere(data: bytes) -> Iterator[bytes]:
+    """What follows the name of the box wherever it occurs. A sequence has its boxes elsewhere."""
+    position = data.find(_CONFIGURATION)
+    while position >= 0:
+        position += len(_CONFIGURATION)
+        yield data[position : position + 4]
+        position = data.find(_CONFIGURATION, position)
 
 
 def decode(path: str | Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The boxes that AVIF, HEIF and JPEG XL files consist of (ISO/IEC 14496-12)."""
+"""The boxes that AVIF, HEIF, JPEG XL and JPEG 2000 files consist of (ISO/IEC 14496-12)."""
 
 from __future__ import annotations
 

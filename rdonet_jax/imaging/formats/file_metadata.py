@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
-from rdonet_jax.imaging.formats import heif_boxes, png
+from rdonet_jax.core.json_values import short_repr
+from rdonet_jax.imaging.formats import heif_boxes, jpeg_2000, jxl, png
 from rdonet_jax.imaging.metadata import cicp, exif, icc_writer, resolution, xmp
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
 
 _BOXED = ("AVIF", "HEIF")
-_SIDEWAYS = (5, 6, 7, 8)
 _LIGHT = {
     **dict.fromkeys((b"mDCV", b"mDCv"), "mastering display (mDCV)"),
     **dict.fromkeys((b"cLLI", b"cLLi"), "content light level (cLLI)"),
@@ -53,10 +53,12 @@ class _Colors(NamedTuple):
     left_out: tuple[str, ...] = ()  # what is not kept, in words
 
 
-_TEXTS_THAT_HOLD_MORE = ("XML:com.adobe.xmp", "Raw profile type")
-"""How the keys begin of text entries of PNG files that hold XMP, EXIF data or a color profile."""
+_XMP_TEXT, _RAW_PROFILE = "XML:com.adobe.xmp", "Raw profile type "
+"""How the keys begin of text entries of PNG files that hold metadata."""
+_RAW_PROFILES = {"exif": "", "iptc": "IPTC data", "xmp": "XMP as a raw profile"}
+"""Names of the contents of raw profiles by their type. Pillow reads EXIF data."""
 
-_IPTC_TAGS = frozenset({33723, 34377})
+IPTC_TAGS = frozenset({33723, 34377})
 """Of TIFF files: IPTC data by themselves, and as Photoshop stores them."""
 
 
@@ -75,10 +77,12 @@ def of_image(
 
     Raises Pillow's errors for damaged EXIF data.
     """
+    if image.format == "PNG":
+        image.load()  # Pillow reads the chunks behind the pixels then
     colors = _colors(image, path, gray)
-    text = _xmp(image)
+    text = _xmp(image, path)
     is_text = xmp.is_text(text)
-    left_out = (*colors.left_out, *_other_images(image, text), *_texts(image))
+    left_out = (*colors.left_out, *_other_images(image, text), *_texts(image, path))
     notes = [f"without its {what}" for what in left_out]
     if false_exif:
         notes.append("without what it calls EXIF data, which is none")
@@ -96,10 +100,8 @@ def of_image(
     )
 
 
-def _xmp(image: Image.Image) -> bytes:
-    data = image.info.get("xmp") or b""
-    data = data.encode() if isinstance(data, str) else bytes(data)
-    return data.rstrip(b"\0")
+def _xmp(image: Image.Image, path: str | os.PathLike) -> bytes:
+    return jxl.xmp(path).rstrip(b"\0") if image.format == "JXL" else xmp.of_image(image)
 
 
 def _other_images(image: Image.Image, text: bytes) -> Iterator[str]:
@@ -114,20 +116,32 @@ def _other_images(image: Image.Image, text: bytes) -> Iterator[str]:
         yield f"{others} further image{plural} (a gain map, a preview or another view)"
 
 
-def _texts(image: Image.Image) -> Iterator[str]:
-    """Names of texts about the image that are neither EXIF nor XMP."""
+def _texts(image: Image.Image, path: str | os.PathLike) -> Iterator[str]:
+    """Names of data about the image that is not kept."""
     if image.format == "PNG":
-        count = sum(not key.startswith(_TEXTS_THAT_HOLD_MORE) for key in image.text)
-        if count:
-            yield "text entry" if count == 1 else f"{count} text entries"
+        yield from _texts_of_png(image.text)
+    elif image.format == "JXL":
+        yield from jxl.compressed_metadata(path)
     elif image.format == "TIFF":
-        if _IPTC_TAGS & set(image.tag_v2):
+        if IPTC_TAGS & set(image.tag_v2):
             yield "IPTC data"
     else:
         if image.info.get("comment"):
             yield "comment"
         if image.info.get("photoshop"):
             yield "IPTC data and other data of Photoshop"
+
+
+def _texts_of_png(keys: Iterable[str]) -> Iterator[str]:
+    count = sum(not key.startswith((_XMP_TEXT, _RAW_PROFILE)) for key in keys)
+    if count:
+        yield "text entry" if count == 1 else f"{count} text entries"
+    for key in keys:
+        if key.startswith(_RAW_PROFILE):
+            kind = key.removeprefix(_RAW_PROFILE)
+            words = _RAW_PROFILES.get(kind, f"raw profile of the type {short_repr(kind)}")
+            if words:
+                yield words
 
 
 def _resolution(image: Image.Image, path: str | os.PathLike) -> Resolution | None:
@@ -138,10 +152,11 @@ def _resolution(image: Image.Image, path: str | os.PathLike) -> Resolution | Non
     tag = ExifTags.Base.Orientation
     if image.format == "TIFF":  # Pillow forgets the orientation when it reads the pixels
         with Image.open(path, formats=["TIFF"]) as again:
-            lies = again.tag_v2.get(tag, 1)
+            again.seek(image.tell())
+            lies = again.getexif().get(tag, 1)
     else:
         lies = image.getexif().get(tag, 1)
-    return resolution.turned(found) if lies in _SIDEWAYS else found
+    return resolution.turned(found) if lies in exif.SIDEWAYS else found
 
 
 def _colors(image: Image.Image, path: str | os.PathLike, gray: bool) -> _Colors:
@@ -155,6 +170,9 @@ def _colors(image: Image.Image, path: str | os.PathLike, gray: bool) -> _Colors:
         # A profile takes precedence over code points, and unknown code points are ignored.
         named = facts.cicp if facts.cicp and facts.cicp.known and not icc else None
         return _Colors(icc, None if named and named.srgb else named, facts.further_content)
+    if image.format == "JPEG2000":
+        header = jpeg_2000.header(path)
+        return _Colors(header.icc, None, header.left_out)
     return _Colors(icc)
 
 

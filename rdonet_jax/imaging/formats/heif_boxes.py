@@ -24,19 +24,42 @@ class Facts(NamedTuple):
     further_content: tuple[str, ...] = ()
 
 
+class _Items(NamedTuple):
+    """Properties of the main image and of all images, and the types of all items."""
+
+    own: list[boxes.Box]
+    every: list[boxes.Box]
+    kinds: list[bytes]
+
+
 def facts(data: bytes) -> Facts:
     """The facts from the bytes of a file. Invalid boxes are ignored."""
+    found = _items(data)
+    auxiliary = [content[4:].split(b"\0")[0] for kind, content in found.every if kind == b"auxC"]
+    return Facts(_cicp(found.own), tuple(_further_content(found.own, auxiliary, found.kinds)))
+
+
+def properties(data: bytes, kind: bytes) -> list[bytes]:
+    """The contents of the properties of a kind that the main image has.
+
+    Those of all images if it has none, as a grid of tiles. Empty if there are none.
+    """
+    found = _items(data)
+    own = [content for name, content in found.own if name == kind]
+    return own or [content for name, content in found.every if name == kind]
+
+
+def _items(data: bytes) -> _Items:
+    """What the box meta holds; empty lists if it is invalid."""
     try:
         meta = dict(boxes.parse(_first(data, b"meta")[4:]))
-        properties = dict(boxes.parse(meta.get(b"iprp", b"")))
-        every = list(boxes.parse(properties.get(b"ipco", b"")))
+        containers = dict(boxes.parse(meta.get(b"iprp", b"")))
+        every = list(boxes.parse(containers.get(b"ipco", b"")))
         main = _main_item(meta.get(b"pitm", b""))
-        own = [every[n] for n in _numbers(properties.get(b"ipma", b""), main) if n < len(every)]
-        items = list(_item_kinds(meta.get(b"iinf", b"")))
+        own = [every[n] for n in _numbers(containers.get(b"ipma", b""), main) if n < len(every)]
+        return _Items(own, every, list(_item_kinds(meta.get(b"iinf", b""))))
     except (struct.error, IndexError):
-        return Facts()
-    kinds = [content[4:].split(b"\0")[0] for kind, content in every if kind == b"auxC"]
-    return Facts(_cicp(own), tuple(_further_content(own, kinds, items)))
+        return _Items([], [], [])
 
 
 def _further_content(

@@ -1,11 +1,12 @@
-"""The header of JPEG XL files (ISO/IEC 18181-1): size, bits per channel, animation.
+"""The header of JPEG XL files (ISO/IEC 18181-1): size, bits per channel, animation; and their XMP.
 
-Pillow's plug-in reduces all images to 8 bits and does not report further frames.
+Pillow's plug-in reduces all images to 8 bits and reports neither further frames nor XMP.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 from rdonet_jax.imaging.formats import boxes
@@ -16,6 +17,13 @@ _PART_NUMBER_BYTES = 4
 _MOST_BYTES = 2**16
 """Bytes that are read from the start of a file. Longer boxes before the codestream are unusual."""
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+
+
+_COMPRESSED_BOX = b"brob"
+_COMPRESSED_KINDS = {
+    b"xml ": "XMP, which is compressed with Brotli",
+    b"Exif": "EXIF data, which is compressed with Brotli",
+}
 
 
 class JxlError(ValueError):
@@ -55,6 +63,20 @@ def header(path: str | os.PathLike) -> Header:
         (8, 0), (10, 0), (12, 0), (1, 6)
     )  # fmt: skip
     return Header(height, width, depth, floats, animated)
+
+
+def xmp(path: str | os.PathLike) -> bytes:
+    """The first XMP in a file; empty if it has none, or compressed XMP alone."""
+    parsed = boxes.parse(Path(path).read_bytes())
+    return next((content for kind, content in parsed if kind == b"xml "), b"")
+
+
+def compressed_metadata(path: str | os.PathLike) -> list[str]:
+    """Names of the metadata that a file holds in compressed form alone, which is not read."""
+    found = list(boxes.parse(Path(path).read_bytes()))
+    compressed = {content[:4] for kind, content in found if kind == _COMPRESSED_BOX}
+    missing = compressed - {kind for kind, _ in found}
+    return [words for kind, words in _COMPRESSED_KINDS.items() if kind in missing]
 
 
 def _size(bits: _Bits) -> tuple[int, int]:

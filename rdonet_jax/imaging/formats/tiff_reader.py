@@ -1,12 +1,14 @@
 """TIFF files: the page that is the image, reasons to refuse a file, and kinds beyond Pillow.
 
 Pillow reads most files. tifffile, if it is installed, reads the others: separate planes of 16 bits,
-16-bit gray with alpha, and unusual numbers of bits.
+16-bit gray with alpha, unusual numbers of bits, and premultiplied alpha of gray or in planes.
 """
 
 from __future__ import annotations
 
+import numbers
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,35 +16,43 @@ from PIL import Image, TiffImagePlugin
 
 from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.imaging.errors import ImageError
-from rdonet_jax.imaging.formats.file_metadata import Metadata
-from rdonet_jax.imaging.metadata import exif, xmp
+from rdonet_jax.imaging.formats.file_metadata import IPTC_TAGS, Metadata
+from rdonet_jax.imaging.metadata import exif, resolution, xmp
+from rdonet_jax.imaging.metadata.resolution import Resolution
 
 _NEW_SUBFILE, _OLD_SUBFILE, _WIDTH, _LENGTH, _BITS, _COMPRESSION = 254, 255, 256, 257, 258, 259
 _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANES, _EXTRA, _FORMAT = 262, 274, 277, 284, 338, 339
 _PROFILE = 34675
 _XMP = 700
+_SUB_DIRECTORIES, _DEPTH, _DNG_VERSION = 330, 32997, 50706
 
 _REDUCED, _MASK = 1, 4
 """Flags of NewSubfileType: a copy of lower resolution, and a mask."""
 _OLD_REDUCED = 2
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_COUNTS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _PALETTE: 1, _RGB: 3, _YCBCR: 3}
+"""How many channels colors have."""
 _UNSPECIFIED, _PREMULTIPLIED = 0, 1
 _SEPARATE = 2
 _BIG = 43
 _BIG_ENDIAN_BIG = b"MM\0+"
+_CANON_RAW = b"CR"
+"""At offset 8 of CR2 files, in whose first pages are previews."""
 _MOST_PAGES = 2**16
 
+_RAW = "is the raw data of a camera, develop it first"
+_RAW_COLORS = (32803, 34892)
+_MORE_CHANNELS = "has channels besides colors and alpha, save it without them"
 _COLORS = {
     4: "is a transparency mask",
     5: "is CMYK, convert it to RGB first",
     8: "is CIE L*a*b*, convert it to RGB first",
     9: "is ICC L*a*b*, convert it to RGB first",
     10: "is ITU L*a*b*, convert it to RGB first",
-    32803: "is the raw data of a camera, develop it first",
     32844: "is LogL, whose numbers are no gray levels: convert it first",
     32845: "is LogLuv, whose numbers are no colors: convert it first",
-    34892: "is the raw data of a camera, develop it first",
+    **dict.fromkeys(_RAW_COLORS, _RAW),
 }
 _NUMBERS = {
     2: "holds signed numbers, and does not say which of them is black: "
@@ -73,8 +83,9 @@ def main_page(path: str | os.PathLike) -> Page | None:
         pages = _pages(path)
         if not pages:
             return None
-        whole = [n for n, tags in enumerate(pages) if not _is_copy(tags)] or [0]
-        page = Page(whole[0], pages[whole[0]], len(whole))
+        whole = [n for n, tags in enumerate(pages) if not _is_copy(tags)]
+        _refuse_raw(path, pages, bool(whole))
+        page = Page(whole[0], pages[whole[0]], len(whole)) if whole else Page(0, pages[0], 1)
         _refuse(path, page.tags)
         size_of(page)
     except ImageError:
@@ -86,7 +97,10 @@ def main_page(path: str | os.PathLike) -> Page | None:
 
 def by_pillow(path: str | os.PathLike, page: Page) -> bool:
     """Whether Pillow reads the page without loss."""
-    if _numbers(page.tags, _PLANES)[:1] == (_SEPARATE,) and max(_numbers(page.tags, _BITS)) > 8:
+    separate = _numbers(page.tags, _PLANES)[:1] == (_SEPARATE,)
+    if separate and (max(_numbers(page.tags, _BITS)) > 8 or is_premultiplied(page)):
+        return False
+    if is_premultiplied(page) and _COUNTS.get(page.tags.get(_PHOTOMETRIC)) == 1:
         return False
     try:
         with Image.open(path, formats=["TIFF"]) as image:
@@ -107,8 +121,8 @@ def samples(path: str | os.PathLike, page: Page) -> tuple[np.ndarray, int]:
     if tags.get(_PHOTOMETRIC) not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
         kind = short_repr(tags.get(_PHOTOMETRIC))
         raise ImageError(f"{path}: has colors of the kind {kind}, convert it")
-    if tags.get(_SAMPLES, 1) != colors + len(extra) or len(extra) > 1 or _UNSPECIFIED in extra:
-        raise ImageError(f"{path}: has channels besides colors and alpha, save it without them")
+    if tags.get(_SAMPLES, 1) != colors + len(extra):
+        raise ImageError(f"{path}: {_MORE_CHANNELS}")
     try:
         import tifffile
     except ImportError as error:
@@ -143,21 +157,47 @@ def is_premultiplied(page: Page) -> bool:
 
 
 def metadata(path: str | os.PathLike, page: Page) -> Metadata:
-    """The color profile, XMP and EXIF data of a page that Pillow does not open.
+    """The metadata of a page that Pillow does not open, and notes about what of it is not kept.
 
     Pillow cannot read the EXIF data of big-endian BigTIFF. A note says that it is missing then.
     """
     profile = bytes(page.tags.get(_PROFILE, b""))
     text = bytes(page.tags.get(_XMP, b"")).rstrip(b"\0")
-    found = Metadata(profile, xmp=xmp.upright(text) if xmp.is_text(text) else b"")
+    notes = ["without its IPTC data"] if IPTC_TAGS & set(page.tags) else []
+    if not xmp.is_text(text):
+        text = b""
+        notes.append("without its XMP, which is no text")
+    entries = _exif(path, page)
+    if entries is None:
+        notes.append("without its EXIF data, which cannot be read")
+    return Metadata(
+        profile,
+        entries or b"",
+        xmp.upright(text),
+        resolution=_resolution(page.tags),
+        notes=tuple(notes),
+    )
+
+
+def _exif(path: str | os.PathLike, page: Page) -> bytes | None:
+    """The EXIF data of a page; None for big-endian BigTIFF."""
     block = Image.Exif()
     with open(path, "rb") as file:
         head = file.read(4)
         if head == _BIG_ENDIAN_BIG:
-            return found._replace(notes=("without its EXIF data, which cannot be read",))
+            return None
         block.endian, block.bigtiff = "<" if head[:2] == b"II" else ">", _BIG in head[2:]
         block.load_from_fp(file, _offsets(file)[page.number])
-        return found._replace(exif=exif.of_block(block))
+        return exif.of_block(block, exif.RESOLUTION)
+
+
+def _resolution(tags: dict[int, Any]) -> Resolution | None:
+    """The resolution of the upright image."""
+    across, down, unit = (tags.get(tag) for tag in exif.RESOLUTION)
+    if not isinstance(across, numbers.Real) or not isinstance(down, numbers.Real):
+        return None
+    found = resolution.of_tiff(float(across), float(down), unit)
+    return resolution.turned(found) if tags.get(_ORIENTATION) in exif.SIDEWAYS else found
 
 
 def size_of(page: Page) -> tuple[int, int]:
@@ -167,13 +207,15 @@ def size_of(page: Page) -> tuple[int, int]:
 
 def _pages(path: str | os.PathLike) -> list[dict[int, Any]]:
     with open(path, "rb") as file:
-        pages = []
-        for offset in _offsets(file):
-            directory = _directory(file)
-            file.seek(offset)
-            directory.load(file)
-            pages.append(dict(directory))
-        return pages
+        return [_entries(file, offset) for offset in _offsets(file)]
+
+
+def _entries(file: Any, offset: int) -> dict[int, Any]:
+    """The entries of the directory at an offset in an open file."""
+    directory = _directory(file)
+    file.seek(offset)
+    directory.load(file)
+    return dict(directory)
 
 
 def _offsets(file: Any) -> list[int]:
@@ -204,10 +246,32 @@ def _is_copy(tags: dict[int, Any]) -> bool:
     )
 
 
-def _numbers(tags: dict[int, Any], tag: int) -> tuple[int, ...]:
+def _numbers(tags: Mapping[int, Any], tag: int) -> tuple[int, ...]:
     """The value of a tag as a tuple. The default is (1,) for the bits per sample, else empty."""
     value = tags.get(tag, (1,) if tag == _BITS else ())
     return tuple(value) if isinstance(value, tuple) else (value,)
+
+
+def _refuse_raw(path: str | os.PathLike, pages: list[dict[int, Any]], whole: bool) -> None:
+    """Raises ImageError for camera raw, whose pages are previews of data in subdirectories.
+
+    `whole`: whether a page is neither a reduced copy nor a mask. A file without such a page may
+    have its image in a subdirectory without being raw. It is refused as well, since Pillow reads
+    the chained pages alone.
+    """
+    with open(path, "rb") as file:
+        is_canon = file.read(10)[8:] == _CANON_RAW
+        if is_canon or any(_DNG_VERSION in tags for tags in pages):
+            raise ImageError(f"{path}: {_RAW}")
+        offsets = [] if whole else [n for tags in pages for n in _numbers(tags, _SUB_DIRECTORIES)]
+        inner = [_entries(file, offset) for offset in offsets[:_MOST_PAGES]]
+    if any(tags.get(_PHOTOMETRIC) in _RAW_COLORS for tags in inner):
+        raise ImageError(f"{path}: {_RAW}")
+    if not all(map(_is_copy, inner)):
+        raise ImageError(
+            f"{path}: has its image in a subdirectory (SubIFD), which is not read: "
+            "save it as TIFF without a thumbnail first"
+        )
 
 
 def _refuse(path: str | os.PathLike, tags: dict[int, Any]) -> None:
@@ -223,6 +287,7 @@ def _refuse(path: str | os.PathLike, tags: dict[int, Any]) -> None:
     if len(set(bits)) > 1:
         numbers = short_repr(bits)
         raise ImageError(f"{path}: has channels of different numbers of bits, {numbers}")
+    check_contents(path, tags)
     ratio = _RATIOS.get(tags.get(_COMPRESSION, 1))
     claimed = tags.get(_WIDTH, 0) * tags.get(_LENGTH, 0) * tags.get(_SAMPLES, 1) * bits[0] // 8
     subsampled = 3 if tags.get(_PHOTOMETRIC) == _YCBCR else 1
@@ -230,4 +295,20 @@ def _refuse(path: str | os.PathLike, tags: dict[int, Any]) -> None:
         raise ImageError(
             f"{path}: is damaged: it is too short for the {tags[_WIDTH]} x {tags[_LENGTH]} pixels "
             "that it claims"
+        )
+
+
+def check_contents(path: str | os.PathLike, tags: Mapping[int, Any]) -> None:
+    """Raises ImageError for previews of camera raw, for channels that are neither colors nor alpha,
+    and for volumes. Pillow reads a part of them without an error."""
+    if _DNG_VERSION in tags:
+        raise ImageError(f"{path}: {_RAW}")
+    extra = _numbers(tags, _EXTRA)
+    colors = _COUNTS.get(tags.get(_PHOTOMETRIC))
+    more = len(extra) if colors is None else max(len(extra), tags.get(_SAMPLES, 1) - colors)
+    if more > 1 or _UNSPECIFIED in extra:
+        raise ImageError(f"{path}: {_MORE_CHANNELS}")
+    if (depth := tags.get(_DEPTH, 1)) != 1:
+        raise ImageError(
+            f"{path}: is a volume of {short_repr(depth)} slices, save them as images of their own"
         )

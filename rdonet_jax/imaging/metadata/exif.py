@@ -19,13 +19,18 @@ OF_THE_FILE = frozenset(
         *(284, 288, 289, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324),
         *(325, 330, 332, 333, 334, 336, 338, 339, 340, 341, 342, 343, 347, 512, 513, 514, 515),
         *(517, 518, 519, 520, 521, 529, 530, 531, 532, 559, 700, 33723, 34377, 34675, 37724),
-        *(42112, 42113, 50838, 50839),
+        *(32997, 42112, 42113, 50706, 50707, 50838, 50839),
     }
 )
 """Tags that describe how a TIFF file stores its pixels, or that are no EXIF data."""
 
 DIRECTORIES = frozenset(int(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
 """Tags of nested directories."""
+
+_INTEROPERABILITY = ExifTags.IFD.Interop
+
+SIDEWAYS = (5, 6, 7, 8)
+"""The orientations that exchange width and height."""
 
 RESOLUTION = (282, 283, 296)
 """Tags of the size of a pixel."""
@@ -53,15 +58,30 @@ def entries(block: Image.Exif) -> Iterator[tuple[int, Any]]:
     """The entries that do not describe how a file stores its pixels; directories as dicts."""
     for tag, value in block.items():
         if tag not in OF_THE_FILE:
-            yield tag, block.get_ifd(tag) if tag in DIRECTORIES else value
+            yield tag, _nested(block, tag) if tag in DIRECTORIES else value
 
 
-def orientation(data: bytes) -> int:
-    """The orientation of the image, 1 to 8; 1, upright, if the entry is missing or invalid."""
-    block = Image.Exif()
+def _nested(block: Image.Exif, tag: int) -> dict[int, Any]:
+    """The entries of a nested directory. The one of interoperability within it is a dict too."""
+    inner = dict(block.get_ifd(tag))
+    if tag == ExifTags.IFD.Exif and _INTEROPERABILITY in inner:
+        # Pillow gives its offset in the file that it was read from.
+        inner[_INTEROPERABILITY] = block.get_ifd(_INTEROPERABILITY)
+        if not inner[_INTEROPERABILITY]:
+            del inner[_INTEROPERABILITY]
+    return inner
+
+
+def orientation(data: bytes, xmp_text: bytes = b"") -> int:
+    """The orientation of the image, 1 to 8; 1, upright, if the entry is invalid.
+
+    If the entry is missing, it is that of the XMP text, where that has one of the two notations
+    that Pillow recognizes. So it is the one from which `ImageOps.exif_transpose` turns an image.
+    """
+    probe = Image.new("L", (1, 1))
+    probe.info.update(exif=data, xmp=xmp_text)
     try:
-        block.load(data)
-        found = block.get(ExifTags.Base.Orientation, 1)
+        found = probe.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # almost anything, as above
         return 1
     return int(found) if found in range(1, 9) else 1
@@ -69,7 +89,7 @@ def orientation(data: bytes) -> int:
 
 def turned(samples: np.ndarray, orientation: int) -> np.ndarray:
     """Samples [H, W, ...] turned upright from this orientation."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in SIDEWAYS:
         samples = samples.swapaxes(0, 1)
     vertical = -1 if orientation in (3, 4, 7, 8) else 1
     horizontal = -1 if orientation in (2, 3, 6, 7) else 1
@@ -99,6 +119,14 @@ def drop_false(image: Image.Image) -> bool:
     # The base class's method, since that of PNG reads the pixels in search of more.
     Image.Image.getexif(image).clear()
     return True
+
+
+def load_nested(image: Image.Image) -> None:
+    """Reads the nested directories of an opened TIFF file, which is not possible after its pixels:
+    Pillow closes the file then."""
+    if image.format == "TIFF":
+        for _ in entries(image.getexif()):
+            pass
 
 
 def of_image(image: Image.Image) -> bytes:

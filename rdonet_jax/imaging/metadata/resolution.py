@@ -17,6 +17,8 @@ _INCH = 0.0254
 _PER_UNIT = {0: False, 1: True}
 _JFIF_MOST = 2**16 - 1
 _TIFF_TAGS = (282, 283)
+_NO_UNIT, _CENTIMETER = 1, 3
+"""Of TIFF."""
 
 
 class Resolution(NamedTuple):
@@ -75,6 +77,13 @@ def of_image(image: Image.Image) -> Resolution | None:
 def of_dpi(x: float, y: float) -> Resolution | None:
     """From pixels per inch; None for invalid numbers."""
     return _made(x / _INCH, y / _INCH, True)
+
+
+def of_tiff(x: float, y: float, unit: object) -> Resolution | None:
+    """From the tags of TIFF, whose unit is an inch by default; None for invalid numbers."""
+    if unit == _NO_UNIT:
+        return of_aspect(x, y)
+    return _made(100 * x, 100 * y, True) if unit == _CENTIMETER else of_dpi(x, y)
 
 
 def of_aspect(x: float, y: float) -> Resolution | None:

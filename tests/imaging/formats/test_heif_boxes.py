@@ -77,6 +77,14 @@ def test_what_the_file_has_besides_its_main_image_is_named(properties, items, be
     assert heif_boxes.facts(heif(properties, [], items)).further_content == besides
 
 
+@pytest.mark.parametrize("owned", [[1], [2], []])
+def test_the_properties_of_a_kind_are_those_of_the_main_image_or_of_all(owned):
+    data = heif([box(b"av1C", b"one"), box(b"av1C", b"two"), nclx(9, 18)], owned)
+    own = [[b"one", b"two"][n - 1] for n in owned] or [b"one", b"two"]
+    assert heif_boxes.properties(data, b"av1C") == own
+    assert heif_boxes.properties(data[:50], b"av1C") == []
+
+
 def test_mastering_data_is_named_where_it_is_that_of_the_main_image():
     properties = [box(b"mdcv", bytes(24)), box(b"clli", bytes(4))]
     named = ("mastering display (mdcv)", "content light level (clli)")

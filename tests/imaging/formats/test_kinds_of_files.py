@@ -201,8 +201,9 @@ def test_bmp_of_true_color(tmp_path, bits):
 def test_tga(tmp_path, mode, compression):
     source = Image.fromarray(drawn(4, 8).astype(np.uint8)).convert(mode)
     image = load(tmp_path, saved(source, "TGA", compression=compression), "a.tga")
-    whole = np.array(source.convert({"P": "RGB"}.get(mode, mode)))
-    alpha = whole[..., -1] if mode.endswith("A") else None
+    # The palette of an image with alpha has alpha too.
+    whole = np.array(source.convert({"P": "RGBA"}.get(mode, mode)))
+    alpha = whole[..., -1] if mode in ("LA", "P", "RGBA") else None
     colors = {"L": whole, "LA": whole[..., 0]}.get(mode, whole[..., :3])
     assert_same(image, colors, alpha)
 
