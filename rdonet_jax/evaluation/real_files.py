@@ -19,7 +19,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax.codec import codec
-from rdonet_jax.core import interrupts, partition, urls
+from rdonet_jax.codec import codec, engine_choice
+from rdonet_jax.core import interrupts, partition, processors, urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
@@ -203,25 +203,48 @@ def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
     if settings.estimate:
         kind = "estimated rate, no files"
     else:
-        kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
+        engine = _engine_words(_engine(model))
+        kind = f"real files, {settings.coder} range coder, times on {engine}"
     has_levels = registry.family_of(model.config).has_levels(model.config)
     masks = _plan_words(settings.plan) if has_levels else "one level"
     return f"{kind}; {masks}; {results.count_words(rows)}"
 
 
-def recorded(settings: Settings) -> dict[str, Any]:
-    """What fixes the numbers beside weights and quality, for the results file."""
+def recorded(model: Model, settings: Settings) -> dict[str, Any]:
+    """What fixes the numbers beside weights and quality, for the results file.
+
+    Engine and threads fix the times alone.
+    """
     plan = settings.plan
     shared = {
         "rate": "estimate" if settings.estimate else "real files",
         "init": plan.init if isinstance(plan.init, str) else "given",
         "passes": plan.passes,
     }
-    own = {"batch_size": settings.batch_size} if settings.estimate else {"coder": settings.coder}
+    own: dict[str, Any] = {"batch_size": settings.batch_size}
+    if not settings.estimate:
+        own = {"coder": settings.coder, **_engine(model)}
     software = f"JAX {jax.__version__}, NumPy {np.__version__}, {jax.default_backend()}"
     part = {} if settings.shard == WHOLE else {SHARD: list(settings.shard)}
     measured = measures.recorded(settings.metrics)
     return {**shared, **own, "software": software, **measured, **part}
+
+
+def _engine(model: Model) -> dict[str, Any]:
+    """The engine of files by this model, and for NumPy how many threads it has."""
+    engine = engine_choice.choose(model.config)
+    return {
+        "engine": engine,
+        **({"threads": processors.blas_threads()} if engine == "numpy" else {}),
+    }
+
+
+def _engine_words(engine: Mapping[str, Any]) -> str:
+    """What computes, in words."""
+    if "threads" not in engine:
+        return f"{jax.default_backend()} by JAX"
+    count = engine["threads"]
+    return f"cpu by NumPy, {count} thread{'s' * (count > 1)}"
 
 
 def _plan_words(plan: Plan) -> str:

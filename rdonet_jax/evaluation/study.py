@@ -240,7 +240,7 @@ def _model_curves(
             setting.curve,
             real_files.description(setting.model, rows, setting.settings),
             (),
-            {**real_files.recorded(setting.settings), "weights": []},
+            {**real_files.recorded(setting.model, setting.settings), "weights": []},
         )
         digest = setting.model.digest.hex()
         weights = curve.settings["weights"]

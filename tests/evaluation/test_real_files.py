@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rdonet_jax.cli.commands import eval as eval_command
-from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.codec import bitstream, codec, engine_choice
+from rdonet_jax.core import processors
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import curves, estimate, real_files, results
 from rdonet_jax.evaluation.curves import Curve
@@ -65,6 +66,28 @@ def test_files_are_written_by_the_range_coder_that_is_asked_for(
     settings = real_files.Settings(coder=coder_name)
     words = real_files.description(tiny_model, [row], settings)
     assert words.startswith(f"real files, {coder_name} range coder, ")
+
+
+@pytest.mark.parametrize(("given", "threads"), [("3", 3), ("many", 5), (None, 5)])
+def test_results_say_which_engine_computed_with_how_many_threads(
+    given, threads, mini_model, tiny_model, monkeypatch
+):
+    for name in processors.BLAS_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    if given:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+    monkeypatch.setattr(processors, "usable", lambda: 5)
+    monkeypatch.setattr(engine_choice, "uses_accelerator", lambda: False)
+    portable = real_files.recorded(mini_model, Settings())
+    assert (portable["engine"], portable["threads"]) == ("numpy", threads)
+    fixed_rate = real_files.recorded(tiny_model, Settings())
+    assert fixed_rate["engine"] == "jax" and "threads" not in fixed_rate
+    estimate = real_files.recorded(mini_model, Settings(estimate=True))
+    assert not estimate.keys() & {"engine", "threads"}
+    rows = [Row("a", 1.0, {}, 0.5, 0.25)]
+    words = [real_files.description(model, rows, Settings()) for model in (mini_model, tiny_model)]
+    assert f"times on cpu by NumPy, {threads} threads; " in words[0]
+    assert "times on cpu by JAX; " in words[1]
 
 
 @pytest.mark.slow
