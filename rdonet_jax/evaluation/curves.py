@@ -56,6 +56,11 @@ def point(quality: float | None, rows: Sequence[Row]) -> Point:
     return Point(quality, results.mean(rows), tuple(rows))
 
 
+def description(kind: str, points: Sequence[Point]) -> str:
+    """The description of a curve: the kind of its results, and what its means are over."""
+    return f"{kind}; {results.count_words([point.rows for point in points])}"
+
+
 def is_estimate(curve: Curve) -> bool:
     """Whether the rates of a curve are estimates. Without a setting they count as real files."""
     return curve.settings.get("rate") == "estimate"
@@ -123,8 +128,8 @@ def _joined(parts: Sequence[Curve]) -> Curve:
         qualities = [one.quality for one in curve.points]
         if own != settings or qualities != [one.quality for one in points]:
             raise CurveError(f"{name}: its shards have different settings or qualities")
-    kind = parts[0].description.removesuffix(results.count_words(parts[0].points[-1].rows))
-    return Curve(name, kind + results.count_words(points[-1].rows), tuple(points), settings)
+    kind = parts[0].description.partition(f"; {results.MEAN_OVER}")[0]
+    return Curve(name, description(kind, points), tuple(points), settings)
 
 
 def metrics_of(curves: Iterable[Curve]) -> list[QualityMetric]:

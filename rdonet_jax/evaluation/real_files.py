@@ -32,7 +32,7 @@ from rdonet_jax.core import interrupts, partition, processors, urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
-from rdonet_jax.evaluation import hosts, measures, results
+from rdonet_jax.evaluation import hosts, measures
 from rdonet_jax.evaluation.curves import SHARD
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
@@ -198,16 +198,16 @@ def code_all(
         yield Evaluated(Row(image.name, bpp, seen, encoding_time, decoding_time), decoded)
 
 
-def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
+def kind(model: Model, settings: Settings) -> str:
     """What the numbers are, on one line, for the results file and below the table."""
     if settings.estimate:
-        kind = "estimated rate, no files"
+        measured = "estimated rate, no files"
     else:
         engine = _engine_words(_engine(model))
-        kind = f"real files, {settings.coder} range coder, times on {engine}"
+        measured = f"real files, {settings.coder} range coder, times on {engine}"
     has_levels = registry.family_of(model.config).has_levels(model.config)
     masks = _plan_words(settings.plan) if has_levels else "one level"
-    return f"{kind}; {masks}; {results.count_words(rows)}"
+    return f"{measured}; {masks}"
 
 
 def recorded(model: Model, settings: Settings) -> dict[str, Any]:

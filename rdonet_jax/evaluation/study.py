@@ -236,22 +236,24 @@ def _model_curves(
         rows = real_files.evaluate(setting.model, study.data, setting.settings)
         point = curves.point(setting.quality, rows)
         _show_point(study, setting.label(), point, width, not found, show)
-        curve = found.get(setting.curve) or Curve(
-            setting.curve,
-            real_files.description(setting.model, rows, setting.settings),
-            (),
-            {**real_files.recorded(setting.model, setting.settings), "weights": []},
-        )
-        digest = setting.model.digest.hex()
-        weights = curve.settings["weights"]
-        if digest not in weights:
-            weights = [*weights, digest]
-        found[setting.curve] = curve._replace(
-            points=(*curve.points, point), settings={**curve.settings, "weights": weights}
-        )
+        found[setting.curve] = _with_point(found.get(setting.curve), setting, point)
         yield list(found.values())
     for curve in found.values():
         show(f"{curve.name}: {curve.description}; weights {', '.join(curve.settings['weights'])}")
+
+
+def _with_point(curve: Curve | None, setting: _Setting, point: Point) -> Curve:
+    """The curve of a setting with one more point. None is a curve without points."""
+    model = setting.model
+    recorded = curve.settings if curve else real_files.recorded(model, setting.settings)
+    weights = dict.fromkeys([*recorded.get("weights", []), model.digest.hex()])
+    points = (*(curve.points if curve else ()), point)
+    return Curve(
+        setting.curve,
+        curves.description(real_files.kind(model, setting.settings), points),
+        points,
+        {**recorded, "weights": list(weights)},
+    )
 
 
 def _anchor_curves(

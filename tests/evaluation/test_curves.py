@@ -67,10 +67,9 @@ def shards(count: int, names: str, **settings) -> list[curves.Curve]:
         points = [
             curves.point(p.quality, sorted(p.rows)[number - 1 :: count]) for p in whole.points
         ]
-        words = results.count_words(points[-1].rows)
         parts.append(
             whole._replace(
-                description=f"made up; {words}",
+                description=curves.description("made up", points),
                 points=tuple(points),
                 settings={**settings, curves.SHARD: [number, count]},
             )
@@ -93,6 +92,22 @@ def test_shards_are_joined_to_the_curve_of_all_images(count, tmp_path):
         assert found.rows == tuple(sorted(expected.rows)) and found.quality == expected.quality
         assert found.mean.bpp == pytest.approx(expected.mean.bpp)
         assert found.mean.quality == pytest.approx(expected.mean.quality)
+
+
+def test_the_words_of_joined_shards_are_of_all_points_and_images():
+    """Shards that earlier versions measured have the words of one point alone."""
+    parts = []
+    for number, part in enumerate(shards(2, "abc")):
+        points = list(part.points)
+        first, *others = points[-1].rows
+        first = first._replace(quality={**first.quality, "psnr": None})
+        points[-1] = curves.point(points[-1].quality, [first, *others])
+        words = results.count_words([points[-1 * number].rows])
+        parts.append(part._replace(points=tuple(points), description=f"made up; {words}"))
+    (joined,) = curves.merged(parts)
+    assert joined.description == (
+        "made up; mean over images: 3; PSNR leaves out 0 to 2 of 3 at a point, exact copies"
+    )
 
 
 def test_shards_that_are_missing_doubled_or_of_another_evaluation_are_refused():

@@ -64,7 +64,7 @@ def test_files_are_written_by_the_range_coder_that_is_asked_for(
     header, _ = bitstream.parse((tmp_path / f"{row.name}.rdo").read_bytes())
     assert header.coder == range_coder.CODERS[coder_name]
     settings = real_files.Settings(coder=coder_name)
-    words = real_files.description(tiny_model, [row], settings)
+    words = real_files.kind(tiny_model, settings)
     assert words.startswith(f"real files, {coder_name} range coder, ")
 
 
@@ -84,8 +84,7 @@ def test_results_say_which_engine_computed_with_how_many_threads(
     assert fixed_rate["engine"] == "jax" and "threads" not in fixed_rate
     estimate = real_files.recorded(mini_model, Settings(estimate=True))
     assert not estimate.keys() & {"engine", "threads"}
-    rows = [Row("a", 1.0, {}, 0.5, 0.25)]
-    words = [real_files.description(model, rows, Settings()) for model in (mini_model, tiny_model)]
+    words = [real_files.kind(model, Settings()) for model in (mini_model, tiny_model)]
     assert f"times on cpu by NumPy, {threads} threads; " in words[0]
     assert "times on cpu by JAX; " in words[1]
 
@@ -162,9 +161,10 @@ def test_an_exact_copy_has_no_finite_psnr_and_the_mean_leaves_it_out(photograph,
     assert seen["psnr"] is None
     means = {"psnr": 30.0, "ms_ssim": pytest.approx(1.0)}
     assert results.mean(rows)[:3] == ("mean", 1.5, means)
-    description = real_files.description(tiny_model, rows, Settings(estimate=True))
-    result = curves.to_json(Curve("tiny", description, (curves.point(None, rows),)))
-    assert "PSNR leaves out 1 of 2" in result["description"]
+    points = (curves.point(None, rows),)
+    description = curves.description(real_files.kind(tiny_model, Settings(estimate=True)), points)
+    result = curves.to_json(Curve("tiny", description, points))
+    assert "PSNR leaves out 1 of 2, exact copies" in result["description"]
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 

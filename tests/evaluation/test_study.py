@@ -94,6 +94,24 @@ def test_estimates_and_files_have_tables_of_their_own_and_their_difference(evalu
         assert study.differences(one, other) == pytest.approx([0.005, 0.005])
 
 
+def test_the_words_of_a_curve_are_of_all_its_points(evaluated, monkeypatch):
+    """At the highest quality one of two images comes back exactly, and has no PSNR."""
+    evaluate = real_files.evaluate
+
+    def evaluate_exactly(model, folders, settings):
+        first, *others = evaluate(model, folders, settings)
+        if settings.quality == 100:
+            first = first._replace(quality={**first.quality, "psnr": None})
+        return [first, *others]
+
+    monkeypatch.setattr(real_files, "evaluate", evaluate_exactly)
+    note = "; mean over images: 2; PSNR leaves out 0 to 1 of 2 at a point, exact copies"
+    for qualities in ([20.0, 100.0], [100.0, 20.0]):
+        (found,), lines = run(models=["mini"], qualities=qualities)
+        assert found.description.endswith(note)
+        assert f"{note}; weights " in lines[-1]
+
+
 def test_models_of_one_lambda_can_be_joined_to_one_curve(evaluated):
     found, _ = run(models=["low", "high"], joined="family")
     assert [curve.name for curve in found] == ["family"]
