@@ -33,7 +33,6 @@ from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation import hosts, measures
-from rdonet_jax.evaluation.curves import SHARD
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import dataset, named_datasets, srgb
@@ -225,9 +224,7 @@ def recorded(model: Model, settings: Settings) -> dict[str, Any]:
     if not settings.estimate:
         own = {"coder": settings.coder, **_engine(model)}
     software = f"JAX {jax.__version__}, NumPy {np.__version__}, {jax.default_backend()}"
-    part = {} if settings.shard == WHOLE else {SHARD: list(settings.shard)}
-    measured = measures.recorded(settings.metrics)
-    return {**shared, **own, "software": software, **measured, **part}
+    return {**shared, **own, "software": software, **measures.recorded(settings.metrics)}
 
 
 def _engine(model: Model) -> dict[str, Any]:

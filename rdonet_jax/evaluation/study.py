@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rdonet_jax.codec import codec
-from rdonet_jax.evaluation import anchors, curves, equal_rate, hosts, real_files, results
+from rdonet_jax.core.shard import WHOLE
+from rdonet_jax.evaluation import (
+    anchors,
+    curves,
+    equal_rate,
+    hosts,
+    real_files,
+    results,
+    shards,
+)
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.real_files import Settings
@@ -232,20 +241,32 @@ def _model_curves(
 ) -> Iterator[list[Curve]]:
     """The curves of models as they are after every point. Shows a line of the table for it."""
     found: dict[str, Curve] = {}
+    shard = _shard(study)
     for setting in settings:
         rows = real_files.evaluate(setting.model, study.data, setting.settings)
         point = curves.point(setting.quality, rows)
         _show_point(study, setting.label(), point, width, not found, show)
-        found[setting.curve] = _with_point(found.get(setting.curve), setting, point)
+        found[setting.curve] = _with_point(found.get(setting.curve), setting, point, shard)
         yield list(found.values())
     for curve in found.values():
         show(f"{curve.name}: {curve.description}; weights {', '.join(curve.settings['weights'])}")
 
 
-def _with_point(curve: Curve | None, setting: _Setting, point: Point) -> Curve:
+def _shard(study: Study) -> dict[str, Any]:
+    """What is recorded of the part of the images that is measured; empty for all of them."""
+    if study.shared.shard == WHOLE:
+        return {}
+    return shards.recorded(study.shared.shard, list(real_files.named_images(study.data)))
+
+
+def _with_point(
+    curve: Curve | None, setting: _Setting, point: Point, shard: Mapping[str, Any]
+) -> Curve:
     """The curve of a setting with one more point. None is a curve without points."""
     model = setting.model
-    recorded = curve.settings if curve else real_files.recorded(model, setting.settings)
+    recorded = (
+        curve.settings if curve else {**real_files.recorded(model, setting.settings), **shard}
+    )
     weights = dict.fromkeys([*recorded.get("weights", []), model.digest.hex()])
     points = (*(curve.points if curve else ()), point)
     return Curve(

@@ -14,7 +14,7 @@ import pytest
 from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.cli.options import host_options
 from rdonet_jax.core import multihost
-from rdonet_jax.core.shard import Shard
+from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import anchors, bd_rates, curves, real_files, study
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.real_files import Settings
@@ -187,6 +187,17 @@ def test_the_time_of_a_slow_metric_is_that_of_the_images_of_this_shard_and_host(
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     assert said(1).endswith(" over 1 images of this host")
     assert "slow takes" not in said(2)
+
+
+def test_a_shard_records_the_images_of_all_shards(evaluated, folder):
+    found = [
+        measured(study.Study([folder], ["mini"], shared=Settings(shard=shard)), [].append)[0]
+        for shard in (Shard(1, 2), Shard(2, 2), WHOLE)
+    ]
+    first, second, whole = (curve.settings for curve in found)
+    assert (first["shard"], second["shard"]) == ([1, 2], [2, 2])
+    assert first["images"] == second["images"] and first["images"]["count"] == 3
+    assert not whole.keys() & {"shard", "images"}
 
 
 def test_anchors_are_measured_by_the_metrics_that_are_asked_for(folder, slow):

@@ -19,7 +19,7 @@ from rdonet_jax.cli.options import eval_options, host_options
 from rdonet_jax.cli.program import exit_code
 from rdonet_jax.codec import codec
 from rdonet_jax.core import config, multihost
-from rdonet_jax.evaluation import bd_rates, curves, measures, real_files, study
+from rdonet_jax.evaluation import bd_rates, curves, measures, real_files, shards, study
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.report import page, plots, showcase
 from rdonet_jax.imaging import dataset, srgb
@@ -81,7 +81,7 @@ def _curves(options: argparse.Namespace) -> list[Curve]:
     """The curves to compare: those that are measured or merged here, and others in `--results`."""
     stored = [curve for path in options.results for curve in curves.read(path)]
     if options.merge:
-        merged = curves.merged(stored)
+        merged = shards.merged(stored)
         if options.out:
             curves.write(options.out, merged, options.force)
         return merged
