@@ -53,7 +53,7 @@ class Settings:
     """What to evaluate and what to leave behind.
 
     Attributes:
-      plan: how partitions are chosen.
+      plan: how partitions and latents are chosen.
       quality: 0 to 100 for a model of every quality, None for one of a fixed lambda.
       estimate: estimate the rate instead of writing files.
       batch_size: of the estimate.
@@ -81,6 +81,10 @@ class Settings:
             raise EvaluationError(f"a batch has at least one image, not {self.batch_size}")
         if self.estimate and self.keep is not None:
             raise EvaluationError("an estimate writes no files that could be kept")
+        if self.estimate and self.plan.refinements:
+            raise EvaluationError(
+                "an estimate refines no latents, as the higher levels of effort do"
+            )
 
 
 def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
@@ -171,7 +175,9 @@ def code_all(
         with measures.naming(image.name):
             grid = partition.block_grid(*image.pixels.shape[:2])
             if grid not in compiled:
-                short = dataclasses.replace(plan, passes=min(plan.passes, 1))
+                short = dataclasses.replace(
+                    plan, passes=min(plan.passes, 1), refinements=min(plan.refinements, 1)
+                )
                 first = coding.encode(model, image.pixels, dataclasses.replace(options, plan=short))
                 codec.decode(model, first.encoded.data)
                 compiled.add(grid)
@@ -205,8 +211,7 @@ def kind(model: Model, settings: Settings) -> str:
         engine = _engine_words(_engine(model))
         measured = f"real files, {settings.coder} range coder, times on {engine}"
     has_levels = registry.family_of(model.config).has_levels(model.config)
-    masks = _plan_words(settings.plan) if has_levels else "one level"
-    return f"{measured}; {masks}"
+    return f"{measured}; {_plan_words(settings.plan, has_levels)}"
 
 
 def recorded(model: Model, settings: Settings) -> dict[str, Any]:
@@ -219,6 +224,8 @@ def recorded(model: Model, settings: Settings) -> dict[str, Any]:
         "rate": "estimate" if settings.estimate else "real files",
         "init": plan.init if isinstance(plan.init, str) else "given",
         "passes": plan.passes,
+        "trials": plan.trials,
+        "refinements": plan.refinements,
     }
     own: dict[str, Any] = {"batch_size": settings.batch_size}
     if not settings.estimate:
@@ -244,12 +251,16 @@ def _engine_words(engine: Mapping[str, Any]) -> str:
     return f"cpu by NumPy, {count} thread{'s' * (count > 1)}"
 
 
-def _plan_words(plan: Plan) -> str:
-    """How partitions are chosen, in words."""
-    init = f"{plan.init} mask" if isinstance(plan.init, str) else "given mask"
-    if not plan.passes:
-        return init
-    return f"{plan.passes} pass{'es' if plan.passes > 1 else ''} of search from the {init}"
+def _plan_words(plan: Plan, has_levels: bool) -> str:
+    """How partitions and latents are chosen, in words."""
+    words = "one level"
+    if has_levels:
+        words = f"{plan.init} mask" if isinstance(plan.init, str) else "given mask"
+    if plan.passes:
+        words = f"{plan.passes} pass{'es' if plan.passes > 1 else ''} of search from the {words}"
+        words += f" with up to {plan.trials} trials" if plan.trials != Plan.trials else ""
+    count = plan.refinements
+    return words + (f", {count} iterations of latent refinement" if count else "")
 
 
 def _check_targets(names: Sequence[str], settings: Settings) -> None:

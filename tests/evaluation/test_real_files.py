@@ -15,12 +15,13 @@ from rdonet_jax.core import processors
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import curves, estimate, real_files, results
 from rdonet_jax.evaluation.curves import Curve
-from rdonet_jax.evaluation.measures import EvaluationError
+from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import pixel_format, srgb
 from rdonet_jax.metrics import quality
-from rdonet_jax.rdo import encoder  # fmt: skip
+from rdonet_jax.rdo import coding, effort, encoder  # fmt: skip
+from rdonet_jax.rdo.encode_options import EncodeOptions
 from rdonet_jax.rdo.encoder import Plan
 
 pytestmark = pytest.mark.once
@@ -166,6 +167,28 @@ def test_an_exact_copy_has_no_finite_psnr_and_the_mean_leaves_it_out(photograph,
     result = curves.to_json(Curve("tiny", description, points))
     assert "PSNR leaves out 1 of 2, exact copies" in result["description"]
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_the_whole_plan_is_said_in_words(mini_model):
+    def words(plan):
+        return real_files.kind(mini_model, Settings(plan)).partition("; ")[2]
+
+    assert words(Plan()) == "variance mask"
+    assert words(Plan("static", 1)) == "1 pass of search from the static mask"
+    assert words(effort.plan(4)) == (
+        "2 passes of search from the variance mask with up to 3 trials"
+    )
+    assert words(Plan(refinements=30)) == ("variance mask, 30 iterations of latent refinement")
+
+
+@pytest.mark.slow
+def test_files_of_a_level_of_effort_are_those_of_compress(mini_model, tmp_path, photograph):
+    image = NamedImage("a", photograph[:96, :64])
+    plan = effort.plan(6)
+    ((row, _),) = real_files.code_all(mini_model, [image], plan, tmp_path, quality=20.0)
+    expected = coding.encode(mini_model, image.pixels, EncodeOptions(20.0, plan=plan)).encoded.data
+    assert (tmp_path / "a.rdo").read_bytes() == expected
+    assert row.bpp == pytest.approx(8 * len(expected) / (96 * 64))
 
 
 def test_the_table_lists_images_on_request_and_always_the_mean():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import sys
@@ -21,6 +22,7 @@ from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.metrics import quality
 from rdonet_jax.metrics.libraries import MissingMetricError
 from rdonet_jax.models import zoo
+from rdonet_jax.rdo import effort
 from tests import curve_samples
 
 
@@ -69,6 +71,28 @@ def test_every_model_start_and_number_of_passes_is_a_curve_over_the_qualities(ev
     assert found[0].settings["weights"] != found[-1].settings["weights"]
     assert "bpp" in lines[0]
     assert sum("encode s" in line for line in lines) == 1
+
+
+def test_every_level_of_effort_is_a_curve_by_the_plan_of_compress(evaluated):
+    levels = range(len(effort.EFFORTS))
+    found, lines = run(models=["mini"], efforts=levels, qualities=[20.0, 80.0])
+    assert [curve.name for curve in found] == [f"mini variance+effort-{n}" for n in levels]
+    assert lines[0].splitlines()[1].startswith("mini, variance+effort-0, quality 20 ")
+    plans = [settings.plan for _, settings in evaluated]
+    assert plans == [effort.chosen_plan(n, "variance", None, None) for n in levels for _ in "12"]
+    assert [curve.settings["passes"] for curve in found] == [0, 1, 1, 1, 2, 2, 2, 2, 2, 2]
+    for one, other in itertools.combinations(found, 2):
+        assert one.settings != other.settings
+        assert one.description != other.description
+
+
+def test_levels_of_effort_that_refine_latents_are_not_estimated(evaluated):
+    run(models=["mini"], efforts=[5], estimate=True, files=False)
+    evaluated.clear()
+    for files in (False, True):
+        with pytest.raises(EvaluationError, match="an estimate refines no latents"):
+            run(models=["mini"], efforts=[5, 6], estimate=True, files=files)
+    assert evaluated == []
 
 
 def test_the_table_has_a_row_for_every_setting(evaluated):
