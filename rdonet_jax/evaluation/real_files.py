@@ -208,7 +208,7 @@ def kind(model: Model, settings: Settings) -> str:
     if settings.estimate:
         measured = "estimated rate, no files"
     else:
-        engine = _engine_words(_engine(model))
+        engine = _engine_words(_engine(model), settings.plan)
         measured = f"real files, {settings.coder} range coder, times on {engine}"
     has_levels = registry.family_of(model.config).has_levels(model.config)
     return f"{measured}; {_plan_words(settings.plan, has_levels)}"
@@ -243,12 +243,13 @@ def _engine(model: Model) -> dict[str, Any]:
     }
 
 
-def _engine_words(engine: Mapping[str, Any]) -> str:
-    """What computes, in words."""
+def _engine_words(engine: Mapping[str, Any], plan: Plan) -> str:
+    """What computes, in words. Whatever the engine, a search and a refinement are by JAX."""
     if "threads" not in engine:
         return f"{jax.default_backend()} by JAX"
     count = engine["threads"]
-    return f"cpu by NumPy, {count} thread{'s' * (count > 1)}"
+    others = ", search and refinement by JAX" if plan.passes or plan.refinements else ""
+    return f"cpu by NumPy, {count} thread{'s' * (count > 1)}{others}"
 
 
 def _plan_words(plan: Plan, has_levels: bool) -> str:

@@ -88,6 +88,8 @@ def test_results_say_which_engine_computed_with_how_many_threads(
     words = [real_files.kind(model, Settings()) for model in (mini_model, tiny_model)]
     assert f"times on cpu by NumPy, {threads} threads; " in words[0]
     assert "times on cpu by JAX; " in words[1]
+    searched = real_files.kind(mini_model, Settings(Plan(passes=1)))
+    assert "threads, search and refinement by JAX; 1 pass" in searched
 
 
 @pytest.mark.slow
