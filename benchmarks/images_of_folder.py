@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.imaging import dataset
 
 
 def parser(description: str, images: int | None = None) -> argparse.ArgumentParser:
@@ -22,10 +22,13 @@ def parser(description: str, images: int | None = None) -> argparse.ArgumentPars
 
 
 def named_images(options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """The images that the arguments of `parser` choose by file name, uint8 [H, W, 3] each."""
+    """The images that the arguments of `parser` choose, uint8 [H, W, 3] each, by their path below
+    the folder."""
     paths = dataset.find([options.folder])
     step = max(1, len(paths) // options.images) if options.images else 1
-    return {path.name: srgb.load(path) for path in paths[::step]}
+    return {
+        dataset.relative_name(path, [options.folder]): dataset.load(path) for path in paths[::step]
+    }
 
 
 def load_images(options: argparse.Namespace) -> list[np.ndarray]:

@@ -7,14 +7,6 @@ import sys
 
 from rdonet_jax.core import processors
 
-VARIABLES = (
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
-"""What the libraries behind NumPy read when they are loaded."""
-
 
 def share(jobs: int = 1) -> None:
     """Lets each of so many jobs compute with its share of the idle cores, one thread at least.
@@ -27,7 +19,7 @@ def share(jobs: int = 1) -> None:
     if "numpy" in sys.modules:
         return
     threads = max(1, (processors.usable() - _busy_cores()) // jobs)
-    for variable in VARIABLES:
+    for variable in processors.BLAS_VARIABLES:
         os.environ.setdefault(variable, str(threads))
 
 

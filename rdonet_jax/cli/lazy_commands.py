@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from rdonet_jax.cli import console
+from rdonet_jax.cli import blas_threads, console
 
 PACKAGE = "rdonet_jax"
 
@@ -23,7 +23,11 @@ def train(arguments: Sequence[str], program: str = "rdonet train") -> int:
 
 
 def evaluate(arguments: Sequence[str], program: str = "rdonet eval") -> int:
-    """Evaluates models and conventional codecs; returns the exit code."""
+    """Evaluates models and conventional codecs; returns the exit code.
+
+    It codes one image at a time, with as many threads as `rdonet compress` has for one file.
+    """
+    blas_threads.share()
     try:
         from rdonet_jax.cli.commands import eval as evaluation
     except ModuleNotFoundError as error:

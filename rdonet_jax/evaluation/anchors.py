@@ -200,16 +200,13 @@ def curve(
         if points[-1].mean.bpp >= bpp[1]:
             break
     recorded = {**settings(anchor), **measures.recorded(metrics)}
-    return Curve(name, description(anchor, len(images)), tuple(points), recorded)
+    return Curve(name, curves.description(kind(anchor), points), tuple(points), recorded)
 
 
-def description(anchor: Anchor, count: int) -> str:
-    """A description of the results, on one line."""
+def kind(anchor: Anchor) -> str:
+    """What the results are, on one line."""
     options = ", ".join(f"{key}={_words(value)}" for key, value in anchor.fixed.items())
-    return (
-        f"whole {anchor.label} files; {options}, {anchor.knob} varied; {versions(anchor)}; "
-        f"mean over images: {count}"
-    )
+    return f"whole {anchor.label} files; {options}, {anchor.knob} varied; {versions(anchor)}"
 
 
 def settings(anchor: Anchor) -> dict[str, Any]:

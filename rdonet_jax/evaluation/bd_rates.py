@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax.evaluation import curves
+from rdonet_jax.evaluation import curves, mean_points
 from rdonet_jax.evaluation.curves import Curve
+from rdonet_jax.evaluation.mean_points import MeanPoints
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.metrics.quality import METRICS
 
@@ -76,6 +77,7 @@ class Comparison(NamedTuple):
     over_set: BdRate | None  # of the curves of means
     images: dict[str, BdRate]
     refused: dict[str, str]  # by image, or "set", why there is none
+    left_out: tuple[str, ...] = ()  # images and points that the rate over the set leaves out
 
     def extremes(self) -> tuple[tuple[str, float], tuple[str, float], float] | None:
         """The best and the worst image with their percentages, and the average of all."""
@@ -90,13 +92,15 @@ class Comparison(NamedTuple):
 def line(rows: Sequence[Row], metric: str) -> Line:
     """The line through the rows that have the metric. Raises as `Line.through` does."""
     measure = METRICS[metric]
-    sign = 1 if measure.higher_is_better else -1
-    known = (
-        (row.bpp, sign * value)
-        for row in rows
-        if (value := measure.curve_value(row.quality.get(metric))) is not None
-    )
-    return Line.through(known, measure.unit_of_curve, not measure.higher_is_better)
+    points = ((row.bpp, value) for row in rows if (value := _rising_value(row, metric)) is not None)
+    return Line.through(points, measure.unit_of_curve, not measure.higher_is_better)
+
+
+def _rising_value(row: Row, metric: str) -> float | None:
+    """The value of a row on a line; None where it has none."""
+    measure = METRICS[metric]
+    value = measure.curve_value(row.quality.get(metric))
+    return value if value is None or measure.higher_is_better else -value
 
 
 def bd_rate(tested: Line, reference: Line, least_overlap: float = LEAST_OVERLAP) -> BdRate:
@@ -152,12 +156,51 @@ def compare(tested: Curve, reference: Curve, metric: str) -> Comparison:
         except BdRateError as error:
             refused[name] = str(error)
     over_set = None
+    left_out: tuple[str, ...] = ()
     try:
-        means = [[point.mean for point in curve.points] for curve in (tested, reference)]
-        over_set = _between(means[0], means[1], metric)
+        over_set, left_out = _over_set(tested, reference, metric)
     except BdRateError as error:
         refused["set"] = str(error)
-    return Comparison(metric, over_set, images, refused)
+    return Comparison(metric, over_set, images, refused, left_out)
+
+
+def _over_set(tested: Curve, reference: Curve, metric: str) -> tuple[BdRate, tuple[str, ...]]:
+    """The rate between the curves of means, and what these leave out.
+
+    Raises `BdRateError` as `bd_rate` does, and when no image has the metric at every point.
+    """
+    both = (tested, reference)
+    means = mean_points.over_common_images(both, metric)
+    label = METRICS[metric].label
+    if means.count and not means.used:
+        raise BdRateError(f"no image has {label} at every point of both curves")
+    lines = [line([row for row in rows if row], metric) for rows in means.of_curves]
+    left_out = [
+        sentence
+        for curve, rows, drawn in zip(both, means.of_curves, lines, strict=True)
+        for sentence in _points_left_out(curve, rows, drawn, metric)
+    ]
+    return bd_rate(*lines), (*_images_left_out(means, label), *left_out)
+
+
+def _images_left_out(means: MeanPoints, label: str) -> Iterator[str]:
+    """A sentence on the images without the metric, if there are any."""
+    count = means.count - means.used
+    if count:
+        yield f"{count} of {means.count} images, without {label} at some point"
+
+
+def _points_left_out(
+    curve: Curve, rows: Sequence[Row | None], drawn: Line, metric: str
+) -> Iterator[str]:
+    """A sentence on each point of a curve that is not on its line."""
+    on_line = set(zip(drawn.rate, drawn.quality, strict=True))
+    for point, row in zip(curve.points, rows, strict=True):
+        name = f"{curve.name} at {point.mean.bpp:.4f} bpp"
+        if row is None or (value := _rising_value(row, metric)) is None:
+            yield f"{name}, where no image has a finite {METRICS[metric].label}"
+        elif (row.bpp, value) not in on_line:
+            yield f"{name}, which is no better than a cheaper point"
 
 
 def table(measured: Sequence[Curve], reference: Curve) -> Iterator[str]:
@@ -181,9 +224,9 @@ def table(measured: Sequence[Curve], reference: Curve) -> Iterator[str]:
                 yield f"{start}  refused: {error}"
                 continue
             yield start + _cells(found)
-            yield from (
-                f"{'':<{width}}   {name} refused: {why}" for name, why in found.refused.items()
-            )
+            indent = " " * (width + 3)
+            yield from (f"{indent}{name} refused: {why}" for name, why in found.refused.items())
+            yield from (f"{indent}set leaves out {what}" for what in found.left_out)
 
 
 def _cells(found: Comparison) -> str:

@@ -8,26 +8,16 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rdonet_jax.core import urls
-from rdonet_jax.evaluation import results
+from rdonet_jax.evaluation import curve_schema, results
+from rdonet_jax.evaluation.curve_schema import TIMES
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import srgb
-from rdonet_jax.metrics.quality import METRICS, QualityMetric
-
-TIMES = ("encoding_time", "decoding_time")
-"""CompressAI's names for the times of `Row`."""
-
-OTHER_NAMES = {"psnr-rgb": "psnr", "ms-ssim-rgb": "ms-ssim"}
-"""Names of these fields in earlier versions of CompressAI."""
-
-
-SHARD = "shard"
-"""The setting that says of which part of the images a curve is: its number and the count."""
+from rdonet_jax.metrics.quality import QualityMetric
 
 
 class CurveError(ValueError):
@@ -54,6 +44,11 @@ class Curve(NamedTuple):
 def point(quality: float | None, rows: Sequence[Row]) -> Point:
     """The point of the results of these images."""
     return Point(quality, results.mean(rows), tuple(rows))
+
+
+def description(kind: str, points: Sequence[Point]) -> str:
+    """The description of a curve: the kind of its results, and what its means are over."""
+    return f"{kind}; {results.count_words([point.rows for point in points])}"
 
 
 def is_estimate(curve: Curve) -> bool:
@@ -87,44 +82,6 @@ def distinct_names(names: Iterable[str]) -> list[str]:
         numbered = (f"{name} ({n})" for n in itertools.count(2))
         found.append(next(n for n in itertools.chain([name], numbered) if n not in found))
     return found
-
-
-def merged(curves: Sequence[Curve]) -> list[Curve]:
-    """The curves, those of shards of the same evaluation joined.
-
-    Raises `CurveError` for shards that are missing, doubled, or have different points.
-    """
-    found: dict[str, list[Curve]] = {}
-    for curve in curves:
-        found.setdefault(curve.name, []).append(curve)
-    whole = []
-    for same in found.values():
-        parts = [curve for curve in same if SHARD in curve.settings]
-        whole += [curve for curve in same if SHARD not in curve.settings]
-        if parts:
-            whole.append(_joined(parts))
-    return whole
-
-
-def _joined(parts: Sequence[Curve]) -> Curve:
-    """One curve of all shards of an evaluation. Raises `CurveError` as `merged` does."""
-    name, count = parts[0].name, parts[0].settings[SHARD][1]
-    numbers = sorted(curve.settings[SHARD][0] for curve in parts)
-    if numbers != list(range(1, count + 1)):
-        there = ", ".join(f"{number}/{count}" for number in numbers)
-        raise CurveError(f"{name}: needs each of its {count} shards once, there are {there}")
-    settings = {key: value for key, value in parts[0].settings.items() if key != SHARD}
-    points = []
-    for same in zip(*(curve.points for curve in parts), strict=False):
-        rows = sorted((row for one in same for row in one.rows), key=lambda row: row.name)
-        points.append(point(same[0].quality, rows))
-    for curve in parts:
-        own = {key: value for key, value in curve.settings.items() if key != SHARD}
-        qualities = [one.quality for one in curve.points]
-        if own != settings or qualities != [one.quality for one in points]:
-            raise CurveError(f"{name}: its shards have different settings or qualities")
-    kind = parts[0].description.removesuffix(results.count_words(parts[0].points[-1].rows))
-    return Curve(name, kind + results.count_words(points[-1].rows), tuple(points), settings)
 
 
 def metrics_of(curves: Iterable[Curve]) -> list[QualityMetric]:
@@ -171,23 +128,16 @@ def from_json(values: Any, where: str) -> Curve:
     Raises `CurveError` for anything else.
     """
     try:
-        columns = _columns(values["results"])
-        count = len(values["results"]["bpp"])
-        qualities = values["results"].get("quality") or [None] * count
-        means = [_row("mean", {name: c[n] for name, c in columns.items()}) for n in range(count)]
-        rows = _images(values.get("images", []), qualities)
-        points = [
-            Point(quality, mean, tuple(rows.get(n, ())))
-            for n, (quality, mean) in enumerate(zip(qualities, means, strict=True))
-        ]
-        settings = dict(values.get("settings", {}))
-        name, description = str(values["name"]), str(values.get("description", ""))
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        cause = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise CurveError(f"{where}: holds no curve in CompressAI's schema: {cause}") from error
-    if not points:
-        raise CurveError(f"{where}: the curve {name} has no points")
-    return Curve(name, description, tuple(points), settings)
+        fields = curve_schema.parse(values)
+    except ValueError as error:
+        raise CurveError(f"{where}: holds no curve in CompressAI's schema: {error}") from error
+    if not fields.means:
+        raise CurveError(f"{where}: the curve {fields.name} has no points")
+    points = [
+        Point(quality, mean, tuple(rows))
+        for quality, mean, rows in zip(fields.qualities, fields.means, fields.rows, strict=True)
+    ]
+    return Curve(fields.name, fields.description, tuple(points), fields.settings)
 
 
 def read(path: str | Path) -> list[Curve]:
@@ -232,54 +182,3 @@ def write_json(path: str | Path, values: Any, force: bool = False) -> None:
         urls.write(str(path), text.encode())
     else:
         srgb.write_bytes(path, text.encode(), force)
-
-
-def _columns(values: Mapping[str, Any]) -> dict[str, list[float | None]]:
-    """The values of every field. Those of metrics that are no default ones may be missing."""
-    names = ["bpp", *(metric.key for metric in _metrics_in(values)), *TIMES]
-    return {name: _column(values, name) for name in names}
-
-
-def _metrics_in(values: Mapping[str, Any]) -> list[QualityMetric]:
-    """The default metrics, and the others that the fields of a file are of."""
-    return [m for m in METRICS.values() if m.is_default or m.key in values]
-
-
-def _column(columns: Mapping[str, Any], name: str) -> list[float | None]:
-    """The values of a field; all None if the file has no such field."""
-    key = name if name in columns else OTHER_NAMES.get(name, name)
-    if key in columns:
-        return list(columns[key])
-    if name == "bpp":
-        raise KeyError(name)
-    return [None] * len(columns["bpp"])
-
-
-def _row(name: str, values: Mapping[str, Any]) -> Row:
-    metrics = _metrics_in(values)
-    numbers = {key: values.get(key) for key in ("bpp", *(m.key for m in metrics), *TIMES)}
-    for key, number in numbers.items():
-        if number is not None and not math.isfinite(number):
-            raise ValueError(f"{key} is {number}")
-    if numbers["bpp"] is None or numbers["bpp"] <= 0:
-        raise ValueError("a rate is missing or not positive")
-    for metric in metrics:
-        value = numbers[metric.key]
-        if value is not None and value > metric.highest:
-            raise ValueError(
-                f"an {metric.label} over {metric.highest:g}; it is expected on the linear scale"
-            )
-    measured = {metric.name: numbers[metric.key] for metric in metrics}
-    return Row(name, numbers["bpp"], measured, *(numbers[key] for key in TIMES))
-
-
-def _images(objects: Sequence[Mapping[str, Any]], qualities: Sequence[Any]) -> dict[int, list]:
-    """The rows of the images by point. In older files only the quality identifies the point."""
-    rows: dict[int, list[Row]] = {}
-    for values in objects:
-        if "point" in values:
-            at = int(values["point"])
-        else:
-            at = list(qualities).index(values["quality"]) if "quality" in values else 0
-        rows.setdefault(at, []).append(_row(str(values["name"]), values))
-    return rows

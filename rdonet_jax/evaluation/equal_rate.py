@@ -33,13 +33,13 @@ def curve(
     """
     anchor = anchors.require(name)
     points = tuple(_point(anchor, images, point, metrics) for point in model.points)
-    description = f"{anchors.description(anchor, len(images))}; at the file sizes of {model.name}"
+    kind = f"{anchors.kind(anchor)}; at the file sizes of {model.name}"
     settings = {
         **anchors.settings(anchor),
         "at_sizes_of": model.name,
         **measures.recorded(metrics),
     }
-    return Curve(curve_name(name, model.name), description, points, settings)
+    return Curve(curve_name(name, model.name), curves.description(kind, points), points, settings)
 
 
 def _point(

@@ -19,7 +19,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from rdonet_jax.codec import codec
-from rdonet_jax.core import interrupts, partition, urls
+from rdonet_jax.codec import codec, engine_choice
+from rdonet_jax.core import interrupts, partition, processors, urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
-from rdonet_jax.evaluation import hosts, measures, results
-from rdonet_jax.evaluation.curves import SHARD
+from rdonet_jax.evaluation import hosts, measures
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import dataset, named_datasets, srgb
@@ -54,7 +53,7 @@ class Settings:
     """What to evaluate and what to leave behind.
 
     Attributes:
-      plan: how partitions are chosen.
+      plan: how partitions and latents are chosen.
       quality: 0 to 100 for a model of every quality, None for one of a fixed lambda.
       estimate: estimate the rate instead of writing files.
       batch_size: of the estimate.
@@ -82,6 +81,10 @@ class Settings:
             raise EvaluationError(f"a batch has at least one image, not {self.batch_size}")
         if self.estimate and self.keep is not None:
             raise EvaluationError("an estimate writes no files that could be kept")
+        if self.estimate and self.plan.refinements:
+            raise EvaluationError(
+                "an estimate refines no latents, as the higher levels of effort do"
+            )
 
 
 def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
@@ -172,7 +175,9 @@ def code_all(
         with measures.naming(image.name):
             grid = partition.block_grid(*image.pixels.shape[:2])
             if grid not in compiled:
-                short = dataclasses.replace(plan, passes=min(plan.passes, 1))
+                short = dataclasses.replace(
+                    plan, passes=min(plan.passes, 1), refinements=min(plan.refinements, 1)
+                )
                 first = coding.encode(model, image.pixels, dataclasses.replace(options, plan=short))
                 codec.decode(model, first.encoded.data)
                 compiled.add(grid)
@@ -198,38 +203,65 @@ def code_all(
         yield Evaluated(Row(image.name, bpp, seen, encoding_time, decoding_time), decoded)
 
 
-def description(model: Model, rows: Sequence[Row], settings: Settings) -> str:
+def kind(model: Model, settings: Settings) -> str:
     """What the numbers are, on one line, for the results file and below the table."""
     if settings.estimate:
-        kind = "estimated rate, no files"
+        measured = "estimated rate, no files"
     else:
-        kind = f"real files, {settings.coder} range coder, times on {jax.default_backend()}"
+        engine = _engine_words(_engine(model), settings.plan)
+        measured = f"real files, {settings.coder} range coder, times on {engine}"
     has_levels = registry.family_of(model.config).has_levels(model.config)
-    masks = _plan_words(settings.plan) if has_levels else "one level"
-    return f"{kind}; {masks}; {results.count_words(rows)}"
+    return f"{measured}; {_plan_words(settings.plan, has_levels)}"
 
 
-def recorded(settings: Settings) -> dict[str, Any]:
-    """What fixes the numbers beside weights and quality, for the results file."""
+def recorded(model: Model, settings: Settings) -> dict[str, Any]:
+    """What fixes the numbers beside weights and quality, for the results file.
+
+    Engine and threads fix the times alone.
+    """
     plan = settings.plan
     shared = {
         "rate": "estimate" if settings.estimate else "real files",
         "init": plan.init if isinstance(plan.init, str) else "given",
         "passes": plan.passes,
+        "trials": plan.trials,
+        "refinements": plan.refinements,
     }
-    own = {"batch_size": settings.batch_size} if settings.estimate else {"coder": settings.coder}
+    own: dict[str, Any] = {"batch_size": settings.batch_size}
+    if not settings.estimate:
+        own = {"coder": settings.coder, **_engine(model)}
     software = f"JAX {jax.__version__}, NumPy {np.__version__}, {jax.default_backend()}"
-    part = {} if settings.shard == WHOLE else {SHARD: list(settings.shard)}
-    measured = measures.recorded(settings.metrics)
-    return {**shared, **own, "software": software, **measured, **part}
+    return {**shared, **own, "software": software, **measures.recorded(settings.metrics)}
 
 
-def _plan_words(plan: Plan) -> str:
-    """How partitions are chosen, in words."""
-    init = f"{plan.init} mask" if isinstance(plan.init, str) else "given mask"
-    if not plan.passes:
-        return init
-    return f"{plan.passes} pass{'es' if plan.passes > 1 else ''} of search from the {init}"
+def _engine(model: Model) -> dict[str, Any]:
+    """The engine of files by this model, and for NumPy how many threads it has."""
+    engine = engine_choice.choose(model.config)
+    return {
+        "engine": engine,
+        **({"threads": processors.blas_threads()} if engine == "numpy" else {}),
+    }
+
+
+def _engine_words(engine: Mapping[str, Any], plan: Plan) -> str:
+    """What computes, in words. Whatever the engine, a search and a refinement are by JAX."""
+    if "threads" not in engine:
+        return f"{jax.default_backend()} by JAX"
+    count = engine["threads"]
+    others = ", search and refinement by JAX" if plan.passes or plan.refinements else ""
+    return f"cpu by NumPy, {count} thread{'s' * (count > 1)}{others}"
+
+
+def _plan_words(plan: Plan, has_levels: bool) -> str:
+    """How partitions and latents are chosen, in words."""
+    words = "one level"
+    if has_levels:
+        words = f"{plan.init} mask" if isinstance(plan.init, str) else "given mask"
+    if plan.passes:
+        words = f"{plan.passes} pass{'es' if plan.passes > 1 else ''} of search from the {words}"
+        words += f" with up to {plan.trials} trials" if plan.trials != Plan.trials else ""
+    count = plan.refinements
+    return words + (f", {count} iterations of latent refinement" if count else "")
 
 
 def _check_targets(names: Sequence[str], settings: Settings) -> None:

@@ -9,6 +9,9 @@ from typing import NamedTuple
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.metrics.quality import QualityMetric
 
+MEAN_OVER = "mean over images"
+"""Before the number of images in words."""
+
 
 class Row(NamedTuple):
     """The result of one image, or a mean."""
@@ -38,22 +41,26 @@ def metrics_of(rows: Iterable[Row]) -> list[QualityMetric]:
     return quality_metrics.present(row.quality for row in rows)
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
-    """Which images the means leave out."""
-    missing = {
-        metric: sum(row.quality.get(metric.name) is None for row in rows)
-        for metric in metrics_of(rows)
-    }
-    return [
-        f"{metric.label} leaves out {count} of {len(rows)}, {metric.left_out}"
-        for metric, count in missing.items()
-        if count
-    ]
+def count_words(points: Sequence[Sequence[Row]]) -> str:
+    """How many images the means of a curve's points are of, and how many they leave out.
+
+    `points`: the rows of each, of the same images.
+    """
+    metrics = metrics_of(row for rows in points for row in rows)
+    notes = (_note(metric, points) for metric in metrics)
+    return "; ".join([f"{MEAN_OVER}: {len(points[0])}", *(note for note in notes if note)])
 
 
-def count_words(rows: Sequence[Row]) -> str:
-    """How many images a mean is of, and which it leaves out."""
-    return "; ".join([f"mean over images: {len(rows)}", *notes(rows)])
+def _note(metric: QualityMetric, points: Sequence[Sequence[Row]]) -> str:
+    """How many images the means of a metric leave out, and why; empty for none."""
+    missing = [sum(row.quality.get(metric.name) is None for row in rows) for rows in points]
+    if not any(missing):
+        return ""
+    least, most = min(missing), max(missing)
+    count = f"{most} of {len(points[0])}"
+    if least < most:
+        count = f"{least} to {count} at a point"
+    return f"{metric.label} leaves out {count}, {metric.left_out}"
 
 
 def is_estimate(rows: Sequence[Row]) -> bool:

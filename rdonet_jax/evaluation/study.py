@@ -1,21 +1,30 @@
 """A study: models with several settings, and conventional codecs, on the same images.
 
 This is what one evaluation command measures. It gives a curve for every model, start of the search
-and number of passes, with a point for every quality. It gives a curve for every anchor, over the
-range of rates of the models. Estimates and real files are measured separately, each in its own
-table.
+and number of passes or level of effort, with a point for every quality. It gives a curve for every
+anchor, over the range of rates of the models. Estimates and real files are measured separately,
+each in its own table.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rdonet_jax.codec import codec
-from rdonet_jax.evaluation import anchors, curves, equal_rate, hosts, real_files, results
+from rdonet_jax.core.shard import WHOLE
+from rdonet_jax.evaluation import (
+    anchors,
+    curves,
+    equal_rate,
+    hosts,
+    real_files,
+    results,
+    shards,
+)
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.real_files import Settings
@@ -23,6 +32,7 @@ from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import dataset
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
+from rdonet_jax.rdo import effort
 from rdonet_jax.rdo.encoder import Plan
 
 Show = Callable[[str], None]
@@ -39,6 +49,7 @@ class Study:
       qualities: 0 to 100, or None for fixed-rate models and for the default quality.
       inits: partitions at which the search starts, of `encoder.INITS`.
       passes: numbers of passes of the search.
+      efforts: levels of effort in place of passes; empty for the passes.
       files: whether to measure real files.
       estimate: whether to estimate rates.
       shared: the other settings, for all points. Its folders get a subfolder for every point.
@@ -55,6 +66,7 @@ class Study:
     qualities: Sequence[float | None] = (None,)
     inits: Sequence[str] = ("variance",)
     passes: Sequence[int] = (0,)
+    efforts: Sequence[int] = ()
     files: bool = True
     estimate: bool = False
     shared: Settings = dataclasses.field(default_factory=Settings)
@@ -78,17 +90,17 @@ class Study:
 
 
 class _Setting(NamedTuple):
-    """One model, start, number of passes and quality."""
+    """One model, plan and quality."""
 
     model: zoo.Model
     settings: Settings
     quality: float | None  # rounded to the scale of the model
+    plan: str  # its name
     curve: str  # the name of the curve to which this point belongs
 
     def label(self) -> str:
         quality = "" if self.quality is None else f", quality {self.quality:g}"
-        plan = self.settings.plan
-        return f"{self.model.name}, {plan.init}+{plan.passes}{quality}"
+        return f"{self.model.name}, {self.plan}{quality}"
 
 
 class Prepared(NamedTuple):
@@ -177,13 +189,13 @@ def differences(estimated: Point, real: Point) -> list[float]:
 
 def _settings(study: Study, models: Sequence[zoo.Model]) -> list[_Setting]:
     """All settings of real files. Those of a curve are in the order of its points."""
-    plans = [Plan(init, passes) for init in study.inits for passes in study.passes]
+    plans = _plans(study)
     found = []
     for model in models:
         same = [other for other in models if other.name == model.name]
         name = model.name if len(same) == 1 else f"{model.name}-{model.digest.hex()}"
-        for plan in plans:
-            which = f"{plan.init}+{plan.passes}" if len(plans) > 1 else ""
+        for plan_name, plan in plans.items():
+            which = plan_name if len(plans) > 1 else ""
             for quality in study.qualities:
                 number = codec.stream_quality(model.config, quality)
                 inside = (
@@ -201,8 +213,19 @@ def _settings(study: Study, models: Sequence[zoo.Model]) -> list[_Setting]:
                 )
                 curve = f"{study.joined or name} {which}".strip()
                 shown = codec.quality_of(model.config, number)
-                found.append(_Setting(model, settings, shown, curve))
+                found.append(_Setting(model, settings, shown, plan_name, curve))
     return found
+
+
+def _plans(study: Study) -> dict[str, Plan]:
+    """The plans by name: every start with every level of effort, or number of passes."""
+    if study.efforts:
+        return {
+            f"{init}+effort-{level}": effort.plan(level, init)
+            for init in study.inits
+            for level in study.efforts
+        }
+    return {f"{init}+{n}": Plan(init, n) for init in study.inits for n in study.passes}
 
 
 def _curve_names(settings: Sequence[_Setting]) -> list[str]:
@@ -232,26 +255,40 @@ def _model_curves(
 ) -> Iterator[list[Curve]]:
     """The curves of models as they are after every point. Shows a line of the table for it."""
     found: dict[str, Curve] = {}
+    shard = _shard(study)
     for setting in settings:
         rows = real_files.evaluate(setting.model, study.data, setting.settings)
         point = curves.point(setting.quality, rows)
         _show_point(study, setting.label(), point, width, not found, show)
-        curve = found.get(setting.curve) or Curve(
-            setting.curve,
-            real_files.description(setting.model, rows, setting.settings),
-            (),
-            {**real_files.recorded(setting.settings), "weights": []},
-        )
-        digest = setting.model.digest.hex()
-        weights = curve.settings["weights"]
-        if digest not in weights:
-            weights = [*weights, digest]
-        found[setting.curve] = curve._replace(
-            points=(*curve.points, point), settings={**curve.settings, "weights": weights}
-        )
+        found[setting.curve] = _with_point(found.get(setting.curve), setting, point, shard)
         yield list(found.values())
     for curve in found.values():
         show(f"{curve.name}: {curve.description}; weights {', '.join(curve.settings['weights'])}")
+
+
+def _shard(study: Study) -> dict[str, Any]:
+    """What is recorded of the part of the images that is measured; empty for all of them."""
+    if study.shared.shard == WHOLE:
+        return {}
+    return shards.recorded(study.shared.shard, list(real_files.named_images(study.data)))
+
+
+def _with_point(
+    curve: Curve | None, setting: _Setting, point: Point, shard: Mapping[str, Any]
+) -> Curve:
+    """The curve of a setting with one more point. None is a curve without points."""
+    model = setting.model
+    recorded = (
+        curve.settings if curve else {**real_files.recorded(model, setting.settings), **shard}
+    )
+    weights = dict.fromkeys([*recorded.get("weights", []), model.digest.hex()])
+    points = (*(curve.points if curve else ()), point)
+    return Curve(
+        setting.curve,
+        curves.description(real_files.kind(model, setting.settings), points),
+        points,
+        {**recorded, "weights": list(weights)},
+    )
 
 
 def _anchor_curves(

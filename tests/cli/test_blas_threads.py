@@ -21,7 +21,7 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture
 def variables(monkeypatch):
-    for name in blas_threads.VARIABLES:
+    for name in processors.BLAS_VARIABLES:
         # Set first, so that what the test leaves behind is undone.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -34,7 +34,7 @@ def share(variables, cores: int, load: float, jobs: int) -> str:
     variables.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
     variables.delitem(sys.modules, "numpy")
     blas_threads.share(jobs)
-    (threads,) = {os.environ[name] for name in blas_threads.VARIABLES}
+    (threads,) = {os.environ[name] for name in processors.BLAS_VARIABLES}
     return threads
 
 
@@ -72,23 +72,32 @@ def test_what_the_user_has_set_stays(variables):
 
 def test_a_numpy_that_is_loaded_changes_nothing(variables):
     blas_threads.share(2)
-    assert not any(name in os.environ for name in blas_threads.VARIABLES)
+    assert not any(name in os.environ for name in processors.BLAS_VARIABLES)
 
 
-def test_commands_set_the_threads_before_numpy_is_loaded():
+@pytest.mark.parametrize(
+    ("call", "jobs"),
+    [
+        ("main.main(['compress', 'none.png', '--out-dir', 'none', '-j', '3'])", 3),
+        ("main.main(['eval', '--nothing'])", 1),
+        ("sys.argv[1:] = ['--nothing']; runpy.run_path('eval.py', run_name='__main__')", 1),
+    ],
+)
+def test_commands_set_the_threads_before_numpy_is_loaded(call, jobs):
     """Otherwise the variables would have no effect."""
     code = (
-        "import sys\n"
+        "import runpy, sys\n"
         "from rdonet_jax.cli import blas_threads, main\n"
-        "def share(jobs): print(jobs, 'numpy' in sys.modules)\n"
+        "def share(jobs=1): print(jobs, 'numpy' in sys.modules)\n"
         "blas_threads.share = share\n"
-        "main.main(['compress', 'none.png', '--out-dir', 'none', '-j', '3'])\n"
+        f"{call}\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60, text=True, capture_output=True,
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60, text=True,
+        capture_output=True,
     )  # fmt: skip
-    assert done.stdout.splitlines()[0] == "3 False"
+    assert done.stdout.splitlines()[0] == f"{jobs} False"
 
 
 @pytest.mark.slow

@@ -41,6 +41,7 @@ def documented() -> list[str]:
         ([*ANCHORS, "--quality", "20"], "--quality needs --model"),
         ([*ANCHORS, "--rdo", "0"], "--rdo needs --model"),
         ([*ANCHORS, "--init", "variance"], "--init needs --model"),
+        ([*ANCHORS, "--effort", "0"], "--effort needs --model"),
         ([*ANCHORS, "--join", "a"], "--join needs --model"),
         ([*ANCHORS, "--keep", "a"], "--keep needs --model"),
         ([*ANCHORS, "--save-decoded", "a"], "--save-decoded needs --model"),
@@ -66,6 +67,7 @@ def test_an_option_that_would_have_no_effect_is_refused(arguments, message, caps
     [
         ([*ANCHORS, "--shard", "1/2"], "--shard is for models"),
         ([*MODEL, "--merge"], "--merge joins the shards"),
+        ([*MODEL, "--effort", "0", "--rdo", "0"], "--effort stands for --rdo and for more"),
         ([*MODEL, *ANCHORS, "--equal-rate", "--bpp", "0.1", "1"], "exclude each other"),
         ([*ANCHORS, "--bpp", "1", "0.1"], "a lower and a higher rate"),
         ([*MODEL, "--estimate", "--coder", "tfc"], "--estimate writes no files, so --coder"),

@@ -108,7 +108,7 @@ def test_bisection_finds_the_last_value_below(values, limit):
 
 
 def test_settings_and_software_are_recorded(anchor, photograph):
-    words = anchors.description(anchor, 24)
+    words = anchors.kind(anchor)
     recorded = anchors.settings(anchor)
     assert "Pillow" in recorded["software"]
     assert recorded["options"] == dict(anchor.fixed)
@@ -116,6 +116,17 @@ def test_settings_and_software_are_recorded(anchor, photograph):
     assert f"{anchor.knob} varied" in words
     for key in anchor.fixed:
         assert key in words
+
+
+def test_the_words_of_an_anchor_say_which_images_its_means_leave_out(photograph):
+    images = [NamedImage("a", photograph), NamedImage("small", photograph[:100, :100])]
+    note = "; mean over images: 2; MS-SSIM leaves out 1 of 2, short side under 161"
+    found = anchors.curve("jpeg", images, (0.0, 0.001))
+    assert found.description == anchors.kind(ANCHORS["jpeg"]) + note
+    rows = [Row(image.name, 1.0, {}) for image in images]
+    model = Curve("mini", "", (curves.point(50.0, rows),))
+    at_rate = equal_rate.curve("jpeg", images, model).description
+    assert "; at the file sizes of mini" in at_rate and at_rate.endswith(note)
 
 
 def test_missing_codecs_are_named_and_the_others_are_measured(monkeypatch):

@@ -139,6 +139,72 @@ def test_too_little_overlap_is_refused_by_name_and_spares_the_others():
     assert found.over_set is not None
 
 
+def without(metric: str, curve: Curve, *images: tuple[int, str]) -> Curve:
+    """The curve without the metric of these images, each at the point of this number."""
+    points = []
+    for number, point in enumerate(curve.points):
+        rows = [
+            row._replace(quality={**row.quality, metric: None})
+            if (number, row.name) in images else row
+            for row in point.rows
+        ]  # fmt: skip
+        points.append(curves.point(point.quality, rows))
+    return curve._replace(points=tuple(points))
+
+
+def with_rates(curve: Curve, **factors: float) -> Curve:
+    """The curve with the rates of these images multiplied."""
+    return curve._replace(
+        points=tuple(
+            curves.point(
+                p.quality, [r._replace(bpp=factors.get(r.name, 1) * r.bpp) for r in p.rows]
+            )
+            for p in curve.points
+        )
+    )
+
+
+def test_the_rate_over_the_set_is_of_the_images_that_have_the_metric_at_all_points_of_both():
+    """Of three images, two take half the rate, and the third one, without MS-SSIM, ten times it."""
+    reference = curve_samples.curve("jpeg", names=["a", "b", "small"])
+    tested = with_rates(
+        curve_samples.curve("ours", names=["a", "b", "small"]), a=0.5, b=0.5, small=10
+    )
+    small = [(number, "small") for number in range(len(curve_samples.RATES))]
+    tested = without("ms_ssim", tested, *small)
+    found = bd_rates.compare(tested, reference, "ms_ssim")
+    assert found.over_set.percent == pytest.approx(-50)
+    assert found.left_out == ("1 of 3 images, without MS-SSIM at some point",)
+    assert bd_rates.compare(tested, reference, "psnr").left_out == ()
+    lines = "\n".join(bd_rates.table([tested], reference))
+    assert "set leaves out 1 of 3 images, without MS-SSIM at some point" in lines
+
+
+def test_points_that_the_rate_over_the_set_leaves_out_are_named():
+    rates = (*curve_samples.RATES, 3.2)
+    reference = curve_samples.curve("jpeg", rates=rates)
+    exact = without("psnr", reference, (5, "a.png"), (5, "b.png"))
+    worse = [
+        *exact.points,
+        curves.point(None, [curve_samples.row(n, 0.8, -1) for n in ("a.png", "b.png")]),
+    ]
+    tested = exact._replace(name="ours", points=tuple(worse))
+    found = bd_rates.compare(tested, reference, "psnr")
+    assert found.over_set.percent == pytest.approx(0)
+    assert found.left_out == (
+        "ours at 3.2000 bpp, where no image has a finite PSNR",
+        "ours at 0.8000 bpp, which is no better than a cheaper point",
+    )
+
+
+def test_curves_without_an_image_that_has_the_metric_at_all_points_have_no_rate_over_the_set():
+    reference = curve_samples.curve("jpeg")
+    apart = without("psnr", reference, (0, "a.png"), (4, "b.png"))
+    found = bd_rates.compare(apart, reference, "psnr")
+    assert found.over_set is None
+    assert found.refused["set"] == "no image has PSNR at every point of both curves"
+
+
 def test_curves_apart_have_no_rate_at_all():
     far = Line(tuple(100 * r for r in ANCHOR.rate), tuple(q + 30 for q in ANCHOR.quality))
     with pytest.raises(BdRateError, match="0% of the smaller range"):

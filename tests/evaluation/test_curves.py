@@ -6,12 +6,17 @@ import json
 
 import pytest
 
-from rdonet_jax.evaluation import curves, results
+from rdonet_jax.evaluation import curves
 from rdonet_jax.evaluation.curves import CurveError
 from rdonet_jax.imaging import srgb
 from tests import curve_samples
 
 pytestmark = pytest.mark.once
+
+
+IMAGES = """{"name": "a", "results": {"bpp": [1, 2], "quality": [10, 20]},
+             "images": [{"point": 0, "name": "a", "bpp": 1}, %s]}"""
+SETTINGS = '{"name": "a", "results": {"bpp": [1]}, "settings": %s}'
 
 
 @pytest.fixture
@@ -60,56 +65,6 @@ def test_images_that_are_named_by_their_quality_find_their_point(ours, tmp_path)
     assert curves.from_json(values, "here").points == ours.points
 
 
-def shards(count: int, names: str, **settings) -> list[curves.Curve]:
-    whole = curve_samples.curve("ours", names=names, **settings)
-    parts = []
-    for number in range(1, count + 1):
-        points = [
-            curves.point(p.quality, sorted(p.rows)[number - 1 :: count]) for p in whole.points
-        ]
-        words = results.count_words(points[-1].rows)
-        parts.append(
-            whole._replace(
-                description=f"made up; {words}",
-                points=tuple(points),
-                settings={**settings, curves.SHARD: [number, count]},
-            )
-        )
-    return parts
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_shards_are_joined_to_the_curve_of_all_images(count, tmp_path):
-    whole = curve_samples.curve("ours", names="edcab", rate="real files")
-    for number, part in enumerate(shards(count, "edcab", rate="real files")):
-        curves.write(tmp_path / f"{number}.json", [part])
-    parts = [curve for path in sorted(tmp_path.glob("*.json")) for curve in curves.read(path)]
-    jpeg = curve_samples.curve("jpeg", names="edcab")
-    joined, other = sorted(curves.merged([*reversed(parts), jpeg]), key=lambda one: one.name)[::-1]
-    assert other == jpeg
-    assert (joined.name, joined.settings) == (whole.name, whole.settings)
-    assert joined.description == "made up; mean over images: 5"
-    for found, expected in zip(joined.points, whole.points, strict=True):
-        assert found.rows == tuple(sorted(expected.rows)) and found.quality == expected.quality
-        assert found.mean.bpp == pytest.approx(expected.mean.bpp)
-        assert found.mean.quality == pytest.approx(expected.mean.quality)
-
-
-def test_shards_that_are_missing_doubled_or_of_another_evaluation_are_refused():
-    first, second, third = shards(3, "abcdef")
-    for parts, there in (
-        ([first, third], "1/3, 3/3"),
-        ([first, second, second, third], "2/3, 2/3"),
-    ):
-        with pytest.raises(CurveError, match=f"each of its 3 shards once, there are .*{there}"):
-            curves.merged(parts)
-    odd = second._replace(settings={**second.settings, "init": "static"})
-    shorter = second._replace(points=second.points[:-1])
-    for other in (odd, shorter):
-        with pytest.raises(CurveError, match="different settings or qualities"):
-            curves.merged([first, other, third])
-
-
 def test_metrics_that_are_asked_for_are_stored_where_they_were_measured(ours, tmp_path):
     row = ours.points[0].mean._replace(quality={"psnr": 30.0, "ssimulacra2": 61.5})
     measured = curves.Curve("measured", "", (curves.Point(None, row, (row,)),))
@@ -145,10 +100,49 @@ def test_an_unknown_name_is_an_error_that_lists_the_names(ours):
         ('{"name": "a", "results": {"bpp": []}}', "the curve a has no points"),
         ('{"name": "a", "results": {"bpp": [0]}}', "a rate is missing or not positive"),
         ('{"name": "a", "results": {"bpp": [NaN]}}', "bpp is nan"),
-        ('{"name": "a", "results": {"bpp": ["x"]}}', "schema"),
-        ('{"name": "a", "results": {"bpp": [1], "psnr-rgb": []}}', "schema"),
+        ('{"name": "a", "results": {"bpp": ["x"]}}', "bpp: 'x' is no number"),
+        ('{"name": "a", "results": {"bpp": [true]}}', "bpp: True is no number"),
+        ('{"name": "a", "results": {"bpp": [1' + 400 * "0" + "]}}", "bpp is 1000"),
+        ('{"name": "a", "results": {"bpp": 3}}', "bpp: 3 is no list"),
+        ('{"name": 3, "results": {"bpp": [1]}}', "the name of the curve: 3 is no text"),
+        ('{"name": "a", "results": [1]}', "results: [1] is no object"),
+        (
+            '{"name": "a", "results": [{"bpp": 0.7626165122520633, "form": "as it is"}]}',
+            "results: [{'bpp': 0.7626165122520633, 'form': ... is no object",
+        ),
+        (
+            '{"name": "a", "results": {"bpp": [1], "psnr-rgb": []}}',
+            "psnr-rgb has 0 values, but there are 1 rates",
+        ),
+        (
+            '{"name": "a", "results": {"bpp": [1, 2], "encoding_time": [1, 2, 3]}}',
+            "encoding_time has 3 values, but there are 2 rates",
+        ),
+        (
+            '{"name": "a", "results": {"bpp": [1], "quality": [1, 2]}}',
+            "quality has 2 values, but there are 1 rates",
+        ),
+        (
+            '{"name": "a", "results": {"bpp": [1], "quality": ["low"]}}',
+            "quality: 'low' is no number",
+        ),
+        ('{"name": "a", "results": {"bpp": [1]}, "settings": 3}', "settings: 3 is no object"),
+        ('{"name": "a", "results": {"bpp": [1]}, "images": [3]}', "an image: 3 is no object"),
         ('{"name": "a", "results": {"bpp": [1], "ms-ssim-rgb": [13.1]}}', "linear scale"),
         ('{"name": "a", "results": {"bpp": [1]}, "images": [{"bpp": 1}]}', "'name' is missing"),
+        (IMAGES % '{"point": 2, "name": "b", "bpp": 1}', "an image: 2 is no integer from 0 to 1"),
+        (IMAGES % '{"point": -1, "name": "b", "bpp": 1}', "-1 is no integer from 0 to 1"),
+        (IMAGES % '{"point": 0, "name": "a", "bpp": 1}', "a point has the image a twice"),
+        (IMAGES % '{"quality": 7, "name": "b", "bpp": 1}', "no point has the quality 7"),
+        (IMAGES % '{"name": "b", "bpp": 1}', "an image has neither a point nor a quality"),
+        (IMAGES % '{"point": 0, "name": 3, "bpp": 1}', "the name of an image: 3 is no text"),
+        (SETTINGS % '{"shard": 3}', "shard: 3 is no list"),
+        (SETTINGS % '{"shard": [1]}', "shard: [1] is not a number and a count"),
+        (SETTINGS % '{"shard": [3, 2]}', "a shard: 3 is no integer from 1 to 2"),
+        (SETTINGS % '{"shard": ["1", 2]}', "a shard: '1' is no integer"),
+        (SETTINGS % '{"shard": [1, 0]}', "the count of shards: 0 is no integer from 1 on"),
+        (SETTINGS % '{"images": {"sha256": "ab"}}', "'count' is missing"),
+        (SETTINGS % '{"images": [24]}', "images: [24] is no object"),
     ],
 )
 def test_what_is_no_curve_is_refused_with_the_files_name(tmp_path, text, message):

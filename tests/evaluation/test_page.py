@@ -126,6 +126,21 @@ def test_refused_rates_are_listed_in_the_page_by_name():
     assert set(row["refused"]) == {"a.png", "b.png", "set"}
 
 
+def test_a_chart_has_the_rate_of_the_images_that_have_its_metric_and_the_table_that_of_all():
+    pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
+    reference = curve_samples.curve("jpeg")
+    first, *others = reference.points
+    rows = [first.rows[0]._replace(bpp=0.9, quality={"psnr": 30.0, "ms_ssim": None}), first.rows[1]]
+    partial = reference._replace(name="ours", points=(curves.point(None, rows), *others))
+    data = data_of(page.html([reference, partial]))
+    point = data["curves"][1]["points"][0]
+    assert point["bpp"] == pytest.approx(0.5)
+    assert point["on_chart"]["psnr"][0] == pytest.approx(0.5)
+    assert point["on_chart"]["ms_ssim"][0] == first.rows[1].bpp
+    left_out = {row["metric"]: row["left_out"] for row in data["rates"]["rows"]}
+    assert left_out["MS-SSIM"] == ["1 of 2 images, without MS-SSIM at some point"]
+
+
 def test_images_are_stored_without_losses(html, photograph):
     for shown, stored in zip(
         page_samples.images(photograph), data_of(html)["pictures"], strict=True

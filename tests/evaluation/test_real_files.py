@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 from rdonet_jax.cli.commands import eval as eval_command
-from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.codec import bitstream, codec, engine_choice
+from rdonet_jax.core import processors
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import curves, estimate, real_files, results
 from rdonet_jax.evaluation.curves import Curve
-from rdonet_jax.evaluation.measures import EvaluationError
+from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import pixel_format, srgb
 from rdonet_jax.metrics import quality
-from rdonet_jax.rdo import encoder  # fmt: skip
+from rdonet_jax.rdo import coding, effort, encoder  # fmt: skip
+from rdonet_jax.rdo.encode_options import EncodeOptions
 from rdonet_jax.rdo.encoder import Plan
 
 pytestmark = pytest.mark.once
@@ -63,8 +65,31 @@ def test_files_are_written_by_the_range_coder_that_is_asked_for(
     header, _ = bitstream.parse((tmp_path / f"{row.name}.rdo").read_bytes())
     assert header.coder == range_coder.CODERS[coder_name]
     settings = real_files.Settings(coder=coder_name)
-    words = real_files.description(tiny_model, [row], settings)
+    words = real_files.kind(tiny_model, settings)
     assert words.startswith(f"real files, {coder_name} range coder, ")
+
+
+@pytest.mark.parametrize(("given", "threads"), [("3", 3), ("many", 5), (None, 5)])
+def test_results_say_which_engine_computed_with_how_many_threads(
+    given, threads, mini_model, tiny_model, monkeypatch
+):
+    for name in processors.BLAS_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    if given:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+    monkeypatch.setattr(processors, "usable", lambda: 5)
+    monkeypatch.setattr(engine_choice, "uses_accelerator", lambda: False)
+    portable = real_files.recorded(mini_model, Settings())
+    assert (portable["engine"], portable["threads"]) == ("numpy", threads)
+    fixed_rate = real_files.recorded(tiny_model, Settings())
+    assert fixed_rate["engine"] == "jax" and "threads" not in fixed_rate
+    estimate = real_files.recorded(mini_model, Settings(estimate=True))
+    assert not estimate.keys() & {"engine", "threads"}
+    words = [real_files.kind(model, Settings()) for model in (mini_model, tiny_model)]
+    assert f"times on cpu by NumPy, {threads} threads; " in words[0]
+    assert "times on cpu by JAX; " in words[1]
+    searched = real_files.kind(mini_model, Settings(Plan(passes=1)))
+    assert "threads, search and refinement by JAX; 1 pass" in searched
 
 
 @pytest.mark.slow
@@ -139,10 +164,33 @@ def test_an_exact_copy_has_no_finite_psnr_and_the_mean_leaves_it_out(photograph,
     assert seen["psnr"] is None
     means = {"psnr": 30.0, "ms_ssim": pytest.approx(1.0)}
     assert results.mean(rows)[:3] == ("mean", 1.5, means)
-    description = real_files.description(tiny_model, rows, Settings(estimate=True))
-    result = curves.to_json(Curve("tiny", description, (curves.point(None, rows),)))
-    assert "PSNR leaves out 1 of 2" in result["description"]
+    points = (curves.point(None, rows),)
+    description = curves.description(real_files.kind(tiny_model, Settings(estimate=True)), points)
+    result = curves.to_json(Curve("tiny", description, points))
+    assert "PSNR leaves out 1 of 2, exact copies" in result["description"]
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_the_whole_plan_is_said_in_words(mini_model):
+    def words(plan):
+        return real_files.kind(mini_model, Settings(plan)).partition("; ")[2]
+
+    assert words(Plan()) == "variance mask"
+    assert words(Plan("static", 1)) == "1 pass of search from the static mask"
+    assert words(effort.plan(4)) == (
+        "2 passes of search from the variance mask with up to 3 trials"
+    )
+    assert words(Plan(refinements=30)) == ("variance mask, 30 iterations of latent refinement")
+
+
+@pytest.mark.slow
+def test_files_of_a_level_of_effort_are_those_of_compress(mini_model, tmp_path, photograph):
+    image = NamedImage("a", photograph[:96, :64])
+    plan = effort.plan(6)
+    ((row, _),) = real_files.code_all(mini_model, [image], plan, tmp_path, quality=20.0)
+    expected = coding.encode(mini_model, image.pixels, EncodeOptions(20.0, plan=plan)).encoded.data
+    assert (tmp_path / "a.rdo").read_bytes() == expected
+    assert row.bpp == pytest.approx(8 * len(expected) / (96 * 64))
 
 
 def test_the_table_lists_images_on_request_and_always_the_mean():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -12,39 +12,15 @@ import jax
 import pytest
 
 from rdonet_jax.cli.commands import eval as eval_command
-from rdonet_jax.cli.options import host_options
-from rdonet_jax.core import multihost
-from rdonet_jax.core.shard import Shard
-from rdonet_jax.evaluation import anchors, bd_rates, curves, real_files, study
+from rdonet_jax.core.shard import WHOLE, Shard
+from rdonet_jax.evaluation import anchors, curves, real_files, study
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.metrics import quality
 from rdonet_jax.metrics.libraries import MissingMetricError
 from rdonet_jax.models import zoo
+from rdonet_jax.rdo import effort
 from tests import curve_samples
-
-
-@pytest.fixture
-def evaluated(monkeypatch, tiny_model, mini_model) -> list[tuple[str, Settings]]:
-    """What is evaluated, without doing it: files are half a percent larger than estimates."""
-    models = {
-        "mini": mini_model,
-        "low": tiny_model.replace(name="low", digest=b"low0"),
-        "high": tiny_model.replace(name="high", digest=b"high"),
-    }
-    calls: list[tuple[str, Settings]] = []
-
-    def evaluate(model, folders, settings):
-        calls.append((model.name, settings))
-        rate = 0.1 + 0.01 * (settings.quality or 0) + (model.name == "high")
-        rows = [curve_samples.row(name, rate) for name in ("a.png", "b.png")]
-        if settings.estimate:
-            return [r._replace(encoding_time=None, decoding_time=None) for r in rows]
-        return [r._replace(bpp=1.005 * r.bpp) for r in rows]
-
-    monkeypatch.setattr(zoo, "load", models.__getitem__)
-    monkeypatch.setattr(real_files, "evaluate", evaluate)
-    return calls
 
 
 def measured(requested: study.Study, show: study.Show) -> list[curves.Curve]:
@@ -71,6 +47,28 @@ def test_every_model_start_and_number_of_passes_is_a_curve_over_the_qualities(ev
     assert sum("encode s" in line for line in lines) == 1
 
 
+def test_every_level_of_effort_is_a_curve_by_the_plan_of_compress(evaluated):
+    levels = range(len(effort.EFFORTS))
+    found, lines = run(models=["mini"], efforts=levels, qualities=[20.0, 80.0])
+    assert [curve.name for curve in found] == [f"mini variance+effort-{n}" for n in levels]
+    assert lines[0].splitlines()[1].startswith("mini, variance+effort-0, quality 20 ")
+    plans = [settings.plan for _, settings in evaluated]
+    assert plans == [effort.chosen_plan(n, "variance", None, None) for n in levels for _ in "12"]
+    assert [curve.settings["passes"] for curve in found] == [0, 1, 1, 1, 2, 2, 2, 2, 2, 2]
+    for one, other in itertools.combinations(found, 2):
+        assert one.settings != other.settings
+        assert one.description != other.description
+
+
+def test_levels_of_effort_that_refine_latents_are_not_estimated(evaluated):
+    run(models=["mini"], efforts=[5], estimate=True, files=False)
+    evaluated.clear()
+    for files in (False, True):
+        with pytest.raises(EvaluationError, match="an estimate refines no latents"):
+            run(models=["mini"], efforts=[5, 6], estimate=True, files=files)
+    assert evaluated == []
+
+
 def test_the_table_has_a_row_for_every_setting(evaluated):
     found, lines = run(models=["mini"], qualities=[20.0, 80.0])
     assert [curve.name for curve in found] == ["mini"]
@@ -92,6 +90,24 @@ def test_estimates_and_files_have_tables_of_their_own_and_their_difference(evalu
     assert [line.split()[-3:] for line in lines[-2:]] == [["+0.50%"] * 3] * 2
     for one, other in zip(*(curve.points for curve in found), strict=True):
         assert study.differences(one, other) == pytest.approx([0.005, 0.005])
+
+
+def test_the_words_of_a_curve_are_of_all_its_points(evaluated, monkeypatch):
+    """At the highest quality one of two images comes back exactly, and has no PSNR."""
+    evaluate = real_files.evaluate
+
+    def evaluate_exactly(model, folders, settings):
+        first, *others = evaluate(model, folders, settings)
+        if settings.quality == 100:
+            first = first._replace(quality={**first.quality, "psnr": None})
+        return [first, *others]
+
+    monkeypatch.setattr(real_files, "evaluate", evaluate_exactly)
+    note = "; mean over images: 2; PSNR leaves out 0 to 1 of 2 at a point, exact copies"
+    for qualities in ([20.0, 100.0], [100.0, 20.0]):
+        (found,), lines = run(models=["mini"], qualities=qualities)
+        assert found.description.endswith(note)
+        assert f"{note}; weights " in lines[-1]
 
 
 def test_models_of_one_lambda_can_be_joined_to_one_curve(evaluated):
@@ -169,6 +185,17 @@ def test_the_time_of_a_slow_metric_is_that_of_the_images_of_this_shard_and_host(
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     assert said(1).endswith(" over 1 images of this host")
     assert "slow takes" not in said(2)
+
+
+def test_a_shard_records_the_images_of_all_shards(evaluated, folder):
+    found = [
+        measured(study.Study([folder], ["mini"], shared=Settings(shard=shard)), [].append)[0]
+        for shard in (Shard(1, 2), Shard(2, 2), WHOLE)
+    ]
+    first, second, whole = (curve.settings for curve in found)
+    assert (first["shard"], second["shard"]) == ([1, 2], [2, 2])
+    assert first["images"] == second["images"] and first["images"]["count"] == 3
+    assert not whole.keys() & {"shard", "images"}
 
 
 def test_anchors_are_measured_by_the_metrics_that_are_asked_for(folder, slow):
@@ -268,121 +295,3 @@ def test_missing_anchors_alone_are_an_error_and_beside_stored_curves_a_line(
 def test_a_study_that_makes_no_sense_is_refused(requested, message):
     with pytest.raises(EvaluationError, match=message):
         study.Study(**{"data": ["images"], **requested})
-
-
-# By the command line
-
-
-def test_anchors_need_no_model(folder, tmp_path, capsys):
-    out = tmp_path / "anchors.json"
-    arguments = ["--data", str(folder), "--anchors", "jpeg", "webp", "--bpp", "0.5", "1.5"]
-    assert eval_command.main([*arguments, "--out", str(out)]) == 0
-    jpeg, webp = curves.read(out)
-    assert (jpeg.name, webp.name) == ("jpeg", "webp")
-    assert len(jpeg.points[0].rows) == 3
-    printed = capsys.readouterr().out
-    assert "optimize=True" in printed and "method=6" in printed
-
-
-def test_stored_curves_are_compared_by_name(tmp_path, capsys):
-    pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
-    for name, factor in (("ours", 0.5), ("jpeg", 1.0)):
-        curves.write(tmp_path / f"{name}.json", [curve_samples.curve(name, factor)])
-    files = [str(tmp_path / f"{name}.json") for name in ("ours", "jpeg")]
-    assert eval_command.main(["--results", *files, "--bd-rate", "jpeg"]) == 0
-    assert "-50.0 %" in capsys.readouterr().out
-    assert eval_command.main(["--results", *files, "--bd-rate", "avif"]) == 1
-    assert "no curve 'avif' among ours, jpeg" in capsys.readouterr().err
-
-
-@pytest.fixture
-def call(folder, monkeypatch, tmp_path) -> list[str]:
-    """A command line with a model and two anchors, whose curves are made up."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(anchors, "curve", lambda name, *_, **__: curve_samples.curve(name))
-    return ["--data", str(folder), "--model", "mini", "--anchors", "jpeg", "webp"]
-
-
-def stored_points() -> dict[str, int]:
-    """The curves in out.json by name, and how many points each has."""
-    return {curve.name: len(curve.points) for curve in curves.read("out.json")}
-
-
-def test_an_anchor_that_fails_leaves_what_was_measured_before_it(
-    evaluated, call, monkeypatch, capsys
-):
-    def curve(name, *_, **__):
-        if name == "webp":
-            raise EvaluationError("wide.png: cannot be coded: WebP refuses the image")
-        return curve_samples.curve(name)
-
-    monkeypatch.setattr(anchors, "curve", curve)
-    assert eval_command.main([*call, "--quality", "20", "80", "-o", "out.json"]) == 1
-    said = capsys.readouterr().err
-    assert said == "rdonet eval: wide.png: cannot be coded: WebP refuses the image\n"
-    assert stored_points() == {"mini": 2, "jpeg": len(curve_samples.RATES)}
-
-
-def test_ctrl_c_leaves_the_points_that_were_measured(evaluated, call, monkeypatch):
-    evaluate = real_files.evaluate
-
-    def interrupted(model, folders, settings):
-        if settings.quality == 80:
-            raise KeyboardInterrupt
-        return evaluate(model, folders, settings)
-
-    monkeypatch.setattr(real_files, "evaluate", interrupted)
-    line = [*call, "--quality", "10", "20", "80", "90", "-o", "out.json"]
-    assert eval_command.main(line) == 130
-    assert stored_points() == {"mini": 2}
-    assert eval_command.main(line) == 1  # it is not replaced without --force
-
-
-def test_another_host_measures_the_models_alone_and_says_and_writes_nothing(
-    evaluated, call, monkeypatch, capsys
-):
-    monkeypatch.setattr(anchors, "curve", None)
-    monkeypatch.setattr(host_options, "join", lambda options: True)
-    monkeypatch.setattr(multihost, "is_first", lambda: False)
-    assert eval_command.main([*call, "--quality", "20", "80", "-o", "out.json"]) == 0
-    assert [settings.quality for _, settings in evaluated] == [20, 80]
-    assert capsys.readouterr() == ("", "") and not Path("out.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("more", "missing", "message"),
-    [
-        (["--plot", "a.png", "b.pdf"], "", "b.pdf: figures are written as .png or .svg"),
-        (["--quality-plot", "a.gif"], "", "a.gif: figures are written as .png or .svg"),
-        (["--plot", "a.svg"], "matplotlib.figure", "a.svg: figures need the package matplotlib"),
-        (["--bd-rate", "jpeg"], "bjontegaard", "need the package bjontegaard"),
-        (["--bd-rate", "jxl"], "", "no curve 'jxl' among mini, jpeg, webp"),
-        (["--report", "a.html", "--report-pictures", "-1"], "", "images to show is not -1"),
-    ],
-)
-def test_what_cannot_be_drawn_or_compared_is_refused_before_anything_is_measured(
-    evaluated, call, monkeypatch, capsys, more, missing, message
-):
-    if missing:
-        monkeypatch.setitem(sys.modules, missing, None)
-    elif "--report" not in more:
-        for package in ("matplotlib", "bjontegaard"):
-            pytest.importorskip(package, reason=f"needs the package {package}")
-    assert eval_command.main([*call, *more, "-o", "out.json"]) == 1
-    said = capsys.readouterr().err
-    assert message in said and said.count("\n") == 1
-    assert evaluated == [] and not Path("out.json").exists()
-
-
-@pytest.mark.slow
-def test_estimates_beside_real_files_by_the_command_line(folder, tiny_weights, tmp_path, capsys):
-    out = tmp_path / "both.json"
-    arguments = ["--data", str(folder), "--model", str(tiny_weights), "--estimate", "--files"]
-    assert eval_command.main([*arguments, "--batch-size", "1", "-o", str(out)]) == 0
-    assert "files over estimate" in capsys.readouterr().out
-    values = json.loads(out.read_text())
-    assert [one["settings"]["rate"] for one in values] == ["estimate", "real files"]
-    for estimate, file in zip(*(one["images"] for one in values), strict=True):
-        assert estimate["bpp"] < file["bpp"] < 1.2 * estimate["bpp"]
-    with pytest.raises(bd_rates.BdRateError, match="not compared"):
-        bd_rates.compare(*curves.read(out), "psnr")

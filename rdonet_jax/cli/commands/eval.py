@@ -1,6 +1,7 @@
 """Evaluate models and conventional codecs on folders of images, compare them, and draw a report.
 
 {program} --data DIR --model NAME|PATH [--quality Q ...] [--init START ...] [--rdo N ...]
+{program} --data DIR --model NAME|PATH [--quality Q ...] --effort N ...
 {program} --data DIR --model NAME|PATH --estimate
 {program} --data DIR --anchors jpeg webp --metrics ssimulacra2 -o anchors.json
 {program} --results ours.json anchors.json --bd-rate jpeg --report report.html
@@ -19,13 +20,13 @@ from rdonet_jax.cli.options import eval_options, host_options
 from rdonet_jax.cli.program import exit_code
 from rdonet_jax.codec import codec
 from rdonet_jax.core import config, multihost
-from rdonet_jax.evaluation import bd_rates, curves, measures, real_files, study
+from rdonet_jax.evaluation import bd_rates, curves, measures, real_files, shards, study
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.report import page, plots, showcase
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.metrics import libraries
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encode_options
+from rdonet_jax.rdo import effort, encode_options
 
 EXPECTED_ERRORS = (
     bd_rates.BdRateError,
@@ -81,7 +82,7 @@ def _curves(options: argparse.Namespace) -> list[Curve]:
     """The curves to compare: those that are measured or merged here, and others in `--results`."""
     stored = [curve for path in options.results for curve in curves.read(path)]
     if options.merge:
-        merged = curves.merged(stored)
+        merged = shards.merged(stored)
         if options.out:
             curves.write(options.out, merged, options.force)
         return merged
@@ -131,6 +132,7 @@ def study_of(options: argparse.Namespace) -> study.Study:
         qualities=options.quality,
         inits=options.init,
         passes=options.rdo,
+        efforts=options.effort,
         files=options.files or not options.estimate,
         estimate=options.estimate,
         shared=shared,
@@ -167,12 +169,20 @@ def show_of(options: argparse.Namespace) -> showcase.Show | None:
         data=options.data,
         model=options.model[0],
         quality=options.quality[len(options.quality) // 2],
-        plan=encode_options.Plan(options.init[0], max(options.rdo)),
+        plan=_most_work(options),
         coder=options.coder,
         anchors=options.anchors,
         count=options.report_pictures,
         metrics=tuple(options.metrics),
     )
+
+
+def _most_work(options: argparse.Namespace) -> encode_options.Plan:
+    """The plan of the most work from the first start."""
+    init = options.init[0]
+    if options.effort:
+        return effort.plan(max(options.effort), init)
+    return encode_options.Plan(init, max(options.rdo))
 
 
 def _outputs(options: argparse.Namespace) -> list[str | Path]:

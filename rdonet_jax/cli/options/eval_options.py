@@ -14,7 +14,7 @@ from rdonet_jax.core.shard import WHOLE
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import anchors, estimate
 from rdonet_jax.metrics import quality
-from rdonet_jax.rdo import encode_options, initial_masks
+from rdonet_jax.rdo import effort, encode_options, initial_masks
 
 NEEDS: Sequence[tuple[str, Sequence[str]]] = (
     ("--model", ("--data",)),
@@ -23,6 +23,7 @@ NEEDS: Sequence[tuple[str, Sequence[str]]] = (
     ("--quality", ("--model",)),
     ("--init", ("--model",)),
     ("--rdo", ("--model",)),
+    ("--effort", ("--model",)),
     ("--join", ("--model",)),
     ("--shard", ("--model",)),
     ("--estimate", ("--model",)),
@@ -95,6 +96,8 @@ def _refuse_conflicts(parser: Parser, options: argparse.Namespace) -> None:
         parser.error("--equal-rate and --bpp exclude each other")
     if options.bpp and not 0 < options.bpp[0] < options.bpp[1]:
         parser.error("--bpp needs a lower and a higher rate, both positive")
+    if options.effort and options.rdo:
+        parser.error("--effort stands for --rdo and for more: give one of them")
     if options.shard not in (None, WHOLE) and options.anchors:
         parser.error("--shard is for models: settings of anchors follow from rates of all images")
     if options.merge and (options.model or options.anchors):
@@ -124,6 +127,10 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--rdo", nargs="+", type=int, choices=range(encode_options.MAX_PASSES + 1),
         help="passes of a search for the partition that costs least (default: 0)",
+    )  # fmt: skip
+    group.add_argument(
+        "--effort", nargs="+", type=int, choices=range(len(effort.EFFORTS)), default=[],
+        help="levels of effort, as of rdonet compress, in place of passes",
     )  # fmt: skip
     group.add_argument(
         "--join", metavar="NAME", help="the models, each of one lambda, are points of one curve"

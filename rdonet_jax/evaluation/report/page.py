@@ -21,7 +21,7 @@ from PIL import Image
 
 from rdonet_jax import visualize
 from rdonet_jax.core import partition
-from rdonet_jax.evaluation import bd_rates, curves
+from rdonet_jax.evaluation import bd_rates, curves, mean_points
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.report.showcase import Shown, Version
 from rdonet_jax.imaging import srgb
@@ -139,8 +139,20 @@ def _curve(curve: Curve, metrics: Metrics) -> dict[str, Any]:
         "estimate": curves.is_estimate(curve),
         "knob": str(curve.settings.get("varied", "quality")).replace("quality_layers", "ratio"),
         "settings": {key: _words(value) for key, value in curve.settings.items()},
-        "points": [_point(point, metrics) for point in curve.points],
+        "points": [
+            {**_point(point, metrics), "on_chart": on_chart}
+            for point, on_chart in zip(curve.points, _on_charts(curve, metrics), strict=True)
+        ],
     }
+
+
+def _on_charts(curve: Curve, metrics: Metrics) -> list[dict[str, tuple[float, float] | None]]:
+    """For each point its rate and value in the chart of every metric."""
+    found: list[dict[str, tuple[float, float] | None]] = [{} for _ in curve.points]
+    for metric in metrics:
+        for on_chart, point in zip(found, mean_points.on_curve(curve, metric), strict=True):
+            on_chart[metric.name] = point
+    return found
 
 
 def _label(curve: Curve) -> str:
@@ -211,6 +223,7 @@ def _rate(curve: Curve, reference: Curve, metric: QualityMetric) -> dict[str, An
         "average": average,
         "pictures": len(found.images),
         "refused": found.refused,
+        "left_out": found.left_out,
     }
 
 

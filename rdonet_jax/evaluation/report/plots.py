@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rdonet_jax.evaluation import curves as curve_files
+from rdonet_jax.evaluation import mean_points
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.imaging import srgb
 
@@ -46,11 +47,7 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
         unused.remove()
     for axes, metric in zip(panels[: len(metrics)], metrics, strict=True):
         for number, curve in enumerate(curves):
-            points = sorted(
-                (p.mean.bpp, value)
-                for p in curve.points
-                if (value := metric.curve_value(p.mean.quality.get(metric.name))) is not None
-            )
+            points = sorted(point for point in mean_points.on_curve(curve, metric) if point)
             axes.plot(
                 *zip(*points, strict=True) if points else ([], []),
                 marker=MARKERS[number % len(MARKERS)], color=COLORS[number % len(COLORS)],

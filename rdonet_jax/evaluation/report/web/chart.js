@@ -46,12 +46,16 @@ class Chart {
   }
 
   value(point) {
-    return point.on_curve[this.metric.name];
+    return point.on_chart[this.metric.name][1];
+  }
+
+  rate(point) {
+    return point.on_chart[this.metric.name][0];
   }
 
   points(index) {
-    const known = this.curves[index].points.filter((p) => this.value(p) !== null);
-    return known.sort((a, b) => a.bpp - b.bpp);
+    const drawn = this.curves[index].points.filter((p) => p.on_chart[this.metric.name] !== null);
+    return drawn.sort((a, b) => this.rate(a) - this.rate(b));
   }
 
   visible() {
@@ -60,7 +64,7 @@ class Chart {
 
   scales() {
     const points = this.visible().flatMap((n) => this.points(n));
-    const rates = points.map((p) => p.bpp);
+    const rates = points.map((p) => this.rate(p));
     const values = points.map((p) => this.value(p));
     const [low, high] = this.isLog
       ? [Math.min(...rates) * 0.9, Math.max(...rates) * 1.1] : [0, Math.max(...rates) * 1.04];
@@ -84,7 +88,7 @@ class Chart {
     const s = this.scales();
     this.picture = drawn("svg", { "aria-hidden": "true" }, ...this.axes(s));
     for (const n of this.visible()) {
-      const places = this.points(n).map((p) => [s.x(p.bpp), s.y(this.value(p))]);
+      const places = this.points(n).map((p) => [s.x(this.rate(p)), s.y(this.value(p))]);
       const line = drawn("polyline", { class: "curve", points: places.join(" "), stroke: colour(n) });
       if (this.curves[n].estimate) line.setAttribute("stroke-dasharray", "5 4");
       this.picture.append(drawn("g", { "data-curve": n }, line, ...places.map(([x, y]) => marker(n, x, y))));
@@ -136,8 +140,8 @@ class Chart {
     const [curve, point] = this.at;
     const next = visible[(visible.indexOf(curve) + across + visible.length) % visible.length];
     if (!across) return this.read([curve, clamp(point + along, 0, this.points(curve).length - 1)]);
-    const rate = this.points(curve)[point].bpp;
-    const near = this.points(next).map((p) => Math.abs(Math.log(p.bpp / rate)));
+    const rate = this.rate(this.points(curve)[point]);
+    const near = this.points(next).map((p) => Math.abs(Math.log(this.rate(p) / rate)));
     this.read([next, near.indexOf(Math.min(...near))]);
   }
 

@@ -42,6 +42,9 @@ function showRates(rates) {
     for (const [what, why] of Object.entries(r.refused)) {
       byId("refusals").append(element("li", {}, `${r.label}, ${r.metric}, ${what}: refused, ${why}.`));
     }
+    for (const what of r.left_out) {
+      byId("refusals").append(element("li", {}, `${r.label}, ${r.metric}, set: leaves out ${what}.`));
+    }
   }
   byId("rates").append(element("thead", {}, row(titles.map((t) => heading(t)))), body);
 }

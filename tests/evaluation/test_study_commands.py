@@ -1,0 +1,131 @@
+"""Studies by the command line: what is compared, stored and drawn, and refused beforehand."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from rdonet_jax.cli.commands import eval as eval_command
+from rdonet_jax.cli.options import host_options
+from rdonet_jax.core import multihost
+from rdonet_jax.evaluation import anchors, bd_rates, curves, real_files
+from rdonet_jax.evaluation.measures import EvaluationError
+from tests import curve_samples
+
+
+def test_anchors_need_no_model(folder, tmp_path, capsys):
+    out = tmp_path / "anchors.json"
+    arguments = ["--data", str(folder), "--anchors", "jpeg", "webp", "--bpp", "0.5", "1.5"]
+    assert eval_command.main([*arguments, "--out", str(out)]) == 0
+    jpeg, webp = curves.read(out)
+    assert (jpeg.name, webp.name) == ("jpeg", "webp")
+    assert len(jpeg.points[0].rows) == 3
+    printed = capsys.readouterr().out
+    assert "optimize=True" in printed and "method=6" in printed
+
+
+def test_stored_curves_are_compared_by_name(tmp_path, capsys):
+    pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")
+    for name, factor in (("ours", 0.5), ("jpeg", 1.0)):
+        curves.write(tmp_path / f"{name}.json", [curve_samples.curve(name, factor)])
+    files = [str(tmp_path / f"{name}.json") for name in ("ours", "jpeg")]
+    assert eval_command.main(["--results", *files, "--bd-rate", "jpeg"]) == 0
+    assert "-50.0 %" in capsys.readouterr().out
+    assert eval_command.main(["--results", *files, "--bd-rate", "avif"]) == 1
+    assert "no curve 'avif' among ours, jpeg" in capsys.readouterr().err
+
+
+@pytest.fixture
+def call(folder, monkeypatch, tmp_path) -> list[str]:
+    """A command line with a model and two anchors, whose curves are made up."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(anchors, "curve", lambda name, *_, **__: curve_samples.curve(name))
+    return ["--data", str(folder), "--model", "mini", "--anchors", "jpeg", "webp"]
+
+
+def stored_points() -> dict[str, int]:
+    """The curves in out.json by name, and how many points each has."""
+    return {curve.name: len(curve.points) for curve in curves.read("out.json")}
+
+
+def test_an_anchor_that_fails_leaves_what_was_measured_before_it(
+    evaluated, call, monkeypatch, capsys
+):
+    def curve(name, *_, **__):
+        if name == "webp":
+            raise EvaluationError("wide.png: cannot be coded: WebP refuses the image")
+        return curve_samples.curve(name)
+
+    monkeypatch.setattr(anchors, "curve", curve)
+    assert eval_command.main([*call, "--quality", "20", "80", "-o", "out.json"]) == 1
+    said = capsys.readouterr().err
+    assert said == "rdonet eval: wide.png: cannot be coded: WebP refuses the image\n"
+    assert stored_points() == {"mini": 2, "jpeg": len(curve_samples.RATES)}
+
+
+def test_ctrl_c_leaves_the_points_that_were_measured(evaluated, call, monkeypatch):
+    evaluate = real_files.evaluate
+
+    def interrupted(model, folders, settings):
+        if settings.quality == 80:
+            raise KeyboardInterrupt
+        return evaluate(model, folders, settings)
+
+    monkeypatch.setattr(real_files, "evaluate", interrupted)
+    line = [*call, "--quality", "10", "20", "80", "90", "-o", "out.json"]
+    assert eval_command.main(line) == 130
+    assert stored_points() == {"mini": 2}
+    assert eval_command.main(line) == 1  # it is not replaced without --force
+
+
+def test_another_host_measures_the_models_alone_and_says_and_writes_nothing(
+    evaluated, call, monkeypatch, capsys
+):
+    monkeypatch.setattr(anchors, "curve", None)
+    monkeypatch.setattr(host_options, "join", lambda options: True)
+    monkeypatch.setattr(multihost, "is_first", lambda: False)
+    assert eval_command.main([*call, "--quality", "20", "80", "-o", "out.json"]) == 0
+    assert [settings.quality for _, settings in evaluated] == [20, 80]
+    assert capsys.readouterr() == ("", "") and not Path("out.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "missing", "message"),
+    [
+        (["--plot", "a.png", "b.pdf"], "", "b.pdf: figures are written as .png or .svg"),
+        (["--quality-plot", "a.gif"], "", "a.gif: figures are written as .png or .svg"),
+        (["--plot", "a.svg"], "matplotlib.figure", "a.svg: figures need the package matplotlib"),
+        (["--bd-rate", "jpeg"], "bjontegaard", "need the package bjontegaard"),
+        (["--bd-rate", "jxl"], "", "no curve 'jxl' among mini, jpeg, webp"),
+        (["--report", "a.html", "--report-pictures", "-1"], "", "images to show is not -1"),
+    ],
+)
+def test_what_cannot_be_drawn_or_compared_is_refused_before_anything_is_measured(
+    evaluated, call, monkeypatch, capsys, more, missing, message
+):
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    elif "--report" not in more:
+        for package in ("matplotlib", "bjontegaard"):
+            pytest.importorskip(package, reason=f"needs the package {package}")
+    assert eval_command.main([*call, *more, "-o", "out.json"]) == 1
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert evaluated == [] and not Path("out.json").exists()
+
+
+@pytest.mark.slow
+def test_estimates_beside_real_files_by_the_command_line(folder, tiny_weights, tmp_path, capsys):
+    out = tmp_path / "both.json"
+    arguments = ["--data", str(folder), "--model", str(tiny_weights), "--estimate", "--files"]
+    assert eval_command.main([*arguments, "--batch-size", "1", "-o", str(out)]) == 0
+    assert "files over estimate" in capsys.readouterr().out
+    values = json.loads(out.read_text())
+    assert [one["settings"]["rate"] for one in values] == ["estimate", "real files"]
+    for estimate, file in zip(*(one["images"] for one in values), strict=True):
+        assert estimate["bpp"] < file["bpp"] < 1.2 * estimate["bpp"]
+    with pytest.raises(bd_rates.BdRateError, match="not compared"):
+        bd_rates.compare(*curves.read(out), "psnr")
