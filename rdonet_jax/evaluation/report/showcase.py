@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
@@ -81,9 +82,10 @@ def images(show: Show) -> list[Shown]:
         return []
     model = zoo.load(show.model)
     names, _ = anchors.available(show.anchors)
-    paths = list(real_files.named_images(show.data).items())
+    paths = list(real_files.named_images(show.data).items())[: show.count]
     return [
-        _shown(show, model, names, name, dataset.load(path)) for name, path in paths[: show.count]
+        _shown(show, model, names, name, dataset.load(path))
+        for name, path in tqdm(paths, delay=2, leave=False, desc="images of the report")
     ]
 
 
