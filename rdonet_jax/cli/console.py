@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rdonet_jax.entropy.constriction_library import SlowCoderWarning
+from rdonet_jax.imaging.errors import ExistingFileError
 
 CACHE_BYTES = 2**28
 """Of compiled code on disk, at most."""
@@ -35,6 +36,10 @@ class CommandError(Exception):
     """Something the user can put right; the message is `FILE: cause`."""
 
 
+class TargetExists(CommandError):
+    """The result is there already and is not to be overwritten."""
+
+
 class Incomplete(Exception):
     """Some of many files could not be done, as has been printed."""
 
@@ -45,7 +50,8 @@ def explained(*kinds: type[Exception], about: str | None = None) -> Iterator[Non
     try:
         yield
     except kinds as error:
-        raise CommandError(f"{about}: {error}" if about else str(error)) from error
+        kind = TargetExists if isinstance(error, ExistingFileError) else CommandError
+        raise kind(f"{about}: {error}" if about else str(error)) from error
 
 
 @contextlib.contextmanager

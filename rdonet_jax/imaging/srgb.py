@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from rdonet_jax.core import files
 from rdonet_jax.core.json_values import truncate
-from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.errors import ExistingFileError, ImageError
 from rdonet_jax.imaging.formats import file_kinds
 from rdonet_jax.imaging.metadata import icc
 
@@ -148,7 +148,7 @@ def check_target(path: str | os.PathLike, force: bool = False) -> None:
     if os.path.exists(path) and not os.path.isfile(path):
         raise ImageError(f"{path}: exists and is not a regular file")
     if os.path.exists(path) and not force:
-        raise ImageError(f"{path}: exists already and is not overwritten without --force")
+        raise ExistingFileError(f"{path}: exists already and is not overwritten without --force")
 
 
 def check_image_target(

@@ -121,7 +121,7 @@ def add_compress(commands: Any) -> None:
     )  # fmt: skip
     coding.add_argument(
         "--lossless-check", action="store_true",
-        help="decode what was written, and compare it with what was encoded",
+        help="decode the result before it is written, and compare it with what was encoded",
     )  # fmt: skip
     _add_output_options(parser)
     check_files = parser.get_default("check")
