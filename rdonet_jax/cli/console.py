@@ -44,6 +44,14 @@ class Incomplete(Exception):
     """Some of many files could not be done, as has been printed."""
 
 
+def cause_of(error: Exception, about: str | None = None) -> str:
+    """The sentence about an error; `about` is the file where one of the system names none."""
+    if not isinstance(error, OSError):
+        return str(error)
+    name = error.filename or about
+    return f"{name}: {error.strerror or error}" if name else str(error)
+
+
 @contextlib.contextmanager
 def explained(*kinds: type[Exception], about: str | None = None) -> Iterator[None]:
     """Errors of these kinds become `CommandError`s; `about` is the file they do not name."""
@@ -149,9 +157,10 @@ def quiet_libraries(quiet: bool = False) -> Iterator[None]:
     """
     # XLA reads this when it is loaded.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # With any handler at all, `logging` prints nothing of its own accord.
-    handler = logging.NullHandler()
-    logging.getLogger().addHandler(handler)
+    # With any handler at all, `logging` prints nothing of its own accord. Libraries that are
+    # imported already may have added one that prints.
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, [logging.NullHandler()]
     try:
         with warnings.catch_warnings():
             if not sys.warnoptions:
@@ -161,7 +170,7 @@ def quiet_libraries(quiet: bool = False) -> Iterator[None]:
                     show_warnings("rdonet")
             yield
     finally:
-        logging.getLogger().removeHandler(handler)
+        root.handlers = handlers
 
 
 def show_warnings(program: str) -> None:

@@ -246,7 +246,24 @@ def test_without_a_quality_it_is_the_middle_one(rdonet, bundle, mini_weights):
 def test_wrong_usage_has_exit_code_2_and_says_how_it_should_be(rdonet, arguments):
     code, out, err = rdonet(*arguments)
     assert (code, out) == (2, "")
-    assert err.startswith("usage: rdonet")
+    assert err.startswith("rdonet") and err.endswith(" (see --help)\n") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "program", "option", "nearest"),
+    [
+        (["compress", "a.png", "--forc"], "rdonet compress", "--forc", "--force"),
+        (["decompress", "b.rdo", "--bakground=red"], "rdonet decompress", "--bakground",
+         "--background"),
+        (["info", "b.rdo", "--jsn"], "rdonet info", "--jsn", "--json"),
+        (["data", "pack", "images", "out", "--knd", "tar"], "rdonet data pack", "--knd", "--kind"),
+    ],
+)  # fmt: skip
+def test_an_unknown_option_names_the_nearest_one_of_its_own_command(
+    rdonet, arguments, program, option, nearest
+):
+    said = f"{program}: there is no option {option}; the nearest is {nearest} (see --help)\n"
+    assert rdonet(*arguments) == (2, "", said)
 
 
 def test_help_names_every_start_of_a_search(rdonet):

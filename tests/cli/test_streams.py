@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -9,13 +10,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax.cli import console
+from rdonet_jax.cli import console, program
 from rdonet_jax.cli import main as cli_main
+from rdonet_jax.cli.commands import data, train
+from rdonet_jax.cli.commands import eval as eval_command
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK
 from tests.conftest import ROOT
 
@@ -157,7 +161,8 @@ def test_no_file_is_read_from_a_terminal(refusal, bundle, monkeypatch):
 )  # fmt: skip
 def test_what_contradicts_itself_is_wrong_usage(rdonet, arguments):
     code, out, err = rdonet(*arguments)
-    assert (code, out, err[:13]) == (2, "", "usage: rdonet")
+    assert (code, out) == (2, "")
+    assert err.startswith("rdonet ") and err.endswith(" (see --help)\n")
 
 
 def test_the_output_may_be_named_by_an_option(rdonet, bundle):
@@ -182,7 +187,7 @@ def test_nobody_who_reads_on_is_a_quiet_end(folder):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([*RDONET, "info", "b.rdo"], env=ENVIRONMENT, **pipes) as process:
         process.stdout.close()
-        assert (process.stderr.read(), process.wait()) == (b"", cli_main.BROKEN_PIPE)
+        assert (process.stderr.read(), process.wait()) == (b"", program.BROKEN_PIPE)
 
 
 def test_nobody_who_reads_the_file_is_a_quiet_end(piped, monkeypatch):
@@ -199,13 +204,41 @@ def test_nobody_who_reads_the_file_is_a_quiet_end(piped, monkeypatch):
     with open(os.devnull, "w") as nothing:
         unread = os.dup(nothing.fileno())
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(Pipe()), "utf-8"))
-    assert cli_main.main(["compress", "a.png", "-"]) == cli_main.BROKEN_PIPE
+    assert cli_main.main(["compress", "a.png", "-"]) == program.BROKEN_PIPE
     os.close(unread)
+
+
+@contextlib.contextmanager
+def unread_output():
+    """A pipe in place of standard output, from which nobody reads."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as stream, contextlib.redirect_stdout(stream):
+        yield
+
+
+@pytest.mark.parametrize("command", [cli_main, data, eval_command, train])
+def test_help_that_nobody_reads_is_a_quiet_end(command, capsys):
+    with unread_output():
+        assert command.main(["--help"]) == program.BROKEN_PIPE
+    assert capsys.readouterr().err == ""
+
+
+def test_results_that_nobody_reads_are_a_quiet_end(monkeypatch, capsys):
+    index = SimpleNamespace(names=(), files=(), kind="tar")
+    monkeypatch.setattr(data.shard_writer, "index_tars", lambda _: index)
+    monkeypatch.setattr(eval_command, "evaluate", lambda _: console.say("a table"))
+    for command, line in ((data, ["index", "images"]), (eval_command, ["--results", "a.json"])):
+        with unread_output():
+            assert command.main(line) == program.BROKEN_PIPE
+    assert capsys.readouterr().err == ""
 
 
 CARELESS = """
 import os, sys
 from rdonet_jax.cli import main as cli_main
+from rdonet_jax.cli.commands import data, train
+from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.cli.commands import compress as cli_compress
 from rdonet_jax.cli.files.file_result import FileResult
 

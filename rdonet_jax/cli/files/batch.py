@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
-from rdonet_jax.cli.console import CommandError, TargetExists, explained_missing
+from rdonet_jax.cli.console import CommandError, TargetExists, cause_of, explained_missing
 from rdonet_jax.cli.files import remote_files
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Failed, Job
@@ -128,10 +128,8 @@ def outcome_of(job: Job, work: Callable[[Job], FileResult], force: bool) -> Outc
             return job, work(job)
     except TargetExists:  # another process has made it
         return Skipped(job)
-    except CommandError as error:
-        cause = str(error)
-    except OSError as error:
-        cause = f"{error.filename or job.source}: {error.strerror or error}"
+    except (CommandError, OSError) as error:
+        cause = cause_of(error, job.source)
     except Exception as error:  # one file must not end the work on all others
         cause = f"{job.source}: fails in an unforeseen way: {error!r}"
     return Failed(job, cause)
