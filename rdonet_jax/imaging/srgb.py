@@ -18,6 +18,7 @@ from rdonet_jax.core import files
 from rdonet_jax.core.json_values import truncate
 from rdonet_jax.imaging.errors import ExistingFileError, ImageError
 from rdonet_jax.imaging.formats import file_kinds
+from rdonet_jax.imaging.formats.writable import WRITABLE_FORMATS
 from rdonet_jax.imaging.metadata import icc
 
 _LONGEST_REASON = 200
@@ -31,24 +32,6 @@ SIDEWAYS = (5, 6, 7, 8)
 
 _SAMPLE_FORMAT, _SIGNED = 339, 2
 """A tag of TIFF and its value for signed numbers, which Pillow reads as unsigned ones."""
-
-WRITABLE_FORMATS = {
-    ".png": ("PNG", {"compress_level": 4}),
-    ".bmp": ("BMP", {}),
-    ".ppm": ("PPM", {}),
-    ".pnm": ("PPM", {}),
-    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
-    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
-    ".webp": ("WEBP", {"lossless": True}),
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".avif": ("AVIF", {"quality": 100, "subsampling": "4:4:4"}),
-}
-"""Pillow's format and options by suffix. All are lossless except for JPEG and AVIF.
-
-Writing a PNG took a fifth of the time of decompressing with Pillow's own level, for files that are
-2 % smaller.
-"""
 
 LARGEST_SIDES = {"WEBP": 16383, "JPEG": 65500}
 """The largest width and height, in pixels, that these formats allow."""

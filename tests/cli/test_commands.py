@@ -240,12 +240,14 @@ def test_without_a_quality_it_is_the_middle_one(rdonet, bundle, mini_weights):
         ["compress", "a.png", "--target-size", "0"], ["compress", "a.png", "--target-bpp", "few"],
         ["compress", "a.png", "--jobs", "2"], ["compress", "--out-dir", "d"],
         ["decompress", "--list", "names.txt"], ["compress", "a.png", "--quiet", "--json"],
-        ["decompress", "b.rdo", "--suffix", ".webp"], ["compress", "a.png", "--target-size", "kB"],
+        ["decompress", "b.rdo", "--suffix", ".gif"], ["compress", "a.png", "--target-size", "kB"],
+        ["decompress", "b.rdo", "-", "--format", "xyz"],
+        ["decompress", "b.rdo", "--out-dir", "out", "--suffix", "gif"],
     ],
 )  # fmt: skip
 def test_wrong_usage_has_exit_code_2_and_says_how_it_should_be(rdonet, arguments):
     code, out, err = rdonet(*arguments)
-    assert (code, out) == (2, "")
+    assert (code, out) == (2, "") and not Path("out").exists()
     assert err.startswith("rdonet") and err.endswith(" (see --help)\n") and err.count("\n") == 1
 
 

@@ -119,7 +119,6 @@ def test_info_describes_what_comes_in(piped, rdonet):
         (["compress", "-"], "standard input: is damaged or no image"),
         (["decompress", "-"], "standard input: this is no RDONet file"),
         (["info", "-"], "standard input: this is no RDONet file"),
-        (["decompress", "b.rdo", "-", "--format", "xyz"], "standard output: the suffix names no"),
         (["decompress", "b.rdo", "-", "--model", "none"], "no model 'none': "),
     ],
 )
@@ -127,6 +126,66 @@ def test_what_fails_writes_nothing_and_is_one_line(piped, arguments, cause):
     code, out, err = piped(b"something else", *arguments)
     assert (code, out) == (1, b"")
     assert err.startswith(f"rdonet: {cause}") and err.count("\n") == 1
+
+
+@pytest.fixture
+def pipe():
+    """Gives the name of a pipe that holds the bytes of a file, as a shell makes it of <(...)."""
+    if not os.path.exists("/dev/fd"):
+        pytest.skip("pipes have no names here")
+    with contextlib.ExitStack() as opened:
+
+        def holding(path):
+            read, write = os.pipe()
+            opened.callback(os.close, read)
+            os.write(write, Path(path).read_bytes())
+            os.close(write)
+            return f"/dev/fd/{read}"
+
+        yield holding
+
+
+def test_a_pipe_is_read_like_a_file(piped, rdonet, pipe):
+    assert rdonet("compress", "a.png", "c.rdo").code == 0
+    assert rdonet("compress", pipe("a.png"), "d.rdo").code == 0
+    assert Path("d.rdo").read_bytes() == Path("c.rdo").read_bytes()
+    assert rdonet("decompress", pipe("c.rdo"), "e.png").code == 0
+    assert (
+        rdonet("info", pipe("c.rdo")).out.splitlines()[1:]
+        == (rdonet("info", "c.rdo").out.splitlines()[1:])
+    )
+
+
+def test_a_pipe_lends_its_result_neither_a_name_nor_times(refusal, bundle, pipe):
+    name = pipe("a.png")
+    assert refusal(name, "compress", name).startswith("is a pipe; name the result too")
+    assert refusal(name, "compress", name, "c.rdo", "--preserve").startswith("is a pipe, which")
+
+
+@pytest.mark.parametrize("option", ["--roi", "--mask"])
+def test_what_has_to_be_a_file_is_no_pipe(refusal, bundle, folder, option):
+    os.mkfifo("pipe")
+    assert refusal("pipe", "compress", "a.png", "c.rdo", option, "pipe") == (
+        "is a pipe, and not a file"
+    )
+
+
+def test_of_many_files_a_pipe_is_refused_and_stops_nothing(rdonet, bundle):
+    os.mkfifo("pipe")
+    code, out, err = rdonet("compress", "pipe", "a.png", "--out-dir", "out")
+    assert (code, err) == (1, "rdonet: pipe: is a pipe, and not a file\n")
+    assert out.startswith("1 files, 1 failed, ")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="needs a device")
+def test_a_device_is_no_file(refusal, bundle):
+    assert refusal("/dev/null", "compress", "/dev/null", "c.rdo") == "is a device, and not a file"
+
+
+def test_a_result_without_a_name_has_the_suffix_of_its_format(rdonet, bundle):
+    assert rdonet("decompress", "b.rdo", "--format", "WebP").out.startswith("b.rdo.webp: ")
+    with Image.open("b.rdo.webp") as image:
+        assert image.format == "WEBP"
 
 
 def test_nothing_at_all_is_no_image(piped):

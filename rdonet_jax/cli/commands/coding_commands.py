@@ -62,7 +62,7 @@ def run_compress(options: argparse.Namespace) -> None:
     compressing = CompressOptions(**given, measure=options.verbose)
     work = compression(compressing)
     if options.out_dir is None:
-        _run_one(options, work, COMPRESSED_SUFFIX, COMPRESSED_SUFFIX)
+        _run_one(options, work, COMPRESSED_SUFFIX)
         return
     from rdonet_jax.cli.files import jobs
 
@@ -84,7 +84,7 @@ def run_decompress(options: argparse.Namespace) -> None:
     )
     suffix = options.suffix or IMAGE_SUFFIX
     if options.out_dir is None:
-        _run_one(options, work, IMAGE_SUFFIX, suffix)
+        _run_one(options, work, suffix)
         return
     from rdonet_jax.cli.files import jobs
 
@@ -93,25 +93,37 @@ def run_decompress(options: argparse.Namespace) -> None:
     _run_many(options, work, found._replace(others=[]), shares_steps=True)
 
 
-def _run_one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix: str) -> None:
-    """Makes one file of another. The suffixes are for an output without a name: of IN alone, and
-    of standard output."""
+def _run_one(options: argparse.Namespace, work: Work, suffix: str) -> None:
+    """Makes one file of another. The suffix is for an output without a name."""
     source, target = [*options.files, None][:2]
+    for name in options.files:
+        urls.require_no_flattened_url(name)
     if url := next(filter(urls.is_url, options.files), None):
         raise CommandError(f"{url}: is a URL; say with --out-dir where results are to go")
     if os.path.isdir(source):
         raise CommandError(f"{source}: is a folder; say with --out-dir where its files are to go")
+    if streams.is_pipe(source):
+        _require_names_of_a_pipe(options, target)
     if target is None:
         target = STANDARD_STREAM if source == STANDARD_STREAM else source + suffix
     show_progress = not options.quiet and sys.stderr.isatty()
     with (
-        streams.target(target, stream_suffix) as output,
+        streams.target(target, suffix) as output,
         streams.source(source) as input_path,
     ):
         result = work(input_path, output, ModelLibrary(), show_progress)
     result.facts.update(input=source, output=target)
     _print_result(options, result, say_beside if target == STANDARD_STREAM else say)
     _print_warnings(options, result)
+
+
+def _require_names_of_a_pipe(options: argparse.Namespace, target: str | None) -> None:
+    """Raises `CommandError` where a pipe would lend its result a name, or its times."""
+    pipe = options.files[0]
+    if target is None:
+        raise CommandError(f"{pipe}: is a pipe; name the result too, or - for standard output")
+    if options.preserve:
+        raise CommandError(f"{pipe}: is a pipe, which has no times for --preserve")
 
 
 def _run_many(options: argparse.Namespace, work: Work, found: Found, shares_steps: bool) -> None:

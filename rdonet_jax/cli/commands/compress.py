@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.cli.commands import models
 from rdonet_jax.cli.console import CommandError, explained, progress
-from rdonet_jax.cli.files import paths
+from rdonet_jax.cli.files import paths, streams
 from rdonet_jax.cli.files.file_result import FilePath, FileResult
 from rdonet_jax.cli.options.argument_types import MOST_BYTES
 from rdonet_jax.cli.progress import InterruptibleSearch, StepTimer
@@ -199,6 +199,7 @@ def _gains(source: FilePath, options: CompressOptions, size: tuple[int, int]) ->
     mask = None
     with explained(srgb.ImageError):
         if options.roi is not None:
+            streams.require_file(options.roi)
             mask = srgb.load_roi(options.roi)
     boxes = [
         roi.Box(*box[:4], DEFAULT_ROI_GAIN if box[4] is None else box[4])
@@ -254,6 +255,7 @@ def _init(size: tuple[int, int], init: str) -> str | Partition:
         return init
     if not os.path.exists(init):
         raise CommandError(f"{init}: is neither a mask file nor one of {', '.join(INITS)}")
+    streams.require_file(init)
     with explained(srgb.ImageError):
         levels = srgb.load_mask(init)
     height, width = size
