@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import platform
@@ -12,7 +13,7 @@ import threading
 import time
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -60,6 +61,24 @@ def explained(*kinds: type[Exception], about: str | None = None) -> Iterator[Non
     except kinds as error:
         kind = TargetExists if isinstance(error, ExistingFileError) else CommandError
         raise kind(f"{about}: {error}" if about else str(error)) from error
+
+
+@contextlib.contextmanager
+def errors_as_json(
+    is_asked: bool, about: Mapping[str, Any], write: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """With --json, an error is a line of JSON too, with what it is `about`. It is raised again.
+
+    `write` prints lines, to standard output where it is None.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (CommandError, OSError) as error:
+        if is_asked:
+            (write or say)(json.dumps({**about, "error": cause_of(error)}))
+        raise
 
 
 @contextlib.contextmanager

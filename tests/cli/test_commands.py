@@ -131,6 +131,19 @@ def test_models_tells_what_each_was_trained_for_and_how_long(
     )
 
 
+def test_models_are_described_for_programs_too(rdonet, bundle, monkeypatch, other_weights):
+    monkeypatch.setattr(zoo, "earlier", lambda: {other_weights.stem: other_weights})
+    code, out, err = rdonet("models", "--json")
+    first, second, third = map(json.loads, out.splitlines())
+    assert (code, err) == (0, "")
+    assert (first["name"], first["is_default"], first["is_earlier"]) == ("standard", True, False)
+    assert (second["weights"], second["steps"]) == (zoo.load("tiny").digest.hex(), None)
+    assert (third["name"], third["is_default"], third["is_earlier"]) == (
+        other_weights.stem, False, True
+    )  # fmt: skip
+    assert (third["steps"], third["validation"]) == (26000, {"bpp": 0.43831, "psnr": 27.2737})
+
+
 def test_a_file_says_which_range_coder_decodes_it(rdonet, bundle, coder_name):
     assert rdonet("compress", "a.png", "--coder", coder_name).code == 0
     out = rdonet("info", "a.png.rdo").out

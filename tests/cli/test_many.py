@@ -214,6 +214,28 @@ def test_json_has_a_line_for_every_file_and_a_summary(rdonet, bundle, album):
     assert (last["summary"]["done"], last["summary"]["failed"], code) == (3, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "about"),
+    [
+        (["compress", "none.png"], {"input": "none.png"}),
+        (["compress", "a.png", "b.rdo"], {"input": "a.png"}),
+        (["compress", "s3://bucket/a.png"], {"input": "s3://bucket/a.png"}),
+        (["decompress", "a.png"], {"input": "a.png"}),
+        (["info", "none.rdo"], {"input": "none.rdo"}),
+        (["compare", "a.png", "none.png"],
+         {"a": {"input": "a.png"}, "b": {"input": "none.png"}}),
+        (["models"], {}),
+    ],
+)  # fmt: skip
+def test_json_has_a_line_for_a_single_failure_too(rdonet, bundle, monkeypatch, arguments, about):
+    if arguments == ["models"]:
+        bundle["tiny"] = Path("none.safetensors")
+    code, out, err = rdonet(*arguments, "--json")
+    line = json.loads(out)
+    assert (code, err) == (1, f"rdonet: {line.pop('error')}\n")
+    assert line == about
+
+
 def test_names_may_stand_on_both_sides_of_options(rdonet, bundle):
     assert rdonet("compress", "a.png", "--mask", "uniform-16", "c.rdo").code == 0
     assert Path("c.rdo").exists()

@@ -104,6 +104,22 @@ def test_a_check_of_the_file_is_made_before_it_goes_out(piped):
     assert piped(Path("a.png").read_bytes(), "compress", "-", "--lossless-check")[0] == 0
 
 
+def test_a_thumbnail_goes_through(piped):
+    code, out, err = piped(Path("b.rdo").read_bytes(), "thumbnail", "-", "-", "--size", "30")
+    assert (code, err) == (0, "")
+    assert Image.open(io.BytesIO(out)).size == (27, 30)
+
+
+def test_what_comes_in_is_compared(piped, rdonet):
+    code, out, err = piped(Path("a.png").read_bytes(), "compare", "a.png", "-", "--json")
+    facts = json.loads(out)
+    assert (code, err, facts["largest_difference"]) == (0, "", 0)
+    assert (facts["a"]["input"], facts["b"]["input"]) == ("a.png", "-")
+    assert rdonet("compare", "-", "-") == (
+        2, "", "rdonet compare: A and B cannot both be - (see --help)\n"
+    )  # fmt: skip
+
+
 def test_info_describes_what_comes_in(piped, rdonet):
     described = rdonet("info", "b.rdo").out
     code, out, err = piped(Path("b.rdo").read_bytes(), "info", "-")

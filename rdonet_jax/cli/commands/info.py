@@ -30,7 +30,10 @@ def run_info(options: argparse.Namespace) -> None:
         except BrokenPipeError:
             raise
         except (CommandError, OSError) as error:
-            failed(cause_of(error, source))
+            cause = cause_of(error, source)
+            failed(cause)
+            if options.json:
+                say(json.dumps({"input": source, "error": cause}))
             complete = False
     if not complete:
         raise Incomplete

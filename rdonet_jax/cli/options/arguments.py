@@ -13,7 +13,7 @@ from typing import Any
 from rdonet_jax.cli.console import say
 from rdonet_jax.cli.options import argument_types as types
 from rdonet_jax.cli.options import coding_arguments
-from rdonet_jax.cli.options.command_parser import add_command, add_reading_options
+from rdonet_jax.cli.options.command_parser import STANDARD_STREAM, add_command, add_reading_options
 from rdonet_jax.cli.program import Parser
 
 
@@ -48,7 +48,8 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
         help="compressed file; - is standard input",
     )  # fmt: skip
     info.add_argument("--json", action="store_true", help="print a line of JSON per file")
-    add_command(commands, "models", "list the bundled models")
+    models = add_command(commands, "models", "list the bundled models")
+    models.add_argument("--json", action="store_true", help="print a line of JSON per model")
     _add_compare(commands)
     _add_thumbnail(commands)
     _add_lazy(commands)
@@ -65,8 +66,9 @@ def _add_compare(commands: Any) -> None:
     parser = add_command(commands, "compare", "say how much two images differ", "[options] A B")
     for name, dest in (("A", "first"), ("B", "second")):
         parser.add_argument(
-            dest, metavar=name, type=types.name, help="image file, compressed or not"
-        )
+            dest, metavar=name, type=types.name,
+            help="image file, compressed or not; one of both may be -, which is standard input",
+        )  # fmt: skip
     parser.add_argument(
         "--difference", metavar="OUT", type=types.name,
         help="write an image of the difference, made as large as fits",
@@ -79,17 +81,29 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite what exists")
     parser.add_argument("--json", action="store_true", help="print a line of JSON")
 
+    def check(options: argparse.Namespace) -> None:
+        if options.first == options.second == STANDARD_STREAM:
+            parser.error("A and B cannot both be -")
+
+    parser.set_defaults(check=check)
+
 
 def _add_thumbnail(commands: Any) -> None:
     parser = add_command(
-        commands, "thumbnail", "write a small PNG for a file manager", "[--size N] IN OUT"
+        commands, "thumbnail", "write a small PNG for a file manager", "[options] IN OUT"
     )
-    parser.add_argument("source", metavar="IN", type=types.name, help="compressed file")
-    parser.add_argument("target", metavar="OUT", type=types.name, help="PNG; is overwritten")
+    parser.add_argument(
+        "source", metavar="IN", type=types.name, help="compressed file; - is standard input"
+    )
+    parser.add_argument(
+        "target", metavar="OUT", type=types.name,
+        help="PNG; replaces an empty file and a thumbnail; - is standard output",
+    )  # fmt: skip
     parser.add_argument(
         "--size", metavar="N", type=types.positive_integer, default=256,
         help="pixels of the longer side, at most (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="overwrite another kind of file too")
 
 
 def _add_lazy(commands: Any) -> None:
