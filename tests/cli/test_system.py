@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from rdonet_jax.cli import lazy_commands
 from rdonet_jax.cli.commands import completion, desktop, thumbnails
 from rdonet_jax.cli.options import arguments, grammar
 from rdonet_jax.codec import bitstream
@@ -56,7 +57,7 @@ def test_groff_has_nothing_to_say_about_the_manual_page(rdonet):
 
 
 @pytest.fixture
-def completed(rdonet):
+def completed(rdonet, bundle):
     """What bash offers for a line, at its end."""
     if not shutil.which("bash"):
         pytest.skip("bash is not installed")
@@ -98,6 +99,18 @@ def test_bash_completes_the_files_that_a_command_takes(completed):
     assert completed("rdonet compress a.png --out-dir ") == ["below"]
     assert completed("rdonet compress --quality ") == [""]
     assert completed("rdonet models ") == [""]
+    assert completed("rdonet train --data ") == completed("rdonet compress ")
+    assert sorted(completed("rdonet eval --results b")) == ["b.rdo", "below"]
+    assert completed("rdonet data pack be") == ["below"]
+
+
+def test_bash_completes_the_bundled_models_and_files(rdonet, bundle, completed):
+    assert completed("rdonet compress --model ") == [
+        "standard",
+        "tiny",
+        *completed("rdonet compress "),
+    ]
+    assert completed("rdonet compress --model=st") == ["standard"]
 
 
 @pytest.mark.parametrize("shell", completion.SHELLS)
@@ -108,6 +121,15 @@ def test_every_shell_gets_every_option_and_takes_the_script(rdonet, shell):
         for flag in (flag for option in command.options for flag in option.flags):
             dashes, word = ("-l", flag[2:]) if flag[:2] == "--" else ("-s", flag[1:])
             assert (f" {dashes} {word} " if shell == "fish" else flag) in script
+    for name in lazy_commands.COMMANDS:
+        files = {
+            "bash": f"        {name})\n            if [[ $current == -* ]]; then _rdonet_add -W "
+            '"-h --help"\n            else _rdonet_add -f\n',
+            "zsh": f"{name})\n                    _arguments '-h[show this help message and exit]' "
+            "'--help[show this help message and exit]' \\\n                    '*: :_files'",
+            "fish": f"complete -c rdonet -n '__fish_seen_subcommand_from {name}' -F",
+        }
+        assert files[shell] in script
     if shutil.which(shell):
         Path("script").write_text(script)
         done = subprocess.run([shell, "-n", "script"], capture_output=True, text=True)

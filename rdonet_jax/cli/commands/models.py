@@ -30,6 +30,14 @@ def load(library: ModelLibrary, name: str) -> Model:
         return library.load(name)
 
 
+def names() -> list[str]:
+    """The names of the bundled models. Raises `CommandError`."""
+    from rdonet_jax.models import zoo
+
+    with explained_models():
+        return list(zoo.bundled())
+
+
 def facts() -> list[dict[str, Any]]:
     """The bundled models and the earlier ones, for programs. Raises `CommandError`."""
     from rdonet_jax.cli.commands import describe

@@ -65,7 +65,7 @@ def _desktop(options: argparse.Namespace) -> None:
 def _completion(options: argparse.Namespace) -> None:
     from rdonet_jax.cli.commands import completion
 
-    say(completion.script(whole_parser(), options.shell).rstrip("\n"))
+    say(completion.script(whole_parser(), options.shell, models.names()).rstrip("\n"))
 
 
 def _man(_: argparse.Namespace) -> None:
