@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import platform
@@ -12,11 +13,12 @@ import threading
 import time
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from rdonet_jax.entropy.constriction_library import SlowCoderWarning
+from rdonet_jax.imaging.errors import ExistingFileError
 
 CACHE_BYTES = 2**28
 """Of compiled code on disk, at most."""
@@ -35,8 +37,20 @@ class CommandError(Exception):
     """Something the user can put right; the message is `FILE: cause`."""
 
 
+class TargetExists(CommandError):
+    """The result is there already and is not to be overwritten."""
+
+
 class Incomplete(Exception):
     """Some of many files could not be done, as has been printed."""
+
+
+def cause_of(error: Exception, about: str | None = None) -> str:
+    """The sentence about an error; `about` is the file where one of the system names none."""
+    if not isinstance(error, OSError):
+        return str(error)
+    name = error.filename or about
+    return f"{name}: {error.strerror or error}" if name else str(error)
 
 
 @contextlib.contextmanager
@@ -45,7 +59,26 @@ def explained(*kinds: type[Exception], about: str | None = None) -> Iterator[Non
     try:
         yield
     except kinds as error:
-        raise CommandError(f"{about}: {error}" if about else str(error)) from error
+        kind = TargetExists if isinstance(error, ExistingFileError) else CommandError
+        raise kind(f"{about}: {error}" if about else str(error)) from error
+
+
+@contextlib.contextmanager
+def errors_as_json(
+    is_asked: bool, about: Mapping[str, Any], write: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """With --json, an error is a line of JSON too, with what it is `about`. It is raised again.
+
+    `write` prints lines, to standard output where it is None.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (CommandError, OSError) as error:
+        if is_asked:
+            (write or say)(json.dumps({**about, "error": cause_of(error)}))
+        raise
 
 
 @contextlib.contextmanager
@@ -143,9 +176,10 @@ def quiet_libraries(quiet: bool = False) -> Iterator[None]:
     """
     # XLA reads this when it is loaded.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # With any handler at all, `logging` prints nothing of its own accord.
-    handler = logging.NullHandler()
-    logging.getLogger().addHandler(handler)
+    # With any handler at all, `logging` prints nothing of its own accord. Libraries that are
+    # imported already may have added one that prints.
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, [logging.NullHandler()]
     try:
         with warnings.catch_warnings():
             if not sys.warnoptions:
@@ -155,7 +189,7 @@ def quiet_libraries(quiet: bool = False) -> Iterator[None]:
                     show_warnings("rdonet")
             yield
     finally:
-        logging.getLogger().removeHandler(handler)
+        root.handlers = handlers
 
 
 def show_warnings(program: str) -> None:

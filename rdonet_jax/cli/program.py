@@ -1,32 +1,66 @@
-"""What `rdonet train` and `rdonet eval` share: a parser that names near options; exit codes."""
+"""What all commands share: a parser that names near options, and exit codes."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import signal
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from rdonet_jax.cli import console
+from rdonet_jax.cli.console import CommandError
+from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code after Ctrl-C."""
 
+BROKEN_PIPE = 141
+"""The exit code where nobody reads the output, as of a process that the signal for it ends."""
+
 WRONG_USAGE = 2
 """The exit code for a command line that makes no sense."""
+
+_PLAIN = "\0"
+"""Stands before names that look like options and are none; no name on a command line holds it."""
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line; for an unknown option it names the nearest one."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings
-        )
+        super().__init__(allow_abbrev=False, **settings)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         options, unknown = self.parse_known_args(args, namespace)
+        self._chosen(options)._refuse(unknown)
+        return options
+
+    def parse_intermixed_args(
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """As `parse_args`, but names may stand before, between and behind the options.
+
+        What stands behind a `--` is a name.
+        """
+        marked = _without_end_of_options(sys.argv[1:] if args is None else args)
+        options, unknown = self.parse_known_intermixed_args(marked, namespace)
+        self._refuse(unknown)
+        for option, value in vars(options).items():
+            setattr(options, option, _unmarked(value))
+        return options
+
+    def _chosen(self, options: argparse.Namespace) -> Parser:
+        """The parser of the command that was given, where this one has commands."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                chosen = action.choices[getattr(options, action.dest)]
+                return chosen._chosen(options)
+        return self
+
+    def _refuse(self, unknown: Sequence[str]) -> None:
+        """Ends the process where a command line has what its parser does not know."""
         for word in unknown:
             name = word.partition("=")[0]
             if name.startswith("-"):
@@ -35,11 +69,38 @@ class Parser(argparse.ArgumentParser):
                 )
         if unknown:
             self.error(f"unexpected arguments: {' '.join(unknown)}")
-        return options
+
+    def print_help(self, file: Any = None) -> None:
+        """Prints the help. Raises as `console.writing_output` does, where argparse is silent."""
+        with console.writing_output():
+            print(self.format_help(), end="", file=file, flush=True)
 
     def error(self, message: str) -> NoReturn:
+        message = message.replace(_PLAIN, "").replace(repr(_PLAIN)[1:-1], "")
         console.note(f"{message} (see --help)", self.prog)
         self.exit(WRONG_USAGE)
+
+
+def _without_end_of_options(arguments: Sequence[str]) -> list[str]:
+    """Arguments without the first `--`; those behind it are marked where they look like options.
+
+    Versions of Python differ in what `parse_intermixed_args` makes of `--`, so it gets to see none.
+    """
+    if "--" not in arguments:
+        return list(arguments)
+    end = arguments.index("--")
+    names = arguments[end + 1 :]
+    return [
+        *arguments[:end],
+        *(_PLAIN + name if name[:1] == "-" and name != STANDARD_STREAM else name for name in names),
+    ]
+
+
+def _unmarked(value: Any) -> Any:
+    """The value of an option, or of names, without marks."""
+    if isinstance(value, list):
+        return [_unmarked(item) for item in value]
+    return value.removeprefix(_PLAIN) if isinstance(value, str) else value
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -48,20 +109,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def exit_code(work: Callable[[], int], expected: tuple[type[Exception], ...], program: str) -> int:
-    """What `work` returns, or 1 after one line about an error of these kinds, 130 after Ctrl-C.
+    """What `work` returns, or another exit code for what it raises.
 
-    A parser that ends the program, for help and for wrong usage, gives its own code.
+    1 after one line about an OSError, a `CommandError` or an error of the `expected` kinds;
+    `INTERRUPTED` after Ctrl-C; `BROKEN_PIPE` where nobody reads the output. A parser that ends the
+    program, for help and for wrong usage, gives its own code.
     """
     try:
         return work()
     except SystemExit as stop:
         return int(stop.code or 0)
-    except expected as error:
-        cause = str(error)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        return BROKEN_PIPE
+    except (CommandError, OSError, *expected) as error:
+        console.note(console.cause_of(error), program)
+        return 1
     except KeyboardInterrupt:
         console.note("interrupted", program)
         return INTERRUPTED
-    except OSError as error:
-        cause = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    console.note(" ".join(cause.split()), program)
-    return 1

@@ -3,3 +3,7 @@
 
 class ImageError(ValueError):
     """An image file cannot be read or written. The message is one sentence that names the file."""
+
+
+class ExistingFileError(ImageError):
+    """A file is there already and is not to be overwritten."""

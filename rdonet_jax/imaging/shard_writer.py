@@ -144,7 +144,11 @@ def index_tars(target: str | Path) -> Index:
     folder = Path(target)
     if _exists(folder):
         raise ShardError(f"{folder}: holds an index already")
-    paths = sorted(folder.glob(f"*.{TAR}")) if folder.is_dir() else []
+    if not folder.is_dir():
+        raise ShardError(
+            f"{folder}: is no folder" if folder.exists() else f"{folder}: no such folder"
+        )
+    paths = sorted(folder.glob(f"*.{TAR}"))
     entries = _Entries()
     for path in paths:
         for name, start, content in _members(path):

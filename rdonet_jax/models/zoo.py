@@ -286,6 +286,15 @@ def _shapes(config: AnyConfig) -> Mapping[str, tuple[int, ...]]:
     return registry.family_of(config).param_shapes(config)
 
 
+def require_name(name: str) -> None:
+    """Raises `ZooError` for what cannot be the name of a model."""
+    if not name.isidentifier() or not _NAME.fullmatch(name):
+        raise ZooError(
+            "a model name is made of up to 64 letters, digits and underscores and begins with a "
+            f"letter, not {name!r}"
+        )
+
+
 def save(
     folder: str | Path,
     name: str,
@@ -301,11 +310,7 @@ def save(
 
     Raises `ZooError` for an invalid name, and for weights that are not finite in half precision.
     """
-    if not name.isidentifier() or not _NAME.fullmatch(name):
-        raise ZooError(
-            "a model name is made of up to 64 letters, digits and underscores and begins with a "
-            f"letter, not {name!r}"
-        )
+    require_name(name)
     flat = {path: np.asarray(leaf) for path, leaf in param_tree.flatten(params).items()}
     with np.errstate(over="ignore"):
         # In C order: safetensors writes the memory of an array as it lies.

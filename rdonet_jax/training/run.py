@@ -276,8 +276,10 @@ def export(
     `folder` and `destination` may be URLs. The file is named NAME-HASH.safetensors, and its record
     says how it was trained and on what. `thresholds` of the variance mask take the place of those
     of the training; only encoders use them; `pack` makes a file of less than half the size, see
-    `zoo.save`. Raises `RunError` when there is no run or no checkpoint, and `UrlError`.
+    `zoo.save`. Raises `ZooError` for an invalid name, `RunError` when there is no run or no
+    checkpoint, and `UrlError`.
     """
+    zoo.require_name(name)
     with working_folder.fetched(folder) as local:
         run = Run.load(local)
         try:

@@ -131,6 +131,19 @@ def test_models_tells_what_each_was_trained_for_and_how_long(
     )
 
 
+def test_models_are_described_for_programs_too(rdonet, bundle, monkeypatch, other_weights):
+    monkeypatch.setattr(zoo, "earlier", lambda: {other_weights.stem: other_weights})
+    code, out, err = rdonet("models", "--json")
+    first, second, third = map(json.loads, out.splitlines())
+    assert (code, err) == (0, "")
+    assert (first["name"], first["is_default"], first["is_earlier"]) == ("standard", True, False)
+    assert (second["weights"], second["steps"]) == (zoo.load("tiny").digest.hex(), None)
+    assert (third["name"], third["is_default"], third["is_earlier"]) == (
+        other_weights.stem, False, True
+    )  # fmt: skip
+    assert (third["steps"], third["validation"]) == (26000, {"bpp": 0.43831, "psnr": 27.2737})
+
+
 def test_a_file_says_which_range_coder_decodes_it(rdonet, bundle, coder_name):
     assert rdonet("compress", "a.png", "--coder", coder_name).code == 0
     out = rdonet("info", "a.png.rdo").out
@@ -240,13 +253,32 @@ def test_without_a_quality_it_is_the_middle_one(rdonet, bundle, mini_weights):
         ["compress", "a.png", "--target-size", "0"], ["compress", "a.png", "--target-bpp", "few"],
         ["compress", "a.png", "--jobs", "2"], ["compress", "--out-dir", "d"],
         ["decompress", "--list", "names.txt"], ["compress", "a.png", "--quiet", "--json"],
-        ["decompress", "b.rdo", "--suffix", ".webp"], ["compress", "a.png", "--target-size", "kB"],
+        ["decompress", "b.rdo", "--suffix", ".gif"], ["compress", "a.png", "--target-size", "kB"],
+        ["decompress", "b.rdo", "-", "--format", "xyz"],
+        ["decompress", "b.rdo", "--out-dir", "out", "--suffix", "gif"],
     ],
 )  # fmt: skip
 def test_wrong_usage_has_exit_code_2_and_says_how_it_should_be(rdonet, arguments):
     code, out, err = rdonet(*arguments)
-    assert (code, out) == (2, "")
-    assert err.startswith("usage: rdonet")
+    assert (code, out) == (2, "") and not Path("out").exists()
+    assert err.startswith("rdonet") and err.endswith(" (see --help)\n") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "program", "option", "nearest"),
+    [
+        (["compress", "a.png", "--forc"], "rdonet compress", "--forc", "--force"),
+        (["decompress", "b.rdo", "--bakground=red"], "rdonet decompress", "--bakground",
+         "--background"),
+        (["info", "b.rdo", "--jsn"], "rdonet info", "--jsn", "--json"),
+        (["data", "pack", "images", "out", "--knd", "tar"], "rdonet data pack", "--knd", "--kind"),
+    ],
+)  # fmt: skip
+def test_an_unknown_option_names_the_nearest_one_of_its_own_command(
+    rdonet, arguments, program, option, nearest
+):
+    said = f"{program}: there is no option {option}; the nearest is {nearest} (see --help)\n"
+    assert rdonet(*arguments) == (2, "", said)
 
 
 def test_help_names_every_start_of_a_search(rdonet):

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rdonet_jax.cli.commands import fidelity
 from rdonet_jax.cli.files import batch, jobs
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.options import argument_types
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.imaging import reader, srgb
-from rdonet_jax.rdo import encoder, rate_control
+from rdonet_jax.rdo import encoder, rate_control, targets
 
 
 @pytest.fixture
@@ -213,6 +214,28 @@ def test_json_has_a_line_for_every_file_and_a_summary(rdonet, bundle, album):
     assert (last["summary"]["done"], last["summary"]["failed"], code) == (3, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "about"),
+    [
+        (["compress", "none.png"], {"input": "none.png"}),
+        (["compress", "a.png", "b.rdo"], {"input": "a.png"}),
+        (["compress", "s3://bucket/a.png"], {"input": "s3://bucket/a.png"}),
+        (["decompress", "a.png"], {"input": "a.png"}),
+        (["info", "none.rdo"], {"input": "none.rdo"}),
+        (["compare", "a.png", "none.png"],
+         {"a": {"input": "a.png"}, "b": {"input": "none.png"}}),
+        (["models"], {}),
+    ],
+)  # fmt: skip
+def test_json_has_a_line_for_a_single_failure_too(rdonet, bundle, monkeypatch, arguments, about):
+    if arguments == ["models"]:
+        bundle["tiny"] = Path("none.safetensors")
+    code, out, err = rdonet(*arguments, "--json")
+    line = json.loads(out)
+    assert (code, err) == (1, f"rdonet: {line.pop('error')}\n")
+    assert line == about
+
+
 def test_names_may_stand_on_both_sides_of_options(rdonet, bundle):
     assert rdonet("compress", "a.png", "--mask", "uniform-16", "c.rdo").code == 0
     assert Path("c.rdo").exists()
@@ -244,9 +267,42 @@ def test_a_check_that_finds_another_image_says_so(rdonet, bundle, monkeypatch):
         return decoded._replace(content=codec.ImageData(pixels))
 
     monkeypatch.setattr(codec, "decode", wrong)
-    code, out, err = rdonet("compress", "a.png", "d.rdo", "--lossless-check")
-    assert (code, out) == (1, "")
-    assert err == "rdonet: d.rdo: does not decode to what was encoded\n"
+    cause = "a.png: its compressed file does not decode to what was encoded"
+    for where in (["d.rdo"], ["--out-dir", "out"], ["--out-dir", "out"]):
+        code, out, err = rdonet("compress", "a.png", *where, "--lossless-check")
+        assert (code, err) == (1, f"rdonet: {cause}\n")
+        assert out == "" or out.startswith("0 files, 1 failed, ")
+    assert found("out") == [] and not Path("d.rdo").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (bitstream.FormatError("there is too little memory"), "there is too little memory"),
+        (MemoryError(), "there is not enough memory for this image"),
+        (targets.TargetError("PSNR: needs a package"), "PSNR: needs a package"),
+    ],
+)
+@pytest.mark.parametrize("where", [["c.rdo"], ["--out-dir", "out"]])
+def test_what_fails_after_the_encoding_is_one_line_and_leaves_no_file(
+    rdonet, bundle, monkeypatch, where, error, cause
+):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(fidelity, "judge", fail)
+    code, _, err = rdonet("compress", "a.png", *where)
+    assert (code, err) == (1, f"rdonet: a.png: {cause}\n")
+    assert not Path("c.rdo").exists() and found("out") == []
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_only_a_file_counts_as_a_result_that_is_there(rdonet, bundle, command):
+    source, target = {"compress": ("a.png", "a.png.rdo"), "decompress": ("b.rdo", "b.png")}[command]
+    Path("out", target).mkdir(parents=True)
+    code, out, err = rdonet(command, source, "--out-dir", "out")
+    assert code == 1 and out.startswith("0 files, 1 failed, ")
+    assert err == f"rdonet: {os.path.join('out', target)}: exists and is not a regular file\n"
 
 
 @pytest.mark.slow

@@ -99,6 +99,12 @@ def test_restored_images_collide_likewise(copied):
     assert done.err == "rdonet: c/a.rdo: would become out/a.png, as would c/a.png.rdo\n"
 
 
+def test_a_suffix_in_capital_letters_is_left_out_too(copied):
+    write("c/PHOTO.PNG.RDO", "c/other.RDO")
+    done, made = copied("decompress", "c")
+    assert (done.code, set(made)) == (0, {"PHOTO.PNG", "other.png"})
+
+
 def test_a_file_that_is_named_twice_is_meant_once(copied):
     write("x/a.png")
     done, made = copied("compress", "x/a.png", "x/../x/a.png", os.path.abspath("x/a.png"), "x")

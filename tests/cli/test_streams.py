@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -9,13 +10,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax.cli import console
+from rdonet_jax.cli import console, program
 from rdonet_jax.cli import main as cli_main
+from rdonet_jax.cli.commands import data, train
+from rdonet_jax.cli.commands import eval as eval_command
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK
 from tests.conftest import ROOT
 
@@ -100,6 +104,22 @@ def test_a_check_of_the_file_is_made_before_it_goes_out(piped):
     assert piped(Path("a.png").read_bytes(), "compress", "-", "--lossless-check")[0] == 0
 
 
+def test_a_thumbnail_goes_through(piped):
+    code, out, err = piped(Path("b.rdo").read_bytes(), "thumbnail", "-", "-", "--size", "30")
+    assert (code, err) == (0, "")
+    assert Image.open(io.BytesIO(out)).size == (27, 30)
+
+
+def test_what_comes_in_is_compared(piped, rdonet):
+    code, out, err = piped(Path("a.png").read_bytes(), "compare", "a.png", "-", "--json")
+    facts = json.loads(out)
+    assert (code, err, facts["largest_difference"]) == (0, "", 0)
+    assert (facts["a"]["input"], facts["b"]["input"]) == ("a.png", "-")
+    assert rdonet("compare", "-", "-") == (
+        2, "", "rdonet compare: A and B cannot both be - (see --help)\n"
+    )  # fmt: skip
+
+
 def test_info_describes_what_comes_in(piped, rdonet):
     described = rdonet("info", "b.rdo").out
     code, out, err = piped(Path("b.rdo").read_bytes(), "info", "-")
@@ -115,7 +135,6 @@ def test_info_describes_what_comes_in(piped, rdonet):
         (["compress", "-"], "standard input: is damaged or no image"),
         (["decompress", "-"], "standard input: this is no RDONet file"),
         (["info", "-"], "standard input: this is no RDONet file"),
-        (["decompress", "b.rdo", "-", "--format", "xyz"], "standard output: the suffix names no"),
         (["decompress", "b.rdo", "-", "--model", "none"], "no model 'none': "),
     ],
 )
@@ -123,6 +142,66 @@ def test_what_fails_writes_nothing_and_is_one_line(piped, arguments, cause):
     code, out, err = piped(b"something else", *arguments)
     assert (code, out) == (1, b"")
     assert err.startswith(f"rdonet: {cause}") and err.count("\n") == 1
+
+
+@pytest.fixture
+def pipe():
+    """Gives the name of a pipe that holds the bytes of a file, as a shell makes it of <(...)."""
+    if not os.path.exists("/dev/fd"):
+        pytest.skip("pipes have no names here")
+    with contextlib.ExitStack() as opened:
+
+        def holding(path):
+            read, write = os.pipe()
+            opened.callback(os.close, read)
+            os.write(write, Path(path).read_bytes())
+            os.close(write)
+            return f"/dev/fd/{read}"
+
+        yield holding
+
+
+def test_a_pipe_is_read_like_a_file(piped, rdonet, pipe):
+    assert rdonet("compress", "a.png", "c.rdo").code == 0
+    assert rdonet("compress", pipe("a.png"), "d.rdo").code == 0
+    assert Path("d.rdo").read_bytes() == Path("c.rdo").read_bytes()
+    assert rdonet("decompress", pipe("c.rdo"), "e.png").code == 0
+    assert (
+        rdonet("info", pipe("c.rdo")).out.splitlines()[1:]
+        == (rdonet("info", "c.rdo").out.splitlines()[1:])
+    )
+
+
+def test_a_pipe_lends_its_result_neither_a_name_nor_times(refusal, bundle, pipe):
+    name = pipe("a.png")
+    assert refusal(name, "compress", name).startswith("is a pipe; name the result too")
+    assert refusal(name, "compress", name, "c.rdo", "--preserve").startswith("is a pipe, which")
+
+
+@pytest.mark.parametrize("option", ["--roi", "--mask"])
+def test_what_has_to_be_a_file_is_no_pipe(refusal, bundle, folder, option):
+    os.mkfifo("pipe")
+    assert refusal("pipe", "compress", "a.png", "c.rdo", option, "pipe") == (
+        "is a pipe, and not a file"
+    )
+
+
+def test_of_many_files_a_pipe_is_refused_and_stops_nothing(rdonet, bundle):
+    os.mkfifo("pipe")
+    code, out, err = rdonet("compress", "pipe", "a.png", "--out-dir", "out")
+    assert (code, err) == (1, "rdonet: pipe: is a pipe, and not a file\n")
+    assert out.startswith("1 files, 1 failed, ")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="needs a device")
+def test_a_device_is_no_file(refusal, bundle):
+    assert refusal("/dev/null", "compress", "/dev/null", "c.rdo") == "is a device, and not a file"
+
+
+def test_a_result_without_a_name_has_the_suffix_of_its_format(rdonet, bundle):
+    assert rdonet("decompress", "b.rdo", "--format", "WebP").out.startswith("b.rdo.webp: ")
+    with Image.open("b.rdo.webp") as image:
+        assert image.format == "WEBP"
 
 
 def test_nothing_at_all_is_no_image(piped):
@@ -157,7 +236,8 @@ def test_no_file_is_read_from_a_terminal(refusal, bundle, monkeypatch):
 )  # fmt: skip
 def test_what_contradicts_itself_is_wrong_usage(rdonet, arguments):
     code, out, err = rdonet(*arguments)
-    assert (code, out, err[:13]) == (2, "", "usage: rdonet")
+    assert (code, out) == (2, "")
+    assert err.startswith("rdonet ") and err.endswith(" (see --help)\n")
 
 
 def test_the_output_may_be_named_by_an_option(rdonet, bundle):
@@ -182,7 +262,7 @@ def test_nobody_who_reads_on_is_a_quiet_end(folder):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([*RDONET, "info", "b.rdo"], env=ENVIRONMENT, **pipes) as process:
         process.stdout.close()
-        assert (process.stderr.read(), process.wait()) == (b"", cli_main.BROKEN_PIPE)
+        assert (process.stderr.read(), process.wait()) == (b"", program.BROKEN_PIPE)
 
 
 def test_nobody_who_reads_the_file_is_a_quiet_end(piped, monkeypatch):
@@ -199,13 +279,41 @@ def test_nobody_who_reads_the_file_is_a_quiet_end(piped, monkeypatch):
     with open(os.devnull, "w") as nothing:
         unread = os.dup(nothing.fileno())
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(Pipe()), "utf-8"))
-    assert cli_main.main(["compress", "a.png", "-"]) == cli_main.BROKEN_PIPE
+    assert cli_main.main(["compress", "a.png", "-"]) == program.BROKEN_PIPE
     os.close(unread)
+
+
+@contextlib.contextmanager
+def unread_output():
+    """A pipe in place of standard output, from which nobody reads."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as stream, contextlib.redirect_stdout(stream):
+        yield
+
+
+@pytest.mark.parametrize("command", [cli_main, data, eval_command, train])
+def test_help_that_nobody_reads_is_a_quiet_end(command, capsys):
+    with unread_output():
+        assert command.main(["--help"]) == program.BROKEN_PIPE
+    assert capsys.readouterr().err == ""
+
+
+def test_results_that_nobody_reads_are_a_quiet_end(monkeypatch, capsys):
+    index = SimpleNamespace(names=(), files=(), kind="tar")
+    monkeypatch.setattr(data.shard_writer, "index_tars", lambda _: index)
+    monkeypatch.setattr(eval_command, "evaluate", lambda _: console.say("a table"))
+    for command, line in ((data, ["index", "images"]), (eval_command, ["--results", "a.json"])):
+        with unread_output():
+            assert command.main(line) == program.BROKEN_PIPE
+    assert capsys.readouterr().err == ""
 
 
 CARELESS = """
 import os, sys
 from rdonet_jax.cli import main as cli_main
+from rdonet_jax.cli.commands import data, train
+from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.cli.commands import compress as cli_compress
 from rdonet_jax.cli.files.file_result import FileResult
 

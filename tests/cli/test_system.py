@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from rdonet_jax.cli import lazy_commands
 from rdonet_jax.cli.commands import completion, desktop, thumbnails
 from rdonet_jax.cli.options import arguments, grammar
 from rdonet_jax.codec import bitstream
@@ -56,7 +57,7 @@ def test_groff_has_nothing_to_say_about_the_manual_page(rdonet):
 
 
 @pytest.fixture
-def completed(rdonet):
+def completed(rdonet, bundle):
     """What bash offers for a line, at its end."""
     if not shutil.which("bash"):
         pytest.skip("bash is not installed")
@@ -98,6 +99,18 @@ def test_bash_completes_the_files_that_a_command_takes(completed):
     assert completed("rdonet compress a.png --out-dir ") == ["below"]
     assert completed("rdonet compress --quality ") == [""]
     assert completed("rdonet models ") == [""]
+    assert completed("rdonet train --data ") == completed("rdonet compress ")
+    assert sorted(completed("rdonet eval --results b")) == ["b.rdo", "below"]
+    assert completed("rdonet data pack be") == ["below"]
+
+
+def test_bash_completes_the_bundled_models_and_files(rdonet, bundle, completed):
+    assert completed("rdonet compress --model ") == [
+        "standard",
+        "tiny",
+        *completed("rdonet compress "),
+    ]
+    assert completed("rdonet compress --model=st") == ["standard"]
 
 
 @pytest.mark.parametrize("shell", completion.SHELLS)
@@ -108,6 +121,15 @@ def test_every_shell_gets_every_option_and_takes_the_script(rdonet, shell):
         for flag in (flag for option in command.options for flag in option.flags):
             dashes, word = ("-l", flag[2:]) if flag[:2] == "--" else ("-s", flag[1:])
             assert (f" {dashes} {word} " if shell == "fish" else flag) in script
+    for name in lazy_commands.COMMANDS:
+        files = {
+            "bash": f"        {name})\n            if [[ $current == -* ]]; then _rdonet_add -W "
+            '"-h --help"\n            else _rdonet_add -f\n',
+            "zsh": f"{name})\n                    _arguments '-h[show this help message and exit]' "
+            "'--help[show this help message and exit]' \\\n                    '*: :_files'",
+            "fish": f"complete -c rdonet -n '__fish_seen_subcommand_from {name}' -F",
+        }
+        assert files[shell] in script
     if shutil.which(shell):
         Path("script").write_text(script)
         done = subprocess.run([shell, "-n", "script"], capture_output=True, text=True)
@@ -195,6 +217,39 @@ def test_thumbnails_keep_alpha_and_are_never_larger_than_the_image():
     assert small.getpixel((19, 5)) == (156, 156, 156, 255)
     assert small.getpixel((0, 5))[3] == 0
     assert thumbnails.reduced(ImageData(pixels), 500).size == (60, 30)
+
+
+@pytest.fixture
+def own(bundle, mini_weights, rdonet):
+    """Two compressed files of a model that NumPy computes."""
+    bundle["standard"] = mini_weights
+    assert rdonet("compress", "a.png", "c.rdo").code == 0
+    shutil.copy("c.rdo", "d.rdo")
+
+
+def test_a_thumbnail_replaces_no_compressed_file(refusal, own):
+    assert "is the input" in refusal("c.rdo", "thumbnail", "c.rdo", "c.rdo")
+    for more in ([], ["--force"]):
+        cause = refusal("d.rdo", "thumbnail", "c.rdo", "d.rdo", *more)
+        assert cause == "is a compressed file, and not overwritten"
+
+
+def test_a_thumbnail_replaces_an_image_with_force_alone(refusal, rdonet, own):
+    for name in ("a.png", "other.jpg"):
+        Image.new("RGB", (8, 8)).save("other.jpg")
+        assert "is no thumbnail" in refusal(name, "thumbnail", "c.rdo", name)
+        assert rdonet("thumbnail", "c.rdo", name, "--force", "--size", "30") == (0, "", "")
+        assert Image.open(name).size == (27, 30)
+
+
+def test_a_thumbnail_replaces_an_empty_file_and_earlier_thumbnails(rdonet, own):
+    Path("made").touch()
+    cached = PngImagePlugin.PngInfo()
+    cached.add_text("Thumb::URI", "file:///c.rdo")
+    Image.new("RGB", (8, 8)).save("cached.png", pnginfo=cached)
+    for name in ("made", "made", "cached.png"):
+        assert rdonet("thumbnail", "c.rdo", name, "--size", "30") == (0, "", "")
+        assert Image.open(name).size == (27, 30)
 
 
 def test_a_file_that_is_none_has_no_thumbnail(refusal, folder):

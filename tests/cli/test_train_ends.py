@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -15,8 +18,22 @@ from rdonet_jax.training import run as training_run
 from rdonet_jax.training import run_dir
 from rdonet_jax.training.loop import Outcome
 from tests import portable_params
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.once
+
+NOISY_EXPORT = """
+import logging, sys, warnings
+from rdonet_jax.cli.commands import train
+
+def export(*_):
+    logging.getLogger("absl").warning("from a library")
+    warnings.warn("from a library")
+    return "weights"
+
+train.training_run.export = export
+sys.exit(train.main(["export", "run", "name"]))
+"""
 
 
 @pytest.fixture
@@ -30,6 +47,27 @@ def said(monkeypatch, capsys):
         return code, capsys.readouterr().err
 
     return said
+
+
+@pytest.mark.slow
+def test_an_export_prints_the_path_alone_whatever_libraries_say():
+    done = subprocess.run([sys.executable, "-c", NOISY_EXPORT], cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"weights\n", b"")
+
+
+def test_the_name_of_an_export_is_judged_before_its_run(capsys):
+    assert train.main(["export", "none", "a/b"]) == 1
+    assert "a model name is made of" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_a_path_that_cannot_be_printed_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(training_run, "export", lambda *_: "weights")
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert train.main(["export", "run", "name"]) == 1
+    said = capsys.readouterr().err
+    assert said == "rdonet train: standard output: No space left on device\n"
 
 
 def test_a_finished_run_by_the_clock_is_not_asked_to_go_on_with_more_steps(said):

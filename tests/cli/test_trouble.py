@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rdonet_jax.cli import main as cli_main
+from rdonet_jax.cli import program
 from rdonet_jax.codec import codec
 from rdonet_jax.imaging import reader
 from tests.cli.conftest import contents
@@ -143,7 +144,7 @@ def test_what_ends_in_a_pipe_that_nobody_reads_leaves_no_temporary_folder(own, m
     try:
         with open(write, "w") as stream:
             monkeypatch.setattr("sys.stdout", stream)
-            assert cli_main.main(["compress", "a.png", "-", *own]) == cli_main.BROKEN_PIPE
+            assert cli_main.main(["compress", "a.png", "-", *own]) == program.BROKEN_PIPE
     finally:
         os.dup2(kept, 1)
         os.close(kept)

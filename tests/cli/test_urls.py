@@ -116,6 +116,18 @@ def test_one_file_at_a_url_needs_an_output_folder(refusal, folder):
     assert text == "is a URL; say with --out-dir where results are to go"
 
 
+def test_a_url_without_one_of_its_slashes_is_no_folder(refusal, rdonet, folder):
+    cause = "is a URL that was made a path; give it as text, with both slashes"
+    Path("names").write_text("s3:/bucket/b.png\n")
+    for command in ("compress", "decompress"):
+        assert refusal("s3:/bucket/x", command, "b.rdo", "--out-dir", "s3:/bucket/x") == cause
+        assert refusal("s3:/bucket/x", command, "s3:/bucket/x") == cause
+    done = rdonet("compress", "s3:/bucket/a", "--list", "names", "--out-dir", "out")
+    assert (done.code, done.err.splitlines()) == (
+        1, [f"rdonet: s3:/bucket/{name}: {cause}" for name in ("a", "b.png")]
+    )  # fmt: skip
+
+
 def test_times_and_permissions_are_those_of_local_files(refusal, folder):
     line = ["compress", "a.png", "--out-dir", "s3://bucket/out", "--preserve"]
     text = refusal("s3://bucket/out/a.png.rdo", *line)

@@ -142,6 +142,13 @@ def test_tar_files_of_others_get_an_index(folder, tmp_path):
         np.testing.assert_array_equal(dataset.load(path), srgb.load(file))
 
 
+@pytest.mark.parametrize(("name", "cause"), [("none", "no such folder"), ("a.tar", "is no folder")])
+def test_an_index_is_made_of_a_folder_that_is_there(tmp_path, name, cause):
+    (tmp_path / "a.tar").touch()
+    with pytest.raises(shards.ShardError, match=f"^{tmp_path / name}: {cause}$"):
+        shard_writer.index_tars(tmp_path / name)
+
+
 def _member(name: str, size: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.size = size

@@ -17,8 +17,10 @@ from rdonet_jax.cli.commands.decompress import DecompressOptions
 from rdonet_jax.cli.console import (
     CommandError,
     Incomplete,
+    errors_as_json,
     escaped,
     explained,
+    explained_missing,
     failed,
     note,
     say,
@@ -62,7 +64,7 @@ def run_compress(options: argparse.Namespace) -> None:
     compressing = CompressOptions(**given, measure=options.verbose)
     work = compression(compressing)
     if options.out_dir is None:
-        _run_one(options, work, COMPRESSED_SUFFIX, COMPRESSED_SUFFIX)
+        _run_one(options, work, COMPRESSED_SUFFIX)
         return
     from rdonet_jax.cli.files import jobs
 
@@ -84,7 +86,7 @@ def run_decompress(options: argparse.Namespace) -> None:
     )
     suffix = options.suffix or IMAGE_SUFFIX
     if options.out_dir is None:
-        _run_one(options, work, IMAGE_SUFFIX, suffix)
+        _run_one(options, work, suffix)
         return
     from rdonet_jax.cli.files import jobs
 
@@ -93,25 +95,39 @@ def run_decompress(options: argparse.Namespace) -> None:
     _run_many(options, work, found._replace(others=[]), shares_steps=True)
 
 
-def _run_one(options: argparse.Namespace, work: Work, suffix: str, stream_suffix: str) -> None:
-    """Makes one file of another. The suffixes are for an output without a name: of IN alone, and
-    of standard output."""
+def _run_one(options: argparse.Namespace, work: Work, suffix: str) -> None:
+    """Makes one file of another. The suffix is for an output without a name."""
     source, target = [*options.files, None][:2]
-    if url := next(filter(urls.is_url, options.files), None):
-        raise CommandError(f"{url}: is a URL; say with --out-dir where results are to go")
-    if os.path.isdir(source):
-        raise CommandError(f"{source}: is a folder; say with --out-dir where its files are to go")
     if target is None:
         target = STANDARD_STREAM if source == STANDARD_STREAM else source + suffix
+    write = say_beside if target == STANDARD_STREAM else say
     show_progress = not options.quiet and sys.stderr.isatty()
-    with (
-        streams.target(target, stream_suffix) as output,
-        streams.source(source) as input_path,
-    ):
-        result = work(input_path, output, ModelLibrary(), show_progress)
+    with errors_as_json(options.json, {"input": source}, write), explained_missing():
+        _require_local(options)
+        with (
+            streams.target(target, suffix) as output,
+            streams.source(source) as input_path,
+        ):
+            result = work(input_path, output, ModelLibrary(), show_progress)
     result.facts.update(input=source, output=target)
-    _print_result(options, result, say_beside if target == STANDARD_STREAM else say)
+    _print_result(options, result, write)
     _print_warnings(options, result)
+
+
+def _require_local(options: argparse.Namespace) -> None:
+    """Raises `CommandError` for names of one IN and its OUT that go with --out-dir alone, and where
+    a pipe would lend its result a name, or its times."""
+    source = options.files[0]
+    for name in options.files:
+        urls.require_no_flattened_url(name)
+        if urls.is_url(name):
+            raise CommandError(f"{name}: is a URL; say with --out-dir where results are to go")
+    if os.path.isdir(source):
+        raise CommandError(f"{source}: is a folder; say with --out-dir where its files are to go")
+    if streams.is_pipe(source) and len(options.files) == 1:
+        raise CommandError(f"{source}: is a pipe; name the result too, or - for standard output")
+    if streams.is_pipe(source) and options.preserve:
+        raise CommandError(f"{source}: is a pipe, which has no times for --preserve")
 
 
 def _run_many(options: argparse.Namespace, work: Work, found: Found, shares_steps: bool) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.cli.commands import decoding, fidelity
 from rdonet_jax.cli.console import CommandError, explained, progress
+from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.core import system_memory
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.models.library import ModelLibrary
@@ -47,13 +48,17 @@ class ComparisonResult(NamedTuple):
 
 
 class _Image(NamedTuple):
-    path: str
+    path: FilePath
     size: int  # bytes of the file
     image: ImageData
 
     def facts(self) -> dict[str, Any]:
         height, width = self.image.size
-        return {"input": self.path, "bytes": self.size, "bpp": 8 * self.size / (height * width)}
+        return {
+            "input": str(self.path),
+            "bytes": self.size,
+            "bpp": 8 * self.size / (height * width),
+        }
 
     def line(self) -> str:
         return f"{self.path}: {self.size} bytes, {self.facts()['bpp']:.3f} bpp"
@@ -69,7 +74,7 @@ class Difference(NamedTuple):
 
 
 def compare(
-    first: str, second: str, options: CompareOptions, library: ModelLibrary
+    first: FilePath, second: FilePath, options: CompareOptions, library: ModelLibrary
 ) -> ComparisonResult:
     """Compares two files. Raises `CommandError` for those that cannot be compared."""
     _check_output(options, first, second)
@@ -78,7 +83,7 @@ def compare(
     _require_alike(a, b)
     _require_memory(a)
     pixels = _visible_pixels(a.image, b.image)
-    with progress(first, ("comparison",), quiet=True):
+    with progress(str(first), ("comparison",), quiet=True):
         found = difference(*pixels)
         more = _measured(options.metrics, pixels)
     height, width = a.image.size
@@ -125,7 +130,7 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
     )
 
 
-def _check_output(options: CompareOptions, *sources: str) -> None:
+def _check_output(options: CompareOptions, *sources: FilePath) -> None:
     from rdonet_jax.imaging import srgb
 
     for source in sources:
@@ -181,7 +186,7 @@ def _metric_line(name: str, value: float | None) -> str:
     return f"{metric.label} {value:.{metric.decimals}f} {metric.unit}".rstrip() + better
 
 
-def _read(path: str, options: CompareOptions, library: ModelLibrary) -> _Image:
+def _read(path: FilePath, options: CompareOptions, library: ModelLibrary) -> _Image:
     from rdonet_jax.imaging import reader, srgb
 
     with open(path, "rb") as file:

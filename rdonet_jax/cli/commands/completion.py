@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from rdonet_jax.cli import lazy_commands
 from rdonet_jax.cli.options import grammar
 from rdonet_jax.cli.options.grammar import Command, Option
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
@@ -17,9 +18,19 @@ WITH_COMPRESSED_FILES = ("decompress", "info", "thumbnail")
 """Commands whose files are compressed ones."""
 
 
-def script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """The script for a shell, one of `SHELLS`."""
-    return SHELLS[shell](grammar.program(parser), grammar.commands(parser))
+def script(parser: argparse.ArgumentParser, shell: str, models: Sequence[str] = ()) -> str:
+    """The script for a shell, one of `SHELLS`. `models` are names that --model may have."""
+    commands = tuple(_with_models(command, tuple(models)) for command in grammar.commands(parser))
+    return SHELLS[shell](grammar.program(parser), commands)
+
+
+def _with_models(command: Command, models: tuple[str, ...]) -> Command:
+    """The command, whose --model completes names too, if it may be one."""
+    arguments = (
+        a._replace(words=models) if (a.flags, a.metavar) == (("--model",), "NAME") else a
+        for a in command.arguments
+    )
+    return command._replace(arguments=tuple(arguments))
 
 
 def _bash(program: Command, commands: tuple[Command, ...]) -> str:
@@ -69,6 +80,8 @@ def _bash_case(name: str, command: Command) -> str:
         else:
             kinds = {grammar.FILE: f"{name}_add -f", grammar.FOLDER: f"{name}_add -d"}
             action = kinds.get(option.value, ":")
+        if option.words:
+            action = f'{name}_add -W "{" ".join(option.words)}"; {action}'
         values.append(f"                {'|'.join(option.flags)}) {action}; return ;;")
     between = "\n".join(["            case $previous in", *values, "            esac\n"])
     files = f"{name}_compressed" if command.name in WITH_COMPRESSED_FILES else f"{name}_add -f"
@@ -139,7 +152,10 @@ def _zsh_option(option: Option) -> str:
         kinds = {grammar.FILE: "_files", grammar.FOLDER: "_files -/"}
         choices = f"({' '.join(option.choices)})" if option.choices else ""
         name = _zsh_text(option.metavar)
-        value = f":{name}:{choices or kinds.get(option.value, ' ')}"
+        action = kinds.get(option.value, " ")
+        if option.words:
+            action = f"{{compadd {' '.join(option.words)}; {action}}}"
+        value = f":{name}:{choices or action}"
     specs = []
     for flag in option.flags:
         joined = "=" if value and flag.startswith("--") else ""  # --flag=value, or two words
@@ -188,6 +204,7 @@ def _fish_option(name: str, where: str, option: Option) -> str:
             grammar.FOLDER: "-x -a '(__fish_complete_directories)'",
         }
         parts.append(kinds.get(option.value, "-x"))
+        parts += [f"-a {_fish_text(' '.join(option.words))}"] if option.words else []
     parts.append(f"-d {_fish_text(option.help)}")
     return " ".join(parts)
 
@@ -207,6 +224,9 @@ def _words(command: Command) -> tuple[str, ...]:
 
 
 def _takes_files(command: Command) -> bool:
+    """Whether it has files as arguments, or options of its own, most of which have files."""
+    if command.name in lazy_commands.COMMANDS:
+        return True
     return any(not a.flags and a.value == grammar.FILE for a in command.arguments)
 
 

@@ -12,12 +12,11 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.cli.commands import models
 from rdonet_jax.cli.console import CommandError, explained, progress
-from rdonet_jax.cli.files import paths
+from rdonet_jax.cli.files import paths, streams
 from rdonet_jax.cli.files.file_result import FilePath, FileResult
 from rdonet_jax.cli.options.argument_types import MOST_BYTES
 from rdonet_jax.cli.progress import InterruptibleSearch, StepTimer
@@ -86,27 +85,25 @@ def compress_file(
     library: ModelLibrary,
     show_progress: bool,
 ) -> FileResult:
-    """Compresses an image file. An interrupted search ends with the best partition so far."""
+    """Compresses an image file. An interrupted search ends with the best partition so far.
+
+    The file is written last, so that none is there if any part of the work fails.
+    """
     started = time.perf_counter()
     image, status = _load_image(source, target, options)
 
-    from rdonet_jax.cli.commands import fidelity
     from rdonet_jax.imaging import srgb
 
     model = models.load(library, options.model)
     result, step_seconds = _encode(source, model, image, options, show_progress)
+    judged, aimed = _judged(source, model, result, options)
+    facts = _facts(source, target, model, result, judged)
+    if aimed is not None:
+        facts[aimed.field] = aimed.value
     with explained(srgb.ImageError):
         srgb.write_bytes(
             target, result.encoded.data, options.force, status if options.preserve else None
         )
-    if options.lossless_check:
-        _check_file(target, model, result, options.engine)
-    source_bytes = os.path.getsize(source) if os.path.isfile(source) else None
-    judged = fidelity.judge(model, result, source_bytes, options.measure, options.engine)
-    aimed = _aimed(options, result)
-    facts = _facts(source, target, model, result, judged)
-    if aimed is not None:
-        facts[aimed.field] = aimed.value
     facts["seconds"] = round(time.perf_counter() - started, 3)
     return FileResult(
         _lines(facts, result, judged.psnr if options.measure else None, aimed),
@@ -153,6 +150,27 @@ def _encode(
     return result, timer.seconds()
 
 
+def _judged(
+    source: FilePath, model: Model, result: EncodeResult, options: CompressOptions
+) -> tuple[Fidelity, _Aimed | None]:
+    """How close the encoded image is to its source, once it is checked if that is asked for."""
+    from rdonet_jax.cli.commands import fidelity
+    from rdonet_jax.codec.bitstream import FormatError
+    from rdonet_jax.codec.engine_choice import EngineError
+    from rdonet_jax.codec.preparation import EncodeError
+
+    source_bytes = os.path.getsize(source) if os.path.isfile(source) else None
+    with (
+        explained(PlatformError),
+        explained(FormatError, EncodeError, EngineError, about=str(source)),
+        progress(str(source), ("check",), quiet=True),
+    ):
+        if options.lossless_check:
+            _check_decoding(source, model, result, options.engine)
+        judged = fidelity.judge(model, result, source_bytes, options.measure, options.engine)
+        return judged, _aimed(options, result)
+
+
 def _encode_options(
     source: FilePath, options: CompressOptions, size: tuple[int, int]
 ) -> EncodeOptions:
@@ -181,6 +199,7 @@ def _gains(source: FilePath, options: CompressOptions, size: tuple[int, int]) ->
     mask = None
     with explained(srgb.ImageError):
         if options.roi is not None:
+            streams.require_file(options.roi)
             mask = srgb.load_roi(options.roi)
     boxes = [
         roi.Box(*box[:4], DEFAULT_ROI_GAIN if box[4] is None else box[4])
@@ -236,6 +255,7 @@ def _init(size: tuple[int, int], init: str) -> str | Partition:
         return init
     if not os.path.exists(init):
         raise CommandError(f"{init}: is neither a mask file nor one of {', '.join(INITS)}")
+    streams.require_file(init)
     with explained(srgb.ImageError):
         levels = srgb.load_mask(init)
     height, width = size
@@ -250,21 +270,20 @@ def _init(size: tuple[int, int], init: str) -> str | Partition:
         return partition.from_level_map(levels)
 
 
-def _check_file(path: FilePath, model: Model, result: EncodeResult, engine: str) -> None:
-    """Refuses a written file that does not decode to what the encoder reconstructed."""
+def _check_decoding(source: FilePath, model: Model, result: EncodeResult, engine: str) -> None:
+    """Refuses an encoded image that does not decode to what the encoder reconstructed."""
     import numpy as np
 
     from rdonet_jax.codec import bitstream, codec
 
-    data = Path(path).read_bytes()
-    with explained(bitstream.FormatError, about=f"{path}: does not decode as it was written"):
-        decoded = codec.decode(model, data, engine=engine)
+    with explained(bitstream.FormatError, about=f"{source}: its compressed file does not decode"):
+        decoded = codec.decode(model, result.encoded.data, engine=engine)
     symbols = zip(decoded.symbols, result.encoded.symbols, strict=True)
     same = all(
         np.array_equal(*runs) for level in symbols for runs in zip(*level, strict=True)
     ) and np.array_equal(decoded.image, result.encoded.image)
     if not same:
-        raise CommandError(f"{path}: does not decode to what was encoded")
+        raise CommandError(f"{source}: its compressed file does not decode to what was encoded")
 
 
 def _facts(

@@ -38,7 +38,11 @@ def main(arguments: Sequence[str], program: str = "rdonet data") -> int:
 
 
 def _parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
-    parser = Parser(prog=program, description=(__doc__ or "").format(program=program))
+    parser = Parser(
+        prog=program,
+        description=(__doc__ or "").format(program=program),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     pack = actions.add_parser("pack", help="pack folders of images into shards")
     pack.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -141,6 +142,18 @@ def _model_text(facts: Mapping[str, Any]) -> str:
         return f"weights {facts['weights']}, which are not bundled"
     release = " of an earlier release" if facts["is_earlier"] else ""
     return f"model {facts['model']}{release} (weights {facts['weights']}), which is bundled"
+
+
+def facts_of_model(model: Model) -> dict[str, Any]:
+    """A description of a model for programs; None is what is not on record."""
+    record = model.record
+    return {
+        "weights": model.digest.hex(),
+        "family": registry.family_of(model.config).name,
+        "parameters": registry.parameter_count(model.params),
+        "steps": record.steps_done,
+        "validation": None if record.validation is None else dataclasses.asdict(record.validation),
+    }
 
 
 def of_model(model: Model) -> list[str]:

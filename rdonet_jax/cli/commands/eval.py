@@ -32,7 +32,6 @@ EXPECTED_ERRORS = (
     bd_rates.BdRateError,
     codec.EncodeError,
     config.ConfigError,
-    console.CommandError,
     curves.CurveError,
     measures.EvaluationError,
     srgb.ImageError,

@@ -7,7 +7,15 @@ import json
 import os
 
 from rdonet_jax.cli.commands import decoding, models
-from rdonet_jax.cli.console import CommandError, Incomplete, escaped, explained, failed, say
+from rdonet_jax.cli.console import (
+    CommandError,
+    Incomplete,
+    cause_of,
+    escaped,
+    explained,
+    failed,
+    say,
+)
 from rdonet_jax.cli.files import streams
 from rdonet_jax.cli.files.file_result import FilePath
 
@@ -19,13 +27,13 @@ def run_info(options: argparse.Namespace) -> None:
         try:
             with streams.source(source) as path:
                 _print_file(path, source, options.json)
-        except CommandError as error:
-            failed(str(error))
-            complete = False
         except BrokenPipeError:
             raise
-        except OSError as error:
-            failed(f"{error.filename or source}: {error.strerror or error}")
+        except (CommandError, OSError) as error:
+            cause = cause_of(error, source)
+            failed(cause)
+            if options.json:
+                say(json.dumps({"input": source, "error": cause}))
             complete = False
     if not complete:
         raise Incomplete

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rdonet_jax.cli.console import explained
 from rdonet_jax.core.defaults import DEFAULT_MODEL
@@ -28,6 +28,33 @@ def load(library: ModelLibrary, name: str) -> Model:
     """The bundled model of this name, or the one of this weights file. Raises `CommandError`."""
     with explained_models():
         return library.load(name)
+
+
+def names() -> list[str]:
+    """The names of the bundled models. Raises `CommandError`."""
+    from rdonet_jax.models import zoo
+
+    with explained_models():
+        return list(zoo.bundled())
+
+
+def facts() -> list[dict[str, Any]]:
+    """The bundled models and the earlier ones, for programs. Raises `CommandError`."""
+    from rdonet_jax.cli.commands import describe
+    from rdonet_jax.models import zoo
+
+    library = ModelLibrary()
+    with explained_models():
+        names, earlier = zoo.bundled(), zoo.earlier()
+    return [
+        {
+            "name": name,
+            "is_default": name == DEFAULT_MODEL,
+            "is_earlier": name in earlier,
+            **describe.facts_of_model(load(library, name)),
+        }
+        for name in [*names, *earlier]
+    ]
 
 
 def listing() -> str:

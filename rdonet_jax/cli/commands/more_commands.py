@@ -7,13 +7,20 @@ import json
 from pathlib import Path
 
 from rdonet_jax.cli.commands import info, models
-from rdonet_jax.cli.console import say
+from rdonet_jax.cli.console import errors_as_json, say
+from rdonet_jax.cli.files import streams
 from rdonet_jax.cli.options.arguments import whole_parser
+from rdonet_jax.core.defaults import IMAGE_SUFFIX
 from rdonet_jax.models.library import ModelLibrary
 
 
-def _models(_: argparse.Namespace) -> None:
-    say(models.listing())
+def _models(options: argparse.Namespace) -> None:
+    with errors_as_json(options.json, {}):
+        if not options.json:
+            say(models.listing())
+            return
+        for facts in models.facts():
+            say(json.dumps(facts))
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -26,14 +33,26 @@ def _compare(options: argparse.Namespace) -> None:
         options.force,
         tuple(dict.fromkeys(options.metric)),
     )
-    result = comparison.compare(options.first, options.second, compare_options, ModelLibrary())
+    names = {"a": options.first, "b": options.second}
+    with (
+        errors_as_json(options.json, {key: {"input": name} for key, name in names.items()}),
+        streams.source(options.first) as first,
+        streams.source(options.second) as second,
+    ):
+        result = comparison.compare(first, second, compare_options, ModelLibrary())
+    for key, name in names.items():
+        result.facts[key]["input"] = name
     say(json.dumps(result.facts) if options.json else "\n".join(result.lines))
 
 
 def _thumbnail(options: argparse.Namespace) -> None:
     from rdonet_jax.cli.commands import thumbnails
 
-    thumbnails.make(options.source, options.target, options.size, ModelLibrary())
+    with (
+        streams.target(options.target, IMAGE_SUFFIX) as target,
+        streams.source(options.source) as source,
+    ):
+        thumbnails.make(source, target, options.size, ModelLibrary(), options.force)
 
 
 def _desktop(options: argparse.Namespace) -> None:
@@ -46,7 +65,7 @@ def _desktop(options: argparse.Namespace) -> None:
 def _completion(options: argparse.Namespace) -> None:
     from rdonet_jax.cli.commands import completion
 
-    say(completion.script(whole_parser(), options.shell).rstrip("\n"))
+    say(completion.script(whole_parser(), options.shell, models.names()).rstrip("\n"))
 
 
 def _man(_: argparse.Namespace) -> None:

@@ -212,6 +212,7 @@ def _parser(program: str, model: Section) -> Parser:
         prog=program,
         description=(__doc__ or "").format(program=program),
         usage=f"{program} [options] --data DIR [DIR ...] --run RUN",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--data",
@@ -293,8 +294,9 @@ def export(arguments: Sequence[str], program: str) -> int:
         help="large kernels in 7 to 8 bits per weight: less than half the size",
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    path = training_run.export(
-        options.run, options.name, options.out, options.thresholds, options.best, options.pack
-    )
-    print(path)
+    with console.quiet_libraries():
+        path = training_run.export(
+            options.run, options.name, options.out, options.thresholds, options.best, options.pack
+        )
+    console.say(str(path))
     return 0

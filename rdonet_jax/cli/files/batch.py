@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
-from rdonet_jax.cli.console import CommandError, explained_missing
+from rdonet_jax.cli.console import CommandError, TargetExists, cause_of, explained_missing
 from rdonet_jax.cli.files import remote_files
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Failed, Job
@@ -126,15 +126,12 @@ def outcome_of(job: Job, work: Callable[[Job], FileResult], force: bool) -> Outc
         remote_files.make_folder(job.target)
         with explained_missing():
             return job, work(job)
-    except CommandError as error:
-        cause = str(error)
-    except OSError as error:
-        cause = f"{error.filename or job.source}: {error.strerror or error}"
+    except TargetExists:  # another process has made it
+        return Skipped(job)
+    except (CommandError, OSError) as error:
+        cause = cause_of(error, job.source)
     except Exception as error:  # one file must not end the work on all others
         cause = f"{job.source}: fails in an unforeseen way: {error!r}"
-    with contextlib.suppress(OSError):  # what cannot be asked for has failed
-        if not force and remote_files.exists(job.target):  # another process has made it
-            return Skipped(job)
     return Failed(job, cause)
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rdonet_jax.cli.console import explained
-from rdonet_jax.cli.files import file_names
+from rdonet_jax.cli.console import CommandError, explained
+from rdonet_jax.cli.files import file_names, streams
 from rdonet_jax.core import urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
 from rdonet_jax.core.shard import Shard
@@ -64,7 +64,8 @@ def compressions(sources: Sequence[str], folder: str, listed: Sequence[str] = ()
 
     A file below a folder keeps its path relative to that folder, and a file named in a list its
     path relative to the common folder of all names in the list. Files and folders may be URLs.
-    Raises `CommandError` for a list whose names have no common folder.
+    Raises `CommandError` for a list whose names have no common folder, and `UrlError` for a folder
+    that is a URL without one of its slashes.
     """
     from PIL import Image
 
@@ -88,7 +89,8 @@ def decompressions(
     """
 
     def named(name: str) -> str:
-        stem = name.removesuffix(COMPRESSED_SUFFIX)
+        stem, ending = os.path.splitext(name)
+        stem = stem if ending.lower() == COMPRESSED_SUFFIX else name
         return stem if stem.lower().endswith(suffix) else stem + suffix
 
     return _jobs(sources, listed, folder, [COMPRESSED_SUFFIX], named)
@@ -101,6 +103,7 @@ def _jobs(
     suffixes: Collection[str],
     named: Callable[[str], str],
 ) -> Found:
+    urls.require_no_flattened_url(folder)
     found = Found([], [], [], [])
     with explained(ValueError, about="--list"):
         root = file_names.common_folder(listed) if listed else ""
@@ -150,6 +153,12 @@ def _origins(
     the source. What is left out is added to `found`."""
     if urls.is_url(source):
         yield from _origins_at_url(source, root, suffixes, found)
+        return
+    try:
+        urls.require_no_flattened_url(source)
+        streams.require_file(source)
+    except (urls.UrlError, CommandError) as error:
+        found.failed.append(Failed(Job(source, ""), str(error)))
         return
     if not os.path.isdir(source):
         relative = os.path.basename(source) if root is None else _below_root(source, root)

@@ -7,15 +7,18 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rdonet_jax.cli.console import CommandError
+from rdonet_jax.cli.console import TargetExists
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.cli.files.streams import Stream
 from rdonet_jax.core import interrupts, urls
 
 
 def exists(name: str) -> bool:
-    """Whether there is a file of this name, which may be a URL. Raises `UrlError`."""
-    return urls.exists(name) if urls.is_url(name) else os.path.exists(name)
+    """Whether there is a file of this name, which may be a URL. Raises `UrlError`.
+
+    A folder or a device of this name is no result.
+    """
+    return urls.exists(name) if urls.is_url(name) else os.path.isfile(name)
 
 
 def existing(names: Sequence[str]) -> set[str]:
@@ -39,7 +42,7 @@ def local(source: str, target: str, force: bool) -> Iterator[tuple[FilePath, Fil
     """Local files in place of names that are URLs.
 
     The source is copied before the work, and the target in one piece once the work has succeeded.
-    Raises `CommandError` for a target that is there by then, unless it is to be overwritten, and
+    Raises `TargetExists` for a target that is there by then, unless it is to be overwritten, and
     `UrlError`.
     """
     if not (urls.is_url(source) or urls.is_url(target)):
@@ -57,7 +60,7 @@ def local(source: str, target: str, force: bool) -> Iterator[tuple[FilePath, Fil
         result = Path(_folder(folder, "output"), urls.name_of(target))
         yield input_path, Stream(str(result), target)
         if not force and urls.exists(target):
-            raise CommandError(f"{target}: exists already and is not overwritten without --force")
+            raise TargetExists(f"{target}: exists already and is not overwritten without --force")
         urls.upload(result, target)
 
 

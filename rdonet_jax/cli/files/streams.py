@@ -1,7 +1,8 @@
-"""Standard input and output in place of files.
+"""Standard input and output, and pipes, in place of files.
 
 What reads and writes image files needs files that it can read twice and replace in one step. So
-standard input is written to a file before the work, and the result is sent on once it is whole.
+an input that is none is written to a file before the work, and the result is sent on once it is
+whole.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from rdonet_jax.cli import console
 from rdonet_jax.cli.console import CommandError
@@ -37,22 +40,52 @@ class Stream(os.PathLike[str]):
 
 @contextlib.contextmanager
 def source(name: str) -> Iterator[FilePath]:
-    """The file of this name; for `-`, one that holds all of standard input.
+    """The file of this name; for `-` and for a pipe, one that holds all that comes from it.
 
-    Raises `CommandError` for a terminal and a closed stream, and OSError.
+    Raises `CommandError` for a terminal and a closed stream, for what is neither a file nor a pipe,
+    and OSError.
     """
-    if name != STANDARD_STREAM:
+    if name == STANDARD_STREAM:
+        if sys.stdin.isatty():
+            raise CommandError(f"{INPUT}: is a terminal; send a file to it, as in < FILE")
+        if console.is_closed(sys.stdin):
+            raise CommandError(f"{INPUT}: is closed")
+        with _held(sys.stdin.buffer, INPUT) as held:
+            yield held
+    elif is_pipe(name):
+        with open(name, "rb") as pipe, _held(pipe, name) as held:
+            yield held
+    else:
+        require_file(name)
         yield name
-        return
-    if sys.stdin.isatty():
-        raise CommandError(f"{INPUT}: is a terminal; send a file to it, as in < FILE")
-    if console.is_closed(sys.stdin):
-        raise CommandError(f"{INPUT}: is closed")
+
+
+@contextlib.contextmanager
+def _held(stream: BinaryIO, name: str) -> Iterator[Stream]:
+    """A temporary file that holds what comes from a stream."""
     with interrupts.temporary_folder() as folder:
         path = os.path.join(folder, "input")
         with open(path, "wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        yield Stream(path, INPUT)
+            shutil.copyfileobj(stream, file)
+        yield Stream(path, name)
+
+
+def is_pipe(name: str) -> bool:
+    """Whether this is the name of a pipe: one that has a name, or that a shell made by <(...)."""
+    try:
+        return stat.S_ISFIFO(os.stat(name).st_mode)
+    except OSError:
+        return False
+
+
+def require_file(name: str) -> None:
+    """Raises `CommandError` for a pipe or a device, which cannot be read like a file.
+
+    What is not there, and a folder, is refused by who opens it.
+    """
+    if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+        kind = "a pipe" if is_pipe(name) else "a device"
+        raise CommandError(f"{name}: is {kind}, and not a file")
 
 
 @contextlib.contextmanager

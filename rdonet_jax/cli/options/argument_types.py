@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rdonet_jax.core import urls
 from rdonet_jax.core.shard import Shard
+from rdonet_jax.imaging.formats.writable import WRITABLE_FORMATS
 
 MOST_BYTES = 2**62
 """The largest size of a file that can be asked for."""
@@ -33,8 +34,13 @@ def local_path(text: str) -> Path:
 
 
 def suffix(text: str) -> str:
-    """An argument that is a suffix, with or without its dot."""
-    return "." + name(text.removeprefix(".")).lower()
+    """An argument that is the suffix of a format that is written, with or without its dot."""
+    found = "." + name(text.removeprefix(".")).lower()
+    if found not in WRITABLE_FORMATS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no format that can be written, which are {' '.join(WRITABLE_FORMATS)}"
+        )
+    return found
 
 
 def quality(text: str) -> float:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from rdonet_jax.cli.console import say
 from rdonet_jax.cli.options import argument_types as types
 from rdonet_jax.cli.options import coding_arguments
 from rdonet_jax.cli.options.command_parser import STANDARD_STREAM, add_command, add_reading_options
-
-_PLAIN = "\0"
-"""Stands before names that look like options and are none; no name on a command line holds it."""
+from rdonet_jax.cli.program import Parser
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -26,51 +25,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if not arguments or arguments[0] not in commands:
         return parser.parse_args(arguments)  # --help, --version or an error
     command = commands[arguments[0]]
-    # Names may stand before, between and behind the options.
-    options = command.parse_intermixed_args(_without_end_of_options(arguments[1:]))
-    for option, value in vars(options).items():
-        setattr(options, option, _unmarked(value))
+    options = command.parse_intermixed_args(arguments[1:])
     options.check(options)
     return options
 
 
-def _without_end_of_options(arguments: Sequence[str]) -> list[str]:
-    """Arguments without the first `--`; those behind it are marked where they look like options.
-
-    Versions of Python differ in what `parse_intermixed_args` makes of `--`, so it gets to see none.
-    """
-    if "--" not in arguments:
-        return list(arguments)
-    end = arguments.index("--")
-    names = arguments[end + 1 :]
-    return [
-        *arguments[:end],
-        *(_PLAIN + name if name[:1] == "-" and name != STANDARD_STREAM else name for name in names),
-    ]
-
-
-def _unmarked(value: Any) -> Any:
-    """The value of an option, or of names, without marks."""
-    if isinstance(value, list):
-        return [_unmarked(item) for item in value]
-    return value.removeprefix(_PLAIN) if isinstance(value, str) else value
-
-
-class _Parser(argparse.ArgumentParser):
-    """Leaves marks out of what it says."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(message.replace(_PLAIN, "").replace(repr(_PLAIN)[1:-1], ""))
-
-
-def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _parser() -> tuple[Parser, dict[str, Parser]]:
     """The parser, and those of the commands by their names."""
-    parser = _Parser(
+    parser = Parser(
         prog="rdonet",
         description="Learned image compression with a coding tree.",
         epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 129 hang-up, 130 interrupted, 141 "
         "nobody reads the output any more, 143 ended by SIGTERM.",
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -82,7 +48,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         help="compressed file; - is standard input",
     )  # fmt: skip
     info.add_argument("--json", action="store_true", help="print a line of JSON per file")
-    add_command(commands, "models", "list the bundled models")
+    models = add_command(commands, "models", "list the bundled models")
+    models.add_argument("--json", action="store_true", help="print a line of JSON per model")
     _add_compare(commands)
     _add_thumbnail(commands)
     _add_lazy(commands)
@@ -99,8 +66,9 @@ def _add_compare(commands: Any) -> None:
     parser = add_command(commands, "compare", "say how much two images differ", "[options] A B")
     for name, dest in (("A", "first"), ("B", "second")):
         parser.add_argument(
-            dest, metavar=name, type=types.name, help="image file, compressed or not"
-        )
+            dest, metavar=name, type=types.name,
+            help="image file, compressed or not; one of both may be -, which is standard input",
+        )  # fmt: skip
     parser.add_argument(
         "--difference", metavar="OUT", type=types.name,
         help="write an image of the difference, made as large as fits",
@@ -113,17 +81,29 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite what exists")
     parser.add_argument("--json", action="store_true", help="print a line of JSON")
 
+    def check(options: argparse.Namespace) -> None:
+        if options.first == options.second == STANDARD_STREAM:
+            parser.error("A and B cannot both be -")
+
+    parser.set_defaults(check=check)
+
 
 def _add_thumbnail(commands: Any) -> None:
     parser = add_command(
-        commands, "thumbnail", "write a small PNG for a file manager", "[--size N] IN OUT"
+        commands, "thumbnail", "write a small PNG for a file manager", "[options] IN OUT"
     )
-    parser.add_argument("source", metavar="IN", type=types.name, help="compressed file")
-    parser.add_argument("target", metavar="OUT", type=types.name, help="PNG; is overwritten")
+    parser.add_argument(
+        "source", metavar="IN", type=types.name, help="compressed file; - is standard input"
+    )
+    parser.add_argument(
+        "target", metavar="OUT", type=types.name,
+        help="PNG; replaces an empty file and a thumbnail; - is standard output",
+    )  # fmt: skip
     parser.add_argument(
         "--size", metavar="N", type=types.positive_integer, default=256,
         help="pixels of the longer side, at most (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="overwrite another kind of file too")
 
 
 def _add_lazy(commands: Any) -> None:
@@ -168,5 +148,5 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from rdonet_jax.core import version
 
-        print(f"{parser.prog} {version.installed() or '(source checkout)'}")
+        say(f"{parser.prog} {version.installed() or '(source checkout)'}")
         parser.exit()

@@ -121,7 +121,7 @@ def add_compress(commands: Any) -> None:
     )  # fmt: skip
     coding.add_argument(
         "--lossless-check", action="store_true",
-        help="decode what was written, and compare it with what was encoded",
+        help="decode the result before it is written, and compare it with what was encoded",
     )  # fmt: skip
     _add_output_options(parser)
     check_files = parser.get_default("check")
@@ -143,12 +143,13 @@ def add_decompress(commands: Any) -> None:
         parser,
         "compressed file; with --out-dir, any number of them, and folders whose "
         f"{COMPRESSED_SUFFIX} files are meant, also at URLs",
-        f"image, in the format of its suffix, - for standard output; default: IN{IMAGE_SUFFIX}",
+        "image, in the format of its suffix, - for standard output; default: IN with the suffix of "
+        f"--format, IN{IMAGE_SUFFIX}",
     )
     parser.add_argument(
         "--format", "--suffix", metavar="SUFFIX", type=types.suffix, dest="suffix",
-        help="format of what goes to --out-dir or standard output, by its suffix: png, webp, ... "
-        f"(default: {IMAGE_SUFFIX.removeprefix('.')})",
+        help="format of a result that has no name, or goes to --out-dir or standard output, by its "
+        f"suffix: png, webp, ... (default: {IMAGE_SUFFIX.removeprefix('.')})",
     )  # fmt: skip
     add_reading_options(parser)
     add_engine_option(parser)
@@ -221,11 +222,9 @@ def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -
     alone = (options.list, options.ray, options.jobs, options.shard) == (None, None, 1, WHOLE)
     if options.out_dir is None and not alone:
         parser.error("--list, --jobs, --ray and --shard go with --out-dir")
-    to_stream = options.files[-1:] == [STANDARD_STREAM]
-    if options.out_dir is None and not to_stream and getattr(options, "suffix", None):
-        parser.error(
-            "--format goes with --out-dir and standard output; OUT has a suffix of its own"
-        )
+    is_named = options.out_dir is None and options.files[1:] not in ([], [STANDARD_STREAM])
+    if is_named and getattr(options, "suffix", None):
+        parser.error("--format goes without OUT, which has a suffix of its own")
     if options.out_dir is not None and not (options.files or options.list):
         parser.error("the following arguments are required: IN")
 

@@ -25,7 +25,6 @@ def add_command(
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         usage=usage,
-        allow_abbrev=False,
     )
     parser.set_defaults(command=name, check=lambda options: None)
     return parser

@@ -64,6 +64,7 @@ def parse(arguments: Sequence[str], program: str, description: str) -> argparse.
         prog=program,
         description=description.format(program=program),
         usage=f"{program} [options]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_subjects(parser.add_argument_group("what to measure"))
     _add_ways(parser.add_argument_group("how"))

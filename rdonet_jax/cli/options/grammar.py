@@ -24,6 +24,7 @@ class Option(NamedTuple):
     choices: tuple[str, ...]
     help: str
     group: str
+    words: tuple[str, ...] = ()  # values that it may have beside files
 
     @property
     def value(self) -> str | None:
