@@ -84,6 +84,11 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
         )
     if config.learn != "all" and not family.has_separate_priors:
         raise ConfigError("only a portable network has parts to be learned alone")
+    if config.prior_rate != 1 and not family.has_separate_priors:
+        raise ConfigError(
+            f"prior_rate is for portable networks, whose priors are apart; a network of the family "
+            f"{family.name!r} has none, so leave it at 1"
+        )
     key = jax.random.key(config.seed)
     if config.start not in STARTS:
         params = _params_of(zoo.load(config.start), model, config.start)
