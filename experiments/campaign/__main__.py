@@ -65,6 +65,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "--resume", action="store_true",
         help="go on from the checkpoint in --state; --more-minutes N gives it N from now on",
     )  # fmt: skip
+    parser.add_argument(
+        "--cpu", action="store_true",
+        help="train where JAX finds a CPU alone, as JAX_PLATFORMS=cpu in the environment does too",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -74,6 +74,44 @@ def test_fine_tuning_goes_on_with_the_loss_of_the_weights_in_small_steps_without
     assert settings(f"--fine-tune {path} --learning-rate 1e-3").training.learning_rate == 1e-3
 
 
+@pytest.mark.parametrize(
+    ("metric", "share", "lmbda"),
+    [("mse", TrainingConfig.ms_ssim_share, 0.02), ("both", 0.25, 0.02)],
+)
+def test_another_metric_leaves_out_a_share_of_the_weights_that_it_has_not(
+    written, tmp_path, tiny_model, metric, share, lmbda
+):
+    record = {"training": {"metric": "both", "ms_ssim_share": 0.25, "lmbda": 0.02}}
+    model = presets.tiny()
+    path = zoo.save(tmp_path, "own", model, tiny_model.params, record)
+    file = written(f"training: {{metric: {metric}}}")
+    for line in (f"--metric {metric}", f"--config {file}"):
+        found = settings(f"--fine-tune {path} {line}").training
+        assert (found.metric, found.ms_ssim_share, found.lmbda) == (metric, share, lmbda)
+
+
+def test_another_metric_leaves_out_a_lambda_of_another_scale(tmp_path, tiny_model, capsys):
+    model = presets.tiny()
+    params = tiny_model.params
+    for metric, lmbda in (("ms-ssim", 8.0), ("mse", 0.02)):
+        record = {"training": {"metric": metric, "lmbda": lmbda}}
+        path = zoo.save(tmp_path, metric.replace("-", "_"), model, params, record)
+        assert settings(f"--fine-tune {path}").training.lmbda == lmbda
+        if metric == "ms-ssim":
+            found = settings(f"--fine-tune {path} --metric mse").training
+            assert found.lmbda == TrainingConfig().lmbda
+        else:
+            line = f"--fine-tune {path} --metric ms-ssim"
+            assert "8.73 a usual value" in complaint(capsys, line)
+            assert settings(f"{line} --lmbda 9").training.lmbda == 9
+
+
+def test_resuming_is_asked_for_always_or_where_there_is_a_run():
+    for line, expected in (("", False), ("--resume", True), ("--resume auto", "auto")):
+        given = ["--data", "d", "--run", "r", *line.split()]
+        assert train.parse(given, "rdonet train")[0].resume == expected
+
+
 @pytest.mark.parametrize("length", ["--steps 70", "--stage1-steps 0 --stage2-steps 70", "FILE"])
 def test_all_steps_of_fine_tuning_are_in_the_second_stage(finished, written, length):
     file = written("length: {steps: 70}\ntraining: {batch_size: 4}")
@@ -301,7 +339,8 @@ def test_a_run_from_before_a_field_is_given_again_as_it_was(written):
         ("--lmbda nan", "lmbda must be positive"),
         ("--config nothing.yaml", "nothing.yaml: No such file"),
         ("--config run.txt", "run.txt: a configuration is a .yaml, .yml or .json file"),
-        ("surplus --resume more", "unexpected arguments: "),
+        ("surplus more", "unexpected arguments: surplus more"),
+        ("--resume more", "argument --resume: invalid choice: 'more'"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(capsys, line, words):

@@ -39,6 +39,23 @@ def test_the_signal_is_named_after_the_step(name):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.parametrize("received", [False, True])
+def test_hosts_that_have_agreed_on_no_step_do_not_stop_before_the_first(monkeypatch, received):
+    """JAX agrees on the step after the last one that a host has asked for; before that, on 0."""
+    asked = []
+
+    def reached(step):
+        agreed = max(asked, default=0) + 1 if received else 0
+        asked.append(step)
+        return step == agreed
+
+    monkeypatch.setattr(multihost.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(multihost.multihost_utils, "reached_preemption_sync_point", reached)
+    with multihost.stop_requests() as stop_request:
+        assert stop_request(0) == ""
+        assert stop_request(1) == ("SIGTERM" if received else "")
+
+
 def test_a_second_ctrl_c_interrupts():
     with pytest.raises(KeyboardInterrupt), multihost.stop_requests():
         signal.raise_signal(signal.SIGINT)

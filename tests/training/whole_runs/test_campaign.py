@@ -29,6 +29,7 @@ def own_environment(tmp_path, monkeypatch):
     """A training sets these variables unless they are set, and later tests must not see it."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "jax"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
 
 
 @pytest.fixture
@@ -253,7 +254,7 @@ def test_a_campaign_leaves_a_few_small_files_and_one_line(
     assert campaign.main([*command, "--minutes", "0.2"], time.monotonic()) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert re.fullmatch(
-        r"campaign: \d+ steps,( [\d.]+ crops/s,)? validation 0\.5000 bpp 30\.00 dB, "
+        r"campaign: \d+ steps, on cpu,( [\d.]+ crops/s,)? validation 0\.5000 bpp 30\.00 dB, "
         r"step_\d+-[0-9a-f]{16}\.safetensors",
         line,
     )
@@ -276,6 +277,32 @@ def test_the_line_tells_numbers_that_are_not_finite(tmp_path):
     assert training.summary(tmp_path) == (
         "campaign: 10 steps, validation not-finite bpp not-finite dB"
     )
+
+
+def test_a_training_that_could_not_start_has_no_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "run", lambda *_: 1)
+    assert (
+        campaign.main(["train", "data", str(tmp_path / "out"), "--state", str(tmp_path)], 0.0) == 1
+    )
+    assert capsys.readouterr().out == ""
+
+
+def test_a_cpu_trains_only_where_that_is_said(tmp_path, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(train, "run", lambda arguments, *_: given.append(arguments) or 0)
+    command = ["train", "data", str(tmp_path / "out"), "--state", str(tmp_path)]
+    for variable in (None, "cuda,cpu"):
+        monkeypatch.delenv("JAX_PLATFORMS")
+        if variable:
+            monkeypatch.setenv("JAX_PLATFORMS", variable)
+        assert campaign.main(command, 0.0) == 1
+        assert capsys.readouterr().err.startswith("train: JAX finds no accelerator on this machine")
+        assert not given and not (tmp_path / "out").exists()
+        monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert campaign.main(command, 0.0) == 0
+    monkeypatch.delenv("JAX_PLATFORMS")
+    assert campaign.main([*command, "--cpu"], 0.0) == 0
+    assert len(given) == 2 and "--cpu" not in given[1]
 
 
 def test_a_damaged_log_is_one_sentence(tmp_path, monkeypatch, capsys):
