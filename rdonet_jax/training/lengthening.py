@@ -1,9 +1,9 @@
 """Whether a run that has done some of its steps can continue with stages of another length.
 
 It can if all steps done would have had the same stage, the same masks and the same learning rate
-with the new length. So a run that is made longer equals a run that had this length from the start. With the
-constant schedule the length of stage 2 can always be changed. With the other schedules the learning
-rate decays over the whole run or, with the switch "restart", over each stage.
+with the new length. So a run that is made longer equals a run that had this length from the start.
+With the constant schedule the length of stage 2 can be changed. With the other schedules the
+learning rate decays over the whole run or, with the switch "restart", over each stage.
 """
 
 from __future__ import annotations

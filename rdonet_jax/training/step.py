@@ -23,7 +23,7 @@ from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.nn import lapped
-from rdonet_jax.training import masks, optimizer
+from rdonet_jax.training import masks, optimizer, precision
 from rdonet_jax.training.config import STARTS, TrainingConfig
 from rdonet_jax.training.crops import Batch
 
@@ -124,13 +124,6 @@ def state_of(config: TrainingConfig, params: Any) -> TrainState:
     )
 
 
-def compute_dtype(config: TrainingConfig) -> Any:
-    """The type in which the transforms are computed on this machine's devices."""
-    if config.precision == "auto":
-        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-    return jnp.dtype(config.precision)
-
-
 def crop_keys(config: TrainingConfig, step: jax.Array, numbers: jax.Array) -> jax.Array:
     """One key for each crop of a step, by its number in the whole batch."""
     key = jax.random.fold_in(jax.random.key(config.seed), step)
@@ -210,7 +203,7 @@ def crop_losses(
     levels = masks_of_step(model, config, position, x, quality, keys[:, 0])
     if sizes is not None:
         levels = partition.exclude_padding(levels, sizes)
-    dtype = compute_dtype(config)
+    dtype = precision.compute_dtype(config)
     noise = keys[:, 1] if config.rate == "noisy" else None
     coded = registry.code(model, params, x, levels, quality, noise, dtype, config.remat, sizes)
     pixels = math.prod(sides) if sizes is None else jnp.prod(sizes, axis=1)
@@ -333,7 +326,13 @@ def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
     The state is donated. Each host passes the crops of its own devices, see `shard`. The position
     in the schedule is a float32 number, see `training.pace`.
     """
-    step = functools.partial(device_step, model, config)
+
+    def step(
+        state: TrainState, batch: Batch, position: jax.Array
+    ) -> tuple[TrainState, StepMetrics]:
+        with precision.of_step(config):
+            return device_step(model, config, state, batch, position)
+
     ready = functools.partial(multihost.wait_for_all, "compiled step")
     return compilation.parallel(
         step, config.parallel, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,),

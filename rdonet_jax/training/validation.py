@@ -1,6 +1,6 @@
 """Validation during training: rate and quality on crops that are not trained on, on all devices.
 
-As in use, it takes the averaged parameters, variance masks, rounded latents and float32.
+As in use, it has the averaged parameters, variance masks, rounded latents and float32.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rdonet_jax.core import compilation, multihost, partition
 from rdonet_jax.core.config import QUALITY_SEGMENT, AnyConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import hierarchy, registry
+from rdonet_jax.training import precision
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.step import AXIS, crop_loss, shard
 
@@ -84,12 +85,8 @@ def make(
     """
 
     def batch_sums(params: Any, crops: jax.Array, numbers: jax.Array) -> jax.Array:
-        x, quality, chosen, coded = _code(model, params, crops, numbers)
-        bpp = distortion.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
-        x_hat = distortion.round_to_8_bit(coded.x_hat)
-        loss = crop_loss(model, config, bpp, x, x_hat, quality)
-        shares = [jnp.mean(mask, axis=(1, 2)) for mask in partition.level_masks(chosen)]
-        values = jnp.stack([loss, bpp, distortion.psnr(x, x_hat), *shares])
+        with precision.float32_products():
+            values = _values(model, config, params, crops, numbers)
         return jax.lax.psum(jnp.sum(jnp.where(numbers < count, values, 0.0), axis=1), AXIS)
 
     count = _codings(model, len(crops))
@@ -106,6 +103,18 @@ def make(
     return validate
 
 
+def _values(
+    model: AnyConfig, config: TrainingConfig, params: Any, crops: jax.Array, numbers: jax.Array
+) -> jax.Array:
+    """The numbers of a `Validation` for each crop, [6, N]."""
+    x, quality, chosen, coded = _code(model, params, crops, numbers)
+    bpp = distortion.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
+    x_hat = distortion.round_to_8_bit(coded.x_hat)
+    loss = crop_loss(model, config, bpp, x, x_hat, quality)
+    shares = [jnp.mean(mask, axis=(1, 2)) for mask in partition.level_masks(chosen)]
+    return jnp.stack([loss, bpp, distortion.psnr(x, x_hat), *shares])
+
+
 def _batches(crops: np.ndarray, count: int, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """This host's share of `count` codings of the crops in turn, in batches, with their numbers.
 
@@ -120,7 +129,8 @@ def _batches(crops: np.ndarray, count: int, size: int) -> list[tuple[np.ndarray,
 
 @functools.partial(compilation.jit, static_argnums=0)
 def _previewed(model: AnyConfig, params: Any, crops: jax.Array) -> tuple[jax.Array, ...]:
-    _, _, chosen, coded = _code(model, params, crops, jnp.arange(len(crops)))
+    with precision.float32_products():
+        _, _, chosen, coded = _code(model, params, crops, jnp.arange(len(crops)))
     masks = partition.level_masks(chosen)
     bits = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)
     density = bits / partition.STRIDES[0] ** 2
