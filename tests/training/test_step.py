@@ -335,13 +335,6 @@ def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
         training_step.create_state(presets.mini(), schedule)
 
 
-@pytest.mark.parametrize("preset", ["tiny", "mbt2018-tiny"])
-def test_a_rate_of_the_priors_is_refused_where_no_part_is_a_prior(preset):
-    schedule = training_config.TrainingConfig(prior_rate=10.0)
-    with pytest.raises(config.ConfigError, match="prior_rate is for portable networks"):
-        training_step.create_state(presets.preset(preset), schedule)
-
-
 @pytest.mark.slow
 def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
     keys_of = {}
