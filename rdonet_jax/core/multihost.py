@@ -202,11 +202,20 @@ def require_equal(text: str, what: str) -> None:
         raise ConfigError(f"the hosts of this run differ in their {what}")
 
 
-def _agreed_stop(step: int) -> str:
-    """The signal on which all hosts stop after this many steps; empty if they go on."""
-    # jax.distributed has its own handler of SIGTERM, and lets the hosts agree on a step. Until they
-    # have, this step is 0, so before the first step of a run it must not be asked.
-    return "SIGTERM" if step and multihost_utils.reached_preemption_sync_point(step) else ""
+def _agreed_stops() -> Callable[[int], str]:
+    """`stop_requests` of several hosts, which all ask after the same steps."""
+    first: int | None = None
+
+    def stop_request(step: int) -> str:
+        nonlocal first
+        first = step if first is None else first
+        # jax.distributed has its own handler of SIGTERM. It lets the hosts stop at the number after
+        # the largest that any of them has asked for, which is 0 before the first. So steps are
+        # counted from the first, or a resumed run would pass over a signal that came before it.
+        reached = multihost_utils.reached_preemption_sync_point(step - first)
+        return "SIGTERM" if reached else ""
+
+    return stop_request
 
 
 @contextlib.contextmanager
@@ -214,13 +223,12 @@ def stop_requests() -> Iterator[Callable[[int], str]]:
     """A context that gives a function of the number of steps done.
 
     The function returns the name of a signal on which the program must stop, or an empty string.
-    All hosts stop at the same step, whichever received the signal, but not before the first step of
-    a run. On a single host Ctrl-C and
+    All hosts stop at the same step, whichever received the signal. On a single host Ctrl-C and
     SIGHUP stop too, and a second Ctrl-C interrupts as usual. Further SIGTERM and SIGHUP are
     ignored.
     """
     if jax.process_count() > 1:
-        yield _agreed_stop
+        yield _agreed_stops()
         return
     if threading.current_thread() is not threading.main_thread():
         yield lambda step: ""  # signals reach the main thread only

@@ -22,7 +22,7 @@ CROPS = np.zeros((jax.local_device_count(), 64, 64, 3), np.uint8)
 
 
 def are_exact(lowered: jax.stages.Lowered) -> set[bool]:
-    """Whether the products and convolutions of a program take both of their factors as they are."""
+    """Whether the products and convolutions of a program use both of their factors as they are."""
     return {found.group().count("HIGHEST") == 2 for found in PRODUCT.finditer(lowered.as_text())}
 
 
