@@ -4,8 +4,8 @@
 #
 #   DATA=/data/train-shards VALID=/data/valid RUN=s3://bucket/runs/standard sbatch examples/slurm_train.sh
 #
-# Before its time is over the job stops with a checkpoint and queues itself again. A run that was
-# stopped otherwise goes on with RESUME=1.
+# Before its time is over the job stops with a checkpoint and queues itself again. The same command
+# goes on with a run that was stopped otherwise.
 #
 #SBATCH --job-name=rdonet
 #SBATCH --nodes=4
@@ -22,15 +22,16 @@ set -euo pipefail
 : "${VALID:?folder or shards of validation images}"
 : "${RUN:?folder that all nodes share, or a URL}"
 
-resume=()
-if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 || -n ${RESUME:-} ]]; then
-    resume=(--resume)
-fi
+preset=${PRESET:-standard}
+priors=()
+case $preset in
+    standard* | wide | mini* | compact*) priors=(--prior-rate 10) ;; # the portable networks
+esac
 
 srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
-    rdonet train --distributed --preset "${PRESET:-standard}" \
+    rdonet train --distributed --preset "$preset" "${priors[@]}" --resume auto \
     --data "$DATA" --valid "$VALID" --run "$RUN" --batch-size "${BATCH_SIZE:-256}" \
-    --steps "${STEPS:-26000}" --prior-rate 10 "${resume[@]}" &
+    --steps "${STEPS:-26000}" &
 training=$!
 
 # SIGTERM comes two minutes before the end. The training stops with a checkpoint, exit code 0.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Trains on a TPU pod slice: the same command on every worker of the slice. An example to adapt,
-# which has not run on a slice.
+# which has not run on a slice. Started again, it goes on with the run. Arguments go to rdonet train.
 #
 #   TPU=my-slice ZONE=us-central2-b DATA=gs://bucket/train-tar VALID=gs://bucket/valid \
-#       RUN=gs://bucket/runs/standard PACKAGE=https://example.org/rdonet.whl examples/tpu_train.sh [--resume]
+#       RUN=gs://bucket/runs/standard PACKAGE=https://example.org/rdonet.whl examples/tpu_train.sh
 set -euo pipefail
 
 : "${TPU:?name of the TPU VM}"
@@ -20,6 +20,12 @@ on_all_workers() {
 # PACKAGE is a wheel or an archive of the checkout that every worker can read.
 on_all_workers "pip install --quiet 'jax[tpu]' 'rdonet-jax[train,gcs] @ $PACKAGE'"
 
-command=(rdonet train --distributed --preset "${PRESET:-standard}" --data "$DATA" --valid "$VALID"
-    --run "$RUN" --batch-size "${BATCH_SIZE:-512}" --steps "${STEPS:-26000}" --prior-rate 10 "$@")
+preset=${PRESET:-standard}
+priors=()
+case $preset in
+    standard* | wide | mini* | compact*) priors=(--prior-rate 10) ;; # the portable networks
+esac
+
+command=(rdonet train --distributed --preset "$preset" "${priors[@]}" --resume auto
+    --data "$DATA" --valid "$VALID" --run "$RUN" --batch-size "${BATCH_SIZE:-512}" --steps "${STEPS:-26000}" "$@")
 on_all_workers "$(printf '%q ' "${command[@]}")"

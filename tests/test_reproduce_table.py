@@ -16,6 +16,7 @@ from experiments.reproduce_table import (
     budgets,
     drawings,
     evaluations,
+    stored,
     tables,
     trainings,
 )
@@ -186,6 +187,37 @@ def test_a_folder_with_another_study_and_folders_without_images_are_refused(
     alone = ["--out", str(tmp_path / "other"), "--contestants", "basic"]
     assert study.main([*arguments[:-1], folder, *alone]) == 1
     assert "the reference" in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
+@pytest.fixture
+def started(photograph_folder, monkeypatch):
+    """The exit code of a study without trainings, with its results in a folder."""
+    monkeypatch.setattr(study, "trained", lambda *_: None)
+    folder = str(photograph_folder)
+
+    def started(out):
+        sets = ["--data", folder, "--valid", folder, "--test", folder]
+        return study.main(["--budget", "toy", *sets, "--out", str(out)])
+
+    return started
+
+
+def test_a_file_in_the_position_of_the_folder_is_one_sentence(started, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert started(tmp_path / "file") == 1
+    assert capsys.readouterr().err == f"reproduce_table: {tmp_path / 'file'}: File exists\n"
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_damaged_files_of_a_study_are_named_in_one_sentence(started, tmp_path, capsys, content):
+    (tmp_path / "study.json").write_bytes(content)
+    assert started(tmp_path) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"reproduce_table: {tmp_path / 'study.json'}: is damaged: ")
+    assert said.count("\n") == 1
+    (tmp_path / "basic.json").write_bytes(content)
+    with pytest.raises(stored.StudyError, match=r"basic\.json: is damaged"):
+        evaluations.evaluate(tmp_path / "basic.json", tmp_path, "basic", {})
 
 
 def test_quarters_of_the_blocks_are_ordered_by_variance_and_share_the_cost():

@@ -37,14 +37,15 @@ def main(arguments: Sequence[str], began: float) -> int:
 
 def _add_pack(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("pack", help="images in one folder of bounded size")
-    parser.add_argument("train", type=Path, help="folder of training images")
-    parser.add_argument("valid", type=Path, help="folder of validation images")
+    parser.add_argument("train", help="training images, as --data of rdonet train")
+    parser.add_argument("valid", help="validation images, as --valid of rdonet train")
     parser.add_argument("data", type=Path, help="folder to be made")
     parser.add_argument("--megabytes", type=float, default=36.0, help="of all files (default: 36)")
     parser.add_argument("--format", choices=("avif", "jpeg"), help="default: avif if Pillow has it")
     parser.add_argument(
-        "--crop", type=int, default=256, help="side of the middle of validation images (256)"
-    )
+        "--crop", type=int, default=256,
+        help="side of the middle of validation images, and least side of every image (256)",
+    )  # fmt: skip
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
@@ -63,6 +64,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--resume", action="store_true",
         help="go on from the checkpoint in --state; --more-minutes N gives it N from now on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cpu", action="store_true",
+        help="train where JAX finds a CPU alone, as JAX_PLATFORMS=cpu in the environment does too",
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 Training images are coded by AVIF 4:4:4, or by JPEG 4:4:4 where Pillow has no AVIF. What does not
 fit is first made smaller and then coded more coarsely: training reduces its crops at random anyway,
 while coding takes away the noise that high qualities have to code. Of a validation image the middle
-is kept, without loss: that is what validations take, so they stay comparable.
+is kept, without loss: that is what validations take, so they stay comparable. Images that training
+cannot use are left out with a warning, as `rdonet train` does.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from PIL import Image, features
 
-from rdonet_jax.cli import program
+from rdonet_jax.cli import console, program
 from rdonet_jax.core import files
+from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.imaging import dataset, srgb
 
 TRAIN, VALID = "train", "valid"
@@ -48,7 +50,8 @@ SETTINGS = tuple(
 """From the best to the smallest."""
 
 SHORTEST_SIDE = 384
-"""No image is reduced below it, so that crops of 256 pixels still come from many places."""
+"""No image is reduced below it, so that crops of 256 pixels are cut from many positions. Nor is one
+reduced below a larger crop."""
 
 SAMPLED = 16
 """Images by which a setting is judged before all are coded."""
@@ -57,10 +60,35 @@ MEGABYTE = 1e6
 
 
 class Sources(NamedTuple):
-    """Folders of images."""
+    """Images, given as for `rdonet train`: folders, shards, URLs or datasets by name."""
 
-    train: Path
-    valid: Path
+    train: str
+    valid: str
+
+
+class Form(NamedTuple):
+    """What every training image is stored as, whatever the setting."""
+
+    suffix: str  # "avif" or "jpeg"
+    crop: int  # pixels that no side is reduced below
+
+
+class Packed(NamedTuple):
+    """What a packed folder holds."""
+
+    setting: Setting
+    size: int  # bytes
+    training: int  # images
+    validation: int
+    left_out: int
+
+
+class _Images(NamedTuple):
+    """The images of a source."""
+
+    usable: dataset.ImageDataset
+    names: list[str]  # that these get, without a suffix
+    found: int  # images, usable or not
 
 
 class PackError(ValueError):
@@ -76,48 +104,67 @@ def has_avif() -> bool:
     return bool(features.check("avif"))
 
 
-def run(sources: Sources, out: Path, megabytes: float, form: str | None, crop: int) -> int:
+def run(sources: Sources, out: Path, megabytes: float, suffix: str | None, crop: int) -> int:
     """Packs, says what came out, and returns the exit code."""
-    form = form or ("avif" if has_avif() else "jpeg")
+    console.show_warnings("pack")
+    suffix = suffix or ("avif" if has_avif() else "jpeg")
 
     def packed() -> int:
-        setting, size = pack(sources, out, megabytes, form, crop)
-        limit = "" if math.isinf(setting.pixels) else f", at most {setting.pixels:.0f} pixels each"
-        print(f"{out}: {size / MEGABYTE:.1f} MB; quality {setting.quality}{limit}")
+        found = pack(sources, out, megabytes, suffix, crop)
+        pixels = found.setting.pixels
+        limit = "" if math.isinf(pixels) else f", at most {pixels:.0f} pixels each"
+        print(
+            f"{out}: {found.size / MEGABYTE:.1f} MB; quality {found.setting.quality}{limit}; "
+            f"images: {found.training} for training, {found.validation} for validation, "
+            f"{found.left_out} left out"
+        )
         return 0
 
     return program.exit_code(packed, EXPECTED, "pack")
 
 
-def pack(
-    sources: Sources, out: Path, megabytes: float, form: str, crop: int
-) -> tuple[Setting, int]:
-    """Makes a folder; returns the setting of training images and the bytes of all files.
+def pack(sources: Sources, out: Path, megabytes: float, suffix: str, crop: int) -> Packed:
+    """Makes a folder of images for crops of this side.
 
-    Raises `PackError`, `DatasetError`, `ImageError` and OSError; no folder is left then.
+    Warns of each image that is left out. Raises `PackError`, `DatasetError` and OSError; no folder
+    is left then.
     """
+    if crop < BLOCK or crop % BLOCK:
+        raise PackError(f"--crop must be a positive multiple of {BLOCK} pixels, not {crop}")
     if out.exists():
         raise PackError(f"{out}: is there already")
-    if form == "avif" and not has_avif():
+    if suffix == "avif" and not has_avif():
         raise PackError("this Pillow has no AVIF; use --format jpeg, or Pillow 11.3 and newer")
+    validation = _found(sources.valid, crop, "validation")
+    training = _found(sources.train, crop, "training")
     with _filled(out) as part:
-        setting = _pack_into(part, sources, megabytes, form, crop)
-        return setting, size_of(part)
+        return _pack_into(part, training, validation, megabytes, Form(suffix, crop))
 
 
-def _pack_into(out: Path, sources: Sources, megabytes: float, form: str, crop: int) -> Setting:
-    """Fills a folder; returns the setting of training images. Raises as `pack` does."""
-    _pack_validation(sources.valid, out / VALID, crop)
+def _found(source: str, crop: int, purpose: str) -> _Images:
+    """The images of a source. Warns of those that training cannot use. Raises as `pack` does."""
+    folders = dataset.local([source])
+    paths = dataset.find(folders)
+    # Nothing is cached: images that do not fit into the memory are decoded again in any case.
+    usable = dataset.usable(paths, crop, purpose, cache_bytes=0)
+    return _Images(usable, _names(usable.paths, folders), len(paths))
+
+
+def _pack_into(
+    out: Path, training: _Images, validation: _Images, megabytes: float, form: Form
+) -> Packed:
+    """Fills a folder. Raises as `pack` does."""
+    validated = _pack_validation(validation, out / VALID, form.crop)
     budget = megabytes * MEGABYTE - size_of(out)
-    paths = dataset.find([sources.train])
     for setting in SETTINGS:
-        if _estimate(paths, setting, form) > budget:
+        if _estimate(training.usable, setting, form) > budget:
             continue
-        _pack_training(sources.train, paths, out / TRAIN, setting, form)
-        if size_of(out) <= megabytes * MEGABYTE:
-            return setting
+        trained = _pack_training(training, out / TRAIN, setting, form)
+        if (size := size_of(out)) <= megabytes * MEGABYTE:
+            left_out = training.found + validation.found - trained - validated
+            return Packed(setting, size, trained, validated, left_out)
         shutil.rmtree(out / TRAIN)
-    raise PackError(f"{len(paths)} images do not fit into {megabytes:g} MB")
+    raise PackError(f"{len(training.names)} images do not fit into {megabytes:g} MB")
 
 
 @contextlib.contextmanager
@@ -143,63 +190,73 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def coded(path: Path, setting: Setting, form: str) -> bytes:
+def coded(image: Image.Image, setting: Setting, form: Form) -> bytes:
     """A training image as it is stored."""
-    image = srgb.read(path)
     pixels, shortest = image.width * image.height, min(image.size)
     scale = min(1.0, math.sqrt(setting.pixels / pixels))
-    scale = max(scale, min(1.0, SHORTEST_SIDE / shortest))
+    scale = max(scale, min(1.0, max(SHORTEST_SIDE, form.crop) / shortest))
     if scale < 1:
         size = tuple(round(scale * side) for side in image.size)
         image = image.resize(size, Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    if form == "avif":
+    if form.suffix == "avif":
         image.save(stream, "AVIF", quality=setting.quality, subsampling="4:4:4", speed=7)
     else:
         image.save(stream, "JPEG", quality=setting.quality, subsampling=0, optimize=True)
     return stream.getvalue()
 
 
-def _estimate(paths: Sequence[Path], setting: Setting, form: str) -> float:
+def _estimate(images: dataset.ImageDataset, setting: Setting, form: Form) -> float:
     """The bytes of all training images, from some of them, evenly spread over the list."""
-    sample = paths[:: max(1, len(paths) // SAMPLED)]
+    count = len(images.paths)
+
+    def size(index: int) -> int:
+        image = images.image(index)
+        return 0 if image is None else len(coded(image, setting, form))
+
+    sample = range(0, count, max(1, count // SAMPLED))
     with _threads() as pool:
-        sizes = list(pool.map(lambda path: len(coded(path, setting, form)), sample))
-    return sum(sizes) * len(paths) / len(sample)
+        return sum(pool.map(size, sample)) * count / len(sample)
 
 
-def _pack_training(
-    folder: Path, paths: Sequence[Path], out: Path, setting: Setting, form: str
-) -> None:
+def _pack_training(images: _Images, out: Path, setting: Setting, form: Form) -> int:
+    """Writes the images that can be decoded; returns their number."""
     out.mkdir()
 
-    def write(path: Path, name: str) -> None:
-        (out / f"{name}.{form}").write_bytes(coded(path, setting, form))
+    def write(index: int, name: str) -> bool:
+        image = images.usable.image(index)
+        if image is not None:
+            (out / f"{name}.{form.suffix}").write_bytes(coded(image, setting, form))
+        return image is not None
 
     with _threads() as pool:
-        list(pool.map(write, paths, _names(folder, paths)))
+        return sum(pool.map(write, itertools.count(), images.names))
 
 
-def _pack_validation(folder: Path, out: Path, crop: int) -> None:
+def _pack_validation(images: _Images, out: Path, crop: int) -> int:
+    """Writes the middles of the images that can be decoded; returns their number."""
     out.mkdir()
-    paths = dataset.find([folder])
-    for path, name in zip(paths, _names(folder, paths), strict=True):
-        image = srgb.read(path)
-        if min(image.size) < crop:
+    count = 0
+    for index, name in enumerate(images.names):
+        image = images.usable.image(index)
+        if image is None:
             continue
         left, top = (image.width - crop) // 2, (image.height - crop) // 2
         middle = image.crop((left, top, left + crop, top + crop))
         middle.save(out / f"{name}.webp", lossless=True, quality=100)
+        count += 1
+    return count
 
 
-def _names(folder: Path, paths: Sequence[Path]) -> list[str]:
+def _names(paths: Sequence[dataset.ImageFile], folders: Sequence[str | Path]) -> list[str]:
     """A name without a suffix for each image: the parts of its path below the folder.
 
     Where two images would have the same name, the later one gets a number.
     """
     names: dict[str, str] = {}  # by what is the same to file systems that ignore case
     for path in paths:
-        whole = "_".join(path.relative_to(folder).with_suffix("").parts)
+        below = PurePosixPath(dataset.relative_name(path, folders))
+        whole = "_".join(below.with_suffix("").parts)
         numbered = (f"{whole}-{number}" for number in itertools.count(2))
         name = next(n for n in itertools.chain([whole], numbered) if n.casefold() not in names)
         names[name.casefold()] = name

@@ -36,7 +36,12 @@ RECIPE = (
 MOST_FILES, MOST_BYTES = 8, 16 * 2**20
 """What the results should not exceed, so that they are copied quickly: files, and bytes of each."""
 
-COPIED = ("log.jsonl", "config.json")
+LOG = "log.jsonl"
+COPIED = (LOG, "config.json")
+
+
+class NoAcceleratorError(RuntimeError):
+    """Only a CPU is there, and nobody has said that it should train."""
 
 
 def missing_packages() -> list[str]:
@@ -63,7 +68,7 @@ def run(options: argparse.Namespace, more: Sequence[str], began: float) -> int:
     from rdonet_jax.cli import program
     from rdonet_jax.training import run_log
 
-    expected = (*packing.EXPECTED, run_log.LogError)
+    expected = (*packing.EXPECTED, NoAcceleratorError, run_log.LogError)
     return program.exit_code(lambda: _train(options, more, began), expected, "train")
 
 
@@ -72,14 +77,31 @@ def _train(options: argparse.Namespace, more: Sequence[str], began: float) -> in
     from experiments.campaign import packing
     from rdonet_jax.cli.commands import train
 
+    if not options.cpu:
+        _require_accelerator()
     _prepare_out(options)
     folders = packing.unpacked(options.data, options.state / "images")
     code = train.run(arguments(options, more, folders), "rdonet train", began)
     for name in COPIED:
         if (options.state / "run" / name).exists():
             shutil.copyfile(options.state / "run" / name, options.out / name)
-    print(summary(options.out))
+    if (options.out / LOG).exists():
+        print(summary(options.out))
     return code
+
+
+def _require_accelerator() -> None:
+    """Raises `NoAcceleratorError` where JAX would train on a CPU without having been asked to.
+
+    JAX uses a CPU without a word where it was installed for no accelerator or finds none, and the
+    lent time of the machine would be lost.
+    """
+    import jax
+
+    if os.environ.get("JAX_PLATFORMS") != "cpu" and jax.default_backend() == "cpu":
+        raise NoAcceleratorError(
+            "JAX finds no accelerator on this machine; --cpu trains on the CPU all the same"
+        )
 
 
 def _prepare_out(options: argparse.Namespace) -> None:
@@ -105,13 +127,15 @@ def arguments(
 
 
 def summary(out: Path) -> str:
-    """One line: the last validation, the steps, the speed, and the newest weights."""
+    """One line: the steps, the device, the speed, the last validation, and the newest weights."""
     from rdonet_jax.training import exports, run_log
 
-    lines: list[dict[str, Any]] = run_log.read(out / "log.jsonl")
+    lines: list[dict[str, Any]] = run_log.read(out / LOG)
     validations = [line["validation"] for line in lines if "validation" in line]
     speeds = [speed for line in lines if (speed := line.get("crops_per_second")) is not None]
+    devices = [line["device"] for line in lines if "device" in line]
     parts = [f"{lines[-1]['step'] if lines else 0} steps"]
+    parts += [f"on {device}" for device in devices[-1:]]
     if speeds:
         parts.append(f"{statistics.median(speeds):.1f} crops/s")
     for last in validations[-1:]:

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import jax
 
-from experiments.reproduce_table import budgets, drawings, evaluations, tables, trainings
+from experiments.reproduce_table import budgets, drawings, evaluations, stored, tables, trainings
+from experiments.reproduce_table.stored import StudyError
+from rdonet_jax.cli import program
 from rdonet_jax.codec import codec
 from rdonet_jax.core import config
 from rdonet_jax.evaluation import curves, real_files
@@ -37,14 +39,11 @@ EXPECTED = (
     srgb.ImageError,
     dataset.DatasetError,
     run_dir.RunError,
+    StudyError,
     trainings.InterruptedStudy,
     zoo.ZooError,
 )
 """Errors that are reported in one line."""
-
-
-class StudyError(ValueError):
-    """A study that cannot be started or continued."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -95,7 +94,7 @@ def claim(options: argparse.Namespace, budget: budgets.Budget) -> None:
     recorded = json.loads(json.dumps(dataclasses.asdict(budget)))
     del recorded["contestants"]
     target = options.out / "study.json"
-    if target.exists() and json.loads(target.read_text())["budget"] != recorded:
+    if target.exists() and stored.read(target).get("budget") != recorded:
         raise StudyError(f"{options.out}: holds a study of another budget")
     options.out.mkdir(parents=True, exist_ok=True)
     described = {"budget": recorded, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
@@ -172,26 +171,27 @@ def _say(what: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code: 0, or 1 after one line that says what is wrong."""
+    """The exit code: 0, or 1 after one line that says what is wrong, 130 after Ctrl-C."""
     options = parse(arguments)
+    return program.exit_code(lambda: run(options), EXPECTED, "reproduce_table")
+
+
+def run(options: argparse.Namespace) -> int:
+    """The study. Raises what is `EXPECTED`, and OSError."""
     budget = budgets.BUDGETS[options.budget]
     if options.contestants:
         chosen = tuple(name for name in budget.contestants if name in options.contestants)
         budget = dataclasses.replace(budget, contestants=chosen)
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every default
-    try:
-        for folders in (options.valid, options.test):
-            real_files.named_images(folders)
-        if tables.ANCHOR not in budget.contestants:
-            raise StudyError("--contestants: the reference, to which all are compared, is missing")
-        sets = image_sets(options)
-        claim(options, budget)
-        trained(options, budget)
-        for which, folders in sets.items():
-            report(options.out, budget, which, folders, options.passes)
-    except (*EXPECTED, StudyError) as error:
-        print(f"reproduce_table: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    for folders in (options.valid, options.test):
+        real_files.named_images(folders)
+    if tables.ANCHOR not in budget.contestants:
+        raise StudyError("--contestants: the reference, to which all are compared, is missing")
+    sets = image_sets(options)
+    claim(options, budget)
+    trained(options, budget)
+    for which, folders in sets.items():
+        report(options.out, budget, which, folders, options.passes)
     return 0
 
 

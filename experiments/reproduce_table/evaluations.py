@@ -7,7 +7,6 @@ complete.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from experiments.reproduce_table import stored
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
@@ -113,7 +113,7 @@ def evaluate(
     stored in a file next to it, for drawings.
     """
     if target.exists():
-        return json.loads(target.read_text())
+        return stored.read(target)
     model = zoo.load(str(weights))
     found: dict[str, dict[str, Any]] = {column: {} for column in columns(contestant, most_passes)}
     for number, (name, path) in enumerate(tqdm(images.items(), delay=2, leave=False)):

@@ -49,7 +49,7 @@ def train(folder: Path, part: Part, sources: Sources) -> Path:
         run,
         run_dir.Run(part.model, schedule, part.preset),
         sources,
-        resume=(run / run_dir.CONFIG_FILE).exists(),
+        resume=training_run.AUTO,
         intervals=Intervals(50, max(schedule.steps // 10, 1), CHECKPOINT_STEPS, schedule.steps),
         command="python -m experiments.reproduce_table",
     )

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.widening import fitting
+from experiments.widening import command, fitting
+from rdonet_jax.cli import program
+from rdonet_jax.cli.options.argument_types import positive_integer
 from rdonet_jax.core import compilation
 from rdonet_jax.core.config import ConfigError, PortableConfig
-from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.imaging import dataset
 from rdonet_jax.models import zoo
 from rdonet_jax.models.portable import quality_range, widening
 
@@ -48,10 +51,16 @@ def continued(config: PortableConfig, knots: int) -> PortableConfig:
     )
 
 
-def crops_of(folder: Path, per_image: int, seed: int) -> Iterable[np.ndarray]:
-    """Batches of crops of the images of a folder."""
-    images = (srgb.load(path) for path in dataset.find([folder]))
-    return fitting.square_crops(images, per_image, SIDE, seed)
+def crops_of(folder: Path, per_image: int, seed: int) -> list[np.ndarray]:
+    """Batches of crops of the images of a folder.
+
+    Raises `DatasetError` where no image is large enough, and `ImageError`.
+    """
+    images = (dataset.load(path) for path in dataset.find([folder]))
+    found = list(fitting.square_crops(images, per_image, SIDE, seed))
+    if not found:
+        raise dataset.DatasetError(f"{folder}: no image has {SIDE} pixels on both sides")
+    return found
 
 
 def ceiling(params: Any, config: PortableConfig, batches: Iterable[np.ndarray]) -> float:
@@ -64,38 +73,43 @@ def ceiling(params: Any, config: PortableConfig, batches: Iterable[np.ndarray]) 
     return float(np.mean(decibels))
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0, or 1 after one line that says what is wrong, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="images for the fit")
     parser.add_argument("--model", required=True, help="a portable network")
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
     parser.add_argument("--validation", type=Path, help="images to measure on; default: FOLDER")
-    parser.add_argument("--trunk", type=int, default=48, help="new channels at 1/8")
-    parser.add_argument("--latents", type=int, default=192, help="new latents at 16×16")
-    parser.add_argument("--knots", type=int, help="of the quality; default: those of the model")
-    parser.add_argument("--crops", type=int, default=2, help="of each image")
-    options = parser.parse_args()
-    try:
-        model = zoo.load(options.model)
-        if not isinstance(model.config, PortableConfig):
-            raise ConfigError("only portable networks can be widened")
+    parser.add_argument("--trunk", type=positive_integer, default=48, help="new channels at 1/8")
+    parser.add_argument(
+        "--latents", type=positive_integer, default=192, help="new latents at 16×16"
+    )
+    parser.add_argument(
+        "--knots", type=positive_integer, help="of the quality; default: those of the model"
+    )
+    parser.add_argument("--crops", type=positive_integer, default=2, help="of each image")
+    options = parser.parse_args(arguments)
+    return program.exit_code(lambda: widen(options), command.EXPECTED, "widening")
+
+
+def widen(options: argparse.Namespace) -> int:
+    """Fits, measures and writes. Raises what is `command.EXPECTED`, and OSError."""
+    model = command.portable(options.model)
+    with command.naming(options.model):
         old = continued(model.config, options.knots or model.config.knots)
         new = widening.widened(old, options.trunk, options.latents)
-    except (ConfigError, zoo.ZooError) as error:
-        parser.error(f"{options.model}: {error}")
     params = quality_range.resample_knots(model.params, model.config, old)
-    crops = list(crops_of(options.folder, options.crops, 0))
-    if not crops:
-        parser.error(f"{options.folder}: no image has {SIDE} pixels on both sides")
+    held_out = crops_of(options.validation or options.folder, 1, 1)
+    crops = crops_of(options.folder, options.crops, 0)
     transform = fitting.fit(params, old, crops, options.trunk, options.latents)
     wide = widening.widen(params, old, new, transform, jax.random.key(0))
     for config, weights in ((old, params), (new, wide)):
-        held_out = crops_of(options.validation or options.folder, 1, 1)
         print(
             f"{config.latents[0]} latents: {ceiling(weights, config, held_out):.2f} dB", flush=True
         )
     print(zoo.save(options.out, model.name, new, wide, dict(model.record.stored)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

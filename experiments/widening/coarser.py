@@ -10,6 +10,7 @@ weights were trained for). The weights with the best steps are written.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.widening import command
+from rdonet_jax.cli import program
+from rdonet_jax.cli.options.argument_types import positive_integer
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import QUALITY_SEGMENT
-from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.core.config import QUALITY_SEGMENT, ConfigError
+from rdonet_jax.imaging import dataset
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry, zoo
 
@@ -30,14 +34,19 @@ BATCH = 4
 
 
 def middles(folder: Path, count: int) -> np.ndarray:
-    """The middle of every so many images of a folder, uint8 [count or less, SIDE, SIDE, 3]."""
+    """The middle of every so many images of a folder, uint8 [count or less, SIDE, SIDE, 3].
+
+    Raises `DatasetError` where none of them is large enough, and `ImageError`.
+    """
     paths = dataset.find([folder])
     found = []
     for path in paths[:: max(1, len(paths) // count)][:count]:
-        image = srgb.load(path)
+        image = dataset.load(path)
         top, left = ((length - SIDE) // 2 for length in image.shape[:2])
         if min(top, left) >= 0:
             found.append(image[top : top + SIDE, left : left + SIDE])
+    if not found:
+        raise dataset.DatasetError(f"{folder}: no image has {SIDE} pixels on both sides")
     return np.stack(found)
 
 
@@ -72,16 +81,24 @@ def mean_log_cost(model: zoo.Model, images: np.ndarray) -> Any:
     return mean
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0, or 1 after one line that says what is wrong, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="validation images")
     parser.add_argument("--model", required=True, help="widened weights")
-    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--images", type=positive_integer, default=12)
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
     parser.add_argument("--name", help="of the weights (default: that of the model)")
     parser.add_argument("--pack", action="store_true", help="large kernels in 7 to 8 bits")
-    options = parser.parse_args()
-    model = zoo.load(options.model)
+    options = parser.parse_args(arguments)
+    return program.exit_code(lambda: write_coarser(options), command.EXPECTED, "coarser")
+
+
+def write_coarser(options: argparse.Namespace) -> int:
+    """Lists what was tried and writes the weights. Raises `command.EXPECTED`, and OSError."""
+    model = command.portable(options.model)
+    if not model.config.embedded[0] or model.record.training is None:
+        raise ConfigError(f"{options.model}: is no network that was widened and then trained")
     judge = mean_log_cost(model, middles(options.folder, options.images))
     first = model.config.embedded[0]  # the old channels alone are context of others
     chosen = [0.0] * model.config.knots
@@ -98,7 +115,8 @@ def main() -> None:
     record = {**model.record.stored, "coarser_added_steps": chosen}
     name = options.name or model.name
     print(zoo.save(options.out, name, model.config, params, record, pack=options.pack))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

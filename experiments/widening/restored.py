@@ -10,13 +10,17 @@ after the finest latents, and what widening added to the `--old` network, stay a
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from rdonet_jax.core.config import PortableConfig
+from experiments.widening import command
+from rdonet_jax.cli import program
+from rdonet_jax.core.config import ConfigError, PortableConfig
 from rdonet_jax.models import zoo
 from rdonet_jax.models.portable import widening
 from rdonet_jax.training import optimizer
@@ -30,19 +34,31 @@ def restored(trained: Any, before: Any, config: PortableConfig, old: PortableCon
     )  # fmt: skip
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0, or 1 after one line that says what is wrong, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trained", help="weights after training")
     parser.add_argument("widened", help="weights before training")
     parser.add_argument("--old", required=True, help="weights that were widened")
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
-    options = parser.parse_args()
-    trained, before, first = map(zoo.load, (options.trained, options.widened, options.old))
-    old = widening.narrowed(trained.config, first.config.trunk, first.config.knots)
+    options = parser.parse_args(arguments)
+    return program.exit_code(lambda: write_restored(options), command.EXPECTED, "restored")
+
+
+def write_restored(options: argparse.Namespace) -> int:
+    """Writes the weights. Raises `command.EXPECTED`, and OSError."""
+    names = (options.trained, options.widened, options.old)
+    trained, before, first = map(command.portable, names)
+    shapes, same = (jax.tree_util.tree_map(np.shape, m.params) for m in (trained, before))
+    if shapes != same:
+        raise ConfigError(f"{options.widened}: is another network than {options.trained}")
+    with command.naming(options.trained):
+        old = widening.narrowed(trained.config, first.config.trunk, first.config.knots)
     params = restored(trained.params, before.params, trained.config, old)
     record = {**trained.record.stored, "restored": options.widened}
     print(zoo.save(options.out, trained.name, trained.config, params, record))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

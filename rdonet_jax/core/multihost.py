@@ -202,6 +202,22 @@ def require_equal(text: str, what: str) -> None:
         raise ConfigError(f"the hosts of this run differ in their {what}")
 
 
+def _agreed_stops() -> Callable[[int], str]:
+    """`stop_requests` of several hosts, which all ask after the same steps."""
+    first: int | None = None
+
+    def stop_request(step: int) -> str:
+        nonlocal first
+        first = step if first is None else first
+        # jax.distributed has its own handler of SIGTERM. It lets the hosts stop at the number after
+        # the largest that any of them has asked for, which is 0 before the first. So steps are
+        # counted from the first, or a resumed run would pass over a signal that came before it.
+        reached = multihost_utils.reached_preemption_sync_point(step - first)
+        return "SIGTERM" if reached else ""
+
+    return stop_request
+
+
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[int], str]]:
     """A context that gives a function of the number of steps done.
@@ -212,8 +228,7 @@ def stop_requests() -> Iterator[Callable[[int], str]]:
     ignored.
     """
     if jax.process_count() > 1:
-        # jax.distributed has its own handler of SIGTERM, and lets the hosts agree on a step.
-        yield lambda step: "SIGTERM" if multihost_utils.reached_preemption_sync_point(step) else ""
+        yield _agreed_stops()
         return
     if threading.current_thread() is not threading.main_thread():
         yield lambda step: ""  # signals reach the main thread only

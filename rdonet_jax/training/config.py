@@ -76,12 +76,14 @@ class TrainingConfig:
       hyperpriors: whether these "restart", or "keep" what they have, where a part is learned.
       rate: that of "noisy" latents (Ballé et al. 2017), or that of "rounded" ones, as in files.
       prior_rate: step size of the networks that probabilities come from, as a multiple of
-        learning_rate; for portable networks, whose transforms begin where they already work.
+        learning_rate; for portable networks, whose transforms begin where they already work. It is
+        1 for all others.
       clip_norm: bound on the global norm of the gradient.
       ema_decay: of the averaged parameters that are validated and shipped.
       precision: of the transforms in training: "float32", "bfloat16", or "auto" (bfloat16 on
         accelerators, float32 on CPUs). Likelihoods, quantization, gradients' sums and the
-        optimizer are in float32 always.
+        optimizer are in float32 always. With "float32", accelerators do not round the factors of
+        products either, as they do by default; nor do they in validation.
       remat: compute activations anew in the backward pass, which saves memory for time.
       parallel: "pmap", or "shard_map", which is jit over a mesh: how one step runs on all devices.
       start: "linear" (a linear transform coder, see `rdonet_jax.models.rdonet.init`), "random", or

@@ -19,6 +19,7 @@ from rdonet_jax.core import compilation, files, multihost
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.training import (
     checkpoints,
+    precision,
 )
 from rdonet_jax.training import (
     crops as training_crops,
@@ -105,6 +106,7 @@ def _losses(
     found = []
     for number in range(len(batch.numbers)):
         crop = jax.tree_util.tree_map(lambda leaf, n=number: leaf[n : n + 1], batch)
-        losses = one(model, config, state.params, state.step, crop, place)
+        with precision.of_step(config):
+            losses = one(model, config, state.params, state.step, crop, place)
         found.append(training_step.CropLosses(*(value.item() for value in losses)))
     return found

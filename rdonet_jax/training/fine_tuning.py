@@ -6,8 +6,10 @@ that of files. Steps are small, and fall to nearly nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from rdonet_jax.metrics import loss
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.training.config import TrainingConfig
 
@@ -47,6 +49,21 @@ def settings(start: str) -> dict[str, Any]:
     if registry.family_of(model.config).has_separate_priors:
         found["prior_rate"] = PRIOR_RATE
     return found
+
+
+def with_metric(found: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """The settings for a metric that is given in place of that of the weights.
+
+    What the weights were trained with is left out where it means nothing for this metric: the share
+    of MS-SSIM, and a lambda of another scale. A metric that there is not is refused later.
+    """
+    if metric not in loss.DISTORTIONS:
+        return dict(found)
+    given, held = loss.named(metric), loss.named(found.get("metric", metric))
+    dropped = set() if given.takes_share else {"ms_ssim_share"}
+    if (given.scaled_as_mse, given.usual_lmbda) != (held.scaled_as_mse, held.usual_lmbda):
+        dropped.add("lmbda")
+    return {name: value for name, value in found.items() if name not in dropped}
 
 
 def settings_of_run(training: TrainingConfig) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Whether a run that has done some of its steps can continue with stages of another length.
 
-It can if all steps done would have had the same stage and the same learning rate with the new
-length. So a run that is made longer equals a run that had this length from the start. With the
-constant schedule the length of stage 2 can always be changed. With the other schedules the learning
-rate decays over the whole run or, with the switch "restart", over each stage.
+It can if all steps done would have had the same stage, the same masks and the same learning rate
+with the new length. So a run that is made longer equals a run that had this length from the start.
+With the constant schedule the length of stage 2 can be changed. With the other schedules the
+learning rate decays over the whole run or, with the switch "restart", over each stage.
 """
 
 from __future__ import annotations
@@ -46,6 +46,12 @@ def objection(held: TrainingConfig, wanted: TrainingConfig, done: int) -> str | 
             f"the run cannot have another length ({change}): of the {done} steps that it has done "
             "some would have belonged to the other stage; give --stage1-steps "
             f"{held.stage1_steps} and change --stage2-steps alone"
+        )
+    if masks.depends_on_length(held.masks):
+        return (
+            f"the run cannot have another length ({change}): with the schedule of masks "
+            f"{held.masks!r} the {done} steps that it has done could have had other masks; export "
+            "its weights and begin a new run with --start"
         )
     if np.any(_rates(held, steps) != _rates(wanted, steps)):
         return (

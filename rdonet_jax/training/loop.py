@@ -132,9 +132,8 @@ class Loop:
         )
         with input_pipeline.opened(self.images, config) as batches, monitor:
             batches.go_to(progress.reader)
-            if resumed:
-                facts = {"steps": config.steps, **run_dir.environment(config)}
-                monitor.event(progress.step, event="resumed", **facts)
+            facts = {"steps": config.steps, **run_dir.environment(config)}
+            monitor.event(progress.step, "resumed" if resumed else "begun", **facts)
             state, stopped_by = self._steps(state, progress, batches, monitor, stop_request)
         return Outcome(training_step.unreplicate(state), stopped_by, by_clock=bool(config.minutes))
 
@@ -148,9 +147,12 @@ class Loop:
     ) -> tuple[training_step.TrainState, str]:
         sent: deque[_Sent] = deque()
         state = training_step.replicate(state, self.config.parallel)
-        number, stopped_by, is_over = progress.step, "", False
-        if self.config.minutes:
+        number, is_over = progress.step, False
+        # The first step is compiled with it, which can take minutes and is not interrupted.
+        stopped_by = stop_request(number)
+        if self.config.minutes and not stopped_by:
             self._rehearse_end(state, number, monitor)
+            stopped_by = stop_request(number)
         while not is_over and not stopped_by:
             batch = next(batches)
             position = self.pace.position(number)

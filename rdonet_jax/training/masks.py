@@ -35,12 +35,26 @@ Python branches on values. A model without levels needs no masks, and its schedu
 SCHEDULES: dict[str, Schedule] = {}
 """By name. `register_schedule` adds to it."""
 
+_OF_ANY_LENGTH: set[str] = set()
 
-def register_schedule(name: str, schedule: Schedule) -> None:
-    """Makes a schedule known. Raises ValueError for a name that is taken."""
+
+def register_schedule(name: str, schedule: Schedule, depends_on_length: bool = True) -> None:
+    """Adds a schedule. Raises ValueError for a name that there is already.
+
+    depends_on_length: whether its masks at a step may change with the number of steps of the run. A
+    run that has done some of its steps can then get no other length. False for a schedule that
+    depends on this number only by the stage of the step.
+    """
     if name in SCHEDULES:
         raise ValueError(f"there is a mask schedule {name!r} already")
     SCHEDULES[name] = schedule
+    if not depends_on_length:
+        _OF_ANY_LENGTH.add(name)
+
+
+def depends_on_length(name: str) -> bool:
+    """Whether the masks of a schedule may change with the number of steps of the run."""
+    return name not in _OF_ANY_LENGTH
 
 
 def stage_of(config: TrainingConfig, step: Any) -> Any:
@@ -68,4 +82,4 @@ def two_stage(
     return Partition(*chosen)
 
 
-register_schedule("two-stage", two_stage)
+register_schedule("two-stage", two_stage, depends_on_length=False)

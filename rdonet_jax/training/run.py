@@ -38,6 +38,9 @@ from rdonet_jax.training.loop import Intervals, Loop, Outcome
 from rdonet_jax.training.run_dir import Origin, Run, RunError
 from rdonet_jax.training.working_folder import WorkingFolder
 
+AUTO = "auto"
+"""Resumes a run if there is one, and else begins it."""
+
 HELD_OUT = 20
 """Without validation images, one training image in so many is held out for it."""
 
@@ -85,7 +88,7 @@ def train(
     folder: str | Path,
     run: Run,
     sources: Sources,
-    resume: bool = False,
+    resume: bool | str = False,
     intervals: Intervals | None = None,
     length: RunLength | None = None,
     command: str = "",
@@ -98,8 +101,9 @@ def train(
     `folder` is that of the run, or a URL. `command` is what started the run, for its record.
     `export_to` is a folder or URL for what is exported every few minutes, by default one below the
     run's. The minutes of a run by the clock count from `began` on the clock `now`, by default from
-    this call on. A run that was killed before its first checkpoint is started afresh by `resume`;
-    one that is finished is left as it is, and can have no `more_minutes`. A `length` that differs
+    this call on. `resume` goes on with the run of the folder, and `AUTO` does so if there is one. A
+    run that was killed before its first checkpoint is started afresh by it; one that is finished is
+    left as it is, and can have no `more_minutes`. A `length` that differs
     from that of the run to resume is possible as `lengthening` has it. Raises `RunError`,
     `ConfigError`, `DatasetError`, `UrlError` or `ZooError` before anything is written when it
     cannot start, and `DivergenceError` when the loss stops being finite; no such state becomes a
@@ -122,7 +126,7 @@ def _train(
     weights: Path,
     run: Run,
     sources: Sources,
-    resume: bool,
+    asked_to_resume: bool | str,
     intervals: Intervals,
     length: RunLength,
     command: str,
@@ -133,6 +137,7 @@ def _train(
     folder = working.folder
     if working.shared:
         run_dir.require_shared(folder)
+    resume = _is_resumed(folder, asked_to_resume)
     # Processes of one machine share its memory.
     budget = dataset.default_cache_bytes() // multihost.processes_here()
     with multihost.raise_on_all_hosts("every host has its images"):
@@ -169,6 +174,14 @@ def _train(
                 working.shared,
             )  # fmt: skip
             return loop.run(state, progress, resume, working.watched(stop_request))
+
+
+def _is_resumed(folder: Path, asked: bool | str) -> bool:
+    """Whether the run of the folder is to be resumed. `AUTO`: if the first host sees one."""
+    if asked != AUTO:
+        return bool(asked)
+    is_there = str((folder / run_dir.CONFIG_FILE).exists())
+    return multihost.gather_texts("whether there is a run", is_there)[0] == str(True)
 
 
 def _with_length(

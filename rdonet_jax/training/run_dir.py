@@ -30,7 +30,7 @@ from rdonet_jax.imaging.dataset import DatasetFingerprint
 from rdonet_jax.models import registry
 from rdonet_jax.training import checkpoints, lengthening, run_log
 from rdonet_jax.training.config import TrainingConfig
-from rdonet_jax.training.step import compute_dtype
+from rdonet_jax.training.precision import compute_dtype
 
 try:
     import fcntl

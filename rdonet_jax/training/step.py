@@ -23,7 +23,7 @@ from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.nn import lapped
-from rdonet_jax.training import masks, optimizer
+from rdonet_jax.training import masks, optimizer, precision
 from rdonet_jax.training.config import STARTS, TrainingConfig
 from rdonet_jax.training.crops import Batch
 
@@ -84,6 +84,11 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
         )
     if config.learn != "all" and not family.has_separate_priors:
         raise ConfigError("only a portable network has parts to be learned alone")
+    if config.prior_rate != 1 and not family.has_separate_priors:
+        raise ConfigError(
+            f"prior_rate is for portable networks, whose priors are apart; a network of the family "
+            f"{family.name!r} has none, so leave it at 1"
+        )
     key = jax.random.key(config.seed)
     if config.start not in STARTS:
         params = _params_of(zoo.load(config.start), model, config.start)
@@ -117,13 +122,6 @@ def state_of(config: TrainingConfig, params: Any) -> TrainState:
         ema=jax.tree_util.tree_map(jnp.array, params),
         optimiser=optimizer.make(config).init(params),
     )
-
-
-def compute_dtype(config: TrainingConfig) -> Any:
-    """The type in which the transforms are computed on this machine's devices."""
-    if config.precision == "auto":
-        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-    return jnp.dtype(config.precision)
 
 
 def crop_keys(config: TrainingConfig, step: jax.Array, numbers: jax.Array) -> jax.Array:
@@ -205,7 +203,7 @@ def crop_losses(
     levels = masks_of_step(model, config, position, x, quality, keys[:, 0])
     if sizes is not None:
         levels = partition.exclude_padding(levels, sizes)
-    dtype = compute_dtype(config)
+    dtype = precision.compute_dtype(config)
     noise = keys[:, 1] if config.rate == "noisy" else None
     coded = registry.code(model, params, x, levels, quality, noise, dtype, config.remat, sizes)
     pixels = math.prod(sides) if sizes is None else jnp.prod(sizes, axis=1)
@@ -328,7 +326,13 @@ def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
     The state is donated. Each host passes the crops of its own devices, see `shard`. The position
     in the schedule is a float32 number, see `training.pace`.
     """
-    step = functools.partial(device_step, model, config)
+
+    def step(
+        state: TrainState, batch: Batch, position: jax.Array
+    ) -> tuple[TrainState, StepMetrics]:
+        with precision.of_step(config):
+            return device_step(model, config, state, batch, position)
+
     ready = functools.partial(multihost.wait_for_all, "compiled step")
     return compilation.parallel(
         step, config.parallel, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,),

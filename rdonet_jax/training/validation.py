@@ -1,6 +1,6 @@
 """Validation during training: rate and quality on crops that are not trained on, on all devices.
 
-As in use, it takes the averaged parameters, variance masks, rounded latents and float32.
+As in use, it has the averaged parameters, variance masks, rounded latents and float32.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rdonet_jax.core import compilation, multihost, partition
 from rdonet_jax.core.config import QUALITY_SEGMENT, AnyConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import hierarchy, registry
+from rdonet_jax.training import precision
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.step import AXIS, crop_loss, shard
 
@@ -57,10 +58,20 @@ def _code(model: AnyConfig, params: Any, crops: jax.Array, numbers: jax.Array) -
 
 
 def _qualities(model: AnyConfig, numbers: jax.Array) -> jax.Array | None:
-    """The quality of each crop for a variable-rate model: the knots in turn; None for others."""
+    """The quality of each coding for a variable-rate model: the knots in turn; None for others."""
     if not registry.family_of(model).variable_rate:
         return None
     return (numbers % model.knots) * QUALITY_SEGMENT
+
+
+def _codings(model: AnyConfig, crops: int) -> int:
+    """How many times a crop is coded in a validation with so many crops.
+
+    Every crop once, and the first ones again until each knot of a variable-rate model has the same
+    number. Otherwise some qualities would count less for the best checkpoint, or not at all.
+    """
+    knots = model.knots if registry.family_of(model).variable_rate else 1
+    return crops + -crops % knots
 
 
 def make(
@@ -69,49 +80,57 @@ def make(
     """A function that validates replicated averaged parameters on the crops uint8 [N, ...].
 
     Every host holds all crops and computes a share of them. All hosts get the same result. The last
-    batch is filled up to the size of the others, so that there is one compilation. Crops that fill
-    it up do not count.
+    batch is filled up to the size of the others, so that there is one compilation. What fills it up
+    does not count.
     """
 
     def batch_sums(params: Any, crops: jax.Array, numbers: jax.Array) -> jax.Array:
-        x, quality, chosen, coded = _code(model, params, crops, numbers)
-        bpp = distortion.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
-        x_hat = distortion.round_to_8_bit(coded.x_hat)
-        loss = crop_loss(model, config, bpp, x, x_hat, quality)
-        shares = [jnp.mean(mask, axis=(1, 2)) for mask in partition.level_masks(chosen)]
-        values = jnp.stack([loss, bpp, distortion.psnr(x, x_hat), *shares])
+        with precision.float32_products():
+            values = _values(model, config, params, crops, numbers)
         return jax.lax.psum(jnp.sum(jnp.where(numbers < count, values, 0.0), axis=1), AXIS)
 
-    count = len(crops)
+    count = _codings(model, len(crops))
     ready = functools.partial(multihost.wait_for_all, "compiled validation")
     summed = compilation.parallel(batch_sums, config.parallel, axis_name=AXIS, on_compiled=ready)
-    batches = [shard(batch) for batch in _batches(crops, config.batch_size)]
+    batches = [shard(batch) for batch in _batches(crops, count, config.batch_size)]
 
     def validate(params: Any) -> Validation:
         # Started all together, so that the devices do not wait for the host between batches.
         sums = np.sum(jax.device_get([summed(params, *batch) for batch in batches]), 0, np.float64)
-        loss, bpp, psnr, *shares = (sums[0] / len(crops)).tolist()
+        loss, bpp, psnr, *shares = (sums[0] / count).tolist()
         return Validation(loss, bpp, psnr, tuple(shares))
 
     return validate
 
 
-def _batches(crops: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """This host's share of batches of `size` crops, with the numbers of the crops.
+def _values(
+    model: AnyConfig, config: TrainingConfig, params: Any, crops: jax.Array, numbers: jax.Array
+) -> jax.Array:
+    """The numbers of a `Validation` for each crop, [6, N]."""
+    x, quality, chosen, coded = _code(model, params, crops, numbers)
+    bpp = distortion.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
+    x_hat = distortion.round_to_8_bit(coded.x_hat)
+    loss = crop_loss(model, config, bpp, x, x_hat, quality)
+    shares = [jnp.mean(mask, axis=(1, 2)) for mask in partition.level_masks(chosen)]
+    return jnp.stack([loss, bpp, distortion.psnr(x, x_hat), *shares])
 
-    The crops that fill up the last batch have numbers from len(crops) on.
+
+def _batches(crops: np.ndarray, count: int, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """This host's share of `count` codings of the crops in turn, in batches, with their numbers.
+
+    What fills up the last batch has numbers from `count` on.
     """
-    missing = -len(crops) % size
-    filled = np.concatenate([crops, np.repeat(crops[-1:], missing, axis=0)])
-    numbers = np.arange(len(filled), dtype=np.int32)
+    numbers = np.arange(count + -count % size, dtype=np.int32)
     share = size // jax.process_count()
-    starts = range(jax.process_index() * share, len(filled), size)
-    return [(filled[s : s + share], numbers[s : s + share]) for s in starts]
+    starts = range(jax.process_index() * share, len(numbers), size)
+    shares = [numbers[start : start + share] for start in starts]
+    return [(crops[own % len(crops)], own) for own in shares]
 
 
 @functools.partial(compilation.jit, static_argnums=0)
 def _previewed(model: AnyConfig, params: Any, crops: jax.Array) -> tuple[jax.Array, ...]:
-    _, _, chosen, coded = _code(model, params, crops, jnp.arange(len(crops)))
+    with precision.float32_products():
+        _, _, chosen, coded = _code(model, params, crops, jnp.arange(len(crops)))
     masks = partition.level_masks(chosen)
     bits = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)
     density = bits / partition.STRIDES[0] ** 2

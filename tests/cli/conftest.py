@@ -49,6 +49,17 @@ def folder(tmp_path, monkeypatch, image, compressed):
 
 
 @pytest.fixture
+def written(tmp_path):
+    """Writes a configuration, and gives its name."""
+
+    def write(text: str, name: str = "run.yaml") -> str:
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
 def bundle(monkeypatch, tiny_weights):
     """Lets the package hold the tiny model, under its own name and the default's."""
     models = {"standard": tiny_weights, "tiny": tiny_weights}

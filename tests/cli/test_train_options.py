@@ -10,7 +10,6 @@ import pytest
 
 from rdonet_jax.cli.commands import train
 from rdonet_jax.cli.options import config_options
-from rdonet_jax.cli.options.run_settings import RunSettings
 from rdonet_jax.core import presets
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.rdonet.family import RDONetFamily
@@ -19,28 +18,7 @@ from rdonet_jax.training.config import RunLength, TrainingConfig
 from rdonet_jax.training.loop import Intervals
 from tests import portable_params
 
-
-def settings(line: str = "") -> RunSettings:
-    return train.parse(["--data", "d", "--run", "r", *shlex.split(line)], "rdonet train")[1]
-
-
-@pytest.fixture
-def written(tmp_path):
-    """Writes a configuration, and gives its name."""
-
-    def write(text: str, name: str = "run.yaml") -> str:
-        (tmp_path / name).write_text(text)
-        return str(tmp_path / name)
-
-    return write
-
-
-def complaint(capsys, line: str) -> str:
-    """The one line that a command line ends with."""
-    code = train.main(["--data", "d", "--run", "r", *shlex.split(line)])
-    said = capsys.readouterr().err
-    assert code in (1, 2) and said.startswith("rdonet train: ") and said.count("\n") == 1
-    return said.strip()
+from .train_settings import complaint, settings
 
 
 def test_without_options_it_is_the_preset_standard():
@@ -50,56 +28,10 @@ def test_without_options_it_is_the_preset_standard():
     assert found.length == RunLength(as_before=True)
 
 
-@pytest.fixture
-def finished(tmp_path):
-    """Weights that were trained for both distortions."""
-    model = presets.mini(hidden=20)
-    training = {"metric": "both", "ms_ssim_share": 0.25, "lmbda": 0.0067}
-    record = {"training": training}
-    return model, zoo.save(tmp_path, "own", model, portable_params.start(model), record)
-
-
-@pytest.mark.slow
-def test_fine_tuning_goes_on_with_the_loss_of_the_weights_in_small_steps_without_random_masks(
-    finished,
-):
-    model, path = finished
-    found = settings(f"--fine-tune {path} --minutes 20")
-    assert (found.preset, found.model) == ("own", model)
-    training = found.training
-    assert (training.start, training.minutes) == (str(path), 20)
-    assert (training.metric, training.ms_ssim_share) == ("both", 0.25)
-    assert (training.stage1_steps, training.rate, training.prior_rate) == (0, "rounded", 10)
-    assert training.learning_rate < TrainingConfig().learning_rate
-    assert settings(f"--fine-tune {path} --learning-rate 1e-3").training.learning_rate == 1e-3
-
-
-@pytest.mark.parametrize("length", ["--steps 70", "--stage1-steps 0 --stage2-steps 70", "FILE"])
-def test_all_steps_of_fine_tuning_are_in_the_second_stage(finished, written, length):
-    file = written("length: {steps: 70}\ntraining: {batch_size: 4}")
-    line = length.replace("FILE", f"--config {file}")
-    found = settings(f"--fine-tune {finished[1]} {line}")
-    result = found.length.applied(found.training, images=3)
-    assert (result.stage1_steps, result.stage2_steps) == (0, 70)
-    assert result.rate == "rounded"
-
-
-def test_epochs_of_fine_tuning_are_in_the_second_stage_too(finished):
-    found = settings(f"--fine-tune {finished[1]} --epochs 16 --batch-size 4")
-    result = found.length.applied(found.training, images=3)
-    assert (result.stage1_steps, result.stage2_steps) == (0, 12)
-
-
-@pytest.mark.parametrize(
-    ("line", "sentence"),
-    [
-        ("--fine-tune WEIGHTS --start linear", "so --start cannot"),
-        ("--fine-tune nothing", "nothing"),
-        ("--fine-tune WEIGHTS --steps 7 --stage2-steps 8", "either in both stages' steps or once"),
-    ],
-)
-def test_what_cannot_be_fine_tuned_is_a_sentence(finished, capsys, line, sentence):
-    assert sentence in complaint(capsys, line.replace("WEIGHTS", str(finished[1])))
+def test_resuming_is_asked_for_always_or_where_there_is_a_run():
+    for line, expected in (("", False), ("--resume", True), ("--resume auto", "auto")):
+        given = ["--data", "d", "--run", "r", *line.split()]
+        assert train.parse(given, "rdonet train")[0].resume == expected
 
 
 def test_weights_to_start_from_bring_their_network(tmp_path):
@@ -301,7 +233,8 @@ def test_a_run_from_before_a_field_is_given_again_as_it_was(written):
         ("--lmbda nan", "lmbda must be positive"),
         ("--config nothing.yaml", "nothing.yaml: No such file"),
         ("--config run.txt", "run.txt: a configuration is a .yaml, .yml or .json file"),
-        ("surplus --resume more", "unexpected arguments: "),
+        ("surplus more", "unexpected arguments: surplus more"),
+        ("--resume more", "argument --resume: invalid choice: 'more'"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(capsys, line, words):

@@ -94,6 +94,13 @@ def test_priors_that_are_learned_alone_begin_with_new_hyper_latents(
         training_step.starting_params(presets.tiny(), schedule)
 
 
+@pytest.mark.parametrize("preset", ["tiny", "mbt2018-tiny"])
+def test_a_rate_of_the_priors_is_refused_where_no_part_is_a_prior(preset):
+    schedule = training_config.TrainingConfig(prior_rate=10.0)
+    with pytest.raises(config.ConfigError, match="prior_rate is for portable networks"):
+        training_step.create_state(presets.preset(preset), schedule)
+
+
 def test_priors_that_keep_their_hyper_latents_begin_where_the_weights_are(mini_weights, mini_model):
     schedule = training_config.TrainingConfig(
         learn="priors", hyperpriors="keep", start=str(mini_weights)

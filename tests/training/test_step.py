@@ -21,6 +21,7 @@ from rdonet_jax.nn import integer
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import masks as training_masks
 from rdonet_jax.training import optimizer, run_dir
+from rdonet_jax.training import precision as training_precision
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.crops import Batch
 from rdonet_jax.training.step import CropLosses
@@ -148,9 +149,9 @@ def test_precision_is_that_of_the_convolutions_and_never_of_rounding_or_likeliho
 
 def test_auto_precision_is_float32_on_cpus_and_bfloat16_elsewhere(monkeypatch):
     schedule = training_config.TrainingConfig()
-    assert training_step.compute_dtype(schedule) == jnp.float32
+    assert training_precision.compute_dtype(schedule) == jnp.float32
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert training_step.compute_dtype(schedule) == jnp.bfloat16
+    assert training_precision.compute_dtype(schedule) == jnp.bfloat16
 
 
 @pytest.fixture

@@ -39,6 +39,43 @@ def test_the_signal_is_named_after_the_step(name):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+class Agreement:
+    """JAX's agreement of hosts on a step: the one after the largest that a host has asked for."""
+
+    def __init__(self) -> None:
+        self.asked, self.agreed = 0, -1
+
+    def reached(self, step: int) -> bool:
+        self.asked = step
+        return step == self.agreed
+
+    def receive_signal(self) -> None:
+        self.agreed = self.asked + 1
+
+
+@pytest.mark.parametrize("done", [0, 500])
+@pytest.mark.parametrize("after", [None, 0, 2])
+def test_hosts_stop_after_the_step_that_follows_a_signal_however_many_are_done(
+    monkeypatch, done, after
+):
+    """The signal comes before the first question, or after the one at so many further steps."""
+    agreement = Agreement()
+    monkeypatch.setattr(multihost.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(
+        multihost.multihost_utils, "reached_preemption_sync_point", agreement.reached
+    )
+    stopped = []
+    with multihost.stop_requests() as stop_request:
+        if after is None:
+            agreement.receive_signal()
+        for step in range(5):
+            if stop_request(done + step):
+                stopped.append(step)
+            if step == after:
+                agreement.receive_signal()
+    assert stopped == [(after or 0) + 1]
+
+
 def test_a_second_ctrl_c_interrupts():
     with pytest.raises(KeyboardInterrupt), multihost.stop_requests():
         signal.raise_signal(signal.SIGINT)

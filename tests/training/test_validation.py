@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.core import partition
+from rdonet_jax.core import partition, presets
+from rdonet_jax.models import hierarchy, registry
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training import validation
@@ -36,6 +39,25 @@ def test_the_means_are_those_of_the_crops_one_by_one(tiny_model, crops, preview)
     assert result.loss == pytest.approx(np.mean(bpp + schedule.lmbda * squares), rel=rounding)
     shares = [np.mean(preview.levels == level) for level in range(3)]
     assert result.shares == pytest.approx(shares)
+
+
+@pytest.mark.parametrize("count", [1, 4, 6, 7])
+def test_every_quality_counts_equally_however_few_crops_there_are(monkeypatch, count):
+    model = presets.mini()
+
+    def code(model, params, x, levels, quality):
+        """Costs as many bits as the number of the quality."""
+        bits = jnp.zeros((len(x), 4, 4)).at[:, 0, 0].set(quality)
+        maps = (bits, bits[:, :2, :2] * 0, bits[:, :1, :1] * 0)
+        return hierarchy.Coded(x, maps, tuple(0 * level for level in maps))
+
+    monkeypatch.setattr(registry, "code", code)
+    crops = np.arange(count * 64 * 64 * 3, dtype=np.uint32).astype(np.uint8)
+    schedule = training_config.TrainingConfig(batch_size=2, crop=64)
+    validate = validation.make(model, schedule, crops.reshape(count, 64, 64, 3))
+    result = validate({"a": np.zeros((jax.local_device_count(), 1))})
+    knots = np.linspace(0, model.steps_of_quality, model.knots)
+    assert result.bpp == pytest.approx(knots.mean() / 64**2)
 
 
 @pytest.mark.slow

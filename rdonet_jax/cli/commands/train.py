@@ -177,8 +177,18 @@ def _first_parser(program: str) -> Parser:
     _add_base(parser)
     parser.add_argument("--training.start", "--start", dest="start")
     parser.add_argument("--run", type=urls.parsed)
-    parser.add_argument("--resume", action="store_true")
+    _add_resume(parser)
     return parser
+
+
+def _add_resume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resume", nargs="?", const=True, default=False, choices=[training_run.AUTO],
+        metavar=training_run.AUTO,
+        help="continue from the last checkpoint; with another length if the steps done would be "
+        "the same with it, as those of stage 2 are with --schedule constant; --resume auto begins "
+        "a run where there is none yet",
+    )  # fmt: skip
 
 
 def _add_base(parser: argparse.ArgumentParser) -> None:
@@ -228,11 +238,7 @@ def _parser(program: str, model: Section) -> Parser:
         help="folders of validation images, or URLs",
     )
     parser.add_argument("--run", type=urls.parsed, metavar="RUN", help="the run's folder, or a URL")
-    parser.add_argument(
-        "--resume", action="store_true",
-        help="continue from the last checkpoint; with another length if the steps done would be "
-        "the same with it, as those of stage 2 are with --schedule constant",
-    )  # fmt: skip
+    _add_resume(parser)
     _add_base(parser)
     parser.add_argument(
         "--thresholds", nargs="+", type=float, metavar="T",

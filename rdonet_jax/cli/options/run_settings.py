@@ -20,7 +20,7 @@ from rdonet_jax.core import config, presets
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.training import run_dir
+from rdonet_jax.training import fine_tuning, run_dir
 from rdonet_jax.training.config import STARTS, RunLength, TrainingConfig
 from rdonet_jax.training.loop import Intervals
 
@@ -162,6 +162,9 @@ def fine_tuned(recipe: Mapping[str, Any], file: Values, line: Values) -> tuple[V
         if "start" in layer.get("training", {}):
             raise ConfigError("--fine-tune names the weights to start from, so --start cannot")
     file, line = _in_stage_2(file), _in_stage_2(line)
+    metric = {**file["training"], **line["training"]}.get("metric")
+    if metric is not None:
+        recipe = fine_tuning.with_metric(recipe, metric)
     if _says_whole(file["length"]):
         recipe = {name: value for name, value in recipe.items() if name not in STAGE_STEPS}
     return {**file, "training": {**recipe, **file["training"]}}, line

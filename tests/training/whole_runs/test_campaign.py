@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 
@@ -13,7 +14,7 @@ from PIL import Image
 from experiments.campaign import __main__ as campaign
 from experiments.campaign import packing, training
 from rdonet_jax.cli.commands import train
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging import shard_writer, shards, srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.training import run_log
 
@@ -28,6 +29,7 @@ def own_environment(tmp_path, monkeypatch):
     """A training sets these variables unless they are set, and later tests must not see it."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "jax"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
 
 
 @pytest.fixture
@@ -92,13 +94,7 @@ def test_every_image_gets_a_name_of_its_own(tmp_path):
 
 
 @pytest.mark.slow
-def test_packing_that_fails_leaves_no_folder(photographs, tmp_path, monkeypatch, capsys):
-    broken = photographs[0] / "broken.png"
-    broken.write_bytes(b"no image")
-    assert pack(photographs, tmp_path / "data", 1.0) == 1
-    assert capsys.readouterr().err.startswith(f"pack: {broken}: ")
-    broken.unlink()
-
+def test_packing_that_is_interrupted_leaves_no_folder(photographs, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -107,6 +103,82 @@ def test_packing_that_fails_leaves_no_folder(photographs, tmp_path, monkeypatch,
         assert pack(photographs, tmp_path / "data", 1.0) == 130
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "valid"]
     assert pack(photographs, tmp_path / "data", 1.0) == 0
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """Writes images without structure of a size, and gives their folder."""
+
+    def make(folder: str, width: int, *names: str):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        pixels = np.random.default_rng(0).integers(0, 256, (96, width, 3), np.uint8)
+        for name in names:
+            Image.fromarray(pixels).save(tmp_path / folder / name)
+        return tmp_path / folder
+
+    return make
+
+
+def contents(data):
+    return sorted(path.relative_to(data).as_posix() for path in data.glob("*/*"))
+
+
+def test_images_that_training_cannot_use_are_left_out_with_a_warning(noise, tmp_path, capsys):
+    train, valid = noise("train", 96, "good.png"), noise("valid", 96, "good.png")
+    noise("train", 63, "narrow.png")
+    noise("valid", 63, "narrow.png")
+    (train / "damaged.png").write_bytes(b"no image")
+    whole = (train / "good.png").read_bytes()
+    for folder in (train, valid):
+        (folder / "cut.png").write_bytes(whole[: len(whole) // 2])  # with a header that is right
+    assert pack((train, valid), tmp_path / "data", 1.0, "--crop", "64", "--format", "jpeg") == 0
+    assert contents(tmp_path / "data") == ["train/good.jpeg", "valid/good.webp"]
+    said = capsys.readouterr()
+    assert "images: 1 for training, 1 for validation, 5 left out" in said.out
+    lines = said.err.splitlines()
+    assert len(lines) == 5 and all(line.startswith("pack: warning: ") for line in lines)
+    left_out = [train / "narrow.png", train / "damaged.png", train / "cut.png"]
+    for path in (*left_out, valid / "narrow.png", valid / "cut.png"):
+        assert sum(f"{path}: " in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("folder", ["train", "valid"])
+def test_no_image_that_can_be_used_is_an_error(noise, tmp_path, capsys, folder):
+    folders = [noise(name, 63 if name == folder else 96, "one.png") for name in ("train", "valid")]
+    assert pack(folders, tmp_path / "data", 1.0, "--crop", "64") == 1
+    assert "images gives crops of 64x64" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "data").exists()
+
+
+def test_images_in_shards_are_packed_as_those_in_folders(noise, tmp_path):
+    folders = noise("train", 96, "a.png", "b.png"), noise("valid", 96, "c.png")
+    packed = [tmp_path / f"{folder.name}-shards" for folder in folders]
+    for folder, shards_of_it in zip(folders, packed, strict=True):
+        shard_writer.pack([folder], shards_of_it, shards.TAR)
+    for data, sources in (("of-files", folders), ("of-shards", packed)):
+        assert pack(sources, tmp_path / data, 1.0, "--crop", "64", "--format", "jpeg") == 0
+    names = contents(tmp_path / "of-files")
+    assert names == contents(tmp_path / "of-shards")
+    assert names == ["train/a.jpeg", "train/b.jpeg", "valid/c.webp"]
+    for name in names:
+        packed_twice = [tmp_path / data / name for data in ("of-files", "of-shards")]
+        assert len({path.read_bytes() for path in packed_twice}) == 1
+
+
+@pytest.mark.parametrize("crop", ["0", "-64", "100"])
+def test_a_crop_that_training_refuses_is_one_sentence(noise, tmp_path, capsys, crop):
+    folders = noise("train", 128, "a.png"), noise("valid", 128, "a.png")
+    assert pack(folders, tmp_path / "data", 1.0, "--crop", crop) == 1
+    said = capsys.readouterr().err
+    assert said == f"pack: --crop must be a positive multiple of 64 pixels, not {crop}\n"
+
+
+def test_no_image_is_reduced_below_the_crop():
+    setting = packing.Setting(quality=50, pixels=1000)
+    image = Image.new("RGB", (1024, 768))
+    for crop, shortest in ((256, packing.SHORTEST_SIDE), (512, 512)):
+        stored = packing.coded(image, setting, packing.Form("jpeg", crop))
+        assert min(Image.open(io.BytesIO(stored)).size) == shortest
 
 
 @pytest.fixture
@@ -182,7 +254,7 @@ def test_a_campaign_leaves_a_few_small_files_and_one_line(
     assert campaign.main([*command, "--minutes", "0.2"], time.monotonic()) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert re.fullmatch(
-        r"campaign: \d+ steps,( [\d.]+ crops/s,)? validation 0\.5000 bpp 30\.00 dB, "
+        r"campaign: \d+ steps, on cpu,( [\d.]+ crops/s,)? validation 0\.5000 bpp 30\.00 dB, "
         r"step_\d+-[0-9a-f]{16}\.safetensors",
         line,
     )
@@ -205,6 +277,32 @@ def test_the_line_tells_numbers_that_are_not_finite(tmp_path):
     assert training.summary(tmp_path) == (
         "campaign: 10 steps, validation not-finite bpp not-finite dB"
     )
+
+
+def test_a_training_that_could_not_start_has_no_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "run", lambda *_: 1)
+    assert (
+        campaign.main(["train", "data", str(tmp_path / "out"), "--state", str(tmp_path)], 0.0) == 1
+    )
+    assert capsys.readouterr().out == ""
+
+
+def test_a_cpu_trains_only_where_that_is_said(tmp_path, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(train, "run", lambda arguments, *_: given.append(arguments) or 0)
+    command = ["train", "data", str(tmp_path / "out"), "--state", str(tmp_path)]
+    for variable in (None, "cuda,cpu"):
+        monkeypatch.delenv("JAX_PLATFORMS")
+        if variable:
+            monkeypatch.setenv("JAX_PLATFORMS", variable)
+        assert campaign.main(command, 0.0) == 1
+        assert capsys.readouterr().err.startswith("train: JAX finds no accelerator on this machine")
+        assert not given and not (tmp_path / "out").exists()
+        monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert campaign.main(command, 0.0) == 0
+    monkeypatch.delenv("JAX_PLATFORMS")
+    assert campaign.main([*command, "--cpu"], 0.0) == 0
+    assert len(given) == 2 and "--cpu" not in given[1]
 
 
 def test_a_damaged_log_is_one_sentence(tmp_path, monkeypatch, capsys):

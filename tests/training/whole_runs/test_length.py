@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rdonet_jax.cli.commands import train
-from rdonet_jax.training import lengthening, run_dir
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import lengthening, masks, run_dir
 from rdonet_jax.training.config import TrainingConfig
 
 from .conftest import SHORT, logged, newest_state
@@ -103,6 +104,22 @@ def test_what_was_done_decides_whether_stage_2_can_be_longer(name, switch, done,
     complaint = lengthening.objection(held, wanted, done)
     assert (complaint is None) == possible, complaint
     assert possible or "would have had other learning rates" in complaint
+
+
+@pytest.mark.parametrize("depends", [True, False, None])
+def test_masks_that_depend_on_the_length_keep_it(monkeypatch, depends):
+    monkeypatch.setattr(masks, "SCHEDULES", dict(masks.SCHEDULES))
+    monkeypatch.setitem(training_config.CHOICES, "masks", masks.SCHEDULES)
+    name = f"own-{depends}"
+    said = {} if depends is None else {"depends_on_length": depends}
+    masks.register_schedule(name, masks.two_stage, **said)
+    held, wanted = (schedule(stage2=n, schedule="constant", masks=name) for n in (5, 9))
+    assert lengthening.objection(held, wanted, 0) is None
+    complaint = lengthening.objection(held, wanted, 21)
+    if depends is False:
+        assert complaint is None
+    else:
+        assert f"with the schedule of masks {name!r} the 21 steps" in complaint
 
 
 def test_before_its_first_checkpoint_a_run_can_have_any_length():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import jax
@@ -15,7 +16,7 @@ from PIL import Image
 from rdonet_jax.cli.commands import train
 from rdonet_jax.core import presets
 from rdonet_jax.models import zoo
-from rdonet_jax.training import checkpoints, run_dir, run_log, validation
+from rdonet_jax.training import checkpoints, input_pipeline, run_dir, run_log, validation
 from rdonet_jax.training import step as training_step
 
 from .conftest import SHORT, STEPS, logged, newest_state
@@ -207,6 +208,42 @@ def test_a_run_killed_before_its_first_checkpoint_is_started_afresh(
     assert (
         quick_start("--resume") == 1 and "has a log, but no checkpoint" in capsys.readouterr().err
     )
+
+
+def test_resume_auto_begins_a_run_and_goes_on_with_one(quick_steps, quick_start, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert quick_start("--resume", "auto") == 0
+    assert "step 0: begun (" in capsys.readouterr().err
+    shutil.rmtree(run / checkpoints.LAST / "6")
+    assert quick_start("--resume", "auto") == 0
+    assert "step 4: resumed (" in capsys.readouterr().err
+    assert list(logged(run, "loss")) == list(range(1, 7))
+    (run / run_dir.CONFIG_FILE).unlink()
+    assert quick_start("--resume", "auto") == 1
+    assert "of a run without its config.json" in capsys.readouterr().err
+
+
+def test_a_run_says_at_its_start_which_devices_train_it_in_which_precision(
+    quick_steps, quick_start, tmp_path, capsys
+):
+    assert quick_start() == 0
+    count = jax.device_count()
+    facts = f"device cpu, devices {count}, hosts 1, transforms float32)"
+    assert facts in capsys.readouterr().err.splitlines()[0]
+    first = run_log.read(tmp_path / "run" / run_log.LOG_FILE)[0]
+    assert (first["step"], first["event"], first["device"]) == (0, "begun", "cpu")
+
+
+def test_a_run_that_is_asked_to_stop_before_its_first_step_does_none_and_can_go_on(
+    quick_steps, quick_start, tmp_path, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(input_pipeline.Feed, "go_to", lambda *_: signal.raise_signal(signal.SIGTERM))
+        patch.setattr(training_step, "make_step", lambda *_: None)
+        assert quick_start() == 0
+    assert "SIGTERM: stopped after step 0, --resume goes on" in capsys.readouterr().err
+    assert quick_start("--resume") == 0
+    assert list(logged(tmp_path / "run", "loss")) == list(range(1, 7))
 
 
 @pytest.mark.parametrize("where", ["--no-resident", "--resident"])
