@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import itertools
 import math
 from collections.abc import Iterator
@@ -89,6 +90,14 @@ def _cut(image: Image.Image, config: TrainingConfig, rng: np.random.Generator) -
     if rng.random() < 0.5:
         square = square.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(square)
+
+
+def require_reader() -> None:
+    """Raises `ConfigError` where the package that reads ahead is not installed."""
+    if importlib.util.find_spec("grain") is None:
+        raise ConfigError(
+            "training needs the package grain; pip install 'rdonet-jax[train]' brings it"
+        )
 
 
 def batches(

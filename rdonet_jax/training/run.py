@@ -103,12 +103,14 @@ def train(
     run's. The minutes of a run by the clock count from `began` on the clock `now`, by default from
     this call on. `resume` goes on with the run of the folder, and `AUTO` does so if there is one. A
     run that was killed before its first checkpoint is started afresh by it; one that is finished is
-    left as it is, and can have no `more_minutes`. A `length` that differs
-    from that of the run to resume is possible as `lengthening` has it. Raises `RunError`,
-    `ConfigError`, `DatasetError`, `UrlError` or `ZooError` before anything is written when it
-    cannot start, and `DivergenceError` when the loss stops being finite; no such state becomes a
-    checkpoint.
+    left as it is, and can have no `more_minutes`. A `length` that differs from that of the run to
+    resume is possible as `lengthening` has it.
+
+    Raises `RunError`, `ConfigError`, `DatasetError`, `UrlError` or `ZooError` before anything is
+    written when it cannot start, and `DivergenceError` when the loss stops being finite; no such
+    state becomes a checkpoint.
     """
+    training_crops.require_reader()
     began = now() if began is None else began
     length, intervals = length or RunLength(), intervals or Intervals()
     with contextlib.ExitStack() as stack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import shlex
 
@@ -298,3 +299,16 @@ def test_the_fields_of_a_registered_family_are_options_as_well(monkeypatch, writ
     found = settings(f"--config {written('model: {family: own, width: 4, note: null}')}")
     assert found.model == OwnConfig(4)
     assert "the nearest is --model.width" in complaint(capsys, "--model.family own --model.widht 5")
+
+
+def test_without_grain_training_says_so_and_makes_no_folder(tmp_path, capsys, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "grain" else find_spec(name)
+    )
+    (tmp_path / "photographs").mkdir()
+    options = ["--preset", "tiny", "--data", str(tmp_path / "photographs")]
+    assert train.main([*options, "--run", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "pip install 'rdonet-jax[train]'" in said
+    assert not (tmp_path / "run").exists()
