@@ -32,6 +32,9 @@ TURN_COUNT, TURN_SECONDS = 200_000, 1800.0
 HANG = 600.0
 """Seconds without a new input after which a process is taken to hang."""
 
+ENDED_FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""Signals that no input sends."""
+
 ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -133,7 +136,12 @@ class Run:
             time.sleep(0.2)
 
     def _add_end(self, name: str, folder: Path, watch: _Watch, code: int) -> None:
-        """A process that ended before its last input: the one it was at is a fault."""
+        """A process that ended before its last input: the one it was at is a fault.
+
+        Unless somebody has ended it, as the system does when it is shut down.
+        """
+        if -code in ENDED_FROM_OUTSIDE:
+            return
         current = worker.current_input(folder)
         if current is None:
             raise SystemExit(

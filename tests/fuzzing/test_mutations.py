@@ -186,8 +186,10 @@ def test_a_signal_ends_a_long_run_with_its_table(tmp_path):
     assert f"| images | {state['next']} |" in out and state["next"] > 0
 
 
-BROKEN = """
-import os
+def worker_of(outcome: str) -> str:
+    """A worker of inputs that are their number, but the seventh, which cannot be made."""
+    return f"""
+import os, pathlib, signal
 from tests.fuzzing import subjects, worker
 
 class Broken:
@@ -197,10 +199,7 @@ class Broken:
         return bytes([number])
 
     def outcome(self, number, data):
-        if number in (13, 22):
-            raise RuntimeError("a fault")
-        if number == 25:
-            os._exit(3)
+        {outcome}
         return "decoded"
 
 subjects.SUBJECTS["images"] = subjects.Kind(lambda folder: Broken(), 1)
@@ -212,8 +211,14 @@ worker.main()
 def test_faults_and_ended_processes_are_saved_and_every_input_is_counted_once(
     tmp_path, monkeypatch
 ):
+    script = worker_of("""
+        if number in (13, 22):
+            raise RuntimeError("a fault")
+        if number == 25:
+            os._exit(3)""")
+
     def command(*arguments):
-        return [sys.executable, "-c", BROKEN, *map(str, arguments)]
+        return [sys.executable, "-c", script, *map(str, arguments)]
 
     monkeypatch.setattr(long_runs, "_command", command)
     run = long_runs.Run(tmp_path, {"images": 1}, part=10, until=40, seconds=math.inf)
@@ -228,6 +233,28 @@ def test_faults_and_ended_processes_are_saved_and_every_input_is_counted_once(
     )
     assert [saved[f"images-{n}.input"] for n in (7, 13, 25)] == [b"", b"\x0d", b"\x19"]
     assert b"exit code 3" in saved["images-25.txt"] and b"a fault" in saved["images-13.txt"]
+
+
+@pytest.mark.slow
+def test_a_process_that_somebody_ends_is_no_fault_and_its_inputs_are_tried_again(
+    tmp_path, monkeypatch
+):
+    mark = tmp_path / "ended"
+    script = worker_of(f"""
+        mark = pathlib.Path({str(mark)!r})
+        if number == 22 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGTERM)""")
+
+    def command(*arguments):
+        return [sys.executable, "-c", script, *map(str, arguments)]
+
+    monkeypatch.setattr(long_runs, "_command", command)
+    run = long_runs.Run(tmp_path, {"images": 1}, part=10, until=40, seconds=math.inf)
+    run.go(jobs=1)
+    assert mark.exists()
+    assert run.state.subjects["images"]["outcomes"] == {"decoded": 39, "a fault": 1}
+    assert run.state.subjects["images"]["faults"] == [7]
 
 
 def test_a_worker_that_cannot_begin_ends_the_run_with_its_reason(tmp_path, monkeypatch):
