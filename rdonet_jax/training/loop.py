@@ -215,7 +215,7 @@ class Loop:
             )
         monitor.step(sent.number, StepValues(*values), sent.position, is_last)
         if self.pace.ends_stage1(sent.number):
-            monitor.event(sent.number, event="stage 2 begins", optimiser=self.config.switch)
+            monitor.event(sent.number, event="stage 2 begins", optimizer=self.config.switch)
 
     def _pause(
         self,

@@ -130,7 +130,7 @@ def test_the_command_works_on_a_cluster_and_goes_on_where_it_was(ray, album, rdo
     Path("album/bad.png").unlink()
     next(Path("out").glob("*.rdo")).unlink()
     code, out, err = rdonet(*line, "-j", "1")
-    assert (code, err) == (0, "") and out.startswith(f"1 files, {FILES - 1} were there already, ")
+    assert (code, err) == (0, "") and out.startswith(f"1 file, {FILES - 1} were there already, ")
     back = ["decompress", "out", "--out-dir", "back", "--model", mini_weights, "--ray", "auto"]
     code, out, err = rdonet(*back)
     assert (code, err) == (0, "") and out.startswith(f"{FILES} files, ")

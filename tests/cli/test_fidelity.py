@@ -15,7 +15,6 @@ from rdonet_jax.cli.commands import fidelity
 from rdonet_jax.codec import codec
 from rdonet_jax.imaging import pixel_format, reader, srgb, writer
 from rdonet_jax.imaging.pixel_format import ImageData
-from rdonet_jax.rdo import rate_control, targets
 from rdonet_jax.rdo.targets import AIMS
 
 pytestmark = pytest.mark.once
@@ -63,16 +62,17 @@ def test_the_psnr_is_measured_at_high_qualities_and_where_it_is_asked_for(rdonet
 
 
 @pytest.mark.slow
-def test_a_file_found_for_another_metric_is_told_with_its_value(rdonet, monkeypatch):
+def test_the_line_of_a_file_for_another_metric_has_its_value_and_quality(rdonet, monkeypatch):
     aim = AIMS["butteraugli"]._replace(
         label="Error", function=lambda image, decoded: image.rgb8.std() / 10, library=None
     )
-    monkeypatch.setattr(targets, "AIMS", {"butteraugli": aim})
-    monkeypatch.setattr(rate_control, "AIMS", {"butteraugli": aim})
+    monkeypatch.setitem(AIMS, "butteraugli", aim)
     options = ("--target-butteraugli", "9")
-    assert re.search(r" bpp, Error \d+\.\d{3}, levels", rdonet("compress", "a.png", *options).out)
+    out = rdonet("compress", "a.png", *options).out
+    said = re.search(r" bpp, quality ([\d.]+), Error \d+\.\d{3}, levels", out)
     facts = json.loads(rdonet("compress", "a.png", "--json", "--force", *options).out)
     assert 0 < facts["butteraugli"] <= 9
+    assert float(said[1]) == pytest.approx(facts["quality"], abs=0.006)
 
 
 def test_a_metric_that_is_not_installed_is_one_sentence(rdonet, monkeypatch):
@@ -87,7 +87,15 @@ def test_a_metric_that_is_not_installed_is_one_sentence(rdonet, monkeypatch):
 
 def test_a_file_found_for_a_size_has_its_psnr_too(rdonet):
     out = rdonet("compress", "a.png", "c.rdo", "--target-size", "1100", "-v").out
-    assert re.search(r" bpp, \d+\.\d\d dB, levels", out)
+    assert re.search(r" bpp, quality [\d.]+, \d+\.\d\d dB, levels", out)
+
+
+def test_the_line_of_a_file_for_a_psnr_has_what_it_reached_and_the_quality_to_get_it_again(rdonet):
+    out = rdonet("compress", "a.png", "c.rdo", "--target-psnr", "20").out
+    quality, reached = re.search(r" bpp, quality ([\d.]+), ([\d.]+) dB, levels", out).groups()
+    assert float(reached) >= 20
+    assert rdonet("compress", "a.png", "d.rdo", "--quality", quality).code == 0
+    assert Path("d.rdo").read_bytes() == Path("c.rdo").read_bytes()
 
 
 def test_a_poor_image_of_high_quality_is_warned_of(rdonet):

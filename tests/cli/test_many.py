@@ -90,7 +90,7 @@ def test_shards_share_the_files_of_a_folder(rdonet, bundle, album):
     assert first.code == 0 and first.out.startswith("2 files, ") and "passed over" in first.err
     assert len(found("out")) == 2
     second = rdonet("compress", "album", "--out-dir", "out", "--shard", "2/2")
-    assert (second.code, second.err) == (0, "") and second.out.startswith("1 files, ")
+    assert (second.code, second.err) == (0, "") and second.out.startswith("1 file, ")
     assert len(found("out")) == 3
     nothing = rdonet("decompress", "out", "--out-dir", "back", "--shard", "4/4")
     assert nothing.code == 0 and nothing.out.startswith("0 files, ")
@@ -119,7 +119,7 @@ def test_a_file_that_another_process_makes_meanwhile_is_no_failure(
     code, out, err = rdonet(
         "compress", "album/below/two.jpg", "album/one.png", "--out-dir", "out/below", "-j", workers
     )
-    assert (code, err) == (0, "") and out.startswith("1 files, 1 were there already, ")
+    assert (code, err) == (0, "") and out.startswith("1 file, 1 were there already, ")
     assert Path("out/below/two.jpg.rdo").read_bytes() == b"theirs"
 
 
@@ -159,7 +159,7 @@ def test_an_interrupted_search_ends_the_whole_batch(rdonet, bundle, album, monke
     monkeypatch.setattr(encoder, "_run_search", lambda parts, start, *others: (start, True))
     code, out, err = rdonet("compress", "album", "--out-dir", "out", "--rdo", "1")
     assert code == 130 and err.endswith("rdonet: interrupted\n")
-    assert out.startswith("1 files, 2 not done, ")
+    assert out.startswith("1 file, 2 not done, ")
     assert len(found("out")) == 1
 
 
@@ -176,7 +176,7 @@ def test_a_folder_that_cannot_be_looked_into_is_named_and_stops_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", guarded)
         code, out, err = rdonet("compress", "album", "--out-dir", "out")
-    assert code == 1 and out.startswith("1 files, 1 failed, ")
+    assert code == 1 and out.startswith("1 file, 1 failed, ")
     assert "rdonet: album/below: Permission denied\n" in err
     assert found("out") == ["out/one.png.rdo"]
 

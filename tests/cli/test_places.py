@@ -250,7 +250,7 @@ def test_a_link_that_leads_nowhere_or_round_fails_alone(copied):
     os.symlink("c.png", "x/c.png")
     done, made = copied("compress", "x")
     assert (done.code, set(made)) == (1, {"a.png.rdo"})
-    assert done.out.startswith("1 files, 2 failed, ")
+    assert done.out.startswith("1 file, 2 failed, ")
     assert [line.split(": ")[1] for line in done.err.splitlines()] == ["x/b.png", "x/c.png"]
 
 

@@ -190,7 +190,7 @@ def test_of_many_files_a_pipe_is_refused_and_stops_nothing(rdonet, bundle):
     os.mkfifo("pipe")
     code, out, err = rdonet("compress", "pipe", "a.png", "--out-dir", "out")
     assert (code, err) == (1, "rdonet: pipe: is a pipe, and not a file\n")
-    assert out.startswith("1 files, 1 failed, ")
+    assert out.startswith("1 file, 1 failed, ")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/null"), reason="needs a device")

@@ -106,7 +106,7 @@ def compress_file(
         )
     facts["seconds"] = round(time.perf_counter() - started, 3)
     return FileResult(
-        _lines(facts, result, judged.psnr if options.measure else None, aimed),
+        _lines(facts, result, _qualities(options, result, judged, aimed)),
         facts,
         math.prod(result.image.size),
         len(result.encoded.data),
@@ -323,17 +323,30 @@ def _facts(
     return facts
 
 
-def _lines(
-    facts: dict[str, Any], result: EncodeResult, psnr: float | None, aimed: _Aimed | None
+def _qualities(
+    options: CompressOptions, result: EncodeResult, judged: Fidelity, aimed: _Aimed | None
 ) -> tuple[str, ...]:
-    """What there is to say about the file, for people."""
+    """How good the file is, in words: what was asked for, and the quality that a target gave."""
     from rdonet_jax.cli.commands import fidelity
 
+    words = []
+    if _target(options, result.image.size) is not None:
+        words.append(f"quality {result.encoded.quality:.4g}")
+    if judged.psnr is not None and (options.measure or options.target_psnr is not None):
+        words.append(fidelity.psnr_text(judged.psnr))
+    if aimed is not None:
+        words.append(aimed.words)
+    return tuple(words)
+
+
+def _lines(
+    facts: dict[str, Any], result: EncodeResult, qualities: tuple[str, ...]
+) -> tuple[str, ...]:
+    """What there is to say about the file, for people."""
     levels = facts["levels"]
     parts = [
         f"{facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
-        *(() if psnr is None else (fidelity.psnr_text(psnr),)),
-        *(() if aimed is None else (aimed.words,)),
+        *qualities,
         f"levels {'/'.join(levels)}: {' / '.join(f'{share:.0%}' for share in levels.values())}",
         *facts["notes"],
         f"{facts['seconds']:.1f} s",
@@ -345,11 +358,12 @@ def _lines(
 def _search_line(searched: SearchSummary) -> str:
     """What a search and a refinement have done, for people."""
     stats = searched.stats
-    gain = 1 - searched.after / searched.before
+    change = searched.after / searched.before - 1
     ended = ", interrupted: the best so far is written" if searched.interrupted else ""
     works = [f"search: {stats.evaluations} evaluations in {stats.calls} calls"] * bool(stats.calls)
     if searched.refinements:
         works.append(f"refinement: {searched.refinements} iterations")
     return (
-        f"{', '.join(works)}, J {searched.before:.4f} to {searched.after:.4f} (-{gain:.1%}){ended}"
+        f"{', '.join(works)}, J {searched.before:.4f} to {searched.after:.4f} "
+        f"({change:+.1%}){ended}"
     )

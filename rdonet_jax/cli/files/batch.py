@@ -54,7 +54,7 @@ class Summary(NamedTuple):
 
     def text(self) -> str:
         """The summary for people."""
-        parts = [f"{self.done} files"]
+        parts = ["1 file" if self.done == 1 else f"{self.done} files"]
         parts += [f"{self.skipped} were there already"] if self.skipped else []
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.not_done} not done"] if self.not_done else []

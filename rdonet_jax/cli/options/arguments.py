@@ -34,9 +34,9 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     """The parser, and those of the commands by their names."""
     parser = Parser(
         prog="rdonet",
-        description="Learned image compression with a coding tree.",
+        description="Learned image compression (RDONet).",
         epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 129 hang-up, 130 interrupted, 141 "
-        "nobody reads the output any more, 143 ended by SIGTERM.",
+        "the reader closed the pipe, 143 ended by SIGTERM.",
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
