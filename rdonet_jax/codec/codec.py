@@ -318,11 +318,11 @@ def decode_file(
     try:
         _decode_levels(coder, model, header, sections, report)
     except (range_coder.CoderError, SymbolError) as error:
-        cause = _elsewhere(model.config, header) or f"the file's coded data is invalid: {error}"
-        raise FormatError(cause) from error
+        cause = f"the file's coded data is invalid: {error}"
+        raise FormatError(_cause(model.config, header, cause)) from error
     if coder.checksum != header.symbols_crc:
         cause = "the decoded symbols are not those that were encoded"
-        raise FormatError(_elsewhere(model.config, header) or cause)
+        raise FormatError(_cause(model.config, header, cause))
     report(SYNTHESIS)
     image = ImageData(_pixels(coder, header), alpha, **along)
     quality = quality_of(model.config, header.quality)
@@ -365,15 +365,17 @@ def _symbols_by_level(coder: LevelCoder) -> tuple[tuple[np.ndarray, ...], ...]:
     return tuple(coder.symbols[level] for level in sorted(coder.symbols))
 
 
-def _elsewhere(config: AnyConfig, header: Header) -> str | None:
-    """Why the file cannot be decoded here, if it is that it was written elsewhere."""
+def _cause(config: AnyConfig, header: Header, cause: str) -> str:
+    """Why the file cannot be decoded here: `cause`, unless it was written elsewhere."""
     here = family_codec.of(config).platform()
-    if header.platform == here:
-        return None
-    return (
-        f"the file is bound to the platform that wrote it ({header.platform}), "
-        f"and this one is {here}"
-    )
+    if header.platform != here:
+        return (
+            f"the file is bound to the platform that wrote it ({header.platform}), "
+            f"and this one is {here}"
+        )
+    if here:
+        return f"{cause}; such files may not decode on another processor than that which wrote them"
+    return cause
 
 
 def _check_model(model: Model, header: Header, sections: Sections) -> None:

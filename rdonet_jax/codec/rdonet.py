@@ -36,8 +36,14 @@ from rdonet_jax.models.zoo import Model
 
 @functools.cache
 def this_platform() -> str:
-    """What the files written here are bound to, such as "cpu x86_64 jax 0.10.2"."""
-    name = f"{jax.default_backend()} {platform.machine()} jax {jax.__version__}"
+    """What the files written here are bound to, such as "cpu x86_64 jax 0.10.2".
+
+    The kind of an accelerator comes after that: its sums may differ from those of another kind.
+    """
+    backend = jax.default_backend()
+    name = f"{backend} {platform.machine()} jax {jax.__version__}"
+    if backend != "cpu":
+        name += f" {jax.local_devices()[0].device_kind}"
     return name[: bitstream.MAX_PLATFORM]
 
 
