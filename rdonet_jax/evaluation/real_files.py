@@ -247,9 +247,8 @@ def _engine_words(engine: Mapping[str, Any], plan: Plan) -> str:
     """What computes, in words. Whatever the engine, a search and a refinement are by JAX."""
     if "threads" not in engine:
         return f"{jax.default_backend()} by JAX"
-    count = engine["threads"]
     others = ", search and refinement by JAX" if plan.passes or plan.refinements else ""
-    return f"cpu by NumPy, {count} thread{'s' * (count > 1)}{others}"
+    return f"cpu by NumPy{others}"
 
 
 def _plan_words(plan: Plan, has_levels: bool) -> str:

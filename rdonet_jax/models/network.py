@@ -69,8 +69,8 @@ class Output(NamedTuple):
 class Latents(NamedTuple):
     """The latents of a level. They have an axis B if x has one; h, w as in `Output`.
 
-    For portable models y is in the units of the network, of which `gains` make steps; z is in
-    steps.
+    For portable models y is not in steps of the quantizer yet: times 2 to the power of the gains,
+    it is. z is in steps.
     """
 
     y: jax.Array  # float32 [B, h, w, C]

@@ -55,18 +55,19 @@ def encode(
     those of the first file that met the target and of the one that is kept, by the lambda of the
     latter.
 
-    The result meets the target: a size from below, within `TOLERANCE`, a metric from its better
-    side, within the tolerance of its `Aim`, or one step of the quality. A refined file may be
-    further from it, on the same side. If quality 100 gives a file
-    smaller than the target, that is the result. If values do not rise with the quality, the result
-    is the highest quality of those tried that meet the size, or the smallest file of those that
-    meet the metric. For a metric the result contains the decoder's pixels.
+    The result meets the target: a size from below, within `target_trials.TOLERANCE`, a metric from
+    its better side, within the tolerance of its `Aim`, or one step of the quality. A refined file
+    may be further from it, on the same side. If quality 100 gives a file smaller than the target,
+    that is the result. If values do not rise with the quality, the result is the highest quality of
+    those tried that meet the size, or the smallest file of those that meet the metric. For a metric
+    the result contains the decoder's pixels.
 
-    Raises `TargetError` where none of `SCANNED` qualities, nor of some next to the best of them,
-    meets the target, and for a metric that is not installed or has no value for the image. Raises
-    `EncodeError` as `encoder.encode` does, and ValueError for options without a target.
+    Raises `TargetError` where none of `target_trials.SCANNED` qualities, nor of some next to the
+    best of them, meets the target, and for a metric that is not installed or has no value for the
+    image. Raises `EncodeError` as `encoder.encode` does, and ValueError for options without a
+    target.
     """
-    target = options.target
+    target, plan = options.target, options.plan
     if target is None:
         raise ValueError("rate control needs a target")
     if not registry.family_of(model.config).variable_rate:
@@ -74,79 +75,78 @@ def encode(
     if target.field in AIMS:
         AIMS[target.field].require()
     prepared = preparation.prepare(model.config, image)
+    if plan.passes or plan.refinements:
+        # Files are compared by their pixels then.
+        options = dataclasses.replace(options, reconstruct=True)
     trials = Trials(model, prepared, target, options)
     number = codec.stream_quality(model.config, None)
     report(TRIALS)
-    first = trials.best(dataclasses.replace(options.plan, passes=0, refinements=0), number)
+    first = trials.best(dataclasses.replace(plan, passes=0, refinements=0), number)
     if isinstance(first, str):
         raise TargetError(first)
     best, searched = first, SearchSummary(SearchStats(), math.nan, math.nan, False)
-    if options.plan.passes:
+    if plan.passes:
         best, searched = _searched(trials, first, report)
-    if options.plan.refinements and not searched.interrupted:
+    if plan.refinements and not searched.interrupted:
         best, interrupted = _refined(trials, best, report)
-        searched = searched._replace(interrupted=interrupted, refinements=options.plan.refinements)
-    if not options.plan.passes and not options.plan.refinements:
+        searched = searched._replace(interrupted=interrupted, refinements=plan.refinements)
+    if not plan.passes and not plan.refinements:
         return first.result
-    return _with_costs(trials, first, best, searched)
+    cost = trials.file_cost(best.number)
+    before, after = (cost.of(each.result.encoded) for each in (first, best))
+    return best.result._replace(searched=searched._replace(before=before, after=after))
 
 
 def _searched(trials: Trials, solution: Solution, report: Report) -> tuple[Solution, SearchSummary]:
     """The better of a solution and one with the partition of a search at its quality."""
-    target = trials.target
     plan = dataclasses.replace(trials.options.plan, refinements=0)
     options = trials.at_quality(solution.number, plan=plan, reconstruct=False)
     searched = encoder.encode(trials.model, trials.image, options, report)
     report(MORE_TRIALS)
+    # A partition of lower cost at one quality may miss the target, or be worse at another one.
     other = trials.best(Plan(searched.partition), solution.number)
-    # A partition of lower cost at one quality may miss the target, or need a larger file for it.
-    worse = isinstance(other, str) or (target.size is None and other.size > solution.size)
-    return (solution if worse else other), searched.searched
+    found = solution if isinstance(other, str) else _better(trials, solution, other)
+    return found, searched.searched
 
 
 def _refined(trials: Trials, solution: Solution, report: Report) -> tuple[Solution, bool]:
     """The best file with refined latents that meets the target, or the solution itself.
 
-    And whether the refinement was interrupted. For a size the best file is that of the least
-    distortion, for a metric the smallest one. A refined file is a little larger or
-    smaller than a plain one of its quality, and looks better or worse. Where it misses the target,
-    or has more than is needed, the quality is another one in the next try: at which a plain file
-    meets the target if it changes as the last one did.
+    And whether the refinement was interrupted. A refined file is a little larger or smaller than a
+    plain one of its quality, and looks better or worse. Where it misses the target, or has more
+    than is needed, the quality is another one in the next try: at which a plain file meets the
+    target if it changes as the last one did.
     """
-    cost = trials.file_cost(solution.number)
-
-    def to_minimize(found: Solution) -> float:
-        """The size for a metric; else the distortion, which is J of no bytes."""
-        if trials.aim:
-            return found.size
-        return cost(0, pixel_format.as_rgb8(found.result.encoded.image))
-
-    plain = trials.with_pixels(solution)
-    best, interrupted = plain, False
+    plain = best = solution
     tried: set[int] = set()
-    while len(tried) < REFINED_TRIALS and plain.number not in tried and not interrupted:
+    while True:
         tried.add(plain.number)
         options = trials.at_quality(plain.number)
         encoded, interrupted = encoder.encode_refined(trials.model, plain.result, options, report)
-        refined = Solution(plain.number, plain.result._replace(encoded=encoded))
-        if trials.meets(encoded) and to_minimize(refined) < to_minimize(best):
-            best = refined
-        change = trials.value(encoded) - trials.value(plain.result.encoded)
-        if trials.is_near(encoded) or not math.isfinite(change):
-            break
-        changing = dataclasses.replace(trials, change=change)
-        following = changing.best(Plan(plain.result.partition), plain.number)
-        if isinstance(following, str):
-            break
-        plain = trials.with_pixels(following)
-    return best, interrupted
+        if trials.meets(encoded):
+            refined = plain._replace(result=plain.result._replace(encoded=encoded))
+            best = _better(trials, best, refined)
+        if interrupted or trials.is_near(encoded) or len(tried) == REFINED_TRIALS:
+            return best, interrupted
+        try:
+            following = trials.changing(plain.result.encoded, encoded).best(
+                Plan(plain.result.partition), plain.number, plain.result
+            )
+        except KeyboardInterrupt:
+            return best, True
+        if isinstance(following, str) or following.number in tried:
+            return best, False
+        plain = following
 
 
-def _with_costs(
-    trials: Trials, first: Solution, best: Solution, searched: SearchSummary
-) -> EncodeResult:
-    """The best file, with its J and that of the first one, both by the lambda of the best one."""
-    cost = trials.file_cost(best.number)
-    first, best = trials.with_pixels(first), trials.with_pixels(best)
-    before, after = (cost.of(each.result.encoded) for each in (first, best))
-    return best.result._replace(searched=searched._replace(before=before, after=after))
+def _better(trials: Trials, one: Solution, other: Solution) -> Solution:
+    """The better of two files that meet the target; `one` if they are as good as each other.
+
+    It is the smaller one for a metric, that of less distortion for a size.
+    """
+    if trials.aim:
+        return min(one, other, key=lambda found: found.size)
+    cost = trials.file_cost(one.number)
+    return min(
+        one, other, key=lambda found: cost(0, pixel_format.as_rgb8(found.result.encoded.image))
+    )

@@ -61,14 +61,20 @@ class Trials:
         """The metric that is the target; None for a size."""
         return AIMS.get(self.target.field)
 
-    def best(self, plan: Plan, first: int) -> Solution | str:
-        """The best file that meets the target, or the reason why there is none."""
+    def best(
+        self, plan: Plan, first: int, first_result: EncodeResult | None = None
+    ) -> Solution | str:
+        """The best file that meets the target, or the reason why there is none.
+
+        `first` is the quality that is tried first, whose result may be there already.
+        """
         goal, first = self._goal(), self._position(first)
         trials: tuple[Trial, ...] = ()
         kept: EncodeResult | None = None  # the best file so far
         nearest: EncodeResult | None = None  # the one nearest to the target, or far within it
         while (position := quality_search.next_number(goal, first, trials)) is not None:
-            result = self._encode(plan, self._position(position))
+            given = first_result if position == first else None
+            result = given or self._encode(plan, self._position(position))
             trials = (*trials, self._trial(position, result))
             if quality_search.best(goal, trials) == trials[-1]:
                 kept = result
@@ -78,14 +84,11 @@ class Trials:
             return self._reason_of_failure(nearest.encoded)
         return Solution(self._position(quality_search.best(goal, trials).number), kept)
 
-    def with_pixels(self, solution: Solution) -> Solution:
-        """The same file with the decoder's pixels."""
-        result = solution.result
-        if result.encoded.image is not None:
-            return solution
-        plan = Plan(result.partition)
-        options = self.at_quality(solution.number, plan=plan, reconstruct=True)
-        return solution._replace(result=encoder.encode(self.model, self.image, options))
+    def changing(self, before: Encoded, after: Encoded) -> Trials:
+        """The trials of files that change as one has changed."""
+        change = self.value(after) - self.value(before)
+        # A metric is infinite for an exact copy, and what is to be gained is unclear then.
+        return dataclasses.replace(self, change=change if math.isfinite(change) else 0.0)
 
     def at_quality(self, number: int, **changes: Any) -> EncodeOptions:
         """The options at a quality in place of the target, with other changes."""

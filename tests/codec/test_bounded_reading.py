@@ -145,7 +145,9 @@ sys.exit(code)
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs a file without end")
 @pytest.mark.parametrize("command", ["info", "decompress"])
 def test_a_command_refuses_files_of_any_size_from_their_beginning(tmp_path, command):
-    for name in (sparse(tmp_path / "large.rdo", b""), "/dev/zero"):
+    no_file = "this is no RDONet file: it does not begin with the magic bytes"
+    large = sparse(tmp_path / "large.rdo", b"")
+    for name, cause in ((large, no_file), ("/dev/zero", "is a device, and not a file")):
         done = subprocess.run(
             [sys.executable, "-c", BOUNDED, command, name],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -154,6 +156,4 @@ def test_a_command_refuses_files_of_any_size_from_their_beginning(tmp_path, comm
             text=True,
         )
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == (
-            f"rdonet: {name}: this is no RDONet file: it does not begin with the magic bytes\n"
-        )
+        assert done.stderr == f"rdonet: {name}: {cause}\n"

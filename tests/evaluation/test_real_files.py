@@ -86,10 +86,10 @@ def test_results_say_which_engine_computed_with_how_many_threads(
     estimate = real_files.recorded(mini_model, Settings(estimate=True))
     assert not estimate.keys() & {"engine", "threads"}
     words = [real_files.kind(model, Settings()) for model in (mini_model, tiny_model)]
-    assert f"times on cpu by NumPy, {threads} threads; " in words[0]
+    assert "times on cpu by NumPy; " in words[0]
     assert "times on cpu by JAX; " in words[1]
     searched = real_files.kind(mini_model, Settings(Plan(passes=1)))
-    assert "threads, search and refinement by JAX; 1 pass" in searched
+    assert "by NumPy, search and refinement by JAX; 1 pass" in searched
 
 
 @pytest.mark.slow

@@ -198,6 +198,72 @@ def test_no_quality_is_refined_twice(start_model, large, monkeypatch):
     assert len(refined) == len(set(refined)) <= rate_control.REFINED_TRIALS
 
 
+@pytest.mark.slow
+def test_an_interrupted_refinement_is_the_last_thing_that_is_done(start_model, large, monkeypatch):
+    encode, coded, refined = encoder.encode, [], []
+
+    def interrupted(model, result, options, report):
+        refined.append(options.quality)
+        coded.clear()
+        return result.encoded, True
+
+    def counted(model, image, options, *others):
+        coded.append(options.quality)
+        return encode(model, image, options, *others)
+
+    monkeypatch.setattr(encoder, "encode_refined", interrupted)
+    monkeypatch.setattr(encoder, "encode", counted)
+    options = EncodeOptions(target=Target(size=2000), plan=Plan(refinements=1))
+    found = rate_control.encode(start_model, large, options)
+    assert len(refined) == 1 and not coded
+    assert found.searched.interrupted and len(found.encoded.data) <= 2000
+
+
+@pytest.mark.slow
+def test_an_interrupt_between_two_refinements_leaves_the_best_file_so_far(
+    start_model, large, monkeypatch
+):
+    refine = refining(10, 0.5, [])
+    encode = encoder.encode
+
+    def then_interrupted(*arguments):
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        found = refine(*arguments)
+        monkeypatch.setattr(encoder, "encode", interrupt)
+        return found
+
+    limit = 1 + len(encode(start_model, large, EncodeOptions(50.0)).encoded.data)
+    monkeypatch.setattr(encoder, "encode_refined", then_interrupted)
+    options = EncodeOptions(target=Target(size=limit), plan=Plan(refinements=1))
+    found = rate_control.encode(start_model, large, options)
+    assert found.searched.interrupted
+    assert len(found.encoded.data) < 0.7 * limit  # the refined one, which has less distortion
+
+
+@pytest.mark.slow
+def test_for_a_size_a_searched_file_of_more_distortion_is_given_up(start_model, large, monkeypatch):
+    encode, plan = encoder.encode, Plan(passes=1)
+    limit = 1 + len(encode(start_model, large, EncodeOptions(50.0)).encoded.data)
+    coarsest = partition.uniform(2, partition.block_grid(*large.shape[:2]))
+
+    def searching(model, image, options, *others):
+        without = dataclasses.replace(options, plan=dataclasses.replace(options.plan, passes=0))
+        found = encode(model, image, without, *others)
+        if not options.plan.passes:
+            return found
+        summary = SearchSummary(SearchStats(7), 3.0, 2.0, False)
+        return found._replace(partition=coarsest, searched=summary)
+
+    monkeypatch.setattr(encoder, "encode", searching)
+    target = Target(size=limit)
+    plain = rate_control.encode(start_model, large, EncodeOptions(target=target))
+    found = rate_control.encode(start_model, large, EncodeOptions(target=target, plan=plan))
+    assert found.encoded.data == plain.encoded.data
+    assert found.searched.before == found.searched.after
+
+
 def refining(points: float, share: float, tried: list[float]):
     """A refinement whose files look as plain ones `points` better, in a share of their bytes."""
 

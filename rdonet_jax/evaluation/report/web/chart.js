@@ -22,12 +22,11 @@ function logTicks(low, high) {
 }
 
 class Chart {
-  /** `curves` and `metrics` as in the data; `metric` is the one to draw. */
-  constructor(place, curves, metric, metrics) {
+  /** `curves` as in the data; `metric` is the one to draw. */
+  constructor(place, curves, metric) {
     const title = metric.curve_title;
     this.curves = curves;
     this.metric = metric;
-    this.metrics = metrics;
     this.hidden = new Set();
     this.isLog = false;
     this.at = null; // [curve, point] that is read
@@ -168,15 +167,15 @@ class Chart {
     const setting = point.quality === null ? "" : ` · ${curve.knob} ${point.quality}`;
     this.tip.replaceChildren(
       element("b", {}, curve.label + setting),
-      `${number(point.bpp, 4)} bpp`,
-      ...this.metrics.flatMap((m, n) => [n ? element("br") : " · ", measured(m, point.values[m.name], point.on_curve[m.name])]),
+      `${number(this.rate(point), 4)} bpp · `,
+      measured(this.metric, point.values[this.metric.name], this.value(point)),
     );
   }
 }
 
 /** A chart for each metric, their legend and the switch of the axis. */
 function showCurves(curves, metrics) {
-  const charts = metrics.map((metric) => new Chart(byId("charts"), curves, metric, metrics));
+  const charts = metrics.map((metric) => new Chart(byId("charts"), curves, metric));
   curves.forEach((curve, n) => {
     const key = drawn("svg", { width: 22, height: 12, viewBox: "-11 -6 22 12", "aria-hidden": "true" },
       drawn("line", { x1: -11, x2: 11, y1: 0, y2: 0, stroke: colour(n), "stroke-width": 2 }), marker(n));
