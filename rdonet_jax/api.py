@@ -147,9 +147,11 @@ def decode_file(
 
 def _samples(pixels: np.ndarray | Image.Image) -> np.ndarray:
     """The array, in the byte order of this machine. Raises `ValueError` for what is none."""
+    # Pillow may read its file only now, and raises almost anything for a damaged one.
+    expected = Exception if isinstance(pixels, Image.Image) else (TypeError, OSError)
     try:
         samples = np.asarray(pixels)
-    except (TypeError, OSError) as error:
+    except expected as error:
         raise ValueError(f"these are no pixels: {error}") from error
     if isinstance(pixels, Image.Image):
         _check_pillow(pixels)

@@ -196,3 +196,13 @@ def test_opaque_alpha_and_an_axis_of_one_channel_are_dropped(image):
     assert data == rdonet_jax.compress(image) and rdonet_jax.decompress(data).shape == image.shape
     data = rdonet_jax.compress(image[..., :1])
     assert rdonet_jax.decompress(data).shape == image.shape[:2]
+
+
+def test_a_damaged_file_that_pillow_reads_late_is_a_value_error():
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    start, first, second = file.getvalue().partition(b"IDAT")
+    second = second.replace(b"IDAT", b"\0\0\0\0")
+    with pytest.raises(ValueError, match="these are no pixels"):
+        rdonet_jax.compress(opened(start + first + second))

@@ -41,6 +41,10 @@ class TargetExists(CommandError):
     """The result is there already and is not to be overwritten."""
 
 
+class OutputClosed(BrokenPipeError):
+    """Nobody reads standard output any more."""
+
+
 class Incomplete(Exception):
     """Some of many files could not be done, as has been printed."""
 
@@ -69,11 +73,13 @@ def errors_as_json(
 ) -> Iterator[None]:
     """With --json, an error is a line of JSON too, with what it is `about`. It is raised again.
 
-    `write` prints lines, to standard output where it is None.
+    A missing package is one, see `explained_missing`. `write` prints lines, to standard output
+    where it is None.
     """
     try:
-        yield
-    except BrokenPipeError:
+        with explained_missing():
+            yield
+    except OutputClosed:
         raise
     except (CommandError, OSError) as error:
         if is_asked:
@@ -281,14 +287,14 @@ def own_descriptor(stream: TextIO) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def writing_output() -> Iterator[None]:
-    """For writing to standard output. Raises BrokenPipeError where nobody reads it any more, and
+    """For writing to standard output. Raises `OutputClosed` where nobody reads it any more, and
     `CommandError` for what else keeps it from being written."""
     try:
         yield
     except OSError as error:
         _give_up(sys.stdout)
         if isinstance(error, BrokenPipeError):
-            raise
+            raise OutputClosed(*error.args) from error
         raise CommandError(f"standard output: {error.strerror}") from error
 
 

@@ -33,8 +33,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **settings)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        options, unknown = self.parse_known_args(args, namespace)
-        self._chosen(options)._refuse(unknown)
+        words = list(sys.argv[1:] if args is None else args)
+        options, unknown = self.parse_known_args(words, namespace)
+        self._refuse_unknown(options, words, unknown)
         return options
 
     def parse_intermixed_args(
@@ -51,13 +52,17 @@ class Parser(argparse.ArgumentParser):
             setattr(options, option, _unmarked(value))
         return options
 
-    def _chosen(self, options: argparse.Namespace) -> Parser:
-        """The parser of the command that was given, where this one has commands."""
+    def _refuse_unknown(
+        self, options: argparse.Namespace, words: Sequence[str], unknown: Sequence[str]
+    ) -> None:
+        """Refuses what is unknown to this parser or, behind a command, to that of the command."""
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                chosen = action.choices[getattr(options, action.dest)]
-                return chosen._chosen(options)
-        return self
+                command = getattr(options, action.dest)
+                at = words.index(command)
+                self._refuse([word for word in unknown if word in words[:at]])
+                action.choices[command]._refuse_unknown(options, words[at + 1 :], unknown)
+        self._refuse(unknown)
 
     def _refuse(self, unknown: Sequence[str]) -> None:
         """Ends the process where a command line has what its parser does not know."""
@@ -112,14 +117,14 @@ def exit_code(work: Callable[[], int], expected: tuple[type[Exception], ...], pr
     """What `work` returns, or another exit code for what it raises.
 
     1 after one line about an OSError, a `CommandError` or an error of the `expected` kinds;
-    `INTERRUPTED` after Ctrl-C; `BROKEN_PIPE` where nobody reads the output. A parser that ends the
-    program, for help and for wrong usage, gives its own code.
+    `INTERRUPTED` after Ctrl-C; `BROKEN_PIPE` where nobody reads standard output. A parser that ends
+    the program, for help and for wrong usage, gives its own code.
     """
     try:
         return work()
     except SystemExit as stop:
         return int(stop.code or 0)
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except console.OutputClosed:  # whoever read the output has seen enough
         return BROKEN_PIPE
     except (CommandError, OSError, *expected) as error:
         console.note(console.cause_of(error), program)

@@ -295,6 +295,8 @@ def require_still(image: Image.Image, path: str | os.PathLike) -> None:
 def _require_still_8_bit(image: Image.Image, path: str | os.PathLike) -> None:
     require_still(image, path)
     if image.format == "TIFF":
+        if os.path.isfile(path):  # and not a part of a shard
+            tiff_reader.main_page(path)
         tiff_reader.check_contents(path, image.tag_v2)
         if _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ()):
             raise ImageError(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rdonet_jax.cli.commands import comparison
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
@@ -272,6 +273,7 @@ def test_wrong_usage_has_exit_code_2_and_says_how_it_should_be(rdonet, arguments
          "--background"),
         (["info", "b.rdo", "--jsn"], "rdonet info", "--jsn", "--json"),
         (["data", "pack", "images", "out", "--knd", "tar"], "rdonet data pack", "--knd", "--kind"),
+        (["--versin", "info", "b.rdo"], "rdonet", "--versin", "--version"),
     ],
 )  # fmt: skip
 def test_an_unknown_option_names_the_nearest_one_of_its_own_command(
@@ -345,3 +347,12 @@ def test_a_search_says_what_it_took_and_what_it_saved(rdonet, bundle, image):
     assert int(re.search(pattern, out).group(1)) <= 25
     assert rdonet("decompress", "a.png.rdo").code == 0
     assert srgb.load("a.png.rdo.png").shape == image.shape
+
+
+def test_a_missing_package_is_a_line_of_json_too(rdonet, monkeypatch):
+    def without_jax(*_):
+        raise ModuleNotFoundError("No module named 'jax'", name="jax")
+
+    monkeypatch.setattr(comparison, "compare", without_jax)
+    code, out, err = rdonet("compare", "a.png", "a.png", "--json")
+    assert code == 1 and "needs jax" in json.loads(out)["error"] and "needs jax" in err

@@ -140,13 +140,14 @@ class Run:
 
         Unless somebody has ended it, as the system does when it is shut down.
         """
-        if -code in ENDED_FROM_OUTSIDE:
-            return
         current = worker.current_input(folder)
         if current is None:
             raise SystemExit(
                 f"{name}: its process ended with the code {code} before the first input"
             )
+        if -code in ENDED_FROM_OUTSIDE:
+            print(f"{name}: a process was ended by {signal.Signals(-code).name}", flush=True)
+            return
         number, data = current
         ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         reason = watch.reason or f"the process ended: {ended}\n"

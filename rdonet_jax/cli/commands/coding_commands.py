@@ -20,7 +20,6 @@ from rdonet_jax.cli.console import (
     errors_as_json,
     escaped,
     explained,
-    explained_missing,
     failed,
     note,
     say,
@@ -102,7 +101,7 @@ def _run_one(options: argparse.Namespace, work: Work, suffix: str) -> None:
         target = STANDARD_STREAM if source == STANDARD_STREAM else source + suffix
     write = say_beside if target == STANDARD_STREAM else say
     show_progress = not options.quiet and sys.stderr.isatty()
-    with errors_as_json(options.json, {"input": source}, write), explained_missing():
+    with errors_as_json(options.json, {"input": source}, write):
         _require_local(options)
         with (
             streams.target(target, suffix) as output,

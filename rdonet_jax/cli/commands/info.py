@@ -10,6 +10,7 @@ from rdonet_jax.cli.commands import decoding, models
 from rdonet_jax.cli.console import (
     CommandError,
     Incomplete,
+    OutputClosed,
     cause_of,
     escaped,
     explained,
@@ -27,7 +28,7 @@ def run_info(options: argparse.Namespace) -> None:
         try:
             with streams.source(source) as path:
                 _print_file(path, source, options.json)
-        except BrokenPipeError:
+        except OutputClosed:
             raise
         except (CommandError, OSError) as error:
             cause = cause_of(error, source)

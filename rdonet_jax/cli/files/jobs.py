@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rdonet_jax.cli.console import CommandError, explained
+from rdonet_jax.cli.console import CommandError, cause_of, explained
 from rdonet_jax.cli.files import file_names, streams
 from rdonet_jax.core import urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
@@ -167,7 +167,7 @@ def _origins(
     below = _below(source)
     found.links.extend(below.links)
     for error in below.errors:
-        cause = f"{error.filename or source}: {error.strerror or error}"
+        cause = cause_of(error, source)
         found.failed.append(Failed(Job(str(error.filename or source), ""), cause))
     known = [path for path in below.files if path.suffix.lower() in suffixes and _is_file(path)]
     taken = set(known)

@@ -93,7 +93,7 @@ def target(name: str, suffix: str) -> Iterator[FilePath]:
     """The file of this name; for `-`, one with the suffix that goes to standard output in the end.
 
     It does not where the work fails. Raises `CommandError` for a terminal, a closed stream and
-    what keeps it from being written, and BrokenPipeError where nobody reads it.
+    what keeps it from being written, and `OutputClosed` where nobody reads it.
     """
     if name != STANDARD_STREAM:
         yield name

@@ -61,6 +61,8 @@ def test_camera_raw_of_canon_is_refused(tmp_path):
 def test_an_image_in_a_subdirectory_behind_a_thumbnail_is_refused_by_name(tmp_path):
     write_with_inner(tmp_path / "a.tif", FULL, RGB)
     refused(tmp_path / "a.tif", "has its image in a subdirectory")
+    with pytest.raises(ImageError, match="has its image in a subdirectory"):
+        srgb.load(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("outer_kind", [0, 1], ids=["a whole page", "a reduced page"])
