@@ -135,7 +135,25 @@ def _other_files() -> list[Base]:
         _saved(Image.fromarray(_pixels(1, 16)[..., 0]), ".pgm", "PPM"),
         Base(".pam", _pam(_pixels(4, 8))),
     ]
-    return files + _by_plug_ins(rgb, rgba)
+    return [*files, *_jpeg_2000(), *_by_plug_ins(rgb, rgba)]
+
+
+def _jpeg_2000() -> list[Base]:
+    """JPEG 2000 of several depths, where what writes them is installed."""
+    try:
+        import imagecodecs
+    except ImportError:
+        return []
+    return [
+        Base(
+            ".jp2",
+            imagecodecs.jpeg2k_encode(
+                _pixels(channels, bits).squeeze(), level=0, codecformat="jp2", mct=False,
+                bitspersample=bits, reversible=True,
+            ),
+        )
+        for channels, bits in ((1, 1), (3, 4), (3, 12), (4, 16))
+    ]  # fmt: skip
 
 
 def _pam(samples: np.ndarray) -> bytes:

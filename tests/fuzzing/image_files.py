@@ -279,6 +279,7 @@ BY_FORMAT: dict[str, Sequence[Change]] = {
     ".avif": (_change_box, _change_box, _change_tag, _change_profile, _change_any),
     ".heic": (_change_box, _change_box, _change_tag, _change_profile, _change_any),
     ".jxl": (_change_box, _change_tag, _change_any),
+    ".jp2": (_change_box, _change_tag, _change_any),
 }
 """Changes by the suffix of the file; other formats take what needs no knowledge."""
 
