@@ -184,7 +184,7 @@ def test_a_damaged_image_of_pillow_is_a_value_error(image):
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_arrays_of_the_other_byte_order_give_the_same_file(image, channels):
-    wide = np.dstack([image, image[..., 0]])[..., :channels] * np.uint16(200)
+    wide = np.dstack([image, image[..., 0]])[..., :channels].astype(np.uint16) * 200
     swapped = wide.astype(wide.dtype.newbyteorder("S"))
     assert swapped.tobytes() != wide.tobytes()
     assert rdonet_jax.compress(swapped) == rdonet_jax.compress(wide)
