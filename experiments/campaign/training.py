@@ -77,7 +77,7 @@ def _train(options: argparse.Namespace, more: Sequence[str], began: float) -> in
     from experiments.campaign import packing
     from rdonet_jax.cli.commands import train
 
-    if not options.cpu:
+    if not options.cpu and "--distributed" not in more:  # hosts join before JAX starts
         _require_accelerator()
     _prepare_out(options)
     folders = packing.unpacked(options.data, options.state / "images")
