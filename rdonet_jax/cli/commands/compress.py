@@ -358,12 +358,11 @@ def _lines(
 def _search_line(searched: SearchSummary) -> str:
     """What a search and a refinement have done, for people."""
     stats = searched.stats
-    change = searched.after / searched.before - 1
+    gain = 1 - searched.after / searched.before
     ended = ", interrupted: the best so far is written" if searched.interrupted else ""
     works = [f"search: {stats.evaluations} evaluations in {stats.calls} calls"] * bool(stats.calls)
     if searched.refinements:
         works.append(f"refinement: {searched.refinements} iterations")
     return (
-        f"{', '.join(works)}, J {searched.before:.4f} to {searched.after:.4f} "
-        f"({change:+.1%}){ended}"
+        f"{', '.join(works)}, J {searched.before:.4f} to {searched.after:.4f} ({-gain:+.1%}){ended}"
     )
