@@ -17,6 +17,7 @@ import skimage.data
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
+from rdonet_jax import api
 from rdonet_jax.core import interrupts, presets
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation.measures import NamedImage
@@ -165,6 +166,15 @@ def mini_weights(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def mini_model(mini_weights) -> zoo.Model:
     return zoo.load(str(mini_weights))
+
+
+@pytest.fixture
+def mini_as_standard(monkeypatch, mini_weights):
+    """Lets the package hold the mini model under the default's name."""
+    api._library.clear()
+    monkeypatch.setattr(zoo, "bundled", lambda: {"standard": mini_weights})
+    yield
+    api._library.clear()
 
 
 @pytest.fixture(scope="session")

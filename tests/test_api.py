@@ -19,25 +19,17 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 import rdonet_jax
-from rdonet_jax import api, pillow_plugin
+from rdonet_jax import pillow_plugin
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
-from rdonet_jax.models import zoo
 from rdonet_jax.rdo import refinement
 from rdonet_jax.rdo.encode_options import Target
 from rdonet_jax.rdo.search import regions
 
-
-@pytest.fixture(autouse=True)
-def bundle(monkeypatch, mini_weights):
-    """Lets the package hold the mini model under the default's name."""
-    api._library.clear()
-    monkeypatch.setattr(zoo, "bundled", lambda: {"standard": mini_weights})
-    yield
-    api._library.clear()
+pytestmark = pytest.mark.usefixtures("mini_as_standard")
 
 
 @pytest.fixture

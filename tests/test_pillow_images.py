@@ -10,21 +10,12 @@ from PIL import Image, ImageCms, ImageOps
 
 import rdonet_jax
 import rdonet_jax.pillow_plugin
-from rdonet_jax import api
 from rdonet_jax.imaging import pixel_format, reader
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
-from rdonet_jax.models import zoo
 from tests.image_samples import SRGB, SWAPPED, exif_block
 
-
-@pytest.fixture(autouse=True)
-def bundle(monkeypatch, mini_weights):
-    """Lets the package hold the mini model under the default's name."""
-    api._library.clear()
-    monkeypatch.setattr(zoo, "bundled", lambda: {"standard": mini_weights})
-    yield
-    api._library.clear()
+pytestmark = pytest.mark.usefixtures("mini_as_standard")
 
 
 @pytest.fixture

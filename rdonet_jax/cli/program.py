@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
         self._refuse(unknown)
 
     def _refuse(self, unknown: Sequence[str]) -> None:
-        """Ends the process where a command line has what its parser does not know."""
+        """Ends the process where a command line has what its parser does not have."""
         for word in unknown:
             name = word.partition("=")[0]
             if name.startswith("-"):

@@ -16,6 +16,7 @@ from rdonet_jax.codec import (
     compressed_file,
     engine_choice,
     family_codec,
+    file_checks,
     memory,
     offset_coding,
     partition_coding,
@@ -206,7 +207,7 @@ def encode(
     height, width = prepared.size
     chosen = qualities.chosen(model.config, quality, gains, prepared.size)
     p = partition.check(p, height, width)
-    if not _has_levels_of(model.config, p, height, width):
+    if not file_checks.has_levels_of(model.config, p, height, width):
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
     coder = _level_coder(model, p, (height, width), chosen.of_blocks(model.config), engine)
     report("analysis")
@@ -302,13 +303,13 @@ def decode_file(
     """Decompresses a file that has been parsed. Raises as `decode` does."""
     header, sections = file.header, file.sections
     engine = engine_choice.choose(model.config, engine)
-    _check_model(model, header, sections)
+    file_checks.check_model(model, header, sections)
     if lack := memory.shortage(model.config, partition.block_grid(header.height, header.width)):
         raise FormatError(
             f"the image of {header.width}x{header.height} pixels is too large: {lack}"
         )
     p = partition_coding.read(header, sections)
-    if not _has_levels_of(model.config, p, header.height, header.width):
+    if not file_checks.has_levels_of(model.config, p, header.height, header.width):
         raise FormatError(f"the file's partition has levels that {model.name} does not have")
     alpha = side_data.alpha(header, sections.alpha)
     along = side_data.fields(sections)
@@ -319,10 +320,10 @@ def decode_file(
         _decode_levels(coder, model, header, sections, report)
     except (range_coder.CoderError, SymbolError) as error:
         cause = f"the file's coded data is invalid: {error}"
-        raise FormatError(_cause(model.config, header, cause)) from error
+        raise FormatError(file_checks.cause_here(model.config, header, cause)) from error
     if coder.checksum != header.symbols_crc:
         cause = "the decoded symbols are not those that were encoded"
-        raise FormatError(_cause(model.config, header, cause))
+        raise FormatError(file_checks.cause_here(model.config, header, cause))
     report(SYNTHESIS)
     image = ImageData(_pixels(coder, header), alpha, **along)
     quality = quality_of(model.config, header.quality)
@@ -353,50 +354,5 @@ def _level_coder(
     return family_codec.of(model.config).level_coder(model, masks, size, quality, engine)
 
 
-def _has_levels_of(config: AnyConfig, p: Partition, height: int, width: int) -> bool:
-    """Whether the model has all levels of a trimmed partition."""
-    if registry.family_of(config).has_levels(config):
-        return True
-    only = partition.trim(partition.uniform(0, partition.block_grid(height, width)), height, width)
-    return all(map(np.array_equal, p, only))
-
-
 def _symbols_by_level(coder: LevelCoder) -> tuple[tuple[np.ndarray, ...], ...]:
     return tuple(coder.symbols[level] for level in sorted(coder.symbols))
-
-
-def _cause(config: AnyConfig, header: Header, cause: str) -> str:
-    """Why the file cannot be decoded here: `cause`, unless it was written elsewhere."""
-    here = family_codec.of(config).platform()
-    if header.platform != here:
-        return (
-            f"the file is bound to the platform that wrote it ({header.platform}), "
-            f"and this one is {here}"
-        )
-    if here:
-        return f"{cause}; such files may not decode on another processor than that which wrote them"
-    return cause
-
-
-def _check_model(model: Model, header: Header, sections: Sections) -> None:
-    """Raises `FormatError` for the file of another model, or what this one never writes."""
-    if header.weights != model.digest:
-        raise FormatError(
-            f"the file was written with the weights {header.weights.hex()}, "
-            f"not with those of {model.name} ({model.digest.hex()})"
-        )
-    bound = bool(family_codec.of(model.config).platform())
-    if bound and not header.platform:
-        raise FormatError(f"the file names no platform, which those of {model.name} must")
-    if header.platform and not bound:
-        raise FormatError(f"the file names a platform, to which none of {model.name} is bound")
-    if sections.offsets and not family_codec.of(model.config).takes_regions:
-        raise FormatError(f"the file has regions of other qualities, which {model.name} does not")
-    if not registry.family_of(model.config).variable_rate:
-        if header.quality is not None:
-            raise FormatError(f"the file names a quality, of which {model.name} has one alone")
-        return
-    largest = model.config.steps_of_quality
-    if header.quality is None or header.quality > largest:
-        named = "no quality" if header.quality is None else f"the quality {header.quality}"
-        raise FormatError(f"the file names {named}, not one of 0 to {largest} of {model.name}")

@@ -123,15 +123,15 @@ def _refined(trials: Trials, solution: Solution, report: Report) -> tuple[Soluti
         tried.add(plain.number)
         options = trials.at_quality(plain.number)
         encoded, interrupted = encoder.encode_refined(trials.model, plain.result, options, report)
-        if trials.meets(encoded):
+        value = trials.value(encoded)
+        if trials.meets(value):
             refined = plain._replace(result=plain.result._replace(encoded=encoded))
             best = _better(trials, best, refined)
-        if interrupted or trials.is_near(encoded) or len(tried) == REFINED_TRIALS:
+        if interrupted or trials.is_near(value) or len(tried) == REFINED_TRIALS:
             return best, interrupted
         try:
-            following = trials.changing(plain.result.encoded, encoded).best(
-                Plan(plain.result.partition), plain.number, plain.result
-            )
+            changing = trials.changing(value - trials.value(plain.result.encoded))
+            following = changing.best(Plan(plain.result.partition), plain.number, plain.result)
         except KeyboardInterrupt:
             return best, True
         if isinstance(following, str) or following.number in tried:

@@ -84,9 +84,8 @@ class Trials:
             return self._reason_of_failure(nearest.encoded)
         return Solution(self._position(quality_search.best(goal, trials).number), kept)
 
-    def changing(self, before: Encoded, after: Encoded) -> Trials:
-        """The trials of files that change as one has changed."""
-        change = self.value(after) - self.value(before)
+    def changing(self, change: float) -> Trials:
+        """The trials of files whose values change later, as one has changed."""
         # A metric is infinite for an exact copy, and what is to be gained is unclear then.
         return dataclasses.replace(self, change=change if math.isfinite(change) else 0.0)
 
@@ -106,14 +105,13 @@ class Trials:
             return math.log(len(encoded.data))
         return -self.aim.to_scale(self.aim.measure(self.image, encoded.image))
 
-    def meets(self, encoded: Encoded) -> bool:
-        """Whether a file, with pixels where the target is a metric, meets the target."""
-        return self.value(encoded) <= self._goal().limit
+    def meets(self, value: float) -> bool:
+        """Whether a file of this value meets the target."""
+        return value <= self._goal().limit
 
-    def is_near(self, encoded: Encoded) -> bool:
+    def is_near(self, value: float) -> bool:
         """Whether it meets the target within the tolerance."""
-        goal = self._goal()
-        return goal.limit - goal.tolerance <= self.value(encoded) <= goal.limit
+        return self.meets(value) and value >= self._goal().limit - self._goal().tolerance
 
     def _position(self, number: int) -> int:
         """Converts a quality to the scale of the search, on which values rise, and back."""

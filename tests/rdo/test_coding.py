@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import rdonet_jax
-from rdonet_jax import api, pillow_plugin
+from rdonet_jax import pillow_plugin
 from rdonet_jax.cli import main as cli_main
 from rdonet_jax.codec import bitstream, codec, compressed_file, preparation, side_data
 from rdonet_jax.imaging import pixel_format, srgb
@@ -18,14 +18,7 @@ from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.rdo import coding, encoder, rate_control
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 
-
-@pytest.fixture(autouse=True)
-def bundle(monkeypatch, mini_weights):
-    """Lets the package hold the mini model under the default's name."""
-    api._library.clear()
-    monkeypatch.setattr(zoo, "bundled", lambda: {"standard": mini_weights})
-    yield
-    api._library.clear()
+pytestmark = pytest.mark.usefixtures("mini_as_standard")
 
 
 @pytest.fixture

@@ -96,12 +96,12 @@ def schedule(stage1=15, stage2=10, **changes):
     ],
 )
 def test_what_was_done_decides_whether_stage_2_can_be_longer(name, switch, done, possible):
-    held, wanted = (
+    held, longer = (
         schedule(stage2=n, schedule=name, switch=switch, warmup_steps=3) for n in (5, 9)
     )
     if name == "cosine" and done == 5:
-        held, wanted = (schedule(stage2=n, schedule=name) for n in (5, 9))
-    complaint = lengthening.objection(held, wanted, done)
+        held, longer = (schedule(stage2=n, schedule=name) for n in (5, 9))
+    complaint = lengthening.objection(held, longer, done)
     assert (complaint is None) == possible, complaint
     assert possible or "would have had other learning rates" in complaint
 
@@ -113,9 +113,9 @@ def test_masks_that_depend_on_the_length_keep_it(monkeypatch, depends):
     name = f"own-{depends}"
     said = {} if depends is None else {"depends_on_length": depends}
     masks.register_schedule(name, masks.two_stage, **said)
-    held, wanted = (schedule(stage2=n, schedule="constant", masks=name) for n in (5, 9))
-    assert lengthening.objection(held, wanted, 0) is None
-    complaint = lengthening.objection(held, wanted, 21)
+    held, longer = (schedule(stage2=n, schedule="constant", masks=name) for n in (5, 9))
+    assert lengthening.objection(held, longer, 0) is None
+    complaint = lengthening.objection(held, longer, 21)
     if depends is False:
         assert complaint is None
     else:
