@@ -175,9 +175,11 @@ def processes_here() -> int:
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
-    """A context that ends this process at once after an error, so that the other hosts end too.
+    """A context that ends this process after an error, so that the other hosts end too.
 
-    A normal exit would wait for the other hosts, which wait for this one.
+    A normal exit would wait for the other hosts, which wait for this one. If all hosts fail, they
+    disconnect first: the first host runs the service that connects them, and `jax.distributed`
+    aborts every host that still uses the service when it ends.
     """
     try:
         yield
@@ -189,6 +191,7 @@ def failing_together() -> Iterator[None]:
             sys.stderr.flush()
             with contextlib.suppress(Exception):
                 wait_for_all("ended with an error", FAREWELL_MS)
+                jax.distributed.shutdown()
             os._exit(code)
         raise
 
