@@ -96,6 +96,13 @@ class Model:
         return dataclasses.replace(self, **changes)
 
 
+PURPOSES = {
+    "standard": "for most photographs",
+    "wide": "for photographs of higher quality than standard reaches; takes longer",
+}
+"""What the bundled models are for, by name."""
+
+
 def bundled() -> dict[str, Path]:
     """The weights files that come with the package and compress, by model name.
 

@@ -134,6 +134,7 @@ class Loop:
             batches.go_to(progress.reader)
             facts = {"steps": config.steps, **run_dir.environment(config)}
             monitor.event(progress.step, "resumed" if resumed else "begun", **facts)
+            monitor.say("compiling the first step, which can take minutes")
             state, stopped_by = self._steps(state, progress, batches, monitor, stop_request)
         return Outcome(training_step.unreplicate(state), stopped_by, by_clock=bool(config.minutes))
 

@@ -99,7 +99,7 @@ class Monitor:
             kind = _Bar if tqdm and sys.stderr.isatty() else _Lines
             self._screen = kind(self._first_step, self._steps)
             if not event_file:
-                self._say(
+                self.say(
                     "nothing is written for TensorBoard, since the package tensorboardX is not "
                     f"installed; {LOG_FILE} has the same numbers"
                 )
@@ -142,7 +142,7 @@ class Monitor:
     def validation(self, number: int, result: Validation, best: bool) -> None:
         """Records a validation after step `number`. `best`: whether it is the best so far."""
         areas = " / ".join(f"{share:.0%}" for share in result.shares)
-        self._say(
+        self.say(
             f"step {number}: validation loss {result.loss:.4f}, {result.bpp:.4f} bpp (estimate), "
             f"{result.psnr:.2f} dB, levels 16/32/64: {areas}"
             + (", the best so far" if best else "")
@@ -173,7 +173,7 @@ class Monitor:
         """
         shown = {k: v for k, v in facts.items() if isinstance(v, str | int | float)}
         listed = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
-        self._say(f"step {number}: {event}" + (f" ({listed})" if listed else ""))
+        self.say(f"step {number}: {event}" + (f" ({listed})" if listed else ""))
         self._write({"step": number, "event": event, **facts})
 
     @contextlib.contextmanager
@@ -213,7 +213,8 @@ class Monitor:
             parts.append(f"{position / self._config.steps:.1%} of the schedule")
         return ", ".join(parts)
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Shows a line of text, on the first host."""
         if self._screen:
             self._screen.say(text)
 

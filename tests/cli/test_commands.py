@@ -124,6 +124,7 @@ def test_models_tells_what_each_was_trained_for_and_how_long(
     assert rdonet("models") == (
         0,
         f"standard (default): hash {first}, {size:.2f} M parameters\n"
+        "  for most photographs\n"
         "  its training is not on record\n"
         f"tiny: hash {second}, {size:.2f} M parameters\n"
         "  trained for bpp + 0.0067 * 255^2 * MSE, 26000 steps of 8 crops of 256x256 pixels\n"
@@ -138,11 +139,16 @@ def test_models_are_described_for_programs_too(rdonet, bundle, monkeypatch, othe
     first, second, third = map(json.loads, out.splitlines())
     assert (code, err) == (0, "")
     assert (first["name"], first["is_default"], first["is_earlier"]) == ("standard", True, False)
+    assert (first["purpose"], second["purpose"]) == ("for most photographs", "")
     assert (second["weights"], second["steps"]) == (zoo.load("tiny").digest.hex(), None)
     assert (third["name"], third["is_default"], third["is_earlier"]) == (
         other_weights.stem, False, True
     )  # fmt: skip
     assert (third["steps"], third["validation"]) == (26000, {"bpp": 0.43831, "psnr": 27.2737})
+
+
+def test_every_bundled_model_says_what_it_is_for():
+    assert zoo.bundled().keys() == zoo.PURPOSES.keys()
 
 
 def test_a_file_says_which_range_coder_decodes_it(rdonet, bundle, coder_name):

@@ -51,6 +51,7 @@ def facts() -> list[dict[str, Any]]:
             "name": name,
             "is_default": name == DEFAULT_MODEL,
             "is_earlier": name in earlier,
+            "purpose": "" if name in earlier else zoo.PURPOSES.get(name, ""),
             **describe.facts_of_model(load(library, name)),
         }
         for name in [*names, *earlier]
@@ -70,7 +71,8 @@ def listing() -> str:
     for name in names:
         title = f"{name} (default)" if name == DEFAULT_MODEL else name
         first, *rest = describe.of_model(load(library, name))
-        lines += [f"{title}: {first}", *rest]
+        purpose = [f"  {zoo.PURPOSES[name]}"] if name in zoo.PURPOSES else []
+        lines += [f"{title}: {first}", *purpose, *rest]
     if earlier:
         lines.append(f"of earlier releases, for files made with them: {', '.join(earlier)}")
     return "\n".join(lines) or "no models are bundled with this installation"
