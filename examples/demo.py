@@ -21,7 +21,8 @@ from rdonet_jax import visualize
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation import results
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging import output_files, srgb
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.metrics import quality
 from rdonet_jax.models import zoo
 
@@ -65,7 +66,7 @@ def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> result
     start = time.perf_counter()
     data = codec.compress(model, image, codec.choose_partition(model, image, "variance"))
     compressing = time.perf_counter() - start
-    srgb.write_bytes(folder / f"{name}.rdo", data, force=True)
+    output_files.write_bytes(folder / f"{name}.rdo", data, force=True)
 
     data = (folder / f"{name}.rdo").read_bytes()
     start = time.perf_counter()
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="standard")
     try:
         run(parser.parse_args(arguments))
-    except (DemoError, OSError, codec.EncodeError, srgb.ImageError, zoo.ZooError) as error:
+    except (DemoError, OSError, codec.EncodeError, ImageError, zoo.ZooError) as error:
         print(f"demo.py: {error}", file=sys.stderr)
         return 1
     return 0

@@ -22,7 +22,7 @@ from examples.machines.methods import DEFAULT_METHODS, METHODS, Coder
 from examples.machines.tuning import TaskDistortion
 from rdonet_jax.codec import codec, family_codec
 from rdonet_jax.evaluation.anchors import MissingAnchorError
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models import zoo
 
 SEED = 1
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(options)
     except (
-        OSError, codec.EncodeError, srgb.ImageError, zoo.ZooError, scenes.SceneError,
+        OSError, codec.EncodeError, ImageError, zoo.ZooError, scenes.SceneError,
         detector.DetectorError, MissingAnchorError,
     ) as error:  # fmt: skip
         print(f"machines: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from examples.machines import accuracy
 from examples.machines.methods import METHODS, Coder, Subject
 from rdonet_jax.evaluation.report.plots import COLORS, MARKERS
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging import output_files
 
 ACCURACIES = (0.4, 0.5, 0.6, 0.7)
 """At which rates are compared."""
@@ -80,7 +80,7 @@ def write_json(path: Path, facts: dict[str, Any], curves: Curves) -> None:
         for name, points in curves.items()
     }
     text = json.dumps({**facts, "curves": listed, "bpp_at_precision": rates}, indent=1)
-    srgb.write_bytes(path, text.encode() + b"\n", force=True)
+    output_files.write_bytes(path, text.encode() + b"\n", force=True)
 
 
 def draw(path: Path, curves: Curves, original: float) -> None:
@@ -108,4 +108,4 @@ def draw(path: Path, curves: Curves, original: float) -> None:
     axes.legend(fontsize=8)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
-    srgb.write_bytes(path, file.getvalue(), force=True)
+    output_files.write_bytes(path, file.getvalue(), force=True)

@@ -27,7 +27,8 @@ from PIL import Image, features
 from rdonet_jax.cli import console, program
 from rdonet_jax.core import files
 from rdonet_jax.core.partition import BLOCK
-from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.imaging import dataset, pillow_files
+from rdonet_jax.imaging.errors import ImageError
 
 TRAIN, VALID = "train", "valid"
 
@@ -95,7 +96,7 @@ class PackError(ValueError):
     """Images that cannot be made small enough, or no folder to write to."""
 
 
-EXPECTED = (PackError, dataset.DatasetError, srgb.ImageError)
+EXPECTED = (PackError, dataset.DatasetError, ImageError)
 """Errors that are one line to the user."""
 
 
@@ -309,7 +310,7 @@ def _decode_all(sources: Sequence[Path], out: Path, origin: Path, listed: bytes)
 
 
 def _decode(out: Path, source: Path) -> None:
-    with srgb.opened(source, ["AVIF"], srgb.require_still) as image:
+    with pillow_files.opened(source, ["AVIF"], pillow_files.require_still) as image:
         decoded = image.convert("RGB")
     decoded.save(out / f"{source.stem}.ppm")
 

@@ -22,7 +22,8 @@ from rdonet_jax.cli import program
 from rdonet_jax.codec import codec
 from rdonet_jax.core import config
 from rdonet_jax.evaluation import curves, real_files
-from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.imaging import dataset
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo.encode_options import MAX_PASSES
 from rdonet_jax.training import checkpoints, divergence, run_dir
@@ -36,7 +37,7 @@ EXPECTED = (
     codec.EncodeError,
     config.ConfigError,
     divergence.DivergenceError,
-    srgb.ImageError,
+    ImageError,
     dataset.DatasetError,
     run_dir.RunError,
     StudyError,

@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Iterator
 
 from rdonet_jax.core.config import ConfigError, PortableConfig
-from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.imaging import dataset
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models import zoo
 
-EXPECTED = (ConfigError, dataset.DatasetError, srgb.ImageError, zoo.ZooError)
+EXPECTED = (ConfigError, dataset.DatasetError, ImageError, zoo.ZooError)
 """Errors that are one line to the user."""
 
 

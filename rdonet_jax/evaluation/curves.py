@@ -16,7 +16,7 @@ from rdonet_jax.core import urls
 from rdonet_jax.evaluation import curve_schema, results
 from rdonet_jax.evaluation.curve_schema import TIMES
 from rdonet_jax.evaluation.results import Row
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging import output_files
 from rdonet_jax.metrics.quality import QualityMetric
 
 
@@ -160,7 +160,7 @@ def read(path: str | Path) -> list[Curve]:
 def check_target(path: str | Path, force: bool = False) -> None:
     """Raises `ImageError` or `CurveError` if `write` would refuse the path, and `UrlError`."""
     if not urls.is_url(path):
-        srgb.check_target(path, force)
+        output_files.check_target(path, force)
     elif not force and urls.exists(str(path)):
         raise CurveError(f"{path}: exists already and is not overwritten without --force")
 
@@ -181,4 +181,4 @@ def write_json(path: str | Path, values: Any, force: bool = False) -> None:
         check_target(path, force)
         urls.write(str(path), text.encode())
     else:
-        srgb.write_bytes(path, text.encode(), force)
+        output_files.write_bytes(path, text.encode(), force)

@@ -35,7 +35,7 @@ from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation import hosts, measures
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
-from rdonet_jax.imaging import dataset, named_datasets, srgb
+from rdonet_jax.imaging import dataset, named_datasets, output_files, srgb
 from rdonet_jax.imaging.dataset import ImageFile
 from rdonet_jax.imaging.packed_image import PackedImage
 from rdonet_jax.metrics import quality as quality_metrics
@@ -190,7 +190,7 @@ def code_all(
             if expected.image is None:
                 expected = codec.encode(model, image.pixels, found.partition, quality, coder)
         target = _target(folder, image.name, FILE_SUFFIX)
-        srgb.write_bytes(target, found.encoded.data, force)
+        output_files.write_bytes(target, found.encoded.data, force)
         content = target.read_bytes()
         with measures.naming(image.name):
             began = time.perf_counter()
@@ -270,7 +270,7 @@ def _check_targets(names: Sequence[str], settings: Settings) -> None:
         (settings.save_decoded, IMAGE_SUFFIX),
     ):
         for name in names if folder else ():
-            srgb.check_target(_target(folder, name, suffix), settings.force)
+            output_files.check_target(_target(folder, name, suffix), settings.force)
 
 
 def _target(folder: Path, name: str, suffix: str) -> Path:

@@ -28,6 +28,7 @@ from PIL import Image
 
 from rdonet_jax.core import system_memory, url_cache, urls
 from rdonet_jax.imaging import named_datasets, shards, srgb
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.named_datasets import NamedDataset, NamedDatasetError
 from rdonet_jax.imaging.packed_image import PackedImage
 from rdonet_jax.imaging.shards import ShardImage
@@ -128,7 +129,7 @@ class ImageDataset:
         if index not in cache.broken:
             try:
                 image = _decode(self.paths[index], self.sizes[index])
-            except srgb.ImageError as error:
+            except ImageError as error:
                 self._mark_broken(index, error)
             else:
                 if keep:
@@ -153,7 +154,7 @@ class ImageDataset:
                 cache.kept[index] = image
                 cache.kept_bytes += size
 
-    def _mark_broken(self, index: int, error: srgb.ImageError) -> None:
+    def _mark_broken(self, index: int, error: ImageError) -> None:
         cache = self._cache
         with cache.lock:
             is_known = index in cache.broken
@@ -358,7 +359,7 @@ def _judge(path: ImageFile, crop: int) -> tuple[int, int] | str:
     """Width and height of an image, or the reason why it cannot be used."""
     try:
         width, height = inspect(path)
-    except srgb.ImageError as error:
+    except ImageError as error:
         return str(error)
     if min(width, height) < crop:
         return f"{path}: {width}x{height} is too small for crops of {crop}x{crop}"
@@ -370,7 +371,7 @@ def _decode(path: ImageFile, size: tuple[int, int]) -> Image.Image:
     image = path.open() if isinstance(path, PackedImage) else srgb.read(path)
     if image.size != size:
         read, header = ("x".join(map(str, pair)) for pair in (image.size, size))
-        raise srgb.ImageError(f"{path}: is {read} now, but its header said {header}")
+        raise ImageError(f"{path}: is {read} now, but its header said {header}")
     return image
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from rdonet_jax.imaging import high_bit_depth, pixel_format, srgb
+from rdonet_jax.imaging import high_bit_depth, pillow_files, pixel_format, srgb
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats import (
     avif,
@@ -64,7 +64,7 @@ def load(
     """
     notes: list[str] = []
     options = _Options(max_pixels, first_frame, notes.append)
-    with srgb.damage_named(path):
+    with pillow_files.damage_named(path):
         image = _READERS.get(file_kinds.kind_of(path), _by_pillow)(path, options)
     image = dataclasses.replace(image, notes=(*notes, *image.notes))
     return _stripped(image, path) if strip else image
@@ -108,9 +108,9 @@ def _by_pillow(
         if image.format == "JPEG2000":
             jpeg_2000.check(path)
         if page is None:
-            options.check_frames(path, srgb.frames_of(image))
+            options.check_frames(path, pillow_files.frames_of(image))
 
-    with srgb.opened(path, formats, check) as image:
+    with pillow_files.opened(path, formats, check) as image:
         plug_ins.correct_orientation(image)
         false_exif = exif.drop_false(image)
         exif.load_nested(image)

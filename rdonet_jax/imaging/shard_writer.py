@@ -17,6 +17,7 @@ import numpy as np
 from rdonet_jax.core import files, interrupts, urls
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.imaging.dataset import DatasetWarning, ImageFile
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.packed_image import PackedImage
 from rdonet_jax.imaging.shards import ARRAY_RECORD, INDEX, TAR, Index, ShardError, ShardImage
 
@@ -154,7 +155,7 @@ def index_tars(target: str | Path) -> Index:
         for name, start, content in _members(path):
             try:
                 size = srgb.read_content(content, f"{path}/{name}").size
-            except srgb.ImageError as error:
+            except ImageError as error:
                 warnings.warn(f"{error}; left out", DatasetWarning, stacklevel=2)
                 continue
             entries.names.append(f"{path.stem}/{name}")
@@ -233,7 +234,7 @@ def _usable(
 def _inspected(path: ImageFile) -> tuple[int, int] | str:
     try:
         return dataset.inspect(path)
-    except srgb.ImageError as error:
+    except ImageError as error:
         return str(error)
 
 

@@ -1,41 +1,25 @@
 """Image files as 8-bit sRGB arrays, uint8 [H, W, 3], for training and evaluation.
 
-Files that cannot be converted faithfully are refused, with one sentence that names the file. Files
-are written under another name and then renamed, so they are never incomplete.
+Files that cannot be converted faithfully are refused, with one sentence that names the file.
 """
 
-import contextlib
-import io
 import os
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps
 
-from rdonet_jax.core import files
-from rdonet_jax.core.defaults import MAX_METADATA
-from rdonet_jax.core.json_values import truncate
-from rdonet_jax.imaging.errors import ExistingFileError, ImageError
-from rdonet_jax.imaging.formats import file_kinds, tiff_reader
+from rdonet_jax.imaging import output_files, pillow_files
+from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.formats import tiff_reader
 from rdonet_jax.imaging.formats.writable import WRITABLE_FORMATS
 from rdonet_jax.imaging.metadata import exif, icc
-
-# Pillow's own limit is 1 MiB. It applies to color profiles of PNG too, and calls the file damaged.
-PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, MAX_METADATA)
-
-_LONGEST_REASON = 200
-"""Characters of the message of an exception."""
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 
 _SAMPLE_FORMAT, _SIGNED = 339, 2
 """A tag of TIFF and its value for signed numbers, which Pillow reads as unsigned ones."""
-
-LARGEST_SIDES = {"WEBP": 16383, "JPEG": 65500}
-"""The largest width and height, in pixels, that these formats allow."""
 
 
 def load(path: str | os.PathLike) -> np.ndarray:
@@ -55,13 +39,22 @@ def read(path: str | os.PathLike) -> Image.Image:
 
     Raises ImageError as `load` does.
     """
-    image = _without_alpha(_open(path), path)
+    image = _without_alpha(read_unconverted(path), path)
     return icc.as_srgb(image, image.info.get("icc_profile") or b"")
+
+
+def read_unconverted(path: str | os.PathLike) -> Image.Image:
+    """The decoded, upright image of a file, in the mode and the color space that it is stored in.
+
+    Raises ImageError unless it is a still 8-bit image.
+    """
+    with pillow_files.opened(path, READABLE_FORMATS, _require_still_8_bit) as image:
+        return ImageOps.exif_transpose(image)
 
 
 def read_content(content: bytes, name: str) -> Image.Image:
     """As `read`, for the content of a file. `name` is for messages. Raises ImageError."""
-    with opened(name, READABLE_FORMATS, _require_still_8_bit, content) as found:
+    with pillow_files.opened(name, READABLE_FORMATS, _require_still_8_bit, content) as found:
         image = ImageOps.exif_transpose(found)
     image = _without_alpha(image, name)
     return icc.as_srgb(image, image.info.get("icc_profile") or b"")
@@ -73,7 +66,7 @@ def inspect(path: str | os.PathLike) -> tuple[int, int]:
     Only the header is read, except for images with alpha, which are decoded to check that they are
     opaque. Raises ImageError as `read` does, but does not notice damage after the header.
     """
-    with opened(path, READABLE_FORMATS, _require_still_8_bit) as image:
+    with pillow_files.opened(path, READABLE_FORMATS, _require_still_8_bit) as image:
         if not _has_alpha(image):
             return _upright_size(image)
     return read(path).size
@@ -81,75 +74,10 @@ def inspect(path: str | os.PathLike) -> tuple[int, int]:
 
 def inspect_content(content: bytes, name: str) -> tuple[int, int]:
     """As `inspect`, for the content of a file. `name` is for messages. Raises ImageError."""
-    with opened(name, READABLE_FORMATS, _require_still_8_bit, content) as image:
+    with pillow_files.opened(name, READABLE_FORMATS, _require_still_8_bit, content) as image:
         if not _has_alpha(image):
             return _upright_size(image)
     return read_content(content, name).size
-
-
-def load_mask(path: str | os.PathLike) -> np.ndarray:
-    """The level map in a file, uint8 [rows, columns].
-
-    The file is an .npy array of integers, or an 8-bit image, whose gray values or palette indices
-    are the levels. Whether they form a valid quadtree is not checked here.
-
-    Raises ImageError for any other file.
-    """
-    if Path(path).suffix.lower() == ".npy":
-        return _load_array(path)
-    image = _open(path)
-    if image.mode not in ("L", "P"):
-        raise ImageError(
-            f"{path}: a mask must be a gray or palette image of 8 bits, but this is {image.mode}"
-        )
-    return np.array(image)
-
-
-def load_roi(path: str | os.PathLike) -> np.ndarray:
-    """The mask of regions in a file, [rows, columns], for `rdonet_jax.rdo.roi`.
-
-    The file is an .npy array, whose numbers are not checked here, or an 8-bit gray image.
-
-    Raises ImageError for any other file.
-    """
-    if Path(path).suffix.lower() == ".npy":
-        return _read_array(path)
-    image = _open(path)
-    if image.mode not in ("1", "L"):
-        raise ImageError(
-            f"{path}: a mask of regions must be a gray image of 8 bits, but this is {image.mode}"
-        )
-    return np.array(image.convert("L"))
-
-
-def check_target(path: str | os.PathLike, force: bool = False) -> None:
-    """Raises ImageError if `write_bytes` would refuse the path. Callers check before long work."""
-    folder = Path(path).parent
-    if not os.path.isdir(folder):
-        raise ImageError(f"{path}: the folder {folder} does not exist")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ImageError(f"{path}: the folder {folder} cannot be written to")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ImageError(f"{path}: exists and is not a regular file")
-    if os.path.exists(path) and not force:
-        raise ExistingFileError(f"{path}: exists already and is not overwritten without --force")
-
-
-def check_image_target(
-    path: str | os.PathLike, force: bool = False, size: tuple[int, int] | None = None
-) -> None:
-    """Raises ImageError if `save` would refuse the path. Callers check before long work.
-
-    `size`: (height, width) of the image, if it is known. It must not exceed the format's limits.
-    """
-    if Path(path).suffix.lower() not in WRITABLE_FORMATS:
-        raise ImageError(
-            f"{path}: the suffix names no format that can be written, "
-            f"which are {' '.join(WRITABLE_FORMATS)}"
-        )
-    if size is not None:
-        _require_fit(path, size)
-    check_target(path, force)
 
 
 def save(path: str | os.PathLike, array: np.ndarray, force: bool = False) -> None:
@@ -163,111 +91,10 @@ def save(path: str | os.PathLike, array: np.ndarray, force: bool = False) -> Non
             f"{path}: an image is uint8 [H, W, 3], but this array is {array.dtype} "
             f"{list(array.shape)}"
         )
-    check_image_target(path, force, array.shape[:2])
+    output_files.check_image_target(path, force, array.shape[:2])
     image_format, options = WRITABLE_FORMATS[Path(path).suffix.lower()]
     image = Image.fromarray(np.ascontiguousarray(array))
-    replace(path, lambda file: image.save(file, image_format, **options))
-
-
-def write_bytes(
-    path: str | os.PathLike,
-    data: bytes,
-    force: bool = False,
-    like: os.stat_result | None = None,
-) -> None:
-    """Writes a file, with the times and permissions of `like`. No incomplete file is left.
-
-    Raises ImageError for an existing file without `force`, and if writing fails.
-    """
-    check_target(path, force)
-    replace(path, lambda file: file.write(data), like)
-
-
-def _require_fit(path: str | os.PathLike, size: tuple[int, int]) -> None:
-    """Raises ImageError for a size, (height, width), over the limits of the suffix's format."""
-    image_format, _ = WRITABLE_FORMATS[Path(path).suffix.lower()]
-    largest = LARGEST_SIDES.get(image_format)
-    if largest is not None and max(size) > largest:
-        raise ImageError(
-            f"{path}: {image_format} holds no image of {size[1]}x{size[0]} pixels, "
-            f"its sides are {largest} at most"
-        )
-
-
-def replace(
-    path: str | os.PathLike,
-    write: Callable[[BinaryIO], object],
-    like: os.stat_result | None = None,
-) -> None:
-    """Writes a file with `write`, as `core.files.replace` does.
-
-    Raises ImageError for whatever `write` raises, and if writing fails.
-    """
-    try:
-        files.replace(path, write, like)
-    except Exception as error:  # Pillow's writers raise almost anything on odd metadata
-        raise ImageError(f"{path}: cannot be written: {_reason(error)}") from error
-
-
-def _open(path: str | os.PathLike) -> Image.Image:
-    """The decoded, upright image of a file. Raises ImageError unless it is a still 8-bit image."""
-    with opened(path, READABLE_FORMATS, _require_still_8_bit) as image:
-        return ImageOps.exif_transpose(image)
-
-
-@contextlib.contextmanager
-def opened(
-    path: str | os.PathLike,
-    formats: Sequence[str],
-    check: Callable[[Image.Image, str | os.PathLike], None],
-    content: bytes | None = None,
-) -> Iterator[Image.Image]:
-    """Opens an image file with Pillow, without decoding its pixels. `content` is what it holds,
-    where there is no such file.
-
-    `check` gets the image and the path. It raises ImageError for images to refuse. Any error within
-    the context becomes an ImageError.
-    """
-    try:
-        image = Image.open(path if content is None else io.BytesIO(content), formats=formats)
-    except Image.UnidentifiedImageError as error:
-        if content is not None:
-            raise ImageError(f"{path}: {_no_image_in(formats)}") from error
-        raise ImageError(
-            f"{path}: {file_kinds.why_not(path) or _unknown(path, formats)}"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: claims to be far too large: {_reason(error)}") from error
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
-    except Exception as error:  # Pillow's readers raise almost anything on damaged headers
-        raise ImageError(f"{path}: cannot be read as an image: {_reason(error)}") from error
-    with damage_named(path), image:
-        check(image, path)
-        yield image
-
-
-@contextlib.contextmanager
-def damage_named(path: str | os.PathLike) -> Iterator[None]:
-    """Turns any error within the context, which reads a file, into an ImageError."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except MemoryError as error:
-        raise ImageError(f"{path}: there is not enough memory for this image") from error
-    except Exception as error:  # readers raise almost anything on damaged contents
-        raise ImageError(f"{path}: is damaged: {_reason(error)}") from error
-
-
-def _unknown(path: str | os.PathLike, formats: Sequence[str]) -> str:
-    if not os.path.getsize(path):
-        return "is empty"
-    return _no_image_in(formats)
-
-
-def _no_image_in(formats: Sequence[str]) -> str:
-    return f"is damaged or no image in any of {', '.join(formats)}"
+    output_files.replace(path, lambda file: image.save(file, image_format, **options))
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
@@ -280,20 +107,8 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return size[::-1] if orientation in exif.SIDEWAYS else size
 
 
-def frames_of(image: Image.Image) -> int:
-    """How many frames or pages an image has."""
-    # The further frames of an MPO file are previews and gain maps that cameras add to a JPEG.
-    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-
-
-def require_still(image: Image.Image, path: str | os.PathLike) -> None:
-    """Raises ImageError for an image of more than one frame."""
-    if (count := frames_of(image)) > 1:
-        raise ImageError(f"{path}: has {count} frames, only still images are read")
-
-
 def _require_still_8_bit(image: Image.Image, path: str | os.PathLike) -> None:
-    require_still(image, path)
+    pillow_files.require_still(image, path)
     if image.format == "TIFF":
         if os.path.isfile(path):  # and not a part of a shard
             tiff_reader.main_page(path)
@@ -334,34 +149,3 @@ def _without_alpha(image: Image.Image, path: str | os.PathLike) -> Image.Image:
         if least_alpha < 255:
             raise ImageError(f"{path}: has transparent pixels, flatten it on a background first")
     return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-
-
-def _read_array(path: str | os.PathLike) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {_reason(error)}") from error
-    except Exception as error:  # a damaged header may raise almost anything
-        raise ImageError(f"{path}: is no readable .npy file") from error
-    if not isinstance(array, np.ndarray):
-        raise ImageError(f"{path}: is no .npy file of one array")
-    return array
-
-
-def _load_array(path: str | os.PathLike) -> np.ndarray:
-    array = _read_array(path)
-    if array.ndim != 2 or array.dtype.kind not in "biu":
-        raise ImageError(f"{path}: a mask must be a two-dimensional array of whole numbers")
-    if array.size and (array.min() < 0 or array.max() > 255):
-        raise ImageError(f"{path}: a mask's numbers must lie in 0 ... 255")
-    return array.astype(np.uint8)
-
-
-def _reason(error: Exception) -> str:
-    """The message of an exception on one short line, without the file name, which the caller adds.
-
-    Messages of libraries may hold bytes of the file, and as many as it has.
-    """
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    return truncate(line, _LONGEST_REASON)

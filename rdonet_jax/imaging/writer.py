@@ -14,10 +14,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, features
 
-from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.imaging import output_files, pixel_format
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats import amendments, png, tiff_writer
 from rdonet_jax.imaging.formats.file_metadata import Metadata
+from rdonet_jax.imaging.formats.writable import WRITABLE_FORMATS
 from rdonet_jax.imaging.metadata import cicp, exif, resolution, xmp
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
@@ -64,11 +65,11 @@ def check(path: str | os.PathLike, force: bool, size: tuple[int, int], alpha: bo
 
     `alpha`: whether the image has an alpha channel. Callers check before long work.
     """
-    srgb.check_image_target(path, force, size)
+    output_files.check_image_target(path, force, size)
     if _format(path) in _OPTIONAL and not features.check(_OPTIONAL[_format(path)]):
         raise ImageError(f"{path}: this installation of Pillow cannot write {_format(path)}")
     if alpha and not _abilities(path).alpha:
-        suffixes = [s for s, (name, _) in srgb.WRITABLE_FORMATS.items() if ABILITIES[name].alpha]
+        suffixes = [s for s, (name, _) in WRITABLE_FORMATS.items() if ABILITIES[name].alpha]
         raise ImageError(
             f"{path}: {_format(path)} cannot hold the image's transparency: take another suffix "
             f"({' '.join(suffixes)}) or give a --background to flatten it on"
@@ -97,7 +98,7 @@ def save(
         notes.append(f"8 bits, since {name} holds no more")
     gray = samples.shape[2] < 3 and name != "WEBP"
     kept, lost = _fitting(image, name, gray)
-    srgb.replace(path, lambda file: _write(file, path, samples, kept), like)
+    output_files.replace(path, lambda file: _write(file, path, samples, kept), like)
     return (*notes, *lost)
 
 
@@ -153,7 +154,7 @@ def _fitting_colors(
 
 
 def _format(path: str | os.PathLike) -> str:
-    return srgb.WRITABLE_FORMATS[Path(path).suffix.lower()][0]
+    return WRITABLE_FORMATS[Path(path).suffix.lower()][0]
 
 
 def _abilities(path: str | os.PathLike) -> Abilities:
@@ -188,7 +189,7 @@ def _chunks(metadata: Metadata) -> list[png.Chunk]:
 def _write_8_bits(
     file: BinaryIO, path: str | os.PathLike, samples: np.ndarray, metadata: Metadata
 ) -> None:
-    name, options = srgb.WRITABLE_FORMATS[Path(path).suffix.lower()]
+    name, options = WRITABLE_FORMATS[Path(path).suffix.lower()]
     single = samples.shape[2] == 1
     extra: dict[str, object] = {}
     if metadata.icc:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rdonet_jax.cli.commands import comparison
 from rdonet_jax.codec import bitstream, codec
@@ -107,7 +108,7 @@ def test_a_mask_file_gives_the_level_of_every_block(rdonet, bundle, compressed, 
     if suffix == ".npy":
         np.save("mask.npy", LEVELS_OF_A_SPLIT_BLOCK)
     else:
-        srgb.Image.fromarray(LEVELS_OF_A_SPLIT_BLOCK).save("mask.png")
+        Image.fromarray(LEVELS_OF_A_SPLIT_BLOCK).save("mask.png")
     assert rdonet("compress", "a.png", "--mask", f"mask{suffix}").code == 0
     assert Path("a.png.rdo").read_bytes() == compressed
 

@@ -108,12 +108,12 @@ def test_names_print_in_every_encoding(monkeypatch, encoding):
 CHATTY = """
 import logging, sys, warnings
 from rdonet_jax.cli import main
-from rdonet_jax.imaging import reader, srgb
+from rdonet_jax.imaging import errors, reader
 
 def load(path, *_, **__):
     logging.getLogger("jax._src.xla_bridge").warning("a GPU may be present")
     warnings.warn("this picture is large")
-    raise srgb.ImageError(f"{path}: is bad")
+    raise errors.ImageError(f"{path}: is bad")
 
 reader.load = load
 sys.exit(main.main(["compress", "a.png"]))

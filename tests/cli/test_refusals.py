@@ -175,7 +175,7 @@ def test_an_image_that_cannot_be_written_leaves_no_temporary_file(refusal, bundl
     def deny(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(srgb.os, "replace", deny)
+    monkeypatch.setattr(os, "replace", deny)
     cause = "cannot be written: Permission denied"
     assert refusal("b.rdo.png", "decompress", "b.rdo") == cause
     assert refusal("a.png.rdo", "compress", "a.png") == cause
@@ -269,7 +269,7 @@ def test_a_damaged_bundled_model_is_named(refusal, bundle, tmp_path, tiny_weight
 # Interruptions
 
 
-@pytest.mark.parametrize("room, name", [(reader, "load"), (codec, "encode"), (srgb.os, "replace")])
+@pytest.mark.parametrize("room, name", [(reader, "load"), (codec, "encode"), (os, "replace")])
 def test_an_interrupted_command_leaves_everything_as_it_was(
     rdonet, bundle, folder, monkeypatch, room, name
 ):

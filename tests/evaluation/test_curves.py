@@ -8,7 +8,7 @@ import pytest
 
 from rdonet_jax.evaluation import curves
 from rdonet_jax.evaluation.curves import CurveError
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging.errors import ImageError
 from tests import curve_samples
 
 pytestmark = pytest.mark.once
@@ -161,6 +161,6 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_an_existing_file_is_kept_without_force(ours, tmp_path):
     curves.write(tmp_path / "one.json", [ours])
-    with pytest.raises(srgb.ImageError, match="exists already"):
+    with pytest.raises(ImageError, match="exists already"):
         curves.write(tmp_path / "one.json", [ours])
     curves.write(tmp_path / "one.json", [ours], force=True)

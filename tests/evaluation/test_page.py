@@ -16,7 +16,7 @@ from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation import curves
 from rdonet_jax.evaluation.report import page
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging.errors import ImageError
 from tests import curve_samples, page_samples
 
 pytestmark = pytest.mark.once
@@ -202,5 +202,5 @@ def test_the_command_line_writes_the_page_from_stored_results(tmp_path, capsys):
     assert eval_command.main(arguments) == 1
     assert "exists already" in capsys.readouterr().err
     assert eval_command.main([*arguments, "--force"]) == 0
-    with pytest.raises(srgb.ImageError):
+    with pytest.raises(ImageError):
         page.write(tmp_path / "none" / "out.html", page_samples.curves())

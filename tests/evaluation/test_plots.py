@@ -10,7 +10,7 @@ from PIL import Image
 
 from rdonet_jax.evaluation.report import plots
 from rdonet_jax.evaluation.report.plots import PlotError
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging.errors import ImageError
 from tests import curve_samples
 
 pytestmark = pytest.mark.once
@@ -47,7 +47,7 @@ def test_other_formats_and_existing_files_are_refused(curves, tmp_path):
     with pytest.raises(PlotError, match=r"a\.pdf: figures are written as \.png or \.svg"):
         plots.rate_distortion(tmp_path / "a.pdf", curves)
     (tmp_path / "a.png").touch()
-    with pytest.raises(srgb.ImageError, match="exists already"):
+    with pytest.raises(ImageError, match="exists already"):
         plots.rate_distortion(tmp_path / "a.png", curves)
 
 

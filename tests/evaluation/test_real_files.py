@@ -19,6 +19,7 @@ from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.metrics import quality
 from rdonet_jax.rdo import coding, effort, encoder  # fmt: skip
 from rdonet_jax.rdo.encode_options import EncodeOptions
@@ -269,7 +270,7 @@ def test_files_that_exist_are_replaced_only_by_force(tiny_model, images, tmp_pat
     srgb.save(tmp_path / "in/a.png", images[0].pixels)
     settings = {"keep": tmp_path / "files", "save_decoded": tmp_path / "decoded"}
     real_files.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings))
-    with pytest.raises(srgb.ImageError, match="exists already"):
+    with pytest.raises(ImageError, match="exists already"):
         real_files.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings))
     real_files.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings, force=True))
 

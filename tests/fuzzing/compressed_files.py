@@ -28,8 +28,9 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.defaults import DEFAULT_ENGINE
 from rdonet_jax.entropy import range_coder
-from rdonet_jax.imaging import pixel_format, srgb, writer
+from rdonet_jax.imaging import pixel_format, writer
 from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.formats.writable import WRITABLE_FORMATS
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import ImageData
@@ -242,7 +243,7 @@ def write_image(folder: Path, image: ImageData, number: int) -> str:
     if rest:
         return "not written"
     thumbnails.reduced(image, 64)
-    suffixes = tuple(srgb.WRITABLE_FORMATS)
+    suffixes = tuple(WRITABLE_FORMATS)
     path = folder / f"image{suffixes[turn % len(suffixes)]}"
     try:
         writer.save(path, image, force=True)

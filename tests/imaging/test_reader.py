@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rdonet_jax.imaging import reader
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats import avif
-from rdonet_jax.imaging.srgb import ImageError
 from tests.image_samples import (
     CHANNELS,
     assert_same,

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms
 
+from rdonet_jax.imaging import output_files
 from rdonet_jax.imaging import srgb as imaging_srgb
-from rdonet_jax.imaging.srgb import ImageError
+from rdonet_jax.imaging.errors import ImageError
 from tests.image_samples import CHANNELS, png, write_animation
 
 pytestmark = pytest.mark.once
@@ -230,7 +231,7 @@ def test_a_truncated_file_is_refused(tmp_path, suffix):
     damage=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4),
 )
 @pytest.mark.filterwarnings("ignore")
-def test_damaged_bytes_give_a_image_or_an_image_error(tmp_path_factory, suffix, damage):
+def test_damaged_bytes_give_an_image_or_an_image_error(tmp_path_factory, suffix, damage):
     path = tmp_path_factory.mktemp("damage") / f"a.{suffix}"
     Image.fromarray(sample_image(12, 12)).save(path)
     data = bytearray(path.read_bytes())
@@ -255,46 +256,23 @@ def test_an_existing_file_is_overwritten_only_by_force(tmp_path):
     np.testing.assert_array_equal(imaging_srgb.load(path), sample_image(seed=2))
 
 
-def test_bytes_are_written_whole_and_overwritten_only_by_force(tmp_path):
-    path = tmp_path / "a.rdo"
-    imaging_srgb.write_bytes(path, b"one")
-    with pytest.raises(ImageError, match="exists already"):
-        imaging_srgb.write_bytes(path, b"two")
-    assert path.read_bytes() == b"one"
-    imaging_srgb.write_bytes(path, b"two", force=True)
-    assert path.read_bytes() == b"two"
-
-
 def test_what_is_no_regular_file_is_never_replaced(tmp_path):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(ImageError, match="not a regular file"):
         imaging_srgb.save(tmp_path / "folder.png", sample_image(), force=True)
     with pytest.raises(ImageError, match="not a regular file"):
-        imaging_srgb.write_bytes(os.devnull, b"", force=True)
-
-
-def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(ImageError, match="the folder .*absent does not exist"):
-        imaging_srgb.write_bytes(tmp_path / "absent" / "a.rdo", b"")
+        output_files.write_bytes(os.devnull, b"", force=True)
 
 
 @pytest.mark.parametrize("name", ["a", "a.txt", "a.rdo", "a.png.gz"])
 def test_an_unknown_suffix_is_refused_and_the_known_ones_are_listed(tmp_path, name):
     for refuse in (
-        imaging_srgb.check_image_target,
+        output_files.check_image_target,
         lambda path: imaging_srgb.save(path, sample_image()),
     ):
         with pytest.raises(ImageError, match=r"suffix.*\.png"):
             refuse(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_targets_can_be_checked_before_the_work(tmp_path):
-    imaging_srgb.check_image_target(tmp_path / "a.png")
-    (tmp_path / "a.png").touch()
-    imaging_srgb.check_image_target(tmp_path / "a.png", force=True)
-    with pytest.raises(ImageError, match="exists already"):
-        imaging_srgb.check_image_target(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(
@@ -307,16 +285,16 @@ def test_arrays_that_are_no_image_are_refused(tmp_path, array):
 
 
 @pytest.mark.parametrize(("suffix", "side"), [("webp", 16383), ("jpg", 65500)])
-def test_a_image_too_large_for_its_format_is_refused_before_the_work(tmp_path, suffix, side):
+def test_an_image_too_large_for_its_format_is_refused_before_the_work(tmp_path, suffix, side):
     path = tmp_path / f"a.{suffix}"
-    imaging_srgb.check_image_target(path, size=(1, side))
+    output_files.check_image_target(path, size=(1, side))
     for size in [(1, side + 1), (side + 1, 1)]:
         with pytest.raises(ImageError, match=f"{size[1]}x{size[0]} pixels.* {side} at most"):
-            imaging_srgb.check_image_target(path, size=size)
+            output_files.check_image_target(path, size=size)
     imaging_srgb.save(path, np.zeros((1, side, 3), np.uint8))
     with pytest.raises(ImageError, match="at most"):
         imaging_srgb.save(path, np.zeros((1, side + 1, 3), np.uint8), force=True)
-    imaging_srgb.check_image_target(tmp_path / "a.png", size=(1, side + 1))
+    output_files.check_image_target(tmp_path / "a.png", size=(1, side + 1))
 
 
 def test_a_failed_write_leaves_no_other_file_and_the_old_one_unchanged(tmp_path, monkeypatch):
@@ -331,57 +309,3 @@ def test_a_failed_write_leaves_no_other_file_and_the_old_one_unchanged(tmp_path,
         imaging_srgb.save(path, sample_image(), force=True)
     assert path.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_written_file_has_the_usual_permissions(tmp_path):
-    (tmp_path / "usual").touch()
-    imaging_srgb.write_bytes(tmp_path / "a", b"")
-    assert (tmp_path / "a").stat().st_mode == (tmp_path / "usual").stat().st_mode
-
-
-def test_a_mask_is_read_from_gray_and_palette_images_and_arrays(tmp_path):
-    levels = np.random.default_rng(0).integers(0, 3, (4, 8), dtype=np.uint8)
-    gray = Image.fromarray(levels)
-    palette = Image.fromarray(levels)
-    palette.putpalette([220, 40, 40, 240, 200, 40, 40, 160, 70])
-    gray.save(tmp_path / "gray.png")
-    palette.save(tmp_path / "palette.png")
-    np.save(tmp_path / "bytes.npy", levels)
-    np.save(tmp_path / "wide.npy", levels.astype(np.int64))
-    for name in ("gray.png", "palette.png", "bytes.npy", "wide.npy"):
-        mask = imaging_srgb.load_mask(tmp_path / name)
-        assert mask.dtype == np.uint8
-        np.testing.assert_array_equal(mask, levels)
-
-
-def test_a_mask_of_colors_is_refused(tmp_path):
-    imaging_srgb.save(tmp_path / "a.png", sample_image())
-    with pytest.raises(ImageError, match=r"a\.png: a mask must be a gray or palette image"):
-        imaging_srgb.load_mask(tmp_path / "a.png")
-
-
-@pytest.mark.parametrize(
-    ("array", "reason"),
-    [
-        (np.zeros((4, 4)), "whole numbers"),
-        (np.zeros((4, 4, 1), np.uint8), "two-dimensional"),
-        (np.full((4, 4), 256), r"0 \.\.\. 255"),
-        (np.full((4, 4), -1), r"0 \.\.\. 255"),
-    ],
-)
-def test_an_array_that_is_no_level_map_is_refused(tmp_path, array, reason):
-    np.save(tmp_path / "a.npy", array)
-    with pytest.raises(ImageError, match=reason):
-        imaging_srgb.load_mask(tmp_path / "a.npy")
-
-
-def test_broken_and_missing_mask_arrays_are_refused(tmp_path):
-    (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY\x01\x00garbage")
-    with pytest.raises(ImageError, match=r"no readable \.npy file"):
-        imaging_srgb.load_mask(tmp_path / "broken.npy")
-    with pytest.raises(ImageError, match="No such file"):
-        imaging_srgb.load_mask(tmp_path / "missing.npy")
-    with open(tmp_path / "archive.npy", "wb") as file:
-        np.savez(file, a=np.zeros((4, 4), np.uint8))
-    with pytest.raises(ImageError, match="one array"):
-        imaging_srgb.load_mask(tmp_path / "archive.npy")

@@ -11,10 +11,10 @@ import tifffile
 from PIL import ExifTags, Image
 
 from rdonet_jax.imaging import reader, writer
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats import png
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.pixel_format import ImageData
-from rdonet_jax.imaging.srgb import ImageError
 from tests.image_samples import SRGB, exif_block
 
 pytestmark = pytest.mark.once

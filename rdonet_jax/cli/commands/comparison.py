@@ -17,6 +17,7 @@ from rdonet_jax.cli.console import CommandError, explained, progress
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.core import system_memory
 from rdonet_jax.core.defaults import MAX_PIXELS
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def _check_output(options: CompareOptions, *sources: FilePath) -> None:
-    from rdonet_jax.imaging import srgb
+    from rdonet_jax.imaging import output_files
 
     for source in sources:
         if os.path.isdir(source):
@@ -142,8 +143,8 @@ def _check_output(options: CompareOptions, *sources: FilePath) -> None:
         return
     if os.path.exists(path) and any(os.path.samefile(path, source) for source in sources):
         raise CommandError(f"{path}: is an input, and must not become the output")
-    with explained(srgb.ImageError):
-        srgb.check_image_target(path, options.force)
+    with explained(ImageError):
+        output_files.check_image_target(path, options.force)
 
 
 def _require_metrics(names: Sequence[str]) -> None:
@@ -187,7 +188,7 @@ def _metric_line(name: str, value: float | None) -> str:
 
 
 def _read(path: FilePath, options: CompareOptions, library: ModelLibrary) -> _Image:
-    from rdonet_jax.imaging import reader, srgb
+    from rdonet_jax.imaging import reader
 
     with open(path, "rb") as file:
         compressed = decoding.is_compressed(file.read(4))
@@ -195,7 +196,7 @@ def _read(path: FilePath, options: CompareOptions, library: ModelLibrary) -> _Im
         image, byte_count = decoding.load_image(path, library, options.model, options.max_pixels)
         return _Image(path, byte_count, image)
     limit = MAX_PIXELS if options.max_pixels is None else options.max_pixels
-    with explained(srgb.ImageError):
+    with explained(ImageError):
         image = reader.load(path, max_pixels=limit)
     return _Image(path, os.path.getsize(path), image)
 
@@ -289,12 +290,12 @@ def _draw(options: CompareOptions, pixels: tuple[np.ndarray, np.ndarray], larges
     """Writes the difference, made so many times as large that nothing is cut off; returns that."""
     import numpy as np
 
-    from rdonet_jax.imaging import srgb, writer
+    from rdonet_jax.imaging import writer
     from rdonet_jax.imaging.pixel_format import ImageData
 
     distance = _distance(*pixels)
     factor = int(np.iinfo(distance.dtype).max) // largest if largest else 1
-    with explained(srgb.ImageError):
+    with explained(ImageError):
         drawn = ImageData(distance * distance.dtype.type(factor))
         writer.save(options.difference, drawn, options.force)
     return factor

@@ -26,6 +26,7 @@ from rdonet_jax.core.defaults import (
     DEFAULT_MODEL,
     DEFAULT_ROI_GAIN,
 )
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.platform import PlatformError
 
@@ -92,7 +93,7 @@ def compress_file(
     started = time.perf_counter()
     image, status = _load_image(source, target, options)
 
-    from rdonet_jax.imaging import srgb
+    from rdonet_jax.imaging import output_files
 
     model = models.load(library, options.model)
     result, step_seconds = _encode(source, model, image, options, show_progress)
@@ -100,8 +101,8 @@ def compress_file(
     facts = _facts(source, target, model, result, judged)
     if aimed is not None:
         facts[aimed.field] = aimed.value
-    with explained(srgb.ImageError):
-        srgb.write_bytes(
+    with explained(ImageError):
+        output_files.write_bytes(
             target, result.encoded.data, options.force, status if options.preserve else None
         )
     facts["seconds"] = round(time.perf_counter() - started, 3)
@@ -119,13 +120,13 @@ def _load_image(
     source: FilePath, target: FilePath, options: CompressOptions
 ) -> tuple[ImageData, os.stat_result]:
     """The image and the status of its file, once the output is known to be possible."""
-    from rdonet_jax.imaging import reader, srgb
+    from rdonet_jax.imaging import output_files, reader
 
-    with explained(srgb.ImageError):
+    with explained(ImageError):
         status = paths.check_paths(source, target)
         if paths.has_image_suffix(target):
             raise CommandError(f"{target}: is the name of an image, not of a compressed file")
-        srgb.check_target(target, options.force)
+        output_files.check_target(target, options.force)
         return reader.load(source, options.strip, first_frame=options.first_frame), status
 
 
@@ -193,14 +194,14 @@ def _encode_options(
 
 def _gains(source: FilePath, options: CompressOptions, size: tuple[int, int]) -> np.ndarray | None:
     """The gains of blocks by --roi and --roi-box; None without these."""
-    from rdonet_jax.imaging import srgb
+    from rdonet_jax.imaging import mask_files
     from rdonet_jax.rdo import roi
 
     mask = None
-    with explained(srgb.ImageError):
+    with explained(ImageError):
         if options.roi is not None:
             streams.require_file(options.roi)
-            mask = srgb.load_roi(options.roi)
+            mask = mask_files.load_roi(options.roi)
     boxes = [
         roi.Box(*box[:4], DEFAULT_ROI_GAIN if box[4] is None else box[4])
         for box in options.roi_box or ()
@@ -248,7 +249,7 @@ def _aimed(options: CompressOptions, result: EncodeResult) -> _Aimed | None:
 def _init(size: tuple[int, int], init: str) -> str | Partition:
     """A start by its name, or the partition in a mask file, for an image of (height, width)."""
     from rdonet_jax.core import partition
-    from rdonet_jax.imaging import srgb
+    from rdonet_jax.imaging import mask_files
     from rdonet_jax.rdo.initial_masks import INITS
 
     if init in INITS:
@@ -256,8 +257,8 @@ def _init(size: tuple[int, int], init: str) -> str | Partition:
     if not os.path.exists(init):
         raise CommandError(f"{init}: is neither a mask file nor one of {', '.join(INITS)}")
     streams.require_file(init)
-    with explained(srgb.ImageError):
-        levels = srgb.load_mask(init)
+    with explained(ImageError):
+        levels = mask_files.load_mask(init)
     height, width = size
     expected = tuple(4 * blocks for blocks in partition.block_grid(height, width))
     if levels.shape != expected:

@@ -10,6 +10,7 @@ from rdonet_jax.cli.console import explained
 from rdonet_jax.cli.files import paths
 from rdonet_jax.cli.files.file_result import FilePath, FileResult
 from rdonet_jax.core.defaults import DEFAULT_ENGINE
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models.library import ModelLibrary
 
 
@@ -37,18 +38,18 @@ def decompress_file(
     status = paths.check_paths(source, target)
     file = decoding.read(source, options.max_pixels)
 
-    from rdonet_jax.imaging import pixel_format, srgb, writer
+    from rdonet_jax.imaging import pixel_format, writer
 
     header = file.header
     alpha = bool(file.sections.alpha) and options.background is None
-    with explained(srgb.ImageError):
+    with explained(ImageError):
         writer.check(target, options.force, (header.height, header.width), alpha)
     image, step_seconds = decoding.decode(
         source, file, library, options.model, show_progress, options.engine
     )
     if options.background is not None:
         image = pixel_format.flatten(image, options.background)
-    with explained(srgb.ImageError):
+    with explained(ImageError):
         notes = writer.save(target, image, options.force, status if options.preserve else None)
     facts = {
         "input": str(source),

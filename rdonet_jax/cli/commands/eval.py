@@ -23,7 +23,8 @@ from rdonet_jax.core import config, multihost
 from rdonet_jax.evaluation import bd_rates, curves, measures, real_files, shards, study
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.report import page, plots, showcase
-from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.imaging import dataset
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.metrics import libraries
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import effort, encode_options
@@ -34,7 +35,7 @@ EXPECTED_ERRORS = (
     config.ConfigError,
     curves.CurveError,
     measures.EvaluationError,
-    srgb.ImageError,
+    ImageError,
     dataset.DatasetError,
     libraries.MissingMetricError,
     plots.PlotError,

@@ -14,7 +14,8 @@ from rdonet_jax.cli.commands import decoding
 from rdonet_jax.cli.console import CommandError, TargetExists, explained
 from rdonet_jax.cli.files import paths
 from rdonet_jax.cli.files.file_result import FilePath
-from rdonet_jax.imaging import pixel_format, srgb
+from rdonet_jax.imaging import output_files, pixel_format
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.metadata import icc
 from rdonet_jax.models.library import ModelLibrary
 
@@ -39,16 +40,16 @@ def make(
     """
     paths.check_paths(source, target)
     _require_replaceable(target, force)
-    with explained(srgb.ImageError):
-        srgb.check_target(target, force=True)
+    with explained(ImageError):
+        output_files.check_target(target, force=True)
     image, _ = decoding.load_image(source, library)
     small = reduced(image, side)
     text = PngInfo()
     text.add_text(*MARK)
     file = io.BytesIO()
     small.save(file, "PNG", optimize=True, pnginfo=text)
-    with explained(srgb.ImageError):
-        srgb.write_bytes(target, file.getvalue(), force=True)
+    with explained(ImageError):
+        output_files.write_bytes(target, file.getvalue(), force=True)
     return small.size
 
 

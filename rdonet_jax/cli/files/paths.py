@@ -8,6 +8,7 @@ from pathlib import Path
 from rdonet_jax.cli.console import CommandError
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
+from rdonet_jax.imaging.formats.writable import WRITABLE_FORMATS
 
 OTHER_IMAGE_SUFFIXES = frozenset((".heic", ".heif", ".jxl", ".exr", ".pam", ".svg"))
 """Suffixes of image formats that Pillow does not know by itself."""
@@ -37,7 +38,5 @@ def has_image_suffix(path: FilePath) -> bool:
         return False
     from PIL import Image
 
-    from rdonet_jax.imaging import srgb
-
     Image.init()
-    return suffix in {*Image.EXTENSION, *srgb.WRITABLE_FORMATS, *OTHER_IMAGE_SUFFIXES}
+    return suffix in {*Image.EXTENSION, *WRITABLE_FORMATS, *OTHER_IMAGE_SUFFIXES}

@@ -24,7 +24,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.evaluation import bd_rates, curves, mean_points
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.report.showcase import Shown, Version
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging import output_files
 from rdonet_jax.metrics.quality import QualityMetric
 
 Metrics = Sequence[QualityMetric]
@@ -49,7 +49,7 @@ def write(
     force: bool = False,
 ) -> None:
     """Writes the page. Raises `ImageError` if the file cannot be written, and as `html` does."""
-    srgb.write_bytes(path, html(shown_curves, images, reference).encode(), force)
+    output_files.write_bytes(path, html(shown_curves, images, reference).encode(), force)
 
 
 def html(

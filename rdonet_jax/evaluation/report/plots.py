@@ -10,7 +10,7 @@ from typing import Any
 from rdonet_jax.evaluation import curves as curve_files
 from rdonet_jax.evaluation import mean_points
 from rdonet_jax.evaluation.curves import Curve
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging import output_files
 
 SUFFIXES = (".png", ".svg")
 
@@ -115,4 +115,4 @@ def write(figure: Any, path: Path, force: bool) -> None:
         is_svg = path.suffix.lower() == ".svg"
         metadata = {"Date": None} if is_svg else {}
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=150, metadata=metadata)
-    srgb.write_bytes(path, file.getvalue(), force)
+    output_files.write_bytes(path, file.getvalue(), force)

@@ -12,10 +12,10 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms
 
 from rdonet_jax.imaging import reader, writer
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.pixel_format import ImageData
-from rdonet_jax.imaging.srgb import ImageError
 from tests.image_samples import SRGB, SWAPPED, chunk, drawn, exif_block, load, png
 
 pytestmark = pytest.mark.once

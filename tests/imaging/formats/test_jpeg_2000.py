@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rdonet_jax.imaging import reader
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats import boxes
-from rdonet_jax.imaging.srgb import ImageError
 from tests.image_samples import SWAPPED, assert_same, drawn, load
 
 imagecodecs = pytest.importorskip("imagecodecs")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rdonet_jax.imaging import reader, srgb
-from rdonet_jax.imaging.srgb import ImageError
+from rdonet_jax.imaging.errors import ImageError
 from tests.image_samples import (
     CHANNELS,
     SRGB,
@@ -551,7 +551,7 @@ def test_the_first_page_of_16_bits_is_read_by_either_library(tmp_path):
 CLAIMING = """
 import json, resource, sys
 from PIL import Image
-from rdonet_jax.imaging import reader, srgb
+from rdonet_jax.imaging import errors, reader
 Image.init()
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -561,7 +561,7 @@ for path in sys.argv[1:]:
     try:
         reader.load(path)
         cause = "read"
-    except srgb.ImageError as error:
+    except errors.ImageError as error:
         cause = str(error)
     found[path] = cause, peak() - before
 print(json.dumps(found))

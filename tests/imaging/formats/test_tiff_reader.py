@@ -10,8 +10,8 @@ import tifffile
 from PIL import ExifTags, Image
 
 from rdonet_jax.imaging import reader, srgb, writer
+from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.metadata.resolution import Resolution
-from rdonet_jax.imaging.srgb import ImageError
 from tests.image_samples import assert_same, drawn
 
 pytestmark = pytest.mark.once

@@ -8,7 +8,7 @@ import tifffile
 from PIL import ExifTags, Image
 
 from rdonet_jax.imaging import reader
-from rdonet_jax.imaging.srgb import ImageError
+from rdonet_jax.imaging.errors import ImageError
 from tests.image_samples import (
     CHANNELS,
     SRGB,
