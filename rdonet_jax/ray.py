@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rdonet_jax.cli.commands import coding_commands
 from rdonet_jax.cli.commands.compress import CompressOptions
 from rdonet_jax.cli.commands.decompress import DecompressOptions
-from rdonet_jax.cli.console import CommandError
+from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.cli.files import batch, cluster, jobs
 from rdonet_jax.cli.files.batch import Outcome
 from rdonet_jax.cli.files.file_result import Work

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from PIL import Image, features
 
-from rdonet_jax.cli import console, program
+from rdonet_jax.cli import output, program
 from rdonet_jax.core import files
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.imaging import dataset, pillow_files
@@ -107,7 +107,7 @@ def has_avif() -> bool:
 
 def run(sources: Sources, out: Path, megabytes: float, suffix: str | None, crop: int) -> int:
     """Packs, says what came out, and returns the exit code."""
-    console.show_warnings("pack")
+    output.show_warnings("pack")
     suffix = suffix or ("avif" if has_avif() else "jpeg")
 
     def packed() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from rdonet_jax.cli import blas_threads, console
+from rdonet_jax.cli import blas_threads, output
 
 PACKAGE = "rdonet_jax"
 
@@ -40,7 +40,7 @@ def _missing(error: ModuleNotFoundError, program: str) -> int:
     package = (error.name or PACKAGE).partition(".")[0]
     if package == PACKAGE:  # a fault of this package
         raise error
-    console.note(f"{package} is not installed; pip install 'rdonet-jax[train]' brings it", program)
+    output.note(f"{package} is not installed; pip install 'rdonet-jax[train]' brings it", program)
     return 1
 
 

@@ -11,14 +11,10 @@ from collections.abc import Sequence
 
 from rdonet_jax.cli import blas_threads, lazy_commands
 from rdonet_jax.cli.commands import coding_commands, more_commands
-from rdonet_jax.cli.console import (
-    Incomplete,
-    explained_missing,
-    open_streams,
-    quiet_libraries,
-    remember_compilations,
-)
+from rdonet_jax.cli.errors import Incomplete, explained_missing
+from rdonet_jax.cli.libraries import quiet_libraries, remember_compilations
 from rdonet_jax.cli.options.arguments import parse
+from rdonet_jax.cli.output import open_streams
 from rdonet_jax.cli.program import exit_code
 
 

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from rdonet_jax.cli import console
-from rdonet_jax.cli.console import CommandError
+from rdonet_jax.cli import errors, output
+from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -76,13 +76,13 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unexpected arguments: {' '.join(unknown)}")
 
     def print_help(self, file: Any = None) -> None:
-        """Prints the help. Raises as `console.writing_output` does, where argparse is silent."""
-        with console.writing_output():
+        """Prints the help. Raises as `output.writing_output` does, where argparse is silent."""
+        with output.writing_output():
             print(self.format_help(), end="", file=file, flush=True)
 
     def error(self, message: str) -> NoReturn:
         message = message.replace(_PLAIN, "").replace(repr(_PLAIN)[1:-1], "")
-        console.note(f"{message} (see --help)", self.prog)
+        output.note(f"{message} (see --help)", self.prog)
         self.exit(WRONG_USAGE)
 
 
@@ -124,11 +124,11 @@ def exit_code(work: Callable[[], int], expected: tuple[type[Exception], ...], pr
         return work()
     except SystemExit as stop:
         return int(stop.code or 0)
-    except console.OutputClosed:  # whoever read the output has seen enough
+    except errors.OutputClosed:  # whoever read the output has seen enough
         return BROKEN_PIPE
     except (CommandError, OSError, *expected) as error:
-        console.note(console.cause_of(error), program)
+        output.note(errors.cause_of(error), program)
         return 1
     except KeyboardInterrupt:
-        console.note("interrupted", program)
+        output.note("interrupted", program)
         return INTERRUPTED

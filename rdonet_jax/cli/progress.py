@@ -1,16 +1,94 @@
-"""`Report`s of the codec, called at the beginning of each step: timing, and Ctrl-C in a search."""
+"""What happens at the beginning of each step of the codec: a bar, timing, Ctrl-C in a search."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
+import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
+from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.core import interrupts
 
 if TYPE_CHECKING:
     from rdonet_jax.codec.codec import Report
+
+PROGRESS_DELAY = 2.0
+"""Seconds that a command may take before it shows its progress."""
+
+
+@contextlib.contextmanager
+def progress_bar(about: str, steps: Sequence[str], quiet: bool) -> Iterator[Callable[[str], None]]:
+    """For work that takes long and much memory, on the file `about`.
+
+    Gives a function to call at the beginning of each step: on a terminal it moves a bar.
+    """
+    try:
+        with _bar(steps, silent=quiet or not sys.stderr.isatty()) as report:
+            yield report
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise CommandError(f"{about}: there is not enough memory for this image") from error
+
+
+@contextlib.contextmanager
+def _bar(steps: Sequence[str], silent: bool) -> Iterator[Callable[[str], None]]:
+    """A bar that appears when the work has taken `PROGRESS_DELAY`, within a step if need be."""
+    if silent:
+        yield lambda step: None
+        return
+    bar = _LateBar(steps)
+    timer = threading.Timer(PROGRESS_DELAY, bar.appear)
+    timer.daemon = True
+    try:
+        timer.start()
+        yield bar.report
+    finally:
+        timer.cancel()
+        bar.close()
+
+
+class _LateBar:
+    """A bar of tqdm, which is imported only when it appears: most commands are done before."""
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        self._steps, self._at = steps, 0
+        self._bar: Any = None
+        self._started, self._lock, self._is_over = time.time(), threading.RLock(), False
+
+    def appear(self) -> None:
+        with self._lock:
+            if self._bar is not None or self._is_over:
+                return
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=len(self._steps),
+                bar_format="{desc:<9} |{bar}| {n_fmt}/{total_fmt} [{elapsed}]",
+                initial=self._at,
+                desc=self._steps[self._at],
+                mininterval=0,
+                leave=False,
+            )
+            self._bar.start_t = self._started
+
+    def report(self, step: str) -> None:
+        with self._lock:
+            self._at = self._steps.index(step)
+            if self._bar is not None:
+                self._bar.set_description_str(step, refresh=False)
+                self._bar.update(self._at - self._bar.n)
+            elif time.time() - self._started >= PROGRESS_DELAY:
+                self.appear()
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_over = True
+            if self._bar is not None:
+                self._bar.close()
 
 
 class StepTimer:

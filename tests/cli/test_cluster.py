@@ -14,7 +14,7 @@ from PIL import Image
 
 from rdonet_jax.cli.commands import coding_commands
 from rdonet_jax.cli.commands.compress import CompressOptions
-from rdonet_jax.cli.console import CommandError
+from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.cli.files import batch, cluster, jobs
 from rdonet_jax.codec import bitstream
 

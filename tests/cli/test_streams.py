@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax.cli import console, program
 from rdonet_jax.cli import main as cli_main
+from rdonet_jax.cli import output, program
 from rdonet_jax.cli.commands import data, train
 from rdonet_jax.cli.commands import eval as eval_command
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK
@@ -302,7 +302,7 @@ def test_help_that_nobody_reads_is_a_quiet_end(command, capsys):
 def test_results_that_nobody_reads_are_a_quiet_end(monkeypatch, capsys):
     index = SimpleNamespace(names=(), files=(), kind="tar")
     monkeypatch.setattr(data.shard_writer, "index_tars", lambda _: index)
-    monkeypatch.setattr(eval_command, "evaluate", lambda _: console.say("a table"))
+    monkeypatch.setattr(eval_command, "evaluate", lambda _: output.say("a table"))
     for command, line in ((data, ["index", "images"]), (eval_command, ["--results", "a.json"])):
         with unread_output():
             assert command.main(line) == program.BROKEN_PIPE
@@ -361,5 +361,5 @@ def test_an_error_that_cannot_be_said_is_still_one(folder):
 
 def test_streams_that_are_open_are_left_as_they_are():
     before = sys.stdin, sys.stdout, sys.stderr
-    console.open_streams()
+    output.open_streams()
     assert (sys.stdin, sys.stdout, sys.stderr) == before

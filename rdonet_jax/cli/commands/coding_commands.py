@@ -14,20 +14,11 @@ from typing import TYPE_CHECKING
 from rdonet_jax.cli.commands import compress, decompress
 from rdonet_jax.cli.commands.compress import CompressOptions
 from rdonet_jax.cli.commands.decompress import DecompressOptions
-from rdonet_jax.cli.console import (
-    CommandError,
-    Incomplete,
-    errors_as_json,
-    escaped,
-    explained,
-    failed,
-    note,
-    say,
-    say_beside,
-)
+from rdonet_jax.cli.errors import CommandError, Incomplete, explained
 from rdonet_jax.cli.files import streams
 from rdonet_jax.cli.files.file_result import FilePath, FileResult, Work
 from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
+from rdonet_jax.cli.output import errors_as_json, escaped, failed, note, say, say_beside
 from rdonet_jax.core import urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
 from rdonet_jax.models.library import ModelLibrary

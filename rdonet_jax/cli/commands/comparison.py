@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.cli.commands import decoding, fidelity
-from rdonet_jax.cli.console import CommandError, explained, progress
+from rdonet_jax.cli.errors import CommandError, explained
 from rdonet_jax.cli.files.file_result import FilePath
+from rdonet_jax.cli.progress import progress_bar
 from rdonet_jax.core import system_memory
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.imaging.errors import ImageError
@@ -84,7 +85,7 @@ def compare(
     _require_alike(a, b)
     _require_memory(a)
     pixels = _visible_pixels(a.image, b.image)
-    with progress(str(first), ("comparison",), quiet=True):
+    with progress_bar(str(first), ("comparison",), quiet=True):
         found = difference(*pixels)
         more = _measured(options.metrics, pixels)
     height, width = a.image.size

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.cli.commands import models
-from rdonet_jax.cli.console import CommandError, explained, progress
+from rdonet_jax.cli.errors import CommandError, explained
 from rdonet_jax.cli.files import paths, streams
 from rdonet_jax.cli.files.file_result import FilePath, FileResult
 from rdonet_jax.cli.options.argument_types import MOST_BYTES
-from rdonet_jax.cli.progress import InterruptibleSearch, StepTimer
+from rdonet_jax.cli.progress import InterruptibleSearch, StepTimer, progress_bar
 from rdonet_jax.core.defaults import (
     DEFAULT_CODER,
     DEFAULT_ENGINE,
@@ -140,7 +140,7 @@ def _encode(
 
     encode_options = _encode_options(source, options, image.size)
     steps = coding.encode_steps(encode_options)
-    with progress(str(source), steps, not show_progress) as report:
+    with progress_bar(str(source), steps, not show_progress) as report:
         timer = StepTimer(report)
         with (
             explained(PlatformError),
@@ -164,7 +164,7 @@ def _judged(
     with (
         explained(PlatformError),
         explained(FormatError, EncodeError, EngineError, about=str(source)),
-        progress(str(source), ("check",), quiet=True),
+        progress_bar(str(source), ("check",), quiet=True),
     ):
         if options.lossless_check:
             _check_decoding(source, model, result, options.engine)

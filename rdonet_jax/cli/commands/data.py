@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from rdonet_jax.cli import console
+from rdonet_jax.cli import output
 from rdonet_jax.cli.options import argument_types
 from rdonet_jax.cli.program import Parser, exit_code
 from rdonet_jax.core import urls
@@ -21,7 +21,7 @@ EXPECTED_ERRORS = (dataset.DatasetError, shards.ShardError)
 def main(arguments: Sequence[str], program: str = "rdonet data") -> int:
     """The exit code: 0, or after one line that says what is wrong 1, 2 for wrong usage, 130 after
     Ctrl-C."""
-    console.show_warnings(program)
+    output.show_warnings(program)
 
     def work() -> int:
         options = _parse(arguments, program)
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str], program: str = "rdonet data") -> int:
             index = shard_writer.pack(
                 options.folders, urls.parsed(options.out), options.kind, options.shard_size
             )
-        console.say(f"{len(index.names)} images in {len(index.files)} shards, kind {index.kind}")
+        output.say(f"{len(index.names)} images in {len(index.files)} shards, kind {index.kind}")
         return 0
 
     return exit_code(work, EXPECTED_ERRORS, program)

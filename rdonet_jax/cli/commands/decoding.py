@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rdonet_jax.cli.commands import models
-from rdonet_jax.cli.console import CommandError, explained, progress
+from rdonet_jax.cli.errors import CommandError, explained
 from rdonet_jax.cli.files.file_result import FilePath
-from rdonet_jax.cli.progress import StepTimer
+from rdonet_jax.cli.progress import StepTimer, progress_bar
 from rdonet_jax.core.defaults import DEFAULT_ENGINE, MAX_PIXELS
 from rdonet_jax.models.library import ModelLibrary
 
@@ -56,7 +56,7 @@ def decode(
     with (
         explained(bitstream.FormatError, EngineError, about=str(source)),
         models.explained_models(),
-        progress(str(source), codec.DECODING_STEPS, not show_progress) as report,
+        progress_bar(str(source), codec.DECODING_STEPS, not show_progress) as report,
     ):
         timer = StepTimer(report)
         try:

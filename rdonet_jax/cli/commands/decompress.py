@@ -6,7 +6,7 @@ import dataclasses
 import time
 
 from rdonet_jax.cli.commands import decoding
-from rdonet_jax.cli.console import explained
+from rdonet_jax.cli.errors import explained
 from rdonet_jax.cli.files import paths
 from rdonet_jax.cli.files.file_result import FilePath, FileResult
 from rdonet_jax.core.defaults import DEFAULT_ENGINE

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from rdonet_jax.cli.console import CommandError
+from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.core import files
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 

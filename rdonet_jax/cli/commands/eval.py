@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rdonet_jax.cli import console
+from rdonet_jax.cli import output
 from rdonet_jax.cli.options import eval_options, host_options
 from rdonet_jax.cli.program import exit_code
 from rdonet_jax.codec import codec
@@ -53,7 +53,7 @@ def evaluate(options: argparse.Namespace) -> None:
     everything = curves.distinct(_curves(options))
     if options.bd_rate:
         reference = curves.named(everything, options.bd_rate)
-        console.say("\n".join(bd_rates.table(everything, reference)))
+        output.say("\n".join(bd_rates.table(everything, reference)))
     draw(options, everything, show)
 
 
@@ -97,7 +97,7 @@ def _measured(options: argparse.Namespace, stored: Sequence[str]) -> list[Curve]
     `stored`: the names of the other curves. Raises `CurveError` if neither these nor the ones to be
     measured have the name in `--bd-rate`, and `EvaluationError` if there is neither.
     """
-    prepared = study.prepare(study_of(options), console.say)
+    prepared = study.prepare(study_of(options), output.say)
     names = curves.distinct_names([*prepared.names(), *stored])
     if not names:
         raise measures.EvaluationError(
@@ -107,7 +107,7 @@ def _measured(options: argparse.Namespace, stored: Sequence[str]) -> list[Curve]
         curves.require_name(options.bd_rate, names)
     measured: list[Curve] = []
     force = options.force
-    for measured in study.run(prepared, console.say):
+    for measured in study.run(prepared, output.say):
         if options.out:
             curves.write(options.out, measured, force)
             force = True  # the file is that of this call from now on
@@ -203,7 +203,7 @@ def main(arguments: Sequence[str], program: str = "rdonet eval") -> int:
     """The exit code: 0, or after one line that says what is wrong 1, 2 for wrong usage, 130 after
     Ctrl-C."""
 
-    console.show_warnings(program)
+    output.show_warnings(program)
 
     def work() -> int:
         evaluate(eval_options.parse(arguments, program, __doc__ or ""))

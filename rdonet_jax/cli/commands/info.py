@@ -7,18 +7,10 @@ import json
 import os
 
 from rdonet_jax.cli.commands import decoding, models
-from rdonet_jax.cli.console import (
-    CommandError,
-    Incomplete,
-    OutputClosed,
-    cause_of,
-    escaped,
-    explained,
-    failed,
-    say,
-)
+from rdonet_jax.cli.errors import CommandError, Incomplete, OutputClosed, cause_of, explained
 from rdonet_jax.cli.files import streams
 from rdonet_jax.cli.files.file_result import FilePath
+from rdonet_jax.cli.output import escaped, failed, say
 
 
 def run_info(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rdonet_jax.cli.console import explained
+from rdonet_jax.cli.errors import explained
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.platform import PlatformError

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 from rdonet_jax.cli.commands import info, models
-from rdonet_jax.cli.console import errors_as_json, say
 from rdonet_jax.cli.files import streams
 from rdonet_jax.cli.options.arguments import whole_parser
+from rdonet_jax.cli.output import errors_as_json, say
 from rdonet_jax.core.defaults import IMAGE_SUFFIX
 from rdonet_jax.models.library import ModelLibrary
 

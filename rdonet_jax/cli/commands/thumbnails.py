@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from rdonet_jax.cli.commands import decoding
-from rdonet_jax.cli.console import CommandError, TargetExists, explained
+from rdonet_jax.cli.errors import CommandError, TargetExists, explained
 from rdonet_jax.cli.files import paths
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.imaging import output_files, pixel_format

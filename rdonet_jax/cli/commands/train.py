@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rdonet_jax.cli import console
+from rdonet_jax.cli import libraries, output
 from rdonet_jax.cli.options import argument_types, config_options, host_options, run_settings
 from rdonet_jax.cli.options.config_options import Section
 from rdonet_jax.cli.options.run_settings import RunSettings
@@ -80,7 +80,7 @@ def main(
     """The exit code: 0, or after one line that says what is wrong 1, 2 for wrong usage, 130 after
     Ctrl-C, 129 after a hang-up."""
     began = time.monotonic() if began is None else began
-    console.show_warnings(program)
+    output.show_warnings(program)
     if arguments[:1] == ["export"]:
         return exit_code(lambda: export(arguments[1:], program), EXPECTED, program)
     return exit_code(lambda: train(arguments, program, began), EXPECTED, program)
@@ -262,7 +262,7 @@ def _say_ended(run: str | Path, outcome: Outcome, program: str) -> None:
     step = int(outcome.state.step)
     if outcome.stopped_by:
         stopped = f"{outcome.stopped_by}: stopped after step {step}, --resume goes on from there"
-        console.note(stopped, program)
+        output.note(stopped, program)
         return
     state = "was finished already" if outcome.was_finished else "finished"
     below = checkpoints.LAST
@@ -272,7 +272,7 @@ def _say_ended(run: str | Path, outcome: Outcome, program: str) -> None:
         if outcome.by_clock
         else "--resume with more steps goes on where its schedule allows it"
     )
-    console.note(
+    output.note(
         f"{run}: {state} after step {step}; its checkpoints are in {checkpoints_of}, "
         f"'{program} export {shlex.quote(str(run))} NAME' writes its weights, and {further}",
         program,
@@ -300,9 +300,9 @@ def export(arguments: Sequence[str], program: str) -> int:
         help="large kernels in 7 to 8 bits per weight: less than half the size",
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    with console.quiet_libraries():
+    with libraries.quiet_libraries():
         path = training_run.export(
             options.run, options.name, options.out, options.thresholds, options.best, options.pack
         )
-    console.say(str(path))
+    output.say(str(path))
     return 0

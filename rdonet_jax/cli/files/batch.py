@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
-from rdonet_jax.cli.console import CommandError, TargetExists, cause_of, explained_missing
+from rdonet_jax.cli.errors import CommandError, TargetExists, cause_of, explained_missing
 from rdonet_jax.cli.files import remote_files
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Failed, Job

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from rdonet_jax.cli import console
-from rdonet_jax.cli.console import CommandError
+from rdonet_jax.cli import libraries, output
+from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.cli.files import batch, remote_files
 from rdonet_jax.cli.files.batch import Failed, Outcome, Outcomes, Skipped
 from rdonet_jax.cli.files.file_result import FileResult
@@ -126,8 +126,8 @@ def quiet_ray() -> Iterator[None]:
     with contextlib.ExitStack() as undone:
         undone.callback(setattr, sys, "stdout", stdout)
         sys.stdout = _WithoutRay(stdout)
-        if console.is_descriptor(stderr, 2):  # Ray's native code writes to the descriptor
-            sys.stderr = undone.enter_context(console.own_descriptor(stderr))
+        if output.is_descriptor(stderr, 2):  # Ray's native code writes to the descriptor
+            sys.stderr = undone.enter_context(output.own_descriptor(stderr))
             undone.callback(setattr, sys, "stderr", stderr)
         yield
 
@@ -241,7 +241,7 @@ class _Worker:
         with contextlib.suppress(OSError):
             os.chdir(folder)
         if has_accelerator:
-            console.remember_compilations()
+            libraries.remember_compilations()
             import jax
 
             jax.default_backend()  # so that `engine_choice` finds it in use

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rdonet_jax.cli.console import CommandError, cause_of, explained
+from rdonet_jax.cli.errors import CommandError, cause_of, explained
 from rdonet_jax.cli.files import file_names, streams
 from rdonet_jax.core import urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rdonet_jax.cli.console import CommandError
+from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 from rdonet_jax.imaging.formats.writable import WRITABLE_FORMATS

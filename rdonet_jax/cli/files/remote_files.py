@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rdonet_jax.cli.console import TargetExists
+from rdonet_jax.cli.errors import TargetExists
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.cli.files.streams import Stream
 from rdonet_jax.core import interrupts, urls

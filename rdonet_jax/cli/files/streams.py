@@ -15,8 +15,8 @@ import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from rdonet_jax.cli import console
-from rdonet_jax.cli.console import CommandError
+from rdonet_jax.cli import output
+from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
 from rdonet_jax.core import interrupts
@@ -48,7 +48,7 @@ def source(name: str) -> Iterator[FilePath]:
     if name == STANDARD_STREAM:
         if sys.stdin.isatty():
             raise CommandError(f"{INPUT}: is a terminal; send a file to it, as in < FILE")
-        if console.is_closed(sys.stdin):
+        if output.is_closed(sys.stdin):
             raise CommandError(f"{INPUT}: is closed")
         with _held(sys.stdin.buffer, INPUT) as held:
             yield held
@@ -100,11 +100,11 @@ def target(name: str, suffix: str) -> Iterator[FilePath]:
         return
     if sys.stdout.isatty():
         raise CommandError(f"{OUTPUT}: is a terminal; send it to a file or a pipe, as in > FILE")
-    if console.is_closed(sys.stdout):
+    if output.is_closed(sys.stdout):
         raise CommandError(f"{OUTPUT}: is closed")
     with interrupts.temporary_folder() as folder:
         path = os.path.join(folder, f"output{suffix}")
         yield Stream(path, OUTPUT)
-        with open(path, "rb") as file, console.writing_output():
+        with open(path, "rb") as file, output.writing_output():
             shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rdonet_jax.cli.console import say
 from rdonet_jax.cli.options import argument_types as types
 from rdonet_jax.cli.options import coding_arguments
 from rdonet_jax.cli.options.command_parser import STANDARD_STREAM, add_command, add_reading_options
+from rdonet_jax.cli.output import say
 from rdonet_jax.cli.program import Parser
 
 
