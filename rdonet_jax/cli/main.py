@@ -6,11 +6,13 @@ imported inside functions, so that help and usage errors come at once.
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rdonet_jax.cli import blas_threads, lazy_commands
-from rdonet_jax.cli.commands import coding_commands, more_commands
+from rdonet_jax.cli.commands import coding_commands, info, models
 from rdonet_jax.cli.errors import Incomplete, explained_missing
 from rdonet_jax.cli.libraries import quiet_libraries, remember_compilations
 from rdonet_jax.cli.options.arguments import parse
@@ -42,4 +44,22 @@ def _run(arguments: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS = {**coding_commands.COMMANDS, **more_commands.COMMANDS}
+def _lazily(module: str) -> Callable[[argparse.Namespace], None]:
+    """The function `run` of a module of `cli.commands`, which is loaded when it is called."""
+
+    def run(options: argparse.Namespace) -> None:
+        importlib.import_module(f"rdonet_jax.cli.commands.{module}").run(options)
+
+    return run
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    **coding_commands.COMMANDS,
+    "info": info.run,
+    "models": models.run,
+    "compare": _lazily("comparison"),
+    "thumbnail": _lazily("thumbnails"),
+    "desktop": _lazily("desktop"),
+    "completion": _lazily("completion"),
+    "man": _lazily("manual"),
+}

@@ -22,7 +22,7 @@ from PIL import Image
 from rdonet_jax.cli import lazy_commands
 from rdonet_jax.core import interrupts, urls
 from rdonet_jax.evaluation import real_files
-from rdonet_jax.imaging import dataset, shard_writer, shards, srgb
+from rdonet_jax.imaging import dataset, pillow_files, shard_writer, shards, srgb
 from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning
 from rdonet_jax.imaging.shards import INDEX, KINDS, Index, ShardError
 
@@ -91,8 +91,9 @@ def test_array_record_shards_in_a_store_are_refused(folder, store):
 
 def test_no_header_is_read_at_the_start(folder, tmp_path, monkeypatch, kind):
     packed(folder, tmp_path / "shards", kind)
-    for name in ("inspect", "read", "read_content", "opened"):
+    for name in ("inspect", "read", "read_content"):
         monkeypatch.setattr(srgb, name, None)
+    monkeypatch.setattr(pillow_files, "opened", None)
     monkeypatch.setattr(shards.Shards, "read", None)
     found = dataset.usable(dataset.find([tmp_path / "shards"]), 64)
     assert len(found.paths) == 7

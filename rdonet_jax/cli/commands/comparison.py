@@ -6,7 +6,9 @@ of their profile. Colors that alpha hides are not compared.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -14,7 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.cli.commands import decoding, fidelity
 from rdonet_jax.cli.errors import CommandError, explained
+from rdonet_jax.cli.files import streams
 from rdonet_jax.cli.files.file_result import FilePath
+from rdonet_jax.cli.output import errors_as_json, say
 from rdonet_jax.cli.progress import progress_bar
 from rdonet_jax.core import system_memory
 from rdonet_jax.core.defaults import MAX_PIXELS
@@ -73,6 +77,27 @@ class Difference(NamedTuple):
     ms_ssim: float | None  # None where the image is too small
     largest: int  # of all samples
     share: float  # of the pixels that differ
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compares the two files that the options name, and prints what was found."""
+    compare_options = CompareOptions(
+        options.model,
+        options.max_pixels,
+        options.difference,
+        options.force,
+        tuple(dict.fromkeys(options.metric)),
+    )
+    names = {"a": options.first, "b": options.second}
+    with (
+        errors_as_json(options.json, {key: {"input": name} for key, name in names.items()}),
+        streams.source(options.first) as first,
+        streams.source(options.second) as second,
+    ):
+        result = compare(first, second, compare_options, ModelLibrary())
+    for key, name in names.items():
+        result.facts[key]["input"] = name
+    say(json.dumps(result.facts) if options.json else "\n".join(result.lines))
 
 
 def compare(

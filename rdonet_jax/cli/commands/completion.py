@@ -10,24 +10,34 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from rdonet_jax.cli import lazy_commands
+from rdonet_jax.cli.commands import models
 from rdonet_jax.cli.options import grammar
+from rdonet_jax.cli.options.arguments import whole_parser
 from rdonet_jax.cli.options.grammar import Command, Option
+from rdonet_jax.cli.output import say
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 
 WITH_COMPRESSED_FILES = ("decompress", "info", "thumbnail")
 """Commands whose files are compressed ones."""
 
 
-def script(parser: argparse.ArgumentParser, shell: str, models: Sequence[str] = ()) -> str:
-    """The script for a shell, one of `SHELLS`. `models` are names that --model may have."""
-    commands = tuple(_with_models(command, tuple(models)) for command in grammar.commands(parser))
+def run(options: argparse.Namespace) -> None:
+    """Prints the script of a shell."""
+    say(script(whole_parser(), options.shell, models.names()).rstrip("\n"))
+
+
+def script(parser: argparse.ArgumentParser, shell: str, model_names: Sequence[str] = ()) -> str:
+    """The script for a shell, one of `SHELLS`. `model_names` are those that --model may have."""
+    commands = tuple(
+        _with_models(command, tuple(model_names)) for command in grammar.commands(parser)
+    )
     return SHELLS[shell](grammar.program(parser), commands)
 
 
-def _with_models(command: Command, models: tuple[str, ...]) -> Command:
+def _with_models(command: Command, model_names: tuple[str, ...]) -> Command:
     """The command, whose --model completes names too, if it may be one."""
     arguments = (
-        a._replace(words=models) if (a.flags, a.metavar) == (("--model",), "NAME") else a
+        a._replace(words=model_names) if (a.flags, a.metavar) == (("--model",), "NAME") else a
         for a in command.arguments
     )
     return command._replace(arguments=tuple(arguments))

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.cli.commands import models
 from rdonet_jax.cli.errors import CommandError, explained
-from rdonet_jax.cli.files import paths, streams
+from rdonet_jax.cli.files import streams
 from rdonet_jax.cli.files.file_result import FilePath, FileResult
+from rdonet_jax.cli.files.input_output_checks import check_paths, has_image_suffix
 from rdonet_jax.cli.options.argument_types import MOST_BYTES
 from rdonet_jax.cli.progress import InterruptibleSearch, StepTimer, progress_bar
 from rdonet_jax.core.defaults import (
@@ -123,8 +124,8 @@ def _load_image(
     from rdonet_jax.imaging import output_files, reader
 
     with explained(ImageError):
-        status = paths.check_paths(source, target)
-        if paths.has_image_suffix(target):
+        status = check_paths(source, target)
+        if has_image_suffix(target):
             raise CommandError(f"{target}: is the name of an image, not of a compressed file")
         output_files.check_target(target, options.force)
         return reader.load(source, options.strip, first_frame=options.first_frame), status

@@ -7,8 +7,8 @@ import time
 
 from rdonet_jax.cli.commands import decoding
 from rdonet_jax.cli.errors import explained
-from rdonet_jax.cli.files import paths
 from rdonet_jax.cli.files.file_result import FilePath, FileResult
+from rdonet_jax.cli.files.input_output_checks import check_paths
 from rdonet_jax.core.defaults import DEFAULT_ENGINE
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models.library import ModelLibrary
@@ -35,7 +35,7 @@ def decompress_file(
 ) -> FileResult:
     """Restores the image in a compressed file."""
     started = time.perf_counter()
-    status = paths.check_paths(source, target)
+    status = check_paths(source, target)
     file = decoding.read(source, options.max_pixels)
 
     from rdonet_jax.imaging import pixel_format, writer

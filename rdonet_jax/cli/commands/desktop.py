@@ -6,6 +6,7 @@ entries of GNOME, which other desktops read as well.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import shlex
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rdonet_jax.cli.errors import CommandError
+from rdonet_jax.cli.output import say
 from rdonet_jax.core import files
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
 
@@ -46,6 +48,12 @@ TryExec={python}
 Exec={command} thumbnail --size %s %i %o
 MimeType={mime_type};
 """
+
+
+def run(options: argparse.Namespace) -> None:
+    """Writes the entries or takes them away, and prints what was done."""
+    prefix = default_prefix() if options.prefix is None else Path(options.prefix)
+    say("\n".join(remove(prefix) if options.remove else install(prefix)))
 
 
 def default_prefix() -> Path:

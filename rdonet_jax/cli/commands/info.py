@@ -13,7 +13,7 @@ from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.cli.output import escaped, failed, say
 
 
-def run_info(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     """Describes files. Raises `Incomplete` if some could not be described, as has been printed."""
     complete = True
     for source in options.files:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 
 from rdonet_jax.cli.options import grammar
+from rdonet_jax.cli.options.arguments import whole_parser
 from rdonet_jax.cli.options.grammar import Command, Option
+from rdonet_jax.cli.output import say
 
 SECTION = "1"
+
+
+def run(_: argparse.Namespace) -> None:
+    """Prints the page."""
+    say(page(whole_parser()).rstrip("\n"))
 
 
 def page(parser: argparse.ArgumentParser) -> str:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rdonet_jax.cli.errors import explained
+from rdonet_jax.cli.output import errors_as_json, say
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.platform import PlatformError
 
 if TYPE_CHECKING:
     from rdonet_jax.models.zoo import Model
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints the list of models, as lines for people or of JSON."""
+    with errors_as_json(options.json, {}):
+        if not options.json:
+            say(listing())
+            return
+        for model in facts():
+            say(json.dumps(model))
 
 
 @contextlib.contextmanager

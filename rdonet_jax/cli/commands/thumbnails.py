@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 from typing import TYPE_CHECKING
@@ -12,8 +13,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from rdonet_jax.cli.commands import decoding
 from rdonet_jax.cli.errors import CommandError, TargetExists, explained
-from rdonet_jax.cli.files import paths
+from rdonet_jax.cli.files import streams
 from rdonet_jax.cli.files.file_result import FilePath
+from rdonet_jax.cli.files.input_output_checks import check_paths
+from rdonet_jax.core.defaults import IMAGE_SUFFIX
 from rdonet_jax.imaging import output_files, pixel_format
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.metadata import icc
@@ -29,6 +32,15 @@ CACHED = "Thumb::URI"
 """The text that thumbnails of file managers have, by the specification of freedesktop.org."""
 
 
+def run(options: argparse.Namespace) -> None:
+    """Writes the thumbnail that the options ask for."""
+    with (
+        streams.target(options.target, IMAGE_SUFFIX) as target,
+        streams.source(options.source) as source,
+    ):
+        make(source, target, options.size, ModelLibrary(), options.force)
+
+
 def make(
     source: FilePath, target: FilePath, side: int, library: ModelLibrary, force: bool = False
 ) -> tuple[int, int]:
@@ -38,7 +50,7 @@ def make(
     programs that ask for thumbnails name such a file. Raises `CommandError` for what else is there,
     unless it is to be overwritten, and OSError.
     """
-    paths.check_paths(source, target)
+    check_paths(source, target)
     _require_replaceable(target, force)
     with explained(ImageError):
         output_files.check_target(target, force=True)

@@ -26,8 +26,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         return parser.parse_args(arguments)  # --help, --version or an error
     command = commands[arguments[0]]
     options = command.parse_intermixed_args(arguments[1:])
-    options.check(options)
-    return options
+    return options.check(options)
 
 
 def _parser() -> tuple[Parser, dict[str, Parser]]:
@@ -81,9 +80,10 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite what exists")
     parser.add_argument("--json", action="store_true", help="print a line of JSON")
 
-    def check(options: argparse.Namespace) -> None:
+    def check(options: argparse.Namespace) -> argparse.Namespace:
         if options.first == options.second == STANDARD_STREAM:
             parser.error("A and B cannot both be -")
+        return options
 
     parser.set_defaults(check=check)
 

@@ -124,12 +124,13 @@ def add_compress(commands: Any) -> None:
         help="decode the result before it is written, and compare it with what was encoded",
     )  # fmt: skip
     _add_output_options(parser)
-    check_files = parser.get_default("check")
+    checked_files = parser.get_default("check")
 
-    def check(options: argparse.Namespace) -> None:
-        check_files(options)
+    def check(options: argparse.Namespace) -> argparse.Namespace:
+        checked = checked_files(options)
         if options.effort is not None and (options.rdo, options.refine) != (None, None):
             parser.error("--effort stands for --rdo and --refine: give it, or those")
+        return checked
 
     parser.set_defaults(check=check)
 
@@ -196,37 +197,44 @@ def _add_files(parser: argparse.ArgumentParser, source: str, target: str) -> Non
         "N/N do all",
     )  # fmt: skip
 
-    parser.set_defaults(check=functools.partial(_check_files, parser))
+    parser.set_defaults(check=functools.partial(_checked_files, parser))
 
 
-def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Ends the process where the files and the options about them contradict each other."""
+def _checked_files(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> argparse.Namespace:
+    """The options, with --output among the files, and with the default of --jobs.
+
+    Ends the process where the files and the options about them contradict each other.
+    """
+    files, jobs = options.files, options.jobs
     if options.output is not None:
         if options.out_dir is not None:
             parser.error("--output and --out-dir exclude each other")
-        if len(options.files) > 1:
+        if len(files) > 1:
             parser.error("OUT is given twice, as a name and with --output")
-        options.files += [options.output]
-    if options.preserve and STANDARD_STREAM in options.files:
+        files = [*files, options.output]
+    if options.preserve and STANDARD_STREAM in files:
         parser.error("--preserve goes with files, not with -")
-    if options.out_dir is not None and STANDARD_STREAM in options.files:
+    if options.out_dir is not None and STANDARD_STREAM in files:
         parser.error("- goes without --out-dir, since it has no name that a result could have")
     if options.null and not options.list:
         parser.error("--null goes with --list")
-    if options.output is not None and len(options.files) == 1:
+    if options.output is not None and len(files) == 1:
         parser.error("the following arguments are required: IN")
-    if options.out_dir is None and not 1 <= len(options.files) <= 2:
+    if options.out_dir is None and not 1 <= len(files) <= 2:
         parser.error("one IN and at most one OUT, or any number of IN with --out-dir")
-    if options.ray is None and options.jobs is None:
-        options.jobs = 1
-    alone = (options.list, options.ray, options.jobs, options.shard) == (None, None, 1, WHOLE)
+    if options.ray is None and jobs is None:
+        jobs = 1
+    alone = (options.list, options.ray, jobs, options.shard) == (None, None, 1, WHOLE)
     if options.out_dir is None and not alone:
         parser.error("--list, --jobs, --ray and --shard go with --out-dir")
-    is_named = options.out_dir is None and options.files[1:] not in ([], [STANDARD_STREAM])
+    is_named = options.out_dir is None and files[1:] not in ([], [STANDARD_STREAM])
     if is_named and getattr(options, "suffix", None):
         parser.error("--format goes without OUT, which has a suffix of its own")
-    if options.out_dir is not None and not (options.files or options.list):
+    if options.out_dir is not None and not (files or options.list):
         parser.error("the following arguments are required: IN")
+    return argparse.Namespace(**{**vars(options), "files": files, "jobs": jobs})
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,11 @@ def add_command(
     summary: str,
     *usages: str,
 ) -> argparse.ArgumentParser:
-    """Adds the parser of a command; `usages` are its forms, argparse's own where there are none."""
+    """Adds the parser of a command; `usages` are its forms, argparse's own where there are none.
+
+    Its default `check` returns the options as the command takes them, and ends the process where
+    they contradict each other.
+    """
     usage = "\n       ".join(f"rdonet {name} {words}" for words in usages) or None
     parser = commands.add_parser(
         name,
@@ -26,7 +30,7 @@ def add_command(
         description=f"{summary[0].upper()}{summary[1:]}.",
         usage=usage,
     )
-    parser.set_defaults(command=name, check=lambda options: None)
+    parser.set_defaults(command=name, check=lambda options: options)
     return parser
 
 
