@@ -1,13 +1,6 @@
 """Datasets of photographs: which files of a folder or of shards are used, and their pixels.
 
-The archives of some datasets hold the same image in several versions. Below a given folder these
-copies are left out (`COPIES`):
-
-- DIV2K: the reduced and degraded versions, DIV2K_*_LR_*;
-- TESTIMAGES of 2011 (TECNICK): the reduced and the gray versions, and the artificial patterns;
-- TESTIMAGES SAMPLING: 16 bits, gray, shifted by some pixels, and all sizes but the largest.
-
-CLIC holds every image once. If the folder of copies is itself given, the copies are used.
+Copies that the archives of some datasets hold are left out (`archive_copies`).
 """
 
 from __future__ import annotations
@@ -15,19 +8,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import re
 import threading
 import warnings
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from rdonet_jax.core import system_memory, url_cache, urls
-from rdonet_jax.imaging import named_datasets, shards, srgb
+from rdonet_jax.imaging import archive_copies, named_datasets, shards, srgb
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.named_datasets import NamedDataset, NamedDatasetError
 from rdonet_jax.imaging.packed_image import PackedImage
@@ -57,30 +49,6 @@ class DatasetError(ValueError):
 
 class DatasetWarning(UserWarning):
     """Images are left out. The message names the file, or the folder and the number of images."""
-
-
-class Copies(NamedTuple):
-    """Versions of images that an archive holds beside its originals.
-
-    what: in words, for warnings. where: a pattern that is searched in the path below the given
-    folder. If it has a group `side`, the versions with the largest side are not copies.
-    """
-
-    what: str
-    where: re.Pattern[str]
-
-
-COPIES = (
-    Copies(
-        "reduced or degraded versions in DIV2K", re.compile(r"(^|/)DIV2K_[a-z]+_LR_[^/]*/", re.I)
-    ),
-    Copies("artificial patterns in TESTIMAGES", re.compile(r"(^|/)ART/ART_[^/]*/")),
-    Copies("gray versions in TESTIMAGES", re.compile(r"(^|/)GRAY/(GRAY_[^/]*|\d+x\d+/C00C00)/")),
-    Copies("reduced versions in TESTIMAGES", re.compile(r"(^|/)(RGB|GRAY|ART)_R\d+_\d+x\d+/")),
-    Copies("versions of 16 bits in TESTIMAGES", re.compile(r"(^|/)16BIT/(RGB|GRAY)/")),
-    Copies("shifted versions in TESTIMAGES", re.compile(r"(^|/)(?!C00C00)[BCT]\d\d[CLR]\d\d/")),
-    Copies("smaller versions in TESTIMAGES", re.compile(r"(^|/)(?P<side>\d+)x\d+/C00C00/")),
-)
 
 
 @dataclasses.dataclass
@@ -221,13 +189,13 @@ def local(folders: Sequence[str | Path]) -> list[str | Path]:
 
 
 def find(folders: Sequence[str | Path]) -> list[ImageFile]:
-    """All image files below the folders except for `COPIES`, by folder as given, then by name.
+    """All image files below the folders except for copies, by folder as given, then by name.
 
     A folder with an index of shards has the images of this index, in its order, and a dataset by
-    name those of its rows. Hidden files and
-    folders are skipped. Links are followed. A file that is reached twice counts once. Warns of
-    copies, once for each kind and folder. Raises `DatasetError` for a folder that does not exist or
-    cannot be read, for damaged shards, and if there are no images.
+    name those of its rows. Hidden files and folders are skipped. Links are followed. A file that is
+    reached twice counts once. Warns of copies (`archive_copies`), once for each kind and folder.
+    Raises `DatasetError` for a folder that does not exist or cannot be read, for damaged shards,
+    and if there are no images.
     """
     found: dict[Hashable, ImageFile] = {}  # by where a file really lies
     left_out = 0
@@ -328,31 +296,17 @@ def _files_below(
 
 
 def _originals(folder: Path, paths: Collection[Path]) -> list[Path]:
-    """The paths below a folder without `COPIES`. Warns of these."""
+    """The paths below a folder without copies. Warns of these."""
     names = {path.relative_to(folder).as_posix(): path for path in paths}
-    for copies in COPIES:
-        found = _matching(copies.where, names)
-        if found:
-            warnings.warn(
-                f"{folder}: left out {len(found)} of {len(paths)} images, {copies.what}; "
-                "to use them, give their own folder",
-                DatasetWarning,
-                stacklevel=3,
-            )
-        names = {name: path for name, path in names.items() if name not in found}
-    return list(names.values())
-
-
-def _matching(where: re.Pattern[str], names: Iterable[str]) -> set[str]:
-    """The names that match a rule of `COPIES`, except for those of the largest side."""
-    found = {name: match for name in names if (match := where.search(name))}
-    if "side" not in where.groupindex:
-        return set(found)
-    sides = {
-        n: (match.string[: match.start("side")], int(match["side"])) for n, match in found.items()
-    }
-    largest = dict(sorted(sides.values()))
-    return {name for name, (place, side) in sides.items() if side < largest[place]}
+    kept, left_out = archive_copies.separated(names)
+    for what, count in left_out:
+        warnings.warn(
+            f"{folder}: left out {count} of {len(paths)} images, {what}; "
+            "to use them, give their own folder",
+            DatasetWarning,
+            stacklevel=3,
+        )
+    return [names[name] for name in kept]
 
 
 def _judge(path: ImageFile, crop: int) -> tuple[int, int] | str:

@@ -102,9 +102,9 @@ def pack(
     """Writes the images below the folders as shards into a new folder, or to a URL.
 
     Images are the files as they are, in the order of `dataset.find`; a dataset by name is packed
-    too. Those that training could not
-    use are left out with a warning that names them. The index is written last. Raises `ShardError`
-    where there is one already or a package is missing, `DatasetError`, and OSError.
+    too. Those that training could not use are left out with a warning that names them. The index is
+    written last. Raises `ShardError` where there is one already or a package is missing,
+    `DatasetError`, and OSError.
     """
     if _exists(target):
         raise ShardError(f"{target}: holds shards already")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,33 +15,13 @@ from PIL import ExifTags, Image
 from rdonet_jax.core import system_memory
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning
+from tests.imaging.image_folders import found, plant
 
 pytestmark = pytest.mark.once
 
 
 def noise(seed: int, width: int = 80, height: int = 72) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def plant(root: Path, *names: str) -> Path:
-    """Empty files: finding images opens none."""
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
-
-
-def below(root: Path, paths: list[Path]) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in paths]
-
-
-def found(*folders: Path, root: Path) -> tuple[list[str], list[str]]:
-    """What is found, and the warnings."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        paths = dataset.find(folders)
-    assert all(issubclass(warning.category, DatasetWarning) for warning in caught)
-    return below(root, paths), [str(warning.message) for warning in caught]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +45,7 @@ def test_images_of_any_depth_and_spelling_are_found_and_hidden_or_foreign_files_
     assert names == ["a/deep/er/x.JPeG", "a.tiff", "b.PNG", "c.webp"] and not said
 
 
-def test_a_image_that_is_reached_twice_counts_once(tmp_path):
+def test_an_image_that_is_reached_twice_counts_once(tmp_path):
     plant(tmp_path, "one/a.png", "one/two/b.png")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "link.png").symlink_to(tmp_path / "one" / "a.png")
@@ -95,77 +74,6 @@ def test_the_order_is_that_of_the_folders_given_and_of_the_names_in_them(tmp_pat
     plant(tmp_path, "z/b.png", "z/a/c.png", "z/a.png", "y/a.png")
     names, _ = found(tmp_path / "z", tmp_path / "y", root=tmp_path)
     assert names == ["z/a/c.png", "z/a.png", "z/b.png", "y/a.png"]
-
-
-DIV2K = (
-    "DIV2K_train_HR/0001.png", "DIV2K_valid_HR/0801.png", "DIV2K_train_LR_bicubic/X2/0001x2.png",
-    "DIV2K_train_LR_bicubic/X4/0001x4.png", "DIV2K_train_LR_unknown/X3/0001x3.png",
-    "DIV2K_train_LR_x8/0001x8.png", "DIV2K_train_LR_mild/0001x4m.png",
-    "DIV2K_valid_LR_difficult/0801x4d.png", "DIV2K_train_LR_wild/0001x4w1.png",
-)  # fmt: skip
-CLIC = (
-    "mobile_train/a.png", "professional_train/b.png", "test/e.png", "train/c.png", "valid/d.png",
-)  # fmt: skip
-TECNICK = (
-    "TESTIMAGES/RGB/RGB_OR_1200x1200/RGB_OR_1200x1200_001.png",
-    "TESTIMAGES/RGB/RGB_R02_0600x0600/RGB_R02_0600x0600_001.png",
-    "TESTIMAGES/GRAY/GRAY_OR_1200x1200/GRAY_OR_1200x1200_001.png",
-    "TESTIMAGES/GRAY/GRAY_R03_0400x0400/GRAY_R03_0400x0400_001.png",
-    "TESTIMAGES/ART/ART_OR_1200x1200/ART_OR_1200x1200_001.png",
-)
-SAMPLING = tuple(
-    f"SAMPLING/{name}.png"
-    for name in (
-        "8BIT/RGB/2400x2400/C00C00/ducks", "8BIT/RGB/1200x1200/C00C00/ducks",
-        "8BIT/RGB/800x800/C00C00/ducks", "8BIT/RGB/1200x1200/B01C00/ducks",
-        "8BIT/RGB/1200x1200/T01R01/ducks", "8BIT/RGB/1200x1200/C00L01/ducks",
-        "8BIT/GRAY/2400x2400/C00C00/ducks", "16BIT/RGB/2400x2400/C00C00/ducks",
-        "16BIT/GRAY/1200x1200/T01R01/ducks",
-    )
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("tree", "kept", "rules"),
-    [
-        (DIV2K, DIV2K[:2], ["7 of 9 images, reduced or degraded versions in DIV2K"]),
-        (CLIC, CLIC, []),
-        (TECNICK, TECNICK[:1], ["1 .*patterns", "2 .*gray", "1 .*reduced"]),
-        (SAMPLING, SAMPLING[:1], ["1 .*gray", "2 .*16 bits", "3 .*shifted", "2 .*smaller"]),
-        (SAMPLING[1:2] + SAMPLING[3:5], SAMPLING[1:2], ["2 .*shifted"]),
-    ],
-)
-def test_copies_in_known_archives_are_left_out_with_one_warning_for_each_kind(
-    tmp_path, tree, kept, rules
-):
-    names, said = found(plant(tmp_path / "data", *tree), root=tmp_path / "data")
-    assert names == sorted(kept)
-    assert len(said) == len(rules)
-    for line, rule in zip(said, rules, strict=True):
-        assert re.match(rf"{tmp_path}/data: left out {rule}", line)
-
-
-@pytest.mark.parametrize(
-    ("tree", "given", "count"),
-    [
-        (DIV2K, "DIV2K_train_LR_bicubic/X2", 1),
-        (DIV2K, "DIV2K_train_LR_bicubic", 2),
-        (TECNICK, "TESTIMAGES/GRAY", 1),
-        (TECNICK, "TESTIMAGES/ART", 1),
-        (TECNICK, "TESTIMAGES/RGB/RGB_R02_0600x0600", 1),
-        (SAMPLING, "SAMPLING/8BIT/RGB/1200x1200/B01C00", 1),
-        (SAMPLING, "SAMPLING/8BIT/RGB/1200x1200", 1),
-        (SAMPLING, "SAMPLING/8BIT/GRAY", 1),
-        (SAMPLING, "SAMPLING/16BIT/RGB", 1),
-    ],
-)
-def test_a_folder_of_copies_that_is_itself_given_is_used(tmp_path, tree, given, count):
-    root = plant(tmp_path, *tree) / given
-    assert len(found(root, root=root)[0]) == count
-    # Beside the originals as well, whichever is named first.
-    originals = len(found(tmp_path, root=tmp_path)[0])
-    for both in ((tmp_path, root), (root, tmp_path)):
-        assert len(found(*both, root=tmp_path)[0]) == originals + count
 
 
 def test_nothing_to_use_is_an_error_with_place_and_cause(tmp_path):
@@ -223,7 +131,7 @@ def test_every_unusable_image_is_named_with_its_cause_in_the_order_of_the_paths(
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
-def test_a_image_is_used_upright_as_it_is_coded(tmp_path, suffix, orientation):
+def test_an_image_is_used_upright_as_it_is_coded(tmp_path, suffix, orientation):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     path = tmp_path / f"a.{suffix}"
@@ -289,7 +197,7 @@ def copied(folder, tmp_path) -> list[Path]:
 
 @pytest.mark.parametrize("index", range(4))
 @pytest.mark.parametrize("damage", ["truncated", "removed", "smaller", "a folder"])
-def test_a_image_that_breaks_in_mid_run_is_passed_over_with_one_warning(copied, index, damage):
+def test_an_image_that_breaks_in_mid_run_is_passed_over_with_one_warning(copied, index, damage):
     kept = dataset.usable(copied, 64)
     path = kept.paths[index]
     content = path.read_bytes()
@@ -307,7 +215,7 @@ def test_a_image_that_breaks_in_mid_run_is_passed_over_with_one_warning(copied, 
     assert len(caught) == 1
 
 
-def test_a_image_that_is_kept_outlives_its_file(copied):
+def test_an_image_that_is_kept_outlives_its_file(copied):
     kept = dataset.usable(copied, 64)
     before = np.asarray(kept.image(0))
     copied[0].unlink()
