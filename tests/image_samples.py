@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -29,6 +30,16 @@ ADAM7 = (
     (1, 0, 2, 1),
 )
 """First row and column of each pass, and their steps."""
+
+
+SMOOTH = np.stack(
+    [
+        *np.meshgrid(np.linspace(20, 230, 40), np.linspace(30, 200, 24)),
+        np.full((24, 40), 99.0),
+    ],
+    axis=2,
+).astype(np.uint8)
+"""Pixels that lossy formats keep well."""
 
 
 def write_animation(path: Path, **options: object) -> None:
@@ -117,3 +128,35 @@ def exif_block(orientation=None):
     if orientation:
         block[ExifTags.Base.Orientation] = orientation
     return block.tobytes().removeprefix(b"Exif\0\0")
+
+
+def saved(image, format, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def bmp(lines, width, height, bits, palette=b"", masks=b""):
+    """By hand, its rows from the bottom up, each filled up to 4 bytes."""
+    rows = b"".join(line + bytes(-len(line) % 4) for line in reversed(lines))
+    start = 54 + len(masks) + len(palette)
+    kind = 3 if masks else 0
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, kind, len(rows), 0, 0, 0, 0)
+    file = b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start)
+    return file + info + masks + palette + rows
+
+
+def tiff(samples, **options):
+    import tifffile
+
+    buffer = io.BytesIO()
+    colors = samples.ndim == 3 and samples.shape[2] > 2
+    options.setdefault("photometric", "rgb" if colors else "minisblack")
+    if (
+        samples.ndim == 3
+        and samples.shape[2] in (2, 4)
+        and options.get("planarconfig") != "separate"
+    ):
+        options.setdefault("extrasamples", ["unassalpha"])
+    tifffile.imwrite(buffer, samples, metadata=None, **options)
+    return buffer.getvalue()
