@@ -171,6 +171,12 @@ def keep_folder(folder: str | os.PathLike) -> None:
         _state.temporary_folders.pop(os.fspath(folder), None)
 
 
+def temporary_paths() -> frozenset[str]:
+    """The files and folders that a signal would remove now."""
+    with _state.files_lock:
+        return frozenset((*_state.temporary_files, *_state.temporary_folders))
+
+
 @contextlib.contextmanager
 def graceful_interrupt(message: str) -> Iterator[Callable[[], bool]]:
     """Within it, the first Ctrl-C does not end the process but prints `message`.

@@ -192,14 +192,14 @@ def test_a_temporary_folder_goes_away_with_what_is_in_it(tmp_path, monkeypatch):
         (Path(folder) / "a").touch()
         1 / 0  # noqa: B018
     assert not list(tmp_path.iterdir())
-    assert not interrupts._state.temporary_folders
+    assert not interrupts.temporary_paths()
 
 
 def test_a_temporary_folder_that_is_to_be_kept_stays(tmp_path):
     with interrupts.temporary_folder("kept-", tmp_path) as folder:
         (Path(folder) / "a").touch()
         interrupts.keep_folder(Path(folder))
-        assert folder not in interrupts._state.temporary_folders
+        assert folder not in interrupts.temporary_paths()
     assert [path.name[:5] for path in tmp_path.iterdir()] == ["kept-"]
     assert (Path(folder) / "a").exists()
 
@@ -322,7 +322,7 @@ def test_the_package_itself_leaves_signals_alone(tmp_path):
     assert cli_main.main(["--version"]) == 0
     files.replace(tmp_path / "a", lambda file: file.write(b"whole"))
     assert [signal.getsignal(number) for number in CODES] == before
-    assert not interrupts._state.temporary_files
+    assert not interrupts.temporary_paths()
 
 
 def test_a_command_imports_nothing_slow_before_it_can_be_interrupted_without_a_traceback():

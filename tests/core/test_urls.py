@@ -185,7 +185,7 @@ def test_a_file_is_copied_again_when_it_has_changed(store, monkeypatch):
 
     def download(url, target):
         asked.append(urls.name_of(url))
-        assert str(target) in interrupts._state.temporary_files  # a signal removes it
+        assert str(target) in interrupts.temporary_paths()  # a signal removes it
         usual(url, target)
 
     monkeypatch.setattr(urls, "download", download)

@@ -217,7 +217,7 @@ def test_a_shard_that_is_being_written_is_in_a_folder_that_goes_away(
     target = tmp_path / "shards" if place == "local" else "memory://shards/unfinished"
 
     def fail(shard, *_):
-        assert str(shard.path.parent) in interrupts._state.temporary_folders  # for signals
+        assert str(shard.path.parent) in interrupts.temporary_paths()  # for signals
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shard_writer, "_finish", fail)

@@ -16,7 +16,7 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 @pytest.fixture(autouse=True)
 def usual_handlers(monkeypatch):
     """As of a program in the foreground that handles no signals, whatever tests run in."""
-    monkeypatch.setattr(interrupts._state, "installed", False)
+    monkeypatch.setattr(interrupts, "are_handled", lambda: False)
     numbers = [getattr(signal, name) for name in NAMES]
     before = {number: signal.getsignal(number) for number in numbers}
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -94,7 +94,7 @@ def test_what_is_ignored_stays_ignored(name):
 def of_a_command(monkeypatch):
     """Signals come by the thread of a command, which ends the process with what nobody takes."""
     ended = []
-    monkeypatch.setattr(interrupts._state, "installed", True)
+    monkeypatch.setattr(interrupts, "are_handled", lambda: True)
     monkeypatch.setattr(interrupts, "terminate", ended.append)
     return ended
 

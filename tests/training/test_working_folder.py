@@ -115,7 +115,7 @@ def test_weights_that_cannot_be_copied_at_the_end_stay_and_are_one_sentence(unwr
     )
     assert isinstance(caught.value, train.EXPECTED)
     assert list(urls.listed(RUN)) == ["log.jsonl"]
-    assert not interrupts._state.temporary_folders
+    assert not interrupts.temporary_paths()
 
 
 def test_both_folders_stay_and_are_named_where_neither_can_be_copied(unwritable, temporary):
@@ -142,5 +142,5 @@ def test_a_copy_to_read_goes_away(temporary):
     urls.write(urls.join(RUN, "config.json"), b"{}")
     with working_folder.fetched(RUN) as folder:
         assert (folder / "config.json").read_bytes() == b"{}"
-        assert str(folder) in interrupts._state.temporary_folders
+        assert str(folder) in interrupts.temporary_paths()
     assert folders(temporary) == []
