@@ -296,7 +296,7 @@ def test_pillow_closes_the_file_that_it_has_loaded(tmp_path, image, suffix):
         gc.collect()
 
 
-def test_a_transparent_colour_of_a_palette_becomes_alpha(image):
+def test_a_transparent_color_of_a_palette_becomes_alpha(image):
     pil_image = Image.fromarray(image).quantize(8)
     pil_image.info["transparency"] = 3
     back = Image.open(io.BytesIO(saved(pil_image)))
@@ -363,7 +363,7 @@ def test_pillow_saves_images_upright(image, orientation):
         rdonet_jax.compress(image, exif=exif.tobytes().removeprefix(b"Exif\0\0"))
 
 
-def test_colours_of_16_bits_open_in_8(image):
+def test_colors_of_16_bits_open_in_8(image):
     data = rdonet_jax.compress(pixel_format.to_uint16(image), quality=90)
     back = Image.open(io.BytesIO(data))
     assert back.mode == "RGB"

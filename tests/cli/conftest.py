@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from rdonet_jax.cli import main as cli_main
+from rdonet_jax.cli.commands import compress, decompress
+from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.imaging import srgb
@@ -112,3 +115,32 @@ def other_weights(tmp_path_factory, tiny_model):
     }
     place = tmp_path_factory.mktemp("other")
     return zoo.save(place, "tiny", tiny_model.config, tiny_model.params, record)
+
+
+@pytest.fixture
+def copied(rdonet, monkeypatch):
+    """`rdonet` with work that copies, and what the results then are, by their names."""
+
+    def copy(source, target, options, models, show_progress):
+        data = Path(source).read_bytes()
+        Path(target).write_bytes(data)
+        return FileResult((), {"input": str(source), "notes": []}, 1, len(data), ())
+
+    monkeypatch.setattr(compress, "compress_file", copy)
+    monkeypatch.setattr(decompress, "decompress_file", copy)
+
+    def run(*arguments, folder="out"):
+        done = rdonet(*arguments, "--out-dir", folder)
+        files = [path for path in Path(folder).rglob("*") if path.is_file()]
+        return done, {
+            str(path.relative_to(folder)): os.fsdecode(path.read_bytes()) for path in files
+        }
+
+    return run
+
+
+def write(*names):
+    """Files that hold their own names."""
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(name)

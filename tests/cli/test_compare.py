@@ -125,8 +125,8 @@ def test_depths_of_16_bits_gray_and_alpha_are_compared_as_they_are(rdonet, image
     facts = json.loads(rdonet("compare", "deep.png", "other.png", "--json").out)
     assert facts["psnr"] == pytest.approx(20 * math.log10(65535), abs=1e-6)
     writer.save("gray.png", ImageData(np.ascontiguousarray(gray)))
-    srgb.save("colours.png", np.repeat(gray[..., None], 3, axis=2))
-    assert "no difference" in rdonet("compare", "gray.png", "colours.png").out
+    srgb.save("colors.png", np.repeat(gray[..., None], 3, axis=2))
+    assert "no difference" in rdonet("compare", "gray.png", "colors.png").out
     writer.save("alpha.png", ImageData(image, alpha))
     hidden = np.where(alpha[..., None] > 0, image, 99).astype(np.uint8)
     writer.save("hidden.png", ImageData(hidden, np.maximum(alpha, 2) * (alpha > 0)))

@@ -88,9 +88,9 @@ def test_transparency_is_refused_by_jpeg_unless_there_is_a_background(rdonet, re
     assert np.abs(flat.pixels[:, 0].astype(int) - (255, 128, 0)).mean() < 12
 
 
-@pytest.mark.parametrize("colour", ["no", "#12", "", "#ffffff80", "rgba(1,2,3,4)"])
-def test_a_background_that_is_no_opaque_colour_is_wrong_usage(rdonet, colour):
-    code, _, err = rdonet("decompress", "b.rdo", "--background", colour)
+@pytest.mark.parametrize("color", ["no", "#12", "", "#ffffff80", "rgba(1,2,3,4)"])
+def test_a_background_that_is_no_opaque_color_is_wrong_usage(rdonet, color):
+    code, _, err = rdonet("decompress", "b.rdo", "--background", color)
     assert code == 2 and "no opaque color" in err
 
 
@@ -204,7 +204,7 @@ def test_a_profile_without_a_printable_name_does_no_harm_to_the_terminal(rdonet,
     ("mode", "cause"),
     [("CMYK", "is CMYK"), ("F", "floating-point numbers"), ("I", "signed numbers")],
 )
-def test_what_is_no_gray_or_colour_is_refused_in_one_line(refusal, mode, cause):
+def test_what_is_no_gray_or_color_is_refused_in_one_line(refusal, mode, cause):
     Image.new(mode, (8, 8)).save("in.tif")
     assert cause in refusal("in.tif", "compress", "in.tif")
 
@@ -212,7 +212,7 @@ def test_what_is_no_gray_or_colour_is_refused_in_one_line(refusal, mode, cause):
 def test_the_first_frame_is_compressed_if_asked_for_and_the_others_are_named(
     rdonet, bundle, refusal, folder
 ):
-    frames = [Image.new("RGB", (40, 30), colour) for colour in ("white", "red", "blue")]
+    frames = [Image.new("RGB", (40, 30), color) for color in ("white", "red", "blue")]
     frames[0].save("film.gif", save_all=True, append_images=frames[1:])
     assert "--first-frame" in refusal("film.gif", "compress", "film.gif")
     code, out, _ = rdonet("compress", "film.gif", "--first-frame")

@@ -72,7 +72,7 @@ def test_the_gaussian_model_with_edge_padding_makes_the_same_round_trip(tiny_mod
     np.testing.assert_array_equal(decoded.image, encoded.image)
 
 
-def test_an_image_is_compressed_and_still_recognisable(tiny_model, photograph):
+def test_an_image_is_compressed_and_still_recognizable(tiny_model, photograph):
     data = codec.compress(
         tiny_model, photograph, codec.choose_partition(tiny_model, photograph, "uniform-16")
     )
@@ -351,8 +351,8 @@ def test_weights_that_give_no_numbers_are_refused_by_the_encoder(tiny_model, pho
 
 def test_a_configuration_with_unknown_names_is_refused():
     values = dataclasses.asdict(presets.tiny())
-    with pytest.raises(config.ConfigError, match="colour"):
-        config.from_dict(config.RDONetConfig, {**values, "colour": 1})
+    with pytest.raises(config.ConfigError, match="color"):
+        config.from_dict(config.RDONetConfig, {**values, "color": 1})
 
 
 @pytest.mark.slow

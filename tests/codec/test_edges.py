@@ -39,9 +39,9 @@ def content(kind: str, seed: int) -> np.ndarray:
         return found.real / found.real.std()
 
     shared = field()
-    colours = np.stack([shared + 0.2 * field() for _ in range(3)], axis=-1)
+    colors = np.stack([shared + 0.2 * field() for _ in range(3)], axis=-1)
     grain = 3 * rng.normal(size=(side, side, 1))
-    return np.clip(128 + 35 * colours + grain, 0, 255).astype(np.uint8)
+    return np.clip(128 + 35 * colors + grain, 0, 255).astype(np.uint8)
 
 
 def cut(kind: str, size: tuple[int, int], seed: int) -> np.ndarray:

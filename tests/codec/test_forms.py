@@ -129,8 +129,8 @@ def test_gray_has_one_channel_and_no_less_quality_than_its_copies_in_rgb(mini_mo
     gray = photograph(gray=True)
     data, again = coded(mini_model, gray)
     copies = pixel_format.as_rgb(gray.pixels)
-    as_colour, seen = coded(mini_model, copies)
-    assert abs(len(data) - len(as_colour)) <= 1
+    as_color, seen = coded(mini_model, copies)
+    assert abs(len(data) - len(as_color)) <= 1
     assert psnr(again.pixels, gray.pixels) >= psnr(seen.pixels, copies)
     assert np.ptp(seen.pixels.astype(int), axis=2).max() > 0
 
@@ -174,7 +174,7 @@ def test_noise_that_alpha_hides_costs_nothing_and_does_not_come_back(mini_model)
     assert len(data) - section < 1.01 * len(coded(mini_model, cut_out)[0])
 
 
-def test_the_variance_mask_of_any_form_is_that_of_its_8_bit_colours(mini_model):
+def test_the_variance_mask_of_any_form_is_that_of_its_8_bit_colors(mini_model):
     options = EncodeOptions(QUALITY)
     for gray in (False, True):
         masks = [

@@ -196,7 +196,7 @@ def test_any_bytes_give_metadata_or_a_format_error(section):
 
 
 @pytest.mark.parametrize("primaries, transfer, full", [(9, 16, True), (0, 255, False)])
-def test_what_colours_are_and_how_large_pixels_are_take_the_bytes_of_png(primaries, transfer, full):
+def test_what_colors_are_and_how_large_pixels_are_take_the_bytes_of_png(primaries, transfer, full):
     image = ImageData(
         np.zeros((4, 4), np.uint8),
         cicp=Cicp(primaries, transfer, full),

@@ -153,7 +153,7 @@ def test_variance_partitions_agree_with_a_loop_over_blocks():
         np.testing.assert_array_equal(result.split32[index], expected.split32)
 
 
-def test_variances_are_in_squared_grey_levels_of_eight_bits():
+def test_variances_are_in_squared_gray_levels_of_eight_bits():
     half = np.zeros((64, 64, 3), np.float32)
     half[:, 32:] = 10 / 255
     variance64, variance32 = partition.block_variances(half)

@@ -14,7 +14,7 @@ from rdonet_jax.entropy.range_coder import CoderError
 LAPLACE = distributions.scale_tables("laplace")
 GAUSSIAN = distributions.scale_tables("gaussian")
 BINARY = distributions.binary_tables()
-# Off-centre, short and lopsided: nothing in the coder may lean on symmetric tables.
+# Off-center, short and lopsided: nothing in the coder may lean on symmetric tables.
 ODD = CdfTables(
     cdfs=tuple(np.array(c, np.int32) for c in ([0, 1, 65536], [0, 9, 65000, 65536], [0, 7, 65536])),
     offsets=(7, -(2**31), 2**31 - 1),

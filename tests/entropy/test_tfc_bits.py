@@ -34,7 +34,7 @@ def test_bits_agree_with_tensorflow_compressions_entropy_models(distribution, mo
     assert ours.sum() == pytest.approx(bits.sum(), rel=1e-5)
 
 
-def test_the_reference_has_rounded_and_noisy_values_and_those_of_universal_quantisation():
+def test_the_reference_has_rounded_and_noisy_values_and_those_of_universal_quantization():
     assert set(REFERENCE) == set(distributions.DISTRIBUTIONS)
     for distribution in REFERENCE:
         whole = {}

@@ -140,7 +140,7 @@ def test_missing_codecs_are_named_and_the_others_are_measured(monkeypatch):
     assert missing[2] == "hevc: needs the package pillow-heif"
 
 
-def test_a_codec_that_refuses_a_image_is_named():
+def test_a_codec_that_refuses_an_image_is_named():
     wide = NamedImage("wide.png", np.zeros((1, 17000, 3), np.uint8))
     with pytest.raises(EvaluationError, match="^WebP refuses the image: "):
         anchors.encode(ANCHORS["webp"], wide.pixels, 50)

@@ -73,17 +73,17 @@ def strip_partition() -> Partition:
 
 def images_by_form() -> dict[str, ImageData]:
     """One that has everything, and one that is alike but for soft transparency."""
-    colours = strip()
-    rows, columns = np.mgrid[: colours.shape[0], : colours.shape[1]]
+    colors = strip()
+    rows, columns = np.mgrid[: colors.shape[0], : colors.shape[1]]
     alpha = np.clip(6 * (np.hypot(rows - 30, columns - 200) - 20), 0, 255).astype(np.uint8)
-    fine = pixel_format.to_uint16(colours[..., 1]) + (rows * columns % 257).astype(np.uint16) // 2
+    fine = pixel_format.to_uint16(colors[..., 1]) + (rows * columns % 257).astype(np.uint16) // 2
     everything = ImageData(
         np.minimum(fine, 65535).astype(np.uint16),
         pixel_format.to_uint16(alpha) // 3,
         icc=bytes(range(128)),
         exif=b"II*\0" + bytes(range(40)),
     )
-    return {"gray-16-alpha": everything, "rgb-8-alpha": ImageData(colours, alpha)}
+    return {"gray-16-alpha": everything, "rgb-8-alpha": ImageData(colors, alpha)}
 
 
 def make_forms(model: zoo.Model) -> None:

@@ -296,7 +296,7 @@ def test_images_that_claim_too_many_pixels_are_refused_unread(tmp_path):
     length=st.floats(0.3, 1),
 )
 @pytest.mark.filterwarnings("ignore")
-def test_damaged_bytes_give_a_image_or_an_image_error(
+def test_damaged_bytes_give_an_image_or_an_image_error(
     tmp_path_factory, kind, depth, suffix, damage, length
 ):
     path = Path(tmp_path_factory.mktemp("damage")) / f"a.{suffix}"

@@ -120,7 +120,7 @@ def test_bpp_takes_a_pixel_count_for_each_image():
     np.testing.assert_allclose(result, [1.0, 0.5])
 
 
-def test_rounding_to_8_bit_gives_the_nearest_grey_level_and_clips():
+def test_rounding_to_8_bit_gives_the_nearest_gray_level_and_clips():
     x = jnp.array([-0.3, 0.0, 0.49 / 255, 0.51 / 255, 100.2 / 255, 1.0, 1.7])
     np.testing.assert_array_equal(metrics_distortion.to_8_bit(x), [0, 0, 0, 1, 100, 255, 255])
     np.testing.assert_allclose(
@@ -129,9 +129,9 @@ def test_rounding_to_8_bit_gives_the_nearest_grey_level_and_clips():
 
 
 def test_every_8_bit_image_survives_rounding_unchanged():
-    grey = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(metrics_distortion.to_8_bit(unit(grey)), grey)
-    np.testing.assert_allclose(metrics_distortion.round_to_8_bit(unit(grey)), unit(grey), atol=1e-7)
+    gray = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(metrics_distortion.to_8_bit(unit(gray)), gray)
+    np.testing.assert_allclose(metrics_distortion.round_to_8_bit(unit(gray)), unit(gray), atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
@@ -244,13 +244,13 @@ def test_ms_ssim_in_db_counts_nines():
     assert metrics_distortion.ms_ssim_db(jnp.array(1.0)) == jnp.inf
 
 
-def test_the_loss_weighs_squared_grey_levels_or_one_minus_ms_ssim_by_lambda():
+def test_the_loss_weighs_squared_gray_levels_or_one_minus_ms_ssim_by_lambda():
     x, x_hat = (v[None] for v in random_pair(7))
     rate = jnp.array([0.25])
-    grey_levels = np.mean((255.0 * (x.astype(np.float64) - x_hat)) ** 2)
+    gray_levels = np.mean((255.0 * (x.astype(np.float64) - x_hat)) ** 2)
     by_mse = metrics_loss.rd_loss(rate, x, x_hat, 0.01, "mse")
     by_ms_ssim = metrics_loss.rd_loss(rate, x, x_hat, 8.0, "ms-ssim")
-    np.testing.assert_allclose(by_mse, [0.25 + 0.01 * grey_levels], rtol=1e-5)
+    np.testing.assert_allclose(by_mse, [0.25 + 0.01 * gray_levels], rtol=1e-5)
     np.testing.assert_allclose(
         by_ms_ssim, [0.25 + 8 * (1 - plain_ms_ssim(x[0], x_hat[0]))], rtol=1e-5
     )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save as serialise
+from safetensors.numpy import save as serialize
 
 from rdonet_jax.core import config, json_values, presets
 from rdonet_jax.models import registry, weights_file, zoo
@@ -128,7 +128,7 @@ def named(folder: Path, content: bytes) -> Path:
 
 def declared(folder, text, tensors=None) -> Path:
     """A file with these metadata and tensors."""
-    return named(folder, serialise(tensors or {}, {weights_file.METADATA_KEY: text}))
+    return named(folder, serialize(tensors or {}, {weights_file.METADATA_KEY: text}))
 
 
 def of(folder, tensors=None, **changes) -> Path:
@@ -212,7 +212,7 @@ def test_metadata_nested_without_end_are_one_sentence(tmp_path):
 
 
 def test_an_absent_entry_is_named(tmp_path):
-    refused(named(tmp_path, serialise({})), "there is no rdonet_jax in its metadata")
+    refused(named(tmp_path, serialize({})), "there is no rdonet_jax in its metadata")
     refused(declared(tmp_path, '{"name": "a", "config": {}}'), "its metadata has no record")
 
 

@@ -170,7 +170,7 @@ def test_what_stands_at_positions_that_are_not_coded_is_never_seen(context):
     assert_equal(predictions(*arguments), predictions(*before, junk, mask))
 
 
-def test_a_symbol_is_seen_by_its_neighbours_alone():
+def test_a_symbol_is_seen_by_its_neighbors_alone():
     arguments = given_to(4, 2, 5)
     *before, symbols, _ = arguments
     mask = np.ones((5, *GRID), np.float32)

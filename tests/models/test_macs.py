@@ -172,7 +172,7 @@ def test_a_portable_decoder_leaves_out_what_looks_at_the_image():
 
 
 @pytest.mark.slow
-def test_the_planes_of_a_level_are_predicted_from_none_four_four_and_eight_neighbours():
+def test_the_planes_of_a_level_are_predicted_from_none_four_four_and_eight_neighbors():
     model = presets.mini()
     counted = macs.per_pixel(model)
     always = 2 * model.conditioning + model.knots + 1

@@ -66,9 +66,9 @@ def kept(image) -> np.ndarray:
 def test_analysis_and_synthesis_are_an_orthogonal_projection(image, kept):
     once, twice = kept
     np.testing.assert_allclose(twice, once, atol=1e-4)
-    lost, centred = (image[0] - once).astype(np.float64), once - 0.5
+    lost, centered = (image[0] - once).astype(np.float64), once - 0.5
     assert np.abs(lost).max() > 0.05
-    assert abs(np.vdot(lost, centred)) < 1e-5 * np.linalg.norm(lost) * np.linalg.norm(centred)
+    assert abs(np.vdot(lost, centered)) < 1e-5 * np.linalg.norm(lost) * np.linalg.norm(centered)
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_a_trunk_as_wide_as_its_patches_loses_nothing(image):
 
 
 @pytest.mark.slow
-def test_level_0_loses_what_its_quantiser_does_and_no_more(image, kept):
+def test_level_0_loses_what_its_quantizer_does_and_no_more(image, kept):
     count = len(QUALITIES)
     masks = partition.level_masks(partition.uniform(0, (3, 4), (count,)))
     masks = tuple(np.asarray(mask) for mask in masks)
@@ -138,7 +138,7 @@ def _variances(model: config.PortableConfig, level: int) -> np.ndarray:
     parity = np.arange(side)
     markov = rdonet_init.CORRELATION ** np.abs(parity[:, None] - parity)
     root = np.linalg.cholesky(markov)
-    colour = np.linalg.cholesky(rdonet_init.COLOR_COVARIANCE)
+    color = np.linalg.cholesky(rdonet_init.COLOR_COVARIANCE)
     kernels = [np.asarray(params["g_a"]["kernel"], np.float64)]
     kernels += [np.asarray(params[f"units_{i}"]["encoder"]["kernel"], np.float64)
                 for i in range(level + 1)]  # fmt: skip
@@ -153,7 +153,7 @@ def _variances(model: config.PortableConfig, level: int) -> np.ndarray:
         vectors = np.concatenate([np.asarray(ops.depth_to_space(v[None])) for v in vectors])
     vectors = vectors.astype(np.float64)
     assert vectors.shape[1:] == (side, side, 3)
-    white = np.einsum("nyxc,yu,xv,cd->nuvd", vectors, root, root, colour, optimize=True)
+    white = np.einsum("nyxc,yu,xv,cd->nuvd", vectors, root, root, color, optimize=True)
     return np.sum(np.square(white), axis=(1, 2, 3))
 
 

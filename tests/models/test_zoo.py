@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from safetensors.numpy import save as serialise
+from safetensors.numpy import save as serialize
 
 from rdonet_jax.core import config, defaults, files, presets
 from rdonet_jax.entropy import distributions
@@ -89,7 +89,7 @@ def forged(tmp_path, model, name="forged", **changes):
         tensors |= tables_of(model)
     tensors = {key: value for key, value in {**tensors, **changes}.items() if value is not None}
     metadata = {"name": name, "config": dataclasses.asdict(model.config), "record": {}}
-    content = serialise(tensors, {zoo.METADATA_KEY: json.dumps(metadata)})
+    content = serialize(tensors, {zoo.METADATA_KEY: json.dumps(metadata)})
     return renamed(tmp_path / "forged", content)
 
 

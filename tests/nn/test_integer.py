@@ -107,7 +107,7 @@ def test_a_shift_rounds_half_to_even(x, bits):
 
 
 @pytest.mark.parametrize(("x", "even"), [(0.5, 0), (1.5, 2), (2.5, 2), (-0.5, 0), (-1.5, -2)])
-def test_ties_go_to_the_even_neighbour(x, even):
+def test_ties_go_to_the_even_neighbor(x, even):
     assert float(ops.straight_through_round(jnp.float32(x))) == even
     assert float(integer.to_integers(jnp.float32(x / 128), 7, 127)) == even
     assert int(reference.divided(int(2 * x), 1)) == even
@@ -217,7 +217,7 @@ def test_a_moved_plane_is_continued_by_zeros(rows, columns):
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 4), (3, 2)])
-def test_a_neighbourhood_gathers_nine_positions_row_by_row(grid):
+def test_a_neighborhood_gathers_nine_positions_row_by_row(grid):
     x = np.random.default_rng(0).integers(-127, 128, (*grid, 3))
     found = np.asarray(integer.gather_3x3(jnp.asarray(x[None], jnp.float32)))[0]
     for place in np.ndindex(grid):

@@ -90,7 +90,7 @@ def test_the_profile_and_the_colors_stay_as_they_are(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(("profile", "color"), [(SRGB, (255, 0, 0)), (SWAPPED, (0, 0, 255))])
-def test_stripped_of_its_profile_a_image_is_in_srgb(tmp_path, profile, color):
+def test_stripped_of_its_profile_an_image_is_in_srgb(tmp_path, profile, color):
     source = Image.new("RGBA", (4, 4), (255, 0, 0, 9))
     source.save(tmp_path / "a.png", icc_profile=profile, exif=b"Exif\0\0" + exif_block())
     image = reader.load(tmp_path / "a.png", strip=True)
