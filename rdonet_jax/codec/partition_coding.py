@@ -76,7 +76,7 @@ def bits(p: Partition, height: int, width: int) -> np.ndarray:
     """The bits of the flags of every 64x64 block, float64 [rows, columns].
 
     They are those of the adaptive code. An image of one level has a shorter code, but its blocks
-    have these bits all the same. Raises PartitionError as `encode` does.
+    have these bits all the same. Raises PartitionError if `p` belongs to another size.
     """
     p = partition.trim(Partition(*(np.asarray(splits, bool) for splits in p)), height, width)
     cost = np.zeros(p.split64.shape)

@@ -30,7 +30,7 @@ from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder
-from rdonet_jax.rdo.encoder import Plan
+from rdonet_jax.rdo.encode_options import Plan
 
 BATCH_SIZE = 4
 """Images per batch, unless the caller says otherwise."""

@@ -60,7 +60,7 @@ class Settings:
       keep: folder for the compressed files, which are temporary without it.
       save_decoded: folder for the decoded images, as PNG.
       force: replace files that exist.
-      coder: the range coder of the files, one of `coder.CODERS`.
+      coder: the range coder of the files, one of `range_coder.CODERS`.
       shard: the part of the images to evaluate.
       metrics: names of metrics to measure beside the default ones, see `metrics.quality`.
     """

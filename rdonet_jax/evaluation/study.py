@@ -33,7 +33,7 @@ from rdonet_jax.imaging import dataset
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import effort
-from rdonet_jax.rdo.encoder import Plan
+from rdonet_jax.rdo.encode_options import Plan
 
 Show = Callable[[str], None]
 """Is called with every line of the report."""
@@ -47,7 +47,7 @@ class Study:
       data: folders of images.
       models: names of bundled models, or paths of weights files.
       qualities: 0 to 100, or None for fixed-rate models and for the default quality.
-      inits: partitions at which the search starts, of `encoder.INITS`.
+      inits: partitions at which the search starts, of `initial_masks.INITS`.
       passes: numbers of passes of the search.
       efforts: levels of effort in place of passes; empty for the passes.
       files: whether to measure real files.

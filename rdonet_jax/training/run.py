@@ -1,6 +1,6 @@
 """A training run: how it is set up or continued, and the export of its weights.
 
-A run's folder holds `config.json` (`run_folder`), `log.jsonl` and `tensorboard/` (`monitor`),
+A run's folder holds `config.json` (`run_dir`), `log.jsonl` and `tensorboard/` (`monitor`),
 `checkpoints/` and `best/` (`checkpoints`), `exported.txt` if weights are exported while it runs
 (`exports`), and `diverged-STEP/` if the loss stopped being finite (`divergence`).
 """
