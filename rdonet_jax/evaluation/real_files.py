@@ -54,7 +54,7 @@ class Settings:
 
     Attributes:
       plan: how partitions and latents are chosen.
-      quality: 0 to 100 for a model of every quality, None for one of a fixed lambda.
+      quality: 0 to 100 for a variable-rate model, None for a fixed-rate model.
       estimate: estimate the rate instead of writing files.
       batch_size: of the estimate.
       keep: folder for the compressed files, which are temporary without it.

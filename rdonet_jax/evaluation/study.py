@@ -53,7 +53,7 @@ class Study:
       files: whether to measure real files.
       estimate: whether to estimate rates.
       shared: the other settings, for all points. Its folders get a subfolder for every point.
-      joined: name of a single curve, whose points are the models, each of one lambda.
+      joined: name of a single curve, whose points are fixed-rate models.
       anchors: names of `anchors.ANCHORS`.
       bpp: range of mean rates of the anchors; None for the range of the models, if there are any.
       equal_rate: whether anchors are measured at the file sizes of the models, image by image, in

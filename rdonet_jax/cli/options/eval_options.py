@@ -119,7 +119,7 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--quality", nargs="+", type=float, metavar="Q",
-        help="one or more qualities, 0 to 100, of models that have all (default: 50)",
+        help="one or more qualities, 0 to 100, of variable-rate models (default: 50)",
     )  # fmt: skip
     group.add_argument(
         "--init", "--mask", nargs="+", choices=initial_masks.INITS,
@@ -133,9 +133,7 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
         "--effort", nargs="+", type=int, choices=range(len(effort.EFFORTS)), default=[],
         help="levels of effort, as of rdonet compress, in place of passes",
     )  # fmt: skip
-    group.add_argument(
-        "--join", metavar="NAME", help="the models, each of one lambda, are points of one curve"
-    )
+    group.add_argument("--join", metavar="NAME", help="fixed-rate models are points of one curve")
     group.add_argument(
         "--anchors", nargs="+", default=[], choices=list(anchors.ANCHORS),
         help="conventional codecs, over the rates of the models",
