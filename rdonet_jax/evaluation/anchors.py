@@ -47,8 +47,8 @@ class Anchor(NamedTuple):
     label: str
     format: str  # Pillow's name
     fixed: Options  # of Image.save
-    knob: str  # the option of Image.save that varies the rate
-    ladder: Sequence[int]  # settings of the knob for a curve, by rising rate
+    varied: str  # the option of Image.save that varies the rate
+    ladder: Sequence[int]  # settings of it for a curve, by rising rate
     range: range  # all settings, by rising rate
     feature: str = ""  # of Pillow's build that is needed, and whose version is recorded
     plugin: Plugin | None = None
@@ -156,9 +156,9 @@ def versions(anchor: Anchor) -> str:
 def encode(anchor: Anchor, image: np.ndarray, setting: int) -> bytes:
     """The file of an image uint8 [H, W, 3]. Raises `EvaluationError` if the codec refuses it."""
     file = io.BytesIO()
-    knob = {anchor.knob: [setting] if anchor.in_list else setting}
+    varied = {anchor.varied: [setting] if anchor.in_list else setting}
     try:
-        Image.fromarray(image).save(file, anchor.format, **anchor.fixed, **knob)
+        Image.fromarray(image).save(file, anchor.format, **anchor.fixed, **varied)
     except (OSError, RuntimeError, ValueError) as error:
         raise EvaluationError(f"{anchor.label} refuses the image: {error}") from error
     return file.getvalue()
@@ -206,17 +206,17 @@ def curve(
 def kind(anchor: Anchor) -> str:
     """What the results are, on one line."""
     options = ", ".join(f"{key}={_words(value)}" for key, value in anchor.fixed.items())
-    return f"whole {anchor.label} files; {options}, {anchor.knob} varied; {versions(anchor)}"
+    return f"whole {anchor.label} files; {options}, {anchor.varied} varied; {versions(anchor)}"
 
 
 def settings(anchor: Anchor) -> dict[str, Any]:
-    """What determines the results, apart from the setting of the knob."""
+    """What determines the results, apart from the setting that is varied."""
     return {
         "rate": "real files",
         "label": anchor.label,
         "software": versions(anchor),
         "options": dict(anchor.fixed),
-        "varied": anchor.knob,
+        "varied": anchor.varied,
     }
 
 

@@ -137,7 +137,7 @@ def _curve(curve: Curve, metrics: Metrics) -> dict[str, Any]:
         "label": _label(curve),
         "description": curve.description,
         "estimate": curves.is_estimate(curve),
-        "knob": str(curve.settings.get("varied", "quality")).replace("quality_layers", "ratio"),
+        "varied": str(curve.settings.get("varied", "quality")).replace("quality_layers", "ratio"),
         "settings": {key: _words(value) for key, value in curve.settings.items()},
         "points": [
             {**_point(point, metrics), "on_chart": on_chart}

@@ -102,9 +102,9 @@ def _shown(
     for anchor in (anchors.ANCHORS[n] for n in names):
         with measures.naming(name):
             at, theirs = anchors.at_rate(anchor, original, len(data))
-        knob = anchor.knob.replace("quality_layers", "ratio")
+        varied = anchor.varied.replace("quality_layers", "ratio")
         versions.append(
-            _version(show, anchor.label, f"{knob} {at}", theirs.size, original, theirs.decoded)
+            _version(show, anchor.label, f"{varied} {at}", theirs.size, original, theirs.decoded)
         )
     height, width = original.shape[:2]
     return Shown(
