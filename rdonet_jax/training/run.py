@@ -223,7 +223,7 @@ def _record_of_start(config: TrainingConfig) -> Mapping[str, Any] | None:
 def _require_equal_hosts(run: Run, intervals: Intervals, resume: bool) -> None:
     described = dataclasses.replace(run, origin=None).to_json()
     multihost.require_equal(f"{described} {intervals} {resume}", "configuration")
-    multihost.require_equal(f"{run.origin.pictures} {run.origin.validation_pictures}", "pictures")
+    multihost.require_equal(f"{run.origin.pictures} {run.origin.validation_pictures}", "images")
 
 
 @contextlib.contextmanager

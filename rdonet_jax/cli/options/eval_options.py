@@ -38,8 +38,8 @@ NEEDS: Sequence[tuple[str, Sequence[str]]] = (
     ("--metrics", ("--model", "--anchors")),
     ("--per-image", ("--model", "--anchors")),
     ("--out", ("--model", "--anchors", "--merge")),
-    ("--report-pictures", ("--report",)),
-    ("--report-pictures", ("--model",)),
+    ("--report-images", ("--report",)),
+    ("--report-images", ("--model",)),
 )
 """Options, each with the others of which it needs one, since alone it would have no effect."""
 
@@ -50,7 +50,7 @@ DEFAULTS: Mapping[str, Any] = {
     "shard": WHOLE,
     "batch_size": estimate.BATCH_SIZE,
     "coder": codec.DEFAULT_CODER,
-    "report_pictures": 4,
+    "report_images": 4,
 }
 """What holds where an option is not given. The parser leaves None there."""
 
@@ -218,7 +218,7 @@ def _add_outcomes(group: argparse._ArgumentGroup) -> None:
         help="a page of HTML with everything",
     )
     group.add_argument(
-        "--report-pictures", type=int, metavar="N",
+        "--report-images", "--report-pictures", dest="report_images", type=int, metavar="N",
         help="how many images the page shows (default: 4)",
     )  # fmt: skip
     group.add_argument("--force", action="store_true", help="replace files that exist")
