@@ -190,7 +190,10 @@ def curve(
 
     def point_at(index: int) -> Point:
         if index not in measured:
-            measured[index] = _point(anchor, images, anchor.ladder[index], metrics)
+            setting = anchor.ladder[index]
+            measured[index] = point(
+                anchor, images, lambda image: code(anchor, image.pixels, setting), setting, metrics
+            )
         return measured[index]
 
     first = last_below(lambda at: point_at(at).mean.bpp, len(anchor.ladder), bpp[0])
@@ -250,17 +253,25 @@ def last_below(value: Callable[[int], float], count: int, limit: float) -> int:
     return low
 
 
-def _point(
-    anchor: Anchor, images: Sequence[NamedImage], setting: int, metrics: Sequence[str]
+def point(
+    anchor: Anchor,
+    images: Sequence[NamedImage],
+    code_image: Callable[[NamedImage], Coded],
+    at: float | None,
+    metrics: Sequence[str],
 ) -> Point:
+    """The point of a curve at the setting or quality `at`, from the images coded one by one.
+
+    Raises `EvaluationError` with the name of an image for which `code_image` raises it.
+    """
     rows = []
-    for name, pixels in tqdm(images, delay=5, leave=False, desc=anchor.label):
-        with measures.naming(name):
-            coded = code(anchor, pixels, setting)
-        seen = quality.measure(pixels, coded.decoded, metrics)
-        bpp = measures.bits_per_pixel(coded.size, pixels)
-        rows.append(Row(name, bpp, seen, coded.encoding_time, coded.decoding_time))
-    return curves.point(setting, rows)
+    for image in tqdm(images, delay=5, leave=False, desc=anchor.label):
+        with measures.naming(image.name):
+            coded = code_image(image)
+        seen = quality.measure(image.pixels, coded.decoded, metrics)
+        bpp = measures.bits_per_pixel(coded.size, image.pixels)
+        rows.append(Row(image.name, bpp, seen, coded.encoding_time, coded.decoding_time))
+    return curves.point(at, rows)
 
 
 def _words(value: Any) -> str:
