@@ -169,8 +169,7 @@ def kept(path: Path | None) -> dict[tuple[str, str], Outcome]:
 
 
 def main() -> None:
-    parser = images_of_folder.parser(__doc__)
-    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser = images_of_folder.parser(__doc__, model=DEFAULT_MODEL)
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), metavar="NAME:VALUE")
     parser.add_argument("-o", "--out", type=Path, help="file of outcomes, added to")
     options: argparse.Namespace = parser.parse_args()
