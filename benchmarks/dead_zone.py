@@ -18,6 +18,7 @@ import images_of_folder
 import numpy as np
 
 from rdonet_jax.codec import codec
+from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.entropy import dead_zone
 from rdonet_jax.evaluation import bd_rates, measures
 from rdonet_jax.evaluation.results import Row
@@ -47,12 +48,10 @@ def coded(model: zoo.Model, image: np.ndarray, quality: float) -> list[float]:
 
 
 def main() -> None:
-    parser = images_of_folder.parser(__doc__)
+    parser = images_of_folder.parser(__doc__, model=DEFAULT_MODEL)
     parser.add_argument("--price", type=float, nargs="+", default=PRICES)
-    parser.add_argument("--model", default="standard")
     options = parser.parse_args()
-    model = zoo.load(options.model)
-    images = images_of_folder.load_images(options)
+    model, images = images_of_folder.model_and_images(options)
     print(f"{len(images)} images, model {model.name}, qualities {QUALITIES}")
     print(f"{'price':>8}{'PSNR':>10}{'MS-SSIM':>10}   bpp at quality 50")
     reference = {}

@@ -15,6 +15,7 @@ import numpy as np
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import decibels
+from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.models import zoo
 
 SIZES = (
@@ -43,12 +44,10 @@ def coded(model: zoo.Model, image: np.ndarray, quality: float) -> tuple[float, .
 
 
 def main() -> None:
-    parser = images_of_folder.parser(__doc__)
+    parser = images_of_folder.parser(__doc__, model=DEFAULT_MODEL)
     parser.add_argument("--quality", type=float, nargs="+", default=[50, 80])
-    parser.add_argument("--model", default="standard")
     options = parser.parse_args()
-    model = zoo.load(options.model)
-    images = images_of_folder.load_images(options)
+    model, images = images_of_folder.model_and_images(options)
     print(f"{len(images)} images, model {model.name}")
     print(f"{'quality':>7}{'size':>10}{'bytes':>9}{'whole':>8}{'last row':>10}{'last column':>13}")
     for quality in options.quality:

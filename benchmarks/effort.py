@@ -245,9 +245,8 @@ def run(
 
 
 def main() -> None:
-    parser = images_of_folder.parser(__doc__, IMAGES)
+    parser = images_of_folder.parser(__doc__, IMAGES, DEFAULT_MODEL)
     parser.add_argument("--crop", type=int, default=256, help="side of the crops in pixels")
-    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--efforts", type=int, nargs="+", default=list(range(len(effort.EFFORTS))))
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
     parser.add_argument("-o", "--out", type=Path, help="file of measurements, added to")

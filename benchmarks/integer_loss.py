@@ -23,6 +23,7 @@ from dead_zone import priced
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import compilation, partition
+from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.entropy import bit_cost, distributions, likelihoods
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
@@ -84,11 +85,9 @@ def rates(model: zoo.Model, images: list[np.ndarray], quality: float) -> np.ndar
 
 
 def main() -> None:
-    parser = images_of_folder.parser(__doc__)
-    parser.add_argument("--model", default="standard")
+    parser = images_of_folder.parser(__doc__, model=DEFAULT_MODEL)
     options = parser.parse_args()
-    model = zoo.load(options.model)
-    images = images_of_folder.load_images(options)
+    model, images = images_of_folder.model_and_images(options)
     print(f"{len(images)} images, model {model.name}, bits per pixel (information content)")
     print(f"{'quality':>7}{'integers':>10}{'floats':>10}{'loss':>9}")
     bits = {"entry_bits": information, "quantized_bits": information_of_rounded}

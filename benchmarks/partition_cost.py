@@ -1,4 +1,4 @@
-"""The rate of partitions: `python benchmarks/partition_cost.py DIR`.
+"""The rate of partitions: `python benchmarks/partition_cost.py FOLDER [--images N]`.
 
 Codes variance partitions of all images in a folder at several pairs of thresholds. Prints the mean
 bits per 64x64 block: of raw flags (1 per block, 4 more if it is split), and as coded in whole
@@ -7,23 +7,21 @@ bytes. Every partition is decoded and compared.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import time
-from pathlib import Path
 from typing import NamedTuple
 
+import images_of_folder
 import numpy as np
 
 from rdonet_jax.codec import partition_coding
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.imaging import srgb
+from rdonet_jax.imaging import dataset
 from rdonet_jax.metrics import distortion
 
 THRESHOLDS64 = (30.0, 100.0, 300.0)
 THRESHOLDS32 = (100.0, 200.0, 400.0, 800.0)
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 class Cost(NamedTuple):
@@ -44,8 +42,7 @@ class Variances(NamedTuple):
     blocks32: np.ndarray
 
 
-def measure(path: Path) -> Variances:
-    image = srgb.load(path)
+def measure(image: np.ndarray) -> Variances:
     height, width, _ = image.shape
     padded = np.pad(image, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
     variances = partition.block_variances(distortion.from_integers(padded))
@@ -71,13 +68,8 @@ def cost(v: Variances, p: Partition) -> Cost:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="folder of images")
-    folder = parser.parse_args().folder
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        parser.error(f"no images in {folder}")
-    images = [measure(path) for path in paths]
+    files = images_of_folder.named_files(images_of_folder.parser(__doc__).parse_args())
+    images = [measure(dataset.load(file)) for file in files.values()]
     print(f"{len(images)} images; bits per 64x64 block, milliseconds per image")
     print(f"{'t64':>5} {'t32':>5} {'raw':>7} {'coded':>7} {'ratio':>7} {'enc ms':>7} {'dec ms':>7}")
     rows = []

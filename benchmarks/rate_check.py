@@ -1,7 +1,7 @@
 """Compares real files with the estimated rate, and the decoder with the encoder, for every image.
 
     python benchmarks/rate_check.py FOLDER [--model NAME] [--mask MASK ...] [--quality Q]
-        [--coder constriction tfc]
+        [--coder constriction tfc] [--images N]
 
 For every image, mask and range coder it compresses, decompresses, checks that symbols and image are
 equal bit by bit, and compares the size with the estimate. For every mask and coder it prints how
@@ -12,17 +12,15 @@ estimates do not include the container and the partition.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
+import images_of_folder
 import jax
 import numpy as np
 
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.core import partition
+from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import estimate as evaluation_estimate
-from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.models import zoo
 
 KINDS = (*codec.MASKS, "random")
@@ -65,17 +63,14 @@ def check(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="standard")
+    parser = images_of_folder.parser(__doc__, model=DEFAULT_MODEL)
     parser.add_argument("--mask", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--quality", type=float)
     parser.add_argument(
         "--coder", nargs="+", default=[codec.DEFAULT_CODER], choices=range_coder.CODERS
     )
     options = parser.parse_args()
-    model = zoo.load(options.model)
-    originals = [srgb.load(path) for path in dataset.find([options.folder])]
+    model, originals = images_of_folder.model_and_images(options)
     print(f"{len(originals)} images, model {model.name}, symbols and images bit for bit")
     print(
         f"{'mask':<12}{'coder':<14}{'bytes':>9}  {'file - estimate, bytes':^26}{'percent':>18}"

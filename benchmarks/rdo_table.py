@@ -1,6 +1,7 @@
 """The columns of the published table on any images: kinds of partitions, by real files.
 
-    python benchmarks/rdo_table.py FOLDER [--model NAME] [--quality Q ...] [-o OUT.json]
+    python benchmarks/rdo_table.py FOLDER [--model NAME] [--quality Q ...] [--images N]
+        [-o OUT.json]
 
 For every quality: J (real bits, the model's own lambda and distortion), bpp, PSNR and MS-SSIM of
 the uniform partitions, and after 0, 1 and 2 passes of the fast search from the static start
@@ -10,16 +11,16 @@ static start, for the best image, the worst, and on average.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+import images_of_folder
 import numpy as np
 from tqdm import tqdm
 
 from rdonet_jax.codec import codec, preparation
+from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.evaluation import curves
-from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder, initial_masks
@@ -56,18 +57,15 @@ def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarra
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="standard")
+    parser = images_of_folder.parser(__doc__, model=DEFAULT_MODEL)
     parser.add_argument("--quality", type=float, nargs="+", default=[10.0, 50.0])
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    model = zoo.load(options.model)
-    paths = dataset.find([options.folder])
+    model, images = images_of_folder.model_and_images(options)
     table: dict[str, object] = {"model": model.name, "weights": model.digest.hex()}
     for quality in options.quality:
-        rows = np.stack([row(model, srgb.load(path), quality) for path in tqdm(paths)])
-        print(f"quality {quality:g}, {len(paths)} images, real files")
+        rows = np.stack([row(model, image, quality) for image in tqdm(images)])
+        print(f"quality {quality:g}, {len(images)} images, real files")
         print(f"{'':<12}" + "".join(f"{name:>9}" for name in VALUES)
               + f"{'best':>9}{'worst':>9}{'average':>9}")  # fmt: skip
         for column, values in zip(COLUMNS, rows.transpose(1, 0, 2), strict=True):

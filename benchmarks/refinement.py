@@ -45,9 +45,8 @@ def costs(
 
 
 def main() -> None:
-    parser = images_of_folder.parser(__doc__, 4)
+    parser = images_of_folder.parser(__doc__, 4, DEFAULT_MODEL)
     parser.add_argument("--crop", type=int, default=256, help="side of the crops in pixels")
-    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--qualities", type=float, nargs="+", default=[10.0, 50.0, 90.0])
     parser.add_argument("--noise", type=float, nargs="+", default=[soft_rounding.NOISE])
     parser.add_argument("--rate", type=float, nargs="+", default=[refinement_step.RATE])

@@ -23,6 +23,7 @@ import numpy as np
 from rdonet_jax.codec import codec, preparation
 from rdonet_jax.codec.codec import Encoded
 from rdonet_jax.core import decibels, partition
+from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import coding, encoder, refinement, roi
@@ -104,14 +105,12 @@ def encodings(
 
 
 def main() -> None:
-    parser = images_of_folder.parser(__doc__)
+    parser = images_of_folder.parser(__doc__, model=DEFAULT_MODEL)
     parser.add_argument("--quality", type=float, nargs="+", default=[30.0, 60.0])
     parser.add_argument("--gain", type=float, nargs="+", default=[25.0, 50.0])
     parser.add_argument("--refine", type=int, default=0, help="iterations")
-    parser.add_argument("--model", default="standard")
     options = parser.parse_args()
-    model = zoo.load(options.model)
-    images = images_of_folder.load_images(options)
+    model, images = images_of_folder.model_and_images(options)
     print(f"{len(images)} images, model {model.name}: means; in relation to the plain files")
     print(f"{'quality':>8}  {'file':<10}{'bytes':>9}{'inside':>10}{'outside':>10}")
     for quality in options.quality:

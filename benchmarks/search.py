@@ -1,7 +1,7 @@
 """Compares the fast search with the original one: result, number of evaluations, and time.
 
     python benchmarks/search.py FOLDER [--model NAME] [--quality Q ...] [--crops N]
-        [--megapixels M ...]
+        [--megapixels M ...] [--images N]
 
 Three parts, in one run:
 
@@ -25,11 +25,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import images_of_folder
 import jax
 import numpy as np
 
 from rdonet_jax.core.config import PortableConfig
-from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.core.defaults import DEFAULT_MODEL
+from rdonet_jax.imaging import dataset
+from rdonet_jax.imaging.dataset import ImageFile
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder, initial_masks
 from rdonet_jax.rdo.cost import RDCost
@@ -49,12 +52,12 @@ def middle(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])
 
 
-def compare(model: zoo.Model, paths: list[Path], qualities: list[float | None]) -> None:
+def compare(model: zoo.Model, files: dict[str, ImageFile], qualities: list[float | None]) -> None:
     """Prints J of both searches on crops, and the difference."""
     print(f"{'crop':<12}{'quality':>8}{'start':>10}{'J':>9}{'original':>10}{'fast':>9}{'more':>8}")
     excess = []
-    for path in paths:
-        image = middle(srgb.load(path))
+    for name, file in files.items():
+        image = middle(dataset.load(file))
         for quality in qualities:
             rd_cost = RDCost(model, image, quality)
             for init in STARTS:
@@ -64,7 +67,7 @@ def compare(model: zoo.Model, paths: list[Path], qualities: list[float | None]) 
                 ours = rd_cost([found]).totals[0]
                 excess.append(ours / theirs.total - 1)
                 j = [total / SIDE**2 for total in (first.total, theirs.total, ours)]
-                print(f"{path.stem:<12}{quality!s:>8}{init:>10}{j[0]:>9.4f}{j[1]:>10.4f}"
+                print(f"{Path(name).stem:<12}{quality!s:>8}{init:>10}{j[0]:>9.4f}{j[1]:>10.4f}"
                       f"{j[2]:>9.4f}{excess[-1]:>+8.2%}", flush=True)  # fmt: skip
     print(f"the fast search costs {np.mean(excess):+.2%} on average, {max(excess):+.2%} at most\n")
 
@@ -131,24 +134,23 @@ def large(model: zoo.Model, image: np.ndarray, quality: float | None, megapixels
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="standard")
+    parser = images_of_folder.parser(__doc__, model=DEFAULT_MODEL)
     parser.add_argument("--quality", type=float, nargs="+", default=[10.0, 50.0])
     parser.add_argument("--crops", type=int, default=8, help="0 leaves out the first part")
     parser.add_argument("--megapixels", type=float, nargs="*", default=[24.0])
     parser.add_argument("--only-large", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     model = zoo.load(options.model)
-    paths = dataset.find([options.folder])
-    whole = srgb.load(paths[0])
+    files = images_of_folder.named_files(options)
+    whole = dataset.load(next(iter(files.values())))
     qualities = options.quality if isinstance(model.config, PortableConfig) else [None]
     if options.only_large:
         large(model, whole, qualities[0], options.megapixels[0])
         return
     print(f"model {model.name} {model.digest.hex()}, jax {jax.__version__} on {jax.devices()}")
     if options.crops:
-        compare(model, paths[:: max(1, len(paths) // options.crops)][: options.crops], qualities)
+        names = list(files)[:: max(1, len(files) // options.crops)][: options.crops]
+        compare(model, {name: files[name] for name in names}, qualities)
     race(model, whole, qualities[-1])
     encoding_times(model, whole, qualities[-1])
     for megapixels in options.megapixels:

@@ -77,7 +77,7 @@ def counted() -> Iterator[list[None]]:
         yield made
 
 
-class Aimed:
+class ImageTarget:
     """One image and a target, and what a file is worth for it."""
 
     def __init__(self, model: Model, pixels: np.ndarray, name: str, value: float) -> None:
@@ -96,11 +96,11 @@ class Aimed:
             size = self.target().value
             share = 1 - len(data) / size
             return len(data) <= size, share <= target_trials.TOLERANCE, 100 * share
-        aim = targets.AIMS[self.name]
-        found = aim.measure(self.image, codec.decode(self.model, data).image)
-        better = aim.to_scale(found) - aim.to_scale(self.value)
-        sign = 1 if aim.higher_is_better else -1
-        return better >= 0, better <= aim.tolerance, sign * (found - self.value)
+        metric = targets.TARGET_METRICS[self.name]
+        found = metric.measure(self.image, codec.decode(self.model, data).image)
+        better = metric.to_scale(found) - metric.to_scale(self.value)
+        sign = 1 if metric.higher_is_better else -1
+        return better >= 0, better <= metric.tolerance, sign * (found - self.value)
 
     def at(self, number: int) -> bytes:
         """The plain file at a quality on the model's scale."""
@@ -108,33 +108,33 @@ class Aimed:
         return encoder.encode(self.model, self.image, EncodeOptions(quality)).encoded.data
 
 
-def outcome(aimed: Aimed) -> Outcome:
+def outcome(wanted: ImageTarget) -> Outcome:
     """Codes for the target and judges the result by the decoded file."""
-    most = aimed.model.config.steps_of_quality
+    most = wanted.model.config.steps_of_quality
     began = time.perf_counter()
     with counted() as made:
         try:
             result = rate_control.encode(
-                aimed.model, aimed.image, EncodeOptions(target=aimed.target())
+                wanted.model, wanted.image, EncodeOptions(target=wanted.target())
             )
         except targets.TargetError as error:
             seconds = time.perf_counter() - began
-            return Outcome(len(made), seconds, str(error), refused_rightly(aimed), 0.0, 0.0)
+            return Outcome(len(made), seconds, str(error), refused_rightly(wanted), 0.0, 0.0)
     seconds = time.perf_counter() - began
-    met, close, distance = aimed.met_by(result.encoded.data)
+    met, close, distance = wanted.met_by(result.encoded.data)
     quality = result.encoded.quality
-    number = codec.stream_quality(aimed.model.config, quality)
-    beyond = number + 1 if aimed.name == SIZE else number - 1
+    number = codec.stream_quality(wanted.model.config, quality)
+    beyond = number + 1 if wanted.name == SIZE else number - 1
     last = not 0 <= beyond <= most
-    right = met and (close or last or not aimed.met_by(aimed.at(beyond))[0])
+    right = met and (close or last or not wanted.met_by(wanted.at(beyond))[0])
     return Outcome(len(made), seconds, "", right, distance, quality)
 
 
-def refused_rightly(aimed: Aimed) -> bool:
+def refused_rightly(wanted: ImageTarget) -> bool:
     """Whether neither end of the scale of qualities meets the target, or it has no value."""
-    ends = (0, aimed.model.config.steps_of_quality)
+    ends = (0, wanted.model.config.steps_of_quality)
     try:
-        return not any(aimed.met_by(aimed.at(number))[0] for number in ends)
+        return not any(wanted.met_by(wanted.at(number))[0] for number in ends)
     except targets.TargetError:
         return True
 
@@ -169,16 +169,17 @@ def kept(path: Path | None) -> dict[tuple[str, str], Outcome]:
 
 
 def main() -> None:
-    parser = images_of_folder.parser(__doc__)
-    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser = images_of_folder.parser(__doc__, model=DEFAULT_MODEL)
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), metavar="NAME:VALUE")
     parser.add_argument("-o", "--out", type=Path, help="file of outcomes, added to")
     options: argparse.Namespace = parser.parse_args()
     chosen = {}
     for text in options.targets:
         name, _, value = text.partition(":")
-        if name != SIZE and name not in targets.AIMS:
-            parser.error(f"{text} is none of {', '.join((SIZE, *targets.AIMS))} with a value")
+        if name != SIZE and name not in targets.TARGET_METRICS:
+            parser.error(
+                f"{text} is none of {', '.join((SIZE, *targets.TARGET_METRICS))} with a value"
+            )
         chosen[text] = (name, float(value))
     model = ModelLibrary().load(options.model)
     photographs = images_of_folder.named_images(options)
@@ -186,7 +187,7 @@ def main() -> None:
     for image, pixels in {**photographs, **made_images()}.items():
         for text, (name, value) in chosen.items():
             if (image, text) not in found:
-                found[image, text] = outcome(Aimed(model, pixels, name, value))
+                found[image, text] = outcome(ImageTarget(model, pixels, name, value))
                 if options.out:
                     with options.out.open("a") as file:
                         file.write(json.dumps([image, text, found[image, text]]) + "\n")

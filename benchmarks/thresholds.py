@@ -21,6 +21,7 @@ import numpy as np
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import fit_thresholds
@@ -48,12 +49,10 @@ def costs(
 
 
 def main() -> None:
-    parser = images_of_folder.parser(__doc__)
-    parser.add_argument("--model", default="standard")
+    parser = images_of_folder.parser(__doc__, model=DEFAULT_MODEL)
     parser.add_argument("--quality", type=float, nargs="+")
     options = parser.parse_args()
-    model = zoo.load(options.model)
-    images = images_of_folder.load_images(options)
+    model, images = images_of_folder.model_and_images(options)
     portable = isinstance(model.config, PortableConfig)
     knots = np.linspace(0, 100, model.config.knots).tolist() if portable else [None]
     found = []

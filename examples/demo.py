@@ -77,7 +77,7 @@ def show(model: zoo.Model, name: str, image: np.ndarray, folder: Path) -> result
     bpp = 8 * len(data) / (image.shape[0] * image.shape[1])
     seen = quality.measure(image, decoded.image)
     psnr = float("inf") if seen["psnr"] is None else seen["psnr"]
-    caption = visualize.caption(bpp, psnr, seen["ms_ssim"])
+    caption = visualize.quality_caption(bpp, psnr, seen["ms_ssim"])
     levels = np.asarray(partition.level_map(decoded.partition))
     comparison = visualize.comparison(image, decoded.image, levels, name, caption)
     srgb.save(folder / f"{name}-comparison.png", comparison, force=True)

@@ -105,7 +105,7 @@ def bits_colors(density: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(octaves, stops, channel) for channel in channels], axis=-1)
 
 
-def caption(bpp: float, psnr: float, ms_ssim: float | None = None) -> str:
+def quality_caption(bpp: float, psnr: float, ms_ssim: float | None = None) -> str:
     """A line of text with bits per pixel, PSNR in dB and, if given, MS-SSIM (linear, up to 1)."""
     parts = [f"{bpp:.3f} bpp", f"{psnr:.2f} dB PSNR"]
     if ms_ssim is not None:
@@ -123,8 +123,8 @@ def comparison(
     """Original, decoded image and block sizes side by side with captions, uint8 [h, w, 3].
 
     Wide images are stacked instead. Large images are reduced, small ones enlarged by an integer
-    factor. `name` is the line below the original, `caption` (see the function of that name) the
-    line below the decoded image. Below the blocks is a legend with the share of each level in the
+    factor. `name` is the line below the original, `caption` (see `quality_caption`) the line
+    below the decoded image. Below the blocks is a legend with the share of each level in the
     image's area.
 
     Raises ValueError if the arrays do not fit each other, and PartitionError if `level_map` is no

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rdonet_jax.evaluation.curves import Curve
-from rdonet_jax.evaluation.report.showcase import Shown, Version
+from rdonet_jax.evaluation.report.showcase import Example, Version
 from rdonet_jax.metrics import quality
 from tests import curve_samples
 
@@ -28,7 +28,7 @@ def curves() -> list[Curve]:
     ]
 
 
-def shown(name: str, pixels: np.ndarray, gray: int = 16) -> Shown:
+def example(name: str, pixels: np.ndarray, gray: int = 16) -> Example:
     """An image [64, 128, 3] and two coarse versions of it."""
     versions = []
     for number, step in enumerate((gray, 3 * gray)):
@@ -37,9 +37,9 @@ def shown(name: str, pixels: np.ndarray, gray: int = 16) -> Shown:
         versions.append(
             Version(("ours", "JPEG")[number], f"quality {step}", 900, 0.9, seen, decoded)
         )
-    return Shown(name, pixels, tuple(versions), LEVELS, (0.25, 0.25, 0.5), DENSITY)
+    return Example(name, pixels, tuple(versions), LEVELS, (0.25, 0.25, 0.5), DENSITY)
 
 
-def images(photograph: np.ndarray) -> Sequence[Shown]:
+def images(photograph: np.ndarray) -> Sequence[Example]:
     parts = [photograph[top : top + 64, :128] for top in (0, 96)]
-    return [shown("a.png", parts[0]), shown("<i>b.png", parts[1])]
+    return [example("a.png", parts[0]), example("<i>b.png", parts[1])]

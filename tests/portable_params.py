@@ -1,7 +1,8 @@
-"""Portable networks for tests: parameters without compiling, and the walk, compiled once."""
+"""Portable networks for tests: configurations, parameters without compiling, the compiled walk."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rdonet_jax.core import presets
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.models import registry
 from rdonet_jax.models.hierarchy import Coded
@@ -24,6 +26,31 @@ DISTURBANCE = {"kernel": 0.3, "bias": 0.3, "gain": 0.05, "z_index": 0.3}
 
 RESIDUAL_DISTURBANCE = 0.02
 """Of the last layers of the residual blocks."""
+
+
+ENDS = (-(2**31), -(2**31) + 1, -1000, 1000, 2**31 - 1)
+"""Symbols that a hostile file may hold."""
+
+GROUPS = ((3, 9), (4, 5), (1,))
+"""Where groups of channels after the first begin in `grouped`, by level."""
+
+
+@functools.cache
+def preset(context: int) -> PortableConfig:
+    """`mini`, whose planes are decoded in so many steps."""
+    return presets.mini(context=context)
+
+
+@functools.cache
+def grouped(context: int) -> PortableConfig:
+    """The same network with channels that are decoded in groups."""
+    return presets.mini(context=context, channel_groups=GROUPS, group_hidden=10)
+
+
+@functools.cache
+def partly_embedded(context: int) -> PortableConfig:
+    """As `grouped`, with the first channels alone as context of what is decoded later."""
+    return dataclasses.replace(grouped(context), embedded=(5, 3, 1))
 
 
 @functools.cache
@@ -69,9 +96,9 @@ def code(config: PortableConfig, params: Any, x: Any, masks: Any, quality: Any) 
     return registry.code(config, params, x, masks, quality)
 
 
-def mini_parameters(preset: PortableConfig, seed: int = 0) -> Any:
+def mini_parameters(config: PortableConfig, seed: int = 0) -> Any:
     """Parameters by which every symbol depends on earlier ones, hyper-latents and all."""
-    params = jax.tree_util.tree_map(np.array, acting(preset, seed))
-    for level in range(preset.levels):
+    params = jax.tree_util.tree_map(np.array, acting(config, seed))
+    for level in range(config.levels):
         params[f"units_{level}"]["z_gain"] += 3.0
     return params

@@ -146,8 +146,11 @@ def test_name_caption_and_legend_are_below_their_images():
 
 
 def test_a_caption_gives_rate_and_quality_with_their_units():
-    assert visualize.caption(0.41234, 31.256) == "0.412 bpp · 31.26 dB PSNR"
-    assert visualize.caption(0.4, 31.0, 0.98765) == "0.400 bpp · 31.00 dB PSNR · 0.9877 MS-SSIM"
+    assert visualize.quality_caption(0.41234, 31.256) == "0.412 bpp · 31.26 dB PSNR"
+    assert (
+        visualize.quality_caption(0.4, 31.0, 0.98765)
+        == "0.400 bpp · 31.00 dB PSNR · 0.9877 MS-SSIM"
+    )
 
 
 def luma(colors):

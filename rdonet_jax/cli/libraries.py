@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rdonet_jax.cli.output import show_warnings
+from rdonet_jax.core import files
 from rdonet_jax.entropy.constriction_library import SlowCoderWarning
 
 CACHE_BYTES = 2**28
@@ -53,8 +54,7 @@ def remember_compilations() -> None:
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     try:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        folder = root / "rdonet_jax" / _processor()
+        folder = files.cache_folder() / _processor()
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # RuntimeError: there is no home
         return

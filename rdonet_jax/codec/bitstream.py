@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from rdonet_jax.core.config import WEIGHTS_BYTES
+from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import pixel_format
 
 MAGIC = b"\x92RDO"
@@ -250,10 +251,7 @@ def _check_magic(data: bytes) -> None:
 
 
 def _check_header(header: Header, max_pixels: int | None) -> None:
-    # Imported here because it loads JAX, which `read` does not need to refuse other formats.
-    from rdonet_jax.entropy.range_coder import CODERS
-
-    if header.coder not in CODERS.values():
+    if header.coder not in range_coder.CODERS.values():
         raise FormatError(f"unknown range coder, number {header.coder}")
     for field in ("height", "width"):
         if not 1 <= getattr(header, field) <= MAX_SIDE:

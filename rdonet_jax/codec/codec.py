@@ -136,13 +136,13 @@ def choose_partition(
     if mask not in MASKS:
         raise ValueError(f"unknown mask {mask!r}; there are {', '.join(MASKS)}")
     image = pixel_format.as_rgb8(image)
-    chosen = qualities.chosen(model.config, quality, gains, image.shape[:2])
+    height, width = image.shape[:2]
+    chosen = qualities.chosen(model.config, quality, gains, (height, width))
     if mask == "variance":
         p = _by_variance(model.config, image, chosen.of_blocks(model.config))
-    else:
-        level = partition.STRIDES.index(int(mask.removeprefix("uniform-")))
-        p = partition.uniform(level, partition.block_grid(*image.shape[:2]))
-    return partition.trim(p, *image.shape[:2])
+        return partition.trim(p, height, width)
+    level = partition.STRIDES.index(int(mask.removeprefix("uniform-")))
+    return partition.uniform_of_image(level, height, width)
 
 
 def silent(_: str) -> None:
@@ -206,7 +206,7 @@ def encode(
     prepared = preparation.prepare(model.config, image)
     height, width = prepared.size
     chosen = qualities.chosen(model.config, quality, gains, prepared.size)
-    p = partition.check(p, height, width)
+    p = partition.checked(p, height, width)
     if not file_checks.has_levels_of(model.config, p, height, width):
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
     coder = _level_coder(model, p, (height, width), chosen.of_blocks(model.config), engine)

@@ -56,14 +56,9 @@ def encode(p: Partition, height: int, width: int, coder_name: str = "constrictio
     """The coded partition, without batch axes, of an image of `height` x `width` pixels.
 
     Splits of 32x32 blocks wholly outside the image are not coded: `decode` returns
-    `partition.trim(p, height, width)`. Raises PartitionError if `p` belongs to another size, or
-    splits a 32x32 block whose parent is not split.
+    `partition.trim(p, height, width)`. Raises PartitionError as `partition.checked` does.
     """
-    p = partition.trim(Partition(*(np.asarray(splits, bool) for splits in p)), height, width)
-    if p.split64.ndim != 2 or p.split32.ndim != 2:
-        raise PartitionError("only the partition of a single image can be coded")
-    if (p.split32 & ~np.kron(p.split64, np.ones((2, 2), bool))).any():
-        raise PartitionError("a 32x32 block is split although its 64x64 block is not")
+    p = partition.checked(p, height, width)
     level = _uniform_level(p, height, width)
     if level is None:
         runs = [_run([0], [_UNIFORM]), *_adaptive_runs(p, height, width)]
@@ -76,7 +71,7 @@ def bits(p: Partition, height: int, width: int) -> np.ndarray:
     """The bits of the flags of every 64x64 block, float64 [rows, columns].
 
     They are those of the adaptive code. An image of one level has a shorter code, but its blocks
-    have these bits all the same. Raises PartitionError as `encode` does.
+    have these bits all the same. Raises PartitionError if `p` belongs to another size.
     """
     p = partition.trim(Partition(*(np.asarray(splits, bool) for splits in p)), height, width)
     cost = np.zeros(p.split64.shape)
@@ -108,7 +103,7 @@ def decode(data: bytes, height: int, width: int, coder_name: str = "constriction
         raise range_coder.CoderError(
             "the coded partition gives the image a level that does not exist"
         )
-    return _uniform(2 - int(split) - int(split_again), height, width)
+    return partition.uniform_of_image(2 - int(split) - int(split_again), height, width)
 
 
 def read(header: Header, sections: Sections) -> Partition:
@@ -133,16 +128,9 @@ def _indices(frequencies) -> np.ndarray:
     return binary_index(*np.array(frequencies).T)
 
 
-def _uniform(level: int, height: int, width: int) -> Partition:
-    rows, cols = partition.block_grid(height, width)
-    split64 = np.full((rows, cols), level < 2)
-    split32 = np.full((2 * rows, 2 * cols), level < 1)
-    return partition.trim(Partition(split64, split32), height, width)
-
-
 def _uniform_level(p: Partition, height: int, width: int) -> int | None:
     for level in range(3):
-        if all(map(np.array_equal, p, _uniform(level, height, width))):
+        if all(map(np.array_equal, p, partition.uniform_of_image(level, height, width))):
             return level
     return None
 

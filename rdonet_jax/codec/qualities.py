@@ -16,6 +16,7 @@ from rdonet_jax.codec import family_codec
 from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.models import registry
 
 DEFAULT_QUALITY = 50.0
@@ -50,7 +51,7 @@ def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
     except (TypeError, ValueError, ArithmeticError):  # no number, several, or far too large
         legal = False
     if not legal:
-        raise EncodeError(f"a quality is a number between 0 and 100, not {repr(quality)[:60]}")
+        raise EncodeError(f"a quality is a number between 0 and 100, not {short_repr(quality)}")
     return round(quality / 100 * config.steps_of_quality)
 
 

@@ -127,7 +127,7 @@ class PortableConfig:
     Attributes:
       trunk: channels at 1/8 of the image's size, in analysis and synthesis.
       features: channels of the encoder and decoder features e and d of each LS-Unit, by level. 0
-        at levels 1 and 2 for a conventional coder, which has the finest level alone; then latents,
+        at levels 1 and 2 for a one-level network, which has the finest level alone; then latents,
         residual and hyper_latents are 0 there too.
       latents: channels of y, by level.
       residual: hidden channels of the residual blocks at 1/8 and at each level.

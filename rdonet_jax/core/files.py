@@ -1,4 +1,4 @@
-"""Files that appear under their name whole or not at all."""
+"""Files that appear under their name whole or not at all, and the folder for caches."""
 
 import os
 import secrets
@@ -11,6 +11,14 @@ from typing import BinaryIO
 from rdonet_jax.core import interrupts
 
 _PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made again: in $XDG_CACHE_HOME or ~/.cache. It may be missing.
+
+    Raises RuntimeError where there is no home.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rdonet_jax"
 
 
 def replace(

@@ -31,7 +31,7 @@ from rdonet_jax.core.config import ConfigError
 PATIENCE_MS = 30 * 60 * 1000
 """Milliseconds that a host waits for the others at a barrier."""
 
-FAREWELL_MS = 5 * 1000
+FAILURE_WAIT_MS = 5 * 1000
 """Milliseconds that a host which fails waits for others that fail.
 
 Without waiting, `jax.distributed` would end the others before they can report their own error."""
@@ -190,7 +190,7 @@ def failing_together() -> Iterator[None]:
                 traceback.print_exc()
             sys.stderr.flush()
             with contextlib.suppress(Exception):
-                wait_for_all("ended with an error", FAREWELL_MS)
+                wait_for_all("ended with an error", FAILURE_WAIT_MS)
                 jax.distributed.shutdown()
             os._exit(code)
         raise

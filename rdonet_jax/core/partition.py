@@ -67,6 +67,12 @@ def uniform(level: int, grid: tuple[int, int], batch: tuple[int, ...] = ()) -> P
     )
 
 
+def uniform_of_image(level: int, height: int, width: int) -> Partition:
+    """The trimmed partition that codes a whole image at `level`. Raises PartitionError for an image
+    without pixels, and for a level that is not 0, 1 or 2."""
+    return trim(uniform(level, block_grid(height, width)), height, width)
+
+
 def random(
     key: jax.Array,
     grid: tuple[int, int],
@@ -217,7 +223,7 @@ def exclude_padding(
     )
 
 
-def check(p: Any, height: int, width: int) -> Partition:
+def checked(p: Any, height: int, width: int) -> Partition:
     """A partition that somebody else has made, as NumPy arrays, trimmed to an image. Host.
 
     Raises PartitionError for what is no partition of an image of this size.

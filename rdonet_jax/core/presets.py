@@ -106,7 +106,7 @@ def compact(**changes: Any) -> PortableConfig:
 
 
 def compact_one_level(**changes: Any) -> PortableConfig:
-    """The conventional coder of the same make: 16×16 alone, as many MACs to decode (3.4 k).
+    """The one-level network of the same make: 16×16 alone, as many MACs to decode (3.4 k).
 
     What the other levels took is given to the latents, residual blocks and priors of the finest:
     1.2 M parameters.
@@ -122,7 +122,7 @@ def compact_one_level(**changes: Any) -> PortableConfig:
 
 
 def standard_one_level(**changes: Any) -> PortableConfig:
-    """The conventional coder of the make of `standard`, with as many MACs to decode."""
+    """The one-level network of the make of `standard`, with as many MACs to decode."""
     config = standard(
         features=(384, 0, 0),
         latents=(384, 0, 0),

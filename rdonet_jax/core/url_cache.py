@@ -39,10 +39,9 @@ _HASHED = re.compile(r"-[0-9a-f]{16,}(\.\w+)?\Z")
 def root() -> Path:
     """The folder of all copies: below $XDG_CACHE_HOME, ~/.cache, or temporary files."""
     try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        return files.cache_folder() / "downloads"
     except RuntimeError:  # there is no home
-        cache = Path(tempfile.gettempdir())
-    return cache / "rdonet_jax" / "downloads"
+        return Path(tempfile.gettempdir()) / "rdonet_jax" / "downloads"
 
 
 def file(url: str) -> Path:

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rdonet_jax.core import messages
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FLATTENED = re.compile(r"(s3|s3a|gs|gcs|az|abfs|abfss|https?|hdfs|memory):/")
 
@@ -235,11 +237,13 @@ def _explained(url: str) -> Iterator[None]:
         what = "bucket" if _is_missing_bucket(error) else "file or bucket"
         raise UrlError(url, f"there is no such {what}", errno.ENOENT) from error
     except PermissionError as error:
-        raise UrlError(url, f"access is denied ({_first_line(error)})", errno.EACCES) from error
+        raise UrlError(
+            url, f"access is denied ({messages.first_line(error)})", errno.EACCES
+        ) from error
     except ImportError as error:
         raise UrlError(url, _what_to_install(url, error)) from error
     except Exception as error:  # the packages raise almost anything
-        raise UrlError(url, f"cannot be accessed ({_first_line(error)})") from error
+        raise UrlError(url, f"cannot be accessed ({messages.first_line(error)})") from error
 
 
 def _is_missing_bucket(error: Exception) -> bool:
@@ -251,12 +255,7 @@ def _is_missing_bucket(error: Exception) -> bool:
 def _what_to_install(url: str, error: ImportError) -> str:
     protocol = url.partition(":")[0].lower()
     if error.name == "fsspec" or protocol not in PACKAGES:
-        missing = error.name or _first_line(error)
+        missing = error.name or messages.first_line(error)
     else:
         missing = PACKAGES[protocol]
     return f"{protocol}:// needs a package that is not installed: {missing}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -46,9 +46,7 @@ def entry_bits(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:
 
 @entry_bits.defjvp
 def _entry_bits_jvp(distribution, primals, tangents):
-    def likelihood(v: jax.Array, index: jax.Array) -> jax.Array:
-        return likelihoods.bits(v, likelihoods.scale_at(index, distribution), distribution)
-
+    likelihood = functools.partial(_likelihood_bits, distribution)
     _, slope = jax.jvp(likelihood, primals, tangents)
     return entry_bits(*primals, distribution), slope
 
@@ -69,13 +67,15 @@ def quantized_bits(
 @quantized_bits.defjvp
 def _quantized_bits_jvp(distribution, primals, tangents):
     (offset, symbol, index), (offset_tangent, _, index_tangent) = primals, tangents
-
-    def likelihood(v: jax.Array, index: jax.Array) -> jax.Array:
-        return likelihoods.bits(v, likelihoods.scale_at(index, distribution), distribution)
-
+    likelihood = functools.partial(_likelihood_bits, distribution)
     _, by_offset = jax.jvp(lambda v: likelihood(v, index), (offset,), (offset_tangent,))
     _, by_index = jax.jvp(lambda i: likelihood(symbol, i), (index,), (index_tangent,))
     return quantized_bits(*primals, distribution), by_offset + by_index
+
+
+def _likelihood_bits(distribution: str, v: jax.Array, index: jax.Array) -> jax.Array:
+    """`likelihoods.bits` by the scales of these indices of the scale table."""
+    return likelihoods.bits(v, likelihoods.scale_at(index, distribution), distribution)
 
 
 def _table_bits(v: jax.Array, index: jax.Array, distribution: str) -> jax.Array:

@@ -26,10 +26,10 @@ _ESCAPE_CHUNK = 2**12
 CODERS = {"constriction": 1, "tfc": 2}
 NAMES = {number: name for name, number in CODERS.items()}
 
-# Escapes, an Exp-Golomb code of order m (see _order): the excess e >= 0 over the table's end plus
-# 2**m has 1 + m + n bits. n, in unary where probable, is coded by this table; then come a flag
-# for "below the table" and the m + n bits under the leading one, highest first, all equiprobable.
-_CLASSES = 33
+# Escapes, an Exp-Golomb code of order m (see `escape_orders`): the excess e >= 0 over the table's
+# end plus 2**m has 1 + m + n bits. n, the class of 0 to 32, in unary where probable, is coded by
+# this table. Then come a flag for "below the table" and the m + n bits under the leading one,
+# highest first, all equiprobable.
 _CLASS_COUNTS = [1 << (15 - n) for n in range(11)] + [11] + [1] * 21
 _CLASS_CDF = np.concatenate([[0], np.cumsum(_CLASS_COUNTS)]).astype(np.int32)
 ESCAPE_CLASS_BITS = (PRECISION - np.log2(_CLASS_COUNTS)).astype(np.float32)

@@ -47,8 +47,8 @@ class Anchor(NamedTuple):
     label: str
     format: str  # Pillow's name
     fixed: Options  # of Image.save
-    knob: str  # the option of Image.save that varies the rate
-    ladder: Sequence[int]  # settings of the knob for a curve, by rising rate
+    varied: str  # the option of Image.save that varies the rate
+    ladder: Sequence[int]  # settings of it for a curve, by rising rate
     range: range  # all settings, by rising rate
     feature: str = ""  # of Pillow's build that is needed, and whose version is recorded
     plugin: Plugin | None = None
@@ -156,9 +156,9 @@ def versions(anchor: Anchor) -> str:
 def encode(anchor: Anchor, image: np.ndarray, setting: int) -> bytes:
     """The file of an image uint8 [H, W, 3]. Raises `EvaluationError` if the codec refuses it."""
     file = io.BytesIO()
-    knob = {anchor.knob: [setting] if anchor.in_list else setting}
+    varied = {anchor.varied: [setting] if anchor.in_list else setting}
     try:
-        Image.fromarray(image).save(file, anchor.format, **anchor.fixed, **knob)
+        Image.fromarray(image).save(file, anchor.format, **anchor.fixed, **varied)
     except (OSError, RuntimeError, ValueError) as error:
         raise EvaluationError(f"{anchor.label} refuses the image: {error}") from error
     return file.getvalue()
@@ -190,7 +190,10 @@ def curve(
 
     def point_at(index: int) -> Point:
         if index not in measured:
-            measured[index] = _point(anchor, images, anchor.ladder[index], metrics)
+            setting = anchor.ladder[index]
+            measured[index] = point(
+                anchor, images, lambda image: code(anchor, image.pixels, setting), setting, metrics
+            )
         return measured[index]
 
     first = last_below(lambda at: point_at(at).mean.bpp, len(anchor.ladder), bpp[0])
@@ -206,17 +209,17 @@ def curve(
 def kind(anchor: Anchor) -> str:
     """What the results are, on one line."""
     options = ", ".join(f"{key}={_words(value)}" for key, value in anchor.fixed.items())
-    return f"whole {anchor.label} files; {options}, {anchor.knob} varied; {versions(anchor)}"
+    return f"whole {anchor.label} files; {options}, {anchor.varied} varied; {versions(anchor)}"
 
 
 def settings(anchor: Anchor) -> dict[str, Any]:
-    """What determines the results, apart from the setting of the knob."""
+    """What determines the results, apart from the setting that is varied."""
     return {
         "rate": "real files",
         "label": anchor.label,
         "software": versions(anchor),
         "options": dict(anchor.fixed),
-        "varied": anchor.knob,
+        "varied": anchor.varied,
     }
 
 
@@ -250,17 +253,25 @@ def last_below(value: Callable[[int], float], count: int, limit: float) -> int:
     return low
 
 
-def _point(
-    anchor: Anchor, images: Sequence[NamedImage], setting: int, metrics: Sequence[str]
+def point(
+    anchor: Anchor,
+    images: Sequence[NamedImage],
+    code_image: Callable[[NamedImage], Coded],
+    at: float | None,
+    metrics: Sequence[str],
 ) -> Point:
+    """The point of a curve at the setting or quality `at`, from the images coded one by one.
+
+    Raises `EvaluationError` with the name of an image for which `code_image` raises it.
+    """
     rows = []
-    for name, pixels in tqdm(images, delay=5, leave=False, desc=anchor.label):
-        with measures.naming(name):
-            coded = code(anchor, pixels, setting)
-        seen = quality.measure(pixels, coded.decoded, metrics)
-        bpp = measures.bits_per_pixel(coded.size, pixels)
-        rows.append(Row(name, bpp, seen, coded.encoding_time, coded.decoding_time))
-    return curves.point(setting, rows)
+    for image in tqdm(images, delay=5, leave=False, desc=anchor.label):
+        with measures.naming(image.name):
+            coded = code_image(image)
+        seen = quality.measure(image.pixels, coded.decoded, metrics)
+        bpp = measures.bits_per_pixel(coded.size, image.pixels)
+        rows.append(Row(image.name, bpp, seen, coded.encoding_time, coded.decoding_time))
+    return curves.point(at, rows)
 
 
 def _words(value: Any) -> str:

@@ -212,7 +212,7 @@ def table(measured: Sequence[Curve], reference: Curve) -> Iterator[str]:
     width = max(len(curve.name) for curve in measured)
     metrics = curves.metrics_of(measured)
     label = max(8, *(len(metric.label) for metric in metrics))
-    head = ("set", "best", "worst", "average", "pictures", "overlap")
+    head = ("set", "best", "worst", "average", "images", "overlap")
     yield f"Bjøntegaard rates against {reference.name}"
     yield " " * (width + 1 + label) + "".join(f"{title:>10}" for title in head)
     for curve in measured:

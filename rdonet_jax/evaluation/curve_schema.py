@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.metrics.quality import METRICS, QualityMetric
 
@@ -54,19 +54,19 @@ def parse(values: Any) -> Fields:
 
 def _object(value: Any, what: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{what}: {_short(value)} is no object")
+        raise ValueError(f"{what}: {short_repr(value)} is no object")
     return value
 
 
 def _list(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"{what}: {_short(value)} is no list")
+        raise ValueError(f"{what}: {short_repr(value)} is no list")
     return value
 
 
 def _text(value: Any, what: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{what}: {_short(value)} is no text")
+        raise ValueError(f"{what}: {short_repr(value)} is no text")
     return value
 
 
@@ -75,27 +75,21 @@ def _number(value: Any, what: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{what}: {_short(value)} is no number")
+        raise ValueError(f"{what}: {short_repr(value)} is no number")
     try:
         is_finite = math.isfinite(value)
     except OverflowError:
         is_finite = False
     if not is_finite:
-        raise ValueError(f"{what} is {_short(value)}")
+        raise ValueError(f"{what} is {short_repr(value)}")
     return value
 
 
 def _integer(value: Any, what: str, least: int, most: float = math.inf) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         limits = f"from {least} on" if most == math.inf else f"from {least} to {most}"
-        raise ValueError(f"{what}: {_short(value)} is no integer {limits}")
+        raise ValueError(f"{what}: {short_repr(value)} is no integer {limits}")
     return value
-
-
-def _short(value: Any) -> str:
-    """A value in a message."""
-    text = reprlib.repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _required(values: Mapping[str, Any], name: str) -> Any:
@@ -166,7 +160,9 @@ def _point_of(values: Mapping[str, Any], qualities: Sequence[float | None]) -> i
         return _integer(values["point"], "the point of an image", 0, len(qualities) - 1)
     if "quality" in values:
         if values["quality"] not in qualities:
-            raise ValueError(f"no point has the quality {_short(values['quality'])} of an image")
+            raise ValueError(
+                f"no point has the quality {short_repr(values['quality'])} of an image"
+            )
         return list(qualities).index(values["quality"])
     if len(qualities) != 1:
         raise ValueError("an image has neither a point nor a quality")
@@ -178,7 +174,7 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
     if SHARD in values:
         shard = _list(values[SHARD], SHARD)
         if len(shard) != 2:
-            raise ValueError(f"{SHARD}: {_short(shard)} is not a number and a count")
+            raise ValueError(f"{SHARD}: {short_repr(shard)} is not a number and a count")
         count = _integer(shard[1], "the count of shards", 1)
         _integer(shard[0], "the number of a shard", 1, count)
     if ALL_IMAGES in values:

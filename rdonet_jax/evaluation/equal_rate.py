@@ -6,15 +6,12 @@ closest in size. So codecs are compared without interpolation, in one table and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-
-from tqdm import tqdm
 
 from rdonet_jax.evaluation import anchors, curves, measures
 from rdonet_jax.evaluation.curves import Curve, Point
 from rdonet_jax.evaluation.measures import NamedImage
-from rdonet_jax.evaluation.results import Row
-from rdonet_jax.metrics import quality
 
 
 def curve_name(anchor: str, model: str) -> str:
@@ -45,13 +42,11 @@ def curve(
 def _point(
     anchor: anchors.Anchor, images: Sequence[NamedImage], point: Point, metrics: Sequence[str]
 ) -> Point:
+    """The point at the sizes of the model's files of a point."""
     rates = {row.name: row.bpp for row in point.rows}
-    rows = []
-    for name, pixels in tqdm(images, delay=5, leave=False, desc=anchor.label):
-        size = round(rates[name] * pixels.shape[0] * pixels.shape[1] / 8)
-        with measures.naming(name):
-            _, coded = anchors.at_rate(anchor, pixels, size)
-        seen = quality.measure(pixels, coded.decoded, metrics)
-        bpp = measures.bits_per_pixel(coded.size, pixels)
-        rows.append(Row(name, bpp, seen, coded.encoding_time, coded.decoding_time))
-    return curves.point(point.quality, rows)
+
+    def code_image(image: NamedImage) -> anchors.Coded:
+        size = round(rates[image.name] * math.prod(image.pixels.shape[:2]) / 8)
+        return anchors.at_rate(anchor, image.pixels, size)[1]
+
+    return anchors.point(anchor, images, code_image, point.quality, metrics)

@@ -1,11 +1,12 @@
 """Rate and quality of a model without files: images in batches of fixed shape, on all devices.
 
-The walk of training with rounding, counting what the integer tables charge for every symbol. There
-are no times, and the rate lacks the header, the partition and the range coder's own losses.
+The graph is that of training, with rounding in place of noise. The rate is what the integer tables
+charge for every symbol. It lacks the header, the partition and the range coder's own losses. No
+times are measured.
 
-Images are grouped by padded size, and a batch that is not full is filled up with black images
-that code nothing; so there is one compilation for each padded size, whatever the number of
-images, the qualities, the partitions and the models of one configuration.
+Images are grouped by padded size. A batch that is not full is filled up with black images that code
+nothing. So the graph is compiled once for each padded size. Other images, qualities, partitions
+and models of the same configuration need no further compilation.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder
-from rdonet_jax.rdo.encoder import Plan
+from rdonet_jax.rdo.encode_options import Plan
 
 BATCH_SIZE = 4
 """Images per batch, unless the caller says otherwise."""
@@ -140,10 +141,10 @@ def estimate_batch(
     """Bits [B], decoded pixels uint8 [B, H, W, 3] and bits per pixel [B, H/16, W/16] by area, of
     padded images uint8 [B, H, W, 3].
 
-    quality int32 [B] is on the model's own scale, None for a fixed lambda. sizes int32 [B, 2] are
-    those of the images without their padding.
-    masks[l] is bool [B, h, w]: where level l sends symbols, inside the image. A hyper-latent is
-    counted when any of its latents is, as in the codec.
+    quality int32 [B] is on the model's own scale, None for a fixed-rate model. sizes int32 [B, 2]
+    are those of the images without their padding.
+    masks[l] is bool [B, h, w]: where the latents of level l are coded, inside the image. A
+    hyper-latent is counted when any of its latents is, as in the codec.
     """
     x = distortion.from_integers(pixels)
     coded = registry.code(config, params, x, masks, quality, sizes=sizes)

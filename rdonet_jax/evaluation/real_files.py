@@ -54,13 +54,13 @@ class Settings:
 
     Attributes:
       plan: how partitions and latents are chosen.
-      quality: 0 to 100 for a model of every quality, None for one of a fixed lambda.
+      quality: 0 to 100 for a variable-rate model, None for a fixed-rate model.
       estimate: estimate the rate instead of writing files.
       batch_size: of the estimate.
       keep: folder for the compressed files, which are temporary without it.
       save_decoded: folder for the decoded images, as PNG.
       force: replace files that exist.
-      coder: the range coder of the files, one of `coder.CODERS`.
+      coder: the range coder of the files, one of `range_coder.CODERS`.
       shard: the part of the images to evaluate.
       metrics: names of metrics to measure beside the default ones, see `metrics.quality`.
     """

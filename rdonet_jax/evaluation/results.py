@@ -74,15 +74,12 @@ def table(rows: Sequence[Row], per_image: bool = False) -> str:
     return aligned(shown, max(len(row.name) for row in shown))
 
 
-def aligned(
-    rows: Sequence[Row], width: int, head: bool = True, estimate: bool | None = None
-) -> str:
+def aligned(rows: Sequence[Row], width: int, head: bool = True) -> str:
     """The rows below each other, with names of `width` letters, and a line of titles if asked for.
 
-    `estimate` says which kind of rates they are; None looks for times. A table that grows takes
-    its later rows without the titles.
+    A table that grows takes its later rows without the titles.
     """
-    with_times = not (is_estimate(rows) if estimate is None else estimate)
+    with_times = not is_estimate(rows)
     metrics = metrics_of(rows)
     titles = [f"{title:>10}" for title in _titles(metrics, with_times)]
     lines = [" ".join([" " * width, *titles])] if head else []

@@ -33,9 +33,9 @@ from rdonet_jax.imaging import dataset
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import effort
-from rdonet_jax.rdo.encoder import Plan
+from rdonet_jax.rdo.encode_options import Plan
 
-Show = Callable[[str], None]
+PrintLine = Callable[[str], None]
 """Is called with every line of the report."""
 
 
@@ -47,13 +47,13 @@ class Study:
       data: folders of images.
       models: names of bundled models, or paths of weights files.
       qualities: 0 to 100, or None for fixed-rate models and for the default quality.
-      inits: partitions at which the search starts, of `encoder.INITS`.
+      inits: partitions at which the search starts, of `initial_masks.INITS`.
       passes: numbers of passes of the search.
       efforts: levels of effort in place of passes; empty for the passes.
       files: whether to measure real files.
       estimate: whether to estimate rates.
       shared: the other settings, for all points. Its folders get a subfolder for every point.
-      joined: name of a single curve, whose points are the models, each of one lambda.
+      joined: name of a single curve, whose points are fixed-rate models.
       anchors: names of `anchors.ANCHORS`.
       bpp: range of mean rates of the anchors; None for the range of the models, if there are any.
       equal_rate: whether anchors are measured at the file sizes of the models, image by image, in
@@ -124,7 +124,7 @@ class Prepared(NamedTuple):
         return [equal_rate.curve_name(name, model) for name in self.anchors for model in models]
 
 
-def prepare(study: Study, show: Show) -> Prepared:
+def prepare(study: Study, print_line: PrintLine) -> Prepared:
     """The study, ready to be measured. Shows a line for each anchor that is not installed.
 
     Raises `MissingMetricError` for a metric that is not installed, and what `zoo.load` raises.
@@ -133,11 +133,11 @@ def prepare(study: Study, show: Show) -> Prepared:
     settings = _settings(study, [zoo.load(name) for name in study.models])
     names, missing = anchors.available(study.anchors)
     for sentence in missing:
-        show(f"left out: {sentence}")
+        print_line(f"left out: {sentence}")
     return Prepared(study, _estimates(study, settings), settings if study.files else [], names)
 
 
-def run(prepared: Prepared, show: Show) -> Iterator[list[Curve]]:
+def run(prepared: Prepared, print_line: PrintLine) -> Iterator[list[Curve]]:
     """Measures the curves of a study: estimates, then models, then anchors.
 
     Gives all curves so far after every point of a model and after every anchor, so that they can
@@ -146,18 +146,18 @@ def run(prepared: Prepared, show: Show) -> Iterator[list[Curve]]:
     """
     study = prepared.study
     for sentence in _slow_metrics(study):
-        show(sentence)
+        print_line(sentence)
     width = _width(prepared)
     estimated: list[Curve] = []
-    for estimated in _model_curves(study, prepared.estimated, width, show):
+    for estimated in _model_curves(study, prepared.estimated, width, print_line):
         yield estimated
     real: list[Curve] = []
-    for real in _model_curves(study, prepared.real, width, show):
+    for real in _model_curves(study, prepared.real, width, print_line):
         yield [*estimated, *real]
     if estimated and real:
-        _show_difference(estimated, real, width, show)
+        _show_difference(estimated, real, width, print_line)
     found = [*estimated, *real]
-    for curve in _anchor_curves(prepared, real, width, show):
+    for curve in _anchor_curves(prepared, real, width, print_line):
         found = [*found, curve]
         yield found
 
@@ -251,7 +251,7 @@ def _estimates(study: Study, settings: Sequence[_Setting]) -> list[_Setting]:
 
 
 def _model_curves(
-    study: Study, settings: Sequence[_Setting], width: int, show: Show
+    study: Study, settings: Sequence[_Setting], width: int, print_line: PrintLine
 ) -> Iterator[list[Curve]]:
     """The curves of models as they are after every point. Shows a line of the table for it."""
     found: dict[str, Curve] = {}
@@ -259,11 +259,13 @@ def _model_curves(
     for setting in settings:
         rows = real_files.evaluate(setting.model, study.data, setting.settings)
         point = curves.point(setting.quality, rows)
-        _show_point(study, setting.label(), point, width, not found, show)
+        _show_point(study, setting.label(), point, width, not found, print_line)
         found[setting.curve] = _with_point(found.get(setting.curve), setting, point, shard)
         yield list(found.values())
     for curve in found.values():
-        show(f"{curve.name}: {curve.description}; weights {', '.join(curve.settings['weights'])}")
+        print_line(
+            f"{curve.name}: {curve.description}; weights {', '.join(curve.settings['weights'])}"
+        )
 
 
 def _shard(study: Study) -> dict[str, Any]:
@@ -292,7 +294,7 @@ def _with_point(
 
 
 def _anchor_curves(
-    prepared: Prepared, measured: Sequence[Curve], width: int, show: Show
+    prepared: Prepared, measured: Sequence[Curve], width: int, print_line: PrintLine
 ) -> Iterator[Curve]:
     """The curves of the anchors, one after the other. Shows a line of the table for every point."""
     study = prepared.study
@@ -305,11 +307,11 @@ def _anchor_curves(
         for number, point in enumerate(curve.points):
             is_first = not found and not number
             at = "" if point.quality is None else f" {point.quality:g}"
-            _show_point(study, f"{curve.name}{at}", point, width, is_first, show)
+            _show_point(study, f"{curve.name}{at}", point, width, is_first, print_line)
         found.append(curve)
         yield curve
     for curve in found:
-        show(f"{curve.name}: {curve.description}")
+        print_line(f"{curve.name}: {curve.description}")
 
 
 def _measured_anchors(
@@ -334,28 +336,28 @@ def _rates(measured: Sequence[Curve]) -> tuple[float, float]:
 
 
 def _show_point(
-    study: Study, label: str, point: Point, width: int, is_first: bool, show: Show
+    study: Study, label: str, point: Point, width: int, is_first: bool, print_line: PrintLine
 ) -> None:
     rows: list[Row] = []
     if study.per_image:
         rows += [row._replace(name="  " + row.name) for row in point.rows]
     rows.append(point.mean._replace(name=label))
-    show(results.aligned(rows, width, is_first))
+    print_line(results.aligned(rows, width, is_first))
 
 
 def _show_difference(
-    estimated: Sequence[Curve], real: Sequence[Curve], width: int, show: Show
+    estimated: Sequence[Curve], real: Sequence[Curve], width: int, print_line: PrintLine
 ) -> None:
     """Shows by how much real files are larger than their estimates, by setting."""
     title = "files over estimate"
-    show(f"{title:<{width}}       mean      least       most")
+    print_line(f"{title:<{width}}       mean      least       most")
     for theirs, ours in zip(estimated, real, strict=True):
         for estimate, files in zip(theirs.points, ours.points, strict=True):
             parts = differences(estimate, files)
             quality = "" if files.quality is None else f" {files.quality:g}"
             values = (math.fsum(parts) / len(parts), min(parts), max(parts))
             cells = "".join(f"{part:>+11.2%}" for part in values)
-            show(f"{ours.name + quality:<{width}}{cells}")
+            print_line(f"{ours.name + quality:<{width}}{cells}")
 
 
 def _width(prepared: Prepared) -> int:

@@ -182,9 +182,9 @@ def smallest_side(levels: int = len(SCALE_WEIGHTS)) -> int:
     return (WINDOW_TAPS - 1) * 2 ** (levels - 1) + 1
 
 
-def smallest_end(levels: int = len(SCALE_WEIGHTS)) -> int:
-    """`smallest_side` for an image that is smaller than its array, see `ms_ssim`."""
-    return WINDOW_TAPS * 2 ** (levels - 1)
+def smallest_end() -> int:
+    """`smallest_side()` for an image that is smaller than its array, see `ms_ssim`."""
+    return WINDOW_TAPS * 2 ** (len(SCALE_WEIGHTS) - 1)
 
 
 def scales_within(side: int) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from rdonet_jax.core import decibels
 from rdonet_jax.metrics import distortion, perceptual
 from rdonet_jax.metrics.libraries import Library
 
@@ -119,11 +120,6 @@ def ms_ssim(original: np.ndarray, decoded: np.ndarray) -> float | None:
     return float(distortion.ms_ssim(_unit_range(original), _unit_range(decoded)))
 
 
-def in_decibels(value: float) -> float:
-    """MS-SSIM as -10 log10(1 - MS-SSIM); infinite for 1."""
-    return math.inf if value >= 1 else -10 * math.log10(1 - value)
-
-
 _TOO_SMALL = f"short side under {perceptual.BLOCK}"
 _TOO_SMALL_FOR_VGG = f"short side under {perceptual.SMALLEST_FOR_VGG}"
 
@@ -149,7 +145,7 @@ register(
         stored="ms-ssim-rgb",
         highest=1.0,
         left_out=f"short side under {distortion.smallest_side()}",
-        on_curve=in_decibels,
+        on_curve=decibels.ms_ssim,
         curve_unit="dB",
     )
 )

@@ -88,7 +88,9 @@ def _of_matrix(
     return math.prod(shape) * y.shape[-1]
 
 
-def _of_gdn(module: layers.GDN | lapped.GentleGDN, shape: tuple[int, ...], y: jax.Array) -> int:
+def _of_gdn(
+    module: layers.GDN | lapped.NearIdentityGDN, shape: tuple[int, ...], y: jax.Array
+) -> int:
     return math.prod(shape) * shape[-1]
 
 
@@ -113,7 +115,7 @@ _COUNTS: Mapping[type, Callable[[Any, tuple[int, ...], Any], int]] = {
     lapped.Stage: _of_stage,
     lapped.Residual: _of_residual,
     lapped.Pointwise: _of_matrix,
-    lapped.GentleGDN: _of_gdn,
+    lapped.NearIdentityGDN: _of_gdn,
     integer.Dense: _of_matrix,
     CausalPrior: _of_causal_prior,
     layers.WideConv: _of_wide_convolution,

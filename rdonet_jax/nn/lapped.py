@@ -142,7 +142,7 @@ class Residual(nn.Module):
         return x + Pointwise(channels, 0.0, self.dtype, name="out")(h)
 
 
-class GentleGDN(nn.Module):
+class NearIdentityGDN(nn.Module):
     """GDN in float32, initialized near the identity: x_i / sqrt(1 + sum_j gamma_ji x_j²).
 
     The parameter is the square root of gamma. `inverse` multiplies instead of dividing.

@@ -14,6 +14,7 @@ from rdonet_jax.core.defaults import (
     MAX_REFINEMENTS,
     SEARCH_TRIALS,
 )
+from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo.initial_masks import INITS
 
@@ -84,7 +85,7 @@ class Target:
         if len(given) != 1:
             raise ValueError(f"a target is one of {', '.join(vars(self))}")
         if not _is_positive(self.value):
-            raise ValueError(f"a target must be a positive number, not {repr(self.value)[:60]}")
+            raise ValueError(f"a target must be a positive number, not {short_repr(self.value)}")
         if self.ms_ssim is not None and not self.ms_ssim < 1:
             raise ValueError(f"an MS-SSIM as a target must be less than 1, not {self.ms_ssim:g}")
         if self.ssimulacra2 is not None and not self.ssimulacra2 <= 100:

@@ -77,9 +77,9 @@ def initial_partition(
     the image.
     """
     if not isinstance(init, str):
-        return partition.check(init, *image.shape[:2])
+        return partition.checked(init, *image.shape[:2])
     arguments = (model, image, quality, *([gains] if init in _OWN else []))
     try:
-        return partition.check(INITS[init](*arguments), *image.shape[:2])
+        return partition.checked(INITS[init](*arguments), *image.shape[:2])
     except partition.PartitionError as error:
         raise partition.PartitionError(f"the mask {init!r}: {error}") from error

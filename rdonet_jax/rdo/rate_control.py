@@ -24,7 +24,7 @@ from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.encoder import EncodeResult, SearchSummary
 from rdonet_jax.rdo.search.costs import SearchStats
 from rdonet_jax.rdo.target_trials import Solution, Trials
-from rdonet_jax.rdo.targets import AIMS
+from rdonet_jax.rdo.targets import TARGET_METRICS
 from rdonet_jax.rdo.targets import TargetError as TargetError
 
 REFINED_TRIALS = 3
@@ -56,11 +56,11 @@ def encode(
     latter.
 
     The result meets the target: a size from below, within `target_trials.TOLERANCE`, a metric from
-    its better side, within the tolerance of its `Aim`, or one step of the quality. A refined file
-    may be further from it, on the same side. If quality 100 gives a file smaller than the target,
-    that is the result. If values do not rise with the quality, the result is the highest quality of
-    those tried that meet the size, or the smallest file of those that meet the metric. For a metric
-    the result contains the decoder's pixels.
+    its better side, within the tolerance of its `TargetMetric`, or one step of the quality. A
+    refined file may be further from it, on the same side. If quality 100 gives a file smaller than
+    the target, that is the result. If values do not rise with the quality, the result is the
+    highest quality of those tried that meet the size, or the smallest file of those that meet the
+    metric. For a metric the result contains the decoder's pixels.
 
     Raises `TargetError` where none of `target_trials.SCANNED` qualities, nor of some next to the
     best of them, meets the target, and for a metric that is not installed or has no value for the
@@ -72,8 +72,8 @@ def encode(
         raise ValueError("rate control needs a target")
     if not registry.family_of(model.config).variable_rate:
         raise TargetError("the model was trained for one quality: it can aim at no target")
-    if target.field in AIMS:
-        AIMS[target.field].require()
+    if target.field in TARGET_METRICS:
+        TARGET_METRICS[target.field].require()
     prepared = preparation.prepare(model.config, image)
     if plan.passes or plan.refinements:
         # Files are compared by their pixels then.
@@ -144,7 +144,7 @@ def _better(trials: Trials, one: Solution, other: Solution) -> Solution:
 
     It is the smaller one for a metric, that of less distortion for a size.
     """
-    if trials.aim:
+    if trials.metric:
         return min(one, other, key=lambda found: found.size)
     cost = trials.file_cost(one.number)
     return min(

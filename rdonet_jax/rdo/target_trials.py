@@ -14,7 +14,7 @@ from rdonet_jax.rdo import encoder, quality_search
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.encoder import EncodeResult
 from rdonet_jax.rdo.quality_search import Goal, Trial
-from rdonet_jax.rdo.targets import AIMS, Aim
+from rdonet_jax.rdo.targets import TARGET_METRICS, TargetMetric
 
 if TYPE_CHECKING:
     from rdonet_jax.rdo.file_cost import FileCost
@@ -57,9 +57,9 @@ class Trials:
     change: float = 0.0
 
     @property
-    def aim(self) -> Aim | None:
+    def metric(self) -> TargetMetric | None:
         """The metric that is the target; None for a size."""
-        return AIMS.get(self.target.field)
+        return TARGET_METRICS.get(self.target.field)
 
     def best(
         self, plan: Plan, first: int, first_result: EncodeResult | None = None
@@ -101,9 +101,9 @@ class Trials:
 
     def value(self, encoded: Encoded) -> float:
         """log(size) of a file, or the negative metric of a file with pixels, on its scale."""
-        if self.aim is None:
+        if self.metric is None:
             return math.log(len(encoded.data))
-        return -self.aim.to_scale(self.aim.measure(self.image, encoded.image))
+        return -self.metric.to_scale(self.metric.measure(self.image, encoded.image))
 
     def meets(self, value: float) -> bool:
         """Whether a file of this value meets the target."""
@@ -115,7 +115,7 @@ class Trials:
 
     def _position(self, number: int) -> int:
         """Converts a quality to the scale of the search, on which values rise, and back."""
-        return number if self.aim is None else self.model.config.steps_of_quality - number
+        return number if self.metric is None else self.model.config.steps_of_quality - number
 
     def _goal(self) -> Goal:
         """The goal for log(size), or for the negative metric, which falls with the quality."""
@@ -123,27 +123,27 @@ class Trials:
         most = config.steps_of_quality
         per_step = math.log(config.lmbdas[1] / config.lmbdas[0]) / most
         scan = quality_search.evenly(most, SCANNED)
-        if self.aim is None:
+        if self.metric is None:
             limit, tolerance = math.log(self.target.value), -math.log1p(-TOLERANCE)
             return Goal(limit, tolerance, LOG_SIZE_SLOPE * per_step, most, scan)
-        limit = -self.aim.to_scale(self.target.value)
-        return Goal(limit, self.aim.tolerance, self.aim.slope * per_step, most, scan)
+        limit = -self.metric.to_scale(self.target.value)
+        return Goal(limit, self.metric.tolerance, self.metric.slope * per_step, most, scan)
 
     def _trial(self, position: int, result: EncodeResult) -> Trial:
-        cost = -position if self.aim is None else len(result.encoded.data)
+        cost = -position if self.metric is None else len(result.encoded.data)
         return Trial(position, self.value(result.encoded) + self.change, cost)
 
     def _encode(self, plan: Plan, number: int) -> EncodeResult:
-        reconstruct = self.options.reconstruct or self.aim is not None
+        reconstruct = self.options.reconstruct or self.metric is not None
         options = self.at_quality(number, plan=plan, reconstruct=reconstruct)
         return encoder.encode(self.model, self.image, options)
 
     def _reason_of_failure(self, nearest: Encoded) -> str:
         target = self.target.value
-        if self.aim is None:
+        if self.metric is None:
             size = len(nearest.data)
             return (
                 f"the smallest file, of quality {nearest.quality:g}, has {size} bytes, not {target}"
             )
-        value = self.aim.in_words(self.aim.measure(self.image, nearest.image))
+        value = self.metric.in_words(self.metric.measure(self.image, nearest.image))
         return f"the best image, of quality {nearest.quality:g}, has {value}, not {target:g}"

@@ -1,7 +1,7 @@
-"""What rate control can aim at beside a size: the quality of the decoded image, by several metrics.
+"""What can be a target of rate control beside a size: the image's quality, by several metrics.
 
-A target is a field of `Target` and an entry of `AIMS`. The search runs on a scale on which values
-rise with the quality of the image, by about the same amount per e-fold lambda.
+A target is a field of `Target` and an entry of `TARGET_METRICS`. The search runs on a scale on
+which values rise with the quality of the image, by about the same amount per e-fold lambda.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class TargetError(EncodeError):
     """A target that no quality meets, or that cannot be measured."""
 
 
-class Aim(NamedTuple):
+class TargetMetric(NamedTuple):
     """A metric as a target. Values meet it if they are at least as good."""
 
     field: str  # of `Target`
@@ -90,24 +90,24 @@ def _itself(value: float) -> float:
 
 _TOO_SMALL = f"the short side has less than {perceptual.BLOCK} pixels"
 
-AIMS: Mapping[str, Aim] = {
-    aim.field: aim
-    for aim in (
-        Aim(
+TARGET_METRICS: Mapping[str, TargetMetric] = {
+    metric.field: metric
+    for metric in (
+        TargetMetric(
             "psnr", "PSNR", PreparedImage.psnr, _itself,
             tolerance=0.05, slope=2.1, words="{value} dB",
         ),
-        Aim(
+        TargetMetric(
             "ms_ssim", "MS-SSIM", _on_rgb8(_ms_ssim), decibels.ms_ssim,
             tolerance=0.05, slope=2.2, decimals=5,
             left_out="the short side has less than 161 pixels",
         ),
-        Aim(
+        TargetMetric(
             "ssimulacra2", "SSIMULACRA2", _on_rgb8(perceptual.ssimulacra2),
             lambda score: _nearness(100 - score), tolerance=0.0125, slope=0.29,
             library=perceptual.SSIMULACRA2, left_out=_TOO_SMALL,
         ),
-        Aim(
+        TargetMetric(
             "butteraugli", "Butteraugli", _on_rgb8(perceptual.butteraugli), _nearness,
             tolerance=0.02, slope=0.35, decimals=3, higher_is_better=False,
             library=perceptual.BUTTERAUGLI, left_out=_TOO_SMALL,

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from rdonet_jax.core import messages
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.models import registry
 from rdonet_jax.training.config import TrainingConfig
@@ -209,11 +210,10 @@ def _remove_unfinished(manager: ocp.CheckpointManager) -> None:
 
 def cause(error: Exception) -> str:
     """The cause of an error: the system's message if there is one, else the first line."""
-    text = str(error).strip()
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
-        if os.strerror(number) in text:
+        if os.strerror(number) in str(error):
             return os.strerror(number)
-    return (text.splitlines() or [type(error).__name__])[0]
+    return messages.first_line(error)
 
 
 @contextlib.contextmanager

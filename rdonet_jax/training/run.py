@@ -1,6 +1,6 @@
 """A training run: how it is set up or continued, and the export of its weights.
 
-A run's folder holds `config.json` (`run_folder`), `log.jsonl` and `tensorboard/` (`monitor`),
+A run's folder holds `config.json` (`run_dir`), `log.jsonl` and `tensorboard/` (`monitor`),
 `checkpoints/` and `best/` (`checkpoints`), `exported.txt` if weights are exported while it runs
 (`exports`), and `diverged-STEP/` if the loss stopped being finite (`divergence`).
 """
@@ -223,7 +223,7 @@ def _record_of_start(config: TrainingConfig) -> Mapping[str, Any] | None:
 def _require_equal_hosts(run: Run, intervals: Intervals, resume: bool) -> None:
     described = dataclasses.replace(run, origin=None).to_json()
     multihost.require_equal(f"{described} {intervals} {resume}", "configuration")
-    multihost.require_equal(f"{run.origin.pictures} {run.origin.validation_pictures}", "pictures")
+    multihost.require_equal(f"{run.origin.pictures} {run.origin.validation_pictures}", "images")
 
 
 @contextlib.contextmanager

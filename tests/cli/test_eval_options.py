@@ -51,8 +51,9 @@ def documented() -> list[str]:
         ([*MODEL, "--bpp", "0.1", "1"], "--bpp needs --anchors"),
         ([*MODEL, "--files"], "--files needs --estimate"),
         ([*MODEL, "--batch-size", "0"], "--batch-size needs --estimate"),
-        ([*MODEL, "--report-pictures", "0"], "--report-pictures needs --report"),
-        ([*RESULTS, "--report", "a", "--report-pictures", "4"], "--report-pictures needs --model"),
+        ([*MODEL, "--report-images", "0"], "--report-images needs --report"),
+        ([*MODEL, "--report-pictures", "0"], "--report-images needs --report"),
+        ([*RESULTS, "--report", "a", "--report-images", "4"], "--report-images needs --model"),
     ],
 )
 def test_an_option_that_would_have_no_effect_is_refused(arguments, message, capsys):

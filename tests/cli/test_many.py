@@ -183,15 +183,15 @@ def test_a_folder_that_cannot_be_looked_into_is_named_and_stops_nothing(
 
 @pytest.mark.parametrize(("wanted", "size"), [("1e-9", 1), ("1e300", argument_types.MOST_BYTES)])
 def test_any_positive_rate_is_a_target(rdonet, bundle, monkeypatch, wanted, size):
-    aims = []
+    sizes = []
 
-    def aimed(model, image, options, report):
-        aims.append(options.target.size)
+    def record(model, image, options, report):
+        sizes.append(options.target.size)
         raise codec.EncodeError("enough")
 
-    monkeypatch.setattr(rate_control, "encode", aimed)
+    monkeypatch.setattr(rate_control, "encode", record)
     assert rdonet("compress", "a.png", "--target-bpp", wanted).code == 1
-    assert aims == [size]
+    assert sizes == [size]
 
 
 def test_info_goes_on_after_a_file_that_is_none(rdonet, bundle):

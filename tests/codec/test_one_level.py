@@ -1,4 +1,4 @@
-"""The conventional coder as a portable network: the finest level alone."""
+"""One-level networks: portable models with the finest level alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def model() -> zoo.Model:
     preset = presets.mini_one_level()
     params = portable_params.mini_parameters(preset)
     tables = distributions.scale_tables(preset.distribution)
-    return zoo.Model("conventional", preset, params, bytes(4), TrainingRecord({}), tables)
+    return zoo.Model("one-level", preset, params, bytes(4), TrainingRecord({}), tables)
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_the_estimate_is_the_size_of_the_file(model, photograph):
 def test_masks_and_searches_are_refused_in_one_sentence(model, photograph):
     image = photograph[:130, :130]
     coarse = partition.uniform(1, (3, 3))
-    with pytest.raises(codec.EncodeError, match="conventional has one level, 16x16"):
+    with pytest.raises(codec.EncodeError, match="one-level has one level, 16x16"):
         codec.compress(model, image, coarse, 50)
     for plan in (Plan(passes=1), Plan(init="uniform-32")):
         with pytest.raises(codec.EncodeError, match="one level"):
@@ -77,7 +77,7 @@ def test_a_file_whose_partition_has_other_levels_is_refused(model, photograph):
     preset = presets.mini()
     three = model.replace(config=preset, params=portable_params.mini_parameters(preset))
     data = codec.compress(three, photograph[:130, :130], partition.uniform(1, (3, 3)), 50)
-    with pytest.raises(FormatError, match="levels that conventional does not have"):
+    with pytest.raises(FormatError, match="levels that one-level does not have"):
         codec.decode(model, data)
 
 
@@ -119,7 +119,7 @@ def test_a_network_has_three_levels_or_the_finest_alone(name):
 
 
 @pytest.mark.slow
-def test_the_conventional_coder_takes_as_many_macs_to_decode():
+def test_the_one_level_network_takes_as_many_macs_to_decode():
     of_three, of_one = (
         macs.of_decoder(macs.per_pixel(preset))
         for preset in (presets.compact(), presets.compact_one_level())

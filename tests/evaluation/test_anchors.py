@@ -113,7 +113,7 @@ def test_settings_and_software_are_recorded(anchor, photograph):
     assert "Pillow" in recorded["software"]
     assert recorded["options"] == dict(anchor.fixed)
     assert recorded["software"] in words
-    assert f"{anchor.knob} varied" in words
+    assert f"{anchor.varied} varied" in words
     for key in anchor.fixed:
         assert key in words
 

@@ -107,8 +107,10 @@ def test_an_unknown_name_is_an_error_that_lists_the_names(ours):
         ('{"name": 3, "results": {"bpp": [1]}}', "the name of the curve: 3 is no text"),
         ('{"name": "a", "results": [1]}', "results: [1] is no object"),
         (
-            '{"name": "a", "results": [{"bpp": 0.7626165122520633, "form": "as it is"}]}',
-            "results: [{'bpp': 0.7626165122520633, 'form': ... is no object",
+            '{"name": "a", "results": [{"bpp": 0.7626165122520633, "psnr": 31.25, "form": '
+            '"as it is", "encoder": "ours"}]}',
+            "results: [{'bpp': 0.7626165122520633, 'encoder': 'ours', 'form': 'as it is', "
+            "'psnr': 3... is no object",
         ),
         (
             '{"name": "a", "results": {"bpp": [1], "psnr-rgb": []}}',

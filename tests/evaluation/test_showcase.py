@@ -12,32 +12,32 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.report import showcase
-from rdonet_jax.evaluation.report.showcase import Show
+from rdonet_jax.evaluation.report.showcase import ShowcaseOptions
 
 
 @pytest.fixture(scope="module")
-def shown(folder, tiny_weights):
-    wanted = Show([folder], str(tiny_weights), anchors=["jpeg", "webp"], count=1)
+def example(folder, tiny_weights):
+    wanted = ShowcaseOptions([folder], str(tiny_weights), anchors=["jpeg", "webp"], count=1)
     (one,) = showcase.images(wanted)
     return one
 
 
 @pytest.mark.slow
-def test_the_first_image_is_shown_as_its_file_decodes(shown, images, tiny_model):
+def test_the_first_image_is_shown_as_its_file_decodes(example, images, tiny_model):
     original = images[0].pixels
     chosen = codec.choose_partition(tiny_model, original, "variance")
     encoded = codec.encode(tiny_model, original, chosen)
-    ours = shown.versions[0]
-    assert (shown.name, ours.name, ours.size) == ("a.png", tiny_model.name, len(encoded.data))
+    ours = example.versions[0]
+    assert (example.name, ours.name, ours.size) == ("a.png", tiny_model.name, len(encoded.data))
     np.testing.assert_array_equal(ours.image, encoded.image)
-    np.testing.assert_array_equal(shown.levels, partition.level_map(chosen))
+    np.testing.assert_array_equal(example.levels, partition.level_map(chosen))
     height, width = original.shape[:2]
-    assert shown.shares == partition.block_shares(chosen, height, width)
+    assert example.shares == partition.block_shares(chosen, height, width)
 
 
 @pytest.mark.slow
-def test_anchors_come_at_about_the_same_size(shown):
-    ours, *others = shown.versions
+def test_anchors_come_at_about_the_same_size(example):
+    ours, *others = example.versions
     assert [version.name for version in others] == ["JPEG", "WebP"]
     for version in others:
         assert version.size == pytest.approx(ours.size, rel=0.1)
@@ -45,20 +45,20 @@ def test_anchors_come_at_about_the_same_size(shown):
 
 
 @pytest.mark.slow
-def test_the_bits_of_all_blocks_are_those_of_the_file(shown):
-    bits = 256 * shown.density.sum()
-    assert 8 * shown.versions[0].size == pytest.approx(bits, rel=0.005, abs=8 * 100)
+def test_the_bits_of_all_blocks_are_those_of_the_file(example):
+    bits = 256 * example.density.sum()
+    assert 8 * example.versions[0].size == pytest.approx(bits, rel=0.005, abs=8 * 100)
 
 
 def test_the_number_of_images_is_not_negative(folder, tiny_weights):
-    assert showcase.images(Show([folder], str(tiny_weights), count=0)) == []
+    assert showcase.images(ShowcaseOptions([folder], str(tiny_weights), count=0)) == []
     with pytest.raises(EvaluationError, match="images to show is not -1"):
-        Show([folder], str(tiny_weights), count=-1)
+        ShowcaseOptions([folder], str(tiny_weights), count=-1)
 
 
 def test_one_call_measures_and_reports(folder, tiny_weights, tmp_path):
     arguments = ["--data", folder, "--model", tiny_weights, "--estimate", "--batch-size", "1"]
-    arguments += ["--report", tmp_path / "out.html", "--report-pictures", "1"]
+    arguments += ["--report", tmp_path / "out.html", "--report-images", "1"]
     assert eval_command.main([str(argument) for argument in arguments]) == 0
     html = (tmp_path / "out.html").read_text()
     data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])

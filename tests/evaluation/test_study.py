@@ -23,9 +23,9 @@ from rdonet_jax.rdo import effort
 from tests import curve_samples
 
 
-def measured(requested: study.Study, show: study.Show) -> list[curves.Curve]:
+def measured(requested: study.Study, print_line: study.PrintLine) -> list[curves.Curve]:
     """All curves of a study."""
-    *_, found = study.run(study.prepare(requested, show), show)
+    *_, found = study.run(study.prepare(requested, print_line), print_line)
     return found
 
 

@@ -100,7 +100,7 @@ def test_another_host_measures_the_models_alone_and_says_and_writes_nothing(
         (["--plot", "a.svg"], "matplotlib.figure", "a.svg: figures need the package matplotlib"),
         (["--bd-rate", "jpeg"], "bjontegaard", "need the package bjontegaard"),
         (["--bd-rate", "jxl"], "", "no curve 'jxl' among mini, jpeg, webp"),
-        (["--report", "a.html", "--report-pictures", "-1"], "", "images to show is not -1"),
+        (["--report", "a.html", "--report-images", "-1"], "", "images to show is not -1"),
     ],
 )
 def test_what_cannot_be_drawn_or_compared_is_refused_before_anything_is_measured(

@@ -157,7 +157,7 @@ def test_a_residual_block_adds_what_its_hidden_channels_see():
 def test_a_gentle_gdn_divides_little_at_first_and_its_inverse_multiplies():
     x = normal(0, 1, 3, 4, 5)
     for inverse in (False, True):
-        module = lapped.GentleGDN(inverse)
+        module = lapped.NearIdentityGDN(inverse)
         y, variables = module.init_with_output(quick_key(0), x)
         np.testing.assert_allclose(y, x, rtol=0.05)
         gamma = np.square(np.asarray(variables["params"]["gamma"], np.float64))
@@ -183,7 +183,7 @@ LAYERS = {
     "down": lapped.Stage(5, "down"),
     "up": lapped.Stage(5, "up"),
     "residual": lapped.Residual(4),
-    "gdn": lapped.GentleGDN(inverse=False),
+    "gdn": lapped.NearIdentityGDN(inverse=False),
 }
 
 

@@ -16,7 +16,7 @@ from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.encoder import SearchSummary
 from rdonet_jax.rdo.rate_control import TargetError
 from rdonet_jax.rdo.search.costs import SearchStats
-from rdonet_jax.rdo.targets import AIMS
+from rdonet_jax.rdo.targets import TARGET_METRICS
 
 pytestmark = pytest.mark.once
 
@@ -131,7 +131,10 @@ def test_a_psnr_is_reached_and_no_more_than_needed(mini_model, large):
     decoded = codec.decode(mini_model, found.encoded.data)
     reached = pixel_format.psnr(large, decoded.image)
     assert reached >= limit
-    assert reached <= limit + AIMS["psnr"].tolerance or at(decoded.quality - 100 / MOST) < limit
+    assert (
+        reached <= limit + TARGET_METRICS["psnr"].tolerance
+        or at(decoded.quality - 100 / MOST) < limit
+    )
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from rdonet_jax.imaging import pixel_format
 from rdonet_jax.rdo import encoder, quality_search, rate_control, target_trials, targets
 from rdonet_jax.rdo.encode_options import EncodeOptions, Target
 from rdonet_jax.rdo.encoder import EncodeResult
-from rdonet_jax.rdo.targets import AIMS, TargetError
+from rdonet_jax.rdo.targets import TARGET_METRICS, TargetError
 
 pytestmark = pytest.mark.once
 
@@ -70,10 +70,10 @@ def error(original: np.ndarray, decoded: np.ndarray) -> float:
 @pytest.fixture
 def by_error(monkeypatch):
     """Takes `error` for Butteraugli, so that a distance is a target that is measured everywhere."""
-    aim = AIMS["butteraugli"]._replace(
+    metric = TARGET_METRICS["butteraugli"]._replace(
         label="Error", function=targets._on_rgb8(error), library=None
     )
-    monkeypatch.setitem(AIMS, "butteraugli", aim)
+    monkeypatch.setitem(TARGET_METRICS, "butteraugli", metric)
 
 
 def scan(image: np.ndarray) -> list[tuple[int, float, float]]:
@@ -121,23 +121,23 @@ def test_a_distance_out_of_reach_is_refused_with_what_can_be_had(mini_model, cod
 
 @pytest.mark.parametrize("field", ["ms_ssim", "ssimulacra2", "butteraugli"])
 def test_a_metric_is_met_and_no_more_than_is_tolerated(mini_model, photograph, coder, field):
-    aim = AIMS[field]
+    metric = TARGET_METRICS[field]
     try:
-        aim.require()
+        metric.require()
     except TargetError as missing:
         pytest.skip(str(missing))
     image = np.ascontiguousarray(photograph[:165, :200])
     prepared = preparation.prepare(mini_model.config, image)
 
     def at(quality):
-        return aim.to_scale(aim.measure(prepared, toy(image, quality)[1]))
+        return metric.to_scale(metric.measure(prepared, toy(image, quality)[1]))
 
-    limit = aim.measure(prepared, toy(image, 61.3)[1])
+    limit = metric.measure(prepared, toy(image, 61.3)[1])
     options = EncodeOptions(target=Target(**{field: limit}))
     found = rate_control.encode(mini_model, prepared, options).encoded
-    excess = aim.to_scale(aim.measure(prepared, found.image)) - aim.to_scale(limit)
+    excess = metric.to_scale(metric.measure(prepared, found.image)) - metric.to_scale(limit)
     assert excess >= 0
-    assert excess <= aim.tolerance or at(found.quality - 100 / MOST) < aim.to_scale(limit)
+    assert excess <= metric.tolerance or at(found.quality - 100 / MOST) < metric.to_scale(limit)
 
 
 def test_an_image_without_a_value_is_refused(mini_model, photograph):
@@ -157,21 +157,21 @@ def test_what_is_not_installed_is_refused_before_anything_is_encoded(mini_model,
         rate_control.encode(mini_model, image, EncodeOptions(target=Target(butteraugli=1)))
 
 
-@pytest.mark.parametrize("field", AIMS)
+@pytest.mark.parametrize("field", TARGET_METRICS)
 def test_values_rise_on_the_scale_with_the_quality(field):
-    aim = AIMS[field]
+    metric = TARGET_METRICS[field]
     values = {"psnr": [20, 30], "ms_ssim": [0.8, 0.99], "ssimulacra2": [-40, 90]}
     worse, better = values.get(field, [5.0, 0.5])
-    assert aim.to_scale(worse) < aim.to_scale(better)
+    assert metric.to_scale(worse) < metric.to_scale(better)
     best = {"ms_ssim": 1.0, "ssimulacra2": 100.0, "butteraugli": 0.0, "psnr": math.inf}[field]
-    assert aim.to_scale(best) == math.inf
+    assert metric.to_scale(best) == math.inf
 
 
 def test_a_miss_never_reads_as_a_hit():
-    assert AIMS["psnr"].in_words(39.999) == "39.99 dB"
-    assert AIMS["ssimulacra2"].in_words(79.999) == "SSIMULACRA2 79.99"
-    assert AIMS["butteraugli"].in_words(1.50001) == "Butteraugli 1.501"
-    assert AIMS["ms_ssim"].in_words(0.9899999) == "MS-SSIM 0.98999"
+    assert TARGET_METRICS["psnr"].in_words(39.999) == "39.99 dB"
+    assert TARGET_METRICS["ssimulacra2"].in_words(79.999) == "SSIMULACRA2 79.99"
+    assert TARGET_METRICS["butteraugli"].in_words(1.50001) == "Butteraugli 1.501"
+    assert TARGET_METRICS["ms_ssim"].in_words(0.9899999) == "MS-SSIM 0.98999"
 
 
 @pytest.mark.parametrize(

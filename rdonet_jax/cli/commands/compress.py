@@ -98,22 +98,22 @@ def compress_file(
 
     model = models.load(library, options.model)
     result, step_seconds = _encode(source, model, image, options, show_progress)
-    judged, aimed = _judged(source, model, result, options)
-    facts = _facts(source, target, model, result, judged)
-    if aimed is not None:
-        facts[aimed.field] = aimed.value
+    measured, reached = _measured(source, model, result, options)
+    facts = _facts(source, target, model, result, measured)
+    if reached is not None:
+        facts[reached.field] = reached.value
     with explained(ImageError):
         output_files.write_bytes(
             target, result.encoded.data, options.force, status if options.preserve else None
         )
     facts["seconds"] = round(time.perf_counter() - started, 3)
     return FileResult(
-        _lines(facts, result, _qualities(options, result, judged, aimed)),
+        _lines(facts, result, _qualities(options, result, measured, reached)),
         facts,
         math.prod(result.image.size),
         len(result.encoded.data),
         step_seconds,
-        tuple(f"{target}: {warning}" for warning in judged.warnings),
+        tuple(f"{target}: {warning}" for warning in measured.warnings),
     )
 
 
@@ -152,9 +152,9 @@ def _encode(
     return result, timer.seconds()
 
 
-def _judged(
+def _measured(
     source: FilePath, model: Model, result: EncodeResult, options: CompressOptions
-) -> tuple[Fidelity, _Aimed | None]:
+) -> tuple[Fidelity, _ReachedTarget | None]:
     """How close the encoded image is to its source, once it is checked if that is asked for."""
     from rdonet_jax.cli.commands import fidelity
     from rdonet_jax.codec.bitstream import FormatError
@@ -169,8 +169,8 @@ def _judged(
     ):
         if options.lossless_check:
             _check_decoding(source, model, result, options.engine)
-        judged = fidelity.judge(model, result, source_bytes, options.measure, options.engine)
-        return judged, _aimed(options, result)
+        measured = fidelity.judge(model, result, source_bytes, options.measure, options.engine)
+        return measured, _reached_target(options, result)
 
 
 def _encode_options(
@@ -214,7 +214,7 @@ def _gains(source: FilePath, options: CompressOptions, size: tuple[int, int]) ->
 
 
 def _target(options: CompressOptions, size: tuple[int, int]) -> Target | None:
-    """What rate control is to aim at; None where a quality is given, or nothing."""
+    """The target of rate control; None where a quality is given, or nothing."""
     from rdonet_jax.rdo.encode_options import Target
 
     byte_count = options.target_size
@@ -227,24 +227,24 @@ def _target(options: CompressOptions, size: tuple[int, int]) -> Target | None:
     return Target(**values)
 
 
-class _Aimed(NamedTuple):
-    """What a file has of the metric that was the target."""
+class _ReachedTarget(NamedTuple):
+    """The value that a file has of the metric that was the target."""
 
     field: str  # of `Target`
     value: float
     words: str
 
 
-def _aimed(options: CompressOptions, result: EncodeResult) -> _Aimed | None:
-    """The metric that was the target; None for a size, a quality, and a PSNR."""
-    from rdonet_jax.rdo.targets import AIMS
+def _reached_target(options: CompressOptions, result: EncodeResult) -> _ReachedTarget | None:
+    """The value of the metric that was the target; None for a size, a quality, and a PSNR."""
+    from rdonet_jax.rdo.targets import TARGET_METRICS
 
     target = _target(options, result.image.size)
-    if target is None or target.field not in AIMS or target.psnr is not None:
+    if target is None or target.field not in TARGET_METRICS or target.psnr is not None:
         return None
-    aim = AIMS[target.field]
-    value = aim.measure(result.image, result.encoded.image)
-    return _Aimed(target.field, value, aim.in_words(value))
+    metric = TARGET_METRICS[target.field]
+    value = metric.measure(result.image, result.encoded.image)
+    return _ReachedTarget(target.field, value, metric.in_words(value))
 
 
 def _init(size: tuple[int, int], init: str) -> str | Partition:
@@ -289,7 +289,7 @@ def _check_decoding(source: FilePath, model: Model, result: EncodeResult, engine
 
 
 def _facts(
-    source: FilePath, target: FilePath, model: Model, result: EncodeResult, judged: Fidelity
+    source: FilePath, target: FilePath, model: Model, result: EncodeResult, measured: Fidelity
 ) -> dict[str, Any]:
     """The line of JSON, but for the time."""
     from rdonet_jax.core import partition
@@ -319,14 +319,17 @@ def _facts(
             "interrupted": interrupted,
             "refinements": refinements,
         }
-    if judged.psnr is not None:
-        facts["psnr"] = judged.psnr if math.isfinite(judged.psnr) else None
-    facts["warnings"] = list(judged.warnings)
+    if measured.psnr is not None:
+        facts["psnr"] = measured.psnr if math.isfinite(measured.psnr) else None
+    facts["warnings"] = list(measured.warnings)
     return facts
 
 
 def _qualities(
-    options: CompressOptions, result: EncodeResult, judged: Fidelity, aimed: _Aimed | None
+    options: CompressOptions,
+    result: EncodeResult,
+    measured: Fidelity,
+    reached: _ReachedTarget | None,
 ) -> tuple[str, ...]:
     """How good the file is, in words: what was asked for, and the quality that a target gave."""
     from rdonet_jax.cli.commands import fidelity
@@ -334,10 +337,10 @@ def _qualities(
     words = []
     if _target(options, result.image.size) is not None:
         words.append(f"quality {result.encoded.quality:.4g}")
-    if judged.psnr is not None and (options.measure or options.target_psnr is not None):
-        words.append(fidelity.psnr_text(judged.psnr))
-    if aimed is not None:
-        words.append(aimed.words)
+    if measured.psnr is not None and (options.measure or options.target_psnr is not None):
+        words.append(fidelity.psnr_text(measured.psnr))
+    if reached is not None:
+        words.append(reached.words)
     return tuple(words)
 
 

@@ -48,13 +48,13 @@ def evaluate(options: argparse.Namespace) -> None:
     if host_options.join(options) and not multihost.is_first():
         _measure_share(options)
         return
-    show = show_of(options)
+    examples = showcase_options(options)
     _check_outcomes(options)
     everything = curves.distinct(_curves(options))
     if options.bd_rate:
         reference = curves.named(everything, options.bd_rate)
         output.say("\n".join(bd_rates.table(everything, reference)))
-    draw(options, everything, show)
+    draw(options, everything, examples)
 
 
 def _measure_share(options: argparse.Namespace) -> None:
@@ -145,7 +145,9 @@ def study_of(options: argparse.Namespace) -> study.Study:
 
 
 def draw(
-    options: argparse.Namespace, everything: Sequence[Curve], show: showcase.Show | None
+    options: argparse.Namespace,
+    everything: Sequence[Curve],
+    examples: showcase.ShowcaseOptions | None,
 ) -> None:
     """Writes the plots and the page."""
     for path in options.plot:
@@ -153,11 +155,11 @@ def draw(
     if options.quality_plot:
         plots.over_quality(options.quality_plot, everything[0], options.force)
     if options.report:
-        shown = showcase.images(show) if show else []
+        shown = showcase.images(examples) if examples else []
         page.write(options.report, everything, shown, options.bd_rate, options.force)
 
 
-def show_of(options: argparse.Namespace) -> showcase.Show | None:
+def showcase_options(options: argparse.Namespace) -> showcase.ShowcaseOptions | None:
     """The images for the page: by the first model, in the middle of the qualities; None without
     page or model.
 
@@ -165,14 +167,14 @@ def show_of(options: argparse.Namespace) -> showcase.Show | None:
     """
     if not (options.report and options.model):
         return None
-    return showcase.Show(
+    return showcase.ShowcaseOptions(
         data=options.data,
         model=options.model[0],
         quality=options.quality[len(options.quality) // 2],
         plan=_most_work(options),
         coder=options.coder,
         anchors=options.anchors,
-        count=options.report_pictures,
+        count=options.report_images,
         metrics=tuple(options.metrics),
     )
 

@@ -170,11 +170,7 @@ def _origins(
         cause = cause_of(error, source)
         found.failed.append(Failed(Job(str(error.filename or source), ""), cause))
     known = [path for path in below.files if path.suffix.lower() in suffixes and _is_file(path)]
-    taken = set(known)
-    found.others.extend(p.suffix.lower() or p.name for p in below.files if p not in taken)
-    if not known and not below.errors:
-        cause = f"{source}: holds no files with a suffix that is known here"
-        found.failed.append(Failed(Job(source, ""), cause))
+    _note_others(source, below.files, known, found, may_be_empty=bool(below.errors))
     for path in sorted(known):
         below_source = str(path.relative_to(source))
         yield Origin(str(path), below_source if root is None else _below_root(str(path), root))
@@ -194,14 +190,25 @@ def _origins_at_url(
         return
     files = [Path(name) for name in below if not any(p[0] == "." for p in Path(name).parts)]
     known = [path for path in files if path.suffix.lower() in suffixes]
-    taken = set(known)
-    found.others.extend(p.suffix.lower() or p.name for p in files if p not in taken)
-    if not known:
-        cause = f"{url}: holds no files with a suffix that is known here"
-        found.failed.append(Failed(Job(url, ""), cause))
+    _note_others(url, files, known, found)
     for path in known:
         file = urls.join(url, *path.parts)
         yield Origin(file, str(path) if root is None else _below_root(file, root))
+
+
+def _note_others(
+    source: str,
+    files: Sequence[Path],
+    known: Sequence[Path],
+    found: Found,
+    may_be_empty: bool = False,
+) -> None:
+    """Adds to `found` the files of a folder that are not known, and that there is none that is."""
+    taken = set(known)
+    found.others.extend(p.suffix.lower() or p.name for p in files if p not in taken)
+    if not known and not may_be_empty:
+        cause = f"{source}: holds no files with a suffix that is known here"
+        found.failed.append(Failed(Job(source, ""), cause))
 
 
 def _below_root(path: str, root: str) -> str:

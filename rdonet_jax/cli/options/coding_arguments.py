@@ -34,36 +34,36 @@ def add_compress(commands: Any) -> None:
         "folders whose images are meant, also at URLs",
         f"compressed file, - for standard output; default: IN{COMPRESSED_SUFFIX}",
     )
-    aim = parser.add_argument_group("how small, how good; default: quality 50")
-    aim = aim.add_mutually_exclusive_group()
-    aim.add_argument(
+    target = parser.add_argument_group("how small, how good; default: quality 50")
+    target = target.add_mutually_exclusive_group()
+    target.add_argument(
         "--quality", metavar="Q", type=types.quality,
         help="0 (smallest file) to 100 (best image); fractions count",
     )  # fmt: skip
-    aim.add_argument(
+    target.add_argument(
         "--target-bpp", metavar="BPP", type=types.positive_number,
         help="the best image in so many bits per pixel",
     )  # fmt: skip
-    aim.add_argument(
+    target.add_argument(
         "--target-size", metavar="BYTES", type=types.byte_count,
         help="the best image in so many bytes; 40k, 40kB and 1.5M count in thousands, 40KiB and "
         "1.5MiB in 1024s",
     )  # fmt: skip
-    aim.add_argument(
+    target.add_argument(
         "--target-psnr",
         metavar="DB",
         type=types.positive_number,
         help="the smallest file of this PSNR",
     )
-    aim.add_argument(
+    target.add_argument(
         "--target-ms-ssim", metavar="VALUE", type=types.similarity,
         help="the smallest file of this MS-SSIM, below 1",
     )  # fmt: skip
-    aim.add_argument(
+    target.add_argument(
         "--target-ssimulacra2", metavar="SCORE", type=types.score,
         help="the smallest file of this SSIMULACRA2, at most 100; needs the package ssimulacra2",
     )  # fmt: skip
-    aim.add_argument(
+    target.add_argument(
         "--target-butteraugli", metavar="DISTANCE", type=types.positive_number,
         help="the smallest file of this Butteraugli distance or less; needs the program "
         "butteraugli_main",

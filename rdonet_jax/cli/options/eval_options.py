@@ -38,8 +38,8 @@ NEEDS: Sequence[tuple[str, Sequence[str]]] = (
     ("--metrics", ("--model", "--anchors")),
     ("--per-image", ("--model", "--anchors")),
     ("--out", ("--model", "--anchors", "--merge")),
-    ("--report-pictures", ("--report",)),
-    ("--report-pictures", ("--model",)),
+    ("--report-images", ("--report",)),
+    ("--report-images", ("--model",)),
 )
 """Options, each with the others of which it needs one, since alone it would have no effect."""
 
@@ -50,7 +50,7 @@ DEFAULTS: Mapping[str, Any] = {
     "shard": WHOLE,
     "batch_size": estimate.BATCH_SIZE,
     "coder": codec.DEFAULT_CODER,
-    "report_pictures": 4,
+    "report_images": 4,
 }
 """What holds where an option is not given. The parser leaves None there."""
 
@@ -119,7 +119,7 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--quality", nargs="+", type=float, metavar="Q",
-        help="one or more qualities, 0 to 100, of models that have all (default: 50)",
+        help="one or more qualities, 0 to 100, of variable-rate models (default: 50)",
     )  # fmt: skip
     group.add_argument(
         "--init", "--mask", nargs="+", choices=initial_masks.INITS,
@@ -133,9 +133,7 @@ def _add_subjects(group: argparse._ArgumentGroup) -> None:
         "--effort", nargs="+", type=int, choices=range(len(effort.EFFORTS)), default=[],
         help="levels of effort, as of rdonet compress, in place of passes",
     )  # fmt: skip
-    group.add_argument(
-        "--join", metavar="NAME", help="the models, each of one lambda, are points of one curve"
-    )
+    group.add_argument("--join", metavar="NAME", help="fixed-rate models are points of one curve")
     group.add_argument(
         "--anchors", nargs="+", default=[], choices=list(anchors.ANCHORS),
         help="conventional codecs, over the rates of the models",
@@ -220,7 +218,7 @@ def _add_outcomes(group: argparse._ArgumentGroup) -> None:
         help="a page of HTML with everything",
     )
     group.add_argument(
-        "--report-pictures", type=int, metavar="N",
+        "--report-images", "--report-pictures", dest="report_images", type=int, metavar="N",
         help="how many images the page shows (default: 4)",
     )  # fmt: skip
     group.add_argument("--force", action="store_true", help="replace files that exist")

@@ -23,7 +23,7 @@ from rdonet_jax import visualize
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation import bd_rates, curves, mean_points
 from rdonet_jax.evaluation.curves import Curve, Point
-from rdonet_jax.evaluation.report.showcase import Shown, Version
+from rdonet_jax.evaluation.report.showcase import Example, Version
 from rdonet_jax.imaging import output_files
 from rdonet_jax.metrics.quality import QualityMetric
 
@@ -44,7 +44,7 @@ LOSSY_QUALITY = 92
 def write(
     path: Path,
     shown_curves: Sequence[Curve],
-    images: Sequence[Shown] = (),
+    images: Sequence[Example] = (),
     reference: str | None = None,
     force: bool = False,
 ) -> None:
@@ -53,7 +53,7 @@ def write(
 
 
 def html(
-    shown_curves: Sequence[Curve], images: Sequence[Shown] = (), reference: str | None = None
+    shown_curves: Sequence[Curve], images: Sequence[Example] = (), reference: str | None = None
 ) -> str:
     """The page, with curves of distinct names, images, and Bjøntegaard rates.
 
@@ -89,7 +89,7 @@ def html(
 def blocks(levels: np.ndarray, density: np.ndarray) -> list[list[float]]:
     """The blocks of a partition, each as [x, y, side, level, bits per pixel].
 
-    `levels` and `density` have one value per 16x16 pixels, as in `Shown`.
+    `levels` and `density` have one value per 16x16 pixels, as in `Example`.
     """
     found = []
     for level, side in enumerate(partition.STRIDES):
@@ -137,7 +137,7 @@ def _curve(curve: Curve, metrics: Metrics) -> dict[str, Any]:
         "label": _label(curve),
         "description": curve.description,
         "estimate": curves.is_estimate(curve),
-        "knob": str(curve.settings.get("varied", "quality")).replace("quality_layers", "ratio"),
+        "varied": str(curve.settings.get("varied", "quality")).replace("quality_layers", "ratio"),
         "settings": {key: _words(value) for key, value in curve.settings.items()},
         "points": [
             {**_point(point, metrics), "on_chart": on_chart}
@@ -237,20 +237,20 @@ def _viewer_note(lossless: bool) -> str:
     return words
 
 
-def _image(shown: Shown, stored: Sequence[str], metrics: Metrics) -> dict[str, Any]:
+def _image(example: Example, stored: Sequence[str], metrics: Metrics) -> dict[str, Any]:
     """An image with its versions. `stored`: data URIs of the original and of the versions."""
-    height, width = shown.original.shape[:2]
+    height, width = example.original.shape[:2]
     original, *decoded = stored
     return {
-        "name": shown.name,
+        "name": example.name,
         "width": width,
         "height": height,
         "original": original,
         "versions": [
-            _version(*both, metrics) for both in zip(shown.versions, decoded, strict=True)
+            _version(*both, metrics) for both in zip(example.versions, decoded, strict=True)
         ],
-        "shares": shown.shares,
-        "blocks": blocks(shown.levels, shown.density),
+        "shares": example.shares,
+        "blocks": blocks(example.levels, example.density),
     }
 
 
@@ -265,9 +265,9 @@ def _version(version: Version, stored: str, metrics: Metrics) -> dict[str, Any]:
     }
 
 
-def _stored(images: Sequence[Shown]) -> tuple[list[list[str]], bool]:
+def _stored(images: Sequence[Example]) -> tuple[list[list[str]], bool]:
     """Original and versions of every image as data URIs, and whether they are lossless."""
-    arrays = [[shown.original, *(v.image for v in shown.versions)] for shown in images]
+    arrays = [[example.original, *(v.image for v in example.versions)] for example in images]
     lossless = [[_uri(array, lossless=True, method=4) for array in row] for row in arrays]
     if sum(len(uri) for row in lossless for uri in row) <= MOST_IMAGE_BYTES:
         return lossless, True

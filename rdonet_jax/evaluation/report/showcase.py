@@ -26,7 +26,7 @@ from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 
 
 @dataclasses.dataclass(frozen=True)
-class Show:
+class ShowcaseOptions:
     """Which examples to make.
 
     Attributes:
@@ -65,8 +65,8 @@ class Version(NamedTuple):
     image: np.ndarray  # uint8 [H, W, 3]
 
 
-class Shown(NamedTuple):
-    """An image and its decoded versions."""
+class Example(NamedTuple):
+    """An image of the report and its decoded versions."""
 
     name: str
     original: np.ndarray  # uint8 [H, W, 3]
@@ -76,38 +76,44 @@ class Shown(NamedTuple):
     density: np.ndarray  # bits per pixel of each area of 16x16 (estimate), shape of `levels`
 
 
-def images(show: Show) -> list[Shown]:
+def images(options: ShowcaseOptions) -> list[Example]:
     """The example images with all their versions. Raises as `real_files.evaluate` does."""
-    if not show.count:
+    if not options.count:
         return []
-    model = zoo.load(show.model)
-    names, _ = anchors.available(show.anchors)
-    paths = list(real_files.named_images(show.data).items())[: show.count]
+    model = zoo.load(options.model)
+    names, _ = anchors.available(options.anchors)
+    paths = list(real_files.named_images(options.data).items())[: options.count]
     return [
-        _shown(show, model, names, name, dataset.load(path))
+        _example(options, model, names, name, dataset.load(path))
         for name, path in tqdm(paths, delay=2, leave=False, desc="images of the report")
     ]
 
 
-def _shown(
-    show: Show, model: zoo.Model, names: Sequence[str], name: str, original: np.ndarray
-) -> Shown:
+def _example(
+    options: ShowcaseOptions,
+    model: zoo.Model,
+    names: Sequence[str],
+    name: str,
+    original: np.ndarray,
+) -> Example:
     with measures.naming(name):
-        options = EncodeOptions(show.quality, plan=show.plan, coder=show.coder)
-        coded = coding.encode(model, original, options)
+        encoding = EncodeOptions(options.quality, plan=options.plan, coder=options.coder)
+        coded = coding.encode(model, original, encoding)
         data, decoded = coded.encoded.data, codec.decode(model, coded.encoded.data)
-    estimate = evaluation_estimate.estimate_image(model, original, decoded.partition, show.quality)
+    estimate = evaluation_estimate.estimate_image(
+        model, original, decoded.partition, options.quality
+    )
     setting = "" if decoded.quality is None else f"quality {decoded.quality:g}"
-    versions = [_version(show, model.name, setting, len(data), original, decoded.image)]
+    versions = [_version(options, model.name, setting, len(data), original, decoded.image)]
     for anchor in (anchors.ANCHORS[n] for n in names):
         with measures.naming(name):
             at, theirs = anchors.at_rate(anchor, original, len(data))
-        knob = anchor.knob.replace("quality_layers", "ratio")
+        varied = anchor.varied.replace("quality_layers", "ratio")
         versions.append(
-            _version(show, anchor.label, f"{knob} {at}", theirs.size, original, theirs.decoded)
+            _version(options, anchor.label, f"{varied} {at}", theirs.size, original, theirs.decoded)
         )
     height, width = original.shape[:2]
-    return Shown(
+    return Example(
         name,
         original,
         tuple(versions),
@@ -118,8 +124,13 @@ def _shown(
 
 
 def _version(
-    show: Show, name: str, setting: str, size: int, original: np.ndarray, decoded: np.ndarray
+    options: ShowcaseOptions,
+    name: str,
+    setting: str,
+    size: int,
+    original: np.ndarray,
+    decoded: np.ndarray,
 ) -> Version:
     bpp = measures.bits_per_pixel(size, original)
-    seen = quality_metrics.measure(original, decoded, show.metrics)
+    seen = quality_metrics.measure(original, decoded, options.metrics)
     return Version(name, setting, size, bpp, seen, decoded)

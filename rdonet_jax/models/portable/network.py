@@ -72,7 +72,7 @@ def nonlinear(config: PortableConfig, hidden: int, dtype: Any, inverse: bool) ->
     if config.nonlinearity == "residual":
         return lapped.Residual(hidden, dtype)
     if config.nonlinearity == "gdn":
-        return lapped.GentleGDN(inverse)
+        return lapped.NearIdentityGDN(inverse)
     return lapped.Identity()
 
 

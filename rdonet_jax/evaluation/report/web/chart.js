@@ -164,7 +164,7 @@ class Chart {
   }
 
   tell(curve, point) {
-    const setting = point.quality === null ? "" : ` · ${curve.knob} ${point.quality}`;
+    const setting = point.quality === null ? "" : ` · ${curve.varied} ${point.quality}`;
     this.tip.replaceChildren(
       element("b", {}, curve.label + setting),
       `${number(this.rate(point), 4)} bpp · `,
