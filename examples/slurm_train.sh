@@ -34,15 +34,21 @@ srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
     --steps "${STEPS:-26000}" &
 training=$!
 
-# SIGTERM comes two minutes before the end. The training stops with a checkpoint, exit code 0.
+# SIGTERM comes to this script alone, two minutes before the end. scancel sends it to the steps of the
+# job, and not to this script. srun must not get it: it would kill its processes at once. The training
+# stops with a checkpoint, exit code 0.
 stopped=
 stop() {
+    trap '' TERM # another one must not end the second wait
     stopped=1
-    kill -TERM "$training"
+    scancel --signal=TERM "$SLURM_JOB_ID"
 }
 trap stop TERM
-wait "$training" || true # a trap ends the first wait
-wait "$training"
-if [[ -n $stopped ]]; then
+code=0
+wait "$training" || code=$?
+if [[ -n $stopped ]]; then # the trap has ended the first wait
+    code=0
+    wait "$training" || code=$?
     scontrol requeue "$SLURM_JOB_ID"
 fi
+exit "$code"

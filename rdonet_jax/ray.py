@@ -17,6 +17,7 @@ from rdonet_jax.cli.files import batch, cluster, jobs
 from rdonet_jax.cli.files.batch import Outcome
 from rdonet_jax.cli.files.file_result import Work
 from rdonet_jax.cli.files.jobs import Found
+from rdonet_jax.core import messages
 from rdonet_jax.core.defaults import IMAGE_SUFFIX
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def cluster_row(outcome: Outcome) -> dict[str, str | int | float | None]:
     """What came of one file.
 
     status: "made", "there" if the result was there before, or "failed". error: the sentence about
-    a failure. bytes: of the compressed file. None where it does not apply.
+    a failure. bytes: of the compressed file. None where it does not apply. What is no Unicode in
+    the name of a file is escaped, as in `caf\\udce9.png`.
     """
     if isinstance(outcome, batch.Failed):
         return _row(outcome.job, "failed", error=outcome.cause)
@@ -100,7 +102,9 @@ def _row(
     bytes: int | None = None,
     seconds: float | None = None,
 ) -> dict[str, str | int | float | None]:
-    return {"input": job.source, "output": job.target, "status": status, "error": error,
+    source, target = messages.unicode_text(job.source), messages.unicode_text(job.target)
+    error = error and messages.unicode_text(error)
+    return {"input": source, "output": target, "status": status, "error": error,
             "width": width, "height": height, "bytes": bytes, "seconds": seconds}  # fmt: skip
 
 

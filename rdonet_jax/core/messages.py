@@ -1,4 +1,4 @@
-"""What errors of libraries say, for sentences of this package."""
+"""Texts for sentences of this package: what errors of libraries say, and names of files."""
 
 from __future__ import annotations
 
@@ -21,3 +21,11 @@ def reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return truncate(line, LONGEST_REASON)
+
+
+def unicode_text(text: str) -> str:
+    """The text with escapes for what is no Unicode.
+
+    Python puts surrogates into names of files that are not UTF-8, and they cannot be encoded.
+    """
+    return text.encode(errors="backslashreplace").decode()

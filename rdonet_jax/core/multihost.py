@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,11 +26,23 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rdonet_jax.core import compilation, interrupts
+from rdonet_jax.core import compilation, interrupts, messages
 from rdonet_jax.core.config import ConfigError
 
 PATIENCE_MS = 30 * 60 * 1000
 """Milliseconds that a host waits for the others at a barrier."""
+
+A_DAY_MS = 24 * 60 * 60 * 1000
+"""Milliseconds that a host which is done waits for work that others do alone."""
+
+JOIN_S = 300.0
+"""Seconds that a host looks for the first one, as long as `jax.distributed` waits for the hosts."""
+
+CONNECT_S, PAUSE_S = 10.0, 0.5
+"""Seconds that one attempt to reach the first host may take, and that lie between two of them."""
+
+SILENCE_S = 10.0
+"""Seconds after which a host says that it waits for the others."""
 
 FAILURE_WAIT_MS = 5 * 1000
 """Milliseconds that a host which fails waits for others that fail.
@@ -57,17 +70,69 @@ class Cluster:
 def join(cluster: Cluster) -> None:
     """Connects this host to the others. Must be called before any device is used.
 
-    Raises `ConfigError` if the others cannot be found or do not answer.
+    Raises `ConfigError` for values that cannot be right, and if the first host does not answer at
+    the address of the coordinator within `JOIN_S`. A host that does not come later cannot be
+    caught: `jax.distributed` then aborts the processes that wait for it. It also does so where it
+    has found the address of the first host itself, and nothing answers there.
     """
     given = dataclasses.astuple(cluster)
     if None in given and any(value is not None for value in given):
         raise ConfigError("name the coordinator, the number of processes and this process's number")
-    # CPUs have no collectives of their own between hosts.
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    with _saying_who_is_awaited(cluster):
+        if cluster.coordinator is not None:
+            place = _place(cluster.coordinator)
+            if cluster.process:
+                _require_answer(cluster.coordinator, place)
+        # CPUs have no collectives of their own between hosts.
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        try:
+            jax.distributed.initialize(*given)
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(f"the hosts cannot be joined: {error}") from error
+
+
+@contextlib.contextmanager
+def _saying_who_is_awaited(cluster: Cluster) -> Iterator[None]:
+    """A context that says once for how many hosts this one waits, if that takes a while."""
+    if cluster.coordinator is None:
+        yield
+        return
+    sentence = f"waiting for {cluster.processes} hosts at {cluster.coordinator}"
+    timer = threading.Timer(SILENCE_S, print, [sentence], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
     try:
-        jax.distributed.initialize(*given)
-    except (ValueError, RuntimeError) as error:
-        raise ConfigError(f"the hosts cannot be joined: {error}") from error
+        yield
+    finally:
+        timer.cancel()
+
+
+def _place(coordinator: str) -> tuple[str, int]:
+    """Address and port. Raises `ConfigError`."""
+    address, _, port = coordinator.rpartition(":")
+    if not address or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ConfigError(f"the coordinator has an address and a port, as HOST:1234: {coordinator}")
+    return address.strip("[]"), int(port)
+
+
+def _require_answer(coordinator: str, place: tuple[str, int]) -> None:
+    """Returns when something listens there. Raises `ConfigError` if that takes too long.
+
+    `jax.distributed` would abort this process, and with it lose the cause.
+    """
+    limit = time.monotonic() + JOIN_S
+    while True:
+        try:
+            socket.create_connection(place, CONNECT_S).close()
+            return
+        except (OSError, UnicodeError) as error:
+            if time.monotonic() >= limit:
+                cause = getattr(error, "strerror", None) or error
+                raise ConfigError(
+                    f"no host answers at {coordinator} ({cause}); that should be the address of "
+                    "process 0, which has to run as well"
+                ) from error
+        time.sleep(PAUSE_S)
 
 
 def process_count() -> int:
@@ -85,6 +150,8 @@ def wait_for_all(name: str, patience_ms: int = PATIENCE_MS) -> None:
 
     It does not use the devices, whose collectives fail if a host arrives much later.
     """
+    if jax.process_count() == 1:
+        return
     import orbax.checkpoint as ocp  # here, since only several hosts need it
 
     ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=patience_ms)
@@ -93,13 +160,13 @@ def wait_for_all(name: str, patience_ms: int = PATIENCE_MS) -> None:
 def gather_texts(name: str, text: str, patience_ms: int = PATIENCE_MS) -> list[str]:
     """The texts that all hosts pass, in the order of the hosts, cut to `LONGEST_TEXT` bytes.
 
-    The arguments are as in `wait_for_all`.
+    What is no Unicode, as in names of files, is escaped. The arguments are as in `wait_for_all`.
     """
     if jax.process_count() == 1:
         return [text]
     wait_for_all(name, patience_ms)
     own = np.zeros(LONGEST_TEXT, np.uint8)
-    letters = np.frombuffer(text.encode()[:LONGEST_TEXT], np.uint8)
+    letters = np.frombuffer(messages.unicode_text(text).encode()[:LONGEST_TEXT], np.uint8)
     own[: len(letters)] = letters
     rows = _rows_of_hosts(own)
     return [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in rows]
@@ -169,6 +236,7 @@ def processes_here() -> int:
     """The number of the run's processes on this machine, which share its memory."""
     if jax.process_count() == 1:
         return 1
+    wait_for_all("processes here")
     name = np.asarray(zlib.crc32(socket.gethostname().encode()), np.uint32)
     return int(np.sum(_rows_of_hosts(name) == name))
 
@@ -200,7 +268,8 @@ def require_equal(text: str, what: str) -> None:
     """Raises `ConfigError` on every host unless all have the same text; `what` names it."""
     if jax.process_count() == 1:
         return
-    sums = _rows_of_hosts(np.asarray(zlib.crc32(text.encode()), np.uint32))
+    wait_for_all(f"compare {what}")
+    sums = _rows_of_hosts(np.asarray(zlib.crc32(messages.unicode_text(text).encode()), np.uint32))
     if np.any(sums != sums[0]):
         raise ConfigError(f"the hosts of this run differ in their {what}")
 

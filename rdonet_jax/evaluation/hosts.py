@@ -17,7 +17,7 @@ from rdonet_jax.core.shard import Shard
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.results import Row
 
-PATIENCE_MS = 24 * 60 * 60 * 1000
+PATIENCE_MS = multihost.A_DAY_MS
 """Milliseconds that a host which is done waits for the others."""
 
 T = TypeVar("T")
@@ -30,12 +30,12 @@ def share(images: Mapping[str, T]) -> dict[str, T]:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
-    """A context for the work on this host's part: an error on one host is raised on all."""
+def together(name: str = "every host has evaluated its part") -> Iterator[None]:
+    """A context for what every host does separately: an error on one host is raised on all."""
     if jax.process_count() == 1:
         yield
         return
-    with multihost.raise_on_all_hosts("every host has evaluated its part", PATIENCE_MS):
+    with multihost.raise_on_all_hosts(name, PATIENCE_MS):
         yield
 
 

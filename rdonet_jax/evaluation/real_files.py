@@ -97,11 +97,12 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     or a file that cannot be written, `EvaluationError` for one that cannot be coded, and
     `EncodeError` for a plan that the model has no masks for.
     """
-    encoder.require_plan(model, settings.plan)
-    paths = named_images(folders, settings.shard)
+    with hosts.together("every host has found its images"):
+        encoder.require_plan(model, settings.plan)
+        paths = named_images(folders, settings.shard)
+        own = hosts.share(paths)
+        _check_targets(list(own), settings)
     hosts.require_equal((model.name, model.digest, settings, list(paths)))
-    own = hosts.share(paths)
-    _check_targets(list(own), settings)
     images = (NamedImage(name, dataset.load(path)) for name, path in own.items())
     rows: dict[str, Row] = {}
     with hosts.together(), contextlib.ExitStack() as stack:
@@ -138,7 +139,10 @@ def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[st
     root = os.path.commonpath([_absolute(folder) for folder in folders])
     found = shard.part([(path.relative_to(root).as_posix(), paths[path]) for path in sorted(paths)])
     if not found:
-        raise EvaluationError(f"there are {len(paths)} images, none of them in part {shard}")
+        raise EvaluationError(
+            f"there are {len(paths)} images, none of them in part {shard}; --merge needs only the "
+            "parts that have images"
+        )
     return dict(found)
 
 

@@ -43,7 +43,7 @@ def merged(measured: Sequence[Curve]) -> list[Curve]:
 def _joined(parts: Sequence[Curve]) -> Curve:
     """One curve of all shards of an evaluation. Raises `CurveError` as `merged` does."""
     name = parts[0].name
-    _require_each_once(name, [Shard(*curve.settings[SHARD]) for curve in parts])
+    _require_each_once(name, parts)
     _require_equal(name, parts)
     points = [
         curves.point(same[0].quality, _rows_of_all(name, same))
@@ -55,12 +55,20 @@ def _joined(parts: Sequence[Curve]) -> Curve:
     return Curve(name, curves.description(kind, points), tuple(points), settings)
 
 
-def _require_each_once(name: str, shards: Sequence[Shard]) -> None:
-    """Raises `CurveError` unless these are all the shards of one count."""
-    count = shards[0].count
-    if len(shards) != count or sorted(shards) != [Shard(n + 1, count) for n in range(count)]:
-        there = ", ".join(map(str, sorted(shards)))
-        raise CurveError(f"{name}: needs each of its {count} shards once, there are {there}")
+def _require_each_once(name: str, parts: Sequence[Curve]) -> None:
+    """Raises `CurveError` unless these are all the shards of one count that have images."""
+    there = sorted(Shard(*curve.settings[SHARD]) for curve in parts)
+    count = there[0].count
+    images = next((found["count"] for c in parts if (found := c.settings.get(ALL_IMAGES))), count)
+    needed = min(count, images)
+    if there != [Shard(n + 1, count) for n in range(needed)]:
+        listed = ", ".join(map(str, there))
+        raise CurveError(
+            f"{name}: needs each of its {count} shards once, there are {listed}"
+            if needed == count
+            else f"{name}: needs each of the {needed} of its {count} shards that have images once, "
+            f"there are {listed}"
+        )
 
 
 def _require_equal(name: str, parts: Sequence[Curve]) -> None:

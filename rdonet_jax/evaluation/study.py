@@ -8,6 +8,7 @@ each in its own table.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -145,9 +146,11 @@ def run(prepared: Prepared, print_line: PrintLine) -> Iterator[list[Curve]]:
     raises.
     """
     study = prepared.study
-    for sentence in _slow_metrics(study):
+    with _together(study, "every host has looked at the images"):
+        sentences = list(_slow_metrics(study))
+        width = _width(prepared)
+    for sentence in sentences:
         print_line(sentence)
-    width = _width(prepared)
     estimated: list[Curve] = []
     for estimated in _model_curves(study, prepared.estimated, width, print_line):
         yield estimated
@@ -157,9 +160,15 @@ def run(prepared: Prepared, print_line: PrintLine) -> Iterator[list[Curve]]:
     if estimated and real:
         _show_difference(estimated, real, width, print_line)
     found = [*estimated, *real]
-    for curve in _anchor_curves(prepared, real, width, print_line):
-        found = [*found, curve]
-        yield found
+    with _together(study, "the anchors are measured"):  # by the first host, if there are several
+        for curve in _anchor_curves(prepared, real, width, print_line):
+            found = [*found, curve]
+            yield found
+
+
+def _together(study: Study, name: str) -> contextlib.AbstractContextManager[None]:
+    """`hosts.together`, which needs the devices; hosts share models alone."""
+    return hosts.together(name) if study.models else contextlib.nullcontext()
 
 
 def _slow_metrics(study: Study) -> Iterator[str]:

@@ -110,6 +110,11 @@ class ImageDataset:
         return None
 
     @property
+    def passed_over(self) -> list[int]:
+        """The indices of the files that have been found broken so far."""
+        return sorted(self._cache.broken)
+
+    @property
     def cached_bytes(self) -> int:
         """The present size of the cache."""
         return self._cache.kept_bytes

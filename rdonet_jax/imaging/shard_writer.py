@@ -19,7 +19,15 @@ from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.imaging.dataset import DatasetWarning, ImageFile
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.packed_image import PackedImage
-from rdonet_jax.imaging.shards import ARRAY_RECORD, INDEX, TAR, Index, ShardError, ShardImage
+from rdonet_jax.imaging.shards import (
+    ARRAY_RECORD,
+    INDEX,
+    TAR,
+    Index,
+    ShardError,
+    ShardImage,
+    require_possible,
+)
 
 SHARD_BYTES = 2**28
 """Bytes of a shard, at least; the last one may have fewer."""
@@ -103,11 +111,13 @@ def pack(
 
     Images are the files as they are, in the order of `dataset.find`; a dataset by name is packed
     too. Those that training could not use are left out with a warning that names them. The index is
-    written last. Raises `ShardError` where there is one already or a package is missing,
-    `DatasetError`, and OSError.
+    written last. Raises `ShardError` where there is one already, a package is missing or `target`
+    cannot be one, `DatasetError`, and OSError.
     """
     if _exists(target):
         raise ShardError(f"{target}: holds shards already")
+    if not urls.is_url(target):
+        require_possible(target, kind)
     folders = dataset.local(folders)
     found = dataset.find(folders)
     if packed := next((path for path in found if isinstance(path, ShardImage)), None):

@@ -121,6 +121,7 @@ class Shards:
         cut short."""
         self.folder, self.index = folder, index
         if not urls.is_url(folder):
+            require_possible(folder, index.kind)
             self._require_whole()
         elif index.kind == ARRAY_RECORD:
             raise ShardError(
@@ -228,6 +229,16 @@ class ShardImage(PackedImage):
             return self.shards.read(self.number)
         except (ShardError, OSError) as error:
             raise ImageError(f"{self}: cannot be read: {error}") from error
+
+
+def require_possible(folder: str | Path, kind: str) -> None:
+    """Raises `ShardError` for a folder whose name the library of these shards cannot open."""
+    name = messages.unicode_text(str(folder))
+    if kind == ARRAY_RECORD and name != str(folder):
+        raise ShardError(
+            f"{name}: the name of a folder with ArrayRecord shards has to be UTF-8; rename it, or "
+            f"pack tar shards ('rdonet data pack --kind tar')"
+        )
 
 
 def found_in(folder: str | Path) -> Shards | None:

@@ -10,11 +10,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rdonet_jax.core import multihost
+from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.training import (
@@ -40,6 +44,9 @@ from rdonet_jax.training.working_folder import WorkingFolder
 
 AUTO = "auto"
 """Resumes a run if there is one, and else begins it."""
+
+MOST_NAMED = 3
+"""A message names as many broken images at most."""
 
 HELD_OUT = 20
 """Without validation images, one training image in so many is held out for it."""
@@ -158,6 +165,7 @@ def _train(
         run_dir.check(folder, run, resume)
         crops = training_crops.center_crops(held_out, config.crop)
         start = None if resume else training_step.create_state(run.model, config)
+    _require_equal_crops(crops, held_out)
     # The checkpoints inside: a signal must not cut the last write short.
     with (
         _claimed(folder, run, resume),
@@ -224,6 +232,26 @@ def _require_equal_hosts(run: Run, intervals: Intervals, resume: bool) -> None:
     described = dataclasses.replace(run, origin=None).to_json()
     multihost.require_equal(f"{described} {intervals} {resume}", "configuration")
     multihost.require_equal(f"{run.origin.pictures} {run.origin.validation_pictures}", "images")
+
+
+def _require_equal_crops(crops: np.ndarray, held_out: dataset.ImageDataset) -> None:
+    """Raises `ConfigError` on every host unless all have the same crops for validation.
+
+    Otherwise they would compute different numbers of batches, and wait for each other for ever.
+    """
+    broken = {str(held_out.paths[n]): n for n in held_out.passed_over}
+    found = multihost.gather_json("validation crops", [zlib.crc32(crops.tobytes()), broken])
+    if all(checksum == found[0][0] for checksum, _ in found):
+        return
+    everywhere = set.intersection(*(set(broken.values()) for _, broken in found))
+    passed_over = [
+        f"host {host} has passed over {path}"
+        for host, (_, broken) in enumerate(found)
+        for path, number in broken.items()
+        if number not in everywhere
+    ]
+    sentence = "the hosts of this run differ in their validation crops"
+    raise ConfigError("; ".join([sentence, *passed_over[:MOST_NAMED]]))
 
 
 @contextlib.contextmanager

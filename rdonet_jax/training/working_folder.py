@@ -64,11 +64,13 @@ def opened(run: str | Path) -> Iterator[WorkingFolder]:
 
     Raises `RunError` when another process trains a run at the URL, and `UrlError`. What is raised
     inside names the URL. If the last changes cannot be copied to the URL, the temporary folder
-    stays, and the error names it: that raised inside, or else `UncopiedError`.
+    stays, and the error names it: that raised inside, or else `UncopiedError`. The other hosts wait
+    until the first one has copied everything, and raise `ConfigError` if it cannot.
     """
     urls.require_no_flattened_url(run)
     if not urls.is_url(run):
         yield WorkingFolder(Path(run))
+        _finish()  # weights may be copied to a URL
         return
     url = str(run)
     multihost.require_equal(url, "run")
@@ -86,14 +88,25 @@ def opened(run: str | Path) -> Iterator[WorkingFolder]:
             if lease is None:
                 stack.enter_context(_naming(url, folder))
                 yield WorkingFolder(folder, shared=False)
+                _finish()
                 return
             copies = stack.enter_context(_mirrored(folder, url, kept.append, lease.may_write))
             stack.enter_context(_naming(url, folder))
             failures = (lambda: lease.failure, lambda: copies.failure)
             yield WorkingFolder(folder, False, failures, copies.copy)
+            _finish(stack.close)
     finally:
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finish(copy: Callable[[], None] = lambda: None) -> None:
+    """Waits until every host has copied what is left to copy; `copy` does so for this one.
+
+    A host that ends would wait a few minutes for the others, and then JAX would abort them.
+    """
+    with multihost.raise_on_all_hosts("everything is copied", multihost.A_DAY_MS):
+        copy()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.options import argument_types
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.imaging import reader, srgb
+from rdonet_jax.ray import cluster_row
 from rdonet_jax.rdo import encoder, rate_control, targets
 
 
@@ -139,6 +140,15 @@ def test_names_in_lists_are_bytes_of_any_encoding(rdonet, bundle, album, monkeyp
     source = "-" if by == "standard input" else "names.txt"
     assert rdonet("compress", "--list", source, "--out-dir", "out").code == 0
     assert found("out") == [f"out/{name}.rdo"]
+
+
+def test_rows_of_files_on_a_cluster_have_their_names_as_unicode():
+    job = jobs.Job("caf\udce9.png", "caf\udce9.png.rdo")
+    row = cluster_row(batch.Failed(job, "caf\udce9.png: is damaged"))
+    assert [row[name] for name in ("input", "output", "error")] == [
+        "caf\\udce9.png", "caf\\udce9.png.rdo", "caf\\udce9.png: is damaged",
+    ]  # fmt: skip
+    assert cluster_row(batch.Skipped(jobs.Job("a.png", "b.rdo")))["error"] is None
 
 
 def test_an_unforeseen_failure_is_that_of_one_file(rdonet, bundle, album, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.core import multihost
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.evaluation import hosts
+from rdonet_jax.evaluation import hosts, real_files
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.results import Row
 from tests.conftest import ROOT
@@ -60,6 +60,26 @@ def test_other_hosts_raise_what_one_has_met(monkeypatch):
     monkeypatch.setattr(multihost, "gather_texts", lambda *_: ["a.png: is damaged", ""])
     with pytest.raises(ConfigError, match="^host 0: a.png: is damaged$"), hosts.together():
         pass
+
+
+@pytest.mark.parametrize(
+    ("data", "keep", "cause"),
+    [("nowhere", None, "nowhere: no such folder"), (".", "kept", "a.png.rdo: exists already")],
+)
+def test_what_a_host_finds_wrong_before_it_begins_is_told_to_the_others(
+    folder, tiny_model, tmp_path, monkeypatch, data, keep, cause
+):
+    monkeypatch.chdir(folder)
+    kept = keep and tmp_path / keep
+    if kept:
+        kept.mkdir()
+        (kept / "a.png.rdo").write_bytes(b"")
+    told: list[str] = []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(multihost, "gather_texts", lambda name, text, _: [told.append(text) or ""])
+    with pytest.raises(ValueError, match=cause):
+        real_files.evaluate(tiny_model, [data], real_files.Settings(keep=kept))
+    assert len(told) == 1 and cause in told[0]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +136,25 @@ def test_two_processes_give_the_table_and_the_curves_of_one(folder, mini_weights
                 image.pop("encoding_time", None), image.pop("decoding_time", None)
         assert one["images"] == other["images"]
         assert one["settings"] == other["settings"]
+
+
+@pytest.mark.long
+def test_images_that_one_process_does_not_find_end_both_with_a_sentence(
+    folder, mini_weights, tmp_path
+):
+    usual = [sys.executable, "eval.py", "--model", mini_weights, "--estimate", *cluster_of_two()]
+    nowhere = tmp_path / "nowhere"
+    both = [
+        subprocess.Popen(
+            list(map(str, [*usual, n, "--data", data])),
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for n, data in enumerate([folder, nowhere])
+    ]  # fmt: skip
+    said = [error for _, error in outputs(both)]
+    assert [process.returncode for process in both] == [1, 1], said
+    assert f"host 1: {nowhere}: no such folder" in said[0]
+    assert "Traceback" not in "".join(said)
 
 
 @pytest.mark.long

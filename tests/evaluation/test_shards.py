@@ -125,6 +125,19 @@ def test_shards_of_different_counts_or_without_images_are_refused():
         shards.merged([first, bare])
 
 
+def test_shards_without_images_need_not_be_there():
+    parts = [recorded(part, "ab") for part in parts_of(2, "ab")]
+    parts = [
+        part._replace(settings={**part.settings, SHARD: [number + 1, 4]})
+        for number, part in enumerate(parts)
+    ]
+    (joined,) = shards.merged(parts)
+    assert [row.name for row in joined.points[0].rows] == ["a", "b"]
+    message = "each of the 2 of its 4 shards that have images once, there are 2/4"
+    with pytest.raises(CurveError, match=message):
+        shards.merged(parts[1:])
+
+
 @pytest.mark.parametrize(("threads", "joined"), [((2, 2), 2), ((4, 1), [4, 1])])
 def test_shards_may_be_computed_by_different_numbers_of_threads(threads, joined):
     parts = [

@@ -12,6 +12,7 @@ import jax
 import pytest
 
 from rdonet_jax.cli.commands import eval as eval_command
+from rdonet_jax.core import multihost
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import anchors, curves, real_files, study
 from rdonet_jax.evaluation.measures import EvaluationError
@@ -181,6 +182,7 @@ def test_the_time_of_a_slow_metric_is_that_of_the_images_of_this_shard_and_host(
     assert "for a.png (" in said(1) and said(1).endswith(" over 2 images")
     assert said(2).endswith(" over 1 images")
     monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(multihost, "gather_texts", lambda *_: [""])
     assert said(1).endswith(" over 1 images of this host")
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     assert said(1).endswith(" over 1 images of this host")

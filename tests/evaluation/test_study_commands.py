@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.cli.options import host_options
 from rdonet_jax.core import multihost
-from rdonet_jax.evaluation import anchors, bd_rates, curves, real_files
+from rdonet_jax.evaluation import anchors, bd_rates, curves, hosts, real_files
 from rdonet_jax.evaluation.measures import EvaluationError
 from tests import curve_samples
 
@@ -90,6 +91,33 @@ def test_another_host_measures_the_models_alone_and_says_and_writes_nothing(
     assert eval_command.main([*call, "--quality", "20", "80", "-o", "out.json"]) == 0
     assert [settings.quality for _, settings in evaluated] == [20, 80]
     assert capsys.readouterr() == ("", "") and not Path("out.json").exists()
+
+
+def test_all_hosts_meet_at_the_same_places_and_the_others_wait_for_files_and_anchors(
+    evaluated, call, monkeypatch
+):
+    met: list[list[tuple[str, bool]]] = []
+
+    @contextlib.contextmanager
+    def together(name):
+        yield
+        met[-1].append((name, Path("page.html").exists()))
+
+    monkeypatch.setattr(hosts, "together", together)
+    monkeypatch.setattr(host_options, "join", lambda options: True)
+    for is_first in (False, True):
+        met.append([])
+        monkeypatch.setattr(multihost, "is_first", lambda is_first=is_first: is_first)
+        arguments = ["--quality", "20", "-o", "out.json", "--report", "page.html"]
+        drawing = ["--report-pictures", "0", "--distributed"]
+        assert eval_command.main([*call, *arguments, *drawing]) == 0
+    others, first = ([name for name, _ in one] for one in met)
+    assert first == others
+    assert first[0] == "every host is ready" and first[-2] == "the anchors are measured"
+    assert met[1][-1] == ("everything is written", True)
+    assert stored_points() == {"mini": 1} | dict.fromkeys(
+        ["jpeg", "webp"], len(curve_samples.RATES)
+    )
 
 
 @pytest.mark.parametrize(

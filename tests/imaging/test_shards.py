@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import shutil
 import struct
 import sys
@@ -306,6 +307,23 @@ def test_the_command_packs_and_says_what_it_made(folder, tmp_path, capsys, kind)
         (out / INDEX).unlink()
         assert lazy_commands.data(["index", str(out)]) == 0
         assert len(dataset.find([out])) == 7
+
+
+def test_array_records_in_a_folder_whose_name_is_not_utf8_are_one_sentence(
+    folder, tmp_path, capsys
+):
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    assert lazy_commands.data(["pack", str(folder), str(odd)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"rdonet data: {tmp_path}/caf\\udce9: the name of a folder with Array")
+    assert not odd.exists()
+    packed(folder, tmp_path / "shards", shards.ARRAY_RECORD)
+    (tmp_path / "shards").rename(odd)
+    with pytest.raises(DatasetError, match="has to be UTF-8"):
+        dataset.find([odd])
+    shutil.rmtree(odd)
+    packed(folder, odd, shards.TAR)
+    assert_same(folder, odd)
 
 
 def test_packing_to_a_bucket_that_is_not_there_is_one_sentence(folder, s3_server, capsys):

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from rdonet_jax.core import multihost, presets
 from rdonet_jax.core.config import ConfigError
+from rdonet_jax.imaging import dataset
+from rdonet_jax.training import crops as training_crops
 from rdonet_jax.training import run as training_run
 from rdonet_jax.training import run_dir
 from rdonet_jax.training.checkpoints import Progress
@@ -54,6 +61,39 @@ def test_other_hosts_write_nothing_and_raise_what_the_first_one_tells(tmp_path, 
     with pytest.raises(ConfigError, match="host 0: the disk is full"):
         claim(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_hosts_with_different_validation_crops_all_name_the_image_that_one_passed_over(
+    tmp_path, monkeypatch
+):
+    random = np.random.default_rng(0)
+    for name in "abc":
+        pixels = random.integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+
+    def held_out() -> tuple[np.ndarray, dataset.ImageDataset]:
+        images = dataset.usable(found, 64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dataset.DatasetWarning)
+            for path in damaged:
+                path.write_bytes(path.read_bytes()[:-500])
+            return training_crops.center_crops(images, 64), images
+
+    told: list = []
+
+    def gather(name, value):
+        told.append(json.loads(json.dumps(value)))
+        return told
+
+    found, damaged = dataset.find([tmp_path]), []
+    monkeypatch.setattr(multihost, "gather_json", gather)
+    whole = held_out()
+    training_run._require_equal_crops(*whole)
+    training_run._require_equal_crops(*whole)
+    damaged.append(tmp_path / "b.png")
+    cause = f"differ in their validation crops; host 2 has passed over {damaged[0]}$"
+    with pytest.raises(ConfigError, match=cause):
+        training_run._require_equal_crops(*held_out())
 
 
 def test_a_run_by_the_clock_that_is_finished_can_have_no_more_minutes(tmp_path):

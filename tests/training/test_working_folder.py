@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rdonet_jax.cli.commands import train
-from rdonet_jax.core import interrupts, urls
+from rdonet_jax.core import interrupts, multihost, urls
+from rdonet_jax.core.config import ConfigError
 from rdonet_jax.training import mirror, run_lease, working_folder
 from rdonet_jax.training.divergence import DivergenceError
 from rdonet_jax.training.mirror import UncopiedError
@@ -144,3 +145,39 @@ def test_a_copy_to_read_goes_away(temporary):
         assert (folder / "config.json").read_bytes() == b"{}"
         assert str(folder) in interrupts.temporary_paths()
     assert folders(temporary) == []
+
+
+@pytest.fixture
+def waits(monkeypatch) -> list[tuple[list[str], int]]:
+    """What is at the run's URL when hosts wait for the last copies, and their patience."""
+    found: list[tuple[list[str], int]] = []
+
+    def gather(name, text, patience_ms):
+        if name == "everything is copied":
+            found.append((list(urls.listed(RUN)), patience_ms))
+        return [text]
+
+    monkeypatch.setattr(multihost, "gather_texts", gather)
+    return found
+
+
+def test_hosts_wait_until_the_first_one_has_copied_everything(waits, monkeypatch, tmp_path):
+    with working_folder.opened(RUN) as working:
+        (working.folder / "log.jsonl").write_text("lines")
+    monkeypatch.setattr(multihost, "is_first", lambda: False)
+    for run in (RUN, tmp_path / "run"):
+        with working_folder.opened(run):
+            pass
+    assert waits == [(["log.jsonl"], multihost.A_DAY_MS)] * 3
+
+
+def test_other_hosts_end_with_the_sentence_of_the_first_that_cannot_copy(monkeypatch, unwritable):
+    told: list[str] = []
+    monkeypatch.setattr(multihost, "gather_texts", lambda name, text, _: [*told, text])
+    unwritable(RUN)
+    with pytest.raises(UncopiedError) as caught, working_folder.opened(RUN) as working:
+        (working.folder / "log.jsonl").write_text("lines")
+    monkeypatch.setattr(multihost, "is_first", lambda: False)
+    with pytest.raises(ConfigError) as other, working_folder.opened(RUN):
+        told.append(str(caught.value))
+    assert str(other.value) == f"host 0: {caught.value}"

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from rdonet_jax.cli.options import eval_options, host_options
 from rdonet_jax.cli.program import exit_code
 from rdonet_jax.codec import codec
 from rdonet_jax.core import config, multihost
-from rdonet_jax.evaluation import bd_rates, curves, measures, real_files, shards, study
+from rdonet_jax.evaluation import bd_rates, curves, hosts, measures, real_files, shards, study
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.report import page, plots, showcase
 from rdonet_jax.imaging import dataset
@@ -42,26 +43,49 @@ EXPECTED_ERRORS = (
     zoo.ZooError,
 )
 
+READY, WRITTEN = "every host is ready", "everything is written"
+"""What all hosts wait for before the first image and at the end."""
+
 
 def evaluate(options: argparse.Namespace) -> None:
     """Prints tables and writes what is asked for; of several hosts, the first one does."""
     if host_options.join(options) and not multihost.is_first():
         _measure_share(options)
-        return
-    examples = showcase_options(options)
-    _check_outcomes(options)
-    everything = curves.distinct(_curves(options))
-    if options.bd_rate:
-        reference = curves.named(everything, options.bd_rate)
-        output.say("\n".join(bd_rates.table(everything, reference)))
-    draw(options, everything, examples)
+    else:
+        _compare(options)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    """Does everything but for the other hosts' shares."""
+    with _together(options, READY):
+        examples = showcase_options(options)
+        _check_outcomes(options)
+        stored = [curve for path in options.results for curve in curves.read(path)]
+        prepared = _prepared(options, [curve.name for curve in stored])
+    everything = curves.distinct(_curves(options, stored, prepared))
+    with _together(options, WRITTEN):
+        if options.bd_rate:
+            reference = curves.named(everything, options.bd_rate)
+            output.say("\n".join(bd_rates.table(everything, reference)))
+        draw(options, everything, examples)
 
 
 def _measure_share(options: argparse.Namespace) -> None:
     """Measures this host's share of the images by the models, for the first host."""
     own = dataclasses.replace(study_of(options), anchors=(), equal_rate=False)
-    for _ in study.run(study.prepare(own, _unsaid), _unsaid):
+    with _together(options, READY):
+        prepared = study.prepare(own, _unsaid)
+    for _ in study.run(prepared, _unsaid):
         pass
+    # A host that ends waits a few minutes for the others, and then JAX aborts them.
+    with _together(options, WRITTEN):
+        pass
+
+
+def _together(options: argparse.Namespace, name: str) -> contextlib.AbstractContextManager[None]:
+    """A context for what hosts do before they measure, and the first one after it: an error is
+    raised on all of them."""
+    return hosts.together(name) if host_options.are_given(options) else contextlib.nullcontext()
 
 
 def _unsaid(line: str) -> None:
@@ -78,25 +102,14 @@ def _check_outcomes(options: argparse.Namespace) -> None:
         bd_rates.require()
 
 
-def _curves(options: argparse.Namespace) -> list[Curve]:
-    """The curves to compare: those that are measured or merged here, and others in `--results`."""
-    stored = [curve for path in options.results for curve in curves.read(path)]
-    if options.merge:
-        merged = shards.merged(stored)
-        if options.out:
-            curves.write(options.out, merged, options.force)
-        return merged
-    if not (options.model or options.anchors):
-        return stored
-    return [*_measured(options, [curve.name for curve in stored]), *stored]
-
-
-def _measured(options: argparse.Namespace, stored: Sequence[str]) -> list[Curve]:
-    """Measures the curves. Those that are there are in `--out` after each point or anchor.
+def _prepared(options: argparse.Namespace, stored: Sequence[str]) -> study.Prepared | None:
+    """The study, ready to be measured; None if nothing is to be measured.
 
     `stored`: the names of the other curves. Raises `CurveError` if neither these nor the ones to be
     measured have the name in `--bd-rate`, and `EvaluationError` if there is neither.
     """
+    if options.merge or not (options.model or options.anchors):
+        return None
     prepared = study.prepare(study_of(options), output.say)
     names = curves.distinct_names([*prepared.names(), *stored])
     if not names:
@@ -105,6 +118,23 @@ def _measured(options: argparse.Namespace, stored: Sequence[str]) -> list[Curve]
         )
     if options.bd_rate:
         curves.require_name(options.bd_rate, names)
+    return prepared
+
+
+def _curves(
+    options: argparse.Namespace, stored: list[Curve], prepared: study.Prepared | None
+) -> list[Curve]:
+    """The curves to compare: those that are measured or merged here, and others in `--results`."""
+    if options.merge:
+        merged = shards.merged(stored)
+        if options.out:
+            curves.write(options.out, merged, options.force)
+        return merged
+    return [*_measured(options, prepared), *stored] if prepared else stored
+
+
+def _measured(options: argparse.Namespace, prepared: study.Prepared) -> list[Curve]:
+    """Measures the curves. Those that are there are in `--out` after each point or anchor."""
     measured: list[Curve] = []
     force = options.force
     for measured in study.run(prepared, output.say):

@@ -177,3 +177,23 @@ def test_what_is_wrong_on_one_host_ends_all_with_a_sentence(
     assert f"train.py: host 1: {folders[1]}: no such folder" in first
     assert "Traceback" not in first + second
     assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_image_that_is_damaged_on_one_host_ends_both_with_its_name(
+    photograph_folder, tiny_weights, tmp_path
+):
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        shutil.copytree(photograph_folder, folder)
+    damaged = sorted(folders[1].iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:-2000])
+    usual = [*SHORT, "--start", tiny_weights, "--data", photograph_folder, *cluster_of_two()]
+    processes = [
+        started([*usual, n, "--valid", folder, "--run", tmp_path / "run"])
+        for n, folder in enumerate(folders)
+    ]
+    cause = f"validation crops; host 1 has passed over {damaged}"
+    for process in processes:
+        said = ended(process, 1)
+        assert cause in said and "Traceback" not in said
+    assert not (tmp_path / "run" / "log.jsonl").exists()
