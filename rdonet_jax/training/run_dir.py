@@ -150,6 +150,7 @@ def _revision() -> str | None:
 def check(folder: Path, run: Run, resume: bool) -> None:
     """Raises `RunError` if the folder holds another run, or one that is not to be resumed."""
     described = folder / CONFIG_FILE
+    require_name(folder)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: a run needs a folder, and this is a file")
     if resume:
@@ -164,6 +165,12 @@ def check(folder: Path, run: Run, resume: bool) -> None:
     for name in (checkpoints.LAST, checkpoints.BEST, run_log.LOG_FILE):
         if (folder / name).exists():
             raise RunError(f"{folder}: holds {name} of a run without its {CONFIG_FILE}")
+
+
+def require_name(folder: Path) -> None:
+    """Raises `RunError` for a folder whose path lets no checkpoint be read back."""
+    if complaint := checkpoints.objection(folder):
+        raise RunError(complaint)
 
 
 @contextlib.contextmanager

@@ -48,6 +48,16 @@ def test_what_the_first_host_cannot_do_in_the_folder_is_an_error_on_all_hosts(ca
     assert all(word in text for word, text in zip(words, causes, strict=True))
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused_before_it_is_made(
+    tmp_path, resume
+):
+    folder = tmp_path / "small[lr=1e-4]"
+    with pytest.raises(RunError, match=r"choose one without \[lr=1e-4\] in its path"):
+        run_dir.check(folder, RUN, resume)
+    assert not folder.exists()
+
+
 def test_other_hosts_write_nothing_and_raise_what_the_first_one_tells(tmp_path, monkeypatch):
     monkeypatch.setattr(multihost, "is_first", lambda: False)
     monkeypatch.setattr(multihost, "gather_texts", lambda *_: ["the disk is full", ""])
