@@ -52,6 +52,8 @@ class Index:
       shard: int32 [N], the number of the shard that an image is in.
       ranges: int64 [N, 2], of the image file in a tar file: the first byte, and how many there are.
         For ArrayRecord files the number of the record, and how many bytes it has.
+      labels: names of the images that differ, where `names` of several folders are equal; else
+        empty.
     """
 
     kind: str
@@ -61,6 +63,7 @@ class Index:
     sizes: np.ndarray
     shard: np.ndarray
     ranges: np.ndarray
+    labels: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         target = io.BytesIO()
@@ -74,6 +77,7 @@ class Index:
             sizes=self.sizes,
             shard=self.shard,
             ranges=self.ranges,
+            **({"labels": _packed(self.labels)} if self.labels else {}),
         )
         return target.getvalue()
 
@@ -92,6 +96,7 @@ class Index:
                     found["sizes"].astype(np.int32).reshape(-1, 2),
                     found["shard"].astype(np.int32),
                     found["ranges"].astype(np.int64).reshape(-1, 2),
+                    _unpacked(found["labels"]) if "labels" in found else (),
                 )
             index._require_valid()
         except (
@@ -103,6 +108,8 @@ class Index:
     def _require_valid(self) -> None:
         """Raises ValueError for an index that is no index."""
         counts = {len(self.names), len(self.sizes), len(self.shard), len(self.ranges)}
+        if self.labels:
+            counts.add(len(self.labels))
         if len(counts) > 1 or len(self.files) != len(self.file_bytes) or self.kind not in KINDS:
             raise ValueError("its parts do not belong together")
         if any("/" in name or "\\" in name for name in self.files):
@@ -206,12 +213,18 @@ class ShardImage(PackedImage):
         """Its path below the folder that it comes from."""
         return self.shards.index.names[self.number]
 
+    @property
+    def label(self) -> str:
+        """As `name`, but another one for every image."""
+        labels = self.shards.index.labels
+        return labels[self.number] if labels else self.name
+
     def inspect(self) -> tuple[int, int]:
         """Width and height, upright, as the index has them: no header is read."""
         return self.shards.sizes[self.number]
 
     def __str__(self) -> str:
-        return f"{self.shards.folder}/{self.name}"
+        return f"{self.shards.folder}/{self.label}"
 
     def resolve(self) -> tuple[str, int]:
         return self.shards.location, self.number
@@ -220,8 +233,8 @@ class ShardImage(PackedImage):
         """The path that the image would have as a file; for a URL, below its protocol."""
         folder = self.shards.folder
         if urls.is_url(folder):
-            return Path("/", *urls.parts(str(folder)), self.name)
-        return Path(os.path.abspath(folder)) / self.name
+            return Path("/", *urls.parts(str(folder)), self.label)
+        return Path(os.path.abspath(folder)) / self.label
 
     def content(self) -> bytes:
         try:

@@ -290,6 +290,46 @@ def test_evaluations_name_images_in_shards_as_those_in_folders(folder, tmp_path,
     assert len(real_files.named_images([folder, tmp_path / "shards"])) == 14
 
 
+@pytest.fixture
+def alike(tmp_path) -> list[Path]:
+    """Three folders, two of them with the same name, whose images have the same names too."""
+    folders = [tmp_path / "a", tmp_path / "b", tmp_path / "deeper" / "b"]
+    for number, folder in enumerate(folders):
+        (folder / "c").mkdir(parents=True)
+        Image.new("RGB", (70 + number, 70)).save(folder / "c" / "x.png")
+        Image.new("RGB", (70, 70 + number)).save(folder / f"own{number}.png")
+    return folders
+
+
+def test_images_of_equal_names_in_several_folders_stay_apart(alike, tmp_path, kind, store):
+    place: str | Path = store if kind == shards.TAR else tmp_path / "shards"
+    shard_writer.pack(alike, place, kind)
+    names = ["a/c/x.png", "b/c/x-2.png", "b/c/x.png", "own0.png", "own1.png", "own2.png"]
+    found = real_files.named_images([place])
+    assert list(found) == names
+    sizes = [(70, 70), (72, 70), (71, 70), (70, 70), (70, 71), (70, 72)]
+    assert [dataset.load(image).shape[1::-1] for image in found.values()] == sizes
+    if kind == shards.TAR:
+        with tarfile.open(fileobj=io.BytesIO(urls.read(f"{place}/images-00000.tar"))) as file:
+            assert sorted(file.getnames()) == names
+
+
+def test_labels_change_no_fingerprint(alike, tmp_path):
+    shard_writer.pack(alike, tmp_path / "shards")
+    theirs = dataset.usable(dataset.find(alike), 64)
+    ours = dataset.usable(dataset.find([tmp_path / "shards"]), 64)
+    expected = dataset.fingerprint(theirs, alike)
+    assert dataset.fingerprint(ours, [tmp_path / "shards"]) == expected
+
+
+def test_shards_that_were_packed_without_labels_lose_no_image(alike, tmp_path):
+    index = shard_writer.pack(alike, tmp_path / "shards")
+    old = dataclasses.replace(index, labels=())
+    (tmp_path / "shards" / INDEX).write_bytes(old.to_bytes())
+    names = sorted(real_files.named_images([tmp_path / "shards"]))
+    assert names == ["c/x-2.png", "c/x-3.png", "c/x.png", "own0.png", "own1.png", "own2.png"]
+
+
 def test_the_command_packs_and_says_what_it_made(folder, tmp_path, capsys, kind):
     out = tmp_path / "shards"
     assert lazy_commands.data(["pack", str(folder), str(out), "--kind", kind]) == 0
