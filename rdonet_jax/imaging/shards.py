@@ -10,8 +10,10 @@ Tar files may be at a URL. Of these, the parts that are used are read from there
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import os
+import re
 import threading
 import zipfile
 import zlib
@@ -22,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from rdonet_jax.core import messages, urls
-from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.errors import AccessError, ImageError
 from rdonet_jax.imaging.packed_image import PackedImage
 
 INDEX = "index.npz"
@@ -33,6 +35,9 @@ KINDS = (ARRAY_RECORD, TAR)
 """Kinds of shards; each is the suffix of its files too."""
 
 VERSION = 1
+
+_CALL_FAILED = re.compile(r"\w+\(\) failed: ")
+"""How messages about ArrayRecord files begin when the system gave an error, and not the content."""
 
 
 class ShardError(ValueError):
@@ -148,14 +153,17 @@ class Shards:
         return (ShardImage(self, number) for number in range(len(self)))
 
     def read(self, number: int) -> bytes:
-        """The file of an image. Raises `ShardError`, and `UrlError`."""
+        """The file of an image.
+
+        Raises `ShardError` for damage, and OSError, such as `UrlError`, where it cannot be reached.
+        """
         shard = int(self.index.shard[number])
         start, size = map(int, self.index.ranges[number])
         if urls.is_url(self.folder):
             url = urls.join(str(self.folder), self.index.files[shard])
             content = urls.read_range(url, start, start + size)
         elif self.index.kind == TAR:
-            content = os.pread(self._descriptor(shard), size, start)
+            content = self._part(shard, start, size)
         else:
             content = self._record(number)
         if len(content) != size:
@@ -182,6 +190,17 @@ class Shards:
             if size != expected:
                 raise ShardError(f"{path}: has {size} bytes, and its index says {expected}")
 
+    def _part(self, shard: int, start: int, size: int) -> bytes:
+        """Bytes of a local tar file."""
+        descriptor = self._descriptor(shard)
+        try:
+            return os.pread(descriptor, size, start)
+        except OSError:
+            with self._lock:  # the file may have to be opened anew; other threads may still read
+                if self._open.get(shard) == descriptor:
+                    del self._open[shard]
+            raise
+
     def _descriptor(self, shard: int) -> int:
         """A file descriptor of a tar file, which stays open."""
         with self._lock:
@@ -193,11 +212,16 @@ class Shards:
         with self._lock:
             if self._source is None:
                 self._source = _array_records(self)
+            source = self._source
         try:
-            return self._source[number]
+            return source[number]
         except (OSError, RuntimeError, ValueError) as error:
             shard = int(self.index.shard[number])
             cause = messages.first_line(error)
+            if isinstance(error, OSError) or _CALL_FAILED.match(cause):
+                with self._lock:  # it would give the same error again
+                    self._source = None if self._source is source else self._source
+                raise OSError(errno.EIO, cause, str(self.path(shard))) from error
             raise ShardError(f"{self.path(shard)}: is damaged ({cause})") from error
 
 
@@ -239,8 +263,10 @@ class ShardImage(PackedImage):
     def content(self) -> bytes:
         try:
             return self.shards.read(self.number)
-        except (ShardError, OSError) as error:
+        except ShardError as error:
             raise ImageError(f"{self}: cannot be read: {error}") from error
+        except OSError as error:
+            raise AccessError(f"{self}: cannot be read: {error}") from error
 
 
 def found_in(folder: str | Path) -> Shards | None:
