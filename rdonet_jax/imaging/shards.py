@@ -119,10 +119,19 @@ class Index:
             raise ValueError("its parts do not belong together")
         if any("/" in name or "\\" in name for name in self.files):
             raise ValueError("a shard lies beside its index")
+        if any(map(_leads_out, self.names + self.labels)):
+            raise ValueError("the name of an image leads out of its folder")
         if len(self.names) and not 0 <= self.shard.min() <= self.shard.max() < len(self.files):
             raise ValueError("an image is in a shard that there is not")
         if len(self.names) and (self.sizes.min() < 1 or self.ranges.min() < 0):
             raise ValueError("an image has no size")
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a name, below any folder, would not lie in it."""
+    if not name or name[0] == "/" or (".." in name and ".." in re.split(r"[/\\]", name)):
+        return True
+    return os.name == "nt" and (name[0] == "\\" or os.path.splitdrive(name)[0] != "")
 
 
 class Shards:
@@ -130,15 +139,14 @@ class Shards:
 
     def __init__(self, folder: str | Path, index: Index) -> None:
         """`folder` may be a URL for tar files. Raises `ShardError` for shards that are missing or
-        cut short."""
+        cut short, and `UrlError`."""
         self.folder, self.index = folder, index
-        if not urls.is_url(folder):
-            self._require_whole()
-        elif index.kind == ARRAY_RECORD:
+        if urls.is_url(folder) and index.kind == ARRAY_RECORD:
             raise ShardError(
                 f"{folder}: ArrayRecord shards are read from a local or mounted folder; tar shards "
                 f"('rdonet data pack --kind tar') are read from URLs"
             )
+        self._require_whole()
         self.location = str(folder) if urls.is_url(folder) else os.path.realpath(folder)
         self.sizes = list(map(tuple, index.sizes.tolist()))  # quicker than arrays one by one
         self._lock = threading.Lock()
@@ -181,13 +189,17 @@ class Shards:
         return Path(self.folder) / name
 
     def _require_whole(self) -> None:
+        listed: dict[str, urls.Entry] = {}
+        # A web server has pages in place of lists.
+        if urls.is_url(self.folder) and not str(self.folder).lower().startswith("http"):
+            listed = urls.listed(str(self.folder))
         for shard, expected in enumerate(self.index.file_bytes):
             path = self.path(shard)
             try:
-                size = os.path.getsize(path)
+                size = _size(path, listed.get(self.index.files[shard]))
             except OSError as error:
                 raise ShardError(f"{path}: cannot be read ({error.strerror})") from error
-            if size != expected:
+            if size is not None and size != expected:
                 raise ShardError(f"{path}: has {size} bytes, and its index says {expected}")
 
     def _part(self, shard: int, start: int, size: int) -> bytes:
@@ -285,6 +297,15 @@ def found_in(folder: str | Path) -> Shards | None:
         except OSError as error:
             raise ShardError(f"{path}: cannot be read ({error.strerror})") from error
     return Shards(folder, Index.from_bytes(content, f"{folder}/{INDEX}"))
+
+
+def _size(path: str | Path, listed: urls.Entry | None) -> int | None:
+    """The bytes of a shard; None where a server does not tell them. Raises OSError."""
+    if not urls.is_url(path):
+        return os.path.getsize(path)
+    if listed is not None and listed.size:
+        return listed.size
+    return urls.entry(str(path)).size or None
 
 
 def _array_records(shards: Shards) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import shutil
 import struct
 import sys
@@ -180,6 +181,29 @@ def test_a_shard_that_is_cut_short_or_missing_is_named_at_the_start(folder, tmp_
         dataset.find([tmp_path / "shards"])
 
 
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_a_shard_in_a_store_that_is_cut_short_or_missing_is_named_at_the_start(
+    folder, store, damage
+):
+    index = packed(folder, store, shards.TAR)
+    url = urls.join(store, index.files[1])
+    if damage == "cut":
+        urls.write(url, urls.read(url)[:-1])
+        cause = f"has {index.file_bytes[1] - 1} bytes, and its index says {index.file_bytes[1]}"
+    else:
+        urls.remove(url)
+        cause = "cannot be read (there is no such file or bucket)"
+    with pytest.raises(DatasetError, match=re.escape(f"{url}: {cause}")):
+        dataset.find([store])
+
+
+def test_the_size_of_a_shard_that_no_list_has_is_asked_for(monkeypatch):
+    for listed in (None, urls.Entry(0, "")):
+        for size, expected in ((7, 7), (0, None)):
+            monkeypatch.setattr(urls, "entry", lambda url, size=size: urls.Entry(size, ""))
+            assert shards._size("https://example.org/a.tar", listed) == expected
+
+
 def test_damage_inside_a_shard_leaves_images_out_with_a_warning(folder, tmp_path, kind):
     index = packed(folder, tmp_path / "shards", kind, shard_bytes=10**9)
     shard = tmp_path / "shards" / index.files[0]
@@ -255,6 +279,18 @@ def test_an_index_of_any_bytes_is_read_or_refused(data):
         assert str(error).startswith("x: is no index of shards")
 
 
+def test_names_with_dots_lie_in_their_folder():
+    for name in ("..x.png", "a../b..png", "./x.png", "...", "a:b", "a\\b"):
+        assert not shards._leads_out(name)
+
+
+def test_members_of_tar_files_that_lead_out_of_the_folder_are_left_out(folder, tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        for name in ("a.png", "../b.png"):
+            file.add(folder / "a.png", name)
+    assert shard_writer.index_tars(tmp_path).names == ("a/a.png",)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -263,6 +299,13 @@ def test_an_index_of_any_bytes_is_read_or_refused(data):
         {"shard": np.array([1], np.int32)},
         {"sizes": np.array([[0, 4]], np.int32)},
         {"names": ()},
+        {"names": ("../x.png",)},
+        {"names": ("a/../../x.png",)},
+        {"names": ("a\\..\\x.png",)},
+        {"names": ("/tmp/x.png",)},
+        {"names": ("",)},
+        {"labels": ("../x.png",)},
+        {"labels": ("a.png", "b.png")},
     ],
 )
 def test_an_index_that_contradicts_itself_is_refused(changes):
