@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from rdonet_jax.core import multihost, presets
@@ -56,6 +59,28 @@ def test_a_folder_whose_checkpoints_could_not_be_read_is_refused_before_it_is_ma
     with pytest.raises(RunError, match=r"choose one without \[lr=1e-4\] in its path"):
         run_dir.check(folder, RUN, resume)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("number", run_dir.NO_LOCKS)
+def test_a_file_system_without_locks_holds_a_run_with_a_warning(tmp_path, monkeypatch, number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(run_dir.fcntl, "flock", fail)
+    with (
+        pytest.warns(run_dir.LockWarning, match=f"^{tmp_path}: this file system has no locks"),
+        run_dir.locked(tmp_path),
+    ):
+        pass
+
+
+def test_another_error_of_a_lock_names_the_folder(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(run_dir.fcntl, "flock", fail)
+    with pytest.raises(RunError, match=f"^{tmp_path}: cannot be locked"), run_dir.locked(tmp_path):
+        pass
 
 
 def test_other_hosts_write_nothing_and_raise_what_the_first_one_tells(tmp_path, monkeypatch):
