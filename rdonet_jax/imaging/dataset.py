@@ -323,11 +323,18 @@ def _files_below(
         path, place = folder / entry.name, os.path.join(real, entry.name)
         if entry.is_symlink():
             place = os.path.realpath(path)
-        if entry.is_dir():
+        if _is_folder(entry):
             if place not in above | {real}:
                 yield from _files_below(path, place, above | {real})
-        elif path.suffix.lower() in SUFFIXES and (entry.is_file() or entry.is_symlink()):
+        elif path.suffix.lower() in SUFFIXES and (entry.is_symlink() or entry.is_file()):
             yield path, place
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as of a link to itself
+        return False
 
 
 def _originals(folder: Path, paths: Collection[Path]) -> list[Path]:

@@ -91,6 +91,16 @@ def test_a_link_to_nowhere_is_found_and_then_left_out_by_name(tmp_path):
         assert len(dataset.usable(dataset.find([tmp_path]), 64).paths) == 1
 
 
+def test_a_link_to_itself_is_left_out_as_one_to_nowhere(tmp_path):
+    Image.fromarray(noise(0)).save(tmp_path / "a.png")
+    for name in ("b", "c.png"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    found = dataset.find([tmp_path])
+    assert [path.name for path in found] == ["a.png", "c.png"]
+    with pytest.warns(DatasetWarning, match=r"c\.png: cannot be read"):
+        assert dataset.usable(found, 64).paths == (tmp_path / "a.png",)
+
+
 def test_the_order_is_that_of_the_folders_given_and_of_the_names_in_them(tmp_path):
     plant(tmp_path, "z/b.png", "z/a/c.png", "z/a.png", "y/a.png")
     names, _ = found(tmp_path / "z", tmp_path / "y", root=tmp_path)
