@@ -69,6 +69,8 @@ def file(url: str) -> Path:
 def folder(url: str, is_wanted: Callable[[str], bool]) -> Path:
     """A folder with copies of the files below a URL whose names are wanted, and no other ones.
 
+    A file is copied again when it has changed, or when the store tells neither version nor time.
+
     Raises `UrlError`, also where there is no room for them.
     """
     from filelock import FileLock
@@ -84,7 +86,7 @@ def folder(url: str, is_wanted: Callable[[str], bool]) -> Path:
         missing = {
             name: entry
             for name, entry in found.items()
-            if known.get(name) != list(entry) or not (target / name).is_file()
+            if not entry.version or known.get(name) != list(entry) or not (target / name).is_file()
         }
         _require_room(url, target, missing.values())
         try:

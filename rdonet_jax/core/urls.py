@@ -22,6 +22,9 @@ from rdonet_jax.core import messages
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FLATTENED = re.compile(r"(s3|s3a|gs|gcs|az|abfs|abfss|https?|hdfs|memory):/")
 
+_CHAINED = re.compile(r"::[A-Za-z][A-Za-z0-9+.-]*://")
+"""Where a URL says what it is in, such as zip://name::s3://bucket/archive.zip."""
+
 _MISSING_BUCKET = re.compile(r"NoSuchBucket|bucket (does not|doesn't) exist", re.IGNORECASE)
 
 WHOLE_OBJECTS = frozenset(
@@ -132,6 +135,8 @@ def create(url: str, content: bytes) -> bool:
     """
     with _explained(url):
         store, path = _opened(url)
+        if not _has_whole_objects(url):
+            store.makedirs(path.rpartition("/")[0], exist_ok=True)
         try:
             store.pipe_file(path, content, mode="create")
         except FileExistsError:
@@ -196,8 +201,10 @@ def remove(url: str) -> None:
 
 def _version(about: dict[str, Any]) -> str:
     """What changes with the content of a file, from what the store says about it."""
-    names = ("ETag", "etag", "generation", "content_md5", "LastModified", "Last-Modified",
-             "updated", "mtime", "created")  # fmt: skip
+    names = (
+        "ETag", "etag", "generation", "content_md5", "LastModified", "Last-Modified", "updated",
+        "mtime", "created", "modificationTime", "last_modified", "modified",
+    )  # fmt: skip
     return " ".join(str(about[name]) for name in names if about.get(name) is not None)
 
 
@@ -205,13 +212,24 @@ def _opened(url: str) -> tuple[Any, str]:
     """fsspec's file system of a URL, and the path there."""
     import fsspec
 
+    if "::" in url and not _CHAINED.search(url):
+        # In the name of a file, where fsspec looks for another URL all the same.
+        kind = fsspec.get_filesystem_class(url.partition("://")[0])
+        path = kind._strip_protocol(url)
+        if not path.startswith(kind.root_marker):  # in memory, where there are colons
+            path = kind.root_marker + path
+        return kind(**kind._get_kwargs_from_urls(url)), path
     return fsspec.core.url_to_fs(url)
+
+
+def _has_whole_objects(url: str) -> bool:
+    return url.partition(":")[0].lower() in WHOLE_OBJECTS
 
 
 @contextlib.contextmanager
 def _placed(store: Any, url: str, path: str) -> Iterator[str]:
     """The path to write to, so that the file appears whole under its name."""
-    if url.partition(":")[0].lower() in WHOLE_OBJECTS:
+    if _has_whole_objects(url):
         yield path
         return
     folder, _, name = path.rpartition("/")

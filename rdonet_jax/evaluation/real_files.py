@@ -35,7 +35,7 @@ from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation import hosts, measures
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
-from rdonet_jax.imaging import dataset, named_datasets, output_files, srgb
+from rdonet_jax.imaging import dataset, image_names, named_datasets, output_files, srgb
 from rdonet_jax.imaging.dataset import ImageFile
 from rdonet_jax.imaging.packed_image import PackedImage
 from rdonet_jax.metrics import quality as quality_metrics
@@ -128,16 +128,21 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
 def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[str, ImageFile]:
     """The images below the folders, each once, by their path below what the folders share.
 
-    Of folders at URLs these are local copies. Raises `DatasetError` when there are none,
+    Equal names, as in shards of several folders, are numbered. Of folders at URLs these are local
+    copies. Raises `DatasetError` when there are none,
     `EvaluationError` when none is in the shard, and `UrlError`.
     """
     folders = dataset.local(folders)
-    paths = {
-        _absolute(path): path if isinstance(path, PackedImage) else _absolute(path)
-        for path in dataset.find(folders)
-    }
+    placed = [(_absolute(path), path) for path in dataset.find(folders)]
+    paths = sorted(placed, key=lambda one: one[0])
     root = os.path.commonpath([_absolute(folder) for folder in folders])
-    found = shard.part([(path.relative_to(root).as_posix(), paths[path]) for path in sorted(paths)])
+    names = image_names.numbered([place.relative_to(root).as_posix() for place, _ in paths])
+    found = shard.part(
+        [
+            (name, path if isinstance(path, PackedImage) else place)
+            for name, (place, path) in zip(names, paths, strict=True)
+        ]
+    )
     if not found:
         raise EvaluationError(
             f"there are {len(paths)} images, none of them in part {shard}; --merge needs only the "

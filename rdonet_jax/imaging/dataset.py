@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from rdonet_jax.core import system_memory, url_cache, urls
-from rdonet_jax.imaging import archive_copies, named_datasets, shards, srgb
-from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging import access, archive_copies, named_datasets, shards, srgb
+from rdonet_jax.imaging.errors import AccessError, ImageError
 from rdonet_jax.imaging.named_datasets import NamedDataset, NamedDatasetError
 from rdonet_jax.imaging.packed_image import PackedImage
 from rdonet_jax.imaging.shards import ShardImage
@@ -89,7 +89,8 @@ class ImageDataset:
         """The image in mode RGB, or None if its file is broken, which is warned of once.
 
         keep: whether to cache it. The method is safe to call from several threads. Raises
-        `DatasetError` once all files have been found broken.
+        `DatasetError` once all files have been found broken, and for a file that cannot be reached
+        for minutes (see `access`), or whose image does not fit into the memory.
         """
         cache = self._cache
         if index in cache.kept:
@@ -98,6 +99,8 @@ class ImageDataset:
             try:
                 image = _decode(self.paths[index], self.sizes[index])
             except ImageError as error:
+                if isinstance(error, AccessError) or isinstance(error.__cause__, MemoryError):
+                    raise DatasetError(str(error)) from error
                 self._mark_broken(index, error)
             else:
                 if keep:
@@ -293,11 +296,18 @@ def _files_below(
         path, place = folder / entry.name, os.path.join(real, entry.name)
         if entry.is_symlink():
             place = os.path.realpath(path)
-        if entry.is_dir():
+        if _is_folder(entry):
             if place not in above | {real}:
                 yield from _files_below(path, place, above | {real})
-        elif path.suffix.lower() in SUFFIXES and (entry.is_file() or entry.is_symlink()):
+        elif path.suffix.lower() in SUFFIXES and (entry.is_symlink() or entry.is_file()):
             yield path, place
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as of a link to itself
+        return False
 
 
 def _originals(folder: Path, paths: Collection[Path]) -> list[Path]:
@@ -326,8 +336,12 @@ def _judge(path: ImageFile, crop: int) -> tuple[int, int] | str:
 
 
 def _decode(path: ImageFile, size: tuple[int, int]) -> Image.Image:
-    """The decoded image of a file. Raises ImageError if its size is another than `size`."""
-    image = path.open() if isinstance(path, PackedImage) else srgb.read(path)
+    """The decoded image of a file, once it can be read. Its size is to be `size`.
+
+    Raises ImageError.
+    """
+    read = path.content if isinstance(path, PackedImage) else lambda: access.content(path)
+    image = srgb.read_content(access.patiently(read), str(path))
     if image.size != size:
         read, header = ("x".join(map(str, pair)) for pair in (image.size, size))
         raise ImageError(f"{path}: is {read} now, but its header said {header}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rdonet_jax.core import messages
-from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.errors import AccessError, ImageError
 from rdonet_jax.imaging.packed_image import PackedImage
 
 _NAME = re.compile(
@@ -70,7 +70,8 @@ class NamedDataset:
         try:
             return self._rows.read(number)
         except Exception as error:  # as above
-            raise ImageError(
+            kind = AccessError if isinstance(error, OSError) else ImageError
+            raise kind(
                 f"{self.text}/{number:08}: cannot be read ({messages.first_line(error)})"
             ) from error
 

@@ -31,7 +31,7 @@ class PackedImage(abc.ABC):
 
     @abc.abstractmethod
     def content(self) -> bytes:
-        """The image file. Raises ImageError."""
+        """The image file. Raises ImageError, and `AccessError` if it cannot be reached."""
 
     def inspect(self) -> tuple[int, int]:
         """Width and height, upright, as `srgb.inspect` gives them. Raises ImageError."""

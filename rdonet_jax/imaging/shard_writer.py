@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rdonet_jax.core import files, interrupts, urls
-from rdonet_jax.imaging import dataset, srgb
+from rdonet_jax.imaging import dataset, image_names, srgb
 from rdonet_jax.imaging.dataset import DatasetWarning, ImageFile
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.packed_image import PackedImage
@@ -38,6 +38,7 @@ class _Entries:
     """The index of images as it grows."""
 
     names: list[str] = dataclasses.field(default_factory=list)
+    labels: list[str] = dataclasses.field(default_factory=list)
     sizes: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     shard: list[int] = dataclasses.field(default_factory=list)
     ranges: list[tuple[int, int]] = dataclasses.field(default_factory=list)
@@ -49,6 +50,7 @@ class _Entries:
             kind, tuple(self.files), tuple(self.file_bytes), tuple(self.names),
             np.array(self.sizes, np.int32).reshape(-1, 2), np.array(self.shard, np.int32),
             np.array(self.ranges, np.int64).reshape(-1, 2),
+            () if self.labels == self.names else tuple(self.labels),
         )  # fmt: skip
 
 
@@ -125,12 +127,13 @@ def pack(
     entries = _Entries()
     with _place(target) as folder:
         shard: _Shard | None = None
-        for name, path, size in _usable(found, folders):
+        for name, label, path, size in _usable(found, folders):
             content = path.content() if isinstance(path, PackedImage) else path.read_bytes()
             if shard is None:
                 shard = _Shard(folder, target, kind, len(entries.files))
-            entries.ranges.append((shard.writer.add(name, content), len(content)))
+            entries.ranges.append((shard.writer.add(label, content), len(content)))
             entries.names.append(name)
+            entries.labels.append(label)
             entries.sizes.append(size)
             entries.shard.append(len(entries.files))
             shard.bytes += len(content)
@@ -169,6 +172,7 @@ def index_tars(target: str | Path) -> Index:
                 warnings.warn(f"{error}; left out", DatasetWarning, stacklevel=2)
                 continue
             entries.names.append(f"{path.stem}/{name}")
+            entries.labels.append(f"{path.stem}/{name}")
             entries.sizes.append(size)
             entries.shard.append(len(entries.files))
             entries.ranges.append((start, len(content)))
@@ -232,13 +236,22 @@ def _place(target: str | Path) -> Iterator[Path]:
 
 def _usable(
     found: Sequence[Any], folders: Sequence[str | Path]
-) -> Iterable[tuple[str, ImageFile, tuple[int, int]]]:
-    """Name, path and size of the images that training can use."""
-    for path, judged in zip(found, dataset.in_threads(_inspected, found), strict=True):
+) -> Iterable[tuple[str, str, ImageFile, tuple[int, int]]]:
+    """Name, label, path and size of the images that training can use."""
+    names = [dataset.relative_name(path, folders) for path in found]
+    labels = image_names.distinct(names, map(_folder_name, found, names))
+    judgements = dataset.in_threads(_inspected, found)
+    for name, label, path, judged in zip(names, labels, found, judgements, strict=True):
         if isinstance(judged, str):
             warnings.warn(f"{judged}; left out", DatasetWarning, stacklevel=3)
         else:
-            yield dataset.relative_name(path, folders), path, judged
+            yield name, label, path, judged
+
+
+def _folder_name(path: ImageFile, name: str) -> str:
+    """What the folder is called in which an image of this name was found."""
+    whole = path.absolute() if isinstance(path, PackedImage) else Path(os.path.abspath(path))
+    return whole.parents[len(Path(name).parts) - 1].name
 
 
 def _inspected(path: ImageFile) -> tuple[int, int] | str:

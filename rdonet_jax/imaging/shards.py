@@ -10,8 +10,10 @@ Tar files may be at a URL. Of these, the parts that are used are read from there
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import os
+import re
 import threading
 import zipfile
 import zlib
@@ -22,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from rdonet_jax.core import messages, urls
-from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.imaging.errors import AccessError, ImageError
 from rdonet_jax.imaging.packed_image import PackedImage
 
 INDEX = "index.npz"
@@ -33,6 +35,9 @@ KINDS = (ARRAY_RECORD, TAR)
 """Kinds of shards; each is the suffix of its files too."""
 
 VERSION = 1
+
+_CALL_FAILED = re.compile(r"\w+\(\) failed: ")
+"""How messages about ArrayRecord files begin when the system gave an error, and not the content."""
 
 
 class ShardError(ValueError):
@@ -52,6 +57,8 @@ class Index:
       shard: int32 [N], the number of the shard that an image is in.
       ranges: int64 [N, 2], of the image file in a tar file: the first byte, and how many there are.
         For ArrayRecord files the number of the record, and how many bytes it has.
+      labels: names of the images that differ, where `names` of several folders are equal; else
+        empty.
     """
 
     kind: str
@@ -61,6 +68,7 @@ class Index:
     sizes: np.ndarray
     shard: np.ndarray
     ranges: np.ndarray
+    labels: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         target = io.BytesIO()
@@ -74,6 +82,7 @@ class Index:
             sizes=self.sizes,
             shard=self.shard,
             ranges=self.ranges,
+            **({"labels": _packed(self.labels)} if self.labels else {}),
         )
         return target.getvalue()
 
@@ -92,25 +101,39 @@ class Index:
                     found["sizes"].astype(np.int32).reshape(-1, 2),
                     found["shard"].astype(np.int32),
                     found["ranges"].astype(np.int64).reshape(-1, 2),
+                    _unpacked(found["labels"]) if "labels" in found else (),
                 )
             index._require_valid()
         except (
-            EOFError, IndexError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error
+            EOFError, IndexError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile,
+            zlib.error,
         ) as error:  # fmt: skip
+            # RuntimeError: of `zipfile`, for what is encrypted or compressed as it does not know
             raise ShardError(f"{where}: is no index of shards ({error})") from error
         return index
 
     def _require_valid(self) -> None:
         """Raises ValueError for an index that is no index."""
         counts = {len(self.names), len(self.sizes), len(self.shard), len(self.ranges)}
+        if self.labels:
+            counts.add(len(self.labels))
         if len(counts) > 1 or len(self.files) != len(self.file_bytes) or self.kind not in KINDS:
             raise ValueError("its parts do not belong together")
         if any("/" in name or "\\" in name for name in self.files):
             raise ValueError("a shard lies beside its index")
+        if any(map(_leads_out, self.names + self.labels)):
+            raise ValueError("the name of an image leads out of its folder")
         if len(self.names) and not 0 <= self.shard.min() <= self.shard.max() < len(self.files):
             raise ValueError("an image is in a shard that there is not")
         if len(self.names) and (self.sizes.min() < 1 or self.ranges.min() < 0):
             raise ValueError("an image has no size")
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a name, below any folder, would not lie in it."""
+    if not name or name[0] == "/" or (".." in name and ".." in re.split(r"[/\\]", name)):
+        return True
+    return os.name == "nt" and (name[0] == "\\" or os.path.splitdrive(name)[0] != "")
 
 
 class Shards:
@@ -118,16 +141,16 @@ class Shards:
 
     def __init__(self, folder: str | Path, index: Index) -> None:
         """`folder` may be a URL for tar files. Raises `ShardError` for shards that are missing or
-        cut short."""
+        cut short, and `UrlError`."""
         self.folder, self.index = folder, index
         if not urls.is_url(folder):
             require_possible(folder, index.kind)
-            self._require_whole()
         elif index.kind == ARRAY_RECORD:
             raise ShardError(
                 f"{folder}: ArrayRecord shards are read from a local or mounted folder; tar shards "
                 f"('rdonet data pack --kind tar') are read from URLs"
             )
+        self._require_whole()
         self.location = str(folder) if urls.is_url(folder) else os.path.realpath(folder)
         self.sizes = list(map(tuple, index.sizes.tolist()))  # quicker than arrays one by one
         self._lock = threading.Lock()
@@ -142,14 +165,17 @@ class Shards:
         return (ShardImage(self, number) for number in range(len(self)))
 
     def read(self, number: int) -> bytes:
-        """The file of an image. Raises `ShardError`, and `UrlError`."""
+        """The file of an image.
+
+        Raises `ShardError` for damage, and OSError, such as `UrlError`, where it cannot be reached.
+        """
         shard = int(self.index.shard[number])
         start, size = map(int, self.index.ranges[number])
         if urls.is_url(self.folder):
             url = urls.join(str(self.folder), self.index.files[shard])
             content = urls.read_range(url, start, start + size)
         elif self.index.kind == TAR:
-            content = os.pread(self._descriptor(shard), size, start)
+            content = self._part(shard, start, size)
         else:
             content = self._record(number)
         if len(content) != size:
@@ -167,14 +193,29 @@ class Shards:
         return Path(self.folder) / name
 
     def _require_whole(self) -> None:
+        listed: dict[str, urls.Entry] = {}
+        # A web server has pages in place of lists.
+        if urls.is_url(self.folder) and not str(self.folder).lower().startswith("http"):
+            listed = urls.listed(str(self.folder))
         for shard, expected in enumerate(self.index.file_bytes):
             path = self.path(shard)
             try:
-                size = os.path.getsize(path)
+                size = _size(path, listed.get(self.index.files[shard]))
             except OSError as error:
                 raise ShardError(f"{path}: cannot be read ({error.strerror})") from error
-            if size != expected:
+            if size is not None and size != expected:
                 raise ShardError(f"{path}: has {size} bytes, and its index says {expected}")
+
+    def _part(self, shard: int, start: int, size: int) -> bytes:
+        """Bytes of a local tar file."""
+        descriptor = self._descriptor(shard)
+        try:
+            return os.pread(descriptor, size, start)
+        except OSError:
+            with self._lock:  # the file may have to be opened anew; other threads may still read
+                if self._open.get(shard) == descriptor:
+                    del self._open[shard]
+            raise
 
     def _descriptor(self, shard: int) -> int:
         """A file descriptor of a tar file, which stays open."""
@@ -187,11 +228,16 @@ class Shards:
         with self._lock:
             if self._source is None:
                 self._source = _array_records(self)
+            source = self._source
         try:
-            return self._source[number]
+            return source[number]
         except (OSError, RuntimeError, ValueError) as error:
             shard = int(self.index.shard[number])
             cause = messages.first_line(error)
+            if isinstance(error, OSError) or _CALL_FAILED.match(cause):
+                with self._lock:  # it would give the same error again
+                    self._source = None if self._source is source else self._source
+                raise OSError(errno.EIO, cause, str(self.path(shard))) from error
             raise ShardError(f"{self.path(shard)}: is damaged ({cause})") from error
 
 
@@ -207,12 +253,18 @@ class ShardImage(PackedImage):
         """Its path below the folder that it comes from."""
         return self.shards.index.names[self.number]
 
+    @property
+    def label(self) -> str:
+        """As `name`, but another one for every image."""
+        labels = self.shards.index.labels
+        return labels[self.number] if labels else self.name
+
     def inspect(self) -> tuple[int, int]:
         """Width and height, upright, as the index has them: no header is read."""
         return self.shards.sizes[self.number]
 
     def __str__(self) -> str:
-        return f"{self.shards.folder}/{self.name}"
+        return f"{self.shards.folder}/{self.label}"
 
     def resolve(self) -> tuple[str, int]:
         return self.shards.location, self.number
@@ -221,14 +273,16 @@ class ShardImage(PackedImage):
         """The path that the image would have as a file; for a URL, below its protocol."""
         folder = self.shards.folder
         if urls.is_url(folder):
-            return Path("/", *urls.parts(str(folder)), self.name)
-        return Path(os.path.abspath(folder)) / self.name
+            return Path("/", *urls.parts(str(folder)), self.label)
+        return Path(os.path.abspath(folder)) / self.label
 
     def content(self) -> bytes:
         try:
             return self.shards.read(self.number)
-        except (ShardError, OSError) as error:
+        except ShardError as error:
             raise ImageError(f"{self}: cannot be read: {error}") from error
+        except OSError as error:
+            raise AccessError(f"{self}: cannot be read: {error}") from error
 
 
 def require_possible(folder: str | Path, kind: str) -> None:
@@ -257,6 +311,15 @@ def found_in(folder: str | Path) -> Shards | None:
         except OSError as error:
             raise ShardError(f"{path}: cannot be read ({error.strerror})") from error
     return Shards(folder, Index.from_bytes(content, f"{folder}/{INDEX}"))
+
+
+def _size(path: str | Path, listed: urls.Entry | None) -> int | None:
+    """The bytes of a shard; None where a server does not tell them. Raises OSError."""
+    if not urls.is_url(path):
+        return os.path.getsize(path)
+    if listed is not None and listed.size:
+        return listed.size
+    return urls.entry(str(path)).size or None
 
 
 def _array_records(shards: Shards) -> Any:

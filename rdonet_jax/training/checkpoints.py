@@ -13,6 +13,7 @@ import errno
 import logging
 import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,9 @@ KEPT = 2
 
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 """Pattern of the folder of a checkpoint that is being written."""
+
+_PATTERN = re.compile(r"[*?\\]|\[[^/]*\]")
+"""What Orbax takes for a pattern in the path of its own folder, or cannot read back."""
 
 
 class CheckpointError(RuntimeError):
@@ -179,6 +183,20 @@ def save_alone(directory: Path, state: TrainState, shared: bool = True) -> None:
             checkpointer.save(directory.absolute(), _arrays(state))
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{directory}: could not be written ({cause(error)})") from error
+
+
+def objection(folder: Path) -> str:
+    """Why checkpoints below a folder could not be read, in one sentence; empty if they can.
+
+    Orbax looks for its own files by patterns, in which it does not escape the folder's path.
+    """
+    path = folder.absolute().as_posix()
+    if (found := _PATTERN.search(path)) is None:
+        return ""
+    return (
+        f"{path}: checkpoints in such a folder could not be read; choose one without {found[0]} in "
+        "its path"
+    )
 
 
 def newest_step(folder: Path) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import platform
@@ -16,6 +17,7 @@ import secrets
 import socket
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -50,6 +52,14 @@ SHARING_PATIENCE_S = 30.0
 
 BEFORE = {"cut_share": 0.0}
 """How runs were trained that began before there were these fields."""
+
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""Errors of a file system that has no locks, such as some of Lustre and NFS."""
+
+
+class LockWarning(UserWarning):
+    """A run's folder cannot be locked. The message names it."""
 
 
 class RunError(RuntimeError):
@@ -150,6 +160,7 @@ def _revision() -> str | None:
 def check(folder: Path, run: Run, resume: bool) -> None:
     """Raises `RunError` if the folder holds another run, or one that is not to be resumed."""
     described = folder / CONFIG_FILE
+    require_name(folder)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: a run needs a folder, and this is a file")
     if resume:
@@ -166,11 +177,18 @@ def check(folder: Path, run: Run, resume: bool) -> None:
             raise RunError(f"{folder}: holds {name} of a run without its {CONFIG_FILE}")
 
 
+def require_name(folder: Path) -> None:
+    """Raises `RunError` for a folder whose path lets no checkpoint be read back."""
+    if complaint := checkpoints.objection(folder):
+        raise RunError(complaint)
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """While it lasts, no other process may train in the folder, which is made if need be.
 
-    Raises `RunError` when one does. Systems other than POSIX have no such locks, and take none.
+    Raises `RunError` when one does. Systems other than POSIX have no such locks, and take none. Nor
+    have some file systems, of which `LockWarning` tells.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
@@ -181,6 +199,15 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunError(f"{folder}: another process is training this run") from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise RunError(f"{folder}: cannot be locked ({error.strerror})") from error
+            warnings.warn(
+                f"{folder}: this file system has no locks ({error.strerror}); nothing keeps "
+                "another process from training the same run",
+                LockWarning,
+                stacklevel=3,
+            )
         yield
 
 

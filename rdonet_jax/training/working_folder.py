@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rdonet_jax.core import interrupts, multihost, urls
-from rdonet_jax.training import mirror
+from rdonet_jax.training import mirror, run_dir
 from rdonet_jax.training.mirror import Mirror
 from rdonet_jax.training.run_dir import RunError
 from rdonet_jax.training.run_lease import Lease
@@ -80,6 +80,7 @@ def opened(run: str | Path) -> Iterator[WorkingFolder]:
         with contextlib.ExitStack() as stack:
             lease = Lease(url) if multihost.is_first() else None
             with multihost.raise_on_all_hosts("the run's lock"):
+                run_dir.require_name(folder)
                 urls.listed(url)  # an error names the run, and not its lock
                 if lease:
                     stack.enter_context(lease)

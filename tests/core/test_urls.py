@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,27 @@ def test_a_file_is_created_once(store):
     url = urls.join(store, "lock")
     assert urls.create(url, b"first") and not urls.create(url, b"second")
     assert urls.read(url) == b"first"
+
+
+def test_a_lock_is_created_in_a_folder_that_is_not_there(tmp_path):
+    url = f"local://{tmp_path}/runs/one/.lock"
+    assert urls.create(url, b"first") and not urls.create(url, b"second")
+    assert (tmp_path / "runs/one/.lock").read_bytes() == b"first"
+
+
+def test_colons_in_a_name_do_not_end_it(store, tmp_path):
+    for place in (store, f"local://{tmp_path}/store"):
+        for name in ("a::1.png", "a::2.png", "b::c/d"):
+            urls.write(urls.join(place, name), name.encode())
+        assert list(urls.listed(place)) == ["a::1.png", "a::2.png", "b::c/d"]
+        assert list(urls.listed(urls.join(place, "b::c"))) == ["d"]
+        assert urls.read(urls.join(place, "a::1.png")) == b"a::1.png"
+
+
+def test_a_file_in_an_archive_at_a_url_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a", b"content")
+    assert urls.read(f"zip://a::local://{tmp_path}/x.zip") == b"content"
 
 
 def test_names_that_would_lead_upwards_are_not_copied(store):
@@ -132,6 +154,19 @@ def test_a_folder_at_a_url_is_copied_once_and_again_when_it_changes(store, monke
     urls.write(urls.join(store, "a.png"), b"other")
     urls.remove(urls.join(store, "deeper/b.png"))
     assert copied() == {"a.png": b"other"}
+
+
+def test_images_are_copied_every_time_where_a_store_tells_no_version(store, monkeypatch):
+    monkeypatch.setattr(urls, "_version", lambda about: "")
+    for content in (b"first", b"other"):
+        urls.write(urls.join(store, "a.png"), content)
+        folder = url_cache.folder(store, lambda name: True)
+        assert (folder / "a.png").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["ETag", "mtime", "modificationTime", "last_modified", "modified"])
+def test_the_version_of_a_file_is_what_its_store_calls_so(name):
+    assert urls._version({"size": 3, name: 7}) == "7"
 
 
 def test_a_folder_that_does_not_fit_is_refused_before_anything_is_copied(store, monkeypatch):

@@ -70,6 +70,16 @@ def test_a_link_to_nowhere_is_found_and_then_left_out_by_name(tmp_path):
         assert len(dataset.usable(dataset.find([tmp_path]), 64).paths) == 1
 
 
+def test_a_link_to_itself_is_left_out_as_one_to_nowhere(tmp_path):
+    Image.fromarray(noise(0)).save(tmp_path / "a.png")
+    for name in ("b", "c.png"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    found = dataset.find([tmp_path])
+    assert [path.name for path in found] == ["a.png", "c.png"]
+    with pytest.warns(DatasetWarning, match=r"c\.png: cannot be read"):
+        assert dataset.usable(found, 64).paths == (tmp_path / "a.png",)
+
+
 def test_the_order_is_that_of_the_folders_given_and_of_the_names_in_them(tmp_path):
     plant(tmp_path, "z/b.png", "z/a/c.png", "z/a.png", "y/a.png")
     names, _ = found(tmp_path / "z", tmp_path / "y", root=tmp_path)
@@ -169,8 +179,13 @@ def test_no_more_is_kept_than_the_budget_allows_and_pixels_do_not_depend_on_it(
 def test_what_is_kept_stays_and_the_rest_is_decoded_every_time(folder, monkeypatch):
     kept = dataset.usable(dataset.find([folder]), 64, cache_bytes=2 * 80 * 72 * 4)
     decoded = []
-    read = srgb.read
-    monkeypatch.setattr(srgb, "read", lambda path: decoded.append(path.name) or read(path))
+    read = srgb.read_content
+
+    def noted(content, path):
+        decoded.append(Path(path).name)
+        return read(content, path)
+
+    monkeypatch.setattr(srgb, "read_content", noted)
     kept.image(3, keep=False)
     for index in (2, 0, 1, 2, 0, 1, 3):
         kept.image(index)
@@ -196,7 +211,7 @@ def copied(folder, tmp_path) -> list[Path]:
 
 
 @pytest.mark.parametrize("index", range(4))
-@pytest.mark.parametrize("damage", ["truncated", "removed", "smaller", "a folder"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "smaller"])
 def test_an_image_that_breaks_in_mid_run_is_passed_over_with_one_warning(copied, index, damage):
     kept = dataset.usable(copied, 64)
     path = kept.paths[index]
@@ -206,8 +221,8 @@ def test_an_image_that_breaks_in_mid_run_is_passed_over_with_one_warning(copied,
         path.write_bytes(content[: len(content) // 2])
     elif damage == "smaller":
         Image.new("RGB", (70, 70)).save(path)
-    elif damage == "a folder":
-        path.mkdir()
+    elif damage == "empty":
+        path.touch()
     with pytest.warns(DatasetWarning, match=re.escape(str(path))) as caught:
         assert kept.image(index) is None
         assert kept.image(index) is None

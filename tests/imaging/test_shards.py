@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 import shutil
 import struct
 import sys
@@ -182,6 +183,29 @@ def test_a_shard_that_is_cut_short_or_missing_is_named_at_the_start(folder, tmp_
         dataset.find([tmp_path / "shards"])
 
 
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_a_shard_in_a_store_that_is_cut_short_or_missing_is_named_at_the_start(
+    folder, store, damage
+):
+    index = packed(folder, store, shards.TAR)
+    url = urls.join(store, index.files[1])
+    if damage == "cut":
+        urls.write(url, urls.read(url)[:-1])
+        cause = f"has {index.file_bytes[1] - 1} bytes, and its index says {index.file_bytes[1]}"
+    else:
+        urls.remove(url)
+        cause = "cannot be read (there is no such file or bucket)"
+    with pytest.raises(DatasetError, match=re.escape(f"{url}: {cause}")):
+        dataset.find([store])
+
+
+def test_the_size_of_a_shard_that_no_list_has_is_asked_for(monkeypatch):
+    for listed in (None, urls.Entry(0, "")):
+        for size, expected in ((7, 7), (0, None)):
+            monkeypatch.setattr(urls, "entry", lambda url, size=size: urls.Entry(size, ""))
+            assert shards._size("https://example.org/a.tar", listed) == expected
+
+
 def test_damage_inside_a_shard_leaves_images_out_with_a_warning(folder, tmp_path, kind):
     index = packed(folder, tmp_path / "shards", kind, shard_bytes=10**9)
     shard = tmp_path / "shards" / index.files[0]
@@ -227,11 +251,26 @@ def test_a_shard_that_is_being_written_is_in_a_folder_that_goes_away(
     assert [path for path in tmp_path.rglob("*") if path != target] == []
 
 
-def test_an_index_whose_compressed_part_is_damaged_is_refused():
-    good = Index(
+def index_of_one() -> Index:
+    return Index(
         shards.TAR, ("a.tar",), (7,), ("x.png",), np.array([[3, 4]], np.int32),
         np.zeros(1, np.int32), np.array([[5, 6]], np.int64),
-    ).to_bytes()  # fmt: skip
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("at_header", "at_directory"), [(6, 8), (8, 10)], ids=["encrypted", "of another compression"]
+)
+def test_an_index_that_python_cannot_unpack_is_refused(at_header, at_directory):
+    content = bytearray(index_of_one().to_bytes())
+    for mark, at in ((b"PK\3\4", at_header), (b"PK\1\2", at_directory)):
+        content[content.index(mark) + at] ^= 1
+    with pytest.raises(ShardError, match="x: is no index of shards"):
+        Index.from_bytes(bytes(content), "x")
+
+
+def test_an_index_whose_compressed_part_is_damaged_is_refused():
+    good = index_of_one().to_bytes()
     with zipfile.ZipFile(io.BytesIO(good)) as archive:
         entry = next(each for each in archive.infolist() if each.compress_type)
     name_bytes, extra_bytes = struct.unpack_from("<HH", good, entry.header_offset + 26)
@@ -243,10 +282,7 @@ def test_an_index_whose_compressed_part_is_damaged_is_refused():
 @settings(max_examples=60)
 @given(data=st.data())
 def test_an_index_of_any_bytes_is_read_or_refused(data):
-    good = Index(
-        shards.TAR, ("a.tar",), (7,), ("x.png",), np.array([[3, 4]], np.int32),
-        np.zeros(1, np.int32), np.array([[5, 6]], np.int64),
-    )  # fmt: skip
+    good = index_of_one()
     content = bytearray(good.to_bytes())
     assert Index.from_bytes(bytes(content), "x").names == good.names
     for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
@@ -257,6 +293,18 @@ def test_an_index_of_any_bytes_is_read_or_refused(data):
         assert str(error).startswith("x: is no index of shards")
 
 
+def test_names_with_dots_lie_in_their_folder():
+    for name in ("..x.png", "a../b..png", "./x.png", "...", "a:b", "a\\b"):
+        assert not shards._leads_out(name)
+
+
+def test_members_of_tar_files_that_lead_out_of_the_folder_are_left_out(folder, tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        for name in ("a.png", "../b.png"):
+            file.add(folder / "a.png", name)
+    assert shard_writer.index_tars(tmp_path).names == ("a/a.png",)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -265,6 +313,13 @@ def test_an_index_of_any_bytes_is_read_or_refused(data):
         {"shard": np.array([1], np.int32)},
         {"sizes": np.array([[0, 4]], np.int32)},
         {"names": ()},
+        {"names": ("../x.png",)},
+        {"names": ("a/../../x.png",)},
+        {"names": ("a\\..\\x.png",)},
+        {"names": ("/tmp/x.png",)},
+        {"names": ("",)},
+        {"labels": ("../x.png",)},
+        {"labels": ("a.png", "b.png")},
     ],
 )
 def test_an_index_that_contradicts_itself_is_refused(changes):
@@ -290,6 +345,46 @@ def test_evaluations_name_images_in_shards_as_those_in_folders(folder, tmp_path,
     assert list(real_files.named_images([tmp_path / "shards"])) == names
     assert list(real_files.named_images([store])) == names
     assert len(real_files.named_images([folder, tmp_path / "shards"])) == 14
+
+
+@pytest.fixture
+def alike(tmp_path) -> list[Path]:
+    """Three folders, two of them with the same name, whose images have the same names too."""
+    folders = [tmp_path / "a", tmp_path / "b", tmp_path / "deeper" / "b"]
+    for number, folder in enumerate(folders):
+        (folder / "c").mkdir(parents=True)
+        Image.new("RGB", (70 + number, 70)).save(folder / "c" / "x.png")
+        Image.new("RGB", (70, 70 + number)).save(folder / f"own{number}.png")
+    return folders
+
+
+def test_images_of_equal_names_in_several_folders_stay_apart(alike, tmp_path, kind, store):
+    place: str | Path = store if kind == shards.TAR else tmp_path / "shards"
+    shard_writer.pack(alike, place, kind)
+    names = ["a/c/x.png", "b/c/x-2.png", "b/c/x.png", "own0.png", "own1.png", "own2.png"]
+    found = real_files.named_images([place])
+    assert list(found) == names
+    sizes = [(70, 70), (72, 70), (71, 70), (70, 70), (70, 71), (70, 72)]
+    assert [dataset.load(image).shape[1::-1] for image in found.values()] == sizes
+    if kind == shards.TAR:
+        with tarfile.open(fileobj=io.BytesIO(urls.read(f"{place}/images-00000.tar"))) as file:
+            assert sorted(file.getnames()) == names
+
+
+def test_labels_change_no_fingerprint(alike, tmp_path):
+    shard_writer.pack(alike, tmp_path / "shards")
+    theirs = dataset.usable(dataset.find(alike), 64)
+    ours = dataset.usable(dataset.find([tmp_path / "shards"]), 64)
+    expected = dataset.fingerprint(theirs, alike)
+    assert dataset.fingerprint(ours, [tmp_path / "shards"]) == expected
+
+
+def test_shards_that_were_packed_without_labels_lose_no_image(alike, tmp_path):
+    index = shard_writer.pack(alike, tmp_path / "shards")
+    old = dataclasses.replace(index, labels=())
+    (tmp_path / "shards" / INDEX).write_bytes(old.to_bytes())
+    names = sorted(real_files.named_images([tmp_path / "shards"]))
+    assert names == ["c/x-2.png", "c/x-3.png", "c/x.png", "own0.png", "own1.png", "own2.png"]
 
 
 def test_the_command_packs_and_says_what_it_made(folder, tmp_path, capsys, kind):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from rdonet_jax.core import presets
 from rdonet_jax.models import registry
+from rdonet_jax.training import checkpoints
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.checkpoints import BEST, LAST, CheckpointError, Checkpoints, Progress
 from rdonet_jax.training.config import TrainingConfig
@@ -59,6 +61,28 @@ def test_a_best_checkpoint_is_replaced_by_that_of_the_same_step_done_again(state
         kept.save(state, at(6).replace(best_loss=1.0), best=True)
         kept.wait()
         assert kept.restore(MODEL, SCHEDULE, best=True)[1].best_loss == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plain", "a[b", "a]b {c} %20 # a::b ü ~ $ ' | + = @ &"])
+def test_a_checkpoint_is_read_back_in_every_folder_that_is_not_refused(state, tmp_path, name):
+    folder = tmp_path / name
+    assert not checkpoints.objection(folder)
+    with Checkpoints(folder) as kept:
+        kept.save(state, at(2))
+    with Checkpoints(folder, read_only=True) as kept:
+        assert kept.restore(MODEL, SCHEDULE)[1].step == 2
+
+
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for part in ("*", "?", "[lr=1e-4]", "\\"):
+        for folder in (Path(f"small{part}"), Path(f"runs{part}x/one")):
+            assert checkpoints.objection(folder) == (
+                f"{tmp_path}/{folder}: checkpoints in such a folder could not be read; choose one "
+                f"without {part} in its path"
+            )
+    assert not checkpoints.objection(Path("a[b/c]d"))
 
 
 def test_a_checkpoint_that_would_not_be_the_newest_one_is_an_error(state, tmp_path):

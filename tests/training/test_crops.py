@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.imaging import dataset, shard_writer, shards
+from rdonet_jax.imaging import access, dataset, shard_writer, shards
 from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning, ImageDataset
 from rdonet_jax.training import crops as training_crops
 from rdonet_jax.training.config import TrainingConfig
@@ -218,8 +218,17 @@ def test_any_number_of_broken_images_leaves_the_crops_of_the_others(copied):
 
 def test_batches_end_with_an_error_when_every_image_is_broken(copied):
     kept = opened(copied)
-    shutil.rmtree(copied)
+    for path in kept.paths:
+        truncate(path)
     with warnings.catch_warnings(record=True), pytest.raises(DatasetError, match="none of 3"):
+        next(training_crops.batches(kept, options()))
+
+
+def test_batches_end_with_an_error_when_images_cannot_be_reached(copied, monkeypatch):
+    monkeypatch.setattr(access, "WAITS_S", (0.01,))
+    kept = opened(copied)
+    shutil.rmtree(copied)
+    with warnings.catch_warnings(record=True), pytest.raises(DatasetError, match="cannot be read"):
         next(training_crops.batches(kept, options()))
 
 
@@ -241,7 +250,8 @@ def test_center_crops_pass_over_broken_images_unless_all_are(copied):
     with pytest.warns(DatasetWarning) as caught:
         np.testing.assert_array_equal(training_crops.center_crops(kept, 64), whole[[0, 2]])
         assert len(complaints(caught)) == 1
-        shutil.rmtree(copied)
+        for path in (kept.paths[0], kept.paths[2]):
+            truncate(path)
         with pytest.raises(DatasetError, match="none of 3"):
             training_crops.center_crops(kept, 64)
 

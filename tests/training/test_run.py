@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import warnings
 
 import numpy as np
@@ -53,6 +55,38 @@ def test_what_the_first_host_cannot_do_in_the_folder_is_an_error_on_all_hosts(ca
     claim(tmp_path, resume=True)  # nothing has kept the lock
     words = ["another process", "no training run", "", "a run already", ""]
     assert all(word in text for word, text in zip(words, causes, strict=True))
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused_before_it_is_made(
+    tmp_path, resume
+):
+    folder = tmp_path / "small[lr=1e-4]"
+    with pytest.raises(RunError, match=r"choose one without \[lr=1e-4\] in its path"):
+        run_dir.check(folder, RUN, resume)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("number", run_dir.NO_LOCKS)
+def test_a_file_system_without_locks_holds_a_run_with_a_warning(tmp_path, monkeypatch, number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(run_dir.fcntl, "flock", fail)
+    with (
+        pytest.warns(run_dir.LockWarning, match=f"^{tmp_path}: this file system has no locks"),
+        run_dir.locked(tmp_path),
+    ):
+        pass
+
+
+def test_another_error_of_a_lock_names_the_folder(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(run_dir.fcntl, "flock", fail)
+    with pytest.raises(RunError, match=f"^{tmp_path}: cannot be locked"), run_dir.locked(tmp_path):
+        pass
 
 
 def test_other_hosts_write_nothing_and_raise_what_the_first_one_tells(tmp_path, monkeypatch):

@@ -52,6 +52,17 @@ def folders(temporary: Path) -> list[Path]:
     return sorted(temporary.iterdir())
 
 
+def test_a_temporary_folder_in_which_no_run_can_work_is_refused(temporary, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary / "a[b]"))
+    (temporary / "a[b]").mkdir()
+    with (
+        pytest.raises(RunError, match=rf"^{temporary}/a.*: checkpoints in such a folder could not"),
+        working_folder.opened(RUN),
+    ):
+        pass
+    assert not folders(temporary / "a[b]") and not urls.listed(RUN)
+
+
 @pytest.mark.parametrize(
     "error",
     [RunError("stopped"), DivergenceError("stopped"), urls.UrlError(RUN, "stopped"),
