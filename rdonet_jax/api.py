@@ -18,9 +18,8 @@ from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.imaging import pixel_format
+from rdonet_jax.imaging import pillow_images, pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
-from rdonet_jax.imaging.metadata.exif import found_in as exif_in
 from rdonet_jax.imaging.metadata.exif import is_exif, orientation
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.metadata.xmp import is_text
@@ -168,10 +167,21 @@ def _check_pillow(image: Image.Image) -> None:
     if "transparency" in image.info and not image.mode.endswith("A"):
         raise ValueError(
             "the image of Pillow has a transparent color, which its array lacks: "
-            "give it an alpha channel first"
+            f"{_how_to_keep_key(image)}"
         )
-    if orientation(exif_in(image), xmp_in(image)) != 1:
+    if orientation(pillow_images.exif_in_info(image), xmp_in(image)) != 1:
         raise ValueError(f"the image of Pillow does not stand upright: {_TURN}")
+
+
+def _how_to_keep_key(image: Image.Image) -> str:
+    """What to do with an image that has a transparent color. `convert` may lose it in silence."""
+    if image.mode.startswith("I;16"):
+        return "pass an array [height, width, 2] with an alpha channel, or save it with the plug-in"
+    try:
+        pillow_images.alpha_of_key(image, np.asarray(image))
+    except pillow_images.TransparentColorError as error:
+        return str(error)
+    return "give it an alpha channel first"
 
 
 def _bytes(name: str, value: bytes) -> bytes:
