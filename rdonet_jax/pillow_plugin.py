@@ -10,6 +10,7 @@ Images are saved upright, turned as their EXIF data says, or else their XMP. `sa
 `rdonet_jax.compress` does, and `icc_profile`, `exif`, `xmp` and `dpi` as Pillow's own formats do.
 A mask `roi` lies on the image as it is, and is turned with it. A `Partition` is taken for an
 upright image alone. What `info` holds and a file cannot is left out with a warning.
+Files of other models than the bundled ones open after `rdonet_jax.register_model(PATH)`.
 `info` of an opened file holds these, and `cicp` if it has that, which is saved again unless the
 profile is another one by then. Ctrl-C while an image is saved leaves an empty file, as with
 Pillow's own formats.
@@ -72,7 +73,7 @@ class RDOImageFile(ImageFile.ImageFile):
 
             try:
                 samples = pixel_format.samples(api.decode_file(self._compressed))
-            except bitstream.FormatError as error:
+            except ValueError as error:  # the file, a registered model, or JAX that is not there
                 raise OSError(str(error)) from error
             self._compressed = None
             samples = samples if self.mode == "I;16" else pixel_format.to_uint8(samples)
