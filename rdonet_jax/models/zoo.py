@@ -69,7 +69,7 @@ class Model:
     config: AnyConfig
     params: Any = dataclasses.field(repr=False)
     digest: bytes
-    record: TrainingRecord
+    record: TrainingRecord = dataclasses.field(repr=False)
     tables: CdfTables = dataclasses.field(repr=False)
     batches: StepBatches | None = None
     _placing: threading.Lock = dataclasses.field(

@@ -46,7 +46,7 @@ def test_copies_and_pickles_of_a_model_compress_to_the_same_bytes(mini_model, ph
 
 
 def test_the_repr_of_a_model_is_short(mini_model):
-    assert "mini" in repr(mini_model) and len(repr(mini_model)) < 3000
+    assert "mini" in repr(mini_model) and len(repr(mini_model)) < 2000
 
 
 def test_a_file_is_named_by_its_hash(tiny_weights, tiny_model):
