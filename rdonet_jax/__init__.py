@@ -13,7 +13,7 @@ from rdonet_jax.core import lazy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rdonet_jax import codec, evaluation, metrics, models, rdo, training
-    from rdonet_jax.api import compress, decompress
+    from rdonet_jax.api import compress, decompress, decompress_image, register_model
     from rdonet_jax.core.version import __version__
     from rdonet_jax.models.zoo import list_models
     from rdonet_jax.models.zoo import load as load_model
@@ -32,8 +32,10 @@ else:
             "training": "rdonet_jax.training",
             "compress": "rdonet_jax.api:compress",
             "decompress": "rdonet_jax.api:decompress",
+            "decompress_image": "rdonet_jax.api:decompress_image",
             "list_models": "rdonet_jax.models.zoo:list_models",
             "load_model": "rdonet_jax.models.zoo:load",
+            "register_model": "rdonet_jax.api:register_model",
         },
     )
 
@@ -43,11 +45,13 @@ __all__ = [
     "codec",
     "compress",
     "decompress",
+    "decompress_image",
     "evaluation",
     "list_models",
     "load_model",
     "metrics",
     "models",
     "rdo",
+    "register_model",
     "training",
 ]

@@ -10,17 +10,16 @@ import numbers
 import os
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
-from rdonet_jax.codec import bitstream, compressed_file
-from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.codec.compressed_file import CompressedFile
+from rdonet_jax.codec import bitstream, compressed_file, engine_choice
+from rdonet_jax.codec.compressed_file import Bytes, CompressedFile
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.imaging import pixel_format
+from rdonet_jax.imaging import pillow_images, pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
-from rdonet_jax.imaging.metadata.exif import found_in as exif_in
 from rdonet_jax.imaging.metadata.exif import is_exif, orientation
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from rdonet_jax.imaging.metadata.xmp import is_text
@@ -42,22 +41,22 @@ _library = ModelLibrary(capacity=4)
 
 
 def compress(
-    pixels: np.ndarray | Image.Image,
+    pixels: ArrayLike | Image.Image,
     quality: float | None = None,
     *,
     target: Target | None = None,
     model: str | os.PathLike[str] = DEFAULT_MODEL,
     rdo_passes: int | None = None,
     init: str | Partition = "variance",
-    icc: bytes = b"",
-    exif: bytes = b"",
-    xmp: bytes = b"",
+    icc: Bytes = b"",
+    exif: Bytes = b"",
+    xmp: Bytes = b"",
     cicp: Cicp | None = None,
     resolution: Resolution | None = None,
     engine: str = DEFAULT_ENGINE,
     refinements: int | None = None,
     effort: int | None = None,
-    roi: np.ndarray | None = None,
+    roi: ArrayLike | None = None,
 ) -> bytes:
     """The bytes of a file that holds the image.
 
@@ -84,8 +83,9 @@ def compress(
         a point worse. See `rdonet_jax.rdo.roi`.
 
     Raises `ValueError` for what cannot be coded and for other arguments than these. For a model
-    that is not there that is a `ZooError`. Raises OSError for a weights file that cannot be read.
-    A KeyboardInterrupt ends a search or a refinement too: there is no file then.
+    that is not there that is a `ZooError`, for work that needs JAX where that is not installed an
+    `EngineError`. Raises OSError for a weights file that cannot be read. A KeyboardInterrupt ends a
+    search or a refinement too: there is no file then.
     """
     icc, exif, xmp = _bytes("icc", icc), _bytes("exif", exif), _bytes("xmp", xmp)
     if target is not None and not isinstance(target, Target):
@@ -104,14 +104,15 @@ def compress(
     plan = effort_levels.chosen_plan(effort, init, rdo_passes, refinements)
     gains = roi_masks.gains(image.size, roi)
     options = EncodeOptions(quality, target, plan, engine=engine, gains=gains)
-    result = coding.encode(_library.load(model), image, options)
+    with engine_choice.explained_missing():
+        result = coding.encode(_library.load(model), image, options)
     if result.searched is not None and result.searched.interrupted:
         raise KeyboardInterrupt
     return result.encoded.data
 
 
 def decompress(
-    data: bytes,
+    data: Bytes,
     *,
     model: str | os.PathLike[str] | None = None,
     max_pixels: int = bitstream.MAX_PIXELS,
@@ -119,20 +120,40 @@ def decompress(
 ) -> np.ndarray:
     """The image in a file's bytes, an array as `compress` takes it.
 
-    `model` is as in `compress`, for files of models that are not bundled. `max_pixels` is how many
-    pixels the file may claim. `engine` is as in `compress`.
+    `model` is as in `compress`, for files of models that are neither bundled nor registered.
+    `max_pixels` is how many pixels the file may claim. `engine` is as in `compress`.
 
     Raises `FormatError`, a `ValueError`, for data that is not bytes or cannot be decoded,
     `ValueError` for a limit that is no number, and for a model what `compress` raises.
     """
-    try:
-        data = data if isinstance(data, bytes) else bytes(memoryview(data))
-    except TypeError as error:
-        raise FormatError(f"a file's bytes are needed, not {type(data).__name__}") from error
+    image = decompress_image(data, model=model, max_pixels=max_pixels, engine=engine)
+    return pixel_format.samples(image)
+
+
+def decompress_image(
+    data: Bytes,
+    *,
+    model: str | os.PathLike[str] | None = None,
+    max_pixels: int = bitstream.MAX_PIXELS,
+    engine: str = DEFAULT_ENGINE,
+) -> ImageData:
+    """The image in a file's bytes, with all that `compress` stores: `pixels`, `alpha`, `icc`,
+    `exif`, `xmp`, `cicp` and `resolution`.
+
+    Arguments and what is raised are as in `decompress`.
+    """
     if not isinstance(max_pixels, numbers.Real) or max_pixels != max_pixels:  # NaN
         raise ValueError(f"max_pixels is a number, not {max_pixels!r}")
-    file = compressed_file.parse(data, max_pixels)
-    return pixel_format.samples(decode_file(file, model, engine))
+    return decode_file(compressed_file.parse(data, max_pixels), model, engine)
+
+
+def register_model(path: str | os.PathLike[str]) -> None:
+    """Lets this process read the files of a model that is not bundled, as if it were.
+
+    `path` is that of its weights file, which stays where it is. It is for `decompress` without a
+    model, and for Pillow, which has no way to name one. Raises as `compress` does for a model.
+    """
+    _library.register(path)
 
 
 def decode_file(
@@ -142,16 +163,19 @@ def decode_file(
 
     `model`, `engine` and what is raised are as in `decompress`.
     """
-    return coding.decode(file, _library, model, engine=engine).content
+    with engine_choice.explained_missing():
+        return coding.decode(file, _library, model, engine=engine).content
 
 
-def _samples(pixels: np.ndarray | Image.Image) -> np.ndarray:
+def _samples(pixels: ArrayLike | Image.Image) -> np.ndarray:
     """The array, in the byte order of this machine. Raises `ValueError` for what is none."""
-    # Pillow may read its file only now, and raises almost anything for a damaged one.
-    expected = Exception if isinstance(pixels, Image.Image) else (TypeError, OSError)
     try:
         samples = np.asarray(pixels)
-    except expected as error:
+    except MemoryError:
+        raise
+    # Pillow may read its file only now, and raises almost anything for a damaged one. So do arrays
+    # of other libraries, such as those of JAX after they were deleted.
+    except Exception as error:
         raise ValueError(f"these are no pixels: {error}") from error
     if isinstance(pixels, Image.Image):
         _check_pillow(pixels)
@@ -168,13 +192,24 @@ def _check_pillow(image: Image.Image) -> None:
     if "transparency" in image.info and not image.mode.endswith("A"):
         raise ValueError(
             "the image of Pillow has a transparent color, which its array lacks: "
-            "give it an alpha channel first"
+            f"{_how_to_keep_key(image)}"
         )
-    if orientation(exif_in(image), xmp_in(image)) != 1:
+    if orientation(pillow_images.exif_in_info(image), xmp_in(image)) != 1:
         raise ValueError(f"the image of Pillow does not stand upright: {_TURN}")
 
 
-def _bytes(name: str, value: bytes) -> bytes:
+def _how_to_keep_key(image: Image.Image) -> str:
+    """What to do with an image that has a transparent color. `convert` may lose it in silence."""
+    if image.mode.startswith("I;16"):
+        return "pass an array [height, width, 2] with an alpha channel, or save it with the plug-in"
+    try:
+        pillow_images.alpha_of_key(image, np.asarray(image))
+    except pillow_images.TransparentColorError as error:
+        return str(error)
+    return "give it an alpha channel first"
+
+
+def _bytes(name: str, value: Bytes) -> bytes:
     """Raises `ValueError` for an argument that is none."""
     if not isinstance(value, bytes | bytearray | memoryview):
         raise ValueError(f"{name} is bytes, not {type(value).__name__}")

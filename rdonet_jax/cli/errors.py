@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from rdonet_jax.core import optional_packages
 from rdonet_jax.imaging.errors import ExistingFileError
-
-OPTIONAL = ("jax", "jaxlib", "flax")
-"""Packages that smaller installations may lack."""
 
 
 class CommandError(Exception):
@@ -51,10 +49,7 @@ def explained_missing() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in OPTIONAL:
+        sentence = optional_packages.sentence(error)
+        if sentence is None:
             raise
-        raise CommandError(
-            f"this needs {package}, which is not installed: pip install jax flax. Portable models "
-            "are coded without it where there is no search"
-        ) from error
+        raise CommandError(sentence) from error

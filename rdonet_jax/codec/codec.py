@@ -25,7 +25,7 @@ from rdonet_jax.codec import (
     side_data,
 )
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
-from rdonet_jax.codec.compressed_file import CompressedFile
+from rdonet_jax.codec.compressed_file import Bytes, CompressedFile
 from rdonet_jax.codec.level_coder import LevelCoder, SymbolError
 from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
@@ -125,7 +125,7 @@ def choose_partition(
     mask: str,
     quality: float | None = None,
     gains: np.ndarray | None = None,
-) -> Partition:
+) -> Partition[np.ndarray]:
     """The partition of an image uint8 [H, W, 3] by the name of a kind of mask, one of `MASKS`.
 
     "variance" uses the model's own thresholds, which follow the quality where there is one to
@@ -164,7 +164,7 @@ def compress(
     return encode(model, image, p, quality, reconstruct=False).data
 
 
-def decompress(model: Model, data: bytes) -> np.ndarray:
+def decompress(model: Model, data: Bytes) -> np.ndarray:
     """The pixels in a file, uint8 [H, W, 3] but for gray images and those of 16 bits.
 
     Raises `FormatError` for bytes that cannot be decoded. `decode` gives alpha and all else too.
@@ -280,7 +280,7 @@ def _pixels(coder: LevelCoder, header: Header) -> np.ndarray:
 
 def decode(
     model: Model,
-    data: bytes,
+    data: Bytes,
     report: Report = silent,
     max_pixels: int = bitstream.MAX_PIXELS,
     engine: str = DEFAULT_ENGINE,

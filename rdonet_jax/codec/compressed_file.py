@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import BinaryIO, NamedTuple
 
 from rdonet_jax.codec import bitstream
-from rdonet_jax.codec.bitstream import Header, Sections
+from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 
 
 class CompressedFile(NamedTuple):
@@ -35,12 +35,20 @@ class CompressedFile(NamedTuple):
         return 8 * self.byte_count / self.pixel_count
 
 
-def parse(data: bytes, max_pixels: float = bitstream.MAX_PIXELS) -> CompressedFile:
+Bytes = bytes | bytearray | memoryview
+"""What holds the bytes of a file. Other buffers, such as arrays of uint8, are taken too."""
+
+
+def parse(data: Bytes, max_pixels: float = bitstream.MAX_PIXELS) -> CompressedFile:
     """The file of these bytes.
 
-    Raises `FormatError` for bytes that are no valid file, and for an image of more than
-    `max_pixels` pixels.
+    Raises `FormatError` for bytes that are no valid file, for what is no bytes, and for an image of
+    more than `max_pixels` pixels.
     """
+    try:
+        data = data if isinstance(data, bytes) else bytes(memoryview(data))
+    except TypeError as error:
+        raise FormatError(f"a file's bytes are needed, not {type(data).__name__}") from error
     header, sections = bitstream.parse(data, max_pixels)
     return CompressedFile(len(data), header, sections)
 

@@ -63,6 +63,16 @@ def pack(image: ImageData) -> dict[str, bytes]:
     }
 
 
+def require(name: str, value: Any) -> None:
+    """Raises SideDataError for metadata, by its name in `ImageData`, that a file cannot hold."""
+    if name in _SMALL:
+        _pack_small(_SMALL[name], value)
+    elif not isinstance(value, bytes):
+        raise SideDataError(f"the {_COMPRESSED[name]} is bytes, not {type(value).__name__}")
+    else:
+        _check_size(_COMPRESSED[name], value)
+
+
 def fields(sections: Sections) -> dict[str, Any]:
     """The metadata in sections, by the names of the fields of `ImageData`; all but alpha.
 
@@ -168,7 +178,11 @@ def _pack_small(small: _Small, value: Any) -> bytes:
     return section
 
 
-def _pack_metadata(name: str, data: bytes) -> bytes:
+def _check_size(name: str, data: bytes) -> None:
     if len(data) > MAX_METADATA:
         raise SideDataError(f"the {name} has {len(data)} bytes, more than {MAX_METADATA}")
+
+
+def _pack_metadata(name: str, data: bytes) -> bytes:
+    _check_size(name, data)
     return lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS) if data else b""

@@ -11,12 +11,16 @@ arrays are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     import jax
+    from numpy.typing import ArrayLike
+
+Array = TypeVar("Array", bound="jax.Array | np.ndarray")
+"""The arrays of a partition: JAX's or NumPy's."""
 
 BLOCK = 64
 STRIDES = (16, 32, 64)
@@ -33,14 +37,14 @@ class PartitionError(ValueError):
     """A partition, or the input of one, breaks the rules of the quadtree."""
 
 
-class Partition(NamedTuple):
+class Partition(NamedTuple, Generic[Array]):
     """The split decisions of all blocks of an image of H x W pixels.
 
     `split32` must be False wherever the parent block is not split.
     """
 
-    split64: jax.Array | np.ndarray  # bool [..., H/64, W/64]: True = four 32x32 blocks
-    split32: jax.Array | np.ndarray  # bool [..., H/32, W/32]: True = four 16x16 blocks
+    split64: Array  # bool [..., H/64, W/64]: True = four 32x32 blocks
+    split32: Array  # bool [..., H/32, W/32]: True = four 16x16 blocks
 
 
 def block_grid(height: int, width: int) -> tuple[int, int]:
@@ -53,7 +57,9 @@ def block_grid(height: int, width: int) -> tuple[int, int]:
     return -(-height // BLOCK), -(-width // BLOCK)
 
 
-def uniform(level: int, grid: tuple[int, int], batch: tuple[int, ...] = ()) -> Partition:
+def uniform(
+    level: int, grid: tuple[int, int], batch: tuple[int, ...] = ()
+) -> Partition[np.ndarray]:
     """The partition that codes every block at `level`; `grid` = (rows, columns) of blocks.
 
     Raises PartitionError when the level is not 0, 1 or 2.
@@ -79,7 +85,7 @@ def random(
     batch: tuple[int, ...] = (),
     p64: float = 2 / 3,
     p32: float = 1 / 2,
-) -> Partition:
+) -> Partition[jax.Array]:
     """A partition with independent random split decisions, as in the first training stage.
 
     `p64` and `p32` are the probabilities that a 64x64 block and a 32x32 block (of a split
@@ -94,7 +100,7 @@ def random(
     return obey_parents(Partition(split64, split32))
 
 
-def variance(x: jax.Array, thresholds: tuple[float, float]) -> Partition:
+def variance(x: Array, thresholds: tuple[float, float]) -> Partition[Array]:
     """The variance-based partition: a block is split if its variance exceeds a threshold.
 
     `x` is [..., H, W, 3] in [0, 1]; `thresholds` = (for 64x64 blocks, for 32x32 blocks), in
@@ -106,12 +112,12 @@ def variance(x: jax.Array, thresholds: tuple[float, float]) -> Partition:
     return obey_parents(Partition(split64, variance32 > threshold32))
 
 
-def obey_parents(p: Partition) -> Partition:
+def obey_parents(p: Partition[Array]) -> Partition[Array]:
     """`p` without splits of 32x32 blocks whose 64x64 block is not split."""
     return Partition(p.split64, p.split32 & _enlarge(p.split64, 2))
 
 
-def block_variances(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def block_variances(x: Array) -> tuple[Array, Array]:
     """Luma variance of every 64x64 and every 32x32 block, in squared gray levels of 8 bits.
 
     `x` is [..., H, W, 3] in [0, 1]; returns [..., H/64, W/64] and [..., H/32, W/32].
@@ -126,7 +132,7 @@ def block_variances(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return _variances(luma, 64), _variances(luma, 32)
 
 
-def level_masks(p: Partition) -> tuple[jax.Array, jax.Array, jax.Array]:
+def level_masks(p: Partition[Array]) -> tuple[Array, Array, Array]:
     """By level, where it codes: bool [..., H/16, W/16], [..., H/32, W/32], [..., H/64, W/64].
 
     The arrays are NumPy's or JAX's as those of `p` are.
@@ -138,13 +144,13 @@ def level_masks(p: Partition) -> tuple[jax.Array, jax.Array, jax.Array]:
     )
 
 
-def level_map(p: Partition) -> jax.Array:
-    """The level that codes each 16x16 pixels: uint8 [..., H/16, W/16]."""
+def level_map(p: Partition[Array]) -> Array:
+    """The level that codes each 16x16 pixels: uint8 [..., H/16, W/16], NumPy or JAX as `p` is."""
     splits = _enlarge(p.split64, 4).astype(np.uint8) + _enlarge(p.split32, 2)
     return (2 - splits).astype(np.uint8)
 
 
-def from_level_map(levels: np.ndarray) -> Partition:
+def from_level_map(levels: ArrayLike) -> Partition[np.ndarray]:
     """The inverse of `level_map`: from integers [H/16, W/16], NumPy arrays. Host.
 
     Raises PartitionError, which names the block, if `levels` is not that of a quadtree.
@@ -223,7 +229,7 @@ def exclude_padding(
     )
 
 
-def checked(p: Any, height: int, width: int) -> Partition:
+def checked(p: Any, height: int, width: int) -> Partition[np.ndarray]:
     """A partition that somebody else has made, as NumPy arrays, trimmed to an image. Host.
 
     Raises PartitionError for what is no partition of an image of this size.
@@ -239,7 +245,7 @@ def checked(p: Any, height: int, width: int) -> Partition:
     return trimmed
 
 
-def trim(p: Partition, height: int, width: int) -> Partition:
+def trim(p: Partition[Array], height: int, width: int) -> Partition[Array]:
     """`p` without the splits of 32x32 blocks that lie wholly in the padding.
 
     Those blocks are not coded, and neither are their splits. Raises PartitionError if `p` has not
@@ -255,7 +261,7 @@ def trim(p: Partition, height: int, width: int) -> Partition:
     return Partition(p.split64, p.split32 & inside_masks(height, width)[1])
 
 
-def hyper_mask(mask: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+def hyper_mask(mask: Array) -> Array:
     """Which hyper-latents are coded: those with a coded position among their 4x4 latents.
 
     bool [..., h, w] to bool [..., ceil(h/4), ceil(w/4)], NumPy or JAX as `mask` is.
@@ -272,7 +278,7 @@ def pad_image(image: np.ndarray) -> np.ndarray:
     return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")[None]
 
 
-def tile_sums(values: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
+def tile_sums(values: Array, size: int) -> Array:
     """Sums over every size x size tile of the last two axes, NumPy or JAX as `values` are."""
     return _tiles(values, size).sum(axis=(-3, -1))
 
@@ -310,12 +316,12 @@ def block_shares(p: Partition, height: int, width: int) -> tuple[float, float, f
     return tuple((area / (height * width)).tolist())
 
 
-def _enlarge(values: jax.Array | np.ndarray, factor: int) -> jax.Array | np.ndarray:
+def _enlarge(values: Array, factor: int) -> Array:
     """Nearest-neighbor enlargement of the last two axes."""
     return values.repeat(factor, axis=-2).repeat(factor, axis=-1)
 
 
-def _padded(mask: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
+def _padded(mask: Array, size: int) -> Array:
     """`mask` padded with False at the end of the last two axes, to multiples of `size`."""
     rows, cols = mask.shape[-2:]
     padding = [(0, 0)] * (mask.ndim - 2) + [(0, -rows % size), (0, -cols % size)]

@@ -66,7 +66,7 @@ class ImageData:
         ):
             raise PixelFormatError(
                 "an image is a uint8 or uint16 array [height, width, 3] or [height, width], "
-                f"not {self.pixels.dtype} {shape}"
+                f"not {_in_words(self.pixels)}"
             )
         alpha = self.alpha
         if alpha is not None and (alpha.dtype != self.pixels.dtype or alpha.shape != self.size):
@@ -104,12 +104,29 @@ def of_samples(
 
     Raises PixelFormatError for any other array.
     """
-    if samples.ndim != 3 or samples.shape[2] not in (1, 2, 4):
+    channels = samples.shape[2] if samples.ndim == 3 else 1
+    if (
+        samples.dtype not in DEPTHS
+        or samples.ndim not in (2, 3)
+        or channels not in range(1, 5)
+        or not samples.size
+    ):
+        raise PixelFormatError(
+            "an image is a uint8 or uint16 array [height, width] or [height, width, 1 to 4], which "
+            "is gray, gray and alpha, RGB, or RGB and alpha, in this order, "
+            f"not {_in_words(samples)}"
+        )
+    if samples.ndim == 2 or channels == 3:
         return ImageData(samples, None, icc, exif, xmp, cicp, resolution)
-    channels = samples.shape[2]
     pixels = samples[..., :3] if channels == 4 else samples[..., 0]
     alpha = None if channels == 1 else samples[..., -1]
     return ImageData(pixels, alpha, icc, exif, xmp, cicp, resolution)
+
+
+def _in_words(array: np.ndarray) -> str:
+    """The type and shape of an array that is no image, and what to do about floats."""
+    hint = "; scale floats to 0...255 and round them" if array.dtype.kind == "f" else ""
+    return f"{array.dtype} {array.shape}{hint}"
 
 
 def samples(image: ImageData) -> np.ndarray:

@@ -25,6 +25,7 @@ class ModelLibrary:
         """
         self._load = functools.lru_cache(capacity)(functools.partial(_load, batches))
         self._lock = threading.Lock()
+        self._registered: dict[bytes, str] = {}
 
     def load(self, name: str | os.PathLike[str]) -> Model:
         """The bundled model of this name, or the one of this weights file as it is now.
@@ -46,16 +47,26 @@ class ModelLibrary:
     def find(self, digest: bytes) -> Model | None:
         """The model with this hash of its weights, as in the header of a compressed file.
 
-        Bundled, or of an earlier release; None if none has that hash. Raises as `load` does.
+        Bundled, of an earlier release, or registered; None if none has that hash. Raises as `load`
+        does.
         """
         from rdonet_jax.models import zoo
 
-        path = zoo.find(digest)
+        path = zoo.find(digest) or self._registered.get(digest)
         return None if path is None else self.load(path)
 
+    def register(self, name: str | os.PathLike[str]) -> Model:
+        """Lets `find` find the model of a weights file. Raises as `load` does."""
+        model = self.load(name)
+        path = os.fsdecode(name)
+        # The working directory may be another one by the time that the model is needed.
+        self._registered[model.digest] = os.path.abspath(path) if os.path.isfile(path) else path
+        return model
+
     def clear(self) -> None:
-        """Empties the cache."""
+        """Empties the cache, and forgets what was registered."""
         self._load.cache_clear()
+        self._registered.clear()
 
 
 def _state_of(name: str) -> tuple[object, ...]:

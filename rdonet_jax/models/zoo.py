@@ -54,7 +54,7 @@ class ZooError(ValueError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-    """A network with its weights.
+    """A network with its weights. Copies and pickles of it have no `batches`.
 
     Attributes:
       params: the parameters, a tree of float32 arrays of NumPy.
@@ -67,14 +67,23 @@ class Model:
 
     name: str
     config: AnyConfig
-    params: Any
+    params: Any = dataclasses.field(repr=False)
     digest: bytes
-    record: TrainingRecord
-    tables: CdfTables
+    record: TrainingRecord = dataclasses.field(repr=False)
+    tables: CdfTables = dataclasses.field(repr=False)
     batches: StepBatches | None = None
     _placing: threading.Lock = dataclasses.field(
         default_factory=threading.Lock, init=False, repr=False
     )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes, without what belongs to the threads and the devices of this process."""
+        state = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del state["_placing"]
+        return {**state, "batches": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _placing=threading.Lock())
 
     @property
     def device_params(self) -> Any:

@@ -65,7 +65,8 @@ class Target:
     """The target of rate control. All but one of the attributes are None.
 
     Attributes:
-      size: bytes of the whole file, at most.
+      size: bytes of the whole file, at most. This and the others may be numbers of any type, and
+        become those of Python.
       psnr: in dB, at least.
       ms_ssim: of the image in 8-bit RGB, at least; less than 1.
       ssimulacra2: likewise, at least; at most 100.
@@ -86,6 +87,9 @@ class Target:
             raise ValueError(f"a target is one of {', '.join(vars(self))}")
         if not _is_positive(self.value):
             raise ValueError(f"a target must be a positive number, not {short_repr(self.value)}")
+        number = self.value
+        is_whole = isinstance(number, numbers.Integral)
+        object.__setattr__(self, self.field, int(number) if is_whole else float(number))
         if self.ms_ssim is not None and not self.ms_ssim < 1:
             raise ValueError(f"an MS-SSIM as a target must be less than 1, not {self.ms_ssim:g}")
         if self.ssimulacra2 is not None and not self.ssimulacra2 <= 100:

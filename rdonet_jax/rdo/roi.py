@@ -70,7 +70,9 @@ def checked_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
     try:
         values = np.asarray(mask)
         numeric = values.dtype.kind in "iuf"
-    except (TypeError, ValueError):  # rows of different lengths
+    except MemoryError:
+        raise
+    except Exception:  # rows of different lengths, or whatever an array of another library raises
         numeric = False
     if not numeric or values.ndim != 2 or not values.size:
         raise RoiError(

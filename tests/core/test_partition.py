@@ -304,3 +304,11 @@ def test_bits_lie_where_they_are_spent():
     expected[0, 2:4, 4:6] += 1 / 4
     expected[0, [4, 6], [0, 3]] += 1 / 2
     np.testing.assert_allclose(areas, expected, rtol=1e-6)
+
+
+def test_numpy_arrays_give_numpy_arrays_and_jax_gives_its_own():
+    p = partition.uniform(1, (2, 2))
+    for arrays, kind in ((p, np.ndarray), (jax.tree.map(jnp.asarray, p), jax.Array)):
+        assert isinstance(arrays, Partition)
+        for found in (partition.level_map(arrays), *partition.level_masks(arrays)):
+            assert isinstance(found, kind)

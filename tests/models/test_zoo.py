@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
+import pickle
 
 import jax
 import numpy as np
@@ -12,10 +14,12 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save as serialize
 
+from rdonet_jax.codec import codec
 from rdonet_jax.core import config, defaults, files, presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.rdonet import network as rdonet
+from rdonet_jax.models.step_batches import StepBatches
 
 
 def test_weights_come_back_in_half_precision_with_their_configuration(tiny_weights, tiny_model):
@@ -26,6 +30,23 @@ def test_weights_come_back_in_half_precision_with_their_configuration(tiny_weigh
     leaves = jax.tree_util.tree_leaves(tiny_model.params)
     assert all(leaf.dtype == np.float32 for leaf in leaves)
     assert all(np.array_equal(leaf, leaf.astype(np.float16)) for leaf in leaves)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy,
+                                    lambda model: pickle.loads(pickle.dumps(model))])  # fmt: skip
+def test_copies_and_pickles_of_a_model_compress_to_the_same_bytes(mini_model, photograph, copied):
+    image = photograph[:64, :64]
+    chosen = codec.choose_partition(mini_model, image, "variance")
+    other = copied(mini_model.replace(batches=StepBatches()))
+    assert other.batches is None
+    expected = codec.compress(mini_model, image, chosen)
+    assert codec.compress(other, image, chosen) == expected
+    assert len(jax.tree.leaves(other.device_params)) == len(jax.tree.leaves(mini_model.params))
+    assert codec.compress(copied(other), image, chosen) == expected  # once it is on a device
+
+
+def test_the_repr_of_a_model_is_short(mini_model):
+    assert "mini" in repr(mini_model) and len(repr(mini_model)) < 2000
 
 
 def test_a_file_is_named_by_its_hash(tiny_weights, tiny_model):
