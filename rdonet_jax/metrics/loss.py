@@ -156,8 +156,10 @@ class SquaredError(Distortion):
 class Dissimilarity(Distortion):
     """1 - MS-SSIM.
 
-    `maps` are local means of 1 - similarity on the padded image, one map for each scale that its
-    size allows.
+    `maps` are first, for each scale that the array allows, sums of 1 - similarity over the windows
+    whose middle lies in an area, and then, for each scale, how many windows these are. As in
+    `of_batch` with `sizes`, only windows inside the image count. Scales for which an image is too
+    small are left out.
     """
 
     name = "ms-ssim"
@@ -181,45 +183,51 @@ class Dissimilarity(Distortion):
         self, original: tuple[distortion.Original, ...], decoded: jax.Array, size: jax.Array
     ) -> jax.Array:
         x_hat = decoded.astype(jnp.float32) / 255.0
-        rows, columns = (side // AREA for side in decoded.shape[:2])
-        maps = []
+        sums, counts = [], []
         exact = jax.lax.Precision.HIGHEST
         for scale, similarity in enumerate(distortion.similarity_maps_of(original, x_hat)):
-            have, side = similarity.shape, AREA >> scale
+            have = similarity.shape
             of_rows, of_columns = (
-                _area_means(count, length, side)
-                for count, length in zip((rows, columns), have, strict=False)
+                _windows_of_areas(size[axis], have[axis], scale) for axis in range(2)
             )
             joined = 1.0 - similarity.reshape(have[0], -1)
-            by_row = jnp.matmul(of_rows, joined, precision=exact).reshape(rows, *have[1:])
-            maps.append(jnp.matmul(jnp.mean(by_row, axis=-1), of_columns.T, precision=exact))
-        return jnp.stack(maps)
+            by_row = jnp.matmul(of_rows, joined, precision=exact).reshape(-1, *have[1:])
+            sums.append(jnp.matmul(jnp.mean(by_row, axis=-1), of_columns.T, precision=exact))
+            counts.append(jnp.outer(of_rows.sum(1), of_columns.sum(1)))
+        return jnp.stack(sums + counts)
 
     def linearized(self, maps: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The tangent of MS-SSIM, which is a product over the scales of powers of means."""
-        exponents = np.array(distortion.scale_weights(maps.shape[1]))
-        products, _ = _products(maps, exponents)
-        first_product, first_means = _products(first[None], exponents)
+        counts = first[len(first) // 2 :].sum((1, 2))
+        scales = np.count_nonzero(counts)
+        exponents, counts = np.array(distortion.scale_weights(scales)), counts[:scales]
+        products, _ = _products(maps[:, :scales], counts, exponents)
+        first_product, first_means = _products(first[None, :scales], counts, exponents)
         slopes = exponents * first_product[0] / first_means[0]
-        areas = np.einsum("s,ksij->kij", slopes, maps) / first[0].size
-        return areas, 1.0 - products
+        return np.einsum("s,ksij->kij", slopes / counts, maps[:, :scales]), 1.0 - products
 
 
-def _area_means(count: int, have: int, side: int) -> np.ndarray:
-    """Means over `count` areas of `side` of `have` values in their middle, float32 [count, have].
+def _windows_of_areas(length: jax.Array, have: int, scale: int) -> jax.Array:
+    """Which windows along an axis have their middle in which area, float32 [areas, have].
 
-    The first and the last value stand for those that are missing before and after them.
+    An array has `have` positions of the window on a scale. Only windows inside the image count, the
+    first `length` pixels of the finest scale, where one window counts in any case.
     """
-    missing = count * side - have
-    nearest = np.clip(np.arange(count * side) - missing // 2, 0, have - 1)
-    means = np.zeros((count, have), np.float32)
-    np.add.at(means, (np.repeat(np.arange(count), side), nearest), 1 / side)
-    return means
+    side, margin = AREA >> scale, (distortion.WINDOW_TAPS - 1) // 2
+    inside = (length >> scale) - 2 * margin
+    positions = np.arange(have)
+    areas = np.arange((have + 2 * margin) // side)[:, None]
+    is_middle = (positions + margin) // side == areas
+    return (is_middle & (positions < (inside if scale else jnp.maximum(inside, 1)))).astype(
+        jnp.float32
+    )
 
 
-def _products(maps: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _products(
+    sums: np.ndarray, counts: np.ndarray, exponents: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """MS-SSIM [K], and the mean similarities [K, scales] whose powers it is a product of."""
-    means = np.maximum(1.0 - maps.mean((2, 3)), distortion.SMALLEST_TERM)
+    means = np.maximum(1.0 - sums.sum((2, 3)) / counts, distortion.SMALLEST_TERM)
     return np.prod(means**exponents, axis=1), means
 
 

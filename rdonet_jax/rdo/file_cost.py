@@ -2,8 +2,6 @@
 
 J is that of `rdonet_jax.rdo.cost`. Where blocks have qualities of their own, each has a lambda of
 its own: areas count by an *emphasis*, the lambda of their block in relation to that of the image.
-Near the end of an image whose sides are no whole tiles, MS-SSIM is that of the image continued to
-whole tiles, which differs a little.
 """
 
 from __future__ import annotations
