@@ -38,9 +38,9 @@ def partitions(model: zoo.Model, image: np.ndarray, quality: float | None) -> di
     }
     for start in (initial_masks.STATIC, "variance"):
         first = initial_masks.initial_partition(model, image, start, quality)
-        parts = regions.of_image(model, image, quality, first)
+        all_regions = regions.of_image(model, image, quality, first)
         for passes in range(3):
-            *_, chosen[f"{start} {passes}"] = regions.search(parts, first, passes)
+            *_, chosen[f"{start} {passes}"] = regions.search(all_regions, first, passes)
     return {column: chosen[column] for column in COLUMNS}
 
 

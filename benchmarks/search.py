@@ -88,9 +88,9 @@ def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     rd_cost = RDCost(model, image, quality)
     start = initial_masks.initial_partition(model, image, "variance", quality)
     stats = SearchStats()
-    parts = regions.of_image(model, image, quality, start)
-    fast = seconds(lambda: list(regions.search(parts, start, 2)))
-    list(regions.search(parts, start, 2, stats))
+    all_regions = regions.of_image(model, image, quality, start)
+    fast = seconds(lambda: list(regions.search(all_regions, start, 2)))
+    list(regions.search(all_regions, start, 2, stats))
     blocks = start.split64.size
     full = seconds(
         lambda: [RDCost(model, image, quality)([start]) for _ in range(SAMPLED)], rounds=1

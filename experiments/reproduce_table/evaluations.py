@@ -76,9 +76,9 @@ def partitions(
         first = initial_masks.initial_partition(model, image, start, quality)
         yield f"{contestant}, {start}, 0", first
         if most := max(each):
-            parts = regions.of_image(model, image, quality, first)
+            all_regions = regions.of_image(model, image, quality, first)
             for passes in range(1, most + 1):
-                *_, found = regions.search(parts, first, passes)
+                *_, found = regions.search(all_regions, first, passes)
                 yield f"{contestant}, {start}, {passes}", found
 
 

@@ -241,7 +241,7 @@ def _blur_axis(maps: jax.Array, axis: int, step: int = 1) -> jax.Array:
     size = maps.shape[axis] - step * (WINDOW_TAPS - 1)
     starts = range(0, step * WINDOW_TAPS, step)
     shifted = (jax.lax.slice_in_dim(maps, i, i + size, axis=axis) for i in starts)
-    return sum(tap * part for tap, part in zip(_window(), shifted, strict=True))
+    return sum(tap * values for tap, values in zip(_window(), shifted, strict=True))
 
 
 @jax.custom_vjp

@@ -102,16 +102,16 @@ class Distortion(abc.ABC):
         """
         raise NotImplementedError(f"{self.name} has no linearization: its maps add up")
 
-    def parts(self, share: float) -> tuple[Part, ...]:
+    def terms(self, share: float) -> tuple[Term, ...]:
         """The distortions of the metric, here one, with their weights besides lambda."""
-        return (Part(1.0, self),)
+        return (Term(1.0, self),)
 
     def words_of(self, share: float) -> str:
         """The factor of lambda in the loss, as text for users."""
         return self.words
 
 
-class Part(NamedTuple):
+class Term(NamedTuple):
     """A distortion and its weight in a loss."""
 
     weight: Any
@@ -226,7 +226,7 @@ def _products(maps: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, np.n
 class Mixture(abc.ABC):
     """A metric of several distortions in one loss, registered like a `Distortion`.
 
-    A subclass sets `name` and gives `parts`. The attributes are as in `Distortion`.
+    A subclass sets `name` and gives `terms`. The attributes are as in `Distortion`.
     """
 
     name: ClassVar[str]
@@ -237,16 +237,16 @@ class Mixture(abc.ABC):
     takes_share: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def parts(self, share: float) -> tuple[Part, ...]:
+    def terms(self, share: float) -> tuple[Term, ...]:
         """The distortions of the metric, with their weights besides lambda."""
 
     def words_of(self, share: float) -> str:
         """As `Distortion.words_of`."""
-        terms = (
-            f"{weight:.0f} * {part.words}" if weight >= 1 else f"{weight:g} * {part.words}"
-            for weight, part in self.parts(share)
+        words = (
+            f"{term.weight:{'.0f' if term.weight >= 1 else 'g'}} * {term.distortion.words}"
+            for term in self.terms(share)
         )
-        return f"({' + '.join(terms)})"
+        return f"({' + '.join(words)})"
 
 
 class Both(Mixture):
@@ -255,8 +255,8 @@ class Both(Mixture):
     name = "both"
     takes_share = True
 
-    def parts(self, share: float) -> tuple[Part, ...]:
-        return Part(1.0 - share, _MSE), Part(share * SIMILARITY_WEIGHT, _MS_SSIM)
+    def terms(self, share: float) -> tuple[Term, ...]:
+        return Term(1.0 - share, _MSE), Term(share * SIMILARITY_WEIGHT, _MS_SSIM)
 
 
 _MSE, _MS_SSIM = SquaredError(), Dissimilarity()
@@ -293,13 +293,13 @@ class Loss(NamedTuple):
     metric: str = "mse"
     ms_ssim_share: float = 0.0
 
-    def parts(self) -> tuple[Part, ...]:
+    def terms(self) -> tuple[Term, ...]:
         """The distortions with their weights in the loss, lambda included.
 
         Raises ValueError for a metric that is not registered.
         """
-        parts = named(self.metric).parts(self.ms_ssim_share)
-        return tuple(Part(weight * self.lmbda, part) for weight, part in parts)
+        terms = named(self.metric).terms(self.ms_ssim_share)
+        return tuple(term._replace(weight=term.weight * self.lmbda) for term in terms)
 
 
 def rd_loss(
@@ -317,6 +317,7 @@ def rd_loss(
     for a metric that is not registered.
     """
     loss = bpp
-    for weight, part in Loss(lmbda, metric, share).parts():
-        loss = loss + weight * part.unit * part.of_batch(x, x_hat, sizes)
+    for term in Loss(lmbda, metric, share).terms():
+        factor = term.weight * term.distortion.unit
+        loss = loss + factor * term.distortion.of_batch(x, x_hat, sizes)
     return loss

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rdonet_jax.rdo.file_cost import FileCost
     from rdonet_jax.rdo.refinement import Problem
 
-MAX_PARTS = 10
+MAX_STEPS = 10
 """Reported steps of a search, and those of a refinement at most."""
 
 _SEARCH, _REFINEMENT = "search", "refinement"
@@ -80,7 +80,7 @@ def steps(plan: Plan, reconstruct: bool = False) -> tuple[str, ...]:
     """The steps that `encode` reports, in this order."""
     if not plan.passes and not plan.refinements:
         return (*codec.ENCODING_STEPS, *((codec.SYNTHESIS,) if reconstruct else ()))
-    searching = ("start", *_parts(_SEARCH, MAX_PARTS)) if plan.passes else ()
+    searching = ("start", *_numbered_steps(_SEARCH, MAX_STEPS)) if plan.passes else ()
     return (*searching, "coding", *refinement_steps(plan))
 
 
@@ -88,15 +88,15 @@ def refinement_steps(plan: Plan) -> tuple[str, ...]:
     """The steps that `refine` reports, in this order."""
     if not plan.refinements:
         return ()
-    return (*refinement_parts(plan.refinements), REFINED_CODING)
+    return (*iteration_steps(plan.refinements), REFINED_CODING)
 
 
-def refinement_parts(iterations: int) -> tuple[str, ...]:
+def iteration_steps(iterations: int) -> tuple[str, ...]:
     """The steps of the refinement itself, in this order."""
-    return _parts(_REFINEMENT, min(MAX_PARTS, iterations))
+    return _numbered_steps(_REFINEMENT, min(MAX_STEPS, iterations))
 
 
-def _parts(name: str, count: int) -> tuple[str, ...]:
+def _numbered_steps(name: str, count: int) -> tuple[str, ...]:
     return tuple(f"{name} {number}/{count}" for number in range(1, count + 1))
 
 
@@ -181,7 +181,7 @@ def encode_refined(
     refinement.require_memory(model, result.image.size)
     problem, start = refinement_problem(model, result, options)
     iterations = options.plan.refinements
-    names = refinement_parts(iterations)
+    names = iteration_steps(iterations)
     refined = refinement.refine(problem, start, iterations, names, report)
     report(REFINED_CODING)
     return encode_given_latents(model, result, options, refined.latents), refined.interrupted
@@ -252,9 +252,9 @@ def _encode_with_search(
     start = initial_partition(model, image.rgb8, options.plan.init, options.quality, options.gains)
     candidates, files = [start], [encoded(start)]
     decoded = pixel_format.as_rgb8(files[0].image)
-    parts = regions.of_image(model, image, options.quality, start, decoded, options.gains)
+    all_regions = regions.of_image(model, image, options.quality, start, decoded, options.gains)
     stats = SearchStats()
-    result, interrupted = _run_search(parts, start, options.plan, stats, report)
+    result, interrupted = _run_search(all_regions, start, options.plan, stats, report)
     report("coding")
     if not all(map(np.array_equal, start, result)):
         candidates.append(result)
@@ -275,8 +275,8 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
     start = initial_partition(model, image, plan.init, quality)
     if not plan.passes:
         return start
-    parts = regions.of_image(model, image, quality, start)
-    *_, best = regions.search(parts, start, plan.passes, trials=plan.trials)
+    all_regions = regions.of_image(model, image, quality, start)
+    *_, best = regions.search(all_regions, start, plan.passes, trials=plan.trials)
     return best
 
 
@@ -286,17 +286,18 @@ def is_search_step(step: str) -> bool:
 
 
 def _run_search(
-    parts: list[Region], start: Partition, plan: Plan, stats: SearchStats, report: Report
+    all_regions: list[Region], start: Partition, plan: Plan, stats: SearchStats, report: Report
 ) -> tuple[Partition, bool]:
     """The best partition of the search, and whether the search was interrupted."""
-    names = _parts(_SEARCH, MAX_PARTS)
+    names = _numbered_steps(_SEARCH, MAX_STEPS)
     best = start
 
     def report_share(share: float) -> None:
         report(names[int(share * len(names))])
 
+    partitions = regions.search(all_regions, start, plan.passes, stats, report_share, plan.trials)
     try:
-        for found in regions.search(parts, start, plan.passes, stats, report_share, plan.trials):
+        for found in partitions:
             best = found
     except KeyboardInterrupt:
         return best, True

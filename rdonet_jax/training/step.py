@@ -168,8 +168,8 @@ def sizes_of_step(
     """
     if not config.cut_share:
         return None
-    parts = loss.named(config.metric).parts(config.ms_ssim_share)
-    least = max(part.smallest_end for _, part in parts)
+    terms = loss.named(config.metric).terms(config.ms_ssim_share)
+    least = max(term.distortion.smallest_end for term in terms)
     most = np.clip(np.array(sides) - least, 0, MOST_CUT)
 
     def one(key: jax.Array) -> jax.Array:

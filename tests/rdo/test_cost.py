@@ -47,7 +47,7 @@ def expected_distortion(image, decoded, weights, levels=5):
 
 def weights_of(model, quality=None):
     """By the distortion's name, what it weighs."""
-    return {part.name: weight for weight, part in rdo_cost.trained_loss(model, quality)}
+    return {term.distortion.name: term.weight for term in rdo_cost.trained_loss(model, quality)}
 
 
 def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model, tiny_model):

@@ -141,8 +141,8 @@ def test_progress_is_told_in_the_order_of_the_steps(mini_model, photograph, pass
 def test_the_partition_alone_is_that_of_the_search(mini_model, photograph):
     plan = Plan("static", 1)
     start = initial_masks.initial_partition(mini_model, photograph, "static", QUALITY)
-    parts = regions.of_image(mini_model, photograph, QUALITY, start)
-    *_, best = regions.search(parts, start, 1)
+    all_regions = regions.of_image(mini_model, photograph, QUALITY, start)
+    *_, best = regions.search(all_regions, start, 1)
     chosen = encoder.choose(mini_model, photograph, plan, QUALITY)
     assert all(map(np.array_equal, chosen, best))
 

@@ -10,7 +10,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import coding, cost, encoder
-from rdonet_jax.rdo.cost import PartCost
+from rdonet_jax.rdo.cost import TileCost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.file_cost import FileCost
 
@@ -52,7 +52,7 @@ def test_estimated_bits_are_those_of_the_file(mini_model, photograph, gains):
     chosen = qualities.chosen(mini_model.config, QUALITY, gains, SIZE)
     blocks = chosen.of_blocks(mini_model.config)
     p = codec.choose_partition(mini_model, photograph, "variance", QUALITY, gains)
-    estimate = PartCost(mini_model, (), (), QUALITY, photograph[None], SIZE, blocks)
+    estimate = TileCost(mini_model, (), (), QUALITY, photograph[None], SIZE, blocks)
     encoded = codec.encode(mini_model, photograph, p, QUALITY, gains=gains, reconstruct=False)
     assert estimate([p]).totals[0] == pytest.approx(8 * len(encoded.data), rel=0.02, abs=400)
 

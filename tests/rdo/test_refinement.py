@@ -165,12 +165,12 @@ def test_progress_is_told_in_the_order_of_the_steps(start_model, photograph):
         steps = encoder.steps(plan)
         assert said == sorted(said, key=steps.index)
         assert {said[0], said[-1]} == {steps[0], steps[-1]}
-        assert set(encoder.refinement_parts(plan.refinements)) <= set(said)
+        assert set(encoder.iteration_steps(plan.refinements)) <= set(said)
 
 
 def test_an_interrupted_refinement_leaves_the_best_so_far(start_model, photograph, refined):
     plan = Plan(refinements=4 * ITERATIONS)
-    names = encoder.refinement_parts(plan.refinements)
+    names = encoder.iteration_steps(plan.refinements)
 
     def interrupting(step: str) -> None:
         if step == names[len(names) // 4 + 1]:  # after the first check

@@ -89,13 +89,13 @@ def test_every_block_is_decided_in_one_region(mini_model):
     for size in [(400, 600), (480, 640), (1300, 2100), (64, 3000)]:
         grid = partition.block_grid(*size)
         image = np.zeros((*size, 3), np.uint8)
-        parts = regions.of_image(mini_model, image, QUALITY, partition.uniform(0, grid))
+        all_regions = regions.of_image(mini_model, image, QUALITY, partition.uniform(0, grid))
         times = np.zeros(grid, int)
-        for region in parts:
+        for region in all_regions:
             of_image = Partition(np.zeros(grid, bool), np.zeros([2 * n for n in grid], bool))
             of_region = region.cut(of_image)
             assert region.decided(grid).shape == of_region.split64.shape
-            region.store(of_image, Partition(*(np.ones_like(part) for part in of_region)))
+            region.store(of_image, Partition(*(np.ones_like(splits) for splits in of_region)))
             assert region.decided(grid).sum() == of_image.split64.sum()
             times += of_image.split64
             np.testing.assert_array_equal(
@@ -118,8 +118,8 @@ def test_images_of_other_sizes_compile_nothing(both_model, photograph, wide):
 
 def test_an_interrupt_leaves_what_earlier_regions_have_found(mini_model, wide, small_tiles):
     start = codec.choose_partition(mini_model, wide, "uniform-64", QUALITY)
-    parts = regions.of_image(mini_model, wide, QUALITY, start)
-    first = parts[0].decided(start.split64.shape)
+    all_regions = regions.of_image(mini_model, wide, QUALITY, start)
+    first = all_regions[0].decided(start.split64.shape)
 
     def interrupting(share: float) -> None:
         if share > 0.5:
@@ -127,7 +127,7 @@ def test_an_interrupt_leaves_what_earlier_regions_have_found(mini_model, wide, s
 
     found = []
     with pytest.raises(KeyboardInterrupt):
-        for p in regions.search(parts, start, 1, report=interrupting):
+        for p in regions.search(all_regions, start, 1, report=interrupting):
             found.append(p)
     changed = found[-1].split64 != start.split64
     assert changed[:, : first.shape[1]][first].any()
@@ -136,7 +136,7 @@ def test_an_interrupt_leaves_what_earlier_regions_have_found(mini_model, wide, s
 
 def test_a_search_leaves_the_start_as_it_is(mini_model, photograph):
     start = codec.choose_partition(mini_model, photograph, "uniform-64", QUALITY)
-    copy = Partition(*(part.copy() for part in start))
+    copy = Partition(*(splits.copy() for splits in start))
     assert not np.array_equal(searched(mini_model, photograph, start, 1).split64, copy.split64)
     assert all(map(np.array_equal, start, copy))
 

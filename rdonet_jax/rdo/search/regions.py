@@ -35,7 +35,7 @@ and the result is judged by real files."""
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """A part of an image that is searched at a time.
+    """An area of an image that is searched at a time.
 
     Attributes:
       tile: where it is, in blocks.
@@ -116,7 +116,7 @@ def _tiled(
     decoded: np.ndarray | None,
     gains: np.ndarray | None,
 ) -> list[Region]:
-    from rdonet_jax.rdo.cost import PartCost, of_files
+    from rdonet_jax.rdo.cost import TileCost, of_files
 
     chosen = qualities.chosen(model.config, quality, gains, image.size)
     blocks = chosen.of_blocks(model.config)
@@ -134,9 +134,9 @@ def _tiled(
         size = tuple(tile.extent(image.size, BLOCK).tolist())
         arguments = (model, file_cost.distortions, weights, quality, pixels, size)
         if not isinstance(blocks, np.ndarray):
-            return PartCost(*arguments)
+            return TileCost(*arguments)
         relative = tiles.cut(file_cost.relative, tile, BLOCK // STRIDES[0])[0]
-        return PartCost(*arguments, tiles.cut(blocks, tile)[0], relative)
+        return TileCost(*arguments, tiles.cut(blocks, tile)[0], relative)
 
     return [Region(tile, lambda tile=tile: cost(tile)) for tile in covering]
 
@@ -201,7 +201,7 @@ def solve(regions: Iterable[Region], grid: tuple[int, int]) -> Partition:
 
 def splits(regions: Iterable[Region], p: Partition) -> SplitCosts:
     """The cost of every single split of a partition, with the rest of the image unchanged."""
-    found = SplitCosts(*(np.zeros(part.shape) for part in p))
+    found = SplitCosts(*(np.zeros(of_size.shape) for of_size in p))
     for region in regions:
         cost = region.make_cost()
         of_region = split_costs(cost, evaluate(cost, region.cut(p)))
@@ -210,4 +210,4 @@ def splits(regions: Iterable[Region], p: Partition) -> SplitCosts:
 
 
 def _copy(p: Partition) -> Partition:
-    return Partition(*(np.array(part, bool) for part in p))
+    return Partition(*(np.array(of_size, bool) for of_size in p))
