@@ -21,6 +21,7 @@ from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
+from rdonet_jax.rdo import image_regions
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.initial_masks import initial_partition
 from rdonet_jax.rdo.search import regions
@@ -252,7 +253,9 @@ def _encode_with_search(
     start = initial_partition(model, image.rgb8, options.plan.init, options.quality, options.gains)
     candidates, files = [start], [encoded(start)]
     decoded = pixel_format.as_rgb8(files[0].image)
-    all_regions = regions.of_image(model, image, options.quality, start, decoded, options.gains)
+    all_regions = image_regions.of_image(
+        model, image, options.quality, start, decoded, options.gains
+    )
     stats = SearchStats()
     result, interrupted = _run_search(all_regions, start, options.plan, stats, report)
     report("coding")
@@ -275,7 +278,7 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
     start = initial_partition(model, image, plan.init, quality)
     if not plan.passes:
         return start
-    all_regions = regions.of_image(model, image, quality, start)
+    all_regions = image_regions.of_image(model, image, quality, start)
     *_, best = regions.search(all_regions, start, plan.passes, trials=plan.trials)
     return best
 

@@ -16,7 +16,7 @@ import numpy as np
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import initial_masks
+from rdonet_jax.rdo import image_regions, initial_masks
 from rdonet_jax.rdo.encode_options import MAX_PASSES
 from rdonet_jax.rdo.search import regions
 
@@ -57,7 +57,7 @@ def collect_samples(
     cannot be coded.
     """
     start = initial_masks.initial_partition(model, image, initial_masks.SOLVED, quality)
-    all_regions = regions.of_image(model, image, quality, start)
+    all_regions = image_regions.of_image(model, image, quality, start)
     *_, best = regions.search(all_regions, start, passes)
     split_costs = regions.splits(all_regions, best)
     height, width = image.shape[:2]

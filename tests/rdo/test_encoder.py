@@ -11,7 +11,7 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.rdo import encoder, initial_masks
+from rdonet_jax.rdo import encoder, image_regions, initial_masks
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.search import regions
@@ -48,7 +48,7 @@ def test_a_search_saves_in_real_bits_in_at_most_so_many_evaluations(mini_model, 
 @pytest.mark.slow
 def test_no_step_of_a_search_raises_the_estimated_cost(mini_model, photograph):
     start = initial_masks.initial_partition(mini_model, photograph, "uniform-64", QUALITY)
-    (whole,) = regions.of_image(mini_model, photograph, QUALITY, start)
+    (whole,) = image_regions.of_image(mini_model, photograph, QUALITY, start)
     cost = whole.make_cost()
     totals = [cost([p]).totals[0] for p in regions.search([whole], start, 2)]
     assert len(totals) >= 2
@@ -141,7 +141,7 @@ def test_progress_is_told_in_the_order_of_the_steps(mini_model, photograph, pass
 def test_the_partition_alone_is_that_of_the_search(mini_model, photograph):
     plan = Plan("static", 1)
     start = initial_masks.initial_partition(mini_model, photograph, "static", QUALITY)
-    all_regions = regions.of_image(mini_model, photograph, QUALITY, start)
+    all_regions = image_regions.of_image(mini_model, photograph, QUALITY, start)
     *_, best = regions.search(all_regions, start, 1)
     chosen = encoder.choose(mini_model, photograph, plan, QUALITY)
     assert all(map(np.array_equal, chosen, best))
