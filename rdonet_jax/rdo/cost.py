@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, partition_coding, preparation
+from rdonet_jax.codec import codec, memory, partition_coding, preparation, qualities
 from rdonet_jax.codec.preparation import PreparedImage
 from rdonet_jax.codec.qualities import FileQuality
 from rdonet_jax.core import compilation, partition
@@ -76,13 +76,16 @@ def emphasis(config: AnyConfig, quality: FileQuality) -> np.ndarray | None:
 
 
 def of_files(
-    model: Model, pixels: np.ndarray, quality: float | None, chosen: FileQuality
+    model: Model, image: PreparedImage, quality: float | None, gains: np.ndarray | None = None
 ) -> file_cost.FileCost:
-    """J of files of an image uint8 [H, W, 3], for the quality's lambda.
+    """J of files of an image, for the quality's lambda.
 
-    Where blocks have qualities of their own, `chosen`, areas count by their `emphasis`.
+    Where blocks have `gains`, points of quality, areas count by their `emphasis`. Raises
+    `EncodeError` as `trained_loss` and `qualities.chosen` do.
     """
-    return file_cost.FileCost(trained_loss(model, quality), pixels, emphasis(model.config, chosen))
+    chosen = qualities.chosen(model.config, quality, gains, image.size)
+    areas = emphasis(model.config, chosen)
+    return file_cost.FileCost(trained_loss(model, quality), image.rgb8, areas)
 
 
 class RDCost:

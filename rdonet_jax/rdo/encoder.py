@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rdonet_jax.codec import codec, engine_choice, family_codec, preparation, qualities
+from rdonet_jax.codec import codec, engine_choice, family_codec, preparation
 from rdonet_jax.codec.codec import Encoded, Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.core import partition
@@ -30,7 +30,6 @@ from rdonet_jax.rdo.search.regions import Region
 
 if TYPE_CHECKING:
     from rdonet_jax.codec.portable.encoder_latents import ImageLatents
-    from rdonet_jax.rdo.file_cost import FileCost
     from rdonet_jax.rdo.refinement import Problem
 
 MAX_STEPS = 10
@@ -159,7 +158,9 @@ def refine(
 
     `result` has the decoder's pixels, and is of the quality of the options.
     """
-    cost = file_cost(model, result.image, options.quality, options.gains)
+    from rdonet_jax.rdo.cost import of_files
+
+    cost = of_files(model, result.image, options.quality, options.gains)
     refined, interrupted = encode_refined(model, result, options, report)
     before, after = (cost.of(file) for file in (result.encoded, refined))
     best = refined if after < before else result.encoded
@@ -192,10 +193,11 @@ def refinement_problem(
     model: Model, result: EncodeResult, options: EncodeOptions
 ) -> tuple[Problem, ImageLatents]:
     """What is to be refined, and the latents to start from; `result` is as in `refine`."""
+    from rdonet_jax.rdo.cost import of_files
     from rdonet_jax.rdo.refinement import Problem
 
     image, quality, gains = result.image, options.quality, options.gains
-    cost = file_cost(model, image, quality, gains)
+    cost = of_files(model, image, quality, gains)
     p = partition.trim(result.partition, *image.size)
     start = codec.start_latents(model, image, p, quality, options.engine, gains)
     weights = tuple(cost.weights(pixel_format.as_rgb8(result.encoded.image)))
@@ -219,16 +221,6 @@ def encode_given_latents(
         latents=latents,
         gains=options.gains,
     )
-
-
-def file_cost(
-    model: Model, image: PreparedImage, quality: float | None, gains: np.ndarray | None = None
-) -> FileCost:
-    """J of files of an image, for the quality's lambda, which follows the `gains` of blocks."""
-    from rdonet_jax.rdo import cost
-
-    chosen = qualities.chosen(model.config, quality, gains, image.size)
-    return cost.of_files(model, image.rgb8, quality, chosen)
 
 
 def _encode_with_search(
@@ -262,8 +254,10 @@ def _encode_with_search(
     if not all(map(np.array_equal, start, result)):
         candidates.append(result)
         files.append(encoded(result))
-    cost_of_file = file_cost(model, image, options.quality, options.gains)
-    costs = [cost_of_file.of(file) for file in files]
+    from rdonet_jax.rdo.cost import of_files
+
+    cost = of_files(model, image, options.quality, options.gains)
+    costs = [cost.of(file) for file in files]
     best = int(np.argmin(costs))
     summary = SearchSummary(stats, costs[0], costs[best], interrupted)
     return EncodeResult(files[best], candidates[best], summary, image)

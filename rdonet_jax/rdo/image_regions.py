@@ -59,9 +59,9 @@ def of_image(
         return _tiled(model, prepared, quality, covering, around, decoded, gains)
     # Raises for gains, which no model without a quality takes.
     qualities.chosen(model.config, quality, gains, prepared.size)
-    from rdonet_jax.rdo import cost
+    from rdonet_jax.rdo.cost import RDCost
 
-    return [Region(covering[0], lambda: cost.RDCost(model, prepared, quality))]
+    return [Region(covering[0], lambda: RDCost(model, prepared, quality))]
 
 
 def _whole(grid: tuple[int, int]) -> Tile:
@@ -80,9 +80,8 @@ def _tiled(
 ) -> list[Region]:
     from rdonet_jax.rdo.cost import TileCost, of_files
 
-    chosen = qualities.chosen(model.config, quality, gains, image.size)
-    blocks = chosen.of_blocks(model.config)
-    file_cost = of_files(model, image.rgb8, quality, chosen)
+    blocks = qualities.chosen(model.config, quality, gains, image.size).of_blocks(model.config)
+    file_cost = of_files(model, image, quality, gains)
     if file_cost.adds_up:
         weights = file_cost.weights(None)
     else:

@@ -12,7 +12,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.rdo import encoder, image_regions, initial_masks
-from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.cost import RDCost, of_files
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.search import regions
 from rdonet_jax.rdo.search.fast import most_evaluations
@@ -27,7 +27,7 @@ def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
 ):
     found = encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan(init, 1)))
     decoded = codec.decode(mini_model, found.encoded.data)
-    cost = encoder.file_cost(mini_model, found.image, QUALITY)
+    cost = of_files(mini_model, found.image, QUALITY)
     assert cost(len(found.encoded.data), decoded.image) == found.searched.after
     assert found.searched.after <= found.searched.before
     assert all(map(np.array_equal, decoded.partition, found.partition))
@@ -74,7 +74,7 @@ def test_an_image_of_any_form_is_searched_by_its_8_bit_colors(mini_model, photog
     assert decoded.gray and decoded.is_16bit and decoded.icc == b"a profile"
     np.testing.assert_array_equal(decoded.alpha, alpha)
     np.testing.assert_array_equal(decoded.pixels, found.encoded.image)
-    file_cost = encoder.file_cost(mini_model, found.image, QUALITY)
+    file_cost = of_files(mini_model, found.image, QUALITY)
     cost = file_cost(len(found.encoded.data), pixel_format.as_rgb8(decoded))
     assert cost == found.searched.after <= found.searched.before
 
