@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import PortableConfig
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales of MS-SSIM, finest first (Wang, Simoncelli and Bovik, 2003)."""
@@ -196,21 +195,6 @@ def scales_within(side: int) -> int:
 def ms_ssim_db(value: jax.Array) -> jax.Array:
     """An MS-SSIM value on the logarithmic scale -10 log10(1 - MS-SSIM), in dB; inf for 1."""
     return -10.0 * jnp.log10(1.0 - value)
-
-
-def lmbda_of(config: PortableConfig, quality: Any) -> Any:
-    """lambda of the metric "mse" at a quality of a portable model, interpolated geometrically."""
-    low, high = config.lmbdas
-    return low * (high / low) ** (quality / config.steps_of_quality)
-
-
-def relative_loss(loss: jax.Array) -> jax.Array:
-    """log J, which variable-rate networks minimize.
-
-    J grows a hundredfold over the qualities. In log J, one percent counts the same at every quality
-    and in every image.
-    """
-    return jnp.log(loss)
 
 
 def _require_size(shape: tuple[int, ...], levels: int) -> None:

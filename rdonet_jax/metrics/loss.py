@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.core import partition
+from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.metrics import distortion
 
 SIMILARITY_WEIGHT = 8.73 / 0.0067
@@ -286,7 +287,7 @@ def named(metric: str) -> Distortion | Mixture:
 class Loss(NamedTuple):
     """The loss that a model is trained for. `ms_ssim_share` is only for the metric "both".
 
-    The lambda of a variable-rate model depends on the quality instead, see `distortion.lmbda_of`.
+    The lambda of a variable-rate model depends on the quality instead, see `lmbda_of`.
     """
 
     lmbda: Any = 0.0067
@@ -321,3 +322,18 @@ def rd_loss(
         factor = term.weight * term.distortion.unit
         loss = loss + factor * term.distortion.of_batch(x, x_hat, sizes)
     return loss
+
+
+def lmbda_of(config: PortableConfig, quality: Any) -> Any:
+    """lambda of the metric "mse" at a quality of a portable model, interpolated geometrically."""
+    low, high = config.lmbdas
+    return low * (high / low) ** (quality / config.steps_of_quality)
+
+
+def relative_loss(loss: jax.Array) -> jax.Array:
+    """log J, which variable-rate networks minimize.
+
+    J grows a hundredfold over the qualities. In log J, one percent counts the same at every quality
+    and in every image.
+    """
+    return jnp.log(loss)

@@ -52,7 +52,7 @@ def trained_loss(model: Model, quality: float | None = None) -> tuple[Term, ...]
     trained_for = training.loss if training else Loss()
     number = codec.stream_quality(model.config, quality)
     if number is not None:
-        trained_for = trained_for._replace(lmbda=float(distortion.lmbda_of(model.config, number)))
+        trained_for = trained_for._replace(lmbda=float(loss.lmbda_of(model.config, number)))
     if trained_for.metric not in loss.DISTORTIONS:
         raise codec.EncodeError(
             f"{model.name}: was trained for the metric {trained_for.metric!r}, which this version "
@@ -70,7 +70,7 @@ def emphasis(config: AnyConfig, quality: FileQuality) -> np.ndarray | None:
     blocks = quality.of_blocks(config)
     if not isinstance(blocks, np.ndarray):
         return None
-    lmbdas = distortion.lmbda_of(config, blocks) / distortion.lmbda_of(config, quality.number)
+    lmbdas = loss.lmbda_of(config, blocks) / loss.lmbda_of(config, quality.number)
     per_side = partition.BLOCK // AREA
     return np.kron(lmbdas, np.ones((per_side, per_side)))
 

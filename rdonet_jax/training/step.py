@@ -226,10 +226,10 @@ def crop_loss(
     The rate alone, where only priors are learned.
     """
     if config.learn == "priors":
-        return distortion.relative_loss(bpp)
-    lmbda = config.lmbda if quality is None else distortion.lmbda_of(model, quality)
+        return loss.relative_loss(bpp)
+    lmbda = config.lmbda if quality is None else loss.lmbda_of(model, quality)
     cost = loss.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share, sizes)
-    return cost if quality is None else distortion.relative_loss(cost)
+    return cost if quality is None else loss.relative_loss(cost)
 
 
 def device_step(

@@ -50,7 +50,7 @@ def weights_of(model, quality=None):
 
 
 def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model, tiny_model):
-    lmbda = distortion.lmbda_of(mini_model.config, codec.stream_quality(mini_model.config, QUALITY))
+    lmbda = loss.lmbda_of(mini_model.config, codec.stream_quality(mini_model.config, QUALITY))
     assert weights_of(mini_model, QUALITY) == pytest.approx({"mse": lmbda})
     mixed = {"mse": 0.75 * lmbda, "ms-ssim": 0.25 * lmbda * loss.SIMILARITY_WEIGHT}
     assert weights_of(both_model, QUALITY) == pytest.approx(mixed)

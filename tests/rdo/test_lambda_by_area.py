@@ -7,7 +7,7 @@ import pytest
 
 from rdonet_jax.codec import codec, preparation, qualities
 from rdonet_jax.core import partition
-from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics import loss
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import coding, cost
 from rdonet_jax.rdo.cost import TileCost, of_files
@@ -31,7 +31,7 @@ def test_areas_count_by_the_lambda_of_their_block(mini_model, photograph, gains)
     decoded = photograph ^ 3
     found = of_files(mini_model, prepared, QUALITY, gains)(1000, decoded)
     squares = np.square(photograph.astype(float) - decoded).mean(-1)
-    lmbdas = distortion.lmbda_of(mini_model.config, chosen.of_blocks(mini_model.config))
+    lmbdas = loss.lmbda_of(mini_model.config, chosen.of_blocks(mini_model.config))
     by_pixel = lmbdas.repeat(64, 0).repeat(64, 1)
     expected = (8000 + (by_pixel * squares).sum()) / squares.size
     assert found == pytest.approx(expected, rel=1e-5)
