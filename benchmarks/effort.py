@@ -43,6 +43,7 @@ from rdonet_jax.metrics.quality import METRICS, measure
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import effort, encoder, encoder_tiles, refinement
+from rdonet_jax.rdo.cost import of_files
 from rdonet_jax.rdo.encode_options import EncodeOptions
 
 QUALITIES = (10.0, 30.0, 50.0, 70.0)
@@ -86,7 +87,7 @@ def along_descent(
     searching = dataclasses.replace(options.plan, refinements=0)
     began = time.perf_counter()
     found = encoder.encode(model, image, dataclasses.replace(options, plan=searching))
-    cost = encoder.file_cost(model, found.image, quality)
+    cost = of_files(model, found.image, quality)
     before = cost.of(found.encoded)
     problem, start = encoder.refinement_problem(model, found, options)
     files, other_seconds = {}, 0.0  # for the files of other levels
@@ -109,7 +110,7 @@ def measured_file(
     pixels = image[..., 0].size
     decoded = codec.decode(model, data).image
     prepared = preparation.prepare(model.config, image)
-    j = encoder.file_cost(model, prepared, quality)(len(data), decoded)
+    j = of_files(model, prepared, quality)(len(data), decoded)
     metrics = measure(image, decoded)
     return Measured(
         8 * len(data) / pixels, metrics["psnr"], metrics["ms_ssim"], j, seconds / (pixels / 1e6)

@@ -23,7 +23,8 @@ from rdonet_jax.core.partition import Partition
 from rdonet_jax.evaluation import curves
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder, initial_masks
+from rdonet_jax.rdo import image_regions, initial_masks
+from rdonet_jax.rdo.cost import of_files
 from rdonet_jax.rdo.search import regions
 
 COLUMNS = ("uniform-16", "uniform-32", "uniform-64", "static 1", "static 2",
@@ -38,15 +39,15 @@ def partitions(model: zoo.Model, image: np.ndarray, quality: float | None) -> di
     }
     for start in (initial_masks.STATIC, "variance"):
         first = initial_masks.initial_partition(model, image, start, quality)
-        parts = regions.of_image(model, image, quality, first)
+        all_regions = image_regions.of_image(model, image, quality, first)
         for passes in range(3):
-            *_, chosen[f"{start} {passes}"] = regions.search(parts, first, passes)
+            *_, chosen[f"{start} {passes}"] = regions.search(all_regions, first, passes)
     return {column: chosen[column] for column in COLUMNS}
 
 
 def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarray:
     """[columns, values] of an image."""
-    cost = encoder.file_cost(model, preparation.prepare(model.config, image), quality)
+    cost = of_files(model, preparation.prepare(model.config, image), quality)
     found = []
     for p in partitions(model, image, quality).values():
         encoded = codec.encode(model, image, p, quality)

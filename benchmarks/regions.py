@@ -26,7 +26,8 @@ from rdonet_jax.core import decibels, partition
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import coding, encoder, refinement, roi
+from rdonet_jax.rdo import coding, refinement, roi
+from rdonet_jax.rdo.cost import of_files
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.roi import Box
 
@@ -77,7 +78,7 @@ def refined(
     prepared = preparation.prepare(model.config, image)
     p = partition.trim(p, *prepared.size)
     gains = roi.gains(prepared.size, boxes=[middle(image, gain)])
-    cost = encoder.file_cost(model, prepared, start.quality, gains)
+    cost = of_files(model, prepared, start.quality, gains)
     weights = tuple(cost.weights(start.image))
     problem = refinement.Problem(
         model, image, p, start.quality, cost.distortions, weights, None, cost.relative

@@ -34,7 +34,7 @@ from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.imaging import dataset
 from rdonet_jax.imaging.dataset import ImageFile
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder, initial_masks
+from rdonet_jax.rdo import encoder, image_regions, initial_masks
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import MAX_PASSES, EncodeOptions, Plan
 from rdonet_jax.rdo.search import regions
@@ -63,7 +63,9 @@ def compare(model: zoo.Model, files: dict[str, ImageFile], qualities: list[float
             for init in STARTS:
                 start = initial_masks.initial_partition(model, image, init, quality)
                 first, *_, theirs = original(rd_cost, start, 2)
-                *_, found = regions.search(regions.of_image(model, image, quality, start), start, 2)
+                *_, found = regions.search(
+                    image_regions.of_image(model, image, quality, start), start, 2
+                )
                 ours = rd_cost([found]).totals[0]
                 excess.append(ours / theirs.total - 1)
                 j = [total / SIDE**2 for total in (first.total, theirs.total, ours)]
@@ -88,9 +90,9 @@ def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     rd_cost = RDCost(model, image, quality)
     start = initial_masks.initial_partition(model, image, "variance", quality)
     stats = SearchStats()
-    parts = regions.of_image(model, image, quality, start)
-    fast = seconds(lambda: list(regions.search(parts, start, 2)))
-    list(regions.search(parts, start, 2, stats))
+    all_regions = image_regions.of_image(model, image, quality, start)
+    fast = seconds(lambda: list(regions.search(all_regions, start, 2)))
+    list(regions.search(all_regions, start, 2, stats))
     blocks = start.split64.size
     full = seconds(
         lambda: [RDCost(model, image, quality)([start]) for _ in range(SAMPLED)], rounds=1

@@ -16,7 +16,7 @@ from examples.machines.detector import Detection, Detector
 from examples.machines.results import Point
 from examples.machines.scenes import Digit
 from rdonet_jax.codec import codec, qualities
-from rdonet_jax.metrics.loss import Part
+from rdonet_jax.metrics.loss import Term
 from rdonet_jax.rdo import roi
 from rdonet_jax.rdo.cost import emphasis, trained_loss
 from rdonet_jax.rdo.file_cost import FileCost
@@ -139,8 +139,8 @@ def test_refinement_for_the_task_lowers_the_cost_that_counts_it(blind, photograp
     chosen = qualities.chosen(mini_model.config, 40, gains, pixels.shape[:2])
     areas = emphasis(mini_model.config, chosen)
     mean = areas[:5, :6].mean()
-    parts = (*trained_loss(mini_model, 40), Part(tuning.BITS_PER_NAT / mean, task))
-    cost = FileCost(parts, pixels, areas)
+    terms = (*trained_loss(mini_model, 40), Term(tuning.BITS_PER_NAT / mean, task))
+    cost = FileCost(terms, pixels, areas)
     before, after = (
         cost(len(data), codec.decompress(mini_model, data)) for data in (plain, refined)
     )
@@ -156,10 +156,10 @@ def test_maps_of_the_task_add_up_to_its_loss_and_end_with_the_image(blind, photo
     assert whole.shape == (1, 4, 8)
     batch = [jnp.asarray(v[None] / 255.0, jnp.float32) for v in (x, other)]
     assert float(whole.sum()) == pytest.approx(float(task.of_batch(*batch)[0]), rel=1e-4)
-    part = task.maps(x, other, jnp.array([50, 70]))
-    np.testing.assert_array_equal(part[0, :, 5:], 0)
+    cut = task.maps(x, other, jnp.array([50, 70]))
+    np.testing.assert_array_equal(cut[0, :, 5:], 0)
     sizes = jnp.array([[50, 70]])
-    assert float(part.sum()) == pytest.approx(float(task.of_batch(*batch, sizes)[0]), rel=1e-4)
+    assert float(cut.sum()) == pytest.approx(float(task.of_batch(*batch, sizes)[0]), rel=1e-4)
 
 
 def test_rates_at_a_precision_lie_between_points_and_are_not_extrapolated():

@@ -16,7 +16,7 @@ import rdonet_jax
 from examples.machines.detector import Detector, batch_of
 from rdonet_jax.core import compilation
 from rdonet_jax.core.partition import BLOCK
-from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics import loss
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo.roi import AS_ASKED, GAIN_PER_LEVEL
 
@@ -72,7 +72,7 @@ def by_gradient(detector: Detector, model: Model, path: str, pixels: np.ndarray)
     weights = np.maximum(blame, 0) / np.maximum(errors, errors.mean() / 100)
     if not weights.any():
         return np.zeros(weights.shape)
-    low, high = (distortion.lmbda_of(model.config, at) for at in (0, model.config.steps_of_quality))
+    low, high = (loss.lmbda_of(model.config, at) for at in (0, model.config.steps_of_quality))
     points = 100 / np.log(high / low)  # of quality, for e times the lambda
     with np.errstate(divide="ignore"):
         return np.maximum(points * np.log(weights / weights.max()), LEAST_GAIN)

@@ -12,7 +12,7 @@ import numpy as np
 
 from examples.machines import saliency
 from examples.machines.detector import STRIDE, Detector
-from rdonet_jax.codec import codec, preparation, qualities
+from rdonet_jax.codec import codec, preparation
 from rdonet_jax.core import partition
 from rdonet_jax.metrics.loss import AREA, Distortion
 from rdonet_jax.models.zoo import Model
@@ -58,8 +58,7 @@ def refined(
     p = codec.choose_partition(model, pixels, "variance", quality, gains)
     p = partition.trim(p, *prepared.size)
     start = codec.encode(model, prepared, p, quality, reconstruct=True, gains=gains)
-    chosen = qualities.chosen(model.config, quality, gains, prepared.size)
-    cost = of_files(model, pixels, quality, chosen)
+    cost = of_files(model, prepared, quality, gains)
     weights = cost.weights(start.image)
     problem = refinement.Problem(
         model,

@@ -22,7 +22,7 @@ from rdonet_jax.evaluation import curves
 from rdonet_jax.imaging import srgb
 from rdonet_jax.metrics import quality as measures
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import initial_masks
+from rdonet_jax.rdo import image_regions, initial_masks
 from rdonet_jax.rdo.cost import trained_loss
 from rdonet_jax.rdo.encode_options import MAX_PASSES
 from rdonet_jax.rdo.file_cost import FileCost
@@ -76,9 +76,9 @@ def partitions(
         first = initial_masks.initial_partition(model, image, start, quality)
         yield f"{contestant}, {start}, 0", first
         if most := max(each):
-            parts = regions.of_image(model, image, quality, first)
+            all_regions = image_regions.of_image(model, image, quality, first)
             for passes in range(1, most + 1):
-                *_, found = regions.search(parts, first, passes)
+                *_, found = regions.search(all_regions, first, passes)
                 yield f"{contestant}, {start}, {passes}", found
 
 

@@ -68,7 +68,7 @@ def mean_log_cost(model: zoo.Model, images: np.ndarray) -> Any:
         masks = partition.level_masks(registry.variance_partition(config, x, quality))
         coded = registry.code(config, params, x, masks, quality)
         bpp = distortion.bpp((coded.y_bits, coded.z_bits), SIDE**2)
-        lmbda = distortion.lmbda_of(config, quality)
+        lmbda = loss.lmbda_of(config, quality)
         metric, share = training.metric, training.ms_ssim_share
         cost = loss.rd_loss(bpp, x, coded.x_hat, lmbda, metric, share)
         return jnp.log(cost)

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import PortableConfig
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales of MS-SSIM, finest first (Wang, Simoncelli and Bovik, 2003)."""
@@ -198,21 +197,6 @@ def ms_ssim_db(value: jax.Array) -> jax.Array:
     return -10.0 * jnp.log10(1.0 - value)
 
 
-def lmbda_of(config: PortableConfig, quality: Any) -> Any:
-    """lambda of the metric "mse" at a quality of a portable model, interpolated geometrically."""
-    low, high = config.lmbdas
-    return low * (high / low) ** (quality / config.steps_of_quality)
-
-
-def relative_loss(loss: jax.Array) -> jax.Array:
-    """log J, which variable-rate networks minimize.
-
-    J grows a hundredfold over the qualities. In log J, one percent counts the same at every quality
-    and in every image.
-    """
-    return jnp.log(loss)
-
-
 def _require_size(shape: tuple[int, ...], levels: int) -> None:
     height, width = shape[-3:-1]
     smallest = smallest_side(levels)
@@ -241,7 +225,7 @@ def _blur_axis(maps: jax.Array, axis: int, step: int = 1) -> jax.Array:
     size = maps.shape[axis] - step * (WINDOW_TAPS - 1)
     starts = range(0, step * WINDOW_TAPS, step)
     shifted = (jax.lax.slice_in_dim(maps, i, i + size, axis=axis) for i in starts)
-    return sum(tap * part for tap, part in zip(_window(), shifted, strict=True))
+    return sum(tap * values for tap, values in zip(_window(), shifted, strict=True))
 
 
 @jax.custom_vjp

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.core import partition
+from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.metrics import distortion
 
 SIMILARITY_WEIGHT = 8.73 / 0.0067
@@ -102,16 +103,16 @@ class Distortion(abc.ABC):
         """
         raise NotImplementedError(f"{self.name} has no linearization: its maps add up")
 
-    def parts(self, share: float) -> tuple[Part, ...]:
+    def terms(self, share: float) -> tuple[Term, ...]:
         """The distortions of the metric, here one, with their weights besides lambda."""
-        return (Part(1.0, self),)
+        return (Term(1.0, self),)
 
     def words_of(self, share: float) -> str:
         """The factor of lambda in the loss, as text for users."""
         return self.words
 
 
-class Part(NamedTuple):
+class Term(NamedTuple):
     """A distortion and its weight in a loss."""
 
     weight: Any
@@ -234,7 +235,7 @@ def _products(
 class Mixture(abc.ABC):
     """A metric of several distortions in one loss, registered like a `Distortion`.
 
-    A subclass sets `name` and gives `parts`. The attributes are as in `Distortion`.
+    A subclass sets `name` and gives `terms`. The attributes are as in `Distortion`.
     """
 
     name: ClassVar[str]
@@ -245,16 +246,16 @@ class Mixture(abc.ABC):
     takes_share: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def parts(self, share: float) -> tuple[Part, ...]:
+    def terms(self, share: float) -> tuple[Term, ...]:
         """The distortions of the metric, with their weights besides lambda."""
 
     def words_of(self, share: float) -> str:
         """As `Distortion.words_of`."""
-        terms = (
-            f"{weight:.0f} * {part.words}" if weight >= 1 else f"{weight:g} * {part.words}"
-            for weight, part in self.parts(share)
+        words = (
+            f"{term.weight:{'.0f' if term.weight >= 1 else 'g'}} * {term.distortion.words}"
+            for term in self.terms(share)
         )
-        return f"({' + '.join(terms)})"
+        return f"({' + '.join(words)})"
 
 
 class Both(Mixture):
@@ -263,8 +264,8 @@ class Both(Mixture):
     name = "both"
     takes_share = True
 
-    def parts(self, share: float) -> tuple[Part, ...]:
-        return Part(1.0 - share, _MSE), Part(share * SIMILARITY_WEIGHT, _MS_SSIM)
+    def terms(self, share: float) -> tuple[Term, ...]:
+        return Term(1.0 - share, _MSE), Term(share * SIMILARITY_WEIGHT, _MS_SSIM)
 
 
 _MSE, _MS_SSIM = SquaredError(), Dissimilarity()
@@ -294,20 +295,20 @@ def named(metric: str) -> Distortion | Mixture:
 class Loss(NamedTuple):
     """The loss that a model is trained for. `ms_ssim_share` is only for the metric "both".
 
-    The lambda of a variable-rate model depends on the quality instead, see `distortion.lmbda_of`.
+    The lambda of a variable-rate model depends on the quality instead, see `lmbda_of`.
     """
 
     lmbda: Any = 0.0067
     metric: str = "mse"
     ms_ssim_share: float = 0.0
 
-    def parts(self) -> tuple[Part, ...]:
+    def terms(self) -> tuple[Term, ...]:
         """The distortions with their weights in the loss, lambda included.
 
         Raises ValueError for a metric that is not registered.
         """
-        parts = named(self.metric).parts(self.ms_ssim_share)
-        return tuple(Part(weight * self.lmbda, part) for weight, part in parts)
+        terms = named(self.metric).terms(self.ms_ssim_share)
+        return tuple(term._replace(weight=term.weight * self.lmbda) for term in terms)
 
 
 def rd_loss(
@@ -325,6 +326,22 @@ def rd_loss(
     for a metric that is not registered.
     """
     loss = bpp
-    for weight, part in Loss(lmbda, metric, share).parts():
-        loss = loss + weight * part.unit * part.of_batch(x, x_hat, sizes)
+    for term in Loss(lmbda, metric, share).terms():
+        factor = term.weight * term.distortion.unit
+        loss = loss + factor * term.distortion.of_batch(x, x_hat, sizes)
     return loss
+
+
+def lmbda_of(config: PortableConfig, quality: Any) -> Any:
+    """lambda of the metric "mse" at a quality of a portable model, interpolated geometrically."""
+    low, high = config.lmbdas
+    return low * (high / low) ** (quality / config.steps_of_quality)
+
+
+def relative_loss(loss: jax.Array) -> jax.Array:
+    """log J, which variable-rate networks minimize.
+
+    J grows a hundredfold over the qualities. In log J, one percent counts the same at every quality
+    and in every image.
+    """
+    return jnp.log(loss)

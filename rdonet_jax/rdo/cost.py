@@ -4,8 +4,8 @@ lambda is that of the quality, and D the distortion that the model was trained f
 `rdonet_jax.metrics.loss`. R are the bits by the integer tables and by the adaptive coding of the
 partition; D is that of the 8-bit image.
 
-`RDCost` is the cost of a whole image. `PartCost` is that of a part of it, in an array of one of a
-few shapes, so that nothing is compiled for the size of an image.
+`RDCost` is the cost of a whole image. `TileCost` is that of a tile of it, an array of one of a few
+shapes, so that nothing is compiled for the size of an image.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, partition_coding, preparation
+from rdonet_jax.codec import codec, memory, partition_coding, preparation, qualities
 from rdonet_jax.codec.preparation import PreparedImage
 from rdonet_jax.codec.qualities import FileQuality
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.metrics import distortion, loss
-from rdonet_jax.metrics.loss import AREA, Distortion, Loss, Part
+from rdonet_jax.metrics.loss import AREA, Distortion, Loss, Term
 from rdonet_jax.models import registry
 from rdonet_jax.models.portable import quality_maps
 from rdonet_jax.models.portable.quality_maps import QualityMaps
@@ -41,7 +41,7 @@ class Maps(NamedTuple):
     distortions: tuple[np.ndarray, ...]  # each [M, H/16, W/16], see `Distortion.maps`
 
 
-def trained_loss(model: Model, quality: float | None = None) -> tuple[Part, ...]:
+def trained_loss(model: Model, quality: float | None = None) -> tuple[Term, ...]:
     """The distortions that the model was trained for, with their weights at a quality.
 
     A model without a record is taken to be trained with the defaults of `Loss`.
@@ -52,14 +52,14 @@ def trained_loss(model: Model, quality: float | None = None) -> tuple[Part, ...]
     trained_for = training.loss if training else Loss()
     number = codec.stream_quality(model.config, quality)
     if number is not None:
-        trained_for = trained_for._replace(lmbda=float(distortion.lmbda_of(model.config, number)))
+        trained_for = trained_for._replace(lmbda=float(loss.lmbda_of(model.config, number)))
     if trained_for.metric not in loss.DISTORTIONS:
         raise codec.EncodeError(
             f"{model.name}: was trained for the metric {trained_for.metric!r}, which this version "
             f"does not have (it has {', '.join(loss.DISTORTIONS)}), so it cannot search for what "
             "costs least; files can be written without a search"
         )
-    return trained_for.parts()
+    return trained_for.terms()
 
 
 def emphasis(config: AnyConfig, quality: FileQuality) -> np.ndarray | None:
@@ -70,19 +70,22 @@ def emphasis(config: AnyConfig, quality: FileQuality) -> np.ndarray | None:
     blocks = quality.of_blocks(config)
     if not isinstance(blocks, np.ndarray):
         return None
-    lmbdas = distortion.lmbda_of(config, blocks) / distortion.lmbda_of(config, quality.number)
+    lmbdas = loss.lmbda_of(config, blocks) / loss.lmbda_of(config, quality.number)
     per_side = partition.BLOCK // AREA
     return np.kron(lmbdas, np.ones((per_side, per_side)))
 
 
 def of_files(
-    model: Model, pixels: np.ndarray, quality: float | None, chosen: FileQuality
+    model: Model, image: PreparedImage, quality: float | None, gains: np.ndarray | None = None
 ) -> file_cost.FileCost:
-    """J of files of an image uint8 [H, W, 3], for the quality's lambda.
+    """J of files of an image, for the quality's lambda.
 
-    Where blocks have qualities of their own, `chosen`, areas count by their `emphasis`.
+    Where blocks have `gains`, points of quality, areas count by their `emphasis`. Raises
+    `EncodeError` as `trained_loss` and `qualities.chosen` do.
     """
-    return file_cost.FileCost(trained_loss(model, quality), pixels, emphasis(model.config, chosen))
+    chosen = qualities.chosen(model.config, quality, gains, image.size)
+    areas = emphasis(model.config, chosen)
+    return file_cost.FileCost(trained_loss(model, quality), image.rgb8, areas)
 
 
 class RDCost:
@@ -104,8 +107,8 @@ class RDCost:
         grid = partition.block_grid(*self.size)
         if lack := memory.searching_shortage(model.config, grid, grid):
             raise codec.EncodeError(f"the image is too large: {lack}")
-        self.parts = tuple(part for part in trained_loss(model, quality) if part.weight > 0)
-        distortions = tuple(part.distortion for part in self.parts)
+        self.terms = tuple(term for term in trained_loss(model, quality) if term.weight > 0)
+        distortions = tuple(term.distortion for term in self.terms)
         pixels = partition.pad_image(prepared.rgb8)
         self._evaluation = _Evaluation(model, distortions, quality, pixels, self.size)
         self._first: tuple[np.ndarray, ...] = ()  # maps of the partition evaluated first
@@ -115,25 +118,25 @@ class RDCost:
         if not self._first:
             self._first = maps[0].distortions
         bits = np.stack([of.bits for of in maps])
-        by_part = zip(*(of.distortions for of in maps), strict=True)
-        return self._add_distortions(bits, [np.stack(of_part) for of_part in by_part])
+        by_distortion = zip(*(of.distortions for of in maps), strict=True)
+        return self._add_distortions(bits, [np.stack(values) for values in by_distortion])
 
     def _add_distortions(self, areas: np.ndarray, maps: Sequence[np.ndarray]) -> Costs:
         """The costs of bits by area, [K, H/16, W/16], plus the weighted distortions."""
-        for (weight, part), values in zip(self.parts, maps, strict=True):
-            if part.adds_up:
-                areas = areas + weight * values.sum(1)
+        for term, values in zip(self.terms, maps, strict=True):
+            if term.distortion.adds_up:
+                areas = areas + term.weight * values.sum(1)
         totals = areas.sum((1, 2))
-        for (weight, part), values, first in zip(self.parts, maps, self._first, strict=True):
-            if not part.adds_up:
-                weight = weight * self.size[0] * self.size[1]
-                local, whole = part.linearized(values, first)
+        for term, values, first in zip(self.terms, maps, self._first, strict=True):
+            if not term.distortion.adds_up:
+                weight = term.weight * self.size[0] * self.size[1]
+                local, whole = term.distortion.linearized(values, first)
                 areas, totals = areas + weight * local, totals + weight * whole
         return Costs(areas, totals)
 
 
-class PartCost:
-    """The cost function of a part of an image: what the costs of its areas add up to.
+class TileCost:
+    """The cost function of a tile of an image: what the costs of its areas add up to.
 
     Args:
       model: of a variable-rate family, whose networks know where in an array an image ends.
@@ -161,7 +164,7 @@ class PartCost:
         self._weights, self._relative = weights, relative
 
     def __call__(self, candidates: Sequence[Partition]) -> Costs:
-        """The costs of partitions of the part, `size`."""
+        """The costs of partitions of the tile, `size`."""
         areas = np.stack([self._areas(self._evaluation.maps(p)) for p in candidates])
         return Costs(areas, areas.sum((1, 2)))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rdonet_jax.codec import codec, engine_choice, family_codec, preparation, qualities
+from rdonet_jax.codec import codec, engine_choice, family_codec, preparation
 from rdonet_jax.codec.codec import Encoded, Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.core import partition
@@ -21,6 +21,7 @@ from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
+from rdonet_jax.rdo import image_regions
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.initial_masks import initial_partition
 from rdonet_jax.rdo.search import regions
@@ -29,10 +30,9 @@ from rdonet_jax.rdo.search.regions import Region
 
 if TYPE_CHECKING:
     from rdonet_jax.codec.portable.encoder_latents import ImageLatents
-    from rdonet_jax.rdo.file_cost import FileCost
     from rdonet_jax.rdo.refinement import Problem
 
-MAX_PARTS = 10
+MAX_STEPS = 10
 """Reported steps of a search, and those of a refinement at most."""
 
 _SEARCH, _REFINEMENT = "search", "refinement"
@@ -80,7 +80,7 @@ def steps(plan: Plan, reconstruct: bool = False) -> tuple[str, ...]:
     """The steps that `encode` reports, in this order."""
     if not plan.passes and not plan.refinements:
         return (*codec.ENCODING_STEPS, *((codec.SYNTHESIS,) if reconstruct else ()))
-    searching = ("start", *_parts(_SEARCH, MAX_PARTS)) if plan.passes else ()
+    searching = ("start", *_numbered_steps(_SEARCH, MAX_STEPS)) if plan.passes else ()
     return (*searching, "coding", *refinement_steps(plan))
 
 
@@ -88,15 +88,15 @@ def refinement_steps(plan: Plan) -> tuple[str, ...]:
     """The steps that `refine` reports, in this order."""
     if not plan.refinements:
         return ()
-    return (*refinement_parts(plan.refinements), REFINED_CODING)
+    return (*iteration_steps(plan.refinements), REFINED_CODING)
 
 
-def refinement_parts(iterations: int) -> tuple[str, ...]:
+def iteration_steps(iterations: int) -> tuple[str, ...]:
     """The steps of the refinement itself, in this order."""
-    return _parts(_REFINEMENT, min(MAX_PARTS, iterations))
+    return _numbered_steps(_REFINEMENT, min(MAX_STEPS, iterations))
 
 
-def _parts(name: str, count: int) -> tuple[str, ...]:
+def _numbered_steps(name: str, count: int) -> tuple[str, ...]:
     return tuple(f"{name} {number}/{count}" for number in range(1, count + 1))
 
 
@@ -158,7 +158,9 @@ def refine(
 
     `result` has the decoder's pixels, and is of the quality of the options.
     """
-    cost = file_cost(model, result.image, options.quality, options.gains)
+    from rdonet_jax.rdo.cost import of_files
+
+    cost = of_files(model, result.image, options.quality, options.gains)
     refined, interrupted = encode_refined(model, result, options, report)
     before, after = (cost.of(file) for file in (result.encoded, refined))
     best = refined if after < before else result.encoded
@@ -181,7 +183,7 @@ def encode_refined(
     refinement.require_memory(model, result.image.size)
     problem, start = refinement_problem(model, result, options)
     iterations = options.plan.refinements
-    names = refinement_parts(iterations)
+    names = iteration_steps(iterations)
     refined = refinement.refine(problem, start, iterations, names, report)
     report(REFINED_CODING)
     return encode_given_latents(model, result, options, refined.latents), refined.interrupted
@@ -191,10 +193,11 @@ def refinement_problem(
     model: Model, result: EncodeResult, options: EncodeOptions
 ) -> tuple[Problem, ImageLatents]:
     """What is to be refined, and the latents to start from; `result` is as in `refine`."""
+    from rdonet_jax.rdo.cost import of_files
     from rdonet_jax.rdo.refinement import Problem
 
     image, quality, gains = result.image, options.quality, options.gains
-    cost = file_cost(model, image, quality, gains)
+    cost = of_files(model, image, quality, gains)
     p = partition.trim(result.partition, *image.size)
     start = codec.start_latents(model, image, p, quality, options.engine, gains)
     weights = tuple(cost.weights(pixel_format.as_rgb8(result.encoded.image)))
@@ -220,16 +223,6 @@ def encode_given_latents(
     )
 
 
-def file_cost(
-    model: Model, image: PreparedImage, quality: float | None, gains: np.ndarray | None = None
-) -> FileCost:
-    """J of files of an image, for the quality's lambda, which follows the `gains` of blocks."""
-    from rdonet_jax.rdo import cost
-
-    chosen = qualities.chosen(model.config, quality, gains, image.size)
-    return cost.of_files(model, image.rgb8, quality, chosen)
-
-
 def _encode_with_search(
     model: Model, image: PreparedImage, options: EncodeOptions, report: Report
 ) -> EncodeResult:
@@ -252,15 +245,19 @@ def _encode_with_search(
     start = initial_partition(model, image.rgb8, options.plan.init, options.quality, options.gains)
     candidates, files = [start], [encoded(start)]
     decoded = pixel_format.as_rgb8(files[0].image)
-    parts = regions.of_image(model, image, options.quality, start, decoded, options.gains)
+    all_regions = image_regions.of_image(
+        model, image, options.quality, start, decoded, options.gains
+    )
     stats = SearchStats()
-    result, interrupted = _run_search(parts, start, options.plan, stats, report)
+    result, interrupted = _run_search(all_regions, start, options.plan, stats, report)
     report("coding")
     if not all(map(np.array_equal, start, result)):
         candidates.append(result)
         files.append(encoded(result))
-    cost_of_file = file_cost(model, image, options.quality, options.gains)
-    costs = [cost_of_file.of(file) for file in files]
+    from rdonet_jax.rdo.cost import of_files
+
+    cost = of_files(model, image, options.quality, options.gains)
+    costs = [cost.of(file) for file in files]
     best = int(np.argmin(costs))
     summary = SearchSummary(stats, costs[0], costs[best], interrupted)
     return EncodeResult(files[best], candidates[best], summary, image)
@@ -275,8 +272,8 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
     start = initial_partition(model, image, plan.init, quality)
     if not plan.passes:
         return start
-    parts = regions.of_image(model, image, quality, start)
-    *_, best = regions.search(parts, start, plan.passes, trials=plan.trials)
+    all_regions = image_regions.of_image(model, image, quality, start)
+    *_, best = regions.search(all_regions, start, plan.passes, trials=plan.trials)
     return best
 
 
@@ -286,17 +283,18 @@ def is_search_step(step: str) -> bool:
 
 
 def _run_search(
-    parts: list[Region], start: Partition, plan: Plan, stats: SearchStats, report: Report
+    all_regions: list[Region], start: Partition, plan: Plan, stats: SearchStats, report: Report
 ) -> tuple[Partition, bool]:
     """The best partition of the search, and whether the search was interrupted."""
-    names = _parts(_SEARCH, MAX_PARTS)
+    names = _numbered_steps(_SEARCH, MAX_STEPS)
     best = start
 
     def report_share(share: float) -> None:
         report(names[int(share * len(names))])
 
+    partitions = regions.search(all_regions, start, plan.passes, stats, report_share, plan.trials)
     try:
-        for found in regions.search(parts, start, plan.passes, stats, report_share, plan.trials):
+        for found in partitions:
             best = found
     except KeyboardInterrupt:
         return best, True

@@ -18,7 +18,7 @@ from rdonet_jax.codec.portable import tiles
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.metrics.loss import AREA, Distortion, Part
+from rdonet_jax.metrics.loss import AREA, Distortion, Term
 from rdonet_jax.rdo import encoder_tiles
 
 Maps = list[np.ndarray]
@@ -29,38 +29,38 @@ class FileCost:
     """The cost of files of one image.
 
     Args:
-      parts: the distortions and their weights, see `cost.trained_loss`.
+      terms: the distortions and their weights, see `cost.trained_loss`.
       pixels: uint8 [H, W, 3].
       emphasis: of areas, [H/16, W/16], see `cost.emphasis`; None where all count the same.
 
     Attributes:
-      parts: with weights of the mean emphasis.
+      terms: with weights of the mean emphasis.
       relative: the emphasis in relation to its mean, by which maps are multiplied, or None. A
         distortion that is no sum over areas is that of means which are weighted so.
     """
 
     def __init__(
-        self, parts: Sequence[Part], pixels: np.ndarray, emphasis: np.ndarray | None = None
+        self, terms: Sequence[Term], pixels: np.ndarray, emphasis: np.ndarray | None = None
     ) -> None:
         # Blocks may go past the end of the image: only its own areas count.
         rows, columns = (-(-side // AREA) for side in pixels.shape[:2])
         mean = 1.0 if emphasis is None else float(emphasis[:rows, :columns].mean())
         self.relative = None if emphasis is None else emphasis / mean
-        self.parts = tuple(
-            part._replace(weight=part.weight * mean) for part in parts if part.weight > 0
+        self.terms = tuple(
+            term._replace(weight=term.weight * mean) for term in terms if term.weight > 0
         )
-        self.distortions = tuple(part.distortion for part in self.parts)
+        self.distortions = tuple(term.distortion for term in self.terms)
         self._pixels = pixels
         self._count = pixels.shape[0] * pixels.shape[1]
 
     def __call__(self, size: int, decoded: np.ndarray) -> float:
         """J per pixel, by real bits, of a file of `size` bytes that decodes to uint8 [H, W, 3]."""
         bits = 8.0 * size
-        for (weight, part), values in zip(self.parts, self.maps(decoded), strict=True):
-            if part.adds_up:
+        for (weight, distortion), values in zip(self.terms, self.maps(decoded), strict=True):
+            if distortion.adds_up:
                 bits += weight * values.sum()
             else:
-                bits += weight * self._count * part.linearized(values[None], values)[1][0]
+                bits += weight * self._count * distortion.linearized(values[None], values)[1][0]
         return float(bits) / self._count
 
     def of(self, encoded: Encoded) -> float:
@@ -99,26 +99,26 @@ class FileCost:
         image. Without an image, for distortions that add up alone, [1] for all maps of each.
         """
         if decoded is None:
-            return [np.array([part.weight], np.float32) for part in self.parts]
+            return [np.array([term.weight], np.float32) for term in self.terms]
         return [
-            np.array(self._weights_of(part, maps), np.float32)
-            for part, maps in zip(self.parts, self.maps(decoded), strict=True)
+            np.array(self._weights_of(term, maps), np.float32)
+            for term, maps in zip(self.terms, self.maps(decoded), strict=True)
         ]
 
-    def _weights_of(self, part: Part, maps: np.ndarray) -> Sequence[float]:
+    def _weights_of(self, term: Term, maps: np.ndarray) -> Sequence[float]:
         count = len(maps)
-        if part.distortion.adds_up:
-            return [part.weight] * count
+        if term.distortion.adds_up:
+            return [term.weight] * count
         # The linearization is linear in the maps: it is read off from one map of ones at a time.
         ones = np.broadcast_to(np.eye(count)[:, :, None, None], (count, *maps.shape))
-        areas, _ = part.distortion.linearized(ones, maps)
-        return part.weight * self._count * areas[:, 0, 0]
+        areas, _ = term.distortion.linearized(ones, maps)
+        return term.weight * self._count * areas[:, 0, 0]
 
 
 @functools.partial(compilation.jit, static_argnums=0, quick=True)
 def originals(distortions: tuple[Distortion, ...], pixels: jax.Array) -> tuple[Any, ...]:
     """What the maps of each distortion take of the original, uint8 [1, H, W, 3]."""
-    return tuple(part.original(pixels[0]) for part in distortions)
+    return tuple(distortion.original(pixels[0]) for distortion in distortions)
 
 
 @functools.partial(compilation.jit, static_argnums=0, quick=True)
@@ -129,8 +129,10 @@ def maps_of(
     size: jax.Array,
 ) -> tuple[jax.Array, ...]:
     """The maps of a padded decoded image uint8 [H, W, 3]; `size` of it is the image."""
-    parts = zip(distortions, originals, strict=True)
-    return tuple(part.maps(original, decoded, size) for part, original in parts)
+    return tuple(
+        distortion.maps(original, decoded, size)
+        for distortion, original in zip(distortions, originals, strict=True)
+    )
 
 
 def jitted_steps() -> tuple[compilation.Jitted, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import initial_masks
+from rdonet_jax.rdo import image_regions, initial_masks
 from rdonet_jax.rdo.encode_options import MAX_PASSES
 from rdonet_jax.rdo.search import regions
 
@@ -57,9 +57,9 @@ def collect_samples(
     cannot be coded.
     """
     start = initial_masks.initial_partition(model, image, initial_masks.SOLVED, quality)
-    parts = regions.of_image(model, image, quality, start)
-    *_, best = regions.search(parts, start, passes)
-    split_costs = regions.splits(parts, best)
+    all_regions = image_regions.of_image(model, image, quality, start)
+    *_, best = regions.search(all_regions, start, passes)
+    split_costs = regions.splits(all_regions, best)
     height, width = image.shape[:2]
     padded = distortion.from_integers(partition.pad_image(image)[0])
     variances = compilation.jit(partition.block_variances)(padded)
@@ -77,9 +77,9 @@ def collect_samples(
     return Samples(*decisions)
 
 
-def join_samples(parts: Iterable[Samples]) -> Samples:
+def join_samples(of_images: Iterable[Samples]) -> Samples:
     """The decisions of several images."""
-    by_size = zip(*parts, strict=True)
+    by_size = zip(*of_images, strict=True)
     return Samples(*(Decisions(*map(np.concatenate, zip(*size, strict=True))) for size in by_size))
 
 

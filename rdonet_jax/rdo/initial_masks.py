@@ -11,6 +11,7 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models.zoo import Model
+from rdonet_jax.rdo import image_regions
 from rdonet_jax.rdo.search import regions
 
 STATIC, SOLVED = "static", "uniform"
@@ -39,7 +40,7 @@ def _solved(
 ) -> Partition:
     grid = partition.block_grid(*image.shape[:2])
     around = partition.uniform(0, grid)
-    p = regions.solve(regions.of_image(model, image, quality, around, gains=gains), grid)
+    p = regions.solve(image_regions.of_image(model, image, quality, around, gains=gains), grid)
     return partition.trim(p, *image.shape[:2])
 
 

@@ -217,8 +217,8 @@ def _tile_quality(problem: Problem, tile: Tile) -> np.ndarray | QualityMaps:
 def _cut_mask(mask: np.ndarray, tile: Tile, per_block: int) -> np.ndarray:
     """The mask in a tile, [1, h, w], False beyond the image."""
     within = tile.extent(mask.shape, per_block)
-    part = tiles.cut(mask, tile, per_block)
-    return part & partition.extent_mask(within, part.shape[1:])
+    inside = tiles.cut(mask, tile, per_block)
+    return inside & partition.extent_mask(within, inside.shape[1:])
 
 
 def _variable(tile: Tile, level: int) -> GivenLatents:

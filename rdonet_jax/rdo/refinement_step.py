@@ -16,7 +16,7 @@ from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.entropy import soft_rounding
-from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics.distortion import total_bits
 from rdonet_jax.metrics.loss import AREA, Distortion
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable.level_rate import RoundingNoise
@@ -113,7 +113,7 @@ def _cost(
         {"params": params}, latents, inputs.masks, noise, inputs.quality, inputs.size[None],
         method="code_given",
     )  # fmt: skip
-    bits = distortion.total_bits((coded.y_bits, coded.z_bits))[0]
+    bits = total_bits((coded.y_bits, coded.z_bits))[0]
     # A decoder's image ends there, and `file_cost` continues it so.
     x_hat = lapped.replicate_beyond(coded.x_hat, inputs.size)
     decoded = 255.0 * jnp.clip(x_hat[0], 0.0, 1.0)
@@ -124,9 +124,9 @@ def _cost(
     counted = partition.extent_mask(blocks * (BLOCK // AREA), sides)
     if inputs.relative is not None:
         counted = counted * inputs.relative
-    by_part = zip(distortions, inputs.originals, inputs.weights, strict=True)
-    for part, original, weights in by_part:
-        maps = part.maps(original, decoded, inputs.size)
+    by_distortion = zip(distortions, inputs.originals, inputs.weights, strict=True)
+    for distortion, original, weights in by_distortion:
+        maps = distortion.maps(original, decoded, inputs.size)
         bits += jnp.sum(weights * jnp.sum(maps * counted, axis=(1, 2)))
     return bits
 

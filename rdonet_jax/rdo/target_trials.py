@@ -96,8 +96,10 @@ class Trials:
 
     def file_cost(self, number: int) -> FileCost:
         """J of files of the image, for the lambda of a quality."""
+        from rdonet_jax.rdo.cost import of_files
+
         quality = codec.quality_of(self.model.config, number)
-        return encoder.file_cost(self.model, self.image, quality, self.options.gains)
+        return of_files(self.model, self.image, quality, self.options.gains)
 
     def value(self, encoded: Encoded) -> float:
         """log(size) of a file, or the negative metric of a file with pixels, on its scale."""

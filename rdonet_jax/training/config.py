@@ -138,11 +138,11 @@ class TrainingConfig:
             value = getattr(self, name)
             yield value in choices, f"{name} must be one of {', '.join(choices)}, not {value!r}"
         metric = loss.named(self.metric)
-        for _, part in metric.parts(self.ms_ssim_share):
-            least = BLOCK * math.ceil(part.smallest_side / BLOCK)
+        for _, distortion in metric.terms(self.ms_ssim_share):
+            least = BLOCK * math.ceil(distortion.smallest_side / BLOCK)
             yield (
                 crop >= least,
-                f"{part.name} needs crops of at least {least} pixels, not {crop}",
+                f"{distortion.name} needs crops of at least {least} pixels, not {crop}",
             )
         yield (
             min(self.stage1_steps, self.stage2_steps) >= 0 and self.batch_size >= 1 <= self.steps,

@@ -168,8 +168,8 @@ def sizes_of_step(
     """
     if not config.cut_share:
         return None
-    parts = loss.named(config.metric).parts(config.ms_ssim_share)
-    least = max(part.smallest_end for _, part in parts)
+    terms = loss.named(config.metric).terms(config.ms_ssim_share)
+    least = max(term.distortion.smallest_end for term in terms)
     most = np.clip(np.array(sides) - least, 0, MOST_CUT)
 
     def one(key: jax.Array) -> jax.Array:
@@ -226,10 +226,10 @@ def crop_loss(
     The rate alone, where only priors are learned.
     """
     if config.learn == "priors":
-        return distortion.relative_loss(bpp)
-    lmbda = config.lmbda if quality is None else distortion.lmbda_of(model, quality)
+        return loss.relative_loss(bpp)
+    lmbda = config.lmbda if quality is None else loss.lmbda_of(model, quality)
     cost = loss.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share, sizes)
-    return cost if quality is None else distortion.relative_loss(cost)
+    return cost if quality is None else loss.relative_loss(cost)
 
 
 def device_step(

@@ -19,7 +19,7 @@ from rdonet_jax.cli.files import batch, jobs
 from rdonet_jax.cli.progress import InterruptibleSearch
 from rdonet_jax.codec import codec
 from rdonet_jax.core import files, interrupts, partition
-from rdonet_jax.rdo import encoder
+from rdonet_jax.rdo import encoder, image_regions
 from rdonet_jax.rdo.encode_options import Plan
 from rdonet_jax.rdo.search import costs, regions
 from tests.conftest import ROOT
@@ -295,7 +295,7 @@ def test_ctrl_c_ends_a_search_with_the_best_so_far(after_ctrl_c):
         areas = np.zeros((len(candidates), 4 * grid[0], 4 * grid[1]))
         return costs.Costs(areas, areas.sum((1, 2)))
 
-    region = regions.Region(regions._whole(grid), lambda: cost)
+    region = regions.Region(image_regions._whole(grid), lambda: cost)
     with InterruptibleSearch(codec.silent) as report:
         stats = costs.SearchStats()
         found, interrupted = encoder._run_search([region], start, Plan(passes=2), stats, report)

@@ -166,7 +166,7 @@ def test_an_unforeseen_failure_is_that_of_one_file(rdonet, bundle, album, monkey
 
 
 def test_an_interrupted_search_ends_the_whole_batch(rdonet, bundle, album, monkeypatch):
-    monkeypatch.setattr(encoder, "_run_search", lambda parts, start, *others: (start, True))
+    monkeypatch.setattr(encoder, "_run_search", lambda all_regions, start, *others: (start, True))
     code, out, err = rdonet("compress", "album", "--out-dir", "out", "--rdo", "1")
     assert code == 130 and err.endswith("rdonet: interrupted\n")
     assert out.startswith("1 file, 2 not done, ")

@@ -96,15 +96,15 @@ def test_the_estimate_covers_an_evaluation_of_a_search():
     masks = tuple(level(number, (), bool) for number in range(len(features)))
     pixels = shape(side * partition.BLOCK, side * partition.BLOCK, 3, dtype=jnp.uint8)
     sizes, quality = shape(2, dtype=jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
-    parts = tuple(part.distortion for part in loss.Loss(1.0, "both", 0.5).parts())
+    distortions = tuple(term.distortion for term in loss.Loss(1.0, "both", 0.5).terms())
     _, code = cost.jitted_steps()
-    originals = jax.eval_shape(lambda pixels: file_cost.originals(parts, pixels), pixels)
+    originals = jax.eval_shape(lambda pixels: file_cost.originals(distortions, pixels), pixels)
     inputs, kept = (features, sizes, masks, quality), (features, originals)
     decoded = jax.ShapeDtypeStruct(pixels.shape[1:], jnp.uint8)
     size = jax.ShapeDtypeStruct((2,), jnp.int32)
     actual = max(
         taken(code.lower(preset, parameters(preset), *inputs), (inputs, originals)),
-        taken(file_cost.maps_of.lower(parts, originals, decoded, size), (kept, decoded)),
+        taken(file_cost.maps_of.lower(distortions, originals, decoded, size), (kept, decoded)),
     )
     assert actual <= memory.searching_bytes(preset, (side, side), (side, side)) <= 4 * actual
 
@@ -181,17 +181,17 @@ def test_the_estimate_covers_a_step_of_refinement():
     latents = tuple(latents_of(level, *counts) for level, counts in enumerate(channels))
     variable = tuple(latents_of(level, 1, 1, bool) for level in range(len(latents)))
     masks = tuple(jax.ShapeDtypeStruct(of_level.y.shape[:3], jnp.bool_) for of_level in variable)
-    parts = tuple(part.distortion for part in loss.Loss(1.0, "both", 0.5).parts())
+    distortions = tuple(term.distortion for term in loss.Loss(1.0, "both", 0.5).terms())
     weights = tuple(jax.ShapeDtypeStruct((count,), jnp.float32) for count in (1, 5))
     pixels = shape(side * partition.BLOCK, side * partition.BLOCK, 3, dtype=jnp.uint8)
     size, quality = (jax.ShapeDtypeStruct((n,), jnp.int32) for n in (2, 1))
-    originals = jax.eval_shape(lambda pixels: file_cost.originals(parts, pixels), pixels)
+    originals = jax.eval_shape(lambda pixels: file_cost.originals(distortions, pixels), pixels)
     inputs = refinement_step.TileInputs(originals, size, masks, variable, quality, weights)
     steps = jax.ShapeDtypeStruct((), jnp.int32)
     descent = refinement_step.Descent(latents, latents, latents, steps)
     key = jax.eval_shape(lambda: jax.random.key(0))
     actual = taken(
-        refinement_step.step.lower(preset, parts, parameters(preset), inputs, descent, key),
+        refinement_step.step.lower(preset, distortions, parameters(preset), inputs, descent, key),
         (inputs, descent),
     )
     assert actual <= memory.refining_bytes(preset, (side, side), side**2) <= 6 * actual

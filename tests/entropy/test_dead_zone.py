@@ -15,7 +15,7 @@ from rdonet_jax.codec import codec, preparation
 from rdonet_jax.entropy import dead_zone, distributions
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo import encoder
+from rdonet_jax.rdo.cost import of_files
 
 
 @pytest.mark.parametrize("distribution", distributions.DISTRIBUTIONS)
@@ -62,7 +62,7 @@ def test_files_cost_less_than_with_rounding_to_the_nearest(monkeypatch, quality)
 
     def measured():
         encoded = codec.encode(model, image, p, quality)
-        cost = encoder.file_cost(model, preparation.prepare(model.config, image), quality)
+        cost = of_files(model, preparation.prepare(model.config, image), quality)
         return (
             cost.of(encoded),
             len(encoded.data),

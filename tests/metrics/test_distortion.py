@@ -279,14 +279,14 @@ def test_the_loss_of_a_batch_of_training_crops_compiles_and_has_a_finite_gradien
 
 def test_lambda_is_geometric_over_the_qualities():
     model = presets.mini(lmbdas=(0.001, 0.1))
-    lmbdas = metrics_distortion.lmbda_of(model, np.array([0, 160, 320, 480, 640]))
+    lmbdas = metrics_loss.lmbda_of(model, np.array([0, 160, 320, 480, 640]))
     np.testing.assert_allclose(lmbdas, [0.001, 10**-2.5, 0.01, 10**-1.5, 0.1], rtol=1e-6)
 
 
 def test_more_quality_is_more_lambda_and_smaller_thresholds():
     model = presets.standard()
     qualities = np.arange(model.steps_of_quality + 1)
-    assert np.all(np.diff(metrics_distortion.lmbda_of(model, qualities)) > 0)
+    assert np.all(np.diff(metrics_loss.lmbda_of(model, qualities)) > 0)
     for thresholds in portable_thresholds.thresholds_at(model, jnp.asarray(qualities)):
         assert np.all(np.diff(thresholds) < 0) and np.all(thresholds > 0)
 
@@ -303,11 +303,9 @@ def test_thresholds_are_met_at_the_knots_and_geometric_between_them():
 
 def test_one_percent_more_of_any_loss_counts_the_same():
     losses = jnp.array([0.02, 1.0, 300.0])
-    gains = metrics_distortion.relative_loss(1.01 * losses) - metrics_distortion.relative_loss(
-        losses
-    )
+    gains = metrics_loss.relative_loss(1.01 * losses) - metrics_loss.relative_loss(losses)
     np.testing.assert_allclose(gains, np.full(3, np.log(1.01)), rtol=1e-3)
-    slopes = jax.grad(lambda v: jnp.sum(metrics_distortion.relative_loss(v)))(losses)
+    slopes = jax.grad(lambda v: jnp.sum(metrics_loss.relative_loss(v)))(losses)
     np.testing.assert_allclose(slopes * losses, np.ones(3), rtol=1e-6)
 
 

@@ -18,15 +18,15 @@ def images(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return tuple(v.clip(0, 255).round().astype(np.uint8) for v in (x, x_hat))
 
 
-def maps_of(part: loss.Distortion, x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-    original = compilation.jit(part.original)(x)
-    return np.asarray(compilation.jit(part.maps)(original, x_hat, np.array(x.shape[:2])))
+def maps_of(measure: loss.Distortion, x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    original = compilation.jit(measure.original)(x)
+    return np.asarray(compilation.jit(measure.maps)(original, x_hat, np.array(x.shape[:2])))
 
 
 @pytest.mark.parametrize("size", [(64, 128), (192, 320)], ids=str)
 def test_maps_of_ms_ssim_are_sums_over_the_windows_with_their_middle_in_an_area(size):
     x, x_hat = images(*size)
-    (dissimilarity,) = (p.distortion for p in loss.named("ms-ssim").parts(0.0))
+    (dissimilarity,) = (term.distortion for term in loss.named("ms-ssim").terms(0.0))
     scales = distortion.scales_within(min(size))
     similarity_maps = compilation.jit(distortion.similarity_maps, static_argnums=2)
     of_windows = similarity_maps(x / np.float32(255), x_hat / np.float32(255), scales)
@@ -44,6 +44,6 @@ def test_maps_of_ms_ssim_are_sums_over_the_windows_with_their_middle_in_an_area(
 
 def test_maps_of_the_squared_error_add_up_to_that_of_the_image():
     x, x_hat = images(512, 768)
-    (squared_error,) = (p.distortion for p in loss.named("mse").parts(0.0))
+    (squared_error,) = (term.distortion for term in loss.named("mse").terms(0.0))
     exact = np.square(x.astype(np.float64) - x_hat).mean(-1).sum()
     np.testing.assert_allclose(maps_of(squared_error, x, x_hat).sum(), exact, rtol=1e-5)

@@ -14,7 +14,7 @@ from rdonet_jax.codec.portable import coder as portable_coder
 from rdonet_jax.codec.portable import jax_engine
 from rdonet_jax.core import config, partition, presets
 from rdonet_jax.entropy import distributions, range_coder
-from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry
 from rdonet_jax.models.portable import integer_prior
 from rdonet_jax.models.portable import network as portable
@@ -197,7 +197,7 @@ def slope(params: Any, x: jax.Array, coarser: jax.Array, mask: jax.Array, qualit
         state = portable.State(0.1 * e, coarser)
         state, y_bits, z_bits = network.code_level(e, state, mask, (keys, keys), quality, level=1)
         rate = distortion.bpp((y_bits, z_bits), x.shape[1] * x.shape[2])
-        return jnp.mean(distortion.relative_loss(rate + jnp.mean(state.d**2, axis=(1, 2, 3))))
+        return jnp.mean(loss.relative_loss(rate + jnp.mean(state.d**2, axis=(1, 2, 3))))
 
     net = registry.family_of(MODEL).network(MODEL)
     return jax.grad(lambda p: net.apply({"params": p}, x, method=through))(params)

@@ -11,7 +11,7 @@ import pytest
 
 from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics import loss
 from rdonet_jax.models import zoo
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable import quality_range
@@ -38,7 +38,7 @@ def gains(model, params, quality):
 def test_at_one_lambda_both_ranges_have_the_same_gains_and_priors(params, quality):
     moved = quality_range.resample_knots(params, OLD, NEW)
     earlier = quality - 128
-    assert distortion.lmbda_of(NEW, quality) == pytest.approx(distortion.lmbda_of(OLD, earlier))
+    assert loss.lmbda_of(NEW, quality) == pytest.approx(loss.lmbda_of(OLD, earlier))
     # Knots are whole 1/256 octaves, between which values are rounded once.
     np.testing.assert_allclose(gains(NEW, moved, quality), gains(OLD, params, earlier), atol=1.01)
     for level in range(3):

@@ -16,8 +16,7 @@ from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import cost as rdo_cost
-from rdonet_jax.rdo import encoder
-from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.cost import RDCost, of_files
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -47,11 +46,11 @@ def expected_distortion(image, decoded, weights, levels=5):
 
 def weights_of(model, quality=None):
     """By the distortion's name, what it weighs."""
-    return {part.name: weight for weight, part in rdo_cost.trained_loss(model, quality)}
+    return {term.distortion.name: term.weight for term in rdo_cost.trained_loss(model, quality)}
 
 
 def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model, tiny_model):
-    lmbda = distortion.lmbda_of(mini_model.config, codec.stream_quality(mini_model.config, QUALITY))
+    lmbda = loss.lmbda_of(mini_model.config, codec.stream_quality(mini_model.config, QUALITY))
     assert weights_of(mini_model, QUALITY) == pytest.approx({"mse": lmbda})
     mixed = {"mse": 0.75 * lmbda, "ms-ssim": 0.25 * lmbda * loss.SIMILARITY_WEIGHT}
     assert weights_of(both_model, QUALITY) == pytest.approx(mixed)
@@ -184,7 +183,7 @@ def test_a_file_costs_its_real_bits_and_what_its_image_lacks(both_model, photogr
     p = codec.choose_partition(both_model, photograph, "variance", quality)
     encoded = codec.encode(both_model, photograph, p, quality)
     prepared = preparation.prepare(both_model.config, photograph)
-    cost = encoder.file_cost(both_model, prepared, quality).of(encoded)
+    cost = of_files(both_model, prepared, quality).of(encoded)
     weights = weights_of(both_model, quality)
     bpp = 8 * len(encoded.data) / photograph[..., 0].size
     assert cost == pytest.approx(

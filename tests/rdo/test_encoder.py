@@ -11,8 +11,8 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.rdo import encoder, initial_masks
-from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo import encoder, image_regions, initial_masks
+from rdonet_jax.rdo.cost import RDCost, of_files
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.search import regions
 from rdonet_jax.rdo.search.fast import most_evaluations
@@ -27,7 +27,7 @@ def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
 ):
     found = encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan(init, 1)))
     decoded = codec.decode(mini_model, found.encoded.data)
-    cost = encoder.file_cost(mini_model, found.image, QUALITY)
+    cost = of_files(mini_model, found.image, QUALITY)
     assert cost(len(found.encoded.data), decoded.image) == found.searched.after
     assert found.searched.after <= found.searched.before
     assert all(map(np.array_equal, decoded.partition, found.partition))
@@ -48,7 +48,7 @@ def test_a_search_saves_in_real_bits_in_at_most_so_many_evaluations(mini_model, 
 @pytest.mark.slow
 def test_no_step_of_a_search_raises_the_estimated_cost(mini_model, photograph):
     start = initial_masks.initial_partition(mini_model, photograph, "uniform-64", QUALITY)
-    (whole,) = regions.of_image(mini_model, photograph, QUALITY, start)
+    (whole,) = image_regions.of_image(mini_model, photograph, QUALITY, start)
     cost = whole.make_cost()
     totals = [cost([p]).totals[0] for p in regions.search([whole], start, 2)]
     assert len(totals) >= 2
@@ -74,7 +74,7 @@ def test_an_image_of_any_form_is_searched_by_its_8_bit_colors(mini_model, photog
     assert decoded.gray and decoded.is_16bit and decoded.icc == b"a profile"
     np.testing.assert_array_equal(decoded.alpha, alpha)
     np.testing.assert_array_equal(decoded.pixels, found.encoded.image)
-    file_cost = encoder.file_cost(mini_model, found.image, QUALITY)
+    file_cost = of_files(mini_model, found.image, QUALITY)
     cost = file_cost(len(found.encoded.data), pixel_format.as_rgb8(decoded))
     assert cost == found.searched.after <= found.searched.before
 
@@ -141,8 +141,8 @@ def test_progress_is_told_in_the_order_of_the_steps(mini_model, photograph, pass
 def test_the_partition_alone_is_that_of_the_search(mini_model, photograph):
     plan = Plan("static", 1)
     start = initial_masks.initial_partition(mini_model, photograph, "static", QUALITY)
-    parts = regions.of_image(mini_model, photograph, QUALITY, start)
-    *_, best = regions.search(parts, start, 1)
+    all_regions = image_regions.of_image(mini_model, photograph, QUALITY, start)
+    *_, best = regions.search(all_regions, start, 1)
     chosen = encoder.choose(mini_model, photograph, plan, QUALITY)
     assert all(map(np.array_equal, chosen, best))
 

@@ -15,7 +15,7 @@ from rdonet_jax.entropy import dead_zone, soft_rounding
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import encoder, encoder_tiles, file_cost, refinement, refinement_step
-from rdonet_jax.rdo.cost import RDCost
+from rdonet_jax.rdo.cost import RDCost, of_files
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
@@ -39,7 +39,7 @@ def refined(start_model, photograph):
 
 def test_refinement_lowers_the_cost_by_real_bits(start_model, photograph, refined):
     plain = encoder.encode(start_model, photograph, EncodeOptions(QUALITY, reconstruct=True))
-    cost = encoder.file_cost(start_model, plain.image, QUALITY)
+    cost = of_files(start_model, plain.image, QUALITY)
     before, after = (cost.of(found.encoded) for found in (plain, refined))
     assert refined.searched.before == pytest.approx(before)
     assert refined.searched.after == pytest.approx(after)
@@ -165,12 +165,12 @@ def test_progress_is_told_in_the_order_of_the_steps(start_model, photograph):
         steps = encoder.steps(plan)
         assert said == sorted(said, key=steps.index)
         assert {said[0], said[-1]} == {steps[0], steps[-1]}
-        assert set(encoder.refinement_parts(plan.refinements)) <= set(said)
+        assert set(encoder.iteration_steps(plan.refinements)) <= set(said)
 
 
 def test_an_interrupted_refinement_leaves_the_best_so_far(start_model, photograph, refined):
     plan = Plan(refinements=4 * ITERATIONS)
-    names = encoder.refinement_parts(plan.refinements)
+    names = encoder.iteration_steps(plan.refinements)
 
     def interrupting(step: str) -> None:
         if step == names[len(names) // 4 + 1]:  # after the first check
@@ -210,7 +210,7 @@ def test_another_size_compiles_nothing(start_model, photograph):
 
 
 def problem_of(model, image, plain, p):
-    cost = encoder.file_cost(model, preparation.prepare(model.config, image), QUALITY)
+    cost = of_files(model, preparation.prepare(model.config, image), QUALITY)
     weights = tuple(cost.weights(plain.image))
     return refinement.Problem(model, image, p, QUALITY, cost.distortions, weights)
 
@@ -231,7 +231,7 @@ def test_tiles_are_refined_one_after_the_other_up_to_their_boundary(
     # Of the finest level, on both sides of the boundary between the cores.
     assert changed[0][4 * 6 - 4 : 4 * 6].any() and changed[0][4 * 6 : 4 * 6 + 4].any()
     encoded = codec.encode(start_model, image, p, QUALITY, latents=found)
-    cost = encoder.file_cost(start_model, image, QUALITY)
+    cost = of_files(start_model, image, QUALITY)
     assert cost.of(encoded) < cost.of(plain)
 
 
@@ -283,7 +283,7 @@ def test_the_cost_of_a_tile_counts_an_image_without_its_padding(both_model, phot
     inputs = refinement._tile_inputs(problem, tile)
     functions = both_model.config, problem.distortions, both_model.device_params
     found = refinement_step.cost(*functions, inputs, refinement._cut_latents(start, tile))
-    expected = encoder.file_cost(both_model, image, QUALITY).of(plain) * pixels[..., 0].size
+    expected = of_files(both_model, image, QUALITY).of(plain) * pixels[..., 0].size
     assert float(found) == pytest.approx(expected, rel=0.02)
 
 
@@ -337,7 +337,7 @@ def test_the_cost_of_a_file_in_tiles_is_that_of_the_whole(both_model, photograph
     # The image ends with whole tiles, as MS-SSIM otherwise differs a little at the border.
     image = np.tile(photograph, (2, 3, 1))[:256, :768]
     decoded = np.clip(image + np.random.default_rng(0).integers(-9, 9, image.shape), 0, 255)
-    cost = encoder.file_cost(both_model, preparation.prepare(both_model.config, image), QUALITY)
+    cost = of_files(both_model, preparation.prepare(both_model.config, image), QUALITY)
     found = []
     for shape, count in (((4, 12), 1), ((4, 8), 2)):
         monkeypatch.setattr(encoder_tiles.cover, "__defaults__", ((shape,), encoder_tiles.MARGIN))

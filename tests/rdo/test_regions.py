@@ -10,7 +10,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import cost as rdo_cost
-from rdonet_jax.rdo import encoder, encoder_tiles, file_cost
+from rdonet_jax.rdo import encoder, encoder_tiles, file_cost, image_regions
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.search import regions
@@ -44,7 +44,7 @@ def wide(photograph):
 
 
 def searched(model, image, start, passes=2):
-    *_, found = regions.search(regions.of_image(model, image, QUALITY, start), start, passes)
+    *_, found = regions.search(image_regions.of_image(model, image, QUALITY, start), start, passes)
     return found
 
 
@@ -58,7 +58,7 @@ def test_an_image_of_the_size_of_a_tile_is_searched_as_a_whole_image_is(mini_mod
 def test_an_image_in_a_larger_tile_costs_nearly_what_the_padded_image_costs(mini_model, photograph):
     image = photograph[:150, :201]
     start = codec.choose_partition(mini_model, image, "uniform-32", QUALITY)
-    (region,) = regions.of_image(mini_model, image, QUALITY, start)
+    (region,) = image_regions.of_image(mini_model, image, QUALITY, start)
     whole = RDCost(mini_model, image, QUALITY)
     # The features of coarser levels see other padding, and a symbol that changes changes others.
     assert region.make_cost()([start]).totals == pytest.approx(whole([start]).totals, rel=1e-2)
@@ -68,7 +68,7 @@ def test_an_image_in_a_larger_tile_costs_nearly_what_the_padded_image_costs(mini
 
 def test_a_part_costs_what_the_image_costs_but_for_the_linearization(both_model, photograph):
     start = codec.choose_partition(both_model, photograph, "variance", QUALITY)
-    (region,) = regions.of_image(both_model, photograph, QUALITY, start)
+    (region,) = image_regions.of_image(both_model, photograph, QUALITY, start)
     other = codec.choose_partition(both_model, photograph, "uniform-32", QUALITY)
     of_region = region.make_cost()([start, other]).totals
     whole = RDCost(both_model, photograph, QUALITY)([start, other]).totals
@@ -77,7 +77,7 @@ def test_a_part_costs_what_the_image_costs_but_for_the_linearization(both_model,
 
 def test_several_tiles_find_nearly_what_the_original_search_finds(mini_model, wide, small_tiles):
     start = codec.choose_partition(mini_model, wide, "uniform-32", QUALITY)
-    assert len(regions.of_image(mini_model, wide, QUALITY, start)) == 2
+    assert len(image_regions.of_image(mini_model, wide, QUALITY, start)) == 2
     whole = RDCost(mini_model, wide, QUALITY)
     *_, theirs = original(whole, start, 1)
     before, ours = whole([start, searched(mini_model, wide, start)]).totals
@@ -89,13 +89,13 @@ def test_every_block_is_decided_in_one_region(mini_model):
     for size in [(400, 600), (480, 640), (1300, 2100), (64, 3000)]:
         grid = partition.block_grid(*size)
         image = np.zeros((*size, 3), np.uint8)
-        parts = regions.of_image(mini_model, image, QUALITY, partition.uniform(0, grid))
+        all_regions = image_regions.of_image(mini_model, image, QUALITY, partition.uniform(0, grid))
         times = np.zeros(grid, int)
-        for region in parts:
+        for region in all_regions:
             of_image = Partition(np.zeros(grid, bool), np.zeros([2 * n for n in grid], bool))
             of_region = region.cut(of_image)
             assert region.decided(grid).shape == of_region.split64.shape
-            region.store(of_image, Partition(*(np.ones_like(part) for part in of_region)))
+            region.store(of_image, Partition(*(np.ones_like(splits) for splits in of_region)))
             assert region.decided(grid).sum() == of_image.split64.sum()
             times += of_image.split64
             np.testing.assert_array_equal(
@@ -118,8 +118,8 @@ def test_images_of_other_sizes_compile_nothing(both_model, photograph, wide):
 
 def test_an_interrupt_leaves_what_earlier_regions_have_found(mini_model, wide, small_tiles):
     start = codec.choose_partition(mini_model, wide, "uniform-64", QUALITY)
-    parts = regions.of_image(mini_model, wide, QUALITY, start)
-    first = parts[0].decided(start.split64.shape)
+    all_regions = image_regions.of_image(mini_model, wide, QUALITY, start)
+    first = all_regions[0].decided(start.split64.shape)
 
     def interrupting(share: float) -> None:
         if share > 0.5:
@@ -127,7 +127,7 @@ def test_an_interrupt_leaves_what_earlier_regions_have_found(mini_model, wide, s
 
     found = []
     with pytest.raises(KeyboardInterrupt):
-        for p in regions.search(parts, start, 1, report=interrupting):
+        for p in regions.search(all_regions, start, 1, report=interrupting):
             found.append(p)
     changed = found[-1].split64 != start.split64
     assert changed[:, : first.shape[1]][first].any()
@@ -136,14 +136,14 @@ def test_an_interrupt_leaves_what_earlier_regions_have_found(mini_model, wide, s
 
 def test_a_search_leaves_the_start_as_it_is(mini_model, photograph):
     start = codec.choose_partition(mini_model, photograph, "uniform-64", QUALITY)
-    copy = Partition(*(part.copy() for part in start))
+    copy = Partition(*(splits.copy() for splits in start))
     assert not np.array_equal(searched(mini_model, photograph, start, 1).split64, copy.split64)
     assert all(map(np.array_equal, start, copy))
 
 
 def test_fixed_rate_models_are_searched_as_a_whole(tiny_model, wide):
     start = codec.choose_partition(tiny_model, wide, "uniform-64")
-    (region,) = regions.of_image(tiny_model, wide, None, start)
+    (region,) = image_regions.of_image(tiny_model, wide, None, start)
     assert region.decided(start.split64.shape).all()
     *_, found = regions.search([region], start, 1)
     before, after = RDCost(tiny_model, wide)([start, found]).totals

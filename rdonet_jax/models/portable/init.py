@@ -17,7 +17,7 @@ import numpy as np
 
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.entropy import distributions
-from rdonet_jax.metrics import distortion
+from rdonet_jax.metrics import loss
 from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.nn import integer
@@ -51,7 +51,7 @@ def knot_qualities(config: PortableConfig) -> np.ndarray:
 
 def knot_gains(config: PortableConfig) -> np.ndarray:
     """log2 of the best steps per unit of an orthonormal transform at the knots, [knots]."""
-    lmbdas = [distortion.lmbda_of(config, q) for q in knot_qualities(config)]
+    lmbdas = [loss.lmbda_of(config, q) for q in knot_qualities(config)]
     return np.log2([rdonet_init.step_gain(lmbda) for lmbda in lmbdas])
 
 

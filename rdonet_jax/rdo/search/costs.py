@@ -37,7 +37,7 @@ class EvaluatedPartition(NamedTuple):
 class SearchStats:
     """The number of evaluations of a search so far."""
 
-    evaluations: int = 0  # of a whole image, or of the part of it that is searched at a time
+    evaluations: int = 0  # of a whole image, or of the region that is searched at a time
     calls: int = 0  # of the cost function
 
 

@@ -171,7 +171,7 @@ def split_costs(cost: Cost, evaluated: EvaluatedPartition) -> SplitCosts:
     everything = Changes(
         np.ones(grid, bool), np.broadcast_to(current.split[..., None, None], (*grid, 2, 2))
     )
-    order = Changes(*(np.zeros(part.shape) for part in everything))
+    order = Changes(*(np.zeros(of_size.shape) for of_size in everything))
     tried = batches.divide(everything, order)
     forms = _with_best_quarters(current, found)
     measured = batches.measure(cost, evaluated, tried, forms)

@@ -1,9 +1,7 @@
-"""The regions of an image that are searched one after the other, for images of any size.
+"""The search for the partition of an image, one region after the other.
 
-A region is a tile of one of a few shapes. So nothing is compiled for the size of an image, and only
-the image itself takes memory that grows with it. The blocks in the core of the tile are decided.
-Those in its margin are as they were decided so far, and take part in the costs. Fixed-rate networks
-do not know where an image ends in an array, so for them the only region is the whole image.
+The blocks in the core of a region's tile are decided. Those in its margin are as they were decided
+so far, and take part in the costs. `rdonet_jax.rdo.image_regions` divides images into regions.
 """
 
 from __future__ import annotations
@@ -13,29 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, preparation, qualities
-from rdonet_jax.codec.portable import tiles
-from rdonet_jax.codec.portable.tiles import Span, Tile
-from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.codec.portable.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import SEARCH_TRIALS
-from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
-from rdonet_jax.imaging import pixel_format
-from rdonet_jax.models import registry
-from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import encoder_tiles
+from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo.search import uniform
 from rdonet_jax.rdo.search.costs import Cost, Costs, SearchStats, count_evaluations, evaluate
 from rdonet_jax.rdo.search.fast import SplitCosts, fast, most_evaluations, split_costs
 
-MARGIN = 1
-"""Blocks around the core of a tile, on each side. Changes are judged by half a block around them,
-and the result is judged by real files."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """A part of an image that is searched at a time.
+    """An area of an image that is searched at a time.
 
     Attributes:
       tile: where it is, in blocks.
@@ -67,78 +54,6 @@ class Region:
             for span, side in zip(self.tile[:2], self.tile.sides, strict=True)
         )
         return rows, columns
-
-
-def of_image(
-    model: Model,
-    image: PreparedImage | np.ndarray,
-    quality: float | None,
-    around: Partition,
-    decoded: np.ndarray | None = None,
-    gains: np.ndarray | None = None,
-) -> list[Region]:
-    """The regions of a prepared image, or of pixels uint8 [H, W, 3].
-
-    `gains` are points of quality by 64x64 block, for families whose files have them.
-
-    Distortions that do not add up are linearized around the image coded with the partition
-    `around`; `decoded`, uint8 [H, W, 3], is that image where it is known.
-
-    Raises `EncodeError` for an image that cannot be coded, for one that takes more memory to search
-    than there is, and for a quality that the model does not have.
-    """
-    prepared = preparation.prepare(model.config, image)
-    grid = partition.block_grid(*prepared.size)
-    is_tiled = registry.family_of(model.config).variable_rate
-    covering = encoder_tiles.cover(grid, margin=MARGIN) if is_tiled else [_whole(grid)]
-    if lack := memory.searching_shortage(model.config, grid, covering[0].sides):
-        raise EncodeError(f"the image is too large: {lack}")
-    if is_tiled:
-        return _tiled(model, prepared, quality, covering, around, decoded, gains)
-    # Raises for gains, which no model without a quality takes.
-    qualities.chosen(model.config, quality, gains, prepared.size)
-    from rdonet_jax.rdo.cost import RDCost
-
-    return [Region(covering[0], lambda: RDCost(model, prepared, quality))]
-
-
-def _whole(grid: tuple[int, int]) -> Tile:
-    rows, columns = (Span(0, 0, length) for length in grid)
-    return Tile(rows, columns, grid)
-
-
-def _tiled(
-    model: Model,
-    image: PreparedImage,
-    quality: float | None,
-    covering: Sequence[Tile],
-    around: Partition,
-    decoded: np.ndarray | None,
-    gains: np.ndarray | None,
-) -> list[Region]:
-    from rdonet_jax.rdo.cost import PartCost, of_files
-
-    chosen = qualities.chosen(model.config, quality, gains, image.size)
-    blocks = chosen.of_blocks(model.config)
-    file_cost = of_files(model, image.rgb8, quality, chosen)
-    if file_cost.adds_up:
-        weights = file_cost.weights(None)
-    else:
-        if decoded is None:
-            encoded = codec.encode(model, image, around, quality, gains=gains)
-            decoded = pixel_format.as_rgb8(encoded.image)
-        weights = file_cost.weights(decoded)
-
-    def cost(tile: Tile) -> Cost:
-        pixels = tiles.cut(image.rgb8, tile, BLOCK)
-        size = tuple(tile.extent(image.size, BLOCK).tolist())
-        arguments = (model, file_cost.distortions, weights, quality, pixels, size)
-        if not isinstance(blocks, np.ndarray):
-            return PartCost(*arguments)
-        relative = tiles.cut(file_cost.relative, tile, BLOCK // STRIDES[0])[0]
-        return PartCost(*arguments, tiles.cut(blocks, tile)[0], relative)
-
-    return [Region(tile, lambda tile=tile: cost(tile)) for tile in covering]
 
 
 def search(
@@ -201,7 +116,7 @@ def solve(regions: Iterable[Region], grid: tuple[int, int]) -> Partition:
 
 def splits(regions: Iterable[Region], p: Partition) -> SplitCosts:
     """The cost of every single split of a partition, with the rest of the image unchanged."""
-    found = SplitCosts(*(np.zeros(part.shape) for part in p))
+    found = SplitCosts(*(np.zeros(of_size.shape) for of_size in p))
     for region in regions:
         cost = region.make_cost()
         of_region = split_costs(cost, evaluate(cost, region.cut(p)))
@@ -210,4 +125,4 @@ def splits(regions: Iterable[Region], p: Partition) -> SplitCosts:
 
 
 def _copy(p: Partition) -> Partition:
-    return Partition(*(np.array(part, bool) for part in p))
+    return Partition(*(np.array(of_size, bool) for of_size in p))
