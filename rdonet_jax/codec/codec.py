@@ -23,11 +23,11 @@ from rdonet_jax.codec import (
     preparation,
     qualities,
     side_data,
+    tiles,
 )
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.codec.level_coder import LevelCoder, SymbolError
-from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.codec.qualities import DEFAULT_QUALITY as DEFAULT_QUALITY

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.codec import bitstream, codec, memory, partition_coding
+from rdonet_jax.codec import bitstream, codec, memory, partition_coding, tiles
 from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.codec.portable import engines, jax_engine, numpy_engine, tiles
+from rdonet_jax.codec.portable import engines, jax_engine, numpy_engine
 from rdonet_jax.core import partition, presets, system_memory
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry

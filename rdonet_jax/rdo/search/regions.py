@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, preparation, qualities
-from rdonet_jax.codec.portable import tiles
-from rdonet_jax.codec.portable.tiles import Span, Tile
+from rdonet_jax.codec import codec, memory, preparation, qualities, tiles
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.codec.tiles import Span, Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import SEARCH_TRIALS
 from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
