@@ -17,6 +17,7 @@ import images_of_folder
 import numpy as np
 
 from rdonet_jax.codec import codec, family_codec
+from rdonet_jax.codec.qualities import stream_quality
 from rdonet_jax.core.config import COARSE_TO_FINE, LEVELS
 from rdonet_jax.entropy import table_costs
 from rdonet_jax.models import zoo
@@ -28,7 +29,7 @@ SHARES = (0.25, 0.5, 0.75)
 
 def channel_bits(model: zoo.Model, image: np.ndarray, quality: float) -> list[np.ndarray]:
     """Bits of y in the tables of an image's symbols, by level and channel."""
-    number = codec.stream_quality(model.config, quality)
+    number = stream_quality(model.config, quality)
     p = codec.choose_partition(model, image, "variance", quality)
     size = image.shape[:2]
     masks = codec.coded_masks(p, *size)

@@ -12,11 +12,11 @@ import os
 import numpy as np
 from PIL import Image
 
-from rdonet_jax.codec import bitstream, compressed_file
+from rdonet_jax.codec import compressed_file
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.core import partition
-from rdonet_jax.core.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
+from rdonet_jax.core.defaults import DEFAULT_ENGINE, DEFAULT_MODEL, MAX_PIXELS
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
@@ -114,7 +114,7 @@ def decompress(
     data: bytes,
     *,
     model: str | os.PathLike[str] | None = None,
-    max_pixels: int = bitstream.MAX_PIXELS,
+    max_pixels: int = MAX_PIXELS,
     engine: str = DEFAULT_ENGINE,
 ) -> np.ndarray:
     """The image in a file's bytes, an array as `compress` takes it.

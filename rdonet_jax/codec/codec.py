@@ -30,13 +30,10 @@ from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.codec.level_coder import LevelCoder, SymbolError
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
-from rdonet_jax.codec.qualities import DEFAULT_QUALITY as DEFAULT_QUALITY
 from rdonet_jax.codec.qualities import FileQuality
-from rdonet_jax.codec.qualities import quality_of as quality_of
-from rdonet_jax.codec.qualities import stream_quality as stream_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import COARSE_TO_FINE, AnyConfig
-from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE
+from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE, MAX_PIXELS
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import pixel_format
@@ -241,7 +238,7 @@ def encode(
         streams["offsets"] = offset_coding.encode(chosen.offsets, coder_name)
     data = bitstream.pack(header, Sections(tree, **streams, **prepared.side_sections))
     pixels = _pixels(coder, header) if reconstruct else None
-    quality = quality_of(model.config, chosen.number)
+    quality = qualities.quality_of(model.config, chosen.number)
     return Encoded(data, pixels, _symbols_by_level(coder), quality)
 
 
@@ -282,7 +279,7 @@ def decode(
     model: Model,
     data: bytes,
     report: Report = silent,
-    max_pixels: int = bitstream.MAX_PIXELS,
+    max_pixels: int = MAX_PIXELS,
     engine: str = DEFAULT_ENGINE,
 ) -> Decoded:
     """Decompresses a file's bytes.
@@ -326,7 +323,7 @@ def decode_file(
         raise FormatError(file_checks.cause_here(model.config, header, cause))
     report(SYNTHESIS)
     image = ImageData(_pixels(coder, header), alpha, **along)
-    quality = quality_of(model.config, header.quality)
+    quality = qualities.quality_of(model.config, header.quality)
     gains = qualities.gains_of(model.config, chosen.offsets)
     return Decoded(image, p, quality, _symbols_by_level(coder), gains)
 

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from rdonet_jax.codec import bitstream
 from rdonet_jax.codec.bitstream import Header, Sections
+from rdonet_jax.core.defaults import MAX_PIXELS
 
 
 class CompressedFile(NamedTuple):
@@ -35,7 +36,7 @@ class CompressedFile(NamedTuple):
         return 8 * self.byte_count / self.pixel_count
 
 
-def parse(data: bytes, max_pixels: float = bitstream.MAX_PIXELS) -> CompressedFile:
+def parse(data: bytes, max_pixels: float = MAX_PIXELS) -> CompressedFile:
     """The file of these bytes.
 
     Raises `FormatError` for bytes that are no valid file, and for an image of more than
@@ -45,6 +46,6 @@ def parse(data: bytes, max_pixels: float = bitstream.MAX_PIXELS) -> CompressedFi
     return CompressedFile(len(data), header, sections)
 
 
-def read(file: BinaryIO, max_pixels: float = bitstream.MAX_PIXELS) -> CompressedFile:
+def read(file: BinaryIO, max_pixels: float = MAX_PIXELS) -> CompressedFile:
     """The file in an open stream. It reads no more than the header asks for. Raises as `parse`."""
     return parse(bitstream.read(file), max_pixels)
