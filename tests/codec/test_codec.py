@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.codec import bitstream, codec, memory, partition_coding
+from rdonet_jax.codec import bitstream, codec, fixed_rate, memory, partition_coding
 from rdonet_jax.codec import rdonet as rdonet_codec
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.codec.preparation import EncodeError
@@ -208,7 +208,7 @@ def test_a_file_that_another_platform_wrote_is_decoded_where_its_symbols_come_ou
     tiny_model, compressed
 ):
     header, _ = bitstream.parse(compressed)
-    assert header.platform == rdonet_codec.this_platform()
+    assert header.platform == fixed_rate.this_platform()
     there = relabelled(compressed, platform=ELSEWHERE)
     np.testing.assert_array_equal(
         codec.decompress(tiny_model, there), codec.decompress(tiny_model, compressed)
@@ -217,7 +217,7 @@ def test_a_file_that_another_platform_wrote_is_decoded_where_its_symbols_come_ou
 
 def test_where_they_do_not_come_out_both_platforms_are_named(tiny_model, compressed):
     header, sections = bitstream.parse(compressed)
-    bound = f"bound to the platform .*{ELSEWHERE}.* this one is {rdonet_codec.this_platform()}"
+    bound = f"bound to the platform .*{ELSEWHERE}.* this one is {fixed_rate.this_platform()}"
     wrong = {"symbols_crc": header.symbols_crc ^ 1}
     with pytest.raises(FormatError, match=bound):
         codec.decode(tiny_model, relabelled(compressed, **wrong, platform=ELSEWHERE))
@@ -316,7 +316,7 @@ def test_a_tiny_file_of_a_legal_claim_is_refused_before_work(
     monkeypatch.setattr(system_memory, "available_bytes", lambda: None)
     size = 4000, 6000
     tree = partition_coding.encode(partition.uniform(level, partition.block_grid(*size)), *size)
-    platform = rdonet_codec.this_platform()
+    platform = fixed_rate.this_platform()
     header = bitstream.Header(1, *size, None, tiny_model.digest, platform, 0)
     hostile = bitstream.pack(header, bitstream.Sections(tree, b"", b"\x11", b"\x22\x33"))
     with pytest.raises(FormatError, match="coded data is invalid"):
