@@ -26,7 +26,7 @@ from rdonet_jax.codec.level_coder import CodeRun
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import BaselineConfig
 from rdonet_jax.entropy import distributions, likelihoods
-from rdonet_jax.entropy.range_coder import Run
+from rdonet_jax.entropy.runs import Run
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
 from rdonet_jax.models.baselines import context

@@ -36,6 +36,7 @@ from rdonet_jax.core.config import COARSE_TO_FINE, AnyConfig
 from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE, MAX_PIXELS
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.entropy import range_coder
+from rdonet_jax.entropy.runs import CoderError
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
@@ -315,7 +316,7 @@ def decode_file(
     coder = _level_coder(model, p, (header.height, header.width), at, engine)
     try:
         _decode_levels(coder, model, header, sections, report)
-    except (range_coder.CoderError, SymbolError) as error:
+    except (CoderError, SymbolError) as error:
         cause = f"the file's coded data is invalid: {error}"
         raise FormatError(file_checks.cause_here(model.config, header, cause)) from error
     if coder.checksum != header.symbols_crc:

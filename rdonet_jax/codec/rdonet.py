@@ -27,7 +27,7 @@ from rdonet_jax.codec.fixed_rate import quantize, this_platform
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import RDONetConfig
 from rdonet_jax.entropy import likelihoods
-from rdonet_jax.entropy.range_coder import Run
+from rdonet_jax.entropy.runs import Run
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.rdonet import causal_prior
 from rdonet_jax.models.rdonet import network as rdonet

@@ -13,7 +13,7 @@ from rdonet_jax.codec import bitstream, codec, family_codec, offset_coding, qual
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition, presets
-from rdonet_jax.entropy.range_coder import CoderError
+from rdonet_jax.entropy.runs import CoderError
 
 sides = st.integers(1, 24)
 KINDS = ("noise", "extremes", "patches", "slope", "flat")

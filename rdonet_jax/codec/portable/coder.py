@@ -41,7 +41,7 @@ from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
-from rdonet_jax.entropy.range_coder import Run
+from rdonet_jax.entropy.runs import Run
 from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable.integer_format import PLANES, Parity
 from rdonet_jax.models.portable.quality_maps import QualityMaps
