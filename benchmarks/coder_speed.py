@@ -14,6 +14,7 @@ import time
 import numpy as np
 
 from rdonet_jax.entropy import distributions, likelihoods, range_coder
+from rdonet_jax.entropy.runs import Run
 
 SCALES = (0.06, 0.1, 0.3, 1.0, 3.0, 20.0, 100.0)
 MIXED = (0.25, 4.0)  # median and spread (as a factor) of the scales of the last rows
@@ -21,9 +22,7 @@ RUN_LENGTHS = (1_000_000_000, 10_000, 500)
 REPEATS = 25
 
 
-def sample(
-    count: int, median: float, spread: float, run: int
-) -> tuple[list[range_coder.Run], float]:
+def sample(count: int, median: float, spread: float, run: int) -> tuple[list[Run], float]:
     """Runs of at most `run` symbols and the information content of all of them in bits."""
     rng = np.random.default_rng(0)
     scale = np.exp(rng.normal(np.log(median), np.log(spread), count)).astype(np.float32)
@@ -36,7 +35,7 @@ def sample(
     return list(runs), float(np.asarray(bits, np.float64).sum())
 
 
-def measure(runs: list[range_coder.Run], name: str) -> tuple[bytes, float, float]:
+def measure(runs: list[Run], name: str) -> tuple[bytes, float, float]:
     """The bytes, and the best encoding and decoding time in seconds."""
     tables = distributions.scale_tables("laplace")
     encoding, decoding = [], []

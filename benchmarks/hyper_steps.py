@@ -11,6 +11,7 @@ steps. Use images for validation, not those on which results are reported.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ import images_of_folder
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rdonet_jax.core import compilation, partition
-from rdonet_jax.core.config import QUALITY_SEGMENT
+from rdonet_jax.core.config import QUALITY_SEGMENT, PortableConfig
+from rdonet_jax.entropy import distributions
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.models.portable import hyperpriors
+from rdonet_jax.models.portable import integer_format
 
 TRIED = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 SIDE = 512
@@ -44,6 +47,24 @@ def rate(model: zoo.Model, x: jax.Array) -> Callable[[Any, int], float]:
     return lambda params, quality: float(measured(params, jnp.full(len(x), quality, jnp.int32)))
 
 
+def coarsen_z(params: Any, config: PortableConfig, octaves: Sequence[float]) -> Any:
+    """The parameters with steps of z that are wider by `octaves` at each knot of the quality.
+
+    The scales of z follow. The prior of y does not: the integers that it gets of z are smaller.
+    """
+    low, high = distributions.scale_table(config.distribution)[[0, -1]].astype(float)
+    entries_per_octave = (distributions.SCALE_COUNT - 1) / math.log2(high / low)
+    wider = np.asarray(octaves, np.float32)[:, None]
+    flat = flatten_dict(params)
+    for path in flat:
+        if path[-1] == "z_gain":
+            flat[path] = flat[path] - wider
+        elif path[-1] == "z_index":
+            per_octave = entries_per_octave / integer_format.Z_INDEX_UNIT
+            flat[path] = flat[path] - wider * per_octave
+    return unflatten_dict(flat)
+
+
 def best(model: zoo.Model, judge: Callable[[Any, int], float]) -> Sequence[float]:
     """The octaves of least rate at each knot. Prints all results."""
     chosen = [0.0] * model.config.knots
@@ -53,7 +74,7 @@ def best(model: zoo.Model, judge: Callable[[Any, int], float]) -> Sequence[float
         for octaves in TRIED:
             tried = [0.0] * model.config.knots
             tried[knot] = octaves
-            params = hyperpriors.coarsen_z(model.params, model.config, tried)
+            params = coarsen_z(model.params, model.config, tried)
             found[octaves] = judge(params, QUALITY_SEGMENT * knot)
         chosen[knot] = min(found, key=found.get)
         print(f"{knot:<7}" + "".join(f"{value:>9.4f}" for value in found.values()), flush=True)
@@ -71,7 +92,7 @@ def main() -> None:
     octaves = best(model, judge)
     print("best: " + " ".join(f"{value:g}" for value in octaves))
     if options.out:
-        params = hyperpriors.coarsen_z(model.params, model.config, octaves)
+        params = coarsen_z(model.params, model.config, octaves)
         record = {**model.record.stored, "hyper_steps": list(octaves)}
         print(zoo.save(options.out, model.name, model.config, params, record, pack=True))
 

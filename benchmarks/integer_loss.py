@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from dead_zone import priced
 
-from rdonet_jax.codec import codec
+from rdonet_jax.codec import codec, qualities
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.entropy import bit_cost, distributions, likelihoods
@@ -68,7 +68,7 @@ def information_of_rounded(
 
 def rates(model: zoo.Model, images: list[np.ndarray], quality: float) -> np.ndarray:
     """Bits per pixel of each image, with masks as files have them."""
-    number = codec.stream_quality(model.config, quality)
+    number = qualities.stream_quality(model.config, quality)
 
     @compilation.jit
     def bits(params, x, masks):

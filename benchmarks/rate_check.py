@@ -18,7 +18,7 @@ import numpy as np
 
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.core import partition
-from rdonet_jax.core.defaults import DEFAULT_MODEL
+from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_MODEL
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.models import zoo
@@ -66,9 +66,7 @@ def main() -> None:
     parser = images_of_folder.parser(__doc__, model=DEFAULT_MODEL)
     parser.add_argument("--mask", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--quality", type=float)
-    parser.add_argument(
-        "--coder", nargs="+", default=[codec.DEFAULT_CODER], choices=range_coder.CODERS
-    )
+    parser.add_argument("--coder", nargs="+", default=[DEFAULT_CODER], choices=range_coder.CODERS)
     options = parser.parse_args()
     model, originals = images_of_folder.model_and_images(options)
     print(f"{len(originals)} images, model {model.name}, symbols and images bit for bit")

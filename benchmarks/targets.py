@@ -29,6 +29,7 @@ import images_of_folder
 import numpy as np
 
 from rdonet_jax.codec import codec, preparation
+from rdonet_jax.codec.qualities import quality_of, stream_quality
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.zoo import Model
@@ -104,7 +105,7 @@ class ImageTarget:
 
     def at(self, number: int) -> bytes:
         """The plain file at a quality on the model's scale."""
-        quality = codec.quality_of(self.model.config, number)
+        quality = quality_of(self.model.config, number)
         return encoder.encode(self.model, self.image, EncodeOptions(quality)).encoded.data
 
 
@@ -123,7 +124,7 @@ def outcome(wanted: ImageTarget) -> Outcome:
     seconds = time.perf_counter() - began
     met, close, distance = wanted.met_by(result.encoded.data)
     quality = result.encoded.quality
-    number = codec.stream_quality(wanted.model.config, quality)
+    number = stream_quality(wanted.model.config, quality)
     beyond = number + 1 if wanted.name == SIZE else number - 1
     last = not 0 <= beyond <= most
     right = met and (close or last or not wanted.met_by(wanted.at(beyond))[0])

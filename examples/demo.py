@@ -19,6 +19,7 @@ import numpy as np
 
 from rdonet_jax import visualize
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation import results
 from rdonet_jax.imaging import output_files, srgb
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="standard")
     try:
         run(parser.parse_args(arguments))
-    except (DemoError, OSError, codec.EncodeError, ImageError, zoo.ZooError) as error:
+    except (DemoError, OSError, EncodeError, ImageError, zoo.ZooError) as error:
         print(f"demo.py: {error}", file=sys.stderr)
         return 1
     return 0

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from rdonet_jax.codec import bitstream, compressed_file, engine_choice
+from rdonet_jax.codec import compressed_file, engine_choice
 from rdonet_jax.codec.compressed_file import Bytes, CompressedFile
 from rdonet_jax.core import partition
-from rdonet_jax.core.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
+from rdonet_jax.core.defaults import DEFAULT_ENGINE, DEFAULT_MODEL, MAX_PIXELS
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pillow_images, pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
@@ -115,7 +115,7 @@ def decompress(
     data: Bytes,
     *,
     model: str | os.PathLike[str] | None = None,
-    max_pixels: int = bitstream.MAX_PIXELS,
+    max_pixels: int = MAX_PIXELS,
     engine: str = DEFAULT_ENGINE,
 ) -> np.ndarray:
     """The image in a file's bytes, an array as `compress` takes it.
@@ -134,7 +134,7 @@ def decompress_image(
     data: Bytes,
     *,
     model: str | os.PathLike[str] | None = None,
-    max_pixels: int = bitstream.MAX_PIXELS,
+    max_pixels: int = MAX_PIXELS,
     engine: str = DEFAULT_ENGINE,
 ) -> ImageData:
     """The image in a file's bytes, with all that `compress` stores: `pixels`, `alpha`, `icc`,

@@ -21,6 +21,7 @@ from PIL import Image, ImageCms, ImageOps
 import rdonet_jax
 from rdonet_jax import pillow_plugin
 from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
@@ -96,7 +97,7 @@ def without_work(monkeypatch):
     """Stops both directions where the coding would begin, at what every file is made with."""
 
     def stop(*_, **__):
-        raise codec.EncodeError("the coding would begin")
+        raise EncodeError("the coding would begin")
 
     monkeypatch.setattr(codec, "_level_coder", stop)
 

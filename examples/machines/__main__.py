@@ -20,7 +20,8 @@ from examples.machines import accuracy, detector, methods, results, scenes, trai
 from examples.machines.detector import Detector
 from examples.machines.methods import DEFAULT_METHODS, METHODS, Coder
 from examples.machines.tuning import TaskDistortion
-from rdonet_jax.codec import codec, family_codec
+from rdonet_jax.codec import family_codec
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.evaluation.anchors import MissingAnchorError
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models import zoo
@@ -57,7 +58,7 @@ def _count(text: str) -> int:
 def run(options: argparse.Namespace) -> None:
     model = zoo.load(options.model)
     if not family_codec.of(model.config).takes_regions:
-        raise codec.EncodeError(f"{model.name}: the example needs a portable model, with regions")
+        raise EncodeError(f"{model.name}: the example needs a portable model, with regions")
     options.out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     found = _detector(options)
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(options)
     except (
-        OSError, codec.EncodeError, ImageError, zoo.ZooError, scenes.SceneError,
+        OSError, EncodeError, ImageError, zoo.ZooError, scenes.SceneError,
         detector.DetectorError, MissingAnchorError,
     ) as error:  # fmt: skip
         print(f"machines: {error}", file=sys.stderr)

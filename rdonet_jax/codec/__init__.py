@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from rdonet_jax.codec.codec import (
         Decoded,
         Encoded,
-        EncodeError,
         choose_partition,
         decode,
         encode,
     )
+    from rdonet_jax.codec.preparation import EncodeError
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
             "FormatError": "rdonet_jax.codec.bitstream:FormatError",
             "Decoded": "rdonet_jax.codec.codec:Decoded",
-            "EncodeError": "rdonet_jax.codec.codec:EncodeError",
+            "EncodeError": "rdonet_jax.codec.preparation:EncodeError",
             "Encoded": "rdonet_jax.codec.codec:Encoded",
             "choose_partition": "rdonet_jax.codec.codec:choose_partition",
             "decode": "rdonet_jax.codec.codec:decode",

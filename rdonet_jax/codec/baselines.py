@@ -21,12 +21,12 @@ import numpy as np
 
 from rdonet_jax.codec import level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
+from rdonet_jax.codec.fixed_rate import quantize, this_platform
 from rdonet_jax.codec.level_coder import CodeRun
-from rdonet_jax.codec.rdonet import this_platform
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import BaselineConfig
 from rdonet_jax.entropy import distributions, likelihoods
-from rdonet_jax.entropy.range_coder import Run
+from rdonet_jax.entropy.runs import Run
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
 from rdonet_jax.models.baselines import context
@@ -75,12 +75,6 @@ def predict_wavefront(
     neighbors = context.gather_taps_at(frame, at)
     prior = _apply(config, params, "predict_y", context.gather_at(parameters, at), neighbors)
     return prior.mu, likelihoods.scale_index(prior.scale, config.distribution)
-
-
-@compilation.jit
-def quantize(y: jax.Array, mu: jax.Array) -> jax.Array:
-    """The symbols round(y - mu), as float32 integers; encoder only."""
-    return jnp.round(y - mu)
 
 
 @functools.partial(compilation.jit, static_argnums=2)

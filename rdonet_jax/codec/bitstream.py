@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from rdonet_jax.core.config import WEIGHTS_BYTES
+from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.entropy import range_coder
-from rdonet_jax.imaging import pixel_format
 
 MAGIC = b"\x92RDO"
 PLAIN_VERSION = 2
@@ -26,7 +26,6 @@ REGION_VERSION = 5
 """Version of files whose blocks have qualities of their own. Its `form` is a varint."""
 VERSIONS = (PLAIN_VERSION, FORM_VERSION, RICH_VERSION, REGION_VERSION)
 
-MAX_PIXELS = pixel_format.MAX_PIXELS
 MAX_SIDE = 2**16 - 1
 """Bounds the work per row or column for a file that claims a long, thin image."""
 

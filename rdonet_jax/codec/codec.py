@@ -23,22 +23,20 @@ from rdonet_jax.codec import (
     preparation,
     qualities,
     side_data,
+    tiles,
 )
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.codec.compressed_file import Bytes, CompressedFile
 from rdonet_jax.codec.level_coder import LevelCoder, SymbolError
-from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
-from rdonet_jax.codec.qualities import DEFAULT_QUALITY as DEFAULT_QUALITY
 from rdonet_jax.codec.qualities import FileQuality
-from rdonet_jax.codec.qualities import quality_of as quality_of
-from rdonet_jax.codec.qualities import stream_quality as stream_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import COARSE_TO_FINE, AnyConfig
-from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE
+from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE, MAX_PIXELS
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.entropy import range_coder
+from rdonet_jax.entropy.runs import CoderError
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
@@ -241,7 +239,7 @@ def encode(
         streams["offsets"] = offset_coding.encode(chosen.offsets, coder_name)
     data = bitstream.pack(header, Sections(tree, **streams, **prepared.side_sections))
     pixels = _pixels(coder, header) if reconstruct else None
-    quality = quality_of(model.config, chosen.number)
+    quality = qualities.quality_of(model.config, chosen.number)
     return Encoded(data, pixels, _symbols_by_level(coder), quality)
 
 
@@ -282,7 +280,7 @@ def decode(
     model: Model,
     data: Bytes,
     report: Report = silent,
-    max_pixels: int = bitstream.MAX_PIXELS,
+    max_pixels: int = MAX_PIXELS,
     engine: str = DEFAULT_ENGINE,
 ) -> Decoded:
     """Decompresses a file's bytes.
@@ -318,7 +316,7 @@ def decode_file(
     coder = _level_coder(model, p, (header.height, header.width), at, engine)
     try:
         _decode_levels(coder, model, header, sections, report)
-    except (range_coder.CoderError, SymbolError) as error:
+    except (CoderError, SymbolError) as error:
         cause = f"the file's coded data is invalid: {error}"
         raise FormatError(file_checks.cause_here(model.config, header, cause)) from error
     if coder.checksum != header.symbols_crc:
@@ -326,7 +324,7 @@ def decode_file(
         raise FormatError(file_checks.cause_here(model.config, header, cause))
     report(SYNTHESIS)
     image = ImageData(_pixels(coder, header), alpha, **along)
-    quality = quality_of(model.config, header.quality)
+    quality = qualities.quality_of(model.config, header.quality)
     gains = qualities.gains_of(model.config, chosen.offsets)
     return Decoded(image, p, quality, _symbols_by_level(coder), gains)
 

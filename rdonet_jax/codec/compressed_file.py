@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from rdonet_jax.codec import bitstream
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
+from rdonet_jax.core.defaults import MAX_PIXELS
 
 
 class CompressedFile(NamedTuple):
@@ -39,7 +40,7 @@ Bytes = bytes | bytearray | memoryview
 """What holds the bytes of a file. Other buffers, such as arrays of uint8, are taken too."""
 
 
-def parse(data: Bytes, max_pixels: float = bitstream.MAX_PIXELS) -> CompressedFile:
+def parse(data: Bytes, max_pixels: float = MAX_PIXELS) -> CompressedFile:
     """The file of these bytes.
 
     Raises `FormatError` for bytes that are no valid file, for what is no bytes, and for an image of
@@ -53,6 +54,6 @@ def parse(data: Bytes, max_pixels: float = bitstream.MAX_PIXELS) -> CompressedFi
     return CompressedFile(len(data), header, sections)
 
 
-def read(file: BinaryIO, max_pixels: float = bitstream.MAX_PIXELS) -> CompressedFile:
+def read(file: BinaryIO, max_pixels: float = MAX_PIXELS) -> CompressedFile:
     """The file in an open stream. It reads no more than the header asks for. Raises as `parse`."""
     return parse(bitstream.read(file), max_pixels)

@@ -15,7 +15,7 @@ import numpy as np
 
 from rdonet_jax.codec.level_coder import ReadSymbols, SymbolError
 from rdonet_jax.entropy import distributions
-from rdonet_jax.entropy.range_coder import Run
+from rdonet_jax.entropy.runs import Run
 from rdonet_jax.models.rdonet import causal_prior
 
 LARGEST = 1 << 24

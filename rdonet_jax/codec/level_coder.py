@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rdonet_jax.entropy.range_coder import Run
+from rdonet_jax.entropy.runs import Run
 
 ReadSymbols = Callable[[np.ndarray], np.ndarray]
 """Table indices of a run [N] -> its symbols, integers [N], from a range decoder."""

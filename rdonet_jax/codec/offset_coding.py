@@ -19,6 +19,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.entropy.adaptive_flags import FlagCounts
 from rdonet_jax.entropy.distributions import binary_tables
+from rdonet_jax.entropy.runs import CoderError, Run
 
 _DIFFERS = ((1, 12), (1, 3), (1, 2))
 """Initial counts (ones, total) of whether an offset differs from its prediction, by context: the
@@ -37,7 +38,7 @@ their place."""
 
 def encode(offsets: np.ndarray, coder_name: str = "constriction") -> bytes:
     """The section of offsets int [rows, columns], each within ±`MAX_OFFSET`."""
-    runs: list[range_coder.Run] = []
+    runs: list[Run] = []
 
     def encode_flags(flags: np.ndarray, indices: np.ndarray) -> np.ndarray:
         runs.append((flags.astype(np.int32), indices))
@@ -67,7 +68,7 @@ def read(header: Header, sections: Sections) -> np.ndarray | None:
     grid = partition.block_grid(header.height, header.width)
     try:
         offsets = decode(sections.offsets, grid, range_coder.NAMES[header.coder])
-    except range_coder.CoderError as error:
+    except CoderError as error:
         raise FormatError(f"the file's quality offsets are invalid: {error}") from error
     except range_coder.MissingCoderError as error:
         raise FormatError(str(error)) from error
@@ -101,7 +102,7 @@ def _code(grid: tuple[int, int], code_flags: CodeFlags, offsets: np.ndarray | No
         values = predicted.copy()
         values[here] += sign * (1 + code_sizes(np.abs(difference) - 1))
         if np.any(np.abs(values) > MAX_OFFSET):
-            raise range_coder.CoderError(f"there is one beyond {MAX_OFFSET}")
+            raise CoderError(f"there is one beyond {MAX_OFFSET}")
         coded[row + 1, column + 1] = values
     return coded[1:, 1:].astype(np.int32)
 

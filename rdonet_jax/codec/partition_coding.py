@@ -19,6 +19,7 @@ from rdonet_jax.core.partition import Partition, PartitionError
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.entropy.adaptive_flags import FlagCounts
 from rdonet_jax.entropy.distributions import TOTAL, binary_index, binary_tables
+from rdonet_jax.entropy.runs import CoderError, Run
 
 _START64 = ((1, 5), (3, 7), (6, 7), (10, 10), (22, 22), (3, 5))
 """Initial counts (ones, total) of the flags of 64x64 blocks, by context.
@@ -100,9 +101,7 @@ def decode(data: bytes, height: int, width: int, coder_name: str = "constriction
         return _code_adaptively(height, width, lambda field, _, indices: read_symbols(indices))
     split, split_again = read_symbols(_indices(_SPLIT_ALL))
     if split_again and not split:
-        raise range_coder.CoderError(
-            "the coded partition gives the image a level that does not exist"
-        )
+        raise CoderError("the coded partition gives the image a level that does not exist")
     return partition.uniform_of_image(2 - int(split) - int(split_again), height, width)
 
 
@@ -114,13 +113,13 @@ def read(header: Header, sections: Sections) -> Partition:
     name = range_coder.NAMES[header.coder]
     try:
         return decode(sections.partition, header.height, header.width, name)
-    except (range_coder.CoderError, PartitionError) as error:
+    except (CoderError, PartitionError) as error:
         raise FormatError(f"the file's partition is invalid: {error}") from error
     except range_coder.MissingCoderError as error:
         raise FormatError(str(error)) from error
 
 
-def _run(flags, frequencies) -> range_coder.Run:
+def _run(flags, frequencies) -> Run:
     return np.array(flags, np.int32), _indices(frequencies)
 
 
@@ -135,7 +134,7 @@ def _uniform_level(p: Partition, height: int, width: int) -> int | None:
     return None
 
 
-def _adaptive_runs(p: Partition, height: int, width: int) -> list[range_coder.Run]:
+def _adaptive_runs(p: Partition, height: int, width: int) -> list[Run]:
     """The runs of the adaptive code of `p`."""
     runs = []
 

@@ -15,6 +15,7 @@ import numpy as np
 from rdonet_jax.codec import bitstream, memory, side_data
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
 
@@ -73,10 +74,10 @@ def prepare(config: AnyConfig, image: PreparedImage | ImageData | np.ndarray) ->
 
 def _require_size(config: AnyConfig, height: int, width: int) -> None:
     """Raises `EncodeError` for an image that is too large for a file or for the memory."""
-    if max(height, width) > bitstream.MAX_SIDE or height * width > bitstream.MAX_PIXELS:
+    if max(height, width) > bitstream.MAX_SIDE or height * width > MAX_PIXELS:
         raise EncodeError(
             f"an image of {width}x{height} pixels is too large: no side may be over "
-            f"{bitstream.MAX_SIDE}, nor the area over {bitstream.MAX_PIXELS} pixels"
+            f"{bitstream.MAX_SIDE}, nor the area over {MAX_PIXELS} pixels"
         )
     if lack := memory.shortage(config, partition.block_grid(height, width)):
         raise EncodeError(f"an image of {width}x{height} pixels is too large: {lack}")

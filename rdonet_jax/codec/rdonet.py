@@ -15,36 +15,23 @@ gray level.
 from __future__ import annotations
 
 import functools
-import platform
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.codec import bitstream, hyper_coding, level_coder, working_set
+from rdonet_jax.codec import hyper_coding, level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
+from rdonet_jax.codec.fixed_rate import quantize, this_platform
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import RDONetConfig
 from rdonet_jax.entropy import likelihoods
-from rdonet_jax.entropy.range_coder import Run
+from rdonet_jax.entropy.runs import Run
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.rdonet import causal_prior
 from rdonet_jax.models.rdonet import network as rdonet
 from rdonet_jax.models.zoo import Model
-
-
-@functools.cache
-def this_platform() -> str:
-    """What the files written here are bound to, such as "cpu x86_64 jax 0.10.2".
-
-    The kind of an accelerator comes after that: its sums may differ from those of another kind.
-    """
-    backend = jax.default_backend()
-    name = f"{backend} {platform.machine()} jax {jax.__version__}"
-    if backend != "cpu":
-        name += f" {jax.local_devices()[0].device_kind}"
-    return name[: bitstream.MAX_PLATFORM]
 
 
 @functools.partial(compilation.jit, static_argnums=0)
@@ -73,12 +60,6 @@ def predict(
         {"params": params}, level, z_hat, state, method="predict_y"
     )
     return prior.mu, likelihoods.scale_index(prior.scale, config.distribution)
-
-
-@compilation.jit
-def quantize(y: jax.Array, mu: jax.Array) -> jax.Array:
-    """The symbols round(y - mu), as float32 integers; encoder only."""
-    return jnp.round(y - mu)
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))

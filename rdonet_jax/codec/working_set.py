@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec import tiles
 from rdonet_jax.core.config import BaselineConfig, PortableConfig, RDONetConfig
 from rdonet_jax.core.partition import BLOCK, STRIDES
 

@@ -1,8 +1,9 @@
 """The range coder of the package constriction, written in Python, for where that has no wheels.
 
-The classes have the names, the methods and the results of constriction's, as far as `range_coder`
-uses them, with words of 32 bits, a state of 64 bits and probabilities of 24 bits. `docs/format.md`
-states the decoder. A loop of Python takes each entry alone, so coding takes several times as long.
+The classes have the names, the methods and the results of constriction's, as far as
+`constriction_coder` uses them, with words of 32 bits, a state of 64 bits and probabilities of 24
+bits. `docs/format.md` states the decoder. A loop of Python takes each entry alone, so coding takes
+several times as long.
 """
 
 from __future__ import annotations

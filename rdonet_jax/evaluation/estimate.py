@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.qualities import stream_quality
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
@@ -116,7 +117,7 @@ def estimate_images(
     places = -(-batch_size // shared.mesh.size) * shared.mesh.size
     padded = _fill(np.concatenate([partition.pad_image(image) for image in pixels]), places)
     levels = tuple(_fill(np.stack(level), places) for level in zip(*masks, strict=True))
-    number = codec.stream_quality(model.config, quality)
+    number = stream_quality(model.config, quality)
     qualities = None if number is None else np.full(places, number, np.int32)
     # Those that fill the batch up have no end: all of them is padding.
     ends = np.array([*sizes, *[padded.shape[1:3]] * (places - len(sizes))], np.int32)

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from rdonet_jax.codec import codec, engine_choice
 from rdonet_jax.core import interrupts, partition, processors, urls
-from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
+from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, DEFAULT_CODER
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation import hosts, measures
@@ -72,7 +72,7 @@ class Settings:
     keep: Path | None = None
     save_decoded: Path | None = None
     force: bool = False
-    coder: str = codec.DEFAULT_CODER
+    coder: str = DEFAULT_CODER
     shard: Shard = WHOLE
     metrics: tuple[str, ...] = ()
 
@@ -169,7 +169,7 @@ def code_all(
     folder: Path,
     force: bool = False,
     quality: float | None = None,
-    coder: str = codec.DEFAULT_CODER,
+    coder: str = DEFAULT_CODER,
     metrics: Sequence[str] = (),
 ) -> Iterator[Evaluated]:
     """Every image through a real file in `folder`, timed without compilation.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rdonet_jax.codec import codec
+from rdonet_jax.codec.qualities import quality_of, stream_quality
 from rdonet_jax.core.shard import WHOLE
 from rdonet_jax.evaluation import (
     anchors,
@@ -206,7 +206,7 @@ def _settings(study: Study, models: Sequence[zoo.Model]) -> list[_Setting]:
         for plan_name, plan in plans.items():
             which = plan_name if len(plans) > 1 else ""
             for quality in study.qualities:
-                number = codec.stream_quality(model.config, quality)
+                number = stream_quality(model.config, quality)
                 inside = (
                     name if len(models) > 1 else "",
                     which,
@@ -221,7 +221,7 @@ def _settings(study: Study, models: Sequence[zoo.Model]) -> list[_Setting]:
                     save_decoded=_inside(study.shared.save_decoded, inside),
                 )
                 curve = f"{study.joined or name} {which}".strip()
-                shown = codec.quality_of(model.config, number)
+                shown = quality_of(model.config, number)
                 found.append(_Setting(model, settings, shown, plan_name, curve))
     return found
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdonet_jax.core import decibels
-from rdonet_jax.core.defaults import MAX_PIXELS as MAX_PIXELS
 from rdonet_jax.imaging import push_pull
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.imaging import high_bit_depth, pillow_files, pixel_format, srgb
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.imaging.formats import (
@@ -43,7 +44,7 @@ Channels = tuple[np.ndarray, np.ndarray | None]
 def load(
     path: str | os.PathLike,
     strip: bool = False,
-    max_pixels: int = pixel_format.MAX_PIXELS,
+    max_pixels: int = MAX_PIXELS,
     first_frame: bool = False,
 ) -> ImageData:
     """The image in a file, upright.

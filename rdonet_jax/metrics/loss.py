@@ -200,8 +200,9 @@ class Dissimilarity(Distortion):
     def linearized(self, maps: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The tangent of MS-SSIM, which is a product over the scales of powers of means."""
         counts = first[len(first) // 2 :].sum((1, 2))
-        scales = np.count_nonzero(counts)
-        exponents, counts = np.array(distortion.scale_weights(scales)), counts[:scales]
+        scales = int(np.count_nonzero(counts))
+        counts = counts[:scales]
+        exponents = np.array(distortion.scale_weights(scales))
         products, _ = _products(maps[:, :scales], counts, exponents)
         first_product, first_means = _products(first[None, :scales], counts, exponents)
         slopes = exponents * first_product[0] / first_means[0]

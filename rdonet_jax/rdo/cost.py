@@ -18,8 +18,8 @@ import jax
 import numpy as np
 
 from rdonet_jax.codec import codec, memory, partition_coding, preparation, qualities
-from rdonet_jax.codec.preparation import PreparedImage
-from rdonet_jax.codec.qualities import FileQuality
+from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.codec.qualities import FileQuality, stream_quality
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
@@ -46,15 +46,15 @@ def trained_loss(model: Model, quality: float | None = None) -> tuple[Term, ...]
 
     A model without a record is taken to be trained with the defaults of `Loss`.
 
-    Raises `EncodeError` as `codec.stream_quality` does, and for a metric that is not registered.
+    Raises `EncodeError` as `stream_quality` does, and for a metric that is not registered.
     """
     training = model.record.of_whole_network().training
     trained_for = training.loss if training else Loss()
-    number = codec.stream_quality(model.config, quality)
+    number = stream_quality(model.config, quality)
     if number is not None:
         trained_for = trained_for._replace(lmbda=float(loss.lmbda_of(model.config, number)))
     if trained_for.metric not in loss.DISTORTIONS:
-        raise codec.EncodeError(
+        raise EncodeError(
             f"{model.name}: was trained for the metric {trained_for.metric!r}, which this version "
             f"does not have (it has {', '.join(loss.DISTORTIONS)}), so it cannot search for what "
             "costs least; files can be written without a search"
@@ -106,7 +106,7 @@ class RDCost:
         self.size = prepared.size
         grid = partition.block_grid(*self.size)
         if lack := memory.searching_shortage(model.config, grid, grid):
-            raise codec.EncodeError(f"the image is too large: {lack}")
+            raise EncodeError(f"the image is too large: {lack}")
         self.terms = tuple(term for term in trained_loss(model, quality) if term.weight > 0)
         distortions = tuple(term.distortion for term in self.terms)
         pixels = partition.pad_image(prepared.rgb8)
@@ -195,7 +195,7 @@ class _Evaluation:
         blocks: np.ndarray | None = None,
     ) -> None:
         self._model, self._distortions, self._pixels, self._size = model, distortions, pixels, size
-        number = codec.stream_quality(model.config, quality)
+        number = stream_quality(model.config, quality)
         self._quality: np.ndarray | QualityMaps | None
         if blocks is None:
             self._quality = None if number is None else np.array([number], np.int32)

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from rdonet_jax.codec.portable.tiles import Sides, Span, Tile
+from rdonet_jax.codec.tiles import Sides, Span, Tile
 from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
 
 TILE_SHAPES: tuple[Sides, ...] = ((4, 4), (8, 8), (8, 12), (12, 8), (16, 16))

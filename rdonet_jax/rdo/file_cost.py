@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from rdonet_jax.codec import tiles
 from rdonet_jax.codec.codec import Encoded
-from rdonet_jax.codec.portable import tiles
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.imaging import pixel_format

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, preparation, qualities
-from rdonet_jax.codec.portable import tiles
-from rdonet_jax.codec.portable.tiles import Span, Tile
+from rdonet_jax.codec import codec, memory, preparation, qualities, tiles
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.codec.tiles import Span, Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
 from rdonet_jax.imaging import pixel_format

@@ -15,6 +15,7 @@ import numpy as np
 from rdonet_jax.codec import codec, preparation
 from rdonet_jax.codec.codec import Report
 from rdonet_jax.codec.preparation import PreparedImage
+from rdonet_jax.codec.qualities import stream_quality
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
@@ -79,7 +80,7 @@ def encode(
         # Files are compared by their pixels then.
         options = dataclasses.replace(options, reconstruct=True)
     trials = Trials(model, prepared, target, options)
-    number = codec.stream_quality(model.config, None)
+    number = stream_quality(model.config, None)
     report(TRIALS)
     first = trials.best(dataclasses.replace(plan, passes=0, refinements=0), number)
     if isinstance(first, str):

@@ -19,11 +19,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, preparation, qualities
+from rdonet_jax.codec import codec, memory, preparation, qualities, tiles
 from rdonet_jax.codec.codec import Report
-from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
-from rdonet_jax.codec.portable.tiles import Tile
+from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
 from rdonet_jax.metrics.loss import AREA, Distortion

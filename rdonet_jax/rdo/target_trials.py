@@ -6,9 +6,9 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rdonet_jax.codec import codec
 from rdonet_jax.codec.codec import Encoded
 from rdonet_jax.codec.preparation import PreparedImage
+from rdonet_jax.codec.qualities import quality_of
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, quality_search
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
@@ -91,14 +91,14 @@ class Trials:
 
     def at_quality(self, number: int, **changes: Any) -> EncodeOptions:
         """The options at a quality in place of the target, with other changes."""
-        quality = codec.quality_of(self.model.config, number)
+        quality = quality_of(self.model.config, number)
         return dataclasses.replace(self.options, quality=quality, target=None, **changes)
 
     def file_cost(self, number: int) -> FileCost:
         """J of files of the image, for the lambda of a quality."""
         from rdonet_jax.rdo.cost import of_files
 
-        quality = codec.quality_of(self.model.config, number)
+        quality = quality_of(self.model.config, number)
         return of_files(self.model, self.image, quality, self.options.gains)
 
     def value(self, encoded: Encoded) -> float:

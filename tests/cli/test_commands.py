@@ -17,6 +17,7 @@ from PIL import Image
 from rdonet_jax.cli.commands import comparison
 from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.core import partition
+from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import param_tree, zoo
@@ -297,9 +298,7 @@ def test_help_names_every_start_of_a_search(rdonet):
 
 
 def test_help_names_the_largest_number_of_pixels(rdonet):
-    assert f"default: {bitstream.MAX_PIXELS})" in re.sub(
-        r"\s+", " ", rdonet("decompress", "--help").out
-    )
+    assert f"default: {MAX_PIXELS})" in re.sub(r"\s+", " ", rdonet("decompress", "--help").out)
 
 
 def test_the_version_is_that_of_the_installed_package(rdonet, monkeypatch):

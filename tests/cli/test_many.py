@@ -18,6 +18,7 @@ from rdonet_jax.cli.files import batch, jobs
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.options import argument_types
 from rdonet_jax.codec import bitstream, codec
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.imaging import reader, srgb
 from rdonet_jax.ray import cluster_row
 from rdonet_jax.rdo import encoder, rate_control, targets
@@ -197,7 +198,7 @@ def test_any_positive_rate_is_a_target(rdonet, bundle, monkeypatch, wanted, size
 
     def record(model, image, options, report):
         sizes.append(options.target.size)
-        raise codec.EncodeError("enough")
+        raise EncodeError("enough")
 
     monkeypatch.setattr(rate_control, "encode", record)
     assert rdonet("compress", "a.png", "--target-bpp", wanted).code == 1

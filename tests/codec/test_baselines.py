@@ -18,6 +18,7 @@ from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.codec import baselines as baselines_codec
 from rdonet_jax.codec import bitstream, codec, compressed_file, partition_coding
 from rdonet_jax.codec.bitstream import FormatError
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition, presets
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.imaging import srgb
@@ -147,7 +148,7 @@ def test_rewritten_sections_raise_one_type_of_exception_or_decode(model, encoded
 def test_a_partition_with_other_levels_is_refused_by_both_sides(model, encoded):
     image, _, sent = encoded
     coarse = partition.uniform(2, partition.block_grid(*image.shape[:2]))
-    with pytest.raises(codec.EncodeError, match="reference has one level"):
+    with pytest.raises(EncodeError, match="reference has one level"):
         codec.encode(model, image, coarse)
     _, sections = bitstream.parse(sent.data)
     other = partition_coding.encode(coarse, *image.shape[:2])
@@ -174,7 +175,7 @@ def test_a_mask_or_a_search_is_refused_in_one_sentence(model, photograph, plan):
         (encoder.encode, EncodeOptions(plan=plan)),
         (encoder.choose, plan),
     ):
-        with pytest.raises(codec.EncodeError, match=r"^reference codes every block at one level"):
+        with pytest.raises(EncodeError, match=r"^reference codes every block at one level"):
             call(model, photograph, argument)
 
 

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.codec import bitstream, codec, memory, partition_coding
+from rdonet_jax.codec import bitstream, codec, fixed_rate, memory, partition_coding
 from rdonet_jax.codec import rdonet as rdonet_codec
 from rdonet_jax.codec.bitstream import FormatError
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import config, partition, presets, system_memory
+from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.entropy import range_coder
 from tests.conftest import quick_key
 
@@ -132,13 +134,13 @@ def test_an_unknown_mask_is_refused(tiny_model, photograph):
     "image", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4), np.uint8)]
 )
 def test_an_array_that_is_no_image_is_refused(tiny_model, image):
-    with pytest.raises(codec.EncodeError, match="uint8 or uint16 array"):
+    with pytest.raises(EncodeError, match="uint8 or uint16 array"):
         codec.compress(tiny_model, image, partition.uniform(0, (1, 1)))
 
 
 def test_an_image_with_a_side_that_no_file_can_hold_is_refused_before_work(tiny_model):
     image = np.zeros((1, bitstream.MAX_SIDE + 1, 3), np.uint8)
-    with pytest.raises(codec.EncodeError, match="65536"):
+    with pytest.raises(EncodeError, match="65536"):
         codec.encode(tiny_model, image, partition.uniform(0, (1, 1)))
 
 
@@ -192,9 +194,9 @@ def test_a_header_that_a_model_of_one_quality_never_writes_is_refused(
 
 def test_a_model_of_one_quality_takes_no_other(tiny_model, photograph):
     p = partition_of(tiny_model, photograph, "uniform-64")
-    with pytest.raises(codec.EncodeError, match="one quality"):
+    with pytest.raises(EncodeError, match="one quality"):
         codec.compress(tiny_model, photograph, p, 50.0)
-    with pytest.raises(codec.EncodeError, match="one quality"):
+    with pytest.raises(EncodeError, match="one quality"):
         codec.choose_partition(tiny_model, photograph, "variance", 50.0)
     assert codec.decode(tiny_model, codec.compress(tiny_model, photograph, p)).quality is None
 
@@ -206,7 +208,7 @@ def test_a_file_that_another_platform_wrote_is_decoded_where_its_symbols_come_ou
     tiny_model, compressed
 ):
     header, _ = bitstream.parse(compressed)
-    assert header.platform == rdonet_codec.this_platform()
+    assert header.platform == fixed_rate.this_platform()
     there = relabelled(compressed, platform=ELSEWHERE)
     np.testing.assert_array_equal(
         codec.decompress(tiny_model, there), codec.decompress(tiny_model, compressed)
@@ -215,7 +217,7 @@ def test_a_file_that_another_platform_wrote_is_decoded_where_its_symbols_come_ou
 
 def test_where_they_do_not_come_out_both_platforms_are_named(tiny_model, compressed):
     header, sections = bitstream.parse(compressed)
-    bound = f"bound to the platform .*{ELSEWHERE}.* this one is {rdonet_codec.this_platform()}"
+    bound = f"bound to the platform .*{ELSEWHERE}.* this one is {fixed_rate.this_platform()}"
     wrong = {"symbols_crc": header.symbols_crc ^ 1}
     with pytest.raises(FormatError, match=bound):
         codec.decode(tiny_model, relabelled(compressed, **wrong, platform=ELSEWHERE))
@@ -301,7 +303,7 @@ def test_a_tiny_file_that_claims_a_huge_image_is_refused_before_work(tiny_model,
     header = bitstream.Header(1, 16384, 65535, None, tiny_model.digest, "here", 0)
     hostile = bitstream.pack(header, bitstream.Sections(b"", b"", b"", b""))
     assert len(hostile) < 40
-    with pytest.raises(FormatError, match=f"more than the limit of {bitstream.MAX_PIXELS}"):
+    with pytest.raises(FormatError, match=f"more than the limit of {MAX_PIXELS}"):
         codec.decode(tiny_model, hostile)
     with pytest.raises(FormatError, match=r"65535x16384 pixels is too large: .* GiB of memory"):
         codec.decode(tiny_model, hostile, max_pixels=2**30)
@@ -314,7 +316,7 @@ def test_a_tiny_file_of_a_legal_claim_is_refused_before_work(
     monkeypatch.setattr(system_memory, "available_bytes", lambda: None)
     size = 4000, 6000
     tree = partition_coding.encode(partition.uniform(level, partition.block_grid(*size)), *size)
-    platform = rdonet_codec.this_platform()
+    platform = fixed_rate.this_platform()
     header = bitstream.Header(1, *size, None, tiny_model.digest, platform, 0)
     hostile = bitstream.pack(header, bitstream.Sections(tree, b"", b"\x11", b"\x22\x33"))
     with pytest.raises(FormatError, match="coded data is invalid"):
@@ -330,7 +332,7 @@ def test_an_image_too_large_to_be_coded_is_refused_before_work(
 ):
     image = np.broadcast_to(np.uint8(0), (height, width, 3))
     p = partition.uniform(2, partition.block_grid(height, width))
-    with pytest.raises(codec.EncodeError, match=cause):
+    with pytest.raises(EncodeError, match=cause):
         codec.compress(tiny_model, image, p)
 
 
@@ -345,7 +347,7 @@ def test_weights_that_give_no_numbers_are_refused_by_the_encoder(tiny_model, pho
     unit["to_latent"] = dict(unit["to_latent"], bias=np.full(8, np.nan, np.float32))
     params["units_0"] = unit
     broken = tiny_model.replace(params=params)
-    with pytest.raises(codec.EncodeError, match="cannot be right"):
+    with pytest.raises(EncodeError, match="cannot be right"):
         codec.compress(broken, photograph, codec.choose_partition(broken, photograph, "uniform-16"))
 
 

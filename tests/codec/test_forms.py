@@ -11,6 +11,7 @@ import skimage.data
 
 from rdonet_jax.codec import bitstream, codec, side_data
 from rdonet_jax.codec.bitstream import FormatError
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp
@@ -194,7 +195,7 @@ def test_the_variance_mask_of_any_form_is_that_of_its_8_bit_colors(mini_model):
 
 def test_too_much_metadata_is_refused_before_work(mini_model, monkeypatch):
     monkeypatch.setattr(side_data, "MAX_METADATA", 100)
-    with pytest.raises(codec.EncodeError, match="the EXIF data has 101 bytes"):
+    with pytest.raises(EncodeError, match="the EXIF data has 101 bytes"):
         coded(mini_model, photograph(exif=bytes(101)))
 
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from rdonet_jax.codec import memory
+from rdonet_jax.codec import memory, tiles
 from rdonet_jax.codec import rdonet as rdonet_codec
-from rdonet_jax.codec.portable import jax_engine, tiles
+from rdonet_jax.codec.portable import jax_engine
 from rdonet_jax.core import partition, presets, system_memory
 from rdonet_jax.metrics import loss
 from rdonet_jax.models import registry

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from rdonet_jax.codec import bitstream, codec, family_codec, offset_coding, qualities
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition, presets
-from rdonet_jax.entropy.range_coder import CoderError
+from rdonet_jax.entropy.runs import CoderError
 
 sides = st.integers(1, 24)
 KINDS = ("noise", "extremes", "patches", "slope", "flat")
@@ -84,7 +85,7 @@ def test_a_file_without_the_section_has_no_offsets():
 def test_a_fixed_rate_model_takes_no_offsets_in_either_direction(tiny_model, photograph):
     grid = partition.block_grid(*photograph.shape[:2])
     p = partition.uniform(0, grid)
-    with pytest.raises(codec.EncodeError, match="no region can have another"):
+    with pytest.raises(EncodeError, match="no region can have another"):
         codec.encode(tiny_model, photograph, p, gains=np.ones(grid))
     platform = family_codec.of(tiny_model.config).platform()
     header = dataclasses.replace(HEADER, quality=None, weights=tiny_model.digest, platform=platform)
@@ -106,7 +107,7 @@ def test_a_fixed_rate_model_takes_no_offsets_in_either_direction(tiny_model, pho
 )
 def test_gains_that_are_none_are_refused(mini_model, photograph, gains, cause):
     p = partition.uniform(0, partition.block_grid(*photograph.shape[:2]))
-    with pytest.raises(codec.EncodeError, match=cause):
+    with pytest.raises(EncodeError, match=cause):
         codec.encode(mini_model, photograph, p, 50, gains=gains)
 
 
@@ -142,14 +143,14 @@ def test_a_gain_that_leads_beyond_the_scale_alone_makes_no_other_file(
 
 @pytest.mark.parametrize("gains", [[["a"]], [[1, 2], [3]], np.ones((3, 3), complex)])
 def test_gains_that_are_no_numbers_are_refused(gains):
-    with pytest.raises(codec.EncodeError, match="two-dimensional array of numbers"):
+    with pytest.raises(EncodeError, match="two-dimensional array of numbers"):
         qualities.stream_offsets(presets.mini(), gains, (3, 3))
 
 
 def test_gains_beyond_what_the_files_of_a_model_hold_are_refused():
     fine = presets.mini(knots=17, thresholds=17 * ((10.0, 100.0),))
     assert qualities.stream_offsets(fine, np.full((1, 1), 49.0), (1, 1)) is not None
-    with pytest.raises(codec.EncodeError, match="from -49 to 49 at most"):
+    with pytest.raises(EncodeError, match="from -49 to 49 at most"):
         qualities.stream_offsets(fine, np.full((1, 1), 51.0), (1, 1))
     bundled = presets.standard()
     assert qualities.stream_offsets(bundled, np.full((1, 1), 100.0), (1, 1)) is not None

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from rdonet_jax.codec import codec
+from rdonet_jax.codec import codec, qualities
 from rdonet_jax.codec.bitstream import FormatError
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import config, partition, presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import macs, registry, zoo
@@ -51,7 +52,7 @@ def test_the_estimate_is_the_size_of_the_file(model, photograph):
     p = codec.choose_partition(model, image, "variance", 80)
     masks = tuple(mask[None] for mask in codec.coded_masks(p, *image.shape[:2]))
     x = partition.pad_image(image) / np.float32(255)
-    quality = np.array([codec.stream_quality(model.config, 80)], np.int32)
+    quality = np.array([qualities.stream_quality(model.config, 80)], np.int32)
     sizes = np.array([image.shape[:2]], np.int32)
     coded = jax.jit(
         functools.partial(registry.code, model.config), compiler_options=portable_params.QUICKLY
@@ -65,10 +66,10 @@ def test_the_estimate_is_the_size_of_the_file(model, photograph):
 def test_masks_and_searches_are_refused_in_one_sentence(model, photograph):
     image = photograph[:130, :130]
     coarse = partition.uniform(1, (3, 3))
-    with pytest.raises(codec.EncodeError, match="one-level has one level, 16x16"):
+    with pytest.raises(EncodeError, match="one-level has one level, 16x16"):
         codec.compress(model, image, coarse, 50)
     for plan in (Plan(passes=1), Plan(init="uniform-32")):
-        with pytest.raises(codec.EncodeError, match="one level"):
+        with pytest.raises(EncodeError, match="one level"):
             encoder.encode(model, image, EncodeOptions(50, plan=plan))
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rdonet_jax.codec import partition_coding
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition, PartitionError
-from rdonet_jax.entropy.range_coder import CoderError
+from rdonet_jax.entropy.runs import CoderError
 
 sides = st.integers(1, 400)
 seeds = st.integers(0, 2**32 - 1)

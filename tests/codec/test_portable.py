@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.codec import bitstream, codec, memory, partition_coding
+from rdonet_jax.codec import bitstream, codec, memory, partition_coding, qualities, tiles
 from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.codec.portable import engines, jax_engine, numpy_engine, tiles
+from rdonet_jax.codec.portable import engines, jax_engine, numpy_engine
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition, presets, system_memory
+from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry
 from tests import portable_params
@@ -110,7 +112,7 @@ def test_a_file_is_as_large_as_the_estimate_says(mini_model, large, kind, qualit
         mini_model.params,
         partition.pad_image(large),
         tuple(mask[None] for mask in masks),
-        np.array([codec.stream_quality(mini_model.config, quality)], np.int32),
+        np.array([qualities.stream_quality(mini_model.config, quality)], np.int32),
         np.array([large.shape[:2]], np.int32),
     )
     assert size == pytest.approx(float(bits) / 8, rel=0.005, abs=100)
@@ -132,27 +134,27 @@ def test_a_higher_quality_makes_a_larger_file_and_a_better_image(mini_model, lar
 
 def test_without_a_quality_the_default_is_taken(mini_model, strip):
     p = codec.choose_partition(mini_model, strip, "variance")
-    at_default = codec.choose_partition(mini_model, strip, "variance", codec.DEFAULT_QUALITY)
+    at_default = codec.choose_partition(mini_model, strip, "variance", qualities.DEFAULT_QUALITY)
     assert all(map(np.array_equal, p, at_default))
     data = codec.compress(mini_model, strip, p)
-    assert data == codec.compress(mini_model, strip, p, codec.DEFAULT_QUALITY)
-    assert codec.decode(mini_model, data).quality == codec.DEFAULT_QUALITY == 50
+    assert data == codec.compress(mini_model, strip, p, qualities.DEFAULT_QUALITY)
+    assert codec.decode(mini_model, data).quality == qualities.DEFAULT_QUALITY == 50
 
 
 def test_a_quality_is_a_number_on_the_models_scale():
-    scale = functools.partial(codec.stream_quality, presets.mini())
+    scale = functools.partial(qualities.stream_quality, presets.mini())
     assert [scale(q) for q in (0, 0.05, 0.1, 12.5, 50, None, 99.95, 100)] == [
         0, 0, 1, 80, 320, 320, 640, 640,
     ]  # fmt: skip
-    assert codec.stream_quality(presets.tiny(), None) is None
+    assert qualities.stream_quality(presets.tiny(), None) is None
 
 
 @pytest.mark.parametrize("quality", [-0.01, 100.01, float("nan"), float("inf")])
 def test_a_quality_that_the_model_does_not_have_is_refused(mini_model, photograph, quality):
     p = partition_of(mini_model, photograph, "uniform-64")
-    with pytest.raises(codec.EncodeError, match="between 0 and 100"):
+    with pytest.raises(EncodeError, match="between 0 and 100"):
         codec.compress(mini_model, photograph, p, quality)
-    with pytest.raises(codec.EncodeError, match="between 0 and 100"):
+    with pytest.raises(EncodeError, match="between 0 and 100"):
         codec.choose_partition(mini_model, photograph, "variance", quality)
 
 
@@ -229,7 +231,7 @@ def with_latent_bias(model, value):
 def test_weights_that_give_no_symbols_are_refused_by_the_encoder(mini_model, strip, bias):
     broken = with_latent_bias(mini_model, bias)
     p = partition_of(broken, strip, "uniform-16")
-    with pytest.raises(codec.EncodeError, match="cannot be right"):
+    with pytest.raises(EncodeError, match="cannot be right"):
         codec.compress(broken, strip, p)
 
 
@@ -334,11 +336,11 @@ def test_a_tiny_file_that_claims_a_huge_image_is_refused_before_work(mini_model,
     monkeypatch.setattr(system_memory, "available_bytes", lambda: enough)
     header = bitstream.Header(1, 16384, 65535, 320, mini_model.digest, "", 0)
     hostile = bitstream.pack(header, bitstream.Sections(b"", b"", b"", b""))
-    with pytest.raises(FormatError, match=f"more than the limit of {bitstream.MAX_PIXELS}"):
+    with pytest.raises(FormatError, match=f"more than the limit of {MAX_PIXELS}"):
         codec.decode(mini_model, hostile)
     with pytest.raises(FormatError, match=r"65535x16384 pixels is too large: .* GiB of memory"):
         codec.decode(mini_model, hostile, max_pixels=2**30)
-    with pytest.raises(codec.EncodeError, match="GiB of memory"):
+    with pytest.raises(EncodeError, match="GiB of memory"):
         codec.compress(
             mini_model,
             np.broadcast_to(np.uint8(0), (1024, 1025, 3)),

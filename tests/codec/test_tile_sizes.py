@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from rdonet_jax.codec import codec
-from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec import codec, tiles
 from rdonet_jax.codec.portable.numpy_engine import NumpyEngine
 from rdonet_jax.core import partition
 from tests.codec.test_codec import assert_same_symbols, image_of

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.codec.portable import tiles
+from rdonet_jax.codec import tiles
 from rdonet_jax.core import partition
 
 pytestmark = pytest.mark.once

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from rdonet_jax.entropy import range_coder
+from rdonet_jax.entropy import constriction_coder, range_coder
 from tests.entropy.test_range_coder import BINARY, GAUSSIAN, LAPLACE, ODD, laplace_run, runs_of
 
 
@@ -149,7 +149,7 @@ def test_the_frozen_bytes_mean_the_same_whether_or_not_their_coder_is_installed(
 @pytest.mark.parametrize("tables", [LAPLACE, GAUSSIAN, BINARY, ODD])
 def test_the_floats_given_to_constriction_are_exact_so_that_its_model_is_the_integer_table(tables):
     for cdf in tables.cdfs:
-        weights = range_coder.constriction_weights(cdf)
+        weights = constriction_coder.model_weights(cdf)
         assert weights.dtype == np.float64
         # Whole numbers of less than 2**24: floats of any width >= 32 bits hold them and all
         # partial sums exactly, in any order of addition.

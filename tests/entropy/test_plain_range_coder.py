@@ -13,6 +13,7 @@ from rdonet_jax.codec import codec
 from rdonet_jax.entropy import constriction_library, plain_range_coder, range_coder
 from rdonet_jax.entropy.constriction_library import Library
 from rdonet_jax.entropy.distributions import TOTAL, CdfTables
+from rdonet_jax.entropy.runs import CoderError
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 from tests.conftest import ROOT
@@ -42,7 +43,7 @@ def outcomes(library, data, tables, runs, max_excess_bits=np.inf):
             decoded = read(indices)
             assert decoded.dtype == np.int32
             found.append(decoded.tolist())
-        except range_coder.CoderError as error:
+        except CoderError as error:
             found.append(str(error))
     return found
 

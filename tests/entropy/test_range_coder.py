@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rdonet_jax.entropy import distributions, likelihoods, range_coder
 from rdonet_jax.entropy.distributions import CdfTables
-from rdonet_jax.entropy.range_coder import CoderError
+from rdonet_jax.entropy.runs import CoderError
 
 LAPLACE = distributions.scale_tables("laplace")
 GAUSSIAN = distributions.scale_tables("gaussian")

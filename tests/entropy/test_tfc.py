@@ -12,6 +12,7 @@ import pytest
 
 from rdonet_jax.cli import main as cli_main
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.entropy import distributions, range_coder, tfc
 from rdonet_jax.evaluation import real_files
 from rdonet_jax.models import zoo
@@ -144,10 +145,10 @@ def test_the_codec_refuses_to_work_with_a_missing_coder(
 ):
     image = photograph[:64, :64]
     p = codec.choose_partition(mini_model, image, "uniform-64")
-    with pytest.raises(codec.EncodeError) as refused:
+    with pytest.raises(EncodeError) as refused:
         codec.encode(mini_model, image, p, coder_name="tfc")
     assert str(refused.value) == MISSING
-    with pytest.raises(codec.EncodeError, match="not installed"):
+    with pytest.raises(EncodeError, match="not installed"):
         encoder.encode(mini_model, image, EncodeOptions(plan=Plan(passes=1), coder="tfc"))
     with pytest.raises(real_files.EvaluationError, match="not installed"):
         images = [real_files.NamedImage("a.png", image)]

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rdonet_jax.codec import tiles
 from rdonet_jax.codec.portable import coder as portable_coder
-from rdonet_jax.codec.portable import jax_engine, tiles
+from rdonet_jax.codec.portable import jax_engine
 from rdonet_jax.core import config, partition, presets
 from rdonet_jax.models import macs, registry
 from rdonet_jax.models.rdonet import network as rdonet

@@ -8,6 +8,7 @@ import pytest
 
 from rdonet_jax import models
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.qualities import stream_quality
 from rdonet_jax.core import partition, presets
 from rdonet_jax.models import network
 
@@ -52,7 +53,7 @@ def test_a_quality_is_for_variable_rate_models_alone():
 
 def test_qualities_are_those_of_files_traced_or_not():
     qualities = np.arange(101.0, dtype=np.float32)
-    expected = [codec.stream_quality(VARIABLE.config, float(q)) for q in qualities]
+    expected = [stream_quality(VARIABLE.config, float(q)) for q in qualities]
     given = network._quality_steps(VARIABLE.config, qualities, 101)
     traced = jax.jit(lambda q: network._quality_steps(VARIABLE.config, q, 101))(qualities)
     np.testing.assert_array_equal(given, expected)

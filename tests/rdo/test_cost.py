@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.codec import codec, partition_coding, preparation
+from rdonet_jax.codec import codec, partition_coding, preparation, qualities
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import estimate as evaluation_estimate
@@ -50,7 +51,7 @@ def weights_of(model, quality=None):
 
 
 def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model, tiny_model):
-    lmbda = loss.lmbda_of(mini_model.config, codec.stream_quality(mini_model.config, QUALITY))
+    lmbda = loss.lmbda_of(mini_model.config, qualities.stream_quality(mini_model.config, QUALITY))
     assert weights_of(mini_model, QUALITY) == pytest.approx({"mse": lmbda})
     mixed = {"mse": 0.75 * lmbda, "ms-ssim": 0.25 * lmbda * loss.SIMILARITY_WEIGHT}
     assert weights_of(both_model, QUALITY) == pytest.approx(mixed)
@@ -64,7 +65,7 @@ def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
     record = TrainingRecord.from_json({"training": {"lmbda": 8.0, "metric": "vmaf"}})
     trained = tiny_model.replace(record=record)
     with pytest.raises(
-        codec.EncodeError, match="tiny: was trained for the metric 'vmaf', which this version"
+        EncodeError, match="tiny: was trained for the metric 'vmaf', which this version"
     ):
         rdo_cost.trained_loss(trained)
 

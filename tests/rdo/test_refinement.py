@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rdonet_jax.codec import codec, preparation
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import dead_zone, soft_rounding
 from rdonet_jax.imaging import pixel_format
@@ -347,7 +348,7 @@ def test_the_cost_of_a_file_in_tiles_is_that_of_the_whole(both_model, photograph
 
 
 def test_only_portable_models_are_refined(tiny_model, photograph):
-    with pytest.raises(codec.EncodeError, match="tiny: the latents of this kind of model cannot"):
+    with pytest.raises(EncodeError, match="tiny: the latents of this kind of model cannot"):
         encoder.encode(tiny_model, photograph, EncodeOptions(plan=Plan(refinements=5)))
 
 
@@ -361,5 +362,5 @@ def test_an_image_whose_refinement_takes_more_memory_than_there_is_is_refused(
     start_model, photograph, monkeypatch
 ):
     monkeypatch.setattr("rdonet_jax.core.system_memory.available_bytes", lambda: 2**24)
-    with pytest.raises(codec.EncodeError, match="refining its latents takes about"):
+    with pytest.raises(EncodeError, match="refining its latents takes about"):
         refinement.require_memory(start_model, photograph.shape[:2])

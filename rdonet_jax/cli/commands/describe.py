@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from rdonet_jax.codec import bitstream, codec, offset_coding, partition_coding, side_data
+from rdonet_jax.codec import bitstream, offset_coding, partition_coding, side_data
 from rdonet_jax.codec.bitstream import Header, Sections
 from rdonet_jax.codec.compressed_file import CompressedFile
-from rdonet_jax.codec.qualities import FileQuality
+from rdonet_jax.codec.qualities import FileQuality, quality_of
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.entropy import range_coder
@@ -45,7 +45,7 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
         "weights": header.weights.hex(),
         "model": None if path is None else zoo.name_and_hash(path)[0],
         "is_earlier": path in zoo.earlier().values(),
-        "quality": codec.quality_of(config, header.quality) if has_scale else None,
+        "quality": quality_of(config, header.quality) if has_scale else None,
         "regions": None
         if offsets is None
         else _regions(FileQuality(header.quality, offsets), config),
@@ -71,7 +71,7 @@ def _regions(chosen: FileQuality, config: AnyConfig | None) -> dict[str, Any]:
     if config is None:
         return {"least": None, "most": None, "blocks": counts}
     blocks = chosen.of_blocks(config)
-    least, most = (codec.quality_of(config, int(end)) for end in (blocks.min(), blocks.max()))
+    least, most = (quality_of(config, int(end)) for end in (blocks.min(), blocks.max()))
     return {"least": least, "most": most, "blocks": counts}
 
 

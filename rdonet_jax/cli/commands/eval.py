@@ -19,7 +19,7 @@ from pathlib import Path
 from rdonet_jax.cli import output
 from rdonet_jax.cli.options import eval_options, host_options
 from rdonet_jax.cli.program import exit_code
-from rdonet_jax.codec import codec
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import config, multihost
 from rdonet_jax.evaluation import bd_rates, curves, hosts, measures, real_files, shards, study
 from rdonet_jax.evaluation.curves import Curve
@@ -32,7 +32,7 @@ from rdonet_jax.rdo import effort, encode_options
 
 EXPECTED_ERRORS = (
     bd_rates.BdRateError,
-    codec.EncodeError,
+    EncodeError,
     config.ConfigError,
     curves.CurveError,
     measures.EvaluationError,

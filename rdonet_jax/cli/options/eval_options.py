@@ -8,8 +8,8 @@ from typing import Any
 
 from rdonet_jax.cli.options import argument_types, host_options
 from rdonet_jax.cli.program import Parser
-from rdonet_jax.codec import codec
 from rdonet_jax.core import urls
+from rdonet_jax.core.defaults import DEFAULT_CODER
 from rdonet_jax.core.shard import WHOLE
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import anchors, estimate
@@ -49,7 +49,7 @@ DEFAULTS: Mapping[str, Any] = {
     "rdo": [0],
     "shard": WHOLE,
     "batch_size": estimate.BATCH_SIZE,
-    "coder": codec.DEFAULT_CODER,
+    "coder": DEFAULT_CODER,
     "report_images": 4,
 }
 """What holds where an option is not given. The parser leaves None there."""

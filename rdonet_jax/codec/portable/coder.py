@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from rdonet_jax.codec import level_coder
+from rdonet_jax.codec import level_coder, tiles
 from rdonet_jax.codec.level_coder import CodeRun
-from rdonet_jax.codec.portable import tiles
 from rdonet_jax.codec.portable.asynchronous import compute_ahead
 from rdonet_jax.codec.portable.encoder_latents import (
     EncoderLatents,
@@ -38,11 +37,11 @@ from rdonet_jax.codec.portable.state import (
     masks_with_finer,
     zero_pad,
 )
-from rdonet_jax.codec.portable.tiles import Tile
+from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
-from rdonet_jax.entropy.range_coder import Run
+from rdonet_jax.entropy.runs import Run
 from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable.integer_format import PLANES, Parity
 from rdonet_jax.models.portable.quality_maps import QualityMaps

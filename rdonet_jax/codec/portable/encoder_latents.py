@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rdonet_jax.codec.portable.state import LevelState
-from rdonet_jax.codec.portable.tiles import Tile
+from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.entropy import dead_zone

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax.codec.portable import tiles
-from rdonet_jax.codec.portable.tiles import Tile
+from rdonet_jax.codec import tiles
+from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
+from rdonet_jax.core.defaults import DEFAULT_CODER
 from rdonet_jax.evaluation import anchors, measures, real_files
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation.measures import EvaluationError
@@ -44,7 +45,7 @@ class ShowcaseOptions:
     model: str
     quality: float | None = None
     plan: Plan = dataclasses.field(default_factory=Plan)
-    coder: str = codec.DEFAULT_CODER
+    coder: str = DEFAULT_CODER
     anchors: Sequence[str] = ()
     count: int = 4
     metrics: tuple[str, ...] = ()

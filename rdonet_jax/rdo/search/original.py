@@ -1,4 +1,7 @@
-"""The search of the papers (Brand et al., see `models.rdonet.network`), kept as a reference."""
+"""The search of the papers (Brand et al., see `models.rdonet.network`), kept as a reference.
+
+No command uses it. Tests and `benchmarks/search.py` compare `fast` with it.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from rdonet_jax.codec.portable.tiles import Tile
+from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import SEARCH_TRIALS
 from rdonet_jax.core.partition import Partition

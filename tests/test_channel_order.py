@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -9,10 +11,16 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import zoo
-from rdonet_jax.models.portable import groups
 from tests import portable_params
+from tests.conftest import ROOT
 
 MODEL = presets.mini()
+
+
+@pytest.fixture
+def channel_order(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("channel_order")
 
 
 def model_of(params) -> zoo.Model:
@@ -20,11 +28,11 @@ def model_of(params) -> zoo.Model:
     return zoo.Model("mini", MODEL, params, bytes(4), None, tables)
 
 
-def test_sorted_channels_hold_the_same_symbols_in_their_new_order(photograph):
+def test_sorted_channels_hold_the_same_symbols_in_their_new_order(channel_order, photograph):
     params = portable_params.acting(MODEL)
     rng = np.random.default_rng(0)
     order = [rng.permutation(count) for count in MODEL.latents]
-    sorted_params = groups.sort_latents(params, MODEL, order)
+    sorted_params = channel_order.sort_latents(params, MODEL, order)
     image = photograph[:100, :150]
     plain, other = (
         codec.encode(
@@ -45,23 +53,23 @@ def test_sorted_channels_hold_the_same_symbols_in_their_new_order(photograph):
     assert np.abs(plain.image.astype(int) - other.image).max() <= 2
 
 
-def test_an_order_has_every_channel_once():
+def test_an_order_has_every_channel_once(channel_order):
     params = portable_params.acting(MODEL)
     order = [np.arange(count) for count in MODEL.latents]
     for wrong in ([0, *range(MODEL.latents[1] - 1)], range(3)):
         with pytest.raises(ValueError, match="level 1 needs each of its channels once"):
-            groups.sort_latents(params, MODEL, [order[0], wrong, order[2]])
+            channel_order.sort_latents(params, MODEL, [order[0], wrong, order[2]])
 
 
-def test_channels_in_groups_keep_their_places():
+def test_channels_in_groups_keep_their_places(channel_order):
     grouped = presets.mini(channel_groups=((4,), (), ()), group_hidden=8)
     params = portable_params.acting(grouped)
     with pytest.raises(ValueError, match="have their places"):
-        groups.sort_latents(params, grouped, [np.arange(n) for n in grouped.latents])
+        channel_order.sort_latents(params, grouped, [np.arange(n) for n in grouped.latents])
 
 
-def test_channels_of_which_the_first_are_context_keep_their_places():
+def test_channels_of_which_the_first_are_context_keep_their_places(channel_order):
     part = presets.mini(embedded=(4, 0, 0))
     params = portable_params.acting(part)
     with pytest.raises(ValueError, match="have their places"):
-        groups.sort_latents(params, part, [np.arange(n) for n in part.latents])
+        channel_order.sort_latents(params, part, [np.arange(n) for n in part.latents])
