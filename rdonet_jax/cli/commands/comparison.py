@@ -17,6 +17,7 @@ from rdonet_jax.cli.console import CommandError, explained, progress
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.core import system_memory
 from rdonet_jax.core.defaults import MAX_PIXELS
+from rdonet_jax.core.platform import PlatformError
 from rdonet_jax.models.library import ModelLibrary
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def compare(
     _require_alike(a, b)
     _require_memory(a)
     pixels = _visible_pixels(a.image, b.image)
-    with progress(str(first), ("comparison",), quiet=True):
+    with explained(PlatformError), progress(str(first), ("comparison",), quiet=True):
         found = difference(*pixels)
         more = _measured(options.metrics, pixels)
     height, width = a.image.size

@@ -20,6 +20,7 @@ from rdonet_jax.cli.options import eval_options, host_options
 from rdonet_jax.cli.program import exit_code
 from rdonet_jax.codec import codec
 from rdonet_jax.core import config, multihost
+from rdonet_jax.core.platform import require_platform
 from rdonet_jax.evaluation import bd_rates, curves, measures, real_files, shards, study
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.report import page, plots, showcase
@@ -58,6 +59,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _measure_share(options: argparse.Namespace) -> None:
     """Measures this host's share of the images by the models, for the first host."""
+    require_platform()
     own = dataclasses.replace(study_of(options), anchors=(), equal_rate=False)
     for _ in study.run(study.prepare(own, _unsaid), _unsaid):
         pass
@@ -96,6 +98,7 @@ def _measured(options: argparse.Namespace, stored: Sequence[str]) -> list[Curve]
     `stored`: the names of the other curves. Raises `CurveError` if neither these nor the ones to be
     measured have the name in `--bd-rate`, and `EvaluationError` if there is neither.
     """
+    require_platform()
     prepared = study.prepare(study_of(options), console.say)
     names = curves.distinct_names([*prepared.names(), *stored])
     if not names:
