@@ -52,8 +52,10 @@ def draw_mask(image: np.ndarray, level_map: np.ndarray) -> np.ndarray:
     """The image, uint8 [H, W, 3], with its blocks tinted by level and outlined.
 
     `level_map` is the level of each 16x16 position, [ceil(H/64)*4, ceil(W/64)*4]. Raises
-    PartitionError if it is no quadtree, and ValueError if it does not fit the image.
+    PartitionError if it is no quadtree, and ValueError if it does not fit the image, and for an
+    image of another type or shape.
     """
+    _require_rgb8(image)
     _require_fit(image.shape, level_map)
     height, width = image.shape[:2]
     return _tint(image, level_map, np.arange(height), np.arange(width))
@@ -122,14 +124,17 @@ def comparison(
 ) -> np.ndarray:
     """Original, decoded image and block sizes side by side with captions, uint8 [h, w, 3].
 
+    Both images are uint8 [H, W, 3], `level_map` is that of `draw_mask`.
     Wide images are stacked instead. Large images are reduced, small ones enlarged by an integer
     factor. `name` is the line below the original, `caption` (see `quality_caption`) the line
     below the decoded image. Below the blocks is a legend with the share of each level in the
     image's area.
 
-    Raises ValueError if the arrays do not fit each other, and PartitionError if `level_map` is no
-    quadtree.
+    Raises ValueError if the arrays do not fit each other, and for images of another type or shape,
+    and PartitionError if `level_map` is no quadtree.
     """
+    for image in (original, decoded):
+        _require_rgb8(image)
     if original.shape != decoded.shape:
         raise ValueError(
             f"the original is {list(original.shape)} but the decoded image {list(decoded.shape)}"
@@ -225,6 +230,15 @@ def _arrange(panels: tuple[_Panel, ...], one_above_the_other: bool) -> np.ndarra
         else:
             x += width + MARGIN
     return np.array(sheet)
+
+
+def _require_rgb8(image: np.ndarray) -> None:
+    """Raises ValueError unless the image is uint8 [H, W, 3]."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            "an image to be drawn is uint8 [height, width, 3], "
+            f"not {image.dtype} {list(image.shape)}"
+        )
 
 
 def _require_fit(shape: tuple[int, ...], level_map: np.ndarray) -> partition.Partition:

@@ -75,6 +75,25 @@ def test_a_drawn_mask_has_the_size_of_its_image(size):
     assert drawn.shape == (*size, 3) and drawn.dtype == np.uint8
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((64, 64, 3), np.uint16),
+        np.zeros((64, 64, 3), np.float32),
+        np.zeros((64, 64), np.uint8),
+        np.zeros((64, 64, 4), np.uint8),
+    ],
+    ids=["16 bits", "floats", "gray", "with alpha"],
+)
+def test_images_that_are_not_8_bit_rgb_are_refused(image):
+    levels = uniform_levels(64, 64, 0)
+    with pytest.raises(ValueError, match=r"uint8 \[height, width, 3\], not (u?int|float)"):
+        visualize.draw_mask(image, levels)
+    for pair in (image, image), (sample_image(64, 64), image):
+        with pytest.raises(ValueError, match=f"not {image.dtype} "):
+            visualize.comparison(*pair, levels)
+
+
 def test_a_level_map_of_another_size_is_refused():
     with pytest.raises(ValueError, match="64 x 65 pixels has a level map of 4 x 8"):
         visualize.draw_mask(sample_image(64, 65), uniform_levels(64, 64, 0))

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from rdonet_jax.cli import errors, output
 from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
+from rdonet_jax.core.platform import PlatformError
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code after Ctrl-C."""
@@ -116,7 +117,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def exit_code(work: Callable[[], int], expected: tuple[type[Exception], ...], program: str) -> int:
     """What `work` returns, or another exit code for what it raises.
 
-    1 after one line about an OSError, a `CommandError` or an error of the `expected` kinds;
+    1 after one line about an OSError, a `CommandError`, a `PlatformError` or an error of the
+    `expected` kinds;
     `INTERRUPTED` after Ctrl-C; `BROKEN_PIPE` where nobody reads standard output. A parser that ends
     the program, for help and for wrong usage, gives its own code.
     """
@@ -126,7 +128,7 @@ def exit_code(work: Callable[[], int], expected: tuple[type[Exception], ...], pr
         return int(stop.code or 0)
     except errors.OutputClosed:  # whoever read the output has seen enough
         return BROKEN_PIPE
-    except (CommandError, OSError, *expected) as error:
+    except (CommandError, OSError, PlatformError, *expected) as error:
         output.note(errors.cause_of(error), program)
         return 1
     except KeyboardInterrupt:

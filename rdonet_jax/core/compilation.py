@@ -10,7 +10,8 @@ and child processes.
 Programs that JAX 0.5.3 loads from its persistent cache round differently from those that it has
 just compiled. Encoder and decoder of a fixed-rate model would differ, so the cache is off there.
 
-The options are chosen at the first call, since importing the package must not start a backend.
+The options are chosen at the first call, since importing the package must not start a backend. A
+platform that JAX cannot use is a `PlatformError` then.
 Accelerators get no options, and neither do jaxlibs that do not know them.
 
 XLA compiles nested functions with the options of the outermost one. So inside `jax.jit`, `jax.grad`
@@ -32,6 +33,8 @@ import jax.extend.core
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
+
+from rdonet_jax.core.platform import require_platform
 
 CPU_OPTIONS: Mapping[str, str] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Disables YNNPACK: the option lists the operations that XLA may give to it."""
@@ -60,9 +63,16 @@ def _quick_options() -> dict[str, Any]:
 
 
 def _for_cpus(items: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that this jaxlib knows, if the current default device is a CPU."""
+    """Those of the options that this jaxlib knows, if the current default device is a CPU.
+
+    Raises `PlatformError`.
+    """
     device = jax.config.jax_default_device
-    platform = jax.default_backend() if device is None else getattr(device, "platform", device)
+    if device is None:
+        require_platform()
+        platform = jax.default_backend()
+    else:
+        platform = getattr(device, "platform", device)
     if platform != "cpu":
         return {}
     return {name: value for name, value in items.items() if _is_supported(name, value)}

@@ -47,6 +47,10 @@ class UrlError(OSError):
     def __init__(self, url: str, cause: str, number: int = errno.EIO) -> None:
         super().__init__(number, cause, url)
 
+    def __reduce__(self) -> tuple[type[UrlError], tuple[str, str, int]]:
+        # OSError would give its own arguments, which stand in another order.
+        return UrlError, (self.filename, self.strerror, self.errno)
+
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"
 

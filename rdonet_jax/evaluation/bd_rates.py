@@ -47,9 +47,17 @@ class Line(NamedTuple):
         """The line through points (bits per pixel, quality) in any order.
 
         A point that is no better than a cheaper one is left out: no-one would use it, and it has no
-        place on a curve that rises. Raises `BdRateError` when fewer than `LEAST_POINTS` remain.
+        place on a curve that rises. Raises `BdRateError` when fewer than `LEAST_POINTS` remain, for
+        rates that are not finite and positive, and for qualities that are not finite.
         """
         rising: list[tuple[float, float]] = []
+        points = list(points)
+        for rate, quality in points:
+            if not (0 < rate < math.inf and math.isfinite(quality)):
+                raise BdRateError(
+                    f"a point has {rate:g} bpp and the quality {quality:g}, but rates are positive "
+                    "and finite, and qualities are finite"
+                )
         for rate, quality in sorted(points, key=lambda p: (p[0], -p[1])):
             if not rising or quality > rising[-1][1]:
                 rising.append((rate, quality))

@@ -36,7 +36,7 @@ from rdonet_jax.evaluation import hosts, measures
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import dataset, image_names, named_datasets, output_files, srgb
-from rdonet_jax.imaging.dataset import ImageFile
+from rdonet_jax.imaging.dataset import Folders, ImageFile
 from rdonet_jax.imaging.packed_image import PackedImage
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import registry
@@ -63,14 +63,16 @@ class Settings:
       coder: the range coder of the files, one of `range_coder.CODERS`.
       shard: the part of the images to evaluate.
       metrics: names of metrics to measure beside the default ones, see `metrics.quality`.
+
+    Raises `EvaluationError` for values that do not go together, and for unknown metrics.
     """
 
     plan: Plan = dataclasses.field(default_factory=Plan)
     quality: float | None = None
     estimate: bool = False
     batch_size: int = evaluation_estimate.BATCH_SIZE
-    keep: Path | None = None
-    save_decoded: Path | None = None
+    keep: str | os.PathLike[str] | None = None
+    save_decoded: str | os.PathLike[str] | None = None
     force: bool = False
     coder: str = DEFAULT_CODER
     shard: Shard = WHOLE
@@ -85,19 +87,28 @@ class Settings:
             raise EvaluationError(
                 "an estimate refines no latents, as the higher levels of effort do"
             )
+        if isinstance(self.metrics, str):
+            raise EvaluationError(f"metrics are a tuple of names, not the text {self.metrics!r}")
+        for name in self.metrics:
+            if name not in quality_metrics.METRICS:
+                raise EvaluationError(
+                    f"there is no metric {name!r}, only {', '.join(quality_metrics.METRICS)}"
+                )
 
 
-def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) -> list[Row]:
-    """One row per image below the folders, in the order of their names.
+def evaluate(model: Model, folders: Folders, settings: Settings) -> list[Row]:
+    """One row per image below the folders, or below one folder, in the order of their names.
 
     Several hosts share the images, and all get all rows. What is kept or saved is written by the
     host that has the image.
 
     Raises `DatasetError` when there are no images, `ImageError` for an image that cannot be read
-    or a file that cannot be written, `EvaluationError` for one that cannot be coded, and
-    `EncodeError` for a plan that the model has no masks for.
+    or a file that cannot be written, `EvaluationError` for one that cannot be coded, `EncodeError`
+    for a plan that the model has no masks for, and `MissingMetricError` for a metric that needs
+    what is not installed.
     """
     with hosts.together("every host has found its images"):
+        quality_metrics.require(settings.metrics)
         encoder.require_plan(model, settings.plan)
         paths = named_images(folders, settings.shard)
         own = hosts.share(paths)
@@ -125,14 +136,14 @@ def evaluate(model: Model, folders: Sequence[str | Path], settings: Settings) ->
     return hosts.gathered(rows, list(paths))
 
 
-def named_images(folders: Sequence[str | Path], shard: Shard = WHOLE) -> dict[str, ImageFile]:
+def named_images(folders: Folders, shard: Shard = WHOLE) -> dict[str, ImageFile]:
     """The images below the folders, each once, by their path below what the folders share.
 
     Equal names, as in shards of several folders, are numbered. Of folders at URLs these are local
     copies. Raises `DatasetError` when there are none,
     `EvaluationError` when none is in the shard, and `UrlError`.
     """
-    folders = dataset.local(folders)
+    folders = dataset.local(dataset.listed(folders))
     placed = [(_absolute(path), path) for path in dataset.find(folders)]
     paths = sorted(placed, key=lambda one: one[0])
     root = os.path.commonpath([_absolute(folder) for folder in folders])
@@ -282,9 +293,9 @@ def _check_targets(names: Sequence[str], settings: Settings) -> None:
             output_files.check_target(_target(folder, name, suffix), settings.force)
 
 
-def _target(folder: Path, name: str, suffix: str) -> Path:
+def _target(folder: str | os.PathLike[str], name: str, suffix: str) -> Path:
     """The path of a file about an image; makes the folder that it is in."""
-    path = folder / (name + suffix)
+    path = Path(folder, name + suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -196,17 +196,29 @@ def local(folders: Sequence[str | Path]) -> list[str | Path]:
     ]  # fmt: skip
 
 
-def find(folders: Sequence[str | Path]) -> list[ImageFile]:
+Folders = str | os.PathLike[str] | Sequence[str | Path]
+"""Folders, or one of them."""
+
+
+def listed(folders: Folders) -> Sequence[str | Path]:
+    """The folders as a list, also if one alone is given."""
+    if isinstance(folders, str):
+        return [folders]
+    return [Path(folders)] if isinstance(folders, os.PathLike) else folders
+
+
+def find(folders: Folders) -> list[ImageFile]:
     """All image files below the folders except for copies, by folder as given, then by name.
 
-    A folder with an index of shards has the images of this index, in its order, and a dataset by
-    name those of its rows. Hidden files and folders are skipped. Links are followed. A file that is
-    reached twice counts once. Warns of copies (`archive_copies`), once for each kind and folder.
-    Raises `DatasetError` for a folder that does not exist or cannot be read, for damaged shards,
-    and if there are no images.
+    One folder alone may be given too. A folder with an index of shards has the images of this
+    index, in its order, and a dataset by name those of its rows. Hidden files and folders are
+    skipped. Links are followed. A file that is reached twice counts once. Warns of copies
+    (`archive_copies`), once for each kind and folder. Raises `DatasetError` for a folder that does
+    not exist or cannot be read, for damaged shards, and if there are no images.
     """
     found: dict[Hashable, ImageFile] = {}  # by where a file really lies
     left_out = 0
+    folders = listed(folders)
     for given in folders:
         if (packed := _packed(given)) is not None:
             found.update((image.resolve(), image) for image in packed.images())

@@ -1,8 +1,9 @@
 """Measures of rate and distortion: bits per pixel, MSE, PSNR, MS-SSIM.
 
-Functions of images [..., H, W, 3] in [0, 1] return one value per image, [...]. With `sizes`,
-int32 [..., 2], an image is that many rows and columns at the top left of its array, and nothing
-beyond them counts. The loss is in `rdonet_jax.metrics.loss`.
+Functions of floating-point images [..., H, W, 3] in [0, 1] return one value per image, [...]. They
+raise ValueError for integers and other shapes. With `sizes`, int32 [..., 2], an image is that many
+rows and columns at the top left of its array, and nothing beyond them counts. The loss is in
+`rdonet_jax.metrics.loss`.
 """
 
 import functools
@@ -40,13 +41,40 @@ def bpp(bit_maps: Any, pixels: Any) -> jax.Array:
     return total_bits(bit_maps) / pixels
 
 
+def require_images(x: Any, x_hat: Any) -> None:
+    """Raises ValueError unless both are floating-point images of one shape, [..., H, W, 3].
+
+    The squares of integers would not fit them, and shapes would be broadcast.
+    """
+    _require_floats(x)
+    _require_floats(x_hat)
+    if x.shape != x_hat.shape or x.ndim < 3 or x.shape[-1] != CHANNELS:
+        raise ValueError(
+            f"the images are of one shape [..., height, width, {CHANNELS}], not {list(x.shape)} "
+            f"and {list(x_hat.shape)}"
+        )
+
+
+def _require_floats(x: Any) -> None:
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(
+            f"images are floating-point numbers in [0, 1], not {x.dtype}: "
+            "rdonet_jax.metrics.from_integers converts those of files"
+        )
+
+
 def to_8_bit(x: jax.Array) -> jax.Array:
-    """The image in [0, 1] as a file stores it: clipped, rounded, uint8 of the same shape."""
+    """The image in [0, 1] as a file stores it: clipped, rounded, uint8 of the same shape.
+
+    Raises ValueError unless x has a floating-point type.
+    """
+    _require_floats(x)
     return jnp.round(jnp.clip(x, 0.0, 1.0) * 255.0).astype(jnp.uint8)
 
 
 def to_16_bit(x: jax.Array) -> jax.Array:
     """As `to_8_bit`, for files of 16 bits: uint16."""
+    _require_floats(x)
     return jnp.round(jnp.clip(x, 0.0, 1.0) * 65535.0).astype(jnp.uint16)
 
 
@@ -64,7 +92,8 @@ def round_to_8_bit(x: jax.Array) -> jax.Array:
 
 
 def mse(x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
-    """Mean squared error over the RGB image, data range 1."""
+    """Mean squared error over the RGB image, data range 1. Raises as `require_images` does."""
+    require_images(x, x_hat)
     valid = None if sizes is None else partition.extent_mask(sizes, x.shape[-3:-1])[..., None]
     return jnp.mean(jnp.square(x - x_hat), axis=(-3, -2, -1), where=valid)
 
@@ -73,7 +102,8 @@ def mse(x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.A
 def psnr(x: jax.Array, x_hat: jax.Array) -> jax.Array:
     """Peak signal-to-noise ratio in dB of the MSE over all three channels; inf for equal images.
 
-    For the PSNR of a stored image, pass x_hat through `round_to_8_bit` first.
+    For the PSNR of a stored image, pass x_hat through `round_to_8_bit` first. Raises as
+    `require_images` does.
     """
     return -10.0 * jnp.log10(mse(x, x_hat))
 
@@ -94,9 +124,10 @@ def ms_ssim(
     pixels inside. At odd sizes these means are half a pixel from those of the definition. With five
     scales a side needs 176 pixels.
 
-    Raises ValueError when the array is too small for the scales: with five, the short side must
-    have at least 161 pixels.
+    Raises as `require_images` does, and ValueError when the array is too small for the scales: with
+    five, the short side must have at least 161 pixels.
     """
+    require_images(x, x_hat)
     maps = similarity_maps(x, x_hat, levels)
     product = jnp.ones((*x.shape[:-3], CHANNELS), maps[0].dtype)
     for scale, (term, weight) in enumerate(zip(maps, scale_weights(levels), strict=True)):

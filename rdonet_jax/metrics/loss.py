@@ -324,8 +324,9 @@ def rd_loss(
     """Rate plus lambda times distortion per image, by the convention of this module.
 
     `lmbda` is one number or one per image; `sizes` as in `Distortion.of_batch`. Raises ValueError
-    for a metric that is not registered.
+    for a metric that is not registered, and as `distortion.require_images` does.
     """
+    distortion.require_images(x, x_hat)
     loss = bpp
     for term in Loss(lmbda, metric, share).terms():
         factor = term.weight * term.distortion.unit

@@ -96,9 +96,10 @@ class Family(abc.ABC):
         """
         import jax
 
-        from rdonet_jax.models import param_tree, platform
+        from rdonet_jax.core.platform import require_platform
+        from rdonet_jax.models import param_tree
 
-        platform.require_platform()
+        require_platform()
         tree = jax.eval_shape(lambda key: self.init_params(config, key), jax.random.key(0))
         return {path: leaf.shape for path, leaf in param_tree.flatten(tree).items()}
 

@@ -31,10 +31,10 @@ from safetensors.numpy import save as serialize
 from rdonet_jax.core import files, url_cache, urls
 from rdonet_jax.core.config import WEIGHTS_BYTES, AnyConfig
 from rdonet_jax.core.json_values import short_repr, truncate
+from rdonet_jax.core.platform import PlatformError, require_platform
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
 from rdonet_jax.models import packing, param_tree, registry, weights_file
-from rdonet_jax.models.platform import require_platform
 from rdonet_jax.models.step_batches import StepBatches
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.models.weights_file import METADATA_KEY, WeightsError
@@ -203,6 +203,8 @@ def _as_zoo_errors(path: Path) -> Iterator[None]:
     """Turns the errors of reading a weights file into `ZooError`."""
     try:
         yield
+    except PlatformError:  # of the network's shapes; the file may be well
+        raise
     except WeightsError as error:
         raise ZooError(f"{path}: is no weights file of rdonet_jax: {error}") from error
     except OSError as error:

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import skimage.data
@@ -49,6 +50,18 @@ def test_two_images_are_compared_by_the_fields_definitions(rdonet, pair):
     assert words[0] == f"first.png: {size} bytes, {8 * size / 60000:.3f} bpp"
     assert words[2].startswith(f"300x200 pixels: PSNR {psnr:.2f} dB, MS-SSIM 0.99")
     assert words[3] == "largest difference: 3 of 255; 1.0% of the pixels differ"
+
+
+def test_a_platform_that_is_not_there_is_one_line(rdonet, pair, monkeypatch):
+    def fail():
+        raise AssertionError
+
+    monkeypatch.setattr(jax, "default_backend", fail)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    sentence = "JAX_PLATFORMS=cuda: JAX finds no such platform here"
+    code, out, err = rdonet("compare", "first.png", "second.png", "--json")
+    assert (code, err) == (1, f"rdonet: {sentence}\n")
+    assert json.loads(out)["error"] == sentence
 
 
 def test_further_metrics_are_measured_on_8_bit_rgb_where_they_are_asked_for(

@@ -282,12 +282,16 @@ def test_an_interrupted_command_leaves_everything_as_it_was(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("platform", ["nonsense", "cuda"])
-def test_a_platform_that_is_not_there_is_one_line(folder, tiny_weights, platform):
+@pytest.mark.parametrize(
+    "options", [["--model", "tiny"], ["--rdo", "1"], ["--init", "uniform"]], ids=" ".join
+)
+def test_a_platform_that_is_not_there_is_one_line(folder, tiny_weights, platform, options):
+    options = [str(tiny_weights) if option == "tiny" else option for option in options]
     if platform == "cuda" and shutil.which("nvidia-smi"):
         pytest.skip("it may be there")
     before = contents(folder)
     done = subprocess.run(
-        [sys.executable, "-m", "rdonet_jax", "compress", "a.png", "--model", tiny_weights],
+        [sys.executable, "-m", "rdonet_jax", "compress", "a.png", *options],
         env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": platform},
         capture_output=True,
         text=True,

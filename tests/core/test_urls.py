@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import pickle
 import subprocess
 import sys
 import urllib.request
@@ -28,6 +30,15 @@ def test_what_is_written_is_read_and_listed(store):
     urls.remove(urls.join(store, "a/b"))
     urls.remove(urls.join(store, "a/b"))
     assert urls.listed(store) == {}
+
+
+def test_an_error_is_the_same_in_another_process():
+    error = urls.UrlError("s3://bucket/x", "cannot be accessed", errno.EACCES)
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is urls.UrlError and str(copy) == "s3://bucket/x: cannot be accessed"
+    assert (copy.filename, copy.strerror, copy.errno) == (
+        "s3://bucket/x", "cannot be accessed", errno.EACCES,
+    )  # fmt: skip
 
 
 def test_a_file_is_created_once(store):

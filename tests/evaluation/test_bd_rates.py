@@ -117,6 +117,22 @@ def test_points_that_are_no_better_than_cheaper_ones_are_left_out():
     assert bd_rates.line(rows, "psnr") == Line((1, 3, 4, 5), (30, 32, 33, 34))
 
 
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        ((2.0, math.inf), "2 bpp and the quality inf"),
+        ((2.0, math.nan), "2 bpp and the quality nan"),
+        ((0.0, 20.0), "0 bpp and the quality 20"),
+        ((math.inf, 50.0), "inf bpp"),
+        ((math.nan, 50.0), "nan bpp"),
+    ],
+)
+def test_points_without_a_finite_rate_and_quality_are_refused(point, words):
+    points = [(0.1, 30.0), (0.2, 32.5), (0.4, 35.0), (0.8, 38.0)]
+    with pytest.raises(BdRateError, match=f"a point has .*{words}"):
+        Line.through([*points, point])
+
+
 def test_too_few_points_are_refused():
     rows = [curve_samples.row("a", rate) for rate in (0.1, 0.2, 0.4)]
     with pytest.raises(BdRateError, match="3 points on a rising curve, but at least 4"):

@@ -20,7 +20,7 @@ from rdonet_jax.evaluation.real_files import Settings
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import pixel_format, srgb
 from rdonet_jax.imaging.errors import ImageError
-from rdonet_jax.metrics import quality
+from rdonet_jax.metrics import libraries, quality
 from rdonet_jax.rdo import coding, effort, encoder  # fmt: skip
 from rdonet_jax.rdo.encode_options import EncodeOptions
 from rdonet_jax.rdo.encoder import Plan
@@ -265,10 +265,44 @@ def test_a_wrong_call_ends_with_one_line_that_says_why(
     assert (tmp_path / "there.json").read_text() == "{}"
 
 
+def test_one_folder_is_a_list_of_one(folder):
+    assert real_files.named_images(str(folder)) == real_files.named_images([folder])
+    assert real_files.named_images(folder) == real_files.named_images([folder])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        (("ssimulacra",), "no metric 'ssimulacra', only psnr, ms_ssim, ssimulacra2, "),
+        ("lpips", "a tuple of names, not the text 'lpips'"),
+    ],
+)
+def test_metrics_that_there_are_not_are_refused(metrics, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(metrics=metrics)
+    assert Settings(metrics=("lpips",)).metrics == ("lpips",)
+
+
+def test_a_missing_package_of_a_metric_is_named_before_any_work(folder, tiny_model, monkeypatch):
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(real_files, "code_all", None)
+    with pytest.raises(libraries.MissingMetricError, match="ssimulacra2: needs the package"):
+        real_files.evaluate(tiny_model, [folder], Settings(metrics=("ssimulacra2",)))
+
+
+def test_folders_of_results_may_be_texts(tmp_path):
+    settings = Settings(keep=str(tmp_path / "kept"), save_decoded=str(tmp_path / "decoded"))
+    real_files._check_targets(["a/b.png"], settings)
+    assert {path.name for path in tmp_path.rglob("a")} == {"a"}
+    (tmp_path / "decoded" / "a" / "b.png.rdo.png").touch()
+    with pytest.raises(srgb.ImageError, match="exists already"):
+        real_files._check_targets(["a/b.png"], settings)
+
+
 def test_files_that_exist_are_replaced_only_by_force(tiny_model, images, tmp_path):
     (tmp_path / "in").mkdir()
     srgb.save(tmp_path / "in/a.png", images[0].pixels)
-    settings = {"keep": tmp_path / "files", "save_decoded": tmp_path / "decoded"}
+    settings = {"keep": str(tmp_path / "files"), "save_decoded": tmp_path / "decoded"}
     real_files.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings))
     with pytest.raises(ImageError, match="exists already"):
         real_files.evaluate(tiny_model, [tmp_path / "in"], Settings(**settings))

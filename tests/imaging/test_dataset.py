@@ -34,6 +34,11 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
+def test_one_folder_alone_is_a_list_of_one(folder):
+    assert dataset.find(str(folder)) == dataset.find(folder) == dataset.find([folder])
+    assert len(dataset.find(folder)) == 4
+
+
 def test_images_of_any_depth_and_spelling_are_found_and_hidden_or_foreign_files_are_not(tmp_path):
     plant(
         tmp_path,

@@ -143,6 +143,51 @@ def test_psnr_equals_that_of_scikit_image(name):
         assert actual == pytest.approx(expected, abs=1e-4)
 
 
+def loss_of(x, x_hat):
+    return metrics_loss.rd_loss(jnp.zeros(()), x, x_hat, 0.01, "mse")
+
+
+MEASURES = {
+    "mse": metrics_distortion.mse,
+    "psnr": metrics_distortion.psnr,
+    "ms_ssim": metrics_distortion.ms_ssim,
+    "rd_loss": loss_of,
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_measures_of_integers_are_refused_and_the_conversion_is_named(name):
+    measure = MEASURES[name]
+    images = np.zeros((2, 176, 176, 3), np.uint8)
+    floats = metrics_distortion.from_integers(images)
+    for pair in (images, images), (images, floats), (floats, images.astype(int)):
+        with pytest.raises(ValueError, match="not u?int.*metrics.from_integers"):
+            measure(*pair)
+    with pytest.raises(ValueError, match="metrics.from_integers"):
+        jax.jit(measure)(images, images)
+    assert measure(floats, floats).shape == (2,)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize(
+    "shapes",
+    [((200, 200, 3), (1, 200, 3)), ((200, 200), (200, 200)), ((200, 200, 4), (200, 200, 4))],
+    ids=["broadcast", "gray", "with alpha"],
+)
+def test_measures_of_other_shapes_are_refused(name, shapes):
+    images = (np.zeros(shape, np.float32) for shape in shapes)
+    with pytest.raises(ValueError, match=r"of one shape \[..., height, width, 3\], not"):
+        MEASURES[name](*images)
+
+
+def test_integers_are_not_rounded_to_8_bits_again():
+    pixels = np.full((4, 4, 3), 100, np.uint8)
+    with pytest.raises(ValueError, match="not uint8"):
+        metrics_distortion.round_to_8_bit(pixels)
+    with pytest.raises(ValueError, match="not uint8"):
+        metrics_distortion.to_16_bit(pixels)
+
+
 def test_psnr_of_equal_images_is_infinite():
     x, _ = random_pair(0, 8, 8)
     assert metrics_distortion.psnr(x, x) == jnp.inf

@@ -22,6 +22,7 @@ from rdonet_jax.cli.output import errors_as_json, say
 from rdonet_jax.cli.progress import progress_bar
 from rdonet_jax.core import system_memory
 from rdonet_jax.core.defaults import MAX_PIXELS
+from rdonet_jax.core.platform import PlatformError
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models.library import ModelLibrary
 
@@ -110,7 +111,7 @@ def compare(
     _require_alike(a, b)
     _require_memory(a)
     pixels = _visible_pixels(a.image, b.image)
-    with progress_bar(str(first), ("comparison",), quiet=True):
+    with explained(PlatformError), progress_bar(str(first), ("comparison",), quiet=True):
         found = difference(*pixels)
         more = _measured(options.metrics, pixels)
     height, width = a.image.size

@@ -21,6 +21,7 @@ from rdonet_jax.cli.options import eval_options, host_options
 from rdonet_jax.cli.program import exit_code
 from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import config, multihost
+from rdonet_jax.core.platform import require_platform
 from rdonet_jax.evaluation import bd_rates, curves, hosts, measures, real_files, shards, study
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.report import page, plots, showcase
@@ -72,6 +73,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _measure_share(options: argparse.Namespace) -> None:
     """Measures this host's share of the images by the models, for the first host."""
+    require_platform()
     own = dataclasses.replace(study_of(options), anchors=(), equal_rate=False)
     with _together(options, READY):
         prepared = study.prepare(own, _unsaid)
@@ -110,6 +112,7 @@ def _prepared(options: argparse.Namespace, stored: Sequence[str]) -> study.Prepa
     """
     if options.merge or not (options.model or options.anchors):
         return None
+    require_platform()
     prepared = study.prepare(study_of(options), output.say)
     names = curves.distinct_names([*prepared.names(), *stored])
     if not names:

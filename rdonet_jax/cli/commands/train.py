@@ -24,6 +24,7 @@ from rdonet_jax.cli.options.config_options import Section
 from rdonet_jax.cli.options.run_settings import RunSettings
 from rdonet_jax.cli.program import Parser, exit_code
 from rdonet_jax.core import config, interrupts, multihost, presets, urls
+from rdonet_jax.core.platform import require_platform
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.training import checkpoints, divergence, fine_tuning, run_dir, run_log
@@ -90,6 +91,7 @@ def train(arguments: Sequence[str], program: str, began: float) -> int:
     """Trains, from the start or from the last checkpoint; returns the exit code."""
     options, settings = parse(arguments, program)
     host_options.join(options)
+    require_platform()
     outcome = training_run.train(
         options.run,
         Run(settings.model, settings.training, settings.preset),

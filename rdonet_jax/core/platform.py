@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 
-class PlatformError(RuntimeError):
+class PlatformError(ValueError):
     """JAX cannot use the platform of JAX_PLATFORMS."""
 
 
