@@ -54,10 +54,17 @@ HELD_OUT = 20
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Folders of images, or URLs; without any for validation, some images are held out."""
+    """Folders of images, or URLs; without any for validation, some images are held out.
 
-    training: Sequence[str | Path]
-    validation: Sequence[str | Path] = ()
+    One folder alone may be given as it is.
+    """
+
+    training: dataset.Folders
+    validation: dataset.Folders = ()
+
+    def __post_init__(self) -> None:
+        for name in ("training", "validation"):
+            object.__setattr__(self, name, tuple(dataset.listed(getattr(self, name))))
 
     def local(self) -> Sources:
         """The same with local copies of folders at URLs, but not of shards. Raises `UrlError`."""
