@@ -3,11 +3,11 @@
     python benchmarks/effort.py FOLDER [--images N] [--crop 256] [--model NAME]
         [--efforts 0 3 5 ...] [--qualities 10 30 50 70] [-o FILE] [--plot FILE]
 
-Real files of the middle of N images; `--crop 0` for whole images. J is the model's own, by real
-bits. Rates, qualities and J are means over images and qualities, and J is also given relative to
-effort 0, as the mean of ratios. Bjøntegaard rates are against effort 0: over the curves of means,
-with the best and the worst image. Seconds are medians, those of encoding per megapixel after
-compilation, on whatever else the machine does.
+Real files of the middle of N images; `--crop 0` for whole images. J is the model's own, of the
+measured rate, PSNR and MS-SSIM. Rates, qualities and J are means over images and qualities, and J
+is also given relative to effort 0, as the mean of ratios. Bjøntegaard rates are against effort 0:
+over the curves of means, with the best and the worst image. Seconds are medians, those of encoding
+per megapixel after compilation, on whatever else the machine does.
 
 Levels 6 to 9 differ in the iterations of one refinement. For images of one tile they are measured
 along it, as files after so many iterations, and with the seconds up to there.
@@ -33,7 +33,7 @@ from typing import NamedTuple
 import images_of_folder
 import numpy as np
 
-from rdonet_jax.codec import codec, preparation
+from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.evaluation import bd_rates
@@ -43,7 +43,7 @@ from rdonet_jax.metrics.quality import METRICS, measure
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import effort, encoder, encoder_tiles, refinement
-from rdonet_jax.rdo.cost import of_files
+from rdonet_jax.rdo.cost import of_files, trained_loss
 from rdonet_jax.rdo.encode_options import EncodeOptions
 
 QUALITIES = (10.0, 30.0, 50.0, 70.0)
@@ -56,7 +56,6 @@ class Measured(NamedTuple):
     bpp: float
     psnr: float
     ms_ssim: float
-    j: float
     seconds: float  # per megapixel
 
 
@@ -71,7 +70,7 @@ def measured(
         files = {levels[0]: (data, time.perf_counter() - began)}
     else:
         files = along_descent(model, image, quality, levels)
-    return {level: measured_file(model, image, quality, *file) for level, file in files.items()}
+    return {level: measured_file(model, image, *file) for level, file in files.items()}
 
 
 def along_descent(
@@ -103,18 +102,20 @@ def along_descent(
     return files
 
 
-def measured_file(
-    model: Model, image: np.ndarray, quality: float, data: bytes, seconds: float
-) -> Measured:
+def measured_file(model: Model, image: np.ndarray, data: bytes, seconds: float) -> Measured:
     """What a file is that was made in so many seconds."""
     pixels = image[..., 0].size
-    decoded = codec.decode(model, data).image
-    prepared = preparation.prepare(model.config, image)
-    j = of_files(model, prepared, quality)(len(data), decoded)
-    metrics = measure(image, decoded)
-    return Measured(
-        8 * len(data) / pixels, metrics["psnr"], metrics["ms_ssim"], j, seconds / (pixels / 1e6)
-    )
+    metrics = measure(image, codec.decode(model, data).image)
+    rate = 8 * len(data) / pixels
+    return Measured(rate, metrics["psnr"], metrics["ms_ssim"], seconds / (pixels / 1e6))
+
+
+def j_of(model: Model, quality: float, values: np.ndarray) -> np.ndarray:
+    """J of `Measured` [..., values], by what the model was trained for."""
+    bpp, psnr, ms_ssim, _ = np.moveaxis(values, -1, 0)
+    distortions = {"mse": 10 ** (-psnr / 10), "ms-ssim": 1 - ms_ssim}
+    terms = trained_loss(model, quality)
+    return bpp + sum(weight * d.unit * distortions[d.name] for weight, d in terms if weight)
 
 
 def groups(levels: Sequence[int], image: np.ndarray) -> list[list[int]]:
@@ -147,24 +148,29 @@ def rates(reference: np.ndarray, values: np.ndarray, metric: str) -> str:
     return f"{of_means:+.2f} ({np.nanmin(each):+.1f} ... {np.nanmax(each):+.1f})"
 
 
-def table(results: Mapping[int, np.ndarray]) -> None:
+def table(results: Mapping[int, np.ndarray], model: Model, qualities: Sequence[float]) -> None:
     """Prints a row per level of effort, from `Measured` [images, qualities, values]."""
+
+    def cost(values: np.ndarray) -> np.ndarray:
+        by_quality = (j_of(model, q, values[:, i]) for i, q in enumerate(qualities))
+        return np.stack(list(by_quality), axis=1)
+
     print(f"{'effort':>6}{'bpp':>8}{'PSNR':>8}{'MS-SSIM':>9}{'J':>9}{'J %':>8}{'s/MP':>9}"
           f"{'BD PSNR %':>25}{'BD MS-SSIM %':>25}")  # fmt: skip
     reference = results[min(results)]
     for level, values in results.items():
         means = Measured(*values.mean((0, 1)))
-        change = 100 * np.mean(values[..., 3] / reference[..., 3] - 1)
-        seconds = np.median(values[..., 4])
+        change = 100 * np.mean(cost(values) / cost(reference) - 1)
+        seconds = np.median(values[..., -1])
         seen = [rates(reference, values, metric) for metric in ("psnr", "ms_ssim")]
-        print(f"{level:>6}{means.bpp:>8.4f}{means.psnr:>8.2f}{means.ms_ssim:>9.4f}{means.j:>9.4f}"
+        print(f"{level:>6}{means.bpp:>8.4f}{means.psnr:>8.2f}{means.ms_ssim:>9.4f}{cost(values).mean():>9.4f}"
               f"{change:>+8.2f}{seconds:>9.1f}{seen[0]:>25}{seen[1]:>25}")  # fmt: skip
 
 
 def plot(results: Mapping[int, np.ndarray], path: Path) -> None:
     """Draws the gain of the levels over their time, from `Measured` [images, qualities, values]."""
     reference, levels = results[min(results)], sorted(results)
-    seconds = [np.median(results[level][..., 4]) for level in levels]
+    seconds = [np.median(results[level][..., -1]) for level in levels]
     figure = plots.new_figure((5, 3.2), path)
     axes = figure.add_subplot()
     for metric, label in (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM")):
@@ -258,7 +264,7 @@ def main() -> None:
     model = ModelLibrary().load(options.model)
     records = Records(options.out)
     results = run(model, images, options.efforts, options.qualities, records)
-    table(results)
+    table(results, model, options.qualities)
     if options.plot:
         plot(results, options.plot)
 
