@@ -80,9 +80,9 @@ def join(cluster: Cluster) -> None:
         raise ConfigError("name the coordinator, the number of processes and this process's number")
     with _saying_who_is_awaited(cluster):
         if cluster.coordinator is not None:
-            place = _place(cluster.coordinator)
+            address = _address(cluster.coordinator)
             if cluster.process:
-                _require_answer(cluster.coordinator, place)
+                _require_answer(cluster.coordinator, address)
         # CPUs have no collectives of their own between hosts.
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         try:
@@ -107,7 +107,7 @@ def _saying_who_is_awaited(cluster: Cluster) -> Iterator[None]:
         timer.cancel()
 
 
-def _place(coordinator: str) -> tuple[str, int]:
+def _address(coordinator: str) -> tuple[str, int]:
     """Address and port. Raises `ConfigError`."""
     address, _, port = coordinator.rpartition(":")
     if not address or not port.isdecimal() or not 0 < int(port) < 2**16:
@@ -115,7 +115,7 @@ def _place(coordinator: str) -> tuple[str, int]:
     return address.strip("[]"), int(port)
 
 
-def _require_answer(coordinator: str, place: tuple[str, int]) -> None:
+def _require_answer(coordinator: str, address: tuple[str, int]) -> None:
     """Returns when something listens there. Raises `ConfigError` if that takes too long.
 
     `jax.distributed` would abort this process, and with it lose the cause.
@@ -123,7 +123,7 @@ def _require_answer(coordinator: str, place: tuple[str, int]) -> None:
     limit = time.monotonic() + JOIN_S
     while True:
         try:
-            socket.create_connection(place, CONNECT_S).close()
+            socket.create_connection(address, CONNECT_S).close()
             return
         except (OSError, UnicodeError) as error:
             if time.monotonic() >= limit:
