@@ -85,9 +85,13 @@ class Distortion(abc.ABC):
     def maps(self, original: Any, decoded: jax.Array, size: jax.Array) -> jax.Array:
         """The distortion of each area of 16x16 pixels, [M, H/16, W/16], times `unit`.
 
-        For what `original` gives and one padded decoded image uint8 [H, W, 3], of which `size`
-        int32 [2] is the image itself. The sum over M maps and all areas is the image's distortion
-        times its number of pixels.
+        For what `original` gives and one padded decoded image [H, W, 3] in gray levels, 0 to 255,
+        of which `size` int32 [2] is the image itself. The sum over M maps and all areas is the
+        image's distortion times its number of pixels.
+
+        `decoded` is uint8, or float32 in latent refinement, which takes the gradient of the maps by
+        levels that are not rounded. So they are differentiable, with finite gradients also where
+        `decoded` is the original.
         """
 
     def linearized(self, maps: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,14 +128,17 @@ class PixelDistortion(Distortion):
 
     @abc.abstractmethod
     def of_pixels(self, x: jax.Array, x_hat: jax.Array) -> jax.Array:
-        """The distortion [..., H, W] of every pixel of images [..., H, W, 3] in [0, 1]."""
+        """The distortion [..., H, W] of every pixel of images [..., H, W, 3] in [0, 1].
+
+        Differentiable, with finite gradients also where x_hat = x.
+        """
 
     def of_batch(self, x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
         valid = None if sizes is None else partition.extent_mask(sizes, x.shape[-3:-1])
         return jnp.mean(self.of_pixels(x, x_hat), axis=(-2, -1), where=valid)
 
     def maps(self, original: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
-        x, x_hat = map(distortion.from_integers, (original, decoded))
+        x, x_hat = (v.astype(jnp.float32) / 255.0 for v in (original, decoded))
         valid = partition.extent_mask(size, original.shape[:2])
         values = jnp.where(valid, self.of_pixels(x, x_hat), 0.0)
         return self.unit * partition.tile_sums(values, AREA)[None]
