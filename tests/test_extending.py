@@ -121,6 +121,18 @@ def test_the_schedule_is_recorded_and_fades(program):
     assert np.any(drawn.split64) and not np.any(seen.split64)
 
 
+def test_what_the_schedule_draws_are_independent_numbers(program):
+    made, _, _ = program
+    count = 600
+    x = jnp.zeros((count, 64, 64, 3))  # no variance: only random masks split it
+    keys = jax.random.split(jax.random.key(0), count)
+    settings = mock.Mock(steps=10)
+    chosen = made["fading"](made["model"].config, settings, jnp.int32(7), x, None, keys)
+    shares = np.asarray(chosen.split32).mean(axis=0)
+    # Random are 3 in 10, and they split 2 in 3 of the 64x64 blocks and half of their 32x32 blocks.
+    np.testing.assert_allclose(shares, 0.3 / 3, atol=0.05)
+
+
 def test_the_metric_is_in_table_file_curve_rates_and_report(program):
     made, printed, folder = program
     head = next(line for line in printed.splitlines() if "MAE levels" in line)
