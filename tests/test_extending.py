@@ -61,7 +61,7 @@ def program(images, tmp_path_factory):
 
 def test_the_distortion_is_in_the_description_and_in_the_search(program):
     made, printed, _ = program
-    assert "trained for bpp + 0.0067 * 255 * Charbonnier" in printed
+    assert "trained for bpp + 0.17 * 255 * Charbonnier" in printed
     assert made["found"].searched.after <= made["found"].searched.before
     assert made["decoded"].shape == made["image"].shape
 
