@@ -166,6 +166,7 @@ def test_the_family_is_stored_by_name_and_codes_a_file(program):
     made, _, _ = program
     assert registry.to_dict(made["block"].config)["family"] == "block"
     assert made["block_image"].shape == made["image"].shape
+    assert made["counted"] == {"g_a": 48, "g_s": 48}  # 16 channels, 3 colors
 
 
 @pytest.mark.parametrize(
