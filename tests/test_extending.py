@@ -61,7 +61,7 @@ def program(images, tmp_path_factory):
 
 def test_the_distortion_is_in_the_description_and_in_the_search(program):
     made, printed, _ = program
-    assert "trained for bpp + 0.0067 * 255 * Charbonnier" in printed
+    assert "trained for bpp + 0.17 * 255 * Charbonnier" in printed
     assert made["found"].searched.after <= made["found"].searched.before
     assert made["decoded"].shape == made["image"].shape
 
@@ -121,6 +121,18 @@ def test_the_schedule_is_recorded_and_fades(program):
     assert np.any(drawn.split64) and not np.any(seen.split64)
 
 
+def test_what_the_schedule_draws_are_independent_numbers(program):
+    made, _, _ = program
+    count = 600
+    x = jnp.zeros((count, 64, 64, 3))  # no variance: only random masks split it
+    keys = jax.random.split(jax.random.key(0), count)
+    settings = mock.Mock(steps=10)
+    chosen = made["fading"](made["model"].config, settings, jnp.int32(7), x, None, keys)
+    shares = np.asarray(chosen.split32).mean(axis=0)
+    # Random are 3 in 10, and they split 2 in 3 of the 64x64 blocks and half of their 32x32 blocks.
+    np.testing.assert_allclose(shares, 0.3 / 3, atol=0.05)
+
+
 def test_the_metric_is_in_table_file_curve_rates_and_report(program):
     made, printed, folder = program
     head = next(line for line in printed.splitlines() if "MAE levels" in line)
@@ -154,6 +166,7 @@ def test_the_family_is_stored_by_name_and_codes_a_file(program):
     made, _, _ = program
     assert registry.to_dict(made["block"].config)["family"] == "block"
     assert made["block_image"].shape == made["image"].shape
+    assert made["counted"] == {"g_a": 48, "g_s": 48}  # 16 channels, 3 colors
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ kinds of studies:
 
 - Fixed-rate networks have a training for every lambda. `small` and `mbt2018-small` have equal
   numbers of parameters (the reference then takes half as many multiply-accumulates again). `paper`
-  and `mbt2018` are the published ones, of 198 and 209 kMAC per pixel.
+  and `mbt2018` are the published ones, of 209 and 198 kMAC per pixel.
 - Portable networks have one training for all qualities. The reference is the network of the same
   make with one level, and equal multiply-accumulates to decode.
 """

@@ -1,12 +1,13 @@
 """Rate and quality of a model without files: images in batches of fixed shape, on all devices.
 
 The graph is that of training, with rounding in place of noise. The rate is what the integer tables
-charge for every symbol. It lacks the header, the partition and the range coder's own losses. No
-times are measured.
+charge for every symbol; for the factorized priors of baselines, what their continuous density does.
+It lacks the header, the partition and the range coder's own losses. No times are measured.
 
 Images are grouped by padded size. A batch that is not full is filled up with black images that code
 nothing. So the graph is compiled once for each padded size. Other images, qualities, partitions
-and models of the same configuration need no further compilation.
+and models of the same configuration need no further compilation of it. The metrics are compiled for
+each exact size.
 """
 
 from __future__ import annotations

@@ -45,8 +45,9 @@ class Distortion(abc.ABC):
       unit: the factor of `of_batch` in the loss, besides lambda.
       smallest_side: the fewest pixels on the short side of an image.
       smallest_end: the same for an image smaller than its array (see `sizes` of `of_batch`).
-      scaled_as_mse: whether lambdas for it are about those for 255**2 * MSE. The lambdas of
-        variable-rate models and the linear start assume this.
+      scaled_as_mse: whether lambdas for it are about those for 255**2 * MSE, at every rate. The
+        lambdas of variable-rate models and the linear start assume this, and are refused for other
+        metrics.
       instead: for other metrics, advice for users of variable-rate models.
       least_lmbda: smaller lambdas are refused, as their distortion would have no weight.
       usual_lmbda: the lambda that the refusal suggests.
@@ -59,8 +60,8 @@ class Distortion(abc.ABC):
     unit: ClassVar[float] = 1.0
     smallest_side: ClassVar[int] = 1
     smallest_end: ClassVar[int] = 1
-    scaled_as_mse: ClassVar[bool] = True
-    instead: ClassVar[str] = "use a metric that lambda weighs as it weighs the MSE"
+    scaled_as_mse: ClassVar[bool] = False
+    instead: ClassVar[str] = "use a metric that lambda weighs as it weighs the MSE (scaled_as_mse)"
     least_lmbda: ClassVar[float] = 0.0
     usual_lmbda: ClassVar[float] = 0.0067
     takes_share: ClassVar[bool] = False
@@ -85,9 +86,13 @@ class Distortion(abc.ABC):
     def maps(self, original: Any, decoded: jax.Array, size: jax.Array) -> jax.Array:
         """The distortion of each area of 16x16 pixels, [M, H/16, W/16], times `unit`.
 
-        For what `original` gives and one padded decoded image uint8 [H, W, 3], of which `size`
-        int32 [2] is the image itself. The sum over M maps and all areas is the image's distortion
-        times its number of pixels.
+        For what `original` gives and one padded decoded image [H, W, 3] in gray levels, 0 to 255,
+        of which `size` int32 [2] is the image itself. The sum over M maps and all areas is the
+        image's distortion times its number of pixels.
+
+        `decoded` is uint8, or float32 in latent refinement, which takes the gradient of the maps by
+        levels that are not rounded. So they are differentiable, with finite gradients also where
+        `decoded` is the original.
         """
 
     def linearized(self, maps: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,14 +129,17 @@ class PixelDistortion(Distortion):
 
     @abc.abstractmethod
     def of_pixels(self, x: jax.Array, x_hat: jax.Array) -> jax.Array:
-        """The distortion [..., H, W] of every pixel of images [..., H, W, 3] in [0, 1]."""
+        """The distortion [..., H, W] of every pixel of images [..., H, W, 3] in [0, 1].
+
+        Differentiable, with finite gradients also where x_hat = x.
+        """
 
     def of_batch(self, x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
         valid = None if sizes is None else partition.extent_mask(sizes, x.shape[-3:-1])
         return jnp.mean(self.of_pixels(x, x_hat), axis=(-2, -1), where=valid)
 
     def maps(self, original: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
-        x, x_hat = map(distortion.from_integers, (original, decoded))
+        x, x_hat = (v.astype(jnp.float32) / 255.0 for v in (original, decoded))
         valid = partition.extent_mask(size, original.shape[:2])
         values = jnp.where(valid, self.of_pixels(x, x_hat), 0.0)
         return self.unit * partition.tile_sums(values, AREA)[None]
@@ -143,6 +151,7 @@ class SquaredError(Distortion):
     name = "mse"
     words = "255^2 * MSE"
     unit = 255.0**2
+    scaled_as_mse = True
 
     def of_batch(self, x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
         return distortion.mse(x, x_hat, sizes)
@@ -167,7 +176,6 @@ class Dissimilarity(Distortion):
     words = "(1 - MS-SSIM)"
     smallest_side = distortion.smallest_side()
     smallest_end = distortion.smallest_end()
-    scaled_as_mse = False
     instead = "use the metric 'both' with an ms_ssim_share of up to 1"
     least_lmbda = 0.1
     usual_lmbda = 8.73
@@ -240,7 +248,7 @@ class Mixture(abc.ABC):
     """
 
     name: ClassVar[str]
-    scaled_as_mse: ClassVar[bool] = True
+    scaled_as_mse: ClassVar[bool] = False
     instead: ClassVar[str] = Distortion.instead
     least_lmbda: ClassVar[float] = 0.0
     usual_lmbda: ClassVar[float] = 0.0067
@@ -263,6 +271,7 @@ class Both(Mixture):
     """MSE and MS-SSIM, the latter with the weight `share`."""
 
     name = "both"
+    scaled_as_mse = True
     takes_share = True
 
     def terms(self, share: float) -> tuple[Term, ...]:

@@ -2,7 +2,7 @@
 
 They follow from the definition of the layers, while `registry.code` is traced; nothing is computed.
 XLA may compute a few more, where kernels are padded with zeros. A factorized prior counts nothing,
-because codecs use its tables.
+because codecs use its tables. `register` adds layers of other networks.
 """
 
 from __future__ import annotations
@@ -31,16 +31,37 @@ DECODER = ("g_s", "prior", "hyper_decoder", "from_latent", "restore", "hand_over
 """Parts of the paths of layers that a decoder computes. An encoder computes all but g_s."""
 
 
+Count = Callable[[Any, tuple[int, ...], Any], int]
+"""(layer, shape of its input, its output) -> MACs. What the output is made of has shapes alone."""
+
+
+def register(layer: type[nn.Module], count: Count) -> None:
+    """Says what a layer takes. Raises ValueError for one that is registered."""
+    if layer in _COUNTS:
+        raise ValueError(f"there is a count of {layer.__name__!r} already")
+    _COUNTS[layer] = count
+
+
 def per_pixel(config: AnyConfig) -> Mapping[str, float]:
-    """MACs per pixel of encoding and decoding together, by the layer's path."""
+    """MACs per pixel of encoding and decoding together, by the layer's path.
+
+    Raises ValueError for a layer with a kernel of its own that is not registered.
+    """
     counted: dict[str, float] = collections.defaultdict(float)
 
     def count(call: Callable[..., Any], args: tuple, kwargs: dict, context: Any) -> Any:
         result = call(*args, **kwargs)
         module = context.module
-        if type(module) in _COUNTS and context.method_name == "__call__":
-            path = "/".join(module.path)
+        if context.method_name != "__call__":
+            return result
+        path = "/".join(module.path)
+        if type(module) in _COUNTS:
             counted[path] += _COUNTS[type(module)](module, args[0].shape, result) / SIDE**2
+        elif module.has_variable("params", "kernel"):
+            raise ValueError(
+                f"{path}: it is not known how many multiply-accumulates "
+                f"{type(module).__name__} takes; models.macs.register says so"
+            )
         return result
 
     params = jax.eval_shape(functools.partial(registry.init_params, config), jax.random.key(0))
@@ -104,12 +125,26 @@ def _of_wide_convolution(module: layers.WideConv, shape: tuple[int, ...], y: jax
     return positions * layers.WIDE_KERNEL**2 * shape[-1] * module.features
 
 
-def _of_flax_layer(module: nn.Conv | nn.Dense, shape: tuple[int, ...], y: jax.Array) -> int:
-    taps = math.prod(module.kernel_size) if isinstance(module, nn.Conv) else 1
-    return math.prod(y.shape) * taps * shape[-1]
+def _of_flax_dense(module: nn.Dense, shape: tuple[int, ...], y: jax.Array) -> int:
+    return math.prod(y.shape) * shape[-1]
 
 
-_COUNTS: Mapping[type, Callable[[Any, tuple[int, ...], Any], int]] = {
+def _of_flax_convolution(module: nn.Conv, shape: tuple[int, ...], y: jax.Array) -> int:
+    inputs = shape[-1] // module.feature_group_count
+    return math.prod(y.shape) * _taps(module) * inputs
+
+
+def _of_flax_transposed(module: nn.ConvTranspose, shape: tuple[int, ...], y: jax.Array) -> int:
+    # All taps per input, as in a transposed convolution of this package.
+    return math.prod(shape) * _taps(module) * module.features
+
+
+def _taps(module: nn.Conv | nn.ConvTranspose) -> int:
+    size = module.kernel_size
+    return size if isinstance(size, int) else math.prod(size)
+
+
+_COUNTS: dict[type, Count] = {
     layers.Conv: _of_convolution,
     layers.GDN: _of_gdn,
     lapped.Stage: _of_stage,
@@ -119,6 +154,7 @@ _COUNTS: Mapping[type, Callable[[Any, tuple[int, ...], Any], int]] = {
     integer.Dense: _of_matrix,
     CausalPrior: _of_causal_prior,
     layers.WideConv: _of_wide_convolution,
-    nn.Conv: _of_flax_layer,
-    nn.Dense: _of_flax_layer,
+    nn.Conv: _of_flax_convolution,
+    nn.ConvTranspose: _of_flax_transposed,
+    nn.Dense: _of_flax_dense,
 }

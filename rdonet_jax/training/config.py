@@ -82,8 +82,10 @@ class TrainingConfig:
       ema_decay: of the averaged parameters that are validated and shipped.
       precision: of the transforms in training: "float32", "bfloat16", or "auto" (bfloat16 on
         accelerators, float32 on CPUs). Likelihoods, quantization, gradients' sums and the
-        optimizer are in float32 always. With "float32", accelerators do not round the factors of
-        products either, as they do by default; nor do they in validation.
+        optimizer are in float32 always. With "bfloat16", y and what fixed-rate networks predict of
+        it are rounded to bfloat16 before they are cast, which costs most at high qualities. With
+        "float32", accelerators do not round the factors of products either, as they do by default;
+        nor do they in validation.
       remat: compute activations anew in the backward pass, which saves memory for time.
       parallel: "pmap", or "shard_map", which is jit over a mesh: how one step runs on all devices.
       start: "linear" (a linear transform coder, see `rdonet_jax.models.rdonet.init`), "random", or

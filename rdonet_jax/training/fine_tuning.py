@@ -1,7 +1,8 @@
 """What a training is set to that adapts finished weights to images of another kind.
 
-Masks follow the variance from the first step, as in the second stage of the papers. The rate is
-that of files. Steps are small, and fall to nearly nothing.
+Masks follow the variance from the first step, as in the second stage of the papers, but for a tenth
+of the crops, which keep random ones. The rate is that of files. Steps are small, and fall to nearly
+nothing.
 """
 
 from __future__ import annotations

@@ -28,8 +28,10 @@ Schedule = Callable[
 model: the configuration of the network. step []: the position in the schedule, from 0 to
 `config.steps`: the number of steps done, or in a run by the clock a float. x float32 [B, H, W, 3]
 in [0, 1], sides multiples of 64. quality int32 [B], 0 to `model.steps_of_quality`, None for a
-fixed-rate model. keys [B], one for each crop. The result has a leading axis B. It is compiled: no
-Python branches on values. A model without levels needs no masks, and its schedule is not called.
+fixed-rate model. keys [B], one for each crop. A schedule that draws several times splits each key
+first and uses every part once: `fold_in(key, i)` may equal `split(key)[i]`, which
+`partition.random(key)` draws from. The result has a leading axis B. It is compiled: no Python
+branches on values. A model without levels needs no masks, and its schedule is not called.
 """
 
 SCHEDULES: dict[str, Schedule] = {}

@@ -33,7 +33,14 @@ MOST_CUT = partition.BLOCK - 1
 """The most pixels of padding that an image can have at its bottom or right."""
 
 ENDS = 0x656E6473
-"""Folded into a crop's key to draw where its image ends, apart from the keys of masks and noise."""
+"""Folded into a crop's key to draw where its image ends, apart from the key of the masks.
+
+`fold_in(key, i)` with a small i is what `split(key)[i]` gives, which a schedule of the masks draws
+from.
+"""
+
+QUALITY = 0x7175616C
+"""Folded into a crop's key to draw its quality, for the same reason."""
 
 
 class TrainState(NamedTuple):
@@ -153,7 +160,7 @@ def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:
     if not registry.family_of(model).variable_rate:
         return None
     most = model.steps_of_quality
-    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 0)
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, QUALITY)
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, most + 1))(keys)
 
 

@@ -1,5 +1,7 @@
 """The maps of distortions by area, which searches and refinements compare."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -47,3 +49,31 @@ def test_maps_of_the_squared_error_add_up_to_that_of_the_image():
     (squared_error,) = (term.distortion for term in loss.named("mse").terms(0.0))
     exact = np.square(x.astype(np.float64) - x_hat).mean(-1).sum()
     np.testing.assert_allclose(maps_of(squared_error, x, x_hat).sum(), exact, rtol=1e-5)
+
+
+class AbsoluteError(loss.PixelDistortion):
+    """A distortion as `docs/extending.md` shows one."""
+
+    name = "absolute-error"
+    words = "255 * absolute error"
+    unit = 255.0
+
+    def of_pixels(self, x, x_hat):
+        return jnp.mean(jnp.sqrt(jnp.square(x - x_hat) + 1e-6), axis=-1)
+
+
+def test_maps_of_a_distortion_of_pixels_take_gray_levels_of_either_type():
+    x, x_hat = images(64, 128)
+    measure = AbsoluteError()
+    of_floats = maps_of(measure, x, x_hat.astype(np.float32))
+    np.testing.assert_array_equal(of_floats, maps_of(measure, x, x_hat))
+
+
+def test_maps_of_a_distortion_of_pixels_have_gradients_by_gray_levels():
+    x, x_hat = images(64, 128)
+    size = jnp.array([50, 100])
+    total = compilation.jit(jax.grad(lambda decoded: AbsoluteError().maps(x, decoded, size).sum()))
+    for decoded in (x.astype(np.float32), x_hat + np.float32(0.3)):
+        gradient = np.asarray(total(decoded))
+        assert np.isfinite(gradient).all()
+    assert gradient[:50, :100].any() and not gradient[50:].any() and not gradient[:, 100:].any()

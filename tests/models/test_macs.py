@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,9 @@ from rdonet_jax.codec.portable import coder as portable_coder
 from rdonet_jax.codec.portable import jax_engine
 from rdonet_jax.core import config, partition, presets
 from rdonet_jax.models import macs, registry
+from rdonet_jax.models.baselines.factorized_prior import FactorizedPrior
+from rdonet_jax.models.baselines.family import BaselineFamily
+from rdonet_jax.models.baselines.network import BaselineNetwork
 from rdonet_jax.models.rdonet import network as rdonet
 from tests import portable_params
 
@@ -50,6 +55,61 @@ def test_a_decoder_leaves_out_the_analysis_alone():
         "hyper_encoder" in path for path in counted
         if path.endswith("gdn") and not macs.of_decoder({path: 1.0})
     )  # fmt: skip
+
+
+@pytest.fixture
+def counted_with(monkeypatch):
+    """What a network takes whose synthesis is this layer."""
+    monkeypatch.setattr(macs, "_COUNTS", dict(macs._COUNTS))
+    monkeypatch.setattr(registry, "FAMILIES", dict(registry.FAMILIES))
+
+    def count(layer: Callable[[], nn.Module]) -> dict[str, float]:
+        class Network(BaselineNetwork):
+            def setup(self):
+                self.g_a = nn.Conv(self.config.latents, (16, 16), (16, 16))
+                self.g_s = layer()
+                self.factorised_prior = FactorizedPrior()
+
+        class Family(BaselineFamily):
+            name = "blocks"
+            config = BlockConfig
+            network_class = Network
+
+        registry.FAMILIES["blocks"] = Family()
+        return dict(macs.per_pixel(BlockConfig(kind="factorised", latents=16)))
+
+    return count
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockConfig(config.BaselineConfig):
+    pass
+
+
+class Own(nn.Module):
+    """A layer of one's own."""
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", nn.initializers.normal(), (x.shape[-1], 768))
+        rows, columns = x.shape[1:3]
+        blocks = (x @ kernel).reshape(-1, rows, columns, 16, 16, 3)
+        return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(-1, 16 * rows, 16 * columns, 3)
+
+
+def test_a_transposed_convolution_of_flax_counts(counted_with):
+    counted = counted_with(lambda: nn.ConvTranspose(3, (16, 16), (16, 16)))
+    assert counted == {"g_a": 48, "g_s": 48}
+    assert macs.of_decoder(counted) == 48
+
+
+def test_an_unknown_layer_is_an_error_until_it_is_registered(counted_with):
+    with pytest.raises(ValueError, match=r"g_s: .* Own takes; models\.macs\.register"):
+        counted_with(Own)
+    macs.register(Own, lambda layer, shape, y: math.prod(shape) * 768)
+    assert counted_with(Own)["g_s"] == 48
+    with pytest.raises(ValueError, match="already"):
+        macs.register(Own, lambda layer, shape, y: 0)
 
 
 @pytest.mark.slow

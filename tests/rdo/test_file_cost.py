@@ -17,7 +17,7 @@ SIZES = [(192, 256), (257, 257), (480, 640), (200, 333), (1090, 700)]
 
 
 def terms() -> tuple:
-    return Loss(LMBDA, "both", SHARE).parts()
+    return Loss(LMBDA, "both", SHARE).terms()
 
 
 def cost(x: np.ndarray, x_hat: np.ndarray) -> float:

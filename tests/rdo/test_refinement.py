@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,12 @@ from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import dead_zone, soft_rounding
 from rdonet_jax.imaging import pixel_format
+from rdonet_jax.metrics import loss
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import encoder, encoder_tiles, file_cost, refinement, refinement_step
 from rdonet_jax.rdo.cost import RDCost, of_files
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
+from tests.metrics.test_loss import AbsoluteError
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -51,6 +54,18 @@ def test_refinement_lowers_the_cost_by_real_bits(start_model, photograph, refine
 def test_a_model_trained_for_both_distortions_is_refined_for_both(both_model, photograph):
     found = encoder.encode(both_model, photograph, REFINED)
     assert found.searched.after < found.searched.before
+
+
+def test_a_registered_distortion_of_pixels_is_refined_for(mini_model, photograph):
+    training = {"metric": AbsoluteError.name, "lmbda": 0.17}
+    model = mini_model.replace(record=TrainingRecord.from_json({"training": training}))
+    options = dataclasses.replace(REFINED, plan=Plan(refinements=1))
+    with mock.patch.dict(loss.DISTORTIONS):
+        loss.register(AbsoluteError())
+        found = encoder.encode(model, photograph[:64, :128], options)
+    assert found.searched.refinements == 1
+    assert np.isfinite(found.searched.before)
+    assert found.searched.after <= found.searched.before
 
 
 @pytest.mark.parametrize("engine", ["numpy", "jax"])

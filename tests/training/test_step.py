@@ -321,20 +321,6 @@ def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(p
     np.testing.assert_allclose(losses, np.log(costs), rtol=1e-4)
 
 
-def test_the_qualities_of_a_step_cover_the_whole_scale():
-    model = presets.mini()
-    drawn = training_step.qualities_of_step(model, jax.random.split(jax.random.key(3), 2000))
-    assert (drawn.min(), drawn.max()) == (0, model.steps_of_quality)
-    assert abs(float(drawn.mean()) / model.steps_of_quality - 0.5) < 0.03
-    assert training_step.qualities_of_step(presets.tiny(), None) is None
-
-
-def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
-    schedule = training_config.TrainingConfig(metric="ms-ssim", lmbda=8.0)
-    with pytest.raises(config.ConfigError, match="use the metric 'both'"):
-        training_step.create_state(presets.mini(), schedule)
-
-
 @pytest.mark.slow
 def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
     keys_of = {}

@@ -99,9 +99,10 @@ class RDONet(nn.Module):
     `state` is the decoder feature d at the resolution of the next level (after level 0: at 1/8 of
     the image's size), [B, ·, ·, C].
 
-    `dtype` and `remat` are for training. The transforms may be computed in bfloat16; latents,
-    priors and x_hat are float32 in any case. With `remat`, the backward pass computes activations
-    again.
+    `dtype` and `remat` are for training. The transforms and hyperpriors may be computed in
+    bfloat16. y, z, mu, raw scales and x_hat are float32 in any case, but cast from the output of a
+    layer of this type: numbers of bfloat16 from 128 on are integers. With `remat`, the backward
+    pass computes activations again.
     """
 
     config: RDONetConfig

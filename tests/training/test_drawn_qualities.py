@@ -1,0 +1,30 @@
+"""The qualities of crops, drawn apart from all else that is random."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import numpy as np
+
+from rdonet_jax.core import presets
+from rdonet_jax.training import step as training_step
+
+
+def test_the_qualities_of_a_step_cover_the_whole_scale():
+    model = presets.mini()
+    drawn = training_step.qualities_of_step(model, jax.random.split(jax.random.key(3), 2000))
+    assert (drawn.min(), drawn.max()) == (0, model.steps_of_quality)
+    assert abs(float(drawn.mean()) / model.steps_of_quality - 0.5) < 0.03
+    assert training_step.qualities_of_step(presets.tiny(), None) is None
+
+
+def test_the_quality_of_a_crop_is_drawn_apart_from_its_masks():
+    model = presets.mini()
+    keys = jax.random.split(jax.random.key(3), 500)
+    drawn = training_step.qualities_of_step(model, keys)
+    for parts in range(2, 6):
+        of_parts = jax.vmap(functools.partial(jax.random.split, num=parts))(keys)
+        for part in range(parts):
+            other = jax.vmap(lambda key: jax.random.randint(key, (), 0, model.steps_of_quality + 1))
+            assert np.mean(other(of_parts[:, part]) == drawn) < 0.05
