@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import gc
 import logging
 import math
 import os
@@ -255,6 +256,9 @@ def _quiet() -> Iterator[None]:
     sys.unraisablehook = hook
     try:
         yield
+    except BaseException:
+        gc.collect()  # or what a failed write has left would complain later
+        raise
     finally:
         sys.unraisablehook = usual
         log.removeFilter(is_news)
