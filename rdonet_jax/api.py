@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from rdonet_jax.codec import compressed_file, engine_choice
+from rdonet_jax.codec import compressed_file
 from rdonet_jax.codec.compressed_file import Bytes, CompressedFile
-from rdonet_jax.core import partition
+from rdonet_jax.codec.engine_choice import EngineError
+from rdonet_jax.core import optional_packages, partition
 from rdonet_jax.core.defaults import DEFAULT_ENGINE, DEFAULT_MODEL, MAX_PIXELS
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pillow_images, pixel_format
@@ -104,7 +105,7 @@ def compress(
     plan = effort_levels.chosen_plan(effort, init, rdo_passes, refinements)
     gains = roi_masks.gains(image.size, roi)
     options = EncodeOptions(quality, target, plan, engine=engine, gains=gains)
-    with engine_choice.explained_missing():
+    with optional_packages.missing_as(EngineError):
         result = coding.encode(_library.load(model), image, options)
     if result.searched is not None and result.searched.interrupted:
         raise KeyboardInterrupt
@@ -163,7 +164,7 @@ def decode_file(
 
     `model`, `engine` and what is raised are as in `decompress`.
     """
-    with engine_choice.explained_missing():
+    with optional_packages.missing_as(EngineError):
         return coding.decode(file, _library, model, engine=engine).content
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from rdonet_jax.core import optional_packages
 from rdonet_jax.imaging.errors import ExistingFileError
 
 
@@ -41,15 +40,3 @@ def explained(*kinds: type[Exception], about: str | None = None) -> Iterator[Non
     except kinds as error:
         kind = TargetExists if isinstance(error, ExistingFileError) else CommandError
         raise kind(f"{about}: {error}" if about else str(error)) from error
-
-
-@contextlib.contextmanager
-def explained_missing() -> Iterator[None]:
-    """A package that smaller installations lack, and that is needed, becomes a `CommandError`."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        sentence = optional_packages.sentence(error)
-        if sentence is None:
-            raise
-        raise CommandError(sentence) from error

@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rdonet_jax.cli import blas_threads, lazy_commands
 from rdonet_jax.cli.commands import coding_commands, info, models
-from rdonet_jax.cli.errors import Incomplete, explained_missing
+from rdonet_jax.cli.errors import CommandError, Incomplete
 from rdonet_jax.cli.libraries import quiet_libraries, remember_compilations
 from rdonet_jax.cli.options.arguments import parse
 from rdonet_jax.cli.output import open_streams
 from rdonet_jax.cli.program import exit_code
+from rdonet_jax.core import optional_packages
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +37,10 @@ def _run(arguments: Sequence[str]) -> int:
     remember_compilations()
     if getattr(options, "ray", None) is None:  # Ray shares the cores among its workers
         blas_threads.share(getattr(options, "jobs", 1))
-    with explained_missing(), quiet_libraries(getattr(options, "quiet", False)):
+    with (
+        optional_packages.missing_as(CommandError),
+        quiet_libraries(getattr(options, "quiet", False)),
+    ):
         try:
             COMMANDS[options.command](options)
         except Incomplete:

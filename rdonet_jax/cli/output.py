@@ -11,7 +11,8 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
-from rdonet_jax.cli.errors import CommandError, OutputClosed, cause_of, explained_missing
+from rdonet_jax.cli.errors import CommandError, OutputClosed, cause_of
+from rdonet_jax.core import optional_packages
 
 _JOINERS = "\u200c\u200d"
 """Invisible characters that words and emoji are written with."""
@@ -150,11 +151,11 @@ def errors_as_json(
 ) -> Iterator[None]:
     """With --json, an error is a line of JSON too, with what it is `about`. It is raised again.
 
-    A missing package is one, see `explained_missing`. `write` prints lines, to standard output
+    A missing package is one, see `optional_packages`. `write` prints lines, to standard output
     where it is None.
     """
     try:
-        with explained_missing():
+        with optional_packages.missing_as(CommandError):
             yield
     except OutputClosed:
         raise

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 
 from rdonet_jax.codec import family_codec
-from rdonet_jax.core import optional_packages
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.defaults import DEFAULT_ENGINE, ENGINES
 
 
 class EngineError(ValueError):
     """An engine that does not exist, that a family does not have, or that is not installed."""
-
-
-@contextlib.contextmanager
-def explained_missing() -> Iterator[None]:
-    """JAX that is needed and not installed becomes an `EngineError`."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        sentence = optional_packages.sentence(error)
-        if sentence is None:
-            raise
-        raise EngineError(sentence) from error
 
 
 def choose(config: AnyConfig, name: str = DEFAULT_ENGINE) -> str:

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
-from rdonet_jax.cli.errors import CommandError, TargetExists, cause_of, explained_missing
+from rdonet_jax.cli.errors import CommandError, TargetExists, cause_of
 from rdonet_jax.cli.files import remote_files
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Failed, Job
-from rdonet_jax.core import interrupts
+from rdonet_jax.core import interrupts, optional_packages
 
 SAMPLES = 3
 """Bytes of a pixel before compression, by which speeds are counted."""
@@ -124,7 +124,7 @@ def outcome_of(job: Job, work: Callable[[Job], FileResult], force: bool) -> Outc
         if not force and remote_files.exists(job.target):
             return Skipped(job)
         remote_files.make_folder(job.target)
-        with explained_missing():
+        with optional_packages.missing_as(CommandError):
             return job, work(job)
     except TargetExists:  # another process has made it
         return Skipped(job)
