@@ -182,7 +182,7 @@ def test_the_estimate_covers_a_step_of_refinement():
     variable = tuple(latents_of(level, 1, 1, bool) for level in range(len(latents)))
     masks = tuple(jax.ShapeDtypeStruct(of_level.y.shape[:3], jnp.bool_) for of_level in variable)
     distortions = tuple(term.distortion for term in loss.Loss(1.0, "both", 0.5).terms())
-    weights = tuple(jax.ShapeDtypeStruct((count,), jnp.float32) for count in (1, 5))
+    weights = tuple(jax.ShapeDtypeStruct((count,), jnp.float32) for count in (1, 2 * 5))
     pixels = shape(side * partition.BLOCK, side * partition.BLOCK, 3, dtype=jnp.uint8)
     size, quality = (jax.ShapeDtypeStruct((n,), jnp.int32) for n in (2, 1))
     originals = jax.eval_shape(lambda pixels: file_cost.originals(distortions, pixels), pixels)
