@@ -109,33 +109,33 @@ class ImageTarget:
         return encoder.encode(self.model, self.image, EncodeOptions(quality)).encoded.data
 
 
-def outcome(wanted: ImageTarget) -> Outcome:
+def outcome(goal: ImageTarget) -> Outcome:
     """Codes for the target and judges the result by the decoded file."""
-    most = wanted.model.config.steps_of_quality
+    most = goal.model.config.steps_of_quality
     began = time.perf_counter()
     with counted() as made:
         try:
             result = rate_control.encode(
-                wanted.model, wanted.image, EncodeOptions(target=wanted.target())
+                goal.model, goal.image, EncodeOptions(target=goal.target())
             )
         except targets.TargetError as error:
             seconds = time.perf_counter() - began
-            return Outcome(len(made), seconds, str(error), refused_rightly(wanted), 0.0, 0.0)
+            return Outcome(len(made), seconds, str(error), refused_rightly(goal), 0.0, 0.0)
     seconds = time.perf_counter() - began
-    met, close, distance = wanted.met_by(result.encoded.data)
+    met, close, distance = goal.met_by(result.encoded.data)
     quality = result.encoded.quality
-    number = stream_quality(wanted.model.config, quality)
-    beyond = number + 1 if wanted.name == SIZE else number - 1
+    number = stream_quality(goal.model.config, quality)
+    beyond = number + 1 if goal.name == SIZE else number - 1
     last = not 0 <= beyond <= most
-    right = met and (close or last or not wanted.met_by(wanted.at(beyond))[0])
+    right = met and (close or last or not goal.met_by(goal.at(beyond))[0])
     return Outcome(len(made), seconds, "", right, distance, quality)
 
 
-def refused_rightly(wanted: ImageTarget) -> bool:
+def refused_rightly(goal: ImageTarget) -> bool:
     """Whether neither end of the scale of qualities meets the target, or it has no value."""
-    ends = (0, wanted.model.config.steps_of_quality)
+    ends = (0, goal.model.config.steps_of_quality)
     try:
-        return not any(wanted.met_by(wanted.at(number))[0] for number in ends)
+        return not any(goal.met_by(goal.at(number))[0] for number in ends)
     except targets.TargetError:
         return True
 

@@ -1,4 +1,4 @@
-"""Portable networks for tests: configurations, parameters without compiling, the compiled walk."""
+"""Portable networks for tests: configurations, parameters, compiled functions."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def acting(config: PortableConfig, seed: int = 0) -> Any:
 
 @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
 def code(config: PortableConfig, params: Any, x: Any, masks: Any, quality: Any) -> Coded:
-    """The whole walk, with rounding."""
+    """All levels, with rounding."""
     return registry.code(config, params, x, masks, quality)
 
 

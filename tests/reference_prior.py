@@ -210,11 +210,11 @@ class Level:
         out = activation(spread(spread(self.from_z(np.array(rows)))), 7)
         return out[: grid[0], : grid[1]]
 
-    def of_coarser(self, told: np.ndarray | None, grid: tuple[int, int]) -> np.ndarray:
+    def of_coarser(self, coarse_context: np.ndarray | None, grid: tuple[int, int]) -> np.ndarray:
         """What the coarser level says about every position, [h, w, ·]; zeros at the coarsest."""
         if self.from_coarser is None:
             return np.zeros((*grid, self.config.conditioning), np.int64)
-        return activation(spread(self.from_coarser(told)), 8)
+        return activation(spread(self.from_coarser(coarse_context)), 8)
 
     def embedded(self, v: np.ndarray, places: Sequence[tuple[int, int]]) -> np.ndarray:
         """Decoded integers [N, L] as later predictions see them, [N, ·]."""
@@ -273,21 +273,21 @@ class Level:
         return np.clip(mu, -8191, 8191), np.clip(index, 0, 63)
 
 
-def walk(
+def code_levels(
     params: Any,
     config: PortableConfig,
     quality: int | np.ndarray,
     masks: Sequence[np.ndarray],
-    take: ReadSymbols,
+    read_symbols: ReadSymbols,
 ) -> list[Run]:
-    """All runs of an image in coding order, their symbols given by `take`.
+    """All runs of an image in coding order, their symbols given by `read_symbols`.
 
     `params` are those of the whole model, `masks` bool by level, from the finest to the coarsest.
     `quality` is one number, or that of each block of 64x64, [rows, columns].
     """
     runs = []
     blocks = np.broadcast_to(quality, masks[2].shape)
-    told = None
+    coarse_context = None
     for number in (2, 1, 0):
         level = Level(params[f"units_{number}"]["prior"], config, number, Qualities(blocks, number))
         mask = np.asarray(masks[number])
@@ -297,13 +297,13 @@ def walk(
         spots = [(i, j) for i, j in np.ndindex(z.shape[:2])
                  if mask[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].any()]  # fmt: skip
         indices = level.z_index(spots).ravel()
-        symbols = np.asarray(take(number, indices), np.int64)
+        symbols = np.asarray(read_symbols(number, indices), np.int64)
         runs.append(Run(number, indices, np.zeros_like(indices), symbols))
         for spot, values in zip(spots, symbols.reshape(-1, channels), strict=True):
             z[spot] = values
 
         of_z = level.of_z(z, grid)
-        context_features = np.concatenate([of_z, level.of_coarser(told, grid)], axis=-1)
+        context_features = np.concatenate([of_z, level.of_coarser(coarse_context, grid)], axis=-1)
         seen = np.zeros((*grid, config.embedding), np.int64)
         for step in ORDER[config.context]:
             before = seen.copy()
@@ -318,7 +318,7 @@ def walk(
                 means, decoded = [], np.zeros((len(places), 0), np.int64)
                 for group in range(len(level.edges) - 1):
                     mu, index = level.predicted(group, hidden, decoded, places)
-                    symbols = np.asarray(take(number, index.ravel()), np.int64)
+                    symbols = np.asarray(read_symbols(number, index.ravel()), np.int64)
                     runs.append(Run(number, index.ravel(), mu.ravel(), symbols))
                     means.append(mu)
                     decoded = np.concatenate([decoded, symbols.reshape(mu.shape)], axis=1)
@@ -326,7 +326,7 @@ def walk(
                 v = np.clip(v, -8191, 8191)
                 for place, value in zip(places, level.embedded(v, places), strict=True):
                     seen[place] = value
-        told = np.array(
+        coarse_context = np.array(
             [
                 [np.concatenate([around(seen, i, j), of_z[i, j]]) for j in range(grid[1])]
                 for i in range(grid[0])
@@ -335,16 +335,16 @@ def walk(
     return runs
 
 
-def prior_walk(
+def runs_of_symbols(
     params: Any,
     config: PortableConfig,
     quality: int | np.ndarray,
     masks: Sequence[np.ndarray],
     symbols: dict[int, Sequence[np.ndarray]],
 ) -> list[Run]:
-    """The runs of an image whose symbols are known, by level in coding order."""
+    """The runs of an image of such symbols, by level in coding order."""
     waiting = {level: iter(runs) for level, runs in symbols.items()}
-    return walk(params, config, quality, masks, lambda level, _: next(waiting[level]))
+    return code_levels(params, config, quality, masks, lambda level, _: next(waiting[level]))
 
 
 def decode_symbols(
@@ -357,7 +357,9 @@ def decode_symbols(
     coder_name: str = "constriction",
 ) -> list[Run]:
     """The runs of an image, decoded from the coded data of its levels."""
-    takes = {
+    readers = {
         level: range_coder.decoder(data, tables, coder_name) for level, data in sections.items()
     }
-    return walk(params, config, quality, masks, lambda level, indices: takes[level](indices))
+    return code_levels(
+        params, config, quality, masks, lambda level, indices: readers[level](indices)
+    )

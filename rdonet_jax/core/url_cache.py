@@ -67,7 +67,7 @@ def file(url: str) -> Path:
 
 
 def folder(url: str, is_wanted: Callable[[str], bool]) -> Path:
-    """A folder with copies of the files below a URL whose names are wanted, and no other ones.
+    """A folder with copies of the files below a URL whose names `is_wanted` accepts, and no others.
 
     A file is copied again when it has changed, or when the store tells neither version nor time.
 

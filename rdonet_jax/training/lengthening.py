@@ -25,23 +25,23 @@ def with_length_of(config: TrainingConfig, other: TrainingConfig) -> TrainingCon
     )
 
 
-def objection(held: TrainingConfig, wanted: TrainingConfig, done: int) -> str | None:
-    """Why a run cannot continue with the stages of `wanted` after `done` steps; None if it can.
+def objection(held: TrainingConfig, new: TrainingConfig, done: int) -> str | None:
+    """Why a run cannot continue with the stages of `new` after `done` steps; None if it can.
 
     The configurations must differ only in the lengths of their stages.
     """
     change = (
-        f"stage1_steps: {held.stage1_steps} then, {wanted.stage1_steps} now, "
-        f"stage2_steps: {held.stage2_steps} then, {wanted.stage2_steps} now"
+        f"stage1_steps: {held.stage1_steps} then, {new.stage1_steps} now, "
+        f"stage2_steps: {held.stage2_steps} then, {new.stage2_steps} now"
     )
     if held.minutes:
         return f"the run goes by the clock and keeps the shares of its stages ({change})"
-    if wanted.steps < done:
-        return f"the run has done {done} steps and cannot end after {wanted.steps} ({change})"
+    if new.steps < done:
+        return f"the run has done {done} steps and cannot end after {new.steps} ({change})"
     if not done:
         return None
     steps = np.arange(done, dtype=np.int32)
-    if np.any(masks.stage_of(held, steps) != masks.stage_of(wanted, steps)):
+    if np.any(masks.stage_of(held, steps) != masks.stage_of(new, steps)):
         return (
             f"the run cannot have another length ({change}): of the {done} steps that it has done "
             "some would have belonged to the other stage; give --stage1-steps "
@@ -53,7 +53,7 @@ def objection(held: TrainingConfig, wanted: TrainingConfig, done: int) -> str | 
             f"{held.masks!r} the {done} steps that it has done could have had other masks; export "
             "its weights and begin a new run with --start"
         )
-    if np.any(_rates(held, steps) != _rates(wanted, steps)):
+    if np.any(_rates(held, steps) != _rates(new, steps)):
         return (
             f"the run cannot have another length ({change}): with the {held.schedule} schedule and "
             f"{held.warmup_steps} steps of warm-up the {done} steps that it has done would have "

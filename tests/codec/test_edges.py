@@ -1,4 +1,4 @@
-"""Images whose sides are no multiples of 64 end well, and every walk agrees about their end."""
+"""Images whose sides are no multiples of 64: all agree about their end."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_the_estimate_covers_what_the_compiled_synthesis_takes(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["standard", "mini"])
-def test_the_estimate_covers_the_largest_steps_of_a_portable_walk(name):
+def test_the_estimate_covers_the_largest_steps_of_a_portable_coder(name):
     preset = presets.preset(name)
     params = parameters(preset)
     rows, columns = tiles.tile_sides(max(tiles.TILE_SHAPES, key=math.prod), 0)
@@ -109,7 +109,7 @@ def test_the_estimate_covers_an_evaluation_of_a_search():
     assert actual <= memory.searching_bytes(preset, (side, side), (side, side)) <= 4 * actual
 
 
-def test_a_portable_walk_takes_memory_by_the_positions_of_the_finest_level():
+def test_a_portable_coder_needs_memory_by_the_positions_of_the_finest_level():
     """Features, the guess of them and latents as floats, and the caller's pixels."""
     preset = presets.standard()
     small, large = (memory.working_set_bytes(preset, (1, n)) for n in (1000, 2000))

@@ -214,11 +214,11 @@ def test_it_computes_the_function_and_compiles_it_once(traced):
 
 def test_it_is_told_once_that_it_is_compiled_before_it_runs(traced):
     function, notes, state, x = traced
-    told = []
-    step = compilation.FixedShapes(function, lambda: told.append((len(notes), state.is_deleted())))
+    calls = []
+    step = compilation.FixedShapes(function, lambda: calls.append((len(notes), state.is_deleted())))
     again = step(step(state, x), x)
     np.testing.assert_array_equal(again, 4 * x)
-    assert told == [(1, False)] and state.is_deleted()
+    assert calls == [(1, False)] and state.is_deleted()
 
 
 def test_a_compiler_without_the_options_compiles_all_the_same(traced, monkeypatch):

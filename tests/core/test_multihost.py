@@ -115,9 +115,9 @@ def free_port() -> int:
 
 
 def test_a_host_that_finds_no_first_one_says_where_it_has_looked(joining, monkeypatch):
-    place = f"localhost:{free_port()}"
-    with pytest.raises(ConfigError, match=rf"no host answers at {place} \(Connection refused\)"):
-        multihost.join(Cluster(place, 2, 1))
+    address = f"localhost:{free_port()}"
+    with pytest.raises(ConfigError, match=rf"no host answers at {address} \(Connection refused\)"):
+        multihost.join(Cluster(address, 2, 1))
 
     def unknown(*_):
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
@@ -130,17 +130,17 @@ def test_a_host_that_finds_no_first_one_says_where_it_has_looked(joining, monkey
 
 def test_hosts_join_a_first_one_that_answers(joining):
     with socket.create_server(("localhost", 0)) as server:
-        place = f"localhost:{server.getsockname()[1]}"
-        multihost.join(Cluster(place, 2, 1))
-    multihost.join(Cluster(place, 2, 0))  # which is the one that answers
+        address = f"localhost:{server.getsockname()[1]}"
+        multihost.join(Cluster(address, 2, 1))
+    multihost.join(Cluster(address, 2, 0))  # which is the one that answers
     multihost.join(Cluster())
-    assert joining == [(place, 2, 1), (place, 2, 0), (None, None, None)]
+    assert joining == [(address, 2, 1), (address, 2, 0), (None, None, None)]
 
 
-@pytest.mark.parametrize("place", ["localhost", "localhost:", ":1234", "a:b", "a:0", "a:65536"])
-def test_a_coordinator_without_address_or_port_is_refused(joining, place):
-    with pytest.raises(ConfigError, match=f"an address and a port, as HOST:1234: {place}$"):
-        multihost.join(Cluster(place, 2, 0))
+@pytest.mark.parametrize("address", ["localhost", "localhost:", ":1234", "a:b", "a:0", "a:65536"])
+def test_a_coordinator_without_address_or_port_is_refused(joining, address):
+    with pytest.raises(ConfigError, match=f"an address and a port, as HOST:1234: {address}$"):
+        multihost.join(Cluster(address, 2, 0))
     assert joining == []
 
 

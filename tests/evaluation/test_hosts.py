@@ -74,12 +74,12 @@ def test_what_a_host_finds_wrong_before_it_begins_is_told_to_the_others(
     if kept:
         kept.mkdir()
         (kept / "a.png.rdo").write_bytes(b"")
-    told: list[str] = []
+    sent: list[str] = []
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(multihost, "gather_texts", lambda name, text, _: [told.append(text) or ""])
+    monkeypatch.setattr(multihost, "gather_texts", lambda name, text, _: [sent.append(text) or ""])
     with pytest.raises(ValueError, match=cause):
         real_files.evaluate(tiny_model, [data], real_files.Settings(keep=kept))
-    assert len(told) == 1 and cause in told[0]
+    assert len(sent) == 1 and cause in sent[0]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from rdonet_jax.evaluation.report.showcase import ShowcaseOptions
 
 @pytest.fixture(scope="module")
 def example(folder, tiny_weights):
-    wanted = ShowcaseOptions([folder], str(tiny_weights), anchors=["jpeg", "webp"], count=1)
-    (one,) = showcase.images(wanted)
+    options = ShowcaseOptions([folder], str(tiny_weights), anchors=["jpeg", "webp"], count=1)
+    (one,) = showcase.images(options)
     return one
 
 

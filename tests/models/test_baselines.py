@@ -144,7 +144,7 @@ def test_multiply_accumulates_are_those_of_the_layers_by_hand():
 
 @pytest.fixture(scope="module", params=KINDS)
 def network(request):
-    """A tiny network of each kind, with its walk compiled."""
+    """A tiny network of each kind, with its compiled functions."""
     model = presets.mbt2018_tiny(kind=request.param)
     params = jax.tree_util.tree_map(np.array, baselines.init_params(model, quick_key(0)))
     if model.kind != "factorised":

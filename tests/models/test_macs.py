@@ -120,7 +120,7 @@ def test_the_sum_is_what_xla_counts_but_for_borders_and_single_operations():
     params = jax.eval_shape(functools.partial(rdonet.init_params, preset), jax.random.key(0))
     blocks = side // partition.BLOCK
 
-    def walk(params, x):
+    def run(params, x):
         masks = partition.level_masks(partition.uniform(0, (blocks, blocks), (1,)))
         coded, _ = jax.vjp(
             lambda p: rdonet.network(preset).apply({"params": p}, x, masks, method="code").x_hat,
@@ -128,7 +128,7 @@ def test_the_sum_is_what_xla_counts_but_for_borders_and_single_operations():
         )
         return coded
 
-    cost = jax.jit(walk).lower(params, x).cost_analysis()
+    cost = jax.jit(run).lower(params, x).cost_analysis()
     counted = sum(macs.per_pixel(preset).values()) * side**2
     assert cost["flops"] == pytest.approx(2 * counted, rel=0.1)
 
@@ -156,7 +156,7 @@ def operations(jaxpr: Any) -> int:
 
 
 def counting(function: Callable[..., Any], counts: list[int]) -> Callable[..., Any]:
-    """A compiled step of the walk that computes nothing, and says what it would have."""
+    """A compiled step of the coder that computes nothing, and says what it would have."""
 
     def call(*arguments: Any) -> Any:
         fixed = next(i for i, v in enumerate(arguments) if not isinstance(v, _FIXED))
@@ -182,17 +182,17 @@ def computed(monkeypatch) -> Callable[..., dict[str, float]]:
     def count(model: config.PortableConfig, side: int) -> dict[str, float]:
         masks = tuple(np.ones([side // stride] * 2, bool) for stride in partition.STRIDES)
 
-        def walk() -> portable_coder.PortableLevelCoder:
+        def new_coder() -> portable_coder.PortableLevelCoder:
             counts.clear()
             engine = jax_engine.JaxEngine(model, portable_params.shapes(model), np.array([0]))
             return portable_coder.PortableLevelCoder(model, engine, masks, (side, side))
 
-        decoder = walk()
+        decoder = new_coder()
         for level in (2, 1, 0):
             decoder.decode_level(level, lambda indices: np.zeros(indices.shape, np.int32))
         decoder.reconstruct()
         found = {"decoder": sum(counts) / side**2}
-        encoder = walk()
+        encoder = new_coder()
         encoder.analyze(np.zeros((side, side, 3), np.uint8))
         for level in (2, 1, 0):
             encoder.encode_level(level, continues=True)

@@ -1,4 +1,4 @@
-"""The portable network: its size, its walk, and what quality does."""
+"""The portable network: its size, its levels in order, and what quality does."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_standard_network_is_small():
 
 
 @pytest.mark.parametrize(("grid", "noisy"), [((1, 1), False), ((3, 2), True)])
-def test_the_walk_has_a_map_of_bits_for_every_level_of_every_grid(grid, noisy):
+def test_coding_gives_a_map_of_bits_for_every_level_of_every_grid(grid, noisy):
     rows, columns = grid
     x = jax.ShapeDtypeStruct((2, 64 * rows, 64 * columns, 3), jnp.float32)
     masks = masks_of("random", grid, 2)
@@ -168,23 +168,23 @@ def test_images_of_a_batch_are_coded_as_if_each_were_alone(images):
                 np.testing.assert_allclose(one[0], many[example], rtol=1e-4)
 
 
-def test_the_walk_with_a_coder_sends_what_the_whole_walk_estimates(images, photograph):
+def test_the_coder_encodes_what_coding_all_levels_estimates(images, photograph):
     params, masks = portable_params.acting(MODEL), masks_of("random", batch=len(QUALITIES))
     coded = code(MODEL, params, images, masks, QUALITIES)
     example = 3
     plain = tuple(mask[example] for mask in masks)
     engine = jax_engine.JaxEngine(MODEL, params, QUALITIES[example : example + 1])
-    walk = portable_coder.PortableLevelCoder(MODEL, engine, plain, (192, 256))
-    walk.analyze(photograph)
+    coder = portable_coder.PortableLevelCoder(MODEL, engine, plain, (192, 256))
+    coder.analyze(photograph)
     tables = distributions.scale_tables(MODEL.distribution)
     for level in (2, 1, 0):
         z, *y = (8 * len(range_coder.encode([run], tables))
-                 for run in walk.encode_level(level, continues=True))  # fmt: skip
+                 for run in coder.encode_level(level, continues=True))  # fmt: skip
         for maps, sent in ((coded.z_bits, z), (coded.y_bits, sum(y))):
             estimated = float(jnp.sum(maps[level][example]))
             assert sent == pytest.approx(estimated, rel=0.01, abs=4 * 64)
     expected = np.asarray(distortion.to_8_bit(coded.x_hat))[example].astype(int)
-    assert np.abs(walk.reconstruct().astype(int) - expected).max() <= 1
+    assert np.abs(coder.reconstruct().astype(int) - expected).max() <= 1
 
 
 @functools.partial(jax.jit, compiler_options=portable_params.QUICKLY)

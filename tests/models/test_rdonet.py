@@ -1,4 +1,4 @@
-"""The network: its size, the walk through its levels, and the linear start."""
+"""The network: its size, its levels in order, and the linear start."""
 
 from __future__ import annotations
 
@@ -105,11 +105,11 @@ def test_what_a_masked_level_would_have_coded_does_not_reach_the_image(network):
 
 
 @pytest.mark.slow
-def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
+def test_single_steps_give_what_coding_all_levels_gives(network):
     preset, params, x, code = network
     masks = masks_of("random")
 
-    def walk(params, x, masks):
+    def estimate(params, x, masks):
         def step(method, *arguments):
             return rdonet.network(preset).apply({"params": params}, *arguments, method=method)
 
@@ -123,7 +123,7 @@ def test_a_walk_of_single_steps_gives_what_the_whole_walk_gives(network):
             state = step("next_state", level, y_hat, state)
         return step("synthesize", state)
 
-    found = hasty_xla.jit(walk)(params, x, masks)
+    found = hasty_xla.jit(estimate)(params, x, masks)
     np.testing.assert_allclose(found, code(params, x, masks).x_hat, atol=1e-5)
 
 

@@ -122,7 +122,7 @@ def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(
     rng = np.random.default_rng(seed)
     sent: list[tuple[int, np.ndarray, np.ndarray]] = []
 
-    def take(level: int, indices: np.ndarray) -> np.ndarray:
+    def read_symbols(level: int, indices: np.ndarray) -> np.ndarray:
         symbols = np.rint(rng.laplace(size=len(indices)) * 2.0 ** (indices / 5 - 4))
         if hostile:
             ends = rng.choice(ENDS, len(indices))
@@ -132,11 +132,11 @@ def test_whatever_symbols_a_file_holds_the_integers_go_on_as_the_floats_do(
 
     size = tuple(partition.BLOCK * side for side in grid)
     engine = jax_engine.JaxEngine(model, params, np.array([quality]))
-    walk = portable_coder.PortableLevelCoder(model, engine, masks, size)
+    coder = portable_coder.PortableLevelCoder(model, engine, masks, size)
     for level in (2, 1, 0):
-        walk.decode_level(level, functools.partial(take, level))
+        coder.decode_level(level, functools.partial(read_symbols, level))
     symbols = {level: [run[1] for run in sent if run[0] == level] for level in range(3)}
-    found = reference.prior_walk(params, model, quality, masks, symbols)
+    found = reference.runs_of_symbols(params, model, quality, masks, symbols)
     assert len(found) == len(sent)
     for run, (level, run_symbols, indices) in zip(found, sent, strict=True):
         assert run.level == level

@@ -113,11 +113,11 @@ def test_hosts_with_different_validation_crops_all_name_the_image_that_one_passe
                 path.write_bytes(path.read_bytes()[:-500])
             return training_crops.center_crops(images, 64), images
 
-    told: list = []
+    sent: list = []
 
     def gather(name, value):
-        told.append(json.loads(json.dumps(value)))
-        return told
+        sent.append(json.loads(json.dumps(value)))
+        return sent
 
     found, damaged = dataset.find([tmp_path]), []
     monkeypatch.setattr(multihost, "gather_json", gather)

@@ -183,12 +183,12 @@ def test_hosts_wait_until_the_first_one_has_copied_everything(waits, monkeypatch
 
 
 def test_other_hosts_end_with_the_sentence_of_the_first_that_cannot_copy(monkeypatch, unwritable):
-    told: list[str] = []
-    monkeypatch.setattr(multihost, "gather_texts", lambda name, text, _: [*told, text])
+    sent: list[str] = []
+    monkeypatch.setattr(multihost, "gather_texts", lambda name, text, _: [*sent, text])
     unwritable(RUN)
     with pytest.raises(UncopiedError) as caught, working_folder.opened(RUN) as working:
         (working.folder / "log.jsonl").write_text("lines")
     monkeypatch.setattr(multihost, "is_first", lambda: False)
     with pytest.raises(ConfigError) as other, working_folder.opened(RUN):
-        told.append(str(caught.value))
+        sent.append(str(caught.value))
     assert str(other.value) == f"host 0: {caught.value}"

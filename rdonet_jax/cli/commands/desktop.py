@@ -85,12 +85,12 @@ def entries(prefix: Path) -> dict[Path, str]:
 
 def install(prefix: Path) -> list[str]:
     """Writes the entries; returns in lines what was done. Raises `CommandError`."""
-    wanted = entries(prefix)
-    _require_own(wanted)
-    for path, text in wanted.items():
+    texts = entries(prefix)
+    _require_own(texts)
+    for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(path, functools.partial(_write, text))
-    return [*(f"{path}: written" for path in wanted), _update(prefix)]
+    return [*(f"{path}: written" for path in texts), _update(prefix)]
 
 
 def _write(text: str, file: BinaryIO) -> None:

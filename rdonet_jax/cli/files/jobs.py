@@ -169,9 +169,9 @@ def _origins(
     for error in below.errors:
         cause = cause_of(error, source)
         found.failed.append(Failed(Job(str(error.filename or source), ""), cause))
-    known = [path for path in below.files if path.suffix.lower() in suffixes and _is_file(path)]
-    _note_others(source, below.files, known, found, may_be_empty=bool(below.errors))
-    for path in sorted(known):
+    chosen = [path for path in below.files if path.suffix.lower() in suffixes and _is_file(path)]
+    _note_others(source, below.files, chosen, found, may_be_empty=bool(below.errors))
+    for path in sorted(chosen):
         below_source = str(path.relative_to(source))
         yield Origin(str(path), below_source if root is None else _below_root(str(path), root))
 
@@ -189,9 +189,9 @@ def _origins_at_url(
         yield Origin(url, urls.name_of(url) if root is None else _below_root(url, root))
         return
     files = [Path(name) for name in below if not any(p[0] == "." for p in Path(name).parts)]
-    known = [path for path in files if path.suffix.lower() in suffixes]
-    _note_others(url, files, known, found)
-    for path in known:
+    chosen = [path for path in files if path.suffix.lower() in suffixes]
+    _note_others(url, files, chosen, found)
+    for path in chosen:
         file = urls.join(url, *path.parts)
         yield Origin(file, str(path) if root is None else _below_root(file, root))
 
@@ -199,14 +199,14 @@ def _origins_at_url(
 def _note_others(
     source: str,
     files: Sequence[Path],
-    known: Sequence[Path],
+    chosen: Sequence[Path],
     found: Found,
     may_be_empty: bool = False,
 ) -> None:
-    """Adds to `found` the files of a folder that are not known, and that there is none that is."""
-    taken = set(known)
-    found.others.extend(p.suffix.lower() or p.name for p in files if p not in taken)
-    if not known and not may_be_empty:
+    """Adds to `found` the files of a folder that are not `chosen`, and an error where none is."""
+    ours = set(chosen)
+    found.others.extend(p.suffix.lower() or p.name for p in files if p not in ours)
+    if not chosen and not may_be_empty:
         cause = f"{source}: holds no files with a suffix that is known here"
         found.failed.append(Failed(Job(source, ""), cause))
 

@@ -66,12 +66,12 @@ def test_jpeg_xl_is_read_in_its_depth(tmp_path, bits, channels, bare, imagecodec
 def test_the_orientation_of_jpeg_xl_is_that_of_its_codestream(tmp_path):
     """The orientation in EXIF data is applied only in files that are transcoded JPEG."""
     pytest.importorskip("pillow_jxl")
-    told = b"Exif\0\0" + exif_block(orientation=6)
-    Image.fromarray(SMOOTH).save(tmp_path / "a.jxl", lossless=True, exif=told)
+    exif = b"Exif\0\0" + exif_block(orientation=6)
+    Image.fromarray(SMOOTH).save(tmp_path / "a.jxl", lossless=True, exif=exif)
     image = reader.load(tmp_path / "a.jxl")
     np.testing.assert_array_equal(image.pixels, SMOOTH)
     assert b"A maker" in image.exif
-    Image.fromarray(SMOOTH).save(tmp_path / "a.jpg", exif=told)
+    Image.fromarray(SMOOTH).save(tmp_path / "a.jpg", exif=exif)
     with Image.open(tmp_path / "a.jpg") as source:
         source.save(tmp_path / "b.jxl", lossless_jpeg=True)
     packed, plain = (reader.load(tmp_path / name) for name in ("b.jxl", "a.jpg"))

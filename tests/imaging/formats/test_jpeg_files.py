@@ -49,8 +49,8 @@ def test_a_jpeg_of_12_bits_is_read_as_16_with_profile_and_orientation(
     data = imagecodecs.jpeg8_encode(samples, level=100, bitspersample=12, **more)
     profile = b"\xff\xe2" + struct.pack(">H", 16 + len(SRGB)) + b"ICC_PROFILE\0\1\1" + SRGB
     block = b"Exif\0\0" + exif_block(orientation=6)
-    told = b"\xff\xe1" + struct.pack(">H", 2 + len(block)) + block
-    data = data[:2] + told + profile + data[2:]
+    segment = b"\xff\xe1" + struct.pack(">H", 2 + len(block)) + block
+    data = data[:2] + segment + profile + data[2:]
     image = load(tmp_path, data, "a.jpg")
     assert image.is_16bit and image.gray == gray and image.icc == SRGB and image.exif
     exact = np.rot90(samples, 3).astype(float) * 65535 / 4095
