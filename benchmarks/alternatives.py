@@ -29,8 +29,7 @@ from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import macs, registry
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import crops, validation
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import crops, sharding, validation
 from rdonet_jax.training.config import TrainingConfig
 
 MODEL_CHANGES: dict[str, dict[str, Any]] = {
@@ -99,7 +98,7 @@ def result(
         "processor_seconds": seconds,
         "wall_seconds": wall,
         "kmac": sum(macs.per_pixel(model).values()) / 1000,
-        "parameters": registry.parameter_count(training_step.unreplicate(trainer.state.params)),
+        "parameters": registry.parameter_count(sharding.unreplicate(trainer.state.params)),
     }
 
 

@@ -26,8 +26,7 @@ from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import crops
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import crops, train_state
 
 STAGES = {
     "/jax/core/compile/jaxpr_trace_duration": "trace",
@@ -57,7 +56,7 @@ class Durations:
 
 def start(model: PortableConfig, schedule: training_config.TrainingConfig) -> Any:
     """The parameters that training begins with."""
-    return jax.device_get(training_step.starting_params(model, schedule))
+    return jax.device_get(train_state.starting_params(model, schedule))
 
 
 def train(model: PortableConfig, schedule: training_config.TrainingConfig) -> None:

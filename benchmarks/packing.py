@@ -29,9 +29,7 @@ from rdonet_jax.training import (
     crops as training_crops,
 )
 from rdonet_jax.training import (
-    step as training_step,
-)
-from rdonet_jax.training import (
+    sharding,
     validation,
 )
 
@@ -80,7 +78,7 @@ def main() -> None:
     validate = validation.make(model.config, run, crops)
 
     def judge(params: Any) -> validation.Validation:
-        return validate(training_step.replicate(params))
+        return validate(sharding.replicate(params))
 
     whole = judge(model.params)
     print(f"as it is: log J {whole.loss:.4f}, {whole.psnr:.3f} dB")

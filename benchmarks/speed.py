@@ -42,6 +42,10 @@ from rdonet_jax.training import (
     crops as training_crops,
 )
 from rdonet_jax.training import (
+    sharding,
+    train_state,
+)
+from rdonet_jax.training import (
     step as training_step,
 )
 
@@ -75,7 +79,7 @@ def load_image(path: Path | None) -> np.ndarray:
 
 def untrained(preset: config.AnyConfig) -> zoo.Model:
     """A model with the linear start."""
-    params = training_step.starting_params(preset, training_config.TrainingConfig())
+    params = train_state.starting_params(preset, training_config.TrainingConfig())
     tables = distributions.scale_tables(preset.distribution)
     return zoo.Model("fresh", preset, params, bytes(config.WEIGHTS_BYTES), {}, tables)
 
@@ -100,9 +104,9 @@ def training_times(preset: config.AnyConfig, image: np.ndarray, repeats: int) ->
     count, side = CROPS
     schedule = training_config.TrainingConfig(batch_size=count, crop=side)
     crops = np.stack([image[i : i + side, 2 * i : 2 * i + side] for i in range(count)])
-    batch = training_step.shard(training_crops.Batch(np.arange(count, dtype=np.int32), crops))
+    batch = sharding.shard(training_crops.Batch(np.arange(count, dtype=np.int32), crops))
     step = training_step.make_step(preset, schedule)
-    holder = {"state": training_step.replicate(training_step.create_state(preset, schedule))}
+    holder = {"state": sharding.replicate(train_state.create_state(preset, schedule))}
 
     def run() -> object:
         holder["state"], metrics = step(holder["state"], batch, np.float32(0))

@@ -11,7 +11,7 @@ import numpy as np
 
 from rdonet_jax.core import config
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import crops
+from rdonet_jax.training import crops, sharding, train_state
 from rdonet_jax.training import step as training_step
 
 
@@ -22,12 +22,12 @@ class Trainer:
         self, model: config.RDONetConfig, schedule: training_config.TrainingConfig
     ) -> None:
         self.step = training_step.make_step(model, schedule)
-        self.state = training_step.replicate(training_step.create_state(model, schedule))
+        self.state = sharding.replicate(train_state.create_state(model, schedule))
         self.done = 0
 
     def compiled(self, batch: crops.Batch) -> jax.stages.Compiled:
         """Compiles the step for batches like this one."""
-        return self.step.compiled(self.state, training_step.shard(batch), np.float32(0))
+        return self.step.compiled(self.state, sharding.shard(batch), np.float32(0))
 
     def run(self, batches: Iterator[crops.Batch], count: int) -> float:
         """Seconds of so many steps. As in a run, the devices are at most one step ahead."""
@@ -35,7 +35,7 @@ class Trainer:
         before = None
         for batch in itertools.islice(batches, count):
             position = np.float32(self.done)
-            self.state, metrics = self.step(self.state, training_step.shard(batch), position)
+            self.state, metrics = self.step(self.state, sharding.shard(batch), position)
             self.done += 1
             jax.block_until_ready(before)
             before = metrics

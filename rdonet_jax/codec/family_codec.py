@@ -84,8 +84,8 @@ class FamilyCodec(abc.ABC):
 
 
 @functools.cache
-def _load(place: str) -> FamilyCodec:
-    module, _, attribute = place.partition(":")
+def _load(address: str) -> FamilyCodec:
+    module, _, attribute = address.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 

@@ -147,11 +147,11 @@ def named_images(folders: Folders, shard: Shard = WHOLE) -> dict[str, ImageFile]
     placed = [(_absolute(path), path) for path in dataset.find(folders)]
     paths = sorted(placed, key=lambda one: one[0])
     root = os.path.commonpath([_absolute(folder) for folder in folders])
-    names = image_names.numbered([place.relative_to(root).as_posix() for place, _ in paths])
+    names = image_names.numbered([full.relative_to(root).as_posix() for full, _ in paths])
     found = shard.part(
         [
-            (name, path if isinstance(path, PackedImage) else place)
-            for name, (place, path) in zip(names, paths, strict=True)
+            (name, path if isinstance(path, PackedImage) else full)
+            for name, (full, path) in zip(names, paths, strict=True)
         ]
     )
     if not found:
@@ -162,15 +162,15 @@ def named_images(folders: Folders, shard: Shard = WHOLE) -> dict[str, ImageFile]
     return dict(found)
 
 
-def _absolute(place: str | ImageFile) -> Path:
+def _absolute(source: str | ImageFile) -> Path:
     """Where an image or a folder lies; for a URL and the name of a dataset, a path made of it."""
-    if isinstance(place, PackedImage):
-        return place.absolute()
-    if named_datasets.is_name(place):
-        return named_datasets.absolute(place)
-    if urls.is_url(place):
-        return Path("/", *urls.parts(str(place)))
-    return Path(os.path.abspath(place))
+    if isinstance(source, PackedImage):
+        return source.absolute()
+    if named_datasets.is_name(source):
+        return named_datasets.absolute(source)
+    if urls.is_url(source):
+        return Path("/", *urls.parts(str(source)))
+    return Path(os.path.abspath(source))
 
 
 def code_all(

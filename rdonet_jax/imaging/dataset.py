@@ -305,14 +305,14 @@ def _files_below(
     for entry in listed:
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
-        path, place = folder / entry.name, os.path.join(real, entry.name)
+        path, target = folder / entry.name, os.path.join(real, entry.name)
         if entry.is_symlink():
-            place = os.path.realpath(path)
+            target = os.path.realpath(path)
         if _is_folder(entry):
-            if place not in above | {real}:
-                yield from _files_below(path, place, above | {real})
+            if target not in above | {real}:
+                yield from _files_below(path, target, above | {real})
         elif path.suffix.lower() in SUFFIXES and (entry.is_symlink() or entry.is_file()):
-            yield path, place
+            yield path, target
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

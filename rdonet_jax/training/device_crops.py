@@ -24,7 +24,7 @@ from rdonet_jax.core import compilation
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging.dataset import ImageDataset, in_threads
 from rdonet_jax.training import crops as training_crops
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import sharding
 from rdonet_jax.training.config import TrainingConfig
 
 SIZES = 5
@@ -149,14 +149,14 @@ class Reader:
         self.config = config
         self._step = 0
         pool, self._paths = load(images, config)
-        self._pool = training_step.replicate(pool, config.parallel)
+        self._pool = sharding.replicate(pool, config.parallel)
         self._places = pool._replace(pixels=pool.pixels[:0])  # enough to find the file of a crop
         numbers = np.split(np.arange(config.batch_size, dtype=np.int32), hosts)[host]
-        self._numbers = training_step.shard(numbers)
+        self._numbers = sharding.shard(numbers)
         self._cut = compilation.parallel(
             lambda pool, step, numbers: cut(pool, config, step, numbers),
             config.parallel,
-            axis_name=training_step.AXIS,
+            axis_name=sharding.AXIS,
             in_axes=(0, None, 0),
         )
 

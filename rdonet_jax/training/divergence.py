@@ -17,16 +17,9 @@ import numpy as np
 
 from rdonet_jax.core import compilation, files, multihost
 from rdonet_jax.core.config import AnyConfig
-from rdonet_jax.training import (
-    checkpoints,
-    precision,
-)
-from rdonet_jax.training import (
-    crops as training_crops,
-)
-from rdonet_jax.training import (
-    step as training_step,
-)
+from rdonet_jax.training import checkpoints, precision, train_state
+from rdonet_jax.training import crops as training_crops
+from rdonet_jax.training import step as training_step
 from rdonet_jax.training.config import TrainingConfig
 
 KEPT = "the last checkpoint is kept"
@@ -40,7 +33,7 @@ def examined(
     folder: Path,
     model: AnyConfig,
     config: TrainingConfig,
-    state: training_step.TrainState,
+    state: train_state.TrainState,
     batch: training_crops.Batch,
     source: Callable[[int, int], Path],
     position: float | None = None,
@@ -53,15 +46,15 @@ def examined(
     `shared`: whether all hosts have the same folder. Returns the error to raise.
     """
     done = int(state.step)
-    place = folder / f"diverged-{done + 1}"
+    diverged = folder / f"diverged-{done + 1}"
     try:
         with multihost.raise_on_all_hosts("folder of the diverged step"):
             if multihost.is_first() or not shared:
-                shutil.rmtree(place, ignore_errors=True)
-                place.mkdir()
-        checkpoints.save_alone(place / "state", state, shared)
-        _write_crops(place, model, config, state, batch, source, position)
-        kept = f"the state before it and the crops are in {place}"
+                shutil.rmtree(diverged, ignore_errors=True)
+                diverged.mkdir()
+        checkpoints.save_alone(diverged / "state", state, shared)
+        _write_crops(diverged, model, config, state, batch, source, position)
+        kept = f"the state before it and the crops are in {diverged}"
     except Exception as error:  # whatever it is, the divergence is the error to report
         cause = checkpoints.cause(error)
         kept = f"the state before it and the crops could not be kept ({cause})"
@@ -72,16 +65,16 @@ def examined(
 
 
 def _write_crops(
-    place: Path,
+    diverged: Path,
     model: AnyConfig,
     config: TrainingConfig,
-    state: training_step.TrainState,
+    state: train_state.TrainState,
     batch: training_crops.Batch,
     source: Callable[[int, int], Path],
     position: float | None,
 ) -> None:
     host = jax.process_index()
-    files.replace(place / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
+    files.replace(diverged / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
     crops = []
     found = _losses(model, config, state, batch, position)
     for number, losses in zip(batch.numbers, found, strict=True):
@@ -89,24 +82,25 @@ def _write_crops(
         values = {name: str(value) for name, value in losses._asdict().items()}
         crops.append({"number": int(number), "picture": str(image), **values})
     files.replace(
-        place / f"crops-{host}.json", lambda file: file.write(json.dumps(crops, indent=1).encode())
+        diverged / f"crops-{host}.json",
+        lambda file: file.write(json.dumps(crops, indent=1).encode()),
     )
 
 
 def _losses(
     model: AnyConfig,
     config: TrainingConfig,
-    state: training_step.TrainState,
+    state: train_state.TrainState,
     batch: training_crops.Batch,
     position: float | None,
 ) -> list[training_step.CropLosses]:
     """The losses of each crop, as in the step, computed one by one to save memory."""
     one = compilation.jit(training_step.crop_losses, static_argnums=(0, 1))
-    place = state.step if position is None else np.float32(position)
+    at = state.step if position is None else np.float32(position)
     found = []
     for number in range(len(batch.numbers)):
         crop = jax.tree_util.tree_map(lambda leaf, n=number: leaf[n : n + 1], batch)
         with precision.of_step(config):
-            losses = one(model, config, state.params, state.step, crop, place)
+            losses = one(model, config, state.params, state.step, crop, at)
         found.append(training_step.CropLosses(*(value.item() for value in losses)))
     return found

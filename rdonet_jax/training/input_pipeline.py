@@ -10,8 +10,7 @@ from typing import Any
 import jax
 
 from rdonet_jax.imaging.dataset import ImageDataset
-from rdonet_jax.training import crops, device_crops
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import crops, device_crops, sharding
 from rdonet_jax.training.config import TrainingConfig
 
 
@@ -26,7 +25,7 @@ class Feed:
 
     def __next__(self) -> crops.Batch:
         batch = next(self._reader)
-        return batch if self._config.resident else training_step.shard(batch)
+        return batch if self._config.resident else sharding.shard(batch)
 
     @property
     def position(self) -> Mapping[str, Any]:

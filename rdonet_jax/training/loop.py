@@ -21,6 +21,8 @@ from rdonet_jax.training import (
     divergence,
     input_pipeline,
     run_dir,
+    sharding,
+    train_state,
     validation,
 )
 from rdonet_jax.training import (
@@ -67,7 +69,7 @@ class Intervals:
 class Outcome:
     """How a run ended: its last state, and the signal that stopped it, if any."""
 
-    state: training_step.TrainState
+    state: train_state.TrainState
     stopped_by: str  # name of the signal; empty if all steps were done
     was_finished: bool = False  # whether all steps had been done before
     by_clock: bool = False  # whether it was a run of so many minutes
@@ -116,7 +118,7 @@ class Loop:
 
     def run(
         self,
-        state: training_step.TrainState,
+        state: train_state.TrainState,
         progress: Progress,
         resumed: bool,
         stop_request: Callable[[int], str],
@@ -136,18 +138,18 @@ class Loop:
             monitor.event(progress.step, "resumed" if resumed else "begun", **facts)
             monitor.say("compiling the first step, which can take minutes")
             state, stopped_by = self._steps(state, progress, batches, monitor, stop_request)
-        return Outcome(training_step.unreplicate(state), stopped_by, by_clock=bool(config.minutes))
+        return Outcome(sharding.unreplicate(state), stopped_by, by_clock=bool(config.minutes))
 
     def _steps(
         self,
-        state: training_step.TrainState,
+        state: train_state.TrainState,
         progress: Progress,
         batches: input_pipeline.Feed,
         monitor: Monitor,
         stop_request: Callable[[int], str],
-    ) -> tuple[training_step.TrainState, str]:
+    ) -> tuple[train_state.TrainState, str]:
         sent: deque[_Sent] = deque()
-        state = training_step.replicate(state, self.config.parallel)
+        state = sharding.replicate(state, self.config.parallel)
         number, is_over = progress.step, False
         # The first step is compiled with it, which can take minutes and is not interrupted.
         stopped_by = stop_request(number)
@@ -169,20 +171,20 @@ class Loop:
                 progress = progress.replace(step=number, reader=batches.position)
                 progress = self._pause(state, progress, monitor, is_over, bool(stopped_by))
             if multihost.is_first() and (is_over or stopped_by or self.exports.is_due()):
-                self.exports.write(training_step.unreplicate(state.ema), number)
+                self.exports.write(sharding.unreplicate(state.ema), number)
         if is_over:
             return state, ""
         monitor.event(number, event="stopped", by=stopped_by)
         return state, stopped_by
 
-    def _rehearse_end(self, state: training_step.TrainState, number: int, monitor: Monitor) -> None:
+    def _rehearse_end(self, state: train_state.TrainState, number: int, monitor: Monitor) -> None:
         """Compiles and measures what a run by the clock must leave time for at its end."""
         with monitor.paused("validation"):
             self.validate(state.ema)
             with self.pace.measured("validation"):
                 self.validate(state.ema)
             with self.pace.measured("export"):
-                self.exports.write(training_step.unreplicate(state.ema), number)
+                self.exports.write(sharding.unreplicate(state.ema), number)
                 self.exports.wait()
 
     def _has_duties(self, number: int) -> bool:
@@ -193,7 +195,7 @@ class Loop:
     def process_metrics(
         self,
         sent: _Sent,
-        state: training_step.TrainState,
+        state: train_state.TrainState,
         monitor: Monitor,
         batches: input_pipeline.Feed,
         is_last: bool = False,
@@ -202,8 +204,8 @@ class Loop:
         *values, healthy = (value[0].item() for value in jax.device_get(sent.metrics))
         if not healthy:
             # Later steps change nothing, so this is the state before the failed step.
-            met = training_step.unreplicate(state)
-            batch = training_step.unsharded(sent.batch)
+            met = sharding.unreplicate(state)
+            batch = sharding.unsharded(sent.batch)
             raise divergence.examined(
                 self.folder,
                 self.model,
@@ -220,7 +222,7 @@ class Loop:
 
     def _pause(
         self,
-        state: training_step.TrainState,
+        state: train_state.TrainState,
         progress: Progress,
         monitor: Monitor,
         is_over: bool,
@@ -241,7 +243,7 @@ class Loop:
             # Compiling the preview could cost a run by the clock its end.
             is_shown = number % intervals.preview == 0 or (is_over and not self.config.minutes)
             if is_shown and multihost.is_first() and not stopping:
-                ema = training_step.unreplicate(state.ema)
+                ema = sharding.unreplicate(state.ema)
                 shown = validation.preview(self.model, ema, self.crops[:PREVIEWED])
                 monitor.images(number, shown)
             progress = self.pace.recorded(progress)
@@ -250,16 +252,16 @@ class Loop:
             multihost.wait_for_all(f"step {number}")
         return progress
 
-    def _save(self, state: training_step.TrainState, progress: Progress, improved: bool) -> None:
+    def _save(self, state: train_state.TrainState, progress: Progress, improved: bool) -> None:
         """Writes a checkpoint. Raises `DivergenceError` in place of one that is not usable."""
-        held = training_step.unreplicate(state)
+        held = sharding.unreplicate(state)
         _require_finite(held, progress.step)
         self.kept.save(held, progress, improved)
 
 
-def _require_finite(state: training_step.TrainState, step: int) -> None:
+def _require_finite(state: train_state.TrainState, step: int) -> None:
     """Raises `DivergenceError` for a state that is not finite."""
-    if not training_step.is_finite(state):
+    if not train_state.is_finite(state):
         raise divergence.DivergenceError(
             f"the state is not finite after step {step}; {divergence.KEPT}"
         )

@@ -30,10 +30,9 @@ from rdonet_jax.training import (
     pace,
     run_dir,
     run_log,
+    sharding,
+    train_state,
     working_folder,
-)
-from rdonet_jax.training import (
-    step as training_step,
 )
 from rdonet_jax.training.checkpoints import CheckpointError, Checkpoints, Progress
 from rdonet_jax.training.config import STARTS, RunLength, TrainingConfig
@@ -161,7 +160,7 @@ def _train(
         seen, held_out = split_images(local, run.training.crop, budget)
         config = _with_length(folder, run.training, length, len(seen.paths), resume)
         pace.require_possible(config, length, resume)
-        training_step.require_divisible(config)
+        sharding.require_divisible(config)
         run = dataclasses.replace(
             run,
             training=config,
@@ -171,7 +170,7 @@ def _train(
     with multihost.raise_on_all_hosts("every host has looked at the folder"):
         run_dir.check(folder, run, resume)
         crops = training_crops.center_crops(held_out, config.crop)
-        start = None if resume else training_step.create_state(run.model, config)
+        start = None if resume else train_state.create_state(run.model, config)
     _require_equal_crops(crops, held_out)
     # The checkpoints inside: a signal must not cut the last write short.
     with (
@@ -297,15 +296,15 @@ def _first_state(
     run: Run,
     seen: dataset.ImageDataset,
     kept: Checkpoints,
-    start: training_step.TrainState | None,
-) -> tuple[training_step.TrainState, Progress]:
+    start: train_state.TrainState | None,
+) -> tuple[train_state.TrainState, Progress]:
     """The newest checkpoint; if there is none, the start, which becomes one at once."""
     if kept.latest_step() is not None:
         return kept.restore(run.model, run.training)
     if (folder / run_log.LOG_FILE).exists():
         raise RunError(f"{folder}: has a log, but no checkpoint to resume from")
     if start is None:
-        start = training_step.create_state(run.model, run.training)
+        start = train_state.create_state(run.model, run.training)
     position = input_pipeline.first_position(seen, run.training)
     progress = Progress(step=0, switched_at=None, reader=position)
     kept.save(start, progress)

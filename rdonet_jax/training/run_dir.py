@@ -140,18 +140,18 @@ def _version(package: str) -> str | None:
 
 def _revision() -> str | None:
     """The git commit that this package's files belong to, "+" behind it if they were changed."""
-    place = str(Path(__file__).parent)
+    package = str(Path(__file__).parent)
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", place, *words], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", package, *words], capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
 
     try:
         # An installed package may lie inside another project's checkout.
         if not git("ls-files", "--", __file__):
             return None
-        changes = git("status", "--porcelain", "--untracked-files=no", "--", place)
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", package)
         return git("rev-parse", "HEAD") + ("+" if changes else "")
     except (OSError, subprocess.SubprocessError):
         return None
@@ -260,8 +260,8 @@ def require_shared(folder: Path) -> None:
         if multihost.is_first():
             with contextlib.suppress(OSError):
                 (folder / name).unlink()
-                for place in made:
-                    place.rmdir()
+                for new in made:
+                    new.rmdir()
     if any(lacking):
         blind = ", ".join(f"host {n} ({host})" for n, host in enumerate(lacking) if host)
         raise RunError(
@@ -272,7 +272,7 @@ def require_shared(folder: Path) -> None:
 
 def _missing(folder: Path) -> list[Path]:
     """The folder and those above it that are not there, innermost first."""
-    return [place for place in (folder, *folder.parents) if not place.exists()]
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _appears(folder: Path, name: str) -> bool:

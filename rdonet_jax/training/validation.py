@@ -17,9 +17,9 @@ from rdonet_jax.core import compilation, multihost, partition
 from rdonet_jax.core.config import QUALITY_SEGMENT, AnyConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import hierarchy, registry
-from rdonet_jax.training import precision
+from rdonet_jax.training import precision, sharding
 from rdonet_jax.training.config import TrainingConfig
-from rdonet_jax.training.step import AXIS, crop_loss, shard
+from rdonet_jax.training.step import crop_loss
 
 
 class Validation(NamedTuple):
@@ -87,12 +87,14 @@ def make(
     def batch_sums(params: Any, crops: jax.Array, numbers: jax.Array) -> jax.Array:
         with precision.float32_products():
             values = _values(model, config, params, crops, numbers)
-        return jax.lax.psum(jnp.sum(jnp.where(numbers < count, values, 0.0), axis=1), AXIS)
+        return jax.lax.psum(jnp.sum(jnp.where(numbers < count, values, 0.0), axis=1), sharding.AXIS)
 
     count = _codings(model, len(crops))
     ready = functools.partial(multihost.wait_for_all, "compiled validation")
-    summed = compilation.parallel(batch_sums, config.parallel, axis_name=AXIS, on_compiled=ready)
-    batches = [shard(batch) for batch in _batches(crops, count, config.batch_size)]
+    summed = compilation.parallel(
+        batch_sums, config.parallel, axis_name=sharding.AXIS, on_compiled=ready
+    )
+    batches = [sharding.shard(batch) for batch in _batches(crops, count, config.batch_size)]
 
     def validate(params: Any) -> Validation:
         # Started all together, so that the devices do not wait for the host between batches.

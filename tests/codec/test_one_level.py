@@ -19,7 +19,7 @@ from rdonet_jax.models import macs, registry, zoo
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import draws
 from rdonet_jax.training.config import TrainingConfig
 from tests import portable_params
 
@@ -95,9 +95,7 @@ def test_every_schedule_trains_the_finest_level_alone(model):
     x = np.random.default_rng(0).random((2, 128, 64, 3), np.float32)
     keys = jax.random.split(jax.random.key(0), 2)
     schedule = TrainingConfig(stage1_steps=5, stage2_steps=0)
-    masks = training_step.masks_of_step(
-        model.config, schedule, np.int32(0), x, np.zeros(2, np.int32), keys
-    )
+    masks = draws.masks_of_step(model.config, schedule, np.int32(0), x, np.zeros(2, np.int32), keys)
     assert np.all(masks[0]) and not any(np.any(mask) for mask in masks[1:])
 
 

@@ -21,7 +21,7 @@ from rdonet_jax.models.baselines import context
 from rdonet_jax.models.baselines import init as baselines_init
 from rdonet_jax.models.baselines import network as baselines
 from rdonet_jax.nn import layers
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import draws
 from rdonet_jax.training.config import TrainingConfig
 from tests import hasty_xla
 from tests.conftest import quick_key
@@ -189,7 +189,7 @@ def test_masks_are_the_same_in_both_stages_of_training():
     model, schedule = presets.mbt2018_tiny(), TrainingConfig(stage1_steps=5, stage2_steps=5)
     x, keys = jnp.zeros((2, 64, 64, 3)), jax.random.split(jax.random.key(0), 2)
     for step in (0, 7):
-        masks = training_step.masks_of_step(model, schedule, step, x, None, keys)
+        masks = draws.masks_of_step(model, schedule, step, x, None, keys)
         assert [bool(np.all(mask)) for mask in masks] == [True, False, False]
         assert not np.any(masks[1]) and not np.any(masks[2])
 

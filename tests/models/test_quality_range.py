@@ -16,7 +16,7 @@ from rdonet_jax.models import zoo
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable import quality_range
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import train_state
 from tests import portable_params
 
 OLD = presets.mini(lmbdas=(0.001, 0.032), knots=6)  # a factor of two per segment
@@ -70,7 +70,7 @@ def test_training_goes_on_from_weights_of_another_range_but_not_of_another_netwo
 ):
     path = zoo.save(tmp_path, "old", OLD, params, {})
     schedule = training_config.TrainingConfig(start=str(path))
-    started = training_step.starting_params(NEW, schedule)
+    started = train_state.starting_params(NEW, schedule)
     np.testing.assert_allclose(gains(NEW, started, 128), gains(OLD, params, 0), atol=1.01)
     with pytest.raises(ConfigError, match="another configuration"):
-        training_step.starting_params(dataclasses.replace(NEW, hidden=16), schedule)
+        train_state.starting_params(dataclasses.replace(NEW, hidden=16), schedule)

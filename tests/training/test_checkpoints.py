@@ -11,8 +11,7 @@ import pytest
 
 from rdonet_jax.core import presets
 from rdonet_jax.models import registry
-from rdonet_jax.training import checkpoints
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import checkpoints, train_state
 from rdonet_jax.training.checkpoints import BEST, LAST, CheckpointError, Checkpoints, Progress
 from rdonet_jax.training.config import TrainingConfig
 
@@ -20,11 +19,11 @@ MODEL, SCHEDULE = presets.tiny(), TrainingConfig(start="random")
 
 
 @pytest.fixture(scope="module")
-def state() -> training_step.TrainState:
+def state() -> train_state.TrainState:
     """A state whose parameters are zero."""
     shapes = jax.eval_shape(lambda: registry.init_params(MODEL, jax.random.key(0)))
     zeros = jax.tree_util.tree_map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    return training_step.state_of(SCHEDULE, zeros)
+    return train_state.state_of(SCHEDULE, zeros)
 
 
 def at(step: int) -> Progress:

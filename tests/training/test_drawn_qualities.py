@@ -8,21 +8,21 @@ import jax
 import numpy as np
 
 from rdonet_jax.core import presets
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import draws
 
 
 def test_the_qualities_of_a_step_cover_the_whole_scale():
     model = presets.mini()
-    drawn = training_step.qualities_of_step(model, jax.random.split(jax.random.key(3), 2000))
+    drawn = draws.qualities_of_step(model, jax.random.split(jax.random.key(3), 2000))
     assert (drawn.min(), drawn.max()) == (0, model.steps_of_quality)
     assert abs(float(drawn.mean()) / model.steps_of_quality - 0.5) < 0.03
-    assert training_step.qualities_of_step(presets.tiny(), None) is None
+    assert draws.qualities_of_step(presets.tiny(), None) is None
 
 
 def test_the_quality_of_a_crop_is_drawn_apart_from_its_masks():
     model = presets.mini()
     keys = jax.random.split(jax.random.key(3), 500)
-    drawn = training_step.qualities_of_step(model, keys)
+    drawn = draws.qualities_of_step(model, keys)
     for parts in range(2, 6):
         of_parts = jax.vmap(functools.partial(jax.random.split, num=parts))(keys)
         for part in range(parts):

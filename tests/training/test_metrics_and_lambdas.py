@@ -9,14 +9,14 @@ import pytest
 from rdonet_jax.core import config, presets
 from rdonet_jax.metrics import loss
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import train_state
 from tests.metrics.test_loss import AbsoluteError
 
 
 def test_a_portable_network_is_not_trained_for_ms_ssim_alone():
     schedule = training_config.TrainingConfig(metric="ms-ssim", lmbda=8.0)
     with pytest.raises(config.ConfigError, match="use the metric 'both'"):
-        training_step.create_state(presets.mini(), schedule)
+        train_state.create_state(presets.mini(), schedule)
 
 
 class Mixed(loss.Mixture):
@@ -34,7 +34,7 @@ def test_lambdas_of_the_mse_are_refused_for_another_metric(metric, preset):
         loss.register(metric)
         schedule = training_config.TrainingConfig(metric=metric.name)
         with pytest.raises(config.ConfigError, match=advice[preset]):
-            training_step.create_state(presets.PRESETS[preset](), schedule)
+            train_state.create_state(presets.PRESETS[preset](), schedule)
 
 
 def test_the_default_lambda_is_refused_with_one_that_fits():

@@ -19,7 +19,8 @@ import jax, numpy as np
 from rdonet_jax.core import multihost, presets
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry
-from rdonet_jax.training import device_crops, step as training_step, validation
+from rdonet_jax.training import device_crops, sharding, train_state, validation
+from rdonet_jax.training import step as training_step
 from rdonet_jax.training.config import TrainingConfig
 
 folder, target, *cluster = sys.argv[1:]
@@ -33,8 +34,8 @@ shared = TrainingConfig(crop=64, batch_size=8, stage1_steps=2, stage2_steps=1, r
 found = {}
 for kind in ("pmap", "shard_map"):
     config = dataclasses.replace(shared, parallel=kind)
-    start = training_step.state_of(config, registry.init_params(model, jax.random.key(0)))
-    state = training_step.replicate(start, kind)
+    start = train_state.state_of(config, registry.init_params(model, jax.random.key(0)))
+    state = sharding.replicate(start, kind)
     step = training_step.make_step(model, config)
     reader = device_crops.Reader(images, config, host, hosts)
     losses, crops = [], []

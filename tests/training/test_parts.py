@@ -12,7 +12,7 @@ from rdonet_jax.core import config, presets
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable import widening
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import optimizer
+from rdonet_jax.training import optimizer, train_state
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.crops import Batch
 from rdonet_jax.training.step import CropLosses
@@ -39,9 +39,9 @@ def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(cost_of
     params = {"g_a": rows, "units_0": {"encoder": rows, "prior": {"first": rows, "gain": rows}}}
     for learn in ("all", "priors"):
         schedule = training_config.TrainingConfig(learn=learn, learning_rate=0.1, warmup_steps=0)
-        state = training_step.state_of(schedule, params)
-        _, gradients = training_step._mean_gradients(model, schedule, state, ONE)
-        after = flatten_dict(training_step._updated(schedule, state, gradients).params, sep="/")
+        state = train_state.state_of(schedule, params)
+        _, gradients = training_step.mean_gradients(model, schedule, state, ONE, 0)
+        after = flatten_dict(training_step.updated(schedule, state, gradients, 0).params, sep="/")
         belongs = flatten_dict(optimizer.of_prior(params), sep="/")
         for path, before in flatten_dict(params, sep="/").items():
             assert np.any(np.asarray(after[path] != before)) == (learn == "all" or belongs[path])
@@ -60,9 +60,9 @@ def test_learning_what_widening_added_moves_it_and_the_synthesis_and_nothing_els
     schedule = training_config.TrainingConfig(
         learn="added", widened_from=(old.trunk, old.knots), warmup_steps=0
     )
-    state = training_step.state_of(schedule, params)
-    _, gradients = training_step._mean_gradients(model, schedule, state, ONE)
-    after = training_step._updated(schedule, state, gradients).params
+    state = train_state.state_of(schedule, params)
+    _, gradients = training_step.mean_gradients(model, schedule, state, ONE, 0)
+    after = training_step.updated(schedule, state, gradients, 0).params
     moved = flatten_dict(jax.tree_util.tree_map(lambda leaf: leaf != 1, after), sep="/")
     added = flatten_dict(widening.added(params, model, old), sep="/")
     for path, what in moved.items():
@@ -79,7 +79,7 @@ def test_priors_that_are_learned_alone_begin_with_new_hyper_latents(
     drawn = portable_params.acting(mini_model.config, seed=5)
     monkeypatch.setattr(portable, "init_params", lambda model, key: drawn)
     schedule = training_config.TrainingConfig(learn="priors", start=str(mini_weights))
-    begun = training_step.starting_params(mini_model.config, schedule)
+    begun = train_state.starting_params(mini_model.config, schedule)
     before, after = (flatten_dict(params, sep="/") for params in (mini_model.params, begun))
     assert before.keys() == after.keys()
     changed = {path for path in before if np.any(np.asarray(before[path] != after[path]))}
@@ -91,21 +91,21 @@ def test_priors_that_are_learned_alone_begin_with_new_hyper_latents(
     rows, knots = "units_1/prior/from_z/kernel", mini_model.config.knots
     np.testing.assert_array_equal(before[rows][-knots:], after[rows][-knots:])
     with pytest.raises(config.ConfigError, match="only a portable network"):
-        training_step.starting_params(presets.tiny(), schedule)
+        train_state.starting_params(presets.tiny(), schedule)
 
 
 @pytest.mark.parametrize("preset", ["tiny", "mbt2018-tiny"])
 def test_a_rate_of_the_priors_is_refused_where_no_part_is_a_prior(preset):
     schedule = training_config.TrainingConfig(prior_rate=10.0)
     with pytest.raises(config.ConfigError, match="prior_rate is for portable networks"):
-        training_step.create_state(presets.preset(preset), schedule)
+        train_state.create_state(presets.preset(preset), schedule)
 
 
 def test_priors_that_keep_their_hyper_latents_begin_where_the_weights_are(mini_weights, mini_model):
     schedule = training_config.TrainingConfig(
         learn="priors", hyperpriors="keep", start=str(mini_weights)
     )
-    begun = training_step.starting_params(mini_model.config, schedule)
+    begun = train_state.starting_params(mini_model.config, schedule)
     jax.tree_util.tree_map(np.testing.assert_array_equal, begun, mini_model.params)
     with pytest.raises(config.ConfigError, match="a part of the network"):
         training_config.TrainingConfig(hyperpriors="keep")
@@ -115,11 +115,11 @@ def test_priors_that_keep_their_hyper_latents_begin_where_the_weights_are(mini_w
 def test_a_start_may_get_groups_of_channels(mini_weights, mini_model):
     grouped = presets.mini(channel_groups=((4,), (4,), ()), group_hidden=8)
     schedule = training_config.TrainingConfig(start=str(mini_weights))
-    begun = flatten_dict(training_step.starting_params(grouped, schedule), sep="/")
+    begun = flatten_dict(train_state.starting_params(grouped, schedule), sep="/")
     before = flatten_dict(mini_model.params, sep="/")
     for path, leaf in begun.items():
         if "group_" not in path:
             np.testing.assert_array_equal(leaf, before[path])
     # What is there cannot be taken away, nor changed.
     with pytest.raises(config.ConfigError, match="another configuration"):
-        training_step.starting_params(presets.mini(hidden=20), schedule)
+        train_state.starting_params(presets.mini(hidden=20), schedule)

@@ -11,7 +11,7 @@ import pytest
 
 from rdonet_jax.core import compilation
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import precision, validation
+from rdonet_jax.training import precision, sharding, train_state, validation
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.crops import Batch
 
@@ -34,8 +34,8 @@ def lowered(tiny_model):
         schedule = training_config.TrainingConfig(
             crop=64, batch_size=len(CROPS), start="random", **settings
         )
-        state = training_step.replicate(training_step.state_of(schedule, tiny_model.params))
-        batch = training_step.shard(Batch(np.arange(len(CROPS), dtype=np.int32), CROPS))
+        state = sharding.replicate(train_state.state_of(schedule, tiny_model.params))
+        batch = sharding.shard(Batch(np.arange(len(CROPS), dtype=np.int32), CROPS))
         step = training_step.make_step(tiny_model.config, schedule)
         return step.function.lower(state, batch, np.float32(0))
 
@@ -61,7 +61,7 @@ def test_validation_rounds_no_factor_of_a_product_whatever_the_step_does(
         return np.ones((1, 6))
 
     schedule = training_config.TrainingConfig(crop=64, batch_size=len(CROPS), precision=setting)
-    params = training_step.replicate(tiny_model.params)
+    params = sharding.replicate(tiny_model.params)
     validate = validation.make(tiny_model.config, schedule, CROPS)
     monkeypatch.setattr(compilation.FixedShapes, "__call__", called)
     validate(params)

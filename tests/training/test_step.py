@@ -1,9 +1,8 @@
-"""The training step: masks by stage, precision, accumulation, and the state after a bad step."""
+"""The training step: precision, accumulation, and the state after a bad step."""
 
 from __future__ import annotations
 
 import functools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +14,13 @@ from jax.flatten_util import ravel_pytree
 from rdonet_jax.core import config, partition, presets
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
-from rdonet_jax.models.portable import integer_format
-from rdonet_jax.models.portable import network as portable
-from rdonet_jax.nn import integer
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import masks as training_masks
-from rdonet_jax.training import optimizer, run_dir
+from rdonet_jax.training import draws, optimizer, sharding, train_state
 from rdonet_jax.training import precision as training_precision
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.crops import Batch
 from rdonet_jax.training.step import CropLosses
 from tests import hasty_xla, portable_params
-from tests.conftest import quick_key
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +38,9 @@ def gradients(crops, tiny_model):
     @functools.cache
     def result(**options):
         schedule = training_config.TrainingConfig(crop=64, batch_size=4, **options)
-        state = training_step.state_of(schedule, tiny_model.params)
-        function = functools.partial(training_step._mean_gradients, tiny_model.config, schedule)
-        means, found = hasty_xla.jit(function)(state, crops)
+        state = train_state.state_of(schedule, tiny_model.params)
+        function = functools.partial(training_step.mean_gradients, tiny_model.config, schedule)
+        means, found = hasty_xla.jit(function)(state, crops, 0)
         return means, np.asarray(ravel_pytree(found)[0])
 
     return result
@@ -90,7 +84,9 @@ def test_rematerialisation_keeps_less_than_half_for_the_backward_pass(tiny_model
 
         def backward(params):
             return jax.vjp(
-                lambda p: training_step.crop_losses(tiny_model.config, schedule, p, 0, batch).loss,
+                lambda p: (
+                    training_step.crop_losses(tiny_model.config, schedule, p, 0, batch, 0).loss
+                ),
                 params,
             )[1]
 
@@ -108,7 +104,7 @@ def test_bfloat16_changes_the_loss_a_little_and_keeps_float32_results(gradients,
     # Each convolution rounds its input, its kernel and its result; processors may round less.
     schedule = training_config.TrainingConfig(crop=64, batch_size=4, precision="bfloat16")
     forward = jax.make_jaxpr(
-        lambda params: training_step.crop_losses(tiny_model.config, schedule, params, 0, crops)
+        lambda params: training_step.crop_losses(tiny_model.config, schedule, params, 0, crops, 0)
     )(tiny_model.params)
     rounded = 3 * sum(1 for _ in operations(forward.jaxpr, "conv_general_dilated"))
     assert 0 < rounded * BFLOAT16 < 0.5
@@ -139,7 +135,9 @@ def test_precision_is_that_of_the_convolutions_and_never_of_rounding_or_likeliho
 ):
     schedule = training_config.TrainingConfig(crop=64, batch_size=4, precision=precision)
     traced = jax.make_jaxpr(
-        lambda params: training_step.crop_losses(tiny_model.config, schedule, params, 0, crops).loss
+        lambda params: (
+            training_step.crop_losses(tiny_model.config, schedule, params, 0, crops, 0).loss
+        )
     )(tiny_model.params).jaxpr
     assert dtypes(traced, "conv_general_dilated") == {jnp.dtype(precision)}
     for name in ("round", "exp", "log", "dot_general"):
@@ -165,7 +163,7 @@ def counting_step(monkeypatch):
 
     monkeypatch.setattr(training_step, "crop_losses", crop_losses)
     schedule = training_config.TrainingConfig(stage1_steps=2, stage2_steps=4, warmup_steps=0)
-    state = training_step.replicate(training_step.state_of(schedule, {"w": jnp.zeros(())}))
+    state = sharding.replicate(train_state.state_of(schedule, {"w": jnp.zeros(())}))
     return schedule, training_step.make_step(presets.tiny(), schedule), state
 
 
@@ -179,12 +177,12 @@ def test_a_step_that_is_not_finite_and_those_after_it_leave_the_state_as_it_was(
     _, step, state = counting_step
     state, metrics = step(state, gray(7), np.float32(0))
     assert bool(metrics.healthy[0])
-    before = training_step.unreplicate(state)
+    before = sharding.unreplicate(state)
     state, metrics = step(state, gray(255), np.float32(0))
     assert not bool(metrics.healthy[0]) and np.isnan(metrics.loss[0])
     state, metrics = step(state, gray(7), np.float32(0))
     assert not bool(metrics.healthy[0]) and np.isfinite(metrics.loss[0])
-    after = training_step.unreplicate(state)
+    after = sharding.unreplicate(state)
     jax.tree_util.tree_map(
         np.testing.assert_array_equal, before, after._replace(healthy=before.healthy)
     )
@@ -215,10 +213,10 @@ def test_a_step_is_compiled_once_for_both_stages(counting_step):
 
 def test_the_average_follows_the_parameters():
     schedule = training_config.TrainingConfig(ema_decay=0.15, clip_norm=1.0)
-    state = training_step.state_of(schedule, {"a": jnp.float32(1.0), "b": jnp.float32(-2.0)})
+    state = train_state.state_of(schedule, {"a": jnp.float32(1.0), "b": jnp.float32(-2.0)})
     gradients = {"a": jnp.float32(3.0), "b": jnp.float32(4.0)}
-    first = training_step._updated(schedule, state, gradients)
-    second = training_step._updated(schedule, first, gradients)
+    first = training_step.updated(schedule, state, gradients, 0)
+    second = training_step.updated(schedule, first, gradients, 1)
     for name, start in (("a", 1.0), ("b", -2.0)):
         assert float(first.params[name]) != start
         expected = 0.1 * start + 0.9 * float(first.params[name])
@@ -235,70 +233,10 @@ def test_a_batch_must_divide_over_devices_and_their_parts(monkeypatch, devices, 
     monkeypatch.setattr(jax, "device_count", lambda: devices)
     schedule = training_config.TrainingConfig(batch_size=8, accumulate=parts)
     if divides:
-        training_step.require_divisible(schedule)
+        sharding.require_divisible(schedule)
     else:
         with pytest.raises(config.ConfigError, match=f"{devices} devices"):
-            training_step.require_divisible(schedule)
-
-
-@pytest.mark.slow
-def test_masks_are_random_in_stage_1_and_follow_the_variance_in_stage_2():
-    model = presets.tiny()
-    schedule = training_config.TrainingConfig(stage1_steps=10, stage2_steps=10)
-    x = jnp.asarray(skimage.data.astronaut()[None, :256, :256] / 255.0, jnp.float32)
-    x = jnp.concatenate([x, x[:, :, ::-1]])
-    keys = training_step.crop_keys(schedule, jnp.int32(3), jnp.arange(2))
-    stage1, again = (
-        training_step.masks_of_step(model, schedule, jnp.int32(step), x, None, keys)
-        for step in (9, 9)
-    )
-    stage2 = training_step.masks_of_step(model, schedule, jnp.int32(10), x, None, keys)
-    expected = partition.level_masks(partition.variance(x, model.thresholds))
-    for level in range(3):
-        np.testing.assert_array_equal(stage1[level], again[level])
-        np.testing.assert_array_equal(stage2[level], expected[level])
-    assert any(np.any(stage1[level] != expected[level]) for level in range(3))
-    other = training_step.crop_keys(schedule, jnp.int32(4), jnp.arange(2))
-    moved = training_step.masks_of_step(model, schedule, jnp.int32(9), x, None, other)
-    assert any(np.any(stage1[level] != moved[level]) for level in range(3))
-
-
-def test_blocks_that_a_schedule_splits_within_whole_ones_stay_whole(monkeypatch):
-    def broken(model, config, step, x, quality, keys):
-        rows, cols = partition.block_grid(*x.shape[1:3])
-        split32 = jnp.ones((len(x), 2 * rows, 2 * cols), bool)
-        return partition.Partition(jnp.zeros((len(x), rows, cols), bool), split32)
-
-    monkeypatch.setitem(training_masks.SCHEDULES, "broken", broken)
-    schedule = training_config.TrainingConfig(masks="broken")
-    x, keys = jnp.zeros((2, 128, 64, 3)), jax.random.split(jax.random.key(0), 2)
-    fine, middle, coarse = training_step.masks_of_step(
-        presets.tiny(), schedule, jnp.int32(0), x, None, keys
-    )
-    assert coarse.all() and not fine.any() and not middle.any()
-
-
-@pytest.mark.slow
-def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
-    model = presets.tiny()
-    schedule = training_config.TrainingConfig(stage1_steps=1, stage2_steps=9, random_share=0.25)
-    x = jnp.full((200, 64, 64, 3), 0.5)  # flat: its variance mask is the coarsest level
-    keys = training_step.crop_keys(schedule, jnp.int32(3), jnp.arange(200))
-    fine, middle, coarse = training_step.masks_of_step(model, schedule, jnp.int32(3), x, None, keys)
-    # A random mask is the coarsest level for a third of the blocks.
-    split = 1 - float(jnp.mean(coarse))
-    assert 0.08 < split < 0.26
-    assert float(jnp.mean(fine)) == pytest.approx(split / 2, abs=0.05)
-    assert float(jnp.mean(middle)) == pytest.approx(split / 2, abs=0.05)
-
-
-def test_a_run_can_start_from_a_weights_file(tiny_weights, tiny_model):
-    schedule = training_config.TrainingConfig(start=str(tiny_weights))
-    state = training_step.create_state(presets.tiny(thresholds=(1.0, 2.0)), schedule)
-    assert int(state.step) == 0
-    jax.tree_util.tree_map(np.testing.assert_array_equal, dict(state.params), tiny_model.params)
-    with pytest.raises(config.ConfigError, match="another configuration"):
-        training_step.create_state(presets.tiny(hyper_latents=5), schedule)
+            sharding.require_divisible(schedule)
 
 
 @pytest.mark.slow
@@ -308,7 +246,7 @@ def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(p
     x = jnp.asarray(np.stack([crop, crop]))
     keys = jax.random.split(jax.random.key(0), 2)
     quality = jnp.asarray([0, model.steps_of_quality])
-    masks = training_step.masks_of_step(model, schedule, jnp.int32(1), x, quality, keys)
+    masks = draws.masks_of_step(model, schedule, jnp.int32(1), x, quality, keys)
     for number, thresholds in enumerate((model.thresholds[0], model.thresholds[-1])):
         expected = partition.level_masks(partition.variance(x[number], thresholds))
         for level in range(3):
@@ -336,23 +274,11 @@ def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
         schedule = training_config.TrainingConfig(crop=64, rate=rate, cut_share=0.0)
         jax.eval_shape(
             lambda p, s=schedule: training_step.crop_losses(
-                model, s, p, jnp.zeros((), jnp.int32), training_step.unsharded(gray(0))
+                model, s, p, jnp.zeros((), jnp.int32), sharding.unsharded(gray(0)), jnp.zeros(())
             ),
             params,
         )
     assert keys_of[0] is not None and keys_of[1] is None
-
-
-def test_hyper_latents_begin_with_something_to_say():
-    """Rounded to 0 they would say nothing, and the bits they cost would keep them at that."""
-    model = presets.standard()
-    units = (
-        integer.LARGEST / integer_format.UNIT_RANGE / 32
-    )  # of a deviation, as the network sees it
-    rng = np.random.default_rng(0)
-    y = units * rng.laplace(scale=0.5**0.5, size=(1, 16, 16, model.latents[1]))
-    z, _ = hasty_xla.jit(portable.HyperEncoder(model, 1).init_with_output)(quick_key(1), y)
-    assert 1.0 < 2**portable.Z_GAIN * float(np.std(z)) < 8.0
 
 
 def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_lambda():
@@ -370,39 +296,11 @@ def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_la
 
 
 @pytest.mark.slow
-def test_a_share_of_the_crops_has_images_that_end_before_them():
-    schedule = training_config.TrainingConfig(cut_share=0.25)
-    keys = training_step.crop_keys(schedule, jnp.int32(3), jnp.arange(2000))
-    sizes = np.asarray(training_step.sizes_of_step(schedule, keys, (256, 320)))
-    whole = np.all(sizes == (256, 320), axis=1)
-    assert np.mean(~whole) == pytest.approx(0.25, abs=0.04)
-    for side, drawn in zip((256, 320), sizes[~whole].T, strict=True):
-        assert (drawn.min(), drawn.max()) == (side - 63, side)
-        assert np.mean(drawn) == pytest.approx(side - 31.5, abs=3)
-    again = training_step.sizes_of_step(schedule, keys[5:9], (256, 320))
-    np.testing.assert_array_equal(again, sizes[5:9])
-    assert (
-        training_step.sizes_of_step(training_config.TrainingConfig(cut_share=0), keys, (64, 64))
-        is None
-    )
-
-
-@pytest.mark.slow
-def test_images_that_end_before_their_crops_keep_what_ms_ssim_needs():
-    schedule = training_config.TrainingConfig(cut_share=1.0, metric="both", crop=192)
-    keys = training_step.crop_keys(schedule, jnp.int32(3), jnp.arange(500))
-    sizes = np.asarray(training_step.sizes_of_step(schedule, keys, (192, 192)))
-    assert (sizes.min(), sizes.max()) == (176, 192)
-
-
-@pytest.mark.slow
 def test_what_a_crop_holds_beyond_its_image_changes_no_loss(crops, tiny_model):
     """Nor does it count: the rate is per pixel of the image."""
     schedule = training_config.TrainingConfig(crop=64, batch_size=4, cut_share=1.0)
-    keys = jax.vmap(jax.random.split)(
-        training_step.crop_keys(schedule, jnp.int32(0), crops.numbers)
-    )
-    sizes = np.asarray(training_step.sizes_of_step(schedule, keys[:, 0], (64, 64)))
+    keys = jax.vmap(jax.random.split)(draws.crop_keys(schedule, jnp.int32(0), crops.numbers))
+    sizes = np.asarray(draws.sizes_of_step(schedule, keys[:, 0], (64, 64)))
     other = crops.crops.copy()
     for crop, (rows, columns) in zip(other, sizes, strict=True):
         crop[rows:], crop[:, columns:] = 77, 200
@@ -410,16 +308,7 @@ def test_what_a_crop_holds_beyond_its_image_changes_no_loss(crops, tiny_model):
     losses = hasty_xla.jit(
         functools.partial(training_step.crop_losses, tiny_model.config, schedule)
     )
-    found = [losses(tiny_model.params, 0, crops._replace(crops=c)) for c in (crops.crops, other)]
+    found = [losses(tiny_model.params, 0, crops._replace(crops=c), 0) for c in (crops.crops, other)]
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_array_equal(ours, theirs)
         assert np.all(np.isfinite(ours))
-
-
-def test_runs_from_before_images_ended_within_crops_go_on_as_they_began(tmp_path):
-    schedule = training_config.TrainingConfig(lmbda=0.01)
-    run = json.loads(run_dir.Run(presets.tiny(), schedule, "tiny").to_json())
-    del run["training"]["cut_share"]
-    (tmp_path / run_dir.CONFIG_FILE).write_text(json.dumps(run))
-    held = run_dir.Run.load(tmp_path).training
-    assert (held.cut_share, held.lmbda) == (0.0, 0.01)

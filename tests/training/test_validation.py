@@ -10,8 +10,7 @@ import pytest
 from rdonet_jax.core import partition, presets
 from rdonet_jax.models import hierarchy, registry
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import step as training_step
-from rdonet_jax.training import validation
+from rdonet_jax.training import sharding, validation
 
 THRESHOLDS = (60.0, 180.0)
 
@@ -30,7 +29,7 @@ def preview(tiny_model, crops):
 def test_the_means_are_those_of_the_crops_one_by_one(tiny_model, crops, preview):
     schedule = training_config.TrainingConfig(batch_size=2, crop=128)
     validate = validation.make(tiny_model.config, schedule, crops)
-    result = validate(training_step.replicate(tiny_model.params))
+    result = validate(sharding.replicate(tiny_model.params))
     bpp = preview.density.mean(axis=(1, 2))
     squares = np.square(preview.x.astype(float) - preview.x_hat).mean(axis=(1, 2, 3))
     rounding = crops[0].size * 2**-24  # of as many additions

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.training import checkpoints, run_dir, run_log, validation
+from rdonet_jax.training import checkpoints, run_dir, run_log, train_state, validation
 from rdonet_jax.training import step as training_step
 from tests import hasty_xla
 from tests.conftest import ROOT
@@ -132,14 +132,14 @@ def curve(run: Path) -> dict:
     }
 
 
-def newest_state(run: Path) -> training_step.TrainState:
+def newest_state(run: Path) -> train_state.TrainState:
     held = run_dir.Run.load(run)
     with checkpoints.Checkpoints(run) as kept:
         return kept.restore(held.model, held.training)[0]
 
 
 def assert_close(
-    ours: training_step.TrainState, theirs: training_step.TrainState, tolerance: float
+    ours: train_state.TrainState, theirs: train_state.TrainState, tolerance: float
 ) -> None:
     """The parts of two states are equal to rounding, each measured by its norm."""
     for part, other in zip(ours, theirs, strict=True):
@@ -194,7 +194,7 @@ def light_steps(monkeypatch):
         @functools.partial(jax.jit, compiler_options=dict(hasty_xla.options()))
         def updated(state, mean, position):
             gradients = jax.tree_util.tree_map(lambda leaf: leaf * mean + mean, state.params)
-            return training_step._updated(schedule, state, gradients, position)
+            return training_step.updated(schedule, state, gradients, position)
 
         def step(state, batch, position):
             one = jax.tree_util.tree_map(lambda leaf: leaf[0], state)

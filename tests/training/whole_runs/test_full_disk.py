@@ -13,8 +13,7 @@ import pytest
 
 from rdonet_jax.core import presets
 from rdonet_jax.models import registry
-from rdonet_jax.training import checkpoints
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import checkpoints, train_state
 from rdonet_jax.training.config import TrainingConfig
 
 MODEL, SCHEDULE = presets.tiny(), TrainingConfig(start="random")
@@ -34,12 +33,12 @@ def largest_file(size: int):
 
 
 @pytest.fixture
-def state() -> training_step.TrainState:
+def state() -> train_state.TrainState:
     """Parameters that no compression makes smaller."""
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(lambda: registry.init_params(MODEL, jax.random.key(0)))
     drawn = jax.tree_util.tree_map(lambda leaf: rng.normal(size=leaf.shape).astype("f"), shapes)
-    return training_step.state_of(SCHEDULE, drawn)
+    return train_state.state_of(SCHEDULE, drawn)
 
 
 @pytest.mark.slow

@@ -16,7 +16,14 @@ from PIL import Image
 from rdonet_jax.cli.commands import train
 from rdonet_jax.core import presets
 from rdonet_jax.models import zoo
-from rdonet_jax.training import checkpoints, input_pipeline, run_dir, run_log, validation
+from rdonet_jax.training import (
+    checkpoints,
+    input_pipeline,
+    run_dir,
+    run_log,
+    train_state,
+    validation,
+)
 from rdonet_jax.training import step as training_step
 
 from .conftest import SHORT, STEPS, logged, newest_state
@@ -276,7 +283,7 @@ def test_a_state_that_is_not_finite_does_not_become_a_checkpoint(
     assert quick_start() == 1
     assert "the state is not finite after step 3" in capsys.readouterr().err
     state = newest_state(tmp_path / "run")
-    assert int(state.step) == 2 and training_step.is_finite(state)
+    assert int(state.step) == 2 and train_state.is_finite(state)
 
 
 def test_resuming_asks_for_the_same_images_wherever_they_lie(

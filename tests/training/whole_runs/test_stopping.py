@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import train_state
 
 from .conftest import STEPS, curve, ended, logged, newest_state, wait_for_step
 
@@ -49,5 +49,5 @@ def test_a_run_told_to_stop_and_then_killed_is_bit_for_bit_one_that_never_stoppe
     assert_equal(newest_state(run), newest_state(finished))
 
 
-def assert_equal(ours: training_step.TrainState, theirs: training_step.TrainState) -> None:
+def assert_equal(ours: train_state.TrainState, theirs: train_state.TrainState) -> None:
     jax.tree_util.tree_map(np.testing.assert_array_equal, ours, theirs)
