@@ -24,10 +24,10 @@ def work(options: argparse.Namespace) -> list[float]:
     import jax
     import numpy as np
 
-    from rdonet_jax.core import compilation
+    from rdonet_jax.core import parallel
 
     virtual_devices.join(options.worker)
-    mean = compilation.parallel(
+    mean = parallel.over_devices(
         lambda x: jax.lax.pmean(x, "devices"), options.parallel, donate_argnums=(0,)
     )
     x = np.ones((jax.local_device_count(), options.numbers), np.float32)

@@ -26,7 +26,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rdonet_jax.core import compilation, interrupts, messages
+from rdonet_jax.core import compilation, interrupts, messages, parallel
 from rdonet_jax.core.config import ConfigError
 
 PATIENCE_MS = 30 * 60 * 1000
@@ -193,7 +193,7 @@ def _rows_of_hosts(own: np.ndarray) -> np.ndarray:
     one device only. With JAX 0.5.3 on CPUs another device can then take a message of the next
     exchange for one of this exchange, which ends the process.
     """
-    devices = compilation.devices_by_host().reshape(jax.process_count(), -1)
+    devices = parallel.devices_by_host().reshape(jax.process_count(), -1)
     mesh = Mesh(devices, ("host", "device"))
     rows = multihost_utils.host_local_array_to_global_array(own[None], mesh, PartitionSpec("host"))
     copied = compilation.jit(_same, out_shardings=NamedSharding(mesh, PartitionSpec()))(rows)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
-from rdonet_jax.core import compilation
+from rdonet_jax.core import parallel
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.metrics import loss
@@ -31,7 +31,7 @@ CHOICES = {
     "learn": ("all", "decoder", "added", "priors"),
     "hyperpriors": ("restart", "keep"),
     "rate": ("noisy", "rounded"),
-    "parallel": compilation.PARALLEL,
+    "parallel": parallel.KINDS,
 }
 """Fields of a `TrainingConfig` that are one of a few words."""
 
@@ -123,7 +123,7 @@ class TrainingConfig:
     ema_decay: float = 0.999
     precision: str = "auto"
     remat: bool = False
-    parallel: str = compilation.PARALLEL[0]
+    parallel: str = parallel.KINDS[0]
     start: str = "linear"
     seed: int = 0
 

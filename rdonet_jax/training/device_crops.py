@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from rdonet_jax.core import compilation
+from rdonet_jax.core import compilation, parallel
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging.dataset import ImageDataset, in_threads
 from rdonet_jax.training import crops as training_crops
@@ -153,7 +153,7 @@ class Reader:
         self._places = pool._replace(pixels=pool.pixels[:0])  # enough to find the file of a crop
         numbers = np.split(np.arange(config.batch_size, dtype=np.int32), hosts)[host]
         self._numbers = sharding.shard(numbers)
-        self._cut = compilation.parallel(
+        self._cut = parallel.over_devices(
             lambda pool, step, numbers: cut(pool, config, step, numbers),
             config.parallel,
             axis_name=sharding.AXIS,

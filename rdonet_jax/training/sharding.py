@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from rdonet_jax.core import compilation
+from rdonet_jax.core import parallel
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.training.config import TrainingConfig
 
 AXIS = "devices"
 
 
-def replicate(state: Any, kind: str = compilation.PARALLEL[0]) -> Any:
+def replicate(state: Any, kind: str = parallel.KINDS[0]) -> Any:
     """The state on every local device, with a leading device axis. `kind`: see `parallel`.
 
     The axis has the same name as in the step. Otherwise the step would be compiled again for its
@@ -24,7 +24,7 @@ def replicate(state: Any, kind: str = compilation.PARALLEL[0]) -> Any:
     stacked = jax.tree_util.tree_map(
         lambda leaf: np.broadcast_to(np.asarray(leaf), (devices, *np.shape(leaf))), state
     )
-    return compilation.parallel(lambda leaf: leaf, kind, axis_name=AXIS)(stacked)
+    return parallel.over_devices(lambda leaf: leaf, kind, axis_name=AXIS)(stacked)
 
 
 def unreplicate(state: Any) -> Any:

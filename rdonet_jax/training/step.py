@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax.core import compilation, multihost, partition
+from rdonet_jax.core import multihost, parallel, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry
@@ -201,7 +201,7 @@ def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
             return device_step(model, config, state, batch, position)
 
     ready = functools.partial(multihost.wait_for_all, "compiled step")
-    return compilation.parallel(
+    return parallel.over_devices(
         step, config.parallel, axis_name=sharding.AXIS, in_axes=(0, 0, None), donate_argnums=(0,),
         on_compiled=ready,
     )  # fmt: skip

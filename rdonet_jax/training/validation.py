@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core import compilation, multihost, partition
+from rdonet_jax.core import compilation, multihost, parallel, partition
 from rdonet_jax.core.config import QUALITY_SEGMENT, AnyConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import hierarchy, registry
@@ -91,7 +91,7 @@ def make(
 
     count = _codings(model, len(crops))
     ready = functools.partial(multihost.wait_for_all, "compiled validation")
-    summed = compilation.parallel(
+    summed = parallel.over_devices(
         batch_sums, config.parallel, axis_name=sharding.AXIS, on_compiled=ready
     )
     batches = [sharding.shard(batch) for batch in _batches(crops, count, config.batch_size)]

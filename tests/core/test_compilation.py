@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.core import compilation
+from rdonet_jax.core import compilation, parallel
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.optimized
@@ -44,7 +44,7 @@ def assert_squares(found, matrix, rows) -> None:
 
 def in_parallel(kind: str):
     def run(m, x):
-        return compilation.parallel(squares, kind, in_axes=(None, 0))(m, x[None])[0]
+        return parallel.over_devices(squares, kind, in_axes=(None, 0))(m, x[None])[0]
 
     return run
 
@@ -58,7 +58,7 @@ WAYS = {
     "jit, lowered": lambda: lambda *v: compilation.jit(squares).lower(*v).compile()(*v),
     "jit of a jitted function": lambda: compilation.jit(compilation.jit(squares)),
     "jit of a function of plain JAX": lambda: compilation.jit(jax.jit(squares)),
-    "fixed shapes": lambda: compilation.FixedShapes(jax.jit(squares)),
+    "fixed shapes": lambda: parallel.FixedShapes(jax.jit(squares)),
     "pmap": lambda: in_parallel("pmap"),
     "shard_map": lambda: in_parallel("shard_map"),
 }
@@ -205,7 +205,7 @@ def traced():
 
 def test_it_computes_the_function_and_compiles_it_once(traced):
     function, notes, state, x = traced
-    step = compilation.FixedShapes(function)
+    step = parallel.FixedShapes(function)
     for _ in range(3):
         state = step(state, x)
     np.testing.assert_array_equal(state, 6 * x)
@@ -215,7 +215,7 @@ def test_it_computes_the_function_and_compiles_it_once(traced):
 def test_it_is_told_once_that_it_is_compiled_before_it_runs(traced):
     function, notes, state, x = traced
     calls = []
-    step = compilation.FixedShapes(function, lambda: calls.append((len(notes), state.is_deleted())))
+    step = parallel.FixedShapes(function, lambda: calls.append((len(notes), state.is_deleted())))
     again = step(step(state, x), x)
     np.testing.assert_array_equal(again, 4 * x)
     assert calls == [(1, False)] and state.is_deleted()
@@ -224,12 +224,12 @@ def test_it_is_told_once_that_it_is_compiled_before_it_runs(traced):
 def test_a_compiler_without_the_options_compiles_all_the_same(traced, monkeypatch):
     monkeypatch.setattr(compilation, "CPU_OPTIONS", {"xla_cpu_no_such_option": ""})
     function, _, state, x = traced
-    np.testing.assert_array_equal(compilation.FixedShapes(function)(state, x), 2 * x)
+    np.testing.assert_array_equal(parallel.FixedShapes(function)(state, x), 2 * x)
 
 
 def test_other_shapes_than_the_first_are_an_error(traced):
     function, _, state, x = traced
-    step = compilation.FixedShapes(function)
+    step = parallel.FixedShapes(function)
     step(state, x)
     with pytest.raises(TypeError):
         step(x[:, :2], x[:, :2])
@@ -237,4 +237,4 @@ def test_other_shapes_than_the_first_are_an_error(traced):
 
 def test_the_compiled_function_tells_its_cost(traced):
     function, _, state, x = traced
-    assert compilation.FixedShapes(function).compiled(state, x).cost_analysis()
+    assert parallel.FixedShapes(function).compiled(state, x).cost_analysis()

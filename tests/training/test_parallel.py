@@ -9,8 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from rdonet_jax.core import compilation
-from rdonet_jax.core.compilation import PARALLEL
+from rdonet_jax.core import parallel
 from tests.training.whole_runs.conftest import all_ended, cluster_of_two, ended, started
 
 SCRIPT = """
@@ -57,7 +56,7 @@ if host == 0:
 LIGHT = """
 import sys
 import jax, numpy as np
-from rdonet_jax.core import compilation, multihost
+from rdonet_jax.core import multihost, parallel
 
 if cluster := sys.argv[1:]:
     multihost.join(multihost.Cluster(cluster[1], int(cluster[3]), int(cluster[5])))
@@ -67,9 +66,9 @@ def step(state, batch, position):
     return state + jax.lax.pmean(batch.sum(), "devices") * position, batch * position
 
 assert jax.device_count() == 8
-for kind in compilation.PARALLEL:
-    function = compilation.parallel(step, kind, in_axes=(0, 0, None), donate_argnums=(0,))
-    state = compilation.parallel(lambda leaf: leaf, kind)(np.ones((devices, 3), np.float32))
+for kind in parallel.KINDS:
+    function = parallel.over_devices(step, kind, in_axes=(0, 0, None), donate_argnums=(0,))
+    state = parallel.over_devices(lambda leaf: leaf, kind)(np.ones((devices, 3), np.float32))
     whole, expected = np.arange(16, dtype=np.float32).reshape(8, 2), 1.0
     for number in range(3):
         batch = (whole + number)[host * devices : (host + 1) * devices]
@@ -94,7 +93,7 @@ def test_both_ways_do_the_same_on_two_hosts_of_four_devices():
 
 def check(path: Path) -> None:
     found = json.loads(path.read_text())
-    one, other = (found[kind] for kind in PARALLEL)
+    one, other = (found[kind] for kind in parallel.KINDS)
     assert found["devices"] == 8
     assert one["crops"] == other["crops"]
     np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-5)
@@ -116,7 +115,7 @@ def test_both_ways_have_equal_losses_on_two_hosts_of_four_devices(photograph_fol
     check(target)
 
 
-@pytest.mark.parametrize("kind", PARALLEL)
+@pytest.mark.parametrize("kind", parallel.KINDS)
 def test_a_function_of_one_device_is_one_of_all(kind):
     devices = jax.local_device_count()
 
@@ -124,7 +123,7 @@ def test_a_function_of_one_device_is_one_of_all(kind):
         total = jax.lax.psum(tree["a"].sum(), "devices")
         return {"a": tree["a"] * factor, "total": total}
 
-    function = compilation.parallel(scaled, kind, in_axes=(0, None))
+    function = parallel.over_devices(scaled, kind, in_axes=(0, None))
     a = np.arange(devices * 6, dtype=np.float32).reshape(devices, 2, 3)
     for factor in (2, 3):
         found = function({"a": a}, np.float32(factor))
@@ -134,4 +133,4 @@ def test_a_function_of_one_device_is_one_of_all(kind):
 
 def test_another_way_is_no_way():
     with pytest.raises(ValueError, match="is none of pmap, shard_map"):
-        compilation.parallel(lambda x: x, "vmap")
+        parallel.over_devices(lambda x: x, "vmap")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.core import compilation
+from rdonet_jax.core import parallel
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import precision, sharding, train_state, validation
 from rdonet_jax.training import step as training_step
@@ -63,7 +63,7 @@ def test_validation_rounds_no_factor_of_a_product_whatever_the_step_does(
     schedule = training_config.TrainingConfig(crop=64, batch_size=len(CROPS), precision=setting)
     params = sharding.replicate(tiny_model.params)
     validate = validation.make(tiny_model.config, schedule, CROPS)
-    monkeypatch.setattr(compilation.FixedShapes, "__call__", called)
+    monkeypatch.setattr(parallel.FixedShapes, "__call__", called)
     validate(params)
     programs.append(validation._previewed.lower(tiny_model.config, tiny_model.params, CROPS))
     assert [are_exact(program) for program in programs] == [{True}, {True}]
