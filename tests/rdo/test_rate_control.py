@@ -280,21 +280,36 @@ def refining(points: float, share: float, tried: list[float]):
     return refine
 
 
+def refining_by(decibels: float, share: float, tried: list[float]):
+    """A refinement that changes the PSNR by so much, and leaves a share of the bytes."""
+
+    def refine(model, result, options, report):
+        tried.append(options.quality)
+        file, original = result.encoded, result.image.rgb8
+        errors = (file.image.astype(np.float64) - original) * 10 ** (-decibels / 20)
+        image = np.clip(np.round(original + errors), 0, 255).astype(np.uint8)
+        return file._replace(image=image, data=file.data[: round(share * len(file.data))]), False
+
+    return refine
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("points", [-4, 4, 9])
+@pytest.mark.parametrize("decibels", [-0.04, 0.04, 0.1])
 def test_a_refined_file_for_a_psnr_is_smaller_whether_refining_makes_it_better_or_worse(
-    start_model, large, monkeypatch, points
+    start_model, large, monkeypatch, decibels
 ):
     plain = encoder.encode(start_model, large, EncodeOptions(50.0, reconstruct=True)).encoded
     limit = pixel_format.psnr(large, plain.image)
     tried: list[float] = []
-    monkeypatch.setattr(encoder, "encode_refined", refining(points, 0.9, tried))
+    monkeypatch.setattr(encoder, "encode_refined", refining_by(decibels, 0.85, tried))
     options = EncodeOptions(target=Target(psnr=limit), plan=Plan(refinements=1))
     found = rate_control.encode(start_model, large, options)
     assert pixel_format.psnr(large, found.encoded.image) >= limit
     assert len(found.encoded.data) < 0.95 * len(plain.data)
     assert found.searched.after < found.searched.before
     assert len(tried) <= rate_control.REFINED_TRIALS
+    if decibels < 0:
+        assert max(tried) > tried[0]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from rdonet_jax.training import optimizer, train_state
 from rdonet_jax.training import step as training_step
 from rdonet_jax.training.crops import Batch
 from rdonet_jax.training.step import CropLosses
-from tests import portable_params
+from tests import hasty_xla, portable_params
 
 ONE = Batch(np.zeros(1, np.int32), np.zeros((1, 64, 64, 3), np.uint8))
 """A black crop."""
@@ -33,15 +33,24 @@ def cost_of_size(monkeypatch):
     monkeypatch.setattr(training_step, "crop_losses", crop_losses)
 
 
+def after_a_step(model, schedule, params):
+    """The parameters after the first step."""
+
+    def step(params):
+        state = train_state.state_of(schedule, params)
+        _, gradients = training_step.mean_gradients(model, schedule, state, ONE, 0)
+        return training_step.updated(schedule, state, gradients, 0).params
+
+    return hasty_xla.jit(step)(params)
+
+
 def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(cost_of_size):
     model = presets.mini()
     rows = jnp.ones(3)
     params = {"g_a": rows, "units_0": {"encoder": rows, "prior": {"first": rows, "gain": rows}}}
     for learn in ("all", "priors"):
         schedule = training_config.TrainingConfig(learn=learn, learning_rate=0.1, warmup_steps=0)
-        state = train_state.state_of(schedule, params)
-        _, gradients = training_step.mean_gradients(model, schedule, state, ONE, 0)
-        after = flatten_dict(training_step.updated(schedule, state, gradients, 0).params, sep="/")
+        after = flatten_dict(after_a_step(model, schedule, params), sep="/")
         belongs = flatten_dict(optimizer.of_prior(params), sep="/")
         for path, before in flatten_dict(params, sep="/").items():
             assert np.any(np.asarray(after[path] != before)) == (learn == "all" or belongs[path])
@@ -60,10 +69,9 @@ def test_learning_what_widening_added_moves_it_and_the_synthesis_and_nothing_els
     schedule = training_config.TrainingConfig(
         learn="added", widened_from=(old.trunk, old.knots), warmup_steps=0
     )
-    state = train_state.state_of(schedule, params)
-    _, gradients = training_step.mean_gradients(model, schedule, state, ONE, 0)
-    after = training_step.updated(schedule, state, gradients, 0).params
-    moved = flatten_dict(jax.tree_util.tree_map(lambda leaf: leaf != 1, after), sep="/")
+    moved = flatten_dict(
+        jax.tree_util.tree_map(lambda leaf: leaf != 1, after_a_step(model, schedule, params)), sep="/"
+    )
     added = flatten_dict(widening.added(params, model, old), sep="/")
     for path, what in moved.items():
         if path.startswith(("g_s", "units_0/from_latent", "units_0/hand_over", "units_0/restore")):
