@@ -105,7 +105,7 @@ def outputs(processes: list[subprocess.Popen]) -> list[tuple[str, str]]:
             process.kill()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_two_processes_give_the_table_and_the_curves_of_one(folder, mini_weights, tmp_path):
     usual = ["--data", folder, "--model", mini_weights, "--estimate", "--files", "--per-image",
              "--quality", "20", "70", "--anchors", "jpeg"]  # fmt: skip
@@ -138,7 +138,7 @@ def test_two_processes_give_the_table_and_the_curves_of_one(folder, mini_weights
         assert one["settings"] == other["settings"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_images_that_one_process_does_not_find_end_both_with_a_sentence(
     folder, mini_weights, tmp_path
 ):
@@ -157,7 +157,7 @@ def test_images_that_one_process_does_not_find_end_both_with_a_sentence(
     assert "Traceback" not in "".join(said)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_what_one_process_cannot_read_ends_both_with_a_sentence(folder, mini_weights, tmp_path):
     (tmp_path / "images").mkdir()
     for name in ("a.png", "b.png"):

@@ -67,7 +67,7 @@ def test_rate_control_changes_the_quality_and_keeps_the_gains(mini_model, photog
     np.testing.assert_allclose(decoded.gains, on_scale, atol=100 * 8 / 640)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [Plan(passes=1), Plan("uniform"), Plan(refinements=10)])
 def test_searches_and_refinements_never_cost_more(mini_model, photograph, gains, plan):
     options = EncodeOptions(QUALITY, plan=plan, gains=gains, reconstruct=True)

@@ -107,7 +107,8 @@ def test_both_ways_have_equal_losses_on_eight_devices(photograph_folder, tmp_pat
     check(target)
 
 
-@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.once
 def test_both_ways_have_equal_losses_on_two_hosts_of_four_devices(photograph_folder, tmp_path):
     target, cluster = tmp_path / "found.json", cluster_of_two()
     arguments = [photograph_folder, target, *cluster]

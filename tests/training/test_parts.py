@@ -70,7 +70,8 @@ def test_learning_what_widening_added_moves_it_and_the_synthesis_and_nothing_els
         learn="added", widened_from=(old.trunk, old.knots), warmup_steps=0
     )
     moved = flatten_dict(
-        jax.tree_util.tree_map(lambda leaf: leaf != 1, after_a_step(model, schedule, params)), sep="/"
+        jax.tree_util.tree_map(lambda leaf: leaf != 1, after_a_step(model, schedule, params)),
+        sep="/",
     )
     added = flatten_dict(widening.added(params, model, old), sep="/")
     for path, what in moved.items():

@@ -98,7 +98,6 @@ def test_images_on_eight_devices_give_the_loss_curve_of_images_on_one(start, tmp
     assert_close(newest_state(runs[0]), newest_state(runs[1]), 1e-3)
 
 
-@pytest.mark.long
 def test_two_hosts_of_four_devices_begin_with_the_losses_of_one_device(finished, stopped):
     count = min(stopped.step, COMPARED)
     np.testing.assert_allclose(losses(stopped.run, count), losses(finished, count), rtol=2e-4)
