@@ -64,6 +64,7 @@ def valid_files(model: Model, sizes: Sequence[tuple[int, int]] = SIZES) -> list[
     rng = np.random.default_rng(0)
     variable = registry.family_of(model.config).variable_rate
     portable = isinstance(model.config, PortableConfig)
+    has_levels = registry.family_of(model.config).has_levels(model.config)
     files, coders = [], _installed()
     for height, width in sizes:
         smooth = np.add.outer(np.arange(height), 2 * np.arange(width))[..., None] + [0, 40, 80]
@@ -85,7 +86,10 @@ def valid_files(model: Model, sizes: Sequence[tuple[int, int]] = SIZES) -> list[
             ),
         ]
         for image in images:
-            p = _any_partition(rng, height, width)
+            if has_levels:
+                p = _any_partition(rng, height, width)
+            else:
+                p = codec.choose_partition(model, pixels, "variance")
             quality = float(rng.integers(0, 101)) if variable else None
             name = coders[len(files) % len(coders)]
             gains = rng.integers(-90, 91, partition.block_grid(height, width))

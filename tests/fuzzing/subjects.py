@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rdonet_jax.core import presets
 from rdonet_jax.core.defaults import DEFAULT_MODEL
@@ -38,17 +38,33 @@ def _mini(engine: str) -> Callable[[Path], Subject]:
 
 
 def _tiny(folder: Path) -> Subject:
-    from tests.fuzzing import compressed_files, weights_files
+    from tests.fuzzing import compressed_files
 
-    weights_files.saved(folder, presets.tiny(), pack=False)
-    model = zoo.load(next(folder.glob("base-*")))
-    return compressed_files.FilesOfEverySize(model, "jax", folder)
+    return compressed_files.FilesOfEverySize(_random_model(folder, presets.tiny()), "jax", folder)
+
+
+def _random_model(folder: Path, preset: Any) -> zoo.Model:
+    """A network of random weights."""
+    from tests.fuzzing import weights_files
+
+    weights_files.saved(folder, preset, pack=False)
+    return zoo.load(next(folder.glob("base-*")))
 
 
 def _info(folder: Path) -> Subject:
     from tests.fuzzing.compressed_files import Descriptions
 
     return Descriptions([zoo.load(mini_weights()), zoo.load(DEFAULT_MODEL)])
+
+
+def _fixed_rate_info(folder: Path) -> Subject:
+    from tests.fuzzing.compressed_files import Descriptions
+
+    models = []
+    for number, preset in enumerate((presets.tiny(), presets.mbt2018_tiny())):
+        (own := folder / str(number)).mkdir()
+        models.append(_random_model(own, preset))
+    return Descriptions(models)
 
 
 def _compressed_files(model: zoo.Model, engine: str, folder: Path) -> Subject:
@@ -88,6 +104,7 @@ SUBJECTS: dict[str, Kind] = {
     "standard-jax": Kind(_bundled("jax"), 1),
     "fixed-rate": Kind(_tiny, 1),
     "info": Kind(_info, 8),
+    "info-fixed-rate": Kind(_fixed_rate_info, 8),
     "weights": Kind(_weights, 4),
     "images": Kind(_images, 8),
 }
