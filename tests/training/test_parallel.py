@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -114,24 +113,3 @@ def test_both_ways_have_equal_losses_on_two_hosts_of_four_devices(photograph_fol
     arguments = [photograph_folder, target, *cluster]
     all_ended([started([*arguments, n], 4, ("-c", SCRIPT)) for n in range(2)])
     check(target)
-
-
-@pytest.mark.parametrize("kind", parallel.KINDS)
-def test_a_function_of_one_device_is_one_of_all(kind):
-    devices = jax.local_device_count()
-
-    def scaled(tree, factor):
-        total = jax.lax.psum(tree["a"].sum(), "devices")
-        return {"a": tree["a"] * factor, "total": total}
-
-    function = parallel.over_devices(scaled, kind, in_axes=(0, None))
-    a = np.arange(devices * 6, dtype=np.float32).reshape(devices, 2, 3)
-    for factor in (2, 3):
-        found = function({"a": a}, np.float32(factor))
-        np.testing.assert_array_equal(found["a"], factor * a)
-        np.testing.assert_array_equal(found["total"], np.full(devices, a.sum()))
-
-
-def test_another_way_is_no_way():
-    with pytest.raises(ValueError, match="is none of pmap, shard_map"):
-        parallel.over_devices(lambda x: x, "vmap")
