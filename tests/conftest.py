@@ -43,15 +43,15 @@ hypothesis.settings.load_profile("untimed")
 def pytest_configure(config: pytest.Config) -> None:
     """Lets all processes of this run share what they compile, in a folder that ends with it.
 
-    The environment may name a folder that several runs share. Workers and what tests start inherit
-    the environment; JAX is loaded here already.
+    RDONET_TESTS_CACHE in the environment names a folder that several runs share. Workers and what
+    tests start inherit the environment; JAX is loaded here already.
     """
     # JAX has set it for this process, and those that tests start would inherit it.
     os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
     if hasattr(config, "workerinput"):
         return
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    if folder is None:
+    folder = os.environ.get("RDONET_TESTS_CACHE")
+    if not folder:
         folder = tempfile.mkdtemp(prefix="compiled-")
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     settings = {

@@ -150,7 +150,7 @@ class Reader:
         self._step = 0
         pool, self._paths = load(images, config)
         self._pool = sharding.replicate(pool, config.parallel)
-        self._places = pool._replace(pixels=pool.pixels[:0])  # enough to find the file of a crop
+        self._layout = pool._replace(pixels=pool.pixels[:0])  # enough to find the file of a crop
         numbers = np.split(np.arange(config.batch_size, dtype=np.int32), hosts)[host]
         self._numbers = sharding.shard(numbers)
         self._cut = parallel.over_devices(
@@ -179,4 +179,4 @@ class Reader:
 
     def source(self, step: int, number: int) -> Path:
         """The file that crop `number` of the batch that follows `step` steps comes from."""
-        return self._paths[int(_image_of(self._places, self.config, step, number))]
+        return self._paths[int(_image_of(self._layout, self.config, step, number))]

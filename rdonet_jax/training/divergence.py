@@ -36,12 +36,12 @@ def examined(
     state: train_state.TrainState,
     batch: training_crops.Batch,
     source: Callable[[int, int], Path],
-    position: float | None = None,
+    position: float,
     shared: bool = True,
 ) -> DivergenceError:
     """Stores the inputs of the step after `state` below the run's folder.
 
-    `position` is that of the step in the schedule, by default the number of steps before it.
+    `position` is that of the step in the schedule.
     `source` maps the number of steps done and the number of a crop in the batch to the crop's file.
     `shared`: whether all hosts have the same folder. Returns the error to raise.
     """
@@ -71,7 +71,7 @@ def _write_crops(
     state: train_state.TrainState,
     batch: training_crops.Batch,
     source: Callable[[int, int], Path],
-    position: float | None,
+    position: float,
 ) -> None:
     host = jax.process_index()
     files.replace(diverged / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
@@ -92,15 +92,14 @@ def _losses(
     config: TrainingConfig,
     state: train_state.TrainState,
     batch: training_crops.Batch,
-    position: float | None,
+    position: float,
 ) -> list[training_step.CropLosses]:
     """The losses of each crop, as in the step, computed one by one to save memory."""
     one = compilation.jit(training_step.crop_losses, static_argnums=(0, 1))
-    at = state.step if position is None else np.float32(position)
     found = []
     for number in range(len(batch.numbers)):
         crop = jax.tree_util.tree_map(lambda leaf, n=number: leaf[n : n + 1], batch)
         with precision.of_step(config):
-            losses = one(model, config, state.params, state.step, crop, at)
+            losses = one(model, config, state.params, state.step, crop, np.float32(position))
         found.append(training_step.CropLosses(*(value.item() for value in losses)))
     return found

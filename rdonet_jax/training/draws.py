@@ -80,8 +80,8 @@ def sizes_of_step(
     most = np.clip(np.array(sides) - least, 0, MOST_CUT)
 
     def one(key: jax.Array) -> jax.Array:
-        chance, places = jax.random.split(jax.random.fold_in(key, ENDS))
-        cut = jax.random.randint(places, (2,), 0, most + 1)
+        chance, amounts = jax.random.split(jax.random.fold_in(key, ENDS))
+        cut = jax.random.randint(amounts, (2,), 0, most + 1)
         return np.array(sides) - jnp.where(jax.random.uniform(chance) < config.cut_share, cut, 0)
 
     return jax.vmap(one)(keys)

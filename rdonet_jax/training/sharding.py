@@ -12,12 +12,13 @@ from rdonet_jax.core.config import ConfigError
 from rdonet_jax.training.config import TrainingConfig
 
 AXIS = "devices"
+"""The name of the axis over all devices."""
 
 
 def replicate(state: Any, kind: str = parallel.KINDS[0]) -> Any:
-    """The state on every local device, with a leading device axis. `kind`: see `parallel`.
+    """The state on every local device, with a leading device axis.
 
-    The axis has the same name as in the step. Otherwise the step would be compiled again for its
+    `kind`: see `parallel.over_devices`. The axis has the same name as in the step. Otherwise the step would be compiled again for its
     own output.
     """
     devices = jax.local_device_count()

@@ -127,7 +127,10 @@ def mean_gradients(
     batch: Batch,
     position: jax.Array,
 ) -> tuple[CropLosses, Any]:
-    """Means over a device's crops, and the gradient of the mean loss, in `accumulate` parts."""
+    """Means over a device's crops, and the gradient of the mean loss, in `accumulate` parts.
+
+    `position` is that in the schedule, in steps.
+    """
 
     def loss_of(params: Any, part: Batch) -> tuple[jax.Array, CropLosses]:
         params = _with_fixed_parts(model, config, params)
@@ -176,6 +179,7 @@ def _with_fixed_parts(model: AnyConfig, config: TrainingConfig, params: Any) -> 
 def updated(
     config: TrainingConfig, state: TrainState, gradients: Any, position: jax.Array
 ) -> TrainState:
+    """The state after a step with these gradients, at a position in the schedule."""
     updates, held = optimizer.make(config).update(
         gradients, state.optimiser, state.params, position=position
     )

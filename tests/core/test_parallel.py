@@ -27,7 +27,7 @@ def traced():
     return jax.pmap(double, donate_argnums=(0,)), notes, state, x
 
 
-def test_fixed_shapes_compute_the_function_and_compiles_it_once(traced):
+def test_fixed_shapes_compute_the_function_and_compile_it_once(traced):
     function, notes, state, x = traced
     step = parallel.FixedShapes(function)
     for _ in range(3):

@@ -20,7 +20,7 @@ def test_a_divergence_that_cannot_be_kept_is_still_the_error(tmp_path, monkeypat
 
     monkeypatch.setattr(checkpoints, "save_alone", fail)
     state = SimpleNamespace(step=3)
-    found = divergence.examined(tmp_path, None, None, state, None, None)
+    found = divergence.examined(tmp_path, None, None, state, None, None, 3.0)
     assert str(found) == (
         "the loss or its gradient is not finite at step 4; the state before it and the crops could "
         "not be kept (odd); the last checkpoint is kept"
