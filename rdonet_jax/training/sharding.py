@@ -18,8 +18,8 @@ AXIS = "devices"
 def replicate(state: Any, kind: str = parallel.KINDS[0]) -> Any:
     """The state on every local device, with a leading device axis.
 
-    `kind`: see `parallel.over_devices`. The axis has the same name as in the step. Otherwise the step would be compiled again for its
-    own output.
+    `kind`: see `parallel.over_devices`. The axis has the same name as in the step. Otherwise the
+    step would be compiled again for its own output.
     """
     devices = jax.local_device_count()
     stacked = jax.tree_util.tree_map(
