@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.training import checkpoints, run_dir, run_log, train_state, validation
+from rdonet_jax.training import checkpoints, run_dir, run_log, sharding, train_state, validation
 from rdonet_jax.training import step as training_step
 from tests import hasty_xla
 from tests.conftest import ROOT
@@ -208,7 +208,7 @@ def light_steps(monkeypatch):
 
     monkeypatch.setattr(training_step, "make_step", make_step)
     monkeypatch.setattr(
-        training_step,
+        sharding,
         "unreplicate",
         lambda tree: jax.tree_util.tree_map(lambda x: np.asarray(x[0]), tree),
     )
