@@ -103,16 +103,16 @@ def evaluate(model: Model, folders: Folders, settings: Settings) -> list[Row]:
     host that has the image.
 
     Raises `DatasetError` when there are no images, `ImageError` for an image that cannot be read
-    or a file that cannot be written, `EvaluationError` for one that cannot be coded, `EncodeError`
+    or a file that cannot be written, `EvaluationError` for one that cannot be coded and for decoded
+    images that would be saved among those that are measured, `EncodeError`
     for a plan that the model has no masks for, and `MissingMetricError` for a metric that needs
     what is not installed.
     """
     with hosts.together("every host has found its images"):
         quality_metrics.require(settings.metrics)
-        encoder.require_plan(model, settings.plan)
         paths = named_images(folders, settings.shard)
         own = hosts.share(paths)
-        _check_targets(list(own), settings)
+        require_possible(model, folders, list(own), settings)
     hosts.require_equal((model.name, model.digest, settings, list(paths)))
     images = (NamedImage(name, dataset.load(path)) for name, path in own.items())
     rows: dict[str, Row] = {}
@@ -281,6 +281,28 @@ def _plan_words(plan: Plan, has_levels: bool) -> str:
         words += f" with up to {plan.trials} trials" if plan.trials != Plan.trials else ""
     count = plan.refinements
     return words + (f", {count} iterations of latent refinement" if count else "")
+
+
+def require_possible(
+    model: Model, folders: Folders, names: Sequence[str], settings: Settings
+) -> None:
+    """Raises what `evaluate` raises for a plan, and for files about images of these names."""
+    encoder.require_plan(model, settings.plan)
+    _require_apart(folders, settings)
+    _check_targets(names, settings)
+
+
+def _require_apart(folders: Folders, settings: Settings) -> None:
+    """Raises `EvaluationError` if decoded images would lie among those that are measured."""
+    if settings.save_decoded is None:
+        return
+    saved = Path(os.path.realpath(settings.save_decoded))
+    for folder in dataset.listed(folders):
+        if saved.is_relative_to(os.path.realpath(folder)):
+            raise EvaluationError(
+                f"{settings.save_decoded}: decoded images in the folder of the images, {folder}, "
+                "would be measured as well"
+            )
 
 
 def _check_targets(names: Sequence[str], settings: Settings) -> None:

@@ -147,6 +147,7 @@ def run(prepared: Prepared, print_line: PrintLine) -> Iterator[list[Curve]]:
     """
     study = prepared.study
     with _together(study, "every host has looked at the images"):
+        _require_possible(prepared)
         sentences = list(_slow_metrics(study))
         width = _width(prepared)
     for sentence in sentences:
@@ -169,6 +170,15 @@ def run(prepared: Prepared, print_line: PrintLine) -> Iterator[list[Curve]]:
 def _together(study: Study, name: str) -> contextlib.AbstractContextManager[None]:
     """`hosts.together`, which needs the devices; hosts share models alone."""
     return hosts.together(name) if study.models else contextlib.nullcontext()
+
+
+def _require_possible(prepared: Prepared) -> None:
+    """Raises before anything is measured what a later setting would raise."""
+    study, names = prepared.study, []
+    if study.models and (study.shared.keep or study.shared.save_decoded):
+        names = list(hosts.share(real_files.named_images(study.data, study.shared.shard)))
+    for setting in (*prepared.estimated, *prepared.real):
+        real_files.require_possible(setting.model, study.data, names, setting.settings)
 
 
 def _slow_metrics(study: Study) -> Iterator[str]:

@@ -139,12 +139,14 @@ def _ppm(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
 def _avif(image: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarray:
     """The samples of an AVIF file of 10 or 12 bits, uint16 [H, W, 1 to 4]."""
     try:
-        samples = avif.decode(path)
+        samples = avif.decode(path, (image.height, image.width))
     except avif.MissingDecoderError as error:
         raise ImageError(
             f"{path}: is AVIF of {bits} bits, which is read with imagecodecs: "
             "pip install 'rdonet-jax[avif]'"
         ) from error
+    if samples.shape[:2] != (image.height, image.width):
+        raise ImageError(f"{path}: is damaged: its pixels are not of the size that it claims")
     upright = exif.turned(samples, image.getexif().get(ExifTags.Base.Orientation, 1))
     return _scaled(upright, bits)
 

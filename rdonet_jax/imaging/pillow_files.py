@@ -34,14 +34,16 @@ def opened(
     except Image.UnidentifiedImageError as error:
         if content is not None:
             raise ImageError(f"{path}: {_no_image_in(formats)}") from error
-        raise ImageError(
-            f"{path}: {file_kinds.why_not(path) or _unknown(path, formats)}"
-        ) from error
+        # A file that one format alone is tried for is of that kind.
+        kind = file_kinds.why_not(path) if len(formats) > 1 else None
+        raise ImageError(f"{path}: {kind or _unknown(path, formats)}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: claims to be far too large: {messages.reason(error)}") from error
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {messages.reason(error)}") from error
     except Exception as error:  # Pillow's readers raise almost anything on damaged headers
+        if tuple(formats) == ("JXL",):  # whose plug-in says how it is to be built
+            raise ImageError(f"{path}: is damaged") from error
         raise ImageError(f"{path}: cannot be read as an image: {messages.reason(error)}") from error
     with damage_named(path), image:
         check(image, path)

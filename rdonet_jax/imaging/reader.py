@@ -24,6 +24,7 @@ from rdonet_jax.imaging.formats import (
     jpeg_2000,
     pam,
     plug_ins,
+    png,
     tiff_reader,
 )
 from rdonet_jax.imaging.formats.file_metadata import Metadata
@@ -116,11 +117,15 @@ def _by_pillow(
         false_exif = exif.drop_false(image)
         exif.load_nested(image)
         bits = high_bit_depth.bits(image, path)
-        pixels, alpha = (
-            _channels_of_8_bits(image, path)
-            if bits <= 8
-            else _with_key(image, *high_bit_depth.channels(image, bits, path))
-        )
+        if bits > 8:
+            pixels, alpha = _with_key(image, *high_bit_depth.channels(image, bits, path))
+        elif plug_ins.is_animated(image, path):
+            frame = plug_ins.first_frame(image, path, "of several frames")
+            pixels, alpha = high_bit_depth.split(frame, 8)
+        else:
+            pixels, alpha = _channels_of_8_bits(image, path)
+        if image.format == "PNG":
+            png.require_all_rows(path)
         if image.format == "AVIF" and avif.kind(path).gray and pixels.ndim == 3:
             pixels = pixels[..., 0]
         metadata = file_metadata.of_image(image, path, pixels.ndim == 2, false_exif)

@@ -135,7 +135,9 @@ def ms_ssim(
         if sizes is not None:
             windows = (sizes >> scale) - (WINDOW_TAPS - 1)
             valid = partition.extent_mask(windows, term.shape[-3:-1])[..., None]
-        product = product * _power(jnp.mean(term, axis=(-3, -2), where=valid), weight)
+        # Sums of small numbers: those of millions near 1 lose digits in float32.
+        mean = 1 - jnp.mean(1 - term, axis=(-3, -2), where=valid)
+        product = product * _power(mean, weight)
     return jnp.mean(product, axis=-1)
 
 

@@ -183,3 +183,18 @@ def test_images_that_memory_cannot_compare_are_refused(pair, refusal, monkeypatc
     monkeypatch.setattr(comparison.system_memory, "available_bytes", lambda: 10**7)
     cause = refusal("first.png", "compare", "first.png", "second.png")
     assert cause.startswith("comparing 300x200 pixels takes about 0.0 GiB of memory")
+
+
+def test_pixels_that_either_image_hides_count_as_equal(rdonet, image):
+    alpha = np.full(image.shape[:2], 255, np.uint8)
+    other = alpha.copy()
+    alpha[:60], other[:61] = 0, 0
+    writer.save("a.png", ImageData(image, alpha), force=True)
+    writer.save("b.png", ImageData(image, other), force=True)
+    out = rdonet("compare", "a.png", "b.png").out
+    assert "no difference\n" in out and "largest difference of alpha: 255\n" in out
+    brighter = np.minimum(image, 247) + np.uint8(8)
+    writer.save("b.png", ImageData(brighter, other), force=True)
+    facts = json.loads(rdonet("compare", "a.png", "b.png", "--json", "--difference", "d.png").out)
+    assert facts["differing_pixels"] == pytest.approx(np.mean(other > 0))
+    assert not reader.load("d.png").pixels[:61].any()

@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 MODEL = ["--data", "a", "--model", "b"]
 ANCHORS = ["--data", "a", "--anchors", "jpeg"]
 RESULTS = ["--results", "a.json"]
+DRAWN = "--bd-rate or --plot or --quality-plot or --report"
 DOCUMENTS = ["README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/**/README.md")]
 
 
@@ -30,6 +31,11 @@ def documented() -> list[str]:
     ("arguments", "message"),
     [
         ([], "give --model, --anchors or --results"),
+        (RESULTS, f"--results needs {DRAWN} or --merge"),
+        (
+            [*RESULTS, "--merge"],
+            f"--merge needs --out or {DRAWN}",
+        ),
         (["--model", "tiny"], "--model needs --data"),
         (["--anchors", "jpeg"], "--anchors needs --data"),
         ([*RESULTS, "-o", "b.json"], "--out needs --model or --anchors or --merge"),

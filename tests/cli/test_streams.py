@@ -303,7 +303,8 @@ def test_results_that_nobody_reads_are_a_quiet_end(monkeypatch, capsys):
     index = SimpleNamespace(names=(), files=(), kind="tar")
     monkeypatch.setattr(data.shard_writer, "index_tars", lambda _: index)
     monkeypatch.setattr(eval_command, "evaluate", lambda _: output.say("a table"))
-    for command, line in ((data, ["index", "images"]), (eval_command, ["--results", "a.json"])):
+    compared = ["--results", "a.json", "--bd-rate", "a"]
+    for command, line in ((data, ["index", "images"]), (eval_command, compared)):
         with unread_output():
             assert command.main(line) == program.BROKEN_PIPE
     assert capsys.readouterr().err == ""

@@ -204,3 +204,34 @@ def test_the_command_line_writes_the_page_from_stored_results(tmp_path, capsys):
     assert eval_command.main([*arguments, "--force"]) == 0
     with pytest.raises(ImageError):
         page.write(tmp_path / "none" / "out.html", page_samples.curves())
+
+
+def test_curves_of_one_label_are_shown_by_their_names():
+    same = {"label": "JPEG"}
+    found = [
+        curve_samples.curve(name)._replace(settings=settings)
+        for name, settings in (("jpeg", same), ("jpeg (2)", same), ("webp", {"label": "WebP"}))
+    ]
+    data = data_of(page.html(found, reference="jpeg"))
+    assert [curve["label"] for curve in data["curves"]] == ["jpeg", "jpeg (2)", "WebP"]
+    assert data["rates"]["reference"] == "jpeg"
+    assert {row["label"] for row in data["rates"]["rows"]} == {"jpeg (2)", "WebP"}
+
+
+def test_names_that_are_not_utf8_are_in_the_page(tmp_path):
+    page.write(tmp_path / "page.html", [curve_samples.curve("caf\udce9"), curve_samples.curve("b")])
+    written = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert data_of(written)["curves"][0]["name"] == "caf\udce9"
+
+
+def test_an_image_that_webp_cannot_hold_is_stored_as_png(photograph):
+    (example,) = page_samples.images(photograph)[:1]
+    long = np.zeros((16, 16400, 3), np.uint8)
+    levels = np.zeros((4, 1028), np.uint8)
+    example = example._replace(
+        original=long, versions=(), levels=levels, density=levels.astype(np.float32)
+    )
+    (shown,) = data_of(page.html([curve_samples.curve("ours")], [example]))["pictures"]
+    kind, _, content = shown["original"].partition(";base64,")
+    assert kind == "data:image/png"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).size == (16400, 16)

@@ -55,3 +55,13 @@ def test_a_missing_matplotlib_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(PlotError, match="need the package matplotlib"):
         plots.rate_distortion(tmp_path / "a.png", [curve_samples.curve("ours")])
+
+
+def test_every_name_is_in_the_legend_as_it_is(curves, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the package matplotlib")
+    names = ["_mine", "cost$_$", "$5"]
+    shown = [curves[0]._replace(name=name) for name in names]
+    plots.rate_distortion(tmp_path / "a.svg", shown)
+    written = (tmp_path / "a.svg").read_text()
+    for name in names:
+        assert name in written

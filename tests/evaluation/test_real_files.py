@@ -13,7 +13,7 @@ from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.codec import bitstream, codec, engine_choice
 from rdonet_jax.core import processors
 from rdonet_jax.entropy import range_coder
-from rdonet_jax.evaluation import curves, estimate, real_files, results
+from rdonet_jax.evaluation import curves, estimate, real_files, results, study
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.measures import EvaluationError, NamedImage
 from rdonet_jax.evaluation.real_files import Settings
@@ -370,3 +370,33 @@ def test_a_model_of_one_quality_refuses_to_be_asked_for_another(folder, tiny_wei
     arguments = ["--data", str(folder), "--model", str(tiny_weights), "--quality", "20"]
     assert eval_command.main(arguments) == 1
     assert "quality" in capsys.readouterr().err
+
+
+def test_decoded_images_among_those_that_are_measured_are_refused(
+    folder, mini_model, tmp_path, monkeypatch
+):
+    def measured(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(real_files, "code_all", measured)
+    (tmp_path / "link").symlink_to(folder)
+    for inside in (folder, folder / "decoded", tmp_path / "link" / "decoded"):
+        with pytest.raises(EvaluationError, match="would be measured as well"):
+            real_files.evaluate(mini_model, [folder], Settings(save_decoded=inside))
+    assert not (folder / "decoded").exists()
+
+
+def test_a_file_of_a_later_quality_is_in_the_way_before_anything_is_measured(
+    folder, mini_weights, tmp_path, monkeypatch
+):
+    def measured(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(real_files, "code_all", measured)
+    (tmp_path / "60").mkdir()
+    (tmp_path / "60" / "b.png.rdo").touch()
+    requested = study.Study(
+        [folder], [str(mini_weights)], [20.0, 60.0], shared=Settings(keep=tmp_path)
+    )
+    with pytest.raises(ImageError, match=r"60/b\.png\.rdo: exists already"):
+        list(study.run(study.prepare(requested, print), print))

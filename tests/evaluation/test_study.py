@@ -35,6 +35,12 @@ def run(**requested) -> tuple[list[curves.Curve], list[str]]:
     return measured(study.Study(data=["images"], **requested), lines.append), lines
 
 
+@pytest.fixture
+def no_images(monkeypatch):
+    """Nothing is looked for in the folder of images."""
+    monkeypatch.setattr(real_files, "named_images", lambda *_: {})
+
+
 def test_every_model_start_and_number_of_passes_is_a_curve_over_the_qualities(evaluated):
     found, lines = run(
         models=["mini", "low"], inits=["variance", "uniform-16"], passes=[0, 1]
@@ -119,7 +125,7 @@ def test_models_of_one_lambda_can_be_joined_to_one_curve(evaluated):
     assert found[0].settings["weights"] == [b"low0".hex(), b"high".hex()]
 
 
-def test_files_of_several_settings_are_in_separate_folders(evaluated, tmp_path):
+def test_files_of_several_settings_are_in_separate_folders(evaluated, no_images, tmp_path):
     shared = Settings(keep=tmp_path)
     run(models=["mini", "low"], inits=["variance", "uniform-16"], shared=shared)
     kept = [settings.keep for _, settings in evaluated]
@@ -130,7 +136,7 @@ def test_files_of_several_settings_are_in_separate_folders(evaluated, tmp_path):
     assert [settings.keep for _, settings in evaluated] == [tmp_path]
 
 
-def test_estimates_beside_files_keep_nothing(evaluated, tmp_path):
+def test_estimates_beside_files_keep_nothing(evaluated, no_images, tmp_path):
     shared = Settings(keep=tmp_path, save_decoded=tmp_path)
     run(models=["mini"], estimate=True, shared=shared)
     estimate, files = (settings for _, settings in evaluated)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rdonet_jax.cli.commands import eval as eval_command
-from rdonet_jax.cli.options import host_options
+from rdonet_jax.cli.options import eval_options, host_options
 from rdonet_jax.core import multihost
 from rdonet_jax.evaluation import anchors, bd_rates, curves, hosts, real_files
 from rdonet_jax.evaluation.measures import EvaluationError
@@ -157,3 +157,22 @@ def test_estimates_beside_real_files_by_the_command_line(folder, tiny_weights, t
         assert estimate["bpp"] < file["bpp"] < 1.2 * estimate["bpp"]
     with pytest.raises(bd_rates.BdRateError, match="not compared"):
         bd_rates.compare(*curves.read(out), "psnr")
+
+
+def test_one_file_for_two_results_is_refused_before_anything_is_measured(evaluated, call, capsys):
+    for outputs in (["-o", "a.html", "--report", "a.html"], ["--plot", "a.svg", "./a.svg"]):
+        assert eval_command.main([*call, *outputs, "--force"]) == 1
+        assert "is named for two results" in capsys.readouterr().err
+    assert evaluated == []
+
+
+def test_a_model_and_a_quality_that_are_named_twice_are_measured_once(evaluated, call):
+    assert eval_command.main([*call, "--quality", "20", "60", "20", "--model", "mini", "mini"]) == 0
+    assert [settings.quality for _, settings in evaluated] == [20, 60]
+
+
+def test_the_image_of_the_page_is_of_the_middle_quality_by_size():
+    line = ["--data", "a", "--model", "m", "--report", "a.html", "--quality", "90", "10", "50"]
+    options = eval_options.parse([*line, "--shard", "1/2"], "rdonet eval", "")
+    shown = eval_command.showcase_options(options)
+    assert (shown.quality, shown.shard) == (50, options.shard)

@@ -221,7 +221,7 @@ def test_an_error_names_the_package_that_avif_of_10_bits_needs(tmp_path, monkeyp
     imagecodecs = pytest.importorskip("imagecodecs")
     data = imagecodecs.avif_encode(drawn(3, 10), level=90, bitspersample=10)
 
-    def missing(_):
+    def missing(*_):
         raise avif.MissingDecoderError
 
     monkeypatch.setattr(avif, "decode", missing)

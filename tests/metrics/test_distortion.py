@@ -378,3 +378,15 @@ def test_images_that_end_within_their_arrays_have_the_distortions_of_what_they_a
         assert similarities[number] == pytest.approx(
             float(metrics_distortion.ms_ssim(*alone)), rel=1e-5
         )
+
+
+def test_the_ms_ssim_of_a_large_image_is_the_mean_of_its_maps_in_float64():
+    rng = np.random.default_rng(0)
+    x = rng.random((1, 1400, 2000, 3), np.float32)
+    x_hat = x + np.float32(0.01) * rng.standard_normal(x.shape, np.float32)
+    maps = hasty_xla.jit(metrics_distortion.similarity_maps)(x, x_hat)
+    means = [np.asarray(one, np.float64).mean(axis=(1, 2)) for one in maps]
+    weights = np.asarray(metrics_distortion.scale_weights(5), np.float64)
+    expected = np.prod([mean**weight for mean, weight in zip(means, weights, strict=True)], axis=0)
+    found = np.asarray(metrics_distortion.ms_ssim(x, x_hat), np.float64)
+    np.testing.assert_allclose(found, expected.mean(axis=-1), rtol=0, atol=3e-7)

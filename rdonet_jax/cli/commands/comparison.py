@@ -1,7 +1,7 @@
 """`rdonet compare`: sizes of two image files, metrics, and an image of the difference.
 
 Compressed files are decoded first. Colors are compared as the files hold them, in the color space
-of their profile. Colors that alpha hides are not compared.
+of their profile. Pixels that alpha hides in either image count as equal.
 """
 
 from __future__ import annotations
@@ -260,13 +260,21 @@ def _require_alike(a: _Image, b: _Image) -> None:
 
 
 def _visible_pixels(a: ImageData, b: ImageData) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels of both, gray ones as colors where the other has colors."""
+    """The pixels of both, gray ones as colors where the other has colors.
+
+    Those that either image hides are the same in both.
+    """
+    import numpy as np
+
     from rdonet_jax.imaging import pixel_format
 
     first, second = (pixel_format.fill_hidden(image).pixels for image in (a, b))
     if first.ndim != second.ndim:
-        return pixel_format.as_rgb(first), pixel_format.as_rgb(second)
-    return first, second
+        first, second = pixel_format.as_rgb(first), pixel_format.as_rgb(second)
+    if a.alpha is None or b.alpha is None:
+        return first, second
+    is_hidden = (a.alpha == 0) | (b.alpha == 0)
+    return first, np.where(is_hidden[..., None] if first.ndim == 3 else is_hidden, first, second)
 
 
 def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:

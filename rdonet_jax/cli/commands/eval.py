@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,8 +97,12 @@ def _unsaid(line: str) -> None:
 
 def _check_outcomes(options: argparse.Namespace) -> None:
     """Raises before anything is measured what files, figures and rates would raise after it."""
+    taken = set()
     for path in _outputs(options):
         curves.check_target(path, options.force)
+        if (real := os.path.realpath(path)) in taken:
+            raise measures.EvaluationError(f"{path}: is named for two results")
+        taken.add(real)
     for path in filter(None, [*options.plot, options.quality_plot]):
         plots.require(path)
     if options.bd_rate:
@@ -161,8 +166,8 @@ def study_of(options: argparse.Namespace) -> study.Study:
     )
     return study.Study(
         data=options.data,
-        models=options.model,
-        qualities=options.quality,
+        models=tuple(dict.fromkeys(options.model)),
+        qualities=tuple(dict.fromkeys(options.quality)),
         inits=options.init,
         passes=options.rdo,
         efforts=options.effort,
@@ -185,11 +190,12 @@ def draw(
     """Writes the plots and the page."""
     for path in options.plot:
         plots.rate_distortion(path, everything, options.force)
-    if options.quality_plot:
-        plots.over_quality(options.quality_plot, everything[0], options.force)
     if options.report:
         shown = showcase.images(examples) if examples else []
         page.write(options.report, everything, shown, options.bd_rate, options.force)
+    # The last one: it is refused where the first curve has no qualities.
+    if options.quality_plot:
+        plots.over_quality(options.quality_plot, everything[0], options.force)
 
 
 def showcase_options(options: argparse.Namespace) -> showcase.ShowcaseOptions | None:
@@ -203,13 +209,20 @@ def showcase_options(options: argparse.Namespace) -> showcase.ShowcaseOptions | 
     return showcase.ShowcaseOptions(
         data=options.data,
         model=options.model[0],
-        quality=options.quality[len(options.quality) // 2],
+        quality=_middle(options.quality),
         plan=_most_work(options),
         coder=options.coder,
         anchors=options.anchors,
         count=options.report_images,
+        shard=options.shard,
         metrics=tuple(options.metrics),
     )
+
+
+def _middle(qualities: Sequence[float | None]) -> float | None:
+    """The middle one by size. None, the default quality, stands alone."""
+    given = sorted(quality for quality in qualities if quality is not None)
+    return given[len(given) // 2] if given else None
 
 
 def _most_work(options: argparse.Namespace) -> encode_options.Plan:

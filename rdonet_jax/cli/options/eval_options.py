@@ -39,6 +39,8 @@ NEEDS: Sequence[tuple[str, Sequence[str]]] = (
     ("--per-image", ("--model", "--anchors")),
     ("--out", ("--model", "--anchors", "--merge")),
     ("--report-images", ("--report",)),
+    ("--results", ("--bd-rate", "--plot", "--quality-plot", "--report", "--merge")),
+    ("--merge", ("--out", "--bd-rate", "--plot", "--quality-plot", "--report")),
     ("--report-images", ("--model",)),
 )
 """Options, each with the others of which it needs one, since alone it would have no effect."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -28,6 +29,7 @@ from rdonet_jax.imaging import output_files
 from rdonet_jax.metrics.quality import QualityMetric
 
 Metrics = Sequence[QualityMetric]
+Labels = Mapping[str, str]
 
 TITLE = "RDONet: evaluation"
 
@@ -64,11 +66,11 @@ def html(
         raise curves.CurveError("a report needs at least one curve")
     against = _reference(shown_curves, reference)
     stored, is_lossless = _stored(images)
-    metrics = curves.metrics_of(shown_curves)
+    metrics, labels = curves.metrics_of(shown_curves), _labels(shown_curves)
     data = {
         "metrics": [_metric(metric) for metric in metrics],
-        "curves": [_curve(curve, metrics) for curve in shown_curves],
-        "rates": _rates(shown_curves, against, metrics) if len(shown_curves) > 1 else None,
+        "curves": [_curve(curve, metrics, labels) for curve in shown_curves],
+        "rates": _rates(shown_curves, against, metrics, labels) if len(shown_curves) > 1 else None,
         "pictures": [_image(*both, metrics) for both in zip(images, stored, strict=True)],
         "viewer_note": _viewer_note(is_lossless),
         "palette": {
@@ -108,8 +110,9 @@ def _file(name: str) -> str:
 
 def _inert(data: Mapping[str, Any]) -> str:
     """JSON that cannot end the script element that holds it."""
-    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    # In ASCII, since names of files may hold what UTF-8 does not.
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
 
 
 def _reference(shown_curves: Sequence[Curve], name: str | None) -> Curve:
@@ -131,10 +134,10 @@ def _summary(shown_curves: Sequence[Curve]) -> str:
     return f"{words}, with the rates of whole files."
 
 
-def _curve(curve: Curve, metrics: Metrics) -> dict[str, Any]:
+def _curve(curve: Curve, metrics: Metrics, labels: Labels) -> dict[str, Any]:
     return {
         "name": curve.name,
-        "label": _label(curve),
+        "label": labels[curve.name],
         "description": curve.description,
         "estimate": curves.is_estimate(curve),
         "varied": str(curve.settings.get("varied", "quality")).replace("quality_layers", "ratio"),
@@ -155,8 +158,11 @@ def _on_charts(curve: Curve, metrics: Metrics) -> list[dict[str, tuple[float, fl
     return found
 
 
-def _label(curve: Curve) -> str:
-    return str(curve.settings.get("label", curve.name))
+def _labels(shown_curves: Sequence[Curve]) -> Labels:
+    """What the page calls each curve: its label, or its name where several have that label."""
+    labels = {curve.name: str(curve.settings.get("label", curve.name)) for curve in shown_curves}
+    counts = Counter(labels.values())
+    return {name: label if counts[label] == 1 else name for name, label in labels.items()}
 
 
 def _words(value: Any) -> str:
@@ -194,14 +200,16 @@ def _point(point: Point, metrics: Metrics) -> dict[str, Any]:
     }
 
 
-def _rates(shown_curves: Sequence[Curve], reference: Curve, metrics: Metrics) -> dict[str, Any]:
+def _rates(
+    shown_curves: Sequence[Curve], reference: Curve, metrics: Metrics, labels: Labels
+) -> dict[str, Any]:
     rows = [
-        _rate(curve, reference, metric)
+        {"label": labels[curve.name], **_rate(curve, reference, metric)}
         for curve in shown_curves
         for metric in metrics
         if curve is not reference
     ]
-    return {"reference": _label(reference), "rows": rows}
+    return {"reference": labels[reference.name], "rows": rows}
 
 
 def _rate(curve: Curve, reference: Curve, metric: QualityMetric) -> dict[str, Any]:
@@ -212,7 +220,6 @@ def _rate(curve: Curve, reference: Curve, metric: QualityMetric) -> dict[str, An
         found = bd_rates.Comparison(metric.name, None, {}, {"all": str(error)})
     best, worst, average = found.extremes() or (("", None), ("", None), None)
     return {
-        "label": _label(curve),
         "metric": metric.label,
         "set": found.over_set and found.over_set.percent,
         "overlap": found.over_set and found.over_set.overlap,
@@ -275,6 +282,9 @@ def _stored(images: Sequence[Example]) -> tuple[list[list[str]], bool]:
 
 
 def _uri(image: np.ndarray, **options: Any) -> str:
+    """An image as WebP with these options, or as PNG where it is too large for WebP."""
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "WEBP", **options)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    fits = max(image.shape[:2]) <= output_files.LARGEST_SIDES["WEBP"]
+    kind, options = ("webp", options) if fits else ("png", {})
+    Image.fromarray(image).save(file, kind, **options)
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()

@@ -51,13 +51,18 @@ def rate_distortion(path: Path, curves: Sequence[Curve], force: bool = False) ->
             axes.plot(
                 *zip(*points, strict=True) if points else ([], []),
                 marker=MARKERS[number % len(MARKERS)], color=COLORS[number % len(COLORS)],
-                markersize=3.5, linewidth=1.4, label=curve.name,
+                markersize=3.5, linewidth=1.4, label=_legend_text(curve.name),
             )  # fmt: skip
         axes.set_xlabel("bits per pixel")
         axes.set_ylabel(metric.curve_title)
         axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     write(figure, path, force)
+
+
+def _legend_text(name: str) -> str:
+    """As it is: matplotlib leaves out labels with a leading _, and sets $...$ as a formula."""
+    return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def over_quality(path: Path, curve: Curve, force: bool = False) -> None:

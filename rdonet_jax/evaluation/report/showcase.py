@@ -16,6 +16,7 @@ from tqdm import tqdm
 from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import DEFAULT_CODER
+from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import anchors, measures, real_files
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.evaluation.measures import EvaluationError
@@ -39,6 +40,7 @@ class ShowcaseOptions:
       anchors: names of `anchors.ANCHORS`; those that are not installed are left out.
       count: the largest number of images.
       metrics: names of metrics beside the default ones.
+      shard: the part of the images whose first ones are taken.
     """
 
     data: Sequence[str | Path]
@@ -49,6 +51,7 @@ class ShowcaseOptions:
     anchors: Sequence[str] = ()
     count: int = 4
     metrics: tuple[str, ...] = ()
+    shard: Shard = WHOLE
 
     def __post_init__(self) -> None:
         if self.count < 0:
@@ -83,7 +86,7 @@ def images(options: ShowcaseOptions) -> list[Example]:
         return []
     model = zoo.load(options.model)
     names, _ = anchors.available(options.anchors)
-    paths = list(real_files.named_images(options.data).items())[: options.count]
+    paths = list(real_files.named_images(options.data, options.shard).items())[: options.count]
     return [
         _example(options, model, names, name, dataset.load(path))
         for name, path in tqdm(paths, delay=2, leave=False, desc="images of the report")

@@ -44,14 +44,18 @@ def _anywhere(data: bytes) -> Iterator[bytes]:
         position = data.find(_CONFIGURATION, position)
 
 
-def decode(path: str | Path) -> np.ndarray:
+def decode(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     """The samples of a file of more than 8 bits, uint16 [H, W, 1 to 4], not yet upright.
 
-    Raises MissingDecoderError, and what imagecodecs raises for damaged files.
+    `size` is height and width. Of a sequence these are the samples of the first image. Raises
+    MissingDecoderError, and what imagecodecs raises for damaged files.
     """
     try:
         import imagecodecs
     except ImportError as error:
         raise MissingDecoderError from error
+    # All images of a sequence: imagecodecs ends the process if it is to decode the first alone.
     samples = imagecodecs.avif_decode(Path(path).read_bytes())
+    if samples.shape[:2] != size and samples.shape[1:3] == size:
+        samples = samples[0]
     return samples[..., None] if samples.ndim == 2 else samples

@@ -101,7 +101,8 @@ def of_image(
 
 
 def _xmp(image: Image.Image, path: str | os.PathLike) -> bytes:
-    return jxl.xmp(path).rstrip(b"\0") if image.format == "JXL" else xmp.of_image(image)
+    own = jxl.xmp(path).rstrip(b"\0") if image.format == "JXL" else b""
+    return own or xmp.of_image(image)  # that of a JPEG file which is stored as JPEG XL
 
 
 def _other_images(image: Image.Image, text: bytes) -> Iterator[str]:
@@ -121,15 +122,34 @@ def _texts(image: Image.Image, path: str | os.PathLike) -> Iterator[str]:
     if image.format == "PNG":
         yield from _texts_of_png(image.text)
     elif image.format == "JXL":
-        yield from jxl.compressed_metadata(path)
+        missing = jxl.compressed_metadata(path)
+        yield from (words for name, words in missing.items() if not image.info.get(name))
     elif image.format == "TIFF":
         if IPTC_TAGS & set(image.tag_v2):
             yield "IPTC data"
     else:
+        if image.format in _UNREAD_PROFILES and _UNREAD_PROFILES[image.format](path):
+            yield "color profile"
         if image.info.get("comment"):
             yield "comment"
         if image.info.get("photoshop"):
             yield "IPTC data and other data of Photoshop"
+
+
+def _bmp_has_profile(path: str | os.PathLike) -> bool:
+    """Whether the header of a BMP file, of the fifth version, names a profile in or beside it."""
+    with open(path, "rb") as file:
+        start = file.read(14 + 124)
+    size = int.from_bytes(start[14:18], "little")
+    return size >= 124 and start[14 + 56 : 14 + 60] in (b"DEBM", b"KNIL")  # MBED, LINK reversed
+
+
+def _gif_has_profile(path: str | os.PathLike) -> bool:
+    return b"\x21\xff\x0bICCRGBG1012" in Path(path).read_bytes()
+
+
+_UNREAD_PROFILES = {"BMP": _bmp_has_profile, "GIF": _gif_has_profile}
+"""Whether files of formats whose profiles Pillow does not read have one."""
 
 
 def _texts_of_png(keys: Iterable[str]) -> Iterator[str]:

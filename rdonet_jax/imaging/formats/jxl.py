@@ -6,23 +6,24 @@ Pillow's plug-in reduces all images to 8 bits and reports neither further frames
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from rdonet_jax.imaging.formats import boxes
 
 _CODESTREAM = b"\xff\x0a"
 _PART_NUMBER_BYTES = 4
 """Bytes before the codestream in a box that holds a part of it."""
-_MOST_BYTES = 2**16
-"""Bytes that are read from the start of a file. Longer boxes before the codestream are unusual."""
+_MOST_BYTES = 2**10
+"""Bytes that are read of the codestream, more than its header takes."""
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
 _COMPRESSED_BOX = b"brob"
 _COMPRESSED_KINDS = {
-    b"xml ": "XMP, which is compressed with Brotli",
-    b"Exif": "EXIF data, which is compressed with Brotli",
+    b"xml ": ("xmp", "XMP, which is compressed with Brotli"),
+    b"Exif": ("exif", "EXIF data, which is compressed with Brotli"),
 }
 
 
@@ -43,7 +44,7 @@ class Header(NamedTuple):
 def header(path: str | os.PathLike) -> Header:
     """The header of a file. Raises JxlError for a damaged one."""
     with open(path, "rb") as file:
-        data = _codestream(file.read(_MOST_BYTES))
+        data = _codestream(file)
     bits = _Bits(data[len(_CODESTREAM) :])
     height, width = _size(bits)
     if bits.take(1):  # all fields have their defaults: 8 bits, no animation
@@ -71,12 +72,12 @@ def xmp(path: str | os.PathLike) -> bytes:
     return next((content for kind, content in parsed if kind == b"xml "), b"")
 
 
-def compressed_metadata(path: str | os.PathLike) -> list[str]:
-    """Names of the metadata that a file holds in compressed form alone, which is not read."""
+def compressed_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """The metadata that a file holds in compressed form alone, in words, by Pillow's names."""
     found = list(boxes.parse(Path(path).read_bytes()))
     compressed = {content[:4] for kind, content in found if kind == _COMPRESSED_BOX}
     missing = compressed - {kind for kind, _ in found}
-    return [words for kind, words in _COMPRESSED_KINDS.items() if kind in missing]
+    return dict(found for kind, found in _COMPRESSED_KINDS.items() if kind in missing)
 
 
 def _size(bits: _Bits) -> tuple[int, int]:
@@ -112,15 +113,24 @@ def _skip_animation(bits: _Bits) -> None:
     bits.take(1)
 
 
-def _codestream(data: bytes) -> bytes:
-    """The start of the codestream, which may be inside of boxes."""
-    if data.startswith(_CODESTREAM):
-        return data
-    for kind, content in boxes.parse(data):
+def _codestream(file: BinaryIO) -> bytes:
+    """The start of the codestream, which may be inside of boxes, behind any others."""
+    start = file.read(_MOST_BYTES)
+    if start.startswith(_CODESTREAM):
+        return start
+    file.seek(0)
+    while len(head := file.read(8)) == 8:
+        size, kind = struct.unpack(">I4s", head)
+        content = size - 8
+        if size == 1:
+            content = int.from_bytes(file.read(8), "big") - 16
         if kind == b"jxlc":
-            return content
+            return file.read(_MOST_BYTES)
         if kind == b"jxlp":
-            return content[_PART_NUMBER_BYTES:]
+            return file.read(_PART_NUMBER_BYTES + _MOST_BYTES)[_PART_NUMBER_BYTES:]
+        if content < 0:  # up to the end of the file, or no box
+            break
+        file.seek(content, os.SEEK_CUR)
     raise JxlError("no codestream was found in it")
 
 

@@ -91,16 +91,34 @@ def samples(image: Image.Image, bits: int, path: str | os.PathLike) -> np.ndarra
         if found.dtype != np.uint16:
             raise ImageError(f"{path}: is HEIC of {bits} bits, of which 8 alone can be had here")
         return _with_channels(found >> (_HEIF_BITS - bits))
+    found = first_frame(image, path, f"of {bits} bits")
+    if found.dtype != np.uint16 or bits > 16:
+        raise ImageError(f"{path}: is JPEG XL of {bits} bits, 16 are the most that are read")
+    return found
+
+
+def is_animated(image: Image.Image, path: str | os.PathLike) -> bool:
+    """Whether an opened file is an animation of JPEG XL, of which the plug-in has the last frame.
+
+    Its plug-in knows of one frame alone.
+    """
+    return image.format == "JXL" and jxl_header(path).animated
+
+
+def first_frame(image: Image.Image, path: str | os.PathLike, what: str) -> np.ndarray:
+    """The upright samples of the first frame of a JPEG XL file, [H, W, 1 to 4].
+
+    `what` it is, for users. Raises ImageError if imagecodecs is not installed.
+    """
     try:
         import imagecodecs
     except ImportError as error:
         raise ImageError(
-            f"{path}: is JPEG XL of {bits} bits, which is read with imagecodecs: "
-            "pip install imagecodecs"
+            f"{path}: is JPEG XL {what}, which is read with imagecodecs: pip install imagecodecs"
         ) from error
-    found = imagecodecs.jpegxl_decode(Path(path).read_bytes())
-    if found.dtype != np.uint16 or bits > 16:
-        raise ImageError(f"{path}: is JPEG XL of {bits} bits, 16 are the most that are read")
+    found = imagecodecs.jpegxl_decode(Path(path).read_bytes(), index=0)
+    if found.shape[:2] != (image.height, image.width):
+        raise ImageError(f"{path}: is damaged: its pixels are not of the size that it claims")
     return _with_channels(found)
 
 

@@ -6,7 +6,7 @@ import os
 import struct
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,13 @@ _SMALL = 64
 """The largest size, in bytes, of a chunk that holds a resolution or a color space."""
 DEFLATE_RATIO = 1032
 """The largest compression ratio of Deflate: 2 bits can stand for 258 bytes."""
+
+_ADAM7 = (
+    (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)
+)  # fmt: skip
+"""The passes of an interlaced image: first row and column, and steps of both."""
+
+_INFLATED_AT_ONCE = 2**20
 
 _STRIP_ROWS = 256
 _UP = 2
@@ -88,6 +95,54 @@ def header(content: bytes) -> Header:
     if len(content) != 13:
         raise PngError("its header has another length than 13")
     return Header(*struct.unpack(">IIBBBBB", content))
+
+
+def require_all_rows(path: str | os.PathLike) -> None:
+    """Raises PngError for a file whose pixel data end before its last row.
+
+    Pillow gives black pixels then. Whatever else is wrong with a file is left to its decoder.
+    """
+    with open(path, "rb") as file:
+        file.seek(len(SIGNATURE))
+        left, inflate = 0, zlib.decompressobj()
+        while len(start := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", start)
+            if kind == b"IHDR":
+                left = _pixel_bytes(header(file.read(length)))
+            elif kind == b"IDAT":
+                left -= _inflated_bytes(inflate, file.read(length), left)
+            else:
+                file.seek(length, os.SEEK_CUR)
+            if left <= 0 or kind == b"IEND":
+                break
+            file.seek(4, os.SEEK_CUR)
+    if left > 0 and inflate.eof:
+        raise PngError("its pixel data end before its last row")
+
+
+def _pixel_bytes(found: Header) -> int:
+    """The bytes of all rows with their filters."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(found.color_type, 0)
+    passes = _ADAM7 if found.interlacing else ((0, 0, 1, 1),)
+    total = 0
+    for row, column, rows, columns in passes:
+        height = -(-(found.height - row) // rows)
+        width = -(-(found.width - column) // columns)
+        if height > 0 and width > 0:
+            total += height * (1 + -(-width * channels * found.depth // 8))
+    return total
+
+
+def _inflated_bytes(inflate: Any, data: bytes, most: int) -> int:
+    """How many bytes these are, counted up to somewhat more than `most`; 0 for damaged ones."""
+    count = 0
+    try:
+        while data and count < most and not inflate.eof:
+            count += len(inflate.decompress(data, _INFLATED_AT_ONCE))
+            data = inflate.unconsumed_tail
+    except zlib.error:
+        return count
+    return count
 
 
 def encode(samples: np.ndarray, extra: Sequence[Chunk] = ()) -> Iterator[bytes]:

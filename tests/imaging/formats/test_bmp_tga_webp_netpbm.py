@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from rdonet_jax.imaging import reader
 from tests.image_samples import (
     SMOOTH,
     assert_same,
@@ -111,3 +114,22 @@ def test_every_kind_of_pam_is_read_and_a_broken_one_is_refused(tmp_path, kind, c
     for wrong in (b"DEPTH 5", b"MAXVAL 0", b"WIDTH x"):
         line = next(each for each in head.split(b"\n") if each.startswith(wrong.split()[0]))
         refused(tmp_path, head.replace(line, wrong) + stored, "is PAM of|is damaged", "b.pam")
+
+
+def test_a_profile_that_is_not_read_is_named(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.bmp")
+    plain = (tmp_path / "a.bmp").read_bytes()
+    fields = plain[18:54].ljust(120, b"\0")
+    fields = fields[:52] + b"DEBM" + fields[56:]
+    offset = struct.pack("<I", 14 + 124)
+    data = plain[:10] + offset + struct.pack("<I", 124) + fields + plain[54:]
+    (tmp_path / "profile.bmp").write_bytes(data)
+    assert reader.load(tmp_path / "a.bmp").notes == ()
+    assert reader.load(tmp_path / "profile.bmp").notes == ("without its color profile",)
+    Image.new("L", (4, 4)).save(tmp_path / "a.gif")
+    plain = (tmp_path / "a.gif").read_bytes()
+    at = plain.index(b"\x2c", 13 + 3 * 2 ** (1 + (plain[10] & 7)))
+    block = b"\x21\xff\x0bICCRGBG1012\x03icc\0"
+    (tmp_path / "profile.gif").write_bytes(plain[:at] + block + plain[at:])
+    assert reader.load(tmp_path / "a.gif").notes == ()
+    assert reader.load(tmp_path / "profile.gif").notes == ("without its color profile",)

@@ -120,3 +120,27 @@ def test_compressed_metadata_of_jpeg_xl_is_named(tmp_path):
 def test_compressed_xmp_beside_plain_xmp_is_passed_over(tmp_path):
     image = load_boxes(tmp_path, [*jxl_boxes(tmp_path, xmp=XMP), packed(b"xml ", XMP)])
     assert (image.xmp, image.notes) == (XMP, ())
+
+
+def test_jpeg_xl_is_read_behind_any_metadata(tmp_path):
+    pytest.importorskip("pillow_jxl")
+    imagecodecs = pytest.importorskip("imagecodecs")
+    pixels = np.arange(96, dtype=np.uint8).reshape(8, 12)
+    stream = imagecodecs.jpegxl_encode(pixels, lossless=True, usecontainer=False)
+    start = [(b"JXL ", b"\r\n\x87\n"), (b"ftyp", b"jxl \0\0\0\0jxl ")]
+    parts = [*start, (b"xml ", b"<x/>" + b" " * 100_000), (b"jxlc", stream)]
+    data = b"".join(struct.pack(">I", 8 + len(c)) + kind + c for kind, c in parts)
+    (tmp_path / "late.jxl").write_bytes(data)
+    np.testing.assert_array_equal(reader.load(tmp_path / "late.jxl").pixels, pixels)
+
+
+def test_metadata_of_a_jpeg_file_in_jpeg_xl_is_kept_and_not_said_to_be_lost(tmp_path):
+    pytest.importorskip("pillow_jxl")
+    exif = exif_block()
+    text = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>" + b" " * 2000
+    Image.new("RGB", (40, 24), (9, 99, 199)).save(tmp_path / "a.jpg", exif=exif, xmp=text)
+    with Image.open(tmp_path / "a.jpg") as image:
+        image.save(tmp_path / "a.jxl", lossless_jpeg=True)
+    ours, theirs = (reader.load(tmp_path / name) for name in ("a.jxl", "a.jpg"))
+    assert not [note for note in ours.notes if "Brotli" in note]
+    assert (ours.exif, ours.xmp.rstrip()) == (theirs.exif, theirs.xmp.rstrip())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
+import numpy as np
 import pytest
 
 from tests.image_samples import (
@@ -69,3 +70,18 @@ def header(width=13, height=11, depth=8, color=2):
 )
 def test_a_broken_png_is_refused(tmp_path, parts):
     refused(tmp_path, b"\x89PNG\r\n\x1a\n" + b"".join(parts), "damaged|cannot be read")
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("kind", "depth"), [("gray", 1), ("rgb", 8), ("rgb", 16)])
+def test_a_png_whose_pixels_end_early_is_damaged(tmp_path, kind, depth, interlaced):
+    samples = np.ones((24, 10, CHANNELS[kind]), np.uint16 if depth == 16 else np.uint8)
+    whole = png(samples, kind, depth, interlaced=interlaced)
+    load(tmp_path, whole)
+    start = whole.index(b"IDAT")
+    (length,) = struct.unpack(">I", whole[start - 4 : start])
+    rows = zlib.decompress(whole[start + 4 : start + 4 + length])
+    for kept in (len(rows) - 1, len(rows) // 2, 1):
+        short = chunk(b"IDAT", zlib.compress(rows[:kept]))
+        data = whole[: start - 4] + short + whole[start + 8 + length :]
+        refused(tmp_path, data, "is damaged: ")
