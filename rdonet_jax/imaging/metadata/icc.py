@@ -8,6 +8,8 @@ import io
 import numpy as np
 from PIL import Image, ImageCms
 
+from rdonet_jax.imaging.metadata import icc_tables
+
 PROFILE_TOLERANCE = 2
 """A profile that changes no color by more than so many 8-bit levels counts as sRGB."""
 
@@ -38,7 +40,7 @@ def _to_srgb(profile: bytes, image_mode: str) -> tuple[str, ImageCms.ImageCmsTra
     if not profile:
         return None
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        source = _opened(profile)
         mode = {"RGB": "RGB", "GRAY": "L"}.get(source.profile.xcolor_space.strip(), "")
         if mode not in ("RGB", image_mode):
             return None
@@ -46,6 +48,13 @@ def _to_srgb(profile: bytes, image_mode: str) -> tuple[str, ImageCms.ImageCmsTra
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
     return None if _changes_little(transform, mode) else (mode, transform)
+
+
+def _opened(profile: bytes) -> ImageCms.ImageCmsProfile:
+    """Raises ValueError if tables of the profile do not fit in it, and OSError if it is damaged."""
+    if not icc_tables.fit(profile):
+        raise ValueError("tables of the profile claim more than it holds")
+    return ImageCms.ImageCmsProfile(io.BytesIO(profile))
 
 
 @functools.cache
@@ -66,7 +75,7 @@ def _changes_little(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 def name(profile: bytes) -> str:
     """The description in a profile, in printable characters; empty if it has none."""
     try:
-        text = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+        text = ImageCms.getProfileDescription(_opened(profile))
     except (ImageCms.PyCMSError, OSError, ValueError):
         return ""
     return "".join(c for c in text if c.isprintable()).strip()[:_NAME_LENGTH]
