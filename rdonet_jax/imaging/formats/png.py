@@ -134,7 +134,7 @@ def _pixel_bytes(found: Header) -> int:
 
 
 def _inflated_bytes(inflate: Any, data: bytes, most: int) -> int:
-    """How many bytes these are, counted up to somewhat more than `most`, or to where they are damaged."""
+    """How many bytes these are, up to somewhat more than `most`, or to where they are damaged."""
     count = 0
     try:
         while data and count < most and not inflate.eof:
