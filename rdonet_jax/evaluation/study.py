@@ -173,12 +173,17 @@ def _together(study: Study, name: str) -> contextlib.AbstractContextManager[None
 
 
 def _require_possible(prepared: Prepared) -> None:
-    """Raises before anything is measured what a later setting would raise."""
-    study, names = prepared.study, []
-    if study.models and (study.shared.keep or study.shared.save_decoded):
-        names = list(hosts.share(real_files.named_images(study.data, study.shared.shard)))
+    """Raises before anything is measured what a later setting or image would raise.
+
+    Of images the headers are read, so damage after them is found when their turn comes.
+    """
+    study = prepared.study
+    images = real_files.named_images(study.data, study.shared.shard)
+    own = hosts.share(images) if study.models else images
     for setting in (*prepared.estimated, *prepared.real):
-        real_files.require_possible(setting.model, study.data, names, setting.settings)
+        real_files.require_possible(setting.model, study.data, list(own), setting.settings)
+    for _ in dataset.in_threads(dataset.inspect, own.values()):
+        pass
 
 
 def _slow_metrics(study: Study) -> Iterator[str]:

@@ -17,6 +17,7 @@ from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import anchors, curves, real_files, study
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.real_files import Settings
+from rdonet_jax.imaging import dataset
 from rdonet_jax.metrics import quality
 from rdonet_jax.metrics.libraries import MissingMetricError
 from rdonet_jax.models import zoo
@@ -41,7 +42,7 @@ def no_images(monkeypatch):
     monkeypatch.setattr(real_files, "named_images", lambda *_: {})
 
 
-def test_every_model_start_and_number_of_passes_is_a_curve_over_the_qualities(evaluated):
+def test_every_model_start_and_number_of_passes_is_a_curve_over_the_qualities(evaluated, no_images):
     found, lines = run(
         models=["mini", "low"], inits=["variance", "uniform-16"], passes=[0, 1]
     )  # fmt: skip
@@ -54,7 +55,7 @@ def test_every_model_start_and_number_of_passes_is_a_curve_over_the_qualities(ev
     assert sum("encode s" in line for line in lines) == 1
 
 
-def test_every_level_of_effort_is_a_curve_by_the_plan_of_compress(evaluated):
+def test_every_level_of_effort_is_a_curve_by_the_plan_of_compress(evaluated, no_images):
     levels = range(len(effort.EFFORTS))
     found, lines = run(models=["mini"], efforts=levels, qualities=[20.0, 80.0])
     assert [curve.name for curve in found] == [f"mini variance+effort-{n}" for n in levels]
@@ -67,7 +68,7 @@ def test_every_level_of_effort_is_a_curve_by_the_plan_of_compress(evaluated):
         assert one.description != other.description
 
 
-def test_levels_of_effort_that_refine_latents_are_not_estimated(evaluated):
+def test_levels_of_effort_that_refine_latents_are_not_estimated(evaluated, no_images):
     run(models=["mini"], efforts=[5], estimate=True, files=False)
     evaluated.clear()
     for files in (False, True):
@@ -76,7 +77,7 @@ def test_levels_of_effort_that_refine_latents_are_not_estimated(evaluated):
     assert evaluated == []
 
 
-def test_the_table_has_a_row_for_every_setting(evaluated):
+def test_the_table_has_a_row_for_every_setting(evaluated, no_images):
     found, lines = run(models=["mini"], qualities=[20.0, 80.0])
     assert [curve.name for curve in found] == ["mini"]
     assert [p.quality for p in found[0].points] == [20, 80]
@@ -88,7 +89,7 @@ def test_the_table_has_a_row_for_every_setting(evaluated):
     assert lines[-1].startswith("mini: real files")
 
 
-def test_estimates_and_files_have_tables_of_their_own_and_their_difference(evaluated):
+def test_estimates_and_files_have_tables_of_their_own_and_their_difference(evaluated, no_images):
     found, lines = run(models=["mini"], qualities=[20.0, 80.0], estimate=True, files=True)
     assert [curve.name for curve in found] == ["mini (estimate)", "mini"]
     assert [curves.is_estimate(curve) for curve in found] == [True, False]
@@ -99,7 +100,7 @@ def test_estimates_and_files_have_tables_of_their_own_and_their_difference(evalu
         assert study.differences(one, other) == pytest.approx([0.005, 0.005])
 
 
-def test_the_words_of_a_curve_are_of_all_its_points(evaluated, monkeypatch):
+def test_the_words_of_a_curve_are_of_all_its_points(evaluated, no_images, monkeypatch):
     """At the highest quality one of two images comes back exactly, and has no PSNR."""
     evaluate = real_files.evaluate
 
@@ -117,7 +118,7 @@ def test_the_words_of_a_curve_are_of_all_its_points(evaluated, monkeypatch):
         assert f"{note}; weights " in lines[-1]
 
 
-def test_models_of_one_lambda_can_be_joined_to_one_curve(evaluated):
+def test_models_of_one_lambda_can_be_joined_to_one_curve(evaluated, no_images):
     found, _ = run(models=["low", "high"], joined="family")
     assert [curve.name for curve in found] == ["family"]
     rates = [point.mean.bpp for point in found[0].points]
@@ -147,6 +148,7 @@ def test_estimates_beside_files_keep_nothing(evaluated, no_images, tmp_path):
 def test_every_image_is_listed_on_request(evaluated, monkeypatch):
     names = {"a.png": Path("a.png"), "b.png": Path("b.png")}
     monkeypatch.setattr(real_files, "named_images", lambda folders, shard: names)
+    monkeypatch.setattr(dataset, "inspect", lambda path: (64, 64))
     _, lines = run(models=["mini"], per_image=True)
     rows = "\n".join(lines).splitlines()
     assert [row.split()[0] for row in rows[1:4]] == ["a.png", "b.png", "mini,"]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.cli.options import eval_options, host_options
@@ -65,6 +66,20 @@ def test_an_anchor_that_fails_leaves_what_was_measured_before_it(
     said = capsys.readouterr().err
     assert said == "rdonet eval: wide.png: cannot be coded: WebP refuses the image\n"
     assert stored_points() == {"mini": 2, "jpeg": len(curve_samples.RATES)}
+
+
+@pytest.mark.parametrize("measured", [["--model", "mini"], ["--anchors", "jpeg"]])
+def test_an_image_that_cannot_be_used_is_refused_before_another_one_is_measured(
+    evaluated, call, monkeypatch, capsys, tmp_path, measured
+):
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("RGB", (64, 48)).save(images / "a.png")
+    Image.new("RGBA", (64, 48), (9, 9, 9, 9)).save(images / "b.png")
+    monkeypatch.setattr(anchors, "curve", None)
+    assert eval_command.main(["--data", str(images), *measured]) == 1
+    assert f"{images / 'b.png'}: has transparent" in capsys.readouterr().err
+    assert not evaluated
 
 
 def test_ctrl_c_leaves_the_points_that_were_measured(evaluated, call, monkeypatch):
