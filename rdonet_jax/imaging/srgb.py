@@ -117,6 +117,11 @@ def _require_still_8_bit(image: Image.Image, path: str | os.PathLike) -> None:
             raise ImageError(
                 f"{path}: holds signed numbers, convert it to unsigned ones of 8 bits first"
             )
+        if tiff_reader.is_webp(image.tag_v2):
+            raise ImageError(
+                f"{path}: is TIFF compressed by WebP, which is not read here: save it with another "
+                "compression first"
+            )
     if _has_more_than_8_bits(image):
         raise ImageError(f"{path}: has more than 8 bits per channel, convert it to 8 bits first")
     if image.mode not in READABLE_MODES:

@@ -1,7 +1,8 @@
 """TIFF files: the page that is the image, reasons to refuse a file, and kinds beyond Pillow.
 
 Pillow reads most files. tifffile, if it is installed, reads the others: separate planes of 16 bits,
-16-bit gray with alpha, unusual numbers of bits, and premultiplied alpha of gray or in planes.
+16-bit gray with alpha, unusual numbers of bits, premultiplied alpha of gray or in planes, and
+WebP's compression.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ _NUMBERS = {
     5: "holds complex numbers",
     6: "holds complex numbers",
 }
+_WEBP = 50001
+"""A compression that the libtiff of Pillow's wheels lacks: opening succeeds, and decoding fails."""
 _RATIOS = {1: 1, 5: 4096, 8: 1032, 32773: 128, 32946: 1032}
 """The largest compression ratio by the number of the method: none, LZW, Deflate, PackBits."""
 
@@ -97,6 +100,8 @@ def main_page(path: str | os.PathLike) -> Page | None:
 
 def by_pillow(path: str | os.PathLike, page: Page) -> bool:
     """Whether Pillow reads the page without loss."""
+    if is_webp(page.tags):
+        return False
     separate = _numbers(page.tags, _PLANES)[:1] == (_SEPARATE,)
     if separate and (max(_numbers(page.tags, _BITS)) > 8 or is_premultiplied(page)):
         return False
@@ -149,6 +154,11 @@ def samples(path: str | os.PathLike, page: Page) -> tuple[np.ndarray, int]:
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         array = np.concatenate([2**bits - 1 - array[..., :1], array[..., 1:]], axis=2)
     return exif.turned(array, tags.get(_ORIENTATION, 1)), bits
+
+
+def is_webp(tags: Mapping[int, Any]) -> bool:
+    """Whether samples are compressed by WebP, which Pillow does not read within TIFF."""
+    return tags.get(_COMPRESSION) == _WEBP
 
 
 def is_premultiplied(page: Page) -> bool:

@@ -57,6 +57,16 @@ def test_a_tiff_with_its_channels_apart_is_read_exactly(tmp_path, depth, compres
     assert_same(load(tmp_path, data, "a.tif"), samples)
 
 
+@pytest.mark.usefixtures("imagecodecs")
+def test_a_tiff_compressed_by_webp_is_coded_and_is_no_image_for_training(tmp_path, capfd):
+    samples = drawn(3, 8, 33, 35).astype(np.uint8)
+    data = tiff(samples, compression="webp", compressionargs={"lossless": True})
+    assert_same(load(tmp_path, data, "a.tif"), samples)
+    with pytest.raises(ImageError, match="a.tif: is TIFF compressed by WebP, which is not read"):
+        srgb.inspect(tmp_path / "a.tif")
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("bits", [10, 12, 14])
 @pytest.mark.usefixtures("imagecodecs")
