@@ -73,6 +73,14 @@ def test_bash_completes_the_bundled_models_and_files(rdonet, bundle, completed):
     assert completed("rdonet compress --model=st") == ["standard"]
 
 
+def test_bash_completes_the_names_of_masks_and_formats(completed):
+    masks = ["static", "uniform", "uniform-16", "uniform-32", "uniform-64", "variance"]
+    found = completed("rdonet compress --init ")
+    assert sorted(found[: len(masks)]) == masks and "a.png" in found[len(masks) :]
+    assert completed("rdonet decompress --format ti") == ["tif", "tiff"]
+    assert completed("rdonet decompress --suffix=we") == ["webp"]
+
+
 @pytest.mark.parametrize("shell", completion.SHELLS)
 def test_every_shell_gets_every_option_and_takes_the_script(rdonet, shell):
     script = rdonet("completion", shell).out

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from rdonet_jax.cli import lazy_commands
 from rdonet_jax.cli.commands import models
@@ -16,6 +17,10 @@ from rdonet_jax.cli.options.arguments import whole_parser
 from rdonet_jax.cli.options.grammar import Command, Option
 from rdonet_jax.cli.output import say
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
+from rdonet_jax.imaging.formats.writable import WRITABLE_FORMATS
+
+Words = Mapping[tuple[str, str], Sequence[str]]
+"""Values of options by the option's first flag and its metavar."""
 
 WITH_COMPRESSED_FILES = ("decompress", "info", "thumbnail")
 """Commands whose files are compressed ones."""
@@ -23,21 +28,28 @@ WITH_COMPRESSED_FILES = ("decompress", "info", "thumbnail")
 
 def run(options: argparse.Namespace) -> None:
     """Prints the script of a shell."""
-    say(script(whole_parser(), options.shell, models.names()).rstrip("\n"))
+    from rdonet_jax.rdo.initial_masks import INITS  # loads NumPy
+
+    suffixes = [suffix.removeprefix(".") for suffix in WRITABLE_FORMATS]
+    words = {
+        ("--model", "NAME"): models.names(),
+        ("--init", "INIT"): list(INITS),
+        ("--format", "SUFFIX"): suffixes,
+    }
+    say(script(whole_parser(), options.shell, words).rstrip("\n"))
 
 
-def script(parser: argparse.ArgumentParser, shell: str, model_names: Sequence[str] = ()) -> str:
-    """The script for a shell, one of `SHELLS`. `model_names` are those that --model may have."""
-    commands = tuple(
-        _with_models(command, tuple(model_names)) for command in grammar.commands(parser)
-    )
+def script(parser: argparse.ArgumentParser, shell: str, words: Words = MappingProxyType({})) -> str:
+    """The script for a shell, one of `SHELLS`. `words` are values of options by flag and metavar,
+    offered beside files."""
+    commands = tuple(_with_words(command, words) for command in grammar.commands(parser))
     return SHELLS[shell](grammar.program(parser), commands)
 
 
-def _with_models(command: Command, model_names: tuple[str, ...]) -> Command:
-    """The command, whose --model completes names too, if it may be one."""
+def _with_words(command: Command, words: Words) -> Command:
+    """The command, whose options complete these values too."""
     arguments = (
-        a._replace(words=model_names) if (a.flags, a.metavar) == (("--model",), "NAME") else a
+        a._replace(words=tuple(words.get((a.flags[0], a.metavar), ()))) if a.flags else a
         for a in command.arguments
     )
     return command._replace(arguments=tuple(arguments))
