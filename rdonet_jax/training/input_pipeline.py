@@ -14,7 +14,7 @@ from rdonet_jax.training import crops, device_crops, sharding
 from rdonet_jax.training.config import TrainingConfig
 
 
-class Feed:
+class BatchIterator:
     """Iterates over the batches of a run, each with a device axis. See `opened`.
 
     The position, a JSON object, is stored in checkpoints.
@@ -44,17 +44,17 @@ class Feed:
 
 
 @contextlib.contextmanager
-def opened(images: ImageDataset, config: TrainingConfig) -> Iterator[Feed]:
+def opened(images: ImageDataset, config: TrainingConfig) -> Iterator[BatchIterator]:
     """This host's part of the batches from step 0 on, cut on the devices if `config.resident`.
 
     Raises as `crops.batches` and `device_crops.Reader` do.
     """
     host, hosts = jax.process_index(), jax.process_count()
     if config.resident:
-        yield Feed(device_crops.Reader(images, config, host, hosts), images, config)
+        yield BatchIterator(device_crops.Reader(images, config, host, hosts), images, config)
         return
     with crops.closing(crops.batches(images, config, host, hosts)) as reader:
-        yield Feed(reader, images, config)
+        yield BatchIterator(reader, images, config)
 
 
 def first_position(images: ImageDataset, config: TrainingConfig) -> Mapping[str, Any]:

@@ -85,6 +85,35 @@ class _Sent:
     position: float  # in the schedule
 
 
+@dataclasses.dataclass(frozen=True)
+class LoopSetup:
+    """What the loop of a run works with.
+
+    Attributes:
+      folder: that of the run.
+      model: the network.
+      config: of the training.
+      intervals: how often things happen.
+      images: those for training.
+      crops: those for validation, float32 [N, crop, crop, 3].
+      checkpoints: those of the run, open.
+      pace: how far the schedule has come.
+      exports: what is exported every few minutes.
+      shared: whether all hosts have the same `folder`.
+    """
+
+    folder: Path
+    model: AnyConfig
+    config: TrainingConfig
+    intervals: Intervals
+    images: ImageDataset
+    crops: np.ndarray
+    checkpoints: Checkpoints
+    pace: Pace
+    exports: Exports
+    shared: bool = True
+
+
 class Loop:
     """Runs the steps of a training run.
 
@@ -92,29 +121,10 @@ class Loop:
     for the host. A resumed run needs the state and the `Progress` of its checkpoint.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        model: AnyConfig,
-        config: TrainingConfig,
-        intervals: Intervals,
-        images: ImageDataset,
-        crops: np.ndarray,
-        kept: Checkpoints,
-        pace: Pace,
-        exports: Exports,
-        shared: bool = True,
-    ) -> None:
-        """`images` are those for training, `crops` those for validation, `kept` the checkpoints.
-
-        `shared`: whether all hosts have the same `folder`.
-        """
-        self.pace, self.exports = pace, exports
-        self.folder, self.model, self.config, self.intervals = folder, model, config, intervals
-        self.shared = shared
-        self.images, self.crops, self.kept = images, crops, kept
-        self.step = training_step.make_step(model, config)
-        self.validate = validation.make(model, config, crops)
+    def __init__(self, setup: LoopSetup) -> None:
+        self.setup = setup
+        self.step = training_step.make_step(setup.model, setup.config)
+        self.validate = validation.make(setup.model, setup.config, setup.crops)
 
     def run(
         self,
@@ -127,12 +137,12 @@ class Loop:
 
         `stop_request`: see `multihost.stop_requests`.
         """
-        config = self.config
+        setup, config = self.setup, self.setup.config
         pending = [StepValues(*values) for values in progress.pending]
         monitor = Monitor(
-            self.folder, config, progress.step, self.intervals.log, pending, multihost.is_first()
+            setup.folder, config, progress.step, setup.intervals.log, pending, multihost.is_first()
         )
-        with input_pipeline.opened(self.images, config) as batches, monitor:
+        with input_pipeline.opened(setup.images, config) as batches, monitor:
             batches.go_to(progress.reader)
             facts = {"steps": config.steps, **run_dir.environment(config)}
             monitor.event(progress.step, "resumed" if resumed else "begun", **facts)
@@ -144,25 +154,26 @@ class Loop:
         self,
         state: train_state.TrainState,
         progress: Progress,
-        batches: input_pipeline.Feed,
+        batches: input_pipeline.BatchIterator,
         monitor: Monitor,
         stop_request: Callable[[int], str],
     ) -> tuple[train_state.TrainState, str]:
+        pace, exports = self.setup.pace, self.setup.exports
         sent: deque[_Sent] = deque()
-        state = sharding.replicate(state, self.config.parallel)
+        state = sharding.replicate(state, self.setup.config.parallel)
         number, is_over = progress.step, False
         # The first step is compiled with it, which can take minutes and is not interrupted.
         stopped_by = stop_request(number)
-        if self.config.minutes and not stopped_by:
+        if self.setup.config.minutes and not stopped_by:
             self._rehearse_end(state, number, monitor)
             stopped_by = stop_request(number)
         while not is_over and not stopped_by:
             batch = next(batches)
-            position = self.pace.position(number)
+            position = pace.position(number)
             state, metrics = self.step(state, batch, np.float32(position))
             number += 1
             sent.append(_Sent(number, batch, metrics, position))
-            stopped_by, is_over = stop_request(number), self.pace.is_over(number)
+            stopped_by, is_over = stop_request(number), pace.is_over(number)
             pausing = bool(stopped_by) or is_over or self._has_duties(number)
             while len(sent) > (0 if pausing else 1):
                 is_last = is_over and len(sent) == 1
@@ -170,8 +181,8 @@ class Loop:
             if pausing:
                 progress = progress.replace(step=number, reader=batches.position)
                 progress = self._pause(state, progress, monitor, is_over, bool(stopped_by))
-            if multihost.is_first() and (is_over or stopped_by or self.exports.is_due()):
-                self.exports.write(sharding.unreplicate(state.ema), number)
+            if multihost.is_first() and (is_over or stopped_by or exports.is_due()):
+                exports.write(sharding.unreplicate(state.ema), number)
         if is_over:
             return state, ""
         monitor.event(number, event="stopped", by=stopped_by)
@@ -179,17 +190,18 @@ class Loop:
 
     def _rehearse_end(self, state: train_state.TrainState, number: int, monitor: Monitor) -> None:
         """Compiles and measures what a run by the clock must leave time for at its end."""
+        pace, exports = self.setup.pace, self.setup.exports
         with monitor.paused("validation"):
             self.validate(state.ema)
-            with self.pace.measured("validation"):
+            with pace.measured("validation"):
                 self.validate(state.ema)
-            with self.pace.measured("export"):
-                self.exports.write(sharding.unreplicate(state.ema), number)
-                self.exports.wait()
+            with pace.measured("export"):
+                exports.write(sharding.unreplicate(state.ema), number)
+                exports.wait()
 
     def _has_duties(self, number: int) -> bool:
         """Whether something is due after a step that needs the step's state."""
-        due = self.intervals
+        due = self.setup.intervals
         return any(number % steps == 0 for steps in (due.validation, due.checkpoint, due.preview))
 
     def process_metrics(
@@ -197,28 +209,29 @@ class Loop:
         sent: _Sent,
         state: train_state.TrainState,
         monitor: Monitor,
-        batches: input_pipeline.Feed,
+        batches: input_pipeline.BatchIterator,
         is_last: bool = False,
     ) -> None:
         """Reports a step. Raises `DivergenceError` if its loss or gradient is not finite."""
+        setup = self.setup
         *values, healthy = (value[0].item() for value in jax.device_get(sent.metrics))
         if not healthy:
             # Later steps change nothing, so this is the state before the failed step.
             met = sharding.unreplicate(state)
             batch = sharding.unsharded(sent.batch)
             raise divergence.examined(
-                self.folder,
-                self.model,
-                self.config,
+                setup.folder,
+                setup.model,
+                setup.config,
                 met,
                 batch,
                 batches.source,
                 sent.position,
-                self.shared,
+                setup.shared,
             )
         monitor.step(sent.number, StepValues(*values), sent.position, is_last)
-        if self.pace.ends_stage1(sent.number):
-            monitor.event(sent.number, event="stage 2 begins", optimizer=self.config.switch)
+        if setup.pace.ends_stage1(sent.number):
+            monitor.event(sent.number, event="stage 2 begins", optimizer=setup.config.switch)
 
     def _pause(
         self,
@@ -229,7 +242,8 @@ class Loop:
         stopping: bool,
     ) -> Progress:
         """Does what is due between two steps: validation, preview, checkpoint."""
-        number, intervals = progress.step, self.intervals
+        setup, intervals = self.setup, self.setup.intervals
+        number = progress.step
         progress = progress.replace(pending=tuple(map(tuple, monitor.pending)))
         with monitor.paused():
             improved = False
@@ -241,12 +255,12 @@ class Loop:
                     progress = progress.replace(best_loss=result.loss)
                 monitor.validation(number, result, improved)
             # Compiling the preview could cost a run by the clock its end.
-            is_shown = number % intervals.preview == 0 or (is_over and not self.config.minutes)
+            is_shown = number % intervals.preview == 0 or (is_over and not setup.config.minutes)
             if is_shown and multihost.is_first() and not stopping:
                 ema = sharding.unreplicate(state.ema)
-                shown = validation.preview(self.model, ema, self.crops[:PREVIEWED])
+                shown = validation.preview(setup.model, ema, setup.crops[:PREVIEWED])
                 monitor.images(number, shown)
-            progress = self.pace.recorded(progress)
+            progress = setup.pace.recorded(progress)
             if stopping or is_over or improved or number % intervals.checkpoint == 0:
                 self._save(state, progress, improved)
             multihost.wait_for_all(f"step {number}")
@@ -256,7 +270,7 @@ class Loop:
         """Writes a checkpoint. Raises `DivergenceError` in place of one that is not usable."""
         held = sharding.unreplicate(state)
         _require_finite(held, progress.step)
-        self.kept.save(held, progress, improved)
+        self.setup.checkpoints.save(held, progress, improved)
 
 
 def _require_finite(state: train_state.TrainState, step: int) -> None:

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from rdonet_jax.training import (
 from rdonet_jax.training.checkpoints import CheckpointError, Checkpoints, Progress
 from rdonet_jax.training.config import STARTS, RunLength, TrainingConfig
 from rdonet_jax.training.exports import Exports
-from rdonet_jax.training.loop import Intervals, Loop, Outcome
+from rdonet_jax.training.loop import Intervals, Loop, LoopSetup, Outcome
 from rdonet_jax.training.run_dir import Origin, Run, RunError
 from rdonet_jax.training.working_folder import WorkingFolder
 
@@ -125,71 +125,96 @@ def train(
     """
     training_crops.require_reader()
     began = now() if began is None else began
-    length, intervals = length or RunLength(), intervals or Intervals()
+    request = _Request(
+        run, sources, resume, intervals or Intervals(), length or RunLength(), command, began, now
+    )
     with contextlib.ExitStack() as stack:
         working = stack.enter_context(working_folder.opened(folder))
         exported = export_to or working.folder / exports.FOLDER
         weights = stack.enter_context(working_folder.written(exported))
-        return _train(
-            working.watching(weights), weights.folder, run, sources, resume, intervals, length,
-            command, began, now,
-        )  # fmt: skip
+        return _train(working.watching(weights), weights.folder, request)
 
 
-def _train(
-    working: WorkingFolder,
-    weights: Path,
-    run: Run,
-    sources: Sources,
-    asked_to_resume: bool | str,
-    intervals: Intervals,
-    length: RunLength,
-    command: str,
-    began: float,
-    now: pace.Now,
-) -> Outcome:
+class _Request(NamedTuple):
+    """What `train` was asked for, by its names, and the clock."""
+
+    run: Run
+    sources: Sources
+    resume: bool | str
+    intervals: Intervals
+    length: RunLength
+    command: str
+    began: float
+    now: pace.Now
+
+
+class _Prepared(NamedTuple):
+    """A run that all hosts agree on, and of which nothing is written yet."""
+
+    run: Run  # its configuration with the length and its origin
+    resume: bool
+    images: dataset.ImageDataset  # those for training
+    crops: np.ndarray  # those for validation
+    start: train_state.TrainState | None  # None when it is resumed
+
+
+def _train(working: WorkingFolder, weights: Path, request: _Request) -> Outcome:
     """As `train`, in a local folder; `weights` is that of what is exported every few minutes."""
-    folder = working.folder
+    folder, now, length = working.folder, request.now, request.length
+    run, resume, images, crops, start = _prepare(working, request)
+    config = run.training
+    # The checkpoints inside: a signal must not cut the last write short.
+    with (
+        _claimed(folder, run, resume),
+        multihost.stop_requests() as stop_request,
+        Checkpoints(folder, shared=working.shared) as checkpoints,
+    ):
+        since = now()
+        state, progress = _first_state(folder, run, images, checkpoints, start)
+        working.publish()  # a log must not be there without a checkpoint
+        if _is_finished(folder, config, length, progress):
+            return Outcome(state, "", was_finished=True, by_clock=bool(config.minutes))
+        run_pace = pace.of_run(config, length, progress, request.began, now, now() - since)
+        with Exports(weights, folder, run, request.intervals.export, now) as written:
+            setup = LoopSetup(
+                folder=folder,
+                model=run.model,
+                config=config,
+                intervals=request.intervals,
+                images=images,
+                crops=crops,
+                checkpoints=checkpoints,
+                pace=run_pace,
+                exports=written,
+                shared=working.shared,
+            )
+            return Loop(setup).run(state, progress, resume, working.watched(stop_request))
+
+
+def _prepare(working: WorkingFolder, request: _Request) -> _Prepared:
+    """Looks at images and folder on every host. Raises what `train` raises when it cannot start."""
+    folder, sources, intervals = working.folder, request.sources, request.intervals
     if working.shared:
         run_dir.require_shared(folder)
-    resume = _is_resumed(folder, asked_to_resume)
+    resume = _is_resumed(folder, request.resume)
     # Processes of one machine share its memory.
     budget = dataset.default_cache_bytes() // multihost.processes_here()
+    asked = request.run.training
     with multihost.raise_on_all_hosts("every host has its images"):
         local = sources.local()
-        seen, held_out = split_images(local, run.training.crop, budget)
-        config = _with_length(folder, run.training, length, len(seen.paths), resume)
-        pace.require_possible(config, length, resume)
+        images, held_out = split_images(local, asked.crop, budget)
+        config = _with_length(folder, asked, request.length, len(images.paths), resume)
+        pace.require_possible(config, request.length, resume)
         sharding.require_divisible(config)
-        run = dataclasses.replace(
-            run,
-            training=config,
-            origin=_origin(config, sources, local, seen, held_out, command, resume),
-        )
+        origin = _origin(config, sources, local, images, held_out, request.command, resume)
+        run = dataclasses.replace(request.run, training=config, origin=origin)
     _require_equal_hosts(run, intervals, resume)
     with multihost.raise_on_all_hosts("every host has looked at the folder"):
         run_dir.check(folder, run, resume)
         crops = training_crops.center_crops(held_out, config.crop)
         start = None if resume else train_state.create_state(run.model, config)
     _require_equal_crops(crops, held_out)
-    # The checkpoints inside: a signal must not cut the last write short.
-    with (
-        _claimed(folder, run, resume),
-        multihost.stop_requests() as stop_request,
-        Checkpoints(folder, shared=working.shared) as kept,
-    ):
-        since = now()
-        state, progress = _first_state(folder, run, seen, kept, start)
-        working.publish()  # a log must not be there without a checkpoint
-        if _is_finished(folder, config, length, progress):
-            return Outcome(state, "", was_finished=True, by_clock=bool(config.minutes))
-        run_pace = pace.of_run(config, length, progress, began, now, now() - since)
-        with Exports(weights, folder, run, intervals.export, now) as written:
-            loop = Loop(
-                folder, run.model, config, intervals, seen, crops, kept, run_pace, written,
-                working.shared,
-            )  # fmt: skip
-            return loop.run(state, progress, resume, working.watched(stop_request))
+    return _Prepared(run, resume, images, crops, start)
 
 
 def _is_resumed(folder: Path, asked: bool | str) -> bool:
@@ -213,7 +238,7 @@ def _origin(
     config: TrainingConfig,
     sources: Sources,
     local: Sources,
-    seen: dataset.ImageDataset,
+    images: dataset.ImageDataset,
     held_out: dataset.ImageDataset,
     command: str,
     resume: bool,
@@ -222,7 +247,7 @@ def _origin(
         command=command,
         folders=tuple(map(str, sources.training)),
         validation_folders=tuple(map(str, sources.validation)),
-        pictures=dataset.fingerprint(seen, local.training),
+        pictures=dataset.fingerprint(images, local.training),
         validation_pictures=dataset.fingerprint(held_out, local.validation or local.training),
         started_from=None if resume else _record_of_start(config),
         environment=run_dir.environment(config),
@@ -294,21 +319,21 @@ def _is_finished(
 def _first_state(
     folder: Path,
     run: Run,
-    seen: dataset.ImageDataset,
-    kept: Checkpoints,
+    images: dataset.ImageDataset,
+    checkpoints: Checkpoints,
     start: train_state.TrainState | None,
 ) -> tuple[train_state.TrainState, Progress]:
     """The newest checkpoint; if there is none, the start, which becomes one at once."""
-    if kept.latest_step() is not None:
-        return kept.restore(run.model, run.training)
+    if checkpoints.latest_step() is not None:
+        return checkpoints.restore(run.model, run.training)
     if (folder / run_log.LOG_FILE).exists():
         raise RunError(f"{folder}: has a log, but no checkpoint to resume from")
     if start is None:
         start = train_state.create_state(run.model, run.training)
-    position = input_pipeline.first_position(seen, run.training)
+    position = input_pipeline.first_position(images, run.training)
     progress = Progress(step=0, switched_at=None, reader=position)
-    kept.save(start, progress)
-    kept.wait()
+    checkpoints.save(start, progress)
+    checkpoints.wait()
     return start, progress
 
 
@@ -332,8 +357,8 @@ def export(
     with working_folder.fetched(folder) as local:
         run = Run.load(local)
         try:
-            with Checkpoints(local, read_only=True) as kept:
-                state, progress = kept.restore(run.model, run.training, best)
+            with Checkpoints(local, read_only=True) as checkpoints:
+                state, progress = checkpoints.restore(run.model, run.training, best)
         except CheckpointError as error:
             raise RunError(str(error)) from error
         record = exports.record(local, run, state.ema, progress.step)

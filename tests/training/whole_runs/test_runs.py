@@ -247,7 +247,9 @@ def test_a_run_that_is_asked_to_stop_before_its_first_step_does_none_and_can_go_
     quick_steps, quick_start, tmp_path, monkeypatch, capsys
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(input_pipeline.Feed, "go_to", lambda *_: signal.raise_signal(signal.SIGTERM))
+        patch.setattr(
+            input_pipeline.BatchIterator, "go_to", lambda *_: signal.raise_signal(signal.SIGTERM)
+        )
         patch.setattr(training_step, "make_step", lambda *_: None)
         assert quick_start() == 0
     assert "SIGTERM: stopped after step 0, --resume goes on" in capsys.readouterr().err
