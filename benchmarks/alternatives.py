@@ -52,10 +52,10 @@ VALID_CROP = 256
 Forms = tuple[PortableConfig, TrainingConfig]
 
 
-def form(name: str, model: PortableConfig, schedule: TrainingConfig) -> Forms:
+def form(name: str, network_config: PortableConfig, schedule: TrainingConfig) -> Forms:
     """The configurations of network and training with the changes of a form."""
     return (
-        dataclasses.replace(model, **MODEL_CHANGES.get(name, {})),
+        dataclasses.replace(network_config, **MODEL_CHANGES.get(name, {})),
         dataclasses.replace(schedule, **TRAINING_CHANGES.get(name, {})),
     )
 
@@ -83,11 +83,11 @@ def result(
     name: str, forms: Forms, pool: list[crops.Batch], valid: np.ndarray, seconds: float
 ) -> dict[str, Any]:
     """Trains a form and validates it."""
-    model, schedule = forms
-    trainer = Trainer(model, schedule)
+    network_config, schedule = forms
+    trainer = Trainer(network_config, schedule)
     steps, wall = trained(trainer, pool, seconds)
     judged = dataclasses.replace(schedule, crop=VALID_CROP, batch_size=8)
-    found = validation.make(model, judged, valid)(trainer.state.ema)
+    found = validation.make(network_config, judged, valid)(trainer.state.ema)
     return {
         "form": name,
         "loss": found.loss,
@@ -97,7 +97,7 @@ def result(
         "crops": steps * schedule.batch_size,
         "processor_seconds": seconds,
         "wall_seconds": wall,
-        "kmac": sum(macs.per_pixel(model).values()) / 1000,
+        "kmac": sum(macs.per_pixel(network_config).values()) / 1000,
         "parameters": registry.parameter_count(sharding.unreplicate(trainer.state.params)),
     }
 
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--form", nargs="+", choices=FORMS, default=FORMS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    model = presets.preset(options.preset)
+    network_config = presets.preset(options.preset)
     # By time, so the number of steps is unknown: nothing may fall towards an end.
     schedule = training_config.TrainingConfig(
         stage1_steps=0, stage2_steps=100_000, random_share=0.05, learning_rate=1.5e-4,
@@ -134,7 +134,7 @@ def main() -> None:
     results = []
     pools: dict[int, list[crops.Batch]] = {}
     for name in options.form:
-        forms = form(name, model, schedule)
+        forms = form(name, network_config, schedule)
         crop = forms[1].crop
         pools[crop] = pools.get(crop) or pool_of(seen, forms[1])
         results.append(result(name, forms, pools[crop], valid, options.seconds))

@@ -54,18 +54,18 @@ class Durations:
         return [self._seconds[event] for event in STAGES]
 
 
-def start(model: PortableConfig, schedule: training_config.TrainingConfig) -> Any:
+def start(network_config: PortableConfig, schedule: training_config.TrainingConfig) -> Any:
     """The parameters that training begins with."""
-    return jax.device_get(train_state.starting_params(model, schedule))
+    return jax.device_get(train_state.starting_params(network_config, schedule))
 
 
-def train(model: PortableConfig, schedule: training_config.TrainingConfig) -> None:
+def train(network_config: PortableConfig, schedule: training_config.TrainingConfig) -> None:
     """One training step, on noise."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (schedule.batch_size, schedule.crop, schedule.crop, 3))
     numbers = np.arange(schedule.batch_size, dtype=np.int32)
     batch = crops.Batch(numbers, pixels.astype(np.uint8))
-    Trainer(model, schedule).run(iter([batch]), 1)
+    Trainer(network_config, schedule).run(iter([batch]), 1)
 
 
 def refine(model: zoo.Model, side: int) -> None:

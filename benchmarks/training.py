@@ -155,8 +155,8 @@ def our_contestants(
     """Contestants for every preset: batches in memory, the pipeline, one without a cache."""
     contestants = []
     for preset in names:
-        model = presets.preset(preset)
-        trainer = Trainer(model, schedule)
+        network_config = presets.preset(preset)
+        trainer = Trainer(network_config, schedule)
         sources = {
             "in memory": itertools.cycle(kept),
             f"of {len(seen.paths)} images": training_crops.batches(seen, schedule),
@@ -164,7 +164,7 @@ def our_contestants(
         if uncached:
             bare = dataset.usable(seen.paths, schedule.crop, cache_bytes=0)
             sources["decoded every time"] = training_crops.batches(bare, schedule)
-        count = sum(macs.per_pixel(model).values())
+        count = sum(macs.per_pixel(network_config).values())
         contestants += [
             Contestant(preset, source, count, Ours(trainer, batches))
             for source, batches in sources.items()

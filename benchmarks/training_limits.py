@@ -133,12 +133,12 @@ class Measured:
 
 
 def measured(
-    model: config.RDONetConfig, schedule: training_config.TrainingConfig, pool: np.ndarray
+    network_config: config.RDONetConfig, schedule: training_config.TrainingConfig, pool: np.ndarray
 ) -> Measured:
     """Measures steps on crops of the pool, which are repeated if it is too small."""
     numbers = np.arange(schedule.batch_size, dtype=np.int32)
     batch = crops.Batch(numbers, np.resize(pool, (len(numbers), *pool.shape[1:])))
-    trainer = Trainer(model, schedule)
+    trainer = Trainer(network_config, schedule)
     compiled = trainer.compiled(batch)
     memory = compiled.memory_analysis()
     trainer.run(iter([batch]), 1)

@@ -19,10 +19,10 @@ class Trainer:
     """A network in training. Each call continues from the state after the last one."""
 
     def __init__(
-        self, model: config.RDONetConfig, schedule: training_config.TrainingConfig
+        self, network_config: config.RDONetConfig, schedule: training_config.TrainingConfig
     ) -> None:
-        self.step = training_step.make_step(model, schedule)
-        self.state = sharding.replicate(train_state.create_state(model, schedule))
+        self.step = training_step.make_step(network_config, schedule)
+        self.state = sharding.replicate(train_state.create_state(network_config, schedule))
         self.done = 0
 
     def compiled(self, batch: crops.Batch) -> jax.stages.Compiled:

@@ -32,7 +32,7 @@ def test_every_contestant_is_trained_as_long_and_in_the_same_way(name):
         for contestant in budget.contestants:
             part = parts[budgets.named(contestant, lmbda)]
             before = parts[part.after]
-            assert before.after is None and before.model == part.model
+            assert before.after is None and before.network_config == part.network_config
             assert before.schedule.steps == budget.first_steps
             assert part.schedule.steps == budget.second_steps
         lmbdas = {part.schedule.lmbda for part in parts.values()}

@@ -123,7 +123,7 @@ class Part:
 
     name: str
     preset: str
-    model: AnyConfig
+    network_config: AnyConfig
     schedule: TrainingConfig
     after: str | None
 
@@ -143,13 +143,17 @@ def parts(budget: Budget, lmbda: float | None) -> list[Part]:
         rdonet = registry.with_thresholds(rdonet, numbers)
         training["lmbda"] = lmbda
 
-    def part(name: str, model: AnyConfig, random: int, variance: int, after: str | None) -> Part:
+    def part(
+        name: str, network_config: AnyConfig, random: int, variance: int, after: str | None
+    ) -> Part:
         changes = {"seed": 0} if after is None else {"seed": 1, **budget.second}
         schedule = TrainingConfig(
             **{**training, **changes}, stage1_steps=random, stage2_steps=variance
         )
-        preset = budget.reference if model is reference else budget.rdonet
-        return Part(named(name, lmbda), preset, model, schedule, after and named(after, lmbda))
+        preset = budget.reference if network_config is reference else budget.rdonet
+        return Part(
+            named(name, lmbda), preset, network_config, schedule, after and named(after, lmbda)
+        )
 
     first, second = budget.first_steps, budget.second_steps
     all_parts = [

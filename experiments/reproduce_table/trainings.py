@@ -47,7 +47,7 @@ def train(folder: Path, part: Part, sources: Sources) -> Path:
     run = folder / "runs" / part.name
     outcome = training_run.train(
         run,
-        run_dir.Run(part.model, schedule, part.preset),
+        run_dir.Run(part.network_config, schedule, part.preset),
         sources,
         resume=training_run.AUTO,
         intervals=Intervals(50, max(schedule.steps // 10, 1), CHECKPOINT_STEPS, schedule.steps),

@@ -145,7 +145,7 @@ class Checkpoints:
                 raise CheckpointError(f"step {progress.step} is not after the newest one")
 
     def restore(
-        self, model: AnyConfig, config: TrainingConfig, best: bool = False
+        self, network_config: AnyConfig, config: TrainingConfig, best: bool = False
     ) -> tuple[TrainState, Progress]:
         """The newest or the best checkpoint, as arrays on the host.
 
@@ -158,7 +158,7 @@ class Checkpoints:
             raise CheckpointError(f"{directory}: there is no checkpoint")
         step = max(steps)
         args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(_template(model, config)),
+            state=ocp.args.StandardRestore(_template(network_config, config)),
             progress=ocp.args.JsonRestore(),
         )
         try:
@@ -297,9 +297,9 @@ def _arrays(state: TrainState) -> dict[str, Any]:
     return jax.tree_util.tree_map(np.asarray, state._asdict())
 
 
-def _template(model: AnyConfig, config: TrainingConfig) -> dict[str, Any]:
+def _template(network_config: AnyConfig, config: TrainingConfig) -> dict[str, Any]:
     """Empty NumPy arrays of the state's shapes and types, so that it is restored to the host."""
     shapes = jax.eval_shape(
-        lambda: state_of(config, registry.init_params(model, jax.random.key(0)))
+        lambda: state_of(config, registry.init_params(network_config, jax.random.key(0)))
     )
     return jax.tree_util.tree_map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)._asdict()

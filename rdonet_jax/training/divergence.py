@@ -31,7 +31,7 @@ class DivergenceError(RuntimeError):
 
 def examined(
     folder: Path,
-    model: AnyConfig,
+    network_config: AnyConfig,
     config: TrainingConfig,
     state: train_state.TrainState,
     batch: training_crops.Batch,
@@ -53,7 +53,7 @@ def examined(
                 shutil.rmtree(diverged, ignore_errors=True)
                 diverged.mkdir()
         checkpoints.save_alone(diverged / "state", state, shared)
-        _write_crops(diverged, model, config, state, batch, source, position)
+        _write_crops(diverged, network_config, config, state, batch, source, position)
         kept = f"the state before it and the crops are in {diverged}"
     except Exception as error:  # whatever it is, the divergence is the error to report
         cause = checkpoints.cause(error)
@@ -66,7 +66,7 @@ def examined(
 
 def _write_crops(
     diverged: Path,
-    model: AnyConfig,
+    network_config: AnyConfig,
     config: TrainingConfig,
     state: train_state.TrainState,
     batch: training_crops.Batch,
@@ -76,7 +76,7 @@ def _write_crops(
     host = jax.process_index()
     files.replace(diverged / f"batch-{host}.npz", lambda file: np.savez(file, **batch._asdict()))
     crops = []
-    found = _losses(model, config, state, batch, position)
+    found = _losses(network_config, config, state, batch, position)
     for number, losses in zip(batch.numbers, found, strict=True):
         image = source(int(state.step), int(number))
         values = {name: str(value) for name, value in losses._asdict().items()}
@@ -88,7 +88,7 @@ def _write_crops(
 
 
 def _losses(
-    model: AnyConfig,
+    network_config: AnyConfig,
     config: TrainingConfig,
     state: train_state.TrainState,
     batch: training_crops.Batch,
@@ -100,6 +100,8 @@ def _losses(
     for number in range(len(batch.numbers)):
         crop = jax.tree_util.tree_map(lambda leaf, n=number: leaf[n : n + 1], batch)
         with precision.of_step(config):
-            losses = one(model, config, state.params, state.step, crop, np.float32(position))
+            losses = one(
+                network_config, config, state.params, state.step, crop, np.float32(position)
+            )
         found.append(training_step.CropLosses(*(value.item() for value in losses)))
     return found

@@ -38,7 +38,7 @@ def crop_keys(config: TrainingConfig, step: jax.Array, numbers: jax.Array) -> ja
 
 
 def masks_of_step(
-    model: AnyConfig,
+    network_config: AnyConfig,
     config: TrainingConfig,
     position: jax.Array,
     x: jax.Array,
@@ -49,17 +49,17 @@ def masks_of_step(
 
     A model without levels has the same masks always.
     """
-    if not registry.family_of(model).has_levels(model):
-        return partition.level_masks(registry.variance_partition(model, x))
-    p = masks.SCHEDULES[config.masks](model, config, position, x, quality, keys)
+    if not registry.family_of(network_config).has_levels(network_config):
+        return partition.level_masks(registry.variance_partition(network_config, x))
+    p = masks.SCHEDULES[config.masks](network_config, config, position, x, quality, keys)
     return partition.level_masks(partition.obey_parents(p))
 
 
-def qualities_of_step(model: AnyConfig, keys: jax.Array) -> jax.Array | None:
+def qualities_of_step(network_config: AnyConfig, keys: jax.Array) -> jax.Array | None:
     """A random quality for each crop, uniform over the scale; None for a fixed-rate model."""
-    if not registry.family_of(model).variable_rate:
+    if not registry.family_of(network_config).variable_rate:
         return None
-    most = model.steps_of_quality
+    most = network_config.steps_of_quality
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, QUALITY)
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, most + 1))(keys)
 

@@ -91,7 +91,7 @@ class LoopSetup:
 
     Attributes:
       folder: that of the run.
-      model: the network.
+      network_config: that of the network.
       config: of the training.
       intervals: how often things happen.
       images: those for training.
@@ -103,7 +103,7 @@ class LoopSetup:
     """
 
     folder: Path
-    model: AnyConfig
+    network_config: AnyConfig
     config: TrainingConfig
     intervals: Intervals
     images: ImageDataset
@@ -123,8 +123,8 @@ class Loop:
 
     def __init__(self, setup: LoopSetup) -> None:
         self.setup = setup
-        self.step = training_step.make_step(setup.model, setup.config)
-        self.validate = validation.make(setup.model, setup.config, setup.crops)
+        self.step = training_step.make_step(setup.network_config, setup.config)
+        self.validate = validation.make(setup.network_config, setup.config, setup.crops)
 
     def run(
         self,
@@ -221,7 +221,7 @@ class Loop:
             batch = sharding.unsharded(sent.batch)
             raise divergence.examined(
                 setup.folder,
-                setup.model,
+                setup.network_config,
                 setup.config,
                 met,
                 batch,
@@ -258,7 +258,7 @@ class Loop:
             is_shown = number % intervals.preview == 0 or (is_over and not setup.config.minutes)
             if is_shown and multihost.is_first() and not stopping:
                 ema = sharding.unreplicate(state.ema)
-                shown = validation.preview(setup.model, ema, setup.crops[:PREVIEWED])
+                shown = validation.preview(setup.network_config, ema, setup.crops[:PREVIEWED])
                 monitor.images(number, shown)
             progress = setup.pace.recorded(progress)
             if stopping or is_over or improved or number % intervals.checkpoint == 0:

@@ -23,15 +23,20 @@ if TYPE_CHECKING:
 Schedule = Callable[
     [AnyConfig, "TrainingConfig", jax.Array, jax.Array, "jax.Array | None", jax.Array], Partition
 ]
-"""(model, config, step, x, quality, keys) -> the partitions of a batch.
+"""(network_config, config, position, x, quality, keys) -> the partitions of a batch.
 
-model: the configuration of the network. step []: the position in the schedule, from 0 to
-`config.steps`: the number of steps done, or in a run by the clock a float. x float32 [B, H, W, 3]
-in [0, 1], sides multiples of 64. quality int32 [B], 0 to `model.steps_of_quality`, None for a
-fixed-rate model. keys [B], one for each crop. A schedule that draws several times splits each key
-first and uses every part once: `fold_in(key, i)` may equal `split(key)[i]`, which
-`partition.random(key)` draws from. The result has a leading axis B. It is compiled: no Python
-branches on values. A model without levels needs no masks, and its schedule is not called.
+Arguments, which are given in this order and without names:
+  network_config, config: those of the network and of the training.
+  position: [], that in the schedule, from 0 to `config.steps`: the number of steps done, or in a
+    run by the clock a float.
+  x: float32 [B, H, W, 3] in [0, 1], sides multiples of 64.
+  quality: int32 [B], 0 to `network_config.steps_of_quality`, None for a fixed-rate model.
+  keys: [B], one for each crop.
+
+The result has a leading axis B. A schedule is compiled: no Python branches on values. One that
+draws several times splits each key first and uses every part once: `fold_in(key, i)` may equal
+`split(key)[i]`, which `partition.random(key)` draws from. A model without levels needs no masks,
+and its schedule is not called.
 """
 
 SCHEDULES: dict[str, Schedule] = {}
@@ -59,15 +64,15 @@ def depends_on_length(name: str) -> bool:
     return name not in _OF_ANY_LENGTH
 
 
-def stage_of(config: TrainingConfig, step: Any) -> Any:
+def stage_of(config: TrainingConfig, position: Any) -> Any:
     """The stage, 1 or 2, of the step at a position in the schedule."""
-    return 1 + (step >= config.stage1_steps)
+    return 1 + (position >= config.stage1_steps)
 
 
 def two_stage(
-    model: AnyConfig,
+    network_config: AnyConfig,
     config: TrainingConfig,
-    step: jax.Array,
+    position: jax.Array,
     x: jax.Array,
     quality: jax.Array | None,
     keys: jax.Array,
@@ -76,9 +81,9 @@ def two_stage(
     grid = partition.block_grid(*x.shape[1:3])
     keys = jax.vmap(jax.random.split)(keys)
     drawn = jax.vmap(lambda key: partition.random(key, grid))(keys[:, 0])
-    seen = registry.variance_partition(model, x, quality)
+    seen = registry.variance_partition(network_config, x, quality)
     chance = jax.vmap(jax.random.uniform)(keys[:, 1])
-    by_chance = (stage_of(config, step) == 1) | (chance < config.random_share)
+    by_chance = (stage_of(config, position) == 1) | (chance < config.random_share)
     by_chance = by_chance[:, None, None]
     chosen = (jnp.where(by_chance, a, b) for a, b in zip(drawn, seen, strict=True))
     return Partition(*chosen)

@@ -178,7 +178,7 @@ def _train(working: WorkingFolder, weights: Path, request: _Request) -> Outcome:
         with Exports(weights, folder, run, request.intervals.export, now) as written:
             setup = LoopSetup(
                 folder=folder,
-                model=run.model,
+                network_config=run.model,
                 config=config,
                 intervals=request.intervals,
                 images=images,
@@ -362,5 +362,7 @@ def export(
         except CheckpointError as error:
             raise RunError(str(error)) from error
         record = exports.record(local, run, state.ema, progress.step)
-    model = registry.with_thresholds(run.model, thresholds) if thresholds else run.model
-    return zoo.save(destination, name, model, state.ema, record.stored, pack)
+    network_config = run.model
+    if thresholds:
+        network_config = registry.with_thresholds(network_config, thresholds)
+    return zoo.save(destination, name, network_config, state.ema, record.stored, pack)

@@ -49,7 +49,7 @@ class CropLosses(NamedTuple):
 
 
 def crop_losses(
-    model: AnyConfig,
+    network_config: AnyConfig,
     config: TrainingConfig,
     params: Any,
     step: jax.Array,
@@ -66,21 +66,23 @@ def crop_losses(
     if sizes is not None:
         crops = lapped.replicate_beyond(crops, sizes)
     x = distortion.from_integers(crops)
-    quality = draws.qualities_of_step(model, keys[:, 0])
-    levels = draws.masks_of_step(model, config, position, x, quality, keys[:, 0])
+    quality = draws.qualities_of_step(network_config, keys[:, 0])
+    levels = draws.masks_of_step(network_config, config, position, x, quality, keys[:, 0])
     if sizes is not None:
         levels = partition.exclude_padding(levels, sizes)
     dtype = precision.compute_dtype(config)
     noise = keys[:, 1] if config.rate == "noisy" else None
-    coded = registry.code(model, params, x, levels, quality, noise, dtype, config.remat, sizes)
+    coded = registry.code(
+        network_config, params, x, levels, quality, noise, dtype, config.remat, sizes
+    )
     pixels = math.prod(sides) if sizes is None else jnp.prod(sizes, axis=1)
     bpp = distortion.bpp((coded.y_bits, coded.z_bits), pixels)
-    cost = crop_loss(model, config, bpp, x, coded.x_hat, quality, sizes)
+    cost = crop_loss(network_config, config, bpp, x, coded.x_hat, quality, sizes)
     return CropLosses(cost, bpp, distortion.mse(x, coded.x_hat, sizes))
 
 
 def crop_loss(
-    model: AnyConfig,
+    network_config: AnyConfig,
     config: TrainingConfig,
     bpp: jax.Array,
     x: jax.Array,
@@ -94,20 +96,24 @@ def crop_loss(
     """
     if config.learn == "priors":
         return loss.relative_loss(bpp)
-    lmbda = config.lmbda if quality is None else loss.lmbda_of(model, quality)
+    lmbda = config.lmbda if quality is None else loss.lmbda_of(network_config, quality)
     cost = loss.rd_loss(bpp, x, x_hat, lmbda, config.metric, config.ms_ssim_share, sizes)
     return cost if quality is None else loss.relative_loss(cost)
 
 
 def device_step(
-    model: AnyConfig, config: TrainingConfig, state: TrainState, batch: Batch, position: jax.Array
+    network_config: AnyConfig,
+    config: TrainingConfig,
+    state: TrainState,
+    batch: Batch,
+    position: jax.Array,
 ) -> tuple[TrainState, StepMetrics]:
     """One step on one device, on its share of the batch, at a position in the schedule.
 
     A step whose loss or gradient is not finite changes only `healthy`. Later steps change nothing,
     so the state stays the one that led to this loss.
     """
-    means, gradients = mean_gradients(model, config, state, batch, position)
+    means, gradients = mean_gradients(network_config, config, state, batch, position)
     # As one array: between hosts, many small reductions take far longer than a large one.
     flat, restored = ravel_pytree((means, gradients))
     means, gradients = restored(jax.lax.pmean(flat, sharding.AXIS))
@@ -121,7 +127,7 @@ def device_step(
 
 
 def mean_gradients(
-    model: AnyConfig,
+    network_config: AnyConfig,
     config: TrainingConfig,
     state: TrainState,
     batch: Batch,
@@ -133,8 +139,8 @@ def mean_gradients(
     """
 
     def loss_of(params: Any, part: Batch) -> tuple[jax.Array, CropLosses]:
-        params = _with_fixed_parts(model, config, params)
-        losses = crop_losses(model, config, params, state.step, part, position)
+        params = _with_fixed_parts(network_config, config, params)
+        losses = crop_losses(network_config, config, params, state.step, part, position)
         means = CropLosses(*map(jnp.mean, losses))
         return means.loss, means
 
@@ -159,7 +165,7 @@ def mean_gradients(
     return jax.tree_util.tree_map(lambda leaf: leaf / config.accumulate, total)
 
 
-def _with_fixed_parts(model: AnyConfig, config: TrainingConfig, params: Any) -> Any:
+def _with_fixed_parts(network_config: AnyConfig, config: TrainingConfig, params: Any) -> Any:
     """The parameters, with gradients stopped for all except those that are to learn."""
     if config.learn == "all":
         return params
@@ -171,7 +177,9 @@ def _with_fixed_parts(model: AnyConfig, config: TrainingConfig, params: Any) -> 
 
     learning = optimizer.learning(params, config.learn)
     if config.learn == "added":
-        added = registry.family_of(model).added_entries(params, model, config.widened_from)
+        added = registry.family_of(network_config).added_entries(
+            params, network_config, config.widened_from
+        )
         learning = jax.tree_util.tree_map(lambda whole, part: whole or part, learning, added)
     return jax.tree_util.tree_map(partly_fixed, params, learning)
 
@@ -190,7 +198,7 @@ def updated(
     return TrainState(state.step + 1, state.healthy, params, ema, held)
 
 
-def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
+def make_step(network_config: AnyConfig, config: TrainingConfig) -> Any:
     """The step over all devices: (replicated state, batch with a device axis, position) -> (state,
     metrics).
 
@@ -202,7 +210,7 @@ def make_step(model: AnyConfig, config: TrainingConfig) -> Any:
         state: TrainState, batch: Batch, position: jax.Array
     ) -> tuple[TrainState, StepMetrics]:
         with precision.of_step(config):
-            return device_step(model, config, state, batch, position)
+            return device_step(network_config, config, state, batch, position)
 
     ready = functools.partial(multihost.wait_for_all, "compiled step")
     return parallel.over_devices(

@@ -25,17 +25,17 @@ class TrainState(NamedTuple):
     optimiser: Any  # its own state; spelled as checkpoints have it
 
 
-def create_state(model: AnyConfig, config: TrainingConfig) -> TrainState:
+def create_state(network_config: AnyConfig, config: TrainingConfig) -> TrainState:
     """The state before the first step.
 
-    Raises `ConfigError` for a start that does not fit the model, `ZooError` for missing weights.
+    Raises `ConfigError` for a start that does not fit the network, `ZooError` for missing weights.
     """
-    return state_of(config, starting_params(model, config))
+    return state_of(config, starting_params(network_config, config))
 
 
-def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
+def starting_params(network_config: AnyConfig, config: TrainingConfig) -> Any:
     """The initial parameters by `config.start`. Raises as `create_state` does."""
-    family = registry.family_of(model)
+    family = registry.family_of(network_config)
     metric = loss.named(config.metric)
     if family.variable_rate and not metric.scaled_as_mse:
         raise ConfigError(
@@ -51,23 +51,23 @@ def starting_params(model: AnyConfig, config: TrainingConfig) -> Any:
         )
     key = jax.random.key(config.seed)
     if config.start not in STARTS:
-        params = _params_of(zoo.load(config.start), model, config.start)
+        params = _params_of(zoo.load(config.start), network_config, config.start)
         restarts = config.learn != "all" and config.hyperpriors == "restart"
-        return family.reinit_priors(params, model, key) if restarts else params
-    params = family.init_params(model, key)
+        return family.reinit_priors(params, network_config, key) if restarts else params
+    params = family.init_params(network_config, key)
     if config.start == "random":
         return params
     if not metric.scaled_as_mse:
         raise ConfigError("the linear start is made for the MSE; use the random start")
-    return family.linear_start(params, model, config.lmbda)
+    return family.linear_start(params, network_config, config.lmbda)
 
 
-def _params_of(weights: zoo.Model, model: AnyConfig, source: str) -> Any:
+def _params_of(weights: zoo.Model, network_config: AnyConfig, source: str) -> Any:
     """Parameters to continue from. Thresholds and the range of lambdas may differ."""
-    family = registry.family_of(model)
+    family = registry.family_of(network_config)
     found = None
     if registry.family_of(weights.config) is family:
-        found = family.convert_params(weights.params, weights.config, model)
+        found = family.convert_params(weights.params, weights.config, network_config)
     if found is None:
         raise ConfigError(f"{source}: holds a network of another configuration")
     return found

@@ -49,33 +49,33 @@ class _Coded(NamedTuple):
     coded: hierarchy.Coded
 
 
-def _code(model: AnyConfig, params: Any, crops: jax.Array, numbers: jax.Array) -> _Coded:
+def _code(network_config: AnyConfig, params: Any, crops: jax.Array, numbers: jax.Array) -> _Coded:
     x = distortion.from_integers(crops)
-    quality = _qualities(model, numbers)
-    chosen = registry.variance_partition(model, x, quality)
-    coded = registry.code(model, params, x, partition.level_masks(chosen), quality)
+    quality = _qualities(network_config, numbers)
+    chosen = registry.variance_partition(network_config, x, quality)
+    coded = registry.code(network_config, params, x, partition.level_masks(chosen), quality)
     return _Coded(x, quality, chosen, coded)
 
 
-def _qualities(model: AnyConfig, numbers: jax.Array) -> jax.Array | None:
+def _qualities(network_config: AnyConfig, numbers: jax.Array) -> jax.Array | None:
     """The quality of each coding for a variable-rate model: the knots in turn; None for others."""
-    if not registry.family_of(model).variable_rate:
+    if not registry.family_of(network_config).variable_rate:
         return None
-    return (numbers % model.knots) * QUALITY_SEGMENT
+    return (numbers % network_config.knots) * QUALITY_SEGMENT
 
 
-def _codings(model: AnyConfig, crops: int) -> int:
+def _codings(network_config: AnyConfig, crops: int) -> int:
     """How many times a crop is coded in a validation with so many crops.
 
     Every crop once, and the first ones again until each knot of a variable-rate model has the same
     number. Otherwise some qualities would count less for the best checkpoint, or not at all.
     """
-    knots = model.knots if registry.family_of(model).variable_rate else 1
+    knots = network_config.knots if registry.family_of(network_config).variable_rate else 1
     return crops + -crops % knots
 
 
 def make(
-    model: AnyConfig, config: TrainingConfig, crops: np.ndarray
+    network_config: AnyConfig, config: TrainingConfig, crops: np.ndarray
 ) -> Callable[[Any], Validation]:
     """A function that validates replicated averaged parameters on the crops uint8 [N, ...].
 
@@ -86,10 +86,10 @@ def make(
 
     def batch_sums(params: Any, crops: jax.Array, numbers: jax.Array) -> jax.Array:
         with precision.float32_products():
-            values = _values(model, config, params, crops, numbers)
+            values = _values(network_config, config, params, crops, numbers)
         return jax.lax.psum(jnp.sum(jnp.where(numbers < count, values, 0.0), axis=1), sharding.AXIS)
 
-    count = _codings(model, len(crops))
+    count = _codings(network_config, len(crops))
     ready = functools.partial(multihost.wait_for_all, "compiled validation")
     summed = parallel.over_devices(
         batch_sums, config.parallel, axis_name=sharding.AXIS, on_compiled=ready
@@ -106,13 +106,17 @@ def make(
 
 
 def _values(
-    model: AnyConfig, config: TrainingConfig, params: Any, crops: jax.Array, numbers: jax.Array
+    network_config: AnyConfig,
+    config: TrainingConfig,
+    params: Any,
+    crops: jax.Array,
+    numbers: jax.Array,
 ) -> jax.Array:
     """The numbers of a `Validation` for each crop, [6, N]."""
-    x, quality, chosen, coded = _code(model, params, crops, numbers)
+    x, quality, chosen, coded = _code(network_config, params, crops, numbers)
     bpp = distortion.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
     x_hat = distortion.round_to_8_bit(coded.x_hat)
-    loss = crop_loss(model, config, bpp, x, x_hat, quality)
+    loss = crop_loss(network_config, config, bpp, x, x_hat, quality)
     shares = [jnp.mean(mask, axis=(1, 2)) for mask in partition.level_masks(chosen)]
     return jnp.stack([loss, bpp, distortion.psnr(x, x_hat), *shares])
 
@@ -130,15 +134,15 @@ def _batches(crops: np.ndarray, count: int, size: int) -> list[tuple[np.ndarray,
 
 
 @functools.partial(compilation.jit, static_argnums=0)
-def _previewed(model: AnyConfig, params: Any, crops: jax.Array) -> tuple[jax.Array, ...]:
+def _previewed(network_config: AnyConfig, params: Any, crops: jax.Array) -> tuple[jax.Array, ...]:
     with precision.float32_products():
-        _, _, chosen, coded = _code(model, params, crops, jnp.arange(len(crops)))
+        _, _, chosen, coded = _code(network_config, params, crops, jnp.arange(len(crops)))
     masks = partition.level_masks(chosen)
     bits = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)
     density = bits / partition.STRIDES[0] ** 2
     return distortion.to_8_bit(coded.x_hat), partition.level_map(chosen), density
 
 
-def preview(model: AnyConfig, params: Any, crops: np.ndarray) -> Preview:
+def preview(network_config: AnyConfig, params: Any, crops: np.ndarray) -> Preview:
     """The crops, uint8 [N, H, W, 3], coded with unreplicated parameters."""
-    return Preview(crops, *map(np.asarray, _previewed(model, params, crops)))
+    return Preview(crops, *map(np.asarray, _previewed(network_config, params, crops)))

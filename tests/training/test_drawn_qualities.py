@@ -12,19 +12,21 @@ from rdonet_jax.training import draws
 
 
 def test_the_qualities_of_a_step_cover_the_whole_scale():
-    model = presets.mini()
-    drawn = draws.qualities_of_step(model, jax.random.split(jax.random.key(3), 2000))
-    assert (drawn.min(), drawn.max()) == (0, model.steps_of_quality)
-    assert abs(float(drawn.mean()) / model.steps_of_quality - 0.5) < 0.03
+    network_config = presets.mini()
+    drawn = draws.qualities_of_step(network_config, jax.random.split(jax.random.key(3), 2000))
+    assert (drawn.min(), drawn.max()) == (0, network_config.steps_of_quality)
+    assert abs(float(drawn.mean()) / network_config.steps_of_quality - 0.5) < 0.03
     assert draws.qualities_of_step(presets.tiny(), None) is None
 
 
 def test_the_quality_of_a_crop_is_drawn_apart_from_its_masks():
-    model = presets.mini()
+    network_config = presets.mini()
     keys = jax.random.split(jax.random.key(3), 500)
-    drawn = draws.qualities_of_step(model, keys)
+    drawn = draws.qualities_of_step(network_config, keys)
     for parts in range(2, 6):
         of_parts = jax.vmap(functools.partial(jax.random.split, num=parts))(keys)
         for part in range(parts):
-            other = jax.vmap(lambda key: jax.random.randint(key, (), 0, model.steps_of_quality + 1))
+            other = jax.vmap(
+                lambda key: jax.random.randint(key, (), 0, network_config.steps_of_quality + 1)
+            )
             assert np.mean(other(of_parts[:, part]) == drawn) < 0.05

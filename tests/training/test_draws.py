@@ -18,27 +18,28 @@ from rdonet_jax.training import masks as training_masks
 
 @pytest.mark.slow
 def test_masks_are_random_in_stage_1_and_follow_the_variance_in_stage_2():
-    model = presets.tiny()
+    network_config = presets.tiny()
     schedule = training_config.TrainingConfig(stage1_steps=10, stage2_steps=10)
     x = jnp.asarray(skimage.data.astronaut()[None, :256, :256] / 255.0, jnp.float32)
     x = jnp.concatenate([x, x[:, :, ::-1]])
     keys = draws.crop_keys(schedule, jnp.int32(3), jnp.arange(2))
     stage1, again = (
-        draws.masks_of_step(model, schedule, jnp.int32(step), x, None, keys) for step in (9, 9)
+        draws.masks_of_step(network_config, schedule, jnp.int32(step), x, None, keys)
+        for step in (9, 9)
     )
-    stage2 = draws.masks_of_step(model, schedule, jnp.int32(10), x, None, keys)
-    expected = partition.level_masks(partition.variance(x, model.thresholds))
+    stage2 = draws.masks_of_step(network_config, schedule, jnp.int32(10), x, None, keys)
+    expected = partition.level_masks(partition.variance(x, network_config.thresholds))
     for level in range(3):
         np.testing.assert_array_equal(stage1[level], again[level])
         np.testing.assert_array_equal(stage2[level], expected[level])
     assert any(np.any(stage1[level] != expected[level]) for level in range(3))
     other = draws.crop_keys(schedule, jnp.int32(4), jnp.arange(2))
-    moved = draws.masks_of_step(model, schedule, jnp.int32(9), x, None, other)
+    moved = draws.masks_of_step(network_config, schedule, jnp.int32(9), x, None, other)
     assert any(np.any(stage1[level] != moved[level]) for level in range(3))
 
 
 def test_blocks_that_a_schedule_splits_within_whole_ones_stay_whole(monkeypatch):
-    def broken(model, config, step, x, quality, keys):
+    def broken(network_config, config, position, x, quality, keys):
         rows, cols = partition.block_grid(*x.shape[1:3])
         split32 = jnp.ones((len(x), 2 * rows, 2 * cols), bool)
         return partition.Partition(jnp.zeros((len(x), rows, cols), bool), split32)
@@ -54,11 +55,13 @@ def test_blocks_that_a_schedule_splits_within_whole_ones_stay_whole(monkeypatch)
 
 @pytest.mark.slow
 def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
-    model = presets.tiny()
+    network_config = presets.tiny()
     schedule = training_config.TrainingConfig(stage1_steps=1, stage2_steps=9, random_share=0.25)
     x = jnp.full((200, 64, 64, 3), 0.5)  # flat: its variance mask is the coarsest level
     keys = draws.crop_keys(schedule, jnp.int32(3), jnp.arange(200))
-    fine, middle, coarse = draws.masks_of_step(model, schedule, jnp.int32(3), x, None, keys)
+    fine, middle, coarse = draws.masks_of_step(
+        network_config, schedule, jnp.int32(3), x, None, keys
+    )
     # A random mask is the coarsest level for a third of the blocks.
     split = 1 - float(jnp.mean(coarse))
     assert 0.08 < split < 0.26

@@ -26,15 +26,15 @@ if cluster:
     multihost.join(multihost.Cluster(cluster[1], int(cluster[3]), int(cluster[5])))
 host, hosts = jax.process_index(), jax.process_count()
 images = dataset.usable(dataset.find([folder]), 64)
-model = presets.tiny()
+network_config = presets.tiny()
 shared = TrainingConfig(crop=64, batch_size=8, stage1_steps=2, stage2_steps=1, resident=True,
                         start="random", warmup_steps=0)
 found = {}
 for kind in ("pmap", "shard_map"):
     config = dataclasses.replace(shared, parallel=kind)
-    start = train_state.state_of(config, registry.init_params(model, jax.random.key(0)))
+    start = train_state.state_of(config, registry.init_params(network_config, jax.random.key(0)))
     state = sharding.replicate(start, kind)
-    step = training_step.make_step(model, config)
+    step = training_step.make_step(network_config, config)
     reader = device_crops.Reader(images, config, host, hosts)
     losses, crops = [], []
     for number in range(2):
@@ -43,7 +43,7 @@ for kind in ("pmap", "shard_map"):
         state, metrics = step(state, batch, np.float32(number))
         losses.append([float(value[0]) for value in jax.device_get(metrics)])
     held_out = np.stack([np.asarray(images.image(n))[:64, :64] for n in range(3)])
-    result = validation.make(model, config, held_out)(state.ema)
+    result = validation.make(network_config, config, held_out)(state.ema)
     found[kind] = {"losses": losses, "crops": crops, "validation": [*result[:3], *result.shares]}
 if host == 0:
     with open(target, "w") as file:

@@ -26,54 +26,56 @@ ONE = Batch(np.zeros(1, np.int32), np.zeros((1, 64, 64, 3), np.uint8))
 def cost_of_size(monkeypatch):
     """A loss to which every parameter adds its square."""
 
-    def crop_losses(model, schedule, params, step, batch, position):
+    def crop_losses(network_config, schedule, params, step, batch, position):
         size = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(params))
         return CropLosses(*jnp.full((3, len(batch.numbers)), size))
 
     monkeypatch.setattr(training_step, "crop_losses", crop_losses)
 
 
-def after_a_step(model, schedule, params):
+def after_a_step(network_config, schedule, params):
     """The parameters after the first step."""
 
     def step(params):
         state = train_state.state_of(schedule, params)
-        _, gradients = training_step.mean_gradients(model, schedule, state, ONE, 0)
+        _, gradients = training_step.mean_gradients(network_config, schedule, state, ONE, 0)
         return training_step.updated(schedule, state, gradients, 0).params
 
     return hasty_xla.jit(step)(params)
 
 
 def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(cost_of_size):
-    model = presets.mini()
+    network_config = presets.mini()
     rows = jnp.ones(3)
     params = {"g_a": rows, "units_0": {"encoder": rows, "prior": {"first": rows, "gain": rows}}}
     for learn in ("all", "priors"):
         schedule = training_config.TrainingConfig(learn=learn, learning_rate=0.1, warmup_steps=0)
-        after = flatten_dict(after_a_step(model, schedule, params), sep="/")
+        after = flatten_dict(after_a_step(network_config, schedule, params), sep="/")
         belongs = flatten_dict(optimizer.of_prior(params), sep="/")
         for path, before in flatten_dict(params, sep="/").items():
             assert np.any(np.asarray(after[path] != before)) == (learn == "all" or belongs[path])
     rate, x = jnp.array([0.25, 2.0]), jnp.zeros((2, 64, 64, 3))
-    loss = training_step.crop_loss(model, schedule, rate, x, x + 0.5, jnp.array([0, 640]))
+    loss = training_step.crop_loss(network_config, schedule, rate, x, x + 0.5, jnp.array([0, 640]))
     np.testing.assert_allclose(loss, np.log(rate), rtol=1e-6)
 
 
 @pytest.mark.slow
 def test_learning_what_widening_added_moves_it_and_the_synthesis_and_nothing_else(cost_of_size):
     old = presets.mini()
-    model = widening.widened(old, 4, 8)
+    network_config = widening.widened(old, 4, 8)
     params = jax.tree_util.tree_map(
-        lambda leaf: jnp.ones(leaf.shape), portable_params.shapes(model)
+        lambda leaf: jnp.ones(leaf.shape), portable_params.shapes(network_config)
     )
     schedule = training_config.TrainingConfig(
         learn="added", widened_from=(old.trunk, old.knots), warmup_steps=0
     )
     moved = flatten_dict(
-        jax.tree_util.tree_map(lambda leaf: leaf != 1, after_a_step(model, schedule, params)),
+        jax.tree_util.tree_map(
+            lambda leaf: leaf != 1, after_a_step(network_config, schedule, params)
+        ),
         sep="/",
     )
-    added = flatten_dict(widening.added(params, model, old), sep="/")
+    added = flatten_dict(widening.added(params, network_config, old), sep="/")
     for path, what in moved.items():
         if path.startswith(("g_s", "units_0/from_latent", "units_0/hand_over", "units_0/restore")):
             assert what.all()
@@ -86,7 +88,7 @@ def test_priors_that_are_learned_alone_begin_with_new_hyper_latents(
     mini_weights, mini_model, monkeypatch
 ):
     drawn = portable_params.acting(mini_model.config, seed=5)
-    monkeypatch.setattr(portable, "init_params", lambda model, key: drawn)
+    monkeypatch.setattr(portable, "init_params", lambda network_config, key: drawn)
     schedule = training_config.TrainingConfig(learn="priors", start=str(mini_weights))
     begun = train_state.starting_params(mini_model.config, schedule)
     before, after = (flatten_dict(params, sep="/") for params in (mini_model.params, begun))

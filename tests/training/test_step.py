@@ -156,7 +156,7 @@ def test_auto_precision_is_float32_on_cpus_and_bfloat16_elsewhere(monkeypatch):
 def counting_step(monkeypatch):
     """A step whose loss is that of a single parameter, not finite for crops that are white."""
 
-    def crop_losses(model, schedule, params, step, batch, position):
+    def crop_losses(network_config, schedule, params, step, batch, position):
         white = jnp.all(batch.crops == 255, axis=(1, 2, 3))
         loss = jnp.square(params["w"] - 1.0) + jnp.where(white, jnp.nan, 0.0)
         return CropLosses(loss, loss, jnp.zeros_like(loss))
@@ -241,21 +241,26 @@ def test_a_batch_must_divide_over_devices_and_their_parts(monkeypatch, devices, 
 
 @pytest.mark.slow
 def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(photograph):
-    model, schedule = presets.mini(), training_config.TrainingConfig(stage1_steps=0, crop=128)
+    network_config, schedule = (
+        presets.mini(),
+        training_config.TrainingConfig(stage1_steps=0, crop=128),
+    )
     crop = photograph[:128, :128].astype(np.float32) / 255
     x = jnp.asarray(np.stack([crop, crop]))
     keys = jax.random.split(jax.random.key(0), 2)
-    quality = jnp.asarray([0, model.steps_of_quality])
-    masks = draws.masks_of_step(model, schedule, jnp.int32(1), x, quality, keys)
-    for number, thresholds in enumerate((model.thresholds[0], model.thresholds[-1])):
+    quality = jnp.asarray([0, network_config.steps_of_quality])
+    masks = draws.masks_of_step(network_config, schedule, jnp.int32(1), x, quality, keys)
+    for number, thresholds in enumerate(
+        (network_config.thresholds[0], network_config.thresholds[-1])
+    ):
         expected = partition.level_masks(partition.variance(x[number], thresholds))
         for level in range(3):
             np.testing.assert_array_equal(masks[level][number], expected[level])
     assert np.sum(masks[0][0]) < np.sum(masks[0][1])
 
     bpp, x_hat = jnp.asarray([0.5, 0.5]), x + 0.01
-    losses = training_step.crop_loss(model, schedule, bpp, x, x_hat, quality)
-    costs = 0.5 + np.array(model.lmbdas) * 2.55**2
+    losses = training_step.crop_loss(network_config, schedule, bpp, x, x_hat, quality)
+    costs = 0.5 + np.array(network_config.lmbdas) * 2.55**2
     np.testing.assert_allclose(losses, np.log(costs), rtol=1e-4)
 
 
@@ -264,17 +269,22 @@ def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
     keys_of = {}
     code = registry.code
 
-    def recorded(model, params, x, levels, quality, keys, *rest):
+    def recorded(network_config, params, x, levels, quality, keys, *rest):
         keys_of[len(keys_of)] = keys
-        return code(model, params, x, levels, quality, keys, *rest)
+        return code(network_config, params, x, levels, quality, keys, *rest)
 
     monkeypatch.setattr(registry, "code", recorded)
-    model, params = presets.mini(), portable_params.acting(presets.mini())
+    network_config, params = presets.mini(), portable_params.acting(presets.mini())
     for rate in ("noisy", "rounded"):
         schedule = training_config.TrainingConfig(crop=64, rate=rate, cut_share=0.0)
         jax.eval_shape(
             lambda p, s=schedule: training_step.crop_losses(
-                model, s, p, jnp.zeros((), jnp.int32), sharding.unsharded(gray(0)), jnp.zeros(())
+                network_config,
+                s,
+                p,
+                jnp.zeros((), jnp.int32),
+                sharding.unsharded(gray(0)),
+                jnp.zeros(()),
             ),
             params,
         )
@@ -282,16 +292,18 @@ def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
 
 
 def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_lambda():
-    model = presets.mini()
+    network_config = presets.mini()
     x = skimage.data.astronaut()[None, :192, :192].astype(np.float32).repeat(2, axis=0) / 255
     x_hat = np.clip(x + np.random.default_rng(0).normal(0, 0.05, x.shape), 0, 1).astype(np.float32)
     squares = 255**2 * np.mean((x - x_hat) ** 2, axis=(1, 2, 3))
     dissimilarity = 1 - np.asarray(distortion.ms_ssim(x, x_hat))
     schedule = training_config.TrainingConfig(metric="both", ms_ssim_share=0.25)
-    quality = np.array([0, model.steps_of_quality])
-    found = training_step.crop_loss(model, schedule, jnp.array([0.5, 2.0]), x, x_hat, quality)
+    quality = np.array([0, network_config.steps_of_quality])
+    found = training_step.crop_loss(
+        network_config, schedule, jnp.array([0.5, 2.0]), x, x_hat, quality
+    )
     mixed = 0.75 * squares + 0.25 * 8.73 / 0.0067 * dissimilarity
-    expected = np.log(np.array([0.5, 2.0]) + np.array(model.lmbdas) * mixed)
+    expected = np.log(np.array([0.5, 2.0]) + np.array(network_config.lmbdas) * mixed)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 

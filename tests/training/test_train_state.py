@@ -27,11 +27,11 @@ def test_a_run_can_start_from_a_weights_file(tiny_weights, tiny_model):
 
 def test_hyper_latents_begin_with_something_to_say():
     """Rounded to 0 they would say nothing, and the bits they cost would keep them at that."""
-    model = presets.standard()
+    network_config = presets.standard()
     units = (
         integer.LARGEST / integer_format.UNIT_RANGE / 32
     )  # of a deviation, as the network sees it
     rng = np.random.default_rng(0)
-    y = units * rng.laplace(scale=0.5**0.5, size=(1, 16, 16, model.latents[1]))
-    z, _ = hasty_xla.jit(portable.HyperEncoder(model, 1).init_with_output)(quick_key(1), y)
+    y = units * rng.laplace(scale=0.5**0.5, size=(1, 16, 16, network_config.latents[1]))
+    z, _ = hasty_xla.jit(portable.HyperEncoder(network_config, 1).init_with_output)(quick_key(1), y)
     assert 1.0 < 2**portable.Z_GAIN * float(np.std(z)) < 8.0

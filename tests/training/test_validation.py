@@ -42,9 +42,9 @@ def test_the_means_are_those_of_the_crops_one_by_one(tiny_model, crops, preview)
 
 @pytest.mark.parametrize("count", [1, 4, 6, 7])
 def test_every_quality_counts_equally_however_few_crops_there_are(monkeypatch, count):
-    model = presets.mini()
+    network_config = presets.mini()
 
-    def code(model, params, x, levels, quality):
+    def code(network_config, params, x, levels, quality):
         """Costs as many bits as the number of the quality."""
         bits = jnp.zeros((len(x), 4, 4)).at[:, 0, 0].set(quality)
         maps = (bits, bits[:, :2, :2] * 0, bits[:, :1, :1] * 0)
@@ -53,9 +53,9 @@ def test_every_quality_counts_equally_however_few_crops_there_are(monkeypatch, c
     monkeypatch.setattr(registry, "code", code)
     crops = np.arange(count * 64 * 64 * 3, dtype=np.uint32).astype(np.uint8)
     schedule = training_config.TrainingConfig(batch_size=2, crop=64)
-    validate = validation.make(model, schedule, crops.reshape(count, 64, 64, 3))
+    validate = validation.make(network_config, schedule, crops.reshape(count, 64, 64, 3))
     result = validate({"a": np.zeros((jax.local_device_count(), 1))})
-    knots = np.linspace(0, model.steps_of_quality, model.knots)
+    knots = np.linspace(0, network_config.steps_of_quality, network_config.knots)
     assert result.bpp == pytest.approx(knots.mean() / 64**2)
 
 

@@ -190,7 +190,7 @@ def light_steps(monkeypatch):
     """Steps with the optimizer, the schedule and the crops of a run, but a gradient that costs
     nothing: it depends on the parameters and on the crops."""
 
-    def make_step(model, schedule):
+    def make_step(network_config, schedule):
         @functools.partial(jax.jit, compiler_options=dict(hasty_xla.options()))
         def updated(state, mean, position):
             gradients = jax.tree_util.tree_map(lambda leaf: leaf * mean + mean, state.params)

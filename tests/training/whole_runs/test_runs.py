@@ -159,7 +159,7 @@ def quick_steps(monkeypatch):
     """Steps that only count, and diverge as told: {step: (healthy, added to the parameters)}."""
     diverging = {}
 
-    def make_step(model, schedule):
+    def make_step(network_config, schedule):
         def step(state, batch, position):
             healthy, added = diverging.get(int(state.step[0]) + 1, (True, 0.0))
             loss = 1.0 if healthy else np.nan
@@ -174,7 +174,7 @@ def quick_steps(monkeypatch):
     result = validation.Validation(1.0, 0.5, 30.0, (1.0, 0.0, 0.0))
     monkeypatch.setattr(training_step, "make_step", make_step)
     monkeypatch.setattr(validation, "make", lambda *_: lambda _: result)
-    monkeypatch.setattr(validation, "preview", lambda model, params, crops: validation.Preview(
+    monkeypatch.setattr(validation, "preview", lambda _, params, crops: validation.Preview(
         crops, crops, np.zeros((len(crops), 4, 4), np.uint8), np.ones((len(crops), 4, 4))
     ))  # fmt: skip
     return diverging
