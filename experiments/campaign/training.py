@@ -142,7 +142,7 @@ def summary(out: Path) -> str:
         bpp, psnr = _shown(last["bpp"], 4), _shown(last["psnr"], 2)
         parts.append(f"validation {bpp} bpp {psnr} dB")
     # After a run went back, the newest file may be of fewer steps than another one.
-    newest = sorted(exports.written(out), key=lambda path: path.stat().st_mtime_ns)[-1:]
+    newest = sorted(exports.weights_files(out), key=lambda path: path.stat().st_mtime_ns)[-1:]
     parts += [path.name for path in newest]
     return "campaign: " + ", ".join([*parts, *complaints(out)])
 

@@ -30,7 +30,8 @@ def restored(trained: Any, before: Any, config: PortableConfig, old: PortableCon
     """The trained parameters, with what `--learn added` leaves alone as it was before."""
     return jax.tree_util.tree_map(
         lambda leaf, first, learns, is_added: np.where(is_added | learns, leaf, first),
-        trained, before, optimizer.learning(trained, "added"), widening.added(trained, config, old),
+        trained, before, optimizer.trainable_mask(config, trained, "added"),
+        widening.added(trained, config, old),
     )  # fmt: skip
 
 

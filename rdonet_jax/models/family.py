@@ -41,7 +41,8 @@ class Family(abc.ABC):
       variable_rate: whether one set of weights serves every quality. Its configurations then have
         `lmbdas`, `knots` and `steps_of_quality`, and its networks take a quality for each image.
       stores_tables: whether a weights file holds the range coder's tables beside the weights.
-      has_separate_priors: whether the priors can be trained alone, under fixed transforms.
+      has_separate_priors: whether the priors can be trained alone, under fixed transforms. Such a
+        family has `is_prior`, `is_after_symbols` and `reinit_priors`.
     """
 
     name: ClassVar[str]
@@ -118,9 +119,20 @@ class Family(abc.ABC):
         """
         return params if source == config else None
 
+    def is_prior(self, path: str) -> bool:
+        """Whether the parameter at a path, such as "g_a/kernel", predicts probabilities."""
+        raise self._no_separate_priors()
+
+    def is_after_symbols(self, path: str) -> bool:
+        """Whether the parameter at a path is one of the synthesis that no symbol depends on."""
+        raise self._no_separate_priors()
+
     def reinit_priors(self, params: Any, config: Any, key: jax.Array) -> Any:
-        """The parameters with random hyperpriors. For families with `has_separate_priors`."""
-        raise ConfigError(f"the priors of the family {self.name} are not trained alone")
+        """The parameters with random hyperpriors."""
+        raise self._no_separate_priors()
+
+    def _no_separate_priors(self) -> ConfigError:
+        return ConfigError(f"the priors of the family {self.name} are not trained alone")
 
     def added_entries(self, params: Any, config: Any, widened_from: tuple[int, int]) -> Any:
         """A tree of bool arrays: the parameters' entries that widening a network has added."""

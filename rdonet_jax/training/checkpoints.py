@@ -300,6 +300,8 @@ def _arrays(state: TrainState) -> dict[str, Any]:
 def _template(network_config: AnyConfig, config: TrainingConfig) -> dict[str, Any]:
     """Empty NumPy arrays of the state's shapes and types, so that it is restored to the host."""
     shapes = jax.eval_shape(
-        lambda: state_of(config, registry.init_params(network_config, jax.random.key(0)))
+        lambda: state_of(
+            network_config, config, registry.init_params(network_config, jax.random.key(0))
+        )
     )
     return jax.tree_util.tree_map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)._asdict()

@@ -35,6 +35,9 @@ CHOICES = {
 }
 """Fields of a `TrainingConfig` that are one of a few words."""
 
+Condition = tuple[bool, str]
+"""What must hold, and what is said if it does not. No comparison holds for NaN."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
@@ -47,8 +50,9 @@ class TrainingConfig:
         `rdonet_jax.training.masks`.
       stage1_steps: steps with random masks, so that every level can code everything.
       stage2_steps: steps with variance-based masks, so that levels specialize.
-      minutes: the run takes so long in place of so many steps, see `rdonet_jax.training.pace`. The
-        steps of both stages, and warmup_steps, are then shares of its time. 0 for a run of steps.
+      minutes: the run takes so long in place of so many steps, see
+        `rdonet_jax.training.schedule_tracker`. The steps of both stages, and warmup_steps, are then
+        shares of its time. 0 for a run of steps.
       random_share: share of the crops that keep a random mask in stage 2.
       batch_size: crops per step, over all devices of all hosts.
       accumulate: parts of a device's share of the batch that are computed one after the other,
@@ -132,20 +136,48 @@ class TrainingConfig:
             if not holds:
                 raise ConfigError(complaint)
 
-    def _conditions(self) -> Iterator[tuple[bool, str]]:
-        """What must hold, with what is said if it does not; no comparison holds for NaN."""
+    def _conditions(self) -> Iterator[Condition]:
+        """What must hold, in an order in which each may rely on those before it."""
+        yield from self._crop_conditions()
+        yield from self._choice_conditions()
+        yield from self._loss_conditions()
+        yield from self._length_conditions()
+        yield from self._optimizer_conditions()
+        yield from self._learning_conditions()
+        yield 0 <= self.seed < 2**31, f"the seed must lie in 0 ... 2^31 - 1, not {self.seed}"
+
+    def _crop_conditions(self) -> Iterator[Condition]:
         crop = self.crop
         yield crop >= 64 and not crop % 64, f"crops must be a multiple of 64 pixels, not {crop}"
+        yield 0 < self.min_scale <= 1, f"min_scale must lie in (0, 1], not {self.min_scale}"
+        yield from self._shares("random_share", "cut_share")
+
+    def _choice_conditions(self) -> Iterator[Condition]:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             yield value in choices, f"{name} must be one of {', '.join(choices)}, not {value!r}"
+
+    def _loss_conditions(self) -> Iterator[Condition]:
         metric = loss.named(self.metric)
         for _, distortion in metric.terms(self.ms_ssim_share):
             least = BLOCK * math.ceil(distortion.smallest_side / BLOCK)
             yield (
-                crop >= least,
-                f"{distortion.name} needs crops of at least {least} pixels, not {crop}",
+                self.crop >= least,
+                f"{distortion.name} needs crops of at least {least} pixels, not {self.crop}",
             )
+        yield from self._positive("lmbda")
+        yield from self._shares("ms_ssim_share")
+        yield (
+            self.lmbda >= metric.least_lmbda,
+            f"lmbda weighs {metric.words_of(self.ms_ssim_share).strip('()')}: {self.lmbda} is next "
+            f"to nothing, {metric.usual_lmbda} a usual value",
+        )
+        yield (
+            metric.takes_share or self.ms_ssim_share == type(self).ms_ssim_share,
+            f"ms_ssim_share is for the metric {_quoted('takes_share')}",
+        )
+
+    def _length_conditions(self) -> Iterator[Condition]:
         yield (
             min(self.stage1_steps, self.stage2_steps) >= 0 and self.batch_size >= 1 <= self.steps,
             "a run needs at least one step and one crop per step",
@@ -156,28 +188,10 @@ class TrainingConfig:
             "the switch 'restart' counts steps; a run of so many minutes needs 'carry'",
         )
         yield self.accumulate >= 1, f"accumulate must be at least 1, not {self.accumulate}"
-        for name in (
-            "lmbda",
-            "learning_rate",
-            "stage2_rate",
-            "prior_rate",
-            "clip_norm",
-        ):
-            value = getattr(self, name)
-            yield 0 < value < math.inf, f"{name} must be positive and finite, not {value}"
-        yield 0 < self.min_scale <= 1, f"min_scale must lie in (0, 1], not {self.min_scale}"
-        for name in ("random_share", "cut_share", "final_rate", "ms_ssim_share"):
-            value = getattr(self, name)
-            yield 0 <= value <= 1, f"{name} must lie in [0, 1], not {value}"
-        yield (
-            self.lmbda >= metric.least_lmbda,
-            f"lmbda weighs {metric.words_of(self.ms_ssim_share).strip('()')}: {self.lmbda} is next "
-            f"to nothing, {metric.usual_lmbda} a usual value",
-        )
-        yield (
-            metric.takes_share or self.ms_ssim_share == type(self).ms_ssim_share,
-            f"ms_ssim_share is for the metric {_quoted('takes_share')}",
-        )
+
+    def _optimizer_conditions(self) -> Iterator[Condition]:
+        yield from self._positive("learning_rate", "stage2_rate", "prior_rate", "clip_norm")
+        yield from self._shares("final_rate")
         yield (
             self.switch == "restart" or self.stage2_rate == 1,
             "stage2_rate needs the switch 'restart'",
@@ -186,6 +200,11 @@ class TrainingConfig:
             self.schedule != "exponential" or self.final_rate > 0,
             "final_rate must be positive with the exponential schedule",
         )
+        yield 0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}"
+        yield self.warmup_steps >= 0, f"warmup_steps must not be negative: {self.warmup_steps}"
+
+    def _learning_conditions(self) -> Iterator[Condition]:
+        """Of training a part of the network."""
         yield (
             self.learn != "all" or self.hyperpriors == "restart",
             "hyperpriors 'keep' is for learning a part of the network; else nothing restarts",
@@ -199,9 +218,16 @@ class TrainingConfig:
             f"the optimizer {self.optimizer!r} moves whole kernels, and learn 'added' parts of "
             "them",
         )
-        yield 0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}"
-        yield self.warmup_steps >= 0, f"warmup_steps must not be negative: {self.warmup_steps}"
-        yield 0 <= self.seed < 2**31, f"the seed must lie in 0 ... 2^31 - 1, not {self.seed}"
+
+    def _positive(self, *names: str) -> Iterator[Condition]:
+        for name in names:
+            value = getattr(self, name)
+            yield 0 < value < math.inf, f"{name} must be positive and finite, not {value}"
+
+    def _shares(self, *names: str) -> Iterator[Condition]:
+        for name in names:
+            value = getattr(self, name)
+            yield 0 <= value <= 1, f"{name} must lie in [0, 1], not {value}"
 
     @property
     def steps(self) -> int:

@@ -56,7 +56,7 @@ def _last_validation(log: Path, step: int) -> Mapping[str, Any] | None:
     return found[-1] if found else None
 
 
-def written(folder: Path) -> list[Path]:
+def weights_files(folder: Path) -> list[Path]:
     """The files in a folder that `Exports` writes, of whatever run, that of the most steps last."""
     found = {path: _NAME.fullmatch(path.name) for path in folder.glob(f"*{zoo.SUFFIX}")}
     steps = {path: int(match[1]) for path, match in found.items() if match}

@@ -15,7 +15,7 @@ from rdonet_jax.training.config import TrainingConfig
 
 
 class BatchIterator:
-    """Iterates over the batches of a run, each with a device axis. See `opened`.
+    """Iterates over the batches of a run, each with a device axis. See `open_batches`.
 
     The position, a JSON object, is stored in checkpoints.
     """
@@ -44,7 +44,7 @@ class BatchIterator:
 
 
 @contextlib.contextmanager
-def opened(images: ImageDataset, config: TrainingConfig) -> Iterator[BatchIterator]:
+def open_batches(images: ImageDataset, config: TrainingConfig) -> Iterator[BatchIterator]:
     """This host's part of the batches from step 0 on, cut on the devices if `config.resident`.
 
     Raises as `crops.batches` and `device_crops.Reader` do.

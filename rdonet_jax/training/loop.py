@@ -31,8 +31,8 @@ from rdonet_jax.training import (
 from rdonet_jax.training.checkpoints import Checkpoints, Progress
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.exports import Exports
-from rdonet_jax.training.monitor import Monitor, StepValues
-from rdonet_jax.training.pace import Pace
+from rdonet_jax.training.monitor import Monitor
+from rdonet_jax.training.schedule_tracker import ScheduleTracker
 
 PREVIEWED = 4
 """The number of validation crops that TensorBoard shows."""
@@ -97,7 +97,7 @@ class LoopSetup:
       images: those for training.
       crops: those for validation, float32 [N, crop, crop, 3].
       checkpoints: those of the run, open.
-      pace: how far the schedule has come.
+      tracker: says where the run is in its schedule.
       exports: what is exported every few minutes.
       shared: whether all hosts have the same `folder`.
     """
@@ -109,7 +109,7 @@ class LoopSetup:
     images: ImageDataset
     crops: np.ndarray
     checkpoints: Checkpoints
-    pace: Pace
+    tracker: ScheduleTracker
     exports: Exports
     shared: bool = True
 
@@ -138,11 +138,11 @@ class Loop:
         `stop_request`: see `multihost.stop_requests`.
         """
         setup, config = self.setup, self.setup.config
-        pending = [StepValues(*values) for values in progress.pending]
+        pending = [training_step.StepValues(*values) for values in progress.pending]
         monitor = Monitor(
             setup.folder, config, progress.step, setup.intervals.log, pending, multihost.is_first()
         )
-        with input_pipeline.opened(setup.images, config) as batches, monitor:
+        with input_pipeline.open_batches(setup.images, config) as batches, monitor:
             batches.go_to(progress.reader)
             facts = {"steps": config.steps, **run_dir.environment(config)}
             monitor.event(progress.step, "resumed" if resumed else "begun", **facts)
@@ -158,7 +158,7 @@ class Loop:
         monitor: Monitor,
         stop_request: Callable[[int], str],
     ) -> tuple[train_state.TrainState, str]:
-        pace, exports = self.setup.pace, self.setup.exports
+        tracker, exports = self.setup.tracker, self.setup.exports
         sent: deque[_Sent] = deque()
         state = sharding.replicate(state, self.setup.config.parallel)
         number, is_over = progress.step, False
@@ -169,11 +169,11 @@ class Loop:
             stopped_by = stop_request(number)
         while not is_over and not stopped_by:
             batch = next(batches)
-            position = pace.position(number)
+            position = tracker.position(number)
             state, metrics = self.step(state, batch, np.float32(position))
             number += 1
             sent.append(_Sent(number, batch, metrics, position))
-            stopped_by, is_over = stop_request(number), pace.is_over(number)
+            stopped_by, is_over = stop_request(number), tracker.is_over(number)
             pausing = bool(stopped_by) or is_over or self._has_duties(number)
             while len(sent) > (0 if pausing else 1):
                 is_last = is_over and len(sent) == 1
@@ -190,12 +190,12 @@ class Loop:
 
     def _rehearse_end(self, state: train_state.TrainState, number: int, monitor: Monitor) -> None:
         """Compiles and measures what a run by the clock must leave time for at its end."""
-        pace, exports = self.setup.pace, self.setup.exports
+        tracker, exports = self.setup.tracker, self.setup.exports
         with monitor.paused("validation"):
             self.validate(state.ema)
-            with pace.measured("validation"):
+            with tracker.measured("validation"):
                 self.validate(state.ema)
-            with pace.measured("export"):
+            with tracker.measured("export"):
                 exports.write(sharding.unreplicate(state.ema), number)
                 exports.wait()
 
@@ -214,23 +214,20 @@ class Loop:
     ) -> None:
         """Reports a step. Raises `DivergenceError` if its loss or gradient is not finite."""
         setup = self.setup
-        *values, healthy = (value[0].item() for value in jax.device_get(sent.metrics))
-        if not healthy:
-            # Later steps change nothing, so this is the state before the failed step.
-            met = sharding.unreplicate(state)
-            batch = sharding.unsharded(sent.batch)
-            raise divergence.examined(
-                setup.folder,
-                setup.network_config,
-                setup.config,
-                met,
-                batch,
-                batches.source,
-                sent.position,
-                setup.shared,
+        metrics = jax.tree_util.tree_map(lambda leaf: leaf[0].item(), jax.device_get(sent.metrics))
+        if not metrics.healthy:
+            failed = divergence.FailedStep(
+                network_config=setup.network_config,
+                config=setup.config,
+                # Later steps change nothing, so this is the state before the failed one.
+                state=sharding.unreplicate(state),
+                batch=sharding.unsharded(sent.batch),
+                source=batches.source,
+                position=sent.position,
             )
-        monitor.step(sent.number, StepValues(*values), sent.position, is_last)
-        if setup.pace.ends_stage1(sent.number):
+            raise divergence.save_and_make_error(setup.folder, failed, setup.shared)
+        monitor.step(sent.number, metrics.values, sent.position, is_last)
+        if setup.tracker.ends_stage1(sent.number):
             monitor.event(sent.number, event="stage 2 begins", optimizer=setup.config.switch)
 
     def _pause(
@@ -260,7 +257,7 @@ class Loop:
                 ema = sharding.unreplicate(state.ema)
                 shown = validation.preview(setup.network_config, ema, setup.crops[:PREVIEWED])
                 monitor.images(number, shown)
-            progress = setup.pace.recorded(progress)
+            progress = setup.tracker.recorded(progress)
             if stopping or is_over or improved or number % intervals.checkpoint == 0:
                 self._save(state, progress, improved)
             multihost.wait_for_all(f"step {number}")

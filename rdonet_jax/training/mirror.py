@@ -16,7 +16,7 @@ from types import TracebackType
 
 from rdonet_jax.core import urls
 from rdonet_jax.core.urls import UrlError
-from rdonet_jax.training import checkpoints
+from rdonet_jax.training import checkpoints, exports
 from rdonet_jax.training.run_dir import LOCK_FILE, RunError
 
 PERIOD_S = 10.0
@@ -233,7 +233,7 @@ def _step(name: str) -> int:
 def _is_restored(name: str) -> bool:
     """Whether a resumed run needs a file. It begins its own event file."""
     path = Path(name)
-    return path.name != LOCK_FILE and (len(path.parts) == 1 or path.parts[0] == "weights")
+    return path.name != LOCK_FILE and (len(path.parts) == 1 or path.parts[0] == exports.FOLDER)
 
 
 def _checkpoints(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from rdonet_jax.core import decibels, partition
 from rdonet_jax.training import masks, run_log
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.run_log import LOG_FILE
+from rdonet_jax.training.step import StepValues
 from rdonet_jax.training.validation import Preview, Validation
 
 # A machine that trains may have few packages. What these show is in log.jsonl too, and a run says
@@ -39,16 +40,6 @@ EVENTS_FOLDER = "tensorboard"
 SHOWN_STEPS = 50  # the bar shows means over at most so many steps
 SPEED_SECONDS = 30.0  # of computing, over which the speed on the screen is measured
 BAR_FORMAT = "{n_fmt}/{total_fmt} {desc} {bar}"  # a narrow terminal cuts the end
-
-
-class StepValues(NamedTuple):
-    """Means over the batch of one step. The rate is an estimate."""
-
-    loss: float
-    bpp: float
-    mse: float  # data range 1
-    gradient_norm: float  # before clipping
-    learning_rate: float
 
 
 class Monitor:
@@ -115,19 +106,12 @@ class Monitor:
         """The values since the last line of the log, which belong into a checkpoint."""
         return tuple(self._pending)
 
-    def step(
-        self,
-        number: int,
-        values: StepValues,
-        position: float | None = None,
-        is_last: bool = False,
-    ) -> None:
+    def step(self, number: int, values: StepValues, position: float, is_last: bool = False) -> None:
         """Records a step. Steps must be given one by one, in order.
 
-        `position` is that of the step in the schedule, by default the number of steps before it.
-        The last step has a line of the log. In a run of so many steps, that step is known.
+        `position` is that of the step in the schedule. The last step has a line of the log. In a
+        run of so many steps, that step is known.
         """
-        position = number - 1 if position is None else position
         now = self._clock.now()
         self._speed.mark(number, now)
         self._pending.append(values)

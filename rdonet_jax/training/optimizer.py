@@ -7,12 +7,16 @@ and the optimizer starts stage 2 with moments of zero, as in a separate fine-tun
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.models import registry
 from rdonet_jax.training import kernels, muon, soap
 from rdonet_jax.training.config import TrainingConfig
 
@@ -25,7 +29,10 @@ class Restarting(NamedTuple):
 
 
 def learning_rate(config: TrainingConfig) -> optax.Schedule:
-    """The learning rate as a function of the position in the schedule, see `training.pace`."""
+    """The learning rate as a function of the position in the schedule.
+
+    See `training.schedule_tracker`.
+    """
     first, second = config.learning_rate, config.learning_rate * config.stage2_rate
     if config.switch == "carry" or not config.stage2_steps:
         return _curve(config, first, config.steps)
@@ -72,45 +79,28 @@ def restarted_at(inner: optax.GradientTransformation, step: int) -> optax.Gradie
     return optax.GradientTransformation(init, update)
 
 
-PRIOR = frozenset({"prior", "hyper_encoder", "z_gain"})
-"""Names in the paths of the parameters of a portable network that predict probabilities."""
-
-NOT_PRIOR = "gain"
-"""The quantizer's steps are stored beside the prior, but change the decoded image."""
-
-
-def of_prior(params: Any) -> Any:
+def prior_mask(network_config: AnyConfig, params: Any) -> Any:
     """A tree of bool: which leaves belong to the prior, whose learning rate is scaled."""
-
-    def belongs(path: Any, _: Any) -> bool:
-        names = [key.key for key in path]
-        return bool(PRIOR & set(names)) and names[-1] != NOT_PRIOR
-
-    return jax.tree_util.tree_map_with_path(belongs, params)
+    return _mask(params, registry.family_of(network_config).is_prior)
 
 
-AFTER_SYMBOLS = frozenset({"g_s", "g_s_restore", "g_s_finish"})
-"""Names of parts of the synthesis that no symbol depends on."""
-
-AFTER_FINEST = frozenset({"from_latent", "restore", "hand_over"})
-"""Such parts within the finest level."""
-
-
-def learning(params: Any, learn: str) -> Any:
+def trainable_mask(network_config: AnyConfig, params: Any, learn: str) -> Any:
     """A tree of bool: which leaves a training with `TrainingConfig.learn` changes as a whole."""
+    family = registry.family_of(network_config)
+    changes: dict[str, Callable[[str], bool]] = {
+        "all": lambda path: True,
+        "priors": family.is_prior,
+        "added": family.is_after_symbols,
+        "decoder": lambda path: family.is_prior(path) or family.is_after_symbols(path),
+    }
+    return _mask(params, changes[learn])
 
-    def is_after_symbols(path: Any, _: Any) -> bool:
-        first, *rest = (key.key for key in path)
-        return first in AFTER_SYMBOLS or (first == "units_0" and bool(AFTER_FINEST & set(rest)))
 
-    prior, after = of_prior(params), jax.tree_util.tree_map_with_path(is_after_symbols, params)
-    if learn == "priors":
-        return prior
-    if learn == "added":
-        return after
-    if learn == "decoder":
-        return jax.tree_util.tree_map(lambda a, b: a or b, prior, after)
-    return jax.tree_util.tree_map(lambda _: True, params)
+def _mask(params: Any, belongs: Callable[[str], bool]) -> Any:
+    """A tree of bool: what `belongs` says of the path of each leaf, its names joined by "/"."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: belongs("/".join(key.key for key in path)), params
+    )
 
 
 def scale_by_position(config: TrainingConfig) -> optax.GradientTransformationExtraArgs:
@@ -132,7 +122,9 @@ def scale_by_position(config: TrainingConfig) -> optax.GradientTransformationExt
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def make(config: TrainingConfig) -> optax.GradientTransformationExtraArgs:
+def make(
+    network_config: AnyConfig, config: TrainingConfig
+) -> optax.GradientTransformationExtraArgs:
     """Clipping of the gradient by its global norm, then Adam, Muon or SOAP.
 
     Updates take a `position`.
@@ -152,5 +144,6 @@ def make(config: TrainingConfig) -> optax.GradientTransformationExtraArgs:
         scale_by_position(config),
     ]
     if config.prior_rate != 1:
-        steps.append(optax.masked(optax.scale(config.prior_rate), of_prior))
+        mask = functools.partial(prior_mask, network_config)
+        steps.append(optax.masked(optax.scale(config.prior_rate), mask))
     return optax.chain(*steps)

@@ -27,9 +27,9 @@ from rdonet_jax.training import (
 from rdonet_jax.training import (
     exports,
     input_pipeline,
-    pace,
     run_dir,
     run_log,
+    schedule_tracker,
     sharding,
     train_state,
     working_folder,
@@ -107,7 +107,7 @@ def train(
     command: str = "",
     export_to: str | Path | None = None,
     began: float | None = None,
-    now: pace.Now = time.monotonic,
+    now: schedule_tracker.Now = time.monotonic,
 ) -> Outcome:
     """Runs the schedule to its end, or until SIGTERM or Ctrl-C, when it leaves a checkpoint.
 
@@ -129,10 +129,10 @@ def train(
         run, sources, resume, intervals or Intervals(), length or RunLength(), command, began, now
     )
     with contextlib.ExitStack() as stack:
-        working = stack.enter_context(working_folder.opened(folder))
+        working = stack.enter_context(working_folder.open_run(folder))
         exported = export_to or working.folder / exports.FOLDER
-        weights = stack.enter_context(working_folder.written(exported))
-        return _train(working.watching(weights), weights.folder, request)
+        weights = stack.enter_context(working_folder.open_output(exported))
+        return _train(working.with_failures_of(weights), weights.folder, request)
 
 
 class _Request(NamedTuple):
@@ -145,7 +145,7 @@ class _Request(NamedTuple):
     length: RunLength
     command: str
     began: float
-    now: pace.Now
+    now: schedule_tracker.Now
 
 
 class _Prepared(NamedTuple):
@@ -174,7 +174,9 @@ def _train(working: WorkingFolder, weights: Path, request: _Request) -> Outcome:
         working.publish()  # a log must not be there without a checkpoint
         if _is_finished(folder, config, length, progress):
             return Outcome(state, "", was_finished=True, by_clock=bool(config.minutes))
-        run_pace = pace.of_run(config, length, progress, request.began, now, now() - since)
+        tracker = schedule_tracker.of_run(
+            config, length, progress, request.began, now, now() - since
+        )
         with Exports(weights, folder, run, request.intervals.export, now) as written:
             setup = LoopSetup(
                 folder=folder,
@@ -184,11 +186,13 @@ def _train(working: WorkingFolder, weights: Path, request: _Request) -> Outcome:
                 images=images,
                 crops=crops,
                 checkpoints=checkpoints,
-                pace=run_pace,
+                tracker=tracker,
                 exports=written,
                 shared=working.shared,
             )
-            return Loop(setup).run(state, progress, resume, working.watched(stop_request))
+            return Loop(setup).run(
+                state, progress, resume, working.with_failure_checks(stop_request)
+            )
 
 
 def _prepare(working: WorkingFolder, request: _Request) -> _Prepared:
@@ -204,7 +208,7 @@ def _prepare(working: WorkingFolder, request: _Request) -> _Prepared:
         local = sources.local()
         images, held_out = split_images(local, asked.crop, budget)
         config = _with_length(folder, asked, request.length, len(images.paths), resume)
-        pace.require_possible(config, request.length, resume)
+        schedule_tracker.require_minutes_possible(config, request.length, resume)
         sharding.require_divisible(config)
         origin = _origin(config, sources, local, images, held_out, request.command, resume)
         run = dataclasses.replace(request.run, training=config, origin=origin)
@@ -307,7 +311,7 @@ def _is_finished(
     folder: Path, config: TrainingConfig, length: RunLength, progress: Progress
 ) -> bool:
     """Whether nothing of the schedule is left. Raises `RunError` if it should have more minutes."""
-    is_finished = pace.is_finished(config, progress)
+    is_finished = schedule_tracker.is_finished(config, progress)
     if is_finished and length.more_minutes is not None:
         raise RunError(
             f"{folder}: the run is finished, and more_minutes are for what is left of a schedule; "
@@ -354,7 +358,7 @@ def export(
     checkpoint, and `UrlError`.
     """
     zoo.require_name(name)
-    with working_folder.fetched(folder) as local:
+    with working_folder.fetch_run(folder) as local:
         run = Run.load(local)
         try:
             with Checkpoints(local, read_only=True) as checkpoints:

@@ -29,14 +29,20 @@ from rdonet_jax.training.crops import Batch
 from rdonet_jax.training.train_state import TrainState
 
 
-class StepMetrics(NamedTuple):
-    """Means over the whole batch, with estimated rates. A leading device axis of equal entries."""
+class StepValues(NamedTuple):
+    """Means over the batch of one step, as arrays or as numbers. The rate is an estimate."""
 
-    loss: jax.Array
-    bpp: jax.Array
-    mse: jax.Array  # data range 1
-    gradient_norm: jax.Array  # before clipping
-    learning_rate: jax.Array
+    loss: Any
+    bpp: Any
+    mse: Any  # data range 1
+    gradient_norm: Any  # before clipping
+    learning_rate: Any
+
+
+class StepMetrics(NamedTuple):
+    """What a step returns beside the state. A leading device axis of equal entries."""
+
+    values: StepValues
     healthy: jax.Array  # bool; False if this or an earlier step had no finite loss and gradient
 
 
@@ -48,7 +54,7 @@ class CropLosses(NamedTuple):
     mse: jax.Array
 
 
-def crop_losses(
+def code_crops(
     network_config: AnyConfig,
     config: TrainingConfig,
     params: Any,
@@ -56,7 +62,7 @@ def crop_losses(
     batch: Batch,
     position: jax.Array,
 ) -> CropLosses:
-    """The loss of every crop of a batch, with the masks and the noise of this step.
+    """Codes every crop of a batch with the masks and the noise of this step.
 
     `position` is that in the schedule, in steps.
     """
@@ -77,11 +83,11 @@ def crop_losses(
     )
     pixels = math.prod(sides) if sizes is None else jnp.prod(sizes, axis=1)
     bpp = distortion.bpp((coded.y_bits, coded.z_bits), pixels)
-    cost = crop_loss(network_config, config, bpp, x, coded.x_hat, quality, sizes)
+    cost = weighted_loss(network_config, config, bpp, x, coded.x_hat, quality, sizes)
     return CropLosses(cost, bpp, distortion.mse(x, coded.x_hat, sizes))
 
 
-def crop_loss(
+def weighted_loss(
     network_config: AnyConfig,
     config: TrainingConfig,
     bpp: jax.Array,
@@ -90,9 +96,10 @@ def crop_loss(
     quality: jax.Array | None,
     sizes: jax.Array | None = None,
 ) -> jax.Array:
-    """Rate and distortion [B] weighed by the run's lambda, or by that of each crop's quality.
+    """The loss of each crop [B]: rate and distortion, weighted by its lambda.
 
-    The rate alone, where only priors are learned.
+    That is the run's lambda, or that of the crop's quality. Where only priors are learned, the loss
+    is the rate alone.
     """
     if config.learn == "priors":
         return loss.relative_loss(bpp)
@@ -119,11 +126,11 @@ def device_step(
     means, gradients = restored(jax.lax.pmean(flat, sharding.AXIS))
     norm = optax.global_norm(gradients)  # its successor `optax.tree.norm` is younger than 0.2.4
     healthy = state.healthy & jnp.isfinite(means.loss) & jnp.isfinite(norm)
-    new = updated(config, state, gradients, position)
+    new = apply_update(network_config, config, state, gradients, position)
     state = jax.tree_util.tree_map(functools.partial(jnp.where, healthy), new, state)
     rate = optimizer.learning_rate(config)(position)
-    metrics = StepMetrics(*means, norm, jnp.asarray(rate, jnp.float32), healthy)
-    return state._replace(healthy=healthy), metrics
+    values = StepValues(*means, norm, jnp.asarray(rate, jnp.float32))
+    return state._replace(healthy=healthy), StepMetrics(values, healthy)
 
 
 def mean_gradients(
@@ -140,7 +147,7 @@ def mean_gradients(
 
     def loss_of(params: Any, part: Batch) -> tuple[jax.Array, CropLosses]:
         params = _with_fixed_parts(network_config, config, params)
-        losses = crop_losses(network_config, config, params, state.step, part, position)
+        losses = code_crops(network_config, config, params, state.step, part, position)
         means = CropLosses(*map(jnp.mean, losses))
         return means.loss, means
 
@@ -175,20 +182,24 @@ def _with_fixed_parts(network_config: AnyConfig, config: TrainingConfig, params:
             return leaf if learns else jax.lax.stop_gradient(leaf)
         return jnp.where(learns, leaf, jax.lax.stop_gradient(leaf))
 
-    learning = optimizer.learning(params, config.learn)
+    mask = optimizer.trainable_mask(network_config, params, config.learn)
     if config.learn == "added":
         added = registry.family_of(network_config).added_entries(
             params, network_config, config.widened_from
         )
-        learning = jax.tree_util.tree_map(lambda whole, part: whole or part, learning, added)
-    return jax.tree_util.tree_map(partly_fixed, params, learning)
+        mask = jax.tree_util.tree_map(lambda whole, part: whole or part, mask, added)
+    return jax.tree_util.tree_map(partly_fixed, params, mask)
 
 
-def updated(
-    config: TrainingConfig, state: TrainState, gradients: Any, position: jax.Array
+def apply_update(
+    network_config: AnyConfig,
+    config: TrainingConfig,
+    state: TrainState,
+    gradients: Any,
+    position: jax.Array,
 ) -> TrainState:
     """The state after a step with these gradients, at a position in the schedule."""
-    updates, held = optimizer.make(config).update(
+    updates, held = optimizer.make(network_config, config).update(
         gradients, state.optimiser, state.params, position=position
     )
     params = optax.apply_updates(state.params, updates)
@@ -203,7 +214,7 @@ def make_step(network_config: AnyConfig, config: TrainingConfig) -> Any:
     metrics).
 
     The state is donated. Each host passes the crops of its own devices, see `sharding.shard`. The
-    position in the schedule is a float32 number, see `training.pace`.
+    position in the schedule is a float32 number, see `training.schedule_tracker`.
     """
 
     def step(

@@ -30,7 +30,7 @@ def create_state(network_config: AnyConfig, config: TrainingConfig) -> TrainStat
 
     Raises `ConfigError` for a start that does not fit the network, `ZooError` for missing weights.
     """
-    return state_of(config, starting_params(network_config, config))
+    return state_of(network_config, config, starting_params(network_config, config))
 
 
 def starting_params(network_config: AnyConfig, config: TrainingConfig) -> Any:
@@ -73,14 +73,14 @@ def _params_of(weights: zoo.Model, network_config: AnyConfig, source: str) -> An
     return found
 
 
-def state_of(config: TrainingConfig, params: Any) -> TrainState:
+def state_of(network_config: AnyConfig, config: TrainingConfig, params: Any) -> TrainState:
     """The state of a run that starts with `params`."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         healthy=jnp.ones((), bool),
         params=params,
         ema=jax.tree_util.tree_map(jnp.array, params),
-        optimiser=optimizer.make(config).init(params),
+        optimiser=optimizer.make(network_config, config).init(params),
     )
 
 

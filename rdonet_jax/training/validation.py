@@ -19,7 +19,7 @@ from rdonet_jax.metrics import distortion
 from rdonet_jax.models import hierarchy, registry
 from rdonet_jax.training import precision, sharding
 from rdonet_jax.training.config import TrainingConfig
-from rdonet_jax.training.step import crop_loss
+from rdonet_jax.training.step import weighted_loss
 
 
 class Validation(NamedTuple):
@@ -116,7 +116,7 @@ def _values(
     x, quality, chosen, coded = _code(network_config, params, crops, numbers)
     bpp = distortion.bpp((coded.y_bits, coded.z_bits), x.shape[1] * x.shape[2])
     x_hat = distortion.round_to_8_bit(coded.x_hat)
-    loss = crop_loss(network_config, config, bpp, x, x_hat, quality)
+    loss = weighted_loss(network_config, config, bpp, x, x_hat, quality)
     shares = [jnp.mean(mask, axis=(1, 2)) for mask in partition.level_masks(chosen)]
     return jnp.stack([loss, bpp, distortion.psnr(x, x_hat), *shares])
 

@@ -42,24 +42,24 @@ class WorkingFolder:
     failures: tuple[Callable[[], str], ...] = ()
     publish: Callable[[], None] = lambda: None
 
-    def watching(self, other: WorkingFolder) -> WorkingFolder:
-        """This one, with the failures of another one as well."""
+    def with_failures_of(self, other: WorkingFolder) -> WorkingFolder:
+        """This folder, with the failures of another one as well."""
         return dataclasses.replace(self, failures=(*self.failures, *other.failures))
 
-    def watched(self, stop_request: Callable[[int], str]) -> Callable[[int], str]:
-        """A function as `multihost.stop_requests` gives, which raises `RunError` after failures."""
+    def with_failure_checks(self, stop_request: Callable[[int], str]) -> Callable[[int], str]:
+        """`stop_request`, see `multihost`, with checks that raise `RunError` after failures."""
 
-        def watched(step: int) -> str:
+        def checked(step: int) -> str:
             for failure in self.failures:
                 if sentence := failure():
                     raise RunError(sentence)
             return stop_request(step)
 
-        return watched if self.failures else stop_request
+        return checked if self.failures else stop_request
 
 
 @contextlib.contextmanager
-def opened(run: str | Path) -> Iterator[WorkingFolder]:
+def open_run(run: str | Path) -> Iterator[WorkingFolder]:
     """The working folder of a run that is to be started or resumed, by all hosts together.
 
     Raises `RunError` when another process trains a run at the URL, and `UrlError`. What is raised
@@ -111,7 +111,7 @@ def _finish(copy: Callable[[], None] = lambda: None) -> None:
 
 
 @contextlib.contextmanager
-def fetched(run: str | Path) -> Iterator[Path]:
+def fetch_run(run: str | Path) -> Iterator[Path]:
     """A run's folder to read, a temporary copy of what lies at a URL. Raises `UrlError`."""
     urls.require_no_flattened_url(run)
     if not urls.is_url(run):
@@ -125,7 +125,7 @@ def fetched(run: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def written(target: str | Path) -> Iterator[WorkingFolder]:
+def open_output(target: str | Path) -> Iterator[WorkingFolder]:
     """A folder to write to, whose files are copied to the URL if it is one.
 
     If the last ones cannot be copied, they stay in the temporary folder, and the error names it:

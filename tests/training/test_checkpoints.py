@@ -15,15 +15,15 @@ from rdonet_jax.training import checkpoints, train_state
 from rdonet_jax.training.checkpoints import BEST, LAST, CheckpointError, Checkpoints, Progress
 from rdonet_jax.training.config import TrainingConfig
 
-MODEL, SCHEDULE = presets.tiny(), TrainingConfig(start="random")
+NETWORK_CONFIG, SCHEDULE = presets.tiny(), TrainingConfig(start="random")
 
 
 @pytest.fixture(scope="module")
 def state() -> train_state.TrainState:
     """A state whose parameters are zero."""
-    shapes = jax.eval_shape(lambda: registry.init_params(MODEL, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: registry.init_params(NETWORK_CONFIG, jax.random.key(0)))
     zeros = jax.tree_util.tree_map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    return train_state.state_of(SCHEDULE, zeros)
+    return train_state.state_of(NETWORK_CONFIG, SCHEDULE, zeros)
 
 
 def at(step: int) -> Progress:
@@ -41,14 +41,14 @@ def test_a_run_that_goes_back_has_its_best_checkpoint_until_it_writes_another(st
         kept.save(state, at(6), best=True)
     shutil.rmtree(tmp_path / LAST / "6")
     with Checkpoints(tmp_path) as kept:
-        assert kept.restore(MODEL, SCHEDULE)[1].step == 2
+        assert kept.restore(NETWORK_CONFIG, SCHEDULE)[1].step == 2
         kept.save(state, at(3))
         kept.wait()
         assert steps_in(tmp_path / BEST) == [6]
         kept.save(state, at(4), best=True)
     assert steps_in(tmp_path / BEST) == [4]
     with Checkpoints(tmp_path, read_only=True) as kept:
-        assert kept.restore(MODEL, SCHEDULE, best=True)[1].step == 4
+        assert kept.restore(NETWORK_CONFIG, SCHEDULE, best=True)[1].step == 4
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_a_best_checkpoint_is_replaced_by_that_of_the_same_step_done_again(state
     with Checkpoints(tmp_path) as kept:
         kept.save(state, at(6).replace(best_loss=1.0), best=True)
         kept.wait()
-        assert kept.restore(MODEL, SCHEDULE, best=True)[1].best_loss == 1.0
+        assert kept.restore(NETWORK_CONFIG, SCHEDULE, best=True)[1].best_loss == 1.0
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ def test_a_checkpoint_is_read_back_in_every_folder_that_is_not_refused(state, tm
     with Checkpoints(folder) as kept:
         kept.save(state, at(2))
     with Checkpoints(folder, read_only=True) as kept:
-        assert kept.restore(MODEL, SCHEDULE)[1].step == 2
+        assert kept.restore(NETWORK_CONFIG, SCHEDULE)[1].step == 2
 
 
 def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(tmp_path, monkeypatch):

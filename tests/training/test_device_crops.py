@@ -168,7 +168,7 @@ def test_more_pixels_than_places_are_refused(photographs, monkeypatch):
 @pytest.mark.parametrize("is_resident", [True, False])
 def test_a_feed_continues_from_any_position_and_names_the_files(photographs, is_resident):
     config = options(resident=is_resident)
-    with input_pipeline.opened(photographs, config) as batches:
+    with input_pipeline.open_batches(photographs, config) as batches:
         assert batches.position == input_pipeline.first_position(photographs, config)
         next(batches)
         position = batches.position
@@ -176,6 +176,6 @@ def test_a_feed_continues_from_any_position_and_names_the_files(photographs, is_
         assert batches.source(1, 0) in photographs.paths
     devices = jax.local_device_count()
     assert second.crops.shape == (devices, 8 // devices, 64, 64, 3)
-    with input_pipeline.opened(photographs, config) as batches:
+    with input_pipeline.open_batches(photographs, config) as batches:
         batches.go_to(position)
         np.testing.assert_array_equal(np.asarray(next(batches).crops), np.asarray(second.crops))

@@ -19,8 +19,8 @@ def test_a_divergence_that_cannot_be_kept_is_still_the_error(tmp_path, monkeypat
         raise error
 
     monkeypatch.setattr(checkpoints, "save_alone", fail)
-    state = SimpleNamespace(step=3)
-    found = divergence.examined(tmp_path, None, None, state, None, None, 3.0)
+    failed = divergence.FailedStep(None, None, SimpleNamespace(step=3), None, None, 3.0)
+    found = divergence.save_and_make_error(tmp_path, failed)
     assert str(found) == (
         "the loss or its gradient is not finite at step 4; the state before it and the crops could "
         "not be kept (odd); the last checkpoint is kept"

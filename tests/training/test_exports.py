@@ -13,13 +13,13 @@ from rdonet_jax.training.exports import Exports, ExportWarning
 from rdonet_jax.training.run_dir import Run
 from tests import portable_params
 
-MODEL = presets.mini()
-RUN = Run(MODEL, TrainingConfig(minutes=9), "mini")
+NETWORK_CONFIG = presets.mini()
+RUN = Run(NETWORK_CONFIG, TrainingConfig(minutes=9), "mini")
 
 
 @pytest.fixture
 def params():
-    return portable_params.acting(MODEL)
+    return portable_params.acting(NETWORK_CONFIG)
 
 
 def started(folder, minutes=2.0, now=lambda: 0.0) -> Exports:
@@ -35,13 +35,13 @@ def test_only_the_newest_two_files_stay_and_they_load(tmp_path, params):
     with started(tmp_path) as written:
         for step in (0, 999, 1000, 20000):
             written.write(params, step)
-    found = exports.written(tmp_path / "out")
+    found = exports.weights_files(tmp_path / "out")
     assert [path.name.partition("-")[0] for path in found] == ["step_1000", "step_20000"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "notes.txt", *(path.name for path in found)
     }  # fmt: skip
     model = zoo.load(found[-1])
-    assert model.config == MODEL and model.record.steps_done == 20000
+    assert model.config == NETWORK_CONFIG and model.record.steps_done == 20000
     assert model.record.validation.psnr == 30
     assert model.record.stored["training"]["minutes"] == 9
 
@@ -51,7 +51,7 @@ def test_files_of_the_command_before_count_among_the_newest_two(tmp_path, params
         with started(tmp_path) as written:
             for step in steps:
                 written.write(params, step)
-    names = [path.name.partition("-")[0] for path in exports.written(tmp_path / "out")]
+    names = [path.name.partition("-")[0] for path in exports.weights_files(tmp_path / "out")]
     assert names == ["step_10", "step_15"]
 
 
@@ -63,7 +63,7 @@ def write_all(folder, params, steps) -> None:
 
 
 def steps_in(folder) -> list[str]:
-    return [path.name.partition("-")[0] for path in exports.written(folder / "out")]
+    return [path.name.partition("-")[0] for path in exports.weights_files(folder / "out")]
 
 
 def test_files_of_other_runs_stay_whatever_their_steps(tmp_path, params):
@@ -87,7 +87,7 @@ def test_a_run_that_goes_back_keeps_the_files_it_writes_and_then_removes_those_b
 
 def test_files_that_are_gone_are_not_missed(tmp_path, params):
     write_all(tmp_path, params, (5, 10))
-    for path in exports.written(tmp_path / "out"):
+    for path in exports.weights_files(tmp_path / "out"):
         path.unlink()
     write_all(tmp_path, params, (15,))
     assert steps_in(tmp_path) == ["step_15"]
@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_written_is_told_and_the_ones_before_stay_whole(
         written.write(params, 3)
     names = [path.name.partition("-")[0] for path in (tmp_path / "out").iterdir()]
     assert sorted(names) == ["step_1", "step_3"]
-    for path in exports.written(tmp_path / "out"):
+    for path in exports.weights_files(tmp_path / "out"):
         zoo.load(path)
 
 

@@ -24,7 +24,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from rdonet_jax import visualize
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import monitor, run_log
-from rdonet_jax.training.monitor import Monitor, StepValues
+from rdonet_jax.training.monitor import Monitor
+from rdonet_jax.training.step import StepValues
 from rdonet_jax.training.validation import Preview, Validation
 from tests.conftest import ROOT
 
@@ -72,7 +73,7 @@ def values_of(step):
 
 def take_steps(watched, first, last):
     for number in range(first + 1, last + 1):
-        watched.step(number, values_of(number))
+        watched.step(number, values_of(number), number - 1)
 
 
 def record(folder, first, last, log_every=5, pending=(), **options):
@@ -167,7 +168,7 @@ def test_speed_counts_neither_compilation_nor_pauses(tmp_path, clock):
     with Monitor(tmp_path, SCHEDULE, 0, 4) as watched:
         for number in range(1, 14):
             clock.now += 100 if number == 1 else 0.5
-            watched.step(number, values_of(number))
+            watched.step(number, values_of(number), number - 1)
             with watched.paused():
                 clock.now += 7
                 with watched.paused("validation"):
@@ -310,10 +311,10 @@ def test_a_damaged_log_is_refused_before_anything_is_written(tmp_path):
 
 def test_values_that_are_no_numbers_and_perfect_images_can_be_logged(tmp_path):
     with Monitor(tmp_path, SCHEDULE, 0, 2) as watched:
-        watched.step(1, values_of(1))
-        watched.step(2, values_of(2)._replace(loss=math.nan, gradient_norm=math.inf))
-        watched.step(3, values_of(3)._replace(mse=0.0))
-        watched.step(4, values_of(4)._replace(mse=0.0))
+        watched.step(1, values_of(1), 0)
+        watched.step(2, values_of(2)._replace(loss=math.nan, gradient_norm=math.inf), 1)
+        watched.step(3, values_of(3)._replace(mse=0.0), 2)
+        watched.step(4, values_of(4)._replace(mse=0.0), 3)
     first, second = lines_of(tmp_path)
     assert first["loss"] is None and first["gradient_norm"] is None and first["bpp"] > 0
     assert second["psnr"] is None and math.isinf(scalars_of(tmp_path)[4, "train/psnr"])
@@ -323,7 +324,7 @@ def test_without_a_terminal_there_is_one_plain_line_per_interval(tmp_path, clock
     with Monitor(tmp_path, SCHEDULE, 0, 5) as watched:
         for number in range(1, 14):
             clock.now += 1000 if number == 1 else 0.5
-            watched.step(number, StepValues(1.0, 0.75, 0.001, 2.0, 1e-4))
+            watched.step(number, StepValues(1.0, 0.75, 0.001, 2.0, 1e-4), number - 1)
         with watched.paused("validation"):
             watched.event(13, "done")
     said, shown = capsys.readouterr()
@@ -341,7 +342,7 @@ def test_a_terminal_has_a_bar_with_messages_above_it(tmp_path, clock):
     with contextlib.redirect_stderr(terminal), Monitor(tmp_path, SCHEDULE, 2, 5) as watched:
         for number in range(3, 7):
             clock.now += 0.25
-            watched.step(number, StepValues(1.0, 0.75, 0.001, 2.0, 1e-4))
+            watched.step(number, StepValues(1.0, 0.75, 0.001, 2.0, 1e-4), number - 1)
         with watched.paused("validation"):
             clock.now += 1000
             watched.validation(6, VALIDATION, best=False)
@@ -360,7 +361,7 @@ def test_the_speed_shown_is_that_of_the_last_half_minute(tmp_path, clock, capsys
     with Monitor(tmp_path, schedule, 0, 100) as watched:
         for number in range(1, 401):
             clock.now += 10 if number <= 200 else 0.5
-            watched.step(number, values_of(number))
+            watched.step(number, values_of(number), number - 1)
     shown = capsys.readouterr().err.splitlines()
     speeds = [line.split(", ")[4] for line in shown]
     assert speeds == ["0.40 crops/s"] * 2 + ["8.00 crops/s"] * 2

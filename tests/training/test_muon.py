@@ -25,6 +25,10 @@ def schedule(**changes):
     return kernel_params.schedule(**({"optimizer": "muon"} | changes))
 
 
+def optimizer_of(**changes):
+    return optimizer.make(presets.mini(), schedule(**changes))
+
+
 @pytest.fixture
 def params():
     return kernel_params.with_kernels(SHAPES)
@@ -40,7 +44,7 @@ def updates(made, params, count=1):
 
 @pytest.mark.slow
 def test_the_update_of_a_kernel_has_nearly_equal_singular_values_of_the_size_of_adams(params):
-    found = updates(optimizer.make(schedule()), params)
+    found = updates(optimizer_of(), params)
     for name in ("wide", "tall"):
         matrix = np.asarray(found[name]["kernel"]).reshape(-1, SHAPES[name][-1])
         values = np.linalg.svd(matrix, compute_uv=False)
@@ -52,7 +56,7 @@ def test_the_update_of_a_kernel_has_nearly_equal_singular_values_of_the_size_of_
 
 @pytest.mark.slow
 def test_the_update_goes_against_the_gradient(params):
-    given, found = kernel_params.gradients(params), updates(optimizer.make(schedule()), params)
+    given, found = kernel_params.gradients(params), updates(optimizer_of(), params)
     for name in ("wide", "tall"):
         product = np.sum(np.asarray(found[name]["kernel"]) * np.asarray(given[name]["kernel"]))
         sizes = [
@@ -63,23 +67,23 @@ def test_the_update_goes_against_the_gradient(params):
 
 @pytest.mark.slow
 def test_small_kernels_and_all_other_parameters_get_adams_updates(params):
-    ours = updates(optimizer.make(schedule()), params, count=3)
-    adams = updates(optimizer.make(schedule(optimizer="adam")), params, count=3)
+    ours = updates(optimizer_of(), params, count=3)
+    adams = updates(optimizer_of(optimizer="adam"), params, count=3)
     np.testing.assert_array_equal(ours["colors"]["kernel"], adams["colors"]["kernel"])
     for name in ("gain", "bias"):
         np.testing.assert_array_equal(ours["prior"][name], adams["prior"][name])
 
 
 def test_a_kernel_without_a_gradient_stays(params):
-    made = optimizer.make(schedule())
+    made = optimizer_of()
     zeros = jax.tree_util.tree_map(jnp.zeros_like, params)
     found, _ = made.update(zeros, made.init(params), params)
     assert not any(np.any(leaf) for leaf in jax.tree_util.tree_leaves(found))
 
 
 def test_a_restart_forgets_the_momentum(params):
-    restarted = updates(optimizer.make(schedule(switch="restart")), params, count=7)
-    made = optimizer.make(schedule())
+    restarted = updates(optimizer_of(switch="restart"), params, count=7)
+    made = optimizer_of()
     first, _ = made.update(kernel_params.gradients(params, 6), made.init(params), params)
     np.testing.assert_allclose(
         restarted["wide"]["kernel"], first["wide"]["kernel"], rtol=1e-4, atol=1e-7
@@ -103,4 +107,4 @@ def test_training_a_part_of_kernels_is_refused():
 def test_an_optax_without_muon_is_named(monkeypatch):
     monkeypatch.delattr(optax.contrib, "MuonDimensionNumbers")
     with pytest.raises(ConfigError, match="needs optax 0.2.6"):
-        optimizer.make(schedule())
+        optimizer_of()

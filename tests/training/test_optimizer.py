@@ -9,9 +9,12 @@ import optax
 import pytest
 
 from rdonet_jax.core import presets
+from rdonet_jax.core.config import ConfigError
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import optimizer
 from tests import portable_params
+
+MINI = presets.mini()
 
 
 def rates(schedule: training_config.TrainingConfig) -> np.ndarray:
@@ -74,13 +77,13 @@ def updates(made: optax.GradientTransformation, steps: int) -> np.ndarray:
 def test_the_optimizer_is_optax_adam_with_the_schedule():
     made = schedule()
     expected = updates(optax.adam(optimizer.learning_rate(made)), 100)
-    np.testing.assert_allclose(updates(optimizer.make(made), 100), expected, rtol=1e-6)
+    np.testing.assert_allclose(updates(optimizer.make(MINI, made), 100), expected, rtol=1e-6)
 
 
 def test_a_restart_begins_adam_anew_and_a_carried_switch_does_not():
     flat = {"schedule": "constant", "warmup_steps": 0, "stage1_steps": 5, "stage2_steps": 5}
-    carried = updates(optimizer.make(schedule(**flat)), 10)
-    restarted = updates(optimizer.make(schedule(switch="restart", **flat)), 10)
+    carried = updates(optimizer.make(MINI, schedule(**flat)), 10)
+    restarted = updates(optimizer.make(MINI, schedule(switch="restart", **flat)), 10)
     np.testing.assert_array_equal(carried[:5], restarted[:5])
     # The first step of Adam has the size of the step size, whatever the gradient.
     assert restarted[5] == pytest.approx(-1e-2, rel=1e-4)
@@ -88,7 +91,7 @@ def test_a_restart_begins_adam_anew_and_a_carried_switch_does_not():
 
 
 def test_the_gradient_is_clipped_by_its_global_norm():
-    made = optimizer.make(schedule(clip_norm=1.0))
+    made = optimizer.make(MINI, schedule(clip_norm=1.0))
     params = {"a": jnp.float32(1.0), "b": jnp.float32(-2.0)}
     state = made.init(params)
     _, state = made.update({"a": jnp.float32(3.0), "b": jnp.float32(4.0)}, state, params)
@@ -104,7 +107,7 @@ def by_path(tree) -> dict[str, bool]:
 
 
 def test_the_prior_holds_what_predicts_probabilities_and_not_what_makes_the_image():
-    belongs = by_path(optimizer.of_prior(portable_params.shapes(presets.mini())))
+    belongs = by_path(optimizer.prior_mask(MINI, portable_params.shapes(MINI)))
     image = {"g_a", "g_a_refine", "g_s", "g_s_restore", "g_s_finish", "encoder", "refine",
                "to_latent", "from_latent", "restore", "hand_over"}  # fmt: skip
     for path, prior in belongs.items():
@@ -118,18 +121,27 @@ def test_the_prior_holds_what_predicts_probabilities_and_not_what_makes_the_imag
 
 
 def test_what_decodes_is_the_prior_and_the_synthesis_that_no_symbol_depends_on():
-    params = portable_params.shapes(presets.mini())
-    prior, learns = (by_path(tree) for tree in (
-        optimizer.of_prior(params), optimizer.learning(params, "decoder")
-    ))  # fmt: skip
+    params = portable_params.shapes(MINI)
+    prior = by_path(optimizer.prior_mask(MINI, params))
+    learns = by_path(optimizer.trainable_mask(MINI, params, "decoder"))
     assert {path for path, is_prior in prior.items() if is_prior} <= set(learns)
     more = {path.rpartition("/")[0] for path in learns if learns[path] and not prior[path]}
     assert more == {
         "g_s", "g_s_restore", "g_s_restore/out", "g_s_finish", "g_s_finish/out",
         "units_0/from_latent", "units_0/restore", "units_0/restore/out", "units_0/hand_over",
     }  # fmt: skip
-    assert all(by_path(optimizer.learning(params, "all")).values())
-    assert by_path(optimizer.learning(params, "priors")) == prior
+    assert all(by_path(optimizer.trainable_mask(MINI, params, "all")).values())
+    assert by_path(optimizer.trainable_mask(MINI, params, "priors")) == prior
+
+
+@pytest.mark.parametrize("preset", ["tiny", "mbt2018-tiny"])
+def test_a_network_without_separate_priors_has_no_mask_for_them(preset):
+    network_config, params = presets.preset(preset), {"g_a": {"kernel": jnp.zeros(())}}
+    assert by_path(optimizer.trainable_mask(network_config, params, "all")) == {"g_a/kernel": True}
+    with pytest.raises(ConfigError, match="are not trained alone"):
+        optimizer.prior_mask(network_config, params)
+    with pytest.raises(ConfigError, match="are not trained alone"):
+        optimizer.trainable_mask(network_config, params, "decoder")
 
 
 def test_the_prior_moves_faster_by_its_own_rate():
@@ -138,7 +150,7 @@ def test_the_prior_moves_faster_by_its_own_rate():
     slopes = jax.tree_util.tree_map(jnp.ones_like, params)
     moves = []
     for rate in (1.0, 5.0):
-        made = optimizer.make(schedule(prior_rate=rate, warmup_steps=0))
+        made = optimizer.make(MINI, schedule(prior_rate=rate, warmup_steps=0))
         update, _ = made.update(slopes, made.init(params), params)
         moves.append(by_path(update))
     plain, fast = moves

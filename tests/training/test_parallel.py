@@ -14,6 +14,7 @@ from tests.training.whole_runs.conftest import all_ended, cluster_of_two, ended,
 SCRIPT = """
 import dataclasses, json, sys
 import jax, numpy as np
+from jax.tree_util import tree_leaves
 from rdonet_jax.core import multihost, presets
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry
@@ -32,7 +33,8 @@ shared = TrainingConfig(crop=64, batch_size=8, stage1_steps=2, stage2_steps=1, r
 found = {}
 for kind in ("pmap", "shard_map"):
     config = dataclasses.replace(shared, parallel=kind)
-    start = train_state.state_of(config, registry.init_params(network_config, jax.random.key(0)))
+    params = registry.init_params(network_config, jax.random.key(0))
+    start = train_state.state_of(network_config, config, params)
     state = sharding.replicate(start, kind)
     step = training_step.make_step(network_config, config)
     reader = device_crops.Reader(images, config, host, hosts)
@@ -41,7 +43,7 @@ for kind in ("pmap", "shard_map"):
         batch = next(reader)
         crops.append(int(np.asarray(jax.device_get(batch.crops)).astype(np.int64).sum()))
         state, metrics = step(state, batch, np.float32(number))
-        losses.append([float(value[0]) for value in jax.device_get(metrics)])
+        losses.append([float(value[0]) for value in tree_leaves(jax.device_get(metrics))])
     held_out = np.stack([np.asarray(images.image(n))[:64, :64] for n in range(3)])
     result = validation.make(network_config, config, held_out)(state.ema)
     found[kind] = {"losses": losses, "crops": crops, "validation": [*result[:3], *result.shares]}

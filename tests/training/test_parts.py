@@ -26,20 +26,20 @@ ONE = Batch(np.zeros(1, np.int32), np.zeros((1, 64, 64, 3), np.uint8))
 def cost_of_size(monkeypatch):
     """A loss to which every parameter adds its square."""
 
-    def crop_losses(network_config, schedule, params, step, batch, position):
+    def code_crops(network_config, schedule, params, step, batch, position):
         size = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree_util.tree_leaves(params))
         return CropLosses(*jnp.full((3, len(batch.numbers)), size))
 
-    monkeypatch.setattr(training_step, "crop_losses", crop_losses)
+    monkeypatch.setattr(training_step, "code_crops", code_crops)
 
 
 def after_a_step(network_config, schedule, params):
     """The parameters after the first step."""
 
     def step(params):
-        state = train_state.state_of(schedule, params)
+        state = train_state.state_of(network_config, schedule, params)
         _, gradients = training_step.mean_gradients(network_config, schedule, state, ONE, 0)
-        return training_step.updated(schedule, state, gradients, 0).params
+        return training_step.apply_update(network_config, schedule, state, gradients, 0).params
 
     return hasty_xla.jit(step)(params)
 
@@ -51,11 +51,13 @@ def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(cost_of
     for learn in ("all", "priors"):
         schedule = training_config.TrainingConfig(learn=learn, learning_rate=0.1, warmup_steps=0)
         after = flatten_dict(after_a_step(network_config, schedule, params), sep="/")
-        belongs = flatten_dict(optimizer.of_prior(params), sep="/")
+        belongs = flatten_dict(optimizer.prior_mask(network_config, params), sep="/")
         for path, before in flatten_dict(params, sep="/").items():
             assert np.any(np.asarray(after[path] != before)) == (learn == "all" or belongs[path])
     rate, x = jnp.array([0.25, 2.0]), jnp.zeros((2, 64, 64, 3))
-    loss = training_step.crop_loss(network_config, schedule, rate, x, x + 0.5, jnp.array([0, 640]))
+    loss = training_step.weighted_loss(
+        network_config, schedule, rate, x, x + 0.5, jnp.array([0, 640])
+    )
     np.testing.assert_allclose(loss, np.log(rate), rtol=1e-6)
 
 

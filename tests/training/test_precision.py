@@ -34,7 +34,9 @@ def lowered(tiny_model):
         schedule = training_config.TrainingConfig(
             crop=64, batch_size=len(CROPS), start="random", **settings
         )
-        state = sharding.replicate(train_state.state_of(schedule, tiny_model.params))
+        state = sharding.replicate(
+            train_state.state_of(tiny_model.config, schedule, tiny_model.params)
+        )
         batch = sharding.shard(Batch(np.arange(len(CROPS), dtype=np.int32), CROPS))
         step = training_step.make_step(tiny_model.config, schedule)
         return step.function.lower(state, batch, np.float32(0))

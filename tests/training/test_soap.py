@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from rdonet_jax.core import compilation
+from rdonet_jax.core import compilation, presets
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.training import optimizer, soap
 from tests.training import kernel_params
@@ -19,6 +19,10 @@ SHAPES = {"convolution": (3, 3, 12, 16), "pointwise": (24, 10), "colors": (1, 1,
 def schedule(**changes):
     given = {"stage1_steps": 30, "stage2_steps": 30, "optimizer": "soap"}
     return kernel_params.schedule(**(given | changes))
+
+
+def optimizer_of(**changes):
+    return optimizer.make(presets.mini(), schedule(**changes))
 
 
 @pytest.fixture
@@ -78,14 +82,14 @@ def test_the_update_of_a_matrix_is_that_of_the_algorithm_written_out(count):
 
 
 def test_the_first_step_moves_no_kernel(params):
-    found, _ = run(optimizer.make(schedule()), params, 1)
+    found, _ = run(optimizer_of(), params, 1)
     assert not np.any(found["convolution"]["kernel"])
     assert np.any(found["prior"]["gain"])
 
 
 def test_small_kernels_and_all_other_parameters_get_adams_updates(params):
-    ours, _ = run(optimizer.make(schedule()), params, 3)
-    adams, _ = run(optimizer.make(schedule(optimizer="adam")), params, 3)
+    ours, _ = run(optimizer_of(), params, 3)
+    adams, _ = run(optimizer_of(optimizer="adam"), params, 3)
     np.testing.assert_allclose(ours["colors"]["kernel"], adams["colors"]["kernel"], rtol=1e-6)
     for name in ("gain", "bias"):
         np.testing.assert_allclose(ours["prior"][name], adams["prior"][name], rtol=1e-6)
@@ -122,7 +126,7 @@ def test_rotated_problems_are_solved_as_fast_as_unrotated_ones():
 
 
 def test_bases_are_renewed_every_ten_steps_and_stay_orthonormal(params):
-    made = optimizer.make(schedule())
+    made = optimizer_of()
     state, update = made.init(params), compilation.jit(made.update)
     changed = []
     for step in range(45):
@@ -141,7 +145,7 @@ def test_bases_are_renewed_every_ten_steps_and_stay_orthonormal(params):
 def test_long_sides_are_not_rotated(monkeypatch):
     monkeypatch.setattr(soap, "LONGEST_SIDE", 11)
     params = {"conv": {"kernel": jnp.zeros((3, 3, 12, 16))}}
-    found, state = run(optimizer.make(schedule()), params, 12)
+    found, state = run(optimizer_of(), params, 12)
     (of_kernel,) = kernel_states(state)
     assert [basis.shape for basis in of_kernel.bases] == [(9, 9)]
     assert np.isfinite(found["conv"]["kernel"]).all()
@@ -149,7 +153,7 @@ def test_long_sides_are_not_rotated(monkeypatch):
 
 @pytest.mark.slow
 def test_a_kernel_without_a_gradient_stays(params):
-    made = optimizer.make(schedule())
+    made = optimizer_of()
     zeros, state = jax.tree_util.tree_map(jnp.zeros_like, params), made.init(params)
     for _ in range(12):
         found, state = made.update(zeros, state, params)
@@ -158,8 +162,8 @@ def test_a_kernel_without_a_gradient_stays(params):
 
 @pytest.mark.slow
 def test_a_restart_begins_anew(params):
-    _, state = run(optimizer.make(schedule(switch="restart", stage1_steps=5)), params, 6)
-    made = optimizer.make(schedule())
+    _, state = run(optimizer_of(switch="restart", stage1_steps=5), params, 6)
+    made = optimizer_of()
     _, fresh = made.update(kernel_params.gradients(params, 5), made.init(params), params)
     for ours, expected in zip(kernel_states(state), kernel_states(fresh), strict=True):
         for part, other in zip(ours.products, expected.products, strict=True):

@@ -22,6 +22,8 @@ from rdonet_jax.training.crops import Batch
 from rdonet_jax.training.step import CropLosses
 from tests import hasty_xla, portable_params
 
+TINY = presets.tiny()
+
 
 @pytest.fixture(scope="module")
 def crops() -> Batch:
@@ -38,7 +40,7 @@ def gradients(crops, tiny_model):
     @functools.cache
     def result(**options):
         schedule = training_config.TrainingConfig(crop=64, batch_size=4, **options)
-        state = train_state.state_of(schedule, tiny_model.params)
+        state = train_state.state_of(tiny_model.config, schedule, tiny_model.params)
         function = functools.partial(training_step.mean_gradients, tiny_model.config, schedule)
         means, found = hasty_xla.jit(function)(state, crops, 0)
         return means, np.asarray(ravel_pytree(found)[0])
@@ -85,7 +87,7 @@ def test_rematerialisation_keeps_less_than_half_for_the_backward_pass(tiny_model
         def backward(params):
             return jax.vjp(
                 lambda p: (
-                    training_step.crop_losses(tiny_model.config, schedule, p, 0, batch, 0).loss
+                    training_step.code_crops(tiny_model.config, schedule, p, 0, batch, 0).loss
                 ),
                 params,
             )[1]
@@ -104,7 +106,7 @@ def test_bfloat16_changes_the_loss_a_little_and_keeps_float32_results(gradients,
     # Each convolution rounds its input, its kernel and its result; processors may round less.
     schedule = training_config.TrainingConfig(crop=64, batch_size=4, precision="bfloat16")
     forward = jax.make_jaxpr(
-        lambda params: training_step.crop_losses(tiny_model.config, schedule, params, 0, crops, 0)
+        lambda params: training_step.code_crops(tiny_model.config, schedule, params, 0, crops, 0)
     )(tiny_model.params)
     rounded = 3 * sum(1 for _ in operations(forward.jaxpr, "conv_general_dilated"))
     assert 0 < rounded * BFLOAT16 < 0.5
@@ -136,7 +138,7 @@ def test_precision_is_that_of_the_convolutions_and_never_of_rounding_or_likeliho
     schedule = training_config.TrainingConfig(crop=64, batch_size=4, precision=precision)
     traced = jax.make_jaxpr(
         lambda params: (
-            training_step.crop_losses(tiny_model.config, schedule, params, 0, crops, 0).loss
+            training_step.code_crops(tiny_model.config, schedule, params, 0, crops, 0).loss
         )
     )(tiny_model.params).jaxpr
     assert dtypes(traced, "conv_general_dilated") == {jnp.dtype(precision)}
@@ -156,15 +158,15 @@ def test_auto_precision_is_float32_on_cpus_and_bfloat16_elsewhere(monkeypatch):
 def counting_step(monkeypatch):
     """A step whose loss is that of a single parameter, not finite for crops that are white."""
 
-    def crop_losses(network_config, schedule, params, step, batch, position):
+    def code_crops(network_config, schedule, params, step, batch, position):
         white = jnp.all(batch.crops == 255, axis=(1, 2, 3))
         loss = jnp.square(params["w"] - 1.0) + jnp.where(white, jnp.nan, 0.0)
         return CropLosses(loss, loss, jnp.zeros_like(loss))
 
-    monkeypatch.setattr(training_step, "crop_losses", crop_losses)
+    monkeypatch.setattr(training_step, "code_crops", code_crops)
     schedule = training_config.TrainingConfig(stage1_steps=2, stage2_steps=4, warmup_steps=0)
-    state = sharding.replicate(train_state.state_of(schedule, {"w": jnp.zeros(())}))
-    return schedule, training_step.make_step(presets.tiny(), schedule), state
+    state = train_state.state_of(TINY, schedule, {"w": jnp.zeros(())})
+    return schedule, training_step.make_step(TINY, schedule), sharding.replicate(state)
 
 
 def gray(level: int) -> Batch:
@@ -179,9 +181,9 @@ def test_a_step_that_is_not_finite_and_those_after_it_leave_the_state_as_it_was(
     assert bool(metrics.healthy[0])
     before = sharding.unreplicate(state)
     state, metrics = step(state, gray(255), np.float32(0))
-    assert not bool(metrics.healthy[0]) and np.isnan(metrics.loss[0])
+    assert not bool(metrics.healthy[0]) and np.isnan(metrics.values.loss[0])
     state, metrics = step(state, gray(7), np.float32(0))
-    assert not bool(metrics.healthy[0]) and np.isfinite(metrics.loss[0])
+    assert not bool(metrics.healthy[0]) and np.isfinite(metrics.values.loss[0])
     after = sharding.unreplicate(state)
     jax.tree_util.tree_map(
         np.testing.assert_array_equal, before, after._replace(healthy=before.healthy)
@@ -194,7 +196,9 @@ def test_the_metrics_of_a_step_have_its_learning_rate(counting_step):
     rate = optimizer.learning_rate(schedule)
     for number in range(4):
         state, metrics = step(state, gray(7), np.float32(number))
-        assert float(metrics.learning_rate[0]) == pytest.approx(float(rate(number)), rel=1e-5)
+        assert float(metrics.values.learning_rate[0]) == pytest.approx(
+            float(rate(number)), rel=1e-5
+        )
 
 
 def test_a_step_is_compiled_once_for_both_stages(counting_step):
@@ -213,10 +217,10 @@ def test_a_step_is_compiled_once_for_both_stages(counting_step):
 
 def test_the_average_follows_the_parameters():
     schedule = training_config.TrainingConfig(ema_decay=0.15, clip_norm=1.0)
-    state = train_state.state_of(schedule, {"a": jnp.float32(1.0), "b": jnp.float32(-2.0)})
+    state = train_state.state_of(TINY, schedule, {"a": jnp.float32(1.0), "b": jnp.float32(-2.0)})
     gradients = {"a": jnp.float32(3.0), "b": jnp.float32(4.0)}
-    first = training_step.updated(schedule, state, gradients, 0)
-    second = training_step.updated(schedule, first, gradients, 1)
+    first = training_step.apply_update(TINY, schedule, state, gradients, 0)
+    second = training_step.apply_update(TINY, schedule, first, gradients, 1)
     for name, start in (("a", 1.0), ("b", -2.0)):
         assert float(first.params[name]) != start
         expected = 0.1 * start + 0.9 * float(first.params[name])
@@ -259,7 +263,7 @@ def test_a_portable_networks_crops_have_masks_and_lambdas_of_their_own_quality(p
     assert np.sum(masks[0][0]) < np.sum(masks[0][1])
 
     bpp, x_hat = jnp.asarray([0.5, 0.5]), x + 0.01
-    losses = training_step.crop_loss(network_config, schedule, bpp, x, x_hat, quality)
+    losses = training_step.weighted_loss(network_config, schedule, bpp, x, x_hat, quality)
     costs = 0.5 + np.array(network_config.lmbdas) * 2.55**2
     np.testing.assert_allclose(losses, np.log(costs), rtol=1e-4)
 
@@ -278,7 +282,7 @@ def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
     for rate in ("noisy", "rounded"):
         schedule = training_config.TrainingConfig(crop=64, rate=rate, cut_share=0.0)
         jax.eval_shape(
-            lambda p, s=schedule: training_step.crop_losses(
+            lambda p, s=schedule: training_step.code_crops(
                 network_config,
                 s,
                 p,
@@ -299,7 +303,7 @@ def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_la
     dissimilarity = 1 - np.asarray(distortion.ms_ssim(x, x_hat))
     schedule = training_config.TrainingConfig(metric="both", ms_ssim_share=0.25)
     quality = np.array([0, network_config.steps_of_quality])
-    found = training_step.crop_loss(
+    found = training_step.weighted_loss(
         network_config, schedule, jnp.array([0.5, 2.0]), x, x_hat, quality
     )
     mixed = 0.75 * squares + 0.25 * 8.73 / 0.0067 * dissimilarity
@@ -317,9 +321,7 @@ def test_what_a_crop_holds_beyond_its_image_changes_no_loss(crops, tiny_model):
     for crop, (rows, columns) in zip(other, sizes, strict=True):
         crop[rows:], crop[:, columns:] = 77, 200
     assert np.any(other != crops.crops)
-    losses = hasty_xla.jit(
-        functools.partial(training_step.crop_losses, tiny_model.config, schedule)
-    )
+    losses = hasty_xla.jit(functools.partial(training_step.code_crops, tiny_model.config, schedule))
     found = [losses(tiny_model.params, 0, crops._replace(crops=c), 0) for c in (crops.crops, other)]
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_array_equal(ours, theirs)

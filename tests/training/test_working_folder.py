@@ -57,7 +57,7 @@ def test_a_temporary_folder_in_which_no_run_can_work_is_refused(temporary, monke
     (temporary / "a[b]").mkdir()
     with (
         pytest.raises(RunError, match=rf"^{temporary}/a.*: checkpoints in such a folder could not"),
-        working_folder.opened(RUN),
+        working_folder.open_run(RUN),
     ):
         pass
     assert not folders(temporary / "a[b]") and not urls.listed(RUN)
@@ -70,7 +70,7 @@ def test_a_temporary_folder_in_which_no_run_can_work_is_refused(temporary, monke
 )  # fmt: skip
 def test_an_error_inside_names_the_folder_that_holds_the_only_copy(unwritable, temporary, error):
     unwritable(RUN)
-    with pytest.raises(type(error)) as caught, working_folder.opened(RUN) as working:
+    with pytest.raises(type(error)) as caught, working_folder.open_run(RUN) as working:
         (working.folder / "log.jsonl").write_text("lines")
         raise error
     (folder,) = folders(temporary)
@@ -83,7 +83,7 @@ def test_ctrl_c_leaves_the_only_copy_with_a_warning(unwritable, temporary):
     with (
         pytest.warns(working_folder.UncopiedWarning, match=f"what is not at {RUN} yet is in "),
         pytest.raises(KeyboardInterrupt),
-        working_folder.opened(RUN) as working,
+        working_folder.open_run(RUN) as working,
     ):
         (working.folder / "log.jsonl").write_text("lines")
         raise KeyboardInterrupt
@@ -94,7 +94,7 @@ def test_a_lost_lock_leaves_the_folder(temporary, monkeypatch):
     monkeypatch.setattr(run_lease.Lease, "may_write", lambda self: False)
     with (
         pytest.raises(RunError, match="taken over; what is not at"),
-        working_folder.opened(RUN) as working,
+        working_folder.open_run(RUN) as working,
     ):
         (working.folder / "log.jsonl").write_text("lines")
         raise RunError("taken over")
@@ -103,7 +103,7 @@ def test_a_lost_lock_leaves_the_folder(temporary, monkeypatch):
 
 
 def test_an_error_inside_leaves_nothing_where_everything_was_copied(temporary):
-    with pytest.raises(RunError) as caught, working_folder.opened(RUN) as working:
+    with pytest.raises(RunError) as caught, working_folder.open_run(RUN) as working:
         (working.folder / "log.jsonl").write_text("lines")
         raise RunError(f"{working.folder}: stopped")
     assert str(caught.value) == f"{RUN}: stopped"
@@ -115,8 +115,8 @@ def test_weights_that_cannot_be_copied_at_the_end_stay_and_are_one_sentence(unwr
     unwritable(WEIGHTS)
     with (
         pytest.raises(UncopiedError) as caught,
-        working_folder.opened(RUN) as run,
-        working_folder.written(WEIGHTS) as weights,
+        working_folder.open_run(RUN) as run,
+        working_folder.open_output(WEIGHTS) as weights,
     ):
         (run.folder / "log.jsonl").write_text("lines")
         (weights.folder / "a.safetensors").write_text("weights")
@@ -134,8 +134,8 @@ def test_both_folders_stay_and_are_named_where_neither_can_be_copied(unwritable,
     unwritable(RUN, WEIGHTS)
     with (
         pytest.raises(UncopiedError) as caught,
-        working_folder.opened(RUN) as run,
-        working_folder.written(WEIGHTS) as weights,
+        working_folder.open_run(RUN) as run,
+        working_folder.open_output(WEIGHTS) as weights,
     ):
         (run.folder / "log.jsonl").write_text("lines")
         (weights.folder / "a.safetensors").write_text("weights")
@@ -147,12 +147,12 @@ def test_a_run_stops_after_failures_of_its_weights_too(tmp_path):
     working = working_folder.WorkingFolder(tmp_path, failures=(lambda: "",))
     weights = working_folder.WorkingFolder(tmp_path, failures=(lambda: "weights fail",))
     with pytest.raises(RunError, match="weights fail"):
-        working.watching(weights).watched(lambda step: "")(1)
+        working.with_failures_of(weights).with_failure_checks(lambda step: "")(1)
 
 
 def test_a_copy_to_read_goes_away(temporary):
     urls.write(urls.join(RUN, "config.json"), b"{}")
-    with working_folder.fetched(RUN) as folder:
+    with working_folder.fetch_run(RUN) as folder:
         assert (folder / "config.json").read_bytes() == b"{}"
         assert str(folder) in interrupts.temporary_paths()
     assert folders(temporary) == []
@@ -173,11 +173,11 @@ def waits(monkeypatch) -> list[tuple[list[str], int]]:
 
 
 def test_hosts_wait_until_the_first_one_has_copied_everything(waits, monkeypatch, tmp_path):
-    with working_folder.opened(RUN) as working:
+    with working_folder.open_run(RUN) as working:
         (working.folder / "log.jsonl").write_text("lines")
     monkeypatch.setattr(multihost, "is_first", lambda: False)
     for run in (RUN, tmp_path / "run"):
-        with working_folder.opened(run):
+        with working_folder.open_run(run):
             pass
     assert waits == [(["log.jsonl"], multihost.A_DAY_MS)] * 3
 
@@ -186,9 +186,9 @@ def test_other_hosts_end_with_the_sentence_of_the_first_that_cannot_copy(monkeyp
     sent: list[str] = []
     monkeypatch.setattr(multihost, "gather_texts", lambda name, text, _: [*sent, text])
     unwritable(RUN)
-    with pytest.raises(UncopiedError) as caught, working_folder.opened(RUN) as working:
+    with pytest.raises(UncopiedError) as caught, working_folder.open_run(RUN) as working:
         (working.folder / "log.jsonl").write_text("lines")
     monkeypatch.setattr(multihost, "is_first", lambda: False)
-    with pytest.raises(ConfigError) as other, working_folder.opened(RUN):
+    with pytest.raises(ConfigError) as other, working_folder.open_run(RUN):
         sent.append(str(caught.value))
     assert str(other.value) == f"host 0: {caught.value}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from rdonet_jax.core.config import AnyConfig, ConfigError, PortableConfig
 from rdonet_jax.models.family import Family
-from rdonet_jax.models.portable import kernel_packing, param_shapes, thresholds
+from rdonet_jax.models.portable import kernel_packing, param_groups, param_shapes, thresholds
 
 if TYPE_CHECKING:
     import jax
@@ -50,6 +50,12 @@ class PortableFamily(Family):
             return None
         params = quality_range.resample_knots(params, source, without)
         return groups.add_groups(params, config, jax.random.key(0))
+
+    def is_prior(self, path: str) -> bool:
+        return param_groups.is_prior(path)
+
+    def is_after_symbols(self, path: str) -> bool:
+        return param_groups.is_after_symbols(path)
 
     def reinit_priors(self, params: Any, config: PortableConfig, key: jax.Array) -> Any:
         from rdonet_jax.models.portable import hyperpriors

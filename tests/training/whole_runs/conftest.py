@@ -194,15 +194,15 @@ def light_steps(monkeypatch):
         @functools.partial(jax.jit, compiler_options=dict(hasty_xla.options()))
         def updated(state, mean, position):
             gradients = jax.tree_util.tree_map(lambda leaf: leaf * mean + mean, state.params)
-            return training_step.updated(schedule, state, gradients, position)
+            return training_step.apply_update(network_config, schedule, state, gradients, position)
 
         def step(state, batch, position):
             one = jax.tree_util.tree_map(lambda leaf: leaf[0], state)
             new = updated(one, np.float32(np.mean(batch.crops)), position)
-            metrics = [jnp.full(1, value) for value in (1.0, 0.5, 0.01, 2.0, 1e-4, True)]
-            return jax.tree_util.tree_map(lambda leaf: leaf[None], new), training_step.StepMetrics(
-                *metrics
-            )
+            values = training_step.StepValues(1.0, 0.5, 0.01, 2.0, 1e-4)
+            metrics = training_step.StepMetrics(values, True)
+            metrics = jax.tree_util.tree_map(lambda value: jnp.full(1, value), metrics)
+            return jax.tree_util.tree_map(lambda leaf: leaf[None], new), metrics
 
         return step
 

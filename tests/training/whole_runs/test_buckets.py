@@ -53,7 +53,7 @@ def put(folder: Path, url: str) -> str:
 
 def assert_equal(run: str, local: Path) -> None:
     """A run at a URL has the log and the state of a local one, bit for bit."""
-    with working_folder.fetched(run) as copy:
+    with working_folder.fetch_run(run) as copy:
         assert curve(copy) == curve(local)
         jax.tree_util.tree_map(
             np.testing.assert_array_equal, newest_state(copy), newest_state(local)
@@ -184,7 +184,7 @@ def test_a_run_whose_bucket_fails_for_long_or_is_taken_over_stops():
     working = working_folder.WorkingFolder(
         Path("x"), False, (lambda: sentences[0], lambda: sentences[1])
     )
-    stop_request = working.watched(lambda step: "SIGTERM" if step == 2 else "")
+    stop_request = working.with_failure_checks(lambda step: "SIGTERM" if step == 2 else "")
     assert (stop_request(1), stop_request(2)) == ("", "SIGTERM")
     sentences[1] = "taken over"
     with pytest.raises(RunError, match="taken over"):
@@ -228,7 +228,7 @@ def test_two_hosts_train_in_a_bucket_without_a_shared_folder(
         ended(process)
     whole = [name for name in urls.listed(s3) if name.startswith("checkpoints/")]
     assert whole == ["checkpoints/28.zip", "checkpoints/30.zip"]
-    with working_folder.fetched(s3) as copy:
+    with working_folder.fetch_run(s3) as copy:
         ours, theirs = curve(copy), curve(finished)
     for step in range(1, 21):
         assert ours[step, False]["loss"] == pytest.approx(theirs[step, False]["loss"], rel=2e-4)

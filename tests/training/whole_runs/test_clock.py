@@ -81,7 +81,7 @@ def test_a_run_by_the_clock_ends_in_time_with_validation_checkpoint_and_weights(
     assert max(logged(folder, "validation")) == steps
     progress = progress_of(folder)
     assert (progress.step, progress.passed) == (steps, 1.0)
-    newest = exports.written(folder / exports.FOLDER)
+    newest = exports.weights_files(folder / exports.FOLDER)
     assert len(newest) == 2 and zoo.load(newest[-1]).record.steps_done == steps
     again, _ = run("whole", resume=True)
     assert again.was_finished and outcome.by_clock and again.by_clock
@@ -97,7 +97,8 @@ def test_a_run_that_was_stopped_goes_on_with_what_was_left(run, tmp_path):
     assert progress.left == pytest.approx(30, abs=2)
     done = int(first.state.step)
     assert (
-        zoo.load(exports.written(tmp_path / "cut" / exports.FOLDER)[-1]).record.steps_done == done
+        zoo.load(exports.weights_files(tmp_path / "cut" / exports.FOLDER)[-1]).record.steps_done
+        == done
     )
     second, seconds = run("cut", resume=True)
     assert not second.stopped_by and int(second.state.step) > done

@@ -16,7 +16,7 @@ from rdonet_jax.models import registry
 from rdonet_jax.training import checkpoints, train_state
 from rdonet_jax.training.config import TrainingConfig
 
-MODEL, SCHEDULE = presets.tiny(), TrainingConfig(start="random")
+NETWORK_CONFIG, SCHEDULE = presets.tiny(), TrainingConfig(start="random")
 
 
 @contextlib.contextmanager
@@ -36,9 +36,9 @@ def largest_file(size: int):
 def state() -> train_state.TrainState:
     """Parameters that no compression makes smaller."""
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda: registry.init_params(MODEL, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: registry.init_params(NETWORK_CONFIG, jax.random.key(0)))
     drawn = jax.tree_util.tree_map(lambda leaf: rng.normal(size=leaf.shape).astype("f"), shapes)
-    return train_state.state_of(SCHEDULE, drawn)
+    return train_state.state_of(NETWORK_CONFIG, SCHEDULE, drawn)
 
 
 @pytest.mark.slow
@@ -66,6 +66,6 @@ def test_a_disk_without_space_is_told_in_one_sentence_and_the_last_checkpoint_is
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     assert [path.name for path in (tmp_path / checkpoints.LAST).iterdir()] == ["2"]
     with checkpoints.Checkpoints(tmp_path) as kept:
-        restored, progress = kept.restore(MODEL, SCHEDULE)
+        restored, progress = kept.restore(NETWORK_CONFIG, SCHEDULE)
     assert progress.step == checkpoints.newest_step(tmp_path) == 2
     jax.tree_util.tree_map(np.testing.assert_array_equal, restored.params, state.params)

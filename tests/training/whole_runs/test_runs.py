@@ -163,11 +163,12 @@ def quick_steps(monkeypatch):
         def step(state, batch, position):
             healthy, added = diverging.get(int(state.step[0]) + 1, (True, 0.0))
             loss = 1.0 if healthy else np.nan
-            metrics = [jnp.full(1, value) for value in (loss, 0.5, 0.01, 2.0, 1e-4, healthy)]
+            values = training_step.StepValues(loss, 0.5, 0.01, 2.0, 1e-4)
+            metrics = training_step.StepMetrics(values, healthy)
             if healthy:
                 params = jax.tree_util.tree_map(lambda leaf: leaf + added, state.params)
                 state = state._replace(step=state.step + 1, params=params)
-            return state, training_step.StepMetrics(*metrics)
+            return state, jax.tree_util.tree_map(lambda value: jnp.full(1, value), metrics)
 
         return step
 

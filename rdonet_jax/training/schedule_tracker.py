@@ -1,4 +1,4 @@
-"""How far a run is in its schedule: by the steps that it has done, or by the clock.
+"""Where a run is in its schedule: by the steps that it has done, or by the clock.
 
 The schedule of the learning rate and of the masks is a function of a position, which goes from 0 to
 `TrainingConfig.steps`. The host gives it to every step, so a run of another speed is not compiled
@@ -39,8 +39,11 @@ Now = Callable[[], float]
 """A clock that only goes forward, in seconds."""
 
 
-class Pace(Protocol):
-    """What the loop asks. Numbers count the steps done or sent, from the beginning of the run."""
+class ScheduleTracker(Protocol):
+    """Says where a run is in its schedule.
+
+    Numbers count the steps done or sent, from the beginning of the run.
+    """
 
     def position(self, done: int) -> float:
         """The position in the schedule of the step that follows `done` steps."""
@@ -58,8 +61,8 @@ class Pace(Protocol):
         """A context for work that is done again at the end of a run."""
 
 
-class StepPace:
-    """The pace of a run of so many steps."""
+class StepTracker:
+    """Follows the schedule of a run of so many steps."""
 
     def __init__(self, config: TrainingConfig) -> None:
         self._config = config
@@ -81,8 +84,8 @@ class StepPace:
         return contextlib.nullcontext()
 
 
-class ClockPace:
-    """The pace of a run of so many minutes.
+class ClockTracker:
+    """Follows the schedule of a run of so many minutes.
 
     Args:
       seconds: that this process has, from `began` on.
@@ -104,7 +107,7 @@ class ClockPace:
         self._began = began
         self._passed_before = self._passed = progress.passed
         self._switched_at = progress.switched_at
-        self._is_switch_told = progress.switched_at is not None
+        self._is_switch_reported = progress.switched_at is not None
         self._asked: list[float] = []  # when the first two positions were asked for
         self._last_asked = began
         self._step_seconds: collections.deque[float] = collections.deque(maxlen=9)
@@ -147,9 +150,9 @@ class ClockPace:
         return over
 
     def ends_stage1(self, done: int) -> bool:
-        if self._is_switch_told or self._switched_at is None:
+        if self._is_switch_reported or self._switched_at is None:
             return False
-        self._is_switch_told = True
+        self._is_switch_reported = True
         return True
 
     def recorded(self, progress: Progress) -> Progress:
@@ -171,18 +174,18 @@ def of_run(
     began: float,
     now: Now,
     checkpoint: float,
-) -> Pace:
-    """The pace of a run that begins, or goes on from a checkpoint's progress.
+) -> ScheduleTracker:
+    """The tracker of a run that begins, or goes on from a checkpoint's progress.
 
-    The arguments are those of `ClockPace`. A resumed run by the clock has the time that was left at
-    its checkpoint, or `more_minutes`.
+    The arguments are those of `ClockTracker`. A resumed run by the clock has the time that was left
+    at its checkpoint, or `more_minutes`.
     """
     if not config.minutes:
-        return StepPace(config)
+        return StepTracker(config)
     seconds = 60 * config.minutes if progress.left is None else progress.left
     if length.more_minutes is not None:
         seconds = 60 * length.more_minutes
-    return ClockPace(config, seconds, progress, began, now, checkpoint)
+    return ClockTracker(config, seconds, progress, began, now, checkpoint)
 
 
 def is_finished(config: TrainingConfig, progress: Progress) -> bool:
@@ -190,7 +193,7 @@ def is_finished(config: TrainingConfig, progress: Progress) -> bool:
     return progress.passed >= 1 if config.minutes else progress.step >= config.steps
 
 
-def require_possible(config: TrainingConfig, length: RunLength, resume: bool) -> None:
+def require_minutes_possible(config: TrainingConfig, length: RunLength, resume: bool) -> None:
     """Raises `ConfigError` for what a run by the clock cannot do, and for its options elsewhere."""
     if config.minutes and multihost.process_count() > 1:
         raise ConfigError(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from rdonet_jax.core import multihost
+from rdonet_jax.core import multihost, presets
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.training import masks, optimizer, pace
+from rdonet_jax.training import masks, optimizer, schedule_tracker
 from rdonet_jax.training.checkpoints import Progress
 from rdonet_jax.training.config import CHOICES, RunLength, TrainingConfig
 
@@ -43,22 +45,24 @@ class Taken:
         clock = Clock()
         began = clock.seconds
         clock.seconds += preparing
-        self.pace = pace.of_run(CONFIG, length or RunLength(), progress, began, clock, 2.0)
-        with self.pace.measured("validation"):
+        self.tracker = schedule_tracker.of_run(
+            CONFIG, length or RunLength(), progress, began, clock, 2.0
+        )
+        with self.tracker.measured("validation"):
             clock.seconds += end
         self.positions: list[float] = []
         self.switched: list[int] = []
         number, over = progress.step, False
         while not over and clock.seconds - began < stop_after:
-            self.positions.append(self.pace.position(number))
+            self.positions.append(self.tracker.position(number))
             clock.seconds += step if len(self.positions) > 1 else compiling
             number += 1
-            over = self.pace.is_over(number)
-            if self.pace.ends_stage1(number):
+            over = self.tracker.is_over(number)
+            if self.tracker.ends_stage1(number):
                 self.switched.append(number)
         clock.seconds += end
         self.ended, self.over = clock.seconds - began, over
-        self.progress = self.pace.recorded(progress.replace(step=number))
+        self.progress = self.tracker.recorded(progress.replace(step=number))
 
 
 @pytest.mark.parametrize("step", [0.05, 0.5, 7.0])
@@ -84,7 +88,7 @@ def test_a_run_ends_in_time_with_all_that_is_done_at_its_end(end, step):
     run = Taken(end=end, step=step)
     assert run.over
     assert 600 - 60 - end <= run.ended <= 600
-    assert run.progress.passed == 1 and pace.is_finished(CONFIG, run.progress)
+    assert run.progress.passed == 1 and schedule_tracker.is_finished(CONFIG, run.progress)
 
 
 def test_a_run_whose_compilation_takes_all_of_its_time_does_one_step():
@@ -117,9 +121,9 @@ def test_a_run_that_was_cut_off_can_have_more_minutes():
     assert second.positions[-1] > 0.97 * CONFIG.steps
 
 
-def test_the_pace_of_a_run_of_steps_is_the_number_of_steps_done():
+def test_the_position_in_a_run_of_steps_is_the_number_of_steps_done():
     config = TrainingConfig(stage1_steps=3, stage2_steps=2)
-    by_steps = pace.of_run(config, RunLength(), BEFORE, 0.0, Clock(), 0.0)
+    by_steps = schedule_tracker.of_run(config, RunLength(), BEFORE, 0.0, Clock(), 0.0)
     assert [by_steps.position(n) for n in range(5)] == [0, 1, 2, 3, 4]
     assert [by_steps.is_over(n) for n in range(1, 6)] == [False] * 4 + [True]
     assert [n for n in range(1, 6) if by_steps.ends_stage1(n)] == [3]
@@ -135,6 +139,7 @@ def test_updates_of_a_run_of_steps_are_bit_for_bit_those_of_the_optimizer_that_c
     config = TrainingConfig(stage1_steps=12, stage2_steps=9, warmup_steps=4, schedule=schedule,
                             switch=switch, prior_rate=3.0)  # fmt: skip
     params = {"units_0": {"prior": {"first": jnp.ones(3)}, "encoder": jnp.ones(2)}}
+    of_prior = functools.partial(optimizer.prior_mask, presets.mini())
     adam = optax.scale_by_adam()
     if switch == "restart":
         adam = optimizer.restarted_at(adam, config.stage1_steps)
@@ -142,9 +147,9 @@ def test_updates_of_a_run_of_steps_are_bit_for_bit_those_of_the_optimizer_that_c
         optax.clip_by_global_norm(config.clip_norm),
         adam,
         optax.scale_by_learning_rate(optimizer.learning_rate(config)),
-        optax.masked(optax.scale(config.prior_rate), optimizer.of_prior),
+        optax.masked(optax.scale(config.prior_rate), of_prior),
     )
-    by_place = optimizer.make(config)
+    by_place = optimizer.make(presets.mini(), config)
     states = [made.init(params) for made in (counting, by_place)]
     for step in range(config.steps):
         gradients = {"units_0": {"prior": {"first": jnp.full(3, 0.1 * step)},
@@ -161,18 +166,18 @@ def leaves(tree: dict) -> list:
 
 
 def test_several_hosts_are_refused_a_run_by_the_clock(monkeypatch):
-    pace.require_possible(CONFIG, RunLength(), resume=False)
+    schedule_tracker.require_minutes_possible(CONFIG, RunLength(), resume=False)
     monkeypatch.setattr(multihost, "process_count", lambda: 2)
     with pytest.raises(ConfigError, match="for one host"):
-        pace.require_possible(CONFIG, RunLength(), resume=False)
-    pace.require_possible(TrainingConfig(), RunLength(), resume=False)
+        schedule_tracker.require_minutes_possible(CONFIG, RunLength(), resume=False)
+    schedule_tracker.require_minutes_possible(TrainingConfig(), RunLength(), resume=False)
 
 
 @pytest.mark.parametrize(("minutes", "resume"), [(10, False), (0, True)])
 def test_more_minutes_are_for_resuming_a_run_by_the_clock(minutes, resume):
     config = TrainingConfig(minutes=minutes)
     with pytest.raises(ConfigError, match="more_minutes is for resuming"):
-        pace.require_possible(config, RunLength(more_minutes=3), resume)
+        schedule_tracker.require_minutes_possible(config, RunLength(more_minutes=3), resume)
 
 
 def test_a_run_by_the_clock_cannot_restart_adam_at_a_step():
