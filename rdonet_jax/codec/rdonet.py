@@ -85,11 +85,6 @@ def synthesize(config: RDONetConfig, is_16bit: bool, params: Any, state: jax.Arr
     return distortion.to_16_bit(x_hat) if is_16bit else distortion.to_8_bit(x_hat)
 
 
-def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions, for counting their compilations."""
-    return analyze, encode_latents, predict, quantize, advance, synthesize
-
-
 class RDONetLevelCoder(level_coder.LevelCoder):
     """Codes the levels of one image.
 
@@ -197,9 +192,6 @@ class RDONetCodec(FamilyCodec):
 
     def platform(self) -> str:
         return this_platform()
-
-    def jitted_steps(self) -> tuple[Any, ...]:
-        return jitted_steps()
 
 
 CODEC = RDONetCodec()

@@ -266,8 +266,3 @@ def _code(
     bits = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)[0]
     # A file's distortion is that of the image, padded as its source is.
     return bits, distortion.to_8_bit(lapped.replicate_beyond(coded.x_hat, sizes))[0]
-
-
-def jitted_steps() -> tuple[compilation.Jitted, ...]:
-    """All compiled functions, for counting their compilations."""
-    return _features, _code

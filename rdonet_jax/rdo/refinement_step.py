@@ -153,8 +153,3 @@ def _adam_step(descent: Descent, gradients: Latents, variable: Latents) -> Desce
         return value - RATE * unbiased / (deviation + _EPSILON)
 
     return Descent(tree_map(moved, descent.latents, means, squares), means, squares, steps)
-
-
-def jitted_steps() -> tuple[compilation.Jitted, ...]:
-    """All compiled functions, for counting their compilations."""
-    return cost, step

@@ -97,13 +97,12 @@ def test_the_estimate_covers_an_evaluation_of_a_search():
     pixels = shape(side * partition.BLOCK, side * partition.BLOCK, 3, dtype=jnp.uint8)
     sizes, quality = shape(2, dtype=jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
     distortions = tuple(term.distortion for term in loss.Loss(1.0, "both", 0.5).terms())
-    _, code = cost.jitted_steps()
     originals = jax.eval_shape(lambda pixels: file_cost.originals(distortions, pixels), pixels)
     inputs, kept = (features, sizes, masks, quality), (features, originals)
     decoded = jax.ShapeDtypeStruct(pixels.shape[1:], jnp.uint8)
     size = jax.ShapeDtypeStruct((2,), jnp.int32)
     actual = max(
-        taken(code.lower(preset, parameters(preset), *inputs), (inputs, originals)),
+        taken(cost._code.lower(preset, parameters(preset), *inputs), (inputs, originals)),
         taken(file_cost.maps_of.lower(distortions, originals, decoded, size), (kept, decoded)),
     )
     assert actual <= memory.searching_bytes(preset, (side, side), (side, side)) <= 4 * actual

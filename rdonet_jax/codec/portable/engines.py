@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from rdonet_jax.codec.portable.engine import Engine
@@ -28,10 +26,3 @@ def make(name: str, model: Model, qualities: np.ndarray) -> Engine:
     from rdonet_jax.codec.portable.jax_engine import JaxEngine
 
     return JaxEngine(model.config, model.device_params, qualities, model.batches)
-
-
-def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions, for counting their compilations."""
-    from rdonet_jax.codec.portable import jax_engine
-
-    return jax_engine.jitted_steps()
