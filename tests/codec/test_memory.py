@@ -14,7 +14,7 @@ from rdonet_jax.codec.portable import jax_engine
 from rdonet_jax.core import partition, presets, system_memory
 from rdonet_jax.metrics import loss
 from rdonet_jax.models import registry
-from rdonet_jax.models.portable.network import GivenLatents
+from rdonet_jax.models.portable.network import LevelLatents
 from rdonet_jax.rdo import cost, encoder_tiles, file_cost, refinement_step
 
 pytestmark = [pytest.mark.optimized, pytest.mark.once]
@@ -172,7 +172,7 @@ def test_the_estimate_covers_a_step_of_refinement():
     def latents_of(level, y, z, dtype=jnp.float32):
         positions = side * partition.BLOCK // partition.STRIDES[level]
         areas = positions // partition.HYPER_STRIDE
-        return GivenLatents(
+        return LevelLatents(
             shape(positions, positions, y, dtype=dtype), shape(areas, areas, z, dtype=dtype)
         )
 
