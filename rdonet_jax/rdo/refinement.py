@@ -12,7 +12,6 @@ in the pass, but do not change.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ from rdonet_jax.codec.codec import Report
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
 from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition
+from rdonet_jax.core.cached import cached_property
 from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
 from rdonet_jax.metrics.loss import AREA, Distortion
 from rdonet_jax.models.portable import quality_maps
@@ -70,7 +70,7 @@ class Problem:
     gains: np.ndarray | None = None
     relative: np.ndarray | None = None
 
-    @functools.cached_property
+    @cached_property
     def image_quality(self) -> int | QualityMaps:
         """The quality on the scale of the model, or its maps where blocks differ."""
         config, size = self.model.config, self.pixels.shape[:2]

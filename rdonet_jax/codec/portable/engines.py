@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from rdonet_jax.codec.portable.engine import Engine
@@ -9,7 +12,14 @@ from rdonet_jax.core import defaults
 from rdonet_jax.models import param_tree
 from rdonet_jax.models.zoo import Model
 
+if TYPE_CHECKING:
+    from rdonet_jax.codec.portable.numpy_engine import NumpyNetwork
+
 ENGINES = tuple(name for name in defaults.ENGINES if name != defaults.DEFAULT_ENGINE)
+
+
+_numpy_networks: weakref.WeakKeyDictionary[Model, NumpyNetwork] = weakref.WeakKeyDictionary()
+"""Those of the models that are in use."""
 
 
 def make(name: str, model: Model, qualities: np.ndarray) -> Engine:
@@ -20,9 +30,19 @@ def make(name: str, model: Model, qualities: np.ndarray) -> Engine:
     if name == "numpy":
         from rdonet_jax.codec.portable.numpy_engine import NumpyEngine
 
-        flat = param_tree.flatten(model.params)
-        params = param_tree.unflatten({path: np.asarray(leaf) for path, leaf in flat.items()})
-        return NumpyEngine(model.config, params, qualities)
+        return NumpyEngine(_numpy_network(model), qualities)
     from rdonet_jax.codec.portable.jax_engine import JaxEngine
 
     return JaxEngine(model.config, model.device_params, qualities, model.batches)
+
+
+def _numpy_network(model: Model) -> NumpyNetwork:
+    """The arranged parameters of a model, which threads may arrange twice."""
+    from rdonet_jax.codec.portable.numpy_engine import NumpyNetwork
+
+    found = _numpy_networks.get(model)
+    if found is None:
+        flat = param_tree.flatten(model.params)
+        params = param_tree.unflatten({path: np.asarray(leaf) for path, leaf in flat.items()})
+        found = _numpy_networks.setdefault(model, NumpyNetwork(model.config, params))
+    return found
