@@ -35,6 +35,11 @@ SIDEWAYS = (5, 6, 7, 8)
 RESOLUTION = (282, 283, 296)
 """Tags of the size of a pixel."""
 
+_SIDES = ((256, 257), (282, 283))
+_SIDES_IN_EXIF = ((0xA002, 0xA003), (0xA20E, 0xA20F))
+"""Tags of widths and heights, and of resolutions across and down: of the image's directory, and of
+the nested one (pixels of the image, resolution of the sensor)."""
+
 
 def is_sound(data: bytes) -> bool:
     """Whether Pillow can read and rewrite every entry. Some formats store entries one by one."""
@@ -152,7 +157,12 @@ def of_block(block: Image.Exif, without: Collection[int] = ()) -> bytes:
     for tag in (ExifTags.Base.Orientation, *without):
         if tag in kept:
             del kept[tag]
-    return kept.tobytes().removeprefix(PREFIX) if len(kept) else b""
+    if not len(kept):
+        return b""
+    data = bytearray(kept.tobytes().removeprefix(PREFIX))
+    if block.get(ExifTags.Base.Orientation) in SIDEWAYS and (order := exif_block.byte_order(data)):
+        _exchange_sides(data, order)
+    return bytes(data)
 
 
 def _is_short(value: Any) -> bool:
@@ -164,8 +174,9 @@ def _is_short(value: Any) -> bool:
 def upright(data: bytes) -> bytes:
     """The EXIF data with its orientation, if it has one, set to upright.
 
-    A thumbnail is turned in the same way, or removed if that fails. Nothing else is changed.
-    Data without the layout of EXIF is returned as it is.
+    A thumbnail is turned in the same way, or removed if that fails. Where the image is turned on
+    its side, widths and heights are exchanged. Nothing else is changed. Data without the layout of
+    EXIF is returned as it is.
     """
     order = exif_block.byte_order(data)
     if order is None:
@@ -174,8 +185,21 @@ def upright(data: bytes) -> bytes:
     lies = orientation(data)
     if lies != 1:
         exif_thumbnail.turn(changed, order, lies)
+    if lies in SIDEWAYS:
+        _exchange_sides(changed, order)
     exif_block.set_upright(changed, order, exif_block.first_directory(data, order))
     return bytes(changed)
+
+
+def _exchange_sides(data: bytearray, order: str) -> None:
+    """Exchanges what the data say of widths and of heights."""
+    directory = exif_block.first_directory(data, order)
+    exif_block.exchange(data, order, directory, _SIDES)
+    for entry in exif_block.entries(data, order, directory):
+        if entry.tag == ExifTags.IFD.Exif:
+            nested = exif_block.number(data, order, entry)
+            if nested is not None:
+                exif_block.exchange(data, order, nested, _SIDES_IN_EXIF)
 
 
 def called_upright(data: bytes) -> bytes:
