@@ -187,8 +187,12 @@ def test_what_info_holds_and_a_file_cannot_is_left_out_with_a_warning(image, nam
     [("xmp", b"\xff\xfe"), ("xmp", 5), ("icc_profile", "profile"), ("dpi", 72)],
 )
 def test_what_is_given_and_a_file_cannot_hold_is_an_error(image, name, value):
-    with pytest.raises(OSError, match=name):
+    with pytest.raises(OSError, match=name) as refused:
         saved(Image.fromarray(image), **{name: value})
+    if name == "dpi":
+        assert str(refused.value) == "dpi: two numbers are needed, not 72"
+    if value == 5:
+        assert str(refused.value) == "xmp: the XMP is bytes or a text, not int"
 
 
 def test_xmp_that_is_no_text_turns_an_image_as_pillow_does(image):

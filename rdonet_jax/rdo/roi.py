@@ -76,7 +76,7 @@ def checked_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
         numeric = False
     if not numeric or values.ndim != 2 or not values.size:
         raise RoiError(
-            "a mask of regions is a two-dimensional array of numbers, not of truth values"
+            f"a mask of regions is a two-dimensional array of numbers, not {_described(mask)}"
         )
     # A segmentation of 0 and 1 would make the whole image as bad as possible.
     shares = 0 < values.max() <= 1
@@ -94,6 +94,16 @@ def checked_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
             f"{values.shape[1]}, which do not scale to {size[0]} rows of {size[1]} pixels"
         )
     return values
+
+
+def _described(mask: Any) -> str:
+    """What was given in place of a mask, in words."""
+    try:
+        values = np.asarray(mask)
+        kind = {"b": "of truth values", "U": "of text"}.get(values.dtype.kind, f"{values.dtype}")
+        return f"an array of shape {list(values.shape)}, {kind}"
+    except Exception:  # as above
+        return type(mask).__name__
 
 
 def _scales(shape: tuple[int, ...], size: tuple[int, int]) -> bool:

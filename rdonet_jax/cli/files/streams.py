@@ -62,11 +62,20 @@ def source(name: str) -> Iterator[FilePath]:
 
 @contextlib.contextmanager
 def _held(stream: BinaryIO, name: str) -> Iterator[Stream]:
-    """A temporary file that holds what comes from a stream."""
+    """A temporary file that holds what comes from a stream.
+
+    Raises `CommandError` where the folder for such files cannot hold it.
+    """
     with interrupts.temporary_folder() as folder:
         path = os.path.join(folder, "input")
-        with open(path, "wb") as file:
-            shutil.copyfileobj(stream, file)
+        try:
+            with open(path, "wb") as file:
+                shutil.copyfileobj(stream, file)
+        except OSError as error:
+            raise CommandError(
+                f"{name}: cannot be kept in {os.path.dirname(folder)} ({error.strerror}); TMPDIR "
+                "names another folder"
+            ) from error
         yield Stream(path, name)
 
 
