@@ -226,7 +226,7 @@ def _size_of_pixels(image: Image.Image) -> tuple[str, Callable[[Any], Resolution
 def _two_numbers(pair: Any) -> tuple[Any, Any]:
     try:
         across, down = pair
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"two numbers are needed, not {short_repr(pair)}") from error
     return across, down
 

@@ -17,9 +17,9 @@ def functions(module: ModuleType) -> dict[str, Jitted]:
 def counts() -> dict[str, int]:
     """How often each function of a loaded module was compiled, but for those that never were."""
     found = {
-        f"{module.__name__}.{name}": function.cache_size()
-        for module in list(sys.modules.values())
-        if module.__name__.startswith("rdonet_jax.")
+        f"{of}.{name}": function.cache_size()
+        for of, module in list(sys.modules.items())
+        if of.startswith("rdonet_jax.")
         for name, function in functions(module).items()
     }
     return {name: count for name, count in found.items() if count}

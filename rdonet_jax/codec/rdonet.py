@@ -130,7 +130,10 @@ class RDONetLevelCoder(level_coder.LevelCoder):
         latents: tuple[jax.Array, jax.Array] | None,
         continues: bool = True,
     ) -> None:
-        """Codes the runs of a level. `latents`, y and rounded z, are None in a decoder."""
+        """Codes the runs of a level. `latents`, y and rounded z, are None in a decoder.
+
+        The state goes past the level only if the coder `continues`.
+        """
         symbols: list[np.ndarray] = []
         code_run = level_coder.recorded_run(code_run, symbols)
         mask, coded = self.masks[level], self.hyper_masks[level]
@@ -143,7 +146,7 @@ class RDONetLevelCoder(level_coder.LevelCoder):
             # Computed when a finer level has begun: a short file that claims a large image is
             # refused before the work.
             self._pending.append((level, z_hat))
-            code_run(np.zeros(0, np.int64), lambda: None)
+            code_run(np.zeros(0, np.int64), lambda: None)  # of which nothing is computed
         else:
             self._advance_pending()
             mu, index = self._predict(level, z_hat)

@@ -83,7 +83,8 @@ def fields(sections: Sections) -> dict[str, Any]:
         name: metadata(title, getattr(sections, name)) for name, title in _COMPRESSED.items()
     }
     values["exif"] = exif.called_upright(values["exif"])
-    values["xmp"] = xmp.upright(values["xmp"])
+    if xmp.is_text(values["xmp"]):
+        values["xmp"] = xmp.upright(values["xmp"])
     for name, small in _SMALL.items():
         section = getattr(sections, name)
         values[name] = small.parse(section) if section else None

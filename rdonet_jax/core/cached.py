@@ -38,17 +38,24 @@ class cached_property(Generic[Value]):
 
 
 class ProcessLock:
-    """A lock for threads, to be used with `with`, which a forked process has anew."""
+    """A lock for threads, which a forked process has anew."""
 
     def __init__(self) -> None:
-        self._held = os.getpid(), threading.Lock()
+        self._by_process: dict[int, threading.Lock] = {}
+
+    def acquire(self) -> None:
+        """Waits until no other thread of this process holds the lock."""
+        self._of_process().acquire()
+
+    def release(self) -> None:
+        """To be called by who has acquired it."""
+        self._of_process().release()
+
+    def _of_process(self) -> threading.Lock:
+        return self._by_process.setdefault(os.getpid(), threading.Lock())  # one for all threads
 
     def __enter__(self) -> None:
-        process, lock = self._held
-        if process != os.getpid():  # in a child, which has one thread as yet
-            self._held = os.getpid(), threading.Lock()
-            _, lock = self._held
-        lock.acquire()
+        self.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._held[1].release()
+        self.release()

@@ -229,7 +229,7 @@ def _timed_encoding(
     if encoded.image is None:
         again = codec.encode(model, pixels, found.partition, options.quality, options.coder)
         if again.data != encoded.data:
-            raise EvaluationError("two encodings with one partition differ")
+            raise EvaluationError("encoding it twice gave two different files")
         encoded = again
     return encoded, seconds
 

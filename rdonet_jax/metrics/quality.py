@@ -99,12 +99,12 @@ class QualityMetric:
         found = self.function(original, decoded)
         if found is None:
             return None
-        try:
-            value = float(found)  # NumPy's and JAX's numbers are not those of result files
-        except (TypeError, ValueError) as error:
+        numeric = not isinstance(found, str | bytes) and np.ndim(found) == 0
+        if not numeric:
             raise TypeError(
                 f"the metric {self.name!r} gives a number or None, not {type(found).__name__}"
-            ) from error
+            )
+        value = float(found)  # numbers of NumPy and JAX are none for JSON
         return value if math.isfinite(value) else None
 
     def curve_value(self, value: float | None) -> float | None:

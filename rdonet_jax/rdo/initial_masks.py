@@ -58,7 +58,7 @@ def _solved(
 INITS: dict[str, RegisteredMask] = {
     **{
         name: RegisteredMask(functools.partial(_codec_mask, kind=kind), follows_gains=True)
-        for name, kind in (*zip(codec.MASKS, codec.MASKS, strict=True), (STATIC, "uniform-16"))
+        for name, kind in {**{kind: kind for kind in codec.MASKS}, STATIC: "uniform-16"}.items()
     },
     SOLVED: RegisteredMask(_solved, follows_gains=True),
 }

@@ -76,7 +76,8 @@ def checked_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
         numeric = False
     if not numeric or values.ndim != 2 or not values.size:
         raise RoiError(
-            f"a mask of regions is a two-dimensional array of numbers, not {_described(mask)}"
+            f"a mask of regions is a two-dimensional array of numbers, and this is "
+            f"{_described(mask)}"
         )
     # A segmentation of 0 and 1 would make the whole image as bad as possible.
     shares = 0 < values.max() <= 1
@@ -100,10 +101,12 @@ def _described(mask: Any) -> str:
     """What was given in place of a mask, in words."""
     try:
         values = np.asarray(mask)
-        kind = {"b": "of truth values", "U": "of text"}.get(values.dtype.kind, f"{values.dtype}")
-        return f"an array of shape {list(values.shape)}, {kind}"
     except Exception:  # as above
-        return type(mask).__name__
+        return f"no array, but {type(mask).__name__}"
+    if values.dtype.kind == "U" and not values.ndim:
+        return "a text"
+    kind = {"b": "truth values", "U": "texts"}.get(values.dtype.kind, str(values.dtype))
+    return f"one of {kind} of the shape {list(values.shape)}"
 
 
 def _scales(shape: tuple[int, ...], size: tuple[int, int]) -> bool:

@@ -114,9 +114,18 @@ def test_a_full_folder_for_temporary_files_is_named(piped, temporary, monkeypatc
     code, out, err = piped(Path("a.png").read_bytes(), "compress", "-", "-")
     assert (code, out) == (1, b"")
     assert err == (
-        f"rdonet: standard input: cannot be kept in {temporary} (No space left on device); TMPDIR "
-        "names another folder\n"
+        f"rdonet: standard input: cannot be kept in {temporary} (No space left on device): set "
+        "TMPDIR to another folder\n"
     )
+
+
+def test_an_input_that_cannot_be_read_is_no_fault_of_that_folder(piped, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(shutil, "copyfileobj", broken)
+    code, out, err = piped(Path("a.png").read_bytes(), "compress", "-", "-")
+    assert (code, out) == (1, b"") and "Input/output error" in err and "TMPDIR" not in err
 
 
 def test_a_thumbnail_goes_through(piped):

@@ -189,6 +189,12 @@ def test_a_file_goes_over_the_preset_and_the_command_line_over_the_file(written)
     assert (other.preset, other.model) == ("paper", presets.paper(latents=(32, 32, 32)))
 
 
+def test_names_of_yaml_may_be_merged_from_elsewhere(written):
+    text = "training: {<<: {crop: 64, lmbda: 0.5}, lmbda: 0.01}"
+    found = settings(f"--config {written(text)}").training
+    assert (found.crop, found.lmbda) == (64, 0.01)
+
+
 def test_a_length_on_the_command_line_takes_the_place_of_the_files(written):
     name = written(FILE)
     assert settings(f"--config {name}").length == RunLength(epochs=3)

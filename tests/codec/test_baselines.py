@@ -110,7 +110,7 @@ def test_a_fresh_process_decodes_the_image_that_the_encoder_saw(encoded, weights
 
 
 def test_compiled_steps_serve_all_images_of_one_padded_size(model, encoded, photograph):
-    before = compiled.counts()
+    assert (before := compiled.counts())
     image = photograph[10:180, 5:215]
     sent = codec.encode(model, image, codec.choose_partition(model, image, "variance"))
     codec.decode(model, sent.data)

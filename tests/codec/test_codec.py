@@ -116,7 +116,7 @@ def test_compiled_steps_serve_all_images_of_one_padded_size(tiny_model, photogra
         codec.decode(tiny_model, encoded.data)
 
     round_trip(130, 200, "random")
-    before = compiled.counts()
+    assert (before := compiled.counts())
     for height, width, kind in [
         (192, 256, "random"),
         (129, 193, "uniform-32"),

@@ -48,11 +48,13 @@ def test_threads_that_ask_for_values_of_two_objects_do_not_wait_for_each_other()
     assert not both.broken
 
 
-def test_a_lock_keeps_threads_apart():
-    lock, counts, inside = ProcessLock(), [], 0
+def keeps_apart(lock: ProcessLock) -> bool:
+    """Whether only one of four threads at a time is within the lock."""
+    counts, inside, together = [], 0, threading.Barrier(4)
 
     def work():
         nonlocal inside
+        together.wait()
         for _ in range(200):
             with lock:
                 inside += 1
@@ -64,7 +66,11 @@ def test_a_lock_keeps_threads_apart():
         thread.start()
     for thread in threads:
         thread.join()
-    assert counts == [1] * 800
+    return counts == [1] * 800
+
+
+def test_a_lock_keeps_threads_apart():
+    assert keeps_apart(ProcessLock())
 
 
 @pytest.mark.skipif(
@@ -85,8 +91,10 @@ def test_a_forked_process_does_not_wait_for_a_thread_that_it_does_not_have():
     child = os.fork()
     if not child:
         signal.alarm(20)  # ends a process that waits
-        with lock:
-            os._exit(0)
+        try:
+            os._exit(0 if keeps_apart(lock) else 2)
+        finally:
+            os._exit(1)
     done.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -249,7 +249,7 @@ def test_a_metric_may_give_the_numbers_of_any_library(value):
     assert found == 0.5 and type(found) is float
 
 
-@pytest.mark.parametrize("value", ["good", np.zeros(3), [1.0, 2.0]])
+@pytest.mark.parametrize("value", ["0.5", np.zeros(3), [1.0, 2.0]])
 def test_a_metric_that_gives_no_number_is_named(value):
     metric = quality.QualityMetric("own", "Own", lambda *_: value)
     with pytest.raises(TypeError, match="the metric 'own' gives a number or None, not"):

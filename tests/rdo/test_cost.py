@@ -175,7 +175,7 @@ def test_other_partitions_images_and_sizes_within_a_grid_compile_nothing(
     mini_model, photograph, candidates
 ):
     RDCost(mini_model, photograph, QUALITY)(candidates)
-    before = compiled.counts()
+    assert (before := compiled.counts())
     RDCost(mini_model, photograph[:180, :250], 77.0)(candidates[:1])
     assert compiled.counts() == before
 

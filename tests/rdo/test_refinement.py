@@ -215,7 +215,7 @@ def test_a_refinement_that_is_interrupted_at_once_leaves_the_plain_file(start_mo
 def test_another_size_compiles_nothing(start_model, photograph):
     options = EncodeOptions(QUALITY, plan=Plan(refinements=1))
     encoder.encode(start_model, photograph[:180, :250], options)
-    before = compiled.counts()
+    assert (before := compiled.counts())
     for height, width in ((97, 130), (30, 256)):
         options = EncodeOptions(70.0, plan=Plan("uniform-32", refinements=1))
         encoder.encode(start_model, photograph[:height, :width], options)

@@ -108,7 +108,7 @@ def test_images_of_other_sizes_compile_nothing(both_model, photograph, wide):
     options = EncodeOptions(QUALITY, plan=Plan("uniform-32", 1))
     encoder.encode(both_model, photograph, options)
     encoder.encode(both_model, wide, options)
-    before = compiled.counts()
+    assert (before := compiled.counts())
     for image in (photograph[:111, :222], wide[:90, :600], wide[:, :530], photograph[:9, :9]):
         found = encoder.encode(both_model, image, options)
         assert found.searched.after <= found.searched.before

@@ -8,6 +8,7 @@ whole.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -22,6 +23,8 @@ from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
 from rdonet_jax.core import interrupts
 
 INPUT, OUTPUT = "standard input", "standard output"
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
+"""Errors of a disk that holds no more."""
 
 
 class Stream(os.PathLike[str]):
@@ -72,9 +75,11 @@ def _held(stream: BinaryIO, name: str) -> Iterator[Stream]:
             with open(path, "wb") as file:
                 shutil.copyfileobj(stream, file)
         except OSError as error:
+            if error.errno not in _FULL:
+                raise
             raise CommandError(
-                f"{name}: cannot be kept in {os.path.dirname(folder)} ({error.strerror}); TMPDIR "
-                "names another folder"
+                f"{name}: cannot be kept in {os.path.dirname(folder)} ({error.strerror}): set "
+                "TMPDIR to another folder"
             ) from error
         yield Stream(path, name)
 

@@ -57,8 +57,12 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1, but that 3e-4 is a number, as in YAML 1.2 and JSON, and that names are unique."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        pairs = [(self.construct_object(key, deep=True), None) for key, _ in node.value]
-        _unique(pairs)
+        written = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        names = [(key.tag, key.value) for key in written]
+        for number, (key, name) in enumerate(zip(written, names, strict=True)):
+            if name in names[:number]:
+                problem = f"{short_repr(key.value)} is there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -90,7 +94,7 @@ def read(path: Path) -> dict[str, Any]:
             if path.suffix == ".json"
             else yaml.load(text, _Loader)
         )
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         kind = "JSON" if path.suffix == ".json" else "YAML"
         raise ConfigError(f"{path}: is no {kind}: {' '.join(str(error).split())}") from error
     values = {} if values is None else values
@@ -145,11 +149,10 @@ def require_own_preset(path: Path, values: Mapping[str, Any], preset: str) -> No
 
     The file has all fields of the run's network, so nothing of the preset would be left.
     """
-    own = values.get("preset")
-    if "origin" in values and preset != own:
+    if "origin" in values and preset != values.get("preset"):
         raise ConfigError(
-            f"{path}: is the configuration of a run of {short_repr(own)}, whose network takes the "
-            f"place of the preset {preset}: leave --preset out"
+            f"{path}: is the configuration of a run, whose network replaces the preset {preset}: "
+            "leave --preset out"
         )
 
 

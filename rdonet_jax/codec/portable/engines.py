@@ -37,7 +37,10 @@ def make(name: str, model: Model, qualities: np.ndarray) -> Engine:
 
 
 def _numpy_network(model: Model) -> NumpyNetwork:
-    """The arranged parameters of a model, which threads may arrange twice."""
+    """The arranged parameters of a model.
+
+    Two threads that ask at once may both arrange them; one result is kept.
+    """
     from rdonet_jax.codec.portable.numpy_engine import NumpyNetwork
 
     found = _numpy_networks.get(model)

@@ -20,7 +20,8 @@ class NumpyNetwork:
     """The parameters of one model, arranged once for all images and qualities.
 
     Attributes:
-      params, units: all of them, and those of each level.
+      config: of the network.
+      params: the whole tree; `units` are its subtrees by level.
       g_a, g_s, encoders, upsamplers, hyper_stages: the lapped stages; the last three by level.
       priors: the integer networks by level.
     """

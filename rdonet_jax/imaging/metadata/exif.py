@@ -134,22 +134,27 @@ def load_nested(image: Image.Image) -> None:
             pass
 
 
-def of_image(image: Image.Image) -> bytes:
+def of_image(image: Image.Image, lies: int | None = None) -> bytes:
     """The EXIF data of an opened file, upright; empty if it has none.
 
     TIFF files store EXIF entries among their own tags, and some PNG files store them as text. Their
-    entries are put into a new block. Raises Pillow's errors for damaged data.
+    entries are put into a new block, see `of_block` for `lies`. Raises Pillow's errors for damaged
+    data.
     """
     if data := found_in(image):
         return upright(data)
-    return of_block(image.getexif(), RESOLUTION if image.format == "TIFF" else ())
+    return of_block(image.getexif(), RESOLUTION if image.format == "TIFF" else (), lies)
 
 
-def of_block(block: Image.Exif, without: Collection[int] = ()) -> bytes:
+def of_block(block: Image.Exif, without: Collection[int] = (), lies: int | None = None) -> bytes:
     """The entries of a block as EXIF data, upright, without some tags.
 
-    Entries with 64-bit numbers, which only BigTIFF can hold, are left out.
+    `lies` is the orientation of the stored image, where the block does not have it any more: Pillow
+    removes that of a TIFF file when it reads the pixels. Entries with 64-bit numbers, which only
+    BigTIFF can hold, are left out.
     """
+    if lies is None:
+        lies = block.get(ExifTags.Base.Orientation, 1)
     kept = Image.Exif()
     for tag, value in entries(block):
         if _is_short(value):
@@ -160,7 +165,7 @@ def of_block(block: Image.Exif, without: Collection[int] = ()) -> bytes:
     if not len(kept):
         return b""
     data = bytearray(kept.tobytes().removeprefix(PREFIX))
-    if block.get(ExifTags.Base.Orientation) in SIDEWAYS and (order := exif_block.byte_order(data)):
+    if lies in SIDEWAYS and (order := exif_block.byte_order(data)):
         _exchange_sides(data, order)
     return bytes(data)
 
