@@ -96,7 +96,7 @@ def compress(
             raise ValueError(f"the {words} says that the image does not stand upright: {_TURN}")
     samples = _samples(pixels)
     if exif and not is_exif(exif):
-        raise ValueError("the EXIF data is none: it does not begin with a TIFF header")
+        raise ValueError("the EXIF data is none: it has no TIFF header and directory")
     if not is_text(xmp):
         raise ValueError("the XMP is none: it is no text in UTF-8")
     image = pixel_format.of_samples(samples, icc, exif, xmp, cicp, resolution)

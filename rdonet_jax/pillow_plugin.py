@@ -29,6 +29,7 @@ from PIL import Image, ImageFile
 from rdonet_jax.codec import bitstream, compressed_file, side_data
 from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
+from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pillow_images, pixel_format
 from rdonet_jax.imaging.metadata import cicp, exif, resolution, xmp
@@ -178,6 +179,8 @@ def _as_profile(value: Any) -> bytes:
 
 def _as_xmp(value: Any) -> bytes:
     data = _xmp_bytes(value)
+    if data is None:
+        raise ValueError(f"the XMP is bytes or a text, not {type(value).__name__}")
     side_data.require("xmp", data)
     if not xmp.is_text(data):
         raise ValueError("the XMP is none: it is no text in UTF-8")
@@ -216,8 +219,16 @@ def _exif(image: Image.Image) -> bytes:
 def _size_of_pixels(image: Image.Image) -> tuple[str, Callable[[Any], Resolution | None]]:
     """The name under which the image says how large its pixels are, and what reads that."""
     if image.info.get("dpi") or "dpi" in image.encoderinfo:
-        return "dpi", lambda pair: resolution.of_dpi(*pair) if pair else None
-    return "aspect", lambda pair: resolution.of_aspect(*pair)
+        return "dpi", lambda pair: resolution.of_dpi(*_two_numbers(pair)) if pair else None
+    return "aspect", lambda pair: resolution.of_aspect(*_two_numbers(pair))
+
+
+def _two_numbers(pair: Any) -> tuple[Any, Any]:
+    try:
+        across, down = pair
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"two numbers are needed, not {short_repr(pair)}") from error
+    return across, down
 
 
 def _samples(image: Image.Image) -> np.ndarray:

@@ -12,7 +12,8 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 import rdonet_jax
 import rdonet_jax.pillow_plugin
 from rdonet_jax.core import partition
-from rdonet_jax.imaging import pixel_format, reader
+from rdonet_jax.imaging import pixel_format, reader, writer
+from rdonet_jax.imaging.metadata import exif_block as exif_layout
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from tests.image_samples import SRGB, SWAPPED, exif_block, png
@@ -78,6 +79,34 @@ def test_tiff_files_are_turned_once_with_their_resolution(image, tmp_path, tags)
     with Image.open(tmp_path / "a.tif") as source:
         again = rdonet_jax.decompress(rdonet_jax.compress(source, quality=40))
     np.testing.assert_array_equal(again, rdonet_jax.decompress(expected))
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_widths_in_the_exif_data_of_tiff_files_are_those_of_the_upright_image(
+    image, tmp_path, value
+):
+    path, width, height = tmp_path / "a.tif", image.shape[1], image.shape[0]
+    block = Image.Exif()
+    block[274] = 1
+    block.get_ifd(ExifTags.IFD.Exif).update({0xA002: width, 0xA003: height})
+    writer.save(
+        path, pixel_format.ImageData(image, exif=block.tobytes().removeprefix(b"Exif\0\0")), False
+    )
+    data = bytearray(path.read_bytes())
+    order = exif_layout.byte_order(data)
+    directory = exif_layout.first_directory(data, order)
+    entries = exif_layout.entries(data, order, directory)
+    (at,) = (entry.at for entry in entries if entry.tag == 274)
+    struct.pack_into(order + "H", data, at + 8, value)
+    path.write_bytes(data)
+    with Image.open(path) as source:
+        again = opened(saved(source)).info["exif"]
+    for exif in (reader.load(path).exif, again):
+        block = Image.Exif()
+        block.load(exif)
+        found = block.get_ifd(ExifTags.IFD.Exif)
+        sides = (height, width) if value > 4 else (width, height)
+        assert (found[0xA002], found[0xA003]) == sides
 
 
 def test_xmp_of_an_image_that_does_not_stand_upright_is_a_value_error(image):
@@ -187,8 +216,12 @@ def test_what_info_holds_and_a_file_cannot_is_left_out_with_a_warning(image, nam
     [("xmp", b"\xff\xfe"), ("xmp", 5), ("icc_profile", "profile"), ("dpi", 72)],
 )
 def test_what_is_given_and_a_file_cannot_hold_is_an_error(image, name, value):
-    with pytest.raises(OSError, match=name):
+    with pytest.raises(OSError, match=name) as refused:
         saved(Image.fromarray(image), **{name: value})
+    if name == "dpi":
+        assert str(refused.value) == "dpi: two numbers are needed, not 72"
+    if value == 5:
+        assert str(refused.value) == "xmp: the XMP is bytes or a text, not int"
 
 
 def test_xmp_that_is_no_text_turns_an_image_as_pillow_does(image):

@@ -101,12 +101,6 @@ def synthesize(config: BaselineConfig, is_16bit: bool, params: Any, y_hat: jax.A
     return distortion.to_16_bit(x_hat) if is_16bit else distortion.to_8_bit(x_hat)
 
 
-def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions, for counting their compilations."""
-    encoder = (analyze, encode_latents, quantize, quantize_wavefront)
-    return *encoder, hyper_synthesize, predict, predict_wavefront, place_wavefront, synthesize
-
-
 class BaselineLevelCoder(level_coder.LevelCoder):
     """Codes one image, whose latents are all at level 0.
 
@@ -241,9 +235,6 @@ class BaselineCodec(FamilyCodec):
 
     def platform(self) -> str:
         return this_platform()
-
-    def jitted_steps(self) -> tuple[Any, ...]:
-        return jitted_steps()
 
 
 CODEC = BaselineCodec()

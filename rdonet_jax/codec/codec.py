@@ -7,7 +7,7 @@ sections of a file, under a header that says how to read them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -84,11 +84,6 @@ class Decoded(NamedTuple):
     def image(self) -> np.ndarray:
         """The pixels: uint8 [H, W, 3], or uint16 and [H, W] where the image is so."""
         return self.content.pixels
-
-
-def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions of the codec, for counting their compilations."""
-    return tuple(step for found in family_codec.all_codecs() for step in found.jitted_steps())
 
 
 def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]:
@@ -207,13 +202,30 @@ def encode(
     p = partition.checked(p, height, width)
     if not file_checks.has_levels_of(model.config, p, height, width):
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
-    coder = _level_coder(model, p, (height, width), chosen.of_blocks(model.config), engine)
+    coder = _level_coder(model, p, prepared.size, chosen.of_blocks(model.config), engine)
     report("analysis")
     if latents is None:
         coder.analyze(pixel_format.as_rgb(prepared.image.pixels))
     else:
         coder.use_latents(latents)
-    streams: dict[str, bytes] = {}
+    streams = _encode_levels(coder, model, coder_name, reconstruct, report)
+    if reconstruct:
+        report(SYNTHESIS)
+    header = _header(model, prepared, chosen, coder_name, coder.checksum)
+    if chosen.offsets is not None:
+        streams["offsets"] = offset_coding.encode(chosen.offsets, coder_name)
+    tree = partition_coding.encode(p, height, width, coder_name)
+    data = bitstream.pack(header, Sections(tree, **streams, **prepared.side_sections))
+    pixels = _pixels(coder, header) if reconstruct else None
+    quality = qualities.quality_of(model.config, chosen.number)
+    return Encoded(data, pixels, _symbols_by_level(coder), quality)
+
+
+def _encode_levels(
+    coder: LevelCoder, model: Model, coder_name: str, reconstruct: bool, report: Report
+) -> dict[str, bytes]:
+    """The sections of all levels, by name. Raises `EncodeError` for values that cannot be coded."""
+    streams = {}
     for level in COARSE_TO_FINE:
         report(f"level {partition.STRIDES[level]}")
         try:
@@ -221,26 +233,25 @@ def encode(
         except SymbolError as error:
             raise EncodeError(f"{error}: the weights cannot be right") from error
         streams[f"level{level}"] = range_coder.encode(runs, model.tables, coder_name)
-    if reconstruct:
-        report(SYNTHESIS)
-    tree = partition_coding.encode(p, height, width, coder_name)
-    header = Header(
+    return streams
+
+
+def _header(
+    model: Model, image: PreparedImage, chosen: FileQuality, coder_name: str, checksum: int
+) -> Header:
+    """The header of an image whose symbols have this checksum."""
+    height, width = image.size
+    return Header(
         coder=range_coder.CODERS[coder_name],
         height=height,
         width=width,
         quality=chosen.number,
         weights=model.digest,
         platform=family_codec.of(model.config).platform(),
-        symbols_crc=coder.checksum,
-        gray=prepared.image.gray,
-        is_16bit=prepared.image.is_16bit,
+        symbols_crc=checksum,
+        gray=image.image.gray,
+        is_16bit=image.image.is_16bit,
     )
-    if chosen.offsets is not None:
-        streams["offsets"] = offset_coding.encode(chosen.offsets, coder_name)
-    data = bitstream.pack(header, Sections(tree, **streams, **prepared.side_sections))
-    pixels = _pixels(coder, header) if reconstruct else None
-    quality = qualities.quality_of(model.config, chosen.number)
-    return Encoded(data, pixels, _symbols_by_level(coder), quality)
 
 
 def start_latents(

@@ -78,10 +78,6 @@ class FamilyCodec(abc.ABC):
         """What files written here are bound to; empty for files that decode everywhere."""
         return ""
 
-    def jitted_steps(self) -> tuple[Any, ...]:
-        """All compiled functions, for counting their compilations."""
-        return ()
-
 
 @functools.cache
 def _load(address: str) -> FamilyCodec:
@@ -92,8 +88,3 @@ def _load(address: str) -> FamilyCodec:
 def of(config: AnyConfig) -> FamilyCodec:
     """The codec of a configuration's family."""
     return _load(registry.family_of(config).codec)
-
-
-def all_codecs() -> tuple[FamilyCodec, ...]:
-    """The codecs of all registered families."""
-    return tuple(_load(family.codec) for family in registry.FAMILIES.values())

@@ -7,13 +7,13 @@ for a partition encode it again and again.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 
 import numpy as np
 
 from rdonet_jax.codec import bitstream, memory, side_data
 from rdonet_jax.core import partition
+from rdonet_jax.core.cached import cached_property
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.imaging import pixel_format
@@ -42,7 +42,7 @@ class PreparedImage:
         """Height and width in pixels."""
         return self.image.size
 
-    @functools.cached_property
+    @cached_property
     def rgb8(self) -> np.ndarray:
         """The pixels as uint8 [H, W, 3], from which partitions are chosen."""
         return pixel_format.as_rgb8(self.image)

@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.codec import hyper_coding, level_coder, working_set
+from rdonet_jax.codec import hyper_latent_coding, level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.fixed_rate import quantize, this_platform
+from rdonet_jax.codec.level_coder import CodeRun
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import RDONetConfig
 from rdonet_jax.entropy import likelihoods
@@ -85,11 +86,6 @@ def synthesize(config: RDONetConfig, is_16bit: bool, params: Any, state: jax.Arr
     return distortion.to_16_bit(x_hat) if is_16bit else distortion.to_8_bit(x_hat)
 
 
-def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions, for counting their compilations."""
-    return analyze, encode_latents, predict, quantize, advance, synthesize
-
-
 class RDONetLevelCoder(level_coder.LevelCoder):
     """Codes the levels of one image.
 
@@ -118,33 +114,47 @@ class RDONetLevelCoder(level_coder.LevelCoder):
 
     def encode_level(self, level: int, continues: bool) -> list[Run]:
         """The runs of a level: hyper-latents by wavefront, then the latents."""
-        y, z = encode_latents(self.config, level, self.params, self._features[level], self.state)
-        coded, mask = self.hyper_masks[level], self.masks[level]
-        z_hat = np.where(coded[..., None], np.asarray(z)[0], np.float32(0))
-        weights = self._causal_weights(level)
-        runs = hyper_coding.encode_runs(weights, z_hat, coded, self.config.distribution)
-        mu, index = self._predict(level, z_hat)
-        symbols = level_coder.to_integers(np.asarray(quantize(y, mu))[0][mask])
-        runs.append((symbols.ravel(), index[mask].ravel()))
-        self.record(level, [run for run, _ in runs])
-        if continues:
-            self._advance(level, mu, symbols)
+        runs: list[Run] = []
+        e = self._features[level]
+        latents = encode_latents(self.config, level, self.params, e, self.state)
+        self._code_level(level, level_coder.encoder_run(runs), latents, continues)
         return runs
 
     def decode_level(self, level: int, read_symbols: level_coder.ReadSymbols) -> None:
-        weights, coded = self._causal_weights(level), self.hyper_masks[level]
-        z_hat, runs = hyper_coding.decode(read_symbols, weights, coded, self.config.distribution)
-        if not self.masks[level].any():
+        self._code_level(level, level_coder.decoder_run(read_symbols), None)
+
+    def _code_level(
+        self,
+        level: int,
+        code_run: CodeRun,
+        latents: tuple[jax.Array, jax.Array] | None,
+        continues: bool = True,
+    ) -> None:
+        """Codes the runs of a level. `latents`, y and rounded z, are None in a decoder.
+
+        The state goes past the level only if the coder `continues`.
+        """
+        symbols: list[np.ndarray] = []
+        code_run = level_coder.recorded_run(code_run, symbols)
+        mask, coded = self.masks[level], self.hyper_masks[level]
+        z_hat = None
+        if latents is not None:
+            z_hat = np.where(coded[..., None], np.asarray(latents[1])[0], np.float32(0))
+        weights = self._causal_weights(level)
+        z_hat = hyper_latent_coding.code(code_run, weights, coded, self.config.distribution, z_hat)
+        if latents is None and not mask.any():
             # Computed when a finer level has begun: a short file that claims a large image is
             # refused before the work.
             self._pending.append((level, z_hat))
-            self.record(level, [*runs, read_symbols(np.zeros(0, np.int64))])
-            return
-        self._advance_pending()
-        mu, index = self._predict(level, z_hat)
-        symbols = read_symbols(index[self.masks[level]].ravel())
-        self.record(level, [*runs, symbols])
-        self._advance(level, mu, symbols)
+            code_run(np.zeros(0, np.int64), lambda: None)  # of which nothing is computed
+        else:
+            self._advance_pending()
+            mu, index = self._predict(level, z_hat)
+            compute_symbols = functools.partial(_quantized, latents, mu, mask)
+            y_symbols = code_run(index[mask].ravel(), compute_symbols)
+            if continues:
+                self._advance(level, mu, y_symbols)
+        self.record(level, symbols)
 
     def reconstruct(self, is_16bit: bool = False) -> np.ndarray:
         self._advance_pending()
@@ -173,6 +183,11 @@ class RDONetLevelCoder(level_coder.LevelCoder):
         self.state = advance(self.config, level, self.params, mu, grid, self.state)
 
 
+def _quantized(latents: tuple[jax.Array, jax.Array], mu: jax.Array, mask: np.ndarray) -> np.ndarray:
+    """Encoder only: the symbols of y where a level is coded."""
+    return np.asarray(quantize(latents[0], mu))[0][mask]
+
+
 class RDONetCodec(FamilyCodec):
     """The codec of the networks of the papers. Its files are bound to a platform."""
 
@@ -197,9 +212,6 @@ class RDONetCodec(FamilyCodec):
 
     def platform(self) -> str:
         return this_platform()
-
-    def jitted_steps(self) -> tuple[Any, ...]:
-        return jitted_steps()
 
 
 CODEC = RDONetCodec()

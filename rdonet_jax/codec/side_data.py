@@ -20,7 +20,7 @@ from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.core.defaults import MAX_METADATA
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.formats import png
-from rdonet_jax.imaging.metadata import cicp, exif, resolution
+from rdonet_jax.imaging.metadata import cicp, exif, resolution, xmp
 from rdonet_jax.imaging.pixel_format import ImageData
 
 _COMPRESSED = {"icc": "color profile", "exif": "EXIF data", "xmp": "XMP"}
@@ -76,13 +76,15 @@ def require(name: str, value: Any) -> None:
 def fields(sections: Sections) -> dict[str, Any]:
     """The metadata in sections, by the names of the fields of `ImageData`; all but alpha.
 
-    Images are coded upright, but the EXIF data of some files still has the orientation of the
+    Images are coded upright, but EXIF data and XMP of some files still have the orientation of the
     original; it is corrected. Raises FormatError for invalid metadata.
     """
     values: dict[str, Any] = {
         name: metadata(title, getattr(sections, name)) for name, title in _COMPRESSED.items()
     }
     values["exif"] = exif.called_upright(values["exif"])
+    if xmp.is_text(values["xmp"]):
+        values["xmp"] = xmp.upright(values["xmp"])
     for name, small in _SMALL.items():
         section = getattr(sections, name)
         values[name] = small.parse(section) if section else None
@@ -157,9 +159,7 @@ def _checked_depth(header: Header, section: bytes) -> int:
         raise png.PngError(f"it is one of {ihdr.width} x {ihdr.height} pixels")
     if ihdr.depth not in ((1, 8, 16) if header.is_16bit else (1, 8)) or ihdr[3:] != (0, 0, 0, 0):
         raise png.PngError("it is no gray image of the right depth")
-    stored = sum(len(content) for kind, content in chunks if kind == b"IDAT")
-    if ihdr.height * (1 + -(-ihdr.width * ihdr.depth // 8)) > png.DEFLATE_RATIO * stored:
-        raise png.PngError("it is too short for so many pixels")
+    png.require_exact_rows(ihdr, [content for kind, content in chunks if kind == b"IDAT"])
     return ihdr.depth
 
 

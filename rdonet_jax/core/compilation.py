@@ -105,7 +105,8 @@ class Jitted:
     def lower(self, *arguments: Any, **named: Any) -> jax.stages.Lowered:
         return self._current().lower(*arguments, **named)
 
-    def _cache_size(self) -> int:
+    def cache_size(self) -> int:
+        """How often the function has been compiled."""
         return sum(jitted._cache_size() for jitted in self._jitted.values())
 
     def _current(self) -> Any:

@@ -22,6 +22,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from rdonet_jax.core.cached import ProcessLock
+
 TERMINATING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """The signals that end a command; Windows has no SIGHUP."""
 
@@ -38,7 +40,7 @@ class _State:
         self.take: Callable[[int], bool] | None = None  # of `taking_signals`
         self.temporary_files: set[str] = set()
         self.temporary_folders: dict[str, Callable[[str], None]] = {}  # with what removes them
-        self.files_lock = threading.Lock()  # held while one of them is made or removed
+        self.files_lock = ProcessLock()  # held while one of them is made or removed
         self.graceful_messages: list[str] = []  # printed after the first Ctrl-C, the newest last
         self.interrupted = False  # by a first Ctrl-C
         self.final_outputs: list[Callable[[], str]] = []

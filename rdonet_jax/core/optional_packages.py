@@ -14,10 +14,18 @@ def missing_as(kind: type[Exception]) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in OPTIONAL:
+        if not is_optional(error):
             raise
         raise kind(
-            f"this needs {package}, which is not installed: pip install jax flax. Portable models "
-            "are coded without it where there is no search"
+            f"this needs {_package(error)}, which is not installed: pip install jax flax. Portable "
+            "models are coded without it where there is no search"
         ) from error
+
+
+def is_optional(error: ModuleNotFoundError) -> bool:
+    """Whether one of `OPTIONAL` is what was not found."""
+    return _package(error) in OPTIONAL
+
+
+def _package(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]

@@ -255,6 +255,9 @@ def _range(line: Line) -> str:
 
 
 def _between(tested: Sequence[Row], reference: Sequence[Row], metric: str) -> BdRate:
+    """Raises `BdRateError` as `bd_rate` does, and for an image without the metric."""
+    if not any(_rising_value(row, metric) is not None for row in (*tested, *reference)):
+        raise BdRateError(f"it has no {METRICS[metric].label}")
     return bd_rate(line(tested, metric), line(reference, metric))
 
 

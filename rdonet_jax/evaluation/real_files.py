@@ -28,6 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from rdonet_jax.codec import codec, engine_choice
+from rdonet_jax.codec.codec import Encoded
 from rdonet_jax.core import interrupts, partition, processors, urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, DEFAULT_CODER
 from rdonet_jax.core.shard import WHOLE, Shard
@@ -103,10 +104,10 @@ def evaluate(model: Model, folders: Folders, settings: Settings) -> list[Row]:
     host that has the image.
 
     Raises `DatasetError` when there are no images, `ImageError` for an image that cannot be read
-    or a file that cannot be written, `EvaluationError` for one that cannot be coded and for decoded
-    images that would be saved among those that are measured, `EncodeError`
-    for a plan that the model has no masks for, and `MissingMetricError` for a metric that needs
-    what is not installed.
+    or a file that cannot be written, `EvaluationError` for an image that cannot be coded and for
+    decoded images that would be saved among those that are measured, `EncodeError` for a plan that
+    the model has no masks for, and `MissingMetricError` for a metric that needs what is not
+    installed.
     """
     with hosts.together("every host has found its images"):
         quality_metrics.require(settings.metrics)
@@ -124,10 +125,7 @@ def evaluate(model: Model, folders: Folders, settings: Settings) -> list[Row]:
             )  # fmt: skip
         else:
             folder = settings.keep or stack.enter_context(interrupts.temporary_folder())
-            evaluated = code_all(
-                model, images, settings.plan, Path(folder), settings.force, settings.quality,
-                settings.coder, settings.metrics,
-            )  # fmt: skip
+            evaluated = code_all(model, images, settings, Path(folder))
         for row, decoded in tqdm(evaluated, total=len(own), delay=2, leave=False):
             rows[row.name] = row
             if settings.save_decoded:
@@ -174,43 +172,24 @@ def _absolute(source: str | ImageFile) -> Path:
 
 
 def code_all(
-    model: Model,
-    images: Iterable[NamedImage],
-    plan: Plan,
-    folder: Path,
-    force: bool = False,
-    quality: float | None = None,
-    coder: str = DEFAULT_CODER,
-    metrics: Sequence[str] = (),
+    model: Model, images: Iterable[NamedImage], settings: Settings, folder: Path
 ) -> Iterator[Evaluated]:
     """Every image through a real file in `folder`, timed without compilation.
 
-    `metrics` are names of metrics beside the default ones. Raises `EvaluationError` when an image
-    cannot be coded, or when the decoder's image is not the encoder's, and `ImageError` when a file
-    cannot be written.
+    Raises `EvaluationError` when an image cannot be coded, or when the decoder's image is not the
+    encoder's, and `ImageError` when a file cannot be written.
     """
-    options = EncodeOptions(quality, plan=plan, coder=coder)
+    options = EncodeOptions(settings.quality, plan=settings.plan, coder=settings.coder)
     compiled: set[tuple[int, int]] = set()
     for image in images:
         with measures.naming(image.name):
             grid = partition.block_grid(*image.pixels.shape[:2])
             if grid not in compiled:
-                short = dataclasses.replace(
-                    plan, passes=min(plan.passes, 1), refinements=min(plan.refinements, 1)
-                )
-                first = coding.encode(model, image.pixels, dataclasses.replace(options, plan=short))
-                codec.decode(model, first.encoded.data)
+                _compile(model, image.pixels, options)
                 compiled.add(grid)
-            began = time.perf_counter()
-            found = coding.encode(model, image.pixels, options)
-            encoding_time = time.perf_counter() - began
-            if found.searched and found.searched.interrupted:
-                raise KeyboardInterrupt  # half a search is no result
-            expected = found.encoded
-            if expected.image is None:
-                expected = codec.encode(model, image.pixels, found.partition, quality, coder)
+            expected, encoding_time = _timed_encoding(model, image.pixels, options)
         target = _target(folder, image.name, FILE_SUFFIX)
-        output_files.write_bytes(target, found.encoded.data, force)
+        output_files.write_bytes(target, expected.data, settings.force)
         content = target.read_bytes()
         with measures.naming(image.name):
             began = time.perf_counter()
@@ -219,8 +198,40 @@ def code_all(
         if content != expected.data or not np.array_equal(decoded, expected.image):
             raise EvaluationError(f"{image.name}: the decoder's image is not the encoder's")
         bpp = measures.bits_per_pixel(len(content), image.pixels)
-        seen = quality_metrics.measure(image.pixels, decoded, metrics)
+        seen = quality_metrics.measure(image.pixels, decoded, settings.metrics)
         yield Evaluated(Row(image.name, bpp, seen, encoding_time, decoding_time), decoded)
+
+
+def _compile(model: Model, pixels: np.ndarray, options: EncodeOptions) -> None:
+    """Codes and decodes an image with as little search and refinement as compiles everything."""
+    plan = options.plan
+    short = dataclasses.replace(
+        plan, passes=min(plan.passes, 1), refinements=min(plan.refinements, 1)
+    )
+    first = coding.encode(model, pixels, dataclasses.replace(options, plan=short))
+    codec.decode(model, first.encoded.data)
+
+
+def _timed_encoding(
+    model: Model, pixels: np.ndarray, options: EncodeOptions
+) -> tuple[Encoded, float]:
+    """The encoded image, with the pixels that a decoder is to give, and the seconds it took.
+
+    These pixels take time that an encoder does not need, and are not in the seconds where the
+    encoder has not computed them itself.
+    """
+    began = time.perf_counter()
+    found = coding.encode(model, pixels, options)
+    seconds = time.perf_counter() - began
+    if found.searched and found.searched.interrupted:
+        raise KeyboardInterrupt  # half a search is no result
+    encoded = found.encoded
+    if encoded.image is None:
+        again = codec.encode(model, pixels, found.partition, options.quality, options.coder)
+        if again.data != encoded.data:
+            raise EvaluationError("encoding it twice gave two different files")
+        encoded = again
+    return encoded, seconds
 
 
 def kind(model: Model, settings: Settings) -> str:

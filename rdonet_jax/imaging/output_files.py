@@ -19,7 +19,14 @@ LARGEST_SIDES = {"WEBP": 16383, "JPEG": 65500}
 
 def check_target(path: str | os.PathLike, force: bool = False) -> None:
     """Raises ImageError if `write_bytes` would refuse the path. Callers check before long work."""
-    folder = Path(path).parent
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # such as a name that is too long
+        raise ImageError(f"{path}: cannot be written: {error.strerror}") from error
+    # Behind a link, it is the file that the link leads to.
+    folder = Path(os.path.realpath(path) if os.path.islink(path) else path).parent
     if not os.path.isdir(folder):
         raise ImageError(f"{path}: the folder {folder} does not exist")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata import exif
 
 _RAW_PROFILE = "Raw profile type exif"
+_SIDES = (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)
 _NARROW_GRAY = {85: 3, 17: 15}
 """By the step between samples of 2 and of 4 bits in 8: the largest sample in the file."""
 
@@ -49,7 +50,10 @@ def exif_of(image: Image.Image) -> bytes:
     data = exif_in_info(image)
     if data or not hasattr(image, "tag_v2"):
         return data
-    return exif.of_block(image.getexif(), exif.RESOLUTION)
+    # Pillow has turned the pixels, and no longer says so.
+    stored = tuple(image.tag_v2.get(tag) for tag in _SIDES)
+    lies = exif.SIDEWAYS[0] if image.size == stored[::-1] != stored else None
+    return exif.of_block(image.getexif(), exif.RESOLUTION, lies)
 
 
 def alpha_of_key(image: Image.Image, samples: np.ndarray) -> np.ndarray | None:

@@ -35,8 +35,8 @@ from rdonet_jax.imaging.pixel_format import ImageData
 FORMATS = (*srgb.READABLE_FORMATS, "AVIF", "JPEG2000", "TGA", "QOI")
 """Formats by Pillow's names. Icons and formats that run other programs are left out."""
 
-MORE_SUFFIXES = (".pam", *(s for found in plug_ins.SUFFIXES.values() for s in found))
-"""Suffixes of files that are read without Pillow, or with plug-ins of Pillow."""
+MORE_SUFFIXES = (".pam", ".mpo", *(s for found in plug_ins.SUFFIXES.values() for s in found))
+"""Suffixes of files that are read without Pillow, with plug-ins of Pillow, or as JPEG (MPO)."""
 
 Channels = tuple[np.ndarray, np.ndarray | None]
 """Pixels and alpha, as in `ImageData`."""

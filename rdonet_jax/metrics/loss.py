@@ -136,13 +136,23 @@ class PixelDistortion(Distortion):
 
     def of_batch(self, x: jax.Array, x_hat: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
         valid = None if sizes is None else partition.extent_mask(sizes, x.shape[-3:-1])
-        return jnp.mean(self.of_pixels(x, x_hat), axis=(-2, -1), where=valid)
+        return jnp.mean(self._of_pixels(x, x_hat), axis=(-2, -1), where=valid)
 
     def maps(self, original: jax.Array, decoded: jax.Array, size: jax.Array) -> jax.Array:
         x, x_hat = (v.astype(jnp.float32) / 255.0 for v in (original, decoded))
         valid = partition.extent_mask(size, original.shape[:2])
-        values = jnp.where(valid, self.of_pixels(x, x_hat), 0.0)
+        values = jnp.where(valid, self._of_pixels(x, x_hat), 0.0)
         return self.unit * partition.tile_sums(values, AREA)[None]
+
+    def _of_pixels(self, x: jax.Array, x_hat: jax.Array) -> jax.Array:
+        """`of_pixels`. Raises ValueError where it is not of that shape."""
+        values = self.of_pixels(x, x_hat)
+        if values.shape != x.shape[:-1]:
+            raise ValueError(
+                f"the distortion {self.name!r} has a value for each pixel of {list(x.shape)}, so "
+                f"{list(x.shape[:-1])}, and not {list(values.shape)}"
+            )
+        return values
 
 
 class SquaredError(Distortion):

@@ -92,9 +92,20 @@ class QualityMetric:
         return "; ".join(part for part in parts if part)
 
     def measure(self, original: np.ndarray, decoded: np.ndarray) -> float | None:
-        """The value of a decoded image uint8 [H, W, 3]; None where there is no finite one."""
-        value = self.function(original, decoded)
-        return value if value is not None and math.isfinite(value) else None
+        """The value of a decoded image uint8 [H, W, 3]; None where there is no finite one.
+
+        Raises TypeError, with the name of the metric, for a function that gives no number.
+        """
+        found = self.function(original, decoded)
+        if found is None:
+            return None
+        numeric = not isinstance(found, str | bytes) and np.ndim(found) == 0
+        if not numeric:
+            raise TypeError(
+                f"the metric {self.name!r} gives a number or None, not {type(found).__name__}"
+            )
+        value = float(found)  # numbers of NumPy and JAX are none for JSON
+        return value if math.isfinite(value) else None
 
     def curve_value(self, value: float | None) -> float | None:
         """A value converted for curves; None if that is not finite."""

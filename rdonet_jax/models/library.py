@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 from typing import TYPE_CHECKING
+
+from rdonet_jax.core.cached import ProcessLock
 
 if TYPE_CHECKING:
     from rdonet_jax.models.step_batches import StepBatches
@@ -24,7 +25,7 @@ class ModelLibrary:
         `batches` becomes an attribute of all models.
         """
         self._load = functools.lru_cache(capacity)(functools.partial(_load, batches))
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._registered: dict[bytes, str] = {}
 
     def load(self, name: str | os.PathLike[str]) -> Model:

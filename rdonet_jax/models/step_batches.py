@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from rdonet_jax.core.cached import cached_property
+
 LARGEST = 16
 """Calls of a batch, at most."""
 
@@ -104,7 +106,7 @@ class StepBatches:
         parts = tuple(_PendingArray(self, batch, number, part) for part in range(results))
         return parts if results > 1 else parts[0]
 
-    @functools.cached_property
+    @cached_property
     def _is_worthwhile(self) -> bool:
         import jax
 

@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -29,6 +28,7 @@ import safetensors
 from safetensors.numpy import save as serialize
 
 from rdonet_jax.core import files, url_cache, urls
+from rdonet_jax.core.cached import ProcessLock, cached_property
 from rdonet_jax.core.config import WEIGHTS_BYTES, AnyConfig
 from rdonet_jax.core.json_values import short_repr, truncate
 from rdonet_jax.core.platform import PlatformError, require_platform
@@ -72,9 +72,7 @@ class Model:
     record: TrainingRecord = dataclasses.field(repr=False)
     tables: CdfTables = dataclasses.field(repr=False)
     batches: StepBatches | None = None
-    _placing: threading.Lock = dataclasses.field(
-        default_factory=threading.Lock, init=False, repr=False
-    )
+    _placing: ProcessLock = dataclasses.field(default_factory=ProcessLock, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """The attributes, without what belongs to the threads and the devices of this process."""
@@ -83,7 +81,7 @@ class Model:
         return {**state, "batches": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _placing=threading.Lock())
+        vars(self).update(state, _placing=ProcessLock())
 
     @property
     def device_params(self) -> Any:
@@ -91,7 +89,7 @@ class Model:
         with self._placing:  # threads that begin at the same time share one copy
             return self._placed_params
 
-    @functools.cached_property
+    @cached_property
     def _placed_params(self) -> Any:
         import jax
 

@@ -34,7 +34,7 @@ from rdonet_jax.rdo import file_cost
 from rdonet_jax.rdo.search.costs import Costs
 
 
-class Maps(NamedTuple):
+class PartitionMaps(NamedTuple):
     """The rate and distortion of a partition by areas of 16x16 pixels."""
 
     bits: np.ndarray  # [H/16, W/16], with those of the partition
@@ -91,7 +91,8 @@ def of_files(
 class RDCost:
     """The cost function of one image, for `rdonet_jax.rdo.search`: J times the number of pixels.
 
-    It evaluates the whole image at once, so it is compiled for its padded size.
+    It evaluates the whole image at once, so it is compiled for its padded size. A distortion that
+    is no sum over areas is linearized around the partition that is evaluated first.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class TileCost:
         areas = np.stack([self._areas(self._evaluation.maps(p)) for p in candidates])
         return Costs(areas, areas.sum((1, 2)))
 
-    def _areas(self, maps: Maps) -> np.ndarray:
+    def _areas(self, maps: PartitionMaps) -> np.ndarray:
         areas = maps.bits
         for weights, values in zip(self._weights, maps.distortions, strict=True):
             cost = np.sum(np.asarray(weights, np.float64)[:, None, None] * values, axis=0)
@@ -206,7 +207,7 @@ class _Evaluation:
         self._features = _features(model.config, model.device_params, pixels, self._sizes)
         self._originals = file_cost.originals(distortions, pixels)
 
-    def maps(self, p: Partition) -> Maps:
+    def maps(self, p: Partition) -> PartitionMaps:
         """Those of a partition, float64, of the areas of its blocks; with the bits of its flags."""
         masks = codec.coded_masks(partition.trim(p, *self._size), *self._size)
         bits, decoded = _code(
@@ -225,7 +226,7 @@ class _Evaluation:
         bits, distortions = jax.tree_util.tree_map(
             lambda values: np.asarray(values, np.float64)[..., :rows, :cols], (bits, found)
         )
-        return Maps(bits + flag_bits, distortions)
+        return PartitionMaps(bits + flag_bits, distortions)
 
     def _in_array(self, mask: np.ndarray, stride: int) -> np.ndarray:
         """A mask [h, w] of the blocks of the image as one of the array, [1, h, w]."""
@@ -266,8 +267,3 @@ def _code(
     bits = partition.bits_by_area(masks, coded.y_bits, coded.z_bits)[0]
     # A file's distortion is that of the image, padded as its source is.
     return bits, distortion.to_8_bit(lapped.replicate_beyond(coded.x_hat, sizes))[0]
-
-
-def jitted_steps() -> tuple[compilation.Jitted, ...]:
-    """All compiled functions, for counting their compilations."""
-    return _features, _code

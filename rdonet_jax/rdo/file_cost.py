@@ -133,8 +133,3 @@ def maps_of(
         distortion.maps(original, decoded, size)
         for distortion, original in zip(distortions, originals, strict=True)
     )
-
-
-def jitted_steps() -> tuple[compilation.Jitted, ...]:
-    """All compiled functions, for counting their compilations."""
-    return originals, maps_of

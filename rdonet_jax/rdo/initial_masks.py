@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,10 +19,20 @@ STATIC, SOLVED = "static", "uniform"
 """Masks besides `codec.MASKS`: the uniform partition of the finest level, and every quadtree solved
 by the costs of the three uniform partitions."""
 
-Mask = Callable[[Model, np.ndarray, float | None], Partition]
-"""(model, image uint8 [H, W, 3], quality 0 to 100 or None) -> the partition of the image.
+Mask = Callable[..., Partition]
+"""(model, image uint8 [H, W, 3], quality 0 to 100 or None) -> the partition of the image."""
 
-The masks of this package have the `gains` of blocks as a fourth argument."""
+
+class RegisteredMask(NamedTuple):
+    """A mask by its name.
+
+    Attributes:
+      choose: the mask.
+      follows_gains: whether `choose` has a fourth argument, the `gains` of blocks or None.
+    """
+
+    choose: Mask
+    follows_gains: bool = False
 
 
 def _codec_mask(
@@ -44,24 +55,26 @@ def _solved(
     return partition.trim(p, *image.shape[:2])
 
 
-_OWN: dict[str, Callable[..., Partition]] = {
-    **{kind: functools.partial(_codec_mask, kind=kind) for kind in codec.MASKS},
-    STATIC: functools.partial(_codec_mask, kind="uniform-16"),
-    SOLVED: _solved,
+INITS: dict[str, RegisteredMask] = {
+    **{
+        name: RegisteredMask(functools.partial(_codec_mask, kind=kind), follows_gains=True)
+        for name, kind in {**{kind: kind for kind in codec.MASKS}, STATIC: "uniform-16"}.items()
+    },
+    SOLVED: RegisteredMask(_solved, follows_gains=True),
 }
-
-INITS: dict[str, Mask] = dict(_OWN)
 """Masks by name. `register_mask` adds to it."""
 
 
-def register_mask(name: str, mask: Mask) -> None:
+def register_mask(name: str, mask: Mask, follows_gains: bool = False) -> None:
     """Registers a mask as a value of `Plan.init` and `--init`.
 
-    Splits outside of the image are removed afterwards. Raises ValueError if the name is taken.
+    With `follows_gains` it gets the gains of blocks, points of quality [rows, columns] or None, as
+    a fourth argument. Splits outside of the image are removed afterwards. Raises ValueError if the
+    name is taken.
     """
     if name in INITS:
         raise ValueError(f"there is a mask {name!r} already")
-    INITS[name] = mask
+    INITS[name] = RegisteredMask(mask, follows_gains)
 
 
 def initial_partition(
@@ -73,14 +86,14 @@ def initial_partition(
 ) -> Partition:
     """The partition to encode with, or from which a search starts.
 
-    `init` is a name of `INITS`, or a partition. The masks of this package follow the `gains` of
-    blocks, registered ones the quality alone. Raises `PartitionError` for what is no partition of
-    the image.
+    `init` is a name of `INITS`, or a partition. Masks that do not follow the `gains` of blocks have
+    the quality alone. Raises `PartitionError` for what is no partition of the image.
     """
     if not isinstance(init, str):
         return partition.checked(init, *image.shape[:2])
-    arguments = (model, image, quality, *([gains] if init in _OWN else []))
+    mask = INITS[init]
+    arguments = (model, image, quality, *([gains] if mask.follows_gains else []))
     try:
-        return partition.checked(INITS[init](*arguments), *image.shape[:2])
+        return partition.checked(mask.choose(*arguments), *image.shape[:2])
     except partition.PartitionError as error:
         raise partition.PartitionError(f"the mask {init!r}: {error}") from error

@@ -24,7 +24,7 @@ from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.encoder import EncodeResult, SearchSummary
 from rdonet_jax.rdo.search.costs import SearchStats
-from rdonet_jax.rdo.target_trials import Solution, Trials
+from rdonet_jax.rdo.target_trials import Miss, Solution, Trials
 from rdonet_jax.rdo.targets import TARGET_METRICS
 from rdonet_jax.rdo.targets import TargetError as TargetError
 
@@ -83,8 +83,8 @@ def encode(
     number = stream_quality(model.config, None)
     report(TRIALS)
     first = trials.best(dataclasses.replace(plan, passes=0, refinements=0), number)
-    if isinstance(first, str):
-        raise TargetError(first)
+    if isinstance(first, Miss):
+        raise TargetError(first.reason)
     best, searched = first, SearchSummary(SearchStats(), math.nan, math.nan, False)
     if plan.passes:
         best, searched = _searched(trials, first, report)
@@ -106,7 +106,7 @@ def _searched(trials: Trials, solution: Solution, report: Report) -> tuple[Solut
     report(MORE_TRIALS)
     # A partition of lower cost at one quality may miss the target, or be worse at another one.
     other = trials.best(Plan(searched.partition), solution.number)
-    found = solution if isinstance(other, str) else _better(trials, solution, other)
+    found = solution if isinstance(other, Miss) else _better(trials, solution, other)
     return found, searched.searched
 
 
@@ -135,7 +135,7 @@ def _refined(trials: Trials, solution: Solution, report: Report) -> tuple[Soluti
             following = changing.best(Plan(plain.result.partition), plain.number, plain.result)
         except KeyboardInterrupt:
             return best, True
-        if isinstance(following, str) or following.number in tried:
+        if isinstance(following, Miss) or following.number in tried:
             return best, False
         plain = following
 

@@ -12,7 +12,6 @@ in the pass, but do not change.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -24,10 +23,11 @@ from rdonet_jax.codec.codec import Report
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
 from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition
+from rdonet_jax.core.cached import cached_property
 from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
 from rdonet_jax.metrics.loss import AREA, Distortion
 from rdonet_jax.models.portable import quality_maps
-from rdonet_jax.models.portable.network import GivenLatents
+from rdonet_jax.models.portable.network import LevelLatents
 from rdonet_jax.models.portable.quality_maps import LevelQuality, QualityMaps
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder_tiles, file_cost, refinement_step
@@ -70,7 +70,7 @@ class Problem:
     gains: np.ndarray | None = None
     relative: np.ndarray | None = None
 
-    @functools.cached_property
+    @cached_property
     def image_quality(self) -> int | QualityMaps:
         """The quality on the scale of the model, or its maps where blocks differ."""
         config, size = self.model.config, self.pixels.shape[:2]
@@ -220,10 +220,10 @@ def _cut_mask(mask: np.ndarray, tile: Tile, per_block: int) -> np.ndarray:
     return inside & partition.extent_mask(within, inside.shape[1:])
 
 
-def _variable(tile: Tile, level: int) -> GivenLatents:
+def _variable(tile: Tile, level: int) -> LevelLatents:
     """Which latents of a level lie in the core of a tile, bool [1, ·, ·, 1]."""
     hyper = encoder_tiles.of_hyper_latents(tile, level)
-    return GivenLatents(_core(tile, BLOCK // STRIDES[level]), _core(hyper, 1))
+    return LevelLatents(_core(tile, BLOCK // STRIDES[level]), _core(hyper, 1))
 
 
 def _core(tile: Tile, factor: int) -> np.ndarray:
@@ -234,7 +234,7 @@ def _core(tile: Tile, factor: int) -> np.ndarray:
 
 def _cut_latents(latents: ImageLatents, tile: Tile) -> Latents:
     return tuple(
-        GivenLatents(
+        LevelLatents(
             tiles.cut(y, tile, BLOCK // STRIDES[level]),
             tiles.cut(z, encoder_tiles.of_hyper_latents(tile, level)),
         )

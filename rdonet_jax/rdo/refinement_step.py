@@ -20,11 +20,11 @@ from rdonet_jax.metrics.distortion import total_bits
 from rdonet_jax.metrics.loss import AREA, Distortion
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable.level_rate import RoundingNoise
-from rdonet_jax.models.portable.network import GivenLatents
+from rdonet_jax.models.portable.network import LevelLatents
 from rdonet_jax.models.portable.quality_maps import QualityMaps
 from rdonet_jax.nn import lapped
 
-Latents = tuple[GivenLatents, ...]
+Latents = tuple[LevelLatents, ...]
 """By level."""
 
 RATE = 0.015
@@ -153,8 +153,3 @@ def _adam_step(descent: Descent, gradients: Latents, variable: Latents) -> Desce
         return value - RATE * unbiased / (deviation + _EPSILON)
 
     return Descent(tree_map(moved, descent.latents, means, squares), means, squares, steps)
-
-
-def jitted_steps() -> tuple[compilation.Jitted, ...]:
-    """All compiled functions, for counting their compilations."""
-    return cost, step

@@ -76,7 +76,8 @@ def checked_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
         numeric = False
     if not numeric or values.ndim != 2 or not values.size:
         raise RoiError(
-            "a mask of regions is a two-dimensional array of numbers, not of truth values"
+            f"a mask of regions is a two-dimensional array of numbers, and this is "
+            f"{_described(mask)}"
         )
     # A segmentation of 0 and 1 would make the whole image as bad as possible.
     shares = 0 < values.max() <= 1
@@ -94,6 +95,18 @@ def checked_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
             f"{values.shape[1]}, which do not scale to {size[0]} rows of {size[1]} pixels"
         )
     return values
+
+
+def _described(mask: Any) -> str:
+    """What was given in place of a mask, in words."""
+    try:
+        values = np.asarray(mask)
+    except Exception:  # as above
+        return f"no array, but {type(mask).__name__}"
+    if values.dtype.kind == "U" and not values.ndim:
+        return "a text"
+    kind = {"b": "truth values", "U": "texts"}.get(values.dtype.kind, str(values.dtype))
+    return f"one of {kind} of the shape {list(values.shape)}"
 
 
 def _scales(shape: tuple[int, ...], size: tuple[int, int]) -> bool:

@@ -41,6 +41,12 @@ class Solution(NamedTuple):
         return len(self.result.encoded.data)
 
 
+class Miss(NamedTuple):
+    """No file meets a target, and why."""
+
+    reason: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Trials:
     """Encodings of one image, for one target.
@@ -63,8 +69,8 @@ class Trials:
 
     def best(
         self, plan: Plan, first: int, first_result: EncodeResult | None = None
-    ) -> Solution | str:
-        """The best file that meets the target, or the reason why there is none.
+    ) -> Solution | Miss:
+        """The best file that meets the target, or why there is none.
 
         `first` is the quality that is tried first, whose result may be there already.
         """
@@ -81,7 +87,7 @@ class Trials:
             if trials[-1].value == min(trial.value for trial in trials):
                 nearest = result
         if kept is None:
-            return self._reason_of_failure(nearest.encoded)
+            return self._miss(nearest.encoded)
         return Solution(self._position(quality_search.best(goal, trials).number), kept)
 
     def changing(self, change: float) -> Trials:
@@ -140,12 +146,12 @@ class Trials:
         options = self.at_quality(number, plan=plan, reconstruct=reconstruct)
         return encoder.encode(self.model, self.image, options)
 
-    def _reason_of_failure(self, nearest: Encoded) -> str:
+    def _miss(self, nearest: Encoded) -> Miss:
         target = self.target.value
         if self.metric is None:
             size = len(nearest.data)
-            return (
+            return Miss(
                 f"the smallest file, of quality {nearest.quality:g}, has {size} bytes, not {target}"
             )
         value = self.metric.in_words(self.metric.measure(self.image, nearest.image))
-        return f"the best image, of quality {nearest.quality:g}, has {value}, not {target:g}"
+        return Miss(f"the best image, of quality {nearest.quality:g}, has {value}, not {target:g}")

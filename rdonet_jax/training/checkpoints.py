@@ -54,9 +54,7 @@ class Progress:
 
     step: int
     switched_at: int | None  # steps done when stage 2 began; None before
-    reader: Mapping[
-        str, Any
-    ]  # position in the sequence of crops, see `input_pipeline.BatchIterator`
+    reader: Mapping[str, Any]  # position of the crops, of `input_pipeline`
     pending: tuple[tuple[float, ...], ...] = ()  # values of the steps since the last log line
     best_loss: float | None = None  # least validation loss so far
     passed: float = 0.0  # share of the schedule that has passed, in a run by the clock

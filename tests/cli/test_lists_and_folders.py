@@ -114,6 +114,21 @@ def test_a_link_that_leads_nowhere_or_round_fails_alone(copied):
     assert [line.split(": ")[1] for line in done.err.splitlines()] == ["x/b.png", "x/c.png"]
 
 
+def test_photographs_with_further_images_are_found_in_folders(copied):
+    write("x/a.mpo", "x/b.MPO")
+    done, made = copied("compress", "x")
+    assert (done.code, set(made)) == (0, {"a.mpo.rdo", "b.MPO.rdo"})
+
+
+def test_line_ends_in_names_break_no_lines(copied):
+    name = "x/a\nb: 12 bytes.png"
+    write(name)
+    assert copied("compress", "x", "-v")[0].code == 0
+    done, _ = copied("compress", "x", "-v")
+    assert (done.code, done.out.count("\n")) == (0, 2)
+    assert "a\\nb: 12 bytes.png.rdo: was there already" in done.out
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
 def test_a_pipe_in_a_folder_is_passed_over(copied):
     write("x/a.png")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -102,6 +104,28 @@ def test_messages_for_programs_go_to_standard_error_where_the_file_goes_out(pipe
 
 def test_a_check_of_the_file_is_made_before_it_goes_out(piped):
     assert piped(Path("a.png").read_bytes(), "compress", "-", "--lossless-check")[0] == 0
+
+
+def test_a_full_folder_for_temporary_files_is_named(piped, temporary, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    code, out, err = piped(Path("a.png").read_bytes(), "compress", "-", "-")
+    assert (code, out) == (1, b"")
+    assert err == (
+        f"rdonet: standard input: cannot be kept in {temporary} (No space left on device): set "
+        "TMPDIR to another folder\n"
+    )
+
+
+def test_an_input_that_cannot_be_read_is_no_fault_of_that_folder(piped, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(shutil, "copyfileobj", broken)
+    code, out, err = piped(Path("a.png").read_bytes(), "compress", "-", "-")
+    assert (code, out) == (1, b"") and "Input/output error" in err and "TMPDIR" not in err
 
 
 def test_a_thumbnail_goes_through(piped):

@@ -189,6 +189,12 @@ def test_a_file_goes_over_the_preset_and_the_command_line_over_the_file(written)
     assert (other.preset, other.model) == ("paper", presets.paper(latents=(32, 32, 32)))
 
 
+def test_names_of_yaml_may_be_merged_from_elsewhere(written):
+    text = "training: {<<: {crop: 64, lmbda: 0.5}, lmbda: 0.01}"
+    found = settings(f"--config {written(text)}").training
+    assert (found.crop, found.lmbda) == (64, 0.01)
+
+
 def test_a_length_on_the_command_line_takes_the_place_of_the_files(written):
     name = written(FILE)
     assert settings(f"--config {name}").length == RunLength(epochs=3)
@@ -236,6 +242,8 @@ def test_a_run_from_before_a_field_is_given_again_as_it_was(written):
         ("--config run.txt", "run.txt: a configuration is a .yaml, .yml or .json file"),
         ("surplus more", "unexpected arguments: surplus more"),
         ("--resume more", "argument --resume: invalid choice: 'more'"),
+        ("--valid --seed 3", "argument --valid: expected at least one argument"),
+        ("--data a --run r --export-to w", "--export-to says where --export-every writes"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(capsys, line, words):
@@ -260,10 +268,14 @@ def test_a_mistake_on_the_command_line_is_one_line(capsys, line, words):
         ("training: {stage1_steps: 3}\nlength: {steps: 4}", "either in both stages' steps or once"),
         ("training: {lmbda: -1}", "lmbda must be positive"),
         ("a: [", "is no YAML"),
+        ("training: {crop: 64}\ntraining: {lmbda: 1}", "is no YAML: 'training' is there twice"),
+        ("training: {crop: 64, crop: 128}", "is no YAML: 'crop' is there twice"),
+        ("preset: small\norigin: {}", "leave --preset out"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line(capsys, written, text, words):
-    assert words in complaint(capsys, f"--config {written(text)}")
+    preset = "--preset tiny" if "origin" in text else ""
+    assert words in complaint(capsys, f"--config {written(text)} {preset}")
 
 
 def test_data_and_run_are_asked_for_after_typos(capsys):

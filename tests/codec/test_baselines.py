@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from rdonet_jax.cli.commands import describe
 from rdonet_jax.cli.commands import eval as eval_command
-from rdonet_jax.codec import baselines as baselines_codec
 from rdonet_jax.codec import bitstream, codec, compressed_file, partition_coding
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.codec.preparation import EncodeError
@@ -28,6 +27,7 @@ from rdonet_jax.models.baselines import init as baselines_init
 from rdonet_jax.models.baselines import network as baselines
 from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions
+from tests import compiled
 from tests.codec.test_codec import assert_same_symbols, relabelled
 from tests.conftest import COMPILING_ANEW, ROOT, quick_key
 
@@ -110,11 +110,11 @@ def test_a_fresh_process_decodes_the_image_that_the_encoder_saw(encoded, weights
 
 
 def test_compiled_steps_serve_all_images_of_one_padded_size(model, encoded, photograph):
-    before = [step._cache_size() for step in baselines_codec.jitted_steps()]
+    assert (before := compiled.counts())
     image = photograph[10:180, 5:215]
     sent = codec.encode(model, image, codec.choose_partition(model, image, "variance"))
     codec.decode(model, sent.data)
-    assert [step._cache_size() for step in baselines_codec.jitted_steps()] == before
+    assert compiled.counts() == before
 
 
 def test_the_tables_of_a_weights_file_are_those_that_both_sides_use(model, weights, encoded):

@@ -246,6 +246,8 @@ def test_commands_code_images_where_there_is_no_jax(tmp_path, photograph, mini_w
         ["compress", "a.png", "-v"],
         ["info", "a.png.rdo"],
         ["decompress", "a.png.rdo", "b.png", "--model", mini_weights],
+        ["compare", "a.png", "b.png"],
+        ["models"],
     ):
         if arguments[0] == "compress":
             arguments += ["--model", mini_weights]

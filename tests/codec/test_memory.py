@@ -14,7 +14,7 @@ from rdonet_jax.codec.portable import jax_engine
 from rdonet_jax.core import partition, presets, system_memory
 from rdonet_jax.metrics import loss
 from rdonet_jax.models import registry
-from rdonet_jax.models.portable.network import GivenLatents
+from rdonet_jax.models.portable.network import LevelLatents
 from rdonet_jax.rdo import cost, encoder_tiles, file_cost, refinement_step
 
 pytestmark = [pytest.mark.optimized, pytest.mark.once]
@@ -97,13 +97,12 @@ def test_the_estimate_covers_an_evaluation_of_a_search():
     pixels = shape(side * partition.BLOCK, side * partition.BLOCK, 3, dtype=jnp.uint8)
     sizes, quality = shape(2, dtype=jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
     distortions = tuple(term.distortion for term in loss.Loss(1.0, "both", 0.5).terms())
-    _, code = cost.jitted_steps()
     originals = jax.eval_shape(lambda pixels: file_cost.originals(distortions, pixels), pixels)
     inputs, kept = (features, sizes, masks, quality), (features, originals)
     decoded = jax.ShapeDtypeStruct(pixels.shape[1:], jnp.uint8)
     size = jax.ShapeDtypeStruct((2,), jnp.int32)
     actual = max(
-        taken(code.lower(preset, parameters(preset), *inputs), (inputs, originals)),
+        taken(cost._code.lower(preset, parameters(preset), *inputs), (inputs, originals)),
         taken(file_cost.maps_of.lower(distortions, originals, decoded, size), (kept, decoded)),
     )
     assert actual <= memory.searching_bytes(preset, (side, side), (side, side)) <= 4 * actual
@@ -173,7 +172,7 @@ def test_the_estimate_covers_a_step_of_refinement():
     def latents_of(level, y, z, dtype=jnp.float32):
         positions = side * partition.BLOCK // partition.STRIDES[level]
         areas = positions // partition.HYPER_STRIDE
-        return GivenLatents(
+        return LevelLatents(
             shape(positions, positions, y, dtype=dtype), shape(areas, areas, z, dtype=dtype)
         )
 

@@ -20,7 +20,7 @@ from rdonet_jax.core import partition, presets, system_memory
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry
-from tests import portable_params
+from tests import compiled, portable_params
 from tests.codec.test_codec import KINDS, SIZES, assert_same_symbols, image_of, unreachable
 
 
@@ -180,9 +180,6 @@ def test_windows_of_a_few_shapes_serve_all_images_and_qualities(
         data = codec.encode(mini_model, image, p, quality, reconstruct=False, engine="jax").data
         codec.decode(mini_model, data, engine="jax")
 
-    def compiled():
-        return [step._cache_size() for step in codec.jitted_steps()]
-
     sizes = {
         (4, 4): [(170, 200), (1, 1), (64, 700), (256, 250)],
         (8, 4): [(384, 380), (290, 1000)],
@@ -191,11 +188,11 @@ def test_windows_of_a_few_shapes_serve_all_images_and_qualities(
         assert all(tiles.tile_shape_for(partition.block_grid(*size)) == shape for size in images)
         for kind in ("random", "variance"):
             round_trip(*images[0], kind, 100)
-    before = compiled()
-    assert sum(before) > 20
+    before = compiled.counts()
+    assert sum(before.values()) > 20
     for number, size in enumerate(size for images in sizes.values() for size in images):
         round_trip(*size, KINDS[number % len(KINDS)], 10.3 * number)
-    assert compiled() == before
+    assert compiled.counts() == before
 
 
 @pytest.mark.slow
@@ -330,8 +327,8 @@ def test_a_flipped_byte_anywhere_is_a_format_error(mini_model, compressed, posit
 
 
 def test_a_tiny_file_that_claims_a_huge_image_is_refused_before_work(mini_model, monkeypatch):
-    for step in jax_engine.jitted_steps():
-        monkeypatch.setattr(jax_engine, step.__name__, unreachable)
+    for step in compiled.functions(jax_engine):
+        monkeypatch.setattr(jax_engine, step, unreachable)
     enough = memory.working_set_bytes(mini_model.config, (16, 16))
     monkeypatch.setattr(system_memory, "available_bytes", lambda: enough)
     header = bitstream.Header(1, 16384, 65535, 320, mini_model.digest, "", 0)
@@ -369,9 +366,8 @@ def test_a_file_decodes_uncompiled_to_the_same_symbols(mini_model, photograph, m
 def test_a_tiny_file_of_the_largest_legal_claim_is_refused_before_work(
     mini_model, monkeypatch, level, sections, engine
 ):
-    for step in jax_engine.jitted_steps():
-        if step.__name__ != "at_quality":
-            monkeypatch.setattr(jax_engine, step.__name__, unreachable)
+    for step in compiled.functions(jax_engine).keys() - {"at_quality"}:
+        monkeypatch.setattr(jax_engine, step, unreachable)
     for step in ("compute_context", "predict", "update_plane", "upsample", "synthesize"):
         monkeypatch.setattr(numpy_engine.NumpyEngine, step, unreachable)
     monkeypatch.setattr(system_memory, "available_bytes", lambda: None)

@@ -93,6 +93,11 @@ IEND = (b"IEND", b"")
             (IHDR, (b"acTL", bytes(8)), IDAT, IEND), (IHDR, IDAT, (b"IEND", b"x")),
             ((b"IHDR", GOOD[16:28]), IDAT, IEND), (IHDR, (b"IDAT", b""), IEND),
             (IHDR, (b"IDAT", zlib.compress(bytes(99))), IEND), (IHDR, (b"IDAT", b"junk"), IEND),
+            # One row, a row too many, no checksum, a wrong one, bytes and another stream behind it.
+            (IHDR, (b"IDAT", zlib.compress(bytes(25))), IEND),
+            (IHDR, (b"IDAT", zlib.compress(bytes(17 * 25))), IEND),
+            (IHDR, (b"IDAT", IDAT[1][:-4]), IEND), (IHDR, (b"IDAT", IDAT[1][:-1] + b"x"), IEND),
+            (IHDR, (b"IDAT", IDAT[1] + b"x"), IEND), (IHDR, IDAT, IDAT, IEND),
         )),
         GOOD[:40] + bytes([GOOD[40] ^ 1]) + GOOD[41:],
         png(SAMPLES[:15], "gray", 8), png(SAMPLES[:, :23], "gray", 8), png(SAMPLES % 16, "gray", 4),
@@ -104,6 +109,14 @@ def test_an_alpha_section_of_any_other_kind_is_refused(section):
     np.testing.assert_array_equal(side_data.alpha(HEADER, GOOD), SAMPLES[..., 0])
     with pytest.raises(FormatError, match="alpha is invalid"):
         side_data.alpha(HEADER, section)
+
+
+@pytest.mark.parametrize("length", [1, 7, 10**6])
+def test_alpha_may_be_in_several_chunks(length):
+    whole = GOOD[41:-16]
+    parts = [whole[first : first + length] for first in range(0, len(whole), length)]
+    section = rebuilt(IHDR, *((b"IDAT", part) for part in (b"", *parts, b"")), IEND)
+    np.testing.assert_array_equal(side_data.alpha(HEADER, section), SAMPLES[..., 0])
 
 
 @settings(max_examples=300, deadline=None)
@@ -237,6 +250,12 @@ def test_exif_data_that_calls_an_upright_image_sideways_is_put_right():
     block = Image.Exif()
     block.load(fields["exif"])
     assert block[274] == 1
+
+
+def test_xmp_that_calls_an_upright_image_sideways_is_put_right():
+    section = squeezed(b'<rdf:Description tiff:Orientation="6" x="6"/>')
+    fields = side_data.fields(Sections(b"", b"", b"", b"", xmp=section))
+    assert fields["xmp"] == b'<rdf:Description tiff:Orientation="1" x="6"/>'
 
 
 def test_alpha_is_a_file_that_any_png_reader_opens():

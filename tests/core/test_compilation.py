@@ -76,7 +76,7 @@ def test_a_jitted_function_is_compiled_once_for_each_shape():
     for size, factor in ((3, 2), (3, 2), (4, 2), (3, 5)):
         x = np.arange(size, dtype=np.float32)
         np.testing.assert_array_equal(function(x, factor), factor * x)
-    assert function._cache_size() == 3
+    assert function.cache_size() == 3
 
 
 TRANSFORMATIONS = {

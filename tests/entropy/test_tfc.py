@@ -152,7 +152,8 @@ def test_the_codec_refuses_to_work_with_a_missing_coder(
         encoder.encode(mini_model, image, EncodeOptions(plan=Plan(passes=1), coder="tfc"))
     with pytest.raises(real_files.EvaluationError, match="not installed"):
         images = [real_files.NamedImage("a.png", image)]
-        next(real_files.code_all(mini_model, images, Plan(), Path(), coder="tfc"))
+        settings = real_files.Settings(coder="tfc")
+        next(real_files.code_all(mini_model, images, settings, Path()))
 
 
 def test_a_file_whose_coder_is_missing_says_what_to_install(

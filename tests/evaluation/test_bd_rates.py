@@ -139,6 +139,17 @@ def test_too_few_points_are_refused():
         bd_rates.line(rows, "psnr")
 
 
+def test_an_image_without_the_metric_says_so():
+    rows = [curve_samples.row("a", rate) for rate in curve_samples.RATES]
+    without = [row._replace(quality={**row.quality, "ms_ssim": None}) for row in rows]
+    tested, reference = (
+        Curve(name, "made up", tuple(curves.point(None, [row]) for row in without))
+        for name in ("tested", "reference")
+    )
+    found = bd_rates.compare(tested, reference, "ms_ssim")
+    assert found.refused["a"] == "it has no MS-SSIM" and not found.images
+
+
 def test_too_little_overlap_is_refused_by_name_and_spares_the_others():
     low, high = (0.05, 0.1, 0.2, 0.4), (0.35, 0.7, 1.4, 2.8)
     reference = curve_samples.curve("reference", rates=low)

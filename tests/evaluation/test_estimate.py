@@ -89,7 +89,7 @@ def test_filling_up_the_last_batch_changes_nothing(tiny_model, images):
 def test_one_padded_size_is_compiled_once_whatever_changes(mini_model, tiny_model, images):
     def estimate(model, images, size, plan, quality=None):
         list(evaluation_estimate.estimate_all(model, images, plan, size, quality))
-        return evaluation_estimate.estimate_batch._cache_size()
+        return evaluation_estimate.estimate_batch.cache_size()
 
     compiled = estimate(mini_model, images, 1, Plan(), 50.0)
     for plan, quality in itertools.product((Plan("uniform-32"), Plan("uniform-16")), (10.0, 90.5)):

@@ -51,7 +51,7 @@ def test_the_first_image_of_each_padded_size_is_coded_untimed_before(
         return encode(model, x, *others, reconstruct=reconstruct, **options)
 
     monkeypatch.setattr(codec, "encode", recorded)
-    rows = [r for r, _ in real_files.code_all(tiny_model, images[:2], Plan(), tmp_path)]
+    rows = [r for r, _ in real_files.code_all(tiny_model, images[:2], Settings(), tmp_path)]
     assert shapes == [(192, 256), (192, 256), (170, 250)]
     assert all(row.encoding_time > 0 and row.decoding_time > 0 for row in rows)
 
@@ -61,7 +61,7 @@ def test_files_are_written_by_the_range_coder_that_is_asked_for(
     tiny_model, images, tmp_path, coder_name
 ):
     (row, _), = real_files.code_all(
-        tiny_model, images[:1], Plan(), tmp_path, coder=coder_name
+        tiny_model, images[:1], Settings(coder=coder_name), tmp_path
     )  # fmt: skip
     header, _ = bitstream.parse((tmp_path / f"{row.name}.rdo").read_bytes())
     assert header.coder == range_coder.CODERS[coder_name]
@@ -188,7 +188,8 @@ def test_the_whole_plan_is_said_in_words(mini_model):
 def test_files_of_a_level_of_effort_are_those_of_compress(mini_model, tmp_path, photograph):
     image = NamedImage("a", photograph[:96, :64])
     plan = effort.plan(6)
-    ((row, _),) = real_files.code_all(mini_model, [image], plan, tmp_path, quality=20.0)
+    settings = Settings(plan, quality=20.0)
+    ((row, _),) = real_files.code_all(mini_model, [image], settings, tmp_path)
     expected = coding.encode(mini_model, image.pixels, EncodeOptions(20.0, plan=plan)).encoded.data
     assert (tmp_path / "a.rdo").read_bytes() == expected
     assert row.bpp == pytest.approx(8 * len(expected) / (96 * 64))
@@ -220,13 +221,13 @@ def test_a_decoder_that_shows_another_image_is_an_error(tiny_model, images, tmp_
         lambda *a: (d := decode(*a))._replace(content=pixel_format.as_image_data(255 - d.image)),
     )
     with pytest.raises(EvaluationError, match=r"a\.png: the decoder's image is not the encoder's"):
-        list(real_files.code_all(tiny_model, images, Plan(), tmp_path))
+        list(real_files.code_all(tiny_model, images, Settings(), tmp_path))
 
 
 def test_an_image_that_cannot_be_coded_is_named(tiny_model, images, tmp_path):
     broken = tiny_model.replace(params=_scaled(tiny_model.params, math.nan))
     with pytest.raises(EvaluationError, match=r"^a\.png: cannot be coded: "):
-        list(real_files.code_all(broken, images, Plan(), tmp_path))
+        list(real_files.code_all(broken, images, Settings(), tmp_path))
     with pytest.raises(EvaluationError, match=r"^a\.png: its estimated rate is nan"):
         list(estimate.estimate_all(broken, images, Plan(), batch_size=2))
 
@@ -319,7 +320,7 @@ def test_an_interrupted_search_ends_the_evaluation(tiny_model, images, tmp_path,
 
     monkeypatch.setattr(encoder, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        list(real_files.code_all(tiny_model, images[:1], Plan(), tmp_path))
+        list(real_files.code_all(tiny_model, images[:1], Settings(), tmp_path))
     assert not list(tmp_path.iterdir())
 
 

@@ -69,6 +69,25 @@ def test_maps_of_a_distortion_of_pixels_take_gray_levels_of_either_type():
     np.testing.assert_array_equal(of_floats, maps_of(measure, x, x_hat))
 
 
+class OfChannels(AbsoluteError):
+    """A distortion that forgets the mean over red, green and blue."""
+
+    name = "of-channels"
+
+    def of_pixels(self, x, x_hat):
+        return jnp.abs(x - x_hat)
+
+
+def test_a_distortion_of_pixels_with_more_than_one_value_for_each_is_named():
+    x, x_hat = images(64, 128)
+    for work in (
+        lambda: maps_of(OfChannels(), x, x_hat),
+        lambda: OfChannels().of_batch(*(v[None].astype(np.float32) / 255 for v in (x, x_hat))),
+    ):
+        with pytest.raises(ValueError, match="'of-channels' has a value for each pixel"):
+            work()
+
+
 def test_maps_of_a_distortion_of_pixels_have_gradients_by_gray_levels():
     x, x_hat = images(64, 128)
     size = jnp.array([50, 100])

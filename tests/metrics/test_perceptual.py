@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -239,6 +240,20 @@ def test_what_computes_a_metric_is_told_with_its_version():
         "butteraugli_main; largest distance, 80 cd/m²"
     )
     assert quality.software(["psnr"]) == {}
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.array(0.5), jnp.float32(0.5), 0.5])
+def test_a_metric_may_give_the_numbers_of_any_library(value):
+    metric = quality.QualityMetric("own", "Own", lambda *_: value)
+    found = metric.measure(*[np.zeros((8, 8, 3), np.uint8)] * 2)
+    assert found == 0.5 and type(found) is float
+
+
+@pytest.mark.parametrize("value", ["0.5", np.zeros(3), [1.0, 2.0]])
+def test_a_metric_that_gives_no_number_is_named(value):
+    metric = quality.QualityMetric("own", "Own", lambda *_: value)
+    with pytest.raises(TypeError, match="the metric 'own' gives a number or None, not"):
+        metric.measure(*[np.zeros((8, 8, 3), np.uint8)] * 2)
 
 
 def test_only_what_is_asked_for_is_measured_beside_the_default_metrics(photograph, monkeypatch):

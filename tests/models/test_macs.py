@@ -23,7 +23,7 @@ from rdonet_jax.models.baselines.factorized_prior import FactorizedPrior
 from rdonet_jax.models.baselines.family import BaselineFamily
 from rdonet_jax.models.baselines.network import BaselineNetwork
 from rdonet_jax.models.rdonet import network as rdonet
-from tests import portable_params
+from tests import compiled, portable_params
 
 pytestmark = [pytest.mark.optimized, pytest.mark.once]
 
@@ -169,7 +169,7 @@ def counting(function: Callable[..., Any], counts: list[int]) -> Callable[..., A
 
 
 _FIXED = (config.PortableConfig, int, tuple)
-STEPS = [step.__name__ for step in jax_engine.jitted_steps()]
+STEPS = list(compiled.functions(jax_engine))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import cost as rdo_cost
 from rdonet_jax.rdo.cost import RDCost, of_files
+from tests import compiled
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -174,9 +175,9 @@ def test_other_partitions_images_and_sizes_within_a_grid_compile_nothing(
     mini_model, photograph, candidates
 ):
     RDCost(mini_model, photograph, QUALITY)(candidates)
-    before = [step._cache_size() for step in rdo_cost.jitted_steps()]
+    assert (before := compiled.counts())
     RDCost(mini_model, photograph[:180, :250], 77.0)(candidates[:1])
-    assert [step._cache_size() for step in rdo_cost.jitted_steps()] == before
+    assert compiled.counts() == before
 
 
 @pytest.mark.parametrize("quality", [0.0, 60.0])

@@ -170,6 +170,24 @@ def test_a_plan_that_cannot_be_carried_out_is_refused(given, complaint):
 )
 def test_a_mask_that_makes_no_partition_is_named(tiny_model, photograph, monkeypatch, made, cause):
     mask = lambda model, image, quality: made(partition.block_grid(*image.shape[:2]))  # noqa: E731
-    monkeypatch.setitem(initial_masks.INITS, "own", mask)
+    monkeypatch.setitem(initial_masks.INITS, "own", initial_masks.RegisteredMask(mask))
     with pytest.raises(partition.PartitionError, match=f"the mask 'own': .*{cause}"):
         encoder.choose(tiny_model, photograph, Plan("own"))
+
+
+def test_a_registered_mask_gets_the_gains_of_blocks_if_it_asks_for_them(
+    mini_model, photograph, monkeypatch
+):
+    seen = []
+
+    def mask(model, image, quality, *more):
+        seen.append((quality, *more))
+        return partition.uniform_of_image(1, *image.shape[:2])
+
+    monkeypatch.setattr(initial_masks, "INITS", {})
+    initial_masks.register_mask("plain", mask)
+    initial_masks.register_mask("own", mask, follows_gains=True)
+    gains = np.zeros(partition.block_grid(*photograph.shape[:2]))
+    for name in ("plain", "own"):
+        initial_masks.initial_partition(mini_model, photograph, name, QUALITY, gains)
+    assert seen == [(QUALITY,), (QUALITY, gains)]

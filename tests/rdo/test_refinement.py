@@ -17,9 +17,10 @@ from rdonet_jax.entropy import dead_zone, soft_rounding
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.metrics import loss
 from rdonet_jax.models.training_record import TrainingRecord
-from rdonet_jax.rdo import encoder, encoder_tiles, file_cost, refinement, refinement_step
+from rdonet_jax.rdo import encoder, encoder_tiles, refinement, refinement_step
 from rdonet_jax.rdo.cost import RDCost, of_files
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
+from tests import compiled
 from tests.metrics.test_loss import AbsoluteError
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
@@ -212,17 +213,13 @@ def test_a_refinement_that_is_interrupted_at_once_leaves_the_plain_file(start_mo
 
 
 def test_another_size_compiles_nothing(start_model, photograph):
-    def counts() -> list[int]:
-        steps = (*codec.jitted_steps(), *refinement_step.jitted_steps())
-        return [step._cache_size() for step in (*steps, *file_cost.jitted_steps())]
-
     options = EncodeOptions(QUALITY, plan=Plan(refinements=1))
     encoder.encode(start_model, photograph[:180, :250], options)
-    before = counts()
+    assert (before := compiled.counts())
     for height, width in ((97, 130), (30, 256)):
         options = EncodeOptions(70.0, plan=Plan("uniform-32", refinements=1))
         encoder.encode(start_model, photograph[:height, :width], options)
-    assert counts() == before
+    assert compiled.counts() == before
 
 
 def problem_of(model, image, plain, p):

@@ -9,13 +9,13 @@ from rdonet_jax.codec import codec
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models.training_record import TrainingRecord
-from rdonet_jax.rdo import cost as rdo_cost
-from rdonet_jax.rdo import encoder, encoder_tiles, file_cost, image_regions
+from rdonet_jax.rdo import encoder, encoder_tiles, image_regions
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.search import regions
 from rdonet_jax.rdo.search.fast import fast
 from rdonet_jax.rdo.search.original import original
+from tests import compiled
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -105,15 +105,14 @@ def test_every_block_is_decided_in_one_region(mini_model):
 
 
 def test_images_of_other_sizes_compile_nothing(both_model, photograph, wide):
-    steps = (*rdo_cost.jitted_steps(), *file_cost.jitted_steps())
     options = EncodeOptions(QUALITY, plan=Plan("uniform-32", 1))
     encoder.encode(both_model, photograph, options)
     encoder.encode(both_model, wide, options)
-    before = [step._cache_size() for step in steps]
+    assert (before := compiled.counts())
     for image in (photograph[:111, :222], wide[:90, :600], wide[:, :530], photograph[:9, :9]):
         found = encoder.encode(both_model, image, options)
         assert found.searched.after <= found.searched.before
-    assert [step._cache_size() for step in steps] == before
+    assert compiled.counts() == before
 
 
 def test_an_interrupt_leaves_what_earlier_regions_have_found(mini_model, wide, small_tiles):

@@ -217,13 +217,13 @@ def _print_outcome(options: argparse.Namespace, outcome: Outcome) -> None:
         return
     if isinstance(outcome, batch.Skipped):
         if options.verbose:
-            say(f"{outcome.job.target}: was there already")
+            say(escaped(f"{outcome.job.target}: was there already"))
         return
     job, result = outcome
     if options.verbose or options.json:
         _print_result(options, result)
     elif not options.quiet and result.facts["notes"]:
-        say(f"{job.target}: {', '.join(result.facts['notes'])}")
+        say(escaped(f"{job.target}: {', '.join(result.facts['notes'])}"))
     _print_warnings(options, result)
     if result.facts.get("search", {}).get("interrupted"):
         raise KeyboardInterrupt

@@ -20,7 +20,7 @@ from rdonet_jax.cli.files import streams
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.cli.output import errors_as_json, say
 from rdonet_jax.cli.progress import progress_bar
-from rdonet_jax.core import system_memory
+from rdonet_jax.core import optional_packages, system_memory
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.core.platform import PlatformError
 from rdonet_jax.imaging.errors import ImageError
@@ -75,9 +75,10 @@ class Difference(NamedTuple):
     """Of two arrays of pixels."""
 
     psnr: float  # in dB, infinite where they are equal
-    ms_ssim: float | None  # None where the image is too small
+    ms_ssim: float | None
     largest: int  # of all samples
     share: float  # of the pixels that differ
+    no_ms_ssim: str = ""  # why there is none, for users
 
 
 def run(options: argparse.Namespace) -> None:
@@ -150,11 +151,13 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
 
     distance = _distance(first, second)
     differing = distance.any(axis=2) if distance.ndim == 3 else distance > 0
+    ms_ssim, no_ms_ssim = _ms_ssim(first, second)
     return Difference(
         pixel_format.psnr(first, second),
-        _ms_ssim(first, second),
+        ms_ssim,
         int(distance.max()),
         float(np.mean(differing)),
+        no_ms_ssim,
     )
 
 
@@ -288,17 +291,23 @@ def _largest(first: np.ndarray, second: np.ndarray) -> int:
     return int(_distance(first, second).max())
 
 
-def _ms_ssim(first: np.ndarray, second: np.ndarray) -> float | None:
+def _ms_ssim(first: np.ndarray, second: np.ndarray) -> tuple[float | None, str]:
+    """The MS-SSIM, or None and the reason."""
     import numpy as np
 
     from rdonet_jax.imaging import pixel_format
-    from rdonet_jax.metrics import distortion
 
+    try:
+        from rdonet_jax.metrics import distortion
+    except ModuleNotFoundError as error:
+        if not optional_packages.is_optional(error):
+            raise
+        return None, "which needs JAX, and that is not installed"
     if min(first.shape[:2]) < distortion.smallest_side():
-        return None
+        return None, f"which needs {distortion.smallest_side()} pixels on the short side"
     peak = np.float32(np.iinfo(first.dtype).max)
     x, x_hat = (pixel_format.as_rgb(pixels).astype(np.float32) / peak for pixels in (first, second))
-    return float(distortion.ms_ssim(x, x_hat))
+    return float(distortion.ms_ssim(x, x_hat)), ""
 
 
 def _lines(found: Difference, pixels: np.ndarray) -> list[str]:
@@ -308,11 +317,8 @@ def _lines(found: Difference, pixels: np.ndarray) -> list[str]:
     size = f"{width}x{height} pixels"
     if not found.largest:
         return [f"{size}: no difference"]
-    from rdonet_jax.metrics import distortion
-
-    if found.ms_ssim is None:
-        similar = f"no MS-SSIM, which needs {distortion.smallest_side()} pixels on the short side"
-    else:
+    similar = f"no MS-SSIM, {found.no_ms_ssim}"
+    if found.ms_ssim is not None:
         similar = f"MS-SSIM {found.ms_ssim:.5f}"
     return [
         f"{size}: PSNR {fidelity.psnr_text(found.psnr)}, {similar}",

@@ -12,7 +12,7 @@ from rdonet_jax.codec import bitstream, offset_coding, partition_coding, side_da
 from rdonet_jax.codec.bitstream import Header, Sections
 from rdonet_jax.codec.compressed_file import CompressedFile
 from rdonet_jax.codec.qualities import FileQuality, quality_of
-from rdonet_jax.core import partition
+from rdonet_jax.core import optional_packages, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.imaging.metadata import icc as imaging_icc
@@ -217,9 +217,13 @@ def _objective_words(config: AnyConfig, training: RecordedTraining) -> str:
 
 
 def _distortion_words(training: RecordedTraining) -> str:
-    """The distortion of a training run, see `rdonet_jax.metrics.loss`."""
-    from rdonet_jax.metrics.loss import DISTORTIONS
-
+    """The distortion of a training run, see `rdonet_jax.metrics.loss`; its name without JAX."""
+    try:
+        from rdonet_jax.metrics.loss import DISTORTIONS
+    except ModuleNotFoundError as error:
+        if not optional_packages.is_optional(error):
+            raise
+        return f"the distortion {training.metric!r}"
     if training.metric not in DISTORTIONS:
-        return f"the metric {training.metric!r}"
+        return f"the distortion {training.metric!r}"
     return DISTORTIONS[training.metric].words_of(training.ms_ssim_share)

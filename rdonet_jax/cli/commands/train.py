@@ -132,6 +132,8 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, R
     if first.fine_tune is not None:
         file, line = run_settings.fine_tuned(_recipe(first.fine_tune, held), file, line)
     settings = run_settings.resolved(base, file, line)
+    if options.export_to is not None and not settings.intervals.export:
+        parser.error("--export-to says where --export-every writes, which is missing")
     if options.thresholds:
         if "thresholds" in line["model"]:
             raise config.ConfigError("give either --thresholds or --model.thresholds")
@@ -165,6 +167,8 @@ def _base(
 
     A resumed run that is `held` has its own.
     """
+    if first.preset and first.config:
+        run_settings.require_own_preset(first.config, values, first.preset)
     preset = first.preset or run_settings.preset_of(values)
     family = first.family or values.get("model", {}).get(registry.FAMILY_KEY)
     start = first.start or first.fine_tune or values.get("training", {}).get("start")
@@ -234,7 +238,7 @@ def _parser(program: str, model: Section) -> Parser:
     )
     parser.add_argument(
         "--valid",
-        nargs="*",
+        nargs="+",
         default=[],
         metavar="DIR",
         help="folders of validation images, or URLs",

@@ -8,6 +8,7 @@ whole.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -22,6 +23,8 @@ from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
 from rdonet_jax.core import interrupts
 
 INPUT, OUTPUT = "standard input", "standard output"
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
+"""Errors of a disk that holds no more."""
 
 
 class Stream(os.PathLike[str]):
@@ -62,11 +65,22 @@ def source(name: str) -> Iterator[FilePath]:
 
 @contextlib.contextmanager
 def _held(stream: BinaryIO, name: str) -> Iterator[Stream]:
-    """A temporary file that holds what comes from a stream."""
+    """A temporary file that holds what comes from a stream.
+
+    Raises `CommandError` where the folder for such files cannot hold it.
+    """
     with interrupts.temporary_folder() as folder:
         path = os.path.join(folder, "input")
-        with open(path, "wb") as file:
-            shutil.copyfileobj(stream, file)
+        try:
+            with open(path, "wb") as file:
+                shutil.copyfileobj(stream, file)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise CommandError(
+                f"{name}: cannot be kept in {os.path.dirname(folder)} ({error.strerror}): set "
+                "TMPDIR to another folder"
+            ) from error
         yield Stream(path, name)
 
 

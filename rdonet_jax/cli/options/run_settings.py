@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +54,26 @@ class RunSettings(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1, but that 3e-4 is a number, as in YAML 1.2 and JSON."""
+    """YAML 1.1, but that 3e-4 is a number, as in YAML 1.2 and JSON, and that names are unique."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        written = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        names = [(key.tag, key.value) for key in written]
+        for number, (key, name) in enumerate(zip(written, names, strict=True)):
+            if name in names[:number]:
+                problem = f"{short_repr(key.value)} is there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _unique(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Pairs as a dict. Raises ValueError for a name that is there twice."""
+    found: dict[Any, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{short_repr(name)} is there twice")
+        found[name] = value
+    return found
 
 
 _Loader.add_implicit_resolver(
@@ -70,7 +89,11 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: a configuration is a .yaml, .yml or .json file")
     try:
         text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.load(text, _Loader)
+        values = (
+            json.loads(text, object_pairs_hook=_unique)
+            if path.suffix == ".json"
+            else yaml.load(text, _Loader)
+        )
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         kind = "JSON" if path.suffix == ".json" else "YAML"
         raise ConfigError(f"{path}: is no {kind}: {' '.join(str(error).split())}") from error
@@ -119,6 +142,18 @@ def base(preset: Any, family: Any, start: str | None = None) -> Base:
     if family not in (None, own):
         raise ConfigError(f"the preset {name} is of the family {own}, not {family}")
     return Base(name, model)
+
+
+def require_own_preset(path: Path, values: Mapping[str, Any], preset: str) -> None:
+    """Raises `ConfigError` for another preset than that of a run whose file this is.
+
+    The file has all fields of the run's network, so nothing of the preset would be left.
+    """
+    if "origin" in values and preset != values.get("preset"):
+        raise ConfigError(
+            f"{path}: is the configuration of a run, whose network replaces the preset {preset}: "
+            "leave --preset out"
+        )
 
 
 def preset_of(values: Mapping[str, Any]) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import weakref
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,14 @@ from rdonet_jax.core import defaults
 from rdonet_jax.models import param_tree
 from rdonet_jax.models.zoo import Model
 
+if TYPE_CHECKING:
+    from rdonet_jax.codec.portable.numpy_engine import NumpyNetwork
+
 ENGINES = tuple(name for name in defaults.ENGINES if name != defaults.DEFAULT_ENGINE)
+
+
+_numpy_networks: weakref.WeakKeyDictionary[Model, NumpyNetwork] = weakref.WeakKeyDictionary()
+"""Those of the models that are in use."""
 
 
 def make(name: str, model: Model, qualities: np.ndarray) -> Engine:
@@ -22,16 +30,22 @@ def make(name: str, model: Model, qualities: np.ndarray) -> Engine:
     if name == "numpy":
         from rdonet_jax.codec.portable.numpy_engine import NumpyEngine
 
-        flat = param_tree.flatten(model.params)
-        params = param_tree.unflatten({path: np.asarray(leaf) for path, leaf in flat.items()})
-        return NumpyEngine(model.config, params, qualities)
+        return NumpyEngine(_numpy_network(model), qualities)
     from rdonet_jax.codec.portable.jax_engine import JaxEngine
 
     return JaxEngine(model.config, model.device_params, qualities, model.batches)
 
 
-def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions, for counting their compilations."""
-    from rdonet_jax.codec.portable import jax_engine
+def _numpy_network(model: Model) -> NumpyNetwork:
+    """The arranged parameters of a model.
 
-    return jax_engine.jitted_steps()
+    Two threads that ask at once may both arrange them; one result is kept.
+    """
+    from rdonet_jax.codec.portable.numpy_engine import NumpyNetwork
+
+    found = _numpy_networks.get(model)
+    if found is None:
+        flat = param_tree.flatten(model.params)
+        params = param_tree.unflatten({path: np.asarray(leaf) for path, leaf in flat.items()})
+        found = _numpy_networks.setdefault(model, NumpyNetwork(model.config, params))
+    return found

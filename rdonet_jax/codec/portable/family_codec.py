@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from rdonet_jax.codec import working_set
@@ -51,9 +49,6 @@ class PortableCodec(FamilyCodec):
         self, config: PortableConfig, grid: tuple[int, int], tile_blocks: int
     ) -> int:
         return working_set.refining_bytes(config, grid, tile_blocks)
-
-    def jitted_steps(self) -> tuple[Any, ...]:
-        return engines.jitted_steps()
 
 
 CODEC = PortableCodec()

@@ -316,13 +316,6 @@ class JaxEngine(Engine):
         return self._step(synthesize, (is_16bit,), d, updated, extent)
 
 
-def jitted_steps() -> tuple[Any, ...]:
-    """All compiled functions, for counting their compilations."""
-    transforms = (analyze, coarsen, encode_latents, upsample, synthesize)
-    priors = (at_quality, compute_context, hidden_features, predict, update_plane)
-    return *transforms, *priors
-
-
 def _padded(qualities: np.ndarray) -> np.ndarray:
     """With the last one repeated where there are several, so that few lengths are compiled."""
     count = len(qualities)

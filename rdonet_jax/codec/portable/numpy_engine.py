@@ -16,24 +16,43 @@ from rdonet_jax.models.portable.integer_format import ENCODER_UNIT, GRID
 from rdonet_jax.models.portable.quality_maps import LevelQuality
 
 
+class NumpyNetwork:
+    """The parameters of one model, arranged once for all images and qualities.
+
+    Attributes:
+      config: of the network.
+      params: the whole tree; `units` are its subtrees by level.
+      g_a, g_s, encoders, upsamplers, hyper_stages: the lapped stages; the last three by level.
+      priors: the integer networks by level.
+    """
+
+    def __init__(self, config: PortableConfig, params: Any) -> None:
+        self.config, self.params = config, params
+        self.units = [params[f"units_{level}"] for level in range(config.levels)]
+        self.g_a, self.g_s = (layers.Stage(params[name]) for name in ("g_a", "g_s"))
+        self.encoders = [layers.Stage(unit["encoder"]) for unit in self.units]
+        self.upsamplers = [layers.Stage(unit["hand_over"]) for unit in self.units]
+        self.hyper_stages = [
+            [layers.Stage(unit["hyper_encoder"][name]) for name in ("second", "third")]
+            for unit in self.units
+        ]
+        self.priors = [
+            numpy_prior.PriorLayers(config, level, unit["prior"])
+            for level, unit in enumerate(self.units)
+        ]
+
+
 class NumpyEngine(Engine):
-    """The steps of one model, see `Engine`."""
+    """The steps of one model at some qualities, see `Engine`."""
 
     fixed_shapes = False
 
-    def __init__(self, config: PortableConfig, params: Any, qualities: np.ndarray) -> None:
-        self._config, self._params, self._qualities = config, params, qualities
-        self._units = [params[f"units_{level}"] for level in range(config.levels)]
+    def __init__(self, network: NumpyNetwork, qualities: np.ndarray) -> None:
+        self._network, self._qualities = network, qualities
+        self._config, self._params, self._units = network.config, network.params, network.units
         self._priors = [
-            numpy_prior.LevelPrior(config, level, unit["prior"], self._qualities)
-            for level, unit in enumerate(self._units)
-        ]
-        self._g_a, self._g_s = (layers.Stage(params[name]) for name in ("g_a", "g_s"))
-        self._encoders = [layers.Stage(unit["encoder"]) for unit in self._units]
-        self._hand_overs = [layers.Stage(unit["hand_over"]) for unit in self._units]
-        self._hyper_stages = [
-            [layers.Stage(unit["hyper_encoder"][name]) for name in ("second", "third")]
-            for unit in self._units
+            numpy_prior.LevelPrior(network.config, level, prior, qualities)
+            for level, prior in enumerate(network.priors)
         ]
 
     def z_index(self, level: int, at: np.ndarray | None = None) -> np.ndarray:
@@ -46,14 +65,14 @@ class NumpyEngine(Engine):
     def analyze(self, pixels: np.ndarray, extent: np.ndarray) -> np.ndarray:
         x = pixels[0].astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
         h = layers.space_to_depth(layers.space_to_depth(x - np.float32(0.5)))
-        h = self._g_a.down(h, extent // PATCH)
+        h = self._network.g_a.down(h, extent // PATCH)
         extent = extent // (2 * PATCH)
         h = self._nonlinearity(h, self._params.get("g_a_refine"), extent, inverse=False)
         return self.coarsen(0, h[None], extent)
 
     def coarsen(self, level: int, e: np.ndarray, extent: np.ndarray) -> np.ndarray:
         unit = self._units[level]
-        h = self._encoders[level].down(e[0], extent)
+        h = self._network.encoders[level].down(e[0], extent)
         return self._nonlinearity(h, unit.get("refine"), extent // 2, inverse=False)[None]
 
     def encode_latents(
@@ -76,7 +95,7 @@ class NumpyEngine(Engine):
     def _encode_hyper_latents(self, level: int, y: np.ndarray, extent: np.ndarray) -> np.ndarray:
         """z before its gain, from y in the units of the prior."""
         first = self._units[level]["hyper_encoder"]["first"]
-        second, third = self._hyper_stages[level]
+        second, third = self._network.hyper_stages[level]
         x = layers.zero_beyond(np.maximum(layers.pointwise(y, first), 0), extent)
         extent = -(-extent // HYPER_STRIDE) * HYPER_STRIDE
         return third.down(np.maximum(second.down(x, extent), 0), extent // 2)
@@ -144,7 +163,7 @@ class NumpyEngine(Engine):
         # Where a level is not coded, its y_hat is 0.
         d = np.where(updated[0, ..., None], d[0], d[0] + unit["from_latent"]["bias"])
         d = self._nonlinearity(d, unit.get("restore"), extent, inverse=True)
-        return self._hand_overs[level].up(d, extent)[None]
+        return self._network.upsamplers[level].up(d, extent)[None]
 
     def synthesize(
         self, is_16bit: bool, d: np.ndarray, updated: np.ndarray, extent: np.ndarray
@@ -152,7 +171,7 @@ class NumpyEngine(Engine):
         trunk = self.upsample(0, d, updated, extent)[0]
         extent = 2 * extent
         h = self._nonlinearity(trunk, self._params.get("g_s_restore"), extent, inverse=True)
-        h = self._g_s.up(h, extent)
+        h = self._network.g_s.up(h, extent)
         if self._config.finish:
             h = layers.residual(h, self._params["g_s_finish"], 2 * extent)
         x_hat = layers.depth_to_space(layers.depth_to_space(h)) + np.float32(0.5)

@@ -6,11 +6,12 @@ and an `extent`, int32 [2], is how many rows and columns of an array the image h
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from rdonet_jax.core.cached import cached_property
 
 Weights = Mapping[str, Any]
 
@@ -65,12 +66,12 @@ class Stage:
         corners = convolve(pad_borders(x, extent), self._up_kernel)
         return depth_to_space(corners)[1:-1, 1:-1] + self._weights["bias"]
 
-    @functools.cached_property
+    @cached_property
     def _down_kernel(self) -> np.ndarray:
         blocks = self._blocks().transpose(0, 2, 1, 3, 4, 5)
         return blocks.reshape(2, 2, -1, blocks.shape[-1])
 
-    @functools.cached_property
+    @cached_property
     def _up_kernel(self) -> np.ndarray:
         blocks = self._blocks()[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
         return blocks.reshape(2, 2, blocks.shape[2], -1)

@@ -155,6 +155,37 @@ At = int | np.ndarray
 """Which of the qualities of a `LevelPrior`: one of them, or one for each of N positions, [N]."""
 
 
+class PriorLayers:
+    """The integer networks of one level, without a quality.
+
+    Attributes:
+      gains: log2 of the quantizer steps per unit of y at the knots, in 1/256, [K, L].
+      units: log2 of the networks' units in units of y, in 1/256, [L].
+      z_index: the scale index of every channel of z at the knots, [K, ·].
+      from_z, from_coarser, embed, first, second: layers; `from_coarser` is None at the coarsest
+        level.
+      groups: those of channels of y.
+    """
+
+    def __init__(self, config: PortableConfig, level: int, weights: Any) -> None:
+        octaves = OCTAVES * OCTAVE
+        self.gains = to_integers(weights["gain"], fmt.LOG_BITS, octaves)
+        self.units = to_integers(weights["unit"], fmt.LOG_BITS, octaves)
+        self.z_index = to_integers(weights["z_index"], fmt.Z_INDEX_BITS, fmt.LARGEST_Z_INDEX)
+
+        def layer(name: str) -> Layer:
+            return Layer(weights[name], WEIGHT_BITS[name])
+
+        self.from_z, self.embed = layer("from_z"), layer("embed")
+        self.first, self.second = layer("first"), layer("second")
+        self.from_coarser = layer("from_coarser") if "from_coarser" in weights else None
+        to_mu, to_scale = layer("to_mu"), layer("to_scale")
+        self.groups = [
+            Group(channels, to_mu.columns(channels), to_scale.columns(channels), number, weights)
+            for number, channels in enumerate(fmt.channel_groups(config, level))
+        ]
+
+
 class LevelPrior:
     """The integer networks of one level at Q qualities.
 
@@ -165,43 +196,29 @@ class LevelPrior:
     """
 
     def __init__(
-        self, config: PortableConfig, level: int, weights: Any, qualities: np.ndarray
+        self, config: PortableConfig, level: int, layers: PriorLayers, qualities: np.ndarray
     ) -> None:
-        self._embedding = config.embedding
+        self._layers, self._embedding = layers, config.embedding
         self._context_channels = fmt.context_channels(config, level)
-        octaves = OCTAVES * OCTAVE
-        gains = np.rint(interpolate(to_integers(weights["gain"], fmt.LOG_BITS, octaves), qualities))
-        self.steps = powers(gains)
-        self.units = to_integers(weights["unit"], fmt.LOG_BITS, octaves)
+        gains = np.rint(interpolate(layers.gains, qualities))
+        self.steps, self.units = powers(gains), layers.units
         self._from_units, self._to_units = powers(gains + self.units), powers(-gains - self.units)
-        knots = to_integers(weights["z_index"], fmt.Z_INDEX_BITS, fmt.LARGEST_Z_INDEX)
-        z_index = shift_right(np.rint(interpolate(knots, qualities)), fmt.FRACTION_BITS)
+        z_index = shift_right(np.rint(interpolate(layers.z_index, qualities)), fmt.FRACTION_BITS)
         largest = distributions.SCALE_COUNT - 1
         self.z_index = np.clip(z_index, 0, largest).astype(np.int32)
         quality_basis = clip(hat_functions(qualities, config.knots))
-        from_z = Layer(weights["from_z"], WEIGHT_BITS["from_z"])
-        self._from_z = from_z.split(len(from_z.kernel) - config.knots, quality_basis)
-        if "from_coarser" in weights:
-            self._from_coarser = Layer(weights["from_coarser"], WEIGHT_BITS["from_coarser"])
-        self._embed = Layer(weights["embed"], WEIGHT_BITS["embed"])
-        first = Layer(weights["first"], WEIGHT_BITS["first"])
+        inputs = len(layers.from_z.kernel) - config.knots
+        self._from_z = layers.from_z.split(inputs, quality_basis)
         planes = LARGEST * np.eye(len(PLANES)).repeat(len(qualities), axis=0)
         self._first_of_plane = [
-            first.split(
+            layers.first.split(
                 9 * config.embedding + 2 * config.conditioning,
                 np.concatenate([quality_basis, one_hot], axis=1),
             )
             for one_hot in np.split(planes, len(PLANES))
         ]
-        self._second = Layer(weights["second"], WEIGHT_BITS["second"])
         per_octave = fmt.index_per_octave(config.distribution)
         self._index_offset = shift_right(gains * np.float32(per_octave), fmt.INDEX_BITS)
-        to_mu = Layer(weights["to_mu"], WEIGHT_BITS["to_mu"])
-        to_scale = Layer(weights["to_scale"], WEIGHT_BITS["to_scale"])
-        self._groups = [
-            Group(channels, to_mu.columns(channels), to_scale.columns(channels), number, weights)
-            for number, channels in enumerate(fmt.channel_groups(config, level))
-        ]
 
     def context_features(self, z: np.ndarray, coarser: np.ndarray | None, at: At = 0) -> np.ndarray:
         """The context features of N areas of 4×4 positions, [N, 4, 4, ·].
@@ -215,7 +232,8 @@ class LevelPrior:
         if coarser is None:
             from_coarser = np.zeros_like(from_z)
         else:
-            from_coarser = activation(depth_to_space(self._from_coarser(coarser)), CONTEXT_BITS)
+            sums = self._layers.from_coarser(coarser)
+            from_coarser = activation(depth_to_space(sums), CONTEXT_BITS)
         return np.concatenate([from_z, from_coarser], axis=-1)
 
     def hidden_features(
@@ -232,7 +250,7 @@ class LevelPrior:
         sums += neighbors[:, 4 * size :] @ first.kernel[5 * size : 9 * size]
         sums += context_features @ first.kernel[9 * size :]
         first = activation(sums + first.bias[at], CONTEXT_BITS)
-        second = activation(self._second(first), HIDDEN_BITS)
+        second = activation(self._layers.second(first), HIDDEN_BITS)
         return np.concatenate([first, second], axis=-1)
 
     def predict(
@@ -243,8 +261,8 @@ class LevelPrior:
         From the hidden features [N, ·] and the symbols [N, ·] of the earlier groups.
         """
         offsets = self._offset_inputs(symbols, at) if group else symbols
-        mu, index = self._groups[group](hidden, offsets)
-        channels = self._groups[group].channels
+        mu, index = self._layers.groups[group](hidden, offsets)
+        channels = self._layers.groups[group].channels
         mu = scale(shift_right(mu, MU_SHIFT), self._from_units[at][..., channels])
         index = shift_right(index, SCALE_SHIFT) + self._index_offset[at][..., channels]
         largest = distributions.SCALE_COUNT - 1
@@ -260,7 +278,7 @@ class LevelPrior:
         """Decoded v [N, L] in 1/16 of a step as 8-bit inputs [N, E]."""
         count = self._context_channels
         y = clip(scale(v[:, :count], self._to_units[at][..., :count], fmt.GRID_BITS))
-        sums = self._embed(np.concatenate([y, np.abs(y)], axis=-1))
+        sums = self._layers.embed(np.concatenate([y, np.abs(y)], axis=-1))
         return clip(shift_right(sums, EMBEDDING_BITS))
 
 

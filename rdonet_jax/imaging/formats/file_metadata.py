@@ -92,7 +92,7 @@ def of_image(
         notes.append("without the second part of its XMP")
     return Metadata(
         colors.icc,
-        exif.of_image(image),
+        exif.of_image(image, _orientation(image, path)),
         xmp.upright(text) if is_text else b"",
         colors.cicp,
         _resolution(image, path),
@@ -169,14 +169,18 @@ def _resolution(image: Image.Image, path: str | os.PathLike) -> Resolution | Non
     found = resolution.of_image(image)
     if found is None or found.x == found.y:
         return found
-    tag = ExifTags.Base.Orientation
-    if image.format == "TIFF":  # Pillow forgets the orientation when it reads the pixels
-        with Image.open(path, formats=["TIFF"]) as again:
-            again.seek(image.tell())
-            lies = again.getexif().get(tag, 1)
-    else:
-        lies = image.getexif().get(tag, 1)
+    lies = _orientation(image, path)
     return resolution.turned(found) if lies in exif.SIDEWAYS else found
+
+
+def _orientation(image: Image.Image, path: str | os.PathLike) -> int:
+    """The orientation of the stored image, 1 to 8 if it is a valid one."""
+    if image.format != "TIFF":
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    # Pillow removes the orientation when it reads the pixels.
+    with Image.open(path, formats=["TIFF"]) as again:
+        again.seek(image.tell())
+        return again.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _colors(image: Image.Image, path: str | os.PathLike, gray: bool) -> _Colors:

@@ -120,6 +120,30 @@ def require_all_rows(path: str | os.PathLike) -> None:
         raise PngError("its pixel data end before its last row")
 
 
+def require_exact_rows(found: Header, contents: Sequence[bytes]) -> None:
+    """Raises PngError unless the contents of chunks IDAT are one whole zlib stream of all rows.
+
+    Pillow gives black pixels for rows that are missing, and does not look behind the last one.
+    """
+    left, inflate = _pixel_bytes(found), zlib.decompressobj()
+    if left > DEFLATE_RATIO * sum(map(len, contents)):
+        raise PngError("it is too short for so many pixels")
+    try:
+        for content in contents:
+            data = content
+            while data and left >= 0 and not inflate.eof:
+                left -= len(inflate.decompress(data, min(left + 1, _INFLATED_AT_ONCE)))
+                data = inflate.unconsumed_tail
+            if data or inflate.unused_data:
+                raise PngError("it has more than the pixels that it claims")
+        if not inflate.eof:  # what it holds back
+            left -= len(inflate.decompress(b"", left + 1))
+    except zlib.error as error:
+        raise PngError("its pixel data are damaged") from error
+    if left or not inflate.eof:
+        raise PngError("its pixel data do not end with its last row")
+
+
 def _pixel_bytes(found: Header) -> int:
     """The bytes of all rows with their filters."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(found.color_type, 0)

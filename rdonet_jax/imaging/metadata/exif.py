@@ -35,6 +35,11 @@ SIDEWAYS = (5, 6, 7, 8)
 RESOLUTION = (282, 283, 296)
 """Tags of the size of a pixel."""
 
+_SIDES = ((256, 257), (282, 283))
+_SIDES_IN_EXIF = ((0xA002, 0xA003), (0xA20E, 0xA20F))
+"""Tags of widths and heights, and of resolutions across and down: of the image's directory, and of
+the nested one (pixels of the image, resolution of the sensor)."""
+
 
 def is_sound(data: bytes) -> bool:
     """Whether Pillow can read and rewrite every entry. Some formats store entries one by one."""
@@ -129,22 +134,27 @@ def load_nested(image: Image.Image) -> None:
             pass
 
 
-def of_image(image: Image.Image) -> bytes:
+def of_image(image: Image.Image, lies: int | None = None) -> bytes:
     """The EXIF data of an opened file, upright; empty if it has none.
 
     TIFF files store EXIF entries among their own tags, and some PNG files store them as text. Their
-    entries are put into a new block. Raises Pillow's errors for damaged data.
+    entries are put into a new block, see `of_block` for `lies`. Raises Pillow's errors for damaged
+    data.
     """
     if data := found_in(image):
         return upright(data)
-    return of_block(image.getexif(), RESOLUTION if image.format == "TIFF" else ())
+    return of_block(image.getexif(), RESOLUTION if image.format == "TIFF" else (), lies)
 
 
-def of_block(block: Image.Exif, without: Collection[int] = ()) -> bytes:
+def of_block(block: Image.Exif, without: Collection[int] = (), lies: int | None = None) -> bytes:
     """The entries of a block as EXIF data, upright, without some tags.
 
-    Entries with 64-bit numbers, which only BigTIFF can hold, are left out.
+    `lies` is the orientation of the stored image, where the block does not have it any more: Pillow
+    removes that of a TIFF file when it reads the pixels. Entries with 64-bit numbers, which only
+    BigTIFF can hold, are left out.
     """
+    if lies is None:
+        lies = block.get(ExifTags.Base.Orientation, 1)
     kept = Image.Exif()
     for tag, value in entries(block):
         if _is_short(value):
@@ -152,7 +162,12 @@ def of_block(block: Image.Exif, without: Collection[int] = ()) -> bytes:
     for tag in (ExifTags.Base.Orientation, *without):
         if tag in kept:
             del kept[tag]
-    return kept.tobytes().removeprefix(PREFIX) if len(kept) else b""
+    if not len(kept):
+        return b""
+    data = bytearray(kept.tobytes().removeprefix(PREFIX))
+    if lies in SIDEWAYS and (order := exif_block.byte_order(data)):
+        _exchange_sides(data, order)
+    return bytes(data)
 
 
 def _is_short(value: Any) -> bool:
@@ -164,8 +179,9 @@ def _is_short(value: Any) -> bool:
 def upright(data: bytes) -> bytes:
     """The EXIF data with its orientation, if it has one, set to upright.
 
-    A thumbnail is turned in the same way, or removed if that fails. Nothing else is changed.
-    Data without the layout of EXIF is returned as it is.
+    A thumbnail is turned in the same way, or removed if that fails. Where the image is turned on
+    its side, widths and heights are exchanged. Nothing else is changed. Data without the layout of
+    EXIF is returned as it is.
     """
     order = exif_block.byte_order(data)
     if order is None:
@@ -174,8 +190,21 @@ def upright(data: bytes) -> bytes:
     lies = orientation(data)
     if lies != 1:
         exif_thumbnail.turn(changed, order, lies)
+    if lies in SIDEWAYS:
+        _exchange_sides(changed, order)
     exif_block.set_upright(changed, order, exif_block.first_directory(data, order))
     return bytes(changed)
+
+
+def _exchange_sides(data: bytearray, order: str) -> None:
+    """Exchanges what the data say of widths and of heights."""
+    directory = exif_block.first_directory(data, order)
+    exif_block.exchange(data, order, directory, _SIDES)
+    for entry in exif_block.entries(data, order, directory):
+        if entry.tag == ExifTags.IFD.Exif:
+            nested = exif_block.number(data, order, entry)
+            if nested is not None:
+                exif_block.exchange(data, order, nested, _SIDES_IN_EXIF)
 
 
 def called_upright(data: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 ORIENTATION = 274
@@ -63,6 +64,16 @@ def number(data: bytes, order: str, entry: Entry) -> int | None:
     if entry.count != 1 or entry.kind not in _WHOLE_NUMBERS:
         return None
     return struct.unpack_from(order + _WHOLE_NUMBERS[entry.kind], data, entry.at + 8)[0]
+
+
+def exchange(data: bytearray, order: str, directory: int, pairs: Iterable[tuple[int, int]]) -> None:
+    """Exchanges the values of pairs of tags in a directory, where it has both."""
+    at = {entry.tag: entry.at for entry in entries(data, order, directory)}
+    for one, other in pairs:
+        if one in at and other in at:
+            # Type, number and value, or the offset of the value.
+            first, second = (slice(at[tag] + 2, at[tag] + ENTRY_BYTES) for tag in (one, other))
+            data[first], data[second] = data[second], data[first]
 
 
 def set_upright(data: bytearray, order: str, directory: int) -> None:

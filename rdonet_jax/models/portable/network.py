@@ -60,7 +60,7 @@ class State(NamedTuple):
     coarser: jax.Array | None  # `LevelPrior.coarse_context`; None at the coarsest level
 
 
-class GivenLatents(NamedTuple):
+class LevelLatents(NamedTuple):
     """The latents of a level in steps, not yet rounded."""
 
     y: jax.Array  # float32 [B, h, w, L]
@@ -310,7 +310,7 @@ class PortableRDONet(nn.Module):
 
     def code_given(
         self,
-        latents: tuple[GivenLatents, ...],
+        latents: tuple[LevelLatents, ...],
         masks: tuple[jax.Array, ...],
         noise: tuple[RoundingNoise | None, ...],
         quality: jax.Array | QualityMaps,
@@ -322,7 +322,7 @@ class PortableRDONet(nn.Module):
 
     def code_given_level(
         self,
-        latents: GivenLatents,
+        latents: LevelLatents,
         state: State,
         mask: jax.Array,
         noise: RoundingNoise | None,

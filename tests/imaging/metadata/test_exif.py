@@ -35,6 +35,30 @@ def test_the_orientation_alone_is_set_upright(data, at):
     assert block[ExifTags.Base.Orientation] == 1 and block[ExifTags.Base.Make] == "abc"
 
 
+def sides_of(data):
+    """Width, height and resolutions across and down, as EXIF data say."""
+    block = Image.Exif()
+    block.load(data)
+    nested = block.get_ifd(ExifTags.IFD.Exif)
+    return nested[0xA002], nested[0xA003], float(block[282]), float(block[283])
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_widths_and_heights_are_exchanged_where_the_image_is_turned_on_its_side(endian, value):
+    block = Image.Exif()
+    block.endian = endian
+    block[274], block[282], block[283] = value, 300.0, 150.0
+    block.get_ifd(ExifTags.IFD.Exif).update({0xA002: 40, 0xA003: 24})
+    data = block.tobytes().removeprefix(exif.PREFIX)
+    assert sides_of(data) == (40, 24, 300, 150)
+    stored = Image.Exif()  # as of a TIFF file, among the tags of the file
+    stored.load(data)
+    expected = (24, 40, 150, 300) if value > 4 else (40, 24, 300, 150)
+    assert sides_of(exif.upright(data)) == sides_of(exif.of_block(stored)) == expected
+    assert exif.orientation(exif.upright(data)) == 1
+
+
 @pytest.mark.parametrize("value", range(1, 9))
 def test_arrays_are_turned_as_pillow_turns_images(value):
     samples = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdonet_jax.codec import hyper_coding, level_coder
+from rdonet_jax.codec import hyper_latent_coding, level_coder
 from rdonet_jax.entropy import distributions, likelihoods
 from rdonet_jax.models.rdonet import causal_prior
 
@@ -18,16 +20,11 @@ def random_weights(channels, hidden, seed):
     return causal_prior.CausalWeights(*(rng.normal(size=s).astype(np.float32) for s in shapes))
 
 
-def replay(runs):
-    """A `take` that gives back recorded runs, and checks that the same tables are asked for."""
-    remaining = iter(runs)
-
-    def take(indices):
-        symbols, expected = next(remaining)
-        np.testing.assert_array_equal(indices, expected)
-        return symbols
-
-    return take
+def replayed(remaining, indices):
+    """The symbols of the next recorded run, whose tables are to be those that are asked for."""
+    symbols, expected = next(remaining)
+    np.testing.assert_array_equal(indices, expected)
+    return symbols
 
 
 @settings(max_examples=40, deadline=None)
@@ -42,17 +39,21 @@ def test_hyper_latents_come_back_wavefront_by_wavefront(rows, columns, seed, siz
     coded = rng.random((rows, columns)) < 0.7
     z_hat = np.rint(size * rng.normal(size=(rows, columns, 5))) * coded[..., None]
     weights = random_weights(5, 3, seed)
-    runs = hyper_coding.encode_runs(weights, z_hat, coded, "laplace")
-    decoded, symbols = hyper_coding.decode(replay(runs), weights, coded, "laplace")
+    runs = []
+    encoder = level_coder.encoder_run(runs)
+    sent = hyper_latent_coding.code(encoder, weights, coded, "laplace", z_hat)
+    remaining = iter(runs)
+    decoder = level_coder.decoder_run(functools.partial(replayed, remaining))
+    decoded = hyper_latent_coding.code(decoder, weights, coded, "laplace", None)
+    np.testing.assert_array_equal(sent, z_hat)
     np.testing.assert_array_equal(decoded, z_hat)
-    for ours, (theirs, _) in zip(symbols, runs, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    assert next(remaining, None) is None
 
 
 def test_wavefronts_visit_every_position_once_after_all_that_it_depends_on():
     for rows, columns in [(1, 1), (1, 7), (7, 1), (4, 6), (6, 4)]:
         seen = np.full((rows, columns), -1)
-        for number, (row, column) in enumerate(hyper_coding.wavefronts(rows, columns)):
+        for number, (row, column) in enumerate(hyper_latent_coding.wavefronts(rows, columns)):
             assert np.all(seen[row, column] == -1)
             seen[row, column] = number
         assert np.all(seen >= 0)
@@ -67,7 +68,9 @@ def test_hyper_latents_that_float32_cannot_hold_are_refused():
     coded = np.ones((1, 1), bool)
     for value in (2.0**25, np.nan, np.inf):
         with pytest.raises(level_coder.SymbolError):
-            hyper_coding.encode_runs(weights, np.full((1, 1, 2), value), coded, "laplace")
+            hyper_latent_coding.code(
+                level_coder.encoder_run([]), weights, coded, "laplace", np.full((1, 1, 2), value)
+            )
 
 
 def test_the_raw_thresholds_are_far_from_any_rounding_tie():
@@ -75,7 +78,7 @@ def test_the_raw_thresholds_are_far_from_any_rounding_tie():
     for distribution in distributions.DISTRIBUTIONS:
         exact = distributions.scale_thresholds(distribution).astype(np.longdouble)
         exact = exact + np.log(-np.expm1(-exact))
-        rounded = hyper_coding.raw_thresholds(distribution)
+        rounded = hyper_latent_coding.raw_thresholds(distribution)
         assert np.all(np.diff(rounded) > 0)
         step = np.spacing(abs(rounded)).astype(np.longdouble)
         assert np.all(step / 2 - abs(exact - rounded) > 1e-6 * step)
@@ -85,6 +88,6 @@ def test_table_indices_follow_the_softplus_of_the_raw_scale():
     raw = np.linspace(-6, 300, 5000).astype(np.float32)
     softplus = np.logaddexp(0, raw.astype(np.float64)).astype(np.float32)
     expected = np.asarray(likelihoods.scale_index(softplus, "laplace"))
-    result = np.searchsorted(hyper_coding.raw_thresholds("laplace"), raw)
+    result = np.searchsorted(hyper_latent_coding.raw_thresholds("laplace"), raw)
     assert np.mean(expected != result) < 0.001
     assert np.abs(expected - result).max() <= 1

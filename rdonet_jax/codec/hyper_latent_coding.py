@@ -3,7 +3,8 @@
 The prior of a position depends on z_hat to its left and above. A wavefront is a diagonal
 t = column + 2 · row, whose positions depend on earlier diagonals alone. The arithmetic is NumPy's,
 element by element; `rdonet_jax.models.rdonet.causal_prior` says why encoder and decoder get the
-same bits. The scale index is found without evaluating the softplus.
+same bits. The scale index is found without evaluating the softplus. An encoder, which has all of
+z_hat, computes the hidden units of all positions at once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rdonet_jax.codec.level_coder import ReadSymbols, SymbolError
+from rdonet_jax.codec.level_coder import CodeRun, SymbolError
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.runs import Run
 from rdonet_jax.models.rdonet import causal_prior
@@ -38,58 +39,39 @@ def wavefronts(rows: int, columns: int) -> Iterator[Positions]:
         yield row, t - 2 * row
 
 
-def encode_runs(
-    weights: causal_prior.CausalWeights, z_hat: np.ndarray, coded: np.ndarray, distribution: str
-) -> list[Run]:
-    """Runs for the range coder, one per wavefront, of z_hat [h, w, C] where coded [h, w].
-
-    z_hat is integer-valued, and 0 where not coded. Raises `SymbolError` when it is too large.
-    """
-    z_hat = _check_range(z_hat)
-    rows, columns = np.indices(coded.shape).reshape(2, -1)
-    state = _State(weights, coded.shape, z_hat.shape[-1])
-    state.place((rows, columns), z_hat.reshape(-1, z_hat.shape[-1]))
-    state.update_units((rows, columns))
-    runs = []
-    for positions in wavefronts(*coded.shape):
-        row, column = _select(positions, coded)
-        mu, index = state.prior((row, column), distribution)
-        symbols = z_hat[row, column].astype(np.int64) - mu.astype(np.int64)
-        runs.append((symbols.ravel(), index.ravel()))
-    return runs
-
-
-def decode(
-    read_symbols: ReadSymbols,
+def code(
+    code_run: CodeRun,
     weights: causal_prior.CausalWeights,
     coded: np.ndarray,
     distribution: str,
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """z_hat float32 [h, w, C] and the symbols of each run, by a range decoder's `read_symbols`.
+    z_hat: np.ndarray | None,
+) -> np.ndarray:
+    """Codes z_hat [h, w, C] where coded [h, w], a run per wavefront, and gives it as float32.
 
-    Raises `SymbolError` for symbols that no encoder writes.
+    An encoder's z_hat is integer-valued, and 0 where not coded; a decoder's is None. Raises
+    `SymbolError` for values that are too large, and for symbols that no encoder writes.
     """
-    channels = weights.output_bias.shape[-1]
-    state = _State(weights, coded.shape, channels)
-    symbols = []
+    state = _State(weights, coded.shape)
+    if z_hat is not None:
+        state.fill(_check_range(z_hat))
     for positions in wavefronts(*coded.shape):
-        state.update_units(positions)
+        if z_hat is None:
+            state.update_units(positions)
         selected = _select(positions, coded)
         mu, index = state.prior(selected, distribution)
-        run = read_symbols(index.ravel())
-        symbols.append(run)
-        state.place(selected, _check_range(mu + run.reshape(mu.shape).astype(np.float64)))
-    return state.z_hat[1:, 1:-1], symbols
+        compute_symbols = functools.partial(state.offsets, selected, mu)
+        symbols = code_run(index.ravel(), compute_symbols)
+        if z_hat is None:
+            state.place(selected, _check_range(mu + symbols.reshape(mu.shape).astype(np.float64)))
+    return state.z_hat[1:, 1:-1]
 
 
 class _State:
     """z_hat and the hidden units of the causal network so far, with their zero borders."""
 
-    def __init__(
-        self, weights: causal_prior.CausalWeights, shape: tuple[int, int], channels: int
-    ) -> None:
+    def __init__(self, weights: causal_prior.CausalWeights, shape: tuple[int, int]) -> None:
         rows, columns = shape
-        hidden = weights.hidden.shape[1]
+        hidden, channels = weights.hidden.shape[1], weights.output_bias.shape[-1]
         self.weights = causal_prior.CausalWeights(*(np.asarray(w, np.float32) for w in weights))
         self.z_hat = np.zeros((rows + 1, columns + 2, channels), np.float32)
         self.units = np.zeros((rows + 1, columns + 2, hidden, channels), np.float32)
@@ -97,6 +79,17 @@ class _State:
     def place(self, positions: Positions, values: np.ndarray) -> None:
         row, column = positions
         self.z_hat[row + 1, column + 1] = values
+
+    def fill(self, z_hat: np.ndarray) -> None:
+        """Encoder only: all of z_hat at once, and all hidden units."""
+        everywhere = tuple(np.indices(z_hat.shape[:2]).reshape(2, -1))
+        self.place(everywhere, z_hat.reshape(-1, z_hat.shape[-1]))
+        self.update_units(everywhere)
+
+    def offsets(self, positions: Positions, mu: np.ndarray) -> np.ndarray:
+        """Encoder only: z_hat minus mu at positions, whole numbers in float64."""
+        row, column = positions
+        return self.z_hat[row + 1, column + 1].astype(np.float64) - mu
 
     def update_units(self, positions: Positions) -> None:
         """Hidden units at positions whose causal neighbors have all been coded."""
