@@ -65,7 +65,8 @@ class TrainingConfig:
       resident: keep the images on the devices and cut the crops there, see
         `rdonet_jax.training.device_crops`.
       learning_rate, warmup_steps, schedule, final_rate: the peak step size, how long it takes to
-        get there, how it falls then, and what share of it is left at the end.
+        get there, how it falls then, and what share of it is left at the end. A warm-up of as many
+        steps as there are is a tenth of them.
       optimizer: "adam", or for the kernels "muon" or "soap", see `rdonet_jax.training.muon` and
         `rdonet_jax.training.soap`.
       switch: what happens to the optimizer at the second stage, see

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rdonet_jax.core import files
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.training import run_log
-from rdonet_jax.training.run_dir import Run
+from rdonet_jax.training.run_dir import Run, RunError
 from rdonet_jax.training.run_log import LOG_FILE
 
 FOLDER = "weights"
@@ -61,6 +62,14 @@ def weights_files(folder: Path) -> list[Path]:
     found = {path: _NAME.fullmatch(path.name) for path in folder.glob(f"*{zoo.SUFFIX}")}
     steps = {path: int(match[1]) for path, match in found.items() if match}
     return sorted(steps, key=lambda path: (steps[path], path.stat().st_mtime_ns))
+
+
+def require_writable(folder: Path) -> None:
+    """Raises `RunError` for a folder that cannot be made, or that nothing can be written into."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written to" if there.is_dir() else "is no folder"
+        raise RunError(f"{folder}: no weights can be exported there: {there} {what}")
 
 
 class Exports:
@@ -141,10 +150,14 @@ class Exports:
         name = Path(saved).name
         names = [*(before for before in self._written_before() if before != name), name]
         # Before others are removed: a file that is not listed would stay forever.
-        content = "".join(f"{name}\n" for name in names).encode()
-        files.replace(self._run_folder / LIST_FILE, lambda file: file.write(content))
+        self._list(names)
         for older in names[:-KEPT]:
             (self._folder / older).unlink(missing_ok=True)
+        self._list(names[-KEPT:])
+
+    def _list(self, names: Sequence[str]) -> None:
+        content = "".join(f"{name}\n" for name in names).encode()
+        files.replace(self._run_folder / LIST_FILE, lambda file: file.write(content))
 
     def _written_before(self) -> list[str]:
         """The names of the run's files that are in the folder, the one written last at the end."""

@@ -37,17 +37,20 @@ OF_WEIGHTS = ("start", "metric", "lmbda", "ms_ssim_share", "prior_rate")
 def settings(start: str) -> dict[str, Any]:
     """The fields of a `TrainingConfig` that goes on from the weights of this name or file.
 
-    The loss is that of the weights' last training. Raises `ZooError` for weights that there are
-    not.
+    The loss is that of the last training of the whole network: one of the priors alone has none.
+    Raises `ZooError` for weights that there are not.
     """
     model = zoo.load(start)
+    family = registry.family_of(model.config)
     found = {**RECIPE, "start": start}
-    training = model.record.training
+    training = model.record.of_whole_network().training
     if training is not None:
-        found |= {"metric": training.metric, "lmbda": training.lmbda}
+        found["metric"] = training.metric
+        if not family.variable_rate:
+            found["lmbda"] = training.lmbda
         if training.metric == "both":
             found["ms_ssim_share"] = training.ms_ssim_share
-    if registry.family_of(model.config).has_separate_priors:
+    if family.has_separate_priors:
         found["prior_rate"] = PRIOR_RATE
     return found
 

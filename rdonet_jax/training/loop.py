@@ -73,6 +73,7 @@ class Outcome:
     stopped_by: str  # name of the signal; empty if all steps were done
     was_finished: bool = False  # whether all steps had been done before
     by_clock: bool = False  # whether it was a run of so many minutes
+    passed: float = 1.0  # of a run that was not stopped: the share of the schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +149,9 @@ class Loop:
             monitor.event(progress.step, "resumed" if resumed else "begun", **facts)
             monitor.say("compiling the first step, which can take minutes")
             state, stopped_by = self._steps(state, progress, batches, monitor, stop_request)
-        return Outcome(sharding.unreplicate(state), stopped_by, by_clock=bool(config.minutes))
+        by_clock = bool(config.minutes)
+        passed = setup.tracker.recorded(progress).passed if by_clock else 1.0
+        return Outcome(sharding.unreplicate(state), stopped_by, by_clock=by_clock, passed=passed)
 
     def _steps(
         self,

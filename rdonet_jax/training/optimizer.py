@@ -46,8 +46,11 @@ def learning_rate(config: TrainingConfig) -> optax.Schedule:
 
 
 def _curve(config: TrainingConfig, peak: float, steps: int) -> optax.Schedule:
-    """Linear warm-up to the peak, then the decay of `config.schedule` over the remaining steps."""
-    warmup = min(config.warmup_steps, steps - 1)
+    """Linear warm-up to the peak, then the decay of `config.schedule` over the remaining steps.
+
+    A warm-up that would leave no step for the decay is a tenth of them.
+    """
+    warmup = config.warmup_steps if config.warmup_steps < steps else steps // 10
     left = steps - warmup
     decays = {
         "cosine": lambda: optax.cosine_decay_schedule(peak, left, config.final_rate),

@@ -161,7 +161,7 @@ class _Prepared(NamedTuple):
 def _train(working: WorkingFolder, weights: Path, request: _Request) -> Outcome:
     """As `train`, in a local folder; `weights` is that of what is exported every few minutes."""
     folder, now, length = working.folder, request.now, request.length
-    run, resume, images, crops, start = _prepare(working, request)
+    run, resume, images, crops, start = _prepare(working, weights, request)
     config = run.training
     # The checkpoints inside: a signal must not cut the last write short.
     with (
@@ -195,7 +195,7 @@ def _train(working: WorkingFolder, weights: Path, request: _Request) -> Outcome:
             )
 
 
-def _prepare(working: WorkingFolder, request: _Request) -> _Prepared:
+def _prepare(working: WorkingFolder, weights: Path, request: _Request) -> _Prepared:
     """Looks at images and folder on every host. Raises what `train` raises when it cannot start."""
     folder, sources, intervals = working.folder, request.sources, request.intervals
     if working.shared:
@@ -215,6 +215,8 @@ def _prepare(working: WorkingFolder, request: _Request) -> _Prepared:
     _require_equal_hosts(run, intervals, resume)
     with multihost.raise_on_all_hosts("every host has looked at the folder"):
         run_dir.check(folder, run, resume)
+        if intervals.export:
+            exports.require_writable(weights)
         crops = training_crops.center_crops(held_out, config.crop)
         start = None if resume else train_state.create_state(run.model, config)
     _require_equal_crops(crops, held_out)

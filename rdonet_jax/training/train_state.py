@@ -49,6 +49,11 @@ def starting_params(network_config: AnyConfig, config: TrainingConfig) -> Any:
             f"prior_rate is for portable networks, whose priors are apart; a network of the family "
             f"{family.name!r} has none, so leave it at 1"
         )
+    if family.variable_rate and config.lmbda != TrainingConfig.lmbda:
+        raise ConfigError(
+            f"lmbda is for fixed-rate networks; a network of the family {family.name!r} has a "
+            "range of lambdas of its own, so leave it out"
+        )
     key = jax.random.key(config.seed)
     if config.start not in STARTS:
         params = _params_of(zoo.load(config.start), network_config, config.start)

@@ -36,6 +36,16 @@ def test_fine_tuning_goes_on_with_the_loss_of_the_weights_in_small_steps_without
     assert settings(f"--fine-tune {path} --learning-rate 1e-3").training.learning_rate == 1e-3
 
 
+def test_a_training_of_the_priors_alone_does_not_change_the_loss(tmp_path, finished):
+    model, _ = finished
+    before = {"training": {"metric": "both", "ms_ssim_share": 0.25}}
+    record = {"training": {"learn": "priors"}, "origin": {"started_from": before}}
+    path = zoo.save(tmp_path, "later", model, portable_params.start(model), record)
+    training = settings(f"--fine-tune {path}").training
+    assert (training.metric, training.ms_ssim_share) == ("both", 0.25)
+    assert training.lmbda == TrainingConfig.lmbda  # the network has a range of its own
+
+
 @pytest.mark.parametrize(
     ("metric", "share", "lmbda"),
     [("mse", TrainingConfig.ms_ssim_share, 0.02), ("both", 0.25, 0.02)],

@@ -10,7 +10,7 @@ from rdonet_jax.training import exports, run_log
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.divergence import DivergenceError
 from rdonet_jax.training.exports import Exports, ExportWarning
-from rdonet_jax.training.run_dir import Run
+from rdonet_jax.training.run_dir import Run, RunError
 from tests import portable_params
 
 NETWORK_CONFIG = presets.mini()
@@ -36,6 +36,8 @@ def test_only_the_newest_two_files_stay_and_they_load(tmp_path, params):
         for step in (0, 999, 1000, 20000):
             written.write(params, step)
     found = exports.weights_files(tmp_path / "out")
+    listed = (tmp_path / exports.LIST_FILE).read_text().splitlines()
+    assert listed == [path.name for path in found]
     assert [path.name.partition("-")[0] for path in found] == ["step_1000", "step_20000"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "notes.txt", *(path.name for path in found)
@@ -53,6 +55,14 @@ def test_files_of_the_command_before_count_among_the_newest_two(tmp_path, params
                 written.write(params, step)
     names = [path.name.partition("-")[0] for path in exports.weights_files(tmp_path / "out")]
     assert names == ["step_10", "step_15"]
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_training(tmp_path):
+    exports.require_writable(tmp_path / "new" / "weights")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(RunError, match="no weights can be exported there: .*file is no folder"):
+        exports.require_writable(tmp_path / "file" / "weights")
+    assert not (tmp_path / "new").exists()
 
 
 def write_all(folder, params, steps) -> None:

@@ -114,6 +114,12 @@ def test_a_rate_of_the_priors_is_refused_where_no_part_is_a_prior(preset):
         train_state.create_state(presets.preset(preset), schedule)
 
 
+def test_a_lambda_is_refused_where_the_network_has_a_range_of_them():
+    schedule = training_config.TrainingConfig(lmbda=0.5)
+    with pytest.raises(config.ConfigError, match="lmbda is for fixed-rate networks"):
+        train_state.starting_params(presets.mini(), schedule)
+
+
 def test_priors_that_keep_their_hyper_latents_begin_where_the_weights_are(mini_weights, mini_model):
     schedule = training_config.TrainingConfig(
         learn="priors", hyperpriors="keep", start=str(mini_weights)

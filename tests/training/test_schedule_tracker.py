@@ -92,7 +92,12 @@ def test_a_run_ends_in_time_with_all_that_is_done_at_its_end(end, step):
 
 
 def test_a_run_whose_compilation_takes_all_of_its_time_does_one_step():
-    assert Taken(compiling=700).positions == [0.0]
+    run = Taken(compiling=700)
+    assert run.positions == [0.0] and run.over
+    # It can go on with more minutes.
+    assert run.progress.passed == 0 and not schedule_tracker.is_finished(CONFIG, run.progress)
+    further = Taken(run.progress, RunLength(more_minutes=5.0))
+    assert further.progress.passed == 1 and further.positions[-1] > 0.9 * CONFIG.steps
 
 
 def test_stage_2_begins_once_at_its_share_of_the_time():

@@ -270,6 +270,13 @@ def _say_ended(run: str | Path, outcome: Outcome, program: str) -> None:
         stopped = f"{outcome.stopped_by}: stopped after step {step}, --resume goes on from there"
         output.note(stopped, program)
         return
+    if outcome.passed < 1:
+        output.note(
+            f"{run}: its minutes were over at {outcome.passed:.0%} of the schedule, after step "
+            f"{step}: compiling took all of them; --resume --more-minutes goes on from there",
+            program,
+        )
+        return
     state = "was finished already" if outcome.was_finished else "finished"
     below = checkpoints.LAST
     checkpoints_of = urls.join(run, below) if isinstance(run, str) else run / below
