@@ -90,6 +90,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
     parser.add_argument("--name", help="of the weights (default: that of the model)")
     parser.add_argument("--pack", action="store_true", help="large kernels in 7 to 8 bits")
+    parser.add_argument(
+        "--thresholds", nargs="+", type=float, metavar="T",
+        help="of the variance mask in the weights, T64 T32 for every knot (default: the model's)",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     return program.exit_code(lambda: write_coarser(options), command.EXPECTED, "coarser")
 
@@ -113,8 +117,10 @@ def write_coarser(options: argparse.Namespace) -> int:
         print(f"{knot:<7}" + "".join(f"{value:>9.4f}" for value in found.values()), flush=True)
     params = coarser(model.params, first, chosen)
     record = {**model.record.stored, "coarser_added_steps": chosen}
-    name = options.name or model.name
-    print(zoo.save(options.out, name, model.config, params, record, pack=options.pack))
+    name, config = options.name or model.name, model.config
+    if options.thresholds:
+        config = registry.with_thresholds(config, options.thresholds)
+    print(zoo.save(options.out, name, config, params, record, pack=options.pack))
     return 0
 
 
