@@ -12,8 +12,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 import rdonet_jax
 import rdonet_jax.pillow_plugin
 from rdonet_jax.core import partition
-from rdonet_jax.imaging import pixel_format, reader, writer
-from rdonet_jax.imaging.metadata import exif_block as exif_layout
+from rdonet_jax.imaging import pixel_format, reader
 from rdonet_jax.imaging.metadata.cicp import Cicp
 from rdonet_jax.imaging.metadata.resolution import Resolution
 from tests.image_samples import SRGB, SWAPPED, exif_block, png
@@ -79,34 +78,6 @@ def test_tiff_files_are_turned_once_with_their_resolution(image, tmp_path, tags)
     with Image.open(tmp_path / "a.tif") as source:
         again = rdonet_jax.decompress(rdonet_jax.compress(source, quality=40))
     np.testing.assert_array_equal(again, rdonet_jax.decompress(expected))
-
-
-@pytest.mark.parametrize("value", range(1, 9))
-def test_widths_in_the_exif_data_of_tiff_files_are_those_of_the_upright_image(
-    image, tmp_path, value
-):
-    path, width, height = tmp_path / "a.tif", image.shape[1], image.shape[0]
-    block = Image.Exif()
-    block[274] = 1
-    block.get_ifd(ExifTags.IFD.Exif).update({0xA002: width, 0xA003: height})
-    writer.save(
-        path, pixel_format.ImageData(image, exif=block.tobytes().removeprefix(b"Exif\0\0")), False
-    )
-    data = bytearray(path.read_bytes())
-    order = exif_layout.byte_order(data)
-    directory = exif_layout.first_directory(data, order)
-    entries = exif_layout.entries(data, order, directory)
-    (at,) = (entry.at for entry in entries if entry.tag == 274)
-    struct.pack_into(order + "H", data, at + 8, value)
-    path.write_bytes(data)
-    with Image.open(path) as source:
-        again = opened(saved(source)).info["exif"]
-    for exif in (reader.load(path).exif, again):
-        block = Image.Exif()
-        block.load(exif)
-        found = block.get_ifd(ExifTags.IFD.Exif)
-        sides = (height, width) if value > 4 else (width, height)
-        assert (found[0xA002], found[0xA003]) == sides
 
 
 def test_xmp_of_an_image_that_does_not_stand_upright_is_a_value_error(image):

@@ -51,23 +51,21 @@ def test_the_first_image_of_each_padded_size_is_coded_untimed_before(
         return encode(model, x, *others, reconstruct=reconstruct, **options)
 
     monkeypatch.setattr(codec, "encode", recorded)
-    rows = [r for r, _ in real_files.code_all(tiny_model, images[:2], Settings(), tmp_path)]
+    for row, _ in real_files.code_all(tiny_model, images[:2], Settings(), tmp_path):
+        assert row.encoding_time > 0 and row.decoding_time > 0
     assert shapes == [(192, 256), (192, 256), (170, 250)]
-    assert all(row.encoding_time > 0 and row.decoding_time > 0 for row in rows)
 
 
 @pytest.mark.slow
 def test_files_are_written_by_the_range_coder_that_is_asked_for(
     tiny_model, images, tmp_path, coder_name
 ):
-    (row, _), = real_files.code_all(
-        tiny_model, images[:1], Settings(coder=coder_name), tmp_path
-    )  # fmt: skip
+    settings = Settings(coder=coder_name)
+    ((row, _),) = real_files.code_all(tiny_model, images[:1], settings, tmp_path)
     header, _ = bitstream.parse((tmp_path / f"{row.name}.rdo").read_bytes())
     assert header.coder == range_coder.CODERS[coder_name]
-    settings = real_files.Settings(coder=coder_name)
-    words = real_files.kind(tiny_model, settings)
-    assert words.startswith(f"real files, {coder_name} range coder, ")
+    expected = f"real files, {coder_name} range coder, "
+    assert real_files.kind(tiny_model, settings).startswith(expected)
 
 
 @pytest.mark.parametrize(("given", "threads"), [("3", 3), ("many", 5), (None, 5)])

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
+from rdonet_jax.imaging import pillow_images, reader, writer
 from rdonet_jax.imaging.formats import tiff_writer
 from rdonet_jax.imaging.metadata import exif
+from rdonet_jax.imaging.metadata import exif_block as exif_layout
+from rdonet_jax.imaging.pixel_format import ImageData
 from tests.image_samples import exif_block
 
 pytestmark = pytest.mark.once
@@ -57,6 +60,29 @@ def test_widths_and_heights_are_exchanged_where_the_image_is_turned_on_its_side(
     expected = (24, 40, 150, 300) if value > 4 else (40, 24, 300, 150)
     assert sides_of(exif.upright(data)) == sides_of(exif.of_block(stored)) == expected
     assert exif.orientation(exif.upright(data)) == 1
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_widths_in_the_exif_data_of_tiff_files_are_those_of_the_upright_image(tmp_path, value):
+    path, block = tmp_path / "a.tif", Image.Exif()
+    block[274] = 1
+    block.get_ifd(ExifTags.IFD.Exif).update({0xA002: 40, 0xA003: 24})
+    stored = block.tobytes().removeprefix(exif.PREFIX)
+    writer.save(path, ImageData(np.zeros((24, 40, 3), np.uint8), exif=stored))
+    data = bytearray(path.read_bytes())
+    order = exif_layout.byte_order(data)
+    entries = exif_layout.entries(data, order, exif_layout.first_directory(data, order))
+    (at,) = (entry.at for entry in entries if entry.tag == 274)
+    struct.pack_into(order + "H", data, at + 8, value)
+    path.write_bytes(data)
+    with Image.open(path) as image:
+        image.load()
+        of_pillow = pillow_images.exif_of(image)
+    for found in (reader.load(path).exif, of_pillow):
+        block = Image.Exif()
+        block.load(found)
+        nested = block.get_ifd(ExifTags.IFD.Exif)
+        assert (nested[0xA002], nested[0xA003]) == ((24, 40) if value > 4 else (40, 24))
 
 
 @pytest.mark.parametrize("value", range(1, 9))
