@@ -62,7 +62,7 @@ def code(
         compute_symbols = functools.partial(state.offsets, selected, mu)
         symbols = code_run(index.ravel(), compute_symbols)
         if z_hat is None:
-            state.place(selected, _check_range(mu + symbols.reshape(mu.shape).astype(np.float64)))
+            state.store(selected, _check_range(mu + symbols.reshape(mu.shape).astype(np.float64)))
     return state.z_hat[1:, 1:-1]
 
 
@@ -76,14 +76,14 @@ class _State:
         self.z_hat = np.zeros((rows + 1, columns + 2, channels), np.float32)
         self.units = np.zeros((rows + 1, columns + 2, hidden, channels), np.float32)
 
-    def place(self, positions: Positions, values: np.ndarray) -> None:
+    def store(self, positions: Positions, values: np.ndarray) -> None:
         row, column = positions
         self.z_hat[row + 1, column + 1] = values
 
     def fill(self, z_hat: np.ndarray) -> None:
         """Encoder only: all of z_hat at once, and all hidden units."""
         everywhere = tuple(np.indices(z_hat.shape[:2]).reshape(2, -1))
-        self.place(everywhere, z_hat.reshape(-1, z_hat.shape[-1]))
+        self.store(everywhere, z_hat.reshape(-1, z_hat.shape[-1]))
         self.update_units(everywhere)
 
     def offsets(self, positions: Positions, mu: np.ndarray) -> np.ndarray:

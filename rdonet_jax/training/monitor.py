@@ -110,7 +110,7 @@ class Monitor:
         """Records a step. Steps must be given one by one, in order.
 
         `position` is that of the step in the schedule. The last step has a line of the log. In a
-        run of so many steps, that step is known.
+        run of so many steps, it is found by its number.
         """
         now = self._clock.now()
         self._speed.mark(number, now)

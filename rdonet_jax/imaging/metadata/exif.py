@@ -166,7 +166,7 @@ def of_block(block: Image.Exif, without: Collection[int] = (), lies: int | None 
         return b""
     data = bytearray(kept.tobytes().removeprefix(PREFIX))
     if lies in SIDEWAYS and (order := exif_block.byte_order(data)):
-        _exchange_sides(data, order)
+        _swap_sides(data, order)
     return bytes(data)
 
 
@@ -191,20 +191,20 @@ def upright(data: bytes) -> bytes:
     if lies != 1:
         exif_thumbnail.turn(changed, order, lies)
     if lies in SIDEWAYS:
-        _exchange_sides(changed, order)
+        _swap_sides(changed, order)
     exif_block.set_upright(changed, order, exif_block.first_directory(data, order))
     return bytes(changed)
 
 
-def _exchange_sides(data: bytearray, order: str) -> None:
-    """Exchanges what the data say of widths and of heights."""
+def _swap_sides(data: bytearray, order: str) -> None:
+    """Swaps what the data say of widths and of heights."""
     directory = exif_block.first_directory(data, order)
-    exif_block.exchange(data, order, directory, _SIDES)
+    exif_block.swap_values(data, order, directory, _SIDES)
     for entry in exif_block.entries(data, order, directory):
         if entry.tag == ExifTags.IFD.Exif:
             nested = exif_block.number(data, order, entry)
             if nested is not None:
-                exif_block.exchange(data, order, nested, _SIDES_IN_EXIF)
+                exif_block.swap_values(data, order, nested, _SIDES_IN_EXIF)
 
 
 def called_upright(data: bytes) -> bytes:

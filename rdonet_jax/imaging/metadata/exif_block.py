@@ -66,8 +66,10 @@ def number(data: bytes, order: str, entry: Entry) -> int | None:
     return struct.unpack_from(order + _WHOLE_NUMBERS[entry.kind], data, entry.at + 8)[0]
 
 
-def exchange(data: bytearray, order: str, directory: int, pairs: Iterable[tuple[int, int]]) -> None:
-    """Exchanges the values of pairs of tags in a directory, where it has both."""
+def swap_values(
+    data: bytearray, order: str, directory: int, pairs: Iterable[tuple[int, int]]
+) -> None:
+    """Swaps the values of pairs of tags in a directory, where it has both."""
     at = {entry.tag: entry.at for entry in entries(data, order, directory)}
     for one, other in pairs:
         if one in at and other in at:
