@@ -34,6 +34,7 @@ import images_of_folder
 import numpy as np
 
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.evaluation import bd_rates
@@ -43,7 +44,7 @@ from rdonet_jax.metrics.quality import METRICS, measure
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import effort, encoder, encoder_tiles, refinement
-from rdonet_jax.rdo.cost import of_files, trained_loss
+from rdonet_jax.rdo.cost import make_file_cost, trained_loss
 from rdonet_jax.rdo.encode_options import EncodeOptions
 
 QUALITIES = (10.0, 30.0, 50.0, 70.0)
@@ -86,7 +87,7 @@ def along_descent(
     searching = dataclasses.replace(options.plan, refinements=0)
     began = time.perf_counter()
     found = encoder.encode(model, image, dataclasses.replace(options, plan=searching))
-    cost = of_files(model, found.image, quality)
+    cost = make_file_cost(model, found.prepared, found.quality)
     before = cost.of(found.encoded)
     problem, start = encoder.refinement_problem(model, found, options)
     files, other_seconds = {}, 0.0  # for the files of other levels
@@ -114,7 +115,7 @@ def j_of(model: Model, quality: float, values: np.ndarray) -> np.ndarray:
     """J of `Measured` [..., values], by what the model was trained for."""
     bpp, psnr, ms_ssim, _ = np.moveaxis(values, -1, 0)
     distortions = {"mse": 10 ** (-psnr / 10), "ms-ssim": 1 - ms_ssim}
-    terms = trained_loss(model, quality)
+    terms = trained_loss(model, parse_quality(model.config, quality))
     return bpp + sum(weight * d.unit * distortions[d.name] for weight, d in terms if weight)
 
 

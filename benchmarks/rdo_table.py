@@ -18,13 +18,14 @@ import numpy as np
 from tqdm import tqdm
 
 from rdonet_jax.codec import codec, preparation
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.evaluation import curves
 from rdonet_jax.metrics import quality as quality_metrics
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import image_regions, initial_masks
-from rdonet_jax.rdo.cost import of_files
+from rdonet_jax.rdo.cost import make_file_cost
 from rdonet_jax.rdo.search import regions
 
 COLUMNS = ("uniform-16", "uniform-32", "uniform-64", "static 1", "static 2",
@@ -39,7 +40,9 @@ def partitions(model: zoo.Model, image: np.ndarray, quality: float | None) -> di
     }
     for start in (initial_masks.STATIC, "variance"):
         first = initial_masks.initial_partition(model, image, start, quality)
-        all_regions = image_regions.of_image(model, image, quality, first)
+        all_regions = image_regions.of_image(
+            model, image, parse_quality(model.config, quality), first
+        )
         for passes in range(3):
             *_, chosen[f"{start} {passes}"] = regions.search(all_regions, first, passes)
     return {column: chosen[column] for column in COLUMNS}
@@ -47,7 +50,9 @@ def partitions(model: zoo.Model, image: np.ndarray, quality: float | None) -> di
 
 def row(model: zoo.Model, image: np.ndarray, quality: float | None) -> np.ndarray:
     """[columns, values] of an image."""
-    cost = of_files(model, preparation.prepare(model.config, image), quality)
+    cost = make_file_cost(
+        model, preparation.prepare(model.config, image), parse_quality(model.config, quality)
+    )
     found = []
     for p in partitions(model, image, quality).values():
         encoded = codec.encode(model, image, p, quality)

@@ -25,7 +25,7 @@ from rdonet_jax.entropy import soft_rounding
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, refinement, refinement_step
-from rdonet_jax.rdo.cost import of_files
+from rdonet_jax.rdo.cost import make_file_cost
 from rdonet_jax.rdo.encode_options import EncodeOptions
 
 
@@ -35,7 +35,7 @@ def costs(
     """J of the plain file, and after every check that of the file of the best latents."""
     options = EncodeOptions(quality, reconstruct=True)
     plain = encoder.encode(model, image, options)
-    cost = of_files(model, plain.image, quality)
+    cost = make_file_cost(model, plain.prepared, plain.quality)
     problem, start = encoder.refinement_problem(model, plain, options)
     before = least = cost.of(plain.encoded)
     found = []

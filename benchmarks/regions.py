@@ -22,12 +22,13 @@ import numpy as np
 
 from rdonet_jax.codec import codec, preparation
 from rdonet_jax.codec.codec import Encoded
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import decibels, partition
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import coding, refinement, roi
-from rdonet_jax.rdo.cost import of_files
+from rdonet_jax.rdo.cost import make_file_cost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.roi import Box
 
@@ -78,14 +79,14 @@ def refined(
     prepared = preparation.prepare(model.config, image)
     p = partition.trim(p, *prepared.size)
     gains = roi.gains(prepared.size, boxes=[middle(image, gain)])
-    cost = of_files(model, prepared, start.quality, gains)
+    inside = parse_quality(model.config, start.quality, gains, prepared.size)
+    of_file = parse_quality(model.config, start.quality)
+    cost = make_file_cost(model, prepared, inside)
     weights = tuple(cost.weights(start.image))
-    problem = refinement.Problem(
-        model, image, p, start.quality, cost.distortions, weights, None, cost.relative
-    )
-    latents = codec.start_latents(model, prepared, p, start.quality)
+    problem = refinement.Problem(model, image, p, of_file, cost.distortions, weights, cost.relative)
+    latents = codec.start_latents(model, prepared, p, of_file)
     found = refinement.refine(problem, latents, iterations).latents
-    return codec.encode(model, prepared, p, start.quality, latents=found)
+    return codec.encode_prepared(model, prepared, p, of_file, latents=found)
 
 
 def encodings(

@@ -29,6 +29,7 @@ import images_of_folder
 import jax
 import numpy as np
 
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.imaging import dataset
@@ -64,7 +65,11 @@ def compare(model: zoo.Model, files: dict[str, ImageFile], qualities: list[float
                 start = initial_masks.initial_partition(model, image, init, quality)
                 first, *_, theirs = original(rd_cost, start, 2)
                 *_, found = regions.search(
-                    image_regions.of_image(model, image, quality, start), start, 2
+                    image_regions.of_image(
+                        model, image, parse_quality(model.config, quality), start
+                    ),
+                    start,
+                    2,
                 )
                 ours = rd_cost([found]).totals[0]
                 excess.append(ours / theirs.total - 1)
@@ -90,7 +95,7 @@ def race(model: zoo.Model, image: np.ndarray, quality: float | None) -> None:
     rd_cost = RDCost(model, image, quality)
     start = initial_masks.initial_partition(model, image, "variance", quality)
     stats = SearchStats()
-    all_regions = image_regions.of_image(model, image, quality, start)
+    all_regions = image_regions.of_image(model, image, parse_quality(model.config, quality), start)
     fast = seconds(lambda: list(regions.search(all_regions, start, 2)))
     list(regions.search(all_regions, start, 2, stats))
     blocks = start.split64.size

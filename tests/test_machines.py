@@ -15,7 +15,8 @@ from examples.machines import accuracy, detector, methods, results, saliency, sc
 from examples.machines.detector import Detection, Detector
 from examples.machines.results import Point
 from examples.machines.scenes import Digit
-from rdonet_jax.codec import codec, qualities
+from rdonet_jax.codec import codec
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.metrics.loss import Term
 from rdonet_jax.rdo import roi
 from rdonet_jax.rdo.cost import emphasis, trained_loss
@@ -136,10 +137,10 @@ def test_refinement_for_the_task_lowers_the_cost_that_counts_it(blind, photograp
     p = codec.choose_partition(mini_model, pixels, "variance", 40, gains)
     plain = codec.encode(mini_model, pixels, p, 40, gains=gains).data
     refined = tuning.refined(task, mini_model, pixels, 40, gains, 60)
-    chosen = qualities.chosen(mini_model.config, 40, gains, pixels.shape[:2])
-    areas = emphasis(mini_model.config, chosen)
+    quality = parse_quality(mini_model.config, 40, gains, pixels.shape[:2])
+    areas = emphasis(quality)
     mean = areas[:5, :6].mean()
-    terms = (*trained_loss(mini_model, 40), Term(tuning.BITS_PER_NAT / mean, task))
+    terms = (*trained_loss(mini_model, quality), Term(tuning.BITS_PER_NAT / mean, task))
     cost = FileCost(terms, pixels, areas)
     before, after = (
         cost(len(data), codec.decompress(mini_model, data)) for data in (plain, refined)

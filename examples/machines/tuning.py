@@ -13,11 +13,12 @@ import numpy as np
 from examples.machines import saliency
 from examples.machines.detector import STRIDE, Detector
 from rdonet_jax.codec import codec, preparation
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.metrics.loss import AREA, Distortion
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import refinement
-from rdonet_jax.rdo.cost import of_files
+from rdonet_jax.rdo.cost import make_file_cost
 
 BITS_PER_NAT = 30.0
 """What the task's loss of an image counts in J, in bits."""
@@ -55,21 +56,21 @@ def refined(
 ) -> bytes:
     """The file of an image uint8 [H, W, 3] with gains by block, refined for the task."""
     prepared = preparation.prepare(model.config, pixels)
+    parsed = parse_quality(model.config, quality, gains, prepared.size)
     p = codec.choose_partition(model, pixels, "variance", quality, gains)
     p = partition.trim(p, *prepared.size)
-    start = codec.encode(model, prepared, p, quality, reconstruct=True, gains=gains)
-    cost = of_files(model, prepared, quality, gains)
+    start = codec.encode_prepared(model, prepared, p, parsed)
+    cost = make_file_cost(model, prepared, parsed)
     weights = cost.weights(start.image)
     problem = refinement.Problem(
         model,
         pixels,
         p,
-        quality,
+        parsed,
         (*cost.distortions, task),
         (*weights, np.array([BITS_PER_NAT], np.float32)),
-        gains,
         cost.relative,
     )
-    latents = codec.start_latents(model, prepared, p, quality, gains=gains)
+    latents = codec.start_latents(model, prepared, p, parsed)
     found = refinement.refine(problem, latents, iterations).latents
-    return codec.encode(model, prepared, p, quality, latents=found, gains=gains).data
+    return codec.encode_prepared(model, prepared, p, parsed, latents=found).data

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from experiments.reproduce_table import stored
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.evaluation import curves
@@ -76,7 +77,9 @@ def partitions(
         first = initial_masks.initial_partition(model, image, start, quality)
         yield f"{contestant}, {start}, 0", first
         if most := max(each):
-            all_regions = image_regions.of_image(model, image, quality, first)
+            all_regions = image_regions.of_image(
+                model, image, parse_quality(model.config, quality), first
+            )
             for passes in range(1, most + 1):
                 *_, found = regions.search(all_regions, first, passes)
                 yield f"{contestant}, {start}, {passes}", found
@@ -90,7 +93,9 @@ def coded(
     decoded = codec.decompress(model, data)
     seen = measures.measure(image, decoded)
     pixels = image.shape[0] * image.shape[1]
-    cost = FileCost(trained_loss(model, quality), image)(len(data), decoded)
+    cost = FileCost(trained_loss(model, parse_quality(model.config, quality)), image)(
+        len(data), decoded
+    )
     return {
         "bpp": 8 * len(data) / pixels,
         "psnr": seen["psnr"],

@@ -23,6 +23,7 @@ from rdonet_jax.codec import level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.fixed_rate import quantize, this_platform
 from rdonet_jax.codec.level_coder import CodeRun
+from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import BaselineConfig
 from rdonet_jax.entropy import distributions, likelihoods
@@ -225,7 +226,7 @@ class BaselineCodec(FamilyCodec):
         model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
-        quality: int | np.ndarray | None,
+        quality: ImageQuality,
         engine: str,
     ) -> BaselineLevelCoder:
         return BaselineLevelCoder(model.config, model.device_params, masks[0])

@@ -30,9 +30,9 @@ from rdonet_jax.codec.compressed_file import Bytes, CompressedFile
 from rdonet_jax.codec.level_coder import LevelCoder, SymbolError
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
-from rdonet_jax.codec.qualities import FileQuality
+from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import COARSE_TO_FINE, AnyConfig
+from rdonet_jax.core.config import COARSE_TO_FINE
 from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE, MAX_PIXELS
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.entropy import range_coder
@@ -93,20 +93,17 @@ def coded_masks(p: Partition, height: int, width: int) -> tuple[np.ndarray, ...]
     return tuple(np.asarray(m) & i for m, i in zip(masks, inside, strict=True))
 
 
-def _by_variance(
-    config: AnyConfig, image: np.ndarray, quality: int | np.ndarray | None
-) -> Partition:
-    """The variance mask of an image, tile by tile, at one quality or at those of the blocks."""
+def _variance_mask(image: np.ndarray, quality: ImageQuality) -> Partition:
+    """The variance mask of an image, tile by tile, at the qualities of its blocks."""
+    blocks = quality.blocks
+    number = None if quality.number is None else np.array([quality.number], np.int32)
     grid = partition.block_grid(*image.shape[:2])
     splits = Partition(*(np.empty([factor * side for side in grid], bool) for factor in (1, 2)))
     for tile in tiles.cover(grid, tiles.TILE_SHAPES[0], margin=0):
         pixels = tiles.cut(image, tile, partition.BLOCK)
         x = pixels.astype(np.float32) / np.float32(255)
-        if isinstance(quality, np.ndarray):
-            of_tile = registry.variance_partition(config, x, tiles.cut(quality, tile))
-        else:
-            number = None if quality is None else np.array([quality], np.int32)
-            of_tile = registry.variance_partition(config, x, number)
+        of_blocks = number if blocks is None else tiles.cut(blocks, tile)
+        of_tile = registry.variance_partition(quality.config, x, of_blocks)
         for factor, part, whole in zip((1, 2), of_tile, splits, strict=True):
             whole[tile.core_slices(factor)] = tile.crop_core(part, factor)
     return splits
@@ -126,14 +123,18 @@ def choose_partition(
     Raises `ValueError` for another name, and `EncodeError` as `stream_quality` and
     `stream_offsets` of `codec.qualities` do.
     """
+    size = image.shape[:2]
+    parsed = qualities.parse_quality(model.config, quality, gains, size)
+    return partition_at(pixel_format.as_rgb8(image), mask, parsed)
+
+
+def partition_at(image: np.ndarray, mask: str, quality: ImageQuality) -> Partition[np.ndarray]:
+    """As `choose_partition`, at a quality that has been parsed."""
     if mask not in MASKS:
         raise ValueError(f"unknown mask {mask!r}; there are {', '.join(MASKS)}")
-    image = pixel_format.as_rgb8(image)
     height, width = image.shape[:2]
-    chosen = qualities.chosen(model.config, quality, gains, (height, width))
     if mask == "variance":
-        p = _by_variance(model.config, image, chosen.of_blocks(model.config))
-        return partition.trim(p, height, width)
+        return partition.trim(_variance_mask(image, quality), height, width)
     level = partition.STRIDES.index(int(mask.removeprefix("uniform-")))
     return partition.uniform_of_image(level, height, width)
 
@@ -174,16 +175,12 @@ def encode(
     report: Report = silent,
     reconstruct: bool = True,
     engine: str = DEFAULT_ENGINE,
-    latents: ImageLatents | None = None,
     gains: np.ndarray | None = None,
 ) -> Encoded:
     """Compresses an image with the partition p, and gives what the decoder will give.
 
     With `gains`, [rows, columns], each 64x64 block is better than `quality` by so many points of
     it. Only codecs that `takes_regions` have this.
-
-    With `latents`, such as those of `start_latents`, these are coded instead of the analysis of the
-    image. Only codecs that `takes_latents` have this.
 
     Pixels alone are an image without alpha and metadata. Colors that alpha hides are replaced.
     `quality` is 0 to 100 for a portable model (None: `DEFAULT_QUALITY`), None for any other.
@@ -194,31 +191,49 @@ def encode(
     range coder that is not installed, and for values of the network that cannot be coded. Raises
     `EngineError` for an engine that there is not.
     """
+    prepared = preparation.prepare(model.config, image)
+    parsed = qualities.parse_quality(model.config, quality, gains, prepared.size)
+    return encode_prepared(model, prepared, p, parsed, coder_name, report, reconstruct, engine)
+
+
+def encode_prepared(
+    model: Model,
+    prepared: PreparedImage,
+    p: Partition,
+    quality: ImageQuality,
+    coder_name: str = DEFAULT_CODER,
+    report: Report = silent,
+    reconstruct: bool = True,
+    engine: str = DEFAULT_ENGINE,
+    latents: ImageLatents | None = None,
+) -> Encoded:
+    """As `encode`, for an image that has been prepared, at a quality that has been parsed.
+
+    With `latents`, such as those of `start_latents`, these are coded instead of the analysis of the
+    image. Only codecs that `takes_latents` have this.
+    """
     require_coder(coder_name)
     engine = engine_choice.choose(model.config, engine)
-    prepared = preparation.prepare(model.config, image)
     height, width = prepared.size
-    chosen = qualities.chosen(model.config, quality, gains, prepared.size)
     p = partition.checked(p, height, width)
     if not file_checks.has_levels_of(model.config, p, height, width):
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
-    coder = _level_coder(model, p, prepared.size, chosen.of_blocks(model.config), engine)
+    coder = _level_coder(model, p, prepared.size, quality, engine)
     report("analysis")
     if latents is None:
-        coder.analyze(pixel_format.as_rgb(prepared.image.pixels))
+        coder.analyze(pixel_format.as_rgb(prepared.content.pixels))
     else:
         coder.use_latents(latents)
     streams = _encode_levels(coder, model, coder_name, reconstruct, report)
     if reconstruct:
         report(SYNTHESIS)
-    header = _header(model, prepared, chosen, coder_name, coder.checksum)
-    if chosen.offsets is not None:
-        streams["offsets"] = offset_coding.encode(chosen.offsets, coder_name)
+    header = _header(model, prepared, quality.number, coder_name, coder.checksum)
+    if quality.offsets is not None:
+        streams["offsets"] = offset_coding.encode(quality.offsets, coder_name)
     tree = partition_coding.encode(p, height, width, coder_name)
     data = bitstream.pack(header, Sections(tree, **streams, **prepared.side_sections))
     pixels = _pixels(coder, header) if reconstruct else None
-    quality = qualities.quality_of(model.config, chosen.number)
-    return Encoded(data, pixels, _symbols_by_level(coder), quality)
+    return Encoded(data, pixels, _symbols_by_level(coder), quality.quality)
 
 
 def _encode_levels(
@@ -237,40 +252,38 @@ def _encode_levels(
 
 
 def _header(
-    model: Model, image: PreparedImage, chosen: FileQuality, coder_name: str, checksum: int
+    model: Model, prepared: PreparedImage, quality: int | None, coder_name: str, checksum: int
 ) -> Header:
     """The header of an image whose symbols have this checksum."""
-    height, width = image.size
+    height, width = prepared.size
     return Header(
         coder=range_coder.CODERS[coder_name],
         height=height,
         width=width,
-        quality=chosen.number,
+        quality=quality,
         weights=model.digest,
         platform=family_codec.of(model.config).platform(),
         symbols_crc=checksum,
-        gray=image.image.gray,
-        is_16bit=image.image.is_16bit,
+        gray=prepared.content.gray,
+        is_16bit=prepared.content.is_16bit,
     )
 
 
 def start_latents(
     model: Model,
-    image: PreparedImage,
+    prepared: PreparedImage,
     p: Partition,
-    quality: float | None = None,
+    quality: ImageQuality,
     engine: str = DEFAULT_ENGINE,
-    gains: np.ndarray | None = None,
 ) -> ImageLatents:
     """The latents of the analysis, moved so that plain rounding quantizes them as `encode` does.
 
-    `p` is trimmed. For families whose codec `takes_latents`. Raises `EncodeError` for a quality or
-    gains that the model does not have, and `SymbolError` for values that cannot be coded.
+    `p` is trimmed. For families whose codec `takes_latents`. Raises `SymbolError` for values that
+    cannot be coded.
     """
-    chosen = qualities.chosen(model.config, quality, gains, image.size)
     name = engine_choice.choose(model.config, engine)
-    coder = _level_coder(model, p, image.size, chosen.of_blocks(model.config), name)
-    coder.analyze(pixel_format.as_rgb(image.image.pixels))
+    coder = _level_coder(model, p, prepared.size, quality, name)
+    coder.analyze(pixel_format.as_rgb(prepared.content.pixels))
     levels = range(model.config.levels)
     by_level = {level: coder.encode_recorded(level) for level in reversed(levels)}
     y, z = zip(*(by_level[level] for level in levels), strict=True)
@@ -322,9 +335,9 @@ def decode_file(
         raise FormatError(f"the file's partition has levels that {model.name} does not have")
     alpha = side_data.alpha(header, sections.alpha)
     along = side_data.fields(sections)
-    chosen = FileQuality(header.quality, offset_coding.read(header, sections))
-    at = chosen.of_blocks(model.config)
-    coder = _level_coder(model, p, (header.height, header.width), at, engine)
+    offsets = offset_coding.read(header, sections)
+    quality = ImageQuality(model.config, header.quality, offsets)
+    coder = _level_coder(model, p, (header.height, header.width), quality, engine)
     try:
         _decode_levels(coder, model, header, sections, report)
     except (CoderError, SymbolError) as error:
@@ -335,9 +348,7 @@ def decode_file(
         raise FormatError(file_checks.cause_here(model.config, header, cause))
     report(SYNTHESIS)
     image = ImageData(_pixels(coder, header), alpha, **along)
-    quality = qualities.quality_of(model.config, header.quality)
-    gains = qualities.gains_of(model.config, chosen.offsets)
-    return Decoded(image, p, quality, _symbols_by_level(coder), gains)
+    return Decoded(image, p, quality.quality, _symbols_by_level(coder), quality.gains)
 
 
 def _decode_levels(
@@ -355,7 +366,7 @@ def _level_coder(
     model: Model,
     p: Partition,
     size: tuple[int, int],
-    quality: int | np.ndarray | None,
+    quality: ImageQuality,
     engine: str,
 ) -> LevelCoder:
     """The level coder of an image of `size` = (height, width), before its first level."""

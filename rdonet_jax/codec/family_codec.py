@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import importlib
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from rdonet_jax.codec.level_coder import LevelCoder
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
+
+if TYPE_CHECKING:
+    from rdonet_jax.codec.qualities import ImageQuality
 
 
 class FamilyCodec(abc.ABC):
@@ -38,7 +41,7 @@ class FamilyCodec(abc.ABC):
         model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
-        quality: int | np.ndarray | None,
+        quality: ImageQuality,
         engine: str,
     ) -> LevelCoder:
         """The level coder of one image, before its first level.
@@ -46,8 +49,7 @@ class FamilyCodec(abc.ABC):
         Args:
           masks: by level, where it is coded, bool [h, w].
           size: height and width of the image in pixels.
-          quality: on the scale of the configuration; None for a fixed-rate model. Where blocks
-            differ, that of each of them, int32 [rows, columns], for codecs that `takes_regions`.
+          quality: that of the image; blocks differ for codecs that `takes_regions` alone.
           engine: the name of what computes its steps, one of `engines`.
         """
 

@@ -29,27 +29,27 @@ class PreparedImage:
     """An image in the form in which it is encoded.
 
     Attributes:
-      image: the image. Colors that alpha hides are replaced by a smooth continuation of the
+      content: the image. Colors that alpha hides are replaced by a smooth continuation of the
         visible ones, and an alpha channel that is opaque everywhere is removed.
       side_sections: by name, the file's sections for alpha and metadata.
     """
 
-    image: ImageData
+    content: ImageData
     side_sections: Mapping[str, bytes]
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self.image.size
+        return self.content.size
 
     @cached_property
     def rgb8(self) -> np.ndarray:
         """The pixels as uint8 [H, W, 3], from which partitions are chosen."""
-        return pixel_format.as_rgb8(self.image)
+        return pixel_format.as_rgb8(self.content)
 
     def psnr(self, decoded: np.ndarray) -> float:
         """PSNR in dB of decoded pixels in the image's own form; infinite for equal ones."""
-        return pixel_format.psnr(self.image.pixels, decoded)
+        return pixel_format.psnr(self.content.pixels, decoded)
 
 
 def prepare(config: AnyConfig, image: PreparedImage | ImageData | np.ndarray) -> PreparedImage:

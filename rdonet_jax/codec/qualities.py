@@ -7,17 +7,20 @@ quality, which has 100, a block is better than the image.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax.codec import family_codec
+from rdonet_jax.codec import family_codec, tiles
 from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.models import registry
+from rdonet_jax.models.portable import quality_maps
+from rdonet_jax.models.portable.quality_maps import QualityMaps
 
 DEFAULT_QUALITY = 50.0
 """Of 0 to 100, for variable-rate models."""
@@ -69,15 +72,13 @@ def require_regions(config: AnyConfig) -> None:
 
 
 def stream_offsets(
-    config: AnyConfig, gains: np.ndarray | None, grid: tuple[int, int]
+    config: AnyConfig, gains: np.ndarray, grid: tuple[int, int]
 ) -> np.ndarray | None:
     """The offsets of an image of `grid` = (rows, columns) blocks, int32; None where all are 0.
 
     Raises `EncodeError` for gains of another shape, for those that are no numbers from -`MAX_GAIN`
     to `MAX_GAIN`, and as `require_regions` does.
     """
-    if gains is None:
-        return None
     require_regions(config)
     try:
         given = np.asarray(gains)
@@ -107,37 +108,74 @@ def gains_of(config: AnyConfig, offsets: np.ndarray | None) -> np.ndarray | None
     return 100 * OFFSET_UNIT * np.asarray(offsets, np.float64) / config.steps_of_quality
 
 
-class FileQuality(NamedTuple):
-    """The quality of an image in a file.
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageQuality:
+    """The quality of an image as a file has it.
+
+    `parse_quality` makes it of what somebody asks for, once for each encoding.
 
     Attributes:
+      config: of the model.
       number: on the scale of the model; None of a fixed-rate model.
       offsets: of 64x64 blocks, int32 [rows, columns]; None where all have the same quality.
     """
 
+    config: AnyConfig
     number: int | None
-    offsets: np.ndarray | None
+    offsets: np.ndarray | None = None
 
-    def of_blocks(self, config: AnyConfig) -> int | np.ndarray | None:
-        """What a level coder takes: one number, or those of the blocks, int32, where they differ.
+    @property
+    def quality(self) -> float | None:
+        """That of the image, 0 to 100; None of a fixed-rate model."""
+        return quality_of(self.config, self.number)
 
-        They end with the scale of the model.
+    @property
+    def gains(self) -> np.ndarray | None:
+        """How many points better than the image each block is, float64; None for no offsets."""
+        return gains_of(self.config, self.offsets)
+
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """Those of the blocks on the scale of the model, int32; None where all have the `number`.
+
+        They end with the scale.
         """
         if self.offsets is None:
-            return self.number
-        return np.clip(self.number + OFFSET_UNIT * self.offsets, 0, config.steps_of_quality)
+            return None
+        found = self.number + OFFSET_UNIT * self.offsets
+        return np.clip(found, 0, self.config.steps_of_quality)
+
+    @property
+    def maps(self) -> QualityMaps | None:
+        """Those of all positions of all levels; None where all have the `number`."""
+        blocks = self.blocks
+        return None if blocks is None else quality_maps.of_blocks(blocks, self.config.levels)
+
+    def in_tile(self, tile: Tile) -> ImageQuality:
+        """The quality of a tile of the image."""
+        if self.offsets is None:
+            return self
+        return dataclasses.replace(self, offsets=tiles.cut(self.offsets, tile)[0])
 
 
-def chosen(
-    config: AnyConfig, quality: float | None, gains: np.ndarray | None, size: tuple[int, int]
-) -> FileQuality:
-    """The quality of an image of `size` = (height, width) from what somebody asks for.
+def parse_quality(
+    config: AnyConfig,
+    quality: float | None,
+    gains: np.ndarray | None = None,
+    size: tuple[int, int] | None = None,
+) -> ImageQuality:
+    """The quality of an image from what somebody asks for.
 
-    Raises `EncodeError` as `stream_quality` and `stream_offsets` do.
+    `gains` need the `size` of the image, (height, width). Raises `EncodeError` as `stream_quality`
+    and `stream_offsets` do.
     """
     number = stream_quality(config, quality)
-    offsets = stream_offsets(config, gains, partition.block_grid(*size))
-    return FileQuality(number, None if offsets is None else _effective(config, number, offsets))
+    offsets = None
+    if gains is not None:
+        offsets = stream_offsets(config, gains, partition.block_grid(*size))
+    if offsets is not None:
+        offsets = _effective(config, number, offsets)
+    return ImageQuality(config, number, offsets)
 
 
 def _effective(config: AnyConfig, number: int, offsets: np.ndarray) -> np.ndarray | None:

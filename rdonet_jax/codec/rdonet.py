@@ -25,6 +25,7 @@ from rdonet_jax.codec import hyper_latent_coding, level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.fixed_rate import quantize, this_platform
 from rdonet_jax.codec.level_coder import CodeRun
+from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import RDONetConfig
 from rdonet_jax.entropy import likelihoods
@@ -196,7 +197,7 @@ class RDONetCodec(FamilyCodec):
         model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
-        quality: int | np.ndarray | None,
+        quality: ImageQuality,
         engine: str,
     ) -> RDONetLevelCoder:
         grid = partition.block_grid(*size)

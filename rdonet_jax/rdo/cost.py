@@ -17,20 +17,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, partition_coding, preparation, qualities
+from rdonet_jax.codec import codec, memory, partition_coding, preparation
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
-from rdonet_jax.codec.qualities import FileQuality, stream_quality
+from rdonet_jax.codec.qualities import ImageQuality, parse_quality
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.metrics.loss import AREA, Distortion, Loss, Term
 from rdonet_jax.models import registry
-from rdonet_jax.models.portable import quality_maps
 from rdonet_jax.models.portable.quality_maps import QualityMaps
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.nn import lapped
 from rdonet_jax.rdo import file_cost
+from rdonet_jax.rdo.file_cost import FileCost
 from rdonet_jax.rdo.search.costs import Costs
 
 
@@ -41,18 +41,18 @@ class PartitionMaps(NamedTuple):
     distortions: tuple[np.ndarray, ...]  # each [M, H/16, W/16], see `Distortion.maps`
 
 
-def trained_loss(model: Model, quality: float | None = None) -> tuple[Term, ...]:
+def trained_loss(model: Model, quality: ImageQuality) -> tuple[Term, ...]:
     """The distortions that the model was trained for, with their weights at a quality.
 
     A model without a record is taken to be trained with the defaults of `Loss`.
 
-    Raises `EncodeError` as `stream_quality` does, and for a metric that is not registered.
+    Raises `EncodeError` for a metric that is not registered.
     """
     training = model.record.of_whole_network().training
     trained_for = training.loss if training else Loss()
-    number = stream_quality(model.config, quality)
-    if number is not None:
-        trained_for = trained_for._replace(lmbda=float(loss.lmbda_of(model.config, number)))
+    if quality.number is not None:
+        lmbda = float(loss.lmbda_of(model.config, quality.number))
+        trained_for = trained_for._replace(lmbda=lmbda)
     if trained_for.metric not in loss.DISTORTIONS:
         raise EncodeError(
             f"{model.name}: was trained for the metric {trained_for.metric!r}, which this version "
@@ -62,30 +62,27 @@ def trained_loss(model: Model, quality: float | None = None) -> tuple[Term, ...]
     return trained_for.terms()
 
 
-def emphasis(config: AnyConfig, quality: FileQuality) -> np.ndarray | None:
+def emphasis(quality: ImageQuality) -> np.ndarray | None:
     """The lambda of every area of 16x16 pixels in relation to that of the image, [H/16, W/16].
 
     None where all blocks have the same quality.
     """
-    blocks = quality.of_blocks(config)
-    if not isinstance(blocks, np.ndarray):
+    if quality.blocks is None:
         return None
-    lmbdas = loss.lmbda_of(config, blocks) / loss.lmbda_of(config, quality.number)
+    of_blocks, of_image = (
+        loss.lmbda_of(quality.config, numbers) for numbers in (quality.blocks, quality.number)
+    )
     per_side = partition.BLOCK // AREA
-    return np.kron(lmbdas, np.ones((per_side, per_side)))
+    return np.kron(of_blocks / of_image, np.ones((per_side, per_side)))
 
 
-def of_files(
-    model: Model, image: PreparedImage, quality: float | None, gains: np.ndarray | None = None
-) -> file_cost.FileCost:
+def make_file_cost(model: Model, image: PreparedImage, quality: ImageQuality) -> FileCost:
     """J of files of an image, for the quality's lambda.
 
-    Where blocks have `gains`, points of quality, areas count by their `emphasis`. Raises
-    `EncodeError` as `trained_loss` and `qualities.chosen` do.
+    Where blocks have other qualities, areas count by their `emphasis`. Raises `EncodeError` as
+    `trained_loss` does.
     """
-    chosen = qualities.chosen(model.config, quality, gains, image.size)
-    areas = emphasis(model.config, chosen)
-    return file_cost.FileCost(trained_loss(model, quality), image.rgb8, areas)
+    return FileCost(trained_loss(model, quality), image.rgb8, emphasis(quality))
 
 
 class RDCost:
@@ -104,14 +101,15 @@ class RDCost:
         evaluate than there is, and for a quality that the model does not have.
         """
         prepared = preparation.prepare(model.config, image)
+        parsed = parse_quality(model.config, quality)
         self.size = prepared.size
         grid = partition.block_grid(*self.size)
         if lack := memory.searching_shortage(model.config, grid, grid):
             raise EncodeError(f"the image is too large: {lack}")
-        self.terms = tuple(term for term in trained_loss(model, quality) if term.weight > 0)
+        self.terms = tuple(term for term in trained_loss(model, parsed) if term.weight > 0)
         distortions = tuple(term.distortion for term in self.terms)
         pixels = partition.pad_image(prepared.rgb8)
-        self._evaluation = _Evaluation(model, distortions, quality, pixels, self.size)
+        self._evaluation = _Evaluation(model, distortions, parsed, pixels, self.size)
         self._first: tuple[np.ndarray, ...] = ()  # maps of the partition evaluated first
 
     def __call__(self, candidates: Sequence[Partition]) -> Costs:
@@ -143,10 +141,9 @@ class TileCost:
       model: of a variable-rate family, whose networks know where in an array an image ends.
       distortions: those of the cost.
       weights: by distortion, what each of its maps weighs, see `FileCost.weights`.
-      quality: 0 to 100, or None for the default.
+      quality: of the tile.
       pixels: uint8 [1, H, W, 3], H and W multiples of 64; continued beyond the end of the image.
       size: rows and columns of `pixels` that are the image.
-      blocks: the qualities of the blocks of `pixels` on the scale of the model where they differ.
       relative: what areas count, [H/16, W/16] of `pixels`, see `FileCost.relative`.
     """
 
@@ -155,13 +152,12 @@ class TileCost:
         model: Model,
         distortions: tuple[Distortion, ...],
         weights: Sequence[np.ndarray],
-        quality: float | None,
+        quality: ImageQuality,
         pixels: np.ndarray,
         size: tuple[int, int],
-        blocks: np.ndarray | None = None,
         relative: np.ndarray | None = None,
     ) -> None:
-        self._evaluation = _Evaluation(model, distortions, quality, pixels, size, blocks)
+        self._evaluation = _Evaluation(model, distortions, quality, pixels, size)
         self._weights, self._relative = weights, relative
 
     def __call__(self, candidates: Sequence[Partition]) -> Costs:
@@ -190,19 +186,16 @@ class _Evaluation:
         self,
         model: Model,
         distortions: tuple[Distortion, ...],
-        quality: float | None,
+        quality: ImageQuality,
         pixels: np.ndarray,
         size: tuple[int, int],
-        blocks: np.ndarray | None = None,
     ) -> None:
         self._model, self._distortions, self._pixels, self._size = model, distortions, pixels, size
-        number = stream_quality(model.config, quality)
-        self._quality: np.ndarray | QualityMaps | None
-        if blocks is None:
-            self._quality = None if number is None else np.array([number], np.int32)
-        else:
-            maps = quality_maps.of_blocks(blocks, model.config.levels)
+        self._quality: np.ndarray | QualityMaps | None = None
+        if (maps := quality.maps) is not None:
             self._quality = jax.tree_util.tree_map(lambda values: values[None], maps)
+        elif quality.number is not None:
+            self._quality = np.array([quality.number], np.int32)
         self._sizes = np.array([size], np.int32)
         self._features = _features(model.config, model.device_params, pixels, self._sizes)
         self._originals = file_cost.originals(distortions, pixels)

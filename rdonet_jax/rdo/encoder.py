@@ -15,15 +15,15 @@ import numpy as np
 from rdonet_jax.codec import codec, engine_choice, family_codec, preparation
 from rdonet_jax.codec.codec import Encoded, Report
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.codec.qualities import ImageQuality, parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
-from rdonet_jax.rdo import image_regions
+from rdonet_jax.rdo import image_regions, initial_masks
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
-from rdonet_jax.rdo.initial_masks import initial_partition
 from rdonet_jax.rdo.search import regions
 from rdonet_jax.rdo.search.costs import SearchStats
 from rdonet_jax.rdo.search.regions import Region
@@ -55,20 +55,22 @@ class EncodeResult(NamedTuple):
     encoded: Encoded
     partition: Partition
     searched: SearchSummary | None  # None without a pass and without a refinement
-    image: PreparedImage  # the image as it was encoded
+    prepared: PreparedImage  # the image as it was encoded
+    quality: ImageQuality
 
 
 def require_plan(model: Model, plan: Plan) -> None:
     """Raises `EncodeError` for a plan that the model does not support.
 
-    A model without masks supports no search for them. Only some refine latents.
+    A model without masks supports no search for them, and no kind of masks. A partition is checked
+    when it is coded. Only some refine latents.
     """
     if plan.refinements and not family_codec.of(model.config).takes_latents:
         raise EncodeError(
             f"{model.name}: the latents of this kind of model cannot be refined, only those of "
             "portable models"
         )
-    is_masked = plan.passes or plan.init != Plan.init
+    is_masked = plan.passes or (isinstance(plan.init, str) and plan.init != Plan.init)
     if is_masked and not registry.family_of(model.config).has_levels(model.config):
         raise EncodeError(
             f"{model.name} codes every block at one level: there is no mask to choose or to "
@@ -119,13 +121,14 @@ def encode(
         raise ValueError("one encoding has a quality and no target")
     require_plan(model, options.plan)
     prepared = preparation.prepare(model.config, image)
+    quality = parse_quality(model.config, options.quality, options.gains, prepared.size)
     if options.plan.passes:
-        result = _encode_with_search(model, prepared, options, report)
+        result = _encode_with_search(model, prepared, quality, options, report)
     elif options.plan.refinements:
         report("coding")
-        result = _encode_plainly(model, prepared, options, codec.silent)
+        result = _encode_plainly(model, prepared, quality, options, codec.silent)
     else:
-        return _encode_plainly(model, prepared, options, report)
+        return _encode_plainly(model, prepared, quality, options, report)
     is_interrupted = result.searched is not None and result.searched.interrupted
     if not options.plan.refinements or is_interrupted:
         return result
@@ -133,22 +136,25 @@ def encode(
 
 
 def _encode_plainly(
-    model: Model, image: PreparedImage, options: EncodeOptions, report: Report
+    model: Model,
+    prepared: PreparedImage,
+    quality: ImageQuality,
+    options: EncodeOptions,
+    report: Report,
 ) -> EncodeResult:
     """Encodes with the initial partition. Before a refinement, with the decoder's pixels."""
-    start = initial_partition(model, image.rgb8, options.plan.init, options.quality, options.gains)
-    encoded = codec.encode(
+    start = initial_masks.partition_at(model, prepared.rgb8, options.plan.init, quality)
+    encoded = codec.encode_prepared(
         model,
-        image,
+        prepared,
         start,
-        options.quality,
+        quality,
         options.coder,
         report,
         reconstruct=options.reconstruct or bool(options.plan.refinements),
         engine=options.engine,
-        gains=options.gains,
     )
-    return EncodeResult(encoded, start, None, image)
+    return EncodeResult(encoded, start, None, prepared, quality)
 
 
 def refine(
@@ -156,11 +162,11 @@ def refine(
 ) -> EncodeResult:
     """Refines the latents of an encoded image, and keeps the file of lower cost.
 
-    `result` has the decoder's pixels, and is of the quality of the options.
+    `result` has the decoder's pixels.
     """
-    from rdonet_jax.rdo.cost import of_files
+    from rdonet_jax.rdo.cost import make_file_cost
 
-    cost = of_files(model, result.image, options.quality, options.gains)
+    cost = make_file_cost(model, result.prepared, result.quality)
     refined, interrupted = encode_refined(model, result, options, report)
     before, after = (cost.of(file) for file in (result.encoded, refined))
     best = refined if after < before else result.encoded
@@ -168,7 +174,7 @@ def refine(
     summary = searched._replace(
         after=min(before, after), interrupted=interrupted, refinements=options.plan.refinements
     )
-    return EncodeResult(best, result.partition, summary, result.image)
+    return result._replace(encoded=best, searched=summary)
 
 
 def encode_refined(
@@ -180,7 +186,7 @@ def encode_refined(
     """
     from rdonet_jax.rdo import refinement
 
-    refinement.require_memory(model, result.image.size)
+    refinement.require_memory(model, result.prepared.size)
     problem, start = refinement_problem(model, result, options)
     iterations = options.plan.refinements
     names = iteration_steps(iterations)
@@ -193,17 +199,15 @@ def refinement_problem(
     model: Model, result: EncodeResult, options: EncodeOptions
 ) -> tuple[Problem, ImageLatents]:
     """What is to be refined, and the latents to start from; `result` is as in `refine`."""
-    from rdonet_jax.rdo.cost import of_files
+    from rdonet_jax.rdo.cost import make_file_cost
     from rdonet_jax.rdo.refinement import Problem
 
-    image, quality, gains = result.image, options.quality, options.gains
-    cost = of_files(model, image, quality, gains)
-    p = partition.trim(result.partition, *image.size)
-    start = codec.start_latents(model, image, p, quality, options.engine, gains)
+    prepared, quality = result.prepared, result.quality
+    cost = make_file_cost(model, prepared, quality)
+    p = partition.trim(result.partition, *prepared.size)
+    start = codec.start_latents(model, prepared, p, quality, options.engine)
     weights = tuple(cost.weights(pixel_format.as_rgb8(result.encoded.image)))
-    problem = Problem(
-        model, image.rgb8, p, quality, cost.distortions, weights, gains, cost.relative
-    )
+    problem = Problem(model, prepared.rgb8, p, quality, cost.distortions, weights, cost.relative)
     return problem, start
 
 
@@ -211,56 +215,51 @@ def encode_given_latents(
     model: Model, result: EncodeResult, options: EncodeOptions, latents: ImageLatents
 ) -> Encoded:
     """The file of other latents for the image and the partition of a result."""
-    return codec.encode(
+    return codec.encode_prepared(
         model,
-        result.image,
-        partition.trim(result.partition, *result.image.size),
-        options.quality,
+        result.prepared,
+        partition.trim(result.partition, *result.prepared.size),
+        result.quality,
         options.coder,
         engine=options.engine,
         latents=latents,
-        gains=options.gains,
     )
 
 
 def _encode_with_search(
-    model: Model, image: PreparedImage, options: EncodeOptions, report: Report
+    model: Model,
+    prepared: PreparedImage,
+    quality: ImageQuality,
+    options: EncodeOptions,
+    report: Report,
 ) -> EncodeResult:
     """Encodes with the initial and with the searched partition; keeps the file of lower cost."""
     codec.require_coder(options.coder)
     engine_choice.choose(model.config, options.engine)
     report("start")
 
-    def encoded(p: Partition) -> Encoded:
-        return codec.encode(
-            model,
-            image,
-            p,
-            options.quality,
-            options.coder,
-            engine=options.engine,
-            gains=options.gains,
+    def encode_with(p: Partition) -> Encoded:
+        return codec.encode_prepared(
+            model, prepared, p, quality, options.coder, engine=options.engine
         )
 
-    start = initial_partition(model, image.rgb8, options.plan.init, options.quality, options.gains)
-    candidates, files = [start], [encoded(start)]
+    start = initial_masks.partition_at(model, prepared.rgb8, options.plan.init, quality)
+    candidates, files = [start], [encode_with(start)]
     decoded = pixel_format.as_rgb8(files[0].image)
-    all_regions = image_regions.of_image(
-        model, image, options.quality, start, decoded, options.gains
-    )
+    all_regions = image_regions.of_image(model, prepared, quality, start, decoded)
     stats = SearchStats()
     result, interrupted = _run_search(all_regions, start, options.plan, stats, report)
     report("coding")
     if not all(map(np.array_equal, start, result)):
         candidates.append(result)
-        files.append(encoded(result))
-    from rdonet_jax.rdo.cost import of_files
+        files.append(encode_with(result))
+    from rdonet_jax.rdo.cost import make_file_cost
 
-    cost = of_files(model, image, options.quality, options.gains)
+    cost = make_file_cost(model, prepared, quality)
     costs = [cost.of(file) for file in files]
     best = int(np.argmin(costs))
     summary = SearchSummary(stats, costs[0], costs[best], interrupted)
-    return EncodeResult(files[best], candidates[best], summary, image)
+    return EncodeResult(files[best], candidates[best], summary, prepared, quality)
 
 
 def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = None) -> Partition:
@@ -269,10 +268,11 @@ def choose(model: Model, image: np.ndarray, plan: Plan, quality: float | None = 
     Raises as `encode` does.
     """
     require_plan(model, plan)
-    start = initial_partition(model, image, plan.init, quality)
+    parsed = parse_quality(model.config, quality)
+    start = initial_masks.partition_at(model, image, plan.init, parsed)
     if not plan.passes:
         return start
-    all_regions = image_regions.of_image(model, image, quality, start)
+    all_regions = image_regions.of_image(model, image, parsed, start)
     *_, best = regions.search(all_regions, start, plan.passes, trials=plan.trials)
     return best
 

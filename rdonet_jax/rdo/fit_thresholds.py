@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import compilation, partition
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.zoo import Model
@@ -56,8 +57,9 @@ def collect_samples(
     Blocks that lie partly outside the image are left out. Raises `EncodeError` for an image that
     cannot be coded.
     """
-    start = initial_masks.initial_partition(model, image, initial_masks.SOLVED, quality)
-    all_regions = image_regions.of_image(model, image, quality, start)
+    parsed = parse_quality(model.config, quality)
+    start = initial_masks.partition_at(model, image, initial_masks.SOLVED, parsed)
+    all_regions = image_regions.of_image(model, image, parsed, start)
     *_, best = regions.search(all_regions, start, passes)
     split_costs = regions.splits(all_regions, best)
     height, width = image.shape[:2]

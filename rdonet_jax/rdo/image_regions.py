@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, preparation, qualities, tiles
+from rdonet_jax.codec import codec, memory, preparation, tiles
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.codec.tiles import Span, Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
@@ -33,20 +34,17 @@ and the result is judged by real files."""
 def of_image(
     model: Model,
     image: PreparedImage | np.ndarray,
-    quality: float | None,
+    quality: ImageQuality,
     around: Partition,
     decoded: np.ndarray | None = None,
-    gains: np.ndarray | None = None,
 ) -> list[Region]:
     """The regions of a prepared image, or of pixels uint8 [H, W, 3].
-
-    `gains` are points of quality by 64x64 block, for families whose files have them.
 
     Distortions that do not add up are linearized around the image coded with the partition
     `around`; `decoded`, uint8 [H, W, 3], is that image where it is known.
 
-    Raises `EncodeError` for an image that cannot be coded, for one that takes more memory to search
-    than there is, and for a quality that the model does not have.
+    Raises `EncodeError` for an image that cannot be coded, and for one that takes more memory to
+    search than there is.
     """
     prepared = preparation.prepare(model.config, image)
     grid = partition.block_grid(*prepared.size)
@@ -55,12 +53,10 @@ def of_image(
     if lack := memory.searching_shortage(model.config, grid, covering[0].sides):
         raise EncodeError(f"the image is too large: {lack}")
     if is_tiled:
-        return _tiled(model, prepared, quality, covering, around, decoded, gains)
-    # Raises for gains, which no model without a quality takes.
-    qualities.chosen(model.config, quality, gains, prepared.size)
+        return _tiled(model, prepared, quality, covering, around, decoded)
     from rdonet_jax.rdo.cost import RDCost
 
-    return [Region(covering[0], lambda: RDCost(model, prepared, quality))]
+    return [Region(covering[0], lambda: RDCost(model, prepared, quality.quality))]
 
 
 def _whole(grid: tuple[int, int]) -> Tile:
@@ -71,31 +67,29 @@ def _whole(grid: tuple[int, int]) -> Tile:
 def _tiled(
     model: Model,
     image: PreparedImage,
-    quality: float | None,
+    quality: ImageQuality,
     covering: Sequence[Tile],
     around: Partition,
     decoded: np.ndarray | None,
-    gains: np.ndarray | None,
 ) -> list[Region]:
-    from rdonet_jax.rdo.cost import TileCost, of_files
+    from rdonet_jax.rdo.cost import TileCost, make_file_cost
 
-    blocks = qualities.chosen(model.config, quality, gains, image.size).of_blocks(model.config)
-    file_cost = of_files(model, image, quality, gains)
+    file_cost = make_file_cost(model, image, quality)
+    relative = file_cost.relative
     if file_cost.adds_up:
         weights = file_cost.weights(None)
     else:
         if decoded is None:
-            encoded = codec.encode(model, image, around, quality, gains=gains)
+            encoded = codec.encode_prepared(model, image, around, quality)
             decoded = pixel_format.as_rgb8(encoded.image)
         weights = file_cost.weights(decoded)
 
     def cost(tile: Tile) -> Cost:
         pixels = tiles.cut(image.rgb8, tile, BLOCK)
         size = tuple(tile.extent(image.size, BLOCK).tolist())
-        arguments = (model, file_cost.distortions, weights, quality, pixels, size)
-        if not isinstance(blocks, np.ndarray):
-            return TileCost(*arguments)
-        relative = tiles.cut(file_cost.relative, tile, BLOCK // STRIDES[0])[0]
-        return TileCost(*arguments, tiles.cut(blocks, tile)[0], relative)
+        of_tile = None if relative is None else tiles.cut(relative, tile, BLOCK // STRIDES[0])[0]
+        return TileCost(
+            model, file_cost.distortions, weights, quality.in_tile(tile), pixels, size, of_tile
+        )
 
     return [Region(tile, lambda tile=tile: cost(tile)) for tile in covering]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.qualities import ImageQuality, parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models.zoo import Model
@@ -23,44 +23,25 @@ Mask = Callable[..., Partition]
 """(model, image uint8 [H, W, 3], quality 0 to 100 or None) -> the partition of the image."""
 
 
-class RegisteredMask(NamedTuple):
-    """A mask by its name.
-
-    Attributes:
-      choose: the mask.
-      follows_gains: whether `choose` has a fourth argument, the `gains` of blocks or None.
-    """
-
-    choose: Mask
-    follows_gains: bool = False
+_Mask = Callable[[Model, np.ndarray, ImageQuality], Partition]
+"""The same, of a quality that has been parsed."""
 
 
-def _codec_mask(
-    model: Model,
-    image: np.ndarray,
-    quality: float | None,
-    gains: np.ndarray | None = None,
-    *,
-    kind: str,
-) -> Partition:
-    return codec.choose_partition(model, image, kind, quality, gains)
+def _codec_mask(model: Model, image: np.ndarray, quality: ImageQuality, *, kind: str) -> Partition:
+    return codec.partition_at(image, kind, quality)
 
 
-def _solved(
-    model: Model, image: np.ndarray, quality: float | None, gains: np.ndarray | None = None
-) -> Partition:
-    grid = partition.block_grid(*image.shape[:2])
-    around = partition.uniform(0, grid)
-    p = regions.solve(image_regions.of_image(model, image, quality, around, gains=gains), grid)
-    return partition.trim(p, *image.shape[:2])
+def _solved(model: Model, image: np.ndarray, quality: ImageQuality) -> Partition:
+    size = image.shape[:2]
+    grid = partition.block_grid(*size)
+    of_image = image_regions.of_image(model, image, quality, partition.uniform(0, grid))
+    return partition.trim(regions.solve(of_image, grid), *size)
 
 
-INITS: dict[str, RegisteredMask] = {
-    **{
-        name: RegisteredMask(functools.partial(_codec_mask, kind=kind), follows_gains=True)
-        for name, kind in {**{kind: kind for kind in codec.MASKS}, STATIC: "uniform-16"}.items()
-    },
-    SOLVED: RegisteredMask(_solved, follows_gains=True),
+INITS: dict[str, _Mask] = {
+    **{kind: functools.partial(_codec_mask, kind=kind) for kind in codec.MASKS},
+    STATIC: functools.partial(_codec_mask, kind="uniform-16"),
+    SOLVED: _solved,
 }
 """Masks by name. `register_mask` adds to it."""
 
@@ -68,13 +49,17 @@ INITS: dict[str, RegisteredMask] = {
 def register_mask(name: str, mask: Mask, follows_gains: bool = False) -> None:
     """Registers a mask as a value of `Plan.init` and `--init`.
 
-    With `follows_gains` it gets the gains of blocks, points of quality [rows, columns] or None, as
-    a fourth argument. Splits outside of the image are removed afterwards. Raises ValueError if the
-    name is taken.
+    Its quality is that of the file, or None for a fixed-rate model. With `follows_gains` it gets
+    the gains of blocks, points of quality [rows, columns] or None, as a fourth argument. Splits
+    outside of the image are removed afterwards. Raises ValueError if the name is taken.
     """
     if name in INITS:
         raise ValueError(f"there is a mask {name!r} already")
-    INITS[name] = RegisteredMask(mask, follows_gains)
+
+    def choose(model: Model, image: np.ndarray, quality: ImageQuality) -> Partition:
+        return mask(model, image, quality.quality, *([quality.gains] if follows_gains else []))
+
+    INITS[name] = choose
 
 
 def initial_partition(
@@ -87,13 +72,20 @@ def initial_partition(
     """The partition to encode with, or from which a search starts.
 
     `init` is a name of `INITS`, or a partition. Masks that do not follow the `gains` of blocks have
-    the quality alone. Raises `PartitionError` for what is no partition of the image.
+    the quality alone. Raises `PartitionError` for what is no partition of the image, and
+    `EncodeError` as `codec.qualities.parse_quality` does.
     """
+    parsed = parse_quality(model.config, quality, gains, image.shape[:2])
+    return partition_at(model, image, init, parsed)
+
+
+def partition_at(
+    model: Model, image: np.ndarray, init: str | Partition, quality: ImageQuality
+) -> Partition:
+    """As `initial_partition`, at a quality that has been parsed."""
     if not isinstance(init, str):
         return partition.checked(init, *image.shape[:2])
-    mask = INITS[init]
-    arguments = (model, image, quality, *([gains] if mask.follows_gains else []))
     try:
-        return partition.checked(mask.choose(*arguments), *image.shape[:2])
+        return partition.checked(INITS[init](model, image, quality), *image.shape[:2])
     except partition.PartitionError as error:
         raise partition.PartitionError(f"the mask {init!r}: {error}") from error

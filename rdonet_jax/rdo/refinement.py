@@ -18,15 +18,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, preparation, qualities, tiles
+from rdonet_jax.codec import codec, memory, preparation, tiles
 from rdonet_jax.codec.codec import Report
 from rdonet_jax.codec.portable.encoder_latents import ImageLatents
+from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.cached import cached_property
 from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
 from rdonet_jax.metrics.loss import AREA, Distortion
-from rdonet_jax.models.portable import quality_maps
 from rdonet_jax.models.portable.network import LevelLatents
 from rdonet_jax.models.portable.quality_maps import LevelQuality, QualityMaps
 from rdonet_jax.models.zoo import Model
@@ -54,30 +54,24 @@ class Problem:
       model: a portable one.
       pixels: uint8 [H, W, 3].
       partition: trimmed.
-      quality: 0 to 100, or None for the default.
+      quality: of the image.
       distortions: those of J.
       weights: of each of their maps, see `FileCost.weights`.
-      gains: points of quality by 64x64 block; None where all have the same quality.
       relative: what areas count, see `FileCost.relative`.
     """
 
     model: Model
     pixels: np.ndarray
     partition: Partition
-    quality: float | None
+    quality: ImageQuality
     distortions: tuple[Distortion, ...]
     weights: tuple[np.ndarray, ...]
-    gains: np.ndarray | None = None
     relative: np.ndarray | None = None
 
     @cached_property
-    def image_quality(self) -> int | QualityMaps:
-        """The quality on the scale of the model, or its maps where blocks differ."""
-        config, size = self.model.config, self.pixels.shape[:2]
-        blocks = qualities.chosen(config, self.quality, self.gains, size).of_blocks(config)
-        if isinstance(blocks, np.ndarray):
-            return quality_maps.of_blocks(blocks, config.levels)
-        return blocks
+    def quality_maps(self) -> QualityMaps | None:
+        """The qualities of all positions; None where all have the same."""
+        return self.quality.maps
 
 
 def require_memory(model: Model, size: tuple[int, int]) -> None:
@@ -200,15 +194,15 @@ def _tile_inputs(problem: Problem, tile: Tile) -> TileInputs:
 
 
 def _tile_quality(problem: Problem, tile: Tile) -> np.ndarray | QualityMaps:
-    if not isinstance(problem.image_quality, QualityMaps):
-        return np.array([problem.image_quality], np.int32)
+    if problem.quality_maps is None:
+        return np.array([problem.quality.number], np.int32)
     return QualityMaps(
         tuple(
             LevelQuality(
                 tiles.cut(of_level.positions, tile, BLOCK // STRIDES[level]),
                 tiles.cut(of_level.areas, encoder_tiles.of_hyper_latents(tile, level)),
             )
-            for level, of_level in enumerate(problem.image_quality.levels)
+            for level, of_level in enumerate(problem.quality_maps.levels)
         )
     )
 

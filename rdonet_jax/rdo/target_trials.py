@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.codec.codec import Encoded
 from rdonet_jax.codec.preparation import PreparedImage
-from rdonet_jax.codec.qualities import quality_of
+from rdonet_jax.codec.qualities import parse_quality, quality_of
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, quality_search
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
@@ -102,10 +102,11 @@ class Trials:
 
     def file_cost(self, number: int) -> FileCost:
         """J of files of the image, for the lambda of a quality."""
-        from rdonet_jax.rdo.cost import of_files
+        from rdonet_jax.rdo.cost import make_file_cost
 
-        quality = quality_of(self.model.config, number)
-        return of_files(self.model, self.image, quality, self.options.gains)
+        config, size = self.model.config, self.image.size
+        quality = parse_quality(config, quality_of(config, number), self.options.gains, size)
+        return make_file_cost(self.model, self.image, quality)
 
     def value(self, encoded: Encoded) -> float:
         """log(size) of a file, or the negative metric of a file with pixels, on its scale."""

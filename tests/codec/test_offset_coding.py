@@ -115,16 +115,16 @@ def test_gains_that_are_none_are_refused(mini_model, photograph, gains, cause):
 @given(st.floats(-100, 100), st.floats(0, 100))
 def test_a_gain_comes_back_as_the_nearest_offset_and_qualities_end_with_the_scale(gain, quality):
     config = presets.mini()
-    chosen = qualities.chosen(config, quality, np.array([[gain, 0.0]]), (64, 128))
+    parsed = qualities.parse_quality(config, quality, np.array([[gain, 0.0]]), (64, 128))
     on_scale = np.clip(quality + gain, 0, 100) - quality
     offset = 100 * 8 / config.steps_of_quality
-    if chosen.offsets is None:
+    if parsed.offsets is None:
         assert abs(on_scale) <= offset / 2
         return
-    found = qualities.gains_of(config, chosen.offsets)[0, 0]
+    found = parsed.gains[0, 0]
     assert abs(found - on_scale) <= (offset / 2 if on_scale == gain else offset) + 1e-9
-    blocks = chosen.of_blocks(config)
-    assert blocks[0, 1] == chosen.number
+    blocks = parsed.blocks
+    assert blocks[0, 1] == parsed.number
     expected = np.clip(quality + gain, 0, 100) / 100 * config.steps_of_quality
     assert abs(blocks[0, 0] - expected) <= 4 + 1
 

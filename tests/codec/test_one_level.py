@@ -82,6 +82,16 @@ def test_a_file_whose_partition_has_other_levels_is_refused(model, photograph):
         codec.decode(model, data)
 
 
+def test_the_partition_of_an_encoding_can_be_given_to_the_next_one(model, photograph):
+    """As rate control does after a refinement."""
+    image = photograph[:130, :130]
+    first = encoder.encode(model, image, EncodeOptions(50))
+    again = encoder.encode(model, image, EncodeOptions(50, plan=Plan(first.partition)))
+    assert again.encoded.data == first.encoded.data
+    with pytest.raises(EncodeError, match="one level"):
+        encoder.encode(model, image, EncodeOptions(50, plan=Plan(partition.uniform(1, (3, 3)))))
+
+
 @pytest.mark.slow
 def test_latents_of_one_level_are_refined(model, photograph):
     options = EncodeOptions(60, plan=Plan(refinements=10), reconstruct=True)

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdonet_jax.codec import codec, preparation
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.entropy import dead_zone, distributions
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import zoo
-from rdonet_jax.rdo.cost import of_files
+from rdonet_jax.rdo.cost import make_file_cost
 
 
 @pytest.mark.parametrize("distribution", distributions.DISTRIBUTIONS)
@@ -62,7 +63,9 @@ def test_files_cost_less_than_with_rounding_to_the_nearest(monkeypatch, quality)
 
     def measured():
         encoded = codec.encode(model, image, p, quality)
-        cost = of_files(model, preparation.prepare(model.config, image), quality)
+        cost = make_file_cost(
+            model, preparation.prepare(model.config, image), parse_quality(model.config, quality)
+        )
         return (
             cost.of(encoded),
             len(encoded.data),

@@ -96,7 +96,7 @@ def test_a_result_says_its_quality_and_its_psnr(mini_model, image):
     result = coding.encode(mini_model, image, EncodeOptions(40, reconstruct=True))
     decoded = codec.decode(mini_model, result.encoded.data)
     assert result.encoded.quality == decoded.quality == pytest.approx(40, abs=0.5)
-    assert result.image.psnr(decoded.image) == pixel_format.psnr(image, decoded.image)
+    assert result.prepared.psnr(decoded.image) == pixel_format.psnr(image, decoded.image)
 
 
 def test_the_steps_are_those_of_the_options(mini_model, image):

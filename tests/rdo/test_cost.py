@@ -10,6 +10,7 @@ import pytest
 
 from rdonet_jax.codec import codec, partition_coding, preparation, qualities
 from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import estimate as evaluation_estimate
@@ -17,7 +18,7 @@ from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import cost as rdo_cost
-from rdonet_jax.rdo.cost import RDCost, of_files
+from rdonet_jax.rdo.cost import RDCost, make_file_cost
 from tests import compiled
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
@@ -48,7 +49,10 @@ def expected_distortion(image, decoded, weights, levels=5):
 
 def weights_of(model, quality=None):
     """By the distortion's name, what it weighs."""
-    return {term.distortion.name: term.weight for term in rdo_cost.trained_loss(model, quality)}
+    return {
+        term.distortion.name: term.weight
+        for term in rdo_cost.trained_loss(model, parse_quality(model.config, quality))
+    }
 
 
 def test_lambda_is_that_of_the_quality_or_of_the_training(mini_model, both_model, tiny_model):
@@ -68,7 +72,7 @@ def test_a_loss_that_is_not_known_is_told_by_name(tiny_model):
     with pytest.raises(
         EncodeError, match="tiny: was trained for the metric 'vmaf', which this version"
     ):
-        rdo_cost.trained_loss(trained)
+        rdo_cost.trained_loss(trained, parse_quality(trained.config, None))
 
 
 def test_priors_learned_alone_leave_what_the_whole_network_was_trained_for(both_model):
@@ -185,7 +189,9 @@ def test_a_file_costs_its_real_bits_and_what_its_image_lacks(both_model, photogr
     p = codec.choose_partition(both_model, photograph, "variance", quality)
     encoded = codec.encode(both_model, photograph, p, quality)
     prepared = preparation.prepare(both_model.config, photograph)
-    cost = of_files(both_model, prepared, quality).of(encoded)
+    cost = make_file_cost(both_model, prepared, parse_quality(both_model.config, quality)).of(
+        encoded
+    )
     weights = weights_of(both_model, quality)
     bpp = 8 * len(encoded.data) / photograph[..., 0].size
     assert cost == pytest.approx(

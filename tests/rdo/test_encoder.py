@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.qualities import OFFSET_UNIT, parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.rdo import encoder, image_regions, initial_masks
-from rdonet_jax.rdo.cost import RDCost, of_files
+from rdonet_jax.rdo.cost import RDCost, make_file_cost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.search import regions
 from rdonet_jax.rdo.search.fast import most_evaluations
 
 QUALITY = 30.0
+
+
+def at_quality(model):
+    return parse_quality(model.config, QUALITY)
 
 
 @pytest.mark.slow
@@ -27,7 +32,7 @@ def test_decoding_what_was_chosen_gives_exactly_the_cost_that_was_claimed(
 ):
     found = encoder.encode(mini_model, photograph, EncodeOptions(QUALITY, plan=Plan(init, 1)))
     decoded = codec.decode(mini_model, found.encoded.data)
-    cost = of_files(mini_model, found.image, QUALITY)
+    cost = make_file_cost(mini_model, found.prepared, at_quality(mini_model))
     assert cost(len(found.encoded.data), decoded.image) == found.searched.after
     assert found.searched.after <= found.searched.before
     assert all(map(np.array_equal, decoded.partition, found.partition))
@@ -48,7 +53,7 @@ def test_a_search_saves_in_real_bits_in_at_most_so_many_evaluations(mini_model, 
 @pytest.mark.slow
 def test_no_step_of_a_search_raises_the_estimated_cost(mini_model, photograph):
     start = initial_masks.initial_partition(mini_model, photograph, "uniform-64", QUALITY)
-    (whole,) = image_regions.of_image(mini_model, photograph, QUALITY, start)
+    (whole,) = image_regions.of_image(mini_model, photograph, at_quality(mini_model), start)
     cost = whole.make_cost()
     totals = [cost([p]).totals[0] for p in regions.search([whole], start, 2)]
     assert len(totals) >= 2
@@ -74,7 +79,7 @@ def test_an_image_of_any_form_is_searched_by_its_8_bit_colors(mini_model, photog
     assert decoded.gray and decoded.is_16bit and decoded.icc == b"a profile"
     np.testing.assert_array_equal(decoded.alpha, alpha)
     np.testing.assert_array_equal(decoded.pixels, found.encoded.image)
-    file_cost = of_files(mini_model, found.image, QUALITY)
+    file_cost = make_file_cost(mini_model, found.prepared, at_quality(mini_model))
     cost = file_cost(len(found.encoded.data), pixel_format.as_rgb8(decoded))
     assert cost == found.searched.after <= found.searched.before
 
@@ -141,7 +146,7 @@ def test_progress_is_told_in_the_order_of_the_steps(mini_model, photograph, pass
 def test_the_partition_alone_is_that_of_the_search(mini_model, photograph):
     plan = Plan("static", 1)
     start = initial_masks.initial_partition(mini_model, photograph, "static", QUALITY)
-    all_regions = image_regions.of_image(mini_model, photograph, QUALITY, start)
+    all_regions = image_regions.of_image(mini_model, photograph, at_quality(mini_model), start)
     *_, best = regions.search(all_regions, start, 1)
     chosen = encoder.choose(mini_model, photograph, plan, QUALITY)
     assert all(map(np.array_equal, chosen, best))
@@ -170,7 +175,7 @@ def test_a_plan_that_cannot_be_carried_out_is_refused(given, complaint):
 )
 def test_a_mask_that_makes_no_partition_is_named(tiny_model, photograph, monkeypatch, made, cause):
     mask = lambda model, image, quality: made(partition.block_grid(*image.shape[:2]))  # noqa: E731
-    monkeypatch.setitem(initial_masks.INITS, "own", initial_masks.RegisteredMask(mask))
+    monkeypatch.setitem(initial_masks.INITS, "own", mask)
     with pytest.raises(partition.PartitionError, match=f"the mask 'own': .*{cause}"):
         encoder.choose(tiny_model, photograph, Plan("own"))
 
@@ -188,6 +193,12 @@ def test_a_registered_mask_gets_the_gains_of_blocks_if_it_asks_for_them(
     initial_masks.register_mask("plain", mask)
     initial_masks.register_mask("own", mask, follows_gains=True)
     gains = np.zeros(partition.block_grid(*photograph.shape[:2]))
+    gains[1, 2] = 20
     for name in ("plain", "own"):
         initial_masks.initial_partition(mini_model, photograph, name, QUALITY, gains)
-    assert seen == [(QUALITY,), (QUALITY, gains)]
+    initial_masks.initial_partition(mini_model, photograph, "own", QUALITY)
+    step = 100 / mini_model.config.steps_of_quality
+    (first,), (second, of_blocks), (third, nothing) = seen
+    assert [first, second, third] == pytest.approx([QUALITY] * 3, abs=step / 2)
+    np.testing.assert_allclose(of_blocks, gains, atol=OFFSET_UNIT * step / 2)
+    assert nothing is None

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.rdo import fit_thresholds, image_regions, initial_masks
 from rdonet_jax.rdo.cost import RDCost
@@ -56,7 +57,9 @@ def test_the_gain_of_a_block_is_near_what_coding_it_otherwise_costs(mini_model, 
     found = fit_thresholds.collect_samples(mini_model, image, 50.0, passes=2)
     rd_cost = RDCost(mini_model, image, 50.0)
     start = initial_masks.initial_partition(mini_model, image, initial_masks.SOLVED, 50.0)
-    *_, best = regions.search(image_regions.of_image(mini_model, image, 50.0, start), start, 2)
+    quality = parse_quality(mini_model.config, 50.0)
+    all_regions = image_regions.of_image(mini_model, image, quality, start)
+    *_, best = regions.search(all_regions, start, 2)
     total = rd_cost([best]).totals[0]
     current = blocks.blocks_of(best)
     for number, block in enumerate(np.ndindex(grid)):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rdonet_jax.codec import codec, preparation, qualities
+from rdonet_jax.codec import codec, preparation
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.metrics import loss
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import coding, cost
-from rdonet_jax.rdo.cost import TileCost, of_files
+from rdonet_jax.rdo.cost import TileCost, make_file_cost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target
 from rdonet_jax.rdo.file_cost import FileCost
 
@@ -26,12 +27,12 @@ def gains() -> np.ndarray:
 
 
 def test_areas_count_by_the_lambda_of_their_block(mini_model, photograph, gains):
-    chosen = qualities.chosen(mini_model.config, QUALITY, gains, SIZE)
+    quality = parse_quality(mini_model.config, QUALITY, gains, SIZE)
     prepared = preparation.prepare(mini_model.config, photograph)
     decoded = photograph ^ 3
-    found = of_files(mini_model, prepared, QUALITY, gains)(1000, decoded)
+    found = make_file_cost(mini_model, prepared, quality)(1000, decoded)
     squares = np.square(photograph.astype(float) - decoded).mean(-1)
-    lmbdas = loss.lmbda_of(mini_model.config, chosen.of_blocks(mini_model.config))
+    lmbdas = loss.lmbda_of(mini_model.config, quality.blocks)
     by_pixel = lmbdas.repeat(64, 0).repeat(64, 1)
     expected = (8000 + (by_pixel * squares).sum()) / squares.size
     assert found == pytest.approx(expected, rel=1e-5)
@@ -42,17 +43,17 @@ def test_with_gains_of_one_value_the_cost_is_that_of_the_other_quality(mini_mode
     model = mini_model.replace(record=TrainingRecord.from_json({"training": training}))
     prepared = preparation.prepare(model.config, photograph)
     decoded = photograph ^ 3
-    other = of_files(model, prepared, 50)(1000, decoded)
-    found = of_files(model, prepared, QUALITY, np.full((3, 4), 10))(1000, decoded)
+    other = make_file_cost(model, prepared, parse_quality(model.config, 50))(1000, decoded)
+    raised = parse_quality(model.config, QUALITY, np.full((3, 4), 10), SIZE)
+    found = make_file_cost(model, prepared, raised)(1000, decoded)
     assert found == pytest.approx(other, rel=1e-6)
 
 
 @pytest.mark.slow
 def test_estimated_bits_are_those_of_the_file(mini_model, photograph, gains):
-    chosen = qualities.chosen(mini_model.config, QUALITY, gains, SIZE)
-    blocks = chosen.of_blocks(mini_model.config)
+    quality = parse_quality(mini_model.config, QUALITY, gains, SIZE)
     p = codec.choose_partition(mini_model, photograph, "variance", QUALITY, gains)
-    estimate = TileCost(mini_model, (), (), QUALITY, photograph[None], SIZE, blocks)
+    estimate = TileCost(mini_model, (), (), quality, photograph[None], SIZE)
     encoded = codec.encode(mini_model, photograph, p, QUALITY, gains=gains, reconstruct=False)
     assert estimate([p]).totals[0] == pytest.approx(8 * len(encoded.data), rel=0.02, abs=400)
 
@@ -76,14 +77,13 @@ def test_searches_and_refinements_never_cost_more(mini_model, photograph, gains,
     np.testing.assert_array_equal(decoded.image, found.encoded.image)
     if found.searched is None:
         return
-    j = of_files(mini_model, found.image, QUALITY, gains).of(found.encoded)
+    j = make_file_cost(mini_model, found.prepared, found.quality).of(found.encoded)
     assert found.searched.after <= found.searched.before
     assert found.searched.after == pytest.approx(j)
 
 
 def test_a_model_of_one_quality_has_no_emphasis(tiny_model):
-    chosen = qualities.chosen(tiny_model.config, None, None, SIZE)
-    assert cost.emphasis(tiny_model.config, chosen) is None
+    assert cost.emphasis(parse_quality(tiny_model.config, None)) is None
 
 
 def test_areas_beyond_the_image_do_not_count_in_the_mean():

@@ -274,7 +274,7 @@ def refining(points: float, share: float, tried: list[float]):
         tried.append(options.quality)
         quality = min(max(options.quality + points, 0), 100)
         better = EncodeOptions(quality, reconstruct=True)
-        file = encoder.encode(model, result.image, better).encoded
+        file = encoder.encode(model, result.prepared, better).encoded
         return file._replace(data=file.data[: round(share * len(file.data))]), False
 
     return refine
@@ -285,7 +285,7 @@ def refining_by(decibels: float, share: float, tried: list[float]):
 
     def refine(model, result, options, report):
         tried.append(options.quality)
-        file, original = result.encoded, result.image.rgb8
+        file, original = result.encoded, result.prepared.rgb8
         errors = (file.image.astype(np.float64) - original) * 10 ** (-decibels / 20)
         # Rounded at random, since whole errors that are scaled by nearly 1 round to what they were.
         rounding = np.random.default_rng(0).random(original.shape)

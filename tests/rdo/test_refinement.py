@@ -12,13 +12,14 @@ import pytest
 
 from rdonet_jax.codec import codec, preparation
 from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import dead_zone, soft_rounding
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.metrics import loss
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import encoder, encoder_tiles, refinement, refinement_step
-from rdonet_jax.rdo.cost import RDCost, of_files
+from rdonet_jax.rdo.cost import RDCost, make_file_cost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from tests import compiled
 from tests.metrics.test_loss import AbsoluteError
@@ -28,6 +29,10 @@ pytestmark = [pytest.mark.once, pytest.mark.slow]
 QUALITY = 60.0
 ITERATIONS = 10
 REFINED = EncodeOptions(QUALITY, plan=Plan(refinements=ITERATIONS))
+
+
+def at_quality(model):
+    return parse_quality(model.config, QUALITY)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,7 @@ def refined(start_model, photograph):
 
 def test_refinement_lowers_the_cost_by_real_bits(start_model, photograph, refined):
     plain = encoder.encode(start_model, photograph, EncodeOptions(QUALITY, reconstruct=True))
-    cost = of_files(start_model, plain.image, QUALITY)
+    cost = make_file_cost(start_model, plain.prepared, at_quality(start_model))
     before, after = (cost.of(found.encoded) for found in (plain, refined))
     assert refined.searched.before == pytest.approx(before)
     assert refined.searched.after == pytest.approx(after)
@@ -91,7 +96,7 @@ def test_each_engine_codes_refined_latents(mini_model, photograph, engine):
 def test_both_engines_code_given_latents_alike(mini_model, photograph):
     image = preparation.prepare(mini_model.config, photograph)
     p = codec.choose_partition(mini_model, photograph, "variance", QUALITY)
-    start = codec.start_latents(mini_model, image, p, QUALITY)
+    start = codec.start_latents(mini_model, image, p, at_quality(mini_model))
     rng = np.random.default_rng(0)
     # Multiples of 1/32 beside 1/16, so that no sum is a tie or rounded.
     other = codec.ImageLatents(
@@ -99,7 +104,9 @@ def test_both_engines_code_given_latents_alike(mini_model, photograph):
           for values in start)
     )  # fmt: skip
     files = [
-        codec.encode(mini_model, image, p, QUALITY, engine=engine, latents=other)
+        codec.encode_prepared(
+            mini_model, image, p, at_quality(mini_model), engine=engine, latents=other
+        )
         for engine in ("numpy", "jax")
     ]
     plain = codec.encode(mini_model, image, p, QUALITY)
@@ -223,9 +230,9 @@ def test_another_size_compiles_nothing(start_model, photograph):
 
 
 def problem_of(model, image, plain, p):
-    cost = of_files(model, preparation.prepare(model.config, image), QUALITY)
+    cost = make_file_cost(model, preparation.prepare(model.config, image), at_quality(model))
     weights = tuple(cost.weights(plain.image))
-    return refinement.Problem(model, image, p, QUALITY, cost.distortions, weights)
+    return refinement.Problem(model, image, p, at_quality(model), cost.distortions, weights)
 
 
 def test_tiles_are_refined_one_after_the_other_up_to_their_boundary(
@@ -238,13 +245,13 @@ def test_tiles_are_refined_one_after_the_other_up_to_their_boundary(
     image = preparation.prepare(start_model.config, wide)
     p = codec.choose_partition(start_model, wide, "variance", QUALITY)
     plain = codec.encode(start_model, image, p, QUALITY)
-    start = codec.start_latents(start_model, image, p, QUALITY)
+    start = codec.start_latents(start_model, image, p, at_quality(start_model))
     found, _ = refinement.refine(problem_of(start_model, wide, plain, p), start, ITERATIONS)
     changed = [(a != b).any((0, 2)) for a, b in zip(found.y, start.y, strict=True)]
     # Of the finest level, on both sides of the boundary between the cores.
     assert changed[0][4 * 6 - 4 : 4 * 6].any() and changed[0][4 * 6 : 4 * 6 + 4].any()
-    encoded = codec.encode(start_model, image, p, QUALITY, latents=found)
-    cost = of_files(start_model, image, QUALITY)
+    encoded = codec.encode_prepared(start_model, image, p, at_quality(start_model), latents=found)
+    cost = make_file_cost(start_model, image, at_quality(start_model))
     assert cost.of(encoded) < cost.of(plain)
 
 
@@ -254,7 +261,7 @@ def test_latents_in_the_margin_of_a_tile_do_not_change(start_model, photograph, 
     image = preparation.prepare(start_model.config, wide)
     p = codec.choose_partition(start_model, wide, "uniform-16", QUALITY)
     plain = codec.encode(start_model, image, p, QUALITY)
-    start = codec.start_latents(start_model, image, p, QUALITY)
+    start = codec.start_latents(start_model, image, p, at_quality(start_model))
     names = ("first tile", "second tile")
 
     def interrupting(step: str) -> None:
@@ -274,7 +281,7 @@ def test_the_cost_of_a_tile_with_the_whole_image_is_that_of_its_file(start_model
     image = preparation.prepare(start_model.config, photograph)
     p = codec.choose_partition(start_model, photograph, "variance", QUALITY)
     plain = codec.encode(start_model, image, p, QUALITY)
-    start = codec.start_latents(start_model, image, p, QUALITY)
+    start = codec.start_latents(start_model, image, p, at_quality(start_model))
     problem = problem_of(start_model, photograph, plain, p)
     (tile,) = encoder_tiles.cover(partition.block_grid(*image.size))
     inputs = refinement._tile_inputs(problem, tile)
@@ -290,22 +297,24 @@ def test_the_cost_of_a_tile_counts_an_image_without_its_padding(both_model, phot
     image = preparation.prepare(both_model.config, pixels)
     p = codec.choose_partition(both_model, pixels, "variance", QUALITY)
     plain = codec.encode(both_model, image, p, QUALITY)
-    start = codec.start_latents(both_model, image, p, QUALITY)
+    start = codec.start_latents(both_model, image, p, at_quality(both_model))
     problem = problem_of(both_model, pixels, plain, p)
     (tile,) = encoder_tiles.cover(partition.block_grid(*image.size))
     inputs = refinement._tile_inputs(problem, tile)
     functions = both_model.config, problem.distortions, both_model.device_params
     found = refinement_step.cost(*functions, inputs, refinement._cut_latents(start, tile))
-    expected = of_files(both_model, image, QUALITY).of(plain) * pixels[..., 0].size
+    expected = (
+        make_file_cost(both_model, image, at_quality(both_model)).of(plain) * pixels[..., 0].size
+    )
     assert float(found) == pytest.approx(expected, rel=0.02)
 
 
 def test_latents_of_the_analysis_are_coded_as_the_analysis_is(start_model, photograph):
     image = preparation.prepare(start_model.config, photograph[:150, :201])
     p = codec.choose_partition(start_model, photograph[:150, :201], "variance", QUALITY)
-    start = codec.start_latents(start_model, image, p, QUALITY)
+    start = codec.start_latents(start_model, image, p, at_quality(start_model))
     assert (
-        codec.encode(start_model, image, p, QUALITY, latents=start).data
+        codec.encode_prepared(start_model, image, p, at_quality(start_model), latents=start).data
         == codec.encode(start_model, image, p, QUALITY).data
     )
 
@@ -350,7 +359,9 @@ def test_the_cost_of_a_file_in_tiles_is_that_of_the_whole(both_model, photograph
     # The image ends with whole tiles, as MS-SSIM otherwise differs a little at the border.
     image = np.tile(photograph, (2, 3, 1))[:256, :768]
     decoded = np.clip(image + np.random.default_rng(0).integers(-9, 9, image.shape), 0, 255)
-    cost = of_files(both_model, preparation.prepare(both_model.config, image), QUALITY)
+    cost = make_file_cost(
+        both_model, preparation.prepare(both_model.config, image), at_quality(both_model)
+    )
     found = []
     for shape, count in (((4, 12), 1), ((4, 8), 2)):
         monkeypatch.setattr(encoder_tiles.cover, "__defaults__", ((shape,), encoder_tiles.MARGIN))

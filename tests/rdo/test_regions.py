@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models.training_record import TrainingRecord
@@ -20,6 +21,10 @@ from tests import compiled
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 QUALITY = 40.0
+
+
+def at_quality(model):
+    return parse_quality(model.config, QUALITY)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,9 @@ def wide(photograph):
 
 
 def searched(model, image, start, passes=2):
-    *_, found = regions.search(image_regions.of_image(model, image, QUALITY, start), start, passes)
+    *_, found = regions.search(
+        image_regions.of_image(model, image, at_quality(model), start), start, passes
+    )
     return found
 
 
@@ -58,7 +65,7 @@ def test_an_image_of_the_size_of_a_tile_is_searched_as_a_whole_image_is(mini_mod
 def test_an_image_in_a_larger_tile_costs_nearly_what_the_padded_image_costs(mini_model, photograph):
     image = photograph[:150, :201]
     start = codec.choose_partition(mini_model, image, "uniform-32", QUALITY)
-    (region,) = image_regions.of_image(mini_model, image, QUALITY, start)
+    (region,) = image_regions.of_image(mini_model, image, at_quality(mini_model), start)
     whole = RDCost(mini_model, image, QUALITY)
     # The features of coarser levels see other padding, and a symbol that changes changes others.
     assert region.make_cost()([start]).totals == pytest.approx(whole([start]).totals, rel=1e-2)
@@ -68,7 +75,7 @@ def test_an_image_in_a_larger_tile_costs_nearly_what_the_padded_image_costs(mini
 
 def test_a_part_costs_what_the_image_costs_but_for_the_linearization(both_model, photograph):
     start = codec.choose_partition(both_model, photograph, "variance", QUALITY)
-    (region,) = image_regions.of_image(both_model, photograph, QUALITY, start)
+    (region,) = image_regions.of_image(both_model, photograph, at_quality(both_model), start)
     other = codec.choose_partition(both_model, photograph, "uniform-32", QUALITY)
     of_region = region.make_cost()([start, other]).totals
     whole = RDCost(both_model, photograph, QUALITY)([start, other]).totals
@@ -77,7 +84,7 @@ def test_a_part_costs_what_the_image_costs_but_for_the_linearization(both_model,
 
 def test_several_tiles_find_nearly_what_the_original_search_finds(mini_model, wide, small_tiles):
     start = codec.choose_partition(mini_model, wide, "uniform-32", QUALITY)
-    assert len(image_regions.of_image(mini_model, wide, QUALITY, start)) == 2
+    assert len(image_regions.of_image(mini_model, wide, at_quality(mini_model), start)) == 2
     whole = RDCost(mini_model, wide, QUALITY)
     *_, theirs = original(whole, start, 1)
     before, ours = whole([start, searched(mini_model, wide, start)]).totals
@@ -89,7 +96,9 @@ def test_every_block_is_decided_in_one_region(mini_model):
     for size in [(400, 600), (480, 640), (1300, 2100), (64, 3000)]:
         grid = partition.block_grid(*size)
         image = np.zeros((*size, 3), np.uint8)
-        all_regions = image_regions.of_image(mini_model, image, QUALITY, partition.uniform(0, grid))
+        all_regions = image_regions.of_image(
+            mini_model, image, at_quality(mini_model), partition.uniform(0, grid)
+        )
         times = np.zeros(grid, int)
         for region in all_regions:
             of_image = Partition(np.zeros(grid, bool), np.zeros([2 * n for n in grid], bool))
@@ -117,7 +126,7 @@ def test_images_of_other_sizes_compile_nothing(both_model, photograph, wide):
 
 def test_an_interrupt_leaves_what_earlier_regions_have_found(mini_model, wide, small_tiles):
     start = codec.choose_partition(mini_model, wide, "uniform-64", QUALITY)
-    all_regions = image_regions.of_image(mini_model, wide, QUALITY, start)
+    all_regions = image_regions.of_image(mini_model, wide, at_quality(mini_model), start)
     first = all_regions[0].decided(start.split64.shape)
 
     def interrupting(share: float) -> None:
@@ -142,7 +151,9 @@ def test_a_search_leaves_the_start_as_it_is(mini_model, photograph):
 
 def test_fixed_rate_models_are_searched_as_a_whole(tiny_model, wide):
     start = codec.choose_partition(tiny_model, wide, "uniform-64")
-    (region,) = image_regions.of_image(tiny_model, wide, None, start)
+    (region,) = image_regions.of_image(
+        tiny_model, wide, parse_quality(tiny_model.config, None), start
+    )
     assert region.decided(start.split64.shape).all()
     *_, found = regions.search([region], start, 1)
     before, after = RDCost(tiny_model, wide)([start, found]).totals

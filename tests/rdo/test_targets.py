@@ -53,9 +53,9 @@ def coder(monkeypatch):
     """Lets rate control encode by `toy`."""
 
     def encode(model, prepared, options, report=codec.silent):
-        data, decoded = toy(prepared.image.pixels, options.quality)
+        data, decoded = toy(prepared.content.pixels, options.quality)
         encoded = codec.Encoded(data, decoded, (), options.quality)
-        return EncodeResult(encoded, None, None, prepared)
+        return EncodeResult(encoded, None, None, prepared, None)
 
     monkeypatch.setattr(encoder, "encode", encode)
 

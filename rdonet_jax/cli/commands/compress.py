@@ -110,7 +110,7 @@ def compress_file(
     return FileResult(
         _lines(facts, result, _qualities(options, result, measured, reached)),
         facts,
-        math.prod(result.image.size),
+        math.prod(result.prepared.size),
         len(result.encoded.data),
         step_seconds,
         tuple(f"{target}: {warning}" for warning in measured.warnings),
@@ -239,11 +239,11 @@ def _reached_target(options: CompressOptions, result: EncodeResult) -> _ReachedT
     """The value of the metric that was the target; None for a size, a quality, and a PSNR."""
     from rdonet_jax.rdo.targets import TARGET_METRICS
 
-    target = _target(options, result.image.size)
+    target = _target(options, result.prepared.size)
     if target is None or target.field not in TARGET_METRICS or target.psnr is not None:
         return None
     metric = TARGET_METRICS[target.field]
-    value = metric.measure(result.image, result.encoded.image)
+    value = metric.measure(result.prepared, result.encoded.image)
     return _ReachedTarget(target.field, value, metric.in_words(value))
 
 
@@ -294,7 +294,7 @@ def _facts(
     """The line of JSON, but for the time."""
     from rdonet_jax.core import partition
 
-    height, width = result.image.size
+    height, width = result.prepared.size
     byte_count = len(result.encoded.data)
     shares = partition.block_shares(result.partition, height, width)
     facts: dict[str, Any] = {
@@ -306,7 +306,7 @@ def _facts(
         "bpp": 8 * byte_count / (height * width),
         "model": model.name,
         "quality": result.encoded.quality,
-        "notes": list(result.image.image.notes),
+        "notes": list(result.prepared.content.notes),
         "levels": dict(zip(map(str, partition.STRIDES), map(float, shares), strict=True)),
     }
     if result.searched:
@@ -335,7 +335,7 @@ def _qualities(
     from rdonet_jax.cli.commands import fidelity
 
     words = []
-    if _target(options, result.image.size) is not None:
+    if _target(options, result.prepared.size) is not None:
         words.append(f"quality {result.encoded.quality:.4g}")
     if measured.psnr is not None and (options.measure or options.target_psnr is not None):
         words.append(fidelity.psnr_text(measured.psnr))

@@ -11,7 +11,7 @@ import numpy as np
 from rdonet_jax.codec import bitstream, offset_coding, partition_coding, side_data
 from rdonet_jax.codec.bitstream import Header, Sections
 from rdonet_jax.codec.compressed_file import CompressedFile
-from rdonet_jax.codec.qualities import FileQuality, quality_of
+from rdonet_jax.codec.qualities import ImageQuality, quality_of
 from rdonet_jax.core import optional_packages, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.entropy import range_coder
@@ -46,9 +46,7 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
         "model": None if path is None else zoo.name_and_hash(path)[0],
         "is_earlier": path in zoo.earlier().values(),
         "quality": quality_of(config, header.quality) if has_scale else None,
-        "regions": None
-        if offsets is None
-        else _regions(FileQuality(header.quality, offsets), config),
+        "regions": None if offsets is None else _regions(header.quality, offsets, config),
         "platform": header.platform or None,
         "gray": header.gray,
         "bits": 16 if header.is_16bit else 8,
@@ -58,19 +56,19 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
     }
 
 
-def _regions(chosen: FileQuality, config: AnyConfig | None) -> dict[str, Any]:
+def _regions(number: int, offsets: np.ndarray, config: AnyConfig | None) -> dict[str, Any]:
     """The qualities of the blocks of a file: 0 to 100, or unknown without its configuration."""
     counts = {
         name: int(np.count_nonzero(which))
         for name, which in (
-            ("worse", chosen.offsets < 0),
-            ("as_asked", chosen.offsets == 0),
-            ("better", chosen.offsets > 0),
+            ("worse", offsets < 0),
+            ("as_asked", offsets == 0),
+            ("better", offsets > 0),
         )
     }
     if config is None:
         return {"least": None, "most": None, "blocks": counts}
-    blocks = chosen.of_blocks(config)
+    blocks = ImageQuality(config, number, offsets).blocks
     least, most = (quality_of(config, int(end)) for end in (blocks.min(), blocks.max()))
     return {"least": least, "most": most, "blocks": counts}
 

@@ -53,7 +53,7 @@ def judge(
     decoded = encoded.image
     if decoded is None and is_measured(encoded.quality, asked):
         decoded = _decoded(model, encoded, engine)
-    psnr = None if decoded is None else result.image.psnr(decoded)
+    psnr = None if decoded is None else result.prepared.psnr(decoded)
     return Fidelity(psnr, warnings(len(encoded.data), source_bytes, encoded.quality, psnr))
 
 

@@ -8,8 +8,8 @@ from rdonet_jax.codec import working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.portable import engines
 from rdonet_jax.codec.portable.coder import PortableLevelCoder
+from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.core.config import PortableConfig
-from rdonet_jax.models.portable import quality_maps
 from rdonet_jax.models.zoo import Model
 
 
@@ -24,14 +24,12 @@ class PortableCodec(FamilyCodec):
         model: Model,
         masks: tuple[np.ndarray, ...],
         size: tuple[int, int],
-        quality: int | np.ndarray | None,
+        quality: ImageQuality,
         engine: str,
     ) -> PortableLevelCoder:
-        maps, qualities = None, np.atleast_1d(quality)
-        if isinstance(quality, np.ndarray):
-            maps = quality_maps.of_blocks(quality, model.config.levels)
-            qualities = maps.distinct()
-        steps = engines.make(engine, model, qualities)
+        maps = quality.maps
+        numbers = np.array([quality.number]) if maps is None else maps.distinct()
+        steps = engines.make(engine, model, numbers)
         return PortableLevelCoder(model.config, steps, masks, size, maps)
 
     def engines(self) -> tuple[str, ...]:
