@@ -27,8 +27,7 @@ from rdonet_jax.codec import (
 )
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.codec.compressed_file import Bytes, CompressedFile
-from rdonet_jax.codec.level_coder import LevelCoder, SymbolError
-from rdonet_jax.codec.portable.encoder_latents import ImageLatents
+from rdonet_jax.codec.level_coder import ImageLatents, LevelCoder, SymbolError
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.core import partition

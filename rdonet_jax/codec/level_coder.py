@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,16 @@ _CHECKSUM_PART = 2**20
 
 class SymbolError(ValueError):
     """Values that cannot be coded as symbols, or symbols that no encoder sends."""
+
+
+class ImageLatents(NamedTuple):
+    """The latents of an image by level, in steps. Rounding y - mu and z gives the symbols.
+
+    There is no dead zone. Values where nothing is coded have no effect.
+    """
+
+    y: tuple[np.ndarray, ...]  # float32 [h, w, L]
+    z: tuple[np.ndarray, ...]  # float32 [ceil(h/4), ceil(w/4), ·]
 
 
 class LevelCoder(abc.ABC):
@@ -59,10 +69,10 @@ class LevelCoder(abc.ABC):
         `SymbolError` when the network gives numbers that cannot be coded.
         """
 
-    def use_latents(self, latents: Any) -> None:
+    def use_latents(self, latents: ImageLatents) -> None:
         """Encoder only: codes these latents. To be called instead of `analyze`.
 
-        Only for families whose codec `takes_latents`, which define what they are.
+        Only for families whose codec `takes_latents`.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no latents")
 

@@ -29,7 +29,7 @@ from rdonet_jax.rdo.search.costs import SearchStats
 from rdonet_jax.rdo.search.regions import Region
 
 if TYPE_CHECKING:
-    from rdonet_jax.codec.portable.encoder_latents import ImageLatents
+    from rdonet_jax.codec.level_coder import ImageLatents
     from rdonet_jax.rdo.refinement import Problem
 
 MAX_STEPS = 10

@@ -20,7 +20,7 @@ import numpy as np
 
 from rdonet_jax.codec import codec, memory, preparation, tiles
 from rdonet_jax.codec.codec import Report
-from rdonet_jax.codec.portable.encoder_latents import ImageLatents
+from rdonet_jax.codec.level_coder import ImageLatents
 from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition

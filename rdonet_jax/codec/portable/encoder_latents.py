@@ -5,8 +5,6 @@ They are those of the analysis, or given ones: refined latents of `rdonet_jax.rd
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from rdonet_jax.codec.portable.state import LevelState
@@ -18,16 +16,6 @@ from rdonet_jax.models.portable.integer_format import GRID, Parity
 
 QUANTIZED_AT_ONCE = 4096
 """Positions whose latents are quantized at a time, to bound the memory."""
-
-
-class ImageLatents(NamedTuple):
-    """The latents of an image by level, in steps. Rounding y - mu and z gives the symbols.
-
-    There is no dead zone. Values where nothing is coded have no effect.
-    """
-
-    y: tuple[np.ndarray, ...]  # float32 [h, w, L]
-    z: tuple[np.ndarray, ...]  # float32 [ceil(h/4), ceil(w/4), ·]
 
 
 class EncoderLatents:
@@ -81,7 +69,8 @@ class RecordedLatents(EncoderLatents):
     """Those of the analysis, which also keep what plain rounding would code alike.
 
     Attributes:
-      recorded: y float32 [h, w, L] as in `ImageLatents`, complete when the level is coded.
+      recorded: y float32 [h, w, L] as in `level_coder.ImageLatents`, complete when the level is
+        coded.
     """
 
     def __init__(self, config: PortableConfig, level: int, state: LevelState) -> None:
