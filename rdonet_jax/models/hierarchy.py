@@ -17,6 +17,10 @@ import jax.numpy as jnp
 
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import LEVELS
+from rdonet_jax.models.portable.quality_maps import QualityMaps
+
+PassQuality = jax.Array | QualityMaps
+"""One for each image, int32 [B], or one for each position."""
 
 Keys = tuple[jax.Array | None, jax.Array | None]
 """Keys [B] for the noise on y and on z of a level; None to round instead."""
@@ -35,7 +39,7 @@ def code(
     x: jax.Array,
     masks: tuple[jax.Array, ...],
     keys: jax.Array | None,
-    *quality: jax.Array,
+    quality: PassQuality | None = None,
     sizes: jax.Array | None = None,
 ) -> Coded:
     """Passes images through the network, with noise or with rounding, and counts their bits.
@@ -52,12 +56,12 @@ def code(
       masks: by level, bool [B, h, w], True where the level is coded. A hyper-latent is coded when
         any of its 4×4 latents is.
       keys: one key per image for the noise, [B]; None to round.
-      quality: int32 [B], for variable-rate networks only.
-      sizes: int32 [B, 2], rows and columns of the images themselves in x, for networks whose steps
-        take them; None where every image fills its array.
+      quality: int32 [B] or maps, for variable-rate networks only.
+      sizes: int32 [B, 2], rows and columns of the images themselves in x, for variable-rate
+        networks only; None where every image fills its array.
     """
-    features = _segment(network, type(network).analyze)(network, x, *_optional(sizes))
-    return code_features(network, features, masks, keys, *quality, sizes=sizes)
+    features = _segment(network, type(network).analyze)(network, x, *_given(sizes))
+    return code_features(network, features, masks, keys, quality, sizes)
 
 
 def code_features(
@@ -65,13 +69,13 @@ def code_features(
     features: tuple[jax.Array, ...],
     masks: tuple[jax.Array, ...],
     keys: jax.Array | None,
-    *quality: jax.Array,
+    quality: PassQuality | None = None,
     sizes: jax.Array | None = None,
 ) -> Coded:
     """The part of `code` after `analyze`, whose features do not depend on the masks."""
     by_level = tuple(level_keys(keys, level) for level in range(LEVELS))
     code_level = type(network).code_level
-    return code_levels(network, code_level, features, masks, by_level, *quality, sizes=sizes)
+    return code_levels(network, code_level, features, masks, by_level, quality, sizes)
 
 
 def code_levels(
@@ -80,7 +84,7 @@ def code_levels(
     sources: tuple[Any, ...],
     masks: tuple[jax.Array, ...],
     noise: tuple[Any, ...],
-    *quality: jax.Array,
+    quality: PassQuality | None = None,
     sizes: jax.Array | None = None,
 ) -> Coded:
     """The pass over the levels and the synthesis.
@@ -98,16 +102,15 @@ def code_levels(
     for level in reversed(range(len(sources))):
         code = _segment(network, functools.partial(code_level, level=level))
         state, y_bits[level], z_bits[level] = code(
-            network, sources[level], state, masks[level], noise[level], *quality,
-            *_optional(sizes),
-        )  # fmt: skip
-    x_hat = _segment(network, methods.synthesize)(network, state, *_optional(sizes))
+            network, sources[level], state, masks[level], noise[level], *_given(quality, sizes)
+        )
+    x_hat = _segment(network, methods.synthesize)(network, state, *_given(sizes))
     return Coded(x_hat, tuple(y_bits), tuple(z_bits))
 
 
-def _optional(argument: jax.Array | None) -> tuple[jax.Array, ...]:
-    """A last positional argument; nothing for None."""
-    return () if argument is None else (argument,)
+def _given(*arguments: Any) -> tuple[Any, ...]:
+    """Those that are not None: steps of fixed-rate networks have neither quality nor sizes."""
+    return tuple(argument for argument in arguments if argument is not None)
 
 
 def _segment(network: Any, method: Callable[..., Any]) -> Callable[..., Any]:

@@ -134,17 +134,9 @@ def code_features(
     """
     from rdonet_jax.models import hierarchy
 
-    arguments = () if quality is None else (quality,)
-    network = family_of(config).network(config)
-    return network.apply(
-        {"params": params},
-        features,
-        masks,
-        None,
-        *arguments,
-        sizes=None if quality is None else sizes,
-        method=hierarchy.code_features,
-    )
+    network, method = family_of(config).network(config), hierarchy.code_features
+    given = (None, None) if quality is None else (quality, sizes)
+    return network.apply({"params": params}, features, masks, None, *given, method=method)
 
 
 def variance_partition(

@@ -45,7 +45,6 @@ from rdonet_jax.models.portable import integer_prior, level_rate, quality_maps
 from rdonet_jax.models.portable.integer_format import ENCODER_UNIT
 from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Prediction, Quality
 from rdonet_jax.models.portable.level_rate import RoundingNoise
-from rdonet_jax.models.portable.quality_maps import QualityMaps
 from rdonet_jax.nn import integer, lapped, ops
 
 Z_GAIN = 2.0
@@ -285,11 +284,11 @@ class PortableRDONet(nn.Module):
         x: jax.Array,
         masks: tuple[jax.Array, ...],
         keys: jax.Array | None,
-        quality: jax.Array | QualityMaps,
+        quality: hierarchy.PassQuality,
         sizes: jax.Array | None = None,
     ) -> Coded:
         """The network from images to reconstructions and bits, see `hierarchy.code`."""
-        return hierarchy.code(self, x, masks, keys, quality, sizes=sizes)
+        return hierarchy.code(self, x, masks, keys, quality, sizes)
 
     def code_level(
         self,
@@ -297,7 +296,7 @@ class PortableRDONet(nn.Module):
         state: State,
         mask: jax.Array,
         keys: Keys,
-        quality: jax.Array | QualityMaps,
+        quality: hierarchy.PassQuality,
         sizes: jax.Array | None = None,
         *,
         level: int,
@@ -313,12 +312,12 @@ class PortableRDONet(nn.Module):
         latents: tuple[LevelLatents, ...],
         masks: tuple[jax.Array, ...],
         noise: tuple[RoundingNoise | None, ...],
-        quality: jax.Array | QualityMaps,
+        quality: hierarchy.PassQuality,
         sizes: jax.Array | None = None,
     ) -> Coded:
         """The pass over given latents, by level, instead of those of the analysis."""
         code_level = PortableRDONet.code_given_level
-        return hierarchy.code_levels(self, code_level, latents, masks, noise, quality, sizes=sizes)
+        return hierarchy.code_levels(self, code_level, latents, masks, noise, quality, sizes)
 
     def code_given_level(
         self,
@@ -326,7 +325,7 @@ class PortableRDONet(nn.Module):
         state: State,
         mask: jax.Array,
         noise: RoundingNoise | None,
-        quality: jax.Array | QualityMaps,
+        quality: hierarchy.PassQuality,
         sizes: jax.Array | None = None,
         *,
         level: int,
@@ -343,7 +342,7 @@ class PortableRDONet(nn.Module):
         z: jax.Array,
         z_key: jax.Array | None,
         code_y: Callable[..., tuple[jax.Array, jax.Array, jax.Array]],
-        quality: jax.Array | QualityMaps,
+        quality: hierarchy.PassQuality,
         sizes: jax.Array | None,
     ) -> tuple[State, jax.Array, jax.Array]:
         """One level, from z and a function that codes y given the prior and its context."""
