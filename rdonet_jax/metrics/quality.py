@@ -2,7 +2,9 @@
 
 Each takes 8-bit images. A new one is one `QualityMetric` and one call of `register`. It is then in
 tables, result files, curves, Bjøntegaard rates, plots and the report: always if it is a default
-one, else where it is asked for by its name.
+one, else where it is asked for by its name. `rdo.targets` says which ones rate control can aim at.
+
+This module loads JAX when an image is measured, not before.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from rdonet_jax.core import decibels
-from rdonet_jax.metrics import distortion, perceptual
+from rdonet_jax.metrics import perceptual
 from rdonet_jax.metrics.libraries import Library
 
 
@@ -115,19 +117,27 @@ class QualityMetric:
         return converted if math.isfinite(converted) else None
 
 
+MS_SSIM_SMALLEST = 161
+"""The shortest side for MS-SSIM with its five scales, `distortion.smallest_side()`."""
+
+
 def _unit_range(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(np.float32) / 255.0
 
 
 def psnr(original: np.ndarray, decoded: np.ndarray) -> float:
     """PSNR in dB of images uint8 [H, W, 3]; infinite for equal ones."""
+    from rdonet_jax.metrics import distortion
+
     return float(distortion.psnr(_unit_range(original), _unit_range(decoded)))
 
 
 def ms_ssim(original: np.ndarray, decoded: np.ndarray) -> float | None:
     """MS-SSIM of images uint8 [H, W, 3]; None for those too small for it."""
-    if min(original.shape[:2]) < distortion.smallest_side():
+    if min(original.shape[:2]) < MS_SSIM_SMALLEST:
         return None
+    from rdonet_jax.metrics import distortion
+
     return float(distortion.ms_ssim(_unit_range(original), _unit_range(decoded)))
 
 
@@ -155,7 +165,7 @@ register(
         decimals=5,
         stored="ms-ssim-rgb",
         highest=1.0,
-        left_out=f"short side under {distortion.smallest_side()}",
+        left_out=f"short side under {MS_SSIM_SMALLEST}",
         on_curve=decibels.ms_ssim,
         curve_unit="dB",
     )

@@ -1,7 +1,8 @@
 """What can be a target of rate control beside a size: the image's quality, by several metrics.
 
-A target is a field of `Target` and an entry of `TARGET_METRICS`. The search runs on a scale on
-which values rise with the quality of the image, by about the same amount per e-fold lambda.
+A target is a field of `Target` and an entry of `TARGET_METRICS`, which refers to a metric of
+`metrics.quality`. The search runs on a scale on which values rise with the quality of the image, by
+about the same amount per e-fold lambda.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import numpy as np
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.core import decibels
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.metrics import perceptual
-from rdonet_jax.metrics.libraries import Library, MissingMetricError
+from rdonet_jax.metrics import quality
+from rdonet_jax.metrics.libraries import MissingMetricError
+from rdonet_jax.metrics.quality import QualityMetric
 
 
 class TargetError(EncodeError):
@@ -27,22 +29,19 @@ class TargetMetric(NamedTuple):
     """A metric as a target. Values meet it if they are at least as good."""
 
     field: str  # of `Target`
-    label: str  # for users
-    function: Callable[[PreparedImage, np.ndarray], float | None]  # None if it has no value
+    metric: QualityMetric
     to_scale: Callable[[float], float]
     tolerance: float  # how much better, on the scale, a value may be, to end the search
     slope: float  # typical increase on the scale per e-fold lambda, a first guess
-    words: str = "{label} {value}"
-    decimals: int = 2
-    higher_is_better: bool = True
-    library: Library | None = None
-    left_out: str = ""  # which images have no value, for users
+    decimals: int  # for users
+    of_original: Callable[[PreparedImage, np.ndarray], float] | None = None
+    """The value in the image's own form, where that is not the metric of 8-bit RGB."""
 
     def require(self) -> None:
         """Raises `TargetError` if what computes the metric is not installed."""
-        if self.library is not None:
+        if self.metric.library is not None:
             try:
-                self.library.require(self.label)
+                self.metric.library.require(self.metric.label)
             except MissingMetricError as error:
                 raise TargetError(str(error)) from error
 
@@ -51,32 +50,24 @@ class TargetMetric(NamedTuple):
 
         Raises `TargetError` for an image without a value.
         """
+        if self.of_original is not None:
+            return self.of_original(image, decoded)
         try:
-            value = self.function(image, decoded)
+            value = self.metric.function(image.rgb8, pixel_format.as_rgb8(decoded))
         except MissingMetricError as error:
             raise TargetError(str(error)) from error
         if value is None:
-            raise TargetError(f"has no {self.label}: {self.left_out}")
+            raise TargetError(f"has no {self.metric.label}: {self.metric.left_out}")
         return value
 
     def in_words(self, value: float) -> str:
         """A value for users, rounded to the worse side, so that a miss never reads as a hit."""
         unit = 10**self.decimals
-        rounded = (math.floor if self.higher_is_better else math.ceil)(unit * value) / unit
-        return self.words.format(label=self.label, value=f"{rounded:.{self.decimals}f}")
-
-
-def _on_rgb8(
-    metric: Callable[[np.ndarray, np.ndarray], float | None],
-) -> Callable[[PreparedImage, np.ndarray], float | None]:
-    """A metric of 8-bit RGB as a function of images of any form."""
-    return lambda image, decoded: metric(image.rgb8, pixel_format.as_rgb8(decoded))
-
-
-def _ms_ssim(original: np.ndarray, decoded: np.ndarray) -> float | None:
-    from rdonet_jax.metrics import quality  # here, since it loads JAX
-
-    return quality.ms_ssim(original, decoded)
+        rounded = (math.floor if self.metric.higher_is_better else math.ceil)(unit * value) / unit
+        number = f"{rounded:.{self.decimals}f}"
+        return (
+            f"{number} {self.metric.unit}" if self.metric.unit else f"{self.metric.label} {number}"
+        )
 
 
 def _nearness(distance: float) -> float:
@@ -84,33 +75,30 @@ def _nearness(distance: float) -> float:
     return -math.log(distance) if distance > 0 else math.inf
 
 
-def _itself(value: float) -> float:
-    return value
+def _nearness_to_100(score: float) -> float:
+    return _nearness(100 - score)
 
 
-_TOO_SMALL = f"the short side has less than {perceptual.BLOCK} pixels"
+_METRICS = quality.METRICS
 
 TARGET_METRICS: Mapping[str, TargetMetric] = {
-    metric.field: metric
-    for metric in (
+    target.field: target
+    for target in (
         TargetMetric(
-            "psnr", "PSNR", PreparedImage.psnr, _itself,
-            tolerance=0.05, slope=2.1, words="{value} dB",
+            "psnr", _METRICS["psnr"], quality.identity,
+            tolerance=0.05, slope=2.1, decimals=2, of_original=PreparedImage.psnr,
         ),
         TargetMetric(
-            "ms_ssim", "MS-SSIM", _on_rgb8(_ms_ssim), decibels.ms_ssim,
+            "ms_ssim", _METRICS["ms_ssim"], decibels.ms_ssim,
             tolerance=0.05, slope=2.2, decimals=5,
-            left_out="the short side has less than 161 pixels",
         ),
         TargetMetric(
-            "ssimulacra2", "SSIMULACRA2", _on_rgb8(perceptual.ssimulacra2),
-            lambda score: _nearness(100 - score), tolerance=0.0125, slope=0.29,
-            library=perceptual.SSIMULACRA2, left_out=_TOO_SMALL,
+            "ssimulacra2", _METRICS["ssimulacra2"], _nearness_to_100,
+            tolerance=0.0125, slope=0.29, decimals=2,
         ),
         TargetMetric(
-            "butteraugli", "Butteraugli", _on_rgb8(perceptual.butteraugli), _nearness,
-            tolerance=0.02, slope=0.35, decimals=3, higher_is_better=False,
-            library=perceptual.BUTTERAUGLI, left_out=_TOO_SMALL,
+            "butteraugli", _METRICS["butteraugli"], _nearness,
+            tolerance=0.02, slope=0.35, decimals=3,
         ),
     )
 }  # fmt: skip

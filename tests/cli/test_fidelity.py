@@ -15,6 +15,7 @@ from rdonet_jax.cli.commands import fidelity
 from rdonet_jax.codec import codec
 from rdonet_jax.imaging import pixel_format, reader, srgb, writer
 from rdonet_jax.imaging.pixel_format import ImageData
+from rdonet_jax.metrics.quality import QualityMetric
 from rdonet_jax.rdo.targets import TARGET_METRICS
 
 pytestmark = pytest.mark.once
@@ -63,10 +64,11 @@ def test_the_psnr_is_measured_at_high_qualities_and_where_it_is_asked_for(rdonet
 
 @pytest.mark.slow
 def test_the_line_of_a_file_for_another_metric_has_its_value_and_quality(rdonet, monkeypatch):
-    metric = TARGET_METRICS["butteraugli"]._replace(
-        label="Error", function=lambda image, decoded: image.rgb8.std() / 10, library=None
+    metric = QualityMetric(
+        "error", "Error", lambda original, decoded: original.std() / 10, higher_is_better=False
     )
-    monkeypatch.setitem(TARGET_METRICS, "butteraugli", metric)
+    target = TARGET_METRICS["butteraugli"]._replace(metric=metric)
+    monkeypatch.setitem(TARGET_METRICS, "butteraugli", target)
     options = ("--target-butteraugli", "9")
     out = rdonet("compress", "a.png", *options).out
     said = re.search(r" bpp, quality ([\d.]+), Error \d+\.\d{3}, levels", out)

@@ -86,13 +86,13 @@ def test_an_output_on_another_file_system_is_written_there(own, rdonet, folder):
 
 
 def test_a_result_that_another_process_makes_meanwhile_is_not_overwritten(own, rdonet, monkeypatch):
-    encode = codec.encode
+    encode = codec.encode_prepared
 
     def slowly(*arguments, **options):
         Path("new.rdo").write_bytes(b"of another process")
         return encode(*arguments, **options)
 
-    monkeypatch.setattr(codec, "encode", slowly)
+    monkeypatch.setattr(codec, "encode_prepared", slowly)
     done = rdonet("compress", "a.png", "new.rdo", *own)
     assert done.code == 1 and "exists already" in done.err
     assert Path("new.rdo").read_bytes() == b"of another process"

@@ -110,14 +110,14 @@ def test_what_is_no_shard_is_refused(text):
 def test_a_file_that_another_process_makes_meanwhile_is_no_failure(
     rdonet, bundle, album, monkeypatch, workers
 ):
-    compress = codec.encode
+    compress = codec.encode_prepared
 
     def beaten(*arguments, **more):
         Path("out/below").mkdir(parents=True, exist_ok=True)
         Path("out/below/two.jpg.rdo").write_bytes(b"theirs")
         return compress(*arguments, **more)
 
-    monkeypatch.setattr(codec, "encode", beaten)
+    monkeypatch.setattr(codec, "encode_prepared", beaten)
     code, out, err = rdonet(
         "compress", "album/below/two.jpg", "album/one.png", "--out-dir", "out/below", "-j", workers
     )

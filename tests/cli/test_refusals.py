@@ -45,7 +45,7 @@ def test_an_existing_file_is_kept_without_force_and_no_work_is_begun(
         for room, name in (
             (reader, "load"),
             (zoo, "load"),
-            (codec, "encode"),
+            (codec, "encode_prepared"),
             (codec, "decode"),
         ):
             patch.setattr(room, name, unreachable)
@@ -70,7 +70,7 @@ def test_a_failed_overwrite_leaves_the_old_file(refusal, bundle, monkeypatch):
         raise MemoryError
 
     Path("a.png.rdo").write_bytes(b"precious")
-    monkeypatch.setattr(codec, "encode", fail)
+    monkeypatch.setattr(codec, "encode_prepared", fail)
     assert "not enough memory" in refusal("a.png", "compress", "a.png", "--force")
 
 
@@ -269,7 +269,7 @@ def test_a_damaged_bundled_model_is_named(refusal, bundle, tmp_path, tiny_weight
 # Interruptions
 
 
-@pytest.mark.parametrize("room, name", [(reader, "load"), (codec, "encode"), (os, "replace")])
+@pytest.mark.parametrize("room, name", [(reader, "load"), (codec, "encode_prepared"), (os, "replace")])
 def test_an_interrupted_command_leaves_everything_as_it_was(
     rdonet, bundle, folder, monkeypatch, room, name
 ):

@@ -43,13 +43,13 @@ def test_the_first_image_of_each_padded_size_is_coded_untimed_before(
     tiny_model, images, tmp_path, monkeypatch
 ):
     shapes = []
-    encode = codec.encode
+    encode = codec.encode_prepared
 
     def recorded(model, x, *others, reconstruct=True, **options):
         shapes.extend([] if reconstruct else [x.size])
         return encode(model, x, *others, reconstruct=reconstruct, **options)
 
-    monkeypatch.setattr(codec, "encode", recorded)
+    monkeypatch.setattr(codec, "encode_prepared", recorded)
     for row, _ in real_files.code_all(tiny_model, images[:2], Settings(), tmp_path):
         assert row.encoding_time > 0 and row.decoding_time > 0
     assert shapes == [(192, 256), (192, 256), (170, 250)]

@@ -13,7 +13,8 @@ import pytest
 
 from rdonet_jax.codec import codec, preparation
 from rdonet_jax.imaging import pixel_format
-from rdonet_jax.rdo import encoder, quality_search, rate_control, target_trials, targets
+from rdonet_jax.metrics.quality import QualityMetric
+from rdonet_jax.rdo import encoder, quality_search, rate_control, target_trials
 from rdonet_jax.rdo.encode_options import EncodeOptions, Target
 from rdonet_jax.rdo.encoder import EncodeResult
 from rdonet_jax.rdo.targets import TARGET_METRICS, TargetError
@@ -70,10 +71,9 @@ def error(original: np.ndarray, decoded: np.ndarray) -> float:
 @pytest.fixture
 def by_error(monkeypatch):
     """Takes `error` for Butteraugli, so that a distance is a target that is measured everywhere."""
-    metric = TARGET_METRICS["butteraugli"]._replace(
-        label="Error", function=targets._on_rgb8(error), library=None
-    )
-    monkeypatch.setitem(TARGET_METRICS, "butteraugli", metric)
+    metric = QualityMetric("error", "Error", error, higher_is_better=False)
+    target = TARGET_METRICS["butteraugli"]._replace(metric=metric)
+    monkeypatch.setitem(TARGET_METRICS, "butteraugli", target)
 
 
 def scan(image: np.ndarray) -> list[tuple[int, float, float]]:
@@ -142,7 +142,7 @@ def test_a_metric_is_met_and_no_more_than_is_tolerated(mini_model, photograph, c
 
 def test_an_image_without_a_value_is_refused(mini_model, photograph):
     small = np.ascontiguousarray(photograph[:160, :160])
-    with pytest.raises(TargetError, match="has no MS-SSIM: the short side has less than 161"):
+    with pytest.raises(TargetError, match="has no MS-SSIM: short side under 161"):
         rate_control.encode(mini_model, small, EncodeOptions(target=Target(ms_ssim=0.9)))
 
 
