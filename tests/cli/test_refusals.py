@@ -269,7 +269,9 @@ def test_a_damaged_bundled_model_is_named(refusal, bundle, tmp_path, tiny_weight
 # Interruptions
 
 
-@pytest.mark.parametrize("room, name", [(reader, "load"), (codec, "encode_prepared"), (os, "replace")])
+@pytest.mark.parametrize(
+    "room, name", [(reader, "load"), (codec, "encode_prepared"), (os, "replace")]
+)
 def test_an_interrupted_command_leaves_everything_as_it_was(
     rdonet, bundle, folder, monkeypatch, room, name
 ):
