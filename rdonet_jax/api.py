@@ -180,6 +180,8 @@ def _samples(pixels: ArrayLike | Image.Image) -> np.ndarray:
         raise ValueError(f"these are no pixels: {error}") from error
     if isinstance(pixels, Image.Image):
         _check_pillow(pixels)
+    if np.ma.is_masked(pixels):
+        raise ValueError("pixels of a masked array are missing: fill them first")
     return samples.astype(samples.dtype.newbyteorder("="), copy=False)
 
 

@@ -60,6 +60,14 @@ def test_a_target_of_another_type_is_met(mini_as_standard, image):
     assert type(Target(size=np.int64(40)).size) is int
 
 
+def test_pixels_that_a_mask_hides_are_refused(mini_as_standard, image):
+    hidden = np.ma.MaskedArray(image, np.zeros(image.shape, bool))
+    assert rdonet_jax.compress(hidden) == rdonet_jax.compress(image)
+    hidden.mask[0, 0] = True
+    with pytest.raises(ValueError, match="pixels of a masked array are missing"):
+        rdonet_jax.compress(hidden)
+
+
 def test_an_array_that_was_deleted_is_a_value_error(mini_as_standard, image):
     array = jnp.asarray(image)
     array.delete()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,8 @@ BROKEN_PIPE = 141
 WRONG_USAGE = 2
 """The exit code for a command line that makes no sense."""
 
+_NEGATIVE_NUMBER = re.compile(r"-\.?[0-9]")
+
 _PLAIN = "\0"
 """Stands before names that look like options and are none; no name on a command line holds it."""
 
@@ -35,6 +38,10 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         words = list(sys.argv[1:] if args is None else args)
+        if self._subparsers is not None and all(word.startswith("-") for word in words):
+            # Otherwise the parser would only miss its command.
+            known = self._option_string_actions
+            self._refuse([word for word in words if word.partition("=")[0] not in known])
         options, unknown = self.parse_known_args(words, namespace)
         self._refuse_unknown(options, words, unknown)
         return options
@@ -47,11 +54,26 @@ class Parser(argparse.ArgumentParser):
         What stands behind a `--` is a name.
         """
         marked = _without_end_of_options(sys.argv[1:] if args is None else args)
+        marked = self._joined_numbers(marked)
         options, unknown = self.parse_known_intermixed_args(marked, namespace)
         self._refuse(unknown)
         for option, value in vars(options).items():
             setattr(options, option, _unmarked(value))
         return options
+
+    def _joined_numbers(self, words: Sequence[str]) -> list[str]:
+        """Words in which a negative number behind an option is joined to it.
+
+        A parser that has the option -0 would read every negative number as an option.
+        """
+        found: list[str] = []
+        for word in words:
+            action = self._option_string_actions.get(found[-1]) if found else None
+            if action is not None and action.nargs is None and _NEGATIVE_NUMBER.match(word):
+                found[-1] += f"={word}" if found[-1].startswith("--") else word
+            else:
+                found.append(word)
+        return found
 
     def _refuse_unknown(
         self, options: argparse.Namespace, words: Sequence[str], unknown: Sequence[str]

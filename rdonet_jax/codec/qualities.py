@@ -49,7 +49,7 @@ def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
     if quality is None:
         quality = DEFAULT_QUALITY
     try:
-        legal = bool(0 <= quality <= 100)  # NaN does not
+        legal = bool(0 <= quality <= 100) and not isinstance(quality, bool | np.bool_)  # NaN is not
         quality = float(quality)
     except (TypeError, ValueError, ArithmeticError):  # no number, several, or far too large
         legal = False

@@ -69,6 +69,13 @@ def require_name(name: str, names: Sequence[str]) -> None:
         raise CurveError(f"there is no curve {name!r} among {', '.join(names)}")
 
 
+def require_reference(name: str, names: Sequence[str]) -> None:
+    """Raises `CurveError` if the name is none of these, or there is no other to compare with it."""
+    require_name(name, names)
+    if len(names) == 1:
+        raise CurveError(f"there is no other curve to compare with {name!r}")
+
+
 def distinct(curves: Sequence[Curve]) -> list[Curve]:
     """The curves, with a number appended to names that occur before."""
     names = distinct_names([curve.name for curve in curves])

@@ -232,6 +232,27 @@ def test_a_higher_quality_makes_a_larger_file_that_info_tells_it_of(rdonet, bund
     assert srgb.load("a.png.rdo.png").shape == (100, 90, 3)
 
 
+def test_short_options_are_those_of_other_codecs(rdonet, bundle, mini_weights):
+    bundle["standard"] = mini_weights
+    assert rdonet("compress", "a.png", "c.rdo", "--quality", "30", "--effort", "0").code == 0
+    Path("d.rdo").write_bytes(b"old")
+    assert rdonet("compress", "-q", "30", "-e", "0", "-f", "a.png", "d.rdo").code == 0
+    assert Path("c.rdo").read_bytes() == Path("d.rdo").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "cause"),
+    [
+        ("--target-psnr", "-3", "'-3' is no positive number"),
+        ("--quality", "-.5", "'-.5' is no number from 0 to 100"),
+        ("-q", "-5", "'-5' is no number from 0 to 100"),
+    ],
+)
+def test_a_negative_number_is_the_value_of_the_option_before_it(rdonet, option, value, cause):
+    code, _, err = rdonet("compress", "a.png", option, value)
+    assert code == 2 and cause in err
+
+
 def test_without_a_quality_it_is_the_middle_one(rdonet, bundle, mini_weights):
     bundle["standard"] = mini_weights
     assert rdonet("compress", "a.png", "c.rdo").code == 0
@@ -282,6 +303,7 @@ def test_wrong_usage_has_exit_code_2_and_says_how_it_should_be(rdonet, arguments
         (["info", "b.rdo", "--jsn"], "rdonet info", "--jsn", "--json"),
         (["data", "pack", "images", "out", "--knd", "tar"], "rdonet data pack", "--knd", "--kind"),
         (["--versin", "info", "b.rdo"], "rdonet", "--versin", "--version"),
+        (["--versin"], "rdonet", "--versin", "--version"),
     ],
 )  # fmt: skip
 def test_an_unknown_option_names_the_nearest_one_of_its_own_command(

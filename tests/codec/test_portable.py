@@ -149,7 +149,7 @@ def test_a_quality_is_a_number_on_the_models_scale():
     assert qualities.stream_quality(presets.tiny(), None) is None
 
 
-@pytest.mark.parametrize("quality", [-0.01, 100.01, float("nan"), float("inf")])
+@pytest.mark.parametrize("quality", [-0.01, 100.01, float("nan"), float("inf"), True])
 def test_a_quality_that_the_model_does_not_have_is_refused(mini_model, photograph, quality):
     p = partition_of(mini_model, photograph, "uniform-64")
     with pytest.raises(EncodeError, match="between 0 and 100"):

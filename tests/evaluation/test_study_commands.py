@@ -38,6 +38,8 @@ def test_stored_curves_are_compared_by_name(tmp_path, capsys):
     assert "-50.0 %" in capsys.readouterr().out
     assert eval_command.main(["--results", *files, "--bd-rate", "avif"]) == 1
     assert "no curve 'avif' among ours, jpeg" in capsys.readouterr().err
+    assert eval_command.main(["--results", files[0], "--bd-rate", "ours"]) == 1
+    assert "there is no other curve to compare with 'ours'" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ def _compare(options: argparse.Namespace) -> None:
     everything = curves.distinct(_curves(options, stored, prepared))
     with _together(options, WRITTEN):
         if options.bd_rate:
+            curves.require_reference(options.bd_rate, [curve.name for curve in everything])
             reference = curves.named(everything, options.bd_rate)
             output.say("\n".join(bd_rates.table(everything, reference)))
         draw(options, everything, examples)
@@ -125,7 +126,7 @@ def _prepared(options: argparse.Namespace, stored: Sequence[str]) -> study.Prepa
             "there is nothing to measure, since none of the anchors is installed"
         )
     if options.bd_rate:
-        curves.require_name(options.bd_rate, names)
+        curves.require_reference(options.bd_rate, names)
     return prepared
 
 

@@ -37,7 +37,7 @@ def add_compress(commands: Any) -> None:
     target = parser.add_argument_group("how small, how good; default: quality 50")
     target = target.add_mutually_exclusive_group()
     target.add_argument(
-        "--quality", metavar="Q", type=types.quality,
+        "-q", "--quality", metavar="Q", type=types.quality,
         help="0 (smallest file) to 100 (best image); fractions count",
     )  # fmt: skip
     target.add_argument(
@@ -74,7 +74,7 @@ def add_compress(commands: Any) -> None:
         help="bundled model or weights file (default: %(default)s)",
     )  # fmt: skip
     coding.add_argument(
-        "--effort", metavar="N", type=int, choices=range(10),
+        "-e", "--effort", metavar="N", type=int, choices=range(10),
         help="time for smaller files, 0 (default, no search) to 9: 1 a quick search for the "
         "partition, 3 a pass of --rdo, 5 two passes, 7 also 30 iterations of --refine, 9 100 of "
         "them; the others lie between",
@@ -239,7 +239,7 @@ def _checked_files(
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
-    output.add_argument("--force", action="store_true", help="overwrite what exists")
+    output.add_argument("-f", "--force", action="store_true", help="overwrite what exists")
     output.add_argument(
         "--preserve", action="store_true",
         help="give results the times and permissions of what they are made of",
