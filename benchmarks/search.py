@@ -40,7 +40,7 @@ from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import MAX_PASSES, EncodeOptions, Plan
 from rdonet_jax.rdo.search import regions
 from rdonet_jax.rdo.search.costs import SearchStats
-from rdonet_jax.rdo.search.original import original
+from rdonet_jax.rdo.search.original import search_original
 
 SIDE = 256
 STARTS = (initial_masks.STATIC, "variance")
@@ -63,7 +63,7 @@ def compare(model: zoo.Model, files: dict[str, ImageFile], qualities: list[float
             rd_cost = RDCost(model, image, quality)
             for init in STARTS:
                 start = initial_masks.initial_partition(model, image, init, quality)
-                first, *_, theirs = original(rd_cost, start, 2)
+                first, *_, theirs = search_original(rd_cost, start, 2)
                 *_, found = regions.search(
                     image_regions.of_image(
                         model, image, parse_quality(model.config, quality), start

@@ -26,7 +26,7 @@ from rdonet_jax.metrics import distortion
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import fit_thresholds
 from rdonet_jax.rdo.cost import RDCost
-from rdonet_jax.rdo.search.fast import fast
+from rdonet_jax.rdo.search.fast import search_fast
 
 
 def by_variance(image: np.ndarray, pair: Sequence[float]) -> partition.Partition:
@@ -43,7 +43,7 @@ def costs(
     chosen = {mask: codec.choose_partition(model, image, mask, quality) for mask in codec.MASKS}
     chosen["fitted"] = by_variance(image, pair)
     totals = dict(zip(chosen, rd_cost(list(chosen.values())).totals, strict=True))
-    *_, best = fast(rd_cost, chosen["fitted"], 2)
+    *_, best = search_fast(rd_cost, chosen["fitted"], 2)
     totals["searched"] = best.total
     return {name: total / (image.shape[0] * image.shape[1]) for name, total in totals.items()}
 

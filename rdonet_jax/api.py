@@ -101,7 +101,7 @@ def compress(
         raise ValueError("the XMP is none: it is no text in UTF-8")
     image = pixel_format.of_samples(samples, icc, exif, xmp, cicp, resolution)
     if not isinstance(init, str):
-        init = partition.checked(init, *image.size)
+        init = partition.check_and_trim(init, *image.size)
     plan = effort_levels.chosen_plan(effort, init, rdo_passes, refinements)
     gains = roi_masks.gains(image.size, roi)
     options = EncodeOptions(quality, target, plan, engine=engine, gains=gains)

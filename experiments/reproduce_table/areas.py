@@ -24,7 +24,7 @@ from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import initial_masks
 from rdonet_jax.rdo.cost import RDCost
-from rdonet_jax.rdo.search.fast import fast
+from rdonet_jax.rdo.search.fast import search_fast
 
 QUARTERS = 4
 
@@ -54,7 +54,7 @@ def block_costs(model: zoo.Model, image: np.ndarray, quality: float | None) -> B
         initial_masks.initial_partition(model, image, name, quality)
         for name in (initial_masks.STATIC, "variance")
     ]
-    *_, best = fast(rd_cost, starts[1], 2)
+    *_, best = search_fast(rd_cost, starts[1], 2)
     areas = rd_cost([*starts, best.partition]).areas
     per_block = partition.BLOCK // 16
     rows, columns = (side // partition.BLOCK for side in image.shape[:2])

@@ -214,7 +214,7 @@ def encode_prepared(
     require_coder(coder_name)
     engine = engine_choice.choose(model.config, engine)
     height, width = prepared.size
-    p = partition.checked(p, height, width)
+    p = partition.check_and_trim(p, height, width)
     if not file_checks.has_levels_of(model.config, p, height, width):
         raise EncodeError(f"{model.name} has one level, 16x16, and takes no masks with others")
     coder = _level_coder(model, p, prepared.size, quality, engine)

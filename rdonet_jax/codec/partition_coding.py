@@ -57,9 +57,9 @@ def encode(p: Partition, height: int, width: int, coder_name: str = "constrictio
     """The coded partition, without batch axes, of an image of `height` x `width` pixels.
 
     Splits of 32x32 blocks wholly outside the image are not coded: `decode` returns
-    `partition.trim(p, height, width)`. Raises PartitionError as `partition.checked` does.
+    `partition.trim(p, height, width)`. Raises PartitionError as `partition.check_and_trim` does.
     """
-    p = partition.checked(p, height, width)
+    p = partition.check_and_trim(p, height, width)
     level = _uniform_level(p, height, width)
     if level is None:
         runs = [_run([0], [_UNIFORM]), *_adaptive_runs(p, height, width)]

@@ -229,7 +229,7 @@ def exclude_padding(
     )
 
 
-def checked(p: Any, height: int, width: int) -> Partition[np.ndarray]:
+def check_and_trim(p: Any, height: int, width: int) -> Partition[np.ndarray]:
     """A partition that somebody else has made, as NumPy arrays, trimmed to an image. Host.
 
     Raises PartitionError for what is no partition of an image of this size.

@@ -202,7 +202,7 @@ def curve(
         points.append(point_at(at))
         if points[-1].mean.bpp >= bpp[1]:
             break
-    recorded = {**settings(anchor), **measures.recorded(metrics)}
+    recorded = {**settings(anchor), **measures.software_settings(metrics)}
     return Curve(name, curves.description(kind(anchor), points), tuple(points), recorded)
 
 

@@ -34,7 +34,7 @@ def curve(
     settings = {
         **anchors.settings(anchor),
         "at_sizes_of": model.name,
-        **measures.recorded(metrics),
+        **measures.software_settings(metrics),
     }
     return Curve(curve_name(name, model.name), curves.description(kind, points), points, settings)
 

@@ -30,7 +30,7 @@ def share(images: Mapping[str, T]) -> dict[str, T]:
 
 
 @contextlib.contextmanager
-def together(name: str = "every host has evaluated its part") -> Iterator[None]:
+def raising_on_all(name: str = "every host has evaluated its part") -> Iterator[None]:
     """A context for what every host does separately: an error on one host is raised on all."""
     if jax.process_count() == 1:
         yield
@@ -39,7 +39,7 @@ def together(name: str = "every host has evaluated its part") -> Iterator[None]:
         yield
 
 
-def gathered(rows: Mapping[str, Row], names: Sequence[str]) -> list[Row]:
+def gather_rows(rows: Mapping[str, Row], names: Sequence[str]) -> list[Row]:
     """The rows of all hosts in the order of all names.
 
     Raises `EvaluationError` unless there is exactly one row of every image.

@@ -45,7 +45,7 @@ def bits_per_pixel(file_bytes: int, image: np.ndarray) -> float:
     return 8 * file_bytes / math.prod(image.shape[:2])
 
 
-def recorded(metrics: Sequence[str]) -> dict[str, dict[str, str]]:
+def software_settings(metrics: Sequence[str]) -> dict[str, dict[str, str]]:
     """What computes these metrics, as an entry of a curve's settings; empty for none."""
     found = quality.software(metrics)
     return {"metrics": found} if found else {}

@@ -109,7 +109,7 @@ def evaluate(model: Model, folders: Folders, settings: Settings) -> list[Row]:
     the model has no masks for, and `MissingMetricError` for a metric that needs what is not
     installed.
     """
-    with hosts.together("every host has found its images"):
+    with hosts.raising_on_all("every host has found its images"):
         quality_metrics.require(settings.metrics)
         paths = named_images(folders, settings.shard)
         own = hosts.share(paths)
@@ -117,7 +117,7 @@ def evaluate(model: Model, folders: Folders, settings: Settings) -> list[Row]:
     hosts.require_equal((model.name, model.digest, settings, list(paths)))
     images = (NamedImage(name, dataset.load(path)) for name, path in own.items())
     rows: dict[str, Row] = {}
-    with hosts.together(), contextlib.ExitStack() as stack:
+    with hosts.raising_on_all(), contextlib.ExitStack() as stack:
         if settings.estimate:
             evaluated = evaluation_estimate.estimate_all(
                 model, images, settings.plan, settings.batch_size, settings.quality,
@@ -131,7 +131,7 @@ def evaluate(model: Model, folders: Folders, settings: Settings) -> list[Row]:
             if settings.save_decoded:
                 target = _target(settings.save_decoded, row.name, IMAGE_SUFFIX)
                 srgb.save(target, decoded, settings.force)
-    return hosts.gathered(rows, list(paths))
+    return hosts.gather_rows(rows, list(paths))
 
 
 def named_images(folders: Folders, shard: Shard = WHOLE) -> dict[str, ImageFile]:
@@ -245,7 +245,7 @@ def kind(model: Model, settings: Settings) -> str:
     return f"{measured}; {_plan_words(settings.plan, has_levels)}"
 
 
-def recorded(model: Model, settings: Settings) -> dict[str, Any]:
+def curve_settings(model: Model, settings: Settings) -> dict[str, Any]:
     """What fixes the numbers beside weights and quality, for the results file.
 
     Engine and threads fix the times alone.
@@ -262,7 +262,7 @@ def recorded(model: Model, settings: Settings) -> dict[str, Any]:
     if not settings.estimate:
         own = {"coder": settings.coder, **_engine(model)}
     software = f"JAX {jax.__version__}, NumPy {np.__version__}, {jax.default_backend()}"
-    return {**shared, **own, "software": software, **measures.recorded(settings.metrics)}
+    return {**shared, **own, "software": software, **measures.software_settings(settings.metrics)}
 
 
 def _engine(model: Model) -> dict[str, Any]:

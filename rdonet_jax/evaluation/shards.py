@@ -17,12 +17,12 @@ THREADS = "threads"
 """The setting that may differ between shards, since the times alone depend on it."""
 
 
-def recorded(shard: Shard, names: Sequence[str]) -> dict[str, Any]:
+def shard_settings(shard: Shard, names: Sequence[str]) -> dict[str, Any]:
     """The settings of a shard of images with these names; empty for the whole."""
     return {} if shard == WHOLE else {SHARD: list(shard), ALL_IMAGES: _images(names)}
 
 
-def merged(measured: Sequence[Curve]) -> list[Curve]:
+def merge(measured: Sequence[Curve]) -> list[Curve]:
     """The curves, those of shards of the same evaluation joined.
 
     Raises `CurveError` for shards that are missing, doubled, or of different images, settings or

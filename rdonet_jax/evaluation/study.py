@@ -146,7 +146,7 @@ def run(prepared: Prepared, print_line: PrintLine) -> Iterator[list[Curve]]:
     raises.
     """
     study = prepared.study
-    with _together(study, "every host has looked at the images"):
+    with _raising_on_all(study, "every host has looked at the images"):
         _require_possible(prepared)
         sentences = list(_slow_metrics(study))
         width = _width(prepared)
@@ -161,15 +161,17 @@ def run(prepared: Prepared, print_line: PrintLine) -> Iterator[list[Curve]]:
     if estimated and real:
         _show_difference(estimated, real, width, print_line)
     found = [*estimated, *real]
-    with _together(study, "the anchors are measured"):  # by the first host, if there are several
+    with _raising_on_all(
+        study, "the anchors are measured"
+    ):  # by the first host, if there are several
         for curve in _anchor_curves(prepared, real, width, print_line):
             found = [*found, curve]
             yield found
 
 
-def _together(study: Study, name: str) -> contextlib.AbstractContextManager[None]:
-    """`hosts.together`, which needs the devices; hosts share models alone."""
-    return hosts.together(name) if study.models else contextlib.nullcontext()
+def _raising_on_all(study: Study, name: str) -> contextlib.AbstractContextManager[None]:
+    """`hosts.raising_on_all`, which needs the devices; hosts share models alone."""
+    return hosts.raising_on_all(name) if study.models else contextlib.nullcontext()
 
 
 def _require_possible(prepared: Prepared) -> None:
@@ -296,7 +298,7 @@ def _shard(study: Study) -> dict[str, Any]:
     """What is recorded of the part of the images that is measured; empty for all of them."""
     if study.shared.shard == WHOLE:
         return {}
-    return shards.recorded(study.shared.shard, list(real_files.named_images(study.data)))
+    return shards.shard_settings(study.shared.shard, list(real_files.named_images(study.data)))
 
 
 def _with_point(
@@ -305,7 +307,7 @@ def _with_point(
     """The curve of a setting with one more point. None is a curve without points."""
     model = setting.model
     recorded = (
-        curve.settings if curve else {**real_files.recorded(model, setting.settings), **shard}
+        curve.settings if curve else {**real_files.curve_settings(model, setting.settings), **shard}
     )
     weights = dict.fromkeys([*recorded.get("weights", []), model.digest.hex()])
     points = (*(curve.points if curve else ()), point)

@@ -23,12 +23,13 @@ MARGIN = 2
 decoded latent of the coarsest level hardly changes pixels that are further away."""
 
 
-def cover(grid: Sides, shapes: tuple[Sides, ...] = TILE_SHAPES, margin: int = MARGIN) -> list[Tile]:
-    """The tiles, all of the shape with the least work, whose cores cover a grid of blocks.
+def cover(grid: Sides, margin: int = MARGIN) -> list[Tile]:
+    """The tiles whose cores cover a grid of blocks, all of the one of `TILE_SHAPES` with least work.
 
     With another margin than `MARGIN` they need not begin at multiples of 4 blocks.
     """
-    covers = (list(_cover(grid, shape, margin)) for shape in shapes if _fits(grid, shape, margin))
+    fitting = (shape for shape in TILE_SHAPES if _fits(grid, shape, margin))
+    covers = (list(_cover(grid, shape, margin)) for shape in fitting)
     return min(covers, key=lambda tiles: len(tiles) * math.prod(tiles[0].sides))
 
 

@@ -84,8 +84,8 @@ def partition_at(
 ) -> Partition:
     """As `initial_partition`, at a quality that has been parsed."""
     if not isinstance(init, str):
-        return partition.checked(init, *image.shape[:2])
+        return partition.check_and_trim(init, *image.shape[:2])
     try:
-        return partition.checked(INITS[init](model, image, quality), *image.shape[:2])
+        return partition.check_and_trim(INITS[init](model, image, quality), *image.shape[:2])
     except partition.PartitionError as error:
         raise partition.PartitionError(f"the mask {init!r}: {error}") from error

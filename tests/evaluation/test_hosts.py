@@ -38,27 +38,27 @@ def test_hosts_share_the_images_and_each_gets_all_rows(two_hosts):
     own = hosts.share(ROWS)
     assert list(own) == ["b"]
     two_hosts += [ROWS["c"]._asdict(), ROWS["a"]._asdict()]
-    assert hosts.gathered(own, NAMES) == list(ROWS.values())
+    assert hosts.gather_rows(own, NAMES) == list(ROWS.values())
 
 
 @pytest.mark.parametrize("theirs", [["a"], ["a", "b", "c"], ["a", "c", "c"], ["a", "d"]])
 def test_rows_that_are_missing_or_double_are_an_error(two_hosts, theirs):
     two_hosts += [{**ROWS["a"]._asdict(), "name": name} for name in theirs]
     with pytest.raises(EvaluationError, match="3 images were evaluated by 2 hosts"):
-        hosts.gathered({"b": ROWS["b"]}, NAMES)
+        hosts.gather_rows({"b": ROWS["b"]}, NAMES)
 
 
 def test_a_single_host_has_all():
     assert hosts.share(ROWS) == ROWS
-    assert hosts.gathered(ROWS, NAMES) == list(ROWS.values())
-    with pytest.raises(ValueError), hosts.together():
+    assert hosts.gather_rows(ROWS, NAMES) == list(ROWS.values())
+    with pytest.raises(ValueError), hosts.raising_on_all():
         raise ValueError
 
 
 def test_other_hosts_raise_what_one_has_met(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(multihost, "gather_texts", lambda *_: ["a.png: is damaged", ""])
-    with pytest.raises(ConfigError, match="^host 0: a.png: is damaged$"), hosts.together():
+    with pytest.raises(ConfigError, match="^host 0: a.png: is damaged$"), hosts.raising_on_all():
         pass
 
 

@@ -77,11 +77,11 @@ def test_results_say_which_engine_computed_with_how_many_threads(
         monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
     monkeypatch.setattr(processors, "usable", lambda: 5)
     monkeypatch.setattr(engine_choice, "uses_accelerator", lambda: False)
-    portable = real_files.recorded(mini_model, Settings())
+    portable = real_files.curve_settings(mini_model, Settings())
     assert (portable["engine"], portable["threads"]) == ("numpy", threads)
-    fixed_rate = real_files.recorded(tiny_model, Settings())
+    fixed_rate = real_files.curve_settings(tiny_model, Settings())
     assert fixed_rate["engine"] == "jax" and "threads" not in fixed_rate
-    estimate = real_files.recorded(mini_model, Settings(estimate=True))
+    estimate = real_files.curve_settings(mini_model, Settings(estimate=True))
     assert not estimate.keys() & {"engine", "threads"}
     words = [real_files.kind(model, Settings()) for model in (mini_model, tiny_model)]
     assert "times on cpu by NumPy; " in words[0]

@@ -238,7 +238,7 @@ def problem_of(model, image, plain, p):
 def test_tiles_are_refined_one_after_the_other_up_to_their_boundary(
     start_model, photograph, monkeypatch
 ):
-    monkeypatch.setattr(encoder_tiles.cover, "__defaults__", (((4, 8),), encoder_tiles.MARGIN))
+    monkeypatch.setattr(encoder_tiles, "TILE_SHAPES", ((4, 8),))
     wide = np.tile(photograph[:100], (1, 3, 1))[:, :600]
     first, second = encoder_tiles.cover(partition.block_grid(100, 600))
     assert first.columns[2] == second.columns[1] == 6
@@ -256,7 +256,7 @@ def test_tiles_are_refined_one_after_the_other_up_to_their_boundary(
 
 
 def test_latents_in_the_margin_of_a_tile_do_not_change(start_model, photograph, monkeypatch):
-    monkeypatch.setattr(encoder_tiles.cover, "__defaults__", (((4, 8),), encoder_tiles.MARGIN))
+    monkeypatch.setattr(encoder_tiles, "TILE_SHAPES", ((4, 8),))
     wide = np.tile(photograph[:64], (1, 3, 1))[:, :600]
     image = preparation.prepare(start_model.config, wide)
     p = codec.choose_partition(start_model, wide, "uniform-16", QUALITY)
@@ -364,7 +364,7 @@ def test_the_cost_of_a_file_in_tiles_is_that_of_the_whole(both_model, photograph
     )
     found = []
     for shape, count in (((4, 12), 1), ((4, 8), 2)):
-        monkeypatch.setattr(encoder_tiles.cover, "__defaults__", ((shape,), encoder_tiles.MARGIN))
+        monkeypatch.setattr(encoder_tiles, "TILE_SHAPES", (shape,))
         assert len(encoder_tiles.cover((4, 12))) == count
         found.append(cost(1000, decoded.astype(np.uint8)))
     assert found[1] == pytest.approx(found[0], rel=1e-6)

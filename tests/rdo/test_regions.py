@@ -14,8 +14,8 @@ from rdonet_jax.rdo import encoder, encoder_tiles, image_regions
 from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.rdo.search import regions
-from rdonet_jax.rdo.search.fast import fast
-from rdonet_jax.rdo.search.original import original
+from rdonet_jax.rdo.search.fast import search_fast
+from rdonet_jax.rdo.search.original import search_original
 from tests import compiled
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
@@ -37,9 +37,7 @@ def both_model(mini_model):
 @pytest.fixture
 def small_tiles(monkeypatch):
     """One shape of tiles, so that small images have several."""
-    function = encoder_tiles.cover
-    shapes = (((4, 8),), *function.__defaults__[1:])
-    monkeypatch.setattr(function, "__defaults__", shapes)
+    monkeypatch.setattr(encoder_tiles, "TILE_SHAPES", ((4, 8),))
 
 
 @pytest.fixture
@@ -58,7 +56,7 @@ def searched(model, image, start, passes=2):
 def test_an_image_of_the_size_of_a_tile_is_searched_as_a_whole_image_is(mini_model, photograph):
     image = np.tile(photograph, (2, 1, 1))[:256]
     start = codec.choose_partition(mini_model, image, "uniform-32", QUALITY)
-    *_, expected = fast(RDCost(mini_model, image, QUALITY), start, 2)
+    *_, expected = search_fast(RDCost(mini_model, image, QUALITY), start, 2)
     assert all(map(np.array_equal, searched(mini_model, image, start), expected.partition))
 
 
@@ -69,7 +67,7 @@ def test_an_image_in_a_larger_tile_costs_nearly_what_the_padded_image_costs(mini
     whole = RDCost(mini_model, image, QUALITY)
     # The features of coarser levels see other padding, and a symbol that changes changes others.
     assert region.make_cost()([start]).totals == pytest.approx(whole([start]).totals, rel=1e-2)
-    *_, expected = fast(whole, start, 2)
+    *_, expected = search_fast(whole, start, 2)
     assert whole([searched(mini_model, image, start)]).totals[0] < 1.02 * expected.total
 
 
@@ -86,7 +84,7 @@ def test_several_tiles_find_nearly_what_the_original_search_finds(mini_model, wi
     start = codec.choose_partition(mini_model, wide, "uniform-32", QUALITY)
     assert len(image_regions.of_image(mini_model, wide, at_quality(mini_model), start)) == 2
     whole = RDCost(mini_model, wide, QUALITY)
-    *_, theirs = original(whole, start, 1)
+    *_, theirs = search_original(whole, start, 1)
     before, ours = whole([start, searched(mini_model, wide, start)]).totals
     assert theirs.total < 0.97 * before
     assert ours < 1.01 * theirs.total

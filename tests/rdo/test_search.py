@@ -14,8 +14,8 @@ from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo.search import batches, blocks, costs, uniform
 from rdonet_jax.rdo.search.blocks import Changes
 from rdonet_jax.rdo.search.costs import Costs, SearchStats
-from rdonet_jax.rdo.search.fast import fast, most_evaluations, split_costs
-from rdonet_jax.rdo.search.original import original
+from rdonet_jax.rdo.search.fast import most_evaluations, search_fast, split_costs
+from rdonet_jax.rdo.search.original import search_original
 
 pytestmark = pytest.mark.once
 
@@ -73,8 +73,8 @@ def test_blocks_that_do_not_hang_on_each_other_get_their_best_form(grid, seed):
     cost = Pretended(grid, seed)
     start = random_partition(grid, seed)
     for found in (
-        list(original(cost, start, 1))[-1].total,
-        list(fast(cost, start, 12))[-1].total,  # of a few trials each
+        list(search_original(cost, start, 1))[-1].total,
+        list(search_fast(cost, start, 12))[-1].total,  # of a few trials each
         costs.evaluate(cost, uniform.from_uniform(cost, grid)).total,
     ):
         assert found == pytest.approx(optimum(cost))
@@ -87,7 +87,7 @@ def test_the_cost_never_rises_and_every_step_is_a_quadtree_with_the_cost_it_clai
     grid, seed, influence, passes
 ):
     cost = Pretended(grid, seed, influence)
-    for way in (fast, original):
+    for way in (search_fast, search_original):
         steps = list(way(cost, random_partition(grid, seed), passes))
         totals = [step.total for step in steps]
         assert all(after <= before for before, after in itertools.pairwise(totals))
@@ -102,7 +102,7 @@ def test_a_search_takes_few_evaluations_whatever_the_size(grid):
     for passes in (0, 1, 2):
         stats = SearchStats()
         cost = costs.count_evaluations(Pretended(grid, 0, 0.5), stats)
-        list(fast(cost, random_partition(grid, 1), passes))
+        list(search_fast(cost, random_partition(grid, 1), passes))
         assert stats.evaluations <= most_evaluations(passes) <= 18
         assert stats.calls <= 4 + 3 * passes
 
@@ -111,7 +111,7 @@ def test_without_trials_the_estimates_decide_in_six_evaluations():
     stats = SearchStats()
     cost = Pretended((4, 5), 0)
     steps = list(
-        fast(costs.count_evaluations(cost, stats), random_partition((4, 5), 1), 1, None, 0)
+        search_fast(costs.count_evaluations(cost, stats), random_partition((4, 5), 1), 1, None, 0)
     )
     assert len(steps) == 2 and stats.evaluations <= most_evaluations(1, 0) == 6
     # Where blocks do not depend on each other, one change of each is not yet the best of all.
@@ -121,16 +121,16 @@ def test_without_trials_the_estimates_decide_in_six_evaluations():
 def test_the_original_search_codes_every_block_six_times_per_pass():
     stats = SearchStats()
     cost = costs.count_evaluations(Pretended((3, 4), 0, 0.5), stats)
-    list(original(cost, random_partition((3, 4), 1), 2))
+    list(search_original(cost, random_partition((3, 4), 1), 2))
     assert stats.evaluations == 1 + 2 * 6 * 12
 
 
 def test_a_search_ends_when_nothing_is_left_to_try():
     cost = Pretended((4, 4), 3)
-    steps = list(fast(cost, random_partition((4, 4), 0), 50))
+    steps = list(search_fast(cost, random_partition((4, 4), 0), 50))
     assert len(steps) < 20
     stats = SearchStats()
-    *_, again = fast(costs.count_evaluations(cost, stats), steps[-1].partition, 50)
+    *_, again = search_fast(costs.count_evaluations(cost, stats), steps[-1].partition, 50)
     assert all(map(np.array_equal, again.partition, steps[-1].partition))
     assert stats.evaluations < 20
 
@@ -139,7 +139,7 @@ def test_only_the_blocks_that_are_to_be_decided_change():
     decided = np.zeros((5, 6), bool)
     decided[1:4, 2:5] = True
     start = random_partition((5, 6), 4)
-    *_, found = fast(Pretended((5, 6), 4, 0.2), start, 4, decided)
+    *_, found = search_fast(Pretended((5, 6), 4, 0.2), start, 4, decided)
     before, after = blocks.blocks_of(start), blocks.blocks_of(found.partition)
     differs = (before.split != after.split) | (before.quarters != after.quarters).any((-2, -1))
     assert differs[decided].any() and not differs[~decided].any()
@@ -203,8 +203,8 @@ def test_the_fast_search_is_near_the_original_where_neighbors_matter():
     for seed in range(20):
         cost = Pretended((6, 6), seed, influence=0.1)
         start = random_partition((6, 6), seed)
-        *_, ours = fast(cost, start, 2)
-        *_, theirs = original(cost, start, 2)
+        *_, ours = search_fast(cost, start, 2)
+        *_, theirs = search_original(cost, start, 2)
         ratios.append(ours.total / theirs.total)
     assert np.mean(ratios) < 1.005
     assert max(ratios) < 1.02

@@ -59,13 +59,13 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     """Does everything but for the other hosts' shares."""
-    with _together(options, READY):
+    with _raising_on_all(options, READY):
         examples = showcase_options(options)
         _check_outcomes(options)
         stored = [curve for path in options.results for curve in curves.read(path)]
         prepared = _prepared(options, [curve.name for curve in stored])
     everything = curves.distinct(_curves(options, stored, prepared))
-    with _together(options, WRITTEN):
+    with _raising_on_all(options, WRITTEN):
         if options.bd_rate:
             curves.require_reference(options.bd_rate, [curve.name for curve in everything])
             reference = curves.named(everything, options.bd_rate)
@@ -77,19 +77,23 @@ def _measure_share(options: argparse.Namespace) -> None:
     """Measures this host's share of the images by the models, for the first host."""
     require_platform()
     own = dataclasses.replace(study_of(options), anchors=(), equal_rate=False)
-    with _together(options, READY):
+    with _raising_on_all(options, READY):
         prepared = study.prepare(own, _unsaid)
     for _ in study.run(prepared, _unsaid):
         pass
     # A host that ends waits a few minutes for the others, and then JAX aborts them.
-    with _together(options, WRITTEN):
+    with _raising_on_all(options, WRITTEN):
         pass
 
 
-def _together(options: argparse.Namespace, name: str) -> contextlib.AbstractContextManager[None]:
+def _raising_on_all(
+    options: argparse.Namespace, name: str
+) -> contextlib.AbstractContextManager[None]:
     """A context for what hosts do before they measure, and the first one after it: an error is
     raised on all of them."""
-    return hosts.together(name) if host_options.are_given(options) else contextlib.nullcontext()
+    return (
+        hosts.raising_on_all(name) if host_options.are_given(options) else contextlib.nullcontext()
+    )
 
 
 def _unsaid(line: str) -> None:
@@ -135,7 +139,7 @@ def _curves(
 ) -> list[Curve]:
     """The curves to compare: those that are measured or merged here, and others in `--results`."""
     if options.merge:
-        merged = shards.merged(stored)
+        merged = shards.merge(stored)
         if options.out:
             curves.write(options.out, merged, options.force)
         return merged

@@ -47,11 +47,11 @@ class SplitCosts(NamedTuple):
 
 
 def most_evaluations(passes: int, trials: int = SEARCH_TRIALS) -> int:
-    """The most evaluations that `fast` takes."""
+    """The most evaluations that `search_fast` makes."""
     return 1 + (3 + 2 + passes * (trials + 2 if trials else 0) if passes else 0)
 
 
-def fast(
+def search_fast(
     cost: Cost,
     start: Partition,
     passes: int,

@@ -1,6 +1,6 @@
 """The search of the papers (Brand et al., see `models.rdonet.network`), kept as a reference.
 
-No command uses it. Tests and `benchmarks/search.py` compare `fast` with it.
+No command uses it. Tests and `benchmarks/search.py` compare `search_fast` with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rdonet_jax.rdo.search.blocks import Blocks, blocks_of, partition_of
 from rdonet_jax.rdo.search.costs import Cost, EvaluatedPartition, evaluate
 
 
-def original(cost: Cost, start: Partition, passes: int) -> Iterator[EvaluatedPartition]:
+def search_original(cost: Cost, start: Partition, passes: int) -> Iterator[EvaluatedPartition]:
     """First the start, then the best partition after every block.
 
     In every pass each block in raster order is coded whole, as four 32x32 blocks, and with each of

@@ -17,7 +17,7 @@ from rdonet_jax.core.defaults import SEARCH_TRIALS
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.rdo.search import uniform
 from rdonet_jax.rdo.search.costs import Cost, Costs, SearchStats, count_evaluations, evaluate
-from rdonet_jax.rdo.search.fast import SplitCosts, fast, most_evaluations, split_costs
+from rdonet_jax.rdo.search.fast import SplitCosts, most_evaluations, search_fast, split_costs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def search(
     report: Callable[[float], None] = lambda share: None,
     trials: int = SEARCH_TRIALS,
 ) -> Iterator[Partition]:
-    """The partition of the image: first the start, then after each step of `fast` in each region.
+    """The partition of the image: first the start, then after each step of `search_fast` in a region.
 
     All passes of a region are made before the next one begins. `trials` are those of a pass.
     `report` is called before every evaluation, with the share of the work that is done, below 1.
@@ -78,7 +78,7 @@ def search(
             report((number + share) / len(regions))
 
         cost = _reporting(region.make_cost(), most_evaluations(passes, trials), report_of_region)
-        steps = fast(
+        steps = search_fast(
             count_evaluations(cost, stats),
             region.cut(best),
             passes,
