@@ -24,7 +24,7 @@ decoded latent of the coarsest level hardly changes pixels that are further away
 
 
 def cover(grid: Sides, margin: int = MARGIN) -> list[Tile]:
-    """The tiles whose cores cover a grid of blocks, all of the one of `TILE_SHAPES` with least work.
+    """The tiles whose cores cover a grid of blocks, of the one of `TILE_SHAPES` with least work.
 
     With another margin than `MARGIN` they need not begin at multiples of 4 blocks.
     """

@@ -288,7 +288,7 @@ def test_missing_anchors_alone_are_an_error_and_beside_stored_curves_a_line(
     assert eval_command.main(arguments) == 1
     assert "none of the anchors is installed" in capsys.readouterr().err
     stored = tmp_path / "stored.json"
-    curves.write(stored, [curve_samples.curve("ours")])
+    curves.write(stored, [curve_samples.curve(name) for name in ("ours", "theirs")])
     assert eval_command.main([*arguments, "--results", str(stored), "--bd-rate", "ours"]) == 0
     assert "left out: jxl: needs a package" in capsys.readouterr().out
 

@@ -116,11 +116,11 @@ def test_all_hosts_meet_at_the_same_places_and_the_others_wait_for_files_and_anc
     met: list[list[tuple[str, bool]]] = []
 
     @contextlib.contextmanager
-    def together(name):
+    def raising_on_all(name):
         yield
         met[-1].append((name, Path("page.html").exists()))
 
-    monkeypatch.setattr(hosts, "together", together)
+    monkeypatch.setattr(hosts, "raising_on_all", raising_on_all)
     monkeypatch.setattr(host_options, "join", lambda options: True)
     for is_first in (False, True):
         met.append([])

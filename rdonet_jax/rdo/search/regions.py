@@ -64,7 +64,7 @@ def search(
     report: Callable[[float], None] = lambda share: None,
     trials: int = SEARCH_TRIALS,
 ) -> Iterator[Partition]:
-    """The partition of the image: first the start, then after each step of `search_fast` in a region.
+    """The partition of the image: first the start, then after each step of the search in a region.
 
     All passes of a region are made before the next one begins. `trials` are those of a pass.
     `report` is called before every evaluation, with the share of the work that is done, below 1.
