@@ -104,8 +104,8 @@ def test_latents_of_one_level_are_refined(model, photograph):
 def test_every_schedule_trains_the_finest_level_alone(model):
     x = np.random.default_rng(0).random((2, 128, 64, 3), np.float32)
     keys = jax.random.split(jax.random.key(0), 2)
-    schedule = TrainingConfig(stage1_steps=5, stage2_steps=0)
-    masks = draws.masks_of_step(model.config, schedule, np.int32(0), x, np.zeros(2, np.int32), keys)
+    config = TrainingConfig(stage1_steps=5, stage2_steps=0)
+    masks = draws.masks_of_step(model.config, config, np.int32(0), x, np.zeros(2, np.int32), keys)
     assert np.all(masks[0]) and not any(np.any(mask) for mask in masks[1:])
 
 

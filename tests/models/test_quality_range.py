@@ -69,8 +69,8 @@ def test_training_goes_on_from_weights_of_another_range_but_not_of_another_netwo
     params, tmp_path
 ):
     path = zoo.save(tmp_path, "old", OLD, params, {})
-    schedule = training_config.TrainingConfig(start=str(path))
-    started = train_state.starting_params(NEW, schedule)
+    config = training_config.TrainingConfig(start=str(path))
+    started = train_state.starting_params(NEW, config)
     np.testing.assert_allclose(gains(NEW, started, 128), gains(OLD, params, 0), atol=1.01)
     with pytest.raises(ConfigError, match="another configuration"):
-        train_state.starting_params(dataclasses.replace(NEW, hidden=16), schedule)
+        train_state.starting_params(dataclasses.replace(NEW, hidden=16), config)

@@ -19,22 +19,22 @@ from rdonet_jax.training import masks as training_masks
 @pytest.mark.slow
 def test_masks_are_random_in_stage_1_and_follow_the_variance_in_stage_2():
     network_config = presets.tiny()
-    schedule = training_config.TrainingConfig(stage1_steps=10, stage2_steps=10)
+    config = training_config.TrainingConfig(stage1_steps=10, stage2_steps=10)
     x = jnp.asarray(skimage.data.astronaut()[None, :256, :256] / 255.0, jnp.float32)
     x = jnp.concatenate([x, x[:, :, ::-1]])
-    keys = draws.crop_keys(schedule, jnp.int32(3), jnp.arange(2))
+    keys = draws.crop_keys(config, jnp.int32(3), jnp.arange(2))
     stage1, again = (
-        draws.masks_of_step(network_config, schedule, jnp.int32(step), x, None, keys)
+        draws.masks_of_step(network_config, config, jnp.int32(step), x, None, keys)
         for step in (9, 9)
     )
-    stage2 = draws.masks_of_step(network_config, schedule, jnp.int32(10), x, None, keys)
+    stage2 = draws.masks_of_step(network_config, config, jnp.int32(10), x, None, keys)
     expected = partition.level_masks(partition.variance(x, network_config.thresholds))
     for level in range(3):
         np.testing.assert_array_equal(stage1[level], again[level])
         np.testing.assert_array_equal(stage2[level], expected[level])
     assert any(np.any(stage1[level] != expected[level]) for level in range(3))
-    other = draws.crop_keys(schedule, jnp.int32(4), jnp.arange(2))
-    moved = draws.masks_of_step(network_config, schedule, jnp.int32(9), x, None, other)
+    other = draws.crop_keys(config, jnp.int32(4), jnp.arange(2))
+    moved = draws.masks_of_step(network_config, config, jnp.int32(9), x, None, other)
     assert any(np.any(stage1[level] != moved[level]) for level in range(3))
 
 
@@ -56,12 +56,10 @@ def test_blocks_that_a_schedule_splits_within_whole_ones_stay_whole(monkeypatch)
 @pytest.mark.slow
 def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
     network_config = presets.tiny()
-    schedule = training_config.TrainingConfig(stage1_steps=1, stage2_steps=9, random_share=0.25)
+    config = training_config.TrainingConfig(stage1_steps=1, stage2_steps=9, random_share=0.25)
     x = jnp.full((200, 64, 64, 3), 0.5)  # flat: its variance mask is the coarsest level
-    keys = draws.crop_keys(schedule, jnp.int32(3), jnp.arange(200))
-    fine, middle, coarse = draws.masks_of_step(
-        network_config, schedule, jnp.int32(3), x, None, keys
-    )
+    keys = draws.crop_keys(config, jnp.int32(3), jnp.arange(200))
+    fine, middle, coarse = draws.masks_of_step(network_config, config, jnp.int32(3), x, None, keys)
     # A random mask is the coarsest level for a third of the blocks.
     split = 1 - float(jnp.mean(coarse))
     assert 0.08 < split < 0.26
@@ -71,30 +69,30 @@ def test_a_share_of_the_crops_keeps_random_masks_in_stage_2():
 
 @pytest.mark.slow
 def test_a_share_of_the_crops_has_images_that_end_before_them():
-    schedule = training_config.TrainingConfig(cut_share=0.25)
-    keys = draws.crop_keys(schedule, jnp.int32(3), jnp.arange(2000))
-    sizes = np.asarray(draws.sizes_of_step(schedule, keys, (256, 320)))
+    config = training_config.TrainingConfig(cut_share=0.25)
+    keys = draws.crop_keys(config, jnp.int32(3), jnp.arange(2000))
+    sizes = np.asarray(draws.sizes_of_step(config, keys, (256, 320)))
     whole = np.all(sizes == (256, 320), axis=1)
     assert np.mean(~whole) == pytest.approx(0.25, abs=0.04)
     for side, drawn in zip((256, 320), sizes[~whole].T, strict=True):
         assert (drawn.min(), drawn.max()) == (side - 63, side)
         assert np.mean(drawn) == pytest.approx(side - 31.5, abs=3)
-    again = draws.sizes_of_step(schedule, keys[5:9], (256, 320))
+    again = draws.sizes_of_step(config, keys[5:9], (256, 320))
     np.testing.assert_array_equal(again, sizes[5:9])
     assert draws.sizes_of_step(training_config.TrainingConfig(cut_share=0), keys, (64, 64)) is None
 
 
 @pytest.mark.slow
 def test_images_that_end_before_their_crops_keep_what_ms_ssim_needs():
-    schedule = training_config.TrainingConfig(cut_share=1.0, metric="both", crop=192)
-    keys = draws.crop_keys(schedule, jnp.int32(3), jnp.arange(500))
-    sizes = np.asarray(draws.sizes_of_step(schedule, keys, (192, 192)))
+    config = training_config.TrainingConfig(cut_share=1.0, metric="both", crop=192)
+    keys = draws.crop_keys(config, jnp.int32(3), jnp.arange(500))
+    sizes = np.asarray(draws.sizes_of_step(config, keys, (192, 192)))
     assert (sizes.min(), sizes.max()) == (176, 192)
 
 
 def test_runs_from_before_images_ended_within_crops_go_on_as_they_began(tmp_path):
-    schedule = training_config.TrainingConfig(lmbda=0.01)
-    run = json.loads(run_dir.Run(presets.tiny(), schedule, "tiny").to_json())
+    config = training_config.TrainingConfig(lmbda=0.01)
+    run = json.loads(run_dir.Run(presets.tiny(), config, "tiny").to_json())
     del run["training"]["cut_share"]
     (tmp_path / run_dir.CONFIG_FILE).write_text(json.dumps(run))
     held = run_dir.Run.load(tmp_path).training

@@ -357,8 +357,8 @@ def test_a_terminal_has_a_bar_with_messages_above_it(tmp_path, clock):
 
 
 def test_the_speed_shown_is_that_of_the_last_half_minute(tmp_path, clock, capsys):
-    schedule = training_config.TrainingConfig(stage1_steps=400, stage2_steps=0, batch_size=4)
-    with Monitor(tmp_path, schedule, 0, 100) as watched:
+    config = training_config.TrainingConfig(stage1_steps=400, stage2_steps=0, batch_size=4)
+    with Monitor(tmp_path, config, 0, 100) as watched:
         for number in range(1, 401):
             clock.now += 10 if number <= 200 else 0.5
             watched.step(number, values_of(number), number - 1)

@@ -49,14 +49,14 @@ def test_learning_priors_alone_moves_nothing_else_and_minimizes_the_rate(cost_of
     rows = jnp.ones(3)
     params = {"g_a": rows, "units_0": {"encoder": rows, "prior": {"first": rows, "gain": rows}}}
     for learn in ("all", "priors"):
-        schedule = training_config.TrainingConfig(learn=learn, learning_rate=0.1, warmup_steps=0)
-        after = flatten_dict(after_a_step(network_config, schedule, params), sep="/")
+        config = training_config.TrainingConfig(learn=learn, learning_rate=0.1, warmup_steps=0)
+        after = flatten_dict(after_a_step(network_config, config, params), sep="/")
         belongs = flatten_dict(optimizer.prior_mask(network_config, params), sep="/")
         for path, before in flatten_dict(params, sep="/").items():
             assert np.any(np.asarray(after[path] != before)) == (learn == "all" or belongs[path])
     rate, x = jnp.array([0.25, 2.0]), jnp.zeros((2, 64, 64, 3))
     loss = training_step.weighted_loss(
-        network_config, schedule, rate, x, x + 0.5, jnp.array([0, 640])
+        network_config, config, rate, x, x + 0.5, jnp.array([0, 640])
     )
     np.testing.assert_allclose(loss, np.log(rate), rtol=1e-6)
 
@@ -68,12 +68,12 @@ def test_learning_what_widening_added_moves_it_and_the_synthesis_and_nothing_els
     params = jax.tree_util.tree_map(
         lambda leaf: jnp.ones(leaf.shape), portable_params.shapes(network_config)
     )
-    schedule = training_config.TrainingConfig(
+    config = training_config.TrainingConfig(
         learn="added", widened_from=(old.trunk, old.knots), warmup_steps=0
     )
     moved = flatten_dict(
         jax.tree_util.tree_map(
-            lambda leaf: leaf != 1, after_a_step(network_config, schedule, params)
+            lambda leaf: leaf != 1, after_a_step(network_config, config, params)
         ),
         sep="/",
     )

@@ -31,14 +31,14 @@ def lowered(tiny_model):
     """The program of a training step."""
 
     def lowered(**settings):
-        schedule = training_config.TrainingConfig(
+        config = training_config.TrainingConfig(
             crop=64, batch_size=len(CROPS), start="random", **settings
         )
         state = sharding.replicate(
-            train_state.state_of(tiny_model.config, schedule, tiny_model.params)
+            train_state.state_of(tiny_model.config, config, tiny_model.params)
         )
         batch = sharding.shard(Batch(np.arange(len(CROPS), dtype=np.int32), CROPS))
-        step = training_step.make_step(tiny_model.config, schedule)
+        step = training_step.make_step(tiny_model.config, config)
         return step.function.lower(state, batch, np.float32(0))
 
     return lowered
@@ -62,9 +62,9 @@ def test_validation_rounds_no_factor_of_a_product_whatever_the_step_does(
         programs.append(function.function.lower(*arguments))
         return np.ones((1, 6))
 
-    schedule = training_config.TrainingConfig(crop=64, batch_size=len(CROPS), precision=setting)
+    config = training_config.TrainingConfig(crop=64, batch_size=len(CROPS), precision=setting)
     params = sharding.replicate(tiny_model.params)
-    validate = validation.make(tiny_model.config, schedule, CROPS)
+    validate = validation.make(tiny_model.config, config, CROPS)
     monkeypatch.setattr(parallel.FixedShapes, "__call__", called)
     validate(params)
     programs.append(validation._previewed.lower(tiny_model.config, tiny_model.params, CROPS))

@@ -39,9 +39,9 @@ def gradients(crops, tiny_model):
 
     @functools.cache
     def result(**options):
-        schedule = training_config.TrainingConfig(crop=64, batch_size=4, **options)
-        state = train_state.state_of(tiny_model.config, schedule, tiny_model.params)
-        function = functools.partial(training_step.mean_gradients, tiny_model.config, schedule)
+        config = training_config.TrainingConfig(crop=64, batch_size=4, **options)
+        state = train_state.state_of(tiny_model.config, config, tiny_model.params)
+        function = functools.partial(training_step.mean_gradients, tiny_model.config, config)
         means, found = hasty_xla.jit(function)(state, crops, 0)
         return means, np.asarray(ravel_pytree(found)[0])
 
@@ -82,13 +82,11 @@ def test_rematerialisation_keeps_less_than_half_for_the_backward_pass(tiny_model
     batch = Batch(np.zeros(4, np.int32), np.zeros((4, 256, 256, 3), np.uint8))
 
     def kept_bytes(remat: bool) -> int:
-        schedule = training_config.TrainingConfig(batch_size=4, remat=remat)
+        config = training_config.TrainingConfig(batch_size=4, remat=remat)
 
         def backward(params):
             return jax.vjp(
-                lambda p: (
-                    training_step.code_crops(tiny_model.config, schedule, p, 0, batch, 0).loss
-                ),
+                lambda p: training_step.code_crops(tiny_model.config, config, p, 0, batch, 0).loss,
                 params,
             )[1]
 
@@ -104,9 +102,9 @@ def test_bfloat16_changes_the_loss_a_little_and_keeps_float32_results(gradients,
     half_means, half = gradients(precision="bfloat16")
     assert half.dtype == np.float32 and all(mean.dtype == jnp.float32 for mean in half_means)
     # Each convolution rounds its input, its kernel and its result; processors may round less.
-    schedule = training_config.TrainingConfig(crop=64, batch_size=4, precision="bfloat16")
+    config = training_config.TrainingConfig(crop=64, batch_size=4, precision="bfloat16")
     forward = jax.make_jaxpr(
-        lambda params: training_step.code_crops(tiny_model.config, schedule, params, 0, crops, 0)
+        lambda params: training_step.code_crops(tiny_model.config, config, params, 0, crops, 0)
     )(tiny_model.params)
     rounded = 3 * sum(1 for _ in operations(forward.jaxpr, "conv_general_dilated"))
     assert 0 < rounded * BFLOAT16 < 0.5
@@ -135,11 +133,9 @@ def dtypes(jaxpr, name):
 def test_precision_is_that_of_the_convolutions_and_never_of_rounding_or_likelihoods(
     crops, tiny_model, precision
 ):
-    schedule = training_config.TrainingConfig(crop=64, batch_size=4, precision=precision)
+    config = training_config.TrainingConfig(crop=64, batch_size=4, precision=precision)
     traced = jax.make_jaxpr(
-        lambda params: (
-            training_step.code_crops(tiny_model.config, schedule, params, 0, crops, 0).loss
-        )
+        lambda params: training_step.code_crops(tiny_model.config, config, params, 0, crops, 0).loss
     )(tiny_model.params).jaxpr
     assert dtypes(traced, "conv_general_dilated") == {jnp.dtype(precision)}
     for name in ("round", "exp", "log", "dot_general"):
@@ -148,25 +144,25 @@ def test_precision_is_that_of_the_convolutions_and_never_of_rounding_or_likeliho
 
 
 def test_auto_precision_is_float32_on_cpus_and_bfloat16_elsewhere(monkeypatch):
-    schedule = training_config.TrainingConfig()
-    assert training_precision.compute_dtype(schedule) == jnp.float32
+    config = training_config.TrainingConfig()
+    assert training_precision.compute_dtype(config) == jnp.float32
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert training_precision.compute_dtype(schedule) == jnp.bfloat16
+    assert training_precision.compute_dtype(config) == jnp.bfloat16
 
 
 @pytest.fixture
 def counting_step(monkeypatch):
     """A step whose loss is that of a single parameter, not finite for crops that are white."""
 
-    def code_crops(network_config, schedule, params, step, batch, position):
+    def code_crops(network_config, config, params, step, batch, position):
         white = jnp.all(batch.crops == 255, axis=(1, 2, 3))
         loss = jnp.square(params["w"] - 1.0) + jnp.where(white, jnp.nan, 0.0)
         return CropLosses(loss, loss, jnp.zeros_like(loss))
 
     monkeypatch.setattr(training_step, "code_crops", code_crops)
-    schedule = training_config.TrainingConfig(stage1_steps=2, stage2_steps=4, warmup_steps=0)
-    state = train_state.state_of(TINY, schedule, {"w": jnp.zeros(())})
-    return schedule, training_step.make_step(TINY, schedule), sharding.replicate(state)
+    config = training_config.TrainingConfig(stage1_steps=2, stage2_steps=4, warmup_steps=0)
+    state = train_state.state_of(TINY, config, {"w": jnp.zeros(())})
+    return config, training_step.make_step(TINY, config), sharding.replicate(state)
 
 
 def gray(level: int) -> Batch:
@@ -216,11 +212,11 @@ def test_a_step_is_compiled_once_for_both_stages(counting_step):
 
 
 def test_the_average_follows_the_parameters():
-    schedule = training_config.TrainingConfig(ema_decay=0.15, clip_norm=1.0)
-    state = train_state.state_of(TINY, schedule, {"a": jnp.float32(1.0), "b": jnp.float32(-2.0)})
+    config = training_config.TrainingConfig(ema_decay=0.15, clip_norm=1.0)
+    state = train_state.state_of(TINY, config, {"a": jnp.float32(1.0), "b": jnp.float32(-2.0)})
     gradients = {"a": jnp.float32(3.0), "b": jnp.float32(4.0)}
-    first = training_step.apply_update(TINY, schedule, state, gradients, 0)
-    second = training_step.apply_update(TINY, schedule, first, gradients, 1)
+    first = training_step.apply_update(TINY, config, state, gradients, 0)
+    second = training_step.apply_update(TINY, config, first, gradients, 1)
     for name, start in (("a", 1.0), ("b", -2.0)):
         assert float(first.params[name]) != start
         expected = 0.1 * start + 0.9 * float(first.params[name])
@@ -280,9 +276,9 @@ def test_the_rounded_rate_is_that_of_the_symbols_without_noise(monkeypatch):
     monkeypatch.setattr(registry, "code", recorded)
     network_config, params = presets.mini(), portable_params.acting(presets.mini())
     for rate in ("noisy", "rounded"):
-        schedule = training_config.TrainingConfig(crop=64, rate=rate, cut_share=0.0)
+        config = training_config.TrainingConfig(crop=64, rate=rate, cut_share=0.0)
         jax.eval_shape(
-            lambda p, s=schedule: training_step.code_crops(
+            lambda p, s=config: training_step.code_crops(
                 network_config,
                 s,
                 p,
@@ -301,10 +297,10 @@ def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_la
     x_hat = np.clip(x + np.random.default_rng(0).normal(0, 0.05, x.shape), 0, 1).astype(np.float32)
     squares = 255**2 * np.mean((x - x_hat) ** 2, axis=(1, 2, 3))
     dissimilarity = 1 - np.asarray(distortion.ms_ssim(x, x_hat))
-    schedule = training_config.TrainingConfig(metric="both", ms_ssim_share=0.25)
+    config = training_config.TrainingConfig(metric="both", ms_ssim_share=0.25)
     quality = np.array([0, network_config.steps_of_quality])
     found = training_step.weighted_loss(
-        network_config, schedule, jnp.array([0.5, 2.0]), x, x_hat, quality
+        network_config, config, jnp.array([0.5, 2.0]), x, x_hat, quality
     )
     mixed = 0.75 * squares + 0.25 * 8.73 / 0.0067 * dissimilarity
     expected = np.log(np.array([0.5, 2.0]) + np.array(network_config.lmbdas) * mixed)
@@ -314,14 +310,14 @@ def test_the_loss_of_a_portable_network_weighs_both_distortions_by_each_crops_la
 @pytest.mark.slow
 def test_what_a_crop_holds_beyond_its_image_changes_no_loss(crops, tiny_model):
     """Nor does it count: the rate is per pixel of the image."""
-    schedule = training_config.TrainingConfig(crop=64, batch_size=4, cut_share=1.0)
-    keys = jax.vmap(jax.random.split)(draws.crop_keys(schedule, jnp.int32(0), crops.numbers))
-    sizes = np.asarray(draws.sizes_of_step(schedule, keys[:, 0], (64, 64)))
+    config = training_config.TrainingConfig(crop=64, batch_size=4, cut_share=1.0)
+    keys = jax.vmap(jax.random.split)(draws.crop_keys(config, jnp.int32(0), crops.numbers))
+    sizes = np.asarray(draws.sizes_of_step(config, keys[:, 0], (64, 64)))
     other = crops.crops.copy()
     for crop, (rows, columns) in zip(other, sizes, strict=True):
         crop[rows:], crop[:, columns:] = 77, 200
     assert np.any(other != crops.crops)
-    losses = hasty_xla.jit(functools.partial(training_step.code_crops, tiny_model.config, schedule))
+    losses = hasty_xla.jit(functools.partial(training_step.code_crops, tiny_model.config, config))
     found = [losses(tiny_model.params, 0, crops._replace(crops=c), 0) for c in (crops.crops, other)]
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -27,15 +27,15 @@ def preview(tiny_model, crops):
 
 @pytest.mark.slow
 def test_the_means_are_those_of_the_crops_one_by_one(tiny_model, crops, preview):
-    schedule = training_config.TrainingConfig(batch_size=2, crop=128)
-    validate = validation.make(tiny_model.config, schedule, crops)
+    config = training_config.TrainingConfig(batch_size=2, crop=128)
+    validate = validation.make(tiny_model.config, config, crops)
     result = validate(sharding.replicate(tiny_model.params))
     bpp = preview.density.mean(axis=(1, 2))
     squares = np.square(preview.x.astype(float) - preview.x_hat).mean(axis=(1, 2, 3))
     rounding = crops[0].size * 2**-24  # of as many additions
     assert result.bpp == pytest.approx(bpp.mean(), rel=rounding)
     assert result.psnr == pytest.approx(np.mean(10 * np.log10(255**2 / squares)), rel=rounding)
-    assert result.loss == pytest.approx(np.mean(bpp + schedule.lmbda * squares), rel=rounding)
+    assert result.loss == pytest.approx(np.mean(bpp + config.lmbda * squares), rel=rounding)
     shares = [np.mean(preview.levels == level) for level in range(3)]
     assert result.shares == pytest.approx(shares)
 
@@ -52,8 +52,8 @@ def test_every_quality_counts_equally_however_few_crops_there_are(monkeypatch, c
 
     monkeypatch.setattr(registry, "code", code)
     crops = np.arange(count * 64 * 64 * 3, dtype=np.uint32).astype(np.uint8)
-    schedule = training_config.TrainingConfig(batch_size=2, crop=64)
-    validate = validation.make(network_config, schedule, crops.reshape(count, 64, 64, 3))
+    config = training_config.TrainingConfig(batch_size=2, crop=64)
+    validate = validation.make(network_config, config, crops.reshape(count, 64, 64, 3))
     result = validate({"a": np.zeros((jax.local_device_count(), 1))})
     knots = np.linspace(0, network_config.steps_of_quality, network_config.knots)
     assert result.bpp == pytest.approx(knots.mean() / 64**2)
